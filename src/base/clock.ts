@@ -1,0 +1,28 @@
+/** The only place that reads the time. Everything else is handed a {@link Clock}, so that tests can set it. */
+import { setTimeout as sleepFor } from "node:timers/promises";
+
+export interface Clock {
+  /** Wall clock, milliseconds since 1970-01-01Z. */
+  now(): number;
+  /** Milliseconds on a clock that never jumps. */
+  monotonic(): number;
+  /** Resolves after `ms`; rejects with the signal's reason when aborted. */
+  sleep(ms: number, signal?: AbortSignal): Promise<void>;
+}
+
+export const systemClock: Clock = {
+  now: () => Date.now(),
+  monotonic: () => performance.now(),
+  async sleep(ms, signal) {
+    try {
+      await sleepFor(ms, undefined, signal ? { signal } : {});
+    } catch (error) {
+      throw signal?.aborted ? signal.reason : error;
+    }
+  },
+};
+
+/** RFC 3339 in UTC with milliseconds. */
+export function formatInstant(ms: number): string {
+  return new Date(ms).toISOString();
+}

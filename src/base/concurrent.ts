@@ -1,0 +1,36 @@
+/** The only way to do several things at once: bounded, cancelled together, failing on the first failure. */
+
+/**
+ * Calls `fn` for every item, at most `limit` at a time, and returns the results in the items' order.
+ * After the first rejection no further item is started; it rejects once those under way have ended.
+ */
+export async function mapConcurrent<T, R>(
+  items: Iterable<T> | AsyncIterable<T>,
+  limit: number,
+  fn: (item: T, index: number) => Promise<R>,
+  { signal }: { signal: AbortSignal },
+): Promise<R[]> {
+  const results: R[] = [];
+  const running = new Set<Promise<void>>();
+  let failed: { error: unknown } | undefined;
+  let index = 0;
+  for await (const item of items) {
+    if (failed !== undefined || signal.aborted) break;
+    const at = index++;
+    const job = fn(item, at).then(
+      (value) => {
+        results[at] = value;
+      },
+      (error: unknown) => {
+        failed ??= { error };
+      },
+    );
+    const tracked = job.finally(() => running.delete(tracked));
+    running.add(tracked);
+    if (running.size >= limit) await Promise.race(running);
+  }
+  await Promise.all(running);
+  if (failed !== undefined) throw failed.error;
+  signal.throwIfAborted();
+  return results;
+}

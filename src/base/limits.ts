@@ -1,0 +1,42 @@
+/** Every bound in the product has its name here, with the reason. Sizes are bytes. */
+const KIB = 1024;
+const MIB = 1024 * KIB;
+
+export const LIMITS = {
+  /** A file or a table's range is cut into chunks no longer than this; restic buffers a chunk whole. */
+  chunkMaxBytes: 8 * MIB,
+  /** Where a range's rows are cut: about this much, at fixed ids. */
+  rangeChunkBytes: 768 * KIB,
+  /** A range of a table is about this large, so that a changed range costs little and a lock is short. */
+  rangeTargetBytes: 16 * MIB,
+  /** A pack is closed at this size. restic's default. */
+  packTargetBytes: 16 * MIB,
+  /** Appends to a pack are gathered into writes of this size. */
+  packWriteBytes: 1 * MIB,
+  /** Packs whose fsync may be under way at once, per worker. */
+  packSyncs: 4,
+  /** restic's own bound on a pack's header. */
+  packHeaderMaxBytes: 16 * MIB,
+  /** A chunk of an index, tree or snapshot never unpacks to more than this (a zstd bomb would). */
+  unpackedMaxBytes: 512 * MIB,
+  /** Chunks in one index file; restic's number. */
+  indexFileChunks: 50_000,
+  /** scrypt costs that a key file may ask for (memory = 128 · N · r bytes). */
+  scryptMaxMemoryBytes: 512 * MIB,
+  /** Worker threads that read, seal and write. Two saturate two cores; a third gained nothing. */
+  sealingWorkers: 2,
+  /** Tasks given to a worker ahead of its answer, so that it never waits. */
+  tasksAhead: 2,
+  /** Files in one task for a worker. */
+  filesPerTask: 32,
+  /** Blobs of consecutive ids in one folder of a restore point: 2^10. */
+  blobFolderBits: 10,
+  /** Folders in one group: ids >> 20. */
+  blobGroupBits: 20,
+  /** Connections that COPY at once. */
+  copyConnections: 2,
+  /** Output of a child process that is kept to explain its failure. */
+  stderrKeptBytes: 64 * KIB,
+  /** A configuration file that is saved or read whole. */
+  configFileMaxBytes: 64 * MIB,
+} as const;

@@ -1,0 +1,57 @@
+/**
+ * A store is the place where a repository's files lie: a local folder here, a bucket or a server elsewhere.
+ *
+ * Promises: a file appears whole or not at all; it is durable when `commit`/`put` resolves; a name is written once
+ * and never changed. A store knows nothing of what the bytes mean. Names are the repository format's; `config` has
+ * the empty name. Words: *kind* (the folder of the format), *name* (64 hex digits).
+ */
+
+export type FileKind = "config" | "keys" | "locks" | "snapshots" | "index" | "data";
+
+export interface FileRef {
+  readonly kind: FileKind;
+  /** Lower-case hex; empty for `config`. */
+  readonly name: string;
+}
+
+export interface ListedFile {
+  readonly name: string;
+  readonly sizeBytes: number;
+}
+
+/** A file being written whose name is known only at its end, as a pack's is. */
+export interface StoreWriter {
+  /** Takes a copy or writes at once: the caller may reuse the buffer after the promise resolves. */
+  write(bytes: Uint8Array): Promise<void>;
+  /** Makes the file durable and visible under `name`. Writing a name that exists keeps the file that is there. */
+  commit(name: string): Promise<void>;
+  /** Throws the bytes away. Never rejects. */
+  abort(): Promise<void>;
+}
+
+export interface CallOptions {
+  signal: AbortSignal;
+}
+
+export interface Store {
+  /** As restic writes it, without secrets; for messages. */
+  readonly location: string;
+  /** Enough to open the same store in a worker thread, or undefined when it lives in this thread only. */
+  readonly spec: StoreSpec | undefined;
+  /** Makes the folders that a repository needs. */
+  create(options: CallOptions): Promise<void>;
+  begin(kind: FileKind, options: CallOptions): Promise<StoreWriter>;
+  /** `begin`, `write`, `commit` in one. */
+  put(ref: FileRef, bytes: Uint8Array, options: CallOptions): Promise<void>;
+  /** The file, or `length` bytes from `offset`. @throws Failure `store/not-found` when it is not there or is too short. */
+  get(ref: FileRef, options: CallOptions & { offset?: number; length?: number }): Promise<Buffer>;
+  /** Undefined when there is no such file. */
+  stat(ref: FileRef, options: CallOptions): Promise<{ sizeBytes: number } | undefined>;
+  /** Every file of a kind, in no order; names that are not the format's are left out. */
+  list(kind: FileKind, options: CallOptions): AsyncIterable<ListedFile>;
+  /** Removing what is not there is no error. */
+  remove(ref: FileRef, options: CallOptions): Promise<void>;
+}
+
+/** What a worker thread needs to open the same store. */
+export type StoreSpec = { readonly kind: "local"; readonly path: string };

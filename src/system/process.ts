@@ -1,0 +1,132 @@
+/**
+ * Child processes: one way to run a program. Arguments never go through a shell; secrets travel in the child's
+ * environment, never in its arguments.
+ */
+import { spawn } from "node:child_process";
+import type { Readable } from "node:stream";
+import { Failure, messageOf } from "../base/errors.ts";
+import { LIMITS } from "../base/limits.ts";
+
+export interface ProgramOptions {
+  signal: AbortSignal;
+  /** Added to this process's own environment; `undefined` removes a variable. */
+  env?: Readonly<Record<string, string | undefined>>;
+  cwd?: string;
+  /** Written to its standard input, which is otherwise empty. */
+  input?: string | Uint8Array;
+  uid?: number;
+  gid?: number;
+  /** Exit statuses that are not failures (0 always is). */
+  allowStatus?: readonly number[];
+}
+
+export interface ProgramResult {
+  status: number;
+  stdout: Buffer;
+  stderr: string;
+}
+
+interface Started {
+  stdout: Readable;
+  ended: Promise<{ status: number; stderr: string }>;
+}
+
+function start(program: string, args: readonly string[], options: ProgramOptions): Started {
+  const child = spawn(program, args, {
+    cwd: options.cwd,
+    env: { ...process.env, ...options.env },
+    stdio: ["pipe", "pipe", "pipe"],
+    ...(options.uid === undefined ? {} : { uid: options.uid }),
+    ...(options.gid === undefined ? {} : { gid: options.gid }),
+  });
+  const kept: Buffer[] = [];
+  let keptBytes = 0;
+  child.stderr.on("data", (data: Buffer) => {
+    if (keptBytes < LIMITS.stderrKeptBytes) kept.push(data);
+    keptBytes += data.length;
+  });
+  const kill = () => {
+    child.kill("SIGTERM");
+    setTimeout(() => child.kill("SIGKILL"), 5_000).unref(); // oxlint-disable-line no-restricted-globals -- a grace period for another process, not logic
+  };
+  if (options.signal.aborted) kill();
+  options.signal.addEventListener("abort", kill, { once: true });
+  // A program that ends without reading its input is judged by its exit status, not by our broken pipe.
+  child.stdin.on("error", () => {});
+  child.stdin.end(options.input);
+  const ended = new Promise<{ status: number; stderr: string }>((resolve, reject) => {
+    child.on("error", (error) => reject(startFailure(program, error)));
+    child.on("close", (code, killedBy) => {
+      const stderr = Buffer.concat(kept).toString("utf8");
+      if (options.signal.aborted) reject(options.signal.reason);
+      else if (killedBy !== null) {
+        reject(new Failure("program/failed", `'${program}' was ended by ${killedBy}`, { hint: tail(stderr) }));
+      } else resolve({ status: code ?? 1, stderr });
+    });
+  }).finally(() => options.signal.removeEventListener("abort", kill));
+  ended.catch(() => {});
+  return { stdout: child.stdout, ended };
+}
+
+function startFailure(program: string, error: Error): Failure {
+  const missing = (error as NodeJS.ErrnoException).code === "ENOENT";
+  return new Failure(
+    missing ? "program/missing" : "program/failed",
+    missing ? `the program '${program}' is not installed` : `cannot start '${program}': ${messageOf(error)}`,
+    { hint: `Install '${program}', or make sure that it can be found in PATH and be executed.`, cause: error },
+  );
+}
+
+function tail(stderr: string): string {
+  const lines = stderr.trim().split("\n").slice(-5).join("\n");
+  return lines === "" ? "It printed nothing that explains it." : `It said: ${lines}`;
+}
+
+function check(program: string, result: { status: number; stderr: string }, options: ProgramOptions): void {
+  if (result.status === 0 || options.allowStatus?.includes(result.status)) return;
+  throw new Failure("program/failed", `'${program}' ended with status ${result.status}`, { hint: tail(result.stderr) });
+}
+
+/**
+ * Runs a program to its end and returns what it printed.
+ * @throws Failure `program/missing`, `program/failed`, or the signal's reason.
+ */
+export async function runProgram(
+  program: string,
+  args: readonly string[],
+  options: ProgramOptions,
+): Promise<ProgramResult> {
+  const { stdout, ended } = start(program, args, options);
+  const chunks: Buffer[] = [];
+  stdout.on("data", (data: Buffer) => chunks.push(data));
+  const result = await ended;
+  check(program, result, options);
+  return { ...result, stdout: Buffer.concat(chunks) };
+}
+
+/**
+ * Runs a program and yields its standard output as it comes. Throws *after the last chunk* when the program
+ * failed, so that a consumer cannot take a cut output for a whole one.
+ */
+export async function* readProgram(
+  program: string,
+  args: readonly string[],
+  options: ProgramOptions,
+): AsyncGenerator<Buffer, void, void> {
+  const controller = new AbortController();
+  const signal = AbortSignal.any([options.signal, controller.signal]);
+  const { stdout, ended } = start(program, args, { ...options, signal });
+  let finished = false;
+  try {
+    for await (const chunk of stdout) yield chunk as Buffer;
+    const result = await ended;
+    finished = true;
+    check(program, result, options);
+  } finally {
+    // The consumer stopped early, or we are failing: do not leave the program behind.
+    if (!finished) {
+      controller.abort(new Failure("run/cancelled", `'${program}' is no longer needed`));
+      await ended.catch(() => {});
+    }
+  }
+}
