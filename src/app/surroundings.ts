@@ -1,0 +1,29 @@
+/** What the doors hand to a verb: where it runs, who watches, whom it may ask. */
+import type { Clock } from "../base/clock.ts";
+import type { Progress } from "../base/progress.ts";
+
+/** A person at a terminal. */
+export interface Person {
+  confirm(question: string): Promise<boolean>;
+  text(question: string, suggested?: string): Promise<string>;
+}
+
+export interface Surroundings {
+  readonly signal: AbortSignal;
+  readonly progress: Progress;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly cwd: string;
+  readonly clock: Clock;
+  /** Undefined where nobody can answer (`--yes`, no terminal). */
+  readonly person: Person | undefined;
+  /** Told every secret as soon as it is known, so that nothing printed ever holds one. */
+  readonly hide: (secrets: Iterable<string>) => void;
+}
+
+/** Options that every verb takes. */
+export interface Globals {
+  /** `--config FILE`. */
+  readonly config?: string | undefined;
+  /** `--repository NAME|LOCATION`. */
+  readonly repository?: string | undefined;
+}

@@ -1,0 +1,143 @@
+/**
+ * What each verb answers: the last line of `--json`, and what the terminal prints. Scripts rely on the names; fields
+ * may be added, never renamed.
+ */
+import type { Finding } from "../base/findings.ts";
+import type { Manifest } from "../point/manifest.ts";
+import type { ProofCheck } from "../point/proof.ts";
+
+export interface BackupSummary {
+  type: "summary";
+  verb: "backup";
+  /** Null for a dry run. */
+  point: string | null;
+  parent: string | null;
+  seconds: number;
+  database: {
+    tables: number;
+    rows: number;
+    ranges: number;
+    rangesRead: number;
+    rangesReused: number;
+    bytesRead: number;
+  };
+  storage: { blobs: number; bytes: number; copied: number; reused: number; missing: number; purged: number };
+  added: { bytes: number; packs: number };
+  repository: string;
+  findings: Finding[];
+}
+
+export interface DrillSummary {
+  type: "summary";
+  verb: "drill";
+  point: string;
+  proven: boolean;
+  checks: ProofCheck[];
+  seconds: number;
+  stages: Record<string, number>;
+  /** Where the scratch server came from. */
+  server: string;
+}
+
+export interface RestoreSummary {
+  type: "summary";
+  verb: "restore";
+  point: string;
+  database: { name: string; previous: string | null; rows: number } | null;
+  storage: { blobs: number; bytes: number } | null;
+  /** Where configuration and code lie now; null when not asked for. */
+  config: string | null;
+  code: string | null;
+  seconds: number;
+  findings: Finding[];
+  /** What is left for a person to do, in order. */
+  next: string[];
+}
+
+/** What a restore will do, before it does it. */
+export interface RestorePlan {
+  type: "plan";
+  verb: "restore";
+  point: string;
+  takenAt: string;
+  installation: string;
+  chatwoot: string | null;
+  steps: { part: "database" | "storage" | "config" | "code"; what: string; target: string; bytes: number }[];
+  /** What stands in the way; a restore with any of these does not begin. */
+  blockers: Finding[];
+  findings: Finding[];
+}
+
+export interface VerifySummary {
+  type: "summary";
+  verb: "verify";
+  errors: number;
+  packs: number;
+  bytesRead: number;
+  points: number;
+  seconds: number;
+  problems: { kind: string; name: string; message: string; points: string[] }[];
+}
+
+export interface PointLine {
+  point: string;
+  takenAt: string;
+  installation: { id: string; name: string };
+  chatwoot: string | null;
+  /** Everything in the point, unpacked; null when the point's manifest cannot be read. */
+  bytes: number | null;
+  rows: number | null;
+  blobs: number | null;
+  missing: number | null;
+  /** When it was last proven in this repository, or null. */
+  provenAt: string | null;
+  /** True when the last drill of it failed. */
+  failedDrill: boolean;
+  findings: number;
+  tags: string[];
+}
+
+export interface ListSummary {
+  type: "summary";
+  verb: "list";
+  repository: string;
+  points: PointLine[];
+  /** Snapshots in the repository that are not restore points, and files that cannot be read. */
+  otherSnapshots: number;
+  damaged: { name: string; message: string }[];
+}
+
+export interface ShowSummary {
+  type: "summary";
+  verb: "show";
+  line: PointLine;
+  manifest: Manifest;
+  proof: { at: string; proven: boolean; checks: ProofCheck[]; server: string } | null;
+}
+
+export interface ListedEntry {
+  path: string;
+  type: "file" | "dir" | "symlink" | "other";
+  bytes: number;
+  modifiedAt: string;
+}
+
+export interface DoctorSummary {
+  type: "summary";
+  verb: "doctor";
+  /** What was found and from where, in order. */
+  facts: { name: string; value: string; from: string }[];
+  findings: Finding[];
+}
+
+export interface InitSummary {
+  type: "summary";
+  verb: "init";
+  config: string;
+  repository: string;
+  created: boolean;
+  /** Files that were written, in order. */
+  files: string[];
+  kit: string;
+  findings: Finding[];
+}

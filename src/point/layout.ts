@@ -1,0 +1,60 @@
+/**
+ * Where everything lies inside a restore point. Paths are relative to the point's one root folder, `chatkeep`.
+ * Names from the database are percent-encoded, so that any schema, table or storage service makes a safe name.
+ */
+
+export const ROOT = "chatkeep";
+/** The `paths` of every restore point's snapshot. */
+export const SNAPSHOT_PATH = `/${ROOT}`;
+/** The `paths` of every proof's snapshot. */
+export const PROOF_PATH = "/chatkeep-proof";
+export const PROOF_FILE = "proof.json";
+export const POINT_TAG = "chatkeep";
+export const PROOF_TAG = "chatkeep-proof";
+
+export const MANIFEST = "manifest.json";
+export const SCHEMA_DUMP = "schema.dump";
+export const SCHEMA_SQL = "schema.sql";
+export const SEQUENCES_SQL = "sequences.sql";
+
+export function installationTag(id: string): string {
+  return `installation=${id}`;
+}
+export function versionTag(version: string): string {
+  return `chatwoot=${version}`;
+}
+/** Names one point exactly, so that its own `restore.sh` can name it to stock restic. */
+export function instantTag(startedAt: string): string {
+  return `at=${startedAt}`;
+}
+
+/** Everything but letters, digits, `_` and `-` becomes `%XX` of its UTF-8 bytes; dots too, as they part schema and table. */
+export function encodeName(name: string): string {
+  let out = "";
+  for (const byte of new TextEncoder().encode(name)) {
+    const char = String.fromCharCode(byte);
+    out += /[A-Za-z0-9_-]/.test(char) ? char : `%${byte.toString(16).toUpperCase().padStart(2, "0")}`;
+  }
+  return out;
+}
+
+export function decodeName(name: string): string {
+  return decodeURIComponent(name);
+}
+
+/** `public.messages`: the folder of a table's rows, and the stem of its list of ranges. */
+export function tableFolder(schema: string, table: string): string {
+  return `${encodeName(schema)}.${encodeName(table)}`;
+}
+
+/** The one file of a table that is not cut by id. */
+export const WHOLE_BUCKET = "all";
+
+export function rangeFile(bucket: string): string {
+  return `${bucket}.copy`;
+}
+
+/** The two folders that a blob lies in, by its id: groups of 2^20, folders of 2^10. */
+export function blobFolder(id: bigint): { group: string; folder: string } {
+  return { group: (id >> 20n).toString(), folder: (id >> 10n).toString() };
+}

@@ -1,0 +1,154 @@
+/**
+ * The manifest says what a restore point holds, what it was read from and what is missing in it. It is the first
+ * file anybody reads: Chatkeep to plan a restore or a drill, a person to see what they have.
+ *
+ * `schema` grows by one when a reader of the old form would be wrong; fields may be added without that.
+ */
+import { Failure } from "../base/errors.ts";
+import type { Finding } from "../base/findings.ts";
+
+export const MANIFEST_SCHEMA = 1;
+/** How table rows are cut into ranges and chunks; equal versions make equal trees of equal data. */
+export const CUTTER_VERSION = 1;
+
+export interface TableEntry {
+  schema: string;
+  name: string;
+  /** What orders the rows. */
+  key: { kind: "integer" | "columns" | "none"; columns: string[] };
+  /** The columns in the order of the COPY text. */
+  columns: string[];
+  /** Rows of one range: 2^k consecutive ids; null where the table is one range. */
+  k: number | null;
+  /** Rows of one chunk: 2^j consecutive ids; null where the table is one range. */
+  j: number | null;
+  rows: number;
+  bytes: number;
+  ranges: number;
+}
+
+export interface SequenceEntry {
+  schema: string;
+  name: string;
+  /** Decimal: sequences reach 2^63 - 1. */
+  lastValue: string;
+  isCalled: boolean;
+}
+
+/** A blob that the database lists and whose file is not in the restore point as the database describes it. */
+export interface MissingBlob {
+  id: string;
+  key: string;
+  filename: string;
+  bytes: number;
+  /** `missing`: no file. `short`, `long`, `altered`: a file was there, saved as it was, but is not what was uploaded. `unreadable`: the file could not be read. */
+  reason: "missing" | "short" | "long" | "altered" | "unreadable";
+  /** RFC 3339: the start of the first restore point that noticed. */
+  since: string;
+}
+
+export interface ServiceEntry {
+  name: string;
+  kind: string;
+  blobs: number;
+  bytes: number;
+  /** Blobs without an MD5 in the database: only their size could be checked. */
+  withoutChecksum: number;
+  missing: MissingBlob[];
+}
+
+export interface KeyProofEntry {
+  /** True when every saved secret that was tried opens with the saved keys; null when there is nothing to open. */
+  encryption: boolean | null;
+  /** True when a signed id found in the data verifies with SECRET_KEY_BASE; null when none was found. */
+  secretKeyBase: boolean | null;
+  checks: { table: string; column: string; keyId: string; count: number; status: string }[];
+}
+
+export interface CodeEntry {
+  kind: "git" | "files" | "none";
+  head?: string;
+  branch?: string;
+  origin?: string;
+  isDirty?: boolean;
+  bundle?: boolean;
+  files: number;
+}
+
+export interface Manifest {
+  schema: number;
+  program: string;
+  installation: { id: string; name: string; kind: string };
+  startedAt: string;
+  endedAt: string;
+  /** The name of the restore point that this one was built upon. */
+  parent: string | null;
+  cutter: number;
+  server: {
+    version: string;
+    major: number;
+    systemIdentifier: string;
+    timeline: number;
+    postmasterStartedAt: string;
+    database: string;
+    databaseOid: string;
+    encoding: string;
+    collate: string;
+    ctype: string;
+    /** WAL insert position when the snapshot was taken. */
+    lsn: string;
+    extensions: { name: string; version: string; schema: string }[];
+    /** The client programs that dumped the schema. */
+    clientMajor: number;
+    clientIsNewer: boolean;
+  };
+  chatwoot: { version: string | null; edition: string | null; commit: string | null; migrations: string[] };
+  tables: TableEntry[];
+  sequences: SequenceEntry[];
+  storage: ServiceEntry[];
+  /** HMAC-SHA-256 of each secret's value, to tell later whether it is the same; never the secret. */
+  secrets: { name: string; hmac: string }[];
+  keyProof: KeyProofEntry;
+  config: { files: number };
+  code: CodeEntry;
+  read: {
+    rangesRead: number;
+    rangesReused: number;
+    blobsCopied: number;
+    blobsReused: number;
+    foldersReused: number;
+    purged: number;
+  };
+  findings: Finding[];
+}
+
+/** JSON with one field a line, ending in a newline, so that a person can read it and two can be compared. */
+export function formatManifest(manifest: Manifest): string {
+  return `${JSON.stringify(manifest, null, 1)}\n`;
+}
+
+/** @throws Failure `point/invalid` when the text is no manifest, or one that only a newer Chatkeep can read. */
+export function parseManifest(text: string): Manifest {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (cause) {
+    throw new Failure("point/invalid", "the restore point's manifest is not JSON", { cause });
+  }
+  if (typeof value !== "object" || value === null || !("schema" in value) || typeof value.schema !== "number") {
+    throw new Failure("point/invalid", "the restore point's manifest has no schema version");
+  }
+  if (value.schema > MANIFEST_SCHEMA) {
+    throw new Failure(
+      "point/invalid",
+      `the restore point's manifest has schema ${value.schema}, this Chatkeep reads ${MANIFEST_SCHEMA}`,
+      {
+        hint: "A newer Chatkeep made this point: update Chatkeep, or use the restore.sh inside the point.",
+      },
+    );
+  }
+  for (const field of ["installation", "server", "tables", "sequences", "storage", "read"] as const) {
+    if (!(field in value)) throw new Failure("point/invalid", `the restore point's manifest lacks '${field}'`);
+  }
+  return value as Manifest;
+}

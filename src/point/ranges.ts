@@ -1,0 +1,47 @@
+/** The lists of what a point's tables and storage folders consist of: small files beside the data. */
+import { Failure } from "../base/errors.ts";
+
+export interface RangeEntry {
+  bucket: string;
+  rows: number;
+  bytes: number;
+  /** Hex SHA-256 of the range's COPY text. */
+  sha256: string;
+}
+
+export interface FolderEntry {
+  /** Number of the folder: blob id >> 10, decimal. */
+  folder: string;
+  count: number;
+  /** Over (id, key, checksum, byte_size, service_name) of its blobs, as the database computed it. */
+  hash: string;
+}
+
+export function formatRanges(ranges: readonly RangeEntry[]): string {
+  return formatLines("ranges", ranges);
+}
+export function parseRanges(text: string): RangeEntry[] {
+  return parseList(text, "ranges") as RangeEntry[];
+}
+export function formatFolders(folders: readonly FolderEntry[]): string {
+  return formatLines("folders", folders);
+}
+export function parseFolders(text: string): FolderEntry[] {
+  return parseList(text, "folders") as FolderEntry[];
+}
+
+/** One entry a line: equal lists are equal bytes, and a changed entry changes one line. */
+function formatLines(name: string, entries: readonly object[]): string {
+  return `{"${name}":[\n${entries.map((entry) => JSON.stringify(entry)).join(",\n")}\n]}\n`;
+}
+
+function parseList(text: string, name: string): unknown[] {
+  try {
+    const value = JSON.parse(text) as Record<string, unknown>;
+    const list = value[name];
+    if (Array.isArray(list)) return list;
+  } catch (cause) {
+    throw new Failure("point/invalid", `a list of ${name} in the restore point is not JSON`, { cause });
+  }
+  throw new Failure("point/invalid", `a list in the restore point has no '${name}'`);
+}
