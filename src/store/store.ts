@@ -51,6 +51,8 @@ export interface Store {
   list(kind: FileKind, options: CallOptions): AsyncIterable<ListedFile>;
   /** Removing what is not there is no error. */
   remove(ref: FileRef, options: CallOptions): Promise<void>;
+  /** Removes what runs that died left half-written; what another run may still be writing stays. Returns how many. */
+  removeLeftovers(options: CallOptions): Promise<number>;
 }
 
 /** What a worker thread needs to open the same store. */

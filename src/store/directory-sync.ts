@@ -1,0 +1,41 @@
+/** Makes names durable: syncs directories, many waiters to one call. */
+import { open } from "node:fs/promises";
+
+interface Round {
+  folders: Set<string>;
+  done: Promise<void>;
+}
+
+export class DirectorySync {
+  #running: Promise<void> = Promise.resolve();
+  #next: Round | undefined;
+
+  /** Resolves when every name that the folder has now is durable. */
+  async sync(folder: string): Promise<void> {
+    // A round that has begun may have passed the folder already, so a new name always waits for the next one.
+    if (this.#next === undefined) {
+      const folders = new Set<string>();
+      const done = this.#running.then(async () => {
+        this.#next = undefined;
+        await Promise.all([...folders].map(syncFolder));
+      });
+      this.#next = { folders, done };
+      this.#running = done.catch(() => {});
+    }
+    this.#next.folders.add(folder);
+    await this.#next.done;
+  }
+}
+
+async function syncFolder(folder: string): Promise<void> {
+  const handle = await open(folder, "r");
+  try {
+    await handle.sync();
+  } catch (error) {
+    // Some network filesystems have no sync for directories (restic tolerates the same two).
+    const code = (error as NodeJS.ErrnoException).code;
+    if (code !== "EINVAL" && code !== "ENOTSUP") throw error;
+  } finally {
+    await handle.close();
+  }
+}

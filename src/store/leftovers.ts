@@ -1,0 +1,84 @@
+/**
+ * Half-written files of runs that died: whose they are is in their name, `<machine>-<life>-<pid>-<random>`.
+ *
+ * They may only go when their run is surely over. A repository's folder can be shared by machines and containers,
+ * where a process number alone says nothing; a file whose owner cannot be judged from here stays for a week.
+ */
+import { createHash, randomBytes } from "node:crypto";
+import { readFileSync, readlinkSync, writeFileSync } from "node:fs";
+import { rm, stat } from "node:fs/promises";
+import { hostname } from "node:os";
+import { join } from "node:path";
+
+const KEPT_MS = 7 * 24 * 3_600_000;
+const NAME = /^([0-9a-f]{12})-([0-9a-f]{12})-([0-9a-f]{12})-(\d+)-[0-9a-f]{16}$/;
+
+interface Place {
+  /** The machine. */
+  machine: string;
+  /** This start of the machine. */
+  boot: string;
+  /** Where process numbers mean the same. */
+  processes: string;
+}
+
+function attempt(read: () => string): string {
+  try {
+    return read();
+  } catch {
+    return "";
+  }
+}
+
+function digest(...parts: string[]): string {
+  return createHash("sha256").update(JSON.stringify(parts)).digest("hex").slice(0, 12);
+}
+
+let place: Place | undefined;
+
+function thisPlace(): Place {
+  if (place !== undefined) return place;
+  const machine = attempt(() => readFileSync("/etc/machine-id", "utf8"));
+  const boot = attempt(() => readFileSync("/proc/sys/kernel/random/boot_id", "utf8"));
+  const processes = attempt(() => readlinkSync("/proc/self/ns/pid"));
+  place = { machine: digest(hostname(), machine), boot: digest(boot), processes: digest(processes) };
+  return place;
+}
+
+/** A name for a file that this process is going to write. */
+export function leftoverName(): string {
+  const { machine, boot, processes } = thisPlace();
+  return `${machine}-${boot}-${processes}-${process.pid}-${randomBytes(8).toString("hex")}`;
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code !== "ESRCH";
+  }
+}
+
+/** True when the run that was writing this file is surely over. */
+export async function mayRemoveLeftover(folder: string, name: string): Promise<boolean> {
+  const [, machine, boot, processes, pid] = NAME.exec(name) ?? [];
+  const here = thisPlace();
+  if (machine === here.machine) {
+    if (boot !== here.boot) return true;
+    if (processes === here.processes) return !isAlive(Number(pid));
+  }
+  return (await ageMs(folder, name)) > KEPT_MS;
+}
+
+/** By the clock of the filesystem, which may be another machine's. */
+async function ageMs(folder: string, name: string): Promise<number> {
+  const probe = join(folder, leftoverName());
+  writeFileSync(probe, "", { flag: "wx", mode: 0o600 });
+  try {
+    const [now, then] = await Promise.all([stat(probe), stat(join(folder, name))]);
+    return now.mtimeMs - then.mtimeMs;
+  } finally {
+    await rm(probe, { force: true });
+  }
+}

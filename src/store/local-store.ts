@@ -1,0 +1,350 @@
+/**
+ * A repository in a folder.
+ *
+ * A file is written under another name in `chatkeep/tmp` of the same folder (restic looks into its own folders
+ * only), synced, renamed, and its directory synced: so it is there whole or not at all, and stays there when the
+ * power fails. Directory syncs are gathered: while one round is under way the next one collects.
+ */
+import { constants, writeSync } from "node:fs";
+import { link, mkdir, open, readdir, rename, rm, stat, type FileHandle } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { assert, Failure, messageOf } from "../base/errors.ts";
+import { isId } from "../base/ids.ts";
+import { DirectorySync } from "./directory-sync.ts";
+import { leftoverName, mayRemoveLeftover } from "./leftovers.ts";
+import type { CallOptions, FileKind, FileRef, ListedFile, Store, StoreWriter } from "./store.ts";
+
+const FOLDER_MODE = 0o700;
+/** Files are never written again, so nobody needs to be able to; restic does the same. */
+const FILE_MODE = 0o400;
+const FOLDERS = ["keys", "locks", "snapshots", "index", "data"] as const;
+const TEMPORARY = join("chatkeep", "tmp");
+
+/** Opens the store in a folder; nothing is read or made yet. */
+export function openLocalStore(path: string): Store {
+  return new LocalStore(path);
+}
+
+function codeOf(error: unknown): string | undefined {
+  return (error as NodeJS.ErrnoException | undefined)?.code;
+}
+
+/** Turns a system's error into a failure that says what to do. */
+function storeFailure(error: unknown, doing: string): unknown {
+  if (error instanceof Failure) return error;
+  switch (codeOf(error)) {
+    case "ENOSPC":
+    case "EDQUOT":
+    case "EFBIG":
+      return new Failure("store/full", `no space left while ${doing}`, {
+        hint: "Free space where the repository lies, or point to a larger place; what was saved before is intact.",
+        cause: error,
+      });
+    case "EACCES":
+    case "EPERM":
+    case "EROFS":
+      return new Failure("store/denied", `not allowed: ${doing}`, {
+        hint: "Run as the user that owns the repository's folder, or give this user rights to read and write it.",
+        cause: error,
+      });
+    case "ENOENT":
+    case "ENOTDIR":
+      return new Failure("store/not-found", `not there: ${doing}`, { cause: error });
+    case undefined:
+      return error;
+    default:
+      return new Failure("store/unreachable", `${doing}: ${messageOf(error)}`, {
+        hint: "Look at the disk or the mount where the repository lies.",
+        cause: error,
+      });
+  }
+}
+
+class LocalStore implements Store {
+  readonly location: string;
+  readonly spec: { kind: "local"; path: string };
+  readonly #directories = new DirectorySync();
+
+  constructor(path: string) {
+    this.location = path;
+    this.spec = { kind: "local", path };
+  }
+
+  #pathOf({ kind, name }: FileRef): string {
+    if (kind === "config") return join(this.location, "config");
+    assert(isId(name), `'${name}' is no name for a file of a repository`);
+    return kind === "data" ? join(this.location, "data", name.slice(0, 2), name) : join(this.location, kind, name);
+  }
+
+  async create({ signal }: CallOptions): Promise<void> {
+    signal.throwIfAborted();
+    try {
+      await makeFolder(this.location);
+      for (const folder of FOLDERS) await makeFolder(join(this.location, folder));
+      for (let byte = 0; byte < 256; byte += 1) {
+        await makeFolder(join(this.location, "data", byte.toString(16).padStart(2, "0")));
+      }
+      for (const folder of [join(this.location, "data"), this.location, dirname(this.location)]) {
+        await this.#directories.sync(folder);
+      }
+    } catch (error) {
+      throw storeFailure(error, `making the folders of the repository in '${this.location}'`);
+    }
+  }
+
+  async begin(kind: FileKind, { signal }: CallOptions): Promise<StoreWriter> {
+    signal.throwIfAborted();
+    const path = join(this.location, TEMPORARY, leftoverName());
+    const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
+    try {
+      const handle = await open(path, flags, FILE_MODE).catch(async (error: unknown) => {
+        if (codeOf(error) !== "ENOENT") throw error;
+        await makeFolder(dirname(path));
+        return await open(path, flags, FILE_MODE);
+      });
+      return new LocalWriter(handle, path, {
+        publish: async (name) => await this.#publish(path, { kind, name }),
+        doing: `writing to '${this.location}'`,
+      });
+    } catch (error) {
+      throw storeFailure(error, `writing to '${this.location}'`);
+    }
+  }
+
+  /** Gives a synced file its name. */
+  async #publish(temporary: string, ref: FileRef): Promise<void> {
+    const path = this.#pathOf(ref);
+    const folder = dirname(path);
+    try {
+      await this.#place(temporary, path, ref.kind);
+    } catch (error) {
+      // Only a folder below a repository that is there is made anew: its root gone means an unmounted disk.
+      if (codeOf(error) !== "ENOENT") throw error;
+      await stat(this.location);
+      await makeFolder(folder);
+      await this.#directories.sync(dirname(folder));
+      await this.#place(temporary, path, ref.kind);
+    }
+    await this.#directories.sync(folder);
+  }
+
+  async #place(temporary: string, path: string, kind: FileKind): Promise<void> {
+    if (kind === "config") {
+      // The one name that is not a hash: two writers may bring different bytes, and the first must win.
+      try {
+        await link(temporary, path);
+        await rm(temporary, { force: true });
+        return;
+      } catch (error) {
+        if (codeOf(error) === "EEXIST") return await rm(temporary, { force: true });
+        if (codeOf(error) === "ENOENT") throw error;
+        // A filesystem without hard links.
+      }
+    }
+    if (await exists(path)) await rm(temporary, { force: true });
+    else await rename(temporary, path);
+  }
+
+  async put(ref: FileRef, bytes: Uint8Array, options: CallOptions): Promise<void> {
+    const writer = await this.begin(ref.kind, options);
+    try {
+      await writer.write(bytes);
+      await writer.commit(ref.name);
+    } catch (error) {
+      await writer.abort();
+      throw error;
+    }
+  }
+
+  async get(ref: FileRef, options: CallOptions & { offset?: number; length?: number }): Promise<Buffer> {
+    options.signal.throwIfAborted();
+    const path = this.#pathOf(ref);
+    try {
+      const handle = await open(path, "r");
+      try {
+        const offset = options.offset ?? 0;
+        const length = options.length ?? (await handle.stat()).size - offset;
+        return await readExactly(handle, { offset, length, path });
+      } finally {
+        await handle.close();
+      }
+    } catch (error) {
+      throw storeFailure(error, `reading '${path}'`);
+    }
+  }
+
+  async stat(ref: FileRef, { signal }: CallOptions): Promise<{ sizeBytes: number } | undefined> {
+    signal.throwIfAborted();
+    const path = this.#pathOf(ref);
+    try {
+      return { sizeBytes: (await stat(path)).size };
+    } catch (error) {
+      if (codeOf(error) === "ENOENT" || codeOf(error) === "ENOTDIR") return undefined;
+      throw storeFailure(error, `looking at '${path}'`);
+    }
+  }
+
+  async *list(kind: FileKind, { signal }: CallOptions): AsyncGenerator<ListedFile> {
+    if (kind === "config") {
+      const found = await this.stat({ kind, name: "" }, { signal });
+      if (found !== undefined) yield { name: "", sizeBytes: found.sizeBytes };
+      return;
+    }
+    const folder = join(this.location, kind);
+    const folders = kind === "data" ? (await namesIn(folder)).map((name) => join(folder, name)) : [folder];
+    for (const at of folders) {
+      const names = (await namesIn(at)).filter(isId);
+      // A folder at a time: packs spread over 256 of them, so this many looks at once is few enough.
+      const files = await Promise.all(names.map(async (name) => await sizeOf(at, name)));
+      signal.throwIfAborted();
+      for (const file of files) if (file !== undefined) yield file;
+    }
+  }
+
+  async remove(ref: FileRef, { signal }: CallOptions): Promise<void> {
+    signal.throwIfAborted();
+    const path = this.#pathOf(ref);
+    try {
+      await rm(path, { force: true });
+      await this.#directories.sync(dirname(path));
+    } catch (error) {
+      if (codeOf(error) === "ENOENT") return;
+      throw storeFailure(error, `removing '${path}'`);
+    }
+  }
+
+  async removeLeftovers({ signal }: CallOptions): Promise<number> {
+    const folder = join(this.location, TEMPORARY);
+    const names = await namesIn(folder);
+    let removed = 0;
+    for (const name of names) {
+      signal.throwIfAborted();
+      try {
+        if (!(await mayRemoveLeftover(folder, name))) continue;
+        await rm(join(folder, name), { force: true });
+        removed += 1;
+      } catch (error) {
+        if (codeOf(error) !== "ENOENT") throw storeFailure(error, `removing '${join(folder, name)}'`);
+      }
+    }
+    return removed;
+  }
+}
+
+/** With its parents. (Node's own recursive `mkdir` says "not there" for a read-only filesystem.) */
+async function makeFolder(path: string): Promise<void> {
+  try {
+    await mkdir(path, { mode: FOLDER_MODE });
+  } catch (error) {
+    if (codeOf(error) === "EEXIST" && (await stat(path)).isDirectory()) return;
+    if (codeOf(error) !== "ENOENT" || dirname(path) === path) throw error;
+    await makeFolder(dirname(path));
+    await makeFolder(path);
+  }
+}
+
+async function exists(path: string): Promise<boolean> {
+  try {
+    await stat(path);
+    return true;
+  } catch (error) {
+    if (codeOf(error) === "ENOENT") return false;
+    throw error;
+  }
+}
+
+/** The names in a folder; none when it is not there. */
+async function namesIn(folder: string): Promise<string[]> {
+  try {
+    return await readdir(folder);
+  } catch (error) {
+    if (codeOf(error) === "ENOENT" || codeOf(error) === "ENOTDIR") return [];
+    throw storeFailure(error, `listing '${folder}'`);
+  }
+}
+
+/** Undefined for what is no file, or was removed since it was listed. */
+async function sizeOf(folder: string, name: string): Promise<ListedFile | undefined> {
+  try {
+    const found = await stat(join(folder, name));
+    return found.isFile() ? { name, sizeBytes: found.size } : undefined;
+  } catch (error) {
+    if (codeOf(error) === "ENOENT") return undefined;
+    throw storeFailure(error, `looking at '${join(folder, name)}'`);
+  }
+}
+
+interface Span {
+  offset: number;
+  length: number;
+  path: string;
+}
+
+async function readExactly(handle: FileHandle, { offset, length, path }: Span): Promise<Buffer> {
+  const tooShort = () => new Failure("store/not-found", `'${path}' is shorter than it should be`);
+  if (length < 0) throw tooShort();
+  // A length that comes from a damaged file must not make us ask for memory that the file could never fill.
+  if (offset + length > (await handle.stat()).size) throw tooShort();
+  const bytes = Buffer.allocUnsafeSlow(length);
+  let filled = 0;
+  while (filled < length) {
+    const { bytesRead } = await handle.read(bytes, filled, length - filled, offset + filled);
+    if (bytesRead === 0) throw tooShort();
+    filled += bytesRead;
+  }
+  return bytes;
+}
+
+interface Publication {
+  publish: (name: string) => Promise<void>;
+  doing: string;
+}
+
+class LocalWriter implements StoreWriter {
+  readonly #path: string;
+  readonly #publication: Publication;
+  #handle: FileHandle | undefined;
+
+  constructor(handle: FileHandle, path: string, publication: Publication) {
+    this.#handle = handle;
+    this.#path = path;
+    this.#publication = publication;
+  }
+
+  // Into the page cache, so at memory's speed: handing it to another thread costs more than it takes.
+  // oxlint-disable-next-line typescript/require-await
+  async write(bytes: Uint8Array): Promise<void> {
+    assert(this.#handle !== undefined, "written to a file that is closed");
+    try {
+      let written = 0;
+      while (written < bytes.length) {
+        written += writeSync(this.#handle.fd, bytes, written, bytes.length - written);
+      }
+    } catch (error) {
+      throw storeFailure(error, this.#publication.doing);
+    }
+  }
+
+  async commit(name: string): Promise<void> {
+    const handle = this.#handle;
+    assert(handle !== undefined, "committed a file that is closed");
+    try {
+      await handle.sync();
+      await this.#close();
+      await this.#publication.publish(name);
+    } catch (error) {
+      throw storeFailure(error, this.#publication.doing);
+    }
+  }
+
+  async #close(): Promise<void> {
+    const handle = this.#handle;
+    this.#handle = undefined;
+    await handle?.close();
+  }
+
+  async abort(): Promise<void> {
+    await this.#close().catch(() => {});
+    await rm(this.#path, { force: true }).catch(() => {});
+  }
+}
