@@ -1,0 +1,215 @@
+/**
+ * A real PostgreSQL server for one test file: its own data, socket and port, run by a user that is not root,
+ * ended by its process id. Its data is thrown away, so nothing is synced to disk.
+ */
+import { type ChildProcess, spawn } from "node:child_process";
+import { chownSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdir, mkdtemp, readFile, rm } from "node:fs/promises";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { Client } from "pg";
+import { mustRun } from "./run.ts";
+
+/** Has the fields of `ServerAddress` in src/postgres. */
+export interface TestAddress {
+  host: string;
+  port: number;
+  user: string;
+  password?: string;
+  database: string;
+}
+
+export interface TestServer extends AsyncDisposable {
+  /** The superuser, on the database `postgres`, over loopback. */
+  readonly address: TestAddress;
+  readonly major: number;
+  /** The folder of its programs (`initdb`, `psql`, `pg_dump` …). */
+  readonly programs: string;
+  readonly socketFolder: string;
+  readonly pid: number;
+  /** What the server logged so far. */
+  log(): string;
+  /** Makes an empty database of the superuser, or of `owner`, and returns its address. */
+  createDatabase(name: string, owner?: string): Promise<TestAddress>;
+  /** Runs one statement as the superuser, on `database` where one is named. */
+  query(sql: string, database?: string): Promise<Record<string, unknown>[]>;
+  stop(): Promise<void>;
+}
+
+export interface TestServerOptions {
+  /** `scram`: every connection needs the password, which is in the address. Default `trust`. */
+  auth?: "trust" | "scram";
+  /** Lines of postgresql.conf, as `name=value`. */
+  settings?: readonly string[];
+  /** Another server's programs, for example of a newer major. */
+  programs?: string;
+}
+
+const PROGRAMS = "/usr/lib/postgresql";
+
+/** The folders with the server programs of each installed major, newest first. */
+export function installedServers(): { major: number; programs: string }[] {
+  const majors = existsSync(PROGRAMS) ? readdirSync(PROGRAMS).map(Number) : [];
+  return majors
+    .filter((major) => existsSync(join(PROGRAMS, String(major), "bin/initdb")))
+    .map((major) => ({ major, programs: join(PROGRAMS, String(major), "bin") }))
+    .toSorted((a, b) => b.major - a.major);
+}
+
+/** PostgreSQL refuses to run as root: then `postgres`, which Debian's package brings, or `nobody`. */
+export function serverUser(): { uid: number; gid: number } | undefined {
+  if (process.getuid?.() !== 0) return undefined;
+  const users = readFileSync("/etc/passwd", "utf8")
+    .split("\n")
+    .map((line) => line.split(":"));
+  const user = users.find(([name]) => name === "postgres") ?? users.find(([name]) => name === "nobody");
+  if (user === undefined) throw new Error("no user to run PostgreSQL as: neither postgres nor nobody exists");
+  return { uid: Number(user[2]), gid: Number(user[3]) };
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const address = server.address();
+  await new Promise((resolve) => server.close(resolve));
+  if (address === null || typeof address === "string") throw new Error("no free port");
+  return address.port;
+}
+
+async function onDatabase<T>(address: TestAddress, act: (client: Client) => Promise<T>): Promise<T> {
+  const client = new Client(address);
+  client.on("error", () => {});
+  await client.connect();
+  try {
+    return await act(client);
+  } finally {
+    await client.end();
+  }
+}
+
+const SETTINGS = [
+  "fsync=off",
+  "full_page_writes=off",
+  "synchronous_commit=off",
+  "shared_buffers=64MB",
+  "max_connections=60",
+  "autovacuum=off",
+  "listen_addresses=127.0.0.1",
+  "timezone=UTC",
+];
+
+const running = new Map<number, string>();
+process.on("exit", () => {
+  for (const [pid, folder] of running) {
+    try {
+      process.kill(pid, "SIGQUIT");
+    } catch {
+      // It has ended already.
+    }
+    rmSync(folder, { recursive: true, force: true });
+  }
+});
+
+async function untilReady(child: ChildProcess, address: TestAddress, log: () => string): Promise<void> {
+  for (;;) {
+    if (child.exitCode !== null || child.signalCode !== null) throw new Error(`PostgreSQL did not start:\n${log()}`);
+    try {
+      await onDatabase(address, async (client) => await client.query("select 1"));
+      return;
+    } catch (error) {
+      const { code } = error as { code?: string };
+      // Refused: not listening yet. 57P03: starting up.
+      if (code !== "ECONNREFUSED" && code !== "57P03" && code !== "ECONNRESET") throw error;
+      await sleep(30);
+    }
+  }
+}
+
+async function initialise(folder: string, programs: string, options: TestServerOptions, password: string) {
+  const user = serverUser();
+  const passwordFile = join(folder, "password");
+  writeFileSync(passwordFile, `${password}\n`, { mode: 0o600 });
+  if (user !== undefined) for (const path of [folder, passwordFile]) chownSync(path, user.uid, user.gid);
+  const auth = options.auth === "scram" ? "scram-sha-256" : "trust";
+  const data = join(folder, "data");
+  await mustRun(
+    join(programs, "initdb"),
+    `--pgdata ${data} --username postgres --pwfile ${passwordFile} --auth ${auth} --encoding UTF8 --locale C.UTF-8`
+      .split(" ")
+      .concat("--no-sync", "--no-instructions"),
+    { ...user, cwd: folder },
+  );
+  rmSync(passwordFile);
+  return { data, user };
+}
+
+/** Starts a server; use it with `await using`, or `stop` it in an `after` hook. */
+export async function startPostgres(options: TestServerOptions = {}): Promise<TestServer> {
+  const programs = options.programs ?? installedServers()[0]?.programs;
+  if (programs === undefined) throw new Error("PostgreSQL is not installed: run 'npm test', which installs it");
+  const folder = await mkdtemp(join(tmpdir(), "chatkeep-pg-"));
+  const password = options.auth === "scram" ? `test-${process.pid}-${folder.slice(-6)}` : "unused";
+  const { data, user } = await initialise(folder, programs, options, password);
+  const socketFolder = join(folder, "socket");
+  await mkdir(socketFolder, { mode: 0o777 });
+  if (user !== undefined) chownSync(socketFolder, user.uid, user.gid);
+  const port = await freePort();
+  const settings = [
+    ...SETTINGS,
+    ...(options.settings ?? []),
+    `port=${port}`,
+    `unix_socket_directories=${socketFolder}`,
+  ];
+  const child = spawn(join(programs, "postgres"), ["-D", data, ...settings.flatMap((setting) => ["-c", setting])], {
+    ...user,
+    cwd: folder,
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  let logged = "";
+  child.stdout.on("data", (text: Buffer) => (logged += text.toString()));
+  child.stderr.on("data", (text: Buffer) => (logged += text.toString()));
+  const ended = new Promise<void>((resolve) => child.once("close", () => resolve()));
+  const pid = child.pid ?? 0;
+  running.set(pid, folder);
+  const stop = async () => {
+    child.kill("SIGINT");
+    await ended;
+    running.delete(pid);
+    await rm(folder, { recursive: true, force: true });
+  };
+  const address: TestAddress = {
+    host: "127.0.0.1",
+    port,
+    user: "postgres",
+    database: "postgres",
+    ...(options.auth === "scram" ? { password } : {}),
+  };
+  try {
+    await untilReady(child, address, () => logged);
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+  const query = async (sql: string, database = "postgres") =>
+    await onDatabase(
+      { ...address, database },
+      async (client) => (await client.query<Record<string, unknown>>(sql)).rows,
+    );
+  return {
+    address,
+    programs,
+    socketFolder,
+    pid,
+    major: Number.parseInt(await readFile(join(data, "PG_VERSION"), "utf8"), 10),
+    log: () => logged,
+    query,
+    async createDatabase(name, owner = "postgres") {
+      await query(`create database "${name}" owner "${owner}" template template0 encoding 'UTF8'`);
+      return { ...address, database: name };
+    },
+    stop,
+    [Symbol.asyncDispose]: stop,
+  };
+}
