@@ -19,14 +19,35 @@ export const LIMITS = {
   packHeaderMaxBytes: 16 * MIB,
   /** A chunk of an index, tree or snapshot never unpacks to more than this (a zstd bomb would). */
   unpackedMaxBytes: 512 * MIB,
+  /** Chunks in one pack: its header stays far below restic's bound, and its list is small in memory. */
+  packMaxChunks: 50_000,
   /** Chunks in one index file; restic's number. */
   indexFileChunks: 50_000,
+  /** An index file is written at latest after packs of so many bytes: what an interrupted run must not repeat. */
+  indexFileBytes: 1024 * MIB,
+  /** New chunks of one run that no two threads write twice; beyond, a duplicate costs space. 4 bytes each at once, 32 when used. */
+  claimedChunks: 2 * 1024 * 1024,
+  /** Key files that a password is tried on; restic's number. */
+  keysTried: 20,
+  /** Reads of a pack are joined across gaps up to this … */
+  readGapBytes: 256 * KIB,
+  /** … and not beyond this length. */
+  readMaxBytes: 16 * MIB,
+  /** Files and bytes that a restore plans at once. */
+  restoreBatchFiles: 20_000,
+  restoreBatchBytes: 1024 * MIB,
+  /** Reads of packs under way at once. */
+  packReads: 4,
+  /** Trees, snapshots and index files read at once. */
+  smallReads: 8,
   /** scrypt costs that a key file may ask for (memory = 128 · N · r bytes). */
   scryptMaxMemoryBytes: 512 * MIB,
   /** Worker threads that read, seal and write. Two saturate two cores; a third gained nothing. */
   sealingWorkers: 2,
   /** Tasks given to a worker ahead of its answer, so that it never waits. */
   tasksAhead: 2,
+  /** A worker thread that does not end by itself within this time is ended. */
+  workerStopMs: 10_000,
   /** Files in one task for a worker. */
   filesPerTask: 32,
   /** Blobs of consecutive ids in one folder of a restore point: 2^10. */

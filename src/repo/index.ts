@@ -1,0 +1,252 @@
+/**
+ * The index: where each chunk lies. At most 64 bytes a chunk, in shared memory, so that every worker looks into the
+ * same table and none has a copy.
+ *
+ * Rows of 48 bytes (id, pack and type, offset, length, unpacked length) in segments that never move; beside them a
+ * hash table with open addressing holds row numbers. SHA-256 ids are their own hash.
+ */
+import { assert } from "../base/errors.ts";
+import { parseChunkId, type ChunkId, type PackId } from "../base/ids.ts";
+import type { PackEntry } from "../format/pack.ts";
+import { packSizeBytes, type PackRecord } from "./pack-record.ts";
+
+export type ChunkType = PackEntry["type"];
+
+/** One copy of a chunk. */
+export interface ChunkLocation {
+  readonly pack: PackId;
+  readonly offset: number;
+  /** Sealed. */
+  readonly length: number;
+  /** 0 when stored raw. */
+  readonly uncompressedLength: number;
+}
+
+/** What another thread needs to look into the same index. */
+export interface SharedIndexParts {
+  readonly segments: readonly SharedArrayBuffer[];
+  readonly slots: SharedArrayBuffer;
+}
+
+const ID_WORDS = 8;
+const PACK = 8;
+const OFFSET = 9;
+const LENGTH = 10;
+const UNPACKED = 11;
+const ROW_WORDS = 12;
+const SEGMENT_BITS = 15;
+const SEGMENT_ROWS = 1 << SEGMENT_BITS;
+const FIRST_SLOTS = 1 << 12;
+
+/** Looks chunks up in an index of another thread; what is added there later may or may not be seen. */
+export class SharedIndexView {
+  protected segments: Uint32Array[];
+  protected slots: Int32Array;
+  readonly #scratch = new Uint32Array(ID_WORDS);
+  readonly #scratchBytes = Buffer.from(this.#scratch.buffer);
+
+  constructor(parts: SharedIndexParts) {
+    this.segments = parts.segments.map((segment) => new Uint32Array(segment));
+    this.slots = new Int32Array(parts.slots);
+  }
+
+  has(type: ChunkType, id: ChunkId): boolean {
+    return this.rowOf(type, id) >= 0;
+  }
+
+  /** The same for the 32 bytes of an id, without a detour through text. */
+  hasBytes(type: ChunkType, id: Uint8Array): boolean {
+    this.#scratchBytes.set(id);
+    return this.nextRow(type, this.firstSlot()).row >= 0;
+  }
+
+  /** A number below `rows` that stands for this chunk (its first copy), or -1. Good for sets of bits. */
+  rowOf(type: ChunkType, id: ChunkId): number {
+    this.setScratch(id);
+    return this.nextRow(type, this.firstSlot()).row;
+  }
+
+  protected setScratch(id: ChunkId): void {
+    const written = this.#scratchBytes.write(id, "hex");
+    assert(written === ID_WORDS * 4, "a chunk id has 32 bytes");
+  }
+
+  protected firstSlot(): number {
+    return (this.#scratch[0] ?? 0) & (this.slots.length - 1);
+  }
+
+  /** The first row from this slot on that holds the scratch id, and the slot after it; -1 at an empty slot. */
+  protected nextRow(type: ChunkType, from: number): { row: number; slot: number } {
+    const isTree = type === "tree" ? 1 : 0;
+    for (let slot = from; ; slot = (slot + 1) & (this.slots.length - 1)) {
+      const row = Atomics.load(this.slots, slot) - 1;
+      if (row < 0) return { row, slot };
+      const segment = this.segments[row >>> SEGMENT_BITS];
+      // A segment that was made after this view: its chunks are not known here yet.
+      if (segment === undefined) continue;
+      const at = (row & (SEGMENT_ROWS - 1)) * ROW_WORDS;
+      if (((segment[at + PACK] ?? 0) & 1) === isTree && this.#isScratch(segment, at)) {
+        return { row, slot: (slot + 1) & (this.slots.length - 1) };
+      }
+    }
+  }
+
+  #isScratch(segment: Uint32Array, at: number): boolean {
+    for (let word = 0; word < ID_WORDS; word += 1) {
+      if (segment[at + word] !== this.#scratch[word]) return false;
+    }
+    return true;
+  }
+
+  protected writeRow(row: number, fields: { pack: number; entry: PackEntry }): void {
+    const segment = this.segments[row >>> SEGMENT_BITS];
+    assert(segment !== undefined, "a row beyond the index");
+    const at = (row & (SEGMENT_ROWS - 1)) * ROW_WORDS;
+    segment.set(this.#scratch, at);
+    segment[at + PACK] = fields.pack * 2 + (fields.entry.type === "tree" ? 1 : 0);
+    segment[at + OFFSET] = fields.entry.offset;
+    segment[at + LENGTH] = fields.entry.length;
+    segment[at + UNPACKED] = fields.entry.uncompressedLength;
+  }
+}
+
+export class ChunkIndex extends SharedIndexView {
+  #parts: { segments: SharedArrayBuffer[]; slots: SharedArrayBuffer };
+  #rows = 0;
+  readonly #packs: PackId[] = [];
+  readonly #packNumbers = new Map<PackId, number>();
+
+  constructor() {
+    const parts = { segments: [], slots: new SharedArrayBuffer(FIRST_SLOTS * 4) };
+    super(parts);
+    this.#parts = parts;
+  }
+
+  /** How many copies of chunks are indexed. */
+  get size(): number {
+    return this.#rows;
+  }
+
+  get packCount(): number {
+    return this.#packs.length;
+  }
+
+  /** What all of it takes, without the names of the packs. */
+  get memoryBytes(): number {
+    return this.#parts.slots.byteLength + this.#parts.segments.length * SEGMENT_ROWS * ROW_WORDS * 4;
+  }
+
+  /** To be sent to a worker, which makes a {@link SharedIndexView} of it. */
+  get sharedTables(): SharedIndexParts {
+    return { segments: [...this.#parts.segments], slots: this.#parts.slots };
+  }
+
+  hasPack(id: PackId): boolean {
+    return this.#packNumbers.has(id);
+  }
+
+  /** Every copy of a chunk. */
+  find(type: ChunkType, id: ChunkId): ChunkLocation[] {
+    this.setScratch(id);
+    const found: ChunkLocation[] = [];
+    let next = this.nextRow(type, this.firstSlot());
+    while (next.row >= 0) {
+      found.push(this.#locationOf(next.row));
+      next = this.nextRow(type, next.slot);
+    }
+    return found;
+  }
+
+  /** Adds what a pack holds; saying it twice changes nothing. */
+  add(record: Pick<PackRecord, "id" | "entries">): void {
+    let pack = this.#packNumbers.get(record.id);
+    if (pack === undefined) {
+      pack = this.#packs.push(record.id) - 1;
+      this.#packNumbers.set(record.id, pack);
+    }
+    for (const entry of record.entries) this.#addEntry(pack, entry);
+  }
+
+  #addEntry(pack: number, entry: PackEntry): void {
+    if ((this.#rows + 1) * 4 > this.slots.length * 3) this.#growSlots();
+    this.setScratch(entry.id);
+    let next = this.nextRow(entry.type, this.firstSlot());
+    while (next.row >= 0) {
+      if (this.#isAt(next.row, pack, entry.offset)) return;
+      next = this.nextRow(entry.type, next.slot);
+    }
+    const row = this.#rows;
+    if (row >>> SEGMENT_BITS === this.segments.length) {
+      const segment = new SharedArrayBuffer(SEGMENT_ROWS * ROW_WORDS * 4);
+      this.#parts.segments.push(segment);
+      this.segments.push(new Uint32Array(segment));
+    }
+    this.writeRow(row, { pack, entry });
+    this.#rows += 1;
+    Atomics.store(this.slots, next.slot, row + 1);
+  }
+
+  /** Into a new table: workers keep looking into the old one, which stays true as far as it goes. */
+  #growSlots(): void {
+    const shared = new SharedArrayBuffer(this.slots.byteLength * 2);
+    const slots = new Int32Array(shared);
+    for (let row = 0; row < this.#rows; row += 1) {
+      let slot = this.#word(row, 0) & (slots.length - 1);
+      while (slots[slot] !== 0) slot = (slot + 1) & (slots.length - 1);
+      slots[slot] = row + 1;
+    }
+    this.#parts = { segments: this.#parts.segments, slots: shared };
+    this.slots = slots;
+  }
+
+  #word(row: number, word: number): number {
+    return this.segments[row >>> SEGMENT_BITS]?.[(row & (SEGMENT_ROWS - 1)) * ROW_WORDS + word] ?? 0;
+  }
+
+  #isAt(row: number, pack: number, offset: number): boolean {
+    return this.#word(row, PACK) >>> 1 === pack && this.#word(row, OFFSET) === offset;
+  }
+
+  #locationOf(row: number): ChunkLocation {
+    const pack = this.#packs[this.#word(row, PACK) >>> 1];
+    assert(pack !== undefined, "a row of no pack");
+    return {
+      pack,
+      offset: this.#word(row, OFFSET),
+      length: this.#word(row, LENGTH),
+      uncompressedLength: this.#word(row, UNPACKED),
+    };
+  }
+
+  #entryOf(row: number): PackEntry {
+    const id = Buffer.alloc(ID_WORDS * 4);
+    const words = new Uint32Array(id.buffer, id.byteOffset, ID_WORDS);
+    for (let word = 0; word < ID_WORDS; word += 1) words[word] = this.#word(row, word);
+    const { offset, length, uncompressedLength } = this.#locationOf(row);
+    const type = (this.#word(row, PACK) & 1) === 1 ? "tree" : "data";
+    return { id: parseChunkId(id.toString("hex")), type, offset, length, uncompressedLength };
+  }
+
+  /** Every pack with its entries in the order of their offsets; `sizeBytes` is what the entries say it must be. */
+  *packs(): Generator<PackRecord> {
+    const ends = new Uint32Array(this.#packs.length + 1);
+    for (let row = 0; row < this.#rows; row += 1) {
+      const pack = (this.#word(row, PACK) >>> 1) + 1;
+      ends[pack] = (ends[pack] ?? 0) + 1;
+    }
+    for (let pack = 1; pack < ends.length; pack += 1) ends[pack] = (ends[pack] ?? 0) + (ends[pack - 1] ?? 0);
+    const starts = ends.slice();
+    const rows = new Uint32Array(this.#rows);
+    for (let row = 0; row < this.#rows; row += 1) {
+      const pack = this.#word(row, PACK) >>> 1;
+      const at = starts[pack] ?? 0;
+      rows[at] = row;
+      starts[pack] = at + 1;
+    }
+    for (const [pack, id] of this.#packs.entries()) {
+      const entries = [...rows.subarray(ends[pack], ends[pack + 1])].map((row) => this.#entryOf(row));
+      entries.sort((a, b) => a.offset - b.offset);
+      yield { id, entries, sizeBytes: packSizeBytes(entries) };
+    }
+  }
+}

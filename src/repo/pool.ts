@@ -1,0 +1,232 @@
+/**
+ * A pool of workers that each do one task after another: threads, or this thread when there is nothing to send them.
+ *
+ * `run` gives a task to the least busy worker; `all` gives one to every worker, behind what it has. What a worker
+ * posts arrives before the result of the task during which it was posted. The first worker that dies, or an abort,
+ * ends the whole pool: everything under way is rejected.
+ */
+import { availableParallelism } from "node:os";
+import { Worker, type Transferable } from "node:worker_threads";
+import { systemClock } from "../base/clock.ts";
+import { assert, bug, Failure } from "../base/errors.ts";
+import { LIMITS } from "../base/limits.ts";
+import { reviveError, type FromWorker, type ToWorker, type WorkHandler } from "./work.ts";
+
+export interface WorkPoolOptions<Task, Result, Init, Message> {
+  /** The worker's file, which calls `serveWork`; undefined: in this thread. */
+  url: URL | undefined;
+  count: number;
+  /** Sent to every worker. */
+  init: Init;
+  /** Makes a worker of this thread. */
+  inline: (
+    init: Init,
+    tools: { post: (message: Message) => void; signal: AbortSignal },
+  ) => Promise<WorkHandler<Task, Result>>;
+  onMessage?: (message: Message) => void;
+  signal: AbortSignal;
+}
+
+export interface WorkPool<Task, Result> extends AsyncDisposable {
+  /** So many tasks keep every worker busy; more are queued here. */
+  readonly width: number;
+  run(task: Task, transfer?: readonly Transferable[]): Promise<Result>;
+  /** Gives the task to every worker; the results are in the workers' order. */
+  all(task: Task): Promise<Result[]>;
+  /** Ends the workers; tasks still under way are rejected. */
+  close(): Promise<void>;
+}
+
+/** How many workers are worth having for what keeps a core busy. */
+export function workerCount(): number {
+  return Math.max(1, Math.min(LIMITS.sealingWorkers, availableParallelism()));
+}
+
+interface Job<Task, Result> {
+  task: Task;
+  transfer: readonly Transferable[];
+  resolve: (result: Result) => void;
+  reject: (error: unknown) => void;
+}
+
+/** One worker, wherever it lives. */
+interface Lane<Task, Result> {
+  readonly outstanding: Set<Job<Task, Result>>;
+  give(job: Job<Task, Result>): void;
+  close(): Promise<void>;
+}
+
+/**
+ * Opens a pool. @throws what a worker's own opening throws, through the first tasks.
+ */
+export function openWorkPool<Task, Result, Init = unknown, Message = unknown>(
+  options: WorkPoolOptions<Task, Result, Init, Message>,
+): WorkPool<Task, Result> {
+  return new Pool(options);
+}
+
+class Pool<Task, Result, Init, Message> implements WorkPool<Task, Result> {
+  readonly width: number;
+  readonly #lanes: Lane<Task, Result>[];
+  readonly #waiting: Job<Task, Result>[] = [];
+  readonly #signal: AbortSignal;
+  readonly #inner = new AbortController();
+  #ended: { error: unknown } | undefined;
+
+  constructor(options: WorkPoolOptions<Task, Result, Init, Message>) {
+    assert(options.count > 0, "a pool has at least one worker");
+    this.#signal = options.signal;
+    const events: LaneEvents<Message> = {
+      onMessage: (message) => options.onMessage?.(message),
+      onFree: () => this.#hand(),
+      onDeath: (error) => this.#end(error),
+      signal: this.#inner.signal,
+    };
+    const { url } = options;
+    this.#lanes = Array.from({ length: options.count }, () =>
+      url === undefined ? inlineLane(options, events) : threadLane<Task, Result, Message>(url, options.init, events),
+    );
+    this.width = options.count * LIMITS.tasksAhead;
+    if (this.#signal.aborted) this.#onAbort();
+    this.#signal.addEventListener("abort", this.#onAbort);
+  }
+
+  readonly #onAbort = () => this.#end(this.#signal.reason);
+
+  async run(task: Task, transfer: readonly Transferable[] = []): Promise<Result> {
+    return await new Promise((resolve, reject) => {
+      const job = { task, transfer, resolve, reject };
+      if (this.#ended !== undefined) return reject(this.#ended.error);
+      this.#waiting.push(job);
+      this.#hand();
+    });
+  }
+
+  async all(task: Task): Promise<Result[]> {
+    const jobs = this.#lanes.map(
+      async (lane) =>
+        await new Promise<Result>((resolve, reject) => {
+          if (this.#ended !== undefined) return reject(this.#ended.error);
+          lane.give({ task, transfer: [], resolve, reject });
+        }),
+    );
+    return await Promise.all(jobs);
+  }
+
+  #hand(): void {
+    while (this.#waiting.length > 0) {
+      const lane = this.#lanes.reduce((a, b) => (b.outstanding.size < a.outstanding.size ? b : a));
+      if (lane.outstanding.size >= LIMITS.tasksAhead) return;
+      const job = this.#waiting.shift();
+      if (job !== undefined) lane.give(job);
+    }
+  }
+
+  #end(error: unknown): void {
+    if (this.#ended !== undefined) return;
+    this.#ended = { error };
+    this.#signal.removeEventListener("abort", this.#onAbort);
+    this.#inner.abort(error);
+    const lost = [...this.#lanes.flatMap((lane) => [...lane.outstanding]), ...this.#waiting.splice(0)];
+    for (const lane of this.#lanes) lane.outstanding.clear();
+    for (const job of lost) job.reject(error);
+  }
+
+  async close(): Promise<void> {
+    this.#end(new Failure("run/cancelled", "the workers were closed"));
+    await Promise.all(this.#lanes.map(async (lane) => await lane.close()));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+}
+
+interface LaneEvents<Message> {
+  onMessage: (message: Message) => void;
+  onFree: () => void;
+  onDeath: (error: unknown) => void;
+  signal: AbortSignal;
+}
+
+function inlineLane<Task, Result, Init, Message>(
+  options: WorkPoolOptions<Task, Result, Init, Message>,
+  events: LaneEvents<Message>,
+): Lane<Task, Result> {
+  const outstanding = new Set<Job<Task, Result>>();
+  const opened = options.inline(options.init, { post: events.onMessage, signal: events.signal });
+  opened.catch(events.onDeath);
+  let last: Promise<unknown> = opened.catch(() => {});
+  return {
+    outstanding,
+    give(job) {
+      outstanding.add(job);
+      last = last.then(async () => {
+        if (!outstanding.has(job)) return;
+        try {
+          job.resolve(await (await opened).run(job.task));
+        } catch (error) {
+          job.reject(error);
+        }
+        outstanding.delete(job);
+        events.onFree();
+      });
+    },
+    async close() {
+      await last;
+      await (await opened.catch(() => undefined))?.close?.();
+    },
+  };
+}
+
+function threadLane<Task, Result, Message>(url: URL, init: unknown, events: LaneEvents<Message>): Lane<Task, Result> {
+  const outstanding = new Set<Job<Task, Result>>();
+  const jobs = new Map<number, Job<Task, Result>>();
+  // A small nursery: what a worker makes is large buffers, which V8 would otherwise let pile up.
+  const worker = new Worker(url, { workerData: init, resourceLimits: { maxYoungGenerationSizeMb: 8 } });
+  let number = 0;
+  let isClosing = false;
+  const exited = new Promise<void>((resolve) => {
+    worker.on("exit", (code) => {
+      if (!isClosing) events.onDeath(bug(`a worker thread ended by itself with status ${code}`));
+      resolve();
+    });
+  });
+  worker.on("error", (error) => {
+    events.onDeath(error instanceof Failure ? error : bug(`a worker thread died: ${String(error)}`, error));
+  });
+  worker.on("messageerror", (error) => events.onDeath(bug("a worker's message cannot be read", error)));
+  worker.on("message", (message: FromWorker<Result, Message>) => {
+    if (message.kind === "message") return events.onMessage(message.message);
+    if (message.kind === "broken") return events.onDeath(reviveError(message.error));
+    const job = jobs.get(message.number);
+    jobs.delete(message.number);
+    if (job === undefined || !outstanding.delete(job)) return;
+    if (message.kind === "result") job.resolve(message.result);
+    else job.reject(reviveError(message.error));
+    events.onFree();
+  });
+  const post = (message: ToWorker<Task>, transfer: readonly Transferable[] = []) =>
+    worker.postMessage(message, transfer);
+  events.signal.addEventListener("abort", () => post({ kind: "stop" }), { once: true });
+  return {
+    outstanding,
+    give(job) {
+      number += 1;
+      jobs.set(number, job);
+      outstanding.add(job);
+      post({ kind: "task", number, task: job.task }, job.transfer);
+    },
+    async close() {
+      isClosing = true;
+      // Told to stop already: it ends by itself once it has put its things away, unless it is stuck.
+      const ended = new AbortController();
+      const tooLong = systemClock.sleep(LIMITS.workerStopMs, ended.signal).then(
+        async () => void (await worker.terminate()),
+        () => {},
+      );
+      await Promise.race([exited, tooLong]);
+      ended.abort();
+    },
+  };
+}

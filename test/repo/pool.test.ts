@@ -1,0 +1,91 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { isFailure } from "../../src/base/errors.ts";
+import { openWorkPool, type WorkPool } from "../../src/repo/pool.ts";
+import { openHandler, type Init, type Task } from "./pool-worker.ts";
+
+const URL_OF_WORKER = new URL("pool-worker.ts", import.meta.url);
+const isBug = (error: unknown) => isFailure(error, "internal/bug");
+
+function open(
+  url: URL | undefined,
+  options: { signal?: AbortSignal; posted?: string[]; add?: number } = {},
+): WorkPool<Task, number> {
+  return openWorkPool<Task, number, Init, string>({
+    url,
+    count: 2,
+    init: { add: options.add ?? 1 },
+    inline: openHandler,
+    onMessage: (text) => options.posted?.push(text),
+    signal: options.signal ?? new AbortController().signal,
+  });
+}
+
+for (const [where, url] of [
+  ["in threads", URL_OF_WORKER],
+  ["in this thread", undefined],
+] as const) {
+  test(`${where}: many tasks all get their own answers`, async () => {
+    await using pool = open(url);
+    const tasks = Array.from({ length: 100 }, (_, number) => ({ do: "double", number }) as const);
+    const answers = await Promise.all(tasks.map(async (task) => await pool.run(task)));
+    assert.deepEqual(
+      answers,
+      tasks.map((task) => task.number * 2 + 1),
+    );
+  });
+
+  test(`${where}: what a worker posts arrives before its answer, and every worker gets what all get`, async () => {
+    const posted: string[] = [];
+    await using pool = open(url, { posted });
+    await pool.all({ do: "post", text: "a" });
+    assert.deepEqual(posted, ["a", "a"]);
+    await pool.close();
+    assert.deepEqual(posted, ["a", "a", "closed", "closed"]);
+  });
+
+  test(`${where}: a failed task is a failure of that task with its code and hint`, async () => {
+    await using pool = open(url);
+    await assert.rejects(
+      pool.run({ do: "fail" }),
+      (error) => isFailure(error, "store/full") && error.message === "no space left" && error.hint === "Free some.",
+    );
+    assert.equal(await pool.run({ do: "double", number: 4 }), 9);
+  });
+
+  test(`${where}: an abort rejects what is under way and what comes after with its reason`, async () => {
+    const controller = new AbortController();
+    await using pool = open(url, { signal: controller.signal });
+    const reason = new Error("stopped by hand");
+    const waiting = Array.from({ length: 6 }, async () => await pool.run({ do: "wait" }));
+    const outcomes = Promise.allSettled(waiting);
+    controller.abort(reason);
+    for (const outcome of await outcomes) assert.equal(outcome.status === "rejected" && outcome.reason, reason);
+    await assert.rejects(pool.run({ do: "double", number: 1 }), (error) => error === reason);
+  });
+
+  test(`${where}: a worker that cannot open fails the tasks with its reason`, async () => {
+    await using pool = open(url, { add: Number.NaN });
+    await assert.rejects(pool.run({ do: "double", number: 1 }), (error) => isFailure(error, "store/denied"));
+  });
+
+  test(`${where}: a closed pool takes nothing more`, async () => {
+    const pool = open(url);
+    await pool.run({ do: "double", number: 1 });
+    await pool.close();
+    await pool.close();
+    await assert.rejects(pool.run({ do: "double", number: 1 }), (error) => isFailure(error, "run/cancelled"));
+  });
+}
+
+for (const death of ["crash", "exit"] as const) {
+  test(`a worker that dies by ${death} ends the whole pool, and nobody waits for ever`, async () => {
+    await using pool = open(URL_OF_WORKER);
+    const dying = pool.run({ do: death });
+    const others = Array.from({ length: 5 }, async () => await pool.run({ do: "wait" }));
+    const outcomes = Promise.allSettled(others);
+    await assert.rejects(dying, isBug);
+    for (const outcome of await outcomes) assert.equal(outcome.status === "rejected" && isBug(outcome.reason), true);
+    await assert.rejects(pool.run({ do: "double", number: 1 }), isBug);
+  });
+}
