@@ -1,0 +1,293 @@
+/** The one table of commands. Parser, help and completions are made from it; each command's code is loaded when called. */
+import type { Part } from "../job/restore.ts";
+import type { ArgumentRow, CommandRow } from "./command.ts";
+
+export const PARTS = ["database", "storage", "config", "code"] as const satisfies readonly Part[];
+
+const POINT: ArgumentRow = { name: "POINT", kind: "point" };
+const NOTHING_WRITTEN = "nothing was changed";
+
+/** What a command that opens a repository can end with. */
+const REPOSITORY_EXITS = { 10: "", 11: "", 12: "", 13: "", 20: "" } as const;
+const READING_EXITS = { 10: "", 12: "", 13: "", 20: "" } as const;
+
+const SET_UP: readonly CommandRow[] = [
+  {
+    name: "init",
+    group: "set up",
+    args: [],
+    options: [
+      { flag: "--location", value: "LOCATION", kind: "folder", help: "where the repository is, or is to be made" },
+      { flag: "--name", value: "NAME", help: "name of this installation (default: this machine's name)" },
+      { flag: "--from", value: "LOCATION", kind: "folder", help: "write the configuration back from that repository" },
+      { flag: "--root", value: "DIR", kind: "folder", help: "where Chatwoot lies, if it is not found by itself" },
+      { flag: "--env-file", value: "FILE", kind: "file", help: "Chatwoot's environment file" },
+      { flag: "--database-url", value: "URL", help: "Chatwoot's database, if the environment does not say it" },
+      { flag: "--storage", value: "DIR", kind: "folder", help: "the folder of uploaded files" },
+      { flag: "--code", value: "DIR", kind: "folder", help: "the folder of Chatwoot's code" },
+      {
+        flag: "--password-file",
+        value: "FILE",
+        kind: "file",
+        help: "the repository's password (default: one is made)",
+      },
+      { flag: "--force", help: "replace a configuration that is there" },
+    ],
+    purpose: "find Chatwoot, make a repository, write the configuration",
+    description: [
+      "Finds the Chatwoot on this machine, asks where to keep the restore points and what to call the installation, makes the repository, and writes two files: the configuration, and a recovery kit to print. The kit is all you need beside the repository when this machine is gone; keep it somewhere else, and keep it secret.",
+      "With --from, on an empty machine: opens an existing repository with the kit's password and writes the configuration back from its newest restore point.",
+    ],
+    examples: [
+      ["ask and write", "chatkeep init"],
+      ["for scripts", "chatkeep init --yes --location /var/backups/chatwoot --name acme"],
+      ["on an empty machine", "chatkeep init --from /mnt/backups/chatwoot"],
+    ],
+    exits: { 3: "", 10: "", 12: "", 20: "" },
+    kept: "what was written so far stays, and init can be run again",
+    load: async () => (await import("./verbs/init.ts")).init,
+  },
+  {
+    name: "doctor",
+    group: "set up",
+    args: [],
+    options: [],
+    purpose: "look for what would make a backup or a restore fail",
+    description: [
+      "Says what was found and from where it was read, then everything that worries it, the worst first, each with what to do about it. Reads only; changes nothing.",
+    ],
+    examples: [["", "chatkeep doctor"]],
+    exits: { 3: "something needs attention", ...READING_EXITS },
+    kept: NOTHING_WRITTEN,
+    load: async () => (await import("./verbs/doctor.ts")).doctor,
+  },
+];
+
+const BACK_UP: readonly CommandRow[] = [
+  {
+    name: "backup",
+    group: "back up",
+    args: [],
+    options: [
+      { flag: "--full", help: "read everything again, even what did not change" },
+      { flag: "--tag", value: "NAME", isRepeated: true, help: "mark the restore point; may be given several times" },
+      { flag: "--dry-run", help: "read and compare everything, write nothing" },
+    ],
+    purpose: "make a restore point of the whole installation",
+    description: [
+      "Reads database, uploaded files, configuration and code as of one instant while Chatwoot keeps running, and adds what is new to the repository. Every file is checked against the database's own checksum on the way.",
+      "What is missing or altered in the installation does not stop the backup: it is saved as far as it is there, named as a finding, and the exit status is 3. Known since the last point, it becomes a note.",
+    ],
+    examples: [
+      ["", "chatkeep backup"],
+      ["from cron: silent unless somebody must look", "chatkeep backup --quiet"],
+      ["before an upgrade", "chatkeep backup --tag before-4.16"],
+    ],
+    exits: { 3: "the point was made, but something is missing, altered or would not restore", ...REPOSITORY_EXITS },
+    kept: "earlier restore points are untouched, and the next backup goes on with what is already saved",
+    load: async () => (await import("./verbs/backup.ts")).backup,
+  },
+];
+
+const LOOK: readonly CommandRow[] = [
+  {
+    name: "list",
+    group: "look",
+    args: [],
+    options: [{ flag: "--all", help: "the points of every installation in the repository" }],
+    purpose: "list the restore points, and which of them are proven",
+    description: [
+      "Newest first. 'proven' says when a drill last restored the point in a scratch server and found everything the same. A point without it has been saved, but nobody has tried it yet.",
+    ],
+    examples: [
+      ["", "chatkeep list"],
+      ["with no configuration", "chatkeep list --repository /mnt/backups/chatwoot"],
+    ],
+    exits: { 3: "some snapshot files in the repository cannot be read", ...READING_EXITS },
+    kept: NOTHING_WRITTEN,
+    load: async () => (await import("./verbs/list.ts")).list,
+  },
+  {
+    name: "show",
+    group: "look",
+    args: [POINT],
+    options: [],
+    purpose: "show what a restore point holds, what it misses, and its proof",
+    description: ["With --json, the last line holds the point's whole manifest."],
+    examples: [["", "chatkeep show latest"]],
+    exits: READING_EXITS,
+    kept: NOTHING_WRITTEN,
+    load: async () => (await import("./verbs/show.ts")).show,
+  },
+  {
+    name: "ls",
+    group: "look",
+    args: [POINT, { name: "PATH", isOptional: true, kind: "text" }],
+    options: [],
+    purpose: "list the files inside a restore point",
+    description: [
+      "Without PATH the top folder. 'config' holds the saved environment and configuration, 'database' the rows, 'storage' the uploaded files, 'code' what was changed in Chatwoot's code.",
+    ],
+    examples: [
+      ["", "chatkeep ls latest"],
+      ["", "chatkeep ls latest config"],
+    ],
+    exits: READING_EXITS,
+    kept: NOTHING_WRITTEN,
+    load: async () => (await import("./verbs/ls.ts")).ls,
+  },
+  {
+    name: "dump",
+    group: "look",
+    args: [POINT, { name: "PATH", kind: "text" }],
+    options: [],
+    purpose: "write one file of a restore point to stdout",
+    description: [
+      "The bytes come out exactly as they were saved, secrets included: 'dump latest config/…' prints the environment file with its passwords. So it takes no --json.",
+    ],
+    examples: [
+      ["the manifest", "chatkeep dump latest manifest.json"],
+      ["how to restore without Chatkeep", "chatkeep dump latest RESTORE.md"],
+    ],
+    exits: READING_EXITS,
+    kept: "what was written to stdout is not the whole file",
+    load: async () => (await import("./verbs/dump.ts")).dump,
+  },
+];
+
+const PROVE: readonly CommandRow[] = [
+  {
+    name: "verify",
+    group: "prove",
+    args: [],
+    options: [
+      {
+        flag: "--read-data",
+        value: "SUBSET",
+        isOptional: true,
+        help: "also read and check the data: all of it, a part (1/7 … 7/7), or a share (5%)",
+      },
+    ],
+    purpose: "check the repository, and with --read-data every byte in it",
+    description: [
+      "Without --read-data: every index, tree and snapshot is read, and everything that a restore point needs is known to be there. With it, the packs themselves are read, decrypted and compared with their checksums. A damaged pack is named with the restore points that it touches.",
+      "verify checks what is stored. Whether it restores is proven by 'chatkeep drill'.",
+    ],
+    examples: [
+      ["", "chatkeep verify"],
+      ["every byte", "chatkeep verify --read-data"],
+      ["Monday's seventh", "chatkeep verify --read-data=1/7"],
+    ],
+    exits: { ...REPOSITORY_EXITS, 13: "something is damaged or lacking; what is whole still restores" },
+    kept: NOTHING_WRITTEN,
+    load: async () => (await import("./verbs/verify.ts")).verify,
+  },
+  {
+    name: "drill",
+    group: "prove",
+    args: [{ ...POINT, isOptional: true }],
+    options: [{ flag: "--all", help: "check every uploaded file, not only the new ones and a rolling share" }],
+    purpose: "prove that a restore point restores, and record the proof",
+    description: [
+      "Makes a PostgreSQL server of its own in a temporary folder, loads the point (default: latest), reads every row back and compares it with what was saved; checks sequences, triggers, files, code, and that the saved keys open the saved secrets. Then the server is thrown away and the outcome is kept in the repository. Your own servers are not touched, and nothing is sent to anybody.",
+      "Needs PostgreSQL's server programs of the point's major version on this machine.",
+    ],
+    examples: [
+      ["", "chatkeep drill"],
+      ["with every file", "chatkeep drill latest --all"],
+    ],
+    exits: { 1: "not proven, or the drill could not be held", ...REPOSITORY_EXITS },
+    kept: "the scratch server is taken away, the restore point is untouched, and no proof is written",
+    load: async () => (await import("./verbs/drill.ts")).drill,
+  },
+];
+
+const BRING_BACK: readonly CommandRow[] = [
+  {
+    name: "restore",
+    group: "bring back",
+    args: [POINT],
+    options: [
+      { flag: "--to", value: "DIR", kind: "folder", help: "new or empty folder for files, configuration and code" },
+      { flag: "--database-url", value: "URL", help: "new or empty database for the rows" },
+      {
+        flag: "--only",
+        value: "PARTS",
+        isRepeated: true,
+        kind: PARTS,
+        help: "only these parts, parted by commas: database, storage, config, code",
+      },
+      { flag: "--plan", help: "show what would be done, and stop" },
+    ],
+    purpose: "bring the installation, or parts of it, back",
+    description: [
+      "First shows the plan: what is written where, what is not touched, and what stands in the way. Nothing is changed until you have typed the installation's name, or said --yes. The database must be new or empty, and so must the folder: a restore overwrites nothing.",
+      "Give the database's password in $PGPASSWORD or a .pgpass file rather than in the URL: other users can read a command line.",
+    ],
+    examples: [
+      [
+        "look first",
+        "chatkeep restore latest --to /srv/restored --database-url postgres://chatwoot@localhost/chatwoot_new --plan",
+      ],
+      [
+        "then do it",
+        "chatkeep restore latest --to /srv/restored --database-url postgres://chatwoot@localhost/chatwoot_new",
+      ],
+      ["only the uploaded files", "chatkeep restore latest --only storage --to /srv/files"],
+    ],
+    exits: { 1: "failed, or something stands in the way", 3: "", ...REPOSITORY_EXITS },
+    kept: "the restore point is untouched; the half-filled database and folder can be removed",
+    load: async () => (await import("./verbs/restore.ts")).restore,
+  },
+];
+
+const REST: readonly CommandRow[] = [
+  {
+    name: "demo",
+    group: "try it",
+    args: [],
+    options: [{ flag: "--keep", help: "keep the demo's installation and repository, and say where they are" }],
+    purpose: "a throwaway Chatwoot, backed up, destroyed, restored and proven",
+    description: [
+      "Needs no configuration and touches nothing of yours: everything happens in a temporary folder, with a PostgreSQL server of its own, in about a minute.",
+    ],
+    examples: [["", "chatkeep demo"]],
+    exits: { 1: "the demo's restore was not proven" },
+    kept: "the demo's folder and server are taken away",
+    load: async () => (await import("./verbs/demo.ts")).demo,
+  },
+  {
+    name: "help",
+    group: "help",
+    args: [{ name: "TOPIC", isOptional: true, kind: "text" }],
+    options: [],
+    purpose: "explain a command, or one of: config, points, exits",
+    description: [],
+    examples: [["", "chatkeep help restore"]],
+    exits: {},
+    kept: NOTHING_WRITTEN,
+    load: async () => (await import("./verbs/help.ts")).help,
+  },
+  {
+    name: "completion",
+    group: "help",
+    args: [{ name: "SHELL", kind: ["bash", "zsh", "fish"] }],
+    options: [],
+    purpose: "print the completions for bash, zsh or fish",
+    description: [],
+    examples: [
+      ["bash, for this user", "chatkeep completion bash > ~/.local/share/bash-completion/completions/chatkeep"],
+      ["zsh, in a folder of $fpath", 'chatkeep completion zsh > "${fpath[1]}/_chatkeep"'],
+      ["fish", "chatkeep completion fish > ~/.config/fish/completions/chatkeep.fish"],
+    ],
+    exits: {},
+    kept: NOTHING_WRITTEN,
+    load: async () => (await import("./verbs/completion.ts")).completion,
+  },
+];
+
+export const COMMANDS: readonly CommandRow[] = [...SET_UP, ...BACK_UP, ...LOOK, ...PROVE, ...BRING_BACK, ...REST];
+
+export function findCommand(name: string): CommandRow | undefined {
+  return COMMANDS.find((command) => command.name === name);
+}

@@ -1,0 +1,21 @@
+/** Options that every command takes, before or after its name. */
+import type { OptionRow } from "./command.ts";
+
+export const GLOBAL_OPTIONS: readonly OptionRow[] = [
+  {
+    flag: "--config",
+    value: "FILE",
+    kind: "file",
+    help: "the configuration file ('chatkeep help config')",
+  },
+  {
+    flag: "--repository",
+    value: "NAME|LOCATION",
+    kind: "folder",
+    help: "a configured repository, or the place of any one",
+  },
+  { flag: "--json", help: "one JSON object a line; the last is the summary" },
+  { flag: "--quiet", short: "-q", help: "only answers, findings and errors" },
+  { flag: "--no-color", help: "no colours (or set $NO_COLOR)" },
+  { flag: "--yes", short: "-y", help: "ask nothing, go ahead" },
+];

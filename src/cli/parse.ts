@@ -1,0 +1,110 @@
+/** From the words of a command line to the command that was meant, by the table of commands. */
+import { Command, CommanderError, Option } from "commander";
+import type { Globals } from "../app/surroundings.ts";
+import { bug, Failure } from "../base/errors.ts";
+import type { CommandRow, Mode, OptionRow } from "./command.ts";
+import { COMMANDS, findCommand } from "./commands.ts";
+import { Given } from "./given.ts";
+import { GLOBAL_OPTIONS } from "./global-options.ts";
+
+export interface Call {
+  command: CommandRow;
+  given: Given;
+  globals: Globals;
+  mode: Mode;
+}
+
+/** The words before `--`: what could be an option. */
+function optionWords(argv: readonly string[]): readonly string[] {
+  const end = argv.indexOf("--");
+  return end < 0 ? argv : argv.slice(0, end);
+}
+
+/** True when the switch stands anywhere, even on a command line that makes no sense otherwise. */
+export function hasSwitch(argv: readonly string[], ...flags: string[]): boolean {
+  return optionWords(argv).some((word) => flags.includes(word));
+}
+
+/** The command whose help is asked for by `--help`; undefined for the overview. */
+export function namedCommand(argv: readonly string[]): string | undefined {
+  return optionWords(argv).find((word) => findCommand(word) !== undefined);
+}
+
+/** @throws Failure `usage/invalid`, with a "did you mean" where something is near. */
+export function parseCall(argv: readonly string[]): Call {
+  let call: Call | undefined;
+  const program = newCommand("chatkeep");
+  for (const option of GLOBAL_OPTIONS) program.addOption(toOption(option));
+  for (const row of COMMANDS) {
+    const command = newCommand(row.name);
+    for (const { name, isOptional } of row.args) command.argument(isOptional ? `[${name}]` : `<${name}>`);
+    for (const option of row.options) command.addOption(toOption(option));
+    command.action((...values: unknown[]) => {
+      const args = values.slice(0, row.args.length) as (string | undefined)[];
+      call = toCall(row, new Given(args, command.opts()), program.opts());
+    });
+    program.addCommand(command);
+  }
+  try {
+    program.parse([...argv], { from: "user" });
+  } catch (error) {
+    throw error instanceof CommanderError ? usageFailure(error, namedCommand(argv)) : error;
+  }
+  if (call === undefined) throw bug("the command line named no command");
+  checkChoices(call);
+  return call;
+}
+
+function newCommand(name: string): Command {
+  return new Command(name)
+    .exitOverride()
+    .configureOutput({ writeOut: () => {}, writeErr: () => {} })
+    .helpOption(false)
+    .helpCommand(false);
+}
+
+function toOption(row: OptionRow): Option {
+  const value = row.value === undefined ? "" : row.isOptional ? ` [${row.value}]` : ` <${row.value}>`;
+  const short = row.short === undefined ? "" : `${row.short}, `;
+  const option = new Option(`${short}${row.flag}${value}`);
+  if (row.isRepeated) {
+    option.argParser((given: string, before: string[] | undefined) => [...(before ?? []), given]);
+  }
+  return option;
+}
+
+function toCall(command: CommandRow, given: Given, globals: Record<string, unknown>): Call {
+  const text = (name: string) => (typeof globals[name] === "string" ? globals[name] : undefined);
+  return {
+    command,
+    given,
+    globals: { config: text("config"), repository: text("repository") },
+    mode: { json: globals["json"] === true, quiet: globals["quiet"] === true, yes: globals["yes"] === true },
+  };
+}
+
+function usageFailure(error: CommanderError, command: string | undefined): Failure {
+  const [first = "", suggestion] = error.message.replace(/^error: /, "").split("\n");
+  const page = command === undefined ? "'chatkeep help' lists the commands." : `See 'chatkeep help ${command}'.`;
+  const message = first.replace(/\.$/, "").replace(/\. Expected (\d+) arguments? but got \d+$/, ", it takes $1");
+  return new Failure("usage/invalid", message, {
+    hint: suggestion === undefined ? page : `${suggestion.replace(/^\(|\)$/g, "")} ${page}`,
+  });
+}
+
+function checkChoices({ command, given }: Call): void {
+  for (const [index, { name, kind }] of command.args.entries()) {
+    const value = given.optionalArgument(index);
+    if (value !== undefined) checkChoice(name, kind, [value]);
+  }
+  for (const { flag, kind } of command.options) checkChoice(flag, kind, given.list(flag.slice(2)));
+}
+
+function checkChoice(name: string, kind: OptionRow["kind"], values: readonly string[]): void {
+  if (typeof kind !== "object") return;
+  const wrong = values.find((value) => !kind.includes(value));
+  if (wrong === undefined) return;
+  throw new Failure("usage/invalid", `${name} cannot be '${wrong}'`, {
+    hint: `It can be ${kind.slice(0, -1).join(", ")} or ${kind.at(-1) ?? ""}.`,
+  });
+}

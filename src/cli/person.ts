@@ -1,0 +1,44 @@
+/** Questions at a terminal. They stand on stderr, so that stdout holds nothing but the answer of the command. */
+import { createInterface } from "node:readline";
+import type { Readable, Writable } from "node:stream";
+import type { Person } from "../app/surroundings.ts";
+import { Failure } from "../base/errors.ts";
+
+export interface PersonOptions {
+  input: Readable;
+  output: Writable;
+  /** Called before each question: takes the live line away. */
+  prepare: () => void;
+  signal: AbortSignal;
+}
+
+export function createPerson(options: PersonOptions): Person {
+  return {
+    async confirm(question) {
+      const answer = await ask(`${question} [y/N] `, options);
+      return /^(y|yes)$/i.test(answer.trim());
+    },
+    async text(question, suggested) {
+      const answer = await ask(suggested === undefined ? `${question} ` : `${question} [${suggested}] `, options);
+      return answer.trim() === "" ? (suggested ?? "") : answer.trim();
+    },
+  };
+}
+
+async function ask(question: string, { input, output, prepare, signal }: PersonOptions): Promise<string> {
+  signal.throwIfAborted();
+  prepare();
+  // Not a "terminal" to readline: the tty itself edits the line, and Ctrl-C stays a signal.
+  const lines = createInterface({ input, output, terminal: false });
+  try {
+    return await new Promise<string>((resolve, reject) => {
+      lines.once("close", () =>
+        reject(new Failure("run/cancelled", "the question was not answered", { hint: "Nothing was changed." })),
+      );
+      signal.addEventListener("abort", () => reject(signal.reason as Error), { once: true });
+      lines.question(question, resolve);
+    });
+  } finally {
+    lines.close();
+  }
+}

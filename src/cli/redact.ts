@@ -1,0 +1,89 @@
+/**
+ * Nothing printed ever holds a secret. Every verb tells its secrets as soon as it knows them, and every byte that is
+ * printed goes through {@link Redactor.redact}. The one exception is the content that `dump` was asked for.
+ */
+import { ERRORS } from "../base/errors.ts";
+
+const HIDDEN = "•••";
+/** Shorter values would blot out ordinary words and numbers without hiding anything worth it. */
+const SHORTEST = 6;
+/** Fields of our JSON whose values are our own words: they stay readable even when a password is such a word. */
+const VOCABULARY = new Set(["type", "verb", "kind", "level"]);
+
+function isVocabulary(key: string, value: unknown): boolean {
+  return VOCABULARY.has(key) || (key === "code" && typeof value === "string" && value in ERRORS);
+}
+
+export class Redactor {
+  readonly #forms = new Set<string>();
+  #pattern: RegExp | undefined;
+
+  /** Hides these values, as they are, percent-encoded and as they stand inside a JSON string. */
+  hide(secrets: Iterable<string>): void {
+    for (const secret of secrets) {
+      for (const value of [secret, secret.trim()]) {
+        if (value.length < SHORTEST) continue;
+        this.#forms.add(value);
+        this.#forms.add(encodeURIComponent(value.toWellFormed()));
+        this.#forms.add(JSON.stringify(value).slice(1, -1));
+      }
+    }
+    this.#pattern = undefined;
+  }
+
+  redact(text: string): string {
+    if (this.#forms.size === 0) return text;
+    // The longest first: a secret that begins another must not leave the other's tail behind.
+    this.#pattern ??= new RegExp(
+      [...this.#forms]
+        .toSorted((a, b) => b.length - a.length)
+        .map((form) => form.replaceAll(/[\\^$.*+?()[\]{}|/-]/g, "\\$&"))
+        .join("|"),
+      "g",
+    );
+    return text.replaceAll(this.#pattern, HIDDEN);
+  }
+
+  /** A copy of a JSON-like value in which every text is redacted; its shape and its vocabulary stay. */
+  redactDeep<T>(value: T): T {
+    return this.#copy(value) as T;
+  }
+
+  #copy(value: unknown): unknown {
+    if (typeof value === "string") return this.redact(value);
+    if (Array.isArray(value)) return value.map((item) => this.#copy(item));
+    if (typeof value !== "object" || value === null) return value;
+    return Object.fromEntries(
+      Object.entries(value).map(([key, item]) => [key, isVocabulary(key, item) ? item : this.#copy(item)]),
+    );
+  }
+}
+
+/** Passwords in the addresses that were given on the command line or in the environment. */
+export function passwordsIn(texts: Iterable<string>): string[] {
+  const found: string[] = [];
+  for (const text of texts) {
+    for (const match of text.matchAll(/:\/\/[^/?#\s]*?:([^/\s]+)@/g)) {
+      const password = match[1] ?? "";
+      found.push(password, decodePercent(password));
+    }
+    for (const match of text.matchAll(/\bpassword=('[^']*'|[^&\s]+)/gi))
+      found.push((match[1] ?? "").replaceAll("'", ""));
+  }
+  return found;
+}
+
+function decodePercent(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text; // not percent-encoded after all
+  }
+}
+
+/** Secrets that the environment may hold for us or for the programs that we start. */
+export function secretsOfEnvironment(env: Readonly<Record<string, string | undefined>>): string[] {
+  const direct = ["CHATKEEP_PASSWORD", "RESTIC_PASSWORD", "PGPASSWORD", "POSTGRES_PASSWORD"];
+  const addresses = ["DATABASE_URL", "CHATKEEP_REPOSITORY", "RESTIC_REPOSITORY"];
+  return [...direct.map((name) => env[name] ?? ""), ...passwordsIn(addresses.map((name) => env[name] ?? ""))];
+}

@@ -1,0 +1,55 @@
+/** Pages of the help that are not about one command. */
+
+export interface Topic {
+  name: string;
+  title: string;
+  lines: readonly string[];
+}
+
+const CONFIG: Topic = {
+  name: "config",
+  title: "the configuration file",
+  lines: [
+    "Looked for at --config, $CHATKEEP_CONFIG, ./chatkeep.yaml, /etc/chatkeep/chatkeep.yaml;",
+    "'chatkeep init' writes it. ${NAME} in a value stands for an environment variable.",
+    "",
+    "  installation:",
+    "    id: 6f1c…               # made by init; never change it",
+    "    name: acme",
+    "    kind: linux-vm          # or manual; then name what is not found by itself:",
+    "    root: /home/chatwoot/chatwoot",
+    "    env-file: /home/chatwoot/chatwoot/.env",
+    "    database-url: postgres://…       # or database-url-file: FILE",
+    "    storage: /home/chatwoot/chatwoot/storage",
+    "    code: /home/chatwoot/chatwoot    # a git checkout or not",
+    "    config: [/etc/nginx/sites-available/chatwoot]   # more files and folders to save",
+    "    version: 4.15.1         # if it cannot be read from the code",
+    "  repositories:             # the first one that answers is used",
+    "    - name: primary",
+    "      location: /var/backups/chatwoot",
+    "      password-file: /etc/chatkeep/primary.password",
+    "                            # or password-command: COMMAND, or password: ${NAME}",
+    "  database: { jobs: 2 }     # connections that read at once (optional)",
+    "  drill: { database-url: postgres://… }   # a server for drills (optional)",
+    "  state-dir: /var/lib/chatkeep            # (optional)",
+    "",
+    "With --repository LOCATION and no configuration the password is taken from",
+    "$CHATKEEP_PASSWORD, $CHATKEEP_PASSWORD_FILE, or restic's $RESTIC_PASSWORD,",
+    "$RESTIC_PASSWORD_FILE, $RESTIC_PASSWORD_COMMAND.",
+  ],
+};
+
+const POINTS: Topic = {
+  name: "points",
+  title: "how to name a restore point",
+  lines: [
+    "  4f3a91c2                  its name, as 'chatkeep list' shows it, or the first digits of it",
+    "  latest                    the newest point of this installation",
+    "  proven                    the newest point of it that a drill has proven",
+    "  2026-11-23T16:58:50Z      the last point before that time; the zone must be given,",
+    "  2026-11-23T17:58+01:00    as Z or as an offset",
+  ],
+};
+
+/** `exits` is made from the table of exit statuses, in help.ts. */
+export const TOPICS: readonly Topic[] = [CONFIG, POINTS];
