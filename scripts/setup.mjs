@@ -1,0 +1,60 @@
+/**
+ * Makes this machine able to run the demo, the tests or the benchmark: `node scripts/setup.mjs --for=demo|test|bench`.
+ * Installs only what is missing and says each thing in one line; a second call finds everything and does nothing.
+ * Where it may not install, it names what is missing and stops with status 1.
+ */
+import { pathToFileURL } from "node:url";
+import { installPackages, putBackLeftovers } from "./setup/debian.mjs";
+import { installModules } from "./setup/modules.mjs";
+import { fetchOlderNode } from "./setup/older-node.mjs";
+import { findPostgres, findProgram, findUnprivilegedUser } from "./setup/programs.mjs";
+import { fetchNewestRestic } from "./setup/restic.mjs";
+import { SetupError, say } from "./setup/say.mjs";
+
+/** Programs that npm does not bring. `package` is Debian's name. */
+const NEEDS = {
+  postgres: {
+    isThere: () => findPostgres() !== undefined,
+    package: "postgresql",
+    words: "PostgreSQL 14 or newer, server and client (initdb, postgres, pg_dump, pg_restore, psql)",
+  },
+  git: { isThere: () => findProgram("git") !== undefined, package: "git", words: "git" },
+  restic: { isThere: () => findProgram("restic") !== undefined, package: "restic", words: "restic 0.14 or newer" },
+  borg: { isThere: () => findProgram("borg") !== undefined, package: "borgbackup", words: "borg 1.2 or newer" },
+};
+
+const PURPOSES = {
+  demo: { needs: [NEEDS.postgres, NEEDS.git], extras: [] },
+  test: { needs: [NEEDS.postgres, NEEDS.git, NEEDS.restic], extras: [fetchNewestRestic, fetchOlderNode] },
+  bench: { needs: Object.values(NEEDS), extras: [fetchNewestRestic] },
+};
+
+/** Sets up for one purpose. Throws a SetupError that names what is missing. */
+export async function setUp(purpose) {
+  const { needs, extras } = PURPOSES[purpose] ?? {};
+  if (needs === undefined) throw new SetupError(`unknown purpose '${purpose}': demo, test or bench`);
+  await putBackLeftovers();
+  await installModules();
+  const missing = needs.filter((need) => !need.isThere());
+  if (missing.length > 0) await installPackages(missing);
+  const still = missing.filter((need) => !need.isThere());
+  if (still.length > 0) throw new SetupError(`still missing: ${still.map((need) => need.words).join("; ")}`);
+  if (process.getuid?.() === 0 && findUnprivilegedUser() === undefined) {
+    throw new SetupError("PostgreSQL does not run as root: add a user named 'postgres' or 'nobody'");
+  }
+  for (const fetchExtra of extras) await fetchExtra();
+}
+
+if (import.meta.url === pathToFileURL(process.argv[1] ?? "").href) {
+  const purpose = process.argv
+    .slice(2)
+    .find((arg) => arg.startsWith("--for="))
+    ?.slice("--for=".length);
+  try {
+    await setUp(purpose ?? "test");
+  } catch (error) {
+    if (!(error instanceof SetupError)) throw error;
+    say(error.message);
+    process.exit(1);
+  }
+}
