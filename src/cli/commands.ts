@@ -186,7 +186,7 @@ const PROVE: readonly CommandRow[] = [
     name: "drill",
     group: "prove",
     args: [{ ...POINT, isOptional: true }],
-    options: [{ flag: "--all", help: "check every uploaded file, not only the new ones and a rolling share" }],
+    options: [{ flag: "--all", help: "check every uploaded file, however many there are" }],
     purpose: "prove that a restore point restores, and record the proof",
     description: [
       "Makes a PostgreSQL server of its own in a temporary folder, loads the point (default: latest), reads every row back and compares it with what was saved; checks sequences, triggers, files, code, and that the saved keys open the saved secrets. Then the server is thrown away and the outcome is kept in the repository. Your own servers are not touched, and nothing is sent to anybody.",

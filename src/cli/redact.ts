@@ -22,7 +22,7 @@ export class Redactor {
   hide(secrets: Iterable<string>): void {
     for (const secret of secrets) {
       for (const value of [secret, secret.trim()]) {
-        if (value.length < SHORTEST) continue;
+        if (value.length < SHORTEST || value.trim() === "") continue;
         this.#forms.add(value);
         this.#forms.add(encodeURIComponent(value.toWellFormed()));
         this.#forms.add(JSON.stringify(value).slice(1, -1));

@@ -1,0 +1,90 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import fc from "fast-check";
+import { passwordsIn, Redactor, secretsOfEnvironment } from "../../src/cli/redact.ts";
+
+function redactorOf(...secrets: string[]): Redactor {
+  const redactor = new Redactor();
+  redactor.hide(secrets);
+  return redactor;
+}
+
+test("a secret is hidden as it is, percent-encoded and as it stands in a JSON string", () => {
+  const secret = 'p@ss "w/ord"\\\n';
+  const redactor = redactorOf(secret);
+  for (const form of [secret, encodeURIComponent(secret), JSON.stringify(secret), `a ${secret.trim()} b`]) {
+    const shown = redactor.redact(`before ${form} after`);
+    assert.match(shown, /^before .*•••.* after$/s);
+    assert.doesNotMatch(shown, /ord/);
+  }
+});
+
+test("no text that a printed line is made of lets any secret through", () => {
+  fc.assert(
+    fc.property(fc.string({ minLength: 6, maxLength: 40 }), fc.string(), fc.string(), (secret, before, after) => {
+      fc.pre(
+        secret.trim() !== "" &&
+          !"•••".includes(secret) &&
+          !before.includes("•") &&
+          !after.includes("•") &&
+          !secret.includes("•"),
+      );
+      assert.ok(
+        !redactorOf(secret)
+          .redact(before + secret + after)
+          .includes(secret),
+      );
+    }),
+  );
+});
+
+test("values shorter than six characters are left alone", () => {
+  assert.equal(redactorOf("", "a", "12345").redact("12345 a"), "12345 a");
+});
+
+test("a secret that begins with another leaves no tail", () => {
+  assert.equal(redactorOf("secret", "secret-and-longer").redact("secret-and-longer secret"), "••• •••");
+});
+
+test("a secret full of regular-expression characters is taken literally", () => {
+  assert.equal(redactorOf("a.*+?^${}()|[]\\/-z").redact("a.*+?^${}()|[]\\/-z axxxxz"), "••• axxxxz");
+});
+
+test("JSON keeps its shape, its numbers and its own vocabulary", () => {
+  const value = {
+    type: "summary",
+    verb: "backup",
+    code: "config/invalid",
+    bytes: 123456,
+    message: "backup of 123456",
+    list: ["backup"],
+  };
+  assert.deepEqual(redactorOf("backup", "summary", "config", "123456").redactDeep(value), {
+    ...value,
+    message: "••• of •••",
+    list: ["•••"],
+  });
+});
+
+test("passwords are found in addresses and connection strings on a command line", () => {
+  const argv = [
+    "restore",
+    "postgres://chatwoot:s3cr%40et@db/x?a=b",
+    "host=db password='quo ted' user=x",
+    "rest:https://u:pass:word@host/",
+  ];
+  assert.deepEqual(passwordsIn(argv), ["s3cr%40et", "s3cr@et", "quo ted", "pass:word", "pass:word"]);
+});
+
+test("the environment's own passwords are hidden from the start", () => {
+  const found = secretsOfEnvironment({
+    CHATKEEP_PASSWORD: "one-one",
+    PGPASSWORD: "two-two",
+    DATABASE_URL: "postgres://u:three3@h/d",
+    HOME: "/root",
+  });
+  assert.deepEqual(
+    found.filter((value) => value !== ""),
+    ["one-one", "two-two", "three3", "three3"],
+  );
+});
