@@ -5,7 +5,7 @@
  */
 import { pathToFileURL } from "node:url";
 import { installPackages, putBackLeftovers } from "./setup/debian.mjs";
-import { installModules } from "./setup/modules.mjs";
+import { canNodeStart, installModules } from "./setup/modules.mjs";
 import { fetchOlderNode } from "./setup/older-node.mjs";
 import { findPostgres, findProgram, findUnprivilegedUser } from "./setup/programs.mjs";
 import { fetchNewestRestic } from "./setup/restic.mjs";
@@ -13,6 +13,7 @@ import { SetupError, say } from "./setup/say.mjs";
 
 /** Programs that npm does not bring. `package` is Debian's name. */
 const NEEDS = {
+  libatomic: { isThere: canNodeStart, package: "libatomic1", words: "libatomic.so.1, which Node 26 is linked with" },
   postgres: {
     isThere: () => findPostgres() !== undefined,
     package: "postgresql",
@@ -24,8 +25,11 @@ const NEEDS = {
 };
 
 const PURPOSES = {
-  demo: { needs: [NEEDS.postgres, NEEDS.git], extras: [] },
-  test: { needs: [NEEDS.postgres, NEEDS.git, NEEDS.restic], extras: [fetchNewestRestic, fetchOlderNode] },
+  demo: { needs: [NEEDS.libatomic, NEEDS.postgres, NEEDS.git], extras: [] },
+  test: {
+    needs: [NEEDS.libatomic, NEEDS.postgres, NEEDS.git, NEEDS.restic],
+    extras: [fetchNewestRestic, fetchOlderNode],
+  },
   bench: { needs: Object.values(NEEDS), extras: [fetchNewestRestic] },
 };
 

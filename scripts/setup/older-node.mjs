@@ -6,6 +6,12 @@ import { CACHE, lastLines, runQuietly, say } from "./say.mjs";
 
 const FOLDER = join(CACHE, "node-24");
 
+/** npm's last words that say anything. */
+function reason(output) {
+  const lines = output.split("\n").filter((line) => line.trim() !== "" && !line.includes("complete log"));
+  return lastLines(lines.join("\n"), 1);
+}
+
 /** Fetches it once, into `.cache`. Where it cannot be had, says so; the test that wants it says so, too. */
 export async function fetchOlderNode() {
   if (existsSync(join(FOLDER, "node_modules/.bin/node"))) return;
@@ -19,5 +25,5 @@ export async function fetchOlderNode() {
   const { status, output } = await runQuietly(program, args, { env, cwd: FOLDER });
   if (status === 0) return;
   rmSync(FOLDER, { recursive: true, force: true });
-  say(`Node 24 cannot be had (${lastLines(output, 1)}); its test says so`);
+  say(`Node 24 cannot be had (${reason(output)}); its test says so`);
 }
