@@ -5,15 +5,19 @@
  */
 import { pathToFileURL } from "node:url";
 import { installPackages, putBackLeftovers } from "./setup/debian.mjs";
-import { canNodeStart, installModules } from "./setup/modules.mjs";
+import { installModules } from "./setup/modules.mjs";
 import { fetchOlderNode } from "./setup/older-node.mjs";
-import { findPostgres, findProgram, findUnprivilegedUser } from "./setup/programs.mjs";
+import { findPostgres, findProgram, findUnprivilegedUser, hasLibrary } from "./setup/programs.mjs";
 import { fetchNewestRestic } from "./setup/restic.mjs";
 import { SetupError, say } from "./setup/say.mjs";
 
 /** Programs that npm does not bring. `package` is Debian's name. */
 const NEEDS = {
-  libatomic: { isThere: canNodeStart, package: "libatomic1", words: "libatomic.so.1, which Node 26 is linked with" },
+  libatomic: {
+    isThere: () => hasLibrary("libatomic.so.1"),
+    package: "libatomic1",
+    words: "libatomic.so.1, which Node 26 is linked with",
+  },
   postgres: {
     isThere: () => findPostgres() !== undefined,
     package: "postgresql",
@@ -38,7 +42,6 @@ export async function setUp(purpose) {
   const { needs, extras } = PURPOSES[purpose] ?? {};
   if (needs === undefined) throw new SetupError(`unknown purpose '${purpose}': demo, test or bench`);
   await putBackLeftovers();
-  await installModules();
   const missing = needs.filter((need) => !need.isThere());
   if (missing.length > 0) await installPackages(missing);
   const still = missing.filter((need) => !need.isThere());
@@ -46,6 +49,8 @@ export async function setUp(purpose) {
   if (process.getuid?.() === 0 && findUnprivilegedUser() === undefined) {
     throw new SetupError("PostgreSQL does not run as root: add a user named 'postgres' or 'nobody'");
   }
+  // After the packages: from here on npm finds the project's own Node first, so that must be able to start.
+  await installModules();
   for (const fetchExtra of extras) await fetchExtra();
 }
 

@@ -1,5 +1,4 @@
 /** The node modules, and with them the project's own Node. */
-import { spawnSync } from "node:child_process";
 import { existsSync, readFileSync, realpathSync } from "node:fs";
 import { delimiter, join } from "node:path";
 import { ROOT, SetupError, lastLines, runQuietly, say } from "./say.mjs";
@@ -10,11 +9,6 @@ const OWN_NODE = join(MODULES, ".bin", "node");
 /** The project's Node, as the file it really is. */
 export function projectNode() {
   return realpathSync(OWN_NODE);
-}
-
-/** False where a library that Node 26 needs is lacking, as on a minimal Debian. */
-export function canNodeStart() {
-  return spawnSync(OWN_NODE, ["--version"], { stdio: "ignore" }).status === 0;
 }
 
 function readPackages(path) {

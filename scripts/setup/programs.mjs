@@ -1,4 +1,5 @@
 /** Finds programs in PATH and where distributions keep PostgreSQL. */
+import { spawnSync } from "node:child_process";
 import { accessSync, constants, readFileSync, readdirSync } from "node:fs";
 import { delimiter, join } from "node:path";
 
@@ -26,6 +27,12 @@ export function findProgram(name) {
   return pathFolders()
     .map((folder) => join(folder, name))
     .find(isProgram);
+}
+
+/** False where the dynamic linker does not know a library; systems without glibc's list are taken at their word. */
+export function hasLibrary(name) {
+  const { status, stdout } = spawnSync(findProgram("ldconfig") ?? "ldconfig", ["-p"], { encoding: "utf8" });
+  return status !== 0 || stdout.includes(name);
 }
 
 /** A folder that holds PostgreSQL's server and client programs, or undefined. */
