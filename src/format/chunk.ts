@@ -1,0 +1,93 @@
+/**
+ * A chunk as it is packed: its bytes compressed with zstd, unless they would not shrink.
+ *
+ * Whether to try is decided on four samples: compressing what cannot be compressed (photos, videos, archives) is the
+ * most expensive thing that a backup could do for nothing.
+ */
+import type { Buffer } from "node:buffer";
+import { constants, zstdCompressSync, zstdDecompressSync } from "node:zlib";
+import { Failure, messageOf } from "../base/errors.ts";
+import { LIMITS } from "../base/limits.ts";
+
+export type ChunkType = "data" | "tree";
+
+/** A chunk ready to be sealed. */
+export interface PackedChunk {
+  /** The chunk's own bytes (not a copy) when they are stored raw. */
+  readonly bytes: Uint8Array;
+  /** Length before compression; 0 for a chunk that is stored raw. */
+  readonly uncompressedLength: number;
+}
+
+const SAMPLES = 4;
+const SAMPLE_BYTES = 1024;
+/** Compressed bytes are kept only when they are no more than this part of the chunk: unpacking costs time, too. */
+const WORTHWHILE = 0.97;
+
+const FAST = { [constants.ZSTD_c_compressionLevel]: 1 };
+
+/** Compresses a chunk when that pays. Trees always are: stock restic would rewrite those that are not. */
+export function packChunk(bytes: Uint8Array, type: ChunkType = "data"): PackedChunk {
+  const raw = { bytes, uncompressedLength: 0 };
+  if (bytes.length === 0) return raw;
+  if (type === "data" && looksRandom(bytes)) return raw;
+  const packed = zstdCompressSync(bytes, { params: FAST, chunkSize: Math.max(bytes.length, 1024) });
+  if (type === "data" && packed.length > bytes.length * WORTHWHILE) return raw;
+  return { bytes: packed, uncompressedLength: bytes.length };
+}
+
+/**
+ * The chunk's own bytes (not a copy when it was stored raw).
+ * @throws {Failure} `repo/damaged` when they are not a zstd frame of exactly that length.
+ */
+export function unpackChunk(bytes: Uint8Array, uncompressedLength: number): Uint8Array {
+  return uncompressedLength === 0 ? bytes : unpackZstd(bytes, { length: uncompressedLength });
+}
+
+/**
+ * True when the order of byte values gives an entropy coder next to nothing to save: Pearson's chi-square of the byte
+ * counts in four samples. For random bytes it is 255 ± 23. Each percent that an entropy coder could save adds about
+ * 0.11 for each sampled byte; JPEG's entropy-coded data lies there. Much less than 255 is no accident either: such
+ * bytes follow a rule.
+ */
+export function looksRandom(bytes: Uint8Array): boolean {
+  const isWhole = bytes.length <= SAMPLES * SAMPLE_BYTES;
+  const sampled = isWhole ? bytes.length : SAMPLES * SAMPLE_BYTES;
+  const counts = new Uint32Array(256);
+  for (let sample = 0; sample < (isWhole ? 1 : SAMPLES); sample++) {
+    const middle = Math.floor(((2 * sample + 1) * bytes.length) / (2 * SAMPLES));
+    const from = isWhole ? 0 : middle - SAMPLE_BYTES / 2;
+    const to = isWhole ? bytes.length : from + SAMPLE_BYTES;
+    for (let at = from; at < to; at++) counts[bytes[at] as number] = (counts[bytes[at] as number] as number) + 1;
+  }
+  let squares = 0;
+  for (const count of counts) squares += count * count;
+  const chiSquare = (squares * 256) / sampled - sampled;
+  return chiSquare > 130 && chiSquare < 350 + 0.33 * sampled;
+}
+
+/**
+ * Unpacks zstd with a bound on what comes out, which the frame's own header cannot raise.
+ * @param options `length`: exactly this much must come out; else at most `LIMITS.unpackedMaxBytes`.
+ * @throws {Failure} `repo/damaged` when the bytes are not zstd, or more (or less) comes out.
+ */
+export function unpackZstd(bytes: Uint8Array, { length }: { length?: number } = {}): Buffer {
+  if ((length ?? 0) > LIMITS.unpackedMaxBytes) {
+    throw new Failure(
+      "repo/damaged",
+      `compressed bytes claim to unpack to ${length} bytes, which is more than allowed`,
+    );
+  }
+  const maxOutputLength = length ?? LIMITS.unpackedMaxBytes;
+  let unpacked: Buffer;
+  try {
+    const chunkSize = Math.min(Math.max(length ?? bytes.length * 4, 1024), LIMITS.chunkMaxBytes) + 1;
+    unpacked = zstdDecompressSync(bytes, { maxOutputLength, chunkSize });
+  } catch (error) {
+    throw new Failure("repo/damaged", `compressed bytes do not unpack: ${messageOf(error)}`, { cause: error });
+  }
+  if (length !== undefined && unpacked.length !== length) {
+    throw new Failure("repo/damaged", `compressed bytes unpack to ${unpacked.length} bytes instead of ${length}`);
+  }
+  return unpacked;
+}

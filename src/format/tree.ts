@@ -1,0 +1,45 @@
+/**
+ * Trees: what one folder holds. A tree is stored as a chunk and named by the hash of its bytes, so equal folders must
+ * be equal bytes: nodes in the order of their names' bytes, JSON as Go writes it, and a newline at the end.
+ */
+import { Buffer, constants } from "node:buffer";
+import { bug, Failure } from "../base/errors.ts";
+import { parseRecord } from "./fields.ts";
+import { decodeNode, encodeNode, type TreeNode } from "./node.ts";
+import { nameToBytes } from "./quote.ts";
+
+/** Beyond the basic plane, JavaScript's own order of strings is not that of their bytes. */
+const SURROGATE = /[\ud800-\udfff]/;
+
+/** Compares two names by their bytes: the order of a tree's nodes. */
+export function compareNames(a: string, b: string): number {
+  if (SURROGATE.test(a) || SURROGATE.test(b)) return Buffer.compare(nameToBytes(a), nameToBytes(b));
+  return a < b ? -1 : a > b ? 1 : 0;
+}
+
+/** The bytes of the tree that holds these nodes, in whatever order they are given. No name may occur twice. */
+export function encodeTree(nodes: readonly TreeNode[]): Buffer {
+  const sorted = nodes.toSorted((a, b) => compareNames(a.name, b.name));
+  for (const [at, { name }] of sorted.entries()) {
+    if (at > 0 && sorted[at - 1]?.name === name) throw bug(`a tree with two nodes named '${name}'`);
+  }
+  return Buffer.from(`{"nodes":[${sorted.map(encodeNode).join(",")}]}\n`, "utf8");
+}
+
+/**
+ * The nodes of a tree, in the order in which they are written (older restic did not always sort by bytes).
+ * @throws {Failure} `repo/damaged` when the bytes are no tree, or a name occurs twice.
+ */
+export function decodeTree(bytes: Uint8Array): TreeNode[] {
+  if (bytes.length > constants.MAX_STRING_LENGTH) {
+    throw new Failure("repo/damaged", `a tree of ${bytes.length} bytes is too long`);
+  }
+  const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("utf8");
+  const list = parseRecord(text, "a tree")["nodes"] ?? [];
+  if (!Array.isArray(list)) throw new Failure("repo/damaged", "a tree has no list of nodes");
+  const nodes = list.map(decodeNode);
+  if (new Set(nodes.map(({ name }) => name)).size !== nodes.length) {
+    throw new Failure("repo/damaged", "a tree has two nodes of one name");
+  }
+  return nodes;
+}

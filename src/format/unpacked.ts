@@ -1,0 +1,42 @@
+/** Index, snapshot and lock files: JSON, compressed with zstd, sealed. */
+import { Buffer, constants } from "node:buffer";
+import { zstdCompressSync } from "node:zlib";
+import { Failure } from "../base/errors.ts";
+import { unpackZstd } from "./chunk.ts";
+import { type Keys, seal, unseal } from "./crypto.ts";
+
+/** The first byte of the plaintext says what follows. */
+const IS_ZSTD = 2;
+const BRACE = 0x7b;
+const BRACKET = 0x5b;
+
+/** The file's bytes; its name is their SHA-256. */
+export function encodeUnpacked(keys: Keys, json: string): Buffer {
+  const packed = zstdCompressSync(Buffer.from(json, "utf8"));
+  return seal(keys, Buffer.concat([Buffer.from([IS_ZSTD]), packed]));
+}
+
+/**
+ * The JSON in such a file; plain JSON too, as repositories that were of version 1 hold.
+ * @throws {Failure} `repo/damaged` when the bytes were changed, `repo/unsupported` when what follows is of no known kind.
+ */
+export function decodeUnpacked(keys: Keys, bytes: Uint8Array): string {
+  const plaintext = unseal(keys, bytes);
+  const [kind] = plaintext;
+  if (kind === BRACE || kind === BRACKET) return utf8(plaintext);
+  if (kind === IS_ZSTD) return utf8(unpackZstd(plaintext.subarray(1)));
+  throw new Failure(
+    "repo/unsupported",
+    `a file of the repository holds an unknown kind of content (${kind ?? "empty"})`,
+  );
+}
+
+function utf8(bytes: Buffer): string {
+  if (bytes.length > constants.MAX_STRING_LENGTH) {
+    throw new Failure(
+      "repo/damaged",
+      `a file of the repository holds ${bytes.length} bytes of JSON, which is too long`,
+    );
+  }
+  return bytes.toString("utf8");
+}
