@@ -17,7 +17,7 @@ const SET_UP: readonly CommandRow[] = [
     group: "set up",
     args: [],
     options: [
-      { flag: "--location", value: "LOCATION", kind: "folder", help: "where the repository is, or is to be made" },
+      { flag: "--location", value: "LOCATION", kind: "folder", help: "where the repository is to be made, or shared" },
       { flag: "--name", value: "NAME", help: "name of this installation (default: this machine's name)" },
       { flag: "--from", value: "LOCATION", kind: "folder", help: "write the configuration back from that repository" },
       { flag: "--root", value: "DIR", kind: "folder", help: "where Chatwoot lies, if it is not found by itself" },
@@ -31,16 +31,15 @@ const SET_UP: readonly CommandRow[] = [
         kind: "file",
         help: "the repository's password (default: one is made)",
       },
-      { flag: "--force", help: "replace a configuration that is there" },
     ],
     purpose: "find Chatwoot, make a repository, write the configuration",
     description: [
-      "Finds the Chatwoot on this machine, asks where to keep the restore points and what to call the installation, makes the repository, and writes two files: the configuration, and a recovery kit to print. The kit is all you need beside the repository when this machine is gone; keep it somewhere else, and keep it secret.",
+      "Finds the Chatwoot on this machine, asks where to keep the restore points and what to call the installation, makes the repository, and writes its password, the configuration and a recovery kit to print. No file that exists is overwritten. The kit is all you need beside the repository when this machine is gone; keep it somewhere else, and keep it secret.",
       "With --from, on an empty machine: opens an existing repository with the kit's password and writes the configuration back from its newest restore point.",
     ],
     examples: [
       ["ask and write", "chatkeep init"],
-      ["for scripts", "chatkeep init --yes --location /var/backups/chatwoot --name acme"],
+      ["for scripts", "chatkeep init --yes --location /var/backups/chatkeep --name acme"],
       ["on an empty machine", "chatkeep init --from /mnt/backups/chatwoot"],
     ],
     exits: { 3: "", 10: "", 12: "", 20: "" },

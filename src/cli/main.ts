@@ -3,6 +3,7 @@
  * runs it; `bin/chatkeep.js` does.
  */
 import process from "node:process";
+import { PROGRAM } from "../app/program.ts";
 import { systemClock } from "../base/clock.ts";
 import { bug, ERRORS, isFailure, messageOf } from "../base/errors.ts";
 import type { CommandRow, Invocation } from "./command.ts";
@@ -22,7 +23,6 @@ import {
 } from "./progress.ts";
 import { passwordsIn, Redactor, secretsOfEnvironment } from "./redact.ts";
 import { createInterrupter } from "./signals.ts";
-import { readVersion } from "./version.ts";
 import { pageOf } from "./verbs/help.ts";
 
 const { stdout, stderr, stdin, env } = process;
@@ -104,7 +104,7 @@ function invocationOf(call: Call): Invocation {
 
 async function run(): Promise<number> {
   if (hasSwitch(argv, "--version", "-V")) {
-    printer.out(`chatkeep ${await readVersion()}`);
+    printer.out(PROGRAM);
     return 0;
   }
   if (hasSwitch(argv, "--help", "-h")) {

@@ -8,6 +8,7 @@ import {
   terminalProgress,
   type StageView,
 } from "../../src/cli/progress.ts";
+import { widthOf } from "../../src/cli/look.ts";
 import { createFakeClock, createKeptPrinter } from "./fakes.ts";
 
 const MIB = 1024 * 1024;
@@ -40,7 +41,7 @@ test("what does not fit the terminal is left out from the right, and no line is 
   const full = formatStage(view, 200);
   for (let width = 1; width <= full.length; width += 1) {
     const shown = formatStage(view, width);
-    assert.ok([...shown].length <= width, `${shown} at ${width}`);
+    assert.ok(widthOf(shown) <= width, `${shown} at ${width}`);
     if (width >= view.name.length) assert.ok(full.startsWith(shown), shown);
   }
   assert.equal(formatStage(view, 6), "readi…");

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import fc from "fast-check";
+import { assert as forAll, pre, property, string } from "fast-check";
 import { passwordsIn, Redactor, secretsOfEnvironment } from "../../src/cli/redact.ts";
 
 function redactorOf(...secrets: string[]): Redactor {
@@ -20,9 +20,9 @@ test("a secret is hidden as it is, percent-encoded and as it stands in a JSON st
 });
 
 test("no text that a printed line is made of lets any secret through", () => {
-  fc.assert(
-    fc.property(fc.string({ minLength: 6, maxLength: 40 }), fc.string(), fc.string(), (secret, before, after) => {
-      fc.pre(
+  forAll(
+    property(string({ minLength: 6, maxLength: 40 }), string(), string(), (secret, before, after) => {
+      pre(
         secret.trim() !== "" &&
           !"•••".includes(secret) &&
           !before.includes("•") &&

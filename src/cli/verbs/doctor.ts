@@ -1,10 +1,8 @@
 import { runDoctor } from "../../app/verbs.ts";
-import { plural } from "../../base/bytes.ts";
-import type { DoctorSummary } from "../../job/summaries.ts";
 import { answer } from "../answer.ts";
 import type { Verb } from "../command.ts";
-import { formatFindings, statusOf } from "../findings.ts";
-import { padEnd, widthOf, type Look } from "../look.ts";
+import { statusOf } from "../findings.ts";
+import { formatWorries, formatDoctor } from "../reports/doctor.ts";
 
 export const doctor: Verb = async (invocation) => {
   const { mode, globals, surroundings } = invocation;
@@ -12,27 +10,3 @@ export const doctor: Verb = async (invocation) => {
   answer(invocation, summary, mode.quiet ? formatWorries : formatDoctor, { isAnswer: true });
   return statusOf(summary.findings);
 };
-
-/** For `--quiet`: only what somebody must look at. */
-function formatWorries(summary: DoctorSummary, look: Look): string[] {
-  return formatFindings(
-    summary.findings.filter((finding) => finding.level !== "note"),
-    look,
-  );
-}
-
-export function formatDoctor(summary: DoctorSummary, look: Look): string[] {
-  const names = Math.max(0, ...summary.facts.map(({ name }) => widthOf(name)));
-  const values = Math.max(0, ...summary.facts.map(({ value }) => Math.min(48, widthOf(value))));
-  const facts = summary.facts.map(({ name, value, from }) => {
-    const source = from === "" ? "" : look.paint("dim", `(${from})`);
-    return `  ${look.paint("dim", padEnd(name, names))}  ${padEnd(value, values)}  ${source}`.trimEnd();
-  });
-  return ["found", ...facts, "", ...formatFindings(summary.findings, look), verdict(summary, look)];
-}
-
-function verdict({ findings }: DoctorSummary, look: Look): string {
-  const worries = findings.filter((finding) => finding.level !== "note").length;
-  if (worries === 0) return `${look.paint("green", "✓")} ready: nothing here keeps a backup from working`;
-  return `${look.paint("red", "✗")} ${plural(worries, "finding needs", "findings need")} attention`;
-}

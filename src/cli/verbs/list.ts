@@ -1,12 +1,7 @@
 import { runList } from "../../app/verbs.ts";
-import { formatBytes, formatCount, plural } from "../../base/bytes.ts";
-import { shortId } from "../../base/ids.ts";
-import type { ListSummary, PointLine } from "../../job/summaries.ts";
 import { answer } from "../answer.ts";
 import type { Verb } from "../command.ts";
-import type { Look } from "../look.ts";
-import { formatTable, type Column } from "../table.ts";
-import { formatAge, formatUtc } from "../when.ts";
+import { formatList, formatDamaged } from "../reports/list.ts";
 
 export const list: Verb = async (invocation) => {
   const { given, globals, surroundings, printer, redactor } = invocation;
@@ -15,60 +10,3 @@ export const list: Verb = async (invocation) => {
   if (!invocation.mode.json) printer.note(formatDamaged(redactor.redactDeep(summary)));
   return summary.damaged.length > 0 ? 3 : 0;
 };
-
-function count(value: number | null): string {
-  return value === null ? "?" : formatCount(value);
-}
-
-/** Colour never alone: a mark and words. */
-function proven(line: PointLine, look: Look): string {
-  if (line.failedDrill) return look.paint("red", "✗ failed");
-  return line.provenAt === null ? "-" : look.paint("green", `✓ ${formatAge(line.provenAt, look.nowMs)}`);
-}
-
-export function formatList(summary: ListSummary, look: Look): string[] {
-  const { points } = summary;
-  if (points.length === 0) return [`no restore point in ${summary.repository} yet`, ...others(summary)];
-  const installations = new Set(points.map((line) => line.installation.id));
-  const columns: Column<PointLine>[] = [
-    { title: "point", cell: (line) => look.paint("bold", shortId(line.point)) },
-    { title: "age", cell: (line) => formatAge(line.takenAt, look.nowMs) },
-    { title: "taken", cell: (line) => formatUtc(line.takenAt), leaveOut: 2 },
-    ...(installations.size > 1 ? [{ title: "installation", cell: (line: PointLine) => line.installation.name }] : []),
-    { title: "chatwoot", cell: (line) => line.chatwoot ?? "?", leaveOut: 4 },
-    {
-      title: "size",
-      cell: (line) => (line.bytes === null ? "?" : formatBytes(line.bytes)),
-      align: "right",
-      leaveOut: 1,
-    },
-    { title: "rows", cell: (line) => count(line.rows), align: "right", leaveOut: 3 },
-    { title: "files", cell: (line) => count(line.blobs), align: "right", leaveOut: 3 },
-    { title: "proven", cell: (line) => proven(line, look) },
-    {
-      title: "findings",
-      cell: (line) => (line.findings === 0 ? "-" : formatCount(line.findings)),
-      align: "right",
-      leaveOut: 1,
-    },
-    ...(points.some((line) => line.tags.length > 0)
-      ? [{ title: "tags", cell: (line: PointLine) => line.tags.join(", "), leaveOut: 5 }]
-      : []),
-  ];
-  return [...formatTable(columns, points, look), ...others(summary)];
-}
-
-function others({ otherSnapshots }: ListSummary): string[] {
-  if (otherSnapshots === 0) return [];
-  return [
-    `and ${plural(otherSnapshots, "snapshot")} that ${otherSnapshots === 1 ? "is no restore point" : "are no restore points"} of Chatkeep's`,
-  ];
-}
-
-function formatDamaged({ damaged }: ListSummary): string[] {
-  if (damaged.length === 0) return [];
-  return [
-    ...damaged.map(({ name, message }) => `warning: snapshot file ${name} cannot be read: ${message}`),
-    "  Run 'chatkeep verify' to see what else is damaged; the other restore points are listed above.",
-  ];
-}

@@ -1,10 +1,7 @@
 import { runVerify } from "../../app/verbs.ts";
-import { formatBytes, formatSeconds, plural } from "../../base/bytes.ts";
-import { shortId } from "../../base/ids.ts";
-import type { VerifySummary } from "../../job/summaries.ts";
 import { answer } from "../answer.ts";
 import type { Verb } from "../command.ts";
-import { proseWidth, wrap, type Look } from "../look.ts";
+import { formatVerify, formatProblems } from "../reports/verify.ts";
 
 export const verify: Verb = async (invocation) => {
   const { given, globals, surroundings, printer, redactor, look } = invocation;
@@ -15,23 +12,3 @@ export const verify: Verb = async (invocation) => {
   printer.note(formatProblems(redactor.redactDeep(summary), look));
   return 13;
 };
-
-export function formatVerify(summary: VerifySummary, look: Look): string[] {
-  const read = summary.bytesRead === 0 ? "data not read" : `${formatBytes(summary.bytesRead)} read`;
-  const scope = `${plural(summary.points, "restore point")}, ${plural(summary.packs, "pack")}, ${read}, ${formatSeconds(summary.seconds)}`;
-  if (summary.errors === 0) return [`${look.paint("green", "✓")} nothing is wrong: ${scope}`];
-  return [`${look.paint("red", "✗")} ${plural(summary.errors, "error")}: ${scope}`];
-}
-
-/** Each with the restore points that it touches. */
-export function formatProblems(summary: VerifySummary, look: Look): string[] {
-  const lines = summary.problems.flatMap(({ message, points }) => [
-    `${look.paint("red", "error:")} ${message}`,
-    ...(points.length === 0
-      ? ["  touches no restore point"]
-      : wrap(`touches ${points.map(shortId).join(", ")}`, proseWidth(look), "  ")),
-  ]);
-  const hint =
-    "Restore points that are not named here are whole. Delete nothing, look at the disk below the repository, and make a new backup: it writes again what it finds lacking.";
-  return [...lines, ...wrap(`hint: ${hint}`, proseWidth(look))];
-}

@@ -1,0 +1,48 @@
+import { formatBytes, formatCount, formatSeconds, plural } from "../../base/bytes.ts";
+import { shortId } from "../../base/ids.ts";
+import type { BackupSummary } from "../../job/summaries.ts";
+import type { Look } from "../look.ts";
+import { formatPairs } from "../table.ts";
+
+/** A few calm lines with the true numbers. */
+export function formatBackup(summary: BackupSummary, look: Look): string[] {
+  const { database, storage, added } = summary;
+  const seconds = formatSeconds(summary.seconds);
+  const isDry = summary.point === null;
+  const head =
+    summary.point === null
+      ? `dry run, ${seconds}: nothing was written to ${summary.repository}`
+      : `restore point ${look.paint("bold", shortId(summary.point))} made in ${seconds}, in ${summary.repository}`;
+  const packs = added.packs === 0 ? "" : ` in ${plural(added.packs, "pack")}`;
+  const lines = [
+    head,
+    ...formatPairs(
+      [
+        [
+          "database",
+          `${plural(database.rows, "row")} in ${plural(database.tables, "table")}; ${formatBytes(database.bytesRead)} read`,
+        ],
+        ["files", filesLine(storage)],
+        [isDry ? "would add" : "added", `${formatBytes(added.bytes)}${packs}, compressed and encrypted`],
+        [
+          "built upon",
+          summary.parent === null ? "nothing: the first restore point of this installation" : shortId(summary.parent),
+        ],
+      ],
+      look,
+      "  ",
+    ),
+  ];
+  if (!isDry && summary.parent === null) lines.push("Prove that it restores: chatkeep drill");
+  return lines;
+}
+
+function filesLine(storage: BackupSummary["storage"]): string {
+  const parts = [
+    `${formatCount(storage.copied)} new`,
+    `${formatCount(storage.reused)} as before`,
+    ...(storage.missing > 0 ? [`${formatCount(storage.missing)} missing or damaged`] : []),
+    ...(storage.purged > 0 ? [`${formatCount(storage.purged)} deleted by Chatwoot while the backup ran`] : []),
+  ];
+  return `${plural(storage.blobs, "uploaded file")}, ${formatBytes(storage.bytes)}: ${parts.join(", ")}`;
+}

@@ -1,0 +1,44 @@
+import type { InitSummary } from "../../job/summaries.ts";
+import type { Look } from "../look.ts";
+import { formatPairs } from "../table.ts";
+
+function formatFiles(summary: InitSummary, look: Look): string[] {
+  const known = new Set([summary.config, summary.kit]);
+  const others = summary.files.filter((file) => !known.has(file));
+  return formatPairs(
+    [
+      ["repository", `${summary.repository} (${summary.created ? "made now" : "was there"})`],
+      ["configuration", summary.config],
+      ...(summary.kit === "" ? [] : ([["recovery kit", summary.kit]] as const)),
+      ...others.map((file) => ["also written", file] as const),
+    ],
+    look,
+    "  ",
+  );
+}
+
+export function formatInit(summary: InitSummary, look: Look): string[] {
+  return [
+    "ready",
+    ...formatFiles(summary, look),
+    "",
+    "next",
+    "  1. print the recovery kit and keep it away from this machine: without it, and without this",
+    "     machine, nobody can open the repository",
+    "  2. chatkeep doctor     what worries it",
+    "  3. chatkeep backup     the first restore point",
+    "  4. chatkeep drill      the proof that it restores",
+  ];
+}
+
+/** After `init --from`: the repository is known again, and its points can be looked at and restored. */
+export function formatReturn(summary: InitSummary, look: Look): string[] {
+  return [
+    "the repository is known here again",
+    ...formatFiles(summary, look),
+    "",
+    "next",
+    "  1. chatkeep list                        which restore points there are",
+    "  2. chatkeep restore latest --plan …     what a restore would do ('chatkeep help restore')",
+  ];
+}

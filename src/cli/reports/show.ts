@@ -1,0 +1,137 @@
+import { formatBytes, formatCount, plural } from "../../base/bytes.ts";
+import { shortId } from "../../base/ids.ts";
+import type { ShowSummary } from "../../job/summaries.ts";
+import type { CodeEntry, KeyProofEntry, MissingBlob } from "../../point/manifest.ts";
+import { formatFindings } from "../findings.ts";
+import type { Look } from "../look.ts";
+import { formatPairs, formatTable } from "../table.ts";
+import { formatAge, formatUtc } from "../when.ts";
+import { formatChecks } from "./drill.ts";
+
+/** More than this many are counted, not named; `--json` and the manifest name them all. */
+const NAMED = 10;
+
+export function formatShow(summary: ShowSummary, look: Look): string[] {
+  const { line, manifest } = summary;
+  return [
+    `restore point ${look.paint("bold", shortId(line.point))} of ${manifest.installation.name}, ${formatUtc(line.takenAt)}, ${formatAge(line.takenAt, look.nowMs)}`,
+    ...formatPairs(origin(summary), look, "  "),
+    "",
+    "holds",
+    ...formatPairs(contents(summary), look, "  "),
+    ...largest(summary, look),
+    ...missing(
+      manifest.storage.flatMap((service) => service.missing),
+      look,
+    ),
+    "",
+    ...proof(summary, look),
+    ...(manifest.findings.length === 0
+      ? []
+      : ["", "findings when it was taken", ...formatFindings(manifest.findings, look)]),
+  ];
+}
+
+type Pairs = [string, string][];
+
+function origin({ line, manifest }: ShowSummary): Pairs {
+  const { chatwoot, server } = manifest;
+  const extensions = server.extensions.map(({ name, version }) => `${name} ${version}`).join(", ");
+  return [
+    ["name", line.point],
+    ["chatwoot", [chatwoot.version ?? "version unknown", chatwoot.edition, chatwoot.commit].filter(Boolean).join(", ")],
+    [
+      "postgresql",
+      `${server.version}, database '${server.database}'${extensions === "" ? "" : `, with ${extensions}`}`,
+    ],
+    [
+      "made by",
+      `${manifest.program}, ${manifest.parent === null ? "with no point before it" : `upon ${shortId(manifest.parent)}`}`,
+    ],
+    ...(line.tags.length === 0 ? [] : ([["tags", line.tags.join(", ")]] as Pairs)),
+  ];
+}
+
+function contents({ manifest }: ShowSummary): Pairs {
+  const rows = manifest.tables.reduce((sum, table) => sum + table.rows, 0);
+  const bytes = manifest.tables.reduce((sum, table) => sum + table.bytes, 0);
+  return [
+    [
+      "database",
+      `${plural(rows, "row")} in ${plural(manifest.tables.length, "table")}, ${formatBytes(bytes)}; ${plural(manifest.sequences.length, "sequence")}`,
+    ],
+    ...manifest.storage.map((service): [string, string] => [
+      "files",
+      `${plural(service.blobs, "uploaded file")}, ${formatBytes(service.bytes)}, of storage service '${service.name}'${service.withoutChecksum > 0 ? `; ${formatCount(service.withoutChecksum)} without a checksum` : ""}`,
+    ]),
+    ["config", plural(manifest.config.files, "file")],
+    ["code", code(manifest.code)],
+    ["keys", keys(manifest.keyProof)],
+  ];
+}
+
+function code(entry: CodeEntry): string {
+  if (entry.kind === "none") return "none";
+  const files = plural(entry.files, "file");
+  if (entry.kind === "files") return files;
+  const state = entry.isDirty ? "with uncommitted changes" : "clean";
+  return `git ${entry.branch ?? "without a branch"} at ${(entry.head ?? "?").slice(0, 12)}, ${state}; ${files}`;
+}
+
+function opens(ok: boolean | null): string {
+  return ok === null ? "nothing to try" : ok ? "✓ open" : "✗ do not open";
+}
+
+function keys({ encryption, secretKeyBase }: KeyProofEntry): string {
+  return `encryption keys: ${opens(encryption)}; SECRET_KEY_BASE: ${opens(secretKeyBase)}`;
+}
+
+function largest({ manifest }: ShowSummary, look: Look): string[] {
+  const tables = manifest.tables
+    .toSorted((a, b) => b.bytes - a.bytes)
+    .slice(0, 5)
+    .filter((table) => table.rows > 0);
+  if (tables.length === 0) return [];
+  return [
+    "",
+    ...formatTable(
+      [
+        { title: "largest tables", cell: (table) => table.name },
+        { title: "rows", cell: (table) => formatCount(table.rows), align: "right" },
+        { title: "size", cell: (table) => formatBytes(table.bytes), align: "right" },
+      ],
+      tables,
+      look,
+    ).map((text) => `  ${text}`),
+  ];
+}
+
+function missing(blobs: readonly MissingBlob[], look: Look): string[] {
+  if (blobs.length === 0) return [];
+  const rest = blobs.length - NAMED;
+  return [
+    "",
+    `${plural(blobs.length, "uploaded file is", "uploaded files are")} not as the database describes them`,
+    ...formatTable(
+      [
+        { title: "blob", cell: ({ id }: MissingBlob) => id, align: "right" },
+        { title: "what", cell: ({ reason }: MissingBlob) => reason },
+        { title: "size", cell: ({ bytes }: MissingBlob) => formatBytes(bytes), align: "right" },
+        { title: "since", cell: ({ since }: MissingBlob) => formatUtc(since), leaveOut: 1 },
+        { title: "name", cell: ({ filename }: MissingBlob) => filename },
+      ],
+      blobs.slice(0, NAMED),
+      look,
+    ).map((text) => `  ${text}`),
+    ...(rest > 0 ? [`  and ${formatCount(rest)} more: chatkeep dump POINT manifest.json`] : []),
+  ];
+}
+
+function proof({ proof: found, line }: ShowSummary, look: Look): string[] {
+  if (found === null) return [`not proven yet: chatkeep drill ${shortId(line.point)}`];
+  const head = found.proven ? look.paint("green", "✓ proven") : look.paint("red", "✗ the last drill failed");
+  return [
+    `${head} ${formatAge(found.at, look.nowMs)}, ${formatUtc(found.at)}, on ${found.server}`,
+    ...formatChecks(found.checks, look),
+  ];
+}

@@ -1,0 +1,24 @@
+import { formatBytes, formatSeconds, plural } from "../../base/bytes.ts";
+import { shortId } from "../../base/ids.ts";
+import type { VerifySummary } from "../../job/summaries.ts";
+import { proseWidth, wrap, type Look } from "../look.ts";
+
+export function formatVerify(summary: VerifySummary, look: Look): string[] {
+  const read = summary.bytesRead === 0 ? "data not read" : `${formatBytes(summary.bytesRead)} read`;
+  const scope = `${plural(summary.points, "restore point")}, ${plural(summary.packs, "pack")}, ${read}, ${formatSeconds(summary.seconds)}`;
+  if (summary.errors === 0) return [`${look.paint("green", "✓")} nothing is wrong: ${scope}`];
+  return [`${look.paint("red", "✗")} ${plural(summary.errors, "error")}: ${scope}`];
+}
+
+/** Each with the restore points that it touches. */
+export function formatProblems(summary: VerifySummary, look: Look): string[] {
+  const lines = summary.problems.flatMap(({ message, points }) => [
+    `${look.paint("red", "error:")} ${message}`,
+    ...(points.length === 0
+      ? ["  touches no restore point"]
+      : wrap(`touches ${points.map(shortId).join(", ")}`, proseWidth(look), "  ")),
+  ]);
+  const hint =
+    "Restore points that are not named here are whole. Delete nothing, look at the disk below the repository, and let the next backup go into a new repository until this one is mended.";
+  return [...lines, ...wrap(`hint: ${hint}`, proseWidth(look))];
+}

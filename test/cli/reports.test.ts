@@ -1,0 +1,110 @@
+/** What people read: each report as a whole, so that a change of its words is seen. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import type { Finding } from "../../src/base/findings.ts";
+import { formatFindings, statusOf } from "../../src/cli/findings.ts";
+import { plainLook, widthOf } from "../../src/cli/look.ts";
+import { formatBackup } from "../../src/cli/reports/backup.ts";
+import { formatDoctor } from "../../src/cli/reports/doctor.ts";
+import { formatDrill } from "../../src/cli/reports/drill.ts";
+import { formatInit, formatReturn } from "../../src/cli/reports/init.ts";
+import { formatList } from "../../src/cli/reports/list.ts";
+import { formatEntries } from "../../src/cli/reports/ls.ts";
+import { formatPlan, formatRestored } from "../../src/cli/reports/restore.ts";
+import { formatShow } from "../../src/cli/reports/show.ts";
+import { formatProblems, formatVerify } from "../../src/cli/reports/verify.ts";
+import { BACKUP, DOCTOR, DRILL, ENTRIES, INIT, LIST, PLAN, RESTORED, SHOW, VERIFY } from "./summaries.ts";
+
+const LOOK = plainLook(Date.parse("2026-11-23T17:00:00Z"));
+const NARROW = { ...LOOK, width: 60 };
+const asText = { serializers: [(text: string) => text] };
+
+const REPORTS: Record<string, string[]> = {
+  "a backup": formatBackup(BACKUP, LOOK),
+  "a first backup": formatBackup(
+    { ...BACKUP, parent: null, storage: { ...BACKUP.storage, missing: 0, purged: 0 } },
+    LOOK,
+  ),
+  "a dry run of a backup": formatBackup({ ...BACKUP, point: null }, LOOK),
+  "what doctor found": formatDoctor(DOCTOR, LOOK),
+  "what doctor found where all is well": formatDoctor({ ...DOCTOR, findings: [] }, LOOK),
+  "the list of restore points": formatList(LIST, LOOK),
+  "the list of restore points on a narrow terminal": formatList(LIST, NARROW),
+  "an empty list": formatList({ ...LIST, points: [] }, LOOK),
+  "a restore point": formatShow(SHOW, LOOK),
+  "a restore point that nobody has proven": formatShow({ ...SHOW, proof: null }, LOOK),
+  "files of a restore point": formatEntries(ENTRIES, LOOK),
+  "a verification": formatVerify(VERIFY, LOOK),
+  "a verification without errors": formatVerify({ ...VERIFY, errors: 0, problems: [], bytesRead: 0 }, LOOK),
+  "what a verification found": formatProblems(VERIFY, LOOK),
+  "a drill": formatDrill(DRILL, LOOK),
+  "a drill that proved nothing": formatDrill(
+    { ...DRILL, proven: false, checks: DRILL.checks.map((check, index) => ({ ...check, ok: index !== 1 })) },
+    LOOK,
+  ),
+  "the plan of a restore": formatPlan(PLAN, LOOK),
+  "the plan of a restore that cannot begin": formatPlan(
+    {
+      ...PLAN,
+      steps: PLAN.steps.slice(0, 1),
+      blockers: [
+        {
+          kind: "database-not-empty",
+          level: "alarm",
+          message: "database 'chatwoot_new' is not empty: it has 90 tables",
+          hint: "Name a new database in --database-url: it is made when it does not exist.",
+        },
+      ],
+    },
+    LOOK,
+  ),
+  "a restore": formatRestored(RESTORED, LOOK),
+  "an init": formatInit(INIT, LOOK),
+  "an init from a repository": formatReturn({ ...INIT, created: false }, LOOK),
+};
+
+for (const [name, lines] of Object.entries(REPORTS)) {
+  test(name, (t) => {
+    t.assert.snapshot(lines.join("\n"), asText);
+  });
+}
+
+test("no report has lines that end in spaces", () => {
+  for (const [name, lines] of Object.entries(REPORTS)) {
+    for (const line of lines) assert.equal(line, line.trimEnd(), name);
+  }
+});
+
+test("on a terminal a list is never wider than it", () => {
+  for (const width of [60, 80, 100, 200]) {
+    for (const line of formatList(LIST, { ...LOOK, width })) assert.ok(widthOf(line) <= width, `${width}: ${line}`);
+  }
+});
+
+const FINDINGS: Finding[] = [
+  { kind: "tree-dirty", level: "note", message: "the code has 2 uncommitted changes", hint: "They are saved." },
+  {
+    kind: "file-missing",
+    level: "alarm",
+    message: "3 uploaded files are missing",
+    hint: "Look for them in an older point.",
+  },
+  { kind: "near-full", level: "warning", message: "the disk is nearly full", hint: "Make room." },
+];
+
+test("findings stand worst first, each with a word and its hint", () => {
+  assert.deepEqual(formatFindings(FINDINGS, LOOK), [
+    "alarm: 3 uploaded files are missing",
+    "  Look for them in an older point.",
+    "warning: the disk is nearly full",
+    "  Make room.",
+    "note: the code has 2 uncommitted changes",
+    "  They are saved.",
+  ]);
+});
+
+test("alarms and warnings end with 3, notes with 0", () => {
+  assert.equal(statusOf(FINDINGS), 3);
+  assert.equal(statusOf(FINDINGS.slice(0, 1)), 0);
+  assert.equal(statusOf([]), 0);
+});

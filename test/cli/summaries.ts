@@ -1,0 +1,296 @@
+/** Summaries as the verbs give them, of an installation that does not exist. */
+import type {
+  BackupSummary,
+  DoctorSummary,
+  DrillSummary,
+  InitSummary,
+  ListedEntry,
+  ListSummary,
+  PointLine,
+  RestorePlan,
+  RestoreSummary,
+  ShowSummary,
+  VerifySummary,
+} from "../../src/job/summaries.ts";
+import type { Manifest } from "../../src/point/manifest.ts";
+
+const FIRST = "4f3a91c2".padEnd(64, "0");
+const SECOND = "b07d55e1".padEnd(64, "1");
+const INSTALLATION = { id: "6f1c0d5e-9a77-4d0e-8f2b-3f6f5b1c2d3e", name: "acme" };
+
+export const BACKUP: BackupSummary = {
+  type: "summary",
+  verb: "backup",
+  point: SECOND,
+  parent: FIRST,
+  seconds: 12.34,
+  database: { tables: 90, rows: 20_134, ranges: 94, rangesRead: 94, rangesReused: 0, bytesRead: 88_080_384 },
+  storage: { blobs: 302, bytes: 1_288_490_188, copied: 12, reused: 287, missing: 2, purged: 1 },
+  added: { bytes: 12_897_484, packs: 2 },
+  repository: "primary",
+  findings: [],
+};
+
+export const DOCTOR: DoctorSummary = {
+  type: "summary",
+  verb: "doctor",
+  facts: [
+    { name: "installation", value: "acme, Linux VM", from: "/etc/chatkeep/chatkeep.yaml" },
+    { name: "database", value: "chatwoot_production on localhost:5432", from: "/home/chatwoot/chatwoot/.env" },
+    { name: "repository", value: "/var/backups/chatwoot", from: "" },
+  ],
+  findings: [
+    {
+      kind: "code-dirty",
+      level: "note",
+      message: "the code has 1 uncommitted change",
+      hint: "It is saved with each point.",
+    },
+    {
+      kind: "database-empty",
+      level: "alarm",
+      message: "database 'chatwoot' is empty while 'chatwoot_production' is not",
+      hint: "Chatwoot uses the other one: set POSTGRES_DATABASE, or name it with database-url.",
+    },
+  ],
+};
+
+const LINE: PointLine = {
+  point: SECOND,
+  takenAt: "2026-11-23T16:18:50.000Z",
+  installation: INSTALLATION,
+  chatwoot: "4.15.1",
+  bytes: 1_376_570_572,
+  rows: 20_134,
+  blobs: 302,
+  missing: 2,
+  provenAt: null,
+  failedDrill: false,
+  findings: 1,
+  tags: ["before-4.16"],
+};
+
+export const LIST: ListSummary = {
+  type: "summary",
+  verb: "list",
+  repository: "primary",
+  points: [
+    LINE,
+    {
+      ...LINE,
+      point: FIRST,
+      takenAt: "2026-11-22T16:18:50.000Z",
+      provenAt: "2026-11-22T17:00:00Z",
+      findings: 0,
+      tags: [],
+    },
+    { ...LINE, point: "0c".padEnd(64, "2"), takenAt: "2026-11-20T02:30:00.000Z", failedDrill: true, tags: [] },
+    {
+      ...LINE,
+      point: "d1".padEnd(64, "3"),
+      takenAt: "2026-11-19T02:30:00.000Z",
+      installation: { id: "another", name: "acme-staging" },
+      chatwoot: null,
+      bytes: null,
+      rows: null,
+      blobs: null,
+      missing: null,
+      tags: [],
+    },
+  ],
+  otherSnapshots: 2,
+  damaged: [],
+};
+
+export const DRILL: DrillSummary = {
+  type: "summary",
+  verb: "drill",
+  point: SECOND,
+  proven: true,
+  checks: [
+    { name: "rows", ok: true, detail: "20,134 rows in 90 tables, the same tree" },
+    { name: "schema", ok: true, detail: "the same text" },
+    { name: "files", ok: true, detail: "300 files, 1.2 GiB, by their MD5" },
+  ],
+  seconds: 21.2,
+  stages: { server: 1.1, load: 9.84, rows: 6.2, files: 3.9 },
+  server: "PostgreSQL 15.14 from /usr/lib/postgresql/15/bin",
+};
+
+const MANIFEST: Manifest = {
+  schema: 1,
+  program: "chatkeep 0.1.0",
+  installation: { ...INSTALLATION, kind: "linux-vm" },
+  startedAt: "2026-11-23T16:18:50.000Z",
+  endedAt: "2026-11-23T16:19:02.340Z",
+  parent: FIRST,
+  cutter: 1,
+  server: {
+    version: "15.14",
+    major: 15,
+    systemIdentifier: "7412345678901234567",
+    timeline: 1,
+    postmasterStartedAt: "2026-11-01T00:00:00Z",
+    database: "chatwoot_production",
+    databaseOid: "16384",
+    encoding: "UTF8",
+    collate: "C.UTF-8",
+    ctype: "C.UTF-8",
+    lsn: "0/1A2B3C4",
+    extensions: [{ name: "vector", version: "0.8.0", schema: "public" }],
+    clientMajor: 15,
+    clientIsNewer: false,
+  },
+  chatwoot: { version: "4.15.1", edition: "community", commit: "0123456789ab", migrations: [] },
+  tables: [
+    {
+      schema: "public",
+      name: "messages",
+      key: { kind: "integer", columns: ["id"] },
+      columns: ["id"],
+      k: 14,
+      j: 10,
+      rows: 20_000,
+      bytes: 80_000_000,
+      ranges: 2,
+    },
+    {
+      schema: "public",
+      name: "accounts",
+      key: { kind: "integer", columns: ["id"] },
+      columns: ["id"],
+      k: 20,
+      j: 10,
+      rows: 134,
+      bytes: 80_384,
+      ranges: 1,
+    },
+    {
+      schema: "public",
+      name: "notes",
+      key: { kind: "integer", columns: ["id"] },
+      columns: ["id"],
+      k: 20,
+      j: 10,
+      rows: 0,
+      bytes: 0,
+      ranges: 0,
+    },
+  ],
+  sequences: [{ schema: "public", name: "messages_id_seq", lastValue: "20000", isCalled: true }],
+  storage: [
+    {
+      name: "local",
+      kind: "local",
+      blobs: 302,
+      bytes: 1_288_490_188,
+      withoutChecksum: 1,
+      missing: [
+        {
+          id: "17",
+          key: "abcd",
+          filename: "invoice.pdf",
+          bytes: 20_480,
+          reason: "missing",
+          since: "2026-11-22T16:18:50.000Z",
+        },
+        {
+          id: "18",
+          key: "efgh",
+          filename: "photo.jpg",
+          bytes: 2_048_000,
+          reason: "altered",
+          since: "2026-11-23T16:18:50.000Z",
+        },
+      ],
+    },
+  ],
+  secrets: [],
+  keyProof: { encryption: true, secretKeyBase: null, checks: [] },
+  config: { files: 3 },
+  code: { kind: "git", head: "0123456789abcdef0123", branch: "master", isDirty: true, bundle: true, files: 4 },
+  read: { rangesRead: 94, rangesReused: 0, blobsCopied: 12, blobsReused: 287, foldersReused: 0, purged: 1 },
+  findings: [
+    { kind: "files-missing", level: "alarm", message: "1 uploaded file is altered", hint: "'chatkeep show' names it." },
+  ],
+};
+
+export const SHOW: ShowSummary = {
+  type: "summary",
+  verb: "show",
+  line: LINE,
+  manifest: MANIFEST,
+  proof: { at: "2026-11-23T16:40:00Z", proven: true, checks: DRILL.checks, server: DRILL.server },
+};
+
+export const ENTRIES: ListedEntry[] = [
+  { path: "config", type: "dir", bytes: 0, modifiedAt: "1970-01-01T00:00:00Z" },
+  { path: "manifest.json", type: "file", bytes: 48_213, modifiedAt: "1970-01-01T00:00:00Z" },
+  { path: "storage/local/0/0/abcd", type: "file", bytes: 20_480, modifiedAt: "2026-11-02T08:00:00Z" },
+];
+
+export const VERIFY: VerifySummary = {
+  type: "summary",
+  verb: "verify",
+  errors: 2,
+  packs: 34,
+  bytesRead: 570_425_344,
+  points: 12,
+  seconds: 3.4,
+  problems: [
+    {
+      kind: "pack-damaged",
+      name: "ab12",
+      message: "pack ab12cd34 does not match its checksum",
+      points: [FIRST, SECOND],
+    },
+    { kind: "index-damaged", name: "cd34", message: "index cd34ef56 cannot be read", points: [] },
+  ],
+};
+
+export const PLAN: RestorePlan = {
+  type: "plan",
+  verb: "restore",
+  point: SECOND,
+  takenAt: "2026-11-23T16:18:50.000Z",
+  installation: "acme",
+  chatwoot: "4.15.1",
+  steps: [
+    { part: "database", what: "90 tables, 20,134 rows", target: "chatwoot_new on localhost:5432", bytes: 88_080_384 },
+    { part: "storage", what: "300 uploaded files", target: "/srv/restored/storage", bytes: 1_288_490_188 },
+    { part: "config", what: "3 files", target: "/srv/restored/config", bytes: 0 },
+  ],
+  blockers: [],
+  findings: [
+    {
+      kind: "point-misses-files",
+      level: "note",
+      message: "2 uploaded files were missing or damaged when the point was taken",
+      hint: "'chatkeep show' names them; an older restore point may have them.",
+    },
+  ],
+};
+
+export const RESTORED: RestoreSummary = {
+  type: "summary",
+  verb: "restore",
+  point: SECOND,
+  database: { name: "chatwoot_new", previous: null, rows: 20_134 },
+  storage: { blobs: 300, bytes: 1_288_490_188 },
+  config: "/srv/restored/config",
+  code: null,
+  seconds: 31.4,
+  findings: [],
+  next: ["put the saved environment back", "start web, look at it, then start the worker"],
+};
+
+export const INIT: InitSummary = {
+  type: "summary",
+  verb: "init",
+  config: "/etc/chatkeep/chatkeep.yaml",
+  repository: "/var/backups/chatwoot",
+  created: true,
+  files: ["/etc/chatkeep/chatkeep.yaml", "/etc/chatkeep/primary.password", "/etc/chatkeep/recovery-kit.txt"],
+  kit: "/etc/chatkeep/recovery-kit.txt",
+  findings: [],
+};
