@@ -1,0 +1,300 @@
+/**
+ * What Chatwoot's environment says: the `.env` file as the dotenv gem reads it, which database the application
+ * uses, and which storage services it knows.
+ */
+import { Failure } from "../base/errors.ts";
+
+export type Environment = ReadonlyMap<string, string>;
+
+export interface EnvFile {
+  readonly values: Map<string, string>;
+  /** Variables whose value is made by a shell command, `$(…)`: it is not run, so their text stands as written. */
+  readonly commands: string[];
+}
+
+/** Ruby's `\s`: JavaScript's knows more, among them the no-break space. */
+const SPACE = " \t\r\n\f\v";
+const isSpace = (char: string | undefined): boolean => char !== undefined && char !== "" && SPACE.includes(char);
+
+function skip(text: string, from: number, test: (char: string) => boolean): number {
+  let at = from;
+  for (let char = text[at]; char !== undefined && test(char); char = text[at]) at += 1;
+  return at;
+}
+
+/** True when nothing but blanks or a comment follows on the line. */
+function endsLine(text: string, from: number): boolean {
+  const at = skip(text, from, (char) => char !== "\n" && isSpace(char));
+  return at >= text.length || text[at] === "\n" || text[at] === "#";
+}
+
+/** The end of a quoted value that begins at `from`, or undefined where it is no quoted value after all. */
+function quotedEnd(text: string, from: number): number | undefined {
+  const quote = text[from];
+  const escaped: number[] = [];
+  for (let at = from + 1; at < text.length; at += 1) {
+    if (text[at] !== quote) continue;
+    if (at > from + 1 && text[at - 1] === "\\") {
+      escaped.push(at + 1);
+      continue;
+    }
+    if (endsLine(text, at + 1)) return at + 1;
+    break;
+  }
+  // A quote after a backslash ends the value too, where no other reading makes sense: 'C:\'
+  return escaped.toReversed().find((end) => endsLine(text, end));
+}
+
+interface RawEntry {
+  name: string;
+  value: string;
+  end: number;
+}
+
+function readValue(text: string, from: number): { value: string; end: number } {
+  const start = skip(text, from, isSpace);
+  if (text[start] === "'" || text[start] === '"') {
+    const end = quotedEnd(text, start);
+    if (end !== undefined) return { value: text.slice(start, end), end };
+  }
+  const end = skip(text, from, (char) => char !== "#" && char !== "\n");
+  return { value: text.slice(from, end), end };
+}
+
+/** Reads `[export] NAME = value` or `NAME: value` at the start of a line. */
+function readEntry(text: string, lineStart: number): RawEntry | undefined {
+  const start = skip(text, lineStart, isSpace);
+  const afterExport = text.startsWith("export", start) ? skip(text, start + 6, isSpace) : start;
+  for (const at of afterExport > start + 6 ? [afterExport, start] : [start]) {
+    const nameEnd = skip(text, at, (char) => /[\w.]/.test(char));
+    if (nameEnd === at) continue;
+    const name = text.slice(at, nameEnd);
+    const separator = skip(text, nameEnd, isSpace);
+    if (text[separator] === "=") return { name, ...readValue(text, separator + 1) };
+    if (text[nameEnd] === ":" && isSpace(text[nameEnd + 1])) return { name, ...readValue(text, nameEnd + 2) };
+  }
+  return undefined;
+}
+
+function trim(text: string): string {
+  const start = skip(text, 0, isSpace);
+  let end = text.length;
+  while (end > start && (isSpace(text[end - 1]) || text[end - 1] === "\0")) end -= 1;
+  return text.slice(start, end);
+}
+
+/** The end of a balanced `(…)` that begins at `from`, or undefined. */
+function balancedEnd(text: string, from: number): number | undefined {
+  let depth = 0;
+  for (let at = from; at < text.length; at += 1) {
+    if (text[at] === "(") depth += 1;
+    if (text[at] === ")") depth -= 1;
+    if (depth === 0) return at === from + 1 ? undefined : at + 1;
+  }
+  return undefined;
+}
+
+/** Takes the backslash from `\$(…)`; tells whether a `$(…)` stands that the shell would run. */
+function readCommands(value: string): { value: string; hasCommand: boolean } {
+  let out = "";
+  let hasCommand = false;
+  for (let at = 0; at < value.length;) {
+    const isEscaped = value[at] === "\\" && value[at + 1] === "$";
+    const dollar = isEscaped ? at + 1 : at;
+    const end = value.startsWith("$(", dollar) ? balancedEnd(value, dollar + 1) : undefined;
+    if (end === undefined) {
+      out += value[at];
+      at += 1;
+      continue;
+    }
+    hasCommand ||= !isEscaped;
+    out += value.slice(dollar, end);
+    at = end;
+  }
+  return { value: out, hasCommand };
+}
+
+function substitute(value: string, lookUp: (name: string) => string): string {
+  return value.replace(/(\\?)\$(?!\()\{?([A-Za-z0-9_]+)?\}?/g, (whole: string, escape: string, name?: string) => {
+    if (escape !== "") return whole.slice(1);
+    return name === undefined ? whole : lookUp(name);
+  });
+}
+
+/**
+ * Reads a `.env` file by the rules of the dotenv gem (3.x), which Chatwoot loads it with: `export`, comments,
+ * single, double and no quotes, values over several lines, `NAME: value`, `$NAME` and `${NAME}`, backslashes,
+ * any line ends, a byte order mark. Of two equal names the last one counts. Lines that are none of this are skipped.
+ *
+ * @param outer The environment that the process has anyhow: dotenv takes variables from it before the file's own.
+ */
+export function readEnvFile(text: string, outer: Environment = new Map()): EnvFile {
+  const source = text.replace(/^\uFEFF/, "").replaceAll(/\r\n?/g, "\n");
+  const values = new Map<string, string>();
+  const commands = new Set<string>();
+  for (let at = 0; at < source.length;) {
+    const entry = readEntry(source, at);
+    if (entry !== undefined) {
+      const raw = trim(entry.value);
+      const quote = raw.length > 1 && raw.startsWith(raw.at(-1) ?? "") && /^['"]/.test(raw) ? raw[0] : undefined;
+      let value = quote === undefined ? raw : raw.slice(1, -1);
+      commands.delete(entry.name);
+      if (quote !== "'") {
+        if (quote === '"')
+          value = keepLineBreaks(value, values.get("DOTENV_LINEBREAK_MODE") ?? outer.get("DOTENV_LINEBREAK_MODE"));
+        value = value.replaceAll(/\\([^$])/g, "$1");
+        value = substitute(value, (name) => outer.get(name) ?? values.get(name) ?? "");
+        const read = readCommands(value);
+        value = read.value;
+        if (read.hasCommand) commands.add(entry.name);
+      }
+      values.set(entry.name, value);
+      at = entry.end;
+    }
+    const lineEnd = source.indexOf("\n", at);
+    at = lineEnd === -1 ? source.length : lineEnd + 1;
+  }
+  return { values, commands: [...commands] };
+}
+
+/** `\n` in double quotes stays these two characters, unless the old way was asked for. */
+function keepLineBreaks(value: string, mode: string | undefined): string {
+  if (mode === "legacy") return value.replaceAll("\\n", "\n").replaceAll("\\r", "\r");
+  return value.replaceAll("\\n", "\\\\n").replaceAll("\\r", "\\\\r");
+}
+
+/** The values of {@link readEnvFile}. */
+export function parseEnvFile(text: string, outer: Environment = new Map()): Map<string, string> {
+  return readEnvFile(text, outer).values;
+}
+
+function given(env: Environment, name: string): string | undefined {
+  const value = env.get(name);
+  return value === undefined || value === "" ? undefined : value;
+}
+
+/** Rails' environment. Unset is taken for production, which every way of installing Chatwoot sets somewhere. */
+export function railsEnvOf(env: Environment): string {
+  return given(env, "RAILS_ENV") ?? given(env, "RACK_ENV") ?? "production";
+}
+
+export interface DatabaseParts {
+  host: string;
+  port: number;
+  user: string;
+  password: string;
+  database: string;
+}
+/** Either a whole URL, or its parts. */
+export type DatabaseSetting = { url: string } | (DatabaseParts & { url?: undefined });
+
+/** Where libpq looks when no host is named, on Debian and its kin. */
+const SOCKET_FOLDER = "/var/run/postgresql";
+
+/**
+ * The database that the application uses: `DATABASE_URL`, else `POSTGRES_*` with the defaults of Chatwoot's
+ * `config/database.yml` for its Rails environment. What a URL leaves out is taken from there as well, as Rails does.
+ *
+ * @throws Failure `installation/invalid` when `DATABASE_URL` is no URL or `POSTGRES_PORT` no port.
+ */
+export function databaseOf(env: Environment): DatabaseSetting {
+  const rails = railsEnvOf(env);
+  const isProduction = rails === "production" || rails === "staging";
+  const databases: Record<string, string> = { development: "chatwoot_dev", test: "chatwoot_test" };
+  const port = Number(given(env, "POSTGRES_PORT") ?? "5432");
+  if (!Number.isInteger(port) || port < 1 || port > 65_535) {
+    throw new Failure("installation/invalid", "POSTGRES_PORT in Chatwoot's environment is not a port number");
+  }
+  const parts: DatabaseParts = {
+    host: env.get("POSTGRES_HOST") === "" ? SOCKET_FOLDER : (env.get("POSTGRES_HOST") ?? "localhost"),
+    port,
+    user: env.get("POSTGRES_USERNAME") ?? (isProduction ? "chatwoot_prod" : "postgres"),
+    password: env.get("POSTGRES_PASSWORD") ?? (isProduction ? "chatwoot_prod" : "password"),
+    database: given(env, "POSTGRES_DATABASE") ?? databases[rails] ?? "chatwoot_production",
+  };
+  const url = given(env, "DATABASE_URL");
+  return url === undefined ? parts : { url: completeUrl(url.trim(), parts) };
+}
+
+function completeUrl(text: string, parts: DatabaseParts): string {
+  if (!/^postgres(?:ql)?:\/\//i.test(text)) {
+    throw new Failure("installation/invalid", "DATABASE_URL in Chatwoot's environment is not a PostgreSQL URL", {
+      hint: "It should look like postgresql://user:password@host:5432/chatwoot_production.",
+    });
+  }
+  const [, path] = /^[a-z]+:\/\/[^/?#]*\/?([^?#]*)/i.exec(text) ?? [];
+  if (path !== "" || /[?&]dbname=/.test(text)) return text;
+  return text.replace(/^([a-z]+:\/\/[^/?#]*)\/?/i, `$1/${encodeURIComponent(parts.database)}`);
+}
+
+/** A storage service as `config/storage.yml` defines it; `variables` are the names that hold its credentials. */
+export type StorageService =
+  | { serviceName: string; kind: "local"; root: string }
+  | {
+      serviceName: string;
+      kind: "s3" | "gcs" | "azure";
+      bucket: string;
+      variables: string[];
+      /** Those of `variables` that it cannot work without and that are empty. */
+      missing: string[];
+    };
+
+interface RemoteService {
+  kind: "s3" | "gcs" | "azure";
+  bucket: string;
+  needed: readonly string[];
+  optional: readonly string[];
+}
+
+const REMOTE_SERVICES: Readonly<Record<string, RemoteService>> = {
+  amazon: {
+    kind: "s3",
+    bucket: "S3_BUCKET_NAME",
+    needed: ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION"],
+    optional: [],
+  },
+  google: { kind: "gcs", bucket: "GCS_BUCKET", needed: ["GCS_PROJECT", "GCS_CREDENTIALS"], optional: [] },
+  microsoft: {
+    kind: "azure",
+    bucket: "AZURE_STORAGE_CONTAINER",
+    needed: ["AZURE_STORAGE_ACCOUNT_NAME", "AZURE_STORAGE_ACCESS_KEY"],
+    optional: [],
+  },
+  s3_compatible: {
+    kind: "s3",
+    bucket: "STORAGE_BUCKET_NAME",
+    needed: ["STORAGE_ACCESS_KEY_ID", "STORAGE_SECRET_ACCESS_KEY", "STORAGE_ENDPOINT"],
+    optional: ["STORAGE_REGION", "STORAGE_FORCE_PATH_STYLE"],
+  },
+};
+
+/** The service that new files go to. Reading goes by each blob's own `service_name`. */
+export function activeStorageService(env: Environment): string {
+  return given(env, "ACTIVE_STORAGE_SERVICE") ?? "local";
+}
+
+/**
+ * The storage services that blobs may name, with what each needs: `local` always, the others when something of
+ * theirs is set or new files go there.
+ *
+ * @param root Chatwoot's own folder, under which `local` keeps its files in `storage`.
+ */
+export function storageServicesOf(env: Environment, root: string): StorageService[] {
+  const services: StorageService[] = [
+    { serviceName: "local", kind: "local", root: `${root.replace(/\/+$/, "")}/storage` },
+  ];
+  for (const [serviceName, service] of Object.entries(REMOTE_SERVICES)) {
+    const needed = [service.bucket, ...service.needed];
+    const missing = needed.filter((name) => given(env, name) === undefined);
+    // The AWS_* keys alone may be there for something else.
+    if (given(env, service.bucket) === undefined && activeStorageService(env) !== serviceName) continue;
+    services.push({
+      serviceName,
+      kind: service.kind,
+      bucket: env.get(service.bucket) ?? "",
+      variables: [...needed, ...service.optional],
+      missing,
+    });
+  }
+  return services;
+}
