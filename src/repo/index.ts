@@ -7,10 +7,9 @@
  */
 import { assert } from "../base/errors.ts";
 import { parseChunkId, type ChunkId, type PackId } from "../base/ids.ts";
-import type { PackEntry } from "../format/pack.ts";
+import type { ChunkType } from "../format/chunk.ts";
+import { packHeaderBytes, type PackEntry } from "../format/pack.ts";
 import { packSizeBytes, type PackRecord } from "./pack-record.ts";
-
-export type ChunkType = PackEntry["type"];
 
 /** One copy of a chunk. */
 export interface ChunkLocation {
@@ -36,6 +35,10 @@ const UNPACKED = 11;
 const ROW_WORDS = 12;
 const SEGMENT_BITS = 15;
 const SEGMENT_ROWS = 1 << SEGMENT_BITS;
+const NO_CHUNK = parseChunkId("0".repeat(64));
+/** What one chunk takes of its pack's header. */
+const RAW_IN_HEADER = inHeaderBytes(0);
+const COMPRESSED_IN_HEADER = inHeaderBytes(1);
 const FIRST_SLOTS = 1 << 12;
 
 /** Looks chunks up in an index of another thread; what is added there later may or may not be seen. */
@@ -227,6 +230,17 @@ export class ChunkIndex extends SharedIndexView {
     return { id: parseChunkId(id.toString("hex")), type, offset, length, uncompressedLength };
   }
 
+  /** Every pack, and how large its entries say that it must be. */
+  *packSizes(): Generator<{ id: PackId; sizeBytes: number }> {
+    const sizes = new Float64Array(this.#packs.length).fill(packHeaderBytes([]));
+    for (let row = 0; row < this.#rows; row += 1) {
+      const pack = this.#word(row, PACK) >>> 1;
+      const listed = this.#word(row, UNPACKED) === 0 ? RAW_IN_HEADER : COMPRESSED_IN_HEADER;
+      sizes[pack] = (sizes[pack] ?? 0) + this.#word(row, LENGTH) + listed;
+    }
+    for (const [pack, id] of this.#packs.entries()) yield { id, sizeBytes: sizes[pack] ?? 0 };
+  }
+
   /** Every pack with its entries in the order of their offsets; `sizeBytes` is what the entries say it must be. */
   *packs(): Generator<PackRecord> {
     const ends = new Uint32Array(this.#packs.length + 1);
@@ -249,4 +263,9 @@ export class ChunkIndex extends SharedIndexView {
       yield { id, entries, sizeBytes: packSizeBytes(entries) };
     }
   }
+}
+
+function inHeaderBytes(uncompressedLength: number): number {
+  const entry: PackEntry = { id: NO_CHUNK, type: "data", offset: 0, length: 0, uncompressedLength };
+  return packHeaderBytes([entry]) - packHeaderBytes([]);
 }

@@ -1,0 +1,92 @@
+/** From index files, or from the packs' own headers where those are gone, to the index in memory. */
+import { mapConcurrent } from "../base/concurrent.ts";
+import { messageOf } from "../base/errors.ts";
+import { parseFileId, parsePackId, type FileId, type PackId } from "../base/ids.ts";
+import { LIMITS } from "../base/limits.ts";
+import { decodeIndex } from "../format/index-file.ts";
+import { decodePackHeader, packTailBytes, type PackEntry } from "../format/pack.ts";
+import type { ListedFile } from "../store/store.ts";
+import { isDamage } from "./chunk.ts";
+import { ChunkIndex } from "./index.ts";
+import type { PackRecord } from "./pack-record.ts";
+import type { Repository } from "./repository.ts";
+
+/** A file of the repository that cannot be used, and why. */
+export interface DamagedFile {
+  readonly id: FileId;
+  readonly reason: string;
+}
+
+/** Reads every index file, a few at a time; what is damaged is named, not thrown. */
+export async function readIndexFiles(
+  repository: Repository,
+  { signal }: { signal: AbortSignal },
+): Promise<{ index: ChunkIndex; files: number; damaged: DamagedFile[] }> {
+  const index = new ChunkIndex();
+  const damaged: DamagedFile[] = [];
+  const done = await mapConcurrent(
+    repository.store.list("index", { signal }),
+    LIMITS.smallReads,
+    async ({ name }) => {
+      const id = parseFileId(name);
+      try {
+        const json = await repository.getUnpacked("index", id, { signal });
+        decodeIndex(json, (pack) => index.add(pack));
+      } catch (error) {
+        if (!isDamage(error)) throw error;
+        damaged.push({ id, reason: messageOf(error) });
+      }
+    },
+    { signal },
+  );
+  return { index, files: done.length, damaged };
+}
+
+/** How much of a pack's end is read at first: enough for most headers. */
+const TAIL_BYTES = 64 * 1024;
+
+/** What lies in a pack, from its header. @throws Failure `repo/damaged`, `store/not-found`. */
+export async function readPackHeader(
+  repository: Repository,
+  { id, sizeBytes }: { id: PackId; sizeBytes: number },
+  { signal }: { signal: AbortSignal },
+): Promise<PackEntry[]> {
+  const ref = { kind: "data", name: id } as const;
+  const first = Math.min(TAIL_BYTES, sizeBytes);
+  let tail = await repository.store.get(ref, { signal, offset: sizeBytes - first, length: first });
+  const needed = packTailBytes(tail, sizeBytes);
+  if (needed > tail.length) {
+    tail = await repository.store.get(ref, { signal, offset: sizeBytes - needed, length: needed });
+  }
+  return decodePackHeader(repository.keys, tail, sizeBytes);
+}
+
+/**
+ * Reads the headers of packs that no index file names: an interrupted run left them, or their index file is gone.
+ * Those that cannot be read hold nothing that anybody could use.
+ * @param options `listed`: the packs in the store, when the caller has them.
+ */
+export async function recoverPacks(
+  repository: Repository,
+  index: ChunkIndex,
+  { signal, listed }: { signal: AbortSignal; listed?: Iterable<ListedFile> },
+): Promise<{ records: PackRecord[]; unusable: DamagedFile[] }> {
+  const records: PackRecord[] = [];
+  const unusable: DamagedFile[] = [];
+  await mapConcurrent(
+    listed ?? repository.store.list("data", { signal }),
+    LIMITS.smallReads,
+    async ({ name, sizeBytes }) => {
+      const id = parsePackId(name);
+      if (index.hasPack(id)) return;
+      try {
+        records.push({ id, entries: await readPackHeader(repository, { id, sizeBytes }, { signal }), sizeBytes });
+      } catch (error) {
+        if (!isDamage(error)) throw error;
+        unusable.push({ id, reason: messageOf(error) });
+      }
+    },
+    { signal },
+  );
+  return { records, unusable };
+}

@@ -1,0 +1,380 @@
+/**
+ * The repository: restic's format v2 over a store.
+ *
+ * Promises: what is read is verified (MAC, then SHA-256 against the id); a damaged copy is passed over for a whole
+ * one; a damaged file never hides what others hold. Reading order is the format's: snapshots first, then the index.
+ * It decides nothing about what restore points are. Words: *chunk* (restic's blob), *pack*, *index*, *snapshot*.
+ */
+import { createHash, hash } from "node:crypto";
+import { formatInstant, type Clock } from "../base/clock.ts";
+import { mapConcurrent } from "../base/concurrent.ts";
+import { Failure, isFailure, messageOf } from "../base/errors.ts";
+import {
+  parseFileId,
+  parseSnapshotId,
+  shortId,
+  type ChunkId,
+  type FileId,
+  type PackId,
+  type SnapshotId,
+} from "../base/ids.ts";
+import { LIMITS } from "../base/limits.ts";
+import type { ChunkType } from "../format/chunk.ts";
+import { decodeConfig, encodeConfig, newConfig, type RepositoryConfig } from "../format/config-file.ts";
+import { randomKeys, type Keys } from "../format/crypto.ts";
+import { parseGoTime } from "../format/go-time.ts";
+import type { TreeNode } from "../format/node.ts";
+import { createKeyFile, openKeyFile } from "../format/key-file.ts";
+import { decodeSnapshot, encodeSnapshot, type Snapshot } from "../format/snapshot-file.ts";
+import { decodeTree } from "../format/tree.ts";
+import { decodeUnpacked, encodeUnpacked } from "../format/unpacked.ts";
+import type { FileKind, Store } from "../store/store.ts";
+import { isDamage, openChunk } from "./chunk.ts";
+import { ChunkIndex, type ChunkLocation } from "./index.ts";
+import { readIndexFiles, recoverPacks, type DamagedFile } from "./load-index.ts";
+import type { PackRecord } from "./pack-record.ts";
+
+interface CallOptions {
+  signal: AbortSignal;
+}
+
+export interface ListedSnapshot {
+  readonly id: SnapshotId;
+  readonly snapshot: Snapshot;
+}
+
+/** A pack that an index names and that new backups must not rely on. */
+export interface DistrustedPack {
+  readonly pack: PackId;
+  readonly reason: string;
+}
+
+export interface RepositoryParts {
+  store: Store;
+  keys: Keys;
+  config: RepositoryConfig;
+  keyId: FileId;
+}
+
+export class Repository {
+  readonly store: Store;
+  readonly keys: Keys;
+  readonly config: RepositoryConfig;
+  /** The key file that the password opened. */
+  readonly keyId: FileId;
+  #index: Promise<ChunkIndex> | undefined;
+  #recovering: Promise<void> | undefined;
+  /** Packs that were found without an index file, and are in no index file yet. */
+  #recovered: PackRecord[] = [];
+  #damagedIndexes: DamagedFile[] = [];
+
+  constructor(parts: RepositoryParts) {
+    this.store = parts.store;
+    this.keys = parts.keys;
+    this.config = parts.config;
+    this.keyId = parts.keyId;
+  }
+
+  /** Index files that could not be read when the index was loaded; what they named was read from the packs instead. */
+  get damagedIndexes(): readonly DamagedFile[] {
+    return this.#damagedIndexes;
+  }
+
+  /** Reads all index files once. A damaged one is made up for by the headers of the packs that no other names. */
+  async loadIndex({ signal }: CallOptions): Promise<ChunkIndex> {
+    this.#index ??= (async () => {
+      const { index, damaged } = await readIndexFiles(this, { signal });
+      this.#damagedIndexes = damaged;
+      if (damaged.length > 0) await this.#recover(index, signal);
+      return index;
+    })();
+    const loading = this.#index;
+    loading.catch(() => {
+      // A failed or cancelled load must not be everybody's for ever.
+      if (this.#index === loading) this.#index = undefined;
+    });
+    return await loading;
+  }
+
+  async #recover(index: ChunkIndex, signal: AbortSignal): Promise<void> {
+    const { records } = await recoverPacks(this, index, { signal });
+    for (const record of records) index.add(record);
+    this.#recovered.push(...records);
+  }
+
+  /** Looks, once, for chunks in packs that no index file names. */
+  async recoverIndex({ signal }: CallOptions): Promise<void> {
+    const index = await this.loadIndex({ signal });
+    this.#recovering ??= this.#recover(index, signal);
+    const recovering = this.#recovering;
+    recovering.catch(() => {
+      if (this.#recovering === recovering) this.#recovering = undefined;
+    });
+    await recovering;
+  }
+
+  /** Hands over the packs that need an index file: whoever calls this writes one. */
+  takeRecovered(): PackRecord[] {
+    return this.#recovered.splice(0);
+  }
+
+  /**
+   * Makes the index fit for a backup: chunks of packs that are gone or cut are forgotten, so that they are stored
+   * anew, and packs of interrupted runs are adopted (`IndexWriter.finish` gives them an index file).
+   */
+  async prepareToWrite({ signal }: CallOptions): Promise<{ distrusted: DistrustedPack[]; adopted: number }> {
+    let index = await this.loadIndex({ signal });
+    const sizes = new Map<string, number>();
+    for await (const file of this.store.list("data", { signal })) sizes.set(file.name, file.sizeBytes);
+    const distrusted: DistrustedPack[] = [];
+    for (const { id, sizeBytes } of index.packSizes()) {
+      const found = sizes.get(id);
+      if (found === undefined) distrusted.push({ pack: id, reason: "it is gone" });
+      else if (found !== sizeBytes) distrusted.push({ pack: id, reason: `it has ${found} bytes, not ${sizeBytes}` });
+    }
+    if (distrusted.length > 0) {
+      const left = new ChunkIndex();
+      const bad = new Set(distrusted.map(({ pack }) => pack));
+      for (const record of index.packs()) if (!bad.has(record.id)) left.add(record);
+      this.#index = Promise.resolve(left);
+      index = left;
+      for (const { pack } of distrusted) sizes.delete(pack);
+    }
+    const before = this.#recovered.length;
+    const listed = [...sizes].map(([name, sizeBytes]) => ({ name, sizeBytes }));
+    const { records } = await recoverPacks(this, index, { signal, listed });
+    for (const record of records) index.add(record);
+    this.#recovered.push(...records);
+    return { distrusted, adopted: this.#recovered.length - before };
+  }
+
+  /** Every snapshot, oldest first; files that cannot be read are named beside them. */
+  async listSnapshots({ signal }: CallOptions): Promise<{ snapshots: ListedSnapshot[]; damaged: DamagedFile[] }> {
+    const snapshots: ListedSnapshot[] = [];
+    const damaged: DamagedFile[] = [];
+    await mapConcurrent(
+      this.store.list("snapshots", { signal }),
+      LIMITS.smallReads,
+      async ({ name }) => {
+        const id = parseSnapshotId(name);
+        try {
+          const snapshot = decodeSnapshot(await this.getUnpacked("snapshots", id, { signal }));
+          snapshots.push({ id, snapshot });
+        } catch (error) {
+          if (!isDamage(error)) throw error;
+          damaged.push({ id, reason: messageOf(error) });
+        }
+      },
+      { signal },
+    );
+    snapshots.sort((a, b) => {
+      const [timeA, timeB] = [parseGoTime(a.snapshot.time), parseGoTime(b.snapshot.time)];
+      return timeA < timeB || (timeA === timeB && a.id < b.id) ? -1 : 1;
+    });
+    return { snapshots, damaged };
+  }
+
+  async saveSnapshot(snapshot: Snapshot, { signal }: CallOptions): Promise<SnapshotId> {
+    const id = await this.putUnpacked("snapshots", encodeSnapshot(snapshot), { signal });
+    return parseSnapshotId(id);
+  }
+
+  /**
+   * The chunk's bytes, verified. Another copy is tried when one is damaged.
+   * @throws Failure `repo/damaged` when no copy is whole.
+   */
+  async readChunk(type: ChunkType, id: ChunkId, { signal }: CallOptions): Promise<Buffer> {
+    const index = await this.loadIndex({ signal });
+    let locations = index.find(type, id);
+    if (locations.length === 0) {
+      // An index file was deleted, or an older run did not come to write it: the packs know.
+      await this.recoverIndex({ signal });
+      locations = index.find(type, id);
+    }
+    const damages: string[] = [];
+    for (const location of locations) {
+      try {
+        return await this.#readCopy(id, location, signal);
+      } catch (error) {
+        if (!isDamage(error)) throw error;
+        damages.push(`pack ${location.pack}: ${messageOf(error)}`);
+      }
+    }
+    const what = type === "tree" ? "tree" : "chunk";
+    throw new Failure(
+      "repo/damaged",
+      damages.length === 0
+        ? `${what} ${id} is in no pack of the repository`
+        : `${what} ${id} cannot be read (${damages.join("; ")})`,
+      { hint: "Run 'chatkeep verify --read-data' to see which restore points it touches." },
+    );
+  }
+
+  async #readCopy(id: ChunkId, location: ChunkLocation, signal: AbortSignal): Promise<Buffer> {
+    const { pack, offset, length, uncompressedLength } = location;
+    const sealed = await this.store.get({ kind: "data", name: pack }, { signal, offset, length });
+    return openChunk(this.keys, { id, sealed, uncompressedLength });
+  }
+
+  async readTree(id: ChunkId, { signal }: CallOptions): Promise<TreeNode[]> {
+    return decodeTree(await this.readChunk("tree", id, { signal }));
+  }
+
+  /** Seals and stores an index, snapshot or lock. */
+  async putUnpacked(kind: FileKind, json: string, { signal }: CallOptions): Promise<FileId> {
+    const bytes = encodeUnpacked(this.keys, json);
+    const id = parseFileId(hash("sha256", bytes));
+    await this.store.put({ kind, name: id }, bytes, { signal });
+    return id;
+  }
+
+  /** @throws Failure `repo/damaged` when the file is not what its name says, `store/not-found` when it is gone. */
+  async getUnpacked(kind: FileKind, id: FileId, { signal }: CallOptions): Promise<string> {
+    const bytes = await this.store.get({ kind, name: id }, { signal });
+    if (createHash("sha256").update(bytes).digest("hex") !== id) {
+      throw new Failure("repo/damaged", `${kind}/${shortId(id)} does not match its checksum`);
+    }
+    return decodeUnpacked(this.keys, bytes);
+  }
+}
+
+const CONFIG = { kind: "config", name: "" } as const;
+
+export interface CreateRepositoryOptions {
+  password: string;
+  clock: Clock;
+  hostname: string;
+  username: string;
+  signal: AbortSignal;
+}
+
+/**
+ * Makes a new repository with new keys in an empty place.
+ * @throws Failure `repo/exists` when a repository, or a part of one, is there.
+ */
+export async function createRepository(store: Store, options: CreateRepositoryOptions): Promise<Repository> {
+  const { password, clock, hostname, username, signal } = options;
+  if (password === "") throw new Failure("usage/invalid", "a repository's password cannot be empty");
+  await refuseUsedPlace(store, signal);
+  await store.create({ signal });
+  const keys = randomKeys();
+  const created = formatInstant(clock.now());
+  const keyBytes = await createKeyFile(password, keys, { username, hostname, created });
+  const keyId = parseFileId(hash("sha256", keyBytes));
+  await store.put({ kind: "keys", name: keyId }, keyBytes, { signal });
+  const config = newConfig();
+  const configBytes = encodeConfig(keys, config);
+  await store.put(CONFIG, configBytes, { signal });
+  // A name is written once: when someone else made a repository here at the same moment, their config is the one.
+  if (!(await store.get(CONFIG, { signal })).equals(configBytes)) {
+    await store.remove({ kind: "keys", name: keyId }, { signal });
+    throw usedPlace(store, "a repository was made there at this moment");
+  }
+  return new Repository({ store, keys, config, keyId });
+}
+
+async function refuseUsedPlace(store: Store, signal: AbortSignal): Promise<void> {
+  if ((await store.stat(CONFIG, { signal })) !== undefined) throw usedPlace(store, "a repository is there already");
+  for (const kind of ["keys", "snapshots"] as const) {
+    for await (const { name } of store.list(kind, { signal })) {
+      throw usedPlace(store, `there is no config, but ${kind}/${shortId(name)}`);
+    }
+  }
+}
+
+function usedPlace(store: Store, why: string): Failure {
+  return new Failure("repo/exists", `cannot make a repository in '${store.location}': ${why}`, {
+    hint: "Use an empty place, or open what is there with its password; after an 'init' that was interrupted, remove its 'keys' folder.",
+  });
+}
+
+/**
+ * Opens a repository. Every key file is tried; scrypt, the slow part, begins before anything else is asked.
+ * @throws Failure `repo/missing`, `repo/wrong-password`, `repo/unsupported`, `repo/damaged`, or of the store.
+ */
+export async function openRepository(
+  store: Store,
+  { password, signal }: { password: string; signal: AbortSignal },
+): Promise<Repository> {
+  const reading = readConfig(store, signal);
+  // It is awaited below; until then its failure must not count as unhandled.
+  reading.catch(() => {});
+  const opened = await openKeys(store, { password, signal });
+  const configBytes = await reading;
+  if (configBytes === undefined) {
+    if (opened === "no key files") {
+      throw new Failure("repo/missing", `there is no repository in '${store.location}'`, {
+        hint: "Check the location, or make the repository with 'chatkeep init'.",
+      });
+    }
+    throw new Failure("repo/damaged", `the repository in '${store.location}' has lost its file 'config'`, {
+      hint: "Put the file back from a copy of the repository; everything else is of no use without it.",
+    });
+  }
+  if (opened === "no key files") {
+    throw new Failure("repo/damaged", `the repository in '${store.location}' has lost its key files`, {
+      hint: "Put the folder 'keys' back from a copy of the repository; no password opens anything without it.",
+    });
+  }
+  return new Repository({ store, ...opened, config: openConfig(opened.keys, configBytes) });
+}
+
+function openConfig(keys: Keys, bytes: Uint8Array): RepositoryConfig {
+  try {
+    return decodeConfig(keys, bytes);
+  } catch (error) {
+    if (!isFailure(error, "repo/damaged")) throw error;
+    throw new Failure("repo/damaged", `the repository's file 'config' is damaged: ${error.message}`, {
+      hint: "Put the file 'config' back from a copy of the repository.",
+      cause: error,
+    });
+  }
+}
+
+async function readConfig(store: Store, signal: AbortSignal): Promise<Buffer | undefined> {
+  try {
+    return await store.get(CONFIG, { signal });
+  } catch (error) {
+    if (isFailure(error, "store/not-found")) return undefined;
+    throw error;
+  }
+}
+
+interface OpenedKeys {
+  keys: Keys;
+  keyId: FileId;
+}
+
+async function openKeys(
+  store: Store,
+  { password, signal }: { password: string; signal: AbortSignal },
+): Promise<OpenedKeys | "no key files"> {
+  const unusable: Failure[] = [];
+  let tried = 0;
+  for await (const { name } of store.list("keys", { signal })) {
+    if (tried === LIMITS.keysTried) break;
+    tried += 1;
+    signal.throwIfAborted();
+    try {
+      const keys = await openKeyFile(await store.get({ kind: "keys", name }, { signal }), password);
+      if (keys !== undefined) return { keys, keyId: parseFileId(name) };
+    } catch (error) {
+      // Another key file may do: this one is only spoken of when none does.
+      if (!isDamage(error) && !isFailure(error, "repo/unsupported")) throw error;
+      unusable.push(new Failure(isDamage(error) ? "repo/damaged" : "repo/unsupported", keyProblem(name, error)));
+    }
+  }
+  if (tried === 0) return "no key files";
+  const [first] = unusable;
+  if (first !== undefined && unusable.length === tried) throw first;
+  throw new Failure("repo/wrong-password", `the password does not open the repository in '${store.location}'`, {
+    hint:
+      first === undefined
+        ? "Is it the password of this repository, without a space or line break too many?"
+        : `It may belong to a key that cannot be read: ${first.message}.`,
+  });
+}
+
+function keyProblem(name: string, error: unknown): string {
+  return `key file ${shortId(name)} cannot be used: ${messageOf(error)}`;
+}

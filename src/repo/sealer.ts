@@ -1,0 +1,213 @@
+/**
+ * Turns bytes into chunks of durable packs: the hot path of every backup. One per worker thread.
+ *
+ * hash → is it known or another's? → compress → seal into the open pack's buffer → open again and compare → append.
+ * Data and trees go to packs of their own, as the format demands. What is sealed is opened again before it counts:
+ * bad memory or a fault of ours must not become the only copy of something.
+ *
+ * Memory: one buffer of {@link LIMITS.packWriteBytes} for each open pack (a longer chunk makes it grow), and the
+ * chunk in hand. At most {@link LIMITS.packSyncs} packs are on their way to the disk.
+ */
+import { createHash, hash, type Hash } from "node:crypto";
+import { bug } from "../base/errors.ts";
+import { parseChunkId, parsePackId, type ChunkId } from "../base/ids.ts";
+import { LIMITS } from "../base/limits.ts";
+import { packChunk, unpackChunk, type ChunkType } from "../format/chunk.ts";
+import { SEAL_OVERHEAD, sealInto, unseal, type Keys } from "../format/crypto.ts";
+import { encodePackHeader, type PackEntry } from "../format/pack.ts";
+import type { Store, StoreWriter } from "../store/store.ts";
+import type { ClaimTable } from "./claim-table.ts";
+import type { PackRecord } from "./pack-record.ts";
+
+export type { PackRecord } from "./pack-record.ts";
+
+/** What is already in the repository. */
+export interface KnownChunks {
+  has(type: ChunkType, id: ChunkId): boolean;
+  /** The same for the id's 32 bytes. */
+  hasBytes?(type: ChunkType, id: Uint8Array): boolean;
+}
+
+export interface SealerOptions {
+  keys: Keys;
+  store: Store;
+  known: KnownChunks;
+  claims: ClaimTable;
+  signal: AbortSignal;
+  /** Called for each pack once it is durable. */
+  onPack: (record: PackRecord) => void;
+}
+
+/** A pack that is being written. */
+interface OpenPack {
+  readonly writer: StoreWriter;
+  readonly entries: PackEntry[];
+  readonly hash: Hash;
+  buffer: Buffer;
+  /** Bytes of the buffer that are used. */
+  filled: number;
+  /** Bytes of the whole pack so far, the buffer's too. */
+  size: number;
+}
+
+export class Sealer {
+  readonly #options: SealerOptions;
+  readonly #keys: Keys;
+  readonly #open: Record<ChunkType, OpenPack | undefined> = { data: undefined, tree: undefined };
+  /** Buffers of finished packs, to be used again. */
+  readonly #spare: Buffer[] = [];
+  readonly #closing = new Set<Promise<void>>();
+  /** `add` and `flush` happen one after another. */
+  #last: Promise<unknown> = Promise.resolve();
+  #failed: { error: unknown } | undefined;
+
+  constructor(options: SealerOptions) {
+    this.#options = options;
+    // Buffers become plain arrays on their way to a worker.
+    const { encrypt, macK, macR } = options.keys;
+    this.#keys = { encrypt: Buffer.from(encrypt), macK: Buffer.from(macK), macR: Buffer.from(macR) };
+  }
+
+  /**
+   * Makes sure that the repository gets these bytes, which must not change before the promise resolves.
+   * @returns the chunk's id, and whether this call wrote it.
+   * @throws Failure of the store; from then on the sealer is unusable and wants {@link abort}.
+   */
+  async add(type: ChunkType, bytes: Uint8Array): Promise<{ id: ChunkId; isNew: boolean }> {
+    return await this.#inTurn(async () => {
+      const idBytes = hash("sha256", bytes, "buffer");
+      const id = parseChunkId(idBytes.toString("hex"));
+      if (this.#isKnown(type, id, idBytes) || !this.#claim(type, idBytes)) return { id, isNew: false };
+      await this.#append(type, { id, idBytes, bytes });
+      return { id, isNew: true };
+    });
+  }
+
+  /** Closes the open packs and waits until all are durable and reported. */
+  async flush(): Promise<void> {
+    await this.#inTurn(async () => {
+      for (const type of ["data", "tree"] as const) await this.#close(type);
+      await Promise.all(this.#closing);
+      this.#throwIfFailed();
+    });
+  }
+
+  /** Throws away what is not durable yet. Never rejects. */
+  async abort(): Promise<void> {
+    this.#failed ??= { error: this.#options.signal.reason ?? bug("the sealer was aborted") };
+    await this.#last.catch(() => {});
+    await Promise.all(this.#closing);
+    for (const type of ["data", "tree"] as const) {
+      await this.#open[type]?.writer.abort();
+      this.#open[type] = undefined;
+    }
+  }
+
+  async #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const turn = this.#last.then(async () => {
+      this.#throwIfFailed();
+      this.#options.signal.throwIfAborted();
+      try {
+        return await work();
+      } catch (error) {
+        this.#failed ??= { error };
+        throw error;
+      }
+    });
+    this.#last = turn.catch(() => {});
+    return await turn;
+  }
+
+  #throwIfFailed(): void {
+    if (this.#failed !== undefined) throw this.#failed.error;
+  }
+
+  #isKnown(type: ChunkType, id: ChunkId, idBytes: Uint8Array): boolean {
+    const { known } = this.#options;
+    return known.hasBytes === undefined ? known.has(type, id) : known.hasBytes(type, idBytes);
+  }
+
+  /** The same bytes as data and as a tree are two chunks, so a tree's claim is made under the id's mirror image. */
+  #claim(type: ChunkType, idBytes: Buffer): boolean {
+    return this.#options.claims.claim(type === "data" ? idBytes : idBytes.toReversed());
+  }
+
+  async #append(type: ChunkType, chunk: { id: ChunkId; idBytes: Buffer; bytes: Uint8Array }): Promise<void> {
+    const packed = packChunk(chunk.bytes, type);
+    const pack = (this.#open[type] ??= await this.#begin());
+    const sealedLength = packed.bytes.length + SEAL_OVERHEAD;
+    if (pack.filled + sealedLength > pack.buffer.length) {
+      await this.#write(pack);
+      if (sealedLength > pack.buffer.length) pack.buffer = Buffer.allocUnsafeSlow(sealedLength);
+    }
+    const length = sealInto(this.#keys, packed.bytes, pack.buffer, pack.filled);
+    this.#verify(pack.buffer.subarray(pack.filled, pack.filled + length), packed.uncompressedLength, chunk.idBytes);
+    pack.entries.push({
+      id: chunk.id,
+      type,
+      offset: pack.size,
+      length,
+      uncompressedLength: packed.uncompressedLength,
+    });
+    pack.filled += length;
+    pack.size += length;
+    if (pack.filled >= LIMITS.packWriteBytes) await this.#write(pack);
+    if (pack.size >= LIMITS.packTargetBytes || pack.entries.length >= LIMITS.packMaxChunks) await this.#close(type);
+  }
+
+  #verify(sealed: Buffer, uncompressedLength: number, idBytes: Buffer): void {
+    let isSame: boolean;
+    try {
+      const opened = unpackChunk(unseal(this.#keys, sealed), uncompressedLength);
+      isSame = hash("sha256", opened, "buffer").equals(idBytes);
+    } catch (error) {
+      throw bug(
+        "a chunk that was just sealed cannot be opened (if it happens again, test this machine's memory)",
+        error,
+      );
+    }
+    if (!isSame) throw bug("a chunk came back changed after sealing (if it happens again, test this machine's memory)");
+  }
+
+  async #begin(): Promise<OpenPack> {
+    const writer = await this.#options.store.begin("data", { signal: this.#options.signal });
+    const buffer = this.#spare.pop() ?? Buffer.allocUnsafeSlow(LIMITS.packWriteBytes);
+    return { writer, entries: [], hash: createHash("sha256"), buffer, filled: 0, size: 0 };
+  }
+
+  async #write(pack: OpenPack): Promise<void> {
+    if (pack.filled === 0) return;
+    const bytes = pack.buffer.subarray(0, pack.filled);
+    pack.hash.update(bytes);
+    await pack.writer.write(bytes);
+    pack.filled = 0;
+  }
+
+  /** Ends the open pack of a type; it becomes durable behind our back. */
+  async #close(type: ChunkType): Promise<void> {
+    const pack = this.#open[type];
+    if (pack === undefined) return;
+    await this.#write(pack);
+    const header = encodePackHeader(this.#keys, pack.entries);
+    pack.hash.update(header);
+    await pack.writer.write(header);
+    this.#open[type] = undefined;
+    if (this.#spare.length < 2) this.#spare.push(pack.buffer);
+    const id = parsePackId(pack.hash.digest("hex"));
+    while (this.#closing.size >= LIMITS.packSyncs) await Promise.race(this.#closing);
+    const closing = this.#commit(pack.writer, { id, entries: pack.entries, sizeBytes: pack.size + header.length });
+    this.#closing.add(closing);
+    void closing.then(() => this.#closing.delete(closing));
+  }
+
+  /** Never rejects: what went wrong is thrown by the next call. */
+  async #commit(writer: StoreWriter, record: PackRecord): Promise<void> {
+    try {
+      await writer.commit(record.id);
+      this.#options.onPack(record);
+    } catch (error) {
+      this.#failed ??= { error };
+      await writer.abort();
+    }
+  }
+}

@@ -1,0 +1,137 @@
+/** Stores one file of the disk: read once, hashed as it passes, cut into chunks. */
+import { createHash } from "node:crypto";
+import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
+import { assert, messageOf } from "../base/errors.ts";
+import type { ChunkId } from "../base/ids.ts";
+import { LIMITS } from "../base/limits.ts";
+import type { Sealer } from "./sealer.ts";
+
+export type StoredFile =
+  | {
+      kind: "stored";
+      /** What was really read. */
+      size: number;
+      /** base64, as Active Storage writes it. */
+      md5: string;
+      content: ChunkId[];
+      /** Bytes of its chunks that the repository did not have before. */
+      newBytes: number;
+      /** Size and MD5 are those that were expected, where something was. */
+      isAsExpected: boolean;
+    }
+  | { kind: "missing" }
+  /** It is there and cannot be read; `reason` is for people. */
+  | { kind: "unreadable"; reason: string };
+
+export interface StoreFileOptions {
+  expectMd5?: string | undefined;
+  expectSize?: number | undefined;
+}
+
+/** A buffer for {@link storeFile}, to be used for many files. */
+export function makeFileBuffer(): Buffer {
+  return Buffer.allocUnsafeSlow(LIMITS.chunkMaxBytes);
+}
+
+const REASONS: Record<string, string> = {
+  EACCES: "permission denied",
+  EPERM: "permission denied",
+  ELOOP: "it is a symbolic link",
+  EIO: "the disk reports an error",
+  EISDIR: "it is a folder",
+};
+
+/**
+ * Reads the file once and gives its chunks to the sealer. Symbolic links are not followed; anything but a plain
+ * file is `unreadable`. Blocking reads into one reused buffer: meant for a worker thread.
+ * @param buffer As {@link makeFileBuffer} makes it.
+ * @throws Failure of the sealer's store only.
+ */
+export async function storeFile(
+  sealer: Sealer,
+  path: string,
+  options: StoreFileOptions,
+  buffer: Buffer,
+): Promise<StoredFile> {
+  assert(buffer.length === LIMITS.chunkMaxBytes, "the buffer of a file is as long as a chunk may be");
+  let descriptor: number;
+  try {
+    // NONBLOCK: a pipe that lies where a file should must not stop us.
+    descriptor = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+  } catch (error) {
+    return readFailure(error);
+  }
+  try {
+    if (!fstatSync(descriptor).isFile()) return { kind: "unreadable", reason: "it is not a plain file" };
+    return await storeDescriptor(sealer, descriptor, options, buffer);
+  } finally {
+    closeSync(descriptor);
+  }
+}
+
+async function storeDescriptor(
+  sealer: Sealer,
+  descriptor: number,
+  options: StoreFileOptions,
+  buffer: Buffer,
+): Promise<StoredFile> {
+  const md5 = createHash("md5");
+  const content: ChunkId[] = [];
+  let size = 0;
+  let newBytes = 0;
+  for (;;) {
+    let filled: number;
+    try {
+      filled = fill(descriptor, buffer);
+    } catch (error) {
+      return readFailure(error);
+    }
+    if (filled > 0) {
+      const bytes = buffer.subarray(0, filled);
+      md5.update(bytes);
+      size += filled;
+      const { id, isNew } = await sealer.add("data", bytes);
+      content.push(id);
+      if (isNew) newBytes += filled;
+    }
+    if (filled < buffer.length) break;
+  }
+  const digest = md5.digest("base64");
+  const isAsExpected =
+    (options.expectSize === undefined || options.expectSize === size) &&
+    (options.expectMd5 === undefined || options.expectMd5 === digest);
+  return { kind: "stored", size, md5: digest, content, newBytes, isAsExpected };
+}
+
+/** Reads until the buffer is full or the file ends. */
+function fill(descriptor: number, buffer: Buffer): number {
+  let filled = 0;
+  while (filled < buffer.length) {
+    const read = readSync(descriptor, buffer, filled, buffer.length - filled, null);
+    if (read === 0) break;
+    filled += read;
+  }
+  return filled;
+}
+
+function readFailure(error: unknown): StoredFile {
+  const code = (error as NodeJS.ErrnoException).code ?? "";
+  if (code === "ENOENT" || code === "ENOTDIR") return { kind: "missing" };
+  return { kind: "unreadable", reason: REASONS[code] ?? messageOf(error) };
+}
+
+/** Stores bytes that are in memory, cut as a file's are. */
+export async function storeBytes(
+  sealer: Sealer,
+  bytes: Uint8Array,
+): Promise<{ size: number; content: ChunkId[]; newBytes: number }> {
+  const content: ChunkId[] = [];
+  let newBytes = 0;
+  for (let at = 0; at < bytes.length; at += LIMITS.chunkMaxBytes) {
+    const part = bytes.subarray(at, at + LIMITS.chunkMaxBytes);
+    const { id, isNew } = await sealer.add("data", part);
+    content.push(id);
+    if (isNew) newBytes += part.length;
+  }
+  return { size: bytes.length, content, newBytes };
+}
