@@ -27,7 +27,7 @@ export const SEAL_OVERHEAD = IV_BYTES + TAG_BYTES;
 /**
  * `cipher.update` allocates what it returns, and allocations of more than this cost several times the cipher itself.
  */
-const SLICE_BYTES = 32 * 1024;
+const SLICE_BYTES = 48 * 1024;
 /** IVs drawn, and turned into halves of one-time keys, at once. */
 const IVS_DRAWN = 256;
 

@@ -60,15 +60,14 @@ export function requiredInteger(record: JsonRecord, name: string, what: string, 
 
 const MAX_UINT64 = (1n << 64n) - 1n;
 
-/** A whole number from 0 to 2^64 − 1. */
-export function optionalUint64(record: JsonRecord, name: string, what: string): bigint | undefined {
+/** A whole number from 0 to 2^64 − 1; a bigint only where a double would not hold it. */
+export function optionalUint64(record: JsonRecord, name: string, what: string): number | bigint | undefined {
   const value = record[name] ?? undefined;
   if (value === undefined) return undefined;
-  const isInteger = typeof value === "bigint" || (typeof value === "number" && Number.isSafeInteger(value));
-  if (!isInteger) throw badField(what, name, "a whole number of 64 bits");
-  const exact = BigInt(value);
-  if (exact < 0n || exact > MAX_UINT64) throw badField(what, name, "a whole number of 64 bits");
-  return exact;
+  const isFit =
+    typeof value === "bigint" ? value >= 0n && value <= MAX_UINT64 : Number.isSafeInteger(value) && Number(value) >= 0;
+  if (!isFit) throw badField(what, name, "a whole number of 64 bits");
+  return value as number | bigint;
 }
 
 export function optionalStrings(record: JsonRecord, name: string, what: string): string[] | undefined {

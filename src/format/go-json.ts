@@ -6,12 +6,15 @@ import { Buffer } from "node:buffer";
 import { Failure } from "../base/errors.ts";
 import { validUtf8Length } from "./quote.ts";
 
+/** Text that is its own JSON: nearly all. */
+const PLAIN = /^[ !#-%'-;=?-[\]-~]*$/;
 const SPECIAL = /[<>&\u2028\u2029]/;
 const ALL_SPECIAL = /[<>&\u2028\u2029]/g;
 const LONE_SURROGATE = /\p{Surrogate}/u;
 
 /** A string in quotes. `\b` and `\f` are written as Go does since 1.22. */
 export function encodeGoString(text: string): string {
+  if (PLAIN.test(text)) return `"${text}"`;
   const json = JSON.stringify(LONE_SURROGATE.test(text) ? text.toWellFormed() : text);
   return SPECIAL.test(json) ? json.replaceAll(ALL_SPECIAL, escapeUnit) : json;
 }

@@ -39,8 +39,13 @@ function civilFromDays(days: number): { year: number; month: number; day: number
   };
 }
 
+/** {@link SHAPE} without its groups, and only days that every month has: nearly all, and several times as fast. */
+const COMMON =
+  /^\d{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|1\d|2[0-8])T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d{1,9})?(?:Z|[+-](?:[01]\d|2[0-3]):[0-5]\d)$/;
+
 /** True for text that Go reads as an instant. */
 export function isGoTime(text: string): boolean {
+  if (COMMON.test(text)) return true;
   const match = SHAPE.exec(text);
   if (match === null) return false;
   const [, year, month, day] = match;

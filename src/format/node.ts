@@ -190,6 +190,8 @@ function decodeContent(value: unknown): ChunkId[] | null {
   return value as ChunkId[];
 }
 
+type WritableNode = { -readonly [K in keyof TreeNode]: TreeNode[K] };
+
 /** Reads one node as {@link parseJson} gave it; fields that we do not know are passed over. */
 export function decodeNode(value: unknown): TreeNode {
   const record = asRecord(value, WHAT);
@@ -197,7 +199,7 @@ export function decodeNode(value: unknown): TreeNode {
   if (!isUsableName(name)) throw new Failure("repo/damaged", `a tree has a file with the name ${JSON.stringify(name)}`);
   const type = TYPES.find((known) => known === record["type"]);
   if (type === undefined) throw badField(WHAT, "type", "a known type");
-  const node: { -readonly [K in keyof TreeNode]: TreeNode[K] } = {
+  const node: WritableNode = {
     name,
     type,
     mode: optionalInteger(record, "mode", WHAT, MAX_UINT32) ?? 0,
@@ -213,41 +215,38 @@ export function decodeNode(value: unknown): TreeNode {
   const group = optionalString(record, "group", WHAT);
   if (group) node.group = group;
   const inode = optionalUint64(record, "inode", WHAT);
-  if (inode) node.inode = inode;
+  if (inode) node.inode = BigInt(inode);
   const deviceId = optionalUint64(record, "device_id", WHAT);
-  if (deviceId) node.deviceId = deviceId;
+  if (deviceId) node.deviceId = BigInt(deviceId);
   for (const field of ["size", "links", "device"] as const) {
     const number = optionalUint64(record, field, WHAT);
-    if (number) node[field] = number > Number.MAX_SAFE_INTEGER ? number : Number(number);
+    if (number) node[field] = number;
   }
   const subtree = optionalString(record, "subtree", WHAT);
   if (subtree !== undefined && !isId(subtree)) throw badField(WHAT, "subtree", "an id");
   if (subtree !== undefined) node.subtree = subtree as ChunkId;
   const error = optionalString(record, "error", WHAT);
   if (error) node.error = error;
-  return { ...node, ...decodeRareFields(record) };
+  return decodeRareFields(record, node);
 }
 
-type RareFields = Pick<TreeNode, "linktarget" | "extendedAttributes" | "genericAttributes">;
-
-function decodeRareFields(record: JsonRecord): RareFields {
+function decodeRareFields(record: JsonRecord, node: WritableNode): TreeNode {
   const { extended_attributes: extended, generic_attributes: generic } = record;
   const raw = optionalString(record, "linktarget_raw", WHAT);
   const linktarget =
     raw === undefined
       ? optionalString(record, "linktarget", WHAT)?.toWellFormed()
       : nameFromBytes(decodeBase64(raw, "linktarget_raw", WHAT));
-  const fields: { -readonly [K in keyof RareFields]: RareFields[K] } = {};
-  if (linktarget) fields.linktarget = linktarget;
+  if (linktarget) node.linktarget = linktarget;
   if (extended !== undefined && extended !== null) {
     if (!Array.isArray(extended)) throw badField(WHAT, "extended_attributes", "a list");
-    if (extended.length > 0) fields.extendedAttributes = extended.map(decodeAttribute);
+    if (extended.length > 0) node.extendedAttributes = extended.map(decodeAttribute);
   }
   if (generic !== undefined && generic !== null) {
     if (!isRecord(generic)) throw badField(WHAT, "generic_attributes", "an object");
-    if (Object.keys(generic).length > 0) fields.genericAttributes = generic;
+    if (Object.keys(generic).length > 0) node.genericAttributes = generic;
   }
-  return fields;
+  return node;
 }
 
 function decodeAttribute(value: unknown): ExtendedAttribute {
