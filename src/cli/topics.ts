@@ -44,7 +44,7 @@ const POINTS: Topic = {
   name: "points",
   title: "how to name a restore point",
   lines: [
-    "  4f3a91c2                  its name as 'chatkeep list' shows it, or its first digits",
+    "  4f3a91c2                  its name in 'chatkeep list', or its first digits",
     "  latest                    the newest point of this installation",
     "  proven                    the newest point of it that a drill has proven",
     "  2026-11-23T16:58:50Z      the last point before that time; a zone must be given,",

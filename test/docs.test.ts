@@ -1,0 +1,113 @@
+/** The documents say what is: links resolve, every error and exit status is explained, commands are understood. */
+import assert from "node:assert/strict";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { dirname, join, relative, resolve } from "node:path";
+import { test } from "node:test";
+import { ERRORS } from "../src/base/errors.ts";
+import { EXITS } from "../src/cli/exits.ts";
+import { parseCall } from "../src/cli/parse.ts";
+
+const ROOT = resolve(import.meta.dirname, "..");
+
+function documents(): { name: string; text: string }[] {
+  const inDocs = readdirSync(join(ROOT, "docs"), { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => join(entry.parentPath, entry.name));
+  const inRoot = readdirSync(ROOT).map((name) => join(ROOT, name));
+  return [...inRoot, ...inDocs]
+    .filter((path) => path.endsWith(".md"))
+    .map((path) => ({ name: relative(ROOT, path), text: readFileSync(path, "utf8") }));
+}
+
+function document(name: string): string {
+  return readFileSync(join(ROOT, name), "utf8");
+}
+
+/** The anchors that a forge makes of a document's headings. */
+function anchors(text: string): string[] {
+  return [...text.matchAll(/^#+ (.+)$/gm)].map(([, title = ""]) =>
+    title
+      .toLowerCase()
+      .replaceAll(/[^\p{Letter}\p{Number}\- ]/gu, "")
+      .replaceAll(" ", "-"),
+  );
+}
+
+function withoutCode(text: string): string {
+  return text.replaceAll(/^```[^]*?^```$/gm, "").replaceAll(/`[^`\n]*`/g, "");
+}
+
+test("every link in the documents leads to a file and a heading that exist", () => {
+  const broken: string[] = [];
+  for (const { name, text } of documents()) {
+    for (const [, target = ""] of withoutCode(text).matchAll(/\]\(([^)\s]+)\)/g)) {
+      if (/^[a-z]+:/.test(target)) continue;
+      const [path = "", anchor] = target.split("#");
+      const file = path === "" ? join(ROOT, name) : resolve(ROOT, dirname(name), path);
+      if (!existsSync(file)) broken.push(`${name}: ${target}`);
+      else if (anchor !== undefined && !anchors(readFileSync(file, "utf8")).includes(anchor)) {
+        broken.push(`${name}: ${target} (no such heading)`);
+      }
+    }
+  }
+  assert.deepEqual(broken, []);
+});
+
+test("every source and test file that a document names exists", () => {
+  const broken: string[] = [];
+  for (const { name, text } of documents()) {
+    for (const [path] of text.matchAll(/(?<![\w/.-])(?:src|test|bench|scripts|bin)\/[\w./-]*\w/g)) {
+      if (!existsSync(join(ROOT, path))) broken.push(`${name}: ${path}`);
+    }
+  }
+  assert.deepEqual(broken, []);
+});
+
+test("docs/errors.md explains every code once, under its exit status, and no other", () => {
+  const sections = document("docs/errors.md").split(/^## /m).slice(1);
+  const found: string[] = [];
+  for (const section of sections) {
+    const status = Number(/^Exit (\d+)\n/.exec(section)?.[1]);
+    for (const [, code = ""] of section.matchAll(/^### `(.+)`$/gm)) found.push(`${status} ${code}`);
+  }
+  const expected = Object.entries(ERRORS).map(([code, { exit }]) => `${exit} ${code}`);
+  assert.deepEqual(found.toSorted(), expected.toSorted());
+});
+
+test("docs/errors.md and the README explain every exit status", () => {
+  const inErrors = [...document("docs/errors.md").matchAll(/^## Exit (\d+)$/gm)].map(([, status]) => Number(status));
+  const inReadme = [...document("README.md").matchAll(/^\| (\d+) \|/gm)].map(([, status]) => Number(status));
+  assert.deepEqual(inErrors, Object.keys(EXITS).map(Number));
+  assert.deepEqual(inReadme, Object.keys(EXITS).map(Number));
+});
+
+test("no section of docs/errors.md is empty", () => {
+  for (const section of document("docs/errors.md").split(/^### /m).slice(1)) {
+    assert.ok(section.replace(/^.*\n/, "").trim().length > 80, section);
+  }
+});
+
+test("no document names a path of the machine that it was written on", () => {
+  for (const { name, text } of documents()) {
+    assert.doesNotMatch(text, /(?<![\w.])\/(?:work|root|tmp|Users)(?:\/|\b)/, name);
+  }
+});
+
+test("every chatkeep command in the documents is understood by the command line", () => {
+  let count = 0;
+  for (const { name, text } of documents()) {
+    for (const [, block = ""] of text.matchAll(/^```sh\n([^]*?)^```$/gm)) {
+      for (const line of block.split("\n").filter((line) => line.startsWith("chatkeep "))) {
+        assert.doesNotThrow(() => parseCall(line.split(/\s+/).slice(1)), `${name}: ${line}`);
+        count += 1;
+      }
+    }
+  }
+  assert.ok(count > 5, `${count} commands found`);
+});
+
+test("the README's blocks for the integration test are shell, and there are some", () => {
+  const marks = [...document("README.md").matchAll(/^<!-- run -->\n(.*)$/gm)];
+  assert.ok(marks.length >= 4);
+  for (const [, next] of marks) assert.equal(next, "```sh");
+});
