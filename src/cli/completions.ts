@@ -118,7 +118,7 @@ function fishText(text: string): string {
 }
 
 function fishOption(option: OptionRow, condition: string): string {
-  const value = option.value === undefined || option.isOptional ? "" : " -r";
+  const value = !needsValue(option) ? "" : option.kind === "file" ? " -r" : " -x";
   const source =
     option.kind === "file"
       ? " -F"

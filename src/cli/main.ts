@@ -34,10 +34,15 @@ const printer = new Printer({ stdout, stderr, redactor });
 const wantsJson = hasSwitch(argv, "--json");
 let running: CommandRow | undefined;
 
+/** Some terminals do not know their width and say 0. */
+function columnsOf({ columns }: { columns?: number }): number {
+  return columns === undefined || columns < 1 ? 80 : columns;
+}
+
 function lookAt(stream: { isTTY?: boolean; columns?: number }): Look {
   const isPlain =
     stream.isTTY !== true || hasSwitch(argv, "--no-color") || (env["NO_COLOR"] ?? "") !== "" || env["TERM"] === "dumb";
-  const width = stream.isTTY === true ? (stream.columns ?? 80) : undefined;
+  const width = stream.isTTY === true ? columnsOf(stream) : undefined;
   return isPlain ? plainLook(systemClock.now(), width) : colouredLook(systemClock.now(), width);
 }
 
@@ -70,7 +75,7 @@ function traceOf(error: unknown): string {
 function openProgress({ mode }: Call): WatchedProgress {
   if (mode.json) return jsonProgress(printer, systemClock);
   if (mode.quiet) return silentProgress;
-  return stderr.isTTY ? terminalProgress(printer, systemClock, () => stderr.columns) : lineProgress(printer);
+  return stderr.isTTY ? terminalProgress(printer, systemClock, () => columnsOf(stderr)) : lineProgress(printer);
 }
 
 function invocationOf(call: Call): Invocation {

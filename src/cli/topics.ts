@@ -47,8 +47,8 @@ const POINTS: Topic = {
     "  4f3a91c2                  its name in 'chatkeep list', or its first digits",
     "  latest                    the newest point of this installation",
     "  proven                    the newest point of it that a drill has proven",
-    "  2026-11-23T16:58:50Z      the last point before that time; a zone must be given,",
-    "  2026-11-23T17:58+01:00    as Z or as an offset",
+    "  2026-11-23T16:58:50Z      the last point before that time; its zone must be",
+    "  2026-11-23T17:58+01:00    given, as Z or as an offset",
   ],
 };
 

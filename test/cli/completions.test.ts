@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
+import { writeFileSync } from "node:fs";
 import { test } from "node:test";
 import { formatCompletions } from "../../src/cli/completions.ts";
+import { temporaryFolder } from "../harness/temporary.ts";
 import { mustRun, run } from "../harness/run.ts";
 
 const asText = { serializers: [(text: string) => text] };
@@ -31,13 +33,20 @@ test("bash offers commands, their options, points and values", async () => {
 });
 
 test("zsh and fish take their scripts, where they are installed", async (t) => {
+  await using folder = await temporaryFolder();
   for (const shell of ["zsh", "fish"] as const) {
     const found = await run("sh", ["-c", `command -v ${shell}`]);
     if (found.status !== 0) {
       t.diagnostic(`${shell} is not installed`);
       continue;
     }
-    const { status, stderr } = await run(shell, ["-n"], { input: formatCompletions(shell).join("\n") });
+    const path = folder.at(shell);
+    writeFileSync(path, formatCompletions(shell).join("\n"));
+    const { status, stderr } = await run(shell, ["-n", path]);
     assert.equal(status, 0, stderr);
+    if (shell === "fish") {
+      const offers = await mustRun("fish", ["-c", `source ${path}; complete -C "chatkeep restore --only st"`]);
+      assert.match(offers.stdout, /^storage\t.*\n$/);
+    }
   }
 });

@@ -1,15 +1,24 @@
+import { Failure } from "../../base/errors.ts";
 import { runInit } from "../../app/verbs.ts";
 import { answer, tellFindings } from "../answer.ts";
 import type { Verb } from "../command.ts";
 import { formatInit, formatReturn } from "../reports/init.ts";
 
 export const init: Verb = async (invocation) => {
-  const { given, globals, surroundings } = invocation;
+  const { given, globals, mode, surroundings } = invocation;
+  const name = given.text("name");
+  const location = given.text("location") ?? globals.repository;
+  const wouldAsk = given.text("from") === undefined && (name === undefined || location === undefined);
+  if (wouldAsk && !mode.yes && surroundings.person === undefined) {
+    throw new Failure("usage/invalid", "nobody is at a terminal to answer the questions of init", {
+      hint: "Give --location and --name, or take what is suggested with --yes.",
+    });
+  }
   const summary = await runInit(
     globals,
     {
-      name: given.text("name"),
-      location: given.text("location") ?? globals.repository,
+      name,
+      location,
       root: given.text("root"),
       envFile: given.text("envFile"),
       databaseUrl: given.text("databaseUrl"),
