@@ -5,7 +5,8 @@
 import { Failure } from "./errors.ts";
 
 declare const brand: unique symbol;
-export type Brand<T, Name extends string> = T & { readonly [brand]: Name };
+/** A record of names, so that a type can carry two brands: with plain names, `FileId & PackId` would be `never`. */
+export type Brand<T, Name extends string> = T & { readonly [brand]: Readonly<Record<Name, true>> };
 
 /** Lower-case hex SHA-256 of a chunk's plaintext. */
 export type ChunkId = Brand<string, "ChunkId">;

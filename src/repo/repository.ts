@@ -54,6 +54,8 @@ export interface RepositoryParts {
   keys: Keys;
   config: RepositoryConfig;
   keyId: FileId;
+  /** One that was read already. */
+  index?: ChunkIndex;
 }
 
 export class Repository {
@@ -73,6 +75,7 @@ export class Repository {
     this.keys = parts.keys;
     this.config = parts.config;
     this.keyId = parts.keyId;
+    if (parts.index !== undefined) this.#index = Promise.resolve(parts.index);
   }
 
   /** Index files that could not be read when the index was loaded; what they named was read from the packs instead. */

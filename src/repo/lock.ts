@@ -1,0 +1,287 @@
+/**
+ * Repository locks, as restic takes them: many may read and add at once, whoever deletes is alone.
+ *
+ * To lock: look whether others forbid it, write one's own lock file, wait, look again. A lock is refreshed every five
+ * minutes by a new file; one of half an hour is stale to everybody, so whoever could not refresh his stops long before.
+ * Only locks of this machine are ever removed, and only when their process is gone or they are stale: how long ago
+ * another machine wrote something cannot be judged by two clocks.
+ */
+import { userInfo } from "node:os";
+import { formatInstant, type Clock } from "../base/clock.ts";
+import { Failure, isFailure, messageOf } from "../base/errors.ts";
+import { parseFileId, shortId, type FileId } from "../base/ids.ts";
+import { parseGoTime } from "../format/go-time.ts";
+import { decodeLock, encodeLock, type LockFile } from "../format/lock-file.ts";
+import { isDamage } from "./chunk.ts";
+import type { Repository } from "./repository.ts";
+
+/** restic's numbers, milliseconds. */
+export const LOCK_TIMES = {
+  /** Between writing a lock and looking again. */
+  settle: 200,
+  refresh: 5 * 60_000,
+  /** After a refresh that failed; also the longest that one may take. Ours, not restic's. */
+  retry: 60_000,
+  /** Without a refresh for so long, whoever holds the lock stops. */
+  giveUp: 22.5 * 60_000,
+  stale: 30 * 60_000,
+} as const;
+
+export interface LockOptions {
+  clock: Clock;
+  signal: AbortSignal;
+  /** Must differ between machines, and between containers, that use one repository. */
+  hostname: string;
+  pid: number;
+  username?: string;
+}
+
+/** Holds a lock until it is disposed of. */
+export interface RepositoryLock extends AsyncDisposable {
+  /** Aborts with a `Failure` when the lock is lost: whoever works under it must stop. */
+  readonly signal: AbortSignal;
+}
+
+declare const exclusive: unique symbol;
+/** A lock that nobody shares: what deletes asks for one, so that nothing can be deleted without it. */
+export interface ExclusiveLock extends RepositoryLock {
+  readonly [exclusive]: true;
+}
+
+/**
+ * Locks the repository for reading and adding.
+ * @throws Failure `repo/locked` when somebody holds it alone.
+ */
+export async function lockShared(repository: Repository, options: LockOptions): Promise<RepositoryLock> {
+  return await acquire(repository, { ...options, isExclusive: false });
+}
+
+/**
+ * Locks the repository for deleting.
+ * @throws Failure `repo/locked` when anybody else uses it.
+ */
+export async function lockExclusive(repository: Repository, options: LockOptions): Promise<ExclusiveLock> {
+  const lock: unknown = await acquire(repository, { ...options, isExclusive: true });
+  return lock as ExclusiveLock;
+}
+
+type Acquiring = LockOptions & { isExclusive: boolean };
+
+async function acquire(repository: Repository, options: Acquiring): Promise<RepositoryLock> {
+  const { clock, signal } = options;
+  await refuseConflict(repository, options);
+  const held = new HeldLock(repository, options);
+  await held.write(signal);
+  try {
+    await clock.sleep(LOCK_TIMES.settle, signal);
+    await refuseConflict(repository, { ...options, own: held.ids });
+  } catch (error) {
+    await held[Symbol.asyncDispose]();
+    throw error;
+  }
+  held.keepFresh();
+  return held;
+}
+
+interface OtherLock {
+  id: FileId;
+  lock: LockFile;
+}
+
+/** @throws Failure `repo/locked` when another lock forbids ours. Removes what dead processes of this machine left. */
+async function refuseConflict(
+  repository: Repository,
+  options: Acquiring & { own?: ReadonlySet<FileId> },
+): Promise<void> {
+  const { signal } = options;
+  for await (const { name, sizeBytes } of repository.store.list("locks", { signal })) {
+    const id = parseFileId(name);
+    // An empty one was being written when its machine went down.
+    if (options.own?.has(id) === true || sizeBytes === 0) continue;
+    const other = await readLock(repository, id, signal);
+    if (other === undefined) continue;
+    if (isLeftBehind(other.lock, options)) {
+      await repository.store.remove({ kind: "locks", name }, { signal }).catch(() => {});
+      continue;
+    }
+    if (options.isExclusive || other.lock.exclusive) throw locked(other, options);
+  }
+}
+
+async function readLock(repository: Repository, id: FileId, signal: AbortSignal): Promise<OtherLock | undefined> {
+  try {
+    return { id, lock: decodeLock(await repository.getUnpacked("locks", id, { signal })) };
+  } catch (error) {
+    if (!isDamage(error)) throw error;
+    // Gone since it was listed: refreshed or let go.
+    if ((await repository.store.stat({ kind: "locks", name: id }, { signal })) === undefined) return undefined;
+    throw new Failure("repo/locked", `lock ${shortId(id)} cannot be read: ${messageOf(error)}`, {
+      hint: "When nobody uses the repository, remove it with 'restic unlock --remove-all'.",
+      cause: error,
+    });
+  }
+}
+
+/** True when the lock is this machine's and nobody's any more. */
+function isLeftBehind(lock: LockFile, { hostname, pid, clock }: Acquiring): boolean {
+  if (lock.hostname !== hostname) return false;
+  if (lock.pid !== pid && !isAlive(lock.pid)) return true;
+  return ageMs(lock, clock) > LOCK_TIMES.stale;
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code !== "ESRCH";
+  }
+}
+
+/** Negative when its clock is ahead of ours. */
+function ageMs(lock: LockFile, clock: Clock): number {
+  return clock.now() - Number(parseGoTime(lock.time) / 1_000_000n);
+}
+
+function locked({ id, lock }: OtherLock, { clock }: Acquiring): Failure {
+  const how = lock.exclusive ? "locked for itself alone" : "being used";
+  const isOld = ageMs(lock, clock) > LOCK_TIMES.stale;
+  return new Failure(
+    "repo/locked",
+    `the repository is ${how} by process ${lock.pid} of ${lock.username || "unknown"}@${lock.hostname || "unknown"} since ${lock.time} (lock ${shortId(id)})`,
+    {
+      hint: isOld
+        ? "That lock was not refreshed for half an hour: if that process is gone, remove it with 'restic unlock'."
+        : "Wait until it is done; if that process is gone, remove its lock with 'restic unlock'.",
+    },
+  );
+}
+
+class HeldLock implements RepositoryLock {
+  readonly signal: AbortSignal;
+  readonly #repository: Repository;
+  readonly #options: Acquiring;
+  readonly #lost = new AbortController();
+  readonly #ended = new AbortController();
+  #refreshing: Promise<void> = Promise.resolve();
+  /** Our lock files: one, but for the moment in which it is replaced. */
+  readonly #ids = new Set<FileId>();
+  #writtenAt = { wall: 0, monotonic: 0 };
+
+  constructor(repository: Repository, options: Acquiring) {
+    this.#repository = repository;
+    this.#options = options;
+    this.signal = this.#lost.signal;
+  }
+
+  get ids(): ReadonlySet<FileId> {
+    return this.#ids;
+  }
+
+  async write(signal: AbortSignal): Promise<void> {
+    const { clock, hostname, pid, isExclusive } = this.#options;
+    const writtenAt = { wall: clock.now(), monotonic: clock.monotonic() };
+    const user = userInfo();
+    const lock: LockFile = {
+      time: formatInstant(writtenAt.wall),
+      exclusive: isExclusive,
+      hostname,
+      username: this.#options.username ?? user.username,
+      pid,
+      ...(user.uid < 0 ? {} : { uid: user.uid, gid: user.gid }),
+    };
+    this.#ids.add(await this.#repository.putUnpacked("locks", encodeLock(lock), { signal }));
+    this.#writtenAt = writtenAt;
+  }
+
+  /** Refreshes until the lock is disposed of. */
+  keepFresh(): void {
+    this.#refreshing = this.#refresh().catch((error: unknown) => {
+      if (!this.#ended.signal.aborted) this.#lose(error);
+    });
+  }
+
+  async #refresh(): Promise<void> {
+    const { clock } = this.#options;
+    const signal = this.#ended.signal;
+    let wait: number = LOCK_TIMES.refresh;
+    for (;;) {
+      await clock.sleep(wait, signal);
+      try {
+        await this.#inTime(async (limit) => await this.#renew(limit));
+        wait = LOCK_TIMES.refresh;
+      } catch (error) {
+        signal.throwIfAborted();
+        // The store may be away for a while. We may go on only as long as nobody can take our lock for stale.
+        if (this.#ageMs() > LOCK_TIMES.giveUp || isFailure(error, "repo/locked")) throw error;
+        wait = LOCK_TIMES.retry;
+      }
+    }
+  }
+
+  /** By whichever clock says more: one may be set back, the other stands still while the machine sleeps. */
+  #ageMs(): number {
+    const { clock } = this.#options;
+    return Math.max(clock.now() - this.#writtenAt.wall, clock.monotonic() - this.#writtenAt.monotonic);
+  }
+
+  /** A store that never answers must not keep us from noticing that the lock grows old. */
+  async #inTime(work: (signal: AbortSignal) => Promise<void>): Promise<void> {
+    const done = new AbortController();
+    const signal = AbortSignal.any([this.#ended.signal, done.signal]);
+    const late = this.#options.clock.sleep(LOCK_TIMES.retry, signal).then(() => {
+      throw new Failure("store/unreachable", "the lock could not be refreshed in time");
+    });
+    late.catch(() => {});
+    try {
+      await Promise.race([work(signal), late]);
+    } finally {
+      done.abort(new Failure("run/cancelled", "the lock was refreshed, or could not be"));
+    }
+  }
+
+  /** Writes a new lock file in place of the one that we have, which must still be there. */
+  async #renew(signal: AbortSignal): Promise<void> {
+    const { clock } = this.#options;
+    const wasAway = this.#ageMs() > LOCK_TIMES.giveUp;
+    const old = [...this.#ids];
+    await this.#assertThere(old, signal);
+    await this.write(signal);
+    if (wasAway) {
+      // The machine slept: someone may be taking our old lock for stale just now.
+      await clock.sleep(LOCK_TIMES.settle, signal);
+      await this.#assertThere(old, signal);
+      await refuseConflict(this.#repository, { ...this.#options, signal, own: this.#ids });
+    }
+    for (const id of old) await this.#remove(id, signal);
+  }
+
+  async #assertThere(ids: readonly FileId[], signal: AbortSignal): Promise<void> {
+    for (const id of ids) {
+      if ((await this.#repository.store.stat({ kind: "locks", name: id }, { signal })) !== undefined) continue;
+      throw new Failure("repo/locked", "it was removed by someone else");
+    }
+  }
+
+  async #remove(id: FileId, signal: AbortSignal): Promise<void> {
+    await this.#repository.store.remove({ kind: "locks", name: id }, { signal });
+    this.#ids.delete(id);
+  }
+
+  #lose(error: unknown): void {
+    this.#lost.abort(
+      new Failure("repo/locked", `the lock on the repository was lost: ${messageOf(error)}`, {
+        hint: "What was saved before is intact; run the command again (did somebody run 'restic unlock --remove-all'?).",
+        cause: error,
+      }),
+    );
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#ended.abort(new Failure("run/cancelled", "the lock was let go"));
+    await this.#refreshing;
+    // Whatever ended the work, the lock goes; where it cannot (no right to delete), it is stale in half an hour.
+    const { signal } = new AbortController();
+    for (const id of this.#ids) await this.#remove(id, signal).catch(() => {});
+  }
+}
