@@ -36,8 +36,8 @@ export const LIMITS = {
   /** Files and bytes that a restore plans at once. */
   restoreBatchFiles: 20_000,
   restoreBatchBytes: 1024 * MIB,
-  /** Reads of packs under way at once. */
-  packReads: 4,
+  /** Packs that are read whole at once when they are verified; stock restic's may have 128 MiB. */
+  packsVerified: 2,
   /** Trees, snapshots and index files read at once. */
   smallReads: 8,
   /** scrypt costs that a key file may ask for (memory = 128 · N · r bytes). */
@@ -54,10 +54,26 @@ export const LIMITS = {
   blobFolderBits: 10,
   /** Folders in one group: ids >> 20. */
   blobGroupBits: 20,
+  /** Ranges of one table; beyond, its buckets are made larger, even when the parent's were smaller. */
+  tableRanges: 65_536,
+  /** What a COPY is cut in: the longest chunk, and room to go on reading. */
+  cutterBufferBytes: 9 * MIB,
+  /** How long a lock of ours waits at once … */
+  lockTimeoutMs: 5_000,
+  /** … and how often it is tried again: ten minutes together. */
+  lockAttempts: 120,
   /** Connections that COPY at once. */
   copyConnections: 2,
+  /** How long a run that failed may take to write the index of what it stored. */
+  lastWordsMs: 20_000,
   /** Output of a child process that is kept to explain its failure. */
   stderrKeptBytes: 64 * KIB,
   /** A configuration file that is saved or read whole. */
   configFileMaxBytes: 64 * MIB,
+  /** Files saved as configuration: a folder named by mistake must not fill the repository. */
+  configFiles: 20_000,
+  /** An untracked file of the code that is larger is more likely somebody's dump than code. */
+  codeFileMaxBytes: 256 * MIB,
+  /** Untracked files, or files of a folder of code without git. */
+  codeFiles: 100_000,
 } as const;

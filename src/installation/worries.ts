@@ -1,0 +1,127 @@
+/** What is worrying about an installation that was found. */
+import type { Finding } from "../base/findings.ts";
+import { activeStorageService } from "../chatwoot/environment.ts";
+import { hasEncryptionKeys } from "../chatwoot/encryption.ts";
+import type { Installation } from "./installation.ts";
+import { isExposed, lookAt } from "./places.ts";
+
+function railsEnvFindings({ environment }: Installation): Finding[] {
+  const rails = environment.get("RAILS_ENV");
+  if (rails === undefined || rails === "") {
+    return [
+      {
+        kind: "rails-env-unset",
+        level: "note",
+        message: "RAILS_ENV is not set in Chatwoot's environment; it is taken for production",
+        hint: "Set RAILS_ENV=production in Chatwoot's environment file, so that every tool looks at the same database.",
+      },
+    ];
+  }
+  if (rails === "production") return [];
+  return [
+    {
+      kind: "rails-env-not-production",
+      level: "warning",
+      message: `RAILS_ENV is '${rails}' in Chatwoot's environment, so the database is not the production one`,
+      hint: "Chatwoot's example file ships RAILS_ENV=development: set it to production if this Chatwoot serves people.",
+    },
+  ];
+}
+
+function secretFindings({ environment }: Installation): Finding[] {
+  const findings: Finding[] = [];
+  const secret = environment.get("SECRET_KEY_BASE") ?? "";
+  if (secret === "" || /replace_with/i.test(secret)) {
+    findings.push({
+      kind: secret === "" ? "secret-key-base-missing" : "secret-key-base-example",
+      level: "warning",
+      message: `SECRET_KEY_BASE in Chatwoot's environment is ${secret === "" ? "not set" : "the example's, which everybody knows"}`,
+      hint:
+        secret === ""
+          ? "Without it, links to files in articles and e-mails and the sessions of widget visitors break: name the environment file that the running Chatwoot uses."
+          : "Anybody can sign links and sessions with it: set one of your own; links to files in articles must then be made anew.",
+    });
+  }
+  if (!hasEncryptionKeys(environment)) {
+    findings.push({
+      kind: "encryption-keys-unset",
+      level: "note",
+      message:
+        "the ACTIVE_RECORD_ENCRYPTION_* keys are not in Chatwoot's environment, so channel passwords stand unencrypted in its database",
+      hint: "Nothing to do for the backup: the repository is encrypted. Two-factor logins need these keys.",
+    });
+  }
+  return findings;
+}
+
+/** Worries that the environment alone shows. */
+export function environmentFindings(
+  installation: Installation,
+  { commands, environmentFiles }: { commands: readonly string[]; environmentFiles: readonly string[] },
+): Finding[] {
+  const findings: Finding[] = [];
+  if (commands.length > 0) {
+    findings.push({
+      kind: "environment-command",
+      level: "warning",
+      message: `the environment file makes ${commands.join(", ")} by a shell command, which Chatkeep does not run`,
+      hint: "Write the value itself into the file, so that it is saved and can be used.",
+    });
+  }
+  if (environmentFiles.length > 0) {
+    findings.push({
+      kind: "environment-file-not-read",
+      level: "warning",
+      message: `Chatwoot's systemd unit takes environment from ${environmentFiles.join(", ")}, which Chatkeep does not read`,
+      hint: "Name the file under 'config' to have it saved, and put what Chatkeep needs into Chatwoot's .env.",
+    });
+  }
+  // Without any environment there is nothing to say of it: the database was named by hand.
+  if (installation.environment.size === 0) return findings;
+  findings.push(...railsEnvFindings(installation), ...secretFindings(installation));
+  const service = activeStorageService(installation.environment);
+  if (service !== "local") {
+    const known = installation.storage.find((candidate) => candidate.serviceName === service);
+    findings.push({
+      kind: "storage-service-unsupported",
+      level: "warning",
+      message: `new files go to storage '${service}', ${known === undefined ? "which no Chatwoot defines" : "whose files this release of Chatkeep does not save"}`,
+      hint: "Database, configuration and code are saved; protect the bucket by its own versioning for now.",
+    });
+  }
+  return findings;
+}
+
+/** Worries that a look at the disk shows. */
+export async function placeFindings(installation: Installation): Promise<Finding[]> {
+  const findings: Finding[] = [];
+  const { envFile } = installation;
+  if (envFile !== undefined && (await isExposed(envFile))) {
+    findings.push({
+      kind: "env-file-exposed",
+      level: "note",
+      message: `every user of this machine can read ${envFile}, which holds Chatwoot's secrets`,
+      hint: `Take the right away: chmod o-r ${envFile}.`,
+    });
+  }
+  const local = installation.storage.find((service) => service.kind === "local");
+  if (local === undefined) {
+    findings.push({
+      kind: "storage-unknown",
+      level: "warning",
+      message: "it is not known where Chatwoot's uploaded files are",
+      hint: "Name the folder as 'storage' under 'installation' in the configuration.",
+    });
+  } else if (local.kind === "local" && activeStorageService(installation.environment) === "local") {
+    const folder = await lookAt(local.root);
+    if (folder?.isFolder !== true) {
+      findings.push({
+        kind: "storage-folder-missing",
+        level: "warning",
+        message: `the folder of Chatwoot's uploaded files, ${local.root}, is not there or may not be entered`,
+        hint: "Name the right folder as 'storage' under 'installation', and run Chatkeep as a user that may read it.",
+      });
+    }
+  }
+  return findings;
+}
