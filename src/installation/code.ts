@@ -1,0 +1,430 @@
+/**
+ * What upstream does not have of an installation's code: commits as a git bundle, staged and unstaged changes as
+ * diffs, untracked files, and a description to put it all back by. Without git, all files of the folder.
+ *
+ * The checkout is only read: its index, its refs and its objects stay as they are.
+ */
+import { createWriteStream } from "node:fs";
+import { copyFile, lstat, mkdir, rm, stat, writeFile } from "node:fs/promises";
+import { join, relative } from "node:path";
+import { pipeline } from "node:stream/promises";
+import { formatBytes, plural } from "../base/bytes.ts";
+import { isFailure } from "../base/errors.ts";
+import type { Finding } from "../base/findings.ts";
+import { LIMITS } from "../base/limits.ts";
+import { verifyBundle } from "./bundle.ts";
+import { walkFiles } from "./code-files.ts";
+import { type Git, openGit } from "./git.ts";
+import { lookAt } from "./places.ts";
+
+export const CODE_INFO = "info.json";
+export const CODE_BUNDLE = "commits.bundle";
+export const CODE_STAGED = "staged.diff";
+export const CODE_UNSTAGED = "unstaged.diff";
+/** The folder of untracked files, below `code/`. */
+export const CODE_UNTRACKED = "untracked";
+/** The folder of all files, where there is no git or its history cannot be bundled. */
+export const CODE_FILES = "files";
+
+export interface CodeFile {
+  /** Below `code/`. */
+  path: string;
+  absolute: string;
+}
+
+/** `code/info.json`. */
+export interface CodeInfo {
+  schema: 1;
+  kind: "git" | "files";
+  root: string;
+  /** Without credentials. */
+  origin?: string;
+  head?: string;
+  /** Absent when no branch is checked out. */
+  branch?: string;
+  branches: { name: string; commit: string }[];
+  /** Commits that whoever applies the bundle must have. */
+  prerequisites: string[];
+  hasBundle: boolean;
+  hasStaged: boolean;
+  hasUnstaged: boolean;
+  untracked: string[];
+  isShallow: boolean;
+  submodules: { path: string; commit: string }[];
+}
+
+export interface CodeCapture {
+  kind: "git" | "files";
+  files: CodeFile[];
+  origin?: string;
+  head?: string;
+  branch?: string;
+  isDirty: boolean;
+  hasBundle: boolean;
+  findings: Finding[];
+}
+
+export interface CodeOptions {
+  signal: AbortSignal;
+  /** An empty folder of ours for what is made: bundle, diffs, description. Must live until the files were read. */
+  into: string;
+  /** Files and folders that are saved elsewhere: the storage, the environment file. */
+  except?: readonly string[];
+}
+
+/** An origin's URL with everything that may be a credential taken out; `git@host:path` and paths stay. */
+export function stripCredentials(url: string): string {
+  const [, scheme = "", userInfo = "", rest = ""] = /^([a-z][a-z0-9+.-]*:\/\/)(?:([^/]*)@)?(.*)$/is.exec(url) ?? [];
+  if (scheme === "") return url.replace(/^([^/:@]+):[^@/]*@/, "$1@");
+  const user = /^ssh/i.test(scheme) && userInfo !== "" ? `${userInfo.split(":")[0] ?? ""}@` : "";
+  return `${scheme}${user}${rest.replace(/[?#].*$/s, "")}`;
+}
+
+/** True for a remote on this machine: it is lost together with the checkout. */
+function isLocal(url: string): boolean {
+  return (
+    /^file:/i.test(url) ||
+    url.startsWith("/") ||
+    url.startsWith(".") ||
+    !/^(?:[a-z][a-z0-9+.-]*:\/\/|[^/]+:)/i.test(url)
+  );
+}
+
+interface Upstream {
+  name: string;
+  url: string;
+}
+
+async function readUpstream(git: Git): Promise<Upstream | undefined> {
+  const remotes = (await git.text(["remote"])).split("\n").filter((name) => name !== "");
+  const name = remotes.includes("origin") ? "origin" : remotes[0];
+  if (name === undefined) return undefined;
+  const { stdout } = await git.run(["config", "--get", `remote.${name}.url`], { allowStatus: [1] });
+  const url = stdout.toString("utf8").trim();
+  return url === "" ? undefined : { name, url };
+}
+
+function zeroes(bytes: Buffer): string[] {
+  return bytes
+    .toString("utf8")
+    .split("\0")
+    .filter((text) => text !== "");
+}
+
+interface Capturing {
+  git: Git;
+  options: CodeOptions;
+  files: CodeFile[];
+  findings: Finding[];
+}
+
+async function saveOutput(
+  state: Capturing,
+  name: string,
+  args: readonly string[],
+  indexFile?: string,
+): Promise<boolean> {
+  const absolute = join(state.options.into, name);
+  const output = state.git.stream(args, indexFile === undefined ? {} : { indexFile });
+  await pipeline(output, createWriteStream(absolute, { mode: 0o600 }), { signal: state.options.signal });
+  if ((await stat(absolute)).size === 0) {
+    await rm(absolute);
+    return false;
+  }
+  state.files.push({ path: name, absolute });
+  return true;
+}
+
+/** The commits of HEAD, of every local branch and of the newest stash that the upstream lacks; false when there are none. */
+async function saveBundle(
+  state: Capturing,
+  upstream: Upstream | undefined,
+  head: string | undefined,
+): Promise<boolean> {
+  const { git } = state;
+  const hasStash =
+    (await git.run(["rev-parse", "--verify", "--quiet", "refs/stash"], { allowStatus: [1] })).status === 0;
+  const wanted = [...(head === undefined ? [] : ["HEAD"]), "--branches", ...(hasStash ? ["refs/stash"] : [])];
+  const known = upstream === undefined || isLocal(upstream.url) ? [] : ["--not", `--remotes=${upstream.name}`];
+  const count = Number(await git.text(["rev-list", "--count", ...wanted, ...known, "--"]));
+  if (count === 0) return false;
+  if (!(await saveOutput(state, CODE_BUNDLE, ["bundle", "create", "--quiet", "-", ...wanted, ...known]))) return false;
+  const verdict = await verifyBundle(join(state.options.into, CODE_BUNDLE), { signal: state.options.signal });
+  if (!verdict.ok) {
+    state.findings.push({
+      kind: "code-bundle-broken",
+      level: "warning",
+      message: `the git bundle of ${plural(count, "commit")} does not verify: ${verdict.problem ?? "no reason given"}`,
+      hint: "Check the checkout with 'git fsck': its history may be damaged or incomplete.",
+    });
+  }
+  return true;
+}
+
+const DIFF = [
+  "--binary",
+  "--full-index",
+  "--no-color",
+  "--no-ext-diff",
+  "--no-textconv",
+  "--no-renames",
+  "--ignore-submodules=dirty",
+  "--diff-filter=u",
+  "--src-prefix=a/",
+  "--dst-prefix=b/",
+];
+
+/**
+ * A copy of the index that git may refresh, in which no file is hidden from the diff: an edit under
+ * `assume-unchanged` or `skip-worktree` is an edit that an upgrade would lose.
+ */
+async function copyIndex(state: Capturing): Promise<string | undefined> {
+  const { git } = state;
+  const source = await git.text(["rev-parse", "--git-path", "index"]);
+  const absolute = source.startsWith("/") ? source : join(git.root, source);
+  const indexFile = join(git.scratch, "index");
+  if ((await lookAt(absolute)) === undefined) return undefined;
+  await copyFile(absolute, indexFile);
+  await git.handOver(indexFile);
+  const flagged = zeroes((await git.run(["ls-files", "-v", "-z"], { indexFile })).stdout);
+  const assumed = flagged.filter((line) => /^[a-z] /.test(line)).map((line) => line.slice(2));
+  const skipped: string[] = [];
+  for (const line of flagged.filter((text) => /^[Ss] /.test(text))) {
+    // A sparse checkout leaves files out on purpose; only one that is there can have been edited.
+    if ((await lookAt(join(git.root, line.slice(2)))) !== undefined) skipped.push(line.slice(2));
+  }
+  for (const [flag, paths] of [
+    ["--no-assume-unchanged", assumed],
+    ["--no-skip-worktree", skipped],
+  ] as const) {
+    if (paths.length > 0)
+      await git.run(["update-index", flag, "-z", "--stdin"], { indexFile, input: `${paths.join("\0")}\0` });
+  }
+  await git.run(["update-index", "-q", "--really-refresh"], { indexFile, allowStatus: [1] });
+  return indexFile;
+}
+
+async function saveConflicted(state: Capturing): Promise<void> {
+  const listed = zeroes((await state.git.run(["ls-files", "--unmerged", "-z"])).stdout);
+  const paths = [...new Set(listed.map((line) => line.slice(line.indexOf("\t") + 1)))];
+  if (paths.length === 0) return;
+  for (const path of paths) await addFile(state, path, "conflicted");
+  state.findings.push({
+    kind: "code-conflicts",
+    level: "warning",
+    message: `${plural(paths.length, "file")} of the code are in the middle of a merge; they are saved as they are on the disk`,
+    hint: "Finish or abort the merge in Chatwoot's folder.",
+  });
+}
+
+/** Adds a file of the checkout, unless it is too large or none that can be saved. */
+async function addFile(state: Capturing, path: string, below: string): Promise<boolean> {
+  const absolute = join(state.git.root, path);
+  const unsaved = (why: string, hint: string) => {
+    state.findings.push({
+      kind: "code-file-not-saved",
+      level: "warning",
+      message: `${absolute} is not saved: ${why}`,
+      hint,
+    });
+    return false;
+  };
+  if (path.endsWith("/")) {
+    return unsaved(
+      "it is a git checkout of its own",
+      "Name it under 'config' in the configuration to have its files saved.",
+    );
+  }
+  if (path.includes("\uFFFD")) return unsaved("its name is not UTF-8", "Rename it.");
+  try {
+    const facts = await lstat(absolute);
+    if (!facts.isFile() && !facts.isSymbolicLink()) return false;
+    if (facts.size > LIMITS.codeFileMaxBytes) {
+      const large = `it is an untracked file of ${formatBytes(facts.size)}`;
+      return unsaved(large, "Move it out of Chatwoot's folder, or name it under 'config' in the configuration.");
+    }
+  } catch {
+    return false; // It went while we looked: nothing to save.
+  }
+  state.files.push({ path: `${below}/${path}`, absolute });
+  return true;
+}
+
+function pathspecs(root: string, except: readonly string[]): string[] {
+  const inside = except.map((place) => relative(root, place)).filter((path) => path !== "" && !path.startsWith(".."));
+  return inside.length === 0 ? [] : ["--", ".", ...inside.map((path) => `:(exclude,top,literal)${path}`)];
+}
+
+async function saveUntracked(state: Capturing): Promise<string[]> {
+  const { git, options } = state;
+  const args = ["ls-files", "--others", "--exclude-standard", "-z", ...pathspecs(git.root, options.except ?? [])];
+  const listed = zeroes((await git.run(args)).stdout);
+  const saved: string[] = [];
+  for (const path of listed.slice(0, LIMITS.codeFiles))
+    if (await addFile(state, path, CODE_UNTRACKED)) saved.push(path);
+  if (listed.length > LIMITS.codeFiles) {
+    state.findings.push({
+      kind: "code-files-too-many",
+      level: "warning",
+      message: `there are ${plural(listed.length, "untracked file")} in ${git.root}; only ${LIMITS.codeFiles} are saved`,
+      hint: "Move what is not code out of Chatwoot's folder, or have git ignore it.",
+    });
+  }
+  return saved;
+}
+
+async function readSubmodules(git: Git): Promise<CodeInfo["submodules"]> {
+  const listed = zeroes((await git.run(["ls-files", "--stage", "-z"])).stdout);
+  return listed.flatMap((line) => {
+    const [, commit, path] = /^160000 ([0-9a-f]+) \d\t(.*)$/s.exec(line) ?? [];
+    return commit === undefined || path === undefined ? [] : [{ path, commit }];
+  });
+}
+
+async function optional(git: Git, args: readonly string[]): Promise<string | undefined> {
+  const { status, stdout } = await git.run(args, { allowStatus: [1, 128] });
+  const text = stdout.toString("utf8").trim();
+  return status === 0 && text !== "" ? text : undefined;
+}
+
+async function readBranches(git: Git): Promise<CodeInfo["branches"]> {
+  const lines = (await git.text(["for-each-ref", "--format=%(objectname) %(refname)", "refs/heads"])).split("\n");
+  return lines.flatMap((line) => {
+    const [commit, ref] = line.split(" ");
+    return commit === undefined || ref === undefined ? [] : [{ name: ref.slice("refs/heads/".length), commit }];
+  });
+}
+
+async function writeInfo(
+  state: Capturing | { options: CodeOptions; files: CodeFile[] },
+  info: CodeInfo,
+): Promise<void> {
+  const absolute = join(state.options.into, CODE_INFO);
+  await writeFile(absolute, `${JSON.stringify(info, null, 1)}\n`, { mode: 0o600 });
+  state.files.unshift({ path: CODE_INFO, absolute });
+}
+
+async function captureGit(git: Git, options: CodeOptions): Promise<CodeCapture> {
+  const state: Capturing = { git, options, files: [], findings: [] };
+  const upstream = await readUpstream(git);
+  const origin = upstream === undefined ? undefined : stripCredentials(upstream.url);
+  const head = await optional(git, ["rev-parse", "--verify", "--quiet", "HEAD^{commit}"]);
+  const branch = await optional(git, ["symbolic-ref", "--quiet", "--short", "HEAD"]);
+  const isShallow = (await git.text(["rev-parse", "--is-shallow-repository"])) === "true";
+  const isAlone = upstream === undefined || isLocal(upstream.url);
+  // The history of a shallow clone cannot be unpacked where the rest of it is not: then the files themselves.
+  const mustCopy = isShallow && isAlone;
+  const hasBundle = mustCopy ? false : await saveBundle(state, upstream, head);
+  const indexFile = await copyIndex(state);
+  const hasStaged = await saveOutput(state, CODE_STAGED, ["diff", "--cached", ...DIFF], indexFile);
+  const hasUnstaged = await saveOutput(state, CODE_UNSTAGED, ["diff", ...DIFF], indexFile);
+  await saveConflicted(state);
+  if (mustCopy) {
+    for (const path of zeroes((await git.run(["ls-files", "-z"])).stdout)) await addFile(state, path, CODE_FILES);
+  }
+  const untracked = await saveUntracked(state);
+  const submodules = await readSubmodules(git);
+  const bundle = hasBundle ? await verifyBundle(join(options.into, CODE_BUNDLE), options) : undefined;
+  const isDirty = hasStaged || hasUnstaged || untracked.length > 0;
+  state.findings.push(
+    ...codeNotes({ root: git.root, isDirty, hasStaged, hasUnstaged, untracked, submodules, mustCopy }),
+  );
+  const named = {
+    ...(origin === undefined ? {} : { origin }),
+    ...(head === undefined ? {} : { head }),
+    ...(branch === undefined ? {} : { branch }),
+  };
+  await writeInfo(state, {
+    schema: 1,
+    kind: "git",
+    root: git.root,
+    ...named,
+    branches: await readBranches(git),
+    prerequisites: bundle?.header?.prerequisites ?? [],
+    hasBundle,
+    hasStaged,
+    hasUnstaged,
+    untracked,
+    isShallow,
+    submodules,
+  });
+  return { kind: "git", files: state.files, ...named, isDirty, hasBundle, findings: state.findings };
+}
+
+interface Noted extends Pick<CodeInfo, "hasStaged" | "hasUnstaged" | "untracked" | "submodules" | "root"> {
+  isDirty: boolean;
+  mustCopy: boolean;
+}
+
+function codeNotes(facts: Noted): Finding[] {
+  const findings: Finding[] = [];
+  if (facts.isDirty) {
+    const parts = [
+      facts.hasStaged ? "staged changes" : "",
+      facts.hasUnstaged ? "unstaged changes" : "",
+      facts.untracked.length === 0 ? "" : plural(facts.untracked.length, "untracked file"),
+    ];
+    findings.push({
+      kind: "code-dirty",
+      level: "note",
+      message: `the code in ${facts.root} has ${parts.filter((part) => part !== "").join(", ")}; they are saved`,
+      hint: "Nothing to do for the backup; an upgrade by cwctl refuses such a checkout, so commit what shall stay.",
+    });
+  }
+  if (facts.submodules.length > 0) {
+    findings.push({
+      kind: "code-submodules",
+      level: "note",
+      message: `the code has ${plural(facts.submodules.length, "submodule")}; which commit each is at is saved, its changes are not`,
+      hint: "Name a submodule's folder under 'config' in the configuration to have its files saved.",
+    });
+  }
+  if (facts.mustCopy) {
+    findings.push({
+      kind: "code-shallow",
+      level: "note",
+      message: "the code is a shallow clone without a remote, so its files are saved instead of its commits",
+      hint: "Nothing to do.",
+    });
+  }
+  return findings;
+}
+
+async function captureFiles(root: string, options: CodeOptions): Promise<CodeCapture> {
+  const { paths, findings } = await walkFiles(root, options);
+  const files = paths.map((path) => ({ path: `${CODE_FILES}/${path}`, absolute: join(root, path) }));
+  const info: CodeInfo = {
+    schema: 1,
+    kind: "files",
+    root,
+    branches: [],
+    prerequisites: [],
+    hasBundle: false,
+    hasStaged: false,
+    hasUnstaged: false,
+    untracked: [],
+    isShallow: false,
+    submodules: [],
+  };
+  await writeInfo({ options, files }, info);
+  return { kind: "files", files, isDirty: false, hasBundle: false, findings };
+}
+
+/** Saves what is needed to have the code again; what cannot be saved is a finding. */
+export async function captureCode(root: string, options: CodeOptions): Promise<CodeCapture> {
+  await mkdir(options.into, { recursive: true });
+  if ((await lookAt(join(root, ".git"))) === undefined) return await captureFiles(root, options);
+  try {
+    await using git = await openGit(root, options);
+    return await captureGit(git, options);
+  } catch (error) {
+    if (!isFailure(error) || !error.code.startsWith("program/")) throw error;
+    const finding: Finding = {
+      kind: "code-not-saved",
+      level: "warning",
+      message: `the code in ${root} is not saved: ${error.message}`,
+      hint: error.hint ?? "Install git, and check the checkout with 'git status'.",
+    };
+    return { kind: "git", files: [], isDirty: false, hasBundle: false, findings: [finding] };
+  }
+}
