@@ -1,0 +1,132 @@
+/**
+ * The room of PostgreSQL: one consistent look at a database, its rows as ranges, and the way back. It promises that
+ * what it hands over is what the server had at one moment, or fails; it never returns less without saying so.
+ * It does not know repositories, nor Chatwoot.
+ *
+ * This file: where a server is and who we are there. The password leaves it only for a connection or the
+ * environment of a child process, never for a message or an argument.
+ */
+import { Failure } from "../base/errors.ts";
+
+export const SSL_MODES = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] as const;
+export type SslMode = (typeof SSL_MODES)[number];
+
+/** libpq's settings of the same names; paths are files in PEM. */
+export interface SslSettings {
+  mode: SslMode;
+  /** `sslrootcert`: certificates that may sign the server's; `system` means those of the machine. */
+  rootCertificate?: string | undefined;
+  certificate?: string | undefined;
+  key?: string | undefined;
+}
+
+export interface ServerAddress {
+  /** A host name, an address, or the folder of a socket (starts with `/`). */
+  host: string;
+  port: number;
+  user: string;
+  password?: string | undefined;
+  database: string;
+  /** Without it, as libpq does: encrypted where the server can. */
+  ssl?: SslSettings | undefined;
+}
+
+export const DEFAULT_PORT = 5432;
+
+/** True when the server is reached through a socket of this machine. */
+export function isSocket(address: ServerAddress): boolean {
+  return address.host.startsWith("/");
+}
+
+function refuse(what: string): Failure {
+  return new Failure("config/invalid", `the database URL ${what}`, {
+    hint: "Write it as postgres://USER:PASSWORD@HOST:5432/DATABASE; '%', '/', '@', '?' and '#' in a password are written %25, %2F, %40, %3F and %23.",
+  });
+}
+
+/**
+ * `postgres://user:password@host:5432/database?sslmode=require`, as libpq and Rails write it.
+ * @throws Failure `config/invalid`; its message never shows the text, which may hold a password.
+ */
+export function parseDatabaseUrl(text: string): ServerAddress {
+  let url: URL;
+  try {
+    url = new URL(text.trim());
+  } catch {
+    // The reason is left out on purpose: it quotes the text.
+    throw refuse("cannot be read");
+  }
+  if (!/^(postgres|postgresql|postgis):$/.test(url.protocol)) throw refuse(`begins with '${url.protocol}'`);
+  const given = url.searchParams;
+  const decode = (part: string) => {
+    try {
+      return decodeURIComponent(part);
+    } catch {
+      throw refuse("has a '%' that is not followed by two hexadecimal digits");
+    }
+  };
+  const user = given.get("user") ?? decode(url.username);
+  const database = given.get("dbname") ?? decode(url.pathname.replace(/^\//, ""));
+  const password = given.get("password") ?? decode(url.password);
+  if (user === "") throw refuse("names no user");
+  return {
+    host: given.get("host") ?? (decode(url.hostname.replace(/^\[(.*)\]$/, "$1")) || "localhost"),
+    port: parsePort(given.get("port") ?? url.port),
+    user,
+    ...(password === "" ? {} : { password }),
+    database: database === "" ? user : database,
+    ...sslOf(given),
+  };
+}
+
+function parsePort(text: string): number {
+  if (text === "") return DEFAULT_PORT;
+  const port = Number(text);
+  if (!Number.isInteger(port) || port < 1 || port > 65_535) throw refuse(`has the port '${text}'`);
+  return port;
+}
+
+function sslOf(given: URLSearchParams): { ssl?: SslSettings } {
+  const mode = given.get("sslmode");
+  const files = {
+    rootCertificate: given.get("sslrootcert") ?? undefined,
+    certificate: given.get("sslcert") ?? undefined,
+    key: given.get("sslkey") ?? undefined,
+  };
+  if (mode === null) return Object.values(files).some(Boolean) ? { ssl: { mode: "prefer", ...files } } : {};
+  const known = SSL_MODES.find((name) => name === mode);
+  if (known === undefined) throw refuse(`has the sslmode '${mode}', which is none of ${SSL_MODES.join(", ")}`);
+  return { ssl: { mode: known, ...files } };
+}
+
+/** `user@host:5432/database`: for people, without the password. */
+export function describeAddress(address: ServerAddress): string {
+  const host = address.host.includes(":") ? `[${address.host}]` : address.host;
+  return `${address.user}@${host}:${address.port}/${address.database}`;
+}
+
+/** What a child program of PostgreSQL finds its server with; `undefined` takes a variable of ours away from it. */
+export function childEnvironment(address: ServerAddress): Record<string, string | undefined> {
+  return {
+    PGHOST: address.host,
+    PGHOSTADDR: undefined,
+    PGPORT: String(address.port),
+    PGUSER: address.user,
+    PGDATABASE: address.database,
+    ...(address.password === undefined ? {} : { PGPASSWORD: address.password }),
+    PGSERVICE: undefined,
+    PGOPTIONS: undefined,
+    PGSSLMODE: address.ssl?.mode ?? "prefer",
+    PGSSLROOTCERT: address.ssl?.rootCertificate,
+    PGSSLCERT: address.ssl?.certificate,
+    PGSSLKEY: address.ssl?.key,
+    PGAPPNAME: "chatkeep",
+    PGTZ: "UTC",
+    PGCLIENTENCODING: undefined,
+    PGCONNECT_TIMEOUT: "20",
+    // Messages are read for what went wrong, so they are asked for in English.
+    LC_MESSAGES: "C",
+    LANGUAGE: "C",
+    PGLOCALEDIR: undefined,
+  };
+}

@@ -1,0 +1,242 @@
+/**
+ * A session on a server, with our settings. It belongs to one signal: when that is aborted, the session is cut and
+ * whatever waits for it fails with the signal's reason.
+ */
+import { readFileSync } from "node:fs";
+import { homedir } from "node:os";
+import { join } from "node:path";
+import { checkServerIdentity, type ConnectionOptions } from "node:tls";
+import { Client, type ClientConfig, type QueryResultRow } from "pg";
+import { from as copyFrom, to as copyTo } from "pg-copy-streams";
+import type { Readable, Writable } from "node:stream";
+import { Failure, isFailure } from "../base/errors.ts";
+import { isSocket, type ServerAddress, type SslMode } from "./address.ts";
+import { serverFailure, SQLSTATE, sqlState } from "./server-errors.ts";
+import { sessionStatement } from "./session.ts";
+
+export interface ConnectOptions {
+  signal: AbortSignal;
+  applicationName?: string;
+}
+
+const CONNECT_TIMEOUT_MS = 20_000;
+
+export class Connection implements AsyncDisposable {
+  readonly address: ServerAddress;
+  readonly #client: Client;
+  readonly #signal: AbortSignal;
+  readonly #onAbort: () => void;
+  #closed = false;
+
+  /** Use {@link connect}. */
+  constructor(client: Client, address: ServerAddress, signal: AbortSignal) {
+    this.address = address;
+    this.#client = client;
+    this.#signal = signal;
+    this.#onAbort = () => this.destroy();
+    signal.addEventListener("abort", this.#onAbort, { once: true });
+  }
+
+  /** True until the session was ended by either side. */
+  get isOpen(): boolean {
+    return !this.#closed;
+  }
+
+  /**
+   * Runs one statement (with parameters) or several (without), and returns the last one's rows.
+   * 64-bit integers come as strings.
+   * @throws Failure of the `database/` codes, or the signal's reason.
+   */
+  async query<T extends QueryResultRow = QueryResultRow>(sql: string, params?: readonly unknown[]): Promise<T[]> {
+    try {
+      const result: unknown = await this.#client.query(sql, params === undefined ? undefined : [...params]);
+      const last: unknown = Array.isArray(result) ? result.at(-1) : result;
+      return (last as { rows: T[] }).rows;
+    } catch (error) {
+      throw this.failure(error);
+    }
+  }
+
+  /** The data of `COPY … TO STDOUT` as it comes. Read it to its end, or {@link destroy} the session. */
+  copyTo(sql: string): Readable {
+    return this.#client.query(copyTo(sql));
+  }
+
+  /** Takes the data of `COPY … FROM STDIN`. */
+  copyFrom(sql: string): Writable & { rowCount: number } {
+    return this.#client.query(copyFrom(sql));
+  }
+
+  /** An error of this session as a failure; the signal's reason when it was aborted. */
+  failure(error: unknown): unknown {
+    if (this.#signal.aborted) return this.#signal.reason;
+    return serverFailure(error, this.address);
+  }
+
+  /** Ends the session at once; the server notices when it next sends. */
+  destroy(): void {
+    this.#closed = true;
+    this.#signal.removeEventListener("abort", this.#onAbort);
+    streamOf(this.#client)?.destroy();
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#signal.removeEventListener("abort", this.#onAbort);
+    // A session that is cut already has nothing to say good-bye to.
+    await this.#client.end().catch(() => {});
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+}
+
+function streamOf(client: Client): { destroy(): void } | undefined {
+  return (client as unknown as { connection?: { stream?: { destroy(): void } } }).connection?.stream;
+}
+
+/**
+ * Opens a session with our settings ({@link sessionStatement}).
+ * @throws Failure `database/unreachable`, `database/denied` or `database/unsuitable` (no such database), with a hint.
+ */
+export async function connect(address: ServerAddress, options: ConnectOptions): Promise<Connection> {
+  const { signal } = options;
+  signal.throwIfAborted();
+  let last: unknown;
+  for (const ssl of sslAttempts(address)) {
+    try {
+      return await open(address, ssl, options);
+    } catch (error) {
+      if (signal.aborted) throw signal.reason;
+      last ??= error;
+      if (!mayDifferWithoutSsl(error)) {
+        last = error;
+        break;
+      }
+    }
+  }
+  const failure = serverFailure(last, address);
+  throw sqlState(failure) === SQLSTATE.databaseMissing ? await nameOthers(failure, address, options) : failure;
+}
+
+async function open(
+  address: ServerAddress,
+  ssl: ConnectionOptions | false,
+  options: ConnectOptions,
+): Promise<Connection> {
+  const config: ClientConfig = {
+    host: address.host,
+    port: address.port,
+    user: address.user,
+    database: address.database,
+    ...(address.password === undefined ? {} : { password: address.password }),
+    ssl,
+    application_name: options.applicationName ?? "chatkeep",
+    connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+    keepAlive: true,
+  };
+  const client = new Client(config);
+  // A session that is lost while idle is told by the next query; without a listener it would end the process.
+  client.on("error", () => {});
+  const cut = () => streamOf(client)?.destroy();
+  options.signal.addEventListener("abort", cut, { once: true });
+  try {
+    await client.connect();
+    const connection = new Connection(client, address, options.signal);
+    try {
+      await connection.query(sessionStatement());
+    } catch (error) {
+      connection.destroy();
+      throw error;
+    }
+    return connection;
+  } catch (error) {
+    cut();
+    throw error;
+  } finally {
+    options.signal.removeEventListener("abort", cut);
+  }
+}
+
+/** libpq's rules: what is tried, in order. */
+function sslAttempts(address: ServerAddress): (ConnectionOptions | false)[] {
+  if (isSocket(address)) return [false];
+  const mode = address.ssl?.mode ?? "prefer";
+  if (mode === "disable") return [false];
+  const secure = sslOptions(address, mode);
+  if (mode === "allow") return [false, secure];
+  if (mode === "prefer") return [secure, false];
+  return [secure];
+}
+
+function sslOptions(address: ServerAddress, mode: SslMode): ConnectionOptions {
+  const { rootCertificate, certificate, key } = address.ssl ?? { mode };
+  const root = rootCertificate === "system" ? undefined : (rootCertificate ?? usersRootCertificate(mode));
+  // As libpq does: a root certificate that is named is also used, even where the mode alone would not ask for it.
+  const verifies =
+    mode === "verify-ca" || mode === "verify-full" || (mode === "require" && rootCertificate !== undefined);
+  return {
+    rejectUnauthorized: verifies,
+    checkServerIdentity: mode === "verify-full" ? checkServerIdentity : () => undefined,
+    ...(root === undefined || !verifies ? {} : { ca: readPem(root, "sslrootcert") }),
+    ...(certificate === undefined ? {} : { cert: readPem(certificate, "sslcert") }),
+    ...(key === undefined ? {} : { key: readPem(key, "sslkey") }),
+  };
+}
+
+/** libpq's default place; where there is none, the certificates that the machine trusts. */
+function usersRootCertificate(mode: SslMode): string | undefined {
+  if (mode !== "verify-ca" && mode !== "verify-full") return undefined;
+  const path = join(homedir(), ".postgresql", "root.crt");
+  try {
+    readFileSync(path);
+    return path;
+  } catch {
+    return undefined;
+  }
+}
+
+function readPem(path: string, setting: string): string {
+  try {
+    return readFileSync(path, "utf8");
+  } catch (cause) {
+    throw new Failure("config/invalid", `the file of ${setting}, '${path}', cannot be read`, {
+      hint: "Name an existing file in PEM format that this user may read.",
+      cause,
+    });
+  }
+}
+
+/** True when the other kind of connection may be let in: no SSL at the server, or a rule of pg_hba.conf. */
+function mayDifferWithoutSsl(error: unknown): boolean {
+  if (isFailure(error) && error.code !== "database/denied") return false;
+  const state = sqlState(error);
+  if (state !== undefined) return state === "28000";
+  return (
+    error instanceof Error &&
+    /SSL|TLS|ssl|certificate|ECONNRESET|disconnected/.test(`${error.message} ${Reflect.get(error, "code")}`)
+  );
+}
+
+/** Adds the databases that do exist: most often the name is nearly right. */
+async function nameOthers(failure: Failure, address: ServerAddress, options: ConnectOptions): Promise<Failure> {
+  for (const database of ["postgres", "template1"]) {
+    if (database === address.database) continue;
+    try {
+      await using connection = await connect({ ...address, database }, options);
+      const rows = await connection.query<{ name: string }>(
+        "select datname as name from pg_catalog.pg_database where not datistemplate and datname <> 'postgres' order by 1",
+      );
+      const names = rows.map((row) => row.name).join(", ");
+      return new Failure(failure.code, failure.message, {
+        hint: `${names === "" ? "The server has no database of any user." : `The server has these databases: ${names}.`} ${failure.hint ?? ""}`.trim(),
+        cause: failure.cause,
+      });
+    } catch {
+      // The list only helps the reader: without it the failure stands as it is.
+    }
+  }
+  return failure;
+}

@@ -1,0 +1,99 @@
+/** PostgreSQL's own client programs: those of the server's major version, else newer ones. */
+import { realpath } from "node:fs/promises";
+import { existsSync, readdirSync } from "node:fs";
+import { delimiter, join } from "node:path";
+import { Failure } from "../base/errors.ts";
+import { runProgram } from "../system/process.ts";
+
+export interface ClientPrograms {
+  pgDump: string;
+  pgRestore: string;
+  psql: string;
+  major: number;
+  /** As the programs print it, for example `15.20`. */
+  version: string;
+  /** True when they are newer than the server: what they write may not go back into the server's own version. */
+  isNewer: boolean;
+}
+
+const PROGRAMS = ["pg_dump", "pg_restore", "psql"] as const;
+
+/** Folders that hold one folder a major version, and what lies in between. */
+const VERSIONED = [
+  { folder: "/usr/lib/postgresql", match: /^(\d+)$/ },
+  { folder: "/usr", match: /^pgsql-(\d+)$/ },
+  { folder: "/opt/homebrew/opt", match: /^(?:postgresql|libpq)@(\d+)$/ },
+  { folder: "/usr/local/opt", match: /^(?:postgresql|libpq)@(\d+)$/ },
+  { folder: "/Applications/Postgres.app/Contents/Versions", match: /^(\d+)$/ },
+] as const;
+
+/** Folders of PostgreSQL's programs in the usual versioned places, then those of PATH. */
+export function programFolders(): string[] {
+  const versioned = VERSIONED.flatMap(({ folder, match }) =>
+    listFolder(folder)
+      .filter((name) => match.test(name))
+      .map((name) => join(folder, name, "bin")),
+  );
+  const path = (process.env["PATH"] ?? "").split(delimiter).filter((folder) => folder !== "");
+  return [...new Set([...versioned, ...path, "/usr/local/pgsql/bin", "/opt/homebrew/opt/libpq/bin"])];
+}
+
+function listFolder(folder: string): string[] {
+  return existsSync(folder) ? readdirSync(folder) : [];
+}
+
+/**
+ * The programs of the server's own major version, or the next newer ones.
+ * @throws Failure `program/missing` naming the package to install.
+ */
+export async function findPrograms(serverMajor: number, { signal }: { signal: AbortSignal }): Promise<ClientPrograms> {
+  const found: ClientPrograms[] = [];
+  const seen = new Set<string>();
+  for (const folder of programFolders()) {
+    const programs = await programsIn(folder, serverMajor, seen, signal);
+    if (programs?.major === serverMajor) return programs;
+    if (programs !== undefined) found.push(programs);
+  }
+  const newer = found.filter((programs) => programs.major > serverMajor).toSorted((a, b) => a.major - b.major)[0];
+  if (newer !== undefined) return newer;
+  const older = found.map((programs) => programs.major).toSorted((a, b) => b - a)[0];
+  throw new Failure(
+    "program/missing",
+    older === undefined
+      ? `PostgreSQL's programs (${PROGRAMS.join(", ")}) are not installed`
+      : `the newest pg_dump here is of PostgreSQL ${older}, too old for the server's ${serverMajor}`,
+    {
+      hint: `Install the package postgresql-client-${serverMajor} (Debian, Ubuntu; apt.postgresql.org has every version) or postgresql${serverMajor} (Red Hat).`,
+    },
+  );
+}
+
+async function programsIn(
+  folder: string,
+  serverMajor: number,
+  seen: Set<string>,
+  signal: AbortSignal,
+): Promise<ClientPrograms | undefined> {
+  if (!PROGRAMS.every((name) => existsSync(join(folder, name)))) return undefined;
+  const real = await realpath(join(folder, "pg_dump"));
+  // Debian's wrapper chooses a version by itself when it runs: the versioned folders say what is really there.
+  if (seen.has(real) || real.endsWith("/pg_wrapper")) return undefined;
+  seen.add(real);
+  const version = await versionOf(join(folder, "pg_dump"), signal);
+  if (version === undefined) return undefined;
+  const major = Number.parseInt(version, 10);
+  const [pgDump, pgRestore, psql] = PROGRAMS.map((name) => join(folder, name)) as [string, string, string];
+  return { pgDump, pgRestore, psql, major, version, isNewer: major > serverMajor };
+}
+
+/** `pg_dump (PostgreSQL) 15.20 (Debian 15.20-1)` → `15.20`; undefined for what cannot be run. */
+export async function versionOf(program: string, signal: AbortSignal): Promise<string | undefined> {
+  try {
+    const { stdout } = await runProgram(program, ["--version"], { signal });
+    return /\(PostgreSQL\)\s+(\d+[\w.]*)/.exec(stdout.toString("utf8"))?.[1];
+  } catch (error) {
+    if (signal.aborted) throw error;
+    // A program for another machine or with a library missing is as good as none.
+    return undefined;
+  }
+}

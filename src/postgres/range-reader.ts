@@ -1,0 +1,163 @@
+/**
+ * Reads ranges of tables as COPY text. Each range is a transaction of its own, so that a table is locked for no
+ * longer than one of its ranges takes; all of them see the snapshot that the control session exported.
+ */
+import { createHash } from "node:crypto";
+import { assert } from "../base/errors.ts";
+import { LIMITS } from "../base/limits.ts";
+import type { ServerAddress } from "./address.ts";
+import { connect, type Connection } from "./connect.ts";
+import { qualifiedName, quoteIdentifier } from "./names.ts";
+import type { RangePlan, TablePlan } from "./ranges.ts";
+import { RowCutter } from "./row-cutter.ts";
+import { importSnapshot } from "./snapshot.ts";
+import { guardTable, tableFailure, withLockRetries } from "./table-guard.ts";
+
+export interface RangeDigest {
+  rows: number;
+  bytes: number;
+  /** Hex, over the range's COPY text. */
+  sha256: string;
+}
+
+/** `COPY (SELECT …) TO STDOUT` for a range: the same rows always give the same text. */
+export function copyStatement(table: TablePlan, range: RangePlan): string {
+  const columns = table.columns.map((name) => `t.${quoteIdentifier(name)}`).join(", ");
+  return `copy (select ${columns} from only ${qualifiedName(table)} t ${condition(table, range)} order by ${order(table)}) to stdout`;
+}
+
+function condition({ key }: TablePlan, { from, to }: RangePlan): string {
+  if (from === undefined || to === undefined) return "";
+  assert(key.kind === "integer", "a range of ids of a table without them");
+  // The last bucket ends at 2^63, which is no bigint of PostgreSQL's: so the last id is named, not the one after it.
+  return `where t.${quoteIdentifier(key.column)} between ${from}::int8 and ${to - 1n}::int8`;
+}
+
+function order({ key }: TablePlan): string {
+  switch (key.kind) {
+    case "integer":
+      return `t.${quoteIdentifier(key.column)}`;
+    case "columns":
+      return key.columns
+        .map(({ name, isText }) => `t.${quoteIdentifier(name)}${isText ? ' collate "C"' : ""}`)
+        .join(", ");
+    case "none":
+      return `(t.*)::text collate "C"`;
+    default:
+      throw key satisfies never;
+  }
+}
+
+/** Has one connection of its own, made when it is first needed and again after a failure. Not for two ranges at once. */
+export class RangeReader implements AsyncDisposable {
+  readonly #address: ServerAddress;
+  readonly #signal: AbortSignal;
+  readonly #buffer = Buffer.allocUnsafeSlow(LIMITS.cutterBufferBytes);
+  #connection: Connection | undefined;
+
+  constructor(address: ServerAddress, { signal }: { signal: AbortSignal }) {
+    this.#address = address;
+    this.#signal = signal;
+  }
+
+  /**
+   * Reads a range in the exported snapshot and gives it to `sink` in chunks; each is valid until the sink's promise
+   * resolves, and the next is not read before.
+   * @throws Failure `database/changed` when the table is no longer what the snapshot sees: begin again with a new
+   * snapshot; `database/denied`, `database/unreachable`, `database/failed`; whatever the sink throws.
+   */
+  async readRange(
+    snapshotId: string,
+    table: TablePlan,
+    range: RangePlan,
+    sink: (chunk: Buffer) => Promise<void>,
+  ): Promise<RangeDigest> {
+    return await withLockRetries(table, async () => {
+      const connection = await this.#connect();
+      try {
+        await importSnapshot(connection, snapshotId);
+        await guardTable(connection, table);
+        const digest = await this.#copy(connection, table, range, sink);
+        await connection.query("commit");
+        return digest;
+      } catch (error) {
+        // In the middle of a COPY there is no other way to end it, and a new session costs little.
+        connection.destroy();
+        this.#connection = undefined;
+        throw error;
+      }
+    });
+  }
+
+  /** Opens the connection now. */
+  async open(): Promise<void> {
+    await this.#connect();
+  }
+
+  async #connect(): Promise<Connection> {
+    if (this.#connection?.isOpen !== true) {
+      this.#connection = await connect(this.#address, { signal: this.#signal });
+      await this.#connection.query(READING);
+    }
+    return this.#connection;
+  }
+
+  async #copy(
+    connection: Connection,
+    table: TablePlan,
+    range: RangePlan,
+    sink: (chunk: Buffer) => Promise<void>,
+  ): Promise<RangeDigest> {
+    const hash = createHash("sha256");
+    let bytes = 0;
+    const cutter = new RowCutter({
+      j: range.from === undefined ? undefined : (table.j ?? undefined),
+      buffer: this.#buffer,
+      sink: async (chunk) => {
+        hash.update(chunk);
+        bytes += chunk.length;
+        await sink(chunk);
+      },
+    });
+    const data = connection.copyTo(copyStatement(table, range))[Symbol.asyncIterator]();
+    for (;;) {
+      const piece = await next(data, table, connection);
+      if (piece.done === true) break;
+      await cutter.write(piece.value);
+    }
+    await cutter.end();
+    return { rows: cutter.rows, bytes, sha256: hash.digest("hex") };
+  }
+
+  async close(): Promise<void> {
+    await this.#connection?.close();
+    this.#connection = undefined;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+}
+
+/** Only the server's own errors are explained; what the sink throws passes unchanged. */
+async function next(
+  data: AsyncIterator<Buffer>,
+  table: TablePlan,
+  connection: Connection,
+): Promise<IteratorResult<Buffer, unknown>> {
+  try {
+    return await data.next();
+  } catch (error) {
+    throw tableFailure(connection.failure(error), table, connection);
+  }
+}
+
+/** Rows come straight from the index in order; a sort would spill to the server's disk. */
+const READING = `set work_mem = '32MB'; set enable_sort = off`;
+
+/** A reader with its connection open, so that a wrong address shows at once. */
+export async function openRangeReader(address: ServerAddress, options: { signal: AbortSignal }): Promise<RangeReader> {
+  const reader = new RangeReader(address, options);
+  await reader.open();
+  return reader;
+}

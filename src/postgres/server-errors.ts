@@ -1,0 +1,154 @@
+/** What a server or the network answers, as a {@link Failure} that says what to do. Never with a password in it. */
+import { Failure, isFailure, messageOf } from "../base/errors.ts";
+import { describeAddress, isSocket, type ServerAddress } from "./address.ts";
+
+/** SQLSTATEs that the room reacts to. */
+export const SQLSTATE = {
+  databaseMissing: "3D000",
+  tableMissing: "42P01",
+  columnMissing: "42703",
+  lockTimeout: "55P03",
+  denied: "42501",
+  snapshotGone: "22023",
+} as const;
+
+/** The SQLSTATE of an error, or of the error behind a failure. */
+export function sqlState(error: unknown): string | undefined {
+  if (isFailure(error)) return error.cause === undefined ? undefined : sqlState(error.cause);
+  const code = error instanceof Error && "code" in error ? error.code : undefined;
+  return typeof code === "string" && /^[0-9A-Z]{5}$/.test(code) ? code : undefined;
+}
+
+function networkFailure(error: Error, code: string | undefined, address: ServerAddress): Failure | undefined {
+  const place = describeAddress(address);
+  const unreachable = (what: string, hint: string) =>
+    new Failure("database/unreachable", `${what} (${place})`, { hint, cause: error });
+  switch (code) {
+    case "ECONNREFUSED":
+      return unreachable(
+        "no PostgreSQL server answers",
+        isSocket(address)
+          ? "Is the server running? The folder and the port together name its socket."
+          : "Is the server running, and does it listen on this address and port (listen_addresses, port)?",
+      );
+    case "ENOENT":
+    case "EACCES":
+      return unreachable(
+        "the server's socket cannot be opened",
+        "Is the server running? Look at its setting unix_socket_directories, and at the folder's permissions.",
+      );
+    case "ENOTFOUND":
+    case "EAI_AGAIN":
+      return unreachable(`the host '${address.host}' is not known`, "Is the name right, and does the DNS work here?");
+    case "ETIMEDOUT":
+    case "EHOSTUNREACH":
+    case "ENETUNREACH":
+      return unreachable("the server does not answer", "Does a firewall or a security group stand in between?");
+    case "ECONNRESET":
+    case "EPIPE":
+      return unreachable("the connection was cut", "Did the server restart? Its log says why; try again then.");
+    default:
+      return undefined;
+  }
+}
+
+/** What node's TLS and the `pg` library say without a code. */
+function clientFailure(error: Error, address: ServerAddress): Failure | undefined {
+  const text = error.message;
+  const place = describeAddress(address);
+  if (/client password must be a (non-empty )?string/.test(text)) {
+    return new Failure("database/denied", `the server asks for a password and none is known (${place})`, {
+      hint: "Is the password in the installation's environment file, or in the database URL?",
+      cause: error,
+    });
+  }
+  if (/does not support SSL/.test(text)) {
+    return new Failure("database/denied", `the server has no SSL, and sslmode asks for it (${place})`, {
+      hint: "Use sslmode=prefer, or switch SSL on at the server.",
+      cause: error,
+    });
+  }
+  if (/certificate|self-signed|altnames|unable to verify/i.test(text)) {
+    return new Failure("database/denied", `the server's certificate is not trusted (${place}): ${text}`, {
+      hint: "Name the certificate that signed it with sslrootcert, or use sslmode=require if you trust the network.",
+      cause: error,
+    });
+  }
+  if (/timeout expired|Connection terminated|connection error|not queryable|was closed/i.test(text)) {
+    return new Failure("database/unreachable", `the connection to the server was lost (${place})`, {
+      hint: "Did the server restart, or was the session ended? Its log says why; try again then.",
+      cause: error,
+    });
+  }
+  return undefined;
+}
+
+function stateFailure(error: Error, state: string, address: ServerAddress): Failure {
+  const text = error.message;
+  const place = describeAddress(address);
+  const make = (code: ConstructorParameters<typeof Failure>[0], message: string, hint: string) =>
+    new Failure(code, message, { hint, cause: error });
+  if (state === "28P01") {
+    return make(
+      "database/denied",
+      `the server refuses the password of '${address.user}' (${place})`,
+      "Is the password the one that Chatwoot itself uses (POSTGRES_PASSWORD or DATABASE_URL)?",
+    );
+  }
+  if (state === "28000") {
+    return make(
+      "database/denied",
+      `the server refuses '${address.user}' (${place}): ${text}`,
+      "Look at the server's pg_hba.conf: which users, addresses and encryption does it allow?",
+    );
+  }
+  if (state === SQLSTATE.databaseMissing) {
+    return make(
+      "database/unsuitable",
+      `the database '${address.database}' does not exist (${place})`,
+      "Is it the name that Chatwoot uses (POSTGRES_DATABASE, or chatwoot_production)?",
+    );
+  }
+  if (state === "53300") {
+    return make(
+      "database/unreachable",
+      `the server has no connection left for us (${place})`,
+      "Try again later, or raise max_connections at the server; Chatkeep needs up to five.",
+    );
+  }
+  if (state.startsWith("57P") || state.startsWith("08")) {
+    return make(
+      "database/unreachable",
+      `the server ended the connection (${place}): ${text}`,
+      "Is it starting, stopping or failing over? Try again in a minute.",
+    );
+  }
+  if (state === SQLSTATE.denied) {
+    return make("database/denied", text, `Grant it to '${address.user}', or use a role that has the right.`);
+  }
+  if (state.startsWith("XX")) {
+    return make(
+      "database/failed",
+      `the server cannot read its own data: ${text}`,
+      "A page of this database is damaged on disk: look at the server's log and its disks before anything else.",
+    );
+  }
+  return make("database/failed", `the server says: ${text}`, "The server's log says more.");
+}
+
+/** Anything thrown by a connection, as a failure. Failures pass through. */
+export function serverFailure(error: unknown, address: ServerAddress): Failure {
+  if (isFailure(error)) return error;
+  if (!(error instanceof Error)) return new Failure("database/failed", messageOf(error), { cause: error });
+  // Several addresses of one host, all refused: node wraps them.
+  const inner = error instanceof AggregateError && error.errors[0] instanceof Error ? error.errors[0] : error;
+  const code = "code" in inner && typeof inner.code === "string" ? inner.code : undefined;
+  const network = networkFailure(inner, code, address) ?? clientFailure(inner, address);
+  if (network !== undefined) return network;
+  const state = sqlState(inner);
+  if (state !== undefined) return stateFailure(inner, state, address);
+  return new Failure("database/failed", `the connection to ${describeAddress(address)} failed: ${inner.message}`, {
+    hint: "The server's log may say more.",
+    cause: error,
+  });
+}

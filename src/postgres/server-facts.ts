@@ -1,0 +1,121 @@
+/** What a server is: enough to tell later whether it is still the same one, and what a restore needs. */
+import type { Connection } from "./connect.ts";
+import { sqlState, SQLSTATE } from "./server-errors.ts";
+
+export interface ExtensionFacts {
+  name: string;
+  version: string;
+  schema: string;
+}
+
+export interface RoleFacts {
+  name: string;
+  isSuperuser: boolean;
+  canLogin: boolean;
+  canCreateDatabase: boolean;
+}
+
+export interface ServerFacts {
+  /** `15.20`. */
+  version: string;
+  major: number;
+  /** Decimal; empty where the server does not tell it. */
+  systemIdentifier: string;
+  /** 0 where the server does not tell it. */
+  timeline: number;
+  /** RFC 3339, microseconds. */
+  postmasterStartedAt: string;
+  database: string;
+  /** Decimal. */
+  databaseOid: string;
+  encoding: string;
+  collate: string;
+  ctype: string;
+  isStandby: boolean;
+  /** Bytes of the database on disk. */
+  sizeBytes: number;
+  extensions: ExtensionFacts[];
+  roles: RoleFacts[];
+  /** The role that we are. */
+  role: RoleFacts;
+}
+
+interface FactsRow {
+  version: string;
+  number: number;
+  started: string;
+  database: string;
+  oid: string;
+  encoding: string;
+  collate: string;
+  ctype: string;
+  standby: boolean;
+  size: string;
+  role: string;
+}
+
+const FACTS = `
+  select pg_catalog.current_setting('server_version') as version,
+         pg_catalog.current_setting('server_version_num')::int as number,
+         pg_catalog.to_char(pg_catalog.pg_postmaster_start_time() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as started,
+         d.datname as database, d.oid::text as oid, pg_catalog.pg_encoding_to_char(d.encoding) as encoding,
+         d.datcollate as collate, d.datctype as ctype, pg_catalog.pg_is_in_recovery() as standby,
+         pg_catalog.pg_database_size(d.oid)::text as size, current_user as role
+  from pg_catalog.pg_database d where d.datname = pg_catalog.current_database()`;
+
+const EXTENSIONS = `
+  select e.extname as name, e.extversion as version, n.nspname as schema
+  from pg_catalog.pg_extension e join pg_catalog.pg_namespace n on n.oid = e.extnamespace order by 1`;
+
+const ROLES = `
+  select rolname as name, rolsuper as "isSuperuser", rolcanlogin as "canLogin", rolcreatedb as "canCreateDatabase"
+  from pg_catalog.pg_roles where rolname !~ '^pg_' order by 1`;
+
+export async function readServerFacts(connection: Connection): Promise<ServerFacts> {
+  const [facts] = await connection.query<FactsRow>(FACTS);
+  if (facts === undefined) throw new TypeError("the server did not say what it is");
+  const extensions = await connection.query<ExtensionFacts & { [key: string]: unknown }>(EXTENSIONS);
+  const roles = await connection.query<RoleFacts & { [key: string]: unknown }>(ROLES);
+  const identity = await readIdentity(connection, facts.standby);
+  return {
+    version: facts.version.split(" ")[0] ?? facts.version,
+    major: Math.floor(facts.number / 10_000),
+    ...identity,
+    postmasterStartedAt: facts.started,
+    database: facts.database,
+    databaseOid: facts.oid,
+    encoding: facts.encoding,
+    collate: facts.collate,
+    ctype: facts.ctype,
+    isStandby: facts.standby,
+    sizeBytes: Number(facts.size),
+    extensions: extensions.map(({ name, version, schema }) => ({ name, version, schema })),
+    roles,
+    role: roles.find((role) => role.name === facts.role) ?? {
+      name: facts.role,
+      isSuperuser: false,
+      canLogin: true,
+      canCreateDatabase: false,
+    },
+  };
+}
+
+/** Some managed servers keep these functions from everybody. */
+async function readIdentity(
+  connection: Connection,
+  isStandby: boolean,
+): Promise<{ systemIdentifier: string; timeline: number }> {
+  // The control file tells a new timeline only after a checkpoint; the name of the WAL file tells it at once.
+  const timeline = isStandby
+    ? "(select timeline_id from pg_catalog.pg_control_checkpoint())"
+    : "('x' || pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()), 1, 8))::bit(32)::int";
+  try {
+    const [row] = await connection.query<{ id: string; timeline: number }>(
+      `select (select system_identifier from pg_catalog.pg_control_system())::text as id, ${timeline} as timeline`,
+    );
+    return { systemIdentifier: row?.id ?? "", timeline: row?.timeline ?? 0 };
+  } catch (error) {
+    if (sqlState(error) !== SQLSTATE.denied) throw error;
+    return { systemIdentifier: "", timeline: 0 };
+  }
+}
