@@ -14,44 +14,18 @@ import type { Finding } from "../base/findings.ts";
 import { LIMITS } from "../base/limits.ts";
 import { verifyBundle } from "./bundle.ts";
 import { walkFiles } from "./code-files.ts";
+import {
+  CODE_BUNDLE,
+  CODE_FILES,
+  CODE_INFO,
+  CODE_STAGED,
+  CODE_UNSTAGED,
+  CODE_UNTRACKED,
+  type CodeFile,
+  type CodeInfo,
+} from "./code-info.ts";
 import { type Git, openGit } from "./git.ts";
 import { lookAt } from "./places.ts";
-
-export const CODE_INFO = "info.json";
-export const CODE_BUNDLE = "commits.bundle";
-export const CODE_STAGED = "staged.diff";
-export const CODE_UNSTAGED = "unstaged.diff";
-/** The folder of untracked files, below `code/`. */
-export const CODE_UNTRACKED = "untracked";
-/** The folder of all files, where there is no git or its history cannot be bundled. */
-export const CODE_FILES = "files";
-
-export interface CodeFile {
-  /** Below `code/`. */
-  path: string;
-  absolute: string;
-}
-
-/** `code/info.json`. */
-export interface CodeInfo {
-  schema: 1;
-  kind: "git" | "files";
-  root: string;
-  /** Without credentials. */
-  origin?: string;
-  head?: string;
-  /** Absent when no branch is checked out. */
-  branch?: string;
-  branches: { name: string; commit: string }[];
-  /** Commits that whoever applies the bundle must have. */
-  prerequisites: string[];
-  hasBundle: boolean;
-  hasStaged: boolean;
-  hasUnstaged: boolean;
-  untracked: string[];
-  isShallow: boolean;
-  submodules: { path: string; commit: string }[];
-}
 
 export interface CodeCapture {
   kind: "git" | "files";
@@ -135,6 +109,9 @@ async function saveOutput(
   return true;
 }
 
+/** Several threads find different deltas each time: the same commits would make another bundle, and cost space anew. */
+const ONE_WAY = ["-c", "pack.threads=1"];
+
 /** The commits of HEAD, of every local branch and of the newest stash that the upstream lacks; false when there are none. */
 async function saveBundle(
   state: Capturing,
@@ -148,7 +125,8 @@ async function saveBundle(
   const known = upstream === undefined || isLocal(upstream.url) ? [] : ["--not", `--remotes=${upstream.name}`];
   const count = Number(await git.text(["rev-list", "--count", ...wanted, ...known, "--"]));
   if (count === 0) return false;
-  if (!(await saveOutput(state, CODE_BUNDLE, ["bundle", "create", "--quiet", "-", ...wanted, ...known]))) return false;
+  if (!(await saveOutput(state, CODE_BUNDLE, [...ONE_WAY, "bundle", "create", "--quiet", "-", ...wanted, ...known])))
+    return false;
   const verdict = await verifyBundle(join(state.options.into, CODE_BUNDLE), { signal: state.options.signal });
   if (!verdict.ok) {
     state.findings.push({
