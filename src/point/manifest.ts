@@ -41,8 +41,11 @@ export interface MissingBlob {
   key: string;
   filename: string;
   bytes: number;
-  /** `missing`: no file. `short`, `long`, `altered`: a file was there, saved as it was, but is not what was uploaded. `unreadable`: the file could not be read. */
-  reason: "missing" | "short" | "long" | "altered" | "unreadable";
+  /**
+   * `missing`: no file. `purged`: deleted by Chatwoot while the backup ran. `unreadable`: the file could not be read.
+   * `short`, `long`, `altered`: a file was there and is saved as it was, but it is not what was uploaded.
+   */
+  reason: "missing" | "purged" | "unreadable" | "short" | "long" | "altered";
   /** RFC 3339: the start of the first restore point that noticed. */
   since: string;
 }

@@ -13,6 +13,9 @@ export interface FolderEntry {
   /** Number of the folder: blob id >> 10, decimal. */
   folder: string;
   count: number;
+  /** Sum of the sizes that the database lists. */
+  bytes: number;
+  withoutChecksum: number;
   /** Over (id, key, checksum, byte_size, service_name) of its blobs, as the database computed it. */
   hash: string;
 }

@@ -1,0 +1,177 @@
+/**
+ * The configuration: one YAML file, checked by a schema, every complaint with its line and column.
+ * `${NAME}` in a value stands for an environment variable. Secrets may be given by `…-file` or `…-command` instead.
+ */
+import { readFile } from "node:fs/promises";
+import { isAbsolute, join, resolve } from "node:path";
+import { isMap, isNode, isScalar, LineCounter, parseDocument, type Document } from "yaml";
+import { z } from "zod";
+import { Failure, messageOf } from "../base/errors.ts";
+import type { Globals, Surroundings } from "./surroundings.ts";
+
+const name = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/, "use letters, digits, '.', '_' and '-', at most 63");
+
+const repositorySchema = z.strictObject({
+  name,
+  location: z.string().min(1),
+  "password-file": z.string().min(1).optional(),
+  "password-command": z.string().min(1).optional(),
+  password: z.string().min(1).optional(),
+});
+
+const installationSchema = z.strictObject({
+  id: z.uuid(),
+  name,
+  kind: z.enum(["linux-vm", "manual"]).optional(),
+  root: z.string().min(1).optional(),
+  "env-file": z.string().min(1).optional(),
+  "database-url": z.string().min(1).optional(),
+  "database-url-file": z.string().min(1).optional(),
+  storage: z.string().min(1).optional(),
+  /** Further files and folders to save as configuration. */
+  config: z.array(z.string().min(1)).optional(),
+  /** Folder of the code, a git checkout or not. */
+  code: z.string().min(1).optional(),
+  version: z.string().min(1).optional(),
+});
+
+const configSchema = z.strictObject({
+  installation: installationSchema,
+  repositories: z.array(repositorySchema).min(1, "name at least one repository"),
+  database: z.strictObject({ jobs: z.int().min(1).max(16).optional() }).optional(),
+  drill: z.strictObject({ "database-url": z.string().min(1).optional() }).optional(),
+  "state-dir": z.string().min(1).optional(),
+});
+
+export type Config = z.infer<typeof configSchema>;
+export type RepositoryConfig = z.infer<typeof repositorySchema>;
+export type InstallationConfig = z.infer<typeof installationSchema>;
+
+export interface LoadedConfig {
+  path: string;
+  config: Config;
+}
+
+const DEFAULT_PLACES = ["./chatkeep.yaml", "/etc/chatkeep/chatkeep.yaml"] as const;
+export const SYSTEM_CONFIG = "/etc/chatkeep/chatkeep.yaml";
+
+/** The file that `--config`, `$CHATKEEP_CONFIG` or the usual places name; undefined when there is none. */
+export async function findConfig(globals: Globals, s: Surroundings): Promise<LoadedConfig | undefined> {
+  const named = globals.config ?? s.env["CHATKEEP_CONFIG"];
+  if (named !== undefined && named !== "") {
+    const text = await readConfig(resolve(s.cwd, named));
+    if (text === undefined) {
+      throw new Failure("config/missing", `there is no configuration file '${named}'`, {
+        hint: "Make one with 'chatkeep init', or name another with --config.",
+      });
+    }
+    return { path: resolve(s.cwd, named), config: parseConfig(text, named, s.env) };
+  }
+  for (const place of DEFAULT_PLACES) {
+    const path = isAbsolute(place) ? place : join(s.cwd, place);
+    const text = await readConfig(path);
+    if (text !== undefined) return { path, config: parseConfig(text, path, s.env) };
+  }
+  return undefined;
+}
+
+/** @throws Failure `config/missing` that names the places that were looked in. */
+export async function loadConfig(globals: Globals, s: Surroundings): Promise<LoadedConfig> {
+  const found = await findConfig(globals, s);
+  if (found !== undefined) return found;
+  throw new Failure("config/missing", `no configuration found: looked for ${DEFAULT_PLACES.join(" and ")}`, {
+    hint: "Run 'chatkeep init' to make one, or name it with --config FILE.",
+  });
+}
+
+async function readConfig(path: string): Promise<string | undefined> {
+  try {
+    return await readFile(path, "utf8");
+  } catch (cause) {
+    const code = (cause as NodeJS.ErrnoException).code;
+    if (code === "ENOENT" || code === "ENOTDIR") return undefined;
+    throw new Failure("config/invalid", `cannot read the configuration '${path}': ${messageOf(cause)}`, {
+      hint: "Run Chatkeep as the user that may read it.",
+      cause,
+    });
+  }
+}
+
+/** @throws Failure `config/invalid` with line and column. */
+export function parseConfig(text: string, path: string, env: Surroundings["env"]): Config {
+  const lines = new LineCounter();
+  const document = parseDocument(text, { lineCounter: lines, uniqueKeys: true, prettyErrors: false });
+  const [error] = document.errors;
+  if (error !== undefined) throw invalid(path, lines, error.pos[0], error.message.split("\n")[0] ?? "not YAML");
+  const problems: { offset: number; message: string }[] = [];
+  const value = substitute(document, env, problems);
+  const [missing] = problems;
+  if (missing !== undefined) throw invalid(path, lines, missing.offset, missing.message);
+  const result = configSchema.safeParse(value);
+  if (result.success) return result.data;
+  const [issue] = result.error.issues;
+  throw issue === undefined ? invalid(path, lines, 0, "not valid") : invalidIssue(path, lines, document, issue);
+}
+
+function invalid(path: string, lines: LineCounter, offset: number, message: string): Failure {
+  const { line, col } = lines.linePos(offset);
+  return new Failure("config/invalid", `${path}:${line}:${col}: ${message}`, {
+    hint: "Mend that line; 'chatkeep help config' lists what can stand in the file.",
+  });
+}
+
+function invalidIssue(path: string, lines: LineCounter, document: Document, issue: z.core.$ZodIssue): Failure {
+  const keys = issue.path.map((part) => (typeof part === "symbol" ? part.toString() : part));
+  if (issue.code === "unrecognized_keys") {
+    const [unknown = ""] = issue.keys;
+    const where = keys.length === 0 ? "" : ` in '${keys.join(".")}'`;
+    return invalid(path, lines, keyOffset(document, keys, unknown), `unknown key '${unknown}'${where}`);
+  }
+  return invalid(
+    path,
+    lines,
+    nodeOffset(document, keys),
+    `${keys.join(".") || "the file"}: ${issue.message.toLowerCase()}`,
+  );
+}
+
+function keyOffset(document: Document, path: (string | number)[], key: string): number {
+  const node = path.length === 0 ? document.contents : document.getIn(path, true);
+  if (!isMap(node)) return 0;
+  const pair = node.items.find((item) => isScalar(item.key) && item.key.value === key);
+  return isNode(pair?.key) ? (pair.key.range?.[0] ?? 0) : 0;
+}
+
+/** Where the value lies, or the nearest thing around it that exists. */
+function nodeOffset(document: Document, path: (string | number)[]): number {
+  for (let length = path.length; length >= 0; length -= 1) {
+    const node = length === 0 ? document.contents : document.getIn(path.slice(0, length), true);
+    if (isNode(node) && node.range) return node.range[0];
+  }
+  return 0;
+}
+
+function substitute(
+  document: Document,
+  env: Surroundings["env"],
+  problems: { offset: number; message: string }[],
+): unknown {
+  const visit = (node: unknown): unknown => {
+    if (isMap(node)) {
+      return Object.fromEntries(
+        node.items.map((item) => [isScalar(item.key) ? String(item.key.value) : "", visit(item.value)]),
+      );
+    }
+    if (typeof node === "object" && node !== null && "items" in node && Array.isArray(node.items))
+      return node.items.map(visit);
+    if (!isScalar(node)) return isNode(node) ? node.toJS(document) : node;
+    if (typeof node.value !== "string") return node.value;
+    return node.value.replaceAll(/\$\{([A-Za-z_][A-Za-z0-9_]*)\}/g, (whole, variable: string) => {
+      const found = env[variable];
+      if (found === undefined)
+        problems.push({ offset: node.range?.[0] ?? 0, message: `the environment variable ${variable} is not set` });
+      return found ?? whole;
+    });
+  };
+  return visit(document.contents);
+}

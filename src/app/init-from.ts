@@ -1,0 +1,86 @@
+/** `init --from`: on an empty machine, with the kit's password, the configuration comes back from the newest point. */
+import { dirname, join, resolve } from "node:path";
+import { parseDocument, isMap, isSeq } from "yaml";
+import { Failure, isFailure } from "../base/errors.ts";
+import type { Finding } from "../base/findings.ts";
+import { PointReader } from "../job/point-reader.ts";
+import { listPoints } from "../job/points.ts";
+import type { InitSummary } from "../job/summaries.ts";
+import { openRepository } from "../repo/repository.ts";
+import { openStore } from "../store/open-store.ts";
+import { writeNew } from "./new-file.ts";
+import { readPassword, readSecretFile } from "./secrets.ts";
+import type { Surroundings } from "./surroundings.ts";
+
+/** Where a point keeps the configuration of Chatkeep itself. */
+export const OWN_CONFIG = "config/chatkeep/chatkeep.yaml";
+
+export async function restoreConfig(
+  path: string,
+  from: string,
+  passwordFile: string | undefined,
+  s: Surroundings,
+): Promise<InitSummary> {
+  const location = /^[a-z0-9]+:/.test(from) ? from : resolve(s.cwd, from);
+  const password =
+    passwordFile === undefined
+      ? await readPassword(undefined, s)
+      : await readSecretFile(passwordFile, "the repository's password", s);
+  const repository = await openRepository(openStore(location), { password, signal: s.signal });
+  const { points } = await listPoints(repository, { signal: s.signal });
+  const [newest] = points;
+  if (newest === undefined) {
+    throw new Failure("point/not-found", `the repository at '${location}' holds no restore point`, {
+      hint: "There is no configuration to read back: use 'chatkeep init' without --from.",
+    });
+  }
+  const installations = new Set(points.map((point) => point.installationId));
+  const text = await new PointReader(repository, newest, { signal: s.signal })
+    .readText(OWN_CONFIG)
+    .catch((error: unknown) => {
+      if (!isFailure(error, "point/invalid")) throw error;
+      throw new Failure("point/invalid", "the newest restore point holds no configuration of Chatkeep", {
+        hint: "'chatkeep restore' with --repository LOCATION needs none.",
+        cause: error,
+      });
+    });
+  const ownPassword =
+    passwordFile === undefined ? join(dirname(path), "chatkeep.password") : resolve(s.cwd, passwordFile);
+  await writeNew(path, relocate(text, location, ownPassword));
+  if (passwordFile === undefined) await writeNew(ownPassword, `${password}\n`);
+  const findings: Finding[] = [];
+  if (installations.size > 1) {
+    findings.push({
+      kind: "several-installations",
+      level: "note",
+      message: `the repository holds ${installations.size} installations; the configuration is that of '${newest.snapshot.hostname ?? ""}'`,
+      hint: "'chatkeep list --all' shows the points of every one.",
+    });
+  }
+  return {
+    type: "summary",
+    verb: "init",
+    config: path,
+    repository: location,
+    created: false,
+    files: [path, ...(passwordFile === undefined ? [ownPassword] : [])],
+    kit: "",
+    findings,
+  };
+}
+
+/** The first repository is the one that was opened here, with its password where we put it; the rest stays as it was. */
+function relocate(text: string, location: string, passwordFile: string): string {
+  const document = parseDocument(text);
+  const repositories = document.get("repositories");
+  const first = isSeq(repositories) ? repositories.items[0] : undefined;
+  if (!isMap(first)) {
+    throw new Failure("point/invalid", "the saved configuration names no repository", {
+      hint: "'chatkeep restore' with --repository LOCATION needs none.",
+    });
+  }
+  first.set("location", location);
+  for (const key of ["password", "password-command"]) first.delete(key);
+  first.set("password-file", passwordFile);
+  return document.toString();
+}

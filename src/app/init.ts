@@ -1,0 +1,218 @@
+/**
+ * `init`: finds the installation, asks what it must, creates the repository and its password, writes the
+ * configuration and the recovery kit. Files that exist are never overwritten.
+ */
+import { randomBytes, randomUUID } from "node:crypto";
+import { stat } from "node:fs/promises";
+import { hostname, userInfo } from "node:os";
+import { dirname, join, resolve } from "node:path";
+import { stringify } from "yaml";
+import { formatInstant } from "../base/clock.ts";
+import { Failure, isFailure } from "../base/errors.ts";
+import { sortFindings } from "../base/findings.ts";
+import { listPoints } from "../job/points.ts";
+import type { InitSummary } from "../job/summaries.ts";
+import { formatRecoveryKit } from "../point/recovery-kit.ts";
+import { createRepository, openRepository, type Repository } from "../repo/repository.ts";
+import { openStore } from "../store/open-store.ts";
+import { SYSTEM_CONFIG } from "./config.ts";
+import { openInstallation, type FoundInstallation } from "./installation.ts";
+import { restoreConfig } from "./init-from.ts";
+import { writeNew } from "./new-file.ts";
+import { readSecretFile } from "./secrets.ts";
+import type { Globals, Surroundings } from "./surroundings.ts";
+
+export interface InitFlags {
+  name?: string | undefined;
+  location?: string | undefined;
+  root?: string | undefined;
+  envFile?: string | undefined;
+  databaseUrl?: string | undefined;
+  storage?: string | undefined;
+  code?: string | undefined;
+  passwordFile?: string | undefined;
+  /** A repository that exists: the configuration is read back from its newest point. */
+  from?: string | undefined;
+}
+
+const DEFAULT_LOCATION = "/var/backups/chatkeep";
+
+export async function runInit(globals: Globals, flags: InitFlags, s: Surroundings): Promise<InitSummary> {
+  const path = configPath(globals, s);
+  if (await exists(path)) {
+    throw new Failure("config/invalid", `'${path}' exists already`, {
+      hint: "Chatkeep is set up here: edit that file, or name another with --config.",
+    });
+  }
+  if (flags.from !== undefined) return await restoreConfig(path, flags.from, flags.passwordFile, s);
+  return await setUp(path, flags, s);
+}
+
+function configPath(globals: Globals, s: Surroundings): string {
+  const named = globals.config ?? s.env["CHATKEEP_CONFIG"];
+  if (named !== undefined && named !== "") return resolve(s.cwd, named);
+  return userInfo().uid === 0 ? SYSTEM_CONFIG : join(s.cwd, "chatkeep.yaml");
+}
+
+async function exists(path: string): Promise<boolean> {
+  return await stat(path).then(
+    () => true,
+    (error: NodeJS.ErrnoException) => {
+      if (error.code === "ENOENT") return false;
+      throw new Failure("config/invalid", `cannot look at '${path}': ${error.message}`, {
+        hint: "Name another place with --config.",
+        cause: error,
+      });
+    },
+  );
+}
+
+async function setUp(path: string, flags: InitFlags, s: Surroundings): Promise<InitSummary> {
+  const settings = {
+    root: absolute(flags.root, s),
+    "env-file": absolute(flags.envFile, s),
+    "database-url": flags.databaseUrl,
+    storage: absolute(flags.storage, s),
+    code: absolute(flags.code, s),
+  };
+  const found = await openInstallation(withoutUndefined(settings), s);
+  const name = flags.name ?? (await s.person?.text("Name of this installation", suggestName())) ?? suggestName();
+  if (!/^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/.test(name)) {
+    throw new Failure("usage/invalid", `'${name}' cannot be the name of an installation`, {
+      hint: "Use letters, digits, '.', '_' and '-', at most 63.",
+    });
+  }
+  const given =
+    flags.location ?? (await s.person?.text("Where the repository goes (best on another disk)", DEFAULT_LOCATION));
+  const location = absolute(given ?? DEFAULT_LOCATION, s) ?? DEFAULT_LOCATION;
+  const password = await choosePassword(path, flags.passwordFile, s);
+  await writeNew(password.path, password.isNew ? `${password.value}\n` : undefined);
+  const { repository, created } = await openOrCreate(location, name, password.value, s);
+  const id = randomUUID();
+  await writeNew(
+    path,
+    formatConfig({ id, name, settings: withoutUndefined(settings), found, location, passwordFile: password.path }),
+  );
+  const kit = join(dirname(path), "chatkeep-recovery-kit.txt");
+  await writeNew(
+    kit,
+    formatRecoveryKit({
+      installation: { id, name },
+      repositories: [
+        { name: "primary", location, id: repository.config.id, keyId: repository.keyId, password: password.value },
+      ],
+      printedAt: formatInstant(s.clock.now()),
+    }),
+  );
+  const files = [...(password.isNew ? [password.path] : []), path, kit];
+  return {
+    type: "summary",
+    verb: "init",
+    config: path,
+    repository: location,
+    created,
+    files,
+    kit,
+    findings: sortFindings(found.findings),
+  };
+}
+
+function suggestName(): string {
+  const host =
+    hostname()
+      .split(".")[0]
+      ?.replaceAll(/[^A-Za-z0-9_-]/g, "") ?? "";
+  return host === "" || host === "localhost" ? "chatwoot" : host;
+}
+
+function absolute(path: string | undefined, s: Surroundings): string | undefined {
+  if (path === undefined || /^[a-z0-9]+:/.test(path)) return path;
+  return resolve(s.cwd, path);
+}
+
+function withoutUndefined(values: Record<string, string | undefined>): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(values).filter((entry): entry is [string, string] => entry[1] !== undefined),
+  );
+}
+
+async function choosePassword(
+  configFile: string,
+  passwordFile: string | undefined,
+  s: Surroundings,
+): Promise<{ value: string; path: string; isNew: boolean }> {
+  const path = resolve(s.cwd, passwordFile ?? join(dirname(configFile), "chatkeep.password"));
+  if (await exists(path))
+    return { value: await readSecretFile(path, "the repository's password", s), path, isNew: false };
+  const value = makePassword();
+  s.hide([value]);
+  return { value, path, isNew: true };
+}
+
+/** 160 bits in eight groups of letters and digits that can't be mistaken for one another when read from paper. */
+export function makePassword(): string {
+  const alphabet = "0123456789abcdefghjkmnpqrstvwxyz";
+  const letters = [...randomBytes(32)].map((byte) => alphabet[byte & 31] ?? "a").join("");
+  return letters.match(/.{4}/g)?.join("-") ?? letters;
+}
+
+async function openOrCreate(
+  location: string,
+  name: string,
+  password: string,
+  s: Surroundings,
+): Promise<{ repository: Repository; created: boolean }> {
+  const store = openStore(location);
+  try {
+    const repository = await createRepository(store, {
+      password,
+      clock: s.clock,
+      hostname: hostname(),
+      username: userInfo().username,
+      signal: s.signal,
+    });
+    return { repository, created: true };
+  } catch (error) {
+    if (!isFailure(error, "repo/exists")) throw error;
+  }
+  // Two installations may share a repository, kept apart by their ids; two of one name may not.
+  const repository = await openRepository(store, { password, signal: s.signal }).catch((error: unknown) => {
+    if (!isFailure(error, "repo/wrong-password")) throw error;
+    throw new Failure("repo/exists", `there is a repository at '${location}' already, with another password`, {
+      hint: "To take it up on this machine, use 'chatkeep init --from' with its password; for a new one, name another place.",
+      cause: error,
+    });
+  });
+  const { points } = await listPoints(repository, { signal: s.signal });
+  if (points.some((point) => point.snapshot.hostname === name)) {
+    throw new Failure("repo/exists", `the repository at '${location}' holds another installation named '${name}'`, {
+      hint: `Choose another --name; to take that one up on this machine, use 'chatkeep init --from ${location}'.`,
+    });
+  }
+  return { repository, created: false };
+}
+
+interface ConfigParts {
+  id: string;
+  name: string;
+  settings: Record<string, string>;
+  found: FoundInstallation;
+  location: string;
+  passwordFile: string;
+}
+
+function formatConfig({ id, name, settings, found, location, passwordFile }: ConfigParts): string {
+  const { installation } = found;
+  const body = {
+    installation: {
+      id,
+      name,
+      kind: installation.kind,
+      ...(installation.root === undefined ? {} : { root: installation.root }),
+      ...(installation.envFile === undefined ? {} : { "env-file": installation.envFile }),
+      ...settings,
+    },
+    repositories: [{ name: "primary", location, "password-file": passwordFile }],
+  };
+  return `# Chatkeep's configuration. 'chatkeep help config' says what else can stand here.\n${stringify(body)}`;
+}

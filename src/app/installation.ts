@@ -1,0 +1,53 @@
+/** From configuration to the installation it describes, and to the database that its application uses. */
+import type { Finding } from "../base/findings.ts";
+import { databaseOf } from "../chatwoot/environment.ts";
+import { isSecretName } from "../chatwoot/secrets.ts";
+import { findInstallation, type InstallationSettings } from "../installation/find.ts";
+import type { Installation } from "../installation/installation.ts";
+import { parseDatabaseUrl, type ServerAddress } from "../postgres/address.ts";
+import type { InstallationConfig } from "./config.ts";
+import { readSecretFile } from "./secrets.ts";
+import type { Surroundings } from "./surroundings.ts";
+
+export interface FoundInstallation {
+  installation: Installation;
+  findings: Finding[];
+  address: ServerAddress;
+}
+
+/**
+ * Finds the installation that the configuration describes, or, with an empty one, whatever is there.
+ * Every secret of its environment is hidden from then on.
+ */
+export async function openInstallation(
+  config: Partial<InstallationConfig>,
+  s: Surroundings,
+): Promise<FoundInstallation> {
+  const urlFile = config["database-url-file"];
+  const databaseUrl =
+    urlFile === undefined ? config["database-url"] : await readSecretFile(urlFile, "the database's URL", s);
+  if (databaseUrl !== undefined) s.hide([databaseUrl]);
+  const settings: InstallationSettings = {
+    kind: config.kind,
+    root: config.root,
+    envFile: config["env-file"],
+    databaseUrl,
+    storage: config.storage,
+    config: config.config,
+    code: config.code,
+    version: config.version,
+  };
+  const { installation, findings } = await findInstallation(settings, { signal: s.signal });
+  s.hide([...installation.environment].filter(([name]) => isSecretName(name)).map(([, value]) => value));
+  const address = databaseAddress(installation, databaseUrl);
+  if (address.password !== undefined) s.hide([address.password]);
+  return { installation, findings, address };
+}
+
+function databaseAddress(installation: Installation, databaseUrl: string | undefined): ServerAddress {
+  if (databaseUrl !== undefined) return parseDatabaseUrl(databaseUrl);
+  const database = databaseOf(installation.environment);
+  if (database.url !== undefined) return parseDatabaseUrl(database.url);
+  const { host, port, user, password, database: name } = database;
+  return { host, port, user, database: name, ...(password === undefined ? {} : { password }) };
+}

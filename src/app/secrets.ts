@@ -1,0 +1,64 @@
+/** Where passwords come from. They are trimmed as restic trims them, so that a password opens with both. */
+import { readFile } from "node:fs/promises";
+import { resolve } from "node:path";
+import { Failure, messageOf } from "../base/errors.ts";
+import { runProgram } from "../system/process.ts";
+import type { RepositoryConfig } from "./config.ts";
+import type { Surroundings } from "./surroundings.ts";
+
+/** White space around it and a byte-order mark go, as restic does with password files and commands. */
+export function trimPassword(text: string): string {
+  return text.replace(/^\uFEFF/, "").trim();
+}
+
+export async function readSecretFile(path: string, what: string, s: Surroundings): Promise<string> {
+  let text: string;
+  try {
+    text = await readFile(resolve(s.cwd, path), "utf8");
+  } catch (cause) {
+    throw new Failure("config/invalid", `cannot read ${what} from '${path}': ${messageOf(cause)}`, {
+      hint: "Put the file there, or run Chatkeep as the user that may read it.",
+      cause,
+    });
+  }
+  return checkSecret(trimPassword(text), `'${path}'`, what, s);
+}
+
+async function readSecretCommand(command: string, what: string, s: Surroundings): Promise<string> {
+  const { stdout } = await runProgram("/bin/sh", ["-c", command], { signal: s.signal, cwd: s.cwd });
+  return checkSecret(trimPassword(stdout.toString("utf8")), "the command", what, s);
+}
+
+function checkSecret(value: string, where: string, what: string, s: Surroundings): string {
+  if (value === "") {
+    throw new Failure("config/invalid", `${what} is empty: ${where} gave nothing`, {
+      hint: "An empty password protects nothing.",
+    });
+  }
+  s.hide([value]);
+  return value;
+}
+
+/**
+ * The password of a configured repository, or of one that is only named by its location.
+ * @throws Failure `config/invalid` when none is configured, empty or cannot be read.
+ */
+export async function readPassword(repository: RepositoryConfig | undefined, s: Surroundings): Promise<string> {
+  const what =
+    repository === undefined ? "the repository's password" : `the password of repository '${repository.name}'`;
+  if (repository?.["password-file"] !== undefined) return await readSecretFile(repository["password-file"], what, s);
+  if (repository?.["password-command"] !== undefined)
+    return await readSecretCommand(repository["password-command"], what, s);
+  if (repository?.password !== undefined) return checkSecret(repository.password, "the configuration", what, s);
+  for (const prefix of ["CHATKEEP", "RESTIC"]) {
+    const value = s.env[`${prefix}_PASSWORD`];
+    if (value !== undefined && value !== "") return checkSecret(value, `$${prefix}_PASSWORD`, what, s);
+    const file = s.env[`${prefix}_PASSWORD_FILE`];
+    if (file !== undefined && file !== "") return await readSecretFile(file, what, s);
+    const command = s.env[`${prefix}_PASSWORD_COMMAND`];
+    if (command !== undefined && command !== "") return await readSecretCommand(command, what, s);
+  }
+  throw new Failure("config/invalid", `${what} is not given`, {
+    hint: "Set CHATKEEP_PASSWORD_FILE (or CHATKEEP_PASSWORD), or password-file in the configuration.",
+  });
+}

@@ -1,0 +1,221 @@
+/**
+ * The verbs as the doors call them: configuration in, summary out. Each loads what it needs when it is called, so that
+ * looking at a list does not wait for all that a backup needs.
+ */
+import { resolve } from "node:path";
+import { Failure } from "../base/errors.ts";
+import { resolvePoint } from "../job/points.ts";
+import type { Part, RestoreOptions } from "../job/restore.ts";
+import { parseDatabaseUrl } from "../postgres/address.ts";
+import type {
+  BackupSummary,
+  DoctorSummary,
+  DrillSummary,
+  InitSummary,
+  ListedEntry,
+  ListSummary,
+  RestorePlan,
+  RestoreSummary,
+  ShowSummary,
+  VerifySummary,
+} from "../job/summaries.ts";
+import { findConfig, loadConfig } from "./config.ts";
+import type { InitFlags } from "./init.ts";
+import { openInstallation } from "./installation.ts";
+import { PROGRAM } from "./program.ts";
+import { openChosenRepository, openPoint } from "./session.ts";
+import type { Globals, Surroundings } from "./surroundings.ts";
+
+export async function runInit(globals: Globals, flags: InitFlags, s: Surroundings): Promise<InitSummary> {
+  const init = await import("./init.ts");
+  return await init.runInit(globals, flags, s);
+}
+
+export interface BackupFlags {
+  full: boolean;
+  tags: readonly string[];
+  dryRun: boolean;
+}
+
+export async function runBackup(globals: Globals, flags: BackupFlags, s: Surroundings): Promise<BackupSummary> {
+  const { config, path } = await loadConfig(globals, s);
+  const { installation, findings, address } = await openInstallation(config.installation, s);
+  const opened = await openChosenRepository(globals, s);
+  const { id, name } = config.installation;
+  const options = {
+    repository: opened.repository,
+    repositoryName: opened.name,
+    installation,
+    identity: { id, name },
+    address,
+    findings,
+    tags: flags.tags,
+    full: flags.full,
+    ownConfig: path,
+    program: PROGRAM,
+    workers: config.database?.jobs,
+    clock: s.clock,
+    progress: s.progress,
+    signal: s.signal,
+  };
+  for (const tag of flags.tags) {
+    if (!/^[^,=\s]{1,64}$/.test(tag)) {
+      throw new Failure("usage/invalid", `'${tag}' cannot be a tag`, {
+        hint: "A tag has no comma, no '=', no white space and at most 64 characters.",
+      });
+    }
+  }
+  if (flags.dryRun) return await (await import("../job/plan-backup.ts")).planBackup(options);
+  return await (await import("../job/backup.ts")).backup(options);
+}
+
+export async function runList(globals: Globals, flags: { all: boolean }, s: Surroundings): Promise<ListSummary> {
+  const { repository, name, config } = await openChosenRepository(globals, s);
+  await repository.loadIndex({ signal: s.signal });
+  return await (
+    await import("../job/look.ts")
+  ).listVerb(repository, name, flags.all ? undefined : config?.installation.id, { signal: s.signal });
+}
+
+export async function runShow(globals: Globals, point: string, s: Surroundings): Promise<ShowSummary> {
+  return await (
+    await import("../job/look.ts")
+  ).showVerb((await openPoint(globals, point, s)).reader, { signal: s.signal });
+}
+
+export async function runLs(
+  globals: Globals,
+  point: string,
+  path: string | undefined,
+  s: Surroundings,
+): Promise<ListedEntry[]> {
+  return await (await import("../job/look.ts")).lsVerb((await openPoint(globals, point, s)).reader, path ?? "");
+}
+
+export async function runDump(
+  globals: Globals,
+  point: string,
+  path: string,
+  write: (bytes: Uint8Array) => Promise<void>,
+  s: Surroundings,
+): Promise<void> {
+  await (await import("../job/look.ts")).dumpVerb((await openPoint(globals, point, s)).reader, path, write);
+}
+
+export async function runVerify(
+  globals: Globals,
+  flags: { readData?: string | undefined },
+  s: Surroundings,
+): Promise<VerifySummary> {
+  const { repository } = await openChosenRepository(globals, s);
+  return await (
+    await import("../job/verify.ts")
+  ).verify({ repository, readData: flags.readData, clock: s.clock, progress: s.progress, signal: s.signal });
+}
+
+export interface RestoreFlags {
+  to?: string | undefined;
+  databaseUrl?: string | undefined;
+  only?: readonly string[] | undefined;
+}
+
+function restoreOptions(flags: RestoreFlags, s: Surroundings): RestoreOptions {
+  const parts = parseParts(flags);
+  const address = flags.databaseUrl === undefined ? undefined : parseDatabaseUrl(flags.databaseUrl);
+  if (flags.databaseUrl !== undefined) s.hide([flags.databaseUrl]);
+  if (address?.password !== undefined) s.hide([address.password]);
+  if (parts.includes("database") && address === undefined && flags.only?.includes("database") === true) {
+    throw new Failure("usage/invalid", "restoring the database needs --database-url", {
+      hint: "Name a new or empty database: --database-url postgresql://user@host/chatwoot_restored.",
+    });
+  }
+  if (flags.to === undefined && address === undefined) {
+    throw new Failure(
+      "usage/invalid",
+      "say where to restore to: --to DIR for files, --database-url URL for the database",
+      {
+        hint: "Nothing that exists is overwritten: the folder and the database must be new or empty.",
+      },
+    );
+  }
+  return {
+    database: address,
+    to: flags.to === undefined ? undefined : resolve(s.cwd, flags.to),
+    parts,
+    clock: s.clock,
+    progress: s.progress,
+    signal: s.signal,
+  };
+}
+
+const PARTS: readonly Part[] = ["database", "storage", "config", "code"];
+
+function parseParts(flags: RestoreFlags): Part[] {
+  if (flags.only === undefined)
+    return PARTS.filter((part) => (part === "database" ? flags.databaseUrl !== undefined : flags.to !== undefined));
+  return flags.only.map((word) => {
+    const part = PARTS.find((known) => known === word);
+    if (part !== undefined) return part;
+    throw new Failure("usage/invalid", `'${word}' is no part of a restore point`, {
+      hint: `The parts are ${PARTS.join(", ")}.`,
+    });
+  });
+}
+
+export async function planRestore(
+  globals: Globals,
+  point: string,
+  flags: RestoreFlags,
+  s: Surroundings,
+): Promise<RestorePlan> {
+  const options = restoreOptions(flags, s);
+  return await (await import("../job/restore.ts")).planRestore((await openPoint(globals, point, s)).reader, options);
+}
+
+export async function runRestore(
+  globals: Globals,
+  point: string,
+  flags: RestoreFlags,
+  s: Surroundings,
+): Promise<RestoreSummary> {
+  const options = restoreOptions(flags, s);
+  return await (await import("../job/restore.ts")).restore((await openPoint(globals, point, s)).reader, options);
+}
+
+/** Drills the named point, or the newest; with `all`, every file is read, not a sample. */
+export async function runDrill(
+  globals: Globals,
+  point: string | undefined,
+  _flags: { all: boolean },
+  s: Surroundings,
+): Promise<DrillSummary> {
+  const opened = await openPoint(globals, point ?? "latest", s);
+  const target =
+    point === undefined ? resolvePoint(opened.list, "latest", opened.config?.installation.id) : opened.reader.point;
+  const { installation } = await opened.reader.manifest();
+  return await (
+    await import("../job/drill.ts")
+  ).drill({
+    repository: opened.repository,
+    point: target,
+    program: PROGRAM,
+    installation,
+    clock: s.clock,
+    progress: s.progress,
+    signal: s.signal,
+  });
+}
+
+export async function runDoctor(globals: Globals, _flags: object, s: Surroundings): Promise<DoctorSummary> {
+  const loaded = await findConfig(globals, s);
+  return await (
+    await import("../job/doctor.ts")
+  ).doctor({
+    config: loaded,
+    openInstallation: () => openInstallation(loaded?.config.installation ?? {}, s),
+    openRepository: (name) => openChosenRepository({ ...globals, repository: name }, s),
+    clock: s.clock,
+    progress: s.progress,
+    signal: s.signal,
+  });
+}

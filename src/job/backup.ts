@@ -1,0 +1,277 @@
+/**
+ * Takes a restore point. In order: new files first, then everything in one database snapshot, then the files that
+ * came in between; packs, index, and last of all the snapshot that makes the point exist.
+ */
+import { hostname, userInfo } from "node:os";
+import { type Clock, formatInstant } from "../base/clock.ts";
+import { assert } from "../base/errors.ts";
+import { type Finding, sortFindings } from "../base/findings.ts";
+import type { ChunkId } from "../base/ids.ts";
+import { LIMITS } from "../base/limits.ts";
+import type { Progress } from "../base/progress.ts";
+import { formatGoTime } from "../format/go-time.ts";
+import type { Installation } from "../installation/installation.ts";
+import { installationTag, instantTag, POINT_TAG, SNAPSHOT_PATH, versionTag } from "../point/layout.ts";
+import type { Manifest } from "../point/manifest.ts";
+import type { ServerAddress } from "../postgres/address.ts";
+import { connect, type Connection } from "../postgres/connect.ts";
+import { type ClientPrograms, findPrograms } from "../postgres/programs.ts";
+import { readServerFacts } from "../postgres/server-facts.ts";
+import { lockShared } from "../repo/lock.ts";
+import type { Repository } from "../repo/repository.ts";
+import { storePoint } from "./build-point.ts";
+import { captureDatabase, type DatabaseCapture } from "./capture-database.ts";
+import { captureEverythingElse, type ElseCapture, readSnapshotFacts, type SnapshotFacts } from "./capture-else.ts";
+import {
+  captureStorage,
+  listStorage,
+  listStorageAtOnce,
+  type StorageCapture,
+  type StorageListing,
+  type StoragePorts,
+  tellPurged,
+} from "./capture-storage.ts";
+import { storageFindings } from "./findings.ts";
+import { inspectChatwoot } from "./inspect-chatwoot.ts";
+import { buildManifest } from "./manifest.ts";
+import { type Parent, readParent } from "./parent.ts";
+import { PointReader } from "./point-reader.ts";
+import { listPoints } from "./points.ts";
+import { Sealing } from "./sealing.ts";
+import type { StorageState } from "./storage-state.ts";
+import type { BackupSummary } from "./summaries.ts";
+
+export interface BackupOptions {
+  repository: Repository;
+  /** The repository's name in the configuration, or its location. */
+  repositoryName: string;
+  installation: Installation;
+  identity: { id: string; name: string };
+  address: ServerAddress;
+  /** What discovery found worth telling. */
+  findings: readonly Finding[];
+  tags: readonly string[];
+  /** Reads every file again, even those that the parent has. */
+  full: boolean;
+  /** Chatkeep's own configuration file, to be saved too. */
+  ownConfig: string | undefined;
+  /** Sealing threads, each with a connection to the database. */
+  workers: number | undefined;
+  /** Name and version of this program, for the manifest. */
+  program: string;
+  clock: Clock;
+  progress: Progress;
+  signal: AbortSignal;
+}
+
+/**
+ * Makes one restore point.
+ * @throws Failure when no complete point could be made; what was stored so far is used by the next run.
+ */
+export async function backup(options: BackupOptions): Promise<BackupSummary> {
+  const { repository, clock } = options;
+  const startedMs = clock.monotonic();
+  const startedAt = formatGoTime(BigInt(clock.now()) * 1_000_000n);
+  await using lock = await lockShared(repository, {
+    clock,
+    signal: options.signal,
+    hostname: hostname(),
+    pid: process.pid,
+  });
+  const signal = AbortSignal.any([options.signal, lock.signal]);
+  const run: Run = { ...options, signal, startedAt };
+  const parent = await findParent(run);
+  await using connection = await connect(options.address, { signal });
+  const chatwoot = await inspectChatwoot(connection, options.address, { signal });
+  if (chatwoot.failure !== undefined) throw chatwoot.failure;
+  const server = await readServerFacts(connection);
+  const programs = await findPrograms(server.major, { signal });
+  await using sealing = await Sealing.open({
+    repository,
+    address: options.address,
+    expectedChunks: await expectChunks(connection),
+    ...(options.workers === undefined ? {} : { workers: options.workers }),
+    signal,
+  });
+  const { database, storage, looks, other, purged } = await capture(run, { sealing, connection, programs, parent });
+  const findings = sortFindings([
+    ...options.findings,
+    ...chatwoot.findings,
+    ...database.findings,
+    ...storageFindings(storage, parent?.storage),
+    ...other.findings,
+  ]);
+  const manifest = buildManifest({
+    program: options.program,
+    identity: options.identity,
+    installation: options.installation,
+    startedAt,
+    endedAt: formatInstant(clock.now()),
+    parent: parent?.point.id ?? null,
+    server,
+    programs,
+    database,
+    storage,
+    looks,
+    purged,
+    other,
+    findings,
+  });
+  run.progress.stage("writing the restore point");
+  const tree = await storePoint(
+    { manifest, database, storage, config: other.config, code: other.code, parent },
+    sealing,
+  );
+  await sealing.finish();
+  signal.throwIfAborted();
+  const point = await saveSnapshot(run, manifest, tree, parent);
+  return summarize(run, manifest, {
+    point,
+    parent,
+    added: sealing.added,
+    seconds: (clock.monotonic() - startedMs) / 1000,
+  });
+}
+
+type Run = BackupOptions & { startedAt: string };
+
+async function findParent({ repository, identity, signal }: Run): Promise<Parent | undefined> {
+  const { points } = await listPoints(repository, { signal });
+  const newest = points.find((point) => point.installationId === identity.id);
+  return newest === undefined ? undefined : await readParent(new PointReader(repository, newest, { signal }));
+}
+
+/** Every blob is a chunk or more, and the rows are cut about this fine: enough for two threads to agree on. */
+async function expectChunks(connection: Connection): Promise<number> {
+  const [row] = await connection.query<{ blobs: string; bytes: string }>(
+    `select (select count(*) from active_storage_blobs)::text as blobs, pg_database_size(current_database())::text as bytes`,
+  );
+  return Number(row?.blobs ?? 0) + Math.ceil(Number(row?.bytes ?? 0) / (LIMITS.rangeChunkBytes / 4)) + 10_000;
+}
+
+interface Tools {
+  sealing: Sealing;
+  connection: Connection;
+  programs: ClientPrograms;
+  parent: Parent | undefined;
+}
+
+interface Captured {
+  database: DatabaseCapture;
+  storage: StorageState;
+  looks: StorageCapture[];
+  purged: number;
+  other: ElseCapture;
+}
+
+async function capture(run: Run, { sealing, connection, programs, parent }: Tools): Promise<Captured> {
+  const ports = storagePorts(run, sealing);
+  run.progress.stage("saving new files", { unit: "files" });
+  const first = await captureStorage(
+    ports,
+    await listStorage(connection),
+    (run.full ? undefined : parent?.storage) ?? new Map(),
+  );
+  // The second look takes over from the first, so the first one's trees must be readable.
+  await sealing.flush();
+  let listing: StorageListing | undefined;
+  let facts: SnapshotFacts | undefined;
+  const database = await captureDatabase({
+    address: run.address,
+    programs,
+    readRange: (snapshotId, table, range) => sealing.readRange(snapshotId, table, range),
+    parent: parent?.manifest,
+    async alsoIn(snapshot) {
+      const blobs = [{ schema: "public", name: "active_storage_blobs" }];
+      listing = await snapshot.lookAt(blobs, async (inside) => await listStorageAtOnce(inside, first.state));
+      facts = await readSnapshotFacts(snapshot);
+    },
+    progress: run.progress,
+    signal: run.signal,
+  });
+  assert(listing !== undefined && facts !== undefined, "the database was captured without its list of files");
+  run.progress.stage("saving files that came meanwhile", { unit: "files" });
+  const second = await captureStorage(ports, listing, first.state);
+  const purged = await tellPurged(connection, second.state);
+  run.progress.stage("saving configuration and code", { unit: "files" });
+  const other = await captureEverythingElse({
+    ...run,
+    facts,
+    keys: run.repository.keys,
+    storeFiles: ports.storeFiles,
+    storeContent: (bytes) => sealing.storeContent(bytes),
+  });
+  return { database, storage: second.state, looks: [first, second], purged, other };
+}
+
+function storagePorts(run: Run, sealing: Sealing): StoragePorts {
+  const roots = new Map<string, string>();
+  for (const service of run.installation.storage)
+    if (service.kind === "local") roots.set(service.serviceName, service.root);
+  return {
+    roots,
+    storeFiles: (files) => sealing.storeFiles(files),
+    storeTree: (bytes) => sealing.storeTree(bytes),
+    readTree: (id) => run.repository.readTree(id, { signal: run.signal }),
+    onFile: () => run.progress.advance(1),
+    signal: run.signal,
+    startedAt: run.startedAt,
+  };
+}
+
+async function saveSnapshot(run: Run, manifest: Manifest, tree: ChunkId, parent: Parent | undefined): Promise<string> {
+  const tags = [POINT_TAG, installationTag(run.identity.id), instantTag(manifest.startedAt), ...run.tags];
+  if (manifest.chatwoot.version !== null) tags.push(versionTag(manifest.chatwoot.version));
+  return await run.repository.saveSnapshot(
+    {
+      time: manifest.startedAt,
+      ...(parent === undefined ? {} : { parent: parent.point.snapshotId }),
+      tree,
+      paths: [SNAPSHOT_PATH],
+      hostname: run.identity.name,
+      username: userInfo().username,
+      tags,
+      programVersion: run.program,
+    },
+    { signal: run.signal },
+  );
+}
+
+interface Outcome {
+  point: string;
+  parent: Parent | undefined;
+  added: { bytes: number; packs: number };
+  seconds: number;
+}
+
+function summarize(run: Run, manifest: Manifest, { point, parent, added, seconds }: Outcome): BackupSummary {
+  const sum = (pick: (table: Manifest["tables"][number]) => number) =>
+    manifest.tables.reduce((n, table) => n + pick(table), 0);
+  const missing = manifest.storage.flatMap((service) => service.missing);
+  return {
+    type: "summary",
+    verb: "backup",
+    point,
+    parent: parent?.point.id ?? null,
+    seconds,
+    database: {
+      tables: manifest.tables.length,
+      rows: sum((table) => table.rows),
+      ranges: sum((table) => table.ranges),
+      rangesRead: manifest.read.rangesRead,
+      rangesReused: manifest.read.rangesReused,
+      bytesRead: sum((table) => table.bytes),
+    },
+    storage: {
+      blobs: manifest.storage.reduce((n, service) => n + service.blobs, 0),
+      bytes: manifest.storage.reduce((n, service) => n + service.bytes, 0),
+      copied: manifest.read.blobsCopied,
+      reused: manifest.read.blobsReused,
+      missing: missing.filter((blob) => blob.reason !== "purged").length,
+      purged: manifest.read.purged,
+    },
+    added,
+    repository: run.repositoryName,
+    findings: manifest.findings,
+  };
+}

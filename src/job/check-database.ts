@@ -1,0 +1,210 @@
+/** The parts of a proof that compare the restored database with the restore point, to the bit. */
+import { createHash } from "node:crypto";
+import { plural } from "../base/bytes.ts";
+import { assert } from "../base/errors.ts";
+import { type ChunkId, parseChunkId } from "../base/ids.ts";
+import { LIMITS } from "../base/limits.ts";
+import type { Progress } from "../base/progress.ts";
+import { CUTTER_VERSION, type Manifest } from "../point/manifest.ts";
+import { SCHEMA_SQL, tableFolder } from "../point/layout.ts";
+import type { ProofCheck } from "../point/proof.ts";
+import { parseRanges } from "../point/ranges.ts";
+import type { ServerAddress } from "../postgres/address.ts";
+import { readTables } from "../postgres/catalogue.ts";
+import type { ClientPrograms } from "../postgres/programs.ts";
+import { planTable, type RangePlan, type TablePlan } from "../postgres/range-plan.ts";
+import { openRangeReader } from "../postgres/range-reader.ts";
+import { dumpSchema } from "../postgres/schema-dump.ts";
+import { readSequences } from "../postgres/sequences.ts";
+import { openSnapshot } from "../postgres/snapshot.ts";
+import { addTables } from "./build-point.ts";
+import type { SavedTable } from "./capture-database.ts";
+import type { Queries } from "./capture-storage.ts";
+import { PointFolder } from "./point-tree.ts";
+import type { PointReader } from "./point-reader.ts";
+
+interface CheckOptions {
+  progress: Progress;
+  signal: AbortSignal;
+}
+
+function idOf(bytes: Uint8Array): ChunkId {
+  return parseChunkId(createHash("sha256").update(bytes).digest("hex"));
+}
+
+/**
+ * Reads the restored database back with the same ranges. Every range must have the same rows and SHA-256, and with
+ * the same cutter the tree of the data the same id: content addressing makes that a comparison of every row's bits.
+ */
+export async function checkData(
+  reader: PointReader,
+  address: ServerAddress,
+  options: CheckOptions,
+): Promise<ProofCheck[]> {
+  const manifest = await reader.manifest();
+  const tables = await readBack(manifest, address, options);
+  const wrong: string[] = [];
+  let rows = 0;
+  let ranges = 0;
+  for (const { entry, ranges: found } of tables) {
+    const folder = tableFolder(entry.schema, entry.name);
+    const expected = parseRanges(await reader.readText(`ranges/database/${folder}.json`));
+    const byBucket = new Map(found.map((range) => [range.bucket, range]));
+    for (const range of expected) {
+      const back = byBucket.get(range.bucket);
+      byBucket.delete(range.bucket);
+      const isSame = back?.sha256 === range.sha256 && back.rows === range.rows && back.bytes === range.bytes;
+      if (!isSame) wrong.push(`${entry.schema}.${entry.name} range ${range.bucket}`);
+      rows += range.rows;
+      ranges += 1;
+    }
+    for (const bucket of byBucket.keys())
+      wrong.push(`${entry.schema}.${entry.name} range ${bucket} (not in the point)`);
+  }
+  const checks: ProofCheck[] = [
+    {
+      name: "rows",
+      ok: wrong.length === 0 && tables.length === manifest.tables.length,
+      detail:
+        wrong.length === 0
+          ? `${plural(rows, "row")} in ${plural(ranges, "range")} of ${plural(tables.length, "table")}: every SHA-256 equal`
+          : `${plural(wrong.length, "range")} differ: ${wrong.slice(0, 3).join(", ")}`,
+    },
+  ];
+  if (manifest.cutter === CUTTER_VERSION) checks.push(await checkTree(reader, tables));
+  return checks;
+}
+
+async function checkTree(reader: PointReader, tables: SavedTable[]): Promise<ProofCheck> {
+  const database = new PointFolder();
+  addTables(tables, database);
+  const expected = await reader.folderTree("database/data");
+  // Nothing is written: a tree's id is the hash of its bytes.
+  const found = database.isEmpty ? undefined : await database.folder("data").store(async (bytes) => idOf(bytes));
+  return {
+    name: "data-tree",
+    ok: found === expected,
+    detail:
+      found === expected
+        ? `tree ${(found ?? "(no rows)").slice(0, 16)} is equal`
+        : "the restored data makes another tree",
+  };
+}
+
+async function readBack(manifest: Manifest, address: ServerAddress, options: CheckOptions): Promise<SavedTable[]> {
+  const { signal } = options;
+  await using snapshot = await openSnapshot(address, { signal });
+  const { tables: facts } = await readTables(snapshot.connection);
+  const found: SavedTable[] = [];
+  const work: { plan: TablePlan; range: RangePlan; into: SavedTable }[] = [];
+  for (const entry of manifest.tables) {
+    const own = facts.find((table) => table.schema === entry.schema && table.name === entry.name);
+    if (own === undefined) continue;
+    const plan = await planTable(snapshot.connection, own, entry);
+    const into: SavedTable = { entry, ranges: [] };
+    found.push(into);
+    for (const range of plan.ranges) work.push({ plan, range, into });
+  }
+  await Promise.all(
+    Array.from({ length: LIMITS.copyConnections }, () => readSome(snapshot.id, address, work, options)),
+  );
+  return found;
+}
+
+/** One connection's share: takes the next range until none is left. */
+async function readSome(
+  snapshotId: string,
+  address: ServerAddress,
+  work: { plan: TablePlan; range: RangePlan; into: SavedTable }[],
+  { progress, signal }: CheckOptions,
+): Promise<void> {
+  const reader = await openRangeReader(address, { signal });
+  try {
+    for (let next = work.pop(); next !== undefined; next = work.pop()) {
+      const chunks: ChunkId[] = [];
+      const digest = await reader.readRange(snapshotId, next.plan, next.range, async (chunk) => {
+        chunks.push(idOf(chunk));
+      });
+      if (digest.rows > 0) next.into.ranges.push({ bucket: next.range.bucket, ...digest, chunks });
+      progress.advance(digest.bytes);
+    }
+  } finally {
+    await reader.close();
+  }
+}
+
+/** The schema as text must be equal. */
+export async function checkSchema(
+  reader: PointReader,
+  address: ServerAddress,
+  programs: ClientPrograms,
+  { signal }: { signal: AbortSignal },
+): Promise<ProofCheck> {
+  const expected = await reader.readText(`database/${SCHEMA_SQL}`);
+  const { sql } = await dumpSchema(address, programs, { signal });
+  if (sql === expected) {
+    return { name: "schema", ok: true, detail: `${plural(expected.split("\n").length, "line")} of schema equal` };
+  }
+  return { name: "schema", ok: false, detail: `the schema differs: ${firstDifference(expected, sql)}` };
+}
+
+function firstDifference(expected: string, found: string): string {
+  const [a, b] = [expected.split("\n"), found.split("\n")];
+  const at = a.findIndex((line, index) => line !== b[index]);
+  const line = at < 0 ? a.length : at;
+  return `line ${line + 1} is '${(b[line] ?? "(nothing)").slice(0, 80)}' instead of '${(a[line] ?? "(nothing)").slice(0, 80)}'`;
+}
+
+/** Every sequence stands where it stood, the free-standing ones of each account too. */
+export async function checkSequences(
+  manifest: Manifest,
+  connection: Parameters<typeof readSequences>[0],
+): Promise<ProofCheck> {
+  const found = new Map((await readSequences(connection)).map((s) => [`${s.schema}.${s.name}`, s]));
+  const wrong = manifest.sequences.filter((expected) => {
+    const own = found.get(`${expected.schema}.${expected.name}`);
+    return own?.lastValue !== expected.lastValue || own.isCalled !== expected.isCalled;
+  });
+  return {
+    name: "sequences",
+    ok: wrong.length === 0,
+    detail:
+      wrong.length === 0
+        ? `${plural(manifest.sequences.length, "sequence")} at the saved value`
+        : `${plural(wrong.length, "sequence")} elsewhere: ${wrong
+            .slice(0, 3)
+            .map((s) => s.name)
+            .join(", ")}`,
+  };
+}
+
+const ACCOUNTS_WITHOUT_SEQUENCES = `
+select a.id::text as id from accounts a
+where to_regclass(format('conv_dpid_seq_%s', a.id)) is null or to_regclass(format('camp_dpid_seq_%s', a.id)) is null
+order by a.id`;
+
+/** Chatwoot's triggers give conversations their numbers from sequences of their own: without both, the next one fails. */
+export async function checkTriggers(reader: PointReader, connection: Queries): Promise<ProofCheck> {
+  const schema = await reader.readText(`database/${SCHEMA_SQL}`);
+  const expected = schema.match(/^CREATE (?:CONSTRAINT )?TRIGGER /gm)?.length ?? 0;
+  const [row] = await connection.query<{ count: number }>(
+    `select count(*)::int as count from pg_trigger t join pg_class c on c.oid = t.tgrelid join pg_namespace n on n.oid = c.relnamespace
+     where not t.tgisinternal and n.nspname !~ '^pg_' and n.nspname <> 'information_schema' and t.tgparentid = 0`,
+  );
+  assert(row !== undefined, "a count has one row");
+  const hasDisplayIds = schema.includes("conv_dpid_seq_") && schema.includes("camp_dpid_seq_");
+  const lacking = hasDisplayIds ? await connection.query<{ id: string }>(ACCOUNTS_WITHOUT_SEQUENCES) : [];
+  const ok = row.count === expected && lacking.length === 0;
+  return {
+    name: "triggers",
+    ok,
+    detail: ok
+      ? `${plural(expected, "trigger")} in place, and the sequences of every account`
+      : lacking.length > 0
+        ? `accounts without their sequences: ${lacking
+            .slice(0, 3)
+            .map((account) => account.id)
+            .join(", ")}`
+        : `${row.count} triggers instead of ${expected}`,
+  };
+}

@@ -1,0 +1,278 @@
+/**
+ * Looks for everything that would make a backup or a restore fail, and for data that is being lost already. Every
+ * check runs, whatever the others found; each finding says what it means and what to do.
+ */
+import { stat } from "node:fs/promises";
+import { dirname } from "node:path";
+import type { Clock } from "../base/clock.ts";
+import { formatBytes, formatSeconds, plural } from "../base/bytes.ts";
+import { Failure, isFailure } from "../base/errors.ts";
+import { type Finding, sortFindings } from "../base/findings.ts";
+import type { Progress } from "../base/progress.ts";
+import type { Installation } from "../installation/installation.ts";
+import { describeAddress, type ServerAddress } from "../postgres/address.ts";
+import { connect, type Connection } from "../postgres/connect.ts";
+import { findPrograms } from "../postgres/programs.ts";
+import { readServerFacts, type ServerFacts } from "../postgres/server-facts.ts";
+import { findScratchServer } from "../postgres/scratch.ts";
+import type { Repository } from "../repo/repository.ts";
+import { inspectChatwoot } from "./inspect-chatwoot.ts";
+import { listPoints } from "./points.ts";
+import { findKeySources, readKeySamples, tryKeys } from "./prove-keys.ts";
+import type { DoctorSummary } from "./summaries.ts";
+
+export interface DoctorPorts {
+  config:
+    | {
+        path: string;
+        config: {
+          installation: { id: string };
+          repositories: { name: string; location: string; "password-file"?: string | undefined }[];
+        };
+      }
+    | undefined;
+  openInstallation(): Promise<{ installation: Installation; findings: Finding[]; address: ServerAddress }>;
+  openRepository(name: string): Promise<{ repository: Repository }>;
+  clock: Clock;
+  progress: Progress;
+  signal: AbortSignal;
+}
+
+interface Report {
+  facts: DoctorSummary["facts"];
+  findings: Finding[];
+}
+
+export async function doctor(ports: DoctorPorts): Promise<DoctorSummary> {
+  const report: Report = { facts: [], findings: [] };
+  ports.progress.stage("looking at the installation");
+  const found = await attempt(report, () => ports.openInstallation());
+  if (found !== undefined) {
+    report.findings.push(...found.findings);
+    tellInstallation(report, found.installation);
+    ports.progress.stage("looking at the database");
+    await attempt(report, () => examineDatabase(ports, report, found));
+  }
+  ports.progress.stage("looking at the repositories");
+  if (ports.config === undefined) {
+    report.findings.push({
+      kind: "not-set-up",
+      level: "warning",
+      message: "there is no configuration: nothing is backed up",
+      hint: "Run 'chatkeep init'.",
+    });
+  } else await examineRepositories(ports, ports.config, report, found?.installation);
+  return { type: "summary", verb: "doctor", facts: report.facts, findings: sortFindings(report.findings) };
+}
+
+/** A failure is a finding here: the other checks go on. */
+async function attempt<T>(report: Report, work: () => Promise<T>): Promise<T | undefined> {
+  try {
+    return await work();
+  } catch (error) {
+    if (!isFailure(error) || error.code === "internal/bug" || error.code === "run/cancelled") throw error;
+    report.findings.push({
+      kind: error.code.replace("/", "-"),
+      level: "alarm",
+      message: error.message,
+      hint: error.hint ?? "Mend it, then run 'chatkeep doctor' again.",
+    });
+    return undefined;
+  }
+}
+
+function tellInstallation({ facts }: Report, installation: Installation): void {
+  facts.push({ name: "installation", value: installation.kind, from: installation.root ?? "the configuration" });
+  facts.push({
+    name: "Chatwoot",
+    value: installation.version ?? "version unknown",
+    from: installation.root ?? "the configuration",
+  });
+  if (installation.envFile !== undefined) {
+    facts.push({
+      name: "environment",
+      value: plural(installation.environment.size, "variable"),
+      from: installation.envFile,
+    });
+  }
+  for (const service of installation.storage) {
+    facts.push({
+      name: `storage '${service.serviceName}'`,
+      value: service.kind,
+      from: service.kind === "local" ? service.root : "the environment",
+    });
+  }
+}
+
+async function examineDatabase(
+  ports: DoctorPorts,
+  report: Report,
+  { installation, address }: { installation: Installation; address: ServerAddress },
+): Promise<void> {
+  await using connection = await connect(address, { signal: ports.signal });
+  const server = await readServerFacts(connection);
+  const size = await databaseSize(connection);
+  report.facts.push({
+    name: "database",
+    value: `PostgreSQL ${server.version}, ${formatBytes(size)}`,
+    from: describeAddress(address),
+  });
+  const chatwoot = await inspectChatwoot(connection, address, { signal: ports.signal });
+  if (chatwoot.failure !== undefined) throw chatwoot.failure;
+  report.findings.push(...chatwoot.findings);
+  await examineRights(report, connection);
+  await attempt(report, async () => {
+    const programs = await findPrograms(server.major, { signal: ports.signal });
+    report.facts.push({
+      name: "client programs",
+      value: `PostgreSQL ${programs.major}`,
+      from: dirname(programs.pgDump),
+    });
+  });
+  await examineScratch(ports, report, server);
+  const proof = await tryKeys(
+    installation.environment,
+    await readKeySamples(connection, await findKeySources(connection)),
+  );
+  report.findings.push(...proof.findings);
+}
+
+async function databaseSize(connection: Connection): Promise<number> {
+  const [row] = await connection.query<{ bytes: string }>("select pg_database_size(current_database())::text as bytes");
+  return Number(row?.bytes ?? 0);
+}
+
+async function examineRights(report: Report, connection: Connection): Promise<void> {
+  const rows = await connection.query<{ name: string }>(
+    `select format('%I.%I', n.nspname, c.relname) as name from pg_class c join pg_namespace n on n.oid = c.relnamespace
+     where c.relkind in ('r', 'p', 'S') and n.nspname !~ '^pg_' and n.nspname <> 'information_schema'
+       and not (has_schema_privilege(n.oid, 'usage')
+                and case when c.relkind = 'S' then has_sequence_privilege(c.oid, 'select') else has_table_privilege(c.oid, 'select') end)
+     order by 1`,
+  );
+  if (rows.length === 0) return;
+  report.findings.push({
+    kind: "database-denied",
+    level: "alarm",
+    message: `the database role may not read ${rows
+      .slice(0, 3)
+      .map((row) => row.name)
+      .join(", ")}${rows.length > 3 ? `, and ${rows.length - 3} more` : ""}`,
+    hint: "Grant it: GRANT SELECT ON ALL TABLES IN SCHEMA public TO the role (and on all sequences), or use the owner.",
+  });
+}
+
+async function examineScratch(ports: DoctorPorts, report: Report, server: ServerFacts): Promise<void> {
+  const extensions = server.extensions.map((extension) => extension.name);
+  try {
+    const where = await findScratchServer({ major: server.major, extensions, signal: ports.signal });
+    report.facts.push({ name: "scratch server for drills", value: `PostgreSQL ${server.major}`, from: where });
+  } catch (error) {
+    if (!isFailure(error)) throw error;
+    report.findings.push({
+      kind: "no-scratch-server",
+      level: "warning",
+      message: `restore points cannot be proven here: ${error.message}`,
+      hint: error.hint ?? "Install the server's own major version.",
+    });
+  }
+}
+
+async function examineRepositories(
+  ports: DoctorPorts,
+  loaded: NonNullable<DoctorPorts["config"]>,
+  report: Report,
+  installation: Installation | undefined,
+): Promise<void> {
+  await examineMode(report, loaded.path, "the configuration");
+  for (const { name, location, "password-file": passwordFile } of loaded.config.repositories) {
+    if (passwordFile !== undefined) await examineMode(report, passwordFile, `the password of repository '${name}'`);
+    const opened = await attempt(report, () => ports.openRepository(name));
+    if (opened === undefined) continue;
+    await examineDisk(report, name, location, installation);
+    await attempt(report, () => examinePoints(ports, report, name, opened.repository, loaded.config.installation.id));
+  }
+}
+
+async function examineMode({ findings }: Report, path: string, what: string): Promise<void> {
+  const found = await stat(path).catch(() => undefined);
+  if (found === undefined || (found.mode & 0o077) === 0) return;
+  findings.push({
+    kind: "readable-by-others",
+    level: "warning",
+    message: `${what} can be read by other users of this machine: ${path}`,
+    hint: `Run: chmod 600 ${path}`,
+  });
+}
+
+/** A repository on the same disk as the data goes with the disk. */
+async function examineDisk(
+  report: Report,
+  name: string,
+  location: string,
+  installation: Installation | undefined,
+): Promise<void> {
+  const here = await stat(location).catch(() => undefined);
+  const roots = [
+    installation?.root,
+    ...(installation?.storage ?? []).map((s) => (s.kind === "local" ? s.root : undefined)),
+  ];
+  for (const root of roots) {
+    const there = root === undefined ? undefined : await stat(root).catch(() => undefined);
+    if (here === undefined || there === undefined || here.dev !== there.dev) continue;
+    report.findings.push({
+      kind: "same-disk",
+      level: "warning",
+      message: `repository '${name}' lies on the same disk as ${root}`,
+      hint: "If that disk dies, so do the restore points: use another disk, and copy the repository off this machine.",
+    });
+    return;
+  }
+}
+
+async function examinePoints(
+  ports: DoctorPorts,
+  report: Report,
+  name: string,
+  repository: Repository,
+  id: string,
+): Promise<void> {
+  const { points } = await listPoints(repository, { signal: ports.signal });
+  const mine = points.filter((point) => point.installationId === id);
+  const [newest] = mine;
+  if (newest === undefined) {
+    report.findings.push({
+      kind: "no-restore-point",
+      level: "alarm",
+      message: `repository '${name}' holds no restore point of this installation`,
+      hint: "Run 'chatkeep backup'.",
+    });
+    return;
+  }
+  const age = (ports.clock.now() - newest.takenAtMs) / 1000;
+  report.facts.push({
+    name: `newest point in '${name}'`,
+    value: `${formatSeconds(Math.max(0, age))} old`,
+    from: newest.snapshot.time,
+  });
+  if (age > 26 * 3600) {
+    report.findings.push({
+      kind: "backup-overdue",
+      level: "warning",
+      message: `the newest restore point in '${name}' is ${formatSeconds(age)} old`,
+      hint: "Run 'chatkeep backup', and see that it runs every day.",
+    });
+  }
+  if (!mine.some((point) => point.proof?.proven === true)) {
+    report.findings.push({
+      kind: "never-proven",
+      level: "warning",
+      message: `no restore point in '${name}' was ever proven to restore`,
+      hint: "Run 'chatkeep drill'.",
+    });
+  }
+  if (newest.proof?.proven === false)
+    throw new Failure("drill/not-proven", `the last drill of the newest point in '${name}' failed`, {
+      hint: "'chatkeep show latest' says which check.",
+    });
+}

@@ -1,0 +1,64 @@
+/** Hands a point's database to the loader: the schema as a file, the rows as streams, the sequences as SQL. */
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { Failure } from "../base/errors.ts";
+import type { Progress } from "../base/progress.ts";
+import { rangeFile, SCHEMA_DUMP, SEQUENCES_SQL, tableFolder } from "../point/layout.ts";
+import type { Manifest } from "../point/manifest.ts";
+import { parseRanges } from "../point/ranges.ts";
+import type { ServerAddress } from "../postgres/address.ts";
+import { loadDatabase, type SavedTableSource } from "../postgres/load.ts";
+import type { ClientPrograms } from "../postgres/programs.ts";
+import type { PointReader } from "./point-reader.ts";
+
+export interface LoadOptions {
+  programs: ClientPrograms;
+  /** A folder for the schema's dump: pg_restore wants a file. It holds no rows. */
+  workFolder: string;
+  jobs: number;
+  progress: Progress;
+  signal: AbortSignal;
+}
+
+/** Loads the point into an empty database, and makes it ready: indexes, constraints, triggers, statistics. */
+export async function loadPoint(
+  reader: PointReader,
+  target: ServerAddress,
+  options: LoadOptions,
+): Promise<{ rows: number }> {
+  const manifest = await reader.manifest();
+  const schemaDump = join(options.workFolder, SCHEMA_DUMP);
+  await writeFile(schemaDump, await reader.readBytes(`database/${SCHEMA_DUMP}`));
+  const tables: SavedTableSource[] = [];
+  for (const table of manifest.tables) tables.push(await tableSource(reader, table));
+  options.progress.stage("loading the database", {
+    total: manifest.tables.reduce((sum, table) => sum + table.bytes, 0),
+    unit: "bytes",
+  });
+  await loadDatabase(
+    target,
+    { schemaDump, sequencesSql: await reader.readText(`database/${SEQUENCES_SQL}`), tables },
+    options,
+  );
+  return { rows: manifest.tables.reduce((sum, table) => sum + table.rows, 0) };
+}
+
+async function tableSource(reader: PointReader, table: Manifest["tables"][number]): Promise<SavedTableSource> {
+  const folder = tableFolder(table.schema, table.name);
+  const listed = parseRanges(await reader.readText(`ranges/database/${folder}.json`));
+  const nodes = new Map((await reader.folder(`database/data/${folder}`))?.map((node) => [node.name, node]));
+  const ranges = listed.map((range) => {
+    const node = nodes.get(rangeFile(range.bucket));
+    if (node === undefined) {
+      throw new Failure(
+        "point/invalid",
+        `range ${range.bucket} of table ${table.schema}.${table.name} is not in the restore point`,
+        {
+          hint: "Use another restore point, and check this one with 'chatkeep verify --read-data'.",
+        },
+      );
+    }
+    return { bucket: range.bucket, rows: range.rows, read: () => reader.readNode(node) };
+  });
+  return { schema: table.schema, name: table.name, columns: table.columns, ranges };
+}

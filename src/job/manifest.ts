@@ -1,0 +1,98 @@
+/** Makes the manifest of a restore point from what was captured. */
+import type { Finding } from "../base/findings.ts";
+import type { Installation } from "../installation/installation.ts";
+import { CUTTER_VERSION, MANIFEST_SCHEMA, type Manifest, type ServiceEntry } from "../point/manifest.ts";
+import type { ClientPrograms } from "../postgres/programs.ts";
+import type { ServerFacts } from "../postgres/server-facts.ts";
+import type { DatabaseCapture } from "./capture-database.ts";
+import type { ElseCapture } from "./capture-else.ts";
+import type { StorageCapture } from "./capture-storage.ts";
+import type { StorageState } from "./storage-state.ts";
+
+export interface ManifestParts {
+  program: string;
+  identity: { id: string; name: string };
+  installation: Installation;
+  startedAt: string;
+  endedAt: string;
+  parent: string | null;
+  server: ServerFacts;
+  programs: ClientPrograms;
+  database: DatabaseCapture;
+  storage: StorageState;
+  looks: StorageCapture[];
+  purged: number;
+  other: ElseCapture;
+  findings: Finding[];
+}
+
+export function buildManifest(parts: ManifestParts): Manifest {
+  const { server, programs, database, other, installation } = parts;
+  return {
+    schema: MANIFEST_SCHEMA,
+    program: parts.program,
+    installation: { id: parts.identity.id, name: parts.identity.name, kind: installation.kind },
+    startedAt: parts.startedAt,
+    endedAt: parts.endedAt,
+    parent: parts.parent,
+    cutter: CUTTER_VERSION,
+    server: {
+      version: server.version,
+      major: server.major,
+      systemIdentifier: server.systemIdentifier,
+      timeline: server.timeline,
+      postmasterStartedAt: server.postmasterStartedAt,
+      database: server.database,
+      databaseOid: server.databaseOid,
+      encoding: server.encoding,
+      collate: server.collate,
+      ctype: server.ctype,
+      lsn: database.lsn,
+      extensions: server.extensions.map(({ name, version, schema }) => ({ name, version, schema })),
+      clientMajor: programs.major,
+      clientIsNewer: programs.major > server.major,
+    },
+    chatwoot: other.chatwoot,
+    tables: database.tables.map((table) => table.entry),
+    sequences: database.sequences,
+    storage: [...parts.storage.values()].map((service) => serviceEntry(service, installation)),
+    secrets: other.secrets,
+    keyProof: other.keyProof,
+    config: { files: other.config.length },
+    code: other.codeEntry,
+    read: readCounts(parts),
+    findings: parts.findings,
+  };
+}
+
+function serviceEntry(
+  service: StorageState extends Map<string, infer S> ? S : never,
+  installation: Installation,
+): ServiceEntry {
+  const folders = [...service.folders.values()];
+  return {
+    name: service.name,
+    kind: installation.storage.find((known) => known.serviceName === service.name)?.kind ?? "unknown",
+    blobs: folders.reduce((sum, folder) => sum + folder.count, 0),
+    bytes: folders.reduce((sum, folder) => sum + folder.bytes, 0),
+    withoutChecksum: folders.reduce((sum, folder) => sum + folder.withoutChecksum, 0),
+    missing: [...service.missing.values()],
+  };
+}
+
+function readCounts({ database, storage, looks, purged }: ManifestParts): Manifest["read"] {
+  const copied = looks.reduce((sum, look) => sum + look.blobsCopied, 0);
+  const blobs = [...storage.values()].reduce(
+    (sum, service) =>
+      sum + [...service.folders.values()].reduce((part, folder) => part + folder.count, 0) - service.missing.size,
+    0,
+  );
+  return {
+    rangesRead: database.tables.reduce((sum, table) => sum + table.ranges.length, 0),
+    rangesReused: 0,
+    blobsCopied: copied,
+    blobsReused: Math.max(0, blobs - copied),
+    foldersReused: looks.at(-1)?.foldersReused ?? 0,
+    purged,
+  };
+}

@@ -1,0 +1,72 @@
+/** What a backup would save, without saving anything: `backup --dry-run`. */
+import { sortFindings } from "../base/findings.ts";
+import { readTables } from "../postgres/catalogue.ts";
+import { connect } from "../postgres/connect.ts";
+import { planTable } from "../postgres/range-plan.ts";
+import { openSnapshot } from "../postgres/snapshot.ts";
+import type { BackupOptions } from "./backup.ts";
+import { listStorage } from "./capture-storage.ts";
+import { inspectChatwoot } from "./inspect-chatwoot.ts";
+import { readParent } from "./parent.ts";
+import { PointReader } from "./point-reader.ts";
+import { listPoints } from "./points.ts";
+import { findKeySources, readKeySamples, tryKeys } from "./prove-keys.ts";
+import type { BackupSummary } from "./summaries.ts";
+
+/** Reads what the database lists, takes no lock in the repository and writes nothing. */
+export async function planBackup(options: BackupOptions): Promise<BackupSummary> {
+  const { repository, clock, signal, address } = options;
+  const started = clock.monotonic();
+  await using connection = await connect(address, { signal });
+  const chatwoot = await inspectChatwoot(connection, address, { signal });
+  if (chatwoot.failure !== undefined) throw chatwoot.failure;
+  await repository.loadIndex({ signal });
+  const { points } = await listPoints(repository, { signal });
+  const newest = points.find((point) => point.installationId === options.identity.id);
+  const parent = newest === undefined ? undefined : await readParent(new PointReader(repository, newest, { signal }));
+  options.progress.stage("reading what the database lists");
+  await using snapshot = await openSnapshot(address, { signal });
+  const { tables, problems } = await readTables(snapshot.connection);
+  let ranges = 0;
+  for (const facts of tables) {
+    const before = parent?.manifest.tables.find((table) => table.schema === facts.schema && table.name === facts.name);
+    ranges += (await planTable(snapshot.connection, facts, before)).ranges.length;
+  }
+  const listing = await listStorage(snapshot.connection);
+  let copied = 0;
+  for (const folder of listing.folders) {
+    const known = parent?.storage.get(folder.service)?.folders.get(folder.folder);
+    if (known?.hash !== folder.hash) copied += Math.max(0, folder.count - (known?.count ?? 0));
+  }
+  const keys = await tryKeys(
+    options.installation.environment,
+    await readKeySamples(snapshot.connection, await findKeySources(snapshot.connection)),
+  );
+  const blobs = listing.folders.reduce((sum, folder) => sum + folder.count, 0);
+  return {
+    type: "summary",
+    verb: "backup",
+    point: null,
+    parent: parent?.point.id ?? null,
+    seconds: (clock.monotonic() - started) / 1000,
+    database: {
+      tables: tables.length,
+      rows: tables.reduce((sum, table) => sum + Math.max(0, table.rowsEstimate), 0),
+      ranges,
+      rangesRead: ranges,
+      rangesReused: 0,
+      bytesRead: tables.reduce((sum, table) => sum + table.bytes, 0),
+    },
+    storage: {
+      blobs,
+      bytes: listing.folders.reduce((sum, folder) => sum + folder.bytes, 0),
+      copied,
+      reused: blobs - copied,
+      missing: 0,
+      purged: 0,
+    },
+    added: { bytes: 0, packs: 0 },
+    repository: options.repositoryName,
+    findings: sortFindings([...options.findings, ...chatwoot.findings, ...problems, ...keys.findings]),
+  };
+}

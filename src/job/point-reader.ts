@@ -1,0 +1,79 @@
+/** Reads what is inside one restore point: its manifest, its lists, its files and folders. */
+import { Failure } from "../base/errors.ts";
+import { type ChunkId, shortId } from "../base/ids.ts";
+import type { TreeNode } from "../format/node.ts";
+import { MANIFEST, ROOT } from "../point/layout.ts";
+import { type Manifest, parseManifest } from "../point/manifest.ts";
+import type { Repository } from "../repo/repository.ts";
+import type { Point } from "./points.ts";
+
+export class PointReader {
+  readonly repository: Repository;
+  readonly point: Point;
+  readonly #signal: AbortSignal;
+  readonly #folders = new Map<string, TreeNode[]>();
+  #manifest: Manifest | undefined;
+
+  constructor(repository: Repository, point: Point, { signal }: { signal: AbortSignal }) {
+    this.repository = repository;
+    this.point = point;
+    this.#signal = signal;
+  }
+
+  /** The nodes of a folder inside the point; undefined when there is no such folder. Small folders are remembered. */
+  async folder(path: string): Promise<TreeNode[] | undefined> {
+    const known = this.#folders.get(path);
+    if (known !== undefined) return known;
+    const tree = await this.folderTree(path);
+    if (tree === undefined) return undefined;
+    const nodes = await this.repository.readTree(tree, { signal: this.#signal });
+    if (path.split("/").length <= 2) this.#folders.set(path, nodes);
+    return nodes;
+  }
+
+  /** The id of a folder's tree; undefined when there is no such folder. The empty path is the point's own folder. */
+  async folderTree(path: string): Promise<ChunkId | undefined> {
+    if (path === "") {
+      const top = await this.repository.readTree(this.point.snapshot.tree, { signal: this.#signal });
+      return top.find((node) => node.name === ROOT)?.subtree;
+    }
+    return (await this.find(path))?.subtree;
+  }
+
+  /** The node at a path; undefined when there is none. */
+  async find(path: string): Promise<TreeNode | undefined> {
+    const cut = path.lastIndexOf("/");
+    const nodes = await this.folder(cut < 0 ? "" : path.slice(0, cut));
+    const name = path.slice(cut + 1);
+    return nodes?.find((node) => node.name === name);
+  }
+
+  /** The chunks of a file, in order, each verified. @throws Failure `point/invalid` when the file is not in the point. */
+  async *read(path: string): AsyncGenerator<Buffer, void, void> {
+    const node = await this.find(path);
+    if (node?.type !== "file" || node.content === null) {
+      throw new Failure("point/invalid", `restore point ${shortId(this.point.id)} has no file '${path}'`, {
+        hint: "'chatkeep ls' shows what is in it.",
+      });
+    }
+    yield* this.readNode(node);
+  }
+
+  async *readNode(node: TreeNode): AsyncGenerator<Buffer, void, void> {
+    for (const id of node.content ?? []) yield await this.repository.readChunk("data", id, { signal: this.#signal });
+  }
+
+  /** A whole small file. */
+  async readBytes(path: string): Promise<Buffer> {
+    return Buffer.concat(await Array.fromAsync(this.read(path)));
+  }
+
+  async readText(path: string): Promise<string> {
+    return (await this.readBytes(path)).toString("utf8");
+  }
+
+  async manifest(): Promise<Manifest> {
+    this.#manifest ??= parseManifest(await this.readText(MANIFEST));
+    return this.#manifest;
+  }
+}

@@ -1,0 +1,155 @@
+/**
+ * Which restore points a repository holds, which of them are proven, and which one a word means: an id or its
+ * beginning, `latest`, `proven`, or a time with a clear zone.
+ */
+import { Failure } from "../base/errors.ts";
+import type { SnapshotId } from "../base/ids.ts";
+import { shortId } from "../base/ids.ts";
+import type { Snapshot } from "../format/snapshot-file.ts";
+import { POINT_TAG, PROOF_TAG } from "../point/layout.ts";
+import type { Repository } from "../repo/repository.ts";
+
+export interface Point {
+  /** The point's name: the id of its first snapshot, which copies and re-tagged snapshots keep. */
+  id: string;
+  /** The file that holds it now. */
+  snapshotId: SnapshotId;
+  snapshot: Snapshot;
+  installationId: string;
+  takenAtMs: number;
+  /** The newest proof of this point in this repository. */
+  proof: PointProof | undefined;
+}
+
+export interface PointProof {
+  snapshotId: SnapshotId;
+  snapshot: Snapshot;
+  proven: boolean;
+  at: string;
+}
+
+export interface PointList {
+  /** Newest first. */
+  points: Point[];
+  /** Snapshots that are neither points nor proofs: restic's own, or another program's. */
+  others: number;
+  damaged: { name: string; message: string }[];
+}
+
+/** The value of a `name=value` tag. */
+export function tagValue(snapshot: Snapshot, name: string): string | undefined {
+  return snapshot.tags?.find((tag) => tag.startsWith(`${name}=`))?.slice(name.length + 1);
+}
+
+export function proofTags(point: string, repository: string, proven: boolean): string[] {
+  return [PROOF_TAG, `point=${point}`, `repository=${repository}`, proven ? "outcome=proven" : "outcome=failed"];
+}
+
+export async function listPoints(repository: Repository, { signal }: { signal: AbortSignal }): Promise<PointList> {
+  const { snapshots, damaged } = await repository.listSnapshots({ signal });
+  const points: Point[] = [];
+  const proofs = new Map<string, PointProof>();
+  let others = 0;
+  for (const { id, snapshot } of snapshots) {
+    const proofOf = snapshot.tags?.includes(PROOF_TAG) ? tagValue(snapshot, "point") : undefined;
+    const installationId = tagValue(snapshot, "installation");
+    if (proofOf !== undefined) addProof(proofs, proofOf, id, snapshot, repository);
+    else if (snapshot.tags?.includes(POINT_TAG) && installationId !== undefined) {
+      points.push({
+        id: snapshot.original ?? id,
+        snapshotId: id,
+        snapshot,
+        installationId,
+        takenAtMs: Date.parse(snapshot.time), // oxlint-disable-line no-restricted-globals -- parses, reads no clock
+        proof: undefined,
+      });
+    } else others += 1;
+  }
+  for (const point of points) point.proof = proofs.get(point.id);
+  points.sort((a, b) => b.takenAtMs - a.takenAtMs);
+  return { points, others, damaged: damaged.map(({ id, reason }) => ({ name: id, message: reason })) };
+}
+
+function addProof(
+  proofs: Map<string, PointProof>,
+  point: string,
+  snapshotId: SnapshotId,
+  snapshot: Snapshot,
+  repository: Repository,
+): void {
+  // A proof counts for the repository that was read, and for no copy of it.
+  if (tagValue(snapshot, "repository") !== repository.config.id) return;
+  const proof = { snapshotId, snapshot, proven: snapshot.tags?.includes("outcome=proven") === true, at: snapshot.time };
+  const known = proofs.get(point);
+  if (known === undefined || known.at < proof.at) proofs.set(point, proof);
+}
+
+/**
+ * The point that a word means.
+ * @param installationId limits `latest`, `proven` and times to one installation.
+ * @throws Failure `point/not-found` or `usage/invalid`.
+ */
+export function resolvePoint(list: PointList, word: string, installationId: string | undefined): Point {
+  const mine = list.points.filter((point) => installationId === undefined || point.installationId === installationId);
+  if (list.points.length === 0) {
+    throw new Failure("point/not-found", "the repository holds no restore point", {
+      hint: "Make one with 'chatkeep backup'.",
+    });
+  }
+  if (word === "latest" || word === "proven") return newest(mine, word);
+  if (/^[0-9a-f]{4,64}$/.test(word)) {
+    const found = list.points.filter((point) => point.id.startsWith(word) || point.snapshotId.startsWith(word));
+    if (found.length === 1 && found[0] !== undefined) return found[0];
+    if (found.length > 1) {
+      throw new Failure("usage/invalid", `'${word}' begins the names of ${found.length} restore points`, {
+        hint: `Give more digits: ${found.map((point) => shortId(point.id)).join(", ")}.`,
+      });
+    }
+  }
+  return atTime(mine, word);
+}
+
+function newest(points: readonly Point[], word: "latest" | "proven"): Point {
+  const installations = new Set(points.map((point) => point.installationId));
+  if (installations.size > 1) {
+    throw new Failure(
+      "usage/invalid",
+      `'${word}' is not clear: the repository holds ${installations.size} installations`,
+      {
+        hint: "Name the point by its id; 'chatkeep list --all' shows them.",
+      },
+    );
+  }
+  const found = points.find((point) => word === "latest" || point.proof?.proven === true);
+  if (found !== undefined) return found;
+  throw new Failure(
+    "point/not-found",
+    word === "proven" ? "no restore point is proven yet" : "this installation has no restore point in the repository",
+    {
+      hint:
+        word === "proven"
+          ? "Prove one with 'chatkeep drill'."
+          : "'chatkeep list --all' shows the points of every installation.",
+    },
+  );
+}
+
+const TIME = /^\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)$/;
+
+function atTime(points: readonly Point[], word: string): Point {
+  if (!TIME.test(word)) {
+    throw new Failure("point/not-found", `there is no restore point '${word}'`, {
+      hint: "'chatkeep list' shows the points; a time needs its zone, as in 2026-11-23T16:58:50Z or +01:00.",
+    });
+  }
+  const instant = Date.parse(word.replace(" ", "T")); // oxlint-disable-line no-restricted-globals -- parses, reads no clock
+  const found = points.find((point) => point.takenAtMs <= instant);
+  if (found !== undefined) return found;
+  const oldest = points.at(-1);
+  throw new Failure("point/not-found", `no restore point is as old as ${word}`, {
+    hint:
+      oldest === undefined
+        ? "There is none at all."
+        : `The oldest is ${shortId(oldest.id)} of ${oldest.snapshot.time}.`,
+  });
+}

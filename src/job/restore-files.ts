@@ -1,0 +1,71 @@
+/** Puts a point's files into folders: uploads in Active Storage's own layout, configuration and code as they were. */
+import { plural } from "../base/bytes.ts";
+import type { Finding } from "../base/findings.ts";
+import type { Progress } from "../base/progress.ts";
+import { blobPath } from "../chatwoot/blobs.ts";
+import type { TreeNode } from "../format/node.ts";
+import { decodeName } from "../point/layout.ts";
+import { restoreTree, type RestoreProblem } from "../repo/restore-tree.ts";
+import type { PointReader } from "./point-reader.ts";
+
+export interface WriteOptions {
+  progress: Progress;
+  signal: AbortSignal;
+}
+
+export interface RestoredFiles {
+  files: number;
+  bytes: number;
+  /** What could not be restored: everything else was. */
+  findings: Finding[];
+}
+
+/** Uploaded files; those of a service that is no folder lie below `<service>/`, under their bare keys. */
+export async function restoreStorage(
+  reader: PointReader,
+  target: string,
+  options: WriteOptions,
+): Promise<RestoredFiles> {
+  const manifest = await reader.manifest();
+  const tree = await reader.folderTree("storage");
+  if (tree === undefined) return { files: 0, bytes: 0, findings: [] };
+  const total = manifest.storage.reduce((sum, service) => sum + service.bytes, 0);
+  options.progress.stage("restoring files", { total, unit: "bytes" });
+  const folders = new Set(
+    manifest.storage.filter((service) => service.kind === "local").map((service) => service.name),
+  );
+  const place = (path: string, node: TreeNode): string | undefined => {
+    if (node.type !== "file") return undefined;
+    const service = path.slice(0, path.indexOf("/"));
+    return folders.has(decodeName(service)) ? blobPath(".", decodeName(node.name)).slice(2) : `${service}/${node.name}`;
+  };
+  const { files, bytes, problems } = await restoreTree(reader.repository, tree, target, { ...options, place });
+  return { files, bytes, findings: problemFindings("uploaded file", problems) };
+}
+
+/** Configuration or code, with modes, times and symbolic links. */
+export async function restoreFolder(
+  reader: PointReader,
+  part: "config" | "code",
+  target: string,
+  options: WriteOptions,
+): Promise<RestoredFiles> {
+  const tree = await reader.folderTree(part);
+  if (tree === undefined) return { files: 0, bytes: 0, findings: [] };
+  options.progress.stage(`restoring ${part}`, { unit: "bytes" });
+  const { files, bytes, problems } = await restoreTree(reader.repository, tree, target, options);
+  return { files, bytes, findings: problemFindings(`${part} file`, problems) };
+}
+
+function problemFindings(what: string, problems: readonly RestoreProblem[]): Finding[] {
+  if (problems.length === 0) return [];
+  const shown = problems.slice(0, 3).map(({ path, reason }) => `${path} (${reason})`);
+  return [
+    {
+      kind: "files-not-restored",
+      level: "alarm",
+      message: `${plural(problems.length, what)} could not be restored: ${shown.join("; ")}${problems.length > 3 ? "; …" : ""}`,
+      hint: "Everything else was restored. 'chatkeep verify --read-data' names the damage; another restore point may hold these files.",
+    },
+  ];
+}

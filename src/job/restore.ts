@@ -1,0 +1,271 @@
+/**
+ * Brings a restore point back into an empty database and an empty folder. The plan is made first and changes
+ * nothing; a restore begins only when nothing stands in its way.
+ */
+import { mkdir, readdir, statfs } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import type { Clock } from "../base/clock.ts";
+import { formatBytes, plural } from "../base/bytes.ts";
+import { Failure } from "../base/errors.ts";
+import type { Finding } from "../base/findings.ts";
+import type { Progress } from "../base/progress.ts";
+import type { Manifest } from "../point/manifest.ts";
+import { describeAddress, type ServerAddress } from "../postgres/address.ts";
+import { findPrograms } from "../postgres/programs.ts";
+import { createDatabase, inspectTarget, type TargetFacts } from "../postgres/target.ts";
+import { openTemporaryFolder } from "../system/temporary.ts";
+import { loadPoint } from "./load-point.ts";
+import type { PointReader } from "./point-reader.ts";
+import { restoreFolder, restoreStorage } from "./restore-files.ts";
+import { savedKeyFindings } from "./saved-keys.ts";
+import type { RestorePlan, RestoreSummary } from "./summaries.ts";
+
+export type Part = "database" | "storage" | "config" | "code";
+
+export interface RestoreOptions {
+  /** Where the database goes; undefined when it is not asked for. */
+  database: ServerAddress | undefined;
+  /** The folder that receives `storage`, `config` and `code`; undefined when none of them is asked for. */
+  to: string | undefined;
+  parts: readonly Part[];
+  clock: Clock;
+  progress: Progress;
+  signal: AbortSignal;
+}
+
+/** What would be done, and what stands in the way. Changes nothing. */
+export async function planRestore(reader: PointReader, options: RestoreOptions): Promise<RestorePlan> {
+  const manifest = await reader.manifest();
+  const blockers: Finding[] = [];
+  const findings: Finding[] = [...(await savedKeyFindings(reader))];
+  const steps: RestorePlan["steps"] = [];
+  for (const part of options.parts) {
+    const step = await planPart(reader, manifest, part, options);
+    if (step !== undefined) steps.push(step);
+  }
+  if (options.parts.includes("database") && options.database !== undefined) {
+    blockers.push(...databaseBlockers(manifest, options.database, await inspectTarget(options.database, options)));
+  }
+  if (options.to !== undefined) blockers.push(...(await folderBlockers(options.to, steps)));
+  return {
+    type: "plan",
+    verb: "restore",
+    point: reader.point.id,
+    takenAt: manifest.startedAt,
+    installation: manifest.installation.name,
+    chatwoot: manifest.chatwoot.version,
+    steps,
+    blockers,
+    findings: [...findings, ...missingFindings(manifest, options.parts)],
+  };
+}
+
+async function planPart(
+  reader: PointReader,
+  manifest: Manifest,
+  part: Part,
+  options: RestoreOptions,
+): Promise<RestorePlan["steps"][number] | undefined> {
+  if (part === "database") {
+    if (options.database === undefined) return undefined;
+    const rows = manifest.tables.reduce((sum, table) => sum + table.rows, 0);
+    const bytes = manifest.tables.reduce((sum, table) => sum + table.bytes, 0);
+    const what = `${plural(manifest.tables.length, "table")}, ${plural(rows, "row")}`;
+    return { part, what, target: describeAddress(options.database), bytes };
+  }
+  if (options.to === undefined || (await reader.folderTree(part)) === undefined) return undefined;
+  const target = join(options.to, part);
+  if (part === "storage") {
+    const blobs = manifest.storage.reduce(
+      (sum, s) => sum + s.blobs - s.missing.filter((b) => b.reason === "missing").length,
+      0,
+    );
+    return {
+      part,
+      what: plural(blobs, "uploaded file"),
+      target,
+      bytes: manifest.storage.reduce((n, s) => n + s.bytes, 0),
+    };
+  }
+  const files = part === "config" ? manifest.config.files : manifest.code.files;
+  return { part, what: plural(files, "file"), target, bytes: 0 };
+}
+
+function databaseBlockers(manifest: Manifest, address: ServerAddress, target: TargetFacts): Finding[] {
+  const blockers: Finding[] = [];
+  const name = address.database;
+  if (target.state === "not-empty") {
+    blockers.push({
+      kind: "database-not-empty",
+      level: "alarm",
+      message: `database '${name}' is not empty: it has ${plural(target.tables, "table")}`,
+      hint: "Name a new database in --database-url: it is made when it does not exist.",
+    });
+  }
+  if (target.state === "missing" && !target.canCreate) {
+    blockers.push({
+      kind: "database-missing",
+      level: "alarm",
+      message: `database '${name}' does not exist and role '${address.user}' may not create it`,
+      hint: `Create it first: CREATE DATABASE "${name}" OWNER "${address.user}".`,
+    });
+  }
+  if (target.major < manifest.server.major) {
+    blockers.push({
+      kind: "server-too-old",
+      level: "alarm",
+      message: `the server is PostgreSQL ${target.major}, the restore point is of PostgreSQL ${manifest.server.major}`,
+      hint: `Restore into PostgreSQL ${manifest.server.major} or newer.`,
+    });
+  }
+  const missing = manifest.server.extensions.filter((e) => !target.extensions.includes(e.name)).map((e) => e.name);
+  if (missing.length > 0) {
+    blockers.push({
+      kind: "extension-missing",
+      level: "alarm",
+      message: `the server lacks the ${missing.length === 1 ? "extension" : "extensions"} ${missing.join(", ")}`,
+      hint: "Install the packages that bring them (pgvector for 'vector', postgresql-contrib for the others), then try again.",
+    });
+  }
+  return blockers;
+}
+
+async function folderBlockers(to: string, steps: RestorePlan["steps"]): Promise<Finding[]> {
+  const blockers: Finding[] = [];
+  const entries = await readdir(to).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === "ENOENT") return [];
+    throw new Failure("target/unsuitable", `cannot look into '${to}': ${error.message}`, {
+      hint: "Name a folder that exists and may be written, or one to be made.",
+      cause: error,
+    });
+  });
+  if (entries.length > 0) {
+    blockers.push({
+      kind: "folder-not-empty",
+      level: "alarm",
+      message: `the folder '${to}' is not empty`,
+      hint: "Name a new or empty folder with --to: nothing that exists is ever overwritten.",
+    });
+  }
+  const needed = steps.filter((step) => step.part !== "database").reduce((sum, step) => sum + step.bytes, 0);
+  const free = await freeBytes(to);
+  if (free < needed) {
+    blockers.push({
+      kind: "disk-too-small",
+      level: "alarm",
+      message: `'${to}' has ${formatBytes(free)} free, the files need ${formatBytes(needed)}`,
+      hint: "Free some space, or name a folder on a larger disk.",
+    });
+  }
+  return blockers;
+}
+
+/** Free bytes of the disk on which the folder lies or would be made. */
+async function freeBytes(path: string): Promise<number> {
+  for (let at = path; ; at = dirname(at)) {
+    try {
+      const { bavail, bsize } = await statfs(at);
+      return bavail * bsize;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "ENOENT" || at === dirname(at)) throw error;
+    }
+  }
+}
+
+function missingFindings(manifest: Manifest, parts: readonly Part[]): Finding[] {
+  const missing = manifest.storage.flatMap((service) => service.missing).filter((blob) => blob.reason !== "purged");
+  if (missing.length === 0 || !parts.includes("storage")) return [];
+  return [
+    {
+      kind: "point-misses-files",
+      level: "note",
+      message: `${plural(missing.length, "uploaded file")} ${missing.length === 1 ? "was" : "were"} missing or damaged when the point was taken`,
+      hint: "'chatkeep show' names them; an older restore point may have them.",
+    },
+  ];
+}
+
+/**
+ * Does what the plan says.
+ * @throws Failure `target/not-empty` or `target/unsuitable` when something stands in the way: nothing is touched then.
+ */
+export async function restore(reader: PointReader, options: RestoreOptions): Promise<RestoreSummary> {
+  const started = options.clock.monotonic();
+  const plan = await planRestore(reader, options);
+  const [blocker] = plan.blockers;
+  if (blocker !== undefined) {
+    const code = blocker.kind.endsWith("not-empty") ? "target/not-empty" : "target/unsuitable";
+    throw new Failure(code, blocker.message, { hint: blocker.hint });
+  }
+  const has = (part: Part) => plan.steps.some((step) => step.part === part);
+  const summary: RestoreSummary = {
+    type: "summary",
+    verb: "restore",
+    point: reader.point.id,
+    database: null,
+    storage: null,
+    config: null,
+    code: null,
+    seconds: 0,
+    findings: plan.findings,
+    next: [],
+  };
+  if (has("database") && options.database !== undefined)
+    summary.database = await restoreDatabase(reader, options.database, options);
+  if (options.to !== undefined) {
+    await mkdir(options.to, { recursive: true, mode: 0o700 });
+    for (const part of ["storage", "config", "code"] as const) {
+      if (!has(part)) continue;
+      const target = join(options.to, part);
+      const restored =
+        part === "storage"
+          ? await restoreStorage(reader, target, options)
+          : await restoreFolder(reader, part, target, options);
+      summary.findings.push(...restored.findings);
+      if (part === "storage") summary.storage = { blobs: restored.files, bytes: restored.bytes };
+      else summary[part] = target;
+    }
+  }
+  summary.next = nextSteps(await reader.manifest(), summary);
+  summary.seconds = (options.clock.monotonic() - started) / 1000;
+  return summary;
+}
+
+async function restoreDatabase(
+  reader: PointReader,
+  address: ServerAddress,
+  options: RestoreOptions,
+): Promise<NonNullable<RestoreSummary["database"]>> {
+  const { signal, progress } = options;
+  const manifest = await reader.manifest();
+  const target = await inspectTarget(address, { signal });
+  const programs = await findPrograms(Math.max(target.major, manifest.server.clientMajor), { signal });
+  if (target.state === "missing") await createDatabase(address, { encoding: manifest.server.encoding, signal });
+  await using work = await openTemporaryFolder("chatkeep-restore");
+  const { rows } = await loadPoint(reader, address, { programs, workFolder: work.path, jobs: 2, progress, signal });
+  return { name: address.database, previous: null, rows };
+}
+
+/** What is left for a person, in order. */
+function nextSteps(manifest: Manifest, summary: RestoreSummary): string[] {
+  const next: string[] = [];
+  if (summary.config !== null) {
+    next.push(
+      "put the saved environment back: SECRET_KEY_BASE and ACTIVE_RECORD_ENCRYPTION_* must be exactly the saved ones",
+    );
+  }
+  if (summary.database !== null) {
+    next.push(
+      `point Chatwoot ${manifest.chatwoot.version ?? ""} at database '${summary.database.name}'`.replace("  ", " "),
+    );
+  }
+  if (summary.storage !== null)
+    next.push("move the restored storage folder into place, owned by the user that runs Chatwoot");
+  if (summary.code !== null) next.push("put the code changes back: RESTORE.md in the restore point says how");
+  if (summary.database !== null) {
+    next.push(
+      "delete the Redis key alfred:CHATWOOT_INSTALLATION_ONBOARDING, then start web, look at it, and start the worker last",
+    );
+  }
+  return next;
+}

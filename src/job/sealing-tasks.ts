@@ -1,0 +1,104 @@
+/**
+ * The work that is done beside the main thread: read, hash, compress, seal, open again, write. One handler serves a
+ * worker thread and, for stores that live in this thread only, the main thread itself.
+ */
+import { assert } from "../base/errors.ts";
+import type { ChunkId } from "../base/ids.ts";
+import type { Keys } from "../format/crypto.ts";
+import type { ServerAddress } from "../postgres/address.ts";
+import { openRangeReader, type RangeReader } from "../postgres/range-reader.ts";
+import type { RangePlan, TablePlan } from "../postgres/ranges.ts";
+import { ClaimTable, type ClaimTableParts } from "../repo/claim-table.ts";
+import { SharedIndexView, type SharedIndexParts } from "../repo/index.ts";
+import { type PackRecord, Sealer } from "../repo/sealer.ts";
+import { makeFileBuffer, storeFile, type StoredFile } from "../repo/store-file.ts";
+import type { WorkHandler, WorkTools } from "../repo/work.ts";
+import { openStore } from "../store/open-store.ts";
+import type { Store, StoreSpec } from "../store/store.ts";
+
+export interface FileTask {
+  path: string;
+}
+
+export interface RangeResult {
+  rows: number;
+  bytes: number;
+  sha256: string;
+  chunks: ChunkId[];
+}
+
+export type SealingTask =
+  | { kind: "files"; files: FileTask[] }
+  | { kind: "bytes"; type: "data" | "tree"; bytes: Uint8Array }
+  | { kind: "range"; snapshotId: string; table: TablePlan; range: RangePlan }
+  | { kind: "flush" };
+
+export type SealingResult =
+  | { kind: "files"; files: StoredFile[] }
+  | { kind: "bytes"; id: ChunkId; isNew: boolean }
+  | { kind: "range"; range: RangeResult }
+  | { kind: "flush" };
+
+/** What a worker is started with; all of it can be sent to a thread. */
+export interface SealingInit {
+  store: StoreSpec | undefined;
+  keys: Keys;
+  known: SharedIndexParts;
+  claims: ClaimTableParts;
+  address: ServerAddress | undefined;
+}
+
+/** Makes the handler of one thread. `store` is given where the store cannot be opened from its spec. */
+export async function openSealingHandler(
+  init: SealingInit,
+  { post, signal }: WorkTools<PackRecord>,
+  store?: Store,
+): Promise<WorkHandler<SealingTask, SealingResult>> {
+  const place = store ?? (init.store === undefined ? undefined : openStore(init.store));
+  assert(place !== undefined, "a sealing handler needs a store");
+  const sealer = new Sealer({
+    keys: init.keys,
+    store: place,
+    known: new SharedIndexView(init.known),
+    claims: new ClaimTable(init.claims),
+    signal,
+    onPack: post,
+  });
+  const buffer = makeFileBuffer();
+  let reader: RangeReader | undefined;
+
+  async function readRange(task: SealingTask & { kind: "range" }): Promise<RangeResult> {
+    assert(init.address !== undefined, "a range needs a database");
+    reader ??= await openRangeReader(init.address, { signal });
+    const chunks: ChunkId[] = [];
+    const digest = await reader.readRange(task.snapshotId, task.table, task.range, async (chunk) => {
+      chunks.push((await sealer.add("data", chunk)).id);
+    });
+    return { ...digest, chunks };
+  }
+
+  return {
+    async run(task) {
+      switch (task.kind) {
+        case "files": {
+          const files: StoredFile[] = [];
+          for (const file of task.files) files.push(await storeFile(sealer, file.path, {}, buffer));
+          return { kind: "files", files };
+        }
+        case "bytes":
+          return { kind: "bytes", ...(await sealer.add(task.type, task.bytes)) };
+        case "range":
+          return { kind: "range", range: await readRange(task) };
+        case "flush":
+          await sealer.flush();
+          return { kind: "flush" };
+        default:
+          throw task satisfies never;
+      }
+    },
+    async close() {
+      await reader?.close();
+      await sealer.abort();
+    },
+  };
+}

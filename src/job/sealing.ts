@@ -1,0 +1,126 @@
+/**
+ * The main thread's side of sealing: hands work to the threads, keeps the index, and counts what was added.
+ * Nothing it answers is durable before `flush` has returned.
+ */
+import { bug } from "../base/errors.ts";
+import type { ChunkId } from "../base/ids.ts";
+import { LIMITS } from "../base/limits.ts";
+import type { ServerAddress } from "../postgres/address.ts";
+import type { RangePlan, TablePlan } from "../postgres/ranges.ts";
+import { ClaimTable } from "../repo/claim-table.ts";
+import { openWorkPool, type WorkPool } from "../repo/pool.ts";
+import type { Repository } from "../repo/repository.ts";
+import type { PackRecord } from "../repo/sealer.ts";
+import type { StoredFile } from "../repo/store-file.ts";
+import { IndexWriter } from "../repo/writer.ts";
+import {
+  openSealingHandler,
+  type FileTask,
+  type RangeResult,
+  type SealingInit,
+  type SealingResult,
+  type SealingTask,
+} from "./sealing-tasks.ts";
+
+export interface SealingOptions {
+  repository: Repository;
+  /** The database whose ranges will be read; undefined when there are none. */
+  address: ServerAddress | undefined;
+  /** About how many chunks this run may add: sizes the table that keeps two threads from storing the same one. */
+  expectedChunks: number;
+  workers?: number;
+  signal: AbortSignal;
+}
+
+export class Sealing implements AsyncDisposable {
+  readonly #pool: WorkPool<SealingTask, SealingResult>;
+  readonly #writer: IndexWriter;
+  #isFinished = false;
+
+  private constructor(pool: WorkPool<SealingTask, SealingResult>, writer: IndexWriter) {
+    this.#pool = pool;
+    this.#writer = writer;
+  }
+
+  static async open(options: SealingOptions): Promise<Sealing> {
+    const { repository, signal } = options;
+    await repository.prepareToWrite({ signal });
+    const index = await repository.loadIndex({ signal });
+    const writer = new IndexWriter(repository, index, { signal });
+    const isHere = repository.store.spec === undefined;
+    const pool = openWorkPool<SealingTask, SealingResult, SealingInit, PackRecord>({
+      url: isHere ? undefined : workerUrl(),
+      count: isHere ? 1 : (options.workers ?? LIMITS.sealingWorkers),
+      init: {
+        store: repository.store.spec,
+        keys: repository.keys,
+        known: index.sharedTables,
+        claims: new ClaimTable(options.expectedChunks).parts,
+        address: options.address,
+      },
+      inline: async (init, tools) => await openSealingHandler(init, tools, repository.store),
+      onMessage: (record) => writer.add(record),
+      signal,
+    });
+    return new Sealing(pool, writer);
+  }
+
+  /** What was added to the repository so far: durable packs only. */
+  get added(): { bytes: number; packs: number } {
+    return { bytes: this.#writer.bytes, packs: this.#writer.packs };
+  }
+
+  async storeFiles(files: FileTask[]): Promise<StoredFile[]> {
+    const result = await this.#pool.run({ kind: "files", files });
+    if (result.kind !== "files") throw bug("a sealing thread answered another question");
+    return result.files;
+  }
+
+  async storeBytes(type: "data" | "tree", bytes: Uint8Array): Promise<ChunkId> {
+    const result = await this.#pool.run({ kind: "bytes", type, bytes });
+    if (result.kind !== "bytes") throw bug("a sealing thread answered another question");
+    return result.id;
+  }
+
+  /** Stores a file that lies in memory: its chunks, cut at the longest length. */
+  async storeContent(bytes: Buffer): Promise<ChunkId[]> {
+    const ids: ChunkId[] = [];
+    for (let at = 0; at < bytes.length; at += LIMITS.chunkMaxBytes) {
+      ids.push(await this.storeBytes("data", bytes.subarray(at, at + LIMITS.chunkMaxBytes)));
+    }
+    return ids;
+  }
+
+  async storeTree(bytes: Buffer): Promise<ChunkId> {
+    return await this.storeBytes("tree", bytes);
+  }
+
+  async readRange(snapshotId: string, table: TablePlan, range: RangePlan): Promise<RangeResult> {
+    const result = await this.#pool.run({ kind: "range", snapshotId, table, range });
+    if (result.kind !== "range") throw bug("a sealing thread answered another question");
+    return result.range;
+  }
+
+  /** Makes everything stored so far durable and readable. */
+  async flush(): Promise<void> {
+    await this.#pool.all({ kind: "flush" });
+  }
+
+  /** The same, and writes the index: after this, and not before, a snapshot may use what was stored. */
+  async finish(): Promise<void> {
+    await this.flush();
+    this.#isFinished = true;
+    await this.#writer.finish();
+  }
+
+  /** A run that failed or was stopped still names its packs in an index, so that the next run uses them. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#pool.close();
+    if (this.#isFinished || this.#writer.packs === 0) return;
+    await this.#writer.finish({ signal: AbortSignal.timeout(LIMITS.lastWordsMs) }).catch(() => {});
+  }
+}
+
+function workerUrl(): URL {
+  return new URL(import.meta.url.endsWith(".ts") ? "./sealing-worker.ts" : "./sealing-worker.js", import.meta.url);
+}

@@ -1,0 +1,75 @@
+/** Checks a repository: its structure, and on request every byte; names the restore points that a damage touches. */
+import { hostname } from "node:os";
+import type { Clock } from "../base/clock.ts";
+import { Failure } from "../base/errors.ts";
+import type { Progress } from "../base/progress.ts";
+import { lockShared } from "../repo/lock.ts";
+import type { Repository } from "../repo/repository.ts";
+import { type ReadDataSubset, verifyRepository } from "../repo/verify.ts";
+import { listPoints } from "./points.ts";
+import type { VerifySummary } from "./summaries.ts";
+
+export interface VerifyOptions {
+  repository: Repository;
+  /** `all`, `n/t`, `5%`; undefined reads no data. */
+  readData: string | undefined;
+  clock: Clock;
+  progress: Progress;
+  signal: AbortSignal;
+}
+
+/** @throws Failure `usage/invalid` for a subset that means nothing. */
+export function parseSubset(text: string): ReadDataSubset {
+  if (text === "all") return "all";
+  const part = /^(\d{1,6})\/(\d{1,6})$/.exec(text);
+  if (part?.[1] !== undefined && part[2] !== undefined) {
+    const [n, of] = [Number(part[1]), Number(part[2])];
+    if (n >= 1 && n <= of) return { part: n, of };
+  }
+  const percent = /^(\d{1,3}(?:\.\d+)?)%$/.exec(text);
+  if (percent?.[1] !== undefined && Number(percent[1]) > 0 && Number(percent[1]) <= 100)
+    return { percent: Number(percent[1]) };
+  throw new Failure("usage/invalid", `'${text}' is no subset of the data`, {
+    hint: "Use --read-data for all of it, --read-data=2/7 for the second of seven parts, or --read-data=5%.",
+  });
+}
+
+export async function verify(options: VerifyOptions): Promise<VerifySummary> {
+  const { repository, clock } = options;
+  const started = clock.monotonic();
+  const readData = options.readData === undefined ? undefined : parseSubset(options.readData);
+  await using lock = await lockShared(repository, {
+    clock,
+    signal: options.signal,
+    hostname: hostname(),
+    pid: process.pid,
+  });
+  const signal = AbortSignal.any([options.signal, lock.signal]);
+  const result = await verifyRepository(repository, {
+    ...(readData === undefined ? {} : { readData }),
+    progress: options.progress,
+    signal,
+  });
+  const { points, damaged } = await listPoints(repository, { signal });
+  const names = new Map(points.map((point) => [point.snapshotId as string, point.id]));
+  const problems = result.problems.map(({ kind, name, message, snapshots }) => ({
+    kind,
+    name,
+    message,
+    points: snapshots.map((id) => names.get(id) ?? id),
+  }));
+  for (const { name, message } of damaged) {
+    if (!problems.some((problem) => problem.name === name))
+      problems.push({ kind: "snapshot-damaged", name, message, points: [] });
+  }
+  return {
+    type: "summary",
+    verb: "verify",
+    errors: problems.length,
+    packs: result.packs,
+    bytesRead: result.bytesRead,
+    points: points.length,
+    seconds: (clock.monotonic() - started) / 1000,
+    problems,
+  };
+}

@@ -1,0 +1,77 @@
+/** A support desk for a scenario: a server, an installation on it, a repository beside it, and the command line. */
+import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
+import { buildInstallation, type DemoInstallation } from "../../src/demo/installation.ts";
+import type { DemoSize } from "../../src/demo/seed/seed.ts";
+import { runCli, summaryOf } from "../harness/cli.ts";
+import { startPostgres, type TestServer, type TestServerOptions } from "../harness/postgres.ts";
+import { temporaryFolder } from "../harness/temporary.ts";
+import type { RunOptions, RunResult } from "../harness/run.ts";
+
+export interface Desk extends AsyncDisposable {
+  readonly root: string;
+  readonly server: TestServer;
+  readonly installation: DemoInstallation;
+  readonly repository: string;
+  readonly config: string;
+  readonly passwordFile: string;
+  /** Runs the command line with this desk's configuration. */
+  chatkeep(args: readonly string[], options?: RunOptions): Promise<RunResult>;
+  /** The same, which must end with status 0 or another named one; returns the summary. */
+  summary(args: readonly string[], status?: number): Promise<Record<string, unknown>>;
+}
+
+export const SMALL: Partial<DemoSize> = { messages: 600, conversations: 60, files: 40 };
+
+/** Builds all of it and runs `init`. */
+export async function openDesk(
+  options: { size?: Partial<DemoSize>; server?: TestServerOptions; seed?: number } = {},
+): Promise<Desk> {
+  const folder = await temporaryFolder();
+  const root = folder.path;
+  const server = await startPostgres(options.server);
+  try {
+    const installation = await buildInstallation({
+      root: join(root, "home"),
+      address: server.address,
+      size: options.size ?? SMALL,
+      ...(options.seed === undefined ? {} : { seed: options.seed }),
+      signal: new AbortController().signal,
+    });
+    const config = join(root, "chatkeep", "chatkeep.yaml");
+    await mkdir(join(root, "chatkeep"), { mode: 0o700 });
+    const repository = join(root, "repository");
+    const chatkeep = async (args: readonly string[], run: RunOptions = {}) =>
+      await runCli(["--config", config, ...args], { cwd: root, ...run });
+    const desk: Desk = {
+      root,
+      server,
+      installation,
+      repository,
+      config,
+      passwordFile: join(root, "chatkeep", "chatkeep.password"),
+      chatkeep,
+      async summary(args, status = 0) {
+        const result = await chatkeep(["--json", ...args]);
+        if (result.status !== status) {
+          throw new Error(`chatkeep ${args.join(" ")} ended with ${result.status}:\n${result.stderr}${result.stdout}`);
+        }
+        return summaryOf(result.stdout);
+      },
+      async [Symbol.asyncDispose]() {
+        await server.stop();
+        await folder[Symbol.asyncDispose]();
+      },
+    };
+    await desk.summary(["init", "--yes", "--name", "desk", ...placeArguments(installation), "--location", repository]);
+    return desk;
+  } catch (error) {
+    await server.stop();
+    await folder[Symbol.asyncDispose]();
+    throw error;
+  }
+}
+
+function placeArguments(installation: DemoInstallation): string[] {
+  return ["--root", installation.codeRoot];
+}
