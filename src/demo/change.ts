@@ -14,8 +14,8 @@ async function firstId(client: Client, sql: string, values: readonly unknown[]):
 /** A conversation to write in: any, but the newest ones more often. */
 async function someConversation(client: Client, random: SeededRandom): Promise<number> {
   const share = random.below(1000) / 1000;
-  const sql = `SELECT id FROM conversations WHERE id <= (SELECT max(id) FROM conversations) - floor($1 * $1 * 200)
-               ORDER BY id DESC LIMIT 1`;
+  const sql = `SELECT id FROM conversations, (SELECT max(id) AS newest, min(id) AS oldest FROM conversations) AS ends
+     WHERE id <= greatest(oldest, newest - floor($1::float8 * $1::float8 * 200)) ORDER BY id DESC LIMIT 1`;
   return await firstId(client, sql, [share]);
 }
 
@@ -77,7 +77,7 @@ export async function purgeFile(
   await client.query("BEGIN");
   const sql = `SELECT b.id, b.key, a.id AS attachment FROM active_storage_blobs b
      JOIN active_storage_attachments a ON a.blob_id = b.id AND a.record_type = 'Attachment'
-     ORDER BY b.id OFFSET floor($1 * (SELECT count(*) FROM active_storage_attachments WHERE record_type = 'Attachment'))
+     ORDER BY b.id OFFSET floor($1::float8 * (SELECT count(*) FROM active_storage_attachments WHERE record_type = 'Attachment'))
      LIMIT 1 FOR UPDATE OF b`;
   const { rows } = await client.query<{ id: string; key: string; attachment: string }>(sql, [
     random.below(1000) / 1000,

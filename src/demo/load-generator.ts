@@ -44,7 +44,10 @@ export async function loadGenerator(
         await sendMessage(client, random, conversation);
         counts.messages++;
       }
-      if (random.chance(0.4)) counts.attached.push((await attachFile(client, random, storageRoot, lag)).key);
+      if (random.chance(0.4)) {
+        counts.attached.push((await attachFile(client, random, storageRoot, lag)).key);
+        counts.messages++;
+      }
       if (random.chance(0.2)) {
         const key = await purgeFile(client, random, storageRoot, lag);
         if (key !== undefined) counts.purged.push(key);
