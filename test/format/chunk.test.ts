@@ -1,0 +1,128 @@
+/** When a chunk is compressed, and what becomes of hostile frames. */
+import assert from "node:assert/strict";
+import { createHash, randomBytes } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { test } from "node:test";
+import { constants, gzipSync, zstdCompressSync } from "node:zlib";
+import fc from "fast-check";
+import { looksRandom, packChunk, unpackChunk, unpackZstd } from "../../src/format/chunk.ts";
+import { refusal, survives, withBitFlipped } from "./refusal.ts";
+
+const PHOTO = readFileSync(join(import.meta.dirname, "../golden/format/photo.jpg"));
+
+/** Bytes that look random and are the same each time. */
+function noise(length: number, seed = "noise"): Buffer {
+  const blocks = Array.from({ length: Math.ceil(length / 32) }, (_, at) =>
+    createHash("sha256").update(`${seed} ${at}`).digest(),
+  );
+  return Buffer.concat(blocks).subarray(0, length);
+}
+
+const ROWS = Buffer.from(Array.from({ length: 5000 }, (_, at) => `${at}\tmessage ${at * 7919}\t\\N\n`).join(""));
+
+test("noise, photos and archives are not even tried, and are stored without a copy", () => {
+  const archive = gzipSync(noise(100_000).toString("base64"));
+  const samples = { noise: noise(1 << 20), short: noise(20_000), tiny: noise(100), one: noise(1), PHOTO, archive };
+  for (const [name, bytes] of Object.entries(samples)) {
+    assert.equal(looksRandom(bytes), true, name);
+    const packed = packChunk(bytes);
+    assert.equal(packed.uncompressedLength, 0, name);
+    assert.equal(packed.bytes, bytes, name);
+  }
+});
+
+test("text, base64, counters and bytes that are half noise are tried, and shrink", () => {
+  const samples = {
+    rows: ROWS,
+    base64: Buffer.from(noise(15_000).toString("base64")),
+    counter: Buffer.from(Array.from({ length: 20_000 }, (_, at) => at & 0xff)),
+    half: Buffer.concat([noise(500_000), Buffer.alloc(500_000)]),
+    zeros: Buffer.alloc(8 << 20),
+  };
+  for (const [name, bytes] of Object.entries(samples)) {
+    assert.equal(looksRandom(bytes), false, name);
+    const packed = packChunk(bytes);
+    assert.equal(packed.uncompressedLength, bytes.length, name);
+    assert.ok(packed.bytes.length <= bytes.length * 0.97, name);
+    assert.ok(Buffer.from(unpackChunk(packed.bytes, packed.uncompressedLength)).equals(bytes), name);
+  }
+});
+
+test("what is tried and shrinks by less than three in a hundred is stored raw", () => {
+  // Enough zeros for one sample, and next to nothing for zstd.
+  const bytes = noise(100_000);
+  bytes.fill(0, 12_400, 13_100);
+  assert.equal(looksRandom(bytes), false);
+  assert.deepEqual(packChunk(bytes), { bytes, uncompressedLength: 0 });
+});
+
+test("trees are compressed whatever they look like, and nothing at all is stored raw", () => {
+  const tree = noise(300);
+  assert.equal(packChunk(tree, "tree").uncompressedLength, 300);
+  for (const type of ["data", "tree"] as const) {
+    assert.deepEqual(packChunk(Buffer.alloc(0), type), { bytes: Buffer.alloc(0), uncompressedLength: 0 });
+  }
+});
+
+test("a compressed chunk says how long it was, which stock restic reads before it allocates", () => {
+  const { bytes } = packChunk(ROWS);
+  assert.equal(Buffer.from(bytes).readUInt32LE(0), 0xfd2fb528);
+  const frame = Buffer.from(bytes);
+  const sizeFlag = (frame[4] ?? 0) >> 6;
+  const isSingle = ((frame[4] ?? 0) & 0x20) !== 0;
+  assert.ok(sizeFlag > 0 || isSingle, "no content size in the frame");
+});
+
+test("packing and unpacking gives the same bytes, whatever they are", () => {
+  const bytes = fc.oneof(
+    fc.uint8Array({ maxLength: 3000 }),
+    fc.string({ maxLength: 3000 }).map((text) => new Uint8Array(Buffer.from(text))),
+  );
+  fc.assert(
+    fc.property(bytes, fc.constantFrom("data" as const, "tree" as const), (chunk, type) => {
+      const packed = packChunk(chunk, type);
+      assert.deepEqual(Buffer.from(unpackChunk(packed.bytes, packed.uncompressedLength)), Buffer.from(chunk));
+    }),
+    { numRuns: 300 },
+  );
+});
+
+test("a frame that unpacks to more or less than was promised is refused", () => {
+  const { bytes, uncompressedLength } = packChunk(ROWS);
+  for (const length of [1, uncompressedLength - 1, uncompressedLength + 1, 2 ** 32 - 1]) {
+    refusal(() => unpackChunk(bytes, length));
+  }
+  refusal(() => unpackChunk(bytes.subarray(0, bytes.length - 1), uncompressedLength));
+  refusal(() => unpackChunk(Buffer.alloc(0), 1));
+  refusal(() => unpackChunk(ROWS, ROWS.length));
+});
+
+test("a bomb is refused before it has grown", () => {
+  const bomb = zstdCompressSync(Buffer.alloc(64 << 20), {
+    params: { [constants.ZSTD_c_compressionLevel]: 19, [constants.ZSTD_c_contentSizeFlag]: 0 },
+  });
+  assert.ok(bomb.length < 10_000);
+  assert.match(
+    refusal(() => unpackChunk(bomb, 1000)),
+    /larger than/,
+  );
+  const many = Buffer.concat(Array.from({ length: 9 }, () => bomb));
+  assert.match(
+    refusal(() => unpackZstd(many)),
+    /larger than/,
+  );
+});
+
+test("damaged frames are refused or unpack to something of the promised length, and do nothing else", () => {
+  const { bytes, uncompressedLength } = packChunk(ROWS.subarray(0, 2000));
+  fc.assert(
+    fc.property(fc.nat({ max: bytes.length * 8 - 1 }), (bit) => {
+      survives(() =>
+        assert.equal(unpackChunk(withBitFlipped(bytes, bit), uncompressedLength).length, uncompressedLength),
+      );
+    }),
+    { numRuns: 300 },
+  );
+  for (let round = 0; round < 100; round++) survives(() => unpackZstd(randomBytes(50)));
+});
