@@ -49,7 +49,7 @@ const REASONS: Record<string, string> = {
  */
 export async function storeFile(
   sealer: Sealer,
-  path: string,
+  path: string | Buffer,
   options: StoreFileOptions,
   buffer: Buffer,
 ): Promise<StoredFile> {
