@@ -57,7 +57,12 @@ function report(error: unknown): number {
   printer.live("");
   printer.note(`${look.paint("red", "error:")} ${message}`);
   if (failure.hint !== undefined) {
-    printer.note(wrap(`${look.paint("cyan", "hint:")} ${redactor.redact(failure.hint)}`, hintWidth(look)));
+    printer.note(
+      wrap(
+        `${look.paint("cyan", "hint:")} ${redactor.redact(failure.hint).replaceAll(/\s*\n\s*/g, " / ")}`,
+        hintWidth(look),
+      ),
+    );
   }
   if (env["CHATKEEP_DEBUG"] === "1") printer.note(traceOf(error));
   if (wantsJson) {
