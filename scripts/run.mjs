@@ -6,7 +6,7 @@
 import { spawn } from "node:child_process";
 import { readdirSync, statSync } from "node:fs";
 import { availableParallelism } from "node:os";
-import { delimiter, dirname, join, relative } from "node:path";
+import { delimiter, dirname, join, relative, resolve } from "node:path";
 import { setUp } from "./setup.mjs";
 import { projectNode } from "./setup/modules.mjs";
 import { ROOT, SetupError, say } from "./setup/say.mjs";
@@ -28,7 +28,7 @@ function isFolder(path) {
 /** Arguments for `node --test`: options as they are, folders as their test files, otherwise all that belong. */
 function testArguments(args, isLong) {
   const options = args.filter((arg) => arg.startsWith("-"));
-  const named = args.filter((arg) => !arg.startsWith("-")).map((path) => relative(ROOT, join(ROOT, path)));
+  const named = args.filter((arg) => !arg.startsWith("-")).map((path) => relative(ROOT, resolve(ROOT, path)));
   const all = testFiles(isLong ? LONG : "test").filter((file) => isLong || !file.startsWith(LONG));
   const files = named.length === 0 ? all : named.flatMap((path) => (isFolder(path) ? testFiles(path) : [path]));
   if (files.length === 0) throw new SetupError(`there is no test file in ${named.join(", ") || LONG}`);
