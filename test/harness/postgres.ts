@@ -17,7 +17,7 @@ export interface TestAddress {
   host: string;
   port: number;
   user: string;
-  password?: string;
+  password?: string | undefined;
   database: string;
 }
 
