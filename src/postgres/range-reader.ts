@@ -152,8 +152,11 @@ async function next(
   }
 }
 
-/** Rows come straight from the index in order; a sort would spill to the server's disk. */
-const READING = `set work_mem = '32MB'; set enable_sort = off`;
+/**
+ * Names of objects within values (`regclass` …) are written with their schema. Rows come straight from the index in
+ * order; a sort would spill to the server's disk.
+ */
+const READING = "set search_path = ''; set work_mem = '32MB'; set enable_sort = off";
 
 /** A reader with its connection open, so that a wrong address shows at once. */
 export async function openRangeReader(address: ServerAddress, options: { signal: AbortSignal }): Promise<RangeReader> {

@@ -13,7 +13,6 @@ export const TEXT_SETTINGS = [
   // Dollars and cents for `money` whatever the server's language: read and written the same everywhere.
   ["lc_monetary", "C"],
   ["standard_conforming_strings", "on"],
-  ["search_path", ""],
   ["xmloption", "content"],
 ] as const;
 
@@ -42,11 +41,11 @@ export function sessionStatement(): string {
     .filter(([name]) => !OPTIONAL.has(name))
     .map(([name, value]) => `('${name}', '${value}')`)
     .join(", ");
-  // A server that was told to notice a lost client stops a long scan when we are gone; only Linux and BSD can.
   const optional = [...TEXT_SETTINGS, ...CONDUCT_SETTINGS]
     .filter(([name]) => OPTIONAL.has(name))
     .map(([name, value]) => `('${name}', '${value}')`)
     .join(", ");
+  // The last but one: a server that notices a lost client stops a long scan when we are gone; not every system can.
   return `
     select pg_catalog.set_config(s.name, v.value, false)
     from (values ${rows}) v(name, value) join pg_catalog.pg_settings s on lower(s.name) = lower(v.name);

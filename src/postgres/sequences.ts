@@ -1,0 +1,90 @@
+/**
+ * Where sequences stand. They are not part of a snapshot, so what is read is their state now: at or above what the
+ * rows of the snapshot used, which is all that a sequence must be.
+ */
+import { Failure } from "../base/errors.ts";
+import { ownedByExtension, USER_SCHEMAS } from "./catalogue.ts";
+import type { Connection } from "./connect.ts";
+import { qualifiedName, quoteLiteral } from "./names.ts";
+import { sqlState, SQLSTATE } from "./server-errors.ts";
+import { briefly } from "./table-guard.ts";
+
+export interface SequenceState {
+  schema: string;
+  name: string;
+  /** Decimal: sequences reach 2^63 - 1. */
+  lastValue: string;
+  /** False: `lastValue` itself comes next. */
+  isCalled: boolean;
+}
+
+interface SequenceName {
+  schema: string;
+  name: string;
+  [key: string]: unknown;
+}
+
+const SEQUENCES = `
+  select n.nspname as schema, c.relname as name
+  from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+  where c.relkind = 'S' and c.relpersistence <> 't' and ${USER_SCHEMAS} and not ${ownedByExtension("pg_class", "c.oid")}
+  order by n.nspname collate "C", c.relname collate "C"`;
+
+/** Sequences asked for in one statement: Chatwoot has two for each account. */
+const BATCH = 200;
+
+/**
+ * All sequences outside the system's schemas, the free-standing ones of Chatwoot's accounts too; takes no lock that lasts.
+ * @throws Failure `database/changed` when one was dropped since the snapshot, `database/denied` naming it.
+ */
+export async function readSequences(connection: Connection): Promise<SequenceState[]> {
+  const names = await connection.query<SequenceName>(SEQUENCES);
+  const states: SequenceState[] = [];
+  for (let at = 0; at < names.length; at += BATCH) {
+    const batch = names.slice(at, at + BATCH);
+    states.push(...(await briefly(connection, async () => await readBatch(connection, batch))));
+  }
+  return states;
+}
+
+async function readBatch(connection: Connection, batch: readonly SequenceName[]): Promise<SequenceState[]> {
+  const parts = batch.map(
+    (sequence, index) =>
+      `select ${index} as at, last_value::text as last, is_called as called from ${qualifiedName(sequence)}`,
+  );
+  try {
+    const rows = await connection.query<{ at: number; last: string; called: boolean }>(parts.join(" union all "));
+    return rows.flatMap(({ at, last, called }) => {
+      const name = batch[at];
+      return name === undefined ? [] : [{ schema: name.schema, name: name.name, lastValue: last, isCalled: called }];
+    });
+  } catch (error) {
+    throw sequenceFailure(error, connection);
+  }
+}
+
+function sequenceFailure(error: unknown, connection: Connection): unknown {
+  const state = sqlState(error);
+  const text = error instanceof Error ? error.message : "";
+  if (state === SQLSTATE.tableMissing) {
+    return new Failure("database/changed", "a sequence was dropped while the database was being saved", {
+      hint: "Is a migration running? Try again when it has ended.",
+      cause: error,
+    });
+  }
+  if (state !== SQLSTATE.denied) return error;
+  const role = connection.address.user;
+  return new Failure("database/denied", `'${role}' may not read a sequence: ${text}`, {
+    hint: `Run as the owner: GRANT SELECT ON ALL SEQUENCES IN SCHEMA public TO "${role}".`,
+    cause: error,
+  });
+}
+
+/** SQL that sets every sequence to where it stood. */
+export function formatSetvals(sequences: readonly SequenceState[]): string {
+  const lines = sequences.map((sequence) => {
+    const name = quoteLiteral(qualifiedName(sequence));
+    return `SELECT pg_catalog.setval(${name}, ${sequence.lastValue}, ${sequence.isCalled});`;
+  });
+  return lines.length === 0 ? "" : `${lines.join("\n")}\n`;
+}
