@@ -122,10 +122,10 @@ async function listBuckets(
   // The next bucket's first id fits in 64 bits as long as a later bucket has rows, which `last` tells.
   const rows = await connection.query<{ bucket: string }>(
     `with recursive found(bucket) as (
-       select ${bucketOf(span.low, k)}::int8
+       select '${bucketOf(span.low, k)}'::int8
        union all
        select (select min(${id})::int8 >> ${k} from only ${name} where ${id} >= ((f.bucket + 1) << ${k}))
-       from found f where f.bucket < ${last}::int8)
+       from found f where f.bucket < '${last}'::int8)
      select bucket::text as bucket from found limit ${atMost + 1}`,
   );
   if (rows.length > atMost) return undefined;

@@ -29,8 +29,8 @@ export function copyStatement(table: TablePlan, range: RangePlan): string {
 function condition({ key }: TablePlan, { from, to }: RangePlan): string {
   if (from === undefined || to === undefined) return "";
   assert(key.kind === "integer", "a range of ids of a table without them");
-  // The last bucket ends at 2^63, which is no bigint of PostgreSQL's: so the last id is named, not the one after it.
-  return `where t.${quoteIdentifier(key.column)} between ${from}::int8 and ${to - 1n}::int8`;
+  // The last bucket ends at 2^63, which is no bigint of PostgreSQL's: so the last id is named, not the one after it. Quoted, as a minus binds weaker than a cast.
+  return `where t.${quoteIdentifier(key.column)} between '${from}'::int8 and '${to - 1n}'::int8`;
 }
 
 function order({ key }: TablePlan): string {

@@ -1,0 +1,104 @@
+/** What the engine saves of a database, kept in memory: the shortest way from a server to a server. */
+import { createHash } from "node:crypto";
+import { writeFile } from "node:fs/promises";
+import type { ServerAddress } from "../../src/postgres/address.ts";
+import { readTables, type TableFacts } from "../../src/postgres/catalogue.ts";
+import type { SavedDatabase } from "../../src/postgres/load.ts";
+import { findPrograms } from "../../src/postgres/programs.ts";
+import { planTable, type TablePlan } from "../../src/postgres/range-plan.ts";
+import { openRangeReader } from "../../src/postgres/range-reader.ts";
+import { dumpSchema, type SchemaDump } from "../../src/postgres/schema-dump.ts";
+import { formatSetvals, readSequences, type SequenceState } from "../../src/postgres/sequences.ts";
+import { type DatabaseSnapshot, openSnapshot } from "../../src/postgres/snapshot.ts";
+
+export interface SavedRange {
+  bucket: string;
+  rows: number;
+  sha256: string;
+  chunks: Buffer[];
+}
+
+export interface SavedTable {
+  facts: TableFacts;
+  plan: TablePlan;
+  ranges: SavedRange[];
+}
+
+export interface Saved {
+  tables: Map<string, SavedTable>;
+  schema: SchemaDump;
+  sequences: SequenceState[];
+}
+
+export interface SaveOptions {
+  /** How each table was cut before, by `schema.name`. */
+  earlier?: ReadonlyMap<string, { k: number | null; j: number | null }>;
+  /** Runs after the snapshot was taken and before anything is read. */
+  meanwhile?: (snapshot: DatabaseSnapshot) => Promise<void>;
+  signal?: AbortSignal;
+}
+
+export async function saveDatabase(address: ServerAddress, options: SaveOptions = {}): Promise<Saved> {
+  const signal = options.signal ?? new AbortController().signal;
+  await using snapshot = await openSnapshot(address, { signal });
+  await options.meanwhile?.(snapshot);
+  const { tables } = await readTables(snapshot.connection);
+  await using reader = await openRangeReader(address, { signal });
+  const saved = new Map<string, SavedTable>();
+  for (const facts of tables) {
+    const plan = await planTable(snapshot.connection, facts, options.earlier?.get(`${facts.schema}.${facts.name}`));
+    const ranges: SavedRange[] = [];
+    for (const range of plan.ranges) {
+      const chunks: Buffer[] = [];
+      const digest = await reader.readRange(snapshot.id, plan, range, async (chunk) => {
+        chunks.push(Buffer.from(chunk));
+      });
+      ranges.push({ bucket: range.bucket, rows: digest.rows, sha256: digest.sha256, chunks });
+    }
+    saved.set(`${facts.schema}.${facts.name}`, { facts, plan, ranges });
+  }
+  const programs = await findPrograms(15, { signal });
+  const schema = await dumpSchema(address, programs, { snapshotId: snapshot.id, signal });
+  return { tables: saved, schema, sequences: await readSequences(snapshot.connection) };
+}
+
+/** As the loader takes it; `schemaDump` is a path that may be written. */
+export async function toSource(saved: Saved, schemaDump: string): Promise<SavedDatabase> {
+  await writeFile(schemaDump, saved.schema.custom);
+  return {
+    schemaDump,
+    sequencesSql: formatSetvals(saved.sequences),
+    tables: [...saved.tables.values()].map(({ plan, ranges }) => ({
+      schema: plan.schema,
+      name: plan.name,
+      columns: plan.columns,
+      ranges: ranges.map(({ bucket, rows, chunks }) => ({ bucket, rows, read: () => fromArray(chunks) })),
+    })),
+  };
+}
+
+async function* fromArray(chunks: readonly Buffer[]): AsyncGenerator<Buffer, void, void> {
+  yield* chunks;
+}
+
+/** Every range's rows, bytes and chunks, for comparing two of them. */
+export function digestsOf(saved: Saved): Record<string, unknown> {
+  const entries = [...saved.tables].map(([name, { plan, ranges }]) => [
+    name,
+    {
+      k: plan.k,
+      columns: plan.columns,
+      ranges: ranges.map(({ bucket, rows, sha256, chunks }) => ({ bucket, rows, sha256, chunks: chunks.map(idOf) })),
+    },
+  ]);
+  return Object.fromEntries(entries) as Record<string, unknown>;
+}
+
+export function idOf(bytes: Uint8Array): string {
+  return createHash("sha256").update(bytes).digest("hex");
+}
+
+/** How the tables were cut, for the next one. */
+export function cutsOf(saved: Saved): Map<string, { k: number | null; j: number | null }> {
+  return new Map([...saved.tables].map(([name, { plan }]) => [name, { k: plan.k, j: plan.j }]));
+}
