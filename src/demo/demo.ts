@@ -128,7 +128,7 @@ async function bringBack(
   const databaseUrl = `postgresql://${user}:${encodeURIComponent(password ?? "")}@${encodeURIComponent(host)}:${port}/${database}`;
   const summary = await runRestore(globals, "latest", { to, databaseUrl }, s);
   await rm(installation.codeRoot, { recursive: true, force: true });
-  await restoreCode(join(to, "code"), installation.codeRoot, { signal: s.signal });
+  await restoreCode(join(to, "code"), installation.codeRoot, { fetch: true, signal: s.signal });
   await rename(join(to, "storage"), installation.storageRoot);
   await rename(join(to, "config", "env"), installation.envFile);
   return summary.seconds;

@@ -60,7 +60,7 @@ export async function drill(options: DrillOptions): Promise<DrillSummary> {
   const extensions = manifest.server.extensions.map((extension) => extension.name);
   options.progress.stage("making a scratch server");
   await using scratch = await timed("server", () =>
-    openScratchServer({ major: manifest.server.major, extensions, signal }),
+    openScratchServer({ major: manifest.server.major, extensions, encoding: manifest.server.encoding, signal }),
   );
   const checks = await restoreAndCheck({ ...options, signal }, reader, scratch, timed);
   const proven = checks.every((check) => check.ok);

@@ -240,10 +240,14 @@ async function restoreDatabase(
   const manifest = await reader.manifest();
   const target = await inspectTarget(address, { signal });
   const programs = await findPrograms(Math.max(target.major, manifest.server.clientMajor), { signal });
-  if (target.state === "missing") await createDatabase(address, { encoding: manifest.server.encoding, signal });
+  if (target.state === "missing") await createDatabase(address, { ...pickLocale(manifest), signal });
   await using work = await openTemporaryFolder("chatkeep-restore");
   const { rows } = await loadPoint(reader, address, { programs, workFolder: work.path, jobs: 2, progress, signal });
   return { name: address.database, previous: null, rows };
+}
+
+function pickLocale({ server }: Manifest): { encoding: string; collate: string; ctype: string } {
+  return { encoding: server.encoding, collate: server.collate, ctype: server.ctype };
 }
 
 /** What is left for a person, in order. */

@@ -1,0 +1,71 @@
+/** A small desk whose storage or messages are then made as large as a comparison wants. */
+import { createHash, randomFillSync } from "node:crypto";
+import { closeSync, mkdirSync, openSync, writeSync } from "node:fs";
+import { dirname } from "node:path";
+import { Client } from "pg";
+import { blobPath } from "../src/chatwoot/blobs.ts";
+import { openDesk, type Desk, SMALL } from "../test/scenario/desk.ts";
+
+/** PostgreSQL as it comes, with its data synced to the disk. */
+export async function openBenchDesk(): Promise<Desk> {
+  return await openDesk({
+    size: SMALL,
+    server: { settings: ["fsync=on", "synchronous_commit=on", "full_page_writes=on"] },
+  });
+}
+
+/** Adds incompressible files, each with its row. Text compresses; what people attach mostly does not. */
+export async function addFiles(desk: Desk, count: number, sizeBytes: number): Promise<void> {
+  const client = new Client(desk.installation.database);
+  await client.connect();
+  const buffer = Buffer.allocUnsafe(1024 * 1024);
+  const rows: string[] = [];
+  const flush = async () => {
+    if (rows.length === 0) return;
+    await client.query(
+      `insert into active_storage_blobs (key, filename, content_type, metadata, byte_size, checksum, service_name, created_at) values ${rows.join(",")}`,
+    );
+    rows.length = 0;
+  };
+  for (let number = 0; number < count; number += 1) {
+    const key = `bench${number.toString(36).padStart(6, "0")}${Math.random().toString(36).slice(2).padEnd(14, "0").slice(0, 14)}`;
+    const spread = `${Math.random().toString(36).slice(2, 6)}${key}`.padEnd(28, "0").slice(0, 28);
+    rows.push(
+      `('${spread}', 'file-${number}.bin', 'application/octet-stream', '{}', ${sizeBytes}, '${writeFile(desk, spread, sizeBytes, buffer)}', 'local', now())`,
+    );
+    if (rows.length >= 1000) await flush();
+  }
+  await flush();
+  await client.query("analyze active_storage_blobs");
+  await client.end();
+}
+
+function writeFile(desk: Desk, key: string, sizeBytes: number, buffer: Buffer): string {
+  const path = blobPath(desk.installation.storageRoot, key);
+  mkdirSync(dirname(path), { recursive: true });
+  const md5 = createHash("md5");
+  const file = openSync(path, "w");
+  for (let left = sizeBytes; left > 0; left -= buffer.length) {
+    const part = buffer.subarray(0, Math.min(left, buffer.length));
+    randomFillSync(part);
+    md5.update(part);
+    writeSync(file, part);
+  }
+  closeSync(file);
+  return md5.digest("base64");
+}
+
+/** Adds messages until the table has about so many rows; each is some 300 bytes of words that compress as prose does. */
+export async function addMessages(desk: Desk, rows: number): Promise<void> {
+  const client = new Client(desk.installation.database);
+  await client.connect();
+  const words =
+    "thank you for your order the parcel has left our house and should reach you by friday please write if it does not we will look into it at once";
+  await client.query(`
+    insert into messages (content, account_id, inbox_id, conversation_id, message_type, created_at, updated_at, content_attributes, additional_attributes, sender_type, sender_id)
+    select (select string_agg((string_to_array('${words}', ' '))[1 + (hashint8(n * 31 + w) & 2147483647) % 29], ' ') from generate_series(1, 40) w) || ' ' || md5(n::text),
+           1, 1, 1 + n % 60, (n % 2)::int, now() - n * interval '1 second', now() - n * interval '1 second', '{}', '{}', 'Contact', 1 + n % 50
+    from generate_series(1, ${rows}) n`);
+  await client.query("vacuum analyze messages");
+  await client.end();
+}

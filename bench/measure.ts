@@ -1,0 +1,111 @@
+/** Runs whole processes, in turn, and says how long each took and how much memory it had at its peak. */
+import { spawn } from "node:child_process";
+import { readdirSync, readFileSync, rmSync } from "node:fs";
+import { availableParallelism, cpus } from "node:os";
+
+export interface Side {
+  name: string;
+  /** Makes the same start for every run: empty repositories, dropped databases. Not timed. */
+  prepare?: () => void | Promise<void>;
+  command: readonly [string, ...string[]];
+  env?: Record<string, string>;
+  /** Exit statuses that are as good as 0. */
+  allowStatus?: readonly number[];
+}
+
+export interface Figure {
+  name: string;
+  seconds: number[];
+  peakMiB: number;
+}
+
+/** Resident memory of a process and all its children, in MiB, as the kernel counts it now. */
+function residentMiB(pid: number): number {
+  let kib = 0;
+  const pids = [pid];
+  for (let at = pids.pop(); at !== undefined; at = pids.pop()) {
+    try {
+      kib += Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${at}/status`, "utf8"))?.[1] ?? 0);
+      for (const task of readdirSync(`/proc/${at}/task`)) {
+        const children = readFileSync(`/proc/${at}/task/${task}/children`, "utf8").trim();
+        if (children !== "") pids.push(...children.split(" ").map(Number));
+      }
+    } catch {
+      // It has just ended.
+    }
+  }
+  return kib / 1024;
+}
+
+async function runOnce(side: Side): Promise<{ seconds: number; peakMiB: number }> {
+  const [program, ...args] = side.command;
+  const started = performance.now();
+  const child = spawn(program, args, { env: { ...process.env, ...side.env }, stdio: ["ignore", "ignore", "pipe"] });
+  const stderr: Buffer[] = [];
+  child.stderr.on("data", (data: Buffer) => stderr.push(data));
+  let peakMiB = 0;
+  const watching = setInterval(() => {
+    if (child.pid !== undefined) peakMiB = Math.max(peakMiB, residentMiB(child.pid));
+  }, 50);
+  const status = await new Promise<number | null>((resolve, reject) => {
+    child.on("error", reject);
+    child.on("close", resolve);
+  });
+  clearInterval(watching);
+  const seconds = (performance.now() - started) / 1000;
+  if (status !== 0 && !side.allowStatus?.includes(status ?? -1)) {
+    throw new Error(`${side.name} ended with ${status}:\n${Buffer.concat(stderr).toString("utf8").slice(-2000)}`);
+  }
+  return { seconds, peakMiB };
+}
+
+/** Every side `runs` times, in another order each round, so that no side always runs after the same one. */
+export async function compare(sides: readonly Side[], runs: number): Promise<Figure[]> {
+  const figures = sides.map((side) => ({ name: side.name, seconds: [] as number[], peakMiB: 0 }));
+  for (let round = 0; round < runs; round += 1) {
+    const order = sides.map((_, at) => (at + round) % sides.length);
+    for (const at of order) {
+      const side = sides[at];
+      const figure = figures[at];
+      if (side === undefined || figure === undefined) continue;
+      await side.prepare?.();
+      const { seconds, peakMiB } = await runOnce(side);
+      figure.seconds.push(seconds);
+      figure.peakMiB = Math.max(figure.peakMiB, peakMiB);
+      process.stderr.write(`  ${side.name}: ${seconds.toFixed(2)} s, ${peakMiB.toFixed(0)} MiB\n`);
+    }
+  }
+  return figures;
+}
+
+export function median(values: readonly number[]): number {
+  const sorted = values.toSorted((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  return sorted.length % 2 === 1 ? (sorted[middle] ?? 0) : ((sorted[middle - 1] ?? 0) + (sorted[middle] ?? 0)) / 2;
+}
+
+/** A table in Markdown: seconds, the ratio of ours (the first) to each, and the peak. */
+export function table(title: string, figures: readonly Figure[]): string {
+  const ours = median(figures[0]?.seconds ?? []);
+  const rows = figures.map(({ name, seconds, peakMiB }) => {
+    const [low, high] = [Math.min(...seconds), Math.max(...seconds)];
+    const ratio = (ours / median(seconds)).toFixed(2);
+    return `| ${name} | ${median(seconds).toFixed(2)} (${low.toFixed(2)}–${high.toFixed(2)}) | ${ratio} | ${peakMiB.toFixed(0)} |`;
+  });
+  return [
+    `### ${title}`,
+    "",
+    "| | seconds: median (lowest–highest) | ours / this | peak MiB |",
+    "|---|---|---|---|",
+    ...rows,
+    "",
+  ].join("\n");
+}
+
+export function machine(): string {
+  return `${availableParallelism()} cores (${cpus()[0]?.model.trim() ?? "unknown"}), Node ${process.versions.node}`;
+}
+
+export function remove(path: string): void {
+  rmSync(path, { recursive: true, force: true });
+}
