@@ -122,6 +122,11 @@ function uint(value: number | bigint, name: string): string {
   return value.toString();
 }
 
+/** Go leaves out zeros; what is no number at all must not pass for one. */
+function isSet(value: number | bigint | undefined): value is number | bigint {
+  return value !== undefined && Number(value) !== 0;
+}
+
 function time(text: string): string {
   if (text !== EPOCH && !isGoTime(text)) throw bug(`a node with time '${text}'`);
   return text;
@@ -137,16 +142,16 @@ export function encodeNode(node: TreeNode): string {
   json += `,"uid":${uint(uid, "uid")},"gid":${uint(gid, "gid")}`;
   if (user) json += `,"user":${encodeGoString(user)}`;
   if (group) json += `,"group":${encodeGoString(group)}`;
-  if (inode) json += `,"inode":${uint(inode, "inode")}`;
-  if (deviceId) json += `,"device_id":${uint(deviceId, "device_id")}`;
-  if (size) json += `,"size":${uint(size, "size")}`;
-  if (links) json += `,"links":${uint(links, "links")}`;
+  if (isSet(inode)) json += `,"inode":${uint(inode, "inode")}`;
+  if (isSet(deviceId)) json += `,"device_id":${uint(deviceId, "device_id")}`;
+  if (isSet(size)) json += `,"size":${uint(size, "size")}`;
+  if (isSet(links)) json += `,"links":${uint(links, "links")}`;
   if (node.linktarget) json += encodeLinkTarget(node.linktarget);
   if (node.extendedAttributes !== undefined && node.extendedAttributes.length > 0) {
     json += `,"extended_attributes":[${node.extendedAttributes.map(encodeAttribute).join(",")}]`;
   }
   if (node.genericAttributes !== undefined) json += encodeGenericAttributes(node.genericAttributes);
-  if (node.device) json += `,"device":${uint(node.device, "device")}`;
+  if (isSet(node.device)) json += `,"device":${uint(node.device, "device")}`;
   json += content === null ? `,"content":null` : `,"content":[${content.map((id) => `"${id}"`).join(",")}]`;
   if (subtree) json += `,"subtree":"${subtree}"`;
   if (node.error) json += `,"error":${encodeGoString(node.error)}`;

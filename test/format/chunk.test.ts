@@ -5,7 +5,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { constants, gzipSync, zstdCompressSync } from "node:zlib";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { looksRandom, packChunk, unpackChunk, unpackZstd } from "../../src/format/chunk.ts";
 import { refusal, survives, withBitFlipped } from "./refusal.ts";
 

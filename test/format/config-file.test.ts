@@ -1,7 +1,7 @@
 /** The repository's config. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { decodeConfig, encodeConfig, newConfig } from "../../src/format/config-file.ts";
 import { seal, unseal } from "../../src/format/crypto.ts";
 import { isFailure } from "../../src/base/errors.ts";

@@ -1,7 +1,7 @@
 /** Sealing: Bernstein's own vectors, frozen bytes, and damage of every kind. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { isFailure } from "../../src/base/errors.ts";
 import { randomKeys, seal, SEAL_OVERHEAD, sealInto, tryUnseal, unseal, unsealInto } from "../../src/format/crypto.ts";
 import { FIXED_KEYS, refusal, withBitFlipped } from "./refusal.ts";
@@ -126,9 +126,12 @@ test("an IV of zeros is refused even where the tag would fit", () => {
   refusal(() => unseal(keys, sealed));
 });
 
+function isBug(error: unknown): boolean {
+  return isFailure(error, "internal/bug");
+}
+
 test("memory that is too small, and keys of a wrong length, are our own fault", () => {
   const keys = randomKeys();
-  const isBug = (error: unknown) => isFailure(error, "internal/bug");
   assert.throws(() => sealInto(keys, Buffer.alloc(10), Buffer.alloc(41), 0), isBug);
   assert.throws(() => sealInto(keys, Buffer.alloc(10), Buffer.alloc(42), 1), isBug);
   assert.throws(() => unsealInto(keys, seal(keys, Buffer.alloc(10)), Buffer.alloc(9), 0), isBug);

@@ -1,7 +1,7 @@
 /** Passwords, and what they open. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { isFailure } from "../../src/base/errors.ts";
 import { randomKeys, seal } from "../../src/format/crypto.ts";
 import { createKeyFile, DEFAULT_COST, deriveKeys, openKeyFile } from "../../src/format/key-file.ts";
@@ -45,9 +45,10 @@ test("a key file opens with its password and with no other", async () => {
   for (const password of ["secret", "päss wörd \u{1f511}", " ", "x".repeat(200)]) {
     const file = await createKeyFile(password, master, WHO, CHEAP);
     const opened = await openKeyFile(file, password);
-    assert.deepEqual(opened && Object.values(opened).map((key) => Buffer.from(key).toString("hex")), [
-      ...Object.values(master).map((key) => Buffer.from(key).toString("hex")),
-    ]);
+    assert.deepEqual(
+      opened && Object.values(opened).map((key) => Buffer.from(key).toString("hex")),
+      Object.values(master).map((key) => Buffer.from(key).toString("hex")),
+    );
     for (const wrong of ["", "Secret", `${password} `, password.slice(1)]) {
       if (wrong !== password) assert.equal(await openKeyFile(file, wrong), undefined);
     }
@@ -69,7 +70,8 @@ test("a key file is plain JSON with restic's fields in restic's order, and holds
 
 test("costs are refused before they are paid", async () => {
   const file = (await createKeyFile("secret", FIXED_KEYS, WHO, CHEAP)).toString();
-  const withCost = (N: number, r: number, p: number) => file.replace(`"N":2,"r":1,"p":1`, `"N":${N},"r":${r},"p":${p}`);
+  const withCost = ([N, r, p]: readonly [number, number, number]) =>
+    file.replace(`"N":2,"r":1,"p":1`, `"N":${N},"r":${r},"p":${p}`);
   for (const cost of [
     [0, 1, 1],
     [1, 1, 1],
@@ -79,7 +81,7 @@ test("costs are refused before they are paid", async () => {
     [2, 1, 0],
     [2.5, 1, 1],
   ] as const) {
-    await refused(withCost(...cost), "repo/damaged");
+    await refused(withCost(cost), "repo/damaged");
   }
   for (const cost of [
     [2 ** 30, 1, 1],
@@ -88,7 +90,7 @@ test("costs are refused before they are paid", async () => {
     [2 ** 19, 8, 9],
     [2, 1, 2 ** 31],
   ] as const) {
-    await refused(withCost(...cost), "repo/unsupported");
+    await refused(withCost(cost), "repo/unsupported");
   }
 });
 
@@ -126,15 +128,16 @@ test("a key that was sealed properly and says nonsense is refused without repeat
   }
 });
 
+async function opens(json: string): Promise<void> {
+  try {
+    await openKeyFile(Buffer.from(json), "secret");
+  } catch (error) {
+    assert.ok(isFailure(error, "repo/damaged") || isFailure(error, "repo/unsupported"), String(error));
+  }
+}
+
 test("hostile key files never cost more than a refusal", async () => {
   const file = (await createKeyFile("secret", FIXED_KEYS, WHO, CHEAP)).toString();
-  const opens = async (json: string): Promise<void> => {
-    try {
-      await openKeyFile(Buffer.from(json), "secret");
-    } catch (error) {
-      assert.ok(isFailure(error, "repo/damaged") || isFailure(error, "repo/unsupported"), String(error));
-    }
-  };
   for (const changed of withEachFieldReplaced(file)) await opens(changed);
   await fc.assert(fc.asyncProperty(hostile(file), opens), { numRuns: 300 });
 });

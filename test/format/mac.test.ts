@@ -1,7 +1,7 @@
 /** The native sources of Poly1305, against RFC 8439 and against each other. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { isFailure } from "../../src/base/errors.ts";
 import { choosePoly1305, nodePoly1305, poly1305, sodiumPoly1305 } from "../../src/format/mac.ts";
 

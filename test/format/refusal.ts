@@ -1,6 +1,6 @@
 /** What the tests of parsers share: damage, and the proof that it was refused properly. */
 import assert from "node:assert/strict";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { isFailure } from "../../src/base/errors.ts";
 import type { Keys } from "../../src/format/crypto.ts";
 

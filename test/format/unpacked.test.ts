@@ -1,7 +1,7 @@
 /** Index, snapshot and lock files as bytes. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { randomKeys, seal, unseal } from "../../src/format/crypto.ts";
 import { decodeUnpacked, encodeUnpacked } from "../../src/format/unpacked.ts";
 import { FIXED_KEYS, refusal, survives, withBitFlipped } from "./refusal.ts";
