@@ -1,0 +1,121 @@
+/** Stopped after each single write, for every n: what was saved before stays whole, and the next run goes on. */
+import assert from "node:assert/strict";
+import { randomBytes } from "node:crypto";
+import { before, test } from "node:test";
+import { silent } from "../../src/base/progress.ts";
+import { lockShared } from "../../src/repo/lock.ts";
+import { createRepository, type Repository } from "../../src/repo/repository.ts";
+import { verifyRepository } from "../../src/repo/verify.ts";
+import { systemClock } from "../../src/base/clock.ts";
+import { createMemoryStore, type MemoryStore } from "../../src/store/memory-store.ts";
+import { backUp, copyStore, newRepository, PASSWORD, readFiles, reopen, signal, type Files } from "./small-backup.ts";
+
+class Crash extends Error {}
+
+let repository: Repository;
+let store: MemoryStore;
+
+before(async () => {
+  store = createMemoryStore();
+  repository = await newRepository(store);
+});
+
+/** Enough for two packs when `large`. */
+function files(seed: number, { large }: { large: boolean }): Files {
+  const shared = Buffer.alloc(1 << 20, "shared by all");
+  return {
+    shared,
+    "folder/random": randomBytes(large ? 17 << 20 : 100),
+    "folder/more": randomBytes(5000),
+    "folder/deep/text": Buffer.from(`text ${seed}`),
+    "folder/empty": Buffer.alloc(0),
+    [`only-${seed}`]: randomBytes(1000),
+  };
+}
+
+async function assertWhole(of: Repository, expected: readonly Files[]): Promise<void> {
+  const { problems } = await verifyRepository(of, { readData: "all", signal, progress: silent });
+  assert.deepEqual(problems, []);
+  const { snapshots, damaged } = await of.listSnapshots({ signal });
+  assert.deepEqual(damaged, []);
+  assert.equal(snapshots.length, expected.length);
+  for (const [at, { snapshot }] of snapshots.entries()) {
+    const found = await readFiles(of, snapshot.tree);
+    assert.deepEqual(Object.keys(found).toSorted(), Object.keys(expected[at] ?? {}).toSorted());
+    for (const [path, bytes] of Object.entries(expected[at] ?? {})) assert.ok(found[path]?.equals(bytes), path);
+  }
+}
+
+/** Lets the first `n` changes through. */
+function stopAfter(target: MemoryStore, n: number): void {
+  let done = 0;
+  target.beforeWrite = () => {
+    if (done >= n) throw new Crash(`stopped after ${n} writes`);
+    done += 1;
+  };
+}
+
+test("a backup that is stopped after any of its writes harms no earlier one, and the next one finishes it", async () => {
+  const first = files(1, { large: false });
+  const second = files(2, { large: true });
+  await backUp(repository, first, "2026-01-01T00:00:00Z");
+  let whole = 0;
+  for (let n = 0; ; n += 1) {
+    const copy = copyStore(store);
+    stopAfter(copy, n);
+    let crashed = false;
+    try {
+      await using _lock = await lockShared(reopen(repository, copy), {
+        clock: systemClock,
+        signal,
+        hostname: "test-host",
+        pid: process.pid,
+      });
+      await backUp(reopen(repository, copy), second, "2026-01-02T00:00:00Z");
+    } catch (error) {
+      assert.ok(error instanceof Crash, String(error));
+      crashed = true;
+    }
+    copy.beforeWrite = undefined;
+    const wasSaved = (await reopen(repository, copy).listSnapshots({ signal })).snapshots.length === 2;
+    await assertWhole(reopen(repository, copy), wasSaved ? [first, second] : [first]);
+
+    const packsBefore = [...copy.files.keys()].filter((name) => name.startsWith("data/"));
+    await backUp(reopen(repository, copy), second, "2026-01-03T00:00:00Z");
+    await assertWhole(reopen(repository, copy), wasSaved ? [first, second, second] : [first, second]);
+    const packsAfter = [...copy.files.keys()].filter((name) => name.startsWith("data/"));
+    // Chunks of packs that were durable are not stored again: every chunk has one copy, whatever the moment.
+    const index = await reopen(repository, copy).loadIndex({ signal });
+    const ids = [...index.packs()].flatMap(({ entries }) => entries.map(({ type, id }) => `${type} ${id}`));
+    assert.equal(new Set(ids).size, ids.length, `stopped after ${n} writes`);
+    assert.ok(packsAfter.length >= packsBefore.length);
+    if (!crashed) {
+      whole = n;
+      break;
+    }
+  }
+  // Lock, two packs of data and one of trees, index, snapshot; then the lock's end, which may fail.
+  assert.equal(whole, 6);
+});
+
+test("making a repository that is stopped after any of its writes leaves nothing that looks like one", async () => {
+  for (let n = 0; ; n += 1) {
+    const empty = createMemoryStore();
+    stopAfter(empty, n);
+    const making = createRepository(empty, {
+      password: PASSWORD,
+      clock: systemClock,
+      hostname: "test-host",
+      username: "tester",
+      signal,
+    });
+    try {
+      await making;
+      assert.equal(n, 3);
+      break;
+    } catch (error) {
+      assert.ok(error instanceof Crash, String(error));
+      assert.equal(empty.files.has("config"), false);
+    }
+  }
+});
