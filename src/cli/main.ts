@@ -33,6 +33,13 @@ redactor.hide([...secretsOfEnvironment(env), ...passwordsIn(argv)]);
 const printer = new Printer({ stdout, stderr, redactor });
 const wantsJson = hasSwitch(argv, "--json");
 let running: CommandRow | undefined;
+/** Questions come before the first change. */
+let isAsking = false;
+
+function onAsking(now: boolean, progress: WatchedProgress): void {
+  isAsking = now;
+  if (now) progress.end();
+}
 
 /** Some terminals do not know their width and say 0. */
 function columnsOf({ columns }: { columns?: number }): number {
@@ -106,7 +113,7 @@ function invocationOf(call: Call): Invocation {
       clock: systemClock,
       hide: (secrets) => redactor.hide(secrets),
       person: isAttended
-        ? createPerson({ input: stdin, output: stderr, prepare: () => progress.end(), signal })
+        ? createPerson({ input: stdin, output: stderr, onAsking: (now) => onAsking(now, progress), signal })
         : undefined,
     },
   };
@@ -136,7 +143,7 @@ async function run(): Promise<number> {
 
 const interrupt = createInterrupter({
   clock: systemClock,
-  kept: () => running?.kept ?? "nothing was changed",
+  kept: () => (isAsking || running === undefined ? "nothing was changed" : running.kept),
   abort: (reason) => controller.abort(reason),
   tell: (line) => printer.note(line),
   exitNow: (status) => process.exit(status),

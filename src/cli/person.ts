@@ -7,8 +7,8 @@ import { Failure } from "../base/errors.ts";
 export interface PersonOptions {
   input: Readable;
   output: Writable;
-  /** Called before each question: takes the live line away. */
-  prepare: () => void;
+  /** Told when a question is asked and when it is answered: the live line gives way to it. */
+  onAsking: (isAsking: boolean) => void;
   signal: AbortSignal;
 }
 
@@ -25,20 +25,27 @@ export function createPerson(options: PersonOptions): Person {
   };
 }
 
-async function ask(question: string, { input, output, prepare, signal }: PersonOptions): Promise<string> {
+async function ask(question: string, { input, output, onAsking, signal }: PersonOptions): Promise<string> {
   signal.throwIfAborted();
-  prepare();
+  onAsking(true);
   // Not a "terminal" to readline: the tty itself edits the line, and Ctrl-C stays a signal.
   const lines = createInterface({ input, output, terminal: false });
+  const stop = new AbortController();
   try {
     return await new Promise<string>((resolve, reject) => {
       lines.once("close", () =>
         reject(new Failure("run/cancelled", "the question was not answered", { hint: "Nothing was changed." })),
       );
-      signal.addEventListener("abort", () => reject(signal.reason as Error), { once: true });
+      signal.addEventListener("abort", () => reject(signal.reason as Error), { signal: stop.signal });
       lines.question(question, resolve);
     });
+  } catch (error) {
+    // What is printed next must not stand behind the question.
+    output.write("\n");
+    throw error;
   } finally {
+    stop.abort();
+    onAsking(false);
     lines.close();
   }
 }

@@ -8,18 +8,19 @@ function setUp() {
   const input = new PassThrough();
   const output = new PassThrough();
   const controller = new AbortController();
-  let prepared = 0;
-  const person = createPerson({ input, output, prepare: () => (prepared += 1), signal: controller.signal });
-  return { input, output, controller, person, prepared: () => prepared, asked: () => String(output.read()) };
+  const asking: boolean[] = [];
+  const onAsking = (isAsking: boolean) => asking.push(isAsking);
+  const person = createPerson({ input, output, onAsking, signal: controller.signal });
+  return { input, output, controller, person, asking, asked: () => String(output.read()) };
 }
 
 test("a question is asked and its answer comes back without the spaces around it", async () => {
-  const { input, person, asked, prepared } = setUp();
+  const { input, person, asked, asking } = setUp();
   const answer = person.text("What is it called?", "acme");
   input.write("  shop \n");
   assert.equal(await answer, "shop");
   assert.equal(asked(), "What is it called? [acme] ");
-  assert.equal(prepared(), 1);
+  assert.deepEqual(asking, [true, false]);
 });
 
 test("an empty answer takes what was suggested, or is empty", async () => {
