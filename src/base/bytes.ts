@@ -38,3 +38,9 @@ export function formatSeconds(seconds: number): string {
   if (whole < 3600) return `${Math.floor(whole / 60)} min ${whole % 60} s`;
   return `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`;
 }
+
+/** The first few of a list: `a, b, c and 14 more`. */
+export function listSome(items: readonly string[], limit = 3): string {
+  if (items.length <= limit + 1) return items.join(", ");
+  return `${items.slice(0, limit).join(", ")} and ${formatCount(items.length - limit)} more`;
+}

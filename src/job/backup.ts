@@ -214,6 +214,7 @@ function storagePorts(run: Run, sealing: Sealing): StoragePorts {
     storeTree: (bytes) => sealing.storeTree(bytes),
     readTree: (id) => run.repository.readTree(id, { signal: run.signal }),
     onFile: () => run.progress.advance(1),
+    rereadAll: false,
     signal: run.signal,
     startedAt: run.startedAt,
   };

@@ -18,6 +18,7 @@ import { planTable, type RangePlan, type TablePlan } from "../postgres/range-pla
 import { dumpSchema, type SchemaDump } from "../postgres/schema-dump.ts";
 import { readSequences } from "../postgres/sequences.ts";
 import { type DatabaseSnapshot, openSnapshot, waitUntilDurable } from "../postgres/snapshot.ts";
+import { readFilledViews, type ViewName } from "../postgres/views.ts";
 import type { RangeResult } from "./sealing-tasks.ts";
 
 export interface SavedRange extends RangeEntry {
@@ -32,6 +33,7 @@ export interface SavedTable {
 export interface DatabaseCapture {
   tables: SavedTable[];
   sequences: SequenceEntry[];
+  filledViews: ViewName[];
   schema: SchemaDump;
   lsn: string;
   findings: Finding[];
@@ -86,9 +88,10 @@ async function captureOnce(ports: DatabasePorts): Promise<DatabaseCapture> {
     readRanges(ports, snapshot.id, plans),
   ]);
   const sequences = await readSequences(snapshot.connection);
+  const filledViews = await readFilledViews(snapshot.connection);
   await ports.alsoIn(snapshot);
   await waitUntilDurable(snapshot.connection, snapshot.lsn, { signal });
-  return { tables: saved, sequences, schema, lsn: snapshot.lsn, findings: [...problems] };
+  return { tables: saved, sequences, filledViews, schema, lsn: snapshot.lsn, findings: [...problems] };
 }
 
 async function readRanges(

@@ -51,6 +51,8 @@ export interface StoragePorts {
   readTree: (id: ChunkId) => Promise<TreeNode[]>;
   /** A file was looked at. */
   onFile: () => void;
+  /** Reads every file again, even those that the state before has. */
+  rereadAll: boolean;
   signal: AbortSignal;
   /** RFC 3339: what `since` says of a blob that is missing for the first time. */
   startedAt: string;
@@ -148,7 +150,7 @@ async function captureFolder(
   const gone = missingBefore?.get(row.folder) ?? [];
   if (service === undefined) return;
   const facts = { count: row.count, bytes: row.bytes, withoutChecksum: row.withoutChecksum, hash: row.hash };
-  if (known?.hash === row.hash && gone.length === 0) {
+  if (!ports.rereadAll && known?.hash === row.hash && gone.length === 0) {
     service.folders.set(row.folder, { ...facts, tree: known.tree });
     capture.foldersReused += 1;
     return;
@@ -198,18 +200,22 @@ async function readFolder(
   if (known?.tree !== undefined) for (const node of await ports.readTree(known.tree)) before.set(node.name, node);
   const wasMissing = new Map(gone.map((blob) => [blob.id, blob]));
   const nodes: TreeNode[] = [];
+  /** Files that were right when they were read: better than whatever is there now, if that is not. */
+  const whole = new Map<bigint, TreeNode>();
   const wanted: BlobRow[] = [];
   for (const blob of blobs) {
     const node = before.get(blobFileName(blob.key));
-    const isKept = node !== undefined && !wasMissing.has(blob.id.toString()) && Number(node.size ?? 0) === blob.bytes;
-    if (isKept) nodes.push(node);
+    const isWhole = node !== undefined && !wasMissing.has(blob.id.toString()) && Number(node.size ?? 0) === blob.bytes;
+    if (isWhole) whole.set(blob.id, node);
+    if (isWhole && !ports.rereadAll) nodes.push(node);
     else wanted.push(blob);
   }
   for (const { blob, file } of await fetchBlobs(ports, ports.roots.get(service.name), wanted)) {
     const reason = problemOf(blob, file);
     if (reason !== undefined)
       service.missing.set(blob.id.toString(), missingEntry(blob, reason, wasMissing, ports.startedAt));
-    const node = file.kind === "stored" ? blobNode(blob, file) : before.get(blobFileName(blob.key));
+    const read = file.kind === "stored" ? blobNode(blob, file) : before.get(blobFileName(blob.key));
+    const node = reason === undefined ? read : (whole.get(blob.id) ?? read);
     if (node !== undefined) nodes.push(node);
     if (file.kind === "stored") {
       capture.blobsCopied += 1;

@@ -1,7 +1,7 @@
 /** The parts of a proof that are neither rows nor uploaded files: the code's bundle, and the keys. */
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { plural } from "../base/bytes.ts";
+import { listSome, plural } from "../base/bytes.ts";
 import type { Environment } from "../chatwoot/environment.ts";
 import { verifyBundle } from "../installation/bundle.ts";
 import { parseEnvironment, SAVED_ENVIRONMENT } from "../point/environment.ts";
@@ -46,7 +46,7 @@ export async function checkKeys(reader: PointReader, database: Queries): Promise
       ok: entry.encryption,
       detail: entry.encryption
         ? `the saved keys open ${plural(values, "encrypted value")} in ${plural(entry.checks.length, "place")}`
-        : `the saved keys do not open ${failed.map((check) => `${check.table}.${check.column}`).join(", ")}`,
+        : `the saved keys do not open ${listSome([...new Set(failed.map((check) => `${check.table}.${check.column}`))])}`,
     });
   }
   if (entry.secretKeyBase !== null) {

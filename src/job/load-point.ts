@@ -37,7 +37,12 @@ export async function loadPoint(
   });
   await loadDatabase(
     target,
-    { schemaDump, sequencesSql: await reader.readText(`database/${SEQUENCES_SQL}`), tables },
+    {
+      schemaDump,
+      sequencesSql: await reader.readText(`database/${SEQUENCES_SQL}`),
+      filledViews: manifest.filledViews,
+      tables,
+    },
     options,
   );
   return { rows: manifest.tables.reduce((sum, table) => sum + table.rows, 0) };

@@ -1,4 +1,5 @@
 /** Before a restore: do the keys that lie in the point still fit what its own backup found? */
+import { listSome } from "../base/bytes.ts";
 import type { Finding } from "../base/findings.ts";
 import type { PointReader } from "./point-reader.ts";
 
@@ -13,7 +14,7 @@ export async function savedKeyFindings(reader: PointReader): Promise<Finding[]> 
     findings.push({
       kind: "saved-keys-do-not-open",
       level: "alarm",
-      message: `the encryption keys in this restore point do not open ${[...new Set(places)].join(", ")}`,
+      message: `the encryption keys in this restore point do not open ${listSome([...new Set(places)])}`,
       hint: "These channels and two-factor logins will not work after the restore: find the right ACTIVE_RECORD_ENCRYPTION_* values.",
     });
   }
