@@ -37,11 +37,13 @@ async function runAsRoot(prefix, packages) {
 export async function installPackages(needs) {
   const packages = needs.map((need) => need.package);
   const list = needs.map((need) => `\n  ${need.words}`).join("");
-  if (!isDebian()) throw new SetupError(`not found, and this is not Debian, so please install:${list}`);
+  const what = "these are missing, and set-up may not install them here";
+  if (!isDebian()) throw new SetupError(`${what} (it knows only Debian's packages); please do:${list}`);
   const prefix = await rootPrefix();
   if (prefix === undefined) {
-    const command = `apt-get install ${packages.join(" ")}`;
-    throw new SetupError(`not found, and neither root nor sudo, so please install (${command}, as root):${list}`);
+    throw new SetupError(
+      `${what} (it needs root or sudo); please do, as root: apt-get install ${packages.join(" ")}${list}`,
+    );
   }
   say(`installing ${packages.join(", ")} with apt-get; no service is started`);
   await runAsRoot(prefix, packages);
