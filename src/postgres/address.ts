@@ -51,7 +51,8 @@ function refuse(what: string): Failure {
 export function parseDatabaseUrl(text: string): ServerAddress {
   let url: URL;
   try {
-    url = new URL(text.trim());
+    // libpq lets the host be left out, also after a user; WHATWG's URL does not.
+    url = new URL(text.trim().replace(/^(\w+:\/\/[^/?#]*@)(?=[/?]|$)/, "$1localhost"));
   } catch {
     // The reason is left out on purpose: it quotes the text.
     throw refuse("cannot be read");
@@ -125,8 +126,7 @@ export function childEnvironment(address: ServerAddress): Record<string, string 
     PGCLIENTENCODING: undefined,
     PGCONNECT_TIMEOUT: "20",
     // Messages are read for what went wrong, so they are asked for in English.
-    LC_MESSAGES: "C",
-    LANGUAGE: "C",
-    PGLOCALEDIR: undefined,
+    LC_ALL: "C",
+    LANGUAGE: undefined,
   };
 }

@@ -3,8 +3,10 @@
  * system's schemas that no extension owns; leaves of partitioned tables are such tables, their parents hold no rows.
  */
 import type { Finding } from "../base/findings.ts";
+import { LIMITS } from "../base/limits.ts";
 import { readProblems } from "./catalogue-problems.ts";
 import type { Connection } from "./connect.ts";
+import { briefly, withLockRetries } from "./table-guard.ts";
 
 export interface ColumnFacts {
   name: string;
@@ -93,9 +95,22 @@ const TABLES = `
 
 const INTEGER_TYPES = new Set(["smallint", "integer", "bigint"]);
 
-/** Reads the catalogue as the connection's snapshot sees it. */
+/**
+ * Reads the catalogue as the connection's snapshot sees it; takes no lock that lasts.
+ * @throws Failure `database/changed` when a table stays locked, as its size cannot be told then.
+ */
 export async function readTables(connection: Connection): Promise<Catalogue> {
-  const rows = await connection.query<TableRow & { [key: string]: unknown }>(TABLES);
+  const rows = await withLockRetries("a table", async () =>
+    briefly(connection, async () => {
+      await connection.query(`set lock_timeout = ${LIMITS.lockTimeoutMs}`);
+      try {
+        return await connection.query<TableRow & { [key: string]: unknown }>(TABLES);
+      } finally {
+        // Within a failed transaction it is the savepoint that takes it back.
+        await connection.query("set lock_timeout = 0").catch(() => {});
+      }
+    }),
+  );
   return { tables: rows.map(toFacts), problems: await readProblems(connection) };
 }
 

@@ -35,6 +35,10 @@ export class Connection implements AsyncDisposable {
     this.#signal = signal;
     this.#onAbort = () => this.destroy();
     signal.addEventListener("abort", this.#onAbort, { once: true });
+    client.once("end", () => {
+      this.#closed = true;
+      signal.removeEventListener("abort", this.#onAbort);
+    });
   }
 
   /** True until the session was ended by either side. */
@@ -102,23 +106,28 @@ function streamOf(client: Client): { destroy(): void } | undefined {
  * @throws Failure `database/unreachable`, `database/denied` or `database/unsuitable` (no such database), with a hint.
  */
 export async function connect(address: ServerAddress, options: ConnectOptions): Promise<Connection> {
-  const { signal } = options;
-  signal.throwIfAborted();
-  let last: unknown;
+  try {
+    return await openEitherWay(address, options);
+  } catch (error) {
+    if (options.signal.aborted) throw options.signal.reason;
+    const failure = serverFailure(error, address);
+    throw sqlState(failure) === SQLSTATE.databaseMissing ? await nameOthers(failure, address, options) : failure;
+  }
+}
+
+/** With and without encryption, as the mode says. What the server itself refuses tells more than a missing SSL. */
+async function openEitherWay(address: ServerAddress, options: ConnectOptions): Promise<Connection> {
+  const errors: unknown[] = [];
   for (const ssl of sslAttempts(address)) {
+    options.signal.throwIfAborted();
     try {
       return await open(address, ssl, options);
     } catch (error) {
-      if (signal.aborted) throw signal.reason;
-      last ??= error;
-      if (!mayDifferWithoutSsl(error)) {
-        last = error;
-        break;
-      }
+      if (!mayDifferWithoutSsl(error)) throw error;
+      errors.push(error);
     }
   }
-  const failure = serverFailure(last, address);
-  throw sqlState(failure) === SQLSTATE.databaseMissing ? await nameOthers(failure, address, options) : failure;
+  throw errors.find((error) => sqlState(error) !== undefined) ?? errors.at(-1);
 }
 
 async function open(
@@ -146,6 +155,8 @@ async function open(
     await client.connect();
     const connection = new Connection(client, address, options.signal);
     try {
+      // By itself, as it does not yet apply to the message that it comes in.
+      await connection.query("set statement_timeout = 0");
       await connection.query(sessionStatement());
     } catch (error) {
       connection.destroy();
@@ -225,7 +236,7 @@ async function nameOthers(failure: Failure, address: ServerAddress, options: Con
   for (const database of ["postgres", "template1"]) {
     if (database === address.database) continue;
     try {
-      await using connection = await connect({ ...address, database }, options);
+      await using connection = await openEitherWay({ ...address, database }, options);
       const rows = await connection.query<{ name: string }>(
         "select datname as name from pg_catalog.pg_database where not datistemplate and datname <> 'postgres' order by 1",
       );

@@ -15,6 +15,7 @@ import { qualifiedName, quoteIdentifier, shownName } from "./names.ts";
 import type { ClientPrograms } from "./programs.ts";
 import { printedBy } from "./schema-dump.ts";
 import { serverFailure } from "./server-errors.ts";
+import { refreshViews, type ViewName } from "./views.ts";
 
 export interface SavedRangeSource {
   bucket: string;
@@ -34,6 +35,8 @@ export interface SavedDatabase {
   /** Path of `pg_dump --format=custom --schema-only`; a list for pg_restore may be written beside it. */
   schemaDump: string;
   sequencesSql: string;
+  /** Materialised views to fill, in this order. */
+  filledViews: readonly ViewName[];
   tables: readonly SavedTableSource[];
 }
 
@@ -61,7 +64,7 @@ export async function loadDatabase(
   if (source.sequencesSql.trim() !== "") await connection.query(source.sequencesSql);
   options.progress.stage("building indexes, constraints and triggers");
   await restoreSection("post-data", target, source, list, options);
-  await refreshViews(connection);
+  await refreshViews(connection, source.filledViews);
   options.progress.stage("gathering statistics");
   // Its commit also waits for the disk, and with it for the rows' commits before it.
   await connection.query("analyze");
@@ -240,28 +243,4 @@ function loadFailure(
       cause: error,
     },
   );
-}
-
-/** Materialised views that are not filled, in an order in which each finds those that it reads. */
-const VIEWS = `
-  with recursive views as (
-    select c.oid, n.nspname as schema, c.relname as name, c.relispopulated as filled
-    from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace where c.relkind = 'm'),
-  reads as (
-    select distinct r.ev_class as reader, d.refobjid as source
-    from pg_catalog.pg_rewrite r
-    join pg_catalog.pg_depend d on d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass and d.objid = r.oid
-      and d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass and d.refobjid <> r.ev_class),
-  depth(oid, level) as (
-    select oid, 0 from views
-    union
-    select r.reader, d.level + 1 from depth d join reads r on r.source = d.oid where d.level < 100)
-  select v.schema, v.name from views v join depth d on d.oid = v.oid
-  where not v.filled group by v.schema, v.name order by max(d.level), v.schema, v.name`;
-
-/** pg_dump leaves them empty when it writes the schema alone. */
-async function refreshViews(connection: Connection): Promise<void> {
-  for (const view of await connection.query<{ schema: string; name: string }>(VIEWS)) {
-    await connection.query(`refresh materialized view ${qualifiedName(view)}`);
-  }
 }

@@ -5,7 +5,7 @@
 import { LIMITS } from "../base/limits.ts";
 import { copyColumns, type TableFacts } from "./catalogue.ts";
 import type { Connection } from "./connect.ts";
-import { qualifiedName, quoteIdentifier } from "./names.ts";
+import { qualifiedName, quoteIdentifier, shownName } from "./names.ts";
 import {
   bucketOf,
   chooseJ,
@@ -42,7 +42,7 @@ export async function planTable(connection: Connection, table: TableFacts, earli
     j: null,
     ranges: [],
   };
-  return await withLockRetries(table, async () =>
+  return await withLockRetries(`table ${shownName(table)}`, async () =>
     briefly(connection, async () => {
       await guardTable(connection, table);
       try {

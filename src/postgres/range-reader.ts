@@ -7,7 +7,7 @@ import { assert } from "../base/errors.ts";
 import { LIMITS } from "../base/limits.ts";
 import type { ServerAddress } from "./address.ts";
 import { connect, type Connection } from "./connect.ts";
-import { qualifiedName, quoteIdentifier } from "./names.ts";
+import { qualifiedName, quoteIdentifier, shownName } from "./names.ts";
 import type { RangePlan, TablePlan } from "./ranges.ts";
 import { RowCutter } from "./row-cutter.ts";
 import { importSnapshot } from "./snapshot.ts";
@@ -72,7 +72,7 @@ export class RangeReader implements AsyncDisposable {
     range: RangePlan,
     sink: (chunk: Buffer) => Promise<void>,
   ): Promise<RangeDigest> {
-    return await withLockRetries(table, async () => {
+    return await withLockRetries(`table ${shownName(table)}`, async () => {
       const connection = await this.#connect();
       try {
         await importSnapshot(connection, snapshotId);

@@ -1,6 +1,7 @@
 /** What a server is: enough to tell later whether it is still the same one, and what a restore needs. */
 import type { Connection } from "./connect.ts";
 import { sqlState, SQLSTATE } from "./server-errors.ts";
+import { briefly } from "./table-guard.ts";
 
 export interface ExtensionFacts {
   name: string;
@@ -110,9 +111,8 @@ async function readIdentity(
     ? "(select timeline_id from pg_catalog.pg_control_checkpoint())"
     : "('x' || pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()), 1, 8))::bit(32)::int";
   try {
-    const [row] = await connection.query<{ id: string; timeline: number }>(
-      `select (select system_identifier from pg_catalog.pg_control_system())::text as id, ${timeline} as timeline`,
-    );
+    const sql = `select (select system_identifier from pg_catalog.pg_control_system())::text as id, ${timeline} as timeline`;
+    const [row] = await briefly(connection, async () => await connection.query<{ id: string; timeline: number }>(sql));
     return { systemIdentifier: row?.id ?? "", timeline: row?.timeline ?? 0 };
   } catch (error) {
     if (sqlState(error) !== SQLSTATE.denied) throw error;

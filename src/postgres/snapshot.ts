@@ -108,9 +108,7 @@ async function lookAt<T>(
       for (const table of tables) await guardTable(connection, { ...table, oid: known.get(shownName(table)) ?? "0" });
       return await read(connection);
     });
-  const [first] = tables;
-  if (first === undefined) return await attempt();
-  return await withLockRetries({ ...first, oid: known.get(shownName(first)) ?? "0" }, attempt);
+  return await withLockRetries(`one of the tables ${tables.map(shownName).join(", ")}`, attempt);
 }
 
 const POLL_MS = 25;

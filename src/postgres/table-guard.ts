@@ -30,11 +30,17 @@ export async function briefly<T>(connection: Connection, work: () => Promise<T>)
     if (sqlState(error) === NO_TRANSACTION) return await work();
     throw error;
   }
+  const release = "rollback to savepoint chatkeep; release savepoint chatkeep";
+  let result: T;
   try {
-    return await work();
-  } finally {
-    if (connection.isOpen) await connection.query("rollback to savepoint chatkeep; release savepoint chatkeep");
+    result = await work();
+  } catch (error) {
+    // The first error says what happened; a session that cannot even roll back is lost anyway.
+    await connection.query(release).catch(() => {});
+    throw error;
   }
+  await connection.query(release);
+  return result;
 }
 
 function changed(table: GuardedTable, how: string, cause?: unknown): Failure {
@@ -98,17 +104,17 @@ export async function guardTable(connection: Connection, table: GuardedTable): P
 }
 
 /**
- * Runs `attempt` again while another session holds a lock on the table: a migration may hold one for minutes.
+ * Runs `attempt` again while another session holds a lock: a migration may hold one for minutes.
  * @throws Failure `database/changed` when it was held for all of `LIMITS.lockAttempts` attempts.
  */
-export async function withLockRetries<T>(table: GuardedTable, attempt: () => Promise<T>): Promise<T> {
+export async function withLockRetries<T>(what: string, attempt: () => Promise<T>): Promise<T> {
   for (let tries = 1; ; tries += 1) {
     try {
       return await attempt();
     } catch (error) {
       if (sqlState(error) !== SQLSTATE.lockTimeout) throw error;
       if (tries >= LIMITS.lockAttempts) {
-        throw new Failure("database/changed", `table ${shownName(table)} stays locked by another session`, {
+        throw new Failure("database/changed", `${what} stays locked by another session`, {
           hint: "A migration or a maintenance job holds it: pg_locks and pg_stat_activity name it. Try again when it has ended.",
           cause: error,
         });

@@ -10,6 +10,7 @@ import { openRangeReader } from "../../src/postgres/range-reader.ts";
 import { dumpSchema, type SchemaDump } from "../../src/postgres/schema-dump.ts";
 import { formatSetvals, readSequences, type SequenceState } from "../../src/postgres/sequences.ts";
 import { type DatabaseSnapshot, openSnapshot } from "../../src/postgres/snapshot.ts";
+import { readFilledViews, type ViewName } from "../../src/postgres/views.ts";
 
 export interface SavedRange {
   bucket: string;
@@ -28,6 +29,7 @@ export interface Saved {
   tables: Map<string, SavedTable>;
   schema: SchemaDump;
   sequences: SequenceState[];
+  filledViews: ViewName[];
 }
 
 export interface SaveOptions {
@@ -59,7 +61,12 @@ export async function saveDatabase(address: ServerAddress, options: SaveOptions 
   }
   const programs = await findPrograms(15, { signal });
   const schema = await dumpSchema(address, programs, { snapshotId: snapshot.id, signal });
-  return { tables: saved, schema, sequences: await readSequences(snapshot.connection) };
+  return {
+    tables: saved,
+    schema,
+    sequences: await readSequences(snapshot.connection),
+    filledViews: await readFilledViews(snapshot.connection),
+  };
 }
 
 /** As the loader takes it; `schemaDump` is a path that may be written. */
@@ -68,6 +75,7 @@ export async function toSource(saved: Saved, schemaDump: string): Promise<SavedD
   return {
     schemaDump,
     sequencesSql: formatSetvals(saved.sequences),
+    filledViews: saved.filledViews,
     tables: [...saved.tables.values()].map(({ plan, ranges }) => ({
       schema: plan.schema,
       name: plan.name,
