@@ -39,8 +39,11 @@ export interface BackupFlags {
 
 export async function runBackup(globals: Globals, flags: BackupFlags, s: Surroundings): Promise<BackupSummary> {
   const { config, path } = await loadConfig(globals, s);
-  const { installation, findings, address } = await openInstallation(config.installation, s);
-  const opened = await openChosenRepository(globals, s);
+  // Deriving the key takes half a second of another thread: meanwhile the installation is looked at.
+  const [{ installation, findings, address }, opened] = await Promise.all([
+    openInstallation(config.installation, s),
+    openChosenRepository(globals, s),
+  ]);
   const { id, name } = config.installation;
   const options = {
     repository: opened.repository,

@@ -84,9 +84,10 @@ function traceOf(error: unknown): string {
   return lines.join("\ncaused by: ");
 }
 
-function openProgress({ mode }: Call): WatchedProgress {
+function openProgress({ command, mode }: Call): WatchedProgress {
   if (mode.json) return jsonProgress(printer, systemClock);
-  if (mode.quiet) return silentProgress;
+  // The demo tells its stages itself.
+  if (mode.quiet || (command.name === "demo" && !stderr.isTTY)) return silentProgress;
   return stderr.isTTY ? terminalProgress(printer, systemClock, () => columnsOf(stderr)) : lineProgress(printer);
 }
 
