@@ -66,28 +66,55 @@ export function looksRandom(bytes: Uint8Array): boolean {
   return chiSquare > 130 && chiSquare < 350 + 0.33 * sampled;
 }
 
+const ZSTD_MAGIC = 0xfd2f_b528;
+
+/** The length that a zstd frame says it unpacks to (RFC 8878, section 3.1.1.1); undefined when it does not say. */
+function frameContentSize(bytes: Uint8Array): number | undefined {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  if (bytes.length < 18 || view.getUint32(0, true) !== ZSTD_MAGIC) return undefined;
+  const descriptor = view.getUint8(4);
+  const isSingleSegment = (descriptor & 0x20) !== 0;
+  const dictionaryBytes = [0, 1, 2, 4][descriptor & 3] ?? 0;
+  const at = 5 + (isSingleSegment ? 0 : 1) + dictionaryBytes;
+  switch (descriptor >> 6) {
+    case 0:
+      return isSingleSegment ? view.getUint8(at) : undefined;
+    case 1:
+      return view.getUint16(at, true) + 256;
+    case 2:
+      return view.getUint32(at, true);
+    default:
+      return Number(view.getBigUint64(at, true));
+  }
+}
+
 /**
- * Unpacks zstd with a bound on what comes out, which the frame's own header cannot raise.
+ * Unpacks one zstd frame, with a bound on what comes out that the frame's own header cannot raise.
  * @param options `length`: exactly this much must come out; else at most `LIMITS.unpackedMaxBytes`.
  * @throws {Failure} `repo/damaged` when the bytes are not zstd, or more (or less) comes out.
  */
 export function unpackZstd(bytes: Uint8Array, { length }: { length?: number } = {}): Buffer {
-  if ((length ?? 0) > LIMITS.unpackedMaxBytes) {
+  const claimed = frameContentSize(bytes);
+  const expected = length ?? claimed;
+  if (claimed !== undefined && claimed !== expected) {
+    throw new Failure("repo/damaged", `compressed bytes unpack to ${claimed} bytes instead of ${expected}`);
+  }
+  if ((expected ?? 0) > LIMITS.unpackedMaxBytes) {
     throw new Failure(
       "repo/damaged",
-      `compressed bytes claim to unpack to ${length} bytes, which is more than allowed`,
+      `compressed bytes claim to unpack to ${expected} bytes, which is more than allowed`,
     );
   }
-  const maxOutputLength = length ?? LIMITS.unpackedMaxBytes;
   let unpacked: Buffer;
   try {
-    const chunkSize = Math.min(Math.max(length ?? bytes.length * 4, 1024), LIMITS.chunkMaxBytes) + 1;
-    unpacked = zstdDecompressSync(bytes, { maxOutputLength, chunkSize });
+    // One more than comes out, or the decoder would ask for a second piece of memory.
+    const chunkSize = Math.min(Math.max(expected ?? bytes.length * 4, 1024), LIMITS.chunkMaxBytes) + 1;
+    unpacked = zstdDecompressSync(bytes, { maxOutputLength: expected || LIMITS.unpackedMaxBytes, chunkSize });
   } catch (error) {
     throw new Failure("repo/damaged", `compressed bytes do not unpack: ${messageOf(error)}`, { cause: error });
   }
-  if (length !== undefined && unpacked.length !== length) {
-    throw new Failure("repo/damaged", `compressed bytes unpack to ${unpacked.length} bytes instead of ${length}`);
+  if (expected !== undefined && unpacked.length !== expected) {
+    throw new Failure("repo/damaged", `compressed bytes unpack to ${unpacked.length} bytes instead of ${expected}`);
   }
   return unpacked;
 }

@@ -107,11 +107,30 @@ test("a bomb is refused before it has grown", () => {
     refusal(() => unpackChunk(bomb, 1000)),
     /larger than/,
   );
-  const many = Buffer.concat(Array.from({ length: 9 }, () => bomb));
+  // The same with a header that tells the truth, and one that tells of eight tebibytes.
+  const honest = zstdCompressSync(Buffer.alloc(64 << 20));
   assert.match(
-    refusal(() => unpackZstd(many)),
-    /larger than/,
+    refusal(() => unpackChunk(honest, 1000)),
+    /67108864 bytes instead of 1000/,
   );
+  const huge = Buffer.from(`28b52ffdc048${"000000000008".padEnd(16, "0")}${"00".repeat(20)}`, "hex");
+  assert.match(
+    refusal(() => unpackZstd(huge)),
+    /8796093022208 bytes, which is more than allowed/,
+  );
+});
+
+test("a length is understood however the frame writes it", () => {
+  for (const length of [0, 1, 255, 256, 257, 65_535, 65_791, 65_792, 70_000, 1 << 20]) {
+    for (const level of [1, 3, 19]) {
+      const frame = zstdCompressSync(Buffer.alloc(length, "ab"), {
+        params: { [constants.ZSTD_c_compressionLevel]: level },
+      });
+      assert.equal(unpackZstd(frame).length, length);
+      if (length > 0) assert.equal(unpackChunk(frame, length).length, length);
+      refusal(() => unpackChunk(frame, length + 1));
+    }
+  }
 });
 
 test("damaged frames are refused or unpack to something of the promised length, and do nothing else", () => {
