@@ -38,6 +38,13 @@ export interface BackupFlags {
 }
 
 export async function runBackup(globals: Globals, flags: BackupFlags, s: Surroundings): Promise<BackupSummary> {
+  for (const tag of flags.tags) {
+    if (!/^[^,=\s]{1,64}$/.test(tag)) {
+      throw new Failure("usage/invalid", `'${tag}' cannot be a tag`, {
+        hint: "A tag has no comma, no '=', no white space and at most 64 characters.",
+      });
+    }
+  }
   const { config, path } = await loadConfig(globals, s);
   // Deriving the key takes half a second of another thread: meanwhile the installation is looked at.
   const [{ installation, findings, address }, opened] = await Promise.all([
@@ -61,13 +68,6 @@ export async function runBackup(globals: Globals, flags: BackupFlags, s: Surroun
     progress: s.progress,
     signal: s.signal,
   };
-  for (const tag of flags.tags) {
-    if (!/^[^,=\s]{1,64}$/.test(tag)) {
-      throw new Failure("usage/invalid", `'${tag}' cannot be a tag`, {
-        hint: "A tag has no comma, no '=', no white space and at most 64 characters.",
-      });
-    }
-  }
   if (flags.dryRun) return await (await import("../job/plan-backup.ts")).planBackup(options);
   return await (await import("../job/backup.ts")).backup(options);
 }

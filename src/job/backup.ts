@@ -2,7 +2,7 @@
  * Takes a restore point. In order: new files first, then everything in one database snapshot, then the files that
  * came in between; packs, index, and last of all the snapshot that makes the point exist.
  */
-import { hostname, userInfo } from "node:os";
+import { userInfo } from "node:os";
 import { type Clock, formatInstant } from "../base/clock.ts";
 import { assert } from "../base/errors.ts";
 import { type Finding, sortFindings } from "../base/findings.ts";
@@ -17,7 +17,6 @@ import type { ServerAddress } from "../postgres/address.ts";
 import { connect, type Connection } from "../postgres/connect.ts";
 import { type ClientPrograms, findPrograms } from "../postgres/programs.ts";
 import { readServerFacts } from "../postgres/server-facts.ts";
-import { lockShared } from "../repo/lock.ts";
 import type { Repository } from "../repo/repository.ts";
 import { storePoint } from "./build-point.ts";
 import { captureDatabase, type DatabaseCapture } from "./capture-database.ts";
@@ -33,6 +32,7 @@ import {
 } from "./capture-storage.ts";
 import { storageFindings } from "./findings.ts";
 import { inspectChatwoot } from "./inspect-chatwoot.ts";
+import { lockToWrite } from "./lock.ts";
 import { buildManifest } from "./manifest.ts";
 import { type Parent, readParent } from "./parent.ts";
 import { PointReader } from "./point-reader.ts";
@@ -72,12 +72,7 @@ export async function backup(options: BackupOptions): Promise<BackupSummary> {
   const { repository, clock } = options;
   const startedMs = clock.monotonic();
   const startedAt = formatGoTime(BigInt(clock.now()) * 1_000_000n);
-  await using lock = await lockShared(repository, {
-    clock,
-    signal: options.signal,
-    hostname: hostname(),
-    pid: process.pid,
-  });
+  await using lock = await lockToWrite(repository, options);
   const signal = AbortSignal.any([options.signal, lock.signal]);
   const run: Run = { ...options, signal, startedAt };
   const parent = await findParent(run);

@@ -13,7 +13,8 @@ import {
 } from "../point/layout.ts";
 import { formatManifest, type Manifest } from "../point/manifest.ts";
 import { type FolderEntry, formatFolders, formatRanges } from "../point/ranges.ts";
-import { formatRestoreNotes, formatRestoreScript } from "../point/restore-script.ts";
+import { formatRestoreNotes } from "../point/restore-notes.ts";
+import { formatRestoreScript } from "../point/restore-script.ts";
 import type { TreeNode } from "../format/node.ts";
 import { formatSetvals } from "../postgres/sequences.ts";
 import type { DatabaseCapture, SavedTable } from "./capture-database.ts";

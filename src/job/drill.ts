@@ -12,13 +12,13 @@ import { formatProof, type Proof, type ProofCheck } from "../point/proof.ts";
 import { connect } from "../postgres/connect.ts";
 import { findPrograms } from "../postgres/programs.ts";
 import { openScratchServer, type ScratchServer } from "../postgres/scratch.ts";
-import { lockShared } from "../repo/lock.ts";
 import type { Repository } from "../repo/repository.ts";
 import { openTemporaryFolder } from "../system/temporary.ts";
 import { checkBlobs } from "./check-blobs.ts";
 import { checkCode, checkKeys } from "./check-else.ts";
 import { checkData, checkSchema, checkSequences, checkTriggers } from "./check-database.ts";
 import { loadPoint } from "./load-point.ts";
+import { lockToWrite } from "./lock.ts";
 import { PointFolder } from "./point-tree.ts";
 import { PointReader } from "./point-reader.ts";
 import { type Point, proofTags } from "./points.ts";
@@ -41,12 +41,7 @@ export interface DrillOptions {
 export async function drill(options: DrillOptions): Promise<DrillSummary> {
   const { repository, point, clock } = options;
   const started = clock.monotonic();
-  await using lock = await lockShared(repository, {
-    clock,
-    signal: options.signal,
-    hostname: hostname(),
-    pid: process.pid,
-  });
+  await using lock = await lockToWrite(repository, options);
   const signal = AbortSignal.any([options.signal, lock.signal]);
   const stages: Record<string, number> = {};
   const timed = async <T>(name: string, work: () => Promise<T>): Promise<T> => {

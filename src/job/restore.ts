@@ -15,6 +15,7 @@ import { findPrograms } from "../postgres/programs.ts";
 import { createDatabase, inspectTarget, type TargetFacts } from "../postgres/target.ts";
 import { openTemporaryFolder } from "../system/temporary.ts";
 import { loadPoint } from "./load-point.ts";
+import { lockToRead } from "./lock.ts";
 import type { PointReader } from "./point-reader.ts";
 import { restoreFolder, restoreStorage } from "./restore-files.ts";
 import { savedKeyFindings } from "./saved-keys.ts";
@@ -189,8 +190,10 @@ function missingFindings(manifest: Manifest, parts: readonly Part[]): Finding[] 
  * Does what the plan says.
  * @throws Failure `target/not-empty` or `target/unsuitable` when something stands in the way: nothing is touched then.
  */
-export async function restore(reader: PointReader, options: RestoreOptions): Promise<RestoreSummary> {
-  const started = options.clock.monotonic();
+export async function restore(reader: PointReader, given: RestoreOptions): Promise<RestoreSummary> {
+  const started = given.clock.monotonic();
+  await using lock = await lockToRead(reader.repository, given);
+  const options = { ...given, signal: AbortSignal.any([given.signal, lock.signal]) };
   const plan = await planRestore(reader, options);
   const [blocker] = plan.blockers;
   if (blocker !== undefined) {

@@ -1,11 +1,10 @@
 /** Checks a repository: its structure, and on request every byte; names the restore points that a damage touches. */
-import { hostname } from "node:os";
 import type { Clock } from "../base/clock.ts";
 import { Failure } from "../base/errors.ts";
 import type { Progress } from "../base/progress.ts";
-import { lockShared } from "../repo/lock.ts";
 import type { Repository } from "../repo/repository.ts";
 import { type ReadDataSubset, verifyRepository } from "../repo/verify.ts";
+import { lockToRead } from "./lock.ts";
 import { listPoints } from "./points.ts";
 import type { VerifySummary } from "./summaries.ts";
 
@@ -38,12 +37,7 @@ export async function verify(options: VerifyOptions): Promise<VerifySummary> {
   const { repository, clock } = options;
   const started = clock.monotonic();
   const readData = options.readData === undefined ? undefined : parseSubset(options.readData);
-  await using lock = await lockShared(repository, {
-    clock,
-    signal: options.signal,
-    hostname: hostname(),
-    pid: process.pid,
-  });
+  await using lock = await lockToRead(repository, options);
   const signal = AbortSignal.any([options.signal, lock.signal]);
   const result = await verifyRepository(repository, {
     ...(readData === undefined ? {} : { readData }),
