@@ -1,0 +1,71 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { parseConfig } from "../../src/app/config.ts";
+import { trimPassword } from "../../src/app/secrets.ts";
+import { isFailure } from "../../src/base/errors.ts";
+
+const GOOD = `installation:
+  id: 6f1c2b7e-0d4f-4c58-9a55-0b8f5b0f7a11
+  name: acme
+  root: \${HOME_OF_CHATWOOT}/chatwoot
+repositories:
+  - name: primary
+    location: /var/backups/chatkeep
+    password-file: /etc/chatkeep/primary.password
+`;
+
+test("a good configuration is read, with the environment's values in it", () => {
+  const config = parseConfig(GOOD, "c.yaml", { HOME_OF_CHATWOOT: "/home/chatwoot" });
+  assert.equal(config.installation.root, "/home/chatwoot/chatwoot");
+  assert.equal(config.repositories[0]?.location, "/var/backups/chatkeep");
+});
+
+const BAD: [what: string, text: string, message: RegExp][] = [
+  [
+    "an unknown key",
+    GOOD.replace("name: acme", "name: acme\n  colour: red"),
+    /^c\.yaml:4:3: unknown key 'colour' in 'installation'$/,
+  ],
+  ["an unknown key at the top", `${GOOD}surprise: 1\n`, /^c\.yaml:9:1: unknown key 'surprise'$/],
+  ["a wrong type", GOOD.replace("name: primary", "name: [1]"), /^c\.yaml:6:11: repositories\.0\.name: /],
+  ["a name that cannot be one", GOOD.replace("name: acme", "name: 'a b'"), /^c\.yaml:3:9: installation\.name: /],
+  ["no repositories", GOOD.slice(0, GOOD.indexOf("repositories")), /^c\.yaml:1:1: repositories: /],
+  [
+    "an empty list of repositories",
+    `${GOOD.slice(0, GOOD.indexOf("repositories"))}repositories: []\n`,
+    /^c\.yaml:5:15: repositories: name at least one/,
+  ],
+  [
+    "a variable that is not set",
+    GOOD.replace("HOME_OF_CHATWOOT", "NOWHERE"),
+    /^c\.yaml:4:9: the environment variable NOWHERE is not set$/,
+  ],
+  ["a key twice", GOOD.replace("name: acme", "name: acme\n  name: b"), /^c\.yaml:4:3: /],
+  ["bad YAML", "installation: {id: x\n name", /^c\.yaml:2:/],
+  ["an empty file", "", /^c\.yaml:1:1: /],
+  ["a list", "- 1\n", /^c\.yaml:1:1: /],
+];
+
+for (const [what, text, message] of BAD) {
+  test(`${what} is refused with line and column`, () => {
+    assert.throws(
+      () => parseConfig(text, "c.yaml", { HOME_OF_CHATWOOT: "/home" }),
+      (error) => {
+        assert.ok(isFailure(error, "config/invalid"));
+        assert.match(error.message, message);
+        return true;
+      },
+    );
+  });
+}
+
+for (const [given, kept] of [
+  ["secret\n", "secret"],
+  ["  two words \r\n", "two words"],
+  ["\uFEFFsecret", "secret"],
+  ["\uFEFF secret\n\n", "secret"],
+] as const) {
+  test(`the password ${JSON.stringify(given)} is trimmed as restic trims it`, () => {
+    assert.equal(trimPassword(given), kept);
+  });
+}

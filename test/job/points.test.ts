@@ -1,0 +1,83 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { isFailure } from "../../src/base/errors.ts";
+import { parseChunkId, parseSnapshotId } from "../../src/base/ids.ts";
+import { type Point, type PointList, resolvePoint } from "../../src/job/points.ts";
+
+const TREE = parseChunkId("0".repeat(64));
+
+function point(digit: string, time: string, options: { installation?: string; proven?: boolean } = {}): Point {
+  const id = parseSnapshotId(digit.repeat(64).slice(0, 64));
+  const snapshot = { time, tree: TREE, paths: ["/chatkeep"], hostname: "desk" };
+  const proof = { snapshotId: id, snapshot, proven: true, at: time };
+  return {
+    id,
+    snapshotId: id,
+    snapshot,
+    installationId: options.installation ?? "one",
+    takenAtMs: Date.parse(time),
+    proof: options.proven === true ? proof : undefined,
+  };
+}
+
+function list(...points: Point[]): PointList {
+  return { points, others: 0, damaged: [] };
+}
+
+const NEW = point("a", "2026-11-24T12:00:00Z");
+const MIDDLE = point("b", "2026-11-23T12:00:00Z", { proven: true });
+const OLD = point("c", "2026-11-22T12:00:00Z");
+const THREE = list(NEW, MIDDLE, OLD);
+
+for (const [word, expected] of [
+  ["latest", NEW],
+  ["proven", MIDDLE],
+  ["bbbb", MIDDLE],
+  ["c".repeat(64), OLD],
+  ["2026-11-24T11:59:59Z", MIDDLE],
+  ["2026-11-24T12:00:00Z", NEW],
+  ["2026-11-24 13:00:00+01:00", NEW],
+  ["2026-11-23T12:59+0100", OLD],
+] as const) {
+  test(`'${word}' means the point of ${expected.snapshot.time}`, () => {
+    assert.equal(resolvePoint(THREE, word, "one").id, expected.id);
+  });
+}
+
+for (const [word, code] of [
+  ["dddd", "point/not-found"],
+  ["yesterday", "point/not-found"],
+  ["2026-11-24T12:00:00", "point/not-found"],
+  ["2020-01-01T00:00:00Z", "point/not-found"],
+] as const) {
+  test(`'${word}' is refused`, () => {
+    assert.throws(
+      () => resolvePoint(THREE, word, "one"),
+      (error) => isFailure(error, code),
+    );
+  });
+}
+
+test("the beginning of two names is refused, and both are named", () => {
+  const twins = list(point("ab", "2026-11-24T12:00:00Z"), point("abab0", "2026-11-23T12:00:00Z"));
+  assert.throws(
+    () => resolvePoint(twins, "abab", "one"),
+    (error) => isFailure(error, "usage/invalid") && error.hint?.includes("abababab") === true,
+  );
+});
+
+test("'latest' is of one installation, and refused where it is not clear which", () => {
+  const other = point("d", "2026-11-25T12:00:00Z", { installation: "two" });
+  assert.equal(resolvePoint(list(other, NEW), "latest", "one").id, NEW.id);
+  assert.throws(
+    () => resolvePoint(list(other, NEW), "latest", undefined),
+    (error) => isFailure(error, "usage/invalid"),
+  );
+});
+
+test("an empty repository says what to do", () => {
+  assert.throws(
+    () => resolvePoint(list(), "latest", undefined),
+    (error) => isFailure(error, "point/not-found") && error.hint?.includes("chatkeep backup") === true,
+  );
+});
