@@ -1,14 +1,26 @@
 /** The harness itself: what other tests lean on must not be hollow. */
 import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { existsSync } from "node:fs";
 import { mkdir, symlink, writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { Client } from "pg";
 import { assertSameDatabase, sortCopyBlocks } from "./pg-dump-diff.ts";
 import { startPostgres } from "./postgres.ts";
 import { resticPaths, runRestic } from "./restic.ts";
 import { temporaryFolder } from "./temporary.ts";
 import { readFolder } from "./tree.ts";
+
+function isAlive(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch {
+    return false;
+  }
+}
 
 test("a test server starts, compares databases, and leaves neither process nor folder", async () => {
   const server = await startPostgres();
@@ -25,8 +37,25 @@ test("a test server starts, compares databases, and leaves neither process nor f
   await server.query("update t set i = 4 where i = 3", "b");
   await assert.rejects(assertSameDatabase(a, b), /the dumps differ/);
   await server.stop();
-  assert.throws(() => process.kill(pid, 0), { code: "ESRCH" });
+  assert.equal(isAlive(pid), false);
   assert.equal(existsSync(socketFolder), false);
+});
+
+test("a test server does not outlive the process that started it, even when that is killed", async () => {
+  const text = `import { startPostgres } from ${JSON.stringify(join(import.meta.dirname, "postgres.ts"))};
+    const server = await startPostgres();
+    process.stdout.write(JSON.stringify({ pid: server.pid, folder: server.socketFolder }) + "\\n");
+    setInterval(() => {}, 1000);`;
+  const child = spawn(process.execPath, ["--input-type=module-typescript", "--eval", text], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  const [line] = (await once(child.stdout, "data")) as [Buffer];
+  const { pid, folder } = JSON.parse(line.toString()) as { pid: number; folder: string };
+  assert.equal(isAlive(pid), true);
+  child.kill("SIGKILL");
+  for (let tries = 0; tries < 200 && existsSync(folder); tries++) await sleep(50);
+  assert.equal(isAlive(pid), false);
+  assert.equal(existsSync(folder), false);
 });
 
 test("a server that wants passwords refuses a wrong one", async () => {

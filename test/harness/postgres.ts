@@ -100,17 +100,16 @@ const SETTINGS = [
   "timezone=UTC",
 ];
 
-const running = new Map<number, string>();
-process.on("exit", () => {
-  for (const [pid, folder] of running) {
-    try {
-      process.kill(pid, "SIGQUIT");
-    } catch {
-      // It has ended already.
-    }
-    rmSync(folder, { recursive: true, force: true });
-  }
-});
+/**
+ * Ends the server and removes its folder when its standard input ends: when it is stopped, and when the process that
+ * started it is gone, however that came about. Arguments: the folder, the program and its arguments.
+ */
+const KEEPER = `folder=$1; shift
+exec 3<&0
+"$@" 3<&- & server=$!
+{ cat <&3 >/dev/null; kill -INT $server; } 2>/dev/null &
+wait $server
+rm -rf "$folder"`;
 
 async function untilReady(child: ChildProcess, address: TestAddress, log: () => string): Promise<void> {
   for (;;) {
@@ -134,13 +133,16 @@ async function initialise(folder: string, programs: string, options: TestServerO
   if (user !== undefined) for (const path of [folder, passwordFile]) chownSync(path, user.uid, user.gid);
   const auth = options.auth === "scram" ? "scram-sha-256" : "trust";
   const data = join(folder, "data");
-  await mustRun(
-    join(programs, "initdb"),
-    `--pgdata ${data} --username postgres --pwfile ${passwordFile} --auth ${auth} --encoding UTF8 --locale C.UTF-8`
-      .split(" ")
-      .concat("--no-sync", "--no-instructions"),
-    { ...user, cwd: folder },
-  );
+  const choices = {
+    pgdata: data,
+    username: "postgres",
+    pwfile: passwordFile,
+    auth,
+    encoding: "UTF8",
+    locale: "C.UTF-8",
+  };
+  const args = Object.entries(choices).map(([name, value]) => `--${name}=${value}`);
+  await mustRun(join(programs, "initdb"), [...args, "--no-sync", "--no-instructions"], { ...user, cwd: folder });
   rmSync(passwordFile);
   return { data, user };
 }
@@ -162,21 +164,21 @@ export async function startPostgres(options: TestServerOptions = {}): Promise<Te
     `port=${port}`,
     `unix_socket_directories=${socketFolder}`,
   ];
-  const child = spawn(join(programs, "postgres"), ["-D", data, ...settings.flatMap((setting) => ["-c", setting])], {
+  const server = [join(programs, "postgres"), "-D", data, ...settings.flatMap((setting) => ["-c", setting])];
+  const child = spawn("/bin/sh", ["-c", KEEPER, "sh", folder, ...server], {
     ...user,
-    cwd: folder,
-    stdio: ["ignore", "pipe", "pipe"],
+    cwd: "/",
+    stdio: ["pipe", "pipe", "pipe"],
   });
   let logged = "";
   child.stdout.on("data", (text: Buffer) => (logged += text.toString()));
   child.stderr.on("data", (text: Buffer) => (logged += text.toString()));
+  // Its end is told by its exit, not by a broken pipe.
+  child.stdin.on("error", () => {});
   const ended = new Promise<void>((resolve) => child.once("close", () => resolve()));
-  const pid = child.pid ?? 0;
-  running.set(pid, folder);
   const stop = async () => {
-    child.kill("SIGINT");
+    child.stdin.end();
     await ended;
-    running.delete(pid);
     await rm(folder, { recursive: true, force: true });
   };
   const address: TestAddress = {
@@ -201,7 +203,7 @@ export async function startPostgres(options: TestServerOptions = {}): Promise<Te
     address,
     programs,
     socketFolder,
-    pid,
+    pid: Number.parseInt(await readFile(join(data, "postmaster.pid"), "utf8"), 10),
     major: Number.parseInt(await readFile(join(data, "PG_VERSION"), "utf8"), 10),
     log: () => logged,
     query,

@@ -1,0 +1,118 @@
+/**
+ * PostgreSQL 17 with pgvector on a machine whose own Debian has neither: Debian 13 in a folder below `.cache`, made
+ * once (about two minutes, 700 MB). Its programs are run from outside by its own loader and libraries, so that they
+ * see this machine's files and can be started by any user, as the machine's own programs are.
+ */
+import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
+import { chmod, mkdir, mkdtemp, rename, rm, symlink, writeFile } from "node:fs/promises";
+import { dirname, join, resolve } from "node:path";
+import { mustRun } from "./run.ts";
+
+const SUITE = "trixie";
+const MAJOR = 17;
+const CACHE = resolve(import.meta.dirname, "../../.cache");
+const ROOT = join(CACHE, SUITE);
+const BIN = `usr/lib/postgresql/${MAJOR}/bin`;
+const PACKAGES = [`postgresql-${MAJOR}`, `postgresql-${MAJOR}-pgvector`];
+/** A clean environment: the programs of the folder are not ours to configure. */
+const NON_INTERACTIVE = { DEBIAN_FRONTEND: "noninteractive", LC_ALL: "C", LANG: "C" };
+
+export interface NewerPostgres {
+  major: number;
+  /** The folder with `initdb`, `postgres`, `pg_dump`, `psql` …: for `startPostgres`, and for PATH. */
+  programs: string;
+}
+
+/**
+ * The programs of PostgreSQL 17, installed below `.cache` where they are not yet.
+ * @throws Error that says what is lacking: it takes root, Debian and its packages.
+ */
+export async function trixiePostgres(): Promise<NewerPostgres> {
+  if (!existsSync(join(ROOT, BIN, "postgres"))) await install();
+  return { major: MAJOR, programs: await makePrograms() };
+}
+
+/** Where this machine gets its own packages: the same place has those of other releases. */
+export function packageMirror(): string {
+  const folder = "/etc/apt/sources.list.d";
+  const names = existsSync(folder) ? readdirSync(folder).toSorted() : [];
+  const files = ["/etc/apt/sources.list", ...names.map((name) => join(folder, name))];
+  for (const file of files.filter((name) => existsSync(name))) {
+    const text = readFileSync(file, "utf8").replaceAll(/^\s*#.*$/gm, "");
+    const uri = /^URIs:\s*(\S+)/m.exec(text)?.[1] ?? /^deb\s+(?:\[[^\]]*\]\s+)?(\S+)/m.exec(text)?.[1];
+    if (uri !== undefined) return uri;
+  }
+  throw new Error("apt has no source on this machine, so Debian 13 cannot be had");
+}
+
+/** Made beside its place and moved there when it is whole: an interrupted installation is none. */
+async function install(): Promise<void> {
+  if (process.getuid?.() !== 0) throw new Error("only root can install Debian 13 into a folder");
+  await mkdir(CACHE, { recursive: true });
+  if (!existsSync("/usr/sbin/debootstrap")) {
+    await mustRun("apt-get", ["install", "-y", "-q", "--no-install-recommends", "debootstrap"], {
+      env: NON_INTERACTIVE,
+    });
+  }
+  const folder = await mkdtemp(join(CACHE, `${SUITE}-`));
+  try {
+    await chmod(folder, 0o755);
+    await mustRun("/usr/sbin/debootstrap", ["--variant=minbase", SUITE, folder, packageMirror()], {
+      env: NON_INTERACTIVE,
+    });
+    // No service may start: a package that finds no way to start one leaves it.
+    await writeFile(join(folder, "usr/sbin/policy-rc.d"), "#!/bin/sh\nexit 101\n", { mode: 0o755 });
+    await mkdir(join(folder, "etc/postgresql-common"), { recursive: true });
+    await writeFile(join(folder, "etc/postgresql-common/createcluster.conf"), "create_main_cluster = false\n");
+    const apt = ["apt-get", "install", "-y", "-q", "--no-install-recommends", ...PACKAGES];
+    await mustRun("chroot", [folder, ...apt], { env: NON_INTERACTIVE });
+    await mustRun("chroot", [folder, "apt-get", "clean"], { env: NON_INTERACTIVE });
+    await rename(folder, ROOT);
+  } catch (error) {
+    await rm(folder, { recursive: true, force: true });
+    // Another process may have been quicker.
+    if (!existsSync(join(ROOT, BIN, "postgres"))) throw error;
+  }
+}
+
+/**
+ * Small scripts that start each program through its own loader. They lie in a folder that has the same name from
+ * `usr` on, because the programs look for their files, and for each other, beside the place they were called from.
+ */
+async function makePrograms(): Promise<string> {
+  const base = join(CACHE, `${SUITE}-programs`);
+  const programs = join(base, BIN);
+  if (existsSync(join(programs, "postgres"))) return programs;
+  await mkdir(CACHE, { recursive: true });
+  const made = await mkdtemp(`${base}-`);
+  await chmod(made, 0o755);
+  await mkdir(join(made, BIN), { recursive: true });
+  await symlink(join(ROOT, "usr/share"), join(made, "usr/share"));
+  await symlink(join(ROOT, dirname(BIN), "lib"), join(made, dirname(BIN), "lib"));
+  const { loader, libraries } = findLoader();
+  for (const name of readdirSync(join(ROOT, BIN))) {
+    const script = [
+      "#!/bin/sh",
+      `exec "${loader}" --argv0 "$0" --library-path "${libraries}" "${join(ROOT, BIN, name)}" "$@"`,
+    ];
+    await writeFile(join(made, BIN, name), `${script.join("\n")}\n`, { mode: 0o755 });
+  }
+  try {
+    await rename(made, base);
+  } catch (error) {
+    await rm(made, { recursive: true, force: true });
+    if (!existsSync(join(programs, "postgres"))) throw error;
+  }
+  return programs;
+}
+
+function findLoader(): { loader: string; libraries: string } {
+  const lib = join(ROOT, "usr/lib");
+  for (const name of readdirSync(lib).filter((entry) => entry.includes("-linux-gnu"))) {
+    const folder = join(lib, name);
+    if (!statSync(folder).isDirectory()) continue;
+    const loader = readdirSync(folder).find((file) => /^ld-linux.*\.so\.\d+$/.test(file));
+    if (loader !== undefined) return { loader: join(folder, loader), libraries: folder };
+  }
+  throw new Error(`there is no loader below ${lib}`);
+}
