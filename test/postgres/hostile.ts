@@ -146,8 +146,11 @@ insert into ${quoted(ODD.schema)}.${quoted(ODD.name)} (${quoted("select")}, ${qu
 comment on table ${quoted(ODD.schema)}.${quoted(ODD.name)} is E'\\\\restrict me\\n\\n\\n-- Dumped from nowhere';
 `;
 
+/** What can be added to a database that is Chatwoot's already. */
+export const HOSTILE_ADDITIONS = [typed(), SHAPES, ODD_TABLE].join("\n");
+
 /** SQL that makes the database. */
-export const HOSTILE_SQL = [typed(), SHAPES, CHATWOOT, ODD_TABLE].join("\n");
+export const HOSTILE_SQL = [HOSTILE_ADDITIONS, CHATWOOT].join("\n");
 
 /** A table whose rows fill several ranges. */
 export function largeTable(rows: number): string {
