@@ -32,7 +32,7 @@ export const LIMITS = {
   /** Reads of a pack are joined across gaps up to this … */
   readGapBytes: 256 * KIB,
   /** … and not beyond this length. */
-  readMaxBytes: 16 * MIB,
+  readMaxBytes: 4 * MIB,
   /** Files and bytes that a restore plans at once. */
   restoreBatchFiles: 20_000,
   restoreBatchBytes: 1024 * MIB,

@@ -123,9 +123,11 @@ export class Repository {
 
   /**
    * Makes the index fit for a backup: chunks of packs that are gone or cut are forgotten, so that they are stored
-   * anew, and packs of interrupted runs are adopted (`IndexWriter.finish` gives them an index file).
+   * anew, and packs of interrupted runs are adopted (`IndexWriter.finish` gives them an index file); what such runs
+   * left half-written goes. To be called under a lock.
    */
   async prepareToWrite({ signal }: CallOptions): Promise<{ distrusted: DistrustedPack[]; adopted: number }> {
+    await this.store.removeLeftovers({ signal });
     let index = await this.loadIndex({ signal });
     const sizes = new Map<string, number>();
     for await (const file of this.store.list("data", { signal })) sizes.set(file.name, file.sizeBytes);

@@ -1,5 +1,7 @@
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
 import { hash, randomBytes } from "node:crypto";
+import { readdirSync } from "node:fs";
 import { before, test } from "node:test";
 import { systemClock } from "../../src/base/clock.ts";
 import { isFailure, type ErrorCode } from "../../src/base/errors.ts";
@@ -166,6 +168,24 @@ test("a chunk under the wrong id is refused although its seal is good", async ()
   for (const { id } of [first, second]) {
     await assert.rejects(reopen(repository, copy).readChunk("data", id, { signal }), fails("repo/damaged", /checksum/));
   }
+});
+
+test("a backup's start takes away what a killed run left half-written", async () => {
+  await using folder = await temporaryFolder();
+  const local = openLocalStore(folder.path);
+  await local.create({ signal });
+  const script = `
+    const { openLocalStore } = await import(${JSON.stringify(new URL("../../src/store/local-store.ts", import.meta.url).href)});
+    const { signal } = new AbortController();
+    const writer = await openLocalStore(${JSON.stringify(folder.path)}).begin("data", { signal });
+    await writer.write(Buffer.alloc(1000));
+    process.kill(process.pid, "SIGKILL");
+  `;
+  const killed = spawnSync(process.execPath, ["--input-type=module", "-e", script]);
+  assert.equal(killed.signal, "SIGKILL");
+  assert.equal(readdirSync(folder.at("chatkeep/tmp")).length, 1);
+  await reopen(repository, local).prepareToWrite({ signal });
+  assert.deepEqual(readdirSync(folder.at("chatkeep/tmp")), []);
 });
 
 test("a cancelled load of the index is not everybody's for ever", async () => {
