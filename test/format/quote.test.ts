@@ -22,6 +22,9 @@ const NAMES: readonly (readonly [string, string])[] = [
   ["\ue000\uf8ff", "\\ue000\\uf8ff"],
   ["\u{e0001}\u{10ffff}", "\\U000e0001\\U0010ffff"],
   ["\ufffd", "\ufffd"],
+  // Assigned in Unicode 15.0, and after it.
+  ["\u{1fae8}\u{1f6dc}", "\u{1fae8}\u{1f6dc}"],
+  ["\u2427\u{1fae9}\u{1f6d8}\u{33479}", "\\u2427\\U0001fae9\\U0001f6d8\\U00033479"],
   ["raw\udcff\udc80", "raw\\xff\\x80"],
 ];
 

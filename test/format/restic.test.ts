@@ -42,6 +42,7 @@ const NASTY = [
   "\u{10000}",
   "\u{1f600}",
   "\u{10ffff}",
+  "\u2427new\u{1fae9}\u{33479}",
   " lead",
   "trail ",
   "-rf",
