@@ -108,6 +108,8 @@ export interface Manifest {
   chatwoot: { version: string | null; edition: string | null; commit: string | null; migrations: string[] };
   tables: TableEntry[];
   sequences: SequenceEntry[];
+  /** Materialised views that held rows, in an order in which each finds those that it reads. */
+  filledViews: { schema: string; name: string }[];
   storage: ServiceEntry[];
   /** HMAC-SHA-256 of each secret's value, to tell later whether it is the same; never the secret. */
   secrets: { name: string; hmac: string }[];
@@ -150,7 +152,7 @@ export function parseManifest(text: string): Manifest {
       },
     );
   }
-  for (const field of ["installation", "server", "tables", "sequences", "storage", "read"] as const) {
+  for (const field of ["installation", "server", "tables", "sequences", "filledViews", "storage", "read"] as const) {
     if (!(field in value)) throw new Failure("point/invalid", `the restore point's manifest lacks '${field}'`);
   }
   return value as Manifest;

@@ -177,6 +177,7 @@ const MANIFEST: Manifest = {
       ranges: 0,
     },
   ],
+  filledViews: [],
   sequences: [{ schema: "public", name: "messages_id_seq", lastValue: "20000", isCalled: true }],
   storage: [
     {
