@@ -1,12 +1,12 @@
 /**
- * `restore.sh` and `RESTORE.md`: how to put a point back with stock restic, psql and pg_restore and nothing of ours.
- * They lie in every point and name it by host, tags and path, so that they keep working whatever becomes of Chatkeep.
+ * `restore.sh`: puts a point back with psql and pg_restore and nothing of ours. It lies in every point, knows what
+ * must be in it, and says so when something is not. POSIX shell; whoever runs it may be alone, tired and in a hurry.
  */
-import { installationTag, instantTag, POINT_TAG, SNAPSHOT_PATH, tableFolder } from "./layout.ts";
-import type { Manifest, TableEntry } from "./manifest.ts";
+import { encodeName, SCHEMA_DUMP, SEQUENCES_SQL, tableFolder } from "./layout.ts";
+import type { Manifest, ServiceEntry, TableEntry } from "./manifest.ts";
 
 /** A word for a POSIX shell. */
-function quoteShell(text: string): string {
+export function quoteShell(text: string): string {
   return `'${text.replaceAll("'", `'\\''`)}'`;
 }
 
@@ -15,145 +15,262 @@ export function quoteIdentifier(name: string): string {
   return `"${name.replaceAll('"', '""')}"`;
 }
 
-function tableLine(table: TableEntry): string {
-  const name = `${quoteIdentifier(table.schema)}.${quoteIdentifier(table.name)}`;
-  const columns = table.columns.map(quoteIdentifier).join(", ");
-  return `load ${quoteShell(tableFolder(table.schema, table.name))} ${quoteShell(name)} ${quoteShell(columns)}`;
-}
-
-/** The options with which stock restic finds exactly this point. */
-export function resticSelection(manifest: Manifest): string {
-  const tags = [POINT_TAG, installationTag(manifest.installation.id), instantTag(manifest.startedAt)].join(",");
-  return `--host ${quoteShell(manifest.installation.name)} --tag ${quoteShell(tags)} --path ${quoteShell(SNAPSHOT_PATH)}`;
-}
-
-const SCRIPT_HEAD = `#!/bin/sh
-# Puts this restore point back with psql and pg_restore alone. See RESTORE.md beside this file.
+const HEAD = `#!/bin/sh
+# Puts this restore point back with psql and pg_restore alone; RESTORE.md beside this file says when to do what.
 #
-#   PGHOST=… PGPORT=… PGUSER=… PGPASSWORD=… PGDATABASE=… sh restore.sh [--database] [--storage DIR] [--jobs N]
+#   PGDATABASE=… sh restore.sh [--database] [--storage DIR] [--jobs N]
 #
-# --database       loads the database into PGDATABASE, which must exist and be empty
-# --storage DIR    puts the uploaded files into DIR, in Chatwoot's own layout
-# --jobs N         indexes built at once (default 2)
+# --database      loads the database into PGDATABASE, which must exist and be empty
+# --storage DIR   puts the uploaded files into DIR, laid out as Chatwoot wants them; what is there already is kept
+# --jobs N        indexes built at once (default 2)
+#
+# The server and the password are what psql takes: PGHOST, PGPORT, PGUSER, PGPASSWORD or PGPASSFILE.
 set -eu
 here=$(CDPATH= cd -- "$(dirname -- "$0")" && pwd)
-database=no storage= jobs=2
+database=no storage= jobs=2 work= begun=no
+
+fail() {
+  printf 'restore.sh: %s\\n' "$*" >&2
+  exit 1
+}
+usage() {
+  printf 'restore.sh: %s\\nusage: PGDATABASE=… sh restore.sh [--database] [--storage DIR] [--jobs N]   (see RESTORE.md)\\n' "$*" >&2
+  exit 2
+}
+finish() {
+  status=$?
+  if [ -n "$work" ]; then rm -rf -- "$work"; fi
+  if [ "$status" -ne 0 ] && [ "$begun" = yes ]; then
+    printf 'restore.sh: not finished: the database "%s" holds only a part. Drop it, make it again, then start over.\\n' "$PGDATABASE" >&2
+  fi
+  exit "$status"
+}
+trap finish EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
 while [ $# -gt 0 ]; do
   case $1 in
     --database) database=yes ;;
-    --storage) storage=\${2:?--storage needs a folder}; shift ;;
-    --jobs) jobs=\${2:?--jobs needs a number}; shift ;;
-    *) echo "restore.sh: unknown option $1" >&2; exit 2 ;;
+    --storage | --jobs)
+      [ $# -ge 2 ] && [ -n "$2" ] || usage "$1 needs a value"
+      if [ "$1" = --storage ]; then storage=$2; else jobs=$2; fi
+      shift ;;
+    *) usage "unknown option '$1'" ;;
   esac
   shift
 done
-if [ "$database" = no ] && [ -z "$storage" ]; then
-  echo "restore.sh: say --database, --storage DIR, or both (see RESTORE.md)" >&2; exit 2
-fi
+case $jobs in *[!0-9]* | 0) usage "--jobs needs a number" ;; esac
+if [ "$database" = no ] && [ -z "$storage" ]; then usage "say --database, --storage DIR, or both"; fi
 `;
+
+/** The settings that the rows' text was written under, and none that a site may have set and that would be in the way. */
+const SETTINGS = [
+  "statement_timeout = 0",
+  "lock_timeout = 0",
+  "idle_in_transaction_session_timeout = 0",
+  "search_path = ''",
+  "DateStyle = 'ISO, MDY'",
+  "IntervalStyle = postgres",
+  "TimeZone = 'UTC'",
+  "lc_monetary = 'C'",
+  "standard_conforming_strings = on",
+  "xmloption = content",
+  "synchronous_commit = off",
+];
+
+/** What an empty database has not: relations, functions and types that no extension brought. */
+const CONTENT = `select
+  (select count(*) from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+    where c.relkind in ('r', 'p', 'v', 'm', 'f', 'S', 'c') and n.nspname <> 'information_schema' and n.nspname !~ '^pg_'
+    and not exists (select from pg_catalog.pg_depend d where d.objid = c.oid and d.deptype = 'e'))
+  + (select count(*) from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+    where n.nspname <> 'information_schema' and n.nspname !~ '^pg_'
+    and not exists (select from pg_catalog.pg_depend d where d.objid = p.oid and d.deptype = 'e'))
+  + (select count(*) from pg_catalog.pg_type t join pg_catalog.pg_namespace n on n.oid = t.typnamespace
+    where t.typtype in ('d', 'e', 'r') and n.nspname <> 'information_schema' and n.nspname !~ '^pg_'
+    and not exists (select from pg_catalog.pg_depend d where d.objid = t.oid and d.deptype = 'e'))`;
+
+/** Comments on extensions that are there already: only their owner may write those. As commands for sed. */
+const COMMENTS = String.raw`select format('/^[0-9]*; [0-9]* [0-9]* COMMENT - EXTENSION "\{0,1\}%s"\{0,1\} *$/d', extname) from pg_catalog.pg_extension`;
+
+function databaseFunctions({ server }: Manifest): string {
+  const encoding = server.encoding === "SQL_ASCII" ? "SQL_ASCII" : "UTF8";
+  return `
+export PGCLIENTENCODING=${encoding} PGAPPNAME=restore.sh
+settings=${quoteShell(SETTINGS.map((setting) => `SET ${setting};`).join("\n"))}
+
+ask() {
+  psql -X -q -A -t -v ON_ERROR_STOP=1 -c "$1"
+}
+
+load() { # folder, table, columns, rows that it must have
+  printf '  %s: %s rows\\n' "$2" "$4"
+  # All of it is one transaction, and what psql says at the end tells whether it came to its end.
+  said=$({
+    printf '%s\\nBEGIN;\\n' "$settings"
+    for file in "$here/database/data/$1"/*.copy; do
+      printf 'COPY %s %s FROM STDIN;\\n' "$2" "$3"
+      cat "$file" || exit 1
+      printf '\\\\.\\n'
+    done
+    printf 'COMMIT;\\n'
+  } | psql -X -v ON_ERROR_STOP=1) || fail "$2 could not be loaded"
+  loaded=0 last=
+  for last in $said; do
+    case $last in *[!0-9]*) ;; *) loaded=$((loaded + last)) ;; esac
+  done
+  if [ "$last" != COMMIT ] || [ "$loaded" -ne "$4" ]; then
+    fail "$2 got $loaded rows of $4: is $here complete? Take it out of the repository again"
+  fi
+}
+
+restore_schema() { # section
+  pg_restore --exit-on-error --no-owner --no-acl "--section=$1" -j "$2" -L "$work/list" -d "$target" "$here/database/${SCHEMA_DUMP}" ||
+    fail "the schema ($1) could not be restored"
+}
+`;
+}
 
 function databasePart(manifest: Manifest): string {
-  const lines = [
-    `
-export PGCLIENTENCODING=UTF8
-export PGOPTIONS="\${PGOPTIONS:-} -c statement_timeout=0 -c DateStyle=ISO,MDY -c IntervalStyle=postgres"
-
-load() { # folder, table, columns
-  for first in "$here/database/data/$1"/*.copy; do [ -e "$first" ] || return 0; break; done
-  echo "  $2"
-  { echo 'BEGIN;'
-    for file in "$here/database/data/$1"/*.copy; do
-      printf 'COPY %s (%s) FROM STDIN;\\n' "$2" "$3"; cat -- "$file"; printf '\\\\.\\n'
-    done
-    echo 'COMMIT;'
-  } | psql -X -q -v ON_ERROR_STOP=1 >/dev/null
-}
-
-restore_database() {
-  : "\${PGDATABASE:?set PGDATABASE to the name of an empty database (and PGHOST, PGUSER, PGPASSWORD as needed)}"
-  have=$(pg_restore --version | sed 's/[^0-9]*\\([0-9][0-9]*\\).*/\\1/')
-  if [ "$have" -lt ${manifest.server.clientMajor} ]; then
-    echo "restore.sh: pg_restore $have is too old for this dump; install version ${manifest.server.clientMajor} or newer" >&2; exit 1
-  fi
-  tables=$(psql -X -A -t -v ON_ERROR_STOP=1 -c "select count(*) from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.relkind in ('r','p') and n.nspname not in ('pg_catalog','information_schema') and n.nspname !~ '^pg_toast'")
-  if [ "$tables" -ne 0 ]; then
-    echo "restore.sh: database $PGDATABASE has $tables tables already; it must be empty" >&2; exit 1
-  fi
-  echo "tables and types"
-  pg_restore --exit-on-error --no-owner --no-acl --section=pre-data -d "$PGDATABASE" "$here/database/schema.dump"
-  echo "rows"
-`,
-    ...manifest.tables.map((table) => `  ${tableLine(table)}`),
-    `  if [ -f "$here/database/large-objects.sql" ]; then psql -X -q -v ON_ERROR_STOP=1 -f "$here/database/large-objects.sql" >/dev/null; fi
-  echo "sequences"
-  psql -X -q -v ON_ERROR_STOP=1 -f "$here/database/sequences.sql" >/dev/null
-  echo "indexes, constraints and triggers"
-  pg_restore --exit-on-error --no-owner --no-acl --section=post-data -j "$jobs" -d "$PGDATABASE" "$here/database/schema.dump"
-  psql -X -q -v ON_ERROR_STOP=1 -c 'ANALYZE'
-}
-`,
-  ];
-  return lines.join("\n");
-}
-
-const STORAGE_PART = `
-restore_storage() {
-  mkdir -p -- "$storage"
-  find "$here/storage" -type f | while IFS= read -r file; do
-    key=\${file##*/}
-    a=$(printf %.2s "$key"); rest=\${key#??}; b=$(printf %.2s "$rest")
-    mkdir -p -- "$storage/$a/$b"
-    if [ -e "$storage/$a/$b/$key" ]; then echo "  kept, was there already: $a/$b/$key"; else cp -p -- "$file" "$storage/$a/$b/$key"; fi
+  const { server, tables, filledViews } = manifest;
+  const rows = tables.filter((table) => table.rows > 0).map((table) => `  ${tableLine(table)}`);
+  const views = filledViews.map(
+    ({ schema, name }) => `REFRESH MATERIALIZED VIEW ${quoteIdentifier(schema)}.${quoteIdentifier(name)};`,
+  );
+  return [
+    databaseFunctions(manifest),
+    `restore_database() {
+  if [ -z "\${PGDATABASE:-}" ]; then fail "set PGDATABASE to the name of an empty database (and PGHOST, PGUSER, PGPASSWORD as needed)"; fi
+  for program in psql pg_restore; do
+    command -v "$program" >/dev/null || fail "$program is not installed: install postgresql-client-${server.clientMajor} or newer"
   done
+  have=$(pg_restore --version | sed 's/[^0-9]*\\([0-9][0-9]*\\).*/\\1/')
+  if [ "$have" -lt ${server.clientMajor} ]; then fail "pg_restore $have is too old for this dump: install version ${server.clientMajor} or newer"; fi
+  [ -f "$here/database/${SCHEMA_DUMP}" ] || fail "$here/database/${SCHEMA_DUMP} is missing: take the whole restore point out of the repository"
+  there=$(ask ${quoteShell(CONTENT)}) || fail "the database '$PGDATABASE' cannot be used"
+  if [ "$there" -ne 0 ]; then fail "the database '$PGDATABASE' is not empty, it has $there tables, functions or types already; nothing was changed"; fi
+  work=$(mktemp -d)
+  # The name alone could be taken for a whole connection string.
+  target="dbname='$(printf '%s' "$PGDATABASE" | sed "s/[\\\\\\\\']/\\\\\\\\&/g")'"
+  ask ${quoteShell(COMMENTS)} >"$work/installed"
+  pg_restore --list "$here/database/${SCHEMA_DUMP}" >"$work/all" || fail "$here/database/${SCHEMA_DUMP} cannot be read"
+  sed -f "$work/installed" "$work/all" >"$work/list"
+  begun=yes
+  echo "tables and types"
+  restore_schema pre-data 1
+  echo "rows"`,
+    ...rows,
+    `  echo "sequences"
+  psql -X -q -v ON_ERROR_STOP=1 -f "$here/database/${SEQUENCES_SQL}" >/dev/null || fail "the sequences could not be set"
+  echo "indexes, constraints and triggers"
+  restore_schema post-data "$jobs"`,
+    ...(views.length === 0
+      ? []
+      : [
+          `  echo "materialized views"`,
+          `  printf '%s\\n' "$settings" ${views.map(quoteShell).join(" ")} | psql -X -q -v ON_ERROR_STOP=1 || fail "a materialized view could not be filled"`,
+        ]),
+    `  echo "statistics"
+  printf 'SET statement_timeout = 0;\\nANALYZE;\\n' | psql -X -q -v ON_ERROR_STOP=1 || fail "ANALYZE failed"
+  begun=no
+}
+`,
+  ].join("\n");
+}
+
+function tableLine(table: TableEntry): string {
+  const name = `${quoteIdentifier(table.schema)}.${quoteIdentifier(table.name)}`;
+  const columns = table.columns.length === 0 ? "" : `(${table.columns.map(quoteIdentifier).join(", ")})`;
+  return `load ${quoteShell(tableFolder(table.schema, table.name))} ${quoteShell(name)} ${quoteShell(columns)} ${table.rows}`;
+}
+
+const STORAGE_FUNCTIONS = `
+decode() { # sets key: every %XX of a file's name is one character of the blob's key
+  key= rest=$1
+  while :; do
+    case $rest in
+      *%??*)
+        key=$key\${rest%%"%"*}
+        rest=\${rest#*"%"}
+        hex=\${rest%"\${rest#??}"}
+        rest=\${rest#??}
+        key=$key$(printf "\\\\$(printf '%03o' "0x$hex")") ;;
+      *) key=$key$rest; return ;;
+    esac
+  done
+}
+
+locate() { # sets path: ab/cd/abcd…, where Chatwoot's Disk service looks for a key
+  first=$1 rest=
+  case $1 in ???*) rest=\${1#??}; first=\${1%"$rest"} ;; esac
+  second=$rest
+  case $rest in ???*) second=\${rest%"\${rest#??}"} ;; esac
+  path=$first\${second:+/$second}/$1
+}
+
+put() { # file, target
+  if [ -e "$2" ]; then
+    if cmp -s "$1" "$2"; then return; fi
+    printf '  kept, although it differs: %s\\n' "$2" >&2
+    differs=$((differs + 1))
+    return
+  fi
+  if [ ! -d "\${2%/*}" ]; then mkdir -p "\${2%/*}"; fi
+  # Whole or not at all, so that an interrupted run can be started again.
+  cp -p "$1" "$2.part" && mv "$2.part" "$2"
+}
+
+restore_service() { # folder, how the files are named (disk or key), files that there must be at least
+  [ -d "$here/storage/$1" ] || [ "$3" -eq 0 ] || fail "$here/storage/$1 is missing: take the whole restore point out of the repository"
+  if [ ! -d "$here/storage/$1" ]; then return; fi
+  find "$here/storage/$1" -type f | {
+    files=0 differs=0
+    while IFS= read -r file; do
+      if [ "$2" = disk ]; then
+        decode "\${file##*/}"
+        locate "$key"
+      else
+        path=$1/\${file##*/}
+      fi
+      put "$file" "$storage/$path" || fail "$storage/$path could not be written"
+      files=$((files + 1))
+    done
+    printf '  %s: %s files\\n' "$1" "$files"
+    if [ "$files" -lt "$3" ]; then fail "$files files of $3 are below $here/storage/$1: take the whole restore point out of the repository"; fi
+    if [ "$differs" -gt 0 ]; then fail "$differs files were there already and differ; they were kept as they are"; fi
+  }
 }
 `;
 
-const SCRIPT_TAIL = `
+/** Files that the point certainly has; of a missing one an earlier copy may be there as well. */
+function filesAtLeast({ blobs, missing }: ServiceEntry): number {
+  return blobs - missing.filter(({ reason }) => ["missing", "purged", "unreadable"].includes(reason)).length;
+}
+
+function storagePart({ storage }: Manifest): string {
+  const lines = storage.map((service) => {
+    const how = service.kind === "local" ? "disk" : "key";
+    return `  restore_service ${quoteShell(encodeName(service.name))} ${how} ${filesAtLeast(service)}`;
+  });
+  const body = lines.length === 0 ? [`  echo "  this restore point has none"`] : lines;
+  return `${STORAGE_FUNCTIONS}
+restore_storage() {
+  echo "uploaded files"
+  mkdir -p -- "$storage"
+  storage=$(CDPATH= cd -- "$storage" && pwd)
+${body.join("\n")}
+}
+`;
+}
+
+const TAIL = `
 if [ "$database" = yes ]; then restore_database; fi
-if [ -n "$storage" ]; then
-  if [ -d "$here/storage" ]; then restore_storage; else echo "this point has no uploaded files"; fi
-fi
+if [ -n "$storage" ]; then restore_storage; fi
 echo "done; RESTORE.md says what is left to do"
 `;
 
+/** The script of one point; equal manifests make equal scripts. */
 export function formatRestoreScript(manifest: Manifest): string {
-  return SCRIPT_HEAD + databasePart(manifest) + STORAGE_PART + SCRIPT_TAIL;
-}
-
-export function formatRestoreNotes(manifest: Manifest): string {
-  const { installation, chatwoot, server } = manifest;
-  const missing = manifest.storage.reduce((sum, service) => sum + service.missing.length, 0);
-  const extensions = server.extensions.map((extension) => `${extension.name} ${extension.version}`).join(", ");
-  return `# Putting this restore point back by hand
-
-This is the Chatwoot installation **${installation.name}** as it was at **${manifest.startedAt}**:
-Chatwoot ${chatwoot.version ?? "(version unknown)"}, PostgreSQL ${server.version}, database \`${server.database}\`.
-${missing === 0 ? "No uploaded file was missing." : `${missing} uploaded files were not as the database describes them; \`manifest.json\` names each, under \`storage\`.`}
-Nothing of Chatkeep is needed: only restic (0.14 or newer), and psql and pg_restore of version ${server.clientMajor} or newer.
-${server.clientIsNewer ? `\nThe schema was dumped by newer client programs (${server.clientMajor}) than the server's (${server.major}): restore into PostgreSQL ${server.clientMajor} or newer if a setting is refused.\n` : ""}
-1. Get everything out of the repository. RESTIC_REPOSITORY and RESTIC_PASSWORD are on the recovery kit:
-
-       restic restore latest ${resticSelection(manifest)} --target /srv/restored
-
-   If the folder where you read this came from there already, go on.
-2. Install the same Chatwoot version (${chatwoot.version ?? "see config/"}) on PostgreSQL ${server.major} or newer, with the
-   extensions ${extensions || "(none)"}. Stop its web and worker processes.
-3. Put the environment back: \`config/\` holds the saved environment file. \`SECRET_KEY_BASE\` and every
-   \`ACTIVE_RECORD_ENCRYPTION_*\` must be exactly the saved ones; addresses and passwords are those of the new place.
-4. Make an empty database and load it (the role should be the one that Chatwoot uses):
-
-       createdb chatwoot_restored
-       PGDATABASE=chatwoot_restored sh /srv/restored/chatkeep/restore.sh --database
-
-   Then rename it to the name that Chatwoot's environment says, with the old one kept beside it.
-5. Put the uploaded files back and give them to the user that runs Chatwoot:
-
-       sh /srv/restored/chatkeep/restore.sh --storage /home/chatwoot/chatwoot/storage
-       chown -R chatwoot:chatwoot /home/chatwoot/chatwoot/storage
-
-   Blobs of a bucket (any folder below \`storage/\` that is not \`local\`) go into the bucket under their bare file names.
-6. Code changes are in \`code/\`: \`git fetch code/commits.bundle\`, then the staged and unstaged diffs, then the untracked files.
-7. Delete the key \`alfred:CHATWOOT_INSTALLATION_ONBOARDING\` from Redis, run \`rails db:chatwoot_prepare\` if the version
-   differs, start web, look at it, then start the worker.
-`;
+  return HEAD + databasePart(manifest) + storagePart(manifest) + TAIL;
 }
