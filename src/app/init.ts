@@ -3,7 +3,7 @@
  * configuration and the recovery kit. Files that exist are never overwritten.
  */
 import { randomBytes, randomUUID } from "node:crypto";
-import { stat } from "node:fs/promises";
+import { rm, stat } from "node:fs/promises";
 import { hostname, userInfo } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { stringify } from "yaml";
@@ -18,7 +18,7 @@ import { openStore } from "../store/open-store.ts";
 import { SYSTEM_CONFIG } from "./config.ts";
 import { openInstallation, type FoundInstallation } from "./installation.ts";
 import { restoreConfig } from "./init-from.ts";
-import { writeNew } from "./new-file.ts";
+import { requireNew, writeNew } from "./new-file.ts";
 import { readSecretFile } from "./secrets.ts";
 import type { Globals, Surroundings } from "./surroundings.ts";
 
@@ -44,6 +44,7 @@ export async function runInit(globals: Globals, flags: InitFlags, s: Surrounding
       hint: "Chatkeep is set up here: edit that file, or name another with --config.",
     });
   }
+  await requireNew(path);
   if (flags.from !== undefined) return await restoreConfig(path, flags.from, flags.passwordFile, s);
   return await setUp(path, flags, s);
 }
@@ -68,6 +69,8 @@ async function exists(path: string): Promise<boolean> {
 }
 
 async function setUp(path: string, flags: InitFlags, s: Surroundings): Promise<InitSummary> {
+  const kit = join(dirname(path), "chatkeep-recovery-kit.txt");
+  await requireNew(kit);
   const settings = {
     root: absolute(flags.root, s),
     "env-file": absolute(flags.envFile, s),
@@ -86,14 +89,12 @@ async function setUp(path: string, flags: InitFlags, s: Surroundings): Promise<I
     flags.location ?? (await s.person?.text("Where the repository goes (best on another disk)", DEFAULT_LOCATION));
   const location = absolute(given ?? DEFAULT_LOCATION, s) ?? DEFAULT_LOCATION;
   const password = await choosePassword(path, flags.passwordFile, s);
-  await writeNew(password.path, password.isNew ? `${password.value}\n` : undefined);
-  const { repository, created } = await openOrCreate(location, name, password.value, s);
+  const { repository, created } = await openWith(password, location, name, s);
   const id = randomUUID();
   await writeNew(
     path,
     formatConfig({ id, name, settings: withoutUndefined(settings), found, location, passwordFile: password.path }),
   );
-  const kit = join(dirname(path), "chatkeep-recovery-kit.txt");
   await writeNew(
     kit,
     formatRecoveryKit({
@@ -136,11 +137,17 @@ function withoutUndefined(values: Record<string, string | undefined>): Record<st
   );
 }
 
+interface ChosenPassword {
+  value: string;
+  path: string;
+  isNew: boolean;
+}
+
 async function choosePassword(
   configFile: string,
   passwordFile: string | undefined,
   s: Surroundings,
-): Promise<{ value: string; path: string; isNew: boolean }> {
+): Promise<ChosenPassword> {
   const path = resolve(s.cwd, passwordFile ?? join(dirname(configFile), "chatkeep.password"));
   if (await exists(path))
     return { value: await readSecretFile(path, "the repository's password", s), path, isNew: false };
@@ -156,12 +163,40 @@ export function makePassword(): string {
   return letters.match(/.{4}/g)?.join("-") ?? letters;
 }
 
-async function openOrCreate(
+interface OpenedPlace {
+  repository: Repository;
+  created: boolean;
+}
+
+/** A new password is written before the repository is made: a repository without its password is lost. */
+async function openWith(
+  password: ChosenPassword,
   location: string,
   name: string,
-  password: string,
   s: Surroundings,
-): Promise<{ repository: Repository; created: boolean }> {
+): Promise<OpenedPlace> {
+  await writeNew(password.path, password.isNew ? `${password.value}\n` : undefined);
+  try {
+    return await openOrCreate(location, name, password.value, s);
+  } catch (error) {
+    if (password.isNew && (isFailure(error, "repo/exists") || !(await mayBeRepository(location))))
+      await rm(password.path, { force: true });
+    throw error;
+  }
+}
+
+/** False only when it is certain that no repository is there. */
+async function mayBeRepository(location: string): Promise<boolean> {
+  // Whatever stopped the run must not stop this question.
+  const { signal } = new AbortController();
+  try {
+    return (await openStore(location).stat({ kind: "config", name: "" }, { signal })) !== undefined;
+  } catch {
+    return true;
+  }
+}
+
+async function openOrCreate(location: string, name: string, password: string, s: Surroundings): Promise<OpenedPlace> {
   const store = openStore(location);
   try {
     const repository = await createRepository(store, {

@@ -12,7 +12,7 @@ import {
 } from "../chatwoot/environment.ts";
 import { parseAppVersion } from "../chatwoot/versions.ts";
 import type { CodePlace, Installation, InstallationKind } from "./installation.ts";
-import { lookAt, type Machine, machineAt, readText, readTextIfAllowed } from "./places.ts";
+import { lookAt, type Machine, machineAt, mayExist, readText, readTextIfAllowed } from "./places.ts";
 import { findSystemFiles } from "./system-files.ts";
 import { readUnits, type Units } from "./units.ts";
 import { environmentFindings, placeFindings } from "./worries.ts";
@@ -46,11 +46,24 @@ export interface Found {
 /** cwctl's place. */
 const USUAL_ROOT = "/home/chatwoot/chatwoot";
 
+/** What a folder of Chatwoot has, at least one of them. */
+const SIGNS = ["config/app.yml", "config/storage.yml", ".env"] as const;
+
 async function isChatwoot(folder: string): Promise<boolean> {
-  for (const sign of ["config/app.yml", "config/storage.yml", ".env"]) {
-    if ((await lookAt(join(folder, sign))) !== undefined) return true;
-  }
+  for (const sign of SIGNS) if ((await lookAt(join(folder, sign))) !== undefined) return true;
   return false;
+}
+
+/** @throws Failure `installation/not-found` when it is certain that a folder which is named holds no Chatwoot. */
+async function requireChatwoot(folder: string): Promise<void> {
+  for (const sign of SIGNS) if (await mayExist(join(folder, sign))) return;
+  throw new Failure(
+    "installation/not-found",
+    `there is no Chatwoot in ${folder}: it has neither ${SIGNS.join(" nor ")}`,
+    {
+      hint: "Name the folder that Chatwoot runs in as 'root', or name 'env-file' or 'database-url' and 'storage'.",
+    },
+  );
 }
 
 async function findRoot(settings: InstallationSettings, units: Units, machine: Machine): Promise<string | undefined> {
@@ -224,6 +237,7 @@ export async function findInstallation(settings: InstallationSettings, options: 
   const root = await findRoot(settings, units, machine);
   const isNamed = [settings.envFile, settings.databaseUrl].some((value) => value !== undefined);
   if (root === undefined && !isNamed) throw notFound(units, machine);
+  if (settings.root !== undefined && root !== undefined && !isNamed) await requireChatwoot(root);
   const isVm =
     units.files.length > 0 && root !== undefined && (settings.root === undefined || root === units.workingFolder);
   const kind = settings.kind ?? (isVm || root === machine.at(USUAL_ROOT) ? "linux-vm" : "manual");
