@@ -3,7 +3,12 @@ import { Failure } from "../base/errors.ts";
 
 /** False for a key that would lead out of the storage folder; Rails makes none, but the column is plain text. */
 export function isSafeBlobKey(key: string): boolean {
-  return key !== "" && !key.includes("\0") && !key.startsWith("/") && !key.split("/").includes("..");
+  return (
+    key !== "" &&
+    !key.includes("\0") &&
+    !key.startsWith("/") &&
+    !key.split("/").some((part) => part === "." || part === "..")
+  );
 }
 
 /**

@@ -47,31 +47,33 @@ function quotedEnd(text: string, from: number): number | undefined {
 
 interface RawEntry {
   name: string;
-  value: string;
+  /** Undefined where nothing at all stands after the name or the `=`. */
+  value: string | undefined;
+  isExport: boolean;
   end: number;
 }
 
-function readValue(text: string, from: number): { value: string; end: number } {
+function readValue(text: string, from: number): { value: string | undefined; end: number } {
   const start = skip(text, from, isSpace);
   if (text[start] === "'" || text[start] === '"') {
     const end = quotedEnd(text, start);
     if (end !== undefined) return { value: text.slice(start, end), end };
   }
   const end = skip(text, from, (char) => char !== "#" && char !== "\n");
-  return { value: text.slice(from, end), end };
+  return { value: end === from ? undefined : text.slice(from, end), end };
 }
 
-/** Reads `[export] NAME = value` or `NAME: value` at the start of a line. */
-function readEntry(text: string, lineStart: number): RawEntry | undefined {
-  const start = skip(text, lineStart, isSpace);
+/** Reads `[export] NAME = value`, `NAME: value` or a bare name: `start` is the first thing of a line that is no blank. */
+function readEntry(text: string, start: number): RawEntry | undefined {
   const afterExport = text.startsWith("export", start) ? skip(text, start + 6, isSpace) : start;
   for (const at of afterExport > start + 6 ? [afterExport, start] : [start]) {
     const nameEnd = skip(text, at, (char) => /[\w.]/.test(char));
     if (nameEnd === at) continue;
-    const name = text.slice(at, nameEnd);
+    const head = { name: text.slice(at, nameEnd), isExport: at !== start };
     const separator = skip(text, nameEnd, isSpace);
-    if (text[separator] === "=") return { name, ...readValue(text, separator + 1) };
-    if (text[nameEnd] === ":" && isSpace(text[nameEnd + 1])) return { name, ...readValue(text, nameEnd + 2) };
+    if (text[separator] === "=") return { ...head, ...readValue(text, separator + 1) };
+    if (text[nameEnd] === ":" && isSpace(text[nameEnd + 1])) return { ...head, ...readValue(text, nameEnd + 2) };
+    if (endsLine(text, nameEnd)) return { ...head, value: undefined, end: nameEnd };
   }
   return undefined;
 }
@@ -83,25 +85,27 @@ function trim(text: string): string {
   return text.slice(start, end);
 }
 
-/** The end of a balanced `(…)` that begins at `from`, or undefined. */
-function balancedEnd(text: string, from: number): number | undefined {
-  let depth = 0;
-  for (let at = from; at < text.length; at += 1) {
-    if (text[at] === "(") depth += 1;
-    if (text[at] === ")") depth -= 1;
-    if (depth === 0) return at === from + 1 ? undefined : at + 1;
+/** Where each bracket that is closed ends, by where it opens. */
+function bracketEnds(text: string): Map<number, number> {
+  const open: number[] = [];
+  const ends = new Map<number, number>();
+  for (let at = 0; at < text.length; at += 1) {
+    if (text[at] === "(") open.push(at);
+    const start = text[at] === ")" ? open.pop() : undefined;
+    if (start !== undefined && at > start + 1) ends.set(start, at + 1);
   }
-  return undefined;
+  return ends;
 }
 
 /** Takes the backslash from `\$(…)`; tells whether a `$(…)` stands that the shell would run. */
 function readCommands(value: string): { value: string; hasCommand: boolean } {
   let out = "";
   let hasCommand = false;
+  const ends = bracketEnds(value);
   for (let at = 0; at < value.length;) {
     const isEscaped = value[at] === "\\" && value[at + 1] === "$";
     const dollar = isEscaped ? at + 1 : at;
-    const end = value.startsWith("$(", dollar) ? balancedEnd(value, dollar + 1) : undefined;
+    const end = value[dollar] === "$" ? ends.get(dollar + 1) : undefined;
     if (end === undefined) {
       out += value[at];
       at += 1;
@@ -132,30 +136,33 @@ export function readEnvFile(text: string, outer: Environment = new Map()): EnvFi
   const source = text.replace(/^\uFEFF/, "").replaceAll(/\r\n?/g, "\n");
   const values = new Map<string, string>();
   const commands = new Set<string>();
-  for (let at = 0; at < source.length;) {
+  for (let at = skip(source, 0, isSpace); at < source.length;) {
     const entry = readEntry(source, at);
-    if (entry !== undefined) {
-      const raw = trim(entry.value);
-      const quote = raw.length > 1 && raw.startsWith(raw.at(-1) ?? "") && /^['"]/.test(raw) ? raw[0] : undefined;
-      let value = quote === undefined ? raw : raw.slice(1, -1);
-      commands.delete(entry.name);
-      if (quote !== "'") {
-        if (quote === '"')
-          value = keepLineBreaks(value, values.get("DOTENV_LINEBREAK_MODE") ?? outer.get("DOTENV_LINEBREAK_MODE"));
-        value = value.replaceAll(/\\([^$])/g, "$1");
-        value = substitute(value, (name) => outer.get(name) ?? values.get(name) ?? "");
-        const read = readCommands(value);
-        value = read.value;
-        if (read.hasCommand) commands.add(entry.name);
-      }
-      values.set(entry.name, value);
-      at = entry.end;
+    // `export NAME` alone only says that an earlier value is meant for programs, too.
+    if (entry !== undefined && !(entry.isExport && entry.value === undefined && values.has(entry.name))) {
+      const read = evaluate(entry.value ?? "", outer, values);
+      values.set(entry.name, read.value);
+      if (read.hasCommand) commands.add(entry.name);
+      else commands.delete(entry.name);
     }
-    const lineEnd = source.indexOf("\n", at);
-    at = lineEnd === -1 ? source.length : lineEnd + 1;
+    const lineEnd = source.indexOf("\n", entry?.end ?? at);
+    at = lineEnd === -1 ? source.length : skip(source, lineEnd, isSpace);
   }
   return { values, commands: [...commands] };
 }
+
+function evaluate(written: string, outer: Environment, earlier: Environment): { value: string; hasCommand: boolean } {
+  const raw = trim(written);
+  const quote = raw.length > 1 && /^['"]/.test(raw) && raw.at(-1) === raw[0] ? raw[0] : undefined;
+  let value = quote === undefined ? raw : raw.slice(1, -1);
+  if (quote === "'") return { value, hasCommand: false };
+  const lookUp = (name: string) => outer.get(name) ?? earlier.get(name);
+  if (quote === '"') value = keepLineBreaks(value, earlier.get(LINE_BREAK_MODE) ?? outer.get(LINE_BREAK_MODE));
+  value = value.replaceAll(/\\([^$])/g, "$1");
+  return readCommands(substitute(value, (name) => lookUp(name) ?? ""));
+}
+
+const LINE_BREAK_MODE = "DOTENV_LINEBREAK_MODE";
 
 /** `\n` in double quotes stays these two characters, unless the old way was asked for. */
 function keepLineBreaks(value: string, mode: string | undefined): string {

@@ -80,6 +80,8 @@ export function identifySchema(
   known: { releases: readonly Release[]; migrations: readonly Migration[] },
 ): SchemaIdentity {
   const upstream = new Set(known.migrations.map((migration) => migration.version));
+  // Three old releases' schemas name a version that has no file.
+  for (const release of known.releases) upstream.add(release.schemaVersion);
   const newest = [...upstream].toSorted().at(-1) ?? "";
   const unknown = applied.filter((version) => !upstream.has(version));
   const own = applied.filter((version) => upstream.has(version)).toSorted();

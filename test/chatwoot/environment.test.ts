@@ -1,0 +1,186 @@
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { test } from "node:test";
+import * as fc from "fast-check";
+import { isFailure } from "../../src/base/errors.ts";
+import {
+  activeStorageService,
+  databaseOf,
+  parseEnvFile,
+  railsEnvOf,
+  readEnvFile,
+  storageServicesOf,
+} from "../../src/chatwoot/environment.ts";
+
+interface Vectors {
+  cases: { text: string; values: Record<string, string> }[];
+}
+const vectors = JSON.parse(
+  readFileSync(new URL("../fixtures/dotenv-vectors.json", import.meta.url), "utf8"),
+) as Vectors;
+
+const env = (values: Record<string, string>) => new Map(Object.entries(values));
+
+test("environment files are read as the dotenv gem reads them", () => {
+  assert.ok(vectors.cases.length > 200);
+  for (const { text, values } of vectors.cases) {
+    assert.deepEqual(Object.fromEntries(parseEnvFile(text)), values, JSON.stringify(text));
+  }
+});
+
+test("a byte order mark and any line ends change nothing", () => {
+  for (const end of ["\n", "\r\n", "\r"]) {
+    assert.deepEqual(
+      parseEnvFile(`\uFEFFA=1${end}B="x${end}y"${end}`),
+      new Map([
+        ["A", "1"],
+        ["B", "x\ny"],
+      ]),
+    );
+  }
+});
+
+test("variables are taken from the process before the file", () => {
+  const values = parseEnvFile("HOST=file\nURL=http://$HOST", env({ HOST: "process" }));
+  assert.equal(values.get("URL"), "http://process");
+});
+
+test("a shell command is never run, and its variable is named", () => {
+  const read = readEnvFile("A=$(touch /tmp/never)\nB='$(x)'\nC=\\$(x)\nD=$(one)\nD=two");
+  assert.deepEqual(read.commands, ["A"]);
+  assert.equal(read.values.get("A"), "$(touch /tmp/never)");
+  assert.equal(read.values.get("B"), "$(x)");
+  assert.equal(read.values.get("C"), "$(x)");
+});
+
+const names = fc.stringMatching(/^[A-Z][A-Z0-9_]{0,12}$/);
+
+test("whatever is quoted as the format allows comes back", () => {
+  // In single quotes nothing is special; in double quotes, backslash, quote and dollar are escaped.
+  const single = fc
+    .string({ unit: "grapheme" })
+    .filter((text) => !/['\\\r]/.test(text))
+    .map((value) => ({ value, written: `'${value}'` }));
+  const double = fc
+    .string()
+    .filter((text) => !/[\\\r"]/.test(text))
+    .map((value) => ({ value, written: `"${value.replaceAll("$", "\\$")}"` }));
+  const plain = fc.stringMatching(/^[A-Za-z0-9+/=:@._-]{1,30}$/).map((value) => ({ value, written: value }));
+  fc.assert(
+    fc.property(
+      fc.uniqueArray(fc.tuple(names, fc.oneof(single, double, plain), fc.boolean()), { selector: ([name]) => name }),
+      (entries) => {
+        const text = entries
+          .map(([name, { written }, isExport]) => `${isExport ? "export " : ""}${name}=${written} # note\n`)
+          .join("");
+        const expected = new Map(entries.map(([name, { value }]) => [name, value]));
+        assert.deepEqual(parseEnvFile(text), expected);
+      },
+    ),
+  );
+});
+
+test("any text at all is read without an error, however long", () => {
+  fc.assert(
+    fc.property(
+      fc.string({
+        unit: fc.constantFrom("A", "=", "'", '"', "\\", "$", "{", "(", ")", "#", "\n", " ", ":"),
+        maxLength: 200,
+      }),
+      (text) => {
+        for (const [name] of parseEnvFile(text)) assert.match(name, /^[\w.]+$/);
+      },
+    ),
+  );
+  for (const part of ["A='", "\n", 'A="\\"', "A\n", "export ", "A=$(", "=\n#"]) {
+    assert.ok(parseEnvFile(part.repeat(100_000)).size <= 2);
+  }
+});
+
+test("the database is the production one, with Chatwoot's own defaults", () => {
+  assert.deepEqual(databaseOf(new Map()), {
+    host: "localhost",
+    port: 5432,
+    user: "chatwoot_prod",
+    password: "chatwoot_prod",
+    database: "chatwoot_production",
+  });
+  const cwctl = env({
+    RAILS_ENV: "production",
+    POSTGRES_HOST: "localhost",
+    POSTGRES_USERNAME: "chatwoot",
+    POSTGRES_PASSWORD: "pw",
+  });
+  assert.deepEqual(databaseOf(cwctl), {
+    host: "localhost",
+    port: 5432,
+    user: "chatwoot",
+    password: "pw",
+    database: "chatwoot_production",
+  });
+});
+
+test("the example file's RAILS_ENV=development leads to the development database", () => {
+  assert.deepEqual(databaseOf(env({ RAILS_ENV: "development" })), {
+    host: "localhost",
+    port: 5432,
+    user: "postgres",
+    password: "password",
+    database: "chatwoot_dev",
+  });
+  assert.equal(railsEnvOf(env({ RAILS_ENV: "", RACK_ENV: "test" })), "test");
+});
+
+test("DATABASE_URL wins, and what it leaves out is taken from the rest", () => {
+  const rest = { POSTGRES_DATABASE: "other", POSTGRES_HOST: "elsewhere" };
+  assert.deepEqual(databaseOf(env({ ...rest, DATABASE_URL: "postgres://u:p@h:1/db" })), {
+    url: "postgres://u:p@h:1/db",
+  });
+  assert.deepEqual(databaseOf(env({ DATABASE_URL: "postgresql://u:p@h" })), {
+    url: "postgresql://u:p@h/chatwoot_production",
+  });
+  assert.deepEqual(databaseOf(env({ ...rest, DATABASE_URL: "postgresql://u:p@h/?sslmode=require" })), {
+    url: "postgresql://u:p@h/other?sslmode=require",
+  });
+  assert.deepEqual(databaseOf(env({ DATABASE_URL: "" })), databaseOf(new Map()));
+});
+
+test("an empty host means the local socket", () => {
+  const database = databaseOf(env({ POSTGRES_HOST: "" }));
+  assert.equal(database.url === undefined && database.host, "/var/run/postgresql");
+});
+
+test("settings that make no sense are refused without being shown", () => {
+  for (const bad of [
+    { DATABASE_URL: "mysql://u:secretword@h/db" },
+    { POSTGRES_PORT: "secretword" },
+    { POSTGRES_PORT: "70000" },
+  ]) {
+    assert.throws(
+      () => databaseOf(env(bad)),
+      (error) => isFailure(error, "installation/invalid") && !`${error.message} ${error.hint}`.includes("secretword"),
+    );
+  }
+});
+
+test("storage services are those that blobs may name, with what is lacking", () => {
+  const services = storageServicesOf(
+    env({
+      ACTIVE_STORAGE_SERVICE: "s3_compatible",
+      S3_BUCKET_NAME: "old",
+      AWS_REGION: "eu",
+      STORAGE_ENDPOINT: "https://minio",
+    }),
+    "/app/",
+  );
+  assert.deepEqual(
+    services.map((service) => service.serviceName),
+    ["local", "amazon", "s3_compatible"],
+  );
+  assert.deepEqual(services[0], { serviceName: "local", kind: "local", root: "/app/storage" });
+  const [, amazon, compatible] = services;
+  assert.deepEqual(amazon?.kind !== "local" && amazon?.missing, ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"]);
+  assert.ok(compatible?.kind === "s3" && compatible.missing.includes("STORAGE_BUCKET_NAME"));
+  assert.equal(activeStorageService(env({ ACTIVE_STORAGE_SERVICE: "" })), "local");
+  assert.equal(storageServicesOf(env({ AWS_ACCESS_KEY_ID: "for something else" }), "/app").length, 1);
+});
