@@ -3,9 +3,10 @@
  * RESTORE.md prints. All tests read one point, taken out of the repository once.
  */
 import assert from "node:assert/strict";
-import { cp, mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { cp, mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import { after, before, test } from "node:test";
+import { blobPath } from "../../src/chatwoot/blobs.ts";
 import { assertSameDatabase } from "../harness/pg-dump-diff.ts";
 import type { TestAddress } from "../harness/postgres.ts";
 import { mustRun } from "../harness/run.ts";
@@ -31,6 +32,11 @@ function options(address: TestAddress = desk.installation.database, more: Partia
   return { cwd: point, env: serverEnvironment(address, desk.server.programs), ...more };
 }
 
+/** What a checkout holds besides its code. */
+function isNotCode(path: string): boolean {
+  return path === ".git" || path === "storage" || path === ".env";
+}
+
 async function headOf(root: string): Promise<string> {
   return (await mustRun("git", ["-C", root, "rev-parse", "HEAD"])).stdout;
 }
@@ -44,10 +50,9 @@ before(async () => {
     // A key that is none of Rails' own making: its file has another name in the restore point.
     const { rows } = await client.query<{ key: string }>("select key from active_storage_blobs order by id limit 1");
     const [key, odd] = [rows[0]?.key ?? "", "lo.go é%/1 +.png"];
-    const path = (name: string) => join(desk.installation.storageRoot, name.slice(0, 2), name.slice(2, 4), name);
-    await mkdir(join(path(odd), ".."), { recursive: true });
-    await cp(path(key), path(odd));
-    await rm(path(key));
+    const [from, to] = [key, odd].map((name) => blobPath(desk.installation.storageRoot, name)) as [string, string];
+    await mkdir(dirname(to), { recursive: true });
+    await rename(from, to);
     await client.query("update active_storage_blobs set key = $1 where key = $2", [odd, key]);
   });
   await makeCheapToOpen(desk);
@@ -169,8 +174,10 @@ test("the code comes back by RESTORE.md: commits, changes and new files", async 
   const commands = step.split("\n").filter((line) => line.startsWith("    ") && !line.trim().startsWith("app="));
   assert.notEqual(commands.length, 0);
   await shell(`set -e\n${commands.join("\n")}`, options(undefined, { env: { ...options().env, app } }));
-  const except = (path: string) => path === ".git" || path === "storage" || path === ".env";
-  assert.deepEqual(await readFolder(app, { except }), await readFolder(desk.installation.codeRoot, { except }));
+  assert.deepEqual(
+    await readFolder(app, { except: isNotCode }),
+    await readFolder(desk.installation.codeRoot, { except: isNotCode }),
+  );
   assert.equal(await headOf(app), await headOf(desk.installation.codeRoot));
 });
 
