@@ -295,7 +295,7 @@ async function captureGit(git: Git, options: CodeOptions): Promise<CodeCapture> 
   const hasBundle = mustCopy ? false : await saveBundle(state, upstream, head);
   const indexFile = await copyIndex(state);
   const hasStaged = await saveOutput(state, CODE_STAGED, ["diff", "--cached", ...DIFF], indexFile);
-  const hasUnstaged = await saveOutput(state, CODE_UNSTAGED, ["diff", ...DIFF], indexFile);
+  const hasUnstaged = await saveOutput(state, CODE_UNSTAGED, ["diff", "--ours", ...DIFF], indexFile);
   await saveConflicted(state);
   if (mustCopy) {
     for (const path of zeroes((await git.run(["ls-files", "-z"])).stdout)) await addFile(state, path, CODE_FILES);
