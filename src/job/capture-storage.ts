@@ -85,7 +85,16 @@ export async function listStorage(database: Queries): Promise<StorageListing> {
     withoutChecksum: without_checksum,
     hash,
   }));
-  return { folders, blobs: (folder) => listBlobs(database, folder) };
+  // One connection answers one question at a time; the folders are read several at once.
+  let last: Promise<unknown> = Promise.resolve();
+  return {
+    folders,
+    blobs(folder) {
+      const answer = last.then(async () => await listBlobs(database, folder));
+      last = answer.catch(() => {});
+      return answer;
+    },
+  };
 }
 
 /**
