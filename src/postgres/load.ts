@@ -13,7 +13,7 @@ import { childEnvironment, type ServerAddress } from "./address.ts";
 import { connect, type Connection } from "./connect.ts";
 import { qualifiedName, quoteIdentifier, shownName } from "./names.ts";
 import type { ClientPrograms } from "./programs.ts";
-import { printedBy } from "./schema-dump.ts";
+import { printedHint } from "./schema-dump.ts";
 import { serverFailure } from "./server-errors.ts";
 import { refreshViews, type ViewName } from "./views.ts";
 
@@ -107,11 +107,12 @@ async function restoreSection(
   if (list !== undefined) args.push(`--use-list=${list}`);
   if (section === "post-data" && jobs > 1) args.push(`--jobs=${jobs}`);
   const env = { ...childEnvironment(target), PGOPTIONS: "-c statement_timeout=0 -c maintenance_work_mem=256MB" };
-  try {
-    await runProgram(programs.pgRestore, [...args, source.schemaDump], { signal, env });
-  } catch (error) {
-    throw restoreFailure(error, target);
-  }
+  const { status, stderr } = await runProgram(programs.pgRestore, [...args, source.schemaDump], {
+    signal,
+    env,
+    allowStatus: [1],
+  });
+  if (status !== 0) throw restoreFailure(stderr, target);
 }
 
 /** The name alone could be taken for a whole connection string. */
@@ -119,11 +120,11 @@ function conninfo({ database }: ServerAddress): string {
   return `dbname='${database.replaceAll("\\", "\\\\").replaceAll("'", "\\'")}'`;
 }
 
-function restoreFailure(error: unknown, target: ServerAddress): unknown {
-  if (!isFailure(error, "program/failed")) return error;
-  const printed = printedBy(error);
-  const unsuitable = (message: string, hint: string) =>
-    new Failure("target/unsuitable", message, { hint, cause: error });
+function unsuitable(message: string, hint: string): Failure {
+  return new Failure("target/unsuitable", message, { hint });
+}
+
+function restoreFailure(printed: string, target: ServerAddress): Failure {
   const lacking =
     /extension "([^"]+)" is not available|could not open extension control file ".*\/([^/"]+)\.control"/.exec(printed);
   if (lacking !== null) {
@@ -159,7 +160,7 @@ function restoreFailure(error: unknown, target: ServerAddress): unknown {
       "Install the client programs of the target server's own major version.",
     );
   }
-  return new Failure("database/failed", "the schema could not be restored", { hint: error.hint ?? "", cause: error });
+  return new Failure("database/failed", "the schema could not be restored", { hint: printedHint(printed) });
 }
 
 interface Work {

@@ -2,7 +2,7 @@
  * The schema as `pg_dump` writes it: its custom format for `pg_restore`, and the same as text that is equal whenever
  * the schema is. The custom file holds the time it was made, so of two points with equal text one file will do.
  */
-import { Failure, isFailure } from "../base/errors.ts";
+import { Failure } from "../base/errors.ts";
 import { LIMITS } from "../base/limits.ts";
 import { runProgram } from "../system/process.ts";
 import { childEnvironment, type ServerAddress } from "./address.ts";
@@ -26,7 +26,7 @@ const LOCK_WAIT_MS = 5_000;
 
 /**
  * @throws Failure `database/changed` when tables stay locked; `database/denied` naming what the role may not read;
- * `program/failed` with what pg_dump said.
+ * `program/missing` when pg_dump is too old; `database/failed` with what it said.
  */
 export async function dumpSchema(
   address: ServerAddress,
@@ -36,13 +36,11 @@ export async function dumpSchema(
   const { signal, snapshotId } = options;
   const args = ["--format=custom", "--schema-only", "--no-owner", "--no-acl", `--lock-wait-timeout=${LOCK_WAIT_MS}`];
   if (snapshotId !== undefined) args.push(`--snapshot=${snapshotId}`);
+  const run = { signal, env: childEnvironment(address), allowStatus: [1] };
   for (let attempt = 1; ; attempt += 1) {
-    try {
-      const { stdout } = await runProgram(programs.pgDump, args, { signal, env: childEnvironment(address) });
-      return { custom: stdout, sql: await schemaText(stdout, programs, { signal }) };
-    } catch (error) {
-      if (!isLockTimeout(error) || attempt >= LIMITS.lockAttempts) throw dumpFailure(error, address);
-    }
+    const { status, stdout, stderr } = await runProgram(programs.pgDump, args, run);
+    if (status === 0) return { custom: stdout, sql: await schemaText(stdout, programs, { signal }) };
+    if (!isLockTimeout(stderr) || attempt >= LIMITS.lockAttempts) throw dumpFailure(stderr, address);
   }
 }
 
@@ -71,41 +69,39 @@ export function normalizeSchema(sql: string): string {
   return `${[...head, "", ...rest].join("\n")}\n`;
 }
 
-/** What a program of PostgreSQL printed before it failed. */
-export function printedBy(error: unknown): string {
-  return isFailure(error, "program/failed") ? (error.hint ?? "") : "";
+/** The last lines of what a program of PostgreSQL printed before it failed, as a hint. */
+export function printedHint(stderr: string): string {
+  const lines = stderr.trim().split("\n");
+  const from = lines.findLastIndex((line) => /error:|ERROR:|fatal:|FATAL:/.test(line));
+  const shown = lines.slice(Math.max(0, from), Math.max(0, from) + 8).join("\n");
+  return shown === "" ? "It printed nothing that explains it." : `It said: ${shown}`;
 }
 
-function isLockTimeout(error: unknown): boolean {
-  return /lock timeout/.test(printedBy(error));
+function isLockTimeout(stderr: string): boolean {
+  return stderr.includes("lock timeout");
 }
 
-function dumpFailure(error: unknown, address: ServerAddress): unknown {
-  const printed = printedBy(error);
-  const denied = /permission denied for ([^\n]*)/.exec(printed)?.[1];
+function dumpFailure(stderr: string, address: ServerAddress): Failure {
+  const denied = /permission denied for ([^\n]*)/.exec(stderr)?.[1];
   if (denied !== undefined) {
     return new Failure("database/denied", `'${address.user}' may not read ${denied}, so the schema cannot be saved`, {
       hint: `Use the role that owns the database, or: GRANT USAGE ON SCHEMA … TO "${address.user}"; GRANT SELECT ON ALL TABLES IN SCHEMA … TO "${address.user}".`,
-      cause: error,
     });
   }
-  if (isLockTimeout(error)) {
+  if (isLockTimeout(stderr)) {
     return new Failure("database/changed", "a table stays locked by another session, so the schema cannot be saved", {
       hint: "A migration or a maintenance job holds it: pg_locks and pg_stat_activity name it. Try again when it has ended.",
-      cause: error,
     });
   }
-  if (/server version mismatch/.test(printed)) {
+  if (stderr.includes("server version mismatch")) {
     return new Failure("program/missing", "pg_dump is older than the server", {
       hint: "Install the client programs of the server's own version: postgresql-client-<version>.",
-      cause: error,
     });
   }
-  if (/invalid snapshot identifier|snapshot ".*" does not exist/.test(printed)) {
+  if (/invalid snapshot identifier|snapshot ".*" does not exist|could not import/.test(stderr)) {
     return new Failure("database/unreachable", "the snapshot of the database is gone: its session has ended", {
       hint: "Did the server restart, or was the session ended? Try again.",
-      cause: error,
     });
   }
-  return error;
+  return new Failure("database/failed", "pg_dump could not save the schema", { hint: printedHint(stderr) });
 }

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { isFailure } from "../../src/base/errors.ts";
+import { Readable } from "node:stream";
+import { Failure, isFailure } from "../../src/base/errors.ts";
 import { silent } from "../../src/base/progress.ts";
 import { loadDatabase } from "../../src/postgres/load.ts";
 import { findPrograms } from "../../src/postgres/programs.ts";
@@ -55,4 +56,106 @@ test("a database with everything hostile comes back line for line, and reads bac
   const [found] = await server.query(next, "hostile_back");
   assert.equal(found?.["n"], expected?.["n"]);
   await server.query("insert into accounts (name) values ('three')", "hostile_back");
+});
+
+test("a role that may not create an extension is told, and goes on when an administrator has made it", async () => {
+  await using folder = await temporaryFolder();
+  const source = await server.createDatabase("extended");
+  await server.query(
+    "create extension pg_stat_statements; create extension pg_trgm; create table t (id serial primary key, v text); insert into t (v) values ('x'); create index on t using gin (v gin_trgm_ops)",
+    "extended",
+  );
+  const saved = await saveDatabase(source);
+  await server.query("create role chatwoot login");
+  const target = { ...(await server.createDatabase("extended_back", "chatwoot")), user: "chatwoot" };
+  const load = async () => await loadDatabase(target, await toSource(saved, folder.at("schema.dump")), await options());
+  await assert.rejects(
+    load(),
+    (error) =>
+      isFailure(error, "target/unsuitable") &&
+      /'chatwoot' may not create the extension 'pg_stat_statements'/.test(error.message) &&
+      /CREATE EXTENSION "pg_stat_statements"/.test(error.hint ?? ""),
+  );
+  await server.query("drop database extended_back");
+  await server.createDatabase("extended_back", "chatwoot");
+  await server.query("create extension pg_stat_statements", "extended_back");
+  await load();
+  assert.deepEqual(await server.query("select v from t", "extended_back"), [{ v: "x" }]);
+});
+
+test("a role that may not create tables is told, and nothing is left half done in silence", async () => {
+  await using folder = await temporaryFolder();
+  const source = await server.createDatabase("simple");
+  await server.query("create table t (id serial primary key, v text); insert into t (v) values ('x')", "simple");
+  const saved = await saveDatabase(source);
+  await server.query("create role guest login");
+  const target = { ...(await server.createDatabase("simple_back")), user: "guest" };
+  await assert.rejects(
+    loadDatabase(target, await toSource(saved, folder.at("schema.dump")), await options()),
+    (error) => isFailure(error, "target/unsuitable") && /'guest' may not create tables/.test(error.message),
+  );
+});
+
+/** A range of the given rows. */
+function text(value: string): () => Readable {
+  return () => Readable.from([Buffer.from(value)]);
+}
+
+test("rows that do not fit, too few rows and a source that fails each end the restore and name the table", async () => {
+  await using folder = await temporaryFolder();
+  const source = await server.createDatabase("broken");
+  await server.query(
+    "create table t (id int primary key, v int); insert into t select i, i from generate_series(1, 100) i",
+    "broken",
+  );
+  const saved = await saveDatabase(source);
+  const attempt = async (name: string, read: () => AsyncIterable<Uint8Array>) => {
+    const target = await server.createDatabase(name);
+    const good = await toSource(saved, folder.at("schema.dump"));
+    const tables = good.tables.map((table) => ({
+      ...table,
+      ranges: table.ranges.map((range) => ({ ...range, read })),
+    }));
+    await loadDatabase(target, { ...good, tables }, await options());
+  };
+  await assert.rejects(
+    attempt("broken_1", text("1\tnot a number\n")),
+    (error) =>
+      isFailure(error, "database/failed") &&
+      /^table public\.t could not be loaded \(range 0\): .*not a number/.test(error.message),
+  );
+  await assert.rejects(
+    attempt("broken_2", text("1\t1\n2\t2\n")),
+    (error) =>
+      isFailure(error, "database/failed") &&
+      error.message.startsWith("2 rows of table public.t were loaded, 100 were saved"),
+  );
+  const damaged = new Failure("repo/damaged", "a chunk does not fit its id");
+  await assert.rejects(
+    attempt("broken_3", async function* () {
+      yield Buffer.from("1\t1\n");
+      throw damaged;
+    }),
+    damaged,
+  );
+});
+
+test("aborting a restore ends it with the signal's reason", async () => {
+  await using folder = await temporaryFolder();
+  const source = await server.createDatabase("stopped");
+  await server.query("create table t (id int primary key); insert into t values (1)", "stopped");
+  const saved = await saveDatabase(source);
+  const controller = new AbortController();
+  const reason = new Failure("run/cancelled", "enough");
+  const good = await toSource(saved, folder.at("schema.dump"));
+  const read = async function* () {
+    controller.abort(reason);
+    yield Buffer.from("1\n");
+  };
+  const tables = good.tables.map((table) => ({ ...table, ranges: table.ranges.map((range) => ({ ...range, read })) }));
+  const target = await server.createDatabase("stopped_back");
+  await assert.rejects(
+    loadDatabase(target, { ...good, tables }, { ...(await options()), signal: controller.signal }),
+    reason,
+  );
 });

@@ -125,16 +125,16 @@ test("what the snapshot sees stays the same while others write", async () => {
   );
   await look("busy", async (look) => {
     const before = await chunksOf(look, first(look.plan));
-    let stop = false;
+    const done = new AbortController();
     const writer = (async () => {
       await using connection = await connect(address, { signal });
       let writes = 0;
-      for (; !stop; writes += 1)
+      for (; !done.signal.aborted; writes += 1)
         await connection.query("update busy set v = v + 1 where id % 7 = 0; insert into busy (v) values (0)");
       return writes;
     })();
     for (let i = 0; i < 20; i += 1) assert.deepEqual(await chunksOf(look, first(look.plan)), before);
-    stop = true;
+    done.abort();
     assert((await writer) > 0, "nothing was written meanwhile");
   });
 });
@@ -212,25 +212,27 @@ async function fillWide(): Promise<void> {
   );
 }
 
+/** The ids of all chunks of the table, and its bytes. */
+async function readWide(): Promise<{ ids: string[]; bytes: number }> {
+  const ids: string[] = [];
+  let bytes = 0;
+  await look("wide", async (look) => {
+    assert(look.plan.ranges.length >= 3, "the table is one of several ranges");
+    for (const range of look.plan.ranges) {
+      for (const chunk of await chunksOf(look, range)) {
+        ids.push(idOf(chunk));
+        bytes += chunk.length;
+      }
+    }
+  });
+  return { ids, bytes };
+}
+
 test("one changed row costs one chunk, of several megabytes", async () => {
   await fillWide();
-  const read = async () => {
-    const ids: string[] = [];
-    let bytes = 0;
-    await look("wide", async (look) => {
-      assert(look.plan.ranges.length >= 3, "the table is one of several ranges");
-      for (const range of look.plan.ranges) {
-        for (const chunk of await chunksOf(look, range)) {
-          ids.push(idOf(chunk));
-          bytes += chunk.length;
-        }
-      }
-    });
-    return { ids, bytes };
-  };
-  const earlier = await read();
+  const earlier = await readWide();
   await run("update wide set v = 'short' where id = 6000");
-  const later = await read();
+  const later = await readWide();
   const known = new Set(earlier.ids);
   assert.equal(later.ids.filter((id) => !known.has(id)).length, 1);
   assert.equal(later.ids.length, earlier.ids.length);

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { LIMITS } from "../../src/base/limits.ts";
 import { bucketOf, chooseJ, chooseK, rangeOf } from "../../src/postgres/ranges.ts";
 

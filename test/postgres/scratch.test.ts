@@ -1,0 +1,96 @@
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { existsSync } from "node:fs";
+import { stat } from "node:fs/promises";
+import { dirname } from "node:path";
+import { test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+import { isFailure } from "../../src/base/errors.ts";
+import { connect } from "../../src/postgres/connect.ts";
+import { findScratchServer, findServerMajor, openScratchServer } from "../../src/postgres/scratch.ts";
+import { findServers } from "../../src/postgres/server-programs.ts";
+import { installedServers } from "../harness/postgres.ts";
+
+const signal = new AbortController().signal;
+const major = installedServers()[0]?.major ?? 0;
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+test("a scratch server works, is private, and is gone afterwards with everything of it", async () => {
+  let pid = 0;
+  let folder = "";
+  {
+    await using server = await openScratchServer({ major, extensions: ["pgcrypto", "pg_trgm"], signal });
+    assert.equal(server.major, major);
+    assert.match(server.where, new RegExp(`^PostgreSQL ${server.version.replace(".", "\\.")} in `));
+    await using connection = await connect(server.address, { signal });
+    const [row] = await connection.query<{ pid: number; listen: string; super: boolean; data: string }>(
+      `select (select pid from pg_stat_activity where backend_type = 'checkpointer') as pid, current_setting('listen_addresses') as listen,
+         (select rolsuper from pg_roles where rolname = current_user) as super, current_setting('data_directory') as data`,
+    );
+    assert.deepEqual([row?.listen, row?.super], ["", true]);
+    pid = row?.pid ?? 0;
+    folder = dirname(server.address.host);
+    assert.equal((await stat(folder)).mode & 0o777, 0o700);
+    assert.notEqual((await stat(row?.data ?? "")).uid, 0, "PostgreSQL never runs as root");
+    await connection.query("create extension pgcrypto; create table t (id int); insert into t values (1)");
+    assert(isAlive(pid));
+  }
+  assert.equal(isAlive(pid), false);
+  assert.equal(existsSync(folder), false);
+});
+
+test("a scratch server does not outlive an owner that is killed", async () => {
+  const script = `
+    import { openScratchServer } from ${JSON.stringify(import.meta.resolve("../../src/postgres/scratch.ts"))};
+    const server = await openScratchServer({ major: ${major}, extensions: [], signal: new AbortController().signal });
+    console.log(server.address.host);
+    setInterval(() => {}, 1000);`;
+  const owner = spawn(process.execPath, ["--input-type=module", "--eval", script], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  let folder = "";
+  for await (const text of owner.stdout) {
+    folder = dirname(String(text).trim());
+    break;
+  }
+  assert(existsSync(folder), "the server is there");
+  owner.kill("SIGKILL");
+  while (existsSync(folder)) await sleep(20);
+});
+
+test("what is lacking is named with the package that brings it", async () => {
+  await assert.rejects(
+    openScratchServer({ major: 77, extensions: [], signal }),
+    (error) =>
+      isFailure(error, "program/missing") &&
+      /PostgreSQL 77/.test(error.message) &&
+      /postgresql-77/.test(error.hint ?? ""),
+  );
+  await assert.rejects(
+    findScratchServer({ major, extensions: ["pgcrypto", "no_such_extension"], signal }),
+    (error) => isFailure(error, "program/missing") && error.message.endsWith("lacks the extension no_such_extension"),
+  );
+  assert.match(await findScratchServer({ major, extensions: ["plpgsql"], signal }), /^PostgreSQL /);
+  assert.equal(await findServerMajor({ signal }), major);
+  for (const server of await findServers(signal)) assert(server.extensions?.has("plpgsql"), server.where);
+});
+
+test("a start that fails leaves nothing behind and says why", async () => {
+  await assert.rejects(
+    openScratchServer({ major, extensions: [], encoding: "NO_SUCH_ENCODING", signal }),
+    (error) => isFailure(error, "program/failed") && /NO_SUCH_ENCODING/.test(error.hint ?? ""),
+  );
+  const controller = new AbortController();
+  const starting = openScratchServer({ major, extensions: [], signal: controller.signal });
+  const reason = new Error("enough");
+  controller.abort(reason);
+  await assert.rejects(starting, reason);
+});
