@@ -162,11 +162,9 @@ interface Captured {
 async function capture(run: Run, { sealing, connection, programs, parent }: Tools): Promise<Captured> {
   const ports = storagePorts(run, sealing);
   run.progress.stage("saving new files", { unit: "files" });
-  const first = await captureStorage(
-    ports,
-    await listStorage(connection),
-    (run.full ? undefined : parent?.storage) ?? new Map(),
-  );
+  // A file that is read again and found lost is still taken over from the parent, so the parent is always known.
+  const before = parent?.storage ?? new Map();
+  const first = await captureStorage({ ...ports, rereadAll: run.full }, await listStorage(connection), before);
   // The second look takes over from the first, so the first one's trees must be readable.
   await sealing.flush();
   let listing: StorageListing | undefined;

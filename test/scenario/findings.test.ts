@@ -1,0 +1,167 @@
+/** What a backup tells of the installation: an alarm when it is new, a note once it is known, nothing when it is mended. */
+import assert from "node:assert/strict";
+import { chmod, copyFile, mkdir, rename, rm, truncate, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { after, before, test } from "node:test";
+import { Client } from "pg";
+import type { Finding } from "../../src/base/findings.ts";
+import { storagePath } from "../../src/demo/files.ts";
+import { CHATKEEP, summaryOf } from "../harness/cli.ts";
+import { runBoundByModes } from "../harness/namespace.ts";
+import type { RunResult } from "../harness/run.ts";
+import { readFolder } from "../harness/tree.ts";
+import { makeCheapToOpen } from "./cheap-key.ts";
+import { type Desk, openDesk } from "./desk.ts";
+
+let desk: Desk;
+let client: Client;
+let aside: string;
+
+before(async () => {
+  desk = await openDesk({ size: { messages: 120, conversations: 20, files: 20 } });
+  await makeCheapToOpen(desk);
+  client = new Client(desk.installation.database);
+  await client.connect();
+  aside = join(desk.root, "aside");
+  await mkdir(aside);
+});
+
+after(async () => {
+  await client.end();
+  await desk[Symbol.asyncDispose]();
+});
+
+interface Blob {
+  id: string;
+  path: string;
+  bytes: number;
+}
+
+/** Files that are not empty and that no other test of this file takes. */
+async function takeBlobs(from: number, count: number): Promise<Blob[]> {
+  const sql = "select id, key, byte_size from active_storage_blobs where byte_size > 1 order by id offset $1 limit $2";
+  const { rows } = await client.query<{ id: string; key: string; byte_size: string }>(sql, [from, count]);
+  assert.equal(rows.length, count);
+  const root = desk.installation.storageRoot;
+  return rows.map(({ id, key, byte_size }) => ({ id, path: storagePath(root, key), bytes: Number(byte_size) }));
+}
+
+/** As root who is bound by modes, so that a file can be unreadable. */
+async function backup(...args: string[]): Promise<{ result: RunResult; findings: Finding[]; point: string }> {
+  const argv = [CHATKEEP, "--config", desk.config, "--json", "backup", ...args];
+  const result = await runBoundByModes(process.execPath, argv, { cwd: desk.root });
+  const summary = summaryOf(result.stdout);
+  return { result, findings: summary["findings"] as Finding[], point: String(summary["point"]) };
+}
+
+function levelsOf(findings: readonly Finding[]): Record<string, string> {
+  return Object.fromEntries(findings.map(({ kind, level }) => [kind, level]));
+}
+
+const DAMAGE = ["blobs-missing", "blobs-short", "blobs-altered", "blobs-unreadable"];
+
+function damageOf(findings: readonly Finding[]): [string, string][] {
+  const found = findings.filter(({ kind }) => kind.startsWith("blobs-") && kind !== "blobs-without-checksum");
+  return found.map(({ kind, level }): [string, string] => [kind, level]).toSorted();
+}
+
+function all(level: string): [string, string][] {
+  return DAMAGE.map((kind): [string, string] => [kind, level]).toSorted();
+}
+
+test("files that are newly lost alarm, are noted while they stay lost, and are whole again when they come back", async () => {
+  const blobs = await takeBlobs(0, 5);
+  const [missing, short, altered, zero, unreadable] = blobs.map(({ path }) => path);
+  assert.ok(missing && short && altered && zero && unreadable);
+  for (const { id, path } of blobs) await copyFile(path, join(aside, id));
+  await rm(missing);
+  await truncate(short, 1);
+  await writeFile(altered, Buffer.alloc(blobs[2]?.bytes ?? 0, "x"));
+  await truncate(zero, 0);
+  await chmod(unreadable, 0o000);
+
+  const first = await backup();
+  assert.equal(first.result.status, 3);
+  assert.deepEqual(damageOf(first.findings), all("alarm"));
+  const shortOnes = first.findings.find(({ kind }) => kind === "blobs-short");
+  assert.match(shortOnes?.message ?? "", /^2 uploaded files of storage 'local' are /);
+
+  const second = await backup();
+  assert.equal(second.result.status, 0, second.result.stderr);
+  assert.deepEqual(damageOf(second.findings), all("note"));
+
+  await chmod(unreadable, 0o600);
+  for (const { id, path } of blobs) await copyFile(join(aside, id), path);
+  const third = await backup();
+  assert.equal(third.result.status, 0, third.result.stderr);
+  assert.deepEqual(damageOf(third.findings), []);
+  await desk.summary(["restore", third.point, "--to", "restored", "--only", "storage", "--yes"]);
+  assert.deepEqual(
+    await readFolder(join(desk.root, "restored/storage")),
+    await readFolder(desk.installation.storageRoot),
+  );
+});
+
+test("a file that is lost after it was saved stays in the next points, and a full backup says so", async () => {
+  const [blob] = await takeBlobs(6, 1);
+  assert.ok(blob);
+  await backup();
+  await rename(blob.path, join(aside, blob.id));
+  const next = await backup();
+  assert.deepEqual([next.result.status, damageOf(next.findings)], [0, []]);
+  const full = await backup("--full");
+  assert.equal(full.result.status, 3);
+  assert.deepEqual(damageOf(full.findings), [["blobs-missing", "alarm"]]);
+  await rename(join(aside, blob.id), blob.path);
+  await desk.summary(["restore", full.point, "--to", "kept", "--only", "storage", "--yes"]);
+  const kept = await readFolder(join(desk.root, "kept/storage"));
+  assert.deepEqual(kept, await readFolder(desk.installation.storageRoot));
+  assert.equal((await desk.summary(["drill", full.point]))["proven"], true);
+  // Looked at again, it is there: nothing is left of the alarm.
+  assert.deepEqual(damageOf((await backup()).findings), []);
+});
+
+test("files without a checksum and a checkout with changes are notes", async () => {
+  const [blob] = await takeBlobs(7, 1);
+  const { rows } = await client.query<{ checksum: string }>(
+    "update active_storage_blobs b set checksum = null from active_storage_blobs old where b.id = $1 and old.id = b.id returning old.checksum",
+    [blob?.id],
+  );
+  try {
+    const { result, findings } = await backup();
+    assert.equal(result.status, 0, result.stderr);
+    const levels = levelsOf(findings);
+    assert.equal(levels["blobs-without-checksum"], "note");
+    const code = findings.filter(({ kind }) => kind.startsWith("code"));
+    assert.ok(code.length > 0, JSON.stringify(levels));
+    assert.deepEqual([...new Set(Object.values(levels))], ["note"]);
+  } finally {
+    await client.query("update active_storage_blobs set checksum = $1 where id = $2", [rows[0]?.checksum, blob?.id]);
+  }
+});
+
+test("a file that Chatwoot deletes while the backup runs is a note", async () => {
+  await backup();
+  const key = "purgedwhilethebackupruns0001";
+  await client.query(
+    `insert into active_storage_blobs (key, filename, content_type, metadata, byte_size, checksum, created_at, service_name)
+     values ($1, 'gone.txt', 'text/plain', null, 4, 'AAAAAAAAAAAAAAAAAAAAAA==', now(), 'local')`,
+    [key],
+  );
+  // Whoever holds this lock decides when the backup gets on: its snapshot is taken, and has the row.
+  await client.query("begin; lock table messages in access exclusive mode");
+  const running = backup();
+  while ((await desk.server.query("select 1 from pg_locks where not granted", "chatwoot_production")).length === 0)
+    await sleep(20);
+  await desk.server.query(`delete from active_storage_blobs where key = '${key}'`, "chatwoot_production");
+  await client.query("commit");
+  const { result, findings, point } = await running;
+  assert.equal(result.status, 0, result.stderr);
+  assert.equal(levelsOf(findings)["purged-during-backup"], "note");
+  assert.deepEqual(damageOf(findings), []);
+  // The next point does not know of it any more.
+  const next = await backup();
+  assert.notEqual(next.point, point);
+  assert.equal(levelsOf(next.findings)["purged-during-backup"], undefined);
+});
