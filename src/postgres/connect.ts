@@ -61,8 +61,11 @@ export class Connection implements AsyncDisposable {
     }
   }
 
-  /** The data of `COPY … TO STDOUT` as it comes. Read it to its end, or {@link destroy} the session. */
-  copyTo(sql: string): Readable {
+  /**
+   * The data of `COPY … TO STDOUT` as it comes. Read it to its end, or {@link destroy} the session; `rowCount` is right
+   * once the next query has ended.
+   */
+  copyTo(sql: string): Readable & { readonly rowCount: number } {
     return this.#client.query(copyTo(sql));
   }
 

@@ -159,3 +159,22 @@ test("aborting a restore ends it with the signal's reason", async () => {
     reason,
   );
 });
+
+test("bytes that are no text come through a database without an encoding", async () => {
+  await using folder = await temporaryFolder();
+  const source = { ...server.address, database: "ascii" };
+  await createDatabase(source, { encoding: "SQL_ASCII", collate: "C", ctype: "C", signal });
+  await server.query(
+    String.raw`create table t (id int primary key, v text); insert into t values (1, E'\xff\xfe'), (2, E'caf\xe9'), (3, 'é')`,
+    "ascii",
+  );
+  const saved = await saveDatabase(source);
+  assert.deepEqual(
+    Buffer.concat(saved.tables.get("public.t")?.ranges[0]?.chunks ?? []),
+    Buffer.from("1\t\xff\xfe\n2\tcaf\xe9\n3\t\xc3\xa9\n", "latin1"),
+  );
+  const target = { ...source, database: "ascii_back" };
+  await createDatabase(target, { encoding: "SQL_ASCII", collate: "C", ctype: "C", signal });
+  await loadDatabase(target, await toSource(saved, folder.at("schema.dump")), await options());
+  assert.deepEqual(digestsOf(await saveDatabase(target, { earlier: cutsOf(saved) })), digestsOf(saved));
+});

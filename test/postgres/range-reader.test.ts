@@ -205,11 +205,15 @@ test("a role without rights is told what to grant, and row security is an error,
   await denied("policed", /^row security hides rows of public\.policed from 'reader'$/, /BYPASSRLS/);
 });
 
+let wide: Promise<unknown> | undefined;
+
+/** A table of several ranges, made when it is first needed. */
 async function fillWide(): Promise<void> {
-  await run(
-    `drop table if exists wide; create table wide (v text, id bigserial primary key);
+  wide ??= run(
+    `create table wide (v text, id bigserial primary key);
      insert into wide (v) select repeat(md5(i::text), 100) from generate_series(1, 12000) i; analyze wide`,
   );
+  await wide;
 }
 
 /** The ids of all chunks of the table, and its bytes. */
