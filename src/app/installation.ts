@@ -1,7 +1,7 @@
 /** From configuration to the installation it describes, and to the database that its application uses. */
 import type { Finding } from "../base/findings.ts";
 import { databaseOf } from "../chatwoot/environment.ts";
-import { isSecretName } from "../chatwoot/secrets.ts";
+import { secretValuesOf } from "../chatwoot/secrets.ts";
 import { findInstallation, type InstallationSettings } from "../installation/find.ts";
 import type { Installation } from "../installation/installation.ts";
 import { parseDatabaseUrl, type ServerAddress } from "../postgres/address.ts";
@@ -38,7 +38,7 @@ export async function openInstallation(
     version: config.version,
   };
   const { installation, findings } = await findInstallation(settings, { signal: s.signal });
-  s.hide([...installation.environment].filter(([name]) => isSecretName(name)).map(([, value]) => value));
+  s.hide(secretValuesOf(installation.environment));
   const address = databaseAddress(installation, databaseUrl);
   if (address.password !== undefined) s.hide([address.password]);
   return { installation, findings, address };

@@ -58,10 +58,13 @@ export const LIMITS = {
   tableRanges: 65_536,
   /** What a COPY is cut in: the longest chunk, and room to go on reading. */
   cutterBufferBytes: 9 * MIB,
-  /** How long a lock of ours waits at once … */
-  lockTimeoutMs: 5_000,
+  /**
+   * How long a lock of ours waits at once: less than the server's default deadlock_timeout of a second, so that a
+   * migration which holds the one table and wants the other is never the one that is ended …
+   */
+  lockTimeoutMs: 400,
   /** … and how often it is tried again: ten minutes together. */
-  lockAttempts: 120,
+  lockAttempts: 1_500,
   /** Connections that COPY at once. */
   copyConnections: 2,
   /** How long a run that failed may take to write the index of what it stored. */

@@ -3,10 +3,8 @@
  * printed goes through {@link Redactor.redact}. The one exception is the content that `dump` was asked for.
  */
 import { ERRORS } from "../base/errors.ts";
+import { createRedactor } from "../base/redact.ts";
 
-const HIDDEN = "•••";
-/** Shorter values would blot out ordinary words and numbers without hiding anything worth it. */
-const SHORTEST = 6;
 /** Fields of our JSON whose values are our own words: they stay readable even when a password is such a word. */
 const VOCABULARY = new Set(["type", "verb", "kind", "level"]);
 
@@ -15,33 +13,21 @@ function isVocabulary(key: string, value: unknown): boolean {
 }
 
 export class Redactor {
-  readonly #forms = new Set<string>();
-  #pattern: RegExp | undefined;
+  readonly #values = new Set<string>();
+  #redact: ((text: string) => string) | undefined;
 
-  /** Hides these values, as they are, percent-encoded and as they stand inside a JSON string. */
+  /** Hides these values in every form that {@link createRedactor} knows. */
   hide(secrets: Iterable<string>): void {
     for (const secret of secrets) {
-      for (const value of [secret, secret.trim()]) {
-        if (value.length < SHORTEST || value.trim() === "") continue;
-        this.#forms.add(value);
-        this.#forms.add(encodeURIComponent(value.toWellFormed()));
-        this.#forms.add(JSON.stringify(value).slice(1, -1));
-      }
+      this.#values.add(secret);
+      this.#values.add(secret.trim());
     }
-    this.#pattern = undefined;
+    this.#redact = undefined;
   }
 
   redact(text: string): string {
-    if (this.#forms.size === 0) return text;
-    // The longest first: a secret that begins another must not leave the other's tail behind.
-    this.#pattern ??= new RegExp(
-      [...this.#forms]
-        .toSorted((a, b) => b.length - a.length)
-        .map((form) => form.replaceAll(/[\\^$.*+?()[\]{}|/-]/g, "\\$&"))
-        .join("|"),
-      "g",
-    );
-    return text.replaceAll(this.#pattern, HIDDEN);
+    this.#redact ??= createRedactor(this.#values);
+    return this.#redact(text);
   }
 
   /** A copy of a JSON-like value in which every text is redacted; its shape and its vocabulary stay. */

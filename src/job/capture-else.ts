@@ -98,7 +98,7 @@ function fingerprintKey(keys: Keys): Buffer {
 /** What lies in the code's folder and is saved as something else. */
 function savedElsewhere(installation: Installation): string[] {
   const roots = installation.storage.flatMap((service) => (service.kind === "local" ? [service.root] : []));
-  return installation.envFile === undefined ? roots : [...roots, installation.envFile];
+  return [...roots, ...installation.configFiles, ...(installation.envFile === undefined ? [] : [installation.envFile])];
 }
 
 async function saveCode(options: ElseOptions): Promise<{ saved: SavedFile[]; entry: CodeEntry; findings: Finding[] }> {
