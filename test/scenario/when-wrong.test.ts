@@ -1,11 +1,13 @@
 /** What can be wrong before a run begins: each is refused in one line with one hint, and nothing is changed. */
 import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
 import { chmod, copyFile, mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import { after, before, test, type TestContext } from "node:test";
 import { parse, stringify } from "yaml";
 import { systemClock } from "../../src/base/clock.ts";
+import { parseFileId } from "../../src/base/ids.ts";
 import { seal } from "../../src/format/crypto.ts";
 import { lockExclusive } from "../../src/repo/lock.ts";
 import { CHATKEEP, runCli } from "../harness/cli.ts";
@@ -249,6 +251,32 @@ refused("a repository that may not be read", { status: 20, error: /not allowed: 
 
 refused("a restore point that does not exist", { status: 1, error: /there is no restore point 'deadbeef'/ }, () =>
   desk.chatkeep(["show", "deadbeef"]),
+);
+
+refused(
+  "a beginning that several restore points share",
+  { status: 2, error: /'[0-9a-f]{4}' begins the names of 2 restore points/, hint: /Give more digits: / },
+  async () => {
+    const { repository } = opened;
+    const { snapshots } = await repository.listSnapshots({ signal });
+    const json = await repository.getUnpacked("snapshots", parseFileId(snapshots[0]?.id ?? ""), { signal });
+    // Sealed again and again the same snapshot gets other names, until two begin alike.
+    const byPrefix = new Map<string, { name: string; bytes: Buffer }>();
+    for (;;) {
+      const bytes = seal(repository.keys, Buffer.from(json));
+      const name = createHash("sha256").update(bytes).digest("hex");
+      const prefix = name.slice(0, 4);
+      const twin = byPrefix.get(prefix);
+      byPrefix.set(prefix, { name, bytes });
+      if (twin === undefined || snapshots.some(({ id }) => id.startsWith(prefix))) continue;
+      const paths = [twin.name, name].map((file) => join(desk.repository, "snapshots", file));
+      await writeFile(paths[0] ?? "", twin.bytes);
+      await writeFile(paths[1] ?? "", bytes);
+      const result = await desk.chatkeep(["show", prefix]);
+      for (const path of paths) await rm(path);
+      return result;
+    }
+  },
 );
 
 refused("a target database that is not empty", { status: 1, error: /database 'full' is not empty/ }, async () => {
