@@ -1,10 +1,4 @@
-/** Small pure helpers for bytes and for showing sizes to people. */
-import { Buffer } from "node:buffer";
-
-/** Compares by byte value: the order that restic wants for names. */
-export function compareBytes(a: string, b: string): number {
-  return Buffer.compare(Buffer.from(a, "utf8"), Buffer.from(b, "utf8"));
-}
+/** Sizes, counts and durations as people read them. */
 
 const UNITS = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"] as const;
 

@@ -24,8 +24,6 @@ export const OTHER_DATABASES_QUERY =
 /** One row `found`: whether the database it is asked in holds a Chatwoot with an account. Never fails on another's database. */
 export const HAS_ACCOUNTS_QUERY = `select case when to_regclass('public.accounts') is null then false
  else query_to_xml('select count(*) as c from (select from public.accounts limit 1) a', false, true, '')::text like '%<c>1</c>%' end as found`;
-/** One row `count`: users who log in with a second factor, which the encryption keys open. Only where the column exists. */
-export const TWO_FACTOR_QUERY = "select count(*)::text as count from public.users where otp_required_for_login";
 /** Rows of `version`. */
 export const MIGRATIONS_QUERY = "select version from public.schema_migrations order by version";
 

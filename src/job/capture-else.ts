@@ -5,18 +5,20 @@ import type { ChunkId } from "../base/ids.ts";
 import type { Progress } from "../base/progress.ts";
 import { MIGRATIONS_QUERY } from "../chatwoot/database.ts";
 import { fingerprintSecrets } from "../chatwoot/secrets.ts";
+import { identifySchema } from "../chatwoot/versions.ts";
 import type { Keys } from "../format/crypto.ts";
 import { fileNode } from "../format/node.ts";
 import { captureCode } from "../installation/code.ts";
 import { captureConfig } from "../installation/config.ts";
 import type { Installation } from "../installation/installation.ts";
+import { readReleases } from "../installation/releases.ts";
 import { formatEnvironment, SAVED_ENVIRONMENT } from "../point/environment.ts";
 import type { CodeEntry, KeyProofEntry, Manifest } from "../point/manifest.ts";
 import type { DatabaseSnapshot } from "../postgres/snapshot.ts";
 import type { StoredFile } from "../repo/store-file.ts";
 import { openTemporaryFolder } from "../system/temporary.ts";
 import { type FileToSave, saveFiles, type SavedFile } from "./capture-files.ts";
-import { findKeySources, type KeySamples, readKeySamples, tryKeys } from "./prove-keys.ts";
+import { type AskTable, collectKeySamples, findKeySources, type KeySamples, tryKeys } from "./prove-keys.ts";
 import type { FileTask } from "./sealing-tasks.ts";
 
 /** What must be read in the same snapshot as the rows. */
@@ -35,14 +37,13 @@ export interface ElseCapture {
   findings: Finding[];
 }
 
-/** Reads them under short locks; refuses tables that were truncated or rewritten since the snapshot. */
+/** Reads them under short locks, one table's at a time; refuses tables that were truncated or rewritten since the snapshot. */
 export async function readSnapshotFacts(snapshot: DatabaseSnapshot): Promise<SnapshotFacts> {
-  const sources = await findKeySources(snapshot.connection);
-  const tables = [...new Set(["schema_migrations", ...sources.tables])].map((name) => ({ schema: "public", name }));
-  return await snapshot.lookAt(tables, async (connection) => {
-    const migrations = await connection.query<{ version: string }>(MIGRATIONS_QUERY);
-    return { migrations: migrations.map((row) => row.version), samples: await readKeySamples(connection, sources) };
-  });
+  const ask: AskTable = async (table, query) =>
+    await snapshot.lookAt([{ schema: "public", name: table }], (connection) => connection.query(query));
+  const migrations = await ask("schema_migrations", MIGRATIONS_QUERY);
+  const samples = await collectKeySamples(await findKeySources(snapshot.connection), ask);
+  return { migrations: migrations.map(({ version }) => String(version)), samples };
 }
 
 export interface ElseOptions {
@@ -72,7 +73,7 @@ export async function captureEverythingElse(options: ElseOptions): Promise<ElseC
     code: code.saved,
     codeEntry: code.entry,
     chatwoot: {
-      version: installation.version ?? null,
+      version: installation.version ?? (await versionOfSchema(facts.migrations)),
       edition: installation.edition ?? null,
       commit: code.entry.head ?? null,
       migrations: facts.migrations,
@@ -81,6 +82,12 @@ export async function captureEverythingElse(options: ElseOptions): Promise<ElseC
     keyProof: proof.entry,
     findings: [...listed.findings, ...config.findings, ...code.findings, ...proof.findings],
   };
+}
+
+/** Where the code does not tell, the database does: the newest release whose migrations these are, if there is one. */
+async function versionOfSchema(migrations: readonly string[]): Promise<string | null> {
+  const { releases, isFork } = identifySchema(migrations, await readReleases());
+  return isFork ? null : (releases.at(-1)?.replace(/^v/, "") ?? null);
 }
 
 async function saveEnvironment({ installation, storeContent }: ElseOptions): Promise<SavedFile> {

@@ -31,33 +31,39 @@ order by 1, a.attnum`;
 
 /** Where such things may be in this database. */
 export interface KeySources {
-  tables: string[];
   ciphertexts: { table: string; columns: string[] }[];
-  signedIds: string[];
+  signedIds: { table: string; query: string }[];
 }
+
+/** Reads one table. */
+export type AskTable = (table: string, query: string) => Promise<Record<string, unknown>[]>;
 
 export async function findKeySources(database: Queries): Promise<KeySources> {
   const columns = await database.query<{ table: string; name: string; type: string }>(COLUMNS_QUERY);
   const tables = [...Map.groupBy(columns, (column) => column.table)].map(([name, own]) => ({ name, columns: own }));
   const ciphertexts = ciphertextColumns(tables);
-  const texts = new Set<string>();
-  const signedIds = signedIdQueries((table, column) => {
-    const has = columns.some((own) => own.table === table && own.name === column);
-    if (has) texts.add(table);
-    return has;
-  });
-  return { tables: [...new Set([...ciphertexts.map(({ table }) => table), ...texts])], ciphertexts, signedIds };
+  const signedIds = tables.flatMap(({ name, columns: own }) =>
+    signedIdQueries((table, column) => table === name && own.some((known) => known.name === column)).map((query) => ({
+      table: name,
+      query,
+    })),
+  );
+  return { ciphertexts, signedIds };
 }
 
 export async function readKeySamples(database: Queries, sources: KeySources): Promise<KeySamples> {
+  return await collectKeySamples(sources, (_table, query) => database.query(query));
+}
+
+/** Asks for one table at a time. */
+export async function collectKeySamples(sources: KeySources, ask: AskTable): Promise<KeySamples> {
   const ciphertexts: CiphertextSample[] = [];
   for (const { table, columns } of sources.ciphertexts) {
-    const rows = await database.query<Record<string, unknown>>(ciphertextQuery(table, columns));
-    ciphertexts.push(...readCiphertextRows(table, rows));
+    ciphertexts.push(...readCiphertextRows(table, await ask(table, ciphertextQuery(table, columns))));
   }
   const texts: string[] = [];
-  for (const query of sources.signedIds) {
-    texts.push(...(await database.query<{ text: string }>(query)).map((row) => row.text));
+  for (const { table, query } of sources.signedIds) {
+    for (const { text } of await ask(table, query)) if (typeof text === "string") texts.push(text);
   }
   return { ciphertexts, texts };
 }

@@ -47,9 +47,6 @@ export function tableFolder(schema: string, table: string): string {
   return `${encodeName(schema)}.${encodeName(table)}`;
 }
 
-/** The one file of a table that is not cut by id. */
-export const WHOLE_BUCKET = "all";
-
 export function rangeFile(bucket: string): string {
   return `${bucket}.copy`;
 }

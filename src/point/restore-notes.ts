@@ -75,8 +75,9 @@ files are lost; addresses and passwords are those of the new place.
 ## 3. An empty database
 
 On PostgreSQL ${server.major} or newer${extensions === "" ? "" : `, with ${extensions} (pgvector for \`vector\`, postgresql-contrib for most others)`}. The role
-should be the one that Chatwoot uses. psql takes the server from \`PGHOST\`, \`PGPORT\`, \`PGUSER\` and \`PGPASSWORD\`.
+should be the one that Chatwoot uses: \`POSTGRES_HOST\`, \`POSTGRES_USERNAME\` and \`POSTGRES_PASSWORD\` of its environment.
 
+    export PGHOST='…' PGPORT=5432 PGUSER='…' PGPASSWORD='…'
     createdb ${createOptions(manifest)} chatwoot_restored
 
 If the server has no such locale, leave \`--lc-collate\` and \`--lc-ctype\` out.
@@ -102,7 +103,7 @@ function database(manifest: Manifest): string {
 
 loads ${plural(manifest.tables.length, "table")} with ${plural(rows, "row")} and checks that each got all of its rows. It stops at the first error; then drop the
 database, make it again and start over. Set \`POSTGRES_DATABASE\` (or \`DATABASE_URL\`) in Chatwoot's environment to the new
-database, or rename the two while nothing is connected:
+database, or rename the two while nothing is connected (the first line only where there is an old one):
 
     psql -d postgres -c 'ALTER DATABASE "${manifest.server.database}" RENAME TO "${manifest.server.database}_before"'
     psql -d postgres -c 'ALTER DATABASE "chatwoot_restored" RENAME TO "${manifest.server.database}"'
@@ -145,7 +146,9 @@ ${bundle === true ? `${fetch.join("\n")}\n` : ""}    git -C "$app" checkout -b r
     test ! -f code/unstaged.diff || git -C "$app" apply "$PWD/code/unstaged.diff"
     test ! -d code/untracked     || cp -R code/untracked/. "$app"
 
-If there is a folder \`code/files/\`, its history could not be saved: copy those files instead.
+If there is a folder \`code/files/\`, its history could not be saved: copy those files instead. Where git speaks of dubious
+ownership: \`git config --global --add safe.directory "$app"\`. At the end the checkout must belong to the user that runs
+Chatwoot, as in step 5; changed code may need \`bundle install\` and \`rails assets:precompile\`.
 `,
   ];
 }
