@@ -21,11 +21,8 @@ export interface SchemaDumpOptions {
   signal: AbortSignal;
 }
 
-/** A session that must wait for a table's lock holds those of others meanwhile: so it gives up, and tries again. */
-const LOCK_WAIT_MS = 5_000;
-
 /**
- * @throws Failure `database/changed` when tables stay locked; `database/denied` naming what the role may not read;
+ * @throws Failure `database/changed` when tables stay locked, or one was dropped since the snapshot; `database/denied` naming what the role may not read;
  * `program/missing` when pg_dump is too old; `database/failed` with what it said.
  */
 export async function dumpSchema(
@@ -34,7 +31,9 @@ export async function dumpSchema(
   options: SchemaDumpOptions,
 ): Promise<SchemaDump> {
   const { signal, snapshotId } = options;
-  const args = ["--format=custom", "--schema-only", "--no-owner", "--no-acl", `--lock-wait-timeout=${LOCK_WAIT_MS}`];
+  // While pg_dump waits for the lock of one table it holds those of others: so it gives up soon, and tries again.
+  const wait = `--lock-wait-timeout=${LIMITS.lockTimeoutMs}`;
+  const args = ["--format=custom", "--schema-only", "--no-owner", "--no-acl", wait];
   if (snapshotId !== undefined) args.push(`--snapshot=${snapshotId}`);
   const run = { signal, env: childEnvironment(address), allowStatus: [1] };
   for (let attempt = 1; ; attempt += 1) {
@@ -77,9 +76,13 @@ export function printedHint(stderr: string): string {
   return shown === "" ? "It printed nothing that explains it." : `It said: ${shown}`;
 }
 
+/** pg_dump limits its waiting for locks by statement_timeout; where the server's deadlock_timeout is short, that is first. */
 function isLockTimeout(stderr: string): boolean {
-  return stderr.includes("lock timeout");
+  return /LOCK TABLE/.test(stderr) && /(?:lock|statement) timeout|deadlock detected/.test(stderr);
 }
+
+/** What the snapshot still shows, and the server no longer has: tables by their names, the rest by their numbers. */
+const GONE = /relation ".*" does not exist|could not open relation with OID|cache lookup failed for/;
 
 function dumpFailure(stderr: string, address: ServerAddress): Failure {
   const denied = /permission denied for ([^\n]*)/.exec(stderr)?.[1];
@@ -91,6 +94,11 @@ function dumpFailure(stderr: string, address: ServerAddress): Failure {
   if (isLockTimeout(stderr)) {
     return new Failure("database/changed", "a table stays locked by another session, so the schema cannot be saved", {
       hint: "A migration or a maintenance job holds it: pg_locks and pg_stat_activity name it. Try again when it has ended.",
+    });
+  }
+  if (GONE.test(stderr)) {
+    return new Failure("database/changed", "a table was dropped or replaced while the schema was being saved", {
+      hint: "Is a migration running? Try again when it has ended.",
     });
   }
   if (stderr.includes("server version mismatch")) {
