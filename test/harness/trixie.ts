@@ -3,7 +3,7 @@
  * once (about two minutes, 700 MB). Its programs are run from outside by its own loader and libraries, so that they
  * see this machine's files and can be started by any user, as the machine's own programs are.
  */
-import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
+import { existsSync, readdirSync, statSync } from "node:fs";
 import { chmod, mkdir, mkdtemp, rename, rm, symlink, writeFile } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { mustRun } from "./run.ts";
@@ -32,17 +32,13 @@ export async function trixiePostgres(): Promise<NewerPostgres> {
   return { major: MAJOR, programs: await makePrograms() };
 }
 
-/** Where this machine gets its own packages: the same place has those of other releases. */
-export function packageMirror(): string {
-  const folder = "/etc/apt/sources.list.d";
-  const names = existsSync(folder) ? readdirSync(folder).toSorted() : [];
-  const files = ["/etc/apt/sources.list", ...names.map((name) => join(folder, name))];
-  for (const file of files.filter((name) => existsSync(name))) {
-    const text = readFileSync(file, "utf8").replaceAll(/^\s*#.*$/gm, "");
-    const uri = /^URIs:\s*(\S+)/m.exec(text)?.[1] ?? /^deb\s+(?:\[[^\]]*\]\s+)?(\S+)/m.exec(text)?.[1];
-    if (uri !== undefined) return uri;
-  }
-  throw new Error("apt has no source on this machine, so Debian 13 cannot be had");
+/** Where this machine gets its own packages: the same place has those of Debian's other releases. */
+export async function packageMirror(): Promise<string> {
+  const { stdout } = await mustRun("apt-get", ["indextargets", "--format", "$(REPO_URI)", "Identifier: Packages"]);
+  // Not the security archive, and not somebody else's.
+  const mirror = stdout.split("\n").find((uri) => /\/debian\/?$/.test(uri));
+  if (mirror === undefined) throw new Error("apt has no Debian mirror on this machine, so Debian 13 cannot be had");
+  return mirror;
 }
 
 /** Made beside its place and moved there when it is whole: an interrupted installation is none. */
@@ -50,6 +46,7 @@ async function install(): Promise<void> {
   if (process.getuid?.() !== 0) throw new Error("only root can install Debian 13 into a folder");
   await mkdir(CACHE, { recursive: true });
   if (!existsSync("/usr/sbin/debootstrap")) {
+    await mustRun("apt-get", ["update", "-q"], { env: NON_INTERACTIVE });
     await mustRun("apt-get", ["install", "-y", "-q", "--no-install-recommends", "debootstrap"], {
       env: NON_INTERACTIVE,
     });
@@ -57,7 +54,7 @@ async function install(): Promise<void> {
   const folder = await mkdtemp(join(CACHE, `${SUITE}-`));
   try {
     await chmod(folder, 0o755);
-    await mustRun("/usr/sbin/debootstrap", ["--variant=minbase", SUITE, folder, packageMirror()], {
+    await mustRun("/usr/sbin/debootstrap", ["--variant=minbase", SUITE, folder, await packageMirror()], {
       env: NON_INTERACTIVE,
     });
     // No service may start: a package that finds no way to start one leaves it.

@@ -7,6 +7,7 @@ import { cp, mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/pro
 import { dirname, join } from "node:path";
 import { after, before, test } from "node:test";
 import { blobPath } from "../../src/chatwoot/blobs.ts";
+import { TEXT_SETTINGS } from "../../src/postgres/session.ts";
 import { assertSameDatabase } from "../harness/pg-dump-diff.ts";
 import type { TestAddress } from "../harness/postgres.ts";
 import { mustRun } from "../harness/run.ts";
@@ -229,6 +230,15 @@ test("wrong use is told in one line with the usage, and nothing is touched", asy
   const { status, stderr } = await tryShell("sh restore.sh --database", options());
   assert.equal(status, 1);
   assert.match(stderr, /^restore\.sh: set PGDATABASE to the name of an empty database/);
+});
+
+test("rows are read under the settings that they were written under", async () => {
+  const script = await readFile(join(point, "restore.sh"), "utf8");
+  // These two say how values are written, never how they are read.
+  const ofReading = TEXT_SETTINGS.filter(([name]) => name !== "bytea_output" && name !== "extra_float_digits");
+  for (const [name, value] of ofReading) {
+    assert.match(script, new RegExp(`SET ${name} = (?:'\\\\'')?${value}(?:'\\\\'')?;`));
+  }
 });
 
 test("it is plain POSIX shell, and neither it nor RESTORE.md holds a secret", async () => {
