@@ -38,7 +38,7 @@ export async function packageMirror(): Promise<string> {
   // Not the security archive, and not somebody else's.
   const mirror = stdout.split("\n").find((uri) => /\/debian\/?$/.test(uri));
   if (mirror === undefined) throw new Error("apt has no Debian mirror on this machine, so Debian 13 cannot be had");
-  return mirror;
+  return mirror.replace(/\/$/, "");
 }
 
 /** Made beside its place and moved there when it is whole: an interrupted installation is none. */
