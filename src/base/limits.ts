@@ -65,6 +65,10 @@ export const LIMITS = {
   lockTimeoutMs: 400,
   /** … and how often it is tried again: ten minutes together. */
   lockAttempts: 1_500,
+  /** A file whose row is no older than this and that is not there may still be on its way … */
+  lateFileAgeMs: 60_000,
+  /** … and is waited for so long, before it is said to be missing. */
+  lateFileWaitMs: 10_000,
   /** Connections that COPY at once. */
   copyConnections: 2,
   /** How long a run that failed may take to write the index of what it stored. */

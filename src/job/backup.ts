@@ -28,11 +28,11 @@ import {
   type StorageCapture,
   type StorageListing,
   type StoragePorts,
-  tellPurged,
 } from "./capture-storage.ts";
 import { storageFindings } from "./findings.ts";
 import { inspectChatwoot } from "./inspect-chatwoot.ts";
 import { lockToWrite } from "./lock.ts";
+import { awaitLateFiles } from "./late-files.ts";
 import { buildManifest } from "./manifest.ts";
 import { type Parent, readParent } from "./parent.ts";
 import { PointReader } from "./point-reader.ts";
@@ -184,8 +184,11 @@ async function capture(run: Run, { sealing, connection, programs, parent }: Tool
   });
   assert(listing !== undefined && facts !== undefined, "the database was captured without its list of files");
   run.progress.stage("saving files that came meanwhile", { unit: "files" });
-  const second = await captureStorage(ports, listing, first.state);
-  const purged = await tellPurged(connection, second.state);
+  const second = await awaitLateFiles(
+    { ...run, storage: ports, database: connection, flush: () => sealing.flush() },
+    listing,
+    await captureStorage(ports, listing, first.state),
+  );
   run.progress.stage("saving configuration and code", { unit: "files" });
   const other = await captureEverythingElse({
     ...run,
@@ -194,7 +197,7 @@ async function capture(run: Run, { sealing, connection, programs, parent }: Tool
     storeFiles: ports.storeFiles,
     storeContent: (bytes) => sealing.storeContent(bytes),
   });
-  return { database, storage: second.state, looks: [first, second], purged, other };
+  return { database, storage: second.look.state, looks: [first, second.look], purged: second.purged, other };
 }
 
 function storagePorts(run: Run, sealing: Sealing): StoragePorts {
