@@ -12,6 +12,8 @@ export interface LoadOptions {
   clock?: Clock;
   /** How long a file's bytes lag behind its rows, and outlive them, at most. Milliseconds. */
   lagMs?: number;
+  /** How long everybody rests between two actions, at most. Milliseconds; default 0. */
+  restMs?: number;
 }
 
 /** What was done, and the keys of the files that came and went: whoever saved a row must know these. */
@@ -29,7 +31,7 @@ const DEFAULT_LAG_MS = 20;
  */
 export async function loadGenerator(
   installation: DemoInstallation,
-  { signal, seed = 1, clock = systemClock, lagMs = DEFAULT_LAG_MS }: LoadOptions,
+  { signal, seed = 1, clock = systemClock, lagMs = DEFAULT_LAG_MS, restMs = 0 }: LoadOptions,
 ): Promise<LoadCounts> {
   const random = seededRandom(`${installation.seed}/load/${seed}`);
   const counts: LoadCounts = { messages: 0, attached: [], purged: [] };
@@ -39,6 +41,7 @@ export async function loadGenerator(
     await client.query("SET synchronous_commit = off");
     // What has begun is finished before the signal is looked at again: no file is left without its bytes.
     while (!signal.aborted) {
+      if (restMs > 0) await clock.sleep(random.below(restMs + 1));
       const conversation = random.chance(0.1) ? await beginConversation(client, random) : undefined;
       for (let number = random.below(4); number >= 0; number--) {
         await sendMessage(client, random, conversation);

@@ -1,12 +1,16 @@
 /** Ten backups of a desk that does not stand still: what each point saved fits together, whatever the moment. */
 import assert from "node:assert/strict";
-import { rm } from "node:fs/promises";
+import { createHash } from "node:crypto";
+import { mkdir, rm, writeFile } from "node:fs/promises";
+import { dirname } from "node:path";
+import { createInterface } from "node:readline";
 import { test } from "node:test";
 import { blobPath } from "../../src/chatwoot/blobs.ts";
 import { loadGenerator } from "../../src/demo/load-generator.ts";
 import type { PointReader } from "../../src/job/point-reader.ts";
+import { startCli } from "../harness/cli.ts";
 import { makeCheapToOpen } from "./cheap-key.ts";
-import { openDesk } from "./desk.ts";
+import { type Desk, openDesk } from "./desk.ts";
 import { savedFiles, savedPoints, savedRows } from "./saved-point.ts";
 
 const BACKUPS = 10;
@@ -57,8 +61,51 @@ async function checkRows(point: PointReader): Promise<void> {
   }
 }
 
+/** Runs a backup and acts at the beginning of its stages. */
+async function backUpWith(desk: Desk, act: (stage: string) => Promise<void>): Promise<Record<string, unknown>> {
+  const child = startCli(["--config", desk.config, "--json", "backup"], { cwd: desk.root });
+  assert.ok(child.stdout && child.stderr);
+  const status = new Promise((resolve) => child.once("close", resolve));
+  child.stderr.resume();
+  let last: Record<string, unknown> = {};
+  for await (const line of createInterface({ input: child.stdout })) {
+    last = JSON.parse(line) as Record<string, unknown>;
+    if (last["type"] === "stage") await act(String(last["name"]));
+  }
+  assert.equal(await status, 0, JSON.stringify(last));
+  return last;
+}
+
+test("a file that comes after its row is waited for, and one whose row goes first is noted as purged", async () => {
+  await using desk = await openDesk({ size: { messages: 60, conversations: 10, files: 4 } });
+  const { repository } = await makeCheapToOpen(desk);
+  const { database, storageRoot } = desk.installation;
+  const content = Buffer.from("came late");
+  const md5 = createHash("md5").update(content).digest("base64");
+  await desk.server.query(
+    `insert into active_storage_blobs (key, filename, byte_size, checksum, service_name, created_at)
+     select key, 'late.txt', ${content.length}, '${md5}', 'local', now() from unnest(array['latefile', 'purgedfile']) key`,
+    database.database,
+  );
+  const summary = await backUpWith(desk, async (stage) => {
+    if (stage === "reading the database") {
+      await desk.server.query("delete from active_storage_blobs where key = 'purgedfile'", database.database);
+    }
+    if (stage === "waiting for files that are still being uploaded") {
+      await mkdir(dirname(blobPath(storageRoot, "latefile")), { recursive: true });
+      await writeFile(blobPath(storageRoot, "latefile"), content);
+    }
+  });
+  const [point] = await savedPoints(repository);
+  assert.ok(point);
+  assert.deepEqual(await checkFiles(point, new Set()), { blobs: 6, purged: 1 });
+  assert.deepEqual((await savedFiles(point)).get("latefile"), { md5, bytes: content.length });
+  const { missing, purged } = summary["storage"] as Record<string, unknown>;
+  assert.deepEqual({ missing, purged }, { missing: 0, purged: 1 });
+});
+
 test("in ten backups under load each blob row has its file, or is noted as purged, or was missing before", async () => {
-  await using desk = await openDesk();
+  await using desk = await openDesk({ size: { messages: 300, conversations: 30, files: 30 } });
   const { repository } = await makeCheapToOpen(desk);
   const { storageRoot, database } = desk.installation;
   const [lost] = await desk.server.query("select key from active_storage_blobs order by id limit 1", database.database);
@@ -66,7 +113,7 @@ test("in ten backups under load each blob row has its file, or is noted as purge
   await rm(blobPath(storageRoot, lostKey));
   // The load may purge this blob too, which ends with a point where it is not listed at all.
   const stop = new AbortController();
-  const load = loadGenerator(desk.installation, { signal: stop.signal });
+  const load = loadGenerator(desk.installation, { signal: stop.signal, restMs: 40 });
   let counts;
   try {
     // The first point tells of the file that is gone; for the later ones it is known, and no reason to alarm anybody.
