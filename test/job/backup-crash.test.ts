@@ -1,0 +1,150 @@
+/** A backup that is stopped after each single write of its repository: nothing that was saved before is touched. */
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { systemClock } from "../../src/base/clock.ts";
+import { silent } from "../../src/base/progress.ts";
+import { attachFile, sendMessage } from "../../src/demo/change.ts";
+import { onDatabase } from "../../src/demo/database.ts";
+import { buildInstallation, type DemoInstallation } from "../../src/demo/installation.ts";
+import { seededRandom } from "../../src/demo/random.ts";
+import { findInstallation } from "../../src/installation/find.ts";
+import type { Installation } from "../../src/installation/installation.ts";
+import { backup } from "../../src/job/backup.ts";
+import type { BackupSummary } from "../../src/job/summaries.ts";
+import { createRepository, Repository } from "../../src/repo/repository.ts";
+import { verifyRepository } from "../../src/repo/verify.ts";
+import { createMemoryStore, type MemoryStore } from "../../src/store/memory-store.ts";
+import { startPostgres, type TestServer } from "../harness/postgres.ts";
+import { temporaryFolder, type TestFolder } from "../harness/temporary.ts";
+import { savedFiles, savedPoints, savedRows } from "../scenario/saved-point.ts";
+
+const { signal } = new AbortController();
+const IDENTITY = { id: "0a61c0de-0000-4000-8000-000000000001", name: "desk" };
+
+let folder: TestFolder;
+let server: TestServer;
+let demo: DemoInstallation;
+let installation: Installation;
+let empty: Repository;
+
+before(async () => {
+  folder = await temporaryFolder();
+  server = await startPostgres();
+  const size = { messages: 60, conversations: 10, files: 6 };
+  demo = await buildInstallation({ root: folder.at("home"), address: server.address, size, signal });
+  const found = await findInstallation({ root: demo.codeRoot }, { signal });
+  // Git writes nothing into the repository, and would take most of the time.
+  const { code: _code, ...rest } = found.installation;
+  installation = rest;
+  empty = await createRepository(createMemoryStore(), {
+    password: "correct horse",
+    clock: systemClock,
+    hostname: "test-host",
+    username: "tester",
+    signal,
+  });
+});
+
+after(async () => {
+  await server.stop();
+  await folder[Symbol.asyncDispose]();
+});
+
+/** The repository as another process sees it. */
+function reopen(store: MemoryStore): Repository {
+  const { keys, config, keyId } = empty;
+  return new Repository({ store, keys, config, keyId });
+}
+
+function copyStore(files: ReadonlyMap<string, Buffer>): MemoryStore {
+  const copy = createMemoryStore();
+  for (const [name, bytes] of files) copy.files.set(name, bytes);
+  return copy;
+}
+
+async function backUp(store: MemoryStore): Promise<BackupSummary> {
+  return await backup({
+    repository: reopen(store),
+    repositoryName: "memory",
+    installation,
+    identity: IDENTITY,
+    address: demo.database,
+    findings: [],
+    tags: [],
+    full: false,
+    ownConfig: undefined,
+    workers: undefined,
+    program: "chatkeep test",
+    clock: systemClock,
+    progress: silent,
+    signal,
+  });
+}
+
+/** Every file and every table of every point, by the point's name. */
+async function readAll(store: MemoryStore): Promise<Record<string, unknown>> {
+  const all: Record<string, unknown> = {};
+  for (const point of await savedPoints(reopen(store))) {
+    const { tables } = await point.manifest();
+    const rows: Record<string, unknown> = {};
+    for (const { name } of tables) rows[name] = await savedRows(point, name);
+    all[point.point.id] = { rows, files: Object.fromEntries(await savedFiles(point)) };
+  }
+  return all;
+}
+
+async function assertSound(store: MemoryStore): Promise<void> {
+  const { problems } = await verifyRepository(reopen(store), { readData: "all", signal, progress: silent });
+  assert.deepEqual(problems, []);
+  const index = await reopen(store).loadIndex({ signal });
+  const chunks = [...index.packs()].flatMap(({ entries }) => entries.map(({ type, id }) => `${type} ${id}`));
+  assert.equal(new Set(chunks).size, chunks.length, "a chunk was stored twice");
+}
+
+async function changeInstallation(): Promise<void> {
+  const random = seededRandom("between the points");
+  await onDatabase(demo.database, async (client) => {
+    await sendMessage(client, random);
+    await attachFile(client, random, demo.storageRoot);
+  });
+}
+
+test("stopped after any of its writes, a backup harms no point, and the next one goes on and is whole", async () => {
+  const first = copyStore((empty.store as MemoryStore).files);
+  await backUp(first);
+  const saved = await readAll(first);
+  assert.equal(Object.keys(saved).length, 1);
+  await changeInstallation();
+  // What a whole second point reads as.
+  const reference = copyStore(first.files);
+  const { point: referencePoint } = await backUp(reference);
+  const expected = (await readAll(reference))[referencePoint ?? ""];
+  let writes = 0;
+  for (let isStopped = true; isStopped; writes += 1) {
+    const store = copyStore(first.files);
+    let done = 0;
+    store.beforeWrite = () => {
+      if (done >= writes) throw new Error("the power is gone");
+      done += 1;
+    };
+    isStopped = await backUp(store).then(
+      () => false,
+      () => true,
+    );
+    store.beforeWrite = undefined;
+    const left = await readAll(store);
+    const [firstPoint = ""] = Object.keys(saved);
+    assert.deepEqual(left[firstPoint], saved[firstPoint], `stopped after ${writes} writes`);
+    await assertSound(store);
+    const { point } = await backUp(store);
+    const all = await readAll(store);
+    for (const [name, content] of Object.entries(all)) {
+      if (name !== firstPoint) assert.deepEqual(content, expected, `stopped after ${writes} writes`);
+    }
+    assert.ok(point !== null && point in all);
+    assert.ok(Object.keys(all).length === 2 || Object.keys(left).length === 2, "a half backup left a point");
+    await assertSound(store);
+  }
+  // Its lock; packs of rows, files and trees; an index, the snapshot, and the lock's end.
+  assert.ok(writes > 6, `${writes - 1} writes`);
+});
