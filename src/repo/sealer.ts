@@ -13,7 +13,7 @@ import { bug } from "../base/errors.ts";
 import { parseChunkId, parsePackId, type ChunkId } from "../base/ids.ts";
 import { LIMITS } from "../base/limits.ts";
 import { packChunk, unpackChunk, type ChunkType } from "../format/chunk.ts";
-import { SEAL_OVERHEAD, sealInto, unseal, type Keys } from "../format/crypto.ts";
+import { SEAL_OVERHEAD, sealInto, unsealInto, type Keys } from "../format/crypto.ts";
 import { encodePackHeader, type PackEntry } from "../format/pack.ts";
 import type { Store, StoreWriter } from "../store/store.ts";
 import type { ClaimTable } from "./claim-table.ts";
@@ -56,6 +56,8 @@ export class Sealer {
   readonly #open: Record<ChunkType, OpenPack | undefined> = { data: undefined, tree: undefined };
   /** Buffers of finished packs, to be used again. */
   readonly #spare: Buffer[] = [];
+  /** What a sealed chunk is opened into again: one piece of memory, not a new one for each. */
+  #opened = Buffer.alloc(0);
   readonly #closing = new Set<Promise<void>>();
   /** `add` and `flush` happen one after another. */
   #last: Promise<unknown> = Promise.resolve();
@@ -158,7 +160,9 @@ export class Sealer {
   #verify(sealed: Buffer, uncompressedLength: number, idBytes: Buffer): void {
     let isSame: boolean;
     try {
-      const opened = unpackChunk(unseal(this.#keys, sealed), uncompressedLength);
+      if (this.#opened.length < sealed.length) this.#opened = Buffer.allocUnsafeSlow(sealed.length);
+      const length = unsealInto(this.#keys, sealed, this.#opened, 0);
+      const opened = unpackChunk(this.#opened.subarray(0, length), uncompressedLength);
       isSame = hash("sha256", opened, "buffer").equals(idBytes);
     } catch (error) {
       throw bug(
