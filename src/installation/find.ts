@@ -113,7 +113,8 @@ async function readEnvironment(
   const named = settings.envFile === undefined ? undefined : resolve(settings.envFile);
   const main = named ?? (root === undefined ? undefined : join(root, ".env"));
   const files = root === undefined ? [] : envFileNames(railsEnvOf(units.environment)).map((name) => join(root, name));
-  if (main !== undefined && !files.includes(main)) files.push(main);
+  // One that is named counts before those that merely lie there.
+  if (main !== undefined && !files.includes(main)) files.unshift(main);
   const result: ReadEnvironment = { environment, envFile: undefined, others: [], commands: [] };
   for (const file of files) {
     const text = await readText(file, "the environment file");
