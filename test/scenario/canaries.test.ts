@@ -99,7 +99,7 @@ test("what looks for secrets finds them: in files, in output and in command line
     );
   }
   const [name = ""] = Object.keys(CANARIES);
-  const running = run(process.execPath, ["-e", "setTimeout(() => {}, 500)", `--password=${password(name)}`]);
+  const running = run(process.execPath, ["-e", "setTimeout(() => {}, 500)", "--", `--password=${password(name)}`]);
   await finder.watch(running, temporary, () => false);
   assert.ok(finder.found.includes(`${name} in argv of ${process.execPath}`), finder.found.join("\n"));
 });
