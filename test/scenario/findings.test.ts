@@ -61,13 +61,13 @@ function levelsOf(findings: readonly Finding[]): Record<string, string> {
 
 const DAMAGE = ["blobs-missing", "blobs-short", "blobs-altered", "blobs-unreadable"];
 
-function damageOf(findings: readonly Finding[]): [string, string][] {
+function damageOf(findings: readonly Finding[]): string[] {
   const found = findings.filter(({ kind }) => kind.startsWith("blobs-") && kind !== "blobs-without-checksum");
-  return found.map(({ kind, level }): [string, string] => [kind, level]).toSorted();
+  return found.map(({ kind, level }) => `${level}: ${kind}`).toSorted();
 }
 
-function all(level: string): [string, string][] {
-  return DAMAGE.map((kind): [string, string] => [kind, level]).toSorted();
+function all(level: string): string[] {
+  return DAMAGE.map((kind) => `${level}: ${kind}`).toSorted();
 }
 
 test("files that are newly lost alarm, are noted while they stay lost, and are whole again when they come back", async () => {
@@ -112,7 +112,7 @@ test("a file that is lost after it was saved stays in the next points, and a ful
   assert.deepEqual([next.result.status, damageOf(next.findings)], [0, []]);
   const full = await backup("--full");
   assert.equal(full.result.status, 3);
-  assert.deepEqual(damageOf(full.findings), [["blobs-missing", "alarm"]]);
+  assert.deepEqual(damageOf(full.findings), ["alarm: blobs-missing"]);
   await rename(join(aside, blob.id), blob.path);
   await desk.summary(["restore", full.point, "--to", "kept", "--only", "storage", "--yes"]);
   const kept = await readFolder(join(desk.root, "kept/storage"));

@@ -71,7 +71,8 @@ async function noticeOf(point: string, drillStatus = 0): Promise<Omit<Noticed, "
   for (const name of failed) assert.match(drill.stderr, new RegExp(`^error: .* failed: .*${name}`, "m"));
   const { stdout } = await run(["restore", point, "--to", "never-made", "--plan"], 0);
   const shown = jsonLines(stdout).find(({ type }) => type === "plan");
-  const kinds = (shown?.["findings"] as Finding[]).map(({ kind }) => kind);
+  assert.ok(shown !== undefined, stdout);
+  const kinds = (shown["findings"] as Finding[]).map(({ kind }) => kind);
   return { drill: failed, plan: kinds.filter((kind) => kind.startsWith("saved-")) };
 }
 

@@ -215,7 +215,10 @@ refused(
   { status: 1, error: /newest pg_dump here is of PostgreSQL 9, too old for/, hint: /postgresql-client-\d+/ },
   async (t) => {
     const why = await cannotMount();
-    if (why !== undefined) return void t.skip(why);
+    if (why !== undefined) {
+      t.skip(why);
+      return undefined;
+    }
     const bin = join(desk.root, "old-bin");
     await mkdir(bin);
     for (const name of ["pg_dump", "pg_restore", "psql"]) {
