@@ -2,6 +2,7 @@
 // Plain JavaScript, so that a Node that is too old can still say so.
 import { existsSync } from "node:fs";
 import module from "node:module";
+import v8 from "node:v8";
 import { userInfo } from "node:os";
 import { join } from "node:path";
 
@@ -19,6 +20,8 @@ try {
 } catch {
   // A user without an entry in the password file: then starting takes a little longer.
 }
+// V8 lets garbage pile up as far as the machine has memory; a backup shares its machine with a support desk.
+v8.setFlagsFromString("--heap-growing-percent=20");
 // A checkout runs its TypeScript as it is; the published package holds compiled JavaScript instead.
 const source = new URL("../src/cli/main.ts", import.meta.url);
 await import(existsSync(source) ? source.href : new URL("../dist/cli/main.js", import.meta.url).href);
