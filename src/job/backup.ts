@@ -4,7 +4,7 @@
  */
 import { userInfo } from "node:os";
 import { type Clock, formatInstant } from "../base/clock.ts";
-import { assert } from "../base/errors.ts";
+import { assert, isFailure, messageOf } from "../base/errors.ts";
 import { type Finding, sortFindings } from "../base/findings.ts";
 import type { ChunkId } from "../base/ids.ts";
 import { LIMITS } from "../base/limits.ts";
@@ -17,19 +17,14 @@ import type { ServerAddress } from "../postgres/address.ts";
 import { connect, type Connection } from "../postgres/connect.ts";
 import { type ClientPrograms, findPrograms } from "../postgres/programs.ts";
 import { readServerFacts } from "../postgres/server-facts.ts";
+import { isDamage } from "../repo/chunk.ts";
 import type { Repository } from "../repo/repository.ts";
 import { storePoint } from "./build-point.ts";
 import { captureDatabase, type DatabaseCapture } from "./capture-database.ts";
 import { captureEverythingElse, type ElseCapture, readSnapshotFacts, type SnapshotFacts } from "./capture-else.ts";
-import {
-  captureStorage,
-  listStorage,
-  listStorageAtOnce,
-  type StorageCapture,
-  type StorageListing,
-  type StoragePorts,
-} from "./capture-storage.ts";
-import { storageFindings } from "./findings.ts";
+import { captureStorage, type StorageCapture, type StoragePorts } from "./capture-storage.ts";
+import { listStorage, listStorageAtOnce, type StorageListing } from "./list-storage.ts";
+import { damagedParent, lossFindings, storageFindings } from "./findings.ts";
 import { inspectChatwoot } from "./inspect-chatwoot.ts";
 import { lockToWrite } from "./lock.ts";
 import { awaitLateFiles } from "./late-files.ts";
@@ -38,7 +33,7 @@ import { type Parent, readParent } from "./parent.ts";
 import { PointReader } from "./point-reader.ts";
 import { listPoints } from "./points.ts";
 import { Sealing } from "./sealing.ts";
-import type { StorageState } from "./storage-state.ts";
+import type { BlobRow, StorageState } from "./storage-state.ts";
 import type { BackupSummary } from "./summaries.ts";
 
 export interface BackupOptions {
@@ -75,7 +70,8 @@ export async function backup(options: BackupOptions): Promise<BackupSummary> {
   await using lock = await lockToWrite(repository, options);
   const signal = AbortSignal.any([options.signal, lock.signal]);
   const run: Run = { ...options, signal, startedAt };
-  const parent = await findParent(run);
+  const { distrusted } = await repository.prepareToWrite({ signal });
+  const { parent, findings: parentFindings } = await findParent(run);
   await using connection = await connect(options.address, { signal });
   const chatwoot = await inspectChatwoot(connection, options.address, { signal });
   if (chatwoot.failure !== undefined) throw chatwoot.failure;
@@ -85,6 +81,7 @@ export async function backup(options: BackupOptions): Promise<BackupSummary> {
     repository,
     address: options.address,
     expectedChunks: await expectChunks(connection),
+    isPrepared: true,
     ...(options.workers === undefined ? {} : { workers: options.workers }),
     signal,
   });
@@ -93,7 +90,14 @@ export async function backup(options: BackupOptions): Promise<BackupSummary> {
     ...options.findings,
     ...chatwoot.findings,
     ...database.findings,
-    ...storageFindings(storage, parent?.storage),
+    ...storageFindings(storage, parent?.storage, (name) =>
+      options.installation.storage.some((service) => service.serviceName === name && service.kind === "local"),
+    ),
+    ...parentFindings,
+    ...lossFindings(
+      distrusted,
+      looks.reduce((sum, look) => sum + look.lost, 0),
+    ),
     ...other.findings,
   ]);
   const manifest = buildManifest({
@@ -130,10 +134,22 @@ export async function backup(options: BackupOptions): Promise<BackupSummary> {
 
 type Run = BackupOptions & { startedAt: string };
 
-async function findParent({ repository, identity, signal }: Run): Promise<Parent | undefined> {
+/** The newest point that can be read: one that is damaged must not keep new ones from being made. */
+async function findParent({ repository, identity, signal }: Run): Promise<{ parent?: Parent; findings: Finding[] }> {
   const { points } = await listPoints(repository, { signal });
-  const newest = points.find((point) => point.installationId === identity.id);
-  return newest === undefined ? undefined : await readParent(new PointReader(repository, newest, { signal }));
+  const index = await repository.loadIndex({ signal });
+  const findings: Finding[] = [];
+  for (const point of points.filter(({ installationId }) => installationId === identity.id)) {
+    try {
+      const parent = await readParent(new PointReader(repository, point, { signal }));
+      const isStored = parent.schemaDump?.content?.every((id) => index.has("data", id)) === true;
+      return { parent: isStored ? parent : { ...parent, schemaDump: undefined }, findings };
+    } catch (error) {
+      if (!isDamage(error) && !isFailure(error, "point/invalid")) throw error;
+      findings.push(damagedParent(point, messageOf(error)));
+    }
+  }
+  return { findings };
 }
 
 /** Every blob is a chunk or more, and the rows are cut about this fine: enough for two threads to agree on. */
@@ -160,11 +176,17 @@ interface Captured {
 }
 
 async function capture(run: Run, { sealing, connection, programs, parent }: Tools): Promise<Captured> {
-  const ports = storagePorts(run, sealing);
+  const ports = await storagePorts(run, sealing);
   run.progress.stage("saving new files", { unit: "files" });
   // A file that is read again and found lost is still taken over from the parent, so the parent is always known.
   const before = parent?.storage ?? new Map();
-  const first = await captureStorage({ ...ports, rereadAll: run.full }, await listStorage(connection), before);
+  const rows = parent?.rows;
+  const isKnownRow = async (blob: BlobRow) => (await rows?.has(blob)) === true;
+  const first = await captureStorage(
+    { ...ports, isKnownRow, rereadAll: run.full },
+    await listStorage(connection),
+    before,
+  );
   // The second look takes over from the first, so the first one's trees must be readable.
   await sealing.flush();
   let listing: StorageListing | undefined;
@@ -200,14 +222,24 @@ async function capture(run: Run, { sealing, connection, programs, parent }: Tool
   return { database, storage: second.look.state, looks: [first, second.look], purged: second.purged, other };
 }
 
-function storagePorts(run: Run, sealing: Sealing): StoragePorts {
+async function storagePorts(run: Run, sealing: Sealing): Promise<StoragePorts> {
+  const index = await run.repository.loadIndex({ signal: run.signal });
+  const trusted = new Set<ChunkId>();
   const roots = new Map<string, string>();
   for (const service of run.installation.storage)
     if (service.kind === "local") roots.set(service.serviceName, service.root);
   return {
     roots,
     storeFiles: (files) => sealing.storeFiles(files),
-    storeTree: (bytes) => sealing.storeTree(bytes),
+    async storeTree(bytes) {
+      const id = await sealing.storeTree(bytes);
+      trusted.add(id);
+      return id;
+    },
+    isStored: (id) => index.has("data", id),
+    trusted,
+    // Rows that change between two looks of one run keep their keys: Rails never gives one key to other bytes.
+    isKnownRow: async () => true,
     readTree: (id) => run.repository.readTree(id, { signal: run.signal }),
     onFile: () => run.progress.advance(1),
     rereadAll: false,

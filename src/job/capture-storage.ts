@@ -10,37 +10,18 @@ import { blobPath, isSafeBlobKey } from "../chatwoot/blobs.ts";
 import { fileNode, type TreeNode } from "../format/node.ts";
 import { encodeTree } from "../format/tree.ts";
 import type { MissingBlob } from "../point/manifest.ts";
-import type { Connection } from "../postgres/connect.ts";
+import { isDamage } from "../repo/chunk.ts";
 import type { StoredFile } from "../repo/store-file.ts";
+import { type FolderRow, hashRows, type StorageListing } from "./list-storage.ts";
 import type { FileTask } from "./sealing-tasks.ts";
 import {
   blobFileName,
   type BlobRow,
-  BLOBS_QUERY,
   type FolderState,
-  FOLDERS_QUERY,
+  missingByFolder,
   type ServiceState,
-  STILL_THERE_QUERY,
   type StorageState,
 } from "./storage-state.ts";
-
-export type Queries = Pick<Connection, "query">;
-
-/** One service's folder of blobs, as the database has it now. */
-export interface FolderRow {
-  service: string;
-  folder: string;
-  count: number;
-  bytes: number;
-  withoutChecksum: number;
-  hash: string;
-}
-
-/** Which folders there are, and what lies in those that somebody asks about. */
-export interface StorageListing {
-  folders: FolderRow[];
-  blobs(folder: FolderRow): Promise<BlobRow[]>;
-}
 
 /** What this needs of the world. */
 export interface StoragePorts {
@@ -49,6 +30,12 @@ export interface StoragePorts {
   storeFiles: (files: FileTask[]) => Promise<StoredFile[]>;
   storeTree: (bytes: Buffer) => Promise<ChunkId>;
   readTree: (id: ChunkId) => Promise<TreeNode[]>;
+  /** True when the repository holds this chunk of a file. */
+  isStored: (id: ChunkId) => boolean;
+  /** Trees that are surely whole: stored, or looked through, by this run. */
+  trusted: ReadonlySet<ChunkId>;
+  /** True when the state before has this row, and it asks for the same bytes. */
+  isKnownRow: (blob: BlobRow) => Promise<boolean>;
   /** A file was looked at. */
   onFile: () => void;
   /** Reads every file again, even those that the state before has. */
@@ -63,54 +50,8 @@ export interface StorageCapture {
   blobsCopied: number;
   bytesCopied: number;
   foldersReused: number;
-}
-
-type FolderQueryRow = {
-  service: string;
-  folder: string;
-  count: number;
-  bytes: string;
-  without_checksum: number;
-  hash: string;
-};
-
-/** Asks the database for the folders now, and for their blobs when they are wanted. */
-export async function listStorage(database: Queries): Promise<StorageListing> {
-  const rows = await database.query<FolderQueryRow>(FOLDERS_QUERY);
-  const folders = rows.map(({ service, folder, count, bytes, without_checksum, hash }) => ({
-    service,
-    folder,
-    count,
-    bytes: Number(bytes),
-    withoutChecksum: without_checksum,
-    hash,
-  }));
-  // One connection answers one question at a time; the folders are read several at once.
-  let last: Promise<unknown> = Promise.resolve();
-  return {
-    folders,
-    blobs(folder) {
-      const answer = last.then(async () => await listBlobs(database, folder));
-      last = answer.catch(() => {});
-      return answer;
-    },
-  };
-}
-
-/**
- * The same, with the blobs of every folder that differs from `before` read at once: so that the snapshot which the
- * database is asked in can be let go before any file is read.
- */
-export async function listStorageAtOnce(database: Queries, before: StorageState): Promise<StorageListing> {
-  const listing = await listStorage(database);
-  const lists = new Map<FolderRow, BlobRow[]>();
-  const missing = new Map([...before].map(([name, service]) => [name, missingByFolder(service)] as const));
-  for (const folder of listing.folders) {
-    const known = before.get(folder.service)?.folders.get(folder.folder);
-    const isUnchanged = known?.hash === folder.hash && missing.get(folder.service)?.has(folder.folder) !== true;
-    if (!isUnchanged) lists.set(folder, await listing.blobs(folder));
-  }
-  return { folders: listing.folders, blobs: async (folder) => lists.get(folder) ?? [] };
+  /** Files that the state before has, and the repository has no more. */
+  lost: number;
 }
 
 /** Takes the state of all services; `before` is what needs no second reading. */
@@ -120,7 +61,7 @@ export async function captureStorage(
   before: StorageState,
 ): Promise<StorageCapture> {
   const rows = listing.folders;
-  const capture: StorageCapture = { state: new Map(), blobsCopied: 0, bytesCopied: 0, foldersReused: 0 };
+  const capture: StorageCapture = { state: new Map(), blobsCopied: 0, bytesCopied: 0, foldersReused: 0, lost: 0 };
   for (const row of rows) {
     if (!capture.state.has(row.service))
       capture.state.set(row.service, { name: row.service, folders: new Map(), missing: new Map() });
@@ -140,12 +81,6 @@ export async function captureStorage(
   return capture;
 }
 
-function missingByFolder(service: ServiceState | undefined): Map<string, MissingBlob[]> {
-  return Map.groupBy(service?.missing.values() ?? [], (blob) =>
-    (BigInt(blob.id) >> BigInt(LIMITS.blobFolderBits)).toString(),
-  );
-}
-
 async function captureFolder(
   ports: StoragePorts,
   listing: StorageListing,
@@ -158,43 +93,65 @@ async function captureFolder(
   const known = before.get(row.service)?.folders.get(row.folder);
   const gone = missingBefore?.get(row.folder) ?? [];
   if (service === undefined) return;
-  const facts = { count: row.count, bytes: row.bytes, withoutChecksum: row.withoutChecksum, hash: row.hash };
-  if (!ports.rereadAll && known?.hash === row.hash && gone.length === 0) {
-    service.folders.set(row.folder, { ...facts, tree: known.tree });
+  const { count, bytes, withoutChecksum } = row;
+  if (!ports.rereadAll && known?.hash === row.hash && gone.length === 0 && (await isWholeFolder(ports, row, known))) {
+    service.folders.set(row.folder, { count, bytes, withoutChecksum, hash: row.hash, tree: known.tree });
     capture.foldersReused += 1;
     return;
   }
-  const tree = await readFolder(ports, await listing.blobs(row), known, gone, service, capture);
-  service.folders.set(row.folder, { ...facts, tree });
+  const blobs = await listing.blobs(row);
+  const tree = await readFolder(ports, blobs, known, gone, service, capture);
+  // Of just these rows: outside a snapshot the folder may have changed since its hash was asked for.
+  service.folders.set(row.folder, { count, bytes, withoutChecksum, hash: hashRows(blobs), tree });
 }
 
-type BlobQueryRow = {
-  id: string;
-  key: string;
-  filename: string;
-  checksum: string | null;
-  bytes: string;
-  created_at: string;
-};
-
-async function listBlobs(database: Queries, row: FolderRow): Promise<BlobRow[]> {
-  const first = BigInt(row.folder) << BigInt(LIMITS.blobFolderBits);
-  const end = first + (1n << BigInt(LIMITS.blobFolderBits));
-  const rows = await database.query<BlobQueryRow>(BLOBS_QUERY, [row.service, first.toString(), end.toString()]);
-  return rows.map((blob) => ({
-    id: BigInt(blob.id),
-    key: blob.key,
-    filename: blob.filename,
-    checksum: blob.checksum,
-    bytes: Number(blob.bytes),
-    createdAt: formatNodeTime(blob.created_at),
-  }));
+/**
+ * True when the tree holds every file of an unchanged folder, and the repository holds every chunk of them. Packs can
+ * be lost, and `restic repair` makes trees that lack what was lost: what is not there must not be taken over.
+ */
+async function isWholeFolder(ports: StoragePorts, row: FolderRow, { tree }: FolderState): Promise<boolean> {
+  if (tree === undefined) return false;
+  if (ports.trusted.has(tree)) return true;
+  const nodes = await readNodes(ports, tree);
+  const bytes = nodes.reduce((sum, node) => sum + Number(node.size ?? 0), 0);
+  return nodes.length === row.count && bytes === row.bytes && nodes.every((node) => isStored(ports, node));
 }
 
-/** As a node's times are written: no trailing zeros; the epoch where a row has no usable time. */
-function formatNodeTime(text: string): string {
-  if (!/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$/.test(text)) return "1970-01-01T00:00:00Z";
-  return text.replace(/\.?0*Z$/, "Z");
+function isStored(ports: StoragePorts, node: TreeNode): boolean {
+  return node.content?.every((id) => ports.isStored(id)) === true;
+}
+
+/** The nodes of a tree of the state before; none where it cannot be read any more: then every file is read again. */
+async function readNodes(ports: StoragePorts, tree: ChunkId | undefined): Promise<TreeNode[]> {
+  if (tree === undefined) return [];
+  try {
+    return await ports.readTree(tree);
+  } catch (error) {
+    if (!isDamage(error)) throw error;
+    return [];
+  }
+}
+
+/** What the state before gives for one folder. */
+interface Before {
+  nodes: ReadonlyMap<string, TreeNode>;
+  missing: ReadonlyMap<string, MissingBlob>;
+}
+
+/** The node to take over: one that was right when it was read, is asked for by an unchanged row, and is all there. */
+async function wholeNode(
+  ports: StoragePorts,
+  blob: BlobRow,
+  { nodes, missing }: Before,
+  capture: StorageCapture,
+): Promise<TreeNode | undefined> {
+  const node = nodes.get(blobFileName(blob.key));
+  const entry = missing.get(blob.id.toString());
+  const wasRight = node !== undefined && (entry === undefined || entry.kept === true);
+  if (!wasRight || Number(node.size ?? 0) !== blob.bytes || !(await ports.isKnownRow(blob))) return undefined;
+  if (isStored(ports, node)) return node;
+  capture.lost += 1;
+  return undefined;
 }
 
 async function readFolder(
@@ -205,26 +162,29 @@ async function readFolder(
   service: ServiceState,
   capture: StorageCapture,
 ): Promise<ChunkId | undefined> {
-  const before = new Map<string, TreeNode>();
-  if (known?.tree !== undefined) for (const node of await ports.readTree(known.tree)) before.set(node.name, node);
-  const wasMissing = new Map(gone.map((blob) => [blob.id, blob]));
+  const before: Before = {
+    nodes: new Map((await readNodes(ports, known?.tree)).map((node) => [node.name, node])),
+    missing: new Map(gone.map((blob) => [blob.id, blob])),
+  };
   const nodes: TreeNode[] = [];
   /** Files that were right when they were read: better than whatever is there now, if that is not. */
   const whole = new Map<bigint, TreeNode>();
   const wanted: BlobRow[] = [];
   for (const blob of blobs) {
-    const node = before.get(blobFileName(blob.key));
-    const isWhole = node !== undefined && !wasMissing.has(blob.id.toString()) && Number(node.size ?? 0) === blob.bytes;
-    if (isWhole) whole.set(blob.id, node);
-    if (isWhole && !ports.rereadAll) nodes.push(node);
+    const node = await wholeNode(ports, blob, before, capture);
+    if (node !== undefined) whole.set(blob.id, node);
+    if (node !== undefined && !ports.rereadAll && !before.missing.has(blob.id.toString())) nodes.push(node);
     else wanted.push(blob);
   }
   for (const { blob, file } of await fetchBlobs(ports, ports.roots.get(service.name), wanted)) {
     const reason = problemOf(blob, file);
-    if (reason !== undefined)
-      service.missing.set(blob.id.toString(), missingEntry(blob, reason, wasMissing, ports.startedAt));
-    const read = file.kind === "stored" ? blobNode(blob, file) : before.get(blobFileName(blob.key));
-    const node = reason === undefined ? read : (whole.get(blob.id) ?? read);
+    const earlier = whole.get(blob.id);
+    if (reason !== undefined) {
+      const entry = missingEntry(blob, reason, before.missing, ports.startedAt);
+      service.missing.set(entry.id, earlier === undefined ? entry : { ...entry, kept: true });
+    }
+    const read = file.kind === "stored" ? blobNode(blob, file) : undefined;
+    const node = reason === undefined ? read : (earlier ?? read);
     if (node !== undefined) nodes.push(node);
     if (file.kind === "stored") {
       capture.blobsCopied += 1;
@@ -283,24 +243,4 @@ function missingEntry(
 
 function blobNode(blob: BlobRow, file: StoredFile & { kind: "stored" }): TreeNode {
   return fileNode({ name: blobFileName(blob.key), size: file.size, content: file.content, mtime: blob.createdAt });
-}
-
-/**
- * Looks up those whose file was not there in a fresh query: where the row is gone too, Chatwoot deleted the blob
- * while the backup ran, which is no loss. Returns how many.
- */
-export async function tellPurged(database: Queries, state: StorageState): Promise<number> {
-  let purged = 0;
-  for (const service of state.values()) {
-    const ids = [...service.missing.values()].filter((blob) => blob.reason === "missing").map((blob) => blob.id);
-    if (ids.length === 0) continue;
-    const rows = await database.query<{ id: string }>(STILL_THERE_QUERY, [ids]);
-    const there = new Set(rows.map((row) => row.id));
-    for (const id of ids.filter((id) => !there.has(id))) {
-      const blob = service.missing.get(id);
-      if (blob !== undefined) service.missing.set(id, { ...blob, reason: "purged" });
-      purged += 1;
-    }
-  }
-  return purged;
 }

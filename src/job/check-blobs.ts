@@ -8,7 +8,7 @@ import type { TreeNode } from "../format/node.ts";
 import { blobFolder, encodeName } from "../point/layout.ts";
 import type { MissingBlob } from "../point/manifest.ts";
 import type { ProofCheck } from "../point/proof.ts";
-import { listStorage, type FolderRow, type Queries, type StorageListing } from "./capture-storage.ts";
+import { listStorage, type FolderRow, type Queries, type StorageListing } from "./list-storage.ts";
 import type { PointReader } from "./point-reader.ts";
 import { blobFileName, type BlobRow } from "./storage-state.ts";
 

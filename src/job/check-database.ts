@@ -19,7 +19,7 @@ import { readSequences } from "../postgres/sequences.ts";
 import { openSnapshot } from "../postgres/snapshot.ts";
 import { addTables } from "./build-point.ts";
 import type { SavedTable } from "./capture-database.ts";
-import type { Queries } from "./capture-storage.ts";
+import type { Queries } from "./list-storage.ts";
 import { PointFolder } from "./point-tree.ts";
 import type { PointReader } from "./point-reader.ts";
 

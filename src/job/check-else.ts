@@ -6,7 +6,7 @@ import type { Environment } from "../chatwoot/environment.ts";
 import { verifyBundle } from "../installation/bundle.ts";
 import { parseEnvironment, SAVED_ENVIRONMENT } from "../point/environment.ts";
 import type { ProofCheck } from "../point/proof.ts";
-import type { Queries } from "./capture-storage.ts";
+import type { Queries } from "./list-storage.ts";
 import type { PointReader } from "./point-reader.ts";
 import { findKeySources, readKeySamples, tryKeys } from "./prove-keys.ts";
 

@@ -16,6 +16,7 @@ import { findPrograms } from "../postgres/programs.ts";
 import { readServerFacts, type ServerFacts } from "../postgres/server-facts.ts";
 import { findScratchServer } from "../postgres/scratch.ts";
 import type { Repository } from "../repo/repository.ts";
+import { notReadYet } from "./findings.ts";
 import { inspectChatwoot } from "./inspect-chatwoot.ts";
 import { listPoints } from "./points.ts";
 import { findKeySources, readKeySamples, tryKeys } from "./prove-keys.ts";
@@ -121,6 +122,7 @@ async function examineDatabase(
   if (chatwoot.failure !== undefined) throw chatwoot.failure;
   report.findings.push(...chatwoot.findings);
   await examineRights(report, connection);
+  await examineServices(report, connection, installation);
   await attempt(report, async () => {
     const programs = await findPrograms(server.major, { signal: ports.signal });
     report.facts.push({
@@ -135,6 +137,17 @@ async function examineDatabase(
     await readKeySamples(connection, await findKeySources(connection)),
   );
   report.findings.push(...proof.findings);
+}
+
+/** Reading goes by each blob's own service, whatever the environment says now. */
+async function examineServices(report: Report, connection: Connection, installation: Installation): Promise<void> {
+  const rows = await connection.query<{ service: string; files: number }>(
+    "select service_name as service, count(*)::int as files from active_storage_blobs group by 1 order by 1",
+  );
+  for (const { service, files } of rows) {
+    const known = installation.storage.find((place) => place.serviceName === service);
+    if (known?.kind !== "local") report.findings.push(notReadYet(service, files));
+  }
 }
 
 async function databaseSize(connection: Connection): Promise<number> {

@@ -1,6 +1,7 @@
 /** What a backup has to tell about the files it could not save as the database describes them. */
-import { plural } from "../base/bytes.ts";
+import { listSome, plural } from "../base/bytes.ts";
 import type { Finding } from "../base/findings.ts";
+import { shortId } from "../base/ids.ts";
 import type { MissingBlob } from "../point/manifest.ts";
 import type { StorageState } from "./storage-state.ts";
 
@@ -31,16 +32,72 @@ function examples(blobs: readonly MissingBlob[]): string {
 }
 
 /**
+ * What was lost once and is known stays a note, so that an alarm means something. What cannot be read at all is an alarm
+ * every time: it may be there, is not saved, and only somebody's help will get it saved.
+ */
+function isNote(blob: MissingBlob, before: MissingBlob | undefined): boolean {
+  return blob.reason === "purged" || (blob.reason !== "unreadable" && before?.reason === blob.reason);
+}
+
+/** Files in a bucket: an alarm at every backup, for they are in no restore point. */
+export function notReadYet(service: string, files: number): Finding {
+  return {
+    kind: "storage-not-read",
+    level: "alarm",
+    message: `${plural(files, "uploaded file")} of storage service '${service}' ${files === 1 ? "is" : "are"} not saved: this Chatkeep reads files on local disk only`,
+    hint: "Keep a copy of that bucket by other means (versioning, replication) until Chatkeep reads it.",
+  };
+}
+
+/** What the repository itself has lost since the points that used it were made. */
+export function lossFindings(packs: readonly { pack: string; reason: string }[], files: number): Finding[] {
+  const findings: Finding[] = [];
+  if (packs.length > 0) {
+    findings.push({
+      kind: "packs-lost",
+      level: "alarm",
+      message: `${plural(packs.length, "pack")} of the repository cannot be relied upon: ${listSome(packs.map(({ pack, reason }) => `${shortId(pack)} (${reason})`))}`,
+      hint: "Earlier restore points are damaged: 'chatkeep verify' names them. This one was made without these packs.",
+    });
+  }
+  if (files > 0) {
+    findings.push({
+      kind: "files-lost-in-repository",
+      level: "alarm",
+      message: `the repository no longer holds ${plural(files, "uploaded file")} of the last restore point`,
+      hint: "They were read again where they still exist; 'chatkeep verify' names the restore points that lack them.",
+    });
+  }
+  return findings;
+}
+
+export function damagedParent(point: { id: string; snapshot: { time: string } }, why: string): Finding {
+  return {
+    kind: "parent-damaged",
+    level: "alarm",
+    message: `restore point ${shortId(point.id)} of ${point.snapshot.time} cannot be read: ${why}`,
+    hint: "This restore point was made without it. 'chatkeep verify' tells what else is damaged.",
+  };
+}
+
+/**
  * One finding for each service and reason: an alarm for what is new since the parent, a note for what was known.
  * @param before the parent's state; undefined at the first backup.
  */
-export function storageFindings(state: StorageState, before: StorageState | undefined): Finding[] {
+export function storageFindings(
+  state: StorageState,
+  before: StorageState | undefined,
+  isRead: (service: string) => boolean,
+): Finding[] {
   const findings: Finding[] = [];
   for (const service of state.values()) {
+    if (!isRead(service.name)) {
+      findings.push(notReadYet(service.name, service.missing.size));
+      continue;
+    }
     const known = before?.get(service.name)?.missing;
     const groups = Map.groupBy(service.missing.values(), (blob) => {
-      const isKnown = known?.get(blob.id)?.reason === blob.reason || blob.reason === "purged";
-      return `${blob.reason} ${isKnown ? "known" : "new"}`;
+      return `${blob.reason} ${isNote(blob, known?.get(blob.id)) ? "known" : "new"}`;
     });
     for (const [group, blobs] of groups) {
       const isNew = group.endsWith(" new");
@@ -49,10 +106,11 @@ export function storageFindings(state: StorageState, before: StorageState | unde
       const { what, hint } = WORDS[first.reason];
       const kind = first.reason === "purged" ? "purged-during-backup" : `blobs-${first.reason}`;
       const since = isNew || first.reason === "purged" ? "" : " (known before)";
+      const kept = blobs.filter((blob) => blob.kept === true).length;
       findings.push({
         kind,
         level: isNew ? "alarm" : "note",
-        message: `${plural(blobs.length, "uploaded file")} of storage '${service.name}' ${blobs.length === 1 ? "is" : "are"} ${what}${since}: ${examples(blobs)}`,
+        message: `${plural(blobs.length, "uploaded file")} of storage '${service.name}' ${blobs.length === 1 ? "is" : "are"} ${what}${since}: ${examples(blobs)}${kept === 0 ? "" : `; of ${kept} an earlier, right copy was kept`}`,
         hint,
       });
     }

@@ -5,14 +5,8 @@
 import type { Clock } from "../base/clock.ts";
 import { LIMITS } from "../base/limits.ts";
 import type { Progress } from "../base/progress.ts";
-import {
-  captureStorage,
-  type Queries,
-  type StorageCapture,
-  type StorageListing,
-  type StoragePorts,
-  tellPurged,
-} from "./capture-storage.ts";
+import { captureStorage, type StorageCapture, type StoragePorts } from "./capture-storage.ts";
+import { type Queries, type StorageListing, tellPurged } from "./list-storage.ts";
 import type { StorageState } from "./storage-state.ts";
 
 export interface LateFilesPorts {
@@ -50,6 +44,7 @@ export async function awaitLateFiles(
       blobsCopied: look.blobsCopied + next.blobsCopied,
       bytesCopied: look.bytesCopied + next.bytesCopied,
       foldersReused: look.foldersReused,
+      lost: look.lost,
     };
   }
 }

@@ -3,6 +3,7 @@ import type { Manifest } from "../point/manifest.ts";
 import { SCHEMA_DUMP, SCHEMA_SQL, encodeName } from "../point/layout.ts";
 import { parseFolders } from "../point/ranges.ts";
 import type { TreeNode } from "../format/node.ts";
+import { ParentRows } from "./parent-rows.ts";
 import type { Point } from "./points.ts";
 import type { PointReader } from "./point-reader.ts";
 import type { FolderState, StorageState } from "./storage-state.ts";
@@ -11,6 +12,8 @@ export interface Parent {
   point: Point;
   manifest: Manifest;
   storage: StorageState;
+  /** Its rows of the table of files. */
+  rows: ParentRows;
   /** The schema as text, and the node of the dump that belongs to it. */
   schemaSql: string;
   schemaDump: TreeNode | undefined;
@@ -22,6 +25,7 @@ export async function readParent(reader: PointReader): Promise<Parent> {
     point: reader.point,
     manifest,
     storage: await readStorageState(reader, manifest),
+    rows: new ParentRows(reader, manifest),
     schemaSql: await reader.readText(`database/${SCHEMA_SQL}`),
     schemaDump: await reader.find(`database/${SCHEMA_DUMP}`),
   };

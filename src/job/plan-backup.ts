@@ -5,7 +5,7 @@ import { connect } from "../postgres/connect.ts";
 import { planTable } from "../postgres/range-plan.ts";
 import { openSnapshot } from "../postgres/snapshot.ts";
 import type { BackupOptions } from "./backup.ts";
-import { listStorage } from "./capture-storage.ts";
+import { listStorage } from "./list-storage.ts";
 import { inspectChatwoot } from "./inspect-chatwoot.ts";
 import { readParent } from "./parent.ts";
 import { PointReader } from "./point-reader.ts";

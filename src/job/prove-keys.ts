@@ -14,7 +14,7 @@ import {
 import type { Environment } from "../chatwoot/environment.ts";
 import { proveSecretKeyBase, signedIdQueries } from "../chatwoot/signed-id.ts";
 import type { KeyProofEntry } from "../point/manifest.ts";
-import type { Queries } from "./capture-storage.ts";
+import type { Queries } from "./list-storage.ts";
 
 /** What the database has that only the right keys open. */
 export interface KeySamples {

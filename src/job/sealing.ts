@@ -29,6 +29,8 @@ export interface SealingOptions {
   /** About how many chunks this run may add: sizes the table that keeps two threads from storing the same one. */
   expectedChunks: number;
   workers?: number;
+  /** The caller has called `prepareToWrite`, and looked at what it found. */
+  isPrepared?: boolean;
   signal: AbortSignal;
 }
 
@@ -44,7 +46,7 @@ export class Sealing implements AsyncDisposable {
 
   static async open(options: SealingOptions): Promise<Sealing> {
     const { repository, signal } = options;
-    await repository.prepareToWrite({ signal });
+    if (options.isPrepared !== true) await repository.prepareToWrite({ signal });
     const index = await repository.loadIndex({ signal });
     const writer = new IndexWriter(repository, index, { signal });
     const isHere = repository.store.spec === undefined;

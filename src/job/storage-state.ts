@@ -4,6 +4,7 @@
  * before the snapshot a second, the look in the snapshot the third: each is taken from the one before it.
  */
 import type { ChunkId } from "../base/ids.ts";
+import { LIMITS } from "../base/limits.ts";
 import type { MissingBlob } from "../point/manifest.ts";
 
 export interface FolderState {
@@ -35,13 +36,18 @@ export interface BlobRow {
   bytes: number;
   /** RFC 3339 in UTC. */
   createdAt: string;
+  /** What the folder's hash is made of. */
+  line: string;
 }
+
+/** What the hashes are made of: everything in a row that says which bytes the file must have. */
+const LINE = `concat_ws('|', id, key, coalesce(checksum, '-'), byte_size, created_at)`;
 
 /** One row for each service and folder, in the order of ids. */
 export const FOLDERS_QUERY = `
 select service_name as service, (id >> 10)::text as folder, count(*)::int as count, sum(byte_size)::bigint as bytes,
        count(*) filter (where coalesce(checksum, '') = '')::int as without_checksum,
-       md5(string_agg(concat_ws('|', id, key, coalesce(checksum, '-'), byte_size, created_at), E'\\n' order by id)) as hash
+       md5(string_agg(${LINE}, E'\\n' order by id)) as hash
 from active_storage_blobs
 group by service_name, id >> 10
 order by service_name, id >> 10`;
@@ -49,10 +55,10 @@ order by service_name, id >> 10`;
 /** The blobs of one folder and service: $1 service, $2 first id, $3 id after the last. */
 export const BLOBS_QUERY = `
 select id::text, key, filename, nullif(checksum, '') as checksum, byte_size::text as bytes,
-       to_char(created_at, 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as created_at
+       to_char(created_at, 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as created_at, ${LINE} as line
 from active_storage_blobs
 where service_name = $1 and id >= $2::bigint and id < $3::bigint
-order by id`;
+order by active_storage_blobs.id`;
 
 /** Which of these ids the table still has. */
 export const STILL_THERE_QUERY = `select id::text from active_storage_blobs where id = any($1::bigint[])`;
@@ -67,4 +73,11 @@ export function blobFileName(key: string): string {
     })
     .join("");
   return encoded === "" ? "%" : encoded;
+}
+
+/** Those that were not as they should be, by the folder that they lie in. */
+export function missingByFolder(service: ServiceState | undefined): Map<string, MissingBlob[]> {
+  return Map.groupBy(service?.missing.values() ?? [], (blob) =>
+    (BigInt(blob.id) >> BigInt(LIMITS.blobFolderBits)).toString(),
+  );
 }

@@ -48,6 +48,8 @@ export interface MissingBlob {
   reason: "missing" | "purged" | "unreadable" | "short" | "long" | "altered";
   /** RFC 3339: the start of the first restore point that noticed. */
   since: string;
+  /** An earlier copy, which was right, is in the restore point in its place. */
+  kept?: true;
 }
 
 export interface ServiceEntry {

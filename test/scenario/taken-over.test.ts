@@ -1,0 +1,156 @@
+/**
+ * What a backup takes over from the point before it must be there, whole and still asked for: a repository that lost a
+ * pack, a point that restic repaired, a row that changed, a copy that was better than what is on the disk now.
+ */
+import assert from "node:assert/strict";
+import { existsSync, readdirSync, readFileSync, renameSync, statSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { after, before, beforeEach, test } from "node:test";
+import { createHash } from "node:crypto";
+import { onDatabase } from "../../src/demo/database.ts";
+import { blobPath } from "../../src/chatwoot/blobs.ts";
+import { runRestic } from "../harness/restic.ts";
+import { type Desk, openDesk } from "./desk.ts";
+
+let desk: Desk;
+before(async () => {
+  desk = await openDesk({ size: { messages: 200, conversations: 20, files: 24 } });
+});
+after(async () => await desk[Symbol.asyncDispose]());
+// Every test begins with a point that is whole.
+beforeEach(async () => {
+  await desk.summary(["backup", "--full"]);
+});
+
+interface Finding {
+  kind: string;
+  level: string;
+}
+
+function kinds(summary: Record<string, unknown>): string[] {
+  return (summary["findings"] as Finding[]).filter(({ level }) => level !== "note").map(({ kind }) => kind);
+}
+
+/** Packs, the largest first: that holds files. */
+function packs(): string[] {
+  const folder = join(desk.repository, "data");
+  return readdirSync(folder, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile() && /^[0-9a-f]{64}$/.test(entry.name))
+    .map((entry) => join(entry.parentPath, entry.name))
+    .toSorted((a, b) => statSync(b).size - statSync(a).size);
+}
+
+/** Takes packs away until somebody puts them back. */
+function loseAll(paths: readonly string[]): () => void {
+  for (const path of paths) renameSync(path, join(desk.root, path.slice(path.lastIndexOf("/") + 1)));
+  return () => {
+    for (const path of paths) {
+      const kept = join(desk.root, path.slice(path.lastIndexOf("/") + 1));
+      if (!existsSync(path)) renameSync(kept, path);
+    }
+  };
+}
+
+async function drills(): Promise<boolean> {
+  return (await desk.summary(["drill"]))["proven"] === true;
+}
+
+async function oneBlob(): Promise<{ id: string; key: string; path: string; bytes: Buffer }> {
+  return await onDatabase(desk.installation.database, async (client) => {
+    const { rows } = await client.query<{ id: string; key: string }>(
+      "select id::text, key from active_storage_blobs where byte_size > 1000 order by id limit 1",
+    );
+    const [blob] = rows;
+    assert.ok(blob !== undefined);
+    const path = blobPath(desk.installation.storageRoot, blob.key);
+    return { ...blob, path, bytes: readFileSync(path) };
+  });
+}
+
+test("a lost pack of files is an alarm, and the new point has all of them again", async () => {
+  const putBack = loseAll(packs().slice(0, 1));
+  const summary = await desk.summary(["backup"], 3);
+  assert.ok(kinds(summary).includes("packs-lost"), JSON.stringify(summary["findings"]));
+  assert.ok(await drills());
+  putBack();
+});
+
+test("with every pack lost a new point is made without a parent, and proven", async () => {
+  const putBack = loseAll(packs());
+  const summary = await desk.summary(["backup"], 3);
+  assert.ok(kinds(summary).includes("parent-damaged"), JSON.stringify(summary["findings"]));
+  assert.equal(summary["parent"], null);
+  assert.ok(await drills());
+  putBack();
+});
+
+test("what an index mended by restic no longer names is read again", async () => {
+  const repository = { repo: desk.repository, password: readFileSync(desk.passwordFile, "utf8").trim() };
+  const putBack = loseAll(packs().filter((path) => statSync(path).size > 500_000));
+  try {
+    const repaired = await runRestic(["rebuild-index"], { ...repository, status: "any" });
+    assert.equal(repaired.status, 0, repaired.stderr);
+    const summary = await desk.summary(["backup"], 3);
+    assert.ok(kinds(summary).includes("files-lost-in-repository"), JSON.stringify(summary["findings"]));
+    assert.ok(await drills());
+  } finally {
+    putBack();
+  }
+});
+
+test("a row that asks for other bytes under the same key gets them", async () => {
+  const blob = await oneBlob();
+  const other = Buffer.from(blob.bytes).reverse();
+  writeFileSync(blob.path, other);
+  await setChecksum(blob.id, other);
+  await desk.summary(["backup"]);
+  assert.ok(await drills());
+  writeFileSync(blob.path, blob.bytes);
+  await setChecksum(blob.id, blob.bytes);
+});
+
+async function setChecksum(id: string, bytes: Buffer): Promise<void> {
+  const checksum = createHash("md5").update(bytes).digest("base64");
+  await onDatabase(desk.installation.database, async (client) => {
+    await client.query("update active_storage_blobs set checksum = $2 where id = $1", [id, checksum]);
+  });
+}
+
+test("a file that was altered on the disk is an alarm, and its right copy stays in every later point", async () => {
+  const blob = await oneBlob();
+  writeFileSync(blob.path, Buffer.from(blob.bytes).reverse());
+  const summary = await desk.summary(["backup", "--full"], 3);
+  assert.ok(kinds(summary).includes("blobs-altered"));
+  await desk.summary(["backup"]);
+  const to = join(desk.root, "kept");
+  await desk.summary(["restore", "latest", "--only", "storage", "--to", to, "--yes"]);
+  assert.deepEqual(readFileSync(blobPath(join(to, "storage"), blob.key)), blob.bytes);
+  writeFileSync(blob.path, blob.bytes);
+});
+
+test("a key that is no file name is a finding, and stops nothing", async () => {
+  const insert = `insert into active_storage_blobs (key, filename, byte_size, service_name, created_at)
+    values ($1, 'odd', 1, 'local', now() - interval '1 day')`;
+  await onDatabase(desk.installation.database, async (client) => {
+    for (const key of ["..abcdef", "ab..cd", "../../etc/passwd"]) await client.query(insert, [key]);
+  });
+  const first = await desk.summary(["backup"], 3);
+  assert.ok(kinds(first).includes("blobs-unreadable"), JSON.stringify(first["findings"]));
+  const second = await desk.summary(["backup"], 3);
+  assert.ok(kinds(second).includes("blobs-unreadable"), "what is not saved is an alarm every time");
+  await onDatabase(desk.installation.database, async (client) => {
+    await client.query("delete from active_storage_blobs where filename = 'odd'");
+  });
+});
+
+test("files of a bucket are an alarm at every backup, and doctor says so", async () => {
+  await onDatabase(desk.installation.database, async (client) => {
+    await client.query("update active_storage_blobs set service_name = 'amazon' where id % 4 = 0");
+  });
+  for (const verb of [["backup"], ["backup"], ["doctor"]]) {
+    assert.ok(kinds(await desk.summary(verb, 3)).includes("storage-not-read"), verb.join(" "));
+  }
+  await onDatabase(desk.installation.database, async (client) => {
+    await client.query("update active_storage_blobs set service_name = 'local'");
+  });
+});
