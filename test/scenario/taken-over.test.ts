@@ -100,7 +100,7 @@ test("what an index mended by restic no longer names is read again", async () =>
 
 test("a row that asks for other bytes under the same key gets them", async () => {
   const blob = await oneBlob();
-  const other = Buffer.from(blob.bytes).reverse();
+  const other = Buffer.from(blob.bytes.toReversed());
   writeFileSync(blob.path, other);
   await setChecksum(blob.id, other);
   await desk.summary(["backup"]);
@@ -118,7 +118,7 @@ async function setChecksum(id: string, bytes: Buffer): Promise<void> {
 
 test("a file that was altered on the disk is an alarm, and its right copy stays in every later point", async () => {
   const blob = await oneBlob();
-  writeFileSync(blob.path, Buffer.from(blob.bytes).reverse());
+  writeFileSync(blob.path, Buffer.from(blob.bytes.toReversed()));
   const summary = await desk.summary(["backup", "--full"], 3);
   assert.ok(kinds(summary).includes("blobs-altered"));
   await desk.summary(["backup"]);
