@@ -2,6 +2,8 @@
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
 import { after, before, test } from "node:test";
 import { type DemoInstallation, buildInstallation } from "../../src/demo/installation.ts";
 import { summaryOf } from "../harness/cli.ts";
@@ -48,6 +50,13 @@ test("the package holds the program, its facts and its licence, and neither sour
   );
 });
 
+/** Whose Poly1305 the installed package uses: Node's own, or the one of sodium-native. */
+async function macOf(node: NodeVersion, program: string): Promise<string> {
+  const module = JSON.stringify(pathToFileURL(join(program, "../../dist/format/mac.js")).href);
+  const script = `const m = await import(${module}); console.log(m.nodePoly1305() ? "node" : m.sodiumPoly1305() ? "sodium" : "none")`;
+  return (await mustRun(node.path, ["--input-type=module", "--eval", script])).stdout.trim();
+}
+
 /** Backs the installation up and restores it elsewhere, with the installed package alone. */
 async function backUpAndRestore(node: NodeVersion): Promise<void> {
   const home = folder.at(`node-${node.major}`);
@@ -58,6 +67,9 @@ async function backUpAndRestore(node: NodeVersion): Promise<void> {
       cwd: home,
       env: { HOME: home, NODE_OPTIONS: undefined, NODE_TEST_CONTEXT: undefined, CHATKEEP_CONFIG: undefined },
     });
+  const { version } = JSON.parse(await readFile("package.json", "utf8")) as { version: string };
+  assert.equal((await chatkeep("--version")).stdout, `chatkeep ${version}\n`);
+  assert.equal(await macOf(node, program), node.major < 26 ? "sodium" : "node");
   await chatkeep("init", "--yes", "--location", `${home}/repository`, "--name", "acme", "--root", demo.codeRoot);
   const summary = summaryOf((await chatkeep("backup", "--json")).stdout);
   assert.match(String(summary["point"]), /^[0-9a-f]{8,}$/);
