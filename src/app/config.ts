@@ -39,8 +39,6 @@ const configSchema = z.strictObject({
   installation: installationSchema,
   repositories: z.array(repositorySchema).min(1, "name at least one repository"),
   database: z.strictObject({ jobs: z.int().min(1).max(16).optional() }).optional(),
-  drill: z.strictObject({ "database-url": z.string().min(1).optional() }).optional(),
-  "state-dir": z.string().min(1).optional(),
 });
 
 export type Config = z.infer<typeof configSchema>;

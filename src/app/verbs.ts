@@ -185,13 +185,8 @@ export async function runRestore(
   return await (await import("../job/restore.ts")).restore((await openPoint(globals, point, s)).reader, options);
 }
 
-/** Drills the named point, or the newest; with `all`, every file is read, not a sample. */
-export async function runDrill(
-  globals: Globals,
-  point: string | undefined,
-  _flags: { all: boolean },
-  s: Surroundings,
-): Promise<DrillSummary> {
+/** Drills the named point, or the newest. */
+export async function runDrill(globals: Globals, point: string | undefined, s: Surroundings): Promise<DrillSummary> {
   const opened = await openPoint(globals, point ?? "latest", s);
   const target =
     point === undefined ? resolvePoint(opened.list, "latest", opened.config?.installation.id) : opened.reader.point;

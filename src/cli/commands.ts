@@ -70,7 +70,7 @@ const BACK_UP: readonly CommandRow[] = [
     options: [
       { flag: "--full", help: "read everything again, even what did not change" },
       { flag: "--tag", value: "NAME", isRepeated: true, help: "mark the restore point; may be given several times" },
-      { flag: "--dry-run", help: "read and compare everything, write nothing" },
+      { flag: "--dry-run", help: "list what would be saved; read no file and no row, write nothing" },
     ],
     purpose: "make a restore point of the whole installation",
     description: [
@@ -185,15 +185,15 @@ const PROVE: readonly CommandRow[] = [
     name: "drill",
     group: "prove",
     args: [{ ...POINT, isOptional: true }],
-    options: [{ flag: "--all", help: "check every uploaded file, however many there are" }],
+    options: [],
     purpose: "prove that a restore point restores, and record the proof",
     description: [
-      "Makes a PostgreSQL server of its own in a temporary folder, loads the point (default: latest), reads every row back and compares it with what was saved; checks sequences, triggers, files, code, and that the saved keys open the saved secrets. Then the server is thrown away and the outcome is kept in the repository. Your own servers are not touched, and nothing is sent to anybody.",
-      "Needs PostgreSQL's server programs of the point's major version on this machine.",
+      "Makes a PostgreSQL server of its own in a temporary folder, loads the point (default: latest), reads every row and every file back and compares it with what was saved; checks sequences, triggers, code, and that the saved keys open the saved secrets. Then the server is thrown away and the outcome is kept in the repository. Your own servers are not touched, and nothing is sent to anybody.",
+      "While the drill runs, the whole database lies there unencrypted, below $TMPDIR (default: /tmp) in a folder that only its owner can enter; it is removed at the end. Needs room for it, and PostgreSQL's server programs of the point's major version on this machine.",
     ],
     examples: [
-      ["", "chatkeep drill"],
-      ["with every file", "chatkeep drill latest --all"],
+      ["the newest point", "chatkeep drill"],
+      ["another one", "chatkeep drill 4f3a91c2"],
     ],
     exits: { 1: "not proven, or the drill could not be held", ...REPOSITORY_EXITS },
     kept: "the scratch server is taken away, the restore point is untouched, and no proof is written",

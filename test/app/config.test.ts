@@ -27,6 +27,8 @@ const BAD: [what: string, text: string, message: RegExp][] = [
     /^c\.yaml:4:3: unknown key 'colour' in 'installation'$/,
   ],
   ["an unknown key at the top", `${GOOD}surprise: 1\n`, /^c\.yaml:9:1: unknown key 'surprise'$/],
+  ["a setting that does nothing", `${GOOD}state-dir: /var/lib/chatkeep\n`, /^c\.yaml:9:1: unknown key 'state-dir'$/],
+  ["a server for drills", `${GOOD}drill: { database-url: x }\n`, /^c\.yaml:9:1: unknown key 'drill'$/],
   ["a wrong type", GOOD.replace("name: primary", "name: [1]"), /^c\.yaml:6:11: repositories\.0\.name: /],
   ["a name that cannot be one", GOOD.replace("name: acme", "name: 'a b'"), /^c\.yaml:3:9: installation\.name: /],
   ["no repositories", GOOD.slice(0, GOOD.indexOf("repositories")), /^c\.yaml:1:1: repositories: /],

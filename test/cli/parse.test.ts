@@ -70,6 +70,7 @@ test("what is wrong is named, with what may have been meant", () => {
   assert.equal(refused("bakcup", "--full"), refused("bakcup"));
   assert.equal(refused("backup", "--ful"), "unknown option '--ful' | Did you mean --full? See 'chatkeep help backup'.");
   assert.equal(refused("list", "--jsn"), "unknown option '--jsn' | Did you mean --json? See 'chatkeep help list'.");
+  assert.match(refused("drill", "latest", "--all"), /^unknown option '--all'/);
   assert.equal(refused("list", "x"), "too many arguments for 'list', it takes 0 | See 'chatkeep help list'.");
   assert.equal(refused("dump", "latest"), "missing required argument 'PATH' | See 'chatkeep help dump'.");
   assert.equal(refused("list", "--config"), "option '--config <FILE>' argument missing | See 'chatkeep help list'.");

@@ -5,7 +5,7 @@ import { formatDrill, formatNotProven } from "../reports/drill.ts";
 
 export const drill: Verb = async (invocation) => {
   const { given, globals, surroundings, printer, redactor, look } = invocation;
-  const summary = await runDrill(globals, given.optionalArgument(0), { all: given.has("all") }, surroundings);
+  const summary = await runDrill(globals, given.optionalArgument(0), surroundings);
   answer(invocation, summary, formatDrill);
   if (summary.proven) return 0;
   printer.note(formatNotProven(redactor.redactDeep(summary), look));
