@@ -132,6 +132,12 @@ function restoreOptions(flags: RestoreFlags, s: Surroundings): RestoreOptions {
       hint: "Name a new or empty database: --database-url postgresql://user@host/chatwoot_restored.",
     });
   }
+  const homeless = flags.only === undefined ? undefined : parts.find((part) => part !== "database");
+  if (homeless !== undefined && flags.to === undefined) {
+    throw new Failure("usage/invalid", `restoring ${homeless} needs --to`, {
+      hint: "Name a new or empty folder: --to /srv/restored.",
+    });
+  }
   if (flags.to === undefined && address === undefined) {
     throw new Failure(
       "usage/invalid",
@@ -145,6 +151,7 @@ function restoreOptions(flags: RestoreFlags, s: Surroundings): RestoreOptions {
     database: address,
     to: flags.to === undefined ? undefined : resolve(s.cwd, flags.to),
     parts,
+    isNamed: flags.only !== undefined,
     clock: s.clock,
     progress: s.progress,
     signal: s.signal,

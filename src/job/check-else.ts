@@ -5,6 +5,8 @@ import { listSome, plural } from "../base/bytes.ts";
 import type { Environment } from "../chatwoot/environment.ts";
 import { verifyBundle } from "../installation/bundle.ts";
 import { parseEnvironment, SAVED_ENVIRONMENT } from "../point/environment.ts";
+import type { TreeNode } from "../format/node.ts";
+import { isDamage } from "../repo/chunk.ts";
 import type { ProofCheck } from "../point/proof.ts";
 import type { Queries } from "./list-storage.ts";
 import type { PointReader } from "./point-reader.ts";
@@ -30,6 +32,48 @@ export async function checkCode(
     ok: verdict.ok,
     detail: verdict.ok ? `${refs}, ${how}` : (verdict.problem ?? "git refuses it"),
   };
+}
+
+/** Reads every file that is neither rows nor uploads, and so is compared with nothing else. */
+export async function checkOtherFiles(reader: PointReader): Promise<ProofCheck> {
+  const broken: string[] = [];
+  let files = 0;
+  const visit = async (folder: string): Promise<void> => {
+    for (const node of (await reader.folder(folder)) ?? []) {
+      const path = folder === "" ? node.name : `${folder}/${node.name}`;
+      if (node.type === "dir" && path !== "database/data" && path !== "storage") await visitSafely(path);
+      if (node.type !== "file") continue;
+      files += 1;
+      if (!(await isReadable(reader, node))) broken.push(path);
+    }
+  };
+  const visitSafely = async (path: string): Promise<void> => {
+    try {
+      await visit(path);
+    } catch (error) {
+      if (!isDamage(error)) throw error;
+      broken.push(`${path}/`);
+    }
+  };
+  await visitSafely("");
+  return {
+    name: "configuration-and-code",
+    ok: broken.length === 0,
+    detail:
+      broken.length === 0
+        ? `${plural(files, "other file")} read to the last byte`
+        : `cannot be read: ${listSome(broken)}`,
+  };
+}
+
+async function isReadable(reader: PointReader, node: TreeNode): Promise<boolean> {
+  try {
+    for await (const chunk of reader.readNode(node)) void chunk;
+    return true;
+  } catch (error) {
+    if (!isDamage(error)) throw error;
+    return false;
+  }
 }
 
 /** The saved environment opens what is in the restored database. */

@@ -4,18 +4,20 @@
  */
 import { hostname } from "node:os";
 import type { Clock } from "../base/clock.ts";
+import { isFailure } from "../base/errors.ts";
 import { shortId } from "../base/ids.ts";
 import type { Progress } from "../base/progress.ts";
 import { formatGoTime } from "../format/go-time.ts";
 import { PROOF_FILE, PROOF_PATH, ROOT } from "../point/layout.ts";
+import type { Manifest } from "../point/manifest.ts";
 import { formatProof, type Proof, type ProofCheck } from "../point/proof.ts";
 import { connect } from "../postgres/connect.ts";
 import { findPrograms } from "../postgres/programs.ts";
-import { openScratchServer, type ScratchServer } from "../postgres/scratch.ts";
+import { openScratchServer } from "../postgres/scratch.ts";
 import type { Repository } from "../repo/repository.ts";
 import { openTemporaryFolder } from "../system/temporary.ts";
 import { checkBlobs } from "./check-blobs.ts";
-import { checkCode, checkKeys } from "./check-else.ts";
+import { checkCode, checkKeys, checkOtherFiles } from "./check-else.ts";
 import { checkData, checkSchema, checkSequences, checkTriggers } from "./check-database.ts";
 import { loadPoint } from "./load-point.ts";
 import { lockToWrite } from "./lock.ts";
@@ -37,28 +39,27 @@ export interface DrillOptions {
   signal: AbortSignal;
 }
 
-/** Runs every check even when one fails: a drill that stops at the first difference tells too little. */
+/** Runs every check that can be run even when one fails: a drill that stops at the first difference tells too little. */
 export async function drill(options: DrillOptions): Promise<DrillSummary> {
   const { repository, point, clock } = options;
   const started = clock.monotonic();
   await using lock = await lockToWrite(repository, options);
   const signal = AbortSignal.any([options.signal, lock.signal]);
-  const stages: Record<string, number> = {};
-  const timed = async <T>(name: string, work: () => Promise<T>): Promise<T> => {
-    const began = clock.monotonic();
-    const result = await work();
-    stages[name] = Math.round(clock.monotonic() - began) / 1000;
-    return result;
+  const run: Run = {
+    ...options,
+    signal,
+    reader: new PointReader(repository, point, { signal }),
+    checks: [],
+    stages: {},
+    where: { host: hostname(), server: "(none was started)", serverVersion: "" },
   };
-  const reader = new PointReader(repository, point, { signal });
-  const manifest = await reader.manifest();
-  const extensions = manifest.server.extensions.map((extension) => extension.name);
-  options.progress.stage("making a scratch server");
-  await using scratch = await timed("server", () =>
-    openScratchServer({ major: manifest.server.major, extensions, encoding: manifest.server.encoding, signal }),
-  );
-  const checks = await restoreAndCheck({ ...options, signal }, reader, scratch, timed);
-  const proven = checks.every((check) => check.ok);
+  await attempt(run, "manifest", async () => {
+    run.manifest = await run.reader.manifest();
+    return [];
+  });
+  if (run.manifest !== undefined) await restoreAndCheck(run, run.manifest);
+  await attempt(run, "configuration-and-code", async () => [await checkOtherFiles(run.reader)]);
+  const proven = run.checks.every((check) => check.ok);
   const proof: Proof = {
     schema: 1,
     program: options.program,
@@ -66,47 +67,80 @@ export async function drill(options: DrillOptions): Promise<DrillSummary> {
     point: point.id,
     tree: point.snapshot.tree,
     at: formatGoTime(BigInt(clock.now()) * 1_000_000n),
-    where: { host: hostname(), server: scratch.where, serverVersion: scratch.version },
+    where: run.where,
     proven,
-    checks,
-    stages,
+    checks: run.checks,
+    stages: run.stages,
   };
-  await saveProof({ ...options, signal }, proof);
+  await saveProof(run, proof);
+  const { checks, stages, where } = run;
   const seconds = (clock.monotonic() - started) / 1000;
-  return { type: "summary", verb: "drill", point: point.id, proven, checks, seconds, stages, server: scratch.where };
+  return { type: "summary", verb: "drill", point: point.id, proven, checks, seconds, stages, server: where.server };
 }
 
-async function restoreAndCheck(
-  options: DrillOptions,
-  reader: PointReader,
-  scratch: ScratchServer,
-  timed: <T>(name: string, work: () => Promise<T>) => Promise<T>,
-): Promise<ProofCheck[]> {
-  const { progress, signal } = options;
+interface Run extends DrillOptions {
+  reader: PointReader;
+  manifest?: Manifest;
+  checks: ProofCheck[];
+  stages: Record<string, number>;
+  where: Proof["where"];
+}
+
+/** What says that the point is no good, and not that the drill could not be made. */
+const UNPROVEN = ["repo/damaged", "store/not-found", "point/invalid", "database/failed", "target/unsuitable"] as const;
+
+/** Adds the checks of one stage; a point that cannot be restored or read is a check that failed. True when none did. */
+async function attempt(run: Run, stage: string, work: () => Promise<(ProofCheck | undefined)[]>): Promise<boolean> {
+  try {
+    const checks = (await timed(run, stage, work)).filter((check) => check !== undefined);
+    run.checks.push(...checks);
+    return checks.every((check) => check.ok);
+  } catch (error) {
+    if (!isFailure(error) || !UNPROVEN.some((code) => code === error.code)) throw error;
+    run.checks.push({ name: stage, ok: false, detail: error.message });
+    return false;
+  }
+}
+
+async function timed<T>(run: Run, stage: string, work: () => Promise<T>): Promise<T> {
+  const began = run.clock.monotonic();
+  try {
+    return await work();
+  } finally {
+    run.stages[stage] = Math.round(run.clock.monotonic() - began) / 1000;
+  }
+}
+
+async function restoreAndCheck(run: Run, manifest: Manifest): Promise<void> {
+  const { progress, signal, reader } = run;
+  const extensions = manifest.server.extensions.map((extension) => extension.name);
+  progress.stage("making a scratch server");
+  const { major, clientMajor, encoding } = manifest.server;
+  await using scratch = await timed(run, "server", () => openScratchServer({ major, extensions, encoding, signal }));
+  run.where = { ...run.where, server: scratch.where, serverVersion: scratch.version };
   await using work = await openTemporaryFolder("chatkeep-drill");
-  const manifest = await reader.manifest();
-  const programs = await findPrograms(Math.max(scratch.major, manifest.server.clientMajor), { signal });
+  const programs = await findPrograms(Math.max(scratch.major, clientMajor), { signal });
   const target = scratch.address;
-  await timed("load", () => loadPoint(reader, target, { programs, workFolder: work.path, jobs: 2, progress, signal }));
-  await using connection = await connect(target, { signal });
-  progress.stage("comparing every row", {
-    total: manifest.tables.reduce((n, table) => n + table.bytes, 0),
-    unit: "bytes",
+  const loading = { programs, workFolder: work.path, jobs: 2, progress, signal };
+  const isLoaded = await attempt(run, "load", async () => {
+    await loadPoint(reader, target, loading);
+    return [];
   });
-  const data = await timed("rows", () => checkData(reader, target, { progress, signal }));
-  const schema = await timed("schema", async () => [
+  await attempt(run, "code", async () => [await checkCode(reader, work.path, { signal })]);
+  if (!isLoaded) return;
+  await using connection = await connect(target, { signal });
+  const total = manifest.tables.reduce((n, table) => n + table.bytes, 0);
+  progress.stage("comparing every row", { total, unit: "bytes" });
+  await attempt(run, "rows", () => checkData(reader, target, { progress, signal }));
+  await attempt(run, "schema", async () => [
     await checkSchema(reader, target, programs, { signal }),
     await checkSequences(manifest, connection),
     await checkTriggers(reader, connection),
   ]);
   progress.stage("checking every file", { total: manifest.storage.reduce((n, s) => n + s.bytes, 0), unit: "bytes" });
-  const files = await timed("files", () => checkBlobs(reader, connection, { progress, signal }));
-  progress.stage("checking code and keys");
-  const rest = await timed("keys", async () => [
-    await checkCode(reader, work.path, { signal }),
-    ...(await checkKeys(reader, connection)),
-  ]);
-  return [...data, ...schema, ...files, ...rest].filter((check) => check !== undefined);
+  await attempt(run, "files", () => checkBlobs(reader, connection, { progress, signal }));
+  progress.stage("checking the keys");
+  await attempt(run, "keys", () => checkKeys(reader, connection));
 }
 
 /** The proof is a snapshot of its own, so it can't be edited unnoticed and needs no state outside. */
@@ -130,7 +164,7 @@ async function saveProof(options: DrillOptions, proof: Proof): Promise<void> {
       tree,
       paths: [PROOF_PATH],
       hostname: options.installation.name,
-      tags: [...proofTags(proof.point, proof.repository, proof.proven), `installation=${options.installation.id}`],
+      tags: [...proofTags(proof), `installation=${options.installation.id}`],
       programVersion: options.program,
     },
     { signal },

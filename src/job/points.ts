@@ -7,6 +7,7 @@ import type { SnapshotId } from "../base/ids.ts";
 import { shortId } from "../base/ids.ts";
 import type { Snapshot } from "../format/snapshot-file.ts";
 import { POINT_TAG, PROOF_TAG } from "../point/layout.ts";
+import type { Proof } from "../point/proof.ts";
 import type { Repository } from "../repo/repository.ts";
 
 export interface Point {
@@ -41,8 +42,9 @@ export function tagValue(snapshot: Snapshot, name: string): string | undefined {
   return snapshot.tags?.find((tag) => tag.startsWith(`${name}=`))?.slice(name.length + 1);
 }
 
-export function proofTags(point: string, repository: string, proven: boolean): string[] {
-  return [PROOF_TAG, `point=${point}`, `repository=${repository}`, proven ? "outcome=proven" : "outcome=failed"];
+export function proofTags({ point, repository, tree, proven }: Proof): string[] {
+  const outcome = proven ? "proven" : "failed";
+  return [PROOF_TAG, `point=${point}`, `repository=${repository}`, `tree=${tree}`, `outcome=${outcome}`];
 }
 
 export async function listPoints(repository: Repository, { signal }: { signal: AbortSignal }): Promise<PointList> {
@@ -65,9 +67,14 @@ export async function listPoints(repository: Repository, { signal }: { signal: A
       });
     } else others += 1;
   }
-  for (const point of points) point.proof = proofs.get(point.id);
+  for (const point of points) point.proof = proofs.get(proofKey(point.id, point.snapshot.tree));
   points.sort((a, b) => b.takenAtMs - a.takenAtMs);
   return { points, others, damaged: damaged.map(({ id, reason }) => ({ name: id, message: reason })) };
+}
+
+/** The key under which a proof is found: it counts for this very tree, which `restic rewrite` and `repair` change. */
+function proofKey(point: string, tree: string): string {
+  return `${point} ${tree}`;
 }
 
 function addProof(
@@ -80,8 +87,9 @@ function addProof(
   // A proof counts for the repository that was read, and for no copy of it.
   if (tagValue(snapshot, "repository") !== repository.config.id) return;
   const proof = { snapshotId, snapshot, proven: snapshot.tags?.includes("outcome=proven") === true, at: snapshot.time };
-  const known = proofs.get(point);
-  if (known === undefined || known.at < proof.at) proofs.set(point, proof);
+  const key = proofKey(point, tagValue(snapshot, "tree") ?? "");
+  const known = proofs.get(key);
+  if (known === undefined || known.at < proof.at) proofs.set(key, proof);
 }
 
 /**
@@ -98,7 +106,11 @@ export function resolvePoint(list: PointList, word: string, installationId: stri
   }
   if (word === "latest" || word === "proven") return newest(mine, word);
   if (/^[0-9a-f]{4,64}$/.test(word)) {
-    const found = list.points.filter((point) => point.id.startsWith(word) || point.snapshotId.startsWith(word));
+    const exact = list.points.find((point) => point.snapshotId === word);
+    if (exact !== undefined) return exact;
+    // Where restic left two snapshots of one name, the newest of them is meant.
+    const named = list.points.filter((point) => point.id.startsWith(word) || point.snapshotId.startsWith(word));
+    const found = named.filter((point, at) => named.findIndex((other) => other.id === point.id) === at);
     if (found.length === 1 && found[0] !== undefined) return found[0];
     if (found.length > 1) {
       throw new Failure("usage/invalid", `'${word}' begins the names of ${found.length} restore points`, {

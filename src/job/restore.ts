@@ -2,11 +2,11 @@
  * Brings a restore point back into an empty database and an empty folder. The plan is made first and changes
  * nothing; a restore begins only when nothing stands in its way.
  */
-import { mkdir, readdir, statfs } from "node:fs/promises";
+import { access, constants, mkdir, readdir, statfs } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import type { Clock } from "../base/clock.ts";
 import { formatBytes, plural } from "../base/bytes.ts";
-import { Failure } from "../base/errors.ts";
+import { Failure, messageOf } from "../base/errors.ts";
 import type { Finding } from "../base/findings.ts";
 import type { Progress } from "../base/progress.ts";
 import type { Manifest } from "../point/manifest.ts";
@@ -17,7 +17,7 @@ import { openTemporaryFolder } from "../system/temporary.ts";
 import { loadPoint } from "./load-point.ts";
 import { lockToRead } from "./lock.ts";
 import type { PointReader } from "./point-reader.ts";
-import { restoreFolder, restoreStorage } from "./restore-files.ts";
+import { type RestoredFiles, restoreFolder, restoreStorage } from "./restore-files.ts";
 import { savedKeyFindings } from "./saved-keys.ts";
 import type { RestorePlan, RestoreSummary } from "./summaries.ts";
 
@@ -29,6 +29,8 @@ export interface RestoreOptions {
   /** The folder that receives `storage`, `config` and `code`; undefined when none of them is asked for. */
   to: string | undefined;
   parts: readonly Part[];
+  /** The parts were asked for by name: one that the point lacks stands in the way. */
+  isNamed: boolean;
   clock: Clock;
   progress: Progress;
   signal: AbortSignal;
@@ -43,7 +45,9 @@ export async function planRestore(reader: PointReader, options: RestoreOptions):
   for (const part of options.parts) {
     const step = await planPart(reader, manifest, part, options);
     if (step !== undefined) steps.push(step);
+    else if (options.isNamed) blockers.push(absentPart(part));
   }
+  if (steps.length === 0 && blockers.length === 0) blockers.push(absentPart("nothing at all"));
   if (options.parts.includes("database") && options.database !== undefined) {
     blockers.push(...databaseBlockers(manifest, options.database, await inspectTarget(options.database, options)));
   }
@@ -90,6 +94,17 @@ async function planPart(
   }
   const files = part === "config" ? manifest.config.files : manifest.code.files;
   return { part, what: plural(files, "file"), target, bytes: 0 };
+}
+
+function absentPart(part: string): Finding {
+  return {
+    kind: "part-missing",
+    level: "alarm",
+    message: part.includes(" ")
+      ? "the restore point holds nothing that was asked for"
+      : `the restore point holds no ${part}`,
+    hint: "'chatkeep show' says what is in it.",
+  };
 }
 
 function databaseBlockers(manifest: Manifest, address: ServerAddress, target: TargetFacts): Finding[] {
@@ -148,6 +163,14 @@ async function folderBlockers(to: string, steps: RestorePlan["steps"]): Promise<
       hint: "Name a new or empty folder with --to: nothing that exists is ever overwritten.",
     });
   }
+  if (!(await isWritable(to))) {
+    blockers.push({
+      kind: "folder-not-writable",
+      level: "alarm",
+      message: `'${to}' cannot be written by this user`,
+      hint: "Name a folder that you may write to, or run Chatkeep as root.",
+    });
+  }
   const needed = steps.filter((step) => step.part !== "database").reduce((sum, step) => sum + step.bytes, 0);
   const free = await freeBytes(to);
   if (free < needed) {
@@ -161,15 +184,40 @@ async function folderBlockers(to: string, steps: RestorePlan["steps"]): Promise<
   return blockers;
 }
 
-/** Free bytes of the disk on which the folder lies or would be made. */
-async function freeBytes(path: string): Promise<number> {
+/** The folder, or the nearest one above it that exists. */
+async function nearestFolder(path: string): Promise<string> {
   for (let at = path; ; at = dirname(at)) {
     try {
-      const { bavail, bsize } = await statfs(at);
-      return bavail * bsize;
+      await access(at, constants.F_OK);
+      return at;
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== "ENOENT" || at === dirname(at)) throw error;
+      const { code } = error as NodeJS.ErrnoException;
+      if ((code !== "ENOENT" && code !== "ENOTDIR") || at === dirname(at)) return at;
     }
+  }
+}
+
+/** Free bytes of the disk on which the folder lies or would be made. */
+async function freeBytes(path: string): Promise<number> {
+  const { bavail, bsize } = await statfs(await nearestFolder(path));
+  return bavail * bsize;
+}
+
+async function isWritable(path: string): Promise<boolean> {
+  return await access(await nearestFolder(path), constants.W_OK | constants.X_OK).then(
+    () => true,
+    () => false,
+  );
+}
+
+async function makeFolder(path: string): Promise<void> {
+  try {
+    await mkdir(path, { recursive: true, mode: 0o700 });
+  } catch (cause) {
+    throw new Failure("target/unsuitable", `cannot make the folder '${path}': ${messageOf(cause)}`, {
+      hint: "Name a folder that you may write to.",
+      cause,
+    });
   }
 }
 
@@ -213,10 +261,11 @@ export async function restore(reader: PointReader, given: RestoreOptions): Promi
     findings: plan.findings,
     next: [],
   };
+  // Before hours of loading: a folder that cannot be made must not be found out afterwards.
+  if (options.to !== undefined) await makeFolder(options.to);
   if (has("database") && options.database !== undefined)
     summary.database = await restoreDatabase(reader, options.database, options);
   if (options.to !== undefined) {
-    await mkdir(options.to, { recursive: true, mode: 0o700 });
     for (const part of ["storage", "config", "code"] as const) {
       if (!has(part)) continue;
       const target = join(options.to, part);
@@ -225,6 +274,7 @@ export async function restore(reader: PointReader, given: RestoreOptions): Promi
           ? await restoreStorage(reader, target, options)
           : await restoreFolder(reader, part, target, options);
       summary.findings.push(...restored.findings);
+      if (part === "storage") summary.findings.push(...shortfall(await reader.manifest(), restored));
       if (part === "storage") summary.storage = { blobs: restored.files, bytes: restored.bytes };
       else summary[part] = target;
     }
@@ -247,6 +297,28 @@ async function restoreDatabase(
   await using work = await openTemporaryFolder("chatkeep-restore");
   const { rows } = await loadPoint(reader, address, { programs, workFolder: work.path, jobs: 2, progress, signal });
   return { name: address.database, previous: null, rows };
+}
+
+/** What came out is compared with what the point lists: restic's own `repair` and `rewrite` leave less in it. */
+function shortfall({ storage }: Manifest, restored: RestoredFiles): Finding[] {
+  let files = 0;
+  let bytes = 0;
+  for (const service of storage) {
+    const absent = service.missing.filter(
+      ({ reason, kept }) => kept !== true && /^(missing|purged|unreadable)$/.test(reason),
+    );
+    files += service.blobs - absent.length;
+    bytes += service.bytes - service.missing.reduce((sum, blob) => sum + blob.bytes, 0);
+  }
+  if (restored.files >= files && restored.bytes >= bytes) return [];
+  return [
+    {
+      kind: "files-fewer-than-listed",
+      level: "alarm",
+      message: `the restore point lists ${plural(files, "uploaded file")} of at least ${formatBytes(bytes)}, and ${plural(restored.files, "file")} of ${formatBytes(restored.bytes)} came out of it`,
+      hint: "Something changed this restore point after it was made, or it is damaged: use another one, and run 'chatkeep verify --read-data'.",
+    },
+  ];
 }
 
 function pickLocale({ server }: Manifest): { encoding: string; collate: string; ctype: string } {
