@@ -183,7 +183,10 @@ function threadLane<Task, Result, Message>(url: URL, init: unknown, events: Lane
   const outstanding = new Set<Job<Task, Result>>();
   const jobs = new Map<number, Job<Task, Result>>();
   // A small nursery: what a worker makes is large buffers, which V8 would otherwise let pile up.
-  const worker = new Worker(url, { workerData: init, resourceLimits: { maxYoungGenerationSizeMb: 8, maxOldGenerationSizeMb: 192 } });
+  const worker = new Worker(url, {
+    workerData: init,
+    resourceLimits: { maxYoungGenerationSizeMb: 8, maxOldGenerationSizeMb: 192 },
+  });
   let number = 0;
   let isClosing = false;
   const exited = new Promise<void>((resolve) => {

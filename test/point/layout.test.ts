@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { blobFolder, decodeName, encodeName, tableFolder } from "../../src/point/layout.ts";
 
 test("any name of the database makes a safe file name, and comes back", () => {
