@@ -81,7 +81,8 @@ async function writeSource(source: string): Promise<Map<string, Buffer>> {
   for (let at = 0; at < 200; at++) await add(join(source, "many"), `file ${at}`, Buffer.from(`${at % 50}`));
   await add(source, "empty", Buffer.alloc(0));
   await add(source, "text", Buffer.from("a line of text\n".repeat(200_000)));
-  const noise = Array.from({ length: 90_000 }, (_, at) => createHash("sha256").update(`${at}`).digest());
+  // More than 8 MiB, the longest chunk: shorter, and a repository whose chunker happens to cut nowhere has one chunk.
+  const noise = Array.from({ length: 270_000 }, (_, at) => createHash("sha256").update(`${at}`).digest());
   await add(source, "noise", Buffer.concat(noise));
   await chmod(join(source, "text"), 0o6711);
   await symlink("text", join(source, "link"));
