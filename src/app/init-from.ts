@@ -6,14 +6,12 @@ import type { Finding } from "../base/findings.ts";
 import { PointReader } from "../job/point-reader.ts";
 import { listPoints } from "../job/points.ts";
 import type { InitSummary } from "../job/summaries.ts";
+import { OWN_CONFIG } from "../point/layout.ts";
 import { openRepository } from "../repo/repository.ts";
 import { openStore } from "../store/open-store.ts";
 import { writeNew } from "./new-file.ts";
 import { readPassword, readSecretFile } from "./secrets.ts";
 import type { Surroundings } from "./surroundings.ts";
-
-/** Where a point keeps the configuration of Chatkeep itself. */
-export const OWN_CONFIG = "config/chatkeep/chatkeep.yaml";
 
 export async function restoreConfig(
   path: string,
@@ -36,7 +34,7 @@ export async function restoreConfig(
   }
   const installations = new Set(points.map((point) => point.installationId));
   const text = await new PointReader(repository, newest, { signal: s.signal })
-    .readText(OWN_CONFIG)
+    .readText(`config/${OWN_CONFIG}`)
     .catch((error: unknown) => {
       if (!isFailure(error, "point/invalid")) throw error;
       throw new Failure("point/invalid", "the newest restore point holds no configuration of Chatkeep", {

@@ -157,7 +157,7 @@ async function choosePassword(
 }
 
 /** 160 bits in eight groups of letters and digits that can't be mistaken for one another when read from paper. */
-export function makePassword(): string {
+function makePassword(): string {
   const alphabet = "0123456789abcdefghjkmnpqrstvwxyz";
   const letters = [...randomBytes(32)].map((byte) => alphabet[byte & 31] ?? "a").join("");
   return letters.match(/.{4}/g)?.join("-") ?? letters;

@@ -23,7 +23,7 @@ export interface OpenedRepository {
 }
 
 /** True for what is written as a location is: a path, or a scheme. */
-export function isLocation(text: string): boolean {
+function isLocation(text: string): boolean {
   return /^(\/|\.\.?\/|~\/|local:|sftp:|s3:|gs:|azure:|rest:|b2:|swift:|rclone:)/.test(text);
 }
 

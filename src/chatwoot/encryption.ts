@@ -47,7 +47,7 @@ export const ENCRYPTED_COLUMNS: readonly EncryptedColumn[] = [
   ...columns("4.14", "channel_twilio_sms", "api_key_secret"),
 ];
 
-export const ENCRYPTION_VARIABLES = [
+const ENCRYPTION_VARIABLES = [
   "ACTIVE_RECORD_ENCRYPTION_PRIMARY_KEY",
   "ACTIVE_RECORD_ENCRYPTION_DETERMINISTIC_KEY",
   "ACTIVE_RECORD_ENCRYPTION_KEY_DERIVATION_SALT",

@@ -170,11 +170,6 @@ function keepLineBreaks(value: string, mode: string | undefined): string {
   return value.replaceAll("\\n", "\\\\n").replaceAll("\\r", "\\\\r");
 }
 
-/** The values of {@link readEnvFile}. */
-export function parseEnvFile(text: string, outer: Environment = new Map()): Map<string, string> {
-  return readEnvFile(text, outer).values;
-}
-
 function given(env: Environment, name: string): string | undefined {
   const value = env.get(name);
   return value === undefined || value === "" ? undefined : value;

@@ -5,7 +5,7 @@ const HOUR = 60 * MINUTE;
 const DAY = 24 * HOUR;
 
 /** Milliseconds since 1970-01-01Z of an RFC 3339 text; NaN when it is none. */
-export function parseInstant(text: string): number {
+function parseInstant(text: string): number {
   return Date.parse(text); // oxlint-disable-line no-restricted-globals -- parses, reads no clock
 }
 

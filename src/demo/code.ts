@@ -10,7 +10,7 @@ export interface CodeFolders {
   origin: string;
 }
 
-export const LOCAL_COMMIT = "Greet returning customers by name";
+const LOCAL_COMMIT = "Greet returning customers by name";
 const EDITED_FILE = "app/javascript/widget/greeting.js";
 
 function upstreamFiles(version: string): Record<string, string> {

@@ -6,7 +6,7 @@
  * It is no Chatwoot: no program of Chatwoot is in it. The server that it is built on must be one to throw away, for
  * the application's role is a superuser, as Chatwoot's own set-up script makes it.
  */
-import { mkdir, rm, writeFile } from "node:fs/promises";
+import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Client } from "pg";
 import { mapConcurrent } from "../base/concurrent.ts";
@@ -177,17 +177,6 @@ export async function buildInstallation(options: DemoOptions): Promise<DemoInsta
 export async function destroyInstallation({ admin, database, codeRoot }: DemoInstallation): Promise<void> {
   await dropDatabase(admin, database.database);
   await removeCode(codeRoot);
-}
-
-/** Removes every trace: databases that belong to the role, the role, and the folder. */
-export async function removeInstallation({ admin, database, root }: DemoInstallation): Promise<void> {
-  const owned = await onDatabase(admin, async (client) => {
-    const owner = "SELECT datname FROM pg_database JOIN pg_roles r ON r.oid = datdba WHERE rolname = $1";
-    return (await client.query<{ datname: string }>(owner, [database.user])).rows;
-  });
-  for (const { datname } of owned) await dropDatabase(admin, datname);
-  await onDatabase(admin, async (client) => await client.query(`DROP ROLE IF EXISTS ${quoteName(database.user)}`));
-  await rm(root, { recursive: true, force: true });
 }
 
 async function dropDatabase(admin: DemoAddress, name: string): Promise<void> {

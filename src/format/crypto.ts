@@ -20,7 +20,7 @@ import { bug, Failure } from "../base/errors.ts";
 import { poly1305 } from "./mac.ts";
 
 export const IV_BYTES = 16;
-export const TAG_BYTES = 16;
+const TAG_BYTES = 16;
 /** How much longer sealed bytes are than their plaintext. */
 export const SEAL_OVERHEAD = IV_BYTES + TAG_BYTES;
 

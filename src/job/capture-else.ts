@@ -13,6 +13,7 @@ import { captureConfig } from "../installation/config.ts";
 import type { Installation } from "../installation/installation.ts";
 import { readReleases } from "../installation/releases.ts";
 import { formatEnvironment, SAVED_ENVIRONMENT } from "../point/environment.ts";
+import { OWN_CONFIG } from "../point/layout.ts";
 import type { CodeEntry, KeyProofEntry, Manifest } from "../point/manifest.ts";
 import type { DatabaseSnapshot } from "../postgres/snapshot.ts";
 import type { StoredFile } from "../repo/store-file.ts";
@@ -62,8 +63,7 @@ export async function captureEverythingElse(options: ElseOptions): Promise<ElseC
   const { installation, facts, signal } = options;
   const listed = await captureConfig(installation, { signal });
   const configFiles: FileToSave[] = [...listed.files];
-  if (options.ownConfig !== undefined)
-    configFiles.push({ path: "chatkeep/chatkeep.yaml", absolute: options.ownConfig });
+  if (options.ownConfig !== undefined) configFiles.push({ path: OWN_CONFIG, absolute: options.ownConfig });
   const config = await saveFiles(configFiles, options.storeFiles, "config");
   config.saved.push(await saveEnvironment(options));
   const code = await saveCode(options);

@@ -82,7 +82,7 @@ export async function openSealingHandler(
       switch (task.kind) {
         case "files": {
           const files: StoredFile[] = [];
-          for (const file of task.files) files.push(await storeFile(sealer, file.path, {}, buffer));
+          for (const file of task.files) files.push(await storeFile(sealer, file.path, buffer));
           return { kind: "files", files };
         }
         case "bytes":

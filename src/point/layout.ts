@@ -13,6 +13,8 @@ export const POINT_TAG = "chatkeep";
 export const PROOF_TAG = "chatkeep-proof";
 
 export const MANIFEST = "manifest.json";
+/** Chatkeep's own configuration, below `config/`. */
+export const OWN_CONFIG = "chatkeep/chatkeep.yaml";
 export const SCHEMA_DUMP = "schema.dump";
 export const SCHEMA_SQL = "schema.sql";
 export const SEQUENCES_SQL = "sequences.sql";

@@ -5,7 +5,7 @@ import type { Manifest } from "./manifest.ts";
 import { quoteShell } from "./restore-script.ts";
 
 /** The options with which stock restic finds exactly this point. */
-export function resticSelection(manifest: Manifest): string {
+function resticSelection(manifest: Manifest): string {
   const tags = [POINT_TAG, installationTag(manifest.installation.id), instantTag(manifest.startedAt)].join(",");
   return `--host ${quoteShell(manifest.installation.name)} --tag ${quoteShell(tags)} --path ${quoteShell(SNAPSHOT_PATH)}`;
 }

@@ -8,7 +8,7 @@
  */
 import { Failure } from "../base/errors.ts";
 
-export const SSL_MODES = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] as const;
+const SSL_MODES = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] as const;
 export type SslMode = (typeof SSL_MODES)[number];
 
 /** libpq's settings of the same names; paths are files in PEM. */
@@ -31,7 +31,7 @@ export interface ServerAddress {
   ssl?: SslSettings | undefined;
 }
 
-export const DEFAULT_PORT = 5432;
+const DEFAULT_PORT = 5432;
 
 /** True when the server is reached through a socket of this machine. */
 export function isSocket(address: ServerAddress): boolean {

@@ -21,7 +21,7 @@ export interface RangeDigest {
 }
 
 /** `COPY (SELECT …) TO STDOUT` for a range: the same rows always give the same text. */
-export function copyStatement(table: TablePlan, range: RangePlan): string {
+function copyStatement(table: TablePlan, range: RangePlan): string {
   const columns = table.columns.map((name) => `t.${quoteIdentifier(name)}`).join(", ");
   return `copy (select ${columns} from only ${qualifiedName(table)} t ${condition(table, range)} order by ${order(table)}) to stdout`;
 }

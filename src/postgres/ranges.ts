@@ -35,7 +35,7 @@ export interface TablePlan {
   ranges: RangePlan[];
 }
 
-export const WHOLE_TABLE = "all";
+const WHOLE_TABLE = "all";
 /** Ids have 64 bits, so shifts by 63 already leave two buckets. */
 export const MAX_SHIFT = 63;
 

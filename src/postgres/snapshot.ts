@@ -31,7 +31,7 @@ export interface DatabaseSnapshot extends AsyncDisposable {
 }
 
 /** The statements that begin a transaction which reads in an exported snapshot. */
-export function importStatements(snapshotId: string): string {
+function importStatements(snapshotId: string): string {
   return `begin isolation level repeatable read read only; set transaction snapshot ${quoteLiteral(snapshotId)}`;
 }
 

@@ -46,7 +46,7 @@ export async function readIndexFiles(
 const TAIL_BYTES = 64 * 1024;
 
 /** What lies in a pack, from its header. @throws Failure `repo/damaged`, `store/not-found`. */
-export async function readPackHeader(
+async function readPackHeader(
   repository: Repository,
   { id, sizeBytes }: { id: PackId; sizeBytes: number },
   { signal }: { signal: AbortSignal },

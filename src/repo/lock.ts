@@ -12,6 +12,7 @@ import { Failure, isFailure, messageOf } from "../base/errors.ts";
 import { parseFileId, shortId, type FileId } from "../base/ids.ts";
 import { parseGoTime } from "../format/go-time.ts";
 import { decodeLock, encodeLock, type LockFile } from "../format/lock-file.ts";
+import { isAlive } from "../system/alive.ts";
 import { isDamage } from "./chunk.ts";
 import type { Repository } from "./repository.ts";
 
@@ -127,15 +128,6 @@ function isLeftBehind(lock: LockFile, { hostname, pid, clock }: Acquiring): bool
   if (lock.hostname !== hostname) return false;
   if (lock.pid !== pid && !isAlive(lock.pid)) return true;
   return ageMs(lock, clock) > LOCK_TIMES.stale;
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code !== "ESRCH";
-  }
 }
 
 /** Negative when its clock is ahead of ours. */

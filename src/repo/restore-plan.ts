@@ -13,7 +13,7 @@ export interface PlannedFile {
 }
 
 /** How long a chunk is once it is opened. */
-export function plainLength({ length, uncompressedLength }: ChunkLocation): number {
+function plainLength({ length, uncompressedLength }: ChunkLocation): number {
   return uncompressedLength === 0 ? length - SEAL_OVERHEAD : uncompressedLength;
 }
 

@@ -14,19 +14,10 @@ export type StoredFile =
       /** base64, as Active Storage writes it. */
       md5: string;
       content: ChunkId[];
-      /** Bytes of its chunks that the repository did not have before. */
-      newBytes: number;
-      /** Size and MD5 are those that were expected, where something was. */
-      isAsExpected: boolean;
     }
   | { kind: "missing" }
   /** It is there and cannot be read; `reason` is for people. */
   | { kind: "unreadable"; reason: string };
-
-export interface StoreFileOptions {
-  expectMd5?: string | undefined;
-  expectSize?: number | undefined;
-}
 
 /** A buffer for {@link storeFile}, to be used for many files. */
 export function makeFileBuffer(): Buffer {
@@ -47,12 +38,7 @@ const REASONS: Record<string, string> = {
  * @param buffer As {@link makeFileBuffer} makes it.
  * @throws Failure of the sealer's store only.
  */
-export async function storeFile(
-  sealer: Sealer,
-  path: string | Buffer,
-  options: StoreFileOptions,
-  buffer: Buffer,
-): Promise<StoredFile> {
+export async function storeFile(sealer: Sealer, path: string | Buffer, buffer: Buffer): Promise<StoredFile> {
   assert(buffer.length === LIMITS.chunkMaxBytes, "the buffer of a file is as long as a chunk may be");
   let descriptor: number;
   try {
@@ -63,22 +49,16 @@ export async function storeFile(
   }
   try {
     if (!fstatSync(descriptor).isFile()) return { kind: "unreadable", reason: "it is not a plain file" };
-    return await storeDescriptor(sealer, descriptor, options, buffer);
+    return await storeDescriptor(sealer, descriptor, buffer);
   } finally {
     closeSync(descriptor);
   }
 }
 
-async function storeDescriptor(
-  sealer: Sealer,
-  descriptor: number,
-  options: StoreFileOptions,
-  buffer: Buffer,
-): Promise<StoredFile> {
+async function storeDescriptor(sealer: Sealer, descriptor: number, buffer: Buffer): Promise<StoredFile> {
   const md5 = createHash("md5");
   const content: ChunkId[] = [];
   let size = 0;
-  let newBytes = 0;
   for (;;) {
     let filled: number;
     try {
@@ -90,17 +70,11 @@ async function storeDescriptor(
       const bytes = buffer.subarray(0, filled);
       md5.update(bytes);
       size += filled;
-      const { id, isNew } = await sealer.add("data", bytes);
-      content.push(id);
-      if (isNew) newBytes += filled;
+      content.push((await sealer.add("data", bytes)).id);
     }
     if (filled < buffer.length) break;
   }
-  const digest = md5.digest("base64");
-  const isAsExpected =
-    (options.expectSize === undefined || options.expectSize === size) &&
-    (options.expectMd5 === undefined || options.expectMd5 === digest);
-  return { kind: "stored", size, md5: digest, content, newBytes, isAsExpected };
+  return { kind: "stored", size, md5: md5.digest("base64"), content };
 }
 
 /** Reads until the buffer is full or the file ends. */
@@ -118,20 +92,4 @@ function readFailure(error: unknown): StoredFile {
   const code = (error as NodeJS.ErrnoException).code ?? "";
   if (code === "ENOENT" || code === "ENOTDIR") return { kind: "missing" };
   return { kind: "unreadable", reason: REASONS[code] ?? messageOf(error) };
-}
-
-/** Stores bytes that are in memory, cut as a file's are. */
-export async function storeBytes(
-  sealer: Sealer,
-  bytes: Uint8Array,
-): Promise<{ size: number; content: ChunkId[]; newBytes: number }> {
-  const content: ChunkId[] = [];
-  let newBytes = 0;
-  for (let at = 0; at < bytes.length; at += LIMITS.chunkMaxBytes) {
-    const part = bytes.subarray(at, at + LIMITS.chunkMaxBytes);
-    const { id, isNew } = await sealer.add("data", part);
-    content.push(id);
-    if (isNew) newBytes += part.length;
-  }
-  return { size: bytes.length, content, newBytes };
 }

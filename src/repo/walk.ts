@@ -56,23 +56,3 @@ export async function* walkTree(
     stack.push({ prefix: `${path}/`, nodes: (await read(node.subtree, path)).values() });
   }
 }
-
-/** The node at a path, or undefined. The empty path has no node. */
-export async function findPath(
-  repository: Repository,
-  tree: ChunkId,
-  path: string,
-  { signal }: { signal: AbortSignal },
-): Promise<TreeNode | undefined> {
-  const names = path.split("/").filter((name) => name !== "");
-  let at: ChunkId | undefined = tree;
-  let found: TreeNode | undefined;
-  for (const name of names) {
-    if (at === undefined) return undefined;
-    const nodes: TreeNode[] = await repository.readTree(at, { signal });
-    found = nodes.find((node) => node.name === name);
-    if (found === undefined) return undefined;
-    at = found.type === "dir" ? found.subtree : undefined;
-  }
-  return found;
-}

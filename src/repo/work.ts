@@ -32,7 +32,7 @@ export interface SentError {
   readonly stack: string | undefined;
 }
 
-export function packError(error: unknown): SentError {
+function packError(error: unknown): SentError {
   const isOurs = error instanceof Failure;
   return {
     code: isOurs ? error.code : undefined,

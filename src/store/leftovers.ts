@@ -9,6 +9,7 @@ import { readFileSync, readlinkSync, writeFileSync } from "node:fs";
 import { rm, stat } from "node:fs/promises";
 import { hostname } from "node:os";
 import { join } from "node:path";
+import { isAlive } from "../system/alive.ts";
 
 const KEPT_MS = 7 * 24 * 3_600_000;
 const NAME = /^([0-9a-f]{12})-([0-9a-f]{12})-([0-9a-f]{12})-(\d+)-[0-9a-f]{16}$/;
@@ -49,15 +50,6 @@ function thisPlace(): Place {
 export function leftoverName(): string {
   const { machine, boot, processes } = thisPlace();
   return `${machine}-${boot}-${processes}-${process.pid}-${randomBytes(8).toString("hex")}`;
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code !== "ESRCH";
-  }
 }
 
 /** True when the run that was writing this file is surely over. */

@@ -6,7 +6,6 @@ import { isFailure } from "../../src/base/errors.ts";
 import {
   activeStorageService,
   databaseOf,
-  parseEnvFile,
   railsEnvOf,
   readEnvFile,
   storageServicesOf,
@@ -24,14 +23,14 @@ const env = (values: Record<string, string>) => new Map(Object.entries(values));
 test("environment files are read as the dotenv gem reads them", () => {
   assert.ok(vectors.cases.length > 200);
   for (const { text, values } of vectors.cases) {
-    assert.deepEqual(Object.fromEntries(parseEnvFile(text)), values, JSON.stringify(text));
+    assert.deepEqual(Object.fromEntries(readEnvFile(text).values), values, JSON.stringify(text));
   }
 });
 
 test("a byte order mark and any line ends change nothing", () => {
   for (const end of ["\n", "\r\n", "\r"]) {
     assert.deepEqual(
-      parseEnvFile(`\uFEFFA=1${end}B="x${end}y"${end}`),
+      readEnvFile(`\uFEFFA=1${end}B="x${end}y"${end}`).values,
       new Map([
         ["A", "1"],
         ["B", "x\ny"],
@@ -41,7 +40,7 @@ test("a byte order mark and any line ends change nothing", () => {
 });
 
 test("variables are taken from the process before the file", () => {
-  const values = parseEnvFile("HOST=file\nURL=http://$HOST", env({ HOST: "process" }));
+  const values = readEnvFile("HOST=file\nURL=http://$HOST", env({ HOST: "process" })).values;
   assert.equal(values.get("URL"), "http://process");
 });
 
@@ -74,7 +73,7 @@ test("whatever is quoted as the format allows comes back", () => {
           .map(([name, { written }, isExport]) => `${isExport ? "export " : ""}${name}=${written} # note\n`)
           .join("");
         const expected = new Map(entries.map(([name, { value }]) => [name, value]));
-        assert.deepEqual(parseEnvFile(text), expected);
+        assert.deepEqual(readEnvFile(text).values, expected);
       },
     ),
   );
@@ -88,12 +87,12 @@ test("any text at all is read without an error, however long", () => {
         maxLength: 200,
       }),
       (text) => {
-        for (const [name] of parseEnvFile(text)) assert.match(name, /^[\w.]+$/);
+        for (const [name] of readEnvFile(text).values) assert.match(name, /^[\w.]+$/);
       },
     ),
   );
   for (const part of ["A='", "\n", 'A="\\"', "A\n", "export ", "A=$(", "=\n#"]) {
-    assert.ok(parseEnvFile(part.repeat(100_000)).size <= 2);
+    assert.ok(readEnvFile(part.repeat(100_000)).values.size <= 2);
   }
 });
 

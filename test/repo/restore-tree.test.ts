@@ -17,14 +17,13 @@ import { dirNode, fileNode, goMode, symlinkNode, type TreeNode } from "../../src
 import { encodeTree } from "../../src/format/tree.ts";
 import type { Repository } from "../../src/repo/repository.ts";
 import { restoreTree, type RestoreOptions } from "../../src/repo/restore-tree.ts";
-import { storeBytes } from "../../src/repo/store-file.ts";
-import { findPath, walkTree } from "../../src/repo/walk.ts";
+import { walkTree } from "../../src/repo/walk.ts";
 import { openLocalStore } from "../../src/store/local-store.ts";
 import { createMemoryStore, type MemoryStore } from "../../src/store/memory-store.ts";
 import type { Store } from "../../src/store/store.ts";
 import { temporaryFolder } from "../harness/temporary.ts";
 import { readFolder } from "../harness/tree.ts";
-import { copyStore, newRepository, openWriting, reopen, signal } from "./small-backup.ts";
+import { copyStore, newRepository, openWriting, reopen, signal, storeBytes } from "./small-backup.ts";
 
 let repository: Repository;
 let store: MemoryStore;
@@ -241,9 +240,4 @@ test("a tree is walked folder by folder, and paths in it are found", async () =>
     shallow.map(({ path }) => path),
     ["x", "x/a", "x/b", "z"],
   );
-  assert.equal((await findPath(of, tree, "x/b/c", { signal }))?.size, 1);
-  assert.equal((await findPath(of, tree, "/x/b/", { signal }))?.type, "dir");
-  for (const path of ["", "nothing", "x/nothing", "z/below", "x/b/c/d"]) {
-    assert.equal(await findPath(of, tree, path, { signal }), undefined);
-  }
 });

@@ -38,7 +38,7 @@ export async function openSealing(
         return [];
       }
       const stored: StoredFile[] = [];
-      for (const path of task.paths) stored.push(await storeFile(sealer, path, {}, buffer));
+      for (const path of task.paths) stored.push(await storeFile(sealer, path, buffer));
       return stored;
     },
     close: async () => await sealer.abort(),

@@ -2,13 +2,14 @@
 import { lstatSync, readdirSync, readlinkSync } from "node:fs";
 import { formatInstant, systemClock } from "../../src/base/clock.ts";
 import type { ChunkId, SnapshotId } from "../../src/base/ids.ts";
+import { LIMITS } from "../../src/base/limits.ts";
 import { dirNode, fileNode, symlinkNode, type TreeNode } from "../../src/format/node.ts";
 import { nameFromBytes } from "../../src/format/quote.ts";
 import { encodeTree } from "../../src/format/tree.ts";
 import { ClaimTable } from "../../src/repo/claim-table.ts";
 import { createRepository, Repository } from "../../src/repo/repository.ts";
 import { Sealer } from "../../src/repo/sealer.ts";
-import { makeFileBuffer, storeBytes, storeFile } from "../../src/repo/store-file.ts";
+import { makeFileBuffer, storeFile } from "../../src/repo/store-file.ts";
 import { walkTree } from "../../src/repo/walk.ts";
 import { IndexWriter } from "../../src/repo/writer.ts";
 import { createMemoryStore, type MemoryStore } from "../../src/store/memory-store.ts";
@@ -56,6 +57,14 @@ export async function openWriting(repository: Repository): Promise<{ sealer: Sea
   return { sealer, writer };
 }
 
+/** Stores bytes that are in memory, cut as a file's are. */
+export async function storeBytes(sealer: Sealer, bytes: Uint8Array): Promise<{ size: number; content: ChunkId[] }> {
+  const content: ChunkId[] = [];
+  for (let at = 0; at < bytes.length; at += LIMITS.chunkMaxBytes)
+    content.push((await sealer.add("data", bytes.subarray(at, at + LIMITS.chunkMaxBytes))).id);
+  return { size: bytes.length, content };
+}
+
 /** path → bytes. */
 export type Files = Readonly<Record<string, Uint8Array>>;
 
@@ -99,7 +108,7 @@ export async function backUpFolder(repository: Repository, folder: string): Prom
       else if (facts.isSymbolicLink()) {
         nodes.push(symlinkNode({ ...common, linktarget: nameFromBytes(readlinkSync(path, { encoding: "buffer" })) }));
       } else {
-        const stored = await storeFile(sealer, path, {}, buffer);
+        const stored = await storeFile(sealer, path, buffer);
         if (stored.kind !== "stored") throw new Error(`${name}: ${JSON.stringify(stored)}`);
         nodes.push(fileNode({ ...common, size: stored.size, content: stored.content }));
       }

@@ -6,7 +6,7 @@ import { dirname } from "node:path";
 import { createInterface } from "node:readline";
 import { test } from "node:test";
 import { blobPath } from "../../src/chatwoot/blobs.ts";
-import { loadGenerator } from "../../src/demo/load-generator.ts";
+import { loadGenerator } from "../harness/load-generator.ts";
 import type { PointReader } from "../../src/job/point-reader.ts";
 import { startCli } from "../harness/cli.ts";
 import { makeCheapToOpen } from "./cheap-key.ts";

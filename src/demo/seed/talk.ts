@@ -96,13 +96,7 @@ export function blobUrl(rows: SeedRows, blob: DemoBlob): string {
   return `/rails/active_storage/blobs/redirect/${rows.signBlobId(blob.id)}/${encodeURIComponent(blob.filename)}`;
 }
 
-export function addMessage(
-  rows: SeedRows,
-  to: Conversation,
-  text: string,
-  ms: number,
-  blobs: readonly DemoBlob[],
-): number {
+function addMessage(rows: SeedRows, to: Conversation, text: string, ms: number, blobs: readonly DemoBlob[]): number {
   const { random } = rows;
   const isIncoming = random.chance(0.5);
   return rows.addWithId("messages", {

@@ -1,9 +1,9 @@
 /** Customers who do not wait for a backup to end: keeps an installation busy until it is told to stop. */
-import { type Clock, systemClock } from "../base/clock.ts";
-import { attachFile, beginConversation, purgeFile, sendMessage } from "./change.ts";
-import { onDatabase } from "./database.ts";
-import type { DemoInstallation } from "./installation.ts";
-import { seededRandom } from "./random.ts";
+import { type Clock, systemClock } from "../../src/base/clock.ts";
+import { attachFile, beginConversation, purgeFile, sendMessage } from "../../src/demo/change.ts";
+import { onDatabase } from "../../src/demo/database.ts";
+import type { DemoInstallation } from "../../src/demo/installation.ts";
+import { seededRandom } from "../../src/demo/random.ts";
 
 export interface LoadOptions {
   /** Ends the load, which is no failure. */
