@@ -25,13 +25,16 @@ const NEEDS = {
   },
   git: { isThere: () => findProgram("git") !== undefined, package: "git", words: "git" },
   restic: { isThere: () => findProgram("restic") !== undefined, package: "restic", words: "restic 0.14 or newer" },
+  sshd: { isThere: () => findProgram("sshd") !== undefined, package: "openssh-server", words: "OpenSSH's sshd" },
+  sftp: { isThere: () => findProgram("ssh") !== undefined, package: "openssh-client", words: "OpenSSH's ssh" },
+  rclone: { isThere: () => findProgram("rclone") !== undefined, package: "rclone", words: "rclone 1.60 or newer" },
   borg: { isThere: () => findProgram("borg") !== undefined, package: "borgbackup", words: "borg 1.2 or newer" },
 };
 
 const PURPOSES = {
   demo: { needs: [NEEDS.libatomic, NEEDS.postgres, NEEDS.git], extras: [] },
   test: {
-    needs: [NEEDS.libatomic, NEEDS.postgres, NEEDS.git, NEEDS.restic],
+    needs: [NEEDS.libatomic, NEEDS.postgres, NEEDS.git, NEEDS.restic, NEEDS.sshd, NEEDS.sftp, NEEDS.rclone],
     extras: [fetchNewestRestic, fetchOlderNode],
   },
   bench: { needs: Object.values(NEEDS), extras: [fetchNewestRestic] },

@@ -190,14 +190,14 @@ async function mayBeRepository(location: string): Promise<boolean> {
   // Whatever stopped the run must not stop this question.
   const { signal } = new AbortController();
   try {
-    return (await openStore(location).stat({ kind: "config", name: "" }, { signal })) !== undefined;
+    return (await (await openStore(location)).stat({ kind: "config", name: "" }, { signal })) !== undefined;
   } catch {
     return true;
   }
 }
 
 async function openOrCreate(location: string, name: string, password: string, s: Surroundings): Promise<OpenedPlace> {
-  const store = openStore(location);
+  const store = await openStore(location);
   try {
     const repository = await createRepository(store, {
       password,

@@ -67,7 +67,7 @@ function sameLocation(a: string, b: string, s: Surroundings): boolean {
 }
 
 async function open(location: string, password: string, s: Surroundings): Promise<Repository> {
-  return await openRepository(openStore(location), { password, signal: s.signal });
+  return await openRepository(await openStore(location), { password, signal: s.signal });
 }
 
 export interface OpenedPoint extends OpenedRepository {

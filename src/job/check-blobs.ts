@@ -2,12 +2,13 @@
 import { createHash } from "node:crypto";
 import { plural } from "../base/bytes.ts";
 import { mapConcurrent } from "../base/concurrent.ts";
-import { isFailure, messageOf } from "../base/errors.ts";
+import { messageOf } from "../base/errors.ts";
 import type { Progress } from "../base/progress.ts";
 import type { TreeNode } from "../format/node.ts";
 import { blobFolder, encodeName } from "../point/layout.ts";
 import type { MissingBlob } from "../point/manifest.ts";
 import type { ProofCheck } from "../point/proof.ts";
+import { isDamage } from "../repo/chunk.ts";
 import { listStorage, type FolderRow, type Queries, type StorageListing } from "./list-storage.ts";
 import type { PointReader } from "./point-reader.ts";
 import { blobFileName, type BlobRow } from "./storage-state.ts";
@@ -42,22 +43,23 @@ export async function checkBlobs(
     (folder) => checkFolder(reader, listing, folder, recorded.get(folder.service) ?? new Map(), tally, options),
     options,
   );
+  await countUnlisted(reader, listing, tally);
   const expected = manifest.storage.reduce((sum, service) => sum + service.missing.length, 0);
   return [
-    {
-      name: "files",
-      ok: tally.wrong.length === 0 && tally.unlisted === 0,
-      detail: filesDetail(tally),
-    },
+    { name: "files", ok: tally.wrong.length === 0 && tally.unlisted === 0, detail: filesDetail(tally) },
     {
       name: "missing-files-as-recorded",
       ok: tally.missing.length === 0 && tally.recorded === expected,
-      detail:
-        tally.missing.length === 0
-          ? `${plural(expected, "file")} recorded as missing or damaged when the point was taken, and no other`
-          : `not recorded but missing: ${tally.missing.slice(0, 3).join(", ")}`,
+      detail: recordedDetail(tally, expected),
     },
   ];
+}
+
+function recordedDetail({ missing, recorded }: Tally, expected: number): string {
+  if (missing.length > 0) return `not recorded but missing: ${missing.slice(0, 3).join(", ")}`;
+  if (recorded !== expected)
+    return `${plural(expected, "file")} recorded as missing or damaged, but the database lists ${recorded} of them`;
+  return `${plural(expected, "file")} recorded as missing or damaged when the point was taken, and no other`;
 }
 
 function filesDetail(tally: Tally): string {
@@ -77,7 +79,7 @@ async function checkFolder(
   options: BlobCheckOptions,
 ): Promise<void> {
   const { group, folder } = blobFolder(BigInt(row.folder) << 10n);
-  const nodes = (await reader.folder(`storage/${encodeName(row.service)}/${group}/${folder}`)) ?? [];
+  const nodes = await nodesOf(reader, `storage/${encodeName(row.service)}/${group}/${folder}`, tally);
   const byName = new Map(nodes.map((node) => [node.name, node]));
   const blobs = await listing.blobs(row);
   await mapConcurrent(
@@ -94,6 +96,36 @@ async function checkFolder(
   tally.unlisted += byName.size;
 }
 
+/** None where the folder cannot be read, which is told of. */
+async function nodesOf(reader: PointReader, folder: string, tally: Tally): Promise<TreeNode[]> {
+  try {
+    return (await reader.folder(folder)) ?? [];
+  } catch (error) {
+    if (!isDamage(error)) throw error;
+    tally.wrong.push(`${folder}: ${messageOf(error)}`);
+    return [];
+  }
+}
+
+/** Files in folders and services that the database has no blob in. */
+async function countUnlisted(reader: PointReader, listing: StorageListing, tally: Tally): Promise<void> {
+  const listed = new Set(listing.folders.map(({ service, folder }) => `${encodeName(service)}/${folder}`));
+  for (const service of await nodesOf(reader, "storage", tally)) {
+    for (const group of await nodesOf(reader, `storage/${service.name}`, tally)) {
+      const path = `storage/${service.name}/${group.name}`;
+      for (const { name } of await nodesOf(reader, path, tally)) {
+        if (!listed.has(`${service.name}/${name}`))
+          tally.unlisted += (await nodesOf(reader, `${path}/${name}`, tally)).length;
+      }
+    }
+  }
+}
+
+/** True for one that is saved as it was found, though that is not what was uploaded. */
+function isSavedAsFound({ reason, kept }: MissingBlob): boolean {
+  return kept !== true && (reason === "short" || reason === "long" || reason === "altered");
+}
+
 async function checkBlob(
   reader: PointReader,
   blob: BlobRow,
@@ -103,16 +135,24 @@ async function checkBlob(
 ): Promise<void> {
   if (recorded !== undefined) tally.recorded += 1;
   if (node === undefined) {
-    if (recorded === undefined) tally.missing.push(`blob ${blob.id}`);
+    const isKnown = recorded !== undefined && recorded.kept !== true && !isSavedAsFound(recorded);
+    if (!isKnown) tally.missing.push(`blob ${blob.id}`);
     return;
   }
-  const problem = await compareFile(reader, blob, node);
-  if (problem !== undefined && recorded === undefined) tally.wrong.push(`blob ${blob.id}: ${problem}`);
+  const asFound = recorded !== undefined && isSavedAsFound(recorded);
+  // What is not as the database describes it can still be compared with what the point says that was found.
+  const expected = asFound ? { bytes: Number(node.size ?? 0), checksum: null } : blob;
+  const problem = await compareFile(reader, expected, node);
+  if (problem !== undefined) tally.wrong.push(`blob ${blob.id}: ${problem}`);
   tally.checked += 1;
   if (blob.checksum === null) tally.sizeOnly += 1;
 }
 
-async function compareFile(reader: PointReader, blob: BlobRow, node: TreeNode): Promise<string | undefined> {
+async function compareFile(
+  reader: PointReader,
+  expected: Pick<BlobRow, "bytes" | "checksum">,
+  node: TreeNode,
+): Promise<string | undefined> {
   const md5 = createHash("md5");
   let bytes = 0;
   try {
@@ -121,9 +161,9 @@ async function compareFile(reader: PointReader, blob: BlobRow, node: TreeNode): 
       bytes += chunk.length;
     }
   } catch (error) {
-    if (isFailure(error, "repo/damaged") || isFailure(error, "store/not-found")) return messageOf(error);
+    if (isDamage(error)) return messageOf(error);
     throw error;
   }
-  if (bytes !== blob.bytes) return `${bytes} bytes instead of ${blob.bytes}`;
-  return blob.checksum === null || md5.digest("base64") === blob.checksum ? undefined : "the MD5 differs";
+  if (bytes !== expected.bytes) return `${bytes} bytes instead of ${expected.bytes}`;
+  return expected.checksum === null || md5.digest("base64") === expected.checksum ? undefined : "the MD5 differs";
 }

@@ -7,6 +7,7 @@ import { verifyBundle } from "../installation/bundle.ts";
 import { parseEnvironment, SAVED_ENVIRONMENT } from "../point/environment.ts";
 import type { TreeNode } from "../format/node.ts";
 import { isDamage } from "../repo/chunk.ts";
+import type { Manifest } from "../point/manifest.ts";
 import type { ProofCheck } from "../point/proof.ts";
 import type { Queries } from "./list-storage.ts";
 import type { PointReader } from "./point-reader.ts";
@@ -34,42 +35,80 @@ export async function checkCode(
   };
 }
 
-/** Reads every file that is neither rows nor uploads, and so is compared with nothing else. */
-export async function checkOtherFiles(reader: PointReader): Promise<ProofCheck> {
-  const broken: string[] = [];
-  let files = 0;
+/** What was read below a folder, file by file, to the last byte. */
+interface Reading {
+  files: number;
+  /** Files and symbolic links by the name of the point's folder that they lie in. */
+  byFolder: Map<string, number>;
+  broken: string[];
+}
+
+async function readBelow(reader: PointReader, start: string, isLeftOut: (path: string) => boolean): Promise<Reading> {
+  const reading: Reading = { files: 0, byFolder: new Map(), broken: [] };
   const visit = async (folder: string): Promise<void> => {
-    for (const node of (await reader.folder(folder)) ?? []) {
-      const path = folder === "" ? node.name : `${folder}/${node.name}`;
-      if (node.type === "dir" && path !== "database/data" && path !== "storage") await visitSafely(path);
-      if (node.type !== "file") continue;
-      files += 1;
-      if (!(await isReadable(reader, node))) broken.push(path);
-    }
-  };
-  const visitSafely = async (path: string): Promise<void> => {
+    let nodes: TreeNode[];
     try {
-      await visit(path);
+      nodes = (await reader.folder(folder)) ?? [];
     } catch (error) {
       if (!isDamage(error)) throw error;
-      broken.push(`${path}/`);
+      reading.broken.push(`${folder}/`);
+      return;
+    }
+    for (const node of nodes) {
+      const path = folder === "" ? node.name : `${folder}/${node.name}`;
+      if (node.type === "dir" && !isLeftOut(path)) await visit(path);
+      if (node.type === "dir") continue;
+      const top = path.slice(0, Math.max(0, path.indexOf("/")));
+      reading.byFolder.set(top, (reading.byFolder.get(top) ?? 0) + 1);
+      if (node.type !== "file") continue;
+      reading.files += 1;
+      if (!(await isReadable(reader, node))) reading.broken.push(path);
     }
   };
-  await visitSafely("");
+  await visit(start);
+  return reading;
+}
+
+/** Rows and uploaded files are compared with more than themselves. */
+function isElsewhere(path: string): boolean {
+  return path === "database/data" || path === "storage";
+}
+
+/** Reads every file that is neither rows nor uploads, and so is compared with nothing else. */
+export async function checkOtherFiles(reader: PointReader, manifest: Manifest | undefined): Promise<ProofCheck> {
+  const { files, byFolder, broken } = await readBelow(reader, "", isElsewhere);
+  const problems = broken.length === 0 ? [] : [`cannot be read: ${listSome(broken)}`];
+  for (const [folder, expected] of [
+    ["config", manifest?.config.files ?? 0],
+    ["code", manifest?.code.files ?? 0],
+  ] as const) {
+    const found = byFolder.get(folder) ?? 0;
+    if (found < expected && !broken.some((path) => path.startsWith(`${folder}/`)))
+      problems.push(`${folder} has ${found} of ${plural(expected, "file")}`);
+  }
   return {
     name: "configuration-and-code",
+    ok: problems.length === 0,
+    detail: problems.length === 0 ? `${plural(files, "other file")} read to the last byte` : problems.join("; "),
+  };
+}
+
+/** For when there is no restored database to compare the uploaded files with: whether they can be read at all. */
+export async function checkFilesAlone(reader: PointReader): Promise<ProofCheck> {
+  const { files, broken } = await readBelow(reader, "storage", () => false);
+  const readable = `${plural(files, "file")} read, and compared with nothing: the database was not restored`;
+  return {
+    name: "files",
     ok: broken.length === 0,
-    detail:
-      broken.length === 0
-        ? `${plural(files, "other file")} read to the last byte`
-        : `cannot be read: ${listSome(broken)}`,
+    detail: broken.length === 0 ? readable : `cannot be read: ${listSome(broken)}`,
   };
 }
 
 async function isReadable(reader: PointReader, node: TreeNode): Promise<boolean> {
+  let bytes = 0n;
   try {
-    for await (const chunk of reader.readNode(node)) void chunk;
-    return true;
+    for await (const chunk of reader.readNode(node)) bytes += BigInt(chunk.length);
+    return bytes === BigInt(node.size ?? 0);
   } catch (error) {
     if (!isDamage(error)) throw error;
     return false;

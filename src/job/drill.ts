@@ -9,7 +9,7 @@ import { shortId } from "../base/ids.ts";
 import type { Progress } from "../base/progress.ts";
 import { formatGoTime } from "../format/go-time.ts";
 import { PROOF_FILE, PROOF_PATH, ROOT } from "../point/layout.ts";
-import type { Manifest } from "../point/manifest.ts";
+import { lostFiles, type Manifest } from "../point/manifest.ts";
 import { formatProof, type Proof, type ProofCheck } from "../point/proof.ts";
 import { connect } from "../postgres/connect.ts";
 import { findPrograms } from "../postgres/programs.ts";
@@ -17,7 +17,7 @@ import { openScratchServer } from "../postgres/scratch.ts";
 import type { Repository } from "../repo/repository.ts";
 import { openTemporaryFolder } from "../system/temporary.ts";
 import { checkBlobs } from "./check-blobs.ts";
-import { checkCode, checkKeys, checkOtherFiles } from "./check-else.ts";
+import { checkCode, checkFilesAlone, checkKeys, checkOtherFiles } from "./check-else.ts";
 import { checkData, checkSchema, checkSequences, checkTriggers } from "./check-database.ts";
 import { loadPoint } from "./load-point.ts";
 import { lockToWrite } from "./lock.ts";
@@ -58,7 +58,7 @@ export async function drill(options: DrillOptions): Promise<DrillSummary> {
     return [];
   });
   if (run.manifest !== undefined) await restoreAndCheck(run, run.manifest);
-  await attempt(run, "configuration-and-code", async () => [await checkOtherFiles(run.reader)]);
+  await attempt(run, "configuration-and-code", async () => [await checkOtherFiles(run.reader, run.manifest)]);
   const proven = run.checks.every((check) => check.ok);
   const proof: Proof = {
     schema: 1,
@@ -75,7 +75,17 @@ export async function drill(options: DrillOptions): Promise<DrillSummary> {
   await saveProof(run, proof);
   const { checks, stages, where } = run;
   const seconds = (clock.monotonic() - started) / 1000;
-  return { type: "summary", verb: "drill", point: point.id, proven, checks, seconds, stages, server: where.server };
+  return {
+    type: "summary",
+    verb: "drill",
+    point: point.id,
+    proven,
+    checks,
+    lost: lostFiles(run.manifest?.storage ?? []),
+    seconds,
+    stages,
+    server: where.server,
+  };
 }
 
 interface Run extends DrillOptions {
@@ -116,7 +126,10 @@ async function restoreAndCheck(run: Run, manifest: Manifest): Promise<void> {
   const extensions = manifest.server.extensions.map((extension) => extension.name);
   progress.stage("making a scratch server");
   const { major, clientMajor, encoding } = manifest.server;
-  await using scratch = await timed(run, "server", () => openScratchServer({ major, extensions, encoding, signal }));
+  const databaseBytes = manifest.tables.reduce((sum, table) => sum + table.bytes, 0);
+  await using scratch = await timed(run, "server", () =>
+    openScratchServer({ major, extensions, encoding, neededBytes: databaseBytes, signal }),
+  );
   run.where = { ...run.where, server: scratch.where, serverVersion: scratch.version };
   await using work = await openTemporaryFolder("chatkeep-drill");
   const programs = await findPrograms(Math.max(scratch.major, clientMajor), { signal });
@@ -127,10 +140,12 @@ async function restoreAndCheck(run: Run, manifest: Manifest): Promise<void> {
     return [];
   });
   await attempt(run, "code", async () => [await checkCode(reader, work.path, { signal })]);
-  if (!isLoaded) return;
+  if (!isLoaded) {
+    await attempt(run, "files", async () => [await checkFilesAlone(reader)]);
+    return;
+  }
   await using connection = await connect(target, { signal });
-  const total = manifest.tables.reduce((n, table) => n + table.bytes, 0);
-  progress.stage("comparing every row", { total, unit: "bytes" });
+  progress.stage("comparing every row", { total: databaseBytes, unit: "bytes" });
   await attempt(run, "rows", () => checkData(reader, target, { progress, signal }));
   await attempt(run, "schema", async () => [
     await checkSchema(reader, target, programs, { signal }),

@@ -4,6 +4,7 @@ import { shortId } from "../base/ids.ts";
 import { needsAttention } from "../base/findings.ts";
 import type { TreeNode } from "../format/node.ts";
 import { PROOF_FILE, ROOT } from "../point/layout.ts";
+import { lostFiles } from "../point/manifest.ts";
 import { parseProof } from "../point/proof.ts";
 import type { Repository } from "../repo/repository.ts";
 import { PointReader } from "./point-reader.ts";
@@ -47,6 +48,7 @@ function bareLine(point: Point): PointLine {
     rows: null,
     blobs: null,
     missing: null,
+    lost: null,
     provenAt: point.proof?.proven === true ? point.proof.at : null,
     failedDrill: point.proof?.proven === false,
     findings: 0,
@@ -66,6 +68,7 @@ async function pointLine(reader: PointReader): Promise<PointLine> {
     rows: manifest.tables.reduce((sum, table) => sum + table.rows, 0),
     blobs,
     missing: manifest.storage.flatMap((s) => s.missing).filter((blob) => blob.reason !== "purged").length,
+    lost: lostFiles(manifest.storage),
     findings: manifest.findings.filter((finding) => needsAttention([finding])).length,
   };
 }

@@ -68,7 +68,9 @@ export async function listPoints(repository: Repository, { signal }: { signal: A
     } else others += 1;
   }
   for (const point of points) point.proof = proofs.get(proofKey(point.id, point.snapshot.tree));
-  points.sort((a, b) => b.takenAtMs - a.takenAtMs);
+  // What restic makes of a point keeps its time too: then the point as it was made comes first.
+  const isFirst = (point: Point) => Number(point.id === point.snapshotId);
+  points.sort((a, b) => b.takenAtMs - a.takenAtMs || isFirst(b) - isFirst(a));
   return { points, others, damaged: damaged.map(({ id, reason }) => ({ name: id, message: reason })) };
 }
 
@@ -114,11 +116,18 @@ export function resolvePoint(list: PointList, word: string, installationId: stri
     if (found.length === 1 && found[0] !== undefined) return found[0];
     if (found.length > 1) {
       throw new Failure("usage/invalid", `'${word}' begins the names of ${found.length} restore points`, {
-        hint: `Give more digits: ${found.map((point) => shortId(point.id)).join(", ")}.`,
+        hint: `Give more digits: ${tellApart(found.map(({ id, snapshotId }) => (id.startsWith(word) ? id : snapshotId))).join(", ")}.`,
       });
     }
   }
   return atTime(mine, word);
+}
+
+/** As many digits as it takes. */
+function tellApart(ids: readonly string[]): string[] {
+  let digits = shortId(ids[0] ?? "").length;
+  while (digits < 64 && new Set(ids.map((id) => id.slice(0, digits))).size < ids.length) digits += 4;
+  return ids.map((id) => id.slice(0, digits));
 }
 
 function newest(points: readonly Point[], word: "latest" | "proven"): Point {

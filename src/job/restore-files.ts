@@ -7,6 +7,7 @@ import type { TreeNode } from "../format/node.ts";
 import { decodeName } from "../point/layout.ts";
 import { restoreTree, type RestoreProblem } from "../repo/restore-tree.ts";
 import type { PointReader } from "./point-reader.ts";
+import { expectedFiles, FileTally, shortFindings } from "./shortfall.ts";
 
 export interface WriteOptions {
   progress: Progress;
@@ -34,13 +35,17 @@ export async function restoreStorage(
   const folders = new Set(
     manifest.storage.filter((service) => service.kind === "local").map((service) => service.name),
   );
+  const met = new FileTally(manifest.storage);
   const place = (path: string, node: TreeNode): string | undefined => {
     if (node.type !== "file") return undefined;
+    met.add(path, node);
     const service = path.slice(0, path.indexOf("/"));
     return folders.has(decodeName(service)) ? blobPath(".", decodeName(node.name)).slice(2) : `${service}/${node.name}`;
   };
   const { files, bytes, problems } = await restoreTree(reader.repository, tree, target, { ...options, place });
-  return { files, bytes, findings: problemFindings("uploaded file", problems) };
+  const lacking = (await met.countLacking(reader, manifest.storage)) + Math.max(0, met.files - files);
+  const short = shortFindings("uploaded file", lacking, expectedFiles(manifest.storage));
+  return { files, bytes, findings: [...problemFindings("uploaded file", problems), ...short] };
 }
 
 /** Configuration or code, with modes, times and symbolic links. */
@@ -53,8 +58,11 @@ export async function restoreFolder(
   const tree = await reader.folderTree(part);
   if (tree === undefined) return { files: 0, bytes: 0, findings: [] };
   options.progress.stage(`restoring ${part}`, { unit: "bytes" });
-  const { files, bytes, problems } = await restoreTree(reader.repository, tree, target, options);
-  return { files, bytes, findings: problemFindings(`${part} file`, problems) };
+  const { files, symlinks, bytes, problems } = await restoreTree(reader.repository, tree, target, options);
+  const manifest = await reader.manifest();
+  const expected = part === "config" ? manifest.config.files : manifest.code.files;
+  const short = shortFindings(`${part} file`, expected - files - symlinks, expected);
+  return { files, bytes, findings: [...problemFindings(`${part} file`, problems), ...short] };
 }
 
 function problemFindings(what: string, problems: readonly RestoreProblem[]): Finding[] {

@@ -54,7 +54,7 @@ export async function openSealingHandler(
   { post, signal }: WorkTools<PackRecord>,
   store?: Store,
 ): Promise<WorkHandler<SealingTask, SealingResult>> {
-  const place = store ?? (init.store === undefined ? undefined : openStore(init.store));
+  const place = store ?? (init.store === undefined ? undefined : await openStore(init.store));
   assert(place !== undefined, "a sealing handler needs a store");
   const sealer = new Sealer({
     keys: init.keys,

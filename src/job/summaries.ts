@@ -33,6 +33,8 @@ export interface DrillSummary {
   point: string;
   proven: boolean;
   checks: ProofCheck[];
+  /** Uploaded files that were missing or unreadable when the point was taken: it is proven without them. */
+  lost: number;
   seconds: number;
   stages: Record<string, number>;
   /** Where the scratch server came from. */
@@ -59,6 +61,8 @@ export interface RestorePlan {
   type: "plan";
   verb: "restore";
   point: string;
+  /** The snapshot that is restored: another one may have the same name. */
+  snapshot: string;
   takenAt: string;
   installation: string;
   chatwoot: string | null;
@@ -89,6 +93,8 @@ export interface PointLine {
   rows: number | null;
   blobs: number | null;
   missing: number | null;
+  /** Of the missing ones, those of which the point has nothing. */
+  lost: number | null;
   /** When it was last proven in this repository, or null. */
   provenAt: string | null;
   /** True when the last drill of it failed. */

@@ -52,6 +52,15 @@ export interface MissingBlob {
   kept?: true;
 }
 
+/** Uploaded files that were lost before the point was taken: it has nothing of them. Purged ones are no loss. */
+export function lostFiles(storage: readonly ServiceEntry[]): number {
+  return storage.reduce((sum, { missing }) => sum + missing.filter(isLost).length, 0);
+}
+
+function isLost({ reason, kept }: MissingBlob): boolean {
+  return kept !== true && (reason === "missing" || reason === "unreadable");
+}
+
 export interface ServiceEntry {
   name: string;
   kind: string;

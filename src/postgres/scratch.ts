@@ -13,6 +13,7 @@ import { runProgram } from "../system/process.ts";
 import { openTemporaryFolder } from "../system/temporary.ts";
 import type { ServerAddress } from "./address.ts";
 import { connect } from "./connect.ts";
+import { chooseParent, refuseWithoutSpace, type User } from "./scratch-place.ts";
 import { findServers, type ServerPrograms } from "./server-programs.ts";
 
 export interface ScratchOptions {
@@ -22,6 +23,8 @@ export interface ScratchOptions {
   extensions: readonly string[];
   /** Encoding of its databases; UTF8 when left out. */
   encoding?: string;
+  /** What will be loaded into it, as text; it refuses to begin on a disk that cannot hold that. */
+  neededBytes?: number;
   signal: AbortSignal;
 }
 
@@ -70,19 +73,21 @@ async function choose({ major, extensions, signal }: ScratchOptions): Promise<Se
 
 /**
  * Starts a scratch server.
- * @throws Failure `program/missing` naming what to install; `program/failed` with what it logged.
+ * @throws Failure `program/missing` naming what to install; `program/failed` with what it logged; `store/full`.
  */
 export async function openScratchServer(options: ScratchOptions): Promise<ScratchServer> {
   const { signal } = options;
   const programs = await choose(options);
-  const folder = await openTemporaryFolder("chatkeep-server");
+  const user = await serverUser();
+  const parent = await chooseParent(user);
+  await refuseWithoutSpace(parent, options.neededBytes ?? 0);
+  const folder = await openTemporaryFolder("chatkeep-server", parent);
   let server: ChildProcess | undefined;
   const dispose = async () => {
     await stop(server);
     await folder[Symbol.asyncDispose]();
   };
   try {
-    const user = await serverUser();
     const socket = join(folder.path, "s");
     await mkdir(socket, { mode: 0o700 });
     if (user !== undefined) for (const path of [socket, folder.path]) await chown(path, user.uid, user.gid);
@@ -107,11 +112,6 @@ export async function openScratchServer(options: ScratchOptions): Promise<Scratc
 
 const PORT = 5432;
 const SUPERUSER = "postgres";
-
-interface User {
-  uid: number;
-  gid: number;
-}
 
 /** PostgreSQL refuses to run as root: then as `postgres`, which its packages bring, or as `nobody`. */
 async function serverUser(): Promise<User | undefined> {
@@ -145,10 +145,14 @@ async function initialise(
   } catch (error) {
     if (!isFailure(error, "program/failed")) throw error;
     throw new Failure("program/failed", "the scratch server's data folder could not be made", {
-      hint: `${error.hint ?? ""} Is there space below ${data}, and may the server's user go there?`.trim(),
+      hint: `${sentence(error.hint ?? "")} Is there space below ${data}, and may the server's user go there?`.trim(),
       cause: error,
     });
   }
+}
+
+function sentence(text: string): string {
+  return text === "" || /[.?!]$/.test(text) ? text : `${text}.`;
 }
 
 /** Everything in it is thrown away, so nothing is done for its safety. */

@@ -8,7 +8,7 @@
 import { closeSync, constants, ftruncateSync, openSync, rmSync } from "node:fs";
 import { mkdir } from "node:fs/promises";
 import { mapConcurrent } from "../base/concurrent.ts";
-import { isFailure, messageOf } from "../base/errors.ts";
+import { Failure, isFailure, messageOf } from "../base/errors.ts";
 import type { ChunkId } from "../base/ids.ts";
 import { LIMITS } from "../base/limits.ts";
 import type { Progress } from "../base/progress.ts";
@@ -70,7 +70,7 @@ export async function restoreTree(
   targetDir: string,
   options: RestoreOptions,
 ): Promise<RestoreResult> {
-  await mkdir(targetDir, { recursive: true });
+  await makeTarget(targetDir);
   const index = await repository.loadIndex({ signal: options.signal });
   const spec = repository.store.spec;
   const name = import.meta.url.endsWith(".ts") ? "./restore-worker.ts" : "./restore-worker.js";
@@ -83,6 +83,17 @@ export async function restoreTree(
   });
   const restore = new Restore(repository, targetDir, { ...options, index, pool });
   return await restore.run(tree);
+}
+
+async function makeTarget(path: string): Promise<void> {
+  try {
+    await mkdir(path, { recursive: true });
+  } catch (cause) {
+    throw new Failure("target/unsuitable", `cannot make the folder '${path}': ${messageOf(cause)}`, {
+      hint: "Choose a folder that this user may write to.",
+      cause,
+    });
+  }
 }
 
 type Inside = RestoreOptions & { index: ChunkIndex; pool: WorkPool<RestoreTask, RestoreOutcome> };

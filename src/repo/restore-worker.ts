@@ -13,5 +13,5 @@ export interface RestoreWorkerInit {
 
 serveWork<RestoreTask, RestoreOutcome, RestoreWorkerInit, never>(async (init, tools) => {
   if (init.spec === undefined) throw new TypeError("a store that lives in one thread was sent to another");
-  return makeRestorer(init, openStore(init.spec), tools);
+  return makeRestorer(init, await openStore(init.spec), tools);
 });

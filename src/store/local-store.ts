@@ -229,6 +229,8 @@ class LocalStore implements Store {
     }
     return removed;
   }
+
+  async close(): Promise<void> {}
 }
 
 /** With its parents. (Node's own recursive `mkdir` says "not there" for a read-only filesystem.) */

@@ -113,4 +113,6 @@ class StoreInMemory implements MemoryStore {
     signal.throwIfAborted();
     return 0;
   }
+
+  async close(): Promise<void> {}
 }

@@ -1,23 +1,61 @@
 /** From a repository's location, as restic writes it, to its store. */
 import { resolve } from "node:path";
 import { Failure } from "../base/errors.ts";
+import type { Backend } from "./backend.ts";
 import { openLocalStore } from "./local-store.ts";
-import type { Store, StoreSpec } from "./store.ts";
+import { RemoteStore } from "./remote-store.ts";
+import type { Store, StoreSettings, StoreSpec } from "./store.ts";
 
-/** Schemes that restic knows and that this version cannot reach yet. */
-const LATER = /^(sftp|s3|gs|azure|b2|swift|rest|rclone):/;
+/** What a kind of remote place is opened with. */
+export interface RemotePlace {
+  /** The whole location, scheme and all; it may hold a password. */
+  readonly location: string;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly settings: StoreSettings;
+}
+
+interface Scheme {
+  /** Environment variables that the place needs, for worker threads. */
+  readonly variables: RegExp;
+  readonly open: (place: RemotePlace) => Promise<Backend>;
+}
+
+/** Each loads its SDK when it is used. */
+const SCHEMES: Readonly<Record<string, Scheme>> = {};
+
+/** Schemes that restic knows and Chatkeep does not; `rclone serve restic` makes a `rest:` of them all. */
+const OTHERS = /^(b2|swift|rclone):/;
+
+export interface OpenStoreOptions {
+  /** Where credentials are looked for. */
+  env?: Readonly<Record<string, string | undefined>>;
+  settings?: StoreSettings;
+}
 
 /**
- * Opens the store at a location (`/path`, `relative/path`, `local:/path`) or of a spec that another thread sent.
- * Nothing is read or made yet.
- * @throws Failure `usage/invalid` for a location that this version cannot reach.
+ * Opens the store at a location (`/path`, `relative/path`, `local:/path`, or a remote one) or of a spec that another
+ * thread sent. Nothing is read or made yet.
+ * @throws Failure `usage/invalid` for a location that cannot be reached or means nothing.
  */
-export function openStore(location: string | StoreSpec): Store {
-  if (typeof location !== "string") return openLocalStore(location.path);
-  const scheme = LATER.exec(location)?.[1];
+export async function openStore(location: string | StoreSpec, options: OpenStoreOptions = {}): Promise<Store> {
+  if (typeof location !== "string") {
+    if (location.kind === "local") return openLocalStore(location.path);
+    return await openStore(location.location, location);
+  }
+  const [, name = ""] = /^([a-z0-9]+):/.exec(location) ?? [];
+  const scheme = Object.hasOwn(SCHEMES, name) ? SCHEMES[name] : undefined;
   if (scheme !== undefined) {
-    throw new Failure("usage/invalid", `repositories in '${scheme}:' come in a later release`, {
-      hint: "Use a folder for now, for example /var/backups/chatwoot, and copy it elsewhere with restic or rsync.",
+    const { env = process.env, settings = {} } = options;
+    const kept: Record<string, string> = {};
+    for (const [variable, value] of Object.entries(env)) {
+      if (value !== undefined && scheme.variables.test(variable)) kept[variable] = value;
+    }
+    const backend = await scheme.open({ location, env: kept, settings });
+    return new RemoteStore(backend, { kind: "remote", location, env: kept, settings });
+  }
+  if (OTHERS.test(location)) {
+    throw new Failure("usage/invalid", `Chatkeep does not reach '${name}:' by itself`, {
+      hint: "Run 'rclone serve restic' on that place and use its address: rest:http://localhost:8080/.",
     });
   }
   const path = location.startsWith("local:") ? location.slice("local:".length) : location;

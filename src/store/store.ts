@@ -53,7 +53,26 @@ export interface Store {
   remove(ref: FileRef, options: CallOptions): Promise<void>;
   /** Removes what runs that died left half-written; what another run may still be writing stays. Returns how many. */
   removeLeftovers(options: CallOptions): Promise<number>;
+  /** Lets go of connections and child processes; the store is of no use afterwards. Never rejects. */
+  close(): Promise<void>;
+}
+
+/** How a store is used, where it matters: by the configuration, for remote places. */
+export interface StoreSettings {
+  /** Requests under way at once. */
+  readonly connections?: number | undefined;
+  /** Bytes a second, all requests together. */
+  readonly uploadRate?: number | undefined;
+  readonly downloadRate?: number | undefined;
 }
 
 /** What a worker thread needs to open the same store. */
-export type StoreSpec = { readonly kind: "local"; readonly path: string };
+export type StoreSpec =
+  | { readonly kind: "local"; readonly path: string }
+  | {
+      readonly kind: "remote";
+      readonly location: string;
+      /** The environment variables that the place is reached with: credentials, so never to be printed. */
+      readonly env: Readonly<Record<string, string>>;
+      readonly settings: StoreSettings;
+    };

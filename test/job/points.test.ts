@@ -66,6 +66,31 @@ test("the beginning of two names is refused, and both are named", () => {
   );
 });
 
+/** What `restic rewrite` makes of a point: the same name and time, in another snapshot. */
+function rewritten(of: Point, digit: string): Point {
+  return { ...of, snapshotId: parseSnapshotId(digit.repeat(64)) };
+}
+
+test("a name that two snapshots share means the first of the list, and an exact snapshot id its own", () => {
+  const copy = rewritten(NEW, "e");
+  const both = list(NEW, copy, OLD);
+  assert.equal(resolvePoint(both, "aaaa", "one"), NEW);
+  assert.equal(resolvePoint(both, NEW.id, "one"), NEW);
+  assert.equal(resolvePoint(list(copy, NEW), NEW.id, "one"), NEW);
+  assert.equal(resolvePoint(both, copy.snapshotId, "one"), copy);
+  assert.equal(resolvePoint(both, "eeee", "one"), copy);
+});
+
+test("names that begin alike are told apart, however many digits that takes", () => {
+  const twin = { ...OLD, id: parseSnapshotId("a".repeat(20).padEnd(64, "0")) };
+  assert.throws(
+    () => resolvePoint(list(NEW, twin), "aaaa", "one"),
+    (error) =>
+      isFailure(error, "usage/invalid") &&
+      error.hint === `Give more digits: ${NEW.id.slice(0, 24)}, ${twin.id.slice(0, 24)}.`,
+  );
+});
+
 test("'latest' is of one installation, and refused where it is not clear which", () => {
   const other = point("d", "2026-11-25T12:00:00Z", { installation: "two" });
   assert.equal(resolvePoint(list(other, NEW), "latest", "one").id, NEW.id);

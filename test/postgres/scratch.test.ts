@@ -1,15 +1,17 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
-import { stat } from "node:fs/promises";
+import { chmod, mkdir, stat } from "node:fs/promises";
 import { dirname } from "node:path";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { isFailure } from "../../src/base/errors.ts";
 import { connect } from "../../src/postgres/connect.ts";
 import { findScratchServer, findServerMajor, openScratchServer } from "../../src/postgres/scratch.ts";
+import { chooseParent } from "../../src/postgres/scratch-place.ts";
 import { findServers } from "../../src/postgres/server-programs.ts";
 import { installedServers } from "../harness/postgres.ts";
+import { temporaryFolder } from "../harness/temporary.ts";
 
 const signal = new AbortController().signal;
 const major = installedServers()[0]?.major ?? 0;
@@ -93,4 +95,31 @@ test("a start that fails leaves nothing behind and says why", async () => {
   const reason = new Error("enough");
   controller.abort(reason);
   await assert.rejects(starting, reason);
+});
+
+test("a disk that cannot hold the data is refused before anything is made", async () => {
+  await assert.rejects(
+    openScratchServer({ major, extensions: [], neededBytes: 2 ** 60, signal }),
+    (error) => isFailure(error, "store/full") && error.message.endsWith("free, the scratch server needs 2560 PiB"),
+  );
+});
+
+test("where the server's user cannot get to the temporary folder, another one is taken", async () => {
+  await using closed = await temporaryFolder();
+  const usual = process.env["TMPDIR"];
+  const below = closed.at("below");
+  await mkdir(below, { mode: 0o777 });
+  await chmod(closed.path, 0o700);
+  process.env["TMPDIR"] = below;
+  try {
+    const somebody = { uid: 12_345, gid: 12_345 };
+    assert.equal(await chooseParent(somebody), "/var/tmp");
+    await chmod(closed.path, 0o711);
+    await chmod(below, 0o777);
+    assert.equal(await chooseParent(somebody), below);
+    assert.equal(await chooseParent(undefined), below);
+  } finally {
+    if (usual === undefined) delete process.env["TMPDIR"];
+    else process.env["TMPDIR"] = usual;
+  }
 });

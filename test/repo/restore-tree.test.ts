@@ -11,6 +11,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { before, test } from "node:test";
+import { isFailure } from "../../src/base/errors.ts";
 import type { ChunkId } from "../../src/base/ids.ts";
 import { silent } from "../../src/base/progress.ts";
 import { dirNode, fileNode, goMode, symlinkNode, type TreeNode } from "../../src/format/node.ts";
@@ -239,5 +240,14 @@ test("a tree is walked folder by folder, and paths in it are found", async () =>
   assert.deepEqual(
     shallow.map(({ path }) => path),
     ["x", "x/a", "x/b", "z"],
+  );
+});
+
+test("a folder that cannot be made is the target's fault, and no fault of ours", async () => {
+  await using folder = await temporaryFolder();
+  const { of, tree } = await stored(async (kit) => await kit.tree([await kit.file("a", Buffer.from("a"))]));
+  writeFileSync(folder.at("file"), "");
+  await assert.rejects(restoreTree(of, tree, folder.at("file/below"), OPTIONS), (error) =>
+    isFailure(error, "target/unsuitable"),
   );
 });

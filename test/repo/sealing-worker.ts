@@ -24,7 +24,7 @@ export async function openSealing(
 ): Promise<WorkHandler<Task, StoredFile[]>> {
   const sealer = new Sealer({
     keys: init.keys,
-    store: openStore(init.spec),
+    store: await openStore(init.spec),
     known: new SharedIndexView(init.known),
     claims: new ClaimTable(init.claims),
     signal,

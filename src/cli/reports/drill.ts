@@ -13,10 +13,16 @@ export function formatChecks(checks: readonly ProofCheck[], look: Look): string[
   });
 }
 
+/** What a proof does not say: the point restores, and these files were gone before it was taken. */
+export function withoutFiles(lost: number): string {
+  if (lost === 0) return "";
+  return `, without ${plural(lost, "file")} that ${lost === 1 ? "was" : "were"} missing when it was taken`;
+}
+
 export function formatDrill(summary: DrillSummary, look: Look): string[] {
   const stages = Object.entries(summary.stages).map(([name, seconds]) => `${name} ${formatSeconds(seconds)}`);
   const head = summary.proven
-    ? `${look.paint("green", "✓ proven:")} restore point ${shortId(summary.point)} restores, in ${formatSeconds(summary.seconds)}`
+    ? `${look.paint("green", "✓ proven:")} restore point ${shortId(summary.point)} restores, in ${formatSeconds(summary.seconds)}${withoutFiles(summary.lost)}`
     : `${look.paint("red", "✗ not proven:")} restore point ${shortId(summary.point)}, after ${formatSeconds(summary.seconds)}`;
   return [
     head,

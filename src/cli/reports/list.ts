@@ -12,7 +12,9 @@ function count(value: number | null): string {
 /** Colour never alone: a mark and words. */
 function proven(line: PointLine, look: Look): string {
   if (line.failedDrill) return look.paint("red", "✗ failed");
-  return line.provenAt === null ? "-" : look.paint("green", `✓ ${formatAge(line.provenAt, look.nowMs)}`);
+  if (line.provenAt === null) return "-";
+  const lost = (line.lost ?? 0) > 0 ? ` (−${formatCount(line.lost ?? 0)})` : "";
+  return look.paint("green", `✓ ${formatAge(line.provenAt, look.nowMs)}`) + lost;
 }
 
 export function formatList(summary: ListSummary, look: Look): string[] {

@@ -6,7 +6,7 @@ import { formatFindings } from "../findings.ts";
 import type { Look } from "../look.ts";
 import { formatPairs, formatTable } from "../table.ts";
 import { formatAge, formatUtc } from "../when.ts";
-import { formatChecks } from "./drill.ts";
+import { formatChecks, withoutFiles } from "./drill.ts";
 
 /** More than this many are counted, not named; `--json` and the manifest name them all. */
 const NAMED = 10;
@@ -131,7 +131,7 @@ function proof({ proof: found, line }: ShowSummary, look: Look): string[] {
   if (found === null) return [`not proven yet: chatkeep drill ${shortId(line.point)}`];
   const head = found.proven ? look.paint("green", "✓ proven") : look.paint("red", "✗ the last drill failed");
   return [
-    `${head} ${formatAge(found.at, look.nowMs)}, ${formatUtc(found.at)}, on ${found.server}`,
+    `${head} ${formatAge(found.at, look.nowMs)}, ${formatUtc(found.at)}, on ${found.server}${found.proven ? withoutFiles(line.lost ?? 0) : ""}`,
     ...formatChecks(found.checks, look),
   ];
 }

@@ -28,8 +28,8 @@ export const restore: Verb = async (invocation) => {
     return 0;
   }
   await confirm(invocation, plan);
-  // By the point's own name: 'latest' may be another by now, and what was confirmed is what is done.
-  const summary = await runRestore(globals, plan.point, options, surroundings);
+  // By its exact id: 'latest' may be another by now, and what was confirmed is what is done.
+  const summary = await runRestore(globals, plan.snapshot, options, surroundings);
   answer(invocation, summary, formatRestored);
   tellFindings(invocation, notIn(plan, summary.findings));
   if (!mode.json && !mode.quiet) printer.note(formatNext(redactor.redactDeep(summary), look));

@@ -1,0 +1,52 @@
+/** Where a scratch server's folder can lie: its user must get there, and its disk must hold the data. */
+import { access, constants, realpath, stat, statfs } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { dirname } from "node:path";
+import { formatBytes } from "../base/bytes.ts";
+import { Failure } from "../base/errors.ts";
+
+/** Whom the server runs as. */
+export interface User {
+  uid: number;
+  gid: number;
+}
+
+/** The system's temporary folder, or another one that the user can get to where it cannot get there. */
+export async function chooseParent(user: User | undefined): Promise<string> {
+  const usual = tmpdir();
+  if (user === undefined) return usual;
+  for (const path of [usual, "/var/tmp", "/tmp"]) if (await canEnter(path, user)) return path;
+  return usual;
+}
+
+/** Whether the modes of the folder and of all above it let the user through; groups besides its own are not counted. */
+async function canEnter(path: string, { uid, gid }: User): Promise<boolean> {
+  try {
+    await access(path, constants.W_OK | constants.X_OK);
+    for (let at = await realpath(path); ; at = dirname(at)) {
+      const { mode, uid: owner, gid: group } = await stat(at);
+      const needed = uid === owner ? 0o100 : gid === group ? 0o010 : 0o001;
+      if ((mode & needed) === 0) return false;
+      if (at === dirname(at)) return true;
+    }
+  } catch {
+    return false;
+  }
+}
+
+/** Rows as text, against tables with their indexes and the log of their loading. */
+const SPACE_PER_BYTE = 2.5;
+
+/** @throws Failure `store/full`. */
+export async function refuseWithoutSpace(parent: string, neededBytes: number): Promise<void> {
+  const { bavail, bsize } = await statfs(parent);
+  const [free, needed] = [bavail * bsize, neededBytes * SPACE_PER_BYTE];
+  if (free >= needed) return;
+  throw new Failure(
+    "store/full",
+    `${parent} has ${formatBytes(free)} free, the scratch server needs ${formatBytes(needed)}`,
+    {
+      hint: "Free some space, or set TMPDIR to a folder on a larger disk.",
+    },
+  );
+}

@@ -1,0 +1,115 @@
+/**
+ * A repository in a place that takes whole files under keys: a bucket, a file server.
+ *
+ * Keys are restic's default layout. A file is gathered in memory (a pack has at most 64 MiB) and sent at `commit`, so
+ * nothing half-written is ever visible.
+ */
+import { assert, Failure } from "../base/errors.ts";
+import { isId } from "../base/ids.ts";
+import type { Backend } from "./backend.ts";
+import type { CallOptions, FileKind, FileRef, ListedFile, Store, StoreSpec, StoreWriter } from "./store.ts";
+
+export class RemoteStore implements Store {
+  readonly location: string;
+  readonly spec: StoreSpec | undefined;
+  readonly #backend: Backend;
+
+  /** @param spec Enough to open the same place in another thread. */
+  constructor(backend: Backend, spec: StoreSpec | undefined) {
+    this.location = backend.location;
+    this.spec = spec;
+    this.#backend = backend;
+  }
+
+  async create(options: CallOptions): Promise<void> {
+    options.signal.throwIfAborted();
+    await this.#backend.create(options);
+  }
+
+  async begin(kind: FileKind, options: CallOptions): Promise<StoreWriter> {
+    options.signal.throwIfAborted();
+    let parts: Buffer[] | undefined = [];
+    return {
+      write: async (bytes) => {
+        assert(parts !== undefined, "written to a file that is closed");
+        parts.push(Buffer.from(bytes));
+      },
+      commit: async (name) => {
+        assert(parts !== undefined, "committed a file that is closed");
+        const bytes = parts.length === 1 && parts[0] !== undefined ? parts[0] : Buffer.concat(parts);
+        parts = undefined;
+        await this.#send({ kind, name }, bytes, options);
+      },
+      abort: async () => {
+        parts = undefined;
+      },
+    };
+  }
+
+  async put(ref: FileRef, bytes: Uint8Array, options: CallOptions): Promise<void> {
+    options.signal.throwIfAborted();
+    await this.#send(ref, Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength), options);
+  }
+
+  /** What is there stays: a name that is a hash is asked for first, so nothing durable is ever written over. */
+  async #send(ref: FileRef, bytes: Buffer, options: CallOptions): Promise<void> {
+    const key = keyOf(ref);
+    const mustBeNew = ref.kind === "config";
+    const found = await this.#backend.stat(key, options);
+    if (found !== undefined && (mustBeNew || found.sizeBytes === bytes.length)) return;
+    await this.#backend.put(key, bytes, { ...options, mustBeNew });
+  }
+
+  async get(ref: FileRef, options: CallOptions & { offset?: number; length?: number }): Promise<Buffer> {
+    options.signal.throwIfAborted();
+    const { offset = 0, length, signal } = options;
+    const key = keyOf(ref);
+    if (offset < 0 || (length !== undefined && length < 0)) throw tooShort(key);
+    const bytes = await this.#backend.get(key, { offset, length, signal });
+    if (length !== undefined && bytes.length !== length) throw tooShort(key);
+    return bytes;
+  }
+
+  async stat(ref: FileRef, options: CallOptions): Promise<{ sizeBytes: number } | undefined> {
+    options.signal.throwIfAborted();
+    return await this.#backend.stat(keyOf(ref), options);
+  }
+
+  async *list(kind: FileKind, options: CallOptions): AsyncGenerator<ListedFile> {
+    options.signal.throwIfAborted();
+    if (kind === "config") {
+      const found = await this.stat({ kind, name: "" }, options);
+      if (found !== undefined) yield { name: "", sizeBytes: found.sizeBytes };
+      return;
+    }
+    for await (const { key, sizeBytes } of this.#backend.list(kind, options)) {
+      const name = key.slice(key.lastIndexOf("/") + 1);
+      if (isId(name) && key === keyOf({ kind, name })) yield { name, sizeBytes };
+    }
+  }
+
+  async remove(ref: FileRef, options: CallOptions): Promise<void> {
+    options.signal.throwIfAborted();
+    await this.#backend.remove(keyOf(ref), options);
+  }
+
+  async removeLeftovers(options: CallOptions): Promise<number> {
+    options.signal.throwIfAborted();
+    return await this.#backend.removeLeftovers(options);
+  }
+
+  async close(): Promise<void> {
+    await this.#backend.close();
+  }
+}
+
+/** The key of a file in restic's default layout. */
+function keyOf({ kind, name }: FileRef): string {
+  if (kind === "config") return "config";
+  assert(isId(name), `'${name}' is no name for a file of a repository`);
+  return kind === "data" ? `data/${name.slice(0, 2)}/${name}` : `${kind}/${name}`;
+}
+
+function tooShort(key: string): Failure {
+  return new Failure("store/not-found", `'${key}' is shorter than it should be`);
+}
