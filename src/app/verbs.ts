@@ -197,14 +197,12 @@ export async function runDrill(globals: Globals, point: string | undefined, s: S
   const opened = await openPoint(globals, point ?? "latest", s);
   const target =
     point === undefined ? resolvePoint(opened.list, "latest", opened.config?.installation.id) : opened.reader.point;
-  const { installation } = await opened.reader.manifest();
   return await (
     await import("../job/drill.ts")
   ).drill({
     repository: opened.repository,
     point: target,
     program: PROGRAM,
-    installation,
     clock: s.clock,
     progress: s.progress,
     signal: s.signal,

@@ -32,8 +32,6 @@ export interface DrillOptions {
   point: Point;
   /** Name and version of this program. */
   program: string;
-  /** Where the point was taken, for the proof's snapshot. */
-  installation: { id: string; name: string };
   clock: Clock;
   progress: Progress;
   signal: AbortSignal;
@@ -160,7 +158,7 @@ async function restoreAndCheck(run: Run, manifest: Manifest): Promise<void> {
 
 /** The proof is a snapshot of its own, so it can't be edited unnoticed and needs no state outside. */
 async function saveProof(options: DrillOptions, proof: Proof): Promise<void> {
-  const { repository, signal } = options;
+  const { repository, point, signal } = options;
   await using sealing = await Sealing.open({
     repository,
     address: undefined,
@@ -178,8 +176,9 @@ async function saveProof(options: DrillOptions, proof: Proof): Promise<void> {
       time: proof.at,
       tree,
       paths: [PROOF_PATH],
-      hostname: options.installation.name,
-      tags: [...proofTags(proof), `installation=${options.installation.id}`],
+      // From the snapshot, not the manifest: a point whose manifest cannot be read is the one that needs a bad mark.
+      ...(point.snapshot.hostname === undefined ? {} : { hostname: point.snapshot.hostname }),
+      tags: [...proofTags(proof), `installation=${point.installationId}`],
       programVersion: options.program,
     },
     { signal },

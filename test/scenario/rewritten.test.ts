@@ -95,22 +95,12 @@ test("a drill reads files that were saved as they were found, counts what nobody
     (path, node) => (path === `chatkeep/config/${dropped}` ? undefined : node),
     (tree) => [dirNode({ name: "elsewhere", subtree: tree })],
   );
-  const [location] = (await original.repository.loadIndex({ signal })).find("data", await chunkOfAltered(original));
-  assert.ok(location !== undefined);
-  const pack = join(desk.repository, "data", location.pack.slice(0, 2), location.pack);
-  const good = readFileSync(pack);
-  const bad = Buffer.from(good);
-  bad[location.offset + 20] = (bad[location.offset + 20] ?? 0) ^ 1;
-  chmodSync(pack, 0o600);
-  writeFileSync(pack, bad);
-  try {
+  await withDamagedChunk(original, `storage/local/0/0/${altered}`, async () => {
     // Its exact id: the point as it was made has the same name, and comes first.
     const failed = detailsOf(await desk.summary(["drill", snapshotId], 1));
     assert.match(failed["files"] ?? "", /^1 file wrong: blob \d+: /);
     assert.match(failed["configuration-and-code"] ?? "", /config has \d+ of \d+ files/);
-  } finally {
-    writeFileSync(pack, good);
-  }
+  });
   const failed = detailsOf(await desk.summary(["drill", snapshotId], 1));
   assert.match(failed["files"] ?? "", /^\d+ files that the database does not list/);
   const listed = (await desk.summary(["list"])) as unknown as ListSummary;
@@ -134,10 +124,23 @@ test("a drill reads files that were saved as they were found, counts what nobody
   await desk.summary(["restore", point, "--only", "config,storage", "--to", join(desk.root, "whole"), "--yes"]);
 });
 
-async function chunkOfAltered(of: PointReader): Promise<ChunkId> {
-  const [chunk] = (await of.find(`storage/local/0/0/${altered}`))?.content ?? [];
+/** While the work is done, one bit of the first chunk of a file of the point is flipped in the repository. */
+async function withDamagedChunk(of: PointReader, path: string, work: () => Promise<void>): Promise<void> {
+  const [chunk] = (await of.find(path))?.content ?? [];
   assert.ok(chunk !== undefined);
-  return chunk;
+  const [location] = (await of.repository.loadIndex({ signal })).find("data", chunk);
+  assert.ok(location !== undefined);
+  const pack = join(desk.repository, "data", location.pack.slice(0, 2), location.pack);
+  const good = readFileSync(pack);
+  const bad = Buffer.from(good);
+  bad[location.offset + 20] = (bad[location.offset + 20] ?? 0) ^ 1;
+  chmodSync(pack, 0o600);
+  writeFileSync(pack, bad);
+  try {
+    await work();
+  } finally {
+    writeFileSync(pack, good);
+  }
 }
 
 test("one short file among many is told of, though as many files came out", async () => {
@@ -173,4 +176,25 @@ test("a folder that this user may not write is found before the database is made
   assert.equal(result.status, 1, result.stderr);
   assert.match(result.stderr, /^error: .*closed\/below' cannot be written by this user/m);
   assert.deepEqual(await desk.server.query("select 1 from pg_database where datname = 'never_made'"), []);
+});
+
+test("a point whose manifest is damaged loses its proof, and is proven again when the manifest is whole", async () => {
+  const outcome = async () => {
+    const { points } = (await desk.summary(["list"])) as unknown as ListSummary;
+    const line = points.find((other) => other.point === kept);
+    assert.ok(line !== undefined);
+    return [line.provenAt !== null, line.failedDrill];
+  };
+  const kept = String((await desk.summary(["backup"]))["point"]);
+  await desk.summary(["drill", kept]);
+  assert.deepEqual(await outcome(), [true, false]);
+  const found = (await savedPoints(opened.repository)).find(({ point: { id } }) => id === kept);
+  assert.ok(found !== undefined);
+  await withDamagedChunk(found, "manifest.json", async () => {
+    const failed = detailsOf(await desk.summary(["drill", kept], 1));
+    assert.match(failed["manifest"] ?? "", /^chunk [0-9a-f]+ cannot be read/);
+  });
+  assert.deepEqual(await outcome(), [false, true]);
+  await desk.summary(["drill", kept]);
+  assert.deepEqual(await outcome(), [true, false]);
 });
