@@ -49,12 +49,14 @@ export class FolderMaker {
   }
 
   /** The innermost first: what is done to a folder changes the time of the one around it. */
-  finish(): void {
+  finish(attempt: (path: string, work: () => void) => void): void {
     for (const { path, meta } of this.#metas.toReversed()) {
       const at = bytePath(this.#root, path);
-      if (meta.owner !== undefined) lchownSync(at, meta.owner.uid, meta.owner.gid);
-      chmodSync(at, meta.mode);
-      utimesSync(at, meta.mtime, meta.mtime);
+      attempt(path, () => {
+        if (meta.owner !== undefined) lchownSync(at, meta.owner.uid, meta.owner.gid);
+        chmodSync(at, meta.mode);
+        utimesSync(at, meta.mtime, meta.mtime);
+      });
     }
   }
 }

@@ -136,7 +136,10 @@ class Restore {
       if (reason === undefined) symlinks += 1;
       else this.#problems.set(path, reason);
     }
-    this.#folders.finish();
+    this.#folders.finish((path, work) => {
+      const reason = attempt(path, work);
+      if (reason !== undefined) this.#problems.set(path, reason);
+    });
     return {
       files: this.#files,
       folders: this.#folders.count,

@@ -6,6 +6,7 @@ import {
   mkdirSync,
   readFileSync,
   readlinkSync,
+  rmSync,
   statSync,
   symlinkSync,
   writeFileSync,
@@ -17,6 +18,7 @@ import { silent } from "../../src/base/progress.ts";
 import { dirNode, fileNode, goMode, symlinkNode, type TreeNode } from "../../src/format/node.ts";
 import { encodeTree } from "../../src/format/tree.ts";
 import type { Repository } from "../../src/repo/repository.ts";
+import { FolderMaker } from "../../src/repo/restore-folders.ts";
 import { restoreTree, type RestoreOptions } from "../../src/repo/restore-tree.ts";
 import { walkTree } from "../../src/repo/walk.ts";
 import { openLocalStore } from "../../src/store/local-store.ts";
@@ -250,4 +252,22 @@ test("a folder that cannot be made is the target's fault, and no fault of ours",
   await assert.rejects(restoreTree(of, tree, folder.at("file/below"), OPTIONS), (error) =>
     isFailure(error, "target/unsuitable"),
   );
+});
+
+test("a folder that takes neither mode nor time is told of, and the others get theirs", async () => {
+  await using folder = await temporaryFolder();
+  const folders = new FolderMaker(folder.path);
+  const meta = { mode: 0o700, mtime: 86_400 };
+  for (const path of ["gone", "kept"]) folders.make(path, meta);
+  rmSync(folder.at("gone"), { recursive: true });
+  const failed: string[] = [];
+  folders.finish((path, work) => {
+    try {
+      work();
+    } catch {
+      failed.push(path);
+    }
+  });
+  assert.deepEqual(failed, ["gone"]);
+  assert.equal(statSync(folder.at("kept")).mtimeMs, 86_400_000);
 });

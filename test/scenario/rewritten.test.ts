@@ -1,6 +1,6 @@
 /** Points that lack files, were rewritten, or share a name with another: the drill, the lists and a restore say so. */
 import assert from "node:assert/strict";
-import { chmodSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
@@ -176,6 +176,31 @@ test("a folder that this user may not write is found before the database is made
   assert.equal(result.status, 1, result.stderr);
   assert.match(result.stderr, /^error: .*closed\/below' cannot be written by this user/m);
   assert.deepEqual(await desk.server.query("select 1 from pg_database where datname = 'never_made'"), []);
+});
+
+test("a part that the point lacks stops a restore that asks for it, and is told by one that asks for everything", async () => {
+  const original = await reader();
+  const without = async (parts: readonly string[]) =>
+    await rewrite(
+      original,
+      (path, node) => (parts.some((part) => path === `chatkeep/${part}`) ? undefined : node),
+      () => [],
+    );
+  const restore = async (id: string, ...args: string[]) => await desk.chatkeep(["restore", id, ...args, "--yes"]);
+
+  const noCode = await without(["code"]);
+  const named = await restore(noCode, "--only", "config,code", "--to", join(desk.root, "named"));
+  assert.equal(named.status, 1);
+  assert.match(named.stderr, /^error: the restore point holds no code$/m);
+  assert.equal(existsSync(join(desk.root, "named")), false);
+  const unnamed = await desk.summary(["restore", noCode, "--to", join(desk.root, "unnamed"), "--yes"], 3);
+  const messages = (unnamed as unknown as RestoreSummary).findings.map(({ message }) => message);
+  assert.ok(messages.includes("the restore point holds no code"), messages.join("\n"));
+
+  const nothing = await restore(await without(["code", "config", "storage"]), "--to", join(desk.root, "nothing"));
+  assert.equal(nothing.status, 1);
+  assert.match(nothing.stderr, /^error: the restore point holds nothing that was asked for$/m);
+  assert.equal(existsSync(join(desk.root, "nothing")), false);
 });
 
 test("a point whose manifest is damaged loses its proof, and is proven again when the manifest is whole", async () => {
