@@ -73,6 +73,32 @@ export const LIMITS = {
   copyConnections: 2,
   /** How long a run that failed may take to write the index of what it stored. */
   lastWordsMs: 20_000,
+  /** A packet of a file server: OpenSSH's largest has 256 KiB; a longer one is no SFTP at all. */
+  sftpPacketMaxBytes: 1 * MIB,
+  /** What every server takes in one read or write … */
+  sftpBlockBytes: 32 * KIB,
+  /** … and the most that is asked for where a server says that it takes more. */
+  sftpBlockMaxBytes: 255 * KIB,
+  /** Bytes of one file that are under way at once: a link of 200 Mbit/s and 100 ms holds 2.5 MB. */
+  sftpWindowBytes: 4 * MIB,
+  /** Requests for small things (folders, listings) that are under way at once. */
+  sftpRequests: 16,
+  /** How long ssh may take to connect, each address … */
+  sshConnectSeconds: 30,
+  /** … and everything until the server speaks SFTP. */
+  sftpOpenMs: 90_000,
+  /** ssh asks a silent server for a sign of life so often, and gives up after three times. */
+  sshAliveSeconds: 20,
+  /** What is cleaned up on a server after a failure may take so long. */
+  sftpCleanUpMs: 10_000,
+  /** A child process that does not end after its input ended is ended. */
+  sshStopMs: 3_000,
+  /** Requests that a REST server has at once; restic's number. */
+  restConnections: 5,
+  /** A REST server that sends nothing for so long is gone. */
+  restIdleMs: 120_000,
+  /** A list of a REST server's files: 100 bytes each. */
+  restListMaxBytes: 256 * MIB,
   /** Output of a child process that is kept to explain its failure. */
   stderrKeptBytes: 64 * KIB,
   /** A configuration file that is saved or read whole. */

@@ -11,7 +11,8 @@ import { hostname } from "node:os";
 import { join } from "node:path";
 import { isAlive } from "../system/alive.ts";
 
-const KEPT_MS = 7 * 24 * 3_600_000;
+/** A file whose run cannot be judged from here. */
+export const LEFTOVER_KEPT_MS = 7 * 24 * 3_600_000;
 const NAME = /^([0-9a-f]{12})-([0-9a-f]{12})-([0-9a-f]{12})-(\d+)-[0-9a-f]{16}$/;
 
 interface Place {
@@ -52,15 +53,23 @@ export function leftoverName(): string {
   return `${machine}-${boot}-${processes}-${process.pid}-${randomBytes(8).toString("hex")}`;
 }
 
-/** True when the run that was writing this file is surely over. */
-export async function mayRemoveLeftover(folder: string, name: string): Promise<boolean> {
+/** True for a name that {@link leftoverName} made, here or elsewhere. */
+export function isLeftoverName(name: string): boolean {
+  return NAME.test(name);
+}
+
+/** Whether the run that was writing this file is over; undefined where that cannot be judged from here. */
+export function isLeftoverOver(name: string): boolean | undefined {
   const [, machine, boot, processes, pid] = NAME.exec(name) ?? [];
   const here = thisPlace();
-  if (machine === here.machine) {
-    if (boot !== here.boot) return true;
-    if (processes === here.processes) return !isAlive(Number(pid));
-  }
-  return (await ageMs(folder, name)) > KEPT_MS;
+  if (machine !== here.machine) return undefined;
+  if (boot !== here.boot) return true;
+  return processes === here.processes ? !isAlive(Number(pid)) : undefined;
+}
+
+/** True when the run that was writing this file is surely over. */
+export async function mayRemoveLeftover(folder: string, name: string): Promise<boolean> {
+  return isLeftoverOver(name) ?? (await ageMs(folder, name)) > LEFTOVER_KEPT_MS;
 }
 
 /** By the clock of the filesystem, which may be another machine's. */

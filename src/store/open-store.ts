@@ -21,7 +21,16 @@ interface Scheme {
 }
 
 /** Each loads its SDK when it is used. */
-const SCHEMES: Readonly<Record<string, Scheme>> = {};
+const SCHEMES: Readonly<Record<string, Scheme>> = {
+  rest: {
+    variables: /^RESTIC_(REST_USERNAME|REST_PASSWORD|CACERT)$/,
+    open: async (place) => (await import("./rest-backend.ts")).openRestBackend(place),
+  },
+  sftp: {
+    variables: /^(CHATKEEP_SFTP_COMMAND|SSH_AUTH_SOCK|HOME)$/,
+    open: async (place) => (await import("./sftp-backend.ts")).openSftpBackend(place),
+  },
+};
 
 /** Schemes that restic knows and Chatkeep does not; `rclone serve restic` makes a `rest:` of them all. */
 const OTHERS = /^(b2|swift|rclone):/;

@@ -98,7 +98,7 @@ export function testStore(what: string, open: () => Promise<{ store: Store; disp
     await store.create({ signal });
     for (const ref of [{ kind: "config", name: "" } as const, named("data", Buffer.from("first"))]) {
       await store.put(ref, Buffer.from("first"), { signal });
-      await store.put(ref, Buffer.from("second"), { signal });
+      await store.put(ref, Buffer.from("other"), { signal });
       assert.equal((await store.get(ref, { signal })).toString(), "first");
     }
   });
