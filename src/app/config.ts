@@ -17,6 +17,9 @@ const repositorySchema = z.strictObject({
   "password-file": z.string().min(1).optional(),
   "password-command": z.string().min(1).optional(),
   password: z.string().min(1).optional(),
+  /** Credentials of its place, for it alone: a file of NAME=value lines, and single variables. */
+  "env-file": z.string().min(1).optional(),
+  env: z.record(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/, "not the name of a variable"), z.string()).optional(),
 });
 
 const installationSchema = z.strictObject({
@@ -37,7 +40,10 @@ const installationSchema = z.strictObject({
 
 const configSchema = z.strictObject({
   installation: installationSchema,
-  repositories: z.array(repositorySchema).min(1, "name at least one repository"),
+  repositories: z
+    .array(repositorySchema)
+    .min(1, "name at least one repository")
+    .refine((all) => new Set(all.map((one) => one.name)).size === all.length, "two repositories have one name"),
   database: z.strictObject({ jobs: z.int().min(1).max(16).optional() }).optional(),
 });
 

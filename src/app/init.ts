@@ -31,6 +31,8 @@ export interface InitFlags {
   storage?: string | undefined;
   code?: string | undefined;
   passwordFile?: string | undefined;
+  /** One more repository, of this name, for the configuration that is there. */
+  add?: string | undefined;
   /** A repository that exists: the configuration is read back from its newest point. */
   from?: string | undefined;
 }
@@ -88,8 +90,8 @@ async function setUp(path: string, flags: InitFlags, s: Surroundings): Promise<I
   const given =
     flags.location ?? (await s.person?.text("Where the repository goes (best on another disk)", DEFAULT_LOCATION));
   const location = absolute(given ?? DEFAULT_LOCATION, s) ?? DEFAULT_LOCATION;
-  const password = await choosePassword(path, flags.passwordFile, s);
-  const { repository, created } = await openWith(password, location, name, s);
+  const password = await choosePassword(flags.passwordFile ?? join(dirname(path), "chatkeep.password"), s);
+  const { repository, created } = await openWith(password, { location, installation: name }, s);
   const id = randomUUID();
   await writeNew(
     path,
@@ -126,7 +128,7 @@ function suggestName(): string {
   return host === "" || host === "localhost" ? "chatwoot" : host;
 }
 
-function absolute(path: string | undefined, s: Surroundings): string | undefined {
+export function absolute(path: string | undefined, s: Surroundings): string | undefined {
   if (path === undefined || /^[a-z0-9]+:/.test(path)) return path;
   return resolve(s.cwd, path);
 }
@@ -143,12 +145,9 @@ interface ChosenPassword {
   isNew: boolean;
 }
 
-async function choosePassword(
-  configFile: string,
-  passwordFile: string | undefined,
-  s: Surroundings,
-): Promise<ChosenPassword> {
-  const path = resolve(s.cwd, passwordFile ?? join(dirname(configFile), "chatkeep.password"));
+/** The password in that file, or a new one for it. */
+export async function choosePassword(passwordFile: string, s: Surroundings): Promise<ChosenPassword> {
+  const path = resolve(s.cwd, passwordFile);
   if (await exists(path))
     return { value: await readSecretFile(path, "the repository's password", s), path, isNew: false };
   const value = makePassword();
@@ -168,18 +167,22 @@ interface OpenedPlace {
   created: boolean;
 }
 
+interface WantedPlace {
+  location: string;
+  /** The installation's name. */
+  installation: string;
+  /** The same installation may have points there already. */
+  isSame?: boolean;
+  chunkerPolynomial?: string;
+}
+
 /** A new password is written before the repository is made: a repository without its password is lost. */
-async function openWith(
-  password: ChosenPassword,
-  location: string,
-  name: string,
-  s: Surroundings,
-): Promise<OpenedPlace> {
+export async function openWith(password: ChosenPassword, place: WantedPlace, s: Surroundings): Promise<OpenedPlace> {
   await writeNew(password.path, password.isNew ? `${password.value}\n` : undefined);
   try {
-    return await openOrCreate(location, name, password.value, s);
+    return await openOrCreate(place, password.value, s);
   } catch (error) {
-    if (password.isNew && (isFailure(error, "repo/exists") || !(await mayBeRepository(location))))
+    if (password.isNew && (isFailure(error, "repo/exists") || !(await mayBeRepository(place.location))))
       await rm(password.path, { force: true });
     throw error;
   }
@@ -196,7 +199,8 @@ async function mayBeRepository(location: string): Promise<boolean> {
   }
 }
 
-async function openOrCreate(location: string, name: string, password: string, s: Surroundings): Promise<OpenedPlace> {
+async function openOrCreate(place: WantedPlace, password: string, s: Surroundings): Promise<OpenedPlace> {
+  const { location, installation: name } = place;
   const store = await openStore(location);
   try {
     const repository = await createRepository(store, {
@@ -204,6 +208,7 @@ async function openOrCreate(location: string, name: string, password: string, s:
       clock: s.clock,
       hostname: hostname(),
       username: userInfo().username,
+      chunkerPolynomial: place.chunkerPolynomial,
       signal: s.signal,
     });
     return { repository, created: true };
@@ -219,7 +224,7 @@ async function openOrCreate(location: string, name: string, password: string, s:
     });
   });
   const { points } = await listPoints(repository, { signal: s.signal });
-  if (points.some((point) => point.snapshot.hostname === name)) {
+  if (place.isSame !== true && points.some((point) => point.snapshot.hostname === name)) {
     throw new Failure("repo/exists", `the repository at '${location}' holds another installation named '${name}'`, {
       hint: `Choose another --name; to take that one up on this machine, use 'chatkeep init --from ${location}'.`,
     });

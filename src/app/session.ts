@@ -4,13 +4,12 @@
  */
 import { realpathSync } from "node:fs";
 import { resolve } from "node:path";
-import { Failure } from "../base/errors.ts";
+import { type ErrorCode, Failure, isFailure } from "../base/errors.ts";
 import { PointReader } from "../job/point-reader.ts";
 import { listPoints, resolvePoint, type PointList } from "../job/points.ts";
-import { openRepository, type Repository } from "../repo/repository.ts";
-import { openStore } from "../store/open-store.ts";
+import type { Repository } from "../repo/repository.ts";
 import { type Config, findConfig, loadConfig, type LoadedConfig, type RepositoryConfig } from "./config.ts";
-import { readPassword } from "./secrets.ts";
+import { openAt } from "./repository-place.ts";
 import type { Globals, Surroundings } from "./surroundings.ts";
 
 export interface OpenedRepository {
@@ -22,17 +21,24 @@ export interface OpenedRepository {
   configPath: string | undefined;
 }
 
+/** A repository that was wanted first and does not answer. */
+export interface PassedOver {
+  name: string;
+  failure: Failure;
+}
+
 /** True for what is written as a location is: a path, or a scheme. */
 function isLocation(text: string): boolean {
   return /^(\/|\.\.?\/|~\/|local:|sftp:|s3:|gs:|azure:|rest:|b2:|swift:|rclone:)/.test(text);
 }
 
+/** The repository that `--repository` names, or the first of the configuration, and no other. */
 export async function openChosenRepository(globals: Globals, s: Surroundings): Promise<OpenedRepository> {
   const wanted = globals.repository;
   if (wanted !== undefined && isLocation(wanted)) {
     const loaded = await findConfig(globals, s);
     const known = loaded?.config.repositories.find((repository) => sameLocation(repository.location, wanted, s));
-    const repository = await open(wanted, await readPassword(known, s), s);
+    const repository = await openAt(wanted, known, s);
     return {
       repository,
       name: known?.name ?? wanted,
@@ -42,8 +48,53 @@ export async function openChosenRepository(globals: Globals, s: Surroundings): P
   }
   const loaded = await loadConfig(globals, s);
   const chosen = chooseRepository(loaded, wanted);
-  const repository = await open(chosen.location, await readPassword(chosen, s), s);
+  return await openOf(loaded, chosen, s);
+}
+
+async function openOf(loaded: LoadedConfig, chosen: RepositoryConfig, s: Surroundings): Promise<OpenedRepository> {
+  const repository = await openAt(chosen.location, chosen, s);
   return { repository, name: chosen.name, config: loaded.config, configPath: loaded.path };
+}
+
+/**
+ * What says that a repository is not to be had now: its place does not answer or refuses us, or its disk is not mounted.
+ * A wrong password or damage is no reason to go elsewhere: somebody must look.
+ */
+const AWAY: readonly ErrorCode[] = ["store/unreachable", "store/denied", "repo/missing"];
+
+export function isAway(error: unknown): error is Failure {
+  return isFailure(error) && AWAY.includes(error.code);
+}
+
+/**
+ * The repository that `--repository` names; without it, the first of the configuration that answers.
+ * @throws what the first one answered, when none does.
+ */
+export async function openAnsweringRepository(
+  globals: Globals,
+  s: Surroundings,
+): Promise<OpenedRepository & { passedOver: PassedOver[] }> {
+  const loaded = globals.repository === undefined ? await loadConfig(globals, s) : undefined;
+  if (loaded === undefined) return { ...(await openChosenRepository(globals, s)), passedOver: [] };
+  const passedOver: PassedOver[] = [];
+  for (const candidate of loaded.config.repositories) {
+    try {
+      return { ...(await openOf(loaded, candidate, s)), passedOver };
+    } catch (error) {
+      if (!isAway(error)) throw error;
+      passedOver.push({ name: candidate.name, failure: error });
+    }
+  }
+  throw passedOver[0]?.failure ?? new Failure("config/invalid", `'${loaded.path}' names no repository`);
+}
+
+/** One that answers, to read from; says so when it is not the first. */
+export async function openToRead(globals: Globals, s: Surroundings): Promise<OpenedRepository> {
+  const opened = await openAnsweringRepository(globals, s);
+  for (const { name, failure } of opened.passedOver) {
+    s.progress.say(`repository '${name}' does not answer (${failure.message}): reading from '${opened.name}'`);
+  }
+  return opened;
 }
 
 function chooseRepository({ config, path }: LoadedConfig, wanted: string | undefined): RepositoryConfig {
@@ -66,18 +117,17 @@ function sameLocation(a: string, b: string, s: Surroundings): boolean {
   return a === b || real(a) === real(b);
 }
 
-async function open(location: string, password: string, s: Surroundings): Promise<Repository> {
-  return await openRepository(await openStore(location), { password, signal: s.signal });
-}
-
 export interface OpenedPoint extends OpenedRepository {
   reader: PointReader;
   list: PointList;
 }
 
-/** Opens the repository and the point that a word means. */
+/** Opens a repository that answers, and the point that a word means. */
 export async function openPoint(globals: Globals, word: string, s: Surroundings): Promise<OpenedPoint> {
-  const opened = await openChosenRepository(globals, s);
+  return await openPointIn(await openToRead(globals, s), word, s);
+}
+
+export async function openPointIn(opened: OpenedRepository, word: string, s: Surroundings): Promise<OpenedPoint> {
   const list = await listPoints(opened.repository, { signal: s.signal });
   const point = resolvePoint(list, word, opened.config?.installation.id);
   await opened.repository.loadIndex({ signal: s.signal });

@@ -4,11 +4,13 @@
  */
 import { resolve } from "node:path";
 import { Failure } from "../base/errors.ts";
+import type { Finding } from "../base/findings.ts";
 import { resolvePoint } from "../job/points.ts";
 import type { Part, RestoreOptions } from "../job/restore.ts";
 import { parseDatabaseUrl } from "../postgres/address.ts";
 import type {
   BackupSummary,
+  CopySummary,
   DoctorSummary,
   DrillSummary,
   InitSummary,
@@ -20,15 +22,23 @@ import type {
   VerifySummary,
 } from "../job/summaries.ts";
 import { findConfig, loadConfig } from "./config.ts";
+import type { CopyFlags } from "./copies.ts";
 import type { InitFlags } from "./init.ts";
 import { openInstallation } from "./installation.ts";
 import { PROGRAM } from "./program.ts";
-import { openChosenRepository, openPoint } from "./session.ts";
+import {
+  openAnsweringRepository,
+  openChosenRepository,
+  openPoint,
+  openPointIn,
+  openToRead,
+  type PassedOver,
+} from "./session.ts";
 import type { Globals, Surroundings } from "./surroundings.ts";
 
 export async function runInit(globals: Globals, flags: InitFlags, s: Surroundings): Promise<InitSummary> {
-  const init = await import("./init.ts");
-  return await init.runInit(globals, flags, s);
+  if (flags.add !== undefined) return await (await import("./init-add.ts")).addRepository(globals, flags.add, flags, s);
+  return await (await import("./init.ts")).runInit(globals, flags, s);
 }
 
 export interface BackupFlags {
@@ -49,7 +59,7 @@ export async function runBackup(globals: Globals, flags: BackupFlags, s: Surroun
   // Deriving the key takes half a second of another thread: meanwhile the installation is looked at.
   const [{ installation, findings, address }, opened] = await Promise.all([
     openInstallation(config.installation, s),
-    openChosenRepository(globals, s),
+    openAnsweringRepository(globals, s),
   ]);
   const { id, name } = config.installation;
   const options = {
@@ -58,7 +68,7 @@ export async function runBackup(globals: Globals, flags: BackupFlags, s: Surroun
     installation,
     identity: { id, name },
     address,
-    findings,
+    findings: [...findings, ...opened.passedOver.map((passed) => writtenElsewhere(passed, opened.name))],
     tags: flags.tags,
     full: flags.full,
     ownConfig: path,
@@ -69,11 +79,28 @@ export async function runBackup(globals: Globals, flags: BackupFlags, s: Surroun
     signal: s.signal,
   };
   if (flags.dryRun) return await (await import("../job/plan-backup.ts")).planBackup(options);
-  return await (await import("../job/backup.ts")).backup(options);
+  const summary = await (await import("../job/backup.ts")).backup(options);
+  // A repository that is named is written to, and no other.
+  if (globals.repository !== undefined) return summary;
+  const away = new Set(opened.passedOver.map((passed) => passed.name));
+  return await (await import("./copies.ts")).copyToOthers(summary, { written: opened, away }, globals, s);
+}
+
+function writtenElsewhere({ name, failure }: PassedOver, written: string): Finding {
+  return {
+    kind: "repository-away",
+    level: "alarm",
+    message: `repository '${name}' does not answer, so the restore point was made in '${written}': ${failure.message}`,
+    hint: `${failure.hint ?? "See why it does not answer."} Once it does: chatkeep copy --repository ${written} --to ${name}.`,
+  };
+}
+
+export async function runCopy(globals: Globals, flags: CopyFlags, s: Surroundings): Promise<CopySummary> {
+  return await (await import("./copies.ts")).runCopy(globals, flags, s);
 }
 
 export async function runList(globals: Globals, flags: { all: boolean }, s: Surroundings): Promise<ListSummary> {
-  const { repository, name, config } = await openChosenRepository(globals, s);
+  const { repository, name, config } = await openToRead(globals, s);
   await repository.loadIndex({ signal: s.signal });
   return await (
     await import("../job/look.ts")
@@ -192,15 +219,19 @@ export async function runRestore(
   return await (await import("../job/restore.ts")).restore((await openPoint(globals, point, s)).reader, options);
 }
 
-/** Drills the named point, or the newest. */
+/** Drills the named point, or the newest one of the repository whose turn it is. */
 export async function runDrill(globals: Globals, point: string | undefined, s: Surroundings): Promise<DrillSummary> {
-  const opened = await openPoint(globals, point ?? "latest", s);
+  const opened =
+    point === undefined
+      ? await openPointIn(await (await import("./copies.ts")).openNextToDrill(globals, s), "latest", s)
+      : await openPoint(globals, point, s);
   const target =
     point === undefined ? resolvePoint(opened.list, "latest", opened.config?.installation.id) : opened.reader.point;
   return await (
     await import("../job/drill.ts")
   ).drill({
     repository: opened.repository,
+    repositoryName: opened.name,
     point: target,
     program: PROGRAM,
     clock: s.clock,

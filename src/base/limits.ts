@@ -36,6 +36,11 @@ export const LIMITS = {
   /** Files and bytes that a restore plans at once. */
   restoreBatchFiles: 20_000,
   restoreBatchBytes: 1024 * MIB,
+  /** Chunks of a copy that are planned at once, and stretches of packs that one worker reads at once. */
+  copyBatchChunks: 50_000,
+  copyReadsAhead: 4,
+  /** Snapshots of a copy are written at latest when so much was copied for them: small ones share packs. */
+  copyBatchBytes: 256 * MIB,
   /** Packs that are read whole at once when they are verified; stock restic's may have 128 MiB. */
   packsVerified: 2,
   /** Trees, snapshots and index files read at once. */

@@ -29,6 +29,8 @@ export interface ArgumentRow {
   /** `POINT`. */
   name: string;
   isOptional?: boolean;
+  /** As many as are given; the last argument only. */
+  isRepeated?: boolean;
   kind: ValueKind;
 }
 

@@ -19,6 +19,7 @@ const SET_UP: readonly CommandRow[] = [
     options: [
       { flag: "--location", value: "LOCATION", kind: "folder", help: "where the repository is to be made, or shared" },
       { flag: "--name", value: "NAME", help: "name of this installation (default: this machine's name)" },
+      { flag: "--add", value: "NAME", help: "one more repository, for copies, at --location" },
       { flag: "--from", value: "LOCATION", kind: "folder", help: "write the configuration back from that repository" },
       { flag: "--root", value: "DIR", kind: "folder", help: "where Chatwoot lies, if it is not found by itself" },
       { flag: "--env-file", value: "FILE", kind: "file", help: "Chatwoot's environment file" },
@@ -35,11 +36,12 @@ const SET_UP: readonly CommandRow[] = [
     purpose: "find Chatwoot, make a repository, write the configuration",
     description: [
       "Finds the Chatwoot on this machine, asks where to keep the restore points and what to call the installation, makes the repository, and writes its password, the configuration and a recovery kit to print. No file that exists is overwritten. The kit is all you need beside the repository when this machine is gone; keep it somewhere else, and keep it secret.",
-      "With --from, on an empty machine: opens an existing repository with the kit's password and writes the configuration back from its newest restore point.",
+      "With --add: makes one more repository at --location, with a password of its own, and writes it into the configuration that is there; 'backup' copies into it from then on. With --from, on an empty machine: opens an existing repository with the kit's password and writes the configuration back from its newest restore point.",
     ],
     examples: [
       ["ask and write", "chatkeep init"],
       ["for scripts", "chatkeep init --yes --location /var/backups/chatkeep --name acme"],
+      ["a second place", "chatkeep init --add offsite --location /mnt/other-disk/chatkeep"],
       ["on an empty machine", "chatkeep init --from /mnt/backups/chatwoot"],
     ],
     exits: { 3: "", 10: "", 12: "", 20: "" },
@@ -75,6 +77,7 @@ const BACK_UP: readonly CommandRow[] = [
     purpose: "make a restore point of the whole installation",
     description: [
       "Reads database, uploaded files, configuration and code as of one instant while Chatwoot keeps running, and adds what is new to the repository. Every file is checked against the database's own checksum on the way.",
+      "With several repositories in the configuration the first is written to, and the others get a copy; one that fails is an alarm, and the next run catches up. If the first does not answer, the next one that does is written to. With --repository only that one is written to.",
       "What is missing or altered in the installation does not stop the backup: it is saved as far as it is there, named as a finding, and the exit status is 3. Known since the last point, it becomes a note.",
     ],
     examples: [
@@ -85,6 +88,33 @@ const BACK_UP: readonly CommandRow[] = [
     exits: { 3: "the point was made, but something is missing, altered or would not restore", ...REPOSITORY_EXITS },
     kept: "earlier restore points are untouched, and the next backup goes on with what is already saved",
     load: async () => (await import("./verbs/backup.ts")).backup,
+  },
+  {
+    name: "copy",
+    group: "back up",
+    args: [{ ...POINT, isOptional: true, isRepeated: true }],
+    options: [
+      {
+        flag: "--to",
+        value: "NAME|LOCATION",
+        kind: "folder",
+        help: "the repository that gets the copy: a configured one, or the place of any",
+      },
+      { flag: "--all", help: "every snapshot in the repository, those that restic made too" },
+    ],
+    purpose: "copy restore points to another repository",
+    description: [
+      "From the first repository, or the one that --repository names: the points given, or without any all of this installation. What the other repository has already is not sent again, nothing is compressed again, and every chunk is verified. Points keep their names, as with 'restic copy'; proofs stay behind, because a proof counts for the repository that was read. 'backup' does this by itself for all configured repositories.",
+      "Between two places of which one is not configured, its password is taken from $CHATKEEP_PASSWORD or $CHATKEEP_PASSWORD_FILE.",
+    ],
+    examples: [
+      ["what the second place lacks", "chatkeep copy --to offsite"],
+      ["back, after the first was away", "chatkeep copy --repository offsite --to primary"],
+      ["one point", "chatkeep copy latest --to /mnt/usb/chatkeep"],
+    ],
+    exits: { ...REPOSITORY_EXITS, 13: "a point is damaged in the source and was not copied; the others were" },
+    kept: "what was copied so far is used by the next copy, and no point is there by half",
+    load: async () => (await import("./verbs/copy.ts")).copy,
   },
 ];
 

@@ -100,9 +100,10 @@ function formatZsh(): string[] {
     "    rest)",
     "      case $line[1] in",
     ...COMMANDS.map((command) => {
-      const args = command.args.map(({ name, isOptional }, index) => {
+      const args = command.args.map(({ name, isOptional, isRepeated }, index) => {
         const choices = index === 0 ? argumentWords(command) : [];
-        return `'${index + 1}${isOptional ? "::" : ":"}${name}:${choices.length > 0 ? `(${choices.join(" ")})` : ""}'`;
+        const place = isRepeated ? "*:" : `${index + 1}${isOptional ? "::" : ":"}`;
+        return `'${place}${name}:${choices.length > 0 ? `(${choices.join(" ")})` : ""}'`;
       });
       return `        ${command.name}) _arguments $globals ${[...args, ...command.options.map(zshOption)].join(" ")} ;;`;
     }),

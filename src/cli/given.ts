@@ -21,6 +21,11 @@ export class Given {
     return this.#args[index];
   }
 
+  /** Every argument from this one on: those of a repeated one. */
+  argumentsFrom(index: number): string[] {
+    return this.#args.slice(index).filter((value) => value !== undefined);
+  }
+
   /** True when a switch, or an option whose value may be left out, was given. */
   has(name: string): boolean {
     return this.#options[name] !== undefined && this.#options[name] !== false;

@@ -17,8 +17,8 @@ function entry(name: string, text: string, column: number): string[] {
   return head.length > column ? [head, first, ...rest] : [head + first.slice(column), ...rest];
 }
 
-function argumentText({ name, isOptional }: ArgumentRow): string {
-  return isOptional ? `[${name}]` : name;
+function argumentText({ name, isOptional, isRepeated }: ArgumentRow): string {
+  return `${isOptional ? `[${name}]` : name}${isRepeated ? "…" : ""}`;
 }
 
 function optionText(option: OptionRow): string {

@@ -37,11 +37,14 @@ export function parseCall(argv: readonly string[]): Call {
   for (const option of GLOBAL_OPTIONS) program.addOption(toOption(option));
   for (const row of COMMANDS) {
     const command = newCommand(row.name);
-    for (const { name, isOptional } of row.args) command.argument(isOptional ? `[${name}]` : `<${name}>`);
+    for (const { name, isOptional, isRepeated } of row.args) {
+      const shown = isRepeated ? `${name}...` : name;
+      command.argument(isOptional ? `[${shown}]` : `<${shown}>`);
+    }
     for (const option of row.options) command.addOption(toOption(option));
     command.action((...values: unknown[]) => {
-      const args = values.slice(0, row.args.length) as (string | undefined)[];
-      call = toCall(row, new Given(args, command.opts()), program.opts());
+      const args = values.slice(0, row.args.length) as (string | string[] | undefined)[];
+      call = toCall(row, new Given(args.flat(), command.opts()), program.opts());
     });
     program.addCommand(command);
   }

@@ -17,9 +17,12 @@ export interface RepositoryConfig {
 
 const WHAT = "the repository's config";
 
-/** For a new repository: a random id and a random polynomial. */
-export function newConfig(): RepositoryConfig {
-  return { version: 2, id: randomBytes(32).toString("hex"), chunker_polynomial: randomIrreducible().toString(16) };
+/**
+ * For a new repository: a random id, and a random polynomial unless one is given. Repositories that are copied into one
+ * another want the same one, so that what restic cuts is cut alike.
+ */
+export function newConfig(polynomial = randomIrreducible().toString(16)): RepositoryConfig {
+  return { version: 2, id: randomBytes(32).toString("hex"), chunker_polynomial: polynomial };
 }
 
 /** The bytes of the file. */

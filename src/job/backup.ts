@@ -301,6 +301,7 @@ function summarize(run: Run, manifest: Manifest, { point, parent, added, seconds
     },
     added,
     repository: run.repositoryName,
+    copies: [],
     findings: manifest.findings,
   };
 }

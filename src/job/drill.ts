@@ -29,6 +29,8 @@ import type { DrillSummary } from "./summaries.ts";
 
 export interface DrillOptions {
   repository: Repository;
+  /** The repository's name in the configuration, or its location. */
+  repositoryName: string;
   point: Point;
   /** Name and version of this program. */
   program: string;
@@ -77,6 +79,7 @@ export async function drill(options: DrillOptions): Promise<DrillSummary> {
     type: "summary",
     verb: "drill",
     point: point.id,
+    repository: options.repositoryName,
     proven,
     checks,
     lost: lostFiles(run.manifest?.storage ?? []),

@@ -67,6 +67,7 @@ export async function planBackup(options: BackupOptions): Promise<BackupSummary>
     },
     added: { bytes: 0, packs: 0 },
     repository: options.repositoryName,
+    copies: [],
     findings: sortFindings([...options.findings, ...chatwoot.findings, ...problems, ...keys.findings]),
   };
 }

@@ -24,13 +24,43 @@ export interface BackupSummary {
   storage: { blobs: number; bytes: number; copied: number; reused: number; missing: number; purged: number };
   added: { bytes: number; packs: number };
   repository: string;
+  /** The other repositories, after it. */
+  copies: CopyOutcome[];
   findings: Finding[];
+}
+
+/** What a backup copied into one of the other repositories. */
+export interface CopyOutcome {
+  repository: string;
+  /** How many points it got. */
+  points: number;
+  bytes: number;
+  ok: boolean;
+  /** Why not. */
+  message?: string;
+}
+
+export interface CopySummary {
+  type: "summary";
+  verb: "copy";
+  from: string;
+  to: string;
+  /** Oldest first. */
+  copied: { point: string; snapshot: string; takenAt: string }[];
+  /** Points that the other repository had already. */
+  skipped: number;
+  /** Points that are damaged in the source, and of which nothing was made visible. */
+  failed: { point: string; message: string }[];
+  added: { bytes: number; packs: number };
+  seconds: number;
 }
 
 export interface DrillSummary {
   type: "summary";
   verb: "drill";
   point: string;
+  /** The repository that was read, and that the proof counts for. */
+  repository: string;
   proven: boolean;
   checks: ProofCheck[];
   /** Uploaded files that were missing or unreadable when the point was taken: it is proven without them. */

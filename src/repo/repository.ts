@@ -250,6 +250,8 @@ export interface CreateRepositoryOptions {
   clock: Clock;
   hostname: string;
   username: string;
+  /** By which restic cuts files: that of the repository whose copies will lie here. */
+  chunkerPolynomial?: string | undefined;
   signal: AbortSignal;
 }
 
@@ -267,7 +269,7 @@ export async function createRepository(store: Store, options: CreateRepositoryOp
   const keyBytes = await createKeyFile(password, keys, { username, hostname, created });
   const keyId = parseFileId(hash("sha256", keyBytes));
   await store.put({ kind: "keys", name: keyId }, keyBytes, { signal });
-  const config = newConfig();
+  const config = newConfig(options.chunkerPolynomial);
   const configBytes = encodeConfig(keys, config);
   await store.put(CONFIG, configBytes, { signal });
   // A name is written once: when someone else made a repository here at the same moment, their config is the one.

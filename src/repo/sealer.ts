@@ -9,10 +9,10 @@
  * chunk in hand. At most {@link LIMITS.packSyncs} packs are on their way to the disk.
  */
 import { createHash, hash, type Hash } from "node:crypto";
-import { bug } from "../base/errors.ts";
-import { parseChunkId, parsePackId, type ChunkId } from "../base/ids.ts";
+import { bug, Failure, isFailure } from "../base/errors.ts";
+import { parseChunkId, parsePackId, shortId, type ChunkId } from "../base/ids.ts";
 import { LIMITS } from "../base/limits.ts";
-import { packChunk, unpackChunk, type ChunkType } from "../format/chunk.ts";
+import { packChunk, unpackChunk, type ChunkType, type PackedChunk } from "../format/chunk.ts";
 import { SEAL_OVERHEAD, sealInto, unsealInto, type Keys } from "../format/crypto.ts";
 import { encodePackHeader, type PackEntry } from "../format/pack.ts";
 import type { Store, StoreWriter } from "../store/store.ts";
@@ -80,9 +80,33 @@ export class Sealer {
       const idBytes = hash("sha256", bytes, "buffer");
       const id = parseChunkId(idBytes.toString("hex"));
       if (this.#isKnown(type, id, idBytes) || !this.#claim(type, idBytes)) return { id, isNew: false };
-      await this.#append(type, { id, idBytes, bytes });
+      await this.#append(type, { id, idBytes, packed: packChunk(bytes, type) });
       return { id, isNew: true };
     });
+  }
+
+  /**
+   * Stores a chunk of another repository as it is packed there, without compressing it again. The caller sees to it
+   * that the chunk is wanted, and given once.
+   * @throws Failure `repo/damaged` when the bytes do not unpack to that id; then nothing was stored, and the sealer
+   * goes on.
+   */
+  async addPacked(type: ChunkType, id: ChunkId, packed: PackedChunk): Promise<void> {
+    const damage = await this.#inTurn(async () => {
+      const idBytes = Buffer.from(id, "hex");
+      // A tree that is stored raw would be rewritten by the next 'restic prune'.
+      const isFit = type === "data" || packed.uncompressedLength > 0;
+      try {
+        await this.#append(type, { id, idBytes, packed: isFit ? packed : packChunk(packed.bytes, type) });
+        return undefined;
+      } catch (error) {
+        // Opening what was sealed is the only test that costs: whose fault it is, is asked when it fails.
+        const found = isFailure(error, "internal/bug") ? damageOf(idBytes, packed) : undefined;
+        if (found === undefined) throw error;
+        return found;
+      }
+    });
+    if (damage !== undefined) throw damage;
   }
 
   /** Closes the open packs and waits until all are durable and reported. */
@@ -134,8 +158,8 @@ export class Sealer {
     return this.#options.claims.claim(type === "data" ? idBytes : idBytes.toReversed());
   }
 
-  async #append(type: ChunkType, chunk: { id: ChunkId; idBytes: Buffer; bytes: Uint8Array }): Promise<void> {
-    const packed = packChunk(chunk.bytes, type);
+  async #append(type: ChunkType, chunk: { id: ChunkId; idBytes: Buffer; packed: PackedChunk }): Promise<void> {
+    const { packed } = chunk;
     const pack = (this.#open[type] ??= await this.#begin());
     const sealedLength = packed.bytes.length + SEAL_OVERHEAD;
     if (pack.filled + sealedLength > pack.buffer.length) {
@@ -191,6 +215,12 @@ export class Sealer {
   async #close(type: ChunkType): Promise<void> {
     const pack = this.#open[type];
     if (pack === undefined) return;
+    if (pack.entries.length === 0) {
+      // Its only chunk turned out to be damaged.
+      this.#open[type] = undefined;
+      await pack.writer.abort();
+      return;
+    }
     await this.#write(pack);
     const header = encodePackHeader(this.#keys, pack.entries);
     pack.hash.update(header);
@@ -213,5 +243,16 @@ export class Sealer {
       this.#failed ??= { error };
       await writer.abort();
     }
+  }
+}
+
+/** Why a chunk that another repository gave cannot be it; undefined when it is. */
+function damageOf(idBytes: Buffer, packed: PackedChunk): Failure | undefined {
+  try {
+    const bytes = unpackChunk(packed.bytes, packed.uncompressedLength);
+    if (hash("sha256", bytes, "buffer").equals(idBytes)) return undefined;
+    return new Failure("repo/damaged", `chunk ${shortId(idBytes.toString("hex"))} does not match its checksum`);
+  } catch (error) {
+    return isFailure(error) ? error : bug("a chunk cannot be unpacked", error);
   }
 }

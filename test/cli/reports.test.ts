@@ -5,15 +5,16 @@ import type { Finding } from "../../src/base/findings.ts";
 import { formatFindings, statusOf } from "../../src/cli/findings.ts";
 import { plainLook, widthOf } from "../../src/cli/look.ts";
 import { formatBackup } from "../../src/cli/reports/backup.ts";
+import { formatCopy, formatNotCopied } from "../../src/cli/reports/copy.ts";
 import { formatDoctor } from "../../src/cli/reports/doctor.ts";
 import { formatDrill } from "../../src/cli/reports/drill.ts";
-import { formatInit, formatReturn } from "../../src/cli/reports/init.ts";
+import { formatAdded, formatInit, formatReturn } from "../../src/cli/reports/init.ts";
 import { formatList } from "../../src/cli/reports/list.ts";
 import { formatEntries } from "../../src/cli/reports/ls.ts";
 import { formatPlan, formatRestored } from "../../src/cli/reports/restore.ts";
 import { formatShow } from "../../src/cli/reports/show.ts";
 import { formatProblems, formatVerify } from "../../src/cli/reports/verify.ts";
-import { BACKUP, DOCTOR, DRILL, ENTRIES, INIT, LIST, PLAN, RESTORED, SHOW, VERIFY } from "./summaries.ts";
+import { BACKUP, COPY, DOCTOR, DRILL, ENTRIES, INIT, LIST, PLAN, RESTORED, SHOW, VERIFY } from "./summaries.ts";
 
 const LOOK = plainLook(Date.parse("2026-11-23T17:00:00Z"));
 const NARROW = { ...LOOK, width: 60 };
@@ -26,6 +27,19 @@ const REPORTS: Record<string, string[]> = {
     LOOK,
   ),
   "a dry run of a backup": formatBackup({ ...BACKUP, point: null }, LOOK),
+  "a backup with copies": formatBackup(
+    {
+      ...BACKUP,
+      copies: [
+        { repository: "offsite", points: 3, bytes: 12_897_484, ok: true },
+        { repository: "usb", points: 0, bytes: 0, ok: false, message: "there is no repository in '/mnt/usb'" },
+      ],
+    },
+    LOOK,
+  ),
+  "a copy": formatCopy(COPY, LOOK),
+  "a copy with nothing to do": formatCopy({ ...COPY, copied: [], failed: [], skipped: 3 }, LOOK),
+  "points that could not be copied": formatNotCopied(COPY, LOOK),
   "what doctor found": formatDoctor(DOCTOR, LOOK),
   "what doctor found where all is well": formatDoctor({ ...DOCTOR, findings: [] }, LOOK),
   "the list of restore points": formatList(LIST, LOOK),
@@ -60,6 +74,7 @@ const REPORTS: Record<string, string[]> = {
   ),
   "a restore": formatRestored(RESTORED, LOOK),
   "an init": formatInit(INIT, LOOK),
+  "an init of one more repository": formatAdded(INIT, LOOK),
   "an init from a repository": formatReturn({ ...INIT, created: false }, LOOK),
 };
 

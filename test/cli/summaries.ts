@@ -1,6 +1,7 @@
 /** Summaries as the verbs give them, of an installation that does not exist. */
 import type {
   BackupSummary,
+  CopySummary,
   DoctorSummary,
   DrillSummary,
   InitSummary,
@@ -28,7 +29,25 @@ export const BACKUP: BackupSummary = {
   storage: { blobs: 302, bytes: 1_288_490_188, copied: 12, reused: 287, missing: 2, purged: 1 },
   added: { bytes: 12_897_484, packs: 2 },
   repository: "primary",
+  copies: [],
   findings: [],
+};
+
+export const COPY: CopySummary = {
+  type: "summary",
+  verb: "copy",
+  from: "primary",
+  to: "offsite",
+  copied: [{ point: FIRST, snapshot: SECOND, takenAt: "2026-11-22T02:30:00Z" }],
+  skipped: 1,
+  failed: [
+    {
+      point: SECOND,
+      message: `restore point b07d55e1 of 2026-11-23T02:30:00Z cannot be copied: chunk 11111111 cannot be read: pack 22222222: sealed bytes do not match their checksum`,
+    },
+  ],
+  added: { bytes: 12_897_484, packs: 2 },
+  seconds: 3.2,
 };
 
 export const DOCTOR: DoctorSummary = {
@@ -107,6 +126,7 @@ export const LIST: ListSummary = {
 export const DRILL: DrillSummary = {
   type: "summary",
   verb: "drill",
+  repository: "primary",
   point: SECOND,
   proven: true,
   checks: [

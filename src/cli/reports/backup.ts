@@ -3,6 +3,7 @@ import { shortId } from "../../base/ids.ts";
 import type { BackupSummary } from "../../job/summaries.ts";
 import type { Look } from "../look.ts";
 import { formatPairs } from "../table.ts";
+import { formatCopied } from "./copy.ts";
 
 /** A few calm lines with the true numbers. */
 export function formatBackup(summary: BackupSummary, look: Look): string[] {
@@ -28,6 +29,7 @@ export function formatBackup(summary: BackupSummary, look: Look): string[] {
           "built upon",
           summary.parent === null ? "nothing: the first restore point of this installation" : shortId(summary.parent),
         ],
+        ...summary.copies.map((copy) => ["copied to", formatCopied(copy)] as const),
       ],
       look,
       "  ",

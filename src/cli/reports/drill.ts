@@ -29,6 +29,7 @@ export function formatDrill(summary: DrillSummary, look: Look): string[] {
     ...formatChecks(summary.checks, look),
     "",
     `  server  ${summary.server}`,
+    `  in      ${summary.repository}`,
     ...(stages.length === 0 ? [] : [`  time    ${stages.join(" · ")}`]),
   ];
 }

@@ -42,3 +42,15 @@ export function formatReturn(summary: InitSummary, look: Look): string[] {
     "  2. chatkeep restore latest --plan …     what a restore would do ('chatkeep help restore')",
   ];
 }
+
+/** After `init --add`: the configuration has one repository more. */
+export function formatAdded(summary: InitSummary, look: Look): string[] {
+  return [
+    "one more repository is known",
+    ...formatFiles(summary, look),
+    "",
+    "next",
+    "  1. print its recovery kit and keep it away from this machine, beside the other one",
+    "  2. chatkeep backup     makes a restore point, and copies it and the earlier ones there",
+  ];
+}

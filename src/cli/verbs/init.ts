@@ -2,13 +2,15 @@ import { Failure } from "../../base/errors.ts";
 import { runInit } from "../../app/verbs.ts";
 import { answer, tellFindings } from "../answer.ts";
 import type { Verb } from "../command.ts";
-import { formatInit, formatReturn } from "../reports/init.ts";
+import { formatAdded, formatInit, formatReturn } from "../reports/init.ts";
 
 export const init: Verb = async (invocation) => {
   const { given, globals, mode, surroundings } = invocation;
   const name = given.text("name");
   const location = given.text("location") ?? globals.repository;
-  const wouldAsk = given.text("from") === undefined && (name === undefined || location === undefined);
+  const add = given.text("add");
+  const wouldAsk =
+    given.text("from") === undefined && add === undefined && (name === undefined || location === undefined);
   if (wouldAsk && !mode.yes && surroundings.person === undefined) {
     throw new Failure("usage/invalid", "nobody is at a terminal to answer the questions of init", {
       hint: "Give --location and --name, or take what is suggested with --yes.",
@@ -25,10 +27,12 @@ export const init: Verb = async (invocation) => {
       storage: given.text("storage"),
       code: given.text("code"),
       passwordFile: given.text("passwordFile"),
+      add,
       from: given.text("from"),
     },
     surroundings,
   );
-  answer(invocation, summary, given.text("from") === undefined ? formatInit : formatReturn);
+  const format = add !== undefined ? formatAdded : given.text("from") === undefined ? formatInit : formatReturn;
+  answer(invocation, summary, format);
   return tellFindings(invocation, summary.findings);
 };

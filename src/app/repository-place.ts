@@ -1,0 +1,57 @@
+/** Opening one repository: its place, the credentials that only it uses, and its password. */
+import { readFile } from "node:fs/promises";
+import { resolve } from "node:path";
+import { Failure, messageOf } from "../base/errors.ts";
+import { readEnvFile } from "../chatwoot/environment.ts";
+import { openRepository, type Repository } from "../repo/repository.ts";
+import { openStore } from "../store/open-store.ts";
+import type { Store } from "../store/store.ts";
+import type { RepositoryConfig } from "./config.ts";
+import { readPassword } from "./secrets.ts";
+import type { Surroundings } from "./surroundings.ts";
+
+/** Names of variables whose values must never be printed. */
+const SECRET = /KEY|SECRET|PASS|TOKEN|CREDENTIAL|SIGNATURE|SAS/i;
+
+/**
+ * The environment that a repository's place is reached with: this process's own, then the file of `env-file`, then
+ * `env`. Nobody else sees what is added, and what is secret in it is hidden from then on.
+ * @throws Failure `config/invalid` when the file cannot be read.
+ */
+async function environmentOf(repository: RepositoryConfig | undefined, s: Surroundings): Promise<Surroundings["env"]> {
+  const file = repository?.["env-file"];
+  const added: Record<string, string> = {};
+  if (file !== undefined) {
+    try {
+      Object.assign(added, Object.fromEntries(readEnvFile(await readFile(resolve(s.cwd, file), "utf8")).values));
+    } catch (cause) {
+      throw new Failure(
+        "config/invalid",
+        `cannot read the credentials of repository '${repository?.name ?? ""}' from '${file}': ${messageOf(cause)}`,
+        { hint: "Put the file there, or run Chatkeep as the user that may read it.", cause },
+      );
+    }
+  }
+  Object.assign(added, repository?.env);
+  s.hide(Object.entries(added).flatMap(([name, value]) => (SECRET.test(name) && value !== "" ? [value] : [])));
+  return { ...s.env, ...added };
+}
+
+/** The store of a repository, with the credentials that the configuration gives it. */
+export async function openPlace(
+  location: string,
+  repository: RepositoryConfig | undefined,
+  s: Surroundings,
+): Promise<Store> {
+  return await openStore(location, { env: await environmentOf(repository, s) });
+}
+
+/** Opens the repository at a location, as the configuration describes it if it does. */
+export async function openAt(
+  location: string,
+  repository: RepositoryConfig | undefined,
+  s: Surroundings,
+): Promise<Repository> {
+  const store = await openPlace(location, repository, s);
+  return await openRepository(store, { password: await readPassword(repository, s), signal: s.signal });
+}

@@ -1,0 +1,29 @@
+import { formatBytes, formatSeconds, plural } from "../../base/bytes.ts";
+import { shortId } from "../../base/ids.ts";
+import type { CopyOutcome, CopySummary } from "../../job/summaries.ts";
+import type { Look } from "../look.ts";
+
+export function formatCopy(summary: CopySummary, look: Look): string[] {
+  const { copied, skipped, added, from, to } = summary;
+  const there = skipped === 0 ? "" : `; ${plural(skipped, "other")} there already`;
+  if (copied.length === 0) return [`nothing to copy from ${from} to ${to}${there}`];
+  return [
+    `copied ${plural(copied.length, "restore point")} from ${from} to ${to} in ${formatSeconds(summary.seconds)}${there}`,
+    ...copied.map(({ point, takenAt }) => `  ${look.paint("bold", shortId(point))}  ${takenAt}`),
+    `  added ${formatBytes(added.bytes)}${added.packs === 0 ? "" : ` in ${plural(added.packs, "pack")}`}`,
+  ];
+}
+
+export function formatNotCopied({ failed }: CopySummary, look: Look): string[] {
+  return [
+    ...failed.map(({ message }) => `${look.paint("red", "error:")} ${message}`),
+    "hint: The other points were copied. 'chatkeep verify --read-data' shows all that is damaged.",
+  ];
+}
+
+/** One line a copy, for the report of a backup. */
+export function formatCopied({ repository, points, bytes, ok }: CopyOutcome): string {
+  if (!ok) return `${repository}: failed, see below`;
+  if (points === 0) return `${repository}: nothing to copy`;
+  return `${repository}: ${plural(points, "restore point")}, ${formatBytes(bytes)}`;
+}

@@ -1,0 +1,134 @@
+/**
+ * Copies restore points, or any snapshots, from one repository to another. Oldest first, so that a copy that was
+ * stopped has no holes; a point that cannot be read whole is told and passed over, and nothing of it becomes visible.
+ *
+ * Proofs are not copied: a proof counts for the repository that was read.
+ */
+import type { Clock } from "../base/clock.ts";
+import { Failure, isFailure, messageOf } from "../base/errors.ts";
+import { shortId, type SnapshotId } from "../base/ids.ts";
+import { LIMITS } from "../base/limits.ts";
+import type { Progress } from "../base/progress.ts";
+import { PROOF_TAG } from "../point/layout.ts";
+import { copiedSnapshot, Copying, isCopyOf } from "../repo/copy.ts";
+import type { ListedSnapshot, Repository } from "../repo/repository.ts";
+import { lockToRead, lockToWrite } from "./lock.ts";
+import { listPoints, type Point } from "./points.ts";
+import type { CopySummary } from "./summaries.ts";
+
+/** A repository and its name in the configuration, or its location. */
+export interface NamedRepository {
+  repository: Repository;
+  name: string;
+}
+
+export interface CopyOptions {
+  from: NamedRepository;
+  to: NamedRepository;
+  /** Which snapshots of the source; given all of them, and the points of the target. */
+  choose: (source: ListedSnapshot[], points: Point[], copied: Point[]) => ListedSnapshot[];
+  clock: Clock;
+  progress: Progress;
+  signal: AbortSignal;
+}
+
+/** @throws Failure of either repository; points that are damaged in the source are in the summary. */
+export async function copy(options: CopyOptions): Promise<CopySummary> {
+  const { from, to, clock } = options;
+  const startedMs = clock.monotonic();
+  if (from.repository.config.id === to.repository.config.id) {
+    throw new Failure("usage/invalid", `'${from.name}' and '${to.name}' are one repository: both have the same id`, {
+      hint: "A copy needs a repository of its own: 'chatkeep init --add NAME --location LOCATION' makes one.",
+    });
+  }
+  await using source = await lockToRead(from.repository, options);
+  await using target = await lockToWrite(to.repository, options);
+  const run = { ...options, signal: AbortSignal.any([options.signal, source.signal, target.signal]) };
+  const { snapshots, damaged } = await from.repository.listSnapshots(run);
+  const { points } = await listPoints(from.repository, run);
+  const there = await to.repository.listSnapshots(run);
+  const chosen = options
+    .choose(snapshots, points, (await listPoints(to.repository, run)).points)
+    .filter(({ snapshot }) => snapshot.tags?.includes(PROOF_TAG) !== true);
+  const left = chosen.filter((wanted) => !there.snapshots.some((known) => isCopyOf(known, wanted)));
+  const summary: CopySummary = {
+    type: "summary",
+    verb: "copy",
+    from: from.name,
+    to: to.name,
+    copied: [],
+    skipped: chosen.length - left.length,
+    failed: damaged.map(({ id, reason }) => ({
+      point: id,
+      message: `snapshot ${shortId(id)} cannot be read: ${reason}`,
+    })),
+    added: { bytes: 0, packs: 0 },
+    seconds: 0,
+  };
+  if (left.length > 0) await copySnapshots(run, left, summary);
+  return { ...summary, seconds: (clock.monotonic() - startedMs) / 1000 };
+}
+
+async function copySnapshots(
+  { from, to, progress, signal }: CopyOptions,
+  snapshots: readonly ListedSnapshot[],
+  summary: CopySummary,
+): Promise<void> {
+  progress.stage(`copying to ${to.name}`, { unit: "bytes" });
+  let bytes = 0;
+  const onBytes = (count: number) => {
+    bytes += count;
+    progress.advance(count);
+  };
+  await using copying = await Copying.open(from.repository, to.repository, { signal, onBytes });
+  let ready: ListedSnapshot[] = [];
+  const write = async () => {
+    await copying.finish();
+    bytes = 0;
+    for (const one of ready) await saveCopy(to.repository, one, { signal, summary });
+    ready = [];
+    summary.added = copying.added;
+  };
+  for (const one of snapshots) {
+    try {
+      await copying.copyTree(one.snapshot.tree);
+      ready.push(one);
+    } catch (error) {
+      if (!isFailure(error, "repo/damaged")) throw error;
+      const name = one.snapshot.original ?? one.id;
+      summary.failed.push({
+        point: name,
+        message: `restore point ${shortId(name)} of ${one.snapshot.time} cannot be copied: ${messageOf(error)}`,
+      });
+    }
+    if (bytes >= LIMITS.copyBatchBytes) await write();
+  }
+  await write();
+}
+
+async function saveCopy(
+  to: Repository,
+  one: ListedSnapshot,
+  { signal, summary }: { signal: AbortSignal; summary: CopySummary },
+): Promise<SnapshotId> {
+  signal.throwIfAborted();
+  const snapshot = await to.saveSnapshot(copiedSnapshot(one), { signal });
+  summary.copied.push({ point: one.snapshot.original ?? one.id, snapshot, takenAt: one.snapshot.time });
+  return snapshot;
+}
+
+/** The snapshots of these points. */
+export function snapshotsOf(snapshots: readonly ListedSnapshot[], points: readonly Point[]): ListedSnapshot[] {
+  const wanted = new Set(points.map(({ snapshotId }) => snapshotId));
+  return snapshots.filter(({ id }) => wanted.has(id));
+}
+
+/**
+ * What a copy must still get of an installation: every point newer than the newest that it has. What is older and not
+ * there was taken out of it by somebody, and does not come back by itself.
+ */
+export function pointsLacking(points: readonly Point[], copied: readonly Point[], installationId: string): Point[] {
+  const mine = (list: readonly Point[]) => list.filter((point) => point.installationId === installationId);
+  const newest = Math.max(-Infinity, ...mine(copied).map(({ takenAtMs }) => takenAtMs));
+  return mine(points).filter(({ takenAtMs }) => takenAtMs > newest);
+}

@@ -1,0 +1,91 @@
+/** Copies between repositories that restic made and ours: by worker threads, on disk, judged by restic. */
+import assert from "node:assert/strict";
+import { randomBytes } from "node:crypto";
+import { mkdirSync, writeFileSync } from "node:fs";
+import { test } from "node:test";
+import { systemClock } from "../../src/base/clock.ts";
+import { silent } from "../../src/base/progress.ts";
+import { copy } from "../../src/job/copy.ts";
+import type { CopySummary } from "../../src/job/summaries.ts";
+import { openRepository } from "../../src/repo/repository.ts";
+import { openLocalStore } from "../../src/store/local-store.ts";
+import { resticPaths, runRestic } from "../harness/restic.ts";
+import { temporaryFolder } from "../harness/temporary.ts";
+import { readFolder } from "../harness/tree.ts";
+import { backUpFolder, newRepository, signal } from "./small-backup.ts";
+
+const THEIRS = "their password";
+const OURS = "correct horse";
+
+function makeFolder(path: string): void {
+  mkdirSync(`${path}/deep/er`, { recursive: true });
+  writeFileSync(`${path}/random`, randomBytes(2 << 20));
+  writeFileSync(`${path}/text`, "the quick brown fox\n".repeat(100_000));
+  writeFileSync(`${path}/deep/er/leaf`, "leaf");
+}
+
+async function open(path: string, password: string) {
+  return await openRepository(openLocalStore(path), { password, signal });
+}
+
+async function copyAll(from: [string, string], to: [string, string]): Promise<CopySummary> {
+  return await copy({
+    from: { repository: await open(...from), name: "from" },
+    to: { repository: await open(...to), name: "to" },
+    choose: (snapshots) => snapshots,
+    clock: systemClock,
+    progress: silent,
+    signal,
+  });
+}
+
+for (const { path: restic, version } of resticPaths()) {
+  test(`what restic ${version} saved is copied into ours, and its own copy sees that it is there; and the reverse`, async () => {
+    await using folder = await temporaryFolder();
+    makeFolder(folder.at("source"));
+    const theirs = { repo: folder.at("theirs"), password: THEIRS, restic };
+    const ours = { repo: folder.at("ours"), password: OURS, restic };
+    await runRestic(["init"], theirs);
+    await runRestic(["backup", "."], { ...theirs, cwd: folder.at("source") });
+    await newRepository(openLocalStore(ours.repo));
+
+    const first = await copyAll([theirs.repo, THEIRS], [ours.repo, OURS]);
+    assert.deepEqual([first.copied.length, first.failed], [1, []]);
+    await runRestic(["check", "--read-data"], ours);
+    await runRestic(["restore", "latest", "--target", folder.at("restored")], ours);
+    assert.deepEqual(await readFolder(folder.at("restored")), await readFolder(folder.at("source")));
+
+    const FROM = { RESTIC_FROM_REPOSITORY: theirs.repo, RESTIC_FROM_PASSWORD: THEIRS };
+    await runRestic(["copy"], { ...ours, env: FROM });
+    assert.equal((await (await open(ours.repo, OURS)).listSnapshots({ signal })).snapshots.length, 1);
+
+    // The reverse: ours goes to theirs by restic, and we see that it is there.
+    writeFileSync(folder.at("source", "new"), randomBytes(100_000));
+    await backUpFolder(await open(ours.repo, OURS), folder.at("source"));
+    await runRestic(["copy"], {
+      ...theirs,
+      env: { RESTIC_FROM_REPOSITORY: ours.repo, RESTIC_FROM_PASSWORD: OURS },
+    });
+    const back = await copyAll([ours.repo, OURS], [theirs.repo, THEIRS]);
+    assert.deepEqual([back.copied, back.skipped], [[], 2]);
+    const forth = await copyAll([theirs.repo, THEIRS], [ours.repo, OURS]);
+    assert.deepEqual([forth.copied, forth.skipped], [[], 2]);
+    await runRestic(["check", "--read-data"], theirs);
+  });
+}
+
+test("trees that format version 1 stored raw are compressed in the copy, as restic's prune would have them", async () => {
+  await using folder = await temporaryFolder();
+  makeFolder(folder.at("source"));
+  const theirs = { repo: folder.at("theirs"), password: THEIRS };
+  await runRestic(["init", "--repository-version", "1"], theirs);
+  await runRestic(["backup", "."], { ...theirs, cwd: folder.at("source") });
+  await runRestic(["migrate", "upgrade_repo_v2"], theirs);
+  await newRepository(openLocalStore(folder.at("ours")));
+  await copyAll([theirs.repo, THEIRS], [folder.at("ours"), OURS]);
+  const index = await (await open(folder.at("ours"), OURS)).loadIndex({ signal });
+  const entries = [...index.packs()].flatMap((pack) => pack.entries);
+  assert.ok(entries.some(({ type }) => type === "tree"));
+  for (const { type, uncompressedLength } of entries) assert.ok(type === "data" || uncompressedLength > 0);
+  await runRestic(["check", "--read-data"], { repo: folder.at("ours"), password: OURS });
+});

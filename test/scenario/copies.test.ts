@@ -1,0 +1,198 @@
+/** A desk with three repositories, each with a password of its own: what one run of backup puts where, and what is told. */
+import assert from "node:assert/strict";
+import { readFileSync, renameSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { onDatabase } from "../../src/demo/database.ts";
+import { openRepository } from "../../src/repo/repository.ts";
+import { openLocalStore } from "../../src/store/local-store.ts";
+import { resticPaths, runRestic } from "../harness/restic.ts";
+import { makeCheapToOpen } from "./cheap-key.ts";
+import { type Desk, openDesk } from "./desk.ts";
+
+let desk: Desk;
+let second: string;
+let third: string;
+
+before(async () => {
+  desk = await openDesk({ size: { messages: 120, conversations: 20, files: 10 } });
+  second = join(desk.root, "second");
+  third = join(desk.root, "third");
+});
+after(async () => await desk[Symbol.asyncDispose]());
+
+interface Copied {
+  repository: string;
+  points: number;
+  ok: boolean;
+  message?: string;
+}
+
+interface Finding {
+  kind: string;
+  level: string;
+  message: string;
+}
+
+function copies(summary: Record<string, unknown>): Copied[] {
+  return summary["copies"] as Copied[];
+}
+
+function alarms(summary: Record<string, unknown>): Finding[] {
+  return (summary["findings"] as Finding[]).filter(({ level }) => level === "alarm");
+}
+
+function passwordFile(name: string): string {
+  return name === "primary" ? desk.passwordFile : join(desk.root, "chatkeep", `chatkeep-${name}.password`);
+}
+
+function passwordOf(name: string): string {
+  return readFileSync(passwordFile(name), "utf8").trim();
+}
+
+async function points(name: string): Promise<string[]> {
+  const { points } = await desk.summary(["list", "--repository", name]);
+  return (points as { point: string }[]).map(({ point }) => point);
+}
+
+async function change(): Promise<void> {
+  await onDatabase(desk.installation.database, async (client) => {
+    await client.query("update contacts set name = name || '.' where id = (select min(id) from contacts)");
+  });
+}
+
+test("init --add makes one more repository that cuts as the first does, and backup copies all points there", async () => {
+  await desk.summary(["backup"]);
+  await change();
+  const added = await desk.summary(["init", "--add", "second", "--location", second]);
+  assert.equal(added["created"], true);
+  await desk.summary(["init", "--add", "third", "--location", third]);
+  const passwords = ["primary", "second", "third"].map(passwordOf);
+  assert.equal(new Set(passwords).size, 3);
+  const { signal } = new AbortController();
+  const [a, b] = await Promise.all(
+    [desk.repository, second].map(async (path, at) => {
+      const opened = await openRepository(openLocalStore(path), { password: passwords[at] ?? "", signal });
+      return opened.config;
+    }),
+  );
+  assert.equal(a?.chunker_polynomial, b?.chunker_polynomial);
+  assert.notEqual(a?.id, b?.id);
+  for (const [repository, name] of [
+    [desk.repository, "primary"],
+    [second, "second"],
+    [third, "third"],
+  ] as const)
+    await makeCheapToOpen({ ...desk, repository, passwordFile: passwordFile(name) });
+
+  const summary = await desk.summary(["backup"]);
+  assert.deepEqual(
+    copies(summary).map(({ repository, points, ok }) => [repository, points, ok]),
+    [
+      ["second", 2, true],
+      ["third", 2, true],
+    ],
+  );
+  const names = await points("primary");
+  assert.equal(names.length, 2);
+  assert.deepEqual(await points("second"), names);
+  assert.deepEqual(await points("third"), names);
+});
+
+for (const { path: restic, version } of resticPaths()) {
+  test(`restic ${version} finds the copy whole`, async () => {
+    await runRestic(["check", "--read-data"], { repo: second, password: passwordOf("second"), restic });
+  });
+}
+
+test("a copy whose place is gone is an alarm that names it, and the next run catches up", async () => {
+  renameSync(second, `${second}.away`);
+  await change();
+  const summary = await desk.summary(["backup"], 3);
+  assert.deepEqual(
+    copies(summary).map(({ repository, ok }) => [repository, ok]),
+    [
+      ["second", false],
+      ["third", true],
+    ],
+  );
+  const [alarm, ...others] = alarms(summary);
+  assert.deepEqual(others, []);
+  assert.equal(alarm?.kind, "copy-failed");
+  assert.match(alarm?.message ?? "", /repository 'second' did not get its copy: there is no repository/);
+  renameSync(`${second}.away`, second);
+  await change();
+  const next = await desk.summary(["backup"]);
+  assert.deepEqual(
+    copies(next).map(({ repository, points }) => [repository, points]),
+    [
+      ["second", 2],
+      ["third", 1],
+    ],
+  );
+  assert.deepEqual(await points("second"), await points("primary"));
+});
+
+test("when the first repository is away the next one is written, told by an alarm, and read from", async () => {
+  renameSync(desk.repository, `${desk.repository}.away`);
+  await change();
+  const summary = await desk.summary(["backup"], 3);
+  assert.equal(summary["repository"], "second");
+  assert.deepEqual(
+    copies(summary).map(({ repository, points, ok }) => [repository, points, ok]),
+    [["third", 1, true]],
+  );
+  assert.deepEqual(
+    alarms(summary).map(({ kind }) => kind),
+    ["repository-away"],
+  );
+  const listed = await desk.chatkeep(["list"]);
+  assert.equal(listed.status, 0);
+  assert.match(listed.stderr, /repository 'primary' does not answer \(.*\): reading from 'second'/);
+  assert.match(listed.stdout, new RegExp(String(summary["point"]).slice(0, 8)));
+  // Who names a repository gets that one or nothing, and a check of one is never a check of another.
+  assert.equal((await desk.chatkeep(["list", "--repository", "primary"])).status, 10);
+  assert.equal((await desk.chatkeep(["verify"])).status, 10);
+
+  renameSync(`${desk.repository}.away`, desk.repository);
+  const back = await desk.summary(["copy", "--repository", "second", "--to", "primary"]);
+  assert.deepEqual(
+    (back["copied"] as { point: string }[]).map(({ point }) => point),
+    [summary["point"]],
+  );
+  assert.deepEqual(await points("primary"), await points("second"));
+  const again = await desk.summary(["copy", "--to", "second"]);
+  assert.deepEqual([again["copied"], again["failed"]], [[], []]);
+});
+
+test("a wrong password is no reason to go elsewhere", async () => {
+  const kept = readFileSync(desk.passwordFile, "utf8");
+  writeFileSync(desk.passwordFile, "not the password\n");
+  try {
+    assert.equal((await desk.chatkeep(["backup"])).status, 12);
+    assert.equal((await desk.chatkeep(["list"])).status, 12);
+  } finally {
+    writeFileSync(desk.passwordFile, kept);
+  }
+});
+
+test("drills take the repositories in turn, and a proof counts for one of them", async () => {
+  const drilled: unknown[] = [];
+  for (let turn = 0; turn < 3; turn += 1) drilled.push((await desk.summary(["drill"]))["repository"]);
+  assert.deepEqual(drilled, ["primary", "second", "third"]);
+  const { points } = await desk.summary(["list", "--repository", "third"]);
+  assert.notEqual((points as { provenAt: string | null }[])[0]?.provenAt, null);
+  // Proofs are not copied.
+  const { copied } = await desk.summary(["copy", "--all", "--to", "third"]);
+  assert.deepEqual(copied, []);
+});
+
+test("copy says what it was not told, and refuses a repository that is itself", async () => {
+  const noTarget = await desk.chatkeep(["copy"]);
+  assert.equal(noTarget.status, 2);
+  assert.match(noTarget.stderr, /say where to copy to/);
+  const itself = await desk.chatkeep(["copy", "--to", "primary"]);
+  assert.equal(itself.status, 2);
+  assert.match(itself.stderr, /one repository/);
+  assert.equal((await desk.chatkeep(["copy", "--to", "nowhere"])).status, 2);
+});
