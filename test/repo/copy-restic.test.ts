@@ -7,15 +7,14 @@ import { systemClock } from "../../src/base/clock.ts";
 import { silent } from "../../src/base/progress.ts";
 import { copy } from "../../src/job/copy.ts";
 import type { CopySummary } from "../../src/job/summaries.ts";
-import { openRepository } from "../../src/repo/repository.ts";
+import { openRepository, type Repository } from "../../src/repo/repository.ts";
 import { openLocalStore } from "../../src/store/local-store.ts";
 import { resticPaths, runRestic } from "../harness/restic.ts";
 import { temporaryFolder } from "../harness/temporary.ts";
 import { readFolder } from "../harness/tree.ts";
-import { backUpFolder, newRepository, signal } from "./small-backup.ts";
+import { backUpFolder, newRepository, PASSWORD as OURS, reopen, signal } from "./small-backup.ts";
 
 const THEIRS = "their password";
-const OURS = "correct horse";
 
 function makeFolder(path: string): void {
   mkdirSync(`${path}/deep/er`, { recursive: true });
@@ -24,16 +23,13 @@ function makeFolder(path: string): void {
   writeFileSync(`${path}/deep/er/leaf`, "leaf");
 }
 
-async function open(path: string, password: string) {
-  return await openRepository(openLocalStore(path), { password, signal });
-}
-
-async function copyAll(from: [string, string], to: [string, string]): Promise<CopySummary> {
+/** Copies as two new processes would, without paying for scrypt each time. */
+async function copyAll(from: Repository, to: Repository): Promise<CopySummary> {
   return await copy({
-    from: { repository: await open(...from), name: "from" },
-    to: { repository: await open(...to), name: "to" },
+    from: { repository: reopen(from), name: "from" },
+    to: { repository: reopen(to), name: "to" },
     choose: (snapshots) => snapshots,
-    clock: systemClock,
+    clock: { ...systemClock, sleep: async () => {} },
     progress: silent,
     signal,
   });
@@ -47,9 +43,12 @@ for (const { path: restic, version } of resticPaths()) {
     const ours = { repo: folder.at("ours"), password: OURS, restic };
     await runRestic(["init"], theirs);
     await runRestic(["backup", "."], { ...theirs, cwd: folder.at("source") });
-    await newRepository(openLocalStore(ours.repo));
+    const [from, to] = await Promise.all([
+      openRepository(openLocalStore(theirs.repo), { password: THEIRS, signal }),
+      newRepository(openLocalStore(ours.repo)),
+    ]);
 
-    const first = await copyAll([theirs.repo, THEIRS], [ours.repo, OURS]);
+    const first = await copyAll(from, to);
     assert.deepEqual([first.copied.length, first.failed], [1, []]);
     await runRestic(["check", "--read-data"], ours);
     await runRestic(["restore", "latest", "--target", folder.at("restored")], ours);
@@ -57,18 +56,18 @@ for (const { path: restic, version } of resticPaths()) {
 
     const FROM = { RESTIC_FROM_REPOSITORY: theirs.repo, RESTIC_FROM_PASSWORD: THEIRS };
     await runRestic(["copy"], { ...ours, env: FROM });
-    assert.equal((await (await open(ours.repo, OURS)).listSnapshots({ signal })).snapshots.length, 1);
+    assert.equal((await to.listSnapshots({ signal })).snapshots.length, 1);
 
     // The reverse: ours goes to theirs by restic, and we see that it is there.
     writeFileSync(folder.at("source", "new"), randomBytes(100_000));
-    await backUpFolder(await open(ours.repo, OURS), folder.at("source"));
+    await backUpFolder(reopen(to), folder.at("source"));
     await runRestic(["copy"], {
       ...theirs,
       env: { RESTIC_FROM_REPOSITORY: ours.repo, RESTIC_FROM_PASSWORD: OURS },
     });
-    const back = await copyAll([ours.repo, OURS], [theirs.repo, THEIRS]);
+    const back = await copyAll(to, from);
     assert.deepEqual([back.copied, back.skipped], [[], 2]);
-    const forth = await copyAll([theirs.repo, THEIRS], [ours.repo, OURS]);
+    const forth = await copyAll(from, to);
     assert.deepEqual([forth.copied, forth.skipped], [[], 2]);
     await runRestic(["check", "--read-data"], theirs);
   });
@@ -81,9 +80,9 @@ test("trees that format version 1 stored raw are compressed in the copy, as rest
   await runRestic(["init", "--repository-version", "1"], theirs);
   await runRestic(["backup", "."], { ...theirs, cwd: folder.at("source") });
   await runRestic(["migrate", "upgrade_repo_v2"], theirs);
-  await newRepository(openLocalStore(folder.at("ours")));
-  await copyAll([theirs.repo, THEIRS], [folder.at("ours"), OURS]);
-  const index = await (await open(folder.at("ours"), OURS)).loadIndex({ signal });
+  const to = await newRepository(openLocalStore(folder.at("ours")));
+  await copyAll(await openRepository(openLocalStore(theirs.repo), { password: THEIRS, signal }), to);
+  const index = await reopen(to).loadIndex({ signal });
   const entries = [...index.packs()].flatMap((pack) => pack.entries);
   assert.ok(entries.some(({ type }) => type === "tree"));
   for (const { type, uncompressedLength } of entries) assert.ok(type === "data" || uncompressedLength > 0);
