@@ -2,7 +2,6 @@
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { before, test } from "node:test";
-import { systemClock } from "../../src/base/clock.ts";
 import type { SnapshotId } from "../../src/base/ids.ts";
 import { LIMITS } from "../../src/base/limits.ts";
 import { silent } from "../../src/base/progress.ts";
@@ -13,7 +12,7 @@ import { planCopyReads } from "../../src/repo/copy.ts";
 import type { Repository } from "../../src/repo/repository.ts";
 import { verifyRepository } from "../../src/repo/verify.ts";
 import { createMemoryStore, type MemoryStore } from "../../src/store/memory-store.ts";
-import { backUp, copyStore, newRepository, readFiles, reopen, signal, type Files } from "./small-backup.ts";
+import { backUp, copyStore, hasty, newRepository, readFiles, reopen, signal, type Files } from "./small-backup.ts";
 
 let emptySource: Repository;
 let emptyTarget: Repository;
@@ -37,15 +36,12 @@ function fresh(of: Repository): { repository: Repository; store: MemoryStore } {
   return { repository: reopen(of, store), store };
 }
 
-/** Short waits between writing a lock and looking again: nobody else is there. */
-const clock = { ...systemClock, sleep: async () => {} };
-
 async function copyAll(from: Repository, to: Repository): Promise<CopySummary> {
   return await copy({
     from: { repository: reopen(from), name: "source" },
     to: { repository: reopen(to), name: "target" },
     choose: (snapshots) => snapshots,
-    clock,
+    clock: hasty,
     progress: silent,
     signal,
   });

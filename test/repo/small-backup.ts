@@ -1,6 +1,6 @@
 /** A small backup of a folder, for tests of the repository: what a job does, without everything around it. */
 import { lstatSync, readdirSync, readlinkSync } from "node:fs";
-import { formatInstant, systemClock } from "../../src/base/clock.ts";
+import { type Clock, formatInstant, systemClock } from "../../src/base/clock.ts";
 import type { ChunkId, SnapshotId } from "../../src/base/ids.ts";
 import { LIMITS } from "../../src/base/limits.ts";
 import { dirNode, fileNode, symlinkNode, type TreeNode } from "../../src/format/node.ts";
@@ -8,6 +8,7 @@ import { nameFromBytes } from "../../src/format/quote.ts";
 import { encodeTree } from "../../src/format/tree.ts";
 import { ClaimTable } from "../../src/repo/claim-table.ts";
 import { createRepository, Repository } from "../../src/repo/repository.ts";
+import { LOCK_TIMES } from "../../src/repo/lock.ts";
 import { Sealer } from "../../src/repo/sealer.ts";
 import { makeFileBuffer, storeFile } from "../../src/repo/store-file.ts";
 import { walkTree } from "../../src/repo/walk.ts";
@@ -17,6 +18,12 @@ import type { Store } from "../../src/store/store.ts";
 
 export const signal = new AbortController().signal;
 export const PASSWORD = "correct horse";
+
+/** A clock that does not wait between writing a lock and looking again: nobody else is there. */
+export const hasty: Clock = {
+  ...systemClock,
+  sleep: async (ms, signal) => await systemClock.sleep(ms === LOCK_TIMES.settle ? 0 : ms, signal),
+};
 
 export async function newRepository(store: Store): Promise<Repository> {
   return await createRepository(store, {
