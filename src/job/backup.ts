@@ -21,7 +21,14 @@ import { isDamage } from "../repo/chunk.ts";
 import type { Repository } from "../repo/repository.ts";
 import { storePoint } from "./build-point.ts";
 import { captureDatabase, type DatabaseCapture } from "./capture-database.ts";
-import { captureEverythingElse, type ElseCapture, readSnapshotFacts, type SnapshotFacts } from "./capture-else.ts";
+import {
+  type ElseCapture,
+  Gathering,
+  judgeElse,
+  readSnapshotFacts,
+  type SnapshotFacts,
+  storeElse,
+} from "./capture-else.ts";
 import { captureStorage, type StorageCapture, type StoragePorts } from "./capture-storage.ts";
 import { listStorage, listStorageAtOnce, type StorageListing } from "./list-storage.ts";
 import { damagedParent, lossFindings, storageFindings } from "./findings.ts";
@@ -67,6 +74,7 @@ export async function backup(options: BackupOptions): Promise<BackupSummary> {
   const { repository, clock } = options;
   const startedMs = clock.monotonic();
   const startedAt = formatGoTime(BigInt(clock.now()) * 1_000_000n);
+  await using gathering = new Gathering(options);
   await using lock = await lockToWrite(repository, options);
   const signal = AbortSignal.any([options.signal, lock.signal]);
   const run: Run = { ...options, signal, startedAt };
@@ -77,27 +85,25 @@ export async function backup(options: BackupOptions): Promise<BackupSummary> {
   if (chatwoot.failure !== undefined) throw chatwoot.failure;
   const server = await readServerFacts(connection);
   const programs = await findPrograms(server.major, { signal });
-  await using sealing = await Sealing.open({
-    repository,
-    address: options.address,
-    expectedChunks: await expectChunks(connection),
-    isPrepared: true,
-    ...(options.workers === undefined ? {} : { workers: options.workers }),
-    signal,
+  await using sealing = await openSealing(run, connection);
+  const { database, storage, looks, other, purged } = await capture(run, {
+    sealing,
+    gathering,
+    connection,
+    programs,
+    parent,
   });
-  const { database, storage, looks, other, purged } = await capture(run, { sealing, connection, programs, parent });
+  const lost = lossFindings(
+    distrusted,
+    looks.reduce((sum, look) => sum + look.lost, 0),
+  );
   const findings = sortFindings([
     ...options.findings,
     ...chatwoot.findings,
     ...database.findings,
-    ...storageFindings(storage, parent?.storage, (name) =>
-      options.installation.storage.some((service) => service.serviceName === name && service.kind === "local"),
-    ),
+    ...storageFindings(storage, parent?.storage, (name) => isReadHere(options.installation, name)),
     ...parentFindings,
-    ...lossFindings(
-      distrusted,
-      looks.reduce((sum, look) => sum + look.lost, 0),
-    ),
+    ...lost,
     ...other.findings,
   ]);
   const manifest = buildManifest({
@@ -134,6 +140,11 @@ export async function backup(options: BackupOptions): Promise<BackupSummary> {
 
 type Run = BackupOptions & { startedAt: string };
 
+/** True for a storage service whose files lie in a folder of this machine. */
+function isReadHere({ storage }: Installation, name: string): boolean {
+  return storage.some((service) => service.serviceName === name && service.kind === "local");
+}
+
 /** The newest point that can be read: one that is damaged must not keep new ones from being made. */
 async function findParent({ repository, identity, signal }: Run): Promise<{ parent?: Parent; findings: Finding[] }> {
   const { points } = await listPoints(repository, { signal });
@@ -152,6 +163,17 @@ async function findParent({ repository, identity, signal }: Run): Promise<{ pare
   return { findings };
 }
 
+async function openSealing({ repository, address, workers, signal }: Run, connection: Connection): Promise<Sealing> {
+  return await Sealing.open({
+    repository,
+    address,
+    expectedChunks: await expectChunks(connection),
+    isPrepared: true,
+    ...(workers === undefined ? {} : { workers }),
+    signal,
+  });
+}
+
 /** Every blob is a chunk or more, and the rows are cut about this fine: enough for two threads to agree on. */
 async function expectChunks(connection: Connection): Promise<number> {
   const [row] = await connection.query<{ blobs: string; bytes: string }>(
@@ -162,6 +184,7 @@ async function expectChunks(connection: Connection): Promise<number> {
 
 interface Tools {
   sealing: Sealing;
+  gathering: Gathering;
   connection: Connection;
   programs: ClientPrograms;
   parent: Parent | undefined;
@@ -175,18 +198,19 @@ interface Captured {
   other: ElseCapture;
 }
 
-async function capture(run: Run, { sealing, connection, programs, parent }: Tools): Promise<Captured> {
+async function capture(run: Run, tools: Tools): Promise<Captured> {
+  const { sealing, connection, programs, parent } = tools;
   const ports = await storagePorts(run, sealing);
+  const { storeFiles } = ports;
   run.progress.stage("saving new files", { unit: "files" });
   // A file that is read again and found lost is still taken over from the parent, so the parent is always known.
   const before = parent?.storage ?? new Map();
   const rows = parent?.rows;
   const isKnownRow = async (blob: BlobRow) => (await rows?.has(blob)) === true;
-  const first = await captureStorage(
-    { ...ports, isKnownRow, rereadAll: run.full },
-    await listStorage(connection),
-    before,
-  );
+  const [first, stored] = await Promise.all([
+    captureStorage({ ...ports, isKnownRow, rereadAll: run.full }, await listStorage(connection), before),
+    storeElse(tools.gathering, { ...run, storeFiles, storeContent: (bytes) => sealing.storeContent(bytes) }),
+  ]);
   // The second look takes over from the first, so the first one's trees must be readable.
   await sealing.flush();
   let listing: StorageListing | undefined;
@@ -211,14 +235,7 @@ async function capture(run: Run, { sealing, connection, programs, parent }: Tool
     listing,
     await captureStorage(ports, listing, first.state),
   );
-  run.progress.stage("saving configuration and code", { unit: "files" });
-  const other = await captureEverythingElse({
-    ...run,
-    facts,
-    keys: run.repository.keys,
-    storeFiles: ports.storeFiles,
-    storeContent: (bytes) => sealing.storeContent(bytes),
-  });
+  const other = await judgeElse(stored, { ...run, facts, keys: run.repository.keys });
   return { database, storage: second.look.state, looks: [first, second.look], purged: second.purged, other };
 }
 

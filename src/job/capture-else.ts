@@ -1,14 +1,14 @@
 /** Everything of a restore point that is neither a row nor an uploaded file: configuration, code, keys, version. */
 import { hkdfSync } from "node:crypto";
+import { Failure } from "../base/errors.ts";
 import type { Finding } from "../base/findings.ts";
 import type { ChunkId } from "../base/ids.ts";
-import type { Progress } from "../base/progress.ts";
 import { MIGRATIONS_QUERY } from "../chatwoot/database.ts";
 import { fingerprintSecrets } from "../chatwoot/secrets.ts";
 import { identifySchema } from "../chatwoot/versions.ts";
 import type { Keys } from "../format/crypto.ts";
 import { fileNode } from "../format/node.ts";
-import { captureCode } from "../installation/code.ts";
+import { captureCode, type CodeCapture } from "../installation/code.ts";
 import { captureConfig } from "../installation/config.ts";
 import type { Installation } from "../installation/installation.ts";
 import { readReleases } from "../installation/releases.ts";
@@ -17,7 +17,7 @@ import { OWN_CONFIG } from "../point/layout.ts";
 import type { CodeEntry, KeyProofEntry, Manifest } from "../point/manifest.ts";
 import type { DatabaseSnapshot } from "../postgres/snapshot.ts";
 import type { StoredFile } from "../repo/store-file.ts";
-import { openTemporaryFolder } from "../system/temporary.ts";
+import { openTemporaryFolder, type TemporaryFolder } from "../system/temporary.ts";
 import { type FileToSave, saveFiles, type SavedFile } from "./capture-files.ts";
 import { type AskTable, collectKeySamples, findKeySources, type KeySamples, tryKeys } from "./prove-keys.ts";
 import type { FileTask } from "./sealing-tasks.ts";
@@ -28,14 +28,10 @@ export interface SnapshotFacts {
   samples: KeySamples;
 }
 
-export interface ElseCapture {
-  config: SavedFile[];
-  code: SavedFile[];
-  codeEntry: CodeEntry;
+export interface ElseCapture extends StoredElse {
   chatwoot: Manifest["chatwoot"];
   secrets: Manifest["secrets"];
   keyProof: KeyProofEntry;
-  findings: Finding[];
 }
 
 /** Reads them under short locks, one table's at a time; refuses tables that were truncated or rewritten since the snapshot. */
@@ -47,40 +43,105 @@ export async function readSnapshotFacts(snapshot: DatabaseSnapshot): Promise<Sna
   return { migrations: migrations.map(({ version }) => String(version)), samples };
 }
 
-export interface ElseOptions {
+export interface GatherOptions {
   installation: Installation;
-  facts: SnapshotFacts;
   /** Chatkeep's own configuration file, saved below `config/chatkeep/`. */
   ownConfig: string | undefined;
-  keys: Keys;
-  storeFiles: (tasks: FileTask[]) => Promise<StoredFile[]>;
-  storeContent: (bytes: Buffer) => Promise<ChunkId[]>;
-  progress: Progress;
   signal: AbortSignal;
 }
 
-export async function captureEverythingElse(options: ElseOptions): Promise<ElseCapture> {
-  const { installation, facts, signal } = options;
-  const listed = await captureConfig(installation, { signal });
-  const configFiles: FileToSave[] = [...listed.files];
-  if (options.ownConfig !== undefined) configFiles.push({ path: OWN_CONFIG, absolute: options.ownConfig });
-  const config = await saveFiles(configFiles, options.storeFiles, "config");
-  config.saved.push(await saveEnvironment(options));
-  const code = await saveCode(options);
+/** What was found on the disk and by git, and is not in the repository yet. */
+interface Gathered {
+  config: { files: FileToSave[]; findings: Finding[] };
+  code: CodeCapture | undefined;
+}
+
+/**
+ * Configuration and code, looked for from the moment this is made: git and the disk work while the repository is
+ * opened and the uploaded files are saved. Disposing of it stops what still runs and removes what git wrote.
+ */
+export class Gathering implements AsyncDisposable {
+  readonly #stop = new AbortController();
+  readonly #work: Promise<TemporaryFolder>;
+  readonly #found: Promise<Gathered>;
+
+  constructor(options: GatherOptions) {
+    const signal = AbortSignal.any([options.signal, this.#stop.signal]);
+    // Git writes its bundle into a file; it holds code, and is gone when this is.
+    this.#work = openTemporaryFolder("chatkeep-code");
+    this.#found = this.#gather({ ...options, signal });
+    // It is awaited later, or never when something else fails first.
+    this.#found.catch(() => {});
+  }
+
+  get found(): Promise<Gathered> {
+    return this.#found;
+  }
+
+  async #gather({ installation, ownConfig, signal }: GatherOptions): Promise<Gathered> {
+    const work = await this.#work;
+    const listed = await captureConfig(installation, { signal });
+    const files: FileToSave[] = [...listed.files];
+    if (ownConfig !== undefined) files.push({ path: OWN_CONFIG, absolute: ownConfig });
+    const config = { files, findings: listed.findings };
+    if (installation.code === undefined) return { config, code: undefined };
+    const except = savedElsewhere(installation);
+    return { config, code: await captureCode(installation.code.root, { into: work.path, except, signal }) };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stop.abort(new Failure("run/cancelled", "the backup ended"));
+    await this.#found.catch(() => {});
+    const work = await this.#work.catch(() => undefined);
+    await work?.[Symbol.asyncDispose]();
+  }
+}
+
+export interface StoreElseOptions {
+  installation: Installation;
+  storeFiles: (tasks: FileTask[]) => Promise<StoredFile[]>;
+  storeContent: (bytes: Buffer) => Promise<ChunkId[]>;
+}
+
+/** Configuration and code as they are stored. */
+export interface StoredElse {
+  config: SavedFile[];
+  code: SavedFile[];
+  codeEntry: CodeEntry;
+  findings: Finding[];
+}
+
+export async function storeElse(gathering: Gathering, options: StoreElseOptions): Promise<StoredElse> {
+  const { installation, storeFiles } = options;
+  const { config, code } = await gathering.found;
+  const savedConfig = await saveFiles(config.files, storeFiles, "config");
+  savedConfig.saved.push(await saveEnvironment(options));
+  const savedCode = await saveFiles(code?.files ?? [], storeFiles, "code");
+  return {
+    config: savedConfig.saved,
+    code: savedCode.saved,
+    codeEntry: codeEntry(installation, code, savedCode.saved),
+    findings: [...config.findings, ...savedConfig.findings, ...(code?.findings ?? []), ...savedCode.findings],
+  };
+}
+
+/** Tries the saved keys on what the database holds, and adds what only the database knows. */
+export async function judgeElse(
+  stored: StoredElse,
+  { installation, facts, keys }: { installation: Installation; facts: SnapshotFacts; keys: Keys },
+): Promise<ElseCapture> {
   const proof = await tryKeys(installation.environment, facts.samples);
   return {
-    config: config.saved,
-    code: code.saved,
-    codeEntry: code.entry,
+    ...stored,
     chatwoot: {
       version: installation.version ?? (await versionOfSchema(facts.migrations)),
       edition: installation.edition ?? null,
-      commit: code.entry.head ?? null,
+      commit: stored.codeEntry.head ?? null,
       migrations: facts.migrations,
     },
-    secrets: fingerprintSecrets(installation.environment, fingerprintKey(options.keys)),
+    secrets: fingerprintSecrets(installation.environment, fingerprintKey(keys)),
     keyProof: proof.entry,
-    findings: [...listed.findings, ...config.findings, ...code.findings, ...proof.findings],
+    findings: [...stored.findings, ...proof.findings],
   };
 }
 
@@ -90,7 +151,7 @@ async function versionOfSchema(migrations: readonly string[]): Promise<string | 
   return isFork ? null : (releases.at(-1)?.replace(/^v/, "") ?? null);
 }
 
-async function saveEnvironment({ installation, storeContent }: ElseOptions): Promise<SavedFile> {
+async function saveEnvironment({ installation, storeContent }: StoreElseOptions): Promise<SavedFile> {
   const bytes = Buffer.from(formatEnvironment(installation.environment), "utf8");
   const name = SAVED_ENVIRONMENT.slice(SAVED_ENVIRONMENT.lastIndexOf("/") + 1);
   const node = fileNode({ name, size: bytes.length, content: await storeContent(bytes), mode: 0o600 });
@@ -108,18 +169,13 @@ function savedElsewhere(installation: Installation): string[] {
   return [...roots, ...installation.configFiles, ...(installation.envFile === undefined ? [] : [installation.envFile])];
 }
 
-async function saveCode(options: ElseOptions): Promise<{ saved: SavedFile[]; entry: CodeEntry; findings: Finding[] }> {
-  const { installation, signal } = options;
-  if (installation.code === undefined) return { saved: [], entry: { kind: "none", files: 0 }, findings: [] };
-  // Git writes its bundle into a file; it holds code, and is gone when this returns.
-  await using work = await openTemporaryFolder("chatkeep-code");
-  const captured = await captureCode(installation.code.root, {
-    into: work.path,
-    except: savedElsewhere(installation),
-    signal,
-  });
-  const { saved, findings } = await saveFiles(captured.files, options.storeFiles, "code");
-  const entry: CodeEntry = {
+function codeEntry(
+  installation: Installation,
+  captured: CodeCapture | undefined,
+  saved: readonly SavedFile[],
+): CodeEntry {
+  if (installation.code === undefined || captured === undefined) return { kind: "none", files: 0 };
+  return {
     kind: installation.code.kind,
     ...(captured.head === undefined ? {} : { head: captured.head }),
     ...(captured.branch === undefined ? {} : { branch: captured.branch }),
@@ -128,5 +184,4 @@ async function saveCode(options: ElseOptions): Promise<{ saved: SavedFile[]; ent
     bundle: saved.some((file) => file.path.endsWith(".bundle")),
     files: saved.length,
   };
-  return { saved, entry, findings: [...captured.findings, ...findings] };
 }

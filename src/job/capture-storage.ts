@@ -211,7 +211,9 @@ async function fetchBlobs(
   for (let at = 0; at < safe.length; at += LIMITS.filesPerTask) batches.push(safe.slice(at, at + LIMITS.filesPerTask));
   const results = await Promise.all(
     batches.map(async (batch) => {
-      const files = await ports.storeFiles(batch.map((blob) => ({ path: blobPath(root, blob.key) })));
+      const files = await ports.storeFiles(
+        batch.map((blob) => ({ path: blobPath(root, blob.key), isNew: !ports.rereadAll })),
+      );
       assert(files.length === batch.length, "a sealing thread answered for fewer files than it was asked");
       return batch.map((blob, at) => {
         ports.onFile();

@@ -18,6 +18,8 @@ import type { Store, StoreSpec } from "../store/store.ts";
 
 export interface FileTask {
   path: string;
+  /** The repository most likely has nothing of it. */
+  isNew?: boolean;
 }
 
 export interface RangeResult {
@@ -82,7 +84,7 @@ export async function openSealingHandler(
       switch (task.kind) {
         case "files": {
           const files: StoredFile[] = [];
-          for (const file of task.files) files.push(await storeFile(sealer, file.path, buffer));
+          for (const file of task.files) files.push(await storeFile(sealer, file.path, buffer, file));
           return { kind: "files", files };
         }
         case "bytes":

@@ -2,6 +2,7 @@
  * Turns bytes into chunks of durable packs: the hot path of every backup. One per worker thread.
  *
  * hash → is it known or another's? → compress → seal into the open pack's buffer → open again and compare → append.
+ * What is most likely new is sealed first and hashed once, as it was opened again.
  * Data and trees go to packs of their own, as the format demands. What is sealed is opened again before it counts:
  * bad memory or a fault of ours must not become the only copy of something.
  *
@@ -48,6 +49,17 @@ interface OpenPack {
   filled: number;
   /** Bytes of the whole pack so far, the buffer's too. */
   size: number;
+}
+
+/** A chunk in the open pack's buffer, behind what is part of the pack. */
+interface Sealed {
+  readonly pack: OpenPack;
+  readonly length: number;
+  readonly uncompressedLength: number;
+}
+
+function changedAfterSealing(): Failure {
+  return bug("a chunk came back changed after sealing (if it happens again, test this machine's memory)");
 }
 
 export class Sealer {
@@ -109,6 +121,30 @@ export class Sealer {
     if (damage !== undefined) throw damage;
   }
 
+  /**
+   * As {@link add}, for bytes that the repository most likely lacks: sealed and opened again first, and what was opened is
+   * hashed, which saves a pass over them. Bytes that turn out to be known are taken back.
+   * @param onOpened is given what can be read back, before this resolves; it must not keep the buffer.
+   */
+  async addNew(
+    type: ChunkType,
+    bytes: Uint8Array,
+    onOpened: (opened: Uint8Array) => void,
+  ): Promise<{ id: ChunkId; isNew: boolean }> {
+    return await this.#inTurn(async () => {
+      const sealed = await this.#seal(type, packChunk(bytes, type));
+      const opened = this.#openAgain(sealed);
+      // Against what was given: hashing alone would take a fault between the two for what was meant.
+      if (Buffer.compare(opened, bytes) !== 0) throw changedAfterSealing();
+      onOpened(opened);
+      const idBytes = hash("sha256", opened, "buffer");
+      const id = parseChunkId(idBytes.toString("hex"));
+      if (this.#isKnown(type, id, idBytes) || !this.#claim(type, idBytes)) return { id, isNew: false };
+      await this.#keep(type, id, sealed);
+      return { id, isNew: true };
+    });
+  }
+
   /** Closes the open packs and waits until all are durable and reported. */
   async flush(): Promise<void> {
     await this.#inTurn(async () => {
@@ -159,7 +195,13 @@ export class Sealer {
   }
 
   async #append(type: ChunkType, chunk: { id: ChunkId; idBytes: Buffer; packed: PackedChunk }): Promise<void> {
-    const { packed } = chunk;
+    const sealed = await this.#seal(type, chunk.packed);
+    if (!hash("sha256", this.#openAgain(sealed), "buffer").equals(chunk.idBytes)) throw changedAfterSealing();
+    await this.#keep(type, chunk.id, sealed);
+  }
+
+  /** Seals bytes behind what the open pack's buffer holds; they are not part of the pack before {@link #keep}. */
+  async #seal(type: ChunkType, packed: PackedChunk): Promise<Sealed> {
     const pack = (this.#open[type] ??= await this.#begin());
     const sealedLength = packed.bytes.length + SEAL_OVERHEAD;
     if (pack.filled + sealedLength > pack.buffer.length) {
@@ -167,34 +209,30 @@ export class Sealer {
       if (sealedLength > pack.buffer.length) pack.buffer = Buffer.allocUnsafeSlow(sealedLength);
     }
     const length = sealInto(this.#keys, packed.bytes, pack.buffer, pack.filled);
-    this.#verify(pack.buffer.subarray(pack.filled, pack.filled + length), packed.uncompressedLength, chunk.idBytes);
-    pack.entries.push({
-      id: chunk.id,
-      type,
-      offset: pack.size,
-      length,
-      uncompressedLength: packed.uncompressedLength,
-    });
+    return { pack, length, uncompressedLength: packed.uncompressedLength };
+  }
+
+  async #keep(type: ChunkType, id: ChunkId, { pack, length, uncompressedLength }: Sealed): Promise<void> {
+    pack.entries.push({ id, type, offset: pack.size, length, uncompressedLength });
     pack.filled += length;
     pack.size += length;
     if (pack.filled >= LIMITS.packWriteBytes) await this.#write(pack);
     if (pack.size >= LIMITS.packTargetBytes || pack.entries.length >= LIMITS.packMaxChunks) await this.#close(type);
   }
 
-  #verify(sealed: Buffer, uncompressedLength: number, idBytes: Buffer): void {
-    let isSame: boolean;
+  /** The bytes that were sealed, as they can be read back; in a buffer that the next chunk is opened into. */
+  #openAgain({ pack, length, uncompressedLength }: Sealed): Uint8Array {
+    const sealed = pack.buffer.subarray(pack.filled, pack.filled + length);
     try {
       if (this.#opened.length < sealed.length) this.#opened = Buffer.allocUnsafeSlow(sealed.length);
-      const length = unsealInto(this.#keys, sealed, this.#opened, 0);
-      const opened = unpackChunk(this.#opened.subarray(0, length), uncompressedLength);
-      isSame = hash("sha256", opened, "buffer").equals(idBytes);
+      const opened = unsealInto(this.#keys, sealed, this.#opened, 0);
+      return unpackChunk(this.#opened.subarray(0, opened), uncompressedLength);
     } catch (error) {
       throw bug(
         "a chunk that was just sealed cannot be opened (if it happens again, test this machine's memory)",
         error,
       );
     }
-    if (!isSame) throw bug("a chunk came back changed after sealing (if it happens again, test this machine's memory)");
   }
 
   async #begin(): Promise<OpenPack> {
@@ -216,10 +254,10 @@ export class Sealer {
     const pack = this.#open[type];
     if (pack === undefined) return;
     if (pack.entries.length === 0) {
-      // Its only chunk turned out to be damaged.
+      // Begun for bytes that turned out to be known, or damaged.
       this.#open[type] = undefined;
-      await pack.writer.abort();
-      return;
+      this.#spare.push(pack.buffer);
+      return await pack.writer.abort();
     }
     await this.#write(pack);
     const header = encodePackHeader(this.#keys, pack.entries);

@@ -1,5 +1,5 @@
 /** Stores one file of the disk: read once, hashed as it passes, cut into chunks. */
-import { createHash } from "node:crypto";
+import { createHash, type Hash } from "node:crypto";
 import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
 import { assert, messageOf } from "../base/errors.ts";
 import type { ChunkId } from "../base/ids.ts";
@@ -36,9 +36,15 @@ const REASONS: Record<string, string> = {
  * Reads the file once and gives its chunks to the sealer. Symbolic links are not followed; anything but a plain
  * file is `unreadable`. Blocking reads into one reused buffer: meant for a worker thread.
  * @param buffer As {@link makeFileBuffer} makes it.
+ * @param isNew The repository most likely has nothing of it.
  * @throws Failure of the sealer's store only.
  */
-export async function storeFile(sealer: Sealer, path: string | Buffer, buffer: Buffer): Promise<StoredFile> {
+export async function storeFile(
+  sealer: Sealer,
+  path: string | Buffer,
+  buffer: Buffer,
+  { isNew = false }: { isNew?: boolean } = {},
+): Promise<StoredFile> {
   assert(buffer.length === LIMITS.chunkMaxBytes, "the buffer of a file is as long as a chunk may be");
   let descriptor: number;
   try {
@@ -49,13 +55,18 @@ export async function storeFile(sealer: Sealer, path: string | Buffer, buffer: B
   }
   try {
     if (!fstatSync(descriptor).isFile()) return { kind: "unreadable", reason: "it is not a plain file" };
-    return await storeDescriptor(sealer, descriptor, buffer);
+    return await storeDescriptor(sealer, descriptor, buffer, isNew);
   } finally {
     closeSync(descriptor);
   }
 }
 
-async function storeDescriptor(sealer: Sealer, descriptor: number, buffer: Buffer): Promise<StoredFile> {
+async function storeDescriptor(
+  sealer: Sealer,
+  descriptor: number,
+  buffer: Buffer,
+  isNew: boolean,
+): Promise<StoredFile> {
   const md5 = createHash("md5");
   const content: ChunkId[] = [];
   let size = 0;
@@ -68,13 +79,19 @@ async function storeDescriptor(sealer: Sealer, descriptor: number, buffer: Buffe
     }
     if (filled > 0) {
       const bytes = buffer.subarray(0, filled);
-      md5.update(bytes);
       size += filled;
-      content.push((await sealer.add("data", bytes)).id);
+      content.push(await store(sealer, bytes, md5, isNew));
     }
     if (filled < buffer.length) break;
   }
   return { kind: "stored", size, md5: md5.digest("base64"), content };
+}
+
+/** What is new is hashed as it can be read back, so that its MD5 vouches for what was sealed, not for what was read. */
+async function store(sealer: Sealer, bytes: Buffer, md5: Hash, isNew: boolean): Promise<ChunkId> {
+  if (isNew) return (await sealer.addNew("data", bytes, (opened) => md5.update(opened))).id;
+  md5.update(bytes);
+  return (await sealer.add("data", bytes)).id;
 }
 
 /** Reads until the buffer is full or the file ends. */

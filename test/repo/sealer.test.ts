@@ -62,6 +62,41 @@ test("chunks of every length and kind are stored once and come back as they were
   assert.deepEqual(problems, []);
 });
 
+test("what is sealed before it is known for new is stored once, and given as it can be read back", async () => {
+  const { repository, store } = fresh();
+  const chunks = [0, 1, 4096, (1 << 20) + 1, LIMITS.chunkMaxBytes].flatMap((length) => [
+    randomBytes(length),
+    Buffer.alloc(length, "compressible "),
+  ]);
+  const seen: boolean[] = [];
+  const addAll = async (sealer: Sealer) => {
+    for (const bytes of chunks) {
+      const { id, isNew } = await sealer.addNew("data", bytes, (opened) => seen.push(bytes.equals(opened)));
+      assert.equal(id, createHash("sha256").update(bytes).digest("hex"));
+      if (isNew) assert.deepEqual(await sealer.add("data", bytes), { id, isNew: false });
+    }
+  };
+  const { sealer, writer } = await openWriting(repository);
+  await addAll(sealer);
+  await sealer.flush();
+  await writer.finish();
+  const after = reopen(repository);
+  const { problems, packs } = await verifyRepository(after, { readData: "all", signal, progress: silent });
+  assert.deepEqual([problems, packs], [[], writer.packs]);
+
+  // A run that finds all of it known makes no pack at all.
+  const again = await openWriting(after);
+  await addAll(again.sealer);
+  await again.sealer.flush();
+  await again.writer.finish();
+  assert.equal(again.writer.packs, 0);
+  assert.equal([...store.files.keys()].filter((key) => key.startsWith("data/")).length, packs);
+  assert.deepEqual(
+    seen,
+    Array.from({ length: 2 * chunks.length }, () => true),
+  );
+});
+
 test("data and trees never share a pack, and no pack is left small while more comes", async () => {
   const { repository, store } = fresh();
   const { sealer, writer } = await openWriting(repository);

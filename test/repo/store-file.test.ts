@@ -27,6 +27,7 @@ test("files of every length around a chunk's are stored with their size, MD5 and
     const bytes = randomBytes(length);
     writeFileSync(folder.at("file"), bytes);
     const stored = await storeFile(sealer, folder.at("file"), buffer);
+    assert.deepEqual(await storeFile(sealer, folder.at("file"), buffer, { isNew: true }), stored);
     assert.equal(stored.kind, "stored");
     if (stored.kind !== "stored") continue;
     assert.equal(stored.size, length);
