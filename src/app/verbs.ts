@@ -26,6 +26,7 @@ import type { CopyFlags } from "./copies.ts";
 import type { InitFlags } from "./init.ts";
 import { openInstallation } from "./installation.ts";
 import { PROGRAM } from "./program.ts";
+import { readPassword } from "./secrets.ts";
 import {
   openAnsweringRepository,
   openChosenRepository,
@@ -248,6 +249,11 @@ export async function runDoctor(globals: Globals, _flags: object, s: Surrounding
     config: loaded,
     openInstallation: () => openInstallation(loaded?.config.installation ?? {}, s),
     openRepository: (name) => openChosenRepository({ ...globals, repository: name }, s),
+    readPassword: (name) =>
+      readPassword(
+        loaded?.config.repositories.find((known) => known.name === name),
+        s,
+      ),
     clock: s.clock,
     progress: s.progress,
     signal: s.signal,

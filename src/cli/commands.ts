@@ -55,7 +55,7 @@ const SET_UP: readonly CommandRow[] = [
     options: [],
     purpose: "look for what would make a backup or a restore fail",
     description: [
-      "Says what was found and from where it was read, then everything that worries it, the worst first, each with what to do about it. Reads only; changes nothing.",
+      "Says what was found and from where it was read, then everything that worries it, the worst first, each with what to do about it: every repository is opened, its newest point and its copies are looked at, and who else can read or change what. Reads only; changes nothing.",
     ],
     examples: [["", "chatkeep doctor"]],
     exits: { 3: "something needs attention", ...READING_EXITS },
@@ -218,6 +218,7 @@ const PROVE: readonly CommandRow[] = [
     options: [],
     purpose: "prove that a restore point restores, and record the proof",
     description: [
+      "With several repositories they take turns: the one whose last proof is oldest is drilled, unless --repository or POINT is given.",
       "Makes a PostgreSQL server of its own in a temporary folder, loads the point (default: latest), reads every row and every file back and compares it with what was saved; checks sequences, triggers, code, and that the saved keys open the saved secrets. Then the server is thrown away and the outcome is kept in the repository. Your own servers are not touched, and nothing is sent to anybody.",
       "While the drill runs, the whole database lies there unencrypted, below $TMPDIR (default: /tmp) in a folder that only its owner can enter; it is removed at the end. Needs room for it, and PostgreSQL's server programs of the point's major version on this machine.",
     ],

@@ -18,7 +18,8 @@ import { findScratchServer } from "../postgres/scratch.ts";
 import type { Repository } from "../repo/repository.ts";
 import { notReadYet } from "./findings.ts";
 import { inspectChatwoot } from "./inspect-chatwoot.ts";
-import { listPoints } from "./points.ts";
+import { type KnownRepository, copyFindings, passwordFindings, permissionFindings } from "./doctor-repositories.ts";
+import { listPoints, type Point } from "./points.ts";
 import { findKeySources, readKeySamples, tryKeys } from "./prove-keys.ts";
 import type { DoctorSummary } from "./summaries.ts";
 
@@ -27,13 +28,14 @@ export interface DoctorPorts {
     | {
         path: string;
         config: {
-          installation: { id: string };
-          repositories: { name: string; location: string; "password-file"?: string | undefined }[];
+          installation: { id: string; name: string };
+          repositories: KnownRepository[];
         };
       }
     | undefined;
   openInstallation(): Promise<{ installation: Installation; findings: Finding[]; address: ServerAddress }>;
   openRepository(name: string): Promise<{ repository: Repository }>;
+  readPassword(name: string): Promise<string>;
   clock: Clock;
   progress: Progress;
   signal: AbortSignal;
@@ -197,25 +199,23 @@ async function examineRepositories(
   report: Report,
   installation: Installation | undefined,
 ): Promise<void> {
-  await examineMode(report, loaded.path, "the configuration");
-  for (const { name, location, "password-file": passwordFile } of loaded.config.repositories) {
-    if (passwordFile !== undefined) await examineMode(report, passwordFile, `the password of repository '${name}'`);
+  const { id, name: ownName } = loaded.config.installation;
+  const { repositories } = loaded.config;
+  report.findings.push(...(await permissionFindings(loaded.path, repositories)));
+  const passwords = new Map<string, string>();
+  const points = new Map<string, Point[]>();
+  for (const { name, location } of repositories) {
     const opened = await attempt(report, () => ports.openRepository(name));
     if (opened === undefined) continue;
     await examineDisk(report, name, location, installation);
-    await attempt(report, () => examinePoints(ports, report, name, opened.repository, loaded.config.installation.id));
+    await attempt(report, async () => {
+      passwords.set(name, await ports.readPassword(name));
+      points.set(name, await minePoints(ports, opened.repository, id));
+      examinePoints(ports, report, name, points.get(name) ?? []);
+    });
   }
-}
-
-async function examineMode({ findings }: Report, path: string, what: string): Promise<void> {
-  const found = await stat(path).catch(() => undefined);
-  if (found === undefined || (found.mode & 0o077) === 0) return;
-  findings.push({
-    kind: "readable-by-others",
-    level: "warning",
-    message: `${what} can be read by other users of this machine: ${path}`,
-    hint: `Run: chmod 600 ${path}`,
-  });
+  const names = [id, ownName, ...repositories.map((known) => known.name), "chatkeep", "chatwoot"];
+  report.findings.push(...passwordFindings(passwords, names), ...copyFindings(points, id));
 }
 
 /** A repository on the same disk as the data goes with the disk. */
@@ -243,15 +243,12 @@ async function examineDisk(
   }
 }
 
-async function examinePoints(
-  ports: DoctorPorts,
-  report: Report,
-  name: string,
-  repository: Repository,
-  id: string,
-): Promise<void> {
+async function minePoints(ports: DoctorPorts, repository: Repository, id: string): Promise<Point[]> {
   const { points } = await listPoints(repository, { signal: ports.signal });
-  const mine = points.filter((point) => point.installationId === id);
+  return points.filter((point) => point.installationId === id);
+}
+
+function examinePoints(ports: DoctorPorts, report: Report, name: string, mine: readonly Point[]): void {
   const [newest] = mine;
   if (newest === undefined) {
     report.findings.push({

@@ -9,5 +9,13 @@ serveWork<CopyTask, CopyOutcome, CopyInit, PackRecord>(async (init, tools) => {
   if (from === undefined || to === undefined) {
     throw new TypeError("a store that lives in one thread was sent to another");
   }
-  return makeCopier(init, { from: await openStore(from), to: await openStore(to) }, tools);
+  const stores = { from: await openStore(from), to: await openStore(to) };
+  const copier = makeCopier(init, stores, tools);
+  return {
+    run: (task) => copier.run(task),
+    async close() {
+      await copier.close?.();
+      await Promise.all([stores.from.close(), stores.to.close()]);
+    },
+  };
 });

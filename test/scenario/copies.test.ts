@@ -1,11 +1,12 @@
 /** A desk with three repositories, each with a password of its own: what one run of backup puts where, and what is told. */
 import assert from "node:assert/strict";
-import { readFileSync, renameSync, writeFileSync } from "node:fs";
+import { chmodSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { onDatabase } from "../../src/demo/database.ts";
 import { openRepository } from "../../src/repo/repository.ts";
 import { openLocalStore } from "../../src/store/local-store.ts";
+import { startRestServer } from "../harness/rclone.ts";
 import { resticPaths, runRestic } from "../harness/restic.ts";
 import { makeCheapToOpen } from "./cheap-key.ts";
 import { type Desk, openDesk } from "./desk.ts";
@@ -177,11 +178,13 @@ test("a wrong password is no reason to go elsewhere", async () => {
 });
 
 test("drills take the repositories in turn, and a proof counts for one of them", async () => {
-  const drilled: unknown[] = [];
-  for (let turn = 0; turn < 3; turn += 1) drilled.push((await desk.summary(["drill"]))["repository"]);
-  assert.deepEqual(drilled, ["primary", "second", "third"]);
-  const { points } = await desk.summary(["list", "--repository", "third"]);
-  assert.notEqual((points as { provenAt: string | null }[])[0]?.provenAt, null);
+  assert.equal((await desk.summary(["drill"]))["repository"], "primary");
+  assert.equal((await desk.summary(["drill"]))["repository"], "second");
+  const proven = async (name: string) => {
+    const { points } = await desk.summary(["list", "--repository", name]);
+    return (points as { provenAt: string | null }[]).filter(({ provenAt }) => provenAt !== null).length;
+  };
+  assert.deepEqual([await proven("primary"), await proven("second"), await proven("third")], [1, 1, 0]);
   // Proofs are not copied.
   const { copied } = await desk.summary(["copy", "--all", "--to", "third"]);
   assert.deepEqual(copied, []);
@@ -195,4 +198,36 @@ test("copy says what it was not told, and refuses a repository that is itself", 
   assert.equal(itself.status, 2);
   assert.match(itself.stderr, /one repository/);
   assert.equal((await desk.chatkeep(["copy", "--to", "nowhere"])).status, 2);
+});
+
+test("a copy goes to a server whose credentials stand in a file of the repository's own", async () => {
+  await using server = await startRestServer();
+  await desk.summary(["init", "--add", "server", "--location", server.location("desk/")], 0, { env: server.env });
+  const denied = await desk.chatkeep(["copy", "--to", "server"]);
+  assert.equal(denied.status, 20, denied.stderr);
+  const credentials = join(desk.root, "chatkeep", "server.env");
+  const lines = Object.entries(server.env).map(([name, value]) => `${name}="${value}"`);
+  writeFileSync(credentials, `${lines.join("\n")}\n`, { mode: 0o644 });
+  chmodSync(credentials, 0o644);
+  const before = readFileSync(desk.config, "utf8");
+  writeFileSync(
+    desk.config,
+    `# kept\n${before.replace("name: server\n", `name: server\n    env-file: ${credentials}\n`)}`,
+  );
+  const { copied, failed } = await desk.summary(["copy", "--to", "server"]);
+  assert.deepEqual([(copied as unknown[]).length, failed], [(await points("primary")).length, []]);
+  assert.deepEqual(await points("server"), await points("primary"));
+  await runRestic(["check", "--read-data"], {
+    repo: server.location("desk/"),
+    password: passwordOf("server"),
+    env: server.env,
+    restic: resticPaths().at(-1)?.path ?? "",
+  });
+  const doctor = await desk.chatkeep(["doctor"]);
+  assert.equal(doctor.status, 3);
+  assert.match(
+    doctor.stdout + doctor.stderr,
+    /the file with the credentials of repository 'server' can be read by other/,
+  );
+  assert.ok(!(doctor.stdout + doctor.stderr + denied.stderr).includes(server.password));
 });

@@ -18,7 +18,7 @@ export interface Desk extends AsyncDisposable {
   /** Runs the command line with this desk's configuration. */
   chatkeep(args: readonly string[], options?: RunOptions): Promise<RunResult>;
   /** The same, which must end with status 0 or another named one; returns the summary. */
-  summary(args: readonly string[], status?: number): Promise<Record<string, unknown>>;
+  summary(args: readonly string[], status?: number, options?: RunOptions): Promise<Record<string, unknown>>;
 }
 
 export const SMALL: Partial<DemoSize> = { messages: 600, conversations: 60, files: 40 };
@@ -51,8 +51,8 @@ export async function openDesk(
       config,
       passwordFile: join(root, "chatkeep", "chatkeep.password"),
       chatkeep,
-      async summary(args, status = 0) {
-        const result = await chatkeep(["--json", ...args]);
+      async summary(args, status = 0, options = {}) {
+        const result = await chatkeep(["--json", ...args], options);
         if (result.status !== status) {
           throw new Error(`chatkeep ${args.join(" ")} ended with ${result.status}:\n${result.stderr}${result.stdout}`);
         }

@@ -1,0 +1,98 @@
+/** What `doctor` asks about the repositories together: who can read or change them, and whether the copies keep up. */
+import { stat } from "node:fs/promises";
+import { listSome, plural } from "../base/bytes.ts";
+import type { Finding } from "../base/findings.ts";
+import { pointsLacking } from "./copy.ts";
+import type { Point } from "./points.ts";
+
+/** What is known of a repository before it is opened. */
+export interface KnownRepository {
+  name: string;
+  location: string;
+  "password-file"?: string | undefined;
+  "env-file"?: string | undefined;
+}
+
+/** Files with secrets that other users of the machine can read, and repositories that they can write to. */
+export async function permissionFindings(
+  configPath: string,
+  repositories: readonly KnownRepository[],
+): Promise<Finding[]> {
+  const findings = [await secretFile(configPath, "the configuration")];
+  for (const { name, location, "password-file": password, "env-file": env } of repositories) {
+    if (password !== undefined) findings.push(await secretFile(password, `the password of repository '${name}'`));
+    if (env !== undefined)
+      findings.push(await secretFile(env, `the file with the credentials of repository '${name}'`));
+    findings.push(await writableFolder(location.replace(/^local:/, ""), name));
+  }
+  return findings.filter((finding) => finding !== undefined);
+}
+
+async function secretFile(path: string, what: string): Promise<Finding | undefined> {
+  const found = await stat(path).catch(() => undefined);
+  if (found === undefined || (found.mode & 0o077) === 0) return undefined;
+  return {
+    kind: "readable-by-others",
+    level: "warning",
+    message: `${what} can be read by other users of this machine: ${path}`,
+    hint: `Run: chmod 600 ${path}`,
+  };
+}
+
+async function writableFolder(path: string, name: string): Promise<Finding | undefined> {
+  const found = await stat(path).catch(() => undefined);
+  if (found === undefined || (found.mode & 0o022) === 0) return undefined;
+  return {
+    kind: "writable-by-others",
+    level: "warning",
+    message: `repository '${name}' can be changed by other users of this machine: ${path}`,
+    hint: `They could remove every restore point. Run: chmod -R go-w ${path}`,
+  };
+}
+
+/**
+ * Passwords that protect less than they seem to.
+ * @param names every name that stands in the configuration.
+ */
+export function passwordFindings(passwords: ReadonlyMap<string, string>, names: readonly string[]): Finding[] {
+  const findings: Finding[] = [];
+  const known = new Set(names.map((name) => name.toLowerCase()));
+  for (const [repository, password] of passwords) {
+    if (!known.has(password.toLowerCase())) continue;
+    findings.push({
+      kind: "password-is-a-name",
+      level: "warning",
+      message: `the password of repository '${repository}' is a name that stands in the configuration`,
+      hint: "Whoever reads the configuration, or guesses, opens the repository: give it a new password.",
+    });
+  }
+  for (const sharing of Map.groupBy(passwords, ([, password]) => password).values()) {
+    if (sharing.length < 2) continue;
+    findings.push({
+      kind: "password-shared",
+      level: "warning",
+      message: `repositories ${listSome(sharing.map(([name]) => `'${name}'`))} have the same password`,
+      hint: "Whoever gets one opens them all: give each a password of its own.",
+    });
+  }
+  return findings;
+}
+
+/** Repositories that lack the newest points of the one that has the newest of all. */
+export function copyFindings(points: ReadonlyMap<string, readonly Point[]>, installationId: string): Finding[] {
+  const findings: Finding[] = [];
+  const newest = (name: string) => Math.max(-Infinity, ...(points.get(name) ?? []).map(({ takenAtMs }) => takenAtMs));
+  const [ahead] = [...points.keys()].toSorted((a, b) => newest(b) - newest(a));
+  for (const [name, copied] of points) {
+    if (ahead === undefined || name === ahead || copied.length === 0) continue;
+    const lacking = pointsLacking(points.get(ahead) ?? [], copied, installationId).length;
+    if (lacking === 0) continue;
+    findings.push({
+      kind: "copy-behind",
+      level: "warning",
+      message: `repository '${name}' lacks the newest ${plural(lacking, "restore point")} of '${ahead}'`,
+      hint: `Run: chatkeep copy --repository ${ahead} --to ${name}`,
+    });
+  }
+  return findings;
+}

@@ -1,0 +1,91 @@
+import assert from "node:assert/strict";
+import { chmodSync, mkdirSync, writeFileSync } from "node:fs";
+import { test } from "node:test";
+import { parseChunkId, parseSnapshotId } from "../../src/base/ids.ts";
+import { pointsLacking } from "../../src/job/copy.ts";
+import { copyFindings, passwordFindings, permissionFindings } from "../../src/job/doctor-repositories.ts";
+import type { Point } from "../../src/job/points.ts";
+import { temporaryFolder } from "../harness/temporary.ts";
+
+const ID = "6f1c0d5e-9a77-4d0e-8f2b-3f6f5b1c2d3e";
+
+function point(day: number, installationId = ID): Point {
+  const id = parseSnapshotId(String(day).padStart(64, "0"));
+  const time = `2026-01-${String(day).padStart(2, "0")}T00:00:00Z`;
+  return {
+    id,
+    snapshotId: id,
+    snapshot: { time, tree: parseChunkId("a".repeat(64)), paths: ["/chatkeep"] },
+    installationId,
+    takenAtMs: Date.parse(time),
+    proof: undefined,
+  };
+}
+
+test("files with secrets that others can read, and folders that they can change, are named", async () => {
+  await using folder = await temporaryFolder();
+  const files = ["config", "password", "env"].map((name) => folder.at(name));
+  for (const file of files) writeFileSync(file, "secret");
+  mkdirSync(folder.at("repository"));
+  const [config = "", password = "", env = ""] = files;
+  const repositories = [
+    { name: "a", location: `local:${folder.at("repository")}`, "password-file": password, "env-file": env },
+    { name: "b", location: "s3:https://s3.example/bucket" },
+  ];
+  const modes = async (file: number, place: number) => {
+    for (const path of files) chmodSync(path, file);
+    chmodSync(folder.at("repository"), place);
+    return (await permissionFindings(config, repositories)).map(({ kind }) => kind);
+  };
+  assert.deepEqual(await modes(0o600, 0o755), []);
+  assert.deepEqual(
+    await modes(0o640, 0o700),
+    Array.from({ length: 3 }, () => "readable-by-others"),
+  );
+  assert.deepEqual(await modes(0o600, 0o770), ["writable-by-others"]);
+});
+
+test("a password that two repositories share, or that is a name of the configuration, is told without telling it", () => {
+  const passwords = new Map([
+    ["primary", "Acme"],
+    ["offsite", "same-as-other"],
+    ["usb", "same-as-other"],
+    ["good", "ytq4-8f2m"],
+  ]);
+  const findings = passwordFindings(passwords, ["acme", "primary", "offsite"]);
+  assert.deepEqual(
+    findings.map(({ kind }) => kind),
+    ["password-is-a-name", "password-shared"],
+  );
+  assert.match(findings[1]?.message ?? "", /'offsite', 'usb'/);
+  for (const text of findings.flatMap(({ message, hint }) => [message, hint]))
+    for (const password of passwords.values()) assert.ok(!text.includes(password), text);
+});
+
+test("a repository that lacks the newest points is named with the command that mends it", () => {
+  const findings = copyFindings(
+    new Map([
+      ["primary", [point(1), point(2)]],
+      ["offsite", [point(1), point(2), point(4), point(3)]],
+      ["same", [point(4)]],
+      ["new", []],
+    ]),
+    ID,
+  );
+  assert.deepEqual(
+    findings.map(({ kind, message }) => [kind, message]),
+    [["copy-behind", "repository 'primary' lacks the newest 2 restore points of 'offsite'"]],
+  );
+  assert.match(findings[0]?.hint ?? "", /chatkeep copy --repository offsite --to primary/);
+});
+
+function days(points: readonly Point[]): number[] {
+  return points.map(({ takenAtMs }) => new Date(takenAtMs).getUTCDate());
+}
+
+test("what a copy lacks is newer than all that it has: what was taken out of it does not come back", () => {
+  const all = [point(1), point(2), point(3), point(4, "another")];
+  assert.deepEqual(days(pointsLacking(all, [], ID)), [1, 2, 3]);
+  assert.deepEqual(days(pointsLacking(all, [point(2)], ID)), [3]);
+  assert.deepEqual(days(pointsLacking(all, [point(9, "another")], ID)), [1, 2, 3]);
+});
