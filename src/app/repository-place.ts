@@ -1,6 +1,7 @@
 /** Opening one repository: its place, the credentials that only it uses, and its password. */
 import { readFile } from "node:fs/promises";
 import { resolve } from "node:path";
+import { formatSeconds } from "../base/bytes.ts";
 import { Failure, messageOf } from "../base/errors.ts";
 import { readEnvFile } from "../chatwoot/environment.ts";
 import { openRepository, type Repository } from "../repo/repository.ts";
@@ -43,7 +44,11 @@ export async function openPlace(
   repository: RepositoryConfig | undefined,
   s: Surroundings,
 ): Promise<Store> {
-  return await openStore(location, { env: await environmentOf(repository, s) });
+  return await openStore(location, {
+    env: await environmentOf(repository, s),
+    clock: s.clock,
+    onRetry: ({ message, waitMs }) => s.progress.say(`${message}; trying again in ${formatSeconds(waitMs / 1000)}`),
+  });
 }
 
 /** Opens the repository at a location, as the configuration describes it if it does. */

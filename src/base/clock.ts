@@ -4,7 +4,7 @@ import { setTimeout as sleepFor } from "node:timers/promises";
 export interface Clock {
   /** Wall clock, milliseconds since 1970-01-01Z. */
   now(): number;
-  /** Milliseconds on a clock that never jumps. */
+  /** Milliseconds on a clock that never jumps, the same in all threads of the process. */
   monotonic(): number;
   /** Resolves after `ms`; rejects with the signal's reason when aborted. */
   sleep(ms: number, signal?: AbortSignal): Promise<void>;
@@ -12,7 +12,7 @@ export interface Clock {
 
 export const systemClock: Clock = {
   now: () => Date.now(),
-  monotonic: () => performance.now(),
+  monotonic: () => Number(process.hrtime.bigint()) / 1e6,
   async sleep(ms, signal) {
     try {
       await sleepFor(ms, undefined, signal ? { signal } : {});

@@ -46,17 +46,21 @@ export interface FailureOptions {
   /** What to do about it: one sentence, or the question an expert would ask. */
   hint?: string;
   cause?: unknown;
+  /** What the other side asked for: not to be tried again sooner. */
+  retryAfterMs?: number | undefined;
 }
 
 export class Failure extends Error {
   readonly code: ErrorCode;
   readonly hint: string | undefined;
+  readonly retryAfterMs: number | undefined;
 
   constructor(code: ErrorCode, message: string, options: FailureOptions = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.name = "Failure";
     this.code = code;
     this.hint = options.hint;
+    this.retryAfterMs = options.retryAfterMs;
   }
 }
 

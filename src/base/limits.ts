@@ -104,6 +104,22 @@ export const LIMITS = {
   restIdleMs: 120_000,
   /** A list of a REST server's files: 100 bytes each. */
   restListMaxBytes: 256 * MIB,
+  /** A call to a remote place that failed is tried again for so long; restic's number … */
+  retryPatienceMs: 15 * 60_000,
+  /** … but a place that never answered is more likely misspelt than down, and a person waits. */
+  retryFirstContactMs: 10_000,
+  /** Longest first wait; it doubles each time … */
+  retryFirstWaitMs: 1_000,
+  /** … up to this. */
+  retryLongestWaitMs: 60_000,
+  /** A call to a remote place that moves nothing has ended after so long … */
+  storeStallMs: 120_000,
+  /** … and one that moves bytes gets longer, as a line of this speed needs. Bytes a second. */
+  storeSlowestRate: 32 * KIB,
+  /** What a read moves at most whose length nobody knows before. */
+  storeUnknownReadBytes: 32 * MIB,
+  /** Calls that each thread has under way at one remote place, where the configuration does not say. */
+  storeCalls: 16,
   /** Output of a child process that is kept to explain its failure. */
   stderrKeptBytes: 64 * KIB,
   /** A configuration file that is saved or read whole. */

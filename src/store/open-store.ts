@@ -1,9 +1,13 @@
 /** From a repository's location, as restic writes it, to its store. */
 import { resolve } from "node:path";
-import { Failure } from "../base/errors.ts";
+import { type Clock, systemClock } from "../base/clock.ts";
+import { assert, Failure } from "../base/errors.ts";
 import type { Backend } from "./backend.ts";
+import { limiting, newAccount } from "./limiting.ts";
 import { openLocalStore } from "./local-store.ts";
+import { noticingStalls } from "./noticing-stalls.ts";
 import { RemoteStore } from "./remote-store.ts";
+import { retrying, type Retry } from "./retrying.ts";
 import type { Store, StoreSettings, StoreSpec } from "./store.ts";
 
 /** What a kind of remote place is opened with. */
@@ -39,6 +43,9 @@ export interface OpenStoreOptions {
   /** Where credentials are looked for. */
   env?: Readonly<Record<string, string | undefined>>;
   settings?: StoreSettings;
+  clock?: Clock;
+  /** Told of each wait for a remote place that does not answer. */
+  onRetry?: (retry: Retry) => void;
 }
 
 /**
@@ -49,19 +56,10 @@ export interface OpenStoreOptions {
 export async function openStore(location: string | StoreSpec, options: OpenStoreOptions = {}): Promise<Store> {
   if (typeof location !== "string") {
     if (location.kind === "local") return openLocalStore(location.path);
-    return await openStore(location.location, location);
+    return await openRemote(location.location, location, true);
   }
-  const [, name = ""] = /^([a-z0-9]+):/.exec(location) ?? [];
-  const scheme = Object.hasOwn(SCHEMES, name) ? SCHEMES[name] : undefined;
-  if (scheme !== undefined) {
-    const { env = process.env, settings = {} } = options;
-    const kept: Record<string, string> = {};
-    for (const [variable, value] of Object.entries(env)) {
-      if (value !== undefined && scheme.variables.test(variable)) kept[variable] = value;
-    }
-    const backend = await scheme.open({ location, env: kept, settings });
-    return new RemoteStore(backend, { kind: "remote", location, env: kept, settings });
-  }
+  const name = schemeOf(location);
+  if (Object.hasOwn(SCHEMES, name)) return await openRemote(location, options, false);
   if (OTHERS.test(location)) {
     throw new Failure("usage/invalid", `Chatkeep does not reach '${name}:' by itself`, {
       hint: "Run 'rclone serve restic' on that place and use its address: rest:http://localhost:8080/.",
@@ -70,4 +68,28 @@ export async function openStore(location: string | StoreSpec, options: OpenStore
   const path = location.startsWith("local:") ? location.slice("local:".length) : location;
   if (path === "") throw new Failure("usage/invalid", "the repository's location is empty");
   return openLocalStore(resolve(path));
+}
+
+function schemeOf(location: string): string {
+  return /^([a-z0-9]+):/.exec(location)?.[1] ?? "";
+}
+
+/** @param wasReached True when another thread has used the place already. */
+async function openRemote(location: string, options: OpenStoreOptions, wasReached: boolean): Promise<Store> {
+  const scheme = SCHEMES[schemeOf(location)];
+  assert(scheme !== undefined, "a scheme that nobody opens");
+  const { env = process.env, clock = systemClock, onRetry } = options;
+  const kept: Record<string, string> = {};
+  for (const [variable, value] of Object.entries(env)) {
+    if (value !== undefined && scheme.variables.test(variable)) kept[variable] = value;
+  }
+  const settings = { account: newAccount(), ...options.settings };
+  const place = await scheme.open({ location, env: kept, settings });
+  const backend = retrying(limiting(noticingStalls(place, { clock }), settings, { clock }), {
+    clock,
+    random: Math.random,
+    wasReached,
+    onRetry,
+  });
+  return new RemoteStore(backend, { kind: "remote", location, env: kept, settings });
 }

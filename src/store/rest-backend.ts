@@ -10,6 +10,7 @@ import type { Backend, ListedKey } from "./backend.ts";
 import type { RemotePlace } from "./open-store.ts";
 import { parseRestLocation, type RestPlace } from "./rest-location.ts";
 import { createRestClient, type RestAnswer, type RestCall, type RestClient } from "./rest-request.ts";
+import { parseRetryAfter } from "./retrying.ts";
 import type { CallOptions } from "./store.ts";
 
 const SECOND_VERSION = "application/vnd.x.restic.rest.v2";
@@ -154,7 +155,7 @@ class RestBackend implements Backend {
     this.#client.close();
   }
 
-  #expect({ status, location }: RestAnswer, wanted: readonly number[], doing: string): void {
+  #expect({ status, location, retryAfter }: RestAnswer, wanted: readonly number[], doing: string): void {
     if (wanted.includes(status)) return;
     const { host } = this.#root;
     if (status === 404) throw new Failure("store/not-found", `not there: ${doing}`);
@@ -192,6 +193,7 @@ class RestBackend implements Backend {
         status >= 500 || status === 429
           ? "Look at the server's log."
           : "Is this the address of a REST server for restic?",
+      retryAfterMs: parseRetryAfter(retryAfter),
     });
   }
 }

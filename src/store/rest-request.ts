@@ -20,6 +20,8 @@ export interface RestAnswer {
   /** As the server says it; undefined when it does not. */
   readonly length: number | undefined;
   readonly location: string | undefined;
+  /** The header `Retry-After`. */
+  readonly retryAfter: string | undefined;
   readonly bytes: Buffer;
 }
 
@@ -111,6 +113,7 @@ async function readAnswer(response: IncomingMessage, { method, maxBytes }: RestC
     type: headers["content-type"] ?? "",
     length,
     location: headers.location,
+    retryAfter: headers["retry-after"],
     bytes: Buffer.concat(chunks),
   };
 }

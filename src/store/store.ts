@@ -64,6 +64,8 @@ export interface StoreSettings {
   /** Bytes a second, all requests together. */
   readonly uploadRate?: number | undefined;
   readonly downloadRate?: number | undefined;
+  /** Where all threads that share the rates keep account of them: `openStore` makes it. */
+  readonly account?: SharedArrayBuffer | undefined;
 }
 
 /** What a worker thread needs to open the same store. */
