@@ -144,17 +144,17 @@ export class SftpBackend implements Backend {
   }
 
   async put(key: string, bytes: Buffer, options: PutOptions): Promise<void> {
-    const { signal } = options;
-    await this.#do(`writing to '${this.location}'`, signal, async (client) => {
-      const temporary = this.#pathOf(`${TEMPORARY}/${leftoverName()}`);
-      try {
-        await this.#write(client, temporary, bytes, signal);
-        await this.#publish(client, temporary, key, options);
-      } catch (error) {
-        await cleanUp(client, async (call) => await client.remove(temporary, call));
-        throw error;
-      }
-    });
+    const client = await this.#connected(options.signal);
+    const temporary = this.#pathOf(`${TEMPORARY}/${leftoverName()}`);
+    try {
+      await this.#write(client, temporary, bytes, options.signal);
+      await this.#publish(client, temporary, key, options);
+    } catch (error) {
+      // Explained before the file goes: a full disk is seen by what is free now.
+      const explained = await this.#explain(client, error, `writing to '${this.location}'`);
+      await cleanUp(client, async (call) => await client.remove(temporary, call));
+      throw explained;
+    }
   }
 
   async #write(client: SftpClient, path: string, bytes: Buffer, signal: AbortSignal): Promise<void> {
