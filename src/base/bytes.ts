@@ -38,3 +38,13 @@ export function listSome(items: readonly string[], limit = 3): string {
   if (items.length <= limit + 1) return items.join(", ");
   return `${items.slice(0, limit).join(", ")} and ${formatCount(items.length - limit)} more`;
 }
+
+const SIZE = /^(\d{1,15}(?:\.\d{1,6})?)\s?([KMGTP]?)(?:i?B)?$/i;
+
+/** `2G`, `500 MiB`, `1024` → bytes, by 1,024 as restic counts; undefined for what is no size. */
+export function parseBytes(text: string): number | undefined {
+  const [, amount, unit = ""] = SIZE.exec(text.trim()) ?? [];
+  if (amount === undefined) return undefined;
+  const bytes = Math.floor(Number(amount) * 1024 ** ["", "K", "M", "G", "T", "P"].indexOf(unit.toUpperCase()));
+  return Number.isSafeInteger(bytes) ? bytes : undefined;
+}

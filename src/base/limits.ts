@@ -15,6 +15,12 @@ export const LIMITS = {
   packWriteBytes: 1 * MIB,
   /** Packs whose fsync may be under way at once, per worker. */
   packSyncs: 4,
+  /** A pack below this is small … */
+  packSmallBytes: 4 * MIB,
+  /** … and so many small ones of a type are worth being joined. */
+  packsSmall: 10,
+  /** Removals under way at once. */
+  removals: 8,
   /** restic's own bound on a pack's header. */
   packHeaderMaxBytes: 16 * MIB,
   /** A chunk of an index, tree or snapshot never unpacks to more than this (a zstd bomb would). */

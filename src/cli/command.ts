@@ -36,7 +36,7 @@ export interface ArgumentRow {
 
 export interface CommandRow {
   name: string;
-  group: "set up" | "back up" | "look" | "prove" | "bring back" | "try it" | "help";
+  group: "set up" | "back up" | "look" | "prove" | "bring back" | "keep tidy" | "try it" | "help";
   args: readonly ArgumentRow[];
   options: readonly OptionRow[];
   /** What it does: one phrase that completes "chatkeep backup: …". */

@@ -1,6 +1,7 @@
 /** The one table of commands. Parser, help and completions are made from it; each command's code is loaded when called. */
 import type { Part } from "../job/restore.ts";
 import type { ArgumentRow, CommandRow } from "./command.ts";
+import { SPACE } from "./commands/space.ts";
 
 export const PARTS = ["database", "storage", "config", "code"] as const satisfies readonly Part[];
 
@@ -194,8 +195,9 @@ const PROVE: readonly CommandRow[] = [
         flag: "--read-data",
         value: "SUBSET",
         isOptional: true,
-        help: "also read and check the data: all of it, a part (1/7 … 7/7), or a share (5%)",
+        help: "also read and check the data: all of it, a part (1/7 … 7/7), a share (5%) or a size (2G)",
       },
+      { flag: "--read-data-subset", value: "SUBSET", help: "the same, as restic writes it" },
     ],
     purpose: "check the repository, and with --read-data every byte in it",
     description: [
@@ -206,6 +208,7 @@ const PROVE: readonly CommandRow[] = [
       ["", "chatkeep verify"],
       ["every byte", "chatkeep verify --read-data"],
       ["Monday's seventh", "chatkeep verify --read-data=1/7"],
+      ["two gigabytes of it, by chance", "chatkeep verify --read-data=2G"],
     ],
     exits: { ...REPOSITORY_EXITS, 13: "something is damaged or lacking; what is whole still restores" },
     kept: NOTHING_WRITTEN,
@@ -316,7 +319,15 @@ const REST: readonly CommandRow[] = [
   },
 ];
 
-export const COMMANDS: readonly CommandRow[] = [...SET_UP, ...BACK_UP, ...LOOK, ...PROVE, ...BRING_BACK, ...REST];
+export const COMMANDS: readonly CommandRow[] = [
+  ...SET_UP,
+  ...BACK_UP,
+  ...LOOK,
+  ...PROVE,
+  ...BRING_BACK,
+  ...SPACE,
+  ...REST,
+];
 
 export function findCommand(name: string): CommandRow | undefined {
   return COMMANDS.find((command) => command.name === name);

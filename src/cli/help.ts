@@ -7,7 +7,16 @@ import { padEnd, padStart, wrap } from "./look.ts";
 import { TOPICS } from "./topics.ts";
 
 const WIDTH = 80;
-const GROUPS: readonly CommandRow["group"][] = ["set up", "back up", "look", "prove", "bring back", "try it", "help"];
+const GROUPS: readonly CommandRow["group"][] = [
+  "set up",
+  "back up",
+  "look",
+  "prove",
+  "bring back",
+  "keep tidy",
+  "try it",
+  "help",
+];
 
 /** `name  text`, the text wrapped below itself. */
 function entry(name: string, text: string, column: number): string[] {

@@ -177,3 +177,16 @@ export interface InitSummary {
   kit: string;
   findings: Finding[];
 }
+
+export interface PruneSummary {
+  type: "summary";
+  verb: "prune";
+  dryRun: boolean;
+  /** Of everybody: the points and all else. */
+  snapshots: number;
+  packs: { kept: number; removed: number; repacked: number; unindexed: number; written: number };
+  /** `unused`: what nobody needs and stays. */
+  bytes: { before: number; freed: number; copied: number; unused: number };
+  repository: string;
+  seconds: number;
+}

@@ -1,4 +1,5 @@
 /** Checks a repository: its structure, and on request every byte; names the restore points that a damage touches. */
+import { parseBytes } from "../base/bytes.ts";
 import type { Clock } from "../base/clock.ts";
 import { Failure } from "../base/errors.ts";
 import type { Progress } from "../base/progress.ts";
@@ -10,7 +11,7 @@ import type { VerifySummary } from "./summaries.ts";
 
 export interface VerifyOptions {
   repository: Repository;
-  /** `all`, `n/t`, `5%`; undefined reads no data. */
+  /** `all`, `n/t`, `5%`, `2G`; undefined reads no data. */
   readData: string | undefined;
   clock: Clock;
   progress: Progress;
@@ -28,8 +29,10 @@ export function parseSubset(text: string): ReadDataSubset {
   const percent = /^(\d{1,3}(?:\.\d+)?)%$/.exec(text);
   if (percent?.[1] !== undefined && Number(percent[1]) > 0 && Number(percent[1]) <= 100)
     return { percent: Number(percent[1]) };
+  const bytes = parseBytes(text);
+  if (bytes !== undefined && bytes > 0) return { bytes };
   throw new Failure("usage/invalid", `'${text}' is no subset of the data`, {
-    hint: "Use --read-data for all of it, --read-data=2/7 for the second of seven parts, or --read-data=5%.",
+    hint: "Use --read-data for all of it, --read-data=2/7 for the second of seven parts, --read-data=5% or --read-data=2G.",
   });
 }
 

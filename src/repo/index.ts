@@ -45,8 +45,8 @@ const FIRST_SLOTS = 1 << 12;
 export class SharedIndexView {
   protected segments: Uint32Array[];
   protected slots: Int32Array;
-  readonly #scratch = new Uint32Array(ID_WORDS);
-  readonly #scratchBytes = Buffer.from(this.#scratch.buffer);
+  protected readonly scratch = new Uint32Array(ID_WORDS);
+  readonly #scratchBytes = Buffer.from(this.scratch.buffer);
 
   constructor(parts: SharedIndexParts) {
     this.segments = parts.segments.map((segment) => new Uint32Array(segment));
@@ -75,7 +75,7 @@ export class SharedIndexView {
   }
 
   protected firstSlot(): number {
-    return (this.#scratch[0] ?? 0) & (this.slots.length - 1);
+    return (this.scratch[0] ?? 0) & (this.slots.length - 1);
   }
 
   /** The first row from this slot on that holds the scratch id, and the slot after it; -1 at an empty slot. */
@@ -96,7 +96,7 @@ export class SharedIndexView {
 
   #isScratch(segment: Uint32Array, at: number): boolean {
     for (let word = 0; word < ID_WORDS; word += 1) {
-      if (segment[at + word] !== this.#scratch[word]) return false;
+      if (segment[at + word] !== this.scratch[word]) return false;
     }
     return true;
   }
@@ -105,7 +105,7 @@ export class SharedIndexView {
     const segment = this.segments[row >>> SEGMENT_BITS];
     assert(segment !== undefined, "a row beyond the index");
     const at = (row & (SEGMENT_ROWS - 1)) * ROW_WORDS;
-    segment.set(this.#scratch, at);
+    segment.set(this.scratch, at);
     segment[at + PACK] = fields.pack * 2 + (fields.entry.type === "tree" ? 1 : 0);
     segment[at + OFFSET] = fields.entry.offset;
     segment[at + LENGTH] = fields.entry.length;
@@ -221,45 +221,83 @@ export class ChunkIndex extends SharedIndexView {
     };
   }
 
-  #entryOf(row: number): PackEntry {
+  /** What a row says. */
+  entryOf(row: number): PackEntry {
     const id = Buffer.alloc(ID_WORDS * 4);
     const words = new Uint32Array(id.buffer, id.byteOffset, ID_WORDS);
     for (let word = 0; word < ID_WORDS; word += 1) words[word] = this.#word(row, word);
-    const { offset, length, uncompressedLength } = this.#locationOf(row);
-    const type = (this.#word(row, PACK) & 1) === 1 ? "tree" : "data";
-    return { id: parseChunkId(id.toString("hex")), type, offset, length, uncompressedLength };
+    const type = this.isTree(row) ? "tree" : "data";
+    return {
+      id: parseChunkId(id.toString("hex")),
+      type,
+      offset: this.#word(row, OFFSET),
+      length: this.#word(row, LENGTH),
+      uncompressedLength: this.#word(row, UNPACKED),
+    };
+  }
+
+  /** The number of the pack that a row lies in, below `packCount`. */
+  packOf(row: number): number {
+    return this.#word(row, PACK) >>> 1;
+  }
+
+  packName(pack: number): PackId {
+    const id = this.#packs[pack];
+    assert(id !== undefined, "a pack beyond the index");
+    return id;
+  }
+
+  isTree(row: number): boolean {
+    return (this.#word(row, PACK) & 1) === 1;
+  }
+
+  /** What a row's chunk takes of its pack, its line in the header included. */
+  costOf(row: number): number {
+    const listed = this.#word(row, UNPACKED) === 0 ? RAW_IN_HEADER : COMPRESSED_IN_HEADER;
+    return this.#word(row, LENGTH) + listed;
+  }
+
+  /** The row that {@link rowOf} gives for this row's chunk: the same for all of its copies. */
+  firstCopy(row: number): number {
+    for (let word = 0; word < ID_WORDS; word += 1) this.scratch[word] = this.#word(row, word);
+    return this.nextRow(this.isTree(row) ? "tree" : "data", this.firstSlot()).row;
   }
 
   /** Every pack, and how large its entries say that it must be. */
   *packSizes(): Generator<{ id: PackId; sizeBytes: number }> {
     const sizes = new Float64Array(this.#packs.length).fill(packHeaderBytes([]));
     for (let row = 0; row < this.#rows; row += 1) {
-      const pack = this.#word(row, PACK) >>> 1;
-      const listed = this.#word(row, UNPACKED) === 0 ? RAW_IN_HEADER : COMPRESSED_IN_HEADER;
-      sizes[pack] = (sizes[pack] ?? 0) + this.#word(row, LENGTH) + listed;
+      const pack = this.packOf(row);
+      sizes[pack] = (sizes[pack] ?? 0) + this.costOf(row);
     }
     for (const [pack, id] of this.#packs.entries()) yield { id, sizeBytes: sizes[pack] ?? 0 };
   }
 
-  /** Every pack with its entries in the order of their offsets; `sizeBytes` is what the entries say it must be. */
-  *packs(): Generator<PackRecord> {
+  /** Every pack, or those that are wanted by number, with its rows in no order. */
+  *packRows(isWanted: (pack: number) => boolean = () => true): Generator<{ id: PackId; rows: Uint32Array }> {
     const ends = new Uint32Array(this.#packs.length + 1);
     for (let row = 0; row < this.#rows; row += 1) {
-      const pack = (this.#word(row, PACK) >>> 1) + 1;
+      const pack = this.packOf(row) + 1;
       ends[pack] = (ends[pack] ?? 0) + 1;
     }
     for (let pack = 1; pack < ends.length; pack += 1) ends[pack] = (ends[pack] ?? 0) + (ends[pack - 1] ?? 0);
     const starts = ends.slice();
     const rows = new Uint32Array(this.#rows);
     for (let row = 0; row < this.#rows; row += 1) {
-      const pack = this.#word(row, PACK) >>> 1;
+      const pack = this.packOf(row);
       const at = starts[pack] ?? 0;
       rows[at] = row;
       starts[pack] = at + 1;
     }
     for (const [pack, id] of this.#packs.entries()) {
-      const entries = [...rows.subarray(ends[pack], ends[pack + 1])].map((row) => this.#entryOf(row));
-      entries.sort((a, b) => a.offset - b.offset);
+      if (isWanted(pack)) yield { id, rows: rows.subarray(ends[pack], ends[pack + 1]) };
+    }
+  }
+
+  /** The same with the entries in the order of their offsets; `sizeBytes` is what the entries say it must be. */
+  *packs(isWanted?: (pack: number) => boolean): Generator<PackRecord> {
+    for (const { id, rows } of this.packRows(isWanted)) {
+      const entries = Array.from(rows, (row) => this.entryOf(row)).sort((a, b) => a.offset - b.offset);
       yield { id, entries, sizeBytes: packSizeBytes(entries) };
     }
   }

@@ -17,14 +17,14 @@ export interface DamagedFile {
   readonly reason: string;
 }
 
-/** Reads every index file, a few at a time; what is damaged is named, not thrown. */
+/** Reads every index file, a few at a time; what is damaged is named, not thrown. `files` names all, those too. */
 export async function readIndexFiles(
   repository: Repository,
   { signal }: { signal: AbortSignal },
-): Promise<{ index: ChunkIndex; files: number; damaged: DamagedFile[] }> {
+): Promise<{ index: ChunkIndex; files: FileId[]; damaged: DamagedFile[] }> {
   const index = new ChunkIndex();
   const damaged: DamagedFile[] = [];
-  const done = await mapConcurrent(
+  const files = await mapConcurrent(
     repository.store.list("index", { signal }),
     LIMITS.smallReads,
     async ({ name }) => {
@@ -36,10 +36,11 @@ export async function readIndexFiles(
         if (!isDamage(error)) throw error;
         damaged.push({ id, reason: messageOf(error) });
       }
+      return id;
     },
     { signal },
   );
-  return { index, files: done.length, damaged };
+  return { index, files, damaged };
 }
 
 /** How much of a pack's end is read at first: enough for most headers. */

@@ -145,6 +145,21 @@ export class Sealer {
     });
   }
 
+  /**
+   * Takes a chunk that is sealed already, as it is, whether it is known or not. Whoever calls this has opened it and
+   * compared it with its id.
+   */
+  async addSealed(
+    { id, type, uncompressedLength }: Pick<PackEntry, "id" | "type" | "uncompressedLength">,
+    sealed: Uint8Array,
+  ): Promise<void> {
+    await this.#inTurn(async () => {
+      const pack = await this.#makeRoom(type, sealed.length);
+      pack.buffer.set(sealed, pack.filled);
+      await this.#keep(type, id, { pack, length: sealed.length, uncompressedLength });
+    });
+  }
+
   /** Closes the open packs and waits until all are durable and reported. */
   async flush(): Promise<void> {
     await this.#inTurn(async () => {
@@ -202,14 +217,19 @@ export class Sealer {
 
   /** Seals bytes behind what the open pack's buffer holds; they are not part of the pack before {@link #keep}. */
   async #seal(type: ChunkType, packed: PackedChunk): Promise<Sealed> {
+    const pack = await this.#makeRoom(type, packed.bytes.length + SEAL_OVERHEAD);
+    const length = sealInto(this.#keys, packed.bytes, pack.buffer, pack.filled);
+    return { pack, length, uncompressedLength: packed.uncompressedLength };
+  }
+
+  /** The open pack of a type, with room in its buffer for so many bytes more. */
+  async #makeRoom(type: ChunkType, sealedLength: number): Promise<OpenPack> {
     const pack = (this.#open[type] ??= await this.#begin());
-    const sealedLength = packed.bytes.length + SEAL_OVERHEAD;
     if (pack.filled + sealedLength > pack.buffer.length) {
       await this.#write(pack);
       if (sealedLength > pack.buffer.length) pack.buffer = Buffer.allocUnsafeSlow(sealedLength);
     }
-    const length = sealInto(this.#keys, packed.bytes, pack.buffer, pack.filled);
-    return { pack, length, uncompressedLength: packed.uncompressedLength };
+    return pack;
   }
 
   async #keep(type: ChunkType, id: ChunkId, { pack, length, uncompressedLength }: Sealed): Promise<void> {

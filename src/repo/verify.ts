@@ -19,8 +19,11 @@ import { Repository } from "./repository.ts";
 import { checkPack } from "./verify-pack.ts";
 import { checkTrees, findTouched, lostKey, type LostChunks } from "./verify-trees.ts";
 
-/** Which packs are read: all, the n-th of t parts (counted from 1), or about so many of a hundred, chosen by chance. */
-export type ReadDataSubset = "all" | { part: number; of: number } | { percent: number };
+/**
+ * Which packs are read: all, the n-th of t parts (counted from 1), or, chosen by chance, about so many of a hundred or
+ * about so many bytes.
+ */
+export type ReadDataSubset = "all" | { part: number; of: number } | { percent: number } | { bytes: number };
 
 export type VerifyProblemKind =
   | "key-damaged"
@@ -203,10 +206,8 @@ class Verification {
   /** Those that were asked for, and those whose size is wrong in any case: which of their chunks are left? */
   async #readPacks(packs: PackState, sizes: ReadonlyMap<string, number>): Promise<void> {
     const { readData, signal, progress } = this.#options;
-    const chosen = chooseSubset(
-      [...packs.index.packSizes()].map(({ id }) => id).filter((id) => !packs.missing.has(id)),
-      readData,
-    );
+    const there = [...packs.index.packSizes()].map(({ id }) => id).filter((id) => !packs.missing.has(id));
+    const chosen = chooseSubset(there, readData, sizes);
     for (const id of packs.wrongSize.keys()) chosen.add(id);
     if (chosen.size === 0) return;
     const total = [...chosen].reduce((sum, id) => sum + (sizes.get(id) ?? 0), 0);
@@ -282,13 +283,19 @@ function lose(lost: LostChunks, key: string, problem: number): void {
 }
 
 /** restic's parts: by the first byte of a pack's name, so that t runs with n = 1…t read everything once. */
-function chooseSubset(packs: readonly PackId[], subset: ReadDataSubset | undefined): Set<PackId> {
+function chooseSubset(
+  packs: readonly PackId[],
+  subset: ReadDataSubset | undefined,
+  sizes: ReadonlyMap<string, number>,
+): Set<PackId> {
   if (subset === undefined) return new Set();
   if (subset === "all") return new Set(packs);
   if ("part" in subset) {
     return new Set(packs.filter((id) => Number.parseInt(id.slice(0, 2), 16) % subset.of === subset.part - 1));
   }
-  const wanted = Math.min(packs.length, Math.max(1, Math.ceil((packs.length * subset.percent) / 100)));
+  const stored = packs.reduce((sum, id) => sum + (sizes.get(id) ?? 0), 0);
+  const percent = "percent" in subset ? subset.percent : (100 * subset.bytes) / Math.max(1, stored);
+  const wanted = Math.min(packs.length, Math.max(1, Math.ceil((packs.length * percent) / 100)));
   const left = [...packs];
   const chosen = new Set<PackId>();
   while (chosen.size < wanted) {

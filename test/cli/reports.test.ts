@@ -5,6 +5,7 @@ import type { Finding } from "../../src/base/findings.ts";
 import { formatFindings, statusOf } from "../../src/cli/findings.ts";
 import { plainLook, widthOf } from "../../src/cli/look.ts";
 import { formatBackup } from "../../src/cli/reports/backup.ts";
+import { formatPrune } from "../../src/cli/reports/prune.ts";
 import { formatCopy, formatNotCopied } from "../../src/cli/reports/copy.ts";
 import { formatDoctor } from "../../src/cli/reports/doctor.ts";
 import { formatDrill } from "../../src/cli/reports/drill.ts";
@@ -14,7 +15,7 @@ import { formatEntries } from "../../src/cli/reports/ls.ts";
 import { formatPlan, formatRestored } from "../../src/cli/reports/restore.ts";
 import { formatShow } from "../../src/cli/reports/show.ts";
 import { formatProblems, formatVerify } from "../../src/cli/reports/verify.ts";
-import { BACKUP, COPY, DOCTOR, DRILL, ENTRIES, INIT, LIST, PLAN, RESTORED, SHOW, VERIFY } from "./summaries.ts";
+import { BACKUP, COPY, DOCTOR, DRILL, ENTRIES, INIT, LIST, PLAN, PRUNED, RESTORED, SHOW, VERIFY } from "./summaries.ts";
 
 const LOOK = plainLook(Date.parse("2026-11-23T17:00:00Z"));
 const NARROW = { ...LOOK, width: 60 };
@@ -34,6 +35,16 @@ const REPORTS: Record<string, string[]> = {
         { repository: "offsite", points: 3, bytes: 12_897_484, ok: true },
         { repository: "usb", points: 0, bytes: 0, ok: false, message: "there is no repository in '/mnt/usb'" },
       ],
+    },
+    LOOK,
+  ),
+  "a prune": formatPrune(PRUNED, LOOK),
+  "what a prune would do": formatPrune({ ...PRUNED, dryRun: true }, LOOK),
+  "a prune with nothing to do": formatPrune(
+    {
+      ...PRUNED,
+      packs: { kept: 310, removed: 0, repacked: 0, unindexed: 0, written: 0 },
+      bytes: { before: 6_012_954_214, freed: 0, copied: 0, unused: 104_857_600 },
     },
     LOOK,
   ),

@@ -8,6 +8,7 @@ import type {
   ListedEntry,
   ListSummary,
   PointLine,
+  PruneSummary,
   RestorePlan,
   RestoreSummary,
   ShowSummary,
@@ -318,4 +319,15 @@ export const INIT: InitSummary = {
   files: ["/etc/chatkeep/chatkeep.yaml", "/etc/chatkeep/primary.password", "/etc/chatkeep/recovery-kit.txt"],
   kit: "/etc/chatkeep/recovery-kit.txt",
   findings: [],
+};
+
+export const PRUNED: PruneSummary = {
+  type: "summary",
+  verb: "prune",
+  dryRun: false,
+  snapshots: 14,
+  packs: { kept: 310, removed: 41, repacked: 7, unindexed: 1, written: 3 },
+  bytes: { before: 6_012_954_214, freed: 734_003_200, copied: 41_943_040, unused: 104_857_600 },
+  repository: "primary",
+  seconds: 4.2,
 };

@@ -1,0 +1,37 @@
+/** The commands that free space and mend. */
+import type { CommandRow } from "../command.ts";
+import { REPOSITORY_EXITS } from "./shared.ts";
+
+export const SPACE: readonly CommandRow[] = [
+  {
+    name: "prune",
+    group: "keep tidy",
+    args: [],
+    options: [
+      {
+        flag: "--max-unused",
+        value: "LIMIT",
+        help: "what may stay though nobody needs it: a share (default: 5%), a size (200M), or 'unlimited'",
+      },
+      { flag: "--max-repack", value: "SIZE", help: "write no more than this anew, as in 2G; the next run goes on" },
+      { flag: "--dry-run", help: "say what would be freed, and change nothing" },
+    ],
+    purpose: "free the space of what no restore point needs any more",
+    description: [
+      "'forget' removes restore points; what only they needed stays in the repository until it is pruned. Everything that any snapshot uses is kept, those of stock restic too. Packs that nobody needs are removed, others are written anew without what is not needed, the least useful first, until no more than --max-unused is left.",
+      "When anything is lacking that a snapshot needs, nothing is removed at all. Locks the repository for itself alone; needs room for what is written anew.",
+    ],
+    examples: [
+      ["look first", "chatkeep prune --dry-run"],
+      ["", "chatkeep prune"],
+      ["on a full disk: only whole packs", "chatkeep prune --max-repack 0"],
+    ],
+    exits: {
+      ...REPOSITORY_EXITS,
+      13: "something that snapshots need is lacking; nothing was removed",
+      20: "the repository's place cannot be reached, is full, or lets nothing be removed",
+    },
+    kept: "every restore point is whole, and the next prune removes what this one left",
+    load: async () => (await import("../verbs/prune.ts")).prune,
+  },
+];

@@ -1,0 +1,36 @@
+import { formatBytes, formatSeconds, plural } from "../../base/bytes.ts";
+import type { PruneSummary } from "../../job/summaries.ts";
+import { padEnd, type Look } from "../look.ts";
+
+export function formatPrune(summary: PruneSummary, look: Look): string[] {
+  const { packs, bytes, dryRun, repository } = summary;
+  const total = packs.kept + packs.removed + packs.repacked + packs.unindexed;
+  if (packs.removed + packs.repacked + packs.unindexed === 0) {
+    return [
+      `nothing to free in ${repository}: ${plural(total, "pack")}, ${formatBytes(bytes.before)}`,
+      unusedLine(summary),
+    ];
+  }
+  const amount = `${formatBytes(bytes.freed)} of ${formatBytes(bytes.before)}`;
+  const head = dryRun
+    ? `would free ${amount} in ${repository}`
+    : `${look.paint("green", "✓")} freed ${amount} in ${repository}, in ${formatSeconds(summary.seconds)}`;
+  const left = packs.unindexed === 0 ? "" : `, and ${plural(packs.unindexed, "pack")} of runs that were interrupted`;
+  const anew =
+    packs.repacked === 0 ? "none" : `${plural(packs.repacked, "pack")}, ${formatBytes(bytes.copied)} of them`;
+  return [
+    head,
+    line("kept", plural(packs.kept, "pack")),
+    line("removed", `${plural(packs.removed, "pack")}${left}`),
+    line("written anew", anew),
+    unusedLine(summary),
+  ];
+}
+
+function line(name: string, text: string): string {
+  return `  ${padEnd(name, 12)}  ${text}`;
+}
+
+function unusedLine({ bytes }: PruneSummary): string {
+  return line("unused", `${formatBytes(bytes.unused)} stay though nobody needs them`);
+}

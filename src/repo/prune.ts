@@ -1,0 +1,197 @@
+/**
+ * Frees what no snapshot needs: a plan first, then its steps, in an order that leaves a whole repository wherever it is
+ * stopped: new packs, a new index, away with the old index, away with the packs.
+ *
+ * Needed is what any snapshot uses, whoever made it. Where that cannot be known to the last tree, or where something of
+ * it is lacking, nothing is done at all.
+ */
+import { randomBytes } from "node:crypto";
+import { plural, listSome } from "../base/bytes.ts";
+import { Failure, isFailure } from "../base/errors.ts";
+import { shortId, type FileId, type PackId } from "../base/ids.ts";
+import type { Progress } from "../base/progress.ts";
+import type { ChunkIndex } from "./index.ts";
+import { readIndexFiles } from "./load-index.ts";
+import type { ExclusiveLock } from "./lock.ts";
+import type { PackRecord } from "./pack-record.ts";
+import { PACK_ACTION, planPrune, type MaxUnused, type PrunePlan } from "./prune-plan.ts";
+import { copyChunks, openRepacking } from "./repack.ts";
+import { Repository } from "./repository.ts";
+import { removeFiles, rewriteIndex } from "./rewrite-index.ts";
+import { checkTrees } from "./verify-trees.ts";
+
+export interface PruneOptions {
+  maxUnused: MaxUnused;
+  maxRepackBytes?: number | undefined;
+  isDryRun: boolean;
+  lock: ExclusiveLock;
+  progress: Progress;
+  signal: AbortSignal;
+}
+
+export interface PruneResult {
+  readonly snapshots: number;
+  readonly packs: {
+    readonly kept: number;
+    readonly removed: number;
+    readonly repacked: number;
+    /** That no index file named: left by runs that were interrupted. */
+    readonly unindexed: number;
+    /** New ones; 0 for a dry run. */
+    readonly written: number;
+  };
+  readonly bytes: {
+    /** All packs, before. */
+    readonly before: number;
+    readonly freed: number;
+    readonly copied: number;
+    /** What nobody needs and stays. */
+    readonly unused: number;
+  };
+}
+
+/** @throws Failure `repo/damaged` where anything that is needed is lacking, `store/denied` without the right to delete. */
+export async function pruneRepository(repository: Repository, options: PruneOptions): Promise<PruneResult> {
+  const { isDryRun, progress, signal } = options;
+  if (!isDryRun) {
+    await assertMayRemove(repository, signal);
+    await repository.store.removeLeftovers({ signal });
+  }
+  progress.stage("reading what is needed");
+  const known = await learn(repository, options);
+  const { index, plan, unindexed } = known;
+  const result: PruneResult = {
+    snapshots: known.snapshots,
+    packs: {
+      kept: plan.kept,
+      removed: plan.removed,
+      repacked: plan.repacked,
+      unindexed: unindexed.length,
+      written: 0,
+    },
+    bytes: {
+      before: known.storedBytes,
+      freed: plan.freedBytes + known.unindexedBytes,
+      copied: plan.copiedBytes,
+      unused: plan.unusedBytes,
+    },
+  };
+  if (isDryRun) return result;
+  const written = await repack(repository, known, options);
+  const stays = (pack: number) => plan.actions[pack] === PACK_ACTION.keep;
+  const goes: PackId[] = [];
+  let isIndexChanged = written.length > 0;
+  for (const [pack, action] of plan.actions.entries()) {
+    if (action === PACK_ACTION.keep) continue;
+    isIndexChanged = true;
+    if (action !== PACK_ACTION.gone) goes.push(index.packName(pack));
+  }
+  if (isIndexChanged) {
+    progress.stage("writing the index");
+    const records = (function* () {
+      yield* index.packs(stays);
+      yield* written;
+    })();
+    await rewriteIndex(repository, { records, old: known.indexFiles, lock: options.lock, signal });
+  }
+  options.lock.signal.throwIfAborted();
+  progress.stage("removing packs");
+  await removeFiles(repository, "data", { names: [...goes, ...unindexed], signal });
+  return { ...result, packs: { ...result.packs, written: written.length } };
+}
+
+/** A right that is lacking is known before anything is done: most places refuse to remove even what is not there. */
+async function assertMayRemove(repository: Repository, signal: AbortSignal): Promise<void> {
+  try {
+    await repository.store.remove({ kind: "data", name: randomBytes(32).toString("hex") }, { signal });
+  } catch (error) {
+    if (!isFailure(error, "store/denied")) throw error;
+    throw new Failure("store/denied", `nothing may be removed in '${repository.store.location}': ${error.message}`, {
+      hint: "Run it where the repository lies, or with credentials that may delete; backups go on without.",
+      cause: error,
+    });
+  }
+}
+
+interface Known {
+  snapshots: number;
+  index: ChunkIndex;
+  indexFiles: readonly FileId[];
+  plan: PrunePlan;
+  unindexed: string[];
+  unindexedBytes: number;
+  storedBytes: number;
+}
+
+/** Snapshots first, then the index, then the packs. */
+async function learn(repository: Repository, options: PruneOptions): Promise<Known> {
+  const { signal, maxUnused, maxRepackBytes } = options;
+  const { snapshots, damaged } = await repository.listSnapshots({ signal });
+  for (const { id, reason } of damaged) {
+    throw refusal(`snapshot ${shortId(id)} cannot be read, so nobody knows what it needs: ${reason}`, VERIFY);
+  }
+  const { index, files, damaged: damagedIndexes } = await readIndexFiles(repository, { signal });
+  for (const { id, reason } of damagedIndexes) {
+    throw refusal(`index file ${shortId(id)} cannot be read: ${reason}`, INDEX);
+  }
+  const sizes = new Map<string, number>();
+  const unindexed: string[] = [];
+  let [storedBytes, unindexedBytes] = [0, 0];
+  for await (const { name, sizeBytes } of repository.store.list("data", { signal })) {
+    storedBytes += sizeBytes;
+    if (index.hasPack(name as PackId)) sizes.set(name, sizeBytes);
+    else {
+      unindexed.push(name);
+      unindexedBytes += sizeBytes;
+    }
+  }
+  const { store, keys, config, keyId } = repository;
+  const fresh = new Repository({ store, keys, config, keyId, index });
+  const trees = await checkTrees(fresh, [...new Set(snapshots.map(({ snapshot }) => snapshot.tree))], {
+    signal,
+    index,
+  });
+  if (trees.problems.length > 0) {
+    const missing = trees.problems.some(({ kind }) => kind !== "tree-damaged");
+    const named = listSome(trees.problems.map(({ message }) => message));
+    throw refusal(`something that snapshots need is lacking: ${named}`, missing ? INDEX : VERIFY);
+  }
+  const plan = planPrune(index, { isUsed: trees.isUsed, sizes, maxUnused, maxRepackBytes });
+  if (plan.lacking.length > 0) {
+    const named = listSome(plan.lacking.map((id) => `pack ${shortId(id)}`));
+    throw refusal(
+      `${plural(plan.lacking.length, "pack")} that snapshots need ${plan.lacking.length === 1 ? "is" : "are"} gone or cut: ${named}`,
+      VERIFY,
+    );
+  }
+  return { snapshots: snapshots.length, index, indexFiles: files, plan, unindexed, unindexedBytes, storedBytes };
+}
+
+const VERIFY = "Run 'chatkeep verify' to see what it touches, and 'chatkeep repair packs' to take it from a copy.";
+const INDEX = "Run 'chatkeep repair index', which reads the packs themselves, and then this again.";
+
+function refusal(message: string, hint: string): Failure {
+  return new Failure("repo/damaged", message, { hint: `Nothing was removed. ${hint}` });
+}
+
+/** The new packs, all durable. */
+async function repack(repository: Repository, { index, plan }: Known, options: PruneOptions): Promise<PackRecord[]> {
+  const { progress, signal } = options;
+  const written: PackRecord[] = [];
+  if (plan.repacked === 0) return written;
+  progress.stage("packing anew", { total: plan.copiedBytes, unit: "bytes" });
+  const packs = (function* () {
+    for (const { id, rows } of index.packRows((pack) => plan.actions[pack] === PACK_ACTION.repack)) {
+      const kept = rows.filter(plan.isKept);
+      yield { id, entries: Array.from(kept, (row) => index.entryOf(row)).sort((a, b) => a.offset - b.offset) };
+    }
+  })();
+  const sealer = openRepacking(repository, { signal, onPack: (record) => written.push(record) });
+  try {
+    await copyChunks(repository, { index, packs, sealer, progress, signal });
+    await sealer.flush();
+  } finally {
+    await sealer.abort();
+  }
+  return written;
+}

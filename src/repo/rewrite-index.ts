@@ -1,0 +1,52 @@
+/** Replaces all index files by new ones, so that there is a whole index at every moment. */
+import { mapConcurrent } from "../base/concurrent.ts";
+import type { FileId } from "../base/ids.ts";
+import { LIMITS } from "../base/limits.ts";
+import { encodeIndex } from "../format/index-file.ts";
+import type { ExclusiveLock } from "./lock.ts";
+import type { PackRecord } from "./pack-record.ts";
+import type { Repository } from "./repository.ts";
+
+interface RewriteOptions {
+  /** Every pack that is to be found from now on. */
+  records: Iterable<PackRecord>;
+  /** The index files that there were. */
+  old: readonly FileId[];
+  lock: ExclusiveLock;
+  signal: AbortSignal;
+}
+
+/**
+ * First the new files, then, when all are durable, the old ones go. All packs of `records` must be durable; a pack that
+ * is in none of them may be removed afterwards, and not before.
+ */
+export async function rewriteIndex(repository: Repository, options: RewriteOptions): Promise<void> {
+  const { records, old, lock, signal } = options;
+  let pending: PackRecord[] = [];
+  let chunks = 0;
+  const write = async () => {
+    if (pending.length > 0) await repository.putUnpacked("index", encodeIndex(pending), { signal });
+    pending = [];
+    chunks = 0;
+  };
+  for (const record of records) {
+    if (chunks > 0 && chunks + record.entries.length > LIMITS.indexFileChunks) await write();
+    pending.push(record);
+    chunks += record.entries.length;
+  }
+  await write();
+  lock.signal.throwIfAborted();
+  await removeFiles(repository, "index", { names: old, signal });
+}
+
+/** Removes files, a few at a time. To be called under an exclusive lock. */
+export async function removeFiles(
+  repository: Repository,
+  kind: "index" | "data",
+  { names, signal }: { names: Iterable<string>; signal: AbortSignal },
+): Promise<void> {
+  const { store } = repository;
+  await mapConcurrent(names, LIMITS.removals, async (name) => await store.remove({ kind, name }, { signal }), {
+    signal,
+  });
+}
