@@ -44,6 +44,16 @@ const BAD: [what: string, text: string, message: RegExp][] = [
   ],
   ["a key twice", GOOD.replace("name: acme", "name: acme\n  name: b"), /^c\.yaml:4:3: /],
   ["bad YAML", "installation: {id: x\n name", /^c\.yaml:2:/],
+  [
+    "a repository twice",
+    `${GOOD}  - { name: primary, location: /elsewhere }\n`,
+    /^c\.yaml:\d+:\d+: repositories: two repositories have one name$/,
+  ],
+  [
+    "a variable that cannot be one",
+    `${GOOD}  - { name: other, location: /elsewhere, env: { "not a name": x } }\n`,
+    /^c\.yaml:\d+:\d+: repositories\.1\.env/,
+  ],
   ["an empty file", "", /^c\.yaml:1:1: /],
   ["a list", "- 1\n", /^c\.yaml:1:1: /],
 ];
