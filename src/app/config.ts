@@ -11,6 +11,12 @@ import type { Globals, Surroundings } from "./surroundings.ts";
 
 const name = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/, "use letters, digits, '.', '_' and '-', at most 63");
 
+/** KiB a second, as restic counts; a terabyte a second is no limit. */
+const rate = z
+  .int()
+  .min(1)
+  .max(2 ** 30);
+
 const repositorySchema = z.strictObject({
   name,
   location: z.string().min(1),
@@ -20,6 +26,10 @@ const repositorySchema = z.strictObject({
   /** Credentials of its place, for it alone: a file of NAME=value lines, and single variables. */
   "env-file": z.string().min(1).optional(),
   env: z.record(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/, "not the name of a variable"), z.string()).optional(),
+  "limit-upload": rate.optional(),
+  "limit-download": rate.optional(),
+  /** Calls under way at once at a remote place, for each thread. */
+  connections: z.int().min(1).max(256).optional(),
 });
 
 const installationSchema = z.strictObject({

@@ -6,7 +6,7 @@ import { Failure, messageOf } from "../base/errors.ts";
 import { readEnvFile } from "../chatwoot/environment.ts";
 import { openRepository, type Repository } from "../repo/repository.ts";
 import { openStore } from "../store/open-store.ts";
-import type { Store } from "../store/store.ts";
+import type { Store, StoreSettings } from "../store/store.ts";
 import type { RepositoryConfig } from "./config.ts";
 import { readPassword } from "./secrets.ts";
 import type { Surroundings } from "./surroundings.ts";
@@ -38,6 +38,18 @@ async function environmentOf(repository: RepositoryConfig | undefined, s: Surrou
   return { ...s.env, ...added };
 }
 
+function bytesOf(kib: number | undefined): number | undefined {
+  return kib === undefined ? undefined : kib * 1024;
+}
+
+function settingsOf(repository: RepositoryConfig | undefined, { rates }: Surroundings): StoreSettings {
+  return {
+    connections: repository?.connections,
+    uploadRate: rates?.upload ?? bytesOf(repository?.["limit-upload"]),
+    downloadRate: rates?.download ?? bytesOf(repository?.["limit-download"]),
+  };
+}
+
 /** The store of a repository, with the credentials that the configuration gives it. */
 export async function openPlace(
   location: string,
@@ -45,6 +57,7 @@ export async function openPlace(
   s: Surroundings,
 ): Promise<Store> {
   return await openStore(location, {
+    settings: settingsOf(repository, s),
     env: await environmentOf(repository, s),
     clock: s.clock,
     onRetry: ({ message, waitMs }) => s.progress.say(`${message}; trying again in ${formatSeconds(waitMs / 1000)}`),

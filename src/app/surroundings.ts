@@ -16,6 +16,8 @@ export interface Surroundings {
   readonly clock: Clock;
   /** Undefined where nobody can answer (`--yes`, no terminal). */
   readonly person: Person | undefined;
+  /** `--limit-upload`, `--limit-download`. */
+  readonly rates?: Rates;
   /** Told every secret as soon as it is known, so that nothing printed ever holds one. */
   readonly hide: (secrets: Iterable<string>) => void;
 }
@@ -26,4 +28,10 @@ export interface Globals {
   readonly config?: string | undefined;
   /** `--repository NAME|LOCATION`. */
   readonly repository?: string | undefined;
+}
+
+/** Bytes a second to and from each remote repository; what is given here goes before the configuration. */
+export interface Rates {
+  readonly upload?: number | undefined;
+  readonly download?: number | undefined;
 }

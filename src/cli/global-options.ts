@@ -14,6 +14,8 @@ export const GLOBAL_OPTIONS: readonly OptionRow[] = [
     kind: "folder",
     help: "a configured repository, or the place of any one",
   },
+  { flag: "--limit-upload", value: "KIB", help: "to each remote repository at most so many KiB a second" },
+  { flag: "--limit-download", value: "KIB", help: "from each remote repository at most so many KiB a second" },
   { flag: "--json", help: "one JSON object a line; the last is the summary" },
   { flag: "--quiet", short: "-q", help: "only answers, findings and errors" },
   { flag: "--no-color", help: "no colours (or set $NO_COLOR)" },

@@ -112,6 +112,7 @@ function invocationOf(call: Call): Invocation {
       env,
       cwd: process.cwd(),
       clock: systemClock,
+      rates: call.rates,
       hide: (secrets) => redactor.hide(secrets),
       person: isAttended
         ? createPerson({ input: stdin, output: stderr, onAsking: (now) => onAsking(now, progress), signal })

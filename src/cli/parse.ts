@@ -1,6 +1,6 @@
 /** From the words of a command line to the command that was meant, by the table of commands. */
 import { Command, CommanderError, Option } from "commander";
-import type { Globals } from "../app/surroundings.ts";
+import type { Globals, Rates } from "../app/surroundings.ts";
 import { bug, Failure } from "../base/errors.ts";
 import type { CommandRow, Mode, OptionRow } from "./command.ts";
 import { COMMANDS, findCommand } from "./commands.ts";
@@ -11,6 +11,7 @@ export interface Call {
   command: CommandRow;
   given: Given;
   globals: Globals;
+  rates: Rates;
   mode: Mode;
 }
 
@@ -82,8 +83,22 @@ function toCall(command: CommandRow, given: Given, globals: Record<string, unkno
     command,
     given,
     globals: { config: text("config"), repository: text("repository") },
+    rates: {
+      upload: rateOf("--limit-upload", text("limitUpload")),
+      download: rateOf("--limit-download", text("limitDownload")),
+    },
     mode: { json: globals["json"] === true, quiet: globals["quiet"] === true, yes: globals["yes"] === true },
   };
+}
+
+/** Bytes a second, from KiB a second. */
+function rateOf(flag: string, given: string | undefined): number | undefined {
+  if (given === undefined) return undefined;
+  const kib = /^\d{1,9}$/.test(given) ? Number(given) : 0;
+  if (kib > 0) return kib * 1024;
+  throw new Failure("usage/invalid", `${flag} cannot be '${given}'`, {
+    hint: "It is a whole number of KiB a second, above 0.",
+  });
 }
 
 function usageFailure(error: CommanderError, command: string | undefined): Failure {

@@ -32,6 +32,8 @@ const CONFIG: Topic = {
     "                            # or password-command: COMMAND, or password: ${NAME}",
     "      env-file: /etc/chatkeep/offsite.env   # credentials of its place alone:",
     "      env: { AWS_DEFAULT_REGION: eu-central-1 }   # NAME=value (both optional)",
+    "      limit-upload: 2000    # KiB a second; also limit-download …",
+    "      connections: 8        # … and calls at once, for each thread",
     "  database: { jobs: 2 }     # connections that read at once (optional)",
     "",
     "With --repository LOCATION and no configuration the password is taken from",

@@ -43,6 +43,8 @@ const BAD: [what: string, text: string, message: RegExp][] = [
     /^c\.yaml:4:9: the environment variable NOWHERE is not set$/,
   ],
   ["a key twice", GOOD.replace("name: acme", "name: acme\n  name: b"), /^c\.yaml:4:3: /],
+  ["a rate of nothing", `${GOOD}    limit-upload: 0\n`, /^c\.yaml:9:19: repositories\.0\.limit-upload: /],
+  ["too many connections", `${GOOD}    connections: 257\n`, /^c\.yaml:9:18: repositories\.0\.connections: /],
   ["bad YAML", "installation: {id: x\n name", /^c\.yaml:2:/],
   [
     "a repository twice",

@@ -27,6 +27,15 @@ test("options that every command takes stand before or after the command", () =>
   }
 });
 
+test("rates are KiB a second, whole and above 0", () => {
+  const { rates } = parseCall(["--limit-upload", "500", "list", "--limit-download=1"]);
+  assert.deepEqual(rates, { upload: 512_000, download: 1024 });
+  assert.deepEqual(parseCall(["list"]).rates, { upload: undefined, download: undefined });
+  for (const wrong of ["0", "-1", "1.5", "fast", "1M", ""]) {
+    assert.match(refused("list", `--limit-upload=${wrong}`), /^--limit-upload cannot be '.*' \| It is a whole number/);
+  }
+});
+
 test("arguments and options are read by the table", () => {
   const { given } = parseCall([
     "restore",
