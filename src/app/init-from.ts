@@ -24,7 +24,7 @@ export async function restoreConfig(
     passwordFile === undefined
       ? await readPassword(undefined, s)
       : await readSecretFile(passwordFile, "the repository's password", s);
-  const repository = await openRepository(await openStore(location), { password, signal: s.signal });
+  const repository = await openRepository(await openStore(location, { env: s.env }), { password, signal: s.signal });
   const { points } = await listPoints(repository, { signal: s.signal });
   const [newest] = points;
   if (newest === undefined) {

@@ -182,18 +182,20 @@ export async function openWith(password: ChosenPassword, place: WantedPlace, s: 
   try {
     return await openOrCreate(place, password.value, s);
   } catch (error) {
-    if (password.isNew && (isFailure(error, "repo/exists") || !(await mayBeRepository(place.location))))
+    if (password.isNew && (isFailure(error, "repo/exists") || !(await mayBeRepository(place.location, s))))
       await rm(password.path, { force: true });
     throw error;
   }
 }
 
 /** False only when it is certain that no repository is there. */
-async function mayBeRepository(location: string): Promise<boolean> {
+async function mayBeRepository(location: string, s: Surroundings): Promise<boolean> {
   // Whatever stopped the run must not stop this question.
   const { signal } = new AbortController();
   try {
-    return (await (await openStore(location)).stat({ kind: "config", name: "" }, { signal })) !== undefined;
+    return (
+      (await (await openStore(location, { env: s.env })).stat({ kind: "config", name: "" }, { signal })) !== undefined
+    );
   } catch {
     return true;
   }
@@ -201,7 +203,7 @@ async function mayBeRepository(location: string): Promise<boolean> {
 
 async function openOrCreate(place: WantedPlace, password: string, s: Surroundings): Promise<OpenedPlace> {
   const { location, installation: name } = place;
-  const store = await openStore(location);
+  const store = await openStore(location, { env: s.env });
   try {
     const repository = await createRepository(store, {
       password,

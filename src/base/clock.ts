@@ -22,6 +22,12 @@ export const systemClock: Clock = {
   },
 };
 
+/** Milliseconds since 1970 of a date as HTTP writes it; undefined for what is none. */
+export function parseHttpDate(text: string): number | undefined {
+  const ms = Date.parse(text);
+  return Number.isNaN(ms) ? undefined : ms;
+}
+
 /** RFC 3339 in UTC with milliseconds. */
 export function formatInstant(ms: number): string {
   return new Date(ms).toISOString();

@@ -128,6 +128,12 @@ export const LIMITS = {
   storeCalls: 16,
   /** Output of a child process that is kept to explain its failure. */
   stderrKeptBytes: 64 * KIB,
+  /** Requests to a remote place under way at once, where the configuration does not say. */
+  storeConnections: 16,
+  /** A remote place that takes no connection within this time does not answer … */
+  storeConnectMs: 15_000,
+  /** … nor one that is silent for so long in the middle of a request. */
+  storeSilenceMs: 60_000,
   /** A configuration file that is saved or read whole. */
   configFileMaxBytes: 64 * MIB,
   /** Files saved as configuration: a folder named by mistake must not fill the repository. */

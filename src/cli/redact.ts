@@ -69,7 +69,9 @@ function decodePercent(text: string): string {
 
 /** Secrets that the environment may hold for us or for the programs that we start. */
 export function secretsOfEnvironment(env: Readonly<Record<string, string | undefined>>): string[] {
-  const direct = ["CHATKEEP_PASSWORD", "RESTIC_PASSWORD", "PGPASSWORD", "POSTGRES_PASSWORD"];
+  const passwords = ["CHATKEEP_PASSWORD", "RESTIC_PASSWORD", "PGPASSWORD", "POSTGRES_PASSWORD"];
+  const keys = ["AWS_SECRET_ACCESS_KEY", "AWS_SECRET_KEY", "AWS_SESSION_TOKEN", "MINIO_SECRET_KEY"];
+  const direct = [...passwords, ...keys];
   const addresses = ["DATABASE_URL", "CHATKEEP_REPOSITORY", "RESTIC_REPOSITORY"];
   return [...direct.map((name) => env[name] ?? ""), ...passwordsIn(addresses.map((name) => env[name] ?? ""))];
 }

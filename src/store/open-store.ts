@@ -34,6 +34,10 @@ const SCHEMES: Readonly<Record<string, Scheme>> = {
     variables: /^(CHATKEEP_SFTP_COMMAND|SSH_AUTH_SOCK|HOME)$/,
     open: async (place) => (await import("./sftp-backend.ts")).openSftpBackend(place),
   },
+  s3: {
+    variables: /^(AWS_|MINIO_(ACCESS|SECRET)_KEY$|RESTIC_(CACERT$|AWS_)|CHATKEEP_S3_)/,
+    open: async (place) => (await import("./s3-backend.ts")).openS3Backend(place),
+  },
 };
 
 /** Schemes that restic knows and Chatkeep does not; `rclone serve restic` makes a `rest:` of them all. */

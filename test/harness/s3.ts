@@ -1,8 +1,8 @@
 /** An S3 server for tests: s3rver on loopback, in a process of its own, its buckets in a temporary folder. */
 import { spawn } from "node:child_process";
-import { mkdir } from "node:fs/promises";
+import { mkdir, writeFile } from "node:fs/promises";
 import { once } from "node:events";
-import { join, resolve } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { createInterface } from "node:readline";
 import { temporaryFolder } from "./temporary.ts";
 
@@ -19,6 +19,8 @@ export interface TestS3 extends AsyncDisposable {
   location(bucket: string, prefix?: string): string;
   /** Makes a bucket, as its owner would have done before. */
   createBucket(bucket: string): Promise<void>;
+  /** Puts empty objects into a bucket at once, past the server. */
+  fill(bucket: string, keys: readonly string[]): Promise<void>;
   stop(): Promise<void>;
 }
 
@@ -51,6 +53,13 @@ export async function startS3(): Promise<TestS3> {
     location: (bucket, prefix) => `s3:${endpoint}/${bucket}${prefix === undefined ? "" : `/${prefix}`}`,
     createBucket: async (bucket) => {
       await mkdir(join(folder, bucket), { recursive: true });
+    },
+    fill: async (bucket, keys) => {
+      for (const key of keys) {
+        const path = join(folder, bucket, `${key}._S3rver_object`);
+        await mkdir(dirname(path), { recursive: true });
+        await writeFile(path, "");
+      }
     },
     stop,
     [Symbol.asyncDispose]: stop,

@@ -2,6 +2,8 @@
 import assert from "node:assert/strict";
 import { createHash, randomBytes } from "node:crypto";
 import { test } from "node:test";
+import { setImmediate as nextTurn } from "node:timers/promises";
+import { mapConcurrent } from "../../src/base/concurrent.ts";
 import { isFailure } from "../../src/base/errors.ts";
 import type { FileKind, FileRef, Store } from "../../src/store/store.ts";
 
@@ -18,17 +20,44 @@ async function namesOf(store: Store, kind: FileKind): Promise<string[]> {
   return names.toSorted();
 }
 
-/** `open` makes an empty place for a store; `dispose` takes it away. */
-export function testStore(what: string, open: () => Promise<{ store: Store; dispose: () => Promise<void> }>): void {
-  const storeTest = (name: string, body: (store: Store) => Promise<void>) =>
-    test(`${what}: ${name}`, async () => {
-      const { store, dispose } = await open();
-      try {
-        await body(store);
-      } finally {
-        await dispose();
-      }
-    });
+/** More than one page of every service's listing (1,000 names). */
+const MANY = 1_050;
+/** Large enough that a store sends or writes it in many pieces. */
+const LARGE = 6 * 1024 * 1024;
+
+export interface OpenedStore {
+  readonly store: Store;
+  /** Takes the place away. */
+  readonly dispose: () => Promise<void>;
+  /** Puts empty files there past the store, where a thousand calls would take a test too long. */
+  readonly fill?: Fill;
+}
+
+export interface StoreTraits {
+  /** A store on a place that refuses everything to these credentials; left out where there is no such thing. */
+  readonly openDenied?: () => Promise<OpenedStore>;
+}
+
+/** `open` makes an empty place for a store. */
+export function testStore(what: string, open: () => Promise<OpenedStore>, traits: StoreTraits = {}): void {
+  const testOn =
+    (opening: () => Promise<OpenedStore>): StoreTest =>
+    (name, body) =>
+      test(`${what}: ${name}`, async () => {
+        const { store, dispose, fill } = await opening();
+        const fillSlowly = async (refs: readonly FileRef[]) =>
+          await mapAll(refs, async (ref) => await store.put(ref, Buffer.alloc(0), { signal }));
+        try {
+          await body(store, fill ?? fillSlowly);
+        } finally {
+          await store.close();
+          await dispose();
+        }
+      });
+  const storeTest = testOn(open);
+  if (traits.openDenied !== undefined) testDenied(testOn(traits.openDenied));
+  testTogether(storeTest);
+  testAborts(storeTest);
 
   storeTest("a place where nothing is yet has no config and lists nothing", async (store) => {
     assert.equal(await store.stat({ kind: "config", name: "" }, { signal }), undefined);
@@ -85,13 +114,64 @@ export function testStore(what: string, open: () => Promise<{ store: Store; disp
     await store.remove(ref, { signal });
   });
 
-  storeTest("a removed file is gone", async (store) => {
+  storeTest("a removed file is gone, others stay, and it can be written again", async (store) => {
     await store.create({ signal });
-    const ref = named("index", Buffer.from("x"));
-    await store.put(ref, Buffer.from("x"), { signal });
-    await store.remove(ref, { signal });
-    assert.equal(await store.stat(ref, { signal }), undefined);
+    for (const kind of KINDS) {
+      const [ref, other] = [named(kind, Buffer.from("x")), named(kind, Buffer.from("y"))];
+      await store.put(ref, Buffer.from("x"), { signal });
+      await store.put(other, Buffer.from("y"), { signal });
+      await store.remove(ref, { signal });
+      await store.remove(ref, { signal });
+      assert.equal(await store.stat(ref, { signal }), undefined);
+      await assert.rejects(store.get(ref, { signal }), (error) => isFailure(error, "store/not-found"));
+      assert.deepEqual(await namesOf(store, kind), [other.name]);
+      await store.put(ref, Buffer.from("x"), { signal });
+      assert.equal((await store.get(ref, { signal })).toString(), "x");
+    }
+  });
+
+  storeTest("a place that was made already is made again without harm", async (store) => {
+    await store.create({ signal });
+    await store.put(named("keys", Buffer.from("x")), Buffer.from("x"), { signal });
+    await store.create({ signal });
+    assert.equal((await namesOf(store, "keys")).length, 1);
+  });
+
+  storeTest("parts at a file's very ends are read, and none of a length of nothing", async (store) => {
+    await store.create({ signal });
+    const bytes = randomBytes(5000);
+    const ref = named("data", bytes);
+    await store.put(ref, bytes, { signal });
+    const spans = [
+      { offset: 0, length: 1 },
+      { offset: 4999, length: 1 },
+      { offset: 0, length: 5000 },
+      { offset: 5000 },
+      { offset: 5000, length: 0 },
+      { offset: 0, length: 0 },
+    ];
+    for (const { offset, length } of spans) {
+      const part = await store.get(ref, { signal, offset, ...(length === undefined ? {} : { length }) });
+      assert.deepEqual(part, bytes.subarray(offset, length === undefined ? undefined : offset + length));
+    }
+    const missing = named("data", Buffer.from("missing"));
+    for (const span of [{ length: 0 }, { offset: 1 }, { offset: 0, length: 1 }]) {
+      await assert.rejects(store.get(missing, { signal, ...span }), (error) => isFailure(error, "store/not-found"));
+    }
+  });
+
+  storeTest("more names than a page holds are listed, each once", async (store, fill) => {
+    await store.create({ signal });
+    const refs = Array.from({ length: MANY }, (_, at) => named("locks", Buffer.from(`${at}`)));
+    await fill(refs);
+    assert.deepEqual(await namesOf(store, "locks"), refs.map(({ name }) => name).toSorted());
     assert.deepEqual(await namesOf(store, "index"), []);
+    // Who stops reading a listing early leaves a store that goes on.
+    for await (const file of store.list("locks", { signal })) {
+      assert.equal(file.sizeBytes, 0);
+      break;
+    }
+    assert.equal((await namesOf(store, "locks")).length, MANY);
   });
 
   storeTest("writing a name that exists keeps the file that is there", async (store) => {
@@ -147,5 +227,124 @@ export function testStore(what: string, open: () => Promise<{ store: Store; disp
     await assert.rejects(store.put(ref, Buffer.from("x"), { signal: aborted }), isReason);
     await assert.rejects(store.get(ref, { signal: aborted }), isReason);
     await assert.rejects(store.remove(ref, { signal: aborted }), isReason);
+  });
+}
+
+type StoreTest = (name: string, body: (store: Store, fill: Fill) => Promise<void>) => void;
+type Fill = (refs: readonly FileRef[]) => Promise<void>;
+
+async function mapAll<T>(items: readonly T[], work: (item: T) => Promise<void>): Promise<void> {
+  await mapConcurrent(items, 32, work, { signal });
+}
+
+/** Writers and readers at the same time. */
+function testTogether(storeTest: StoreTest): void {
+  storeTest("no reader ever sees a part of a file that is being written", async (store) => {
+    await store.create({ signal });
+    const bytes = randomBytes(LARGE);
+    const ref = named("data", bytes);
+    const written = new AbortController();
+    const writing = store.put(ref, bytes, { signal }).finally(() => written.abort());
+    while (!written.signal.aborted) {
+      const found = await store.stat(ref, { signal });
+      if (found !== undefined) assert.equal(found.sizeBytes, LARGE);
+      for await (const { sizeBytes } of store.list("data", { signal })) assert.equal(sizeBytes, LARGE);
+      const end = await store.get(ref, { signal, offset: LARGE - 100, length: 100 }).catch((error: unknown) => {
+        assert.ok(isFailure(error, "store/not-found"), String(error));
+      });
+      if (end !== undefined) assert.deepEqual(end, bytes.subarray(-100));
+      await nextTurn();
+    }
+    await writing;
+    assert.ok((await store.get(ref, { signal })).equals(bytes));
+  });
+
+  storeTest("writers of one name at once leave one whole file", async (store) => {
+    await store.create({ signal });
+    const bytes = randomBytes(300_000);
+    const ref = named("data", bytes);
+    const write = async () => {
+      const writer = await store.begin("data", { signal });
+      for (let at = 0; at < bytes.length; at += 100_000) await writer.write(bytes.subarray(at, at + 100_000));
+      await writer.commit(ref.name);
+    };
+    await Promise.all([write(), write(), write(), store.put(ref, bytes, { signal })]);
+    assert.deepEqual(await namesOf(store, "data"), [ref.name]);
+    assert.ok((await store.get(ref, { signal })).equals(bytes));
+  });
+
+  storeTest("of two configurations written at once one stays, whole and for good", async (store) => {
+    await store.create({ signal });
+    const ref = { kind: "config", name: "" } as const;
+    const contents = [Buffer.alloc(50_000, "a"), Buffer.alloc(50_000, "b")];
+    await Promise.all(contents.map(async (bytes) => await store.put(ref, bytes, { signal })));
+    const stayed = await store.get(ref, { signal });
+    assert.ok(contents.some((bytes) => bytes.equals(stayed)));
+    for (const bytes of contents) await store.put(ref, bytes, { signal });
+    assert.ok((await store.get(ref, { signal })).equals(stayed));
+  });
+}
+
+function testAborts(storeTest: StoreTest): void {
+  storeTest("a write that is aborted in the middle leaves the whole file or none", async (store) => {
+    await store.create({ signal });
+    const reason = new Error("stopped");
+    for (const turns of [0, 1, 3, 10, 30, 100]) {
+      const bytes = randomBytes(LARGE);
+      const ref = named("data", bytes);
+      const controller = new AbortController();
+      const ended = store.put(ref, bytes, { signal: controller.signal }).then(
+        () => "written",
+        (error: unknown) => error,
+      );
+      for (let turn = 0; turn < turns; turn += 1) await nextTurn();
+      controller.abort(reason);
+      const end = await ended;
+      assert.ok(end === "written" || end === reason, String(end));
+      const found = await store.stat(ref, { signal });
+      if (end === "written") assert.notEqual(found, undefined);
+      if (found !== undefined) assert.equal(found.sizeBytes, LARGE);
+      for await (const { sizeBytes } of store.list("data", { signal })) assert.equal(sizeBytes, LARGE);
+      await store.put(ref, bytes, { signal });
+      assert.ok((await store.get(ref, { signal })).equals(bytes));
+      await store.remove(ref, { signal });
+    }
+  });
+
+  storeTest("a read that is aborted in the middle throws the reason, and the store goes on", async (store) => {
+    await store.create({ signal });
+    const bytes = randomBytes(LARGE);
+    const ref = named("data", bytes);
+    await store.put(ref, bytes, { signal });
+    const reason = new Error("stopped");
+    for (const turns of [0, 1, 3, 10]) {
+      const controller = new AbortController();
+      const ended = store.get(ref, { signal: controller.signal }).then(
+        (read) => read,
+        (error: unknown) => error,
+      );
+      for (let turn = 0; turn < turns; turn += 1) await nextTurn();
+      controller.abort(reason);
+      const end = await ended;
+      assert.ok(end === reason || (Buffer.isBuffer(end) && end.equals(bytes)), String(end));
+      assert.ok((await store.get(ref, { signal })).equals(bytes));
+    }
+  });
+}
+
+/** What is denied must never look like what is not there: a repository would seem new, or a lock gone. */
+function testDenied(storeTest: StoreTest): void {
+  storeTest("what the place denies is store/denied in every call, and never looks absent", async (store) => {
+    const ref = named("data", Buffer.from("x"));
+    const calls = {
+      stat: async () => await store.stat(ref, { signal }),
+      get: async () => await store.get(ref, { signal }),
+      put: async () => await store.put(ref, Buffer.from("x"), { signal }),
+      list: async () => await namesOf(store, "data"),
+      remove: async () => await store.remove(ref, { signal }),
+    };
+    for (const [name, call] of Object.entries(calls)) {
+      await assert.rejects(call, (error) => isFailure(error, "store/denied"), name);
+    }
   });
 }

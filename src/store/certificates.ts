@@ -1,0 +1,25 @@
+/** The authorities that a remote place's certificate may come from: the system's own ones, and those a person names. */
+import { readFileSync } from "node:fs";
+import { getCACertificates } from "node:tls";
+import { Failure, messageOf } from "../base/errors.ts";
+
+/** PEM texts, or undefined where Node's own choice (with NODE_EXTRA_CA_CERTS in it) is right. */
+export function readAuthorities(
+  env: Readonly<Record<string, string | undefined>>,
+  variables: readonly string[],
+): string[] | undefined {
+  const named = variables.filter((variable) => (env[variable] ?? "") !== "");
+  if (named.length === 0) return undefined;
+  return [...getCACertificates("default"), ...named.map((variable) => readAuthority(env[variable] ?? "", variable))];
+}
+
+function readAuthority(path: string, variable: string): string {
+  try {
+    return readFileSync(path, "utf8");
+  } catch (cause) {
+    throw new Failure("usage/invalid", `cannot read the certificates that ${variable} names: ${messageOf(cause)}`, {
+      hint: "It names a file with certificates as PEM.",
+      cause,
+    });
+  }
+}
