@@ -1,6 +1,7 @@
 /** What an S3 service, or the way to it, answered in the end: as one of the failures that a store may throw. */
 import { parseHttpDate, systemClock } from "../base/clock.ts";
 import { type ErrorCode, Failure, isFailure, messageOf } from "../base/errors.ts";
+import { parseRetryAfter } from "./retrying.ts";
 
 /** What the SDK's errors may have. All of it is optional: proxies and network stacks answer too. */
 export interface S3Facts {
@@ -10,6 +11,7 @@ export interface S3Facts {
   readonly message: string;
   /** The region that the answer says the bucket has. */
   readonly region: string | undefined;
+  readonly retryAfterMs: number | undefined;
   /** The service's time, in ms since 1970. */
   readonly servedAt: number | undefined;
 }
@@ -37,6 +39,7 @@ export function factsOf(error: unknown): S3Facts {
     status: parts.$metadata?.httpStatusCode,
     message,
     region: headers["x-amz-bucket-region"] ?? (typeof parts.Region === "string" ? parts.Region : undefined) ?? expected,
+    retryAfterMs: parseRetryAfter(headers["retry-after"]),
     servedAt: parseHttpDate(headers["date"] ?? ""),
   };
 }
@@ -168,12 +171,16 @@ const HINTS: Partial<Record<ErrorCode, string>> = {
 export function explainS3(error: unknown, place: string, what: string): Failure {
   if (isFailure(error)) return error;
   const facts = factsOf(error);
-  const { code, status, message } = isSkewed(facts) ? { ...facts, code: "RequestTimeTooSkewed" } : facts;
+  const { code, status, message, retryAfterMs } = isSkewed(facts) ? { ...facts, code: "RequestTimeTooSkewed" } : facts;
   const row = BY_CODE.find(({ when }) => when.test(code));
   const said = row?.says === undefined ? describe(code, status, message) : `the service ${row.says}`;
   const failed = row?.code ?? codeOf(status);
   const hint = row?.hint ?? HINTS[failed];
-  return new Failure(failed, `${what} at ${place}: ${said}`, { ...(hint === undefined ? {} : { hint }), cause: error });
+  return new Failure(failed, `${what} at ${place}: ${said}`, {
+    ...(hint === undefined ? {} : { hint }),
+    cause: error,
+    retryAfterMs,
+  });
 }
 
 function isSkewed({ code, status, servedAt }: S3Facts): boolean {

@@ -13,7 +13,7 @@ import { parseRestLocation } from "../../src/store/rest-location.ts";
 import type { Store } from "../../src/store/store.ts";
 import { startRestServer, type TestRestServer } from "../harness/rclone.ts";
 import { freePort } from "../harness/postgres.ts";
-import { testStore } from "./conformance.ts";
+import { fillFolder, testStore } from "./conformance.ts";
 
 const signal = new AbortController().signal;
 const NAME = "ab".repeat(32);
@@ -29,11 +29,16 @@ before(async () => {
 
 after(async () => await server[Symbol.asyncDispose]());
 
-testStore("rest store", async () => {
-  count += 1;
-  const store = await openStore(server.location(`conformance${count}/`), { env: server.env });
-  return { store, dispose: async () => await store.close() };
-});
+testStore(
+  "rest store",
+  async () => {
+    count += 1;
+    const path = `conformance${count}`;
+    const store = await openStore(server.location(`${path}/`), { env: server.env });
+    return { store, dispose: async () => {}, fill: fillFolder(`${server.folder}/${path}`) };
+  },
+  { showsParts: "rclone writes into the file that readers see" },
+);
 
 async function withStore<T>(
   location: string,

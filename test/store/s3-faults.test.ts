@@ -8,7 +8,8 @@ import { createServer as createTlsServer } from "node:https";
 import type { AddressInfo } from "node:net";
 import { test } from "node:test";
 import { type ErrorCode, isFailure } from "../../src/base/errors.ts";
-import { openStore } from "../../src/store/open-store.ts";
+import { RemoteStore } from "../../src/store/remote-store.ts";
+import { openS3Backend } from "../../src/store/s3-backend.ts";
 import type { Store } from "../../src/store/store.ts";
 import { temporaryFolder } from "../harness/temporary.ts";
 
@@ -16,6 +17,11 @@ const signal = new AbortController().signal;
 const KEYS = { AWS_ACCESS_KEY_ID: "AKIDEXAMPLE", AWS_SECRET_ACCESS_KEY: "very secret" };
 const REF = { kind: "data", name: "ab".repeat(32) } as const;
 const CONFIG = { kind: "config", name: "" } as const;
+
+/** Without what tries again around it. */
+function openBare(location: string, env: Readonly<Record<string, string>>): Store {
+  return new RemoteStore(openS3Backend({ location, env, settings: {} }), undefined);
+}
 
 interface Seen {
   readonly method: string;
@@ -66,7 +72,7 @@ async function stand(
     });
   });
   const port = await listening(server);
-  const store = await openStore(`s3:http://127.0.0.1:${port}/bucket/prefix`, { env: { ...KEYS, ...env } });
+  const store = openBare(`s3:http://127.0.0.1:${port}/bucket/prefix`, { ...KEYS, ...env });
   return {
     store,
     seen,
@@ -298,8 +304,7 @@ test("a profile of a file that only the repository's environment names is used",
   });
   await place.store.stat(REF, { signal });
   assert.match(place.seen[0]?.headers.authorization ?? "", /Credential=THEIRS\//);
-  writeFileSync(file, "");
-  const without = await openStore(place.store.location, { env });
+  const without = openBare(place.store.location, { ...env, AWS_PROFILE: "nobody" });
   await assert.rejects(without.stat(REF, { signal }), (error) => isExplained(error, "usage/invalid", /AWS_PROFILE/));
 });
 
@@ -310,7 +315,10 @@ test("half of the credentials, or restic's way to take a role, is refused at onc
     { ...KEYS, RESTIC_AWS_ASSUME_ROLE_ARN: "arn:aws:iam::1:role/x" },
     { ...KEYS, RESTIC_CACERT: "/nowhere/at/all.pem" },
   ]) {
-    await assert.rejects(openStore("s3:host/bucket", { env }), (error) => isFailure(error, "usage/invalid"));
+    await assert.throws(
+      () => openBare("s3:host/bucket", env),
+      (error) => isFailure(error, "usage/invalid"),
+    );
   }
 });
 
@@ -319,14 +327,14 @@ test("nobody at that port, and no such host, are store/unreachable", async () =>
   const port = await listening(server);
   await close(server);
   for (const host of [`127.0.0.1:${port}`, "no-such-host.invalid"]) {
-    const store = await openStore(`s3:http://${host}/bucket`, { env: KEYS });
+    const store = openBare(`s3:http://${host}/bucket`, KEYS);
     await assert.rejects(store.stat(REF, { signal }), (error) => isFailure(error, "store/unreachable"));
     await store.close();
   }
 });
 
 async function openTls(port: number, env: Readonly<Record<string, string>> = {}): Promise<Store> {
-  return await openStore(`s3:https://localhost:${port}/bucket`, { env: { ...KEYS, ...env } });
+  return openBare(`s3:https://localhost:${port}/bucket`, { ...KEYS, ...env });
 }
 
 test("a certificate of an own authority is refused until it is named, and a plain server is told from one", async () => {

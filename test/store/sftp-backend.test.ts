@@ -14,7 +14,7 @@ import { freePort } from "../harness/postgres.ts";
 import { run } from "../harness/run.ts";
 import { startSshd, type TestSshd } from "../harness/sshd.ts";
 import { temporaryFolder, type TestFolder } from "../harness/temporary.ts";
-import { testStore } from "./conformance.ts";
+import { fillFolder, testStore } from "./conformance.ts";
 
 const signal = new AbortController().signal;
 const NAME = "ab".repeat(32);
@@ -37,8 +37,9 @@ after(async () => {
 
 testStore("sftp store", async () => {
   count += 1;
-  const store = await openStore(sshd.location(`conformance ${count}`), { env: sshd.env });
-  return { store, dispose: async () => await store.close() };
+  const path = `conformance ${count}`;
+  const store = await openStore(sshd.location(path), { env: sshd.env });
+  return { store, dispose: async () => {}, fill: fillFolder(`${sshd.folder}/${path}`) };
 });
 
 async function withStore<T>(
