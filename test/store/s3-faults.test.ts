@@ -308,14 +308,14 @@ test("a profile of a file that only the repository's environment names is used",
   await assert.rejects(without.stat(REF, { signal }), (error) => isExplained(error, "usage/invalid", /AWS_PROFILE/));
 });
 
-test("half of the credentials, or restic's way to take a role, is refused at once", async () => {
+test("half of the credentials, or restic's way to take a role, is refused at once", () => {
   for (const env of [
     { AWS_ACCESS_KEY_ID: "AKIDEXAMPLE" },
     { AWS_SECRET_ACCESS_KEY: "very secret" },
     { ...KEYS, RESTIC_AWS_ASSUME_ROLE_ARN: "arn:aws:iam::1:role/x" },
     { ...KEYS, RESTIC_CACERT: "/nowhere/at/all.pem" },
   ]) {
-    await assert.throws(
+    assert.throws(
       () => openBare("s3:host/bucket", env),
       (error) => isFailure(error, "usage/invalid"),
     );
