@@ -6,10 +6,9 @@ import { isSeq, parseDocument } from "yaml";
 import { formatInstant } from "../base/clock.ts";
 import { Failure, messageOf } from "../base/errors.ts";
 import type { InitSummary } from "../job/summaries.ts";
-import { formatRecoveryKit } from "../point/recovery-kit.ts";
 import { loadConfig, type LoadedConfig } from "./config.ts";
 import { absolute, choosePassword, openWith, type InitFlags } from "./init.ts";
-import { requireNew, writeNew } from "./new-file.ts";
+import { kitPassword, requireNewKit, withoutLogin, writeKit } from "./kit.ts";
 import { openAnsweringRepository } from "./session.ts";
 import type { Globals, Surroundings } from "./surroundings.ts";
 
@@ -28,8 +27,7 @@ export async function addRepository(
     });
   }
   const folder = dirname(loaded.path);
-  const kit = join(folder, `chatkeep-recovery-kit-${name}.txt`);
-  await requireNew(kit);
+  const kit = await requireNewKit(folder, `chatkeep-recovery-kit-${name}`);
   const first = await openAnsweringRepository({ config: globals.config }, s);
   const password = await choosePassword(flags.passwordFile ?? join(folder, `chatkeep-${name}.password`), s);
   const { id, name: installation } = loaded.config.installation;
@@ -38,14 +36,18 @@ export async function addRepository(
     { location, installation, isSame: true, chunkerPolynomial: first.repository.config.chunker_polynomial },
     s,
   );
-  await writeNew(
-    kit,
-    formatRecoveryKit({
-      installation: { id, name: installation },
-      repositories: [{ name, location, id: repository.config.id, keyId: repository.keyId, password: password.value }],
-      printedAt: formatInstant(s.clock.now()),
-    }),
-  );
+  await writeKit(kit, {
+    installation: { id, name: installation },
+    repositories: [
+      {
+        name,
+        location: withoutLogin(location),
+        opened: { id: repository.config.id, keyId: repository.keyId },
+        password: kitPassword(password.value),
+      },
+    ],
+    writtenAt: formatInstant(s.clock.now()),
+  });
   await appendRepository(loaded.path, { name, location, "password-file": password.path });
   return {
     type: "summary",
@@ -53,8 +55,9 @@ export async function addRepository(
     config: loaded.path,
     repository: location,
     created,
-    files: [...(password.isNew ? [password.path] : []), kit],
-    kit,
+    files: [...(password.isNew ? [password.path] : []), kit.page, kit.text],
+    kit: kit.text,
+    kitPage: kit.page,
     findings: [],
   };
 }

@@ -63,6 +63,7 @@ export async function restoreConfig(
     created: false,
     files: [path, ...(passwordFile === undefined ? [ownPassword] : [])],
     kit: "",
+    kitPage: "",
     findings,
   };
 }

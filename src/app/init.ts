@@ -2,7 +2,7 @@
  * `init`: finds the installation, asks what it must, creates the repository and its password, writes the
  * configuration and the recovery kit. Files that exist are never overwritten.
  */
-import { randomBytes, randomUUID } from "node:crypto";
+import { randomUUID } from "node:crypto";
 import { rm, stat } from "node:fs/promises";
 import { hostname, userInfo } from "node:os";
 import { dirname, join, resolve } from "node:path";
@@ -12,13 +12,14 @@ import { Failure, isFailure } from "../base/errors.ts";
 import { sortFindings } from "../base/findings.ts";
 import { listPoints } from "../job/points.ts";
 import type { InitSummary } from "../job/summaries.ts";
-import { formatRecoveryKit } from "../point/recovery-kit.ts";
 import { createRepository, openRepository, type Repository } from "../repo/repository.ts";
 import { openStore } from "../store/open-store.ts";
 import { SYSTEM_CONFIG } from "./config.ts";
 import { openInstallation, type FoundInstallation } from "./installation.ts";
 import { restoreConfig } from "./init-from.ts";
+import { kitPassword, requireNewKit, withoutLogin, writeKit } from "./kit.ts";
 import { requireNew, writeNew } from "./new-file.ts";
+import { makePassword } from "./new-password.ts";
 import { readSecretFile } from "./secrets.ts";
 import type { Globals, Surroundings } from "./surroundings.ts";
 
@@ -71,8 +72,7 @@ async function exists(path: string): Promise<boolean> {
 }
 
 async function setUp(path: string, flags: InitFlags, s: Surroundings): Promise<InitSummary> {
-  const kit = join(dirname(path), "chatkeep-recovery-kit.txt");
-  await requireNew(kit);
+  const kit = await requireNewKit(dirname(path));
   const settings = {
     root: absolute(flags.root, s),
     "env-file": absolute(flags.envFile, s),
@@ -97,17 +97,19 @@ async function setUp(path: string, flags: InitFlags, s: Surroundings): Promise<I
     path,
     formatConfig({ id, name, settings: withoutUndefined(settings), found, location, passwordFile: password.path }),
   );
-  await writeNew(
-    kit,
-    formatRecoveryKit({
-      installation: { id, name },
-      repositories: [
-        { name: "primary", location, id: repository.config.id, keyId: repository.keyId, password: password.value },
-      ],
-      printedAt: formatInstant(s.clock.now()),
-    }),
-  );
-  const files = [...(password.isNew ? [password.path] : []), path, kit];
+  await writeKit(kit, {
+    installation: { id, name },
+    repositories: [
+      {
+        name: "primary",
+        location: withoutLogin(location),
+        opened: { id: repository.config.id, keyId: repository.keyId },
+        password: kitPassword(password.value),
+      },
+    ],
+    writtenAt: formatInstant(s.clock.now()),
+  });
+  const files = [...(password.isNew ? [password.path] : []), path, kit.page, kit.text];
   return {
     type: "summary",
     verb: "init",
@@ -115,7 +117,8 @@ async function setUp(path: string, flags: InitFlags, s: Surroundings): Promise<I
     repository: location,
     created,
     files,
-    kit,
+    kit: kit.text,
+    kitPage: kit.page,
     findings: sortFindings(found.findings),
   };
 }
@@ -153,13 +156,6 @@ export async function choosePassword(passwordFile: string, s: Surroundings): Pro
   const value = makePassword();
   s.hide([value]);
   return { value, path, isNew: true };
-}
-
-/** 160 bits in eight groups of letters and digits that can't be mistaken for one another when read from paper. */
-function makePassword(): string {
-  const alphabet = "0123456789abcdefghjkmnpqrstvwxyz";
-  const letters = [...randomBytes(32)].map((byte) => alphabet[byte & 31] ?? "a").join("");
-  return letters.match(/.{4}/g)?.join("-") ?? letters;
 }
 
 interface OpenedPlace {

@@ -1,6 +1,6 @@
 /** Files that `init` writes: only their owner reads them, and nothing that exists is ever written over. */
 import { constants } from "node:fs";
-import { access, mkdir, stat, writeFile } from "node:fs/promises";
+import { access, chown, mkdir, open, realpath, rename, rm, stat, writeFile } from "node:fs/promises";
 import { dirname } from "node:path";
 import { Failure, messageOf } from "../base/errors.ts";
 
@@ -42,5 +42,50 @@ export async function writeNew(path: string, text: string | undefined): Promise<
   } catch (cause) {
     if ((cause as NodeJS.ErrnoException).code === "EEXIST") throw existsAlready(path, cause);
     throw new Failure("config/invalid", `cannot write '${path}': ${messageOf(cause)}`, { hint: ELSEWHERE, cause });
+  }
+}
+
+/** A file's new content, lying beside it until it takes its place. */
+export interface Replacement {
+  /** Puts the new content in the old one's place, whole and durable. */
+  commit(): Promise<void>;
+  /** Takes the new content away; after `commit` it changes nothing. Never rejects. */
+  abandon(): Promise<void>;
+}
+
+/**
+ * Writes what is to stand in a file that exists, and has its owner and mode, beside it.
+ * @throws Failure `config/invalid` when the file is no ordinary file or its folder may not be written to.
+ */
+export async function prepareReplacement(path: string, text: string): Promise<Replacement> {
+  try {
+    const real = await realpath(path);
+    const facts = await stat(real);
+    if (!facts.isFile()) throw new Error("it is no ordinary file");
+    const beside = `${real}.new`;
+    await rm(beside, { force: true });
+    const file = await open(beside, "wx", 0o600);
+    try {
+      await file.writeFile(text);
+      await file.chmod(facts.mode & 0o777);
+      const own = await file.stat();
+      if (own.uid !== facts.uid || own.gid !== facts.gid) await chown(beside, facts.uid, facts.gid);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    return {
+      commit: async () => {
+        await rename(beside, real);
+        const folder = await open(dirname(real));
+        await folder.sync().finally(async () => await folder.close());
+      },
+      abandon: async () => await rm(beside, { force: true }).catch(() => {}),
+    };
+  } catch (cause) {
+    throw new Failure("config/invalid", `cannot write '${path}': ${messageOf(cause)}`, {
+      hint: "The new password must be kept there. Run as the user that owns it; no key was changed.",
+      cause,
+    });
   }
 }

@@ -24,7 +24,7 @@ export async function readSecretFile(path: string, what: string, s: Surroundings
   return checkSecret(trimPassword(text), `'${path}'`, what, s);
 }
 
-async function readSecretCommand(command: string, what: string, s: Surroundings): Promise<string> {
+export async function readSecretCommand(command: string, what: string, s: Surroundings): Promise<string> {
   const { stdout } = await runProgram("/bin/sh", ["-c", command], { signal: s.signal, cwd: s.cwd });
   return checkSecret(trimPassword(stdout.toString("utf8")), "the command", what, s);
 }

@@ -6,6 +6,8 @@ import type { Progress } from "../base/progress.ts";
 export interface Person {
   confirm(question: string): Promise<boolean>;
   text(question: string, suggested?: string): Promise<string>;
+  /** What is typed is not shown. */
+  secret(question: string): Promise<string>;
 }
 
 export interface Surroundings {

@@ -14,16 +14,21 @@ import type {
   DoctorSummary,
   DrillSummary,
   InitSummary,
+  KeySummary,
+  KitSummary,
   ListedEntry,
   ListSummary,
   RestorePlan,
   RestoreSummary,
   ShowSummary,
+  StatsSummary,
   VerifySummary,
 } from "../job/summaries.ts";
 import { findConfig, loadConfig } from "./config.ts";
 import type { CopyFlags } from "./copies.ts";
 import type { InitFlags } from "./init.ts";
+import type { KeyFlags } from "./keys.ts";
+import type { KitFlags } from "./kit.ts";
 import { openInstallation } from "./installation.ts";
 import { PROGRAM } from "./program.ts";
 import { readPassword } from "./secrets.ts";
@@ -40,6 +45,33 @@ import type { Globals, Surroundings } from "./surroundings.ts";
 export async function runInit(globals: Globals, flags: InitFlags, s: Surroundings): Promise<InitSummary> {
   if (flags.add !== undefined) return await (await import("./init-add.ts")).addRepository(globals, flags.add, flags, s);
   return await (await import("./init.ts")).runInit(globals, flags, s);
+}
+
+export async function runKey(
+  globals: Globals,
+  action: KeySummary["action"],
+  flags: KeyFlags,
+  s: Surroundings,
+): Promise<KeySummary> {
+  return await (await import("./keys.ts")).runKey(globals, action, flags, s);
+}
+
+export async function runKit(globals: Globals, flags: KitFlags, s: Surroundings): Promise<KitSummary> {
+  return await (await import("./kit.ts")).runKit(globals, flags, s);
+}
+
+export async function runStats(globals: Globals, flags: { all: boolean }, s: Surroundings): Promise<StatsSummary> {
+  const { repository, name, config } = await openChosenRepository(globals, s);
+  return await (
+    await import("../job/stats.ts")
+  ).stats({
+    repository,
+    repositoryName: name,
+    installationId: flags.all ? undefined : config?.installation.id,
+    clock: s.clock,
+    progress: s.progress,
+    signal: s.signal,
+  });
 }
 
 export interface BackupFlags {

@@ -1,7 +1,9 @@
 /** The one table of commands. Parser, help and completions are made from it; each command's code is loaded when called. */
 import type { Part } from "../job/restore.ts";
 import type { ArgumentRow, CommandRow } from "./command.ts";
+import { KEY_ROWS } from "./commands/keys.ts";
 import { SPACE } from "./commands/space.ts";
+import { STATS_ROW } from "./commands/stats.ts";
 
 export const PARTS = ["database", "storage", "config", "code"] as const satisfies readonly Part[];
 
@@ -36,14 +38,14 @@ const SET_UP: readonly CommandRow[] = [
     ],
     purpose: "find Chatwoot, make a repository, write the configuration",
     description: [
-      "Finds the Chatwoot on this machine, asks where to keep the restore points and what to call the installation, makes the repository, and writes its password, the configuration and a recovery kit to print. No file that exists is overwritten. The kit is all you need beside the repository when this machine is gone; keep it somewhere else, and keep it secret.",
+      "Finds the Chatwoot on this machine, asks where to keep the restore points and what to call the installation, makes the repository, and writes its password, the configuration and a recovery kit to print (a page, and the same as text). No file that exists is overwritten. The kit is all you need beside the repository when this machine is gone; keep it somewhere else, and keep it secret.",
       "With --add: makes one more repository at --location, with a password of its own, and writes it into the configuration that is there; 'backup' copies into it from then on. With --from, on an empty machine: opens an existing repository with the kit's password and writes the configuration back from its newest restore point.",
     ],
     examples: [
       ["ask and write", "chatkeep init"],
       ["for scripts", "chatkeep init --yes --location /var/backups/chatkeep --name acme"],
       ["a second place", "chatkeep init --add offsite --location /mnt/other-disk/chatkeep"],
-      ["on an empty machine", "chatkeep init --from /mnt/backups/chatwoot"],
+      ["on an empty machine", "chatkeep init --from /mnt/backups/chatwoot --password-file FILE"],
     ],
     exits: { 3: "", 10: "", 12: "", 20: "" },
     kept: "what was written so far stays, and init can be run again",
@@ -321,8 +323,10 @@ const REST: readonly CommandRow[] = [
 
 export const COMMANDS: readonly CommandRow[] = [
   ...SET_UP,
+  ...KEY_ROWS,
   ...BACK_UP,
   ...LOOK,
+  STATS_ROW,
   ...PROVE,
   ...BRING_BACK,
   ...SPACE,

@@ -1,11 +1,12 @@
 /** Questions at a terminal. They stand on stderr, so that stdout holds nothing but the answer of the command. */
 import { createInterface } from "node:readline";
-import type { Readable, Writable } from "node:stream";
+import type { Writable } from "node:stream";
 import type { Person } from "../app/surroundings.ts";
 import { Failure } from "../base/errors.ts";
+import { readSecretLine, type RawInput } from "./secret-line.ts";
 
 export interface PersonOptions {
-  input: Readable;
+  input: RawInput;
   output: Writable;
   /** Told when a question is asked and when it is answered: the live line gives way to it. */
   onAsking: (isAsking: boolean) => void;
@@ -21,6 +22,18 @@ export function createPerson(options: PersonOptions): Person {
     async text(question, suggested) {
       const answer = await ask(suggested === undefined ? `${question} ` : `${question} [${suggested}] `, options);
       return answer.trim() === "" ? (suggested ?? "") : answer.trim();
+    },
+    async secret(question) {
+      const { input, output, onAsking, signal } = options;
+      signal.throwIfAborted();
+      onAsking(true);
+      output.write(`${question} `);
+      try {
+        return await readSecretLine({ input, signal, interrupt: () => process.kill(process.pid, "SIGINT") });
+      } finally {
+        output.write("\n");
+        onAsking(false);
+      }
     },
   };
 }

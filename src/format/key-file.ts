@@ -12,9 +12,11 @@ import {
   decodeBase64,
   isRecord,
   type JsonRecord,
+  optionalString,
   parseRecord,
   requiredInteger,
   requiredString,
+  requiredTime,
 } from "./fields.ts";
 import { encodeGoString } from "./go-json.ts";
 
@@ -72,7 +74,7 @@ function base64(bytes: Uint8Array): string {
 export async function createKeyFile(
   password: string,
   master: Keys,
-  { username, hostname, created }: { username: string; hostname: string; created: string },
+  { username, hostname, created }: KeyLabels,
   cost: ScryptCost = DEFAULT_COST,
 ): Promise<Buffer> {
   const salt = randomBytes(SALT_BYTES);
@@ -116,6 +118,25 @@ export async function openKeyFile(bytes: Uint8Array, password: string): Promise<
   });
   const plaintext = tryUnseal(user, data);
   return plaintext === undefined ? undefined : parseMaster(plaintext.toString("utf8"));
+}
+
+/** Who made a key, where and when: what stands in its file for people, and can be read without a password. */
+export interface KeyLabels {
+  readonly username: string;
+  readonly hostname: string;
+  /** An instant as Go writes it. */
+  readonly created: string;
+}
+
+/** @throws {Failure} `repo/damaged` when this is no key file. */
+export function decodeKeyLabels(bytes: Uint8Array): KeyLabels {
+  if (bytes.length > FILE_MAX_BYTES) throw new Failure("repo/damaged", `${WHAT} is too long`);
+  const record = parseRecord(Buffer.from(bytes).toString("utf8"), WHAT);
+  return {
+    username: optionalString(record, "username", WHAT) ?? "",
+    hostname: optionalString(record, "hostname", WHAT) ?? "",
+    created: requiredTime(record, "created", WHAT),
+  };
 }
 
 function parseMaster(json: string): Keys {

@@ -2,7 +2,7 @@
 import { hostname } from "node:os";
 import type { Clock } from "../base/clock.ts";
 import { isFailure } from "../base/errors.ts";
-import { lockShared, type RepositoryLock } from "../repo/lock.ts";
+import { lockExclusive, lockShared, type ExclusiveLock, type RepositoryLock } from "../repo/lock.ts";
 import type { Repository } from "../repo/repository.ts";
 
 export interface LockOptions {
@@ -13,6 +13,11 @@ export interface LockOptions {
 /** For a verb that adds to the repository. @throws Failure `repo/locked`. */
 export async function lockToWrite(repository: Repository, { clock, signal }: LockOptions): Promise<RepositoryLock> {
   return await lockShared(repository, { clock, signal, hostname: hostname(), pid: process.pid });
+}
+
+/** For a verb that removes something from the repository. @throws Failure `repo/locked`. */
+export async function lockAlone(repository: Repository, { clock, signal }: LockOptions): Promise<ExclusiveLock> {
+  return await lockExclusive(repository, { clock, signal, hostname: hostname(), pid: process.pid });
 }
 
 /**

@@ -174,7 +174,9 @@ export interface InitSummary {
   created: boolean;
   /** Files that were written, in order. */
   files: string[];
+  /** The recovery kit as text, and as a page to print; empty where none was written. */
   kit: string;
+  kitPage: string;
   findings: Finding[];
 }
 
@@ -189,4 +191,96 @@ export interface PruneSummary {
   bytes: { before: number; freed: number; copied: number; unused: number };
   repository: string;
   seconds: number;
+}
+
+export interface KeyLine {
+  key: string;
+  user: string;
+  host: string;
+  /** RFC 3339. */
+  created: string;
+  /** True for the key whose password opens the repository now. */
+  current: boolean;
+  /** What a recovery kit with this key has printed on it. */
+  fingerprint: string;
+}
+
+export interface KeySummary {
+  type: "summary";
+  verb: "key";
+  action: "list" | "add" | "remove" | "passwd";
+  repository: string;
+  repositoryId: string;
+  /** As they are now, the oldest first. */
+  keys: KeyLine[];
+  /** Key files that cannot be read. */
+  damaged: { name: string; message: string }[];
+  added: string | null;
+  removed: string | null;
+  /** The fingerprint on recovery kits that are of no use any more. */
+  staleKit: string | null;
+  /** Files that were written: never the password itself. */
+  files: string[];
+  findings: Finding[];
+}
+
+export interface KitSummary {
+  type: "summary";
+  verb: "kit";
+  /** Plain text, and the page to print. */
+  text: string;
+  page: string;
+  withPassword: boolean;
+  repositories: { name: string; location: string; fingerprint: string | null }[];
+  findings: Finding[];
+}
+
+export interface StatsSummary {
+  type: "summary";
+  verb: "stats";
+  repository: string;
+  /** What lies in the packs, whoever needs it. Sizes are bytes. */
+  stored: { packs: number; bytes: number; chunks: number };
+  /** What some snapshot needs: each chunk once. `unpacked` is before compression. */
+  used: { chunks: number; trees: number; bytes: number; unpackedBytes: number };
+  /** What no snapshot needs any more, headers of packs included. */
+  unusedBytes: number;
+  /** Index, snapshots and key files. */
+  beside: { files: number; bytes: number };
+  ratios: {
+    /** Before compression : after it. */
+    compression: number | null;
+    /** All points restored : what they hold together, each chunk once, before compression. */
+    deduplication: number | null;
+    /** All points restored : what is stored for them. */
+    overall: number | null;
+  };
+  /** Oldest first. */
+  points: PointSize[];
+  otherSnapshots: number;
+  /** What the newest of these points holds. */
+  newest: NewestSize | null;
+  /** What could not be read, so that it is not counted. */
+  damaged: { name: string; message: string }[];
+  seconds: number;
+}
+
+export interface PointSize {
+  point: string;
+  takenAt: string;
+  installation: { id: string; name: string };
+  files: number;
+  /** Restored. */
+  bytes: number;
+  /** Stored with it: what no snapshot before it had. */
+  addedBytes: number;
+  addedChunks: number;
+  /** Stored for it alone: what no other snapshot needs. */
+  uniqueBytes: number;
+}
+
+export interface NewestSize {
+  point: string;
+  database: { rows: number; bytes: number; tables: { name: string; rows: number; bytes: number }[] };
+  storage: { name: string; kind: string; files: number; bytes: number }[];
 }

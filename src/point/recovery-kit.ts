@@ -1,60 +1,144 @@
-/** The recovery kit: one page that, with the repository, is enough to get everything back on an empty machine. */
+/**
+ * The recovery kit: one page that, with a repository, is enough to get everything back on an empty machine. This is its
+ * content and its plain text; `recovery-page.ts` makes the page to print.
+ */
+import { shortId } from "../base/ids.ts";
+
+/** The modules of a QR code, row by row, without the quiet zone around it; true is dark. */
+export type QrModules = readonly (readonly boolean[])[];
+
+export interface KitRepository {
+  name: string;
+  location: string;
+  /** Undefined when the repository could not be opened while the kit was written. */
+  opened: { id: string; keyId: string } | undefined;
+  /** Undefined when the password is to be written by hand, or kept elsewhere. */
+  password: { text: string; qr: QrModules } | undefined;
+}
 
 export interface RecoveryKit {
   installation: { id: string; name: string };
-  repositories: { name: string; location: string; id: string; keyId: string; password: string | undefined }[];
+  repositories: readonly KitRepository[];
   /** RFC 3339. */
-  printedAt: string;
+  writtenAt: string;
 }
 
-/** Plain text, at most 78 columns, to print. */
+/** Tells which paper fits which repository and key: the first digits of both ids, as restic shows them too. */
+export function fingerprintOf(repositoryId: string, keyId: string): string {
+  return `${shortId(repositoryId)}-${shortId(keyId)}`;
+}
+
+/** Where the kit's commands put the password. */
+const PASSWORD_FILE = "/etc/chatkeep/chatkeep.password";
+
+export const KIT_WARNING =
+  "Keep this page away from the machine that it is about, where only the people who may restore can reach it. " +
+  "Whoever has it and the repository can read every conversation.";
+
+export interface KitStep {
+  title: string;
+  commands: readonly string[];
+}
+
+/** For a shell: as it is where that is safe, else in quotes. */
+function quoted(text: string): string {
+  return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
+}
+
+/** The commands that bring everything back from one of the repositories. */
+export function kitSteps({ installation, repositories }: RecoveryKit): KitStep[] {
+  const [first] = repositories;
+  const location = quoted(first?.location ?? "LOCATION");
+  const from = repositories.length > 1 ? `, from repository ${first?.name ?? ""}` : "";
+  return [
+    {
+      title: "First: the password into a file (type it, Enter, Ctrl-D)",
+      commands: [`(umask 077; mkdir -p /etc/chatkeep; cat > ${PASSWORD_FILE})`],
+    },
+    {
+      title: `With Chatkeep${from}`,
+      commands: [
+        `chatkeep init --from ${location} --password-file ${PASSWORD_FILE}`,
+        "chatkeep list",
+        "chatkeep restore latest --to /srv/restored \\",
+        "         --database-url postgresql://postgres@localhost/chatwoot_restored",
+      ],
+    },
+    {
+      title: "The same without Chatkeep: restic 0.14 or newer, psql and pg_restore",
+      commands: [
+        `export RESTIC_REPOSITORY=${location}`,
+        `export RESTIC_PASSWORD_FILE=${PASSWORD_FILE}`,
+        "restic snapshots --tag chatkeep",
+        `restic restore latest --host ${quoted(installation.name)} --path /chatkeep --target /srv/restored`,
+        "less /srv/restored/chatkeep/RESTORE.md",
+      ],
+    },
+  ];
+}
+
+/** True for a place that needs credentials of its own, which are not the repository's password. */
+export function needsCredentials(location: string): boolean {
+  return /^[a-z0-9]+:/.test(location) && !location.startsWith("local:");
+}
+
+const WIDTH = 78;
+const LINE = "-".repeat(WIDTH);
+const TO_FILL = "____________________________________ (write it here)";
+const QUIET_ZONE = 4;
+
+/** A QR code in half blocks, two rows of modules in a line of text, dark where ink goes. */
+export function formatQr(qr: QrModules): string[] {
+  const size = qr.length + 2 * QUIET_ZONE;
+  const isDark = (row: number, column: number) => qr[row - QUIET_ZONE]?.[column - QUIET_ZONE] === true;
+  const lines: string[] = [];
+  for (let row = 0; row < size; row += 2) {
+    let line = "";
+    for (let column = 0; column < size; column += 1) {
+      const [upper, lower] = [isDark(row, column), isDark(row + 1, column)];
+      line += upper ? (lower ? "█" : "▀") : lower ? "▄" : " ";
+    }
+    lines.push(line.trimEnd());
+  }
+  return lines;
+}
+
+function formatRepository({ name, location, opened, password }: KitRepository): string[] {
+  return [
+    LINE,
+    `  Repository     ${name}`,
+    `  Location       ${location}`,
+    ...(needsCredentials(location) ? [`  Its login      ${TO_FILL}`] : []),
+    ...(opened === undefined
+      ? ["  Fingerprint    (it could not be opened when this was written)"]
+      : [`  Fingerprint    ${fingerprintOf(opened.id, opened.keyId)}`, `  Its id  ${opened.id}`]),
+    `  Password       ${password?.text ?? TO_FILL}`,
+    ...(password === undefined ? [] : formatQr(password.qr).map((line) => (line === "" ? "" : `      ${line}`))),
+    "",
+  ];
+}
+
+/** Plain text to print; at most 78 columns but where a location or a password is longer. */
 export function formatRecoveryKit(kit: RecoveryKit): string {
   const lines = [
-    "==============================================================================",
+    "=".repeat(WIDTH),
     "  CHATKEEP RECOVERY KIT",
-    "==============================================================================",
+    "=".repeat(WIDTH),
     "",
     `  Installation   ${kit.installation.name}`,
     `                 ${kit.installation.id}`,
-    `  Written        ${kit.printedAt}`,
+    `  Written        ${kit.writtenAt}`,
     "",
     "  Print this page and keep it away from this machine, where only the people",
     "  who may restore can reach it. Then delete the file. Whoever has it and the",
-    "  repository can read every conversation.",
+    "  repository can read every conversation. 'chatkeep key list' shows the",
+    "  fingerprints that are still good; each QR code holds the password above it.",
     "",
+    ...kit.repositories.flatMap(formatRepository),
   ];
-  for (const repository of kit.repositories) {
-    lines.push(
-      "------------------------------------------------------------------------------",
-      `  Repository     ${repository.name}`,
-      `  Location       ${repository.location}`,
-      `  Repository id  ${repository.id}`,
-      `  Key            ${repository.keyId.slice(0, 16)}`,
-      `  Password       ${repository.password ?? "____________________________________ (write it here)"}`,
-      "",
-    );
+  for (const { title, commands } of kitSteps(kit)) {
+    lines.push(LINE, `  ${title}`, "", ...commands.map((command) => `    ${command}`), "");
   }
-  const location = kit.repositories[0]?.location ?? "LOCATION";
-  lines.push(
-    "------------------------------------------------------------------------------",
-    "  WITH CHATKEEP, ON AN EMPTY MACHINE",
-    "",
-    "    export CHATKEEP_PASSWORD='…'",
-    `    chatkeep init --from ${location}`,
-    "    chatkeep list",
-    "    chatkeep restore latest --to /srv/restored \\",
-    "             --database-url postgresql://postgres@localhost/chatwoot_restored",
-    "",
-    "  WITHOUT CHATKEEP: restic 0.14 or newer, psql and pg_restore",
-    "",
-    `    export RESTIC_REPOSITORY=${location}`,
-    "    export RESTIC_PASSWORD='…'",
-    "    restic snapshots --tag chatkeep",
-    `    restic restore latest --host ${kit.installation.name} --path /chatkeep \\`,
-    "           --target /srv/restored",
-    "    less /srv/restored/chatkeep/RESTORE.md",
-    "==============================================================================",
-    "",
-  );
+  lines.push("=".repeat(WIDTH), "");
   return lines.join("\n");
 }

@@ -38,9 +38,11 @@ function contents(manifest: Manifest): string {
   return `## 1. Get it out of the repository
 
 If you read this in a folder that came out of the repository whole, with \`restore.sh\` beside it, go on with step 2.
-Location and password are on the recovery kit; about ${diskNeed(manifest)} of disk space is needed.
+Location and password are on the recovery kit; about ${diskNeed(manifest)} of disk space is needed. \`cat\` waits for the
+password: type it, then Enter and Ctrl-D, so that it is on no command line and in no shell history.
 
-    export RESTIC_REPOSITORY='…' RESTIC_PASSWORD='…'
+    (umask 077; cat > "$HOME/repository.password")
+    export RESTIC_REPOSITORY='…' RESTIC_PASSWORD_FILE="$HOME/repository.password"
     restic restore latest ${resticSelection(manifest)} --target /srv/restored
 
 The selection names this point and no other; \`restic snapshots --tag ${POINT_TAG}\` lists all. All steps below are run here:

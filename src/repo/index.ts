@@ -8,6 +8,7 @@
 import { assert } from "../base/errors.ts";
 import { parseChunkId, type ChunkId, type PackId } from "../base/ids.ts";
 import type { ChunkType } from "../format/chunk.ts";
+import { SEAL_OVERHEAD } from "../format/crypto.ts";
 import { packHeaderBytes, type PackEntry } from "../format/pack.ts";
 import { packSizeBytes, type PackRecord } from "./pack-record.ts";
 
@@ -39,6 +40,7 @@ const NO_CHUNK = parseChunkId("0".repeat(64));
 /** What one chunk takes of its pack's header. */
 const RAW_IN_HEADER = inHeaderBytes(0);
 const COMPRESSED_IN_HEADER = inHeaderBytes(1);
+
 const FIRST_SLOTS = 1 << 12;
 
 /** Looks chunks up in an index of another thread; what is added there later may or may not be seen. */
@@ -200,6 +202,12 @@ export class ChunkIndex extends SharedIndexView {
     }
     this.#parts = { segments: this.#parts.segments, slots: shared };
     this.slots = slots;
+  }
+
+  /** What the copy of that row takes: sealed in its pack, and before compression. */
+  sizesOf(row: number): { storedBytes: number; unpackedBytes: number } {
+    const storedBytes = this.#word(row, LENGTH);
+    return { storedBytes, unpackedBytes: this.#word(row, UNPACKED) || storedBytes - SEAL_OVERHEAD };
   }
 
   #word(row: number, word: number): number {

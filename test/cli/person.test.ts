@@ -62,3 +62,34 @@ test("Ctrl-C while a question stands cancels it", async () => {
   controller.abort(reason);
   await assert.rejects(answer, reason);
 });
+
+test("a secret is not shown, may be mended while it is typed, and puts the terminal back", async () => {
+  const { input, output, person, asking } = setUp();
+  const modes: boolean[] = [];
+  Object.assign(input, { setRawMode: (isRaw: boolean) => modes.push(isRaw) });
+  const answer = person.secret("New password:");
+  input.write("wrong\u0015päx\u007Fss ");
+  input.write(Buffer.from("w\u00F6rd \u{1F511}x").subarray(0, 8));
+  input.write(Buffer.from("w\u00F6rd \u{1F511}x").subarray(8));
+  input.write("\b\rnot read");
+  assert.equal(await answer, "päss wörd \u{1F511}");
+  let shown = "";
+  for (let piece = ""; piece !== "null"; piece = String(output.read())) shown += piece;
+  assert.equal(shown, "New password: \n");
+  assert.deepEqual(modes, [true, false]);
+  assert.deepEqual(asking, [true, false]);
+});
+
+test("the end of the input, Ctrl-D and a run that is stopped end a secret, and put the terminal back", async () => {
+  for (const end of ["end", "\u0004", "abort"]) {
+    const { input, controller, person } = setUp();
+    const modes: boolean[] = [];
+    Object.assign(input, { setRawMode: (isRaw: boolean) => modes.push(isRaw) });
+    const answer = person.secret("Password?");
+    if (end === "end") input.end("half");
+    else if (end === "abort") controller.abort(new Failure("run/cancelled", "stopped before the end"));
+    else input.write(`half${end}`);
+    await assert.rejects(answer, (error) => isFailure(error, "run/cancelled"), end);
+    assert.deepEqual(modes, [true, false], end);
+  }
+});

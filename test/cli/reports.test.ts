@@ -10,18 +10,53 @@ import { formatCopy, formatNotCopied } from "../../src/cli/reports/copy.ts";
 import { formatDoctor } from "../../src/cli/reports/doctor.ts";
 import { formatDrill } from "../../src/cli/reports/drill.ts";
 import { formatAdded, formatInit, formatReturn } from "../../src/cli/reports/init.ts";
+import { formatKeys, formatUnreadable } from "../../src/cli/reports/key.ts";
+import { formatKit } from "../../src/cli/reports/kit.ts";
 import { formatList } from "../../src/cli/reports/list.ts";
 import { formatEntries } from "../../src/cli/reports/ls.ts";
 import { formatPlan, formatRestored } from "../../src/cli/reports/restore.ts";
 import { formatShow } from "../../src/cli/reports/show.ts";
+import { formatStats, formatUncounted } from "../../src/cli/reports/stats.ts";
 import { formatProblems, formatVerify } from "../../src/cli/reports/verify.ts";
-import { BACKUP, COPY, DOCTOR, DRILL, ENTRIES, INIT, LIST, PLAN, PRUNED, RESTORED, SHOW, VERIFY } from "./summaries.ts";
+import {
+  BACKUP,
+  COPY,
+  DOCTOR,
+  DRILL,
+  ENTRIES,
+  INIT,
+  KEYS,
+  KIT,
+  LIST,
+  PLAN,
+  PRUNED,
+  RESTORED,
+  SHOW,
+  STATS,
+  VERIFY,
+} from "./summaries.ts";
 
 const LOOK = plainLook(Date.parse("2026-11-23T17:00:00Z"));
 const NARROW = { ...LOOK, width: 60 };
 const asText = { serializers: [(text: string) => text] };
 
 const REPORTS: Record<string, string[]> = {
+  "the keys of a repository": [...formatKeys(KEYS, LOOK), ...formatUnreadable(KEYS)],
+  "a key that was added": formatKeys({ ...KEYS, action: "add", added: SHOW.line.point, files: ["/root/maria"] }, LOOK),
+  "a key that was removed": formatKeys({ ...KEYS, action: "remove", removed: SHOW.line.point }, LOOK),
+  "a password that was changed": formatKeys(
+    { ...KEYS, action: "passwd", added: KEYS.keys[0]?.key ?? "", removed: SHOW.line.point },
+    LOOK,
+  ),
+  "a recovery kit": formatKit(KIT, LOOK),
+  "a recovery kit without a password": formatKit({ ...KIT, withPassword: false }, LOOK),
+  sizes: formatStats(STATS, LOOK),
+  "sizes on a narrow terminal": formatStats(STATS, NARROW),
+  "sizes of a repository without a point": formatStats({ ...STATS, points: [], newest: null }, LOOK),
+  "sizes with something that cannot be read": formatUncounted({
+    ...STATS,
+    damaged: [{ name: "aa", message: "tree aa is in no pack of the repository" }],
+  }),
   "a backup": formatBackup(BACKUP, LOOK),
   "a first backup": formatBackup(
     { ...BACKUP, parent: null, storage: { ...BACKUP.storage, missing: 0, purged: 0 } },

@@ -5,6 +5,8 @@ import type {
   DoctorSummary,
   DrillSummary,
   InitSummary,
+  KeySummary,
+  KitSummary,
   ListedEntry,
   ListSummary,
   PointLine,
@@ -12,6 +14,7 @@ import type {
   RestorePlan,
   RestoreSummary,
   ShowSummary,
+  StatsSummary,
   VerifySummary,
 } from "../../src/job/summaries.ts";
 import type { Manifest } from "../../src/point/manifest.ts";
@@ -316,8 +319,14 @@ export const INIT: InitSummary = {
   config: "/etc/chatkeep/chatkeep.yaml",
   repository: "/var/backups/chatwoot",
   created: true,
-  files: ["/etc/chatkeep/chatkeep.yaml", "/etc/chatkeep/primary.password", "/etc/chatkeep/recovery-kit.txt"],
-  kit: "/etc/chatkeep/recovery-kit.txt",
+  files: [
+    "/etc/chatkeep/chatkeep.yaml",
+    "/etc/chatkeep/primary.password",
+    "/etc/chatkeep/chatkeep-recovery-kit.html",
+    "/etc/chatkeep/chatkeep-recovery-kit.txt",
+  ],
+  kit: "/etc/chatkeep/chatkeep-recovery-kit.txt",
+  kitPage: "/etc/chatkeep/chatkeep-recovery-kit.html",
   findings: [],
 };
 
@@ -330,4 +339,83 @@ export const PRUNED: PruneSummary = {
   bytes: { before: 6_012_954_214, freed: 734_003_200, copied: 41_943_040, unused: 104_857_600 },
   repository: "primary",
   seconds: 4.2,
+};
+
+const KEY = {
+  key: FIRST,
+  user: "root",
+  host: "web1",
+  created: "2026-11-20T17:00:00Z",
+  current: true,
+  fingerprint: "0d9c11aa-4f3a91c2",
+};
+
+export const KEYS: KeySummary = {
+  type: "summary",
+  verb: "key",
+  action: "list",
+  repository: "primary",
+  repositoryId: "0d9c11aa".padEnd(64, "0"),
+  keys: [KEY, { ...KEY, key: SECOND, user: "maria", host: "", current: false, fingerprint: "0d9c11aa-b07d55e1" }],
+  damaged: [{ name: "12345678".padEnd(64, "0"), message: "the key file is not JSON" }],
+  added: null,
+  removed: null,
+  staleKit: null,
+  files: [],
+  findings: [],
+};
+
+export const KIT: KitSummary = {
+  type: "summary",
+  verb: "kit",
+  text: "/etc/chatkeep/chatkeep-recovery-kit.txt",
+  page: "/etc/chatkeep/chatkeep-recovery-kit.html",
+  withPassword: true,
+  repositories: [
+    { name: "primary", location: "/var/backups/chatkeep", fingerprint: "0d9c11aa-4f3a91c2" },
+    { name: "offsite", location: "s3:https://s3.example.com/acme", fingerprint: null },
+  ],
+  findings: [],
+};
+
+const SIZE = {
+  point: FIRST,
+  takenAt: "2026-11-22T16:18:50.000Z",
+  installation: INSTALLATION,
+  files: 402,
+  bytes: 1_376_570_572,
+  addedBytes: 1_150_000_000,
+  addedChunks: 2_011,
+  uniqueBytes: 12_000,
+};
+
+export const STATS: StatsSummary = {
+  type: "summary",
+  verb: "stats",
+  repository: "primary",
+  stored: { packs: 74, bytes: 1_171_000_000, chunks: 2_190 },
+  used: { chunks: 2_187, trees: 61, bytes: 1_170_800_000, unpackedBytes: 1_410_000_000 },
+  unusedBytes: 200_000,
+  beside: { files: 9, bytes: 190_000 },
+  ratios: { compression: 1.2043, deduplication: 1.957, overall: 2.3566 },
+  points: [
+    SIZE,
+    { ...SIZE, point: SECOND, takenAt: "2026-11-23T16:18:50.000Z", addedBytes: 20_800_000, uniqueBytes: 20_700_000 },
+  ],
+  otherSnapshots: 1,
+  newest: {
+    point: SECOND,
+    database: {
+      rows: 20_134,
+      bytes: 88_080_384,
+      tables: Array.from({ length: 10 }, (_table, at) => ({
+        name: at === 0 ? "messages" : `table_${at}`,
+        rows: 10_000 - 1000 * at,
+        bytes: 70_000_000 >> (2 * at),
+      })),
+    },
+    storage: [{ name: "local", kind: "Disk", files: 300, bytes: 1_288_490_188 }],
+  },
+  damaged: [],
+  seconds: 0.4,
 };

@@ -1,12 +1,12 @@
 /** The machine is gone: what is left is a page of paper, the recovery kit, and the repository. */
 import assert from "node:assert/strict";
-import { mkdir, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { chmod, mkdir, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { buildInstallation, type DemoInstallation } from "../../src/demo/installation.ts";
-import { runCli, summaryOf } from "../harness/cli.ts";
+import { CHATKEEP, runCli, summaryOf } from "../harness/cli.ts";
 import { assertSameDatabase } from "../harness/pg-dump-diff.ts";
-import type { RunResult } from "../harness/run.ts";
+import { run, type RunResult } from "../harness/run.ts";
 import { readFolder } from "../harness/tree.ts";
 import { type Desk, openDesk } from "./desk.ts";
 import { assertRefused, secretsOf } from "./refusal.ts";
@@ -92,7 +92,52 @@ function newDatabase(name: string) {
   return { address, url: `postgresql://${address.user}@${address.host}:${address.port}/${name}` };
 }
 
-test("from the kit and the repository: init --from, list, show, restore, and the database and files are the same", async () => {
+/** The kit's commands up to those of stock restic, as a person types them; only the places are a test's. */
+function commandsOfKit(kit: string, places: readonly (readonly [string, string])[]): string {
+  const block = kit.slice(kit.indexOf("  First: "), kit.indexOf("  The same without Chatkeep"));
+  const lines = block.split("\n").filter((line) => line.startsWith("    "));
+  return places.reduce((text, [from, to]) => text.replaceAll(from, to), lines.join("\n"));
+}
+
+test("the kit's own commands, one after the other: the database and the files are the same", async () => {
+  const machine = await emptyMachine();
+  const bin = join(machine.folder, "../bin");
+  await mkdir(bin);
+  await writeFile(join(bin, "chatkeep"), `#!/bin/sh\nexec '${process.execPath}' '${CHATKEEP}' "$@"\n`);
+  await chmod(join(bin, "chatkeep"), 0o755);
+  const kit = await readFile(join(desk.root, "chatkeep/chatkeep-recovery-kit.txt"), "utf8");
+  const { address, url } = newDatabase("restored_by_kit");
+  const commands = commandsOfKit(kit, [
+    ["/etc/chatkeep", join(machine.folder, "etc")],
+    ["/srv/restored", join(machine.folder, "restored")],
+    ["postgresql://postgres@localhost/chatwoot_restored", url],
+    // Nobody is at a terminal here to type the installation's name.
+    ["chatkeep restore", "chatkeep --yes restore"],
+  ]);
+  assert.match(commands, /; cat > /);
+  const result = await run("bash", ["-ec", commands], {
+    cwd: machine.folder,
+    input: `${paper.password}\n`,
+    env: {
+      PATH: `${bin}:${process.env["PATH"] ?? ""}`,
+      HOME: join(machine.folder, "../home"),
+      CHATKEEP_CONFIG: join(machine.folder, "etc/chatkeep.yaml"),
+      NODE_TEST_CONTEXT: undefined,
+    },
+  });
+  assert.equal(result.status, 0, result.stderr);
+  for (const secret of secrets) assert.ok(!(result.stdout + result.stderr).includes(secret), "a secret was printed");
+  assert.deepEqual((await readdir(join(machine.folder, "etc"))).toSorted(), ["chatkeep.password", "chatkeep.yaml"]);
+  for (const name of ["chatkeep.password", "chatkeep.yaml"])
+    assert.equal((await stat(join(machine.folder, "etc", name))).mode & 0o777, 0o600, name);
+  await assertSameDatabase(desk.installation.database, address);
+  assert.deepEqual(
+    await readFolder(join(machine.folder, "restored/storage")),
+    await readFolder(desk.installation.storageRoot),
+  );
+});
+
+test("init --from with the password in the environment keeps it in a file, and never writes over a configuration", async () => {
   const machine = await emptyMachine();
   const config = join(machine.folder, "etc/chatkeep.yaml");
   const env = { CHATKEEP_PASSWORD: paper.password, CHATKEEP_CONFIG: config };
@@ -103,14 +148,6 @@ test("from the kit and the repository: init --from, list, show, restore, and the
   const known = { CHATKEEP_CONFIG: config };
   assert.deepEqual(pointsOf(succeeded(await machine.chatkeep(["--json", "list"], known))), [point]);
   assert.equal(succeeded(await machine.chatkeep(["--json", "show", "latest"], known))["verb"], "show");
-  const { address, url } = newDatabase("restored_by_kit");
-  const args = ["restore", "latest", "--to", "restored", "--database-url", url, "--yes"];
-  succeeded(await machine.chatkeep(["--json", ...args], known));
-  await assertSameDatabase(desk.installation.database, address);
-  assert.deepEqual(
-    await readFolder(join(machine.folder, "restored/storage")),
-    await readFolder(desk.installation.storageRoot),
-  );
   const again = await machine.chatkeep(["init", "--from", paper.location], env);
   assertRefused(again, { status: 2, error: /chatkeep\.yaml' exists already/ }, secrets);
 });

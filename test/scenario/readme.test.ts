@@ -3,7 +3,7 @@
  * places are others, so that nothing of the machine is touched: see {@link PLACES}.
  */
 import assert from "node:assert/strict";
-import { chmod, mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { chmod, mkdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { delimiter, join } from "node:path";
 import { after, before, test } from "node:test";
 import { buildInstallation, type DemoInstallation } from "../../src/demo/installation.ts";
@@ -57,8 +57,8 @@ interface Ran {
   result: RunResult;
 }
 
-/** Runs the block of that number, line by line in one shell. */
-async function runBlock(number: number): Promise<Ran> {
+/** Runs the block of that number, line by line in one shell; `typed` is what a person types. */
+async function runBlock(number: number, typed = ""): Promise<Ran> {
   const lines = (blocks[number] ?? "").trim().split("\n");
   const script = lines.map(
     (line) => `${PLACES().reduce((text, [from, to]) => text.replaceAll(from, to), line)}
@@ -67,6 +67,7 @@ async function runBlock(number: number): Promise<Ran> {
   const programs = [folder.at("bin"), join(resticPath(), ".."), server.programs, process.env["PATH"] ?? ""];
   const result = await run("bash", ["-c", script.join("\n")], {
     cwd: folder.path,
+    input: typed,
     env: {
       PATH: programs.join(delimiter),
       HOME: folder.path,
@@ -118,9 +119,9 @@ test("the README's commands work in the order in which it has them", async (t) =
   await t.test("on an empty machine, with the password of the kit in a file", async () => {
     await rename(folder.at("etc/chatkeep"), folder.at("lost"));
     const kit = await readFile(folder.at("lost/chatkeep-recovery-kit.txt"), "utf8");
-    await mkdir(folder.at("etc/chatkeep"));
-    await writeFile(folder.at("etc/chatkeep/chatkeep.password"), /^ *Password +(\S+)$/m.exec(kit)?.[1] ?? "");
-    assertAllWell(await runBlock(2));
+    const password = /^ *Password +(\S+)$/m.exec(kit)?.[1] ?? "";
+    assertAllWell(await runBlock(2, `${password}\n`));
+    assert.equal((await stat(folder.at("etc/chatkeep/chatkeep.password"))).mode & 0o777, 0o600);
     await assertRestored("chatwoot_restored", "srv/restored/storage");
     await clearAway();
   });

@@ -3,13 +3,18 @@ import type { Look } from "../look.ts";
 import { formatPairs } from "../table.ts";
 
 function formatFiles(summary: InitSummary, look: Look): string[] {
-  const known = new Set([summary.config, summary.kit]);
+  const known = new Set([summary.config, summary.kit, summary.kitPage]);
   const others = summary.files.filter((file) => !known.has(file));
   return formatPairs(
     [
       ["repository", `${summary.repository} (${summary.created ? "made now" : "was there"})`],
       ["configuration", summary.config],
-      ...(summary.kit === "" ? [] : ([["recovery kit", summary.kit]] as const)),
+      ...(summary.kit === ""
+        ? []
+        : ([
+            ["recovery kit", summary.kitPage],
+            ["the same as text", summary.kit],
+          ] as const)),
       ...others.map((file) => ["also written", file] as const),
     ],
     look,
@@ -23,8 +28,8 @@ export function formatInit(summary: InitSummary, look: Look): string[] {
     ...formatFiles(summary, look),
     "",
     "next",
-    "  1. print the recovery kit and keep it away from this machine: without it, and without this",
-    "     machine, nobody can open the repository",
+    "  1. print the recovery kit, keep it away from this machine, and delete both files: without it,",
+    "     and without this machine, nobody can open the repository",
     "  2. chatkeep doctor     what worries it",
     "  3. chatkeep backup     the first restore point",
     "  4. chatkeep drill      the proof that it restores",
