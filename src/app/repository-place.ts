@@ -1,10 +1,11 @@
 /** Opening one repository: its place, the credentials that only it uses, and its password. */
 import { readFile } from "node:fs/promises";
-import { resolve } from "node:path";
+import { isAbsolute, join, resolve } from "node:path";
 import { formatSeconds } from "../base/bytes.ts";
 import { Failure, messageOf } from "../base/errors.ts";
 import { readEnvFile } from "../chatwoot/environment.ts";
-import { openRepository, type Repository } from "../repo/repository.ts";
+import { openRepository, Repository } from "../repo/repository.ts";
+import { caching } from "../store/caching.ts";
 import { openStore } from "../store/open-store.ts";
 import type { Store, StoreSettings } from "../store/store.ts";
 import type { RepositoryConfig } from "./config.ts";
@@ -71,5 +72,23 @@ export async function openAt(
   s: Surroundings,
 ): Promise<Repository> {
   const store = await openPlace(location, repository, s);
-  return await openRepository(store, { password: await readPassword(repository, s), signal: s.signal });
+  const password = await readPassword(repository, s);
+  const opened = await openRepository(store, { password, signal: s.signal });
+  const home = cacheHome(s);
+  if (home === undefined || store.spec?.kind !== "remote") return opened;
+  const { keys, config, keyId } = opened;
+  return new Repository({
+    store: caching(store, { folder: join(home, "chatkeep", config.id), clock: s.clock }),
+    keys,
+    config,
+    keyId,
+  });
+}
+
+/** Where caches lie, as the XDG rules have it; undefined for none. */
+function cacheHome({ env, isCached }: Surroundings): string | undefined {
+  if (isCached === false) return undefined;
+  const [named = "", home = ""] = [env["XDG_CACHE_HOME"], env["HOME"]];
+  if (isAbsolute(named)) return named;
+  return isAbsolute(home) ? join(home, ".cache") : undefined;
 }

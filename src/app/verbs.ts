@@ -170,7 +170,8 @@ export async function runVerify(
   flags: { readData?: string | undefined },
   s: Surroundings,
 ): Promise<VerifySummary> {
-  const { repository } = await openChosenRepository(globals, s);
+  // What the place has is to be judged, not what was kept of it.
+  const { repository } = await openChosenRepository(globals, { ...s, isCached: false });
   return await (
     await import("../job/verify.ts")
   ).verify({ repository, readData: flags.readData, clock: s.clock, progress: s.progress, signal: s.signal });

@@ -113,6 +113,7 @@ function invocationOf(call: Call): Invocation {
       cwd: process.cwd(),
       clock: systemClock,
       rates: call.rates,
+      isCached: !hasSwitch(argv, "--no-cache"),
       hide: (secrets) => redactor.hide(secrets),
       person: isAttended
         ? createPerson({ input: stdin, output: stderr, onAsking: (now) => onAsking(now, progress), signal })
