@@ -30,7 +30,7 @@ export interface Surroundings {
 export interface Globals {
   /** `--config FILE`. */
   readonly config?: string | undefined;
-  /** `--repository NAME|LOCATION`. */
+  /** `--repository WHERE`: a name or a location. */
   readonly repository?: string | undefined;
 }
 
