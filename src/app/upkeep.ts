@@ -1,6 +1,7 @@
 /** `prune` and `repair` as the doors call them. */
 import { DEFAULT_MAX_UNUSED, parseMaxRepack, parseMaxUnused, prune } from "../job/prune.ts";
-import type { PruneSummary } from "../job/summaries.ts";
+import { repairIndexes, repairPacksFrom } from "../job/repair.ts";
+import type { PruneSummary, RepairSummary } from "../job/summaries.ts";
 import { openChosenRepository } from "./session.ts";
 import type { Globals, Surroundings } from "./surroundings.ts";
 
@@ -24,4 +25,26 @@ export async function runPrune(globals: Globals, flags: PruneFlags, s: Surroundi
     progress: s.progress,
     signal: s.signal,
   });
+}
+
+export interface RepairFlags {
+  readAllPacks: boolean;
+  /** A repository of the configuration, or a location. */
+  from: string | undefined;
+}
+
+export async function runRepairIndex(globals: Globals, flags: RepairFlags, s: Surroundings): Promise<RepairSummary> {
+  const { repository, name } = await openChosenRepository(globals, s);
+  return await repairIndexes({ repository, repositoryName: name, readAllPacks: flags.readAllPacks, ...tools(s) });
+}
+
+export async function runRepairPacks(globals: Globals, flags: RepairFlags, s: Surroundings): Promise<RepairSummary> {
+  const { repository, name } = await openChosenRepository(globals, s);
+  const source =
+    flags.from === undefined ? undefined : await openChosenRepository({ ...globals, repository: flags.from }, s);
+  return await repairPacksFrom({ repository, repositoryName: name, source: source?.repository, ...tools(s) });
+}
+
+function tools({ clock, progress, signal }: Surroundings) {
+  return { clock, progress, signal };
 }

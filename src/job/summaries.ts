@@ -284,3 +284,18 @@ export interface NewestSize {
   database: { rows: number; bytes: number; tables: { name: string; rows: number; bytes: number }[] };
   storage: { name: string; kind: string; files: number; bytes: number }[];
 }
+
+export interface RepairSummary {
+  type: "summary";
+  verb: "repair";
+  what: "index" | "packs";
+  repository: string;
+  packs: number;
+  /** What was not as it should be, one line each, and whether it is now. */
+  damaged: { name: string; message: string; mended: boolean }[];
+  /** Chunks that came from the other repository. */
+  fromOther: number;
+  /** What nothing has any more, and the points that are not whole because of it. */
+  lost: { kind: string; name: string; message: string; points: string[] }[];
+  seconds: number;
+}

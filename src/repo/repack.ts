@@ -124,7 +124,7 @@ async function copyElsewhere(
 }
 
 /** A chunk's sealed bytes from any pack but these, opened and compared; undefined where no copy is whole. */
-export async function findWhole(
+async function findWhole(
   repository: Repository,
   { type, id }: Pick<PackEntry, "id" | "type">,
   { index, not, signal }: { index: ChunkIndex; not: ReadonlySet<PackId>; signal: AbortSignal },

@@ -5,6 +5,7 @@ import type { Finding } from "../../src/base/findings.ts";
 import { formatFindings, statusOf } from "../../src/cli/findings.ts";
 import { plainLook, widthOf } from "../../src/cli/look.ts";
 import { formatBackup } from "../../src/cli/reports/backup.ts";
+import { formatLost, formatRepair } from "../../src/cli/reports/repair.ts";
 import { formatPrune } from "../../src/cli/reports/prune.ts";
 import { formatCopy, formatNotCopied } from "../../src/cli/reports/copy.ts";
 import { formatDoctor } from "../../src/cli/reports/doctor.ts";
@@ -30,6 +31,7 @@ import {
   LIST,
   PLAN,
   PRUNED,
+  REPAIRED,
   RESTORED,
   SHOW,
   STATS,
@@ -83,6 +85,9 @@ const REPORTS: Record<string, string[]> = {
     },
     LOOK,
   ),
+  "a repair": formatRepair({ ...REPAIRED, damaged: REPAIRED.damaged.slice(0, 1), lost: [] }, LOOK),
+  "a repair that lacks something": [...formatRepair(REPAIRED, LOOK), ...formatLost(REPAIRED, LOOK)],
+  "a repair with nothing to do": formatRepair({ ...REPAIRED, damaged: [], lost: [], fromOther: 0 }, LOOK),
   "a copy": formatCopy(COPY, LOOK),
   "a copy with nothing to do": formatCopy({ ...COPY, copied: [], failed: [], skipped: 3 }, LOOK),
   "points that could not be copied": formatNotCopied(COPY, LOOK),

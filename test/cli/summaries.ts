@@ -11,6 +11,7 @@ import type {
   ListSummary,
   PointLine,
   PruneSummary,
+  RepairSummary,
   RestorePlan,
   RestoreSummary,
   ShowSummary,
@@ -418,4 +419,30 @@ export const STATS: StatsSummary = {
   },
   damaged: [],
   seconds: 0.4,
+};
+
+export const REPAIRED: RepairSummary = {
+  type: "summary",
+  verb: "repair",
+  what: "packs",
+  repository: "primary",
+  packs: 310,
+  damaged: [
+    { name: "b1".padEnd(64, "0"), message: "pack b1000000: it is gone", mended: true },
+    {
+      name: "c2".padEnd(64, "0"),
+      message: "pack c2000000: it does not match its checksum (1 chunk of 9 damaged)",
+      mended: false,
+    },
+  ],
+  fromOther: 12,
+  lost: [
+    {
+      kind: "chunk-missing",
+      name: "d3".padEnd(64, "0"),
+      message: "chunk d3000000 of 'invoice.pdf' in tree e4000000 is in no pack",
+      points: [SECOND],
+    },
+  ],
+  seconds: 61.5,
 };

@@ -2,6 +2,8 @@
 import type { CommandRow } from "../command.ts";
 import { REPOSITORY_EXITS } from "./shared.ts";
 
+export const REPAIRS = ["index", "packs"] as const;
+
 export const SPACE: readonly CommandRow[] = [
   {
     name: "prune",
@@ -33,5 +35,31 @@ export const SPACE: readonly CommandRow[] = [
     },
     kept: "every restore point is whole, and the next prune removes what this one left",
     load: async () => (await import("../verbs/prune.ts")).prune,
+  },
+  {
+    name: "repair",
+    group: "keep tidy",
+    args: [{ name: "WHAT", kind: REPAIRS }],
+    options: [
+      {
+        flag: "--from",
+        value: "NAME|LOCATION",
+        kind: "folder",
+        help: "packs: another repository, which may have what is damaged here",
+      },
+      { flag: "--read-all-packs", help: "index: read the header of every pack, not just of those in doubt" },
+    ],
+    purpose: "mend a damaged repository as far as copies go",
+    description: [
+      "'repair index' makes the index anew from the packs themselves, when index files are damaged or gone. 'repair packs' reads every pack; of a damaged one it copies what is whole, and takes the rest from another pack or from the repository that --from names, where it has the same content. Everything is verified before it counts.",
+      "Nothing that is whole is removed, and no restore point is changed: what no copy has is named, with the points that are not whole because of it, and waits for a copy to be found. Locks the repository for itself alone.",
+    ],
+    examples: [
+      ["", "chatkeep repair index"],
+      ["from the second place", "chatkeep repair packs --from offsite"],
+    ],
+    exits: { ...REPOSITORY_EXITS, 13: "something is lost, or still damaged" },
+    kept: "nothing is worse than it was, and repair can be run again",
+    load: async () => (await import("../verbs/repair.ts")).repair,
   },
 ];
