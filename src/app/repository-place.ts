@@ -7,6 +7,7 @@ import { readEnvFile } from "../chatwoot/environment.ts";
 import { openRepository, Repository } from "../repo/repository.ts";
 import { caching } from "../store/caching.ts";
 import { openStore } from "../store/open-store.ts";
+import { secretsInLocation } from "../store/rest-location.ts";
 import type { Store, StoreSettings } from "../store/store.ts";
 import type { RepositoryConfig } from "./config.ts";
 import { readPassword } from "./secrets.ts";
@@ -57,6 +58,7 @@ export async function openPlace(
   repository: RepositoryConfig | undefined,
   s: Surroundings,
 ): Promise<Store> {
+  s.hide(secretsInLocation(location));
   return await openStore(location, {
     settings: settingsOf(repository, s),
     env: await environmentOf(repository, s),

@@ -2,11 +2,11 @@
  * A repository behind restic's REST protocol, version 2 (restic's doc/REST_backend.rst): rest-server, and
  * `rclone serve restic` for every other cloud. The server knows no folders within `data`.
  */
-import { readFileSync } from "node:fs";
 import { mapConcurrent } from "../base/concurrent.ts";
-import { Failure, messageOf } from "../base/errors.ts";
+import { Failure } from "../base/errors.ts";
 import { LIMITS } from "../base/limits.ts";
 import type { Backend, ListedKey } from "./backend.ts";
+import { readAuthorities } from "./certificates.ts";
 import type { RemotePlace } from "./open-store.ts";
 import { parseRestLocation, type RestPlace } from "./rest-location.ts";
 import { createRestClient, type RestAnswer, type RestCall, type RestClient } from "./rest-request.ts";
@@ -22,22 +22,10 @@ export function openRestBackend({ location, env, settings }: RemotePlace): Backe
   const place = parseRestLocation(location, env);
   const client = createRestClient({
     connections: settings.connections ?? LIMITS.restConnections,
-    ca: readCertificates(env["RESTIC_CACERT"]),
+    ca: readAuthorities(env, ["RESTIC_CACERT"]),
     credentials: place.credentials,
   });
   return new RestBackend(place, client);
-}
-
-function readCertificates(path: string | undefined): Buffer | undefined {
-  if (path === undefined || path === "") return undefined;
-  try {
-    return readFileSync(path);
-  } catch (error) {
-    throw new Failure("usage/invalid", `cannot read the certificates in '${path}': ${messageOf(error)}`, {
-      hint: "RESTIC_CACERT names a file with certificates in PEM.",
-      cause: error,
-    });
-  }
 }
 
 type GetOptions = CallOptions & { offset: number; length: number | undefined };

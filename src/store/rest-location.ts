@@ -54,3 +54,14 @@ function decode(text: string): string {
     });
   }
 }
+
+/** What of a location must never be printed: its password, as it is written and as it is meant. */
+export function secretsInLocation(location: string): string[] {
+  const [, written] = /^[a-z]+:(?:[a-z+]+:)?\/\/[^/?#]*?:([^/?#]*)@/.exec(location) ?? [];
+  if (written === undefined || written === "") return [];
+  try {
+    return [written, decodeURIComponent(written)];
+  } catch {
+    return [written]; // A location that will be refused.
+  }
+}

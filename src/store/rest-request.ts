@@ -27,8 +27,8 @@ export interface RestAnswer {
 
 export interface RestConnections {
   readonly connections: number;
-  /** PEM: the only CAs that are believed. */
-  readonly ca: Buffer | undefined;
+  /** PEM: the authorities that are believed; undefined for Node's own. */
+  readonly ca: string[] | undefined;
   readonly credentials: string | undefined;
 }
 

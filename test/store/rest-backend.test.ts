@@ -9,7 +9,9 @@ import { after, before, test } from "node:test";
 import { setImmediate } from "node:timers/promises";
 import { type ErrorCode, isFailure } from "../../src/base/errors.ts";
 import { openStore } from "../../src/store/open-store.ts";
-import { parseRestLocation } from "../../src/store/rest-location.ts";
+import { RemoteStore } from "../../src/store/remote-store.ts";
+import { openRestBackend } from "../../src/store/rest-backend.ts";
+import { parseRestLocation, secretsInLocation } from "../../src/store/rest-location.ts";
 import type { Store } from "../../src/store/store.ts";
 import { startRestServer, type TestRestServer } from "../harness/rclone.ts";
 import { freePort } from "../harness/postgres.ts";
@@ -45,7 +47,8 @@ async function withStore<T>(
   body: (store: Store) => Promise<T>,
   env: Readonly<Record<string, string>> = server.env,
 ): Promise<T> {
-  const store = await openStore(location, { env });
+  // Without the retries: each failure is seen as the place gives it.
+  const store = new RemoteStore(openRestBackend({ location, env, settings: {} }), undefined);
   try {
     return await body(store);
   } finally {
@@ -87,6 +90,20 @@ test("locations mean what restic takes them for, and are printed without their p
       (error) => isFailure(error, "usage/invalid") && !`${error.message}${error.hint}`.includes("tops3cret"),
       location,
     );
+  }
+});
+
+test("the password of a location is known as it is written and as it is meant", () => {
+  assert.deepEqual(secretsInLocation("rest:https://u:p%40ss@host/x/"), ["p%40ss", "p@ss"]);
+  assert.deepEqual(secretsInLocation("sftp://u:100%@host/x"), ["100%"]);
+  for (const location of [
+    "rest:http://host:8000/a@b",
+    "rest:http://u@host:80/",
+    "sftp:u@host:/a",
+    "/a:b@c",
+    "s3:https://host/b",
+  ]) {
+    assert.deepEqual(secretsInLocation(location), [], location);
   }
 });
 

@@ -8,6 +8,8 @@ import { after, before, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type ErrorCode, isFailure } from "../../src/base/errors.ts";
 import { openStore } from "../../src/store/open-store.ts";
+import { RemoteStore } from "../../src/store/remote-store.ts";
+import { openSftpBackend } from "../../src/store/sftp-backend.ts";
 import type { Store } from "../../src/store/store.ts";
 import { isAlive } from "../../src/system/alive.ts";
 import { freePort } from "../harness/postgres.ts";
@@ -47,7 +49,8 @@ async function withStore<T>(
   body: (store: Store) => Promise<T>,
   env: Readonly<Record<string, string>> = sshd.env,
 ): Promise<T> {
-  const store = await openStore(location, { env });
+  // Without the retries: each failure is seen as the place gives it.
+  const store = new RemoteStore(openSftpBackend({ location, env, settings: {} }), undefined);
   try {
     return await body(store);
   } finally {
