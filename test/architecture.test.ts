@@ -14,6 +14,7 @@ const SEES: Record<string, readonly string[]> = {
   format: ["base"],
   point: ["base"],
   chatwoot: ["base"],
+  policy: ["base"],
   // floor 1: the world
   system: ["base"],
   store: ["base", "system"],
@@ -21,15 +22,15 @@ const SEES: Record<string, readonly string[]> = {
   postgres: ["base", "system"],
   installation: ["base", "chatwoot", "system"],
   // floor 2: the verbs
-  job: ["base", "format", "point", "chatwoot", "system", "store", "repo", "postgres", "installation"],
-  app: ["base", "point", "chatwoot", "system", "store", "repo", "postgres", "installation", "job"],
+  job: ["base", "format", "point", "chatwoot", "policy", "system", "store", "repo", "postgres", "installation"],
+  app: ["base", "point", "chatwoot", "policy", "system", "store", "repo", "postgres", "installation", "job"],
   // floor 3: the doors
   demo: ["base", "point", "chatwoot", "system", "postgres", "installation", "job", "app"],
   cli: ["base", "point", "job", "app", "demo"],
 };
 
 /** Rooms that compute and never touch the world, and the only built-ins that they may use. */
-const PURE = new Set(["base", "format", "point", "chatwoot"]);
+const PURE = new Set(["base", "format", "point", "chatwoot", "policy"]);
 const PURE_BUILTINS = new Set(["node:buffer", "node:crypto", "node:zlib", "node:util", "node:module"]);
 const EXCEPTIONS = new Set(["src/base/clock.ts node:timers/promises"]);
 

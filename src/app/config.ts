@@ -48,6 +48,28 @@ const installationSchema = z.strictObject({
   version: z.string().min(1).optional(),
 });
 
+const count = z.int().min(0).max(100_000).optional();
+const span = z
+  .string()
+  .regex(/^(?=\d)(\d{1,4}y)?(\d{1,5}m)?(\d{1,6}d)?(\d{1,7}h)?$/, "write it as 1y6m, 30d or 2d12h")
+  .optional();
+
+const retentionSchema = z.strictObject({
+  last: count,
+  hourly: count,
+  daily: count,
+  weekly: count,
+  monthly: count,
+  yearly: count,
+  within: span,
+  "within-hourly": span,
+  "within-daily": span,
+  "within-weekly": span,
+  "within-monthly": span,
+  "within-yearly": span,
+  tags: z.array(z.string().min(1)).optional(),
+});
+
 const configSchema = z.strictObject({
   installation: installationSchema,
   repositories: z
@@ -55,10 +77,13 @@ const configSchema = z.strictObject({
     .min(1, "name at least one repository")
     .refine((all) => new Set(all.map((one) => one.name)).size === all.length, "two repositories have one name"),
   database: z.strictObject({ jobs: z.int().min(1).max(16).optional() }).optional(),
+  retention: retentionSchema.optional(),
+  schedule: z.strictObject({ timezone: z.string().min(1).optional() }).optional(),
 });
 
 export type Config = z.infer<typeof configSchema>;
 export type RepositoryConfig = z.infer<typeof repositorySchema>;
+export type RetentionConfig = z.infer<typeof retentionSchema>;
 export type InstallationConfig = z.infer<typeof installationSchema>;
 
 export interface LoadedConfig {

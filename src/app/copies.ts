@@ -33,7 +33,7 @@ export async function runCopy(globals: Globals, flags: CopyFlags, s: Surrounding
     to,
     choose(snapshots, points) {
       if (flags.all) return snapshots;
-      const list = { points, others: 0, damaged: [] };
+      const list = { points, records: [], others: 0, damaged: [] };
       if (flags.points.length > 0)
         return snapshotsOf(
           snapshots,

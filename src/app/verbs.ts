@@ -137,13 +137,13 @@ export async function runList(globals: Globals, flags: { all: boolean }, s: Surr
   await repository.loadIndex({ signal: s.signal });
   return await (
     await import("../job/look.ts")
-  ).listVerb(repository, name, flags.all ? undefined : config?.installation.id, { signal: s.signal });
+  ).listVerb(repository, name, flags.all ? undefined : config?.installation.id, { clock: s.clock, signal: s.signal });
 }
 
 export async function runShow(globals: Globals, point: string, s: Surroundings): Promise<ShowSummary> {
   return await (
     await import("../job/look.ts")
-  ).showVerb((await openPoint(globals, point, s)).reader, { signal: s.signal });
+  ).showVerb((await openPoint(globals, point, s)).reader, { clock: s.clock, signal: s.signal });
 }
 
 export async function runLs(

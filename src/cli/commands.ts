@@ -1,18 +1,13 @@
 /** The one table of commands. Parser, help and completions are made from it; each command's code is loaded when called. */
 import type { Part } from "../job/restore.ts";
-import type { ArgumentRow, CommandRow } from "./command.ts";
+import type { CommandRow } from "./command.ts";
 import { KEY_ROWS } from "./commands/keys.ts";
+import { NOTHING_WRITTEN, POINT, READING_EXITS, REPOSITORY_EXITS } from "./commands/shared.ts";
 import { SPACE } from "./commands/space.ts";
 import { STATS_ROW } from "./commands/stats.ts";
+import { TIDY } from "./commands/tidy.ts";
 
 export const PARTS = ["database", "storage", "config", "code"] as const satisfies readonly Part[];
-
-const POINT: ArgumentRow = { name: "POINT", kind: "point" };
-const NOTHING_WRITTEN = "nothing was changed";
-
-/** What a command that opens a repository can end with. */
-const REPOSITORY_EXITS = { 10: "", 11: "", 12: "", 13: "", 20: "" } as const;
-const READING_EXITS = { 10: "", 12: "", 13: "", 20: "" } as const;
 
 const SET_UP: readonly CommandRow[] = [
   {
@@ -329,6 +324,7 @@ export const COMMANDS: readonly CommandRow[] = [
   STATS_ROW,
   ...PROVE,
   ...BRING_BACK,
+  ...TIDY,
   ...SPACE,
   ...REST,
 ];

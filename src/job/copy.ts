@@ -9,7 +9,7 @@ import { Failure, isFailure, messageOf } from "../base/errors.ts";
 import { shortId, type SnapshotId } from "../base/ids.ts";
 import { LIMITS } from "../base/limits.ts";
 import type { Progress } from "../base/progress.ts";
-import { PROOF_TAG } from "../point/layout.ts";
+import { PROOF } from "../point/layout.ts";
 import { copiedSnapshot, Copying, isCopyOf } from "../repo/copy.ts";
 import type { ListedSnapshot, Repository } from "../repo/repository.ts";
 import { lockToRead, lockToWrite } from "./lock.ts";
@@ -49,7 +49,7 @@ export async function copy(options: CopyOptions): Promise<CopySummary> {
   const there = await to.repository.listSnapshots(run);
   const chosen = options
     .choose(snapshots, points, (await listPoints(to.repository, run)).points)
-    .filter(({ snapshot }) => snapshot.tags?.includes(PROOF_TAG) !== true);
+    .filter(({ snapshot }) => snapshot.tags?.includes(PROOF.tag) !== true);
   const left = chosen.filter((wanted) => !there.snapshots.some((known) => isCopyOf(known, wanted)));
   const summary: CopySummary = {
     type: "summary",

@@ -8,7 +8,7 @@ import { isFailure } from "../base/errors.ts";
 import { shortId } from "../base/ids.ts";
 import type { Progress } from "../base/progress.ts";
 import { formatGoTime } from "../format/go-time.ts";
-import { PROOF_FILE, PROOF_PATH, ROOT } from "../point/layout.ts";
+import { PROOF } from "../point/layout.ts";
 import { lostFiles, type Manifest } from "../point/manifest.ts";
 import { formatProof, type Proof, type ProofCheck } from "../point/proof.ts";
 import { connect } from "../postgres/connect.ts";
@@ -21,10 +21,9 @@ import { checkCode, checkFilesAlone, checkKeys, checkOtherFiles } from "./check-
 import { checkData, checkSchema, checkSequences, checkTriggers } from "./check-database.ts";
 import { loadPoint } from "./load-point.ts";
 import { lockToWrite } from "./lock.ts";
-import { PointFolder } from "./point-tree.ts";
 import { PointReader } from "./point-reader.ts";
-import { type Point, proofTags } from "./points.ts";
-import { Sealing } from "./sealing.ts";
+import type { Point } from "./points.ts";
+import { proofTags, saveRecord } from "./records.ts";
 import type { DrillSummary } from "./summaries.ts";
 
 export interface DrillOptions {
@@ -159,32 +158,9 @@ async function restoreAndCheck(run: Run, manifest: Manifest): Promise<void> {
   await attempt(run, "keys", () => checkKeys(reader, connection));
 }
 
-/** The proof is a snapshot of its own, so it can't be edited unnoticed and needs no state outside. */
 async function saveProof(options: DrillOptions, proof: Proof): Promise<void> {
-  const { repository, point, signal } = options;
-  await using sealing = await Sealing.open({
-    repository,
-    address: undefined,
-    expectedChunks: 16,
-    workers: 1,
-    signal,
-  });
-  const bytes = Buffer.from(formatProof(proof), "utf8");
-  const top = new PointFolder();
-  top.folder(`${ROOT}-proof`).addFile(PROOF_FILE, bytes.length, await sealing.storeContent(bytes));
-  const tree = await top.store((tree) => sealing.storeTree(tree));
-  await sealing.finish();
-  await repository.saveSnapshot(
-    {
-      time: proof.at,
-      tree,
-      paths: [PROOF_PATH],
-      // From the snapshot, not the manifest: a point whose manifest cannot be read is the one that needs a bad mark.
-      ...(point.snapshot.hostname === undefined ? {} : { hostname: point.snapshot.hostname }),
-      tags: [...proofTags(proof), `installation=${point.installationId}`],
-      programVersion: options.program,
-    },
-    { signal },
-  );
+  const { repository, point, program, signal } = options;
+  const kept = { place: PROOF, text: formatProof(proof), time: proof.at, tags: proofTags(proof) };
+  await saveRecord(repository, { ...kept, about: point, program, signal });
   options.progress.say(`proof of ${shortId(proof.point)} kept in the repository`);
 }

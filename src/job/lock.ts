@@ -15,7 +15,7 @@ export async function lockToWrite(repository: Repository, { clock, signal }: Loc
   return await lockShared(repository, { clock, signal, hostname: hostname(), pid: process.pid });
 }
 
-/** For a verb that removes something from the repository. @throws Failure `repo/locked`. */
+/** For a verb that removes something from the repository. @throws Failure `repo/locked`, `store/denied`. */
 export async function lockAlone(repository: Repository, { clock, signal }: LockOptions): Promise<ExclusiveLock> {
   return await lockExclusive(repository, { clock, signal, hostname: hostname(), pid: process.pid });
 }

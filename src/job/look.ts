@@ -1,17 +1,21 @@
 /** The verbs that only look: which points there are, what is in one, and one file of it. */
+import type { Clock } from "../base/clock.ts";
 import { isFailure, Failure, messageOf } from "../base/errors.ts";
 import { shortId } from "../base/ids.ts";
 import { needsAttention } from "../base/findings.ts";
 import type { TreeNode } from "../format/node.ts";
-import { PROOF_FILE, ROOT } from "../point/layout.ts";
+import { ROOT } from "../point/layout.ts";
 import { lostFiles } from "../point/manifest.ts";
 import { parseProof } from "../point/proof.ts";
 import type { Repository } from "../repo/repository.ts";
 import { PointReader } from "./point-reader.ts";
-import { listPoints, type Point, tagValue } from "./points.ts";
+import { listPoints, type Point, userTags } from "./points.ts";
+import { describeHold, isInForce, readRecord, tagValue } from "./records.ts";
 import type { ListedEntry, ListSummary, PointLine, ShowSummary } from "./summaries.ts";
 
 interface LookOptions {
+  /** Says which holds have ended. */
+  clock: Clock;
   signal: AbortSignal;
 }
 
@@ -27,18 +31,17 @@ export async function listVerb(
   const lines: PointLine[] = [];
   for (const point of shown) {
     try {
-      lines.push(await pointLine(new PointReader(repository, point, options)));
+      lines.push(await pointLine(new PointReader(repository, point, options), options));
     } catch (error) {
       if (!isFailure(error)) throw error;
       damaged.push({ name: point.snapshotId, message: `restore point ${shortId(point.id)}: ${messageOf(error)}` });
-      lines.push(bareLine(point));
+      lines.push(bareLine(point, options));
     }
   }
   return { type: "summary", verb: "list", repository: repositoryName, points: lines, otherSnapshots: others, damaged };
 }
 
-function bareLine(point: Point): PointLine {
-  const own = /^(chatkeep$|installation=|at=|chatwoot=)/;
+function bareLine(point: Point, { clock }: LookOptions): PointLine {
   return {
     point: point.id,
     takenAt: point.snapshot.time,
@@ -52,16 +55,17 @@ function bareLine(point: Point): PointLine {
     provenAt: point.proof?.proven === true ? point.proof.at : null,
     failedDrill: point.proof?.proven === false,
     findings: 0,
-    tags: (point.snapshot.tags ?? []).filter((tag) => !own.test(tag)),
+    tags: userTags(point),
+    holds: point.holds.filter((hold) => isInForce(hold, clock.now())).map(describeHold),
   };
 }
 
-async function pointLine(reader: PointReader): Promise<PointLine> {
+async function pointLine(reader: PointReader, options: LookOptions): Promise<PointLine> {
   const manifest = await reader.manifest();
   const blobs = manifest.storage.reduce((sum, service) => sum + service.blobs, 0);
   const fileBytes = manifest.storage.reduce((sum, service) => sum + service.bytes, 0);
   return {
-    ...bareLine(reader.point),
+    ...bareLine(reader.point, options),
     installation: { id: manifest.installation.id, name: manifest.installation.name },
     chatwoot: manifest.chatwoot.version,
     bytes: fileBytes + manifest.tables.reduce((sum, table) => sum + table.bytes, 0),
@@ -74,7 +78,7 @@ async function pointLine(reader: PointReader): Promise<PointLine> {
 }
 
 export async function showVerb(reader: PointReader, options: LookOptions): Promise<ShowSummary> {
-  const line = await pointLine(reader);
+  const line = await pointLine(reader, options);
   return {
     type: "summary",
     verb: "show",
@@ -84,15 +88,9 @@ export async function showVerb(reader: PointReader, options: LookOptions): Promi
   };
 }
 
-/** The newest proof's record; a proof's snapshot is laid out as a point's is, under a root of its own name. */
 async function readProof({ repository, point }: PointReader, options: LookOptions): Promise<ShowSummary["proof"]> {
   if (point.proof === undefined) return null;
-  const top = await repository.readTree(point.proof.snapshot.tree, options);
-  const folder = top.find((node) => node.name === `${ROOT}-proof`)?.subtree;
-  const files = folder === undefined ? [] : await repository.readTree(folder, options);
-  const content = files.find((node) => node.name === PROOF_FILE)?.content ?? [];
-  const chunks = await Promise.all(content.map((id) => repository.readChunk("data", id, options)));
-  const proof = parseProof(Buffer.concat(chunks).toString("utf8"));
+  const proof = parseProof(await readRecord(repository, { kind: "proof", point: point.id, ...point.proof }, options));
   return { at: proof.at, proven: proof.proven, checks: proof.checks, server: proof.where.server };
 }
 

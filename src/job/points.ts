@@ -6,9 +6,9 @@ import { Failure } from "../base/errors.ts";
 import type { SnapshotId } from "../base/ids.ts";
 import { shortId } from "../base/ids.ts";
 import type { Snapshot } from "../format/snapshot-file.ts";
-import { POINT_TAG, PROOF_TAG } from "../point/layout.ts";
-import type { Proof } from "../point/proof.ts";
+import { POINT_TAG } from "../point/layout.ts";
 import type { Repository } from "../repo/repository.ts";
+import { isHold, recordOf, tagValue, type PointHold, type PointRecord } from "./records.ts";
 
 export interface Point {
   /** The point's name: the id of its first snapshot, which copies and re-tagged snapshots keep. */
@@ -20,6 +20,8 @@ export interface Point {
   takenAtMs: number;
   /** The newest proof of this point in this repository. */
   proof: PointProof | undefined;
+  /** All of them, those that have ended too. */
+  holds: readonly PointHold[];
 }
 
 export interface PointProof {
@@ -32,31 +34,26 @@ export interface PointProof {
 export interface PointList {
   /** Newest first. */
   points: Point[];
-  /** Snapshots that are neither points nor proofs: restic's own, or another program's. */
+  /** Proofs and holds, whether or not their point is here. */
+  records: PointRecord[];
+  /** Snapshots that are neither points nor records about them: restic's own, or another program's. */
   others: number;
   damaged: { name: string; message: string }[];
-}
-
-/** The value of a `name=value` tag. */
-export function tagValue(snapshot: Snapshot, name: string): string | undefined {
-  return snapshot.tags?.find((tag) => tag.startsWith(`${name}=`))?.slice(name.length + 1);
-}
-
-export function proofTags({ point, repository, tree, proven }: Proof): string[] {
-  const outcome = proven ? "proven" : "failed";
-  return [PROOF_TAG, `point=${point}`, `repository=${repository}`, `tree=${tree}`, `outcome=${outcome}`];
 }
 
 export async function listPoints(repository: Repository, { signal }: { signal: AbortSignal }): Promise<PointList> {
   const { snapshots, damaged } = await repository.listSnapshots({ signal });
   const points: Point[] = [];
+  const records: PointRecord[] = [];
   const proofs = new Map<string, PointProof>();
   let others = 0;
   for (const { id, snapshot } of snapshots) {
-    const proofOf = snapshot.tags?.includes(PROOF_TAG) ? tagValue(snapshot, "point") : undefined;
+    const record = recordOf(id, snapshot);
     const installationId = tagValue(snapshot, "installation");
-    if (proofOf !== undefined) addProof(proofs, proofOf, id, snapshot, repository);
-    else if (snapshot.tags?.includes(POINT_TAG) && installationId !== undefined) {
+    if (record !== undefined) {
+      records.push(record);
+      if (record.kind === "proof") addProof(proofs, record, repository);
+    } else if (snapshot.tags?.includes(POINT_TAG) && installationId !== undefined) {
       points.push({
         id: snapshot.original ?? id,
         snapshotId: id,
@@ -64,14 +61,25 @@ export async function listPoints(repository: Repository, { signal }: { signal: A
         installationId,
         takenAtMs: Date.parse(snapshot.time), // oxlint-disable-line no-restricted-globals -- parses, reads no clock
         proof: undefined,
+        holds: [],
       });
     } else others += 1;
   }
-  for (const point of points) point.proof = proofs.get(proofKey(point.id, point.snapshot.tree));
+  const holds = Map.groupBy(records.filter(isHold), ({ point }) => point);
+  for (const point of points) {
+    point.proof = proofs.get(proofKey(point.id, point.snapshot.tree));
+    point.holds = holds.get(point.id) ?? [];
+  }
   // What restic makes of a point keeps its time too: then the point as it was made comes first.
   const isFirst = (point: Point) => Number(point.id === point.snapshotId);
   points.sort((a, b) => b.takenAtMs - a.takenAtMs || isFirst(b) - isFirst(a));
-  return { points, others, damaged: damaged.map(({ id, reason }) => ({ name: id, message: reason })) };
+  return { points, records, others, damaged: damaged.map(({ id, reason }) => ({ name: id, message: reason })) };
+}
+
+/** The tags that a person gave, without our own. */
+export function userTags({ snapshot }: Point): string[] {
+  const own = /^(chatkeep$|installation=|at=|chatwoot=)/;
+  return (snapshot.tags ?? []).filter((tag) => !own.test(tag));
 }
 
 /** The key under which a proof is found: it counts for this very tree, which `restic rewrite` and `repair` change. */
@@ -81,9 +89,7 @@ function proofKey(point: string, tree: string): string {
 
 function addProof(
   proofs: Map<string, PointProof>,
-  point: string,
-  snapshotId: SnapshotId,
-  snapshot: Snapshot,
+  { point, snapshotId, snapshot }: PointRecord,
   repository: Repository,
 ): void {
   // A proof counts for the repository that was read, and for no copy of it.

@@ -131,6 +131,8 @@ export interface PointLine {
   failedDrill: boolean;
   findings: number;
   tags: string[];
+  /** Holds in force, as `audit until 2027-01-01`. */
+  holds: string[];
 }
 
 export interface ListSummary {
@@ -298,4 +300,74 @@ export interface RepairSummary {
   /** What nothing has any more, and the points that are not whole because of it. */
   lost: { kind: string; name: string; message: string; points: string[] }[];
   seconds: number;
+}
+
+export interface ForgetLine {
+  point: string;
+  /** The snapshot file that holds it: another one may have the same name. */
+  snapshot: string;
+  takenAt: string;
+  installation: { id: string; name: string };
+  tags: string[];
+  /** Why it stays; empty when it goes. */
+  reasons: string[];
+}
+
+export interface ForgetSummary {
+  /** A plan is what would be done; a summary what was, but for a dry run. */
+  type: "plan" | "summary";
+  verb: "forget";
+  repository: string;
+  dryRun: boolean;
+  /** Newest first. With named points, empty: the others are not looked at. */
+  kept: ForgetLine[];
+  /** Oldest first. */
+  forgotten: ForgetLine[];
+  /** Proofs and holds that went with their points. */
+  records: number;
+  seconds: number;
+  findings: Finding[];
+}
+
+export interface HoldLine {
+  point: string;
+  /** Null when the point is not in this repository. */
+  takenAt: string | null;
+  name: string;
+  /** Null when none was given, or when the record cannot be read. */
+  reason: string | null;
+  until: string | null;
+  inForce: boolean;
+  at: string;
+  by: string | null;
+}
+
+export interface HoldSummary {
+  type: "summary";
+  verb: "hold";
+  action: "held" | "released" | "listed";
+  repository: string;
+  /** False when the very same hold was there already. */
+  changed: boolean;
+  holds: HoldLine[];
+}
+
+export interface LockLine {
+  lock: string;
+  /** These are null when the lock cannot be read; `damage` says why. */
+  host: string | null;
+  user: string | null;
+  pid: number | null;
+  since: string | null;
+  exclusive: boolean | null;
+  stale: boolean;
+  damage: string | null;
+}
+
+export interface UnlockSummary {
+  type: "summary";
+  verb: "unlock";
+  repository: string;
+  removed: LockLine[];
+  left: LockLine[];
 }

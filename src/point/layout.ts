@@ -6,11 +6,29 @@
 export const ROOT = "chatkeep";
 /** The `paths` of every restore point's snapshot. */
 export const SNAPSHOT_PATH = `/${ROOT}`;
-/** The `paths` of every proof's snapshot. */
-export const PROOF_PATH = "/chatkeep-proof";
-export const PROOF_FILE = "proof.json";
 export const POINT_TAG = "chatkeep";
-export const PROOF_TAG = "chatkeep-proof";
+
+/** Where a record about a point lies: a snapshot of its own, with one folder and one file. */
+export interface RecordPlace {
+  readonly tag: string;
+  /** The `paths` of its snapshot. */
+  readonly path: string;
+  readonly folder: string;
+  readonly file: string;
+}
+
+export const PROOF: RecordPlace = {
+  tag: "chatkeep-proof",
+  path: "/chatkeep-proof",
+  folder: "chatkeep-proof",
+  file: "proof.json",
+};
+export const HOLD: RecordPlace = {
+  tag: "chatkeep-hold",
+  path: "/chatkeep-hold",
+  folder: "chatkeep-hold",
+  file: "hold.json",
+};
 
 export const MANIFEST = "manifest.json";
 /** Chatkeep's own configuration, below `config/`. */

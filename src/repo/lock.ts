@@ -21,6 +21,8 @@ export const LOCK_TIMES = {
   /** Between writing a lock and looking again. */
   settle: 200,
   refresh: 5 * 60_000,
+  /** Where the old lock file cannot be removed, so that each refresh leaves one more behind. Ours, not restic's. */
+  refreshKept: 15 * 60_000,
   /** After a refresh that failed; also the longest that one may take. Ours, not restic's. */
   retry: 60_000,
   /** Without a refresh for so long, whoever holds the lock stops. */
@@ -59,9 +61,10 @@ export async function lockShared(repository: Repository, options: LockOptions): 
 
 /**
  * Locks the repository for deleting.
- * @throws Failure `repo/locked` when anybody else uses it.
+ * @throws Failure `repo/locked` when anybody else uses it, `store/denied` where nothing may be deleted.
  */
 export async function lockExclusive(repository: Repository, options: LockOptions): Promise<ExclusiveLock> {
+  await refuseUnremovable(repository, options);
   const lock: unknown = await acquire(repository, { ...options, isExclusive: true });
   return lock as ExclusiveLock;
 }
@@ -82,6 +85,20 @@ async function acquire(repository: Repository, options: Acquiring): Promise<Repo
   }
   held.keepFresh();
   return held;
+}
+
+/**
+ * An exclusive lock that could not be removed would keep everybody away for half an hour; so the right to delete is tried
+ * on a shared one, which hinders nobody's backup.
+ */
+async function refuseUnremovable(repository: Repository, options: LockOptions): Promise<void> {
+  const trial = new HeldLock(repository, { ...options, isExclusive: false });
+  await trial.write(options.signal);
+  await trial.letGo(options.signal);
+  if (!trial.isKept) return;
+  throw new Failure("store/denied", `nothing may be deleted in '${repository.store.location}' with these credentials`, {
+    hint: "Backups need no such right and go on. Do this from a machine, or with credentials, that may delete there (for S3 s3:DeleteObject, for rest-server without --append-only).",
+  });
 }
 
 interface OtherLock {
@@ -117,7 +134,7 @@ async function readLock(repository: Repository, id: FileId, signal: AbortSignal)
     // Gone since it was listed: refreshed or let go.
     if ((await repository.store.stat({ kind: "locks", name: id }, { signal })) === undefined) return undefined;
     throw new Failure("repo/locked", `lock ${shortId(id)} cannot be read: ${messageOf(error)}`, {
-      hint: "When nobody uses the repository, remove it with 'restic unlock --remove-all'.",
+      hint: "When nobody uses the repository, remove it with 'chatkeep unlock --remove-all'.",
       cause: error,
     });
   }
@@ -143,8 +160,8 @@ function locked({ id, lock }: OtherLock, { clock }: Acquiring): Failure {
     `the repository is ${how} by process ${lock.pid} of ${lock.username || "unknown"}@${lock.hostname || "unknown"} since ${lock.time} (lock ${shortId(id)})`,
     {
       hint: isOld
-        ? "That lock was not refreshed for half an hour: if that process is gone, remove it with 'restic unlock'."
-        : "Wait until it is done; if that process is gone, remove its lock with 'restic unlock'.",
+        ? "That lock was not refreshed for half an hour: if that process is gone, remove it with 'chatkeep unlock'."
+        : "Wait until it is done; if that process is gone, remove its lock with 'chatkeep unlock'.",
     },
   );
 }
@@ -158,6 +175,8 @@ class HeldLock implements RepositoryLock {
   #refreshing: Promise<void> = Promise.resolve();
   /** Our lock files: one, but for the moment in which it is replaced. */
   readonly #ids = new Set<FileId>();
+  /** Those that we let go and may not delete: stale, to everybody, in half an hour. */
+  readonly #kept = new Set<FileId>();
   #writtenAt = { wall: 0, monotonic: 0 };
 
   constructor(repository: Repository, options: Acquiring) {
@@ -168,6 +187,11 @@ class HeldLock implements RepositoryLock {
 
   get ids(): ReadonlySet<FileId> {
     return this.#ids;
+  }
+
+  /** True once the store refused to delete a lock file of ours. */
+  get isKept(): boolean {
+    return this.#kept.size > 0;
   }
 
   async write(signal: AbortSignal): Promise<void> {
@@ -201,7 +225,7 @@ class HeldLock implements RepositoryLock {
       await clock.sleep(wait, signal);
       try {
         await this.#inTime(async (limit) => await this.#renew(limit));
-        wait = LOCK_TIMES.refresh;
+        wait = this.isKept ? LOCK_TIMES.refreshKept : LOCK_TIMES.refresh;
       } catch (error) {
         signal.throwIfAborted();
         // The store may be away for a while. We may go on only as long as nobody can take our lock for stale.
@@ -243,7 +267,7 @@ class HeldLock implements RepositoryLock {
       // The machine slept: someone may be taking our old lock for stale just now.
       await clock.sleep(LOCK_TIMES.settle, signal);
       await this.#assertThere(old, signal);
-      await refuseConflict(this.#repository, { ...this.#options, signal, own: this.#ids });
+      await refuseConflict(this.#repository, { ...this.#options, signal, own: this.#ids.union(this.#kept) });
     }
     for (const id of old) await this.#remove(id, signal);
   }
@@ -256,14 +280,24 @@ class HeldLock implements RepositoryLock {
   }
 
   async #remove(id: FileId, signal: AbortSignal): Promise<void> {
-    await this.#repository.store.remove({ kind: "locks", name: id }, { signal });
+    try {
+      await this.#repository.store.remove({ kind: "locks", name: id }, { signal });
+    } catch (error) {
+      if (!isFailure(error, "store/denied")) throw error;
+      this.#kept.add(id);
+    }
     this.#ids.delete(id);
+  }
+
+  /** Removes our lock files. @throws what the store says, but for a right that is lacking: see {@link isKept}. */
+  async letGo(signal: AbortSignal): Promise<void> {
+    for (const id of this.#ids) await this.#remove(id, signal);
   }
 
   #lose(error: unknown): void {
     this.#lost.abort(
       new Failure("repo/locked", `the lock on the repository was lost: ${messageOf(error)}`, {
-        hint: "What was saved before is intact; run the command again (did somebody run 'restic unlock --remove-all'?).",
+        hint: "What was saved before is intact; run the command again (did somebody run 'chatkeep unlock --remove-all'?).",
         cause: error,
       }),
     );

@@ -10,6 +10,8 @@ import { formatPrune } from "../../src/cli/reports/prune.ts";
 import { formatCopy, formatNotCopied } from "../../src/cli/reports/copy.ts";
 import { formatDoctor } from "../../src/cli/reports/doctor.ts";
 import { formatDrill } from "../../src/cli/reports/drill.ts";
+import { formatForget } from "../../src/cli/reports/forget.ts";
+import { formatHolds } from "../../src/cli/reports/hold.ts";
 import { formatAdded, formatInit, formatReturn } from "../../src/cli/reports/init.ts";
 import { formatKeys, formatUnreadable } from "../../src/cli/reports/key.ts";
 import { formatKit } from "../../src/cli/reports/kit.ts";
@@ -18,6 +20,7 @@ import { formatEntries } from "../../src/cli/reports/ls.ts";
 import { formatPlan, formatRestored } from "../../src/cli/reports/restore.ts";
 import { formatShow } from "../../src/cli/reports/show.ts";
 import { formatStats, formatUncounted } from "../../src/cli/reports/stats.ts";
+import { formatUnlock } from "../../src/cli/reports/unlock.ts";
 import { formatProblems, formatVerify } from "../../src/cli/reports/verify.ts";
 import {
   BACKUP,
@@ -25,6 +28,8 @@ import {
   DOCTOR,
   DRILL,
   ENTRIES,
+  FORGET,
+  HOLDS,
   INIT,
   KEYS,
   KIT,
@@ -35,6 +40,7 @@ import {
   RESTORED,
   SHOW,
   STATS,
+  UNLOCK,
   VERIFY,
 } from "./summaries.ts";
 
@@ -124,6 +130,16 @@ const REPORTS: Record<string, string[]> = {
     LOOK,
   ),
   "a restore": formatRestored(RESTORED, LOOK),
+  "what was forgotten": formatForget(FORGET, LOOK),
+  "what would be forgotten": formatForget({ ...FORGET, dryRun: true }, LOOK),
+  "nothing to forget": formatForget({ ...FORGET, kept: FORGET.kept.slice(0, 1), forgotten: [], records: 0 }, LOOK),
+  "named points that were forgotten": formatForget({ ...FORGET, kept: [] }, LOOK),
+  "the holds": formatHolds(HOLDS, LOOK),
+  "a repository without holds": formatHolds({ ...HOLDS, holds: [] }, LOOK),
+  "a hold": formatHolds({ ...HOLDS, action: "held", changed: true, holds: HOLDS.holds.slice(0, 1) }, LOOK),
+  "a hold that is let go": formatHolds({ ...HOLDS, action: "released", holds: HOLDS.holds.slice(0, 1) }, LOOK),
+  "locks that were removed": formatUnlock(UNLOCK, LOOK),
+  "no lock to remove": formatUnlock({ ...UNLOCK, removed: [], left: [] }, LOOK),
   "an init": formatInit(INIT, LOOK),
   "an init of one more repository": formatAdded(INIT, LOOK),
   "an init from a repository": formatReturn({ ...INIT, created: false }, LOOK),

@@ -4,6 +4,9 @@ import type {
   CopySummary,
   DoctorSummary,
   DrillSummary,
+  ForgetLine,
+  ForgetSummary,
+  HoldSummary,
   InitSummary,
   KeySummary,
   KitSummary,
@@ -16,6 +19,7 @@ import type {
   RestoreSummary,
   ShowSummary,
   StatsSummary,
+  UnlockSummary,
   VerifySummary,
 } from "../../src/job/summaries.ts";
 import type { Manifest } from "../../src/point/manifest.ts";
@@ -93,6 +97,7 @@ const LINE: PointLine = {
   failedDrill: false,
   findings: 1,
   tags: ["before-4.16"],
+  holds: ["audit until 2027-01-01"],
 };
 
 export const LIST: ListSummary = {
@@ -108,8 +113,16 @@ export const LIST: ListSummary = {
       provenAt: "2026-11-22T17:00:00Z",
       findings: 0,
       tags: [],
+      holds: [],
     },
-    { ...LINE, point: "0c".padEnd(64, "2"), takenAt: "2026-11-20T02:30:00.000Z", failedDrill: true, tags: [] },
+    {
+      ...LINE,
+      point: "0c".padEnd(64, "2"),
+      takenAt: "2026-11-20T02:30:00.000Z",
+      failedDrill: true,
+      tags: [],
+      holds: [],
+    },
     {
       ...LINE,
       point: "d1".padEnd(64, "3"),
@@ -122,6 +135,7 @@ export const LIST: ListSummary = {
       missing: null,
       lost: null,
       tags: [],
+      holds: [],
     },
   ],
   otherSnapshots: 2,
@@ -445,4 +459,104 @@ export const REPAIRED: RepairSummary = {
     },
   ],
   seconds: 61.5,
+};
+
+const FORGET_LINE: ForgetLine = {
+  point: SECOND,
+  snapshot: SECOND,
+  takenAt: "2026-11-23T16:18:50.000Z",
+  installation: INSTALLATION,
+  tags: [],
+  reasons: ["last 1 of 7", "daily 1 of 14"],
+};
+
+export const FORGET: ForgetSummary = {
+  type: "summary",
+  verb: "forget",
+  repository: "primary",
+  dryRun: false,
+  kept: [
+    FORGET_LINE,
+    { ...FORGET_LINE, point: FIRST, takenAt: "2026-11-20T16:18:50.000Z", reasons: ["the newest proven"] },
+    {
+      ...FORGET_LINE,
+      point: "0c".padEnd(64, "2"),
+      takenAt: "2025-11-20T02:30:00.000Z",
+      reasons: ["the oldest, yearly 2 of 3", "held: audit until 2027-01-01"],
+    },
+  ],
+  forgotten: [{ ...FORGET_LINE, point: "d1".padEnd(64, "3"), takenAt: "2026-08-19T02:30:00.000Z", reasons: [] }],
+  records: 1,
+  seconds: 0.8,
+  findings: [],
+};
+
+export const HOLDS: HoldSummary = {
+  type: "summary",
+  verb: "hold",
+  action: "listed",
+  repository: "primary",
+  changed: false,
+  holds: [
+    {
+      point: SECOND,
+      takenAt: "2026-11-23T16:18:50.000Z",
+      name: "audit",
+      reason: "for the auditors",
+      until: "2027-01-01",
+      inForce: true,
+      at: "2026-11-23T16:30:00Z",
+      by: "root@desk-1",
+    },
+    {
+      point: FIRST,
+      takenAt: null,
+      name: "upgrade",
+      reason: null,
+      until: "2026-11-01",
+      inForce: false,
+      at: "2026-10-23T16:30:00Z",
+      by: null,
+    },
+  ],
+};
+
+export const UNLOCK: UnlockSummary = {
+  type: "summary",
+  verb: "unlock",
+  repository: "primary",
+  removed: [
+    {
+      lock: "ab12".padEnd(64, "0"),
+      host: "desk-1",
+      user: "root",
+      pid: 4711,
+      since: "2026-11-23T14:00:00Z",
+      exclusive: false,
+      stale: true,
+      damage: null,
+    },
+  ],
+  left: [
+    {
+      lock: "cd34".padEnd(64, "0"),
+      host: "desk-2",
+      user: "",
+      pid: 12,
+      since: "2026-11-23T16:59:00Z",
+      exclusive: true,
+      stale: false,
+      damage: null,
+    },
+    {
+      lock: "ef56".padEnd(64, "0"),
+      host: null,
+      user: null,
+      pid: null,
+      since: null,
+      exclusive: null,
+      stale: false,
+      damage: "locks/ef560000 does not match its checksum",
+    },
+  ],
 };

@@ -19,6 +19,7 @@ function point(day: number, installationId = ID): Point {
     installationId,
     takenAtMs: Date.parse(time),
     proof: undefined,
+    holds: [],
   };
 }
 

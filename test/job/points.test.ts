@@ -17,11 +17,12 @@ function point(digit: string, time: string, options: { installation?: string; pr
     installationId: options.installation ?? "one",
     takenAtMs: Date.parse(time),
     proof: options.proven === true ? proof : undefined,
+    holds: [],
   };
 }
 
 function list(...points: Point[]): PointList {
-  return { points, others: 0, damaged: [] };
+  return { points, records: [], others: 0, damaged: [] };
 }
 
 const NEW = point("a", "2026-11-24T12:00:00Z");

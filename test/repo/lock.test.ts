@@ -102,7 +102,7 @@ test("a refusal says who holds the lock, since when, and what to do", async () =
   await assert.rejects(lockShared(repository, by()), (error) => {
     assert.ok(isLocked(error) && error instanceof Failure);
     assert.match(error.message, /process 4711 of anna@db-1 since 2027-01-15T08:00:00\.000Z/);
-    assert.match(error.hint ?? "", /restic unlock/);
+    assert.match(error.hint ?? "", /chatkeep unlock/);
     return true;
   });
 });
@@ -215,6 +215,46 @@ test("a store that is away for ten minutes costs no lock", async () => {
   await clock.advance(LOCK_TIMES.retry);
   assert.equal(lock.signal.aborted, false);
   assert.equal(lockNames(store).length, 1);
+});
+
+/** Takes every file and gives none back, as append-only credentials do. */
+function denyRemovals(store: MemoryStore): void {
+  store.beforeWrite = ({ action }) => {
+    if (action === "remove") throw new Failure("store/denied", "deleting is not allowed");
+  };
+}
+
+test("where nothing may be deleted, a lock is refreshed before it is stale, and seldom", async () => {
+  const { repository, store } = fresh();
+  denyRemovals(store);
+  const clock = new FakeClock();
+  const lock = await lockShared(repository, by({ clock }));
+  for (let minute = 0; minute < 240; minute += 1) {
+    await clock.advance(60_000);
+    const times: number[] = [];
+    for (const name of lockNames(store)) {
+      const id = parseFileId(name.slice("locks/".length));
+      times.push(Date.parse(decodeLock(await repository.getUnpacked("locks", id, { signal })).time));
+    }
+    assert.ok(clock.time - Math.max(...times) < LOCK_TIMES.giveUp, `after ${minute} minutes`);
+  }
+  assert.equal(lock.signal.aborted, false);
+  // At the start, after five minutes, and then four an hour: restic's own way would leave 49.
+  assert.equal(lockNames(store).length, 17);
+  await lock[Symbol.asyncDispose]();
+  // Left behind, they hinder nobody who adds.
+  await using _other = await lockShared(repository, by({ clock }));
+});
+
+test("where nothing may be deleted, nobody gets the repository alone, and no exclusive lock is left", async () => {
+  const { repository, store } = fresh();
+  denyRemovals(store);
+  await assert.rejects(lockExclusive(repository, by()), (error) => {
+    assert.ok(isFailure(error, "store/denied"));
+    assert.match(error.hint ?? "", /may delete there/);
+    return true;
+  });
+  await using _shared = await lockShared(repository, by({ hostname: "elsewhere" }));
 });
 
 test("a lock that someone else removed is lost", async () => {

@@ -49,6 +49,7 @@ function origin({ line, manifest }: ShowSummary): Pairs {
       `${manifest.program}, ${manifest.parent === null ? "with no point before it" : `upon ${shortId(manifest.parent)}`}`,
     ],
     ...(line.tags.length === 0 ? [] : ([["tags", line.tags.join(", ")]] as Pairs)),
+    ...(line.holds.length === 0 ? [] : ([["held", line.holds.join(", ")]] as Pairs)),
   ];
 }
 

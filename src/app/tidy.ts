@@ -1,0 +1,143 @@
+/** The verbs that keep a repository tidy: retention, holds, locks. */
+import { Failure } from "../base/errors.ts";
+import type { ForgetOptions, ForgetRequest } from "../job/forget.ts";
+import type { HoldOptions } from "../job/hold.ts";
+import type { ForgetSummary, HoldSummary, LockLine, UnlockSummary } from "../job/summaries.ts";
+import { isEmptyPolicy, type RetentionPolicy } from "../policy/retention.ts";
+import type { Config, RetentionConfig } from "./config.ts";
+import { PROGRAM } from "./program.ts";
+import { openChosenRepository, openToRead, type OpenedRepository } from "./session.ts";
+import type { Globals, Surroundings } from "./surroundings.ts";
+
+export interface ForgetFlags {
+  /** Words for points; none means that the policy chooses. */
+  points: readonly string[];
+  /** Each rule that is given takes the place of the configured one. */
+  keep: RetentionPolicy;
+  /** Another installation's name or id. */
+  installation: string | undefined;
+  all: boolean;
+}
+
+/** Shows what would be forgotten and why the rest stays; changes nothing. */
+export async function planForget(globals: Globals, flags: ForgetFlags, s: Surroundings): Promise<ForgetSummary> {
+  const options = await forgetOptions(globals, flags, s);
+  return await (await import("../job/forget.ts")).planForget(options);
+}
+
+export async function runForget(globals: Globals, flags: ForgetFlags, s: Surroundings): Promise<ForgetSummary> {
+  const options = await forgetOptions(globals, flags, s);
+  return await (await import("../job/forget.ts")).forget(options);
+}
+
+async function forgetOptions(globals: Globals, flags: ForgetFlags, s: Surroundings): Promise<ForgetOptions> {
+  const opened = await openChosenRepository(globals, s);
+  const request = toRequest(flags, opened);
+  const { repository, name } = opened;
+  return { repository, repositoryName: name, request, clock: s.clock, progress: s.progress, signal: s.signal };
+}
+
+function toRequest(flags: ForgetFlags, { config }: OpenedRepository): ForgetRequest {
+  if (flags.points.length > 0) {
+    return { by: "name", words: flags.points, installationId: config?.installation.id };
+  }
+  const policy = { ...policyOf(config?.retention), ...withoutUnset(flags.keep) };
+  if (isEmptyPolicy(policy)) {
+    throw new Failure("usage/invalid", "nothing says which restore points to keep", {
+      hint: "Write 'retention: { daily: 14, weekly: 8, monthly: 12 }' into the configuration, or give --keep-daily 14 and the like.",
+    });
+  }
+  return { by: "policy", policy, timeZone: timeZoneOf(config), installation: whose(flags, config) };
+}
+
+function whose({ installation, all }: ForgetFlags, config: Config | undefined) {
+  if (all) return "all";
+  if (installation !== undefined) return { called: installation };
+  if (config !== undefined) return { id: config.installation.id };
+  throw new Failure("usage/invalid", "without a configuration it is not clear whose restore points are to go", {
+    hint: "Name the installation with --installation NAME, or say --all.",
+  });
+}
+
+function policyOf(config: RetentionConfig | undefined): RetentionPolicy {
+  if (config === undefined) return {};
+  const { last, hourly, daily, weekly, monthly, yearly, within, tags } = config;
+  return {
+    last,
+    hourly,
+    daily,
+    weekly,
+    monthly,
+    yearly,
+    within,
+    tags,
+    withinHourly: config["within-hourly"],
+    withinDaily: config["within-daily"],
+    withinWeekly: config["within-weekly"],
+    withinMonthly: config["within-monthly"],
+    withinYearly: config["within-yearly"],
+  };
+}
+
+function withoutUnset(policy: RetentionPolicy): RetentionPolicy {
+  return Object.fromEntries(Object.entries(policy).filter(([, value]) => value !== undefined));
+}
+
+/** The configured zone, else the machine's own. */
+function timeZoneOf(config: Config | undefined): string {
+  return config?.schedule?.timezone ?? new Intl.DateTimeFormat().resolvedOptions().timeZone;
+}
+
+function holdOptions({ repository, name, config }: OpenedRepository, all: boolean, s: Surroundings) {
+  const installationId = all ? undefined : config?.installation.id;
+  const options: HoldOptions = { repository, repositoryName: name, installationId, clock: s.clock, signal: s.signal };
+  return { options, timeZone: timeZoneOf(config) };
+}
+
+export interface HoldFlags {
+  point: string;
+  name: string;
+  reason: string | undefined;
+  until: string | undefined;
+}
+
+export async function runHold(globals: Globals, flags: HoldFlags, s: Surroundings): Promise<HoldSummary> {
+  const { options, timeZone } = holdOptions(await openChosenRepository(globals, s), false, s);
+  const { point: word, name, reason, until } = flags;
+  return await (
+    await import("../job/hold.ts")
+  ).hold(options, { word, name, reason, until, timeZone, program: PROGRAM });
+}
+
+export async function runReleaseHold(
+  globals: Globals,
+  { point: word, name }: { point: string; name: string },
+  s: Surroundings,
+): Promise<HoldSummary> {
+  const { options } = holdOptions(await openChosenRepository(globals, s), false, s);
+  return await (await import("../job/hold.ts")).releaseHold(options, { word, name });
+}
+
+export async function runListHolds(globals: Globals, flags: { all: boolean }, s: Surroundings): Promise<HoldSummary> {
+  const { options } = holdOptions(await openToRead(globals, s), flags.all, s);
+  await options.repository.loadIndex({ signal: s.signal });
+  return await (await import("../job/hold.ts")).listHolds(options);
+}
+
+/** Whose the locks are; changes nothing. */
+export async function listLocks(globals: Globals, s: Surroundings): Promise<LockLine[]> {
+  const { repository } = await openChosenRepository(globals, s);
+  return await (await import("../job/unlock.ts")).listLocks(repository, s);
+}
+
+/** Removes stale locks, or exactly those that are named. */
+export async function runUnlock(
+  globals: Globals,
+  flags: { which: "stale" | readonly string[] },
+  s: Surroundings,
+): Promise<UnlockSummary> {
+  const { repository, name } = await openChosenRepository(globals, s);
+  const which = flags.which === "stale" ? "stale" : new Set(flags.which);
+  const options = { repository, repositoryName: name, which, clock: s.clock, signal: s.signal } as const;
+  return await (await import("../job/unlock.ts")).unlock(options);
+}

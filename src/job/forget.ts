@@ -1,0 +1,297 @@
+/**
+ * Forgets restore points: those that a policy keeps no longer, or those that are named. First a plan, a value that says of
+ * each point why it stays; then, under a lock that nobody shares, their snapshot files go, and after them the proofs and
+ * holds that were about them. Space comes back when the repository is pruned.
+ *
+ * Points go first and the oldest of them first, their records last: wherever it stops, what is left is a repository that a
+ * policy keeps the same points of, and a record without its point is harmless; the next run removes it.
+ */
+import type { Clock } from "../base/clock.ts";
+import { plural } from "../base/bytes.ts";
+import { Failure, isFailure } from "../base/errors.ts";
+import type { Finding } from "../base/findings.ts";
+import { shortId, type SnapshotId } from "../base/ids.ts";
+import type { Progress } from "../base/progress.ts";
+import { planRetention, type RetentionPoint, type RetentionPolicy } from "../policy/retention.ts";
+import type { Repository } from "../repo/repository.ts";
+import { lockAlone, lockToRead } from "./lock.ts";
+import { listPoints, resolvePoint, userTags, type Point, type PointList } from "./points.ts";
+import { describeHold, isHold, isInForce, tagValue, type PointRecord } from "./records.ts";
+import type { ForgetLine, ForgetSummary } from "./summaries.ts";
+
+/** What is to be forgotten. */
+export type ForgetRequest =
+  | {
+      by: "policy";
+      policy: RetentionPolicy;
+      /** IANA. */
+      timeZone: string;
+      /** Whose points: an installation's id, what a person calls it, or each of them, by itself. */
+      installation: { id: string } | { called: string } | "all";
+    }
+  | {
+      by: "name";
+      /** Words for points. */
+      words: readonly string[];
+      /** For words like `latest`. */
+      installationId: string | undefined;
+    };
+
+export interface ForgetOptions {
+  repository: Repository;
+  repositoryName: string;
+  request: ForgetRequest;
+  clock: Clock;
+  progress: Progress;
+  signal: AbortSignal;
+}
+
+export interface ForgetPlan {
+  /** Newest first. */
+  keep: { point: Point; reasons: readonly string[] }[];
+  /** Oldest first. */
+  remove: Point[];
+  /** Proofs and holds that go after them. */
+  records: PointRecord[];
+  findings: Finding[];
+}
+
+/** Shows what would be forgotten, and changes nothing. */
+export async function planForget(options: ForgetOptions): Promise<ForgetSummary> {
+  const started = options.clock.monotonic();
+  await using lock = await lockToRead(options.repository, options);
+  const signal = AbortSignal.any([options.signal, lock.signal]);
+  const list = await listPoints(options.repository, { signal });
+  return summarize(options, makeForgetPlan(list, options), { type: "plan", started });
+}
+
+/** @throws Failure `store/denied` where nothing may be deleted, `usage/invalid` when the request would go too far. */
+export async function forget(options: ForgetOptions): Promise<ForgetSummary> {
+  const { repository, progress } = options;
+  const started = options.clock.monotonic();
+  await using lock = await lockAlone(repository, options);
+  const signal = AbortSignal.any([options.signal, lock.signal]);
+  const list = await listPoints(repository, { signal });
+  const plan = makeForgetPlan(list, options);
+  progress.stage("forgetting", { total: plan.remove.length + plan.records.length, unit: "files" });
+  for (const { snapshotId } of [...plan.remove, ...plan.records]) {
+    signal.throwIfAborted();
+    await removeSnapshot(repository, snapshotId, signal);
+    progress.advance(1);
+  }
+  return summarize(options, plan, { type: "summary", started });
+}
+
+/** A store may let locks be deleted, and nothing else. */
+async function removeSnapshot(repository: Repository, name: SnapshotId, signal: AbortSignal): Promise<void> {
+  try {
+    await repository.store.remove({ kind: "snapshots", name }, { signal });
+  } catch (error) {
+    if (!isFailure(error, "store/denied")) throw error;
+    throw new Failure(
+      "store/denied",
+      `snapshots may not be deleted in '${repository.store.location}' with these credentials`,
+      {
+        hint: "Backups need no such right and go on. Forget from a machine, or with credentials, that may delete there (for S3 s3:DeleteObject, for rest-server without --append-only).",
+        cause: error,
+      },
+    );
+  }
+}
+
+type PlanOptions = Pick<ForgetOptions, "request" | "clock">;
+
+/** @throws Failure `usage/invalid` when the request would go too far. */
+export function makeForgetPlan(list: PointList, { request, clock }: PlanOptions): ForgetPlan {
+  return request.by === "policy" ? planByPolicy(list, request, clock.now()) : planByName(list, request, clock.now());
+}
+
+interface Candidate extends RetentionPoint {
+  found: Point;
+}
+
+function toCandidate(point: Point, nowMs: number): Candidate {
+  return {
+    found: point,
+    id: point.snapshotId,
+    timeMs: point.takenAtMs,
+    tags: userTags(point),
+    isProven: isProven(point),
+    holds: point.holds.filter((hold) => isInForce(hold, nowMs)).map(describeHold),
+  };
+}
+
+function planByPolicy(
+  list: PointList,
+  { policy, timeZone, installation }: Extract<ForgetRequest, { by: "policy" }>,
+  nowMs: number,
+): ForgetPlan {
+  const installationId =
+    installation === "all" ? undefined : "id" in installation ? installation.id : findId(list, installation.called);
+  const groups = Map.groupBy(list.points, (point) => point.installationId);
+  const keep: ForgetPlan["keep"] = [];
+  const remove: Point[] = [];
+  for (const [id, points] of groups) {
+    if (installationId !== undefined && id !== installationId) continue;
+    const candidates = points.map((point) => toCandidate(point, nowMs));
+    const plan = planRetention(candidates, policy, { timeZone, nowMs });
+    keep.push(...plan.keep.map(({ point, reasons }) => ({ point: point.found, reasons })));
+    remove.push(...plan.remove.map(({ found }) => found));
+  }
+  const isInScope = (record: PointRecord) =>
+    installationId === undefined || tagValue(record.snapshot, "installation") === installationId;
+  const records = new Set([
+    ...recordsOf(list, remove),
+    // A snapshot that cannot be read may be the point that a record seems to lack.
+    ...(list.damaged.length > 0 ? [] : leftBehind(list, nowMs).filter(isInScope)),
+  ]);
+  keep.sort((a, b) => b.point.takenAtMs - a.point.takenAtMs);
+  remove.sort((a, b) => a.takenAtMs - b.takenAtMs);
+  return { keep, remove, records: [...records], findings: findingsOf(list, keep, nowMs) };
+}
+
+/** @throws Failure `usage/invalid` when no installation, or several, are called so. */
+function findId(list: PointList, called: string): string {
+  const names = new Map(list.points.map(({ installationId, snapshot }) => [installationId, snapshot.hostname ?? ""]));
+  if (names.has(called)) return called;
+  const found = [...names].filter(([, name]) => name === called).map(([id]) => id);
+  const [only] = found;
+  if (only !== undefined && found.length === 1) return only;
+  throw new Failure(
+    "usage/invalid",
+    found.length === 0
+      ? `no restore point is of an installation '${called}'`
+      : `${found.length} installations are called '${called}'`,
+    {
+      hint: `Name it by its id; there are ${[...names].map(([id, name]) => `${name} (${id})`).join(", ") || "none"}.`,
+    },
+  );
+}
+
+function planByName(
+  list: PointList,
+  { words, installationId }: Extract<ForgetRequest, { by: "name" }>,
+  nowMs: number,
+): ForgetPlan {
+  const named = new Set<Point>();
+  for (const word of words) {
+    const found = resolvePoint(list, word, installationId);
+    // restic may have left several snapshots of one name: by the name all are meant, by a snapshot's id that one.
+    const isExact = word === found.snapshotId;
+    for (const point of list.points) if (point === found || (!isExact && point.id === found.id)) named.add(point);
+  }
+  const remove = [...named].toSorted((a, b) => a.takenAtMs - b.takenAtMs);
+  const left = list.points.filter((point) => !named.has(point));
+  for (const point of remove) refuseNeeded(point, remove, left, nowMs);
+  return { keep: [], remove, records: recordsOf(list, remove), findings: [] };
+}
+
+/** @throws Failure `usage/invalid` for a point that must stay. */
+function refuseNeeded(point: Point, remove: readonly Point[], left: readonly Point[], nowMs: number): void {
+  const shown = shortId(point.id);
+  const hold = point.holds.find((one) => isInForce(one, nowMs));
+  if (hold !== undefined && !left.some(({ id }) => id === point.id)) {
+    throw new Failure("usage/invalid", `restore point ${shown} is held: ${describeHold(hold)}`, {
+      hint: `If it may go, release it first: 'chatkeep hold --release ${shown} ${hold.name}'.`,
+    });
+  }
+  const isSame = (other: Point) => other.installationId === point.installationId;
+  if (!left.some(isSame)) {
+    const count = remove.filter(isSame).length;
+    throw new Failure(
+      "usage/invalid",
+      `nothing would be left: ${count === 1 ? "that is the only restore point" : `those are all ${count} restore points`} of this installation`,
+      {
+        hint: "Leave at least one, or make a new one first.",
+      },
+    );
+  }
+  if (isProven(point) && !left.some((other) => isSame(other) && isProven(other))) {
+    throw new Failure("usage/invalid", `restore point ${shown} is the last that is proven`, {
+      hint: "Prove another with 'chatkeep drill', then forget this one.",
+    });
+  }
+}
+
+function isProven({ proof }: Point): boolean {
+  return proof?.proven === true;
+}
+
+/** Proofs and holds about points that go, unless the same name, or for a proof the same tree, stays. */
+function recordsOf(list: PointList, remove: readonly Point[]): PointRecord[] {
+  const going = new Set(remove);
+  const left = list.points.filter((point) => !going.has(point));
+  const [goingNames, goingTrees] = [namesOf(remove), treesOf(remove)];
+  const [leftNames, leftTrees] = [namesOf(left), treesOf(left)];
+  return list.records.filter((record) => {
+    if (!leftNames.has(record.point)) return goingNames.has(record.point);
+    const tree = `${record.point} ${tagValue(record.snapshot, "tree") ?? ""}`;
+    return !isHold(record) && goingTrees.has(tree) && !leftTrees.has(tree);
+  });
+}
+
+function namesOf(points: readonly Point[]): Set<string> {
+  return new Set(points.map(({ id }) => id));
+}
+
+function treesOf(points: readonly Point[]): Set<string> {
+  return new Set(points.map(({ id, snapshot }) => `${id} ${snapshot.tree}`));
+}
+
+/** Records whose point is gone: an earlier run was stopped, or restic forgot it. A hold in force is left to a person. */
+function leftBehind(list: PointList, nowMs: number): PointRecord[] {
+  const names = namesOf(list.points);
+  return list.records.filter((record) => !names.has(record.point) && !(isHold(record) && isInForce(record, nowMs)));
+}
+
+function findingsOf(list: PointList, keep: ForgetPlan["keep"], nowMs: number): Finding[] {
+  const findings: Finding[] = [];
+  const ahead = keep.filter(({ point }) => point.takenAtMs > nowMs);
+  const [first] = ahead;
+  if (first !== undefined) {
+    findings.push({
+      kind: "points-in-the-future",
+      level: "warning",
+      message: `${plural(ahead.length, "restore point lies", "restore points lie")} in the future, the newest of ${first.point.snapshot.time}`,
+      hint: `They were kept, and take no other's place. Is a clock wrong, here or where they were made? A wrong one is removed by its name: 'chatkeep forget ${shortId(first.point.id)}'.`,
+    });
+  }
+  if (list.damaged.length > 0) {
+    findings.push({
+      kind: "snapshots-damaged",
+      level: "warning",
+      message: `${plural(list.damaged.length, "snapshot file")} cannot be read and ${list.damaged.length === 1 ? "was" : "were"} left alone`,
+      hint: "Run 'chatkeep verify' to see what else is damaged.",
+    });
+  }
+  return findings;
+}
+
+function summarize(
+  { repositoryName, clock }: ForgetOptions,
+  plan: ForgetPlan,
+  { type, started }: { type: ForgetSummary["type"]; started: number },
+): ForgetSummary {
+  return {
+    type,
+    verb: "forget",
+    repository: repositoryName,
+    dryRun: type === "plan",
+    kept: plan.keep.map(({ point, reasons }) => toLine(point, reasons)),
+    forgotten: plan.remove.map((point) => toLine(point, [])),
+    records: plan.records.length,
+    seconds: (clock.monotonic() - started) / 1000,
+    findings: plan.findings,
+  };
+}
+
+function toLine(point: Point, reasons: readonly string[]): ForgetLine {
+  return {
+    point: point.id,
+    snapshot: point.snapshotId,
+    takenAt: point.snapshot.time,
+    installation: { id: point.installationId, name: point.snapshot.hostname ?? "" },
+    tags: userTags(point),
+    reasons: [...reasons],
+  };
+}

@@ -1,0 +1,211 @@
+/** Holds: restore points that nothing forgets, for whom and until when. */
+import { hostname, userInfo } from "node:os";
+import type { Clock } from "../base/clock.ts";
+import { Failure, isFailure } from "../base/errors.ts";
+import { shortId } from "../base/ids.ts";
+import { formatGoTime } from "../format/go-time.ts";
+import { HOLD } from "../point/layout.ts";
+import { formatHold, parseHold, type Hold } from "../point/hold.ts";
+import { daysInMonth, Zone } from "../policy/calendar.ts";
+import type { Repository } from "../repo/repository.ts";
+import { lockAlone, lockToWrite } from "./lock.ts";
+import { listPoints, resolvePoint, type PointList } from "./points.ts";
+import {
+  describeHold,
+  holdTags,
+  isHold,
+  isInForce,
+  readRecord,
+  saveRecord,
+  type PointHold,
+  tagValue,
+} from "./records.ts";
+import type { HoldLine, HoldSummary } from "./summaries.ts";
+
+export interface HoldOptions {
+  repository: Repository;
+  repositoryName: string;
+  /** For words like `latest`, and for the list; undefined means all. */
+  installationId: string | undefined;
+  clock: Clock;
+  signal: AbortSignal;
+}
+
+export interface NewHold {
+  /** A word for the point. */
+  word: string;
+  name: string;
+  reason: string | undefined;
+  /** A day, which is held to its end, or an instant with its zone. */
+  until: string | undefined;
+  /** The zone of a day: IANA. */
+  timeZone: string;
+  /** Name and version of this program. */
+  program: string;
+}
+
+const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/;
+
+export async function hold(options: HoldOptions, wanted: NewHold): Promise<HoldSummary> {
+  const { repository, clock } = options;
+  const { name, program } = wanted;
+  if (!NAME.test(name)) {
+    throw new Failure("usage/invalid", `'${name}' cannot be the name of a hold`, {
+      hint: "Use letters, digits, '.', '_' and '-', at most 63.",
+    });
+  }
+  const end = parseEnd(wanted);
+  if (end !== undefined && end.atMs <= clock.now()) {
+    throw new Failure("usage/invalid", `a hold until '${end.text}' would have ended already`, {
+      hint: "Give a day or an instant in the future.",
+    });
+  }
+  await using lock = await lockToWrite(repository, options);
+  const signal = AbortSignal.any([options.signal, lock.signal]);
+  const list = await listPoints(repository, { signal });
+  const point = resolvePoint(list, wanted.word, options.installationId);
+  const known = point.holds.filter((one) => one.name === name && isInForce(one, clock.now()));
+  const made: Hold = {
+    schema: 1,
+    program,
+    point: point.id,
+    name,
+    reason: wanted.reason ?? null,
+    until: end?.text ?? null,
+    endsAt: end === undefined ? null : formatGoTime(BigInt(end.atMs) * 1_000_000n),
+    at: formatGoTime(BigInt(clock.now()) * 1_000_000n),
+    by: `${userInfo().username}@${hostname()}`,
+  };
+  const answer = { type: "summary", verb: "hold", action: "held", repository: options.repositoryName } as const;
+  for (const one of known) {
+    const line = await toLine(one, list, options);
+    if (line.reason !== made.reason || line.until !== made.until) {
+      throw new Failure("usage/invalid", `restore point ${shortId(point.id)} is held already: ${describeHold(one)}`, {
+        hint: `Choose another name, or release it first: 'chatkeep hold --release ${shortId(point.id)} ${name}'.`,
+      });
+    }
+    return { ...answer, changed: false, holds: [line] };
+  }
+  const kept = { place: HOLD, text: formatHold(made), time: made.at, tags: holdTags(made) };
+  await saveRecord(repository, { ...kept, about: point, program, signal });
+  const { reason, until, at, by } = made;
+  const line = { point: point.id, takenAt: point.snapshot.time, name, reason, until, inForce: true, at, by };
+  return { ...answer, changed: true, holds: [line] };
+}
+
+export async function releaseHold(
+  options: HoldOptions,
+  { word, name }: { word: string; name: string },
+): Promise<HoldSummary> {
+  const { repository } = options;
+  await using lock = await lockAlone(repository, options);
+  const signal = AbortSignal.any([options.signal, lock.signal]);
+  const list = await listPoints(repository, { signal });
+  const id = heldPoint(list, word, options.installationId);
+  const found = list.records.filter(isHold).filter((one) => one.point === id && one.name === name);
+  if (found.length === 0) {
+    const others = list.records.filter(isHold).filter((one) => one.point === id);
+    throw new Failure("usage/invalid", `restore point ${shortId(id)} has no hold '${name}'`, {
+      hint:
+        others.length === 0
+          ? "'chatkeep hold' lists those that there are."
+          : `It has ${others.map((one) => one.name).join(", ")}.`,
+    });
+  }
+  const lines: HoldLine[] = [];
+  for (const one of found) {
+    lines.push(await toLine(one, list, options));
+    await repository.store.remove({ kind: "snapshots", name: one.snapshotId }, { signal });
+  }
+  return {
+    type: "summary",
+    verb: "hold",
+    action: "released",
+    repository: options.repositoryName,
+    changed: true,
+    holds: lines,
+  };
+}
+
+/** A hold may have outlived its point: then its name is found in the hold. */
+function heldPoint(list: PointList, word: string, installationId: string | undefined): string {
+  try {
+    return resolvePoint(list, word, installationId).id;
+  } catch (error) {
+    const held = new Set(
+      list.records
+        .filter(isHold)
+        .map(({ point }) => point)
+        .filter((id) => id.startsWith(word)),
+    );
+    const [only] = held;
+    if (word.length < 4 || held.size !== 1 || only === undefined) throw error;
+    return only;
+  }
+}
+
+export async function listHolds(options: HoldOptions): Promise<HoldSummary> {
+  const list = await listPoints(options.repository, options);
+  const { installationId } = options;
+  const found = list.records
+    .filter(isHold)
+    .filter(({ snapshot }) => installationId === undefined || tagValue(snapshot, "installation") === installationId);
+  const lines: HoldLine[] = [];
+  for (const one of found) lines.push(await toLine(one, list, options));
+  return {
+    type: "summary",
+    verb: "hold",
+    action: "listed",
+    repository: options.repositoryName,
+    changed: false,
+    holds: lines,
+  };
+}
+
+async function toLine(found: PointHold, list: PointList, options: HoldOptions): Promise<HoldLine> {
+  const { point, name, until, snapshot } = found;
+  const record = await readHold(options.repository, found, options);
+  return {
+    point,
+    takenAt: list.points.find(({ id }) => id === point)?.snapshot.time ?? null,
+    name,
+    reason: record?.reason ?? null,
+    until: until ?? null,
+    inForce: isInForce(found, options.clock.now()),
+    at: snapshot.time,
+    by: record?.by ?? null,
+  };
+}
+
+/** Undefined when it is damaged: it holds all the same. */
+async function readHold(
+  repository: Repository,
+  found: PointHold,
+  { signal }: { signal: AbortSignal },
+): Promise<Hold | undefined> {
+  try {
+    return parseHold(await readRecord(repository, found, { signal }));
+  } catch (error) {
+    if (isFailure(error, "repo/damaged") || isFailure(error, "store/not-found") || isFailure(error, "point/invalid"))
+      return undefined;
+    throw error;
+  }
+}
+
+/** @throws Failure `usage/invalid` when the text is neither a day nor an instant. */
+function parseEnd({ until, timeZone }: NewHold): { text: string; atMs: number } | undefined {
+  if (until === undefined) return undefined;
+  const day = /^(\d{4})-(\d\d)-(\d\d)$/.exec(until);
+  const hasZone = /^\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?(Z|[+-]\d\d:?\d\d)$/.test(until);
+  const [year = 0, month = 0, date = 0] = day?.slice(1).map(Number) ?? [];
+  const isDay = month >= 1 && month <= 12 && date >= 1 && date <= daysInMonth(year, month);
+  const parsed = !isDay && !hasZone ? NaN : Date.parse(until.replace(" ", "T")); // oxlint-disable-line no-restricted-globals -- parses, reads no clock
+  if (Number.isNaN(parsed)) {
+    throw new Failure("usage/invalid", `'${until}' is no day and no instant`, {
+      hint: "Write a day as 2027-01-31, which is held to its end, or an instant with its zone as 2027-01-31T12:00Z.",
+    });
+  }
+  if (day === null) return { text: until, atMs: parsed };
+  const next = { year, month, day: date + 1, hour: 0, minute: 0, second: 0 };
+  return { text: until, atMs: new Zone(timeZone).instantOf(next) };
+}

@@ -1,0 +1,201 @@
+/**
+ * Which restore points are kept, and why: grandfather, father and son, as restic means it. Pure: points and a policy in,
+ * points with their reasons out. It is for the points of one installation; whoever calls it parts them.
+ *
+ * Of each hour, day, ISO week, month and year that has points the newest counts, from now backwards, until so many are
+ * found; while a rule has counts left, the oldest point is kept too, so that the history grows to its full length.
+ * `within` counts from the newest point, so that a machine that stood still forgets nothing. Whatever a policy says, the
+ * newest point, the newest proven one, held ones and those that lie in the future stay; the last take no place in any rule.
+ */
+import { Failure } from "../base/errors.ts";
+import { isoWeek, parseSpan, Zone, type WallTime } from "./calendar.ts";
+
+export interface RetentionPoint {
+  readonly id: string;
+  readonly timeMs: number;
+  readonly tags: readonly string[];
+  readonly isProven: boolean;
+  /** Holds in force, as a person reads them: `audit until 2027-01-01`. */
+  readonly holds?: readonly string[];
+}
+
+export const PERIODS = ["hourly", "daily", "weekly", "monthly", "yearly"] as const;
+export type Period = (typeof PERIODS)[number];
+
+export interface RetentionPolicy {
+  /** How many; 0 is as if it were not there. */
+  readonly last?: number | undefined;
+  readonly hourly?: number | undefined;
+  readonly daily?: number | undefined;
+  readonly weekly?: number | undefined;
+  readonly monthly?: number | undefined;
+  readonly yearly?: number | undefined;
+  /** Everything not older than this before the newest: `1y6m7d12h`. */
+  readonly within?: string | undefined;
+  /** One of each period, not older than this before the newest. */
+  readonly withinHourly?: string | undefined;
+  readonly withinDaily?: string | undefined;
+  readonly withinWeekly?: string | undefined;
+  readonly withinMonthly?: string | undefined;
+  readonly withinYearly?: string | undefined;
+  /** Points that carry any of these. */
+  readonly tags?: readonly string[] | undefined;
+}
+
+export interface KeptPoint<P extends RetentionPoint = RetentionPoint> {
+  readonly point: P;
+  /** At least one: `daily 3 of 14`, `the newest proven`. */
+  readonly reasons: readonly string[];
+}
+
+export interface RetentionPlan<P extends RetentionPoint = RetentionPoint> {
+  /** Newest first. */
+  readonly keep: KeptPoint<P>[];
+  /** Oldest first: the order in which they go. */
+  readonly remove: P[];
+}
+
+export interface RetentionOptions {
+  /** IANA name. */
+  readonly timeZone: string;
+  readonly nowMs: number;
+}
+
+/** True when the policy has no rule that could keep anything. */
+export function isEmptyPolicy(policy: RetentionPolicy): boolean {
+  const { tags = [], ...rest } = policy;
+  return tags.length === 0 && Object.values(rest).every((value) => value === undefined || value === 0);
+}
+
+/**
+ * @throws Failure `usage/invalid` for a policy that is empty or keeps none of the points, a number that is none, a span or
+ * a zone that cannot be read.
+ */
+export function planRetention<P extends RetentionPoint>(
+  points: readonly P[],
+  policy: RetentionPolicy,
+  options: RetentionOptions,
+): RetentionPlan<P> {
+  if (isEmptyPolicy(policy)) {
+    throw new Failure("usage/invalid", "the retention policy is empty: it would keep nothing", {
+      hint: "Say what to keep in 'retention' of the configuration, or with --keep-daily 14 and the like.",
+    });
+  }
+  // Of two at the same instant the one that was named first counts as the newer.
+  const newestFirst = points.toSorted((a, b) => b.timeMs - a.timeMs);
+  const present = newestFirst.filter(({ timeMs }) => timeMs <= options.nowMs);
+  const rules = makeRules(policy, new Zone(options.timeZone), present);
+  const byPolicy = new Map(
+    present.map((point, at) => {
+      const facts = { at, isOldest: at === present.length - 1 };
+      return [point, rules.map((rule) => rule(point, facts)).filter((reason) => reason !== undefined)] as const;
+    }),
+  );
+  if (present.length > 0 && [...byPolicy.values()].every((reasons) => reasons.length === 0)) {
+    throw new Failure("usage/invalid", `the retention policy keeps none of the ${present.length} restore points`, {
+      hint: "No point has such a tag. Add a rule that keeps some, as in --keep-daily 14.",
+    });
+  }
+  const newestProven = present.find(({ isProven }) => isProven);
+  const keep: KeptPoint<P>[] = [];
+  const remove: P[] = [];
+  for (const point of newestFirst) {
+    const reasons = [...(byPolicy.get(point) ?? ["in the future"])];
+    if (point === present[0] && reasons.length === 0) reasons.push("the newest");
+    if (point === newestProven) reasons.push("the newest proven");
+    for (const hold of point.holds ?? []) reasons.push(`held: ${hold}`);
+    if (reasons.length > 0) keep.push({ point, reasons });
+    else remove.unshift(point);
+  }
+  return { keep, remove };
+}
+
+interface Facts {
+  /** Place in the list, the newest at 0. */
+  at: number;
+  isOldest: boolean;
+}
+
+/** Called with each point, from the newest to the oldest; a text when it keeps it. */
+type Rule = (point: RetentionPoint, facts: Facts) => string | undefined;
+
+function makeRules(policy: RetentionPolicy, zone: Zone, present: readonly RetentionPoint[]): Rule[] {
+  const wallTimes = new Map(present.map((point) => [point, zone.wallTime(point.timeMs)]));
+  const buckets = (period: Period) => (point: RetentionPoint) => {
+    const wall = wallTimes.get(point) ?? zone.wallTime(point.timeMs);
+    return bucketOf(period, wall, () => zone.offsetMs(point.timeMs));
+  };
+  const latestMs = present[0]?.timeMs ?? 0;
+  const since = (span: string | undefined) =>
+    span === undefined ? undefined : { span, timeMs: zone.before(latestMs, parseSpan(span)) };
+  const { withinHourly, withinDaily, withinWeekly, withinMonthly, withinYearly } = policy;
+  const spans: Record<Period, string | undefined> = {
+    hourly: withinHourly,
+    daily: withinDaily,
+    weekly: withinWeekly,
+    monthly: withinMonthly,
+    yearly: withinYearly,
+  };
+  return [
+    countRule("last", policy.last, (point) => point.id),
+    ...PERIODS.map((period) => countRule(period, policy[period], buckets(period))),
+    withinRule("within", since(policy.within), (point) => point.id),
+    ...PERIODS.map((period) => withinRule(`${period} within`, since(spans[period]), buckets(period))),
+    tagRule(policy.tags ?? []),
+  ].filter((rule) => rule !== undefined);
+}
+
+/** A text that is the same for all points of one period. Where an hour is lived through twice, it is two hours. */
+function bucketOf(period: Period, wall: WallTime, offsetMs: () => number): string {
+  const { year, month, day, hour } = wall;
+  if (period === "yearly") return String(year);
+  if (period === "monthly") return `${year}-${month}`;
+  if (period === "daily") return `${year}-${month}-${day}`;
+  if (period === "hourly") return `${year}-${month}-${day} ${hour} ${offsetMs()}`;
+  const week = isoWeek(wall);
+  return `${week.year}-W${week.week}`;
+}
+
+function countRule(name: string, count: number | undefined, bucket: (point: RetentionPoint) => string) {
+  if (count === undefined || count === 0) return undefined;
+  if (!Number.isSafeInteger(count) || count < 0) {
+    throw new Failure("usage/invalid", `'${name}' of the retention policy cannot be ${count}`, {
+      hint: "Give a whole number; 0 switches the rule off.",
+    });
+  }
+  let found = 0;
+  let before: string | undefined;
+  return (point: RetentionPoint, { isOldest }: Facts): string | undefined => {
+    if (found === count) return undefined;
+    const own = bucket(point);
+    const isNew = own !== before;
+    if (!isNew && !isOldest) return undefined;
+    before = own;
+    found += 1;
+    return isNew ? `${name} ${found} of ${count}` : `the oldest, ${name} ${found} of ${count}`;
+  };
+}
+
+function withinRule(
+  name: string,
+  since: { span: string; timeMs: number } | undefined,
+  bucket: (point: RetentionPoint) => string,
+) {
+  if (since === undefined) return undefined;
+  let before: string | undefined;
+  return (point: RetentionPoint, { isOldest }: Facts): string | undefined => {
+    if (point.timeMs <= since.timeMs) return undefined;
+    const own = bucket(point);
+    if (own === before && !isOldest) return undefined;
+    before = own;
+    return `${name} ${since.span}`;
+  };
+}
+
+function tagRule(tags: readonly string[]) {
+  if (tags.length === 0) return undefined;
+  return (point: RetentionPoint): string | undefined => {
+    const found = tags.find((tag) => point.tags.includes(tag));
+    return found === undefined ? undefined : `tag ${found}`;
+  };
+}

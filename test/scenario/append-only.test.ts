@@ -1,0 +1,124 @@
+/** Credentials that may add and not delete: everything but forgetting works, and no lock keeps anybody away. */
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { systemClock } from "../../src/base/clock.ts";
+import { isFailure } from "../../src/base/errors.ts";
+import { silent } from "../../src/base/progress.ts";
+import { buildInstallation, type DemoInstallation } from "../../src/demo/installation.ts";
+import { findInstallation } from "../../src/installation/find.ts";
+import type { Installation } from "../../src/installation/installation.ts";
+import { backup } from "../../src/job/backup.ts";
+import { drill } from "../../src/job/drill.ts";
+import { forget } from "../../src/job/forget.ts";
+import { listVerb } from "../../src/job/look.ts";
+import { PointReader } from "../../src/job/point-reader.ts";
+import { listPoints } from "../../src/job/points.ts";
+import { restore } from "../../src/job/restore.ts";
+import { verify } from "../../src/job/verify.ts";
+import { createRepository, Repository } from "../../src/repo/repository.ts";
+import { createMemoryStore, type MemoryStore } from "../../src/store/memory-store.ts";
+import { startPostgres, type TestServer } from "../harness/postgres.ts";
+import { temporaryFolder, type TestFolder } from "../harness/temporary.ts";
+import { denyRemovals } from "../job/kept-points.ts";
+
+const { signal } = new AbortController();
+const IDENTITY = { id: "0a61c0de-0000-4000-8000-000000000001", name: "desk" };
+const COMMON = { clock: systemClock, progress: silent, signal };
+
+let folder: TestFolder;
+let server: TestServer;
+let demo: DemoInstallation;
+let installation: Installation;
+let store: MemoryStore;
+let empty: Repository;
+
+before(async () => {
+  folder = await temporaryFolder();
+  server = await startPostgres();
+  const size = { messages: 60, conversations: 10, files: 6 };
+  demo = await buildInstallation({ root: folder.at("home"), address: server.address, size, signal });
+  const { code: _code, ...rest } = (await findInstallation({ root: demo.codeRoot }, { signal })).installation;
+  installation = rest;
+  store = createMemoryStore();
+  empty = await createRepository(store, {
+    password: "correct horse",
+    clock: systemClock,
+    hostname: "test-host",
+    username: "tester",
+    signal,
+  });
+  denyRemovals(store);
+});
+
+after(async () => {
+  await server.stop();
+  await folder[Symbol.asyncDispose]();
+});
+
+/** The repository as another process sees it. */
+function open(): Repository {
+  const { keys, config, keyId } = empty;
+  return new Repository({ store, keys, config, keyId });
+}
+
+async function backUp(): Promise<string> {
+  const summary = await backup({
+    ...COMMON,
+    repository: open(),
+    repositoryName: "memory",
+    installation,
+    identity: IDENTITY,
+    address: demo.database,
+    findings: [],
+    tags: [],
+    full: false,
+    ownConfig: undefined,
+    workers: undefined,
+    program: "chatkeep test",
+  });
+  return summary.point ?? "";
+}
+
+test("with credentials that cannot delete, backup, list, drill, restore and verify work, and forget says what is missing", async () => {
+  const first = await backUp();
+  const second = await backUp();
+  const repository = open();
+  await repository.loadIndex({ signal });
+  const { points } = await listPoints(repository, { signal });
+  const [newest] = points;
+  assert.ok(newest !== undefined);
+  const proof = await drill({
+    ...COMMON,
+    repository,
+    repositoryName: "memory",
+    point: newest,
+    program: "chatkeep test",
+  });
+  assert.equal(proof.proven, true, JSON.stringify(proof.checks));
+  const to = folder.at("restored");
+  const options = { ...COMMON, database: undefined, to, parts: ["storage", "config"], isNamed: true } as const;
+  const restored = await restore(new PointReader(repository, newest, { signal }), {
+    ...options,
+    parts: [...options.parts],
+  });
+  assert.equal(restored.storage?.blobs, 6);
+  assert.equal((await verify({ ...COMMON, repository: open(), readData: undefined })).errors, 0);
+  const listed = await listVerb(open(), "memory", IDENTITY.id, COMMON);
+  assert.deepEqual(
+    listed.points.map(({ point, provenAt }) => [point, provenAt !== null]),
+    [
+      [second, true],
+      [first, false],
+    ],
+  );
+  const files = new Map([...store.files].filter(([name]) => !name.startsWith("locks/")));
+  const request = { by: "policy", policy: { last: 1 }, timeZone: "UTC", installation: { id: IDENTITY.id } } as const;
+  await assert.rejects(forget({ ...COMMON, repository: open(), repositoryName: "memory", request }), (error) => {
+    return isFailure(error, "store/denied") && /s3:DeleteObject/.test(error.hint ?? "");
+  });
+  assert.deepEqual(new Map([...store.files].filter(([name]) => !name.startsWith("locks/"))), files);
+  // One lock for each that wrote or read under one, none of them exclusive: the next backup goes on.
+  const locks = [...store.files.keys()].filter((name) => name.startsWith("locks/"));
+  assert.ok(locks.length <= 6, `${locks.length} locks are left`);
+  await backUp();
+});
