@@ -124,13 +124,11 @@ export const LIMITS = {
   storeSlowestRate: 32 * KIB,
   /** What a read moves at most whose length nobody knows before. */
   storeUnknownReadBytes: 32 * MIB,
-  /** Calls that each thread has under way at one remote place, where the configuration does not say. */
-  storeCalls: 16,
   /** Index files, and snapshots, of one remote repository that are kept on this machine. */
   cacheMaxBytes: 1024 * MIB,
   /** Output of a child process that is kept to explain its failure. */
   stderrKeptBytes: 64 * KIB,
-  /** Requests to a remote place under way at once, where the configuration does not say. */
+  /** Calls that each thread has under way at one remote place, where the configuration does not say. */
   storeConnections: 16,
   /** A remote place that takes no connection within this time does not answer … */
   storeConnectMs: 15_000,

@@ -120,7 +120,7 @@ class LimitedBackend implements Backend {
     this.#backend = backend;
     this.#upload = new Line(account, UPLOAD, settings.uploadRate, clock);
     this.#download = new Line(account, DOWNLOAD, settings.downloadRate, clock);
-    this.#slots = new Slots(settings.connections ?? LIMITS.storeCalls);
+    this.#slots = new Slots(settings.connections ?? LIMITS.storeConnections);
   }
 
   async create(options: CallOptions): Promise<void> {

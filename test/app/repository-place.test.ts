@@ -1,0 +1,75 @@
+import assert from "node:assert/strict";
+import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { test } from "node:test";
+import type { RepositoryConfig } from "../../src/app/config.ts";
+import { openAt, openPlace } from "../../src/app/repository-place.ts";
+import type { Surroundings } from "../../src/app/surroundings.ts";
+import { systemClock } from "../../src/base/clock.ts";
+import { isFailure } from "../../src/base/errors.ts";
+import { silent } from "../../src/base/progress.ts";
+import { createRepository } from "../../src/repo/repository.ts";
+import { openStore } from "../../src/store/open-store.ts";
+import { startRestServer } from "../harness/rclone.ts";
+import { temporaryFolder } from "../harness/temporary.ts";
+
+const { signal } = new AbortController();
+
+function surroundings(env: Surroundings["env"], more: Partial<Surroundings> = {}): Surroundings {
+  const nothing = { hide: () => {}, person: undefined, progress: silent };
+  return { ...nothing, signal, env, cwd: "/", clock: systemClock, ...more };
+}
+
+test("a remote repository is kept below the cache's home, unless no cache is wanted or there is no home", async () => {
+  await using server = await startRestServer();
+  await using folder = await temporaryFolder("chatkeep-place");
+  const configured: RepositoryConfig = { name: "offsite", location: server.location("kept/"), password: "secret" };
+  const store = await openPlace(configured.location, configured, surroundings({ ...server.env }));
+  const who = { password: "secret", clock: systemClock, hostname: "here", username: "me", signal };
+  const made = await createRepository(store, who);
+  const id = await made.putUnpacked("index", '{"packs":[]}', { signal });
+  const open = async (env: Record<string, string>, more: Partial<Surroundings> = {}) =>
+    await openAt(configured.location, configured, surroundings({ ...server.env, ...env }, more));
+
+  await (await open({ XDG_CACHE_HOME: folder.path }, { isCached: false })).loadIndex({ signal });
+  await (await open({})).loadIndex({ signal });
+  assert.deepEqual(readdirSync(folder.path), []);
+  await (await open({ XDG_CACHE_HOME: folder.path })).loadIndex({ signal });
+  const kept = join(folder.path, "chatkeep", made.config.id, "index");
+  assert.deepEqual(readdirSync(kept), [id]);
+  await (await open({ HOME: folder.path, XDG_CACHE_HOME: "not/absolute" })).loadIndex({ signal });
+  assert.deepEqual(readdirSync(join(folder.path, ".cache/chatkeep", made.config.id, "index")), [id]);
+
+  // Damage of the place's own file is seen without the cache, and only there.
+  const own = join(server.folder, "kept/index", id);
+  const { length } = readFileSync(own);
+  rmSync(own);
+  // Of the same length: rclone remembers how long its files are.
+  writeFileSync(own, Buffer.alloc(length));
+  assert.equal(
+    await (await open({ XDG_CACHE_HOME: folder.path })).getUnpacked("index", id, { signal }),
+    '{"packs":[]}',
+  );
+  const bare = await open({ XDG_CACHE_HOME: folder.path }, { isCached: false });
+  await assert.rejects(bare.getUnpacked("index", id, { signal }), (error) => isFailure(error, "repo/damaged"));
+});
+
+test("rates and connections come from the repository, rates of the run go before, and another thread shares the account", async () => {
+  const configured: RepositoryConfig = {
+    name: "offsite",
+    location: "rest:http://127.0.0.1:1/",
+    "limit-upload": 10,
+    "limit-download": 20,
+    connections: 3,
+  };
+  const store = await openPlace(configured.location, configured, surroundings({}, { rates: { upload: 5 * 1024 } }));
+  assert.equal(store.spec?.kind, "remote");
+  const { account, ...settings } = store.spec.settings;
+  assert.deepEqual(settings, { connections: 3, uploadRate: 5 * 1024, downloadRate: 20 * 1024 });
+  assert.ok(account !== undefined);
+  const elsewhere = await openStore(structuredClone(store.spec));
+  assert.equal(elsewhere.spec?.kind, "remote");
+  new Uint8Array(account)[0] = 7;
+  assert.equal(new Uint8Array(elsewhere.spec.settings.account ?? new SharedArrayBuffer(1))[0], 7);
+  await Promise.all([store.close(), elsewhere.close()]);
+});
