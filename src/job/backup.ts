@@ -13,6 +13,7 @@ import { formatGoTime } from "../format/go-time.ts";
 import type { Installation } from "../installation/installation.ts";
 import { installationTag, instantTag, POINT_TAG, SNAPSHOT_PATH, versionTag } from "../point/layout.ts";
 import type { Manifest } from "../point/manifest.ts";
+import { beginningOf } from "../point/ranges.ts";
 import type { ServerAddress } from "../postgres/address.ts";
 import { connect, type Connection } from "../postgres/connect.ts";
 import { type ClientPrograms, findPrograms } from "../postgres/programs.ts";
@@ -79,6 +80,7 @@ export async function backup(options: BackupOptions): Promise<BackupSummary> {
   const signal = AbortSignal.any([options.signal, lock.signal]);
   const run: Run = { ...options, signal, startedAt };
   const { distrusted } = await repository.prepareToWrite({ signal });
+  const { indexFiles } = repository;
   const { parent, findings: parentFindings } = await findParent(run);
   await using connection = await connect(options.address, { signal });
   const chatwoot = await inspectChatwoot(connection, options.address, { signal });
@@ -88,6 +90,7 @@ export async function backup(options: BackupOptions): Promise<BackupSummary> {
   await using sealing = await openSealing(run, connection);
   const { database, storage, looks, other, purged } = await capture(run, {
     sealing,
+    indexFiles,
     gathering,
     connection,
     programs,
@@ -120,6 +123,7 @@ export async function backup(options: BackupOptions): Promise<BackupSummary> {
     looks,
     purged,
     other,
+    indexFiles: indexFiles.map(beginningOf),
     findings,
   });
   run.progress.stage("writing the restore point");
@@ -184,6 +188,8 @@ async function expectChunks(connection: Connection): Promise<number> {
 
 interface Tools {
   sealing: Sealing;
+  /** Of the repository, before anything was added. */
+  indexFiles: readonly string[];
   gathering: Gathering;
   connection: Connection;
   programs: ClientPrograms;
@@ -207,8 +213,15 @@ async function capture(run: Run, tools: Tools): Promise<Captured> {
   const before = parent?.storage ?? new Map();
   const rows = parent?.rows;
   const isKnownRow = async (blob: BlobRow) => (await rows?.has(blob)) === true;
+  const index = await run.repository.loadIndex({ signal: run.signal });
+  const isIndexKept = keepsIndex(parent?.manifest.indexFiles, tools.indexFiles);
+  const isKept = (tree: ChunkId) => isIndexKept && index.has("tree", tree);
   const [first, stored] = await Promise.all([
-    captureStorage({ ...ports, isKnownRow, rereadAll: run.full }, await listStorage(connection), before),
+    captureStorage(
+      { ...ports, isKnownRow, isKept, settles: true, rereadAll: run.full },
+      await listStorage(connection),
+      before,
+    ),
     storeElse(tools.gathering, { ...run, storeFiles, storeContent: (bytes) => sealing.storeContent(bytes) }),
   ]);
   // The second look takes over from the first, so the first one's trees must be readable.
@@ -239,6 +252,15 @@ async function capture(run: Run, tools: Tools): Promise<Captured> {
   return { database, storage: second.look.state, looks: [first, second.look], purged: second.purged, other };
 }
 
+/**
+ * True when the index still holds all that it held when the parent was begun. Index files are never changed: whatever
+ * takes something out of the index writes other ones.
+ */
+function keepsIndex(before: readonly string[] | undefined, now: readonly string[]): boolean {
+  const names = new Set(now.map(beginningOf));
+  return before !== undefined && before.length > 0 && before.every((name) => names.has(name));
+}
+
 async function storagePorts(run: Run, sealing: Sealing): Promise<StoragePorts> {
   const index = await run.repository.loadIndex({ signal: run.signal });
   const trusted = new Set<ChunkId>();
@@ -257,6 +279,8 @@ async function storagePorts(run: Run, sealing: Sealing): Promise<StoragePorts> {
     trusted,
     // Rows that change between two looks of one run keep their keys: Rails never gives one key to other bytes.
     isKnownRow: async () => true,
+    isKept: () => false,
+    settles: false,
     readTree: (id) => run.repository.readTree(id, { signal: run.signal }),
     onFile: () => run.progress.advance(1),
     rereadAll: false,

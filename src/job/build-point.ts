@@ -12,7 +12,7 @@ import {
   tableFolder,
 } from "../point/layout.ts";
 import { formatManifest, type Manifest } from "../point/manifest.ts";
-import { type FolderEntry, formatFolders, formatRanges } from "../point/ranges.ts";
+import { beginningOf, type FolderEntry, formatFolders, formatRanges } from "../point/ranges.ts";
 import { formatRestoreNotes } from "../point/restore-notes.ts";
 import { formatRestoreScript } from "../point/restore-script.ts";
 import type { TreeNode } from "../format/node.ts";
@@ -102,8 +102,9 @@ async function addStorage(
 ): Promise<void> {
   for (const [service, { folders }] of state) {
     const entries: FolderEntry[] = [];
-    for (const [folder, { count, bytes, withoutChecksum, hash, tree }] of folders) {
-      entries.push({ folder, count, bytes, withoutChecksum, hash });
+    for (const [folder, { count, bytes, withoutChecksum, hash, tree, isSettled }] of folders) {
+      const settled = isSettled === true && tree !== undefined ? { settled: beginningOf(tree) } : {};
+      entries.push({ folder, count, bytes, withoutChecksum, hash, ...settled });
       if (tree === undefined) continue;
       const group = blobFolder(BigInt(folder) << 10n).group;
       root.folder("storage").folder(encodeName(service)).folder(group).addTree(folder, tree);

@@ -34,6 +34,10 @@ export interface StoragePorts {
   isStored: (id: ChunkId) => boolean;
   /** Trees that are surely whole: stored, or looked through, by this run. */
   trusted: ReadonlySet<ChunkId>;
+  /** True for the tree of a settled folder that must still be whole: nothing of it needs to be looked at. */
+  isKept: (tree: ChunkId) => boolean;
+  /** What is taken over was in the repository before this run, so it is settled. */
+  settles: boolean;
   /** True when the state before has this row, and it asks for the same bytes. */
   isKnownRow: (blob: BlobRow) => Promise<boolean>;
   /** A file was looked at. */
@@ -95,7 +99,8 @@ async function captureFolder(
   if (service === undefined) return;
   const { count, bytes, withoutChecksum } = row;
   if (!ports.rereadAll && known?.hash === row.hash && gone.length === 0 && (await isWholeFolder(ports, row, known))) {
-    service.folders.set(row.folder, { count, bytes, withoutChecksum, hash: row.hash, tree: known.tree });
+    const isSettled = ports.settles || known.isSettled === true;
+    service.folders.set(row.folder, { count, bytes, withoutChecksum, hash: row.hash, tree: known.tree, isSettled });
     capture.foldersReused += 1;
     return;
   }
@@ -109,9 +114,9 @@ async function captureFolder(
  * True when the tree holds every file of an unchanged folder, and the repository holds every chunk of them. Packs can
  * be lost, and `restic repair` makes trees that lack what was lost: what is not there must not be taken over.
  */
-async function isWholeFolder(ports: StoragePorts, row: FolderRow, { tree }: FolderState): Promise<boolean> {
+async function isWholeFolder(ports: StoragePorts, row: FolderRow, { tree, isSettled }: FolderState): Promise<boolean> {
   if (tree === undefined) return false;
-  if (ports.trusted.has(tree)) return true;
+  if (ports.trusted.has(tree) || (isSettled === true && ports.isKept(tree))) return true;
   const nodes = await readNodes(ports, tree);
   const bytes = nodes.reduce((sum, node) => sum + Number(node.size ?? 0), 0);
   return nodes.length === row.count && bytes === row.bytes && nodes.every((node) => isStored(ports, node));

@@ -23,6 +23,8 @@ export interface ManifestParts {
   looks: StorageCapture[];
   purged: number;
   other: ElseCapture;
+  /** Of the repository, when the run began. */
+  indexFiles: readonly string[];
   findings: Finding[];
 }
 
@@ -62,6 +64,7 @@ export function buildManifest(parts: ManifestParts): Manifest {
     config: { files: other.config.length },
     code: other.codeEntry,
     read: readCounts(parts),
+    indexFiles: [...parts.indexFiles],
     findings: parts.findings,
   };
 }

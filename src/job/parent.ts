@@ -1,7 +1,7 @@
 /** What the last restore point of this installation knows, so that nothing that did not change is read again. */
 import type { Manifest } from "../point/manifest.ts";
 import { SCHEMA_DUMP, SCHEMA_SQL, encodeName } from "../point/layout.ts";
-import { parseFolders } from "../point/ranges.ts";
+import { beginningOf, parseFolders } from "../point/ranges.ts";
 import type { TreeNode } from "../format/node.ts";
 import { ParentRows } from "./parent-rows.ts";
 import type { Point } from "./points.ts";
@@ -41,12 +41,14 @@ export async function readStorageState(reader: PointReader, manifest: Manifest):
     const trees = await folderTrees(reader, name);
     const folders = new Map<string, FolderState>();
     for (const entry of entries) {
+      const tree = trees.get(entry.folder);
       folders.set(entry.folder, {
         count: entry.count,
         bytes: entry.bytes,
         withoutChecksum: entry.withoutChecksum,
         hash: entry.hash,
-        tree: trees.get(entry.folder),
+        tree,
+        isSettled: tree !== undefined && entry.settled === beginningOf(tree),
       });
     }
     state.set(service.name, {

@@ -15,6 +15,8 @@ export interface FolderState {
   hash: string;
   /** Undefined when none of the folder's blobs has a file. */
   tree: ChunkId | undefined;
+  /** Every file of it was in the repository before the run that made this state. */
+  isSettled?: boolean;
 }
 
 export interface ServiceState {

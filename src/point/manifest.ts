@@ -135,6 +135,11 @@ export interface Manifest {
     foldersReused: number;
     purged: number;
   };
+  /**
+   * The beginnings of the names of the index files that the repository had when the point was begun; while all of them
+   * are there, folders that are `settled` are whole. Empty or absent: nothing is known.
+   */
+  indexFiles?: string[];
   findings: Finding[];
 }
 

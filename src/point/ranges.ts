@@ -18,6 +18,16 @@ export interface FolderEntry {
   withoutChecksum: number;
   /** Over (id, key, checksum, byte_size, service_name) of its blobs, as the database computed it. */
   hash: string;
+  /**
+   * The beginning of its tree's id, when every file of it was in the repository before the backup that lists it here.
+   * Of the tree, because `restic rewrite` may leave another one in its place.
+   */
+  settled?: string;
+}
+
+/** Enough of an id to know it again, where a list of whole ones would be too long. */
+export function beginningOf(id: string): string {
+  return id.slice(0, 16);
 }
 
 export function formatRanges(ranges: readonly RangeEntry[]): string {

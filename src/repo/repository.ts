@@ -69,6 +69,7 @@ export class Repository {
   /** Packs that were found without an index file, and are in no index file yet. */
   #recovered: PackRecord[] = [];
   #damagedIndexes: DamagedFile[] = [];
+  #indexFiles: readonly FileId[] = [];
 
   constructor(parts: RepositoryParts) {
     this.store = parts.store;
@@ -83,11 +84,20 @@ export class Repository {
     return this.#damagedIndexes;
   }
 
+  /**
+   * The index files of which the index consists, in order; none when packs were found that no index file names, or that
+   * are gone: while all of these are there, nothing that the index holds now can be lacking later.
+   */
+  get indexFiles(): readonly FileId[] {
+    return this.#recovered.length === 0 ? this.#indexFiles : [];
+  }
+
   /** Reads all index files once. A damaged one is made up for by the headers of the packs that no other names. */
   async loadIndex({ signal }: CallOptions): Promise<ChunkIndex> {
     this.#index ??= (async () => {
-      const { index, damaged } = await readIndexFiles(this, { signal });
+      const { index, files, damaged } = await readIndexFiles(this, { signal });
       this.#damagedIndexes = damaged;
+      this.#indexFiles = damaged.length === 0 ? files.toSorted() : [];
       if (damaged.length > 0) await this.#recover(index, signal);
       return index;
     })();
@@ -142,6 +152,7 @@ export class Repository {
       const bad = new Set(distrusted.map(({ pack }) => pack));
       for (const record of index.packs()) if (!bad.has(record.id)) left.add(record);
       this.#index = Promise.resolve(left);
+      this.#indexFiles = [];
       index = left;
       for (const { pack } of distrusted) sizes.delete(pack);
     }
