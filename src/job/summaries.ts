@@ -325,6 +325,8 @@ export interface ForgetSummary {
   forgotten: ForgetLine[];
   /** Proofs and holds that went with their points. */
   records: number;
+  /** With `--prune`: what that freed. */
+  prune?: PruneSummary;
   seconds: number;
   findings: Finding[];
 }

@@ -127,7 +127,10 @@ test("a desk's points are forgotten by its policy, what must stay stays, and res
 
   await t.test("a hold that is released lets its point go", async () => {
     await desk.summary(["hold", "--release", held, "audit"]);
-    assert.deepEqual(named((await desk.summary(["forget"]))["forgotten"]), [held]);
+    const summary = await desk.summary(["forget", "--prune"]);
+    assert.deepEqual(named(summary["forgotten"]), [held]);
+    assert.equal((summary["prune"] as Record<string, unknown>)["verb"], "prune");
+    await runRestic(["check", "--read-data"], { repo: desk.repository, password: opened.password });
   });
 });
 

@@ -20,6 +20,7 @@ export const TIDY: readonly CommandRow[] = [
       { flag: "--keep-tag", value: "TAG", isRepeated: true, help: "all that carry the tag" },
       { flag: "--installation", value: "NAME", help: "the points of another installation, by name or id" },
       { flag: "--all", help: "those of every installation, each by itself" },
+      { flag: "--prune", help: "then free the space, as 'chatkeep prune' does" },
       { flag: "--dry-run", help: "show what would go, and why the rest stays" },
     ],
     purpose: "remove restore points that are no longer to be kept",

@@ -5,14 +5,14 @@ import type { Look } from "../look.ts";
 import { formatTable, type Column } from "../table.ts";
 import { formatAge, formatUtc } from "../when.ts";
 
-export function formatForget(summary: ForgetSummary, look: Look): string[] {
+export function formatForget(summary: ForgetSummary, look: Look, { isPruning = false } = {}): string[] {
   const { kept, forgotten, records, dryRun } = summary;
   const gone = dryRun ? "would be forgotten" : "forgotten";
   const count = plural(forgotten.length, "restore point");
   const besides = records === 0 ? "" : `, and ${plural(records, "proof or hold", "proofs and holds")} about them`;
   const head = forgotten.length === 0 ? `nothing to forget in ${summary.repository}` : `${count} ${gone}${besides}`;
   const stay = kept.length === 0 ? "" : `; ${plural(kept.length, "stays", "stay")}`;
-  const space = forgotten.length === 0 || dryRun ? [] : ["Their space comes back with 'chatkeep prune'."];
+  const space = forgotten.length === 0 || dryRun || isPruning ? [] : ["Their space comes back with 'chatkeep prune'."];
   return [head + stay, ...table("forget", forgotten, look), ...table("keep", kept, look), ...space];
 }
 

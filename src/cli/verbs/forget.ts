@@ -1,13 +1,16 @@
 import { type ForgetFlags, planForget, runForget } from "../../app/tidy.ts";
+import { runPrune } from "../../app/upkeep.ts";
 import { Failure } from "../../base/errors.ts";
 import type { ForgetSummary } from "../../job/summaries.ts";
 import { answer, tellFindings } from "../answer.ts";
 import type { Invocation, Verb } from "../command.ts";
 import { formatForget } from "../reports/forget.ts";
+import { formatPrune } from "../reports/prune.ts";
 
 export const forget: Verb = async (invocation) => {
-  const { given, globals, surroundings } = invocation;
+  const { given, globals, mode, surroundings } = invocation;
   const flags = readFlags(invocation);
+  const isPruning = given.has("prune");
   const isNamed = flags.points.length > 0;
   if (given.has("dryRun")) {
     const plan: ForgetSummary = { ...(await planForget(globals, flags, surroundings)), type: "summary" };
@@ -15,12 +18,22 @@ export const forget: Verb = async (invocation) => {
     return tellFindings(invocation, plan.findings);
   }
   const summary = await runForget(globals, isNamed ? await confirmed(invocation, flags) : flags, surroundings);
-  answer(invocation, summary, formatForget);
+  // A person is told at once; a program gets one summary, at the end.
+  if (!mode.json) answer(invocation, summary, (told, look) => formatForget(told, look, { isPruning }));
+  const byDefault = { maxUnused: undefined, maxRepack: undefined, dryRun: false };
+  const prune = isPruning ? await runPrune(globals, byDefault, surroundings) : undefined;
+  if (mode.json) answer(invocation, prune === undefined ? summary : { ...summary, prune }, formatForget);
+  else if (prune !== undefined) answer(invocation, prune, formatPrune);
   return tellFindings(invocation, summary.findings);
 };
 
 function readFlags({ given }: Invocation): ForgetFlags {
   const points = given.argumentsFrom(0);
+  if (given.has("prune") && given.has("dryRun")) {
+    throw new Failure("usage/invalid", "what --prune would free is not known before the points are gone", {
+      hint: "Leave out --prune to see what would be forgotten.",
+    });
+  }
   const rule = (name: string) => readCount(name, given.text(`keep${name}`));
   const tags = given.list("keepTag");
   const keep = {
