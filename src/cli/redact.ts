@@ -71,7 +71,8 @@ function decodePercent(text: string): string {
 export function secretsOfEnvironment(env: Readonly<Record<string, string | undefined>>): string[] {
   const passwords = ["CHATKEEP_PASSWORD", "RESTIC_PASSWORD", "PGPASSWORD", "POSTGRES_PASSWORD"];
   const keys = ["AWS_SECRET_ACCESS_KEY", "AWS_SECRET_KEY", "AWS_SESSION_TOKEN", "MINIO_SECRET_KEY"];
-  const direct = [...passwords, ...keys];
+  const azure = ["AZURE_ACCOUNT_KEY", "AZURE_ACCOUNT_SAS", "AZURE_STORAGE_CONNECTION_STRING"];
+  const direct = [...passwords, ...keys, ...azure, "GOOGLE_ACCESS_TOKEN"];
   const addresses = ["DATABASE_URL", "CHATKEEP_REPOSITORY", "RESTIC_REPOSITORY"];
   return [...direct.map((name) => env[name] ?? ""), ...passwordsIn(addresses.map((name) => env[name] ?? ""))];
 }

@@ -26,6 +26,14 @@ interface Scheme {
 
 /** Each loads its SDK when it is used. */
 const SCHEMES: Readonly<Record<string, Scheme>> = {
+  azure: {
+    variables: /^(AZURE_(ACCOUNT_(NAME|KEY|SAS)|ENDPOINT_SUFFIX|STORAGE_CONNECTION_STRING)|RESTIC_CACERT)$/,
+    open: async (place) => (await import("./azure-backend.ts")).openAzureBackend(place),
+  },
+  gs: {
+    variables: /^(GOOGLE_(PROJECT_ID|APPLICATION_CREDENTIALS|ACCESS_TOKEN)|STORAGE_EMULATOR_HOST|RESTIC_CACERT)$/,
+    open: async (place) => (await import("./gs-backend.ts")).openGsBackend(place),
+  },
   rest: {
     variables: /^RESTIC_(REST_USERNAME|REST_PASSWORD|CACERT)$/,
     open: async (place) => (await import("./rest-backend.ts")).openRestBackend(place),

@@ -1,0 +1,134 @@
+/**
+ * A stand-in for the few requests of Google Cloud Storage's JSON API that Chatkeep makes, in this process and in
+ * memory: uploads with their MD5 and preconditions, reading with ranges, listing by pages, deleting. Nobody else's
+ * server of that API can be installed here, so it shows that we do as Google's documentation says, and no more.
+ */
+import { createHash } from "node:crypto";
+import { once } from "node:events";
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+
+export interface TestGs extends AsyncDisposable {
+  readonly endpoint: string;
+  /** Where the stand-in is, as environment variables. */
+  readonly env: Readonly<Record<string, string>>;
+  /** What lies there: the objects of every bucket by name. */
+  readonly buckets: Map<string, Map<string, Buffer>>;
+  location(bucket: string, prefix?: string): string;
+  stop(): Promise<void>;
+}
+
+interface Answer {
+  readonly status: number;
+  readonly body?: Buffer | object;
+}
+
+const PAGE = 1000;
+
+/** Starts one; use it with `await using`, or call `stop`. */
+export async function startGs(): Promise<TestGs> {
+  const buckets = new Map<string, Map<string, Buffer>>();
+  const server = createServer((request, response) => {
+    void handle(request, response, buckets).catch((error: unknown) => response.destroy(error as Error));
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const endpoint = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const stop = async () => {
+    server.closeAllConnections();
+    server.close();
+    await once(server, "close");
+  };
+  return {
+    endpoint,
+    env: { STORAGE_EMULATOR_HOST: endpoint, GOOGLE_PROJECT_ID: "desk" },
+    buckets,
+    location: (bucket, prefix = "") => `gs:${bucket}:/${prefix}`,
+    stop,
+    [Symbol.asyncDispose]: stop,
+  };
+}
+
+async function handle(request: IncomingMessage, response: ServerResponse, buckets: TestGs["buckets"]): Promise<void> {
+  const sent = Buffer.concat((await Array.fromAsync(request)) as Buffer[]);
+  if (!request.complete) return;
+  const { status, body = {} } = answerTo(request, sent, buckets);
+  const bytes = Buffer.isBuffer(body) ? body : Buffer.from(status === 204 ? "" : JSON.stringify(body));
+  response.writeHead(status, { "Content-Length": bytes.length }).end(bytes);
+}
+
+function failure(status: number, reason: string, message: string): Answer {
+  return { status, body: { error: { code: status, message, errors: [{ reason, message }] } } };
+}
+
+const NO_BUCKET = failure(404, "notFound", "The specified bucket does not exist.");
+
+function answerTo(request: IncomingMessage, sent: Buffer, buckets: TestGs["buckets"]): Answer {
+  const url = new URL(request.url ?? "", "http://stand-in");
+  const query = url.searchParams;
+  const [, upload, rest = ""] = /^(\/upload)?\/storage\/v1\/b(.*)$/.exec(url.pathname) ?? [];
+  const [, bucketName = "", kind, object] = rest.split("/").map(decodeURIComponent);
+  if (rest === "" && request.method === "POST") {
+    const { name } = JSON.parse(sent.toString()) as { name: string };
+    if (buckets.has(name)) return failure(409, "conflict", "You already own this bucket.");
+    if (!query.has("project")) return failure(400, "required", "Required parameter: project");
+    buckets.set(name, new Map());
+    return { status: 200, body: { name } };
+  }
+  const bucket = buckets.get(bucketName);
+  if (bucket === undefined) return NO_BUCKET;
+  if (kind === undefined) return { status: 200, body: { name: bucketName } };
+  if (upload !== undefined) return store(request, sent, bucket, query);
+  if (object === undefined) return list(bucket, query);
+  const bytes = bucket.get(object);
+  if (bytes === undefined) return failure(404, "notFound", `No such object: ${bucketName}/${object}`);
+  if (request.method === "DELETE") {
+    bucket.delete(object);
+    return { status: 204 };
+  }
+  if (query.get("alt") !== "media") return { status: 200, body: { name: object, size: String(bytes.length) } };
+  return read(bytes, request.headers.range);
+}
+
+function store(request: IncomingMessage, sent: Buffer, bucket: Map<string, Buffer>, query: URLSearchParams): Answer {
+  const boundary = /boundary=(\S+)/.exec(request.headers["content-type"] ?? "")?.[1] ?? "";
+  const headEnd = sent.indexOf("\r\n\r\n") + 4;
+  const second = sent.indexOf(`\r\n--${boundary}\r\n`, headEnd);
+  const { name, md5Hash } = JSON.parse(sent.subarray(headEnd, second).toString()) as { name: string; md5Hash: string };
+  const start = sent.indexOf("\r\n\r\n", second + 2) + 4;
+  const bytes = sent.subarray(start, sent.lastIndexOf(`\r\n--${boundary}--`));
+  if (createHash("md5").update(bytes).digest("base64") !== md5Hash) {
+    return failure(400, "invalid", "Provided MD5 hash does not match calculated MD5 hash.");
+  }
+  if (query.get("ifGenerationMatch") === "0" && bucket.has(name)) {
+    return failure(412, "conditionNotMet", "At least one of the pre-conditions you specified did not hold.");
+  }
+  bucket.set(name, Buffer.from(bytes));
+  return { status: 200, body: { name, size: String(bytes.length) } };
+}
+
+function list(bucket: Map<string, Buffer>, query: URLSearchParams): Answer {
+  const prefix = query.get("prefix") ?? "";
+  const after = Buffer.from(query.get("pageToken") ?? "", "base64").toString();
+  const names = [...bucket.keys()].filter((name) => name.startsWith(prefix) && name > after).toSorted();
+  const items = names.slice(0, PAGE).map((name) => ({ name, size: String(bucket.get(name)?.length) }));
+  const last = items.at(-1);
+  // Google leaves `items` out where there are none.
+  return {
+    status: 200,
+    body: {
+      ...(items.length === 0 ? {} : { items }),
+      ...(names.length > PAGE && last !== undefined
+        ? { nextPageToken: Buffer.from(last.name).toString("base64") }
+        : {}),
+    },
+  };
+}
+
+function read(bytes: Buffer, range: string | undefined): Answer {
+  const [, from = "", to = ""] = /^bytes=(\d+)-(\d*)$/.exec(range ?? "") ?? [];
+  if (from === "") return { status: 200, body: bytes };
+  if (Number(from) >= bytes.length)
+    return failure(416, "requestedRangeNotSatisfiable", "Request range not satisfiable");
+  return { status: 206, body: bytes.subarray(Number(from), to === "" ? undefined : Number(to) + 1) };
+}
