@@ -1,13 +1,12 @@
 /** Frees what no snapshot of the repository needs. */
-import { hostname } from "node:os";
 import { parseBytes } from "../base/bytes.ts";
 import type { Clock } from "../base/clock.ts";
 import { Failure } from "../base/errors.ts";
 import type { Progress } from "../base/progress.ts";
-import { lockExclusive } from "../repo/lock.ts";
 import type { MaxUnused } from "../repo/prune-plan.ts";
 import { pruneRepository } from "../repo/prune.ts";
 import type { Repository } from "../repo/repository.ts";
+import { lockAlone } from "./lock.ts";
 import type { PruneSummary } from "./summaries.ts";
 
 export interface PruneOptions {
@@ -48,14 +47,8 @@ export function parseMaxRepack(text: string): number {
 export async function prune(options: PruneOptions): Promise<PruneSummary> {
   const { repository, clock, dryRun, progress, maxUnused, maxRepackBytes } = options;
   const started = clock.monotonic();
-  const { signal: cancelled } = options;
-  await using lock = await lockExclusive(repository, {
-    clock,
-    signal: cancelled,
-    hostname: hostname(),
-    pid: process.pid,
-  });
-  const signal = AbortSignal.any([cancelled, lock.signal]);
+  await using lock = await lockAlone(repository, options);
+  const signal = AbortSignal.any([options.signal, lock.signal]);
   const result = await pruneRepository(repository, {
     maxUnused,
     maxRepackBytes,

@@ -1,13 +1,12 @@
 /** Mends a repository, and names the restore points that cannot be made whole. */
-import { hostname } from "node:os";
 import { plural } from "../base/bytes.ts";
 import type { Clock } from "../base/clock.ts";
 import { shortId } from "../base/ids.ts";
 import type { Progress } from "../base/progress.ts";
-import { type ExclusiveLock, lockExclusive } from "../repo/lock.ts";
 import { repairIndex } from "../repo/repair-index.ts";
 import { repairPacks } from "../repo/repair-packs.ts";
 import type { Repository } from "../repo/repository.ts";
+import { lockAlone } from "./lock.ts";
 import { listPoints } from "./points.ts";
 import type { RepairSummary } from "./summaries.ts";
 
@@ -19,15 +18,11 @@ interface RepairOptions {
   signal: AbortSignal;
 }
 
-async function lockAlone({ repository, clock, signal }: RepairOptions): Promise<ExclusiveLock> {
-  return await lockExclusive(repository, { clock, signal, hostname: hostname(), pid: process.pid });
-}
-
 /** Makes the index anew from the packs. @throws Failure `repo/locked`, of the store. */
 export async function repairIndexes(options: RepairOptions & { readAllPacks: boolean }): Promise<RepairSummary> {
   const { repository, clock, progress, readAllPacks } = options;
   const started = clock.monotonic();
-  await using lock = await lockAlone(options);
+  await using lock = await lockAlone(options.repository, options);
   const signal = AbortSignal.any([options.signal, lock.signal]);
   const result = await repairIndex(repository, { readAllPacks, lock, progress, signal });
   const damaged: RepairSummary["damaged"] = [
@@ -65,7 +60,7 @@ export async function repairPacksFrom(
 ): Promise<RepairSummary> {
   const { repository, clock, progress, source } = options;
   const started = clock.monotonic();
-  await using lock = await lockAlone(options);
+  await using lock = await lockAlone(options.repository, options);
   const signal = AbortSignal.any([options.signal, lock.signal]);
   const result = await repairPacks(repository, { source, lock, progress, signal });
   const { points } = await listPoints(repository, { signal });

@@ -24,7 +24,8 @@ export function parseSubset(text: string): ReadDataSubset {
   const part = /^(\d{1,6})\/(\d{1,6})$/.exec(text);
   if (part?.[1] !== undefined && part[2] !== undefined) {
     const [n, of] = [Number(part[1]), Number(part[2])];
-    if (n >= 1 && n <= of) return { part: n, of };
+    // By the first byte of a pack's name: there are no more parts than that has values.
+    if (n >= 1 && n <= of && of <= 256) return { part: n, of };
   }
   const percent = /^(\d{1,3}(?:\.\d+)?)%$/.exec(text);
   if (percent?.[1] !== undefined && Number(percent[1]) > 0 && Number(percent[1]) <= 100)

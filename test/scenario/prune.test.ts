@@ -1,7 +1,7 @@
 /** Our prune on repositories that restic wrote too, and restic's verdict on what it leaves. */
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
-import { mkdir, writeFile } from "node:fs/promises";
+import { cp, mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { test } from "node:test";
 import { runCli, summaryOf } from "../harness/cli.ts";
 import { resticPaths, runRestic } from "../harness/restic.ts";
@@ -31,14 +31,22 @@ async function fill({ folder, repo, restic }: Place): Promise<void> {
   await runRestic(["forget", "--keep-last", "2"], options);
 }
 
-async function ourPrune({ folder, repo }: Place, args: readonly string[] = []): Promise<Record<string, unknown>> {
+async function chatkeep(
+  { folder, repo }: Place,
+  args: readonly string[],
+  status = 0,
+): Promise<Record<string, unknown>> {
   await writeFile(folder.at("password"), PASSWORD);
-  const result = await runCli(["--repository", repo, "--json", "prune", ...args], {
+  const result = await runCli(["--repository", repo, "--json", ...args], {
     cwd: folder.path,
     env: { CHATKEEP_PASSWORD_FILE: folder.at("password") },
   });
-  assert.equal(result.status, 0, result.stderr + result.stdout);
+  assert.equal(result.status, status, result.stderr + result.stdout);
   return summaryOf(result.stdout);
+}
+
+async function ourPrune(place: Place, args: readonly string[] = []): Promise<Record<string, unknown>> {
+  return await chatkeep(place, ["prune", ...args]);
 }
 
 async function restored({ folder, repo, restic }: Place, to: string): Promise<Record<string, string>> {
@@ -77,4 +85,37 @@ for (const { path: restic, version } of resticPaths()) {
     assert.equal((done["bytes"] as { freed: number }).freed, 0, JSON.stringify(done));
     await runRestic(["check", "--read-data"], { repo: place.repo, password: PASSWORD, restic });
   });
+}
+
+test("a pack that is damaged and an index that is gone are mended, and restic finds nothing wrong", async () => {
+  await using folder = await temporaryFolder();
+  const restic = resticPaths().at(-1)?.path ?? "";
+  const place = { folder, repo: folder.at("repository"), restic };
+  const options = { repo: place.repo, password: PASSWORD, restic };
+  await fill(place);
+  await cp(place.repo, folder.at("other"), { recursive: true });
+  const before = await restored(place, "before");
+  // Of all packs one byte, so that snapshots lose something in any case.
+  for (const name of (await readdir(folder.at("repository", "data"), { recursive: true })).filter(isPack)) {
+    const path = folder.at("repository", "data", name);
+    const bytes = await readFile(path);
+    bytes[100] = (bytes[100] ?? 0) ^ 1;
+    await rm(path);
+    await writeFile(path, bytes);
+  }
+  const alone = await chatkeep(place, ["repair", "packs"], 13);
+  assert.ok((alone["lost"] as unknown[]).length > 0);
+  const mended = await chatkeep(place, ["repair", "packs", "--from", folder.at("other")]);
+  assert.deepEqual(mended["lost"], []);
+  await runRestic(["check", "--read-data"], options);
+  await rm(folder.at("repository", "index"), { recursive: true });
+  await mkdir(folder.at("repository", "index"));
+  await chatkeep(place, ["repair", "index"]);
+  await chatkeep(place, ["verify", "--read-data-subset", "1M"]);
+  await runRestic(["check", "--read-data"], options);
+  assert.deepEqual(await restored(place, "after"), before);
+});
+
+function isPack(path: string): boolean {
+  return /^..\/[0-9a-f]{64}$/.test(path);
 }

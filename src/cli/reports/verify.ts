@@ -19,6 +19,6 @@ export function formatProblems(summary: VerifySummary, look: Look): string[] {
       : wrap(`touches ${points.map(shortId).join(", ")}`, proseWidth(look), "  ")),
   ]);
   const hint =
-    "Restore points that are not named here are whole. Delete nothing, and look at the disk below the repository. A new backup stores again what a lost pack held; what is damaged inside a pack must come from another copy.";
+    "Restore points that are not named here are whole. Delete nothing, and look at the disk below the repository. A new backup stores again what a lost pack held; what is damaged inside a pack must come from another copy: 'chatkeep repair packs --from NAME'.";
   return [...lines, ...wrap(`hint: ${hint}`, proseWidth(look))];
 }

@@ -1,0 +1,35 @@
+/** How limits and subsets are written. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { parseBytes } from "../../src/base/bytes.ts";
+import { parseMaxRepack, parseMaxUnused } from "../../src/job/prune.ts";
+import { parseSubset } from "../../src/job/verify.ts";
+
+const NONSENSE = ["", "x", "-1", "5 %%", "1e9", "2X", "G", "1.2.3G", "99999999999P"];
+
+test("sizes are read as restic writes them", () => {
+  const expected = { "0": 0, "1024": 1024, "500k": 512_000, "2G": 2 ** 31, "1.5 MiB": 1_572_864, "3tb": 3 * 2 ** 40 };
+  for (const [text, bytes] of Object.entries(expected)) assert.equal(parseBytes(text), bytes, text);
+  for (const text of NONSENSE) assert.equal(parseBytes(text), undefined, text);
+});
+
+test("what may stay unused is a share, a size or unlimited", () => {
+  assert.deepEqual(parseMaxUnused("5%"), { percent: 5 });
+  assert.deepEqual(parseMaxUnused("0"), { bytes: 0 });
+  assert.equal(parseMaxUnused("unlimited"), "unlimited");
+  assert.equal(parseMaxRepack("2G"), 2 ** 31);
+  for (const text of [...NONSENSE, "101%"]) {
+    assert.throws(() => parseMaxUnused(text), /is no limit/);
+    assert.throws(() => parseMaxRepack(text), /is no size/);
+  }
+});
+
+test("a subset is all, a part of no more than 256, a share or a size", () => {
+  assert.equal(parseSubset("all"), "all");
+  assert.deepEqual(parseSubset("7/256"), { part: 7, of: 256 });
+  assert.deepEqual(parseSubset("2.5%"), { percent: 2.5 });
+  assert.deepEqual(parseSubset("2G"), { bytes: 2 ** 31 });
+  for (const text of [...NONSENSE, "0", "0%", "101%", "0/3", "4/3", "1/257"]) {
+    assert.throws(() => parseSubset(text), /is no subset/, text);
+  }
+});
