@@ -1,5 +1,6 @@
 /** What Azure, or the way to it, answered: as one of the failures that a store may throw. */
 import { type ErrorCode, Failure, isFailure, messageOf } from "../base/errors.ts";
+import { UNTRUSTED } from "./certificates.ts";
 
 export interface AzureFacts {
   /** Azure's own word (`ServerBusy`), or the system's (`ECONNRESET`); may be empty. */
@@ -74,7 +75,7 @@ const ROWS: readonly Row[] = [
     hint: "Names have 3 to 63 small letters, digits and '-'.",
   },
   {
-    when: /CERT|SELF_SIGNED|UNABLE_TO_|ALTNAME/,
+    when: UNTRUSTED,
     code: "store/denied",
     says: "the certificate of the service cannot be trusted",
     hint: "Name the certificate (PEM) of an authority of your own in RESTIC_CACERT; else somebody may stand between.",

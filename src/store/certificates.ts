@@ -1,7 +1,13 @@
-/** The authorities that a remote place's certificate may come from: the system's own ones, and those a person names. */
+/** Whom a remote place's certificate may come from (the system's authorities, and those a person names), and its refusal. */
 import { readFileSync } from "node:fs";
 import { getCACertificates } from "node:tls";
 import { Failure, messageOf } from "../base/errors.ts";
+
+/**
+ * Node's words for a certificate that cannot be verified. That does not pass by itself, and somebody may stand between:
+ * it is `store/denied`, never tried again.
+ */
+export const UNTRUSTED = /CERT|SELF_SIGNED|UNABLE_TO_|ALTNAME/;
 
 /** PEM texts, or undefined where Node's own choice (with NODE_EXTRA_CA_CERTS in it) is right. */
 export function readAuthorities(

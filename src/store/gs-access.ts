@@ -2,6 +2,7 @@
 import { readFileSync } from "node:fs";
 import { Storage, type StorageOptions } from "@google-cloud/storage";
 import { Failure, messageOf } from "../base/errors.ts";
+import { UNTRUSTED } from "./certificates.ts";
 import type { RemotePlace } from "./open-store.ts";
 
 export interface GsAccess {
@@ -81,7 +82,12 @@ function emulator(host: string): string {
 
 function explain(error: unknown): Failure {
   const message = messageOf(error);
-  const { code } = error as { code?: unknown };
+  const { code, cause } = error as { code?: unknown; cause?: { code?: unknown } };
+  if (UNTRUSTED.test(`${String(code)} ${String(cause?.code)}`)) {
+    return new Failure("store/denied", "the certificate of Google's sign-in cannot be trusted", {
+      hint: "For a proxy with an authority of its own, name its certificate (PEM) in NODE_EXTRA_CA_CERTS; else somebody may stand between.",
+    });
+  }
   if (/default credentials|ENOENT|EACCES|JSON|private_key|client_email|PEM|DECODER/i.test(message)) {
     return new Failure("usage/invalid", "no credentials for Google Cloud Storage can be read", { hint: HINT });
   }

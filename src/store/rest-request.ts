@@ -3,6 +3,7 @@ import { Agent as HttpAgent, type IncomingMessage, request as httpRequest } from
 import { Agent as HttpsAgent, request as httpsRequest } from "node:https";
 import { assert, Failure, messageOf } from "../base/errors.ts";
 import { LIMITS } from "../base/limits.ts";
+import { UNTRUSTED } from "./certificates.ts";
 
 export interface RestCall {
   readonly method: "GET" | "HEAD" | "POST" | "DELETE";
@@ -126,7 +127,7 @@ function codeOf(error: unknown): string {
 function connectionFailure(error: unknown, url: URL): Failure {
   if (error instanceof Failure) return error;
   const code = codeOf(error);
-  if (/CERT|UNABLE_TO_|SELF_SIGNED|ALTNAME/.test(code)) {
+  if (UNTRUSTED.test(code)) {
     return new Failure("store/denied", `the certificate of '${url.host}' cannot be trusted: ${messageOf(error)}`, {
       hint: "Where the server has a CA of its own, name its certificate (PEM) in RESTIC_CACERT; else somebody may stand between.",
       cause: error,

@@ -1,6 +1,7 @@
 /** What an S3 service, or the way to it, answered in the end: as one of the failures that a store may throw. */
 import { parseHttpDate, systemClock } from "../base/clock.ts";
 import { type ErrorCode, Failure, isFailure, messageOf } from "../base/errors.ts";
+import { UNTRUSTED } from "./certificates.ts";
 import { parseRetryAfter } from "./retrying.ts";
 
 /** What the SDK's errors may have. All of it is optional: proxies and network stacks answer too. */
@@ -127,8 +128,8 @@ const BY_CODE: readonly Row[] = [
     hint: "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE; docs/stores.md names the other ways.",
   },
   {
-    when: /CERT|SELF_SIGNED|UNABLE_TO_VERIFY|UNABLE_TO_GET_ISSUER/,
-    code: "store/unreachable",
+    when: UNTRUSTED,
+    code: "store/denied",
     says: "has a certificate that cannot be verified",
     hint: "Is it the right host? For an authority of your own, name its certificate in RESTIC_CACERT or AWS_CA_BUNDLE.",
   },

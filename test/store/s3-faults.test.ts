@@ -350,7 +350,7 @@ test("a certificate of an own authority is refused until it is named, and a plai
   try {
     const port = await listening(tls);
     await assert.rejects((await openTls(port)).stat(REF, { signal }), (error) => {
-      assert.ok(isFailure(error, "store/unreachable"), String(error));
+      assert.ok(isFailure(error, "store/denied"), String(error));
       assert.match(error.message, /certificate that cannot be verified/);
       assert.match(error.hint ?? "", /RESTIC_CACERT/);
       return true;
