@@ -39,7 +39,7 @@ function ours(desk: Desk, kind: "first" | "next"): Side {
     async prepare() {
       remove(desk.repository);
       remove(desk.config);
-      remove(join(desk.root, "chatkeep", "chatkeep-recovery-kit.txt"));
+      for (const end of ["txt", "html"]) remove(join(desk.root, "chatkeep", `chatkeep-recovery-kit.${end}`));
       const { codeRoot } = desk.installation;
       await desk.chatkeep(["init", "--yes", "--name", "desk", "--root", codeRoot, "--location", desk.repository]);
     },

@@ -263,20 +263,15 @@ function keepsIndex(before: readonly string[] | undefined, now: readonly string[
 
 async function storagePorts(run: Run, sealing: Sealing): Promise<StoragePorts> {
   const index = await run.repository.loadIndex({ signal: run.signal });
-  const trusted = new Set<ChunkId>();
   const roots = new Map<string, string>();
   for (const service of run.installation.storage)
     if (service.kind === "local") roots.set(service.serviceName, service.root);
   return {
     roots,
     storeFiles: (files) => sealing.storeFiles(files),
-    async storeTree(bytes) {
-      const id = await sealing.storeTree(bytes);
-      trusted.add(id);
-      return id;
-    },
+    storeTree: (bytes) => sealing.storeTree(bytes),
     isStored: (id) => index.has("data", id),
-    trusted,
+    trusted: new Set(),
     // Rows that change between two looks of one run keep their keys: Rails never gives one key to other bytes.
     isKnownRow: async () => true,
     isKept: () => false,

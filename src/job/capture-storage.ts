@@ -33,7 +33,7 @@ export interface StoragePorts {
   /** True when the repository holds this chunk of a file. */
   isStored: (id: ChunkId) => boolean;
   /** Trees that are surely whole: stored, or looked through, by this run. */
-  trusted: ReadonlySet<ChunkId>;
+  trusted: Set<ChunkId>;
   /** True for the tree of a settled folder that must still be whole: nothing of it needs to be looked at. */
   isKept: (tree: ChunkId) => boolean;
   /** What is taken over was in the repository before this run, so it is settled. */
@@ -116,10 +116,13 @@ async function captureFolder(
  */
 async function isWholeFolder(ports: StoragePorts, row: FolderRow, { tree, isSettled }: FolderState): Promise<boolean> {
   if (tree === undefined) return false;
-  if (ports.trusted.has(tree) || (isSettled === true && ports.isKept(tree))) return true;
+  if (isSettled === true && ports.isKept(tree)) ports.trusted.add(tree);
+  if (ports.trusted.has(tree)) return true;
   const nodes = await readNodes(ports, tree);
   const bytes = nodes.reduce((sum, node) => sum + Number(node.size ?? 0), 0);
-  return nodes.length === row.count && bytes === row.bytes && nodes.every((node) => isStored(ports, node));
+  const isWhole = nodes.length === row.count && bytes === row.bytes && nodes.every((node) => isStored(ports, node));
+  if (isWhole) ports.trusted.add(tree);
+  return isWhole;
 }
 
 function isStored(ports: StoragePorts, node: TreeNode): boolean {
@@ -196,7 +199,10 @@ async function readFolder(
       capture.bytesCopied += file.size;
     }
   }
-  return nodes.length === 0 ? undefined : await ports.storeTree(encodeTree(nodes));
+  if (nodes.length === 0) return undefined;
+  const tree = await ports.storeTree(encodeTree(nodes));
+  ports.trusted.add(tree);
+  return tree;
 }
 
 async function fetchBlobs(
