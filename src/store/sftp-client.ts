@@ -106,6 +106,8 @@ export class SftpClient {
   #extensions: ReadonlyMap<string, string> = new Map();
   #lastId = 0;
   #ended: Promise<Failure> | undefined;
+  /** Why it ended, where we know it and the channel does not. */
+  #reason: Failure | undefined;
   /** Bytes in one read or write. */
   readBlockBytes: number = LIMITS.sftpBlockBytes;
   writeBlockBytes: number = LIMITS.sftpBlockBytes;
@@ -114,7 +116,7 @@ export class SftpClient {
     this.#channel = channel;
     channel.fromServer.on("data", (chunk: Buffer) => this.#take(chunk));
     for (const event of ["end", "error", "close"]) channel.fromServer.on(event, () => this.#end());
-    // A write to a channel that is gone: the end of the other direction says why.
+    // A write to a channel that is gone: what it still sent, and its end, say why.
     channel.toServer.on("error", () => this.#end());
     channel.hold(false);
   }
@@ -125,7 +127,7 @@ export class SftpClient {
   }
 
   #take(chunk: Buffer): void {
-    if (!this.isOpen) return;
+    if (this.#reason !== undefined) return;
     try {
       for (const packet of this.#splitter.push(chunk)) {
         const { id, reply } = decodePacket(packet);
@@ -133,7 +135,8 @@ export class SftpClient {
         this.#settle(id)?.resolve(reply);
       }
     } catch (error) {
-      this.#end(isFailure(error) ? error : undefined);
+      if (isFailure(error)) this.#reason = error;
+      this.#end();
     }
   }
 
@@ -146,7 +149,8 @@ export class SftpClient {
   /** Every call under way fails with the reason. */
   #end(reason?: Failure): void {
     if (this.#ended !== undefined) return;
-    this.#ended = this.#channel.end().then((failure) => reason ?? failure);
+    this.#reason ??= reason;
+    this.#ended = this.#channel.end().then((failure) => this.#reason ?? failure);
     void this.#ended.then((failure) => {
       for (const id of this.#waiting.keys()) this.#settle(id)?.reject(failure);
     });

@@ -193,6 +193,17 @@ test("a call that is given up ends at once, its late answer harms nothing, and t
   assert.equal(client.isOpen, false);
 });
 
+test("what a channel sent before it was gone says why, even when a write to it failed first", async () => {
+  const [toServer, fromServer] = [new PassThrough(), new PassThrough()];
+  const over = Promise.withResolvers<Failure>();
+  const channel = { toServer, fromServer, hold: () => {}, end: async () => await over.promise };
+  const opening = openSftp(channel, call);
+  await new Promise((resolve) => toServer.once("close", resolve).destroy(new Error("EPIPE")));
+  await new Promise((resolve) => fromServer.once("data", resolve).write("Welcome to the file server,"));
+  over.resolve(new Failure("store/unreachable", "it ended without a word"));
+  await assert.rejects(opening, /is no SFTP/);
+});
+
 test("locations mean what restic takes them for", () => {
   const table: [string, string | undefined, string, number | undefined, string][] = [
     ["sftp:user@host:/srv/restic", "user", "host", undefined, "/srv/restic"],
