@@ -2,6 +2,7 @@
 import { readFile } from "node:fs/promises";
 import { isAbsolute, join, resolve } from "node:path";
 import { formatSeconds } from "../base/bytes.ts";
+import { formatInstant } from "../base/clock.ts";
 import { Failure, messageOf } from "../base/errors.ts";
 import { readEnvFile } from "../chatwoot/environment.ts";
 import { openRepository, Repository } from "../repo/repository.ts";
@@ -44,11 +45,12 @@ function bytesOf(kib: number | undefined): number | undefined {
   return kib === undefined ? undefined : kib * 1024;
 }
 
-function settingsOf(repository: RepositoryConfig | undefined, { rates }: Surroundings): StoreSettings {
+function settingsOf(repository: RepositoryConfig | undefined, { rates, atMs }: Surroundings): StoreSettings {
   return {
     connections: repository?.connections,
     uploadRate: rates?.upload ?? bytesOf(repository?.["limit-upload"]),
     downloadRate: rates?.download ?? bytesOf(repository?.["limit-download"]),
+    ...(atMs === undefined ? {} : { atMs }),
   };
 }
 
@@ -59,6 +61,11 @@ export async function openPlace(
   s: Surroundings,
 ): Promise<Store> {
   s.hide(secretsInLocation(location));
+  if (s.atMs !== undefined && s.atMs > s.clock.now()) {
+    throw new Failure("usage/invalid", `--at-time ${formatInstant(s.atMs)} lies in the future`, {
+      hint: "Give a time that has passed, or leave it out to read what is there now. Is this machine's clock right?",
+    });
+  }
   return await openStore(location, {
     settings: settingsOf(repository, s),
     env: await environmentOf(repository, s),
@@ -88,8 +95,9 @@ export async function openAt(
 }
 
 /** Where caches lie, as the XDG rules have it; undefined for none. */
-function cacheHome({ env, isCached }: Surroundings): string | undefined {
-  if (isCached === false) return undefined;
+function cacheHome({ env, isCached, atMs }: Surroundings): string | undefined {
+  // The cache follows what is there now.
+  if (isCached === false || atMs !== undefined) return undefined;
   const [named = "", home = ""] = [env["XDG_CACHE_HOME"], env["HOME"]];
   if (isAbsolute(named)) return named;
   return isAbsolute(home) ? join(home, ".cache") : undefined;

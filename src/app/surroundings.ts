@@ -20,6 +20,8 @@ export interface Surroundings {
   readonly person: Person | undefined;
   /** `--limit-upload`, `--limit-download`. */
   readonly rates?: Rates;
+  /** `--at-time`: repositories are read as they were then, in milliseconds since 1970. */
+  readonly atMs?: number | undefined;
   /** False for `--no-cache`. */
   readonly isCached?: boolean;
   /** Told every secret as soon as it is known, so that nothing printed ever holds one. */

@@ -28,6 +28,14 @@ export function parseHttpDate(text: string): number | undefined {
   return Number.isNaN(ms) ? undefined : ms;
 }
 
+const ZONED = /^\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)$/;
+
+/** Milliseconds since 1970 of a time that says its zone, as `Z` or an offset; undefined for anything else. */
+export function parseZonedInstant(text: string): number | undefined {
+  const ms = ZONED.test(text) ? Date.parse(text.replace(" ", "T")) : Number.NaN;
+  return Number.isNaN(ms) ? undefined : ms;
+}
+
 /** RFC 3339 in UTC with milliseconds. */
 export function formatInstant(ms: number): string {
   return new Date(ms).toISOString();

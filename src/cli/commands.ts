@@ -2,7 +2,7 @@
 import type { Part } from "../job/restore.ts";
 import type { CommandRow } from "./command.ts";
 import { KEY_ROWS } from "./commands/keys.ts";
-import { NOTHING_WRITTEN, POINT, READING_EXITS, REPOSITORY_EXITS } from "./commands/shared.ts";
+import { AT_TIME, NOTHING_WRITTEN, POINT, READING_EXITS, REPOSITORY_EXITS } from "./commands/shared.ts";
 import { SPACE } from "./commands/space.ts";
 import { STATS_ROW } from "./commands/stats.ts";
 import { TIDY } from "./commands/tidy.ts";
@@ -121,7 +121,7 @@ const LOOK: readonly CommandRow[] = [
     name: "list",
     group: "look",
     args: [],
-    options: [{ flag: "--all", help: "the points of every installation in the repository" }],
+    options: [{ flag: "--all", help: "the points of every installation in the repository" }, AT_TIME],
     purpose: "list the restore points, and which of them are proven",
     description: [
       "Newest first. 'proven' says when a drill last restored the point in a scratch server and found everything the same. A point without it has been saved, but nobody has tried it yet.",
@@ -138,7 +138,7 @@ const LOOK: readonly CommandRow[] = [
     name: "show",
     group: "look",
     args: [POINT],
-    options: [],
+    options: [AT_TIME],
     purpose: "show what a restore point holds, what it misses, and its proof",
     description: ["With --json, the last line holds the point's whole manifest."],
     examples: [["", "chatkeep show latest"]],
@@ -150,7 +150,7 @@ const LOOK: readonly CommandRow[] = [
     name: "ls",
     group: "look",
     args: [POINT, { name: "PATH", isOptional: true, kind: "text" }],
-    options: [],
+    options: [AT_TIME],
     purpose: "list the files inside a restore point",
     description: [
       "Without PATH the top folder. 'config' holds the saved environment and configuration, 'database' the rows, 'storage' the uploaded files, 'code' what was changed in Chatwoot's code.",
@@ -167,7 +167,7 @@ const LOOK: readonly CommandRow[] = [
     name: "dump",
     group: "look",
     args: [POINT, { name: "PATH", kind: "text" }],
-    options: [],
+    options: [AT_TIME],
     purpose: "write one file of a restore point to stdout",
     description: [
       "The bytes come out exactly as they were saved, secrets included: 'dump latest config/…' prints the environment file with its passwords. So it takes no --json.",
@@ -195,6 +195,7 @@ const PROVE: readonly CommandRow[] = [
         help: "also read and check the data: all of it, a part (1/7 … 7/7), a share (5%) or a size (2G)",
       },
       { flag: "--read-data-subset", value: "SUBSET", help: "the same, as restic writes it" },
+      AT_TIME,
     ],
     purpose: "check the repository, and with --read-data every byte in it",
     description: [
@@ -248,6 +249,7 @@ const BRING_BACK: readonly CommandRow[] = [
         help: "only these parts, parted by commas: database, storage, config, code",
       },
       { flag: "--plan", help: "show what would be done, and stop" },
+      AT_TIME,
     ],
     purpose: "bring the installation, or parts of it, back",
     description: [
@@ -264,6 +266,10 @@ const BRING_BACK: readonly CommandRow[] = [
         "chatkeep restore latest --to /srv/restored --database-url postgres://chatwoot@localhost/chatwoot_new",
       ],
       ["only the uploaded files", "chatkeep restore latest --only storage --to /srv/files"],
+      [
+        "after somebody got at the bucket",
+        "chatkeep restore latest --at-time 2026-11-23T03:00Z --only storage --to /srv/files",
+      ],
     ],
     exits: { 1: "failed, or something stands in the way", 3: "", ...REPOSITORY_EXITS },
     kept: "the restore point is untouched; the half-filled database and folder can be removed",

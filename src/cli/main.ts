@@ -113,6 +113,7 @@ function invocationOf(call: Call): Invocation {
       cwd: process.cwd(),
       clock: systemClock,
       rates: call.rates,
+      atMs: call.atMs,
       isCached: !hasSwitch(argv, "--no-cache"),
       hide: (secrets) => redactor.hide(secrets),
       person: isAttended

@@ -1,6 +1,7 @@
 /** From the words of a command line to the command that was meant, by the table of commands. */
 import { Command, CommanderError, Option } from "commander";
 import type { Globals, Rates } from "../app/surroundings.ts";
+import { parseZonedInstant } from "../base/clock.ts";
 import { bug, Failure } from "../base/errors.ts";
 import type { CommandRow, Mode, OptionRow } from "./command.ts";
 import { COMMANDS, findCommand } from "./commands.ts";
@@ -12,6 +13,8 @@ export interface Call {
   given: Given;
   globals: Globals;
   rates: Rates;
+  /** `--at-time`, in milliseconds since 1970. */
+  atMs: number | undefined;
   mode: Mode;
 }
 
@@ -87,6 +90,7 @@ function toCall(command: CommandRow, given: Given, globals: Record<string, unkno
       upload: rateOf("--limit-upload", text("limitUpload")),
       download: rateOf("--limit-download", text("limitDownload")),
     },
+    atMs: momentOf(given.text("atTime")),
     mode: { json: globals["json"] === true, quiet: globals["quiet"] === true, yes: globals["yes"] === true },
   };
 }
@@ -98,6 +102,15 @@ function rateOf(flag: string, given: string | undefined): number | undefined {
   if (kib > 0) return kib * 1024;
   throw new Failure("usage/invalid", `${flag} cannot be '${given}'`, {
     hint: "It is a whole number of KiB a second, above 0.",
+  });
+}
+
+function momentOf(given: string | undefined): number | undefined {
+  if (given === undefined) return undefined;
+  const ms = parseZonedInstant(given);
+  if (ms !== undefined) return ms;
+  throw new Failure("usage/invalid", `--at-time cannot be '${given}'`, {
+    hint: "It is a time with its zone, as in 2026-11-23T16:58:50Z or 2026-11-23T17:58+01:00.",
   });
 }
 

@@ -2,6 +2,7 @@
  * Which restore points a repository holds, which of them are proven, and which one a word means: an id or its
  * beginning, `latest`, `proven`, or a time with a clear zone.
  */
+import { parseZonedInstant } from "../base/clock.ts";
 import { Failure } from "../base/errors.ts";
 import type { SnapshotId } from "../base/ids.ts";
 import { shortId } from "../base/ids.ts";
@@ -161,15 +162,13 @@ function newest(points: readonly Point[], word: "latest" | "proven"): Point {
   );
 }
 
-const TIME = /^\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)$/;
-
 function atTime(points: readonly Point[], word: string): Point {
-  if (!TIME.test(word)) {
+  const instant = parseZonedInstant(word);
+  if (instant === undefined) {
     throw new Failure("point/not-found", `there is no restore point '${word}'`, {
       hint: "'chatkeep list' shows the points; a time needs its zone, as in 2026-11-23T16:58:50Z or +01:00.",
     });
   }
-  const instant = Date.parse(word.replace(" ", "T")); // oxlint-disable-line no-restricted-globals -- parses, reads no clock
   const found = points.find((point) => point.takenAtMs <= instant);
   if (found !== undefined) return found;
   const oldest = points.at(-1);

@@ -64,6 +64,8 @@ export interface StoreSettings {
   /** Bytes a second, all requests together. */
   readonly uploadRate?: number | undefined;
   readonly downloadRate?: number | undefined;
+  /** Read as it was then (milliseconds since 1970), and only read: for places that keep versions. */
+  readonly atMs?: number | undefined;
   /** Where all threads that share the rates keep account of them: `openStore` makes it. */
   readonly account?: SharedArrayBuffer | undefined;
 }

@@ -6,7 +6,7 @@
 import { existsSync, readdirSync, statSync } from "node:fs";
 import { chmod, mkdir, mkdtemp, rename, rm, symlink, writeFile } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
-import { mustRun } from "./run.ts";
+import { installDebian } from "./debian-folder.ts";
 
 const SUITE = "trixie";
 const MAJOR = 17;
@@ -14,8 +14,6 @@ const CACHE = resolve(import.meta.dirname, "../../.cache");
 const ROOT = join(CACHE, SUITE);
 const BIN = `usr/lib/postgresql/${MAJOR}/bin`;
 const PACKAGES = [`postgresql-${MAJOR}`, `postgresql-${MAJOR}-pgvector`];
-/** A clean environment: the programs of the folder are not ours to configure. */
-const NON_INTERACTIVE = { DEBIAN_FRONTEND: "noninteractive", LC_ALL: "C", LANG: "C" };
 
 export interface NewerPostgres {
   major: number;
@@ -28,48 +26,21 @@ export interface NewerPostgres {
  * @throws Error that says what is lacking: it takes root, Debian and its packages.
  */
 export async function trixiePostgres(): Promise<NewerPostgres> {
-  if (!existsSync(join(ROOT, BIN, "postgres"))) await install();
+  await install();
   return { major: MAJOR, programs: await makePrograms() };
 }
 
-/** Where this machine gets its own packages: the same place has those of Debian's other releases. */
-export async function packageMirror(): Promise<string> {
-  const { stdout } = await mustRun("apt-get", ["indextargets", "--format", "$(REPO_URI)", "Identifier: Packages"]);
-  // Not the security archive, and not somebody else's.
-  const mirror = stdout.split("\n").find((uri) => /\/debian\/?$/.test(uri));
-  if (mirror === undefined) throw new Error("apt has no Debian mirror on this machine, so Debian 13 cannot be had");
-  return mirror.replace(/\/$/, "");
-}
-
-/** Made beside its place and moved there when it is whole: an interrupted installation is none. */
 async function install(): Promise<void> {
-  if (process.getuid?.() !== 0) throw new Error("only root can install Debian 13 into a folder");
-  await mkdir(CACHE, { recursive: true });
-  if (!existsSync("/usr/sbin/debootstrap")) {
-    await mustRun("apt-get", ["update", "-q"], { env: NON_INTERACTIVE });
-    await mustRun("apt-get", ["install", "-y", "-q", "--no-install-recommends", "debootstrap"], {
-      env: NON_INTERACTIVE,
-    });
-  }
-  const folder = await mkdtemp(join(CACHE, `${SUITE}-`));
-  try {
-    await chmod(folder, 0o755);
-    await mustRun("/usr/sbin/debootstrap", ["--variant=minbase", SUITE, folder, await packageMirror()], {
-      env: NON_INTERACTIVE,
-    });
-    // No service may start: a package that finds no way to start one leaves it.
-    await writeFile(join(folder, "usr/sbin/policy-rc.d"), "#!/bin/sh\nexit 101\n", { mode: 0o755 });
-    await mkdir(join(folder, "etc/postgresql-common"), { recursive: true });
-    await writeFile(join(folder, "etc/postgresql-common/createcluster.conf"), "create_main_cluster = false\n");
-    const apt = ["apt-get", "install", "-y", "-q", "--no-install-recommends", ...PACKAGES];
-    await mustRun("chroot", [folder, ...apt], { env: NON_INTERACTIVE });
-    await mustRun("chroot", [folder, "apt-get", "clean"], { env: NON_INTERACTIVE });
-    await rename(folder, ROOT);
-  } catch (error) {
-    await rm(folder, { recursive: true, force: true });
-    // Another process may have been quicker.
-    if (!existsSync(join(ROOT, BIN, "postgres"))) throw error;
-  }
+  await installDebian({
+    folder: ROOT,
+    suite: SUITE,
+    packages: PACKAGES,
+    proof: join(BIN, "postgres"),
+    async prepare(folder) {
+      await mkdir(join(folder, "etc/postgresql-common"), { recursive: true });
+      await writeFile(join(folder, "etc/postgresql-common/createcluster.conf"), "create_main_cluster = false\n");
+    },
+  });
 }
 
 /**

@@ -1,7 +1,13 @@
 /** What rows of the table of commands have in common. */
-import type { ArgumentRow } from "../command.ts";
+import type { ArgumentRow, OptionRow } from "../command.ts";
 
 export const POINT: ArgumentRow = { name: "POINT", kind: "point" };
+/** For what only reads. */
+export const AT_TIME: OptionRow = {
+  flag: "--at-time",
+  value: "TIME",
+  help: "read the bucket as it was then, if it keeps versions",
+};
 export const NOTHING_WRITTEN = "nothing was changed";
 
 /** What a command that opens a repository can end with. */
