@@ -96,17 +96,14 @@ export async function backup(options: BackupOptions): Promise<BackupSummary> {
     programs,
     parent,
   });
-  const lost = lossFindings(
-    distrusted,
-    looks.reduce((sum, look) => sum + look.lost, 0),
-  );
+  const files = looks.reduce((sum, look) => sum + look.lost, 0);
   const findings = sortFindings([
     ...options.findings,
     ...chatwoot.findings,
     ...database.findings,
     ...storageFindings(storage, parent?.storage, (name) => isReadHere(options.installation, name)),
     ...parentFindings,
-    ...lost,
+    ...lossFindings({ packs: distrusted, chunks: repository.unreadable, files }),
     ...other.findings,
   ]);
   const manifest = buildManifest({

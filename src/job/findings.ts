@@ -49,8 +49,15 @@ export function notReadYet(service: string, files: number): Finding {
   };
 }
 
+export interface Losses {
+  packs: readonly { pack: string; reason: string }[];
+  chunks: readonly { type: "data" | "tree"; id: string; reason: string }[];
+  /** Uploaded files of the last restore point. */
+  files: number;
+}
+
 /** What the repository itself has lost since the points that used it were made. */
-export function lossFindings(packs: readonly { pack: string; reason: string }[], files: number): Finding[] {
+export function lossFindings({ packs, chunks, files }: Losses): Finding[] {
   const findings: Finding[] = [];
   if (packs.length > 0) {
     findings.push({
@@ -58,6 +65,16 @@ export function lossFindings(packs: readonly { pack: string; reason: string }[],
       level: "alarm",
       message: `${plural(packs.length, "pack")} of the repository cannot be relied upon: ${listSome(packs.map(({ pack, reason }) => `${shortId(pack)} (${reason})`))}`,
       hint: "Earlier restore points are damaged: 'chatkeep verify' names them. This one was made without these packs.",
+    });
+  }
+  const [first] = chunks;
+  if (first !== undefined) {
+    const more = chunks.length > 1 ? `; and ${plural(chunks.length - 1, "more chunk")}` : "";
+    findings.push({
+      kind: "chunks-damaged",
+      level: "alarm",
+      message: `the repository is damaged: ${first.reason}${more}`,
+      hint: "Earlier restore points are damaged: 'chatkeep verify --read-data' names them. What this one needs of it was read at its source and stored anew.",
     });
   }
   if (files > 0) {

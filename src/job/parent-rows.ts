@@ -5,6 +5,7 @@
 import type { TreeNode } from "../format/node.ts";
 import { rangeFile, tableFolder } from "../point/layout.ts";
 import type { Manifest } from "../point/manifest.ts";
+import { isDamage } from "../repo/chunk.ts";
 import type { PointReader } from "./point-reader.ts";
 import type { BlobRow } from "./storage-state.ts";
 
@@ -46,7 +47,11 @@ export class ParentRows {
     const name = k == null ? "all" : (id >> BigInt(k)).toString();
     const known = this.#buckets.get(name);
     if (known !== undefined) return await known;
-    const reading = this.#read(name);
+    // Where they are damaged every file is read again; the repository keeps what could not be read, and that is told of.
+    const reading = this.#read(name).catch((error: unknown) => {
+      if (!isDamage(error)) throw error;
+      return new Map<string, KnownRow>();
+    });
     this.#buckets.set(name, reading);
     const [oldest] = this.#buckets.keys();
     if (this.#buckets.size > 4 && oldest !== undefined) this.#buckets.delete(oldest);

@@ -34,6 +34,8 @@ const OFFSET = 9;
 const LENGTH = 10;
 const UNPACKED = 11;
 const ROW_WORDS = 12;
+/** In the word of the pack: this copy cannot be read. Packs are numbered below it. */
+const DISTRUSTED = 2 ** 31;
 const SEGMENT_BITS = 15;
 const SEGMENT_ROWS = 1 << SEGMENT_BITS;
 const NO_CHUNK = parseChunkId("0".repeat(64));
@@ -90,7 +92,8 @@ export class SharedIndexView {
       // A segment that was made after this view: its chunks are not known here yet.
       if (segment === undefined) continue;
       const at = (row & (SEGMENT_ROWS - 1)) * ROW_WORDS;
-      if (((segment[at + PACK] ?? 0) & 1) === isTree && this.#isScratch(segment, at)) {
+      const pack = segment[at + PACK] ?? 0;
+      if (pack < DISTRUSTED && (pack & 1) === isTree && this.#isScratch(segment, at)) {
         return { row, slot: (slot + 1) & (this.slots.length - 1) };
       }
     }
@@ -191,6 +194,19 @@ export class ChunkIndex extends SharedIndexView {
     Atomics.store(this.slots, next.slot, row + 1);
   }
 
+  /**
+   * Copies of a chunk that cannot be read: from now on, and for every thread, it is as if they were not there, so that
+   * it is stored anew. The packs keep their rows.
+   */
+  distrust(type: ChunkType, id: ChunkId): void {
+    this.setScratch(id);
+    for (let next = this.nextRow(type, this.firstSlot()); next.row >= 0; next = this.nextRow(type, next.slot)) {
+      const segment = this.segments[next.row >>> SEGMENT_BITS];
+      const at = (next.row & (SEGMENT_ROWS - 1)) * ROW_WORDS + PACK;
+      if (segment !== undefined) segment[at] = (segment[at] ?? 0) + DISTRUSTED;
+    }
+  }
+
   /** Into a new table: workers keep looking into the old one, which stays true as far as it goes. */
   #growSlots(): void {
     const shared = new SharedArrayBuffer(this.slots.byteLength * 2);
@@ -215,11 +231,11 @@ export class ChunkIndex extends SharedIndexView {
   }
 
   #isAt(row: number, pack: number, offset: number): boolean {
-    return this.#word(row, PACK) >>> 1 === pack && this.#word(row, OFFSET) === offset;
+    return this.packOf(row) === pack && this.#word(row, OFFSET) === offset;
   }
 
   #locationOf(row: number): ChunkLocation {
-    const pack = this.#packs[this.#word(row, PACK) >>> 1];
+    const pack = this.#packs[this.packOf(row)];
     assert(pack !== undefined, "a row of no pack");
     return {
       pack,
@@ -246,7 +262,7 @@ export class ChunkIndex extends SharedIndexView {
 
   /** The number of the pack that a row lies in, below `packCount`. */
   packOf(row: number): number {
-    return this.#word(row, PACK) >>> 1;
+    return (this.#word(row, PACK) % DISTRUSTED) >>> 1;
   }
 
   packName(pack: number): PackId {

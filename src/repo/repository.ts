@@ -49,6 +49,13 @@ export interface DistrustedPack {
   readonly reason: string;
 }
 
+/** A chunk of which no copy can be read. */
+export interface UnreadableChunk {
+  readonly type: ChunkType;
+  readonly id: ChunkId;
+  readonly reason: string;
+}
+
 export interface RepositoryParts {
   store: Store;
   keys: Keys;
@@ -70,6 +77,9 @@ export class Repository {
   #recovered: PackRecord[] = [];
   #damagedIndexes: DamagedFile[] = [];
   #indexFiles: readonly FileId[] = [];
+  /** From `prepareToWrite` on: chunks that cannot be read are forgotten. */
+  #isWriting = false;
+  readonly #unreadable: UnreadableChunk[] = [];
 
   constructor(parts: RepositoryParts) {
     this.store = parts.store;
@@ -90,6 +100,11 @@ export class Repository {
    */
   get indexFiles(): readonly FileId[] {
     return this.#recovered.length === 0 ? this.#indexFiles : [];
+  }
+
+  /** Chunks that were found unreadable since `prepareToWrite`, and are stored anew by whoever has their bytes. */
+  get unreadable(): readonly UnreadableChunk[] {
+    return this.#unreadable;
   }
 
   /** Reads all index files once. A damaged one is made up for by the headers of the packs that no other names. */
@@ -134,9 +149,11 @@ export class Repository {
   /**
    * Makes the index fit for a backup: chunks of packs that are gone or cut are forgotten, so that they are stored
    * anew, and packs of interrupted runs are adopted (`IndexWriter.finish` gives them an index file); what such runs
-   * left half-written goes. To be called under a lock.
+   * left half-written goes. From here on a chunk that is read and found damaged is forgotten too: or the same bytes
+   * would be taken for stored, and what is written next would lack them in silence. To be called under a lock.
    */
   async prepareToWrite({ signal }: CallOptions): Promise<{ distrusted: DistrustedPack[]; adopted: number }> {
+    this.#isWriting = true;
     await this.store.removeLeftovers({ signal });
     let index = await this.loadIndex({ signal });
     const sizes = new Map<string, number>();
@@ -217,13 +234,17 @@ export class Repository {
       }
     }
     const what = type === "tree" ? "tree" : "chunk";
-    throw new Failure(
-      "repo/damaged",
+    const reason =
       damages.length === 0
         ? `${what} ${id} is in no pack of the repository`
-        : `${what} ${id} cannot be read (${damages.join("; ")})`,
-      { hint: "Run 'chatkeep verify --read-data' to see which restore points it touches." },
-    );
+        : `${what} ${id} cannot be read (${damages.join("; ")})`;
+    if (this.#isWriting && damages.length > 0) {
+      index.distrust(type, id);
+      this.#unreadable.push({ type, id, reason });
+    }
+    throw new Failure("repo/damaged", reason, {
+      hint: "Run 'chatkeep verify --read-data' to see which restore points it touches.",
+    });
   }
 
   async #readCopy(id: ChunkId, location: ChunkLocation, signal: AbortSignal): Promise<Buffer> {

@@ -106,3 +106,29 @@ test("a view in another thread sees what was there, and stays true while the ind
   assert.equal(view.has("data", chunk(70_000)), false);
   assert.equal(index.has("data", chunk(59_999)), true);
 });
+
+test("a chunk that is distrusted is gone for every thread until it is added anew, and its pack keeps its row", () => {
+  const index = new ChunkIndex();
+  index.add({ id: pack(1), entries: [entry(1), entry(2), entry(1, { type: "tree" })] });
+  index.add({ id: pack(2), entries: [entry(1, { offset: 7 })] });
+  const before = [...index.packs()];
+  const view = new SharedIndexView(structuredClone(index.sharedTables));
+  index.distrust("data", chunk(1));
+  for (const seen of [index, view]) {
+    assert.deepEqual(
+      [seen.has("data", chunk(1)), seen.has("tree", chunk(1)), seen.has("data", chunk(2))],
+      [false, true, true],
+    );
+  }
+  assert.deepEqual(index.find("data", chunk(1)), []);
+  assert.deepEqual([...index.packs()], before);
+  index.add({ id: pack(3), entries: [entry(1)] });
+  // Many more, so that the table is made anew.
+  for (let at = 1000; at < 9000; at += 1000) {
+    index.add({ id: pack(at), entries: Array.from({ length: 1000 }, (_, one) => entry(at + one)) });
+  }
+  assert.deepEqual(
+    index.find("data", chunk(1)).map((found) => found.pack),
+    [pack(3)],
+  );
+});

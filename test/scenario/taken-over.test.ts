@@ -3,18 +3,25 @@
  * pack, a point that restic repaired, a row that changed, a copy that was better than what is on the disk now.
  */
 import assert from "node:assert/strict";
-import { existsSync, readdirSync, readFileSync, renameSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, beforeEach, test } from "node:test";
 import { createHash } from "node:crypto";
+import { attachFile } from "../../src/demo/change.ts";
 import { onDatabase } from "../../src/demo/database.ts";
+import { seededRandom } from "../../src/demo/random.ts";
+import type { Repository } from "../../src/repo/repository.ts";
 import { blobPath } from "../../src/chatwoot/blobs.ts";
 import { runRestic } from "../harness/restic.ts";
+import { makeCheapToOpen } from "./cheap-key.ts";
 import { type Desk, openDesk } from "./desk.ts";
+import { savedPoints } from "./saved-point.ts";
 
 let desk: Desk;
+let repository: Repository;
 before(async () => {
   desk = await openDesk({ size: { messages: 200, conversations: 20, files: 24 } });
+  ({ repository } = await makeCheapToOpen(desk));
 });
 after(async () => await desk[Symbol.asyncDispose]());
 // Every test begins with a point that is whole.
@@ -55,6 +62,24 @@ async function drills(): Promise<boolean> {
   return (await desk.summary(["drill"]))["proven"] === true;
 }
 
+/** Flips a byte of every copy of what the newest point has at a path: of a folder its tree, of a file its first chunk. */
+async function damage(path: string): Promise<void> {
+  const point = (await savedPoints(repository)).at(-1);
+  const node = await point?.find(path);
+  const [type, id] =
+    node?.subtree === undefined ? (["data", node?.content?.[0]] as const) : (["tree", node.subtree] as const);
+  assert.ok(point !== undefined && id !== undefined, path);
+  const index = await point.repository.loadIndex({ signal: new AbortController().signal });
+  for (const { pack, offset, length } of index.find(type, id)) {
+    const file = join(desk.repository, "data", pack.slice(0, 2), pack);
+    const bytes = readFileSync(file);
+    const at = offset + Math.floor(length / 2);
+    bytes[at] = (bytes[at] ?? 0) ^ 1;
+    rmSync(file);
+    writeFileSync(file, bytes);
+  }
+}
+
 async function oneBlob(): Promise<{ id: string; key: string; path: string; bytes: Buffer }> {
   return await onDatabase(desk.installation.database, async (client) => {
     const { rows } = await client.query<{ id: string; key: string }>(
@@ -85,10 +110,10 @@ test("with every pack lost a new point is made without a parent, and proven", as
 });
 
 test("what an index mended by restic no longer names is read again", async () => {
-  const repository = { repo: desk.repository, password: readFileSync(desk.passwordFile, "utf8").trim() };
+  const restic = { repo: desk.repository, password: readFileSync(desk.passwordFile, "utf8").trim() };
   const putBack = loseAll(packs().filter((path) => statSync(path).size > 500_000));
   try {
-    const repaired = await runRestic(["rebuild-index"], { ...repository, status: "any" });
+    const repaired = await runRestic(["rebuild-index"], { ...restic, status: "any" });
     assert.equal(repaired.status, 0, repaired.stderr);
     const summary = await desk.summary(["backup"], 3);
     assert.ok(kinds(summary).includes("files-lost-in-repository"), JSON.stringify(summary["findings"]));
@@ -96,6 +121,33 @@ test("what an index mended by restic no longer names is read again", async () =>
   } finally {
     putBack();
   }
+});
+
+test("a folder of the parent that is damaged is an alarm, and is written anew although nothing in it changed", async () => {
+  await damage("storage/local/0/0");
+  const summary = await desk.summary(["backup"], 3);
+  assert.deepEqual(kinds(summary), ["chunks-damaged"]);
+  assert.ok(await drills());
+});
+
+for (const path of ["database/data/public.active_storage_blobs", "database/data/public.active_storage_blobs/0.copy"]) {
+  test(`${path} of the parent is damaged: an alarm, and the backup goes on`, async () => {
+    await damage(path);
+    await onDatabase(desk.installation.database, async (client) => {
+      await attachFile(client, seededRandom(path), desk.installation.storageRoot);
+    });
+    const summary = await desk.summary(["backup"], 3);
+    assert.deepEqual(kinds(summary), ["chunks-damaged"]);
+    assert.equal((summary["storage"] as { missing: number }).missing, 0);
+  });
+}
+
+test("a text of the parent that is damaged is stored anew in the point that is made without it", async () => {
+  await damage("database/schema.sql");
+  const kindsFound = kinds(await desk.summary(["backup"], 3));
+  assert.ok(kindsFound.includes("parent-damaged") && kindsFound.includes("chunks-damaged"), kindsFound.join(", "));
+  const dumped = await desk.chatkeep(["dump", "latest", "database/schema.sql"]);
+  assert.deepEqual([dumped.status, dumped.stderr], [0, ""]);
 });
 
 test("a row that asks for other bytes under the same key gets them", async () => {
