@@ -1,10 +1,12 @@
 /** The files of a folder of code that is no git checkout. */
+import type { Stats } from "node:fs";
 import { lstat, readdir } from "node:fs/promises";
 import { join, relative } from "node:path";
 import { formatBytes } from "../base/bytes.ts";
 import { messageOf } from "../base/errors.ts";
 import type { Finding } from "../base/findings.ts";
 import { LIMITS } from "../base/limits.ts";
+import { codeOf } from "./places.ts";
 
 /** Made again by installing, or of the moment; at the top of the folder only. */
 const NOT_CODE = new Set(["node_modules", "tmp", "log"]);
@@ -24,12 +26,7 @@ async function walk(state: Walk, folder: string): Promise<void> {
   try {
     names = await readdir(folder);
   } catch (error) {
-    state.findings.push({
-      kind: "code-file-not-saved",
-      level: "warning",
-      message: `${folder} is not saved: ${messageOf(error)}`,
-      hint: "Run Chatkeep as a user that may read it.",
-    });
+    if (codeOf(error) !== "ENOENT" || folder === state.root) state.findings.push(notSaved(folder, error));
     return;
   }
   for (const name of names.toSorted()) {
@@ -40,8 +37,24 @@ async function walk(state: Walk, folder: string): Promise<void> {
   }
 }
 
+function notSaved(place: string, error: unknown): Finding {
+  return {
+    kind: "code-file-not-saved",
+    level: "warning",
+    message: `${place} is not saved: ${messageOf(error)}`,
+    hint: "Run Chatkeep as a user that may read it.",
+  };
+}
+
 async function visit(state: Walk, absolute: string): Promise<void> {
-  const facts = await lstat(absolute);
+  let facts: Stats;
+  try {
+    facts = await lstat(absolute);
+  } catch (error) {
+    // One that went while we looked is no loss.
+    if (codeOf(error) !== "ENOENT") state.findings.push(notSaved(absolute, error));
+    return;
+  }
   if (facts.isDirectory()) await walk(state, absolute);
   else if (facts.isFile() && facts.size > LIMITS.codeFileMaxBytes) {
     state.findings.push({

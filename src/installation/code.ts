@@ -9,7 +9,7 @@ import { copyFile, lstat, mkdir, rm, stat, writeFile } from "node:fs/promises";
 import { join, relative } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { formatBytes, plural } from "../base/bytes.ts";
-import { isFailure } from "../base/errors.ts";
+import { isFailure, messageOf } from "../base/errors.ts";
 import type { Finding } from "../base/findings.ts";
 import { LIMITS } from "../base/limits.ts";
 import { verifyBundle } from "./bundle.ts";
@@ -25,7 +25,7 @@ import {
   type CodeInfo,
 } from "./code-info.ts";
 import { type Git, openGit } from "./git.ts";
-import { lookAt } from "./places.ts";
+import { codeOf, lookAt } from "./places.ts";
 
 export interface CodeCapture {
   kind: "git" | "files";
@@ -221,8 +221,9 @@ async function addFile(state: Capturing, path: string, below: string): Promise<b
       const large = `it is an untracked file of ${formatBytes(facts.size)}`;
       return unsaved(large, "Move it out of Chatwoot's folder, or name it under 'config' in the configuration.");
     }
-  } catch {
-    return false; // It went while we looked: nothing to save.
+  } catch (error) {
+    if (codeOf(error) === "ENOENT") return false; // It went while we looked: nothing to save.
+    return unsaved(messageOf(error), UNREADABLE_HINT);
   }
   state.files.push({ path: `${below}/${path}`, absolute });
   return true;
@@ -233,10 +234,29 @@ function pathspecs(root: string, except: readonly string[]): string[] {
   return inside.length === 0 ? [] : ["--", ".", ...inside.map((path) => `:(exclude,top,literal)${path}`)];
 }
 
+const UNREADABLE_HINT =
+  "Give the user that owns Chatwoot's folder the right to read it, or name it under 'config' in the configuration.";
+
+/** Folders that git passed over with no more than a warning: what is in them is not listed. */
+function passedOver(stderr: string): string[] {
+  return [...stderr.matchAll(/^warning: could not open directory '(.*?)\/?': (.*)$/gm)].map(([, path = ""]) => path);
+}
+
 async function saveUntracked(state: Capturing): Promise<string[]> {
   const { git, options } = state;
-  const args = ["ls-files", "--others", "--exclude-standard", "-z", ...pathspecs(git.root, options.except ?? [])];
-  const listed = zeroes((await git.run(args)).stdout);
+  const except = options.except ?? [];
+  const args = ["ls-files", "--others", "--exclude-standard", "-z", ...pathspecs(git.root, except)];
+  const { stdout, stderr } = await git.run(args);
+  const listed = zeroes(stdout);
+  for (const folder of passedOver(stderr).map((path) => join(git.root, path))) {
+    if (except.includes(folder)) continue;
+    state.findings.push({
+      kind: "code-file-not-saved",
+      level: "warning",
+      message: `${folder} is not saved: git may not look into it`,
+      hint: UNREADABLE_HINT,
+    });
+  }
   const saved: string[] = [];
   for (const path of listed.slice(0, LIMITS.codeFiles))
     if (await addFile(state, path, CODE_UNTRACKED)) saved.push(path);

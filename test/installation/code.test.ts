@@ -5,6 +5,7 @@ import { test } from "node:test";
 import { LIMITS } from "../../src/base/limits.ts";
 import { verifyBundle } from "../../src/installation/bundle.ts";
 import { captureCode, type CodeCapture, type CodeOptions, stripCredentials } from "../../src/installation/code.ts";
+import { walkFiles } from "../../src/installation/code-files.ts";
 import { readCodeInfo } from "../../src/installation/code-info.ts";
 import { serverUser } from "../harness/postgres.ts";
 import { type TestFolder, temporaryFolder } from "../harness/temporary.ts";
@@ -305,8 +306,15 @@ test(
     await write(checkout, "only-root.txt", "secret of root\n");
     for (const path of await everyPath(checkout)) await chown(path, other.uid, other.gid);
     await chown(join(checkout, "only-root.txt"), 0, 0);
+    await write(checkout, "custom/hidden.rb", "secret of root\n");
+    await chmod(join(checkout, "custom"), 0o700);
     const code = await capture(folder);
     assert.match(await contentOf(code, "unstaged.diff"), /^\+edited$/m);
+    // What its user may not look into is told, for git only warns of it.
+    const [unsaved] = code.findings.filter(({ kind }) => kind === "code-file-not-saved");
+    assert.equal(unsaved?.message, `${join(checkout, "custom")} is not saved: git may not look into it`);
+    const elsewhere = await capture(folder, { except: [join(checkout, "custom")] });
+    assert.ok(elsewhere.findings.every(({ kind }) => kind !== "code-file-not-saved"));
     // Behind a folder that only root may pass, it is read as root.
     await chmod(folder.path, 0o700);
     assert.match(await contentOf(await capture(folder), "unstaged.diff"), /^\+edited$/m);
@@ -340,6 +348,13 @@ test("without git, all files of the folder are saved but what installing makes a
     ["code-folders-left-out"],
   );
   assert.equal(code.kind, "files");
+});
+
+test("a file that goes while the folder is looked through is no error", async () => {
+  // The folder of our own open files lists the handle that it is being read through, which is closed by then.
+  const { paths, findings } = await walkFiles("/proc/self/fd", { signal });
+  assert.ok(paths.length > 0);
+  assert.deepEqual(findings, []);
 });
 
 test("credentials are taken out of an origin's address", () => {
