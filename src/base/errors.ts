@@ -77,6 +77,22 @@ export function bug(message: string, cause?: unknown): Failure {
   });
 }
 
+const FULL = new Set(["ENOSPC", "EDQUOT"]);
+
+/**
+ * What an error that reached the end of a run says: a failure itself, a full disk, or a fault of ours. Whatever writes
+ * to a repository or a target names the place itself, so a full disk that nobody explained is the temporary files'.
+ */
+export function failureOf(error: unknown): Failure {
+  if (isFailure(error)) return error;
+  const code: unknown = error instanceof Error && "code" in error ? error.code : undefined;
+  if (typeof code !== "string" || !FULL.has(code)) return bug(messageOf(error), error);
+  return new Failure("store/full", "no space left on the disk that holds temporary files", {
+    hint: "Free some space there, or set TMPDIR to a folder on a larger disk; what was saved before is intact.",
+    cause: error,
+  });
+}
+
 /** Throws {@link bug} unless the condition holds. */
 export function assert(condition: unknown, message: string): asserts condition {
   if (!condition) throw bug(message);

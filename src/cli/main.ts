@@ -5,7 +5,7 @@
 import process from "node:process";
 import { PROGRAM } from "../app/program.ts";
 import { systemClock } from "../base/clock.ts";
-import { bug, ERRORS, isFailure, messageOf } from "../base/errors.ts";
+import { ERRORS, failureOf, isFailure } from "../base/errors.ts";
 import type { CommandRow, Invocation } from "./command.ts";
 import type { ExitStatus } from "./exits.ts";
 import { formatOverview } from "./help.ts";
@@ -56,8 +56,7 @@ function lookAt(stream: { isTTY?: boolean; columns?: number }): Look {
 /** Tells what went wrong, on stderr for a person and with `--json` on stdout for a program; gives the exit status. */
 function report(error: unknown): number {
   // Children get Ctrl-C from the terminal too and fail for it: whatever came of it, the run was cancelled.
-  const cause: unknown = controller.signal.aborted ? controller.signal.reason : error;
-  const failure = isFailure(cause) ? cause : bug(messageOf(cause), cause);
+  const failure = failureOf(controller.signal.aborted ? controller.signal.reason : error);
   const { exit } = ERRORS[failure.code];
   const look = lookAt(stderr);
   const message = failure.message.split("\n")[0] ?? "";

@@ -107,7 +107,9 @@ const FULL_DISK = `
   ls small/repository/snapshots small/repository/locks > full.left
   mount -o remount,size=200m small
   run again --config "$config" backup
-  run verify --config "$config" verify --read-data`;
+  run verify --config "$config" verify --read-data
+  mkdir temporary; mount -t tmpfs -o size=16k tmpfs temporary; export TMPDIR="$PWD/temporary"
+  run temporary --config "$config" backup`;
 
 test("a disk that fills up ends a backup with one line, and with more room the next one goes on", async (t) => {
   const why = await cannotMount();
@@ -135,4 +137,6 @@ test("a disk that fills up ends a backup with one line, and with more room the n
     const result = await resultOf(name);
     assert.equal(result.status, 0, result.stderr);
   }
+  const temporary = { status: 20, error: /the disk that holds temporary files/, hint: /TMPDIR/ };
+  assertRefused(await resultOf("temporary"), temporary, await secretsOf(desk));
 });
