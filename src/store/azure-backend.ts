@@ -209,11 +209,11 @@ class AzureBackend implements Backend {
     const prefix = `${objectName(this.#place, folder)}/`;
     const root = prefix.length - folder.length - 1;
     const pages = this.#container.listBlobsFlat({ prefix, abortSignal: signal }).byPage();
-    for (;;) {
+    for (let isFirst = true; ; isFirst = false) {
       const page = await this.#ask(`cannot list '${folder}'`, signal, async () => await pages.next()).catch(
         (error: unknown) => {
-          // A place that is not made yet.
-          if (isFailure(error, "store/not-found")) return undefined;
+          // A place that is not made yet; a list that began is never taken for whole where it breaks off.
+          if (isFailure(error, "store/not-found") && isFirst) return undefined;
           throw error;
         },
       );

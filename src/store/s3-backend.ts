@@ -172,10 +172,12 @@ class S3Backend implements Backend, S3Reader {
     const from = `${this.#service.key(folder)}/`;
     const root = from.length - folder.length - 1;
     let after: PageStart | undefined = {};
+    let isFirst = true;
     while (after !== undefined) {
       const page: ListObjectsV2CommandOutput | undefined = await this.#page(from, after, signal).catch(
         (error: unknown) => {
-          if (isFailure(error, "store/not-found")) return undefined;
+          // A place that is not made yet; a list that began is never taken for whole where it breaks off.
+          if (isFailure(error, "store/not-found") && isFirst) return undefined;
           throw error;
         },
       );
@@ -184,6 +186,7 @@ class S3Backend implements Backend, S3Reader {
         if (Key?.startsWith(from) === true) yield { key: Key.slice(root), sizeBytes: Size ?? 0 };
       }
       after = page?.IsTruncated === true ? nextPage(page) : undefined;
+      isFirst = false;
     }
   }
 
@@ -227,10 +230,13 @@ interface PageStart {
 }
 
 /** By the service's token, or after the last name where a service gives none. */
-function nextPage({ NextContinuationToken, Contents }: ListObjectsV2CommandOutput): PageStart | undefined {
+function nextPage({ NextContinuationToken, Contents }: ListObjectsV2CommandOutput): PageStart {
   if (NextContinuationToken !== undefined) return { ContinuationToken: NextContinuationToken };
   const last = Contents?.at(-1)?.Key;
-  return last === undefined ? undefined : { StartAfter: last };
+  if (last !== undefined) return { StartAfter: last };
+  throw new Failure("store/unreachable", "the service says that a list goes on, and not where", {
+    hint: "Is this an S3 service, and nothing between that changes its answers?",
+  });
 }
 
 function statusOf(error: unknown): number | undefined {

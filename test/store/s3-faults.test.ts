@@ -264,6 +264,22 @@ test("a listing goes on after the last name where a service gives no token", asy
   );
 });
 
+test("a listing that breaks off is never taken for a whole one", async () => {
+  const first = `<Contents><Key>prefix/index/${"0".repeat(64)}</Key><Size>1</Size></Contents>`;
+  for (const [inside, second] of [
+    [`${first}<NextContinuationToken>more</NextContinuationToken>`, refusal(404, "NoSuchBucket")],
+    // It goes on, and nobody says where.
+    ["", { status: 200, body: "<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>" }],
+  ] as const) {
+    const body = `<ListBucketResult><IsTruncated>true</IsTruncated>${inside}</ListBucketResult>`;
+    await using place = await stand(({ url }) => (url.includes("continuation-token") ? second : { status: 200, body }));
+    await assert.rejects(
+      async () => await Array.fromAsync(place.store.list("index", { signal })),
+      (error) => isFailure(error, inside === "" ? "store/unreachable" : "store/not-found"),
+    );
+  }
+});
+
 test("init makes a missing bucket, takes one that it may not look at, and says when it may not make one", async () => {
   await using missing = await stand(({ method }) => (method === "HEAD" ? { status: 404 } : { status: 200 }));
   await missing.store.create({ signal });
