@@ -65,7 +65,7 @@ export async function copyToOthers(
   const findings: Finding[] = [];
   for (const { name } of written.config?.repositories ?? []) {
     if (name === written.name || away.has(name)) continue;
-    const outcome = await copyTo(name, written, globals, s);
+    const outcome = await copyTo({ name, made: summary.point }, written, globals, s);
     copies.push(outcome);
     if (outcome.message === undefined) continue;
     findings.push({
@@ -78,14 +78,23 @@ export async function copyToOthers(
   return { ...summary, copies, findings: sortFindings([...summary.findings, ...findings]) };
 }
 
-async function copyTo(name: string, from: OpenedRepository, globals: Globals, s: Surroundings): Promise<CopyOutcome> {
-  const id = from.config?.installation.id ?? "";
+/** @param made The point that is copied in any case, whatever its clock said. */
+async function copyTo(
+  { name, made }: { name: string; made: string | null },
+  from: OpenedRepository,
+  globals: Globals,
+  s: Surroundings,
+): Promise<CopyOutcome> {
+  const installationId = from.config?.installation.id ?? "";
   try {
     const to = await openChosenRepository({ ...globals, repository: name }, s);
     const { copied, added, failed } = await copy({
       from,
       to,
-      choose: (snapshots, points, known) => snapshotsOf(snapshots, pointsLacking(points, known, id)),
+      choose(snapshots, points, known) {
+        const lacking = pointsLacking(points, known, { installationId, nowMs: s.clock.now() });
+        return snapshotsOf(snapshots, [...lacking, ...points.filter(({ id }) => id === made)]);
+      },
       clock: s.clock,
       progress: s.progress,
       signal: s.signal,

@@ -126,9 +126,18 @@ export function snapshotsOf(snapshots: readonly ListedSnapshot[], points: readon
 /**
  * What a copy must still get of an installation: every point newer than the newest that it has. What is older and not
  * there was taken out of it by somebody, and does not come back by itself.
+ *
+ * A point in the future says nothing of that kind: a clock was wrong once, and what is made since must not wait for it.
  */
-export function pointsLacking(points: readonly Point[], copied: readonly Point[], installationId: string): Point[] {
+export function pointsLacking(
+  points: readonly Point[],
+  copied: readonly Point[],
+  { installationId, nowMs }: { installationId: string; nowMs: number },
+): Point[] {
   const mine = (list: readonly Point[]) => list.filter((point) => point.installationId === installationId);
-  const newest = Math.max(-Infinity, ...mine(copied).map(({ takenAtMs }) => takenAtMs));
-  return mine(points).filter(({ takenAtMs }) => takenAtMs > newest);
+  const there = mine(copied);
+  const names = new Set(there.map(({ id }) => id));
+  const times = there.map(({ takenAtMs }) => takenAtMs).filter((takenAtMs) => takenAtMs <= nowMs);
+  const newest = times.reduce((latest, takenAtMs) => Math.max(latest, takenAtMs), -Infinity);
+  return mine(points).filter(({ id, takenAtMs }) => takenAtMs > newest && !names.has(id));
 }

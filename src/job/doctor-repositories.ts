@@ -79,13 +79,18 @@ export function passwordFindings(passwords: ReadonlyMap<string, string>, names: 
 }
 
 /** Repositories that lack the newest points of the one that has the newest of all. */
-export function copyFindings(points: ReadonlyMap<string, readonly Point[]>, installationId: string): Finding[] {
+export function copyFindings(
+  points: ReadonlyMap<string, readonly Point[]>,
+  whose: { installationId: string; nowMs: number },
+): Finding[] {
   const findings: Finding[] = [];
-  const newest = (name: string) => Math.max(-Infinity, ...(points.get(name) ?? []).map(({ takenAtMs }) => takenAtMs));
+  const times = (name: string) => (points.get(name) ?? []).map(({ takenAtMs }) => takenAtMs);
+  // Points in the future tell nothing about who got the last one.
+  const newest = (name: string) => Math.max(-Infinity, ...times(name).filter((takenAtMs) => takenAtMs <= whose.nowMs));
   const [ahead] = [...points.keys()].toSorted((a, b) => newest(b) - newest(a));
   for (const [name, copied] of points) {
     if (ahead === undefined || name === ahead || copied.length === 0) continue;
-    const lacking = pointsLacking(points.get(ahead) ?? [], copied, installationId).length;
+    const lacking = pointsLacking(points.get(ahead) ?? [], copied, whose).length;
     if (lacking === 0) continue;
     findings.push({
       kind: "copy-behind",

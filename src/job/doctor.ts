@@ -215,7 +215,10 @@ async function examineRepositories(
     });
   }
   const names = [id, ownName, ...repositories.map((known) => known.name), "chatkeep", "chatwoot"];
-  report.findings.push(...passwordFindings(passwords, names), ...copyFindings(points, id));
+  report.findings.push(
+    ...passwordFindings(passwords, names),
+    ...copyFindings(points, { installationId: id, nowMs: ports.clock.now() }),
+  );
 }
 
 /** A repository on the same disk as the data goes with the disk. */

@@ -8,6 +8,7 @@ import type { Point } from "../../src/job/points.ts";
 import { temporaryFolder } from "../harness/temporary.ts";
 
 const ID = "6f1c0d5e-9a77-4d0e-8f2b-3f6f5b1c2d3e";
+const HERE = { installationId: ID, nowMs: Date.parse("2026-01-10T12:00:00Z") };
 
 function point(day: number, installationId = ID): Point {
   const id = parseSnapshotId(String(day).padStart(64, "0"));
@@ -71,7 +72,7 @@ test("a repository that lacks the newest points is named with the command that m
       ["same", [point(4)]],
       ["new", []],
     ]),
-    ID,
+    HERE,
   );
   assert.deepEqual(
     findings.map(({ kind, message }) => [kind, message]),
@@ -86,7 +87,26 @@ function days(points: readonly Point[]): number[] {
 
 test("what a copy lacks is newer than all that it has: what was taken out of it does not come back", () => {
   const all = [point(1), point(2), point(3), point(4, "another")];
-  assert.deepEqual(days(pointsLacking(all, [], ID)), [1, 2, 3]);
-  assert.deepEqual(days(pointsLacking(all, [point(2)], ID)), [3]);
-  assert.deepEqual(days(pointsLacking(all, [point(9, "another")], ID)), [1, 2, 3]);
+  assert.deepEqual(days(pointsLacking(all, [], HERE)), [1, 2, 3]);
+  assert.deepEqual(days(pointsLacking(all, [point(2)], HERE)), [3]);
+  assert.deepEqual(days(pointsLacking(all, [point(9, "another")], HERE)), [1, 2, 3]);
+});
+
+test("a point that a wrong clock put into the future keeps no later one from being copied, nor hides that it lacks", () => {
+  const ahead = point(25);
+  const all = [point(8), point(9), point(10), ahead];
+  assert.deepEqual(days(pointsLacking(all, [point(8), ahead], HERE)), [9, 10]);
+  // It is copied itself, as every other.
+  assert.deepEqual(days(pointsLacking(all, [point(9)], HERE)), [10, 25]);
+  const findings = copyFindings(
+    new Map([
+      ["primary", all],
+      ["offsite", [point(8), ahead]],
+    ]),
+    HERE,
+  );
+  assert.deepEqual(
+    findings.map(({ message }) => message),
+    ["repository 'offsite' lacks the newest 2 restore points of 'primary'"],
+  );
 });
