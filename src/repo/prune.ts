@@ -3,7 +3,7 @@
  * stopped: new packs, a new index, away with the old index, away with the packs.
  *
  * Needed is what any snapshot uses, whoever made it. Where that cannot be known to the last tree, or where something of
- * it is lacking, nothing is done at all.
+ * it is lacking, nothing is done at all; nor where there is no snapshot, which is more likely lost than meant.
  */
 import { randomBytes } from "node:crypto";
 import { plural, listSome } from "../base/bytes.ts";
@@ -144,6 +144,13 @@ async function learn(repository: Repository, options: PruneOptions): Promise<Kno
       unindexed.push(name);
       unindexedBytes += sizeBytes;
     }
+  }
+  const packs = sizes.size + unindexed.length;
+  if (snapshots.length === 0 && packs > 0) {
+    throw refusal(
+      `there is no snapshot, so all of the repository would go: ${plural(packs, "pack")}`,
+      "Was the folder 'snapshots' lost, or its disk not mounted? If nothing of it is wanted any more, remove the repository itself.",
+    );
   }
   const { store, keys, config, keyId } = repository;
   const fresh = new Repository({ store, keys, config, keyId, index });

@@ -101,6 +101,21 @@ test("a second prune changes no byte", async () => {
   assert.deepEqual([packs.removed, packs.repacked, packs.unindexed, bytes.freed], [0, 0, 0, 0]);
 });
 
+test("where no snapshot is left everything would go: that is refused, as the folder is more likely lost than empty", async () => {
+  for (const lost of [["snapshots/"], ["snapshots/", "index/"]]) {
+    const copy = copyStore(store);
+    for (const name of copy.files.keys()) if (lost.some((folder) => name.startsWith(folder))) copy.files.delete(name);
+    const before = namesOf(copy);
+    await assert.rejects(prune(reopen(repository, copy)), (error) => {
+      return isFailure(error, "repo/damaged") && /no snapshot/.test(error.message);
+    });
+    assert.deepEqual(namesOf(copy), before);
+  }
+  const empty = copyStore(store);
+  for (const name of empty.files.keys()) if (!/^(config|keys)/.test(name)) empty.files.delete(name);
+  assert.equal((await prune(reopen(repository, empty))).packs.removed, 0);
+});
+
 test("a dry run changes nothing, and says what would be done", async () => {
   const copy = copyStore(store);
   const said = await prune(reopen(repository, copy), { isDryRun: true });
