@@ -34,15 +34,20 @@ export interface RepairFlags {
 }
 
 export async function runRepairIndex(globals: Globals, flags: RepairFlags, s: Surroundings): Promise<RepairSummary> {
-  const { repository, name } = await openChosenRepository(globals, s);
+  const { repository, name } = await openChosenRepository(globals, asItIs(s));
   return await repairIndexes({ repository, repositoryName: name, readAllPacks: flags.readAllPacks, ...tools(s) });
 }
 
 export async function runRepairPacks(globals: Globals, flags: RepairFlags, s: Surroundings): Promise<RepairSummary> {
-  const { repository, name } = await openChosenRepository(globals, s);
+  const { repository, name } = await openChosenRepository(globals, asItIs(s));
   const source =
     flags.from === undefined ? undefined : await openChosenRepository({ ...globals, repository: flags.from }, s);
   return await repairPacksFrom({ repository, repositoryName: name, source: source?.repository, ...tools(s) });
+}
+
+/** What the place has is to be mended: a whole copy of a file that is kept here would hide that its own is damaged. */
+function asItIs(s: Surroundings): Surroundings {
+  return { ...s, isCached: false };
 }
 
 function tools({ clock, progress, signal }: Surroundings) {

@@ -120,11 +120,13 @@ export async function runBackup(globals: Globals, flags: BackupFlags, s: Surroun
 }
 
 function writtenElsewhere({ name, failure }: PassedOver, written: string): Finding {
+  // To make a new one where a disk is not mounted would be the wrong advice.
+  const isMissing = failure.code === "repo/missing";
   return {
     kind: "repository-away",
     level: "alarm",
     message: `repository '${name}' does not answer, so the restore point was made in '${written}': ${failure.message}`,
-    hint: `${failure.hint ?? "See why it does not answer."} Once it does: chatkeep copy --repository ${written} --to ${name}.`,
+    hint: `${isMissing ? "Is its disk mounted, and the location right?" : (failure.hint ?? "See why it does not answer.")} Once it answers: chatkeep copy --repository ${written} --to ${name}.`,
   };
 }
 

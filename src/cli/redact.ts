@@ -69,7 +69,7 @@ function decodePercent(text: string): string {
 
 /** Secrets that the environment may hold for us or for the programs that we start. */
 export function secretsOfEnvironment(env: Readonly<Record<string, string | undefined>>): string[] {
-  const passwords = ["CHATKEEP_PASSWORD", "RESTIC_PASSWORD", "PGPASSWORD", "POSTGRES_PASSWORD"];
+  const passwords = ["CHATKEEP_PASSWORD", "RESTIC_PASSWORD", "RESTIC_REST_PASSWORD", "PGPASSWORD", "POSTGRES_PASSWORD"];
   const keys = ["AWS_SECRET_ACCESS_KEY", "AWS_SECRET_KEY", "AWS_SESSION_TOKEN", "MINIO_SECRET_KEY"];
   const azure = ["AZURE_ACCOUNT_KEY", "AZURE_ACCOUNT_SAS", "AZURE_STORAGE_CONNECTION_STRING"];
   const direct = [...passwords, ...keys, ...azure, "GOOGLE_ACCESS_TOKEN"];

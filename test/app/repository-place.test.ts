@@ -5,6 +5,7 @@ import { test } from "node:test";
 import type { RepositoryConfig } from "../../src/app/config.ts";
 import { openAt, openPlace } from "../../src/app/repository-place.ts";
 import type { Surroundings } from "../../src/app/surroundings.ts";
+import { runRepairIndex } from "../../src/app/upkeep.ts";
 import { systemClock } from "../../src/base/clock.ts";
 import { isFailure } from "../../src/base/errors.ts";
 import { silent } from "../../src/base/progress.ts";
@@ -52,6 +53,15 @@ test("a remote repository is kept below the cache's home, unless no cache is wan
   );
   const bare = await open({ XDG_CACHE_HOME: folder.path }, { isCached: false });
   await assert.rejects(bare.getUnpacked("index", id, { signal }), (error) => isFailure(error, "repo/damaged"));
+
+  // Mending is about what the place has.
+  const env = { ...server.env, XDG_CACHE_HOME: folder.path, CHATKEEP_PASSWORD: "secret" };
+  const flags = { readAllPacks: false, from: undefined };
+  const mended = await runRepairIndex({ repository: configured.location }, flags, surroundings(env));
+  assert.deepEqual(
+    mended.damaged.map(({ name, mended: isMended }) => [name, isMended]),
+    [[id, true]],
+  );
 });
 
 test("rates and connections come from the repository, rates of the run go before, and another thread shares the account", async () => {

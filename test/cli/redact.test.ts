@@ -79,12 +79,13 @@ test("passwords are found in addresses and connection strings on a command line"
 test("the environment's own passwords are hidden from the start", () => {
   const found = secretsOfEnvironment({
     CHATKEEP_PASSWORD: "one-one",
+    RESTIC_REST_PASSWORD: "of-the-server",
     PGPASSWORD: "two-two",
     DATABASE_URL: "postgres://u:three3@h/d",
     HOME: "/root",
   });
   assert.deepEqual(
     found.filter((value) => value !== ""),
-    ["one-one", "two-two", "three3", "three3"],
+    ["one-one", "of-the-server", "two-two", "three3", "three3"],
   );
 });
