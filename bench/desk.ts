@@ -16,6 +16,33 @@ export async function openBenchDesk(): Promise<Desk> {
 
 /** Adds incompressible files, each with its row. Text compresses; what people attach mostly does not. */
 export async function addFiles(desk: Desk, count: number, sizeBytes: number): Promise<void> {
+  await addFilled(desk, { count, sizeBytes, fill: (part) => randomFillSync(part) });
+}
+
+/** Adds files of words, no two alike. */
+export async function addTexts(desk: Desk, count: number, sizeBytes: number): Promise<void> {
+  const words = Array.from({ length: 4_000 }, () =>
+    Math.random()
+      .toString(36)
+      .slice(2, 2 + 2 + Math.random() * 9),
+  );
+  const word = () => words[Math.floor(words.length * Math.random() ** 2)] ?? "";
+  await addFilled(desk, {
+    count,
+    sizeBytes,
+    fill(part) {
+      for (let at = 0; at < part.length;) at += part.write(`${word()} `, at) || part.length;
+    },
+  });
+}
+
+interface Filling {
+  count: number;
+  sizeBytes: number;
+  fill: (part: Buffer) => void;
+}
+
+async function addFilled(desk: Desk, { count, sizeBytes, fill }: Filling): Promise<void> {
   const client = new Client(desk.installation.database);
   await client.connect();
   const buffer = Buffer.allocUnsafe(1024 * 1024);
@@ -31,7 +58,7 @@ export async function addFiles(desk: Desk, count: number, sizeBytes: number): Pr
     const key = `bench${number.toString(36).padStart(6, "0")}${Math.random().toString(36).slice(2).padEnd(14, "0").slice(0, 14)}`;
     const spread = `${Math.random().toString(36).slice(2, 6)}${key}`.padEnd(28, "0").slice(0, 28);
     rows.push(
-      `('${spread}', 'file-${number}.bin', 'application/octet-stream', '{}', ${sizeBytes}, '${writeFile(desk, spread, sizeBytes, buffer)}', 'local', now())`,
+      `('${spread}', 'file-${number}.bin', 'application/octet-stream', '{}', ${sizeBytes}, '${writeFile(desk, spread, { sizeBytes, fill, buffer })}', 'local', now())`,
     );
     if (rows.length >= 1000) await flush();
   }
@@ -40,14 +67,18 @@ export async function addFiles(desk: Desk, count: number, sizeBytes: number): Pr
   await client.end();
 }
 
-function writeFile(desk: Desk, key: string, sizeBytes: number, buffer: Buffer): string {
+function writeFile(
+  desk: Desk,
+  key: string,
+  { sizeBytes, fill, buffer }: { sizeBytes: number; fill: Filling["fill"]; buffer: Buffer },
+): string {
   const path = blobPath(desk.installation.storageRoot, key);
   mkdirSync(dirname(path), { recursive: true });
   const md5 = createHash("md5");
   const file = openSync(path, "w");
   for (let left = sizeBytes; left > 0; left -= buffer.length) {
     const part = buffer.subarray(0, Math.min(left, buffer.length));
-    randomFillSync(part);
+    fill(part);
     md5.update(part);
     writeSync(file, part);
   }

@@ -1,91 +1,17 @@
 /**
  * `npm run bench [-- NAME…]`: whole processes, side by side, in turn. Nothing here is a test; bench/README.md keeps
- * what was measured, and on what. Names: files, database, many-files, large-file.
+ * what was measured, and on what. BENCH_RUNS says how often each side runs (3), BENCH_BLOBS how many files `blobs` has.
  */
-import { mkdirSync } from "node:fs";
 import { join } from "node:path";
-import { CHATKEEP } from "../test/harness/cli.ts";
-import { resticPaths } from "../test/harness/restic.ts";
-import type { Desk } from "../test/scenario/desk.ts";
-import { addFiles, addMessages, openBenchDesk } from "./desk.ts";
-import { compare, type Figure, machine, remove, type Side, table } from "./measure.ts";
+import { addFiles, addMessages, addTexts, openBenchDesk } from "./desk.ts";
+import { compare, type Figure, folderMiB, machine, remove, type Side, table } from "./measure.ts";
+import { borgCreate, ours, resticBackup, restores } from "./sides.ts";
+import { bareQuery, growingRepository, prunes, verifies } from "./upkeep.ts";
 
 const RUNS = Number(process.env["BENCH_RUNS"] ?? "3");
-const PASSWORD = {
-  RESTIC_PASSWORD: "bench",
-  BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK: "yes",
-  BORG_PASSPHRASE: "bench",
-};
 
 function print(title: string, figures: readonly Figure[]): void {
   process.stdout.write(`${table(title, figures)}\n`);
-}
-
-function newestRestic(): { path: string; version: string } {
-  const found = resticPaths().toSorted((a, b) => (a.version < b.version ? 1 : -1));
-  const [newest] = found;
-  if (newest === undefined) throw new Error("there is no restic on this machine");
-  return newest;
-}
-
-/** Chatkeep's first or next backup of the desk. A first one begins with an empty repository of the same password. */
-function ours(desk: Desk, kind: "first" | "next"): Side {
-  const command = [process.execPath, CHATKEEP, "--config", desk.config, "--quiet", "backup"] as const;
-  if (kind === "next") return { name: "Chatkeep, next", command, allowStatus: [3] };
-  return {
-    name: "Chatkeep, first",
-    command,
-    allowStatus: [3],
-    async prepare() {
-      remove(desk.repository);
-      remove(desk.config);
-      for (const end of ["txt", "html"]) remove(join(desk.root, "chatkeep", `chatkeep-recovery-kit.${end}`));
-      const { codeRoot } = desk.installation;
-      await desk.chatkeep(["init", "--yes", "--name", "desk", "--root", codeRoot, "--location", desk.repository]);
-    },
-  };
-}
-
-function resticBackup(desk: Desk, folder: string, kind: "first" | "next"): Side {
-  const { path, version } = newestRestic();
-  const repository = join(desk.root, "restic");
-  const env = { ...PASSWORD, RESTIC_REPOSITORY: repository, RESTIC_CACHE_DIR: join(desk.root, "restic-cache") };
-  return {
-    name: `restic ${version} backup, ${kind}`,
-    command: [path, "backup", "--quiet", folder],
-    env,
-    ...(kind === "next"
-      ? {}
-      : {
-          async prepare() {
-            remove(repository);
-            await quick(path, ["init", "--quiet"], env);
-          },
-        }),
-  };
-}
-
-function borgCreate(desk: Desk, folder: string, kind: "first" | "next"): Side {
-  const repository = join(desk.root, "borg");
-  const env = { ...PASSWORD, BORG_BASE_DIR: join(desk.root, "borg-home") };
-  return {
-    name: `borg create -C lz4, ${kind}`,
-    command: ["sh", "-c", `exec borg create -C lz4 "${repository}::{now:%s%f}${kind}" "$0"`, folder],
-    env,
-    ...(kind === "next"
-      ? {}
-      : {
-          async prepare() {
-            remove(repository);
-            mkdirSync(join(desk.root, "borg-home"), { recursive: true });
-            await quick("borg", ["init", "-e", "repokey-blake2", repository], env);
-          },
-        }),
-  };
-}
-
-async function quick(program: string, args: readonly string[], env: Record<string, string>): Promise<void> {
-  await compare([{ name: `(${args[0] ?? program})`, command: [program, ...args], env }], 1);
 }
 
 async function files(): Promise<void> {
@@ -96,6 +22,43 @@ async function files(): Promise<void> {
   print("First backup: 1.25 GB in 5,000 files", await compare(first, RUNS));
   const next = [ours(desk, "next"), resticBackup(desk, folder, "next"), borgCreate(desk, folder, "next")];
   print("Next backup, nothing changed: the same", await compare(next, RUNS));
+  print("Restore: the same", await compare(restores(desk), RUNS));
+}
+
+async function smallFiles(): Promise<void> {
+  await using desk = await openBenchDesk();
+  await addFiles(desk, 50_000, 20_000);
+  const folder = desk.installation.storageRoot;
+  const first = [ours(desk, "first"), resticBackup(desk, folder, "first")];
+  print("First backup: 1 GB in 50,000 files", await compare(first, RUNS));
+  const next = [ours(desk, "next"), resticBackup(desk, folder, "next")];
+  print("Next backup, nothing changed: the same", await compare(next, RUNS));
+  print("Restore: the same", await compare(restores(desk), RUNS));
+}
+
+async function texts(): Promise<void> {
+  await using desk = await openBenchDesk();
+  await addTexts(desk, 5_000, 200_000);
+  const folder = desk.installation.storageRoot;
+  const first = [ours(desk, "first"), resticBackup(desk, folder, "first")];
+  print("First backup: 1 GB of text in 5,000 files", await compare(first, RUNS));
+  const [mine, theirs] = [folderMiB(desk.repository), folderMiB(join(desk.root, "restic"))];
+  const ratio = (mine / theirs).toFixed(3);
+  process.stdout.write(`Repositories: Chatkeep ${mine.toFixed(0)} MiB, restic ${theirs.toFixed(0)} MiB: ${ratio}\n\n`);
+}
+
+async function upkeep(): Promise<void> {
+  await using desk = await openBenchDesk();
+  await using work = await growingRepository(desk);
+  print("Every byte read: 1 GB in 20 snapshots", await compare(verifies(desk, work), RUNS));
+  print("Prune after 10 of the 20 were forgotten", await compare(prunes(desk, work), RUNS));
+}
+
+async function blobs(): Promise<void> {
+  await using desk = await openBenchDesk();
+  await addFiles(desk, Number(process.env["BENCH_BLOBS"] ?? "1000000"), 20);
+  await compare([ours(desk, "first"), ours(desk, "next")], 1);
+  print("Next backup, nothing changed: a million files", await compare([ours(desk, "next"), bareQuery(desk)], RUNS));
 }
 
 async function database(): Promise<void> {
@@ -132,6 +95,10 @@ const CASES: Record<string, () => Promise<void>> = {
   database,
   "many-files": manyFiles,
   "large-file": largeFile,
+  "small-files": smallFiles,
+  texts,
+  upkeep,
+  blobs,
 };
 
 const wanted = process.argv.slice(2);

@@ -1,6 +1,7 @@
 /** Runs whole processes, in turn, and says how long each took and how much memory it had at its peak. */
 import { spawn } from "node:child_process";
-import { readdirSync, readFileSync, rmSync } from "node:fs";
+import { readdirSync, readFileSync, rmSync, statSync } from "node:fs";
+import { join } from "node:path";
 import { availableParallelism, cpus } from "node:os";
 
 export interface Side {
@@ -108,4 +109,13 @@ export function machine(): string {
 
 export function remove(path: string): void {
   rmSync(path, { recursive: true, force: true });
+}
+
+/** What the files below a folder hold together. */
+export function folderMiB(path: string): number {
+  let bytes = 0;
+  for (const entry of readdirSync(path, { recursive: true, withFileTypes: true })) {
+    if (entry.isFile()) bytes += statSync(join(entry.parentPath, entry.name)).size;
+  }
+  return bytes / (1024 * 1024);
 }
