@@ -1,11 +1,34 @@
 /** Reads one pack whole: its name, its header and every chunk. */
 import { hash } from "node:crypto";
-import { messageOf } from "../base/errors.ts";
+import { Failure, messageOf } from "../base/errors.ts";
 import { shortId } from "../base/ids.ts";
+import { unpackChunk } from "../format/chunk.ts";
+import { unsealInto, type Keys } from "../format/crypto.ts";
 import { decodePackHeader, type PackEntry } from "../format/pack.ts";
-import { isDamage, openChunk } from "./chunk.ts";
+import type { Store } from "../store/store.ts";
+import { isDamage } from "./chunk.ts";
 import type { PackRecord } from "./pack-record.ts";
-import type { Repository } from "./repository.ts";
+import type { WorkHandler } from "./work.ts";
+
+/** Where packs are read from, and with what. */
+export interface PackSource {
+  readonly store: Store;
+  readonly keys: Keys;
+}
+
+export interface PackTask {
+  readonly record: PackRecord;
+  /** As the store has it. */
+  readonly sizeBytes: number;
+}
+
+/** Does the tasks of one thread. */
+export function makePackChecker(
+  source: PackSource,
+  { signal }: { signal: AbortSignal },
+): WorkHandler<PackTask, PackVerdict> {
+  return { run: async ({ record, sizeBytes }) => await checkPack(source, record, { signal, sizeBytes }) };
+}
 
 export interface PackVerdict {
   /** What is wrong with it; undefined when it is whole. */
@@ -18,37 +41,41 @@ export interface PackVerdict {
 
 /** Compares a pack with what the index says of it. What looks damaged is read once more before it counts as that. */
 export async function checkPack(
-  repository: Repository,
+  source: PackSource,
   record: PackRecord,
   { signal, sizeBytes }: { signal: AbortSignal; sizeBytes: number },
 ): Promise<PackVerdict> {
-  const first = await readPack(repository, record, { signal, sizeBytes });
+  const first = await readPack(source, record, { signal, sizeBytes });
   if (first.reason === undefined) return { ...first, isUnsteady: false };
-  const second = await readPack(repository, record, { signal, sizeBytes });
+  const second = await readPack(source, record, { signal, sizeBytes });
   return { ...second, isUnsteady: second.reason === undefined };
 }
 
 type Reading = Pick<PackVerdict, "reason" | "bad">;
 
 async function readPack(
-  repository: Repository,
+  source: PackSource,
   { id, entries }: PackRecord,
   { signal, sizeBytes }: { signal: AbortSignal; sizeBytes: number },
 ): Promise<Reading> {
   let bytes: Buffer;
   try {
-    bytes = await repository.store.get({ kind: "data", name: id }, { signal });
+    bytes = await source.store.get({ kind: "data", name: id }, { signal });
   } catch (error) {
     if (!isDamage(error)) throw error;
     return { reason: messageOf(error), bad: entries };
   }
   const bad: PackEntry[] = [];
   let reason = hash("sha256", bytes) === id ? undefined : "it does not match its checksum";
-  reason ??= headerProblem(repository, { bytes, sizeBytes }, entries);
+  reason ??= headerProblem(source, { bytes, sizeBytes }, entries);
+  // One piece of memory for all of a pack's chunks: a repository may have millions.
+  const opened = Buffer.allocUnsafeSlow(entries.reduce((longest, { length }) => Math.max(longest, length), 0));
   for (const entry of entries) {
     try {
       const sealed = bytes.subarray(entry.offset, entry.offset + entry.length);
-      openChunk(repository.keys, { id: entry.id, sealed, uncompressedLength: entry.uncompressedLength });
+      const length = unsealInto(source.keys, sealed, opened, 0);
+      const plain = unpackChunk(opened.subarray(0, length), entry.uncompressedLength);
+      if (hash("sha256", plain) !== entry.id) throw new Failure("repo/damaged", "it does not match its checksum");
     } catch (error) {
       if (!isDamage(error)) throw error;
       bad.push(entry);
@@ -60,12 +87,12 @@ async function readPack(
 }
 
 function headerProblem(
-  repository: Repository,
+  source: PackSource,
   { bytes, sizeBytes }: { bytes: Buffer; sizeBytes: number },
   entries: readonly PackEntry[],
 ): string | undefined {
   try {
-    const listed = decodePackHeader(repository.keys, bytes, sizeBytes);
+    const listed = decodePackHeader(source.keys, bytes, sizeBytes);
     const isSame =
       listed.length === entries.length && listed.every((entry, at) => describe(entry) === describe(entries[at]));
     return isSame ? undefined : "its header lists other chunks than the index";

@@ -9,14 +9,15 @@ import { hash, randomInt } from "node:crypto";
 import { mapConcurrent } from "../base/concurrent.ts";
 import { parseSnapshotId, shortId, type PackId, type SnapshotId } from "../base/ids.ts";
 import { plural } from "../base/bytes.ts";
-import { LIMITS } from "../base/limits.ts";
 import type { Progress } from "../base/progress.ts";
 import type { PackEntry } from "../format/pack.ts";
 import type { ChunkIndex } from "./index.ts";
 import { readIndexFiles, recoverPacks } from "./load-index.ts";
 import type { PackRecord } from "./pack-record.ts";
 import { Repository } from "./repository.ts";
-import { checkPack } from "./verify-pack.ts";
+import { openWorkPool, type WorkPool, workerCount } from "./pool.ts";
+import { makePackChecker, type PackTask, type PackVerdict } from "./verify-pack.ts";
+import type { VerifyWorkerInit } from "./verify-worker.ts";
 import { checkTrees, findTouched, lostKey, type LostChunks } from "./verify-trees.ts";
 
 /**
@@ -73,6 +74,9 @@ export interface VerifyOptions {
 export async function verifyRepository(repository: Repository, options: VerifyOptions): Promise<VerifyResult> {
   return await new Verification(repository, options).run();
 }
+
+/** Reading so many takes less time than starting threads. */
+const FEW_PACKS = 4;
 
 class Verification {
   readonly #repository: Repository;
@@ -203,6 +207,19 @@ class Verification {
     }
   }
 
+  #openPool(isWorthThreads: boolean): WorkPool<PackTask, PackVerdict> {
+    const { store, keys } = this.#repository;
+    const name = import.meta.url.endsWith(".ts") ? "./verify-worker.ts" : "./verify-worker.js";
+    const isHere = store.spec === undefined || !isWorthThreads;
+    return openWorkPool<PackTask, PackVerdict, VerifyWorkerInit, never>({
+      url: isHere ? undefined : new URL(name, import.meta.url),
+      count: isHere ? 1 : workerCount(),
+      init: { keys, spec: store.spec },
+      inline: async (_init, tools) => makePackChecker({ store, keys }, tools),
+      signal: this.#options.signal,
+    });
+  }
+
   /** Those that were asked for, and those whose size is wrong in any case: which of their chunks are left? */
   async #readPacks(packs: PackState, sizes: ReadonlyMap<string, number>): Promise<void> {
     const { readData, signal, progress } = this.#options;
@@ -216,12 +233,14 @@ class Verification {
     const records = (function* () {
       for (const record of packs.index.packs()) if (chosen.has(record.id)) yield record;
     })();
+    // A few packs are sooner read here than threads are started.
+    await using pool = this.#openPool(chosen.size > FEW_PACKS);
     await mapConcurrent(
       records,
-      LIMITS.packsVerified,
+      pool.width,
       async (record) => {
         const sizeBytes = sizes.get(record.id) ?? 0;
-        const result = await checkPack(this.#repository, record, { signal, sizeBytes });
+        const result = await pool.run({ record, sizeBytes });
         this.#bytesRead += sizeBytes;
         if (readData !== undefined) progress.advance(sizeBytes);
         if (result.isUnsteady) {

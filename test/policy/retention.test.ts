@@ -353,7 +353,9 @@ test("forgetting twice is forgetting once, and so is going on after a part of it
       const options = { timeZone, nowMs: NOW };
       const plan = planRetention(list, policy, options);
       const left = plan.keep.map(({ point: one }) => one);
-      assert.deepEqual(planRetention(left, policy, options), { keep: plan.keep, remove: [] });
+      // The same points; one that has become the oldest may be kept for one more reason.
+      const again = planRetention(left, policy, options);
+      assert.deepEqual([idsOf(again), again.remove], [idsOf(plan), []]);
       const half = [...left, ...plan.remove.filter(() => coin.next().value)];
       assert.deepEqual(idsOf(planRetention(half, policy, options)), idsOf(plan));
     }),
