@@ -54,7 +54,7 @@ export async function startAzure(): Promise<TestAzure> {
     const child = spawn(process.execPath, args, { cwd: folder.path, stdio: "ignore" });
     const kill = () => child.kill("SIGKILL");
     process.once("exit", kill);
-    for (let tries = 0; tries < 600 && child.exitCode === null; tries += 1) {
+    for (let tries = 0; tries < 6000 && child.exitCode === null; tries += 1) {
       if (!(await isListening(port))) {
         await sleep(25);
         continue;

@@ -53,7 +53,7 @@ test("a test server does not outlive the process that started it, even when that
   const { pid, folder } = JSON.parse(line.toString()) as { pid: number; folder: string };
   assert.equal(isAlive(pid), true);
   child.kill("SIGKILL");
-  for (let tries = 0; tries < 200 && existsSync(folder); tries++) await sleep(50);
+  for (let tries = 0; tries < 2400 && existsSync(folder); tries++) await sleep(50);
   assert.equal(isAlive(pid), false);
   assert.equal(existsSync(folder), false);
 });

@@ -75,7 +75,7 @@ export async function startRestServer(options: RestServerOptions = {}): Promise<
       child.kill("SIGTERM");
       await ended;
     };
-    for (let tries = 0; tries < 400 && child.exitCode === null; tries += 1) {
+    for (let tries = 0; tries < 4000 && child.exitCode === null; tries += 1) {
       if (await isListening(port)) {
         return {
           port,

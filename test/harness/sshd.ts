@@ -80,7 +80,7 @@ async function run(config: (port: number) => Promise<string>, user: { uid: numbe
     });
     process.once("exit", () => child.kill("SIGKILL"));
     child.stderr.on("data", (data: Buffer) => (log += data.toString()));
-    for (let tries = 0; tries < 200 && child.exitCode === null; tries += 1) {
+    for (let tries = 0; tries < 4000 && child.exitCode === null; tries += 1) {
       if (await answers(port)) return { child, port, log: () => log };
       await sleep(25);
     }
