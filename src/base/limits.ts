@@ -126,6 +126,24 @@ export const LIMITS = {
   storeUnknownReadBytes: 32 * MIB,
   /** Index files, and snapshots, of one remote repository that are kept on this machine. */
   cacheMaxBytes: 1024 * MIB,
+  /** Small requests by which a place's latency is known. */
+  probeRequests: 7,
+  /** A file that tries a place's speed … */
+  probeFirstBytes: 256 * KIB,
+  /** … and the next one, unless the first took … */
+  probeBytes: 4 * MIB,
+  /** … longer than this. */
+  probeLongMs: 1_000,
+  /** A file of an earlier try that is older than this is nobody's any more. */
+  probeKeptMs: 10 * 60_000,
+  /** What removing it after a failure may take. */
+  probeCleanUpMs: 10_000,
+  /** `doctor` speaks of a place that takes longer to answer a small request … */
+  slowAnswerMs: 500,
+  /** … or moves fewer bytes a second … */
+  slowRate: 512 * KIB,
+  /** … and of a clock that differs by more. */
+  clockOffMs: 2 * 60_000,
   /** Output of a child process that is kept to explain its failure. */
   stderrKeptBytes: 64 * KIB,
   /** Calls that each thread has under way at one remote place, where the configuration does not say. */

@@ -21,7 +21,8 @@ import { inspectChatwoot } from "./inspect-chatwoot.ts";
 import { type KnownRepository, copyFindings, passwordFindings, permissionFindings } from "./doctor-repositories.ts";
 import { listPoints, type Point } from "./points.ts";
 import { findKeySources, readKeySamples, tryKeys } from "./prove-keys.ts";
-import type { DoctorSummary } from "./summaries.ts";
+import { tryPlace } from "./doctor-store.ts";
+import type { DoctorSummary, TriedPlace } from "./summaries.ts";
 
 export interface DoctorPorts {
   config:
@@ -43,11 +44,12 @@ export interface DoctorPorts {
 
 interface Report {
   facts: DoctorSummary["facts"];
+  places: TriedPlace[];
   findings: Finding[];
 }
 
 export async function doctor(ports: DoctorPorts): Promise<DoctorSummary> {
-  const report: Report = { facts: [], findings: [] };
+  const report: Report = { facts: [], places: [], findings: [] };
   ports.progress.stage("looking at the installation");
   const found = await attempt(report, () => ports.openInstallation());
   if (found !== undefined) {
@@ -65,7 +67,8 @@ export async function doctor(ports: DoctorPorts): Promise<DoctorSummary> {
       hint: "Run 'chatkeep init'.",
     });
   } else await examineRepositories(ports, ports.config, report, found?.installation);
-  return { type: "summary", verb: "doctor", facts: report.facts, findings: sortFindings(report.findings) };
+  const { facts, places, findings } = report;
+  return { type: "summary", verb: "doctor", facts, places, findings: sortFindings(findings) };
 }
 
 /** A failure is a finding here: the other checks go on. */
@@ -208,6 +211,13 @@ async function examineRepositories(
     const opened = await attempt(report, () => ports.openRepository(name));
     if (opened === undefined) continue;
     await examineDisk(report, name, location, installation);
+    ports.progress.stage(`trying the place of repository '${name}'`);
+    await attempt(report, async () => {
+      const tried = await tryPlace(name, opened.repository.store, ports);
+      report.facts.push(...tried.facts);
+      report.places.push(...tried.places);
+      report.findings.push(...tried.findings);
+    });
     await attempt(report, async () => {
       passwords.set(name, await ports.readPassword(name));
       points.set(name, await minePoints(ports, opened.repository, id));

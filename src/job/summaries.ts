@@ -160,11 +160,29 @@ export interface ListedEntry {
   modifiedAt: string;
 }
 
+/** What trying a repository's place has shown; null for what could not be tried. */
+export interface TriedPlace {
+  repository: string;
+  /** Of a small request. */
+  latencyMs: number;
+  writeBytesPerSecond: number | null;
+  readBytesPerSecond: number | null;
+  canDelete: boolean | null;
+  /** Whether the place itself keeps the first of two files of one name. */
+  putsOnce: boolean | null;
+  /** The place's clock less this machine's. */
+  clockAheadSeconds: number | null;
+  /** The file that could not be removed again. */
+  left: string | null;
+}
+
 export interface DoctorSummary {
   type: "summary";
   verb: "doctor";
   /** What was found and from where, in order. */
   facts: { name: string; value: string; from: string }[];
+  /** How the repositories' places work, of those that could be tried. */
+  places: TriedPlace[];
   findings: Finding[];
 }
 

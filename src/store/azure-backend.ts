@@ -239,6 +239,15 @@ class AzureBackend implements Backend {
     return 0;
   }
 
+  async time({ signal }: CallOptions): Promise<number | undefined> {
+    const found = await this.#ask(
+      "cannot ask for the time",
+      signal,
+      async (abortSignal) => await this.#blob("config").getProperties({ abortSignal }),
+    );
+    return found.date?.getTime();
+  }
+
   async close(): Promise<void> {
     this.#agents.http.destroy();
     this.#agents.https.destroy();

@@ -17,6 +17,8 @@ export interface ListedKey {
 export interface Backend {
   /** As restic writes it, without secrets. */
   readonly location: string;
+  /** True where only restic's own names can be written. */
+  readonly isNarrow?: boolean;
   /** Makes the place where it can be made (a folder; a bucket only where restic would). */
   create(options: CallOptions): Promise<void>;
   /**
@@ -34,6 +36,8 @@ export interface Backend {
   remove(key: string, options: CallOptions): Promise<void>;
   /** Removes unfinished uploads of runs that surely ended; 0 where a place keeps none. */
   removeLeftovers(options: CallOptions): Promise<number>;
+  /** The place's own clock, milliseconds since 1970, to a second or so; undefined, or no such method, where it does not tell. */
+  time?(options: CallOptions): Promise<number | undefined>;
   /** Lets go of connections and child processes. Never rejects. */
   close(): Promise<void>;
 }

@@ -29,6 +29,7 @@ const KINDS: readonly FileKind[] = ["index", "snapshots"];
 class CachingStore implements Store {
   readonly location: string;
   readonly spec: StoreSpec | undefined;
+  readonly probe: Store["probe"];
   readonly #inner: Store;
   readonly #folder: string;
   readonly #clock: Clock;
@@ -36,6 +37,7 @@ class CachingStore implements Store {
   constructor(inner: Store, { folder, clock }: CacheOptions) {
     this.location = inner.location;
     this.spec = inner.spec;
+    this.probe = inner.probe?.bind(inner);
     this.#inner = inner;
     this.#folder = folder;
     this.#clock = clock;

@@ -206,6 +206,11 @@ class GsBackend implements Backend {
     return 0;
   }
 
+  async time({ signal }: CallOptions): Promise<number | undefined> {
+    const query = { fields: "size" };
+    return (await this.#ask({ method: "GET", path: this.#pathOf("config"), query, signal })).date;
+  }
+
   async close(): Promise<void> {
     this.#client.close();
   }

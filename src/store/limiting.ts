@@ -109,6 +109,7 @@ class Slots {
 
 class LimitedBackend implements Backend {
   readonly location: string;
+  readonly isNarrow: boolean;
   readonly #backend: Backend;
   readonly #upload: Line;
   readonly #download: Line;
@@ -117,6 +118,7 @@ class LimitedBackend implements Backend {
   constructor(backend: Backend, settings: StoreSettings, clock: Clock) {
     const account = settings.account ?? newAccount();
     this.location = backend.location;
+    this.isNarrow = backend.isNarrow ?? false;
     this.#backend = backend;
     this.#upload = new Line(account, UPLOAD, settings.uploadRate, clock);
     this.#download = new Line(account, DOWNLOAD, settings.downloadRate, clock);
@@ -167,6 +169,10 @@ class LimitedBackend implements Backend {
 
   async removeLeftovers(options: CallOptions): Promise<number> {
     return await this.#slots.use(options.signal, () => this.#backend.removeLeftovers(options));
+  }
+
+  async time(options: CallOptions): Promise<number | undefined> {
+    return await this.#slots.use(options.signal, async () => await this.#backend.time?.(options));
   }
 
   async close(): Promise<void> {

@@ -8,10 +8,13 @@
 import { constants, writeSync } from "node:fs";
 import { link, mkdir, open, readdir, rename, rm, stat, type FileHandle } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { assert, Failure, messageOf } from "../base/errors.ts";
+import { assert, Failure } from "../base/errors.ts";
 import { isId } from "../base/ids.ts";
 import { DirectorySync } from "./directory-sync.ts";
 import { leftoverName, mayRemoveLeftover } from "./leftovers.ts";
+import { codeOf, storeFailure } from "./local-errors.ts";
+import { localPlace } from "./local-place.ts";
+import { probePlace, type ProbeOptions, type StoreProbe } from "./probe.ts";
 import type { CallOptions, FileKind, FileRef, ListedFile, Store, StoreWriter } from "./store.ts";
 
 const FOLDER_MODE = 0o700;
@@ -23,41 +26,6 @@ const TEMPORARY = join("chatkeep", "tmp");
 /** Opens the store in a folder; nothing is read or made yet. */
 export function openLocalStore(path: string): Store {
   return new LocalStore(path);
-}
-
-function codeOf(error: unknown): string | undefined {
-  return (error as NodeJS.ErrnoException | undefined)?.code;
-}
-
-/** Turns a system's error into a failure that says what to do. */
-function storeFailure(error: unknown, doing: string): unknown {
-  if (error instanceof Failure) return error;
-  switch (codeOf(error)) {
-    case "ENOSPC":
-    case "EDQUOT":
-    case "EFBIG":
-      return new Failure("store/full", `no space left while ${doing}`, {
-        hint: "Free space where the repository lies, or point to a larger place; what was saved before is intact.",
-        cause: error,
-      });
-    case "EACCES":
-    case "EPERM":
-    case "EROFS":
-      return new Failure("store/denied", `not allowed: ${doing}`, {
-        hint: "Run as the user that owns the repository's folder, or give this user rights to read and write it.",
-        cause: error,
-      });
-    case "ENOENT":
-    case "ENOTDIR":
-      return new Failure("store/not-found", `not there: ${doing}`, { cause: error });
-    case undefined:
-      return error;
-    default:
-      return new Failure("store/unreachable", `${doing}: ${messageOf(error)}`, {
-        hint: "Look at the disk or the mount where the repository lies.",
-        cause: error,
-      });
-  }
 }
 
 class LocalStore implements Store {
@@ -228,6 +196,10 @@ class LocalStore implements Store {
       }
     }
     return removed;
+  }
+
+  async probe(options: ProbeOptions): Promise<StoreProbe> {
+    return await probePlace(localPlace(this.location), options);
   }
 
   async close(): Promise<void> {}

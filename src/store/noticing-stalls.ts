@@ -23,11 +23,13 @@ const UNKNOWN = LIMITS.storeUnknownReadBytes;
 
 class WatchedBackend implements Backend {
   readonly location: string;
+  readonly isNarrow: boolean;
   readonly #backend: Backend;
   readonly #clock: Clock;
 
   constructor(backend: Backend, clock: Clock) {
     this.location = backend.location;
+    this.isNarrow = backend.isNarrow ?? false;
     this.#backend = backend;
     this.#clock = clock;
   }
@@ -106,6 +108,11 @@ class WatchedBackend implements Backend {
   async removeLeftovers({ signal }: CallOptions): Promise<number> {
     const watched = { doing: `removing what is left in '${this.location}'`, bytes: UNKNOWN, signal };
     return await this.#watch(watched, (limited) => this.#backend.removeLeftovers({ signal: limited }));
+  }
+
+  async time({ signal }: CallOptions): Promise<number | undefined> {
+    const watched = { doing: `asking '${this.location}' for the time`, bytes: 0, signal };
+    return await this.#watch(watched, async (limited) => await this.#backend.time?.({ signal: limited }));
   }
 
   async close(): Promise<void> {

@@ -7,6 +7,7 @@
 import { assert, Failure } from "../base/errors.ts";
 import { isId } from "../base/ids.ts";
 import type { Backend } from "./backend.ts";
+import { probePlace, type ProbeOptions, type StoreProbe } from "./probe.ts";
 import type { CallOptions, FileKind, FileRef, ListedFile, Store, StoreSpec, StoreWriter } from "./store.ts";
 
 export class RemoteStore implements Store {
@@ -96,6 +97,10 @@ export class RemoteStore implements Store {
   async removeLeftovers(options: CallOptions): Promise<number> {
     options.signal.throwIfAborted();
     return await this.#backend.removeLeftovers(options);
+  }
+
+  async probe(options: ProbeOptions): Promise<StoreProbe> {
+    return await probePlace(this.#backend, options);
   }
 
   async close(): Promise<void> {

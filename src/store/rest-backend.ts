@@ -32,6 +32,7 @@ type GetOptions = CallOptions & { offset: number; length: number | undefined };
 
 class RestBackend implements Backend {
   readonly location: string;
+  readonly isNarrow = true;
   readonly #root: URL;
   readonly #client: RestClient;
   readonly #hasCredentials: boolean;
@@ -137,6 +138,10 @@ class RestBackend implements Backend {
   /** The server keeps its own. */
   async removeLeftovers(): Promise<number> {
     return 0;
+  }
+
+  async time({ signal }: CallOptions): Promise<number | undefined> {
+    return (await this.#ask("HEAD", "config", { maxBytes: WORDS_BYTES, signal })).date;
   }
 
   async close(): Promise<void> {

@@ -1,6 +1,7 @@
 /** One HTTP request of the REST protocol: its whole answer, or a failure that says what to do. */
 import { Agent as HttpAgent, type IncomingMessage, request as httpRequest } from "node:http";
 import { Agent as HttpsAgent, request as httpsRequest } from "node:https";
+import { parseHttpDate } from "../base/clock.ts";
 import { assert, Failure, messageOf } from "../base/errors.ts";
 import { LIMITS } from "../base/limits.ts";
 import { UNTRUSTED } from "./certificates.ts";
@@ -23,6 +24,8 @@ export interface RestAnswer {
   readonly location: string | undefined;
   /** The header `Retry-After`. */
   readonly retryAfter: string | undefined;
+  /** The server's clock, milliseconds since 1970. */
+  readonly date: number | undefined;
   readonly bytes: Buffer;
 }
 
@@ -115,6 +118,7 @@ async function readAnswer(response: IncomingMessage, { method, maxBytes }: RestC
     length,
     location: headers.location,
     retryAfter: headers["retry-after"],
+    date: parseHttpDate(headers.date ?? ""),
     bytes: Buffer.concat(chunks),
   };
 }

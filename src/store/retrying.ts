@@ -49,12 +49,14 @@ export function parseRetryAfter(header: string | undefined): number | undefined 
 
 class RetryingBackend implements Backend {
   readonly location: string;
+  readonly isNarrow: boolean;
   readonly #backend: Backend;
   readonly #options: RetryOptions;
   #wasReached: boolean;
 
   constructor(backend: Backend, options: RetryOptions) {
     this.location = backend.location;
+    this.isNarrow = backend.isNarrow ?? false;
     this.#backend = backend;
     this.#options = options;
     this.#wasReached = options.wasReached ?? false;
@@ -139,6 +141,10 @@ class RetryingBackend implements Backend {
 
   async removeLeftovers(options: CallOptions): Promise<number> {
     return await this.#do(options.signal, () => this.#backend.removeLeftovers(options));
+  }
+
+  async time(options: CallOptions): Promise<number | undefined> {
+    return await this.#do(options.signal, async () => await this.#backend.time?.(options));
   }
 
   async close(): Promise<void> {

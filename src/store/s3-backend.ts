@@ -18,6 +18,7 @@ import {
   type ListObjectsV2CommandOutput,
   PutObjectCommand,
 } from "@aws-sdk/client-s3";
+import { parseHttpDate } from "../base/clock.ts";
 import { Failure, isFailure } from "../base/errors.ts";
 import type { Backend, ListedKey } from "./backend.ts";
 import type { RemotePlace } from "./open-store.ts";
@@ -215,6 +216,25 @@ class S3Backend implements Backend, S3Reader {
   async removeLeftovers(): Promise<number> {
     // Nothing is uploaded in parts, so nothing can be left unfinished.
     return 0;
+  }
+
+  async time({ signal }: CallOptions): Promise<number | undefined> {
+    const command = new HeadObjectCommand(this.#service.object("config"));
+    let date = "";
+    command.middlewareStack.add(
+      (next) => async (given) => {
+        const answer = await next(given);
+        date = (answer.response as { headers?: Record<string, string> }).headers?.["date"] ?? "";
+        return answer;
+      },
+      { step: "deserialize", priority: "low" },
+    );
+    await this.#service.ask(
+      "cannot ask for the time",
+      signal,
+      async (client, http) => await client.send(command, http),
+    );
+    return parseHttpDate(date);
   }
 
   async close(): Promise<void> {

@@ -272,12 +272,16 @@ export class SftpBackend implements Backend {
 
   /** Tells what is older than a week, by the server's own clock: that of a file made now. */
   async #oldOnes(client: SftpClient, folder: string, signal: AbortSignal): Promise<(entry: SftpName) => boolean> {
-    const probe = posix.join(folder, leftoverName());
-    await client.closeHandle(await client.createFile(probe, 0o600, { signal }), { signal });
-    const now = (await client.stat(probe, { signal }))?.modifiedAt;
-    await client.remove(probe, { signal });
+    const now = await timeIn(client, folder, signal);
     if (now === undefined) return () => false;
     return ({ modifiedAt }) => modifiedAt !== undefined && (now - modifiedAt) * 1000 > LEFTOVER_KEPT_MS;
+  }
+
+  async time({ signal }: CallOptions): Promise<number | undefined> {
+    return await this.#do("asking for the time", signal, async (client) => {
+      const seconds = await timeIn(client, this.#pathOf(TEMPORARY), signal);
+      return seconds === undefined ? undefined : seconds * 1000;
+    });
   }
 
   async close(): Promise<void> {
@@ -285,6 +289,15 @@ export class SftpBackend implements Backend {
     const client = await this.#client?.catch(() => undefined);
     await client?.close();
   }
+}
+
+/** Seconds since 1970 by the server's clock: that of a file made now. */
+async function timeIn(client: SftpClient, folder: string, signal: AbortSignal): Promise<number | undefined> {
+  const path = posix.join(folder, leftoverName());
+  await client.closeHandle(await client.createFile(path, 0o600, { signal }), { signal });
+  const now = (await client.stat(path, { signal }))?.modifiedAt;
+  await client.remove(path, { signal });
+  return now;
 }
 
 function denied(doing: string, cause: unknown): Failure {

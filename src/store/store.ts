@@ -6,6 +6,8 @@
  * the empty name. Words: *kind* (the folder of the format), *name* (64 hex digits).
  */
 
+import type { ProbeOptions, StoreProbe } from "./probe.ts";
+
 export type FileKind = "config" | "keys" | "locks" | "snapshots" | "index" | "data";
 
 export interface FileRef {
@@ -53,6 +55,8 @@ export interface Store {
   remove(ref: FileRef, options: CallOptions): Promise<void>;
   /** Removes what runs that died left half-written; what another run may still be writing stays. Returns how many. */
   removeLeftovers(options: CallOptions): Promise<number>;
+  /** Tries out how the place works, where there is one. @throws Failure what it refuses beyond removing. */
+  readonly probe?: ((options: ProbeOptions) => Promise<StoreProbe>) | undefined;
   /** Lets go of connections and child processes; the store is of no use afterwards. Never rejects. */
   close(): Promise<void>;
 }

@@ -66,6 +66,23 @@ export const DOCTOR: DoctorSummary = {
     { name: "installation", value: "acme, Linux VM", from: "/etc/chatkeep/chatkeep.yaml" },
     { name: "database", value: "chatwoot_production on localhost:5432", from: "/home/chatwoot/chatwoot/.env" },
     { name: "repository", value: "/var/backups/chatwoot", from: "" },
+    {
+      name: "place of 'offsite'",
+      value: "answers in 31 ms, takes 8.2 MiB/s, gives 21 MiB/s",
+      from: "sftp:nas:/backups",
+    },
+  ],
+  places: [
+    {
+      repository: "offsite",
+      latencyMs: 31.2,
+      writeBytesPerSecond: 8_598_323,
+      readBytesPerSecond: 22_020_096,
+      canDelete: false,
+      putsOnce: true,
+      clockAheadSeconds: -1,
+      left: "chatkeep/probe/2026-11-23T16_18_50.000Z-5f0c7a11",
+    },
   ],
   findings: [
     {

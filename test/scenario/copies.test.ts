@@ -229,5 +229,8 @@ test("a copy goes to a server whose credentials stand in a file of the repositor
     doctor.stdout + doctor.stderr,
     /the file with the credentials of repository 'server' can be read by other/,
   );
+  assert.match(doctor.stdout, /place of 'primary' +answers .*, takes [\d.]+ \w+\/s/);
+  assert.match(doctor.stdout, /place of 'server' +answers/);
+  assert.match(doctor.stderr + doctor.stdout, /writing to the place of repository 'server' was not tried/);
   assert.ok(!(doctor.stdout + doctor.stderr + denied.stderr).includes(server.password));
 });

@@ -60,6 +60,26 @@ test("init makes the bucket and the repository in it, and what is backed up ther
   assert.ok(text.includes(location) && !text.includes("S3RVER"), "a configuration holds no key");
 });
 
+test("doctor tries the bucket, says how fast it is, and leaves nothing there", async () => {
+  const { status, stdout } = await chatkeep(["doctor"]);
+  assert.equal(status, 3, "nothing was proven yet");
+  const { places, findings } = summaryOf(stdout) as {
+    places?: Record<string, unknown>[];
+    findings?: { kind: string }[];
+  };
+  const [place = {}] = places ?? [];
+  const kept = ["canDelete", "putsOnce", "left"].map((name) => place[name]);
+  // s3rver knows no condition on a put.
+  assert.deepEqual(kept, [true, false, null]);
+  assert.ok(Number(place["writeBytesPerSecond"]) > 0 && Number(place["readBytesPerSecond"]) > 0);
+  assert.ok(Math.abs(Number(place["clockAheadSeconds"])) < 60);
+  assert.ok(findings?.some(({ kind }) => kind === "store-overwrites"));
+  const own = Object.keys(await readFolder(s3.folder)).filter((path) => path.includes("/chatkeep/probe"));
+  assert.deepEqual(own, []);
+  // Where nothing can be deleted one would stay: restic must pass it over.
+  await s3.fill("backups", ["acme/chatwoot/chatkeep/probe/2026-11-24T18_00_00.000Z-5f0c7a11"]);
+});
+
 for (const restic of resticPaths()) {
   test(`restic ${restic.version} checks every byte of the bucket and adds to it, and Chatkeep goes on`, async () => {
     const password = (await readFile(folder.at("chatkeep.password"), "utf8")).trim();

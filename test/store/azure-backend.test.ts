@@ -1,8 +1,9 @@
-import { after, before } from "node:test";
+import { after, before, test } from "node:test";
 import { mapConcurrent } from "../../src/base/concurrent.ts";
 import { openStore } from "../../src/store/open-store.ts";
 import { startAzure, type TestAzure } from "../harness/azure.ts";
 import { testStore } from "./conformance.ts";
+import { assertTold, probeOf } from "./probing.ts";
 
 const { signal } = new AbortController();
 let azure: TestAzure;
@@ -46,3 +47,7 @@ testStore(
     },
   },
 );
+
+test("azure store: trying it tells all of it", async () => {
+  assertTold(await probeOf(openStore(azure.location("tried", "a"), { env: azure.env })));
+});
