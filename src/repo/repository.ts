@@ -24,7 +24,7 @@ import { decodeConfig, encodeConfig, newConfig, type RepositoryConfig } from "..
 import { randomKeys, type Keys } from "../format/crypto.ts";
 import { parseGoTime } from "../format/go-time.ts";
 import type { TreeNode } from "../format/node.ts";
-import { createKeyFile, openKeyFile } from "../format/key-file.ts";
+import { createKeyFile } from "../format/key-file.ts";
 import { decodeSnapshot, encodeSnapshot, type Snapshot } from "../format/snapshot-file.ts";
 import { decodeTree } from "../format/tree.ts";
 import { decodeUnpacked, encodeUnpacked } from "../format/unpacked.ts";
@@ -32,6 +32,7 @@ import type { FileKind, Store } from "../store/store.ts";
 import { isDamage, openChunk } from "./chunk.ts";
 import { ChunkIndex, type ChunkLocation } from "./index.ts";
 import { readIndexFiles, recoverPacks, type DamagedFile } from "./load-index.ts";
+import { openKeys } from "./open-keys.ts";
 import type { PackRecord } from "./pack-record.ts";
 
 interface CallOptions {
@@ -338,24 +339,28 @@ export async function openRepository(
   const reading = readConfig(store, signal);
   // It is awaited below; until then its failure must not count as unhandled.
   reading.catch(() => {});
-  const opened = await openKeys(store, { password, signal });
-  const configBytes = await reading;
-  if (configBytes === undefined) {
-    if (opened === "no key files") {
+  const opened = await openKeys(store, {
+    password,
+    openConfig: async (keys) => openConfig(keys, (await reading) ?? lostConfig(store)),
+    signal,
+  });
+  if (opened === "no key files") {
+    if ((await reading) === undefined) {
       throw new Failure("repo/missing", `there is no repository in '${store.location}'`, {
         hint: "Check the location, or make the repository with 'chatkeep init'.",
       });
     }
-    throw new Failure("repo/damaged", `the repository in '${store.location}' has lost its file 'config'`, {
-      hint: "Put the file back from a copy of the repository; everything else is of no use without it.",
-    });
-  }
-  if (opened === "no key files") {
     throw new Failure("repo/damaged", `the repository in '${store.location}' has lost its key files`, {
       hint: "Put the folder 'keys' back from a copy of the repository; no password opens anything without it.",
     });
   }
-  return new Repository({ store, ...opened, config: openConfig(opened.keys, configBytes) });
+  return new Repository({ store, ...opened });
+}
+
+function lostConfig(store: Store): never {
+  throw new Failure("repo/damaged", `the repository in '${store.location}' has lost its file 'config'`, {
+    hint: "Put the file back from a copy of the repository; everything else is of no use without it.",
+  });
 }
 
 function openConfig(keys: Keys, bytes: Uint8Array): RepositoryConfig {
@@ -377,43 +382,4 @@ async function readConfig(store: Store, signal: AbortSignal): Promise<Buffer | u
     if (isFailure(error, "store/not-found")) return undefined;
     throw error;
   }
-}
-
-interface OpenedKeys {
-  keys: Keys;
-  keyId: FileId;
-}
-
-async function openKeys(
-  store: Store,
-  { password, signal }: { password: string; signal: AbortSignal },
-): Promise<OpenedKeys | "no key files"> {
-  const unusable: Failure[] = [];
-  let tried = 0;
-  for await (const { name } of store.list("keys", { signal })) {
-    if (tried === LIMITS.keysTried) break;
-    tried += 1;
-    signal.throwIfAborted();
-    try {
-      const keys = await openKeyFile(await store.get({ kind: "keys", name }, { signal }), password);
-      if (keys !== undefined) return { keys, keyId: parseFileId(name) };
-    } catch (error) {
-      // Another key file may do: this one is only spoken of when none does.
-      if (!isDamage(error) && !isFailure(error, "repo/unsupported")) throw error;
-      unusable.push(new Failure(isDamage(error) ? "repo/damaged" : "repo/unsupported", keyProblem(name, error)));
-    }
-  }
-  if (tried === 0) return "no key files";
-  const [first] = unusable;
-  if (first !== undefined && unusable.length === tried) throw first;
-  throw new Failure("repo/wrong-password", `the password does not open the repository in '${store.location}'`, {
-    hint:
-      first === undefined
-        ? "Is it the password of this repository, without a space or line break too many?"
-        : `It may belong to a key that cannot be read: ${first.message}.`,
-  });
-}
-
-function keyProblem(name: string, error: unknown): string {
-  return `key file ${shortId(name)} cannot be used: ${messageOf(error)}`;
 }

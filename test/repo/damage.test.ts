@@ -1,18 +1,27 @@
-/** One byte flipped, a file cut, a file gone, of each kind: found, named, and what is whole is still restored. */
+/**
+ * One byte flipped, a file cut, gone, or swapped with another of its kind, for each kind of file: found, named, what is
+ * whole is still restored, and nothing that mends or goes on takes anything healthy away.
+ */
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { before, test } from "node:test";
 import { isFailure } from "../../src/base/errors.ts";
-import type { SnapshotId } from "../../src/base/ids.ts";
+import { parseChunkId, type SnapshotId } from "../../src/base/ids.ts";
 import { silent } from "../../src/base/progress.ts";
+import type { PackRecord } from "../../src/repo/pack-record.ts";
+import { openChunk } from "../../src/repo/chunk.ts";
+import { lockExclusive, lockShared } from "../../src/repo/lock.ts";
+import { repairIndex } from "../../src/repo/repair-index.ts";
+import { repairPacks } from "../../src/repo/repair-packs.ts";
 import { openRepository, type Repository } from "../../src/repo/repository.ts";
 import { restoreTree } from "../../src/repo/restore-tree.ts";
+import { findLocks } from "../../src/repo/unlock.ts";
 import { verifyRepository, type VerifyResult } from "../../src/repo/verify.ts";
 import { createMemoryStore, type MemoryStore } from "../../src/store/memory-store.ts";
 import { temporaryFolder } from "../harness/temporary.ts";
 import { readFolder } from "../harness/tree.ts";
-import { backUp, copyStore, newRepository, openWriting, PASSWORD, reopen, signal } from "./small-backup.ts";
+import { backUp, copyStore, hasty, newRepository, openWriting, PASSWORD, reopen, signal } from "./small-backup.ts";
 
 const OLD = { "keep/a": randomBytes(30_000), "keep/b": Buffer.alloc(200_000, "text ") };
 const NEW = {
@@ -23,12 +32,16 @@ const NEW = {
 
 let repository: Repository;
 let store: MemoryStore;
+/** Before anything was saved. */
+let emptyStore: MemoryStore;
 let older: SnapshotId;
 let newer: SnapshotId;
 
 before(async () => {
   store = createMemoryStore();
   repository = await newRepository(store);
+  emptyStore = copyStore(store);
+  await newRepository(foreignStore);
   older = await backUp(repository, OLD, "2026-01-01T00:00:00Z");
   newer = await backUp(repository, { ...OLD, ...NEW }, "2026-01-02T00:00:00Z");
 });
@@ -45,7 +58,24 @@ const DAMAGES: Record<string, (store: MemoryStore, name: string) => void> = {
   },
   "cut to nothing": (target, name) => void target.files.set(name, Buffer.alloc(0)),
   gone: (target, name) => void target.files.delete(name),
+  "its last part flipped": (target, name) => {
+    const bytes = Buffer.from(target.files.get(name) ?? []);
+    bytes[bytes.length - 10] = (bytes[bytes.length - 10] ?? 0) ^ 1;
+    target.files.set(name, bytes);
+  },
+  swapped: (target, name) => {
+    const [kind = ""] = name.split("/");
+    const other = [...target.files.keys()].find((key) => key.startsWith(`${kind}/`) && key !== name);
+    // Of a kind of which there is one only, another repository's is taken.
+    const foreign = [...foreignStore.files].find(([key]) => key === kind || key.startsWith(`${kind}/`));
+    const mine = target.files.get(name) ?? Buffer.alloc(0);
+    target.files.set(name, (other === undefined ? foreign?.[1] : target.files.get(other)) ?? Buffer.alloc(0));
+    if (other !== undefined) target.files.set(other, mine);
+  },
 };
+
+/** Another repository, with keys of its own and the same password. */
+const foreignStore = createMemoryStore();
 
 async function verify(of: Repository): Promise<VerifyResult> {
   return await verifyRepository(of, { readData: "all", signal, progress: silent });
@@ -102,12 +132,17 @@ for (const [what, damage] of Object.entries(DAMAGES)) {
     }
   });
 
-  test(`a snapshot file with ${what}: the other one restores`, async () => {
+  test(`a snapshot file with ${what}: the other one restores, if it is whole`, async () => {
     const copy = copyStore(store);
     damage(copy, `snapshots/${newer}`);
     const { problems } = await verify(reopen(repository, copy));
     const { snapshots, damaged } = await reopen(repository, copy).listSnapshots({ signal });
-    assert.equal(snapshots.length, 1);
+    assert.equal(snapshots.length, what === "swapped" ? 0 : 1);
+    if (what === "swapped") {
+      assert.deepEqual(new Set(problems.map(({ name }) => name)), new Set([older, newer]));
+      assert.deepEqual(new Set(damaged.map(({ id }) => id as string)), new Set([older, newer]));
+      return;
+    }
     if (what === "gone") assert.deepEqual([problems, damaged], [[], []]);
     else {
       assert.deepEqual(
@@ -146,6 +181,122 @@ for (const [what, damage] of Object.entries(DAMAGES)) {
       );
   });
 }
+
+const SMALL = { "keep/a": randomBytes(3000), "keep/b": Buffer.alloc(20_000, "text ") };
+const ALONE = { clock: hasty, signal, hostname: "test-host", pid: process.pid };
+
+/** Chunks of which a pack still has the right bytes, whatever else is damaged. */
+function healthyChunks(target: MemoryStore, records: readonly PackRecord[]): Set<string> {
+  const healthy = new Set<string>();
+  for (const { id: pack, entries } of records) {
+    const bytes = target.files.get(`data/${pack}`) ?? Buffer.alloc(0);
+    for (const { type, id, offset, length, uncompressedLength } of entries) {
+      const sealed = bytes.subarray(offset, offset + length);
+      try {
+        openChunk(repository.keys, { id, sealed, uncompressedLength });
+        healthy.add(`${type} ${id}`);
+      } catch {
+        // This one is not.
+      }
+    }
+  }
+  return healthy;
+}
+
+/** What a person or the next run does with a damaged repository. */
+const MENDING: Record<string, (of: Repository) => Promise<unknown>> = {
+  "repair index": async (of) => {
+    await using lock = await lockExclusive(of, ALONE);
+    return await repairIndex(of, { readAllPacks: false, lock, progress: silent, signal });
+  },
+  "repair index from all packs": async (of) => {
+    await using lock = await lockExclusive(of, ALONE);
+    return await repairIndex(of, { readAllPacks: true, lock, progress: silent, signal });
+  },
+  "repair packs": async (of) => {
+    await using lock = await lockExclusive(of, ALONE);
+    return await repairPacks(of, { source: undefined, lock, progress: silent, signal });
+  },
+  "the next backup": async (of) => await backUp(of, { ...SMALL, last: randomBytes(100) }, "2026-01-03T00:00:00Z"),
+};
+
+for (const [how, mend] of Object.entries(MENDING)) {
+  test(`${how} takes nothing healthy away, whatever is damaged`, async () => {
+    const store = copyStore(emptyStore);
+    await backUp(reopen(repository, store), SMALL, "2026-01-01T00:00:00Z");
+    await backUp(reopen(repository, store), { ...SMALL, more: randomBytes(500) }, "2026-01-02T00:00:00Z");
+    const records = [...(await reopen(repository, store).loadIndex({ signal })).packs()];
+    let tried = 0;
+    for (const [what, damage] of Object.entries(DAMAGES)) {
+      for (const name of store.files.keys()) {
+        const copy = copyStore(store);
+        damage(copy, name);
+        const before = healthyChunks(copy, records);
+        const whole = [...copy.files].filter(([key, bytes]) => bytes === store.files.get(key)).map(([key]) => key);
+        try {
+          await mend(reopen(repository, copy));
+        } catch (error) {
+          assert.ok(isFailure(error, "repo/damaged"), `${what} ${name}: ${String(error)}`);
+        }
+        tried += 1;
+        const after = reopen(repository, copy);
+        for (const key of whole) assert.ok(!/^(config|keys|snapshots)/.test(key) || copy.files.has(key), key);
+        for (const chunk of before) {
+          const [type, id] = chunk.split(" ");
+          await assert.doesNotReject(
+            after.readChunk(type as "data", parseChunkId(id ?? ""), { signal }),
+            `${what} ${name}`,
+          );
+        }
+      }
+    }
+    assert.equal(tried, Object.keys(DAMAGES).length * store.files.size);
+  });
+}
+
+for (const what of ["one byte flipped", "its last byte cut off", "its last part flipped", "swapped"]) {
+  test(`a lock with ${what} forbids, is named, and can be removed`, async () => {
+    const copy = copyStore(store);
+    await using _one = await lockShared(reopen(repository, copy), ALONE);
+    await using _two = await lockShared(reopen(repository, copy), ALONE);
+    const name = [...copy.files.keys()].find((key) => key.startsWith("locks/")) ?? "";
+    DAMAGES[what]?.(copy, name);
+    const before = new Map(copy.files);
+    await assert.rejects(lockShared(reopen(repository, copy), ALONE), (error) => {
+      assert.ok(isFailure(error, "repo/locked"));
+      assert.match(error.message, new RegExp(`lock [0-9a-f]{8} cannot be read`));
+      return true;
+    });
+    assert.deepEqual([...copy.files.keys()].toSorted(), [...before.keys()].toSorted());
+    const found = await findLocks(reopen(repository, copy), { ...ALONE });
+    const damaged = found.filter(({ damage }) => damage !== undefined).map(({ id }) => `locks/${id}`);
+    assert.ok(damaged.includes(name));
+    assert.equal(damaged.length, what === "swapped" ? 2 : 1);
+  });
+}
+
+test("another repository's key file beside ours hinders nobody, and alone it is named", async () => {
+  const copy = copyStore(store);
+  const [name = ""] = [...foreignStore.files.keys()].filter((key) => key.startsWith("keys/"));
+  const bytes = foreignStore.files.get(name) ?? Buffer.alloc(0);
+  // Looked at first.
+  copy.files.clear();
+  copy.files.set(name, bytes);
+  for (const [key, content] of store.files) copy.files.set(key, content);
+  const opened = await openRepository(copy, { password: PASSWORD, signal });
+  assert.equal(opened.keyId, repository.keyId);
+  assert.equal(opened.config.id, repository.config.id);
+
+  const replaced = copyStore(store);
+  replaced.files.set(`keys/${repository.keyId}`, bytes);
+  await assert.rejects(
+    openRepository(replaced, { password: PASSWORD, signal }),
+    (error) =>
+      isFailure(error, "repo/damaged") &&
+      error.message.includes(`key file ${repository.keyId.slice(0, 8)}`) &&
+      error.hint !== undefined,
+  );
+});
 
 test("a chunk that is damaged in one pack is read from another, and costs no snapshot anything", async () => {
   const one = copyStore(store);

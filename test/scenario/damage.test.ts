@@ -1,21 +1,26 @@
-/** One byte flipped, a file cut or gone, in each kind of file of a repository: found, named, and the rest restores. */
+/** One byte flipped, a file cut, gone or swapped with another of its kind, in each kind of file of a repository: found, named, and the rest restores. */
 import assert from "node:assert/strict";
 import { cp, readdir, readFile, rm, truncate, writeFile } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { after, before, test } from "node:test";
+import { systemClock } from "../../src/base/clock.ts";
 import { attachFile } from "../../src/demo/change.ts";
 import { onDatabase } from "../../src/demo/database.ts";
 import { seededRandom } from "../../src/demo/random.ts";
 import type { PointReader } from "../../src/job/point-reader.ts";
+import { createRepository } from "../../src/repo/repository.ts";
+import { openLocalStore } from "../../src/store/local-store.ts";
 import { jsonLines, runCli, summaryOf } from "../harness/cli.ts";
 import type { RunResult } from "../harness/run.ts";
-import { temporaryFolder } from "../harness/temporary.ts";
+import { temporaryFolder, type TestFolder } from "../harness/temporary.ts";
 import { readFolder } from "../harness/tree.ts";
 import { makeCheapToOpen } from "./cheap-key.ts";
 import { type Desk, openDesk } from "./desk.ts";
 import { savedPoints } from "./saved-point.ts";
 
 let desk: Desk;
+/** Another repository with the same password: what a file of which there is only one is swapped with. */
+let foreign: TestFolder;
 let older: PointReader;
 let newer: PointReader;
 /** Path below the repository → file, for each kind of file. */
@@ -27,7 +32,15 @@ const { signal } = new AbortController();
 
 before(async () => {
   desk = await openDesk({ size: { messages: 100, conversations: 20, files: 10 } });
-  const { repository } = await makeCheapToOpen(desk);
+  const { repository, password } = await makeCheapToOpen(desk);
+  foreign = await temporaryFolder();
+  await createRepository(openLocalStore(foreign.at("repository")), {
+    password,
+    clock: systemClock,
+    hostname: "test-host",
+    username: "tester",
+    signal,
+  });
   await desk.summary(["backup"]);
   const random = seededRandom("damage");
   await onDatabase(desk.installation.database, async (client) => {
@@ -45,7 +58,10 @@ before(async () => {
   }
 });
 
-after(async () => await desk[Symbol.asyncDispose]());
+after(async () => {
+  await desk[Symbol.asyncDispose]();
+  await foreign[Symbol.asyncDispose]();
+});
 
 async function only(kind: string): Promise<string> {
   const [name] = await readdir(join(desk.repository, kind));
@@ -93,7 +109,26 @@ const DAMAGES: Record<string, (path: string) => Promise<void>> = {
   },
   cut: async (path) => await truncate(path, 11),
   gone: async (path) => await rm(path),
+  swapped: async (path) => {
+    const other = await another(path);
+    const mine = await readFile(path);
+    await writeFile(path, await readFile(other));
+    await writeFile(other, mine);
+  },
 };
+
+/** Another file of its kind: of the same folder, or for a pack of the next one; of the key, another repository's. */
+async function another(path: string): Promise<string> {
+  const kinds = ["keys", "index", "snapshots", "data"];
+  const [kind = ""] = kinds.filter((name) => path.includes(`/repository/${name}`));
+  const root =
+    kind === "keys" ? foreign.at("repository/keys") : path.slice(0, path.lastIndexOf(`/${kind}/`) + kind.length + 1);
+  const files = await readdir(root, { recursive: true, withFileTypes: true });
+  const others = files.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name));
+  const other = others.find((found) => found !== path);
+  assert.ok(other, path);
+  return other;
+}
 
 async function chatkeep(repository: string, args: readonly string[]): Promise<RunResult> {
   const result = await runCli(["--repository", repository, "--json", ...args], {
@@ -134,7 +169,7 @@ async function damagedCopy(victim: string, damage: (path: string) => Promise<voi
 }
 
 for (const [how, damage] of Object.entries(DAMAGES)) {
-  for (const kind of ["config", "key"]) {
+  for (const kind of how === "swapped" ? ["key"] : ["config", "key"]) {
     test(`the ${kind} file, ${how}: nothing opens, and the file is named`, async () => {
       await using copy = await temporaryFolder();
       const repository = copy.at("repository");
@@ -148,7 +183,8 @@ for (const [how, damage] of Object.entries(DAMAGES)) {
     });
   }
 
-  for (const kind of ["index", "snapshot", "pack of rows", "pack of an uploaded file", "pack of trees"]) {
+  const packs = ["pack of rows", "pack of an uploaded file", "pack of trees"];
+  for (const kind of ["index", "snapshot", ...(how === "swapped" ? ["pack of trees"] : packs)]) {
     test(`the ${kind}, ${how}: found, named with the points it touches, and the rest restores`, async () => {
       await using copy = await temporaryFolder();
       const repository = copy.at("repository");
@@ -174,9 +210,11 @@ for (const [how, damage] of Object.entries(DAMAGES)) {
       const listed = await chatkeep(repository, ["list"]);
       const summary = summaryOf(listed.stdout);
       const names = (summary["points"] as { point: string }[]).map(({ point }) => point);
-      assert.deepEqual(names, kind === "snapshot" ? [older.point.id] : [newer.point.id, older.point.id]);
+      const listable = how === "swapped" ? [] : [older.point.id];
+      assert.deepEqual(names, kind === "snapshot" ? listable : [newer.point.id, older.point.id]);
       assert.ok([0, 3].includes(listed.status));
 
+      if (kind === "snapshot" && how === "swapped") return;
       await assertRestore(repository, older, touched.has(older.point.id));
       if (kind !== "snapshot") await assertRestore(repository, newer, touched.has(newer.point.id));
     });

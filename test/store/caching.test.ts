@@ -1,6 +1,16 @@
 import assert from "node:assert/strict";
 import { hash } from "node:crypto";
-import { mkdirSync, readdirSync, readFileSync, statSync, truncateSync, utimesSync, writeFileSync } from "node:fs";
+import {
+  copyFileSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { LIMITS } from "../../src/base/limits.ts";
@@ -81,7 +91,14 @@ test("a damaged copy is dropped and fetched again; damage of the repository itse
   const { ref, bytes } = file("index", "an index file");
   await store.put(ref, bytes, { signal });
   const path = join(folder, "index", ref.name);
-  for (const damage of [() => truncateSync(path, 3), () => writeFileSync(path, "an indeX file")]) {
+  const other = file("index", "another index file");
+  await store.put(other.ref, other.bytes, { signal });
+  for (const damage of [
+    () => truncateSync(path, 3),
+    () => writeFileSync(path, "an indeX file"),
+    () => rmSync(path),
+    () => copyFileSync(join(folder, "index", other.ref.name), path),
+  ]) {
     damage();
     assert.deepEqual(await store.get(ref, { signal }), bytes);
     assert.deepEqual(readFileSync(path), bytes);
@@ -89,7 +106,7 @@ test("a damaged copy is dropped and fetched again; damage of the repository itse
   truncateSync(path, 0);
   inner.script = always("get", FLIPPED);
   assert.notDeepEqual(await store.get(ref, { signal }), bytes);
-  assert.deepEqual(readdirSync(join(folder, "index")), []);
+  assert.deepEqual(readdirSync(join(folder, "index")), [other.ref.name]);
 });
 
 test("what is listed no more is kept no more, nor what is removed", async () => {
