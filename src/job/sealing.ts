@@ -37,7 +37,6 @@ export interface SealingOptions {
 export class Sealing implements AsyncDisposable {
   readonly #pool: WorkPool<SealingTask, SealingResult>;
   readonly #writer: IndexWriter;
-  #isFinished = false;
 
   private constructor(pool: WorkPool<SealingTask, SealingResult>, writer: IndexWriter) {
     this.#pool = pool;
@@ -111,15 +110,13 @@ export class Sealing implements AsyncDisposable {
   /** The same, and writes the index: after this, and not before, a snapshot may use what was stored. */
   async finish(): Promise<void> {
     await this.flush();
-    this.#isFinished = true;
     await this.#writer.finish();
   }
 
   /** A run that failed or was stopped still names its packs in an index, so that the next run uses them. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#pool.close();
-    if (this.#isFinished || this.#writer.packs === 0) return;
-    await this.#writer.finish({ signal: AbortSignal.timeout(LIMITS.lastWordsMs) }).catch(() => {});
+    await this.#writer.lastWords();
   }
 }
 

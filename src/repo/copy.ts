@@ -202,8 +202,7 @@ export class Copying implements AsyncDisposable {
   /** A copy that failed or was stopped still names its packs in an index, so that the next one uses them. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#pool.close();
-    if (this.#writer.packs === 0) return;
-    await this.#writer.finish({ signal: AbortSignal.timeout(LIMITS.lastWordsMs) }).catch(() => {});
+    await this.#writer.lastWords();
   }
 }
 

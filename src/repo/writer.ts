@@ -3,7 +3,7 @@
  * snapshot that uses them. So whatever moment a run is stopped at, everything an index names is there, and most of
  * what was stored is found by the next run (which adopts the rest from the packs' own headers).
  */
-import { assert } from "../base/errors.ts";
+import { assert, isFailure } from "../base/errors.ts";
 import { LIMITS } from "../base/limits.ts";
 import { encodeIndex } from "../format/index-file.ts";
 import type { ChunkIndex } from "./index.ts";
@@ -64,11 +64,23 @@ export class IndexWriter {
     });
   }
 
+  /** Writes what is not in an index file yet. After this, and not before, a snapshot may use the packs. */
+  async finish(): Promise<void> {
+    await this.#finish(this.#signal);
+  }
+
   /**
-   * Writes what is not in an index file yet. After this, and not before, a snapshot may use the packs.
-   * A run that was cancelled may still call it, with a signal of its own, so that the next run finds its packs.
+   * The same for a run that failed or was stopped, so that the next one finds its packs; it never rejects. A run that lost
+   * its lock says nothing more: somebody may have pruned its packs, and an index that names what is gone makes restic
+   * take it for stored.
    */
-  async finish({ signal }: { signal: AbortSignal } = { signal: this.#signal }): Promise<void> {
+  async lastWords(): Promise<void> {
+    const { aborted, reason } = this.#signal;
+    if (this.packs === 0 || this.#isFinished || (aborted && isFailure(reason, "repo/locked"))) return;
+    await this.#finish(AbortSignal.timeout(LIMITS.lastWordsMs)).catch(() => {});
+  }
+
+  async #finish(signal: AbortSignal): Promise<void> {
     this.#isFinished = true;
     for (const record of this.#repository.takeRecovered()) this.#take(record, signal);
     this.#write(signal);
