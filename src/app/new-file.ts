@@ -1,6 +1,6 @@
 /** Files that `init` writes: only their owner reads them, and nothing that exists is ever written over. */
 import { constants } from "node:fs";
-import { access, chown, mkdir, open, realpath, rename, rm, stat, writeFile } from "node:fs/promises";
+import { access, chown, mkdir, open, realpath, rename, rm, stat } from "node:fs/promises";
 import { dirname } from "node:path";
 import { Failure, messageOf } from "../base/errors.ts";
 
@@ -33,15 +33,41 @@ function existsAlready(path: string, cause?: unknown): Failure {
   });
 }
 
-/** Writes a file that only its owner reads, and never over one that exists. */
+/**
+ * Writes a file that only its owner reads, and never over one that exists. It is on the disk when this returns: a
+ * repository that outlives a power cut is worth nothing when its password does not.
+ */
 export async function writeNew(path: string, text: string | undefined): Promise<void> {
   if (text === undefined) return;
   try {
     await mkdir(dirname(path), { recursive: true, mode: 0o700 });
-    await writeFile(path, text, { mode: 0o600, flag: "wx" });
+    const file = await open(path, "wx", 0o600);
+    try {
+      await file.writeFile(text);
+      await file.sync();
+    } catch (error) {
+      await rm(path, { force: true });
+      throw error;
+    } finally {
+      await file.close();
+    }
+    await syncFolder(dirname(path));
   } catch (cause) {
     if ((cause as NodeJS.ErrnoException).code === "EEXIST") throw existsAlready(path, cause);
     throw new Failure("config/invalid", `cannot write '${path}': ${messageOf(cause)}`, { hint: ELSEWHERE, cause });
+  }
+}
+
+async function syncFolder(path: string): Promise<void> {
+  const folder = await open(path);
+  try {
+    await folder.sync();
+  } catch (error) {
+    // Some network filesystems have no sync for folders.
+    const { code } = error as NodeJS.ErrnoException;
+    if (code !== "EINVAL" && code !== "ENOTSUP") throw error;
+  } finally {
+    await folder.close();
   }
 }
 
@@ -77,8 +103,7 @@ export async function prepareReplacement(path: string, text: string): Promise<Re
     return {
       commit: async () => {
         await rename(beside, real);
-        const folder = await open(dirname(real));
-        await folder.sync().finally(async () => await folder.close());
+        await syncFolder(dirname(real));
       },
       abandon: async () => await rm(beside, { force: true }).catch(() => {}),
     };
