@@ -156,6 +156,8 @@ export const LIMITS = {
   configFileMaxBytes: 64 * MIB,
   /** Files saved as configuration: a folder named by mistake must not fill the repository. */
   configFiles: 20_000,
+  /** Clocks of two machines may differ by so much without a word. */
+  clockDifferenceMs: 10 * 60_000,
   /** An untracked file of the code that is larger is more likely somebody's dump than code. */
   codeFileMaxBytes: 256 * MIB,
   /** Untracked files, or files of a folder of code without git. */

@@ -19,6 +19,7 @@ import { connect, type Connection } from "../postgres/connect.ts";
 import { type ClientPrograms, findPrograms } from "../postgres/programs.ts";
 import { readServerFacts } from "../postgres/server-facts.ts";
 import { isDamage } from "../repo/chunk.ts";
+import type { RepositoryLock } from "../repo/lock.ts";
 import type { Repository } from "../repo/repository.ts";
 import { storePoint } from "./build-point.ts";
 import { captureDatabase, type DatabaseCapture } from "./capture-database.ts";
@@ -32,14 +33,14 @@ import {
 } from "./capture-else.ts";
 import { captureStorage, type StorageCapture, type StoragePorts } from "./capture-storage.ts";
 import { listStorage, listStorageAtOnce, type StorageListing } from "./list-storage.ts";
-import { damagedParent, lossFindings, storageFindings } from "./findings.ts";
+import { aheadFindings, damagedParent, lossFindings, storageFindings } from "./findings.ts";
 import { inspectChatwoot } from "./inspect-chatwoot.ts";
 import { lockToWrite } from "./lock.ts";
 import { awaitLateFiles } from "./late-files.ts";
 import { buildManifest } from "./manifest.ts";
 import { type Parent, readParent } from "./parent.ts";
 import { PointReader } from "./point-reader.ts";
-import { listPoints } from "./points.ts";
+import { listPoints, pointsAhead } from "./points.ts";
 import { Sealing } from "./sealing.ts";
 import type { BlobRow, StorageState } from "./storage-state.ts";
 import type { BackupSummary } from "./summaries.ts";
@@ -87,7 +88,7 @@ export async function backup(options: BackupOptions): Promise<BackupSummary> {
   if (chatwoot.failure !== undefined) throw chatwoot.failure;
   const server = await readServerFacts(connection);
   const programs = await findPrograms(server.major, { signal });
-  await using sealing = await openSealing(run, connection);
+  await using sealing = await openSealing({ ...run, lock }, connection);
   const { database, storage, looks, other, purged } = await capture(run, {
     sealing,
     indexFiles,
@@ -129,7 +130,7 @@ export async function backup(options: BackupOptions): Promise<BackupSummary> {
     sealing,
   );
   await sealing.finish();
-  signal.throwIfAborted();
+  await lock.confirm({ signal });
   const point = await saveSnapshot(run, manifest, tree, parent);
   return summarize(run, manifest, {
     point,
@@ -146,12 +147,18 @@ function isReadHere({ storage }: Installation, name: string): boolean {
   return storage.some((service) => service.serviceName === name && service.kind === "local");
 }
 
-/** The newest point that can be read: one that is damaged must not keep new ones from being made. */
-async function findParent({ repository, identity, signal }: Run): Promise<{ parent?: Parent; findings: Finding[] }> {
+/**
+ * The newest point that can be read: one that is damaged must not keep new ones from being made, and one from a clock that
+ * was ahead must not be the parent of all that follow.
+ */
+async function findParent(run: Run): Promise<{ parent?: Parent; findings: Finding[] }> {
+  const { repository, identity, clock, signal } = run;
   const { points } = await listPoints(repository, { signal });
   const index = await repository.loadIndex({ signal });
-  const findings: Finding[] = [];
-  for (const point of points.filter(({ installationId }) => installationId === identity.id)) {
+  const mine = points.filter(({ installationId }) => installationId === identity.id);
+  const ahead = pointsAhead(mine, clock.now());
+  const findings = aheadFindings(ahead, run.repositoryName);
+  for (const point of [...mine.filter((one) => !ahead.includes(one)), ...ahead]) {
     try {
       const parent = await readParent(new PointReader(repository, point, { signal }));
       const isStored = parent.schemaDump?.content?.every((id) => index.has("data", id)) === true;
@@ -164,9 +171,13 @@ async function findParent({ repository, identity, signal }: Run): Promise<{ pare
   return { findings };
 }
 
-async function openSealing({ repository, address, workers, signal }: Run, connection: Connection): Promise<Sealing> {
+async function openSealing(
+  { repository, address, workers, signal, lock }: Run & { lock: RepositoryLock },
+  connection: Connection,
+): Promise<Sealing> {
   return await Sealing.open({
     repository,
+    lock,
     address,
     expectedChunks: await expectChunks(connection),
     isPrepared: true,

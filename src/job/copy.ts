@@ -12,6 +12,7 @@ import type { Progress } from "../base/progress.ts";
 import { PROOF } from "../point/layout.ts";
 import { copiedSnapshot, Copying, isCopyOf } from "../repo/copy.ts";
 import type { ListedSnapshot, Repository } from "../repo/repository.ts";
+import type { RepositoryLock } from "../repo/lock.ts";
 import { lockToRead, lockToWrite } from "./lock.ts";
 import { listPoints, type Point } from "./points.ts";
 import type { CopySummary } from "./summaries.ts";
@@ -65,12 +66,12 @@ export async function copy(options: CopyOptions): Promise<CopySummary> {
     added: { bytes: 0, packs: 0 },
     seconds: 0,
   };
-  if (left.length > 0) await copySnapshots(run, left, summary);
+  if (left.length > 0) await copySnapshots({ ...run, lock: target }, left, summary);
   return { ...summary, seconds: (clock.monotonic() - startedMs) / 1000 };
 }
 
 async function copySnapshots(
-  { from, to, progress, signal }: CopyOptions,
+  { from, to, progress, signal, lock }: CopyOptions & { lock: RepositoryLock },
   snapshots: readonly ListedSnapshot[],
   summary: CopySummary,
 ): Promise<void> {
@@ -80,11 +81,12 @@ async function copySnapshots(
     bytes += count;
     progress.advance(count);
   };
-  await using copying = await Copying.open(from.repository, to.repository, { signal, onBytes });
+  await using copying = await Copying.open(from.repository, to.repository, { signal, lock, onBytes });
   let ready: ListedSnapshot[] = [];
   const write = async () => {
     await copying.finish();
     bytes = 0;
+    await lock.confirm({ signal });
     for (const one of ready) await saveCopy(to.repository, one, { signal, summary });
     ready = [];
     summary.added = copying.added;

@@ -16,10 +16,10 @@ import { findPrograms } from "../postgres/programs.ts";
 import { readServerFacts, type ServerFacts } from "../postgres/server-facts.ts";
 import { findScratchServer } from "../postgres/scratch.ts";
 import type { Repository } from "../repo/repository.ts";
-import { notReadYet } from "./findings.ts";
+import { aheadFindings, notReadYet } from "./findings.ts";
 import { inspectChatwoot } from "./inspect-chatwoot.ts";
 import { type KnownRepository, copyFindings, passwordFindings, permissionFindings } from "./doctor-repositories.ts";
-import { listPoints, type Point } from "./points.ts";
+import { listPoints, type Point, pointsAhead } from "./points.ts";
 import { findKeySources, readKeySamples, tryKeys } from "./prove-keys.ts";
 import { tryPlace } from "./doctor-store.ts";
 import type { DoctorSummary, TriedPlace } from "./summaries.ts";
@@ -262,7 +262,10 @@ async function minePoints(ports: DoctorPorts, repository: Repository, id: string
 }
 
 function examinePoints(ports: DoctorPorts, report: Report, name: string, mine: readonly Point[]): void {
-  const [newest] = mine;
+  const ahead = pointsAhead(mine, ports.clock.now());
+  report.findings.push(...aheadFindings(ahead, name));
+  // One from a clock that was ahead must not hide that no backup was made since.
+  const newest = mine.find((point) => !ahead.includes(point)) ?? mine[0];
   if (newest === undefined) {
     report.findings.push({
       kind: "no-restore-point",

@@ -71,6 +71,7 @@ export async function drill(options: DrillOptions): Promise<DrillSummary> {
     checks: run.checks,
     stages: run.stages,
   };
+  await lock.confirm({ signal });
   await saveProof(run, proof);
   const { checks, stages, where } = run;
   const seconds = (clock.monotonic() - started) / 1000;

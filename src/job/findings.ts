@@ -97,6 +97,20 @@ export function damagedParent(point: { id: string; snapshot: { time: string } },
   };
 }
 
+/** Nothing when there is none. @param ahead from `pointsAhead`. */
+export function aheadFindings(ahead: readonly { id: string; snapshot: { time: string } }[], where: string): Finding[] {
+  const [newest] = ahead;
+  if (newest === undefined) return [];
+  return [
+    {
+      kind: "points-in-the-future",
+      level: "warning",
+      message: `${plural(ahead.length, "restore point")} in '${where}' ${ahead.length === 1 ? "lies" : "lie"} in the future, the newest of ${newest.snapshot.time}`,
+      hint: `Until then it is 'latest', whatever is made meanwhile. Is a clock wrong, here or where it was made? If there, remove it by its name: 'chatkeep forget ${shortId(newest.id)}'.`,
+    },
+  ];
+}
+
 /**
  * One finding for each service and reason: an alarm for what is new since the parent, a note for what was known.
  * @param before the parent's state; undefined at the first backup.

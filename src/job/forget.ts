@@ -73,6 +73,7 @@ export async function forget(options: ForgetOptions): Promise<ForgetSummary> {
   const signal = AbortSignal.any([options.signal, lock.signal]);
   const list = await listPoints(repository, { signal });
   const plan = makeForgetPlan(list, options);
+  await lock.confirm({ signal });
   progress.stage("forgetting", { total: plan.remove.length + plan.records.length });
   for (const { snapshotId } of [...plan.remove, ...plan.records]) {
     signal.throwIfAborted();

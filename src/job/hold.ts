@@ -87,6 +87,7 @@ export async function hold(options: HoldOptions, wanted: NewHold): Promise<HoldS
     return { ...answer, changed: false, holds: [line] };
   }
   const kept = { place: HOLD, text: formatHold(made), time: made.at, tags: holdTags(made) };
+  await lock.confirm({ signal });
   await saveRecord(repository, { ...kept, about: point, program, signal });
   const { reason, until, at, by } = made;
   const line = { point: point.id, takenAt: point.snapshot.time, name, reason, until, inForce: true, at, by };

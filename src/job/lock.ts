@@ -29,6 +29,6 @@ export async function lockToRead(repository: Repository, options: LockOptions): 
     return await lockToWrite(repository, options);
   } catch (error) {
     if (!isFailure(error, "store/denied")) throw error;
-    return { signal: new AbortController().signal, async [Symbol.asyncDispose]() {} };
+    return { signal: new AbortController().signal, async confirm() {}, async [Symbol.asyncDispose]() {} };
   }
 }

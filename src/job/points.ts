@@ -6,6 +6,7 @@ import { parseZonedInstant } from "../base/clock.ts";
 import { Failure } from "../base/errors.ts";
 import type { SnapshotId } from "../base/ids.ts";
 import { shortId } from "../base/ids.ts";
+import { LIMITS } from "../base/limits.ts";
 import type { Snapshot } from "../format/snapshot-file.ts";
 import { POINT_TAG } from "../point/layout.ts";
 import type { Repository } from "../repo/repository.ts";
@@ -75,6 +76,14 @@ export async function listPoints(repository: Repository, { signal }: { signal: A
   const isFirst = (point: Point) => Number(point.id === point.snapshotId);
   points.sort((a, b) => b.takenAtMs - a.takenAtMs || isFirst(b) - isFirst(a));
   return { points, records, others, damaged: damaged.map(({ id, reason }) => ({ name: id, message: reason })) };
+}
+
+/**
+ * Points that lie in the future by more than two machines' clocks differ, newest first. One of them is `latest` to
+ * everybody until its time has come, so whoever meets them says so.
+ */
+export function pointsAhead(points: readonly Point[], nowMs: number): Point[] {
+  return points.filter(({ takenAtMs }) => takenAtMs > nowMs + LIMITS.clockDifferenceMs);
 }
 
 /** The tags that a person gave, without our own. */

@@ -10,6 +10,7 @@ import type { RangePlan, TablePlan } from "../postgres/ranges.ts";
 import { ClaimTable } from "../repo/claim-table.ts";
 import { openWorkPool, type WorkPool } from "../repo/pool.ts";
 import type { Repository } from "../repo/repository.ts";
+import type { RepositoryLock } from "../repo/lock.ts";
 import type { PackRecord } from "../repo/sealer.ts";
 import type { StoredFile } from "../repo/store-file.ts";
 import { IndexWriter } from "../repo/writer.ts";
@@ -31,6 +32,8 @@ export interface SealingOptions {
   workers?: number;
   /** The caller has called `prepareToWrite`, and looked at what it found. */
   isPrepared?: boolean;
+  /** Under which the run works. */
+  lock?: RepositoryLock;
   signal: AbortSignal;
 }
 
@@ -47,7 +50,7 @@ export class Sealing implements AsyncDisposable {
     const { repository, signal } = options;
     if (options.isPrepared !== true) await repository.prepareToWrite({ signal });
     const index = await repository.loadIndex({ signal });
-    const writer = new IndexWriter(repository, index, { signal });
+    const writer = new IndexWriter(repository, index, { signal, lock: options.lock });
     const isHere = repository.store.spec === undefined;
     const pool = openWorkPool<SealingTask, SealingResult, SealingInit, PackRecord>({
       url: isHere ? undefined : workerUrl(),

@@ -16,6 +16,7 @@ import type { TreeNode } from "../format/node.ts";
 import type { Snapshot } from "../format/snapshot-file.ts";
 import { makeCopier, type CopyInit, type CopyOutcome, type CopyRead, type CopyTask } from "./copy-tasks.ts";
 import type { ChunkIndex, ChunkLocation } from "./index.ts";
+import type { RepositoryLock } from "./lock.ts";
 import type { PackRecord } from "./pack-record.ts";
 import { openWorkPool, workerCount, type WorkPool } from "./pool.ts";
 import type { ListedSnapshot, Repository } from "./repository.ts";
@@ -23,6 +24,8 @@ import { IndexWriter } from "./writer.ts";
 
 export interface CopyOptions {
   signal: AbortSignal;
+  /** Of the target. */
+  lock?: RepositoryLock;
   /** Told how many sealed bytes were read. */
   onBytes?: (bytes: number) => void;
 }

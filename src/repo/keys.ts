@@ -174,8 +174,7 @@ export function findKey(ids: readonly FileId[], word: string): FileId {
 export async function removeKey(
   repository: Repository,
   id: FileId,
-  // oxlint-disable-next-line no-unused-vars -- whoever deletes shows that nobody else is there
-  { signal, lock: _lock }: CallOptions & { lock: ExclusiveLock },
+  { signal, lock }: CallOptions & { lock: ExclusiveLock },
 ): Promise<void> {
   if (id === repository.keyId) {
     throw new Failure("usage/invalid", `key ${shortId(id)} is the one in use, and cannot be removed`, {
@@ -192,6 +191,7 @@ export async function removeKey(
       },
     );
   }
+  await lock.confirm({ signal });
   await repository.store.remove({ kind: "keys", name: id }, { signal });
 }
 

@@ -4,7 +4,8 @@
  * To lock: look whether others forbid it, write one's own lock file, wait, look again. A lock is refreshed every five
  * minutes by a new file; one of half an hour is stale to everybody, so whoever could not refresh his stops long before.
  * Only locks of this machine are ever removed, and only when their process is gone or they are stale: how long ago
- * another machine wrote something cannot be judged by two clocks.
+ * another machine wrote something cannot be judged by two clocks. What makes a run's work count, a snapshot or a
+ * removal, is done only when the lock was seen to be there a moment ago: a process may have been stopped meanwhile.
  */
 import { userInfo } from "node:os";
 import { formatInstant, type Clock } from "../base/clock.ts";
@@ -43,6 +44,12 @@ export interface LockOptions {
 export interface RepositoryLock extends AsyncDisposable {
   /** Aborts with a `Failure` when the lock is lost: whoever works under it must stop. */
   readonly signal: AbortSignal;
+  /**
+   * Looks whether the lock is still in the store: between two refreshes somebody may have removed it and then pruned. To
+   * be asked right before what makes a run's work count, or removes anything.
+   * @throws Failure `repo/locked` when it is gone; the signal is aborted then.
+   */
+  confirm(options: { signal: AbortSignal }): Promise<void>;
 }
 
 declare const exclusive: unique symbol;
@@ -166,6 +173,8 @@ function locked({ id, lock }: OtherLock, { clock }: Acquiring): Failure {
   );
 }
 
+const REMOVED = "it was removed by someone else";
+
 class HeldLock implements RepositoryLock {
   readonly signal: AbortSignal;
   readonly #repository: Repository;
@@ -272,10 +281,24 @@ class HeldLock implements RepositoryLock {
     for (const id of old) await this.#remove(id, signal);
   }
 
+  async confirm({ signal }: { signal: AbortSignal }): Promise<void> {
+    for (;;) {
+      this.signal.throwIfAborted();
+      const ids = [...this.#ids];
+      for (const name of ids) {
+        if ((await this.#repository.store.stat({ kind: "locks", name }, { signal })) !== undefined) return;
+      }
+      // A refresh may have put another one in the place of each meanwhile.
+      if (ids.length === this.#ids.size && ids.every((id) => this.#ids.has(id))) break;
+    }
+    this.#lose(new Failure("repo/locked", REMOVED));
+    this.signal.throwIfAborted();
+  }
+
   async #assertThere(ids: readonly FileId[], signal: AbortSignal): Promise<void> {
     for (const id of ids) {
       if ((await this.#repository.store.stat({ kind: "locks", name: id }, { signal })) !== undefined) continue;
-      throw new Failure("repo/locked", "it was removed by someone else");
+      throw new Failure("repo/locked", REMOVED);
     }
   }
 

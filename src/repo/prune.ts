@@ -94,7 +94,7 @@ export async function pruneRepository(repository: Repository, options: PruneOpti
     })();
     await rewriteIndex(repository, { records, old: known.indexFiles, lock: options.lock, signal });
   }
-  options.lock.signal.throwIfAborted();
+  await options.lock.confirm({ signal });
   progress.stage("removing packs");
   await removeFiles(repository, "data", { names: [...goes, ...unindexed], signal });
   return { ...result, packs: { ...result.packs, written: written.length } };

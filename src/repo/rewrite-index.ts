@@ -35,7 +35,7 @@ export async function rewriteIndex(repository: Repository, options: RewriteOptio
     chunks += record.entries.length;
   }
   await write();
-  lock.signal.throwIfAborted();
+  await lock.confirm({ signal });
   await removeFiles(repository, "index", { names: old, signal });
 }
 

@@ -1,12 +1,14 @@
 /**
  * Writes the index of what a run stored, while it runs: packs first, then the index files that name them, then the
  * snapshot that uses them. So whatever moment a run is stopped at, everything an index names is there, and most of
- * what was stored is found by the next run (which adopts the rest from the packs' own headers).
+ * what was stored is found by the next run (which adopts the rest from the packs' own headers). A run that lost its lock
+ * writes no index either: what it stored may have been pruned.
  */
 import { assert, isFailure } from "../base/errors.ts";
 import { LIMITS } from "../base/limits.ts";
 import { encodeIndex } from "../format/index-file.ts";
 import type { ChunkIndex } from "./index.ts";
+import type { RepositoryLock } from "./lock.ts";
 import type { PackRecord } from "./pack-record.ts";
 import type { Repository } from "./repository.ts";
 
@@ -14,6 +16,7 @@ export class IndexWriter {
   readonly #repository: Repository;
   readonly #index: ChunkIndex;
   readonly #signal: AbortSignal;
+  readonly #lock: Pick<RepositoryLock, "confirm"> | undefined;
   #pending: PackRecord[] = [];
   #pendingChunks = 0;
   #pendingBytes = 0;
@@ -24,11 +27,19 @@ export class IndexWriter {
   packs = 0;
   bytes = 0;
 
-  /** @param index The repository's own, from `loadIndex`; it learns of every pack. */
-  constructor(repository: Repository, index: ChunkIndex, { signal }: { signal: AbortSignal }) {
+  /**
+   * @param index The repository's own, from `loadIndex`; it learns of every pack.
+   * @param options `lock`: under which the run works, where others may be at work too.
+   */
+  constructor(
+    repository: Repository,
+    index: ChunkIndex,
+    { signal, lock }: { signal: AbortSignal; lock?: Pick<RepositoryLock, "confirm"> | undefined },
+  ) {
     this.#repository = repository;
     this.#index = index;
     this.#signal = signal;
+    this.#lock = lock;
   }
 
   /** Takes a pack that is durable. Index files are written in the background; their failures are {@link finish}'s. */
@@ -57,7 +68,9 @@ export class IndexWriter {
     this.#pendingBytes = 0;
     this.#writing = this.#writing.then(async () => {
       try {
-        if (this.#failed === undefined) await this.#repository.putUnpacked("index", encodeIndex(records), { signal });
+        if (this.#failed !== undefined) return;
+        await this.#lock?.confirm({ signal });
+        await this.#repository.putUnpacked("index", encodeIndex(records), { signal });
       } catch (error) {
         this.#failed = { error };
       }

@@ -98,6 +98,26 @@ test("a backup that is stopped after any of its writes harms no earlier one, and
   assert.equal(whole, 6);
 });
 
+test("stopped when nine tenths are stored, the next backup adds less than 15 %", async () => {
+  const copy = copyStore(store);
+  const large: Record<string, Uint8Array> = {};
+  for (let number = 0; number < 20; number += 1) large[`file-${number}`] = randomBytes(8 << 20);
+  const total = 20 * (8 << 20);
+  const stored = () =>
+    [...copy.files].reduce((sum, [name, { length }]) => sum + (name.startsWith("data/") ? length : 0), 0);
+  const before = stored();
+  copy.beforeWrite = () => {
+    if (stored() - before >= 0.9 * total) throw new Crash("stopped at nine tenths");
+  };
+  await assert.rejects(backUp(reopen(repository, copy), large, "2026-01-02T00:00:00Z"), Crash);
+  copy.beforeWrite = undefined;
+  const first = stored() - before;
+  assert.ok(first < 0.98 * total);
+  await backUp(reopen(repository, copy), large, "2026-01-03T00:00:00Z");
+  const second = stored() - before - first;
+  assert.ok(second < 0.15 * total, `${second} of ${total} bytes were added`);
+});
+
 test("making a repository that is stopped after any of its writes leaves nothing that looks like one", async () => {
   for (let n = 0; ; n += 1) {
     const empty = createMemoryStore();

@@ -267,6 +267,27 @@ test("a lock that someone else removed is lost", async () => {
   assert.match(String(lock.signal.reason), /removed by someone else/);
 });
 
+test("whoever is about to make its work count looks whether the lock is there, whatever is refreshed meanwhile", async () => {
+  const { repository, store } = fresh();
+  const clock = new FakeClock();
+  await using lock = await lockShared(repository, by({ clock }));
+  await lock.confirm({ signal });
+  await clock.advance(LOCK_TIMES.refresh);
+  await lock.confirm({ signal });
+  // The old file goes while it is being looked for.
+  const stat = store.stat.bind(store);
+  store.stat = async (ref, options) => {
+    store.stat = stat;
+    await clock.advance(LOCK_TIMES.refresh);
+    return await stat(ref, options);
+  };
+  await lock.confirm({ signal });
+  for (const name of lockNames(store)) store.files.delete(name);
+  await assert.rejects(lock.confirm({ signal }), isLocked);
+  assert.ok(lock.signal.aborted && isLocked(lock.signal.reason));
+  assert.match(String(lock.signal.reason), /removed by someone else/);
+});
+
 test("after a long sleep of the machine a lock that is still there is taken up again, unless someone is alone now", async () => {
   for (const isTaken of [false, true]) {
     const { repository, store } = fresh();

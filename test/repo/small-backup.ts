@@ -5,6 +5,7 @@ import type { ChunkId, SnapshotId } from "../../src/base/ids.ts";
 import { LIMITS } from "../../src/base/limits.ts";
 import { dirNode, fileNode, symlinkNode, type TreeNode } from "../../src/format/node.ts";
 import { nameFromBytes } from "../../src/format/quote.ts";
+import type { Snapshot } from "../../src/format/snapshot-file.ts";
 import { encodeTree } from "../../src/format/tree.ts";
 import { ClaimTable } from "../../src/repo/claim-table.ts";
 import { createRepository, Repository } from "../../src/repo/repository.ts";
@@ -87,14 +88,19 @@ async function storeTreeOf(sealer: Sealer, files: Files): Promise<ChunkId> {
   return (await sealer.add("tree", encodeTree(nodes))).id;
 }
 
-/** One complete backup of files in memory. */
-export async function backUp(repository: Repository, files: Files, time = "2026-01-01T00:00:00Z"): Promise<SnapshotId> {
+/** One complete backup of files in memory. @param more Of the snapshot, in place of what it has otherwise. */
+export async function backUp(
+  repository: Repository,
+  files: Files,
+  time = "2026-01-01T00:00:00Z",
+  more: Partial<Snapshot> = {},
+): Promise<SnapshotId> {
   const { sealer, writer } = await openWriting(repository);
   try {
     const tree = await storeTreeOf(sealer, files);
     await sealer.flush();
     await writer.finish();
-    return await repository.saveSnapshot({ time, tree, paths: ["/x"], hostname: "test-host" }, { signal });
+    return await repository.saveSnapshot({ time, tree, paths: ["/x"], hostname: "test-host", ...more }, { signal });
   } finally {
     await sealer.abort();
   }

@@ -7,20 +7,23 @@ import { after, before, test } from "node:test";
 import { Client } from "pg";
 import type { Finding } from "../../src/base/findings.ts";
 import { storagePath } from "../../src/demo/files.ts";
+import type { Repository } from "../../src/repo/repository.ts";
 import { CHATKEEP, summaryOf } from "../harness/cli.ts";
 import { runBoundByModes } from "../harness/namespace.ts";
 import type { RunResult } from "../harness/run.ts";
 import { readFolder } from "../harness/tree.ts";
 import { makeCheapToOpen } from "./cheap-key.ts";
 import { type Desk, openDesk } from "./desk.ts";
+import { savedPoints } from "./saved-point.ts";
 
 let desk: Desk;
 let client: Client;
 let aside: string;
+let repository: Repository;
 
 before(async () => {
   desk = await openDesk({ size: { messages: 120, conversations: 20, files: 20 } });
-  await makeCheapToOpen(desk);
+  ({ repository } = await makeCheapToOpen(desk));
   client = new Client(desk.installation.database);
   await client.connect();
   aside = join(desk.root, "aside");
@@ -178,4 +181,24 @@ test("a file that Chatwoot deletes while the backup runs is a note", async () =>
   const next = await backup();
   assert.notEqual(next.point, point);
   assert.equal(levelsOf(next.findings)["purged-during-backup"], undefined);
+});
+
+test("a point from a clock that was an hour ahead is told of, and is the parent of none that has another", async () => {
+  const { signal } = new AbortController();
+  const honest = await backup();
+  const { point } = (await savedPoints(repository)).find((reader) => reader.point.id === honest.point) ?? {};
+  assert.ok(point);
+  const time = new Date(Date.now() + 3_600_000).toISOString();
+  const ahead = await repository.saveSnapshot({ ...point.snapshot, time }, { signal });
+  const next = await backup();
+  assert.equal(levelsOf(next.findings)["points-in-the-future"], "warning");
+  assert.equal(next.result.status, 3);
+  assert.equal(summaryOf(next.result.stdout)["parent"], honest.point);
+  const listed = await desk.chatkeep(["list"]);
+  assert.match(listed.stdout, new RegExp(`^${ahead.slice(0, 8)} +in the future`, "m"));
+  const doctor = summaryOf((await desk.chatkeep(["--json", "doctor"])).stdout)["findings"] as Finding[];
+  assert.equal(levelsOf(doctor)["points-in-the-future"], "warning");
+  // The hint's own command.
+  await desk.summary(["forget", ahead.slice(0, 8), "--yes"]);
+  assert.equal(levelsOf((await backup()).findings)["points-in-the-future"], undefined);
 });
