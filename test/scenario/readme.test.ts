@@ -3,7 +3,7 @@
  * places are others, so that nothing of the machine is touched: see {@link PLACES}.
  */
 import assert from "node:assert/strict";
-import { chmod, mkdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
+import { appendFile, chmod, copyFile, mkdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { delimiter, join } from "node:path";
 import { after, before, test } from "node:test";
 import { buildInstallation, type DemoInstallation } from "../../src/demo/installation.ts";
@@ -19,6 +19,7 @@ import { readFolder } from "../harness/tree.ts";
 const PLACES = (): [string, string][] => [
   ["/var/backups/chatkeep", folder.at("var/backups/chatkeep")],
   ["/etc/chatkeep", folder.at("etc/chatkeep")],
+  ["/mnt/other-building", folder.at("mnt")],
   ["/srv/", `${folder.at("srv")}/`],
   ["postgresql://chatwoot@localhost/", `postgresql://chatwoot@${server.address.host}:${server.address.port}/`],
   // Where cwctl would have put it, `init` finds Chatwoot by itself.
@@ -29,6 +30,8 @@ let server: TestServer;
 let folder: TestFolder;
 let demo: DemoInstallation;
 let blocks: string[];
+/** What the README has the configuration say about retention. */
+let retention: string;
 
 before(async () => {
   server = await startPostgres();
@@ -39,11 +42,12 @@ before(async () => {
     size: { messages: 120, conversations: 20, files: 12 },
     signal: new AbortController().signal,
   });
-  for (const made of ["bin", "etc", "srv", "var"]) await mkdir(folder.at(made));
+  for (const made of ["bin", "etc", "mnt", "srv", "var"]) await mkdir(folder.at(made));
   await writeFile(folder.at("bin/chatkeep"), `#!/bin/sh\nexec '${process.execPath}' '${CHATKEEP}' "$@"\n`);
   await chmod(folder.at("bin/chatkeep"), 0o755);
   const readme = await readFile(join(import.meta.dirname, "../../README.md"), "utf8");
   blocks = [...readme.matchAll(/^<!-- run -->\n```sh\n(.*?)^```$/gms)].map(([, block]) => block ?? "");
+  retention = /^```yaml\n(retention: .*\n)```$/m.exec(readme)?.[1] ?? "";
 });
 
 after(async () => {
@@ -100,7 +104,7 @@ async function clearAway(): Promise<void> {
 }
 
 test("the README's commands work in the order in which it has them", async (t) => {
-  assert.equal(blocks.length, 4, "each block that is marked to be run is run below");
+  assert.equal(blocks.length, 7, "each block that is marked to be run is run below");
 
   await t.test("the first real backup", async () => {
     const ran = await runBlock(0);
@@ -110,8 +114,15 @@ test("the README's commands work in the order in which it has them", async (t) =
     assert.match(ran.result.stdout, /^✓ proven: /m);
   });
 
+  await t.test("a second place", async () => {
+    const ran = await runBlock(1);
+    // Both lie on one disk here, which is a warning and no alarm; the second point is copied by the backup itself.
+    assertAllWell(ran);
+    assert.match(ran.result.stdout, /offsite/);
+  });
+
   await t.test("restoring", async () => {
-    assertAllWell(await runBlock(1));
+    assertAllWell(await runBlock(2));
     await assertRestored("chatwoot_restored", "srv/restored/storage");
     await clearAway();
   });
@@ -120,15 +131,31 @@ test("the README's commands work in the order in which it has them", async (t) =
     await rename(folder.at("etc/chatkeep"), folder.at("lost"));
     const kit = await readFile(folder.at("lost/chatkeep-recovery-kit.txt"), "utf8");
     const password = /^ *Password +(\S+)$/m.exec(kit)?.[1] ?? "";
-    assertAllWell(await runBlock(2, `${password}\n`));
+    assertAllWell(await runBlock(3, `${password}\n`));
     assert.equal((await stat(folder.at("etc/chatkeep/chatkeep.password"))).mode & 0o777, 0o600);
     await assertRestored("chatwoot_restored", "srv/restored/storage");
     await clearAway();
   });
 
   await t.test("without Chatkeep", async () => {
-    await rm(folder.at("bin/chatkeep"));
-    assertAllWell(await runBlock(3));
+    await rename(folder.at("bin/chatkeep"), folder.at("put-aside"));
+    assertAllWell(await runBlock(4));
     await assertRestored("chatwoot_by_hand", "srv/by-hand/uploads");
+    await rename(folder.at("put-aside"), folder.at("bin/chatkeep"));
+  });
+
+  await t.test("keeping it tidy, with the retention that it says", async () => {
+    assert.notEqual(retention, "");
+    // From the second place's own kit.
+    await copyFile(folder.at("lost/chatkeep-offsite.password"), folder.at("etc/chatkeep/chatkeep-offsite.password"));
+    await appendFile(folder.at("etc/chatkeep/chatkeep.yaml"), `\n${retention}`);
+    assertAllWell(await runBlock(5));
+  });
+
+  await t.test("who can open a repository, and how large it is", async () => {
+    const ran = await runBlock(6);
+    assertAllWell(ran);
+    const kit = await readFile(folder.at("kit/chatkeep-recovery-kit.html"), "utf8");
+    assert.match(kit, /^<!doctype html>/i);
   });
 });
