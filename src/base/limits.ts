@@ -49,6 +49,8 @@ export const LIMITS = {
   copyBatchBytes: 256 * MIB,
   /** Packs that are read whole at once when they are verified; stock restic's may have 128 MiB. */
   packsVerified: 2,
+  /** Uploaded files of a service that `doctor` looks for on the disk. */
+  sampledFiles: 500,
   /** Trees, snapshots and index files read at once. */
   smallReads: 8,
   /** scrypt costs that a key file may ask for (memory = 128 · N · r bytes). */

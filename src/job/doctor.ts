@@ -21,6 +21,7 @@ import { inspectChatwoot } from "./inspect-chatwoot.ts";
 import { type KnownRepository, copyFindings, passwordFindings, permissionFindings } from "./doctor-repositories.ts";
 import { listPoints, type Point, pointsAhead } from "./points.ts";
 import { findKeySources, readKeySamples, tryKeys } from "./prove-keys.ts";
+import { sampleStorage } from "./sample-storage.ts";
 import { tryPlace } from "./doctor-store.ts";
 import type { DoctorSummary, TriedPlace } from "./summaries.ts";
 
@@ -128,6 +129,7 @@ async function examineDatabase(
   report.findings.push(...chatwoot.findings);
   await examineRights(report, connection);
   await examineServices(report, connection, installation);
+  report.findings.push(...(await sampleStorage(connection, installation, { signal: ports.signal })));
   await attempt(report, async () => {
     const programs = await findPrograms(server.major, { signal: ports.signal });
     report.facts.push({

@@ -127,6 +127,10 @@ test("a file that is lost after it was saved stays in the next points, and a ful
   await rename(blob.path, join(aside, blob.id));
   const next = await backup();
   assert.deepEqual([next.result.status, damageOf(next.findings)], [0, []]);
+  // A backup does not look at what it has; doctor does, and names it.
+  const doctor = (await desk.summary(["doctor"], 3))["findings"] as Finding[];
+  const [lost] = doctor.filter(({ kind }) => kind === "storage-files-lost");
+  assert.match(lost?.message ?? "", new RegExp(`, 1 is not there or not whole: .*\\(blob ${blob.id}\\)$`));
   const full = await backup("--full");
   assert.equal(full.result.status, 3);
   assert.deepEqual(damageOf(full.findings), ["alarm: blobs-missing"]);
@@ -136,6 +140,8 @@ test("a file that is lost after it was saved stays in the next points, and a ful
   assert.deepEqual(kept, await readFolder(desk.installation.storageRoot));
   assert.equal((await desk.summary(["drill", full.point]))["proven"], true);
   // Looked at again, it is there: nothing is left of the alarm.
+  const healthy = (await desk.chatkeep(["--json", "doctor"])).stdout;
+  assert.doesNotMatch(healthy, /storage-files-lost/);
   assert.deepEqual(damageOf((await backup()).findings), []);
 });
 
