@@ -84,7 +84,7 @@ export const LIMITS = {
   lateFileWaitMs: 10_000,
   /** Connections that COPY at once. */
   copyConnections: 2,
-  /** How long a run that failed may take to write the index of what it stored. */
+  /** How long a run that failed may take to write the index of what it stored, and any run to take its lock away. */
   lastWordsMs: 20_000,
   /** A packet of a file server: OpenSSH's largest has 256 KiB; a longer one is no SFTP at all. */
   sftpPacketMaxBytes: 1 * MIB,

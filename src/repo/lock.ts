@@ -11,6 +11,7 @@ import { userInfo } from "node:os";
 import { formatInstant, type Clock } from "../base/clock.ts";
 import { Failure, isFailure, messageOf } from "../base/errors.ts";
 import { parseFileId, shortId, type FileId } from "../base/ids.ts";
+import { LIMITS } from "../base/limits.ts";
 import { parseGoTime } from "../format/go-time.ts";
 import { decodeLock, encodeLock, type LockFile } from "../format/lock-file.ts";
 import { isAlive } from "../system/alive.ts";
@@ -329,8 +330,14 @@ class HeldLock implements RepositoryLock {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#ended.abort(new Failure("run/cancelled", "the lock was let go"));
     await this.#refreshing;
-    // Whatever ended the work, the lock goes; where it cannot (no right to delete), it is stale in half an hour.
-    const { signal } = new AbortController();
-    for (const id of this.#ids) await this.#remove(id, signal).catch(() => {});
+    // Whatever ended the work, the lock goes; where it cannot (no right to delete, a place that does not answer any
+    // more), it is stale in half an hour, and nobody has to wait for that.
+    const limit = new AbortController();
+    const done = new AbortController();
+    const over = new Failure("store/unreachable", "the lock could not be removed in time");
+    const late = this.#options.clock.sleep(LIMITS.lastWordsMs, done.signal).then(() => limit.abort(over));
+    late.catch(() => {});
+    for (const id of this.#ids) await this.#remove(id, limit.signal).catch(() => {});
+    done.abort(new Failure("run/cancelled", "the lock was let go"));
   }
 }

@@ -6,6 +6,7 @@ import { formatInstant, systemClock, type Clock } from "../../src/base/clock.ts"
 import { Failure, isFailure } from "../../src/base/errors.ts";
 import { encodeLock, type LockFile, decodeLock } from "../../src/format/lock-file.ts";
 import { parseFileId } from "../../src/base/ids.ts";
+import { LIMITS } from "../../src/base/limits.ts";
 import { LOCK_TIMES, lockExclusive, lockShared, type LockOptions } from "../../src/repo/lock.ts";
 import { openRepository, type Repository } from "../../src/repo/repository.ts";
 import { openLocalStore } from "../../src/store/local-store.ts";
@@ -255,6 +256,26 @@ test("where nothing may be deleted, nobody gets the repository alone, and no exc
     return true;
   });
   await using _shared = await lockShared(repository, by({ hostname: "elsewhere" }));
+});
+
+test("a place that does not answer any more keeps nobody waiting for its lock to go", async () => {
+  const { repository, store } = fresh();
+  const clock = new FakeClock();
+  const lock = await lockShared(repository, by({ clock }));
+  let isGivenUp = false;
+  store.remove = async (_ref, options) => {
+    await once(options.signal, "abort");
+    isGivenUp = true;
+    throw options.signal.reason;
+  };
+  const letGo = lock[Symbol.asyncDispose]();
+  await clock.advance(0);
+  await clock.advance(LIMITS.lastWordsMs - 1);
+  assert.equal(isGivenUp, false);
+  await clock.advance(1);
+  assert.equal(isGivenUp, true);
+  await letGo;
+  assert.equal(lockNames(store).length, 1);
 });
 
 test("a lock that someone else removed is lost", async () => {
