@@ -68,8 +68,13 @@ async function readPack(
   const bad: PackEntry[] = [];
   let reason = hash("sha256", bytes) === id ? undefined : "it does not match its checksum";
   reason ??= headerProblem(source, { bytes, sizeBytes }, entries);
-  // One piece of memory for all of a pack's chunks: a repository may have millions.
-  const opened = Buffer.allocUnsafeSlow(entries.reduce((longest, { length }) => Math.max(longest, length), 0));
+  // Whatever an index says, no chunk is longer than the pack.
+  const opened = scratchOf(
+    Math.min(
+      bytes.length,
+      entries.reduce((longest, { length }) => Math.max(longest, length), 0),
+    ),
+  );
   for (const entry of entries) {
     try {
       const sealed = bytes.subarray(entry.offset, entry.offset + entry.length);
@@ -84,6 +89,14 @@ async function readPack(
     signal.throwIfAborted();
   }
   return { reason, bad };
+}
+
+/** One piece of memory for all chunks that this thread opens, one after another: a repository may have millions. */
+let scratch = Buffer.alloc(0);
+
+function scratchOf(length: number): Buffer {
+  if (scratch.length < length) scratch = Buffer.allocUnsafeSlow(length);
+  return scratch;
 }
 
 function headerProblem(
