@@ -17,7 +17,14 @@ const rate = z
   .min(1)
   .max(2 ** 30);
 
-const repositorySchema = z.strictObject({
+const retentionTime = z.string().regex(/^[1-9]\d{0,3}d$/, "write it in days, as 30d");
+
+const immutableSchema = z.union(
+  [retentionTime, z.strictObject({ for: retentionTime, mode: z.enum(["governance", "compliance"]).optional() })],
+  "write it as 30d, or as { for: 30d, mode: compliance }",
+);
+
+const repositoryFields = z.strictObject({
   name,
   location: z.string().min(1),
   "password-file": z.string().min(1).optional(),
@@ -30,7 +37,14 @@ const repositorySchema = z.strictObject({
   "limit-download": rate.optional(),
   /** Calls under way at once at a remote place, for each thread. */
   connections: z.int().min(1).max(256).optional(),
+  /** Every file is kept from being removed for so long after it was last used. */
+  immutable: immutableSchema.optional(),
 });
+
+const repositorySchema = repositoryFields.refine(
+  ({ immutable, location }) => immutable === undefined || location.startsWith("s3:"),
+  { path: ["immutable"], message: "only an s3: repository can be immutable" },
+);
 
 const installationSchema = z.strictObject({
   id: z.uuid(),

@@ -4,8 +4,10 @@ import { type Finding, sortFindings } from "../base/findings.ts";
 import { plural } from "../base/bytes.ts";
 import { copy, pointsLacking, snapshotsOf } from "../job/copy.ts";
 import { listPoints, resolvePoint } from "../job/points.ts";
+import { assertRetention, extendRetention } from "../job/retention.ts";
 import type { BackupSummary, CopyOutcome, CopySummary } from "../job/summaries.ts";
 import { loadConfig } from "./config.ts";
+import { keepLocked } from "./retention.ts";
 import { isAway, openChosenRepository, type OpenedRepository } from "./session.ts";
 import type { Globals, Surroundings } from "./surroundings.ts";
 
@@ -28,7 +30,8 @@ export async function runCopy(globals: Globals, flags: CopyFlags, s: Surrounding
     openChosenRepository({ ...globals, repository: flags.to }, s),
   ]);
   const id = from.config?.installation.id;
-  return await copy({
+  await assertRetention(to.repository, s);
+  const summary = await copy({
     from,
     to,
     choose(snapshots, points) {
@@ -48,6 +51,8 @@ export async function runCopy(globals: Globals, flags: CopyFlags, s: Surrounding
     progress: s.progress,
     signal: s.signal,
   });
+  await extendRetention(to.repository, s);
+  return summary;
 }
 
 /**
@@ -65,8 +70,9 @@ export async function copyToOthers(
   const findings: Finding[] = [];
   for (const { name } of written.config?.repositories ?? []) {
     if (name === written.name || away.has(name)) continue;
-    const outcome = await copyTo({ name, made: summary.point }, written, globals, s);
+    const { outcome, findings: unlocked } = await copyTo({ name, made: summary.point }, written, globals, s);
     copies.push(outcome);
+    findings.push(...unlocked);
     if (outcome.message === undefined) continue;
     findings.push({
       kind: "copy-failed",
@@ -84,10 +90,11 @@ async function copyTo(
   from: OpenedRepository,
   globals: Globals,
   s: Surroundings,
-): Promise<CopyOutcome> {
+): Promise<{ outcome: CopyOutcome; findings: Finding[] }> {
   const installationId = from.config?.installation.id ?? "";
   try {
     const to = await openChosenRepository({ ...globals, repository: name }, s);
+    await assertRetention(to.repository, s);
     const { copied, added, failed } = await copy({
       from,
       to,
@@ -101,16 +108,17 @@ async function copyTo(
     });
     const [first] = failed;
     const more = failed.length > 1 ? `; and ${plural(failed.length - 1, "more restore point")}` : "";
-    return {
+    const outcome = {
       repository: name,
       points: copied.length,
       bytes: added.bytes,
       ok: first === undefined,
       ...(first === undefined ? {} : { message: `${first.message}${more}` }),
     };
+    return { outcome, findings: (await keepLocked(to.repository, name, s)).findings };
   } catch (error) {
     if (!isFailure(error) || error.code === "internal/bug" || s.signal.aborted) throw error;
-    return { repository: name, points: 0, bytes: 0, ok: false, message: messageOf(error) };
+    return { outcome: { repository: name, points: 0, bytes: 0, ok: false, message: messageOf(error) }, findings: [] };
   }
 }
 

@@ -51,7 +51,16 @@ function settingsOf(repository: RepositoryConfig | undefined, { rates, atMs }: S
     uploadRate: rates?.upload ?? bytesOf(repository?.["limit-upload"]),
     downloadRate: rates?.download ?? bytesOf(repository?.["limit-download"]),
     ...(atMs === undefined ? {} : { atMs }),
+    ...retentionOf(repository),
   };
+}
+
+const DAY_MS = 24 * 3_600_000;
+
+function retentionOf({ immutable }: Partial<RepositoryConfig> = {}): Pick<StoreSettings, "retention"> {
+  if (immutable === undefined) return {};
+  const { for: time, mode = "governance" } = typeof immutable === "string" ? { for: immutable } : immutable;
+  return { retention: { forMs: Number.parseInt(time, 10) * DAY_MS, mode } };
 }
 
 /** The store of a repository, with the credentials that the configuration gives it. */

@@ -112,7 +112,8 @@ export async function runBackup(globals: Globals, flags: BackupFlags, s: Surroun
     signal: s.signal,
   };
   if (flags.dryRun) return await (await import("../job/plan-backup.ts")).planBackup(options);
-  const summary = await (await import("../job/backup.ts")).backup(options);
+  const { backupRetained } = await import("./retention.ts");
+  const summary = await backupRetained(options, s);
   // A repository that is named is written to, and no other.
   if (globals.repository !== undefined) return summary;
   const away = new Set(opened.passedOver.map((passed) => passed.name));

@@ -36,6 +36,11 @@ export function parseZonedInstant(text: string): number | undefined {
   return Number.isNaN(ms) ? undefined : ms;
 }
 
+/** For libraries that take nothing else. */
+export function dateOf(ms: number): Date {
+  return new Date(ms);
+}
+
 /** RFC 3339 in UTC with milliseconds. */
 export function formatInstant(ms: number): string {
   return new Date(ms).toISOString();

@@ -19,6 +19,8 @@ export const LIMITS = {
   packSmallBytes: 4 * MIB,
   /** … and so many small ones of a type are worth being joined. */
   packsSmall: 10,
+  /** Files of an immutable repository that are looked at at once. */
+  retentionCalls: 16,
   /** Removals under way at once. */
   removals: 8,
   /** restic's own bound on a pack's header. */

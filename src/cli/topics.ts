@@ -34,6 +34,8 @@ const CONFIG: Topic = {
     "      env: { AWS_DEFAULT_REGION: eu-central-1 }   # NAME=value (both optional)",
     "      limit-upload: 2000    # KiB a second; also limit-download …",
     "      connections: 8        # … and calls at once, for each thread",
+    "      immutable: 30d        # s3: locks files so long (object lock in",
+    "                            # the bucket); or { for: 30d, mode: compliance }",
     "  database: { jobs: 2 }     # connections that read at once (optional)",
     "  retention:                # what 'chatkeep forget' keeps; also hourly, yearly,",
     "    { last: 7, daily: 14, weekly: 8, monthly: 12 }   # within: 30d, tags: […]",

@@ -220,6 +220,7 @@ async function examineRepositories(
       report.places.push(...tried.places);
       report.findings.push(...tried.findings);
     });
+    await attempt(report, () => examineRetention(ports, report, name, opened.repository));
     await attempt(report, async () => {
       passwords.set(name, await ports.readPassword(name));
       points.set(name, await minePoints(ports, opened.repository, id));
@@ -256,6 +257,22 @@ async function examineDisk(
     });
     return;
   }
+}
+
+async function examineRetention(
+  { signal }: DoctorPorts,
+  report: Report,
+  name: string,
+  { store: { retention } }: Repository,
+): Promise<void> {
+  if (retention === undefined) return;
+  await retention.check({ signal });
+  const { forMs, mode } = retention.policy;
+  report.facts.push({
+    name: `files in '${name}'`,
+    value: `locked for ${plural(forMs / 86_400_000, "day")}, ${mode}`,
+    from: "the configuration",
+  });
 }
 
 async function minePoints(ports: DoctorPorts, repository: Repository, id: string): Promise<Point[]> {

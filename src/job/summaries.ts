@@ -24,6 +24,8 @@ export interface BackupSummary {
   storage: { blobs: number; bytes: number; copied: number; reused: number; missing: number; purged: number };
   added: { bytes: number; packs: number };
   repository: string;
+  /** For a repository that is to be immutable. */
+  retention?: RetentionOutcome;
   /** The other repositories, after it. */
   copies: CopyOutcome[];
   findings: Finding[];
@@ -38,6 +40,15 @@ export interface CopyOutcome {
   ok: boolean;
   /** Why not. */
   message?: string;
+}
+
+/** What is locked in an immutable repository. */
+export interface RetentionOutcome {
+  files: number;
+  /** Of them, those whose retention would have ended within half its time. */
+  extended: number;
+  /** The earliest end, RFC 3339. */
+  until: string | null;
 }
 
 export interface CopySummary {
@@ -209,6 +220,8 @@ export interface PruneSummary {
   packs: { kept: number; removed: number; repacked: number; unindexed: number; written: number };
   /** `unused`: what nobody needs and stays. */
   bytes: { before: number; freed: number; copied: number; unused: number };
+  /** Of what goes, that which the place keeps as old versions until its retention has ended. */
+  retained?: { packs: number; bytes: number; until: string };
   repository: string;
   seconds: number;
 }

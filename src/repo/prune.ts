@@ -7,8 +7,11 @@
  */
 import { randomBytes } from "node:crypto";
 import { plural, listSome } from "../base/bytes.ts";
+import { formatInstant } from "../base/clock.ts";
+import { mapConcurrent } from "../base/concurrent.ts";
 import { Failure, isFailure } from "../base/errors.ts";
 import { shortId, type FileId, type PackId } from "../base/ids.ts";
+import { LIMITS } from "../base/limits.ts";
 import type { Progress } from "../base/progress.ts";
 import type { ChunkIndex } from "./index.ts";
 import { readIndexFiles } from "./load-index.ts";
@@ -48,6 +51,8 @@ export interface PruneResult {
     /** What nobody needs and stays. */
     readonly unused: number;
   };
+  /** Of what goes, that which the place keeps as old versions until its retention has ended. */
+  readonly retained?: { readonly packs: number; readonly bytes: number; readonly until: string };
 }
 
 /** @throws Failure `repo/damaged` where anything that is needed is lacking, `store/denied` without the right to delete. */
@@ -60,8 +65,11 @@ export async function pruneRepository(repository: Repository, options: PruneOpti
   progress.stage("reading what is needed");
   const known = await learn(repository, options);
   const { index, plan, unindexed } = known;
+  const goes = [...goingPacks(known), ...unindexed];
+  const retained = await retainedOf(repository, goes, known, options);
   const result: PruneResult = {
     snapshots: known.snapshots,
+    ...(retained === undefined ? {} : { retained }),
     packs: {
       kept: plan.kept,
       removed: plan.removed,
@@ -79,14 +87,7 @@ export async function pruneRepository(repository: Repository, options: PruneOpti
   if (isDryRun) return result;
   const written = await repack(repository, known, options);
   const stays = (pack: number) => plan.actions[pack] === PACK_ACTION.keep;
-  const goes: PackId[] = [];
-  let isIndexChanged = written.length > 0;
-  for (const [pack, action] of plan.actions.entries()) {
-    if (action === PACK_ACTION.keep) continue;
-    isIndexChanged = true;
-    if (action !== PACK_ACTION.gone) goes.push(index.packName(pack));
-  }
-  if (isIndexChanged) {
+  if (written.length > 0 || plan.actions.some((action) => action !== PACK_ACTION.keep)) {
     progress.stage("writing the index");
     const records = (function* () {
       yield* index.packs(stays);
@@ -96,8 +97,40 @@ export async function pruneRepository(repository: Repository, options: PruneOpti
   }
   await options.lock.confirm({ signal });
   progress.stage("removing packs");
-  await removeFiles(repository, "data", { names: [...goes, ...unindexed], signal });
+  await removeFiles(repository, "data", { names: goes, signal });
   return { ...result, packs: { ...result.packs, written: written.length } };
+}
+
+/** Packs that are removed once the index names them no more. */
+function* goingPacks({ plan, index }: Known): Generator<PackId> {
+  for (const [pack, action] of plan.actions.entries()) {
+    if (action === PACK_ACTION.remove || action === PACK_ACTION.repack) yield index.packName(pack);
+  }
+}
+
+/** A place that keeps files for a time keeps them as old versions: they are out of the way, and not lost before that. */
+async function retainedOf(
+  { store: { retention } }: Repository,
+  names: readonly string[],
+  { sizes }: Known,
+  { signal, progress }: PruneOptions,
+): Promise<PruneResult["retained"]> {
+  if (retention === undefined) return undefined;
+  progress.stage("asking what is locked");
+  let [packs, bytes, untilMs] = [0, 0, 0];
+  await mapConcurrent(
+    names,
+    LIMITS.retentionCalls,
+    async (name) => {
+      const until = await retention.until({ kind: "data", name }, { signal });
+      if (until === undefined) return;
+      packs += 1;
+      bytes += sizes.get(name) ?? 0;
+      untilMs = Math.max(untilMs, until);
+    },
+    { signal },
+  );
+  return packs === 0 ? undefined : { packs, bytes, until: formatInstant(untilMs) };
 }
 
 /** A right that is lacking is known before anything is done: most places refuse to remove even what is not there. */
@@ -121,6 +154,8 @@ interface Known {
   unindexed: string[];
   unindexedBytes: number;
   storedBytes: number;
+  /** Of every pack in the store. */
+  sizes: ReadonlyMap<string, number>;
 }
 
 /** Snapshots first, then the index, then the packs. */
@@ -139,8 +174,8 @@ async function learn(repository: Repository, options: PruneOptions): Promise<Kno
   let [storedBytes, unindexedBytes] = [0, 0];
   for await (const { name, sizeBytes } of repository.store.list("data", { signal })) {
     storedBytes += sizeBytes;
-    if (index.hasPack(name as PackId)) sizes.set(name, sizeBytes);
-    else {
+    sizes.set(name, sizeBytes);
+    if (!index.hasPack(name as PackId)) {
       unindexed.push(name);
       unindexedBytes += sizeBytes;
     }
@@ -171,7 +206,7 @@ async function learn(repository: Repository, options: PruneOptions): Promise<Kno
       VERIFY,
     );
   }
-  return { snapshots: snapshots.length, index, indexFiles: files, plan, unindexed, unindexedBytes, storedBytes };
+  return { snapshots: snapshots.length, index, indexFiles: files, plan, unindexed, unindexedBytes, storedBytes, sizes };
 }
 
 const VERIFY = "Run 'chatkeep verify' to see what it touches, and 'chatkeep repair packs' to take it from a copy.";

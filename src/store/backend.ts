@@ -7,6 +7,7 @@
  * Every method throws a `Failure` of the store (`store/denied`, `store/full`, `store/unreachable`, `store/not-found`,
  * `usage/invalid` for what the location or the credentials lack), or the signal's reason.
  */
+import type { Retention } from "./retention.ts";
 import type { CallOptions } from "./store.ts";
 
 export interface ListedKey {
@@ -19,6 +20,8 @@ export interface Backend {
   readonly location: string;
   /** True where only restic's own names can be written. */
   readonly isNarrow?: boolean;
+  /** Where files are to be kept from being removed, and the place can do that. */
+  readonly retention?: Retention<string> | undefined;
   /** Makes the place where it can be made (a folder; a bucket only where restic would). */
   create(options: CallOptions): Promise<void>;
   /**

@@ -30,6 +30,7 @@ class CachingStore implements Store {
   readonly location: string;
   readonly spec: StoreSpec | undefined;
   readonly probe: Store["probe"];
+  readonly retention: Store["retention"];
   readonly #inner: Store;
   readonly #folder: string;
   readonly #clock: Clock;
@@ -38,6 +39,7 @@ class CachingStore implements Store {
     this.location = inner.location;
     this.spec = inner.spec;
     this.probe = inner.probe?.bind(inner);
+    this.retention = inner.retention;
     this.#inner = inner;
     this.#folder = folder;
     this.#clock = clock;

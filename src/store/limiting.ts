@@ -7,6 +7,7 @@
 import type { Clock } from "../base/clock.ts";
 import { LIMITS } from "../base/limits.ts";
 import type { Backend, ListedKey } from "./backend.ts";
+import { type Retention, retentionThrough } from "./retention.ts";
 import type { CallOptions, StoreSettings } from "./store.ts";
 
 /** For {@link StoreSettings.account}; one for all that use the same line. */
@@ -110,6 +111,7 @@ class Slots {
 class LimitedBackend implements Backend {
   readonly location: string;
   readonly isNarrow: boolean;
+  readonly retention: Retention<string> | undefined;
   readonly #backend: Backend;
   readonly #upload: Line;
   readonly #download: Line;
@@ -123,6 +125,9 @@ class LimitedBackend implements Backend {
     this.#upload = new Line(account, UPLOAD, settings.uploadRate, clock);
     this.#download = new Line(account, DOWNLOAD, settings.downloadRate, clock);
     this.#slots = new Slots(settings.connections ?? LIMITS.storeConnections);
+    this.retention = retentionThrough(backend.retention, async (_doing, signal, work) =>
+      this.#slots.use(signal, async () => await work(signal)),
+    );
   }
 
   async create(options: CallOptions): Promise<void> {

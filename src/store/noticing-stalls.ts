@@ -6,6 +6,7 @@ import type { Clock } from "../base/clock.ts";
 import { Failure } from "../base/errors.ts";
 import { LIMITS } from "../base/limits.ts";
 import type { Backend, ListedKey } from "./backend.ts";
+import { type Retention, retentionThrough } from "./retention.ts";
 import type { CallOptions } from "./store.ts";
 
 export function noticingStalls(backend: Backend, { clock }: { clock: Clock }): Backend {
@@ -24,6 +25,7 @@ const UNKNOWN = LIMITS.storeUnknownReadBytes;
 class WatchedBackend implements Backend {
   readonly location: string;
   readonly isNarrow: boolean;
+  readonly retention: Retention<string> | undefined;
   readonly #backend: Backend;
   readonly #clock: Clock;
 
@@ -32,6 +34,9 @@ class WatchedBackend implements Backend {
     this.isNarrow = backend.isNarrow ?? false;
     this.#backend = backend;
     this.#clock = clock;
+    this.retention = retentionThrough(backend.retention, async (doing, signal, work) =>
+      this.#watch({ doing, bytes: 0, signal }, work),
+    );
   }
 
   async #watch<T>({ doing, bytes, signal }: Watched, work: (signal: AbortSignal) => Promise<T>): Promise<T> {

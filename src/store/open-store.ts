@@ -21,6 +21,8 @@ export interface RemotePlace {
 interface Scheme {
   /** True where old versions of files can be read. */
   readonly hasVersions?: true;
+  /** True where files can be kept from being removed. */
+  readonly hasRetention?: true;
   /** Environment variables that the place needs, for worker threads. */
   readonly variables: RegExp;
   readonly open: (place: RemotePlace) => Promise<Backend>;
@@ -47,6 +49,7 @@ const SCHEMES: Readonly<Record<string, Scheme>> = {
   s3: {
     variables: /^(AWS_|MINIO_(ACCESS|SECRET)_KEY$|RESTIC_(CACERT$|AWS_)|CHATKEEP_S3_)/,
     hasVersions: true,
+    hasRetention: true,
     open: async (place) => (await import("./s3-backend.ts")).openS3Backend(place),
   },
 };
@@ -80,7 +83,7 @@ export async function openStore(location: string | StoreSpec, options: OpenStore
       hint: "Run 'rclone serve restic' on that place and use its address: rest:http://localhost:8080/.",
     });
   }
-  if (options.settings?.atMs !== undefined) throw hasNoPast(location);
+  assertCan({}, location, options.settings);
   const path = location.startsWith("local:") ? location.slice("local:".length) : location;
   if (path === "") throw new Failure("usage/invalid", "the repository's location is empty");
   return openLocalStore(resolve(path));
@@ -90,8 +93,19 @@ function schemeOf(location: string): string {
   return /^([a-z0-9]+):/.exec(location)?.[1] ?? "";
 }
 
-function hasNoPast(place: string): Failure {
-  return new Failure("usage/invalid", `'${place}' keeps no old versions of its files that Chatkeep can read`, {
+/** @throws Failure `usage/invalid` for settings that a kind of place has no means for. */
+function assertCan(
+  { hasVersions, hasRetention }: Pick<Scheme, "hasVersions" | "hasRetention">,
+  place: string,
+  { atMs, retention }: StoreSettings = {},
+): void {
+  if (retention !== undefined && hasRetention !== true) {
+    throw new Failure("usage/invalid", `'${place}' cannot keep files from being removed`, {
+      hint: "Take 'immutable' out of the configuration: it is for s3: repositories in a bucket with object lock.",
+    });
+  }
+  if (atMs === undefined || hasVersions === true) return;
+  throw new Failure("usage/invalid", `'${place}' keeps no old versions of its files that Chatkeep can read`, {
     hint: "--at-time is for s3: repositories in a bucket with versioning: name one with --repository, or leave it out.",
   });
 }
@@ -101,7 +115,7 @@ async function openRemote(location: string, options: OpenStoreOptions, wasReache
   const scheme = SCHEMES[schemeOf(location)];
   assert(scheme !== undefined, "a scheme that nobody opens");
   const { env = process.env, clock = systemClock, onRetry } = options;
-  if (options.settings?.atMs !== undefined && scheme.hasVersions !== true) throw hasNoPast(schemeOf(location));
+  assertCan(scheme, schemeOf(location), options.settings);
   const kept: Record<string, string> = {};
   for (const [variable, value] of Object.entries(env)) {
     if (value !== undefined && scheme.variables.test(variable)) kept[variable] = value;

@@ -8,11 +8,13 @@ import { assert, Failure } from "../base/errors.ts";
 import { isId } from "../base/ids.ts";
 import type { Backend } from "./backend.ts";
 import { probePlace, type ProbeOptions, type StoreProbe } from "./probe.ts";
+import type { Retention } from "./retention.ts";
 import type { CallOptions, FileKind, FileRef, ListedFile, Store, StoreSpec, StoreWriter } from "./store.ts";
 
 export class RemoteStore implements Store {
   readonly location: string;
   readonly spec: StoreSpec | undefined;
+  readonly retention: Retention<FileRef> | undefined;
   readonly #backend: Backend;
 
   /** @param spec Enough to open the same place in another thread. */
@@ -20,6 +22,7 @@ export class RemoteStore implements Store {
     this.location = backend.location;
     this.spec = spec;
     this.#backend = backend;
+    this.retention = retentionOf(backend);
   }
 
   async create(options: CallOptions): Promise<void> {
@@ -106,6 +109,16 @@ export class RemoteStore implements Store {
   async close(): Promise<void> {
     await this.#backend.close();
   }
+}
+
+function retentionOf({ retention }: Backend): Retention<FileRef> | undefined {
+  if (retention === undefined) return undefined;
+  return {
+    policy: retention.policy,
+    check: async (options) => await retention.check(options),
+    until: async (ref, options) => await retention.until(keyOf(ref), options),
+    keep: async (ref, options) => await retention.keep(keyOf(ref), options),
+  };
 }
 
 /** The key of a file in restic's default layout. */

@@ -9,6 +9,7 @@ import type { Clock } from "../base/clock.ts";
 import { ERRORS, Failure, isFailure } from "../base/errors.ts";
 import { LIMITS } from "../base/limits.ts";
 import type { Backend, ListedKey } from "./backend.ts";
+import { type Retention, retentionThrough } from "./retention.ts";
 import type { CallOptions } from "./store.ts";
 
 /** A wait before the next try. */
@@ -50,6 +51,7 @@ export function parseRetryAfter(header: string | undefined): number | undefined 
 class RetryingBackend implements Backend {
   readonly location: string;
   readonly isNarrow: boolean;
+  readonly retention: Retention<string> | undefined;
   readonly #backend: Backend;
   readonly #options: RetryOptions;
   #wasReached: boolean;
@@ -60,6 +62,9 @@ class RetryingBackend implements Backend {
     this.#backend = backend;
     this.#options = options;
     this.#wasReached = options.wasReached ?? false;
+    this.retention = retentionThrough(backend.retention, async (_doing, signal, work) =>
+      this.#do(signal, async () => await work(signal)),
+    );
   }
 
   #begin(signal: AbortSignal): Tries {

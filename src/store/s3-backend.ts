@@ -18,19 +18,21 @@ import {
   type ListObjectsV2CommandOutput,
   PutObjectCommand,
 } from "@aws-sdk/client-s3";
-import { parseHttpDate } from "../base/clock.ts";
+import { parseHttpDate, systemClock } from "../base/clock.ts";
 import { Failure, isFailure } from "../base/errors.ts";
 import type { Backend, ListedKey } from "./backend.ts";
 import type { RemotePlace } from "./open-store.ts";
+import type { RetentionPolicy } from "./retention.ts";
 import { factsOf, isWordless } from "./s3-errors.ts";
 import { S3Versions } from "./s3-versions.ts";
+import { lockOf, S3Retention } from "./s3-retention.ts";
 import { openS3Service, type S3Call, type S3Service } from "./s3-service.ts";
 import type { CallOptions } from "./store.ts";
 
 /** @throws Failure `usage/invalid` for a location or credentials that cannot be used. */
 export function openS3Backend(place: RemotePlace): Backend {
   const service = openS3Service(place);
-  const backend = new S3Backend(service);
+  const backend = new S3Backend(service, place.settings.retention);
   return place.settings.atMs === undefined ? backend : new S3Versions(service, backend, place.settings.atMs);
 }
 
@@ -44,11 +46,13 @@ export interface S3Reader {
 
 class S3Backend implements Backend, S3Reader {
   readonly location: string;
+  readonly retention: S3Retention | undefined;
   readonly #service: S3Service;
 
-  constructor(service: S3Service) {
+  constructor(service: S3Service, policy: RetentionPolicy | undefined) {
     this.location = service.location;
     this.#service = service;
+    this.retention = policy === undefined ? undefined : new S3Retention(service, policy);
   }
 
   async create({ signal }: CallOptions): Promise<void> {
@@ -87,6 +91,7 @@ class S3Backend implements Backend, S3Reader {
         ContentLength: bytes.length,
         ContentMD5,
         ContentType: "application/octet-stream",
+        ...lockOf(key, this.retention?.policy, systemClock.now()),
         ...(onlyNew ? { IfNoneMatch: "*" } : {}),
       });
       await this.#service.ask(

@@ -161,17 +161,29 @@ export class S3Versions implements Backend {
   }
 
   async *#pages(Prefix: string, signal: AbortSignal): AsyncGenerator<ListObjectVersionsCommandOutput> {
+    let isFirst = true;
     let marker: { KeyMarker?: string; VersionIdMarker?: string } | undefined = {};
     while (marker !== undefined) {
       const command = new ListObjectVersionsCommand({ Bucket: this.#service.place.bucket, Prefix, ...marker });
-      const page: ListObjectVersionsCommandOutput = await this.#service.ask(
+      const asked: Promise<ListObjectVersionsCommandOutput> = this.#service.ask(
         "cannot list versions of files",
         signal,
         async (client, http) => await client.send(command, http),
       );
+      const page: ListObjectVersionsCommandOutput | undefined = await asked.catch((error: unknown) => {
+        if (isFailure(error, "store/not-found") && isFirst) return undefined;
+        throw error;
+      });
+      if (page === undefined) return;
       yield page;
+      isFirst = false;
       const { IsTruncated, NextKeyMarker, NextVersionIdMarker } = page;
-      if (IsTruncated !== true || NextKeyMarker === undefined) return;
+      if (IsTruncated !== true) return;
+      if (NextKeyMarker === undefined) {
+        throw new Failure("store/unreachable", "the service says that a list of versions goes on, and not where", {
+          hint: "Is this an S3 service, and nothing between that changes its answers?",
+        });
+      }
       marker = {
         KeyMarker: NextKeyMarker,
         ...(NextVersionIdMarker === undefined ? {} : { VersionIdMarker: NextVersionIdMarker }),
@@ -191,8 +203,8 @@ export class S3Versions implements Backend {
         async (client, http) => await client.send(command, http),
       ));
     } catch (error) {
-      // Who may not ask may still list: then what is listed counts.
-      if (isFailure(error, "store/denied")) return;
+      // Who may not ask may still list: then what is listed counts. Of a bucket that is not there, nothing is.
+      if (isFailure(error, "store/denied") || isFailure(error, "store/not-found")) return;
       throw error;
     }
     if (status !== undefined) return;

@@ -7,6 +7,7 @@
  */
 
 import type { ProbeOptions, StoreProbe } from "./probe.ts";
+import type { Retention, RetentionPolicy } from "./retention.ts";
 
 export type FileKind = "config" | "keys" | "locks" | "snapshots" | "index" | "data";
 
@@ -40,6 +41,8 @@ export interface Store {
   readonly location: string;
   /** Enough to open the same store in a worker thread, or undefined when it lives in this thread only. */
   readonly spec: StoreSpec | undefined;
+  /** For a repository that is to be immutable. */
+  readonly retention?: Retention<FileRef> | undefined;
   /** Makes the folders that a repository needs. */
   create(options: CallOptions): Promise<void>;
   begin(kind: FileKind, options: CallOptions): Promise<StoreWriter>;
@@ -68,6 +71,8 @@ export interface StoreSettings {
   /** Bytes a second, all requests together. */
   readonly uploadRate?: number | undefined;
   readonly downloadRate?: number | undefined;
+  /** Files are kept from being removed for so long, but for the repository's locks: for places that can do that. */
+  readonly retention?: RetentionPolicy | undefined;
   /** Read as it was then (milliseconds since 1970), and only read: for places that keep versions. */
   readonly atMs?: number | undefined;
   /** Where all threads that share the rates keep account of them: `openStore` makes it. */

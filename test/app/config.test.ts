@@ -44,6 +44,16 @@ const BAD: [what: string, text: string, message: RegExp][] = [
   ],
   ["a key twice", GOOD.replace("name: acme", "name: acme\n  name: b"), /^c\.yaml:4:3: /],
   ["a rate of nothing", `${GOOD}    limit-upload: 0\n`, /^c\.yaml:9:19: repositories\.0\.limit-upload: /],
+  [
+    "a folder that is to be immutable",
+    `${GOOD}    immutable: 30d\n`,
+    /^c\.yaml:9:16: repositories\.0\.immutable: only an s3: repository can be immutable$/,
+  ],
+  [
+    "a retention without a unit",
+    `${GOOD.replace("location: /var", "location: s3:host/var")}    immutable: 30\n`,
+    /^c\.yaml:9:16: repositories\.0\.immutable: write it as 30d, or as \{ for: 30d, mode: compliance \}$/,
+  ],
   ["too many connections", `${GOOD}    connections: 257\n`, /^c\.yaml:9:18: repositories\.0\.connections: /],
   ["bad YAML", "installation: {id: x\n name", /^c\.yaml:2:/],
   [

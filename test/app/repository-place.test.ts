@@ -64,6 +64,22 @@ test("a remote repository is kept below the cache's home, unless no cache is wan
   );
 });
 
+test("an immutable repository's time and mode reach its store, by governance where no mode is named", async () => {
+  const rows: [NonNullable<RepositoryConfig["immutable"]>, number, string][] = [
+    ["30d", 30, "governance"],
+    [{ for: "1d" }, 1, "governance"],
+    [{ for: "365d", mode: "compliance" }, 365, "compliance"],
+  ];
+  for (const [immutable, days, mode] of rows) {
+    const configured: RepositoryConfig = { name: "offsite", location: "s3:http://127.0.0.1:1/bucket", immutable };
+    const store = await openPlace(configured.location, configured, surroundings({}));
+    assert.deepEqual(store.retention?.policy, { forMs: days * 24 * 3_600_000, mode });
+    assert.equal(store.spec?.kind, "remote");
+    assert.deepEqual(store.spec.settings.retention, store.retention.policy);
+    await store.close();
+  }
+});
+
 test("rates and connections come from the repository, rates of the run go before, and another thread shares the account", async () => {
   const configured: RepositoryConfig = {
     name: "offsite",

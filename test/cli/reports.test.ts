@@ -81,7 +81,15 @@ const REPORTS: Record<string, string[]> = {
     },
     LOOK,
   ),
+  "a backup into an immutable repository": formatBackup(
+    { ...BACKUP, retention: { files: 412, extended: 37, until: "2026-12-09T02:30:11.000Z" } },
+    LOOK,
+  ),
   "a prune": formatPrune(PRUNED, LOOK),
+  "a prune of an immutable repository": formatPrune(
+    { ...PRUNED, retained: { packs: 48, bytes: 690_000_000, until: "2026-12-23T02:30:11.000Z" } },
+    LOOK,
+  ),
   "what a prune would do": formatPrune({ ...PRUNED, dryRun: true }, LOOK),
   "a prune with nothing to do": formatPrune(
     {

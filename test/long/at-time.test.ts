@@ -17,7 +17,7 @@ const BUCKET = "versions";
 let moto: TestMoto;
 let desk: Desk;
 /** After two backups and before the attack. */
-let before2: string;
+let beforeAttack: string;
 let points: string[];
 
 before(async () => {
@@ -30,7 +30,7 @@ before(async () => {
   await desk.summary(["init", "--yes", "--add", "offsite", "--location", location], 0, { env: moto.env });
   points = [await backup(), await backup()];
   await passSecond();
-  before2 = new Date().toISOString();
+  beforeAttack = new Date().toISOString();
   await passSecond();
   await attack();
 });
@@ -74,7 +74,7 @@ async function attack(): Promise<void> {
 }
 
 async function then(args: readonly string[], status = 0): Promise<Record<string, unknown>> {
-  return await desk.summary(["--repository", "offsite", ...args, "--at-time", before2], status, { env: moto.env });
+  return await desk.summary(["--repository", "offsite", ...args, "--at-time", beforeAttack], status, { env: moto.env });
 }
 
 test("what is there now is nothing, and as it was then everything", async () => {
@@ -110,13 +110,19 @@ test("before the repository was made there was none, and a time without a zone o
   }
 });
 
+test("a bucket that is not there holds no repository, then as now", async () => {
+  const args = ["--repository", moto.location("missing"), "list", "--at-time", beforeAttack];
+  const { status, stderr } = await desk.chatkeep(args, { env: { ...moto.env, CHATKEEP_PASSWORD: "x" } });
+  assert.equal(status, 10, stderr);
+});
+
 test("a folder, and a bucket that never kept versions, have no past", async () => {
   await moto.createBucket("plain");
   assert.equal((await moto.client.send(new GetBucketVersioningCommand({ Bucket: "plain" }))).Status, undefined);
   for (const place of ["desk", moto.location("plain")]) {
     const where = place === "desk" ? [] : ["--repository", place];
     const env = { ...moto.env, CHATKEEP_PASSWORD: "x" };
-    const { status, stderr } = await desk.chatkeep([...where, "list", "--at-time", before2], { env });
+    const { status, stderr } = await desk.chatkeep([...where, "list", "--at-time", beforeAttack], { env });
     assert.equal(status, 2, stderr);
     assert.match(stderr, /no versions|no old versions/);
   }

@@ -2,6 +2,7 @@ import { formatBytes, formatCount, formatSeconds, plural } from "../../base/byte
 import { shortId } from "../../base/ids.ts";
 import type { BackupSummary } from "../../job/summaries.ts";
 import type { Look } from "../look.ts";
+import { formatUtc } from "../when.ts";
 import { formatPairs } from "../table.ts";
 import { formatCopied } from "./copy.ts";
 
@@ -29,6 +30,7 @@ export function formatBackup(summary: BackupSummary, look: Look): string[] {
           "built upon",
           summary.parent === null ? "nothing: the first restore point of this installation" : shortId(summary.parent),
         ],
+        ...lockedPairs(summary),
         ...summary.copies.map((copy) => ["copied to", formatCopied(copy)] as const),
       ],
       look,
@@ -37,6 +39,12 @@ export function formatBackup(summary: BackupSummary, look: Look): string[] {
   ];
   if (!isDry && summary.parent === null) lines.push("Prove that it restores: chatkeep drill");
   return lines;
+}
+
+function lockedPairs({ retention }: BackupSummary): (readonly [string, string])[] {
+  if (retention === undefined || retention.until === null) return [];
+  const { files, extended, until } = retention;
+  return [["locked", `${plural(files, "file")} until ${formatUtc(until)} at least; ${formatCount(extended)} extended`]];
 }
 
 function filesLine(storage: BackupSummary["storage"]): string {

@@ -1,5 +1,6 @@
 import { formatBytes, formatSeconds, plural } from "../../base/bytes.ts";
 import type { PruneSummary } from "../../job/summaries.ts";
+import { formatUtc } from "../when.ts";
 import { padEnd, type Look } from "../look.ts";
 
 export function formatPrune(summary: PruneSummary, look: Look): string[] {
@@ -23,8 +24,16 @@ export function formatPrune(summary: PruneSummary, look: Look): string[] {
     line("kept", plural(packs.kept, "pack")),
     line("removed", `${plural(packs.removed, "pack")}${left}`),
     line("written anew", anew),
+    ...lockedLines(summary),
     unusedLine(summary),
   ];
+}
+
+function lockedLines({ retained }: PruneSummary): string[] {
+  if (retained === undefined) return [];
+  const { packs, bytes, until } = retained;
+  const what = `${plural(packs, "pack")} of what goes, ${formatBytes(bytes)}`;
+  return [line("locked", `${what}: the place keeps them as old versions, the last until ${formatUtc(until)}`)];
 }
 
 function line(name: string, text: string): string {

@@ -1,0 +1,175 @@
+/** An immutable repository in a bucket with object lock, on moto: what is used stays locked, whoever has the credentials. */
+import assert from "node:assert/strict";
+import { readFile, writeFile } from "node:fs/promises";
+import { after, before, test } from "node:test";
+import {
+  DeleteObjectCommand,
+  HeadObjectCommand,
+  type HeadObjectCommandOutput,
+  ListObjectVersionsCommand,
+  PutObjectRetentionCommand,
+} from "@aws-sdk/client-s3";
+import { startMoto, type TestMoto } from "../harness/moto.ts";
+import { resticPaths, runRestic } from "../harness/restic.ts";
+import { type Desk, openDesk } from "../scenario/desk.ts";
+
+const BUCKET = "locked";
+const DAY = 24 * 3_600_000;
+
+let moto: TestMoto;
+let desk: Desk;
+let first: string;
+
+before(async () => {
+  moto = await startMoto();
+  await moto.createBucket(BUCKET, { isLocking: true });
+  await moto.createBucket("open");
+  desk = await openDesk({ size: { messages: 200, conversations: 20, files: 20 } });
+  await add("offsite", moto.location(BUCKET, "acme"), "30d");
+  first = String((await offsite(["backup"]))["point"]);
+});
+
+after(async () => {
+  await desk[Symbol.asyncDispose]();
+  await moto[Symbol.asyncDispose]();
+});
+
+async function add(name: string, location: string, immutable: string): Promise<void> {
+  await desk.summary(["init", "--yes", "--add", name, "--location", location], 0, { env: moto.env });
+  const text = await readFile(desk.config, "utf8");
+  const changed = text.replace(
+    new RegExp(`^( *)(- )?location: "?${location}"?$`, "m"),
+    `$&\n$1immutable: ${immutable}`,
+  );
+  assert.notEqual(changed, text);
+  await writeFile(desk.config, changed);
+}
+
+async function offsite(args: readonly string[], status = 0): Promise<Record<string, unknown>> {
+  return await desk.summary(["--repository", "offsite", ...args], status, { env: moto.env });
+}
+
+interface Listed {
+  readonly key: string;
+  readonly id: string;
+  readonly isLatest: boolean;
+}
+
+async function versions(): Promise<Listed[]> {
+  const page = await moto.client.send(new ListObjectVersionsCommand({ Bucket: BUCKET }));
+  assert.notEqual(page.IsTruncated, true);
+  return (page.Versions ?? []).map(({ Key = "", VersionId = "", IsLatest }) => ({
+    key: Key,
+    id: VersionId,
+    isLatest: IsLatest === true,
+  }));
+}
+
+async function head({ key, id }: Listed): Promise<HeadObjectCommandOutput> {
+  return await moto.client.send(new HeadObjectCommand({ Bucket: BUCKET, Key: key, VersionId: id }));
+}
+
+/** Every file that is there now, and none of them a lock of the repository. */
+async function assertLocked(): Promise<Listed[]> {
+  const now = (await versions()).filter(({ isLatest }) => isLatest);
+  for (const file of now) {
+    const { ObjectLockMode, ObjectLockRetainUntilDate } = await head(file);
+    assert.equal(ObjectLockMode, "GOVERNANCE", file.key);
+    assert.ok((ObjectLockRetainUntilDate?.getTime() ?? 0) > Date.now() + 29 * DAY, file.key);
+    assert.doesNotMatch(file.key, /locks\//);
+  }
+  return now;
+}
+
+test("after a backup every file is locked, those that init wrote too, and no lock of the repository ever was", async () => {
+  const now = await assertLocked();
+  assert.ok(now.some(({ key }) => key.endsWith("/config")) && now.some(({ key }) => key.includes("/keys/")));
+  const locks = (await versions()).filter(({ key }) => key.includes("/locks/"));
+  assert.ok(locks.length > 0);
+  for (const lock of locks) assert.equal((await head(lock)).ObjectLockMode, undefined);
+});
+
+test("what would run out within half the time is extended by the next backup, and by the one after it nothing", async () => {
+  const old = await assertLocked();
+  for (const { key } of old) {
+    const Retention = { Mode: "GOVERNANCE", RetainUntilDate: new Date(Date.now() + 2 * DAY) } as const;
+    const parts = { Bucket: BUCKET, Key: key, Retention, BypassGovernanceRetention: true };
+    await moto.client.send(new PutObjectRetentionCommand(parts));
+  }
+  const { retention } = (await offsite(["backup"])) as { retention: { files: number; extended: number } };
+  assert.equal(retention.extended, old.length);
+  assert.ok(retention.files > old.length);
+  await assertLocked();
+  const again = (await offsite(["backup"])) as { retention: { extended: number; until: string } };
+  assert.equal(again.retention.extended, 0);
+  assert.ok(Date.parse(again.retention.until) > Date.now() + 29 * DAY);
+});
+
+test("with all rights but that to lift locks, no version that is in use can be removed", async () => {
+  for (const { key, id } of await assertLocked()) {
+    await assert.rejects(moto.client.send(new DeleteObjectCommand({ Bucket: BUCKET, Key: key, VersionId: id })), key);
+  }
+  assert.equal((await offsite(["verify", "--read-data"]))["errors"], 0);
+});
+
+test("prune says what stays locked as old versions; no backup locks it longer or brings it back", async () => {
+  const earlier = await assertLocked();
+  await offsite(["forget", first, "--yes"]);
+  const dry = (await offsite(["prune", "--max-unused", "0", "--dry-run"])) as { retained?: { packs: number } };
+  const pruned = (await offsite(["prune", "--max-unused", "0", "--yes"])) as {
+    packs: { removed: number; repacked: number };
+    retained?: { packs: number; bytes: number; until: string };
+  };
+  assert.deepEqual(pruned.retained, dry.retained);
+  assert.equal(pruned.retained?.packs, pruned.packs.removed + pruned.packs.repacked);
+  assert.ok((pruned.retained?.bytes ?? 0) > 0 && Date.parse(pruned.retained?.until ?? "") > Date.now() + 29 * DAY);
+
+  const gone = async () => {
+    const latest = new Set((await assertLocked()).map(({ key }) => key));
+    return earlier.filter(({ key }) => !latest.has(key) && key.includes("/data/"));
+  };
+  const before = await gone();
+  assert.equal(before.length, pruned.retained?.packs);
+  const ends = async () => await Promise.all(before.map(async (file) => (await head(file)).ObjectLockRetainUntilDate));
+  const untouched = await ends();
+  assert.equal(((await offsite(["backup"])) as { retention: { extended: number } }).retention.extended, 0);
+  assert.deepEqual(await gone(), before);
+  assert.deepEqual(await ends(), untouched);
+  assert.equal((await offsite(["verify", "--read-data"]))["errors"], 0);
+});
+
+for (const restic of resticPaths()) {
+  test(`restic ${restic.version} checks every byte of the immutable repository and adds to it`, async () => {
+    const password = (await readFile(`${desk.root}/chatkeep/chatkeep-offsite.password`, "utf8")).trim();
+    const options = { repo: moto.location(BUCKET, "acme"), password, restic: restic.path, env: moto.env };
+    assert.match((await runRestic(["check", "--read-data"], options)).stdout, /no errors were found/);
+    await runRestic(["backup", "--tag", "own", desk.config], options);
+    // What restic wrote, it wrote without a lock: the next backup locks it.
+    const { retention } = (await offsite(["backup"])) as { retention: { extended: number } };
+    assert.ok(retention.extended >= 3);
+    await assertLocked();
+  });
+}
+
+test("a copy into an immutable repository is locked too", async () => {
+  await desk.summary(["backup"], 0, { env: moto.env });
+  await assertLocked();
+  await desk.summary(["copy", "--to", "offsite"], 0, { env: moto.env });
+  await assertLocked();
+});
+
+test("a bucket without object lock is refused before anything is written, by backup and by doctor, with what to do", async () => {
+  await add("open", moto.location("open"), "{ for: 30d, mode: compliance }");
+  const { status, stderr } = await desk.chatkeep(["--repository", "open", "backup"], { env: moto.env });
+  assert.equal(status, 2, stderr);
+  assert.match(stderr, /has no object lock/);
+  assert.match(stderr, /hint: .*with object lock/);
+  const { findings, facts } = (await desk.summary(["doctor"], 3, { env: moto.env })) as {
+    findings: { message: string }[];
+    facts: { name: string; value: string }[];
+  };
+  assert.equal(findings.filter(({ message }) => /has no object lock/.test(message)).length, 1);
+  assert.ok(
+    facts.some(({ name, value }) => name === "files in 'offsite'" && value === "locked for 30 days, governance"),
+  );
+});
