@@ -29,7 +29,7 @@ export interface PassedOver {
 
 /** True for what is written as a location is: a path, or a scheme. */
 function isLocation(text: string): boolean {
-  return /^(\/|\.\.?\/|~\/|local:|sftp:|s3:|gs:|azure:|rest:|b2:|swift:|rclone:)/.test(text);
+  return /^(\/|\.\.?\/|~\/|local:|export:|sftp:|s3:|gs:|azure:|rest:|b2:|swift:|rclone:)/.test(text);
 }
 
 /** The repository that `--repository` names, or the first of the configuration, and no other. */

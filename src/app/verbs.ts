@@ -13,6 +13,8 @@ import type {
   CopySummary,
   DoctorSummary,
   DrillSummary,
+  ExportSummary,
+  ImportSummary,
   InitSummary,
   KeySummary,
   KitSummary,
@@ -27,6 +29,7 @@ import type {
 import { findConfig, loadConfig } from "./config.ts";
 import type { CopyFlags } from "./copies.ts";
 import type { InitFlags } from "./init.ts";
+import type { ExportFlags, ImportFlags } from "./portable.ts";
 import type { KeyFlags } from "./keys.ts";
 import type { KitFlags } from "./kit.ts";
 import { openInstallation } from "./installation.ts";
@@ -133,6 +136,14 @@ function writtenElsewhere({ name, failure }: PassedOver, written: string): Findi
 
 export async function runCopy(globals: Globals, flags: CopyFlags, s: Surroundings): Promise<CopySummary> {
   return await (await import("./copies.ts")).runCopy(globals, flags, s);
+}
+
+export async function runExport(globals: Globals, flags: ExportFlags, s: Surroundings): Promise<ExportSummary> {
+  return await (await import("./portable.ts")).runExport(globals, flags, s);
+}
+
+export async function runImport(globals: Globals, flags: ImportFlags, s: Surroundings): Promise<ImportSummary> {
+  return await (await import("./portable.ts")).runImport(globals, flags, s);
 }
 
 export async function runList(globals: Globals, flags: { all: boolean }, s: Surroundings): Promise<ListSummary> {

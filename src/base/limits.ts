@@ -148,6 +148,10 @@ export const LIMITS = {
   slowRate: 512 * KIB,
   /** … and of a clock that differs by more. */
   clockOffMs: 2 * 60_000,
+  /** Members of a tar file that holds a repository: 16 TB of packs. */
+  tarMembers: 1_000_000,
+  /** What a tar file may say about one member beside its header. */
+  tarRecordMaxBytes: 1 * MIB,
   /** Output of a child process that is kept to explain its failure. */
   stderrKeptBytes: 64 * KIB,
   /** Calls that each thread has under way at one remote place, where the configuration does not say. */

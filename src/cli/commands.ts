@@ -2,6 +2,7 @@
 import type { Part } from "../job/restore.ts";
 import type { CommandRow } from "./command.ts";
 import { KEY_ROWS } from "./commands/keys.ts";
+import { EXPORT_ROW, IMPORT_ROW } from "./commands/portable.ts";
 import { AT_TIME, NOTHING_WRITTEN, POINT, READING_EXITS, REPOSITORY_EXITS } from "./commands/shared.ts";
 import { SPACE } from "./commands/space.ts";
 import { STATS_ROW } from "./commands/stats.ts";
@@ -327,10 +328,12 @@ export const COMMANDS: readonly CommandRow[] = [
   ...SET_UP,
   ...KEY_ROWS,
   ...BACK_UP,
+  EXPORT_ROW,
   ...LOOK,
   STATS_ROW,
   ...PROVE,
   ...BRING_BACK,
+  IMPORT_ROW,
   ...TIDY,
   ...SPACE,
   ...REST,

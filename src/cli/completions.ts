@@ -21,6 +21,11 @@ function argumentWords(command: CommandRow): readonly string[] {
   return command.name === "help" ? pageNames() : command.args.flatMap(({ kind }) => words(kind));
 }
 
+/** Some place of the command takes a file of the disk. */
+function takesFile({ args }: CommandRow): boolean {
+  return args.some(({ kind }) => kind === "file");
+}
+
 function flags(options: readonly OptionRow[]): string[] {
   return options.flatMap(({ flag, short }) => (short === undefined ? [flag] : [short, flag]));
 }
@@ -37,7 +42,7 @@ function formatBash(): string[] {
   return [
     "# bash completion for chatkeep",
     "_chatkeep() {",
-    "  local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]} verb= choices= i",
+    "  local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]} verb= choices= files= i",
     "  COMPREPLY=()",
     "  case $before in",
     ...withValue.map((option) => `    ${option.flag}) mapfile -t COMPREPLY < <(${bashValue(option)}); return ;;`),
@@ -49,10 +54,10 @@ function formatBash(): string[] {
     `    "") choices='${COMMANDS.map(({ name }) => name).join(" ")} --version' ;;`,
     ...COMMANDS.map((command) => {
       const choices = [...argumentWords(command), ...flags(command.options)];
-      return `    ${command.name}) choices='${choices.join(" ")}' ;;`;
+      return `    ${command.name}) choices='${choices.join(" ")}'${takesFile(command) ? " files=-f" : ""} ;;`;
     }),
     "  esac",
-    `  mapfile -t COMPREPLY < <(compgen -W "$choices ${flags(GLOBAL_OPTIONS).join(" ")} --help" -- "$word")`,
+    `  mapfile -t COMPREPLY < <(compgen $files -W "$choices ${flags(GLOBAL_OPTIONS).join(" ")} --help" -- "$word")`,
     "}",
     "complete -F _chatkeep chatkeep",
   ];
@@ -100,10 +105,11 @@ function formatZsh(): string[] {
     "    rest)",
     "      case $line[1] in",
     ...COMMANDS.map((command) => {
-      const args = command.args.map(({ name, isOptional, isRepeated }, index) => {
+      const args = command.args.map(({ name, isOptional, isRepeated, kind }, index) => {
         const choices = index === 0 ? argumentWords(command) : [];
         const place = isRepeated ? "*:" : `${index + 1}${isOptional ? "::" : ":"}`;
-        return `'${place}${name}:${choices.length > 0 ? `(${choices.join(" ")})` : ""}'`;
+        const action = choices.length > 0 ? `(${choices.join(" ")})` : kind === "file" ? "_files" : "";
+        return `'${place}${name}:${action}'`;
       });
       return `        ${command.name}) _arguments $globals ${[...args, ...command.options.map(zshOption)].join(" ")} ;;`;
     }),
@@ -147,6 +153,7 @@ function formatFish(): string[] {
       ...(argumentWords(command).length === 0
         ? []
         : [`complete -c chatkeep${inside(command.name)} -a '${argumentWords(command).join(" ")}'`]),
+      ...(takesFile(command) ? [`complete -c chatkeep${inside(command.name)} -F`] : []),
       ...command.options.map((option) => fishOption(option, inside(command.name))),
     ]),
   ];

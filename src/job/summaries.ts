@@ -66,6 +66,46 @@ export interface CopySummary {
   seconds: number;
 }
 
+export interface ExportSummary {
+  type: "summary";
+  verb: "export";
+  point: string;
+  takenAt: string;
+  /** The installation's name. */
+  installation: string;
+  /** Where the point was read. */
+  repository: string;
+  file: string;
+  bytes: number;
+  /** Of the whole file, to compare after it was sent. */
+  sha256: string;
+  /** What `tar x` makes. */
+  folder: string;
+  packs: number;
+  /** True when an export that was stopped went on. */
+  wasBegun: boolean;
+  /** Where a password that was made is kept. */
+  passwordFile: string | null;
+  seconds: number;
+}
+
+export interface ImportSummary {
+  type: "summary";
+  verb: "import";
+  file: string;
+  to: string;
+  /** Oldest first. */
+  imported: { point: string; snapshot: string; takenAt: string }[];
+  /** Points that the repository had already. */
+  skipped: number;
+  /** Points that are damaged in the file, and of which nothing was made visible. */
+  failed: { point: string; message: string }[];
+  /** Points, new or not, of another installation than the configured one. */
+  others: number;
+  added: { bytes: number; packs: number };
+  seconds: number;
+}
+
 export interface DrillSummary {
   type: "summary";
   verb: "drill";

@@ -9,6 +9,7 @@ import { noticingStalls } from "./noticing-stalls.ts";
 import { RemoteStore } from "./remote-store.ts";
 import { retrying, type Retry } from "./retrying.ts";
 import type { Store, StoreSettings, StoreSpec } from "./store.ts";
+import { openTarStore } from "./tar-store.ts";
 
 /** What a kind of remote place is opened with. */
 export interface RemotePlace {
@@ -57,6 +58,9 @@ const SCHEMES: Readonly<Record<string, Scheme>> = {
 /** Schemes that restic knows and Chatkeep does not; `rclone serve restic` makes a `rest:` of them all. */
 const OTHERS = /^(b2|swift|rclone):/;
 
+/** Before the path of a file that `export` wrote. */
+const EXPORTED = "export:";
+
 export interface OpenStoreOptions {
   /** Where credentials are looked for. */
   env?: Readonly<Record<string, string | undefined>>;
@@ -67,13 +71,14 @@ export interface OpenStoreOptions {
 }
 
 /**
- * Opens the store at a location (`/path`, `relative/path`, `local:/path`, or a remote one) or of a spec that another
- * thread sent. Nothing is read or made yet.
+ * Opens the store at a location (`/path`, `relative/path`, `local:/path`, `export:/file`, or a remote one) or of a spec
+ * that another thread sent. Nothing is read or made yet.
  * @throws Failure `usage/invalid` for a location that cannot be reached or means nothing.
  */
 export async function openStore(location: string | StoreSpec, options: OpenStoreOptions = {}): Promise<Store> {
   if (typeof location !== "string") {
     if (location.kind === "local") return openLocalStore(location.path);
+    if (location.kind === "tar") return openTarStore(location.path);
     return await openRemote(location.location, location, true);
   }
   const name = schemeOf(location);
@@ -85,8 +90,9 @@ export async function openStore(location: string | StoreSpec, options: OpenStore
   }
   assertCan({}, location, options.settings);
   const path = location.startsWith("local:") ? location.slice("local:".length) : location;
-  if (path === "") throw new Failure("usage/invalid", "the repository's location is empty");
-  return openLocalStore(resolve(path));
+  const exported = location.startsWith(EXPORTED) ? location.slice(EXPORTED.length) : undefined;
+  if (path === "" || exported === "") throw new Failure("usage/invalid", "the repository's location is empty");
+  return exported === undefined ? openLocalStore(resolve(path)) : openTarStore(resolve(exported));
 }
 
 function schemeOf(location: string): string {

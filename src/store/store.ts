@@ -82,6 +82,8 @@ export interface StoreSettings {
 /** What a worker thread needs to open the same store. */
 export type StoreSpec =
   | { readonly kind: "local"; readonly path: string }
+  /** A repository in a tar file, which is only read. */
+  | { readonly kind: "tar"; readonly path: string }
   | {
       readonly kind: "remote";
       readonly location: string;

@@ -30,6 +30,8 @@ test("bash offers commands, their options, points and values", async () => {
   assert.deepEqual(await offered("completion", "z"), ["zsh"]);
   assert.deepEqual(await offered("help", "exi"), ["exits"]);
   assert.ok((await offered("list", "--config", "package")).includes("package.json"));
+  assert.deepEqual(await offered("import", "package.js"), ["package.json"]);
+  assert.deepEqual(await offered("list", "package.js"), []);
 });
 
 test("zsh and fish take their scripts, where they are installed", async (t) => {

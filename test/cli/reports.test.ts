@@ -10,6 +10,7 @@ import { formatPrune } from "../../src/cli/reports/prune.ts";
 import { formatCopy, formatNotCopied } from "../../src/cli/reports/copy.ts";
 import { formatDoctor } from "../../src/cli/reports/doctor.ts";
 import { formatDrill } from "../../src/cli/reports/drill.ts";
+import { formatExport, formatImport, formatNotImported } from "../../src/cli/reports/export.ts";
 import { formatForget } from "../../src/cli/reports/forget.ts";
 import { formatHolds } from "../../src/cli/reports/hold.ts";
 import { formatAdded, formatInit, formatReturn } from "../../src/cli/reports/init.ts";
@@ -28,8 +29,10 @@ import {
   DOCTOR,
   DRILL,
   ENTRIES,
+  EXPORTED,
   FORGET,
   HOLDS,
+  IMPORTED,
   INIT,
   KEYS,
   KIT,
@@ -103,6 +106,17 @@ const REPORTS: Record<string, string[]> = {
   "a repair that lacks something": [...formatRepair(REPAIRED, LOOK), ...formatLost(REPAIRED, LOOK)],
   "a repair with nothing to do": formatRepair({ ...REPAIRED, damaged: [], lost: [], fromOther: 0 }, LOOK),
   "a copy": formatCopy(COPY, LOOK),
+  "an exported file": formatExport(EXPORTED, LOOK),
+  "an export that went on, with a password that was given": formatExport(
+    { ...EXPORTED, wasBegun: true, passwordFile: null },
+    LOOK,
+  ),
+  "an imported file": formatImport(IMPORTED, LOOK),
+  "an imported file whose points were there": formatImport({ ...IMPORTED, imported: [], skipped: 1, others: 0 }, LOOK),
+  "an imported file that is damaged": [
+    ...formatImport({ ...IMPORTED, failed: COPY.failed }, LOOK),
+    ...formatNotImported({ ...IMPORTED, failed: COPY.failed }, LOOK),
+  ],
   "a copy with nothing to do": formatCopy({ ...COPY, copied: [], failed: [], skipped: 3 }, LOOK),
   "points that could not be copied": formatNotCopied(COPY, LOOK),
   "what doctor found": formatDoctor(DOCTOR, LOOK),

@@ -4,9 +4,11 @@ import type {
   CopySummary,
   DoctorSummary,
   DrillSummary,
+  ExportSummary,
   ForgetLine,
   ForgetSummary,
   HoldSummary,
+  ImportSummary,
   InitSummary,
   KeySummary,
   KitSummary,
@@ -576,4 +578,34 @@ export const UNLOCK: UnlockSummary = {
       damage: "locks/ef560000 does not match its checksum",
     },
   ],
+};
+
+export const EXPORTED: ExportSummary = {
+  type: "summary",
+  verb: "export",
+  point: FIRST,
+  takenAt: "2026-11-23T02:30:00Z",
+  installation: "acme",
+  repository: "primary",
+  file: "/mnt/stick/acme.tar",
+  bytes: 1_312_489_472,
+  sha256: "9c1185a5c5e9fc54612808977ee8f548b2258d31".padEnd(64, "7"),
+  folder: "chatkeep-4f3a91c2",
+  packs: 81,
+  wasBegun: false,
+  passwordFile: "/root/acme.password",
+  seconds: 41.2,
+};
+
+export const IMPORTED: ImportSummary = {
+  type: "summary",
+  verb: "import",
+  file: "/mnt/stick/acme.tar",
+  to: "primary",
+  imported: [{ point: FIRST, snapshot: SECOND, takenAt: "2026-11-23T02:30:00Z" }],
+  skipped: 0,
+  failed: [],
+  others: 1,
+  added: { bytes: 1_312_400_000, packs: 81 },
+  seconds: 30.4,
 };

@@ -1,0 +1,211 @@
+/**
+ * The tar format, as far as a repository in one file needs it. Written are plain ustar headers (POSIX.1-2017, `pax`,
+ * "ustar Interchange Format"). Read is also what GNU tar and bsdtar write: pax records, long names, sizes in base 256.
+ *
+ * Members that are no ordinary files are passed over. Nothing is ever unpacked, so no path leads anywhere.
+ */
+import type { FileHandle } from "node:fs/promises";
+import { assert, Failure } from "../base/errors.ts";
+import { LIMITS } from "../base/limits.ts";
+
+export const TAR_BLOCK = 512;
+
+export interface TarMember {
+  /** As it stands in the file, without a leading `/` or `./`. */
+  readonly path: string;
+  /** Of its bytes in the file. */
+  readonly offset: number;
+  readonly sizeBytes: number;
+}
+
+/** How many zero bytes follow so many bytes of content. */
+export function tarPadding(sizeBytes: number): number {
+  return (TAR_BLOCK - (sizeBytes % TAR_BLOCK)) % TAR_BLOCK;
+}
+
+/**
+ * A header of a file or a folder; owner 0, time 1970-01-01, so that equal content gives equal bytes.
+ * @param path ASCII, at most 100 characters; a folder's ends with `/`.
+ */
+export function encodeTarHeader(path: string, sizeBytes: number): Buffer {
+  const isFolder = path.endsWith("/");
+  assert(/^[\x21-\x7e]{1,100}$/.test(path), `'${path}' does not fit into a tar header`);
+  assert(sizeBytes < 8 ** 11 && (!isFolder || sizeBytes === 0), `${sizeBytes} bytes do not fit into a tar header`);
+  const header = Buffer.alloc(TAR_BLOCK);
+  const octal = (value: number, at: number, length: number) =>
+    header.write(value.toString(8).padStart(length - 1, "0"), at, "ascii");
+  header.write(path, 0, "ascii");
+  octal(isFolder ? 0o700 : 0o600, 100, 8);
+  octal(0, 108, 8);
+  octal(0, 116, 8);
+  octal(sizeBytes, 124, 12);
+  octal(0, 136, 12);
+  header.write(isFolder ? "5" : "0", 156, "ascii");
+  header.write("ustar\x0000", 257, "ascii");
+  octal(0, 329, 8);
+  octal(0, 337, 8);
+  octal(checksumOf(header), 148, 7);
+  header.write(" ", 155, "ascii");
+  return header;
+}
+
+/** The sum of a header's bytes, its own field read as spaces. */
+function checksumOf(header: Buffer): number {
+  let sum = 8 * 0x20;
+  for (const [at, byte] of header.entries()) if (at < 148 || at >= 156) sum += byte;
+  return sum;
+}
+
+/** Text up to the first NUL. */
+function textAt(header: Buffer, at: number, length: number): string {
+  const field = header.subarray(at, at + length);
+  const end = field.indexOf(0);
+  return field.toString("utf8", 0, end < 0 ? length : end);
+}
+
+/** An octal number, or GNU's base 256; undefined for anything else. */
+function numberAt(header: Buffer, at: number, length: number): number | undefined {
+  const first = header[at] ?? 0;
+  if (first === 0x80) {
+    let value = 0;
+    for (const byte of header.subarray(at + 1, at + length)) value = value * 256 + byte;
+    return Number.isSafeInteger(value) ? value : undefined;
+  }
+  const text = textAt(header, at, length).trim();
+  return /^[0-7]{1,12}$/.test(text) ? Number.parseInt(text, 8) : undefined;
+}
+
+interface Header {
+  readonly path: string;
+  readonly sizeBytes: number;
+  readonly type: string;
+}
+
+/** Undefined when its checksum is wrong or its size no number. */
+function decodeHeader(header: Buffer): Header | undefined {
+  const sizeBytes = numberAt(header, 124, 12);
+  if (sizeBytes === undefined || numberAt(header, 148, 8) !== checksumOf(header)) return undefined;
+  // GNU's own headers have other things where ustar has the beginning of a long path.
+  const prefix = textAt(header, 257, 8).startsWith("ustar ") ? "" : textAt(header, 345, 155);
+  const name = textAt(header, 0, 100);
+  const isOld = header.subarray(257, 262).toString("latin1") !== "ustar";
+  const path = prefix === "" || isOld ? name : `${prefix}/${name}`;
+  return { path, sizeBytes, type: String.fromCharCode(header[156] ?? 0) };
+}
+
+/** What pax records say about the member that follows. Unknown ones are passed over. */
+function decodePaxRecords(bytes: Buffer): { path?: string; sizeBytes?: number } | undefined {
+  const found: { path?: string; sizeBytes?: number } = {};
+  for (let at = 0; at < bytes.length;) {
+    const space = bytes.indexOf(0x20, at);
+    const digits = space < 0 ? "" : bytes.toString("latin1", at, Math.min(space, at + 12));
+    const length = /^[1-9]\d{0,8}$/.test(digits) ? Number(digits) : 0;
+    const end = at + length;
+    if (length === 0 || end > bytes.length || end <= space || bytes[end - 1] !== 0x0a) return undefined;
+    const [, keyword = "", value = ""] = /^([^=]+)=([^]*)$/.exec(bytes.toString("utf8", space + 1, end - 1)) ?? [];
+    if (keyword === "path") found.path = value;
+    if (keyword === "size") {
+      if (!/^\d{1,15}$/.test(value)) return undefined;
+      found.sizeBytes = Number(value);
+    }
+    at = end;
+  }
+  return found;
+}
+
+/** What only announces something about the member that follows it. */
+const ANNOUNCING = new Set(["x", "L"]);
+/** What stands between an announcement and its member: a long link, and what holds for all that follows. */
+const BETWEEN = new Set(["K", "g"]);
+const ORDINARY = new Set(["0", "\0", "7"]);
+
+/**
+ * Every ordinary file in a tar file, by one pass over its headers; no content is read.
+ * @throws Failure `repo/missing` when it is no tar file, `repo/damaged` when it is cut off or damaged.
+ */
+export async function* readTar(
+  handle: FileHandle,
+  { path, signal }: { path: string; signal: AbortSignal },
+): AsyncGenerator<TarMember> {
+  const { size: fileBytes } = await handle.stat();
+  let announced: { path?: string; sizeBytes?: number } = {};
+  let members = 0;
+  for (let at = 0; ;) {
+    signal.throwIfAborted();
+    const block = await readAt(handle, at, TAR_BLOCK);
+    if (block === undefined && at === 0) throw noTar(path, Buffer.alloc(0));
+    if (block === undefined) throw cutOff(path, `it has no end after ${at} bytes`);
+    if (block.every((byte) => byte === 0)) {
+      if (at === 0) throw noTar(path, block);
+      return;
+    }
+    const header = decodeHeader(block);
+    if (header === undefined) throw at === 0 ? noTar(path, block) : damaged(path, `no header at byte ${at}`);
+    const isAnnouncing = ANNOUNCING.has(header.type);
+    const sizeBytes = isAnnouncing ? header.sizeBytes : (announced.sizeBytes ?? header.sizeBytes);
+    const offset = at + TAR_BLOCK;
+    const member = (announced.path ?? header.path).replace(/^(\.?\/)+/, "");
+    if (offset + sizeBytes > fileBytes) throw cutOff(path, `'${member}' is not whole`);
+    members += 1;
+    if (members > LIMITS.tarMembers) throw damaged(path, `more than ${LIMITS.tarMembers} files`);
+    if (isAnnouncing) announced = { ...announced, ...(await readAnnounced(handle, { ...header, offset }, path)) };
+    else if (!BETWEEN.has(header.type)) {
+      if (ORDINARY.has(header.type) && !member.endsWith("/")) yield { path: member, offset, sizeBytes };
+      announced = {};
+    }
+    at = offset + sizeBytes + tarPadding(sizeBytes);
+  }
+}
+
+async function readAnnounced(
+  handle: FileHandle,
+  { type, offset, sizeBytes }: Header & { offset: number },
+  path: string,
+): Promise<{ path?: string; sizeBytes?: number }> {
+  const bytes = sizeBytes > LIMITS.tarRecordMaxBytes ? undefined : await readAt(handle, offset, sizeBytes);
+  const found =
+    bytes === undefined ? undefined : type === "L" ? { path: textAt(bytes, 0, sizeBytes) } : decodePaxRecords(bytes);
+  if (found === undefined) throw damaged(path, `a record at byte ${offset} that means nothing`);
+  return found;
+}
+
+/** Undefined when the file ends before. */
+async function readAt(handle: FileHandle, position: number, length: number): Promise<Buffer | undefined> {
+  const bytes = Buffer.alloc(length);
+  let filled = 0;
+  while (filled < length) {
+    const { bytesRead } = await handle.read(bytes, filled, length - filled, position + filled);
+    if (bytesRead === 0) return undefined;
+    filled += bytesRead;
+  }
+  return bytes;
+}
+
+const PACKED: readonly (readonly [beginning: string, program: string])[] = [
+  ["1f8b", "gunzip"],
+  ["28b52ffd", "zstd -d"],
+  ["fd377a58", "unxz"],
+  ["425a68", "bunzip2"],
+];
+
+function noTar(path: string, block: Buffer): Failure {
+  const program = PACKED.find(([beginning]) => block.toString("hex", 0, 4).startsWith(beginning))?.[1];
+  return new Failure("repo/missing", `there is no repository in '${path}': it is no tar file`, {
+    hint:
+      program === undefined
+        ? "Is it the file that 'chatkeep export' made?"
+        : `It is packed: unpack it with '${program}'.`,
+  });
+}
+
+function cutOff(path: string, why: string): Failure {
+  return new Failure("repo/damaged", `'${path}' is cut off: ${why}`, {
+    hint: "Bring the file over once more, and compare its size with that of the original.",
+  });
+}
+
+function damaged(path: string, why: string): Failure {
+  return new Failure("repo/damaged", `'${path}' is damaged: ${why}`, {
+    hint: "Bring the file over once more, and compare its SHA-256 with that of the original.",
+  });
+}
