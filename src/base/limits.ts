@@ -128,8 +128,10 @@ export const LIMITS = {
   storeSlowestRate: 32 * KIB,
   /** What a read moves at most whose length nobody knows before. */
   storeUnknownReadBytes: 32 * MIB,
-  /** Index files, and snapshots, of one remote repository that are kept on this machine. */
+  /** Index files, snapshots, and packs of trees of one remote repository that are kept on this machine: of each kind … */
   cacheMaxBytes: 1024 * MIB,
+  /** … and packs are looked at again, whether they are too many, when so much was added. */
+  cacheLookBytes: 64 * MIB,
   /** Small requests by which a place's latency is known. */
   probeRequests: 7,
   /** A file that tries a place's speed … */

@@ -228,7 +228,7 @@ export class Repository {
     const damages: string[] = [];
     for (const location of locations) {
       try {
-        return await this.#readCopy(id, location, signal);
+        return await this.#readCopy(type, id, { location, signal });
       } catch (error) {
         if (!isDamage(error)) throw error;
         damages.push(`pack ${location.pack}: ${messageOf(error)}`);
@@ -248,10 +248,24 @@ export class Repository {
     });
   }
 
-  async #readCopy(id: ChunkId, location: ChunkLocation, signal: AbortSignal): Promise<Buffer> {
+  async #readCopy(
+    type: ChunkType,
+    id: ChunkId,
+    { location, signal }: { location: ChunkLocation; signal: AbortSignal },
+  ): Promise<Buffer> {
     const { pack, offset, length, uncompressedLength } = location;
-    const sealed = await this.store.get({ kind: "data", name: pack }, { signal, offset, length });
-    return openChunk(this.keys, { id, sealed, uncompressedLength });
+    const read = async (more: { tree?: "any" | "anew" }) => {
+      const sealed = await this.store.get({ kind: "data", name: pack }, { signal, offset, length, ...more });
+      return openChunk(this.keys, { id, sealed, uncompressedLength });
+    };
+    if (type !== "tree" || this.store.keepsTrees !== true) return await read({});
+    try {
+      return await read({ tree: "any" });
+    } catch (error) {
+      if (!isDamage(error)) throw error;
+      // It may be this machine's own copy that is damaged.
+      return await read({ tree: "anew" });
+    }
   }
 
   async readTree(id: ChunkId, { signal }: CallOptions): Promise<TreeNode[]> {

@@ -1,18 +1,20 @@
 /**
- * A remote store whose index and snapshot files are kept on this machine too, as they are: encrypted.
+ * A remote store whose index and snapshot files, and packs of trees, are kept on this machine too, as they are: encrypted.
  *
  * A file's name is its SHA-256, so each is checked when it is used; a damaged copy is dropped and fetched again, and
- * never taken for damage of the repository. Nothing that happens to the cache makes a call fail. Any number of
+ * never taken for damage of the repository. A pack is fetched and checked whole, then read in parts: each tree proves
+ * itself where it is opened, and who finds one damaged asks for it anew. Nothing that happens to the cache makes a call fail. Any number of
  * processes may share one: files appear whole, and one that another process removes is fetched again.
  */
 import { hash } from "node:crypto";
-import { mkdir, readdir, readFile, rename, rm, stat, utimes, writeFile } from "node:fs/promises";
+import { mkdir, open, readdir, readFile, rename, rm, stat, utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Clock } from "../base/clock.ts";
+import { isFailure } from "../base/errors.ts";
 import { isId } from "../base/ids.ts";
 import { LIMITS } from "../base/limits.ts";
 import { isLeftoverName, leftoverName, mayRemoveLeftover } from "./leftovers.ts";
-import type { CallOptions, FileKind, FileRef, ListedFile, Store, StoreSpec, StoreWriter } from "./store.ts";
+import type { CallOptions, FileKind, FileRef, GetOptions, ListedFile, Store, StoreSpec, StoreWriter } from "./store.ts";
 
 export interface CacheOptions {
   /** This repository's own folder; made when it is needed. */
@@ -24,6 +26,7 @@ export function caching(store: Store, options: CacheOptions): Store {
   return new CachingStore(store, options);
 }
 
+/** Kept whole whenever one is read or written. */
 const KINDS: readonly FileKind[] = ["index", "snapshots"];
 
 class CachingStore implements Store {
@@ -34,6 +37,14 @@ class CachingStore implements Store {
   readonly #inner: Store;
   readonly #folder: string;
   readonly #clock: Clock;
+  readonly keepsTrees = true;
+  /** Packs that are being fetched. */
+  readonly #fetching = new Map<string, Promise<Buffer>>();
+  /** Packs that cannot be kept: damaged in the repository, or there is no room. Their trees are read one by one. */
+  readonly #unkept = new Set<string>();
+  readonly #usedPacks = new Set<string>();
+  /** What was kept since it was last looked whether it is too much: the first pack makes it look. */
+  #keptBytes = Number.POSITIVE_INFINITY;
 
   constructor(inner: Store, { folder, clock }: CacheOptions) {
     this.location = inner.location;
@@ -56,26 +67,33 @@ class CachingStore implements Store {
       await orNothing(rm(path, { force: true }));
       return undefined;
     }
-    // Those used last are kept longest.
-    const now = this.#clock.now() / 1000;
-    await orNothing(utimes(path, now, now));
+    await this.#markUsed(path);
     return bytes;
   }
 
-  async #keep(path: string, kind: FileKind, bytes: Uint8Array): Promise<void> {
+  /** Those used last are kept longest. */
+  async #markUsed(path: string): Promise<void> {
+    const now = this.#clock.now() / 1000;
+    await orNothing(utimes(path, now, now));
+  }
+
+  /** False for no room or no right: then there is no copy. */
+  async #keep(path: string, kind: FileKind, bytes: Uint8Array): Promise<boolean> {
     const temporary = join(this.#folder, kind, leftoverName());
     try {
       await mkdir(join(this.#folder, kind), { recursive: true, mode: 0o700 });
       await writeFile(temporary, bytes, { flag: "wx", mode: 0o600 });
       await rename(temporary, path);
+      return true;
     } catch {
-      // No room or no right: then there is no copy.
       await orNothing(rm(temporary, { force: true }));
+      return false;
     }
   }
 
-  async get(ref: FileRef, options: CallOptions & { offset?: number; length?: number }): Promise<Buffer> {
+  async get(ref: FileRef, options: GetOptions): Promise<Buffer> {
     options.signal.throwIfAborted();
+    if (options.tree !== undefined && ref.kind === "data" && isId(ref.name)) return await this.#getTree(ref, options);
     const path = this.#pathOf(ref);
     if (path === undefined || (options.offset ?? 0) > 0 || options.length !== undefined) {
       return await this.#inner.get(ref, options);
@@ -87,6 +105,51 @@ class CachingStore implements Store {
     return bytes;
   }
 
+  async #getTree(ref: FileRef, options: GetOptions): Promise<Buffer> {
+    const { offset = 0, length } = options;
+    const path = join(this.#folder, "data", ref.name);
+    if (options.tree === "anew") await orNothing(rm(path, { force: true }));
+    if (options.tree === "anew" || length === undefined || this.#unkept.has(ref.name)) {
+      return await this.#inner.get(ref, options);
+    }
+    const kept = await orNothing(readPart(path, offset, length));
+    if (kept !== undefined) {
+      if (!this.#usedPacks.has(ref.name)) await this.#markUsed(path);
+      this.#usedPacks.add(ref.name);
+      return kept;
+    }
+    const pack = await this.#fetchPack(path, ref, options.signal).catch((error: unknown) => {
+      if (isFailure(error, "store/unreachable")) throw error;
+      // It may be another's signal that ended it; what else is wrong the place tells once more.
+      return undefined;
+    });
+    if (pack === undefined || offset + length > pack.length) return await this.#inner.get(ref, options);
+    return Buffer.from(pack.subarray(offset, offset + length));
+  }
+
+  /** One request for all who want trees of one pack. */
+  async #fetchPack(path: string, ref: FileRef, signal: AbortSignal): Promise<Buffer> {
+    const fetching =
+      this.#fetching.get(ref.name) ??
+      this.#fetchAndKeep(path, ref, signal).finally(() => this.#fetching.delete(ref.name));
+    this.#fetching.set(ref.name, fetching);
+    return await fetching;
+  }
+
+  async #fetchAndKeep(path: string, ref: FileRef, signal: AbortSignal): Promise<Buffer> {
+    const pack = await this.#inner.get(ref, { signal });
+    const isKept = hash("sha256", pack) === ref.name && (await this.#keep(path, "data", pack));
+    if (!isKept) this.#unkept.add(ref.name);
+    else {
+      this.#keptBytes += pack.length;
+      if (this.#keptBytes > LIMITS.cacheLookBytes) {
+        this.#keptBytes = 0;
+        await this.#removeOldest("data");
+      }
+    }
+    return pack;
+  }
+
   async put(ref: FileRef, bytes: Uint8Array, options: CallOptions): Promise<void> {
     await this.#inner.put(ref, bytes, options);
     const path = this.#pathOf(ref);
@@ -94,36 +157,37 @@ class CachingStore implements Store {
   }
 
   async remove(ref: FileRef, options: CallOptions): Promise<void> {
-    const path = this.#pathOf(ref);
+    const path = ref.kind === "data" && isId(ref.name) ? join(this.#folder, "data", ref.name) : this.#pathOf(ref);
     if (path !== undefined) await orNothing(rm(path, { force: true }));
     await this.#inner.remove(ref, options);
   }
 
   /** A list that came to its end says which copies are of no use any more. */
   async *list(kind: FileKind, options: CallOptions): AsyncGenerator<ListedFile> {
-    if (!KINDS.includes(kind)) {
+    if (!KINDS.includes(kind) && kind !== "data") {
       yield* this.#inner.list(kind, options);
       return;
     }
-    const listed = new Set<string>();
+    const folder = join(this.#folder, kind);
+    const unlisted = new Set(await orNothing(readdir(folder)));
     for await (const file of this.#inner.list(kind, options)) {
-      listed.add(file.name);
+      unlisted.delete(file.name);
       yield file;
     }
-    await this.#tidy(kind, listed);
+    for (const name of unlisted) {
+      const isOver = isLeftoverName(name) ? await orNothing(mayRemoveLeftover(folder, name)) : true;
+      if (isOver === true) await orNothing(rm(join(folder, name), { force: true }));
+    }
+    await this.#removeOldest(kind);
   }
 
-  async #tidy(kind: FileKind, listed: ReadonlySet<string>): Promise<void> {
+  async #removeOldest(kind: FileKind): Promise<void> {
     const folder = join(this.#folder, kind);
     const kept: { path: string; usedAt: number; sizeBytes: number }[] = [];
     for (const name of (await orNothing(readdir(folder))) ?? []) {
       const path = join(folder, name);
-      const isOver = isLeftoverName(name) ? await orNothing(mayRemoveLeftover(folder, name)) : !listed.has(name);
-      if (isOver === true) await orNothing(rm(path, { force: true }));
-      else {
-        const found = await orNothing(stat(path));
-        if (found !== undefined) kept.push({ path, usedAt: found.mtimeMs, sizeBytes: found.size });
-      }
+      const found = await orNothing(stat(path));
+      if (found !== undefined) kept.push({ path, usedAt: found.mtimeMs, sizeBytes: found.size });
     }
     let left = kept.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
     for (const { path, sizeBytes } of kept.toSorted((a, b) => a.usedAt - b.usedAt)) {
@@ -152,6 +216,16 @@ class CachingStore implements Store {
   async close(): Promise<void> {
     await this.#inner.close();
   }
+}
+
+/** Undefined for a file that ends before. */
+async function readPart(path: string, offset: number, length: number): Promise<Buffer | undefined> {
+  await using file = await open(path);
+  // A length may come from a damaged index.
+  if (offset + length > (await file.stat()).size) return undefined;
+  const bytes = Buffer.allocUnsafe(length);
+  const { bytesRead } = await file.read(bytes, 0, length, offset);
+  return bytesRead === length ? bytes : undefined;
 }
 
 async function orNothing<T>(work: Promise<T>): Promise<T | undefined> {

@@ -36,6 +36,13 @@ export interface CallOptions {
   signal: AbortSignal;
 }
 
+export interface GetOptions extends CallOptions {
+  readonly offset?: number;
+  readonly length?: number;
+  /** A tree is read, so that a cache may keep its pack; "anew": what came for the same call was damaged. */
+  readonly tree?: "any" | "anew";
+}
+
 export interface Store {
   /** As restic writes it, without secrets; for messages. */
   readonly location: string;
@@ -49,7 +56,9 @@ export interface Store {
   /** `begin`, `write`, `commit` in one. */
   put(ref: FileRef, bytes: Uint8Array, options: CallOptions): Promise<void>;
   /** The file, or `length` bytes from `offset`. @throws Failure `store/not-found` when it is not there or is too short. */
-  get(ref: FileRef, options: CallOptions & { offset?: number; length?: number }): Promise<Buffer>;
+  get(ref: FileRef, options: GetOptions): Promise<Buffer>;
+  /** True where `get` may answer trees from a copy on this machine, which may be damaged. */
+  readonly keepsTrees?: boolean;
   /** Undefined when there is no such file. */
   stat(ref: FileRef, options: CallOptions): Promise<{ sizeBytes: number } | undefined>;
   /** Every file of a kind, in no order; names that are not the format's are left out. */

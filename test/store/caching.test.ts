@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { hash } from "node:crypto";
+import { hash, randomBytes } from "node:crypto";
 import {
   copyFileSync,
   mkdirSync,
@@ -13,13 +13,16 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
+import { isFailure } from "../../src/base/errors.ts";
 import { LIMITS } from "../../src/base/limits.ts";
+import { walkTree } from "../../src/repo/walk.ts";
 import { caching } from "../../src/store/caching.ts";
 import { createMemoryStore } from "../../src/store/memory-store.ts";
 import type { FileKind, FileRef, Store } from "../../src/store/store.ts";
 import { openTemporaryFolder, type TemporaryFolder } from "../../src/system/temporary.ts";
-import { always, FaultyStore, FLIPPED } from "../harness/faulty-store.ts";
+import { always, FaultyStore, FLIPPED, onCall } from "../harness/faulty-store.ts";
 import { HandClock } from "../harness/hand-clock.ts";
+import { backUp, newRepository, reopen } from "../repo/small-backup.ts";
 import { testStore } from "./conformance.ts";
 
 const { signal } = new AbortController();
@@ -160,4 +163,117 @@ test("a folder that cannot be made means no cache, and no failure", async () => 
   assert.deepEqual(await store.get(ref, { signal }), bytes);
   assert.deepEqual(await namesOf(store, "index"), [ref.name]);
   assert.equal(inner.count("get"), 1);
+});
+
+const PARTS = [0, 100, 200, 900].map((offset) => ({ offset, length: 100, tree: "any" as const, signal }));
+
+/** A pack in the inner store. */
+async function putPack(inner: FaultyStore): Promise<{ ref: FileRef; bytes: Buffer }> {
+  const bytes = randomBytes(1000);
+  const ref: FileRef = { kind: "data", name: hash("sha256", bytes) };
+  await inner.put(ref, bytes, { signal });
+  return { ref, bytes };
+}
+
+async function assertParts(store: Store, ref: FileRef, bytes: Buffer): Promise<void> {
+  const parts = await Promise.all(PARTS.map(async (part) => await store.get(ref, part)));
+  for (const [at, { offset, length }] of PARTS.entries()) {
+    assert.deepEqual(parts[at], bytes.subarray(offset, offset + length));
+  }
+}
+
+test("a pack of trees is fetched once for all who want a part of it, and other reads do not use the copy", async () => {
+  await using opened = await open();
+  const { store, inner, folder, clock } = opened;
+  const { ref, bytes } = await putPack(inner);
+  for (let time = 0; time < 3; time += 1) await assertParts(store, ref, bytes);
+  await assertParts(caching(inner, { folder, clock }), ref, bytes);
+  assert.equal(inner.count("get"), 1);
+  assert.equal(statSync(join(folder, "data", ref.name)).mode & 0o777, 0o600);
+  await store.get(ref, { offset: 0, length: 100, signal });
+  await store.get(ref, { signal });
+  assert.equal(inner.count("get"), 3);
+});
+
+test("a damaged copy of a pack is passed over for who asks anew, and then fetched again", async () => {
+  await using opened = await open();
+  const { store, inner, folder } = opened;
+  const { ref, bytes } = await putPack(inner);
+  await assertParts(store, ref, bytes);
+  const path = join(folder, "data", ref.name);
+  writeFileSync(path, Buffer.alloc(1000));
+  const [part] = PARTS;
+  assert.ok(part);
+  assert.notDeepEqual(await store.get(ref, part), bytes.subarray(0, 100));
+  assert.deepEqual(await store.get(ref, { ...part, tree: "anew" }), bytes.subarray(0, 100));
+  await assertParts(store, ref, bytes);
+  assert.deepEqual(readFileSync(path), bytes);
+  // One that was cut needs nobody's word.
+  truncateSync(path, 50);
+  await assertParts(store, ref, bytes);
+});
+
+test("a pack that is not what its name says, or that cannot be kept, is read in parts", async () => {
+  await using opened = await open();
+  const { store, inner, folder } = opened;
+  const { ref, bytes } = await putPack(inner);
+  inner.script = onCall("get", 1, FLIPPED);
+  await assert.doesNotReject(store.get(ref, { offset: 0, length: 100, tree: "any", signal }));
+  await assertParts(store, ref, bytes);
+  assert.equal(inner.count("get"), 1 + PARTS.length);
+  assert.throws(() => readdirSync(join(folder, "data")), /ENOENT/);
+  const past = store.get(ref, { offset: 950, length: 100, tree: "any", signal });
+  await assert.rejects(past, (error) => isFailure(error, "store/not-found"));
+});
+
+test("a pack that is gone, or listed no more, is kept no more, and those used longest ago go first", async () => {
+  await using opened = await open();
+  const { store, inner, folder, clock } = opened;
+  const packs = [await putPack(inner), await putPack(inner), await putPack(inner)];
+  for (const { ref, bytes } of packs) await assertParts(store, ref, bytes);
+  const [first, second, third] = packs;
+  assert.ok(first && second && third);
+  await store.remove(first.ref, { signal });
+  assert.deepEqual(new Set(readdirSync(join(folder, "data"))), new Set([second.ref.name, third.ref.name]));
+  await inner.remove(second.ref, { signal });
+  await namesOf(store, "data");
+  assert.deepEqual(readdirSync(join(folder, "data")), [third.ref.name]);
+  // Not really so large: a file with a hole. The first pack that another process keeps sees that it is too much.
+  const path = join(folder, "data", third.ref.name);
+  truncateSync(path, LIMITS.cacheMaxBytes);
+  utimesSync(path, 0, 0);
+  const more = await putPack(inner);
+  await clock.advance(5_000_000);
+  await assertParts(caching(inner, { folder, clock }), more.ref, more.bytes);
+  assert.deepEqual(readdirSync(join(folder, "data")), [more.ref.name]);
+});
+
+test("a repository reads its trees from copies, and damage of a copy is none of the repository's", async () => {
+  await using opened = await open();
+  const { inner, folder, clock } = opened;
+  const made = await newRepository(inner);
+  const files = { "a/one": Buffer.from("1"), "a/two": Buffer.from("2"), "b/three": Buffer.from("3") };
+  await backUp(made, files);
+  const readAll = async () => {
+    const reading = reopen(made, caching(inner, { folder, clock }));
+    const { snapshots } = await reading.listSnapshots({ signal });
+    let count = 0;
+    const root = snapshots[0]?.snapshot.tree;
+    assert.ok(root !== undefined);
+    for await (const _ of walkTree(reading, root, { signal })) count += 1;
+    return count;
+  };
+  const count = await readAll();
+  const before = inner.count("get", "data");
+  assert.equal(await readAll(), count);
+  assert.equal(inner.count("get", "data"), before);
+  for (const name of readdirSync(join(folder, "data"))) {
+    const path = join(folder, "data", name);
+    writeFileSync(path, readFileSync(path).fill(0));
+  }
+  assert.equal(await readAll(), count);
+  // What the place itself has lost is said where no copy hides it.
+  rmSync(folder, { recursive: true });
+  inner.script = always("get", FLIPPED, "data");
+  await assert.rejects(readAll, (error) => isFailure(error, "repo/damaged"));
 });
