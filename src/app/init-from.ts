@@ -24,7 +24,9 @@ export async function restoreConfig(
     passwordFile === undefined
       ? await readPassword(undefined, s)
       : await readSecretFile(passwordFile, "the repository's password", s);
-  const repository = await openRepository(await openStore(location, { env: s.env }), { password, signal: s.signal });
+  const store = await openStore(location, { env: s.env });
+  s.atEnd?.(async () => await store.close());
+  const repository = await openRepository(store, { password, signal: s.signal });
   const { points } = await listPoints(repository, { signal: s.signal });
   const [newest] = points;
   if (newest === undefined) {

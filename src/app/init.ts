@@ -189,9 +189,9 @@ async function mayBeRepository(location: string, s: Surroundings): Promise<boole
   // Whatever stopped the run must not stop this question.
   const { signal } = new AbortController();
   try {
-    return (
-      (await (await openStore(location, { env: s.env })).stat({ kind: "config", name: "" }, { signal })) !== undefined
-    );
+    const store = await openStore(location, { env: s.env });
+    s.atEnd?.(async () => await store.close());
+    return (await store.stat({ kind: "config", name: "" }, { signal })) !== undefined;
   } catch {
     return true;
   }
@@ -200,6 +200,7 @@ async function mayBeRepository(location: string, s: Surroundings): Promise<boole
 async function openOrCreate(place: WantedPlace, password: string, s: Surroundings): Promise<OpenedPlace> {
   const { location, installation: name } = place;
   const store = await openStore(location, { env: s.env });
+  s.atEnd?.(async () => await store.close());
   try {
     const repository = await createRepository(store, {
       password,

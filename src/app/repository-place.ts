@@ -75,12 +75,14 @@ export async function openPlace(
       hint: "Give a time that has passed, or leave it out to read what is there now. Is this machine's clock right?",
     });
   }
-  return await openStore(location, {
+  const store = await openStore(location, {
     settings: settingsOf(repository, s),
     env: await environmentOf(repository, s),
     clock: s.clock,
     onRetry: ({ message, waitMs }) => s.progress.say(`${message}; trying again in ${formatSeconds(waitMs / 1000)}`),
   });
+  s.atEnd?.(async () => await store.close());
+  return store;
 }
 
 /** Opens the repository at a location, as the configuration describes it if it does. */

@@ -24,6 +24,8 @@ export interface Surroundings {
   readonly atMs?: number | undefined;
   /** False for `--no-cache`. */
   readonly isCached?: boolean;
+  /** Told what lets go of a place that was opened; all of it is done when the run is over. Never rejects. */
+  readonly atEnd?: (letGo: () => Promise<void>) => void;
   /** Told every secret as soon as it is known, so that nothing printed ever holds one. */
   readonly hide: (secrets: Iterable<string>) => void;
 }

@@ -134,6 +134,8 @@ export const LIMITS = {
   cacheLookBytes: 64 * MIB,
   /** Small requests by which a place's latency is known. */
   probeRequests: 7,
+  /** What letting go of remote places may take when a run is over. */
+  letGoMs: 1_000,
   /** A file that tries a place's speed … */
   probeFirstBytes: 256 * KIB,
   /** … and the next one, unless the first took … */

@@ -6,6 +6,7 @@ import process from "node:process";
 import { PROGRAM } from "../app/program.ts";
 import { systemClock } from "../base/clock.ts";
 import { ERRORS, failureOf, isFailure } from "../base/errors.ts";
+import { LIMITS } from "../base/limits.ts";
 import type { CommandRow, Invocation } from "./command.ts";
 import type { ExitStatus } from "./exits.ts";
 import { formatOverview } from "./help.ts";
@@ -33,6 +34,9 @@ redactor.hide([...secretsOfEnvironment(env), ...passwordsIn(argv)]);
 const printer = new Printer({ stdout, stderr, redactor });
 const wantsJson = hasSwitch(argv, "--json");
 let running: CommandRow | undefined;
+/** What lets go of the places that were opened. */
+const ends: (() => Promise<void>)[] = [];
+let isOver = false;
 /** Questions come before the first change. */
 let isAsking = false;
 
@@ -114,6 +118,7 @@ function invocationOf(call: Call): Invocation {
       rates: call.rates,
       atMs: call.atMs,
       isCached: !hasSwitch(argv, "--no-cache"),
+      atEnd: (letGo) => ends.push(letGo),
       hide: (secrets) => redactor.hide(secrets),
       person: isAttended
         ? createPerson({ input: stdin, output: stderr, onAsking: (now) => onAsking(now, progress), signal })
@@ -156,10 +161,21 @@ process.on("SIGTERM", interrupt);
 
 process.on("uncaughtException", (error: unknown) => {
   // A loose end of the run that is being stopped; the run itself says how it ended.
+  // What letting go tears says nothing about the run.
+  if (isOver) return;
   if (controller.signal.aborted && (error === controller.signal.reason || isFailure(error, "run/cancelled"))) return;
   const status = report(error);
   void printer.flush().then(() => process.exit(status));
 });
+
+/** Connections and programs that we started end by themselves rather than by our death, where that takes no time. */
+async function letGo(): Promise<void> {
+  isOver = true;
+  const late = new AbortController();
+  const all = Promise.all(ends.map(async (end) => await end()));
+  await Promise.race([all, systemClock.sleep(LIMITS.letGoMs, late.signal)]).catch(() => {});
+  late.abort();
+}
 
 async function main(): Promise<void> {
   let status: number;
@@ -171,6 +187,7 @@ async function main(): Promise<void> {
   await printer.flush();
   if (status === 0 && printer.failure !== undefined) status = report(printer.failure);
   await printer.flush();
+  await letGo();
   process.exit(status);
 }
 

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import type { RepositoryConfig } from "../../src/app/config.ts";
@@ -12,6 +12,7 @@ import { silent } from "../../src/base/progress.ts";
 import { createRepository } from "../../src/repo/repository.ts";
 import { openStore } from "../../src/store/open-store.ts";
 import { startRestServer } from "../harness/rclone.ts";
+import { startSshd } from "../harness/sshd.ts";
 import { temporaryFolder } from "../harness/temporary.ts";
 
 const { signal } = new AbortController();
@@ -98,4 +99,23 @@ test("rates and connections come from the repository, rates of the run go before
   new Uint8Array(account)[0] = 7;
   assert.equal(new Uint8Array(elsewhere.spec.settings.account ?? new SharedArrayBuffer(1))[0], 7);
   await Promise.all([store.close(), elsewhere.close()]);
+});
+
+test("a file server's program has ended when what was told to end at the end has ended", async () => {
+  await using sshd = await startSshd();
+  await using folder = await temporaryFolder("chatkeep-place");
+  const ended = folder.at("ended");
+  const command = `sh -c '${sshd.env.CHATKEEP_SFTP_COMMAND} "$@"; echo ended >> "${ended}"' ssh`;
+  const ends: (() => Promise<void>)[] = [];
+  const env = { CHATKEEP_SFTP_COMMAND: command };
+  const store = await openPlace(
+    sshd.location("x"),
+    undefined,
+    surroundings(env, { atEnd: (letGo) => ends.push(letGo) }),
+  );
+  await store.create({ signal });
+  assert.equal(existsSync(ended), false);
+  assert.equal(ends.length, 1);
+  for (const end of ends) await end();
+  assert.equal(readFileSync(ended, "utf8"), "ended\n");
 });
