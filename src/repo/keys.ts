@@ -39,7 +39,11 @@ export async function listKeys(repository: Repository, { signal }: CallOptions):
   for await (const { name } of repository.store.list("keys", { signal })) {
     const id = parseFileId(name);
     try {
-      keys.push({ id, isCurrent: id === repository.keyId, ...decodeKeyLabels(await readKey(repository, id, signal)) });
+      keys.push({
+        id,
+        isCurrent: id === repository.keyId,
+        ...decodeKeyLabels(await repository.getNamed("keys", id, { signal })),
+      });
     } catch (error) {
       if (!isDamage(error)) throw error;
       damaged.push({ id, reason: messageOf(error) });
@@ -47,14 +51,6 @@ export async function listKeys(repository: Repository, { signal }: CallOptions):
   }
   keys.sort((a, b) => (a.created < b.created || (a.created === b.created && a.id < b.id) ? -1 : 1));
   return { keys, damaged };
-}
-
-async function readKey(repository: Repository, id: FileId, signal: AbortSignal): Promise<Buffer> {
-  const bytes = await repository.store.get({ kind: "keys", name: id }, { signal });
-  if (hash("sha256", bytes) !== id) {
-    throw new Failure("repo/damaged", `keys/${shortId(id)} does not match its checksum`);
-  }
-  return bytes;
 }
 
 /** The key that a password opens. Half a second of scrypt for each key. */
@@ -73,7 +69,7 @@ export async function findKeyOf(
 
 async function opensWith(repository: Repository, id: FileId, password: string, signal: AbortSignal): Promise<boolean> {
   try {
-    const opened = await openKeyFile(await readKey(repository, id, signal), password);
+    const opened = await openKeyFile(await repository.getNamed("keys", id, { signal }), password);
     return opened !== undefined && isSame(opened, repository.keys);
   } catch (error) {
     if (isDamage(error) || isFailure(error, "repo/unsupported")) return false;

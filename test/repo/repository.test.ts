@@ -13,6 +13,7 @@ import { createRepository, openRepository, type Repository } from "../../src/rep
 import { openLocalStore } from "../../src/store/local-store.ts";
 import { createMemoryStore, type MemoryStore } from "../../src/store/memory-store.ts";
 import type { Store } from "../../src/store/store.ts";
+import { always, CUT, FaultyStore, FLIPPED, onCall } from "../harness/faulty-store.ts";
 import { temporaryFolder } from "../harness/temporary.ts";
 import { backUp, copyStore, newRepository, PASSWORD, readFiles, reopen, signal } from "./small-backup.ts";
 
@@ -195,4 +196,18 @@ test("a cancelled load of the index is not everybody's for ever", async () => {
   const reason = new Error("cancelled");
   await assert.rejects(target.loadIndex({ signal: AbortSignal.abort(reason) }), (error) => error === reason);
   assert.equal((await target.loadIndex({ signal })).size, 2);
+});
+
+test("bytes that were changed on their way once are read again, and are no damage", async () => {
+  const copy = copyStore(store);
+  const id = await backUp(reopen(repository, copy), { a: Buffer.from("a") });
+  for (const fault of [FLIPPED, CUT]) {
+    const faulty = new FaultyStore(copy, onCall("get", 1, fault, "snapshots"));
+    const { snapshots, damaged } = await reopen(repository, faulty).listSnapshots({ signal });
+    assert.deepEqual([snapshots.map((found) => found.id), damaged], [[id], []]);
+    faulty.script = always("get", fault, "snapshots");
+    const seen = await reopen(repository, faulty).listSnapshots({ signal });
+    assert.deepEqual([seen.snapshots, seen.damaged.map((file) => file.id)], [[], [id]]);
+    assert.equal(faulty.count("get", "snapshots"), 4);
+  }
 });
