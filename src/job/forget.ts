@@ -7,7 +7,7 @@
  * policy keeps the same points of, and a record without its point is harmless; the next run removes it.
  */
 import type { Clock } from "../base/clock.ts";
-import { plural } from "../base/bytes.ts";
+import { listSome, plural } from "../base/bytes.ts";
 import { Failure, isFailure } from "../base/errors.ts";
 import type { Finding } from "../base/findings.ts";
 import { shortId, type SnapshotId } from "../base/ids.ts";
@@ -65,7 +65,10 @@ export async function planForget(options: ForgetOptions): Promise<ForgetSummary>
   return summarize(options, makeForgetPlan(list, options), { type: "plan", started });
 }
 
-/** @throws Failure `store/denied` where nothing may be deleted, `usage/invalid` when the request would go too far. */
+/**
+ * @throws Failure `store/denied` where nothing may be deleted, `usage/invalid` when the request would go too far,
+ * `repo/damaged` when a snapshot file cannot be read that may be what keeps a point.
+ */
 export async function forget(options: ForgetOptions): Promise<ForgetSummary> {
   const { repository, progress } = options;
   const started = options.clock.monotonic();
@@ -73,6 +76,7 @@ export async function forget(options: ForgetOptions): Promise<ForgetSummary> {
   const signal = AbortSignal.any([options.signal, lock.signal]);
   const list = await listPoints(repository, { signal });
   const plan = makeForgetPlan(list, options);
+  if (options.request.by === "policy" && plan.remove.length > 0) refuseUnread(list);
   await lock.confirm({ signal });
   progress.stage("forgetting", { total: plan.remove.length + plan.records.length });
   for (const { snapshotId } of [...plan.remove, ...plan.records]) {
@@ -81,6 +85,20 @@ export async function forget(options: ForgetOptions): Promise<ForgetSummary> {
     progress.advance(1);
   }
   return summarize(options, plan, { type: "summary", started });
+}
+
+/** A hold or a proof that cannot be read keeps no point: so a rule may not go by what is left of them. */
+function refuseUnread({ damaged }: PointList): void {
+  const [first] = damaged;
+  if (first === undefined) return;
+  const named = listSome(damaged.map(({ name }) => shortId(name)));
+  throw new Failure(
+    "repo/damaged",
+    `${plural(damaged.length, "snapshot file")} cannot be read, and may be what holds or proves a point: ${named}`,
+    {
+      hint: `Nothing was removed. Put the file back from a copy of the repository's folder, or delete snapshots/${first.name} yourself if it is lost; single points can be forgotten by their name.`,
+    },
+  );
 }
 
 /** A store may let locks be deleted, and nothing else. */

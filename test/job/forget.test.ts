@@ -243,6 +243,28 @@ test("records without a point go with the next run, unless a snapshot cannot be 
   assert.equal((await look(store)).records.length, 1);
 });
 
+test("while a snapshot file cannot be read, no rule removes a point: the file may be a hold on it", async () => {
+  const { repository, store } = fresh();
+  const before = new Set(store.files.keys());
+  const endless = { reason: undefined, until: undefined, timeZone: "UTC", program: "test" };
+  await hold(holding(repository), { ...endless, word: days[6] ?? "", name: "court" });
+  const [made = ""] = [...store.files.keys()].filter((name) => name.startsWith("snapshots/") && !before.has(name));
+  const bytes = Buffer.from(store.files.get(made) ?? []);
+  bytes.writeUInt8(bytes.readUInt8(40) ^ 1, 40);
+  store.files.set(made, bytes);
+  const files = new Map(store.files);
+  await assert.rejects(forget(forgetting(reopen(original, store), policy({ last: 2 }))), (error) => {
+    assert.ok(isFailure(error, "repo/damaged"));
+    assert.match(error.message, /1 snapshot file cannot be read/);
+    assert.match(error.hint ?? "", new RegExp(`Nothing was removed.*delete ${made}`));
+    return true;
+  });
+  assert.deepEqual(store.files, files);
+  // A person who names a point knows what goes.
+  await forget(forgetting(reopen(original, store), byName(days[4] ?? "")));
+  assert.equal((await pointsIn(store)).length, 7);
+});
+
 test("where nothing may be deleted, nothing is, the missing right is named, and nobody is kept away", async () => {
   for (const isDenied of [() => true, (kind: string) => kind === "snapshots"]) {
     const { repository, store } = fresh();
