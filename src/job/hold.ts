@@ -1,6 +1,7 @@
 /** Holds: restore points that nothing forgets, for whom and until when. */
 import { hostname, userInfo } from "node:os";
 import type { Clock } from "../base/clock.ts";
+import { plural } from "../base/bytes.ts";
 import { Failure, isFailure } from "../base/errors.ts";
 import { shortId } from "../base/ids.ts";
 import { formatGoTime } from "../format/go-time.ts";
@@ -106,6 +107,14 @@ export async function releaseHold(
   const found = list.records.filter(isHold).filter((one) => one.point === id && one.name === name);
   if (found.length === 0) {
     const others = list.records.filter(isHold).filter((one) => one.point === id);
+    const [unread] = list.damaged;
+    if (unread !== undefined) {
+      throw new Failure(
+        "repo/damaged",
+        `no hold '${name}' of restore point ${shortId(id)} is to be seen, and ${plural(list.damaged.length, "snapshot file")} cannot be read, ${shortId(unread.name)} among them`,
+        { hint: "The hold may be in such a file. Run 'chatkeep verify' to see what is damaged." },
+      );
+    }
     throw new Failure("usage/invalid", `restore point ${shortId(id)} has no hold '${name}'`, {
       hint:
         others.length === 0
