@@ -18,6 +18,8 @@ import { createMemoryStore, type MemoryStore } from "../../src/store/memory-stor
 import type { Store } from "../../src/store/store.ts";
 
 export const signal = new AbortController().signal;
+/** The same, where a function has a signal of its own. */
+const never = signal;
 export const PASSWORD = "correct horse";
 
 /** A clock that does not wait between writing a lock and looking again: nobody else is there. */
@@ -50,7 +52,10 @@ export function copyStore(store: MemoryStore): MemoryStore {
 }
 
 /** What is being written: a sealer in this thread, its index and its end. */
-export async function openWriting(repository: Repository): Promise<{ sealer: Sealer; writer: IndexWriter }> {
+export async function openWriting(
+  repository: Repository,
+  signal: AbortSignal = never,
+): Promise<{ sealer: Sealer; writer: IndexWriter }> {
   await repository.prepareToWrite({ signal });
   const index = await repository.loadIndex({ signal });
   const writer = new IndexWriter(repository, index, { signal });
@@ -94,8 +99,9 @@ export async function backUp(
   files: Files,
   time = "2026-01-01T00:00:00Z",
   more: Partial<Snapshot> = {},
+  signal: AbortSignal = never,
 ): Promise<SnapshotId> {
-  const { sealer, writer } = await openWriting(repository);
+  const { sealer, writer } = await openWriting(repository, signal);
   try {
     const tree = await storeTreeOf(sealer, files);
     await sealer.flush();
@@ -136,7 +142,11 @@ export async function backUpFolder(repository: Repository, folder: string): Prom
 }
 
 /** Every file of a snapshot, read chunk by chunk. */
-export async function readFiles(repository: Repository, tree: ChunkId): Promise<Record<string, Buffer>> {
+export async function readFiles(
+  repository: Repository,
+  tree: ChunkId,
+  signal: AbortSignal = never,
+): Promise<Record<string, Buffer>> {
   const files: Record<string, Buffer> = {};
   for await (const { path, node } of walkTree(repository, tree, { signal })) {
     if (node.type !== "file") continue;
