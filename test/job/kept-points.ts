@@ -8,7 +8,7 @@ import type { HoldOptions } from "../../src/job/hold.ts";
 import { proofTags } from "../../src/job/records.ts";
 import type { Repository } from "../../src/repo/repository.ts";
 import type { MemoryStore } from "../../src/store/memory-store.ts";
-import { backUp, signal } from "../repo/small-backup.ts";
+import { backUp, type Files, signal } from "../repo/small-backup.ts";
 
 export const HOUR = 3_600_000;
 export const DAY = 24 * HOUR;
@@ -33,12 +33,15 @@ export interface NewPoint {
   proven?: boolean;
   tags?: string[];
   original?: SnapshotId;
+  /** What it holds beside a manifest. */
+  files?: Files;
 }
 
-/** A point of a time, whose content is its time. */
+/** A point of a time, whose content is its time and what is given. */
 export async function addPoint(repository: Repository, timeMs: number, options: NewPoint = {}): Promise<SnapshotId> {
   const time = formatInstant(timeMs);
-  const plain = await backUp(repository, { "chatkeep/manifest.json": Buffer.from(time) }, time);
+  const files = { "chatkeep/manifest.json": Buffer.from(time), ...options.files };
+  const plain = await backUp(repository, files, time);
   const { snapshots } = await repository.listSnapshots({ signal });
   const tree = snapshots.find(({ id }) => id === plain)?.snapshot.tree;
   if (tree === undefined) throw new Error("the snapshot is gone");

@@ -6,19 +6,21 @@ import assert from "node:assert/strict";
 import type { ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { createHash, randomBytes } from "node:crypto";
-import { mkdir, readdir, readFile, stat, writeFile } from "node:fs/promises";
+import { mkdir, readdir, stat, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { after, before, test } from "node:test";
 import { Client } from "pg";
 import { storagePath } from "../../src/demo/files.ts";
-import { CHATKEEP, startCli } from "../harness/cli.ts";
+import { seededRandom } from "../../src/demo/random.ts";
+import { startCli } from "../harness/cli.ts";
 import { runRestic } from "../harness/restic.ts";
-import { cannotMount, runWithMounts } from "../harness/namespace.ts";
+import { cannotMount } from "../harness/namespace.ts";
 import type { RunResult } from "../harness/run.ts";
 import { readFolder } from "../harness/tree.ts";
 import { makeCheapToOpen } from "./cheap-key.ts";
 import { type Desk, openDesk } from "./desk.ts";
+import { fillDisks } from "./full-disk.ts";
 import { assertRefused, secretsOf } from "./refusal.ts";
 
 let desk: Desk;
@@ -133,6 +135,16 @@ test("a run whose lock was taken from it while it was suspended writes no restor
   await runRestic(["check", "--read-data"], restic);
 });
 
+/** As many in test/long/full-disk.test.ts as it takes to hit each stage of a backup. */
+const DISKS = 3;
+const seed = process.env["CHATKEEP_TEST_SEED"] ?? String(Date.now());
+
+test(`${DISKS} disks that fill up (CHATKEEP_TEST_SEED=${seed}): one line each, and with more room the next one goes on`, async (t) => {
+  const why = await cannotMount();
+  if (why !== undefined) return t.skip(why);
+  await fillDisks(desk, { disks: DISKS, random: seededRandom(`disks/${seed}`), password });
+});
+
 /** Uploads of noise, which nothing makes smaller. */
 async function upload(files: number, bytesEach: number): Promise<void> {
   for (let number = 0; number < files; number += 1) {
@@ -187,48 +199,4 @@ test("killed in the middle of storing, the next run adds what was lacking and no
   assert.equal((summary["added"] as { bytes: number }).bytes, added, "it says what it adds");
   assert.ok(stored - before + added < 1.05 * total, `${added} of ${total} bytes were added`);
   await runRestic(["check"], { repo: desk.repository, password });
-});
-
-/** All in one private world: a small disk, a backup that fills it, the same disk made larger, and a backup again. */
-const FULL_DISK = `
-  cd "$1"; node=$2; chatkeep=$3; config=$4
-  mkdir small; mount -t tmpfs -o size=2m tmpfs small
-  run() { name=$1; shift; set +e; "$node" "$chatkeep" "$@" > "$name.out" 2> "$name.err"; echo $? > "$name.status"; set -e; }
-  run init init --yes --root "$5" --config "$config" --location "$PWD/small/repository"
-  run full --config "$config" backup
-  ls small/repository/snapshots small/repository/locks > full.left
-  mount -o remount,size=200m small
-  run again --config "$config" backup
-  run verify --config "$config" verify --read-data
-  mkdir temporary; mount -t tmpfs -o size=16k tmpfs temporary; export TMPDIR="$PWD/temporary"
-  run temporary --config "$config" backup`;
-
-test("a disk that fills up ends a backup with one line, and with more room the next one goes on", async (t) => {
-  const why = await cannotMount();
-  if (why !== undefined) return t.skip(why);
-  const config = join(desk.root, "full", "chatkeep.yaml");
-  const args = [desk.root, process.execPath, CHATKEEP, config, desk.installation.codeRoot];
-  const { status, stderr } = await runWithMounts(FULL_DISK, args, { env: { NO_COLOR: "1" } });
-  assert.equal(status, 0, stderr);
-  const read = async (name: string) => await readFile(join(desk.root, name), "utf8");
-  const resultOf = async (name: string): Promise<RunResult> => ({
-    status: Number(await read(`${name}.status`)),
-    stdout: await read(`${name}.out`),
-    stderr: await read(`${name}.err`),
-    stdoutBytes: Buffer.alloc(0),
-  });
-  const init = await resultOf("init");
-  assert.equal(init.status, 0, init.stderr);
-  assertRefused(
-    await resultOf("full"),
-    { status: 20, error: /full|no space/i, hint: /room|space/ },
-    await secretsOf(desk),
-  );
-  assert.equal((await read("full.left")).replaceAll(/^small\S*:$|\s/gm, ""), "", "a lock or a point was left");
-  for (const name of ["again", "verify"]) {
-    const result = await resultOf(name);
-    assert.equal(result.status, 0, result.stderr);
-  }
-  const temporary = { status: 20, error: /the disk that holds temporary files/, hint: /TMPDIR/ };
-  assertRefused(await resultOf("temporary"), temporary, await secretsOf(desk));
 });
