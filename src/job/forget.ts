@@ -81,6 +81,7 @@ export async function forget(options: ForgetOptions): Promise<ForgetSummary> {
   progress.stage("forgetting", { total: plan.remove.length + plan.records.length });
   for (const { snapshotId } of [...plan.remove, ...plan.records]) {
     signal.throwIfAborted();
+    await lock.confirmOld({ signal });
     await removeSnapshot(repository, snapshotId, signal);
     progress.advance(1);
   }

@@ -56,6 +56,8 @@ export interface RepositoryLock extends AsyncDisposable {
 declare const exclusive: unique symbol;
 /** A lock that nobody shares: what deletes asks for one, so that nothing can be deleted without it. */
 export interface ExclusiveLock extends RepositoryLock {
+  /** `confirm` where the lock is so old that others may take it for stale: between removals, whatever stood still meanwhile. */
+  confirmOld(options: { signal: AbortSignal }): Promise<void>;
   readonly [exclusive]: true;
 }
 
@@ -294,6 +296,10 @@ class HeldLock implements RepositoryLock {
     }
     this.#lose(new Failure("repo/locked", REMOVED));
     this.signal.throwIfAborted();
+  }
+
+  async confirmOld(options: { signal: AbortSignal }): Promise<void> {
+    if (this.#ageMs() > LOCK_TIMES.giveUp) await this.confirm(options);
   }
 
   async #assertThere(ids: readonly FileId[], signal: AbortSignal): Promise<void> {

@@ -97,7 +97,7 @@ export async function pruneRepository(repository: Repository, options: PruneOpti
   }
   await options.lock.confirm({ signal });
   progress.stage("removing packs");
-  await removeFiles(repository, "data", { names: goes, signal });
+  await removeFiles(repository, "data", { names: goes, lock: options.lock, signal });
   return { ...result, packs: { ...result.packs, written: written.length } };
 }
 
@@ -180,10 +180,9 @@ async function learn(repository: Repository, options: PruneOptions): Promise<Kno
       unindexedBytes += sizeBytes;
     }
   }
-  const packs = sizes.size + unindexed.length;
-  if (snapshots.length === 0 && packs > 0) {
+  if (snapshots.length === 0 && sizes.size > 0) {
     throw refusal(
-      `there is no snapshot, so all of the repository would go: ${plural(packs, "pack")}`,
+      `there is no snapshot, so all of the repository would go: ${plural(sizes.size, "pack")}`,
       "Was the folder 'snapshots' lost, or its disk not mounted? If nothing of it is wanted any more, remove the repository itself.",
     );
   }

@@ -244,7 +244,7 @@ class PackRepair {
     })();
     await rewriteIndex(this.#repository, { records, old: this.#indexFiles, lock, signal });
     const files = replaced.filter(({ isThere }) => isThere).map(({ record }) => record.id);
-    await removeFiles(this.#repository, "data", { names: files, signal });
+    await removeFiles(this.#repository, "data", { names: files, lock, signal });
     return going;
   }
 

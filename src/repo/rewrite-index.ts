@@ -36,17 +36,19 @@ export async function rewriteIndex(repository: Repository, options: RewriteOptio
   }
   await write();
   await lock.confirm({ signal });
-  await removeFiles(repository, "index", { names: old, signal });
+  await removeFiles(repository, "index", { names: old, lock, signal });
 }
 
-/** Removes files, a few at a time. To be called under an exclusive lock. */
+/** Removes files, a few at a time, for as long as nobody can have taken the lock away. */
 export async function removeFiles(
   repository: Repository,
   kind: "index" | "data",
-  { names, signal }: { names: Iterable<string>; signal: AbortSignal },
+  { names, lock, signal }: { names: Iterable<string>; lock: ExclusiveLock; signal: AbortSignal },
 ): Promise<void> {
   const { store } = repository;
-  await mapConcurrent(names, LIMITS.removals, async (name) => await store.remove({ kind, name }, { signal }), {
-    signal,
-  });
+  const remove = async (name: string) => {
+    await lock.confirmOld({ signal });
+    await store.remove({ kind, name }, { signal });
+  };
+  await mapConcurrent(names, LIMITS.removals, remove, { signal });
 }

@@ -4,10 +4,12 @@ import { randomBytes } from "node:crypto";
 import { before, test } from "node:test";
 import { systemClock, type Clock } from "../../src/base/clock.ts";
 import { Failure, isFailure } from "../../src/base/errors.ts";
+import { LIMITS } from "../../src/base/limits.ts";
 import { silent } from "../../src/base/progress.ts";
 import { LOCK_TIMES, lockExclusive } from "../../src/repo/lock.ts";
 import { pruneRepository, type PruneOptions, type PruneResult } from "../../src/repo/prune.ts";
 import type { Repository } from "../../src/repo/repository.ts";
+import { removeFiles } from "../../src/repo/rewrite-index.ts";
 import { verifyRepository } from "../../src/repo/verify.ts";
 import { createMemoryStore, type MemoryStore } from "../../src/store/memory-store.ts";
 import { backUp, copyStore, newRepository, readFiles, reopen, signal, type Files } from "./small-backup.ts";
@@ -240,4 +242,27 @@ test("without the right to delete it says so before it writes anything", async (
     return true;
   });
   assert.deepEqual(namesOf(copy), before);
+});
+
+test("a run that stood still while its lock was taken away stops removing when it wakes", async () => {
+  const copy = copyStore(store);
+  const of = reopen(repository, copy);
+  let asleepMs = 0;
+  const parts = { signal, hostname: "test-host", pid: process.pid };
+  await using lock = await lockExclusive(of, {
+    ...parts,
+    clock: { ...clock, now: () => systemClock.now() + asleepMs },
+  });
+  const names = Array.from({ length: 50 }, (_, at) => at.toString(16).padStart(64, "0"));
+  for (const name of names) await copy.put({ kind: "data", name }, Buffer.from(name), { signal });
+  const left = () => names.filter((name) => copy.files.has(`data/${name}`)).length;
+  const remove = copy.remove.bind(copy);
+  copy.remove = async (ref, options) => {
+    await remove(ref, options);
+    if (left() !== 40) return;
+    asleepMs = LOCK_TIMES.stale + 1;
+    for (const name of copy.files.keys()) if (name.startsWith("locks/")) copy.files.delete(name);
+  };
+  await assert.rejects(removeFiles(of, "data", { names, lock, signal }), (error) => isFailure(error, "repo/locked"));
+  assert.ok(left() >= 40 - LIMITS.removals, `${left()} are left`);
 });
