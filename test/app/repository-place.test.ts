@@ -65,6 +65,12 @@ test("a remote repository is kept below the cache's home, unless no cache is wan
   );
 });
 
+test("what lies in the future is not read as of then", async () => {
+  const atMs = systemClock.now() + 60_000;
+  const opening = openPlace("s3:http://127.0.0.1:1/bucket", undefined, surroundings({}, { atMs }));
+  await assert.rejects(opening, (error) => isFailure(error, "usage/invalid") && /future/.test(error.message));
+});
+
 test("an immutable repository's time and mode reach its store, by governance where no mode is named", async () => {
   const rows: [NonNullable<RepositoryConfig["immutable"]>, number, string][] = [
     ["30d", 30, "governance"],

@@ -36,6 +36,18 @@ test("rates are KiB a second, whole and above 0", () => {
   }
 });
 
+test("--at-time is a time with its zone, for what only reads", () => {
+  const { atMs } = parseCall(["restore", "latest", "--at-time", "2026-11-23T17:58+01:00"]);
+  assert.equal(atMs, Date.UTC(2026, 10, 23, 16, 58));
+  assert.equal(parseCall(["list"]).atMs, undefined);
+  for (const wrong of ["2026-11-23T16:58:50", "2026-11-23", "yesterday", "2026-13-40T00:00Z", ""]) {
+    assert.match(refused("list", `--at-time=${wrong}`), /^--at-time cannot be '.*' \| It is a time with its zone/);
+  }
+  for (const verb of ["backup", "prune", "drill", "doctor"]) {
+    assert.match(refused(verb, "--at-time", "2026-11-23T16:58:50Z"), /unknown option '--at-time'/);
+  }
+});
+
 test("arguments and options are read by the table", () => {
   const { given } = parseCall([
     "restore",
