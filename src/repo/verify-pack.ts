@@ -86,9 +86,15 @@ async function readPack(
       bad.push(entry);
       reason ??= `chunk ${shortId(entry.id)}: ${messageOf(error)}`;
     }
-    signal.throwIfAborted();
   }
+  release(bytes);
+  signal.throwIfAborted();
   return { reason, bad };
+}
+
+/** Gives a pack's memory back at once: the collector sees a small object, and would let hundreds of MiB gather. */
+function release({ buffer, byteOffset, length }: Buffer): void {
+  if (byteOffset === 0 && buffer.byteLength === length && buffer instanceof ArrayBuffer) buffer.transfer(0);
 }
 
 /** One piece of memory for all chunks that this thread opens, one after another: a repository may have millions. */
