@@ -13,7 +13,7 @@ import type { Clock } from "../base/clock.ts";
 import { isFailure } from "../base/errors.ts";
 import { isId } from "../base/ids.ts";
 import { LIMITS } from "../base/limits.ts";
-import { isLeftoverName, leftoverName, mayRemoveLeftover } from "./leftovers.ts";
+import { isLeftoverName, leftoverName, mayRemoveLeftover } from "../system/leftovers.ts";
 import type { CallOptions, FileKind, FileRef, GetOptions, ListedFile, Store, StoreSpec, StoreWriter } from "./store.ts";
 
 export interface CacheOptions {

@@ -1,7 +1,7 @@
 /** A folder, made to look like a remote place so that it can be tried out as those are. */
 import { mkdir, open, readdir, readFile, rm, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { leftoverName } from "./leftovers.ts";
+import { leftoverName } from "../system/leftovers.ts";
 import { codeOf, storeFailure } from "./local-errors.ts";
 import type { ProbePlace } from "./probe.ts";
 

@@ -11,7 +11,7 @@ import { dirname, join } from "node:path";
 import { assert, Failure } from "../base/errors.ts";
 import { isId } from "../base/ids.ts";
 import { DirectorySync } from "./directory-sync.ts";
-import { leftoverName, mayRemoveLeftover } from "./leftovers.ts";
+import { leftoverName, mayRemoveLeftover } from "../system/leftovers.ts";
 import { codeOf, storeFailure } from "./local-errors.ts";
 import { localPlace } from "./local-place.ts";
 import { probePlace, type ProbeOptions, type StoreProbe } from "./probe.ts";

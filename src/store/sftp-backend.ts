@@ -10,7 +10,7 @@ import { mapConcurrent } from "../base/concurrent.ts";
 import { assert, Failure, isFailure, messageOf } from "../base/errors.ts";
 import { LIMITS } from "../base/limits.ts";
 import type { Backend, ListedKey } from "./backend.ts";
-import { isLeftoverName, isLeftoverOver, leftoverName, LEFTOVER_KEPT_MS } from "./leftovers.ts";
+import { isLeftoverName, isLeftoverOver, leftoverName, LEFTOVER_KEPT_MS } from "../system/leftovers.ts";
 import type { RemotePlace } from "./open-store.ts";
 import { openSftp, orAborted, type SftpChannel, type SftpClient } from "./sftp-client.ts";
 import { parseSftpLocation } from "./sftp-location.ts";

@@ -1,19 +1,49 @@
-/** Temporary folders that are gone when their owner is, whether it ended well or not. */
-import { mkdtemp, rm } from "node:fs/promises";
+/**
+ * Temporary folders that are gone when their owner is: at its end, or, when it was killed, when the next one of the same
+ * user begins. Whose a folder is stands in its name.
+ */
+import { mkdtemp, readdir, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { isMarkOver, ownMark } from "./leftovers.ts";
 
 export interface TemporaryFolder extends AsyncDisposable {
   readonly path: string;
 }
 
-/** Makes a folder (mode 0700) below `parent`, by default the system's own; use it with `await using`. */
+/** Every prefix begins like this. */
+const NAME = /^chatkeep-[a-z]+-([0-9a-f.]+)-[A-Za-z0-9]{6}$/;
+
+/**
+ * Makes a folder (mode 0700) below `parent`, by default the system's own; use it with `await using`.
+ * @param prefix `chatkeep-` and a word.
+ */
 export async function openTemporaryFolder(prefix: string, parent = tmpdir()): Promise<TemporaryFolder> {
-  const path = await mkdtemp(join(parent, `${prefix}-`));
+  await removeDeadOnes(parent);
+  const path = await mkdtemp(join(parent, `${prefix}-${ownMark()}-`));
   return {
     path,
     async [Symbol.asyncDispose]() {
       await rm(path, { recursive: true, force: true });
     },
   };
+}
+
+const swept = new Set<string>();
+
+/** What killed runs left here, once in a process. What cannot be removed is left: it is in nobody's way. */
+async function removeDeadOnes(parent: string): Promise<void> {
+  if (swept.has(parent)) return;
+  swept.add(parent);
+  const names = await readdir(parent).catch(() => []);
+  for (const name of names) {
+    const [, mark] = NAME.exec(name) ?? [];
+    if (mark === undefined || !isMarkOver(mark)) continue;
+    const path = join(parent, name);
+    try {
+      if ((await stat(path)).uid === process.getuid?.()) await rm(path, { recursive: true, force: true });
+    } catch {
+      // Another run is removing it, or it is not ours to remove.
+    }
+  }
 }

@@ -9,7 +9,7 @@ import { readFileSync, readlinkSync, writeFileSync } from "node:fs";
 import { rm, stat } from "node:fs/promises";
 import { hostname } from "node:os";
 import { join } from "node:path";
-import { isAlive } from "../system/alive.ts";
+import { isAlive } from "./alive.ts";
 
 /** A file whose run cannot be judged from here. */
 export const LEFTOVER_KEPT_MS = 7 * 24 * 3_600_000;
@@ -65,6 +65,25 @@ export function isLeftoverOver(name: string): boolean | undefined {
   if (machine !== here.machine) return undefined;
   if (boot !== here.boot) return true;
   return processes === here.processes ? !isAlive(Number(pid)) : undefined;
+}
+
+/** How many digits of each are enough where a name must stay short: a socket's path has 107 bytes. */
+const SHORT = 6;
+const MARK = /^([0-9a-f]{6})\.([0-9a-f]{6})\.([0-9a-f]{6})\.(\d+)$/;
+
+/** This process in short, for the name of a folder that is its own: `<machine>.<boot>.<processes>.<pid>`. */
+export function ownMark(): string {
+  const { machine, boot, processes } = thisPlace();
+  return [...[machine, boot, processes].map((part) => part.slice(0, SHORT)), process.pid].join(".");
+}
+
+/** True when the process that {@link ownMark} marked is surely over. */
+export function isMarkOver(mark: string): boolean {
+  const [, machine, boot, processes, pid] = MARK.exec(mark) ?? [];
+  const here = thisPlace();
+  if (machine !== here.machine.slice(0, SHORT)) return false;
+  if (boot !== here.boot.slice(0, SHORT)) return true;
+  return processes === here.processes.slice(0, SHORT) && !isAlive(Number(pid));
 }
 
 /** True when the run that was writing this file is surely over. */

@@ -1,0 +1,44 @@
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { existsSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
+import { basename } from "node:path";
+import { test } from "node:test";
+import { ownMark } from "../../src/system/leftovers.ts";
+import { openTemporaryFolder } from "../../src/system/temporary.ts";
+import { temporaryFolder } from "../harness/temporary.ts";
+
+/** This machine's mark with another process's number. */
+function markOf(pid: number): string {
+  return ownMark().replace(/\d+$/, String(pid));
+}
+
+test("a temporary folder is private, and gone at the end with everything in it", async () => {
+  await using parent = await temporaryFolder();
+  let path = "";
+  {
+    await using folder = await openTemporaryFolder("chatkeep-code", parent.path);
+    path = folder.path;
+    writeFileSync(`${path}/file`, "x");
+  }
+  assert.equal(existsSync(path), false);
+});
+
+test("what killed runs of this machine left goes when the next one begins, and nothing else", async () => {
+  await using parent = await temporaryFolder();
+  const dead = spawnSync("true").pid;
+  const [machine = "", boot = "", processes = ""] = ownMark().split(".");
+  const gone = [`chatkeep-code-${markOf(dead)}-AbCd12`, `chatkeep-git-${machine}.000000.${processes}.1-AbCd12`];
+  const kept = [
+    `chatkeep-code-${markOf(process.pid)}-AbCd12`,
+    `chatkeep-code-000000.${boot}.${processes}.${dead}-AbCd12`,
+    `chatkeep-code-${machine}.${boot}.000000.${dead}-AbCd12`,
+    `chatkeep-AbCd12`,
+    `other-code-${markOf(dead)}-AbCd12`,
+  ];
+  for (const name of [...gone, ...kept]) {
+    mkdirSync(parent.at(name));
+    writeFileSync(parent.at(`${name}/file`), "x");
+  }
+  await using folder = await openTemporaryFolder("chatkeep-drill", parent.path);
+  assert.deepEqual(readdirSync(parent.path).toSorted(), [...kept, basename(folder.path)].toSorted());
+});
