@@ -103,7 +103,7 @@ export interface WatchedProgress extends Progress {
   end(): void;
 }
 
-/** One live line, redrawn at most ten times a second. `width` is asked each time: terminals are resized. */
+/** One live line, redrawn at each stage and otherwise at most ten times a second. `width` is asked each time: terminals are resized. */
 export function terminalProgress(printer: Printer, clock: Clock, width: () => number): WatchedProgress {
   let meter: StageMeter | undefined;
   let drawnMs = -Infinity;
@@ -118,7 +118,8 @@ export function terminalProgress(printer: Printer, clock: Clock, width: () => nu
   return {
     stage(name, options = {}) {
       meter = new StageMeter(clock, name, options);
-      drawWhenDue();
+      // Stages are few, and one that is over at once was there too.
+      draw();
     },
     advance(amount) {
       meter?.advance(amount);
