@@ -7,6 +7,7 @@ import { spawn } from "node:child_process";
 import { readdirSync, statSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { delimiter, dirname, join, relative, resolve } from "node:path";
+import { pathToFileURL } from "node:url";
 import { setUp } from "./setup.mjs";
 import { projectNode } from "./setup/modules.mjs";
 import { ROOT, SetupError, say } from "./setup/say.mjs";
@@ -32,7 +33,8 @@ function testArguments(args, isLong) {
   const all = testFiles(isLong ? LONG : "test").filter((file) => isLong || !file.startsWith(LONG));
   const files = named.length === 0 ? all : named.flatMap((path) => (isFolder(path) ? testFiles(path) : [path]));
   if (files.length === 0) throw new SetupError(`there is no test file in ${named.join(", ") || LONG}`);
-  return ["--test", `--test-concurrency=${availableParallelism()}`, ...options, ...files];
+  const seed = isLong ? [] : [`--import=${pathToFileURL(join(ROOT, "test", "harness", "same-seed.ts")).href}`];
+  return [...seed, "--test", `--test-concurrency=${availableParallelism()}`, ...options, ...files];
 }
 
 /** What to set up for, and what the project's Node is then given. */

@@ -215,7 +215,6 @@ interface Captured {
 async function capture(run: Run, tools: Tools): Promise<Captured> {
   const { sealing, connection, programs, parent } = tools;
   const ports = await storagePorts(run, sealing);
-  const { storeFiles } = ports;
   run.progress.stage("saving new files", { unit: "files" });
   // A file that is read again and found lost is still taken over from the parent, so the parent is always known.
   const before = parent?.storage ?? new Map();
@@ -224,14 +223,11 @@ async function capture(run: Run, tools: Tools): Promise<Captured> {
   const index = await run.repository.loadIndex({ signal: run.signal });
   const isIndexKept = keepsIndex(parent?.manifest.indexFiles, tools.indexFiles);
   const isKept = (tree: ChunkId) => isIndexKept && index.has("tree", tree);
-  const [first, stored] = await Promise.all([
-    captureStorage(
-      { ...ports, isKnownRow, isKept, settles: true, rereadAll: run.full },
-      await listStorage(connection),
-      before,
-    ),
-    storeElse(tools.gathering, { ...run, storeFiles, storeContent: (bytes) => sealing.storeContent(bytes) }),
-  ]);
+  const first = await captureStorage(
+    { ...ports, isKnownRow, isKept, settles: true, rereadAll: run.full },
+    await listStorage(connection),
+    before,
+  );
   // The second look takes over from the first, so the first one's trees must be readable.
   await sealing.flush();
   let listing: StorageListing | undefined;
@@ -256,6 +252,12 @@ async function capture(run: Run, tools: Tools): Promise<Captured> {
     listing,
     await captureStorage(ports, listing, first.state),
   );
+  // Stored only now, so that a database that cannot be read leaves nothing new in the repository.
+  const stored = await storeElse(tools.gathering, {
+    ...run,
+    storeFiles: ports.storeFiles,
+    storeContent: (bytes) => sealing.storeContent(bytes),
+  });
   const other = await judgeElse(stored, { ...run, facts, keys: run.repository.keys });
   return { database, storage: second.look.state, looks: [first, second.look], purged: second.purged, other };
 }

@@ -7,7 +7,7 @@ import { SWEPT_ON_POINTS } from "./swept-points.ts";
 
 /** Of each verb: all of its calls and faults together are ten times as many. */
 const CASES = 20;
-const seed = process.env["CHATKEEP_TEST_SEED"] ?? String(Date.now());
+const seed = process.env["CHATKEEP_TEST_SEED"] ?? "1";
 
 for (const verb of [...SWEPT_ON_DAYS, ...SWEPT_ON_POINTS, ...SWEPT_ON_KEYS]) {
   test(`${verb.name}: whichever call goes wrong, it is told, nothing is lost, and the next run ends it`, async (t) => {
