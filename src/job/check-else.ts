@@ -145,6 +145,6 @@ export async function checkKeys(reader: PointReader, database: Queries): Promise
 }
 
 /** The environment of Chatwoot's processes as it was when the point was taken. */
-export async function readSavedEnvironment(reader: PointReader): Promise<Environment> {
+async function readSavedEnvironment(reader: PointReader): Promise<Environment> {
   return parseEnvironment(await reader.readText(`config/${SAVED_ENVIRONMENT}`));
 }

@@ -122,7 +122,7 @@ async function removeSnapshot(repository: Repository, name: SnapshotId, signal: 
 type PlanOptions = Pick<ForgetOptions, "request" | "clock">;
 
 /** @throws Failure `usage/invalid` when the request would go too far. */
-export function makeForgetPlan(list: PointList, { request, clock }: PlanOptions): ForgetPlan {
+function makeForgetPlan(list: PointList, { request, clock }: PlanOptions): ForgetPlan {
   return request.by === "policy" ? planByPolicy(list, request, clock.now()) : planByName(list, request, clock.now());
 }
 

@@ -19,7 +19,7 @@ const TABLE = { schema: "public", name: "active_storage_blobs" };
 const ESCAPES: Readonly<Record<string, string>> = { b: "\b", f: "\f", n: "\n", r: "\r", t: "\t", v: "\v" };
 
 /** A field of COPY's text format; NULL reads as empty, which no checksum is. */
-export function readCopyField(field: string): string {
+function readCopyField(field: string): string {
   if (field === "\\N") return "";
   return field.includes("\\") ? field.replaceAll(/\\(.)/gs, (_, char: string) => ESCAPES[char] ?? char) : field;
 }

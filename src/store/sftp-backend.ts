@@ -35,7 +35,7 @@ export function openSftpBackend({ location, env }: RemotePlace): Backend {
 
 type PutOptions = CallOptions & { mustBeNew: boolean };
 
-export class SftpBackend implements Backend {
+class SftpBackend implements Backend {
   readonly location: string;
   readonly #root: string;
   readonly #connect: () => SftpChannel;

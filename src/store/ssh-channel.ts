@@ -14,7 +14,7 @@ import type { SftpChannel } from "./sftp-client.ts";
 import type { SftpPlace } from "./sftp-location.ts";
 
 /** Takes the place of `ssh`, with options of its own: `ssh -F /etc/chatkeep/ssh_config`. */
-export const SSH_COMMAND = "CHATKEEP_SFTP_COMMAND";
+const SSH_COMMAND = "CHATKEEP_SFTP_COMMAND";
 
 type Environment = Readonly<Record<string, string | undefined>>;
 

@@ -2,9 +2,9 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { createRequire } from "node:module";
-import { connect } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { BlobServiceClient } from "@azure/storage-blob";
+import { isListening } from "./listening.ts";
 import { freePort } from "./postgres.ts";
 import { temporaryFolder } from "./temporary.ts";
 
@@ -22,18 +22,6 @@ export interface TestAzure extends AsyncDisposable {
   /** A location as restic and Chatkeep take it. The container need not exist: `init` makes it. */
   location(container: string, prefix?: string): string;
   stop(): Promise<void>;
-}
-
-async function isListening(port: number): Promise<boolean> {
-  const socket = connect(port, "127.0.0.1");
-  try {
-    await once(socket, "connect");
-    return true;
-  } catch {
-    return false;
-  } finally {
-    socket.destroy();
-  }
 }
 
 async function end(child: ChildProcess): Promise<void> {

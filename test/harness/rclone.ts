@@ -1,8 +1,8 @@
 /** `rclone serve restic`: a REST server that others wrote, on a folder of its own, ended by its process id. */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { connect } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
+import { isListening } from "./listening.ts";
 import { freePort } from "./postgres.ts";
 import { mustRun } from "./run.ts";
 import { temporaryFolder } from "./temporary.ts";
@@ -27,18 +27,6 @@ export interface RestServerOptions {
   tls?: boolean;
   /** Of another server: its data is served again. */
   folder?: string;
-}
-
-async function isListening(port: number): Promise<boolean> {
-  const socket = connect(port, "127.0.0.1");
-  try {
-    await once(socket, "connect");
-    return true;
-  } catch {
-    return false;
-  } finally {
-    socket.destroy();
-  }
 }
 
 /** A CA, and a certificate of it for 127.0.0.1. */

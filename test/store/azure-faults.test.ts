@@ -1,16 +1,17 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { generateAccountSASQueryParameters, StorageSharedKeyCredential } from "@azure/storage-blob";
-import { type ErrorCode, Failure, isFailure } from "../../src/base/errors.ts";
+import { type ErrorCode, type Failure, isFailure } from "../../src/base/errors.ts";
 import { openAzureBackend } from "../../src/store/azure-backend.ts";
 import { RemoteStore } from "../../src/store/remote-store.ts";
 import type { Store } from "../../src/store/store.ts";
 import { startAzure } from "../harness/azure.ts";
 import { startFaultyHttp } from "../harness/faulty-http.ts";
+import { assertEveryCallFails, assertStoppedWhileSilent, failureOf as failureWithout, REF } from "./every-call.ts";
 
 const { signal } = new AbortController();
-const REF = { kind: "keys", name: "ab".repeat(32) } as const;
 const SECRET = Buffer.from("a secret key, not to be seen").toString("base64");
+const SECRETS = [SECRET, "sig=x"];
 
 type Env = Readonly<Record<string, string>>;
 
@@ -26,14 +27,7 @@ function connectionTo(endpoint: string, key = SECRET): Env {
 }
 
 async function failureOf(call: Promise<unknown>): Promise<Failure> {
-  const error: unknown = await call.then(
-    () => assert.fail("it worked"),
-    (thrown: unknown) => thrown,
-  );
-  assert.ok(error instanceof Failure, String(error));
-  assert.ok(!`${error.message}${error.hint}`.includes(SECRET));
-  assert.ok(!`${error.message}${error.hint}`.includes("sig=x"));
-  return error;
+  return await failureWithout(call, SECRETS);
 }
 
 const ANSWERS: readonly [status: number, word: string, code: ErrorCode, hint: RegExp][] = [
@@ -59,20 +53,7 @@ for (const [status, word, code, hint] of ANSWERS) {
       body: `<?xml version="1.0" encoding="utf-8"?><Error><Code>${word}</Code><Message>No.</Message></Error>`,
     };
     const store = openPlain("azure:box:/", connectionTo(faulty.endpoint));
-    const calls = [
-      async () => await store.stat(REF, { signal }),
-      async () => await store.get(REF, { signal }),
-      async () => await store.put(REF, Buffer.from("x"), { signal }),
-      async () => await Array.fromAsync(store.list("keys", { signal })),
-      async () => await store.remove(REF, { signal }),
-    ];
-    for (const [at, call] of calls.entries()) {
-      const failure = await failureOf(call());
-      assert.equal(failure.code, code, failure.message);
-      assert.match(failure.hint ?? "", hint);
-      assert.equal(faulty.count, at + 1);
-    }
-    await store.close();
+    await assertEveryCallFails(store, faulty, { code, hint, secrets: SECRETS });
   });
 }
 
@@ -94,15 +75,7 @@ test("azure: a connection that is cut, and a host that is not there, are store/u
 
 test("azure: a call that waits for a silent service ends with the signal's reason", async () => {
   await using faulty = await startFaultyHttp();
-  faulty.answer = "silent";
-  const store = openPlain("azure:box:/", connectionTo(faulty.endpoint));
-  const controller = new AbortController();
-  const reason = new Error("stopped");
-  const call = store.get(REF, { signal: controller.signal });
-  while (faulty.count === 0) await new Promise((resolve) => setImmediate(resolve));
-  controller.abort(reason);
-  await assert.rejects(call, (error) => error === reason);
-  await store.close();
+  await assertStoppedWhileSilent(openPlain("azure:box:/", connectionTo(faulty.endpoint)), faulty);
 });
 
 const REFUSED: readonly [string, Env, RegExp][] = [

@@ -1,29 +1,20 @@
 import assert from "node:assert/strict";
 import { writeFileSync } from "node:fs";
 import { test } from "node:test";
-import { type ErrorCode, Failure } from "../../src/base/errors.ts";
+import type { ErrorCode } from "../../src/base/errors.ts";
 import { openGsBackend } from "../../src/store/gs-backend.ts";
 import { RemoteStore } from "../../src/store/remote-store.ts";
 import type { Store } from "../../src/store/store.ts";
 import { startFaultyHttp } from "../harness/faulty-http.ts";
 import { startGs } from "../harness/gs.ts";
 import { temporaryFolder } from "../harness/temporary.ts";
+import { assertEveryCallFails, assertStoppedWhileSilent, failureOf, REF } from "./every-call.ts";
 
 const { signal } = new AbortController();
-const REF = { kind: "keys", name: "ab".repeat(32) } as const;
 
 /** Without what tries again. */
 function openPlain(location: string, env: Readonly<Record<string, string>>): Store {
   return new RemoteStore(openGsBackend({ location, env, settings: {} }), undefined);
-}
-
-async function failureOf(call: Promise<unknown>): Promise<Failure> {
-  const error: unknown = await call.then(
-    () => assert.fail("it worked"),
-    (thrown: unknown) => thrown,
-  );
-  assert.ok(error instanceof Failure, String(error));
-  return error;
 }
 
 const ANSWERS: readonly [status: number, reason: string, code: ErrorCode, hint: RegExp][] = [
@@ -45,20 +36,7 @@ for (const [status, reason, code, hint] of ANSWERS) {
     const body = { error: { code: status, message: "No.", errors: [{ reason, message: "No." }] } };
     faulty.answer = { status, body: reason === "" ? "<html>busy</html>" : JSON.stringify(body) };
     const store = openPlain("gs:box:/", { STORAGE_EMULATOR_HOST: faulty.endpoint });
-    const calls = [
-      async () => await store.stat(REF, { signal }),
-      async () => await store.get(REF, { signal }),
-      async () => await store.put(REF, Buffer.from("x"), { signal }),
-      async () => await Array.fromAsync(store.list("keys", { signal })),
-      async () => await store.remove(REF, { signal }),
-    ];
-    for (const [at, call] of calls.entries()) {
-      const failure = await failureOf(call());
-      assert.equal(failure.code, code, failure.message);
-      assert.match(failure.hint ?? "", hint);
-      assert.equal(faulty.count, at + 1);
-    }
-    await store.close();
+    await assertEveryCallFails(store, faulty, { code, hint });
   });
 }
 
@@ -77,15 +55,7 @@ test("gs: an answer that is not Google's, a cut connection and nobody there are 
 
 test("gs: a call that waits for a silent service ends with the signal's reason", async () => {
   await using faulty = await startFaultyHttp();
-  faulty.answer = "silent";
-  const store = openPlain("gs:box:/", { STORAGE_EMULATOR_HOST: faulty.endpoint });
-  const controller = new AbortController();
-  const reason = new Error("stopped");
-  const call = store.get(REF, { signal: controller.signal });
-  while (faulty.count === 0) await new Promise((resolve) => setImmediate(resolve));
-  controller.abort(reason);
-  await assert.rejects(call, (error) => error === reason);
-  await store.close();
+  await assertStoppedWhileSilent(openPlain("gs:box:/", { STORAGE_EMULATOR_HOST: faulty.endpoint }), faulty);
 });
 
 test("gs: a bucket that is missing is named, and is made only in a named project", async () => {

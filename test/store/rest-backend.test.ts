@@ -16,6 +16,7 @@ import type { Store } from "../../src/store/store.ts";
 import { startRestServer, type TestRestServer } from "../harness/rclone.ts";
 import { freePort } from "../harness/postgres.ts";
 import { fillFolder, testStore } from "./conformance.ts";
+import { refusal } from "./refusal.ts";
 
 const signal = new AbortController().signal;
 const NAME = "ab".repeat(32);
@@ -54,15 +55,6 @@ async function withStore<T>(
   } finally {
     await store.close();
   }
-}
-
-async function refusal(promise: Promise<unknown>, code: ErrorCode): Promise<string> {
-  const error: unknown = await promise.then(
-    () => assert.fail("it was not refused"),
-    (reason: unknown) => reason,
-  );
-  assert.ok(isFailure(error, code), String(error));
-  return `${error.message} | ${error.hint ?? ""}`;
 }
 
 test("locations mean what restic takes them for, and are printed without their password", () => {

@@ -6,7 +6,7 @@ import { rename, rm, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { after, before, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import { type ErrorCode, isFailure } from "../../src/base/errors.ts";
+import type { ErrorCode } from "../../src/base/errors.ts";
 import { openStore } from "../../src/store/open-store.ts";
 import { RemoteStore } from "../../src/store/remote-store.ts";
 import { openSftpBackend } from "../../src/store/sftp-backend.ts";
@@ -17,6 +17,7 @@ import { run } from "../harness/run.ts";
 import { startSshd, type TestSshd } from "../harness/sshd.ts";
 import { temporaryFolder, type TestFolder } from "../harness/temporary.ts";
 import { fillFolder, testStore } from "./conformance.ts";
+import { refusal } from "./refusal.ts";
 
 const signal = new AbortController().signal;
 const NAME = "ab".repeat(32);
@@ -56,15 +57,6 @@ async function withStore<T>(
   } finally {
     await store.close();
   }
-}
-
-async function refusal(promise: Promise<unknown>, code: ErrorCode): Promise<string> {
-  const error: unknown = await promise.then(
-    () => assert.fail("it was not refused"),
-    (reason: unknown) => reason,
-  );
-  assert.ok(isFailure(error, code), String(error));
-  return `${error.message} | ${error.hint ?? ""}`;
 }
 
 test("relative and absolute locations of both forms reach the same folder", async () => {

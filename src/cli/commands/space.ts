@@ -2,7 +2,7 @@
 import type { CommandRow } from "../command.ts";
 import { REPOSITORY_EXITS } from "./shared.ts";
 
-export const REPAIRS = ["index", "packs"] as const;
+const REPAIRS = ["index", "packs"] as const;
 
 export const SPACE: readonly CommandRow[] = [
   {
