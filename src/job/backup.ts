@@ -4,7 +4,7 @@
  */
 import { userInfo } from "node:os";
 import { type Clock, formatInstant } from "../base/clock.ts";
-import { assert, isFailure, messageOf } from "../base/errors.ts";
+import { assert } from "../base/errors.ts";
 import { type Finding, sortFindings } from "../base/findings.ts";
 import type { ChunkId } from "../base/ids.ts";
 import { LIMITS } from "../base/limits.ts";
@@ -18,7 +18,6 @@ import type { ServerAddress } from "../postgres/address.ts";
 import { connect, type Connection } from "../postgres/connect.ts";
 import { type ClientPrograms, findPrograms } from "../postgres/programs.ts";
 import { readServerFacts } from "../postgres/server-facts.ts";
-import { isDamage } from "../repo/chunk.ts";
 import type { RepositoryLock } from "../repo/lock.ts";
 import type { Repository } from "../repo/repository.ts";
 import { storePoint } from "./build-point.ts";
@@ -33,14 +32,12 @@ import {
 } from "./capture-else.ts";
 import { captureStorage, type StorageCapture, type StoragePorts } from "./capture-storage.ts";
 import { listStorage, listStorageAtOnce, type StorageListing } from "./list-storage.ts";
-import { aheadFindings, damagedParent, lossFindings, storageFindings } from "./findings.ts";
+import { lossFindings, storageFindings } from "./findings.ts";
 import { inspectChatwoot } from "./inspect-chatwoot.ts";
 import { lockToWrite } from "./lock.ts";
 import { awaitLateFiles } from "./late-files.ts";
 import { buildManifest } from "./manifest.ts";
-import { type Parent, readParent } from "./parent.ts";
-import { PointReader } from "./point-reader.ts";
-import { listPoints, pointsAhead } from "./points.ts";
+import { findParent, type Parent } from "./parent.ts";
 import { Sealing } from "./sealing.ts";
 import type { BlobRow, StorageState } from "./storage-state.ts";
 import type { BackupSummary } from "./summaries.ts";
@@ -145,30 +142,6 @@ type Run = BackupOptions & { startedAt: string };
 /** True for a storage service whose files lie in a folder of this machine. */
 function isReadHere({ storage }: Installation, name: string): boolean {
   return storage.some((service) => service.serviceName === name && service.kind === "local");
-}
-
-/**
- * The newest point that can be read: one that is damaged must not keep new ones from being made, and one from a clock that
- * was ahead must not be the parent of all that follow.
- */
-async function findParent(run: Run): Promise<{ parent?: Parent; findings: Finding[] }> {
-  const { repository, identity, clock, signal } = run;
-  const { points } = await listPoints(repository, { signal });
-  const index = await repository.loadIndex({ signal });
-  const mine = points.filter(({ installationId }) => installationId === identity.id);
-  const ahead = pointsAhead(mine, clock.now());
-  const findings = aheadFindings(ahead, run.repositoryName);
-  for (const point of [...mine.filter((one) => !ahead.includes(one)), ...ahead]) {
-    try {
-      const parent = await readParent(new PointReader(repository, point, { signal }));
-      const isStored = parent.schemaDump?.content?.every((id) => index.has("data", id)) === true;
-      return { parent: isStored ? parent : { ...parent, schemaDump: undefined }, findings };
-    } catch (error) {
-      if (!isDamage(error) && !isFailure(error, "point/invalid")) throw error;
-      findings.push(damagedParent(point, messageOf(error)));
-    }
-  }
-  return { findings };
 }
 
 async function openSealing(

@@ -1,11 +1,17 @@
 /** What the last restore point of this installation knows, so that nothing that did not change is read again. */
+import type { Clock } from "../base/clock.ts";
+import { isFailure, messageOf } from "../base/errors.ts";
+import type { Finding } from "../base/findings.ts";
 import type { Manifest } from "../point/manifest.ts";
 import { SCHEMA_DUMP, SCHEMA_SQL, encodeName } from "../point/layout.ts";
 import { beginningOf, parseFolders } from "../point/ranges.ts";
 import type { TreeNode } from "../format/node.ts";
+import { isDamage } from "../repo/chunk.ts";
+import type { Repository } from "../repo/repository.ts";
+import { aheadFindings, damagedParent } from "./findings.ts";
 import { ParentRows } from "./parent-rows.ts";
-import type { Point } from "./points.ts";
-import type { PointReader } from "./point-reader.ts";
+import { PointReader } from "./point-reader.ts";
+import { listPoints, type Point, pointsAhead } from "./points.ts";
 import type { FolderState, StorageState } from "./storage-state.ts";
 
 export interface Parent {
@@ -32,7 +38,7 @@ export async function readParent(reader: PointReader): Promise<Parent> {
 }
 
 /** The state of every storage service, as the point's lists and trees have it. */
-export async function readStorageState(reader: PointReader, manifest: Manifest): Promise<StorageState> {
+async function readStorageState(reader: PointReader, manifest: Manifest): Promise<StorageState> {
   const state: StorageState = new Map();
   for (const service of manifest.storage) {
     const name = encodeName(service.name);
@@ -71,4 +77,37 @@ async function folderTrees(
     }
   }
   return trees;
+}
+
+export interface ParentSearch {
+  repository: Repository;
+  /** For people, in findings. */
+  repositoryName: string;
+  identity: { id: string };
+  clock: Clock;
+  signal: AbortSignal;
+}
+
+/**
+ * The newest point that can be read: one that is damaged must not keep new ones from being made, and one from a clock that
+ * was ahead must not be the parent of all that follow.
+ */
+export async function findParent(search: ParentSearch): Promise<{ parent?: Parent; findings: Finding[] }> {
+  const { repository, identity, clock, signal } = search;
+  const { points } = await listPoints(repository, { signal });
+  const index = await repository.loadIndex({ signal });
+  const mine = points.filter(({ installationId }) => installationId === identity.id);
+  const ahead = pointsAhead(mine, clock.now());
+  const findings = aheadFindings(ahead, search.repositoryName);
+  for (const point of [...mine.filter((one) => !ahead.includes(one)), ...ahead]) {
+    try {
+      const parent = await readParent(new PointReader(repository, point, { signal }));
+      const isStored = parent.schemaDump?.content?.every((id) => index.has("data", id)) === true;
+      return { parent: isStored ? parent : { ...parent, schemaDump: undefined }, findings };
+    } catch (error) {
+      if (!isDamage(error) && !isFailure(error, "point/invalid")) throw error;
+      findings.push(damagedParent(point, messageOf(error)));
+    }
+  }
+  return { findings };
 }

@@ -7,23 +7,18 @@ import { openSnapshot } from "../postgres/snapshot.ts";
 import type { BackupOptions } from "./backup.ts";
 import { listStorage } from "./list-storage.ts";
 import { inspectChatwoot } from "./inspect-chatwoot.ts";
-import { readParent } from "./parent.ts";
-import { PointReader } from "./point-reader.ts";
-import { listPoints } from "./points.ts";
+import { findParent } from "./parent.ts";
 import { findKeySources, readKeySamples, tryKeys } from "./prove-keys.ts";
 import type { BackupSummary } from "./summaries.ts";
 
 /** Reads what the database lists, takes no lock in the repository and writes nothing. */
 export async function planBackup(options: BackupOptions): Promise<BackupSummary> {
-  const { repository, clock, signal, address } = options;
+  const { clock, signal, address } = options;
   const started = clock.monotonic();
   await using connection = await connect(address, { signal });
   const chatwoot = await inspectChatwoot(connection, address, { signal });
   if (chatwoot.failure !== undefined) throw chatwoot.failure;
-  await repository.loadIndex({ signal });
-  const { points } = await listPoints(repository, { signal });
-  const newest = points.find((point) => point.installationId === options.identity.id);
-  const parent = newest === undefined ? undefined : await readParent(new PointReader(repository, newest, { signal }));
+  const { parent, findings: parentFindings } = await findParent(options);
   options.progress.stage("reading what the database lists");
   await using snapshot = await openSnapshot(address, { signal });
   const { tables, problems } = await readTables(snapshot.connection);
@@ -68,6 +63,12 @@ export async function planBackup(options: BackupOptions): Promise<BackupSummary>
     added: { bytes: 0, packs: 0 },
     repository: options.repositoryName,
     copies: [],
-    findings: sortFindings([...options.findings, ...chatwoot.findings, ...problems, ...keys.findings]),
+    findings: sortFindings([
+      ...options.findings,
+      ...chatwoot.findings,
+      ...problems,
+      ...parentFindings,
+      ...keys.findings,
+    ]),
   };
 }

@@ -196,6 +196,10 @@ test("a point from a clock that was an hour ahead is told of, and is the parent 
   assert.ok(point);
   const time = new Date(Date.now() + 3_600_000).toISOString();
   const ahead = await repository.saveSnapshot({ ...point.snapshot, time }, { signal });
+  // What would be done is built upon the point that it is then built upon.
+  const planned = summaryOf((await desk.chatkeep(["--json", "backup", "--dry-run"])).stdout);
+  assert.equal(planned["parent"], honest.point);
+  assert.equal(levelsOf(planned["findings"] as Finding[])["points-in-the-future"], "warning");
   const next = await backup();
   assert.equal(levelsOf(next.findings)["points-in-the-future"], "warning");
   assert.equal(next.result.status, 3);
