@@ -1,4 +1,5 @@
-/** The only way to do several things at once: bounded, cancelled together, failing on the first failure. */
+/** The only ways to do several things at once: bounded, cancelled together, failing on the first failure. */
+import { Failure } from "./errors.ts";
 
 /**
  * Calls `fn` for every item, at most `limit` at a time, and returns the results in the items' order.
@@ -33,4 +34,23 @@ export async function mapConcurrent<T, R>(
   if (failed !== undefined) throw failed.error;
   signal.throwIfAborted();
   return results;
+}
+
+/**
+ * Work that begins now, and whose result is asked for later, or never. Disposing of it aborts what still runs and
+ * waits until it has ended.
+ */
+export class EarlyWork<T> implements AsyncDisposable {
+  readonly result: Promise<T>;
+  readonly #stop = new AbortController();
+
+  constructor(begin: (signal: AbortSignal) => Promise<T>, { signal }: { signal: AbortSignal }) {
+    this.result = begin(AbortSignal.any([signal, this.#stop.signal]));
+    this.result.catch(() => {});
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stop.abort(new Failure("run/cancelled", "nobody waits for it any more"));
+    await this.result.catch(() => {});
+  }
 }

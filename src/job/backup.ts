@@ -7,7 +7,6 @@ import { type Clock, formatInstant } from "../base/clock.ts";
 import { assert } from "../base/errors.ts";
 import { type Finding, sortFindings } from "../base/findings.ts";
 import type { ChunkId } from "../base/ids.ts";
-import { LIMITS } from "../base/limits.ts";
 import type { Progress } from "../base/progress.ts";
 import { formatGoTime } from "../format/go-time.ts";
 import type { Installation } from "../installation/installation.ts";
@@ -15,10 +14,8 @@ import { installationTag, instantTag, POINT_TAG, SNAPSHOT_PATH, versionTag } fro
 import type { Manifest } from "../point/manifest.ts";
 import { beginningOf } from "../point/ranges.ts";
 import type { ServerAddress } from "../postgres/address.ts";
-import { connect, type Connection } from "../postgres/connect.ts";
-import { type ClientPrograms, findPrograms } from "../postgres/programs.ts";
-import { readServerFacts } from "../postgres/server-facts.ts";
-import type { RepositoryLock } from "../repo/lock.ts";
+import type { Connection } from "../postgres/connect.ts";
+import type { ClientPrograms } from "../postgres/programs.ts";
 import type { Repository } from "../repo/repository.ts";
 import { storePoint } from "./build-point.ts";
 import { captureDatabase, type DatabaseCapture } from "./capture-database.ts";
@@ -33,12 +30,12 @@ import {
 import { captureStorage, type StorageCapture, type StoragePorts } from "./capture-storage.ts";
 import { listStorage, listStorageAtOnce, type StorageListing } from "./list-storage.ts";
 import { lossFindings, storageFindings } from "./findings.ts";
-import { inspectChatwoot } from "./inspect-chatwoot.ts";
 import { lockToWrite } from "./lock.ts";
 import { awaitLateFiles } from "./late-files.ts";
 import { buildManifest } from "./manifest.ts";
 import { findParent, type Parent } from "./parent.ts";
-import { Sealing } from "./sealing.ts";
+import { Sealing, SealingThreads } from "./sealing.ts";
+import { SourceDatabase } from "./source-database.ts";
 import type { BlobRow, StorageState } from "./storage-state.ts";
 import type { BackupSummary } from "./summaries.ts";
 
@@ -73,20 +70,30 @@ export async function backup(options: BackupOptions): Promise<BackupSummary> {
   const { repository, clock } = options;
   const startedMs = clock.monotonic();
   const startedAt = formatGoTime(BigInt(clock.now()) * 1_000_000n);
-  await using gathering = new Gathering(options);
-  await using lock = await lockToWrite(repository, options);
-  const signal = AbortSignal.any([options.signal, lock.signal]);
+  const lockLost = new AbortController();
+  const signal = AbortSignal.any([options.signal, lockLost.signal]);
   const run: Run = { ...options, signal, startedAt };
+  // A lock must settle before it counts: meanwhile everything begins that leaves the repository alone.
+  await using gathering = new Gathering(run);
+  await using threads = new SealingThreads({ repository, signal, ...workersOf(options) });
+  await using source = new SourceDatabase(run);
+  await using lock = await lockToWrite(repository, options);
+  lock.signal.addEventListener("abort", () => lockLost.abort(lock.signal.reason));
+  lock.signal.throwIfAborted();
   const { distrusted } = await repository.prepareToWrite({ signal });
   const { indexFiles } = repository;
   const { parent, findings: parentFindings } = await findParent(run);
-  await using connection = await connect(options.address, { signal });
-  const chatwoot = await inspectChatwoot(connection, options.address, { signal });
-  if (chatwoot.failure !== undefined) throw chatwoot.failure;
-  const server = await readServerFacts(connection);
-  const programs = await findPrograms(server.major, { signal });
-  await using sealing = await openSealing({ ...run, lock }, connection);
-  const { database, storage, looks, other, purged } = await capture(run, {
+  const { connection, server, programs, expectedChunks, findings: aboutDatabase } = await source.opened;
+  await using sealing = await Sealing.open({
+    repository,
+    lock,
+    address: options.address,
+    expectedChunks,
+    isPrepared: true,
+    threads,
+    signal,
+  });
+  const captured = await capture(run, {
     sealing,
     indexFiles,
     gathering,
@@ -94,14 +101,14 @@ export async function backup(options: BackupOptions): Promise<BackupSummary> {
     programs,
     parent,
   });
-  const files = looks.reduce((sum, look) => sum + look.lost, 0);
+  const { database, storage, looks, other } = captured;
   const findings = sortFindings([
     ...options.findings,
-    ...chatwoot.findings,
+    ...aboutDatabase,
     ...database.findings,
     ...storageFindings(storage, parent?.storage, (name) => isReadHere(options.installation, name)),
     ...parentFindings,
-    ...lossFindings({ packs: distrusted, chunks: repository.unreadable, files }),
+    ...lossFindings({ packs: distrusted, chunks: repository.unreadable, files: filesLost(looks) }),
     ...other.findings,
   ]);
   const manifest = buildManifest({
@@ -113,11 +120,7 @@ export async function backup(options: BackupOptions): Promise<BackupSummary> {
     parent: parent?.point.id ?? null,
     server,
     programs,
-    database,
-    storage,
-    looks,
-    purged,
-    other,
+    ...captured,
     indexFiles: indexFiles.map(beginningOf),
     findings,
   });
@@ -129,42 +132,23 @@ export async function backup(options: BackupOptions): Promise<BackupSummary> {
   await sealing.finish();
   await lock.confirm({ signal });
   const point = await saveSnapshot(run, manifest, tree, parent);
-  return summarize(run, manifest, {
-    point,
-    parent,
-    added: sealing.added,
-    seconds: (clock.monotonic() - startedMs) / 1000,
-  });
+  const seconds = (clock.monotonic() - startedMs) / 1000;
+  return summarize(run, manifest, { point, parent, added: sealing.added, seconds });
 }
 
 type Run = BackupOptions & { startedAt: string };
 
+function filesLost(looks: readonly StorageCapture[]): number {
+  return looks.reduce((sum, look) => sum + look.lost, 0);
+}
+
+function workersOf({ workers }: BackupOptions): { workers?: number } {
+  return workers === undefined ? {} : { workers };
+}
+
 /** True for a storage service whose files lie in a folder of this machine. */
 function isReadHere({ storage }: Installation, name: string): boolean {
   return storage.some((service) => service.serviceName === name && service.kind === "local");
-}
-
-async function openSealing(
-  { repository, address, workers, signal, lock }: Run & { lock: RepositoryLock },
-  connection: Connection,
-): Promise<Sealing> {
-  return await Sealing.open({
-    repository,
-    lock,
-    address,
-    expectedChunks: await expectChunks(connection),
-    isPrepared: true,
-    ...(workers === undefined ? {} : { workers }),
-    signal,
-  });
-}
-
-/** Every blob is a chunk or more, and the rows are cut about this fine: enough for two threads to agree on. */
-async function expectChunks(connection: Connection): Promise<number> {
-  const [row] = await connection.query<{ blobs: string; bytes: string }>(
-    `select (select count(*) from active_storage_blobs)::text as blobs, pg_database_size(current_database())::text as bytes`,
-  );
-  return Number(row?.blobs ?? 0) + Math.ceil(Number(row?.bytes ?? 0) / (LIMITS.rangeChunkBytes / 4)) + 10_000;
 }
 
 interface Tools {
@@ -213,7 +197,7 @@ async function capture(run: Run, tools: Tools): Promise<Captured> {
     async alsoIn(snapshot) {
       const blobs = [{ schema: "public", name: "active_storage_blobs" }];
       listing = await snapshot.lookAt(blobs, async (inside) => await listStorageAtOnce(inside, first.state));
-      facts = await readSnapshotFacts(snapshot);
+      facts = await readSnapshotFacts(snapshot, run.installation);
     },
     progress: run.progress,
     signal: run.signal,

@@ -3,7 +3,7 @@
  * over several connections, sequences. A table that is truncated or rewritten meanwhile makes the whole look start
  * over, because a snapshot does not protect against that.
  */
-import { mapConcurrent } from "../base/concurrent.ts";
+import { EarlyWork, mapConcurrent } from "../base/concurrent.ts";
 import { Failure, isFailure } from "../base/errors.ts";
 import type { Finding } from "../base/findings.ts";
 import type { ChunkId } from "../base/ids.ts";
@@ -74,6 +74,12 @@ export async function captureDatabase(ports: DatabasePorts): Promise<DatabaseCap
 async function captureOnce(ports: DatabasePorts): Promise<DatabaseCapture> {
   const { address, signal, progress } = ports;
   await using snapshot = await openSnapshot(address, { signal });
+  // The schema is dumped beside everything else: all see the snapshot, and none waits for another.
+  const { id: snapshotId } = snapshot;
+  await using schema = new EarlyWork(
+    async (stop) => await dumpSchema(address, ports.programs, { snapshotId, signal: stop }),
+    ports,
+  );
   const { tables, problems } = await readTables(snapshot.connection);
   const plans: { facts: TableFacts; plan: TablePlan }[] = [];
   for (const facts of tables) {
@@ -82,16 +88,15 @@ async function captureOnce(ports: DatabasePorts): Promise<DatabaseCapture> {
   }
   const total = tables.reduce((sum, table) => sum + table.bytes, 0);
   progress.stage("reading the database", { total, unit: "bytes" });
-  // The schema is dumped beside the rows: both see the snapshot, and neither waits for the other.
-  const [schema, saved] = await Promise.all([
-    dumpSchema(address, ports.programs, { snapshotId: snapshot.id, signal }),
-    readRanges(ports, snapshot.id, plans),
+  const [dump, saved] = await Promise.all([
+    schema.result,
+    readRanges(ports, snapshotId, plans),
+    ports.alsoIn(snapshot),
   ]);
   const sequences = await readSequences(snapshot.connection);
   const filledViews = await readFilledViews(snapshot.connection);
-  await ports.alsoIn(snapshot);
   await waitUntilDurable(snapshot.connection, snapshot.lsn, { signal });
-  return { tables: saved, sequences, filledViews, schema, lsn: snapshot.lsn, findings: [...problems] };
+  return { tables: saved, sequences, filledViews, schema: dump, lsn: snapshot.lsn, findings: [...problems] };
 }
 
 async function readRanges(

@@ -19,13 +19,14 @@ import type { DatabaseSnapshot } from "../postgres/snapshot.ts";
 import type { StoredFile } from "../repo/store-file.ts";
 import { openTemporaryFolder, type TemporaryFolder } from "../system/temporary.ts";
 import { type FileToSave, saveFiles, type SavedFile } from "./capture-files.ts";
-import { type AskTable, collectKeySamples, findKeySources, type KeySamples, tryKeys } from "./prove-keys.ts";
+import { type AskTable, collectKeySamples, findKeySources, tryKeys } from "./prove-keys.ts";
 import type { FileTask } from "./sealing-tasks.ts";
 
 /** What must be read in the same snapshot as the rows. */
 export interface SnapshotFacts {
   migrations: string[];
-  samples: KeySamples;
+  /** Whether the installation's keys open what those rows hold. */
+  keyProof: Awaited<ReturnType<typeof tryKeys>>;
 }
 
 export interface ElseCapture extends StoredElse {
@@ -35,12 +36,18 @@ export interface ElseCapture extends StoredElse {
 }
 
 /** Reads them under short locks, one table's at a time; refuses tables that were truncated or rewritten since the snapshot. */
-export async function readSnapshotFacts(snapshot: DatabaseSnapshot): Promise<SnapshotFacts> {
+export async function readSnapshotFacts(
+  snapshot: DatabaseSnapshot,
+  { environment }: Installation,
+): Promise<SnapshotFacts> {
   const ask: AskTable = async (table, query) =>
     await snapshot.lookAt([{ schema: "public", name: table }], (connection) => connection.query(query));
   const migrations = await ask("schema_migrations", MIGRATIONS_QUERY);
   const samples = await collectKeySamples(await findKeySources(snapshot.connection), ask);
-  return { migrations: migrations.map(({ version }) => String(version)), samples };
+  return {
+    migrations: migrations.map(({ version }) => String(version)),
+    keyProof: await tryKeys(environment, samples),
+  };
 }
 
 export interface GatherOptions {
@@ -130,7 +137,6 @@ export async function judgeElse(
   stored: StoredElse,
   { installation, facts, keys }: { installation: Installation; facts: SnapshotFacts; keys: Keys },
 ): Promise<ElseCapture> {
-  const proof = await tryKeys(installation.environment, facts.samples);
   return {
     ...stored,
     chatwoot: {
@@ -140,8 +146,8 @@ export async function judgeElse(
       migrations: facts.migrations,
     },
     secrets: fingerprintSecrets(installation.environment, fingerprintKey(keys)),
-    keyProof: proof.entry,
-    findings: [...stored.findings, ...proof.findings],
+    keyProof: facts.keyProof.entry,
+    findings: [...stored.findings, ...facts.keyProof.findings],
   };
 }
 

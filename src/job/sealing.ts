@@ -2,7 +2,7 @@
  * The main thread's side of sealing: hands work to the threads, keeps the index, and counts what was added.
  * Nothing it answers is durable before `flush` has returned.
  */
-import { bug } from "../base/errors.ts";
+import { bug, Failure } from "../base/errors.ts";
 import type { ChunkId } from "../base/ids.ts";
 import { LIMITS } from "../base/limits.ts";
 import type { ServerAddress } from "../postgres/address.ts";
@@ -30,6 +30,8 @@ export interface SealingOptions {
   /** About how many chunks this run may add: sizes the table that keeps two threads from storing the same one. */
   expectedChunks: number;
   workers?: number;
+  /** Threads that were started before; they are closed with this. */
+  threads?: SealingThreads;
   /** The caller has called `prepareToWrite`, and looked at what it found. */
   isPrepared?: boolean;
   /** Under which the run works. */
@@ -37,12 +39,47 @@ export interface SealingOptions {
   signal: AbortSignal;
 }
 
+/**
+ * The threads, which load their code while the repository is locked and looked at. They seal nothing before
+ * {@link Sealing.open} has told them what is known.
+ */
+export class SealingThreads implements AsyncDisposable {
+  readonly pool: WorkPool<SealingTask, SealingResult>;
+  readonly #told = Promise.withResolvers<SealingInit>();
+  #onPack: ((record: PackRecord) => void) | undefined;
+  #closed: Promise<void> | undefined;
+
+  constructor({ repository, workers, signal }: Pick<SealingOptions, "repository" | "workers" | "signal">) {
+    const isHere = repository.store.spec === undefined;
+    this.pool = openWorkPool<SealingTask, SealingResult, SealingInit, PackRecord>({
+      url: isHere ? undefined : workerUrl(),
+      count: isHere ? 1 : (workers ?? LIMITS.sealingWorkers),
+      init: this.#told.promise,
+      inline: async (init, tools) => await openSealingHandler(init, tools, repository.store),
+      onMessage: (record) => this.#onPack?.(record),
+      signal,
+    });
+  }
+
+  begin(init: SealingInit, onPack: (record: PackRecord) => void): void {
+    this.#onPack = onPack;
+    this.#told.resolve(init);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#told.reject(new Failure("run/cancelled", "the run ended"));
+    await (this.#closed ??= this.pool.close());
+  }
+}
+
 export class Sealing implements AsyncDisposable {
+  readonly #threads: SealingThreads;
   readonly #pool: WorkPool<SealingTask, SealingResult>;
   readonly #writer: IndexWriter;
 
-  private constructor(pool: WorkPool<SealingTask, SealingResult>, writer: IndexWriter) {
-    this.#pool = pool;
+  private constructor(threads: SealingThreads, writer: IndexWriter) {
+    this.#threads = threads;
+    this.#pool = threads.pool;
     this.#writer = writer;
   }
 
@@ -51,22 +88,16 @@ export class Sealing implements AsyncDisposable {
     if (options.isPrepared !== true) await repository.prepareToWrite({ signal });
     const index = await repository.loadIndex({ signal });
     const writer = new IndexWriter(repository, index, { signal, lock: options.lock });
-    const isHere = repository.store.spec === undefined;
-    const pool = openWorkPool<SealingTask, SealingResult, SealingInit, PackRecord>({
-      url: isHere ? undefined : workerUrl(),
-      count: isHere ? 1 : (options.workers ?? LIMITS.sealingWorkers),
-      init: {
-        store: repository.store.spec,
-        keys: repository.keys,
-        known: index.sharedTables,
-        claims: new ClaimTable(options.expectedChunks).parts,
-        address: options.address,
-      },
-      inline: async (init, tools) => await openSealingHandler(init, tools, repository.store),
-      onMessage: (record) => writer.add(record),
-      signal,
-    });
-    return new Sealing(pool, writer);
+    const threads = options.threads ?? new SealingThreads(options);
+    const init: SealingInit = {
+      store: repository.store.spec,
+      keys: repository.keys,
+      known: index.sharedTables,
+      claims: new ClaimTable(options.expectedChunks).parts,
+      address: options.address,
+    };
+    threads.begin(init, (record) => writer.add(record));
+    return new Sealing(threads, writer);
   }
 
   /** What was added to the repository so far: durable packs only. */
@@ -118,7 +149,7 @@ export class Sealing implements AsyncDisposable {
 
   /** A run that failed or was stopped still names its packs in an index, so that the next run uses them. */
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#pool.close();
+    await this.#threads[Symbol.asyncDispose]();
     await this.#writer.lastWords();
   }
 }

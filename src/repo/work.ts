@@ -1,5 +1,5 @@
 /** A worker's side of a pool: how a thread serves tasks, and how failures cross from thread to thread. */
-import { parentPort, workerData } from "node:worker_threads";
+import { parentPort } from "node:worker_threads";
 import { assert, Failure, messageOf, type ErrorCode } from "../base/errors.ts";
 
 /** What does a worker's tasks, one at a time. */
@@ -16,7 +16,10 @@ export interface WorkTools<Message> {
   signal: AbortSignal;
 }
 
-export type ToWorker<Task> = { kind: "task"; number: number; task: Task } | { kind: "stop" };
+export type ToWorker<Task> =
+  | { kind: "init"; init: unknown }
+  | { kind: "task"; number: number; task: Task }
+  | { kind: "stop" };
 
 export type FromWorker<Result, Message> =
   | { kind: "result"; number: number; result: Result }
@@ -52,7 +55,7 @@ export function reviveError(sent: SentError): Error {
 }
 
 /**
- * Called once by a worker's file: opens the handler with what the pool sent, then serves its tasks in order
+ * Called once by a worker's file: opens the handler with what the pool sends first, then serves its tasks in order
  * until the pool ends.
  */
 // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- what the pool was given as `init`
@@ -63,15 +66,20 @@ export function serveWork<Task, Result, Init, Message>(
   assert(port !== null, "a worker's file was loaded outside a worker");
   const stop = new AbortController();
   const send = (message: FromWorker<Result, Message>) => port.postMessage(message);
-  const opened = open(workerData as Init, {
-    post: (message) => send({ kind: "message", message }),
-    signal: stop.signal,
+  const init = Promise.withResolvers<Init>();
+  const opened = init.promise.then(
+    async (given) => await open(given, { post: (message) => send({ kind: "message", message }), signal: stop.signal }),
+  );
+  opened.catch((error: unknown) => {
+    if (!stop.signal.aborted) send({ kind: "broken", error: packError(error) });
   });
-  opened.catch((error: unknown) => send({ kind: "broken", error: packError(error) }));
   let last: Promise<unknown> = opened.catch(() => {});
   port.on("message", (message: ToWorker<Task>) => {
+    if (message.kind === "init") return init.resolve(message.init as Init);
     if (message.kind === "stop") {
       stop.abort(new Failure("run/cancelled", "the run was stopped"));
+      // It may never have been told what to do.
+      init.reject(stop.signal.reason);
       last = last.then(async () => {
         await (await opened.catch(() => undefined))?.close?.();
         port.close();
