@@ -9,12 +9,12 @@ const isBug = (error: unknown) => isFailure(error, "internal/bug");
 
 function open(
   url: URL | undefined,
-  options: { signal?: AbortSignal; posted?: string[]; add?: number } = {},
+  options: { signal?: AbortSignal; posted?: string[]; init?: Init | Promise<Init> } = {},
 ): WorkPool<Task, number> {
   return openWorkPool<Task, number, Init, string>({
     url,
     count: 2,
-    init: { add: options.add ?? 1 },
+    init: options.init ?? { add: 1 },
     inline: openHandler,
     onMessage: (text) => options.posted?.push(text),
     signal: options.signal ?? new AbortController().signal,
@@ -33,6 +33,23 @@ for (const [where, url] of [
       answers,
       tasks.map((task) => task.number * 2 + 1),
     );
+  });
+
+  test(`${where}: tasks that come before the workers know what to do wait for it`, async () => {
+    const init = Promise.withResolvers<Init>();
+    await using pool = open(url, { init: init.promise });
+    const answer = pool.run({ do: "double", number: 4 });
+    init.resolve({ add: 5 });
+    assert.equal(await answer, 13);
+  });
+
+  test(`${where}: what keeps the workers from being told ends the pool`, async () => {
+    const init = Promise.withResolvers<Init>();
+    await using pool = open(url, { init: init.promise });
+    const answer = pool.run({ do: "double", number: 4 });
+    init.reject(new Error("no index"));
+    await assert.rejects(answer, /no index/);
+    await assert.rejects(pool.run({ do: "double", number: 4 }), /no index/);
   });
 
   test(`${where}: what a worker posts arrives before its answer, and every worker gets what all get`, async () => {
@@ -65,7 +82,7 @@ for (const [where, url] of [
   });
 
   test(`${where}: a worker that cannot open fails the tasks with its reason`, async () => {
-    await using pool = open(url, { add: Number.NaN });
+    await using pool = open(url, { init: { add: Number.NaN } });
     await assert.rejects(pool.run({ do: "double", number: 1 }), (error) => isFailure(error, "store/denied"));
   });
 
