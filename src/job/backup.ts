@@ -30,7 +30,7 @@ import {
 import { captureStorage, type StorageCapture, type StoragePorts } from "./capture-storage.ts";
 import { listStorage, listStorageAtOnce, type StorageListing } from "./list-storage.ts";
 import { lossFindings, storageFindings } from "./findings.ts";
-import { lockToWrite } from "./lock.ts";
+import { beginToWrite, readWhileSettling } from "./lock.ts";
 import { awaitLateFiles } from "./late-files.ts";
 import { buildManifest } from "./manifest.ts";
 import { findParent, type Parent } from "./parent.ts";
@@ -73,16 +73,17 @@ export async function backup(options: BackupOptions): Promise<BackupSummary> {
   const lockLost = new AbortController();
   const signal = AbortSignal.any([options.signal, lockLost.signal]);
   const run: Run = { ...options, signal, startedAt };
-  // A lock must settle before it counts: meanwhile everything begins that leaves the repository alone.
+  // A lock must settle before it counts: meanwhile everything begins that changes nothing.
   await using gathering = new Gathering(run);
   await using threads = new SealingThreads({ repository, signal, ...workersOf(options) });
   await using source = new SourceDatabase(run);
-  await using lock = await lockToWrite(repository, options);
+  await using lock = await beginToWrite(repository, options);
   lock.signal.addEventListener("abort", () => lockLost.abort(lock.signal.reason));
   lock.signal.throwIfAborted();
-  const { distrusted } = await repository.prepareToWrite({ signal });
-  const { indexFiles } = repository;
-  const { parent, findings: parentFindings } = await findParent(run);
+  const { distrusted, indexFiles, parent, ...found } = await readWhileSettling(lock, async () => {
+    const prepared = await repository.prepareToWrite({ signal });
+    return { ...prepared, indexFiles: repository.indexFiles, ...(await findParent(run)) };
+  });
   const { connection, server, programs, expectedChunks, findings: aboutDatabase } = await source.opened;
   await using sealing = await Sealing.open({
     repository,
@@ -107,7 +108,7 @@ export async function backup(options: BackupOptions): Promise<BackupSummary> {
     ...aboutDatabase,
     ...database.findings,
     ...storageFindings(storage, parent?.storage, (name) => isReadHere(options.installation, name)),
-    ...parentFindings,
+    ...found.findings,
     ...lossFindings({ packs: distrusted, chunks: repository.unreadable, files: filesLost(looks) }),
     ...other.findings,
   ]);

@@ -2,7 +2,14 @@
 import { hostname } from "node:os";
 import type { Clock } from "../base/clock.ts";
 import { isFailure } from "../base/errors.ts";
-import { lockExclusive, lockShared, type ExclusiveLock, type RepositoryLock } from "../repo/lock.ts";
+import {
+  beginShared,
+  lockExclusive,
+  lockShared,
+  type ExclusiveLock,
+  type RepositoryLock,
+  type SettlingLock,
+} from "../repo/lock.ts";
 import type { Repository } from "../repo/repository.ts";
 
 export interface LockOptions {
@@ -15,6 +22,11 @@ export async function lockToWrite(repository: Repository, { clock, signal }: Loc
   return await lockShared(repository, { clock, signal, hostname: hostname(), pid: process.pid });
 }
 
+/** {@link lockToWrite} before it has settled: until then only reading is allowed. @throws Failure `repo/locked`. */
+export async function beginToWrite(repository: Repository, { clock, signal }: LockOptions): Promise<SettlingLock> {
+  return await beginShared(repository, { clock, signal, hostname: hostname(), pid: process.pid });
+}
+
 /** For a verb that removes something from the repository. @throws Failure `repo/locked`, `store/denied`. */
 export async function lockAlone(repository: Repository, { clock, signal }: LockOptions): Promise<ExclusiveLock> {
   return await lockExclusive(repository, { clock, signal, hostname: hostname(), pid: process.pid });
@@ -25,10 +37,35 @@ export async function lockAlone(repository: Repository, { clock, signal }: LockO
  * from here either: it is read without a lock.
  */
 export async function lockToRead(repository: Repository, options: LockOptions): Promise<RepositoryLock> {
+  const lock = await beginToRead(repository, options);
   try {
-    return await lockToWrite(repository, options);
+    await lock.settled;
+    return lock;
+  } catch (error) {
+    await lock[Symbol.asyncDispose]();
+    throw error;
+  }
+}
+
+/** {@link lockToRead} before it has settled: what was read counts only once it has. */
+export async function beginToRead(repository: Repository, options: LockOptions): Promise<SettlingLock> {
+  try {
+    return await beginToWrite(repository, options);
   } catch (error) {
     if (!isFailure(error, "store/denied")) throw error;
-    return { signal: new AbortController().signal, async confirm() {}, async [Symbol.asyncDispose]() {} };
+    const { signal } = new AbortController();
+    return { signal, settled: Promise.resolve(), async confirm() {}, async [Symbol.asyncDispose]() {} };
+  }
+}
+
+/**
+ * Reads while the lock settles, and comes back when both are done. Where reading fails because somebody was deleting
+ * just then, it is the lock that says so.
+ */
+export async function readWhileSettling<T>(lock: SettlingLock, read: () => Promise<T>): Promise<T> {
+  try {
+    return await read();
+  } finally {
+    await lock.settled;
   }
 }

@@ -5,7 +5,7 @@ import { Failure } from "../base/errors.ts";
 import type { Progress } from "../base/progress.ts";
 import type { Repository } from "../repo/repository.ts";
 import { type ReadDataSubset, verifyRepository } from "../repo/verify.ts";
-import { lockToRead } from "./lock.ts";
+import { beginToRead, readWhileSettling } from "./lock.ts";
 import { listPoints } from "./points.ts";
 import type { VerifySummary } from "./summaries.ts";
 
@@ -41,13 +41,11 @@ export async function verify(options: VerifyOptions): Promise<VerifySummary> {
   const { repository, clock } = options;
   const started = clock.monotonic();
   const readData = options.readData === undefined ? undefined : parseSubset(options.readData);
-  await using lock = await lockToRead(repository, options);
+  await using lock = await beginToRead(repository, options);
   const signal = AbortSignal.any([options.signal, lock.signal]);
-  const result = await verifyRepository(repository, {
-    ...(readData === undefined ? {} : { readData }),
-    progress: options.progress,
-    signal,
-  });
+  const { progress } = options;
+  const what = { ...(readData === undefined ? {} : { readData }), progress, signal };
+  const result = await readWhileSettling(lock, async () => await verifyRepository(repository, what));
   const { points, damaged } = await listPoints(repository, { signal });
   const names = new Map(points.map((point) => [point.snapshotId as string, point.id]));
   const problems = result.problems.map(({ kind, name, message, snapshots }) => ({

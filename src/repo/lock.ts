@@ -53,6 +53,12 @@ export interface RepositoryLock extends AsyncDisposable {
   confirm(options: { signal: AbortSignal }): Promise<void>;
 }
 
+/** A lock that is written and not yet sure. Nothing may be changed before it has settled; reading does no harm. */
+export interface SettlingLock extends RepositoryLock {
+  /** Rejects, and the signal aborts, with `repo/locked` when somebody else was there first after all. */
+  readonly settled: Promise<void>;
+}
+
 declare const exclusive: unique symbol;
 /** A lock that nobody shares: what deletes asks for one, so that nothing can be deleted without it. */
 export interface ExclusiveLock extends RepositoryLock {
@@ -69,6 +75,11 @@ export async function lockShared(repository: Repository, options: LockOptions): 
   return await acquire(repository, { ...options, isExclusive: false });
 }
 
+/** {@link lockShared} for whoever has something to read first: comes back before the lock has settled. */
+export async function beginShared(repository: Repository, options: LockOptions): Promise<SettlingLock> {
+  return await begin(repository, { ...options, isExclusive: false });
+}
+
 /**
  * Locks the repository for deleting.
  * @throws Failure `repo/locked` when anybody else uses it, `store/denied` where nothing may be deleted.
@@ -82,18 +93,21 @@ export async function lockExclusive(repository: Repository, options: LockOptions
 type Acquiring = LockOptions & { isExclusive: boolean };
 
 async function acquire(repository: Repository, options: Acquiring): Promise<RepositoryLock> {
-  const { clock, signal } = options;
-  await refuseConflict(repository, options);
-  const held = new HeldLock(repository, options);
-  await held.write(signal);
+  const held = await begin(repository, options);
   try {
-    await clock.sleep(LOCK_TIMES.settle, signal);
-    await refuseConflict(repository, { ...options, own: held.ids });
+    await held.settled;
+    return held;
   } catch (error) {
     await held[Symbol.asyncDispose]();
     throw error;
   }
-  held.keepFresh();
+}
+
+async function begin(repository: Repository, options: Acquiring): Promise<HeldLock> {
+  await refuseConflict(repository, options);
+  const held = new HeldLock(repository, options);
+  await held.write(options.signal);
+  held.settle();
   return held;
 }
 
@@ -178,13 +192,14 @@ function locked({ id, lock }: OtherLock, { clock }: Acquiring): Failure {
 
 const REMOVED = "it was removed by someone else";
 
-class HeldLock implements RepositoryLock {
+class HeldLock implements SettlingLock {
   readonly signal: AbortSignal;
   readonly #repository: Repository;
   readonly #options: Acquiring;
   readonly #lost = new AbortController();
   readonly #ended = new AbortController();
   #refreshing: Promise<void> = Promise.resolve();
+  #settled: Promise<void> = Promise.resolve();
   /** Our lock files: one, but for the moment in which it is replaced. */
   readonly #ids = new Set<FileId>();
   /** Those that we let go and may not delete: stale, to everybody, in half an hour. */
@@ -222,11 +237,27 @@ class HeldLock implements RepositoryLock {
     this.#writtenAt = writtenAt;
   }
 
-  /** Refreshes until the lock is disposed of. */
-  keepFresh(): void {
-    this.#refreshing = this.#refresh().catch((error: unknown) => {
+  get settled(): Promise<void> {
+    return this.#settled;
+  }
+
+  /** Waits and looks again; from then on the lock is refreshed until it is disposed of. */
+  settle(): void {
+    this.#settled = this.#look();
+    this.#refreshing = this.#settled.then(
+      async () => await this.#refresh(),
+      // Whoever waits for the lock is told; whoever does not yet is stopped with the same words.
+      (error: unknown) => this.#lost.abort(error),
+    );
+    this.#refreshing = this.#refreshing.catch((error: unknown) => {
       if (!this.#ended.signal.aborted) this.#lose(error);
     });
+  }
+
+  async #look(): Promise<void> {
+    const signal = AbortSignal.any([this.#options.signal, this.#ended.signal]);
+    await this.#options.clock.sleep(LOCK_TIMES.settle, signal);
+    await refuseConflict(this.#repository, { ...this.#options, signal, own: this.#ids });
   }
 
   async #refresh(): Promise<void> {

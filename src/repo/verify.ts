@@ -6,7 +6,7 @@
  * a chunk that another pack holds too, costs no snapshot anything.
  */
 import { hash, randomInt } from "node:crypto";
-import { mapConcurrent } from "../base/concurrent.ts";
+import { EarlyWork, mapConcurrent } from "../base/concurrent.ts";
 import { parseSnapshotId, shortId, type PackId, type SnapshotId } from "../base/ids.ts";
 import { plural } from "../base/bytes.ts";
 import type { Progress } from "../base/progress.ts";
@@ -75,8 +75,11 @@ export async function verifyRepository(repository: Repository, options: VerifyOp
   return await new Verification(repository, options).run();
 }
 
-/** Reading so many takes less time than starting threads. */
-const FEW_PACKS = 4;
+interface BrokenPack {
+  readonly id: PackId;
+  readonly message: string;
+  readonly bad: readonly PackEntry[];
+}
 
 class Verification {
   readonly #repository: Repository;
@@ -93,7 +96,9 @@ class Verification {
   }
 
   async run(): Promise<VerifyResult> {
-    const { signal, progress } = this.#options;
+    const { signal, progress, readData } = this.#options;
+    // Threads load while the structure is looked at; a few packs whose size is wrong are sooner read here.
+    await using pool = this.#openPool(readData !== undefined);
     progress.stage("checking the structure");
     await this.#checkKeys();
     // Snapshots first, then the index: so the index knows everything that these snapshots use.
@@ -108,13 +113,19 @@ class Verification {
     const { store, keys, config, keyId } = this.#repository;
     const fresh = new Repository({ store, keys, config, keyId, index });
     const roots = new Map(snapshots.map(({ id, snapshot }) => [id, snapshot.tree]));
+    // Trees are read in this thread, and meanwhile packs in others.
+    await using reading = new EarlyWork(async (stop) => await this.#readPacks(pool, packs, { sizes, signal: stop }), {
+      signal,
+    });
     const trees = await checkTrees(fresh, [...roots.values()], { signal, index });
     for (const { kind, id, message } of trees.problems) {
       const number = this.#report(kind, id, message);
       lose(this.#lost, lostKey(kind === "chunk-missing" ? "data" : "tree", id), number);
     }
     this.#judgeOrphans(orphans, { index, indexedRows, isUsed: trees.isUsed });
-    await this.#readPacks(packs, sizes);
+    for (const { id, message, bad } of await reading.result) {
+      this.#loseEntries(packs, bad, this.#report("pack-damaged", id, message));
+    }
     const touched = await findTouched(fresh, roots, { signal, lost: this.#lost });
     for (const [number, problem] of this.#problems.entries()) {
       problem.snapshots = [...new Set([...problem.snapshots, ...(touched.get(number) ?? [])])];
@@ -221,20 +232,22 @@ class Verification {
   }
 
   /** Those that were asked for, and those whose size is wrong in any case: which of their chunks are left? */
-  async #readPacks(packs: PackState, sizes: ReadonlyMap<string, number>): Promise<void> {
-    const { readData, signal, progress } = this.#options;
+  async #readPacks(
+    pool: WorkPool<PackTask, PackVerdict>,
+    packs: PackState,
+    { sizes, signal }: { sizes: ReadonlyMap<string, number>; signal: AbortSignal },
+  ): Promise<BrokenPack[]> {
+    const { readData, progress } = this.#options;
+    const broken: BrokenPack[] = [];
     const there = [...packs.index.packSizes()].map(({ id }) => id).filter((id) => !packs.missing.has(id));
     const chosen = chooseSubset(there, readData, sizes);
     for (const id of packs.wrongSize.keys()) chosen.add(id);
-    if (chosen.size === 0) return;
+    if (chosen.size === 0) return broken;
     const total = [...chosen].reduce((sum, id) => sum + (sizes.get(id) ?? 0), 0);
     if (readData !== undefined) progress.stage("reading packs", { total, unit: "bytes" });
-    const broken: { id: PackId; message: string; bad: readonly PackEntry[] }[] = [];
     const records = (function* () {
       for (const record of packs.index.packs()) if (chosen.has(record.id)) yield record;
     })();
-    // A few packs are sooner read here than threads are started.
-    await using pool = this.#openPool(chosen.size > FEW_PACKS);
     await mapConcurrent(
       records,
       pool.width,
@@ -259,9 +272,7 @@ class Verification {
       },
       { signal },
     );
-    for (const { id, message, bad } of broken) {
-      this.#loseEntries(packs, bad, this.#report("pack-damaged", id, message));
-    }
+    return broken;
   }
 }
 

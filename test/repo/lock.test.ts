@@ -7,7 +7,8 @@ import { Failure, isFailure } from "../../src/base/errors.ts";
 import { encodeLock, type LockFile, decodeLock } from "../../src/format/lock-file.ts";
 import { parseFileId } from "../../src/base/ids.ts";
 import { LIMITS } from "../../src/base/limits.ts";
-import { LOCK_TIMES, lockExclusive, lockShared, type LockOptions } from "../../src/repo/lock.ts";
+import { beginShared, LOCK_TIMES, lockExclusive, lockShared, type LockOptions } from "../../src/repo/lock.ts";
+import { readWhileSettling } from "../../src/job/lock.ts";
 import { openRepository, type Repository } from "../../src/repo/repository.ts";
 import { openLocalStore } from "../../src/store/local-store.ts";
 import { createMemoryStore, type MemoryStore } from "../../src/store/memory-store.ts";
@@ -117,6 +118,32 @@ test("two who want it alone at the same moment never both get it", async () => {
     for (const { value } of got) await value[Symbol.asyncDispose]();
     assert.deepEqual(lockNames(store), []);
   }
+});
+
+test("whoever reads before the lock has settled is stopped when another was first, and leaves no lock", async () => {
+  const { repository, store } = fresh();
+  const looked = Promise.withResolvers<void>();
+  class SlowClock extends FakeClock {
+    override async sleep(ms: number, stop?: AbortSignal): Promise<void> {
+      if (ms === LOCK_TIMES.settle) await looked.promise;
+      else await super.sleep(ms, stop);
+    }
+  }
+  const lock = await beginShared(repository, by({ clock: new SlowClock() }));
+  assert.equal(lockNames(store).length, 1);
+  assert.equal(lock.signal.aborted, false);
+  await putLock(repository, { hostname: "db-1", username: "anna", pid: 4711 });
+  looked.resolve();
+  await assert.rejects(lock.settled, isLocked);
+  await assert.rejects(
+    readWhileSettling(lock, async () => {
+      throw new Failure("repo/damaged", "what was read is gone");
+    }),
+    isLocked,
+  );
+  assert.ok(isLocked(lock.signal.reason));
+  await lock[Symbol.asyncDispose]();
+  assert.equal(lockNames(store).length, 1);
 });
 
 test("a lock of a dead process of this machine is removed, one of a living process or another machine is not", async () => {
