@@ -2,7 +2,7 @@
 import { Failure, isFailure, messageOf } from "../base/errors.ts";
 import { type Finding, sortFindings } from "../base/findings.ts";
 import { plural } from "../base/bytes.ts";
-import { copy, pointsLacking, snapshotsOf } from "../job/copy.ts";
+import { copy, pointsLacking, pointsOwed, snapshotsOf } from "../job/copy.ts";
 import { listPoints, resolvePoint } from "../job/points.ts";
 import { assertRetention, extendRetention } from "../job/retention.ts";
 import type { BackupSummary, CopyOutcome, CopySummary } from "../job/summaries.ts";
@@ -47,17 +47,16 @@ export async function runCopy(globals: Globals, flags: CopyFlags, s: Surrounding
         points.filter((point) => id === undefined || point.installationId === id),
       );
     },
-    clock: s.clock,
-    progress: s.progress,
-    signal: s.signal,
+    ...tools(s),
   });
   await extendRetention(to.repository, s);
   return summary;
 }
 
 /**
- * After a backup: every other repository gets this installation's points that it lacks. A copy that fails is an alarm
- * in the backup's summary, and the next run catches up; the backup itself was made.
+ * After a backup: what was made in another repository while the one that was written did not answer is brought to it, and
+ * every other gets this installation's points that it lacks. A copy that fails is an alarm in the backup's summary, and
+ * the next run catches up; the backup itself was made.
  * @param away names of repositories that were found not to answer a moment ago.
  */
 export async function copyToOthers(
@@ -66,14 +65,25 @@ export async function copyToOthers(
   globals: Globals,
   s: Surroundings,
 ): Promise<BackupSummary> {
-  const copies: CopyOutcome[] = [];
+  const names = (written.config?.repositories ?? []).map(({ name }) => name);
+  const others: Other[] = [];
   const findings: Finding[] = [];
-  for (const { name } of written.config?.repositories ?? []) {
-    if (name === written.name || away.has(name)) continue;
-    const { outcome, findings: unlocked } = await copyTo({ name, made: summary.point }, written, globals, s);
+  // All of it first, so that each of the others gets it too.
+  for (const name of names.filter((name) => name !== written.name && !away.has(name))) {
+    const other = await bringBack(name, written, globals, s);
+    others.push(other);
+    findings.push(...other.findings);
+  }
+  if (others.some(({ outcome }) => outcome.brought > 0)) {
+    findings.push(...(await keepLocked(written.repository, written.name, s)).findings);
+  }
+  const copies: CopyOutcome[] = [];
+  for (const other of others) {
+    const { outcome, findings: unlocked } = await copyTo(other, { from: written, made: summary.point }, s);
     copies.push(outcome);
     findings.push(...unlocked);
-    if (outcome.message === undefined) continue;
+    if (outcome.message === undefined || other.isBehind) continue;
+    const { repository: name } = outcome;
     findings.push({
       kind: "copy-failed",
       level: "alarm",
@@ -84,16 +94,96 @@ export async function copyToOthers(
   return { ...summary, copies, findings: sortFindings([...summary.findings, ...findings]) };
 }
 
+/** One of the other repositories, and what became of it so far. */
+interface Other {
+  /** Undefined when it cannot be had. */
+  opened: OpenedRepository | undefined;
+  outcome: CopyOutcome;
+  /** What it has for the one that was written could not be brought. */
+  isBehind: boolean;
+  findings: Finding[];
+}
+
+/** Brings to the repository that was written what another has of the time when it did not answer. */
+async function bringBack(name: string, to: OpenedRepository, globals: Globals, s: Surroundings): Promise<Other> {
+  const other: Other = {
+    opened: undefined,
+    outcome: { repository: name, points: 0, bytes: 0, brought: 0, ok: true },
+    isBehind: false,
+    findings: [],
+  };
+  try {
+    other.opened = await openChosenRepository({ ...globals, repository: name }, s);
+  } catch (error) {
+    return { ...other, outcome: { ...other.outcome, ok: false, message: told(error, s) } };
+  }
+  const whose = { installationId: to.config?.installation.id ?? "", nowMs: s.clock.now(), name: to.name };
+  try {
+    const owed = await listOwed(other.opened, to, whose, s);
+    if (owed === 0) return other;
+    const { copied, failed } = await copy({
+      from: other.opened,
+      to,
+      choose: (snapshots, points, there) => snapshotsOf(snapshots, pointsOwed(points, there, whose)),
+      ...tools(s),
+    });
+    other.outcome.brought = copied.length;
+    if (failed.length > 0) other.findings.push(notBroughtBack(name, to.name, describeFailed(failed)));
+  } catch (error) {
+    // Nothing is copied there either: what comes from here says that all was brought.
+    other.isBehind = true;
+    other.outcome = { ...other.outcome, ok: false, message: told(error, s) };
+    other.findings.push(notBroughtBack(name, to.name, told(error, s)));
+  }
+  return other;
+}
+
+/** How many points there are to bring: nearly always none, and then nothing is locked for it. */
+async function listOwed(
+  other: OpenedRepository,
+  to: OpenedRepository,
+  whose: { installationId: string; nowMs: number; name: string },
+  { signal }: Surroundings,
+): Promise<number> {
+  const { points } = await listPoints(other.repository, { signal });
+  if (pointsOwed(points, [], whose).length === 0) return 0;
+  return pointsOwed(points, (await listPoints(to.repository, { signal })).points, whose).length;
+}
+
+function notBroughtBack(from: string, to: string, why: string): Finding {
+  return {
+    kind: "copy-failed",
+    level: "alarm",
+    message: `repository '${to}' did not get from '${from}' what was made while it did not answer: ${why}`,
+    hint: `The restore points are in '${from}'. The next backup tries again what did not come through; 'chatkeep copy --repository ${from} --to ${to}' does now.`,
+  };
+}
+
+function describeFailed(failed: CopySummary["failed"]): string {
+  const [first] = failed;
+  const more = failed.length > 1 ? `; and ${plural(failed.length - 1, "more restore point")}` : "";
+  return `${first?.message ?? ""}${more}`;
+}
+
+/** What is to be told of a copy that failed. @throws the error itself when it is a bug, or the run was stopped. */
+function told(error: unknown, { signal }: Surroundings): string {
+  if (!isFailure(error) || error.code === "internal/bug" || signal.aborted) throw error;
+  return messageOf(error);
+}
+
+function tools({ clock, progress, signal }: Surroundings) {
+  return { clock, progress, signal };
+}
+
 /** @param made The point that is copied in any case, whatever its clock said. */
 async function copyTo(
-  { name, made }: { name: string; made: string | null },
-  from: OpenedRepository,
-  globals: Globals,
+  { opened: to, outcome, isBehind }: Other,
+  { from, made }: { from: OpenedRepository; made: string | null },
   s: Surroundings,
 ): Promise<{ outcome: CopyOutcome; findings: Finding[] }> {
+  if (to === undefined || isBehind) return { outcome, findings: [] };
   const installationId = from.config?.installation.id ?? "";
   try {
-    const to = await openChosenRepository({ ...globals, repository: name }, s);
     await assertRetention(to.repository, s);
     const { copied, added, failed } = await copy({
       from,
@@ -102,23 +192,14 @@ async function copyTo(
         const lacking = pointsLacking(points, known, { installationId, nowMs: s.clock.now() });
         return snapshotsOf(snapshots, [...lacking, ...points.filter(({ id }) => id === made)]);
       },
-      clock: s.clock,
-      progress: s.progress,
-      signal: s.signal,
+      ...tools(s),
     });
-    const [first] = failed;
-    const more = failed.length > 1 ? `; and ${plural(failed.length - 1, "more restore point")}` : "";
-    const outcome = {
-      repository: name,
-      points: copied.length,
-      bytes: added.bytes,
-      ok: first === undefined,
-      ...(first === undefined ? {} : { message: `${first.message}${more}` }),
-    };
-    return { outcome, findings: (await keepLocked(to.repository, name, s)).findings };
+    const done = { ...outcome, points: copied.length, bytes: added.bytes };
+    const { findings } = await keepLocked(to.repository, to.name, s);
+    if (failed.length === 0) return { outcome: done, findings };
+    return { outcome: { ...done, ok: false, message: describeFailed(failed) }, findings };
   } catch (error) {
-    if (!isFailure(error) || error.code === "internal/bug" || s.signal.aborted) throw error;
-    return { outcome: { repository: name, points: 0, bytes: 0, ok: false, message: messageOf(error) }, findings: [] };
+    return { outcome: { ...outcome, ok: false, message: told(error, s) }, findings: [] };
   }
 }
 

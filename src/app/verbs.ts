@@ -7,6 +7,7 @@ import { Failure } from "../base/errors.ts";
 import type { Finding } from "../base/findings.ts";
 import { resolvePoint } from "../job/points.ts";
 import type { Part, RestoreOptions } from "../job/restore.ts";
+import { withoutTag } from "../point/layout.ts";
 import { parseDatabaseUrl } from "../postgres/address.ts";
 import type {
   BackupSummary,
@@ -105,7 +106,7 @@ export async function runBackup(globals: Globals, flags: BackupFlags, s: Surroun
     identity: { id, name },
     address,
     findings: [...findings, ...opened.passedOver.map((passed) => writtenElsewhere(passed, opened.name))],
-    tags: flags.tags,
+    tags: [...flags.tags, ...opened.passedOver.map((passed) => withoutTag(passed.name))],
     full: flags.full,
     ownConfig: path,
     program: PROGRAM,
@@ -130,7 +131,7 @@ function writtenElsewhere({ name, failure }: PassedOver, written: string): Findi
     kind: "repository-away",
     level: "alarm",
     message: `repository '${name}' does not answer, so the restore point was made in '${written}': ${failure.message}`,
-    hint: `${isMissing ? "Is its disk mounted, and the location right?" : (failure.hint ?? "See why it does not answer.")} Once it answers: chatkeep copy --repository ${written} --to ${name}.`,
+    hint: `${isMissing ? "Is its disk mounted, and the location right?" : (failure.hint ?? "See why it does not answer.")} The next backup that reaches it brings it what it lacks; 'chatkeep copy --repository ${written} --to ${name}' does now.`,
   };
 }
 

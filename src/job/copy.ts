@@ -9,7 +9,7 @@ import { Failure, isFailure, messageOf } from "../base/errors.ts";
 import { shortId, type SnapshotId } from "../base/ids.ts";
 import { LIMITS } from "../base/limits.ts";
 import type { Progress } from "../base/progress.ts";
-import { PROOF } from "../point/layout.ts";
+import { PROOF, withoutTag } from "../point/layout.ts";
 import { copiedSnapshot, Copying, isCopyOf } from "../repo/copy.ts";
 import type { ListedSnapshot, Repository } from "../repo/repository.ts";
 import type { RepositoryLock } from "../repo/lock.ts";
@@ -142,4 +142,35 @@ export function pointsLacking(
   const times = there.map(({ takenAtMs }) => takenAtMs).filter((takenAtMs) => takenAtMs <= nowMs);
   const newest = times.reduce((latest, takenAtMs) => Math.max(latest, takenAtMs), -Infinity);
   return mine(points).filter(({ id, takenAtMs }) => takenAtMs > newest && !names.has(id));
+}
+
+/**
+ * What a repository still has to get of those points that were made in another because it did not answer. They say so
+ * themselves; that nobody has taken them out of it since is known from the other's own list: a point that was copied to
+ * there after them, and was not made without it, came when all this had been done.
+ * @param points those of the other repository.
+ * @param there those of the one that was away.
+ * @param name its name in the configuration.
+ */
+export function pointsOwed(
+  points: readonly Point[],
+  there: readonly Point[],
+  { installationId, nowMs, name }: { installationId: string; nowMs: number; name: string },
+): Point[] {
+  const isMine = (point: Point) => point.installationId === installationId && point.takenAtMs <= nowMs;
+  const isMadeWithout = ({ snapshot }: Point) => snapshot.tags?.includes(withoutTag(name)) === true;
+  const settled = [
+    ...points.filter((point) => isMine(point) && point.id !== point.snapshotId && !isMadeWithout(point)),
+    // Points come oldest first: what is older than one that has come, and is not there, was taken out of it.
+    ...there.filter((point) => isMine(point) && isMadeWithout(point)),
+  ];
+  const newest = settled.reduce((latest, { takenAtMs }) => Math.max(latest, takenAtMs), -Infinity);
+  const names = new Set(there.map(({ id }) => id));
+  return points.filter(
+    (point) =>
+      point.installationId === installationId &&
+      isMadeWithout(point) &&
+      point.takenAtMs > newest &&
+      !names.has(point.id),
+  );
 }

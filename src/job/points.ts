@@ -88,7 +88,7 @@ export function pointsAhead(points: readonly Point[], nowMs: number): Point[] {
 
 /** The tags that a person gave, without our own. */
 export function userTags({ snapshot }: Point): string[] {
-  const own = /^(chatkeep$|installation=|at=|chatwoot=)/;
+  const own = /^(chatkeep$|installation=|at=|chatwoot=|without=)/;
   return (snapshot.tags ?? []).filter((tag) => !own.test(tag));
 }
 

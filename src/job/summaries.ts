@@ -37,6 +37,8 @@ export interface CopyOutcome {
   /** How many points it got. */
   points: number;
   bytes: number;
+  /** How many it gave to the one that was written, which had not answered when they were made. */
+  brought: number;
   ok: boolean;
   /** Why not. */
   message?: string;

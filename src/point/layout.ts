@@ -48,6 +48,11 @@ export function instantTag(startedAt: string): string {
   return `at=${startedAt}`;
 }
 
+/** On a point that was made in the next repository because this one did not answer: it is brought there later. */
+export function withoutTag(repositoryName: string): string {
+  return `without=${repositoryName}`;
+}
+
 /** Everything but letters, digits, `_` and `-` becomes `%XX` of its UTF-8 bytes; dots too, as they part schema and table. */
 export function encodeName(name: string): string {
   let out = "";

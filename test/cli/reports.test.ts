@@ -78,8 +78,15 @@ const REPORTS: Record<string, string[]> = {
     {
       ...BACKUP,
       copies: [
-        { repository: "offsite", points: 3, bytes: 12_897_484, ok: true },
-        { repository: "usb", points: 0, bytes: 0, ok: false, message: "there is no repository in '/mnt/usb'" },
+        { repository: "offsite", points: 3, bytes: 12_897_484, brought: 2, ok: true },
+        {
+          repository: "usb",
+          points: 0,
+          bytes: 0,
+          brought: 0,
+          ok: false,
+          message: "there is no repository in '/mnt/usb'",
+        },
       ],
     },
     LOOK,

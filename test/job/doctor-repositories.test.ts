@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { chmodSync, mkdirSync, writeFileSync } from "node:fs";
 import { test } from "node:test";
 import { parseChunkId, parseSnapshotId } from "../../src/base/ids.ts";
-import { pointsLacking } from "../../src/job/copy.ts";
+import { pointsLacking, pointsOwed } from "../../src/job/copy.ts";
 import { copyFindings, passwordFindings, permissionFindings } from "../../src/job/doctor-repositories.ts";
 import type { Point } from "../../src/job/points.ts";
 import { temporaryFolder } from "../harness/temporary.ts";
@@ -90,6 +90,33 @@ test("what a copy lacks is newer than all that it has: what was taken out of it 
   assert.deepEqual(days(pointsLacking(all, [], HERE)), [1, 2, 3]);
   assert.deepEqual(days(pointsLacking(all, [point(2)], HERE)), [3]);
   assert.deepEqual(days(pointsLacking(all, [point(9, "another")], HERE)), [1, 2, 3]);
+});
+
+function without(one: Point, name = "primary"): Point {
+  return { ...one, snapshot: { ...one.snapshot, tags: [`without=${name}`] } };
+}
+
+function copied(one: Point): Point {
+  return { ...one, snapshotId: parseSnapshotId("c".repeat(64)) };
+}
+
+test("what was made without a repository comes to it, but for what was taken out of it since, or made by others", () => {
+  const away = { ...HERE, name: "primary" };
+  const made = [without(point(3)), without(point(4)), without(point(5), "another")];
+  const all = [copied(point(1)), copied(point(2)), ...made, point(6)];
+  assert.deepEqual(days(pointsOwed(all, [point(1), point(2)], away)), [3, 4]);
+  // A newer point of its own is no sign that they were brought, one of them is.
+  assert.deepEqual(days(pointsOwed(all, [point(1), point(7)], away)), [3, 4]);
+  assert.deepEqual(days(pointsOwed(all, [without(point(3)), point(7)], away)), [4]);
+  assert.deepEqual(days(pointsOwed(all, [without(point(4))], away)), []);
+  // What comes from it is copied after all this was done: then it lacks them because somebody forgot them.
+  assert.deepEqual(days(pointsOwed([...all, copied(point(7))], [point(7)], away)), []);
+  assert.deepEqual(
+    days(pointsOwed([...all, copied(point(25))], [point(1)], away)),
+    [3, 4],
+    "from a clock that is ahead",
+  );
+  assert.deepEqual(days(pointsOwed([without(point(8, "another"))], [], away)), []);
 });
 
 test("a point that a wrong clock put into the future keeps no later one from being copied, nor hides that it lacks", () => {

@@ -1,6 +1,6 @@
 /** A desk with three repositories, each with a password of its own: what one run of backup puts where, and what is told. */
 import assert from "node:assert/strict";
-import { chmodSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { chmodSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { onDatabase } from "../../src/demo/database.ts";
@@ -25,6 +25,7 @@ after(async () => await desk[Symbol.asyncDispose]());
 interface Copied {
   repository: string;
   points: number;
+  brought: number;
   ok: boolean;
   message?: string;
 }
@@ -156,12 +157,47 @@ test("when the first repository is away the next one is written, told by an alar
   assert.equal((await desk.chatkeep(["verify"])).status, 10);
 
   renameSync(`${desk.repository}.away`, desk.repository);
-  const back = await desk.summary(["copy", "--repository", "second", "--to", "primary"]);
+});
+
+test("the next backup that reaches the first repository brings it what was made without it, and nothing that was forgotten", async () => {
+  const [made = ""] = await points("second");
+  assert.ok(!(await points("primary")).includes(made));
+  // Where it lies cannot be read now: told, tried again, and nothing is copied there that would say it was done.
+  const locks = join(second, "locks");
+  renameSync(locks, `${locks}.kept`);
+  writeFileSync(locks, "");
+  const failed = await desk.summary(["backup"], 3);
   assert.deepEqual(
-    (back["copied"] as { point: string }[]).map(({ point }) => point),
-    [summary["point"]],
+    copies(failed).map(({ repository, brought, ok }) => [repository, brought, ok]),
+    [
+      ["second", 0, false],
+      ["third", 1, true],
+    ],
+  );
+  assert.match(alarms(failed)[0]?.message ?? "", /'primary' did not get from 'second' what was made while/);
+  rmSync(locks);
+  renameSync(`${locks}.kept`, locks);
+
+  const summary = await desk.summary(["backup"]);
+  assert.deepEqual(
+    copies(summary).map(({ repository, points, ok }) => [repository, points, ok]),
+    [
+      ["second", 2, true],
+      ["third", 1, true],
+    ],
   );
   assert.deepEqual(await points("primary"), await points("second"));
+  await runRestic(["check", "--read-data"], {
+    repo: desk.repository,
+    password: passwordOf("primary"),
+    restic: resticPaths().at(-1)?.path ?? "",
+  });
+
+  await desk.summary(["forget", made, "--yes"]);
+  assert.ok((await points("second")).includes(made));
+  const next = await desk.summary(["backup"]);
+  assert.ok(copies(next).every(({ brought }) => brought === 0));
+  assert.ok(!(await points("primary")).includes(made));
   const again = await desk.summary(["copy", "--to", "second"]);
   assert.deepEqual([again["copied"], again["failed"]], [[], []]);
 });

@@ -4,7 +4,7 @@ import type { BackupSummary } from "../../job/summaries.ts";
 import type { Look } from "../look.ts";
 import { formatUtc } from "../when.ts";
 import { formatPairs } from "../table.ts";
-import { formatCopied } from "./copy.ts";
+import { formatBrought, formatCopied } from "./copy.ts";
 
 /** A few calm lines with the true numbers. */
 export function formatBackup(summary: BackupSummary, look: Look): string[] {
@@ -31,6 +31,9 @@ export function formatBackup(summary: BackupSummary, look: Look): string[] {
           summary.parent === null ? "nothing: the first restore point of this installation" : shortId(summary.parent),
         ],
         ...lockedPairs(summary),
+        ...summary.copies
+          .filter(({ brought }) => brought > 0)
+          .map((copy) => ["brought from", formatBrought(copy)] as const),
         ...summary.copies.map((copy) => ["copied to", formatCopied(copy)] as const),
       ],
       look,

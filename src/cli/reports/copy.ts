@@ -27,3 +27,8 @@ export function formatCopied({ repository, points, bytes, ok }: CopyOutcome): st
   if (points === 0) return `${repository}: nothing to copy`;
   return `${repository}: ${plural(points, "restore point")}, ${formatBytes(bytes)}`;
 }
+
+/** For each repository that gave back what had been made while the first did not answer. */
+export function formatBrought({ repository, brought }: CopyOutcome): string {
+  return `${repository}: ${plural(brought, "restore point")}, made while this one did not answer`;
+}
