@@ -1,13 +1,16 @@
 /**
  * `npm run bench [-- NAME…]`: whole processes, side by side, in turn. Nothing here is a test; bench/README.md keeps
- * what was measured, and on what. BENCH_RUNS says how often each side runs (3), BENCH_BLOBS how many files `blobs` has.
+ * what was measured, and on what. BENCH_RUNS says how often each side runs (3), BENCH_BLOBS how many files `blobs`
+ * has (a million), BENCH_LINK_FILES `link` (50,000).
  */
 import { join } from "node:path";
 import { addFiles, addMessages, addTexts, openBenchDesk } from "./desk.ts";
 import { compare, type Figure, folderMiB, machine, remove, type Side, table } from "./measure.ts";
+import { linkSides, openLink, watched } from "./link.ts";
 import { borgCreate, ours, resticBackup, restores } from "./sides.ts";
 import { bareQuery, growingRepository, prunes, verifies } from "./upkeep.ts";
 
+const LINK_FILES = Number(process.env["BENCH_LINK_FILES"] ?? "50000");
 const RUNS = Number(process.env["BENCH_RUNS"] ?? "3");
 
 function print(title: string, figures: readonly Figure[]): void {
@@ -90,6 +93,24 @@ async function largeFile(): Promise<void> {
   print("One file of 3 GB, first", await compare([ours(desk, "first")], 1));
 }
 
+async function link(): Promise<void> {
+  await using desk = await openBenchDesk();
+  await addFiles(desk, LINK_FILES, 20_000);
+  await using line = await openLink();
+  const { first, some, none, restore } = linkSides(desk, line);
+  const titles: [string, Side[]][] = [
+    [`Over a line of 50 ms and 200 Mbit/s, first backup: ${LINK_FILES} files of 20 kB`, first],
+    ["Next backup, 500 new: the same", some],
+    ["Next backup, nothing changed: the same", none],
+    ["Restore: the same, without a cache", restore],
+  ];
+  for (const [title, those] of titles) {
+    const { sides, told } = watched(line, those);
+    print(title, await compare(sides, RUNS));
+    process.stdout.write(told());
+  }
+}
+
 const CASES: Record<string, () => Promise<void>> = {
   files,
   database,
@@ -99,6 +120,7 @@ const CASES: Record<string, () => Promise<void>> = {
   texts,
   upkeep,
   blobs,
+  link,
 };
 
 const wanted = process.argv.slice(2);

@@ -12,6 +12,8 @@ export interface Side {
   env?: Record<string, string>;
   /** Exit statuses that are as good as 0. */
   allowStatus?: readonly number[];
+  /** Told after each run how long it took. */
+  ended?: (seconds: number) => void | Promise<void>;
 }
 
 export interface Figure {
@@ -74,6 +76,7 @@ export async function compare(sides: readonly Side[], runs: number): Promise<Fig
       figure.seconds.push(seconds);
       figure.peakMiB = Math.max(figure.peakMiB, peakMiB);
       process.stderr.write(`  ${side.name}: ${seconds.toFixed(2)} s, ${peakMiB.toFixed(0)} MiB\n`);
+      await side.ended?.(seconds);
     }
   }
   return figures;
