@@ -48,3 +48,11 @@ export function parseBytes(text: string): number | undefined {
   const bytes = Math.floor(Number(amount) * 1024 ** ["", "K", "M", "G", "T", "P"].indexOf(unit.toUpperCase()));
   return Number.isSafeInteger(bytes) ? bytes : undefined;
 }
+
+/**
+ * Gives the memory of a large buffer back at once, where the buffer is all of it: the collector sees a small object, and
+ * would let hundreds of MiB gather. Nobody may use the bytes afterwards.
+ */
+export function releaseBytes({ buffer, byteOffset, length }: Buffer): void {
+  if (byteOffset === 0 && buffer.byteLength === length && buffer instanceof ArrayBuffer) buffer.transfer(0);
+}

@@ -41,9 +41,13 @@ export const LIMITS = {
   readGapBytes: 256 * KIB,
   /** … and not beyond this length. */
   readMaxBytes: 4 * MIB,
-  /** Files and bytes that a restore plans at once. */
+  /** Such reads from a remote place that each thread of a restore has under way: the line is never idle. */
+  readsAhead: 4,
+  /** Files and bytes that a restore plans at once … */
   restoreBatchFiles: 20_000,
   restoreBatchBytes: 1024 * MIB,
+  /** … and such plans that are carried out at once. */
+  restoreBatches: 2,
   /** Chunks of a copy that are planned at once, and stretches of packs that one worker reads at once. */
   copyBatchChunks: 50_000,
   copyReadsAhead: 4,

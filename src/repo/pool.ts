@@ -19,6 +19,8 @@ export interface WorkPoolOptions<Task, Result, Init, Message> {
   /** The worker's file, which calls `serveWork`; undefined: in this thread. */
   url: URL | undefined;
   count: number;
+  /** Tasks that each worker is given ahead of its answer; {@link LIMITS.tasksAhead} without it. */
+  ahead?: number;
   /** Sent to every worker; a promise lets the threads load while it is made. When it rejects, the pool ends with that. */
   init: Init | Promise<Init>;
   /** Makes a worker of this thread. */
@@ -71,6 +73,7 @@ export function openWorkPool<Task, Result, Init = unknown, Message = unknown>(
 class Pool<Task, Result, Init, Message> implements WorkPool<Task, Result> {
   readonly width: number;
   readonly #lanes: Lane<Task, Result>[];
+  readonly #ahead: number;
   readonly #waiting: Job<Task, Result>[] = [];
   readonly #signal: AbortSignal;
   readonly #inner = new AbortController();
@@ -89,7 +92,8 @@ class Pool<Task, Result, Init, Message> implements WorkPool<Task, Result> {
     this.#lanes = Array.from({ length: options.count }, () =>
       url === undefined ? inlineLane(options, events) : threadLane<Task, Result, Message>(url, options.init, events),
     );
-    this.width = options.count * LIMITS.tasksAhead;
+    this.#ahead = options.ahead ?? LIMITS.tasksAhead;
+    this.width = options.count * this.#ahead;
     if (this.#signal.aborted) this.#onAbort();
     this.#signal.addEventListener("abort", this.#onAbort);
   }
@@ -119,7 +123,7 @@ class Pool<Task, Result, Init, Message> implements WorkPool<Task, Result> {
   #hand(): void {
     while (this.#waiting.length > 0) {
       const lane = this.#lanes.reduce((a, b) => (b.outstanding.size < a.outstanding.size ? b : a));
-      if (lane.outstanding.size >= LIMITS.tasksAhead) return;
+      if (lane.outstanding.size >= this.#ahead) return;
       const job = this.#waiting.shift();
       if (job !== undefined) lane.give(job);
     }
@@ -165,6 +169,10 @@ function inlineLane<Task, Result, Init, Message>(
     outstanding,
     give(job) {
       outstanding.add(job);
+      void opened.then(
+        (handler) => handler.foresee?.(job.task),
+        () => {},
+      );
       last = last.then(async () => {
         if (!outstanding.has(job)) return;
         try {

@@ -5,6 +5,7 @@
  * Nothing is written through a symbolic link, and nothing that is there is overwritten.
  */
 import { closeSync, constants, fchmodSync, fchownSync, futimesSync, openSync, writeSync } from "node:fs";
+import { releaseBytes } from "../base/bytes.ts";
 import { Failure, messageOf } from "../base/errors.ts";
 import type { ChunkId, PackId } from "../base/ids.ts";
 import type { Keys } from "../format/crypto.ts";
@@ -68,19 +69,30 @@ export function makeRestorer(
   store: Store,
   { signal }: Pick<WorkTools<never>, "signal">,
 ): WorkHandler<RestoreTask, RestoreOutcome> {
+  /** Stretches that were asked for before it is their turn. */
+  const foreseen = new Map<RestoreTask, Promise<Buffer>>();
+  const read = async ({ pack, offset, length }: RestoreTask) =>
+    await store.get({ kind: "data", name: pack }, { signal, offset, length });
   return {
+    foresee(task) {
+      const reading = read(task);
+      // Told when its turn comes.
+      reading.catch(() => {});
+      foreseen.set(task, reading);
+    },
     run: async (task) => {
       const damaged: { part: number; reason: string }[] = [];
       const refused: { path: string; reason: string }[] = [];
       let bytes = 0;
       let stretch: Buffer;
       try {
-        const { offset, length } = task;
-        stretch = await store.get({ kind: "data", name: task.pack }, { signal, offset, length });
+        stretch = await (foreseen.get(task) ?? read(task));
       } catch (error) {
         if (!isDamage(error)) throw error;
         const reason = messageOf(error);
         return { bytes, damaged: task.parts.map((_, part) => ({ part, reason })), refused };
+      } finally {
+        foreseen.delete(task);
       }
       for (const [part, { id, offset, length, uncompressedLength, targets }] of task.parts.entries()) {
         signal.throwIfAborted();
@@ -98,6 +110,7 @@ export function makeRestorer(
           else refused.push({ path: target.path, reason });
         }
       }
+      releaseBytes(stretch);
       return { bytes, damaged, refused };
     },
   };

@@ -77,6 +77,7 @@ export async function restoreTree(
   await using pool = openWorkPool<RestoreTask, RestoreOutcome, RestoreWorkerInit, never>({
     url: spec === undefined ? undefined : new URL(name, import.meta.url),
     count: workerCount(),
+    ...(spec?.kind === "remote" ? { ahead: LIMITS.readsAhead } : {}),
     init: { keys: repository.keys, root: targetDir, spec },
     inline: async (init, tools) => makeRestorer(init, repository.store, tools),
     signal: options.signal,
@@ -107,6 +108,9 @@ class Restore {
   readonly #symlinks: { path: string; node: TreeNode }[] = [];
   #batch: PlannedFile[] = [];
   #batchBytes = 0;
+  /** Batches that are being written, while the trees of the next one are read. */
+  readonly #writing = new Set<Promise<void>>();
+  #failed: { error: unknown } | undefined;
   #files = 0;
   #bytes = 0;
 
@@ -129,7 +133,9 @@ class Restore {
       const to = place(path, node);
       if (to !== undefined) await this.#take(to, node);
     }
-    await this.#writeBatch();
+    this.#beginBatch();
+    await Promise.all(this.#writing);
+    this.#throwIfFailed();
     let symlinks = 0;
     for (const { path, node } of this.#symlinks) {
       const reason = attempt(path, () => makeSymlink(this.#root, path, { node, meta: this.#metaOf(node) }));
@@ -191,7 +197,24 @@ class Restore {
     this.#batch.push(file);
     this.#batchBytes += layout.length;
     const { restoreBatchFiles, restoreBatchBytes } = LIMITS;
-    if (this.#batch.length >= restoreBatchFiles || this.#batchBytes >= restoreBatchBytes) await this.#writeBatch();
+    if (this.#batch.length >= restoreBatchFiles || this.#batchBytes >= restoreBatchBytes) this.#beginBatch();
+    while (this.#writing.size >= LIMITS.restoreBatches) await Promise.race(this.#writing);
+    this.#throwIfFailed();
+  }
+
+  #throwIfFailed(): void {
+    if (this.#failed !== undefined) throw this.#failed.error;
+  }
+
+  #beginBatch(): void {
+    const files = this.#batch;
+    this.#batch = [];
+    this.#batchBytes = 0;
+    const writing = this.#writeBatch(files).catch((error: unknown) => {
+      this.#failed ??= { error };
+    });
+    this.#writing.add(writing);
+    void writing.then(() => this.#writing.delete(writing));
   }
 
   /** A file of no or several chunks is made here, in its whole length; the chunks are then written into it. */
@@ -214,10 +237,7 @@ class Restore {
     return layOut(content, index);
   }
 
-  async #writeBatch(): Promise<void> {
-    const files = this.#batch;
-    this.#batch = [];
-    this.#batchBytes = 0;
+  async #writeBatch(files: readonly PlannedFile[]): Promise<void> {
     const { pool, index, signal, progress } = this.#options;
     const tasks = planReads(files, index);
     const bad = new Map<string, string>();

@@ -1,5 +1,6 @@
 /** Reads one pack whole: its name, its header and every chunk. */
 import { hash } from "node:crypto";
+import { releaseBytes } from "../base/bytes.ts";
 import { Failure, messageOf } from "../base/errors.ts";
 import { shortId } from "../base/ids.ts";
 import { unpackChunk } from "../format/chunk.ts";
@@ -87,14 +88,9 @@ async function readPack(
       reason ??= `chunk ${shortId(entry.id)}: ${messageOf(error)}`;
     }
   }
-  release(bytes);
+  releaseBytes(bytes);
   signal.throwIfAborted();
   return { reason, bad };
-}
-
-/** Gives a pack's memory back at once: the collector sees a small object, and would let hundreds of MiB gather. */
-function release({ buffer, byteOffset, length }: Buffer): void {
-  if (byteOffset === 0 && buffer.byteLength === length && buffer instanceof ArrayBuffer) buffer.transfer(0);
 }
 
 /** One piece of memory for all chunks that this thread opens, one after another: a repository may have millions. */

@@ -5,6 +5,8 @@ import { assert, Failure, messageOf, type ErrorCode } from "../base/errors.ts";
 /** What does a worker's tasks, one at a time. */
 export interface WorkHandler<Task, Result> {
   run(task: Task): Promise<Result>;
+  /** The task has come, and others are before it: what it needs from afar can be asked for. Never throws. */
+  foresee?(task: Task): void;
   /** The pool ends, well or not. Never rejects. */
   close?(): Promise<void>;
 }
@@ -87,6 +89,10 @@ export function serveWork<Task, Result, Init, Message>(
       return;
     }
     const { number, task } = message;
+    void opened.then(
+      (handler) => handler.foresee?.(task),
+      () => {},
+    );
     last = last.then(async () => {
       try {
         stop.signal.throwIfAborted();
