@@ -27,7 +27,8 @@ export async function runCopy(globals: Globals, flags: CopyFlags, s: Surrounding
   }
   const [from, to] = await Promise.all([
     openChosenRepository(globals, s),
-    openChosenRepository({ ...globals, repository: flags.to }, s),
+    // What is read may be as of a moment; what is written is now.
+    openChosenRepository({ ...globals, repository: flags.to }, { ...s, atMs: undefined }),
   ]);
   const id = from.config?.installation.id;
   await assertRetention(to.repository, s);

@@ -124,10 +124,7 @@ export interface OpenedPoint extends OpenedRepository {
 
 /** Opens a repository that answers, and the point that a word means. */
 export async function openPoint(globals: Globals, word: string, s: Surroundings): Promise<OpenedPoint> {
-  return await openPointIn(await openToRead(globals, s), word, s);
-}
-
-export async function openPointIn(opened: OpenedRepository, word: string, s: Surroundings): Promise<OpenedPoint> {
+  const opened = await openToRead(globals, s);
   const list = await listPoints(opened.repository, { signal: s.signal });
   const point = resolvePoint(list, word, opened.config?.installation.id);
   await opened.repository.loadIndex({ signal: s.signal });

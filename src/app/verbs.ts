@@ -5,7 +5,7 @@
 import { resolve } from "node:path";
 import { Failure } from "../base/errors.ts";
 import type { Finding } from "../base/findings.ts";
-import { resolvePoint } from "../job/points.ts";
+import { type Point, type PointList, resolvePoint } from "../job/points.ts";
 import type { Part, RestoreOptions } from "../job/restore.ts";
 import { withoutTag } from "../point/layout.ts";
 import { parseDatabaseUrl } from "../postgres/address.ts";
@@ -36,14 +36,7 @@ import type { KitFlags } from "./kit.ts";
 import { openInstallation } from "./installation.ts";
 import { PROGRAM } from "./program.ts";
 import { readPassword } from "./secrets.ts";
-import {
-  openAnsweringRepository,
-  openChosenRepository,
-  openPoint,
-  openPointIn,
-  openToRead,
-  type PassedOver,
-} from "./session.ts";
+import { openAnsweringRepository, openChosenRepository, openPoint, openToRead, type PassedOver } from "./session.ts";
 import type { Globals, Surroundings } from "./surroundings.ts";
 
 export async function runInit(globals: Globals, flags: InitFlags, s: Surroundings): Promise<InitSummary> {
@@ -65,7 +58,7 @@ export async function runKit(globals: Globals, flags: KitFlags, s: Surroundings)
 }
 
 export async function runStats(globals: Globals, flags: { all: boolean }, s: Surroundings): Promise<StatsSummary> {
-  const { repository, name, config } = await openChosenRepository(globals, s);
+  const { repository, name, config } = await openToRead(globals, s);
   return await (
     await import("../job/stats.ts")
   ).stats({
@@ -258,30 +251,45 @@ export async function planRestore(
   return await (await import("../job/restore.ts")).planRestore((await openPoint(globals, point, s)).reader, options);
 }
 
+/** @param point A word, or the very snapshot that was shown and confirmed. */
 export async function runRestore(
   globals: Globals,
-  point: string,
+  point: string | { snapshot: string },
   flags: RestoreFlags,
   s: Surroundings,
 ): Promise<RestoreSummary> {
   const options = restoreOptions(flags, s);
-  return await (await import("../job/restore.ts")).restore((await openPoint(globals, point, s)).reader, options);
+  const { repository, config } = await openToRead(globals, s);
+  const choose = (list: PointList) =>
+    typeof point === "string" ? resolvePoint(list, point, config?.installation.id) : findSnapshot(list, point.snapshot);
+  return await (await import("../job/restore.ts")).restore({ repository, choose }, options);
+}
+
+function findSnapshot({ points }: PointList, snapshot: string): Point {
+  const found = points.find(({ snapshotId }) => snapshotId === snapshot);
+  if (found !== undefined) return found;
+  throw new Failure(
+    "point/not-found",
+    `the restore point that was shown (${snapshot.slice(0, 8)}) is no longer there`,
+    {
+      hint: "Somebody removed or changed it meanwhile, or another repository answered. Look at the plan again.",
+    },
+  );
 }
 
 /** Drills the named point, or the newest one of the repository whose turn it is. */
 export async function runDrill(globals: Globals, point: string | undefined, s: Surroundings): Promise<DrillSummary> {
-  const opened =
+  const { repository, name, config } =
     point === undefined
-      ? await openPointIn(await (await import("./copies.ts")).openNextToDrill(globals, s), "latest", s)
-      : await openPoint(globals, point, s);
-  const target =
-    point === undefined ? resolvePoint(opened.list, "latest", opened.config?.installation.id) : opened.reader.point;
+      ? await (await import("./copies.ts")).openNextToDrill(globals, s)
+      : await openToRead(globals, s);
   return await (
     await import("../job/drill.ts")
   ).drill({
-    repository: opened.repository,
-    repositoryName: opened.name,
-    point: target,
+    repository,
+    repositoryName: name,
+    choose: (list) => resolvePoint(list, point ?? "latest", config?.installation.id),
+    isRecorded: s.atMs === undefined,
     program: PROGRAM,
     clock: s.clock,
     progress: s.progress,

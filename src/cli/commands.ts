@@ -101,6 +101,7 @@ const BACK_UP: readonly CommandRow[] = [
         help: "the repository that gets the copy: a configured one, or the place of any",
       },
       { flag: "--all", help: "every snapshot in the repository, those that restic made too" },
+      { ...AT_TIME, help: "copy from the bucket as it was then, if it keeps versions" },
     ],
     purpose: "copy restore points to another repository",
     description: [
@@ -110,6 +111,10 @@ const BACK_UP: readonly CommandRow[] = [
     examples: [
       ["what the second place lacks", "chatkeep copy --to offsite"],
       ["back at once, after the first was away", "chatkeep copy --repository offsite --to primary"],
+      [
+        "what a bucket had before somebody got at it",
+        "chatkeep copy --repository bucket --at-time 2026-11-23T03:00Z --to other",
+      ],
       ["one point", "chatkeep copy latest --to /mnt/usb/chatkeep"],
     ],
     exits: { ...REPOSITORY_EXITS, 13: "a point is damaged in the source and was not copied; the others were" },
@@ -218,12 +223,12 @@ const PROVE: readonly CommandRow[] = [
     name: "drill",
     group: "prove",
     args: [{ ...POINT, isOptional: true }],
-    options: [],
+    options: [AT_TIME],
     purpose: "prove that a restore point restores, and record the proof",
     description: [
       "With several repositories they take turns: the one whose last proof is oldest is drilled, unless --repository or POINT is given.",
       "Makes a PostgreSQL server of its own in a temporary folder, loads the point (default: latest), reads every row and every file back and compares it with what was saved; checks sequences, triggers, code, and that the saved keys open the saved secrets. Then the server is thrown away and the outcome is kept in the repository. Your own servers are not touched, and nothing is sent to anybody.",
-      "While the drill runs, the whole database lies there unencrypted, below $TMPDIR (default: /tmp) in a folder that only its owner can enter; it is removed at the end. Needs room for it, and PostgreSQL's server programs of the point's major version on this machine.",
+      "While the drill runs, the whole database lies there unencrypted, below $TMPDIR (default: /tmp) in a folder that only its owner can enter; it is removed at the end. Needs room for it, and PostgreSQL's server programs of the point's major version on this machine. With --at-time the outcome is told and not kept: nothing can be written into the past.",
     ],
     examples: [
       ["the newest point", "chatkeep drill"],

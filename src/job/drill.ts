@@ -20,9 +20,9 @@ import { checkBlobs } from "./check-blobs.ts";
 import { checkCode, checkFilesAlone, checkKeys, checkOtherFiles } from "./check-else.ts";
 import { checkData, checkSchema, checkSequences, checkTriggers } from "./check-database.ts";
 import { loadPoint } from "./load-point.ts";
-import { lockToWrite } from "./lock.ts";
+import { lockToRead, lockToWrite } from "./lock.ts";
 import { PointReader } from "./point-reader.ts";
-import type { Point } from "./points.ts";
+import { listPoints, type Point, type PointList } from "./points.ts";
 import { proofTags, saveRecord } from "./records.ts";
 import type { DrillSummary } from "./summaries.ts";
 
@@ -30,7 +30,10 @@ export interface DrillOptions {
   repository: Repository;
   /** The repository's name in the configuration, or its location. */
   repositoryName: string;
-  point: Point;
+  /** Chosen under the lock, so that nobody can forget and prune it in between. */
+  choose: (list: PointList) => Point;
+  /** False where nothing can be written: the outcome is told, and not kept. */
+  isRecorded: boolean;
   /** Name and version of this program. */
   program: string;
   clock: Clock;
@@ -40,12 +43,15 @@ export interface DrillOptions {
 
 /** Runs every check that can be run even when one fails: a drill that stops at the first difference tells too little. */
 export async function drill(options: DrillOptions): Promise<DrillSummary> {
-  const { repository, point, clock } = options;
+  const { repository, clock, isRecorded } = options;
   const started = clock.monotonic();
-  await using lock = await lockToWrite(repository, options);
+  await using lock = await (isRecorded ? lockToWrite : lockToRead)(repository, options);
   const signal = AbortSignal.any([options.signal, lock.signal]);
+  const point = options.choose(await listPoints(repository, { signal }));
+  await repository.loadIndex({ signal });
   const run: Run = {
     ...options,
+    point,
     signal,
     reader: new PointReader(repository, point, { signal }),
     checks: [],
@@ -71,8 +77,10 @@ export async function drill(options: DrillOptions): Promise<DrillSummary> {
     checks: run.checks,
     stages: run.stages,
   };
-  await lock.confirm({ signal });
-  await saveProof(run, proof);
+  if (isRecorded) {
+    await lock.confirm({ signal });
+    await saveProof(run, proof);
+  }
   const { checks, stages, where } = run;
   const seconds = (clock.monotonic() - started) / 1000;
   return {
@@ -81,6 +89,7 @@ export async function drill(options: DrillOptions): Promise<DrillSummary> {
     point: point.id,
     repository: options.repositoryName,
     proven,
+    recorded: isRecorded,
     checks,
     lost: lostFiles(run.manifest?.storage ?? []),
     seconds,
@@ -90,6 +99,7 @@ export async function drill(options: DrillOptions): Promise<DrillSummary> {
 }
 
 interface Run extends DrillOptions {
+  point: Point;
   reader: PointReader;
   manifest?: Manifest;
   checks: ProofCheck[];
@@ -159,7 +169,7 @@ async function restoreAndCheck(run: Run, manifest: Manifest): Promise<void> {
   await attempt(run, "keys", () => checkKeys(reader, connection));
 }
 
-async function saveProof(options: DrillOptions, proof: Proof): Promise<void> {
+async function saveProof(options: Run, proof: Proof): Promise<void> {
   const { repository, point, program, signal } = options;
   const kept = { place: PROOF, text: formatProof(proof), time: proof.at, tags: proofTags(proof) };
   await saveRecord(repository, { ...kept, about: point, program, signal });

@@ -13,10 +13,12 @@ import type { Manifest } from "../point/manifest.ts";
 import { describeAddress, type ServerAddress } from "../postgres/address.ts";
 import { findPrograms } from "../postgres/programs.ts";
 import { createDatabase, inspectTarget, type TargetFacts } from "../postgres/target.ts";
+import type { Repository } from "../repo/repository.ts";
 import { openTemporaryFolder } from "../system/temporary.ts";
 import { loadPoint } from "./load-point.ts";
 import { lockToRead } from "./lock.ts";
-import type { PointReader } from "./point-reader.ts";
+import { PointReader } from "./point-reader.ts";
+import { listPoints, type Point, type PointList } from "./points.ts";
 import { restoreFolder, restoreStorage } from "./restore-files.ts";
 import { savedKeyFindings } from "./saved-keys.ts";
 import { expectedFiles } from "./shortfall.ts";
@@ -239,14 +241,23 @@ function missingFindings(manifest: Manifest, parts: readonly Part[]): Finding[] 
   ];
 }
 
+/** Where the point is, and which one; chosen under the lock, so that nobody can forget and prune it in between. */
+export interface RestoreSource {
+  repository: Repository;
+  choose: (list: PointList) => Point;
+}
+
 /**
  * Does what the plan says.
  * @throws Failure `target/not-empty` or `target/unsuitable` when something stands in the way: nothing is touched then.
  */
-export async function restore(reader: PointReader, given: RestoreOptions): Promise<RestoreSummary> {
+export async function restore({ repository, choose }: RestoreSource, given: RestoreOptions): Promise<RestoreSummary> {
   const started = given.clock.monotonic();
-  await using lock = await lockToRead(reader.repository, given);
+  await using lock = await lockToRead(repository, given);
   const options = { ...given, signal: AbortSignal.any([given.signal, lock.signal]) };
+  const point = choose(await listPoints(repository, options));
+  await repository.loadIndex(options);
+  const reader = new PointReader(repository, point, options);
   const plan = await planRestore(reader, options);
   const [blocker] = plan.blockers;
   if (blocker !== undefined) {

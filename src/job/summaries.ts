@@ -115,6 +115,8 @@ export interface DrillSummary {
   /** The repository that was read, and that the proof counts for. */
   repository: string;
   proven: boolean;
+  /** Whether the outcome is kept in the repository: not where it was read as of a moment. */
+  recorded: boolean;
   checks: ProofCheck[];
   /** Uploaded files that were missing or unreadable when the point was taken: it is proven without them. */
   lost: number;

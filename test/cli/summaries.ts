@@ -167,6 +167,7 @@ export const DRILL: DrillSummary = {
   repository: "primary",
   point: SECOND,
   proven: true,
+  recorded: true,
   checks: [
     { name: "rows", ok: true, detail: "20,134 rows in 90 tables, the same tree" },
     { name: "schema", ok: true, detail: "the same text" },

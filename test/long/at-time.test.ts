@@ -96,6 +96,21 @@ test("the whole installation is restored as of then, and reading writes nothing 
   assert.deepEqual(await versions(), earlier);
 });
 
+test("its sizes are told, it is drilled and copied as of then; the outcome of the drill is told and not kept", async () => {
+  const earlier = await versions();
+  assert.equal((await then(["stats"]))["otherSnapshots"], 0);
+  const drilled = await then(["drill"]);
+  assert.deepEqual([drilled["proven"], drilled["recorded"]], [true, false], JSON.stringify(drilled["checks"]));
+  await desk.summary(["init", "--yes", "--add", "saved", "--location", `${desk.root}/saved`]);
+  const { copied, failed } = (await then(["copy", "--to", "saved"])) as unknown as {
+    copied: { point: string }[];
+    failed: unknown[];
+  };
+  assert.deepEqual([copied.map(({ point }) => point), failed], [points, []]);
+  assert.equal((await desk.summary(["verify", "--read-data", "--repository", "saved"]))["errors"], 0);
+  assert.deepEqual(await versions(), earlier);
+});
+
 test("before the repository was made there was none, and a time without a zone or in the future is no time", async () => {
   const tries: [string, number, RegExp][] = [
     ["2020-01-01T00:00:00Z", 10, /there is no repository/],

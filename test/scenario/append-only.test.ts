@@ -11,7 +11,6 @@ import { backup } from "../../src/job/backup.ts";
 import { drill } from "../../src/job/drill.ts";
 import { forget } from "../../src/job/forget.ts";
 import { listVerb } from "../../src/job/look.ts";
-import { PointReader } from "../../src/job/point-reader.ts";
 import { listPoints } from "../../src/job/points.ts";
 import { restore } from "../../src/job/restore.ts";
 import { verify } from "../../src/job/verify.ts";
@@ -91,16 +90,20 @@ test("with credentials that cannot delete, backup, list, drill, restore and veri
     ...COMMON,
     repository,
     repositoryName: "memory",
-    point: newest,
+    choose: () => newest,
+    isRecorded: true,
     program: "chatkeep test",
   });
   assert.equal(proof.proven, true, JSON.stringify(proof.checks));
   const to = folder.at("restored");
   const options = { ...COMMON, database: undefined, to, parts: ["storage", "config"], isNamed: true } as const;
-  const restored = await restore(new PointReader(repository, newest, { signal }), {
-    ...options,
-    parts: [...options.parts],
-  });
+  const restored = await restore(
+    { repository, choose: () => newest },
+    {
+      ...options,
+      parts: [...options.parts],
+    },
+  );
   assert.equal(restored.storage?.blobs, 6);
   assert.equal((await verify({ ...COMMON, repository: open(), readData: undefined })).errors, 0);
   const listed = await listVerb(open(), "memory", IDENTITY.id, COMMON);

@@ -152,6 +152,7 @@ test("when the first repository is away the next one is written, told by an alar
   assert.equal(listed.status, 0);
   assert.match(listed.stderr, /repository 'primary' does not answer \(.*\): reading from 'second'/);
   assert.match(listed.stdout, new RegExp(String(summary["point"]).slice(0, 8)));
+  assert.equal((await desk.summary(["stats"]))["repository"], "second");
   // Who names a repository gets that one or nothing, and a check of one is never a check of another.
   assert.equal((await desk.chatkeep(["list", "--repository", "primary"])).status, 10);
   assert.equal((await desk.chatkeep(["verify"])).status, 10);

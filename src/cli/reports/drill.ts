@@ -29,7 +29,7 @@ export function formatDrill(summary: DrillSummary, look: Look): string[] {
     ...formatChecks(summary.checks, look),
     "",
     `  server  ${summary.server}`,
-    `  in      ${summary.repository}`,
+    `  in      ${summary.repository}${summary.recorded ? "" : ", as it was then: the outcome is not kept there"}`,
     ...(stages.length === 0 ? [] : [`  time    ${stages.join(" · ")}`]),
   ];
 }
