@@ -15,6 +15,8 @@ export const LIMITS = {
   packWriteBytes: 1 * MIB,
   /** Packs whose fsync may be under way at once, per worker. */
   packSyncs: 4,
+  /** Of memory that a thread keeps to read packs into. */
+  packReusedBytes: 64 * MIB,
   /** A pack below this is small … */
   packSmallBytes: 4 * MIB,
   /** … and so many small ones of a type are worth being joined. */

@@ -16,6 +16,7 @@ import { beginningOf } from "../point/ranges.ts";
 import type { ServerAddress } from "../postgres/address.ts";
 import type { Connection } from "../postgres/connect.ts";
 import type { ClientPrograms } from "../postgres/programs.ts";
+import { readWhileSettling } from "../repo/lock.ts";
 import type { Repository } from "../repo/repository.ts";
 import { storePoint } from "./build-point.ts";
 import { captureDatabase, type DatabaseCapture } from "./capture-database.ts";
@@ -30,7 +31,7 @@ import {
 import { captureStorage, type StorageCapture, type StoragePorts } from "./capture-storage.ts";
 import { listStorage, listStorageAtOnce, type StorageListing } from "./list-storage.ts";
 import { lossFindings, storageFindings } from "./findings.ts";
-import { beginToWrite, readWhileSettling } from "./lock.ts";
+import { beginToWrite } from "./lock.ts";
 import { awaitLateFiles } from "./late-files.ts";
 import { buildManifest } from "./manifest.ts";
 import { findParent, type Parent } from "./parent.ts";

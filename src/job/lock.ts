@@ -3,11 +3,13 @@ import { hostname } from "node:os";
 import type { Clock } from "../base/clock.ts";
 import { isFailure } from "../base/errors.ts";
 import {
+  beginExclusive,
   beginShared,
   lockExclusive,
   lockShared,
   type ExclusiveLock,
   type RepositoryLock,
+  type SettlingExclusiveLock,
   type SettlingLock,
 } from "../repo/lock.ts";
 import type { Repository } from "../repo/repository.ts";
@@ -27,7 +29,18 @@ export async function beginToWrite(repository: Repository, { clock, signal }: Lo
   return await beginShared(repository, { clock, signal, hostname: hostname(), pid: process.pid });
 }
 
-/** For a verb that removes something from the repository. @throws Failure `repo/locked`, `store/denied`. */
+/**
+ * For a verb that removes something from the repository; comes back before the lock has settled: until then only reading
+ * is allowed. @throws Failure `repo/locked`, `store/denied`.
+ */
+export async function beginAlone(
+  repository: Repository,
+  { clock, signal }: LockOptions,
+): Promise<SettlingExclusiveLock> {
+  return await beginExclusive(repository, { clock, signal, hostname: hostname(), pid: process.pid });
+}
+
+/** {@link beginAlone}, settled. */
 export async function lockAlone(repository: Repository, { clock, signal }: LockOptions): Promise<ExclusiveLock> {
   return await lockExclusive(repository, { clock, signal, hostname: hostname(), pid: process.pid });
 }
@@ -55,17 +68,5 @@ export async function beginToRead(repository: Repository, options: LockOptions):
     if (!isFailure(error, "store/denied")) throw error;
     const { signal } = new AbortController();
     return { signal, settled: Promise.resolve(), async confirm() {}, async [Symbol.asyncDispose]() {} };
-  }
-}
-
-/**
- * Reads while the lock settles, and comes back when both are done. Where reading fails because somebody was deleting
- * just then, it is the lock that says so.
- */
-export async function readWhileSettling<T>(lock: SettlingLock, read: () => Promise<T>): Promise<T> {
-  try {
-    return await read();
-  } finally {
-    await lock.settled;
   }
 }

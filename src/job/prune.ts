@@ -6,7 +6,7 @@ import type { Progress } from "../base/progress.ts";
 import type { MaxUnused } from "../repo/prune-plan.ts";
 import { pruneRepository } from "../repo/prune.ts";
 import type { Repository } from "../repo/repository.ts";
-import { lockAlone } from "./lock.ts";
+import { beginAlone } from "./lock.ts";
 import type { PruneSummary } from "./summaries.ts";
 
 export interface PruneOptions {
@@ -47,7 +47,7 @@ export function parseMaxRepack(text: string): number {
 export async function prune(options: PruneOptions): Promise<PruneSummary> {
   const { repository, clock, dryRun, progress, maxUnused, maxRepackBytes } = options;
   const started = clock.monotonic();
-  await using lock = await lockAlone(repository, options);
+  await using lock = await beginAlone(repository, options);
   const signal = AbortSignal.any([options.signal, lock.signal]);
   const result = await pruneRepository(repository, {
     maxUnused,

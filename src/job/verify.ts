@@ -3,9 +3,10 @@ import { parseBytes } from "../base/bytes.ts";
 import type { Clock } from "../base/clock.ts";
 import { Failure } from "../base/errors.ts";
 import type { Progress } from "../base/progress.ts";
+import { readWhileSettling } from "../repo/lock.ts";
 import type { Repository } from "../repo/repository.ts";
 import { type ReadDataSubset, verifyRepository } from "../repo/verify.ts";
-import { beginToRead, readWhileSettling } from "./lock.ts";
+import { beginToRead } from "./lock.ts";
 import { listPoints } from "./points.ts";
 import type { VerifySummary } from "./summaries.ts";
 

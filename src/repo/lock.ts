@@ -67,6 +67,8 @@ export interface ExclusiveLock extends RepositoryLock {
   readonly [exclusive]: true;
 }
 
+export type SettlingExclusiveLock = ExclusiveLock & SettlingLock;
+
 /**
  * Locks the repository for reading and adding.
  * @throws Failure `repo/locked` when somebody holds it alone.
@@ -90,7 +92,29 @@ export async function lockExclusive(repository: Repository, options: LockOptions
   return lock as ExclusiveLock;
 }
 
+/** {@link lockExclusive} for whoever has something to read first: comes back before the lock has settled. */
+export async function beginExclusive(repository: Repository, options: LockOptions): Promise<SettlingExclusiveLock> {
+  await refuseUnremovable(repository, options);
+  const lock: unknown = await begin(repository, { ...options, isExclusive: true });
+  return lock as SettlingExclusiveLock;
+}
+
 type Acquiring = LockOptions & { isExclusive: boolean };
+
+/**
+ * Reads while the lock settles, and comes back when both are done. Where reading fails because somebody was deleting
+ * just then, it is the lock that says so.
+ */
+export async function readWhileSettling<T>(
+  lock: { readonly settled?: Promise<void> },
+  read: () => Promise<T>,
+): Promise<T> {
+  try {
+    return await read();
+  } finally {
+    await lock.settled;
+  }
+}
 
 async function acquire(repository: Repository, options: Acquiring): Promise<RepositoryLock> {
   const held = await begin(repository, options);

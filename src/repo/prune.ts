@@ -15,7 +15,7 @@ import { LIMITS } from "../base/limits.ts";
 import type { Progress } from "../base/progress.ts";
 import type { ChunkIndex } from "./index.ts";
 import { readIndexFiles } from "./load-index.ts";
-import type { ExclusiveLock } from "./lock.ts";
+import { readWhileSettling, type ExclusiveLock } from "./lock.ts";
 import type { PackRecord } from "./pack-record.ts";
 import { PACK_ACTION, planPrune, type MaxUnused, type PrunePlan } from "./prune-plan.ts";
 import { copyChunks, openRepacking } from "./repack.ts";
@@ -27,7 +27,8 @@ export interface PruneOptions {
   maxUnused: MaxUnused;
   maxRepackBytes?: number | undefined;
   isDryRun: boolean;
-  lock: ExclusiveLock;
+  /** Nothing is changed before it has settled. */
+  lock: ExclusiveLock & { readonly settled?: Promise<void> };
   progress: Progress;
   signal: AbortSignal;
 }
@@ -63,7 +64,7 @@ export async function pruneRepository(repository: Repository, options: PruneOpti
     await repository.store.removeLeftovers({ signal });
   }
   progress.stage("reading what is needed");
-  const known = await learn(repository, options);
+  const known = await readWhileSettling(options.lock, async () => await learn(repository, options));
   const { index, plan, unindexed } = known;
   const goes = [...goingPacks(known), ...unindexed];
   const retained = await retainedOf(repository, goes, known, options);

@@ -109,6 +109,7 @@ export function makeRestorer(
           if (reason === undefined) bytes += chunk.length;
           else refused.push({ path: target.path, reason });
         }
+        releaseBytes(chunk);
       }
       releaseBytes(stretch);
       return { bytes, damaged, refused };

@@ -3,6 +3,7 @@ import { hash } from "node:crypto";
 import { releaseBytes } from "../base/bytes.ts";
 import { Failure, messageOf } from "../base/errors.ts";
 import { shortId } from "../base/ids.ts";
+import { LIMITS } from "../base/limits.ts";
 import { unpackChunk } from "../format/chunk.ts";
 import { unsealInto, type Keys } from "../format/crypto.ts";
 import { decodePackHeader, type PackEntry } from "../format/pack.ts";
@@ -28,7 +29,15 @@ export function makePackChecker(
   source: PackSource,
   { signal }: { signal: AbortSignal },
 ): WorkHandler<PackTask, PackVerdict> {
-  return { run: async ({ record, sizeBytes }) => await checkPack(source, record, { signal, sizeBytes }) };
+  let memory = Buffer.alloc(0);
+  return {
+    async run({ record, sizeBytes }) {
+      // Packs are about as long as one another, and never longer than this where a store says the truth.
+      const wanted = Math.min(sizeBytes, LIMITS.packReusedBytes);
+      if (memory.length < wanted) memory = Buffer.allocUnsafeSlow(wanted);
+      return await checkPack(source, record, { signal, sizeBytes, memory });
+    },
+  };
 }
 
 export interface PackVerdict {
@@ -41,15 +50,18 @@ export interface PackVerdict {
 }
 
 /** Compares a pack with what the index says of it. What looks damaged is read once more before it counts as that. */
-export async function checkPack(
-  source: PackSource,
-  record: PackRecord,
-  { signal, sizeBytes }: { signal: AbortSignal; sizeBytes: number },
-): Promise<PackVerdict> {
-  const first = await readPack(source, record, { signal, sizeBytes });
+export async function checkPack(source: PackSource, record: PackRecord, reading: PackReading): Promise<PackVerdict> {
+  const first = await readPack(source, record, reading);
   if (first.reason === undefined) return { ...first, isUnsteady: false };
-  const second = await readPack(source, record, { signal, sizeBytes });
+  const second = await readPack(source, record, reading);
   return { ...second, isUnsteady: second.reason === undefined };
+}
+
+interface PackReading {
+  signal: AbortSignal;
+  sizeBytes: number;
+  /** What it may be read into. */
+  memory?: Buffer;
 }
 
 type Reading = Pick<PackVerdict, "reason" | "bad">;
@@ -57,11 +69,14 @@ type Reading = Pick<PackVerdict, "reason" | "bad">;
 async function readPack(
   source: PackSource,
   { id, entries }: PackRecord,
-  { signal, sizeBytes }: { signal: AbortSignal; sizeBytes: number },
+  { signal, sizeBytes, memory }: PackReading,
 ): Promise<Reading> {
   let bytes: Buffer;
   try {
-    bytes = await source.store.get({ kind: "data", name: id }, { signal });
+    bytes = await source.store.get(
+      { kind: "data", name: id },
+      { signal, ...(memory === undefined ? {} : { into: memory }) },
+    );
   } catch (error) {
     if (!isDamage(error)) throw error;
     return { reason: messageOf(error), bad: entries };
@@ -88,7 +103,7 @@ async function readPack(
       reason ??= `chunk ${shortId(entry.id)}: ${messageOf(error)}`;
     }
   }
-  releaseBytes(bytes);
+  if (bytes.buffer !== memory?.buffer) releaseBytes(bytes);
   signal.throwIfAborted();
   return { reason, bad };
 }

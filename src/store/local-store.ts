@@ -15,7 +15,7 @@ import { leftoverName, mayRemoveLeftover } from "../system/leftovers.ts";
 import { codeOf, storeFailure } from "./local-errors.ts";
 import { localPlace } from "./local-place.ts";
 import { probePlace, type ProbeOptions, type StoreProbe } from "./probe.ts";
-import type { CallOptions, FileKind, FileRef, ListedFile, Store, StoreWriter } from "./store.ts";
+import type { CallOptions, FileKind, FileRef, GetOptions, ListedFile, Store, StoreWriter } from "./store.ts";
 
 const FOLDER_MODE = 0o700;
 /** Files are never written again, so nobody needs to be able to; restic does the same. */
@@ -124,7 +124,7 @@ class LocalStore implements Store {
     }
   }
 
-  async get(ref: FileRef, options: CallOptions & { offset?: number; length?: number }): Promise<Buffer> {
+  async get(ref: FileRef, options: GetOptions): Promise<Buffer> {
     options.signal.throwIfAborted();
     const path = this.#pathOf(ref);
     try {
@@ -132,7 +132,7 @@ class LocalStore implements Store {
       try {
         const offset = options.offset ?? 0;
         const length = options.length ?? (await handle.stat()).size - offset;
-        return await readExactly(handle, { offset, length, path });
+        return await readExactly(handle, { offset, length, path }, options.into);
       } finally {
         await handle.close();
       }
@@ -254,12 +254,13 @@ interface Span {
   path: string;
 }
 
-async function readExactly(handle: FileHandle, { offset, length, path }: Span): Promise<Buffer> {
+async function readExactly(handle: FileHandle, { offset, length, path }: Span, into?: Buffer): Promise<Buffer> {
   const tooShort = () => new Failure("store/not-found", `'${path}' is shorter than it should be`);
   if (length < 0) throw tooShort();
   // A length that comes from a damaged file must not make us ask for memory that the file could never fill.
   if (offset + length > (await handle.stat()).size) throw tooShort();
-  const bytes = Buffer.allocUnsafeSlow(length);
+  const isEnough = into !== undefined && into.length >= length;
+  const bytes = isEnough ? into.subarray(0, length) : Buffer.allocUnsafeSlow(length);
   let filled = 0;
   while (filled < length) {
     const { bytesRead } = await handle.read(bytes, filled, length - filled, offset + filled);

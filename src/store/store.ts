@@ -39,6 +39,11 @@ export interface CallOptions {
 export interface GetOptions extends CallOptions {
   readonly offset?: number;
   readonly length?: number;
+  /**
+   * Memory that the answer may lie in, where it is large enough: new memory costs as much as reading into it. It is the
+   * store's until the answer is there. Most stores pass it over.
+   */
+  readonly into?: Buffer;
   /** A tree is read, so that a cache may keep its pack; "anew": what came for the same call was damaged. */
   readonly tree?: "any" | "anew";
 }

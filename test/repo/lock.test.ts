@@ -7,8 +7,14 @@ import { Failure, isFailure } from "../../src/base/errors.ts";
 import { encodeLock, type LockFile, decodeLock } from "../../src/format/lock-file.ts";
 import { parseFileId } from "../../src/base/ids.ts";
 import { LIMITS } from "../../src/base/limits.ts";
-import { beginShared, LOCK_TIMES, lockExclusive, lockShared, type LockOptions } from "../../src/repo/lock.ts";
-import { readWhileSettling } from "../../src/job/lock.ts";
+import {
+  beginShared,
+  LOCK_TIMES,
+  lockExclusive,
+  lockShared,
+  readWhileSettling,
+  type LockOptions,
+} from "../../src/repo/lock.ts";
 import { openRepository, type Repository } from "../../src/repo/repository.ts";
 import { openLocalStore } from "../../src/store/local-store.ts";
 import { createMemoryStore, type MemoryStore } from "../../src/store/memory-store.ts";
