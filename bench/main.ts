@@ -53,7 +53,7 @@ async function texts(): Promise<void> {
 async function upkeep(): Promise<void> {
   await using desk = await openBenchDesk();
   await using work = await growingRepository(desk);
-  print("Every byte read: 1 GB in 20 snapshots", await compare(verifies(desk, work), RUNS));
+  print("Every byte read: 4 GB in 20 snapshots", await compare(verifies(desk, work), RUNS));
   print("Prune after 10 of the 20 were forgotten", await compare(prunes(desk, work), RUNS));
 }
 

@@ -1,8 +1,12 @@
 /** Runs whole processes, in turn, and says how long each took and how much memory it had at its peak. */
 import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { readdirSync, readFileSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { availableParallelism, cpus } from "node:os";
+import { setTimeout } from "node:timers/promises";
+
+const SETTLE_MS = 8_000;
 
 export interface Side {
   name: string;
@@ -62,6 +66,12 @@ async function runOnce(side: Side): Promise<{ seconds: number; peakMiB: number }
   return { seconds, peakMiB };
 }
 
+/** For some seconds after much was deleted, ext4 makes new files at a fraction of its speed: whoever came next would pay. */
+async function settle(): Promise<void> {
+  await once(spawn("sync"), "close");
+  await setTimeout(SETTLE_MS);
+}
+
 /** Every side `runs` times, in another order each round, so that no side always runs after the same one. */
 export async function compare(sides: readonly Side[], runs: number): Promise<Figure[]> {
   const figures = sides.map((side) => ({ name: side.name, seconds: [] as number[], peakMiB: 0 }));
@@ -71,7 +81,10 @@ export async function compare(sides: readonly Side[], runs: number): Promise<Fig
       const side = sides[at];
       const figure = figures[at];
       if (side === undefined || figure === undefined) continue;
-      await side.prepare?.();
+      if (side.prepare !== undefined) {
+        await side.prepare();
+        await settle();
+      }
       const { seconds, peakMiB } = await runOnce(side);
       figure.seconds.push(seconds);
       figure.peakMiB = Math.max(figure.peakMiB, peakMiB);

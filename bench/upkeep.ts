@@ -16,10 +16,10 @@ export interface GrownRepository extends AsyncDisposable {
 }
 
 const SNAPSHOTS = 20;
-const FILES = 100;
+const FILES = 400;
 const FILE_BYTES = 500_000;
 
-/** 1 GB of files: each snapshot has 100 new ones, and lacks half of the 100 of the one before it. */
+/** 4 GB of files: each snapshot has 400 new ones, and lacks half of the 400 of the one before it. */
 export async function growingRepository(desk: Desk): Promise<GrownRepository> {
   const [whole, forgotten, folder] = ["whole", "forgotten", "grown"].map((name) => join(desk.root, name));
   if (whole === undefined || forgotten === undefined || folder === undefined)
