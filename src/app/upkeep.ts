@@ -1,4 +1,5 @@
 /** `prune` and `repair` as the doors call them. */
+import { Failure } from "../base/errors.ts";
 import { DEFAULT_MAX_UNUSED, parseMaxRepack, parseMaxUnused, prune } from "../job/prune.ts";
 import { repairIndexes, repairPacksFrom } from "../job/repair.ts";
 import type { PruneSummary, RepairSummary } from "../job/summaries.ts";
@@ -42,6 +43,12 @@ export async function runRepairPacks(globals: Globals, flags: RepairFlags, s: Su
   const { repository, name } = await openChosenRepository(globals, asItIs(s));
   const source =
     flags.from === undefined ? undefined : await openChosenRepository({ ...globals, repository: flags.from }, s);
+  // Another place may well hold the same repository, copied file by file.
+  if (source?.repository.store.location === repository.store.location) {
+    throw new Failure("usage/invalid", `repository '${name}' cannot be mended from itself`, {
+      hint: "Name another repository with --from, or leave it out.",
+    });
+  }
   return await repairPacksFrom({ repository, repositoryName: name, source: source?.repository, ...tools(s) });
 }
 

@@ -6,7 +6,7 @@ import type { Progress } from "../base/progress.ts";
 import { repairIndex } from "../repo/repair-index.ts";
 import { repairPacks } from "../repo/repair-packs.ts";
 import type { Repository } from "../repo/repository.ts";
-import { lockAlone } from "./lock.ts";
+import { lockAlone, lockToRead } from "./lock.ts";
 import { listPoints } from "./points.ts";
 import type { RepairSummary } from "./summaries.ts";
 
@@ -60,8 +60,13 @@ export async function repairPacksFrom(
 ): Promise<RepairSummary> {
   const { repository, clock, progress, source } = options;
   const started = clock.monotonic();
+  await using sourceLock = source === undefined ? undefined : await lockToRead(source, options);
   await using lock = await lockAlone(options.repository, options);
-  const signal = AbortSignal.any([options.signal, lock.signal]);
+  const signal = AbortSignal.any([
+    options.signal,
+    lock.signal,
+    ...(sourceLock === undefined ? [] : [sourceLock.signal]),
+  ]);
   const result = await repairPacks(repository, { source, lock, progress, signal });
   const { points } = await listPoints(repository, { signal });
   const names = new Map(points.map((point) => [point.snapshotId as string, point.id]));

@@ -2,8 +2,9 @@
  * Makes damaged packs whole again: what is whole in them is copied as it is, what is not is taken from another pack, or
  * from another repository that has the same chunk.
  *
- * A damaged pack is replaced only when nothing that anybody needs is lost with it; otherwise it stays as it is, for the
- * day on which somebody brings a copy. Nothing of any snapshot is changed.
+ * What nothing has any more goes out of the index with its pack: while the index names it, every backup takes it for
+ * stored. The next one stores it again if the installation still has it, and another repository can bring it at any time.
+ * Nothing of any snapshot is changed.
  */
 import { plural } from "../base/bytes.ts";
 import { Failure } from "../base/errors.ts";
@@ -43,7 +44,7 @@ export interface LostChunk {
 export interface RepairPacksResult {
   readonly packs: number;
   readonly bytesRead: number;
-  /** Each damaged pack, and whether it is replaced now. */
+  /** Each damaged pack, and whether all that was in it, and that anybody needs, is there now. */
   readonly damaged: readonly { readonly id: PackId; readonly reason: string; readonly isReplaced: boolean }[];
   /** Chunks that the other repository gave. */
   readonly fromSource: number;
@@ -162,16 +163,18 @@ class PackRepair {
 
   async #readPack(record: PackRecord): Promise<void> {
     const { signal, progress } = this.#options;
-    const { id, entries } = record;
+    const { id } = record;
     const sizeBytes = this.#sizes.get(id);
     if (sizeBytes === undefined) {
-      this.#broken.set(id, { record, reason: "it is gone", good: [], bad: entries, isThere: false });
+      this.#broken.set(id, { record, reason: "it is gone", good: [], bad: record.entries, isThere: false });
       return;
     }
-    const { reason, bad } = await checkPack(this.#repository, record, { signal, sizeBytes });
+    const found = await checkPack(this.#repository, record, { signal, sizeBytes });
     this.#bytesRead += sizeBytes;
     progress.advance(sizeBytes);
-    if (reason === undefined) return this.#whole.add(record);
+    if (found.reason === undefined) return this.#whole.add(record);
+    const { reason } = found;
+    const { entries, bad } = await this.#askHeader(record, { sizeBytes, bad: found.bad });
     const lost = new Set(bad);
     const good = entries.filter((entry) => !lost.has(entry));
     this.#broken.set(id, {
@@ -182,6 +185,23 @@ class PackRepair {
       isThere: true,
     });
     this.#whole.add({ id, entries: good });
+  }
+
+  /** The header of a pack may name whole chunks that the index does not: they must not go with it. */
+  async #askHeader(
+    { id, entries }: PackRecord,
+    { sizeBytes, bad }: { sizeBytes: number; bad: readonly PackEntry[] },
+  ): Promise<Pick<BrokenPack, "bad"> & { entries: readonly PackEntry[] }> {
+    const { signal } = this.#options;
+    const listed = [{ name: id, sizeBytes }];
+    const [header] = (await recoverPacks(this.#repository, new ChunkIndex(), { signal, listed })).records;
+    const isKnown = (one: PackEntry) =>
+      entries.some(({ type, id, offset }) => type === one.type && id === one.id && offset === one.offset);
+    const others = header?.entries.filter((entry) => !isKnown(entry)) ?? [];
+    if (others.length === 0) return { entries, bad };
+    const more = await checkPack(this.#repository, { id, entries: others, sizeBytes }, { signal, sizeBytes });
+    const whole = others.filter((entry) => !more.bad.includes(entry));
+    return { entries: [...entries, ...whole].toSorted((a, b) => a.offset - b.offset), bad };
   }
 
   /** True when the chunk can be read now, from wherever. */
@@ -220,32 +240,30 @@ class PackRepair {
     return new Repository({ store, keys, config, keyId, index: this.#whole });
   }
 
-  /** Packs with which nothing is lost any more give way to new ones. */
+  /**
+   * Damaged packs give way to new ones, with all that is whole in them.
+   * @returns those with which nothing is lost.
+   */
   async #replace(problems: readonly TreeProblem[]): Promise<ReadonlySet<PackId>> {
     const { lock, progress, signal } = this.#options;
-    const replaced = [...this.#broken.values()].filter(
-      ({ bad }) => !bad.some((entry) => this.#isLost(entry, problems)),
-    );
-    const going = new Set(replaced.map(({ record }) => record.id));
+    const broken = [...this.#broken.values()];
     const index = this.#whole;
     const isElsewhere = ({ type, id }: PackEntry) => index.find(type, id).some(({ pack }) => !this.#broken.has(pack));
-    const packs = replaced.map(({ record, good }) => ({
+    const packs = broken.map(({ record, good }) => ({
       id: record.id,
       entries: good.filter((entry) => !isElsewhere(entry)),
     }));
     await copyChunks(this.#repository, { index, packs, sealer: this.#sealer, progress, signal });
     await this.#sealer.flush();
     const added = [...this.#adopted, ...this.#written];
-    if (going.size + added.length === 0) return going;
-    const old = this.#old;
-    const records = (function* () {
-      for (const record of old.packs()) if (!going.has(record.id)) yield record;
-      yield* added;
-    })();
-    await rewriteIndex(this.#repository, { records, old: this.#indexFiles, lock, signal });
-    const files = replaced.filter(({ isThere }) => isThere).map(({ record }) => record.id);
-    await removeFiles(this.#repository, "data", { names: files, lock, signal });
-    return going;
+    const mended = broken.filter(({ bad }) => !bad.some((entry) => this.#isLost(entry, problems)));
+    if (broken.length + added.length > 0) {
+      const records = withoutPacks(this.#old, { going: this.#broken, added });
+      await rewriteIndex(this.#repository, { records, old: this.#indexFiles, lock, signal });
+      const files = broken.filter(({ isThere }) => isThere).map(({ record }) => record.id);
+      await removeFiles(this.#repository, "data", { names: files, lock, signal });
+    }
+    return new Set(mended.map(({ record }) => record.id));
   }
 
   /** While a tree is lacking nobody knows what it needs: everything may be. */
@@ -267,4 +285,12 @@ class PackRepair {
       snapshots: touched.get(at) ?? [],
     }));
   }
+}
+
+function* withoutPacks(
+  index: ChunkIndex,
+  { going, added }: { going: ReadonlyMap<PackId, unknown>; added: readonly PackRecord[] },
+): Generator<PackRecord> {
+  for (const record of index.packs()) if (!going.has(record.id)) yield record;
+  yield* added;
 }

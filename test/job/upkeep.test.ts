@@ -1,9 +1,18 @@
-/** How limits and subsets are written. */
+/** How limits and subsets are written; what a repair needs of the repository that it takes from. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { parseBytes } from "../../src/base/bytes.ts";
+import { formatInstant } from "../../src/base/clock.ts";
+import { isFailure } from "../../src/base/errors.ts";
+import { silent } from "../../src/base/progress.ts";
+import { encodeLock } from "../../src/format/lock-file.ts";
 import { parseMaxRepack, parseMaxUnused } from "../../src/job/prune.ts";
+import { repairPacksFrom } from "../../src/job/repair.ts";
 import { parseSubset } from "../../src/job/verify.ts";
+import type { Repository } from "../../src/repo/repository.ts";
+import { createMemoryStore } from "../../src/store/memory-store.ts";
+import { newRepository, signal } from "../repo/small-backup.ts";
+import { addPoint, clockAt, NOW } from "./kept-points.ts";
 
 const NONSENSE = ["", "x", "-1", "5 %%", "1e9", "2X", "G", "1.2.3G", "99999999999P"];
 
@@ -32,4 +41,21 @@ test("a subset is all, a part of no more than 256, a share or a size", () => {
   for (const text of [...NONSENSE, "0", "0%", "101%", "0/3", "4/3", "1/257"]) {
     assert.throws(() => parseSubset(text), /is no subset/, text);
   }
+});
+
+async function repairFrom(repository: Repository, source: Repository): Promise<number> {
+  const options = { repositoryName: "primary", clock: clockAt(), progress: silent, signal };
+  return (await repairPacksFrom({ ...options, repository, source })).lost.length;
+}
+
+test("a repair waits for nobody who prunes what it takes from", async () => {
+  const store = createMemoryStore();
+  const source = await newRepository(store);
+  const repository = await newRepository(createMemoryStore());
+  await addPoint(repository, NOW);
+  const pruning = { time: formatInstant(NOW), exclusive: true, hostname: "elsewhere", username: "you", pid: 1 };
+  const lock = await source.putUnpacked("locks", encodeLock(pruning), { signal });
+  await assert.rejects(repairFrom(repository, source), (error) => isFailure(error, "repo/locked"));
+  await store.remove({ kind: "locks", name: lock }, { signal });
+  assert.equal(await repairFrom(repository, source), 0);
 });

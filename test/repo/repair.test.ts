@@ -4,6 +4,7 @@ import { randomBytes } from "node:crypto";
 import { before, test } from "node:test";
 import { systemClock, type Clock } from "../../src/base/clock.ts";
 import { silent } from "../../src/base/progress.ts";
+import { encodeIndex } from "../../src/format/index-file.ts";
 import { LOCK_TIMES, lockExclusive } from "../../src/repo/lock.ts";
 import { repairIndex, type RepairIndexResult } from "../../src/repo/repair-index.ts";
 import { repairPacks, type RepairPacksResult } from "../../src/repo/repair-packs.ts";
@@ -113,12 +114,11 @@ for (const [how, damage] of Object.entries(DAMAGES)) {
     }
   });
 
-  test(`a pack, ${how}, and no other copy: what is lost is named with its snapshots, and stays as it is`, async () => {
+  test(`a pack, ${how}, and no other copy: what is lost is named with its snapshots, and stored anew by who has it`, async () => {
     for (const name of filesOf(store, "data")) {
       const copy = copyStore(store);
       damage(copy, name);
       const before = await problemsOf(reopen(repository, copy));
-      const kept = [...copy.files.keys()].toSorted();
       const { lost } = await packs(reopen(repository, copy));
       if (how === "its header flipped") {
         assert.deepEqual(lost, []);
@@ -128,7 +128,14 @@ for (const [how, damage] of Object.entries(DAMAGES)) {
       const touched = new Set(before.flatMap(({ snapshots }) => snapshots));
       assert.ok(lost.length > 0, `${name} is lost, and nothing is said`);
       assert.deepEqual(new Set(lost.flatMap(({ snapshots }) => snapshots)), touched);
-      assert.deepEqual([...copy.files.keys()].toSorted(), kept);
+      const once = [...copy.files.keys()].toSorted();
+      assert.deepEqual((await packs(reopen(repository, copy))).lost, lost);
+      assert.deepEqual([...copy.files.keys()].toSorted(), once);
+      const later = copyStore(copy);
+      for (const [at, files] of [OLD, NEW].entries()) {
+        await backUp(reopen(repository, later), files, `2026-01-0${at + 3}T00:00:00Z`);
+      }
+      await assertWhole(reopen(repository, later));
       // Once a copy is at hand, it is whole after all.
       assert.deepEqual((await packs(reopen(repository, copy), reopen(other))).lost, []);
       await assertWhole(reopen(repository, copy));
@@ -145,6 +152,23 @@ for (const [how, damage] of Object.entries(DAMAGES)) {
     }
   });
 }
+
+test("what the header of a pack names and the index does not is kept when the pack gives way to another", async () => {
+  for (const name of filesOf(store, "data")) {
+    const copy = copyStore(store);
+    const records = [...(await reopen(repository, copy).loadIndex({ signal })).packs()].map((record) => {
+      return `data/${record.id}` === name ? { ...record, entries: record.entries.slice(1) } : record;
+    });
+    for (const file of filesOf(copy, "index")) copy.files.delete(file);
+    await reopen(repository, copy).putUnpacked(
+      "index",
+      encodeIndex(records.filter(({ entries }) => entries.length > 0)),
+      { signal },
+    );
+    assert.deepEqual((await packs(reopen(repository, copy))).lost, []);
+    await assertWhole(reopen(repository, copy));
+  }
+});
 
 test("all index files gone: the packs give them again", async () => {
   const copy = copyStore(store);

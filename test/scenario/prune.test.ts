@@ -7,6 +7,7 @@ import { runCli, summaryOf } from "../harness/cli.ts";
 import { resticPaths, runRestic } from "../harness/restic.ts";
 import { temporaryFolder, type TestFolder } from "../harness/temporary.ts";
 import { readFolder } from "../harness/tree.ts";
+import { assertRefused } from "./refusal.ts";
 
 const PASSWORD = "correct horse battery";
 
@@ -105,6 +106,11 @@ test("a pack that is damaged and an index that is gone are mended, and restic fi
   }
   const alone = await chatkeep(place, ["repair", "packs"], 13);
   assert.ok((alone["lost"] as unknown[]).length > 0);
+  const itself = await runCli(["--repository", place.repo, "repair", "packs", "--from", place.repo], {
+    cwd: folder.path,
+    env: { CHATKEEP_PASSWORD_FILE: folder.at("password") },
+  });
+  assertRefused(itself, { status: 2, error: /cannot be mended from itself/ });
   const mended = await chatkeep(place, ["repair", "packs", "--from", folder.at("other")]);
   assert.deepEqual(mended["lost"], []);
   await runRestic(["check", "--read-data"], options);

@@ -12,6 +12,7 @@ import { onDatabase } from "../../src/demo/database.ts";
 import { seededRandom } from "../../src/demo/random.ts";
 import type { Repository } from "../../src/repo/repository.ts";
 import { blobPath } from "../../src/chatwoot/blobs.ts";
+import { blobFolder } from "../../src/point/layout.ts";
 import { runRestic } from "../harness/restic.ts";
 import { makeCheapToOpen } from "./cheap-key.ts";
 import { type Desk, openDesk } from "./desk.ts";
@@ -98,6 +99,30 @@ test("a lost pack of files is an alarm, and the new point has all of them again"
   assert.ok(kinds(summary).includes("packs-lost"), JSON.stringify(summary["findings"]));
   assert.ok(await drills());
   putBack();
+});
+
+test("what repair finds damaged inside packs is stored again by the next backup, and earlier points are whole", async () => {
+  const { id, key, path } = await oneBlob();
+  const { group, folder } = blobFolder(BigInt(id));
+  const [earlier] = (await savedPoints(repository)).toReversed();
+  assert.ok(earlier);
+  const [range] = (await earlier.folder("database/data/public.messages")) ?? [];
+  await damage(`storage/local/${group}/${folder}/${key}`);
+  await damage(`database/data/public.messages/${range?.name}`);
+  const repaired = await desk.summary(["repair", "packs"], 13);
+  const lost = repaired["lost"] as { points: string[] }[];
+  assert.ok(lost.length >= 2 && lost.every(({ points }) => points.includes(earlier.point.id)), JSON.stringify(lost));
+  assert.deepEqual((await desk.summary(["repair", "packs"], 13))["lost"], lost);
+
+  await desk.summary(["backup"], 3);
+  assert.equal((await desk.summary(["verify", "--read-data"]))["errors"], 0);
+  const password = readFileSync(desk.passwordFile, "utf8").trim();
+  await runRestic(["check", "--read-data"], { repo: desk.repository, password });
+  const to = join(desk.root, "healed");
+  await desk.summary(["restore", earlier.point.id, "--only", "storage", "--to", to, "--yes"]);
+  const restored = readFileSync(join(to, "storage", path.slice(desk.installation.storageRoot.length)));
+  assert.ok(restored.equals(readFileSync(path)));
+  assert.equal((await desk.summary(["drill", earlier.point.id]))["proven"], true);
 });
 
 test("with every pack lost a new point is made without a parent, and proven", async () => {

@@ -28,6 +28,6 @@ export function formatLost({ lost, what }: RepairSummary, look: Look): string[] 
   const hint =
     what === "index"
       ? "What is left is damaged in the packs themselves: 'chatkeep repair packs', with --from where another repository has a copy."
-      : "Restore points that are not named here are whole. With another repository: 'chatkeep repair packs --from NAME'. A new backup stores again what a lost pack held; what is damaged inside a pack must come from another copy.";
+      : "Restore points that are not named here are whole. The next 'chatkeep backup' stores again what the installation still has; 'chatkeep repair packs --from NAME' takes the rest from another repository.";
   return [...lines, ...wrap(`hint: ${hint}`, proseWidth(look))];
 }
