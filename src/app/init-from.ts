@@ -19,6 +19,15 @@ export async function restoreConfig(
   passwordFile: string | undefined,
   s: Surroundings,
 ): Promise<InitSummary> {
+  if (from.startsWith("export:")) {
+    throw new Failure(
+      "usage/invalid",
+      "an exported file cannot be a machine's repository: nothing can be written to it",
+      {
+        hint: `Restore from it with '--repository ${from}', or make a repository with 'chatkeep init' and 'chatkeep import' the file into it.`,
+      },
+    );
+  }
   const location = /^[a-z0-9]+:/.test(from) ? from : resolve(s.cwd, from);
   const password =
     passwordFile === undefined

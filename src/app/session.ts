@@ -8,6 +8,7 @@ import { type ErrorCode, Failure, isFailure } from "../base/errors.ts";
 import { PointReader } from "../job/point-reader.ts";
 import { listPoints, resolvePoint, type PointList } from "../job/points.ts";
 import type { Repository } from "../repo/repository.ts";
+import { parseRestLocation } from "../store/rest-location.ts";
 import { type Config, findConfig, loadConfig, type LoadedConfig, type RepositoryConfig } from "./config.ts";
 import { openAt } from "./repository-place.ts";
 import type { Globals, Surroundings } from "./surroundings.ts";
@@ -107,7 +108,9 @@ function chooseRepository({ config, path }: LoadedConfig, wanted: string | undef
 }
 
 function sameLocation(a: string, b: string, s: Surroundings): boolean {
-  const real = (path: string) => {
+  const real = (location: string) => {
+    if (location.startsWith("rest:")) return restUrl(location);
+    const path = location.replace(/^local:/, "");
     try {
       return realpathSync(resolve(s.cwd, path));
     } catch {
@@ -115,6 +118,15 @@ function sameLocation(a: string, b: string, s: Surroundings): boolean {
     }
   };
   return a === b || real(a) === real(b);
+}
+
+/** Without user and password: who may come in is no part of the place. */
+function restUrl(location: string): string {
+  try {
+    return parseRestLocation(location).url.href;
+  } catch {
+    return location; // It will be refused where it is opened.
+  }
 }
 
 export interface OpenedPoint extends OpenedRepository {

@@ -6,14 +6,18 @@ import type { RepositoryConfig } from "../../src/app/config.ts";
 import { openAt, openPlace } from "../../src/app/repository-place.ts";
 import type { Surroundings } from "../../src/app/surroundings.ts";
 import { runRepairIndex } from "../../src/app/upkeep.ts";
+import { runRestore } from "../../src/app/verbs.ts";
 import { systemClock } from "../../src/base/clock.ts";
 import { isFailure } from "../../src/base/errors.ts";
 import { silent } from "../../src/base/progress.ts";
 import { createRepository } from "../../src/repo/repository.ts";
+import { openLocalStore } from "../../src/store/local-store.ts";
 import { openStore } from "../../src/store/open-store.ts";
 import { startRestServer } from "../harness/rclone.ts";
 import { startSshd } from "../harness/sshd.ts";
 import { temporaryFolder } from "../harness/temporary.ts";
+import { addPoint } from "../job/kept-points.ts";
+import { newRepository, PASSWORD } from "../repo/small-backup.ts";
 
 const { signal } = new AbortController();
 
@@ -21,6 +25,27 @@ function surroundings(env: Surroundings["env"], more: Partial<Surroundings> = {}
   const nothing = { hide: () => {}, person: undefined, progress: silent };
   return { ...nothing, signal, env, cwd: "/", clock: systemClock, ...more };
 }
+
+test("what was shown and is there no longer is not restored, nor another point of its name", async () => {
+  await using folder = await temporaryFolder("chatkeep-place");
+  const original = await newRepository(openLocalStore(folder.at("repository")));
+  const shown = await addPoint(original, Date.now());
+  const other = await addPoint(original, Date.now(), { original: shown });
+  await original.store.remove({ kind: "snapshots", name: shown }, { signal });
+  const s = surroundings({ CHATKEEP_PASSWORD: PASSWORD });
+  const restoring = runRestore(
+    { repository: folder.at("repository") },
+    { snapshot: shown },
+    { to: folder.at("to") },
+    s,
+  );
+  await assert.rejects(
+    restoring,
+    (error) => isFailure(error, "point/not-found") && /no longer there/.test(error.message),
+  );
+  assert.ok(!existsSync(folder.at("to")));
+  assert.notEqual(other, shown);
+});
 
 test("a remote repository is kept below the cache's home, unless no cache is wanted or there is no home", async () => {
   await using server = await startRestServer();

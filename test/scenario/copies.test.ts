@@ -254,6 +254,9 @@ test("a copy goes to a server whose credentials stand in a file of the repositor
   const { copied, failed } = await desk.summary(["copy", "--to", "server"]);
   assert.deepEqual([(copied as unknown[]).length, failed], [(await points("primary")).length, []]);
   assert.deepEqual(await points("server"), await points("primary"));
+  // Written in another way, it is the same repository, with its password and credentials.
+  const { points: listed } = await desk.summary(["list", "--repository", server.location("desk")]);
+  assert.equal((listed as unknown[]).length, (await points("primary")).length);
   await runRestic(["check", "--read-data"], {
     repo: server.location("desk/"),
     password: passwordOf("server"),

@@ -138,6 +138,10 @@ test("what an export or an import cannot do is one line, one hint and its status
   await refuse(["import", file, "--password-file", wrong], 12, /does not open/, /password/);
   await refuse(["import", cut, "--password-file", passwordFile], 13, /is cut off/, /once more/);
   await refuse(["import", desk.config], 10, /no tar file/, /export/);
+  const config = join(desk.root, "from-file.yaml");
+  const from = ["--config", config, "init", "--from", `export:${file}`, "--password-file", passwordFile];
+  await refuse(from, 2, /cannot be a machine's repository/, /chatkeep import/);
+  assert.ok(!existsSync(config));
   await mkdir(`${other}.part`);
   writeFileSync(join(`${other}.part`, "mine"), "");
   await refuse(["export", "latest", other, "--password-file", passwordFile], 1, /no export made it/, /Move it away/);
