@@ -40,24 +40,30 @@ export function withBitFlipped(bytes: Uint8Array, bit: number): Buffer {
   return copy;
 }
 
+/** What parsers stumble over, as text. */
+export const SCRAPS = [
+  "",
+  "null",
+  "-1",
+  "1e400",
+  "9".repeat(30),
+  "{}",
+  "[]",
+  '"',
+  "\\",
+  "\\ud800",
+  "\0",
+  "true",
+  "0.5",
+  "\n",
+  "é",
+  "\u{1f600}",
+];
+
 /** Bytes, or text that is nearly what the parser expects: pieces of a valid sample, cut, doubled and overwritten. */
 export function hostile(sample: string): fc.Arbitrary<string> {
   const at = fc.nat({ max: sample.length });
-  const scraps = fc.constantFrom(
-    "",
-    "null",
-    "-1",
-    "1e400",
-    "9".repeat(30),
-    "{}",
-    "[]",
-    '"',
-    "\\",
-    "\ud800",
-    "\0",
-    "true",
-    "0.5",
-  );
+  const scraps = fc.constantFrom(...SCRAPS);
   const changed = fc
     .array(fc.tuple(at, fc.nat({ max: 12 }), scraps), { minLength: 1, maxLength: 3 })
     .map((edits) =>

@@ -24,7 +24,7 @@ import { parseSpan } from "../../src/policy/calendar.ts";
 import { parseRestLocation } from "../../src/store/rest-location.ts";
 import { parseS3Location } from "../../src/store/s3-location.ts";
 import { parseSftpLocation } from "../../src/store/sftp-location.ts";
-import { FIXED_KEYS } from "../format/refusal.ts";
+import { FIXED_KEYS, SCRAPS } from "../format/refusal.ts";
 
 export interface FuzzTarget {
   readonly name: string;
@@ -153,25 +153,6 @@ export const FUZZ_TARGETS: readonly FuzzTarget[] = [
   text("s3 location", "s3:https://s3.eu-central-1.amazonaws.com/bucket/a/b", (place) => parseS3Location(place, {})),
   text("rest location", "rest:https://user:secret@host.example:8000/a/", (place) => parseRestLocation(place, {})),
   text("sftp location", "sftp://user@[::1]:22//srv/restic", parseSftpLocation),
-];
-
-const SCRAPS = [
-  "",
-  "null",
-  "-1",
-  "1e400",
-  "9".repeat(30),
-  "{}",
-  "[]",
-  '"',
-  "\\",
-  "\\ud800",
-  "\0",
-  "true",
-  "0.5",
-  "\n",
-  "é",
-  "\u{1f600}",
 ];
 
 /** A sample with one to four kinds of damage: bits, cuts, pieces doubled or moved, scraps put in. */

@@ -5,70 +5,40 @@ import { systemClock } from "../../src/base/clock.ts";
 import { silent } from "../../src/base/progress.ts";
 import { attachFile, sendMessage } from "../../src/demo/change.ts";
 import { onDatabase } from "../../src/demo/database.ts";
-import { buildInstallation, type DemoInstallation } from "../../src/demo/installation.ts";
 import { seededRandom } from "../../src/demo/random.ts";
-import { findInstallation } from "../../src/installation/find.ts";
-import type { Installation } from "../../src/installation/installation.ts";
 import { backup } from "../../src/job/backup.ts";
 import type { BackupSummary } from "../../src/job/summaries.ts";
-import { createRepository, Repository } from "../../src/repo/repository.ts";
+import type { Repository } from "../../src/repo/repository.ts";
 import { verifyRepository } from "../../src/repo/verify.ts";
-import { createMemoryStore, type MemoryStore } from "../../src/store/memory-store.ts";
-import { startPostgres, type TestServer } from "../harness/postgres.ts";
-import { temporaryFolder, type TestFolder } from "../harness/temporary.ts";
+import type { MemoryStore } from "../../src/store/memory-store.ts";
+import { copyStore, reopen as reopenRepository, signal } from "../repo/small-backup.ts";
 import { savedFiles, savedPoints, savedRows } from "../scenario/saved-point.ts";
+import { openMemoryDesk, type MemoryDesk } from "./memory-desk.ts";
 
-const { signal } = new AbortController();
 const IDENTITY = { id: "0a61c0de-0000-4000-8000-000000000001", name: "desk" };
 
-let folder: TestFolder;
-let server: TestServer;
-let demo: DemoInstallation;
-let installation: Installation;
-let empty: Repository;
+let desk: MemoryDesk;
 
 before(async () => {
-  folder = await temporaryFolder();
-  server = await startPostgres();
-  const size = { messages: 60, conversations: 10, files: 6 };
-  demo = await buildInstallation({ root: folder.at("home"), address: server.address, size, signal });
-  const found = await findInstallation({ root: demo.codeRoot }, { signal });
-  // Git writes nothing into the repository, and would take most of the time.
-  const { code: _code, ...rest } = found.installation;
-  installation = rest;
-  empty = await createRepository(createMemoryStore(), {
-    password: "correct horse",
-    clock: systemClock,
-    hostname: "test-host",
-    username: "tester",
-    signal,
-  });
+  desk = await openMemoryDesk();
 });
 
 after(async () => {
-  await server.stop();
-  await folder[Symbol.asyncDispose]();
+  await desk[Symbol.asyncDispose]();
 });
 
 /** The repository as another process sees it. */
 function reopen(store: MemoryStore): Repository {
-  const { keys, config, keyId } = empty;
-  return new Repository({ store, keys, config, keyId });
-}
-
-function copyStore(files: ReadonlyMap<string, Buffer>): MemoryStore {
-  const copy = createMemoryStore();
-  for (const [name, bytes] of files) copy.files.set(name, bytes);
-  return copy;
+  return reopenRepository(desk.repository, store);
 }
 
 async function backUp(store: MemoryStore): Promise<BackupSummary> {
   return await backup({
     repository: reopen(store),
     repositoryName: "memory",
-    installation,
+    installation: desk.installation,
     identity: IDENTITY,
-    address: demo.database,
+    address: desk.demo.database,
     findings: [],
     tags: [],
     full: false,
@@ -103,25 +73,25 @@ async function assertSound(store: MemoryStore): Promise<void> {
 
 async function changeInstallation(): Promise<void> {
   const random = seededRandom("between the points");
-  await onDatabase(demo.database, async (client) => {
+  await onDatabase(desk.demo.database, async (client) => {
     await sendMessage(client, random);
-    await attachFile(client, random, demo.storageRoot);
+    await attachFile(client, random, desk.demo.storageRoot);
   });
 }
 
 test("stopped after any of its writes, a backup harms no point, and the next one goes on and is whole", async () => {
-  const first = copyStore((empty.store as MemoryStore).files);
+  const first = copyStore(desk.store);
   await backUp(first);
   const saved = await readAll(first);
   assert.equal(Object.keys(saved).length, 1);
   await changeInstallation();
   // What a whole second point reads as.
-  const reference = copyStore(first.files);
+  const reference = copyStore(first);
   const { point: referencePoint } = await backUp(reference);
   const expected = (await readAll(reference))[referencePoint ?? ""];
   let writes = 0;
   for (let isStopped = true; isStopped; writes += 1) {
-    const store = copyStore(first.files);
+    const store = copyStore(first);
     let done = 0;
     store.beforeWrite = () => {
       if (done >= writes) throw new Error("the power is gone");

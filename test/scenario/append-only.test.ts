@@ -4,9 +4,6 @@ import { after, before, test } from "node:test";
 import { systemClock } from "../../src/base/clock.ts";
 import { isFailure } from "../../src/base/errors.ts";
 import { silent } from "../../src/base/progress.ts";
-import { buildInstallation, type DemoInstallation } from "../../src/demo/installation.ts";
-import { findInstallation } from "../../src/installation/find.ts";
-import type { Installation } from "../../src/installation/installation.ts";
 import { backup } from "../../src/job/backup.ts";
 import { drill } from "../../src/job/drill.ts";
 import { forget } from "../../src/job/forget.ts";
@@ -14,50 +11,28 @@ import { listVerb } from "../../src/job/look.ts";
 import { listPoints } from "../../src/job/points.ts";
 import { restore } from "../../src/job/restore.ts";
 import { verify } from "../../src/job/verify.ts";
-import { createRepository, Repository } from "../../src/repo/repository.ts";
-import { createMemoryStore, type MemoryStore } from "../../src/store/memory-store.ts";
-import { startPostgres, type TestServer } from "../harness/postgres.ts";
-import { temporaryFolder, type TestFolder } from "../harness/temporary.ts";
+import type { Repository } from "../../src/repo/repository.ts";
 import { denyRemovals } from "../job/kept-points.ts";
+import { openMemoryDesk, type MemoryDesk } from "../job/memory-desk.ts";
+import { reopen, signal } from "../repo/small-backup.ts";
 
-const { signal } = new AbortController();
 const IDENTITY = { id: "0a61c0de-0000-4000-8000-000000000001", name: "desk" };
 const COMMON = { clock: systemClock, progress: silent, signal };
 
-let folder: TestFolder;
-let server: TestServer;
-let demo: DemoInstallation;
-let installation: Installation;
-let store: MemoryStore;
-let empty: Repository;
+let desk: MemoryDesk;
 
 before(async () => {
-  folder = await temporaryFolder();
-  server = await startPostgres();
-  const size = { messages: 60, conversations: 10, files: 6 };
-  demo = await buildInstallation({ root: folder.at("home"), address: server.address, size, signal });
-  const { code: _code, ...rest } = (await findInstallation({ root: demo.codeRoot }, { signal })).installation;
-  installation = rest;
-  store = createMemoryStore();
-  empty = await createRepository(store, {
-    password: "correct horse",
-    clock: systemClock,
-    hostname: "test-host",
-    username: "tester",
-    signal,
-  });
-  denyRemovals(store);
+  desk = await openMemoryDesk();
+  denyRemovals(desk.store);
 });
 
 after(async () => {
-  await server.stop();
-  await folder[Symbol.asyncDispose]();
+  await desk[Symbol.asyncDispose]();
 });
 
 /** The repository as another process sees it. */
 function open(): Repository {
-  const { keys, config, keyId } = empty;
-  return new Repository({ store, keys, config, keyId });
+  return reopen(desk.repository);
 }
 
 async function backUp(): Promise<string> {
@@ -65,9 +40,9 @@ async function backUp(): Promise<string> {
     ...COMMON,
     repository: open(),
     repositoryName: "memory",
-    installation,
+    installation: desk.installation,
     identity: IDENTITY,
-    address: demo.database,
+    address: desk.demo.database,
     findings: [],
     tags: [],
     full: false,
@@ -95,7 +70,7 @@ test("with credentials that cannot delete, backup, list, drill, restore and veri
     program: "chatkeep test",
   });
   assert.equal(proof.proven, true, JSON.stringify(proof.checks));
-  const to = folder.at("restored");
+  const to = desk.folder.at("restored");
   const options = { ...COMMON, database: undefined, to, parts: ["storage", "config"], isNamed: true } as const;
   const restored = await restore(
     { repository, choose: () => newest },
@@ -114,14 +89,14 @@ test("with credentials that cannot delete, backup, list, drill, restore and veri
       [first, false],
     ],
   );
-  const files = new Map([...store.files].filter(([name]) => !name.startsWith("locks/")));
+  const files = new Map([...desk.store.files].filter(([name]) => !name.startsWith("locks/")));
   const request = { by: "policy", policy: { last: 1 }, timeZone: "UTC", installation: { id: IDENTITY.id } } as const;
   await assert.rejects(forget({ ...COMMON, repository: open(), repositoryName: "memory", request }), (error) => {
     return isFailure(error, "store/denied") && /s3:DeleteObject/.test(error.hint ?? "");
   });
-  assert.deepEqual(new Map([...store.files].filter(([name]) => !name.startsWith("locks/"))), files);
+  assert.deepEqual(new Map([...desk.store.files].filter(([name]) => !name.startsWith("locks/"))), files);
   // One lock for each that wrote or read under one, none of them exclusive: the next backup goes on.
-  const locks = [...store.files.keys()].filter((name) => name.startsWith("locks/"));
+  const locks = [...desk.store.files.keys()].filter((name) => name.startsWith("locks/"));
   assert.ok(locks.length <= 6, `${locks.length} locks are left`);
   await backUp();
 });

@@ -1,0 +1,39 @@
+/** The smallest support desk that is backed up into memory: no code, whose git would take most of the time. */
+import { buildInstallation, type DemoInstallation } from "../../src/demo/installation.ts";
+import { findInstallation } from "../../src/installation/find.ts";
+import type { Installation } from "../../src/installation/installation.ts";
+import type { Repository } from "../../src/repo/repository.ts";
+import { createMemoryStore, type MemoryStore } from "../../src/store/memory-store.ts";
+import { startPostgres } from "../harness/postgres.ts";
+import { temporaryFolder, type TestFolder } from "../harness/temporary.ts";
+import { newRepository, signal } from "../repo/small-backup.ts";
+
+export interface MemoryDesk extends AsyncDisposable {
+  readonly folder: TestFolder;
+  readonly demo: DemoInstallation;
+  readonly installation: Installation;
+  readonly store: MemoryStore;
+  /** Nothing is in it yet. */
+  readonly repository: Repository;
+}
+
+export async function openMemoryDesk(): Promise<MemoryDesk> {
+  const folder = await temporaryFolder();
+  const server = await startPostgres();
+  const dispose = async () => {
+    await server.stop();
+    await folder[Symbol.asyncDispose]();
+  };
+  try {
+    const size = { messages: 60, conversations: 10, files: 6 };
+    const demo = await buildInstallation({ root: folder.at("home"), address: server.address, size, signal });
+    const found = await findInstallation({ root: demo.codeRoot }, { signal });
+    const { code: _code, ...installation } = found.installation;
+    const store = createMemoryStore();
+    const repository = await newRepository(store);
+    return { folder, demo, installation, store, repository, [Symbol.asyncDispose]: dispose };
+  } catch (error) {
+    await dispose();
+    throw error;
+  }
+}
