@@ -17,6 +17,11 @@ export const LIMITS = {
   packSyncs: 4,
   /** Of memory that a thread keeps to read packs into. */
   packReusedBytes: 64 * MIB,
+  /**
+   * Packs on their way to a remote place at once, per worker: each lies in memory until it has arrived. Two of each worker
+   * fill a line of 200 Mbit/s and 50 ms, one being filled while the other is sent.
+   */
+  packUploads: 2,
   /** A pack below this is small … */
   packSmallBytes: 4 * MIB,
   /** … and so many small ones of a type are worth being joined. */
@@ -61,6 +66,8 @@ export const LIMITS = {
   sampledFiles: 500,
   /** Trees, snapshots and index files read at once. */
   smallReads: 8,
+  /** Chunks of one file that are read ahead of who takes them. */
+  chunksAhead: 6,
   /** scrypt costs that a key file may ask for (memory = 128 · N · r bytes). */
   scryptMaxMemoryBytes: 512 * MIB,
   /** Worker threads that read, seal and write. Two saturate two cores; a third gained nothing. */

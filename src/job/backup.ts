@@ -35,6 +35,7 @@ import { beginToWrite } from "./lock.ts";
 import { awaitLateFiles } from "./late-files.ts";
 import { buildManifest } from "./manifest.ts";
 import { findParent, type Parent } from "./parent.ts";
+import { listPoints } from "./points.ts";
 import { Sealing, SealingThreads } from "./sealing.ts";
 import { SourceDatabase } from "./source-database.ts";
 import type { BlobRow, StorageState } from "./storage-state.ts";
@@ -81,10 +82,10 @@ export async function backup(options: BackupOptions): Promise<BackupSummary> {
   await using lock = await beginToWrite(repository, options);
   lock.signal.addEventListener("abort", () => lockLost.abort(lock.signal.reason));
   lock.signal.throwIfAborted();
-  const { distrusted, indexFiles, parent, ...found } = await readWhileSettling(lock, async () => {
-    const prepared = await repository.prepareToWrite({ signal });
-    return { ...prepared, indexFiles: repository.indexFiles, ...(await findParent(run)) };
-  });
+  const { distrusted, indexFiles, parent, ...found } = await readWhileSettling(
+    lock,
+    async () => await lookAtRepository(run),
+  );
   const { connection, server, programs, expectedChunks, findings: aboutDatabase } = await source.opened;
   await using sealing = await Sealing.open({
     repository,
@@ -140,6 +141,16 @@ export async function backup(options: BackupOptions): Promise<BackupSummary> {
 
 type Run = BackupOptions & { startedAt: string };
 
+/** The index, made fit for a backup, and the parent. */
+async function lookAtRepository(run: Run) {
+  const { repository, signal } = run;
+  // Asked for beside the index: a remote place is far away.
+  const list = listPoints(repository, { signal });
+  list.catch(() => {});
+  const prepared = await repository.prepareToWrite({ signal });
+  return { ...prepared, indexFiles: repository.indexFiles, ...(await findParent({ ...run, list })) };
+}
+
 function filesLost(looks: readonly StorageCapture[]): number {
   return looks.reduce((sum, look) => sum + look.lost, 0);
 }
@@ -187,8 +198,8 @@ async function capture(run: Run, tools: Tools): Promise<Captured> {
     await listStorage(connection),
     before,
   );
-  // The second look takes over from the first, so the first one's trees must be readable.
-  await sealing.flush();
+  // What was read longest must not wait for a database that may be locked, nor the database for a line that may be slow.
+  await sealing.send();
   let listing: StorageListing | undefined;
   let facts: SnapshotFacts | undefined;
   const database = await captureDatabase({
@@ -205,6 +216,8 @@ async function capture(run: Run, tools: Tools): Promise<Captured> {
     signal: run.signal,
   });
   assert(listing !== undefined && facts !== undefined, "the database was captured without its list of files");
+  // The second look takes over from the first, so the first one's trees must be readable.
+  await sealing.flush();
   run.progress.stage("saving files that came meanwhile", { unit: "files" });
   const second = await awaitLateFiles(
     { ...run, storage: ports, database: connection, flush: () => sealing.flush() },

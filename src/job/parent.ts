@@ -4,14 +4,14 @@ import { isFailure, messageOf } from "../base/errors.ts";
 import type { Finding } from "../base/findings.ts";
 import type { Manifest } from "../point/manifest.ts";
 import { SCHEMA_DUMP, SCHEMA_SQL, encodeName } from "../point/layout.ts";
-import { beginningOf, parseFolders } from "../point/ranges.ts";
+import { beginningOf, type FolderEntry, parseFolders } from "../point/ranges.ts";
 import type { TreeNode } from "../format/node.ts";
 import { isDamage } from "../repo/chunk.ts";
 import type { Repository } from "../repo/repository.ts";
 import { aheadFindings, damagedParent } from "./findings.ts";
 import { ParentRows } from "./parent-rows.ts";
 import { PointReader } from "./point-reader.ts";
-import { listPoints, type Point, pointsAhead } from "./points.ts";
+import { listPoints, type Point, type PointList, pointsAhead } from "./points.ts";
 import type { FolderState, StorageState } from "./storage-state.ts";
 
 export interface Parent {
@@ -26,15 +26,13 @@ export interface Parent {
 }
 
 export async function readParent(reader: PointReader): Promise<Parent> {
-  const manifest = await reader.manifest();
-  return {
-    point: reader.point,
-    manifest,
-    storage: await readStorageState(reader, manifest),
-    rows: new ParentRows(reader, manifest),
-    schemaSql: await reader.readText(`database/${SCHEMA_SQL}`),
-    schemaDump: await reader.find(`database/${SCHEMA_DUMP}`),
-  };
+  // A remote place is far away: nothing waits for what it does not need.
+  const [[manifest, storage], schemaSql, schemaDump] = await Promise.all([
+    reader.manifest().then(async (found) => [found, await readStorageState(reader, found)] as const),
+    reader.readText(`database/${SCHEMA_SQL}`),
+    reader.find(`database/${SCHEMA_DUMP}`),
+  ]);
+  return { point: reader.point, manifest, storage, rows: new ParentRows(reader, manifest), schemaSql, schemaDump };
 }
 
 /** The state of every storage service, as the point's lists and trees have it. */
@@ -42,9 +40,7 @@ async function readStorageState(reader: PointReader, manifest: Manifest): Promis
   const state: StorageState = new Map();
   for (const service of manifest.storage) {
     const name = encodeName(service.name);
-    const listed = await reader.find(`ranges/storage/${name}.json`);
-    const entries = listed === undefined ? [] : parseFolders(await reader.readText(`ranges/storage/${name}.json`));
-    const trees = await folderTrees(reader, name);
+    const [entries, trees] = await Promise.all([folderEntries(reader, name), folderTrees(reader, name)]);
     const folders = new Map<string, FolderState>();
     for (const entry of entries) {
       const tree = trees.get(entry.folder);
@@ -66,6 +62,11 @@ async function readStorageState(reader: PointReader, manifest: Manifest): Promis
   return state;
 }
 
+async function folderEntries(reader: PointReader, service: string): Promise<FolderEntry[]> {
+  const path = `ranges/storage/${service}.json`;
+  return (await reader.find(path)) === undefined ? [] : parseFolders(await reader.readText(path));
+}
+
 async function folderTrees(
   reader: PointReader,
   service: string,
@@ -84,6 +85,8 @@ export interface ParentSearch {
   /** For people, in findings. */
   repositoryName: string;
   identity: { id: string };
+  /** Those of the repository, where the caller has asked for them. */
+  list?: Promise<PointList>;
   clock: Clock;
   signal: AbortSignal;
 }
@@ -94,7 +97,7 @@ export interface ParentSearch {
  */
 export async function findParent(search: ParentSearch): Promise<{ parent?: Parent; findings: Finding[] }> {
   const { repository, identity, clock, signal } = search;
-  const { points } = await listPoints(repository, { signal });
+  const { points } = await (search.list ?? listPoints(repository, { signal }));
   const index = await repository.loadIndex({ signal });
   const mine = points.filter(({ installationId }) => installationId === identity.id);
   const ahead = pointsAhead(mine, clock.now());

@@ -1,6 +1,7 @@
 /** Reads what is inside one restore point: its manifest, its lists, its files and folders. */
 import { Failure } from "../base/errors.ts";
 import { type ChunkId, shortId } from "../base/ids.ts";
+import { LIMITS } from "../base/limits.ts";
 import type { TreeNode } from "../format/node.ts";
 import { MANIFEST, ROOT } from "../point/layout.ts";
 import { type Manifest, parseManifest } from "../point/manifest.ts";
@@ -11,7 +12,7 @@ export class PointReader {
   readonly repository: Repository;
   readonly point: Point;
   readonly #signal: AbortSignal;
-  readonly #folders = new Map<string, TreeNode[]>();
+  readonly #folders = new Map<string, Promise<TreeNode[] | undefined>>();
   #manifest: Manifest | undefined;
 
   constructor(repository: Repository, point: Point, { signal }: { signal: AbortSignal }) {
@@ -22,13 +23,18 @@ export class PointReader {
 
   /** The nodes of a folder inside the point; undefined when there is no such folder. Small folders are remembered. */
   async folder(path: string): Promise<TreeNode[] | undefined> {
+    if (path.split("/").length > 2) return await this.#readFolder(path);
     const known = this.#folders.get(path);
-    if (known !== undefined) return known;
+    if (known !== undefined) return await known;
+    const reading = this.#readFolder(path);
+    this.#folders.set(path, reading);
+    reading.catch(() => this.#folders.delete(path));
+    return await reading;
+  }
+
+  async #readFolder(path: string): Promise<TreeNode[] | undefined> {
     const tree = await this.folderTree(path);
-    if (tree === undefined) return undefined;
-    const nodes = await this.repository.readTree(tree, { signal: this.#signal });
-    if (path.split("/").length <= 2) this.#folders.set(path, nodes);
-    return nodes;
+    return tree === undefined ? undefined : await this.repository.readTree(tree, { signal: this.#signal });
   }
 
   /** The id of a folder's tree; undefined when there is no such folder. The empty path is the point's own folder. */
@@ -59,8 +65,23 @@ export class PointReader {
     yield* this.readNode(node);
   }
 
+  /** Some chunks are asked for ahead, so that not each of them waits for the way to a remote place and back. */
   async *readNode(node: TreeNode): AsyncGenerator<Buffer, void, void> {
-    for (const id of node.content ?? []) yield await this.repository.readChunk("data", id, { signal: this.#signal });
+    const content = node.content ?? [];
+    const reading: Promise<Buffer>[] = [];
+    for (let next = 0; next < content.length || reading.length > 0;) {
+      const id = content[next];
+      if (id !== undefined && reading.length < LIMITS.chunksAhead) {
+        const chunk = this.repository.readChunk("data", id, { signal: this.#signal });
+        // Told in its turn, or to nobody where the reader has stopped.
+        chunk.catch(() => {});
+        reading.push(chunk);
+        next += 1;
+        continue;
+      }
+      const first = await reading.shift();
+      if (first !== undefined) yield first;
+    }
   }
 
   /** A whole small file. */

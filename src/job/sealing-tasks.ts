@@ -33,12 +33,14 @@ export type SealingTask =
   | { kind: "files"; files: FileTask[] }
   | { kind: "bytes"; type: "data" | "tree"; bytes: Uint8Array }
   | { kind: "range"; snapshotId: string; table: TablePlan; range: RangePlan }
+  | { kind: "send" }
   | { kind: "flush" };
 
 export type SealingResult =
   | { kind: "files"; files: StoredFile[] }
   | { kind: "bytes"; id: ChunkId; isNew: boolean }
   | { kind: "range"; range: RangeResult }
+  | { kind: "send" }
   | { kind: "flush" };
 
 /** What a worker is started with; all of it can be sent to a thread. */
@@ -91,6 +93,9 @@ export async function openSealingHandler(
           return { kind: "bytes", ...(await sealer.add(task.type, task.bytes)) };
         case "range":
           return { kind: "range", range: await readRange(task) };
+        case "send":
+          await sealer.send();
+          return { kind: "send" };
         case "flush":
           await sealer.flush();
           return { kind: "flush" };

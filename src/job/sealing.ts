@@ -136,6 +136,11 @@ export class Sealing implements AsyncDisposable {
     return result.range;
   }
 
+  /** Sends everything stored so far on its way: what it takes to become durable is not waited for. */
+  async send(): Promise<void> {
+    await this.#pool.all({ kind: "send" });
+  }
+
   /** Makes everything stored so far durable and readable. */
   async flush(): Promise<void> {
     await this.#pool.all({ kind: "flush" });

@@ -117,7 +117,10 @@ export async function readWhileSettling<T>(
 }
 
 async function acquire(repository: Repository, options: Acquiring): Promise<RepositoryLock> {
-  const held = await begin(repository, options);
+  return await whenSettled(await begin(repository, options));
+}
+
+async function whenSettled(held: HeldLock): Promise<HeldLock> {
   try {
     await held.settled;
     return held;
@@ -128,11 +131,16 @@ async function acquire(repository: Repository, options: Acquiring): Promise<Repo
 }
 
 async function begin(repository: Repository, options: Acquiring): Promise<HeldLock> {
+  const { clock } = options;
+  const began = { wall: clock.now(), monotonic: clock.monotonic() };
   await refuseConflict(repository, options);
   const held = new HeldLock(repository, options);
   await held.write(options.signal);
   held.settle();
-  return held;
+  // Whoever deletes looks twice, so far apart. Between our first look and our lock's arrival there was room for both only
+  // if that took as long: then he may be at work without knowing of us, and be gone before we look again.
+  const tookMs = Math.max(clock.now() - began.wall, clock.monotonic() - began.monotonic);
+  return tookMs < LOCK_TIMES.settle ? held : await whenSettled(held);
 }
 
 /**

@@ -156,15 +156,10 @@ export class Repository {
   async prepareToWrite({ signal }: CallOptions): Promise<{ distrusted: DistrustedPack[]; adopted: number }> {
     this.#isWriting = true;
     await this.store.removeLeftovers({ signal });
-    let index = await this.loadIndex({ signal });
-    const sizes = new Map<string, number>();
-    for await (const file of this.store.list("data", { signal })) sizes.set(file.name, file.sizeBytes);
-    const distrusted: DistrustedPack[] = [];
-    for (const { id, sizeBytes } of index.packSizes()) {
-      const found = sizes.get(id);
-      if (found === undefined) distrusted.push({ pack: id, reason: "it is gone" });
-      else if (found !== sizeBytes) distrusted.push({ pack: id, reason: `it has ${found} bytes, not ${sizeBytes}` });
-    }
+    let [index, sizes] = await Promise.all([this.loadIndex({ signal }), this.#listPacks({ signal })]);
+    // Others may have added a pack and its index file between the two lists: what is lacking must be lacking now.
+    if (distrustedPacks(index, sizes).length > 0) sizes = await this.#listPacks({ signal });
+    const distrusted = distrustedPacks(index, sizes);
     if (distrusted.length > 0) {
       const left = new ChunkIndex();
       const bad = new Set(distrusted.map(({ pack }) => pack));
@@ -180,6 +175,12 @@ export class Repository {
     for (const record of records) index.add(record);
     this.#recovered.push(...records);
     return { distrusted, adopted: this.#recovered.length - before };
+  }
+
+  async #listPacks({ signal }: CallOptions): Promise<Map<string, number>> {
+    const sizes = new Map<string, number>();
+    for await (const file of this.store.list("data", { signal })) sizes.set(file.name, file.sizeBytes);
+    return sizes;
   }
 
   /** Every snapshot, oldest first; files that cannot be read are named beside them. */
@@ -276,7 +277,7 @@ export class Repository {
   async putUnpacked(kind: FileKind, json: string, { signal }: CallOptions): Promise<FileId> {
     const bytes = encodeUnpacked(this.keys, json);
     const id = parseFileId(hash("sha256", bytes));
-    await this.store.put({ kind, name: id }, bytes, { signal });
+    await this.store.put({ kind, name: id }, bytes, { signal, isNew: true });
     return id;
   }
 
@@ -297,6 +298,17 @@ export class Repository {
     }
     throw new Failure("repo/damaged", `${kind}/${shortId(id)} does not match its checksum`);
   }
+}
+
+/** Packs that the index names and that are not there as they were written. */
+function distrustedPacks(index: ChunkIndex, sizes: ReadonlyMap<string, number>): DistrustedPack[] {
+  const distrusted: DistrustedPack[] = [];
+  for (const { id, sizeBytes } of index.packSizes()) {
+    const found = sizes.get(id);
+    if (found === undefined) distrusted.push({ pack: id, reason: "it is gone" });
+    else if (found !== sizeBytes) distrusted.push({ pack: id, reason: `it has ${found} bytes, not ${sizeBytes}` });
+  }
+  return distrusted;
 }
 
 const CONFIG = { kind: "config", name: "" } as const;

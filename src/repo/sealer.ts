@@ -7,7 +7,8 @@
  * bad memory or a fault of ours must not become the only copy of something.
  *
  * Memory: one buffer of {@link LIMITS.packWriteBytes} for each open pack (a longer chunk makes it grow), and the
- * chunk in hand. At most {@link LIMITS.packSyncs} packs are on their way to the disk.
+ * chunk in hand. At most {@link LIMITS.packSyncs} packs are on their way to the disk, or {@link LIMITS.packUploads} to a
+ * remote place, whose store gathers a pack in memory.
  */
 import { createHash, hash, type Hash } from "node:crypto";
 import { bug, Failure, isFailure } from "../base/errors.ts";
@@ -160,7 +161,14 @@ export class Sealer {
     });
   }
 
-  /** Closes the open packs and waits until all are durable and reported. */
+  /** Closes the open packs: they become durable while others are filled. */
+  async send(): Promise<void> {
+    await this.#inTurn(async () => {
+      for (const type of ["data", "tree"] as const) await this.#close(type);
+    });
+  }
+
+  /** The same, and waits until all are durable and reported. */
   async flush(): Promise<void> {
     await this.#inTurn(async () => {
       for (const type of ["data", "tree"] as const) await this.#close(type);
@@ -224,7 +232,7 @@ export class Sealer {
 
   /** The open pack of a type, with room in its buffer for so many bytes more. */
   async #makeRoom(type: ChunkType, sealedLength: number): Promise<OpenPack> {
-    const pack = (this.#open[type] ??= await this.#begin());
+    const pack = (this.#open[type] ??= await this.#begin(type));
     if (pack.filled + sealedLength > pack.buffer.length) {
       await this.#write(pack);
       if (sealedLength > pack.buffer.length) pack.buffer = Buffer.allocUnsafeSlow(sealedLength);
@@ -255,8 +263,11 @@ export class Sealer {
     }
   }
 
-  async #begin(): Promise<OpenPack> {
-    const writer = await this.#options.store.begin("data", { signal: this.#options.signal });
+  async #begin(type: ChunkType): Promise<OpenPack> {
+    const { store, signal } = this.#options;
+    const atOnce = store.spec?.kind === "remote" ? LIMITS.packUploads : LIMITS.packSyncs;
+    while (this.#closing.size >= atOnce) await Promise.race(this.#closing);
+    const writer = await store.begin("data", { signal, isNew: true, tree: type === "tree" });
     const buffer = this.#spare.pop() ?? Buffer.allocUnsafeSlow(LIMITS.packWriteBytes);
     return { writer, entries: [], hash: createHash("sha256"), buffer, filled: 0, size: 0 };
   }
@@ -286,7 +297,6 @@ export class Sealer {
     this.#open[type] = undefined;
     if (this.#spare.length < 2) this.#spare.push(pack.buffer);
     const id = parsePackId(pack.hash.digest("hex"));
-    while (this.#closing.size >= LIMITS.packSyncs) await Promise.race(this.#closing);
     const closing = this.#commit(pack.writer, { id, entries: pack.entries, sizeBytes: pack.size + header.length });
     this.#closing.add(closing);
     void closing.then(() => this.#closing.delete(closing));

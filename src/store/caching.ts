@@ -6,15 +6,26 @@
  * itself where it is opened, and who finds one damaged asks for it anew. Nothing that happens to the cache makes a call fail. Any number of
  * processes may share one: files appear whole, and one that another process removes is fetched again.
  */
-import { hash } from "node:crypto";
-import { mkdir, open, readdir, readFile, rename, rm, stat, utimes, writeFile } from "node:fs/promises";
+import { createHash, hash } from "node:crypto";
+import { type FileHandle, mkdir, open, readdir, readFile, rename, rm, stat, utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Clock } from "../base/clock.ts";
 import { isFailure } from "../base/errors.ts";
 import { isId } from "../base/ids.ts";
 import { LIMITS } from "../base/limits.ts";
 import { isLeftoverName, leftoverName, mayRemoveLeftover } from "../system/leftovers.ts";
-import type { CallOptions, FileKind, FileRef, GetOptions, ListedFile, Store, StoreSpec, StoreWriter } from "./store.ts";
+import type {
+  BeginOptions,
+  CallOptions,
+  FileKind,
+  FileRef,
+  GetOptions,
+  ListedFile,
+  PutOptions,
+  Store,
+  StoreSpec,
+  StoreWriter,
+} from "./store.ts";
 
 export interface CacheOptions {
   /** This repository's own folder; made when it is needed. */
@@ -48,7 +59,7 @@ class CachingStore implements Store {
 
   constructor(inner: Store, { folder, clock }: CacheOptions) {
     this.location = inner.location;
-    this.spec = inner.spec;
+    this.spec = inner.spec?.kind === "remote" ? { ...inner.spec, cache: folder } : inner.spec;
     this.probe = inner.probe?.bind(inner);
     this.retention = inner.retention;
     this.#inner = inner;
@@ -140,17 +151,18 @@ class CachingStore implements Store {
     const pack = await this.#inner.get(ref, { signal });
     const isKept = hash("sha256", pack) === ref.name && (await this.#keep(path, "data", pack));
     if (!isKept) this.#unkept.add(ref.name);
-    else {
-      this.#keptBytes += pack.length;
-      if (this.#keptBytes > LIMITS.cacheLookBytes) {
-        this.#keptBytes = 0;
-        await this.#removeOldest("data");
-      }
-    }
+    else await this.#countKept(pack.length);
     return pack;
   }
 
-  async put(ref: FileRef, bytes: Uint8Array, options: CallOptions): Promise<void> {
+  async #countKept(packBytes: number): Promise<void> {
+    this.#keptBytes += packBytes;
+    if (this.#keptBytes <= LIMITS.cacheLookBytes) return;
+    this.#keptBytes = 0;
+    await this.#removeOldest("data");
+  }
+
+  async put(ref: FileRef, bytes: Uint8Array, options: PutOptions): Promise<void> {
     await this.#inner.put(ref, bytes, options);
     const path = this.#pathOf(ref);
     if (path !== undefined && hash("sha256", bytes) === ref.name) await this.#keep(path, ref.kind, bytes);
@@ -201,8 +213,25 @@ class CachingStore implements Store {
     await this.#inner.create(options);
   }
 
-  async begin(kind: FileKind, options: CallOptions): Promise<StoreWriter> {
-    return await this.#inner.begin(kind, options);
+  /** What a pack of trees holds is wanted again by the next backup. */
+  async begin(kind: FileKind, options: BeginOptions): Promise<StoreWriter> {
+    const writer = await this.#inner.begin(kind, options);
+    if (kind !== "data" || options.tree !== true) return writer;
+    const copy = await PackCopy.begin(join(this.#folder, kind));
+    return {
+      write: async (bytes) => {
+        await copy?.write(bytes);
+        await writer.write(bytes);
+      },
+      commit: async (name) => {
+        await writer.commit(name);
+        if ((await copy?.keep(name)) === true) await this.#countKept(copy?.sizeBytes ?? 0);
+      },
+      abort: async () => {
+        await writer.abort();
+        await copy?.drop();
+      },
+    };
   }
 
   async stat(ref: FileRef, options: CallOptions): Promise<{ sizeBytes: number } | undefined> {
@@ -216,6 +245,60 @@ class CachingStore implements Store {
   async close(): Promise<void> {
     await this.#inner.close();
   }
+}
+
+/** The copy of a pack that is being written: under a name of its own until the pack has its own. Nothing here fails. */
+class PackCopy {
+  sizeBytes = 0;
+  readonly #folder: string;
+  readonly #path: string;
+  readonly #hash = createHash("sha256");
+  #file: FileHandle | undefined;
+
+  private constructor(folder: string, path: string, file: FileHandle) {
+    this.#folder = folder;
+    this.#path = path;
+    this.#file = file;
+  }
+
+  /** Undefined where there is no room or no right. */
+  static async begin(folder: string): Promise<PackCopy | undefined> {
+    const path = join(folder, leftoverName());
+    const file = await orNothing(mkdir(folder, { recursive: true, mode: 0o700 }).then(() => open(path, "wx", 0o600)));
+    return file === undefined ? undefined : new PackCopy(folder, path, file);
+  }
+
+  async write(bytes: Uint8Array): Promise<void> {
+    const file = this.#file;
+    if (file === undefined) return;
+    this.#hash.update(bytes);
+    this.sizeBytes += bytes.length;
+    if (!(await succeeds(file.appendFile(bytes)))) await this.drop();
+  }
+
+  async keep(name: string): Promise<boolean> {
+    const file = this.#file;
+    const isWhole = file !== undefined && (await succeeds(file.close())) && this.#hash.digest("hex") === name;
+    this.#file = undefined;
+    if (isWhole && (await succeeds(rename(this.#path, join(this.#folder, name))))) return true;
+    await orNothing(rm(this.#path, { force: true }));
+    return false;
+  }
+
+  async drop(): Promise<void> {
+    const file = this.#file;
+    if (file === undefined) return;
+    this.#file = undefined;
+    await orNothing(file.close());
+    await orNothing(rm(this.#path, { force: true }));
+  }
+}
+
+async function succeeds(work: Promise<unknown>): Promise<boolean> {
+  return await work.then(
+    () => true,
+    () => false,
+  );
 }
 
 /** Undefined for a file that ends before. */

@@ -3,6 +3,7 @@ import { resolve } from "node:path";
 import { type Clock, systemClock } from "../base/clock.ts";
 import { assert, Failure } from "../base/errors.ts";
 import type { Backend } from "./backend.ts";
+import { caching } from "./caching.ts";
 import { limiting, newAccount } from "./limiting.ts";
 import { openLocalStore } from "./local-store.ts";
 import { noticingStalls } from "./noticing-stalls.ts";
@@ -79,7 +80,9 @@ export async function openStore(location: string | StoreSpec, options: OpenStore
   if (typeof location !== "string") {
     if (location.kind === "local") return openLocalStore(location.path);
     if (location.kind === "tar") return openTarStore(location.path);
-    return await openRemote(location.location, location, true);
+    const { cache } = location;
+    const store = await openRemote(location.location, location, true);
+    return cache === undefined ? store : caching(store, { folder: cache, clock: systemClock });
   }
   const name = schemeOf(location);
   if (Object.hasOwn(SCHEMES, name)) return await openRemote(location, options, false);

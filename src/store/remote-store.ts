@@ -6,16 +6,32 @@
  */
 import { assert, Failure } from "../base/errors.ts";
 import { isId } from "../base/ids.ts";
+import { LIMITS } from "../base/limits.ts";
 import type { Backend } from "./backend.ts";
 import { probePlace, type ProbeOptions, type StoreProbe } from "./probe.ts";
 import type { Retention } from "./retention.ts";
-import type { CallOptions, FileKind, FileRef, ListedFile, Store, StoreSpec, StoreWriter } from "./store.ts";
+import type {
+  BeginOptions,
+  CallOptions,
+  FileKind,
+  FileRef,
+  ListedFile,
+  PutOptions,
+  Store,
+  StoreSpec,
+  StoreWriter,
+} from "./store.ts";
+
+/** A pack of the usual size, its longest last chunk, and its header; what is not used of it takes no memory. */
+const GATHERED_BYTES = LIMITS.packTargetBytes + LIMITS.chunkMaxBytes + LIMITS.packWriteBytes;
 
 export class RemoteStore implements Store {
   readonly location: string;
   readonly spec: StoreSpec | undefined;
   readonly retention: Retention<FileRef> | undefined;
   readonly #backend: Backend;
+  /** What files were gathered in, to be used again: the collector would let hundreds of MiB of them pile up. */
+  readonly #spare: Buffer[] = [];
 
   /** @param spec Enough to open the same place in another thread. */
   constructor(backend: Backend, spec: StoreSpec | undefined) {
@@ -30,36 +46,51 @@ export class RemoteStore implements Store {
     await this.#backend.create(options);
   }
 
-  async begin(kind: FileKind, options: CallOptions): Promise<StoreWriter> {
+  async begin(kind: FileKind, options: BeginOptions): Promise<StoreWriter> {
     options.signal.throwIfAborted();
-    let parts: Buffer[] | undefined = [];
+    // Few trees make a pack.
+    const isLarge = options.tree !== true;
+    let gathered: Buffer | undefined =
+      (isLarge ? this.#spare.pop() : undefined) ??
+      Buffer.allocUnsafeSlow(isLarge ? GATHERED_BYTES : LIMITS.packWriteBytes);
+    let filled = 0;
     return {
       write: async (bytes) => {
-        assert(parts !== undefined, "written to a file that is closed");
-        parts.push(Buffer.from(bytes));
+        assert(gathered !== undefined, "written to a file that is closed");
+        if (filled + bytes.length > gathered.length) gathered = grow(gathered, filled, filled + bytes.length);
+        gathered.set(bytes, filled);
+        filled += bytes.length;
       },
       commit: async (name) => {
-        assert(parts !== undefined, "committed a file that is closed");
-        const bytes = parts.length === 1 && parts[0] !== undefined ? parts[0] : Buffer.concat(parts);
-        parts = undefined;
-        await this.#send({ kind, name }, bytes, options);
+        assert(gathered !== undefined, "committed a file that is closed");
+        const used = gathered;
+        gathered = undefined;
+        await this.#send({ kind, name }, used.subarray(0, filled), options);
+        // Not after a failure: a connection that is being given up may still hold it.
+        this.#keepSpare(used);
       },
       abort: async () => {
-        parts = undefined;
+        if (gathered !== undefined) this.#keepSpare(gathered);
+        gathered = undefined;
       },
     };
   }
 
-  async put(ref: FileRef, bytes: Uint8Array, options: CallOptions): Promise<void> {
+  #keepSpare(buffer: Buffer): void {
+    if (this.#spare.length < LIMITS.packUploads && buffer.length === GATHERED_BYTES) this.#spare.push(buffer);
+  }
+
+  async put(ref: FileRef, bytes: Uint8Array, options: PutOptions): Promise<void> {
     options.signal.throwIfAborted();
     await this.#send(ref, Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength), options);
   }
 
   /** What is there stays: a name that is a hash is asked for first, so nothing durable is ever written over. */
-  async #send(ref: FileRef, bytes: Buffer, options: CallOptions): Promise<void> {
+  async #send(ref: FileRef, bytes: Buffer, { signal, isNew }: PutOptions): Promise<void> {
+    const options = { signal };
     const key = keyOf(ref);
     const mustBeNew = ref.kind === "config";
-    const found = await this.#backend.stat(key, options);
+    const found = isNew === true && !mustBeNew ? undefined : await this.#backend.stat(key, options);
     if (found !== undefined && (mustBeNew || found.sizeBytes === bytes.length)) return;
     await this.#backend.put(key, bytes, { ...options, mustBeNew });
   }
@@ -109,6 +140,12 @@ export class RemoteStore implements Store {
   async close(): Promise<void> {
     await this.#backend.close();
   }
+}
+
+function grow(buffer: Buffer, filled: number, needed: number): Buffer {
+  const larger = Buffer.allocUnsafeSlow(Math.max(needed, 2 * buffer.length));
+  buffer.copy(larger, 0, 0, filled);
+  return larger;
 }
 
 function retentionOf({ retention }: Backend): Retention<FileRef> | undefined {

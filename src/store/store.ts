@@ -36,6 +36,16 @@ export interface CallOptions {
   signal: AbortSignal;
 }
 
+export interface PutOptions extends CallOptions {
+  /** The name is the hash of bytes that were made just now, by chance: nothing of that name can be there. */
+  readonly isNew?: boolean;
+}
+
+export interface BeginOptions extends PutOptions {
+  /** A pack of trees is written, so that a cache may keep it. */
+  readonly tree?: boolean;
+}
+
 export interface GetOptions extends CallOptions {
   readonly offset?: number;
   readonly length?: number;
@@ -57,9 +67,9 @@ export interface Store {
   readonly retention?: Retention<FileRef> | undefined;
   /** Makes the folders that a repository needs. */
   create(options: CallOptions): Promise<void>;
-  begin(kind: FileKind, options: CallOptions): Promise<StoreWriter>;
+  begin(kind: FileKind, options: BeginOptions): Promise<StoreWriter>;
   /** `begin`, `write`, `commit` in one. */
-  put(ref: FileRef, bytes: Uint8Array, options: CallOptions): Promise<void>;
+  put(ref: FileRef, bytes: Uint8Array, options: PutOptions): Promise<void>;
   /** The file, or `length` bytes from `offset`. @throws Failure `store/not-found` when it is not there or is too short. */
   get(ref: FileRef, options: GetOptions): Promise<Buffer>;
   /** True where `get` may answer trees from a copy on this machine, which may be damaged. */
@@ -104,4 +114,6 @@ export type StoreSpec =
       /** The environment variables that the place is reached with: credentials, so never to be printed. */
       readonly env: Readonly<Record<string, string>>;
       readonly settings: StoreSettings;
+      /** The folder of the copies on this machine. */
+      readonly cache?: string;
     };

@@ -18,6 +18,7 @@ import {
 import { openRepository, type Repository } from "../../src/repo/repository.ts";
 import { openLocalStore } from "../../src/store/local-store.ts";
 import { createMemoryStore, type MemoryStore } from "../../src/store/memory-store.ts";
+import { FaultyStore } from "../harness/faulty-store.ts";
 import { resticPaths, runRestic } from "../harness/restic.ts";
 import { temporaryFolder } from "../harness/temporary.ts";
 import { copyStore, newRepository, PASSWORD, reopen, signal } from "./small-backup.ts";
@@ -123,6 +124,34 @@ test("two who want it alone at the same moment never both get it", async () => {
     assert.ok(got.length <= 1);
     for (const { value } of got) await value[Symbol.asyncDispose]();
     assert.deepEqual(lockNames(store), []);
+  }
+});
+
+test("who took long to lock reads nothing before it has settled: somebody may be deleting who did not see it", async () => {
+  const copy = fresh().store;
+  class SlowClock extends FakeClock {
+    readonly looked = Promise.withResolvers<void>();
+    override async sleep(ms: number, stop?: AbortSignal): Promise<void> {
+      if (ms === LOCK_TIMES.settle) await this.looked.promise;
+      else await super.sleep(ms, stop);
+    }
+  }
+  for (const [tookMs, isEarly] of [
+    [LOCK_TIMES.settle - 1, true],
+    [LOCK_TIMES.settle, false],
+  ] as const) {
+    const clock = new SlowClock();
+    const slow = new FaultyStore(copy, ({ verb }) => {
+      if (verb === "put") clock.time += tookMs;
+      return undefined;
+    });
+    const locking = beginShared(reopen(original, slow), by({ clock }));
+    let isBack = false;
+    void locking.then(() => (isBack = true));
+    await clock.advance(0);
+    assert.equal(isBack, isEarly);
+    clock.looked.resolve();
+    await (await locking)[Symbol.asyncDispose]();
   }
 });
 

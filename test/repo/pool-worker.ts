@@ -6,6 +6,7 @@ import { serveWork, type WorkHandler, type WorkTools } from "../../src/repo/work
 export type Task =
   | { do: "double"; number: number }
   | { do: "post"; text: string }
+  | { do: "foreseen" }
   | { do: "fail" }
   | { do: "crash" }
   | { do: "exit" }
@@ -17,7 +18,9 @@ export interface Init {
 
 export async function openHandler(init: Init, tools: WorkTools<string>): Promise<WorkHandler<Task, number>> {
   if (Number.isNaN(init.add)) throw new Failure("store/denied", "no worker today");
+  const foreseen: string[] = [];
   return {
+    foresee: (task) => void foreseen.push(task.do),
     run: async (task) => {
       switch (task.do) {
         case "double":
@@ -25,6 +28,11 @@ export async function openHandler(init: Init, tools: WorkTools<string>): Promise
         case "post":
           tools.post(task.text);
           return threadId;
+        case "foreseen":
+          // What came after it had time to come.
+          await new Promise((resolve) => setImmediate(resolve));
+          tools.post(foreseen.join(" "));
+          return foreseen.length;
         case "fail":
           throw new Failure("store/full", "no space left", { hint: "Free some." });
         case "crash":

@@ -61,6 +61,14 @@ for (const [where, url] of [
     assert.deepEqual(posted, ["a", "a", "closed", "closed"]);
   });
 
+  test(`${where}: a worker is told of a task before its turn`, async () => {
+    const posted: string[] = [];
+    await using pool = open(url, { posted, init: Promise.resolve({ add: 1 }) });
+    const tasks = [{ do: "foreseen" }, { do: "foreseen" }, { do: "double", number: 1 }, { do: "fail" }] as const;
+    await Promise.allSettled(tasks.map(async (task) => await pool.run(task)));
+    assert.deepEqual(posted.toSorted(), ["foreseen double", "foreseen fail"]);
+  });
+
   test(`${where}: a failed task is a failure of that task with its code and hint`, async () => {
     await using pool = open(url);
     await assert.rejects(

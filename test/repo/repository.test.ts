@@ -189,6 +189,24 @@ test("a backup's start takes away what a killed run left half-written", async ()
   assert.deepEqual(readdirSync(folder.at("chatkeep/tmp")), []);
 });
 
+test("a pack that came with its index file while the packs were listed is not said to be gone", async () => {
+  const copy = copyStore(store);
+  await backUp(reopen(repository, copy), { a: Buffer.from("x") });
+  let listed = 0;
+  const late = new FaultyStore(copy, ({ verb, kind }) => {
+    // The first list is of a moment at which nothing was there.
+    if (verb === "list" && kind === "data") listed += 1;
+    return undefined;
+  });
+  const list = late.list.bind(late);
+  late.list = async function* (kind, options) {
+    for await (const file of list(kind, options)) if (kind !== "data" || listed > 1) yield file;
+  };
+  const target = reopen(repository, late);
+  assert.deepEqual(await target.prepareToWrite({ signal }), { distrusted: [], adopted: 0 });
+  assert.equal((await target.loadIndex({ signal })).size, 2);
+});
+
 test("a cancelled load of the index is not everybody's for ever", async () => {
   const copy = copyStore(store);
   await backUp(reopen(repository, copy), { a: Buffer.from("x") });

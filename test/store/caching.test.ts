@@ -277,3 +277,37 @@ test("a repository reads its trees from copies, and damage of a copy is none of 
   inner.script = always("get", FLIPPED, "data");
   await assert.rejects(readAll, (error) => isFailure(error, "repo/damaged"));
 });
+
+test("a pack of trees is kept as it is written, and one that is given up or not what its name says leaves nothing", async () => {
+  await using opened = await open();
+  const { store, inner, folder } = opened;
+  const bytes = randomBytes(1000);
+  const ref: FileRef = { kind: "data", name: hash("sha256", bytes) };
+  const write = async (name: string | undefined, tree: boolean) => {
+    const writer = await store.begin("data", { signal, isNew: true, tree });
+    for (const at of [0, 300, 600]) await writer.write(bytes.subarray(at, at === 600 ? 1000 : at + 300));
+    await (name === undefined ? writer.abort() : writer.commit(name));
+  };
+  await write(undefined, true);
+  await write(hash("sha256", "something else"), true);
+  await write(hash("sha256", "data"), false);
+  assert.deepEqual(readdirSync(join(folder, "data")), []);
+  await write(ref.name, true);
+  await assertParts(store, ref, bytes);
+  assert.equal(inner.count("get"), 0);
+  assert.deepEqual(readdirSync(join(folder, "data")), [ref.name]);
+  assert.equal(statSync(join(folder, "data", ref.name)).mode & 0o777, 0o600);
+});
+
+test("a pack of trees is written where no copy can be kept", async () => {
+  await using opened = await open();
+  const { store, folder } = opened;
+  mkdirSync(join(folder, "../.."), { recursive: true });
+  writeFileSync(join(folder, ".."), "a file where the folder would be");
+  const bytes = randomBytes(1000);
+  const ref: FileRef = { kind: "data", name: hash("sha256", bytes) };
+  const writer = await store.begin("data", { signal, tree: true });
+  await writer.write(bytes);
+  await writer.commit(ref.name);
+  assert.deepEqual(await store.get(ref, { signal }), bytes);
+});
