@@ -12,8 +12,8 @@ import type { Progress } from "../base/progress.ts";
 import { PROOF, withoutTag } from "../point/layout.ts";
 import { copiedSnapshot, Copying, isCopyOf } from "../repo/copy.ts";
 import type { ListedSnapshot, Repository } from "../repo/repository.ts";
-import type { RepositoryLock } from "../repo/lock.ts";
-import { lockToRead, lockToWrite } from "./lock.ts";
+import { readWhileSettling, type RepositoryLock } from "../repo/lock.ts";
+import { beginToRead, beginToWrite } from "./lock.ts";
 import { listPoints, type Point } from "./points.ts";
 import type { CopySummary } from "./summaries.ts";
 
@@ -42,16 +42,21 @@ export async function copy(options: CopyOptions): Promise<CopySummary> {
       hint: "A copy needs a repository of its own: 'chatkeep init --add NAME --location LOCATION' makes one.",
     });
   }
-  await using source = await lockToRead(from.repository, options);
-  await using target = await lockToWrite(to.repository, options);
+  // Both settle at once, and meanwhile it is read what there is to copy.
+  await using source = await beginToRead(from.repository, options);
+  await using target = await beginToWrite(to.repository, options);
   const run = { ...options, signal: AbortSignal.any([options.signal, source.signal, target.signal]) };
-  const { snapshots, damaged } = await from.repository.listSnapshots(run);
-  const { points } = await listPoints(from.repository, run);
-  const there = await to.repository.listSnapshots(run);
+  const settled = Promise.all([source.settled, target.settled]).then(() => {});
+  const { snapshots, damaged, points, there, known } = await readWhileSettling({ settled }, async () => ({
+    ...(await from.repository.listSnapshots(run)),
+    points: (await listPoints(from.repository, run)).points,
+    there: await to.repository.listSnapshots(run),
+    known: (await listPoints(to.repository, run)).points,
+  }));
   const chosen = options
-    .choose(snapshots, points, (await listPoints(to.repository, run)).points)
+    .choose(snapshots, points, known)
     .filter(({ snapshot }) => snapshot.tags?.includes(PROOF.tag) !== true);
-  const left = chosen.filter((wanted) => !there.snapshots.some((known) => isCopyOf(known, wanted)));
+  const left = chosen.filter((wanted) => !there.snapshots.some((other) => isCopyOf(other, wanted)));
   const summary: CopySummary = {
     type: "summary",
     verb: "copy",
