@@ -41,10 +41,19 @@ const repositoryFields = z.strictObject({
   immutable: immutableSchema.optional(),
 });
 
-const repositorySchema = repositoryFields.refine(
-  ({ immutable, location }) => immutable === undefined || location.startsWith("s3:"),
-  { path: ["immutable"], message: "only an s3: repository can be immutable" },
-);
+const repositorySchema = repositoryFields
+  .refine(({ immutable, location }) => immutable === undefined || /^(s3|azure):/.test(location), {
+    path: ["immutable"],
+    message: "only an s3: or azure: repository can be immutable",
+  })
+  .refine(
+    ({ immutable, location }) =>
+      typeof immutable !== "object" || immutable.mode !== "governance" || !location.startsWith("azure:"),
+    {
+      path: ["immutable", "mode"],
+      message: "an azure: repository knows only 'compliance': who may extend what can be lifted may lift it",
+    },
+  );
 
 const installationSchema = z.strictObject({
   id: z.uuid(),

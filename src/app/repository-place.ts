@@ -57,9 +57,11 @@ function settingsOf(repository: RepositoryConfig | undefined, { rates, atMs }: S
 
 const DAY_MS = 24 * 3_600_000;
 
-function retentionOf({ immutable }: Partial<RepositoryConfig> = {}): Pick<StoreSettings, "retention"> {
+function retentionOf({ immutable, location = "" }: Partial<RepositoryConfig> = {}): Pick<StoreSettings, "retention"> {
   if (immutable === undefined) return {};
-  const { for: time, mode = "governance" } = typeof immutable === "string" ? { for: immutable } : immutable;
+  // On Azure what can be lifted can be lifted by whoever may extend it.
+  const usual = location.startsWith("azure:") ? "compliance" : "governance";
+  const { for: time, mode = usual } = typeof immutable === "string" ? { for: immutable } : immutable;
   return { retention: { forMs: Number.parseInt(time, 10) * DAY_MS, mode } };
 }
 

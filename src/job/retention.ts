@@ -7,9 +7,11 @@ import { type Clock, formatInstant } from "../base/clock.ts";
 import { mapConcurrent } from "../base/concurrent.ts";
 import { isFailure } from "../base/errors.ts";
 import type { Finding } from "../base/findings.ts";
+import { parsePackId } from "../base/ids.ts";
 import { LIMITS } from "../base/limits.ts";
 import type { Progress } from "../base/progress.ts";
 import type { Repository } from "../repo/repository.ts";
+import { extended as extendedTo, type Retained } from "../store/retention.ts";
 import type { FileRef } from "../store/store.ts";
 import type { RetentionOutcome } from "./summaries.ts";
 
@@ -40,9 +42,12 @@ export async function extendRetention(
   await mapConcurrent(
     filesInUse(repository, signal),
     LIMITS.retentionCalls,
-    async (ref) => {
+    async ({ ref, retained }) => {
       try {
-        const kept = await retention.keep(ref, { nowMs, signal });
+        const isEnough = retained !== undefined && extendedTo(retained, retention.policy, nowMs) === undefined;
+        const kept = isEnough
+          ? { untilMs: retained.untilMs, wasExtended: false }
+          : await retention.keep(ref, { nowMs, signal });
         files += 1;
         if (kept.wasExtended) extended += 1;
         untilMs = Math.min(untilMs, kept.untilMs);
@@ -57,13 +62,26 @@ export async function extendRetention(
   return { files, extended, until: files === 0 ? null : formatInstant(untilMs) };
 }
 
-async function* filesInUse(repository: Repository, signal: AbortSignal): AsyncGenerator<FileRef> {
-  yield { kind: "config", name: "" };
+interface FileInUse {
+  readonly ref: FileRef;
+  /** Where a listing told. */
+  readonly retained?: Retained | undefined;
+}
+
+async function* filesInUse(repository: Repository, signal: AbortSignal): AsyncGenerator<FileInUse> {
+  const { store } = repository;
+  yield { ref: { kind: "config", name: "" } };
   for (const kind of ["keys", "snapshots", "index"] as const) {
-    for await (const { name } of repository.store.list(kind, { signal })) yield { kind, name };
+    for await (const { name, retained } of store.list(kind, { signal })) yield { ref: { kind, name }, retained };
   }
   const index = await repository.loadIndex({ signal });
-  for (const { id } of index.packSizes()) yield { kind: "data", name: id };
+  if (store.retention?.isListed !== true) {
+    for (const { id } of index.packSizes()) yield { ref: { kind: "data", name: id } };
+    return;
+  }
+  for await (const { name, retained } of store.list("data", { signal })) {
+    if (index.hasPack(parsePackId(name))) yield { ref: { kind: "data", name }, retained };
+  }
 }
 
 /** For a run that made its points and could not keep the older files locked. */

@@ -3,161 +3,68 @@
  * Nothing is tried again here.
  */
 import { createHash } from "node:crypto";
-import { Agent as HttpAgent } from "node:http";
-import { Agent as HttpsAgent } from "node:https";
 import { addAbortSignal, Readable } from "node:stream";
-import { AnonymousCredential, BlobServiceClient, newPipeline, StorageSharedKeyCredential } from "@azure/storage-blob";
-import { formatInstant, systemClock } from "../base/clock.ts";
-import { Failure, isFailure } from "../base/errors.ts";
+import { systemClock } from "../base/clock.ts";
+import { isFailure } from "../base/errors.ts";
 import { LIMITS } from "../base/limits.ts";
-import { explainAzure, factsOf } from "./azure-errors.ts";
+import { factsOf } from "./azure-errors.ts";
+import { AzureRetention, policyOf, retainedOf } from "./azure-retention.ts";
+import { type AzureService, openAzureService } from "./azure-service.ts";
+import { AzureVersions } from "./azure-versions.ts";
 import type { Backend, ListedKey } from "./backend.ts";
-import { type BucketLocation, notThere, objectName, parseBucketLocation, tooShort } from "./bucket-location.ts";
-import { readAuthorities } from "./certificates.ts";
+import { notThere, objectName, tooShort } from "./bucket-location.ts";
 import type { RemotePlace } from "./open-store.ts";
+import { Past } from "./past.ts";
+import type { RetentionPolicy } from "./retention.ts";
 import type { CallOptions } from "./store.ts";
 
-type Environment = RemotePlace["env"];
-type Credential = BlobServiceClient["credential"];
-
-interface Account {
-  /** With the SAS, where there is one. */
-  readonly url: string;
-  readonly credential: Credential;
-}
-
-const HINT =
-  "Set AZURE_ACCOUNT_NAME and AZURE_ACCOUNT_KEY or AZURE_ACCOUNT_SAS, or AZURE_STORAGE_CONNECTION_STRING; managed identities are not supported yet.";
-
 /** Opens no connection yet. @throws Failure `usage/invalid` for a location or credentials that cannot be used. */
-export function openAzureBackend({ location, env, settings }: RemotePlace): Backend {
-  const place = parseBucketLocation(location, "azure");
-  const { url, credential } = readAccount(env);
-  const kept = { keepAlive: true, maxSockets: settings.connections ?? LIMITS.storeConnections };
-  const ca = readAuthorities(env, ["RESTIC_CACERT"]);
-  const agents = { http: new HttpAgent(kept), https: new HttpsAgent({ ...kept, ...(ca && { ca }) }) };
-  // Retries are made around the store, for every kind of place alike.
-  const pipeline = newPipeline(credential, { retryOptions: { maxTries: 1 } });
-  pipeline.factories.unshift({
-    create: (next) => ({
-      sendRequest: async (request) => {
-        request.agent = request.url.startsWith("https:") ? agents.https : agents.http;
-        return await next.sendRequest(request);
-      },
-    }),
-  });
-  return new AzureBackend(place, new BlobServiceClient(url, pipeline), agents);
+export function openAzureBackend(place: RemotePlace): Backend {
+  const service = openAzureService(place);
+  const backend = new AzureBackend(service, place.settings.retention);
+  const { atMs } = place.settings;
+  if (atMs === undefined) return backend;
+  return new Past(new AzureVersions(service, async (key, options) => await backend.get(key, options)), atMs);
 }
 
-/** restic's variables first, then the connection string that Azure's own tools read. */
-function readAccount(env: Environment): Account {
-  const { AZURE_ACCOUNT_NAME: name = "", AZURE_ACCOUNT_KEY: key = "", AZURE_ACCOUNT_SAS: sas = "" } = env;
-  const { AZURE_STORAGE_CONNECTION_STRING: connection = "", AZURE_ENDPOINT_SUFFIX: suffix = "" } = env;
-  if (name === "" && connection !== "") return readConnection(connection);
-  if (name === "") throw new Failure("usage/invalid", "no Azure account is named", { hint: HINT });
-  if (!/^[a-z0-9]{3,24}$/.test(name)) {
-    throw new Failure("usage/invalid", "AZURE_ACCOUNT_NAME cannot be the name of a storage account", {
-      hint: "It has 3 to 24 small letters and digits, and stands in the portal above the account's keys.",
-    });
-  }
-  const url = `https://${name}.blob.${suffix === "" ? "core.windows.net" : suffix}`;
-  if (!URL.canParse(url)) {
-    throw new Failure("usage/invalid", "AZURE_ENDPOINT_SUFFIX is no suffix of host names", {
-      hint: "Set it as core.windows.net or core.usgovcloudapi.net, or leave it out.",
-    });
-  }
-  if (key !== "") return { url, credential: sharedKey(name, key) };
-  if (sas === "") throw new Failure("usage/invalid", `no key for the Azure account '${name}'`, { hint: HINT });
-  return { url: `${url}?${checkSas(sas.replace(/^\?/, ""))}`, credential: new AnonymousCredential() };
-}
-
-function sharedKey(name: string, key: string): StorageSharedKeyCredential {
-  if (!/^[A-Za-z0-9+/]{4,}={0,2}$/.test(key)) {
-    throw new Failure("usage/invalid", "AZURE_ACCOUNT_KEY is no key of a storage account", {
-      hint: "A key is 88 characters of base64; an SAS belongs into AZURE_ACCOUNT_SAS.",
-    });
-  }
-  return new StorageSharedKeyCredential(name, key);
-}
-
-/** Azure itself says no more than that it does not accept an SAS. */
-function checkSas(sas: string): string {
-  const parameters = new URLSearchParams(sas);
-  if (!parameters.has("sig")) {
-    throw new Failure("usage/invalid", "AZURE_ACCOUNT_SAS is no shared access signature", {
-      hint: "It is the part of the SAS address behind '?', with 'sv=', 'se=' and 'sig=' in it.",
-    });
-  }
-  // RFC 3339 in UTC, in any of its lengths: as texts they are in the order of time.
-  const end = parameters.get("se") ?? "";
-  if (/^\d{4}-\d\d-\d\d(T[\d:.]+Z)?$/.test(end) && end.slice(0, 16) < formatInstant(systemClock.now()).slice(0, 16)) {
-    throw new Failure("store/denied", `the SAS in AZURE_ACCOUNT_SAS ended at ${end}`, {
-      hint: "Make a new SAS and set it there.",
-    });
-  }
-  return sas;
-}
-
-function readConnection(connection: string): Account {
-  try {
-    const { url, credential } = BlobServiceClient.fromConnectionString(connection);
-    return { url, credential };
-  } catch {
-    // The SDK's words may hold parts of it.
-    throw new Failure("usage/invalid", "AZURE_STORAGE_CONNECTION_STRING cannot be read", {
-      hint: "Copy it whole from the portal: AccountName=…;AccountKey=…;EndpointSuffix=…, or with BlobEndpoint=….",
-    });
-  }
-}
-
-type GetOptions = CallOptions & { offset: number; length: number | undefined };
+type GetOptions = CallOptions & { offset: number; length: number | undefined; versionId?: string };
 
 class AzureBackend implements Backend {
   readonly location: string;
-  readonly #place: BucketLocation;
-  readonly #container: ReturnType<BlobServiceClient["getContainerClient"]>;
-  readonly #agents: { readonly http: HttpAgent; readonly https: HttpsAgent };
+  readonly retention: AzureRetention | undefined;
+  readonly #service: AzureService;
 
-  constructor(place: BucketLocation, service: BlobServiceClient, agents: { http: HttpAgent; https: HttpsAgent }) {
-    this.location = place.shown;
-    this.#place = place;
-    this.#container = service.getContainerClient(place.bucket);
-    this.#agents = agents;
-  }
-
-  #blob(key: string) {
-    return this.#container.getBlockBlobClient(objectName(this.#place, key));
-  }
-
-  async #ask<T>(what: string, signal: AbortSignal, call: (abortSignal: AbortSignal) => Promise<T>): Promise<T> {
-    signal.throwIfAborted();
-    try {
-      return await call(signal);
-    } catch (error) {
-      signal.throwIfAborted();
-      throw explainAzure(error, { what, location: this.location, container: this.#place.bucket });
-    }
+  constructor(service: AzureService, policy: RetentionPolicy | undefined) {
+    this.location = service.location;
+    this.#service = service;
+    this.retention = policy === undefined ? undefined : new AzureRetention(service, policy);
   }
 
   async create({ signal }: CallOptions): Promise<void> {
-    await this.#ask(`cannot make the container '${this.#place.bucket}'`, signal, async (abortSignal) => {
-      try {
-        if (await this.#container.exists({ abortSignal })) return;
-        await this.#container.createIfNotExists({ abortSignal });
-      } catch (error) {
-        // An SAS for one container may not ask for it, nor make it; but it may write: what follows will tell.
-        if (!/^Authorization(PermissionMismatch|Failure|ResourceTypeMismatch)$/.test(factsOf(error).code)) throw error;
-      }
-    });
+    await this.#service.ask(
+      `cannot make the container '${this.#service.place.bucket}'`,
+      signal,
+      async (abortSignal) => {
+        try {
+          if (await this.#service.container.exists({ abortSignal })) return;
+          await this.#service.container.createIfNotExists({ abortSignal });
+        } catch (error) {
+          // An SAS for one container may not ask for it, nor make it; but it may write: what follows will tell.
+          if (!/^Authorization(PermissionMismatch|Failure|ResourceTypeMismatch)$/.test(factsOf(error).code))
+            throw error;
+        }
+      },
+    );
   }
 
   async put(key: string, bytes: Buffer, { mustBeNew, signal }: CallOptions & { mustBeNew: boolean }): Promise<void> {
     const md5 = createHash("md5").update(bytes).digest();
-    await this.#ask(`cannot write '${key}'`, signal, async (abortSignal) => {
+    await this.#service.ask(`cannot write '${key}'`, signal, async (abortSignal) => {
       try {
-        await this.#blob(key).upload(bytes, bytes.length, {
+        await this.#service.blob(key).upload(bytes, bytes.length, {
           abortSignal,
           blobHTTPHeaders: { blobContentType: "application/octet-stream", blobContentMD5: md5 },
+          ...policyOf(key, this.retention?.policy, systemClock.now()),
           ...(mustBeNew ? { conditions: { ifNoneMatch: "*" } } : {}),
         });
       } catch (error) {
@@ -167,11 +74,13 @@ class AzureBackend implements Backend {
     });
   }
 
-  async get(key: string, { offset, length, signal }: GetOptions): Promise<Buffer> {
+  async get(key: string, { offset, length, signal, versionId }: GetOptions): Promise<Buffer> {
     if (length === 0) return await this.#nothingAt(key, offset, signal);
-    const read = await this.#ask(`cannot read '${key}'`, signal, async (abortSignal) => {
+    const read = await this.#service.ask(`cannot read '${key}'`, signal, async (abortSignal) => {
       try {
-        const answer = await this.#blob(key).download(offset, length, { abortSignal, maxRetryRequests: 0 });
+        const blob = this.#service.blob(key);
+        const file = versionId === undefined || versionId === "" ? blob : blob.withVersion(versionId);
+        const answer = await file.download(offset, length, { abortSignal, maxRetryRequests: 0 });
         return await readBody(answer.readableStreamBody, signal);
       } catch (error) {
         if (factsOf(error).status !== 416) throw error;
@@ -193,10 +102,10 @@ class AzureBackend implements Backend {
 
   async stat(key: string, { signal }: CallOptions): Promise<{ sizeBytes: number } | undefined> {
     try {
-      const found = await this.#ask(
+      const found = await this.#service.ask(
         `cannot look for '${key}'`,
         signal,
-        async (abortSignal) => await this.#blob(key).getProperties({ abortSignal }),
+        async (abortSignal) => await this.#service.blob(key).getProperties({ abortSignal }),
       );
       return { sizeBytes: found.contentLength ?? 0 };
     } catch (error) {
@@ -206,32 +115,28 @@ class AzureBackend implements Backend {
   }
 
   async *list(folder: string, { signal }: CallOptions): AsyncGenerator<ListedKey> {
-    const prefix = `${objectName(this.#place, folder)}/`;
+    const prefix = `${objectName(this.#service.place, folder)}/`;
     const root = prefix.length - folder.length - 1;
-    const pages = this.#container.listBlobsFlat({ prefix, abortSignal: signal }).byPage();
-    for (let isFirst = true; ; isFirst = false) {
-      const page = await this.#ask(`cannot list '${folder}'`, signal, async () => await pages.next()).catch(
-        (error: unknown) => {
-          // A place that is not made yet; a list that began is never taken for whole where it breaks off.
-          if (isFailure(error, "store/not-found") && isFirst) return undefined;
-          throw error;
-        },
-      );
-      if (page === undefined || page.done === true) return;
-      for (const { name, properties } of page.value.segment.blobItems) {
-        yield { key: name.slice(root), sizeBytes: properties.contentLength ?? 0 };
+    const includeImmutabilityPolicy = this.retention !== undefined;
+    const options = { prefix, signal, includeImmutabilityPolicy };
+    for await (const items of this.#service.pages(`cannot list '${folder}'`, options)) {
+      for (const { name, properties } of items) {
+        const file = { key: name.slice(root), sizeBytes: properties.contentLength ?? 0 };
+        yield includeImmutabilityPolicy ? { ...file, retained: retainedOf(properties) } : file;
       }
     }
   }
 
   async remove(key: string, { signal }: CallOptions): Promise<void> {
-    await this.#ask(
-      `cannot remove '${key}'`,
-      signal,
-      async (abortSignal) => await this.#blob(key).deleteIfExists({ abortSignal }),
-    ).catch((error: unknown) => {
-      if (!isFailure(error, "store/not-found")) throw error;
-    });
+    await this.#service
+      .ask(
+        `cannot remove '${key}'`,
+        signal,
+        async (abortSignal) => await this.#service.blob(key).deleteIfExists({ abortSignal }),
+      )
+      .catch((error: unknown) => {
+        if (!isFailure(error, "store/not-found")) throw error;
+      });
   }
 
   /** Nothing is uploaded in parts, so nothing can be left unfinished. */
@@ -240,17 +145,16 @@ class AzureBackend implements Backend {
   }
 
   async time({ signal }: CallOptions): Promise<number | undefined> {
-    const found = await this.#ask(
+    const found = await this.#service.ask(
       "cannot ask for the time",
       signal,
-      async (abortSignal) => await this.#blob("config").getProperties({ abortSignal }),
+      async (abortSignal) => await this.#service.blob("config").getProperties({ abortSignal }),
     );
     return found.date?.getTime();
   }
 
   async close(): Promise<void> {
-    this.#agents.http.destroy();
-    this.#agents.https.destroy();
+    this.#service.close();
   }
 }
 

@@ -7,12 +7,14 @@
  * Every method throws a `Failure` of the store (`store/denied`, `store/full`, `store/unreachable`, `store/not-found`,
  * `usage/invalid` for what the location or the credentials lack), or the signal's reason.
  */
-import type { Retention } from "./retention.ts";
+import type { Retained, Retention } from "./retention.ts";
 import type { CallOptions } from "./store.ts";
 
 export interface ListedKey {
   readonly key: string;
   readonly sizeBytes: number;
+  /** Where a listing tells what it is kept by. */
+  readonly retained?: Retained | undefined;
 }
 
 export interface Backend {

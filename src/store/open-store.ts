@@ -34,6 +34,8 @@ interface Scheme {
 const SCHEMES: Readonly<Record<string, Scheme>> = {
   azure: {
     variables: /^(AZURE_(ACCOUNT_(NAME|KEY|SAS)|ENDPOINT_SUFFIX|STORAGE_CONNECTION_STRING)|RESTIC_CACERT)$/,
+    hasVersions: true,
+    hasRetention: true,
     open: async (place) => (await import("./azure-backend.ts")).openAzureBackend(place),
   },
   gs: {
@@ -110,12 +112,12 @@ function assertCan(
 ): void {
   if (retention !== undefined && hasRetention !== true) {
     throw new Failure("usage/invalid", `'${place}' cannot keep files from being removed`, {
-      hint: "Take 'immutable' out of the configuration: it is for s3: repositories in a bucket with object lock.",
+      hint: "Take 'immutable' out of the configuration: it is for s3: repositories in a bucket with object lock, and azure: ones in a container with version-level immutability.",
     });
   }
   if (atMs === undefined || hasVersions === true) return;
   throw new Failure("usage/invalid", `'${place}' keeps no old versions of its files that Chatkeep can read`, {
-    hint: "--at-time is for s3: repositories in a bucket with versioning: name one with --repository, or leave it out.",
+    hint: "--at-time is for s3: and azure: repositories where versioning is on: name one with --repository, or leave it out.",
   });
 }
 

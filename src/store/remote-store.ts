@@ -117,9 +117,9 @@ export class RemoteStore implements Store {
       if (found !== undefined) yield { name: "", sizeBytes: found.sizeBytes };
       return;
     }
-    for await (const { key, sizeBytes } of this.#backend.list(kind, options)) {
+    for await (const { key, ...told } of this.#backend.list(kind, options)) {
       const name = key.slice(key.lastIndexOf("/") + 1);
-      if (isId(name) && key === keyOf({ kind, name })) yield { name, sizeBytes };
+      if (isId(name) && key === keyOf({ kind, name })) yield { name, ...told };
     }
   }
 
@@ -152,6 +152,7 @@ function retentionOf({ retention }: Backend): Retention<FileRef> | undefined {
   if (retention === undefined) return undefined;
   return {
     policy: retention.policy,
+    isListed: retention.isListed,
     check: async (options) => await retention.check(options),
     until: async (ref, options) => await retention.until(keyOf(ref), options),
     keep: async (ref, options) => await retention.keep(keyOf(ref), options),

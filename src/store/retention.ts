@@ -1,10 +1,13 @@
 /**
- * Files that nobody can remove before a moment has come: object lock. Files are written with it, and it is extended
- * before it runs out, for as long as they are needed.
+ * Files that nobody can remove before a moment has come: S3's object lock, Azure's immutability policies. Files are
+ * written with it, and it is extended before it runs out, for as long as they are needed.
  */
 import type { CallOptions } from "./store.ts";
 
-/** `governance` can be lifted by whoever has a right of its own for that, `compliance` by nobody. */
+/**
+ * `governance` can be lifted by whoever has a right of its own for that, `compliance` by nobody. On Azure only `compliance`
+ * is of use: the right to extend a policy that is not locked is the right to take it away.
+ */
 export type RetentionMode = "governance" | "compliance";
 
 export interface RetentionPolicy {
@@ -31,9 +34,18 @@ export function extended(
   return { untilMs: nowMs + forMs, mode: current?.mode ?? mode };
 }
 
+const KEPT = /^(config$|(keys|snapshots|index|data)\/)/;
+
+/** What is written with retention: neither the repository's locks, which every run removes, nor what is no repository's. */
+export function isKept(key: string): boolean {
+  return KEPT.test(key);
+}
+
 /** What a place that is used with retention can do. `Key` names a file. */
 export interface Retention<Key> {
   readonly policy: RetentionPolicy;
+  /** True where listing files tells what they are kept by, so that not each must be asked for. */
+  readonly isListed: boolean;
   /** @throws Failure `usage/invalid` where the place cannot keep files so. */
   check(options: CallOptions): Promise<void>;
   /** Until when a file is kept; undefined where it may be removed now, or is not there. */
@@ -50,8 +62,13 @@ export function retentionThrough(
   if (inner === undefined) return undefined;
   return {
     policy: inner.policy,
+    isListed: inner.isListed,
     check: async ({ signal }) =>
-      await call("asking for object lock", signal, async (limited) => await inner.check({ signal: limited })),
+      await call(
+        "asking whether files can be locked",
+        signal,
+        async (limited) => await inner.check({ signal: limited }),
+      ),
     until: async (key, { signal }) =>
       await call(
         `asking for the retention of '${key}'`,

@@ -22,29 +22,24 @@ import { parseHttpDate, systemClock } from "../base/clock.ts";
 import { Failure, isFailure } from "../base/errors.ts";
 import type { Backend, ListedKey } from "./backend.ts";
 import type { RemotePlace } from "./open-store.ts";
+import { Past } from "./past.ts";
 import type { RetentionPolicy } from "./retention.ts";
 import { factsOf, isWordless } from "./s3-errors.ts";
-import { S3Versions } from "./s3-versions.ts";
 import { lockOf, S3Retention } from "./s3-retention.ts";
 import { openS3Service, type S3Call, type S3Service } from "./s3-service.ts";
+import { S3Versions } from "./s3-versions.ts";
 import type { CallOptions } from "./store.ts";
 
 /** @throws Failure `usage/invalid` for a location or credentials that cannot be used. */
 export function openS3Backend(place: RemotePlace): Backend {
   const service = openS3Service(place);
   const backend = new S3Backend(service, place.settings.retention);
-  return place.settings.atMs === undefined ? backend : new S3Versions(service, backend, place.settings.atMs);
+  const { atMs } = place.settings;
+  if (atMs === undefined) return backend;
+  return new Past(new S3Versions(service, async (key, options) => await backend.get(key, options)), atMs);
 }
 
-/** What reads one version of a file. */
-export interface S3Reader {
-  get(
-    key: string,
-    options: CallOptions & { offset: number; length: number | undefined; versionId: string },
-  ): Promise<Buffer>;
-}
-
-class S3Backend implements Backend, S3Reader {
+class S3Backend implements Backend {
   readonly location: string;
   readonly retention: S3Retention | undefined;
   readonly #service: S3Service;

@@ -7,23 +7,22 @@ import {
 } from "@aws-sdk/client-s3";
 import { dateOf, systemClock } from "../base/clock.ts";
 import { Failure, isFailure } from "../base/errors.ts";
-import { extended, type Retained, type Retention, type RetentionPolicy } from "./retention.ts";
+import { extended, isKept, type Retained, type Retention, type RetentionPolicy } from "./retention.ts";
 import { factsOf } from "./s3-errors.ts";
 import type { S3Service } from "./s3-service.ts";
 import type { CallOptions } from "./store.ts";
 
 const MODES = { governance: "GOVERNANCE", compliance: "COMPLIANCE" } as const;
 
-const KEPT = /^(config$|(keys|snapshots|index|data)\/)/;
-
-/** What a file is written with: nothing for the repository's locks, which every run removes, nor for what is no repository's. */
+/** What a file is written with. */
 export function lockOf(key: string, policy: RetentionPolicy | undefined, nowMs: number) {
-  if (policy === undefined || !KEPT.test(key)) return {};
+  if (policy === undefined || !isKept(key)) return {};
   return { ObjectLockMode: MODES[policy.mode], ObjectLockRetainUntilDate: dateOf(nowMs + policy.forMs) };
 }
 
 export class S3Retention implements Retention<string> {
   readonly policy: RetentionPolicy;
+  readonly isListed = false;
   readonly #service: S3Service;
 
   constructor(service: S3Service, policy: RetentionPolicy) {

@@ -7,7 +7,7 @@
  */
 
 import type { ProbeOptions, StoreProbe } from "./probe.ts";
-import type { Retention, RetentionPolicy } from "./retention.ts";
+import type { Retained, Retention, RetentionPolicy } from "./retention.ts";
 
 export type FileKind = "config" | "keys" | "locks" | "snapshots" | "index" | "data";
 
@@ -20,6 +20,8 @@ export interface FileRef {
 export interface ListedFile {
   readonly name: string;
   readonly sizeBytes: number;
+  /** Where a listing tells what it is kept by: then {@link Retention.keep} need not ask. */
+  readonly retained?: Retained | undefined;
 }
 
 /** A file being written whose name is known only at its end, as a pack's is. */

@@ -47,7 +47,12 @@ const BAD: [what: string, text: string, message: RegExp][] = [
   [
     "a folder that is to be immutable",
     `${GOOD}    immutable: 30d\n`,
-    /^c\.yaml:9:16: repositories\.0\.immutable: only an s3: repository can be immutable$/,
+    /^c\.yaml:9:16: repositories\.0\.immutable: only an s3: or azure: repository can be immutable$/,
+  ],
+  [
+    "a lock on Azure that can be lifted",
+    `${GOOD.replace("location: /var", "location: azure:box:/var")}    immutable: { for: 30d, mode: governance }\n`,
+    /^c\.yaml:9:34: repositories\.0\.immutable\.mode: an azure: repository knows only 'compliance': who/,
   ],
   [
     "a retention without a unit",

@@ -96,15 +96,17 @@ test("what lies in the future is not read as of then", async () => {
   await assert.rejects(opening, (error) => isFailure(error, "usage/invalid") && /future/.test(error.message));
 });
 
-test("an immutable repository's time and mode reach its store, by governance where no mode is named", async () => {
-  const rows: [NonNullable<RepositoryConfig["immutable"]>, number, string][] = [
+test("an immutable repository's time and mode reach its store, by governance where no mode is named, on Azure by what nobody lifts", async () => {
+  const rows: [NonNullable<RepositoryConfig["immutable"]>, number, string, string?][] = [
     ["30d", 30, "governance"],
+    ["30d", 30, "compliance", "azure:box:/"],
     [{ for: "1d" }, 1, "governance"],
     [{ for: "365d", mode: "compliance" }, 365, "compliance"],
   ];
-  for (const [immutable, days, mode] of rows) {
-    const configured: RepositoryConfig = { name: "offsite", location: "s3:http://127.0.0.1:1/bucket", immutable };
-    const store = await openPlace(configured.location, configured, surroundings({}));
+  const env = { AZURE_ACCOUNT_NAME: "desk", AZURE_ACCOUNT_KEY: "c2VjcmV0" };
+  for (const [immutable, days, mode, location = "s3:http://127.0.0.1:1/bucket"] of rows) {
+    const configured: RepositoryConfig = { name: "offsite", location, immutable };
+    const store = await openPlace(location, configured, surroundings(env));
     assert.deepEqual(store.retention?.policy, { forMs: days * 24 * 3_600_000, mode });
     assert.equal(store.spec?.kind, "remote");
     assert.deepEqual(store.spec.settings.retention, store.retention.policy);

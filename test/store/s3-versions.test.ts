@@ -6,7 +6,7 @@ import { test } from "node:test";
 import * as fc from "fast-check";
 import { isFailure } from "../../src/base/errors.ts";
 import { openStore } from "../../src/store/open-store.ts";
-import { chooseVersion, type KeyVersion } from "../../src/store/s3-versions.ts";
+import { chooseVersion, type KeyVersion } from "../../src/store/past.ts";
 import type { Store } from "../../src/store/store.ts";
 
 const { signal } = new AbortController();
@@ -173,7 +173,7 @@ test("a bucket that never kept versions is refused; where nobody may ask, what i
 });
 
 test("a place without versions is not read as of a moment", async () => {
-  for (const location of ["/tmp/nowhere", "rest:http://localhost:1/", "gs:bucket:/", "azure:container:/"]) {
+  for (const location of ["/tmp/nowhere", "rest:http://localhost:1/", "gs:bucket:/"]) {
     await assert.rejects(openStore(location, { settings: { atMs: 1 } }), (error) => isFailure(error, "usage/invalid"));
   }
 });
