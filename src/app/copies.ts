@@ -3,10 +3,13 @@ import { Failure, isFailure, messageOf } from "../base/errors.ts";
 import { type Finding, sortFindings } from "../base/findings.ts";
 import { plural } from "../base/bytes.ts";
 import { copy, pointsLacking, pointsOwed, snapshotsOf } from "../job/copy.ts";
-import { listPoints, resolvePoint } from "../job/points.ts";
+import { holdsLacking, releasesIn } from "../job/holds-between.ts";
+import { listPoints, type PointList, resolvePoint } from "../job/points.ts";
+import type { PointRelease } from "../job/records.ts";
 import { assertRetention, extendRetention } from "../job/retention.ts";
 import type { BackupSummary, CopyOutcome, CopySummary } from "../job/summaries.ts";
 import { loadConfig } from "./config.ts";
+import { type ListedRepository, settleReleases } from "./releases.ts";
 import { keepLocked } from "./retention.ts";
 import { isAway, openChosenRepository, type OpenedRepository } from "./session.ts";
 import type { Globals, Surroundings } from "./surroundings.ts";
@@ -48,6 +51,7 @@ export async function runCopy(globals: Globals, flags: CopyFlags, s: Surrounding
         points.filter((point) => id === undefined || point.installationId === id),
       );
     },
+    holds: { released: await releasedIn([from, to], s) },
     ...tools(s),
   });
   await extendRetention(to.repository, s);
@@ -66,21 +70,22 @@ export async function copyToOthers(
   globals: Globals,
   s: Surroundings,
 ): Promise<BackupSummary> {
-  const names = (written.config?.repositories ?? []).map(({ name }) => name);
+  const names = (written.config?.repositories ?? []).map(({ name }) => name).filter((name) => name !== written.name);
   const others: Other[] = [];
-  const findings: Finding[] = [];
+  for (const name of names) if (!away.has(name)) others.push(await openOther(name, globals, s));
+  if (others.length === 0) return summary;
+  const list = await listWritten(written, others, s);
+  const reached = others.flatMap(({ there }) => there ?? []);
+  const isAll = reached.length === names.length;
+  const { released, findings } = await settleReleases([{ opened: written, list }, ...reached], { isAll }, s);
   // All of it first, so that each of the others gets it too.
-  for (const name of names.filter((name) => name !== written.name && !away.has(name))) {
-    const other = await bringBack(name, written, globals, s);
-    others.push(other);
-    findings.push(...other.findings);
-  }
+  for (const other of others) findings.push(...(await bringBack(other, { opened: written, list, released }, s)));
   if (others.some(({ outcome }) => outcome.brought > 0)) {
     findings.push(...(await keepLocked(written.repository, written.name, s)).findings);
   }
   const copies: CopyOutcome[] = [];
   for (const other of others) {
-    const { outcome, findings: unlocked } = await copyTo(other, { from: written, made: summary.point }, s);
+    const { outcome, findings: unlocked } = await copyTo(other, { from: written, made: summary.point, released }, s);
     copies.push(outcome);
     findings.push(...unlocked);
     if (outcome.message === undefined || other.isBehind) continue;
@@ -95,60 +100,78 @@ export async function copyToOthers(
   return { ...summary, copies, findings: sortFindings([...summary.findings, ...findings]) };
 }
 
+/** Where it cannot be listed nothing can be copied either: that is told of each of the others. */
+async function listWritten({ repository }: OpenedRepository, others: Other[], s: Surroundings): Promise<PointList> {
+  try {
+    return await listPoints(repository, { signal: s.signal });
+  } catch (error) {
+    const message = told(error, s);
+    for (const other of others) {
+      other.outcome = { ...other.outcome, ok: false, message: other.outcome.message ?? message };
+      other.there = undefined;
+    }
+    return { points: [], records: [], others: 0, damaged: [] };
+  }
+}
+
 /** One of the other repositories, and what became of it so far. */
 interface Other {
+  name: string;
   /** Undefined when it cannot be had. */
-  opened: OpenedRepository | undefined;
+  there: ListedRepository | undefined;
   outcome: CopyOutcome;
   /** What it has for the one that was written could not be brought. */
   isBehind: boolean;
-  findings: Finding[];
 }
 
-/** Brings to the repository that was written what another has of the time when it did not answer. */
-async function bringBack(name: string, to: OpenedRepository, globals: Globals, s: Surroundings): Promise<Other> {
-  const other: Other = {
-    opened: undefined,
-    outcome: { repository: name, points: 0, bytes: 0, brought: 0, ok: true },
-    isBehind: false,
-    findings: [],
-  };
+async function openOther(name: string, globals: Globals, s: Surroundings): Promise<Other> {
+  const outcome: CopyOutcome = { repository: name, points: 0, bytes: 0, brought: 0, ok: true };
+  const other: Other = { name, there: undefined, outcome, isBehind: false };
   try {
-    other.opened = await openChosenRepository({ ...globals, repository: name }, s);
+    const opened = await openChosenRepository({ ...globals, repository: name }, s);
+    const list = await listPoints(opened.repository, { signal: s.signal });
+    return { ...other, there: { opened, list } };
   } catch (error) {
-    return { ...other, outcome: { ...other.outcome, ok: false, message: told(error, s) } };
+    return { ...other, outcome: { ...outcome, ok: false, message: told(error, s) } };
   }
+}
+
+/** Brings to the repository that was written what another has of the time when it did not answer: points, and holds. */
+async function bringBack(
+  other: Other,
+  { opened: to, list, released }: ListedRepository & { released: PointRelease[] },
+  s: Surroundings,
+): Promise<Finding[]> {
+  const { name, there } = other;
+  if (there === undefined) return [];
   const whose = { installationId: to.config?.installation.id ?? "", nowMs: s.clock.now(), name: to.name };
+  const held = holdsLacking(there.list, list, { coming: [], released, nowMs: s.clock.now() });
+  // Nearly always there is nothing to bring, and then nothing is locked for it.
+  if (held.length === 0 && pointsOwed(there.list.points, list.points, whose).length === 0) return [];
   try {
-    const owed = await listOwed(other.opened, to, whose, s);
-    if (owed === 0) return other;
     const { copied, failed } = await copy({
-      from: other.opened,
+      from: there.opened,
       to,
-      choose: (snapshots, points, there) => snapshotsOf(snapshots, pointsOwed(points, there, whose)),
+      choose: (snapshots, points, known) => snapshotsOf(snapshots, pointsOwed(points, known, whose)),
+      holds: { released },
       ...tools(s),
     });
     other.outcome.brought = copied.length;
-    if (failed.length > 0) other.findings.push(notBroughtBack(name, to.name, describeFailed(failed)));
+    return failed.length === 0 ? [] : [notBroughtBack(name, to.name, describeFailed(failed))];
   } catch (error) {
     // Nothing is copied there either: what comes from here says that all was brought.
     other.isBehind = true;
     other.outcome = { ...other.outcome, ok: false, message: told(error, s) };
-    other.findings.push(notBroughtBack(name, to.name, told(error, s)));
+    return [notBroughtBack(name, to.name, told(error, s))];
   }
-  return other;
 }
 
-/** How many points there are to bring: nearly always none, and then nothing is locked for it. */
-async function listOwed(
-  other: OpenedRepository,
-  to: OpenedRepository,
-  whose: { installationId: string; nowMs: number; name: string },
+async function releasedIn(
+  repositories: readonly OpenedRepository[],
   { signal }: Surroundings,
-): Promise<number> {
-  const { points } = await listPoints(other.repository, { signal });
-  if (pointsOwed(points, [], whose).length === 0) return 0;
-  return pointsOwed(points, (await listPoints(to.repository, { signal })).points, whose).length;
+): Promise<PointRelease[]> {
+  const lists = await Promise.all(repositories.map(({ repository }) => listPoints(repository, { signal })));
+  return lists.flatMap(releasesIn);
 }
 
 function notBroughtBack(from: string, to: string, why: string): Finding {
@@ -178,11 +201,12 @@ function tools({ clock, progress, signal }: Surroundings) {
 
 /** @param made The point that is copied in any case, whatever its clock said. */
 async function copyTo(
-  { opened: to, outcome, isBehind }: Other,
-  { from, made }: { from: OpenedRepository; made: string | null },
+  { there, outcome, isBehind }: Other,
+  { from, made, released }: { from: OpenedRepository; made: string | null; released: PointRelease[] },
   s: Surroundings,
 ): Promise<{ outcome: CopyOutcome; findings: Finding[] }> {
-  if (to === undefined || isBehind) return { outcome, findings: [] };
+  if (there === undefined || isBehind) return { outcome, findings: [] };
+  const { opened: to } = there;
   const installationId = from.config?.installation.id ?? "";
   try {
     await assertRetention(to.repository, s);
@@ -193,6 +217,7 @@ async function copyTo(
         const lacking = pointsLacking(points, known, { installationId, nowMs: s.clock.now() });
         return snapshotsOf(snapshots, [...lacking, ...points.filter(({ id }) => id === made)]);
       },
+      holds: { released },
       ...tools(s),
     });
     const done = { ...outcome, points: copied.length, bytes: added.bytes };

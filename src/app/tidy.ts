@@ -1,12 +1,10 @@
-/** The verbs that keep a repository tidy: retention, holds, locks. */
+/** The verbs that keep a repository tidy: retention, locks. */
 import { Failure } from "../base/errors.ts";
 import type { ForgetOptions, ForgetRequest } from "../job/forget.ts";
-import type { HoldOptions } from "../job/hold.ts";
-import type { ForgetSummary, HoldSummary, LockLine, UnlockSummary } from "../job/summaries.ts";
+import type { ForgetSummary, LockLine, UnlockSummary } from "../job/summaries.ts";
 import { isEmptyPolicy, type RetentionPolicy } from "../policy/retention.ts";
 import type { Config, RetentionConfig } from "./config.ts";
-import { PROGRAM } from "./program.ts";
-import { openChosenRepository, openToRead, type OpenedRepository } from "./session.ts";
+import { openChosenRepository, type OpenedRepository } from "./session.ts";
 import type { Globals, Surroundings } from "./surroundings.ts";
 
 export interface ForgetFlags {
@@ -84,44 +82,8 @@ function withoutUnset(policy: RetentionPolicy): RetentionPolicy {
 }
 
 /** The configured zone, else the machine's own. */
-function timeZoneOf(config: Config | undefined): string {
+export function timeZoneOf(config: Config | undefined): string {
   return config?.schedule?.timezone ?? new Intl.DateTimeFormat().resolvedOptions().timeZone;
-}
-
-function holdOptions({ repository, name, config }: OpenedRepository, all: boolean, s: Surroundings) {
-  const installationId = all ? undefined : config?.installation.id;
-  const options: HoldOptions = { repository, repositoryName: name, installationId, clock: s.clock, signal: s.signal };
-  return { options, timeZone: timeZoneOf(config) };
-}
-
-export interface HoldFlags {
-  point: string;
-  name: string;
-  reason: string | undefined;
-  until: string | undefined;
-}
-
-export async function runHold(globals: Globals, flags: HoldFlags, s: Surroundings): Promise<HoldSummary> {
-  const { options, timeZone } = holdOptions(await openChosenRepository(globals, s), false, s);
-  const { point: word, name, reason, until } = flags;
-  return await (
-    await import("../job/hold.ts")
-  ).hold(options, { word, name, reason, until, timeZone, program: PROGRAM });
-}
-
-export async function runReleaseHold(
-  globals: Globals,
-  { point: word, name }: { point: string; name: string },
-  s: Surroundings,
-): Promise<HoldSummary> {
-  const { options } = holdOptions(await openChosenRepository(globals, s), false, s);
-  return await (await import("../job/hold.ts")).releaseHold(options, { word, name });
-}
-
-export async function runListHolds(globals: Globals, flags: { all: boolean }, s: Surroundings): Promise<HoldSummary> {
-  const { options } = holdOptions(await openToRead(globals, s), flags.all, s);
-  await options.repository.loadIndex({ signal: s.signal });
-  return await (await import("../job/hold.ts")).listHolds(options);
 }
 
 /** Whose the locks are; changes nothing. */

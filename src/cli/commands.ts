@@ -105,7 +105,7 @@ const BACK_UP: readonly CommandRow[] = [
     ],
     purpose: "copy restore points to another repository",
     description: [
-      "From the first repository, or the one that --repository names: the points given, or without any all of this installation. What the other repository has already is not sent again, nothing is compressed again, and every chunk is verified. Points keep their names, as with 'restic copy'; proofs stay behind, because a proof counts for the repository that was read. 'backup' does this by itself for all configured repositories.",
+      "From the first repository, or the one that --repository names: the points given, or without any all of this installation. What the other repository has already is not sent again, nothing is compressed again, and every chunk is verified. Points keep their names, as with 'restic copy'; holds go along, proofs stay behind, because a proof counts for the repository that was read. 'backup' does this by itself for all configured repositories.",
       "Between two places of which one is not configured, its password is taken from $CHATKEEP_PASSWORD or $CHATKEEP_PASSWORD_FILE.",
     ],
     examples: [

@@ -9,12 +9,14 @@ import { Failure, isFailure, messageOf } from "../base/errors.ts";
 import { shortId, type SnapshotId } from "../base/ids.ts";
 import { LIMITS } from "../base/limits.ts";
 import type { Progress } from "../base/progress.ts";
-import { PROOF, withoutTag } from "../point/layout.ts";
+import { PROOF, RELEASE, withoutTag } from "../point/layout.ts";
 import { copiedSnapshot, Copying, isCopyOf } from "../repo/copy.ts";
 import type { ListedSnapshot, Repository } from "../repo/repository.ts";
 import { readWhileSettling, type RepositoryLock } from "../repo/lock.ts";
+import { holdsLacking } from "./holds-between.ts";
 import { beginToRead, beginToWrite } from "./lock.ts";
-import { listPoints, type Point } from "./points.ts";
+import { listPoints, type Point, type PointList } from "./points.ts";
+import { type PointRelease, recordOf } from "./records.ts";
 import type { CopySummary } from "./summaries.ts";
 
 /** A repository and its name in the configuration, or its location. */
@@ -28,6 +30,8 @@ export interface CopyOptions {
   to: NamedRepository;
   /** Which snapshots of the source; given all of them, and the points of the target. */
   choose: (source: ListedSnapshot[], points: Point[], copied: Point[]) => ListedSnapshot[];
+  /** The holds of these points, and of those that are there already, go along, but for those that were released. */
+  holds?: { released: readonly PointRelease[] };
   clock: Clock;
   progress: Progress;
   signal: AbortSignal;
@@ -47,22 +51,24 @@ export async function copy(options: CopyOptions): Promise<CopySummary> {
   await using target = await beginToWrite(to.repository, options);
   const run = { ...options, signal: AbortSignal.any([options.signal, source.signal, target.signal]) };
   const settled = Promise.all([source.settled, target.settled]).then(() => {});
-  const { snapshots, damaged, points, there, known } = await readWhileSettling({ settled }, async () => ({
+  const { snapshots, damaged, list, there, known } = await readWhileSettling({ settled }, async () => ({
     ...(await from.repository.listSnapshots(run)),
-    points: (await listPoints(from.repository, run)).points,
+    list: await listPoints(from.repository, run),
     there: await to.repository.listSnapshots(run),
-    known: (await listPoints(to.repository, run)).points,
+    known: await listPoints(to.repository, run),
   }));
   const chosen = options
-    .choose(snapshots, points, known)
-    .filter(({ snapshot }) => snapshot.tags?.includes(PROOF.tag) !== true);
-  const left = chosen.filter((wanted) => !there.snapshots.some((other) => isCopyOf(other, wanted)));
+    .choose(snapshots, list.points, known.points)
+    .filter(({ snapshot }) => [PROOF, RELEASE].every(({ tag }) => snapshot.tags?.includes(tag) !== true));
+  const left = chosen.filter((wanted) => !there.snapshots.some((one) => isCopyOf(one, wanted)));
+  const held = heldSnapshots(snapshots, { list, known, left }, run);
   const summary: CopySummary = {
     type: "summary",
     verb: "copy",
     from: from.name,
     to: to.name,
     copied: [],
+    holds: 0,
     skipped: chosen.length - left.length,
     failed: damaged.map(({ id, reason }) => ({
       point: id,
@@ -71,8 +77,21 @@ export async function copy(options: CopyOptions): Promise<CopySummary> {
     added: { bytes: 0, packs: 0 },
     seconds: 0,
   };
-  if (left.length > 0) await copySnapshots({ ...run, lock: target }, left, summary);
+  if (left.length + held.length > 0) await copySnapshots({ ...run, lock: target }, [...left, ...held], summary);
   return { ...summary, seconds: (clock.monotonic() - startedMs) / 1000 };
+}
+
+/** Those of the holds that go along and were not chosen themselves. */
+function heldSnapshots(
+  snapshots: readonly ListedSnapshot[],
+  { list, known, left }: { list: PointList; known: PointList; left: readonly ListedSnapshot[] },
+  { holds, clock }: CopyOptions,
+): ListedSnapshot[] {
+  if (holds === undefined) return [];
+  const coming = left.map(({ id, snapshot }) => snapshot.original ?? id);
+  const lacking = holdsLacking(list, known, { coming, released: holds.released, nowMs: clock.now() });
+  const names = new Set(lacking.map(({ snapshotId }) => snapshotId));
+  return snapshots.filter((one) => names.has(one.id) && !left.includes(one));
 }
 
 async function copySnapshots(
@@ -120,7 +139,8 @@ async function saveCopy(
 ): Promise<SnapshotId> {
   signal.throwIfAborted();
   const snapshot = await to.saveSnapshot(copiedSnapshot(one), { signal });
-  summary.copied.push({ point: one.snapshot.original ?? one.id, snapshot, takenAt: one.snapshot.time });
+  if (recordOf(one.id, one.snapshot)?.kind === "hold") summary.holds += 1;
+  else summary.copied.push({ point: one.snapshot.original ?? one.id, snapshot, takenAt: one.snapshot.time });
   return snapshot;
 }
 

@@ -16,7 +16,7 @@ import { planRetention, type RetentionPoint, type RetentionPolicy } from "../pol
 import type { Repository } from "../repo/repository.ts";
 import { lockAlone, lockToRead } from "./lock.ts";
 import { listPoints, resolvePoint, userTags, type Point, type PointList } from "./points.ts";
-import { describeHold, isHold, isInForce, tagValue, type PointRecord } from "./records.ts";
+import { describeHold, isHold, isInForce, isRelease, tagValue, type PointRecord } from "./records.ts";
 import type { ForgetLine, ForgetSummary } from "./summaries.ts";
 
 /** What is to be forgotten. */
@@ -244,6 +244,8 @@ function recordsOf(list: PointList, remove: readonly Point[]): PointRecord[] {
   const [goingNames, goingTrees] = [namesOf(remove), treesOf(remove)];
   const [leftNames, leftTrees] = [namesOf(left), treesOf(left)];
   return list.records.filter((record) => {
+    // Another repository may still have the hold.
+    if (isRelease(record)) return false;
     if (!leftNames.has(record.point)) return goingNames.has(record.point);
     const tree = `${record.point} ${tagValue(record.snapshot, "tree") ?? ""}`;
     return !isHold(record) && goingTrees.has(tree) && !leftTrees.has(tree);
@@ -261,7 +263,9 @@ function treesOf(points: readonly Point[]): Set<string> {
 /** Records whose point is gone: an earlier run was stopped, or restic forgot it. A hold in force is left to a person. */
 function leftBehind(list: PointList, nowMs: number): PointRecord[] {
   const names = namesOf(list.points);
-  return list.records.filter((record) => !names.has(record.point) && !(isHold(record) && isInForce(record, nowMs)));
+  return list.records.filter(
+    (record) => !names.has(record.point) && !isRelease(record) && !(isHold(record) && isInForce(record, nowMs)),
+  );
 }
 
 function findingsOf(list: PointList, keep: ForgetPlan["keep"], nowMs: number): Finding[] {

@@ -5,11 +5,11 @@ import { plural } from "../base/bytes.ts";
 import { Failure, isFailure } from "../base/errors.ts";
 import { shortId } from "../base/ids.ts";
 import { formatGoTime } from "../format/go-time.ts";
-import { HOLD } from "../point/layout.ts";
+import { HOLD, RELEASE } from "../point/layout.ts";
 import { formatHold, parseHold, type Hold } from "../point/hold.ts";
 import { daysInMonth, Zone } from "../policy/calendar.ts";
 import type { Repository } from "../repo/repository.ts";
-import { lockAlone, lockToWrite } from "./lock.ts";
+import { lockAlone, type LockOptions, lockToWrite } from "./lock.ts";
 import { listPoints, resolvePoint, type PointList } from "./points.ts";
 import {
   describeHold,
@@ -17,8 +17,10 @@ import {
   isHold,
   isInForce,
   readRecord,
+  releaseTags,
   saveRecord,
   type PointHold,
+  type PointRecord,
   tagValue,
 } from "./records.ts";
 import type { HoldLine, HoldSummary } from "./summaries.ts";
@@ -77,7 +79,7 @@ export async function hold(options: HoldOptions, wanted: NewHold): Promise<HoldS
     at: formatGoTime(BigInt(clock.now()) * 1_000_000n),
     by: `${userInfo().username}@${hostname()}`,
   };
-  const answer = { type: "summary", verb: "hold", action: "held", repository: options.repositoryName } as const;
+  const answer = { ...summaryOf(options), action: "held" } as const;
   for (const one of known) {
     const line = await toLine(one, list, options);
     if (line.reason !== made.reason || line.until !== made.until) {
@@ -95,10 +97,21 @@ export async function hold(options: HoldOptions, wanted: NewHold): Promise<HoldS
   return { ...answer, changed: true, holds: [line] };
 }
 
-export async function releaseHold(
-  options: HoldOptions,
-  { word, name }: { word: string; name: string },
-): Promise<HoldSummary> {
+function summaryOf({
+  repositoryName: repository,
+}: HoldOptions): Pick<HoldSummary, "type" | "verb" | "repository" | "repositories" | "findings"> {
+  return { type: "summary", verb: "hold", repository, repositories: [repository], findings: [] };
+}
+
+export interface HoldRelease {
+  /** A word for the point. */
+  word: string;
+  name: string;
+  /** Name and version of this program, where a repository may not be reached: then the release is kept in this one. */
+  remembered?: string | undefined;
+}
+
+export async function releaseHold(options: HoldOptions, { word, name, remembered }: HoldRelease): Promise<HoldSummary> {
   const { repository } = options;
   await using lock = await lockAlone(repository, options);
   const signal = AbortSignal.any([options.signal, lock.signal]);
@@ -123,18 +136,44 @@ export async function releaseHold(
     });
   }
   const lines: HoldLine[] = [];
+  const [first] = found;
+  if (remembered !== undefined && first !== undefined) await rememberRelease(first, remembered, { ...options, signal });
   for (const one of found) {
     lines.push(await toLine(one, list, options));
     await repository.store.remove({ kind: "snapshots", name: one.snapshotId }, { signal });
   }
-  return {
-    type: "summary",
-    verb: "hold",
-    action: "released",
-    repository: options.repositoryName,
-    changed: true,
-    holds: lines,
-  };
+  return { ...summaryOf(options), action: "released", changed: true, holds: lines };
+}
+
+/** Before the hold goes: whatever happens then, the other repositories hear of it. */
+async function rememberRelease(
+  { point, name, snapshot }: PointHold,
+  program: string,
+  { repository, clock, signal }: HoldOptions,
+): Promise<void> {
+  const at = formatGoTime(BigInt(clock.now()) * 1_000_000n);
+  const text = `${JSON.stringify({ schema: 1, program, point, name, at, by: `${userInfo().username}@${hostname()}` }, null, 1)}\n`;
+  const kept = { place: RELEASE, text, time: at, tags: releaseTags({ point, name }) };
+  const about = { installationId: tagValue(snapshot, "installation") ?? "", snapshot };
+  await saveRecord(repository, { ...kept, about, program, signal });
+}
+
+/**
+ * Removes holds that were released elsewhere, or releases that every repository has heard of.
+ * @throws Failure `store/denied` where nothing may be deleted, `repo/locked`.
+ */
+export async function removeRecords(
+  repository: Repository,
+  records: readonly PointRecord[],
+  options: LockOptions,
+): Promise<void> {
+  await using lock = await lockAlone(repository, options);
+  const signal = AbortSignal.any([options.signal, lock.signal]);
+  for (const { snapshotId } of records) {
+    signal.throwIfAborted();
+    await lock.confirmOld({ signal });
+    await repository.store.remove({ kind: "snapshots", name: snapshotId }, { signal });
+  }
 }
 
 /** A hold may have outlived its point: then its name is found in the hold. */
@@ -162,14 +201,7 @@ export async function listHolds(options: HoldOptions): Promise<HoldSummary> {
     .filter(({ snapshot }) => installationId === undefined || tagValue(snapshot, "installation") === installationId);
   const lines: HoldLine[] = [];
   for (const one of found) lines.push(await toLine(one, list, options));
-  return {
-    type: "summary",
-    verb: "hold",
-    action: "listed",
-    repository: options.repositoryName,
-    changed: false,
-    holds: lines,
-  };
+  return { ...summaryOf(options), action: "listed", changed: false, holds: lines };
 }
 
 async function toLine(found: PointHold, list: PointList, options: HoldOptions): Promise<HoldLine> {

@@ -6,7 +6,7 @@
 import { Failure } from "../base/errors.ts";
 import type { SnapshotId } from "../base/ids.ts";
 import type { Snapshot } from "../format/snapshot-file.ts";
-import { HOLD, installationTag, PROOF, type RecordPlace } from "../point/layout.ts";
+import { HOLD, installationTag, PROOF, RELEASE, type RecordPlace } from "../point/layout.ts";
 import type { Hold } from "../point/hold.ts";
 import type { Proof } from "../point/proof.ts";
 import type { Repository } from "../repo/repository.ts";
@@ -14,7 +14,7 @@ import { PointFolder } from "./point-tree.ts";
 import { Sealing } from "./sealing.ts";
 
 export interface PointRecord {
-  kind: "proof" | "hold";
+  kind: "proof" | "hold" | "release";
   /** The name of the point that it is about. */
   point: string;
   snapshotId: SnapshotId;
@@ -24,10 +24,19 @@ export interface PointRecord {
 export interface PointHold extends PointRecord {
   kind: "hold";
   name: string;
+  atMs: number;
   /** As it was given: a day or an instant. */
   until: string | undefined;
   /** When it ends; undefined when it has no end. */
   endsAtMs: number | undefined;
+}
+
+/** That a hold was released while some repository was not reached. */
+export interface PointRelease extends PointRecord {
+  kind: "release";
+  /** The hold's name. */
+  name: string;
+  atMs: number;
 }
 
 /** The value of a `name=value` tag. */
@@ -45,11 +54,21 @@ export function holdTags({ point, name, until, endsAt }: Hold): string[] {
   return [HOLD.tag, `point=${point}`, `hold=${name}`, ...end];
 }
 
+export function releaseTags({ point, name }: { point: string; name: string }): string[] {
+  return [RELEASE.tag, `point=${point}`, `hold=${name}`];
+}
+
 /** What a snapshot records about a point, or undefined when it is no such record. */
-export function recordOf(snapshotId: SnapshotId, snapshot: Snapshot): PointRecord | PointHold | undefined {
+export function recordOf(
+  snapshotId: SnapshotId,
+  snapshot: Snapshot,
+): PointRecord | PointHold | PointRelease | undefined {
   const point = tagValue(snapshot, "point");
   if (point === undefined) return undefined;
   if (snapshot.tags?.includes(PROOF.tag)) return { kind: "proof", point, snapshotId, snapshot };
+  const name = tagValue(snapshot, "hold") ?? "?";
+  const atMs = Date.parse(snapshot.time); // oxlint-disable-line no-restricted-globals -- parses, reads no clock
+  if (snapshot.tags?.includes(RELEASE.tag)) return { kind: "release", point, snapshotId, snapshot, name, atMs };
   if (snapshot.tags?.includes(HOLD.tag) !== true) return undefined;
   const end = Date.parse(tagValue(snapshot, "ends") ?? ""); // oxlint-disable-line no-restricted-globals -- parses, reads no clock
   return {
@@ -57,7 +76,8 @@ export function recordOf(snapshotId: SnapshotId, snapshot: Snapshot): PointRecor
     point,
     snapshotId,
     snapshot,
-    name: tagValue(snapshot, "hold") ?? "?",
+    name,
+    atMs,
     until: tagValue(snapshot, "until"),
     // An end that makes no sense is none: a hold that holds too long loses nothing.
     endsAtMs: Number.isNaN(end) ? undefined : end,
@@ -66,6 +86,10 @@ export function recordOf(snapshotId: SnapshotId, snapshot: Snapshot): PointRecor
 
 export function isHold(record: PointRecord): record is PointHold {
   return record.kind === "hold";
+}
+
+export function isRelease(record: PointRecord): record is PointRelease {
+  return record.kind === "release";
 }
 
 export function isInForce({ endsAtMs }: PointHold, nowMs: number): boolean {
@@ -115,7 +139,7 @@ export async function readRecord(
   { kind, snapshot }: PointRecord,
   options: { signal: AbortSignal },
 ): Promise<string> {
-  const place = kind === "proof" ? PROOF : HOLD;
+  const place = { proof: PROOF, hold: HOLD, release: RELEASE }[kind];
   const top = await repository.readTree(snapshot.tree, options);
   const folder = top.find((node) => node.name === place.folder)?.subtree;
   const files = folder === undefined ? [] : await repository.readTree(folder, options);

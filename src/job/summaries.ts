@@ -60,6 +60,8 @@ export interface CopySummary {
   to: string;
   /** Oldest first. */
   copied: { point: string; snapshot: string; takenAt: string }[];
+  /** Holds that went along. */
+  holds: number;
   /** Points that the other repository had already. */
   skipped: number;
   /** Points that are damaged in the source, and of which nothing was made visible. */
@@ -424,9 +426,12 @@ export interface HoldSummary {
   verb: "hold";
   action: "held" | "released" | "listed";
   repository: string;
+  /** Where the point is held, or no longer: every configured repository that was reached and has it. */
+  repositories: string[];
   /** False when the very same hold was there already. */
   changed: boolean;
   holds: HoldLine[];
+  findings: Finding[];
 }
 
 export interface LockLine {

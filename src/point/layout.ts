@@ -30,6 +30,14 @@ export const HOLD: RecordPlace = {
   file: "hold.json",
 };
 
+/** That a hold was released, kept for as long as a repository may still have it. */
+export const RELEASE: RecordPlace = {
+  tag: "chatkeep-hold-released",
+  path: "/chatkeep-hold-released",
+  folder: "chatkeep-hold-released",
+  file: "released.json",
+};
+
 export const MANIFEST = "manifest.json";
 /** Chatkeep's own configuration, below `config/`. */
 export const OWN_CONFIG = "chatkeep/chatkeep.yaml";

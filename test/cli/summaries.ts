@@ -50,6 +50,7 @@ export const COPY: CopySummary = {
   from: "primary",
   to: "offsite",
   copied: [{ point: FIRST, snapshot: SECOND, takenAt: "2026-11-22T02:30:00Z" }],
+  holds: 1,
   skipped: 1,
   failed: [
     {
@@ -516,6 +517,8 @@ export const HOLDS: HoldSummary = {
   verb: "hold",
   action: "listed",
   repository: "primary",
+  repositories: ["primary"],
+  findings: [],
   changed: false,
   holds: [
     {

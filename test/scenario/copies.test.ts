@@ -203,6 +203,83 @@ test("the next backup that reaches the first repository brings it what was made 
   assert.deepEqual([again["copied"], again["failed"]], [[], []]);
 });
 
+async function held(): Promise<Record<string, string[]>> {
+  const found: Record<string, string[]> = {};
+  for (const name of ["primary", "second", "third"]) {
+    const { holds } = await desk.summary(["hold", "--repository", name]);
+    found[name] = (holds as { name: string }[]).map((one) => one.name).toSorted();
+  }
+  return found;
+}
+
+function everywhere(...names: string[]): Record<string, string[]> {
+  return { primary: names, second: names, third: names };
+}
+
+async function whileAway<T>(path: string, work: () => Promise<T>): Promise<T> {
+  renameSync(path, `${path}.away`);
+  try {
+    return await work();
+  } finally {
+    renameSync(`${path}.away`, path);
+  }
+}
+
+test("a hold is in every repository that is reached, and comes to and goes from the others with the next backup", async () => {
+  const made = await desk.summary(["hold", "latest", "--name", "audit"]);
+  assert.deepEqual([made["repositories"], made["findings"]], [["primary", "second", "third"], []]);
+  assert.deepEqual(await held(), everywhere("audit"));
+  const [point = ""] = await points("second");
+  const refused = await desk.chatkeep(["forget", point, "--repository", "second", "--yes"]);
+  assert.equal(refused.status, 2);
+  assert.match(refused.stderr, /is held: audit/);
+
+  const partly = await whileAway(second, async () => await desk.summary(["hold", point, "--name", "court"], 3));
+  assert.deepEqual(partly["repositories"], ["primary", "third"]);
+  assert.deepEqual(await held(), { ...everywhere("audit", "court"), second: ["audit"] });
+  await desk.summary(["backup"]);
+  assert.deepEqual(await held(), everywhere("audit", "court"));
+
+  const released = await whileAway(second, async () => await desk.summary(["hold", "--release", point, "audit"], 3));
+  assert.match((released["findings"] as Finding[])[0]?.message ?? "", /'second' it is still held/);
+  assert.deepEqual(await held(), { ...everywhere("court"), second: ["audit", "court"] });
+  await desk.summary(["backup"]);
+  assert.deepEqual(await held(), everywhere("court"));
+  await desk.summary(["hold", "--release", point, "court"]);
+  assert.deepEqual(await held(), everywhere());
+  // No trace of all this is left.
+  for (const repository of ["primary", "second", "third"]) {
+    const repo = { primary: desk.repository, second, third }[repository] ?? "";
+    const { stdout } = await runRestic(["snapshots", "--json", "--tag", "chatkeep-hold-released"], {
+      repo,
+      password: passwordOf(repository),
+    });
+    assert.deepEqual(JSON.parse(stdout), [], repository);
+  }
+});
+
+test("what is held while the first repository is away is held there too after the next backup, and a copy brings its hold", async () => {
+  const [point = ""] = await points("second");
+  const made = await whileAway(desk.repository, async () => await desk.summary(["hold", point, "--name", "audit"], 3));
+  assert.equal(made["repository"], "second");
+  await desk.summary(["backup"]);
+  assert.deepEqual(await held(), everywhere("audit"));
+  // To a place that knows nothing of this desk.
+  const fourth = join(desk.root, "fourth");
+  const password = passwordOf("third");
+  await runRestic(["init"], { repo: fourth, password });
+  const env = { CHATKEEP_PASSWORD: password };
+  const { holds } = await desk.summary(["copy", point, "--to", fourth], 0, { env });
+  assert.equal(holds, 1);
+  const there = await desk.summary(["hold", "--all", "--repository", fourth], 0, { env });
+  assert.deepEqual(
+    (there["holds"] as { point: string; name: string }[]).map((one) => [one.point, one.name]),
+    [[point, "audit"]],
+  );
+  await desk.summary(["hold", "--release", point, "audit"]);
+  assert.deepEqual(await held(), everywhere());
+});
+
 test("a wrong password is no reason to go elsewhere", async () => {
   const kept = readFileSync(desk.passwordFile, "utf8");
   writeFileSync(desk.passwordFile, "not the password\n");

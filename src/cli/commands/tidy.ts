@@ -55,14 +55,14 @@ export const TIDY: readonly CommandRow[] = [
     ],
     purpose: "keep a restore point whatever the retention says",
     description: [
-      "A held point is never forgotten, by policy or by name. The hold is kept in the repository, and 'list' and 'show' tell of it. Without POINT, lists the holds.",
+      "A held point is never forgotten, by policy or by name. It is held, and released, in every configured repository that answers; the next backup does it in the others. 'list' and 'show' tell of holds, and copies bring them along. Without POINT, lists the holds.",
     ],
     examples: [
       ["", "chatkeep hold latest --name audit --until 2027-01-31"],
       ["which are there", "chatkeep hold"],
       ["let it go", "chatkeep hold --release 4f3a91c2 audit"],
     ],
-    exits: { ...REPOSITORY_EXITS, 20: DENIED },
+    exits: { 3: "done, but not in every repository", ...REPOSITORY_EXITS, 20: DENIED },
     kept: "the hold is there, or it is not; nothing between",
     load: async () => (await import("../verbs/hold.ts")).hold,
   },

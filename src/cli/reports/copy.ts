@@ -6,10 +6,12 @@ import type { Look } from "../look.ts";
 export function formatCopy(summary: CopySummary, look: Look): string[] {
   const { copied, skipped, added, from, to } = summary;
   const there = skipped === 0 ? "" : `; ${plural(skipped, "other")} there already`;
-  if (copied.length === 0) return [`nothing to copy from ${from} to ${to}${there}`];
+  const holds = summary.holds === 0 ? [] : [`  ${plural(summary.holds, "hold")} went along`];
+  if (copied.length === 0) return [`nothing to copy from ${from} to ${to}${there}`, ...holds];
   return [
     `copied ${plural(copied.length, "restore point")} from ${from} to ${to} in ${formatSeconds(summary.seconds)}${there}`,
     ...copied.map(({ point, takenAt }) => `  ${look.paint("bold", shortId(point))}  ${takenAt}`),
+    ...holds,
     `  added ${formatBytes(added.bytes)}${added.packs === 0 ? "" : ` in ${plural(added.packs, "pack")}`}`,
   ];
 }

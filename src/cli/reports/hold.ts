@@ -1,3 +1,4 @@
+import { listSome } from "../../base/bytes.ts";
 import { shortId } from "../../base/ids.ts";
 import type { HoldLine, HoldSummary } from "../../job/summaries.ts";
 import type { Look } from "../look.ts";
@@ -7,11 +8,13 @@ import { formatUtc } from "../when.ts";
 export function formatHolds(summary: HoldSummary, look: Look): string[] {
   const { action, changed, holds } = summary;
   if (action === "listed") return holds.length === 0 ? [`no hold in ${summary.repository}`] : table(holds, look);
+  const { repositories } = summary;
+  const where = repositories.length < 2 ? "" : `, in ${listSome(repositories)}`;
   return holds.map((hold) => {
     const what = `restore point ${look.paint("bold", shortId(hold.point))}`;
-    if (action === "released") return `${what} is no longer held by '${hold.name}'`;
+    if (action === "released") return `${what} is no longer held by '${hold.name}'${where}`;
     const end = hold.until === null ? "until it is released" : `until ${hold.until}`;
-    return `${what} ${changed ? "is held" : "was held already"} by '${hold.name}' ${end}`;
+    return `${what} ${changed ? "is held" : "was held already"} by '${hold.name}' ${end}${where}`;
   });
 }
 

@@ -1,7 +1,9 @@
-import { runHold, runListHolds, runReleaseHold } from "../../app/tidy.ts";
+import { runHold, runListHolds, runReleaseHold } from "../../app/holds.ts";
 import { Failure } from "../../base/errors.ts";
-import { answer } from "../answer.ts";
-import type { Verb } from "../command.ts";
+import type { HoldSummary } from "../../job/summaries.ts";
+import { answer, tellFindings } from "../answer.ts";
+import type { ExitStatus } from "../exits.ts";
+import type { Invocation, Verb } from "../command.ts";
 import { formatHolds } from "../reports/hold.ts";
 
 export const hold: Verb = async (invocation) => {
@@ -17,17 +19,20 @@ export const hold: Verb = async (invocation) => {
   }
   if (name === undefined) throw incomplete("what the hold is called");
   if (!given.has("release")) {
-    answer(invocation, await runHold(globals, { point, name, reason, until }, surroundings), formatHolds);
-    return 0;
+    return tell(invocation, await runHold(globals, { point, name, reason, until }, surroundings));
   }
   if (reason !== undefined || until !== undefined) {
     throw new Failure("usage/invalid", "--release takes no --reason and no --until", {
       hint: "Say 'chatkeep hold --release POINT NAME'.",
     });
   }
-  answer(invocation, await runReleaseHold(globals, { point, name }, surroundings), formatHolds);
-  return 0;
+  return tell(invocation, await runReleaseHold(globals, { point, name }, surroundings));
 };
+
+function tell(invocation: Invocation, summary: HoldSummary): ExitStatus {
+  answer(invocation, summary, formatHolds);
+  return tellFindings(invocation, summary.findings);
+}
 
 function incomplete(what: string): Failure {
   return new Failure("usage/invalid", `it is not said ${what}`, {
