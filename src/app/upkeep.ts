@@ -3,6 +3,7 @@ import { Failure } from "../base/errors.ts";
 import { DEFAULT_MAX_UNUSED, parseMaxRepack, parseMaxUnused, prune } from "../job/prune.ts";
 import { repairIndexes, repairPacksFrom } from "../job/repair.ts";
 import type { PruneSummary, RepairSummary } from "../job/summaries.ts";
+import { PROGRAM } from "./program.ts";
 import { openChosenRepository } from "./session.ts";
 import type { Globals, Surroundings } from "./surroundings.ts";
 
@@ -49,7 +50,13 @@ export async function runRepairPacks(globals: Globals, flags: RepairFlags, s: Su
       hint: "Name another repository with --from, or leave it out.",
     });
   }
-  return await repairPacksFrom({ repository, repositoryName: name, source: source?.repository, ...tools(s) });
+  return await repairPacksFrom({
+    repository,
+    repositoryName: name,
+    source: source?.repository,
+    program: PROGRAM,
+    ...tools(s),
+  });
 }
 
 /** What the place has is to be mended: a whole copy of a file that is kept here would hide that its own is damaged. */

@@ -187,4 +187,6 @@ export const LIMITS = {
   codeFileMaxBytes: 256 * MIB,
   /** Untracked files, or files of a folder of code without git. */
   codeFiles: 100_000,
+  /** What a point lacks, by name, in the mark that says so. */
+  shortcomings: 1000,
 } as const;

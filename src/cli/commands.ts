@@ -131,7 +131,7 @@ const LOOK: readonly CommandRow[] = [
     options: [{ flag: "--all", help: "the points of every installation in the repository" }, AT_TIME],
     purpose: "list the restore points, and which of them are proven",
     description: [
-      "Newest first. 'proven' says when a drill last restored the point in a scratch server and found everything the same. A point without it has been saved, but nobody has tried it yet.",
+      "Newest first. 'proven' says when a drill last restored the point in a scratch server and found everything the same. A point without it has been saved, but nobody has tried it yet. 'not whole' says that 'repair packs' found something lacking that has not come back since.",
     ],
     examples: [
       ["", "chatkeep list"],

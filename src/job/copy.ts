@@ -9,7 +9,7 @@ import { Failure, isFailure, messageOf } from "../base/errors.ts";
 import { shortId, type SnapshotId } from "../base/ids.ts";
 import { LIMITS } from "../base/limits.ts";
 import type { Progress } from "../base/progress.ts";
-import { PROOF, RELEASE, withoutTag } from "../point/layout.ts";
+import { NOT_WHOLE, PROOF, RELEASE, withoutTag } from "../point/layout.ts";
 import { copiedSnapshot, Copying, isCopyOf } from "../repo/copy.ts";
 import type { ListedSnapshot, Repository } from "../repo/repository.ts";
 import { readWhileSettling, type RepositoryLock } from "../repo/lock.ts";
@@ -59,7 +59,7 @@ export async function copy(options: CopyOptions): Promise<CopySummary> {
   }));
   const chosen = options
     .choose(snapshots, list.points, known.points)
-    .filter(({ snapshot }) => [PROOF, RELEASE].every(({ tag }) => snapshot.tags?.includes(tag) !== true));
+    .filter(({ snapshot }) => [PROOF, RELEASE, NOT_WHOLE].every(({ tag }) => snapshot.tags?.includes(tag) !== true));
   const left = chosen.filter((wanted) => !there.snapshots.some((one) => isCopyOf(one, wanted)));
   const held = heldSnapshots(snapshots, { list, known, left }, run);
   const summary: CopySummary = {

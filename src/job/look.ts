@@ -8,6 +8,7 @@ import { ROOT } from "../point/layout.ts";
 import { lostFiles } from "../point/manifest.ts";
 import { parseProof } from "../point/proof.ts";
 import type { Repository } from "../repo/repository.ts";
+import { isNotWhole } from "./not-whole.ts";
 import { PointReader } from "./point-reader.ts";
 import { listPoints, type Point, userTags } from "./points.ts";
 import { describeHold, isInForce, readRecord, tagValue } from "./records.ts";
@@ -35,13 +36,13 @@ export async function listVerb(
     } catch (error) {
       if (!isFailure(error)) throw error;
       damaged.push({ name: point.snapshotId, message: `restore point ${shortId(point.id)}: ${messageOf(error)}` });
-      lines.push(bareLine(point, options));
+      lines.push(await bareLine(repository, point, options));
     }
   }
   return { type: "summary", verb: "list", repository: repositoryName, points: lines, otherSnapshots: others, damaged };
 }
 
-function bareLine(point: Point, { clock }: LookOptions): PointLine {
+async function bareLine(repository: Repository, point: Point, { clock, signal }: LookOptions): Promise<PointLine> {
   return {
     point: point.id,
     takenAt: point.snapshot.time,
@@ -54,6 +55,7 @@ function bareLine(point: Point, { clock }: LookOptions): PointLine {
     lost: null,
     provenAt: point.proof?.proven === true ? point.proof.at : null,
     failedDrill: point.proof?.proven === false,
+    notWhole: await isNotWhole(repository, point, { signal }),
     findings: 0,
     tags: userTags(point),
     holds: point.holds.filter((hold) => isInForce(hold, clock.now())).map(describeHold),
@@ -65,7 +67,7 @@ async function pointLine(reader: PointReader, options: LookOptions): Promise<Poi
   const blobs = manifest.storage.reduce((sum, service) => sum + service.blobs, 0);
   const fileBytes = manifest.storage.reduce((sum, service) => sum + service.bytes, 0);
   return {
-    ...bareLine(reader.point, options),
+    ...(await bareLine(reader.repository, reader.point, options)),
     installation: { id: manifest.installation.id, name: manifest.installation.name },
     chatwoot: manifest.chatwoot.version,
     bytes: fileBytes + manifest.tables.reduce((sum, table) => sum + table.bytes, 0),

@@ -22,6 +22,8 @@ export interface Point {
   takenAtMs: number;
   /** The newest proof of this point in this repository. */
   proof: PointProof | undefined;
+  /** The newest mark that it lacks something in this repository. */
+  notWhole: PointRecord | undefined;
   /** All of them, those that have ended too. */
   holds: readonly PointHold[];
 }
@@ -63,12 +65,16 @@ export async function listPoints(repository: Repository, { signal }: { signal: A
         installationId,
         takenAtMs: Date.parse(snapshot.time), // oxlint-disable-line no-restricted-globals -- parses, reads no clock
         proof: undefined,
+        notWhole: undefined,
         holds: [],
       });
     } else others += 1;
   }
   const holds = Map.groupBy(records.filter(isHold), ({ point }) => point);
+  const marks = records.filter(({ kind, snapshot }) => kind === "not-whole" && isOf(snapshot, repository));
   for (const point of points) {
+    const { id, snapshot } = point;
+    point.notWhole = marks.findLast((mark) => mark.point === id && tagValue(mark.snapshot, "tree") === snapshot.tree);
     point.proof = proofs.get(proofKey(point.id, point.snapshot.tree));
     point.holds = holds.get(point.id) ?? [];
   }
@@ -97,13 +103,17 @@ function proofKey(point: string, tree: string): string {
   return `${point} ${tree}`;
 }
 
+/** What is proven or lacking counts for the repository that was read, and for no copy of it. */
+function isOf(snapshot: Snapshot, { config }: Repository): boolean {
+  return tagValue(snapshot, "repository") === config.id;
+}
+
 function addProof(
   proofs: Map<string, PointProof>,
   { point, snapshotId, snapshot }: PointRecord,
   repository: Repository,
 ): void {
-  // A proof counts for the repository that was read, and for no copy of it.
-  if (tagValue(snapshot, "repository") !== repository.config.id) return;
+  if (!isOf(snapshot, repository)) return;
   const proof = { snapshotId, snapshot, proven: snapshot.tags?.includes("outcome=proven") === true, at: snapshot.time };
   const key = proofKey(point, tagValue(snapshot, "tree") ?? "");
   const known = proofs.get(key);

@@ -7,6 +7,7 @@ import { repairIndex } from "../repo/repair-index.ts";
 import { repairPacks } from "../repo/repair-packs.ts";
 import type { Repository } from "../repo/repository.ts";
 import { lockAlone, lockToRead } from "./lock.ts";
+import { markNotWhole } from "./not-whole.ts";
 import { listPoints } from "./points.ts";
 import type { RepairSummary } from "./summaries.ts";
 
@@ -56,7 +57,11 @@ export async function repairIndexes(options: RepairOptions & { readAllPacks: boo
 
 /** @throws Failure `repo/damaged` while an index file is damaged, `repo/locked`, of either store. */
 export async function repairPacksFrom(
-  options: RepairOptions & { source: Repository | undefined },
+  options: RepairOptions & {
+    source: Repository | undefined;
+    /** Name and version of this program. */
+    program: string;
+  },
 ): Promise<RepairSummary> {
   const { repository, clock, progress, source } = options;
   const started = clock.monotonic();
@@ -68,6 +73,8 @@ export async function repairPacksFrom(
     ...(sourceLock === undefined ? [] : [sourceLock.signal]),
   ]);
   const result = await repairPacks(repository, { source, lock, progress, signal });
+  await lock.confirm({ signal });
+  await markNotWhole(repository, { lost: result.lost, program: options.program, clock, signal });
   const { points } = await listPoints(repository, { signal });
   const names = new Map(points.map((point) => [point.snapshotId as string, point.id]));
   return {

@@ -17,6 +17,7 @@ import type { Repository } from "../repo/repository.ts";
 import { openTemporaryFolder } from "../system/temporary.ts";
 import { loadPoint } from "./load-point.ts";
 import { lockToRead } from "./lock.ts";
+import { isNotWhole, notWholeFinding } from "./not-whole.ts";
 import { PointReader } from "./point-reader.ts";
 import { listPoints, type Point, type PointList } from "./points.ts";
 import { restoreFolder, restoreStorage } from "./restore-files.ts";
@@ -44,6 +45,7 @@ export async function planRestore(reader: PointReader, options: RestoreOptions):
   const manifest = await reader.manifest();
   const blockers: Finding[] = [];
   const findings: Finding[] = [...(await savedKeyFindings(reader))];
+  if (await isNotWhole(reader.repository, reader.point, options)) findings.push(notWholeFinding(reader.point));
   const steps: RestorePlan["steps"] = [];
   for (const part of options.parts) {
     const step = await planPart(reader, manifest, part, options);

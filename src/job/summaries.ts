@@ -186,6 +186,8 @@ export interface PointLine {
   provenAt: string | null;
   /** True when the last drill of it failed. */
   failedDrill: boolean;
+  /** True when `repair packs` found something lacking in it that has not come back since. */
+  notWhole: boolean;
   findings: number;
   tags: string[];
   /** Holds in force, as `audit until 2027-01-01`. */

@@ -38,6 +38,14 @@ export const RELEASE: RecordPlace = {
   file: "released.json",
 };
 
+/** What a point lacks that nothing has. */
+export const NOT_WHOLE: RecordPlace = {
+  tag: "chatkeep-not-whole",
+  path: "/chatkeep-not-whole",
+  folder: "chatkeep-not-whole",
+  file: "lacks.json",
+};
+
 export const MANIFEST = "manifest.json";
 /** Chatkeep's own configuration, below `config/`. */
 export const OWN_CONFIG = "chatkeep/chatkeep.yaml";

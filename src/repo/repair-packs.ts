@@ -278,12 +278,14 @@ class PackRepair {
       return [lostKey(kind === "chunk-missing" ? "data" : "tree", id), new Set([at])] as const;
     });
     const touched = await findTouched(this.#view(), roots, { signal: this.#options.signal, lost: new Map(keyed) });
-    return problems.map(({ kind, id, message }, at) => ({
+    const lost = problems.map(({ kind, id, message }, at) => ({
       kind,
       name: id,
       message,
       snapshots: touched.get(at) ?? [],
     }));
+    // Trees are read many at a time, so they are met in any order.
+    return lost.toSorted((a, b) => (a.name < b.name ? -1 : 1));
   }
 }
 

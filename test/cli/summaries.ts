@@ -115,6 +115,7 @@ const LINE: PointLine = {
   lost: 1,
   provenAt: null,
   failedDrill: false,
+  notWhole: false,
   findings: 1,
   tags: ["before-4.16"],
   holds: ["audit until 2027-01-01"],

@@ -19,6 +19,7 @@ import { parseEnvironment } from "../../src/point/environment.ts";
 import { parseHold } from "../../src/point/hold.ts";
 import { parseManifest } from "../../src/point/manifest.ts";
 import { parseProof } from "../../src/point/proof.ts";
+import { parseShortcoming } from "../../src/point/shortcoming.ts";
 import { formatFolders, formatRanges, parseFolders, parseRanges } from "../../src/point/ranges.ts";
 import { parseSpan } from "../../src/policy/calendar.ts";
 import { parseRestLocation } from "../../src/store/rest-location.ts";
@@ -64,6 +65,7 @@ const MANIFEST = {
   storage: [{ name: "local", missing: [] }],
   read: {},
 };
+const SHORTCOMING = { schema: 1, point: ID, tree: ID, at: TIME, count: 1, lacks: [{ kind: "chunk", id: ID }] };
 const HOLD = {
   schema: 1,
   program: "x",
@@ -136,6 +138,7 @@ export const FUZZ_TARGETS: readonly FuzzTarget[] = [
   text("quoted name", quote('a "name" é \u0001'), unquote),
   text("manifest", JSON.stringify(MANIFEST), parseManifest),
   text("hold", JSON.stringify(HOLD), parseHold),
+  text("shortcoming", JSON.stringify(SHORTCOMING), parseShortcoming),
   text("proof", JSON.stringify(PROOF), parseProof),
   text("list of ranges", formatRanges([{ bucket: "0", rows: 1, bytes: 2, sha256: ID }]), parseRanges),
   text(

@@ -20,6 +20,7 @@ function point(day: number, installationId = ID): Point {
     installationId,
     takenAtMs: Date.parse(time),
     proof: undefined,
+    notWhole: undefined,
     holds: [],
   };
 }

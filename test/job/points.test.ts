@@ -17,6 +17,7 @@ function point(digit: string, time: string, options: { installation?: string; pr
     installationId: options.installation ?? "one",
     takenAtMs: Date.parse(time),
     proof: options.proven === true ? proof : undefined,
+    notWhole: undefined,
     holds: [],
   };
 }

@@ -284,7 +284,7 @@ const repairIndex = repairing("repair index", flipFirst("index"), async (reposit
 });
 async function packsFrom(repository: Repository, signal: AbortSignal, source: Store) {
   const other = reopen((await elsewhere()).repository, source);
-  return await repairPacksFrom({ ...REPAIR, repository, signal, source: other });
+  return await repairPacksFrom({ ...REPAIR, program: "test", repository, signal, source: other });
 }
 const repairPacks = repairing("repair packs", flipFirst("data"), packsFrom);
 const repairSource = repairing("repair packs, at its source", flipFirst("data"), packsFrom, true);

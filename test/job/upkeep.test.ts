@@ -44,7 +44,7 @@ test("a subset is all, a part of no more than 256, a share or a size", () => {
 });
 
 async function repairFrom(repository: Repository, source: Repository): Promise<number> {
-  const options = { repositoryName: "primary", clock: clockAt(), progress: silent, signal };
+  const options = { repositoryName: "primary", program: "test", clock: clockAt(), progress: silent, signal };
   return (await repairPacksFrom({ ...options, repository, source })).lost.length;
 }
 

@@ -112,9 +112,22 @@ test("what repair finds damaged inside packs is stored again by the next backup,
   const repaired = await desk.summary(["repair", "packs"], 13);
   const lost = repaired["lost"] as { points: string[] }[];
   assert.ok(lost.length >= 2 && lost.every(({ points }) => points.includes(earlier.point.id)), JSON.stringify(lost));
+  const snapshots = () => readdirSync(join(desk.repository, "snapshots")).toSorted();
+  const marked = snapshots();
   assert.deepEqual((await desk.summary(["repair", "packs"], 13))["lost"], lost);
+  assert.deepEqual(snapshots(), marked, "what is marked already is not marked again");
 
+  // Marked in the list, told before it is restored, and whole again as soon as the backup has it all.
+  assert.ok((await notWhole()).has(earlier.point.id));
+  assert.match(
+    (await desk.chatkeep(["list"])).stdout,
+    new RegExp(`^${earlier.point.id.slice(0, 8)}.*✗ not whole`, "m"),
+  );
+  assert.match((await desk.chatkeep(["show", earlier.point.id])).stdout, /whole +no: 'repair packs' found/);
+  const plan = await desk.chatkeep(["restore", earlier.point.id, "--only", "config", "--to", "x", "--plan"]);
+  assert.match(plan.stdout + plan.stderr, /is not whole: 'repair packs' of/);
   await desk.summary(["backup"], 3);
+  assert.deepEqual(await notWhole(), new Set());
   assert.equal((await desk.summary(["verify", "--read-data"]))["errors"], 0);
   const password = readFileSync(desk.passwordFile, "utf8").trim();
   await runRestic(["check", "--read-data"], { repo: desk.repository, password });
@@ -123,7 +136,19 @@ test("what repair finds damaged inside packs is stored again by the next backup,
   const restored = readFileSync(join(to, "storage", path.slice(desk.installation.storageRoot.length)));
   assert.ok(restored.equals(readFileSync(path)));
   assert.equal((await desk.summary(["drill", earlier.point.id]))["proven"], true);
+  await desk.summary(["repair", "packs"]);
+  const { stdout } = await runRestic(["snapshots", "--json", "--tag", "chatkeep-not-whole"], {
+    repo: desk.repository,
+    password,
+  });
+  assert.deepEqual(JSON.parse(stdout), []);
 });
+
+async function notWhole(): Promise<Set<string>> {
+  const { points } = await desk.summary(["list"]);
+  const marked = (points as { point: string; notWhole: boolean }[]).filter((line) => line.notWhole);
+  return new Set(marked.map(({ point }) => point));
+}
 
 test("with every pack lost a new point is made without a parent, and proven", async () => {
   const putBack = loseAll(packs());

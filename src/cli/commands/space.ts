@@ -52,7 +52,7 @@ export const SPACE: readonly CommandRow[] = [
     purpose: "mend a damaged repository as far as copies go",
     description: [
       "'repair index' makes the index anew from the packs themselves, when index files are damaged or gone. 'repair packs' reads every pack; of a damaged one it copies what is whole, and takes the rest from another pack or from the repository that --from names, where it has the same content. Everything is verified before it counts.",
-      "Nothing that is whole is removed, and no restore point is changed: what no copy has is named, with the points that are not whole because of it. The next backup stores it again if the installation still has it. Locks the repository for itself alone.",
+      "Nothing that is whole is removed, and no restore point is changed: what no copy has is named, with the points that are not whole because of it, which 'list' marks. The next backup stores it again if the installation still has it. Locks the repository for itself alone.",
     ],
     examples: [
       ["", "chatkeep repair index"],

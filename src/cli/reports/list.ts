@@ -11,6 +11,7 @@ function count(value: number | null): string {
 
 /** Colour never alone: a mark and words. */
 function proven(line: PointLine, look: Look): string {
+  if (line.notWhole) return look.paint("red", "✗ not whole");
   if (line.failedDrill) return look.paint("red", "✗ failed");
   if (line.provenAt === null) return "-";
   const lost = (line.lost ?? 0) > 0 ? ` (−${formatCount(line.lost ?? 0)})` : "";
