@@ -55,6 +55,8 @@ export const LIMITS = {
   restoreBatchBytes: 1024 * MIB,
   /** … and such plans that are carried out at once. */
   restoreBatches: 2,
+  /** Folders that each thread of a restore remembers to have made. */
+  restoreFolders: 50_000,
   /** Chunks of a copy that are planned at once, and stretches of packs that one worker reads at once. */
   copyBatchChunks: 50_000,
   copyReadsAhead: 4,

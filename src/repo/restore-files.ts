@@ -6,22 +6,13 @@
  */
 import { closeSync, constants, fchmodSync, fchownSync, futimesSync, openSync, writeSync } from "node:fs";
 import { releaseBytes } from "../base/bytes.ts";
-import { Failure, messageOf } from "../base/errors.ts";
+import { Failure, isFailure, messageOf } from "../base/errors.ts";
 import type { ChunkId, PackId } from "../base/ids.ts";
 import type { Keys } from "../format/crypto.ts";
-import { nameToBytes } from "../format/quote.ts";
 import type { Store } from "../store/store.ts";
 import { isDamage, openChunk } from "./chunk.ts";
+import { bytePath, type FileMeta, FolderMaker, folderOf } from "./restore-folders.ts";
 import type { WorkHandler, WorkTools } from "./work.ts";
-
-/** What a file has besides its bytes. */
-export interface FileMeta {
-  /** Permission bits. */
-  readonly mode: number;
-  /** Seconds since 1970-01-01Z. */
-  readonly mtime: number;
-  readonly owner?: { readonly uid: number; readonly gid: number };
-}
 
 /** One place where a chunk's bytes belong. */
 export interface Target {
@@ -69,6 +60,7 @@ export function makeRestorer(
   store: Store,
   { signal }: Pick<WorkTools<never>, "signal">,
 ): WorkHandler<RestoreTask, RestoreOutcome> {
+  const folders = new FolderMaker(init.root);
   /** Stretches that were asked for before it is their turn. */
   const foreseen = new Map<RestoreTask, Promise<Buffer>>();
   const read = async ({ pack, offset, length }: RestoreTask) =>
@@ -105,7 +97,7 @@ export function makeRestorer(
           continue;
         }
         for (const target of targets) {
-          const reason = writeTarget(init.root, target, chunk);
+          const reason = writeTarget(folders, target, chunk);
           if (reason === undefined) bytes += chunk.length;
           else refused.push({ path: target.path, reason });
         }
@@ -117,17 +109,12 @@ export function makeRestorer(
   };
 }
 
-/** The path of something below a folder, in the bytes that the system wants. */
-export function bytePath(root: string, path: string): Buffer {
-  return nameToBytes(path === "" ? root : `${root}/${path}`);
-}
-
 /**
  * Writes a chunk to its place. @returns why this file cannot be written, for a reason that others do not share.
  * @throws Failure `store/full`, `target/unsuitable` for what stops everything.
  */
-export function writeTarget(root: string, target: Target, chunk: Uint8Array): string | undefined {
-  const path = bytePath(root, target.path);
+export function writeTarget(folders: FolderMaker, target: Target, chunk: Uint8Array): string | undefined {
+  const path = bytePath(folders.root, target.path);
   try {
     if (target.whole === undefined) {
       const descriptor = openSync(path, constants.O_WRONLY | constants.O_NOFOLLOW);
@@ -136,10 +123,13 @@ export function writeTarget(root: string, target: Target, chunk: Uint8Array): st
       } finally {
         closeSync(descriptor);
       }
-    } else makeFile(path, target.whole, (descriptor) => writeAll(descriptor, chunk, 0));
+    } else {
+      folders.make(folderOf(target.path));
+      makeFile(path, target.whole, (descriptor) => writeAll(descriptor, chunk, 0));
+    }
     return undefined;
   } catch (error) {
-    return refusal(error, target.path);
+    return isFailure(error, "target/not-empty") ? messageOf(error) : refusal(error, target.path);
   }
 }
 

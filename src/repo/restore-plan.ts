@@ -3,7 +3,8 @@ import type { ChunkId } from "../base/ids.ts";
 import { LIMITS } from "../base/limits.ts";
 import { SEAL_OVERHEAD } from "../format/crypto.ts";
 import type { ChunkIndex, ChunkLocation } from "./index.ts";
-import type { FileMeta, RestorePart, RestoreTask, Target } from "./restore-files.ts";
+import type { RestorePart, RestoreTask, Target } from "./restore-files.ts";
+import type { FileMeta } from "./restore-folders.ts";
 
 export interface PlannedFile {
   readonly path: string;

@@ -19,17 +19,15 @@ import type { ChunkIndex } from "./index.ts";
 import { openWorkPool, workerCount, type WorkPool } from "./pool.ts";
 import type { Repository } from "./repository.ts";
 import {
-  bytePath,
   finishFile,
   makeFile,
   makeRestorer,
   refusal,
   writeTarget,
-  type FileMeta,
   type RestoreOutcome,
   type RestoreTask,
 } from "./restore-files.ts";
-import { checkName, FolderMaker, makeSymlink } from "./restore-folders.ts";
+import { bytePath, checkName, type FileMeta, FolderMaker, folderOf, makeSymlink } from "./restore-folders.ts";
 import { layOut, planReads, type PlannedFile } from "./restore-plan.ts";
 import type { RestoreWorkerInit } from "./restore-worker.ts";
 import { walkTree } from "./walk.ts";
@@ -166,11 +164,11 @@ class Restore {
   }
 
   async #take(path: string, node: TreeNode): Promise<void> {
-    const parent = path.slice(0, Math.max(0, path.lastIndexOf("/")));
     checkName(path.slice(path.lastIndexOf("/") + 1));
     const reason = attempt(path, () => {
       if (node.type === "dir") this.#folders.make(path, this.#metaOf(node));
-      else this.#folders.make(parent);
+      // What a file of one chunk lies in is made with it, in a thread.
+      else if (node.type !== "file" || node.content?.length !== 1) this.#folders.make(folderOf(path));
     });
     if (reason !== undefined) this.#problems.set(path, reason);
     else if (node.type === "symlink") this.#symlinks.push({ path, node });
@@ -275,7 +273,7 @@ class Restore {
     }
     let bytes = 0;
     for (const target of part.targets) {
-      const reason = writeTarget(this.#root, target, chunk);
+      const reason = writeTarget(this.#folders, target, chunk);
       if (reason === undefined) bytes += chunk.length;
       else failed.bad.set(target.path, reason);
     }

@@ -4,6 +4,7 @@ import {
   existsSync,
   lstatSync,
   mkdirSync,
+  readdirSync,
   readFileSync,
   readlinkSync,
   rmSync,
@@ -196,6 +197,14 @@ test("a filter leaves things out, and a place puts things elsewhere but never ou
     place: (path, node) => (node.type === "file" ? `x/y/${path.replace("/", "-")}` : undefined),
   });
   assert.deepEqual(Object.keys(await readFolder(folder.at("placed"))), ["x/y/in-a", "x/y/in-b", "x/y/not-c"]);
+
+  mkdirSync(folder.at("outside"));
+  mkdirSync(folder.at("linked"));
+  symlinkSync(folder.at("outside"), folder.at("linked/x"));
+  const place = (_: string, node: TreeNode) => (node.type === "file" ? `x/${node.name}` : undefined);
+  const { files, problems } = await restoreTree(of, tree, folder.at("linked"), { ...OPTIONS, place });
+  assert.deepEqual([files, problems.map(({ path }) => path).toSorted()], [0, ["x/a", "x/b", "x/c"]]);
+  assert.deepEqual(readdirSync(folder.at("outside")), []);
 
   for (const evil of ["../evil", "x/../../evil", "/evil"]) {
     await assert.rejects(restoreTree(of, tree, folder.at("evil-out"), { ...OPTIONS, place: () => evil }));
