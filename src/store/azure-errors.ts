@@ -1,4 +1,5 @@
 /** What Azure, or the way to it, answered: as one of the failures that a store may throw. */
+import { parseHttpDate, systemClock } from "../base/clock.ts";
 import { type ErrorCode, Failure, isFailure, messageOf } from "../base/errors.ts";
 import { UNTRUSTED } from "./certificates.ts";
 
@@ -7,7 +8,12 @@ export interface AzureFacts {
   readonly code: string;
   readonly status: number | undefined;
   readonly message: string;
+  /** Azure's time, in ms since 1970. */
+  readonly servedAt: number | undefined;
 }
+
+/** Signatures with the account's key are refused when the clocks differ by more. */
+const SKEW_MS = 15 * 60_000;
 
 export function factsOf(error: unknown): AzureFacts {
   const parts = (typeof error === "object" && error !== null ? error : {}) as {
@@ -24,6 +30,7 @@ export function factsOf(error: unknown): AzureFacts {
     code: typeof word === "string" ? word : "",
     status: typeof parts.statusCode === "number" ? parts.statusCode : undefined,
     message: `${messageOf(error)}${typeof detail === "string" ? ` ${detail}` : ""}`,
+    servedAt: parseHttpDate(parts.response?.headers?.get?.("date") ?? ""),
   };
 }
 
@@ -115,7 +122,7 @@ export interface AzureCall {
 /** Nothing of the request is kept with the failure: its address holds the SAS. */
 export function explainAzure(error: unknown, { what, location, container }: AzureCall): Failure {
   if (isFailure(error)) return error;
-  const { code, status, message } = factsOf(error);
+  const { code, status, message, servedAt } = factsOf(error);
   const start = `${what} at ${location}`;
   if (code === "ContainerNotFound") {
     return new Failure("store/not-found", `${start}: there is no container '${container}' in the account`, {
@@ -125,6 +132,12 @@ export function explainAzure(error: unknown, { what, location, container }: Azur
   if (code === "AuthenticationFailed" && /time ?frame|expir/i.test(message)) {
     return new Failure("store/denied", `${start}: the SAS is not valid at this time`, {
       hint: "Make a new SAS and set it in AZURE_ACCOUNT_SAS; is this machine's clock right?",
+    });
+  }
+  const isSkewed = servedAt !== undefined && Math.abs(systemClock.now() - servedAt) > SKEW_MS;
+  if (code === "AuthenticationFailed" && (isSkewed || /date header too old/i.test(message))) {
+    return new Failure("store/denied", `${start}: Azure refuses because this machine's clock is wrong`, {
+      hint: "Set the clock (is NTP running?); signatures are only taken within 15 minutes.",
     });
   }
   const row = ROWS.find(({ when }) => when.test(code));

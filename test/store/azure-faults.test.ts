@@ -57,6 +57,22 @@ for (const [status, word, code, hint] of ANSWERS) {
   });
 }
 
+test("azure: a refusal whose date is an hour from ours is the clock's fault", async () => {
+  await using faulty = await startFaultyHttp();
+  for (const hours of [-1, 1]) {
+    const date = new Date(Date.now() + hours * 3_600_000).toUTCString();
+    faulty.answer = { status: 403, headers: { "x-ms-error-code": "AuthenticationFailed", date }, body: "" };
+    const store = openPlain("azure:box:/", connectionTo(faulty.endpoint));
+    for (const call of [store.get(REF, { signal }), store.stat(REF, { signal })]) {
+      const failure = await failureOf(call);
+      assert.equal(failure.code, "store/denied");
+      assert.match(failure.message, /clock is wrong/);
+      assert.match(failure.hint ?? "", /NTP/);
+    }
+    await store.close();
+  }
+});
+
 test("azure: a connection that is cut, and a host that is not there, are store/unreachable", async () => {
   await using faulty = await startFaultyHttp();
   faulty.answer = "cut";
@@ -145,6 +161,9 @@ test("azurite: a wrong key is denied, an SAS may do what it says, and a containe
   await reader.create({ signal });
   assert.equal((await reader.get(REF, { signal })).toString(), "x");
   assert.ok(isFailure(await failureOf(reader.remove(REF, { signal })), "store/denied"));
+  const unwritten = await failureOf(reader.put({ kind: "keys", name: "cd".repeat(32) }, Buffer.from("y"), { signal }));
+  assert.equal(unwritten.code, "store/denied");
+  assert.match(unwritten.hint ?? "", /least rights/);
   const late = withSas(new Date(Date.now() - 3_600_000));
   assert.ok(isFailure(await failureOf(late.get(REF, { signal })), "store/denied"));
   for (const store of [connected, denied, reader, late]) await store.close();
