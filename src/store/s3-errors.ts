@@ -116,6 +116,12 @@ const BY_CODE: readonly Row[] = [
     hint: "Check the location; 'chatkeep init' makes the bucket where the credentials may.",
   },
   {
+    when: /^(PermanentRedirect|TemporaryRedirect|AuthorizationHeaderMalformed|IllegalLocationConstraintException)$/,
+    code: "store/denied",
+    says: "has the bucket in another region, and does not tell in which",
+    hint: "Set AWS_DEFAULT_REGION to the bucket's region, and name that region's host in the location.",
+  },
+  {
     when: /^InvalidBucketName$/,
     code: "usage/invalid",
     says: "cannot have a bucket of that name",
