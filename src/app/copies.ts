@@ -2,7 +2,7 @@
 import { Failure, isFailure, messageOf } from "../base/errors.ts";
 import { type Finding, sortFindings } from "../base/findings.ts";
 import { plural } from "../base/bytes.ts";
-import { copy, pointsLacking, pointsOwed, snapshotsOf } from "../job/copy.ts";
+import { copiedPoints, copy, pointsLacking, pointsOwed, snapshotsOf } from "../job/copy.ts";
 import { holdsLacking, releasesIn } from "../job/holds-between.ts";
 import { listPoints, type PointList, resolvePoint } from "../job/points.ts";
 import type { PointRelease } from "../job/records.ts";
@@ -147,7 +147,7 @@ async function bringBack(
   const whose = { installationId: to.config?.installation.id ?? "", nowMs: s.clock.now(), name: to.name };
   const held = holdsLacking(there.list, list, { coming: [], released, nowMs: s.clock.now() });
   // Nearly always there is nothing to bring, and then nothing is locked for it.
-  if (held.length === 0 && pointsOwed(there.list.points, list.points, whose).length === 0) return [];
+  if (held.length === 0 && pointsOwed(there.list.points, copiedPoints(list), whose).length === 0) return [];
   try {
     const { copied, failed } = await copy({
       from: there.opened,

@@ -4,6 +4,7 @@ import type { ForgetOptions, ForgetRequest } from "../job/forget.ts";
 import type { ForgetSummary, LockLine, UnlockSummary } from "../job/summaries.ts";
 import { isEmptyPolicy, type RetentionPolicy } from "../policy/retention.ts";
 import type { Config, RetentionConfig } from "./config.ts";
+import { PROGRAM } from "./program.ts";
 import { openChosenRepository, type OpenedRepository } from "./session.ts";
 import type { Globals, Surroundings } from "./surroundings.ts";
 
@@ -32,7 +33,15 @@ async function forgetOptions(globals: Globals, flags: ForgetFlags, s: Surroundin
   const opened = await openChosenRepository(globals, s);
   const request = toRequest(flags, opened);
   const { repository, name } = opened;
-  return { repository, repositoryName: name, request, clock: s.clock, progress: s.progress, signal: s.signal };
+  return {
+    repository,
+    repositoryName: name,
+    request,
+    program: PROGRAM,
+    clock: s.clock,
+    progress: s.progress,
+    signal: s.signal,
+  };
 }
 
 function toRequest(flags: ForgetFlags, { config }: OpenedRepository): ForgetRequest {

@@ -9,7 +9,7 @@ import { Failure, isFailure, messageOf } from "../base/errors.ts";
 import { shortId, type SnapshotId } from "../base/ids.ts";
 import { LIMITS } from "../base/limits.ts";
 import type { Progress } from "../base/progress.ts";
-import { NOT_WHOLE, PROOF, RELEASE, withoutTag } from "../point/layout.ts";
+import { FORGOTTEN, NOT_WHOLE, PROOF, RELEASE, withoutTag } from "../point/layout.ts";
 import { copiedSnapshot, Copying, isCopyOf } from "../repo/copy.ts";
 import type { ListedSnapshot, Repository } from "../repo/repository.ts";
 import { readWhileSettling, type RepositoryLock } from "../repo/lock.ts";
@@ -25,11 +25,21 @@ export interface NamedRepository {
   name: string;
 }
 
+/** What a repository has of points, and what it had and somebody took out of it by name. */
+export interface CopiedPoints {
+  points: readonly Point[];
+  forgotten: ReadonlySet<string>;
+}
+
+export function copiedPoints({ points, records }: PointList): CopiedPoints {
+  return { points, forgotten: new Set(records.filter(({ kind }) => kind === "forgotten").map(({ point }) => point)) };
+}
+
 export interface CopyOptions {
   from: NamedRepository;
   to: NamedRepository;
   /** Which snapshots of the source; given all of them, and the points of the target. */
-  choose: (source: ListedSnapshot[], points: Point[], copied: Point[]) => ListedSnapshot[];
+  choose: (source: ListedSnapshot[], points: Point[], copied: CopiedPoints) => ListedSnapshot[];
   /** The holds of these points, and of those that are there already, go along, but for those that were released. */
   holds?: { released: readonly PointRelease[] };
   clock: Clock;
@@ -58,8 +68,10 @@ export async function copy(options: CopyOptions): Promise<CopySummary> {
     known: await listPoints(to.repository, run),
   }));
   const chosen = options
-    .choose(snapshots, list.points, known.points)
-    .filter(({ snapshot }) => [PROOF, RELEASE, NOT_WHOLE].every(({ tag }) => snapshot.tags?.includes(tag) !== true));
+    .choose(snapshots, list.points, copiedPoints(known))
+    .filter(({ snapshot }) =>
+      [PROOF, RELEASE, NOT_WHOLE, FORGOTTEN].every(({ tag }) => snapshot.tags?.includes(tag) !== true),
+    );
   const left = chosen.filter((wanted) => !there.snapshots.some((one) => isCopyOf(one, wanted)));
   const held = heldSnapshots(snapshots, { list, known, left }, run);
   const summary: CopySummary = {
@@ -158,15 +170,15 @@ export function snapshotsOf(snapshots: readonly ListedSnapshot[], points: readon
  */
 export function pointsLacking(
   points: readonly Point[],
-  copied: readonly Point[],
+  copied: CopiedPoints,
   { installationId, nowMs }: { installationId: string; nowMs: number },
 ): Point[] {
   const mine = (list: readonly Point[]) => list.filter((point) => point.installationId === installationId);
-  const there = mine(copied);
+  const there = mine(copied.points);
   const names = new Set(there.map(({ id }) => id));
   const times = there.map(({ takenAtMs }) => takenAtMs).filter((takenAtMs) => takenAtMs <= nowMs);
   const newest = times.reduce((latest, takenAtMs) => Math.max(latest, takenAtMs), -Infinity);
-  return mine(points).filter(({ id, takenAtMs }) => takenAtMs > newest && !names.has(id));
+  return mine(points).filter(({ id, takenAtMs }) => takenAtMs > newest && !names.has(id) && !copied.forgotten.has(id));
 }
 
 /**
@@ -179,7 +191,7 @@ export function pointsLacking(
  */
 export function pointsOwed(
   points: readonly Point[],
-  there: readonly Point[],
+  { points: there, forgotten }: CopiedPoints,
   { installationId, nowMs, name }: { installationId: string; nowMs: number; name: string },
 ): Point[] {
   const isMine = (point: Point) => point.installationId === installationId && point.takenAtMs <= nowMs;
@@ -196,6 +208,7 @@ export function pointsOwed(
       point.installationId === installationId &&
       isMadeWithout(point) &&
       point.takenAtMs > newest &&
-      !names.has(point.id),
+      !names.has(point.id) &&
+      !forgotten.has(point.id),
   );
 }

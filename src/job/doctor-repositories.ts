@@ -90,7 +90,7 @@ export function copyFindings(
   const [ahead] = [...points.keys()].toSorted((a, b) => newest(b) - newest(a));
   for (const [name, copied] of points) {
     if (ahead === undefined || name === ahead || copied.length === 0) continue;
-    const lacking = pointsLacking(points.get(ahead) ?? [], copied, whose).length;
+    const lacking = pointsLacking(points.get(ahead) ?? [], { points: copied, forgotten: new Set() }, whose).length;
     if (lacking === 0) continue;
     findings.push({
       kind: "copy-behind",

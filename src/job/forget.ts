@@ -12,11 +12,13 @@ import { Failure, isFailure } from "../base/errors.ts";
 import type { Finding } from "../base/findings.ts";
 import { shortId, type SnapshotId } from "../base/ids.ts";
 import type { Progress } from "../base/progress.ts";
+import { formatGoTime } from "../format/go-time.ts";
+import { FORGOTTEN } from "../point/layout.ts";
 import { planRetention, type RetentionPoint, type RetentionPolicy } from "../policy/retention.ts";
 import type { Repository } from "../repo/repository.ts";
 import { lockAlone, lockToRead } from "./lock.ts";
 import { listPoints, resolvePoint, userTags, type Point, type PointList } from "./points.ts";
-import { describeHold, isHold, isInForce, isRelease, tagValue, type PointRecord } from "./records.ts";
+import { describeHold, isHold, isInForce, isRelease, saveRecord, tagValue, type PointRecord } from "./records.ts";
 import type { ForgetLine, ForgetSummary } from "./summaries.ts";
 
 /** What is to be forgotten. */
@@ -41,6 +43,8 @@ export interface ForgetOptions {
   repository: Repository;
   repositoryName: string;
   request: ForgetRequest;
+  /** Name and version of this program. */
+  program: string;
   clock: Clock;
   progress: Progress;
   signal: AbortSignal;
@@ -79,6 +83,7 @@ export async function forget(options: ForgetOptions): Promise<ForgetSummary> {
   if (options.request.by === "policy" && plan.remove.length > 0) refuseUnread(list);
   await lock.confirm({ signal });
   progress.stage("forgetting", { total: plan.remove.length + plan.records.length });
+  if (options.request.by === "name") await rememberForgotten(list, plan.remove, { ...options, signal });
   for (const { snapshotId } of [...plan.remove, ...plan.records]) {
     signal.throwIfAborted();
     await lock.confirmOld({ signal });
@@ -86,6 +91,39 @@ export async function forget(options: ForgetOptions): Promise<ForgetSummary> {
     progress.advance(1);
   }
   return summarize(options, plan, { type: "summary", started });
+}
+
+/**
+ * A copy gets whatever is newer than all that it has. So where the newest points are taken out of it by name, it is kept
+ * which they were, or the next backup would bring them back; as soon as a newer one is there its time says it.
+ */
+async function rememberForgotten(
+  list: PointList,
+  remove: readonly Point[],
+  { repository, program, clock, signal }: ForgetOptions,
+): Promise<void> {
+  const left = list.points.filter((point) => !remove.includes(point));
+  const known = new Set(list.records.filter(({ kind }) => kind === "forgotten").map(({ point }) => point));
+  const at = formatGoTime(BigInt(clock.now()) * 1_000_000n);
+  for (const point of remove) {
+    const isThere = left.some(({ id }) => id === point.id);
+    if (isThere || known.has(point.id) || isOlder(point, left, clock.now())) continue;
+    known.add(point.id);
+    const text = `${JSON.stringify({ schema: 1, program, point: point.id, at }, null, 1)}\n`;
+    const tags = [FORGOTTEN.tag, `point=${point.id}`, `taken=${point.snapshot.time}`];
+    await saveRecord(repository, { place: FORGOTTEN, text, time: at, tags, about: point, program, signal });
+  }
+}
+
+/** True when a newer point of the same installation, whose time has come, is among these. */
+function isOlder(
+  { installationId, takenAtMs }: Pick<Point, "installationId" | "takenAtMs">,
+  points: readonly Point[],
+  nowMs: number,
+): boolean {
+  return points.some((other) => {
+    return other.installationId === installationId && other.takenAtMs > takenAtMs && other.takenAtMs <= nowMs;
+  });
 }
 
 /** A hold or a proof that cannot be read keeps no point: so a rule may not go by what is left of them. */
@@ -244,8 +282,8 @@ function recordsOf(list: PointList, remove: readonly Point[]): PointRecord[] {
   const [goingNames, goingTrees] = [namesOf(remove), treesOf(remove)];
   const [leftNames, leftTrees] = [namesOf(left), treesOf(left)];
   return list.records.filter((record) => {
-    // Another repository may still have the hold.
-    if (isRelease(record)) return false;
+    // Another repository may still have the hold, or the point.
+    if (isRelease(record) || record.kind === "forgotten") return false;
     if (!leftNames.has(record.point)) return goingNames.has(record.point);
     const tree = `${record.point} ${tagValue(record.snapshot, "tree") ?? ""}`;
     return !isHold(record) && goingTrees.has(tree) && !leftTrees.has(tree);
@@ -263,9 +301,17 @@ function treesOf(points: readonly Point[]): Set<string> {
 /** Records whose point is gone: an earlier run was stopped, or restic forgot it. A hold in force is left to a person. */
 function leftBehind(list: PointList, nowMs: number): PointRecord[] {
   const names = namesOf(list.points);
-  return list.records.filter(
-    (record) => !names.has(record.point) && !isRelease(record) && !(isHold(record) && isInForce(record, nowMs)),
-  );
+  return list.records.filter((record) => {
+    if (names.has(record.point) || isRelease(record)) return false;
+    if (record.kind === "forgotten") return isSaid(record, list.points, nowMs);
+    return !(isHold(record) && isInForce(record, nowMs));
+  });
+}
+
+/** True when a newer point says as much as the record that a point was forgotten. */
+function isSaid({ snapshot }: PointRecord, points: readonly Point[], nowMs: number): boolean {
+  const takenAtMs = Date.parse(tagValue(snapshot, "taken") ?? ""); // oxlint-disable-line no-restricted-globals -- parses, reads no clock
+  return isOlder({ installationId: tagValue(snapshot, "installation") ?? "", takenAtMs }, points, nowMs);
 }
 
 function findingsOf(list: PointList, keep: ForgetPlan["keep"], nowMs: number): Finding[] {

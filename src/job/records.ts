@@ -6,7 +6,7 @@
 import { Failure } from "../base/errors.ts";
 import type { SnapshotId } from "../base/ids.ts";
 import type { Snapshot } from "../format/snapshot-file.ts";
-import { HOLD, installationTag, NOT_WHOLE, PROOF, RELEASE, type RecordPlace } from "../point/layout.ts";
+import { FORGOTTEN, HOLD, installationTag, NOT_WHOLE, PROOF, RELEASE, type RecordPlace } from "../point/layout.ts";
 import type { Hold } from "../point/hold.ts";
 import type { Proof } from "../point/proof.ts";
 import type { Repository } from "../repo/repository.ts";
@@ -14,7 +14,7 @@ import { PointFolder } from "./point-tree.ts";
 import { Sealing } from "./sealing.ts";
 
 export interface PointRecord {
-  kind: "proof" | "hold" | "release" | "not-whole";
+  kind: "proof" | "hold" | "release" | "not-whole" | "forgotten";
   /** The name of the point that it is about. */
   point: string;
   snapshotId: SnapshotId;
@@ -67,6 +67,7 @@ export function recordOf(
   if (point === undefined) return undefined;
   if (snapshot.tags?.includes(PROOF.tag)) return { kind: "proof", point, snapshotId, snapshot };
   if (snapshot.tags?.includes(NOT_WHOLE.tag)) return { kind: "not-whole", point, snapshotId, snapshot };
+  if (snapshot.tags?.includes(FORGOTTEN.tag)) return { kind: "forgotten", point, snapshotId, snapshot };
   const name = tagValue(snapshot, "hold") ?? "?";
   const atMs = Date.parse(snapshot.time); // oxlint-disable-line no-restricted-globals -- parses, reads no clock
   if (snapshot.tags?.includes(RELEASE.tag)) return { kind: "release", point, snapshotId, snapshot, name, atMs };
@@ -140,7 +141,8 @@ export async function readRecord(
   { kind, snapshot }: PointRecord,
   options: { signal: AbortSignal },
 ): Promise<string> {
-  const place = { proof: PROOF, hold: HOLD, release: RELEASE, "not-whole": NOT_WHOLE }[kind];
+  const places = { proof: PROOF, hold: HOLD, release: RELEASE, "not-whole": NOT_WHOLE, forgotten: FORGOTTEN };
+  const place = places[kind];
   const top = await repository.readTree(snapshot.tree, options);
   const folder = top.find((node) => node.name === place.folder)?.subtree;
   const files = folder === undefined ? [] : await repository.readTree(folder, options);

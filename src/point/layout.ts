@@ -46,6 +46,14 @@ export const NOT_WHOLE: RecordPlace = {
   file: "lacks.json",
 };
 
+/** That a point was forgotten by its name, for as long as nothing else says so. */
+export const FORGOTTEN: RecordPlace = {
+  tag: "chatkeep-forgotten",
+  path: "/chatkeep-forgotten",
+  folder: "chatkeep-forgotten",
+  file: "forgotten.json",
+};
+
 export const MANIFEST = "manifest.json";
 /** Chatkeep's own configuration, below `config/`. */
 export const OWN_CONFIG = "chatkeep/chatkeep.yaml";

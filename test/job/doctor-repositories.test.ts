@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { chmodSync, mkdirSync, writeFileSync } from "node:fs";
 import { test } from "node:test";
 import { parseChunkId, parseSnapshotId } from "../../src/base/ids.ts";
-import { pointsLacking, pointsOwed } from "../../src/job/copy.ts";
+import { type CopiedPoints, pointsLacking, pointsOwed } from "../../src/job/copy.ts";
 import { copyFindings, passwordFindings, permissionFindings } from "../../src/job/doctor-repositories.ts";
 import type { Point } from "../../src/job/points.ts";
 import { temporaryFolder } from "../harness/temporary.ts";
@@ -82,15 +82,20 @@ test("a repository that lacks the newest points is named with the command that m
   assert.match(findings[0]?.hint ?? "", /chatkeep copy --repository offsite --to primary/);
 });
 
+function having(points: readonly Point[], ...forgotten: Point[]): CopiedPoints {
+  return { points, forgotten: new Set(forgotten.map(({ id }) => id)) };
+}
+
 function days(points: readonly Point[]): number[] {
   return points.map(({ takenAtMs }) => new Date(takenAtMs).getUTCDate());
 }
 
 test("what a copy lacks is newer than all that it has: what was taken out of it does not come back", () => {
   const all = [point(1), point(2), point(3), point(4, "another")];
-  assert.deepEqual(days(pointsLacking(all, [], HERE)), [1, 2, 3]);
-  assert.deepEqual(days(pointsLacking(all, [point(2)], HERE)), [3]);
-  assert.deepEqual(days(pointsLacking(all, [point(9, "another")], HERE)), [1, 2, 3]);
+  assert.deepEqual(days(pointsLacking(all, having([]), HERE)), [1, 2, 3]);
+  assert.deepEqual(days(pointsLacking(all, having([point(2)]), HERE)), [3]);
+  assert.deepEqual(days(pointsLacking(all, having([point(9, "another")]), HERE)), [1, 2, 3]);
+  assert.deepEqual(days(pointsLacking(all, having([point(1)], point(2)), HERE)), [3]);
 });
 
 function without(one: Point, name = "primary"): Point {
@@ -105,27 +110,28 @@ test("what was made without a repository comes to it, but for what was taken out
   const away = { ...HERE, name: "primary" };
   const made = [without(point(3)), without(point(4)), without(point(5), "another")];
   const all = [copied(point(1)), copied(point(2)), ...made, point(6)];
-  assert.deepEqual(days(pointsOwed(all, [point(1), point(2)], away)), [3, 4]);
+  assert.deepEqual(days(pointsOwed(all, having([point(1), point(2)]), away)), [3, 4]);
   // A newer point of its own is no sign that they were brought, one of them is.
-  assert.deepEqual(days(pointsOwed(all, [point(1), point(7)], away)), [3, 4]);
-  assert.deepEqual(days(pointsOwed(all, [without(point(3)), point(7)], away)), [4]);
-  assert.deepEqual(days(pointsOwed(all, [without(point(4))], away)), []);
+  assert.deepEqual(days(pointsOwed(all, having([point(1), point(7)]), away)), [3, 4]);
+  assert.deepEqual(days(pointsOwed(all, having([without(point(3)), point(7)]), away)), [4]);
+  assert.deepEqual(days(pointsOwed(all, having([without(point(4))]), away)), []);
+  assert.deepEqual(days(pointsOwed(all, having([point(1)], point(4)), away)), [3]);
   // What comes from it is copied after all this was done: then it lacks them because somebody forgot them.
-  assert.deepEqual(days(pointsOwed([...all, copied(point(7))], [point(7)], away)), []);
+  assert.deepEqual(days(pointsOwed([...all, copied(point(7))], having([point(7)]), away)), []);
   assert.deepEqual(
-    days(pointsOwed([...all, copied(point(25))], [point(1)], away)),
+    days(pointsOwed([...all, copied(point(25))], having([point(1)]), away)),
     [3, 4],
     "from a clock that is ahead",
   );
-  assert.deepEqual(days(pointsOwed([without(point(8, "another"))], [], away)), []);
+  assert.deepEqual(days(pointsOwed([without(point(8, "another"))], having([]), away)), []);
 });
 
 test("a point that a wrong clock put into the future keeps no later one from being copied, nor hides that it lacks", () => {
   const ahead = point(25);
   const all = [point(8), point(9), point(10), ahead];
-  assert.deepEqual(days(pointsLacking(all, [point(8), ahead], HERE)), [9, 10]);
+  assert.deepEqual(days(pointsLacking(all, having([point(8), ahead]), HERE)), [9, 10]);
   // It is copied itself, as every other.
-  assert.deepEqual(days(pointsLacking(all, [point(9)], HERE)), [10, 25]);
+  assert.deepEqual(days(pointsLacking(all, having([point(9)]), HERE)), [10, 25]);
   const findings = copyFindings(
     new Map([
       ["primary", all],

@@ -5,6 +5,7 @@ import { Failure, isFailure } from "../../src/base/errors.ts";
 import { shortId, type SnapshotId } from "../../src/base/ids.ts";
 import { forget, type ForgetOptions, planForget } from "../../src/job/forget.ts";
 import { hold } from "../../src/job/hold.ts";
+import { copiedPoints, pointsLacking } from "../../src/job/copy.ts";
 import { listPoints } from "../../src/job/points.ts";
 import type { Repository } from "../../src/repo/repository.ts";
 import { verifyRepository } from "../../src/repo/verify.ts";
@@ -288,4 +289,23 @@ test("a policy that is empty, or keeps nothing, changes nothing", async () => {
     await assert.rejects(forget(forgetting(repository, policy(rules))), isUsage);
   }
   assert.deepEqual(store.files, files);
+});
+
+test("of the newest points that were forgotten by name it is kept which they were, until a newer one is there", async () => {
+  const { repository, store } = fresh();
+  const [newest = "", second = "", third = "", fourth = ""] = days;
+  const forgottenIn = async () => [...copiedPoints(await look(store)).forgotten].toSorted();
+  await forget(forgetting(repository, byName(fourth)));
+  assert.deepEqual(await forgottenIn(), [], "the time of those that stay says it");
+  await forget(forgetting(reopen(original, store), byName(newest, second)));
+  assert.deepEqual(await forgottenIn(), [newest, second].toSorted());
+  const all = (await listPoints(reopen(original), { signal })).points;
+  const whose = { installationId: ONE, nowMs: NOW };
+  assert.deepEqual(pointsLacking(all, copiedPoints(await look(store)), whose), []);
+  await forget(forgetting(reopen(original, store), policy({ last: 9 })));
+  assert.deepEqual(await forgottenIn(), [newest, second].toSorted());
+  assert.ok((await pointsIn(store)).includes(third));
+  await addPoint(reopen(original, store), NOW);
+  await forget(forgetting(reopen(original, store), policy({ last: 9 })));
+  assert.deepEqual(await forgottenIn(), []);
 });

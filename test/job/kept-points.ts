@@ -80,7 +80,15 @@ export async function addProof(
 }
 
 export function forgetting(repository: Repository, request: ForgetOptions["request"]): ForgetOptions {
-  return { repository, repositoryName: "primary", request, clock: clockAt(), progress: silent, signal };
+  return {
+    repository,
+    repositoryName: "primary",
+    request,
+    program: "test",
+    clock: clockAt(),
+    progress: silent,
+    signal,
+  };
 }
 
 export function holding(repository: Repository, nowMs = NOW): HoldOptions {

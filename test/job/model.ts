@@ -257,7 +257,8 @@ class Model {
     return {
       side,
       ...parts,
-      run: async () => await forget({ repository: side.open(), repositoryName, request, ...this.#common }),
+      run: async () =>
+        await forget({ repository: side.open(), repositoryName, request, program: "test", ...this.#common }),
     };
   }
 

@@ -91,9 +91,12 @@ test("with credentials that cannot delete, backup, list, drill, restore and veri
   );
   const files = new Map([...desk.store.files].filter(([name]) => !name.startsWith("locks/")));
   const request = { by: "policy", policy: { last: 1 }, timeZone: "UTC", installation: { id: IDENTITY.id } } as const;
-  await assert.rejects(forget({ ...COMMON, repository: open(), repositoryName: "memory", request }), (error) => {
-    return isFailure(error, "store/denied") && /s3:DeleteObject/.test(error.hint ?? "");
-  });
+  await assert.rejects(
+    forget({ ...COMMON, repository: open(), repositoryName: "memory", program: "test", request }),
+    (error) => {
+      return isFailure(error, "store/denied") && /s3:DeleteObject/.test(error.hint ?? "");
+    },
+  );
   assert.deepEqual(new Map([...desk.store.files].filter(([name]) => !name.startsWith("locks/"))), files);
   // One lock for each that wrote or read under one, none of them exclusive: the next backup goes on.
   const locks = [...desk.store.files.keys()].filter((name) => name.startsWith("locks/"));

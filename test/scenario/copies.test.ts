@@ -201,6 +201,16 @@ test("the next backup that reaches the first repository brings it what was made 
   assert.ok(!(await points("primary")).includes(made));
   const again = await desk.summary(["copy", "--to", "second"]);
   assert.deepEqual([again["copied"], again["failed"]], [[], []]);
+
+  // The newest one of a copy, taken out of it by name: nothing there is newer, and it does not come back all the same.
+  const [newest = ""] = await points("second");
+  await desk.summary(["forget", newest, "--repository", "second", "--yes"]);
+  const last = await desk.summary(["backup"]);
+  assert.deepEqual(
+    copies(last).map(({ points }) => points),
+    [1, 1],
+  );
+  assert.ok(!(await points("second")).includes(newest));
 });
 
 async function held(): Promise<Record<string, string[]>> {
