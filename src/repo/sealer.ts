@@ -72,12 +72,16 @@ export class Sealer {
   /** What a sealed chunk is opened into again: one piece of memory, not a new one for each. */
   #opened = Buffer.alloc(0);
   readonly #closing = new Set<Promise<void>>();
+  readonly #isRemote: boolean;
+  /** A pack of data was closed. */
+  #hasSent = false;
   /** `add` and `flush` happen one after another. */
   #last: Promise<unknown> = Promise.resolve();
   #failed: { error: unknown } | undefined;
 
   constructor(options: SealerOptions) {
     this.#options = options;
+    this.#isRemote = options.store.spec?.kind === "remote";
     // Buffers become plain arrays on their way to a worker.
     const { encrypt, macK, macR } = options.keys;
     this.#keys = { encrypt: Buffer.from(encrypt), macK: Buffer.from(macK), macR: Buffer.from(macR) };
@@ -245,7 +249,12 @@ export class Sealer {
     pack.filled += length;
     pack.size += length;
     if (pack.filled >= LIMITS.packWriteBytes) await this.#write(pack);
-    if (pack.size >= LIMITS.packTargetBytes || pack.entries.length >= LIMITS.packMaxChunks) await this.#close(type);
+    if (pack.size >= this.#targetOf(type) || pack.entries.length >= LIMITS.packMaxChunks) await this.#close(type);
+  }
+
+  /** The first pack is a small one, so that a line is not idle for long; packs are then sent one behind the other. */
+  #targetOf(type: ChunkType): number {
+    return this.#isRemote && !this.#hasSent && type === "data" ? LIMITS.packSmallBytes : LIMITS.packTargetBytes;
   }
 
   /** The bytes that were sealed, as they can be read back; in a buffer that the next chunk is opened into. */
@@ -265,7 +274,7 @@ export class Sealer {
 
   async #begin(type: ChunkType): Promise<OpenPack> {
     const { store, signal } = this.#options;
-    const atOnce = store.spec?.kind === "remote" ? LIMITS.packUploads : LIMITS.packSyncs;
+    const atOnce = this.#isRemote ? LIMITS.packUploads : LIMITS.packSyncs;
     while (this.#closing.size >= atOnce) await Promise.race(this.#closing);
     const writer = await store.begin("data", { signal, isNew: true, tree: type === "tree" });
     const buffer = this.#spare.pop() ?? Buffer.allocUnsafeSlow(LIMITS.packWriteBytes);
@@ -290,6 +299,7 @@ export class Sealer {
       this.#spare.push(pack.buffer);
       return await pack.writer.abort();
     }
+    this.#hasSent ||= type === "data";
     await this.#write(pack);
     const header = encodePackHeader(this.#keys, pack.entries);
     pack.hash.update(header);

@@ -4,6 +4,7 @@
  * Keys are restic's default layout. A file is gathered in memory (a pack has at most 64 MiB) and sent at `commit`, so
  * nothing half-written is ever visible.
  */
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { assert, Failure } from "../base/errors.ts";
 import { isId } from "../base/ids.ts";
 import { LIMITS } from "../base/limits.ts";
@@ -60,6 +61,8 @@ export class RemoteStore implements Store {
         if (filled + bytes.length > gathered.length) gathered = grow(gathered, filled, filled + bytes.length);
         gathered.set(bytes, filled);
         filled += bytes.length;
+        // Whoever fills packs without a pause would keep those under way from being sent.
+        await nextTurn();
       },
       commit: async (name) => {
         assert(gathered !== undefined, "committed a file that is closed");

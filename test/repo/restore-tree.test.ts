@@ -201,8 +201,10 @@ test("a filter leaves things out, and a place puts things elsewhere but never ou
   mkdirSync(folder.at("outside"));
   mkdirSync(folder.at("linked"));
   symlinkSync(folder.at("outside"), folder.at("linked/x"));
-  const place = (_: string, node: TreeNode) => (node.type === "file" ? `x/${node.name}` : undefined);
-  const { files, problems } = await restoreTree(of, tree, folder.at("linked"), { ...OPTIONS, place });
+  const { files, problems } = await restoreTree(of, tree, folder.at("linked"), {
+    ...OPTIONS,
+    place: (_, node) => (node.type === "file" ? `x/${node.name}` : undefined),
+  });
   assert.deepEqual([files, problems.map(({ path }) => path).toSorted()], [0, ["x/a", "x/b", "x/c"]]);
   assert.deepEqual(readdirSync(folder.at("outside")), []);
 
