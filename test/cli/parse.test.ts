@@ -43,7 +43,7 @@ test("--at-time is a time with its zone, for what only reads", () => {
   for (const wrong of ["2026-11-23T16:58:50", "2026-11-23", "yesterday", "2026-13-40T00:00Z", ""]) {
     assert.match(refused("list", `--at-time=${wrong}`), /^--at-time cannot be '.*' \| It is a time with its zone/);
   }
-  for (const verb of ["backup", "prune", "drill", "doctor"]) {
+  for (const verb of ["backup", "prune", "forget", "doctor"]) {
     assert.match(refused(verb, "--at-time", "2026-11-23T16:58:50Z"), /unknown option '--at-time'/);
   }
 });
