@@ -57,7 +57,6 @@ export const SPACE: readonly CommandRow[] = [
     examples: [
       ["", "chatkeep repair index"],
       ["from the second place", "chatkeep repair packs --from offsite"],
-      ["leave it to the next backup to store what the installation still has", "chatkeep repair packs"],
     ],
     exits: { ...REPOSITORY_EXITS, 13: "something is lost, or still damaged" },
     kept: "nothing is worse than it was, and repair can be run again",
