@@ -26,6 +26,8 @@ export const LIMITS = {
   packSmallBytes: 4 * MIB,
   /** … and so many small ones of a type are worth being joined. */
   packsSmall: 10,
+  /** Of what was recorded of an immutable repository's locks, so many are asked for all the same. */
+  retentionSample: 64,
   /** Files of an immutable repository that are looked at at once. */
   retentionCalls: 16,
   /** Removals under way at once. */

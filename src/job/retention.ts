@@ -11,14 +11,17 @@ import { parsePackId } from "../base/ids.ts";
 import { LIMITS } from "../base/limits.ts";
 import type { Progress } from "../base/progress.ts";
 import type { Repository } from "../repo/repository.ts";
-import { extended as extendedTo, type Retained } from "../store/retention.ts";
-import type { FileRef } from "../store/store.ts";
+import { extended as extendedTo, type Retention } from "../store/retention.ts";
+import type { FileRef, ListedFile } from "../store/store.ts";
+import { type RecordedFile, type RetentionRecord, sealRecord, unsealRecord } from "./retention-record.ts";
 import type { RetentionOutcome } from "./summaries.ts";
 
 export interface RetentionOptions {
   clock: Clock;
   progress: Progress;
   signal: AbortSignal;
+  /** Which of the recorded files are asked for all the same. */
+  random?: () => number;
 }
 
 /** @throws Failure `usage/invalid` when the repository is to be immutable and its place cannot do that. */
@@ -32,55 +35,100 @@ export async function assertRetention({ store }: Repository, { signal }: { signa
  */
 export async function extendRetention(
   repository: Repository,
-  { clock, progress, signal }: RetentionOptions,
+  options: RetentionOptions,
 ): Promise<RetentionOutcome | undefined> {
-  const { retention } = repository.store;
+  const { store, keys } = repository;
+  const { retention, note } = store;
   if (retention === undefined) return undefined;
-  progress.stage("keeping files locked", { unit: "files" });
+  options.progress.stage("keeping files locked", { unit: "files" });
+  const noted = retention.isListed ? undefined : await note?.read();
+  const record = noted === undefined ? NOTHING : unsealRecord(keys, noted);
+  let kept = await keepAll(repository, retention, { ...options, record });
+  const { extended } = kept;
+  // Somebody lifted what was recorded as locked: nothing that is recorded counts.
+  if (kept.wasLifted) {
+    kept = await keepAll(repository, retention, { ...options, record: NOTHING });
+    kept.extended += extended;
+  }
+  if (!retention.isListed) await note?.write(sealRecord(keys, kept.record));
+  const { files, untilMs } = kept;
+  return { files, extended: kept.extended, until: files === 0 ? null : formatInstant(untilMs) };
+}
+
+const NOTHING: RetentionRecord = new Map();
+
+interface Kept {
+  files: number;
+  extended: number;
+  untilMs: number;
+  wasLifted: boolean;
+  readonly record: Map<string, RecordedFile>;
+}
+
+async function keepAll(
+  repository: Repository,
+  retention: Retention<FileRef>,
+  { clock, progress, signal, record, random = Math.random }: RetentionOptions & { record: RetentionRecord },
+): Promise<Kept> {
   const nowMs = clock.now();
-  let [files, extended, untilMs] = [0, 0, Number.POSITIVE_INFINITY];
+  const all: Kept = {
+    files: 0,
+    extended: 0,
+    untilMs: Number.POSITIVE_INFINITY,
+    wasLifted: false,
+    record: new Map(),
+  };
+  const keepOne = async ({ ref, retained, writtenAtMs }: FileInUse): Promise<void> => {
+    const recorded = recordedOf(record, ref.name, writtenAtMs);
+    const known = retained ?? (recorded && { untilMs: recorded.untilMs, mode: retention.policy.mode });
+    const isEnough = known !== undefined && extendedTo(known, retention.policy, nowMs) === undefined;
+    const isTried = recorded !== undefined && random() * record.size < LIMITS.retentionSample;
+    let kept = { untilMs: known?.untilMs ?? 0, wasExtended: false };
+    if (!isEnough || isTried) {
+      kept = await retention.keep(ref, { nowMs, signal });
+      if (isEnough && (kept.wasExtended || kept.untilMs < known.untilMs)) all.wasLifted = true;
+    }
+    all.files += 1;
+    if (kept.wasExtended) all.extended += 1;
+    all.untilMs = Math.min(all.untilMs, kept.untilMs);
+    if (writtenAtMs !== undefined) all.record.set(ref.name, { writtenAtMs, untilMs: kept.untilMs });
+  };
   await mapConcurrent(
     filesInUse(repository, signal),
     LIMITS.retentionCalls,
-    async ({ ref, retained }) => {
-      try {
-        const isEnough = retained !== undefined && extendedTo(retained, retention.policy, nowMs) === undefined;
-        const kept = isEnough
-          ? { untilMs: retained.untilMs, wasExtended: false }
-          : await retention.keep(ref, { nowMs, signal });
-        files += 1;
-        if (kept.wasExtended) extended += 1;
-        untilMs = Math.min(untilMs, kept.untilMs);
-      } catch (error) {
-        // What is gone is told by whoever needs it.
+    async (file) => {
+      // What is gone is told by whoever needs it.
+      await keepOne(file).catch((error: unknown) => {
         if (!isFailure(error, "store/not-found")) throw error;
-      }
+      });
       progress.advance(1);
     },
     { signal },
   );
-  return { files, extended, until: files === 0 ? null : formatInstant(untilMs) };
+  return all;
 }
 
-interface FileInUse {
-  readonly ref: FileRef;
-  /** Where a listing told. */
-  readonly retained?: Retained | undefined;
+/** Undefined too for what was written anew since. */
+function recordedOf(record: RetentionRecord, name: string, writtenAtMs: number | undefined): RecordedFile | undefined {
+  const found = record.get(name);
+  return found !== undefined && found.writtenAtMs === writtenAtMs ? found : undefined;
 }
+
+type FileInUse = { readonly ref: FileRef } & Pick<ListedFile, "retained" | "writtenAtMs">;
 
 async function* filesInUse(repository: Repository, signal: AbortSignal): AsyncGenerator<FileInUse> {
   const { store } = repository;
   yield { ref: { kind: "config", name: "" } };
   for (const kind of ["keys", "snapshots", "index"] as const) {
-    for await (const { name, retained } of store.list(kind, { signal })) yield { ref: { kind, name }, retained };
+    for await (const file of store.list(kind, { signal })) yield { ...file, ref: { kind, name: file.name } };
   }
   const index = await repository.loadIndex({ signal });
-  if (store.retention?.isListed !== true) {
+  if (store.retention?.isListed !== true && store.note === undefined) {
     for (const { id } of index.packSizes()) yield { ref: { kind: "data", name: id } };
     return;
   }
-  for await (const { name, retained } of store.list("data", { signal })) {
-    if (index.hasPack(parsePackId(name))) yield { ref: { kind: "data", name }, retained };
+  for await (const file of store.list("data", { signal })) {
+    if (index.hasPack(parsePackId(file.name))) yield { ...file, ref: { kind: "data", name: file.name } };
   }
 }
 

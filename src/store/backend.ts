@@ -13,6 +13,8 @@ import type { CallOptions } from "./store.ts";
 export interface ListedKey {
   readonly key: string;
   readonly sizeBytes: number;
+  /** By the place's clock, milliseconds since 1970, where a listing tells and the time is anew with each writing. */
+  readonly writtenAtMs?: number | undefined;
   /** Where a listing tells what it is kept by. */
   readonly retained?: Retained | undefined;
 }

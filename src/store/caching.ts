@@ -21,6 +21,7 @@ import type {
   FileRef,
   GetOptions,
   ListedFile,
+  Note,
   PutOptions,
   Store,
   StoreSpec,
@@ -45,6 +46,7 @@ class CachingStore implements Store {
   readonly spec: StoreSpec | undefined;
   readonly probe: Store["probe"];
   readonly retention: Store["retention"];
+  readonly note: Note;
   readonly #inner: Store;
   readonly #folder: string;
   readonly #clock: Clock;
@@ -62,6 +64,10 @@ class CachingStore implements Store {
     this.spec = inner.spec?.kind === "remote" ? { ...inner.spec, cache: folder } : inner.spec;
     this.probe = inner.probe?.bind(inner);
     this.retention = inner.retention;
+    this.note = {
+      read: async () => await orNothing(readFile(join(folder, "notes", "retention"))),
+      write: async (bytes) => void (await this.#write(join(folder, "notes", "retention"), "notes", bytes)),
+    };
     this.#inner = inner;
     this.#folder = folder;
     this.#clock = clock;
@@ -89,7 +95,7 @@ class CachingStore implements Store {
   }
 
   /** False for no room or no right: then there is no copy. */
-  async #keep(path: string, kind: FileKind, bytes: Uint8Array): Promise<boolean> {
+  async #write(path: string, kind: FileKind | "notes", bytes: Uint8Array): Promise<boolean> {
     const temporary = join(this.#folder, kind, leftoverName());
     try {
       await mkdir(join(this.#folder, kind), { recursive: true, mode: 0o700 });
@@ -112,7 +118,7 @@ class CachingStore implements Store {
     const kept = await this.#read(path, ref.name);
     if (kept !== undefined) return kept;
     const bytes = await this.#inner.get(ref, options);
-    if (hash("sha256", bytes) === ref.name) await this.#keep(path, ref.kind, bytes);
+    if (hash("sha256", bytes) === ref.name) await this.#write(path, ref.kind, bytes);
     return bytes;
   }
 
@@ -149,7 +155,7 @@ class CachingStore implements Store {
 
   async #fetchAndKeep(path: string, ref: FileRef, signal: AbortSignal): Promise<Buffer> {
     const pack = await this.#inner.get(ref, { signal });
-    const isKept = hash("sha256", pack) === ref.name && (await this.#keep(path, "data", pack));
+    const isKept = hash("sha256", pack) === ref.name && (await this.#write(path, "data", pack));
     if (!isKept) this.#unkept.add(ref.name);
     else await this.#countKept(pack.length);
     return pack;
@@ -165,7 +171,7 @@ class CachingStore implements Store {
   async put(ref: FileRef, bytes: Uint8Array, options: PutOptions): Promise<void> {
     await this.#inner.put(ref, bytes, options);
     const path = this.#pathOf(ref);
-    if (path !== undefined && hash("sha256", bytes) === ref.name) await this.#keep(path, ref.kind, bytes);
+    if (path !== undefined && hash("sha256", bytes) === ref.name) await this.#write(path, ref.kind, bytes);
   }
 
   async remove(ref: FileRef, options: CallOptions): Promise<void> {

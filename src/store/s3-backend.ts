@@ -183,8 +183,9 @@ class S3Backend implements Backend {
         },
       );
       const objects = page?.Contents ?? [];
-      for (const { Key, Size } of objects) {
-        if (Key?.startsWith(from) === true) yield { key: Key.slice(root), sizeBytes: Size ?? 0 };
+      for (const { Key, Size, LastModified } of objects) {
+        if (Key?.startsWith(from) !== true) continue;
+        yield { key: Key.slice(root), sizeBytes: Size ?? 0, writtenAtMs: LastModified?.getTime() };
       }
       after = page?.IsTruncated === true ? nextPage(page) : undefined;
       isFirst = false;

@@ -20,6 +20,8 @@ export interface FileRef {
 export interface ListedFile {
   readonly name: string;
   readonly sizeBytes: number;
+  /** By the place's clock, milliseconds since 1970, where a listing tells and the time is anew with each writing. */
+  readonly writtenAtMs?: number | undefined;
   /** Where a listing tells what it is kept by: then {@link Retention.keep} need not ask. */
   readonly retained?: Retained | undefined;
 }
@@ -32,6 +34,13 @@ export interface StoreWriter {
   commit(name: string): Promise<void>;
   /** Throws the bytes away. Never rejects. */
   abort(): Promise<void>;
+}
+
+export interface Note {
+  /** Undefined where there is none. */
+  read(): Promise<Buffer | undefined>;
+  /** Whole or not at all; where it cannot be written, nothing happens. */
+  write(bytes: Uint8Array): Promise<void>;
 }
 
 export interface CallOptions {
@@ -67,6 +76,8 @@ export interface Store {
   readonly spec: StoreSpec | undefined;
   /** For a repository that is to be immutable. */
   readonly retention?: Retention<FileRef> | undefined;
+  /** A note about this repository on this machine, where there is a cache: it may be lost at any time, and anybody's. */
+  readonly note?: Note | undefined;
   /** Makes the folders that a repository needs. */
   create(options: CallOptions): Promise<void>;
   begin(kind: FileKind, options: BeginOptions): Promise<StoreWriter>;
