@@ -87,13 +87,11 @@ export class AzureRetention implements Retention<string> {
     if (wanted === undefined) return { untilMs: current?.untilMs ?? nowMs, wasExtended: false };
     // One that is not locked yet may be longer.
     const untilMs = Math.max(wanted.untilMs, endOf(found));
-    const blob = this.#service.blob(key);
-    const file = found.versionId === undefined ? blob : blob.withVersion(found.versionId);
     const policy = { expiriesOn: dateOf(untilMs), policyMode: "Locked" } as const;
     await this.#service.ask(
       `cannot extend the retention of '${key}'`,
       signal,
-      async (abortSignal) => await file.setImmutabilityPolicy(policy, { abortSignal }),
+      async (abortSignal) => await this.#service.blob(key).setImmutabilityPolicy(policy, { abortSignal }),
     );
     return { untilMs, wasExtended: true };
   }

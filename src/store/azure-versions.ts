@@ -30,8 +30,8 @@ export class AzureVersions implements VersionedPlace {
   ): AsyncGenerator<{ readonly key: string; readonly version: KeyVersion }> {
     const root = objectName(this.#service.place, "").length;
     for await (const item of this.#items(prefix, signal)) {
-      // What is deleted softly can be read only when it was brought back, and blobs without any version left are names.
-      if (item.deleted || item.hasVersionsOnly === true) continue;
+      // What is deleted softly can be read only when it was brought back.
+      if (item.deleted) continue;
       yield {
         key: item.name.slice(root),
         version: {
@@ -60,9 +60,8 @@ export class AzureVersions implements VersionedPlace {
   async *#items(prefix: string, signal: AbortSignal): AsyncGenerator<BlobItem> {
     const options = {
       prefix: objectName(this.#service.place, prefix),
+      // Those of blobs that are deleted too.
       includeVersions: true,
-      // Else those without a current version are left out.
-      includeDeletedWithVersions: true,
       signal,
     };
     for await (const items of this.#service.pages(ASKING, options)) yield* items;

@@ -189,6 +189,7 @@ interface Removal {
 
 /** Without a version's name what is there becomes an earlier version. */
 function remove(container: VersionedContainer, { name, blob, version, isByVersion }: Removal): Answer {
+  if (isByVersion && version === currentOf(blob)) return refused(403, "OperationNotAllowedOnRootBlob");
   if (isByVersion || !container.hasVersions) {
     if ((version.policy?.untilMs ?? 0) > Date.now()) return refused(409, "BlobImmutableDueToPolicy");
     if (version === currentOf(blob)) blob.isThere = false;
@@ -235,14 +236,9 @@ function list({ blobs, hasVersions }: VersionedContainer, query: URLSearchParams
     const blob = blobs.get(name);
     if (blob === undefined || !name.startsWith(prefix)) continue;
     const current = currentOf(blob);
-    const all = include.includes("versions") && (current !== undefined || include.includes("deletedwithversions"));
-    const told = all ? blob.versions : current === undefined ? [] : [current];
+    const told = include.includes("versions") ? blob.versions : current === undefined ? [] : [current];
     for (const version of told) {
       entries.push(entryOf(name, version, { hasVersions, isCurrent: version === current, include }));
-    }
-    if (current === undefined && include.includes("deletedwithversions")) {
-      const marks = "<Deleted>true</Deleted><HasVersionsOnly>true</HasVersionsOnly>";
-      entries.push(`<Blob><Name>${name}</Name>${marks}<Properties></Properties></Blob>`);
     }
   }
   const start = Number(query.get("marker") ?? 0);
