@@ -72,8 +72,17 @@ async function settle(): Promise<void> {
   await setTimeout(SETTLE_MS);
 }
 
+/** borg lets the kernel forget what it read, and whoever came next would read from the disk. */
+async function readThrough(folder: string): Promise<void> {
+  await once(spawn("sh", ["-c", 'find "$0" -type f -exec cat {} + > /dev/null', folder], { stdio: "ignore" }), "close");
+}
+
 /** Every side `runs` times, in another order each round, so that no side always runs after the same one. */
-export async function compare(sides: readonly Side[], runs: number): Promise<Figure[]> {
+export async function compare(
+  sides: readonly Side[],
+  runs: number,
+  { warm }: { warm?: string } = {},
+): Promise<Figure[]> {
   const figures = sides.map((side) => ({ name: side.name, seconds: [] as number[], peakMiB: 0 }));
   for (let round = 0; round < runs; round += 1) {
     const order = sides.map((_, at) => (at + round) % sides.length);
@@ -85,6 +94,7 @@ export async function compare(sides: readonly Side[], runs: number): Promise<Fig
         await side.prepare();
         await settle();
       }
+      if (warm !== undefined) await readThrough(warm);
       const { seconds, peakMiB } = await runOnce(side);
       figure.seconds.push(seconds);
       figure.peakMiB = Math.max(figure.peakMiB, peakMiB);
