@@ -117,9 +117,12 @@ async function untilWaiting(run: RunningBackup): Promise<Waiting[]> {
  * reads ranges or dumps the schema. With COMMIT and LOCK in one message no step can slip past.
  */
 async function catchInTheMiddle(client: Client, run: RunningBackup, table: string): Promise<Waiting[]> {
+  const looking = new Set<number>();
   for (;;) {
     const waiting = await untilWaiting(run);
-    if (waiting.some(({ query }) => query.startsWith("LOCK TABLE"))) return waiting;
+    // The session that reads the catalogue waits as well, before it and pg_dump and those that read ranges do.
+    for (const { pid, query } of waiting) if (query.includes("n.nspname as schema")) looking.add(pid);
+    if (waiting.some(({ pid, query }) => !looking.has(pid) && /lock table /i.test(query))) return waiting;
     await client.query(`COMMIT; BEGIN; LOCK TABLE ${table} IN ACCESS EXCLUSIVE MODE`);
   }
 }
