@@ -1,5 +1,5 @@
 /** Stores one file of the disk: read once, hashed as it passes, cut into chunks. */
-import { createHash, type Hash } from "node:crypto";
+import { createHash, hash, type Hash } from "node:crypto";
 import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
 import { assert, messageOf } from "../base/errors.ts";
 import type { ChunkId } from "../base/ids.ts";
@@ -54,50 +54,68 @@ export async function storeFile(
     return readFailure(error);
   }
   try {
-    if (!fstatSync(descriptor).isFile()) return { kind: "unreadable", reason: "it is not a plain file" };
-    return await storeDescriptor(sealer, descriptor, buffer, isNew);
+    const found = fstatSync(descriptor);
+    if (!found.isFile()) return { kind: "unreadable", reason: "it is not a plain file" };
+    return await storeDescriptor(sealer, descriptor, buffer, { isNew, sizeBytes: found.size });
   } finally {
     closeSync(descriptor);
   }
+}
+
+interface Found {
+  isNew: boolean;
+  /** As the file system had it when the file was opened. */
+  sizeBytes: number;
 }
 
 async function storeDescriptor(
   sealer: Sealer,
   descriptor: number,
   buffer: Buffer,
-  isNew: boolean,
+  { isNew, sizeBytes }: Found,
 ): Promise<StoredFile> {
-  const md5 = createHash("md5");
+  let md5: Hash | undefined;
   const content: ChunkId[] = [];
-  let size = 0;
-  for (;;) {
+  for (let size = 0; ;) {
     let filled: number;
     try {
-      filled = fill(descriptor, buffer);
+      filled = fill(descriptor, buffer, sizeBytes - size);
     } catch (error) {
       return readFailure(error);
     }
-    if (filled > 0) {
-      const bytes = buffer.subarray(0, filled);
-      size += filled;
-      content.push(await store(sealer, bytes, md5, isNew));
+    size += filled;
+    const bytes = buffer.subarray(0, filled);
+    if (filled < buffer.length && content.length === 0) {
+      // Most files are one chunk, and a hash in one call costs half of one that is kept.
+      let whole = "";
+      const id = await store(sealer, bytes, { isNew, digest: (part) => (whole = hash("md5", part, "base64")) });
+      return { kind: "stored", size, md5: whole, content: id === undefined ? [] : [id] };
     }
-    if (filled < buffer.length) break;
+    const running = (md5 ??= createHash("md5"));
+    const id = await store(sealer, bytes, { isNew, digest: (part) => void running.update(part) });
+    if (id !== undefined) content.push(id);
+    if (filled < buffer.length) return { kind: "stored", size, md5: running.digest("base64"), content };
   }
-  return { kind: "stored", size, md5: md5.digest("base64"), content };
 }
 
-/** What is new is hashed as it can be read back, so that its MD5 vouches for what was sealed, not for what was read. */
-async function store(sealer: Sealer, bytes: Buffer, md5: Hash, isNew: boolean): Promise<ChunkId> {
-  if (isNew) return (await sealer.addNew("data", bytes, (opened) => md5.update(opened))).id;
-  md5.update(bytes);
-  return (await sealer.add("data", bytes)).id;
+/**
+ * What is new is hashed as it can be read back, so that its MD5 vouches for what was sealed, not for what was read.
+ * Nothing is stored of no bytes.
+ */
+async function store(
+  sealer: Sealer,
+  bytes: Buffer,
+  { isNew, digest }: { isNew: boolean; digest: (part: Uint8Array) => void },
+): Promise<ChunkId | undefined> {
+  if (isNew && bytes.length > 0) return (await sealer.addNew("data", bytes, digest)).id;
+  digest(bytes);
+  return bytes.length === 0 ? undefined : (await sealer.add("data", bytes)).id;
 }
 
-/** Reads until the buffer is full or the file ends. */
-function fill(descriptor: number, buffer: Buffer): number {
+/** Reads until the buffer is full or the file ends: where it has as many bytes as were expected, that is not asked. */
+function fill(descriptor: number, buffer: Buffer, expected: number): number {
   let filled = 0;
-  while (filled < buffer.length) {
+  while (filled < buffer.length && (filled === 0 || filled !== expected)) {
     const read = readSync(descriptor, buffer, filled, buffer.length - filled, null);
     if (read === 0) break;
     filled += read;
