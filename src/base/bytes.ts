@@ -56,3 +56,11 @@ export function parseBytes(text: string): number | undefined {
 export function releaseBytes({ buffer, byteOffset, length }: Buffer): void {
   if (byteOffset === 0 && buffer.byteLength === length && buffer instanceof ArrayBuffer) buffer.transfer(0);
 }
+
+/**
+ * The same for what `node:zlib` gave: the first part of a buffer of its own. What is small may lie in Node's pool, which
+ * is a little longer than it says and belongs to others, too.
+ */
+export function releaseUnpacked({ buffer, byteLength }: Uint8Array): void {
+  if (byteLength > 0 && buffer.byteLength > 2 * Buffer.poolSize && buffer instanceof ArrayBuffer) buffer.transfer(0);
+}

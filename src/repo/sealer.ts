@@ -11,6 +11,7 @@
  * remote place, whose store gathers a pack in memory.
  */
 import { createHash, hash, type Hash } from "node:crypto";
+import { releaseUnpacked } from "../base/bytes.ts";
 import { bug, Failure, isFailure } from "../base/errors.ts";
 import { parseChunkId, parsePackId, shortId, type ChunkId } from "../base/ids.ts";
 import { LIMITS } from "../base/limits.ts";
@@ -97,7 +98,9 @@ export class Sealer {
       const idBytes = hash("sha256", bytes, "buffer");
       const id = parseChunkId(idBytes.toString("hex"));
       if (this.#isKnown(type, id, idBytes) || !this.#claim(type, idBytes)) return { id, isNew: false };
-      await this.#append(type, { id, idBytes, packed: packChunk(bytes, type) });
+      const packed = packChunk(bytes, type);
+      await this.#append(type, { id, idBytes, packed });
+      letGo(packed);
       return { id, isNew: true };
     });
   }
@@ -137,12 +140,15 @@ export class Sealer {
     onOpened: (opened: Uint8Array) => void,
   ): Promise<{ id: ChunkId; isNew: boolean }> {
     return await this.#inTurn(async () => {
-      const sealed = await this.#seal(type, packChunk(bytes, type));
+      const packed = packChunk(bytes, type);
+      const sealed = await this.#seal(type, packed);
+      letGo(packed);
       const opened = this.#openAgain(sealed);
       // Against what was given: hashing alone would take a fault between the two for what was meant.
       if (Buffer.compare(opened, bytes) !== 0) throw changedAfterSealing();
       onOpened(opened);
       const idBytes = hash("sha256", opened, "buffer");
+      this.#letGoOpened(opened);
       const id = parseChunkId(idBytes.toString("hex"));
       if (this.#isKnown(type, id, idBytes) || !this.#claim(type, idBytes)) return { id, isNew: false };
       await this.#keep(type, id, sealed);
@@ -223,7 +229,9 @@ export class Sealer {
 
   async #append(type: ChunkType, chunk: { id: ChunkId; idBytes: Buffer; packed: PackedChunk }): Promise<void> {
     const sealed = await this.#seal(type, chunk.packed);
-    if (!hash("sha256", this.#openAgain(sealed), "buffer").equals(chunk.idBytes)) throw changedAfterSealing();
+    const opened = this.#openAgain(sealed);
+    if (!hash("sha256", opened, "buffer").equals(chunk.idBytes)) throw changedAfterSealing();
+    this.#letGoOpened(opened);
     await this.#keep(type, chunk.id, sealed);
   }
 
@@ -270,6 +278,11 @@ export class Sealer {
         error,
       );
     }
+  }
+
+  /** Gives back what {@link #openAgain} unpacked; what was stored raw lies in the buffer that is used again. */
+  #letGoOpened(opened: Uint8Array): void {
+    if (opened.buffer !== this.#opened.buffer) releaseUnpacked(opened);
   }
 
   async #begin(type: ChunkType): Promise<OpenPack> {
@@ -322,6 +335,11 @@ export class Sealer {
       await writer.abort();
     }
   }
+}
+
+/** Gives back what was made by compressing; bytes that are stored raw are the caller's own. */
+function letGo(packed: PackedChunk): void {
+  if (packed.uncompressedLength > 0) releaseUnpacked(packed.bytes);
 }
 
 /** Why a chunk that another repository gave cannot be it; undefined when it is. */
