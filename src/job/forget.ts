@@ -175,6 +175,7 @@ function toCandidate(point: Point, nowMs: number): Candidate {
     timeMs: point.takenAtMs,
     tags: userTags(point),
     isProven: isProven(point),
+    isNotWhole: isMarked(point),
     holds: point.holds.filter((hold) => isInForce(hold, nowMs)).map(describeHold),
   };
 }
@@ -264,8 +265,10 @@ function refuseNeeded(point: Point, remove: readonly Point[], left: readonly Poi
       },
     );
   }
-  if (isProven(point) && !left.some((other) => isSame(other) && isProven(other))) {
-    throw new Failure("usage/invalid", `restore point ${shown} is the last that is proven`, {
+  const proven = left.filter((other) => isSame(other) && isProven(other));
+  if (isProven(point) && !proven.some((other) => isMarked(point) || !isMarked(other))) {
+    const what = proven.length === 0 ? "proven" : "proven and whole";
+    throw new Failure("usage/invalid", `restore point ${shown} is the last that is ${what}`, {
       hint: "Prove another with 'chatkeep drill', then forget this one.",
     });
   }
@@ -273,6 +276,14 @@ function refuseNeeded(point: Point, remove: readonly Point[], left: readonly Poi
 
 function isProven({ proof }: Point): boolean {
   return proof?.proven === true;
+}
+
+/**
+ * True where a repair found something lacking after the point was proven. What came back since is not looked for: a point
+ * that is whole again costs another one its place for nothing, and no more.
+ */
+function isMarked({ proof, notWhole }: Point): boolean {
+  return notWhole !== undefined && !(proof?.proven === true && proof.at > notWhole.snapshot.time);
 }
 
 /** Proofs and holds about points that go, unless the same name, or for a proof the same tree, stays. */

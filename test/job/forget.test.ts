@@ -6,13 +6,26 @@ import { shortId, type SnapshotId } from "../../src/base/ids.ts";
 import { forget, type ForgetOptions, planForget } from "../../src/job/forget.ts";
 import { hold } from "../../src/job/hold.ts";
 import { copiedPoints, pointsLacking } from "../../src/job/copy.ts";
+import { markNotWhole } from "../../src/job/not-whole.ts";
 import { listPoints } from "../../src/job/points.ts";
 import type { Repository } from "../../src/repo/repository.ts";
 import { verifyRepository } from "../../src/repo/verify.ts";
 import { createMemoryStore, type MemoryStore } from "../../src/store/memory-store.ts";
 import { silent } from "../../src/base/progress.ts";
 import { backUp, copyStore, newRepository, reopen, signal } from "../repo/small-backup.ts";
-import { addPoint, addProof, DAY, denyRemovals, forgetting, holding, HOUR, NOW, ONE, TWO } from "./kept-points.ts";
+import {
+  addPoint,
+  addProof,
+  clockAt,
+  DAY,
+  denyRemovals,
+  forgetting,
+  holding,
+  HOUR,
+  NOW,
+  ONE,
+  TWO,
+} from "./kept-points.ts";
 
 let original: Repository;
 let store: MemoryStore;
@@ -191,6 +204,32 @@ test("named points go, and what has to stay is refused", async () => {
   );
   assert.equal(summary.records, 1);
   await assert.rejects(forget(forgetting(reopen(original, store), byName("proven"))), /last that is proven/);
+});
+
+test("a proven point of which a repair found something lacking takes no other's place, until it is proven again", async () => {
+  const { repository, store } = fresh();
+  const [newer = "", older = ""] = [days[2], days[5]];
+  const snapshots = [newer as SnapshotId];
+  const lost = [{ kind: "chunk-missing", name: "ab".repeat(32), message: "it is gone", snapshots } as const];
+  await markNotWhole(reopen(repository), { lost, program: "test", clock: clockAt(), signal });
+  const { kept } = await planForget(forgetting(reopen(original, store), policy({ last: 1 })));
+  assert.deepEqual(
+    kept.map(({ point, reasons }) => [point, reasons]),
+    [
+      [days[0], ["last 1 of 1"]],
+      [newer, ["the newest proven"]],
+      [older, ["the newest proven that is whole"]],
+    ],
+  );
+  const whole = copyStore(store);
+  const named = forgetting(reopen(original, whole), byName(older));
+  await assert.rejects(forget(named), (error) => isUsage(error) && /last that is proven and whole/.test(String(error)));
+  // The other one may go.
+  await forget(forgetting(reopen(original, whole), byName(newer)));
+
+  const tree = (await look(store)).points.find(({ id }) => id === newer)?.snapshot.tree ?? "";
+  await addProof(reopen(original, store), { point: newer as SnapshotId, tree, proven: true, timeMs: NOW });
+  await forget(forgetting(reopen(original, store), byName(older)));
 });
 
 test("a held point stays, by policy and by name, until its hold ends", async () => {

@@ -323,6 +323,7 @@ const anyPoints = fc
           timeMs: fc.constant(START + minute * 60_000),
           tags: fc.subarray(["a", "b"]),
           isProven: fc.boolean(),
+          isNotWhole: fc.boolean(),
           holds: fc.constantFrom<string[]>([], [], [], ["audit"]),
         }),
       ),
@@ -363,7 +364,7 @@ test("forgetting twice is forgetting once, and so is going on after a part of it
   );
 });
 
-test("the newest, the newest proven, held and future points always stay", () => {
+test("the newest, the newest proven, the newest proven that is whole, held and future points always stay", () => {
   fc.assert(
     fc.property(anyCase, ({ list, policy, timeZone }) => {
       const ids = idsOf(planRetention(list, policy, { timeZone, nowMs: NOW }));
@@ -372,6 +373,7 @@ test("the newest, the newest proven, held and future points always stay", () => 
       const must = [
         present[0],
         present.find(({ isProven }) => isProven),
+        present.find(({ isProven, isNotWhole }) => isProven && !isNotWhole),
         ...list.filter(({ timeMs, holds }) => timeMs > NOW || holds.length > 0),
       ];
       for (const one of must) assert.ok(one === undefined || ids.has(one.id));
