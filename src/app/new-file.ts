@@ -4,7 +4,7 @@ import { access, chown, mkdir, open, realpath, rename, rm, stat } from "node:fs/
 import { dirname } from "node:path";
 import { Failure, messageOf } from "../base/errors.ts";
 
-const ELSEWHERE = "Run as a user that may write there, or name another place with --config.";
+const ELSEWHERE = "Run as a user that may write there, or name another place.";
 
 /**
  * Makes sure, as far as can be told without writing, that a file could be made: before anything else is done.
@@ -28,7 +28,7 @@ export async function requireNew(path: string): Promise<void> {
 
 function existsAlready(path: string, cause?: unknown): Failure {
   return new Failure("config/invalid", `'${path}' exists already`, {
-    hint: "Move it away, or name another place with --config.",
+    hint: "Move it away, or name another place.",
     cause,
   });
 }

@@ -210,7 +210,8 @@ async function learn(repository: Repository, options: PruneOptions): Promise<Kno
 }
 
 const VERIFY = "Run 'chatkeep verify' to see what it touches, and 'chatkeep repair packs' to take it from a copy.";
-const INDEX = "Run 'chatkeep repair index', which reads the packs themselves, and then this again.";
+const INDEX =
+  "Run 'chatkeep repair index', which reads the packs themselves, and then this again. What that does not bring back 'chatkeep repair packs --from NAME' takes from a copy; points that stay 'not whole' in 'chatkeep list' can be forgotten by their name.";
 
 function refusal(message: string, hint: string): Failure {
   return new Failure("repo/damaged", message, { hint: `Nothing was removed. ${hint}` });

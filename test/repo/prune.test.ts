@@ -8,6 +8,7 @@ import { LIMITS } from "../../src/base/limits.ts";
 import { silent } from "../../src/base/progress.ts";
 import { LOCK_TIMES, lockExclusive } from "../../src/repo/lock.ts";
 import { pruneRepository, type PruneOptions, type PruneResult } from "../../src/repo/prune.ts";
+import { repairIndex } from "../../src/repo/repair-index.ts";
 import type { Repository } from "../../src/repo/repository.ts";
 import { removeFiles } from "../../src/repo/rewrite-index.ts";
 import { verifyRepository } from "../../src/repo/verify.ts";
@@ -193,6 +194,25 @@ test("a damaged tree of any snapshot forbids it", async () => {
   bytes[place.offset + 20] = (bytes[place.offset + 20] ?? 0) ^ 1;
   copy.files.set(`data/${place.pack}`, bytes);
   await assert.rejects(prune(reopen(repository, copy)), /lacking: tree [0-9a-f]{8} cannot be read/);
+});
+
+test("where something is in no pack at all it says what brings it back, and what is left to do where nothing does", async () => {
+  const copy = copyStore(store);
+  const index = await reopen(repository, copy).loadIndex({ signal });
+  const { snapshots } = await repository.listSnapshots({ signal });
+  const [place] = index.find("tree", snapshots[0]?.snapshot.tree ?? ("" as never));
+  assert.ok(place);
+  copy.files.delete(`data/${place.pack}`);
+  {
+    const alone = { clock, signal, hostname: "test-host", pid: process.pid };
+    await using lock = await lockExclusive(reopen(repository, copy), alone);
+    await repairIndex(reopen(repository, copy), { readAllPacks: false, lock, progress: silent, signal });
+  }
+  await assert.rejects(prune(reopen(repository, copy)), (error) => {
+    assert.ok(isFailure(error, "repo/damaged"));
+    assert.match(error.hint ?? "", /repair index.*repair packs --from NAME.*forgotten by their name/);
+    return true;
+  });
 });
 
 test("of chunks that are stored twice one copy stays", async () => {
