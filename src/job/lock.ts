@@ -47,7 +47,8 @@ export async function lockAlone(repository: Repository, { clock, signal }: LockO
 
 /**
  * For a verb that only reads. A repository that may not be written to at all cannot be locked, and nobody can prune it
- * from here either: it is read without a lock.
+ * from here either; one whose disk is full cannot be locked by anybody, and may be wanted back just then. Both are read
+ * without a lock: should somebody prune all the same, what is gone is told and never taken for something else.
  */
 export async function lockToRead(repository: Repository, options: LockOptions): Promise<RepositoryLock> {
   const lock = await beginToRead(repository, options);
@@ -65,7 +66,7 @@ export async function beginToRead(repository: Repository, options: LockOptions):
   try {
     return await beginToWrite(repository, options);
   } catch (error) {
-    if (!isFailure(error, "store/denied")) throw error;
+    if (!isFailure(error, "store/denied") && !isFailure(error, "store/full")) throw error;
     const { signal } = new AbortController();
     return { signal, settled: Promise.resolve(), async confirm() {}, async [Symbol.asyncDispose]() {} };
   }

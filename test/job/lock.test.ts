@@ -1,0 +1,65 @@
+/** The lock of a verb that only reads, where no lock can be written. */
+import assert from "node:assert/strict";
+import { before, test } from "node:test";
+import { formatInstant } from "../../src/base/clock.ts";
+import { type ErrorCode, Failure, isFailure } from "../../src/base/errors.ts";
+import { silent } from "../../src/base/progress.ts";
+import { encodeLock } from "../../src/format/lock-file.ts";
+import { lockAlone, lockToRead, lockToWrite } from "../../src/job/lock.ts";
+import { verify } from "../../src/job/verify.ts";
+import type { Repository } from "../../src/repo/repository.ts";
+import { createMemoryStore, type MemoryStore } from "../../src/store/memory-store.ts";
+import { backUp, copyStore, hasty, newRepository, reopen, signal } from "../repo/small-backup.ts";
+
+const OPTIONS = { clock: hasty, signal };
+
+let original: Repository;
+let store: MemoryStore;
+
+before(async () => {
+  store = createMemoryStore();
+  original = await newRepository(store);
+  await backUp(original, { file: Buffer.from("what is wanted back") });
+});
+
+/** A place that takes nothing more. */
+function refusing(code: ErrorCode): { repository: Repository; store: MemoryStore } {
+  const copy = copyStore(store);
+  copy.beforeWrite = () => {
+    throw new Failure(code, "no");
+  };
+  return { repository: reopen(original, copy), store: copy };
+}
+
+for (const code of ["store/denied", "store/full"] as const) {
+  test(`where writing a lock is ${code}, it is read without one, and nothing else is done`, async () => {
+    const { repository, store: full } = refusing(code);
+    const files = new Map(full.files);
+    {
+      await using lock = await lockToRead(repository, OPTIONS);
+      await lock.confirm({ signal });
+      assert.equal(lock.signal.aborted, false);
+    }
+    const verified = await verify({ ...OPTIONS, repository, readData: "all", progress: silent });
+    assert.equal(verified.errors, 0);
+    for (const lock of [lockToWrite, lockAlone]) {
+      await assert.rejects(lock(repository, OPTIONS), (error) => isFailure(error, code));
+    }
+    assert.deepEqual(full.files, files);
+  });
+
+  test(`where writing a lock is ${code}, whoever holds the repository alone is heeded all the same`, async () => {
+    const { repository, store: full } = refusing(code);
+    const lock = { time: formatInstant(hasty.now()), exclusive: true, hostname: "elsewhere", username: "you", pid: 1 };
+    const { beforeWrite } = full;
+    full.beforeWrite = undefined;
+    await repository.putUnpacked("locks", encodeLock(lock), { signal });
+    full.beforeWrite = beforeWrite;
+    await assert.rejects(lockToRead(repository, OPTIONS), (error) => isFailure(error, "repo/locked"));
+  });
+}
+
+test("a place that does not answer is not read without a lock", async () => {
+  const { repository } = refusing("store/unreachable");
+  await assert.rejects(lockToRead(repository, OPTIONS), (error) => isFailure(error, "store/unreachable"));
+});
