@@ -2,7 +2,10 @@
 import { stat } from "node:fs/promises";
 import { listSome, plural } from "../base/bytes.ts";
 import type { Finding } from "../base/findings.ts";
+import { shortId } from "../base/ids.ts";
+import type { Repository } from "../repo/repository.ts";
 import { pointsLacking } from "./copy.ts";
+import { isNotWhole } from "./not-whole.ts";
 import type { Point } from "./points.ts";
 
 /** What is known of a repository before it is opened. */
@@ -76,6 +79,30 @@ export function passwordFindings(passwords: ReadonlyMap<string, string>, names: 
     });
   }
   return findings;
+}
+
+/**
+ * Points of which a repair found something lacking that has not come back since.
+ * @param points newest first.
+ */
+export async function notWholeFindings(
+  name: string,
+  repository: Repository,
+  points: readonly Point[],
+  { signal }: { signal: AbortSignal },
+): Promise<Finding[]> {
+  const lacking: Point[] = [];
+  for (const point of points) if (await isNotWhole(repository, point, { signal })) lacking.push(point);
+  if (lacking.length === 0) return [];
+  return [
+    {
+      kind: "points-not-whole",
+      // What would be restored first is what counts.
+      level: lacking[0] === points[0] ? "alarm" : "warning",
+      message: `${plural(lacking.length, "restore point")} in '${name}' ${lacking.length === 1 ? "is" : "are"} not whole: ${listSome(lacking.map(({ id }) => shortId(id)))}`,
+      hint: "'chatkeep repair packs --from NAME' takes what is lacking from another repository; the next backup stores again what the installation still has.",
+    },
+  ];
 }
 
 /** Repositories that lack the newest points of the one that has the newest of all. */

@@ -18,7 +18,13 @@ import { findScratchServer } from "../postgres/scratch.ts";
 import type { Repository } from "../repo/repository.ts";
 import { aheadFindings, notReadYet } from "./findings.ts";
 import { inspectChatwoot } from "./inspect-chatwoot.ts";
-import { type KnownRepository, copyFindings, passwordFindings, permissionFindings } from "./doctor-repositories.ts";
+import {
+  type KnownRepository,
+  copyFindings,
+  notWholeFindings,
+  passwordFindings,
+  permissionFindings,
+} from "./doctor-repositories.ts";
 import { listPoints, type Point, pointsAhead } from "./points.ts";
 import { findKeySources, readKeySamples, tryKeys } from "./prove-keys.ts";
 import { sampleStorage } from "./sample-storage.ts";
@@ -223,8 +229,10 @@ async function examineRepositories(
     await attempt(report, () => examineRetention(ports, report, name, opened.repository));
     await attempt(report, async () => {
       passwords.set(name, await ports.readPassword(name));
-      points.set(name, await minePoints(ports, opened.repository, id));
-      examinePoints(ports, report, name, points.get(name) ?? []);
+      const mine = await minePoints(ports, opened.repository, id);
+      points.set(name, mine);
+      report.findings.push(...(await notWholeFindings(name, opened.repository, mine, ports)));
+      examinePoints(ports, report, name, mine);
     });
   }
   const names = [id, ownName, ...repositories.map((known) => known.name), "chatkeep", "chatwoot"];

@@ -4,6 +4,7 @@ import { test } from "node:test";
 import { silent } from "../../src/base/progress.ts";
 import type { SnapshotId } from "../../src/base/ids.ts";
 import { copy } from "../../src/job/copy.ts";
+import { notWholeFindings } from "../../src/job/doctor-repositories.ts";
 import { forget } from "../../src/job/forget.ts";
 import { isNotWhole, markNotWhole } from "../../src/job/not-whole.ts";
 import { listPoints } from "../../src/job/points.ts";
@@ -69,6 +70,28 @@ test("a mark ends when what was lacking is there again, when a later drill prove
   assert.deepEqual(await marked(repository), [point], "it was proven before");
   await addProof(repository, { point, tree, proven: true, timeMs: NOW });
   assert.deepEqual(await marked(repository), []);
+});
+
+test("doctor names the points that are not whole: an alarm when the newest is one of them", async () => {
+  const repository = await newRepository(createMemoryStore());
+  const newer = await addPoint(repository, NOW - DAY);
+  const older = await addPoint(repository, NOW - 2 * DAY);
+  const told = async () => {
+    const opened = reopen(repository);
+    return await notWholeFindings("primary", opened, (await listPoints(opened, { signal })).points, { signal });
+  };
+  assert.deepEqual(await told(), []);
+  await mark(repository, GONE, [older]);
+  const [one] = await told();
+  assert.equal(one?.level, "warning");
+  assert.match(one.message, new RegExp(`^1 restore point in 'primary' is not whole: ${older.slice(0, 8)}$`));
+  await mark(repository, GONE, [newer, older]);
+  const [two, ...more] = await told();
+  assert.deepEqual(more, []);
+  assert.equal(two?.level, "alarm");
+  assert.match(two.message, new RegExp(`^2 restore points .*${newer.slice(0, 8)}.*${older.slice(0, 8)}`));
+  await mark(repository, GONE, []);
+  assert.deepEqual(await told(), []);
 });
 
 async function readManifestChunks(repository: Repository, tree: string): Promise<string[]> {

@@ -126,6 +126,10 @@ test("what repair finds damaged inside packs is stored again by the next backup,
   assert.match((await desk.chatkeep(["show", earlier.point.id])).stdout, /whole +no: 'repair packs' found/);
   const plan = await desk.chatkeep(["restore", earlier.point.id, "--only", "config", "--to", "x", "--plan"]);
   assert.match(plan.stdout + plan.stderr, /is not whole: 'repair packs' of/);
+  assert.match(
+    (await desk.chatkeep(["doctor"])).stdout,
+    /^(alarm|warning): \d+ restore points? in 'primary' (is|are) not whole/m,
+  );
   await desk.summary(["backup"], 3);
   assert.deepEqual(await notWhole(), new Set());
   assert.equal((await desk.summary(["verify", "--read-data"]))["errors"], 0);
