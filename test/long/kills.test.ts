@@ -1,25 +1,28 @@
-/** `kill -9` at many moments: prune, forget and copy in a local repository, backups over SFTP and to a bucket. */
+/**
+ * `kill -9` at many moments: of every verb that changes a repository, in a folder, and of backup, prune, forget and copy on
+ * every kind of place over a network. CHATKEEP_TEST_SEED repeats a run, CHATKEEP_TEST_KILLS makes it longer.
+ */
 import { after, before, test } from "node:test";
 import { seededRandom } from "../../src/demo/random.ts";
-import { startS3 } from "../harness/s3.ts";
-import { startSshd } from "../harness/sshd.ts";
 import { temporaryFolder, type TestFolder } from "../harness/temporary.ts";
 import { type Desk, openDesk } from "../scenario/desk.ts";
-import { killRemoteBackups, onS3, onSftp } from "../scenario/kill-remote.ts";
-import { killVerb, verbsToKill } from "../scenario/kill-verbs.ts";
-import { makeSmallRepositories, type SmallRepositories } from "../scenario/small-repository.ts";
+import { PLACES, REMOTE_KINDS } from "../scenario/kill-places.ts";
+import { killRemoteBackups } from "../scenario/kill-remote.ts";
+import { EVERYWHERE, IN_A_FOLDER, type KillGround, killVerb, makeKillGround } from "../scenario/kill-verbs.ts";
+import { makeSmallRepositories } from "../scenario/small-repository.ts";
 
-const LOCAL = 40;
-const REMOTE = 20;
+/** In a folder; half as many over a network. */
+const KILLS = Number(process.env["CHATKEEP_TEST_KILLS"] ?? 40);
+const REMOTE = Math.ceil(KILLS / 2);
 const seed = process.env["CHATKEEP_TEST_SEED"] ?? String(Date.now());
 
 let folder: TestFolder;
-let made: SmallRepositories;
+let ground: KillGround;
 let desk: Desk;
 
 before(async () => {
   folder = await temporaryFolder();
-  made = await makeSmallRepositories(folder.path);
+  ground = await makeKillGround(await makeSmallRepositories(folder.path), folder.path);
   desk = await openDesk({ size: { messages: 100, conversations: 20, files: 10 } });
 });
 after(async () => {
@@ -27,22 +30,26 @@ after(async () => {
   await folder[Symbol.asyncDispose]();
 });
 
-for (const name of ["prune", "forget", "copy"]) {
-  test(`${name}, killed at ${LOCAL} moments (CHATKEEP_TEST_SEED=${seed})`, async () => {
-    const verb = verbsToKill(made)[name];
-    if (verb === undefined) throw new Error(name);
-    await killVerb(verb, { made, name, kills: LOCAL, random: seededRandom(`${name}/${seed}`) });
+for (const [name, verb] of Object.entries({ ...EVERYWHERE, ...IN_A_FOLDER })) {
+  test(`${name}, killed at ${KILLS} moments (CHATKEEP_TEST_SEED=${seed})`, async () => {
+    await using place = await PLACES.folder();
+    const random = seededRandom(`${name}/${seed}`);
+    await killVerb(verb, ground, { name, place, kills: KILLS, random, root: folder.path });
   });
 }
 
-test(`a backup over sftp, killed at ${REMOTE} moments (CHATKEEP_TEST_SEED=${seed})`, async () => {
-  await using sshd = await startSshd();
-  const random = seededRandom(`sftp/${seed}`);
-  await killRemoteBackups(desk, onSftp(sshd), { kills: REMOTE, random, isDrilled: true });
-});
+for (const kind of REMOTE_KINDS) {
+  test(`a backup to ${kind}, killed at ${REMOTE} moments (CHATKEEP_TEST_SEED=${seed})`, async () => {
+    await using place = await PLACES[kind]();
+    const random = seededRandom(`${kind}/${seed}`);
+    await killRemoteBackups(desk, place, { kills: REMOTE, random, isDrilled: true });
+  });
 
-test(`a backup to s3, killed at ${REMOTE} moments (CHATKEEP_TEST_SEED=${seed})`, async () => {
-  await using s3 = await startS3();
-  await s3.createBucket("backups");
-  await killRemoteBackups(desk, onS3(s3), { kills: REMOTE, random: seededRandom(`s3/${seed}`), isDrilled: true });
-});
+  for (const [name, verb] of Object.entries(EVERYWHERE)) {
+    test(`${name} on ${kind}, killed at ${REMOTE} moments (CHATKEEP_TEST_SEED=${seed})`, async () => {
+      await using place = await PLACES[kind]();
+      const random = seededRandom(`${name}/${kind}/${seed}`);
+      await killVerb(verb, ground, { name, place, kills: REMOTE, random, root: folder.path });
+    });
+  }
+}

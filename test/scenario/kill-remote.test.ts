@@ -1,14 +1,12 @@
-/** Backups over SFTP and to a bucket, killed at a few moments; at many in test/long/kills.test.ts. */
+/** Backups over a network, killed at a moment; to every kind of place, and at many moments, in test/long/kills.test.ts. */
 import { after, before, test } from "node:test";
 import { seededRandom } from "../../src/demo/random.ts";
-import { startS3 } from "../harness/s3.ts";
-import { startSshd } from "../harness/sshd.ts";
 import { type Desk, openDesk } from "./desk.ts";
-import { killRemoteBackups, onS3, onSftp } from "./kill-remote.ts";
+import { PLACES, remoteKinds } from "./kill-places.ts";
+import { killRemoteBackups } from "./kill-remote.ts";
 
-const KILLS = 1;
+const PLACES_TRIED = 3;
 const seed = process.env["CHATKEEP_TEST_SEED"] ?? "1";
-const told = `killed (CHATKEEP_TEST_SEED=${seed}): what is there is sound, and the next run ends it`;
 
 let desk: Desk;
 
@@ -17,15 +15,9 @@ before(async () => {
 });
 after(async () => await desk[Symbol.asyncDispose]());
 
-test(`a backup over sftp, ${told}`, async () => {
-  await using sshd = await startSshd();
-  const random = seededRandom(`sftp/${seed}`);
-  await killRemoteBackups(desk, onSftp(sshd), { kills: KILLS, random, isDrilled: false });
-});
-
-test(`a backup to s3, ${told}`, async () => {
-  await using s3 = await startS3();
-  await s3.createBucket("backups");
-  const random = seededRandom(`s3/${seed}`);
-  await killRemoteBackups(desk, onS3(s3), { kills: KILLS, random, isDrilled: false });
-});
+for (const kind of remoteKinds(seed).slice(0, PLACES_TRIED)) {
+  test(`a backup to ${kind}, killed (CHATKEEP_TEST_SEED=${seed}): what is there is sound, and the next run ends it`, async () => {
+    await using place = await PLACES[kind]();
+    await killRemoteBackups(desk, place, { kills: 1, random: seededRandom(`${kind}/${seed}`), isDrilled: false });
+  });
+}

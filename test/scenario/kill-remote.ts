@@ -1,7 +1,6 @@
-/** `kill -9` of backups that go over a network, to OpenSSH's sshd and to an S3 server. */
+/** `kill -9` of backups that go over a network. */
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
-import { existsSync, readdirSync } from "node:fs";
 import { mkdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { attachFile, sendMessage } from "../../src/demo/change.ts";
@@ -9,49 +8,11 @@ import { onDatabase } from "../../src/demo/database.ts";
 import type { SeededRandom } from "../../src/demo/random.ts";
 import { createKeyFile } from "../../src/format/key-file.ts";
 import { openRepository } from "../../src/repo/repository.ts";
-import { openStore } from "../../src/store/open-store.ts";
 import type { Store } from "../../src/store/store.ts";
 import { runCli, summaryOf } from "../harness/cli.ts";
-import { runRestic } from "../harness/restic.ts";
-import type { TestS3 } from "../harness/s3.ts";
-import type { TestSshd } from "../harness/sshd.ts";
 import type { Desk } from "./desk.ts";
-import { killSomewhere, NEWEST_RESTIC, workOrKill } from "./kill-verbs.ts";
-
-/** A place for a repository: how Chatkeep and how restic reach it, and where its files lie. */
-export interface RemotePlace {
-  readonly name: string;
-  readonly location: string;
-  readonly env: Readonly<Record<string, string>>;
-  readonly restic: { readonly args: readonly string[]; readonly env: Readonly<Record<string, string>> };
-  /** The locks that lie there. */
-  readonly locks: () => string[];
-}
-
-function listIn(folder: string): () => string[] {
-  return () => (existsSync(folder) ? readdirSync(folder) : []);
-}
-
-export function onSftp(sshd: TestSshd): RemotePlace {
-  return {
-    name: "sftp",
-    location: sshd.location("backups/desk"),
-    env: sshd.env,
-    restic: { args: ["-o", `sftp.command=${sshd.resticCommand}`], env: {} },
-    locks: listIn(join(sshd.folder, "backups/desk/locks")),
-  };
-}
-
-export function onS3(s3: TestS3): RemotePlace {
-  return {
-    name: "s3",
-    location: s3.location("backups", "desk"),
-    env: s3.env,
-    restic: { args: [], env: s3.env },
-    // As s3rver keeps its objects.
-    locks: listIn(join(s3.folder, "backups/desk/locks")),
-  };
-}
+import { type KillPlace, withStore } from "./kill-places.ts";
+import { killSomewhere, workOrKill } from "./killing.ts";
 
 const CHEAP = { N: 1024, r: 8, p: 1 };
 const CREATED = { username: "tester", hostname: "test-host", created: "2026-01-01T00:00:00Z" };
@@ -71,12 +32,14 @@ async function makeCheap(store: Store, password: string): Promise<void> {
  */
 export async function killRemoteBackups(
   desk: Desk,
-  place: RemotePlace,
+  place: KillPlace,
   { kills, random, isDrilled }: { kills: number; random: SeededRandom; isDrilled: boolean },
 ): Promise<void> {
-  const { name, location, env, locks } = place;
+  const { name } = place;
+  const [path, location] = ["desk", place.location("desk")];
   const cwd = join(desk.root, name);
   await mkdir(cwd, { mode: 0o700 });
+  const env = { ...place.env, XDG_CACHE_HOME: join(cwd, "cache") };
   const args = (...rest: string[]) => ["--config", join(cwd, "chatkeep.yaml"), "--json", ...rest];
   const summary = async (...rest: string[]) => {
     const { status, stdout, stderr } = await runCli(args(...rest), { cwd, env });
@@ -91,26 +54,21 @@ export async function killRemoteBackups(
   };
   await summary("init", "--yes", "--name", name, "--root", desk.installation.codeRoot, "--location", location);
   const password = (await readFile(join(cwd, "chatkeep.password"), "utf8")).trim();
-  const store = await openStore(location, { env });
-  try {
-    await makeCheap(store, password);
-  } finally {
-    await store.close();
-  }
-  const begin = () => {
+  await withStore(place, path, async (store) => await makeCheap(store, password));
+  const begin = async () => {
     // Those of runs that were killed lie there, until the next run sees that nobody holds them.
-    const before = new Set(locks());
-    return { args: args("backup"), env, cwd, hasBegun: () => locks().some((lock) => !before.has(lock)) };
+    const before = new Set(await place.locks(path));
+    const hasBegun = async () => (await place.locks(path)).some((lock) => !before.has(lock));
+    return { args: args("backup"), env, cwd, hasBegun };
   };
-  const { lastedMs } = await workOrKill(begin());
-  const restic = { repo: location, password, restic: NEWEST_RESTIC, env: place.restic.env };
+  const { lastedMs } = await workOrKill(await begin());
   for (let kill = 0; kill < kills; kill += 1) {
     await work();
     await killSomewhere(begin, random, lastedMs);
-    await runRestic([...place.restic.args, "check", "--no-lock"], restic);
+    await place.restic(path, ["check", "--no-lock"], password);
   }
   await summary("backup");
-  await runRestic([...place.restic.args, "check", "--read-data"], restic);
+  await place.restic(path, ["check", "--read-data"], password);
   const { points } = (await summary("list")) as unknown as { points: { point: string }[] };
   assert.ok(points.length >= 2);
   for (const { point } of isDrilled ? points : []) {

@@ -1,26 +1,38 @@
-/** `kill -9` of prune, forget and copy; a backup is killed in kill.test.ts, and over a network in kill-remote.test.ts. */
+/** `kill -9` of the verbs that change a repository; a backup is killed in kill.test.ts, and over a network in kill-remote.test.ts. */
 import { after, before, test } from "node:test";
 import { seededRandom } from "../../src/demo/random.ts";
 import { temporaryFolder, type TestFolder } from "../harness/temporary.ts";
-import { killVerb, verbsToKill } from "./kill-verbs.ts";
-import { makeSmallRepositories, type SmallRepositories } from "./small-repository.ts";
+import { PLACES, remoteKinds } from "./kill-places.ts";
+import { EVERYWHERE, IN_A_FOLDER, type KillGround, killVerb, makeKillGround } from "./kill-verbs.ts";
+import { makeSmallRepositories } from "./small-repository.ts";
 
-const KILLS = 2;
 const seed = process.env["CHATKEEP_TEST_SEED"] ?? "1";
+const told = `(CHATKEEP_TEST_SEED=${seed}): all points are whole, and the next run ends it`;
 
 let folder: TestFolder;
-let made: SmallRepositories;
+let ground: KillGround;
 
 before(async () => {
   folder = await temporaryFolder();
-  made = await makeSmallRepositories(folder.path);
+  ground = await makeKillGround(await makeSmallRepositories(folder.path), folder.path);
 });
 after(async () => await folder[Symbol.asyncDispose]());
 
-for (const name of ["prune", "forget", "copy"]) {
-  test(`${name}, killed at ${KILLS} moments (CHATKEEP_TEST_SEED=${seed}): all points are whole, and the next run ends it`, async () => {
-    const verb = verbsToKill(made)[name];
-    if (verb === undefined) throw new Error(name);
-    await killVerb(verb, { made, name, kills: KILLS, random: seededRandom(`${name}/${seed}`) });
+for (const [name, verb] of Object.entries({ ...EVERYWHERE, ...IN_A_FOLDER })) {
+  const kills = Object.hasOwn(EVERYWHERE, name) ? 2 : 1;
+  test(`${name}, killed at ${kills === 1 ? "a moment" : "two moments"} ${told}`, async () => {
+    await using place = await PLACES.folder();
+    await killVerb(verb, ground, { name, place, kills, random: seededRandom(`${name}/${seed}`), root: folder.path });
+  });
+}
+
+// Where no backup is killed in kill-remote.test.ts; all of them on all places are in test/long/kills.test.ts.
+const kinds = remoteKinds(seed).toReversed();
+for (const [number, [name, verb]] of Object.entries(EVERYWHERE).entries()) {
+  const kind = kinds[number] ?? "sftp";
+  test(`${name} on ${kind}, killed at a moment ${told}`, async () => {
+    await using place = await PLACES[kind]();
+    const random = seededRandom(`${name}/${kind}/${seed}`);
+    await killVerb(verb, ground, { name, place, kills: 1, random, root: folder.path });
   });
 }

@@ -9,7 +9,8 @@ import { seededRandom } from "../../src/demo/random.ts";
 import { createKeyFile } from "../../src/format/key-file.ts";
 import { Repository } from "../../src/repo/repository.ts";
 import { verifyRepository } from "../../src/repo/verify.ts";
-import { openLocalStore } from "../../src/store/local-store.ts";
+import { recordOf } from "../../src/job/records.ts";
+import type { Store } from "../../src/store/store.ts";
 import type { MemoryStore } from "../../src/store/memory-store.ts";
 import { createMemoryStore } from "../../src/store/memory-store.ts";
 import { addPoint, DAY, HOUR, NOW } from "../job/kept-points.ts";
@@ -50,8 +51,10 @@ export interface SmallRepositories {
   readonly points: ReadonlyMap<SnapshotId, Files>;
   /** A copy of one of the two under a new name. */
   copyOf(template: string, name: string): string;
+  /** What became of one of the two, at a place of its own. */
+  open(template: string, store: Store): Repository;
   /** Reads every byte, and compares every point that is there with what it held. Returns the points. */
-  readAll(folder: string, template: string): Promise<SnapshotId[]>;
+  readonly readAll: (repository: Repository) => Promise<SnapshotId[]>;
 }
 
 const DAYS = 15;
@@ -85,19 +88,20 @@ export async function makeSmallRepositories(root: string): Promise<SmallReposito
       cpSync(template, folder, { recursive: true });
       return folder;
     },
-    async readAll(folder, template) {
-      const repository = reopen(template === full ? made : other, openLocalStore(folder));
+    open: (template, store) => reopen(template === full ? made : other, store),
+    async readAll(repository) {
       const { problems } = await verifyRepository(repository, { readData: "all", signal, progress: silent });
       assert.deepEqual(problems, []);
       const { snapshots, damaged } = await repository.listSnapshots({ signal });
       assert.deepEqual(damaged, []);
-      for (const { id, snapshot } of snapshots) {
+      const found = snapshots.filter(({ id, snapshot }) => recordOf(id, snapshot) === undefined);
+      for (const { id, snapshot } of found) {
         const expected = points.get(snapshot.original ?? id);
         assert.ok(expected, `an unknown point ${id}`);
-        const found = await readFiles(repository, snapshot.tree);
-        for (const [path, bytes] of Object.entries(expected)) assert.ok(found[path]?.equals(bytes), path);
+        const content = await readFiles(repository, snapshot.tree);
+        for (const [path, bytes] of Object.entries(expected)) assert.ok(content[path]?.equals(bytes), path);
       }
-      return snapshots.map(({ id, snapshot }) => snapshot.original ?? id);
+      return found.map(({ id, snapshot }) => snapshot.original ?? id);
     },
   };
 }
