@@ -7,6 +7,7 @@ import { repairIndex } from "../repo/repair-index.ts";
 import { repairPacks } from "../repo/repair-packs.ts";
 import type { Repository } from "../repo/repository.ts";
 import { lockAlone, lockToRead } from "./lock.ts";
+import { settleLostRecords } from "./lost-records.ts";
 import { markNotWhole } from "./not-whole.ts";
 import { listPoints } from "./points.ts";
 import type { RepairSummary } from "./summaries.ts";
@@ -74,7 +75,10 @@ export async function repairPacksFrom(
   ]);
   const result = await repairPacks(repository, { source, lock, progress, signal });
   await lock.confirm({ signal });
-  await markNotWhole(repository, { lost: result.lost, program: options.program, clock, signal });
+  const { program } = options;
+  await markNotWhole(repository, { lost: result.lost, program, clock, signal });
+  const { lost, told } = await settleLostRecords(repository, { lost: result.lost, program, signal });
+  const isSettled = told.length > 0 && lost.length === 0;
   const { points } = await listPoints(repository, { signal });
   const names = new Map(points.map((point) => [point.snapshotId as string, point.id]));
   return {
@@ -83,11 +87,14 @@ export async function repairPacksFrom(
     what: "packs",
     repository: options.repositoryName,
     packs: result.packs,
-    damaged: result.damaged.map(({ id, reason, isReplaced }) => {
-      return { name: id, message: `pack ${shortId(id)}: ${reason}`, mended: isReplaced };
-    }),
+    damaged: [
+      ...result.damaged.map(({ id, reason, isReplaced }) => {
+        return { name: id, message: `pack ${shortId(id)}: ${reason}`, mended: isReplaced || isSettled };
+      }),
+      ...told.map(({ name, message }) => ({ name, message, mended: true })),
+    ],
     fromOther: result.fromSource,
-    lost: result.lost.map(({ kind, name, message, snapshots }) => {
+    lost: lost.map(({ kind, name, message, snapshots }) => {
       return { kind, name, message, points: snapshots.map((id) => names.get(id) ?? id) };
     }),
     seconds: (clock.monotonic() - started) / 1000,
