@@ -21,7 +21,7 @@ import type { ExclusiveLock } from "./lock.ts";
 import type { PackRecord } from "./pack-record.ts";
 import { copyChunks, openRepacking } from "./repack.ts";
 import { Repository } from "./repository.ts";
-import { removeFiles, rewriteIndex } from "./rewrite-index.ts";
+import { rewriteIndex } from "./rewrite-index.ts";
 import type { Sealer } from "./sealer.ts";
 import { checkPack } from "./verify-pack.ts";
 import { checkTrees, findTouched, lostKey, type TreeProblem } from "./verify-trees.ts";
@@ -259,9 +259,8 @@ class PackRepair {
     const mended = broken.filter(({ bad }) => !bad.some((entry) => this.#isLost(entry, problems)));
     if (broken.length + added.length > 0) {
       const records = withoutPacks(this.#old, { going: this.#broken, added });
-      await rewriteIndex(this.#repository, { records, old: this.#indexFiles, lock, signal });
-      const files = broken.filter(({ isThere }) => isThere).map(({ record }) => record.id);
-      await removeFiles(this.#repository, "data", { names: files, lock, signal });
+      const damaged = broken.filter(({ isThere }) => isThere).map(({ record }) => record.id);
+      await rewriteIndex(this.#repository, { records, old: this.#indexFiles, damaged, lock, signal });
     }
     return new Set(mended.map(({ record }) => record.id));
   }

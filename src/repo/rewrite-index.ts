@@ -1,6 +1,6 @@
 /** Replaces all index files by new ones, so that there is a whole index at every moment. */
 import { mapConcurrent } from "../base/concurrent.ts";
-import type { FileId } from "../base/ids.ts";
+import type { FileId, PackId } from "../base/ids.ts";
 import { LIMITS } from "../base/limits.ts";
 import { encodeIndex } from "../format/index-file.ts";
 import type { ExclusiveLock } from "./lock.ts";
@@ -12,16 +12,21 @@ interface RewriteOptions {
   records: Iterable<PackRecord>;
   /** The index files that there were. */
   old: readonly FileId[];
+  /**
+   * Damaged packs, which go while the old index files still name them. One that no index names would be taken for what an
+   * interrupted run left: the next one would take it up, and what is damaged in it for stored.
+   */
+  damaged?: readonly PackId[];
   lock: ExclusiveLock;
   signal: AbortSignal;
 }
 
 /**
- * First the new files, then, when all are durable, the old ones go. All packs of `records` must be durable; a pack that
- * is in none of them may be removed afterwards, and not before.
+ * First the new files, then, when all are durable, the old ones go. All packs of `records` must be durable; a whole pack
+ * that is in none of them may be removed afterwards, and not before.
  */
 export async function rewriteIndex(repository: Repository, options: RewriteOptions): Promise<void> {
-  const { records, old, lock, signal } = options;
+  const { records, old, damaged = [], lock, signal } = options;
   let pending: PackRecord[] = [];
   let chunks = 0;
   const write = async () => {
@@ -36,6 +41,7 @@ export async function rewriteIndex(repository: Repository, options: RewriteOptio
   }
   await write();
   await lock.confirm({ signal });
+  await removeFiles(repository, "data", { names: damaged, lock, signal });
   await removeFiles(repository, "index", { names: old, lock, signal });
 }
 

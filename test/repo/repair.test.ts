@@ -187,6 +187,22 @@ test("all packs gone: every chunk comes from the other repository", async () => 
   await assertWhole(reopen(repository, copy));
 });
 
+/** Runs it, and lets so many of its writes through; true when it was stopped by that. */
+async function stopAfter(target: MemoryStore, writes: number, run: () => Promise<unknown>): Promise<boolean> {
+  let done = 0;
+  target.beforeWrite = () => {
+    if (done >= writes) throw new Error("stopped");
+    done += 1;
+  };
+  const isStopped = await run().then(
+    () => false,
+    () => true,
+  );
+  target.beforeWrite = undefined;
+  for (const name of filesOf(target, "locks")) target.files.delete(name);
+  return isStopped;
+}
+
 test("a repair of packs that is stopped after any of its writes makes nothing worse, and the next one ends it", async () => {
   const [victim = ""] = filesOf(store, "data");
   let isStopped = true;
@@ -195,20 +211,41 @@ test("a repair of packs that is stopped after any of its writes makes nothing wo
     const copy = copyStore(store);
     DAMAGES["one byte flipped"]?.(copy, victim);
     const before = (await problemsOf(reopen(repository, copy))).length;
-    let done = 0;
-    copy.beforeWrite = () => {
-      if (done >= writes) throw new Error("stopped");
-      done += 1;
-    };
-    isStopped = await packs(reopen(repository, copy), reopen(other)).then(
-      () => false,
-      () => true,
-    );
-    copy.beforeWrite = undefined;
-    for (const name of filesOf(copy, "locks")) copy.files.delete(name);
+    isStopped = await stopAfter(copy, writes, async () => await packs(reopen(repository, copy), reopen(other)));
     assert.ok((await problemsOf(reopen(repository, copy))).length <= before);
     await packs(reopen(repository, copy), reopen(other));
     await assertWhole(reopen(repository, copy));
   }
   assert.ok(writes > 4, `${writes} writes`);
+});
+
+test("a repair of packs that is stopped after any of its writes leaves no damaged pack that an index could take up again", async () => {
+  let states = 0;
+  for (const victim of filesOf(store, "data")) {
+    const damaged = copyStore(store);
+    DAMAGES["one byte flipped"]?.(damaged, victim);
+    for (let [writes, isStopped] = [0, true]; isStopped; writes += 1) {
+      const copy = copyStore(damaged);
+      isStopped = await stopAfter(copy, writes, async () => await packs(reopen(repository, copy)));
+      const named = [...(await reopen(repository, copy).loadIndex({ signal })).packs()].map(({ id }) => `data/${id}`);
+      if (copy.files.has(victim)) {
+        assert.ok(named.includes(victim), "it is damaged, and no index names it any more");
+        continue;
+      }
+      // What was lost with it is stored anew by who has it, at once and after the index was made anew.
+      states += 1;
+      for (const rebuild of [false, true]) {
+        const next = copyStore(copy);
+        if (rebuild) await index(reopen(repository, next), true);
+        for (const [at, files] of [OLD, NEW].entries()) {
+          await backUp(reopen(repository, next), files, `2026-01-0${at + 3}T00:00:00Z`);
+        }
+        const wrong = (await problemsOf(reopen(repository, next))).filter(
+          ({ kind }) => rebuild || kind !== "pack-missing",
+        );
+        assert.deepEqual(wrong, []);
+      }
+    }
+  }
+  assert.ok(states > filesOf(store, "data").length, `${states} states without the damaged pack`);
 });
