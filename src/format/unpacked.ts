@@ -21,17 +21,23 @@ export function encodeUnpacked(keys: Keys, json: string): Buffer {
  * @throws {Failure} `repo/damaged` when the bytes were changed, `repo/unsupported` when what follows is of no known kind.
  */
 export function decodeUnpacked(keys: Keys, bytes: Uint8Array): string {
+  return utf8(openUnpacked(keys, bytes));
+}
+
+/** The same as the JSON's own bytes, in UTF-8, for who reads them without making text of them. */
+export function openUnpacked(keys: Keys, bytes: Uint8Array): Buffer {
   const plaintext = unseal(keys, bytes);
   const [kind] = plaintext;
-  if (kind === BRACE || kind === BRACKET) return utf8(plaintext);
-  if (kind === IS_ZSTD) return utf8(unpackZstd(plaintext.subarray(1)));
+  if (kind === BRACE || kind === BRACKET) return plaintext;
+  if (kind === IS_ZSTD) return unpackZstd(plaintext.subarray(1));
   throw new Failure(
     "repo/unsupported",
     `a file of the repository holds an unknown kind of content (${kind ?? "empty"})`,
   );
 }
 
-function utf8(bytes: Buffer): string {
+/** @throws {Failure} `repo/damaged` when they are more than a string can hold. */
+export function utf8(bytes: Buffer): string {
   if (bytes.length > constants.MAX_STRING_LENGTH) {
     throw new Failure(
       "repo/damaged",

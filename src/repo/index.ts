@@ -3,12 +3,15 @@
  * same table and none has a copy.
  *
  * Rows of 48 bytes (id, pack and type, offset, length, unpacked length) in segments that never move; beside them a
- * hash table with open addressing holds row numbers. SHA-256 ids are their own hash.
+ * hash table with open addressing holds row numbers. SHA-256 ids are their own hash. A table of 2^n slots needs n bits
+ * for a row's number; the rest of the slot holds bits of the id, so that rows of other chunks are hardly ever looked at:
+ * each look is a wait for memory.
  */
 import { assert } from "../base/errors.ts";
 import { parseChunkId, type ChunkId, type PackId } from "../base/ids.ts";
 import type { ChunkType } from "../format/chunk.ts";
 import { SEAL_OVERHEAD } from "../format/crypto.ts";
+import { ROW_WORDS, type ScannedPack } from "../format/index-scan.ts";
 import { packHeaderBytes, type PackEntry } from "../format/pack.ts";
 import { packSizeBytes, type PackRecord } from "./pack-record.ts";
 
@@ -33,7 +36,6 @@ const PACK = 8;
 const OFFSET = 9;
 const LENGTH = 10;
 const UNPACKED = 11;
-const ROW_WORDS = 12;
 /** In the word of the pack: this copy cannot be read. Packs are numbered below it. */
 const DISTRUSTED = 2 ** 31;
 const SEGMENT_BITS = 15;
@@ -82,19 +84,28 @@ export class SharedIndexView {
     return (this.scratch[0] ?? 0) & (this.slots.length - 1);
   }
 
+  /** What a slot holds for the scratch id at a row that is this number less one. */
+  protected slotOf(number: number): number {
+    return number | ((this.scratch[1] ?? 0) & -this.slots.length);
+  }
+
   /** The first row from this slot on that holds the scratch id, and the slot after it; -1 at an empty slot. */
   protected nextRow(type: ChunkType, from: number): { row: number; slot: number } {
     const isTree = type === "tree" ? 1 : 0;
-    for (let slot = from; ; slot = (slot + 1) & (this.slots.length - 1)) {
-      const row = Atomics.load(this.slots, slot) - 1;
-      if (row < 0) return { row, slot };
+    const mask = this.slots.length - 1;
+    const tag = this.slotOf(0);
+    for (let slot = from; ; slot = (slot + 1) & mask) {
+      const held = Atomics.load(this.slots, slot);
+      if (held === 0) return { row: -1, slot };
+      if (((held ^ tag) & ~mask) !== 0) continue;
+      const row = (held & mask) - 1;
       const segment = this.segments[row >>> SEGMENT_BITS];
       // A segment that was made after this view: its chunks are not known here yet.
       if (segment === undefined) continue;
       const at = (row & (SEGMENT_ROWS - 1)) * ROW_WORDS;
       const pack = segment[at + PACK] ?? 0;
       if (pack < DISTRUSTED && (pack & 1) === isTree && this.#isScratch(segment, at)) {
-        return { row, slot: (slot + 1) & (this.slots.length - 1) };
+        return { row, slot: (slot + 1) & mask };
       }
     }
   }
@@ -106,7 +117,7 @@ export class SharedIndexView {
     return true;
   }
 
-  protected writeRow(row: number, fields: { pack: number; entry: PackEntry }): void {
+  protected writeRow(row: number, fields: { pack: number; entry: Omit<PackEntry, "id"> }): void {
     const segment = this.segments[row >>> SEGMENT_BITS];
     assert(segment !== undefined, "a row beyond the index");
     const at = (row & (SEGMENT_ROWS - 1)) * ROW_WORDS;
@@ -167,17 +178,38 @@ export class ChunkIndex extends SharedIndexView {
 
   /** Adds what a pack holds; saying it twice changes nothing. */
   add(record: Pick<PackRecord, "id" | "entries">): void {
-    let pack = this.#packNumbers.get(record.id);
-    if (pack === undefined) {
-      pack = this.#packs.push(record.id) - 1;
-      this.#packNumbers.set(record.id, pack);
+    const pack = this.#numberOf(record.id);
+    for (const entry of record.entries) {
+      this.setScratch(entry.id);
+      this.#addScratch(pack, entry);
     }
-    for (const entry of record.entries) this.#addEntry(pack, entry);
   }
 
-  #addEntry(pack: number, entry: PackEntry): void {
+  /** The same for a pack as an index file lists it. */
+  addScanned({ id, rows }: ScannedPack): void {
+    const pack = this.#numberOf(id);
+    for (let at = 0; at < rows.length; at += ROW_WORDS) {
+      for (let word = 0; word < ID_WORDS; word += 1) this.scratch[word] = rows[at + word] as number;
+      this.#addScratch(pack, {
+        type: rows[at + PACK] === 1 ? "tree" : "data",
+        offset: rows[at + OFFSET] as number,
+        length: rows[at + LENGTH] as number,
+        uncompressedLength: rows[at + UNPACKED] as number,
+      });
+    }
+  }
+
+  #numberOf(id: PackId): number {
+    const known = this.#packNumbers.get(id);
+    if (known !== undefined) return known;
+    const pack = this.#packs.push(id) - 1;
+    this.#packNumbers.set(id, pack);
+    return pack;
+  }
+
+  /** Adds a copy of the chunk whose id is in the scratch. */
+  #addScratch(pack: number, entry: Omit<PackEntry, "id">): void {
     if ((this.#rows + 1) * 4 > this.slots.length * 3) this.#growSlots();
-    this.setScratch(entry.id);
     let next = this.nextRow(entry.type, this.firstSlot());
     while (next.row >= 0) {
       if (this.#isAt(next.row, pack, entry.offset)) return;
@@ -191,7 +223,7 @@ export class ChunkIndex extends SharedIndexView {
     }
     this.writeRow(row, { pack, entry });
     this.#rows += 1;
-    Atomics.store(this.slots, next.slot, row + 1);
+    Atomics.store(this.slots, next.slot, this.slotOf(row + 1));
   }
 
   /**
@@ -211,10 +243,11 @@ export class ChunkIndex extends SharedIndexView {
   #growSlots(): void {
     const shared = new SharedArrayBuffer(this.slots.byteLength * 2);
     const slots = new Int32Array(shared);
+    const mask = slots.length - 1;
     for (let row = 0; row < this.#rows; row += 1) {
-      let slot = this.#word(row, 0) & (slots.length - 1);
-      while (slots[slot] !== 0) slot = (slot + 1) & (slots.length - 1);
-      slots[slot] = row + 1;
+      let slot = this.#word(row, 0) & mask;
+      while (slots[slot] !== 0) slot = (slot + 1) & mask;
+      slots[slot] = (row + 1) | (this.#word(row, 1) & ~mask);
     }
     this.#parts = { segments: this.#parts.segments, slots: shared };
     this.slots = slots;

@@ -1,10 +1,13 @@
 /** From index files, or from the packs' own headers where those are gone, to the index in memory. */
+import { releaseUnpacked } from "../base/bytes.ts";
 import { mapConcurrent } from "../base/concurrent.ts";
 import { messageOf } from "../base/errors.ts";
 import { parseFileId, parsePackId, type FileId, type PackId } from "../base/ids.ts";
 import { LIMITS } from "../base/limits.ts";
 import { decodeIndex } from "../format/index-file.ts";
+import { scanIndex } from "../format/index-scan.ts";
 import { decodePackHeader, packTailBytes, type PackEntry } from "../format/pack.ts";
+import { openUnpacked, utf8 } from "../format/unpacked.ts";
 import type { ListedFile } from "../store/store.ts";
 import { isDamage } from "./chunk.ts";
 import { ChunkIndex } from "./index.ts";
@@ -30,8 +33,10 @@ export async function readIndexFiles(
     async ({ name }) => {
       const id = parseFileId(name);
       try {
-        const json = await repository.getUnpacked("index", id, { signal });
-        decodeIndex(json, (pack) => index.add(pack));
+        const json = openUnpacked(repository.keys, await repository.getNamed("index", id, { signal }));
+        // What was added before the other way of reading it began is added once all the same.
+        if (!scanIndex(json, (pack) => index.addScanned(pack))) decodeIndex(utf8(json), (pack) => index.add(pack));
+        releaseUnpacked(json);
       } catch (error) {
         if (!isDamage(error)) throw error;
         damaged.push({ id, reason: messageOf(error) });

@@ -6,6 +6,7 @@ import { decodeConfig, encodeConfig, newConfig } from "../../src/format/config-f
 import { seal, unseal } from "../../src/format/crypto.ts";
 import { parseGoTime } from "../../src/format/go-time.ts";
 import { decodeIndex, encodeIndex } from "../../src/format/index-file.ts";
+import { scanIndex } from "../../src/format/index-scan.ts";
 import { decodeKeyLabels } from "../../src/format/key-file.ts";
 import { decodeLock, encodeLock } from "../../src/format/lock-file.ts";
 import { dirNode, fileNode } from "../../src/format/node.ts";
@@ -118,6 +119,11 @@ export const FUZZ_TARGETS: readonly FuzzTarget[] = [
     return decodePackHeader(FIXED_KEYS, pack, pack.length);
   }),
   text("index", encodeIndex([{ id: parsePackId(ID), entries: ENTRIES }]), (json) => decodeIndex(json, () => {})),
+  {
+    name: "index, scanned",
+    sample: Buffer.from(encodeIndex([{ id: parsePackId(ID), entries: ENTRIES }])),
+    parse: (bytes) => scanIndex(bytes, () => {}),
+  },
   { name: "tree", sample: encodeTree(NODES), parse: (bytes) => decodeTree(bytes) },
   text("snapshot", encodeSnapshot(SNAPSHOT), decodeSnapshot),
   text("lock", encodeLock(LOCK), decodeLock),
