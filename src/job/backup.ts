@@ -29,7 +29,7 @@ import {
   storeElse,
 } from "./capture-else.ts";
 import { captureStorage, type StorageCapture, type StoragePorts } from "./capture-storage.ts";
-import { listStorage, listStorageAtOnce, type StorageListing } from "./list-storage.ts";
+import { listChangedStorage, listStorageAtOnce, type StorageListing } from "./list-storage.ts";
 import { lossFindings, storageFindings } from "./findings.ts";
 import { beginToWrite } from "./lock.ts";
 import { awaitLateFiles } from "./late-files.ts";
@@ -38,7 +38,7 @@ import { findParent, type Parent } from "./parent.ts";
 import { listPoints } from "./points.ts";
 import { Sealing, SealingThreads } from "./sealing.ts";
 import { SourceDatabase } from "./source-database.ts";
-import type { BlobRow, StorageState } from "./storage-state.ts";
+import type { StorageState } from "./storage-state.ts";
 import type { BackupSummary } from "./summaries.ts";
 
 export interface BackupOptions {
@@ -184,18 +184,17 @@ interface Captured {
 
 async function capture(run: Run, tools: Tools): Promise<Captured> {
   const { sealing, connection, programs, parent } = tools;
-  const ports = await storagePorts(run, sealing);
+  const rows = parent?.rows;
+  const ports = await storagePorts(run, sealing, async (blob) => (await rows?.has(blob)) === true);
   run.progress.stage("saving new files", { unit: "files" });
   // A file that is read again and found lost is still taken over from the parent, so the parent is always known.
   const before = parent?.storage ?? new Map();
-  const rows = parent?.rows;
-  const isKnownRow = async (blob: BlobRow) => (await rows?.has(blob)) === true;
   const index = await run.repository.loadIndex({ signal: run.signal });
   const isIndexKept = keepsIndex(parent?.manifest.indexFiles, tools.indexFiles);
   const isKept = (tree: ChunkId) => isIndexKept && index.has("tree", tree);
   const first = await captureStorage(
-    { ...ports, isKnownRow, isKept, settles: true, rereadAll: run.full },
-    await listStorage(connection),
+    { ...ports, isKept, settles: true, rereadAll: run.full },
+    await listChangedStorage(connection, before),
     before,
   );
   // What was read longest must not wait for a database that may be locked, nor the database for a line that may be slow.
@@ -243,7 +242,7 @@ function keepsIndex(before: readonly string[] | undefined, now: readonly string[
   return before !== undefined && before.length > 0 && before.every((name) => names.has(name));
 }
 
-async function storagePorts(run: Run, sealing: Sealing): Promise<StoragePorts> {
+async function storagePorts(run: Run, sealing: Sealing, isKnownRow: StoragePorts["isKnownRow"]): Promise<StoragePorts> {
   const index = await run.repository.loadIndex({ signal: run.signal });
   const roots = new Map<string, string>();
   for (const service of run.installation.storage)
@@ -254,8 +253,7 @@ async function storagePorts(run: Run, sealing: Sealing): Promise<StoragePorts> {
     storeTree: (bytes) => sealing.storeTree(bytes),
     isStored: (id) => index.has("data", id),
     trusted: new Set(),
-    // Rows that change between two looks of one run keep their keys: Rails never gives one key to other bytes.
-    isKnownRow: async () => true,
+    isKnownRow,
     isKept: () => false,
     settles: false,
     readTree: (id) => run.repository.readTree(id, { signal: run.signal }),

@@ -38,7 +38,7 @@ export interface StoragePorts {
   isKept: (tree: ChunkId) => boolean;
   /** What is taken over was in the repository before this run, so it is settled. */
   settles: boolean;
-  /** True when the state before has this row, and it asks for the same bytes. */
+  /** True when the parent has this row, and it asks for the same bytes. */
   isKnownRow: (blob: BlobRow) => Promise<boolean>;
   /** A file was looked at. */
   onFile: () => void;
@@ -100,14 +100,15 @@ async function captureFolder(
   const { count, bytes, withoutChecksum } = row;
   if (!ports.rereadAll && known?.hash === row.hash && gone.length === 0 && (await isWholeFolder(ports, row, known))) {
     const isSettled = ports.settles || known.isSettled === true;
-    service.folders.set(row.folder, { count, bytes, withoutChecksum, hash: row.hash, tree: known.tree, isSettled });
+    const { hash, tree, isFresh = false } = known;
+    service.folders.set(row.folder, { count, bytes, withoutChecksum, hash, tree, isSettled, isFresh });
     capture.foldersReused += 1;
     return;
   }
   const blobs = await listing.blobs(row);
   const tree = await readFolder(ports, blobs, known, gone, service, capture);
   // Of just these rows: outside a snapshot the folder may have changed since its hash was asked for.
-  service.folders.set(row.folder, { count, bytes, withoutChecksum, hash: hashRows(blobs), tree });
+  service.folders.set(row.folder, { count, bytes, withoutChecksum, hash: hashRows(blobs), tree, isFresh: true });
 }
 
 /**
@@ -142,6 +143,8 @@ async function readNodes(ports: StoragePorts, tree: ChunkId | undefined): Promis
 
 /** What the state before gives for one folder. */
 interface Before {
+  /** Rows that change between two looks of one run keep their keys: Rails never gives one key to other bytes. */
+  isFresh: boolean;
   nodes: ReadonlyMap<string, TreeNode>;
   missing: ReadonlyMap<string, MissingBlob>;
 }
@@ -150,13 +153,14 @@ interface Before {
 async function wholeNode(
   ports: StoragePorts,
   blob: BlobRow,
-  { nodes, missing }: Before,
+  { isFresh, nodes, missing }: Before,
   capture: StorageCapture,
 ): Promise<TreeNode | undefined> {
   const node = nodes.get(blobFileName(blob.key));
   const entry = missing.get(blob.id.toString());
   const wasRight = node !== undefined && (entry === undefined || entry.kept === true);
-  if (!wasRight || Number(node.size ?? 0) !== blob.bytes || !(await ports.isKnownRow(blob))) return undefined;
+  if (!wasRight || Number(node.size ?? 0) !== blob.bytes) return undefined;
+  if (!isFresh && !(await ports.isKnownRow(blob))) return undefined;
   if (isStored(ports, node)) return node;
   capture.lost += 1;
   return undefined;
@@ -171,6 +175,7 @@ async function readFolder(
   capture: StorageCapture,
 ): Promise<ChunkId | undefined> {
   const before: Before = {
+    isFresh: known?.isFresh === true,
     nodes: new Map((await readNodes(ports, known?.tree)).map((node) => [node.name, node])),
     missing: new Map(gone.map((blob) => [blob.id, blob])),
   };

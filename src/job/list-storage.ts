@@ -6,6 +6,7 @@ import type { Connection } from "../postgres/connect.ts";
 import {
   type BlobRow,
   BLOBS_QUERY,
+  COUNTS_QUERY,
   FOLDERS_QUERY,
   missingByFolder,
   STILL_THERE_QUERY,
@@ -21,6 +22,7 @@ export interface FolderRow {
   count: number;
   bytes: number;
   withoutChecksum: number;
+  /** Of all that its rows say of their files; empty where it was not asked for. */
   hash: string;
 }
 
@@ -42,14 +44,30 @@ type FolderQueryRow = {
 /** Asks the database for the folders now, and for their blobs when they are wanted. */
 export async function listStorage(database: Queries): Promise<StorageListing> {
   const rows = await database.query<FolderQueryRow>(FOLDERS_QUERY);
-  const folders = rows.map(({ service, folder, count, bytes, without_checksum, hash }) => ({
-    service,
-    folder,
-    count,
-    bytes: Number(bytes),
-    withoutChecksum: without_checksum,
-    hash,
-  }));
+  return listingOf(rows.map(folderRow), database);
+}
+
+/**
+ * The same in a tenth of the time: a folder whose counts are as they were is taken to be as it was, so a row that was
+ * changed in another way is not seen. Only for a look that {@link listStorageAtOnce} follows.
+ */
+export async function listChangedStorage(database: Queries, before: StorageState): Promise<StorageListing> {
+  const rows = await database.query<Omit<FolderQueryRow, "hash">>(COUNTS_QUERY);
+  const folders = rows.map((row) => {
+    const folder = folderRow({ ...row, hash: "" });
+    const known = before.get(folder.service)?.folders.get(folder.folder);
+    const { count, bytes, withoutChecksum } = folder;
+    const isAlike = known?.count === count && known.bytes === bytes && known.withoutChecksum === withoutChecksum;
+    return isAlike ? { ...folder, hash: known.hash } : folder;
+  });
+  return listingOf(folders, database);
+}
+
+function folderRow({ service, folder, count, bytes, without_checksum, hash }: FolderQueryRow): FolderRow {
+  return { service, folder, count, bytes: Number(bytes), withoutChecksum: without_checksum, hash };
+}
+
+function listingOf(folders: FolderRow[], database: Queries): StorageListing {
   // One connection answers one question at a time; the folders are read several at once.
   let last: Promise<unknown> = Promise.resolve();
   return {

@@ -17,6 +17,8 @@ export interface FolderState {
   tree: ChunkId | undefined;
   /** Every file of it was in the repository before the run that made this state. */
   isSettled?: boolean;
+  /** It was listed, and its new files were read, by this run. */
+  isFresh?: boolean;
 }
 
 export interface ServiceState {
@@ -50,6 +52,14 @@ export const FOLDERS_QUERY = `
 select service_name as service, (id >> 10)::text as folder, count(*)::int as count, sum(byte_size)::bigint as bytes,
        count(*) filter (where coalesce(checksum, '') = '')::int as without_checksum,
        md5(string_agg(${LINE}, E'\\n' order by id)) as hash
+from active_storage_blobs
+group by service_name, id >> 10
+order by service_name, id >> 10`;
+
+/** The same without the hash, which takes ten times as long: enough to tell which folders most likely changed. */
+export const COUNTS_QUERY = `
+select service_name as service, (id >> 10)::text as folder, count(*)::int as count, sum(byte_size)::bigint as bytes,
+       count(*) filter (where coalesce(checksum, '') = '')::int as without_checksum
 from active_storage_blobs
 group by service_name, id >> 10
 order by service_name, id >> 10`;
