@@ -16,7 +16,8 @@ export function formatBytes(bytes: number): string {
 
 /** `1234567` → `1,234,567`. */
 export function formatCount(count: number): string {
-  return Math.round(count).toLocaleString("en-US");
+  // Not by `toLocaleString`, which takes twenty times as long, and 20 ms the first time.
+  return String(Math.round(count)).replaceAll(/\B(?=(?:\d{3})+$)/g, ",");
 }
 
 /** `1 table`, `2 tables`. */

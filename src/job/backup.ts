@@ -29,7 +29,7 @@ import {
   storeElse,
 } from "./capture-else.ts";
 import { captureStorage, type StorageCapture, type StoragePorts } from "./capture-storage.ts";
-import { listChangedStorage, listStorageAtOnce, type StorageListing } from "./list-storage.ts";
+import { type FolderRow, listCounted, listStorageAtOnce, type StorageListing } from "./list-storage.ts";
 import { lossFindings, storageFindings } from "./findings.ts";
 import { beginToWrite } from "./lock.ts";
 import { awaitLateFiles } from "./late-files.ts";
@@ -86,7 +86,7 @@ export async function backup(options: BackupOptions): Promise<BackupSummary> {
     lock,
     async () => await lookAtRepository(run),
   );
-  const { connection, server, programs, expectedChunks, findings: aboutDatabase } = await source.opened;
+  const { connection, server, programs, folders, expectedChunks, findings: aboutDatabase } = await source.opened;
   await using sealing = await Sealing.open({
     repository,
     lock,
@@ -101,6 +101,7 @@ export async function backup(options: BackupOptions): Promise<BackupSummary> {
     indexFiles,
     gathering,
     connection,
+    folders,
     programs,
     parent,
   });
@@ -170,6 +171,8 @@ interface Tools {
   indexFiles: readonly string[];
   gathering: Gathering;
   connection: Connection;
+  /** What the database listed at the beginning, counted. */
+  folders: readonly FolderRow[];
   programs: ClientPrograms;
   parent: Parent | undefined;
 }
@@ -183,7 +186,7 @@ interface Captured {
 }
 
 async function capture(run: Run, tools: Tools): Promise<Captured> {
-  const { sealing, connection, programs, parent } = tools;
+  const { sealing, connection, folders, programs, parent } = tools;
   const rows = parent?.rows;
   const ports = await storagePorts(run, sealing, async (blob) => (await rows?.has(blob)) === true);
   run.progress.stage("saving new files", { unit: "files" });
@@ -194,7 +197,7 @@ async function capture(run: Run, tools: Tools): Promise<Captured> {
   const isKept = (tree: ChunkId) => isIndexKept && index.has("tree", tree);
   const first = await captureStorage(
     { ...ports, isKept, settles: true, rereadAll: run.full },
-    await listChangedStorage(connection, before),
+    listCounted(folders, connection, before),
     before,
   );
   // What was read longest must not wait for a database that may be locked, nor the database for a line that may be slow.

@@ -47,14 +47,18 @@ export async function listStorage(database: Queries): Promise<StorageListing> {
   return listingOf(rows.map(folderRow), database);
 }
 
-/**
- * The same in a tenth of the time: a folder whose counts are as they were is taken to be as it was, so a row that was
- * changed in another way is not seen. Only for a look that {@link listStorageAtOnce} follows.
- */
-export async function listChangedStorage(database: Queries, before: StorageState): Promise<StorageListing> {
+/** Counts what lies in each folder, which takes a third of the time: their hashes are empty. */
+export async function countStorage(database: Queries): Promise<FolderRow[]> {
   const rows = await database.query<Omit<FolderQueryRow, "hash">>(COUNTS_QUERY);
-  const folders = rows.map((row) => {
-    const folder = folderRow({ ...row, hash: "" });
+  return rows.map((row) => folderRow({ ...row, hash: "" }));
+}
+
+/**
+ * What was counted, where a folder whose counts are as they were is taken to be as it was: a row that was changed in
+ * another way is not seen. Only for a look that {@link listStorageAtOnce} follows.
+ */
+export function listCounted(counted: readonly FolderRow[], database: Queries, before: StorageState): StorageListing {
+  const folders = counted.map((folder) => {
     const known = before.get(folder.service)?.folders.get(folder.folder);
     const { count, bytes, withoutChecksum } = folder;
     const isAlike = known?.count === count && known.bytes === bytes && known.withoutChecksum === withoutChecksum;

@@ -6,6 +6,7 @@ import { connect, type Connection } from "../postgres/connect.ts";
 import { type ClientPrograms, findPrograms } from "../postgres/programs.ts";
 import { readServerFacts, type ServerFacts } from "../postgres/server-facts.ts";
 import { inspectChatwoot } from "./inspect-chatwoot.ts";
+import { countStorage, type FolderRow } from "./list-storage.ts";
 
 export interface OpenedDatabase {
   connection: Connection;
@@ -13,6 +14,8 @@ export interface OpenedDatabase {
   findings: Finding[];
   server: ServerFacts;
   programs: ClientPrograms;
+  /** What it lists of uploaded files, counted. */
+  folders: FolderRow[];
   /** About how many chunks its rows and files make, should all be new. */
   expectedChunks: number;
 }
@@ -45,7 +48,9 @@ export class SourceDatabase implements AsyncDisposable {
     if (failure !== undefined) throw failure;
     const server = await readServerFacts(connection);
     const programs = await findPrograms(server.major, { signal });
-    return { connection, findings, server, programs, expectedChunks: await expectChunks(connection) };
+    const folders = await countStorage(connection);
+    const expectedChunks = await expectChunks(connection, folders);
+    return { connection, findings, server, programs, folders, expectedChunks };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -56,9 +61,8 @@ export class SourceDatabase implements AsyncDisposable {
 }
 
 /** Every blob is a chunk or more, and the rows are cut about this fine: enough for two threads to agree on. */
-async function expectChunks(connection: Connection): Promise<number> {
-  const [row] = await connection.query<{ blobs: string; bytes: string }>(
-    `select (select count(*) from active_storage_blobs)::text as blobs, pg_database_size(current_database())::text as bytes`,
-  );
-  return Number(row?.blobs ?? 0) + Math.ceil(Number(row?.bytes ?? 0) / (LIMITS.rangeChunkBytes / 4)) + 10_000;
+async function expectChunks(connection: Connection, folders: readonly FolderRow[]): Promise<number> {
+  const blobs = folders.reduce((sum, { count }) => sum + count, 0);
+  const [row] = await connection.query<{ bytes: string }>("select pg_database_size(current_database())::text as bytes");
+  return blobs + Math.ceil(Number(row?.bytes ?? 0) / (LIMITS.rangeChunkBytes / 4)) + 10_000;
 }

@@ -56,7 +56,7 @@ from active_storage_blobs
 group by service_name, id >> 10
 order by service_name, id >> 10`;
 
-/** The same without the hash, which takes ten times as long: enough to tell which folders most likely changed. */
+/** The same without the hash, which takes three times as long: enough to tell which folders most likely changed. */
 export const COUNTS_QUERY = `
 select service_name as service, (id >> 10)::text as folder, count(*)::int as count, sum(byte_size)::bigint as bytes,
        count(*) filter (where coalesce(checksum, '') = '')::int as without_checksum
