@@ -36,6 +36,12 @@ export class Given {
     return typeof value === "string" ? value : undefined;
   }
 
+  /** True when an empty word was given as the option's value, or as one of them. */
+  isEmpty(name: string): boolean {
+    const value = this.#options[name];
+    return value === "" || (Array.isArray(value) && value.includes(""));
+  }
+
   /** Every value of a repeated option; values may also be parted by commas. */
   list(name: string): string[] {
     const value = this.#options[name];

@@ -58,6 +58,7 @@ export function parseCall(argv: readonly string[]): Call {
     throw error instanceof CommanderError ? usageFailure(error, namedCommand(argv)) : error;
   }
   if (call === undefined) throw bug("the command line named no command");
+  refuseEmpty(call, program.opts());
   checkChoices(call);
   return call;
 }
@@ -121,6 +122,25 @@ function usageFailure(error: CommanderError, command: string | undefined): Failu
   return new Failure("usage/invalid", message, {
     hint: suggestion === undefined ? page : `${suggestion.replace(/^\(|\)$/g, "")} ${page}`,
   });
+}
+
+/** An empty word is a variable that was not set: as a path it would mean the folder that one happens to be in. */
+function refuseEmpty({ command, given }: Call, globals: Readonly<Record<string, unknown>>): void {
+  const names = [
+    ...command.args.filter((_arg, index) => given.optionalArgument(index) === "").map(({ name }) => name),
+    ...command.options.filter(({ flag }) => given.isEmpty(nameOf(flag))).map(({ flag }) => flag),
+    ...GLOBAL_OPTIONS.filter(({ flag }) => globals[nameOf(flag)] === "").map(({ flag }) => flag),
+  ];
+  const [first] = names;
+  if (first === undefined) return;
+  throw new Failure("usage/invalid", `${first} is empty`, {
+    hint: "Give it a value, or leave it out. Is a variable of the shell not set?",
+  });
+}
+
+/** As commander calls it: `--to-folder` is `toFolder`. */
+function nameOf(flag: string): string {
+  return flag.slice(2).replaceAll(/-([a-z])/g, (_dash, letter: string) => letter.toUpperCase());
 }
 
 function checkChoices({ command, given }: Call): void {

@@ -36,6 +36,21 @@ test("rates are KiB a second, whole and above 0", () => {
   }
 });
 
+test("an empty word is refused wherever it stands, for it would be the folder that one is in", () => {
+  for (const [name, ...argv] of [
+    ["--to", "restore", "latest", "--to", ""],
+    ["--location", "init", "--add", "offsite", "--location="],
+    ["--password-file", "export", "latest", "x.tar", "--password-file", ""],
+    ["FILE", "export", "latest", ""],
+    ["POINT", "show", ""],
+    ["--config", "--config", "", "list"],
+    ["--repository", "list", "--repository="],
+    ["--tag", "backup", "--tag", "a", "--tag", ""],
+  ]) {
+    assert.ok(refused(...argv).startsWith(`${name} is empty | Give it a value`), refused(...argv));
+  }
+});
+
 test("--at-time is a time with its zone, for what only reads", () => {
   const { atMs } = parseCall(["restore", "latest", "--at-time", "2026-11-23T17:58+01:00"]);
   assert.equal(atMs, Date.UTC(2026, 10, 23, 16, 58));
