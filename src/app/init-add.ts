@@ -7,8 +7,9 @@ import { formatInstant } from "../base/clock.ts";
 import { Failure, messageOf } from "../base/errors.ts";
 import type { InitSummary } from "../job/summaries.ts";
 import { loadConfig, type LoadedConfig } from "./config.ts";
-import { absolute, choosePassword, openWith, type InitFlags } from "./init.ts";
+import { choosePassword, openWith, type InitFlags } from "./init.ts";
 import { kitPassword, requireNewKit, withoutLogin, writeKit } from "./kit.ts";
+import { absoluteLocation } from "./repository-place.ts";
 import { openAnsweringRepository } from "./session.ts";
 import type { Globals, Surroundings } from "./surroundings.ts";
 
@@ -20,12 +21,12 @@ export async function addRepository(
 ): Promise<InitSummary> {
   const loaded = await loadConfig({ config: globals.config }, s);
   checkName(name, loaded);
-  const location = absolute(flags.location, s);
-  if (location === undefined) {
+  if (flags.location === undefined) {
     throw new Failure("usage/invalid", `say where repository '${name}' is to be: --location LOCATION`, {
       hint: "Another disk, or better another building.",
     });
   }
+  const location = absoluteLocation(flags.location, s);
   const folder = dirname(loaded.path);
   const kit = await requireNewKit(folder, `chatkeep-recovery-kit-${name}`);
   const first = await openAnsweringRepository({ config: globals.config }, s);

@@ -10,6 +10,7 @@ import { OWN_CONFIG } from "../point/layout.ts";
 import { openRepository } from "../repo/repository.ts";
 import { openStore } from "../store/open-store.ts";
 import { writeNew } from "./new-file.ts";
+import { absoluteLocation } from "./repository-place.ts";
 import { readPassword, readSecretFile } from "./secrets.ts";
 import type { Surroundings } from "./surroundings.ts";
 
@@ -28,7 +29,7 @@ export async function restoreConfig(
       },
     );
   }
-  const location = /^[a-z0-9]+:/.test(from) ? from : resolve(s.cwd, from);
+  const location = absoluteLocation(from, s);
   const password =
     passwordFile === undefined
       ? await readPassword(undefined, s)

@@ -20,6 +20,7 @@ import { restoreConfig } from "./init-from.ts";
 import { kitPassword, requireNewKit, withoutLogin, writeKit } from "./kit.ts";
 import { requireNew, writeNew } from "./new-file.ts";
 import { makePassword } from "./new-password.ts";
+import { absoluteLocation } from "./repository-place.ts";
 import { readSecretFile } from "./secrets.ts";
 import type { Globals, Surroundings } from "./surroundings.ts";
 
@@ -89,7 +90,7 @@ async function setUp(path: string, flags: InitFlags, s: Surroundings): Promise<I
   }
   const given =
     flags.location ?? (await s.person?.text("Where the repository goes (best on another disk)", DEFAULT_LOCATION));
-  const location = absolute(given ?? DEFAULT_LOCATION, s) ?? DEFAULT_LOCATION;
+  const location = absoluteLocation(given ?? DEFAULT_LOCATION, s);
   const password = await choosePassword(flags.passwordFile ?? join(dirname(path), "chatkeep.password"), s);
   const { repository, created } = await openWith(password, { location, installation: name }, s);
   const id = randomUUID();
@@ -131,9 +132,8 @@ function suggestName(): string {
   return host === "" || host === "localhost" ? "chatwoot" : host;
 }
 
-export function absolute(path: string | undefined, s: Surroundings): string | undefined {
-  if (path === undefined || /^[a-z0-9]+:/.test(path)) return path;
-  return resolve(s.cwd, path);
+function absolute(path: string | undefined, s: Surroundings): string | undefined {
+  return path === undefined ? undefined : resolve(s.cwd, path);
 }
 
 function withoutUndefined(values: Record<string, string | undefined>): Record<string, string> {

@@ -7,7 +7,7 @@ import { Failure, messageOf } from "../base/errors.ts";
 import { readEnvFile } from "../chatwoot/environment.ts";
 import { openRepository, Repository } from "../repo/repository.ts";
 import { caching } from "../store/caching.ts";
-import { openStore } from "../store/open-store.ts";
+import { assertLocation, openStore } from "../store/open-store.ts";
 import { secretsInLocation } from "../store/rest-location.ts";
 import type { Store, StoreSettings } from "../store/store.ts";
 import type { RepositoryConfig } from "./config.ts";
@@ -63,6 +63,16 @@ function retentionOf({ immutable, location = "" }: Partial<RepositoryConfig> = {
   const usual = location.startsWith("azure:") ? "compliance" : "governance";
   const { for: time, mode = usual } = typeof immutable === "string" ? { for: immutable } : immutable;
   return { retention: { forMs: Number.parseInt(time, 10) * DAY_MS, mode } };
+}
+
+/**
+ * As it is to stand in a configuration that is read in any folder.
+ * @throws Failure `usage/invalid` for what is no location, before it is taken for a folder.
+ */
+export function absoluteLocation(location: string, s: Surroundings): string {
+  assertLocation(location);
+  const path = location.replace(/^local:(?=.)/, "");
+  return /^[a-z0-9]+:/.test(path) ? location : resolve(s.cwd, path);
 }
 
 /** The store of a repository, with the credentials that the configuration gives it. */

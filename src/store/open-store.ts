@@ -86,18 +86,43 @@ export async function openStore(location: string | StoreSpec, options: OpenStore
     const store = await openRemote(location.location, location, true);
     return cache === undefined ? store : caching(store, { folder: cache, clock: systemClock });
   }
+  assertLocation(location);
   const name = schemeOf(location);
   if (Object.hasOwn(SCHEMES, name)) return await openRemote(location, options, false);
-  if (OTHERS.test(location)) {
-    throw new Failure("usage/invalid", `Chatkeep does not reach '${name}:' by itself`, {
-      hint: "Run 'rclone serve restic' on that place and use its address: rest:http://localhost:8080/.",
-    });
-  }
   assertCan({}, location, options.settings);
   const path = location.startsWith("local:") ? location.slice("local:".length) : location;
   const exported = location.startsWith(EXPORTED) ? location.slice(EXPORTED.length) : undefined;
   if (path === "" || exported === "") throw new Failure("usage/invalid", "the repository's location is empty");
   return exported === undefined ? openLocalStore(resolve(path)) : openTarStore(resolve(exported));
+}
+
+/**
+ * What would be taken for a folder, and was not meant so. To be asked before a relative path is made absolute.
+ * @throws Failure `usage/invalid`.
+ */
+export function assertLocation(location: string): void {
+  const refusal = (message: string, hint: string) => new Failure("usage/invalid", message, { hint });
+  if (/\p{Cc}/u.test(location)) {
+    throw refusal(
+      `the location ${JSON.stringify(location)} has a line break or a control character in it`,
+      "The recovery kit could not show it: name another place.",
+    );
+  }
+  if (/^(local:)?~/.test(location)) {
+    throw refusal(`nothing is replaced in '${location}'`, "Only a shell knows '~': write the whole path.");
+  }
+  if (OTHERS.test(location)) {
+    throw refusal(
+      `Chatkeep does not reach '${schemeOf(location)}:' by itself`,
+      "Run 'rclone serve restic' on that place and use its address: rest:http://localhost:8080/.",
+    );
+  }
+  const [scheme = ""] = /^[^/.][^/]*?:/.exec(location) ?? [];
+  if (scheme === "" || Object.hasOwn(SCHEMES, scheme.slice(0, -1)) || /^(local|export):$/.test(scheme)) return;
+  throw refusal(
+    `'${scheme}' is no kind of place that Chatkeep knows`,
+    "Write s3:, sftp:, rest:, azure: or gs: before the address; for a folder with ':' in its name, local: or the whole path.",
+  );
 }
 
 function schemeOf(location: string): string {

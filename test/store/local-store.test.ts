@@ -154,7 +154,21 @@ test("locations are opened as restic writes them", async () => {
   assert.equal(await locationOf("local:/var/backups/x"), "/var/backups/x");
   assert.equal(await locationOf("backups"), join(process.cwd(), "backups"));
   assert.equal(await locationOf({ kind: "local", path: "/x" }), "/x");
-  for (const location of ["b2:bucket:path", "rclone:remote:path", "swift:container:/path", ""]) {
+  assert.equal(await locationOf("local:odd:folder"), join(process.cwd(), "odd:folder"));
+  assert.equal(await locationOf("./odd:folder"), join(process.cwd(), "odd:folder"));
+  assert.equal(await locationOf("in/odd:folder"), join(process.cwd(), "in/odd:folder"));
+  const elsewhere = ["b2:bucket:path", "rclone:remote:path", "swift:container:/path"];
+  const unknown = [
+    "https://host/x",
+    "odd:folder",
+    "S3:host/bucket",
+    "ssh://host/x",
+    "~/x",
+    "local:~/x",
+    "~me/x",
+    "/a\nb",
+  ];
+  for (const location of [...elsewhere, ...unknown, ""]) {
     await assert.rejects(openStore(location), (error) => isFailure(error, "usage/invalid"));
   }
 });
