@@ -9,6 +9,7 @@ import type { InitSummary } from "../job/summaries.ts";
 import { OWN_CONFIG } from "../point/layout.ts";
 import { openRepository } from "../repo/repository.ts";
 import { openStore } from "../store/open-store.ts";
+import { withoutLogin } from "./kit.ts";
 import { writeNew } from "./new-file.ts";
 import { absoluteLocation } from "./repository-place.ts";
 import { readPassword, readSecretFile } from "./secrets.ts";
@@ -80,18 +81,36 @@ export async function restoreConfig(
   };
 }
 
-/** The first repository is the one that was opened here, with its password where we put it; the rest stays as it was. */
+/**
+ * The repository that was opened here comes first, with its password where we put it; the rest stays as it was. It is the
+ * one of the saved configuration that lies there, or else the first, which lies elsewhere now.
+ */
 function relocate(text: string, location: string, passwordFile: string): string {
   const document = parseDocument(text);
   const repositories = document.get("repositories");
-  const first = isSeq(repositories) ? repositories.items[0] : undefined;
-  if (!isMap(first)) {
+  const items = isSeq(repositories) ? repositories.items : [];
+  const found = items.findIndex((item) => isMap(item) && samePlace(String(item.get("location")), location));
+  const [own] = items.splice(Math.max(0, found), 1);
+  if (!isMap(own)) {
     throw new Failure("point/invalid", "the saved configuration names no repository", {
       hint: "'chatkeep restore' with --repository LOCATION needs none.",
     });
   }
-  first.set("location", location);
-  for (const key of ["password", "password-command"]) first.delete(key);
-  first.set("password-file", passwordFile);
+  items.unshift(own);
+  own.set("location", location);
+  for (const key of ["password", "password-command"]) own.delete(key);
+  // Of the place where it lay.
+  if (!/^(s3|azure):/.test(location)) own.delete("immutable");
+  own.set("password-file", passwordFile);
   return document.toString();
+}
+
+/** Whatever user and password stand in an address, and however it ends. */
+function samePlace(one: string, other: string): boolean {
+  const [a, b] = [one, other].map((location) =>
+    withoutLogin(location)
+      .replace(/^local:/, "")
+      .replace(/\/+$/, ""),
+  );
+  return a === b;
 }

@@ -201,7 +201,8 @@ export interface ChangePasswordOptions extends NewKey {
  * Puts a new key in the place of the one in use: added, opened, told about, and only then is the old one removed.
  * A run that is stopped in between leaves both, and the next one takes up the new key that it finds.
  * @returns the new key.
- * @throws Failure as {@link addKey}, and `usage/invalid` when the password is somebody's already.
+ * @throws Failure as {@link addKey}, `usage/invalid` when the password is somebody's already, and `store/denied` where
+ * keys can be added and not removed: then both open the repository.
  */
 export async function changePassword(repository: Repository, options: ChangePasswordOptions): Promise<FileId> {
   const { password, username, hostname, signal, lock, onBoth } = options;
@@ -212,7 +213,16 @@ export async function changePassword(repository: Repository, options: ChangePass
   const added = known?.id ?? (await addKey(repository, options));
   await onBoth();
   const { store, keys, config, keyId } = repository;
-  await removeKey(new Repository({ store, keys, config, keyId: added }), keyId, { signal, lock });
+  try {
+    await removeKey(new Repository({ store, keys, config, keyId: added }), keyId, { signal, lock });
+  } catch (error) {
+    if (!isFailure(error, "store/denied")) throw error;
+    throw new Failure(
+      "store/denied",
+      `the new password is in use, but the old one still opens the repository: its key ${shortId(keyId)} may not be removed with these credentials`,
+      { hint: `Remove it where deleting is allowed: 'chatkeep key remove ${shortId(keyId)}'.`, cause: error },
+    );
+  }
   return added;
 }
 

@@ -101,7 +101,6 @@ export async function openStore(location: string | StoreSpec, options: OpenStore
  * @throws Failure `usage/invalid`.
  */
 export function assertLocation(location: string): void {
-  const refusal = (message: string, hint: string) => new Failure("usage/invalid", message, { hint });
   if (/\p{Cc}/u.test(location)) {
     throw refusal(
       `the location ${JSON.stringify(location)} has a line break or a control character in it`,
@@ -123,6 +122,10 @@ export function assertLocation(location: string): void {
     `'${scheme}' is no kind of place that Chatkeep knows`,
     "Write s3:, sftp:, rest:, azure: or gs: before the address; for a folder with ':' in its name, local: or the whole path.",
   );
+}
+
+function refusal(message: string, hint: string): Failure {
+  return new Failure("usage/invalid", message, { hint });
 }
 
 function schemeOf(location: string): string {

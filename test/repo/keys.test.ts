@@ -4,7 +4,7 @@ import { createHash } from "node:crypto";
 import { writeFile } from "node:fs/promises";
 import { before, test } from "node:test";
 import { systemClock } from "../../src/base/clock.ts";
-import { isFailure } from "../../src/base/errors.ts";
+import { Failure, isFailure } from "../../src/base/errors.ts";
 import { parseFileId, type FileId } from "../../src/base/ids.ts";
 import { LIMITS } from "../../src/base/limits.ts";
 import { createKeyFile } from "../../src/format/key-file.ts";
@@ -16,6 +16,7 @@ import { createMemoryStore, type MemoryStore } from "../../src/store/memory-stor
 import type { Store } from "../../src/store/store.ts";
 import { resticPaths, runRestic } from "../harness/restic.ts";
 import { temporaryFolder } from "../harness/temporary.ts";
+import { denyRemovals } from "../job/kept-points.ts";
 import { copyStore, newRepository, PASSWORD, reopen, signal } from "./small-backup.ts";
 
 /** Cheap, so that a test can make many. */
@@ -233,6 +234,24 @@ test("a run that died after the new key was written is taken up: no second key w
   assert.equal(added, left);
   assert.deepEqual(await idsOf(own), [left]);
   assert.ok(await opens(store, "the new one"));
+});
+
+test("where keys cannot be removed, a change of the password says that both passwords open the repository", async () => {
+  const { store, repository: own } = fresh();
+  const lock = await alone(own);
+  denyRemovals(store, (kind) => kind === "keys");
+  const told: string[] = [];
+  const onBoth = async () => void told.push("both");
+  const changing = changePassword(own, { ...MARIA, password: "new one", lock, onBoth });
+  await assert.rejects(changing, (error) => {
+    assert.ok(isFailure(error, "store/denied") && error instanceof Failure, String(error));
+    assert.match(error.message, /^the new password is in use, but the old one still opens/);
+    assert.ok(error.hint?.includes(`chatkeep key remove ${own.keyId.slice(0, 8)}`), String(error.hint));
+    return true;
+  });
+  assert.deepEqual([told, await opens(store, PASSWORD), await opens(store, "new one")], [["both"], true, true]);
+  store.beforeWrite = undefined;
+  await lock[Symbol.asyncDispose]();
 });
 
 test("a password that is in use, or is another person's, is no new password", async () => {

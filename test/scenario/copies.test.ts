@@ -3,9 +3,11 @@ import assert from "node:assert/strict";
 import { chmodSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
+import { parse } from "yaml";
 import { onDatabase } from "../../src/demo/database.ts";
 import { openRepository } from "../../src/repo/repository.ts";
 import { openLocalStore } from "../../src/store/local-store.ts";
+import { runCli, summaryOf } from "../harness/cli.ts";
 import { startRestServer } from "../harness/rclone.ts";
 import { resticPaths, runRestic } from "../harness/restic.ts";
 import { makeCheapToOpen } from "./cheap-key.ts";
@@ -106,6 +108,25 @@ for (const { path: restic, version } of resticPaths()) {
     await runRestic(["check", "--read-data"], { repo: second, password: passwordOf("second"), restic });
   });
 }
+
+test("init --from a copy puts that one first, under its own name, and the others after it", async () => {
+  const config = join(desk.root, "elsewhere", "chatkeep.yaml");
+  const from = ["--config", config, "init", "--from", `local:${second}/`, "--password-file", passwordFile("second")];
+  assert.equal((await runCli(from, { cwd: desk.root })).status, 0);
+  const known = parse(readFileSync(config, "utf8")) as { repositories: { name: string; location: string }[] };
+  assert.deepEqual(
+    known.repositories.map(({ name, location }) => [name, location]),
+    [
+      ["second", second],
+      ["primary", desk.repository],
+      ["third", third],
+    ],
+  );
+  const copied = await runCli(["--config", config, "--json", "copy", "--to", "primary"], { cwd: desk.root });
+  assert.equal(copied.status, 0, copied.stderr);
+  const summary = summaryOf(copied.stdout);
+  assert.deepEqual([summary["from"], summary["copied"], summary["skipped"]], ["second", [], 2]);
+});
 
 test("a copy whose place is gone is an alarm that names it, and the next run catches up", async () => {
   renameSync(second, `${second}.away`);
