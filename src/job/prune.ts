@@ -7,6 +7,7 @@ import type { MaxUnused } from "../repo/prune-plan.ts";
 import { pruneRepository } from "../repo/prune.ts";
 import type { Repository } from "../repo/repository.ts";
 import { beginAlone } from "./lock.ts";
+import { recordOf } from "./records.ts";
 import type { PruneSummary } from "./summaries.ts";
 
 export interface PruneOptions {
@@ -52,6 +53,7 @@ export async function prune(options: PruneOptions): Promise<PruneSummary> {
   const result = await pruneRepository(repository, {
     maxUnused,
     maxRepackBytes,
+    isContent: ({ id, snapshot }) => recordOf(id, snapshot) === undefined,
     isDryRun: dryRun,
     lock,
     progress,

@@ -19,13 +19,15 @@ import { readWhileSettling, type ExclusiveLock } from "./lock.ts";
 import type { PackRecord } from "./pack-record.ts";
 import { PACK_ACTION, planPrune, type MaxUnused, type PrunePlan } from "./prune-plan.ts";
 import { copyChunks, openRepacking } from "./repack.ts";
-import { Repository } from "./repository.ts";
+import { type ListedSnapshot, Repository } from "./repository.ts";
 import { removeFiles, rewriteIndex } from "./rewrite-index.ts";
 import { checkTrees } from "./verify-trees.ts";
 
 export interface PruneOptions {
   maxUnused: MaxUnused;
   maxRepackBytes?: number | undefined;
+  /** False for a snapshot that only says something about others: where none but such are left, the others are lost. */
+  isContent?: ((listed: ListedSnapshot) => boolean) | undefined;
   isDryRun: boolean;
   /** Nothing is changed before it has settled. */
   lock: ExclusiveLock & { readonly settled?: Promise<void> };
@@ -161,7 +163,7 @@ interface Known {
 
 /** Snapshots first, then the index, then the packs. */
 async function learn(repository: Repository, options: PruneOptions): Promise<Known> {
-  const { signal, maxUnused, maxRepackBytes } = options;
+  const { signal, maxUnused, maxRepackBytes, isContent = () => true } = options;
   const { snapshots, damaged } = await repository.listSnapshots({ signal });
   for (const { id, reason } of damaged) {
     throw refusal(`snapshot ${shortId(id)} cannot be read, so nobody knows what it needs: ${reason}`, VERIFY);
@@ -181,9 +183,10 @@ async function learn(repository: Repository, options: PruneOptions): Promise<Kno
       unindexedBytes += sizeBytes;
     }
   }
-  if (snapshots.length === 0 && sizes.size > 0) {
+  if (!snapshots.some(isContent) && sizes.size > 0) {
+    const what = snapshots.length === 0 ? "no snapshot" : "no snapshot but of proofs and holds";
     throw refusal(
-      `there is no snapshot, so all of the repository would go: ${plural(sizes.size, "pack")}`,
+      `there is ${what}, so all of the repository would go: ${plural(sizes.size, "pack")}`,
       "Was the folder 'snapshots' lost, or its disk not mounted? If nothing of it is wanted any more, remove the repository itself.",
     );
   }

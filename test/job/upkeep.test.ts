@@ -6,12 +6,12 @@ import { formatInstant } from "../../src/base/clock.ts";
 import { isFailure } from "../../src/base/errors.ts";
 import { silent } from "../../src/base/progress.ts";
 import { encodeLock } from "../../src/format/lock-file.ts";
-import { parseMaxRepack, parseMaxUnused } from "../../src/job/prune.ts";
+import { parseMaxRepack, parseMaxUnused, prune } from "../../src/job/prune.ts";
 import { repairPacksFrom } from "../../src/job/repair.ts";
 import { parseSubset } from "../../src/job/verify.ts";
 import type { Repository } from "../../src/repo/repository.ts";
 import { createMemoryStore } from "../../src/store/memory-store.ts";
-import { newRepository, signal } from "../repo/small-backup.ts";
+import { newRepository, reopen, signal } from "../repo/small-backup.ts";
 import { addPoint, clockAt, NOW } from "./kept-points.ts";
 
 const NONSENSE = ["", "x", "-1", "5 %%", "1e9", "2X", "G", "1.2.3G", "99999999999P"];
@@ -58,4 +58,36 @@ test("a repair waits for nobody who prunes what it takes from", async () => {
   await assert.rejects(repairFrom(repository, source), (error) => isFailure(error, "repo/locked"));
   await store.remove({ kind: "locks", name: lock }, { signal });
   assert.equal(await repairFrom(repository, source), 0);
+});
+
+test("where only proofs are left the points are lost, not unwanted: prune removes nothing", async () => {
+  const store = createMemoryStore();
+  const repository = await newRepository(store);
+  const point = await addPoint(repository, NOW, { proven: true });
+  const run = async (dryRun: boolean) =>
+    await prune({
+      repository: reopen(repository),
+      maxUnused: { bytes: 0 },
+      dryRun,
+      clock: clockAt(),
+      progress: silent,
+      signal,
+    });
+  const snapshot = store.files.get(`snapshots/${point}`);
+  assert.ok(snapshot);
+  store.files.delete(`snapshots/${point}`);
+  assert.ok(
+    [...store.files.keys()].some((name) => name.startsWith("snapshots/")),
+    "the proof is there",
+  );
+  const files = new Map(store.files);
+  for (const dryRun of [true, false]) {
+    await assert.rejects(run(dryRun), (error) => {
+      assert.ok(isFailure(error, "repo/damaged") && error.hint !== undefined);
+      return /no snapshot but of proofs and holds, so all of the repository would go/.test(error.message);
+    });
+  }
+  assert.deepEqual(store.files, files);
+  store.files.set(`snapshots/${point}`, snapshot);
+  await run(false);
 });

@@ -21,7 +21,7 @@ export const SPACE: readonly CommandRow[] = [
     purpose: "free the space of what no restore point needs any more",
     description: [
       "'forget' removes restore points; what only they needed stays in the repository until it is pruned. Everything that any snapshot uses is kept, those of stock restic too. Packs that nobody needs are removed, others are written anew without what is not needed, the least useful first, until no more than --max-unused is left.",
-      "When anything is lacking that a snapshot needs, or there is no snapshot at all, nothing is removed. Locks the repository for itself alone; needs room for what is written anew.",
+      "When anything is lacking that a snapshot needs, or no snapshot is left but of proofs and holds, nothing is removed. Locks the repository for itself alone; needs room for what is written anew.",
     ],
     examples: [
       ["look first", "chatkeep prune --dry-run"],
