@@ -340,7 +340,7 @@ test("init refuses a folder that holds no Chatwoot, and writes nothing", async (
 
 test("init refuses when its configuration cannot be written, and makes no repository", async (t) => {
   if (!IS_ROOT) t.diagnostic("as this user, whom modes bind anyway");
-  const expected = { status: 2, error: /cannot write '.*chatkeep\.yaml'/, hint: /--config/ };
+  const expected = { status: 2, error: /cannot write '.*chatkeep\.yaml'/, hint: /name another place/ };
   await initRefused(t, ["--root", desk.installation.codeRoot], expected, { isBound: true });
 });
 
