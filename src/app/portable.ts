@@ -12,7 +12,7 @@ import { choosePassword } from "./init.ts";
 import { writeNew } from "./new-file.ts";
 import { readNewPassword } from "./new-password.ts";
 import { readPassword, readSecretFile } from "./secrets.ts";
-import { openChosenRepository, openPoint, type OpenedRepository } from "./session.ts";
+import { openChosenRepository, openPoint, type OpenedRepository, readingPoint } from "./session.ts";
 import type { Globals, Surroundings } from "./surroundings.ts";
 
 export interface ExportFlags {
@@ -28,18 +28,20 @@ export async function runExport(globals: Globals, flags: ExportFlags, s: Surroun
   await refuseKnownPassword(opened, password.value, s);
   const { path } = password;
   try {
-    const summary = await exportPoint({
-      from: opened,
-      point: opened.reader.point,
-      file: resolve(s.cwd, flags.file),
-      password: password.value,
-      beforeWriting: async () => {
-        // A file without its password is lost.
-        if (path !== undefined) await writeNew(path, `${password.value}\n`);
-      },
-      clock: s.clock,
-      progress: s.progress,
-      signal: s.signal,
+    const summary = await readingPoint(opened, s, async () => {
+      return await exportPoint({
+        from: opened,
+        point: opened.reader.point,
+        file: resolve(s.cwd, flags.file),
+        password: password.value,
+        beforeWriting: async () => {
+          // A file without its password is lost.
+          if (path !== undefined) await writeNew(path, `${password.value}\n`);
+        },
+        clock: s.clock,
+        progress: s.progress,
+        signal: s.signal,
+      });
     });
     return { ...summary, passwordFile: path ?? null };
   } catch (error) {

@@ -5,9 +5,11 @@
 import { realpathSync } from "node:fs";
 import { resolve } from "node:path";
 import { type ErrorCode, Failure, isFailure } from "../base/errors.ts";
+import { shortId } from "../base/ids.ts";
 import { PointReader } from "../job/point-reader.ts";
 import { listPoints, resolvePoint, type PointList } from "../job/points.ts";
-import type { Repository } from "../repo/repository.ts";
+import { isDamage } from "../repo/chunk.ts";
+import { Repository } from "../repo/repository.ts";
 import { parseRestLocation } from "../store/rest-location.ts";
 import { type Config, findConfig, loadConfig, type LoadedConfig, type RepositoryConfig } from "./config.ts";
 import { openAt } from "./repository-place.ts";
@@ -132,6 +134,35 @@ function restUrl(location: string): string {
 export interface OpenedPoint extends OpenedRepository {
   reader: PointReader;
   list: PointList;
+}
+
+/**
+ * Reads from a point that was opened without a lock: what somebody forgot or pruned meanwhile is no damage.
+ * @throws Failure `point/not-found` when the point is gone, `repo/locked` when the repository was pruned, and else what
+ * the reading threw.
+ */
+export async function readingPoint<T>(opened: OpenedPoint, s: Surroundings, read: () => Promise<T>): Promise<T> {
+  try {
+    return await read();
+  } catch (cause) {
+    if (!isDamage(cause) || s.signal.aborted) throw cause;
+    const { store, keys, config, keyId } = opened.repository;
+    const { id, snapshotId } = opened.reader.point;
+    if ((await store.stat({ kind: "snapshots", name: snapshotId }, s)) === undefined) {
+      throw new Failure("point/not-found", `restore point ${shortId(id)} was forgotten while it was read`, {
+        hint: "'chatkeep list' shows those that are there.",
+        cause,
+      });
+    }
+    const now = await new Repository({ store, keys, config, keyId }).loadIndex(s);
+    const packs = new Set([...now.packSizes()].map((pack) => pack.id));
+    const before = await opened.repository.loadIndex(s);
+    if ([...before.packSizes()].every((pack) => packs.has(pack.id))) throw cause;
+    throw new Failure("repo/locked", `the repository was pruned while restore point ${shortId(id)} was read`, {
+      hint: "Nothing is lost: run the command again.",
+      cause,
+    });
+  }
 }
 
 /** Opens a repository that answers, and the point that a word means. */

@@ -36,7 +36,14 @@ import type { KitFlags } from "./kit.ts";
 import { openInstallation } from "./installation.ts";
 import { PROGRAM } from "./program.ts";
 import { readPassword } from "./secrets.ts";
-import { openAnsweringRepository, openChosenRepository, openPoint, openToRead, type PassedOver } from "./session.ts";
+import {
+  openAnsweringRepository,
+  openChosenRepository,
+  openPoint,
+  openToRead,
+  type PassedOver,
+  readingPoint,
+} from "./session.ts";
 import type { Globals, Surroundings } from "./surroundings.ts";
 
 export async function runInit(globals: Globals, flags: InitFlags, s: Surroundings): Promise<InitSummary> {
@@ -149,9 +156,11 @@ export async function runList(globals: Globals, flags: { all: boolean }, s: Surr
 }
 
 export async function runShow(globals: Globals, point: string, s: Surroundings): Promise<ShowSummary> {
-  return await (
-    await import("../job/look.ts")
-  ).showVerb((await openPoint(globals, point, s)).reader, { clock: s.clock, signal: s.signal });
+  const opened = await openPoint(globals, point, s);
+  const { showVerb } = await import("../job/look.ts");
+  return await readingPoint(opened, s, async () => {
+    return await showVerb(opened.reader, { clock: s.clock, signal: s.signal });
+  });
 }
 
 export async function runLs(
@@ -160,7 +169,9 @@ export async function runLs(
   path: string | undefined,
   s: Surroundings,
 ): Promise<ListedEntry[]> {
-  return await (await import("../job/look.ts")).lsVerb((await openPoint(globals, point, s)).reader, path ?? "");
+  const opened = await openPoint(globals, point, s);
+  const { lsVerb } = await import("../job/look.ts");
+  return await readingPoint(opened, s, async () => await lsVerb(opened.reader, path ?? ""));
 }
 
 export async function runDump(
@@ -170,7 +181,9 @@ export async function runDump(
   write: (bytes: Uint8Array) => Promise<void>,
   s: Surroundings,
 ): Promise<void> {
-  await (await import("../job/look.ts")).dumpVerb((await openPoint(globals, point, s)).reader, path, write);
+  const opened = await openPoint(globals, point, s);
+  const { dumpVerb } = await import("../job/look.ts");
+  await readingPoint(opened, s, async () => await dumpVerb(opened.reader, path, write));
 }
 
 export async function runVerify(
@@ -248,7 +261,9 @@ export async function planRestore(
   s: Surroundings,
 ): Promise<RestorePlan> {
   const options = restoreOptions(flags, s);
-  return await (await import("../job/restore.ts")).planRestore((await openPoint(globals, point, s)).reader, options);
+  const opened = await openPoint(globals, point, s);
+  const restoring = await import("../job/restore.ts");
+  return await readingPoint(opened, s, async () => await restoring.planRestore(opened.reader, options));
 }
 
 /** @param point A word, or the very snapshot that was shown and confirmed. */
