@@ -4,7 +4,7 @@ import { listSome, plural } from "../base/bytes.ts";
 import type { Finding } from "../base/findings.ts";
 import { shortId } from "../base/ids.ts";
 import type { Repository } from "../repo/repository.ts";
-import { pointsLacking } from "./copy.ts";
+import { type CopiedPoints, pointsLacking } from "./copy.ts";
 import { isNotWhole } from "./not-whole.ts";
 import type { Point } from "./points.ts";
 
@@ -105,19 +105,19 @@ export async function notWholeFindings(
   ];
 }
 
-/** Repositories that lack the newest points of the one that has the newest of all. */
+/** Repositories that lack the newest points of the one that has the newest of all, and from which nobody took them. */
 export function copyFindings(
-  points: ReadonlyMap<string, readonly Point[]>,
+  points: ReadonlyMap<string, CopiedPoints>,
   whose: { installationId: string; nowMs: number },
 ): Finding[] {
   const findings: Finding[] = [];
-  const times = (name: string) => (points.get(name) ?? []).map(({ takenAtMs }) => takenAtMs);
+  const times = (name: string) => (points.get(name)?.points ?? []).map(({ takenAtMs }) => takenAtMs);
   // Points in the future tell nothing about who got the last one.
   const newest = (name: string) => Math.max(-Infinity, ...times(name).filter((takenAtMs) => takenAtMs <= whose.nowMs));
   const [ahead] = [...points.keys()].toSorted((a, b) => newest(b) - newest(a));
   for (const [name, copied] of points) {
-    if (ahead === undefined || name === ahead || copied.length === 0) continue;
-    const lacking = pointsLacking(points.get(ahead) ?? [], { points: copied, forgotten: new Set() }, whose).length;
+    if (ahead === undefined || name === ahead || copied.points.length === 0) continue;
+    const lacking = pointsLacking(points.get(ahead)?.points ?? [], copied, whose).length;
     if (lacking === 0) continue;
     findings.push({
       kind: "copy-behind",

@@ -16,6 +16,7 @@ import { findPrograms } from "../postgres/programs.ts";
 import { readServerFacts, type ServerFacts } from "../postgres/server-facts.ts";
 import { findScratchServer } from "../postgres/scratch.ts";
 import type { Repository } from "../repo/repository.ts";
+import { type CopiedPoints, copiedPoints } from "./copy.ts";
 import { aheadFindings, notReadYet } from "./findings.ts";
 import { inspectChatwoot } from "./inspect-chatwoot.ts";
 import {
@@ -214,7 +215,7 @@ async function examineRepositories(
   const { repositories } = loaded.config;
   report.findings.push(...(await permissionFindings(loaded.path, repositories)));
   const passwords = new Map<string, string>();
-  const points = new Map<string, Point[]>();
+  const points = new Map<string, CopiedPoints>();
   for (const { name, location } of repositories) {
     const opened = await attempt(report, () => ports.openRepository(name));
     if (opened === undefined) continue;
@@ -229,8 +230,9 @@ async function examineRepositories(
     await attempt(report, () => examineRetention(ports, report, name, opened.repository));
     await attempt(report, async () => {
       passwords.set(name, await ports.readPassword(name));
-      const mine = await minePoints(ports, opened.repository, id);
-      points.set(name, mine);
+      const copied = await minePoints(ports, opened.repository, id);
+      const mine = copied.points;
+      points.set(name, copied);
       report.findings.push(...(await notWholeFindings(name, opened.repository, mine, ports)));
       examinePoints(ports, report, name, mine);
     });
@@ -283,9 +285,13 @@ async function examineRetention(
   });
 }
 
-async function minePoints(ports: DoctorPorts, repository: Repository, id: string): Promise<Point[]> {
-  const { points } = await listPoints(repository, { signal: ports.signal });
-  return points.filter((point) => point.installationId === id);
+async function minePoints(
+  ports: DoctorPorts,
+  repository: Repository,
+  id: string,
+): Promise<CopiedPoints & { points: Point[] }> {
+  const list = await listPoints(repository, { signal: ports.signal });
+  return { ...copiedPoints(list), points: list.points.filter((point) => point.installationId === id) };
 }
 
 function examinePoints(ports: DoctorPorts, report: Report, name: string, mine: readonly Point[]): void {

@@ -68,10 +68,11 @@ test("a password that two repositories share, or that is a name of the configura
 test("a repository that lacks the newest points is named with the command that mends it", () => {
   const findings = copyFindings(
     new Map([
-      ["primary", [point(1), point(2)]],
-      ["offsite", [point(1), point(2), point(4), point(3)]],
-      ["same", [point(4)]],
-      ["new", []],
+      ["primary", having([point(1), point(2)])],
+      ["offsite", having([point(1), point(2), point(4), point(3)])],
+      ["same", having([point(4)])],
+      ["forgot", having([point(1), point(2)], point(3), point(4))],
+      ["new", having([])],
     ]),
     HERE,
   );
@@ -134,8 +135,8 @@ test("a point that a wrong clock put into the future keeps no later one from bei
   assert.deepEqual(days(pointsLacking(all, having([point(9)]), HERE)), [10, 25]);
   const findings = copyFindings(
     new Map([
-      ["primary", all],
-      ["offsite", [point(8), ahead]],
+      ["primary", having(all)],
+      ["offsite", having([point(8), ahead])],
     ]),
     HERE,
   );
