@@ -189,13 +189,29 @@ function invalidIssue(path: string, lines: LineCounter, document: Document, issu
     const where = keys.length === 0 ? "" : ` in '${keys.join(".")}'`;
     return invalid(path, lines, keyOffset(document, keys, unknown), `unknown key '${unknown}'${where}`);
   }
-  return invalid(
-    path,
-    lines,
-    nodeOffset(document, keys),
-    `${keys.join(".") || "the file"}: ${issue.message.toLowerCase()}`,
-  );
+  const what = keys.join(".") || "the file";
+  if (issue.code === "invalid_type") {
+    const given: unknown = keys.length === 0 ? document.toJS() : document.getIn(keys);
+    const isThere = given !== undefined && given !== null;
+    const wanted = KINDS[issue.expected] ?? issue.expected;
+    return invalid(
+      path,
+      lines,
+      nodeOffset(document, keys),
+      isThere ? `${what}: must be ${wanted}` : keys.length === 0 ? "the file is empty" : `${what}: missing, or empty`,
+    );
+  }
+  return invalid(path, lines, nodeOffset(document, keys), `${what}: ${issue.message.toLowerCase()}`);
 }
+
+/** What a person calls them. */
+const KINDS: Readonly<Record<string, string>> = {
+  string: "text: put it into quotes",
+  int: "a whole number",
+  number: "a number",
+  array: "a list",
+  object: "a group of names and values",
+};
 
 function keyOffset(document: Document, path: (string | number)[], key: string): number {
   const node = path.length === 0 ? document.contents : document.getIn(path, true);

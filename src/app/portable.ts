@@ -114,8 +114,13 @@ export async function runImport(globals: Globals, flags: ImportFlags, s: Surroun
 
 async function filePassword(path: string, { passwordFile }: ImportFlags, s: Surroundings): Promise<string> {
   if (passwordFile !== undefined) return await readSecretFile(passwordFile, "the file's password", s);
-  const isInEnvironment = Object.keys(s.env).some((name) => /^(CHATKEEP|RESTIC)_PASSWORD/.test(name));
-  if (isInEnvironment || s.person === undefined) return await readPassword(undefined, s);
+  if (Object.keys(s.env).some((name) => /^(CHATKEEP|RESTIC)_PASSWORD/.test(name)))
+    return await readPassword(undefined, s);
+  if (s.person === undefined) {
+    throw new Failure("usage/invalid", `the password of '${path}' is not given`, {
+      hint: "Name a file with it: --password-file FILE. It is not the repository's password, but the one that its export had.",
+    });
+  }
   const typed = await s.person.secret(`Password of '${path}':`);
   s.hide([typed]);
   return typed;

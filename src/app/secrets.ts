@@ -1,7 +1,7 @@
 /** Where passwords come from. They are trimmed as restic trims them, so that a password opens with both. */
 import { readFile } from "node:fs/promises";
 import { resolve } from "node:path";
-import { Failure, messageOf } from "../base/errors.ts";
+import { Failure, isFailure, messageOf } from "../base/errors.ts";
 import { runProgram } from "../system/process.ts";
 import type { RepositoryConfig } from "./config.ts";
 import type { Surroundings } from "./surroundings.ts";
@@ -25,7 +25,13 @@ export async function readSecretFile(path: string, what: string, s: Surroundings
 }
 
 export async function readSecretCommand(command: string, what: string, s: Surroundings): Promise<string> {
-  const { stdout } = await runProgram("/bin/sh", ["-c", command], { signal: s.signal, cwd: s.cwd });
+  const running = runProgram("/bin/sh", ["-c", command], { signal: s.signal, cwd: s.cwd });
+  const { stdout } = await running.catch((error: unknown) => {
+    if (!isFailure(error, "program/failed")) throw error;
+    // The command itself may hold a secret.
+    const message = `the command for ${what} failed: ${error.message}`;
+    throw new Failure(error.code, message, { ...(error.hint === undefined ? {} : { hint: error.hint }), cause: error });
+  });
   return checkSecret(trimPassword(stdout.toString("utf8")), "the command", what, s);
 }
 

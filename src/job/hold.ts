@@ -57,6 +57,11 @@ export async function hold(options: HoldOptions, wanted: NewHold): Promise<HoldS
       hint: "Use letters, digits, '.', '_' and '-', at most 63.",
     });
   }
+  if (/\p{Cc}/u.test(wanted.reason ?? "")) {
+    throw new Failure("usage/invalid", "the reason has a line break or a control character in it", {
+      hint: "Give one line.",
+    });
+  }
   const end = parseEnd(wanted);
   if (end !== undefined && end.atMs <= clock.now()) {
     throw new Failure("usage/invalid", `a hold until '${end.text}' would have ended already`, {

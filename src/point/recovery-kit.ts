@@ -2,6 +2,7 @@
  * The recovery kit: one page that, with a repository, is enough to get everything back on an empty machine. This is its
  * content and its plain text; `recovery-page.ts` makes the page to print.
  */
+import { shellWord } from "./restore-script.ts";
 import { shortId } from "../base/ids.ts";
 
 /** The modules of a QR code, row by row, without the quiet zone around it; true is dark. */
@@ -40,15 +41,10 @@ export interface KitStep {
   commands: readonly string[];
 }
 
-/** For a shell: as it is where that is safe, else in quotes. */
-function quoted(text: string): string {
-  return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
-}
-
 /** The commands that bring everything back from one of the repositories. */
 export function kitSteps({ installation, repositories }: RecoveryKit): KitStep[] {
   const [first] = repositories;
-  const location = quoted(first?.location ?? "LOCATION");
+  const location = shellWord(first?.location ?? "LOCATION");
   const from = repositories.length > 1 ? `, from repository ${first?.name ?? ""}` : "";
   return [
     {
@@ -70,7 +66,7 @@ export function kitSteps({ installation, repositories }: RecoveryKit): KitStep[]
         `export RESTIC_REPOSITORY=${location}`,
         `export RESTIC_PASSWORD_FILE=${PASSWORD_FILE}`,
         "restic snapshots --tag chatkeep",
-        `restic restore latest --host ${quoted(installation.name)} --path /chatkeep --target /srv/restored`,
+        `restic restore latest --host ${shellWord(installation.name)} --path /chatkeep --target /srv/restored`,
         "less /srv/restored/chatkeep/RESTORE.md",
       ],
     },

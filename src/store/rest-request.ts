@@ -132,7 +132,9 @@ function connectionFailure(error: unknown, url: URL): Failure {
   if (error instanceof Failure) return error;
   const code = codeOf(error);
   if (UNTRUSTED.test(code)) {
-    return new Failure("store/denied", `the certificate of '${url.host}' cannot be trusted: ${messageOf(error)}`, {
+    // Node's advice to its own users is none for ours.
+    const why = messageOf(error).replace(/; if the root CA is installed.*$/, "");
+    return new Failure("store/denied", `the certificate of '${url.host}' cannot be trusted: ${why}`, {
       hint: "Where the server has a CA of its own, name its certificate (PEM) in RESTIC_CACERT; else somebody may stand between.",
       cause: error,
     });

@@ -29,9 +29,16 @@ const BAD: [what: string, text: string, message: RegExp][] = [
   ["an unknown key at the top", `${GOOD}surprise: 1\n`, /^c\.yaml:9:1: unknown key 'surprise'$/],
   ["a setting that does nothing", `${GOOD}state-dir: /var/lib/chatkeep\n`, /^c\.yaml:9:1: unknown key 'state-dir'$/],
   ["a server for drills", `${GOOD}drill: { database-url: x }\n`, /^c\.yaml:9:1: unknown key 'drill'$/],
-  ["a wrong type", GOOD.replace("name: primary", "name: [1]"), /^c\.yaml:6:11: repositories\.0\.name: /],
+  ["a wrong type", GOOD.replace("name: primary", "name: [1]"), /^c\.yaml:6:11: repositories\.0\.name: must be text/],
+  ["an empty file", "# nothing\n", /^c\.yaml:1:1: the file is empty$/],
+  ["a list in its place", "- a\n", /^c\.yaml:1:1: the file: must be a group of names and values$/],
+  [
+    "a place that is not named",
+    GOOD.replace(/location: .*/, "location:"),
+    /repositories\.0\.location: missing, or empty$/,
+  ],
   ["a name that cannot be one", GOOD.replace("name: acme", "name: 'a b'"), /^c\.yaml:3:9: installation\.name: /],
-  ["no repositories", GOOD.slice(0, GOOD.indexOf("repositories")), /^c\.yaml:1:1: repositories: /],
+  ["no repositories", GOOD.slice(0, GOOD.indexOf("repositories")), /^c\.yaml:1:1: repositories: missing, or empty$/],
   [
     "an empty list of repositories",
     `${GOOD.slice(0, GOOD.indexOf("repositories"))}repositories: []\n`,

@@ -114,6 +114,7 @@ const REPORTS: Record<string, string[]> = {
   "a repair with nothing to do": formatRepair({ ...REPAIRED, damaged: [], lost: [], fromOther: 0 }, LOOK),
   "a copy": formatCopy(COPY, LOOK),
   "an exported file": formatExport(EXPORTED, LOOK),
+  "an exported file with an odd name": formatExport({ ...EXPORTED, file: "/mnt/stick/it's acme.tar" }, LOOK),
   "an export that went on, with a password that was given": formatExport(
     { ...EXPORTED, wasBegun: true, passwordFile: null },
     LOOK,

@@ -43,6 +43,18 @@ function audit(rest: Partial<NewHold> = {}): NewHold {
 
 const isUsage = (error: unknown) => isFailure(error, "usage/invalid") && error.hint !== undefined;
 
+test("a reason is one line, that no list is broken by", async () => {
+  const { repository, store } = fresh();
+  const files = new Map(store.files);
+  for (const reason of ["two\nlines", "\u001B[31mred"]) {
+    await assert.rejects(hold(holding(repository), audit({ reason })), isUsage);
+  }
+  assert.deepEqual(
+    [...store.files.keys()].filter((name) => !files.has(name)),
+    [],
+  );
+});
+
 test("a hold is kept in the repository, listed with its reason, and is no snapshot of anybody else's", async () => {
   const { repository, store } = fresh();
   const made = await hold(holding(repository), audit());

@@ -135,6 +135,7 @@ test("what an export or an import cannot do is one line, one hint and its status
   await refuse(["export", "latest", other], 2, /needs a password of its own/, /--password-file/);
   const own = ["export", "latest", other, "--password-file", desk.passwordFile];
   await refuse(own, 2, /opens repository 'primary' too/, /whole repository/);
+  await refuse(["import", file], 2, /the password of '.*' is not given/, /--password-file FILE/);
   await refuse(["import", file, "--password-file", wrong], 12, /does not open/, /password/);
   await refuse(["import", cut, "--password-file", passwordFile], 13, /is cut off/, /once more/);
   await refuse(["import", desk.config], 10, /no tar file/, /export/);

@@ -120,6 +120,18 @@ refused("a wrong password", { status: 12, error: /does not open the repository/ 
   );
 });
 
+refused(
+  "a command for the password that fails",
+  { status: 1, error: /the command for the password of repository 'primary' failed/, hint: /no key today/ },
+  async () => {
+    const asking = { "password-file": undefined, "password-command": "echo 'no key today' >&2; exit 3" };
+    return await withConfig(
+      await variant(({ repositories }) => (repositories[0] = { ...repositories[0], ...asking })),
+      ["list"],
+    );
+  },
+);
+
 refused("no repository", { status: 10, error: /there is no repository in/, hint: /chatkeep init/ }, async () =>
   backupTo(join(desk.root, "nothing")),
 );

@@ -137,6 +137,7 @@ test("a server's own CA is believed where RESTIC_CACERT names it, and nowhere el
   const { RESTIC_CACERT: ca = "", ...unknown } = tls.env;
   const said = await withStore(tls.location("x"), async (store) => await refusal(look(store), "store/denied"), unknown);
   assert.match(said, /certificate of '127.0.0.1:\d+' cannot be trusted.*RESTIC_CACERT/);
+  assert.doesNotMatch(said, /Node\.js/);
   // The name must be the certificate's.
   const elsewhere = tls.location("x").replace("127.0.0.1", "localhost");
   await withStore(elsewhere, async (store) => await refusal(look(store), "store/denied"), tls.env);

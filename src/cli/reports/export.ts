@@ -2,6 +2,7 @@
 import { basename } from "node:path";
 import { formatBytes, formatSeconds, plural } from "../../base/bytes.ts";
 import { shortId } from "../../base/ids.ts";
+import { shellWord } from "../../point/restore-script.ts";
 import type { ExportSummary, ImportSummary } from "../../job/summaries.ts";
 import { padEnd, proseWidth, wrap, type Look } from "../look.ts";
 import { formatUtc } from "../when.ts";
@@ -9,7 +10,7 @@ import { formatUtc } from "../when.ts";
 export function formatExport(summary: ExportSummary, look: Look): string[] {
   const { point, takenAt, file, bytes, sha256, folder, passwordFile, wasBegun, seconds } = summary;
   const went = wasBegun ? ", going on where an export was stopped" : "";
-  const name = basename(file);
+  const name = shellWord(basename(file));
   return [
     `${look.paint("green", "✓")} restore point ${look.paint("bold", shortId(point))} of ${formatUtc(takenAt)} exported in ${formatSeconds(seconds)}${went}`,
     `  ${file}`,

@@ -10,12 +10,14 @@ export function formatHolds(summary: HoldSummary, look: Look): string[] {
   if (action === "listed") return holds.length === 0 ? [`no hold in ${summary.repository}`] : table(holds, look);
   const { repositories } = summary;
   const where = repositories.length < 2 ? "" : `, in ${listSome(repositories)}`;
-  return holds.map((hold) => {
+  const lines = holds.map((hold) => {
     const what = `restore point ${look.paint("bold", shortId(hold.point))}`;
     if (action === "released") return `${what} is no longer held by '${hold.name}'${where}`;
     const end = hold.until === null ? "until it is released" : `until ${hold.until}`;
     return `${what} ${changed ? "is held" : "was held already"} by '${hold.name}' ${end}${where}`;
   });
+  // A copy may have brought the same hold twice.
+  return [...new Set(lines)];
 }
 
 function table(holds: readonly HoldLine[], look: Look): string[] {

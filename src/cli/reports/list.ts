@@ -44,7 +44,7 @@ export function formatList(summary: ListSummary, look: Look): string[] {
       leaveOut: 1,
     },
     ...(points.some((line) => line.holds.length > 0)
-      ? [{ title: "held", cell: (line: PointLine) => line.holds.join(", ") || "-", leaveOut: 3 }]
+      ? [{ title: "held", cell: (line: PointLine) => [...new Set(line.holds)].join(", ") || "-", leaveOut: 3 }]
       : []),
     ...(points.some((line) => line.tags.length > 0)
       ? [{ title: "tags", cell: (line: PointLine) => line.tags.join(", "), leaveOut: 5 }]

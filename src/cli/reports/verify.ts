@@ -20,5 +20,7 @@ export function formatProblems(summary: VerifySummary, look: Look): string[] {
   ]);
   const hint =
     "Restore points that are not named here are whole. Delete nothing, and look at the disk below the repository. A new backup stores again what a lost pack held; what is damaged inside a pack must come from another copy: 'chatkeep repair packs --from NAME'.";
-  return [...lines, ...wrap(`hint: ${hint}`, proseWidth(look))];
+  const isIndex = summary.problems.some(({ kind }) => kind === "pack-not-indexed" || kind === "index-damaged");
+  const index = isIndex ? " 'chatkeep repair index' makes the index anew from the packs." : "";
+  return [...lines, ...wrap(`hint: ${hint}${index}`, proseWidth(look))];
 }
