@@ -184,14 +184,16 @@ export async function openWith(password: ChosenPassword, place: WantedPlace, s: 
   }
 }
 
-/** False only when it is certain that no repository is there. */
+/** False only when it is certain that no repository is there, and none that was begun with this password. */
 async function mayBeRepository(location: string, s: Surroundings): Promise<boolean> {
   // Whatever stopped the run must not stop this question.
   const { signal } = new AbortController();
   try {
     const store = await openStore(location, { env: s.env });
     s.atEnd?.(async () => await store.close());
-    return (await store.stat({ kind: "config", name: "" }, { signal })) !== undefined;
+    if ((await store.stat({ kind: "config", name: "" }, { signal })) !== undefined) return true;
+    for await (const _key of store.list("keys", { signal })) return true;
+    return false;
   } catch {
     return true;
   }
@@ -213,6 +215,8 @@ async function openOrCreate(place: WantedPlace, password: string, s: Surrounding
     return { repository, created: true };
   } catch (error) {
     if (!isFailure(error, "repo/exists")) throw error;
+    // Without a config there is nothing to open, and the error says what to do.
+    if ((await store.stat({ kind: "config", name: "" }, { signal: s.signal })) === undefined) throw error;
   }
   // Two installations may share a repository, kept apart by their ids; two of one name may not.
   const repository = await openRepository(store, { password, signal: s.signal }).catch((error: unknown) => {

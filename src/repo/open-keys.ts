@@ -74,6 +74,30 @@ export async function openKeys(store: Store, options: OpenKeysOptions): Promise<
   });
 }
 
+/**
+ * The keys of a repository that somebody began to make and did not come to write the config of, where the password opens
+ * them. The key file cannot be removed instead: it may be that of somebody who is just making one.
+ */
+export async function findBegunKeys(
+  store: Store,
+  { password, signal }: Pick<OpenKeysOptions, "password" | "signal">,
+): Promise<Pick<OpenedKeys, "keys" | "keyId"> | undefined> {
+  let tried = 0;
+  for await (const { name } of store.list("keys", { signal })) {
+    if (tried === LIMITS.keysTried) break;
+    tried += 1;
+    signal.throwIfAborted();
+    try {
+      const bytes = await store.get({ kind: "keys", name }, { signal });
+      const keys = hash("sha256", bytes) === name ? await openKeyFile(bytes, password) : undefined;
+      if (keys !== undefined) return { keys, keyId: parseFileId(name) };
+    } catch (error) {
+      if (!isDamage(error) && !isFailure(error, "repo/unsupported")) throw error;
+    }
+  }
+  return undefined;
+}
+
 function keyProblem(name: string, why: string): string {
   return `key file ${shortId(name)} cannot be used: ${why}`;
 }

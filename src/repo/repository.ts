@@ -32,7 +32,7 @@ import type { FileKind, Store } from "../store/store.ts";
 import { isDamage, openChunk } from "./chunk.ts";
 import { ChunkIndex, type ChunkLocation } from "./index.ts";
 import { readIndexFiles, recoverPacks, type DamagedFile } from "./load-index.ts";
-import { openKeys } from "./open-keys.ts";
+import { findBegunKeys, openKeys } from "./open-keys.ts";
 import type { PackRecord } from "./pack-record.ts";
 
 interface CallOptions {
@@ -324,43 +324,71 @@ export interface CreateRepositoryOptions {
 }
 
 /**
- * Makes a new repository with new keys in an empty place.
+ * Makes a new repository with new keys in an empty place, or ends what a run with the same password began there.
  * @throws Failure `repo/exists` when a repository, or a part of one, is there.
  */
 export async function createRepository(store: Store, options: CreateRepositoryOptions): Promise<Repository> {
-  const { password, clock, hostname, username, signal } = options;
+  const { password, signal } = options;
   if (password === "") throw new Failure("usage/invalid", "a repository's password cannot be empty");
   await refuseUsedPlace(store, signal);
+  const begun = await findBegunKeys(store, { password, signal });
+  if (begun === undefined) await refuseKinds(store, ["keys"], signal);
   await store.create({ signal });
-  const keys = randomKeys();
-  const created = formatInstant(clock.now());
-  const keyBytes = await createKeyFile(password, keys, { username, hostname, created });
-  const keyId = parseFileId(hash("sha256", keyBytes));
-  await store.put({ kind: "keys", name: keyId }, keyBytes, { signal });
+  const { keys, keyId } = begun ?? (await putNewKeys(store, options));
   const config = newConfig(options.chunkerPolynomial);
   const configBytes = encodeConfig(keys, config);
   await store.put(CONFIG, configBytes, { signal });
   // A name is written once: when someone else made a repository here at the same moment, their config is the one.
-  if (!(await store.get(CONFIG, { signal })).equals(configBytes)) {
-    await store.remove({ kind: "keys", name: keyId }, { signal });
+  const found = await store.get(CONFIG, { signal });
+  if (!found.equals(configBytes)) {
+    // They may have ended what we began: then it is their key, too.
+    if (!opensConfig(keys, found)) await store.remove({ kind: "keys", name: keyId }, { signal });
     throw usedPlace(store, "a repository was made there at this moment");
   }
   return new Repository({ store, keys, config, keyId });
 }
 
+async function putNewKeys(
+  store: Store,
+  { password, clock, hostname, username, signal }: CreateRepositoryOptions,
+): Promise<{ keys: Keys; keyId: FileId }> {
+  const keys = randomKeys();
+  const created = formatInstant(clock.now());
+  const bytes = await createKeyFile(password, keys, { username, hostname, created });
+  const keyId = parseFileId(hash("sha256", bytes));
+  await store.put({ kind: "keys", name: keyId }, bytes, { signal });
+  return { keys, keyId };
+}
+
+function opensConfig(keys: Keys, bytes: Buffer): boolean {
+  try {
+    openConfig(keys, bytes);
+    return true;
+  } catch (error) {
+    return isFailure(error, "repo/unsupported");
+  }
+}
+
 async function refuseUsedPlace(store: Store, signal: AbortSignal): Promise<void> {
   if ((await store.stat(CONFIG, { signal })) !== undefined) throw usedPlace(store, "a repository is there already");
-  for (const kind of ["keys", "snapshots"] as const) {
+  await refuseKinds(store, ["snapshots", "index", "data"], signal);
+}
+
+async function refuseKinds(store: Store, kinds: readonly FileKind[], signal: AbortSignal): Promise<void> {
+  for (const kind of kinds) {
     for await (const { name } of store.list(kind, { signal })) {
-      throw usedPlace(store, `there is no config, but ${kind}/${shortId(name)}`);
+      throw usedPlace(store, `there is no config, but ${kind}/${shortId(name)}`, kind === "keys" ? BEGUN : LOST);
     }
   }
 }
 
-function usedPlace(store: Store, why: string): Failure {
-  return new Failure("repo/exists", `cannot make a repository in '${store.location}': ${why}`, {
-    hint: "Use an empty place, or open what is there with its password; after an 'init' that was interrupted, remove its 'keys' folder.",
-  });
+const USED = "Use an empty place, or open what is there with its password.";
+const BEGUN =
+  "Use an empty place; after an 'init' that was interrupted, run it again with the same password file, or remove the 'keys' folder that it left.";
+const LOST = "Use an empty place. To have that repository again, put its file 'config' back from a copy of it.";
+
+function usedPlace(store: Store, why: string, hint = USED): Failure {
+  return new Failure("repo/exists", `cannot make a repository in '${store.location}': ${why}`, { hint });
 }
 
 /**

@@ -6,6 +6,7 @@ import { after, before, test } from "node:test";
 import { seededRandom } from "../../src/demo/random.ts";
 import { temporaryFolder, type TestFolder } from "../harness/temporary.ts";
 import { type Desk, openDesk } from "../scenario/desk.ts";
+import { killDrills, killInits, killRestores, prepareDesk } from "../scenario/kill-desk.ts";
 import { PLACES, REMOTE_KINDS } from "../scenario/kill-places.ts";
 import { killRemoteBackups } from "../scenario/kill-remote.ts";
 import { EVERYWHERE, IN_A_FOLDER, type KillGround, killVerb, makeKillGround } from "../scenario/kill-verbs.ts";
@@ -37,6 +38,14 @@ for (const [name, verb] of Object.entries({ ...EVERYWHERE, ...IN_A_FOLDER })) {
     await killVerb(verb, ground, { name, place, kills: KILLS, random, root: folder.path });
   });
 }
+
+test(`drills and restores of a folder, and init in one, killed at ${REMOTE} moments each (CHATKEEP_TEST_SEED=${seed})`, async () => {
+  const options = { kills: REMOTE, random: seededRandom(`desk/${seed}`) };
+  const { check } = await prepareDesk(desk);
+  await killDrills(desk, check, options);
+  await killRestores(desk, check, options);
+  await killInits(desk, options);
+});
 
 for (const kind of REMOTE_KINDS) {
   test(`a backup to ${kind}, killed at ${REMOTE} moments (CHATKEEP_TEST_SEED=${seed})`, async () => {

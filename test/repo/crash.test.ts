@@ -2,9 +2,10 @@
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { before, test } from "node:test";
+import { isFailure } from "../../src/base/errors.ts";
 import { silent } from "../../src/base/progress.ts";
 import { lockShared } from "../../src/repo/lock.ts";
-import { createRepository, type Repository } from "../../src/repo/repository.ts";
+import { createRepository, openRepository, type Repository } from "../../src/repo/repository.ts";
 import { verifyRepository } from "../../src/repo/verify.ts";
 import { systemClock } from "../../src/base/clock.ts";
 import { createMemoryStore, type MemoryStore } from "../../src/store/memory-store.ts";
@@ -118,24 +119,52 @@ test("stopped when nine tenths are stored, the next backup adds less than 15 %",
   assert.ok(second < 0.15 * total, `${second} of ${total} bytes were added`);
 });
 
-test("making a repository that is stopped after any of its writes leaves nothing that looks like one", async () => {
+async function make(place: MemoryStore, password = PASSWORD): Promise<Repository> {
+  const labels = { hostname: "test-host", username: "tester" };
+  return await createRepository(place, { password, clock: systemClock, ...labels, signal });
+}
+
+test("making a repository that is stopped after any of its writes leaves nothing that looks like one, and the next run ends it", async () => {
   for (let n = 0; ; n += 1) {
     const empty = createMemoryStore();
     stopAfter(empty, n);
-    const making = createRepository(empty, {
-      password: PASSWORD,
-      clock: systemClock,
-      hostname: "test-host",
-      username: "tester",
-      signal,
-    });
     try {
-      await making;
+      await make(empty);
       assert.equal(n, 3);
       break;
     } catch (error) {
       assert.ok(error instanceof Crash, String(error));
       assert.equal(empty.files.has("config"), false);
     }
+    empty.beforeWrite = undefined;
+    // It may be that of somebody who is just making one.
+    if (empty.files.size > 0) {
+      await assert.rejects(make(empty, "another"), (error) => isFailure(error, "repo/exists"));
+      const lost = copyStore(empty);
+      lost.files.set(`data/${"a".repeat(64)}`, Buffer.from("x"));
+      await assert.rejects(
+        make(lost),
+        (error) => isFailure(error, "repo/exists") && /no config, but data/.test(error.message),
+      );
+    }
+    await make(empty);
+    assert.equal([...empty.files.keys()].filter((name) => name.startsWith("keys/")).length, 1);
+    await openRepository(empty, { password: PASSWORD, signal });
   }
+});
+
+test("whoever ends what another is just making takes no key away, nor does the other", async () => {
+  const place = createMemoryStore();
+  let isMet = false;
+  const put = place.put.bind(place);
+  place.put = async (ref, bytes, options) => {
+    if (ref.kind === "config" && !isMet) {
+      isMet = true;
+      await make(place);
+    }
+    await put(ref, bytes, options);
+  };
+  await assert.rejects(make(place), (error) => isFailure(error, "repo/exists"));
+  assert.ok(isMet);
+  await openRepository(place, { password: PASSWORD, signal });
 });
