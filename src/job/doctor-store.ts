@@ -1,4 +1,4 @@
-/** What `doctor` finds when it tries a repository's place: its speed, its clock, and whether anything can be deleted. */
+/** What `doctor` finds when it tries a repository's place: its speed, its clock, what can be deleted, and by whom it is read. */
 import { formatBytes, formatSeconds } from "../base/bytes.ts";
 import type { Clock } from "../base/clock.ts";
 import type { Finding } from "../base/findings.ts";
@@ -37,6 +37,8 @@ function placeOf(repository: string, probe: StoreProbe): TriedPlace {
     canDelete: probe.canDelete ?? null,
     putsOnce: probe.putsOnce ?? null,
     clockAheadSeconds: round(probe.clockAheadMs === undefined ? undefined : probe.clockAheadMs / 1000),
+    anybodyReads: probe.publicAccess?.reads ?? null,
+    anybodyLists: probe.publicAccess?.lists ?? null,
     left: probe.left ?? null,
   };
 }
@@ -54,6 +56,7 @@ function describe({
 
 export function placeFindings(repository: string, probe: StoreProbe): Finding[] {
   return [
+    ...open(repository, probe),
     ...undeletable(repository, probe),
     ...clockOff(repository, probe),
     ...slow(repository, probe),
@@ -77,6 +80,20 @@ export function placeFindings(repository: string, probe: StoreProbe): Finding[] 
           } as const,
         ]
       : []),
+  ];
+}
+
+function open(repository: string, { publicAccess }: StoreProbe): Finding[] {
+  const can = [publicAccess?.lists === true ? "list" : "", publicAccess?.reads === true ? "read" : ""];
+  const verbs = can.filter((verb) => verb !== "").join(" and ");
+  if (verbs === "") return [];
+  return [
+    {
+      kind: "store-public",
+      level: "alarm",
+      message: `anybody can ${verbs} the files of repository '${repository}': its place answers without credentials`,
+      hint: "Block public access to the bucket or container, or switch the server's passwords on. The content is encrypted, but names, sizes and the key files are not hidden: with these a password can be guessed offline, so a weak one counts as known (docs/stores.md).",
+    },
   ];
 }
 

@@ -231,6 +231,9 @@ export interface TriedPlace {
   putsOnce: boolean | null;
   /** The place's clock less this machine's. */
   clockAheadSeconds: number | null;
+  /** What anybody can do there without credentials. */
+  anybodyReads: boolean | null;
+  anybodyLists: boolean | null;
   /** The file that could not be removed again. */
   left: string | null;
 }

@@ -15,6 +15,7 @@ import type { Backend, ListedKey } from "./backend.ts";
 import { notThere, objectName, tooShort } from "./bucket-location.ts";
 import type { RemotePlace } from "./open-store.ts";
 import { Past } from "./past.ts";
+import { type PublicAccess, publicAccessOf } from "./public-access.ts";
 import type { RetentionPolicy } from "./retention.ts";
 import type { CallOptions } from "./store.ts";
 
@@ -151,6 +152,15 @@ class AzureBackend implements Backend {
       async (abortSignal) => await this.#service.blob("config").getProperties({ abortSignal }),
     );
     return found.date?.getTime();
+  }
+
+  async publicAccess(options: CallOptions): Promise<PublicAccess> {
+    const service = this.#service.anonymous();
+    try {
+      return await publicAccessOf(this, new AzureBackend(service, undefined), options);
+    } finally {
+      service.close();
+    }
   }
 
   async close(): Promise<void> {

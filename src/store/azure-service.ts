@@ -34,10 +34,25 @@ const HINT =
 /** Opens no connection yet. @throws Failure `usage/invalid` for a location or credentials that cannot be used. */
 export function openAzureService({ location, env, settings }: RemotePlace): AzureService {
   const place = parseBucketLocation(location, "azure");
-  const { url, credential } = readAccount(env);
-  const kept = { keepAlive: true, maxSockets: settings.connections ?? LIMITS.storeConnections };
+  const account = readAccount(env);
   const ca = readAuthorities(env, ["RESTIC_CACERT"]);
-  const agents = { http: new HttpAgent(kept), https: new HttpsAgent({ ...kept, ...(ca && { ca }) }) };
+  return new AzureService(place, account, { connections: settings.connections ?? LIMITS.storeConnections, ca });
+}
+
+interface Connecting {
+  readonly connections: number;
+  /** PEM: the authorities that are believed; undefined for Node's own. */
+  readonly ca: string[] | undefined;
+}
+
+interface Agents {
+  readonly http: HttpAgent;
+  readonly https: HttpsAgent;
+}
+
+function connect({ url, credential }: Account, { connections, ca }: Connecting) {
+  const kept = { keepAlive: true, maxSockets: connections };
+  const agents: Agents = { http: new HttpAgent(kept), https: new HttpsAgent({ ...kept, ...(ca && { ca }) }) };
   // Retries are made around the store, for every kind of place alike.
   const pipeline = newPipeline(credential, { retryOptions: { maxTries: 1 } });
   pipeline.factories.unshift({
@@ -48,7 +63,7 @@ export function openAzureService({ location, env, settings }: RemotePlace): Azur
       },
     }),
   });
-  return new AzureService(place, new BlobServiceClient(url, pipeline), agents);
+  return { client: new BlobServiceClient(url, pipeline), agents };
 }
 
 /** restic's variables first, then the connection string that Azure's own tools read. */
@@ -117,13 +132,26 @@ export class AzureService {
   readonly location: string;
   readonly place: BucketLocation;
   readonly container: ContainerClient;
-  readonly #agents: { readonly http: HttpAgent; readonly https: HttpsAgent };
+  readonly #account: Account;
+  readonly #connecting: Connecting;
+  readonly #agents: Agents;
 
-  constructor(place: BucketLocation, service: BlobServiceClient, agents: { http: HttpAgent; https: HttpsAgent }) {
+  constructor(place: BucketLocation, account: Account, connecting: Connecting) {
+    const { client, agents } = connect(account, connecting);
     this.location = place.shown;
     this.place = place;
-    this.container = service.getContainerClient(place.bucket);
+    this.container = client.getContainerClient(place.bucket);
+    this.#account = account;
+    this.#connecting = connecting;
     this.#agents = agents;
+  }
+
+  /** The same service, asked without credentials; to be closed by itself. */
+  anonymous(): AzureService {
+    const url = new URL(this.#account.url);
+    // The SAS stands there.
+    url.search = "";
+    return new AzureService(this.place, { url: url.href, credential: new AnonymousCredential() }, this.#connecting);
   }
 
   blob(key: string): BlockBlobClient {

@@ -7,6 +7,7 @@
  * Every method throws a `Failure` of the store (`store/denied`, `store/full`, `store/unreachable`, `store/not-found`,
  * `usage/invalid` for what the location or the credentials lack), or the signal's reason.
  */
+import type { PublicAccess } from "./public-access.ts";
 import type { Retained, Retention } from "./retention.ts";
 import type { CallOptions } from "./store.ts";
 
@@ -45,6 +46,8 @@ export interface Backend {
   removeLeftovers(options: CallOptions): Promise<number>;
   /** The place's own clock, milliseconds since 1970, to a second or so; undefined, or no such method, where it does not tell. */
   time?(options: CallOptions): Promise<number | undefined>;
+  /** What anybody gets without credentials; undefined, or no such method, where the place is asked with none anyway. */
+  publicAccess?(options: CallOptions): Promise<PublicAccess | undefined>;
   /** Lets go of connections and child processes. Never rejects. */
   close(): Promise<void>;
 }

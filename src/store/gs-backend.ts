@@ -13,6 +13,7 @@ import { readAuthorities } from "./certificates.ts";
 import { type GsAccess, readGsAccess } from "./gs-access.ts";
 import { explainGs, isBucketMissing } from "./gs-errors.ts";
 import type { RemotePlace } from "./open-store.ts";
+import { type PublicAccess, publicAccessOf } from "./public-access.ts";
 import { createRestClient, type RestAnswer, type RestCall, type RestClient } from "./rest-request.ts";
 import type { CallOptions } from "./store.ts";
 
@@ -20,14 +21,14 @@ import type { CallOptions } from "./store.ts";
 const WORDS_BYTES = 16 * 1024 * 1024;
 
 /** Opens no connection yet. @throws Failure `usage/invalid` for a location or credentials that cannot be used. */
-export function openGsBackend({ location, env, settings }: RemotePlace): Backend {
+export function openGsBackend({ location, env, settings }: RemotePlace, access: GsAccess = readGsAccess(env)): Backend {
   const place = parseBucketLocation(location, "gs");
   const client = createRestClient({
     connections: settings.connections ?? LIMITS.storeConnections,
     ca: readAuthorities(env, ["RESTIC_CACERT"]),
     credentials: undefined,
   });
-  return new GsBackend(place, readGsAccess(env), client);
+  return new GsBackend(place, access, client);
 }
 
 type GetOptions = CallOptions & { offset: number; length: number | undefined };
@@ -209,6 +210,13 @@ class GsBackend implements Backend {
   async time({ signal }: CallOptions): Promise<number | undefined> {
     const query = { fields: "size" };
     return (await this.#ask({ method: "GET", path: this.#pathOf("config"), query, signal })).date;
+  }
+
+  async publicAccess({ signal }: CallOptions): Promise<PublicAccess | undefined> {
+    // An emulator is asked without credentials anyway.
+    if (Object.keys(await this.#access.authorize(signal)).length === 0) return undefined;
+    const access = { ...this.#access, authorize: async () => ({}) };
+    return await publicAccessOf(this, new GsBackend(this.#place, access, this.#client), { signal });
   }
 
   async close(): Promise<void> {

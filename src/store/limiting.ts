@@ -7,6 +7,7 @@
 import type { Clock } from "../base/clock.ts";
 import { LIMITS } from "../base/limits.ts";
 import type { Backend, ListedKey } from "./backend.ts";
+import type { PublicAccess } from "./public-access.ts";
 import { type Retention, retentionThrough } from "./retention.ts";
 import type { CallOptions, StoreSettings } from "./store.ts";
 
@@ -178,6 +179,10 @@ class LimitedBackend implements Backend {
 
   async time(options: CallOptions): Promise<number | undefined> {
     return await this.#slots.use(options.signal, async () => await this.#backend.time?.(options));
+  }
+
+  async publicAccess(options: CallOptions): Promise<PublicAccess | undefined> {
+    return await this.#slots.use(options.signal, async () => await this.#backend.publicAccess?.(options));
   }
 
   async close(): Promise<void> {

@@ -6,6 +6,7 @@ import type { Clock } from "../base/clock.ts";
 import { Failure } from "../base/errors.ts";
 import { LIMITS } from "../base/limits.ts";
 import type { Backend, ListedKey } from "./backend.ts";
+import type { PublicAccess } from "./public-access.ts";
 import { type Retention, retentionThrough } from "./retention.ts";
 import type { CallOptions } from "./store.ts";
 
@@ -118,6 +119,11 @@ class WatchedBackend implements Backend {
   async time({ signal }: CallOptions): Promise<number | undefined> {
     const watched = { doing: `asking '${this.location}' for the time`, bytes: 0, signal };
     return await this.#watch(watched, async (limited) => await this.#backend.time?.({ signal: limited }));
+  }
+
+  async publicAccess({ signal }: CallOptions): Promise<PublicAccess | undefined> {
+    const watched = { doing: `asking '${this.location}' without credentials`, bytes: UNKNOWN, signal };
+    return await this.#watch(watched, async (limited) => await this.#backend.publicAccess?.({ signal: limited }));
   }
 
   async close(): Promise<void> {

@@ -1,5 +1,6 @@
 /**
- * Trying out a repository's place: how fast it is, whether it lets anything be removed, what time it is there.
+ * Trying out a repository's place: how fast it is, whether it lets anything be removed, what time it is there, and
+ * whether it answers anybody.
  *
  * A file of our own under `chatkeep/probe`, where restic does not look, is written, read and removed. Where nothing can
  * be removed one small file stays and later tries make do with it. Where only restic's own names can be written
@@ -10,6 +11,7 @@ import { type Clock, formatInstant, parseZonedInstant } from "../base/clock.ts";
 import { Failure, isFailure } from "../base/errors.ts";
 import { LIMITS } from "../base/limits.ts";
 import type { Backend, ListedKey } from "./backend.ts";
+import type { PublicAccess } from "./public-access.ts";
 import type { CallOptions } from "./store.ts";
 
 /** Undefined is what could not be tried. */
@@ -24,6 +26,8 @@ export interface StoreProbe {
   readonly putsOnce: boolean | undefined;
   /** The place's clock less ours; undefined also where the place does not tell. */
   readonly clockAheadMs: number | undefined;
+  /** What anybody gets without credentials; undefined also where none are used. */
+  readonly publicAccess: PublicAccess | undefined;
   /** The key of the file that stays because it could not be removed. */
   readonly left: string | undefined;
 }
@@ -33,12 +37,15 @@ export interface ProbeOptions extends CallOptions {
 }
 
 /** What is tried: a remote place, or a folder that is made to look like one. */
-export interface ProbePlace extends Pick<Backend, "put" | "get" | "stat" | "list" | "remove" | "isNarrow" | "time"> {
+export interface ProbePlace extends Pick<
+  Backend,
+  "put" | "get" | "stat" | "list" | "remove" | "isNarrow" | "time" | "publicAccess"
+> {
   /** What was just written is read back from this machine's memory, so that reading tells nothing. */
   readonly isRemembered?: boolean;
 }
 
-type Tried = Omit<StoreProbe, "latencyMs" | "clockAheadMs">;
+type Tried = Omit<StoreProbe, "latencyMs" | "clockAheadMs" | "publicAccess">;
 
 const FOLDER = "chatkeep/probe";
 const NOTHING: Tried = {
@@ -56,7 +63,12 @@ const WORDS = Buffer.from(
 export async function probePlace(place: ProbePlace, options: ProbeOptions): Promise<StoreProbe> {
   const latencyMs = await latencyOf(place, options);
   const tried = place.isNarrow === true ? await tryReading(place, options) : await tryAll(place, options);
-  return { latencyMs, ...tried, clockAheadMs: await clockAhead(place, options) };
+  return {
+    latencyMs,
+    ...tried,
+    clockAheadMs: await clockAhead(place, options),
+    publicAccess: await unlessFailing(options.signal, async () => await place.publicAccess?.(options)),
+  };
 }
 
 async function latencyOf(place: ProbePlace, { clock, signal }: ProbeOptions): Promise<number> {
@@ -180,9 +192,16 @@ async function removed(place: ProbePlace, key: string, signal: AbortSignal): Pro
 
 async function clockAhead(place: ProbePlace, { clock, signal }: ProbeOptions): Promise<number | undefined> {
   const before = clock.now();
-  try {
+  return await unlessFailing(signal, async () => {
     const there = await place.time?.({ signal });
     return there === undefined ? undefined : there - (before + clock.now()) / 2;
+  });
+}
+
+/** What is no reason to give up the rest. */
+async function unlessFailing<T>(signal: AbortSignal, ask: () => Promise<T>): Promise<T | undefined> {
+  try {
+    return await ask();
   } catch (error) {
     signal.throwIfAborted();
     if (!isFailure(error)) throw error;

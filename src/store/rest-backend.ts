@@ -8,6 +8,7 @@ import { LIMITS } from "../base/limits.ts";
 import type { Backend, ListedKey } from "./backend.ts";
 import { readAuthorities } from "./certificates.ts";
 import type { RemotePlace } from "./open-store.ts";
+import { type PublicAccess, publicAccessOf } from "./public-access.ts";
 import { parseRestLocation, type RestPlace } from "./rest-location.ts";
 import { createRestClient, type RestAnswer, type RestCall, type RestClient } from "./rest-request.ts";
 import { parseRetryAfter } from "./retrying.ts";
@@ -20,12 +21,9 @@ const WORDS_BYTES = 64 * 1024;
 /** Opens no connection yet. @throws Failure `usage/invalid` also for a certificate file that cannot be read. */
 export function openRestBackend({ location, env, settings }: RemotePlace): Backend {
   const place = parseRestLocation(location, env);
-  const client = createRestClient({
-    connections: settings.connections ?? LIMITS.restConnections,
-    ca: readAuthorities(env, ["RESTIC_CACERT"]),
-    credentials: place.credentials,
-  });
-  return new RestBackend(place, client);
+  const ca = readAuthorities(env, ["RESTIC_CACERT"]);
+  const connections = settings.connections ?? LIMITS.restConnections;
+  return new RestBackend(place, (credentials) => createRestClient({ connections, ca, credentials }));
 }
 
 type GetOptions = CallOptions & { offset: number; length: number | undefined };
@@ -33,15 +31,19 @@ type GetOptions = CallOptions & { offset: number; length: number | undefined };
 class RestBackend implements Backend {
   readonly location: string;
   readonly isNarrow = true;
+  readonly #place: RestPlace;
   readonly #root: URL;
+  readonly #connect: (credentials: string | undefined) => RestClient;
   readonly #client: RestClient;
   readonly #hasCredentials: boolean;
 
-  constructor(place: RestPlace, client: RestClient) {
+  constructor(place: RestPlace, connect: (credentials: string | undefined) => RestClient) {
     this.location = place.shown;
+    this.#place = place;
     this.#root = place.url;
     this.#hasCredentials = place.credentials !== undefined;
-    this.#client = client;
+    this.#connect = connect;
+    this.#client = connect(place.credentials);
   }
 
   #urlOf(key: string): URL {
@@ -142,6 +144,17 @@ class RestBackend implements Backend {
 
   async time({ signal }: CallOptions): Promise<number | undefined> {
     return (await this.#ask("HEAD", "config", { maxBytes: WORDS_BYTES, signal })).date;
+  }
+
+  /** Not for a server that is asked without credentials anyway: its owner wanted it so. */
+  async publicAccess(options: CallOptions): Promise<PublicAccess | undefined> {
+    if (!this.#hasCredentials) return undefined;
+    const stranger = new RestBackend({ ...this.#place, credentials: undefined }, this.#connect);
+    try {
+      return await publicAccessOf(this, stranger, options);
+    } finally {
+      await stranger.close();
+    }
   }
 
   async close(): Promise<void> {

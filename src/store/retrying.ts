@@ -9,6 +9,7 @@ import type { Clock } from "../base/clock.ts";
 import { ERRORS, Failure, isFailure } from "../base/errors.ts";
 import { LIMITS } from "../base/limits.ts";
 import type { Backend, ListedKey } from "./backend.ts";
+import type { PublicAccess } from "./public-access.ts";
 import { type Retention, retentionThrough } from "./retention.ts";
 import type { CallOptions } from "./store.ts";
 
@@ -150,6 +151,11 @@ class RetryingBackend implements Backend {
 
   async time(options: CallOptions): Promise<number | undefined> {
     return await this.#do(options.signal, async () => await this.#backend.time?.(options));
+  }
+
+  /** What it could not find out is no access, so nothing is tried again. */
+  async publicAccess(options: CallOptions): Promise<PublicAccess | undefined> {
+    return await this.#backend.publicAccess?.(options);
   }
 
   async close(): Promise<void> {

@@ -23,6 +23,7 @@ import { Failure, isFailure } from "../base/errors.ts";
 import type { Backend, ListedKey } from "./backend.ts";
 import type { RemotePlace } from "./open-store.ts";
 import { Past } from "./past.ts";
+import { type PublicAccess, publicAccessOf } from "./public-access.ts";
 import type { RetentionPolicy } from "./retention.ts";
 import { factsOf, isWordless } from "./s3-errors.ts";
 import { lockOf, S3Retention } from "./s3-retention.ts";
@@ -236,6 +237,15 @@ class S3Backend implements Backend {
       async (client, http) => await client.send(command, http),
     );
     return parseHttpDate(date);
+  }
+
+  async publicAccess(options: CallOptions): Promise<PublicAccess> {
+    const service = this.#service.unsigned();
+    try {
+      return await publicAccessOf(this, new S3Backend(service, undefined), options);
+    } finally {
+      service.close();
+    }
   }
 
   async close(): Promise<void> {

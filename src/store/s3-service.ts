@@ -25,13 +25,12 @@ export function openS3Service(place: RemotePlace): S3Service {
   const agent = { keepAlive: true, maxSockets };
   return new S3Service(
     location,
-    (region) =>
+    (region, isSigned) =>
       new S3Client({
         region,
         endpoint: endpointOf(location, region),
         forcePathStyle: location.isPathStyle,
-        ...(credentials === undefined ? {} : { credentials }),
-        ...chainOf(place.env),
+        ...(isSigned ? { ...(credentials === undefined ? {} : { credentials }), ...chainOf(place.env) } : UNSIGNED),
         // Retries are made around the store, for every kind of place alike.
         maxAttempts: 1,
         // Many compatible services know no CRC headers; the MD5 of `put` does the same.
@@ -51,6 +50,13 @@ export function openS3Service(place: RemotePlace): S3Service {
       }),
   );
 }
+
+/** Nobody: so that the SDK looks for no credentials either. */
+const UNSIGNED = {
+  credentials: { accessKeyId: "", secretAccessKey: "" },
+  signer: { sign: async <T>(request: T): Promise<T> => request },
+};
+
 /** The SDK's chain reads this process's environment; what a repository's own environment names goes before it. */
 function chainOf(env: Environment): Readonly<Record<string, string>> {
   const names = { profile: "AWS_PROFILE", filepath: "AWS_SHARED_CREDENTIALS_FILE", configFilepath: "AWS_CONFIG_FILE" };
@@ -83,15 +89,26 @@ function credentialsOf(env: Environment) {
 }
 export class S3Service {
   readonly place: S3Location;
-  readonly #connect: (region: string) => S3Client;
+  readonly #connect: (region: string, isSigned: boolean) => S3Client;
+  readonly #isSigned: boolean;
   readonly #clients = new Map<string, S3Client>();
   #region: string;
   #finding: Promise<string | undefined> | undefined;
 
-  constructor(place: S3Location, connect: (region: string) => S3Client) {
+  constructor(
+    place: S3Location,
+    connect: (region: string, isSigned: boolean) => S3Client,
+    { isSigned = true, region = place.region ?? ANY_REGION } = {},
+  ) {
     this.place = place;
     this.#connect = connect;
-    this.#region = place.region ?? ANY_REGION;
+    this.#isSigned = isSigned;
+    this.#region = region;
+  }
+
+  /** The same service, asked without credentials; to be closed by itself. */
+  unsigned(): S3Service {
+    return new S3Service(this.place, this.#connect, { isSigned: false, region: this.#region });
   }
 
   /** As restic writes it, without secrets. */
@@ -121,7 +138,7 @@ export class S3Service {
   #client(region: string): S3Client {
     let client = this.#clients.get(region);
     if (client === undefined) {
-      client = this.#connect(region);
+      client = this.#connect(region, this.#isSigned);
       this.#clients.set(region, client);
     }
     return client;

@@ -84,6 +84,8 @@ export const DOCTOR: DoctorSummary = {
       canDelete: false,
       putsOnce: true,
       clockAheadSeconds: -1,
+      anybodyReads: false,
+      anybodyLists: false,
       left: "chatkeep/probe/2026-11-23T16_18_50.000Z-5f0c7a11",
     },
   ],

@@ -14,6 +14,8 @@ export interface TestGs extends AsyncDisposable {
   readonly env: Readonly<Record<string, string>>;
   /** What lies there: the objects of every bucket by name. */
   readonly buckets: Map<string, Map<string, Buffer>>;
+  /** What the header of that name must be; undefined lets everybody in. */
+  authorization: string | undefined;
   location(bucket: string, prefix?: string): string;
   stop(): Promise<void>;
 }
@@ -29,6 +31,12 @@ const PAGE = 1000;
 export async function startGs(): Promise<TestGs> {
   const buckets = new Map<string, Map<string, Buffer>>();
   const server = createServer((request, response) => {
+    const { authorization } = gs;
+    if (authorization !== undefined && request.headers.authorization !== authorization) {
+      request.resume();
+      response.writeHead(401, { "content-type": "application/json" }).end(JSON.stringify(LOG_IN.body));
+      return;
+    }
     void handle(request, response, buckets).catch((error: unknown) => response.destroy(error as Error));
   });
   server.listen(0, "127.0.0.1");
@@ -39,14 +47,16 @@ export async function startGs(): Promise<TestGs> {
     server.close();
     await once(server, "close");
   };
-  return {
+  const gs: TestGs = {
     endpoint,
+    authorization: undefined,
     env: { STORAGE_EMULATOR_HOST: endpoint, GOOGLE_PROJECT_ID: "desk" },
     buckets,
     location: (bucket, prefix = "") => `gs:${bucket}:/${prefix}`,
     stop,
     [Symbol.asyncDispose]: stop,
   };
+  return gs;
 }
 
 async function handle(request: IncomingMessage, response: ServerResponse, buckets: TestGs["buckets"]): Promise<void> {
@@ -61,6 +71,7 @@ function failure(status: number, reason: string, message: string): Answer {
   return { status, body: { error: { code: status, message, errors: [{ reason, message }] } } };
 }
 
+const LOG_IN = failure(401, "required", "Anonymous caller does not have storage.objects.get access.");
 const NO_BUCKET = failure(404, "notFound", "The specified bucket does not exist.");
 
 function answerTo(request: IncomingMessage, sent: Buffer, buckets: TestGs["buckets"]): Answer {

@@ -25,6 +25,8 @@ export interface RestServerOptions {
   appendOnly?: boolean;
   /** With a certificate of a CA that nobody knows. */
   tls?: boolean;
+  /** Asks nobody for a user and a password. */
+  open?: boolean;
   /** Of another server: its data is served again. */
   folder?: string;
 }
@@ -43,6 +45,7 @@ export async function startRestServer(options: RestServerOptions = {}): Promise<
   const folder = options.folder ?? outer.at("data");
   const user = "desk";
   const password = "of the rest/server: 1";
+  const own = { RCLONE_USER: user, RCLONE_PASS: password };
   if (options.tls === true) await makeCertificate(outer.path);
   const args = [
     ...(options.appendOnly === true ? ["--append-only"] : []),
@@ -52,7 +55,7 @@ export async function startRestServer(options: RestServerOptions = {}): Promise<
   for (let attempt = 0; attempt < 5; attempt += 1) {
     const port = await freePort();
     const child = spawn("rclone", ["serve", "restic", "--addr", `127.0.0.1:${port}`, ...args, folder], {
-      env: { ...process.env, RCLONE_CONFIG: outer.at("none.conf"), RCLONE_USER: user, RCLONE_PASS: password },
+      env: { ...process.env, RCLONE_CONFIG: outer.at("none.conf"), ...(options.open === true ? {} : own) },
       stdio: ["ignore", "ignore", "pipe"],
     });
     process.once("exit", () => child.kill("SIGKILL"));

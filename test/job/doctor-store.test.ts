@@ -14,6 +14,7 @@ const WELL: StoreProbe = {
   canDelete: true,
   putsOnce: true,
   clockAheadMs: -1500,
+  publicAccess: { reads: false, lists: false },
   left: undefined,
 };
 
@@ -39,6 +40,22 @@ const TABLE: readonly [what: string, probe: Partial<StoreProbe>, finding: RegExp
     /^note store-append-only: .*'chatkeep\/probe\/x' stays/,
   ],
   ["writing was not tried", { canDelete: undefined, writeRate: undefined }, /^note store-not-tried: /],
+  ["who can read it was not asked", { publicAccess: undefined }, undefined],
+  [
+    "anybody gets in",
+    { publicAccess: { reads: true, lists: true } },
+    /^alarm store-public: anybody can list and read the files of repository 'far'/,
+  ],
+  [
+    "anybody reads",
+    { publicAccess: { reads: true, lists: false } },
+    /^alarm store-public: anybody can read the files of/,
+  ],
+  [
+    "anybody lists",
+    { publicAccess: { reads: false, lists: true } },
+    /^alarm store-public: anybody can list the files of/,
+  ],
   ["it overwrites", { putsOnce: false }, /^note store-overwrites: /],
   [
     "it answers late",
@@ -77,6 +94,8 @@ test("what was tried stands in the summary in plain units, what was not as null"
       canDelete: true,
       putsOnce: true,
       clockAheadSeconds: -1,
+      anybodyReads: false,
+      anybodyLists: false,
       left: null,
     },
   ]);

@@ -74,6 +74,9 @@ test("doctor tries the bucket, says how fast it is, and leaves nothing there", a
   assert.ok(Number(place["writeBytesPerSecond"]) > 0 && Number(place["readBytesPerSecond"]) > 0);
   assert.ok(Math.abs(Number(place["clockAheadSeconds"])) < 60);
   assert.ok(findings?.some(({ kind }) => kind === "store-overwrites"));
+  // s3rver answers everybody.
+  assert.deepEqual([place["anybodyReads"], place["anybodyLists"]], [true, true]);
+  assert.ok(findings?.some(({ kind }) => kind === "store-public"));
   const own = Object.keys(await readFolder(s3.folder)).filter((path) => path.includes("/chatkeep/probe"));
   assert.deepEqual(own, []);
   // Where nothing can be deleted one would stay: restic must pass it over.

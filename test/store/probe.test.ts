@@ -45,6 +45,7 @@ test("a place where all works is told so, and nothing stays in it", async () => 
     canDelete: true,
     putsOnce: true,
     clockAheadMs: undefined,
+    publicAccess: undefined,
     left: undefined,
   });
   assert.deepEqual([...place.files.keys()], ["config"]);
@@ -190,9 +191,12 @@ test("a file server tells all of it, and keeps nothing", async () => {
 
 test("a REST server tells its time and how fast it answers, and is sent nothing", async () => {
   await using server = await startRestServer();
-  const { latencyMs, clockAheadMs, ...rest } = await probeOf(openStore(server.location("x"), { env: server.env }));
+  const { latencyMs, clockAheadMs, publicAccess, ...rest } = await probeOf(
+    openStore(server.location("x"), { env: server.env }),
+  );
   assert.ok(latencyMs > 0);
   assert.ok(Math.abs(clockAheadMs ?? Number.POSITIVE_INFINITY) < 60_000);
+  assert.deepEqual(publicAccess, { reads: false, lists: false });
   assert.ok(Object.values(rest).every((value) => value === undefined));
   assert.deepEqual(
     readdirSync(server.folder + "/x").filter((name) => name === "chatkeep"),
