@@ -2,14 +2,15 @@
 import { Failure, isFailure, messageOf } from "../base/errors.ts";
 import { type Finding, sortFindings } from "../base/findings.ts";
 import { plural } from "../base/bytes.ts";
-import { copiedPoints, copy, pointsLacking, pointsOwed, snapshotsOf } from "../job/copy.ts";
+import { copiedPoints, copy, mendingHint, pointsLacking, pointsOwed, snapshotsOf } from "../job/copy.ts";
 import { holdsLacking, releasesIn } from "../job/holds-between.ts";
 import { listPoints, type PointList, resolvePoint } from "../job/points.ts";
 import type { PointRelease } from "../job/records.ts";
 import { assertRetention, extendRetention } from "../job/retention.ts";
 import type { BackupSummary, CopyOutcome, CopySummary } from "../job/summaries.ts";
 import { loadConfig } from "./config.ts";
-import { type ListedRepository, settleReleases } from "./releases.ts";
+import { PROGRAM } from "./program.ts";
+import { type ListedRepository, settleNotCopied, settleReleases } from "./releases.ts";
 import { keepLocked } from "./retention.ts";
 import { isAway, openChosenRepository, type OpenedRepository } from "./session.ts";
 import type { Globals, Surroundings } from "./surroundings.ts";
@@ -52,6 +53,7 @@ export async function runCopy(globals: Globals, flags: CopyFlags, s: Surrounding
       );
     },
     holds: { released: await releasedIn([from, to], s) },
+    remembered: PROGRAM,
     ...tools(s),
   });
   await extendRetention(to.repository, s);
@@ -77,7 +79,9 @@ export async function copyToOthers(
   const list = await listWritten(written, others, s);
   const reached = others.flatMap(({ there }) => there ?? []);
   const isAll = reached.length === names.length;
-  const { released, findings } = await settleReleases([{ opened: written, list }, ...reached], { isAll }, s);
+  const listed = [{ opened: written, list }, ...reached];
+  const { released, findings } = await settleReleases(listed, { isAll }, s);
+  await settleNotCopied(listed, { isAll }, s);
   // All of it first, so that each of the others gets it too.
   for (const other of others) findings.push(...(await bringBack(other, { opened: written, list, released }, s)));
   if (others.some(({ outcome }) => outcome.brought > 0)) {
@@ -85,19 +89,31 @@ export async function copyToOthers(
   }
   const copies: CopyOutcome[] = [];
   for (const other of others) {
-    const { outcome, findings: unlocked } = await copyTo(other, { from: written, made: summary.point, released }, s);
-    copies.push(outcome);
-    findings.push(...unlocked);
-    if (outcome.message === undefined || other.isBehind) continue;
-    const { repository: name } = outcome;
-    findings.push({
-      kind: "copy-failed",
-      level: "alarm",
-      message: `repository '${name}' did not get its copy: ${outcome.message}`,
-      hint: `The restore point is in '${written.name}'; the next backup catches up, or 'chatkeep copy --to ${name}' does now.`,
-    });
+    const copied = await copyTo(other, { from: written, made: summary.point, released }, s);
+    copies.push(copied.outcome);
+    findings.push(...copied.findings);
+    if (copied.outcome.message !== undefined && !other.isBehind) findings.push(notCopied(copied, written.name));
   }
   return { ...summary, copies, findings: sortFindings([...summary.findings, ...findings]) };
+}
+
+interface Copied {
+  outcome: CopyOutcome;
+  findings: Finding[];
+  /** Points that are damaged where they were copied from. */
+  unread?: readonly string[] | undefined;
+}
+
+function notCopied({ outcome: { repository: name, message }, unread = [] }: Copied, written: string): Finding {
+  return {
+    kind: "copy-failed",
+    level: "alarm",
+    message: `repository '${name}' did not get ${unread.length === 0 ? "its copy" : "all of its copy"}: ${message ?? ""}`,
+    hint:
+      unread.length === 0
+        ? `The restore point is in '${written}'; the next backup catches up, or 'chatkeep copy --to ${name}' does now.`
+        : `Every backup tries it again until it comes through: ${mendingHint(written, unread)}`,
+  };
 }
 
 /** Where it cannot be listed nothing can be copied either: that is told of each of the others. */
@@ -154,6 +170,7 @@ async function bringBack(
       to,
       choose: (snapshots, points, known) => snapshotsOf(snapshots, pointsOwed(points, known, whose)),
       holds: { released },
+      remembered: PROGRAM,
       ...tools(s),
     });
     other.outcome.brought = copied.length;
@@ -204,7 +221,7 @@ async function copyTo(
   { there, outcome, isBehind }: Other,
   { from, made, released }: { from: OpenedRepository; made: string | null; released: PointRelease[] },
   s: Surroundings,
-): Promise<{ outcome: CopyOutcome; findings: Finding[] }> {
+): Promise<Copied> {
   if (there === undefined || isBehind) return { outcome, findings: [] };
   const { opened: to } = there;
   const installationId = from.config?.installation.id ?? "";
@@ -218,12 +235,14 @@ async function copyTo(
         return snapshotsOf(snapshots, [...lacking, ...points.filter(({ id }) => id === made)]);
       },
       holds: { released },
+      remembered: PROGRAM,
       ...tools(s),
     });
     const done = { ...outcome, points: copied.length, bytes: added.bytes };
     const { findings } = await keepLocked(to.repository, to.name, s);
     if (failed.length === 0) return { outcome: done, findings };
-    return { outcome: { ...done, ok: false, message: describeFailed(failed) }, findings };
+    const unread = failed.map(({ point }) => point);
+    return { outcome: { ...done, ok: false, message: describeFailed(failed) }, findings, unread };
   } catch (error) {
     return { outcome: { ...outcome, ok: false, message: told(error, s) }, findings: [] };
   }

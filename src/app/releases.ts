@@ -5,7 +5,7 @@ import { shortId } from "../base/ids.ts";
 import { removeRecords } from "../job/hold.ts";
 import { holdsToLift, releasesIn } from "../job/holds-between.ts";
 import type { PointList } from "../job/points.ts";
-import type { PointHold, PointRelease } from "../job/records.ts";
+import type { PointRecord, PointRelease } from "../job/records.ts";
 import type { OpenedRepository } from "./session.ts";
 import type { Surroundings } from "./surroundings.ts";
 
@@ -41,9 +41,31 @@ export async function settleReleases(
   return { released, findings };
 }
 
+/**
+ * Takes away that points could not be copied once they are there after all, or nowhere any more.
+ * @param options isAll: there are no other repositories.
+ */
+export async function settleNotCopied(
+  repositories: readonly ListedRepository[],
+  { isAll }: { isAll: boolean },
+  s: Surroundings,
+): Promise<void> {
+  // What cannot be read may be such a point.
+  const isSure = isAll && repositories.every(({ list }) => list.damaged.length === 0);
+  const anywhere = new Set(repositories.flatMap(({ list }) => list.points.map(({ id }) => id)));
+  for (const { opened, list } of repositories) {
+    const here = new Set(list.points.map(({ id }) => id));
+    const settled = list.records.filter(({ kind, point }) => {
+      return kind === "not-copied" && (here.has(point) || (isSure && !anywhere.has(point)));
+    });
+    // Where it is not allowed it stays, and means nothing while the point is there.
+    if (settled.length > 0) await tryRemove(opened, settled, s);
+  }
+}
+
 async function tryRemove(
   { repository, name }: OpenedRepository,
-  records: readonly (PointHold | PointRelease)[],
+  records: readonly (PointRecord & { name?: string })[],
   s: Surroundings,
 ): Promise<Finding | undefined> {
   const [first] = records;

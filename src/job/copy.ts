@@ -9,14 +9,16 @@ import { Failure, isFailure, messageOf } from "../base/errors.ts";
 import { shortId, type SnapshotId } from "../base/ids.ts";
 import { LIMITS } from "../base/limits.ts";
 import type { Progress } from "../base/progress.ts";
-import { FORGOTTEN, NOT_WHOLE, PROOF, RELEASE, withoutTag } from "../point/layout.ts";
+import { formatGoTime } from "../format/go-time.ts";
+import type { Snapshot } from "../format/snapshot-file.ts";
+import { FORGOTTEN, NOT_COPIED, NOT_WHOLE, POINT_TAG, PROOF, RELEASE, withoutTag } from "../point/layout.ts";
 import { copiedSnapshot, Copying, isCopyOf } from "../repo/copy.ts";
 import type { ListedSnapshot, Repository } from "../repo/repository.ts";
 import { readWhileSettling, type RepositoryLock } from "../repo/lock.ts";
 import { holdsLacking } from "./holds-between.ts";
 import { beginToRead, beginToWrite } from "./lock.ts";
 import { listPoints, type Point, type PointList } from "./points.ts";
-import { type PointRelease, recordOf } from "./records.ts";
+import { type PointRecord, type PointRelease, recordOf, saveRecord, tagValue } from "./records.ts";
 import type { CopySummary } from "./summaries.ts";
 
 /** A repository and its name in the configuration, or its location. */
@@ -25,15 +27,24 @@ export interface NamedRepository {
   name: string;
 }
 
-/** What a repository has of points, and what it had and somebody took out of it by name. */
+/**
+ * What a repository has of points, what it had and somebody took out of it by name, and what could not be read whole when
+ * it was to come there.
+ */
 export interface CopiedPoints {
   points: readonly Point[];
   forgotten: ReadonlySet<string>;
+  failed: ReadonlySet<string>;
 }
 
 export function copiedPoints({ points, records }: PointList): CopiedPoints {
-  return { points, forgotten: new Set(records.filter(({ kind }) => kind === "forgotten").map(({ point }) => point)) };
+  const named = (wanted: PointRecord["kind"]) =>
+    new Set(records.filter(({ kind }) => kind === wanted).map(({ point }) => point));
+  return { points, forgotten: named("forgotten"), failed: named("not-copied") };
 }
+
+/** Records that count for the repository that they are in. */
+const RECORDS_OF_ONE = [PROOF, RELEASE, NOT_WHOLE, FORGOTTEN, NOT_COPIED];
 
 export interface CopyOptions {
   from: NamedRepository;
@@ -42,6 +53,11 @@ export interface CopyOptions {
   choose: (source: ListedSnapshot[], points: Point[], copied: CopiedPoints) => ListedSnapshot[];
   /** The holds of these points, and of those that are there already, go along, but for those that were released. */
   holds?: { released: readonly PointRelease[] };
+  /**
+   * The target keeps which points could not be read whole, so that {@link pointsLacking} names them again although newer
+   * ones went through. Name and version of this program.
+   */
+  remembered?: string | undefined;
   clock: Clock;
   progress: Progress;
   signal: AbortSignal;
@@ -69,9 +85,7 @@ export async function copy(options: CopyOptions): Promise<CopySummary> {
   }));
   const chosen = options
     .choose(snapshots, list.points, copiedPoints(known))
-    .filter(({ snapshot }) =>
-      [PROOF, RELEASE, NOT_WHOLE, FORGOTTEN].every(({ tag }) => snapshot.tags?.includes(tag) !== true),
-    );
+    .filter(({ snapshot }) => RECORDS_OF_ONE.every(({ tag }) => snapshot.tags?.includes(tag) !== true));
   const left = chosen.filter((wanted) => !there.snapshots.some((one) => isCopyOf(one, wanted)));
   const held = heldSnapshots(snapshots, { list, known, left }, run);
   const summary: CopySummary = {
@@ -89,7 +103,11 @@ export async function copy(options: CopyOptions): Promise<CopySummary> {
     added: { bytes: 0, packs: 0 },
     seconds: 0,
   };
-  if (left.length + held.length > 0) await copySnapshots({ ...run, lock: target }, [...left, ...held], summary);
+  const unread = damaged.filter(({ id }) => !known.points.some((point) => point.id === id || point.snapshotId === id));
+  const failing = new Failing(run, known, unread, installationOf(left));
+  if (left.length + held.length > 0) {
+    await copySnapshots({ ...run, lock: target, failing }, [...left, ...held], summary);
+  }
   return { ...summary, seconds: (clock.monotonic() - startedMs) / 1000 };
 }
 
@@ -107,7 +125,7 @@ function heldSnapshots(
 }
 
 async function copySnapshots(
-  { from, to, progress, signal, lock }: CopyOptions & { lock: RepositoryLock },
+  { from, to, progress, signal, lock, failing }: CopyOptions & { lock: RepositoryLock; failing: Failing },
   snapshots: readonly ListedSnapshot[],
   summary: CopySummary,
 ): Promise<void> {
@@ -123,6 +141,8 @@ async function copySnapshots(
     await copying.finish();
     bytes = 0;
     await lock.confirm({ signal });
+    // Before anything newer is there, by which the next run would take it for forgotten.
+    await failing.remember();
     for (const one of ready) await saveCopy(to.repository, one, { signal, summary });
     ready = [];
     summary.added = copying.added;
@@ -133,6 +153,7 @@ async function copySnapshots(
       ready.push(one);
     } catch (error) {
       if (!isFailure(error, "repo/damaged")) throw error;
+      failing.add(one);
       const name = one.snapshot.original ?? one.id;
       summary.failed.push({
         point: name,
@@ -142,6 +163,46 @@ async function copySnapshots(
     if (bytes >= LIMITS.copyBatchBytes) await write();
   }
   await write();
+}
+
+/** The points of one copying that could not be read whole, and are to be tried again. */
+class Failing {
+  readonly #options: CopyOptions;
+  readonly #known: Set<string>;
+  #left: { point: string; installationId: string; snapshot: Snapshot | undefined }[];
+
+  /** @param unread snapshot files of the source that cannot be read: each may be a point. */
+  constructor(options: CopyOptions, target: PointList, unread: readonly { id: string }[], installationId: string) {
+    this.#options = options;
+    this.#known = new Set(copiedPoints(target).failed);
+    this.#left = unread.map(({ id }) => ({ point: id, installationId, snapshot: undefined }));
+  }
+
+  add({ id, snapshot }: ListedSnapshot): void {
+    const installationId = tagValue(snapshot, "installation");
+    // A hold is looked for anew each time, and of restic's own snapshots no run asks what is lacking.
+    if (installationId === undefined || snapshot.tags?.includes(POINT_TAG) !== true) return;
+    this.#left.push({ point: snapshot.original ?? id, installationId, snapshot });
+  }
+
+  async remember(): Promise<void> {
+    const { to, clock, signal, remembered: program } = this.#options;
+    if (program === undefined) return;
+    const at = formatGoTime(BigInt(clock.now()) * 1_000_000n);
+    for (const { point, installationId, snapshot } of this.#left.splice(0)) {
+      if (this.#known.has(point)) continue;
+      this.#known.add(point);
+      const text = `${JSON.stringify({ schema: 1, program, point, at }, null, 1)}\n`;
+      const tags = [NOT_COPIED.tag, `point=${point}`];
+      const about = { installationId, snapshot: snapshot ?? {} };
+      await saveRecord(to.repository, { place: NOT_COPIED, text, time: at, tags, about, program, signal });
+    }
+  }
+}
+
+/** Whose points these are: what cannot be read does not say it. */
+function installationOf(snapshots: readonly ListedSnapshot[]): string {
+  return snapshots.map(({ snapshot }) => tagValue(snapshot, "installation")).find((id) => id !== undefined) ?? "";
 }
 
 async function saveCopy(
@@ -156,6 +217,11 @@ async function saveCopy(
   return snapshot;
 }
 
+/** What there is to do about points that are damaged in the repository that they are to be copied from. */
+export function mendingHint(from: string, [first = ""]: readonly string[]): string {
+  return `'chatkeep --repository ${from} repair packs --from NAME' mends it with what another repository has; 'chatkeep --repository ${from} forget ${shortId(first)}' gives it up.`;
+}
+
 /** The snapshots of these points. */
 export function snapshotsOf(snapshots: readonly ListedSnapshot[], points: readonly Point[]): ListedSnapshot[] {
   const wanted = new Set(points.map(({ snapshotId }) => snapshotId));
@@ -163,8 +229,9 @@ export function snapshotsOf(snapshots: readonly ListedSnapshot[], points: readon
 }
 
 /**
- * What a copy must still get of an installation: every point newer than the newest that it has. What is older and not
- * there was taken out of it by somebody, and does not come back by itself.
+ * What a copy must still get of an installation: every point newer than the newest that it has, and those that could not be
+ * read whole when they were to come. What else is older and not there was taken out of it by somebody, and does not come
+ * back by itself.
  *
  * A point in the future says nothing of that kind: a clock was wrong once, and what is made since must not wait for it.
  */
@@ -178,20 +245,23 @@ export function pointsLacking(
   const names = new Set(there.map(({ id }) => id));
   const times = there.map(({ takenAtMs }) => takenAtMs).filter((takenAtMs) => takenAtMs <= nowMs);
   const newest = times.reduce((latest, takenAtMs) => Math.max(latest, takenAtMs), -Infinity);
-  return mine(points).filter(({ id, takenAtMs }) => takenAtMs > newest && !names.has(id) && !copied.forgotten.has(id));
+  return mine(points).filter(({ id, takenAtMs }) => {
+    return (takenAtMs > newest || copied.failed.has(id)) && !names.has(id) && !copied.forgotten.has(id);
+  });
 }
 
 /**
  * What a repository still has to get of those points that were made in another because it did not answer. They say so
  * themselves; that nobody has taken them out of it since is known from the other's own list: a point that was copied to
- * there after them, and was not made without it, came when all this had been done.
+ * there after them, and was not made without it, came when all this had been done. But for those that could not be read
+ * whole then: they are tried again.
  * @param points those of the other repository.
  * @param there those of the one that was away.
  * @param name its name in the configuration.
  */
 export function pointsOwed(
   points: readonly Point[],
-  { points: there, forgotten }: CopiedPoints,
+  { points: there, forgotten, failed }: CopiedPoints,
   { installationId, nowMs, name }: { installationId: string; nowMs: number; name: string },
 ): Point[] {
   const isMine = (point: Point) => point.installationId === installationId && point.takenAtMs <= nowMs;
@@ -206,8 +276,7 @@ export function pointsOwed(
   return points.filter(
     (point) =>
       point.installationId === installationId &&
-      isMadeWithout(point) &&
-      point.takenAtMs > newest &&
+      ((isMadeWithout(point) && point.takenAtMs > newest) || failed.has(point.id)) &&
       !names.has(point.id) &&
       !forgotten.has(point.id),
   );

@@ -4,7 +4,7 @@ import { listSome, plural } from "../base/bytes.ts";
 import type { Finding } from "../base/findings.ts";
 import { shortId } from "../base/ids.ts";
 import type { Repository } from "../repo/repository.ts";
-import { type CopiedPoints, pointsLacking } from "./copy.ts";
+import { type CopiedPoints, mendingHint, pointsLacking } from "./copy.ts";
 import { isNotWhole } from "./not-whole.ts";
 import type { Point } from "./points.ts";
 
@@ -117,14 +117,28 @@ export function copyFindings(
   const [ahead] = [...points.keys()].toSorted((a, b) => newest(b) - newest(a));
   for (const [name, copied] of points) {
     if (ahead === undefined || name === ahead || copied.points.length === 0) continue;
-    const lacking = pointsLacking(points.get(ahead)?.points ?? [], copied, whose).length;
-    if (lacking === 0) continue;
+    const lacking = pointsLacking(points.get(ahead)?.points ?? [], copied, whose).map(({ id }) => id);
+    const [failed, behind] = [
+      lacking.filter((id) => copied.failed.has(id)),
+      lacking.filter((id) => !copied.failed.has(id)),
+    ];
+    if (failed.length > 0) findings.push(notCopied(name, ahead, failed));
+    if (behind.length === 0) continue;
     findings.push({
       kind: "copy-behind",
       level: "warning",
-      message: `repository '${name}' lacks the newest ${plural(lacking, "restore point")} of '${ahead}'`,
+      message: `repository '${name}' lacks the newest ${plural(behind.length, "restore point")} of '${ahead}'`,
       hint: `Run: chatkeep copy --repository ${ahead} --to ${name}`,
     });
   }
   return findings;
+}
+
+function notCopied(name: string, from: string, points: readonly string[]): Finding {
+  return {
+    kind: "copy-behind",
+    level: "warning",
+    message: `repository '${name}' lacks ${plural(points.length, "restore point")} that '${from}' did not give whole: ${listSome(points.map(shortId))}`,
+    hint: `The next backup tries again. What is damaged still: ${mendingHint(from, points)}`,
+  };
 }

@@ -84,13 +84,22 @@ export async function forget(options: ForgetOptions): Promise<ForgetSummary> {
   await lock.confirm({ signal });
   progress.stage("forgetting", { total: plan.remove.length + plan.records.length });
   if (options.request.by === "name") await rememberForgotten(list, plan.remove, { ...options, signal });
-  for (const { snapshotId } of [...plan.remove, ...plan.records]) {
+  for (const { snapshotId } of inOrder(plan)) {
     signal.throwIfAborted();
     await lock.confirmOld({ signal });
     await removeSnapshot(repository, snapshotId, signal);
     progress.advance(1);
   }
   return summarize(options, plan, { type: "summary", started });
+}
+
+/** First what would bring a point back that has gone already, should this be stopped. */
+function inOrder({ remove, records }: ForgetPlan): { snapshotId: SnapshotId }[] {
+  return [...records.filter(isNotCopied), ...remove, ...records.filter((record) => !isNotCopied(record))];
+}
+
+function isNotCopied({ kind }: PointRecord): boolean {
+  return kind === "not-copied";
 }
 
 /**
@@ -313,7 +322,7 @@ function treesOf(points: readonly Point[]): Set<string> {
 function leftBehind(list: PointList, nowMs: number): PointRecord[] {
   const names = namesOf(list.points);
   return list.records.filter((record) => {
-    if (names.has(record.point) || isRelease(record)) return false;
+    if (names.has(record.point) || isRelease(record) || isNotCopied(record)) return false;
     if (record.kind === "forgotten") return isSaid(record, list.points, nowMs);
     return !(isHold(record) && isInForce(record, nowMs));
   });

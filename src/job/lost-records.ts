@@ -1,11 +1,11 @@
 /**
  * Records about points whose one file nothing has any more. Their tags say all that lists and rules go by, so holds,
- * releases, and that a point was forgotten, are written anew from them. A proof is worth nothing without what it compared,
+ * releases, and that a point was forgotten or could not be copied, are written anew from them. A proof is worth nothing without what it compared,
  * and goes, as does a mark that a point is not whole: the next drill or repair makes another. Left as they are, they would
  * keep `prune` from ever doing anything, and no point that could be forgotten has them.
  */
 import { shortId } from "../base/ids.ts";
-import { FORGOTTEN, HOLD, installationTag, type RecordPlace, RELEASE } from "../point/layout.ts";
+import { FORGOTTEN, HOLD, installationTag, NOT_COPIED, type RecordPlace, RELEASE } from "../point/layout.ts";
 import type { LostChunk } from "../repo/repair-packs.ts";
 import type { Repository } from "../repo/repository.ts";
 import { listPoints } from "./points.ts";
@@ -49,12 +49,14 @@ const REMADE: Partial<Record<PointRecord["kind"], RecordPlace>> = {
   hold: HOLD,
   release: RELEASE,
   forgotten: FORGOTTEN,
+  "not-copied": NOT_COPIED,
 };
 
 const NAMES: Readonly<Record<PointRecord["kind"], string>> = {
   hold: "hold of",
   release: "release of",
   forgotten: "note that somebody forgot",
+  "not-copied": "note that nobody could copy",
   proof: "proof of",
   "not-whole": "mark 'not whole' of",
 };

@@ -6,7 +6,16 @@
 import { Failure } from "../base/errors.ts";
 import type { SnapshotId } from "../base/ids.ts";
 import type { Snapshot } from "../format/snapshot-file.ts";
-import { FORGOTTEN, HOLD, installationTag, NOT_WHOLE, PROOF, RELEASE, type RecordPlace } from "../point/layout.ts";
+import {
+  FORGOTTEN,
+  HOLD,
+  installationTag,
+  NOT_COPIED,
+  NOT_WHOLE,
+  PROOF,
+  RELEASE,
+  type RecordPlace,
+} from "../point/layout.ts";
 import type { Hold } from "../point/hold.ts";
 import type { Proof } from "../point/proof.ts";
 import type { Repository } from "../repo/repository.ts";
@@ -14,7 +23,7 @@ import { PointFolder } from "./point-tree.ts";
 import { Sealing } from "./sealing.ts";
 
 export interface PointRecord {
-  kind: "proof" | "hold" | "release" | "not-whole" | "forgotten";
+  kind: "proof" | "hold" | "release" | "not-whole" | "forgotten" | "not-copied";
   /** The name of the point that it is about. */
   point: string;
   snapshotId: SnapshotId;
@@ -68,6 +77,7 @@ export function recordOf(
   if (snapshot.tags?.includes(PROOF.tag)) return { kind: "proof", point, snapshotId, snapshot };
   if (snapshot.tags?.includes(NOT_WHOLE.tag)) return { kind: "not-whole", point, snapshotId, snapshot };
   if (snapshot.tags?.includes(FORGOTTEN.tag)) return { kind: "forgotten", point, snapshotId, snapshot };
+  if (snapshot.tags?.includes(NOT_COPIED.tag)) return { kind: "not-copied", point, snapshotId, snapshot };
   const name = tagValue(snapshot, "hold") ?? "?";
   const atMs = Date.parse(snapshot.time); // oxlint-disable-line no-restricted-globals -- parses, reads no clock
   if (snapshot.tags?.includes(RELEASE.tag)) return { kind: "release", point, snapshotId, snapshot, name, atMs };
@@ -110,7 +120,7 @@ export interface SaveRecordOptions {
   time: string;
   tags: readonly string[];
   /** The point, as its snapshot has it: its manifest may be damaged, which is what a proof has to tell. */
-  about: { installationId: string; snapshot: Snapshot };
+  about: { installationId: string; snapshot: Pick<Snapshot, "hostname"> };
   program: string;
   signal: AbortSignal;
 }
@@ -135,14 +145,22 @@ export async function saveRecord(repository: Repository, options: SaveRecordOpti
   return await repository.saveSnapshot(snapshot, { signal });
 }
 
+const PLACES: Readonly<Record<PointRecord["kind"], RecordPlace>> = {
+  proof: PROOF,
+  hold: HOLD,
+  release: RELEASE,
+  "not-whole": NOT_WHOLE,
+  forgotten: FORGOTTEN,
+  "not-copied": NOT_COPIED,
+};
+
 /** The text of a record's one file. @throws Failure `point/invalid` when it has none. */
 export async function readRecord(
   repository: Repository,
   { kind, snapshot }: PointRecord,
   options: { signal: AbortSignal },
 ): Promise<string> {
-  const places = { proof: PROOF, hold: HOLD, release: RELEASE, "not-whole": NOT_WHOLE, forgotten: FORGOTTEN };
-  const place = places[kind];
+  const place = PLACES[kind];
   const top = await repository.readTree(snapshot.tree, options);
   const folder = top.find((node) => node.name === place.folder)?.subtree;
   const files = folder === undefined ? [] : await repository.readTree(folder, options);

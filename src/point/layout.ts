@@ -54,6 +54,14 @@ export const FORGOTTEN: RecordPlace = {
   file: "forgotten.json",
 };
 
+/** That a point could not be read whole when it was to be copied here: so it is tried again, though newer ones came. */
+export const NOT_COPIED: RecordPlace = {
+  tag: "chatkeep-not-copied",
+  path: "/chatkeep-not-copied",
+  folder: "chatkeep-not-copied",
+  file: "not-copied.json",
+};
+
 export const MANIFEST = "manifest.json";
 /** Chatkeep's own configuration, below `config/`. */
 export const OWN_CONFIG = "chatkeep/chatkeep.yaml";

@@ -84,7 +84,12 @@ test("a repository that lacks the newest points is named with the command that m
 });
 
 function having(points: readonly Point[], ...forgotten: Point[]): CopiedPoints {
-  return { points, forgotten: new Set(forgotten.map(({ id }) => id)) };
+  return { points, forgotten: new Set(forgotten.map(({ id }) => id)), failed: new Set() };
+}
+
+/** The same, where these could not be read whole when they were to come. */
+function failing(copied: CopiedPoints, ...failed: Point[]): CopiedPoints {
+  return { ...copied, failed: new Set(failed.map(({ id }) => id)) };
 }
 
 function days(points: readonly Point[]): number[] {
@@ -97,6 +102,31 @@ test("what a copy lacks is newer than all that it has: what was taken out of it 
   assert.deepEqual(days(pointsLacking(all, having([point(2)]), HERE)), [3]);
   assert.deepEqual(days(pointsLacking(all, having([point(9, "another")]), HERE)), [1, 2, 3]);
   assert.deepEqual(days(pointsLacking(all, having([point(1)], point(2)), HERE)), [3]);
+});
+
+test("what could not be copied is lacking until it is there, however new what went through is", () => {
+  const all = [point(1), point(2), point(3)];
+  assert.deepEqual(days(pointsLacking(all, failing(having([point(1), point(3)]), point(2)), HERE)), [2]);
+  assert.deepEqual(days(pointsLacking(all, failing(having(all), point(2)), HERE)), []);
+  assert.deepEqual(days(pointsLacking(all, failing(having([point(3)], point(2)), point(2)), HERE)), [], "forgotten");
+  const owed = [without(point(3)), without(point(4))];
+  const away = { ...HERE, name: "primary" };
+  assert.deepEqual(days(pointsOwed(owed, failing(having([without(point(4))]), point(3)), away)), [3]);
+  const findings = copyFindings(
+    new Map([
+      ["primary", having([point(2), point(3), point(4)])],
+      ["offsite", failing(having([point(3)]), point(2))],
+    ]),
+    HERE,
+  );
+  assert.deepEqual(
+    findings.map(({ message }) => message),
+    [
+      `repository 'offsite' lacks 1 restore point that 'primary' did not give whole: ${point(2).id.slice(0, 8)}`,
+      "repository 'offsite' lacks the newest 1 restore point of 'primary'",
+    ],
+  );
+  assert.match(findings[0]?.hint ?? "", /chatkeep --repository primary repair packs --from NAME/);
 });
 
 function without(one: Point, name = "primary"): Point {

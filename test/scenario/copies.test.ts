@@ -234,6 +234,70 @@ test("the next backup that reaches the first repository brings it what was made 
   assert.ok(!(await points("second")).includes(newest));
 });
 
+/** Changes one byte of the point's top tree, which no other point has. */
+async function damage(location: string, password: string, point: string): Promise<void> {
+  const { signal } = new AbortController();
+  const repository = await openRepository(openLocalStore(location), { password, signal });
+  const { snapshots } = await repository.listSnapshots({ signal });
+  const tree = snapshots.find(({ id }) => id === point)?.snapshot.tree;
+  assert.ok(tree);
+  const [found] = (await repository.loadIndex({ signal })).find("tree", tree);
+  assert.ok(found);
+  const pack = join(location, "data", found.pack.slice(0, 2), found.pack);
+  const bytes = readFileSync(pack);
+  bytes[found.offset + 20] = (bytes[found.offset + 20] ?? 0) ^ 1;
+  chmodSync(pack, 0o600);
+  writeFileSync(pack, bytes);
+}
+
+test("a point that is damaged where it is copied from is tried again, though newer ones went through, until it is mended", async () => {
+  await change();
+  const made = await whileAway(second, async () => await desk.summary(["backup"], 3));
+  const point = String(made["point"]);
+  await damage(desk.repository, passwordOf("primary"), point);
+  for (const tried of [1, 2]) {
+    await change();
+    const summary = await desk.summary(["backup"], 3);
+    assert.deepEqual(
+      copies(summary).map(({ repository, points, ok }) => [repository, points, ok]),
+      [
+        ["second", 1, false],
+        ["third", 1, true],
+      ],
+      `${tried}`,
+    );
+    // The first of these backups says too that it could not build upon that point.
+    const alarm = alarms(summary).find(({ kind }) => kind === "copy-failed");
+    assert.match(alarm?.message ?? "", /'second' did not get all of its copy: restore point [0-9a-f]{8} of/);
+  }
+  const doctor = await desk.chatkeep(["doctor"]);
+  assert.match(
+    doctor.stdout + doctor.stderr,
+    new RegExp(`repository 'second' lacks 1 restore point that 'primary' did not give whole: ${point.slice(0, 8)}`),
+  );
+
+  await desk.summary(["--repository", "primary", "repair", "packs", "--from", "third"]);
+  const summary = await desk.summary(["backup"]);
+  assert.deepEqual(
+    copies(summary).map(({ repository, points, ok }) => [repository, points, ok]),
+    [
+      ["second", 2, true],
+      ["third", 1, true],
+    ],
+  );
+  assert.ok((await points("second")).includes(point));
+  // The note of it goes with the next run, and what is forgotten from now on stays so.
+  await desk.summary(["backup"]);
+  const { stdout } = await runRestic(["snapshots", "--json", "--tag", "chatkeep-not-copied"], {
+    repo: second,
+    password: passwordOf("second"),
+  });
+  assert.deepEqual(JSON.parse(stdout), []);
+  await desk.summary(["forget", point, "--repository", "second", "--yes"]);
+  await desk.summary(["backup"]);
+  assert.ok(!(await points("second")).includes(point));
+});
+
 async function held(): Promise<Record<string, string[]>> {
   const found: Record<string, string[]> = {};
   for (const name of ["primary", "second", "third"]) {
