@@ -1,8 +1,9 @@
 /** Files that `init` writes: only their owner reads them, and nothing that exists is ever written over. */
 import { constants } from "node:fs";
-import { access, chown, mkdir, open, realpath, rename, rm, stat } from "node:fs/promises";
+import { access, chown, open, realpath, rename, rm, stat } from "node:fs/promises";
 import { dirname } from "node:path";
 import { Failure, messageOf } from "../base/errors.ts";
+import { makeFolders } from "../system/folders.ts";
 
 const ELSEWHERE = "Run as a user that may write there, or name another place.";
 
@@ -40,7 +41,7 @@ function existsAlready(path: string, cause?: unknown): Failure {
 export async function writeNew(path: string, text: string | undefined): Promise<void> {
   if (text === undefined) return;
   try {
-    await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+    await makeFolders(dirname(path), 0o700);
     const file = await open(path, "wx", 0o600);
     try {
       await file.writeFile(text);

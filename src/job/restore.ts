@@ -2,7 +2,7 @@
  * Brings a restore point back into an empty database and an empty folder. The plan is made first and changes
  * nothing; a restore begins only when nothing stands in its way.
  */
-import { access, constants, mkdir, readdir, statfs } from "node:fs/promises";
+import { access, constants, readdir, statfs } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import type { Clock } from "../base/clock.ts";
 import { formatBytes, plural } from "../base/bytes.ts";
@@ -14,6 +14,7 @@ import { describeAddress, type ServerAddress } from "../postgres/address.ts";
 import { findPrograms } from "../postgres/programs.ts";
 import { createDatabase, inspectTarget, type TargetFacts } from "../postgres/target.ts";
 import type { Repository } from "../repo/repository.ts";
+import { makeFolders } from "../system/folders.ts";
 import { openTemporaryFolder } from "../system/temporary.ts";
 import { loadPoint } from "./load-point.ts";
 import { lockToRead } from "./lock.ts";
@@ -221,7 +222,7 @@ async function isWritable(path: string): Promise<boolean> {
 
 async function makeFolder(path: string): Promise<void> {
   try {
-    await mkdir(path, { recursive: true, mode: 0o700 });
+    await makeFolders(path, 0o700);
   } catch (cause) {
     throw new Failure("target/unsuitable", `cannot make the folder '${path}': ${messageOf(cause)}`, {
       hint: "Name a folder that you may write to.",

@@ -6,7 +6,6 @@
  * reported, and does not keep the rest from being restored. Nothing that is there is overwritten.
  */
 import { closeSync, constants, ftruncateSync, openSync, rmSync } from "node:fs";
-import { mkdir } from "node:fs/promises";
 import { mapConcurrent } from "../base/concurrent.ts";
 import { Failure, isFailure, messageOf } from "../base/errors.ts";
 import type { ChunkId } from "../base/ids.ts";
@@ -14,6 +13,7 @@ import { LIMITS } from "../base/limits.ts";
 import type { Progress } from "../base/progress.ts";
 import { parseGoTime } from "../format/go-time.ts";
 import { permissionsOf, type TreeNode } from "../format/node.ts";
+import { makeFolders } from "../system/folders.ts";
 import { isDamage } from "./chunk.ts";
 import type { ChunkIndex } from "./index.ts";
 import { openWorkPool, workerCount, type WorkPool } from "./pool.ts";
@@ -86,7 +86,7 @@ export async function restoreTree(
 
 async function makeTarget(path: string): Promise<void> {
   try {
-    await mkdir(path, { recursive: true });
+    await makeFolders(path);
   } catch (cause) {
     throw new Failure("target/unsuitable", `cannot make the folder '${path}': ${messageOf(cause)}`, {
       hint: "Choose a folder that this user may write to.",

@@ -7,12 +7,13 @@
  * processes may share one: files appear whole, and one that another process removes is fetched again.
  */
 import { createHash, hash } from "node:crypto";
-import { type FileHandle, mkdir, open, readdir, readFile, rename, rm, stat, utimes, writeFile } from "node:fs/promises";
+import { type FileHandle, open, readdir, readFile, rename, rm, stat, utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Clock } from "../base/clock.ts";
 import { isFailure } from "../base/errors.ts";
 import { isId } from "../base/ids.ts";
 import { LIMITS } from "../base/limits.ts";
+import { makeFolders } from "../system/folders.ts";
 import { isLeftoverName, leftoverName, mayRemoveLeftover } from "../system/leftovers.ts";
 import type {
   BeginOptions,
@@ -98,7 +99,7 @@ class CachingStore implements Store {
   async #write(path: string, kind: FileKind | "notes", bytes: Uint8Array): Promise<boolean> {
     const temporary = join(this.#folder, kind, leftoverName());
     try {
-      await mkdir(join(this.#folder, kind), { recursive: true, mode: 0o700 });
+      await makeFolders(join(this.#folder, kind), 0o700);
       await writeFile(temporary, bytes, { flag: "wx", mode: 0o600 });
       await rename(temporary, path);
       return true;
@@ -270,7 +271,7 @@ class PackCopy {
   /** Undefined where there is no room or no right. */
   static async begin(folder: string): Promise<PackCopy | undefined> {
     const path = join(folder, leftoverName());
-    const file = await orNothing(mkdir(folder, { recursive: true, mode: 0o700 }).then(() => open(path, "wx", 0o600)));
+    const file = await orNothing(makeFolders(folder, 0o700).then(() => open(path, "wx", 0o600)));
     return file === undefined ? undefined : new PackCopy(folder, path, file);
   }
 

@@ -6,11 +6,12 @@
  * power fails. Directory syncs are gathered: while one round is under way the next one collects.
  */
 import { constants, writeSync } from "node:fs";
-import { link, mkdir, open, readdir, rename, rm, stat, type FileHandle } from "node:fs/promises";
+import { link, open, readdir, rename, rm, stat, type FileHandle } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { assert, Failure } from "../base/errors.ts";
 import { isId } from "../base/ids.ts";
 import { DirectorySync } from "./directory-sync.ts";
+import { makeFolders } from "../system/folders.ts";
 import { leftoverName, mayRemoveLeftover } from "../system/leftovers.ts";
 import { codeOf, storeFailure } from "./local-errors.ts";
 import { localPlace } from "./local-place.ts";
@@ -47,10 +48,10 @@ class LocalStore implements Store {
   async create({ signal }: CallOptions): Promise<void> {
     signal.throwIfAborted();
     try {
-      await makeFolder(this.location);
-      for (const folder of FOLDERS) await makeFolder(join(this.location, folder));
+      await makeFolders(this.location, FOLDER_MODE);
+      for (const folder of FOLDERS) await makeFolders(join(this.location, folder), FOLDER_MODE);
       for (let byte = 0; byte < 256; byte += 1) {
-        await makeFolder(join(this.location, "data", byte.toString(16).padStart(2, "0")));
+        await makeFolders(join(this.location, "data", byte.toString(16).padStart(2, "0")), FOLDER_MODE);
       }
       for (const folder of [join(this.location, "data"), this.location, dirname(this.location)]) {
         await this.#directories.sync(folder);
@@ -67,7 +68,7 @@ class LocalStore implements Store {
     try {
       const handle = await open(path, flags, FILE_MODE).catch(async (error: unknown) => {
         if (codeOf(error) !== "ENOENT") throw error;
-        await makeFolder(dirname(path));
+        await makeFolders(dirname(path), FOLDER_MODE);
         return await open(path, flags, FILE_MODE);
       });
       return new LocalWriter(handle, path, {
@@ -89,7 +90,7 @@ class LocalStore implements Store {
       // Only a folder below a repository that is there is made anew: its root gone means an unmounted disk.
       if (codeOf(error) !== "ENOENT") throw error;
       await stat(this.location);
-      await makeFolder(folder);
+      await makeFolders(folder, FOLDER_MODE);
       await this.#directories.sync(dirname(folder));
       await this.#place(temporary, path, ref.kind);
     }
@@ -203,18 +204,6 @@ class LocalStore implements Store {
   }
 
   async close(): Promise<void> {}
-}
-
-/** With its parents. (Node's own recursive `mkdir` says "not there" for a read-only filesystem.) */
-async function makeFolder(path: string): Promise<void> {
-  try {
-    await mkdir(path, { mode: FOLDER_MODE });
-  } catch (error) {
-    if (codeOf(error) === "EEXIST" && (await stat(path)).isDirectory()) return;
-    if (codeOf(error) !== "ENOENT" || dirname(path) === path) throw error;
-    await makeFolder(dirname(path));
-    await makeFolder(path);
-  }
 }
 
 async function exists(path: string): Promise<boolean> {

@@ -145,6 +145,11 @@ test("half-written files of a dead process go, those of a living one and of unkn
   await living.commit(NAME);
 });
 
+test("a place in which nothing can be made is refused", async () => {
+  const creating = openLocalStore("/proc/chatkeep/repository").create({ signal });
+  await assert.rejects(creating, (error) => isFailure(error) && error.code.startsWith("store/"));
+});
+
 async function locationOf(location: string | StoreSpec): Promise<string> {
   return (await openStore(location)).location;
 }

@@ -1,0 +1,35 @@
+/** Making a folder and those above it. */
+import { mkdir, stat } from "node:fs/promises";
+import { dirname } from "node:path";
+
+/**
+ * As `mkdir` with `recursive`, which says "not there" for a read-only filesystem, and never ends where a folder that is
+ * there says that it is not when something is to be made in it: an automounter's does, and those of the kernel.
+ * @throws what `mkdir` throws.
+ */
+export async function makeFolders(path: string, mode = 0o777): Promise<void> {
+  const error = await tryToMake(path, mode);
+  if (error === undefined) return;
+  if (error.code !== "ENOENT" || dirname(path) === path) throw error;
+  await makeFolders(dirname(path), mode);
+  const again = await tryToMake(path, mode);
+  if (again !== undefined) throw again;
+}
+
+async function tryToMake(path: string, mode: number): Promise<NodeJS.ErrnoException | undefined> {
+  try {
+    await mkdir(path, { mode });
+    return undefined;
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === "EEXIST" && (await isFolder(path))) return undefined;
+    return error as NodeJS.ErrnoException;
+  }
+}
+
+async function isFolder(path: string): Promise<boolean> {
+  return await stat(path).then(
+    (facts) => facts.isDirectory(),
+    () => false,
+  );
+}
