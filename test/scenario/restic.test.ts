@@ -67,6 +67,9 @@ async function copyRepository(restic: Restic, name: string) {
     repository,
     restic: async (...args: string[]) =>
       (await runRestic(args, { repo: repository, password: opened.password, restic: restic.path })).stdout,
+    dump: async (...args: string[]) =>
+      (await runRestic(["dump", ...args], { repo: repository, password: opened.password, restic: restic.path }))
+        .stdoutBytes,
     summary: async (...args: string[]) => await summarize(["--config", config, ...args], place),
   };
 }
@@ -100,7 +103,7 @@ function below(tree: Readonly<Record<string, string>>, folders: readonly string[
 }
 
 for (const restic of resticPaths()) {
-  test(`restic ${restic.version} checks, lists and restores what Chatkeep restores, byte for byte`, async () => {
+  test(`restic ${restic.version} checks, lists, compares and restores what Chatkeep restores, byte for byte`, async () => {
     const copy = await copyRepository(restic, "read");
     assert.match(await copy.restic("check", "--read-data"), /no errors were found/);
     const snapshots = JSON.parse(await copy.restic("snapshots", "--tag", "chatkeep", "--json")) as {
@@ -114,10 +117,12 @@ for (const restic of resticPaths()) {
       [first, second].map((id) => ({ id, hostname: "desk", paths: ["/chatkeep"] })),
     );
     const readers = await savedPoints(opened.repository);
+    const trees = new Map<string, Record<string, string>>();
     for (const point of [first, second]) {
       const target = join(copy.place, point);
       await copy.restic("restore", point, "--target", target);
       const theirs = await readFolder(join(target, "chatkeep"));
+      trees.set(point, theirs);
       const listed = (await copy.restic("ls", point)).split("\n");
       for (const path of Object.keys(theirs)) assert.ok(listed.includes(`/chatkeep/${path}`), path);
       const parts = ["storage", "config", "code"];
@@ -131,8 +136,20 @@ for (const restic of resticPaths()) {
         const chunks: Uint8Array[] = await Array.fromAsync(reader.readNode(node));
         assert.ok(Buffer.concat(chunks).equals(await readFile(join(target, "chatkeep", path))), path);
       }
-      const dumped = await desk.chatkeep(["dump", point, "database/schema.dump"]);
-      assert.ok(dumped.stdoutBytes.equals(await readFile(join(target, "chatkeep/database/schema.dump"))));
+      const schema = await readFile(join(target, "chatkeep/database/schema.dump"));
+      assert.ok((await desk.chatkeep(["dump", point, "database/schema.dump"])).stdoutBytes.equals(schema));
+      assert.ok((await copy.dump(point, "/chatkeep/database/schema.dump")).equals(schema));
+    }
+    const [before, after] = [trees.get(first) ?? {}, trees.get(second) ?? {}];
+    const compared = (await copy.restic("diff", first, second)).split("\n");
+    for (const [mark, left, right] of [
+      ["+", after, before],
+      ["-", before, after],
+    ] as const) {
+      const told = compared.filter((line) => line.startsWith(`${mark}    /`) && !line.endsWith("/"));
+      const expected = Object.keys(left).filter((path) => !Object.hasOwn(right, path));
+      assert.deepEqual(told.toSorted(), expected.map((path) => `${mark}    /chatkeep/${path}`).toSorted());
+      if (mark === "+") assert.ok(told.length > 0, "nothing was added");
     }
   });
 
