@@ -9,6 +9,7 @@ import { join } from "node:path";
 const major = Number(process.versions.node.split(".")[0]);
 if (major < 24) {
   process.stderr.write(`error: Chatkeep needs Node 24 or newer, and this is Node ${process.versions.node}\n`);
+  process.stderr.write("hint: Debian's own package is older; https://nodejs.org/en/download has newer ones.\n");
   process.exit(2);
 }
 try {

@@ -37,6 +37,12 @@ export async function addRepository(
     { location, installation, isSame: true, chunkerPolynomial: first.repository.config.chunker_polynomial },
     s,
   );
+  // A copy made by `cp` or `rsync` too: nothing could be copied there, and a proof of the one would count for the other.
+  if (repository.config.id === first.repository.config.id) {
+    throw new Failure("repo/exists", `'${location}' is repository '${first.name}' once more: both have the same id`, {
+      hint: "A copy needs a repository of its own: name a place where none is.",
+    });
+  }
   await writeKit(kit, {
     installation: { id, name: installation },
     repositories: [

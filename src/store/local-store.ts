@@ -57,6 +57,12 @@ class LocalStore implements Store {
         await this.#directories.sync(folder);
       }
     } catch (error) {
+      if (codeOf(error) === "ENOENT") {
+        throw new Failure("store/unreachable", `'${this.location}' cannot be made: what is above it takes no folder`, {
+          hint: "Is it below an automounter, and the disk or server not there?",
+          cause: error,
+        });
+      }
       throw storeFailure(error, `making the folders of the repository in '${this.location}'`);
     }
   }

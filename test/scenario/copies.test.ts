@@ -1,6 +1,6 @@
 /** A desk with three repositories, each with a password of its own: what one run of backup puts where, and what is told. */
 import assert from "node:assert/strict";
-import { chmodSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, cpSync, existsSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { parse } from "yaml";
@@ -108,6 +108,21 @@ for (const { path: restic, version } of resticPaths()) {
     await runRestic(["check", "--read-data"], { repo: second, password: passwordOf("second"), restic });
   });
 }
+
+test("init --add takes no repository for another that is the first one, copied by hand or not", async () => {
+  const twin = join(desk.root, "twin");
+  cpSync(desk.repository, twin, { recursive: true });
+  const before = readFileSync(desk.config, "utf8");
+  for (const location of [desk.repository, twin]) {
+    const args = ["init", "--add", "twin", "--location", location, "--password-file", desk.passwordFile];
+    const refused = await desk.chatkeep(args);
+    assert.equal(refused.status, 1, refused.stderr);
+    assert.match(refused.stderr, /is repository 'primary' once more/);
+  }
+  assert.equal(readFileSync(desk.config, "utf8"), before);
+  assert.ok(!existsSync(join(desk.root, "chatkeep", "chatkeep-recovery-kit-twin.txt")));
+  rmSync(twin, { recursive: true });
+});
 
 test("init --from a copy puts that one first, under its own name, and the others after it", async () => {
   const config = join(desk.root, "elsewhere", "chatkeep.yaml");

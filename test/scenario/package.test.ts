@@ -102,7 +102,10 @@ test("a Node that is too old is told so in one line, with status 2", async (t) =
   });
   assert.equal(status, 2);
   assert.equal(stdout, "");
-  assert.match(stderr, /^error: Chatkeep needs Node 24 or newer, and this is Node \d+\.\d+\.\d+\n$/);
+  assert.match(
+    stderr,
+    /^error: Chatkeep needs Node 24 or newer, and this is Node \d+\.\d+\.\d+\nhint: .*nodejs\.org.*\n$/,
+  );
   const { engines } = JSON.parse(await readFile("package.json", "utf8")) as { engines: { node: string } };
   assert.equal(engines.node, ">=24");
 });

@@ -147,7 +147,7 @@ test("half-written files of a dead process go, those of a living one and of unkn
 
 test("a place in which nothing can be made is refused", async () => {
   const creating = openLocalStore("/proc/chatkeep/repository").create({ signal });
-  await assert.rejects(creating, (error) => isFailure(error) && error.code.startsWith("store/"));
+  await assert.rejects(creating, (error) => isFailure(error, "store/unreachable"));
 });
 
 async function locationOf(location: string | StoreSpec): Promise<string> {
