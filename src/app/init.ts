@@ -12,6 +12,7 @@ import { Failure, isFailure } from "../base/errors.ts";
 import { sortFindings } from "../base/findings.ts";
 import { listPoints } from "../job/points.ts";
 import type { InitSummary } from "../job/summaries.ts";
+import { shellWord } from "../point/restore-script.ts";
 import { createRepository, openRepository, type Repository } from "../repo/repository.ts";
 import { openStore } from "../store/open-store.ts";
 import { SYSTEM_CONFIG } from "./config.ts";
@@ -229,7 +230,7 @@ async function openOrCreate(place: WantedPlace, password: string, s: Surrounding
   const { points } = await listPoints(repository, { signal: s.signal });
   if (place.isSame !== true && points.some((point) => point.snapshot.hostname === name)) {
     throw new Failure("repo/exists", `the repository at '${location}' holds another installation named '${name}'`, {
-      hint: `Choose another --name; to take that one up on this machine, use 'chatkeep init --from ${location}'.`,
+      hint: `Choose another --name; to take that one up on this machine, use 'chatkeep init --from ${shellWord(location)}'.`,
     });
   }
   return { repository, created: false };

@@ -3,6 +3,7 @@ import { stat } from "node:fs/promises";
 import { listSome, plural } from "../base/bytes.ts";
 import type { Finding } from "../base/findings.ts";
 import { shortId } from "../base/ids.ts";
+import { shellWord } from "../point/restore-script.ts";
 import type { Repository } from "../repo/repository.ts";
 import { type CopiedPoints, mendingHint, pointsLacking } from "./copy.ts";
 import { isNotWhole } from "./not-whole.ts";
@@ -38,7 +39,7 @@ async function secretFile(path: string, what: string): Promise<Finding | undefin
     kind: "readable-by-others",
     level: "warning",
     message: `${what} can be read by other users of this machine: ${path}`,
-    hint: `Run: chmod 600 ${path}`,
+    hint: `Run: chmod 600 ${shellWord(path)}`,
   };
 }
 
@@ -49,7 +50,7 @@ async function writableFolder(path: string, name: string): Promise<Finding | und
     kind: "writable-by-others",
     level: "warning",
     message: `repository '${name}' can be changed by other users of this machine: ${path}`,
-    hint: `They could remove every restore point. Run: chmod -R go-w ${path}`,
+    hint: `They could remove every restore point. Run: chmod -R go-w ${shellWord(path)}`,
   };
 }
 

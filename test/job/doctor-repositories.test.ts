@@ -46,6 +46,11 @@ test("files with secrets that others can read, and folders that they can change,
     Array.from({ length: 3 }, () => "readable-by-others"),
   );
   assert.deepEqual(await modes(0o600, 0o770), ["writable-by-others"]);
+  const odd = folder.at("pass word");
+  writeFileSync(odd, "secret", { mode: 0o644 });
+  chmodSync(odd, 0o644);
+  const [finding] = await permissionFindings(odd, []);
+  assert.equal(finding?.hint, `Run: chmod 600 '${odd}'`);
 });
 
 test("a password that two repositories share, or that is a name of the configuration, is told without telling it", () => {
