@@ -24,10 +24,11 @@ export interface OpenedRepository {
   configPath: string | undefined;
 }
 
-/** A repository that was wanted first and does not answer. */
+/** A repository that was wanted first and does not answer, or could be read and did not take what was to be written. */
 export interface PassedOver {
   name: string;
   failure: Failure;
+  isRefusing?: boolean;
 }
 
 /** True for what is written as a location is: a path, or a scheme. */
@@ -70,17 +71,30 @@ export function isAway(error: unknown): error is Failure {
 }
 
 /**
+ * What says that a repository can be had and not be written to: mounted read-only, no right to, full; or that it went away
+ * meanwhile. A disk that is full on this machine, or a database that fails, is no failure of a store.
+ */
+export function isRefusing(error: unknown): error is Failure {
+  if (isAway(error) || isFailure(error, "store/full")) return true;
+  // Its lock could not be refreshed for so long that the run had to end.
+  return isFailure(error, "repo/locked") && (isAway(error.cause) || isFailure(error.cause, "store/full"));
+}
+
+/**
  * The repository that `--repository` names; without it, the first of the configuration that answers.
+ * @param refusing those that were tried before.
  * @throws what the first one answered, when none does.
  */
 export async function openAnsweringRepository(
   globals: Globals,
   s: Surroundings,
+  refusing: readonly PassedOver[] = [],
 ): Promise<OpenedRepository & { passedOver: PassedOver[] }> {
   const loaded = globals.repository === undefined ? await loadConfig(globals, s) : undefined;
   if (loaded === undefined) return { ...(await openChosenRepository(globals, s)), passedOver: [] };
-  const passedOver: PassedOver[] = [];
-  for (const candidate of loaded.config.repositories) {
+  const passedOver = [...refusing];
+  const known = new Set(refusing.map(({ name }) => name));
+  for (const candidate of loaded.config.repositories.filter(({ name }) => !known.has(name))) {
     try {
       return { ...(await openOf(loaded, candidate, s)), passedOver };
     } catch (error) {

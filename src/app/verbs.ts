@@ -5,6 +5,7 @@
 import { resolve } from "node:path";
 import { Failure } from "../base/errors.ts";
 import type { Finding } from "../base/findings.ts";
+import type { BackupOptions } from "../job/backup.ts";
 import { type Point, type PointList, resolvePoint } from "../job/points.ts";
 import type { Part, RestoreOptions } from "../job/restore.ts";
 import { withoutTag } from "../point/layout.ts";
@@ -37,9 +38,11 @@ import { openInstallation } from "./installation.ts";
 import { PROGRAM } from "./program.ts";
 import { readPassword } from "./secrets.ts";
 import {
+  isRefusing,
   openAnsweringRepository,
   openChosenRepository,
   openPoint,
+  type OpenedRepository,
   openToRead,
   type PassedOver,
   readingPoint,
@@ -92,11 +95,47 @@ export async function runBackup(globals: Globals, flags: BackupFlags, s: Surroun
       });
     }
   }
+  if (flags.dryRun) {
+    const { options } = await prepareBackup(globals, flags, [], s);
+    return await (await import("../job/plan-backup.ts")).planBackup(options);
+  }
+  const { summary, opened } = await backUpToNext(globals, flags, s);
+  // A repository that is named is written to, and no other.
+  if (globals.repository !== undefined) return summary;
+  const away = new Set(opened.passedOver.map((passed) => passed.name));
+  return await (await import("./copies.ts")).copyToOthers(summary, { written: opened, away }, globals, s);
+}
+
+/** Into the first repository; where that does not take it, before or during the run, all over again into the next. */
+async function backUpToNext(globals: Globals, flags: BackupFlags, s: Surroundings) {
+  const { backupRetained } = await import("./retention.ts");
+  let refusing: PassedOver[] = [];
+  for (;;) {
+    const { options, opened } = await prepareBackup(globals, flags, refusing, s);
+    try {
+      return { summary: await backupRetained(options, s), opened };
+    } catch (error) {
+      const isLast = opened.config?.repositories.at(-1)?.name === opened.name;
+      if (globals.repository !== undefined || s.signal.aborted || !isRefusing(error)) throw error;
+      refusing = [...opened.passedOver, { name: opened.name, failure: error, isRefusing: true }];
+      if (!isLast)
+        s.progress.say(`repository '${opened.name}' cannot be written to (${error.message}): trying the next`);
+    }
+  }
+}
+
+/** @param refusing Repositories that were tried already. */
+async function prepareBackup(
+  globals: Globals,
+  flags: BackupFlags,
+  refusing: readonly PassedOver[],
+  s: Surroundings,
+): Promise<{ options: BackupOptions; opened: OpenedRepository & { passedOver: PassedOver[] } }> {
   const { config, path } = await loadConfig(globals, s);
   // Deriving the key takes half a second of another thread: meanwhile the installation is looked at.
   const [{ installation, findings, address }, opened] = await Promise.all([
     openInstallation(config.installation, s),
-    openAnsweringRepository(globals, s),
+    openAnsweringRepository(globals, s, refusing),
   ]);
   const { id, name } = config.installation;
   const options = {
@@ -115,23 +154,17 @@ export async function runBackup(globals: Globals, flags: BackupFlags, s: Surroun
     progress: s.progress,
     signal: s.signal,
   };
-  if (flags.dryRun) return await (await import("../job/plan-backup.ts")).planBackup(options);
-  const { backupRetained } = await import("./retention.ts");
-  const summary = await backupRetained(options, s);
-  // A repository that is named is written to, and no other.
-  if (globals.repository !== undefined) return summary;
-  const away = new Set(opened.passedOver.map((passed) => passed.name));
-  return await (await import("./copies.ts")).copyToOthers(summary, { written: opened, away }, globals, s);
+  return { options, opened };
 }
 
-function writtenElsewhere({ name, failure }: PassedOver, written: string): Finding {
+function writtenElsewhere({ name, failure, isRefusing: wasOpened = false }: PassedOver, written: string): Finding {
   // To make a new one where a disk is not mounted would be the wrong advice.
   const isMissing = failure.code === "repo/missing";
   return {
     kind: "repository-away",
     level: "alarm",
-    message: `repository '${name}' does not answer, so the restore point was made in '${written}': ${failure.message}`,
-    hint: `${isMissing ? "Is its disk mounted, and the location right?" : (failure.hint ?? "See why it does not answer.")} The next backup that reaches it brings it what it lacks; 'chatkeep copy --repository ${written} --to ${name}' does now.`,
+    message: `repository '${name}' ${wasOpened ? "cannot be written to" : "does not answer"}, so the restore point was made in '${written}': ${failure.message}`,
+    hint: `${isMissing ? "Is its disk mounted, and the location right?" : (failure.hint ?? "See why it does not answer.")} The next backup that ${wasOpened ? "can write to it" : "reaches it"} brings it what it lacks; 'chatkeep copy --repository ${written} --to ${name}' does ${wasOpened ? "then" : "now"}.`,
   };
 }
 

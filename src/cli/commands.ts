@@ -77,7 +77,7 @@ const BACK_UP: readonly CommandRow[] = [
     purpose: "make a restore point of the whole installation",
     description: [
       "Reads database, uploaded files, configuration and code as of one instant while Chatwoot keeps running, and adds what is new to the repository. Every file is checked against the database's own checksum on the way.",
-      "With several repositories in the configuration the first is written to, and the others get a copy; one that fails is an alarm, and the next run catches up, also with points that were damaged in the first and have been mended since. If the first does not answer, the next one that does is written to, and the next backup that reaches the first brings it what it lacks. With --repository only that one is written to.",
+      "With several repositories in the configuration the first is written to, and the others get a copy; one that fails is an alarm, and the next run catches up, also with points that were damaged in the first and have been mended since. If the first does not answer, or refuses to be written to before or during the run (read-only, full), the next one that takes it is written to, and the next backup that can write to the first brings it what it lacks. With --repository only that one is written to.",
       "What is missing or altered in the installation does not stop the backup: it is saved as far as it is there, named as a finding, and the exit status is 3. Known since the last point, it becomes a note.",
     ],
     examples: [

@@ -1,13 +1,14 @@
 /** A desk with three repositories, each with a password of its own: what one run of backup puts where, and what is told. */
 import assert from "node:assert/strict";
-import { chmodSync, cpSync, existsSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, cpSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { parse } from "yaml";
 import { onDatabase } from "../../src/demo/database.ts";
 import { openRepository } from "../../src/repo/repository.ts";
 import { openLocalStore } from "../../src/store/local-store.ts";
-import { runCli, summaryOf } from "../harness/cli.ts";
+import { CHATKEEP, runCli, summaryOf } from "../harness/cli.ts";
+import { cannotMount, runWithMounts } from "../harness/namespace.ts";
 import { startRestServer } from "../harness/rclone.ts";
 import { resticPaths, runRestic } from "../harness/restic.ts";
 import { makeCheapToOpen } from "./cheap-key.ts";
@@ -312,6 +313,76 @@ test("a point that is damaged where it is copied from is tried again, though new
   await desk.summary(["backup"]);
   assert.ok(!(await points("second")).includes(point));
 });
+
+/** As a disk is mounted after the kernel has met an error, as one that fills up, and as this machine's own that is full. */
+const UNWRITABLE = `
+  out=$1; node=$2; chatkeep=$3; config=$4; repository=$5
+  run() { name=$1; shift; set +e; "$@" > "$out/$name.out" 2> "$out/$name.err"; echo $? > "$out/$name.status"; set -e; }
+  run before "$node" "$chatkeep" --config "$config" --json backup
+  mount --bind "$repository" "$repository"
+  mount -o remount,ro,bind "$repository"
+  run read-only "$node" "$chatkeep" --config "$config" --json backup
+  run named "$node" "$chatkeep" --config "$config" --json backup --repository primary
+  umount "$repository"
+  cp -a "$repository" "$out/template"
+  mount -t tmpfs tmpfs "$repository"
+  cp -a "$out/template/." "$repository"
+  used=$(df --output=used --block-size=4096 "$repository" | tail -n 1)
+  mount -o remount,nr_blocks=$((used + 2)) "$repository"
+  run full "$node" "$chatkeep" --config "$config" --json backup --full
+  ls "$repository/snapshots" > "$out/points"; ls "$repository/locks" > "$out/locks"
+  umount "$repository"
+  mkdir "$out/temporary"; mount -t tmpfs -o size=16k tmpfs "$out/temporary"; export TMPDIR="$out/temporary"
+  run temporary "$node" "$chatkeep" --config "$config" --json backup`;
+
+const noMounts = await cannotMount();
+
+test(
+  "a first repository that can be read and not written to, or fills up, is passed over for the next, and gets it later",
+  { skip: noMounts ?? false },
+  async () => {
+    const out = join(desk.root, "unwritable");
+    mkdirSync(out);
+    const before = new Set(await points("second"));
+    const args = [out, process.execPath, CHATKEEP, desk.config, desk.repository];
+    const { status, stderr } = await runWithMounts(UNWRITABLE, args, { env: { NO_COLOR: "1" } });
+    assert.equal(status, 0, stderr);
+    const read = (name: string) => readFileSync(join(out, name), "utf8");
+    const told = (name: string, expected: number): Record<string, unknown> => {
+      assert.equal(read(`${name}.status`).trim(), String(expected), read(`${name}.err`) + read(`${name}.out`));
+      return summaryOf(read(`${name}.out`));
+    };
+    const made = String(told("before", 0)["point"]);
+    for (const [name, why] of [
+      ["read-only", /not allowed/],
+      ["full", /no space left/],
+    ] as const) {
+      const summary = told(name, 3);
+      assert.equal(summary["repository"], "second", name);
+      assert.deepEqual(
+        copies(summary).map(({ repository, points, ok }) => [repository, points, ok]),
+        [["third", 1, true]],
+      );
+      const [alarm, ...others] = alarms(summary);
+      assert.deepEqual([alarm?.kind, others], ["repository-away", []]);
+      assert.match(alarm?.message ?? "", /'primary' cannot be written to, so the restore point was made in 'second'/);
+      assert.match(alarm?.message ?? "", why);
+    }
+    // Nothing is left behind there that anybody would wait for.
+    assert.ok(!read("points").includes(String(told("full", 3)["point"])));
+    assert.equal(read("locks"), "");
+    // Who names a repository means that one; and a disk of this machine is no reason to go elsewhere.
+    assert.equal(read("named.status").trim(), "20");
+    assert.equal(read("temporary.status").trim(), "20");
+    const added = (await points("second")).filter((point) => !before.has(point));
+    assert.deepEqual(added.length, 3);
+
+    const summary = await desk.summary(["backup"]);
+    assert.equal(copies(summary)[0]?.brought, 2);
+    const there = await points("primary");
+    for (const point of [...added, made]) assert.ok(there.includes(point), point);
+  },
+);
 
 async function held(): Promise<Record<string, string[]>> {
   const found: Record<string, string[]> = {};
