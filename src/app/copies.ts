@@ -4,10 +4,11 @@ import { type Finding, sortFindings } from "../base/findings.ts";
 import { plural } from "../base/bytes.ts";
 import { copiedPoints, copy, mendingHint, pointsLacking, pointsOwed, snapshotsOf } from "../job/copy.ts";
 import { holdsLacking, releasesIn } from "../job/holds-between.ts";
-import { listPoints, type PointList, resolvePoint } from "../job/points.ts";
+import { isOther, listPoints, onlyOthers, type Point, type PointList, resolveSnapshot } from "../job/points.ts";
 import type { PointRelease } from "../job/records.ts";
 import { assertRetention, extendRetention } from "../job/retention.ts";
 import type { BackupSummary, CopyOutcome, CopySummary } from "../job/summaries.ts";
+import type { ListedSnapshot } from "../repo/repository.ts";
 import { loadConfig } from "./config.ts";
 import { PROGRAM } from "./program.ts";
 import { type ListedRepository, settleNotCopied, settleReleases } from "./releases.ts";
@@ -39,25 +40,33 @@ export async function runCopy(globals: Globals, flags: CopyFlags, s: Surrounding
   const summary = await copy({
     from,
     to,
-    choose(snapshots, points) {
-      if (flags.all) return snapshots;
-      const list = { points, records: [], others: 0, damaged: [] };
-      if (flags.points.length > 0)
-        return snapshotsOf(
-          snapshots,
-          flags.points.map((word) => resolvePoint(list, word, id)),
-        );
-      return snapshotsOf(
-        snapshots,
-        points.filter((point) => id === undefined || point.installationId === id),
-      );
-    },
+    choose: (snapshots, points) => chooseSnapshots(snapshots, points, flags, { name: from.name, installationId: id }),
     holds: { released: await releasedIn([from, to], s) },
     remembered: PROGRAM,
     ...tools(s),
   });
   await extendRetention(to.repository, s);
   return summary;
+}
+
+function chooseSnapshots(
+  snapshots: ListedSnapshot[],
+  points: Point[],
+  { all, points: words }: CopyFlags,
+  { name, installationId }: { name: string; installationId: string | undefined },
+): ListedSnapshot[] {
+  if (all) return snapshots;
+  if (words.length > 0) {
+    const list = { points, records: [], others: 0, damaged: [] };
+    const wanted = new Set(words.map((word) => resolveSnapshot(snapshots, list, { word, installationId })));
+    return snapshots.filter(({ id }) => wanted.has(id));
+  }
+  const others = snapshots.filter(isOther).length;
+  if (points.length === 0 && others > 0) throw onlyOthers(`nothing in '${name}' is copied without being named`, others);
+  return snapshotsOf(
+    snapshots,
+    points.filter((point) => installationId === undefined || point.installationId === installationId),
+  );
 }
 
 /**

@@ -105,7 +105,7 @@ const BACK_UP: readonly CommandRow[] = [
     ],
     purpose: "copy restore points to another repository",
     description: [
-      "From the first repository, or the one that --repository names: the points given, or without any all of this installation. What the other repository has already is not sent again, nothing is compressed again, and every chunk is verified. Points keep their names, as with 'restic copy'; holds go along, proofs stay behind, because a proof counts for the repository that was read. 'backup' does this by itself for all configured repositories.",
+      "From the first repository, or the one that --repository names: the points given, or without any all of this installation. A snapshot that restic or another program made is copied when it is named by its id, or its first digits, and with --all. What the other repository has already is not sent again, nothing is compressed again, and every chunk is verified. Points keep their names, as with 'restic copy'; holds go along, proofs stay behind, because a proof counts for the repository that was read. 'backup' does this by itself for all configured repositories.",
       "Between two places of which one is not configured, its password is taken from $CHATKEEP_PASSWORD or $CHATKEEP_PASSWORD_FILE.",
     ],
     examples: [
@@ -116,6 +116,7 @@ const BACK_UP: readonly CommandRow[] = [
         "chatkeep copy --repository bucket --at-time 2026-11-23T03:00Z --to other",
       ],
       ["one point", "chatkeep copy latest --to /mnt/usb/chatkeep"],
+      ["all that restic made", "chatkeep copy --all --repository /srv/restic --to /mnt/usb/restic"],
     ],
     exits: { ...REPOSITORY_EXITS, 13: "a point is damaged in the source and was not copied; the others were" },
     kept: "what was copied so far is used by the next copy, and no point is there by half",

@@ -2,6 +2,7 @@
  * Which restore points a repository holds, which of them are proven, and which one a word means: an id or its
  * beginning, `latest`, `proven`, or a time with a clear zone.
  */
+import { plural } from "../base/bytes.ts";
 import { parseZonedInstant } from "../base/clock.ts";
 import { Failure } from "../base/errors.ts";
 import type { SnapshotId } from "../base/ids.ts";
@@ -9,7 +10,7 @@ import { shortId } from "../base/ids.ts";
 import { LIMITS } from "../base/limits.ts";
 import type { Snapshot } from "../format/snapshot-file.ts";
 import { POINT_TAG } from "../point/layout.ts";
-import type { Repository } from "../repo/repository.ts";
+import type { ListedSnapshot, Repository } from "../repo/repository.ts";
 import { isHold, recordOf, tagValue, type PointHold, type PointRecord } from "./records.ts";
 
 export interface Point {
@@ -147,6 +148,55 @@ export function resolvePoint(list: PointList, word: string, installationId: stri
     }
   }
   return atTime(mine, word);
+}
+
+/** True for a snapshot that is neither a point nor a record about one: restic's own, or another program's. */
+export function isOther({ id, snapshot }: ListedSnapshot): boolean {
+  if (recordOf(id, snapshot) !== undefined) return false;
+  return snapshot.tags?.includes(POINT_TAG) !== true || tagValue(snapshot, "installation") === undefined;
+}
+
+/**
+ * The snapshot that a word means, where others than points may be meant: those only by their id or its beginning.
+ * @param list the points; of what was copied, the name counts too.
+ * @throws Failure `point/not-found` or `usage/invalid`.
+ */
+export function resolveSnapshot(
+  snapshots: readonly ListedSnapshot[],
+  list: PointList,
+  { word, installationId }: { word: string; installationId: string | undefined },
+): SnapshotId {
+  const others = snapshots.filter(isOther);
+  const nameOf = ({ id, snapshot }: ListedSnapshot) => (id.startsWith(word) ? id : (snapshot.original ?? id));
+  const named = /^[0-9a-f]{4,64}$/.test(word) ? others.filter((one) => nameOf(one).startsWith(word)) : [];
+  const exact = named.find(({ id }) => id === word);
+  if (exact !== undefined) return exact.id;
+  const points = named.length === 0 ? [] : list.points.filter((point) => beginOf(point, word) !== undefined);
+  // Several snapshots of one name are one thing to a person: the newest of them is meant, as with points.
+  const found = [...new Set([...named.map(nameOf), ...points.map((point) => beginOf(point, word) ?? point.id)])];
+  const newest = named.toSorted((a, b) => Date.parse(b.snapshot.time) - Date.parse(a.snapshot.time)).at(0); // oxlint-disable-line no-restricted-globals -- parses, reads no clock
+  if (newest !== undefined && found.length === 1) return newest.id;
+  if (named.length > 0) {
+    throw new Failure("usage/invalid", `'${word}' begins the names of ${found.length} snapshots`, {
+      hint: `Give more digits: ${tellApart(found).join(", ")}.`,
+    });
+  }
+  if (list.points.length === 0 && others.length > 0) throw onlyOthers(`there is no snapshot '${word}'`, others.length);
+  return resolvePoint(list, word, installationId).snapshotId;
+}
+
+/** The id of a point that begins so: its name before that of its file. */
+function beginOf({ id, snapshotId }: Point, word: string): string | undefined {
+  return [id, snapshotId].find((name) => name.startsWith(word));
+}
+
+/** For a repository that others made: what it is asked for is not there, and it is not empty either. */
+export function onlyOthers(what: string, count: number): Failure {
+  return new Failure(
+    "point/not-found",
+    `${what}: the repository holds no restore point, but ${plural(count, "snapshot")} of restic or another program`,
+    { hint: "Name snapshots by the ids that 'restic snapshots' shows, or copy every one with --all." },
+  );
 }
 
 /** As many digits as it takes. */

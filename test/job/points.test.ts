@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { isFailure } from "../../src/base/errors.ts";
 import { parseChunkId, parseSnapshotId } from "../../src/base/ids.ts";
-import { type Point, type PointList, resolvePoint } from "../../src/job/points.ts";
+import { type Point, type PointList, resolvePoint, resolveSnapshot } from "../../src/job/points.ts";
+import type { ListedSnapshot } from "../../src/repo/repository.ts";
 
 const TREE = parseChunkId("0".repeat(64));
 
@@ -107,4 +108,37 @@ test("an empty repository says what to do", () => {
     () => resolvePoint(list(), "latest", undefined),
     (error) => isFailure(error, "point/not-found") && error.hint?.includes("chatkeep backup") === true,
   );
+});
+
+function ofRestic(id: string, time: string, original?: string): ListedSnapshot {
+  const snapshot = {
+    time,
+    tree: TREE,
+    paths: ["/srv"],
+    ...(original === undefined ? {} : { original: parseSnapshotId(original) }),
+  };
+  return { id: parseSnapshotId(id), snapshot };
+}
+
+test("a snapshot of others is meant by its id alone, and a word that begins several things is refused", () => {
+  const [one, two] = [`aaaa1${"0".repeat(59)}`, `dddd2${"0".repeat(59)}`];
+  const points = THREE.points.map(({ snapshotId, snapshot }) => {
+    return { id: snapshotId, snapshot: { ...snapshot, tags: ["chatkeep", "installation=one"] } };
+  });
+  const all = [...points, ofRestic(one, "2026-11-25T00:00:00Z"), ofRestic(two, "2026-11-20T00:00:00Z")];
+  const meant = (word: string, snapshots = all) => resolveSnapshot(snapshots, THREE, { word, installationId: "one" });
+  assert.equal(meant("dddd"), two);
+  assert.equal(meant(one), one);
+  assert.equal(meant("aaaa1"), one);
+  assert.equal(meant("bbbb"), MIDDLE.id);
+  assert.equal(meant("latest"), NEW.id, "never one of others");
+  assert.throws(
+    () => meant("aaaa"),
+    (error) => isFailure(error, "usage/invalid") && /begins the names of 2 snapshots/.test(error.message),
+  );
+  const copied = [
+    ofRestic("1".repeat(64), "2026-11-20T00:00:00Z", two),
+    ofRestic("2".repeat(64), "2026-11-21T00:00:00Z", two),
+  ];
+  assert.equal(meant("dddd", copied), "2".repeat(64));
 });
