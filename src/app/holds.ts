@@ -4,6 +4,7 @@ import type { Finding } from "../base/findings.ts";
 import { hold, type HoldOptions, listHolds, releaseHold, removeRecords } from "../job/hold.ts";
 import { releasesIn } from "../job/holds-between.ts";
 import { listPoints } from "../job/points.ts";
+import type { PointRelease } from "../job/records.ts";
 import type { HoldSummary } from "../job/summaries.ts";
 import type { Config } from "./config.ts";
 import { PROGRAM } from "./program.ts";
@@ -32,15 +33,53 @@ function othersOf({ config, name }: { config: Config | undefined; name: string }
   return (config?.repositories ?? []).map((one) => one.name).filter((one) => one !== name);
 }
 
+/** The other configured repositories, each opened once; one that cannot be opened says so each time it is asked for. */
+class Others {
+  readonly names: readonly string[];
+  readonly #opened = new Map<string, Promise<OpenedRepository>>();
+  readonly #open: (name: string) => Promise<OpenedRepository>;
+
+  constructor(opened: OpenedRepository, globals: Globals, s: Surroundings) {
+    this.names = othersOf(opened);
+    this.#open = async (name) => await openChosenRepository({ ...globals, repository: name }, s);
+  }
+
+  async open(name: string): Promise<OpenedRepository> {
+    const known = this.#opened.get(name);
+    if (known !== undefined) return await known;
+    const opening = this.#open(name);
+    this.#opened.set(name, opening);
+    return await opening;
+  }
+
+  /** The releases that those of them know that can be read. */
+  async released(s: Surroundings): Promise<PointRelease[]> {
+    const found: PointRelease[] = [];
+    for (const name of this.names) {
+      try {
+        found.push(...releasesIn(await listPoints((await this.open(name)).repository, s)));
+      } catch (error) {
+        // It is told where the hold is to be made there.
+        if (!isFailure(error) || error.code === "internal/bug" || s.signal.aborted) throw error;
+      }
+    }
+    return found;
+  }
+}
+
 export async function runHold(globals: Globals, flags: HoldFlags, s: Surroundings): Promise<HoldSummary> {
   const opened = await openAnsweringRepository(globals, s);
+  const others = new Others(opened, globals, s);
   const { options, timeZone } = holdOptions(opened, opened.config?.installation.id, s);
   const { point: word, name, reason, until } = flags;
-  const wanted = { word, name, reason, until, timeZone, program: PROGRAM };
+  const released = await others.released(s);
+  const wanted = { word, name, reason, until, timeZone, program: PROGRAM, released };
   const summary = await hold(options, wanted);
-  const point = summary.holds[0]?.point ?? word;
-  return await everywhere(summary, opened, globals, s, async (other) => {
-    return (await hold(holdOptions(other, undefined, s).options, { ...wanted, word: point })).changed;
+  const [held] = summary.holds;
+  return await everywhere(summary, others, s, async (other) => {
+    // Of the same time everywhere, so that one release is the end of it in each.
+    const there = { ...wanted, word: held?.point ?? word, at: held?.at };
+    return (await hold(holdOptions(other, undefined, s).options, there)).changed;
   });
 }
 
@@ -50,7 +89,8 @@ export async function runReleaseHold(
   s: Surroundings,
 ): Promise<HoldSummary> {
   const opened = await openAnsweringRepository(globals, s);
-  const others = othersOf(opened);
+  const repositories = new Others(opened, globals, s);
+  const others = repositories.names;
   const { options } = holdOptions(opened, opened.config?.installation.id, s);
   const remembered = others.length === 0 ? undefined : PROGRAM;
   let summary: HoldSummary | undefined;
@@ -74,7 +114,7 @@ export async function runReleaseHold(
     holds: [],
     findings: [],
   };
-  const done = await everywhere(summary ?? nothing, opened, globals, s, async (other) => {
+  const done = await everywhere(summary ?? nothing, repositories, s, async (other) => {
     released.push(await releaseHold(holdOptions(other, undefined, s).options, { word: point, name }));
     return true;
   });
@@ -92,17 +132,16 @@ function isUnknown(error: unknown): boolean {
 /** Does in every other repository what was done in one; what cannot be done is a finding, and the next backup's task. */
 async function everywhere(
   summary: HoldSummary,
-  opened: OpenedRepository,
-  globals: Globals,
+  others: Others,
   s: Surroundings,
   work: (other: OpenedRepository) => Promise<boolean>,
 ): Promise<HoldSummary> {
   const repositories = [...summary.repositories];
   const findings: Finding[] = [];
   let { changed } = summary;
-  for (const name of othersOf(opened)) {
+  for (const name of others.names) {
     try {
-      if (await work(await openChosenRepository({ ...globals, repository: name }, s))) changed = true;
+      if (await work(await others.open(name))) changed = true;
       repositories.push(name);
     } catch (error) {
       if (!isFailure(error) || error.code === "internal/bug" || s.signal.aborted) throw error;

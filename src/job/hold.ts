@@ -9,6 +9,7 @@ import { HOLD, RELEASE } from "../point/layout.ts";
 import { formatHold, parseHold, type Hold } from "../point/hold.ts";
 import { daysInMonth, Zone } from "../policy/calendar.ts";
 import type { Repository } from "../repo/repository.ts";
+import { isReleased, releasesIn } from "./holds-between.ts";
 import { lockAlone, type LockOptions, lockToWrite } from "./lock.ts";
 import { listPoints, resolvePoint, type PointList } from "./points.ts";
 import {
@@ -21,6 +22,7 @@ import {
   saveRecord,
   type PointHold,
   type PointRecord,
+  type PointRelease,
   tagValue,
 } from "./records.ts";
 import type { HoldLine, HoldSummary } from "./summaries.ts";
@@ -43,6 +45,10 @@ export interface NewHold {
   until: string | undefined;
   /** The zone of a day: IANA. */
   timeZone: string;
+  /** Releases that are known from other repositories: this hold is newer than they, whatever the clocks say. */
+  released?: readonly PointRelease[];
+  /** When it was made, where it was made in another repository already: RFC 3339. */
+  at?: string | undefined;
   /** Name and version of this program. */
   program: string;
 }
@@ -72,7 +78,11 @@ export async function hold(options: HoldOptions, wanted: NewHold): Promise<HoldS
   const signal = AbortSignal.any([options.signal, lock.signal]);
   const list = await listPoints(repository, { signal });
   const point = resolvePoint(list, wanted.word, options.installationId);
-  const known = point.holds.filter((one) => one.name === name && isInForce(one, clock.now()));
+  const released = [...releasesIn(list), ...(wanted.released ?? [])];
+  // One that was released somewhere would go with the next backup.
+  const known = point.holds.filter((one) => {
+    return one.name === name && isInForce(one, clock.now()) && !isReleased(one, released);
+  });
   const made: Hold = {
     schema: 1,
     program,
@@ -81,7 +91,7 @@ export async function hold(options: HoldOptions, wanted: NewHold): Promise<HoldS
     reason: wanted.reason ?? null,
     until: end?.text ?? null,
     endsAt: end === undefined ? null : formatGoTime(BigInt(end.atMs) * 1_000_000n),
-    at: formatGoTime(BigInt(clock.now()) * 1_000_000n),
+    at: wanted.at ?? timeAfter(releasesOf(released, { point: point.id, name }), 1, clock),
     by: `${userInfo().username}@${hostname()}`,
   };
   const answer = { ...summaryOf(options), action: "held" } as const;
@@ -100,6 +110,22 @@ export async function hold(options: HoldOptions, wanted: NewHold): Promise<HoldS
   const { reason, until, at, by } = made;
   const line = { point: point.id, takenAt: point.snapshot.time, name, reason, until, inForce: true, at, by };
   return { ...answer, changed: true, holds: [line] };
+}
+
+function releasesOf(
+  released: readonly PointRelease[],
+  { point, name }: { point: string; name: string },
+): readonly PointRelease[] {
+  return released.filter((one) => one.point === point && one.name === name);
+}
+
+/**
+ * Now, or so long after the newest of these: a hold and its release are put in order by their times, which may come from
+ * clocks that differ, and what a person does now is the newest.
+ */
+function timeAfter(records: readonly { atMs: number }[], byMs: number, clock: Clock): string {
+  const atMs = records.reduce((latest, one) => Math.max(latest, one.atMs + byMs), clock.now());
+  return formatGoTime(BigInt(atMs) * 1_000_000n);
 }
 
 function summaryOf({
@@ -142,7 +168,10 @@ export async function releaseHold(options: HoldOptions, { word, name, remembered
   }
   const lines: HoldLine[] = [];
   const [first] = found;
-  if (remembered !== undefined && first !== undefined) await rememberRelease(first, remembered, { ...options, signal });
+  const at = timeAfter(found, 0, options.clock);
+  if (remembered !== undefined && first !== undefined) {
+    await rememberRelease(first, { program: remembered, at }, { ...options, signal });
+  }
   for (const one of found) {
     lines.push(await toLine(one, list, options));
     await repository.store.remove({ kind: "snapshots", name: one.snapshotId }, { signal });
@@ -153,10 +182,9 @@ export async function releaseHold(options: HoldOptions, { word, name, remembered
 /** Before the hold goes: whatever happens then, the other repositories hear of it. */
 async function rememberRelease(
   { point, name, snapshot }: PointHold,
-  program: string,
-  { repository, clock, signal }: HoldOptions,
+  { program, at }: { program: string; at: string },
+  { repository, signal }: HoldOptions,
 ): Promise<void> {
-  const at = formatGoTime(BigInt(clock.now()) * 1_000_000n);
   const text = `${JSON.stringify({ schema: 1, program, point, name, at, by: `${userInfo().username}@${hostname()}` }, null, 1)}\n`;
   const kept = { place: RELEASE, text, time: at, tags: releaseTags({ point, name }) };
   const about = { installationId: tagValue(snapshot, "installation") ?? "", snapshot };

@@ -7,7 +7,7 @@ export function releasesIn({ records }: PointList): PointRelease[] {
 }
 
 /** True for a hold that was released after it was made, wherever that is known. */
-function isReleased(hold: PointHold, released: readonly PointRelease[]): boolean {
+export function isReleased(hold: PointHold, released: readonly PointRelease[]): boolean {
   return released.some(({ point, name, atMs }) => point === hold.point && name === hold.name && hold.atMs <= atMs);
 }
 

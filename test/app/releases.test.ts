@@ -62,3 +62,31 @@ test("a hold that cannot be removed with these credentials is a note, comes back
   assert.equal((await listed(offsite, "offsite")).list.records.length, 0);
   assert.deepEqual(releasesIn(await listPoints(primary, { signal })), []);
 });
+
+test("what was done last counts, though the clock of whoever did it was behind: holding anew, and releasing", async () => {
+  const [primary, offsite] = [await newRepository(createMemoryStore()), await newRepository(createMemoryStore())];
+  const point = await addPoint(primary, NOW);
+  await addPoint(offsite, NOW, { original: point });
+  const wanted = { word: point, name: "audit", reason: undefined, until: undefined, timeZone: "UTC", program: "test" };
+  for (const each of [primary, offsite]) await hold(holding(reopen(each), NOW + 2 * HOUR), wanted);
+  const release = { word: point, name: "audit", remembered: "test" };
+  const lists = async () => [await listPoints(primary, { signal }), await listPoints(offsite, { signal })] as const;
+
+  // By a clock that is hours behind the one that the hold was made with.
+  await releaseHold(holding(reopen(primary), NOW), release);
+  const [afterRelease, left] = await lists();
+  assert.equal(holdsToLift(left, releasesIn(afterRelease)).length, 1);
+
+  // And held anew by it: where the release is kept, and where it is only told of.
+  await hold(holding(reopen(primary), NOW), wanted);
+  const released = releasesIn(afterRelease);
+  await hold(holding(reopen(offsite), NOW), { ...wanted, released });
+  const [here, there] = await lists();
+  assert.deepEqual(holdsToLift(here, released), []);
+  assert.equal(holdsToLift(there, released).length, 1, "the old one goes, the new one stays");
+  assert.equal(there.records.filter(({ kind }) => kind === "hold").length, 2);
+
+  // The very same once more changes nothing.
+  const again = await hold(holding(reopen(primary), NOW), wanted);
+  assert.equal(again.changed, false);
+});

@@ -5,6 +5,8 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { parse } from "yaml";
 import { onDatabase } from "../../src/demo/database.ts";
+import { systemClock } from "../../src/base/clock.ts";
+import { releaseHold } from "../../src/job/hold.ts";
 import { openRepository } from "../../src/repo/repository.ts";
 import { openLocalStore } from "../../src/store/local-store.ts";
 import { CHATKEEP, runCli, summaryOf } from "../harness/cli.ts";
@@ -457,6 +459,25 @@ test("what is held while the first repository is away is held there too after th
     (there["holds"] as { point: string; name: string }[]).map((one) => [one.point, one.name]),
     [[point, "audit"]],
   );
+  await desk.summary(["hold", "--release", point, "audit"]);
+  assert.deepEqual(await held(), everywhere());
+});
+
+test("a hold that is made anew stays, though a release that another repository keeps has a time to come", async () => {
+  const [point = ""] = await points("second");
+  await desk.summary(["hold", point, "--name", "audit"]);
+  const { signal } = new AbortController();
+  const repository = await openRepository(openLocalStore(second), { password: passwordOf("second"), signal });
+  // As by a machine whose clock is an hour ahead, and that reached this one only.
+  const clock = { ...systemClock, now: () => systemClock.now() + 3_600_000 };
+  const elsewhere = { repository, repositoryName: "second", installationId: undefined, clock, signal };
+  await releaseHold(elsewhere, { word: point, name: "audit", remembered: "another" });
+  assert.deepEqual(await held(), { ...everywhere("audit"), second: [] });
+  const made = await desk.summary(["hold", point, "--name", "audit"]);
+  assert.equal(made["changed"], true);
+  await desk.summary(["backup"]);
+  await desk.summary(["backup"]);
+  assert.deepEqual(await held(), everywhere("audit"));
   await desk.summary(["hold", "--release", point, "audit"]);
   assert.deepEqual(await held(), everywhere());
 });
