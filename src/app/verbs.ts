@@ -160,11 +160,16 @@ async function prepareBackup(
 function writtenElsewhere({ name, failure, isRefusing: wasOpened = false }: PassedOver, written: string): Finding {
   // To make a new one where a disk is not mounted would be the wrong advice.
   const isMissing = failure.code === "repo/missing";
+  const why = isMissing ? "Is its disk mounted, and the location right?" : (failure.hint ?? "See why.");
+  const copying = `'chatkeep copy --repository ${written} --to ${name}'`;
+  const later = wasOpened
+    ? `The next backup that can write to it brings it what it lacks, as ${copying} does; until then '--repository ${written}' has the new point.`
+    : `The next backup that reaches it brings it what it lacks; ${copying} does now.`;
   return {
     kind: "repository-away",
     level: "alarm",
     message: `repository '${name}' ${wasOpened ? "cannot be written to" : "does not answer"}, so the restore point was made in '${written}': ${failure.message}`,
-    hint: `${isMissing ? "Is its disk mounted, and the location right?" : (failure.hint ?? "See why it does not answer.")} The next backup that ${wasOpened ? "can write to it" : "reaches it"} brings it what it lacks; 'chatkeep copy --repository ${written} --to ${name}' does ${wasOpened ? "then" : "now"}.`,
+    hint: `${why} ${later}`,
   };
 }
 
