@@ -1,12 +1,14 @@
 /** `key`: who can open a repository. The configured password file follows when the key in use is changed. */
 import { rm } from "node:fs/promises";
 import { hostname, userInfo } from "node:os";
-import { resolve } from "node:path";
+import { dirname, resolve } from "node:path";
 import { Failure, isFailure } from "../base/errors.ts";
+import type { Finding } from "../base/findings.ts";
 import { addKeyVerb, changePasswordVerb, listKeysVerb, removeKeyVerb } from "../job/keys.ts";
 import type { KeySummary } from "../job/summaries.ts";
 import { prepareReplacement, requireNew, writeNew, type Replacement } from "./new-file.ts";
 import { readNewPassword, type NewPassword, type NewPasswordFlags } from "./new-password.ts";
+import { renewKits } from "./renew-kits.ts";
 import { openChosenRepository, type OpenedRepository } from "./session.ts";
 import type { Globals, Surroundings } from "./surroundings.ts";
 
@@ -30,8 +32,11 @@ export async function runKey(
   const opened = await openChosenRepository(globals, s);
   const options = { repository: opened.repository, repositoryName: opened.name, clock: s.clock, signal: s.signal };
   if (action === "list") return await listKeysVerb(options);
-  if (action === "remove") return await removeKeyVerb({ ...options, key: flags.key ?? "" });
-  if (action === "passwd") return await passwd(opened, flags, s);
+  if (action === "remove" || action === "passwd") {
+    const changing =
+      action === "remove" ? removeKeyVerb({ ...options, key: flags.key ?? "" }) : passwd(opened, flags, s);
+    return await withKits(await changing, opened, globals, s);
+  }
   const password = await readNewPassword(flags, s);
   if (password.keepIn !== undefined) await requireNew(password.keepIn);
   const adding = addKeyVerb({
@@ -69,6 +74,28 @@ async function keep({ value, keepIn }: NewPassword): Promise<void> {
 async function forget({ keepIn }: NewPassword, error: unknown): Promise<never> {
   if (keepIn !== undefined && isFailure(error, "usage/invalid")) await rm(keepIn, { force: true });
   throw error;
+}
+
+/** Kits that do not fit any more are written anew where they lie; what cannot be is a note as the printed ones are. */
+async function withKits(
+  summary: KeySummary,
+  opened: OpenedRepository,
+  globals: Globals,
+  s: Surroundings,
+): Promise<KeySummary> {
+  if (summary.staleKit === null) return summary;
+  const { files, failure } = await renewKits(opened, summary.staleKit, globals, s);
+  const findings = summary.findings.map((finding): Finding => {
+    if (finding.kind !== "kit-stale") return finding;
+    if (failure !== undefined) {
+      const message = `${finding.message}; the one beside the configuration could not be written anew: ${failure.message}`;
+      return { ...finding, level: "warning", message };
+    }
+    if (files.length === 0) return finding;
+    const hint = `The new one lies in ${dirname(files[0] ?? "")}: print it, delete its files, and destroy the old paper.`;
+    return { ...finding, hint };
+  });
+  return { ...summary, renewedKits: files, findings };
 }
 
 async function passwd(opened: OpenedRepository, flags: KeyFlags, s: Surroundings): Promise<KeySummary> {

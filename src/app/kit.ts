@@ -18,9 +18,15 @@ export interface KitFiles {
   page: string;
 }
 
+export const KIT_STEM = "chatkeep-recovery-kit";
+
+export function kitFiles(folder: string, stem: string): KitFiles {
+  return { text: join(folder, `${stem}.txt`), page: join(folder, `${stem}.html`) };
+}
+
 /** @throws Failure `config/invalid` when one of them is there already, or could not be written. */
-export async function requireNewKit(folder: string, stem = "chatkeep-recovery-kit"): Promise<KitFiles> {
-  const files = { text: join(folder, `${stem}.txt`), page: join(folder, `${stem}.html`) };
+export async function requireNewKit(folder: string, stem = KIT_STEM): Promise<KitFiles> {
+  const files = kitFiles(folder, stem);
   await requireNew(files.text);
   await requireNew(files.page);
   return files;
@@ -48,7 +54,7 @@ export async function runKit(globals: Globals, flags: KitFlags, s: Surroundings)
   const findings: Finding[] = [];
   const repositories: KitRepository[] = [];
   for (const repository of config.repositories)
-    repositories.push(await describe(repository, { withPassword: flags.withPassword, globals, findings, s }));
+    repositories.push(await describeOnKit(repository, { withPassword: flags.withPassword, globals, findings, s }));
   const { id, name } = config.installation;
   await writeKit(files, { installation: { id, name }, repositories, writtenAt: formatInstant(s.clock.now()) });
   return {
@@ -72,7 +78,8 @@ interface Describing {
   s: Surroundings;
 }
 
-async function describe(
+/** One that cannot be opened is a finding. */
+export async function describeOnKit(
   configured: RepositoryConfig,
   { withPassword, globals, findings, s }: Describing,
 ): Promise<KitRepository> {

@@ -126,6 +126,7 @@ async function summarize(
     added: added ?? null,
     removed: removed ?? null,
     staleKit: removed === undefined ? null : fingerprintOf(repository.config.id, removed),
+    renewedKits: [],
     files: [],
     findings: removed === undefined ? [] : [staleKit(repository, removed)],
   };
@@ -136,6 +137,6 @@ function staleKit(repository: Repository, removed: FileId): Finding {
     kind: "kit-stale",
     level: "note",
     message: `recovery kits with the fingerprint ${fingerprintOf(repository.config.id, removed)} (key ${shortId(removed)}) open this repository no more`,
-    hint: "Print a new one with 'chatkeep kit --with-password', and destroy the old paper.",
+    hint: "Write a new one with 'chatkeep kit --with-password --out kit', print it, delete its files, and destroy the old paper.",
   };
 }

@@ -303,6 +303,8 @@ export interface KeySummary {
   removed: string | null;
   /** The fingerprint on recovery kits that are of no use any more. */
   staleKit: string | null;
+  /** Files of recovery kits that had that fingerprint, and were written anew. */
+  renewedKits: string[];
   /** Files that were written: never the password itself. */
   files: string[];
   findings: Finding[];

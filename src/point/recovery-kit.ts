@@ -114,6 +114,17 @@ function formatRepository({ name, location, opened, password }: KitRepository): 
   ];
 }
 
+/** The repositories that a kit is about, as its text says. */
+export function namesOnKit(text: string): string[] {
+  return [...text.matchAll(/^ {2}Repository {5}(.+)$/gm)].map(([, name]) => name ?? "");
+}
+
+/** True for a kit on which all passwords are to be written by hand. */
+export function isWithoutPassword(text: string): boolean {
+  const passwords = [...text.matchAll(/^ {2}Password {7}(.+)$/gm)];
+  return passwords.every(([, password]) => password === TO_FILL);
+}
+
 /** Plain text to print; at most 78 columns but where a location or a password is longer. */
 export function formatRecoveryKit(kit: RecoveryKit): string {
   const lines = [

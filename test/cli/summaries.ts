@@ -400,6 +400,7 @@ export const KEYS: KeySummary = {
   added: null,
   removed: null,
   staleKit: null,
+  renewedKits: [],
   files: [],
   findings: [],
 };

@@ -147,7 +147,14 @@ test("while a backup runs keys can be listed and added; removing and changing wa
   }
 });
 
-test("passwd: the configured password file follows, with its mode, and the kit is told to be stale", async () => {
+function kitFiles(): string[] {
+  return ["txt", "html"].map((ending) => join(desk.root, "chatkeep", `chatkeep-recovery-kit.${ending}`));
+}
+
+test("passwd: the configured password file follows, with its mode, and so does the kit that lies beside it", async () => {
+  // One that fits the key in use.
+  for (const file of kitFiles()) await rm(file);
+  await desk.summary(["kit", "--with-password"]);
   const before = await key(["list"]);
   const old = before.keys.find(({ current }) => current);
   await chmod(desk.passwordFile, 0o640);
@@ -160,6 +167,15 @@ test("passwd: the configured password file follows, with its mode, and the kit i
   assert.equal(changed.staleKit, old?.fingerprint);
   assert.equal(changed.keys.length, before.keys.length);
   const current = changed.keys.find((line) => line.current);
+  assert.deepEqual(changed.renewedKits, kitFiles());
+  const [text = "", page = ""] = await Promise.all(kitFiles().map(async (file) => await readFile(file, "utf8")));
+  for (const kit of [text, page]) {
+    assert.ok(current !== undefined && kit.includes(current.fingerprint) && kit.includes(renewed));
+    assert.ok(!kit.includes(opened.password) && !kit.includes(String(old?.fingerprint)));
+  }
+  assert.equal(readQr(printedCode(page)), renewed);
+  for (const file of kitFiles()) assert.equal((await stat(file)).mode & 0o777, 0o600, file);
+  assert.match(changed.findings[0]?.hint ?? "", /The new one lies in .*chatkeep: print it/);
   assert.deepEqual([current?.user, current?.host, current?.key], [old?.user, old?.host, changed.added]);
   assert.deepEqual(
     (await readdir(join(desk.root, "chatkeep"))).filter((name) => name.endsWith(".new")),
@@ -171,6 +187,30 @@ test("passwd: the configured password file follows, with its mode, and the kit i
     await runRestic(["cat", "config"], { repo: desk.repository, password: renewed, restic: restic.path });
   const shut = await withPassword(opened.password, ["list"]);
   assertRefused(shut, { status: 12, error: /does not open/ }, secrets);
+});
+
+test("a kit whose key is removed is written anew, without a password where it had none; of none, the command is named", async () => {
+  const { added } = await key(["add", "--generate", "other.password", "--user", "other"]);
+  const other = await secretIn(join(desk.root, "other.password"));
+  for (const file of kitFiles()) await rm(file);
+  const config = await readFile(desk.config, "utf8");
+  await writeFile(desk.config, config.replace(desk.passwordFile, join(desk.root, "other.password")));
+  await desk.summary(["kit"]);
+  await writeFile(desk.config, config);
+  const removed = await key(["remove", String(added)]);
+  assert.deepEqual(removed.renewedKits, kitFiles());
+  const password = await secretIn(desk.passwordFile);
+  for (const file of kitFiles()) {
+    const kit = await readFile(file, "utf8");
+    assert.ok(!kit.includes(String(removed.staleKit)) && !kit.includes(password) && !kit.includes(other), file);
+    assert.ok(kit.includes(String(removed.keys.find(({ current }) => current)?.fingerprint)), file);
+  }
+
+  const again = await key(["add", "--new-password-command", "echo gone-soon", "--user", "gone"]);
+  secrets.push("gone-soon");
+  const gone = await key(["remove", String(again.added)]);
+  assert.deepEqual(gone.renewedKits, []);
+  assert.match(gone.findings[0]?.hint ?? "", /'chatkeep kit --with-password --out kit'/);
 });
 
 test("the kit is written anew where one says, never over another, and fits the key in use", async () => {

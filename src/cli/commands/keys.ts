@@ -26,6 +26,7 @@ export const KEY_ROWS: readonly CommandRow[] = [
     purpose: "the passwords that open a repository: list, add, remove",
     description: [
       "Each person and each machine can have a key of their own. 'key add' makes one, 'key remove KEY' takes one away, 'key passwd' puts a new one in the place of the one in use, and writes it where the configuration reads it. Without an option the new password is asked for twice.",
+      "A recovery kit beside the configuration that fits no more is written anew; otherwise 'chatkeep kit --with-password --out kit' makes one to print.",
       "The key in use is never removed, so that one is always left. Whoever once had a password may have kept the repository's inner keys: see docs/keys.md for what to do when a machine is stolen.",
     ],
     examples: [
@@ -34,7 +35,14 @@ export const KEY_ROWS: readonly CommandRow[] = [
       ["for another machine", "chatkeep key add --host web2 --generate web2.password"],
       ["it is gone", "chatkeep key remove 4f3a91c2"],
     ],
-    exits: { 3: "some key files cannot be read", 10: "", 11: "", 12: "", 13: "", 20: "" },
+    exits: {
+      3: "some key files cannot be read, or a recovery kit could not be written anew",
+      10: "",
+      11: "",
+      12: "",
+      13: "",
+      20: "",
+    },
     kept: "every password that opened the repository still opens it, and a new one may do so too",
     load: async () => (await import("../verbs/key.ts")).key,
   },

@@ -12,7 +12,7 @@ const DONE: Record<Exclude<KeySummary["action"], "list">, (summary: KeySummary) 
 };
 
 export function formatKeys(summary: KeySummary, look: Look): string[] {
-  const { action, keys, files, repository } = summary;
+  const { action, keys, files, renewedKits, repository } = summary;
   const table = formatTable(
     [
       { title: "key", cell: ({ key }) => look.paint("bold", shortId(key)) },
@@ -30,6 +30,7 @@ export function formatKeys(summary: KeySummary, look: Look): string[] {
   return [
     `${look.paint("green", "✓")} ${DONE[action](summary)}`,
     ...files.map((file) => `  its password is in ${file}`),
+    ...renewedKits.map((file) => `  recovery kit written anew: ${file}`),
     "",
     `keys of ${repository}`,
     ...table,
