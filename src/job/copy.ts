@@ -106,7 +106,8 @@ export async function copy(options: CopyOptions): Promise<CopySummary> {
   const unread = damaged.filter(({ id }) => !known.points.some((point) => point.id === id || point.snapshotId === id));
   const failing = new Failing(run, known, unread, installationOf(left));
   if (left.length + held.length > 0) {
-    await copySnapshots({ ...run, lock: target, failing }, [...left, ...held], summary);
+    const ids = new Set(known.points.map(({ id }) => id));
+    await copySnapshots({ ...run, lock: target, failing, there: ids }, [...left, ...held], summary);
   }
   return { ...summary, seconds: (clock.monotonic() - startedMs) / 1000 };
 }
@@ -124,8 +125,15 @@ function heldSnapshots(
   return snapshots.filter((one) => names.has(one.id) && !left.includes(one));
 }
 
+interface CopyingOptions extends CopyOptions {
+  lock: RepositoryLock;
+  failing: Failing;
+  /** The points of the target; those that come are added. */
+  there: Set<string>;
+}
+
 async function copySnapshots(
-  { from, to, progress, signal, lock, failing }: CopyOptions & { lock: RepositoryLock; failing: Failing },
+  { from, to, progress, signal, lock, failing, there }: CopyingOptions,
   snapshots: readonly ListedSnapshot[],
   summary: CopySummary,
 ): Promise<void> {
@@ -147,10 +155,13 @@ async function copySnapshots(
     ready = [];
     summary.added = copying.added;
   };
-  for (const one of snapshots) {
+  for (const one of [...snapshots.filter((each) => !holdsPoint(each)), ...snapshots.filter(holdsPoint)]) {
+    // A hold without its point would keep the target from being pruned.
+    if (holdsPoint(one) && !there.has(recordOf(one.id, one.snapshot)?.point ?? "")) continue;
     try {
       await copying.copyTree(one.snapshot.tree);
       ready.push(one);
+      there.add(one.snapshot.original ?? one.id);
     } catch (error) {
       if (!isFailure(error, "repo/damaged")) throw error;
       failing.add(one);
@@ -163,6 +174,10 @@ async function copySnapshots(
     if (bytes >= LIMITS.copyBatchBytes) await write();
   }
   await write();
+}
+
+function holdsPoint({ id, snapshot }: ListedSnapshot): boolean {
+  return recordOf(id, snapshot)?.kind === "hold";
 }
 
 /** The points of one copying that could not be read whole, and are to be tried again. */
@@ -212,7 +227,7 @@ async function saveCopy(
 ): Promise<SnapshotId> {
   signal.throwIfAborted();
   const snapshot = await to.saveSnapshot(copiedSnapshot(one), { signal });
-  if (recordOf(one.id, one.snapshot)?.kind === "hold") summary.holds += 1;
+  if (holdsPoint(one)) summary.holds += 1;
   else summary.copied.push({ point: one.snapshot.original ?? one.id, snapshot, takenAt: one.snapshot.time });
   return snapshot;
 }

@@ -18,6 +18,7 @@ import { findScratchServer } from "../postgres/scratch.ts";
 import type { Repository } from "../repo/repository.ts";
 import { type CopiedPoints, copiedPoints } from "./copy.ts";
 import { aheadFindings, notReadYet } from "./findings.ts";
+import { heldPointFindings, lostHeldPoints } from "./held-points.ts";
 import { inspectChatwoot } from "./inspect-chatwoot.ts";
 import {
   type KnownRepository,
@@ -26,7 +27,7 @@ import {
   passwordFindings,
   permissionFindings,
 } from "./doctor-repositories.ts";
-import { listPoints, type Point, pointsAhead } from "./points.ts";
+import { listPoints, type Point, type PointList, pointsAhead } from "./points.ts";
 import { findKeySources, readKeySamples, tryKeys } from "./prove-keys.ts";
 import { sampleStorage } from "./sample-storage.ts";
 import { tryPlace } from "./doctor-store.ts";
@@ -230,7 +231,9 @@ async function examineRepositories(
     await attempt(report, () => examineRetention(ports, report, name, opened.repository));
     await attempt(report, async () => {
       passwords.set(name, await ports.readPassword(name));
-      const copied = await minePoints(ports, opened.repository, id);
+      const list = await listPoints(opened.repository, ports);
+      report.findings.push(...heldPointFindings(lostHeldPoints(list, ports.clock.now()), name));
+      const copied = minePoints(list, id);
       const mine = copied.points;
       points.set(name, copied);
       report.findings.push(...(await notWholeFindings(name, opened.repository, mine, ports)));
@@ -285,12 +288,7 @@ async function examineRetention(
   });
 }
 
-async function minePoints(
-  ports: DoctorPorts,
-  repository: Repository,
-  id: string,
-): Promise<CopiedPoints & { points: Point[] }> {
-  const list = await listPoints(repository, { signal: ports.signal });
+function minePoints(list: PointList, id: string): CopiedPoints & { points: Point[] } {
   return { ...copiedPoints(list), points: list.points.filter((point) => point.installationId === id) };
 }
 

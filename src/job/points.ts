@@ -47,7 +47,14 @@ export interface PointList {
 }
 
 export async function listPoints(repository: Repository, { signal }: { signal: AbortSignal }): Promise<PointList> {
-  const { snapshots, damaged } = await repository.listSnapshots({ signal });
+  return pointListOf(repository, await repository.listSnapshots({ signal }));
+}
+
+/** @param listed every snapshot of the repository, as it lists them. */
+export function pointListOf(
+  repository: Repository,
+  { snapshots, damaged }: Awaited<ReturnType<Repository["listSnapshots"]>>,
+): PointList {
   const points: Point[] = [];
   const records: PointRecord[] = [];
   const proofs = new Map<string, PointProof>();

@@ -6,7 +6,9 @@ import type { Progress } from "../base/progress.ts";
 import type { MaxUnused } from "../repo/prune-plan.ts";
 import { pruneRepository } from "../repo/prune.ts";
 import type { Repository } from "../repo/repository.ts";
+import { lostHeldPoints, refuseLostHeldPoints } from "./held-points.ts";
 import { beginAlone } from "./lock.ts";
+import { pointListOf } from "./points.ts";
 import { recordOf } from "./records.ts";
 import type { PruneSummary } from "./summaries.ts";
 
@@ -44,16 +46,21 @@ export function parseMaxRepack(text: string): number {
   throw new Failure("usage/invalid", `'${text}' is no size`, { hint: "Write it like 500M or 2G." });
 }
 
-/** @throws Failure `repo/locked`, `repo/damaged` where something needed is lacking, `store/denied`. */
+/** @throws Failure `repo/locked`, `repo/damaged` where something needed or a held point is lacking, `store/denied`. */
 export async function prune(options: PruneOptions): Promise<PruneSummary> {
   const { repository, clock, dryRun, progress, maxUnused, maxRepackBytes } = options;
   const started = clock.monotonic();
+  const repositoryName = options.repositoryName ?? repository.store.location;
   await using lock = await beginAlone(repository, options);
   const signal = AbortSignal.any([options.signal, lock.signal]);
   const result = await pruneRepository(repository, {
     maxUnused,
     maxRepackBytes,
     isContent: ({ id, snapshot }) => recordOf(id, snapshot) === undefined,
+    assertComplete(snapshots) {
+      const list = pointListOf(repository, { snapshots, damaged: [] });
+      refuseLostHeldPoints(lostHeldPoints(list, clock.now()), repositoryName);
+    },
     isDryRun: dryRun,
     lock,
     progress,
@@ -64,7 +71,7 @@ export async function prune(options: PruneOptions): Promise<PruneSummary> {
     verb: "prune",
     dryRun,
     ...result,
-    repository: options.repositoryName ?? repository.store.location,
+    repository: repositoryName,
     seconds: (clock.monotonic() - started) / 1000,
   };
 }

@@ -6,6 +6,7 @@ import type { Progress } from "../base/progress.ts";
 import { readWhileSettling } from "../repo/lock.ts";
 import type { Repository } from "../repo/repository.ts";
 import { type ReadDataSubset, verifyRepository } from "../repo/verify.ts";
+import { lostHeldPoints } from "./held-points.ts";
 import { beginToRead } from "./lock.ts";
 import { listPoints } from "./points.ts";
 import type { VerifySummary } from "./summaries.ts";
@@ -47,9 +48,10 @@ export async function verify(options: VerifyOptions): Promise<VerifySummary> {
   const { progress } = options;
   const what = { ...(readData === undefined ? {} : { readData }), progress, signal };
   const result = await readWhileSettling(lock, async () => await verifyRepository(repository, what));
-  const { points, damaged } = await listPoints(repository, { signal });
+  const list = await listPoints(repository, { signal });
+  const { points, damaged } = list;
   const names = new Map(points.map((point) => [point.snapshotId as string, point.id]));
-  const problems = result.problems.map(({ kind, name, message, snapshots }) => ({
+  const problems: VerifySummary["problems"] = result.problems.map(({ kind, name, message, snapshots }) => ({
     kind,
     name,
     message,
@@ -58,6 +60,9 @@ export async function verify(options: VerifyOptions): Promise<VerifySummary> {
   for (const { name, message } of damaged) {
     if (!problems.some((problem) => problem.name === name))
       problems.push({ kind: "snapshot-damaged", name, message, points: [] });
+  }
+  for (const { point, message } of lostHeldPoints(list, clock.now())) {
+    problems.push({ kind: "held-point-lost", name: point, message, points: [point] });
   }
   return {
     type: "summary",

@@ -28,6 +28,8 @@ export interface PruneOptions {
   maxRepackBytes?: number | undefined;
   /** False for a snapshot that only says something about others: where none but such are left, the others are lost. */
   isContent?: ((listed: ListedSnapshot) => boolean) | undefined;
+  /** Given every snapshot; throws where something that is not among them must not be freed. */
+  assertComplete?: ((snapshots: ListedSnapshot[]) => void) | undefined;
   isDryRun: boolean;
   /** Nothing is changed before it has settled. */
   lock: ExclusiveLock & { readonly settled?: Promise<void> };
@@ -190,6 +192,7 @@ async function learn(repository: Repository, options: PruneOptions): Promise<Kno
       "Was the folder 'snapshots' lost, or its disk not mounted? If nothing of it is wanted any more, remove the repository itself.",
     );
   }
+  options.assertComplete?.(snapshots);
   const { store, keys, config, keyId } = repository;
   const fresh = new Repository({ store, keys, config, keyId, index });
   const trees = await checkTrees(fresh, [...new Set(snapshots.map(({ snapshot }) => snapshot.tree))], {

@@ -132,6 +132,39 @@ test("a desk's points are forgotten by its policy, what must stay stays, and res
     assert.equal((summary["prune"] as Record<string, unknown>)["verb"], "prune");
     await runRestic(["check", "--read-data"], { repo: desk.repository, password: opened.password });
   });
+
+  await t.test("a held point that restic forgot is an alarm, and is not pruned before it is released", async () => {
+    const secrets = await secretsOf(desk);
+    const [, , , gone = ""] = points;
+    await desk.summary(["hold", gone, "--name", "court"]);
+    await runRestic(["forget", gone], { repo: desk.repository, password: opened.password });
+    const [digits] = [gone.slice(0, 8)];
+    const verified = await desk.chatkeep(["verify"]);
+    assert.equal(verified.status, 13, verified.stderr);
+    assert.match(verified.stderr, new RegExp(`restore point ${digits} is held \\(court\\) and is not there any more`));
+    assert.match(verified.stderr.replaceAll(/\s+/g, " "), /'chatkeep copy POINT .*'chatkeep hold --release'/);
+    const doctor = await desk.chatkeep(["doctor"]);
+    assert.equal(doctor.status, 3);
+    assert.match(
+      doctor.stdout.replaceAll(/\s+/g, " "),
+      new RegExp(`alarm: in repository 'primary' restore point ${digits}`),
+    );
+    const before = await readFolder(desk.repository);
+    for (const flags of [[], ["--dry-run"]]) {
+      const expected = {
+        status: 13,
+        error: /is held \(court\) and is not there any more/,
+        hint: new RegExp(
+          `^hint: Nothing was removed.*chatkeep copy ${digits} .*chatkeep hold --release ${digits} court`,
+        ),
+      };
+      assertRefused(await desk.chatkeep(["prune", ...flags]), expected, secrets);
+    }
+    assert.deepEqual(await readFolder(desk.repository), before);
+    await desk.summary(["hold", "--release", gone.slice(0, 8), "court"]);
+    assert.equal((await desk.summary(["verify"]))["errors"], 0);
+    await desk.summary(["prune"]);
+  });
 });
 
 test("unlock removes what a dead run left, and every lock only when that is confirmed", async () => {

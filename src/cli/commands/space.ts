@@ -21,7 +21,7 @@ export const SPACE: readonly CommandRow[] = [
     purpose: "free the space of what no restore point needs any more",
     description: [
       "'forget' removes restore points; what only they needed stays in the repository until it is pruned. Everything that any snapshot uses is kept, those of stock restic too. Packs that nobody needs are removed, others are written anew without what is not needed, the least useful first, until no more than --max-unused is left.",
-      "When anything is lacking that a snapshot needs, or no snapshot is left but of proofs and holds, nothing is removed. Locks the repository for itself alone; needs room for what is written anew.",
+      "When anything is lacking that a snapshot needs, a held point is not there any more, or no snapshot is left but of proofs and holds, nothing is removed. Locks the repository for itself alone; needs room for what is written anew.",
     ],
     examples: [
       ["look first", "chatkeep prune --dry-run"],
@@ -30,7 +30,7 @@ export const SPACE: readonly CommandRow[] = [
     ],
     exits: {
       ...REPOSITORY_EXITS,
-      13: "something that snapshots need is lacking; nothing was removed",
+      13: "something that snapshots need, or a held point, is lacking; nothing was removed",
       20: "the repository's place cannot be reached, is full, or lets nothing be removed",
     },
     kept: "every restore point is whole, and the next prune removes what this one left",

@@ -22,5 +22,9 @@ export function formatProblems(summary: VerifySummary, look: Look): string[] {
     "Restore points that are not named here are whole. Delete nothing, and look at the disk below the repository. A new backup stores again what a lost pack held; what is damaged inside a pack must come from another copy: 'chatkeep repair packs --from NAME'.";
   const isIndex = summary.problems.some(({ kind }) => kind === "pack-not-indexed" || kind === "index-damaged");
   const index = isIndex ? " 'chatkeep repair index' makes the index anew from the packs." : "";
-  return [...lines, ...wrap(`hint: ${hint}${index}`, proseWidth(look))];
+  const isHeld = summary.problems.some(({ kind }) => kind === "held-point-lost");
+  const held = isHeld
+    ? " A held point that is gone is brought back by 'chatkeep copy POINT --repository NAME --to NAME' from another repository that has it, or given up by 'chatkeep hold --release'; until then 'chatkeep prune' refuses, and 'restic prune' would free what the point needs."
+    : "";
+  return [...lines, ...wrap(`hint: ${hint}${index}${held}`, proseWidth(look))];
 }
