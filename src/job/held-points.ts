@@ -6,6 +6,7 @@ import { Failure } from "../base/errors.ts";
 import { plural, listSome } from "../base/bytes.ts";
 import type { Finding } from "../base/findings.ts";
 import { shortId } from "../base/ids.ts";
+import { shellWord } from "../point/restore-script.ts";
 import type { PointList } from "./points.ts";
 import { describeHold, isHold, isInForce, type PointHold } from "./records.ts";
 
@@ -33,7 +34,7 @@ export function lostHeldPoints(
 /** @param repository its name in the configuration, or its location. */
 function wayOn({ point, holds }: LostHeldPoint, repository: string): string {
   const releases = holds.map(({ name }) => `'chatkeep hold --release ${shortId(point)} ${name}'`).join(" and ");
-  return `Bring it back from another repository that has it ('chatkeep copy ${shortId(point)} --repository OTHER --to ${repository}'), or give it up with ${releases}.`;
+  return `Bring it back from another repository that has it ('chatkeep copy ${shortId(point)} --repository OTHER --to ${shellWord(repository)}'), or give it up with ${releases}.`;
 }
 
 export function heldPointFindings(lost: readonly LostHeldPoint[], repository: string): Finding[] {

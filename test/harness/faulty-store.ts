@@ -26,6 +26,8 @@ export type Fault =
   | { readonly how: "fail-after"; readonly error?: unknown }
   /** It is done once the promise has resolved; an abort ends the waiting. */
   | { readonly how: "wait"; readonly until: Promise<unknown> }
+  /** It is done at once, and said so when the promise has resolved; an abort ends the waiting. */
+  | { readonly how: "wait-after"; readonly until: Promise<unknown> }
   /** `get` only: other bytes come than asked for. */
   | { readonly how: "change"; readonly bytes: (whole: Buffer) => Buffer }
   /** `list` only: what was written through this store is not listed yet. */
@@ -94,6 +96,7 @@ export class FaultyStore implements Store {
     await begin(fault, verb, signal);
     const result = await work();
     if (fault?.how === "fail-after") throw fault.error ?? unreachable(verb);
+    if (fault?.how === "wait-after") await waitFor(fault.until, signal);
     return fault?.how === "change" && Buffer.isBuffer(result) ? (fault.bytes(result) as T) : result;
   }
 
@@ -131,6 +134,7 @@ export class FaultyStore implements Store {
     const fault = this.#ask("list", kind);
     await begin(fault, "list", options.signal);
     const files = await Array.fromAsync(this.#inner.list(kind, options));
+    if (fault?.how === "wait-after") await waitFor(fault.until, options.signal);
     for (const [index, file] of files.entries()) {
       if (fault?.how === "fail-after" && index >= files.length >> 1) break;
       if (fault?.how !== "late" || !this.#written.has(`${kind}/${file.name}`)) yield file;
@@ -157,13 +161,16 @@ function unreachable(verb: StoreVerb): Failure {
 
 async function begin(fault: Fault | undefined, verb: StoreVerb, signal: AbortSignal): Promise<void> {
   if (fault?.how === "fail") throw fault.error ?? unreachable(verb);
-  if (fault?.how !== "wait") return;
+  if (fault?.how === "wait") await waitFor(fault.until, signal);
+}
+
+async function waitFor(until: Promise<unknown>, signal: AbortSignal): Promise<void> {
   const { promise, reject } = Promise.withResolvers<never>();
   const stop = () => reject(signal.reason);
   signal.addEventListener("abort", stop, { once: true });
   try {
     signal.throwIfAborted();
-    await Promise.race([fault.until, promise]);
+    await Promise.race([until, promise]);
   } finally {
     signal.removeEventListener("abort", stop);
   }

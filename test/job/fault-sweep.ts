@@ -1,9 +1,10 @@
 /**
  * Every call that a verb makes of its store goes wrong, one after another, in each way that fits it. The verb must fail
- * loudly or have done what it says; nothing that was there before may be lost; and a run without faults must then end
+ * loudly or have done what it says, and must do it where a call is only late; nothing that was there before may be lost; and a run without faults must then end
  * where one run would have ended.
  */
 import assert from "node:assert/strict";
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { Failure, isFailure } from "../../src/base/errors.ts";
 import type { MemoryStore } from "../../src/store/memory-store.ts";
 import type { Store } from "../../src/store/store.ts";
@@ -31,7 +32,10 @@ export interface SweptVerb {
   begin(): Promise<Attempt>;
 }
 
-type Way = { readonly how: Fault | "gone" | "rotten" | "never answers"; fits(call: StoreCall): boolean };
+interface Way {
+  readonly how: Fault | "gone" | "rotten" | "never answers" | "comes late" | "comes late, as all" | "answers late";
+  fits(call: StoreCall): boolean;
+}
 
 const WAYS: Readonly<Record<string, Way>> = {
   fails: { how: { how: "fail" }, fits: () => true },
@@ -44,12 +48,34 @@ const WAYS: Readonly<Record<string, Way>> = {
   "gives changed bytes, as all after it do": { how: "rotten", fits: ({ verb }) => verb === "get" },
   "gives cut bytes": { how: CUT, fits: ({ verb }) => verb === "get" },
   "lists late": { how: { how: "late" }, fits: ({ verb }) => verb === "list" },
+  "comes late, after others that were made meanwhile": { how: "comes late", fits: () => true },
+  "comes late, as all after it do": { how: "comes late, as all", fits: () => true },
+  "is done and answers late, after others that were made meanwhile": { how: "answers late", fits: () => true },
   "never answers, and the run is stopped": {
     how: "never answers",
     // Whoever is stopped lets go of his lock first: that a store falls silent is noticed by the store itself.
     fits: ({ verb, kind }) => !(verb === "remove" && kind === "locks"),
   },
 };
+
+/** What is only late is no fault: the verb must be done at once. */
+function isLate({ how }: Way): boolean {
+  return how === "comes late" || how === "comes late, as all" || how === "answers late";
+}
+
+/** So many calls overtake one that is late, unless nobody makes any: then so many turns pass. */
+const OVERTAKING_CALLS = 5;
+const IDLE_TURNS = 100;
+
+async function overtaken(store: FaultyStore): Promise<void> {
+  const from = store.calls.length;
+  let seen = from;
+  for (let idle = 0; idle < IDLE_TURNS && seen < from + OVERTAKING_CALLS; idle += 1) {
+    await nextTurn();
+    if (store.calls.length > seen) idle = 0;
+    seen = store.calls.length;
+  }
+}
 
 interface Case {
   nth: number;
@@ -103,12 +129,14 @@ async function tryCase(verb: SweptVerb, { nth, what, way }: Case): Promise<boole
   const stop = new AbortController();
   let cameAbout = false;
   faulty.script = (call) => {
-    const goesOn = way.how === "gone" || way.how === "rotten";
+    const goesOn = way.how === "gone" || way.how === "rotten" || way.how === "comes late, as all";
     if (call.count < nth || (call.count > nth && !goesOn)) return undefined;
     if (!way.fits(call)) return undefined;
     cameAbout = true;
     if (way.how === "gone") return { how: "fail" };
     if (way.how === "rotten") return FLIPPED;
+    if (way.how === "answers late") return { how: "wait-after", until: overtaken(faulty) };
+    if (way.how === "comes late" || way.how === "comes late, as all") return { how: "wait", until: overtaken(faulty) };
     if (way.how !== "never answers") return way.how;
     setImmediate(() => stop.abort(new Failure("run/cancelled", "stopped by a test")));
     return { how: "wait", until: new Promise(() => {}) };
@@ -124,6 +152,7 @@ async function tryCase(verb: SweptVerb, { nth, what, way }: Case): Promise<boole
     for (const name of locksOf(attempt.store)) if (!locks.has(name)) attempt.store.files.delete(name);
     await attempt.assertKept();
     if (outcome === "done") await attempt.assertDone();
+    if (isLate(way)) assert.equal(outcome, "done", "it was only late");
     const { signal } = new AbortController();
     const again = await (outcome === "failed" && attempt.finish
       ? attempt.finish(attempt.store, signal)

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { before, test } from "node:test";
+import { isFailure } from "../../src/base/errors.ts";
 import { silent } from "../../src/base/progress.ts";
 import { copy } from "../../src/job/copy.ts";
 import type { Repository } from "../../src/repo/repository.ts";
@@ -47,7 +48,9 @@ async function copies(from: Repository, to: Repository): Promise<boolean> {
       signal,
     });
     return failed.length === 0;
-  } catch {
+  } catch (error) {
+    // Loudly: a plain failure with its code, never whatever broke on the way.
+    if (!isFailure(error) || error.code === "internal/bug") throw error;
     return false;
   }
 }
