@@ -93,7 +93,7 @@ async function readServer(
 }
 
 /** A session on another database of the same server, for what concerns databases themselves. */
-async function connectBeside(address: ServerAddress, options: { signal: AbortSignal }): Promise<Connection> {
+export async function connectBeside(address: ServerAddress, options: { signal: AbortSignal }): Promise<Connection> {
   try {
     return await connect({ ...address, database: "postgres" }, options);
   } catch (error) {

@@ -1,0 +1,230 @@
+/** One database in the place of another, under clients that do not wait to be told. */
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+import { Client } from "pg";
+import { isFailure } from "../../src/base/errors.ts";
+import type { ServerAddress } from "../../src/postgres/address.ts";
+import {
+  copyDatabaseEntry,
+  dropDatabase,
+  keptName,
+  type KeptNote,
+  listKept,
+  noteDatabase,
+  swapDatabases,
+  swapRights,
+} from "../../src/postgres/swap.ts";
+import { connectBeside } from "../../src/postgres/target.ts";
+import { startPostgres, type TestServer } from "../harness/postgres.ts";
+
+const signal = new AbortController().signal;
+const AT = "2026-03-01T02:03:04Z";
+let server: TestServer;
+
+before(async () => {
+  server = await startPostgres();
+});
+after(async () => {
+  await server.stop();
+});
+
+function noteOf(live: string): KeptNote {
+  return { chatkeep: "before", of: live, point: "0123456789abcdef", at: AT };
+}
+
+/** Two databases that say which one they are. */
+async function makePair(live: string, owner?: string): Promise<{ address: ServerAddress; fresh: string }> {
+  const fresh = `${live}_fresh`;
+  const address = await server.createDatabase(live, owner);
+  await server.createDatabase(fresh, owner);
+  await server.query("create table here as select 'old' as word", live);
+  await server.query("create table here as select 'new' as word", fresh);
+  await server.query("grant select on here to public", live);
+  await server.query("grant select on here to public", fresh);
+  return { address, fresh };
+}
+
+async function wordIn(database: string): Promise<unknown> {
+  return (await server.query("select word from here", database))[0]?.["word"];
+}
+
+async function names(like: string): Promise<string[]> {
+  const rows = await server.query(`select datname from pg_database where datname like '${like}%' order by 1`);
+  return rows.map((row) => String(row["datname"]));
+}
+
+/** A program that connects again at once whenever it is thrown out, as a superuser, and tells what it read. */
+function insist(database: string, stop: AbortSignal): Promise<unknown[]> {
+  const read: unknown[] = [];
+  return (async () => {
+    while (!stop.aborted) {
+      const client = new Client({ ...server.address, database });
+      client.on("error", () => {});
+      try {
+        await client.connect();
+        while (!stop.aborted) {
+          const { rows } = await client.query<{ word: string }>("select word from here");
+          if (read.at(-1) !== rows[0]?.word) read.push(rows[0]?.word);
+        }
+      } catch {
+        // Thrown out: once more.
+      } finally {
+        await client.end().catch(() => {});
+      }
+    }
+    return read;
+  })();
+}
+
+test("a database is swapped under superusers that connect again at once, who read the old one and then the new one", async () => {
+  const { address, fresh } = await makePair("busy");
+  const stop = new AbortController();
+  const clients = Array.from({ length: 6 }, () => insist("busy", stop.signal));
+  await sleep(200);
+  const kept = keptName("busy", "before", AT);
+  await swapDatabases(address, { live: "busy", fresh, kept, note: noteOf("busy") }, { signal });
+  // Each must come to read the new one.
+  while (
+    (await server.query("select count(*)::int as n from pg_stat_activity where datname = 'busy'"))[0]?.["n"] !== 6
+  ) {
+    await sleep(20);
+  }
+  await sleep(100);
+  stop.abort();
+  for (const read of await Promise.all(clients)) assert.deepEqual(read, ["old", "new"]);
+  assert.deepEqual([await wordIn("busy"), await wordIn(kept)], ["new", "old"]);
+  assert.deepEqual(await names("busy"), ["busy", kept]);
+  const [found] = await listKept(address, { signal });
+  assert.deepEqual([found?.name, found?.chatkeep, found?.point], [kept, "before", "0123456789abcdef"]);
+});
+
+test("whatever moment its session is ended at, one whole database has the live name, and the next swap goes on", async () => {
+  const { address, fresh } = await makePair("cut");
+  let swapped = 0;
+  for (let round = 0; round < 12; round += 1) {
+    const [live, other] = swapped % 2 === 0 ? ["old", "new"] : ["new", "old"];
+    const kept = `cut_kept_${round}`;
+    const from = swapped % 2 === 0 && round === 0 ? fresh : ((await names("cut")).find((name) => name !== "cut") ?? "");
+    const swapping = swapDatabases(address, { live: "cut", fresh: from, kept, note: noteOf("cut") }, { signal });
+    const outcome = swapping.then(
+      () => true,
+      () => false,
+    );
+    await sleep(round * 4);
+    await server.query(
+      "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'chatkeep' and datname = 'postgres'",
+    );
+    const told = await outcome;
+    const word = await wordIn("cut");
+    assert.ok(word === live || word === other, String(word));
+    if (told) assert.equal(word, other, "a swap that was said to be done is done");
+    if (word === other) swapped += 1;
+    assert.equal((await names("cut")).length, 2, "no database is lost, and none is made");
+  }
+  const from = (await names("cut")).find((name) => name !== "cut") ?? "";
+  const before = await wordIn("cut");
+  await swapDatabases(address, { live: "cut", fresh: from, kept: "cut_last", note: noteOf("cut") }, { signal });
+  assert.notEqual(await wordIn("cut"), before);
+});
+
+test("a session that our role may not end is named, and nothing is swapped", async () => {
+  await server.query("create role keeper login createdb password 'x'");
+  const { address, fresh } = await makePair("held", "keeper");
+  const holder = new Client({ ...server.address, database: "held", application_name: "console" });
+  await holder.connect();
+  try {
+    const asKeeper = { ...address, user: "keeper", password: "x" };
+    await assert.rejects(
+      swapDatabases(
+        asKeeper,
+        { live: "held", fresh, kept: "held_kept", note: noteOf("held") },
+        { signal, patienceMs: 0 },
+      ),
+      (error) => isFailure(error, "target/unsuitable") && /does not end: process \d+ .*console/.test(error.message),
+    );
+    assert.deepEqual([await wordIn("held"), await wordIn(fresh)], ["old", "new"]);
+  } finally {
+    await holder.end();
+  }
+});
+
+test("a role that may not rename is told so, and nothing is swapped", async () => {
+  await server.query("create role visitor login password 'x'");
+  const { address, fresh } = await makePair("foreign");
+  const asVisitor = { ...address, user: "visitor", password: "x" };
+  await assert.rejects(
+    swapDatabases(asVisitor, { live: "foreign", fresh, kept: "foreign_kept", note: noteOf("foreign") }, { signal }),
+    (error) => isFailure(error, "target/unsuitable") && /may not rename/.test(error.message),
+  );
+  assert.deepEqual([await wordIn("foreign"), await wordIn(fresh)], ["old", "new"]);
+  await using connection = await connectBeside(asVisitor, { signal });
+  const rights = await swapRights(connection, "foreign");
+  assert.deepEqual([rights?.canCreate, rights?.isOwner, rights?.isSuperuser], [false, false, false]);
+});
+
+test("what belongs to a database's entry goes with the name: settings, lists among them, owner, limit and rights", async () => {
+  await server.query("create role landlord");
+  await server.query("create role reader");
+  await server.createDatabase("settled");
+  await server.createDatabase("settled_fresh");
+  for (const sql of [
+    "alter database settled set search_path = app, public",
+    "alter database settled set app.tenant = 'o''clock, one'",
+    "alter database settled set work_mem = '8MB'",
+    "alter role reader in database settled set statement_timeout = '5s'",
+    "alter database settled connection limit 77",
+    "revoke all on database settled from public",
+    "grant connect on database settled to reader",
+    "alter database settled owner to landlord",
+  ]) {
+    await server.query(sql);
+  }
+  await using connection = await connectBeside(server.address, { signal });
+  assert.deepEqual(await copyDatabaseEntry(connection, { from: "settled", to: "settled_fresh" }), []);
+  const facts = async (name: string) => [
+    await server.query(
+      `select pg_get_userbyid(datdba) as owner, datconnlimit, datacl::text from pg_database where datname = '${name}'`,
+    ),
+    await server.query(
+      `select setrole, array(select unnest(setconfig) order by 1) as settings from pg_db_role_setting where setdatabase = (select oid from pg_database where datname = '${name}') order by 1`,
+    ),
+  ];
+  assert.deepEqual(await facts("settled_fresh"), await facts("settled"));
+});
+
+test("what lies beside a database is told by its comment, the newest first, and dropped by its name", async () => {
+  const address = await server.createDatabase("aside");
+  await using connection = await connectBeside(address, { signal });
+  for (const [name, at] of [
+    ["aside_a", "2026-01-01T00:00:00Z"],
+    ["aside_b", "2026-02-01T00:00:00Z"],
+  ] as const) {
+    await server.createDatabase(name);
+    await noteDatabase(connection, name, { ...noteOf("aside"), at });
+  }
+  await server.createDatabase("aside_other");
+  await server.query('comment on database aside_other is \'{"chatkeep":"before","of":"another"\'');
+  const kept = await listKept(address, { signal });
+  assert.deepEqual(
+    kept.map(({ name, sessions }) => [name, sessions]),
+    [
+      ["aside_b", 0],
+      ["aside_a", 0],
+    ],
+  );
+  assert.ok((kept[0]?.bytes ?? 0) > 1_000_000);
+  await dropDatabase(address, "aside_b", { signal });
+  assert.deepEqual(
+    (await listKept(address, { signal })).map(({ name }) => name),
+    ["aside_a"],
+  );
+});
+
+test("names stay within PostgreSQL's 63 bytes, whatever letters they have", () => {
+  assert.equal(keptName("chatwoot_production", "before", AT), "chatwoot_production_before_20260301T020304");
+  for (const live of ["x".repeat(63), "ü".repeat(31)]) {
+    const name = keptName(live, "rolledback", AT);
+    assert.ok(Buffer.byteLength(name) <= 63 && name.endsWith("_rolledback_20260301T020304"), name);
+  }
+});
