@@ -9,7 +9,8 @@ import type { BackupOptions } from "../job/backup.ts";
 import { type Point, type PointList, resolvePoint } from "../job/points.ts";
 import type { Part, RestoreOptions } from "../job/restore.ts";
 import { withoutTag } from "../point/layout.ts";
-import { parseDatabaseUrl } from "../postgres/address.ts";
+import { parseDatabaseUrl, type ServerAddress } from "../postgres/address.ts";
+import type { KeptDatabase } from "../postgres/swap.ts";
 import type {
   BackupSummary,
   CopySummary,
@@ -24,6 +25,8 @@ import type {
   ListSummary,
   RestorePlan,
   RestoreSummary,
+  RollbackPlan,
+  RollbackSummary,
   ShowSummary,
   StatsSummary,
   VerifySummary,
@@ -242,14 +245,17 @@ export interface RestoreFlags {
   only?: readonly string[] | undefined;
 }
 
-function restoreOptions(flags: RestoreFlags, s: Surroundings): RestoreOptions {
+async function restoreOptions(globals: Globals, flags: RestoreFlags, s: Surroundings): Promise<RestoreOptions> {
   const parts = parseParts(flags);
-  const address = flags.databaseUrl === undefined ? undefined : parseDatabaseUrl(flags.databaseUrl);
+  // Alone: with anything that goes elsewhere, a forgotten --database-url must not reach for the live database.
+  const isLive = flags.databaseUrl === undefined && flags.to === undefined && flags.only?.join() === "database";
   if (flags.databaseUrl !== undefined) s.hide([flags.databaseUrl]);
+  const named = flags.databaseUrl === undefined ? undefined : parseDatabaseUrl(flags.databaseUrl);
+  const address = isLive ? await liveAddress(globals, s) : named;
   if (address?.password !== undefined) s.hide([address.password]);
-  if (parts.includes("database") && address === undefined && flags.only?.includes("database") === true) {
+  if (address === undefined && flags.only?.includes("database") === true) {
     throw new Failure("usage/invalid", "restoring the database needs --database-url", {
-      hint: "Name a new or empty database: --database-url postgresql://user@host/chatwoot_restored.",
+      hint: "Name a new or empty database: --database-url postgresql://user@host/chatwoot_restored. '--only database' alone puts it in the place of Chatwoot's own.",
     });
   }
   const homeless = flags.only === undefined ? undefined : parts.find((part) => part !== "database");
@@ -263,12 +269,13 @@ function restoreOptions(flags: RestoreFlags, s: Surroundings): RestoreOptions {
       "usage/invalid",
       "say where to restore to: --to DIR for files, --database-url URL for the database",
       {
-        hint: "Nothing that exists is overwritten: the folder and the database must be new or empty.",
+        hint: "Both must be new or empty. '--only database' alone puts the database in the place of Chatwoot's own, which is kept.",
       },
     );
   }
   return {
     database: address,
+    isLive,
     to: flags.to === undefined ? undefined : resolve(s.cwd, flags.to),
     parts,
     isNamed: flags.only !== undefined,
@@ -276,6 +283,35 @@ function restoreOptions(flags: RestoreFlags, s: Surroundings): RestoreOptions {
     progress: s.progress,
     signal: s.signal,
   };
+}
+
+/** The database that the configured installation's application uses. */
+async function liveAddress(globals: Globals, s: Surroundings): Promise<ServerAddress> {
+  const { config } = await loadConfig(globals, s);
+  return (await openInstallation(config.installation, s)).address;
+}
+
+export async function planRollback(globals: Globals, name: string | undefined, s: Surroundings): Promise<RollbackPlan> {
+  const { planRollback: plan } = await import("../job/restore-live.ts");
+  return await plan(await liveAddress(globals, s), name, s);
+}
+
+export async function runRollback(globals: Globals, plan: RollbackPlan, s: Surroundings): Promise<RollbackSummary> {
+  const { rollback } = await import("../job/restore-live.ts");
+  return await rollback(await liveAddress(globals, s), plan, s);
+}
+
+/** The databases that restores put aside, the newest first. */
+export async function listDiscardable(globals: Globals, s: Surroundings): Promise<KeptDatabase[]> {
+  const { listKept } = await import("../postgres/swap.ts");
+  const kept = await listKept(await liveAddress(globals, s), s);
+  return kept.filter(({ chatkeep, sessions }) => chatkeep !== "restoring" || sessions === 0);
+}
+
+export async function discard(globals: Globals, names: readonly string[], s: Surroundings): Promise<void> {
+  const { dropDatabase } = await import("../postgres/swap.ts");
+  const address = await liveAddress(globals, s);
+  for (const name of names) await dropDatabase(address, name, s);
 }
 
 const PARTS: readonly Part[] = ["database", "storage", "config", "code"];
@@ -298,7 +334,7 @@ export async function planRestore(
   flags: RestoreFlags,
   s: Surroundings,
 ): Promise<RestorePlan> {
-  const options = restoreOptions(flags, s);
+  const options = await restoreOptions(globals, flags, s);
   const opened = await openPoint(globals, point, s);
   const restoring = await import("../job/restore.ts");
   return await readingPoint(opened, s, async () => await restoring.planRestore(opened.reader, options));
@@ -311,7 +347,7 @@ export async function runRestore(
   flags: RestoreFlags,
   s: Surroundings,
 ): Promise<RestoreSummary> {
-  const options = restoreOptions(flags, s);
+  const options = await restoreOptions(globals, flags, s);
   const { repository, config } = await openToRead(globals, s);
   const choose = (list: PointList) =>
     typeof point === "string" ? resolvePoint(list, point, config?.installation.id) : findSnapshot(list, point.snapshot);

@@ -245,7 +245,7 @@ const BRING_BACK: readonly CommandRow[] = [
   {
     name: "restore",
     group: "bring back",
-    args: [POINT],
+    args: [{ ...POINT, isOptional: true }],
     options: [
       { flag: "--to", value: "DIR", kind: "folder", help: "new or empty folder for files, configuration and code" },
       { flag: "--database-url", value: "URL", help: "new or empty database for the rows" },
@@ -257,11 +257,16 @@ const BRING_BACK: readonly CommandRow[] = [
         help: "only these parts, parted by commas: database, storage, config, code",
       },
       { flag: "--plan", help: "show what would be done, and stop" },
+      {
+        flag: "--discard-previous",
+        help: "drop the databases that earlier restores put aside (or the one that is named)",
+      },
       AT_TIME,
     ],
     purpose: "bring the installation, or parts of it, back",
     description: [
       "First shows the plan: what is written where, what is not touched, and what stands in the way. Nothing is changed until you have typed the installation's name, or said --yes. The database must be new or empty, and so must the folder: a restore overwrites nothing.",
+      "'--only database' alone puts the database in the place of the one that Chatwoot uses: it is loaded beside it, compared with the restore point to the bit, and only then swapped in, in one moment in which sessions are ended. The old one is kept under another name, with what Chatwoot wrote until then; 'chatkeep rollback' puts it back, and --discard-previous drops it after asking. Killed at any moment, one of the two is in place and whole. The role must own the database and be allowed to create databases.",
       "Give the database's password in $PGPASSWORD or a .pgpass file rather than in the URL: other users can read a command line.",
     ],
     examples: [
@@ -274,6 +279,7 @@ const BRING_BACK: readonly CommandRow[] = [
         "chatkeep restore latest --to /srv/restored --database-url postgres://chatwoot@localhost/chatwoot_new",
       ],
       ["only the uploaded files", "chatkeep restore latest --only storage --to /srv/files"],
+      ["the database, in its own place", "chatkeep restore latest --only database"],
       [
         "after somebody got at the bucket",
         "chatkeep restore latest --at-time 2026-11-23T03:00Z --only storage --to /srv/files",
@@ -282,6 +288,23 @@ const BRING_BACK: readonly CommandRow[] = [
     exits: { 1: "failed, or something stands in the way", 3: "", ...REPOSITORY_EXITS },
     kept: "the restore point is untouched; the half-filled database and folder can be removed",
     load: async () => (await import("./verbs/restore.ts")).restore,
+  },
+  {
+    name: "rollback",
+    group: "bring back",
+    args: [{ name: "DATABASE", isOptional: true, kind: "text" }],
+    options: [{ flag: "--plan", help: "show what would be done, and stop" }],
+    purpose: "put back the database that a restore swapped out",
+    description: [
+      "Swaps the database that Chatwoot uses with the one that the last 'restore --only database' put aside, or with the one that is named: only names change. What is live now is kept in its turn, with all that was written since, so a rollback can be undone by naming what it put aside. Files, configuration and code are not touched.",
+    ],
+    examples: [
+      ["look first", "chatkeep rollback --plan"],
+      ["then do it", "chatkeep rollback"],
+    ],
+    exits: { 1: "failed, or there is nothing to put back" },
+    kept: "either the one or the other database is in place, and whole",
+    load: async () => (await import("./verbs/rollback.ts")).rollback,
   },
 ];
 

@@ -14,6 +14,7 @@ import { describeAddress, type ServerAddress } from "../postgres/address.ts";
 import { connect, type Connection } from "../postgres/connect.ts";
 import { findPrograms } from "../postgres/programs.ts";
 import { readServerFacts, type ServerFacts } from "../postgres/server-facts.ts";
+import { listKept } from "../postgres/swap.ts";
 import { findScratchServer } from "../postgres/scratch.ts";
 import type { Repository } from "../repo/repository.ts";
 import { type CopiedPoints, copiedPoints } from "./copy.ts";
@@ -29,6 +30,7 @@ import {
 } from "./doctor-repositories.ts";
 import { listPoints, type Point, type PointList, pointsAhead } from "./points.ts";
 import { findKeySources, readKeySamples, tryKeys } from "./prove-keys.ts";
+import { keptFindings } from "./restore-live.ts";
 import { sampleStorage } from "./sample-storage.ts";
 import { tryPlace } from "./doctor-store.ts";
 import type { DoctorSummary, TriedPlace } from "./summaries.ts";
@@ -146,6 +148,7 @@ async function examineDatabase(
       from: dirname(programs.pgDump),
     });
   });
+  report.findings.push(...keptFindings(await listKept(address, { signal: ports.signal })));
   await examineScratch(ports, report, server);
   const proof = await tryKeys(
     installation.environment,

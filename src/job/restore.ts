@@ -22,6 +22,7 @@ import { isNotWhole, notWholeFinding } from "./not-whole.ts";
 import { PointReader } from "./point-reader.ts";
 import { listPoints, type Point, type PointList } from "./points.ts";
 import { restoreFolder, restoreStorage } from "./restore-files.ts";
+import { liveBlockers, restoreLive } from "./restore-live.ts";
 import { savedKeyFindings } from "./saved-keys.ts";
 import { expectedFiles } from "./shortfall.ts";
 import type { RestorePlan, RestoreSummary } from "./summaries.ts";
@@ -31,6 +32,8 @@ export type Part = "database" | "storage" | "config" | "code";
 export interface RestoreOptions {
   /** Where the database goes; undefined when it is not asked for. */
   database: ServerAddress | undefined;
+  /** That is the database which Chatwoot uses: the restored one takes its place. */
+  isLive: boolean;
   /** The folder that receives `storage`, `config` and `code`; undefined when none of them is asked for. */
   to: string | undefined;
   parts: readonly Part[];
@@ -56,7 +59,15 @@ export async function planRestore(reader: PointReader, options: RestoreOptions):
   }
   if (steps.length === 0 && blockers.length === 0) blockers.push(absentPart("nothing at all"));
   if (options.parts.includes("database") && options.database !== undefined) {
-    blockers.push(...databaseBlockers(manifest, options.database, await inspectTarget(options.database, options)));
+    const target = await inspectTarget(options.database, options);
+    blockers.push(
+      ...databaseBlockers(manifest, options.database, options.isLive ? { ...target, state: "empty" } : target),
+    );
+    if (options.isLive) {
+      const live = await liveBlockers(options.database, options);
+      blockers.push(...live.blockers);
+      findings.push(...live.findings);
+    }
   }
   if (options.to !== undefined) blockers.push(...(await folderBlockers(options.to, steps)));
   return {
@@ -67,6 +78,7 @@ export async function planRestore(reader: PointReader, options: RestoreOptions):
     takenAt: manifest.startedAt,
     installation: manifest.installation.name,
     chatwoot: manifest.chatwoot.version,
+    isLive: options.isLive,
     steps,
     blockers,
     findings: [...findings, ...missingFindings(manifest, options.parts)],
@@ -84,7 +96,8 @@ async function planPart(
     const rows = manifest.tables.reduce((sum, table) => sum + table.rows, 0);
     const bytes = manifest.tables.reduce((sum, table) => sum + table.bytes, 0);
     const what = `${plural(manifest.tables.length, "table")}, ${plural(rows, "row")}`;
-    return { part, what, target: describeAddress(options.database), bytes };
+    const target = describeAddress(options.database);
+    return { part, what, target: options.isLive ? `${target}, in the place of what is there` : target, bytes };
   }
   if (options.to === undefined || (await reader.folderTree(part)) === undefined) return undefined;
   const target = join(options.to, part);
@@ -282,8 +295,13 @@ export async function restore({ repository, choose }: RestoreSource, given: Rest
   };
   // Before hours of loading: a folder that cannot be made must not be found out afterwards.
   if (options.to !== undefined) await makeFolder(options.to);
-  if (has("database") && options.database !== undefined)
-    summary.database = await restoreDatabase(reader, options.database, options);
+  if (has("database") && options.database !== undefined) {
+    if (options.isLive) {
+      const { findings, ...restored } = await restoreLive(reader, options.database, options);
+      summary.database = restored;
+      summary.findings.push(...findings);
+    } else summary.database = await restoreDatabase(reader, options.database, options);
+  }
   if (options.to !== undefined) {
     for (const part of ["storage", "config", "code"] as const) {
       if (!has(part)) continue;
@@ -328,6 +346,13 @@ function nextSteps(manifest: Manifest, summary: RestoreSummary): string[] {
     next.push(
       "put the saved environment back: SECRET_KEY_BASE and ACTIVE_RECORD_ENCRYPTION_* must be exactly the saved ones",
     );
+  }
+  if (summary.database !== null && summary.database.previous !== null) {
+    next.push(
+      "restart Chatwoot's web and worker, and look whether all is as it should be",
+      `'chatkeep rollback' puts the old database back; when it is no longer wanted, 'chatkeep restore --discard-previous' drops it`,
+    );
+    return next;
   }
   if (summary.database !== null) {
     next.push(

@@ -153,9 +153,45 @@ export interface RestorePlan {
   takenAt: string;
   installation: string;
   chatwoot: string | null;
+  /** The restored database takes the place of the one that Chatwoot uses. */
+  isLive: boolean;
   steps: { part: "database" | "storage" | "config" | "code"; what: string; target: string; bytes: number }[];
   /** What stands in the way; a restore with any of these does not begin. */
   blockers: Finding[];
+  findings: Finding[];
+}
+
+/** What a rollback will do, before it does it. */
+export interface RollbackPlan {
+  type: "plan";
+  verb: "rollback";
+  /** The name that Chatwoot uses. */
+  live: string;
+  /** The database that gets it back. */
+  back: string;
+  kind: "before" | "rolledback" | "restoring";
+  /** RFC 3339: when it was put aside. */
+  at: string;
+  bytes: number;
+  /** The restore point that took its place. */
+  point: string;
+}
+
+export interface RollbackSummary {
+  type: "summary";
+  verb: "rollback";
+  database: { name: string; previous: string };
+  /** What the database that is live again was called. */
+  back: string;
+  seconds: number;
+  findings: Finding[];
+}
+
+/** Databases that were put aside by restores, and are no longer wanted. */
+export interface DiscardSummary {
+  type: "summary";
+  verb: "restore";
+  discarded: { name: string; bytes: number }[];
   findings: Finding[];
 }
 

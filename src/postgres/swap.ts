@@ -65,6 +65,11 @@ export async function listKept(address: ServerAddress, { signal }: { signal: Abo
     .toSorted((a, b) => (a.at < b.at ? 1 : -1));
 }
 
+/** Begins with the word by which databases of ours are found. */
+function writeNote({ chatkeep, of, point, at }: KeptNote): string {
+  return JSON.stringify({ chatkeep, of, point, at });
+}
+
 function readNote(text: string): KeptNote | undefined {
   try {
     const note = JSON.parse(text) as Partial<KeptNote>;
@@ -79,7 +84,7 @@ function readNote(text: string): KeptNote | undefined {
 
 /** Says in a database's comment what it is, so that the next run knows it. */
 export async function noteDatabase(connection: Connection, name: string, note: KeptNote): Promise<void> {
-  await connection.query(commentStatement(name, JSON.stringify(note)));
+  await connection.query(commentStatement(name, writeNote(note)));
 }
 
 function commentStatement(name: string, text: string | null): string {
@@ -118,7 +123,7 @@ export async function swapDatabases(
     "begin",
     `alter database ${quoteIdentifier(live)} rename to ${quoteIdentifier(kept)}`,
     `alter database ${quoteIdentifier(fresh)} rename to ${quoteIdentifier(live)}`,
-    commentStatement(kept, JSON.stringify(note)),
+    commentStatement(kept, writeNote(note)),
     commentStatement(live, row?.comment ?? null),
     "commit",
   ];

@@ -323,6 +323,7 @@ export const PLAN: RestorePlan = {
   takenAt: "2026-11-23T16:18:50.000Z",
   installation: "acme",
   chatwoot: "4.15.1",
+  isLive: false,
   steps: [
     { part: "database", what: "90 tables, 20,134 rows", target: "chatwoot_new on localhost:5432", bytes: 88_080_384 },
     { part: "storage", what: "300 uploaded files", target: "/srv/restored/storage", bytes: 1_288_490_188 },

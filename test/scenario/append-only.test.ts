@@ -71,7 +71,14 @@ test("with credentials that cannot delete, backup, list, drill, restore and veri
   });
   assert.equal(proof.proven, true, JSON.stringify(proof.checks));
   const to = desk.folder.at("restored");
-  const options = { ...COMMON, database: undefined, to, parts: ["storage", "config"], isNamed: true } as const;
+  const options = {
+    ...COMMON,
+    database: undefined,
+    isLive: false,
+    to,
+    parts: ["storage", "config"],
+    isNamed: true,
+  } as const;
   const restored = await restore(
     { repository, choose: () => newest },
     {

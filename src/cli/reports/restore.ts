@@ -23,8 +23,9 @@ export function formatPlan(plan: RestorePlan, look: Look): string[] {
     { ...look, width: undefined },
   ).slice(1);
   const left = PARTS.filter((part) => !plan.steps.some((step) => step.part === part)).map((part) => NOUNS[part]);
-  const untouched =
-    "A restore writes only into a new or empty database and a new or empty folder: nothing that exists is overwritten. The Chatwoot that runs now, its database and its files stay as they are. The repository is only read.";
+  const untouched = plan.isLive
+    ? "The database that Chatwoot uses is read by nobody but Chatwoot until the restored one is complete and compared. Then both names are swapped in one moment, in which sessions are ended, and the old one is kept, with what Chatwoot wrote until then: 'chatkeep rollback' puts it back. Files, configuration and code stay as they are. The repository is only read."
+    : "A restore writes only into a new or empty database and a new or empty folder: nothing that exists is overwritten. The Chatwoot that runs now, its database and its files stay as they are. The repository is only read.";
   return [
     `plan of a restore of ${look.paint("bold", plan.installation)}`,
     ...formatPairs(

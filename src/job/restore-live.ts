@@ -1,0 +1,240 @@
+/**
+ * Brings a point's database back into the place of the one that Chatwoot uses: loaded beside it, compared with the point
+ * to the bit, and only then swapped in. The old one is kept, and a rollback swaps it back.
+ */
+import type { Clock } from "../base/clock.ts";
+import { formatInstant } from "../base/clock.ts";
+import { formatBytes, plural } from "../base/bytes.ts";
+import { Failure } from "../base/errors.ts";
+import type { Finding } from "../base/findings.ts";
+import { shortId } from "../base/ids.ts";
+import type { Progress } from "../base/progress.ts";
+import type { Manifest } from "../point/manifest.ts";
+import type { ProofCheck } from "../point/proof.ts";
+import type { ServerAddress } from "../postgres/address.ts";
+import { connect } from "../postgres/connect.ts";
+import { findPrograms } from "../postgres/programs.ts";
+import {
+  copyDatabaseEntry,
+  dropDatabase,
+  type KeptDatabase,
+  keptName,
+  listKept,
+  noteDatabase,
+  swapDatabases,
+  swapRights,
+} from "../postgres/swap.ts";
+import { connectBeside, createDatabase, inspectTarget } from "../postgres/target.ts";
+import { openTemporaryFolder } from "../system/temporary.ts";
+import { checkData, checkSchema, checkSequences, checkTriggers } from "./check-database.ts";
+import { loadPoint } from "./load-point.ts";
+import type { PointReader } from "./point-reader.ts";
+import type { RollbackPlan, RollbackSummary } from "./summaries.ts";
+
+export interface LiveOptions {
+  clock: Clock;
+  progress: Progress;
+  signal: AbortSignal;
+}
+
+/** What keeps the live database from being swapped, and what is worth knowing before. Changes nothing. */
+export async function liveBlockers(
+  address: ServerAddress,
+  { signal }: { signal: AbortSignal },
+): Promise<{ blockers: Finding[]; findings: Finding[] }> {
+  const name = address.database;
+  await using connection = await connectBeside(address, { signal });
+  const rights = await swapRights(connection, name);
+  if (rights === undefined) {
+    const hint = `To make it: 'chatkeep restore POINT --database-url' with its address.`;
+    return {
+      blockers: [alarm("database-missing", `there is no database '${name}' whose place could be taken`, hint)],
+      findings: [],
+    };
+  }
+  const blockers: Finding[] = [];
+  if (!rights.canCreate || !rights.isOwner) {
+    const why = rights.canCreate ? `is not the owner of '${name}' ('${rights.owner}' is)` : "may not create databases";
+    blockers.push(
+      alarm(
+        "database-no-swap",
+        `role '${address.user}' ${why}, so no other database can take the place of '${name}'`,
+        `Let an administrator run: ALTER ROLE "${address.user}" CREATEDB; or restore into a database that an administrator made: --database-url.`,
+      ),
+    );
+  }
+  const left = (await listKept(address, { signal })).filter(isLeft);
+  const findings = left.map(({ name: database, at }): Finding => ({
+    kind: "restore-left",
+    level: "note",
+    message: `an earlier restore was interrupted: what it left, '${database}' of ${at}, is removed first`,
+    hint: "Nothing of it is in use.",
+  }));
+  return { blockers, findings };
+}
+
+function alarm(kind: string, message: string, hint: string): Finding {
+  return { kind, level: "alarm", message, hint };
+}
+
+/** Half-filled, and nobody works on it. */
+function isLeft({ chatkeep, sessions }: KeptDatabase): boolean {
+  return chatkeep === "restoring" && sessions === 0;
+}
+
+export interface LiveResult {
+  name: string;
+  /** What the database that was replaced is called now. */
+  previous: string;
+  rows: number;
+  findings: Finding[];
+}
+
+/**
+ * Loads, compares, swaps. Until the swap the live database is only looked at, and after it the new one is whole.
+ * @throws Failure `database/failed` when what was loaded is not what the point holds: nothing was swapped.
+ */
+export async function restoreLive(
+  reader: PointReader,
+  address: ServerAddress,
+  options: LiveOptions,
+): Promise<LiveResult> {
+  const { signal, progress } = options;
+  const at = formatInstant(options.clock.now());
+  const live = address.database;
+  const fresh = keptName(live, "restoring", at);
+  const note = { of: live, point: reader.point.id, at };
+  for (const left of (await listKept(address, { signal })).filter(isLeft)) {
+    progress.say(`removing '${left.name}', which an interrupted restore left`);
+    await dropDatabase(address, left.name, { signal });
+  }
+  const manifest = await reader.manifest();
+  const { encoding, collate, ctype } = manifest.server;
+  await createDatabase({ ...address, database: fresh }, { encoding, collate, ctype, signal });
+  let lacking: string[];
+  try {
+    {
+      await using beside = await connectBeside(address, { signal });
+      await noteDatabase(beside, fresh, { ...note, chatkeep: "restoring" });
+    }
+    const loaded = { ...address, database: fresh };
+    // Held until the swap, so that no other run takes this database for one that was left.
+    await using held = await connect(loaded, { signal });
+    await fill(reader, manifest, loaded, options);
+    await held.query("select 1");
+    await using beside = await connectBeside(address, { signal });
+    lacking = await copyDatabaseEntry(beside, { from: live, to: fresh });
+  } catch (error) {
+    // Half a database is of no use to anybody. Where the server is gone, the next restore removes it.
+    await dropDatabase(address, fresh, { signal: AbortSignal.timeout(10_000) }).catch(() => {});
+    throw error;
+  }
+  progress.stage("swapping the databases");
+  const previous = keptName(live, "before", at);
+  await swapDatabases(address, { live, fresh, kept: previous, note: { ...note, chatkeep: "before" } }, { signal });
+  const rows = manifest.tables.reduce((sum, table) => sum + table.rows, 0);
+  return { name: live, previous, rows, findings: lacking.length === 0 ? [] : [settingsLacking(live, lacking)] };
+}
+
+function settingsLacking(name: string, settings: readonly string[]): Finding {
+  return {
+    kind: "database-settings-lacking",
+    level: "warning",
+    message: `${plural(settings.length, "setting")} of database '${name}' may only be given by a superuser: ${settings.join("; ")}`,
+    hint: `Let one run ALTER DATABASE "${name}" SET … for each of them.`,
+  };
+}
+
+async function fill(
+  reader: PointReader,
+  manifest: Manifest,
+  target: ServerAddress,
+  { progress, signal }: LiveOptions,
+): Promise<void> {
+  const { major } = await inspectTarget(target, { signal });
+  const programs = await findPrograms(Math.max(major, manifest.server.clientMajor), { signal });
+  await using work = await openTemporaryFolder("chatkeep-restore");
+  await loadPoint(reader, target, { programs, workFolder: work.path, jobs: 2, progress, signal });
+  const bytes = manifest.tables.reduce((sum, table) => sum + table.bytes, 0);
+  progress.stage("comparing every row", { total: bytes, unit: "bytes" });
+  await using connection = await connect(target, { signal });
+  const checks: ProofCheck[] = [
+    ...(await checkData(reader, target, { progress, signal })),
+    await checkSequences(manifest, connection),
+    await checkTriggers(reader, connection),
+  ];
+  // Another major writes the same schema in other words.
+  if (major === manifest.server.major) checks.push(await checkSchema(reader, target, programs, { signal }));
+  const wrong = checks.filter((check) => !check.ok);
+  if (wrong.length === 0) return;
+  throw new Failure(
+    "database/failed",
+    `what was loaded is not what the restore point holds: ${wrong.map(({ name, detail }) => `${name}: ${detail}`).join("; ")}`,
+    {
+      hint: "Nothing was swapped: the live database is as it was. 'chatkeep drill' says whether the point restores elsewhere.",
+    },
+  );
+}
+
+/** The database that a rollback would put back: the named one, or the newest that a restore put aside. */
+export async function planRollback(
+  address: ServerAddress,
+  name: string | undefined,
+  { signal }: { signal: AbortSignal },
+): Promise<RollbackPlan> {
+  const kept = await listKept(address, { signal });
+  const live = address.database;
+  const chosen =
+    name === undefined
+      ? kept.find(({ chatkeep }) => chatkeep === "before")
+      : kept.find((one) => one.name === name && one.chatkeep !== "restoring");
+  if (chosen === undefined) {
+    const others = kept.filter(({ chatkeep }) => chatkeep !== "restoring").map((one) => one.name);
+    throw new Failure(
+      "target/unsuitable",
+      name === undefined
+        ? `no restore put a database aside for '${live}' that could be put back`
+        : `'${name}' is no database that was put aside for '${live}'`,
+      {
+        hint:
+          others.length === 0
+            ? "Only what 'chatkeep restore' swapped out can be put back."
+            : `These are kept: ${others.join(", ")}. Name one: 'chatkeep rollback DATABASE'.`,
+      },
+    );
+  }
+  const { at, bytes, point, chatkeep } = chosen;
+  return { type: "plan", verb: "rollback", live, back: chosen.name, kind: chatkeep, at, bytes, point: shortId(point) };
+}
+
+/** Puts back the database of the plan; the one that is live now is kept in its turn. */
+export async function rollback(
+  address: ServerAddress,
+  plan: RollbackPlan,
+  { clock, signal }: Pick<LiveOptions, "clock" | "signal">,
+): Promise<RollbackSummary> {
+  const started = clock.monotonic();
+  const { live, back } = plan;
+  const at = formatInstant(clock.now());
+  const previous = keptName(live, "rolledback", at);
+  const note = { chatkeep: "rolledback" as const, of: live, point: plan.point, at };
+  await swapDatabases(address, { live, fresh: back, kept: previous, note }, { signal });
+  const seconds = (clock.monotonic() - started) / 1000;
+  return { type: "summary", verb: "rollback", database: { name: live, previous }, back, seconds, findings: [] };
+}
+
+/** What `doctor` says of databases that lie beside the live one. */
+export function keptFindings(kept: readonly KeptDatabase[]): Finding[] {
+  const own = kept.filter((one) => one.chatkeep !== "restoring" || one.sessions === 0);
+  if (own.length === 0) return [];
+  const bytes = own.reduce((sum, one) => sum + one.bytes, 0);
+  const names = own.map(({ name, at, bytes: size }) => `${name} (of ${at}, ${formatBytes(size)})`).join(", ");
+  return [
+    {
+      kind: "database-kept",
+      level: "note",
+      message: `earlier restores keep ${plural(own.length, "database")} of ${formatBytes(bytes)} beside the live one: ${names}`,
+      hint: "'chatkeep rollback' puts the newest back; 'chatkeep restore --discard-previous' drops what is no longer wanted.",
+    },
+  ];
+}

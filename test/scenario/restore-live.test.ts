@@ -1,0 +1,136 @@
+/** The database is brought back into its own place, taken back, and dropped: under a Chatwoot that goes on writing. */
+import assert from "node:assert/strict";
+import { after, afterEach, before, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+import { onDatabase } from "../../src/demo/database.ts";
+import { seededRandom } from "../../src/demo/random.ts";
+import { startCli } from "../harness/cli.ts";
+import { openDesk, SMALL, type Desk } from "./desk.ts";
+
+let desk: Desk;
+let live: string;
+
+before(async () => {
+  desk = await openDesk({ size: SMALL });
+  live = desk.installation.database.database;
+  await desk.server.query(`alter database ${live} set idle_in_transaction_session_timeout = '7min'`);
+  await desk.summary(["backup"]);
+});
+after(async () => {
+  await desk[Symbol.asyncDispose]();
+});
+
+afterEach(async () => {
+  for (const name of await databases()) {
+    if (name !== live) await desk.server.query(`drop database "${name}" with (force)`);
+  }
+});
+
+async function onLive<T>(sql: string): Promise<T[]> {
+  return await onDatabase(desk.installation.database, async (client) => (await client.query(sql)).rows as T[]);
+}
+
+async function messages(): Promise<number> {
+  const [row] = await onLive<{ n: number }>("select count(*)::int as n from messages");
+  return row?.n ?? -1;
+}
+
+async function databases(): Promise<string[]> {
+  const rows = await desk.server.query(`select datname from pg_database where datname like '${live}%' order by 1`);
+  return rows.map((row) => String(row["datname"]));
+}
+
+async function restoreLive(): Promise<Record<string, unknown>> {
+  return await desk.summary(["restore", "latest", "--only", "database", "--yes"]);
+}
+
+async function discardAll(): Promise<void> {
+  await desk.summary(["restore", "--discard-previous", "--yes"]);
+  assert.deepEqual(await databases(), [live]);
+}
+
+test("a database comes back into its own place, its settings with it, and a rollback brings what was written since", async () => {
+  const all = await messages();
+  await onLive("delete from messages where id % 2 = 0");
+  const half = await messages();
+  const summary = await restoreLive();
+  const { name, previous } = summary["database"] as { name: string; previous: string };
+  assert.equal(name, live);
+  assert.match(previous, /_before_\d{8}T\d{6}$/);
+  assert.equal(await messages(), all);
+  const [setting] = await onLive<{ v: string }>("select current_setting('idle_in_transaction_session_timeout') as v");
+  assert.equal(setting?.v, "7min");
+  // The restored database is a Chatwoot's like any other: it is backed up, and proven.
+  await desk.summary(["backup"]);
+
+  const doctor = await desk.summary(["doctor"], 3);
+  assert.ok(JSON.stringify(doctor["findings"]).includes(previous), "doctor says what is kept");
+
+  const rolled = await desk.summary(["rollback", "--yes"]);
+  assert.equal(rolled["back"], previous);
+  assert.equal(await messages(), half);
+  const aside = (rolled["database"] as { previous: string }).previous;
+  assert.match(aside, /_rolledback_/);
+  const nothing = await desk.chatkeep(["rollback", "--yes"]);
+  assert.equal(nothing.status, 1);
+  assert.match(nothing.stderr, /could be put back[\s\S]*_rolledback_/);
+  await desk.summary(["rollback", aside, "--yes"]);
+  assert.equal(await messages(), all);
+  await discardAll();
+});
+
+test("the plan says what takes whose place, and changes nothing; without a terminal it asks for --yes", async () => {
+  const plan = await desk.chatkeep(["restore", "latest", "--only", "database", "--plan"]);
+  assert.equal(plan.status, 0);
+  assert.match(plan.stdout, /in the place of what is there/);
+  assert.match(plan.stdout, /chatkeep rollback/);
+  for (const args of [["restore", "latest", "--only", "database"], ["rollback"], ["restore", "--discard-previous"]]) {
+    const refused = await desk.chatkeep(args);
+    assert.notEqual(refused.status, 0, args.join(" "));
+    assert.match(refused.stderr, /hint:/);
+  }
+  assert.deepEqual(await databases(), [live]);
+});
+
+test("a forgotten --database-url beside --to does not reach for the live database", async () => {
+  const refused = await desk.chatkeep(["restore", "latest", "--only", "database,config", "--to", "elsewhere", "--yes"]);
+  assert.deepEqual([refused.status, /needs --database-url/.test(refused.stderr)], [2, true]);
+  assert.deepEqual(await databases(), [live]);
+});
+
+test("a role that may not create databases is refused before anything is touched", async () => {
+  const { user } = desk.installation.database;
+  await desk.server.query(`alter role ${user} nosuperuser nocreatedb`);
+  try {
+    const refused = await desk.chatkeep(["restore", "latest", "--only", "database", "--yes"]);
+    assert.equal(refused.status, 1);
+    assert.match(refused.stderr, /may not create databases[\s\S]*--database-url/);
+    assert.deepEqual(await databases(), [live]);
+  } finally {
+    await desk.server.query(`alter role ${user} superuser createdb`);
+  }
+});
+
+test("killed at any moment, the old or the new database is in place and whole, and the next call goes on", async () => {
+  const random = seededRandom(process.env["CHATKEEP_TEST_SEED"] ?? "1");
+  const all = await messages();
+  await onLive("delete from messages where id % 3 = 0");
+  const fewer = await messages();
+  for (let round = 0; round < 4; round += 1) {
+    const child = startCli(["--config", desk.config, "restore", "latest", "--only", "database", "--yes"], {
+      cwd: desk.root,
+    });
+    const ended = new Promise((resolve) => child.once("close", resolve));
+    child.stdout?.resume();
+    child.stderr?.resume();
+    await sleep(300 + random.below(6_000));
+    child.kill("SIGKILL");
+    await ended;
+    const found = await messages();
+    assert.ok(found === fewer || found === all, `${found} messages`);
+  }
+  await restoreLive();
+  assert.equal(await messages(), all);
+  assert.ok(!(await databases()).some((name) => name.includes("_restoring_")), "what was left is removed");
+  await discardAll();
+});
