@@ -254,31 +254,26 @@ const BRING_BACK: readonly CommandRow[] = [
         value: "PARTS",
         isRepeated: true,
         kind: PARTS,
-        help: "only these parts, parted by commas: database, storage, config, code",
+        help: "of database, storage, config, code; parted by commas",
       },
       { flag: "--plan", help: "show what would be done, and stop" },
       {
         flag: "--discard-previous",
-        help: "drop the databases that earlier restores put aside (or the one that is named)",
+        help: "drop what earlier restores put aside",
       },
       AT_TIME,
     ],
     purpose: "bring the installation, or parts of it, back",
     description: [
-      "First shows the plan: what is written where, what is not touched, and what stands in the way. Nothing is changed until you have typed the installation's name, or said --yes. The database must be new or empty, and so must the folder: a restore overwrites nothing.",
-      "'--only database' alone puts the database in the place of the one that Chatwoot uses: it is loaded beside it, compared with the restore point to the bit, and only then swapped in, in one moment in which sessions are ended. The old one is kept under another name, with what Chatwoot wrote until then; 'chatkeep rollback' puts it back, and --discard-previous drops it after asking. Killed at any moment, one of the two is in place and whole. The role must own the database and be allowed to create databases.",
+      "First shows the plan: what is written where, what is not touched, what stands in the way. Nothing changes until you have typed the installation's name, or said --yes. Database and folder must be new or empty: nothing is overwritten.",
+      "'--only database' alone swaps the database into the place of Chatwoot's own: loaded beside it, compared with the restore point to the bit, swapped in one moment, in which sessions are ended. The old one is kept: 'chatkeep rollback' puts it back, --discard-previous drops it. The role must own it and may create databases.",
       "Give the database's password in $PGPASSWORD or a .pgpass file rather than in the URL: other users can read a command line.",
     ],
     examples: [
       [
-        "look first",
+        "look first, then do it without --plan",
         "chatkeep restore latest --to /srv/restored --database-url postgres://chatwoot@localhost/chatwoot_new --plan",
       ],
-      [
-        "then do it",
-        "chatkeep restore latest --to /srv/restored --database-url postgres://chatwoot@localhost/chatwoot_new",
-      ],
-      ["only the uploaded files", "chatkeep restore latest --only storage --to /srv/files"],
       ["the database, in its own place", "chatkeep restore latest --only database"],
       [
         "after somebody got at the bucket",

@@ -22,7 +22,7 @@ test("help goes to stdout with status 0, by any way of asking", async () => {
   const [first, second, third, ...restores] = pages.map(({ stdout }) => stdout);
   assert.match(first ?? "", /usage: chatkeep COMMAND/);
   assert.deepEqual([second, third], [first, first]);
-  assert.match(restores[0] ?? "", /usage: chatkeep restore POINT/);
+  assert.match(restores[0] ?? "", /usage: chatkeep restore \[POINT\]/);
   assert.equal(new Set(restores).size, 1);
 });
 

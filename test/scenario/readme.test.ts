@@ -104,7 +104,7 @@ async function clearAway(): Promise<void> {
 }
 
 test("the README's commands work in the order in which it has them", async (t) => {
-  assert.equal(blocks.length, 7, "each block that is marked to be run is run below");
+  assert.equal(blocks.length, 8, "each block that is marked to be run is run below");
 
   await t.test("the first real backup", async () => {
     const ran = await runBlock(0);
@@ -127,11 +127,19 @@ test("the README's commands work in the order in which it has them", async (t) =
     await clearAway();
   });
 
+  await t.test("the database, back in its own place, and away again", async () => {
+    const named = async () =>
+      await server.query(`select oid::int from pg_database where datname = '${demo.database.database}'`);
+    const before = await named();
+    assertAllWell(await runBlock(3));
+    assert.deepEqual(await named(), before, "after the rollback it is the same database");
+  });
+
   await t.test("on an empty machine, with the password of the kit in a file", async () => {
     await rename(folder.at("etc/chatkeep"), folder.at("lost"));
     const kit = await readFile(folder.at("lost/chatkeep-recovery-kit.txt"), "utf8");
     const password = /^ *Password +(\S+)$/m.exec(kit)?.[1] ?? "";
-    assertAllWell(await runBlock(3, `${password}\n`));
+    assertAllWell(await runBlock(4, `${password}\n`));
     assert.equal((await stat(folder.at("etc/chatkeep/chatkeep.password"))).mode & 0o777, 0o600);
     await assertRestored("chatwoot_restored", "srv/restored/storage");
     await clearAway();
@@ -139,7 +147,7 @@ test("the README's commands work in the order in which it has them", async (t) =
 
   await t.test("without Chatkeep", async () => {
     await rename(folder.at("bin/chatkeep"), folder.at("put-aside"));
-    assertAllWell(await runBlock(4));
+    assertAllWell(await runBlock(5));
     await assertRestored("chatwoot_by_hand", "srv/by-hand/uploads");
     await rename(folder.at("put-aside"), folder.at("bin/chatkeep"));
   });
@@ -149,11 +157,11 @@ test("the README's commands work in the order in which it has them", async (t) =
     // From the second place's own kit.
     await copyFile(folder.at("lost/chatkeep-offsite.password"), folder.at("etc/chatkeep/chatkeep-offsite.password"));
     await appendFile(folder.at("etc/chatkeep/chatkeep.yaml"), `\n${retention}`);
-    assertAllWell(await runBlock(5));
+    assertAllWell(await runBlock(6));
   });
 
   await t.test("who can open a repository, and how large it is", async () => {
-    const ran = await runBlock(6);
+    const ran = await runBlock(7);
     assertAllWell(ran);
     const kit = await readFile(folder.at("kit/chatkeep-recovery-kit.html"), "utf8");
     assert.match(kit, /^<!doctype html>/i);
