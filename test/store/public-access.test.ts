@@ -10,8 +10,9 @@ import { type PublicAccess, publicAccessOf } from "../../src/store/public-access
 import type { Store } from "../../src/store/store.ts";
 import { startAzure } from "../harness/azure.ts";
 import { startGs } from "../harness/gs.ts";
-import { startGuardedS3 } from "../harness/guarded-s3.ts";
+import { startGuard } from "../harness/guard.ts";
 import { startRestServer } from "../harness/rclone.ts";
+import { startS3 } from "../harness/s3.ts";
 import { MemoryBackend } from "./memory-backend.ts";
 
 const { signal } = new AbortController();
@@ -47,9 +48,10 @@ async function accessTo(location: string, env: Env): Promise<PublicAccess | unde
 }
 
 test("s3: a public bucket is found out, for reading and for listing, and nobody's credentials are sent for it", async () => {
-  await using s3 = await startGuardedS3();
-  const location = s3.location("box", "desk");
-  const env = { ...s3.env, AWS_SESSION_TOKEN: "the-session" };
+  await using inner = await startS3();
+  await using s3 = await startGuard(inner.endpoint);
+  const location = `s3:${s3.endpoint}/box/desk`;
+  const env = { ...inner.env, AWS_SESSION_TOKEN: "the-session" };
   await fill(location, env);
   assert.deepEqual(await accessTo(location, env), ALL);
   s3.denies = ({ isSigned, url }) => !isSigned && url.includes("list-type");
