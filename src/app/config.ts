@@ -93,13 +93,22 @@ const retentionSchema = z.strictObject({
   tags: z.array(z.string().min(1)).optional(),
 });
 
+const databaseSchema = z.strictObject({
+  jobs: z.int().min(1).max(16).optional(),
+  /** Every row is read at least this often, whatever the server says of changes. */
+  "full-every": z
+    .string()
+    .regex(/^\d{1,3}d$/, "write it in days, as 7d; 0d reads every row each time")
+    .optional(),
+});
+
 const configSchema = z.strictObject({
   installation: installationSchema,
   repositories: z
     .array(repositorySchema)
     .min(1, "name at least one repository")
     .refine((all) => new Set(all.map((one) => one.name)).size === all.length, "two repositories have one name"),
-  database: z.strictObject({ jobs: z.int().min(1).max(16).optional() }).optional(),
+  database: databaseSchema.optional(),
   retention: retentionSchema.optional(),
   schedule: z.strictObject({ timezone: z.string().min(1).optional() }).optional(),
 });

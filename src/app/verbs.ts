@@ -153,6 +153,7 @@ async function prepareBackup(
     ownConfig: path,
     program: PROGRAM,
     workers: config.database?.jobs,
+    fullEveryMs: Number.parseInt(config.database?.["full-every"] ?? "7d", 10) * 24 * 3_600_000,
     clock: s.clock,
     progress: s.progress,
     signal: s.signal,

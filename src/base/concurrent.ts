@@ -37,6 +37,30 @@ export async function mapConcurrent<T, R>(
 }
 
 /**
+ * Does all of it at once. After the first failure the others' signal is aborted, and it rejects once they have ended: nothing
+ * of a run that failed goes on beside the next.
+ */
+export async function together(
+  works: readonly ((signal: AbortSignal) => Promise<void>)[],
+  { signal }: { signal: AbortSignal },
+): Promise<void> {
+  const stop = new AbortController();
+  const inner = AbortSignal.any([signal, stop.signal]);
+  let failed: { error: unknown } | undefined;
+  await Promise.all(
+    works.map(async (work) => {
+      try {
+        await work(inner);
+      } catch (error) {
+        failed ??= { error };
+        stop.abort(new Failure("run/cancelled", "what it belonged to has failed"));
+      }
+    }),
+  );
+  if (failed !== undefined) throw failed.error;
+}
+
+/**
  * Work that begins now, and whose result is asked for later, or never. Disposing of it aborts what still runs and
  * waits until it has ended.
  */

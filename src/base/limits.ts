@@ -86,6 +86,12 @@ export const LIMITS = {
   blobFolderBits: 10,
   /** Folders in one group: ids >> 20. */
   blobGroupBits: 20,
+  /** Tables from this size on are looked through for what changed; smaller ones are simply read. */
+  stampedTableBytes: 4 * MIB,
+  /** Of the ranges that did not change, one in so many is read all the same at each backup. */
+  rereadOneIn: 7,
+  /** Connections that look for what changed. */
+  scanConnections: 2,
   /** Ranges of one table; beyond, its buckets are made larger, even when the parent's were smaller. */
   tableRanges: 65_536,
   /** What a COPY is cut in: the longest chunk, and room to go on reading. */

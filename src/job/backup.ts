@@ -16,6 +16,7 @@ import { beginningOf } from "../point/ranges.ts";
 import type { ServerAddress } from "../postgres/address.ts";
 import type { Connection } from "../postgres/connect.ts";
 import type { ClientPrograms } from "../postgres/programs.ts";
+import type { ServerFacts } from "../postgres/server-facts.ts";
 import { readWhileSettling } from "../repo/lock.ts";
 import type { Repository } from "../repo/repository.ts";
 import { storePoint } from "./build-point.ts";
@@ -36,6 +37,7 @@ import { awaitLateFiles } from "./late-files.ts";
 import { buildManifest } from "./manifest.ts";
 import { findParent, type Parent } from "./parent.ts";
 import { listPoints } from "./points.ts";
+import { ParentRanges } from "./reuse.ts";
 import { Sealing, SealingThreads } from "./sealing.ts";
 import { SourceDatabase } from "./source-database.ts";
 import type { StorageState } from "./storage-state.ts";
@@ -51,8 +53,10 @@ export interface BackupOptions {
   /** What discovery found worth telling. */
   findings: readonly Finding[];
   tags: readonly string[];
-  /** Reads every file again, even those that the parent has. */
+  /** Reads every row and every file again, even those that the parent has. */
   full: boolean;
+  /** Every row is read at least this often, in milliseconds. */
+  fullEveryMs: number;
   /** Chatkeep's own configuration file, to be saved too. */
   ownConfig: string | undefined;
   /** Sealing threads, each with a connection to the database. */
@@ -96,15 +100,8 @@ export async function backup(options: BackupOptions): Promise<BackupSummary> {
     threads,
     signal,
   });
-  const captured = await capture(run, {
-    sealing,
-    indexFiles,
-    gathering,
-    connection,
-    folders,
-    programs,
-    parent,
-  });
+  const tools = { sealing, indexFiles, gathering, connection, folders, server, programs, parent };
+  const captured = await capture(run, tools);
   const { database, storage, looks, other } = captured;
   const findings = sortFindings([
     ...options.findings,
@@ -137,7 +134,7 @@ export async function backup(options: BackupOptions): Promise<BackupSummary> {
   await lock.confirm({ signal });
   const point = await saveSnapshot(run, manifest, tree, parent);
   const seconds = (clock.monotonic() - startedMs) / 1000;
-  return summarize(run, manifest, { point, parent, added: sealing.added, seconds });
+  return summarize(run, manifest, { point, parent, bytesRead: database.bytesRead, added: sealing.added, seconds });
 }
 
 type Run = BackupOptions & { startedAt: string };
@@ -173,6 +170,7 @@ interface Tools {
   connection: Connection;
   /** What the database listed at the beginning, counted. */
   folders: readonly FolderRow[];
+  server: ServerFacts;
   programs: ClientPrograms;
   parent: Parent | undefined;
 }
@@ -186,7 +184,7 @@ interface Captured {
 }
 
 async function capture(run: Run, tools: Tools): Promise<Captured> {
-  const { sealing, connection, folders, programs, parent } = tools;
+  const { sealing, connection, folders, server, programs, parent } = tools;
   const rows = parent?.rows;
   const ports = await storagePorts(run, sealing, async (blob) => (await rows?.has(blob)) === true);
   run.progress.stage("saving new files", { unit: "files" });
@@ -204,9 +202,16 @@ async function capture(run: Run, tools: Tools): Promise<Captured> {
   await sealing.send();
   let listing: StorageListing | undefined;
   let facts: SnapshotFacts | undefined;
+  const isStored = (id: ChunkId) => index.has("data", id);
+  // A parent that was restored and found to be other than it should be hands nothing on.
+  const readAll = parent === undefined || run.full || parent.point.proof?.proven === false;
   const database = await captureDatabase({
     address: run.address,
+    server,
     programs,
+    parentRanges: readAll ? undefined : new ParentRanges(parent.reader, parent.manifest, isStored),
+    startedAt: run.startedAt,
+    fullEveryMs: run.fullEveryMs,
     readRange: (snapshotId, table, range) => sealing.readRange(snapshotId, table, range),
     parent: parent?.manifest,
     async alsoIn(snapshot) {
@@ -287,12 +292,14 @@ async function saveSnapshot(run: Run, manifest: Manifest, tree: ChunkId, parent:
 
 interface Outcome {
   point: string;
+  /** Of rows. */
+  bytesRead: number;
   parent: Parent | undefined;
   added: { bytes: number; packs: number };
   seconds: number;
 }
 
-function summarize(run: Run, manifest: Manifest, { point, parent, added, seconds }: Outcome): BackupSummary {
+function summarize(run: Run, manifest: Manifest, { point, parent, bytesRead, added, seconds }: Outcome): BackupSummary {
   const sum = (pick: (table: Manifest["tables"][number]) => number) =>
     manifest.tables.reduce((n, table) => n + pick(table), 0);
   const missing = manifest.storage.flatMap((service) => service.missing);
@@ -308,7 +315,7 @@ function summarize(run: Run, manifest: Manifest, { point, parent, added, seconds
       ranges: sum((table) => table.ranges),
       rangesRead: manifest.read.rangesRead,
       rangesReused: manifest.read.rangesReused,
-      bytesRead: sum((table) => table.bytes),
+      bytesRead,
     },
     storage: {
       blobs: manifest.storage.reduce((n, service) => n + service.blobs, 0),

@@ -12,12 +12,13 @@ import {
   tableFolder,
 } from "../point/layout.ts";
 import { formatManifest, type Manifest } from "../point/manifest.ts";
-import { beginningOf, type FolderEntry, formatFolders, formatRanges } from "../point/ranges.ts";
+import { beginningOf, type FolderEntry, formatFolders, formatRanges, type RangeEntry } from "../point/ranges.ts";
 import { formatRestoreNotes } from "../point/restore-notes.ts";
 import { formatRestoreScript } from "../point/restore-script.ts";
 import type { TreeNode } from "../format/node.ts";
 import { formatSetvals } from "../postgres/sequences.ts";
-import type { DatabaseCapture, SavedTable } from "./capture-database.ts";
+import type { DatabaseCapture } from "./capture-database.ts";
+import type { SavedTable } from "./read-rows.ts";
 import type { SavedFile } from "./capture-files.ts";
 import type { Parent } from "./parent.ts";
 import { PointFolder } from "./point-tree.ts";
@@ -80,10 +81,14 @@ async function addDatabase(
   for (const table of database.tables) {
     await addText(
       `ranges/database/${tableFolder(table.entry.schema, table.entry.name)}.json`,
-      formatRanges(table.ranges.map(({ bucket, rows, bytes, sha256 }) => ({ bucket, rows, bytes, sha256 }))),
+      formatRanges(table.ranges.map(listRange)),
     );
   }
   addTables(database.tables, folder);
+}
+
+function listRange({ bucket, rows, bytes, sha256, stamp }: RangeEntry): RangeEntry {
+  return { bucket, rows, bytes, sha256, ...(stamp === undefined ? {} : { stamp }) };
 }
 
 /** The rows: `database/data/<schema>.<table>/<bucket>.copy`. Tables without rows have no folder. */

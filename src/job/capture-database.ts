@@ -1,34 +1,28 @@
 /**
  * Saves the database as it was at one exported snapshot: the schema by pg_dump, every range of every table by COPY
- * over several connections, sequences. A table that is truncated or rewritten meanwhile makes the whole look start
- * over, because a snapshot does not protect against that.
+ * over several connections, sequences. Ranges that did not change are taken over from the parent. A table that is
+ * truncated or rewritten meanwhile makes the whole look start over, because a snapshot does not protect against that.
  */
-import { EarlyWork, mapConcurrent } from "../base/concurrent.ts";
-import { Failure, isFailure } from "../base/errors.ts";
+import { EarlyWork, together } from "../base/concurrent.ts";
+import { bug, Failure, isFailure } from "../base/errors.ts";
 import type { Finding } from "../base/findings.ts";
-import type { ChunkId } from "../base/ids.ts";
-import { LIMITS } from "../base/limits.ts";
 import type { Progress } from "../base/progress.ts";
 import type { Manifest, SequenceEntry, TableEntry } from "../point/manifest.ts";
-import type { RangeEntry } from "../point/ranges.ts";
 import type { ServerAddress } from "../postgres/address.ts";
 import { readTables, type TableFacts } from "../postgres/catalogue.ts";
+import { connect } from "../postgres/connect.ts";
+import { shownName } from "../postgres/names.ts";
 import type { ClientPrograms } from "../postgres/programs.ts";
 import { planTable, type RangePlan, type TablePlan } from "../postgres/range-plan.ts";
 import { dumpSchema, type SchemaDump } from "../postgres/schema-dump.ts";
 import { readSequences } from "../postgres/sequences.ts";
+import { readStart, type ServerFacts } from "../postgres/server-facts.ts";
 import { type DatabaseSnapshot, openSnapshot, waitUntilDurable } from "../postgres/snapshot.ts";
+import { readTextDigest, STAMPS_SINCE } from "../postgres/stamps.ts";
 import { readFilledViews, type ViewName } from "../postgres/views.ts";
+import { type PlannedTable, readRows, type Reuse, type RowsRead, type SavedTable, StaleRange } from "./read-rows.ts";
+import { keyEntry, type ParentRanges, STAMPS_VERSION, whyReadAll } from "./reuse.ts";
 import type { RangeResult } from "./sealing-tasks.ts";
-
-export interface SavedRange extends RangeEntry {
-  chunks: ChunkId[];
-}
-
-export interface SavedTable {
-  entry: TableEntry;
-  ranges: SavedRange[];
-}
 
 export interface DatabaseCapture {
   tables: SavedTable[];
@@ -36,15 +30,29 @@ export interface DatabaseCapture {
   filledViews: ViewName[];
   schema: SchemaDump;
   lsn: string;
+  /** What a later point needs to take ranges over; undefined where the server cannot tell what changed. */
+  stamps: Manifest["stamps"];
+  rangesReused: number;
+  /** Of rows that were read, as text. */
+  bytesRead: number;
   findings: Finding[];
 }
 
 export interface DatabasePorts {
   address: ServerAddress;
+  server: ServerFacts;
   programs: ClientPrograms;
   readRange(snapshotId: string, table: TablePlan, range: RangePlan): Promise<RangeResult>;
-  /** How the parent cut its tables, so that ranges stay where they are. */
+  /** How the parent cut its tables, so that ranges stay where they are, and what it was read from. */
   parent: Manifest | undefined;
+  /** What the parent has; undefined when every row is to be read. */
+  parentRanges: ParentRanges | undefined;
+  /** RFC 3339: the start of the backup. */
+  startedAt: string;
+  /** Every row is read at least this often, in milliseconds. */
+  fullEveryMs: number;
+  /** Smaller tables are read without being looked through; otherwise `LIMITS.stampedTableBytes`. */
+  stampedTableBytes?: number;
   /** What else is to be read in the same snapshot. */
   alsoIn(snapshot: DatabaseSnapshot): Promise<void>;
   progress: Progress;
@@ -55,10 +63,20 @@ const ATTEMPTS = 3;
 
 /** @throws Failure `database/changed` when tables were rewritten during each of three attempts. */
 export async function captureDatabase(ports: DatabasePorts): Promise<DatabaseCapture> {
+  let { parentRanges } = ports;
+  const findings: Finding[] = [];
   for (let attempt = 1; ; attempt += 1) {
     try {
-      return await captureOnce(ports);
+      const capture = await captureOnce({ ...ports, parentRanges });
+      return { ...capture, findings: [...findings, ...capture.findings] };
     } catch (error) {
+      if (error instanceof StaleRange) {
+        const finding = staleFinding(error);
+        findings.push(finding);
+        ports.progress.say(`${finding.message}; reading everything with a new snapshot`);
+        parentRanges = undefined;
+        continue;
+      }
       if (!isFailure(error, "database/changed")) throw error;
       if (attempt >= ATTEMPTS) {
         throw new Failure("database/changed", `${error.message}, in each of ${ATTEMPTS} attempts`, {
@@ -71,6 +89,16 @@ export async function captureDatabase(ports: DatabasePorts): Promise<DatabaseCap
   }
 }
 
+/** No stamp of the parent's can be trusted any more. */
+function staleFinding({ table, bucket }: StaleRange): Finding {
+  return {
+    kind: "stale-range",
+    level: "alarm",
+    message: `range ${bucket} of table ${shownName(table)} holds other rows than the last restore point, although the server says that nothing in it changed`,
+    hint: "This point is whole: every row was read for it. Earlier ones may hold old rows in place of newer ones. Was the server's disk put back to an earlier state while it ran? If not, please report it.",
+  };
+}
+
 async function captureOnce(ports: DatabasePorts): Promise<DatabaseCapture> {
   const { address, signal, progress } = ports;
   await using snapshot = await openSnapshot(address, { signal });
@@ -81,54 +109,92 @@ async function captureOnce(ports: DatabasePorts): Promise<DatabaseCapture> {
     ports,
   );
   const { tables, problems } = await readTables(snapshot.connection);
-  const plans: { facts: TableFacts; plan: TablePlan }[] = [];
+  const planned: PlannedTable[] = [];
   for (const facts of tables) {
     const before = ports.parent?.tables.find((table) => table.schema === facts.schema && table.name === facts.name);
-    plans.push({ facts, plan: await planTable(snapshot.connection, facts, before) });
+    const plan = await planTable(snapshot.connection, facts, before);
+    planned.push({ facts, plan, saved: { entry: tableEntry(facts, plan), ranges: [] } });
   }
+  const reuse = await planReuse(ports, snapshot);
   const total = tables.reduce((sum, table) => sum + table.bytes, 0);
   progress.stage("reading the database", { total, unit: "bytes" });
-  const [dump, saved] = await Promise.all([
-    schema.result,
-    readRanges(ports, snapshotId, plans),
-    ports.alsoIn(snapshot),
-  ]);
+  const read = await readAllOf(ports, { snapshot, planned, reuse, schema: schema.result });
+  for (const { saved } of planned) addUp(saved);
+  const dump = await schema.result;
   const sequences = await readSequences(snapshot.connection);
   const filledViews = await readFilledViews(snapshot.connection);
   await waitUntilDurable(snapshot.connection, snapshot.lsn, { signal });
-  return { tables: saved, sequences, filledViews, schema: dump, lsn: snapshot.lsn, findings: [...problems] };
+  return {
+    tables: planned.map(({ saved }) => saved),
+    sequences,
+    filledViews,
+    schema: dump,
+    lsn: snapshot.lsn,
+    stamps: reuse.stamps,
+    ...read,
+    findings: [...problems],
+  };
 }
 
-async function readRanges(
-  ports: DatabasePorts,
-  snapshotId: string,
-  plans: readonly { facts: TableFacts; plan: TablePlan }[],
-): Promise<SavedTable[]> {
-  const saved = plans.map(({ facts, plan }): SavedTable => ({ entry: tableEntry(facts, plan), ranges: [] }));
-  // The largest first, so that no long range is begun when all else is done.
-  const work = plans
-    .flatMap(({ facts, plan }, at) =>
-      plan.ranges.map((range) => ({ plan, range, at, size: facts.bytes / plan.ranges.length })),
-    )
-    .toSorted((a, b) => b.size - a.size);
-  const ahead = LIMITS.sealingWorkers * LIMITS.tasksAhead;
-  await mapConcurrent(
-    work,
-    ahead,
-    async ({ plan, range, at }) => {
-      const result = await ports.readRange(snapshotId, plan, range);
-      ports.progress.advance(result.bytes);
-      if (result.rows > 0) saved[at]?.ranges.push({ bucket: range.bucket, ...result });
+interface ToRead {
+  snapshot: DatabaseSnapshot;
+  planned: readonly PlannedTable[];
+  reuse: Reuse;
+  schema: Promise<SchemaDump>;
+}
+
+/** The rows, the schema and what else is asked of the snapshot, all at once. */
+async function readAllOf(ports: DatabasePorts, { snapshot, planned, reuse, schema }: ToRead): Promise<RowsRead> {
+  let read: RowsRead | undefined;
+  const works = [
+    async () => void (await schema),
+    async () => await ports.alsoIn(snapshot),
+    async (signal: AbortSignal) => {
+      read = await readRows({ ...ports, signal }, snapshot.id, planned, reuse);
     },
-    ports,
-  );
-  for (const { entry, ranges } of saved) {
-    ranges.sort((a, b) => compareBuckets(a.bucket, b.bucket));
-    entry.ranges = ranges.length;
-    entry.rows = ranges.reduce((sum, range) => sum + range.rows, 0);
-    entry.bytes = ranges.reduce((sum, range) => sum + range.bytes, 0);
+  ];
+  try {
+    await together(works, ports);
+  } catch (error) {
+    // A label that was renamed meanwhile is no stale range.
+    if (error instanceof StaleRange) await assertSameText(ports, reuse.text);
+    throw error;
   }
-  return saved;
+  await assertSameText(ports, reuse.text);
+  if (read === undefined) throw bug("rows were neither read nor refused");
+  return read;
+}
+
+/**
+ * Labels of enums are written as they are now, whatever the snapshot sees. So they must not have changed since it was taken:
+ * rows would hold labels that the schema does not have.
+ */
+async function assertSameText({ address, signal }: DatabasePorts, text: string): Promise<void> {
+  await using connection = await connect(address, { signal });
+  if ((await readTextDigest(connection)) === text) return;
+  throw new Failure("database/changed", "the labels of a type were changed while rows were being saved", {
+    hint: "Is a migration running? Try again when it has ended.",
+  });
+}
+
+async function planReuse(ports: DatabasePorts, { connection, lsn }: DatabaseSnapshot): Promise<Reuse> {
+  const { parent, parentRanges, server, startedAt, fullEveryMs } = ports;
+  const text = await readTextDigest(connection);
+  // The server was looked at in another session: it may have been restarted since, or the address lead to another one.
+  const isSame = (await readStart(connection)) === server.postmasterStartedAt;
+  if (server.major < STAMPS_SINCE || !isSame) return { text, stamps: undefined, ranges: undefined };
+  const present = { server, lsn, text, startedAt, fullEveryMs };
+  const isFull = parentRanges === undefined || whyReadAll(parent, present) !== undefined;
+  const fullReadAt = isFull ? startedAt : (parent?.stamps?.fullReadAt ?? startedAt);
+  const stamps = { version: STAMPS_VERSION, text, fullReadAt, turn: (parent?.stamps?.turn ?? 0) + 1 };
+  return { text, stamps, ranges: isFull ? undefined : parentRanges };
+}
+
+function addUp({ entry, ranges }: SavedTable): void {
+  ranges.sort((a, b) => compareBuckets(a.bucket, b.bucket));
+  entry.ranges = ranges.length;
+  entry.rows = ranges.reduce((sum, range) => sum + range.rows, 0);
+  entry.bytes = ranges.reduce((sum, range) => sum + range.bytes, 0);
 }
 
 /** Buckets are decimal numbers of any size, or the one word for a whole table. */
@@ -140,15 +206,10 @@ function compareBuckets(a: string, b: string): number {
 }
 
 function tableEntry(facts: TableFacts, plan: TablePlan): TableEntry {
-  const key = facts.key;
   return {
     schema: facts.schema,
     name: facts.name,
-    key: {
-      kind: key.kind,
-      columns:
-        key.kind === "integer" ? [key.column] : key.kind === "columns" ? key.columns.map((column) => column.name) : [],
-    },
+    key: keyEntry(facts.key),
     columns: [...plan.columns],
     k: plan.k,
     j: plan.j,

@@ -18,7 +18,7 @@ import { dumpSchema } from "../postgres/schema-dump.ts";
 import { readSequences } from "../postgres/sequences.ts";
 import { openSnapshot } from "../postgres/snapshot.ts";
 import { addTables } from "./build-point.ts";
-import type { SavedTable } from "./capture-database.ts";
+import type { SavedTable } from "./read-rows.ts";
 import type { Queries } from "./list-storage.ts";
 import { PointFolder } from "./point-tree.ts";
 import type { PointReader } from "./point-reader.ts";

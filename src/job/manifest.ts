@@ -65,6 +65,7 @@ export function buildManifest(parts: ManifestParts): Manifest {
     code: other.codeEntry,
     read: readCounts(parts),
     indexFiles: [...parts.indexFiles],
+    ...(database.stamps === undefined ? {} : { stamps: database.stamps }),
     findings: parts.findings,
   };
 }
@@ -92,8 +93,8 @@ function readCounts({ database, storage, looks, purged }: ManifestParts): Manife
     0,
   );
   return {
-    rangesRead: database.tables.reduce((sum, table) => sum + table.ranges.length, 0),
-    rangesReused: 0,
+    rangesRead: database.tables.reduce((sum, table) => sum + table.ranges.length, 0) - database.rangesReused,
+    rangesReused: database.rangesReused,
     blobsCopied: copied,
     blobsReused: Math.max(0, blobs - copied),
     foldersReused: looks.at(-1)?.foldersReused ?? 0,

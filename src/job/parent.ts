@@ -23,6 +23,7 @@ export interface Parent {
   /** The schema as text, and the node of the dump that belongs to it. */
   schemaSql: string;
   schemaDump: TreeNode | undefined;
+  reader: PointReader;
 }
 
 export async function readParent(reader: PointReader): Promise<Parent> {
@@ -32,7 +33,15 @@ export async function readParent(reader: PointReader): Promise<Parent> {
     reader.readText(`database/${SCHEMA_SQL}`),
     reader.find(`database/${SCHEMA_DUMP}`),
   ]);
-  return { point: reader.point, manifest, storage, rows: new ParentRows(reader, manifest), schemaSql, schemaDump };
+  return {
+    point: reader.point,
+    manifest,
+    storage,
+    rows: new ParentRows(reader, manifest),
+    schemaSql,
+    schemaDump,
+    reader,
+  };
 }
 
 /** The state of every storage service, as the point's lists and trees have it. */

@@ -25,6 +25,8 @@ export interface TableEntry {
   rows: number;
   bytes: number;
   ranges: number;
+  /** Hex: what the table and its columns were on the server. Only beside ranges with stamps. */
+  form?: string;
 }
 
 export interface SequenceEntry {
@@ -140,6 +142,17 @@ export interface Manifest {
    * are there, folders that are `settled` are whole. Empty or absent: nothing is known.
    */
   indexFiles?: string[];
+  /** What a later point needs to know to take ranges over by their stamps. Absent: it reads all of them. */
+  stamps?: {
+    /** Of the way in which stamps are made. */
+    version: number;
+    /** Hex: what decided how values look as text. */
+    text: string;
+    /** RFC 3339: the start of the last point for which every row was read. */
+    fullReadAt: string;
+    /** One more in each point: says which ranges are read although their stamps are equal. */
+    turn: number;
+  };
   findings: Finding[];
 }
 

@@ -7,6 +7,8 @@ export interface RangeEntry {
   bytes: number;
   /** Hex SHA-256 of the range's COPY text. */
   sha256: string;
+  /** What tells whether the server's rows are still these: see `src/postgres/stamps.ts`. Only in tables that are worth it. */
+  stamp?: string;
 }
 
 export interface FolderEntry {

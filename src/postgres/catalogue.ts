@@ -46,6 +46,10 @@ export interface TableFacts {
   bytes: number;
   /** Decimal: names the file; TRUNCATE and rewriting changes give another one. */
   relfilenode: string;
+  /** Hex: of the table's file and of all that the catalogue says of its columns, those that were dropped too. */
+  form: string;
+  /** True when text of each column comes of the row alone, not of names or values that lie elsewhere. */
+  isSelfContained: boolean;
 }
 
 export interface Catalogue {
@@ -63,6 +67,8 @@ interface TableRow {
   rows: number;
   bytes: string;
   relfilenode: string;
+  form: string;
+  contained: boolean;
   key: number[] | null;
   dropped: number[] | null;
   columns: ColumnFacts[] | null;
@@ -77,10 +83,28 @@ export function ownedByExtension(catalog: string, oid: string): string {
     and x.objid = ${oid} and x.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass and x.deptype = 'e')`;
 }
 
+/**
+ * True of a table whose rows become text by what lies in the rows and in its columns' form alone. Enums' labels lie
+ * elsewhere, but `readTextDigest` tells them. Composite types, domains, ranges over types of people's own and base types
+ * that no extension brings could hold anything; `regclass` and its like, and access lists, are written as names of other
+ * objects. A column that is computed when it is read would order rows without a key. Only the server's own kind of table
+ * (oid 2, `heap`) is known to give each version of a row a place of its own and never to change it there.
+ */
+const IS_SELF_CONTAINED = `c.relam = 2 and not exists (
+    select from pg_catalog.pg_attribute a join pg_catalog.pg_type t on t.oid = a.atttypid
+      left join pg_catalog.pg_type e on e.typarray = t.oid
+      cross join lateral (select coalesce(e.oid, t.oid) as oid, coalesce(e.typtype, t.typtype) as kind, coalesce(e.typname, t.typname) as name) v
+    where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+      and (a.attgenerated = 'v' or v.name ~ '^(reg|aclitem)' or v.kind in ('c', 'd', 'p')
+        or v.kind <> 'e' and v.oid >= 16384 and not (v.kind = 'b' and ${ownedByExtension("pg_type", "v.oid")})))`;
+
 const TABLES = `
   select n.nspname as schema, c.relname as name, c.oid::text as oid, c.relkind as relkind, c.relispartition as partition,
     c.relpersistence as persistence, c.reltuples::float8 as rows, coalesce(pg_catalog.pg_table_size(c.oid), 0)::text as bytes,
-    c.relfilenode::text as relfilenode,
+    c.relfilenode::text as relfilenode, ${IS_SELF_CONTAINED} as contained,
+    (select pg_catalog.md5(concat_ws(E'\\n', c.oid, c.relfilenode, c.relpersistence, pg_catalog.string_agg(concat_ws('|', a.attnum, a.attname,
+        a.atttypid, a.atttypmod, a.attisdropped, a.attgenerated, a.atthasmissing, a.attmissingval::text), E'\\n' order by a.attnum)))
+      from pg_catalog.pg_attribute a where a.attrelid = c.oid and a.attnum > 0) as form,
     (select i.indkey::int2[]::int4[] from pg_catalog.pg_index i where i.indrelid = c.oid and i.indisprimary and i.indisvalid) as key,
     (select pg_catalog.array_agg(a.attnum::int order by a.attnum) from pg_catalog.pg_attribute a
       where a.attrelid = c.oid and a.attnum > 0 and a.attisdropped) as dropped,
@@ -129,6 +153,8 @@ function toFacts(row: TableRow): TableFacts {
     rowsEstimate: row.rows,
     bytes: Number(row.bytes),
     relfilenode: row.relfilenode,
+    form: row.form,
+    isSelfContained: row.contained,
   };
 }
 

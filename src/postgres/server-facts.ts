@@ -55,10 +55,12 @@ interface FactsRow {
   role: string;
 }
 
+const STARTED = `pg_catalog.to_char(pg_catalog.pg_postmaster_start_time() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')`;
+
 const FACTS = `
   select pg_catalog.current_setting('server_version') as version,
          pg_catalog.current_setting('server_version_num')::int as number,
-         pg_catalog.to_char(pg_catalog.pg_postmaster_start_time() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as started,
+         ${STARTED} as started,
          d.datname as database, d.oid::text as oid, pg_catalog.pg_encoding_to_char(d.encoding) as encoding,
          d.datcollate as collate, d.datctype as ctype, pg_catalog.pg_is_in_recovery() as standby,
          pg_catalog.pg_database_size(d.oid)::text as size, current_user as role
@@ -99,6 +101,12 @@ export async function readServerFacts(connection: Connection): Promise<ServerFac
       canCreateDatabase: false,
     },
   };
+}
+
+/** When the server behind this session was started: an address may lead to another one, or to one that was restarted. */
+export async function readStart(connection: Connection): Promise<string> {
+  const [row] = await connection.query<{ started: string }>(`select ${STARTED} as started`);
+  return row?.started ?? "";
 }
 
 /** Some managed servers keep these functions from everybody. */

@@ -42,6 +42,7 @@ async function backUp(store: MemoryStore): Promise<BackupSummary> {
     findings: [],
     tags: [],
     full: false,
+    fullEveryMs: 7 * 24 * 3_600_000,
     ownConfig: undefined,
     workers: undefined,
     program: "chatkeep test",

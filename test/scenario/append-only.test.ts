@@ -46,6 +46,7 @@ async function backUp(): Promise<string> {
     findings: [],
     tags: [],
     full: false,
+    fullEveryMs: 7 * 24 * 3_600_000,
     ownConfig: undefined,
     workers: undefined,
     program: "chatkeep test",

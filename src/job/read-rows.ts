@@ -1,0 +1,173 @@
+/**
+ * Reads the rows of all tables in one snapshot, range by range: those that did not change are taken over from the parent,
+ * unless it is their turn to be read all the same.
+ */
+import { EarlyWork, mapConcurrent, together } from "../base/concurrent.ts";
+import type { ChunkId } from "../base/ids.ts";
+import { LIMITS } from "../base/limits.ts";
+import type { Progress } from "../base/progress.ts";
+import type { Manifest, TableEntry } from "../point/manifest.ts";
+import type { RangeEntry } from "../point/ranges.ts";
+import type { ServerAddress } from "../postgres/address.ts";
+import type { TableFacts } from "../postgres/catalogue.ts";
+import type { RangePlan, TablePlan } from "../postgres/ranges.ts";
+import type { ServerFacts } from "../postgres/server-facts.ts";
+import { scanTables } from "../postgres/stamps.ts";
+import { isItsTurn, isStamped, type ParentRanges } from "./reuse.ts";
+import type { RangeResult } from "./sealing-tasks.ts";
+
+export interface SavedRange extends RangeEntry {
+  chunks: ChunkId[];
+}
+
+export interface SavedTable {
+  entry: TableEntry;
+  ranges: SavedRange[];
+}
+
+export interface PlannedTable {
+  facts: TableFacts;
+  plan: TablePlan;
+  saved: SavedTable;
+}
+
+/** What this point says of its stamps, and what it may take over. */
+export interface Reuse {
+  /** Hex: see `readTextDigest`. */
+  text: string;
+  stamps: Manifest["stamps"];
+  ranges: ParentRanges | undefined;
+}
+
+export interface RowsRead {
+  rangesReused: number;
+  /** Of rows that were read, as text. */
+  bytesRead: number;
+}
+
+export interface RowPorts {
+  address: ServerAddress;
+  server: ServerFacts;
+  stampedTableBytes?: number;
+  readRange(snapshotId: string, table: TablePlan, range: RangePlan): Promise<RangeResult>;
+  progress: Progress;
+  signal: AbortSignal;
+}
+
+/** A range whose stamp is the parent's and whose rows are not. */
+export class StaleRange extends Error {
+  readonly table: TableFacts;
+  readonly bucket: string;
+
+  constructor(table: TableFacts, bucket: string) {
+    super("a range changed and its stamp did not");
+    this.table = table;
+    this.bucket = bucket;
+  }
+}
+
+/**
+ * Fills the tables' ranges. Tables whose ranges have stamps are looked through while the others are read.
+ * @throws StaleRange
+ */
+export async function readRows(
+  ports: RowPorts,
+  snapshotId: string,
+  planned: readonly PlannedTable[],
+  reuse: Reuse,
+): Promise<RowsRead> {
+  const canStamp = ({ facts, plan }: PlannedTable) =>
+    reuse.stamps !== undefined && plan.ranges.length > 0 && isStamped(facts, ports.server, ports.stampedTableBytes);
+  const stamped = planned.filter(canStamp);
+  const others = planned.filter((table) => !stamped.includes(table));
+  const connections = LIMITS.scanConnections;
+  await using scan = new EarlyWork(
+    async (signal) => await scanTables(ports.address, snapshotId, stamped, { connections, signal }),
+    ports,
+  );
+  const done: RowsRead = { rangesReused: 0, bytesRead: 0 };
+  const read = async (ranges: readonly RangeToRead[], signal: AbortSignal) => {
+    done.bytesRead += await readRanges({ ...ports, signal }, snapshotId, ranges);
+  };
+  const { ranges: parentRanges } = reuse;
+  if (parentRanges === undefined) {
+    // Nothing to take over: reading need not wait for the scan.
+    await together([async (signal) => await read(allOf(planned), signal), async () => void (await scan.result)], ports);
+  } else {
+    const takeOver = async (signal: AbortSignal) => {
+      const turn = reuse.stamps?.turn ?? 0;
+      const split = await splitByStamps(stamped, { stamps: await scan.result, parentRanges, turn });
+      for (const { saved, range } of split.kept) {
+        saved.ranges.push(range);
+        ports.progress.advance(range.bytes);
+      }
+      done.rangesReused = split.kept.length;
+      await read(split.changed, signal);
+    };
+    await together([takeOver, async (signal) => await read(allOf(others), signal)], ports);
+  }
+  const stamps = await scan.result;
+  for (const [at, { facts, saved }] of stamped.entries()) addStamps(saved, facts, stamps[at]);
+  return done;
+}
+
+interface RangeToRead extends PlannedTable {
+  range: RangePlan;
+  /** What its stamp says that it must be. */
+  expected?: RangeEntry;
+}
+
+function allOf(tables: readonly PlannedTable[]): RangeToRead[] {
+  return tables.flatMap((table) => table.plan.ranges.map((range) => ({ ...table, range })));
+}
+
+interface Split {
+  kept: { saved: SavedTable; range: SavedRange }[];
+  changed: RangeToRead[];
+}
+
+async function splitByStamps(
+  stamped: readonly PlannedTable[],
+  known: { stamps: readonly Map<string, string>[]; parentRanges: ParentRanges; turn: number },
+): Promise<Split> {
+  const split: Split = { kept: [], changed: [] };
+  for (const [at, table] of stamped.entries()) {
+    const before = await known.parentRanges.of(table.facts, table.plan);
+    for (const range of table.plan.ranges) {
+      const expected = before.get(range.bucket);
+      if (expected === undefined || expected.stamp !== known.stamps[at]?.get(range.bucket)) {
+        split.changed.push({ ...table, range });
+      } else if (isItsTurn(table.facts, range.bucket, known.turn)) split.changed.push({ ...table, range, expected });
+      else split.kept.push({ saved: table.saved, range: expected });
+    }
+  }
+  return split;
+}
+
+function addStamps({ entry, ranges }: SavedTable, { form }: TableFacts, stamps: Map<string, string> | undefined): void {
+  entry.form = form;
+  for (const range of ranges) {
+    const stamp = stamps?.get(range.bucket);
+    if (stamp !== undefined) range.stamp = stamp;
+  }
+}
+
+/** @returns how many bytes were read. */
+async function readRanges(ports: RowPorts, snapshotId: string, ranges: readonly RangeToRead[]): Promise<number> {
+  // The largest first, so that no long range is begun when all else is done.
+  const sizeOf = ({ facts, plan }: RangeToRead) => facts.bytes / plan.ranges.length;
+  let bytes = 0;
+  await mapConcurrent(
+    ranges.toSorted((a, b) => sizeOf(b) - sizeOf(a)),
+    LIMITS.sealingWorkers * LIMITS.tasksAhead,
+    async ({ facts, plan, range, saved, expected }) => {
+      const result = await ports.readRange(snapshotId, plan, range);
+      if (expected !== undefined && expected.sha256 !== result.sha256) throw new StaleRange(facts, range.bucket);
+      ports.progress.advance(result.bytes);
+      bytes += result.bytes;
+      if (result.rows > 0) saved.ranges.push({ bucket: range.bucket, ...result });
+    },
+    ports,
+  );
+  return bytes;
+}

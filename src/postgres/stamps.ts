@@ -1,0 +1,174 @@
+/**
+ * Tells which ranges of a table still hold the rows that they held at an earlier restore point, by one scan on the server
+ * that sends a line for each range instead of its rows.
+ *
+ * A row's version never changes in place, and is named by where it lies and which transaction wrote it (`ctid`, `xmin`).
+ * So the exclusive or of a hash of both over all rows of a range, twice with different seeds, and their number, are the
+ * same as before only when the range holds the same versions of rows. The columns of times are hashed too: they tell rows
+ * apart should a place and a transaction's number ever be used again. What a stamp cannot see (another server, a table
+ * that was rewritten, changed columns) its callers must rule out before they trust it.
+ *
+ * A table is scanned in pieces, each in a transaction of its own, so that none is locked for longer than a piece takes.
+ */
+import { together } from "../base/concurrent.ts";
+import type { ServerAddress } from "./address.ts";
+import type { TableFacts } from "./catalogue.ts";
+import { connect, type Connection } from "./connect.ts";
+import { qualifiedName, quoteIdentifier, quoteLiteral, shownName } from "./names.ts";
+import type { TablePlan } from "./ranges.ts";
+import { TEXT_SETTINGS } from "./session.ts";
+import { importSnapshot } from "./snapshot.ts";
+import { guardTable, tableFailure, withLockRetries } from "./table-guard.ts";
+
+/** The first major that can hash rows, combine hashes and scan a part of a table. */
+export const STAMPS_SINCE = 14;
+
+/** Pages of 8 KiB that are scanned in one transaction: 256 MiB. */
+const PIECE_PAGES = 32_768;
+const TIMESTAMP = /^timestamp(\(\d\))? with(out)? time zone$/;
+/** Any two numbers; stamps of other ones are other stamps. */
+const SEEDS = [2_654_435_769, 1_367_130_551] as const;
+
+export interface ScanOptions {
+  connections: number;
+  /** Pages of 8 KiB in one transaction: a table is locked for no longer than one such piece takes. */
+  piecePages?: number;
+  signal: AbortSignal;
+}
+
+/** A table to be scanned. */
+export interface ScannedTable {
+  facts: TableFacts;
+  plan: TablePlan;
+}
+
+/**
+ * Hex: of what decides how values look as text and lies neither in rows nor in their table: our session's settings, and
+ * the labels of enums, which may be renamed.
+ */
+export async function readTextDigest(connection: Connection): Promise<string> {
+  const names = [...TEXT_SETTINGS.map(([name]) => name), "client_encoding", "array_nulls", "xmlbinary"];
+  const [row] = await connection.query<{ digest: string }>(
+    `select pg_catalog.md5(concat_ws(E'\\n',
+       (select pg_catalog.string_agg(name || '=' || setting, E'\\n' order by name) from pg_catalog.pg_settings
+          where lower(name) in (${names.map((name) => quoteLiteral(name.toLowerCase())).join(", ")})),
+       (select pg_catalog.string_agg(concat_ws('|', enumtypid, oid, enumlabel), E'\\n' order by oid) from pg_catalog.pg_enum))) as digest`,
+  );
+  return row?.digest ?? "";
+}
+
+/**
+ * Scans tables over a few connections of its own, the largest first.
+ * @returns the stamps of each table's ranges by bucket, in the order of the tables.
+ * @throws Failure `database/changed` when a table is no longer what the snapshot sees, `database/denied`.
+ */
+export async function scanTables(
+  address: ServerAddress,
+  snapshotId: string,
+  tables: readonly ScannedTable[],
+  options: ScanOptions,
+): Promise<Map<string, string>[]> {
+  const { connections, piecePages = PIECE_PAGES, signal } = options;
+  const sums = tables.map(() => new StampSum());
+  const work = tables
+    .flatMap((table, at) => piecesOf(table.facts.bytes, piecePages).map((piece) => ({ table, piece, at })))
+    .toSorted((one, other) => one.table.facts.bytes - other.table.facts.bytes);
+  const scanSome = async (stop: AbortSignal) => {
+    await using connection = await connect(address, { signal: stop });
+    for (let next = work.pop(); next !== undefined; next = work.pop()) {
+      for (const row of await scanPiece(connection, snapshotId, next.table, next.piece)) sums[next.at]?.add(row);
+    }
+  };
+  await together(
+    Array.from({ length: Math.min(connections, work.length) }, () => scanSome),
+    { signal },
+  );
+  return sums.map((sum) => sum.stamps);
+}
+
+/** A part of a table: from this page on, up to that one, or to the end. */
+interface TablePiece {
+  from: number;
+  to: number | undefined;
+}
+
+/** The pieces of a table that has so many bytes; the last one has no end, since a table grows. */
+function piecesOf(tableBytes: number, pages: number): TablePiece[] {
+  const count = Math.max(1, Math.ceil(tableBytes / (pages * 8192)));
+  return Array.from({ length: count }, (_, at) => ({
+    from: at * pages,
+    to: at === count - 1 ? undefined : (at + 1) * pages,
+  }));
+}
+
+/** What the scanned pieces of a table say of its ranges. */
+class StampSum {
+  readonly #ranges = new Map<string, { rows: bigint; a: bigint; b: bigint }>();
+
+  add({ bucket, rows, a, b }: StampRow): void {
+    const known = this.#ranges.get(bucket) ?? { rows: 0n, a: 0n, b: 0n };
+    this.#ranges.set(bucket, { rows: known.rows + BigInt(rows), a: known.a ^ BigInt(a), b: known.b ^ BigInt(b) });
+  }
+
+  /** The stamp of each range that has rows, by its bucket. */
+  get stamps(): Map<string, string> {
+    return new Map([...this.#ranges].map(([bucket, { rows, a, b }]) => [bucket, `${rows}-${hex64(a)}${hex64(b)}`]));
+  }
+}
+
+function hex64(value: bigint): string {
+  return BigInt.asUintN(64, value).toString(16).padStart(16, "0");
+}
+
+interface StampRow {
+  bucket: string;
+  rows: string;
+  a: string;
+  b: string;
+}
+
+/**
+ * Scans a piece of a table in an exported snapshot; the connection must be outside a transaction.
+ * @throws Failure `database/changed` when the table is no longer what the snapshot sees, `database/denied`.
+ */
+async function scanPiece(
+  connection: Connection,
+  snapshotId: string,
+  { facts, plan }: ScannedTable,
+  piece: TablePiece,
+): Promise<StampRow[]> {
+  return await withLockRetries(`table ${shownName(facts)}`, async () => {
+    await importSnapshot(connection, snapshotId);
+    try {
+      await guardTable(connection, facts);
+      // The planner takes each id for a group of its own and would sort them all, on the server's disk. What it needs for
+      // as many ranges as a table may have is less than this.
+      const rows = await connection.query<StampRow & { [key: string]: unknown }>(
+        `set local enable_sort = off; set local work_mem = '64MB'; ${stampQuery(facts, plan, piece)}`,
+      );
+      await connection.query("commit");
+      return rows;
+    } catch (error) {
+      // The first error says what happened.
+      await connection.query("rollback").catch(() => {});
+      throw tableFailure(error, facts, connection);
+    }
+  });
+}
+
+function stampQuery(facts: TableFacts, plan: TablePlan, { from, to }: TablePiece): string {
+  const bucket =
+    plan.key.kind === "integer" && plan.k !== null
+      ? `t.${quoteIdentifier(plan.key.column)}::int8 >> ${plan.k}`
+      : "'all'::text";
+  const times = facts.columns
+    .filter(({ type, isGenerated }) => TIMESTAMP.test(type) && !isGenerated)
+    .map(({ name }) => `t.${quoteIdentifier(name)}`);
+  const row = `row(${["t.ctid", "t.xmin", ...times].join(", ")})`;
+  const [a, b] = SEEDS.map((seed) => `pg_catalog.bit_xor(pg_catalog.hash_record_extended(${row}, ${seed}))`);
+  const end = to === undefined ? "" : ` and t.ctid < '(${to},0)'::tid`;
+  // Numbers become text when they are few.
+  return `select bucket::text as bucket, rows::text as rows, a::text as a, b::text as b
+    from (select ${bucket} as bucket, count(*) as rows, ${a} as a, ${b} as b
+      from only ${qualifiedName(facts)} t where t.ctid >= '(${from},0)'::tid${end} group by 1) s`;
+}
