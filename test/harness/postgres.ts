@@ -90,7 +90,7 @@ async function onDatabase<T>(address: TestAddress, act: (client: Client) => Prom
   }
 }
 
-const SETTINGS = [
+export const SETTINGS = [
   "fsync=off",
   "full_page_writes=off",
   "synchronous_commit=off",
@@ -105,14 +105,14 @@ const SETTINGS = [
  * Ends the server and removes its folder when its standard input ends: when it is stopped, and when the process that
  * started it is gone, however that came about. Arguments: the folder, the program and its arguments.
  */
-const KEEPER = `folder=$1; shift
+export const KEEPER = `folder=$1; shift
 exec 3<&0
 "$@" 3<&- & server=$!
 { cat <&3 >/dev/null; kill -INT $server; } 2>/dev/null &
 wait $server
 rm -rf "$folder"`;
 
-async function untilReady(child: ChildProcess, address: TestAddress, log: () => string): Promise<void> {
+export async function untilReady(child: ChildProcess, address: TestAddress, log: () => string): Promise<void> {
   for (;;) {
     if (child.exitCode !== null || child.signalCode !== null) throw new Error(`PostgreSQL did not start:\n${log()}`);
     try {
@@ -127,7 +127,7 @@ async function untilReady(child: ChildProcess, address: TestAddress, log: () => 
   }
 }
 
-async function initialise(folder: string, programs: string, options: TestServerOptions, password: string) {
+export async function initialise(folder: string, programs: string, options: TestServerOptions, password: string) {
   const user = serverUser();
   const passwordFile = join(folder, "password");
   writeFileSync(passwordFile, `${password}\n`, { mode: 0o600 });

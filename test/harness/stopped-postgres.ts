@@ -1,0 +1,86 @@
+/** A PostgreSQL whose data stays when it is stopped: for tests of servers that are restarted, restored or go back in time. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { chownSync } from "node:fs";
+import { cp, mkdir, mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { freePort, initialise, installedServers, KEEPER, SETTINGS, type TestAddress, untilReady } from "./postgres.ts";
+import { mustRun } from "./run.ts";
+
+export class StoppedPostgres implements AsyncDisposable {
+  readonly #folder: string;
+  readonly #programs: string;
+  readonly #user: { uid: number; gid: number } | undefined;
+  readonly address: TestAddress;
+  #child: ChildProcess | undefined;
+
+  private constructor(folder: string, programs: string, port: number, user: { uid: number; gid: number } | undefined) {
+    this.#folder = folder;
+    this.#programs = programs;
+    this.#user = user;
+    this.address = { host: "127.0.0.1", port, user: "postgres", database: "postgres" };
+  }
+
+  /** Not started yet. */
+  static async make(): Promise<StoppedPostgres> {
+    const programs = installedServers()[0]?.programs;
+    if (programs === undefined) throw new Error("PostgreSQL is not installed: run 'npm test', which installs it");
+    const folder = await mkdtemp(join(tmpdir(), "chatkeep-pg-"));
+    const { user } = await initialise(folder, programs, {}, "unused");
+    await mkdir(join(folder, "socket"), { mode: 0o777 });
+    if (user !== undefined) chownSync(join(folder, "socket"), user.uid, user.gid);
+    return new StoppedPostgres(folder, programs, await freePort(), user);
+  }
+
+  get data(): string {
+    return join(this.#folder, "data");
+  }
+
+  async start(settings: readonly string[] = []): Promise<void> {
+    const { port } = this.address;
+    const all = [...SETTINGS, ...settings, `port=${port}`, `unix_socket_directories=${join(this.#folder, "socket")}`];
+    const server = [join(this.#programs, "postgres"), "-D", this.data, ...all.flatMap((setting) => ["-c", setting])];
+    // The keeper removes a folder of no name: none.
+    const child = spawn("/bin/sh", ["-c", KEEPER, "sh", "", ...server], {
+      ...this.#user,
+      cwd: "/",
+      stdio: ["pipe", "pipe", "pipe"],
+    });
+    let logged = "";
+    child.stdout.on("data", (text: Buffer) => (logged += text.toString()));
+    child.stderr.on("data", (text: Buffer) => (logged += text.toString()));
+    child.stdin.on("error", () => {});
+    this.#child = child;
+    await untilReady(child, this.address, () => logged);
+  }
+
+  async stop(): Promise<void> {
+    const child = this.#child;
+    if (child === undefined) return;
+    this.#child = undefined;
+    const ended = new Promise((resolve) => child.once("close", resolve));
+    child.stdin?.end();
+    await ended;
+  }
+
+  /** Copies the data of the stopped server, and returns what puts it back. */
+  async remember(): Promise<() => Promise<void>> {
+    const kept = join(this.#folder, "kept");
+    await this.#copy(this.data, kept);
+    return async () => {
+      await rm(this.data, { recursive: true });
+      await this.#copy(kept, this.data);
+    };
+  }
+
+  async #copy(from: string, to: string): Promise<void> {
+    // With owners and modes: a server refuses data of others.
+    if (this.#user === undefined) await cp(from, to, { recursive: true, preserveTimestamps: true });
+    else await mustRun("cp", ["-a", from, to]);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop();
+    await rm(this.#folder, { recursive: true, force: true });
+  }
+}
