@@ -1,8 +1,9 @@
 /** Files that `init` writes: only their owner reads them, and nothing that exists is ever written over. */
 import { constants } from "node:fs";
-import { access, chown, open, realpath, rename, rm, stat } from "node:fs/promises";
-import { dirname } from "node:path";
+import { access, chown, link, lstat, open, readdir, realpath, rename, rm, stat } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
 import { Failure, messageOf } from "../base/errors.ts";
+import { isMarkOver, ownMark } from "../system/leftovers.ts";
 import { makeFolders } from "../system/folders.ts";
 
 const ELSEWHERE = "Run as a user that may write there, or name another place.";
@@ -34,28 +35,65 @@ function existsAlready(path: string, cause?: unknown): Failure {
   });
 }
 
+/** Between a file's name and whose half of it this is. */
+const PART = ".part-";
+
 /**
- * Writes a file that only its owner reads, and never over one that exists. It is on the disk when this returns: a
- * repository that outlives a power cut is worth nothing when its password does not.
+ * Writes a file that only its owner reads, and never over one that exists. It has its name when it is whole and on the disk:
+ * a repository that outlives a power cut is worth nothing when its password does not.
  */
 export async function writeNew(path: string, text: string | undefined): Promise<void> {
   if (text === undefined) return;
+  const part = `${path}${PART}${ownMark()}`;
   try {
     await makeFolders(dirname(path), 0o700);
-    const file = await open(path, "wx", 0o600);
+    await removeDeadParts(path);
     try {
-      await file.writeFile(text);
-      await file.sync();
-    } catch (error) {
-      await rm(path, { force: true });
-      throw error;
+      await writeWhole(part, text);
+      await giveName(part, path);
     } finally {
-      await file.close();
+      await rm(part, { force: true });
     }
     await syncFolder(dirname(path));
   } catch (cause) {
     if ((cause as NodeJS.ErrnoException).code === "EEXIST") throw existsAlready(path, cause);
     throw new Failure("config/invalid", `cannot write '${path}': ${messageOf(cause)}`, { hint: ELSEWHERE, cause });
+  }
+}
+
+async function writeWhole(path: string, text: string): Promise<void> {
+  const file = await open(path, "wx", 0o600);
+  try {
+    await file.writeFile(text);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+}
+
+/** Never takes the name from another file. */
+async function giveName(part: string, path: string): Promise<void> {
+  try {
+    await link(part, path);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === "EEXIST" || code === "ENOENT") throw error;
+    // A filesystem without hard links.
+    const isThere = await lstat(path).then(
+      () => true,
+      () => false,
+    );
+    if (isThere) throw Object.assign(new Error("it is there already", { cause: error }), { code: "EEXIST" });
+    await rename(part, path);
+  }
+}
+
+/** What runs that were killed left of this file: it may hold a password. What cannot be removed is in nobody's way. */
+async function removeDeadParts(path: string): Promise<void> {
+  const begin = `${basename(path)}${PART}`;
+  for (const name of await readdir(dirname(path)).catch(() => [])) {
+    if (!name.startsWith(begin) || !isMarkOver(name.slice(begin.length))) continue;
+    await rm(join(dirname(path), name), { force: true }).catch(() => {});
   }
 }
 

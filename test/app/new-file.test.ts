@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
 import { open, readdir, readFile, stat } from "node:fs/promises";
 import { test } from "node:test";
 import { writeNew } from "../../src/app/new-file.ts";
@@ -31,4 +32,22 @@ test("a disk that is full leaves no half of a new file behind", async (t) => {
   });
   await assert.rejects(writeNew(folder.at("password"), "secret\n"), /cannot write '.*password': ENOSPC/);
   assert.deepEqual(await readdir(folder.path), []);
+});
+
+test("a run that is killed while it writes leaves no file of that name, and what it left goes with the next", async () => {
+  await using folder = await temporaryFolder();
+  const path = folder.at("password");
+  const script = `
+    import fs from "node:fs/promises";
+    const handle = await fs.open(${JSON.stringify(folder.path)});
+    Object.getPrototypeOf(handle).sync = async () => process.kill(process.pid, "SIGKILL");
+    const { writeNew } = await import(${JSON.stringify(import.meta.resolve("../../src/app/new-file.ts"))});
+    await writeNew(${JSON.stringify(path)}, "never used\\n");`;
+  const { signal } = spawnSync(process.execPath, ["--input-type=module", "--eval", script]);
+  assert.equal(signal, "SIGKILL");
+  const [left = "", ...others] = await readdir(folder.path);
+  assert.deepEqual([left.startsWith("password.part-"), others], [true, []]);
+  await writeNew(path, "secret\n");
+  assert.deepEqual(await readdir(folder.path), ["password"]);
+  assert.equal(await readFile(path, "utf8"), "secret\n");
 });
