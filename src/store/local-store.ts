@@ -74,6 +74,7 @@ class LocalStore implements Store {
     try {
       const handle = await open(path, flags, FILE_MODE).catch(async (error: unknown) => {
         if (codeOf(error) !== "ENOENT") throw error;
+        await this.#refuseGone();
         await makeFolders(dirname(path), FOLDER_MODE);
         return await open(path, flags, FILE_MODE);
       });
@@ -86,6 +87,14 @@ class LocalStore implements Store {
     }
   }
 
+  /** An unmounted disk leaves an empty folder behind, or none: what is written there is on another disk, and hidden later. */
+  async #refuseGone(): Promise<void> {
+    if (await exists(join(this.location, "data"))) return;
+    throw new Failure("store/unreachable", `the repository in '${this.location}' is not there any more`, {
+      hint: "Was its disk unmounted, or its folder moved?",
+    });
+  }
+
   /** Gives a synced file its name. */
   async #publish(temporary: string, ref: FileRef): Promise<void> {
     const path = this.#pathOf(ref);
@@ -93,9 +102,9 @@ class LocalStore implements Store {
     try {
       await this.#place(temporary, path, ref.kind);
     } catch (error) {
-      // Only a folder below a repository that is there is made anew: its root gone means an unmounted disk.
+      // Only a folder below a repository that is there is made anew.
       if (codeOf(error) !== "ENOENT") throw error;
-      await stat(this.location);
+      await this.#refuseGone();
       await makeFolders(folder, FOLDER_MODE);
       await this.#directories.sync(dirname(folder));
       await this.#place(temporary, path, ref.kind);

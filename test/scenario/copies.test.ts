@@ -1,6 +1,16 @@
 /** A desk with three repositories, each with a password of its own: what one run of backup puts where, and what is told. */
 import assert from "node:assert/strict";
-import { chmodSync, cpSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { parse } from "yaml";
@@ -9,7 +19,7 @@ import { systemClock } from "../../src/base/clock.ts";
 import { releaseHold } from "../../src/job/hold.ts";
 import { openRepository } from "../../src/repo/repository.ts";
 import { openLocalStore } from "../../src/store/local-store.ts";
-import { CHATKEEP, runCli, summaryOf } from "../harness/cli.ts";
+import { CHATKEEP, runCli, startCli, summaryOf } from "../harness/cli.ts";
 import { cannotMount, runWithMounts } from "../harness/namespace.ts";
 import { startRestServer } from "../harness/rclone.ts";
 import { resticPaths, runRestic } from "../harness/restic.ts";
@@ -385,6 +395,43 @@ test(
     for (const point of [...added, made]) assert.ok(there.includes(point), point);
   },
 );
+
+test("a first repository that goes away while the run writes is passed over too, and nothing is written where it was", async () => {
+  const away = `${desk.repository}.away`;
+  let text = "";
+  const ended = Promise.withResolvers<number | null>();
+  await onDatabase(desk.installation.database, async (client) => {
+    // It waits for this table when it has begun to write, and before it is done.
+    await client.query("begin");
+    await client.query("lock table contacts in access exclusive mode");
+    const child = startCli(["--config", desk.config, "--json", "backup"], { cwd: desk.root });
+    child.on("close", (code) => ended.resolve(code));
+    child.stderr?.resume();
+    const begun = new Promise<void>((resolve) => {
+      child.stdout?.setEncoding("utf8").on("data", (data: string) => {
+        text += data;
+        if (text.includes('"saving new files"')) resolve();
+      });
+    });
+    await Promise.race([begun, ended.promise]);
+    renameSync(desk.repository, away);
+    // As the mount point that an unmounted disk leaves.
+    mkdirSync(desk.repository);
+    await client.query("commit");
+  });
+  const status = await ended.promise;
+  const left = readdirSync(desk.repository);
+  rmSync(desk.repository, { recursive: true });
+  renameSync(away, desk.repository);
+  assert.equal(status, 3, text);
+  assert.deepEqual(left, []);
+  const summary = summaryOf(text);
+  assert.equal(summary["repository"], "second");
+  assert.match(alarms(summary)[0]?.message ?? "", /'primary' cannot be written to.* is not there any more/);
+  const next = await desk.summary(["backup"]);
+  assert.equal(copies(next)[0]?.brought, 1);
+  assert.ok((await points("primary")).includes(String(summary["point"])));
+});
 
 async function held(): Promise<Record<string, string[]>> {
   const found: Record<string, string[]> = {};

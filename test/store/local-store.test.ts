@@ -48,6 +48,10 @@ test("names that are not the format's are no files of a local store", async () =
   assert.deepEqual(found, []);
 });
 
+function isGone(error: unknown): boolean {
+  return isFailure(error, "store/unreachable") && /is not there any more/.test(error.message);
+}
+
 test("a data folder that is gone is made again, a repository that is gone is not", async () => {
   await using folder = await openTemporaryFolder("chatkeep-store");
   const path = join(folder.path, "repository");
@@ -60,9 +64,14 @@ test("a data folder that is gone is made again, a repository that is gone is not
   const writer = await store.begin("data", { signal });
   await writer.write(Buffer.from("y"));
   rmSync(path, { recursive: true });
-  await assert.rejects(writer.commit("cd".repeat(32)), (error) => isFailure(error, "store/not-found"));
+  await assert.rejects(writer.commit("cd".repeat(32)), isGone);
   await writer.abort();
+  await assert.rejects(store.put(REF, Buffer.from("x"), { signal }), isGone);
   assert.equal(existsSync(path), false);
+  // As the mount point of a disk that was unmounted: what is written there is found by nobody.
+  mkdirSync(path);
+  await assert.rejects(store.put(REF, Buffer.from("x"), { signal }), isGone);
+  assert.deepEqual(readdirSync(path), []);
 });
 
 test("a full disk is store/full, and its half-written file goes away", { skip: cannotMount() }, async () => {
