@@ -15,6 +15,8 @@ export interface Guard extends AsyncDisposable {
   readonly endpoint: string;
   /** Everything that was asked so far. */
   readonly asked: Asked[];
+  /** What was sent to each path, where it was anything: the last of it. */
+  readonly sent: Map<string, Buffer>;
   /** May be set anew at any time; what it is true for is answered with 403. */
   denies: (asked: Asked) => boolean;
 }
@@ -40,6 +42,9 @@ export async function startGuard(inner: string): Promise<Guard> {
       answer.pipe(response);
     });
     onward.on("error", () => response.destroy());
+    const pieces: Buffer[] = [];
+    request.on("data", (piece: Buffer) => pieces.push(piece));
+    request.on("end", () => pieces.length > 0 && guard.sent.set(url, Buffer.concat(pieces)));
     request.pipe(onward);
   });
   server.listen(0, "127.0.0.1");
@@ -47,6 +52,7 @@ export async function startGuard(inner: string): Promise<Guard> {
   const guard: Guard = {
     endpoint: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     asked: [],
+    sent: new Map(),
     denies: () => false,
     async [Symbol.asyncDispose]() {
       server.closeAllConnections();

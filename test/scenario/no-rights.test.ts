@@ -140,7 +140,11 @@ test("a folder that may be read and not written to", async () => {
 });
 
 /** All that only adds or reads works; all that takes something away says so, and takes nothing. */
-async function assertAppendOnly(chatkeep: Chatkeep, listed: () => Promise<string[]>): Promise<void> {
+async function assertAppendOnly(
+  chatkeep: Chatkeep,
+  listed: () => Promise<string[]>,
+  passwdError: RegExp,
+): Promise<void> {
   const secrets = [...(await secretsOf(desk)), password];
   await succeeds(chatkeep, "backup");
   await assertReadable(chatkeep);
@@ -167,6 +171,8 @@ async function assertAppendOnly(chatkeep: Chatkeep, listed: () => Promise<string
   }
   assert.deepEqual(await listed(), before);
   await succeeds(chatkeep, "backup");
+  const passwd = ["key", "passwd", "--generate", join(desk.root, `new${restored}.password`)];
+  assertRefused(await chatkeep(...passwd), { status: 20, error: passwdError, hint: /delet/ }, secrets);
 }
 
 /** What lies there but locks, which come and go. */
@@ -183,12 +189,20 @@ test("s3: credentials that may not delete, not even a lock", async () => {
   const location = `s3:${s3Guard.endpoint}/box/append`;
   await bringTo(location, s3.env);
   s3Guard.denies = ({ method, url }) => method === "DELETE" || (method === "POST" && url.includes("delete"));
-  await assertAppendOnly(onPlace(location, s3.env), async () => await namesIn(location, s3.env));
+  await assertAppendOnly(
+    onPlace(location, s3.env),
+    async () => await namesIn(location, s3.env),
+    /nothing may be deleted/,
+  );
 });
 
 test("rest: a server that is append-only, and lets locks go", async () => {
   await using server = await startRestServer({ appendOnly: true });
   const location = server.location("append/");
   await bringTo(location, server.env);
-  await assertAppendOnly(onPlace(location, server.env), async () => await namesIn(location, server.env));
+  await assertAppendOnly(
+    onPlace(location, server.env),
+    async () => await namesIn(location, server.env),
+    /the new password is in use, but the old one still opens the repository/,
+  );
 });
