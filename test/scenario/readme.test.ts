@@ -103,6 +103,11 @@ async function clearAway(): Promise<void> {
   await server.query("drop database chatwoot_restored");
 }
 
+/** Names change by a restore into its own place; what has the name now? */
+async function ownDatabase(): Promise<unknown> {
+  return await server.query(`select oid::int from pg_database where datname = '${demo.database.database}'`);
+}
+
 test("the README's commands work in the order in which it has them", async (t) => {
   assert.equal(blocks.length, 8, "each block that is marked to be run is run below");
 
@@ -128,11 +133,9 @@ test("the README's commands work in the order in which it has them", async (t) =
   });
 
   await t.test("the database, back in its own place, and away again", async () => {
-    const named = async () =>
-      await server.query(`select oid::int from pg_database where datname = '${demo.database.database}'`);
-    const before = await named();
+    const before = await ownDatabase();
     assertAllWell(await runBlock(3));
-    assert.deepEqual(await named(), before, "after the rollback it is the same database");
+    assert.deepEqual(await ownDatabase(), before, "after the rollback it is the same database");
   });
 
   await t.test("on an empty machine, with the password of the kit in a file", async () => {
