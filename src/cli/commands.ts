@@ -70,7 +70,7 @@ const BACK_UP: readonly CommandRow[] = [
     group: "back up",
     args: [],
     options: [
-      { flag: "--full", help: "read everything again, even what did not change" },
+      { flag: "--full", help: "read every row and every file again, even what did not change" },
       { flag: "--tag", value: "NAME", isRepeated: true, help: "mark the restore point; may be given several times" },
       { flag: "--dry-run", help: "list what would be saved; read no file and no row, write nothing" },
     ],

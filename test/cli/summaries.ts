@@ -36,7 +36,7 @@ export const BACKUP: BackupSummary = {
   point: SECOND,
   parent: FIRST,
   seconds: 12.34,
-  database: { tables: 90, rows: 20_134, ranges: 94, rangesRead: 94, rangesReused: 0, bytesRead: 88_080_384 },
+  database: { tables: 90, rows: 20_134, ranges: 94, rangesRead: 52, rangesReused: 42, bytesRead: 88_080_384 },
   storage: { blobs: 302, bytes: 1_288_490_188, copied: 12, reused: 287, missing: 2, purged: 1 },
   added: { bytes: 12_897_484, packs: 2 },
   repository: "primary",

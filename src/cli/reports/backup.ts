@@ -20,10 +20,7 @@ export function formatBackup(summary: BackupSummary, look: Look): string[] {
     head,
     ...formatPairs(
       [
-        [
-          "database",
-          `${plural(database.rows, "row")} in ${plural(database.tables, "table")}; ${formatBytes(database.bytesRead)} read`,
-        ],
+        ["database", databaseLine(database)],
         ["files", filesLine(storage)],
         [isDry ? "would add" : "added", `${formatBytes(added.bytes)}${packs}, compressed and encrypted`],
         [
@@ -48,6 +45,12 @@ function lockedPairs({ retention }: BackupSummary): (readonly [string, string])[
   if (retention === undefined || retention.until === null) return [];
   const { files, extended, until } = retention;
   return [["locked", `${plural(files, "file")} until ${formatUtc(until)} at least; ${formatCount(extended)} extended`]];
+}
+
+function databaseLine({ rows, tables, ranges, rangesReused, bytesRead }: BackupSummary["database"]): string {
+  const unchanged =
+    rangesReused === 0 ? "" : `, ${formatCount(rangesReused)} of ${plural(ranges, "range")} taken over unchanged`;
+  return `${plural(rows, "row")} in ${plural(tables, "table")}; ${formatBytes(bytesRead)} read${unchanged}`;
 }
 
 function filesLine(storage: BackupSummary["storage"]): string {
