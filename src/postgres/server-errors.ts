@@ -113,7 +113,7 @@ function stateFailure(error: Error, state: string, address: ServerAddress): Fail
     return make(
       "database/unreachable",
       `the server has no connection left for us (${place})`,
-      "Try again later, or raise max_connections at the server; Chatkeep needs up to five.",
+      "Try again later, or raise max_connections at the server; a backup needs up to seven, one fewer with database.jobs: 1.",
     );
   }
   if (state.startsWith("57P") || state.startsWith("08")) {
