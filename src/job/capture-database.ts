@@ -184,7 +184,9 @@ async function planReuse(ports: DatabasePorts, { connection, lsn }: DatabaseSnap
   const isSame = (await readStart(connection)) === server.postmasterStartedAt;
   if (server.major < STAMPS_SINCE || !isSame) return { text, stamps: undefined, ranges: undefined };
   const present = { server, lsn, text, startedAt, fullEveryMs };
-  const isFull = parentRanges === undefined || whyReadAll(parent, present) !== undefined;
+  const reason = parentRanges === undefined ? undefined : whyReadAll(parent, present);
+  if (reason !== undefined) ports.progress.say(`reading every row: ${reason}`);
+  const isFull = parentRanges === undefined || reason !== undefined;
   const fullReadAt = isFull ? startedAt : (parent?.stamps?.fullReadAt ?? startedAt);
   const stamps = { version: STAMPS_VERSION, text, fullReadAt, turn: (parent?.stamps?.turn ?? 0) + 1 };
   return { text, stamps, ranges: isFull ? undefined : parentRanges };

@@ -55,7 +55,7 @@ export function whyReadAll(parent: Manifest | undefined, present: Present): stri
   if (!isGoTime(stamps.fullReadAt)) return "the parent does not tell when every row was read";
   const ageMs = Number((parseGoTime(present.startedAt) - parseGoTime(stamps.fullReadAt)) / 1_000_000n);
   if (ageMs < 0) return "the clock was put back";
-  if (ageMs >= present.fullEveryMs) return "every row is read now and then";
+  if (ageMs >= present.fullEveryMs) return "the last time is longer ago than database.full-every says";
   return undefined;
 }
 

@@ -85,8 +85,12 @@ const REASONS: readonly [what: string, parent: Manifest | undefined, now: Presen
     PRESENT,
   ],
   ["the clock was put back", PARENT, { ...PRESENT, startedAt: "2026-10-31T23:59:59.000000000Z" }],
-  ["every row is read now and then", PARENT, { ...PRESENT, startedAt: "2026-11-08T00:00:00.000000000Z" }],
-  ["every row is read now and then", PARENT, { ...PRESENT, fullEveryMs: 0 }],
+  [
+    "the last time is longer ago than database.full-every says",
+    PARENT,
+    { ...PRESENT, startedAt: "2026-11-08T00:00:00.000000000Z" },
+  ],
+  ["the last time is longer ago than database.full-every says", PARENT, { ...PRESENT, fullEveryMs: 0 }],
 ];
 
 for (const [at, [reason, before, now]] of REASONS.entries()) {

@@ -125,6 +125,8 @@ test("--full, and full-every reached: every row is read", async () => {
   await writeFile(desk.config, `${config}\ndatabase: { full-every: 0d }\n`);
   try {
     assert.equal((await backup()).database.rangesReused, 0);
+    const told = await desk.chatkeep(["backup"]);
+    assert.match(told.stderr, /^reading every row: the last time is longer ago than database\.full-every says$/m);
     await writeFile(desk.config, `${config}\ndatabase: { full-every: weekly }\n`);
     const { status, stderr } = await desk.chatkeep(["backup"]);
     assert.equal(status, 2);
