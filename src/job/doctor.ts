@@ -14,7 +14,7 @@ import { describeAddress, type ServerAddress } from "../postgres/address.ts";
 import { connect, type Connection } from "../postgres/connect.ts";
 import { findPrograms } from "../postgres/programs.ts";
 import { readServerFacts, type ServerFacts } from "../postgres/server-facts.ts";
-import { listKept } from "../postgres/swap.ts";
+import { type KeptDatabase, listKept } from "../postgres/swap.ts";
 import { findScratchServer } from "../postgres/scratch.ts";
 import type { Repository } from "../repo/repository.ts";
 import { type CopiedPoints, copiedPoints } from "./copy.ts";
@@ -148,13 +148,23 @@ async function examineDatabase(
       from: dirname(programs.pgDump),
     });
   });
-  report.findings.push(...keptFindings(await listKept(address, { signal: ports.signal })));
+  report.findings.push(...keptFindings(await keptBeside(ports, address)));
   await examineScratch(ports, report, server);
   const proof = await tryKeys(
     installation.environment,
     await readKeySamples(connection, await findKeySources(connection)),
   );
   report.findings.push(...proof.findings);
+}
+
+/** Where no other database may be joined, none could have been put aside. */
+async function keptBeside(ports: DoctorPorts, address: ServerAddress): Promise<KeptDatabase[]> {
+  try {
+    return await listKept(address, { signal: ports.signal });
+  } catch (error) {
+    if (!isFailure(error, "database/denied")) throw error;
+    return [];
+  }
 }
 
 /** Reading goes by each blob's own service, whatever the environment says now. */

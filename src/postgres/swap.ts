@@ -146,18 +146,18 @@ export async function swapDatabases(
   }
 }
 
+/** Ends the sessions that our role may end. */
+function terminateStatement(names: readonly string[]): string {
+  return `select pg_catalog.pg_terminate_backend(pid) from pg_catalog.pg_stat_activity
+    where datname in (${names.map(quoteLiteral).join(", ")}) and pid <> pg_catalog.pg_backend_pid() and backend_type = 'client backend'
+      and (pg_catalog.pg_has_role(usesysid, 'MEMBER') or (select rolsuper from pg_catalog.pg_roles where rolname = current_user))`;
+}
+
 /** Ends every session of the databases, again and again until told to stop. */
 async function endSessions(connection: Connection, names: readonly string[], signal: AbortSignal): Promise<void> {
-  const list = names.map(quoteLiteral).join(", ");
   while (!signal.aborted) {
     // A session of a role that we may not end is told by the rename.
-    await connection
-      .query(
-        `select pg_catalog.pg_terminate_backend(pid) from pg_catalog.pg_stat_activity
-         where datname in (${list}) and pid <> pg_catalog.pg_backend_pid() and backend_type = 'client backend'
-           and (pg_catalog.pg_has_role(usesysid, 'MEMBER') or (select rolsuper from pg_catalog.pg_roles where rolname = current_user))`,
-      )
-      .catch(() => {});
+    await connection.query(terminateStatement(names)).catch(() => {});
     await systemClock.sleep(POLL_MS, signal).catch(() => {});
   }
 }
@@ -264,10 +264,7 @@ export async function dropDatabase(
   { signal }: { signal: AbortSignal },
 ): Promise<void> {
   await using connection = await connectBeside(address, { signal });
-  await connection.query(
-    `select pg_catalog.pg_terminate_backend(pid) from pg_catalog.pg_stat_activity
-     where datname = ${quoteLiteral(name)} and pid <> pg_catalog.pg_backend_pid() and backend_type = 'client backend'`,
-  );
+  await connection.query(terminateStatement([name]));
   await connection.query(`drop database if exists ${quoteIdentifier(name)}`);
 }
 

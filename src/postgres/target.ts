@@ -94,6 +94,8 @@ async function readServer(
 
 /** A session on another database of the same server, for what concerns databases themselves. */
 export async function connectBeside(address: ServerAddress, options: { signal: AbortSignal }): Promise<Connection> {
+  // Some providers name everybody's database 'postgres': who is connected to a database cannot rename it.
+  if (address.database === "postgres") return await connect({ ...address, database: "template1" }, options);
   try {
     return await connect({ ...address, database: "postgres" }, options);
   } catch (error) {
