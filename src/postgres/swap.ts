@@ -50,16 +50,16 @@ export function keptName(live: string, kind: KeptKind, at: string): string {
 /** Those of a live name that earlier restores put aside or left behind, the newest first. Changes nothing. */
 export async function listKept(address: ServerAddress, { signal }: { signal: AbortSignal }): Promise<KeptDatabase[]> {
   await using connection = await connectBeside(address, { signal });
-  const rows = await connection.query<{ name: string; note: string; bytes: string; sessions: number }>(
+  const rows = await connection.query<{ name: string; note: string | null; bytes: string; sessions: number }>(
     `select d.datname as name, pg_catalog.shobj_description(d.oid, 'pg_database') as note,
        case when pg_catalog.has_database_privilege(d.oid, 'connect') then pg_catalog.pg_database_size(d.oid) else 0 end::text as bytes,
        (select count(*)::int from pg_catalog.pg_stat_activity a where a.datid = d.oid) as sessions
      from pg_catalog.pg_database d
-     where pg_catalog.shobj_description(d.oid, 'pg_database') like '{"chatkeep":%'`,
+     where pg_catalog.shobj_description(d.oid, 'pg_database') like '{"chatkeep":%' or d.datname ~ '_restoring_[0-9]{8}T[0-9]{6}$'`,
   );
   return rows
     .flatMap(({ name, note, bytes, sessions }) => {
-      const read = readNote(note);
+      const read = note === null ? readName(name, address.database) : readNote(note);
       return read?.of === address.database ? [{ ...read, name, bytes: Number(bytes), sessions }] : [];
     })
     .toSorted((a, b) => (a.at < b.at ? 1 : -1));
@@ -80,6 +80,15 @@ function readNote(text: string): KeptNote | undefined {
   } catch {
     return undefined;
   }
+}
+
+/** A run that was killed before it said what its database is has at least given it its name. */
+function readName(name: string, live: string): KeptNote | undefined {
+  const [, year, month, day, hour, minute, second] =
+    /_restoring_(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)$/.exec(name) ?? [];
+  const at = `${year}-${month}-${day}T${hour}:${minute}:${second}Z`;
+  if (year === undefined || keptName(live, "restoring", at) !== name) return undefined;
+  return { chatkeep: "restoring", of: live, point: "", at };
 }
 
 /** Says in a database's comment what it is, so that the next run knows it. */

@@ -214,6 +214,12 @@ test("what lies beside a database is told by its comment, the newest first, and 
     ],
   );
   assert.ok((kept[0]?.bytes ?? 0) > 1_000_000);
+  // A restore that was killed before it could say what it made.
+  await server.createDatabase(keptName("aside", "restoring", AT));
+  await server.createDatabase(keptName("aside_other", "restoring", AT));
+  const [left] = await listKept(address, { signal });
+  assert.deepEqual([left?.name, left?.chatkeep, left?.at], [keptName("aside", "restoring", AT), "restoring", AT]);
+  await dropDatabase(address, left?.name ?? "", { signal });
   await dropDatabase(address, "aside_b", { signal });
   assert.deepEqual(
     (await listKept(address, { signal })).map(({ name }) => name),
