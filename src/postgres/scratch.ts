@@ -81,7 +81,7 @@ export async function openScratchServer(options: ScratchOptions): Promise<Scratc
   const user = await serverUser();
   const parent = await chooseParent(user);
   await refuseWithoutSpace(parent, options.neededBytes ?? 0);
-  const folder = await openTemporaryFolder("chatkeep-server", parent);
+  const folder = await openTemporaryFolder("chatkeep-server", parent, { owner: user?.uid });
   let server: ChildProcess | undefined;
   const dispose = async () => {
     await stop(server);
@@ -181,14 +181,15 @@ const SETTINGS = {
 
 /**
  * Runs the server, and ends it and removes its folder when standard input ends: that happens when we close it, and
- * also when we are killed.
+ * also when we are killed. More than one signal, as a shell's background process ignores this one until it is a server that
+ * listens to it.
  */
 const KEEPER = `
 folder=$1; shift
 exec 3<&0
 "$@" 3<&- </dev/null &
 server=$!
-{ cat <&3 >/dev/null; kill -QUIT "$server"; } >/dev/null 2>&1 &
+{ cat <&3 >/dev/null; while kill -QUIT "$server"; do sleep 1; done; } >/dev/null 2>&1 &
 exec 3<&-
 wait "$server"
 cd / && rm -rf -- "$folder"

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
+import { chownSync, existsSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { basename } from "node:path";
 import { test } from "node:test";
 import { ownMark } from "../../src/system/leftovers.ts";
@@ -41,4 +41,16 @@ test("what killed runs of this machine left goes when the next one begins, and n
   }
   await using folder = await openTemporaryFolder("chatkeep-drill", parent.path);
   assert.deepEqual(readdirSync(parent.path).toSorted(), [...kept, basename(folder.path)].toSorted());
+});
+
+test("what was given to another user goes where that user is named, and stays otherwise", async (t) => {
+  if (process.getuid?.() !== 0) return t.skip("only root can give folders away");
+  await using parent = await temporaryFolder();
+  const left = parent.at(`chatkeep-server-${markOf(spawnSync("true").pid)}-AbCd12`);
+  mkdirSync(left);
+  chownSync(left, 65_534, 65_534);
+  await using first = await openTemporaryFolder("chatkeep-drill", parent.path);
+  assert.equal(existsSync(left), true, first.path);
+  await using second = await openTemporaryFolder("chatkeep-server", parent.path, { owner: 65_534 });
+  assert.equal(existsSync(left), false, second.path);
 });
