@@ -94,6 +94,14 @@ export const LIMITS = {
   scanConnections: 2,
   /** Ranges of one table; beyond, its buckets are made larger, even when the parent's were smaller. */
   tableRanges: 65_536,
+  /** Rows without an integer key that are remembered at once while two restore points are compared … */
+  diffRowsAtOnce: 200_000,
+  /** … and their text. */
+  diffBytesAtOnce: 64 * MIB,
+  /** Ids of a table's rows, and names of files, that a comparison lists; the rest is counted. */
+  diffListed: 100,
+  /** Conversations, messages … of each account that a comparison gives as examples. */
+  diffExamples: 3,
   /** What a COPY is cut in: the longest chunk, and room to go on reading. */
   cutterBufferBytes: 9 * MIB,
   /**

@@ -1,6 +1,7 @@
 /** The one table of commands. Parser, help and completions are made from it; each command's code is loaded when called. */
 import type { Part } from "../job/restore.ts";
 import type { CommandRow } from "./command.ts";
+import { DIFF_ROW } from "./commands/diff.ts";
 import { KEY_ROWS } from "./commands/keys.ts";
 import { EXPORT_ROW, IMPORT_ROW } from "./commands/portable.ts";
 import { AT_TIME, NOTHING_WRITTEN, POINT, READING_EXITS, REPOSITORY_EXITS } from "./commands/shared.ts";
@@ -354,6 +355,7 @@ export const COMMANDS: readonly CommandRow[] = [
   ...BACK_UP,
   EXPORT_ROW,
   ...LOOK,
+  DIFF_ROW,
   STATS_ROW,
   ...PROVE,
   ...BRING_BACK,

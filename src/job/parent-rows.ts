@@ -6,6 +6,7 @@ import type { TreeNode } from "../format/node.ts";
 import { rangeFile, tableFolder } from "../point/layout.ts";
 import type { Manifest } from "../point/manifest.ts";
 import { isDamage } from "../repo/chunk.ts";
+import { readCopyField } from "./copy-text.ts";
 import type { PointReader } from "./point-reader.ts";
 import type { BlobRow } from "./storage-state.ts";
 
@@ -16,13 +17,6 @@ interface KnownRow {
 }
 
 const TABLE = { schema: "public", name: "active_storage_blobs" };
-const ESCAPES: Readonly<Record<string, string>> = { b: "\b", f: "\f", n: "\n", r: "\r", t: "\t", v: "\v" };
-
-/** A field of COPY's text format; NULL reads as empty, which no checksum is. */
-function readCopyField(field: string): string {
-  if (field === "\\N") return "";
-  return field.includes("\\") ? field.replaceAll(/\\(.)/gs, (_, char: string) => ESCAPES[char] ?? char) : field;
-}
 
 export class ParentRows {
   readonly #reader: PointReader;
@@ -72,7 +66,8 @@ export class ParentRows {
     const text = Buffer.concat(await Array.fromAsync(this.#reader.readNode(node))).toString("utf8");
     for (const line of text.split("\n")) {
       const fields = line.split("\t");
-      const field = (index: number) => readCopyField(fields[index] ?? "");
+      // NULL reads as empty, which no checksum is.
+      const field = (index: number) => readCopyField(fields[index] ?? "") ?? "";
       if (line !== "") rows.set(field(id), { key: field(key), checksum: field(checksum), bytes: field(bytes) });
     }
     return rows;

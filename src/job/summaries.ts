@@ -6,6 +6,8 @@ import type { Finding } from "../base/findings.ts";
 import type { Manifest } from "../point/manifest.ts";
 import type { ProofCheck } from "../point/proof.ts";
 
+export type { DiffSummary } from "./diff-summary.ts";
+
 export interface BackupSummary {
   type: "summary";
   verb: "backup";

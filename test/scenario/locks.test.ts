@@ -21,6 +21,7 @@ const TABLE: readonly [verb: string, lock: "exclusive" | "shared" | "none"][] = 
   [`show ${POINT}`, "none"],
   [`ls ${POINT}`, "none"],
   [`dump ${POINT} RESTORE.md`, "none"],
+  [`diff ${POINT} ${POINT}`, "none"],
   ["verify", "shared"],
   ["stats", "shared"],
   [`restore ${POINT} --to restored --only storage --yes`, "shared"],
