@@ -304,9 +304,8 @@ export async function runRollback(globals: Globals, plan: RollbackPlan, s: Surro
 
 /** The databases that restores put aside, the newest first. */
 export async function listDiscardable(globals: Globals, s: Surroundings): Promise<KeptDatabase[]> {
-  const { listKept } = await import("../postgres/swap.ts");
-  const kept = await listKept(await liveAddress(globals, s), s);
-  return kept.filter(({ chatkeep, sessions }) => chatkeep !== "restoring" || sessions === 0);
+  const { listDiscardable: list } = await import("../job/restore-live.ts");
+  return await list(await liveAddress(globals, s), s);
 }
 
 export async function discard(globals: Globals, names: readonly string[], s: Surroundings): Promise<void> {

@@ -14,7 +14,7 @@ import { describeAddress, type ServerAddress } from "../postgres/address.ts";
 import { connect, type Connection } from "../postgres/connect.ts";
 import { findPrograms } from "../postgres/programs.ts";
 import { readServerFacts, type ServerFacts } from "../postgres/server-facts.ts";
-import { type KeptDatabase, listKept } from "../postgres/swap.ts";
+import type { KeptDatabase } from "../postgres/swap.ts";
 import { findScratchServer } from "../postgres/scratch.ts";
 import type { Repository } from "../repo/repository.ts";
 import { type CopiedPoints, copiedPoints } from "./copy.ts";
@@ -30,7 +30,7 @@ import {
 } from "./doctor-repositories.ts";
 import { listPoints, type Point, type PointList, pointsAhead } from "./points.ts";
 import { findKeySources, readKeySamples, tryKeys } from "./prove-keys.ts";
-import { keptFindings } from "./restore-live.ts";
+import { keptFindings, listDiscardable } from "./restore-live.ts";
 import { sampleStorage } from "./sample-storage.ts";
 import { tryPlace } from "./doctor-store.ts";
 import type { DoctorSummary, TriedPlace } from "./summaries.ts";
@@ -160,7 +160,7 @@ async function examineDatabase(
 /** Where no other database may be joined, none could have been put aside. */
 async function keptBeside(ports: DoctorPorts, address: ServerAddress): Promise<KeptDatabase[]> {
   try {
-    return await listKept(address, { signal: ports.signal });
+    return await listDiscardable(address, { signal: ports.signal });
   } catch (error) {
     if (!isFailure(error, "database/denied")) throw error;
     return [];

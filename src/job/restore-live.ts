@@ -223,9 +223,17 @@ export async function rollback(
   return { type: "summary", verb: "rollback", database: { name: live, previous }, back, seconds, findings: [] };
 }
 
+/** Those that nobody needs any more, unless for a rollback: put aside, or left half by a restore that was killed. */
+export async function listDiscardable(
+  address: ServerAddress,
+  { signal }: { signal: AbortSignal },
+): Promise<KeptDatabase[]> {
+  const kept = await listKept(address, { signal });
+  return kept.filter((one) => one.chatkeep !== "restoring" || isLeft(one));
+}
+
 /** What `doctor` says of databases that lie beside the live one. */
-export function keptFindings(kept: readonly KeptDatabase[]): Finding[] {
-  const own = kept.filter((one) => one.chatkeep !== "restoring" || one.sessions === 0);
+export function keptFindings(own: readonly KeptDatabase[]): Finding[] {
   if (own.length === 0) return [];
   const bytes = own.reduce((sum, one) => sum + one.bytes, 0);
   const names = own.map(({ name, at, bytes: size }) => `${name} (of ${at}, ${formatBytes(size)})`).join(", ");
