@@ -2,7 +2,7 @@
  * A real PostgreSQL server for one test file: its own data, socket and port, run by a user that is not root,
  * ended by its process id. Its data is thrown away, so nothing is synced to disk.
  */
-import { type ChildProcess, spawn } from "node:child_process";
+import { type ChildProcess, type ChildProcessWithoutNullStreams, spawn } from "node:child_process";
 import { chownSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { mkdir, mkdtemp, readFile, rm } from "node:fs/promises";
 import { createServer } from "node:net";
@@ -105,12 +105,30 @@ export const SETTINGS = [
  * Ends the server and removes its folder when its standard input ends: when it is stopped, and when the process that
  * started it is gone, however that came about. Arguments: the folder, the program and its arguments.
  */
-export const KEEPER = `folder=$1; shift
+const KEEPER = `folder=$1; shift
 exec 3<&0
 "$@" 3<&- & server=$!
 { cat <&3 >/dev/null; kill -INT $server; } 2>/dev/null &
 wait $server
 rm -rf "$folder"`;
+
+/** Starts a server, and gathers what it logs. The folder is removed at its end; one of no name is none. */
+export function startKept(
+  server: readonly string[],
+  { folder, user }: { folder: string; user: { uid: number; gid: number } | undefined },
+): { child: ChildProcessWithoutNullStreams; log: () => string } {
+  const child = spawn("/bin/sh", ["-c", KEEPER, "sh", folder, ...server], {
+    ...user,
+    cwd: "/",
+    stdio: ["pipe", "pipe", "pipe"],
+  });
+  let logged = "";
+  child.stdout.on("data", (text: Buffer) => (logged += text.toString()));
+  child.stderr.on("data", (text: Buffer) => (logged += text.toString()));
+  // Its end is told by its exit, not by a broken pipe.
+  child.stdin.on("error", () => {});
+  return { child, log: () => logged };
+}
 
 export async function untilReady(child: ChildProcess, address: TestAddress, log: () => string): Promise<void> {
   for (;;) {
@@ -166,16 +184,7 @@ export async function startPostgres(options: TestServerOptions = {}): Promise<Te
     `unix_socket_directories=${socketFolder}`,
   ];
   const server = [join(programs, "postgres"), "-D", data, ...settings.flatMap((setting) => ["-c", setting])];
-  const child = spawn("/bin/sh", ["-c", KEEPER, "sh", folder, ...server], {
-    ...user,
-    cwd: "/",
-    stdio: ["pipe", "pipe", "pipe"],
-  });
-  let logged = "";
-  child.stdout.on("data", (text: Buffer) => (logged += text.toString()));
-  child.stderr.on("data", (text: Buffer) => (logged += text.toString()));
-  // Its end is told by its exit, not by a broken pipe.
-  child.stdin.on("error", () => {});
+  const { child, log } = startKept(server, { folder, user });
   const ended = new Promise<void>((resolve) => child.once("close", () => resolve()));
   const stop = async () => {
     child.stdin.end();
@@ -190,7 +199,7 @@ export async function startPostgres(options: TestServerOptions = {}): Promise<Te
     ...(options.auth === "scram" ? { password } : {}),
   };
   try {
-    await untilReady(child, address, () => logged);
+    await untilReady(child, address, log);
   } catch (error) {
     await stop();
     throw error;
@@ -206,7 +215,7 @@ export async function startPostgres(options: TestServerOptions = {}): Promise<Te
     socketFolder,
     pid: Number.parseInt(await readFile(join(data, "postmaster.pid"), "utf8"), 10),
     major: Number.parseInt(await readFile(join(data, "PG_VERSION"), "utf8"), 10),
-    log: () => logged,
+    log,
     query,
     async createDatabase(name, owner = "postgres") {
       await query(`create database "${name}" owner "${owner}" template template0 encoding 'UTF8'`);

@@ -1,10 +1,18 @@
 /** A PostgreSQL whose data stays when it is stopped: for tests of servers that are restarted, restored or go back in time. */
-import { type ChildProcess, spawn } from "node:child_process";
+import type { ChildProcess } from "node:child_process";
 import { chownSync } from "node:fs";
 import { cp, mkdir, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { freePort, initialise, installedServers, KEEPER, SETTINGS, type TestAddress, untilReady } from "./postgres.ts";
+import {
+  freePort,
+  initialise,
+  installedServers,
+  startKept,
+  SETTINGS,
+  type TestAddress,
+  untilReady,
+} from "./postgres.ts";
 import { mustRun } from "./run.ts";
 
 export class StoppedPostgres implements AsyncDisposable {
@@ -40,18 +48,9 @@ export class StoppedPostgres implements AsyncDisposable {
     const { port } = this.address;
     const all = [...SETTINGS, ...settings, `port=${port}`, `unix_socket_directories=${join(this.#folder, "socket")}`];
     const server = [join(this.#programs, "postgres"), "-D", this.data, ...all.flatMap((setting) => ["-c", setting])];
-    // The keeper removes a folder of no name: none.
-    const child = spawn("/bin/sh", ["-c", KEEPER, "sh", "", ...server], {
-      ...this.#user,
-      cwd: "/",
-      stdio: ["pipe", "pipe", "pipe"],
-    });
-    let logged = "";
-    child.stdout.on("data", (text: Buffer) => (logged += text.toString()));
-    child.stderr.on("data", (text: Buffer) => (logged += text.toString()));
-    child.stdin.on("error", () => {});
+    const { child, log } = startKept(server, { folder: "", user: this.#user });
     this.#child = child;
-    await untilReady(child, this.address, () => logged);
+    await untilReady(child, this.address, log);
   }
 
   async stop(): Promise<void> {
