@@ -161,7 +161,7 @@ export async function initialise(folder: string, programs: string, options: Test
     locale: "C.UTF-8",
   };
   const args = Object.entries(choices).map(([name, value]) => `--${name}=${value}`);
-  await mustRun(join(programs, "initdb"), [...args, "--no-sync", "--no-instructions"], { ...user, cwd: folder });
+  await mustRun(join(programs, "initdb"), [...args, "--no-sync"], { ...user, cwd: folder });
   rmSync(passwordFile);
   return { data, user };
 }
