@@ -10,7 +10,7 @@ import { openDesk, type Desk, SMALL } from "../test/scenario/desk.ts";
 export async function openBenchDesk(): Promise<Desk> {
   return await openDesk({
     size: SMALL,
-    server: { settings: ["fsync=on", "synchronous_commit=on", "full_page_writes=on"] },
+    server: { settings: ["fsync=on", "synchronous_commit=on", "full_page_writes=on", "shared_buffers=128MB"] },
   });
 }
 
@@ -84,19 +84,4 @@ function writeFile(
   }
   closeSync(file);
   return md5.digest("base64");
-}
-
-/** Adds messages until the table has about so many rows; each is some 300 bytes of words that compress as prose does. */
-export async function addMessages(desk: Desk, rows: number): Promise<void> {
-  const client = new Client(desk.installation.database);
-  await client.connect();
-  const words =
-    "thank you for your order the parcel has left our house and should reach you by friday please write if it does not we will look into it at once";
-  await client.query(`
-    insert into messages (content, account_id, inbox_id, conversation_id, message_type, created_at, updated_at, content_attributes, additional_attributes, sender_type, sender_id)
-    select (select string_agg((string_to_array('${words}', ' '))[1 + (hashint8(n * 31 + w) & 2147483647) % 29], ' ') from generate_series(1, 40) w) || ' ' || md5(n::text),
-           1, 1, 1 + n % 60, (n % 2)::int, now() - n * interval '1 second', now() - n * interval '1 second', '{}', '{}', 'Contact', 1 + n % 50
-    from generate_series(1, ${rows}) n`);
-  await client.query("vacuum analyze messages");
-  await client.end();
 }

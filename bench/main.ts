@@ -1,21 +1,18 @@
 /**
  * `npm run bench [-- NAME…]`: whole processes, side by side, in turn. Nothing here is a test; bench/README.md keeps
  * what was measured, and on what. BENCH_RUNS says how often each side runs (3), BENCH_BLOBS how many files `blobs`
- * has (a million), BENCH_LINK_FILES `link` (50,000).
+ * has (a million), BENCH_LINK_FILES `link` (50,000), BENCH_MESSAGES how many messages (1,500,000).
  */
 import { join } from "node:path";
-import { addFiles, addMessages, addTexts, openBenchDesk } from "./desk.ts";
-import { compare, type Figure, folderMiB, machine, remove, type Side, table } from "./measure.ts";
+import { daily, database } from "./database.ts";
+import { addFiles, addTexts, openBenchDesk } from "./desk.ts";
+import { compare, folderMiB, machine, print, type Side } from "./measure.ts";
 import { linkSides, openLink, watched } from "./link.ts";
 import { borgCreate, ours, resticBackup, restores } from "./sides.ts";
 import { bareQuery, growingRepository, prunes, verifies } from "./upkeep.ts";
 
 const LINK_FILES = Number(process.env["BENCH_LINK_FILES"] ?? "50000");
 const RUNS = Number(process.env["BENCH_RUNS"] ?? "3");
-
-function print(title: string, figures: readonly Figure[]): void {
-  process.stdout.write(`${table(title, figures)}\n`);
-}
 
 async function files(): Promise<void> {
   await using desk = await openBenchDesk();
@@ -64,22 +61,6 @@ async function blobs(): Promise<void> {
   print("Next backup, nothing changed: a million files", await compare([ours(desk, "next"), bareQuery(desk)], RUNS));
 }
 
-async function database(): Promise<void> {
-  await using desk = await openBenchDesk();
-  await addMessages(desk, 1_500_000);
-  const { host, port, user, password, database: name } = desk.installation.database;
-  const env = { PGHOST: host, PGPORT: String(port), PGUSER: user, PGPASSWORD: password ?? "", PGDATABASE: name };
-  const dump = join(desk.root, "plain.dump");
-  const pgDump: Side = {
-    name: "pg_dump -Fc",
-    command: [join(desk.server.programs, "pg_dump"), "-Fc", "-f", dump],
-    env,
-    prepare: () => remove(dump),
-  };
-  print("First backup: a database with 1.5 M messages", await compare([ours(desk, "first"), pgDump], RUNS));
-  print("Next backup, nothing changed: the same", await compare([ours(desk, "next"), pgDump], RUNS));
-}
-
 async function manyFiles(): Promise<void> {
   await using desk = await openBenchDesk();
   await addFiles(desk, 200_000, 2_000);
@@ -113,7 +94,8 @@ async function link(): Promise<void> {
 
 const CASES: Record<string, () => Promise<void>> = {
   files,
-  database,
+  database: async () => await database(RUNS),
+  daily,
   "many-files": manyFiles,
   "large-file": largeFile,
   "small-files": smallFiles,

@@ -26,13 +26,15 @@ export interface Figure {
   peakMiB: number;
 }
 
-/** Resident memory of a process and all its children, in MiB, as the kernel counts it now. */
+/** Resident memory of a process and all its children but database servers, in MiB, as the kernel counts it now. */
 function residentMiB(pid: number): number {
   let kib = 0;
   const pids = [pid];
   for (let at = pids.pop(); at !== undefined; at = pids.pop()) {
     try {
-      kib += Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${at}/status`, "utf8"))?.[1] ?? 0);
+      const status = readFileSync(`/proc/${at}/status`, "utf8");
+      // A drill starts a server of its own: the limit is about us.
+      if (!status.startsWith("Name:\tpostgres\n")) kib += Number(/VmRSS:\s+(\d+)/.exec(status)?.[1] ?? 0);
       for (const task of readdirSync(`/proc/${at}/task`)) {
         const children = readFileSync(`/proc/${at}/task/${task}/children`, "utf8").trim();
         if (children !== "") pids.push(...children.split(" ").map(Number));
@@ -112,7 +114,7 @@ export function median(values: readonly number[]): number {
 }
 
 /** A table in Markdown: seconds, the ratio of ours (the first) to each, and the peak. */
-export function table(title: string, figures: readonly Figure[]): string {
+function table(title: string, figures: readonly Figure[]): string {
   const ours = median(figures[0]?.seconds ?? []);
   const rows = figures.map(({ name, seconds, peakMiB }) => {
     const [low, high] = [Math.min(...seconds), Math.max(...seconds)];
@@ -127,6 +129,10 @@ export function table(title: string, figures: readonly Figure[]): string {
     ...rows,
     "",
   ].join("\n");
+}
+
+export function print(title: string, figures: readonly Figure[]): void {
+  process.stdout.write(`${table(title, figures)}\n`);
 }
 
 export function machine(): string {
