@@ -1,10 +1,11 @@
-/** `export` and `import`: one restore point as one encrypted file, and back. */
+/** `export` and `import`: one restore point as one encrypted file, and back; and its database as pg_dump's. */
 import { rm } from "node:fs/promises";
 import { resolve } from "node:path";
 import { Failure, isFailure } from "../base/errors.ts";
 import { exportPoint } from "../job/export.ts";
+import { exportDatabase } from "../job/export-database.ts";
 import { importFile } from "../job/import.ts";
-import type { ExportSummary, ImportSummary } from "../job/summaries.ts";
+import type { DatabaseExportSummary, DumpFormat, ExportSummary, ImportSummary } from "../job/summaries.ts";
 import { checkNewPassword, findKeyOf } from "../repo/keys.ts";
 import { openRepository } from "../repo/repository.ts";
 import { openTarStore } from "../store/tar-store.ts";
@@ -49,6 +50,25 @@ export async function runExport(globals: Globals, flags: ExportFlags, s: Surroun
     if (path !== undefined && isFailure(error, "repo/wrong-password")) await rm(path, { force: true });
     throw error;
   }
+}
+
+/** The point's database alone, as pg_dump would have written it: not encrypted, so it takes no password. */
+export async function runDatabaseExport(
+  globals: Globals,
+  flags: { point: string; file: string; format: DumpFormat },
+  s: Surroundings,
+): Promise<DatabaseExportSummary> {
+  const opened = await openPoint(globals, flags.point, s);
+  return await readingPoint(opened, s, async () => {
+    return await exportDatabase(opened.reader, {
+      repositoryName: opened.name,
+      file: resolve(s.cwd, flags.file),
+      format: flags.format,
+      clock: s.clock,
+      progress: s.progress,
+      signal: s.signal,
+    });
+  });
 }
 
 interface ExportPassword {

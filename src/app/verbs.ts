@@ -14,8 +14,10 @@ import type { KeptDatabase } from "../postgres/swap.ts";
 import type {
   BackupSummary,
   CopySummary,
+  DatabaseExportSummary,
   DoctorSummary,
   DrillSummary,
+  DumpFormat,
   ExportSummary,
   ImportSummary,
   InitSummary,
@@ -183,6 +185,14 @@ export async function runCopy(globals: Globals, flags: CopyFlags, s: Surrounding
 
 export async function runExport(globals: Globals, flags: ExportFlags, s: Surroundings): Promise<ExportSummary> {
   return await (await import("./portable.ts")).runExport(globals, flags, s);
+}
+
+export async function runDatabaseExport(
+  globals: Globals,
+  flags: { point: string; file: string; format: DumpFormat },
+  s: Surroundings,
+): Promise<DatabaseExportSummary> {
+  return await (await import("./portable.ts")).runDatabaseExport(globals, flags, s);
 }
 
 export async function runImport(globals: Globals, flags: ImportFlags, s: Surroundings): Promise<ImportSummary> {

@@ -148,7 +148,10 @@ function checkChoices({ command, given }: Call): void {
     const value = given.optionalArgument(index);
     if (value !== undefined) checkChoice(name, kind, [value]);
   }
-  for (const { flag, kind } of command.options) checkChoice(flag, kind, given.list(flag.slice(2)));
+  for (const { flag, kind } of command.options) {
+    const value = given.text(nameOf(flag));
+    checkChoice(flag, kind, value === undefined ? given.list(nameOf(flag)) : [value]);
+  }
 }
 
 function checkChoice(name: string, kind: OptionRow["kind"], values: readonly string[]): void {
@@ -156,6 +159,6 @@ function checkChoice(name: string, kind: OptionRow["kind"], values: readonly str
   const wrong = values.find((value) => !kind.includes(value));
   if (wrong === undefined) return;
   throw new Failure("usage/invalid", `${name} cannot be '${wrong}'`, {
-    hint: `It can be ${kind.slice(0, -1).join(", ")} or ${kind.at(-1) ?? ""}.`,
+    hint: `It can be ${kind.length < 2 ? "" : `${kind.slice(0, -1).join(", ")} or `}${kind.at(-1) ?? ""}.`,
   });
 }

@@ -29,8 +29,7 @@ export async function loadPoint(
   const manifest = await reader.manifest();
   const schemaDump = join(options.workFolder, SCHEMA_DUMP);
   await writeFile(schemaDump, await reader.readBytes(`database/${SCHEMA_DUMP}`));
-  const tables: SavedTableSource[] = [];
-  for (const table of manifest.tables) tables.push(await tableSource(reader, table));
+  const tables = await tableSources(reader);
   options.progress.stage("loading the database", {
     total: manifest.tables.reduce((sum, table) => sum + table.bytes, 0),
     unit: "bytes",
@@ -46,6 +45,13 @@ export async function loadPoint(
     options,
   );
   return { rows: manifest.tables.reduce((sum, table) => sum + table.rows, 0) };
+}
+
+/** The rows of every table, to be read when they are wanted. @throws Failure `point/invalid` when a range is lacking. */
+export async function tableSources(reader: PointReader): Promise<SavedTableSource[]> {
+  const tables: SavedTableSource[] = [];
+  for (const table of (await reader.manifest()).tables) tables.push(await tableSource(reader, table));
+  return tables;
 }
 
 async function tableSource(reader: PointReader, table: Manifest["tables"][number]): Promise<SavedTableSource> {

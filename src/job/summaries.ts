@@ -95,6 +95,28 @@ export interface ExportSummary {
   seconds: number;
 }
 
+/** A point's database as a file, or a folder, of pg_dump's. */
+export interface DatabaseExportSummary {
+  type: "summary";
+  verb: "export";
+  point: string;
+  takenAt: string;
+  installation: string;
+  repository: string;
+  format: DumpFormat;
+  /** The file, or the folder. */
+  file: string;
+  bytes: number;
+  tables: number;
+  rows: number;
+  /** Major version of the PostgreSQL whose programs read it, they or newer ones. */
+  major: number;
+  seconds: number;
+}
+
+export const DUMP_FORMATS = ["custom", "plain", "directory"] as const;
+export type DumpFormat = (typeof DUMP_FORMATS)[number];
+
 export interface ImportSummary {
   type: "summary";
   verb: "import";

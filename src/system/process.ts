@@ -3,7 +3,8 @@
  * environment, never in its arguments.
  */
 import { spawn } from "node:child_process";
-import type { Readable } from "node:stream";
+import { Readable, type Writable } from "node:stream";
+import { pipeline } from "node:stream/promises";
 import { Failure, messageOf } from "../base/errors.ts";
 import { LIMITS } from "../base/limits.ts";
 
@@ -12,8 +13,8 @@ export interface ProgramOptions {
   /** Added to this process's own environment; `undefined` removes a variable. */
   env?: Readonly<Record<string, string | undefined>>;
   cwd?: string;
-  /** Written to its standard input, which is otherwise empty. */
-  input?: string | Uint8Array;
+  /** Written to its standard input, which is otherwise empty. A stream that fails ends the program, and its error is thrown. */
+  input?: string | Uint8Array | AsyncIterable<Uint8Array>;
   uid?: number;
   gid?: number;
   /** Exit statuses that are not failures (0 always is). */
@@ -51,14 +52,17 @@ function start(program: string, args: readonly string[], options: ProgramOptions
   };
   if (options.signal.aborted) kill();
   options.signal.addEventListener("abort", kill, { once: true });
-  // A program that ends without reading its input is judged by its exit status, not by our broken pipe.
-  child.stdin.on("error", () => {});
-  child.stdin.end(options.input);
+  let inputFailed: { error: unknown } | undefined;
+  feed(child.stdin, options.input, (error) => {
+    inputFailed = { error };
+    kill();
+  });
   const ended = new Promise<{ status: number; stderr: string }>((resolve, reject) => {
     child.on("error", (error) => reject(startFailure(program, error)));
     child.on("close", (code, killedBy) => {
       const stderr = Buffer.concat(kept).toString("utf8");
       if (options.signal.aborted) reject(options.signal.reason);
+      else if (inputFailed !== undefined) reject(inputFailed.error);
       else if (killedBy !== null) {
         reject(new Failure("program/failed", `'${program}' was ended by ${killedBy}`, { hint: tail(stderr) }));
       } else resolve({ status: code ?? 1, stderr });
@@ -66,6 +70,19 @@ function start(program: string, args: readonly string[], options: ProgramOptions
   }).finally(() => options.signal.removeEventListener("abort", kill));
   ended.catch(() => {});
   return { stdout: child.stdout, ended };
+}
+
+/** A program that ends without reading its input is judged by its exit status, not by our broken pipe. */
+function feed(stdin: Writable, input: ProgramOptions["input"], fail: (error: unknown) => void): void {
+  stdin.on("error", () => {});
+  if (input === undefined || typeof input === "string" || input instanceof Uint8Array) {
+    stdin.end(input);
+    return;
+  }
+  pipeline(Readable.from(input, { objectMode: false }), stdin).catch((error: unknown) => {
+    const code = (error as NodeJS.ErrnoException | undefined)?.code;
+    if (code !== "EPIPE" && code !== "ERR_STREAM_PREMATURE_CLOSE" && code !== "ECONNRESET") fail(error);
+  });
 }
 
 function startFailure(program: string, error: Error): Failure {

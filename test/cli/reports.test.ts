@@ -10,7 +10,7 @@ import { formatPrune } from "../../src/cli/reports/prune.ts";
 import { formatCopy, formatNotCopied } from "../../src/cli/reports/copy.ts";
 import { formatDoctor } from "../../src/cli/reports/doctor.ts";
 import { formatDrill } from "../../src/cli/reports/drill.ts";
-import { formatExport, formatImport, formatNotImported } from "../../src/cli/reports/export.ts";
+import { formatDatabaseExport, formatExport, formatImport, formatNotImported } from "../../src/cli/reports/export.ts";
 import { formatForget } from "../../src/cli/reports/forget.ts";
 import { formatHolds } from "../../src/cli/reports/hold.ts";
 import { formatAdded, formatInit, formatReturn } from "../../src/cli/reports/init.ts";
@@ -29,6 +29,7 @@ import {
   DOCTOR,
   DRILL,
   ENTRIES,
+  DATABASE_EXPORTED,
   EXPORTED,
   FORGET,
   HOLDS,
@@ -114,6 +115,11 @@ const REPORTS: Record<string, string[]> = {
   "a repair with nothing to do": formatRepair({ ...REPAIRED, damaged: [], lost: [], fromOther: 0 }, LOOK),
   "a copy": formatCopy(COPY, LOOK),
   "an exported file": formatExport(EXPORTED, LOOK),
+  "an exported database": formatDatabaseExport(DATABASE_EXPORTED, LOOK),
+  "an exported database as SQL": formatDatabaseExport(
+    { ...DATABASE_EXPORTED, format: "plain", file: "/mnt/a b.sql" },
+    LOOK,
+  ),
   "an exported file with an odd name": formatExport({ ...EXPORTED, file: "/mnt/stick/it's acme.tar" }, LOOK),
   "an export that went on, with a password that was given": formatExport(
     { ...EXPORTED, wasBegun: true, passwordFile: null },

@@ -2,6 +2,7 @@
 import type {
   BackupSummary,
   CopySummary,
+  DatabaseExportSummary,
   DoctorSummary,
   DrillSummary,
   ExportSummary,
@@ -604,6 +605,22 @@ export const EXPORTED: ExportSummary = {
   wasBegun: false,
   passwordFile: "/root/acme.password",
   seconds: 41.2,
+};
+
+export const DATABASE_EXPORTED: DatabaseExportSummary = {
+  type: "summary",
+  verb: "export",
+  point: FIRST,
+  takenAt: "2026-11-23T02:30:00Z",
+  installation: "acme",
+  repository: "primary",
+  format: "custom",
+  file: "/mnt/stick/chatwoot.dump",
+  bytes: 12_489_472,
+  tables: 90,
+  rows: 20_134,
+  major: 15,
+  seconds: 4.2,
 };
 
 export const IMPORTED: ImportSummary = {

@@ -1,6 +1,9 @@
 /** The same round on PostgreSQL 17 with pgvector, as Chatwoot 4 runs it: real vector columns and their indexes. */
 import assert from "node:assert/strict";
+import { join } from "node:path";
 import { after, before, test } from "node:test";
+import { assertSameDatabase } from "../harness/pg-dump-diff.ts";
+import { mustRun } from "../harness/run.ts";
 import { trixiePostgres } from "../harness/trixie.ts";
 import { makeCheapToOpen } from "../scenario/cheap-key.ts";
 import { openDesk } from "../scenario/desk.ts";
@@ -60,4 +63,16 @@ test("pg_dump says the same of the restored database, line for line", async () =
 
 test("a drill proves the point in a server of its major with pgvector", async () => {
   await prove(round, point);
+});
+
+test("exported for pg_restore of 17, as a file and as a folder, it is the same database again", async () => {
+  const { desk, programs } = round;
+  for (const format of ["custom", "directory"]) {
+    const path = join(desk.root, format);
+    await desk.summary(["export", point, path, "--only", "database", "--format", format]);
+    const target = await desk.server.createDatabase(`from_${format}`);
+    const at = ["-h", target.host, "-p", String(target.port), "-U", target.user, "-d", target.database];
+    await mustRun(join(programs, "pg_restore"), ["--no-owner", "--no-acl", "-e", "-j", "2", ...at, path]);
+    await assertSameDatabase(desk.installation.database, target, { programs });
+  }
 });

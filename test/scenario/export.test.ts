@@ -4,6 +4,7 @@ import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "
 import { mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
+import { assertSameDatabase } from "../harness/pg-dump-diff.ts";
 import { CHATKEEP, jsonLines, startCli } from "../harness/cli.ts";
 import { cannotMount, runWithMounts } from "../harness/namespace.ts";
 import { resticPaths, runRestic } from "../harness/restic.ts";
@@ -151,17 +152,80 @@ test("what an export or an import cannot do is one line, one hint and its status
   assert.ok(readFileSync(file).equals(before));
 });
 
+const FORMATS = { custom: "desk.dump", plain: "desk.sql", directory: "desk.folder" } as const;
+
+for (const [format, name] of Object.entries(FORMATS)) {
+  test(`the database of a point, exported as ${format}, is what PostgreSQL's own programs bring back`, async () => {
+    const path = join(desk.root, name);
+    const result = await desk.chatkeep(["export", "latest", path, "--only", "database", "--format", format]);
+    assert.equal(result.status, 0, result.stderr);
+    assert.match(result.stdout, /It is not encrypted/);
+    assert.equal(statSync(path).mode & 0o077, 0);
+    assert.ok(!existsSync(`${path}.part`));
+    const { server, installation } = desk;
+    const target = await server.createDatabase(`from_${format}`);
+    const at = ["-h", target.host, "-p", String(target.port), "-U", target.user, "-d", target.database];
+    if (format === "plain") {
+      await mustRun(join(server.programs, "psql"), ["-X", "-q", "-v", "ON_ERROR_STOP=1", ...at, "-f", path]);
+    } else {
+      await mustRun(join(server.programs, "pg_restore"), ["--no-owner", "--no-acl", "-e", "-j", "2", ...at, path]);
+    }
+    await assertSameDatabase(installation.database, target);
+  });
+}
+
+test("an export of the database that cannot be is refused, and leaves what is there", async () => {
+  const target = join(desk.root, "refused.dump");
+  const args = ["export", "latest", target];
+  const only = ["--only", "database"];
+  const refuse = async (more: readonly string[], status: number, error: RegExp, hint: RegExp) => {
+    assertRefused(await desk.chatkeep([...args, ...more]), { status, error, hint });
+    assert.ok(!existsSync(target));
+  };
+  await refuse(["--format", "custom"], 2, /--format needs --only database/, /pg_restore/);
+  await refuse(only, 2, /--only needs --format/, /pg_restore/);
+  await refuse([...only, "--format", "tar"], 2, /--format cannot be 'tar'/, /custom, plain or directory/);
+  await refuse(["--only", "storage", "--format", "custom"], 2, /--only cannot be 'storage'/, /database/);
+  const withPassword = [...only, "--format", "custom", "--password-file", desk.passwordFile];
+  await refuse(withPassword, 2, /not encrypted, and takes no password/, /--password-file/);
+  writeFileSync(`${target}.part`, "mine");
+  await refuse([...only, "--format", "custom"], 1, /refused\.dump\.part' exists already/, /remove it/);
+  assert.equal(readFileSync(`${target}.part`, "utf8"), "mine");
+  const again = ["export", "latest", file, ...only, "--format", "custom"];
+  assertRefused(await desk.chatkeep(again), { status: 1, error: /exists already/, hint: /ever written over/ });
+  const nowhere = ["export", "latest", join(desk.root, "no", "x.dump"), ...only, "--format", "custom"];
+  assertRefused(await desk.chatkeep(nowhere), { status: 1, error: /cannot write/, hint: /a folder that exists/ });
+});
+
 const skip = await cannotMount();
 
 test("a disk that is too small is told before anything is written to it", { skip: skip ?? false }, async () => {
   const folder = join(desk.root, "small-disk");
   await mkdir(folder);
   const script =
-    'mount -t tmpfs -o size=256k tmpfs "$1"; folder=$1; shift; status=0; "$@" || status=$?; ls -A "$folder"; exit $status';
+    'mount -t tmpfs -o size=64k tmpfs "$1"; folder=$1; shift; status=0; "$@" || status=$?; ls -A "$folder"; exit $status';
   const args = ["--config", desk.config, "export", "latest", join(folder, "x.tar"), "--password-file", passwordFile];
   const result = await runWithMounts(script, [folder, process.execPath, CHATKEEP, ...args]);
   assertRefused(result, { status: 1, error: /KiB free, the export needs/, hint: /larger disk/ }, [password()]);
   assert.equal(result.stdout, "");
+  for (const [format, error] of [
+    ["plain", /free, the export needs/],
+    ["custom", /no space left/],
+  ] as const) {
+    const dump = ["--config", desk.config, "export", "latest", join(folder, "x.dump")];
+    const whole = await runWithMounts(script, [
+      folder,
+      process.execPath,
+      CHATKEEP,
+      ...dump,
+      "--only",
+      "database",
+      "--format",
+      format,
+    ]);
+    assertRefused(whole, { status: format === "plain" ? 1 : 20, error, hint: /larger disk/ });
+    assert.equal(whole.stdout, "");
+  }
 });
 
 test("killed at any stage, nothing has the file's name, and the same command goes on", async () => {

@@ -1,4 +1,5 @@
 /** The commands that make a file of a restore point, and take it back. */
+import { DUMP_FORMATS } from "../../job/summaries.ts";
 import type { CommandRow } from "../command.ts";
 import { AT_TIME, POINT, READING_EXITS, REPOSITORY_EXITS } from "./shared.ts";
 
@@ -13,15 +14,25 @@ export const EXPORT_ROW: CommandRow = {
       kind: "file",
       help: "the password of the exported file; if this is not there, one is made and written to it",
     },
+    {
+      flag: "--only",
+      value: "PART",
+      isRepeated: true,
+      kind: ["database"],
+      help: "'database': its rows and schema alone, not encrypted, for pg_restore or psql",
+    },
+    { flag: "--format", value: "FORMAT", kind: DUMP_FORMATS, help: "of that: custom, plain (SQL) or directory" },
     AT_TIME,
   ],
-  purpose: "write a restore point into one encrypted file",
+  purpose: "write a restore point, or its database, into one file",
   description: [
     "The file holds everything in the point, with keys and a password of its own: whoever gets it can open nothing else. It is a tar of a small restic repository, so 'tar x' and stock restic open it too. It is read back to the last chunk before it gets its name, and nothing that exists is written over. Without --password-file the password is asked for twice.",
     "While it works, FILE.part lies beside the file and takes as much again. Stopped, it stays, and the same command goes on with it. Proofs and holds do not go along.",
+    "With '--only database --format …' FILE is what pg_dump would have written then: 'custom' and 'directory' for pg_restore of the server's version or newer, 'plain' for psql. Whoever can read it has every conversation.",
   ],
   examples: [
     ["", "chatkeep export latest acme.tar --password-file acme.password"],
+    ["for pg_restore", "chatkeep export latest chatwoot.dump --only database --format custom"],
     ["what is in it; its password is in $CHATKEEP_PASSWORD_FILE", "chatkeep list --repository export:acme.tar"],
   ],
   exits: {

@@ -3,7 +3,7 @@ import { basename } from "node:path";
 import { formatBytes, formatSeconds, plural } from "../../base/bytes.ts";
 import { shortId } from "../../base/ids.ts";
 import { shellWord } from "../../point/restore-script.ts";
-import type { ExportSummary, ImportSummary } from "../../job/summaries.ts";
+import type { DatabaseExportSummary, ExportSummary, ImportSummary } from "../../job/summaries.ts";
 import { padEnd, proseWidth, wrap, type Look } from "../look.ts";
 import { formatUtc } from "../when.ts";
 
@@ -25,6 +25,26 @@ export function formatExport(summary: ExportSummary, look: Look): string[] {
       [`chatkeep import ${name}`, "takes it into a repository"],
       [`tar xf ${name}`, `makes ${folder}, which stock restic opens`],
     ]),
+  ];
+}
+
+export function formatDatabaseExport(summary: DatabaseExportSummary, look: Look): string[] {
+  const { point, takenAt, file, format, bytes, tables, rows, major, seconds } = summary;
+  const name = shellWord(basename(file));
+  const command =
+    format === "plain"
+      ? `psql -X -v ON_ERROR_STOP=1 -d DATABASE -f ${name}`
+      : `pg_restore --no-owner --no-acl -e -j 2 -d DATABASE ${name}`;
+  return [
+    `${look.paint("green", "✓")} database of restore point ${look.paint("bold", shortId(point))} of ${formatUtc(takenAt)} exported in ${formatSeconds(seconds)}`,
+    `  ${file}`,
+    `  ${formatBytes(bytes)}: ${plural(tables, "table")}, ${plural(rows, "row")}; format ${format}, of PostgreSQL ${major}`,
+    "",
+    ...wrap(
+      "It is not encrypted: whoever can read it has every conversation. DATABASE must be new or empty.",
+      proseWidth(look),
+    ),
+    `  ${command}`,
   ];
 }
 

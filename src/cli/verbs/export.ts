@@ -1,11 +1,35 @@
-import { runExport } from "../../app/verbs.ts";
+import { runDatabaseExport, runExport } from "../../app/verbs.ts";
+import { Failure } from "../../base/errors.ts";
+import { DUMP_FORMATS, type DumpFormat } from "../../job/summaries.ts";
 import { answer } from "../answer.ts";
-import type { Verb } from "../command.ts";
-import { formatExport } from "../reports/export.ts";
+import type { Invocation, Verb } from "../command.ts";
+import { formatDatabaseExport, formatExport } from "../reports/export.ts";
 
 export const exportVerb: Verb = async (invocation) => {
   const { given, globals, surroundings } = invocation;
-  const flags = { point: given.argument(0), file: given.argument(1), passwordFile: given.text("passwordFile") };
-  answer(invocation, await runExport(globals, flags, surroundings), formatExport);
+  const named = { point: given.argument(0), file: given.argument(1) };
+  const passwordFile = given.text("passwordFile");
+  const format = readFormat(invocation);
+  if (format === undefined) {
+    answer(invocation, await runExport(globals, { ...named, passwordFile }, surroundings), formatExport);
+    return 0;
+  }
+  if (passwordFile !== undefined) {
+    throw new Failure("usage/invalid", "a file for pg_restore or psql is not encrypted, and takes no password", {
+      hint: "Leave out --password-file; or leave out --only and --format for an encrypted file of the whole point.",
+    });
+  }
+  answer(invocation, await runDatabaseExport(globals, { ...named, format }, surroundings), formatDatabaseExport);
   return 0;
 };
+
+/** Undefined: the whole point is asked for. */
+function readFormat({ given }: Invocation): DumpFormat | undefined {
+  const only = given.list("only");
+  const format = DUMP_FORMATS.find((known) => known === given.text("format"));
+  if (only.length === 0 && given.text("format") === undefined) return undefined;
+  if (only.length > 0 && format !== undefined) return format;
+  throw new Failure("usage/invalid", only.length === 0 ? "--format needs --only database" : "--only needs --format", {
+    hint: "'--only database --format custom' writes the database for pg_restore; without both, the whole point goes into one encrypted file.",
+  });
+}
