@@ -92,6 +92,8 @@ export const LIMITS = {
   rereadOneIn: 7,
   /** Connections that look for what changed. */
   scanConnections: 2,
+  /** Of a large object, a line of its text has so much. */
+  largeObjectPartBytes: 64 * KIB,
   /** Ranges of one table; beyond, its buckets are made larger, even when the parent's were smaller. */
   tableRanges: 65_536,
   /** Rows without an integer key that are remembered at once while two restore points are compared … */

@@ -3,6 +3,9 @@ import type { ChunkId } from "../base/ids.ts";
 import {
   blobFolder,
   encodeName,
+  LARGE_OBJECTS,
+  LARGE_OBJECTS_LIST,
+  LARGE_OBJECTS_SQL,
   MANIFEST,
   rangeFile,
   ROOT,
@@ -18,6 +21,7 @@ import { formatRestoreScript } from "../point/restore-script.ts";
 import type { TreeNode } from "../format/node.ts";
 import { formatSetvals } from "../postgres/sequences.ts";
 import type { DatabaseCapture } from "./capture-database.ts";
+import type { SavedLargeObjects } from "./large-objects.ts";
 import type { SavedTable } from "./read-rows.ts";
 import type { SavedFile } from "./capture-files.ts";
 import type { Parent } from "./parent.ts";
@@ -85,6 +89,18 @@ async function addDatabase(
     );
   }
   addTables(database.tables, folder);
+  if (database.largeObjects !== undefined) await addLargeObjects(database.largeObjects, folder, addText);
+}
+
+async function addLargeObjects(
+  { ranges, commentsSql }: SavedLargeObjects,
+  database: PointFolder,
+  addText: (path: string, text: string) => Promise<void>,
+): Promise<void> {
+  await addText(`ranges/${LARGE_OBJECTS_LIST}`, formatRanges(ranges.map(listRange)));
+  if (commentsSql !== "") await addText(`database/${LARGE_OBJECTS_SQL}`, commentsSql);
+  const folder = database.folder(LARGE_OBJECTS);
+  for (const range of ranges) folder.addFile(rangeFile(range.bucket), range.bytes, range.chunks);
 }
 
 function listRange({ bucket, rows, bytes, sha256, stamp }: RangeEntry): RangeEntry {

@@ -13,13 +13,16 @@ import { readTables, type TableFacts } from "../postgres/catalogue.ts";
 import { connect } from "../postgres/connect.ts";
 import { shownName } from "../postgres/names.ts";
 import type { ClientPrograms } from "../postgres/programs.ts";
+import { type LargeObjectsPlan, planLargeObjects } from "../postgres/large-objects.ts";
 import { planTable, type RangePlan, type TablePlan } from "../postgres/range-plan.ts";
+import type { RowsPlan } from "../postgres/range-reader.ts";
 import { dumpSchema, type SchemaDump } from "../postgres/schema-dump.ts";
 import { readSequences } from "../postgres/sequences.ts";
 import { readStart, type ServerFacts } from "../postgres/server-facts.ts";
 import { type DatabaseSnapshot, openSnapshot, waitUntilDurable } from "../postgres/snapshot.ts";
 import { readTextDigest, STAMPS_SINCE } from "../postgres/stamps.ts";
 import { readFilledViews, type ViewName } from "../postgres/views.ts";
+import { captureLargeObjects, type SavedLargeObjects } from "./large-objects.ts";
 import { type PlannedTable, readRows, type Reuse, type RowsRead, type SavedTable, StaleRange } from "./read-rows.ts";
 import { keyEntry, type ParentRanges, STAMPS_VERSION, whyReadAll } from "./reuse.ts";
 import type { RangeResult } from "./sealing-tasks.ts";
@@ -27,6 +30,8 @@ import type { RangeResult } from "./sealing-tasks.ts";
 export interface DatabaseCapture {
   tables: SavedTable[];
   sequences: SequenceEntry[];
+  /** Undefined: there are none that our role may read. */
+  largeObjects: SavedLargeObjects | undefined;
   filledViews: ViewName[];
   schema: SchemaDump;
   lsn: string;
@@ -42,7 +47,7 @@ export interface DatabasePorts {
   address: ServerAddress;
   server: ServerFacts;
   programs: ClientPrograms;
-  readRange(snapshotId: string, table: TablePlan, range: RangePlan): Promise<RangeResult>;
+  readRange(snapshotId: string, table: RowsPlan, range: RangePlan): Promise<RangeResult>;
   /** How the parent cut its tables, so that ranges stay where they are, and what it was read from. */
   parent: Manifest | undefined;
   /** What the parent has; undefined when every row is to be read. */
@@ -116,22 +121,25 @@ async function captureOnce(ports: DatabasePorts): Promise<DatabaseCapture> {
     planned.push({ facts, plan, saved: { entry: tableEntry(facts, plan), ranges: [] } });
   }
   const reuse = await planReuse(ports, snapshot);
-  const total = tables.reduce((sum, table) => sum + table.bytes, 0);
+  const objects = await planLargeObjects(snapshot.connection, ports.parent?.largeObjects);
+  const total = tables.reduce((sum, table) => sum + table.bytes, objects.bytes);
   progress.stage("reading the database", { total, unit: "bytes" });
-  const read = await readAllOf(ports, { snapshot, planned, reuse, schema: schema.result });
+  const read = await readAllOf(ports, { snapshot, planned, reuse, objects, schema: schema.result });
   for (const { saved } of planned) addUp(saved);
   const dump = await schema.result;
+  const { largeObjects, ...rows } = read;
   const sequences = await readSequences(snapshot.connection);
   const filledViews = await readFilledViews(snapshot.connection);
   await waitUntilDurable(snapshot.connection, snapshot.lsn, { signal });
   return {
     tables: planned.map(({ saved }) => saved),
     sequences,
+    largeObjects,
     filledViews,
     schema: dump,
     lsn: snapshot.lsn,
     stamps: reuse.stamps,
-    ...read,
+    ...rows,
     findings: [...problems],
   };
 }
@@ -140,17 +148,25 @@ interface ToRead {
   snapshot: DatabaseSnapshot;
   planned: readonly PlannedTable[];
   reuse: Reuse;
+  objects: LargeObjectsPlan;
   schema: Promise<SchemaDump>;
 }
 
 /** The rows, the schema and what else is asked of the snapshot, all at once. */
-async function readAllOf(ports: DatabasePorts, { snapshot, planned, reuse, schema }: ToRead): Promise<RowsRead> {
+async function readAllOf(
+  ports: DatabasePorts,
+  { snapshot, planned, reuse, objects, schema }: ToRead,
+): Promise<RowsRead & Pick<DatabaseCapture, "largeObjects">> {
   let read: RowsRead | undefined;
+  let largeObjects: SavedLargeObjects | undefined;
   const works = [
     async () => void (await schema),
     async () => await ports.alsoIn(snapshot),
     async (signal: AbortSignal) => {
       read = await readRows({ ...ports, signal }, snapshot.id, planned, reuse);
+    },
+    async (signal: AbortSignal) => {
+      largeObjects = await captureLargeObjects({ ...ports, signal }, snapshot.id, objects);
     },
   ];
   try {
@@ -162,7 +178,7 @@ async function readAllOf(ports: DatabasePorts, { snapshot, planned, reuse, schem
   }
   await assertSameText(ports, reuse.text);
   if (read === undefined) throw bug("rows were neither read nor refused");
-  return read;
+  return { ...read, largeObjects };
 }
 
 /**

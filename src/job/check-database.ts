@@ -18,6 +18,7 @@ import { dumpSchema } from "../postgres/schema-dump.ts";
 import { readSequences } from "../postgres/sequences.ts";
 import { openSnapshot } from "../postgres/snapshot.ts";
 import { addTables } from "./build-point.ts";
+import { checkLargeObjects } from "./large-objects.ts";
 import type { SavedTable } from "./read-rows.ts";
 import type { Queries } from "./list-storage.ts";
 import { PointFolder } from "./point-tree.ts";
@@ -72,7 +73,7 @@ export async function checkData(
     },
   ];
   if (manifest.cutter === CUTTER_VERSION) checks.push(await checkTree(reader, tables));
-  return checks;
+  return [...checks, ...(await checkLargeObjects(reader, address, options))];
 }
 
 async function checkTree(reader: PointReader, tables: SavedTable[]): Promise<ProofCheck> {

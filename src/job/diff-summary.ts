@@ -86,6 +86,8 @@ export interface DiffSummary {
   tablesCompared: number;
   /** Null when one table was asked for alone, as are the next ones. */
   accounts: DiffAccount[] | null;
+  /** How many each has, where they differ. */
+  largeObjects: { before: number; after: number } | null;
   storage: ({ service: string } & Record<ChangeKind, DiffFiles>)[] | null;
   config: DiffNames | null;
   code: (DiffNames & { head: Versions }) | null;

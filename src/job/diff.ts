@@ -7,6 +7,7 @@ import { Failure } from "../base/errors.ts";
 import { shortId } from "../base/ids.ts";
 import { LIMITS } from "../base/limits.ts";
 import type { Progress } from "../base/progress.ts";
+import { LARGE_OBJECTS } from "../point/layout.ts";
 import type { Manifest, TableEntry } from "../point/manifest.ts";
 import { diffNames, diffStorage, firstNames } from "./diff-files.ts";
 import { ObjectTally } from "./diff-objects.ts";
@@ -74,6 +75,7 @@ function newSummary(before: Side, after: Side, swapped: boolean, { repositoryNam
     tables: [],
     tablesCompared: 0,
     accounts: null,
+    largeObjects: null,
     storage: null,
     config: null,
     code: null,
@@ -93,6 +95,7 @@ async function compareAll(before: Side, after: Side, summary: DiffSummary, optio
   const objects = new ObjectTally(before, after, damaged);
   await compareTables(before, after, tablesOf(before, after), (table) => objects.watcher(table), summary, options);
   summary.accounts = await objects.finish();
+  summary.largeObjects = await diffLargeObjects(before, after);
   options.progress.stage("comparing files");
   const files = { signal: options.signal, damaged };
   summary.storage = await diffStorage(before, after, files);
@@ -100,6 +103,17 @@ async function compareAll(before: Side, after: Side, summary: DiffSummary, optio
   const head = { before: before.manifest.code.head ?? null, after: after.manifest.code.head ?? null };
   summary.code = { ...(await diffNames(before, after, "code", files)), head };
   summary.secrets = diffSecrets(before.manifest, after.manifest);
+}
+
+function countOf({ manifest }: Side): number {
+  return manifest.largeObjects?.objects ?? 0;
+}
+
+/** Their folders have one tree where they are the same. */
+async function diffLargeObjects(before: Side, after: Side): Promise<DiffSummary["largeObjects"]> {
+  const path = `database/${LARGE_OBJECTS}`;
+  const [a, b] = await Promise.all([before, after].map(async ({ reader }) => await reader.folderTree(path)));
+  return a === b ? null : { before: countOf(before), after: countOf(after) };
 }
 
 async function compareTables(

@@ -137,7 +137,7 @@ async function restoreAndCheck(run: Run, manifest: Manifest): Promise<void> {
   const extensions = manifest.server.extensions.map((extension) => extension.name);
   progress.stage("making a scratch server");
   const { major, clientMajor, encoding } = manifest.server;
-  const databaseBytes = manifest.tables.reduce((sum, table) => sum + table.bytes, 0);
+  const databaseBytes = manifest.tables.reduce((sum, table) => sum + table.bytes, manifest.largeObjects?.bytes ?? 0);
   await using scratch = await timed(run, "server", () =>
     openScratchServer({ major, extensions, encoding, neededBytes: databaseBytes, signal }),
   );

@@ -9,6 +9,7 @@ import { parseRanges } from "../point/ranges.ts";
 import type { ServerAddress } from "../postgres/address.ts";
 import { loadDatabase, type SavedTableSource } from "../postgres/load.ts";
 import type { ClientPrograms } from "../postgres/programs.ts";
+import { largeObjectsSource } from "./large-objects.ts";
 import type { PointReader } from "./point-reader.ts";
 
 export interface LoadOptions {
@@ -31,7 +32,7 @@ export async function loadPoint(
   await writeFile(schemaDump, await reader.readBytes(`database/${SCHEMA_DUMP}`));
   const tables = await tableSources(reader);
   options.progress.stage("loading the database", {
-    total: manifest.tables.reduce((sum, table) => sum + table.bytes, 0),
+    total: manifest.tables.reduce((sum, table) => sum + table.bytes, manifest.largeObjects?.bytes ?? 0),
     unit: "bytes",
   });
   await loadDatabase(
@@ -41,6 +42,7 @@ export async function loadPoint(
       sequencesSql: await reader.readText(`database/${SEQUENCES_SQL}`),
       filledViews: manifest.filledViews,
       tables,
+      largeObjects: await largeObjectsSource(reader, manifest),
     },
     options,
   );

@@ -70,7 +70,7 @@ async function pointLine(reader: PointReader, options: LookOptions): Promise<Poi
     ...(await bareLine(reader.repository, reader.point, options)),
     installation: { id: manifest.installation.id, name: manifest.installation.name },
     chatwoot: manifest.chatwoot.version,
-    bytes: fileBytes + manifest.tables.reduce((sum, table) => sum + table.bytes, 0),
+    bytes: manifest.tables.reduce((sum, table) => sum + table.bytes, fileBytes + (manifest.largeObjects?.bytes ?? 0)),
     rows: manifest.tables.reduce((sum, table) => sum + table.rows, 0),
     blobs,
     missing: manifest.storage.flatMap((s) => s.missing).filter((blob) => blob.reason !== "purged").length,

@@ -155,7 +155,7 @@ async function fill(
   const programs = await findPrograms(Math.max(major, manifest.server.clientMajor), { signal });
   await using work = await openTemporaryFolder("chatkeep-restore");
   await loadPoint(reader, target, { programs, workFolder: work.path, jobs: 2, progress, signal });
-  const bytes = manifest.tables.reduce((sum, table) => sum + table.bytes, 0);
+  const bytes = manifest.tables.reduce((sum, table) => sum + table.bytes, manifest.largeObjects?.bytes ?? 0);
   progress.stage("comparing every row", { total: bytes, unit: "bytes" });
   await using connection = await connect(target, { signal });
   const checks: ProofCheck[] = [

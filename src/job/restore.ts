@@ -94,8 +94,10 @@ async function planPart(
   if (part === "database") {
     if (options.database === undefined) return undefined;
     const rows = manifest.tables.reduce((sum, table) => sum + table.rows, 0);
-    const bytes = manifest.tables.reduce((sum, table) => sum + table.bytes, 0);
-    const what = `${plural(manifest.tables.length, "table")}, ${plural(rows, "row")}`;
+    const { largeObjects } = manifest;
+    const bytes = manifest.tables.reduce((sum, table) => sum + table.bytes, largeObjects?.bytes ?? 0);
+    const objects = largeObjects === undefined ? "" : `, ${plural(largeObjects.objects, "large object")}`;
+    const what = `${plural(manifest.tables.length, "table")}, ${plural(rows, "row")}${objects}`;
     const target = describeAddress(options.database);
     return { part, what, target: options.isLive ? `${target}, in the place of what is there` : target, bytes };
   }

@@ -6,8 +6,8 @@ import { assert } from "../base/errors.ts";
 import type { ChunkId } from "../base/ids.ts";
 import type { Keys } from "../format/crypto.ts";
 import type { ServerAddress } from "../postgres/address.ts";
-import { openRangeReader, type RangeReader } from "../postgres/range-reader.ts";
-import type { RangePlan, TablePlan } from "../postgres/ranges.ts";
+import { openRangeReader, type RangeReader, type RowsPlan } from "../postgres/range-reader.ts";
+import type { RangePlan } from "../postgres/ranges.ts";
 import { ClaimTable, type ClaimTableParts } from "../repo/claim-table.ts";
 import { SharedIndexView, type SharedIndexParts } from "../repo/index.ts";
 import { type PackRecord, Sealer } from "../repo/sealer.ts";
@@ -32,7 +32,7 @@ export interface RangeResult {
 export type SealingTask =
   | { kind: "files"; files: FileTask[] }
   | { kind: "bytes"; type: "data" | "tree"; bytes: Uint8Array }
-  | { kind: "range"; snapshotId: string; table: TablePlan; range: RangePlan }
+  | { kind: "range"; snapshotId: string; table: RowsPlan; range: RangePlan }
   | { kind: "send" }
   | { kind: "flush" };
 

@@ -6,7 +6,8 @@ import { bug, Failure } from "../base/errors.ts";
 import type { ChunkId } from "../base/ids.ts";
 import { LIMITS } from "../base/limits.ts";
 import type { ServerAddress } from "../postgres/address.ts";
-import type { RangePlan, TablePlan } from "../postgres/ranges.ts";
+import type { RowsPlan } from "../postgres/range-reader.ts";
+import type { RangePlan } from "../postgres/ranges.ts";
 import { ClaimTable } from "../repo/claim-table.ts";
 import { openWorkPool, type WorkPool } from "../repo/pool.ts";
 import type { Repository } from "../repo/repository.ts";
@@ -130,7 +131,7 @@ export class Sealing implements AsyncDisposable {
     return await this.storeBytes("tree", bytes);
   }
 
-  async readRange(snapshotId: string, table: TablePlan, range: RangePlan): Promise<RangeResult> {
+  async readRange(snapshotId: string, table: RowsPlan, range: RangePlan): Promise<RangeResult> {
     const result = await this.#pool.run({ kind: "range", snapshotId, table, range });
     if (result.kind !== "range") throw bug("a sealing thread answered another question");
     return result.range;

@@ -69,6 +69,12 @@ export const SCHEMA_DUMP = "schema.dump";
 export const SCHEMA_SQL = "schema.sql";
 export const SEQUENCES_SQL = "sequences.sql";
 
+/** Folder of the large objects' ranges, below `database/`, and the list of them, below `ranges/`. */
+export const LARGE_OBJECTS = "large-objects";
+export const LARGE_OBJECTS_LIST = "large-objects.json";
+/** What was said of them. */
+export const LARGE_OBJECTS_SQL = "large-objects.sql";
+
 export function installationTag(id: string): string {
   return `installation=${id}`;
 }

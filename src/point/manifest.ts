@@ -29,6 +29,18 @@ export interface TableEntry {
   form?: string;
 }
 
+/** Large objects, which lie in no table: read in parts, a line each. */
+export interface LargeObjectsEntry {
+  objects: number;
+  /** 2^k numbers are a range. */
+  k: number;
+  ranges: number;
+  /** Lines of text. */
+  parts: number;
+  /** Of that text. */
+  bytes: number;
+}
+
 export interface SequenceEntry {
   schema: string;
   name: string;
@@ -121,6 +133,8 @@ export interface Manifest {
   chatwoot: { version: string | null; edition: string | null; commit: string | null; migrations: string[] };
   tables: TableEntry[];
   sequences: SequenceEntry[];
+  /** Absent: there are none that could be read. */
+  largeObjects?: LargeObjectsEntry;
   /** Materialised views that held rows, in an order in which each finds those that it reads. */
   filledViews: { schema: string; name: string }[];
   storage: ServiceEntry[];

@@ -99,11 +99,13 @@ function createOptions({ server }: Manifest): string {
 
 function database(manifest: Manifest): string {
   const rows = manifest.tables.reduce((sum, table) => sum + table.rows, 0);
+  const objects =
+    manifest.largeObjects === undefined ? "" : `, ${plural(manifest.largeObjects.objects, "large object")},`;
   return `## 4. The database
 
     PGDATABASE=chatwoot_restored sh restore.sh --database
 
-loads ${plural(manifest.tables.length, "table")} with ${plural(rows, "row")} and checks that each got all of its rows. It stops at the first error; then drop the
+loads ${plural(manifest.tables.length, "table")} with ${plural(rows, "row")}${objects} and checks that each got all of its rows. It stops at the first error; then drop the
 database, make it again and start over. Set \`POSTGRES_DATABASE\` (or \`DATABASE_URL\`) in Chatwoot's environment to the new
 database, or rename the two while nothing is connected (the first line only where there is an old one):
 

@@ -2,7 +2,7 @@
  * `restore.sh`: puts a point back with psql and pg_restore and nothing of ours. It lies in every point, knows what
  * must be in it, and says so when something is not. POSIX shell; whoever runs it may be alone, tired and in a hurry.
  */
-import { encodeName, SCHEMA_DUMP, SEQUENCES_SQL, tableFolder } from "./layout.ts";
+import { encodeName, LARGE_OBJECTS, LARGE_OBJECTS_SQL, SCHEMA_DUMP, SEQUENCES_SQL, tableFolder } from "./layout.ts";
 import type { Manifest, ServiceEntry, TableEntry } from "./manifest.ts";
 
 /** A word for a POSIX shell. */
@@ -94,7 +94,8 @@ const CONTENT = `select
     and not exists (select from pg_catalog.pg_depend d where d.objid = p.oid and d.deptype = 'e'))
   + (select count(*) from pg_catalog.pg_type t join pg_catalog.pg_namespace n on n.oid = t.typnamespace
     where t.typtype in ('d', 'e', 'r') and n.nspname <> 'information_schema' and n.nspname !~ '^pg_'
-    and not exists (select from pg_catalog.pg_depend d where d.objid = t.oid and d.deptype = 'e'))`;
+    and not exists (select from pg_catalog.pg_depend d where d.objid = t.oid and d.deptype = 'e'))
+  + (select count(*) from pg_catalog.pg_largeobject_metadata)`;
 
 /** Comments on extensions that are there already: only their owner may write those. As commands for sed. */
 const COMMENTS = String.raw`select format('/^[0-9]*; [0-9]* [0-9]* COMMENT - EXTENSION "\{0,1\}%s"\{0,1\} *$/d', extname) from pg_catalog.pg_extension`;
@@ -137,14 +138,38 @@ restore_schema() { # section
 `;
 }
 
+/** A part of one is a line: its number, where the part begins, and its bytes in hexadecimal. */
+const LARGE_OBJECTS_FUNCTION = `
+load_large_objects() { # how many there must be, and lines of them
+  echo "large objects"
+  lines=$(cat "$here/database/${LARGE_OBJECTS}"/*.copy | wc -l)
+  if [ "$lines" -ne "$2" ]; then fail "$here/database/${LARGE_OBJECTS} is not complete: take the whole restore point out of the repository"; fi
+  tab=$(printf '\\t')
+  for file in "$here/database/${LARGE_OBJECTS}"/*.copy; do
+    {
+      printf '%s\\nBEGIN;\\n' "$settings"
+      sed -e "s/^\\([0-9]*\\)\${tab}0\${tab}\\([0-9a-f]*\\)$/SELECT pg_catalog.lo_from_bytea('\\1', pg_catalog.decode('\\2', 'hex'));/" \\
+        -e "s/^\\([0-9]*\\)\${tab}\\([0-9]*\\)\${tab}\\([0-9a-f]*\\)$/SELECT pg_catalog.lo_put('\\1', \\2, pg_catalog.decode('\\3', 'hex'));/" "$file" || exit 1
+      printf 'COMMIT;\\n'
+    } | psql -X -q -v ON_ERROR_STOP=1 >/dev/null || fail "large objects could not be loaded"
+  done
+  if [ -f "$here/database/${LARGE_OBJECTS_SQL}" ]; then
+    psql -X -q -v ON_ERROR_STOP=1 -f "$here/database/${LARGE_OBJECTS_SQL}" || fail "large objects could not be described"
+  fi
+  found=$(ask 'SELECT count(*) FROM pg_catalog.pg_largeobject_metadata') || fail "large objects could not be counted"
+  if [ "$found" -ne "$1" ]; then fail "$found large objects of $1 are there: is $here complete? Take it out of the repository again"; fi
+}
+`;
+
 function databasePart(manifest: Manifest): string {
-  const { server, tables, filledViews } = manifest;
+  const { server, tables, filledViews, largeObjects } = manifest;
   const rows = tables.filter((table) => table.rows > 0).map((table) => `  ${tableLine(table)}`);
   const views = filledViews.map(
     ({ schema, name }) => `REFRESH MATERIALIZED VIEW ${quoteIdentifier(schema)}.${quoteIdentifier(name)};`,
   );
   return [
     databaseFunctions(manifest),
+    ...(largeObjects === undefined ? [] : [LARGE_OBJECTS_FUNCTION]),
     `restore_database() {
   if [ -z "\${PGDATABASE:-}" ]; then fail "set PGDATABASE to the name of an empty database (and PGHOST, PGUSER, PGPASSWORD as needed)"; fi
   for program in psql pg_restore; do
@@ -166,6 +191,7 @@ function databasePart(manifest: Manifest): string {
   restore_schema pre-data 1
   echo "rows"`,
     ...rows,
+    ...(largeObjects === undefined ? [] : [`  load_large_objects ${largeObjects.objects} ${largeObjects.parts}`]),
     `  echo "sequences"
   psql -X -q -v ON_ERROR_STOP=1 -f "$here/database/${SEQUENCES_SQL}" >/dev/null || fail "the sequences could not be set"
   echo "indexes, constraints and triggers"

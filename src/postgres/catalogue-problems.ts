@@ -2,20 +2,19 @@
 import { plural } from "../base/bytes.ts";
 import type { Finding } from "../base/findings.ts";
 import type { Connection } from "./connect.ts";
+import { largeObjectFindings } from "./large-objects.ts";
 import { qualifiedName } from "./names.ts";
 import { SQLSTATE, sqlState } from "./server-errors.ts";
 import { briefly } from "./table-guard.ts";
 
 interface CountsRow {
-  objects: string;
   foreign: string[];
   views: string[];
   config: { schema: string; name: string; extension: string; condition: string }[];
 }
 
 const COUNTS = `
-  select (select pg_catalog.count(*) from pg_catalog.pg_largeobject_metadata)::text as objects,
-    (select coalesce(pg_catalog.json_agg(n.nspname || '.' || c.relname order by 1), '[]') from pg_catalog.pg_class c
+  select (select coalesce(pg_catalog.json_agg(n.nspname || '.' || c.relname order by 1), '[]') from pg_catalog.pg_class c
       join pg_catalog.pg_namespace n on n.oid = c.relnamespace where c.relkind = 'f') as foreign,
     (select coalesce(pg_catalog.json_agg(n.nspname || '.' || c.relname order by 1), '[]') from pg_catalog.pg_class c
       join pg_catalog.pg_namespace n on n.oid = c.relnamespace where c.relkind = 'm' and c.relispopulated) as views,
@@ -29,16 +28,7 @@ const COUNTS = `
 export async function readProblems(connection: Connection): Promise<Finding[]> {
   const [row] = await connection.query<CountsRow & { [key: string]: unknown }>(COUNTS);
   if (row === undefined) return [];
-  const findings: Finding[] = [];
-  const objects = Number(row.objects);
-  if (objects > 0) {
-    findings.push({
-      kind: "large-objects",
-      level: "alarm",
-      message: `the database has ${plural(objects, "large object")}, which ${objects === 1 ? "is" : "are"} not saved`,
-      hint: "Chatwoot makes none: find out what did, and save them with 'pg_dump --large-objects' besides.",
-    });
-  }
+  const findings = await largeObjectFindings(connection);
   if (row.foreign.length > 0) {
     findings.push({
       kind: "foreign-tables",

@@ -11,6 +11,7 @@ import type { Progress } from "../base/progress.ts";
 import { runProgram } from "../system/process.ts";
 import { childEnvironment, type ServerAddress } from "./address.ts";
 import { connect, type Connection } from "./connect.ts";
+import { loadLargeObjects, type SavedLargeObjects } from "./load-large-objects.ts";
 import { qualifiedName, quoteIdentifier, shownName } from "./names.ts";
 import type { ClientPrograms } from "./programs.ts";
 import { printedHint } from "./schema-dump.ts";
@@ -38,6 +39,7 @@ export interface SavedDatabase {
   /** Materialised views to fill, in this order. */
   filledViews: readonly ViewName[];
   tables: readonly SavedTableSource[];
+  largeObjects?: SavedLargeObjects | undefined;
 }
 
 export interface LoadDatabaseOptions {
@@ -60,6 +62,7 @@ export async function loadDatabase(
   const list = await listWithoutInstalled(target, source, options);
   await restoreSection("pre-data", target, source, list, options);
   await loadRows(target, source, options);
+  if (source.largeObjects !== undefined) await loadLargeObjects(target, source.largeObjects, options);
   await using connection = await connect(target, options);
   if (source.sequencesSql.trim() !== "") await connection.query(source.sequencesSql);
   options.progress.stage("building indexes, constraints and triggers");

@@ -7,6 +7,7 @@ import { assert } from "../base/errors.ts";
 import { LIMITS } from "../base/limits.ts";
 import type { ServerAddress } from "./address.ts";
 import { connect, type Connection } from "./connect.ts";
+import { copyLargeObjects, LARGE_OBJECTS } from "./large-objects.ts";
 import { qualifiedName, quoteIdentifier, shownName } from "./names.ts";
 import type { RangePlan, TablePlan } from "./ranges.ts";
 import { RowCutter } from "./row-cutter.ts";
@@ -20,10 +21,18 @@ export interface RangeDigest {
   sha256: string;
 }
 
+/** What a range is of. */
+export type RowsPlan = TablePlan | typeof LARGE_OBJECTS;
+
 /** `COPY (SELECT …) TO STDOUT` for a range: the same rows always give the same text. */
-function copyStatement(table: TablePlan, range: RangePlan): string {
+function copyStatement(table: RowsPlan, range: RangePlan): string {
+  if (table === LARGE_OBJECTS) return copyLargeObjects(range);
   const columns = table.columns.map((name) => `t.${quoteIdentifier(name)}`).join(", ");
   return `copy (select ${columns} from only ${qualifiedName(table)} t ${condition(table, range)} order by ${order(table)}) to stdout`;
+}
+
+function nameOf(table: RowsPlan): string {
+  return table === LARGE_OBJECTS ? "the large objects" : `table ${shownName(table)}`;
 }
 
 function condition({ key }: TablePlan, { from, to }: RangePlan): string {
@@ -69,7 +78,7 @@ export class RangeReader implements AsyncDisposable {
    */
   async readRange(
     snapshotId: string,
-    table: TablePlan,
+    table: RowsPlan,
     range: RangePlan,
     sink: (chunk: Buffer) => Promise<void>,
   ): Promise<RangeDigest> {
@@ -84,15 +93,15 @@ export class RangeReader implements AsyncDisposable {
 
   async #read(
     snapshotId: string,
-    table: TablePlan,
+    table: RowsPlan,
     range: RangePlan,
     sink: (chunk: Buffer) => Promise<void>,
   ): Promise<RangeDigest> {
-    return await withLockRetries(`table ${shownName(table)}`, async () => {
+    return await withLockRetries(nameOf(table), async () => {
       const connection = await this.#connect();
       try {
         await importSnapshot(connection, snapshotId);
-        await guardTable(connection, table);
+        if (table !== LARGE_OBJECTS) await guardTable(connection, table);
         return await this.#copy(connection, table, range, sink);
       } catch (error) {
         // In the middle of a COPY there is no other way to end it, and a new session costs little.
@@ -118,14 +127,14 @@ export class RangeReader implements AsyncDisposable {
 
   async #copy(
     connection: Connection,
-    table: TablePlan,
+    table: RowsPlan,
     range: RangePlan,
     sink: (chunk: Buffer) => Promise<void>,
   ): Promise<RangeDigest> {
     const hash = createHash("sha256");
     let bytes = 0;
     const cutter = new RowCutter({
-      j: range.from === undefined ? undefined : (table.j ?? undefined),
+      j: table === LARGE_OBJECTS || range.from === undefined ? undefined : (table.j ?? undefined),
       buffer: this.#buffer,
       sink: async (chunk) => {
         hash.update(chunk);
@@ -143,7 +152,7 @@ export class RangeReader implements AsyncDisposable {
     await cutter.end();
     await connection.query("commit");
     // What the server says that it sent, against what we took: the last defence against losing rows in silence.
-    assert(stream.rowCount === cutter.rows, `${cutter.rows} rows came of ${stream.rowCount} of ${shownName(table)}`);
+    assert(stream.rowCount === cutter.rows, `${cutter.rows} rows came of ${stream.rowCount} of ${nameOf(table)}`);
     return { rows: cutter.rows, bytes, sha256: hash.digest("hex") };
   }
 
@@ -160,13 +169,14 @@ export class RangeReader implements AsyncDisposable {
 /** Only the server's own errors are explained; what the sink throws passes unchanged. */
 async function next(
   data: AsyncIterator<Buffer>,
-  table: TablePlan,
+  table: RowsPlan,
   connection: Connection,
 ): Promise<IteratorResult<Buffer, unknown>> {
   try {
     return await data.next();
   } catch (error) {
-    throw tableFailure(connection.failure(error), table, connection);
+    const failure = connection.failure(error);
+    throw table === LARGE_OBJECTS ? failure : tableFailure(failure, table, connection);
   }
 }
 

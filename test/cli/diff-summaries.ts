@@ -84,6 +84,7 @@ export const DIFF: DiffSummary = {
       },
     },
   ],
+  largeObjects: { before: 3, after: 4 },
   storage: [
     {
       service: "local",
@@ -125,6 +126,7 @@ export const DIFF_OF_NOTHING: DiffSummary = {
   ...DIFF,
   tables: [],
   accounts: [],
+  largeObjects: null,
   storage: [],
   config: { added: [], changed: [], removed: [], counts: { added: 0, changed: 0, removed: 0 } },
   code: {

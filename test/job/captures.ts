@@ -15,8 +15,8 @@ import { readTables } from "../../src/postgres/catalogue.ts";
 import { connect } from "../../src/postgres/connect.ts";
 import type { ClientPrograms } from "../../src/postgres/programs.ts";
 import { planTable } from "../../src/postgres/range-plan.ts";
-import { RangeReader } from "../../src/postgres/range-reader.ts";
-import type { RangePlan, TablePlan } from "../../src/postgres/ranges.ts";
+import { RangeReader, type RowsPlan } from "../../src/postgres/range-reader.ts";
+import type { RangePlan } from "../../src/postgres/ranges.ts";
 import { readServerFacts, type ServerFacts } from "../../src/postgres/server-facts.ts";
 import { openSnapshot } from "../../src/postgres/snapshot.ts";
 import { scanTables } from "../../src/postgres/stamps.ts";
@@ -56,7 +56,7 @@ class Readers implements AsyncDisposable {
     this.#address = address;
   }
 
-  async read(snapshot: string, table: TablePlan, range: RangePlan): Promise<RangeResult> {
+  async read(snapshot: string, table: RowsPlan, range: RangePlan): Promise<RangeResult> {
     const reader = this.#idle.pop() ?? new RangeReader(this.#address, { signal });
     if (!this.#all.includes(reader)) this.#all.push(reader);
     const chunks: ChunkId[] = [];
@@ -109,7 +109,7 @@ export interface CaptureOptions {
   /** What the server says of itself, in place of what it does say. */
   server?: ServerFacts;
   /** Runs before a range is read. */
-  beforeRange?: (table: TablePlan, range: RangePlan) => Promise<void>;
+  beforeRange?: (table: RowsPlan, range: RangePlan) => Promise<void>;
 }
 
 const BEGAN = Date.parse("2026-11-01T00:00:00Z");

@@ -44,6 +44,10 @@ create table partitioned_by_list (k text, v int) partition by list (k);
 create table list_a partition of partitioned_by_list for values in ('a', E'\\\\N') partition by range (v);
 create table list_a_low partition of list_a for values from (minvalue) to (10);
 create table list_rest partition of partitioned_by_list default;
+select lo_from_bytea(0, ''), lo_from_bytea(0, '\\x00ff5c0a'), lo_from_bytea(4294967295, '\\x01');
+select lo_put(lo_create(4000000000), 300000, 'behind a hole');
+select lo_from_bytea(77777, convert_to(string_agg(md5(i::text), '' order by i), 'UTF8')) from generate_series(1, 9000) i;
+comment on large object 77777 is E'it''s \\n ''\\ large';
 insert into partitioned_by_list values ('a', 1), (E'\\\\N', 2), (null, 3), ('z', 4);
 `;
 

@@ -6,7 +6,7 @@ import type { TestAddress } from "../harness/postgres.ts";
 import { ODD } from "../postgres/hostile.ts";
 import { makeCheapToOpen } from "./cheap-key.ts";
 import { openDesk } from "./desk.ts";
-import { makeHostile, onDatabase } from "./hostile-installation.ts";
+import { makeHostile } from "./hostile-installation.ts";
 import { backUpAndTell, prove, restoreAndCompare, type Round } from "./line-for-line.ts";
 
 const ODD_TABLE = `${quoteIdentifier(ODD.schema)}.${quoteIdentifier(ODD.name)}`;
@@ -20,7 +20,6 @@ before(async () => {
   const desk = await openDesk({ size: { messages: 400, conversations: 40, files: 10 } });
   round = { desk, programs: desk.server.programs };
   withoutHostileValues = await makeHostile(desk.installation);
-  await onDatabase(desk.installation, async (client) => await client.query("select lo_from_bytea(0, '\\x00ff')"));
   await makeCheapToOpen(desk);
   point = await backUpAndTell(round);
   restored = await restoreAndCompare(round, point);

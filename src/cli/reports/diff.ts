@@ -62,6 +62,7 @@ function everything(summary: DiffSummary, look: Look): string[] {
   const parts = [
     ...accounts(summary, look),
     ...tables(summary, look),
+    ...largeObjects(summary),
     ...storage(summary, look),
     ...named("configuration", summary.config, look),
     ...code(summary, look),
@@ -168,6 +169,11 @@ function otherColumns(table: Table, look: Look): string[] {
   const line = (what: string, columns: readonly string[]) =>
     columns.length === 0 ? [] : [fit(`table ${nameOf(table)}: columns ${what}: ${columns.join(", ")}`, look)];
   return [...line("added", columnsAdded), ...line("gone", columnsRemoved)];
+}
+
+function largeObjects({ largeObjects: counts }: DiffSummary): string[] {
+  if (counts === null) return [];
+  return ["", `large objects differ: ${formatCount(counts.before)} before, ${formatCount(counts.after)} now`];
 }
 
 function storage({ storage: services }: DiffSummary, look: Look): string[] {

@@ -62,6 +62,9 @@ function contents({ manifest }: ShowSummary): Pairs {
       "database",
       `${plural(rows, "row")} in ${plural(manifest.tables.length, "table")}, ${formatBytes(bytes)}; ${plural(manifest.sequences.length, "sequence")}`,
     ],
+    ...(manifest.largeObjects === undefined
+      ? []
+      : ([["", plural(manifest.largeObjects.objects, "large object")]] as Pairs)),
     ...manifest.storage.map((service): [string, string] => [
       "files",
       `${plural(service.blobs, "uploaded file")}, ${formatBytes(service.bytes)}, of storage service '${service.name}'${service.withoutChecksum > 0 ? `; ${formatCount(service.withoutChecksum)} without a checksum` : ""}`,
