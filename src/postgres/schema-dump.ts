@@ -54,13 +54,23 @@ export async function schemaText(
   return normalizeSchema(stdout.toString("utf8"));
 }
 
+/** What pg_dump writes of the schema `public` where somebody gave it another owner: nothing, in four lines. */
+const OWNED_PUBLIC = `--
+-- Name: public; Type: SCHEMA; Schema: -; Owner: -
+--
+
+-- *not* creating schema, since initdb creates it
+
+
+`;
+
 /**
  * Takes away what names versions or a random key: before the first statement and after the last, so that the same
- * text in a function's body is left alone. Pure.
+ * text in a function's body is left alone; and what only tells of an owner. Pure, and the same when done twice.
  */
 export function normalizeSchema(sql: string): string {
   const noise = /^(?:\\(?:un)?restrict .*|-- Dumped (?:from|by) .*|)$/;
-  const lines = sql.split("\n");
+  const lines = sql.replace(OWNED_PUBLIC, "").split("\n");
   const first = lines.findIndex((line) => line.startsWith("SET "));
   const head = lines.slice(0, Math.max(0, first)).filter((line) => !noise.test(line));
   const rest = lines.slice(Math.max(0, first));

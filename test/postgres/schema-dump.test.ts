@@ -47,6 +47,17 @@ test("equal schemas are equal text, whenever and wherever they are dumped", asyn
   assert.notEqual((await dumpSchema(one, programs, { signal })).sql, first.sql);
 });
 
+test("who owns the schema public, and who may use it, is none of the schema's text", async () => {
+  const programs = await findPrograms(server.major, { signal });
+  const [plain, owned] = [await make("plain"), await make("owned")];
+  await server.query("alter schema public owner to postgres; grant all on schema public to public", "owned");
+  const { sql } = await dumpSchema(owned, programs, { signal });
+  assert.equal(sql, (await dumpSchema(plain, programs, { signal })).sql);
+  assert.equal(normalizeSchema(sql), sql);
+  await server.query("comment on schema public is 'ours'", "owned");
+  assert.match((await dumpSchema(owned, programs, { signal })).sql, /COMMENT ON SCHEMA public IS 'ours'/);
+});
+
 test("the schema is that of the snapshot", async () => {
   const programs = await findPrograms(server.major, { signal });
   const address = await make("moving");
