@@ -7,6 +7,7 @@ import { isAbsolute, join, resolve } from "node:path";
 import { isMap, isNode, isScalar, LineCounter, parseDocument, type Document } from "yaml";
 import { z } from "zod";
 import { Failure, messageOf } from "../base/errors.ts";
+import type { ScratchKind } from "../postgres/scratch.ts";
 import type { Globals, Surroundings } from "./surroundings.ts";
 
 const name = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/, "use letters, digits, '.', '_' and '-', at most 63");
@@ -93,6 +94,14 @@ const retentionSchema = z.strictObject({
   tags: z.array(z.string().min(1)).optional(),
 });
 
+/** Where a drill looks for a server, in this order. */
+export const DRILL_SERVERS = [
+  "programs",
+  "container",
+  "embedded",
+  "database-url",
+] as const satisfies readonly ScratchKind[];
+
 const databaseSchema = z.strictObject({
   jobs: z.int().min(1).max(16).optional(),
   /** Every row is read at least this often, whatever the server says of changes. */
@@ -102,6 +111,18 @@ const databaseSchema = z.strictObject({
     .optional(),
 });
 
+const drillSchema = z.strictObject({
+  /** An image of the database that is on this machine, by name or digest. */
+  image: z.string().min(1).optional(),
+  /** A folder with npm's embedded server. */
+  embedded: z.string().min(1).optional(),
+  /** A server on which a database may be made and dropped. */
+  "database-url": z.string().min(1).optional(),
+  "database-url-file": z.string().min(1).optional(),
+  /** Where a server is looked for, in this order. */
+  servers: z.array(z.enum(DRILL_SERVERS)).min(1).optional(),
+});
+
 const configSchema = z.strictObject({
   installation: installationSchema,
   repositories: z
@@ -109,6 +130,7 @@ const configSchema = z.strictObject({
     .min(1, "name at least one repository")
     .refine((all) => new Set(all.map((one) => one.name)).size === all.length, "two repositories have one name"),
   database: databaseSchema.optional(),
+  drill: drillSchema.optional(),
   retention: retentionSchema.optional(),
   schedule: z.strictObject({ timezone: z.string().min(1).optional() }).optional(),
 });

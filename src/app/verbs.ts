@@ -35,6 +35,7 @@ import type {
 } from "../job/summaries.ts";
 import { findConfig, loadConfig } from "./config.ts";
 import type { CopyFlags } from "./copies.ts";
+import type { DrillFlags } from "./drills.ts";
 import type { InitFlags } from "./init.ts";
 import type { ExportFlags, ImportFlags } from "./portable.ts";
 import type { KeyFlags } from "./keys.ts";
@@ -376,24 +377,13 @@ function findSnapshot({ points }: PointList, snapshot: string): Point {
   );
 }
 
-/** Drills the named point, or the newest one of the repository whose turn it is. */
-export async function runDrill(globals: Globals, point: string | undefined, s: Surroundings): Promise<DrillSummary> {
-  const { repository, name, config } =
-    point === undefined
-      ? await (await import("./copies.ts")).openNextToDrill(globals, s)
-      : await openToRead(globals, s);
-  return await (
-    await import("../job/drill.ts")
-  ).drill({
-    repository,
-    repositoryName: name,
-    choose: (list) => resolvePoint(list, point ?? "latest", config?.installation.id),
-    isRecorded: s.atMs === undefined,
-    program: PROGRAM,
-    clock: s.clock,
-    progress: s.progress,
-    signal: s.signal,
-  });
+export async function runDrill(
+  globals: Globals,
+  point: string | undefined,
+  flags: DrillFlags,
+  s: Surroundings,
+): Promise<DrillSummary> {
+  return await (await import("./drills.ts")).runDrill(globals, point, flags, s);
 }
 
 export async function runDoctor(globals: Globals, _flags: object, s: Surroundings): Promise<DoctorSummary> {
@@ -404,6 +394,7 @@ export async function runDoctor(globals: Globals, _flags: object, s: Surrounding
     config: loaded,
     openInstallation: () => openInstallation(loaded?.config.installation ?? {}, s),
     openRepository: (name) => openChosenRepository({ ...globals, repository: name }, s),
+    scratch: await (await import("./drills.ts")).scratchPlaces(loaded?.config, { inPlaceServer: false }, s),
     readPassword: (name) =>
       readPassword(
         loaded?.config.repositories.find((known) => known.name === name),

@@ -139,6 +139,8 @@ export const LIMITS = {
   sshAliveSeconds: 20,
   /** What is cleaned up on a server after a failure may take so long. */
   sftpCleanUpMs: 10_000,
+  /** A container that does not end after its input ended is removed. */
+  containerStopMs: 20_000,
   /** A child process that does not end after its input ended is ended. */
   sshStopMs: 3_000,
   /** Requests that a REST server has at once; restic's number. */

@@ -225,12 +225,19 @@ const PROVE: readonly CommandRow[] = [
     name: "drill",
     group: "prove",
     args: [{ ...POINT, isOptional: true }],
-    options: [AT_TIME],
+    options: [
+      {
+        flag: "--in-place-server",
+        help: "where no other server fits: a new database on Chatwoot's own, which loads it",
+      },
+      AT_TIME,
+    ],
     purpose: "prove that a restore point restores, and record the proof",
     description: [
       "With several repositories they take turns: the one whose last proof is oldest is drilled, unless --repository or POINT is given.",
-      "Makes a PostgreSQL server of its own in a temporary folder, loads the point (default: latest), reads every row and every file back and compares it with what was saved; checks sequences, triggers, code, and that the saved keys open the saved secrets. Then the server is thrown away and the outcome is kept in the repository. Your own servers are not touched, and nothing is sent to anybody.",
-      "While the drill runs, the whole database lies there unencrypted, below $TMPDIR (default: /tmp) in a folder that only its owner can enter; it is removed at the end. Needs room for it, and PostgreSQL's server programs of the point's major version on this machine. With --at-time the outcome is told and not kept: nothing can be written into the past.",
+      "Loads the point (default: latest) into a scratch server, reads every row and every file back and compares it with what was saved; checks sequences, triggers, code, and that the saved keys open the saved secrets. Then all of it is thrown away and the outcome is kept in the repository. Nothing is sent to anybody.",
+      "The server is the first that fits: made of the server programs of the point's major on this machine; a container of the database's own image (drill.image), without network; npm's embedded server (drill.embedded); a database on the server of drill.database-url; with --in-place-server one on Chatwoot's own. Where none fits, it says what each lacks.",
+      "While the drill runs, the whole database lies there unencrypted, below $TMPDIR (default: /tmp) in a folder that only its owner can enter, or on the server that was named; it is removed at the end. With --at-time the outcome is told and not kept: nothing can be written into the past.",
     ],
     examples: [
       ["the newest point", "chatkeep drill"],

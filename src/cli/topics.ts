@@ -37,6 +37,7 @@ const CONFIG: Topic = {
     "      immutable: 30d        # s3:, azure: locks files so long where the bucket",
     "                            # can; or { for: 30d, mode: compliance }",
     "  database: { jobs: 2 }     # connections that read at once (optional)",
+    "  drill: { image: pgvector/pgvector:pg16 }   # see 'chatkeep help drill'",
     "  retention:                # what 'chatkeep forget' keeps; also hourly, yearly,",
     "    { last: 7, daily: 14, weekly: 8, monthly: 12 }   # within: 30d, tags: […]",
     "  schedule: { timezone: Europe/Berlin }   # of days and weeks (this machine's)",

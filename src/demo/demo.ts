@@ -44,7 +44,7 @@ export async function runDemo(flags: { keep: boolean }, s: Surroundings, say: Sa
 async function play(root: string, s: Surroundings, say: Say): Promise<boolean> {
   const { signal, progress } = s;
   const major = await findServerMajor({ signal });
-  await using server = await openScratchServer({ major, extensions: [], signal });
+  await using server = await openScratchServer({ kinds: ["programs", "embedded"], major, extensions: [], signal });
   say("A throwaway Chatwoot is backed up, destroyed, brought back, and proven the same.");
   say("");
   const installation = await buildInstallation({ root: join(root, "home"), address: server.address, signal, progress });
@@ -71,7 +71,7 @@ async function play(root: string, s: Surroundings, say: Say): Promise<boolean> {
   step(say, 6, "Brought back", [
     `in ${formatSeconds(seconds)}: ${describe(after)}${isSame ? ", as before the disaster" : ""}`,
   ]);
-  const proof = await runDrill(globals, undefined, s);
+  const proof = await runDrill(globals, undefined, { inPlaceServer: false }, s);
   step(say, 7, proof.proven ? "Proven" : "NOT PROVEN", describeProof(proof));
   const check = await runVerify(globals, { readData: "all" }, quiet);
   closing(say, { one, two, proof, errors: check.errors, restoreSeconds: seconds });

@@ -15,7 +15,7 @@ import { connect, type Connection } from "../postgres/connect.ts";
 import { findPrograms } from "../postgres/programs.ts";
 import { readServerFacts, type ServerFacts } from "../postgres/server-facts.ts";
 import type { KeptDatabase } from "../postgres/swap.ts";
-import { findScratchServer } from "../postgres/scratch.ts";
+import { findScratchServer, type ScratchPlaces } from "../postgres/scratch.ts";
 import type { Repository } from "../repo/repository.ts";
 import { type CopiedPoints, copiedPoints } from "./copy.ts";
 import { aheadFindings, notReadYet } from "./findings.ts";
@@ -47,6 +47,8 @@ export interface DoctorPorts {
     | undefined;
   openInstallation(): Promise<{ installation: Installation; findings: Finding[]; address: ServerAddress }>;
   openRepository(name: string): Promise<{ repository: Repository }>;
+  /** Where a drill's server may come from. */
+  scratch?: ScratchPlaces;
   readPassword(name: string): Promise<string>;
   clock: Clock;
   progress: Progress;
@@ -206,7 +208,7 @@ async function examineRights(report: Report, connection: Connection): Promise<vo
 async function examineScratch(ports: DoctorPorts, report: Report, server: ServerFacts): Promise<void> {
   const extensions = server.extensions.map((extension) => extension.name);
   try {
-    const where = await findScratchServer({ major: server.major, extensions, signal: ports.signal });
+    const where = await findScratchServer({ ...ports.scratch, major: server.major, extensions, signal: ports.signal });
     report.facts.push({ name: "scratch server for drills", value: `PostgreSQL ${server.major}`, from: where });
   } catch (error) {
     if (!isFailure(error)) throw error;

@@ -13,7 +13,7 @@ import { lostFiles, type Manifest } from "../point/manifest.ts";
 import { formatProof, type Proof, type ProofCheck } from "../point/proof.ts";
 import { connect } from "../postgres/connect.ts";
 import { findPrograms } from "../postgres/programs.ts";
-import { openScratchServer } from "../postgres/scratch.ts";
+import { openScratchServer, type ScratchPlaces } from "../postgres/scratch.ts";
 import type { Repository } from "../repo/repository.ts";
 import { openTemporaryFolder } from "../system/temporary.ts";
 import { checkBlobs } from "./check-blobs.ts";
@@ -34,6 +34,8 @@ export interface DrillOptions {
   choose: (list: PointList) => Point;
   /** False where nothing can be written: the outcome is told, and not kept. */
   isRecorded: boolean;
+  /** Where the server that the point is restored into may come from. */
+  scratch?: ScratchPlaces;
   /** Name and version of this program. */
   program: string;
   clock: Clock;
@@ -139,7 +141,7 @@ async function restoreAndCheck(run: Run, manifest: Manifest): Promise<void> {
   const { major, clientMajor, encoding } = manifest.server;
   const databaseBytes = manifest.tables.reduce((sum, table) => sum + table.bytes, manifest.largeObjects?.bytes ?? 0);
   await using scratch = await timed(run, "server", () =>
-    openScratchServer({ major, extensions, encoding, neededBytes: databaseBytes, signal }),
+    openScratchServer({ ...run.scratch, major, extensions, encoding, neededBytes: databaseBytes, signal }),
   );
   run.where = { ...run.where, server: scratch.where, serverVersion: scratch.version };
   await using work = await openTemporaryFolder("chatkeep-drill");

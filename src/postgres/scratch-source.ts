@@ -1,0 +1,69 @@
+/** What every place that a scratch server can come from has in common: it offers one, or says what it lacks. */
+import type { ServerAddress } from "./address.ts";
+
+/** The places, in the order in which they are looked at where nobody says otherwise. */
+export const SCRATCH_KINDS = ["programs", "container", "embedded", "database-url", "in-place"] as const;
+export type ScratchKind = (typeof SCRATCH_KINDS)[number];
+
+export interface ScratchNeeds {
+  /** The major version that the data came from. */
+  major: number;
+  /** Names of the extensions that the data needs. */
+  extensions: readonly string[];
+  /** Encoding of its databases; UTF8 when left out. */
+  encoding?: string;
+  /** What will be loaded into it, as text; it refuses to begin on a disk that cannot hold that. */
+  neededBytes?: number;
+  signal: AbortSignal;
+}
+
+export interface ScratchServer extends AsyncDisposable {
+  /** A role that may make everything in it, on an empty database. */
+  readonly address: ServerAddress;
+  readonly major: number;
+  readonly version: string;
+  /** For people: what it was made from. */
+  readonly where: string;
+}
+
+/** A server that fits. */
+export interface Offer {
+  kind: ScratchKind;
+  /** For people: what it is made from. */
+  where: string;
+  /** @throws Failure `program/failed` with what it logged, `store/full`, or what the server said. */
+  open(): Promise<ScratchServer>;
+}
+
+/** Why a place has none that fits. */
+export interface Lack {
+  kind: ScratchKind;
+  /** Lower case, no full stop. */
+  why: string;
+  /** What to install or to set, as a sentence. */
+  remedy: string;
+}
+
+export function lackOf(kind: ScratchKind, why: string, remedy: string): Lack {
+  return { kind, why, remedy };
+}
+
+export function isOffer(found: Offer | Lack): found is Offer {
+  return "open" in found;
+}
+
+/** The extensions that are not there; none where it cannot be told. */
+export function lackingExtensions(needed: readonly string[], there: ReadonlySet<string> | undefined): string[] {
+  return there === undefined ? [] : needed.filter((name) => !there.has(name));
+}
+
+/** The packages that bring a server, or an extension of it. */
+export function serverPackages(major: number): string {
+  return `Install the package postgresql-${major} (Debian, Ubuntu; apt.postgresql.org has every version) or postgresql${major}-server (Red Hat); it need not be running.`;
+}
+
+export function extensionPackages(major: number, lacking: readonly string[]): string {
+  return lacking.includes("vector")
+    ? `Install the package postgresql-${major}-pgvector (Debian, Ubuntu) or pgvector_${major} (Red Hat).`
+    : `Install the package that brings it: postgresql-contrib for most (Red Hat: postgresql${major}-contrib).`;
+}

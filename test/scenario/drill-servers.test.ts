@@ -1,0 +1,61 @@
+/** A drill on servers that are there already: as the configuration names them, and Chatwoot's own only when told. */
+import assert from "node:assert/strict";
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { type Desk, openDesk } from "./desk.ts";
+
+let desk: Desk;
+let plain: string;
+
+before(async () => {
+  desk = await openDesk({ size: { messages: 60, conversations: 8, files: 6 }, server: { auth: "scram" } });
+  plain = readFileSync(desk.config, "utf8");
+  await desk.summary(["backup"]);
+});
+after(async () => await desk[Symbol.asyncDispose]());
+
+function configure(drill: string): void {
+  writeFileSync(desk.config, `${plain}\ndrill: ${drill}\n`);
+}
+
+async function databases(): Promise<unknown[]> {
+  return await desk.server.query("select datname from pg_database order by 1");
+}
+
+test("where none that may be used fits, the drill says what each lacks and changes nothing", async () => {
+  configure("{ servers: [database-url] }");
+  const { status, stderr } = await desk.chatkeep(["drill"]);
+  assert.equal(status, 1, stderr);
+  assert.match(stderr, /^error: there is no server to drill in: PostgreSQL \d+ with /m);
+  assert.match(stderr, /\(1\) a server for drills: none is named\. .*\(2\) Chatwoot's own server: it is left alone/s);
+  const { findings } = (await desk.summary(["doctor"], 3)) as { findings: { kind: string; hint: string }[] };
+  const found = findings.find(({ kind }) => kind === "no-scratch-server");
+  assert.match(found?.hint ?? "", /drill\.database-url/);
+});
+
+test("with drill.database-url-file a database is made there and dropped, and its password is in no output", async () => {
+  const { host, port, user, password = "" } = desk.server.address;
+  const file = join(desk.root, "drills.url");
+  writeFileSync(file, `postgres://${user}:${password}@${host}:${port}/postgres\n`, { mode: 0o600 });
+  configure(`{ servers: [database-url], database-url-file: ${file} }`);
+  const before = await databases();
+  const { status, stdout, stderr } = await desk.chatkeep(["--json", "drill"]);
+  assert.equal(status, 0, stderr + stdout);
+  const summary = JSON.parse(stdout.trimEnd().split("\n").at(-1) ?? "") as Record<string, unknown>;
+  assert.deepEqual([summary["proven"], summary["recorded"]], [true, true]);
+  assert.match(String(summary["server"]), /^a database of its own on PostgreSQL .* at 127\.0\.0\.1:\d+$/);
+  assert.ok(!`${stdout}${stderr}`.includes(password));
+  assert.deepEqual(await databases(), before);
+});
+
+test("with --in-place-server Chatwoot's own server bears it, and the report says so", async () => {
+  configure("{ servers: [database-url] }");
+  const before = await databases();
+  const { status, stdout, stderr } = await desk.chatkeep(["drill", "--in-place-server"]);
+  assert.equal(status, 0, stderr + stdout);
+  assert.match(stdout, /Chatwoot's own server, which bore the load/);
+  assert.deepEqual(await databases(), before);
+  const shown = await desk.chatkeep(["show", "latest"]);
+  assert.match(shown.stdout, /✓ proven .*Chatwoot's own server/);
+});
