@@ -4,11 +4,13 @@
  */
 import { link, lstat, open, readdir, rename, rm, stat, statfs } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { formatBytes } from "../base/bytes.ts";
+import { formatBytes, plural } from "../base/bytes.ts";
 import type { Clock } from "../base/clock.ts";
 import { Failure } from "../base/errors.ts";
+import type { Finding } from "../base/findings.ts";
 import type { Progress } from "../base/progress.ts";
 import { SCHEMA_DUMP } from "../point/layout.ts";
+import type { Manifest } from "../point/manifest.ts";
 import { decodeArchive } from "../postgres/archive.ts";
 import type { ArchiveContent } from "../postgres/archive-data.ts";
 import { type ArchiveOptions, streamArchive, writeArchiveFile, writeArchiveFolder } from "../postgres/archive-file.ts";
@@ -80,7 +82,20 @@ export async function exportDatabase(
     rows: manifest.tables.reduce((sum, table) => sum + table.rows, 0),
     major: manifest.server.clientMajor,
     seconds: (clock.monotonic() - startedMs) / 1000,
+    findings: notExported(manifest),
   };
+}
+
+function notExported({ largeObjects }: Manifest): Finding[] {
+  if (largeObjects === undefined) return [];
+  return [
+    {
+      kind: "large-objects-not-exported",
+      level: "warning",
+      message: `${plural(largeObjects.objects, "large object")} of the restore point ${largeObjects.objects === 1 ? "is" : "are"} not in the export`,
+      hint: "Chatwoot makes none. To have them too: 'chatkeep restore POINT --only database --database-url URL', then pg_dump of that database.",
+    },
+  ];
 }
 
 async function write(

@@ -112,6 +112,7 @@ export interface DatabaseExportSummary {
   /** Major version of the PostgreSQL whose programs read it, they or newer ones. */
   major: number;
   seconds: number;
+  findings: Finding[];
 }
 
 export const DUMP_FORMATS = ["custom", "plain", "directory"] as const;

@@ -8,6 +8,7 @@
  */
 import { Failure } from "../base/errors.ts";
 import { type Archive, type ArchiveEntry, SECTION } from "./archive.ts";
+import { archiveText } from "./archive-list.ts";
 import type { SavedTableSource } from "./load.ts";
 import { qualifiedName, quoteIdentifier, shownName } from "./names.ts";
 import { formatSetvals, type SequenceState } from "./sequences.ts";
@@ -114,7 +115,7 @@ function textOf({ entries }: Archive): ArchiveText {
   const set = entries.find(({ kind }) => kind === "ENCODING")?.definition ?? "";
   const encoding = /'([^']*)'/.exec(set)?.[1] ?? "UTF8";
   return {
-    encode: (text) => Buffer.from(text, "utf8").toString("latin1"),
+    encode: archiveText,
     copyOptions: encoding === "UTF8" || encoding === "SQL_ASCII" ? "" : " WITH (ENCODING 'UTF8')",
   };
 }

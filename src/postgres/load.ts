@@ -3,18 +3,21 @@
  * constraints and triggers. Triggers come after the rows, so rows keep the numbers that they had; nothing of the
  * target is overwritten, and the first error ends it all.
  */
-import { writeFile } from "node:fs/promises";
+import { readFile, writeFile } from "node:fs/promises";
 import { pipeline } from "node:stream/promises";
 import { mapConcurrent } from "../base/concurrent.ts";
 import { Failure, isFailure } from "../base/errors.ts";
 import type { Progress } from "../base/progress.ts";
 import { runProgram } from "../system/process.ts";
 import { childEnvironment, type ServerAddress } from "./address.ts";
+import { type Archive, decodeArchive } from "./archive.ts";
+import { type Present, presentEntries } from "./archive-list.ts";
+import { USER_SCHEMAS } from "./catalogue.ts";
 import { connect, type Connection } from "./connect.ts";
 import { loadLargeObjects, type SavedLargeObjects } from "./load-large-objects.ts";
 import { qualifiedName, quoteIdentifier, shownName } from "./names.ts";
 import type { ClientPrograms } from "./programs.ts";
-import { printedHint } from "./schema-dump.ts";
+import { restoreFailure } from "./restore-failure.ts";
 import { serverFailure } from "./server-errors.ts";
 import { refreshViews, type ViewName } from "./views.ts";
 
@@ -40,6 +43,8 @@ export interface SavedDatabase {
   filledViews: readonly ViewName[];
   tables: readonly SavedTableSource[];
   largeObjects?: SavedLargeObjects | undefined;
+  /** Entries of the schema's archive that are not restored, beside those for what the target has already. */
+  leaveOut?: ReadonlySet<number> | undefined;
 }
 
 export interface LoadDatabaseOptions {
@@ -59,7 +64,7 @@ export async function loadDatabase(
   source: SavedDatabase,
   options: LoadDatabaseOptions,
 ): Promise<void> {
-  const list = await listWithoutInstalled(target, source, options);
+  const list = await listEntries(target, source, options);
   await restoreSection("pre-data", target, source, list, options);
   await loadRows(target, source, options);
   if (source.largeObjects !== undefined) await loadLargeObjects(target, source.largeObjects, options);
@@ -73,30 +78,40 @@ export async function loadDatabase(
   await connection.query("analyze");
 }
 
-/**
- * Extensions that the target has already are left alone: to comment on one is its owner's right, and an
- * administrator may have made it for a role that may not. Undefined: nothing is to be left out.
- */
-async function listWithoutInstalled(
+/** The entries to restore, as a file for pg_restore; undefined: all of them. */
+async function listEntries(
   target: ServerAddress,
-  source: SavedDatabase,
+  { schemaDump, leaveOut }: SavedDatabase,
   options: LoadDatabaseOptions,
 ): Promise<string | undefined> {
+  const archive = await readArchive(schemaDump, leaveOut);
+  if (archive === undefined) return undefined;
   await using connection = await connect(target, options);
-  const rows = await connection.query<{ name: string }>("select extname as name from pg_catalog.pg_extension");
-  const { stdout } = await runProgram(options.programs.pgRestore, ["--list", source.schemaDump], options);
-  const lines = stdout.toString("utf8").split("\n");
-  const kept = lines.filter((line) => !rows.some(({ name }) => isOfExtension(line, name)));
-  if (kept.length === lines.length) return undefined;
-  const path = `${source.schemaDump}.list`;
-  await writeFile(path, kept.join("\n"), { mode: 0o600 });
+  const left = new Set([...presentEntries(archive, await readPresent(connection)), ...(leaveOut ?? [])]);
+  if (left.size === 0) return undefined;
+  const path = `${schemaDump}.list`;
+  const kept = archive.entries.filter(({ id }) => !left.has(id));
+  await writeFile(path, kept.map(({ id }) => `${id};\n`).join(""), { mode: 0o600 });
   return path;
 }
 
-/** `2; 3079 16385 EXTENSION - pgcrypto ` and `3456; 0 0 COMMENT - EXTENSION pgcrypto `. */
-function isOfExtension(line: string, name: string): boolean {
-  const entry = /^\d+; \d+ \d+ (?:EXTENSION - |COMMENT - EXTENSION )(.*?) ?$/.exec(line)?.[1];
-  return entry === name || entry === quoteIdentifier(name);
+/** Undefined for an archive that only a newer Chatkeep can take apart, while it need not be. */
+async function readArchive(path: string, leaveOut: SavedDatabase["leaveOut"]): Promise<Archive | undefined> {
+  try {
+    return decodeArchive(await readFile(path));
+  } catch (error) {
+    if (isFailure(error, "point/invalid") && (leaveOut?.size ?? 0) === 0) return undefined;
+    throw error;
+  }
+}
+
+async function readPresent(connection: Connection): Promise<Present> {
+  const extensions = await connection.query<{ name: string }>("select extname as name from pg_catalog.pg_extension");
+  const schemas = await connection.query<{ name: string; isOwn: boolean }>(
+    `select n.nspname as name, pg_catalog.pg_has_role(n.nspowner, 'USAGE') as "isOwn"
+     from pg_catalog.pg_namespace n where n.nspname <> 'public' and ${USER_SCHEMAS}`,
+  );
+  return { extensions: extensions.map(({ name }) => name), schemas };
 }
 
 async function restoreSection(
@@ -121,49 +136,6 @@ async function restoreSection(
 /** The name alone could be taken for a whole connection string. */
 function conninfo({ database }: ServerAddress): string {
   return `dbname='${database.replaceAll("\\", "\\\\").replaceAll("'", "\\'")}'`;
-}
-
-function unsuitable(message: string, hint: string): Failure {
-  return new Failure("target/unsuitable", message, { hint });
-}
-
-function restoreFailure(printed: string, target: ServerAddress): Failure {
-  const lacking =
-    /extension "([^"]+)" is not available|could not open extension control file ".*\/([^/"]+)\.control"/.exec(printed);
-  if (lacking !== null) {
-    return unsuitable(
-      `the target server lacks the extension '${lacking[1] ?? lacking[2]}'`,
-      "Install the package that brings it (pgvector for 'vector', postgresql-contrib for most others), then try again.",
-    );
-  }
-  const forbidden = /permission denied to create extension "([^"]+)"/.exec(printed)?.[1];
-  if (forbidden !== undefined) {
-    return unsuitable(
-      `'${target.user}' may not create the extension '${forbidden}'`,
-      `Let an administrator run this in the database '${target.database}', then try again: CREATE EXTENSION ${quoteIdentifier(forbidden)};`,
-    );
-  }
-  if (/permission denied for schema/.test(printed)) {
-    return unsuitable(
-      `'${target.user}' may not create tables in the database '${target.database}'`,
-      `Make it the owner: ALTER DATABASE ${quoteIdentifier(target.database)} OWNER TO ${quoteIdentifier(target.user)}; or GRANT CREATE ON SCHEMA public TO ${quoteIdentifier(target.user)};`,
-    );
-  }
-  const role = /role "([^"]+)" does not exist/.exec(printed)?.[1];
-  if (role !== undefined) {
-    return unsuitable(
-      `the role '${role}', which the schema names, does not exist on the target server`,
-      `Let an administrator run: CREATE ROLE ${quoteIdentifier(role)};`,
-    );
-  }
-  const parameter = /unrecognized configuration parameter "([^"]+)"/.exec(printed)?.[1];
-  if (parameter !== undefined) {
-    return unsuitable(
-      `pg_restore sets '${parameter}', which the target server does not know`,
-      "Install the client programs of the target server's own major version.",
-    );
-  }
-  return new Failure("database/failed", "the schema could not be restored", { hint: printedHint(printed) });
 }
 
 interface Work {

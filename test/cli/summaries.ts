@@ -621,6 +621,7 @@ export const DATABASE_EXPORTED: DatabaseExportSummary = {
   rows: 20_134,
   major: 15,
   seconds: 4.2,
+  findings: [],
 };
 
 export const IMPORTED: ImportSummary = {

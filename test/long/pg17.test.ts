@@ -69,10 +69,11 @@ test("exported for pg_restore of 17, as a file and as a folder, it is the same d
   const { desk, programs } = round;
   for (const format of ["custom", "directory"]) {
     const path = join(desk.root, format);
-    await desk.summary(["export", point, path, "--only", "database", "--format", format]);
+    // Its large objects are not in it: that is a warning.
+    await desk.summary(["export", point, path, "--only", "database", "--format", format], 3);
     const target = await desk.server.createDatabase(`from_${format}`);
     const at = ["-h", target.host, "-p", String(target.port), "-U", target.user, "-d", target.database];
     await mustRun(join(programs, "pg_restore"), ["--no-owner", "--no-acl", "-e", "-j", "2", ...at, path]);
-    await assertSameDatabase(desk.installation.database, target, { programs });
+    await assertSameDatabase(desk.installation.database, target, { programs, args: ["--no-blobs"] });
   }
 });

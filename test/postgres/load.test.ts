@@ -83,6 +83,22 @@ test("a role that may not create an extension is told, and goes on when an admin
   assert.deepEqual(await server.query("select v from t", "extended_back"), [{ v: "x" }]);
 });
 
+test("what an administrator made beforehand in a schema of its own does not stand in the way", async () => {
+  await using folder = await temporaryFolder();
+  const source = await server.createDatabase("apart");
+  const extension = 'create schema ext; create extension pg_trgm schema ext; create schema "Own One"';
+  await server.query(
+    `${extension}; comment on schema ext is 'kept'; create table "Own One".t (v text); create index on "Own One".t using gin (v ext.gin_trgm_ops)`,
+    "apart",
+  );
+  const saved = await saveDatabase(source);
+  const target = { ...(await server.createDatabase("apart_back", "chatwoot")), user: "chatwoot" };
+  await server.query("create schema ext; create extension pg_trgm schema ext", "apart_back");
+  await server.query("grant usage on schema ext to chatwoot", "apart_back");
+  await loadDatabase(target, await toSource(saved, folder.at("schema.dump")), await options());
+  assert.deepEqual(await server.query('select count(*)::int as n from "Own One".t', "apart_back"), [{ n: 0 }]);
+});
+
 test("a role that may not create tables is told, and nothing is left half done in silence", async () => {
   await using folder = await temporaryFolder();
   const source = await server.createDatabase("simple");

@@ -37,6 +37,7 @@ export const EXPORT_ROW: CommandRow = {
   ],
   exits: {
     ...READING_EXITS,
+    3: "",
     11: "another run exports to the same file",
     20: "the repository's place cannot be reached, or the file's is full",
   },

@@ -1,7 +1,7 @@
 import { runDatabaseExport, runExport } from "../../app/verbs.ts";
 import { Failure } from "../../base/errors.ts";
 import { DUMP_FORMATS, type DumpFormat } from "../../job/summaries.ts";
-import { answer } from "../answer.ts";
+import { answer, tellFindings } from "../answer.ts";
 import type { Invocation, Verb } from "../command.ts";
 import { formatDatabaseExport, formatExport } from "../reports/export.ts";
 
@@ -19,8 +19,9 @@ export const exportVerb: Verb = async (invocation) => {
       hint: "Leave out --password-file; or leave out --only and --format for an encrypted file of the whole point.",
     });
   }
-  answer(invocation, await runDatabaseExport(globals, { ...named, format }, surroundings), formatDatabaseExport);
-  return 0;
+  const summary = await runDatabaseExport(globals, { ...named, format }, surroundings);
+  answer(invocation, summary, formatDatabaseExport);
+  return tellFindings(invocation, summary.findings);
 };
 
 /** Undefined: the whole point is asked for. */
