@@ -16,6 +16,7 @@ export const ERRORS = {
   "program/missing": { exit: 1, retry: false },
   "program/failed": { exit: 1, retry: false },
   "database/unreachable": { exit: 1, retry: true },
+  "database/full": { exit: 1, retry: true },
   "database/denied": { exit: 1, retry: false },
   "database/unsuitable": { exit: 1, retry: false },
   "database/changed": { exit: 1, retry: true },

@@ -117,6 +117,8 @@ export const LIMITS = {
   lateFileAgeMs: 60_000,
   /** … and is waited for so long, before it is said to be missing. */
   lateFileWaitMs: 10_000,
+  /** A session that the server has no room for is asked for again for so long. */
+  sessionWaitMs: 10_000,
   /** Connections that COPY at once. */
   copyConnections: 2,
   /** How long a run that failed may take to write the index of what it stored, and any run to take its lock away. */

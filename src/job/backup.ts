@@ -7,6 +7,7 @@ import { type Clock, formatInstant } from "../base/clock.ts";
 import { assert } from "../base/errors.ts";
 import { type Finding, sortFindings } from "../base/findings.ts";
 import type { ChunkId } from "../base/ids.ts";
+import { LIMITS } from "../base/limits.ts";
 import type { Progress } from "../base/progress.ts";
 import { formatGoTime } from "../format/go-time.ts";
 import type { Installation } from "../installation/installation.ts";
@@ -207,12 +208,15 @@ async function capture(run: Run, tools: Tools): Promise<Captured> {
   const readAll = parent === undefined || run.full || parent.point.proof?.proven === false;
   const database = await captureDatabase({
     address: run.address,
+    connection,
     server,
     programs,
+    readers: run.workers ?? LIMITS.sealingWorkers,
+    leaveDatabase: async () => await sealing.leaveDatabase(),
     parentRanges: readAll ? undefined : new ParentRanges(parent.reader, parent.manifest, isStored),
     startedAt: run.startedAt,
     fullEveryMs: run.fullEveryMs,
-    readRange: (snapshotId, table, range) => sealing.readRange(snapshotId, table, range),
+    readRange: (snapshotId, table, range, sessions) => sealing.readRange(snapshotId, table, range, sessions),
     parent: parent?.manifest,
     async alsoIn(snapshot) {
       const blobs = [{ schema: "public", name: "active_storage_blobs" }];

@@ -4,13 +4,15 @@
  * truncated or rewritten meanwhile makes the whole look start over, because a snapshot does not protect against that.
  */
 import { EarlyWork, together } from "../base/concurrent.ts";
+import { plural } from "../base/bytes.ts";
 import { bug, Failure, isFailure } from "../base/errors.ts";
 import type { Finding } from "../base/findings.ts";
+import { LIMITS } from "../base/limits.ts";
 import type { Progress } from "../base/progress.ts";
 import type { Manifest, SequenceEntry, TableEntry } from "../point/manifest.ts";
 import type { ServerAddress } from "../postgres/address.ts";
 import { readTables, type TableFacts } from "../postgres/catalogue.ts";
-import { connect } from "../postgres/connect.ts";
+import type { Connection } from "../postgres/connect.ts";
 import { shownName } from "../postgres/names.ts";
 import type { ClientPrograms } from "../postgres/programs.ts";
 import { type LargeObjectsPlan, planLargeObjects } from "../postgres/large-objects.ts";
@@ -19,7 +21,8 @@ import type { RowsPlan } from "../postgres/range-reader.ts";
 import { dumpSchema, type SchemaDump } from "../postgres/schema-dump.ts";
 import { readSequences } from "../postgres/sequences.ts";
 import { readStart, type ServerFacts } from "../postgres/server-facts.ts";
-import { type DatabaseSnapshot, openSnapshot, waitUntilDurable } from "../postgres/snapshot.ts";
+import { beginSnapshot, type DatabaseSnapshot, waitUntilDurable } from "../postgres/snapshot.ts";
+import { countSpareSessions } from "../postgres/spare-sessions.ts";
 import { readTextDigest, STAMPS_SINCE } from "../postgres/stamps.ts";
 import { readFilledViews, type ViewName } from "../postgres/views.ts";
 import { captureLargeObjects, type SavedLargeObjects } from "./large-objects.ts";
@@ -45,9 +48,15 @@ export interface DatabaseCapture {
 
 export interface DatabasePorts {
   address: ServerAddress;
+  /** Outside a transaction: holds the snapshot, and is there for whoever had it before when all is read. */
+  connection: Connection;
   server: ServerFacts;
   programs: ClientPrograms;
-  readRange(snapshotId: string, table: RowsPlan, range: RangePlan): Promise<RangeResult>;
+  /** Sessions that ranges are read over at once, where the server has so many. */
+  readers: number;
+  readRange(snapshotId: string, table: RowsPlan, range: RangePlan, sessions: number): Promise<RangeResult>;
+  /** Ends the sessions that ranges were read over. */
+  leaveDatabase(): Promise<void>;
   /** How the parent cut its tables, so that ranges stay where they are, and what it was read from. */
   parent: Manifest | undefined;
   /** What the parent has; undefined when every row is to be read. */
@@ -66,23 +75,37 @@ export interface DatabasePorts {
 
 const ATTEMPTS = 3;
 
-/** @throws Failure `database/changed` when tables were rewritten during each of three attempts. */
+/**
+ * @throws Failure `database/changed` when tables were rewritten during each of three attempts; `database/full` when the
+ * server does not even have the two sessions that it takes.
+ */
 export async function captureDatabase(ports: DatabasePorts): Promise<DatabaseCapture> {
   let { parentRanges } = ports;
+  let sessions = await planSessions(ports);
   const findings: Finding[] = [];
   for (let attempt = 1; ; attempt += 1) {
     try {
-      const capture = await captureOnce({ ...ports, parentRanges });
+      const capture = await captureOnce({ ...ports, parentRanges, sessions });
+      await ports.leaveDatabase();
       return { ...capture, findings: [...findings, ...capture.findings] };
     } catch (error) {
-      if (error instanceof StaleRange) {
+      const isFull = isFailure(error, "database/full") && sessions.atOnce > 1;
+      const isStale = error instanceof StaleRange;
+      if (!isFull && !isStale && !isFailure(error, "database/changed")) throw error;
+      await ports.leaveDatabase();
+      if (isFull) {
+        sessions = { ...sessions, atOnce: 1 };
+        attempt -= 1;
+        ports.progress.say(`${error.message}; starting over with two sessions`);
+        continue;
+      }
+      if (isStale) {
         const finding = staleFinding(error);
         findings.push(finding);
         ports.progress.say(`${finding.message}; reading everything with a new snapshot`);
         parentRanges = undefined;
         continue;
       }
-      if (!isFailure(error, "database/changed")) throw error;
       if (attempt >= ATTEMPTS) {
         throw new Failure("database/changed", `${error.message}, in each of ${ATTEMPTS} attempts`, {
           hint: "No restore point was made. Is a migration running? Run the backup again when it has ended.",
@@ -104,33 +127,70 @@ function staleFinding({ table, bucket }: StaleRange): Finding {
   };
 }
 
-async function captureOnce(ports: DatabasePorts): Promise<DatabaseCapture> {
-  const { address, signal, progress } = ports;
-  await using snapshot = await openSnapshot(address, { signal });
+/**
+ * What is done beside the snapshot's own session: at once where the server has sessions for all of it, else one after the
+ * other, each over as many as there are.
+ */
+async function planSessions({ connection, readers, progress }: DatabasePorts): Promise<SessionPlan> {
+  const needed = 1 + LIMITS.scanConnections + readers;
+  const spare = await countSpareSessions(connection);
+  if (spare >= needed) return { needed, atOnce: needed };
+  progress.say(
+    `the server has ${plural(spare, "connection")} left for us, and ${needed} would be used: slower, with fewer`,
+  );
+  return { needed, atOnce: Math.max(1, spare) };
+}
+
+interface SessionPlan {
+  needed: number;
+  atOnce: number;
+}
+
+type Attempt = DatabasePorts & { sessions: SessionPlan };
+
+async function captureOnce(ports: Attempt): Promise<DatabaseCapture> {
+  const { connection, signal } = ports;
+  const text = await readTextDigest(connection);
+  let capture: DatabaseCapture;
+  try {
+    capture = await captureInSnapshot(ports, text);
+  } catch (error) {
+    // A label that was renamed meanwhile is no stale range.
+    if (error instanceof StaleRange) await assertSameText(connection, text);
+    throw error;
+  }
+  await assertSameText(connection, text);
+  await waitUntilDurable(connection, capture.lsn, { signal });
+  return capture;
+}
+
+async function captureInSnapshot(ports: Attempt, text: string): Promise<DatabaseCapture> {
+  const { address, connection, progress, sessions } = ports;
+  await using snapshot = await beginSnapshot(connection);
   // The schema is dumped beside everything else: all see the snapshot, and none waits for another.
   const { id: snapshotId } = snapshot;
   await using schema = new EarlyWork(
     async (stop) => await dumpSchema(address, ports.programs, { snapshotId, signal: stop }),
     ports,
   );
-  const { tables, problems } = await readTables(snapshot.connection);
+  if (sessions.atOnce < sessions.needed) await schema.result;
+  const { tables, problems } = await readTables(connection);
   const planned: PlannedTable[] = [];
   for (const facts of tables) {
     const before = ports.parent?.tables.find((table) => table.schema === facts.schema && table.name === facts.name);
-    const plan = await planTable(snapshot.connection, facts, before);
+    const plan = await planTable(connection, facts, before);
     planned.push({ facts, plan, saved: { entry: tableEntry(facts, plan), ranges: [] } });
   }
-  const reuse = await planReuse(ports, snapshot);
-  const objects = await planLargeObjects(snapshot.connection, ports.parent?.largeObjects);
+  const reuse = await planReuse(ports, snapshot, text);
+  const objects = await planLargeObjects(connection, ports.parent?.largeObjects);
   const total = tables.reduce((sum, table) => sum + table.bytes, objects.bytes);
   progress.stage("reading the database", { total, unit: "bytes" });
   const read = await readAllOf(ports, { snapshot, planned, reuse, objects, schema: schema.result });
   for (const { saved } of planned) addUp(saved);
   const dump = await schema.result;
   const { largeObjects, ...rows } = read;
-  const sequences = await readSequences(snapshot.connection);
-  const filledViews = await readFilledViews(snapshot.connection);
-  await waitUntilDurable(snapshot.connection, snapshot.lsn, { signal });
+  const sequences = await readSequences(connection);
+  const filledViews = await readFilledViews(connection);
   return {
     tables: planned.map(({ saved }) => saved),
     sequences,
@@ -154,49 +214,48 @@ interface ToRead {
 
 /** The rows, the schema and what else is asked of the snapshot, all at once. */
 async function readAllOf(
-  ports: DatabasePorts,
+  ports: Attempt,
   { snapshot, planned, reuse, objects, schema }: ToRead,
 ): Promise<RowsRead & Pick<DatabaseCapture, "largeObjects">> {
   let read: RowsRead | undefined;
   let largeObjects: SavedLargeObjects | undefined;
+  const { atOnce, needed } = ports.sessions;
+  const sharing = {
+    isAllAtOnce: atOnce >= needed,
+    scanners: Math.min(LIMITS.scanConnections, atOnce),
+    readers: Math.min(ports.readers, atOnce),
+  };
+  const readObjects = async (signal: AbortSignal) => {
+    largeObjects = await captureLargeObjects({ ...ports, ...sharing, signal }, snapshot.id, objects);
+  };
   const works = [
     async () => void (await schema),
     async () => await ports.alsoIn(snapshot),
     async (signal: AbortSignal) => {
-      read = await readRows({ ...ports, signal }, snapshot.id, planned, reuse);
+      read = await readRows({ ...ports, ...sharing, signal }, snapshot.id, planned, reuse);
+      if (!sharing.isAllAtOnce) await readObjects(signal);
     },
-    async (signal: AbortSignal) => {
-      largeObjects = await captureLargeObjects({ ...ports, signal }, snapshot.id, objects);
-    },
+    ...(sharing.isAllAtOnce ? [readObjects] : []),
   ];
-  try {
-    await together(works, ports);
-  } catch (error) {
-    // A label that was renamed meanwhile is no stale range.
-    if (error instanceof StaleRange) await assertSameText(ports, reuse.text);
-    throw error;
-  }
-  await assertSameText(ports, reuse.text);
+  await together(works, ports);
   if (read === undefined) throw bug("rows were neither read nor refused");
   return { ...read, largeObjects };
 }
 
 /**
- * Labels of enums are written as they are now, whatever the snapshot sees. So they must not have changed since it was taken:
- * rows would hold labels that the schema does not have.
+ * Labels of enums are written as they are now, whatever the snapshot sees. So they must not have changed since before it was
+ * taken: rows would hold labels that the schema does not have. The session must be outside the snapshot.
  */
-async function assertSameText({ address, signal }: DatabasePorts, text: string): Promise<void> {
-  await using connection = await connect(address, { signal });
+async function assertSameText(connection: Connection, text: string): Promise<void> {
   if ((await readTextDigest(connection)) === text) return;
   throw new Failure("database/changed", "the labels of a type were changed while rows were being saved", {
     hint: "Is a migration running? Try again when it has ended.",
   });
 }
 
-async function planReuse(ports: DatabasePorts, { connection, lsn }: DatabaseSnapshot): Promise<Reuse> {
+async function planReuse(ports: Attempt, { connection, lsn }: DatabaseSnapshot, text: string): Promise<Reuse> {
   const { parent, parentRanges, server, startedAt, fullEveryMs } = ports;
-  const text = await readTextDigest(connection);
-  // The server was looked at in another session: it may have been restarted since, or the address lead to another one.
+  // What was asked of the server at first must be true of the one that holds this snapshot.
   const isSame = (await readStart(connection)) === server.postmasterStartedAt;
   if (server.major < STAMPS_SINCE || !isSame) return { text, stamps: undefined, ranges: undefined };
   const present = { server, lsn, text, startedAt, fullEveryMs };

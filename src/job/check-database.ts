@@ -13,10 +13,11 @@ import type { ServerAddress } from "../postgres/address.ts";
 import { readTables } from "../postgres/catalogue.ts";
 import type { ClientPrograms } from "../postgres/programs.ts";
 import { planTable, type RangePlan, type TablePlan } from "../postgres/range-plan.ts";
-import { openRangeReader } from "../postgres/range-reader.ts";
+import { openRangeReader, type RangeReader } from "../postgres/range-reader.ts";
 import { dumpSchema, normalizeSchema } from "../postgres/schema-dump.ts";
 import { readSequences } from "../postgres/sequences.ts";
 import { openSnapshot } from "../postgres/snapshot.ts";
+import { openUpTo } from "../postgres/spare-sessions.ts";
 import { addTables } from "./build-point.ts";
 import { checkLargeObjects } from "./large-objects.ts";
 import type { SavedTable } from "./read-rows.ts";
@@ -106,20 +107,21 @@ async function readBack(manifest: Manifest, address: ServerAddress, options: Che
     found.push(into);
     for (const range of plan.ranges) work.push({ plan, range, into });
   }
-  await Promise.all(
-    Array.from({ length: LIMITS.copyConnections }, () => readSome(snapshot.id, address, work, options)),
+  const readers = await openUpTo(
+    LIMITS.copyConnections,
+    async (connectBy) => await openRangeReader(address, { signal, connectBy }),
   );
+  await Promise.all(readers.map(async (reader) => await readSome(reader, snapshot.id, work, options)));
   return found;
 }
 
-/** One connection's share: takes the next range until none is left. */
+/** One session's share: takes the next range until none is left. */
 async function readSome(
+  reader: RangeReader,
   snapshotId: string,
-  address: ServerAddress,
   work: { plan: TablePlan; range: RangePlan; into: SavedTable }[],
-  { progress, signal }: CheckOptions,
+  { progress }: CheckOptions,
 ): Promise<void> {
-  const reader = await openRangeReader(address, { signal });
   try {
     for (let next = work.pop(); next !== undefined; next = work.pop()) {
       const chunks: ChunkId[] = [];

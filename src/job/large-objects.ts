@@ -2,7 +2,6 @@
 import { plural } from "../base/bytes.ts";
 import { mapConcurrent } from "../base/concurrent.ts";
 import { Failure } from "../base/errors.ts";
-import { LIMITS } from "../base/limits.ts";
 import type { Progress } from "../base/progress.ts";
 import { LARGE_OBJECTS as FOLDER, LARGE_OBJECTS_LIST, LARGE_OBJECTS_SQL, rangeFile } from "../point/layout.ts";
 import type { LargeObjectsEntry, Manifest } from "../point/manifest.ts";
@@ -26,7 +25,9 @@ export interface SavedLargeObjects {
 }
 
 interface CapturePorts {
-  readRange(snapshotId: string, table: typeof LARGE_OBJECTS, range: RangePlan): Promise<RangeResult>;
+  /** Sessions that ranges are read over. */
+  readers: number;
+  readRange(snapshotId: string, table: typeof LARGE_OBJECTS, range: RangePlan, sessions: number): Promise<RangeResult>;
   progress: Progress;
   signal: AbortSignal;
 }
@@ -41,9 +42,9 @@ export async function captureLargeObjects(
   const saved: SavedRange[] = [];
   await mapConcurrent(
     ranges,
-    LIMITS.sealingWorkers,
+    ports.readers,
     async (range) => {
-      const result = await ports.readRange(snapshotId, LARGE_OBJECTS, range);
+      const result = await ports.readRange(snapshotId, LARGE_OBJECTS, range, ports.readers);
       ports.progress.advance(result.bytes);
       saved.push({ bucket: range.bucket, ...result });
     },

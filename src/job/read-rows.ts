@@ -49,7 +49,13 @@ export interface RowPorts {
   address: ServerAddress;
   server: ServerFacts;
   stampedTableBytes?: number;
-  readRange(snapshotId: string, table: TablePlan, range: RangePlan): Promise<RangeResult>;
+  /** False: tables are looked through before any is read, so that sessions are used one after the other. */
+  isAllAtOnce: boolean;
+  /** Sessions that look tables through. */
+  scanners: number;
+  /** Sessions that ranges are read over. */
+  readers: number;
+  readRange(snapshotId: string, table: TablePlan, range: RangePlan, sessions: number): Promise<RangeResult>;
   progress: Progress;
   signal: AbortSignal;
 }
@@ -80,11 +86,12 @@ export async function readRows(
     reuse.stamps !== undefined && plan.ranges.length > 0 && isStamped(facts, ports.server, ports.stampedTableBytes);
   const stamped = planned.filter(canStamp);
   const others = planned.filter((table) => !stamped.includes(table));
-  const connections = LIMITS.scanConnections;
+  const connections = ports.scanners;
   await using scan = new EarlyWork(
     async (signal) => await scanTables(ports.address, snapshotId, stamped, { connections, signal }),
     ports,
   );
+  if (!ports.isAllAtOnce) await scan.result;
   const done: RowsRead = { rangesReused: 0, bytesRead: 0 };
   const read = async (ranges: readonly RangeToRead[], signal: AbortSignal) => {
     done.bytesRead += await readRanges({ ...ports, signal }, snapshotId, ranges);
@@ -159,9 +166,9 @@ async function readRanges(ports: RowPorts, snapshotId: string, ranges: readonly 
   let bytes = 0;
   await mapConcurrent(
     ranges.toSorted((a, b) => sizeOf(b) - sizeOf(a)),
-    LIMITS.sealingWorkers * LIMITS.tasksAhead,
+    ports.readers * LIMITS.tasksAhead,
     async ({ facts, plan, range, saved, expected }) => {
-      const result = await ports.readRange(snapshotId, plan, range);
+      const result = await ports.readRange(snapshotId, plan, range, ports.readers);
       if (expected !== undefined && expected.sha256 !== result.sha256) throw new StaleRange(facts, range.bucket);
       ports.progress.advance(result.bytes);
       bytes += result.bytes;

@@ -12,7 +12,7 @@ import type { Progress } from "../base/progress.ts";
 import type { Manifest } from "../point/manifest.ts";
 import type { ProofCheck } from "../point/proof.ts";
 import type { ServerAddress } from "../postgres/address.ts";
-import { connect } from "../postgres/connect.ts";
+import { connect, type Connection } from "../postgres/connect.ts";
 import { findPrograms } from "../postgres/programs.ts";
 import {
   copyDatabaseEntry,
@@ -120,7 +120,7 @@ export async function restoreLive(
     const loaded = { ...address, database: fresh };
     // Held until the swap, so that no other run takes this database for one that was left.
     await using held = await connect(loaded, { signal });
-    await fill(reader, manifest, loaded, options);
+    await fill(reader, manifest, held, options);
     await held.query("select 1");
     await using beside = await connectBeside(address, { signal });
     lacking = await copyDatabaseEntry(beside, { from: live, to: fresh });
@@ -148,20 +148,20 @@ function settingsLacking(name: string, settings: readonly string[]): Finding {
 async function fill(
   reader: PointReader,
   manifest: Manifest,
-  target: ServerAddress,
+  held: Connection,
   { progress, signal }: LiveOptions,
 ): Promise<void> {
+  const target = held.address;
   const { major } = await inspectTarget(target, { signal });
   const programs = await findPrograms(Math.max(major, manifest.server.clientMajor), { signal });
   await using work = await openTemporaryFolder("chatkeep-restore");
   await loadPoint(reader, target, { programs, workFolder: work.path, jobs: 2, progress, signal });
   const bytes = manifest.tables.reduce((sum, table) => sum + table.bytes, manifest.largeObjects?.bytes ?? 0);
   progress.stage("comparing every row", { total: bytes, unit: "bytes" });
-  await using connection = await connect(target, { signal });
   const checks: ProofCheck[] = [
     ...(await checkData(reader, target, { progress, signal })),
-    await checkSequences(manifest, connection),
-    await checkTriggers(reader, connection),
+    await checkSequences(manifest, held),
+    await checkTriggers(reader, held),
   ];
   // Another major writes the same schema in other words.
   if (major === manifest.server.major) checks.push(await checkSchema(reader, target, programs, { signal }));

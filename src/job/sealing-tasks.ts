@@ -33,6 +33,8 @@ export type SealingTask =
   | { kind: "files"; files: FileTask[] }
   | { kind: "bytes"; type: "data" | "tree"; bytes: Uint8Array }
   | { kind: "range"; snapshotId: string; table: RowsPlan; range: RangePlan }
+  /** The database is not read for now: its session is closed. */
+  | { kind: "leave" }
   | { kind: "send" }
   | { kind: "flush" };
 
@@ -40,6 +42,7 @@ export type SealingResult =
   | { kind: "files"; files: StoredFile[] }
   | { kind: "bytes"; id: ChunkId; isNew: boolean }
   | { kind: "range"; range: RangeResult }
+  | { kind: "leave" }
   | { kind: "send" }
   | { kind: "flush" };
 
@@ -93,6 +96,9 @@ export async function openSealingHandler(
           return { kind: "bytes", ...(await sealer.add(task.type, task.bytes)) };
         case "range":
           return { kind: "range", range: await readRange(task) };
+        case "leave":
+          await reader?.close();
+          return { kind: "leave" };
         case "send":
           await sealer.send();
           return { kind: "send" };

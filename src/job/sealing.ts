@@ -131,10 +131,16 @@ export class Sealing implements AsyncDisposable {
     return await this.storeBytes("tree", bytes);
   }
 
-  async readRange(snapshotId: string, table: RowsPlan, range: RangePlan): Promise<RangeResult> {
-    const result = await this.#pool.run({ kind: "range", snapshotId, table, range });
+  /** Over so many sessions at most, one of each thread. */
+  async readRange(snapshotId: string, table: RowsPlan, range: RangePlan, sessions: number): Promise<RangeResult> {
+    const result = await this.#pool.run({ kind: "range", snapshotId, table, range }, [], sessions);
     if (result.kind !== "range") throw bug("a sealing thread answered another question");
     return result.range;
+  }
+
+  /** Ends the sessions that ranges were read over; the next range opens another. */
+  async leaveDatabase(): Promise<void> {
+    await this.#pool.all({ kind: "leave" });
   }
 
   /** Sends everything stored so far on its way: what it takes to become durable is not waited for. */

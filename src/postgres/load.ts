@@ -19,6 +19,7 @@ import { qualifiedName, quoteIdentifier, shownName } from "./names.ts";
 import type { ClientPrograms } from "./programs.ts";
 import { restoreFailure } from "./restore-failure.ts";
 import { serverFailure } from "./server-errors.ts";
+import { connectPatiently, openUpTo } from "./spare-sessions.ts";
 import { refreshViews, type ViewName } from "./views.ts";
 
 export interface SavedRangeSource {
@@ -66,12 +67,13 @@ export async function loadDatabase(
 ): Promise<void> {
   const list = await listEntries(target, source, options);
   await restoreSection("pre-data", target, source, list, options);
-  await loadRows(target, source, options);
+  const sessions = await loadRows(target, source, options);
   if (source.largeObjects !== undefined) await loadLargeObjects(target, source.largeObjects, options);
-  await using connection = await connect(target, options);
-  if (source.sequencesSql.trim() !== "") await connection.query(source.sequencesSql);
   options.progress.stage("building indexes, constraints and triggers");
-  await restoreSection("post-data", target, source, list, options);
+  await restoreSection("post-data", target, source, list, { ...options, jobs: Math.min(options.jobs, sessions) });
+  // Only now: beside those that build indexes, a session would be one more.
+  await using connection = await connectPatiently(target, options);
+  if (source.sequencesSql.trim() !== "") await connection.query(source.sequencesSql);
   await refreshViews(connection, source.filledViews);
   options.progress.stage("gathering statistics");
   // Its commit also waits for the disk, and with it for the rows' commits before it.
@@ -143,19 +145,21 @@ interface Work {
   range: SavedRangeSource;
 }
 
-async function loadRows(target: ServerAddress, source: SavedDatabase, options: LoadDatabaseOptions): Promise<void> {
+/** @returns how many sessions the server had for it. */
+async function loadRows(target: ServerAddress, source: SavedDatabase, options: LoadDatabaseOptions): Promise<number> {
   const { signal, progress } = options;
   const work: Work[] = source.tables
     .flatMap((table) => table.ranges.map((range) => ({ table, range })))
     .toSorted((a, b) => b.range.rows - a.range.rows);
-  const connections: Connection[] = [];
+  const connections = await openUpTo(
+    options.jobs,
+    async (connectBy) => await openLoader(target, { signal, connectBy }),
+  );
   try {
-    const count = Math.min(Math.max(1, options.jobs), work.length);
-    for (let i = 0; i < count; i += 1) connections.push(await openLoader(target, signal));
     const idle = [...connections];
     await mapConcurrent(
       work,
-      Math.max(1, count),
+      connections.length,
       async (item) => {
         const connection = idle.pop();
         if (connection === undefined) throw new TypeError("more loads than connections");
@@ -164,14 +168,18 @@ async function loadRows(target: ServerAddress, source: SavedDatabase, options: L
       },
       { signal },
     );
+    return connections.length;
   } finally {
     await Promise.all(connections.map(async (connection) => await connection.close()));
   }
 }
 
 /** Nothing is relied upon before the last commit, so no commit before it need wait for the disk. */
-async function openLoader(target: ServerAddress, signal: AbortSignal): Promise<Connection> {
-  const connection = await connect(target, { signal });
+async function openLoader(
+  target: ServerAddress,
+  { signal, connectBy }: { signal: AbortSignal; connectBy: typeof connect },
+): Promise<Connection> {
+  const connection = await connectBy(target, { signal });
   await connection.query("set search_path = ''; set synchronous_commit = off");
   return connection;
 }

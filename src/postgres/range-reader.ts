@@ -6,12 +6,13 @@ import { createHash } from "node:crypto";
 import { assert } from "../base/errors.ts";
 import { LIMITS } from "../base/limits.ts";
 import type { ServerAddress } from "./address.ts";
-import { connect, type Connection } from "./connect.ts";
+import type { connect, Connection } from "./connect.ts";
 import { copyLargeObjects, LARGE_OBJECTS } from "./large-objects.ts";
 import { qualifiedName, quoteIdentifier, shownName } from "./names.ts";
 import type { RangePlan, TablePlan } from "./ranges.ts";
 import { RowCutter } from "./row-cutter.ts";
 import { importSnapshot } from "./snapshot.ts";
+import { connectPatiently } from "./spare-sessions.ts";
 import { guardTable, tableFailure, withLockRetries } from "./table-guard.ts";
 
 export interface RangeDigest {
@@ -113,13 +114,13 @@ export class RangeReader implements AsyncDisposable {
   }
 
   /** Opens the connection now. */
-  async open(): Promise<void> {
-    await this.#connect();
+  async open(connectBy: typeof connect): Promise<void> {
+    await this.#connect(connectBy);
   }
 
-  async #connect(): Promise<Connection> {
+  async #connect(connectBy: typeof connect = connectPatiently): Promise<Connection> {
     if (this.#connection?.isOpen !== true) {
-      this.#connection = await connect(this.#address, { signal: this.#signal });
+      this.#connection = await connectBy(this.#address, { signal: this.#signal });
       await this.#connection.query(READING);
     }
     return this.#connection;
@@ -187,8 +188,11 @@ async function next(
 const READING = "set search_path = ''; set work_mem = '32MB'; set enable_sort = off";
 
 /** A reader with its connection open, so that a wrong address shows at once. */
-export async function openRangeReader(address: ServerAddress, options: { signal: AbortSignal }): Promise<RangeReader> {
+export async function openRangeReader(
+  address: ServerAddress,
+  options: { signal: AbortSignal; connectBy?: typeof connect },
+): Promise<RangeReader> {
   const reader = new RangeReader(address, options);
-  await reader.open();
+  await reader.open(options.connectBy ?? connectPatiently);
   return reader;
 }

@@ -7,6 +7,7 @@ import { LIMITS } from "../base/limits.ts";
 import { runProgram } from "../system/process.ts";
 import { childEnvironment, type ServerAddress } from "./address.ts";
 import type { ClientPrograms } from "./programs.ts";
+import { connectPatiently } from "./spare-sessions.ts";
 
 export interface SchemaDump {
   /** `pg_dump --format=custom --schema-only`. */
@@ -39,9 +40,16 @@ export async function dumpSchema(
   for (let attempt = 1; ; attempt += 1) {
     const { status, stdout, stderr } = await runProgram(programs.pgDump, args, run);
     if (status === 0) return { custom: stdout, sql: await schemaText(stdout, programs, { signal }) };
-    if (!isLockTimeout(stderr) || attempt >= LIMITS.lockAttempts) throw dumpFailure(stderr, address);
+    // In the server's own words and language: a session of ours tells the reason, or that it is gone by now.
+    if (NOT_LET_IN.test(stderr) && attempt <= CONNECT_ATTEMPTS) {
+      await (await connectPatiently(address, { signal })).close();
+    } else if (!isLockTimeout(stderr) || attempt >= LIMITS.lockAttempts) throw dumpFailure(stderr, address);
   }
 }
+
+/** libpq's own words. */
+const NOT_LET_IN = /connection to server .* failed: /;
+const CONNECT_ATTEMPTS = 3;
 
 /** The SQL of a custom-format dump, without what differs between equal schemas. */
 export async function schemaText(

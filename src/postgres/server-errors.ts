@@ -10,6 +10,7 @@ export const SQLSTATE = {
   lockTimeout: "55P03",
   denied: "42501",
   snapshotGone: "22023",
+  full: "53300",
 } as const;
 
 /** The SQLSTATE of an error, or of the error behind a failure. */
@@ -109,11 +110,12 @@ function stateFailure(error: Error, state: string, address: ServerAddress): Fail
       "Is it the name that Chatwoot uses (POSTGRES_DATABASE, or chatwoot_production)?",
     );
   }
-  if (state === "53300") {
+  // A pooler says it in words.
+  if (state === SQLSTATE.full || /max clients reached|no more connections allowed/.test(text)) {
     return make(
-      "database/unreachable",
+      "database/full",
       `the server has no connection left for us (${place})`,
-      "Try again later, or raise max_connections at the server; a backup needs up to seven, one fewer with database.jobs: 1.",
+      "Chatkeep does with two; try again later, or raise max_connections at the server, or the limit of the role or of the plan.",
     );
   }
   if (state.startsWith("57P") || state.startsWith("08")) {

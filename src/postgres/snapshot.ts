@@ -35,38 +35,53 @@ function importStatements(snapshotId: string): string {
   return `begin isolation level repeatable read read only; set transaction snapshot ${quoteLiteral(snapshotId)}`;
 }
 
-/** @throws Failure of the `database/` codes. */
+/** In a session of its own. @throws Failure of the `database/` codes. */
 export async function openSnapshot(
   address: ServerAddress,
   options: { signal: AbortSignal },
 ): Promise<DatabaseSnapshot> {
   const connection = await connect(address, options);
   try {
-    await connection.query("begin isolation level repeatable read read only");
-    const [row] = await connection.query<{ id: string; lsn: string; at: string }>(
-      `select pg_catalog.pg_export_snapshot() as id,
-         case when pg_catalog.pg_is_in_recovery() then pg_catalog.pg_last_wal_replay_lsn()
-              else pg_catalog.pg_current_wal_insert_lsn() end::text as lsn,
-         pg_catalog.to_char(pg_catalog.clock_timestamp() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as at`,
-    );
-    if (row === undefined) throw new TypeError("the server exported no snapshot");
-    const close = async () => await connection.close();
-    return {
-      id: row.id,
-      connection,
-      lsn: row.lsn,
-      takenAt: row.at,
-      importInto: async (other) => {
-        await importSnapshot(other, row.id);
-      },
-      lookAt: async (tables, read) => await lookAt(connection, tables, read),
-      close,
-      [Symbol.asyncDispose]: close,
-    };
+    return await exportSnapshot(connection, async () => await connection.close());
   } catch (error) {
     connection.destroy();
     throw error;
   }
+}
+
+/** In a session that is outside a transaction, and is so again afterwards. @throws Failure of the `database/` codes. */
+export async function beginSnapshot(connection: Connection): Promise<DatabaseSnapshot> {
+  // Where that fails the session is lost, and whatever is asked of it next says so.
+  const close = async () => void (await connection.query("rollback").catch(() => {}));
+  try {
+    return await exportSnapshot(connection, close);
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+async function exportSnapshot(connection: Connection, close: () => Promise<void>): Promise<DatabaseSnapshot> {
+  await connection.query("begin isolation level repeatable read read only");
+  const [row] = await connection.query<{ id: string; lsn: string; at: string }>(
+    `select pg_catalog.pg_export_snapshot() as id,
+       case when pg_catalog.pg_is_in_recovery() then pg_catalog.pg_last_wal_replay_lsn()
+            else pg_catalog.pg_current_wal_insert_lsn() end::text as lsn,
+       pg_catalog.to_char(pg_catalog.clock_timestamp() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as at`,
+  );
+  if (row === undefined) throw new TypeError("the server exported no snapshot");
+  return {
+    id: row.id,
+    connection,
+    lsn: row.lsn,
+    takenAt: row.at,
+    importInto: async (other) => {
+      await importSnapshot(other, row.id);
+    },
+    lookAt: async (tables, read) => await lookAt(connection, tables, read),
+    close,
+    [Symbol.asyncDispose]: close,
+  };
 }
 
 /**
@@ -117,7 +132,8 @@ const PATIENCE = 8;
 
 /**
  * Waits until everything up to `lsn` is on the server's disk: what the snapshot saw then outlives a crash, and its
- * transaction ids are never given again (with `synchronous_commit = off` both could happen).
+ * transaction ids are never given again (with `synchronous_commit = off` both could happen). The session must be outside
+ * a transaction.
  * On a standby there is nothing to wait for: it replays only what the primary has flushed.
  */
 export async function waitUntilDurable(
@@ -131,7 +147,7 @@ export async function waitUntilDurable(
     signal.throwIfAborted();
     const [row] = await connection.query<{ durable: boolean }>(sql);
     if (row?.durable === true) return;
-    if (polls % PATIENCE === 0) await nudge(connection.address, signal);
+    if (polls % PATIENCE === 0) await nudge(connection);
     await systemClock.sleep(POLL_MS, signal);
   }
 }
@@ -140,13 +156,13 @@ export async function waitUntilDurable(
  * A half-filled page of WAL may wait for long until somebody commits: so we commit a message of a few bytes, that
  * nobody listens to. A role that may not is helped by the WAL writer, more slowly.
  */
-async function nudge(address: ServerAddress, signal: AbortSignal): Promise<void> {
-  await using connection = await connect(address, { signal });
-  await connection.query("set default_transaction_read_only = off; set synchronous_commit = local");
+async function nudge(connection: Connection): Promise<void> {
+  const begin = "begin read write; set local synchronous_commit = local";
   try {
-    await connection.query("select pg_catalog.pg_logical_emit_message(true, 'chatkeep', 'flush')");
+    await connection.query(`${begin}; select pg_catalog.pg_logical_emit_message(true, 'chatkeep', 'flush'); commit`);
   } catch (error) {
+    await connection.query("rollback");
     if (sqlState(error) !== SQLSTATE.denied) throw error;
-    await connection.query("select pg_catalog.txid_current()");
+    await connection.query(`${begin}; select pg_catalog.txid_current(); commit`);
   }
 }

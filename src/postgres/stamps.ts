@@ -13,11 +13,12 @@
 import { together } from "../base/concurrent.ts";
 import type { ServerAddress } from "./address.ts";
 import type { TableFacts } from "./catalogue.ts";
-import { connect, type Connection } from "./connect.ts";
+import type { Connection } from "./connect.ts";
 import { qualifiedName, quoteIdentifier, quoteLiteral, shownName } from "./names.ts";
 import type { TablePlan } from "./ranges.ts";
 import { TEXT_SETTINGS } from "./session.ts";
 import { importSnapshot } from "./snapshot.ts";
+import { connectPatiently } from "./spare-sessions.ts";
 import { guardTable, tableFailure, withLockRetries } from "./table-guard.ts";
 
 /** The first major that can hash rows, combine hashes and scan a part of a table. */
@@ -74,7 +75,7 @@ export async function scanTables(
     .flatMap((table, at) => piecesOf(table.facts.bytes, piecePages).map((piece) => ({ table, piece, at })))
     .toSorted((one, other) => one.table.facts.bytes - other.table.facts.bytes);
   const scanSome = async (stop: AbortSignal) => {
-    await using connection = await connect(address, { signal: stop });
+    await using connection = await connectPatiently(address, { signal: stop });
     for (let next = work.pop(); next !== undefined; next = work.pop()) {
       for (const row of await scanPiece(connection, snapshotId, next.table, next.piece)) sums[next.at]?.add(row);
     }

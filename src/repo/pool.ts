@@ -35,7 +35,8 @@ export interface WorkPoolOptions<Task, Result, Init, Message> {
 export interface WorkPool<Task, Result> extends AsyncDisposable {
   /** So many tasks keep every worker busy; more are queued here. */
   readonly width: number;
-  run(task: Task, transfer?: readonly Transferable[]): Promise<Result>;
+  /** `lanes`: only the first so many workers may be given it. */
+  run(task: Task, transfer?: readonly Transferable[], lanes?: number): Promise<Result>;
   /** Gives the task to every worker; the results are in the workers' order. */
   all(task: Task): Promise<Result[]>;
   /** Ends the workers; tasks still under way are rejected. */
@@ -50,6 +51,7 @@ export function workerCount(): number {
 interface Job<Task, Result> {
   task: Task;
   transfer: readonly Transferable[];
+  lanes: number;
   resolve: (result: Result) => void;
   reject: (error: unknown) => void;
 }
@@ -100,9 +102,9 @@ class Pool<Task, Result, Init, Message> implements WorkPool<Task, Result> {
 
   readonly #onAbort = () => this.#end(this.#signal.reason);
 
-  async run(task: Task, transfer: readonly Transferable[] = []): Promise<Result> {
+  async run(task: Task, transfer: readonly Transferable[] = [], lanes = Infinity): Promise<Result> {
     return await new Promise((resolve, reject) => {
-      const job = { task, transfer, resolve, reject };
+      const job = { task, transfer, lanes, resolve, reject };
       if (this.#ended !== undefined) return reject(this.#ended.error);
       this.#waiting.push(job);
       this.#hand();
@@ -114,18 +116,19 @@ class Pool<Task, Result, Init, Message> implements WorkPool<Task, Result> {
       async (lane) =>
         await new Promise<Result>((resolve, reject) => {
           if (this.#ended !== undefined) return reject(this.#ended.error);
-          lane.give({ task, transfer: [], resolve, reject });
+          lane.give({ task, transfer: [], lanes: Infinity, resolve, reject });
         }),
     );
     return await Promise.all(jobs);
   }
 
   #hand(): void {
-    while (this.#waiting.length > 0) {
-      const lane = this.#lanes.reduce((a, b) => (b.outstanding.size < a.outstanding.size ? b : a));
+    for (let job = this.#waiting[0]; job !== undefined; job = this.#waiting[0]) {
+      const lanes = this.#lanes.slice(0, job.lanes);
+      const lane = lanes.reduce((a, b) => (b.outstanding.size < a.outstanding.size ? b : a));
       if (lane.outstanding.size >= this.#ahead) return;
-      const job = this.#waiting.shift();
-      if (job !== undefined) lane.give(job);
+      this.#waiting.shift();
+      lane.give(job);
     }
   }
 

@@ -65,8 +65,12 @@ class Readers implements AsyncDisposable {
     return { ...digest, chunks };
   }
 
+  async close(): Promise<void> {
+    for (const reader of this.#all) await reader.close();
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
-    for (const reader of this.#all) await reader[Symbol.asyncDispose]();
+    await this.close();
   }
 }
 
@@ -121,8 +125,12 @@ export async function take(address: ServerAddress, parent?: Taken, options: Capt
       ? undefined
       : new ParentRanges(sourceOf(parent.capture), parent.manifest, () => true);
   await using readers = new Readers(address);
+  await using connection = await connect(address, { signal });
   const capture = await captureDatabase({
     address,
+    connection,
+    readers: 2,
+    leaveDatabase: async () => await readers.close(),
     server,
     programs: NO_PROGRAMS,
     parent: parent?.manifest,

@@ -46,7 +46,7 @@ test("each way in which a server refuses is told, with what to do", async () => 
     ["no socket", { ...address, host: "/nonexistent" }, "database/unreachable", /socket cannot be opened/],
     ["wrong password", { ...address, password: "wr0ng" }, "database/denied", /refuses the password of 'postgres'/],
     ["unknown role", { ...address, user: "nobody_here" }, "database/denied", /refuses the password of 'nobody_here'/],
-    ["full", { ...address, user: "full_role", password: "hunter2" }, "database/unreachable", /no connection left/],
+    ["full", { ...address, user: "full_role", password: "hunter2" }, "database/full", /no connection left/],
     ["no ssl", { ...address, ssl: { mode: "require" } }, "database/denied", /has no SSL/],
     ["no database", { ...address, database: "chatwoot" }, "database/unsuitable", /'chatwoot' does not exist/],
   ];

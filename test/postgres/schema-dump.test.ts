@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { isFailure } from "../../src/base/errors.ts";
 import type { ServerAddress } from "../../src/postgres/address.ts";
 import { connect } from "../../src/postgres/connect.ts";
@@ -81,6 +82,17 @@ test("a table that the role may not read is named", async () => {
     dumpSchema({ ...address, user: "outsider" }, programs, { signal }),
     (error) => isFailure(error, "database/denied") && /may not read table t\b/.test(error.message),
   );
+});
+
+test("a server that has no connection left is asked again until it has one", async () => {
+  const programs = await findPrograms(server.major, { signal });
+  await server.query("create role single login connection limit 1");
+  const address = { ...(await server.createDatabase("narrow", "single")), user: "single" };
+  const only = await connect(address, { signal });
+  const dumping = dumpSchema(address, programs, { signal });
+  while (!server.log().includes('too many connections for role "single"')) await sleep(5);
+  await only.close();
+  assert.match((await dumping).sql, /^SET /m);
 });
 
 test("a table that is locked for a while is waited for", async () => {

@@ -4,7 +4,7 @@ import { isFailure } from "../../src/base/errors.ts";
 import type { ServerAddress } from "../../src/postgres/address.ts";
 import { connect } from "../../src/postgres/connect.ts";
 import { readServerFacts } from "../../src/postgres/server-facts.ts";
-import { openSnapshot, waitUntilDurable } from "../../src/postgres/snapshot.ts";
+import { beginSnapshot, openSnapshot, waitUntilDurable } from "../../src/postgres/snapshot.ts";
 import { startPostgres, type TestServer } from "../harness/postgres.ts";
 
 const signal = new AbortController().signal;
@@ -64,13 +64,15 @@ test("what the snapshot saw is on disk once we have waited, although nobody comm
   await using open = await connect(address, { signal });
   // WAL that no commit follows: its last page is only half full and would stay in memory.
   await open.query("begin; insert into notes (v) values ('never committed')");
-  await using snapshot = await openSnapshot(address, { signal });
+  await using connection = await connect(address, { signal });
+  const snapshot = await beginSnapshot(connection);
   const flushed = async () => {
     const [row] = await run(`select pg_current_wal_flush_lsn() >= '${snapshot.lsn}'::pg_lsn as yes`);
     return row?.["yes"];
   };
   assert.equal(await flushed(), false, "the server wrote it by itself: the test shows nothing");
-  await waitUntilDurable(snapshot.connection, snapshot.lsn, { signal });
+  await snapshot.close();
+  await waitUntilDurable(connection, snapshot.lsn, { signal });
   assert.equal(await flushed(), true);
 });
 
