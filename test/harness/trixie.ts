@@ -12,6 +12,10 @@ const SUITE = "trixie";
 const MAJOR = 17;
 const CACHE = resolve(import.meta.dirname, "../../.cache");
 const ROOT = join(CACHE, SUITE);
+
+/** Debian 13 itself: what an image is made of. Only there once {@link trixiePostgres} was called. */
+export const trixieFolder = ROOT;
+
 const BIN = `usr/lib/postgresql/${MAJOR}/bin`;
 const PACKAGES = [`postgresql-${MAJOR}`, `postgresql-${MAJOR}-pgvector`];
 
