@@ -123,6 +123,15 @@ const drillSchema = z.strictObject({
   servers: z.array(z.enum(DRILL_SERVERS)).min(1).optional(),
 });
 
+const fallSchema = z.strictObject({
+  percent: z.number().min(0).max(100).optional(),
+  count: z.int().min(0).optional(),
+});
+const fall = z.union([fallSchema, z.literal(false)], "write it as { percent: 10, count: 100 }, or false").optional();
+
+/** How much an account may lose without an alarm; what is not said is in `FALL_LIMITS`. */
+const alarmsSchema = z.strictObject({ conversations: fall, messages: fall, contacts: fall, files: fall });
+
 const configSchema = z.strictObject({
   installation: installationSchema,
   repositories: z
@@ -132,12 +141,14 @@ const configSchema = z.strictObject({
   database: databaseSchema.optional(),
   drill: drillSchema.optional(),
   retention: retentionSchema.optional(),
+  alarms: alarmsSchema.optional(),
   schedule: z.strictObject({ timezone: z.string().min(1).optional() }).optional(),
 });
 
 export type Config = z.infer<typeof configSchema>;
 export type RepositoryConfig = z.infer<typeof repositorySchema>;
 export type RetentionConfig = z.infer<typeof retentionSchema>;
+export type AlarmsConfig = z.infer<typeof alarmsSchema>;
 export type InstallationConfig = z.infer<typeof installationSchema>;
 
 export interface LoadedConfig {

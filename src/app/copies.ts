@@ -2,6 +2,7 @@
 import { Failure, isFailure, messageOf } from "../base/errors.ts";
 import { type Finding, sortFindings } from "../base/findings.ts";
 import { plural } from "../base/bytes.ts";
+import { acksLacking } from "../job/acks.ts";
 import { copiedPoints, copy, mendingHint, pointsLacking, pointsOwed, snapshotsOf } from "../job/copy.ts";
 import { holdsLacking, releasesIn } from "../job/holds-between.ts";
 import { isOther, listPoints, onlyOthers, type Point, type PointList, resolveSnapshot } from "../job/points.ts";
@@ -161,7 +162,7 @@ async function openOther(name: string, globals: Globals, s: Surroundings): Promi
   }
 }
 
-/** Brings to the repository that was written what another has of the time when it did not answer: points, and holds. */
+/** Brings to the repository that was written what another has of the time when it did not answer: points, holds, acknowledgements. */
 async function bringBack(
   other: Other,
   { opened: to, list, released }: ListedRepository & { released: PointRelease[] },
@@ -172,7 +173,9 @@ async function bringBack(
   const whose = { installationId: to.config?.installation.id ?? "", nowMs: s.clock.now(), name: to.name };
   const held = holdsLacking(there.list, list, { coming: [], released, nowMs: s.clock.now() });
   // Nearly always there is nothing to bring, and then nothing is locked for it.
-  if (held.length === 0 && pointsOwed(there.list.points, copiedPoints(list), whose).length === 0) return [];
+  const acked = acksLacking(there.list, list, { coming: [] });
+  if (held.length === 0 && acked.length === 0 && pointsOwed(there.list.points, copiedPoints(list), whose).length === 0)
+    return [];
   try {
     const { copied, failed } = await copy({
       from: there.opened,

@@ -33,6 +33,7 @@ import type {
   StatsSummary,
   VerifySummary,
 } from "../job/summaries.ts";
+import { fallLimitsOf } from "./alarms.ts";
 import { findConfig, loadConfig } from "./config.ts";
 import type { CopyFlags } from "./copies.ts";
 import type { DrillFlags } from "./drills.ts";
@@ -156,6 +157,7 @@ async function prepareBackup(
     ownConfig: path,
     program: PROGRAM,
     workers: config.database?.jobs,
+    fallLimits: fallLimitsOf(config.alarms),
     fullEveryMs: Number.parseInt(config.database?.["full-every"] ?? "7d", 10) * 24 * 3_600_000,
     clock: s.clock,
     progress: s.progress,

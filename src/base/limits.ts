@@ -102,6 +102,8 @@ export const LIMITS = {
   diffBytesAtOnce: 64 * MIB,
   /** Ids of a table's rows, and names of files, that a comparison lists; the rest is counted. */
   diffListed: 100,
+  /** Accounts that shrank and are told of one by one; the rest is counted. */
+  shrunkAccounts: 10,
   /** Conversations, messages … of each account that a comparison gives as examples. */
   diffExamples: 3,
   /** What a COPY is cut in: the longest chunk, and room to go on reading. */

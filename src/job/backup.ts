@@ -17,9 +17,11 @@ import { beginningOf } from "../point/ranges.ts";
 import type { ServerAddress } from "../postgres/address.ts";
 import type { Connection } from "../postgres/connect.ts";
 import type { ClientPrograms } from "../postgres/programs.ts";
+import type { FallLimits } from "../policy/shrinkage.ts";
 import type { ServerFacts } from "../postgres/server-facts.ts";
 import { readWhileSettling } from "../repo/lock.ts";
 import type { Repository } from "../repo/repository.ts";
+import { acksOf, awaitingAck } from "./acks.ts";
 import { storePoint } from "./build-point.ts";
 import { captureDatabase, type DatabaseCapture } from "./capture-database.ts";
 import {
@@ -37,9 +39,10 @@ import { beginToWrite } from "./lock.ts";
 import { awaitLateFiles } from "./late-files.ts";
 import { buildManifest } from "./manifest.ts";
 import { findParent, type Parent } from "./parent.ts";
-import { listPoints } from "./points.ts";
+import { listPoints, type PointList } from "./points.ts";
 import { ParentRanges } from "./reuse.ts";
 import { Sealing, SealingThreads } from "./sealing.ts";
+import { judgeShrinkage, type ShrinkageOptions } from "./shrinkage.ts";
 import { SourceDatabase } from "./source-database.ts";
 import type { StorageState } from "./storage-state.ts";
 import type { BackupSummary } from "./summaries.ts";
@@ -58,6 +61,8 @@ export interface BackupOptions {
   full: boolean;
   /** Every row is read at least this often, in milliseconds. */
   fullEveryMs: number;
+  /** How much accounts may lose without an alarm. */
+  fallLimits: FallLimits;
   /** Chatkeep's own configuration file, to be saved too. */
   ownConfig: string | undefined;
   /** Sealing threads, each with a connection to the database. */
@@ -87,7 +92,7 @@ export async function backup(options: BackupOptions): Promise<BackupSummary> {
   await using lock = await beginToWrite(repository, options);
   lock.signal.addEventListener("abort", () => lockLost.abort(lock.signal.reason));
   lock.signal.throwIfAborted();
-  const { distrusted, indexFiles, parent, ...found } = await readWhileSettling(
+  const { distrusted, indexFiles, parent, list, ...found } = await readWhileSettling(
     lock,
     async () => await lookAtRepository(run),
   );
@@ -104,6 +109,7 @@ export async function backup(options: BackupOptions): Promise<BackupSummary> {
   const tools = { sealing, indexFiles, gathering, connection, folders, server, programs, parent };
   const captured = await capture(run, tools);
   const { database, storage, looks, other } = captured;
+  const shrinkage = await judgeShrinkage(database.accounts, countFiles(storage), shrinkageOptions(run, list, parent));
   const findings = sortFindings([
     ...options.findings,
     ...aboutDatabase,
@@ -112,6 +118,7 @@ export async function backup(options: BackupOptions): Promise<BackupSummary> {
     ...found.findings,
     ...lossFindings({ packs: distrusted, chunks: repository.unreadable, files: filesLost(looks) }),
     ...other.findings,
+    ...shrinkage.findings,
   ]);
   const manifest = buildManifest({
     program: options.program,
@@ -124,6 +131,7 @@ export async function backup(options: BackupOptions): Promise<BackupSummary> {
     programs,
     ...captured,
     indexFiles: indexFiles.map(beginningOf),
+    shrinkage,
     findings,
   });
   run.progress.stage("writing the restore point");
@@ -133,7 +141,8 @@ export async function backup(options: BackupOptions): Promise<BackupSummary> {
   );
   await sealing.finish();
   await lock.confirm({ signal });
-  const point = await saveSnapshot(run, manifest, tree, parent);
+  const tagged = { ...run, tags: [...run.tags, ...shrinkage.tags] };
+  const point = await saveSnapshot(tagged, manifest, tree, parent);
   const seconds = (clock.monotonic() - startedMs) / 1000;
   return summarize(run, manifest, { point, parent, bytesRead: database.bytesRead, added: sealing.added, seconds });
 }
@@ -144,10 +153,23 @@ type Run = BackupOptions & { startedAt: string };
 async function lookAtRepository(run: Run) {
   const { repository, signal } = run;
   // Asked for beside the index: a remote place is far away.
-  const list = listPoints(repository, { signal });
-  list.catch(() => {});
+  const listing = listPoints(repository, { signal });
+  listing.catch(() => {});
   const prepared = await repository.prepareToWrite({ signal });
-  return { ...prepared, indexFiles: repository.indexFiles, ...(await findParent({ ...run, list })) };
+  const found = await findParent({ ...run, list: listing });
+  return { ...prepared, indexFiles: repository.indexFiles, list: await listing, ...found };
+}
+
+function shrinkageOptions(run: Run, list: PointList, parent: Parent | undefined): ShrinkageOptions {
+  const { repository, identity, fallLimits: limits, signal } = run;
+  const acks = acksOf(list, identity.id);
+  const points = new Set(list.points.map(({ id }) => id));
+  return { repository, parent, acks, awaiting: awaitingAck(list, identity.id), points, limits, signal };
+}
+
+function countFiles(storage: StorageState): number {
+  const folders = [...storage.values()].flatMap((service) => [...service.folders.values()]);
+  return folders.reduce((sum, folder) => sum + folder.count, 0);
 }
 
 function filesLost(looks: readonly StorageCapture[]): number {

@@ -3,6 +3,7 @@
  * over several connections, sequences. Ranges that did not change are taken over from the parent. A table that is
  * truncated or rewritten meanwhile makes the whole look start over, because a snapshot does not protect against that.
  */
+import type { AccountCounts } from "../base/account-counts.ts";
 import { EarlyWork, together } from "../base/concurrent.ts";
 import { plural } from "../base/bytes.ts";
 import { bug, Failure, isFailure } from "../base/errors.ts";
@@ -25,6 +26,7 @@ import { beginSnapshot, type DatabaseSnapshot, waitUntilDurable } from "../postg
 import { countSpareSessions } from "../postgres/spare-sessions.ts";
 import { readTextDigest, STAMPS_SINCE } from "../postgres/stamps.ts";
 import { readFilledViews, type ViewName } from "../postgres/views.ts";
+import { countAccounts, countedBy } from "./count-accounts.ts";
 import { captureLargeObjects, type SavedLargeObjects } from "./large-objects.ts";
 import { type PlannedTable, readRows, type Reuse, type RowsRead, type SavedTable, StaleRange } from "./read-rows.ts";
 import { keyEntry, type ParentRanges, STAMPS_VERSION, whyReadAll } from "./reuse.ts";
@@ -43,6 +45,8 @@ export interface DatabaseCapture {
   rangesReused: number;
   /** Of rows that were read, as text. */
   bytesRead: number;
+  /** How much each account has. */
+  accounts: AccountCounts[];
   findings: Finding[];
 }
 
@@ -179,7 +183,7 @@ async function captureInSnapshot(ports: Attempt, text: string): Promise<Database
   for (const facts of tables) {
     const before = ports.parent?.tables.find((table) => table.schema === facts.schema && table.name === facts.name);
     const plan = await planTable(connection, facts, before);
-    planned.push({ facts, plan, saved: { entry: tableEntry(facts, plan), ranges: [] } });
+    planned.push({ facts, plan, saved: { entry: tableEntry(facts, plan), ranges: [] }, ...countedBy(facts) });
   }
   const reuse = await planReuse(ports, snapshot, text);
   const objects = await planLargeObjects(connection, ports.parent?.largeObjects);
@@ -188,9 +192,10 @@ async function captureInSnapshot(ports: Attempt, text: string): Promise<Database
   const read = await readAllOf(ports, { snapshot, planned, reuse, objects, schema: schema.result });
   for (const { saved } of planned) addUp(saved);
   const dump = await schema.result;
-  const { largeObjects, ...rows } = read;
+  const { largeObjects, counts, ...rows } = read;
   const sequences = await readSequences(connection);
   const filledViews = await readFilledViews(connection);
+  const accounts = await countAccounts(snapshot, planned, counts);
   return {
     tables: planned.map(({ saved }) => saved),
     sequences,
@@ -199,6 +204,7 @@ async function captureInSnapshot(ports: Attempt, text: string): Promise<Database
     schema: dump,
     lsn: snapshot.lsn,
     stamps: reuse.stamps,
+    accounts,
     ...rows,
     findings: [...problems],
   };

@@ -15,6 +15,7 @@ import { FORGOTTEN, NOT_COPIED, NOT_WHOLE, POINT_TAG, PROOF, RELEASE, withoutTag
 import { copiedSnapshot, Copying, isCopyOf } from "../repo/copy.ts";
 import type { ListedSnapshot, Repository } from "../repo/repository.ts";
 import { readWhileSettling, type RepositoryLock } from "../repo/lock.ts";
+import { acksLacking } from "./acks.ts";
 import { holdsLacking } from "./holds-between.ts";
 import { beginToRead, beginToWrite } from "./lock.ts";
 import { listPoints, type Point, type PointList } from "./points.ts";
@@ -51,7 +52,10 @@ export interface CopyOptions {
   to: NamedRepository;
   /** Which snapshots of the source; given all of them, and the points of the target. */
   choose: (source: ListedSnapshot[], points: Point[], copied: CopiedPoints) => ListedSnapshot[];
-  /** The holds of these points, and of those that are there already, go along, but for those that were released. */
+  /**
+   * The holds of these points, and of those that are there already, go along, but for those that were released; and what was
+   * acknowledged.
+   */
   holds?: { released: readonly PointRelease[] };
   /**
    * The target keeps which points could not be read whole, so that {@link pointsLacking} names them again although newer
@@ -112,7 +116,7 @@ export async function copy(options: CopyOptions): Promise<CopySummary> {
   return { ...summary, seconds: (clock.monotonic() - startedMs) / 1000 };
 }
 
-/** Those of the holds that go along and were not chosen themselves. */
+/** Those of the holds and acknowledgements that go along and were not chosen themselves. */
 function heldSnapshots(
   snapshots: readonly ListedSnapshot[],
   { list, known, left }: { list: PointList; known: PointList; left: readonly ListedSnapshot[] },
@@ -121,7 +125,7 @@ function heldSnapshots(
   if (holds === undefined) return [];
   const coming = left.map(({ id, snapshot }) => snapshot.original ?? id);
   const lacking = holdsLacking(list, known, { coming, released: holds.released, nowMs: clock.now() });
-  const names = new Set(lacking.map(({ snapshotId }) => snapshotId));
+  const names = new Set([...lacking, ...acksLacking(list, known, { coming })].map(({ snapshotId }) => snapshotId));
   return snapshots.filter((one) => names.has(one.id) && !left.includes(one));
 }
 
@@ -155,7 +159,7 @@ async function copySnapshots(
     ready = [];
     summary.added = copying.added;
   };
-  for (const one of [...snapshots.filter((each) => !holdsPoint(each)), ...snapshots.filter(holdsPoint)]) {
+  for (const one of [...snapshots.filter((each) => !isBeside(each)), ...snapshots.filter(isBeside)]) {
     // A hold without its point would keep the target from being pruned.
     if (holdsPoint(one) && !there.has(recordOf(one.id, one.snapshot)?.point ?? "")) continue;
     try {
@@ -178,6 +182,12 @@ async function copySnapshots(
 
 function holdsPoint({ id, snapshot }: ListedSnapshot): boolean {
   return recordOf(id, snapshot)?.kind === "hold";
+}
+
+/** True for what comes after the points that it is about. */
+function isBeside({ id, snapshot }: ListedSnapshot): boolean {
+  const kind = recordOf(id, snapshot)?.kind;
+  return kind === "hold" || kind === "ack";
 }
 
 /** The points of one copying that could not be read whole, and are to be tried again. */
@@ -228,7 +238,8 @@ async function saveCopy(
   signal.throwIfAborted();
   const snapshot = await to.saveSnapshot(copiedSnapshot(one), { signal });
   if (holdsPoint(one)) summary.holds += 1;
-  else summary.copied.push({ point: one.snapshot.original ?? one.id, snapshot, takenAt: one.snapshot.time });
+  else if (!isBeside(one))
+    summary.copied.push({ point: one.snapshot.original ?? one.id, snapshot, takenAt: one.snapshot.time });
   return snapshot;
 }
 

@@ -18,6 +18,7 @@ import type { KeptDatabase } from "../postgres/swap.ts";
 import { findScratchServer, type ScratchPlaces } from "../postgres/scratch.ts";
 import type { Repository } from "../repo/repository.ts";
 import { type CopiedPoints, copiedPoints } from "./copy.ts";
+import { awaitingAck } from "./acks.ts";
 import { aheadFindings, notReadYet } from "./findings.ts";
 import { heldPointFindings, lostHeldPoints } from "./held-points.ts";
 import { inspectChatwoot } from "./inspect-chatwoot.ts";
@@ -31,6 +32,7 @@ import {
 import { listPoints, type Point, type PointList, pointsAhead } from "./points.ts";
 import { findKeySources, readKeySamples, tryKeys } from "./prove-keys.ts";
 import { keptFindings, listDiscardable } from "./restore-live.ts";
+import { awaitingFinding } from "./shrinkage.ts";
 import { sampleStorage } from "./sample-storage.ts";
 import { tryPlace } from "./doctor-store.ts";
 import type { DoctorSummary, TriedPlace } from "./summaries.ts";
@@ -247,6 +249,8 @@ async function examineRepositories(
     await attempt(report, async () => {
       passwords.set(name, await ports.readPassword(name));
       const list = await listPoints(opened.repository, ports);
+      const [shrunk] = awaitingAck(list, id);
+      if (shrunk !== undefined) report.findings.push(awaitingFinding(shrunk, name));
       report.findings.push(...heldPointFindings(lostHeldPoints(list, ports.clock.now()), name));
       const copied = minePoints(list, id);
       const mine = copied.points;

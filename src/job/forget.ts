@@ -16,9 +16,20 @@ import { formatGoTime } from "../format/go-time.ts";
 import { FORGOTTEN } from "../point/layout.ts";
 import { planRetention, type RetentionPoint, type RetentionPolicy } from "../policy/retention.ts";
 import type { Repository } from "../repo/repository.ts";
+import { acksSpent, awaitingAck } from "./acks.ts";
 import { lockAlone, lockToRead } from "./lock.ts";
 import { listPoints, resolvePoint, userTags, type Point, type PointList } from "./points.ts";
-import { describeHold, isHold, isInForce, isRelease, saveRecord, tagValue, type PointRecord } from "./records.ts";
+import {
+  describeHold,
+  isAck,
+  isHold,
+  isInForce,
+  isRelease,
+  saveRecord,
+  tagValue,
+  type PointRecord,
+} from "./records.ts";
+import { awaitingFinding } from "./shrinkage.ts";
 import type { ForgetLine, ForgetSummary } from "./summaries.ts";
 
 /** What is to be forgotten. */
@@ -199,12 +210,18 @@ function planByPolicy(
   const groups = Map.groupBy(list.points, (point) => point.installationId);
   const keep: ForgetPlan["keep"] = [];
   const remove: Point[] = [];
+  const shrunk: Point[] = [];
   for (const [id, points] of groups) {
     if (installationId !== undefined && id !== installationId) continue;
     const candidates = points.map((point) => toCandidate(point, nowMs));
     const plan = planRetention(candidates, policy, { timeZone, nowMs });
+    const [awaiting] = awaitingAck(list, id);
     keep.push(...plan.keep.map(({ point, reasons }) => ({ point: point.found, reasons })));
-    remove.push(...plan.remove.map(({ found }) => found));
+    if (awaiting === undefined) remove.push(...plan.remove.map(({ found }) => found));
+    else {
+      shrunk.push(awaiting);
+      keep.push(...plan.remove.map(({ found }) => ({ point: found, reasons: [HELD_BACK] })));
+    }
   }
   const isInScope = (record: PointRecord) =>
     installationId === undefined || tagValue(record.snapshot, "installation") === installationId;
@@ -215,8 +232,11 @@ function planByPolicy(
   ]);
   keep.sort((a, b) => b.point.takenAtMs - a.point.takenAtMs);
   remove.sort((a, b) => a.takenAtMs - b.takenAtMs);
-  return { keep, remove, records: [...records], findings: findingsOf(list, keep, nowMs) };
+  return { keep, remove, records: [...records], findings: findingsOf(list, { keep, shrunk }, nowMs) };
 }
+
+/** Why a point stays that no rule keeps. */
+const HELD_BACK = "shrinkage not acknowledged";
 
 /** @throws Failure `usage/invalid` when no installation, or several, are called so. */
 function findId(list: PointList, called: string): string {
@@ -250,13 +270,22 @@ function planByName(
   }
   const remove = [...named].toSorted((a, b) => a.takenAtMs - b.takenAtMs);
   const left = list.points.filter((point) => !named.has(point));
-  for (const point of remove) refuseNeeded(point, remove, left, nowMs);
+  for (const point of remove) refuseNeeded(point, { list, remove, left }, nowMs);
   return { keep: [], remove, records: recordsOf(list, remove), findings: [] };
 }
 
 /** @throws Failure `usage/invalid` for a point that must stay. */
-function refuseNeeded(point: Point, remove: readonly Point[], left: readonly Point[], nowMs: number): void {
+function refuseNeeded(
+  point: Point,
+  { list, remove, left }: { list: PointList; remove: readonly Point[]; left: readonly Point[] },
+  nowMs: number,
+): void {
   const shown = shortId(point.id);
+  const [awaiting] = awaitingAck(list, point.installationId);
+  if (awaiting !== undefined && !left.some(({ id }) => id === point.id)) {
+    const { message, hint } = awaitingFinding(awaiting);
+    throw new Failure("usage/invalid", `nothing of this installation is forgotten now: ${message}`, { hint });
+  }
   const hold = point.holds.find((one) => isInForce(one, nowMs));
   if (hold !== undefined && !left.some(({ id }) => id === point.id)) {
     throw new Failure("usage/invalid", `restore point ${shown} is held: ${describeHold(hold)}`, {
@@ -295,19 +324,24 @@ function isMarked({ proof, notWhole }: Point): boolean {
   return notWhole !== undefined && !(proof?.proven === true && proof.at > notWhole.snapshot.time);
 }
 
-/** Proofs and holds about points that go, unless the same name, or for a proof the same tree, stays. */
+/**
+ * Proofs and holds about points that go, unless the same name, or for a proof the same tree, stays. Acknowledgements go with
+ * the last point that needs them.
+ */
 function recordsOf(list: PointList, remove: readonly Point[]): PointRecord[] {
   const going = new Set(remove);
   const left = list.points.filter((point) => !going.has(point));
   const [goingNames, goingTrees] = [namesOf(remove), treesOf(remove)];
   const [leftNames, leftTrees] = [namesOf(left), treesOf(left)];
-  return list.records.filter((record) => {
+  const spent = list.damaged.length > 0 || remove.length === 0 ? [] : acksSpent(list, left);
+  const about = list.records.filter((record) => {
     // Another repository may still have the hold, or the point.
-    if (isRelease(record) || record.kind === "forgotten") return false;
+    if (isRelease(record) || isAck(record) || record.kind === "forgotten") return false;
     if (!leftNames.has(record.point)) return goingNames.has(record.point);
     const tree = `${record.point} ${tagValue(record.snapshot, "tree") ?? ""}`;
     return !isHold(record) && goingTrees.has(tree) && !leftTrees.has(tree);
   });
+  return [...about, ...spent];
 }
 
 function namesOf(points: readonly Point[]): Set<string> {
@@ -322,7 +356,7 @@ function treesOf(points: readonly Point[]): Set<string> {
 function leftBehind(list: PointList, nowMs: number): PointRecord[] {
   const names = namesOf(list.points);
   return list.records.filter((record) => {
-    if (names.has(record.point) || isRelease(record) || isNotCopied(record)) return false;
+    if (names.has(record.point) || isRelease(record) || isAck(record) || isNotCopied(record)) return false;
     if (record.kind === "forgotten") return isSaid(record, list.points, nowMs);
     return !(isHold(record) && isInForce(record, nowMs));
   });
@@ -334,8 +368,12 @@ function isSaid({ snapshot }: PointRecord, points: readonly Point[], nowMs: numb
   return isOlder({ installationId: tagValue(snapshot, "installation") ?? "", takenAtMs }, points, nowMs);
 }
 
-function findingsOf(list: PointList, keep: ForgetPlan["keep"], nowMs: number): Finding[] {
-  const findings: Finding[] = [];
+function findingsOf(
+  list: PointList,
+  { keep, shrunk }: { keep: ForgetPlan["keep"]; shrunk: readonly Point[] },
+  nowMs: number,
+): Finding[] {
+  const findings = shrunk.map((point) => awaitingFinding(point));
   const ahead = keep.filter(({ point }) => point.takenAtMs > nowMs);
   const [first] = ahead;
   if (first !== undefined) {

@@ -56,6 +56,7 @@ async function bareLine(repository: Repository, point: Point, { clock, signal }:
     provenAt: point.proof?.proven === true ? point.proof.at : null,
     failedDrill: point.proof?.proven === false,
     notWhole: await isNotWhole(repository, point, { signal }),
+    shrunk: point.shrunk ?? null,
     findings: 0,
     tags: userTags(point),
     holds: point.holds.filter((hold) => isInForce(hold, clock.now())).map(describeHold),

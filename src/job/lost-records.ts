@@ -1,7 +1,8 @@
 /**
  * Records about points whose one file nothing has any more. Their tags say all that lists and rules go by, so holds,
  * releases, and that a point was forgotten or could not be copied, are written anew from them. A proof is worth nothing without what it compared,
- * and goes, as does a mark that a point is not whole: the next drill or repair makes another. Left as they are, they would
+ * and goes, as does a mark that a point is not whole: the next drill or repair makes another. So does an acknowledgement: what it
+ * acknowledged is in its file. Left as they are, they would
  * keep `prune` from ever doing anything, and no point that could be forgotten has them.
  */
 import { shortId } from "../base/ids.ts";
@@ -59,6 +60,7 @@ const NAMES: Readonly<Record<PointRecord["kind"], string>> = {
   "not-copied": "note that nobody could copy",
   proof: "proof of",
   "not-whole": "mark 'not whole' of",
+  ack: "acknowledgement of what was found in",
 };
 
 /** Who wrote it and why was in the file alone. */

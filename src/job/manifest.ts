@@ -7,6 +7,7 @@ import type { ServerFacts } from "../postgres/server-facts.ts";
 import type { DatabaseCapture } from "./capture-database.ts";
 import type { ElseCapture } from "./capture-else.ts";
 import type { StorageCapture } from "./capture-storage.ts";
+import type { Shrinkage } from "./shrinkage.ts";
 import type { StorageState } from "./storage-state.ts";
 
 export interface ManifestParts {
@@ -25,6 +26,7 @@ export interface ManifestParts {
   other: ElseCapture;
   /** Of the repository, when the run began. */
   indexFiles: readonly string[];
+  shrinkage: Pick<Shrinkage, "accounts" | "peaks">;
   findings: Finding[];
 }
 
@@ -67,6 +69,8 @@ export function buildManifest(parts: ManifestParts): Manifest {
     read: readCounts(parts),
     indexFiles: [...parts.indexFiles],
     ...(database.stamps === undefined ? {} : { stamps: database.stamps }),
+    accounts: parts.shrinkage.accounts,
+    peaks: parts.shrinkage.peaks,
     findings: parts.findings,
   };
 }

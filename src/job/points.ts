@@ -11,6 +11,7 @@ import { LIMITS } from "../base/limits.ts";
 import type { Snapshot } from "../format/snapshot-file.ts";
 import { POINT_TAG } from "../point/layout.ts";
 import type { ListedSnapshot, Repository } from "../repo/repository.ts";
+import { awaitingAck, isShrunk } from "./acks.ts";
 import { isHold, recordOf, tagValue, type PointHold, type PointRecord } from "./records.ts";
 
 export interface Point {
@@ -27,6 +28,8 @@ export interface Point {
   notWhole: PointRecord | undefined;
   /** All of them, those that have ended too. */
   holds: readonly PointHold[];
+  /** Set where accounts had shrunk in it. */
+  shrunk: "awaiting" | "acknowledged" | undefined;
 }
 
 export interface PointProof {
@@ -75,16 +78,21 @@ export function pointListOf(
         proof: undefined,
         notWhole: undefined,
         holds: [],
+        shrunk: undefined,
       });
     } else others += 1;
   }
   const holds = Map.groupBy(records.filter(isHold), ({ point }) => point);
+  const awaiting = new Set(
+    [...new Set(points.map((point) => point.installationId))].flatMap((id) => awaitingAck({ points, records }, id)),
+  );
   const marks = records.filter(({ kind, snapshot }) => kind === "not-whole" && isOf(snapshot, repository));
   for (const point of points) {
     const { id, snapshot } = point;
     point.notWhole = marks.findLast((mark) => mark.point === id && tagValue(mark.snapshot, "tree") === snapshot.tree);
     point.proof = proofs.get(proofKey(point.id, point.snapshot.tree));
     point.holds = holds.get(point.id) ?? [];
+    if (isShrunk(point)) point.shrunk = awaiting.has(point) ? "awaiting" : "acknowledged";
   }
   // What restic makes of a point keeps its time too: then the point as it was made comes first.
   const isFirst = (point: Point) => Number(point.id === point.snapshotId);
@@ -102,7 +110,7 @@ export function pointsAhead(points: readonly Point[], nowMs: number): Point[] {
 
 /** The tags that a person gave, without our own. */
 export function userTags({ snapshot }: Point): string[] {
-  const own = /^(chatkeep$|installation=|at=|chatwoot=|without=)/;
+  const own = /^(chatkeep$|installation=|at=|chatwoot=|without=|shrunk=)/;
   return (snapshot.tags ?? []).filter((tag) => !own.test(tag));
 }
 

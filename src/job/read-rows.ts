@@ -12,7 +12,7 @@ import type { ServerAddress } from "../postgres/address.ts";
 import type { TableFacts } from "../postgres/catalogue.ts";
 import type { RangePlan, TablePlan } from "../postgres/ranges.ts";
 import type { ServerFacts } from "../postgres/server-facts.ts";
-import { scanTables } from "../postgres/stamps.ts";
+import { scanTables, type TableScan } from "../postgres/stamps.ts";
 import { isItsTurn, isStamped, type ParentRanges } from "./reuse.ts";
 import type { RangeResult } from "./sealing-tasks.ts";
 
@@ -29,6 +29,8 @@ export interface PlannedTable {
   facts: TableFacts;
   plan: TablePlan;
   saved: SavedTable;
+  /** A column whose values' rows are counted where the table is scanned. */
+  countBy?: string;
 }
 
 /** What this point says of its stamps, and what it may take over. */
@@ -41,6 +43,8 @@ export interface Reuse {
 
 export interface RowsRead {
   rangesReused: number;
+  /** How many rows have each value of `countBy`, of the tables that were scanned. */
+  counts: Map<PlannedTable, Map<string, number>>;
   /** Of rows that were read, as text. */
   bytesRead: number;
 }
@@ -92,7 +96,7 @@ export async function readRows(
     ports,
   );
   if (!ports.isAllAtOnce) await scan.result;
-  const done: RowsRead = { rangesReused: 0, bytesRead: 0 };
+  const done: RowsRead = { rangesReused: 0, bytesRead: 0, counts: new Map() };
   const read = async (ranges: readonly RangeToRead[], signal: AbortSignal) => {
     done.bytesRead += await readRanges({ ...ports, signal }, snapshotId, ranges);
   };
@@ -103,7 +107,7 @@ export async function readRows(
   } else {
     const takeOver = async (signal: AbortSignal) => {
       const turn = reuse.stamps?.turn ?? 0;
-      const split = await splitByStamps(stamped, { stamps: await scan.result, parentRanges, turn });
+      const split = await splitByStamps(stamped, { scans: await scan.result, parentRanges, turn });
       for (const { saved, range } of split.kept) {
         saved.ranges.push(range);
         ports.progress.advance(range.bytes);
@@ -113,8 +117,11 @@ export async function readRows(
     };
     await together([takeOver, async (signal) => await read(allOf(others), signal)], ports);
   }
-  const stamps = await scan.result;
-  for (const [at, { facts, saved }] of stamped.entries()) addStamps(saved, facts, stamps[at]);
+  const scans = await scan.result;
+  for (const [at, table] of stamped.entries()) {
+    addStamps(table.saved, table.facts, scans[at]?.stamps);
+    if (table.countBy !== undefined) done.counts.set(table, scans[at]?.counts ?? new Map());
+  }
   return done;
 }
 
@@ -135,14 +142,14 @@ interface Split {
 
 async function splitByStamps(
   stamped: readonly PlannedTable[],
-  known: { stamps: readonly Map<string, string>[]; parentRanges: ParentRanges; turn: number },
+  known: { scans: readonly TableScan[]; parentRanges: ParentRanges; turn: number },
 ): Promise<Split> {
   const split: Split = { kept: [], changed: [] };
   for (const [at, table] of stamped.entries()) {
     const before = await known.parentRanges.of(table.facts, table.plan);
     for (const range of table.plan.ranges) {
       const expected = before.get(range.bucket);
-      if (expected === undefined || expected.stamp !== known.stamps[at]?.get(range.bucket)) {
+      if (expected === undefined || expected.stamp !== known.scans[at]?.stamps.get(range.bucket)) {
         split.changed.push({ ...table, range });
       } else if (isItsTurn(table.facts, range.bucket, known.turn)) split.changed.push({ ...table, range, expected });
       else split.kept.push({ saved: table.saved, range: expected });

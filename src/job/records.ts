@@ -7,6 +7,7 @@ import { Failure } from "../base/errors.ts";
 import type { SnapshotId } from "../base/ids.ts";
 import type { Snapshot } from "../format/snapshot-file.ts";
 import {
+  ACK,
   FORGOTTEN,
   HOLD,
   installationTag,
@@ -16,6 +17,7 @@ import {
   RELEASE,
   type RecordPlace,
 } from "../point/layout.ts";
+import type { Ack } from "../point/ack.ts";
 import type { Hold } from "../point/hold.ts";
 import type { Proof } from "../point/proof.ts";
 import type { Repository } from "../repo/repository.ts";
@@ -23,7 +25,7 @@ import { PointFolder } from "./point-tree.ts";
 import { Sealing } from "./sealing.ts";
 
 export interface PointRecord {
-  kind: "proof" | "hold" | "release" | "not-whole" | "forgotten" | "not-copied";
+  kind: "proof" | "hold" | "release" | "not-whole" | "forgotten" | "not-copied" | "ack";
   /** The name of the point that it is about. */
   point: string;
   snapshotId: SnapshotId;
@@ -48,6 +50,15 @@ export interface PointRelease extends PointRecord {
   atMs: number;
 }
 
+/** That somebody said that what a point reports is known and meant. */
+export interface PointAck extends PointRecord {
+  kind: "ack";
+  /** The kind of the finding. */
+  finding: string;
+  /** When the point was taken: what earlier points report of that kind is acknowledged too. */
+  takenAtMs: number;
+}
+
 /** The value of a `name=value` tag. */
 export function tagValue(snapshot: Snapshot, name: string): string | undefined {
   return snapshot.tags?.find((tag) => tag.startsWith(`${name}=`))?.slice(name.length + 1);
@@ -67,17 +78,25 @@ export function releaseTags({ point, name }: { point: string; name: string }): s
   return [RELEASE.tag, `point=${point}`, `hold=${name}`];
 }
 
+export function ackTags({ point, finding, takenAt }: Pick<Ack, "point" | "finding" | "takenAt">): string[] {
+  return [ACK.tag, `point=${point}`, `finding=${finding}`, `taken=${takenAt}`];
+}
+
 /** What a snapshot records about a point, or undefined when it is no such record. */
 export function recordOf(
   snapshotId: SnapshotId,
   snapshot: Snapshot,
-): PointRecord | PointHold | PointRelease | undefined {
+): PointRecord | PointHold | PointRelease | PointAck | undefined {
   const point = tagValue(snapshot, "point");
   if (point === undefined) return undefined;
   if (snapshot.tags?.includes(PROOF.tag)) return { kind: "proof", point, snapshotId, snapshot };
   if (snapshot.tags?.includes(NOT_WHOLE.tag)) return { kind: "not-whole", point, snapshotId, snapshot };
   if (snapshot.tags?.includes(FORGOTTEN.tag)) return { kind: "forgotten", point, snapshotId, snapshot };
   if (snapshot.tags?.includes(NOT_COPIED.tag)) return { kind: "not-copied", point, snapshotId, snapshot };
+  if (snapshot.tags?.includes(ACK.tag)) {
+    const takenAtMs = Date.parse(tagValue(snapshot, "taken") ?? ""); // oxlint-disable-line no-restricted-globals -- parses, reads no clock
+    return { kind: "ack", point, snapshotId, snapshot, finding: tagValue(snapshot, "finding") ?? "?", takenAtMs };
+  }
   const name = tagValue(snapshot, "hold") ?? "?";
   const atMs = Date.parse(snapshot.time); // oxlint-disable-line no-restricted-globals -- parses, reads no clock
   if (snapshot.tags?.includes(RELEASE.tag)) return { kind: "release", point, snapshotId, snapshot, name, atMs };
@@ -102,6 +121,10 @@ export function isHold(record: PointRecord): record is PointHold {
 
 export function isRelease(record: PointRecord): record is PointRelease {
   return record.kind === "release";
+}
+
+export function isAck(record: PointRecord): record is PointAck {
+  return record.kind === "ack";
 }
 
 export function isInForce({ endsAtMs }: PointHold, nowMs: number): boolean {
@@ -152,6 +175,7 @@ const PLACES: Readonly<Record<PointRecord["kind"], RecordPlace>> = {
   "not-whole": NOT_WHOLE,
   forgotten: FORGOTTEN,
   "not-copied": NOT_COPIED,
+  ack: ACK,
 };
 
 /** The text of a record's one file. @throws Failure `point/invalid` when it has none. */

@@ -249,6 +249,8 @@ export interface PointLine {
   failedDrill: boolean;
   /** True when `repair packs` found something lacking in it that has not come back since. */
   notWhole: boolean;
+  /** Set where accounts had shrunk in it: whether somebody has acknowledged it. */
+  shrunk: "awaiting" | "acknowledged" | null;
   findings: number;
   tags: string[];
   /** Holds in force, as `audit until 2027-01-01`. */

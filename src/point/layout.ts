@@ -62,6 +62,14 @@ export const NOT_COPIED: RecordPlace = {
   file: "not-copied.json",
 };
 
+/** That somebody said that a finding is known and meant. */
+export const ACK: RecordPlace = {
+  tag: "chatkeep-ack",
+  path: "/chatkeep-ack",
+  folder: "chatkeep-ack",
+  file: "ack.json",
+};
+
 export const MANIFEST = "manifest.json";
 /** Chatkeep's own configuration, below `config/`. */
 export const OWN_CONFIG = "chatkeep/chatkeep.yaml";
@@ -84,6 +92,11 @@ export function versionTag(version: string): string {
 /** Names one point exactly, so that its own `restore.sh` can name it to stock restic. */
 export function instantTag(startedAt: string): string {
   return `at=${startedAt}`;
+}
+
+/** On a point in which that many accounts have lost more than they may: nothing is forgotten until it is acknowledged. */
+export function shrunkTag(accounts: number): string {
+  return `shrunk=${accounts}`;
 }
 
 /** On a point that was made in the next repository because this one did not answer: it is brought there later. */

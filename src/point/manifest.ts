@@ -4,6 +4,7 @@
  *
  * `schema` grows by one when a reader of the old form would be wrong; fields may be added without that.
  */
+import type { AccountCounts, Peak } from "../base/account-counts.ts";
 import { Failure } from "../base/errors.ts";
 import type { Finding } from "../base/findings.ts";
 
@@ -167,6 +168,10 @@ export interface Manifest {
     /** One more in each point: says which ranges are read although their stamps are equal. */
     turn: number;
   };
+  /** What each account has, first of all the whole. Absent in points of earlier versions. */
+  accounts?: AccountCounts[];
+  /** Where accounts had more, since somebody last said that they may have less. */
+  peaks?: Peak[];
   findings: Finding[];
 }
 

@@ -41,6 +41,15 @@ export interface ScanOptions {
 export interface ScannedTable {
   facts: TableFacts;
   plan: TablePlan;
+  /** A column whose values' rows are counted on the way. */
+  countBy?: string;
+}
+
+export interface TableScan {
+  /** Of each range that has rows, by its bucket. */
+  stamps: Map<string, string>;
+  /** How many rows have each value of `countBy`, as text; those without a value are not counted. */
+  counts: Map<string, number>;
 }
 
 /**
@@ -60,7 +69,7 @@ export async function readTextDigest(connection: Connection): Promise<string> {
 
 /**
  * Scans tables over a few connections of its own, the largest first.
- * @returns the stamps of each table's ranges by bucket, in the order of the tables.
+ * @returns what each says, in the order of the tables.
  * @throws Failure `database/changed` when a table is no longer what the snapshot sees, `database/denied`.
  */
 export async function scanTables(
@@ -68,7 +77,7 @@ export async function scanTables(
   snapshotId: string,
   tables: readonly ScannedTable[],
   options: ScanOptions,
-): Promise<Map<string, string>[]> {
+): Promise<TableScan[]> {
   const { connections, piecePages = PIECE_PAGES, signal } = options;
   const sums = tables.map(() => new StampSum());
   const work = tables
@@ -84,7 +93,7 @@ export async function scanTables(
     Array.from({ length: Math.min(connections, work.length) }, () => scanSome),
     { signal },
   );
-  return sums.map((sum) => sum.stamps);
+  return sums.map(({ stamps, counts }) => ({ stamps, counts }));
 }
 
 /** A part of a table: from this page on, up to that one, or to the end. */
@@ -105,8 +114,11 @@ function piecesOf(tableBytes: number, pages: number): TablePiece[] {
 /** What the scanned pieces of a table say of its ranges. */
 class StampSum {
   readonly #ranges = new Map<string, { rows: bigint; a: bigint; b: bigint }>();
+  readonly counts = new Map<string, number>();
 
-  add({ bucket, rows, a, b }: StampRow): void {
+  add({ bucket, counted, rows, a, b }: StampRow): void {
+    if (counted !== null) this.counts.set(counted, (this.counts.get(counted) ?? 0) + Number(rows));
+    if (bucket === null) return;
     const known = this.#ranges.get(bucket) ?? { rows: 0n, a: 0n, b: 0n };
     this.#ranges.set(bucket, { rows: known.rows + BigInt(rows), a: known.a ^ BigInt(a), b: known.b ^ BigInt(b) });
   }
@@ -122,7 +134,9 @@ function hex64(value: bigint): string {
 }
 
 interface StampRow {
-  bucket: string;
+  /** Of a range; null in the rows that count. */
+  bucket: string | null;
+  counted: string | null;
   rows: string;
   a: string;
   b: string;
@@ -135,9 +149,10 @@ interface StampRow {
 async function scanPiece(
   connection: Connection,
   snapshotId: string,
-  { facts, plan }: ScannedTable,
+  table: ScannedTable,
   piece: TablePiece,
 ): Promise<StampRow[]> {
+  const { facts } = table;
   return await withLockRetries(`table ${shownName(facts)}`, async () => {
     await importSnapshot(connection, snapshotId);
     try {
@@ -145,7 +160,7 @@ async function scanPiece(
       // The planner takes each id for a group of its own and would sort them all, on the server's disk. What it needs for
       // as many ranges as a table may have is less than this.
       const rows = await connection.query<StampRow & { [key: string]: unknown }>(
-        `set local enable_sort = off; set local work_mem = '64MB'; ${stampQuery(facts, plan, piece)}`,
+        `set local enable_sort = off; set local work_mem = '64MB'; ${stampQuery(table, piece)}`,
       );
       await connection.query("commit");
       return rows;
@@ -157,7 +172,7 @@ async function scanPiece(
   });
 }
 
-function stampQuery(facts: TableFacts, plan: TablePlan, { from, to }: TablePiece): string {
+function stampQuery({ facts, plan, countBy }: ScannedTable, { from, to }: TablePiece): string {
   const bucket =
     plan.key.kind === "integer" && plan.k !== null
       ? `t.${quoteIdentifier(plan.key.column)}::int8 >> ${plan.k}`
@@ -168,8 +183,11 @@ function stampQuery(facts: TableFacts, plan: TablePlan, { from, to }: TablePiece
   const row = `row(${["t.ctid", "t.xmin", ...times].join(", ")})`;
   const [a, b] = SEEDS.map((seed) => `pg_catalog.bit_xor(pg_catalog.hash_record_extended(${row}, ${seed}))`);
   const end = to === undefined ? "" : ` and t.ctid < '(${to},0)'::tid`;
+  // Both at once: by range and value together there could be a million groups.
+  const [counted, groups] =
+    countBy === undefined ? ["null::text", "1"] : [`t.${quoteIdentifier(countBy)}`, "grouping sets ((1), (2))"];
   // Numbers become text when they are few.
-  return `select bucket::text as bucket, rows::text as rows, a::text as a, b::text as b
-    from (select ${bucket} as bucket, count(*) as rows, ${a} as a, ${b} as b
-      from only ${qualifiedName(facts)} t where t.ctid >= '(${from},0)'::tid${end} group by 1) s`;
+  return `select bucket::text as bucket, counted::text as counted, rows::text as rows, a::text as a, b::text as b
+    from (select ${bucket} as bucket, ${counted} as counted, count(*) as rows, ${a} as a, ${b} as b
+      from only ${qualifiedName(facts)} t where t.ctid >= '(${from},0)'::tid${end} group by ${groups}) s`;
 }

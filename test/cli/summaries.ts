@@ -119,6 +119,7 @@ const LINE: PointLine = {
   provenAt: null,
   failedDrill: false,
   notWhole: false,
+  shrunk: null,
   findings: 1,
   tags: ["before-4.16"],
   holds: ["audit until 2027-01-01"],

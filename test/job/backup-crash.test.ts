@@ -8,6 +8,7 @@ import { onDatabase } from "../../src/demo/database.ts";
 import { seededRandom } from "../../src/demo/random.ts";
 import { backup } from "../../src/job/backup.ts";
 import type { BackupSummary } from "../../src/job/summaries.ts";
+import { FALL_LIMITS } from "../../src/policy/shrinkage.ts";
 import type { Repository } from "../../src/repo/repository.ts";
 import { verifyRepository } from "../../src/repo/verify.ts";
 import type { MemoryStore } from "../../src/store/memory-store.ts";
@@ -43,6 +44,7 @@ async function backUp(store: MemoryStore): Promise<BackupSummary> {
     tags: [],
     full: false,
     fullEveryMs: 7 * 24 * 3_600_000,
+    fallLimits: FALL_LIMITS,
     ownConfig: undefined,
     workers: undefined,
     program: "chatkeep test",

@@ -182,8 +182,8 @@ export async function scanNow(address: ServerAddress, table: string): Promise<Re
   const facts = tables.find(({ name }) => name === table);
   assert.ok(facts, `no table ${table}`);
   const plan = await planTable(snapshot.connection, facts);
-  const [stamps] = await scanTables(address, snapshot.id, [{ facts, plan }], { connections: 1, signal });
-  return Object.fromEntries(stamps ?? []);
+  const [scan] = await scanTables(address, snapshot.id, [{ facts, plan }], { connections: 1, signal });
+  return Object.fromEntries(scan?.stamps ?? []);
 }
 
 /** Holds that by its stamps alone the table would have been taken over, although its text is another one. */

@@ -21,6 +21,7 @@ function point(day: number, installationId = ID): Point {
     takenAtMs: Date.parse(time),
     proof: undefined,
     notWhole: undefined,
+    shrunk: undefined,
     holds: [],
   };
 }

@@ -19,6 +19,7 @@ function point(digit: string, time: string, options: { installation?: string; pr
     takenAtMs: Date.parse(time),
     proof: options.proven === true ? proof : undefined,
     notWhole: undefined,
+    shrunk: undefined,
     holds: [],
   };
 }

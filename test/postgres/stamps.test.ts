@@ -45,7 +45,7 @@ async function look(table: string, { cut = CUT, meanwhile, ...options }: LookOpt
   const plan = await planTable(snapshot.connection, facts, cut);
   await meanwhile?.();
   const scanned = await scanTables(address, snapshot.id, [{ facts, plan }], { connections: 2, signal, ...options });
-  const stamps = Object.fromEntries(scanned[0] ?? new Map<string, string>());
+  const stamps = Object.fromEntries(scanned[0]?.stamps ?? new Map<string, string>());
   assert.deepEqual(Object.keys(stamps).toSorted(), plan.ranges.map(({ bucket }) => bucket).toSorted());
   return { form: facts.form, k: plan.k, stamps };
 }

@@ -11,6 +11,7 @@ import { listVerb } from "../../src/job/look.ts";
 import { listPoints } from "../../src/job/points.ts";
 import { restore } from "../../src/job/restore.ts";
 import { verify } from "../../src/job/verify.ts";
+import { FALL_LIMITS } from "../../src/policy/shrinkage.ts";
 import type { Repository } from "../../src/repo/repository.ts";
 import { denyRemovals } from "../job/kept-points.ts";
 import { openMemoryDesk, type MemoryDesk } from "../job/memory-desk.ts";
@@ -47,6 +48,7 @@ async function backUp(): Promise<string> {
     tags: [],
     full: false,
     fullEveryMs: 7 * 24 * 3_600_000,
+    fallLimits: FALL_LIMITS,
     ownConfig: undefined,
     workers: undefined,
     program: "chatkeep test",

@@ -67,6 +67,24 @@ export const TIDY: readonly CommandRow[] = [
     load: async () => (await import("../verbs/hold.ts")).hold,
   },
   {
+    name: "ack",
+    group: "keep tidy",
+    args: [{ name: "FINDING|POINT", isOptional: true, kind: "point" }],
+    options: [{ flag: "--reason", value: "TEXT", help: "why, for whoever finds it" }],
+    purpose: "say that a finding is known, and is as it should be",
+    description: [
+      "When an account has far fewer conversations, messages, contacts or uploaded files than it had, or is gone, each backup raises the alarm 'shrunk', and 'forget' removes none of the installation's points, until somebody acknowledges it. 'ack shrunk' does for the newest point that says so and all before it, 'ack POINT' up to that point. It is kept, with who and when, in every configured repository that answers; the next backup does it in the others. From then on the account is compared with what it has now.",
+      "Without FINDING or POINT, lists what awaits it, and what was acknowledged. What counts as far fewer is said by 'alarms' in the configuration ('chatkeep help config').",
+    ],
+    examples: [
+      ["what awaits it", "chatkeep ack"],
+      ["", 'chatkeep ack shrunk --reason "old account closed"'],
+    ],
+    exits: { 3: "done, but not in every repository", ...REPOSITORY_EXITS },
+    kept: "it is acknowledged, or it is not; nothing between",
+    load: async () => (await import("../verbs/ack.ts")).ack,
+  },
+  {
     name: "unlock",
     group: "keep tidy",
     args: [],

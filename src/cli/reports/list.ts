@@ -1,4 +1,4 @@
-import { formatBytes, formatCount, plural } from "../../base/bytes.ts";
+import { formatBytes, formatCount, listSome, plural } from "../../base/bytes.ts";
 import { shortId } from "../../base/ids.ts";
 import type { ListSummary, PointLine } from "../../job/summaries.ts";
 import type { Look } from "../look.ts";
@@ -50,7 +50,16 @@ export function formatList(summary: ListSummary, look: Look): string[] {
       ? [{ title: "tags", cell: (line: PointLine) => line.tags.join(", "), leaveOut: 5 }]
       : []),
   ];
-  return [...formatTable(columns, points, look), ...others(summary)];
+  return [...formatTable(columns, points, look), ...shrunk(points), ...others(summary)];
+}
+
+function shrunk(points: readonly PointLine[]): string[] {
+  const awaiting = points.filter((line) => line.shrunk === "awaiting");
+  const [newest] = awaiting;
+  if (newest === undefined) return [];
+  return [
+    `accounts shrank in ${listSome(awaiting.map(({ point }) => shortId(point)))}, and nobody has acknowledged it: see 'chatkeep ack'`,
+  ];
 }
 
 function others({ otherSnapshots }: ListSummary): string[] {

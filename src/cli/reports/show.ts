@@ -29,6 +29,13 @@ export function formatShow(summary: ShowSummary, look: Look): string[] {
     ...(manifest.findings.length === 0
       ? []
       : ["", "findings when it was taken", ...formatFindings(manifest.findings, look)]),
+    ...(line.shrunk === null
+      ? []
+      : [
+          line.shrunk === "awaiting"
+            ? "nobody has acknowledged that accounts shrank"
+            : "that accounts shrank is acknowledged",
+        ]),
   ];
 }
 

@@ -1,0 +1,91 @@
+/**
+ * What somebody has acknowledged, and what awaits it. That accounts shrank is written on the restore point itself, as a tag, so
+ * whoever lists a repository knows it, copies carry it along, and no run that is stopped can leave the one without the other.
+ */
+import { isFailure } from "../base/errors.ts";
+import type { AcknowledgedFall } from "../policy/shrinkage.ts";
+import { parseAck, type Ack } from "../point/ack.ts";
+import type { Repository } from "../repo/repository.ts";
+import { isDamage } from "../repo/chunk.ts";
+import type { Point, PointList } from "./points.ts";
+import { isAck, type PointAck, readRecord, tagValue } from "./records.ts";
+
+/** The kind of the finding. */
+export const SHRUNK = "shrunk";
+
+/** True for a point in which accounts had lost more than they may. */
+export function isShrunk({ snapshot }: Pick<Point, "snapshot">): boolean {
+  return tagValue(snapshot, SHRUNK) !== undefined;
+}
+
+export function acksOf({ records }: Pick<PointList, "records">, installationId: string): PointAck[] {
+  return records.filter(isAck).filter(({ snapshot }) => tagValue(snapshot, "installation") === installationId);
+}
+
+/** Points in which accounts had shrunk, which nobody has acknowledged: newest first. */
+export function awaitingAck(list: Pick<PointList, "points" | "records">, installationId: string): Point[] {
+  const acks = acksOf(list, installationId).filter(({ finding }) => finding === SHRUNK);
+  const untilMs = acks.reduce((latest, { takenAtMs }) => Math.max(latest, takenAtMs), -Infinity);
+  return list.points.filter((point) => {
+    return point.installationId === installationId && isShrunk(point) && point.takenAtMs > untilMs;
+  });
+}
+
+/** True when both say the same of the same. */
+export function isSameAck(one: PointAck, other: PointAck): boolean {
+  return one.finding === other.finding && one.point === other.point && one.takenAtMs === other.takenAtMs;
+}
+
+/**
+ * What one repository knows to be acknowledged and another does not, where it matters there.
+ * @param coming Names of points that are about to come there.
+ */
+export function acksLacking(from: PointList, to: PointList, { coming }: { coming: Iterable<string> }): PointAck[] {
+  const names = new Set(coming);
+  const points = [...to.points, ...from.points.filter(({ id }) => names.has(id))];
+  const known = to.records.filter(isAck);
+  return from.records.filter(isAck).filter((ack) => isNeeded(ack, points) && !known.some((one) => isSameAck(one, ack)));
+}
+
+/** Acknowledgements that no point needs any more. @param left the points that stay. */
+export function acksSpent({ records }: Pick<PointList, "records">, left: readonly Point[]): PointAck[] {
+  return records.filter(isAck).filter((ack) => !isNeeded(ack, left));
+}
+
+/** The next backup is compared with a point that is no newer, or one of them says still that accounts shrank. */
+function isNeeded({ snapshot, takenAtMs }: PointAck, points: readonly Point[]): boolean {
+  const installation = tagValue(snapshot, "installation");
+  const mine = points.filter((point) => point.installationId === installation);
+  const until = mine.filter((point) => point.takenAtMs <= takenAtMs);
+  return until.some(isShrunk) || (until.length > 0 && until.length === mine.length);
+}
+
+/** Undefined when it is damaged: what it named is then asked for once more. */
+export async function readAck(
+  repository: Repository,
+  record: PointAck,
+  options: { signal: AbortSignal },
+): Promise<Ack | undefined> {
+  try {
+    return parseAck(await readRecord(repository, record, options));
+  } catch (error) {
+    if (isDamage(error) || isFailure(error, "point/invalid")) return undefined;
+    throw error;
+  }
+}
+
+/** The falls that were acknowledged in this repository. */
+export async function readAckedFalls(
+  repository: Repository,
+  acks: readonly PointAck[],
+  options: { signal: AbortSignal },
+): Promise<AcknowledgedFall[]> {
+  const falls: AcknowledgedFall[] = [];
+  for (const record of acks.filter(({ finding }) => finding === SHRUNK)) {
+    const ack = await readAck(repository, record, options);
+    for (const { account, kind, to } of ack?.falls ?? []) {
+      falls.push({ account, kind, count: to, point: record.point, at: ack?.takenAt ?? "" });
+    }
+  }
+  return falls;
+}

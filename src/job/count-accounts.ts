@@ -1,0 +1,84 @@
+/**
+ * Counts what each account has, in the backup's snapshot. Large tables are counted while they are looked through for what
+ * changed, so that none is read once more for it; the others are small, or are read whole anyway.
+ */
+import { type AccountCounts, type CountedKind } from "../base/account-counts.ts";
+import { ACCOUNT_COLUMN, ACCOUNT_NAMES_QUERY, COUNTED_TABLES, FILE_TABLES, FILES_QUERY } from "../chatwoot/accounts.ts";
+import type { TableFacts } from "../postgres/catalogue.ts";
+import { qualifiedName, quoteIdentifier } from "../postgres/names.ts";
+import type { DatabaseSnapshot } from "../postgres/snapshot.ts";
+import type { PlannedTable } from "./read-rows.ts";
+
+/** There are few accounts, whatever the planner expects: so nothing is sorted on the server's disk. */
+const ON_NO_DISK = "set local enable_sort = off; set local work_mem = '64MB'";
+
+type Tally = ReadonlyMap<string, number>;
+
+/** What a table is counted by while it is scanned. */
+export function countedBy(facts: TableFacts): Pick<PlannedTable, "countBy"> {
+  const isCounted = facts.schema === "public" && Object.values(COUNTED_TABLES).includes(facts.name);
+  return isCounted && hasAccounts(facts) ? { countBy: ACCOUNT_COLUMN } : {};
+}
+
+function hasAccounts({ columns }: TableFacts): boolean {
+  return columns.some(({ name }) => name === ACCOUNT_COLUMN);
+}
+
+/**
+ * All accounts by their ids, and first of all the whole, without its uploaded files.
+ * @param scanned what was counted on the way.
+ * @throws Failure `database/changed` when a table is no longer what the snapshot sees, `database/denied`.
+ */
+export async function countAccounts(
+  snapshot: DatabaseSnapshot,
+  planned: readonly PlannedTable[],
+  scanned: ReadonlyMap<PlannedTable, Tally>,
+): Promise<AccountCounts[]> {
+  const tables = new Map(planned.flatMap((one) => (one.facts.schema === "public" ? [[one.facts.name, one]] : [])));
+  const tallies = new Map<CountedKind, Tally>();
+  for (const [kind, name] of Object.entries(COUNTED_TABLES) as [keyof typeof COUNTED_TABLES, string][]) {
+    const table = tables.get(name);
+    if (table?.countBy === undefined) continue;
+    tallies.set(kind, scanned.get(table) ?? (await countRows(snapshot, table.facts)));
+  }
+  const attachments = tables.get("attachments");
+  if (FILE_TABLES.every((name) => tables.has(name)) && attachments !== undefined && hasAccounts(attachments.facts))
+    tallies.set("files", await ask(snapshot, FILE_TABLES, FILES_QUERY));
+  return toAccounts(tallies, tables.has("accounts") ? await readNames(snapshot) : new Map());
+}
+
+async function countRows(snapshot: DatabaseSnapshot, facts: TableFacts): Promise<Tally> {
+  const column = quoteIdentifier(ACCOUNT_COLUMN);
+  const query = `select ${column}::text as account, count(*)::text as count from only ${qualifiedName(facts)} group by ${column}`;
+  return await ask(snapshot, [facts.name], query);
+}
+
+async function ask(snapshot: DatabaseSnapshot, tables: readonly string[], query: string): Promise<Tally> {
+  const rows = await snapshot.lookAt(
+    tables.map((name) => ({ schema: "public", name })),
+    (connection) => connection.query<{ account: string | null; count: string }>(`${ON_NO_DISK}; ${query}`),
+  );
+  return new Map(rows.flatMap(({ account, count }) => (account === null ? [] : [[account, Number(count)]])));
+}
+
+async function readNames(snapshot: DatabaseSnapshot): Promise<Map<string, string>> {
+  const rows = await snapshot.lookAt([{ schema: "public", name: "accounts" }], (connection) =>
+    connection.query<{ account: string; name: string | null }>(ACCOUNT_NAMES_QUERY),
+  );
+  return new Map(rows.map(({ account, name }) => [account, name ?? ""]));
+}
+
+function toAccounts(tallies: ReadonlyMap<CountedKind, Tally>, names: ReadonlyMap<string, string>): AccountCounts[] {
+  const ids = new Set([...names.keys(), ...[...tallies.values()].flatMap((tally) => [...tally.keys()])]);
+  const accounts = [...ids]
+    .toSorted((a, b) => Number(a) - Number(b))
+    .map((account): AccountCounts => {
+      const found = [...tallies].flatMap(([kind, tally]) => {
+        const count = tally.get(account) ?? 0;
+        return count === 0 ? [] : [[kind, count]];
+      });
+      return { account, name: names.get(account) ?? null, counts: Object.fromEntries(found) };
+    });
+  const sums = [...tallies].map(([kind, tally]) => [kind, [...tally.values()].reduce((sum, count) => sum + count, 0)]);
+  return [{ account: null, name: null, counts: Object.fromEntries(sums) }, ...accounts];
+}
