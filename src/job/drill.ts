@@ -161,7 +161,7 @@ async function restoreAndCheck(run: Run, manifest: Manifest): Promise<void> {
   progress.stage("comparing every row", { total: databaseBytes, unit: "bytes" });
   await attempt(run, "rows", () => checkData(reader, target, { progress, signal }));
   await attempt(run, "schema", async () => [
-    await checkSchema(reader, target, programs, { signal }),
+    await checkSchema(reader, target, programs, { serverMajor: scratch.major, signal }),
     await checkSequences(manifest, connection),
     await checkTriggers(reader, connection),
   ]);

@@ -164,7 +164,8 @@ async function fill(
     await checkTriggers(reader, held),
   ];
   // Another major writes the same schema in other words.
-  if (major === manifest.server.major) checks.push(await checkSchema(reader, target, programs, { signal }));
+  if (major === manifest.server.major)
+    checks.push(await checkSchema(reader, target, programs, { serverMajor: major, signal }));
   const wrong = checks.filter((check) => !check.ok);
   if (wrong.length === 0) return;
   throw new Failure(

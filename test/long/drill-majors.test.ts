@@ -1,0 +1,72 @@
+/**
+ * Drills where the server is not of this machine's packages, or not of the point's major: npm's embedded server, and a newer
+ * server on which a database is made, where the schema is compared by its objects.
+ */
+import assert from "node:assert/strict";
+import { readFileSync, writeFileSync } from "node:fs";
+import { after, before, test } from "node:test";
+import { embeddedPostgres } from "../harness/embedded.ts";
+import { startPostgres, type TestServer } from "../harness/postgres.ts";
+import { trixiePostgres } from "../harness/trixie.ts";
+import { makeCheapToOpen } from "../scenario/cheap-key.ts";
+import { type Desk, openDesk } from "../scenario/desk.ts";
+import { makeHostile } from "../scenario/hostile-installation.ts";
+
+let desk: Desk;
+let newer: TestServer;
+let embedded: string;
+let plain: string;
+
+before(async () => {
+  const { programs } = await trixiePostgres();
+  // For the newer server's pg_dump; that of the point's own major is found where Debian puts it.
+  process.env["PATH"] = `${process.env["PATH"] ?? ""}:${programs}`;
+  newer = await startPostgres({ programs });
+  desk = await openDesk({ size: { messages: 1_000, conversations: 90, files: 12 } });
+  embedded = (await embeddedPostgres(15)).folder;
+  await makeHostile(desk.installation);
+  await makeCheapToOpen(desk);
+  plain = readFileSync(desk.config, "utf8");
+  await desk.chatkeep(["backup"]);
+});
+
+after(async () => {
+  await desk[Symbol.asyncDispose]();
+  await newer.stop();
+});
+
+async function drill(configuration: string, status = 0): Promise<Record<string, unknown>> {
+  writeFileSync(desk.config, `${plain}\ndrill: ${configuration}\n`);
+  return await desk.summary(["drill"], status);
+}
+
+function schemaOf(summary: Record<string, unknown>): string {
+  assert.equal(summary["proven"], true, JSON.stringify(summary["checks"], null, 1));
+  const checks = summary["checks"] as { name: string; detail: string }[];
+  return checks.find(({ name }) => name === "schema")?.detail ?? "";
+}
+
+test("a point is proven in npm's embedded server of its major, and its schema's text is equal", async () => {
+  const summary = await drill(`{ servers: [embedded], embedded: ${embedded} }`);
+  assert.match(String(summary["server"]), /^PostgreSQL 15\.\d+ in .*embedded/);
+  assert.match(schemaOf(summary), /^[\d,]+ lines of schema equal$/);
+});
+
+test("on a newer server it is proven too, and the proof says that the schema was compared by its objects", async () => {
+  const { host, port, user } = newer.address;
+  const summary = await drill(
+    `{ servers: [database-url], database-url: "postgres://${user}@${host}:${port}/postgres" }`,
+  );
+  assert.match(
+    schemaOf(summary),
+    /^\d+ tables, \d+ indexes, .* say the same \(saved with PostgreSQL 15 and pg_dump 15, compared with 17 and 17, so by its objects and not by its text\)$/,
+  );
+});
+
+test("an embedded server of another major, or without an extension that is needed, is not used", async () => {
+  const other = await embeddedPostgres(14);
+  writeFileSync(desk.config, `${plain}\ndrill: { servers: [embedded], embedded: ${other.folder} }\n`);
+  const { status, stderr } = await desk.chatkeep(["drill"]);
+  assert.equal(status, 1, stderr);
+  assert.match(stderr, /npm's embedded server: PostgreSQL 14\.\d+ in .* is of another major/);
+});
