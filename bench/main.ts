@@ -1,10 +1,11 @@
 /**
  * `npm run bench [-- NAME…]`: whole processes, side by side, in turn. Nothing here is a test; bench/README.md keeps
  * what was measured, and on what. BENCH_RUNS says how often each side runs (3), BENCH_BLOBS how many files `blobs`
- * has (a million), BENCH_LINK_FILES `link` (50,000), BENCH_MESSAGES how many messages (1,500,000).
+ * has (a million), BENCH_LINK_FILES `link` (50,000), BENCH_MESSAGES how many messages
+ * (1,500,000), BENCH_RESTORED how many with all their indexes (300,000).
  */
 import { join } from "node:path";
-import { daily, database } from "./database.ts";
+import { daily, database, restore } from "./database.ts";
 import { addFiles, addTexts, openBenchDesk } from "./desk.ts";
 import { compare, folderMiB, machine, print, type Side } from "./measure.ts";
 import { linkSides, openLink, watched } from "./link.ts";
@@ -96,6 +97,7 @@ const CASES: Record<string, () => Promise<void>> = {
   files,
   database: async () => await database(RUNS),
   daily,
+  restore: async () => await restore(RUNS),
   "many-files": manyFiles,
   "large-file": largeFile,
   "small-files": smallFiles,

@@ -11,10 +11,11 @@ const COLUMNS =
 const ROWS_AT_ONCE = 2_000;
 
 /**
- * Adds rows to `messages`, each of some 350 bytes of words that compress as prose does. The indexes are made anew
- * afterwards: the one of trigrams alone would take minutes row by row.
+ * Adds rows to `messages`, each of some 350 bytes of words that compress as prose does. Where the table is to be
+ * `indexed`, its indexes are made anew afterwards, which takes minutes for the one of trigrams; a backup reads none but
+ * the primary key.
  */
-export async function addMessages(desk: Desk, rows: number): Promise<void> {
+export async function addMessages(desk: Desk, rows: number, { indexed }: { indexed: boolean }): Promise<void> {
   const client = new Client(desk.installation.database);
   await client.connect();
   try {
@@ -24,7 +25,7 @@ export async function addMessages(desk: Desk, rows: number): Promise<void> {
     const into = client.query(copyFrom(`copy messages (${COLUMNS}) from stdin`));
     await pipeline(Readable.from(lines(first, rows)), into);
     await client.query("set maintenance_work_mem = '512MB'; set max_parallel_maintenance_workers = 2");
-    for (const index of indexes) await client.query(index);
+    for (const index of indexed ? indexes : []) await client.query(index);
     await client.query("select setval(pg_get_serial_sequence('messages', 'id'), (select max(id) from messages))");
     await client.query("vacuum analyze messages");
     await client.query("checkpoint");

@@ -29,10 +29,19 @@ export interface RangeResult {
   chunks: ChunkId[];
 }
 
+export interface RangeTask {
+  kind: "range";
+  snapshotId: string;
+  table: RowsPlan;
+  range: RangePlan;
+  /** The repository most likely has nothing of it. */
+  isNew?: boolean;
+}
+
 export type SealingTask =
   | { kind: "files"; files: FileTask[] }
   | { kind: "bytes"; type: "data" | "tree"; bytes: Uint8Array }
-  | { kind: "range"; snapshotId: string; table: RowsPlan; range: RangePlan }
+  | RangeTask
   /** The database is not read for now: its session is closed. */
   | { kind: "leave" }
   | { kind: "send" }
@@ -74,12 +83,13 @@ export async function openSealingHandler(
   const buffer = makeFileBuffer();
   let reader: RangeReader | undefined;
 
-  async function readRange(task: SealingTask & { kind: "range" }): Promise<RangeResult> {
+  async function readRange(task: RangeTask): Promise<RangeResult> {
     assert(init.address !== undefined, "a range needs a database");
     reader ??= await openRangeReader(init.address, { signal });
     const chunks: ChunkId[] = [];
     const digest = await reader.readRange(task.snapshotId, task.table, task.range, async (chunk) => {
-      chunks.push((await sealer.add("data", chunk)).id);
+      const added = task.isNew === true ? sealer.addNew("data", chunk, () => {}) : sealer.add("data", chunk);
+      chunks.push((await added).id);
     });
     return { ...digest, chunks };
   }

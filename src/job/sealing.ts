@@ -77,9 +77,12 @@ export class Sealing implements AsyncDisposable {
   readonly #threads: SealingThreads;
   readonly #pool: WorkPool<SealingTask, SealingResult>;
   readonly #writer: IndexWriter;
+  /** The repository had nothing yet. */
+  readonly #isFirst: boolean;
 
-  private constructor(threads: SealingThreads, writer: IndexWriter) {
+  private constructor(threads: SealingThreads, writer: IndexWriter, isFirst: boolean) {
     this.#threads = threads;
+    this.#isFirst = isFirst;
     this.#pool = threads.pool;
     this.#writer = writer;
   }
@@ -98,7 +101,7 @@ export class Sealing implements AsyncDisposable {
       address: options.address,
     };
     threads.begin(init, (record) => writer.add(record));
-    return new Sealing(threads, writer);
+    return new Sealing(threads, writer, index.size === 0);
   }
 
   /** What was added to the repository so far: durable packs only. */
@@ -133,7 +136,8 @@ export class Sealing implements AsyncDisposable {
 
   /** Over so many sessions at most, one of each thread. */
   async readRange(snapshotId: string, table: RowsPlan, range: RangePlan, sessions: number): Promise<RangeResult> {
-    const result = await this.#pool.run({ kind: "range", snapshotId, table, range }, [], sessions);
+    const task: SealingTask = { kind: "range", snapshotId, table, range, isNew: this.#isFirst };
+    const result = await this.#pool.run(task, [], sessions);
     if (result.kind !== "range") throw bug("a sealing thread answered another question");
     return result.range;
   }
