@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { Client } from "pg";
 import { CHATKEEP } from "../test/harness/cli.ts";
 import type { Desk } from "../test/scenario/desk.ts";
-import { trixiePostgres } from "../test/harness/trixie.ts";
+import { newerPostgres } from "../test/harness/newer-postgres.ts";
 import { openBenchDesk } from "./desk.ts";
 import { compare, folderMiB, print, remove, type Side } from "./measure.ts";
 import { addMessages, changeMessages, growMessages, type Spread } from "./messages.ts";
@@ -31,7 +31,7 @@ function dumpCustom(desk: Desk): Side {
 
 /** zstd is what PostgreSQL 16 brought. */
 async function dumpFolder(desk: Desk): Promise<Side> {
-  const { major, programs } = await trixiePostgres();
+  const { major, programs } = await newerPostgres(17);
   const place = join(desk.root, "folder.dump");
   return {
     name: `pg_dump ${major} -Fd -j2 --compress=zstd:1`,

@@ -103,6 +103,9 @@ export const DRILL_SERVERS = [
 ] as const satisfies readonly ScratchKind[];
 
 const databaseSchema = z.strictObject({
+  /** What 'backup --from-standby' reads in place of the server that Chatwoot uses. */
+  "standby-url": z.string().min(1).optional(),
+  "standby-url-file": z.string().min(1).optional(),
   jobs: z.int().min(1).max(16).optional(),
   /** Every row is read at least this often, whatever the server says of changes. */
   "full-every": z

@@ -5,7 +5,7 @@ import { secretValuesOf } from "../chatwoot/secrets.ts";
 import { findInstallation, type InstallationSettings } from "../installation/find.ts";
 import type { Installation } from "../installation/installation.ts";
 import { parseDatabaseUrl, type ServerAddress } from "../postgres/address.ts";
-import type { InstallationConfig } from "./config.ts";
+import type { Config, InstallationConfig } from "./config.ts";
 import { readSecretFile } from "./secrets.ts";
 import type { Surroundings } from "./surroundings.ts";
 
@@ -42,6 +42,20 @@ export async function openInstallation(
   const address = databaseAddress(installation, databaseUrl);
   if (address.password !== undefined) s.hide([address.password]);
   return { installation, findings, address };
+}
+
+/** Where the standby is that the configuration names; undefined when it names none. */
+export async function standbyAddress(
+  database: Config["database"],
+  s: Surroundings,
+): Promise<ServerAddress | undefined> {
+  const file = database?.["standby-url-file"];
+  const url = file === undefined ? database?.["standby-url"] : await readSecretFile(file, "the standby's URL", s);
+  if (url === undefined) return undefined;
+  s.hide([url]);
+  const address = parseDatabaseUrl(url);
+  if (address.password !== undefined) s.hide([address.password]);
+  return address;
 }
 
 function databaseAddress(installation: Installation, databaseUrl: string | undefined): ServerAddress {

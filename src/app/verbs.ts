@@ -41,7 +41,7 @@ import type { InitFlags } from "./init.ts";
 import type { ExportFlags, ImportFlags } from "./portable.ts";
 import type { KeyFlags } from "./keys.ts";
 import type { KitFlags } from "./kit.ts";
-import { openInstallation } from "./installation.ts";
+import { openInstallation, standbyAddress } from "./installation.ts";
 import { PROGRAM } from "./program.ts";
 import { readPassword } from "./secrets.ts";
 import {
@@ -90,6 +90,8 @@ export async function runStats(globals: Globals, flags: { all: boolean }, s: Sur
 
 export interface BackupFlags {
   full: boolean;
+  /** Reads the configured standby; without one, the database must be a standby itself. */
+  fromStandby?: boolean;
   tags: readonly string[];
   dryRun: boolean;
 }
@@ -140,8 +142,9 @@ async function prepareBackup(
 ): Promise<{ options: BackupOptions; opened: OpenedRepository & { passedOver: PassedOver[] } }> {
   const { config, path } = await loadConfig(globals, s);
   // Deriving the key takes half a second of another thread: meanwhile the installation is looked at.
-  const [{ installation, findings, address }, opened] = await Promise.all([
+  const [{ installation, findings, address: own }, standby, opened] = await Promise.all([
     openInstallation(config.installation, s),
+    flags.fromStandby === true ? standbyAddress(config.database, s) : undefined,
     openAnsweringRepository(globals, s, refusing),
   ]);
   const { id, name } = config.installation;
@@ -150,7 +153,8 @@ async function prepareBackup(
     repositoryName: opened.name,
     installation,
     identity: { id, name },
-    address,
+    address: standby ?? own,
+    fromStandby: flags.fromStandby === true,
     findings: [...findings, ...opened.passedOver.map((passed) => writtenElsewhere(passed, opened.name))],
     tags: [...flags.tags, ...opened.passedOver.map((passed) => withoutTag(passed.name))],
     full: flags.full,
@@ -395,6 +399,7 @@ export async function runDoctor(globals: Globals, _flags: object, s: Surrounding
   ).doctor({
     config: loaded,
     openInstallation: () => openInstallation(loaded?.config.installation ?? {}, s),
+    standby: () => standbyAddress(loaded?.config.database, s),
     openRepository: (name) => openChosenRepository({ ...globals, repository: name }, s),
     scratch: await (await import("./drills.ts")).scratchPlaces(loaded?.config, { inPlaceServer: false }, s),
     readPassword: (name) =>

@@ -115,6 +115,12 @@ export const LIMITS = {
   lockTimeoutMs: 400,
   /** … and how often it is tried again: ten minutes together. */
   lockAttempts: 1_500,
+  /** A standby may end one range, one piece or one statement so often … */
+  conflictRetries: 4,
+  /** … and all readers at once: so often everything begins with a new snapshot. */
+  conflictAttempts: 5,
+  /** A standby that is further behind its primary is worth a warning. */
+  standbyBehindSeconds: 5 * 60,
   /** A file whose row is no older than this and that is not there may still be on its way … */
   lateFileAgeMs: 60_000,
   /** … and is waited for so long, before it is said to be missing. */

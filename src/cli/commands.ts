@@ -72,6 +72,7 @@ const BACK_UP: readonly CommandRow[] = [
     args: [],
     options: [
       { flag: "--full", help: "read every row and every file again, even what did not change" },
+      { flag: "--from-standby", help: "read the standby of database.standby-url; nothing is asked of its primary" },
       { flag: "--tag", value: "NAME", isRepeated: true, help: "mark the restore point; may be given several times" },
       { flag: "--dry-run", help: "list what would be saved; read no file and no row, write nothing" },
     ],

@@ -19,6 +19,7 @@ import type { Connection } from "../postgres/connect.ts";
 import type { ClientPrograms } from "../postgres/programs.ts";
 import type { FallLimits } from "../policy/shrinkage.ts";
 import type { ServerFacts } from "../postgres/server-facts.ts";
+import { retrying } from "../postgres/standby.ts";
 import { readWhileSettling } from "../repo/lock.ts";
 import type { Repository } from "../repo/repository.ts";
 import { acksOf, awaitingAck } from "./acks.ts";
@@ -44,6 +45,7 @@ import { ParentRanges } from "./reuse.ts";
 import { Sealing, SealingThreads } from "./sealing.ts";
 import { judgeShrinkage, type ShrinkageOptions } from "./shrinkage.ts";
 import { SourceDatabase } from "./source-database.ts";
+import { noStandbyFinding } from "./standby-findings.ts";
 import type { StorageState } from "./storage-state.ts";
 import type { BackupSummary } from "./summaries.ts";
 
@@ -54,6 +56,8 @@ export interface BackupOptions {
   installation: Installation;
   identity: { id: string; name: string };
   address: ServerAddress;
+  /** `address` is meant to be a standby's. */
+  fromStandby?: boolean;
   /** What discovery found worth telling. */
   findings: readonly Finding[];
   tags: readonly string[];
@@ -113,6 +117,7 @@ export async function backup(options: BackupOptions): Promise<BackupSummary> {
   const findings = sortFindings([
     ...options.findings,
     ...aboutDatabase,
+    ...(options.fromStandby === true && !server.isStandby ? [noStandbyFinding(options.address)] : []),
     ...database.findings,
     ...storageFindings(storage, parent?.storage, (name) => isReadHere(options.installation, name)),
     ...found.findings,
@@ -218,7 +223,7 @@ async function capture(run: Run, tools: Tools): Promise<Captured> {
   const isKept = (tree: ChunkId) => isIndexKept && index.has("tree", tree);
   const first = await captureStorage(
     { ...ports, isKept, settles: true, rereadAll: run.full },
-    listCounted(folders, connection, before),
+    listCounted(folders, retrying(connection), before),
     before,
   );
   // What was read longest must not wait for a database that may be locked, nor the database for a line that may be slow.
@@ -253,7 +258,7 @@ async function capture(run: Run, tools: Tools): Promise<Captured> {
   await sealing.flush();
   run.progress.stage("saving files that came meanwhile", { unit: "files" });
   const second = await awaitLateFiles(
-    { ...run, storage: ports, database: connection, flush: () => sealing.flush() },
+    { ...run, storage: ports, database: retrying(connection), flush: () => sealing.flush() },
     listing,
     await captureStorage(ports, listing, first.state),
   );
@@ -342,6 +347,7 @@ function summarize(run: Run, manifest: Manifest, { point, parent, bytesRead, add
       rangesRead: manifest.read.rangesRead,
       rangesReused: manifest.read.rangesReused,
       bytesRead,
+      ...(manifest.server.standby === undefined ? {} : { standby: manifest.server.standby }),
     },
     storage: {
       blobs: manifest.storage.reduce((n, service) => n + service.blobs, 0),

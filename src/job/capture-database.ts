@@ -6,24 +6,26 @@
 import type { AccountCounts } from "../base/account-counts.ts";
 import { EarlyWork, together } from "../base/concurrent.ts";
 import { plural } from "../base/bytes.ts";
-import { bug, Failure, isFailure } from "../base/errors.ts";
+import { bug, Failure, isFailure, messageOf } from "../base/errors.ts";
 import type { Finding } from "../base/findings.ts";
 import { LIMITS } from "../base/limits.ts";
 import type { Progress } from "../base/progress.ts";
 import type { Manifest, SequenceEntry, TableEntry } from "../point/manifest.ts";
 import type { ServerAddress } from "../postgres/address.ts";
 import { readTables, type TableFacts } from "../postgres/catalogue.ts";
+import { CONFLICT_HINT, withConflictRetries } from "../postgres/conflict.ts";
 import type { Connection } from "../postgres/connect.ts";
 import { shownName } from "../postgres/names.ts";
 import type { ClientPrograms } from "../postgres/programs.ts";
 import { type LargeObjectsPlan, planLargeObjects } from "../postgres/large-objects.ts";
-import { planTable, type RangePlan, type TablePlan } from "../postgres/range-plan.ts";
+import { planNothing, planTable, type RangePlan, type TablePlan } from "../postgres/range-plan.ts";
 import type { RowsPlan } from "../postgres/range-reader.ts";
 import { dumpSchema, type SchemaDump } from "../postgres/schema-dump.ts";
 import { readSequences } from "../postgres/sequences.ts";
 import { readStart, type ServerFacts } from "../postgres/server-facts.ts";
 import { beginSnapshot, type DatabaseSnapshot, waitUntilDurable } from "../postgres/snapshot.ts";
 import { countSpareSessions } from "../postgres/spare-sessions.ts";
+import { readStandbyState, type StandbyState } from "../postgres/standby.ts";
 import { readTextDigest, STAMPS_SINCE } from "../postgres/stamps.ts";
 import { readFilledViews, type ViewName } from "../postgres/views.ts";
 import { countAccounts, countedBy } from "./count-accounts.ts";
@@ -31,6 +33,7 @@ import { captureLargeObjects, type SavedLargeObjects } from "./large-objects.ts"
 import { type PlannedTable, readRows, type Reuse, type RowsRead, type SavedTable, StaleRange } from "./read-rows.ts";
 import { keyEntry, type ParentRanges, STAMPS_VERSION, whyReadAll } from "./reuse.ts";
 import type { RangeResult } from "./sealing-tasks.ts";
+import { lagFindings, unloggedFindings } from "./standby-findings.ts";
 
 export interface DatabaseCapture {
   tables: SavedTable[];
@@ -40,6 +43,8 @@ export interface DatabaseCapture {
   filledViews: ViewName[];
   schema: SchemaDump;
   lsn: string;
+  /** What the server was when the snapshot was taken; undefined for one that is no standby. */
+  standby: StandbyState | undefined;
   /** What a later point needs to take ranges over; undefined where the server cannot tell what changed. */
   stamps: Manifest["stamps"];
   rangesReused: number;
@@ -80,26 +85,30 @@ export interface DatabasePorts {
 const ATTEMPTS = 3;
 
 /**
- * @throws Failure `database/changed` when tables were rewritten during each of three attempts; `database/full` when the
- * server does not even have the two sessions that it takes.
+ * @throws Failure `database/changed` when tables were rewritten during each of three attempts; `database/conflict` when a
+ * standby ended what read it in each of `LIMITS.conflictAttempts`; `database/full` when the server does not even have the
+ * two sessions that it takes.
  */
 export async function captureDatabase(ports: DatabasePorts): Promise<DatabaseCapture> {
   let { parentRanges } = ports;
   let sessions = await planSessions(ports);
   const findings: Finding[] = [];
-  for (let attempt = 1; ; attempt += 1) {
+  // Begun again as a whole: what was stored of a range that was ended is stored already.
+  const readRange: DatabasePorts["readRange"] = async (...range) =>
+    await withConflictRetries(async () => await ports.readRange(...range));
+  const tries = { changed: 0, ended: 0 };
+  for (;;) {
     try {
-      const capture = await captureOnce({ ...ports, parentRanges, sessions });
+      const capture = await captureOnce({ ...ports, readRange, parentRanges, sessions });
       await ports.leaveDatabase();
       return { ...capture, findings: [...findings, ...capture.findings] };
     } catch (error) {
       const isFull = isFailure(error, "database/full") && sessions.atOnce > 1;
       const isStale = error instanceof StaleRange;
-      if (!isFull && !isStale && !isFailure(error, "database/changed")) throw error;
+      if (!isFull && !isStale) countTry(error, tries);
       await ports.leaveDatabase();
       if (isFull) {
         sessions = { ...sessions, atOnce: 1 };
-        attempt -= 1;
         ports.progress.say(`${error.message}; starting over with two sessions`);
         continue;
       }
@@ -110,15 +119,24 @@ export async function captureDatabase(ports: DatabasePorts): Promise<DatabaseCap
         parentRanges = undefined;
         continue;
       }
-      if (attempt >= ATTEMPTS) {
-        throw new Failure("database/changed", `${error.message}, in each of ${ATTEMPTS} attempts`, {
-          hint: "No restore point was made. Is a migration running? Run the backup again when it has ended.",
-          cause: error,
-        });
-      }
-      ports.progress.say(`${error.message}; starting over with a new snapshot`);
+      await ports.connection.reopen();
+      ports.progress.say(`${messageOf(error)}; starting over with a new snapshot`);
     }
   }
+}
+
+/** Throws what is no reason for beginning again, or was one too often. */
+function countTry(error: unknown, tries: { changed: number; ended: number }): void {
+  const isChanged = isFailure(error, "database/changed");
+  if (!isChanged && !isFailure(error, "database/conflict")) throw error;
+  const count = isChanged ? (tries.changed += 1) : (tries.ended += 1);
+  const most = isChanged ? ATTEMPTS : LIMITS.conflictAttempts;
+  if (count < most) return;
+  const advice = isChanged ? "Is a migration running? Run the backup again when it has ended." : CONFLICT_HINT;
+  throw new Failure(error.code, `${error.message}, in each of ${most} attempts`, {
+    hint: `No restore point was made. ${advice}`,
+    cause: error,
+  });
 }
 
 /** No stamp of the parent's can be trusted any more. */
@@ -161,6 +179,8 @@ async function captureOnce(ports: Attempt): Promise<DatabaseCapture> {
   } catch (error) {
     // A label that was renamed meanwhile is no stale range.
     if (error instanceof StaleRange) await assertSameText(connection, text);
+    // Where a standby ended the session that held the snapshot, the others only say that it is gone.
+    if (isFailure(error, "database/unreachable")) await assertNotEnded(connection);
     throw error;
   }
   await assertSameText(connection, text);
@@ -168,9 +188,19 @@ async function captureOnce(ports: Attempt): Promise<DatabaseCapture> {
   return capture;
 }
 
+/** @throws Failure `database/conflict` when a standby ended the session. */
+async function assertNotEnded(connection: Connection): Promise<void> {
+  try {
+    await connection.query("select");
+  } catch (error) {
+    if (isFailure(error, "database/conflict")) throw error;
+  }
+}
+
 async function captureInSnapshot(ports: Attempt, text: string): Promise<DatabaseCapture> {
   const { address, connection, progress, sessions } = ports;
   await using snapshot = await beginSnapshot(connection);
+  const standby = await readStandbyState(connection);
   // The schema is dumped beside everything else: all see the snapshot, and none waits for another.
   const { id: snapshotId } = snapshot;
   await using schema = new EarlyWork(
@@ -182,7 +212,8 @@ async function captureInSnapshot(ports: Attempt, text: string): Promise<Database
   const planned: PlannedTable[] = [];
   for (const facts of tables) {
     const before = ports.parent?.tables.find((table) => table.schema === facts.schema && table.name === facts.name);
-    const plan = await planTable(connection, facts, before);
+    const isThere = standby === undefined || !facts.isUnlogged;
+    const plan = isThere ? await planTable(connection, facts, before) : planNothing(facts);
     planned.push({ facts, plan, saved: { entry: tableEntry(facts, plan), ranges: [] }, ...countedBy(facts) });
   }
   const reuse = await planReuse(ports, snapshot, text);
@@ -203,10 +234,11 @@ async function captureInSnapshot(ports: Attempt, text: string): Promise<Database
     filledViews,
     schema: dump,
     lsn: snapshot.lsn,
+    standby,
     stamps: reuse.stamps,
     accounts,
     ...rows,
-    findings: [...problems],
+    findings: [...problems, ...(standby === undefined ? [] : [...lagFindings(standby), ...unloggedFindings(tables)])],
   };
 }
 

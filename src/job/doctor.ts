@@ -29,6 +29,7 @@ import {
   passwordFindings,
   permissionFindings,
 } from "./doctor-repositories.ts";
+import { examineStandby } from "./doctor-standby.ts";
 import { listPoints, type Point, type PointList, pointsAhead } from "./points.ts";
 import { findKeySources, readKeySamples, tryKeys } from "./prove-keys.ts";
 import { keptFindings, listDiscardable } from "./restore-live.ts";
@@ -48,6 +49,8 @@ export interface DoctorPorts {
       }
     | undefined;
   openInstallation(): Promise<{ installation: Installation; findings: Finding[]; address: ServerAddress }>;
+  /** Undefined where the configuration names no standby. */
+  standby?(): Promise<ServerAddress | undefined>;
   openRepository(name: string): Promise<{ repository: Repository }>;
   /** Where a drill's server may come from. */
   scratch?: ScratchPlaces;
@@ -72,6 +75,13 @@ export async function doctor(ports: DoctorPorts): Promise<DoctorSummary> {
     tellInstallation(report, found.installation);
     ports.progress.stage("looking at the database");
     await attempt(report, () => examineDatabase(ports, report, found));
+    await attempt(report, async () => {
+      const standby = await ports.standby?.();
+      if (standby === undefined) return;
+      const examined = await examineStandby(standby, found.address, ports);
+      report.facts.push(...examined.facts);
+      report.findings.push(...examined.findings);
+    });
   }
   ports.progress.stage("looking at the repositories");
   if (ports.config === undefined) {

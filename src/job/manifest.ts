@@ -52,6 +52,7 @@ export function buildManifest(parts: ManifestParts): Manifest {
       collate: server.collate,
       ctype: server.ctype,
       lsn: database.lsn,
+      ...standbyOf(database),
       extensions: server.extensions.map(({ name, version, schema }) => ({ name, version, schema })),
       clientMajor: programs.major,
       clientIsNewer: programs.major > server.major,
@@ -73,6 +74,10 @@ export function buildManifest(parts: ManifestParts): Manifest {
     peaks: parts.shrinkage.peaks,
     findings: parts.findings,
   };
+}
+
+function standbyOf({ standby }: DatabaseCapture): Pick<Manifest["server"], "standby"> {
+  return standby === undefined ? {} : { standby: { lagSeconds: standby.lagSeconds } };
 }
 
 function serviceEntry(

@@ -4,11 +4,13 @@ import { readTables } from "../postgres/catalogue.ts";
 import { connect } from "../postgres/connect.ts";
 import { planTable } from "../postgres/range-plan.ts";
 import { openSnapshot } from "../postgres/snapshot.ts";
+import { readStandbyState } from "../postgres/standby.ts";
 import type { BackupOptions } from "./backup.ts";
 import { listStorage } from "./list-storage.ts";
 import { inspectChatwoot } from "./inspect-chatwoot.ts";
 import { findParent } from "./parent.ts";
 import { findKeySources, readKeySamples, tryKeys } from "./prove-keys.ts";
+import { lagFindings, noStandbyFinding, unloggedFindings } from "./standby-findings.ts";
 import type { BackupSummary } from "./summaries.ts";
 
 /** Reads what the database lists, takes no lock in the repository and writes nothing. */
@@ -22,9 +24,11 @@ export async function planBackup(options: BackupOptions): Promise<BackupSummary>
   options.progress.stage("reading what the database lists");
   await using snapshot = await openSnapshot(address, { signal });
   const { tables, problems } = await readTables(snapshot.connection);
+  const standby = await readStandbyState(snapshot.connection);
   let ranges = 0;
   for (const facts of tables) {
     const before = parent?.manifest.tables.find((table) => table.schema === facts.schema && table.name === facts.name);
+    if (standby !== undefined && facts.isUnlogged) continue;
     ranges += (await planTable(snapshot.connection, facts, before)).ranges.length;
   }
   const listing = await listStorage(snapshot.connection);
@@ -51,6 +55,7 @@ export async function planBackup(options: BackupOptions): Promise<BackupSummary>
       rangesRead: ranges,
       rangesReused: 0,
       bytesRead: tables.reduce((sum, table) => sum + table.bytes, 0),
+      ...(standby === undefined ? {} : { standby: { lagSeconds: standby.lagSeconds } }),
     },
     storage: {
       blobs,
@@ -67,6 +72,8 @@ export async function planBackup(options: BackupOptions): Promise<BackupSummary>
       ...options.findings,
       ...chatwoot.findings,
       ...problems,
+      ...(standby === undefined ? [] : [...lagFindings(standby), ...unloggedFindings(tables)]),
+      ...(options.fromStandby === true && standby === undefined ? [noStandbyFinding(address)] : []),
       ...parentFindings,
       ...keys.findings,
     ]),

@@ -45,6 +45,7 @@ export function whyReadAll(parent: Manifest | undefined, present: Present): stri
   if (parent.cutter !== CUTTER_VERSION) return "rows are cut in another way now";
   if (then.systemIdentifier !== server.systemIdentifier) return "it is another server";
   if (then.timeline !== server.timeline) return "the server is on another timeline";
+  if ((then.standby !== undefined) !== server.isStandby) return sourceChanged(server.isStandby);
   if (then.databaseOid !== server.databaseOid) return "it is another database of that name";
   if (then.version !== server.version) return "the server has another version";
   // After a crash, or in place of a disk that was put back, numbers of transactions may be given again.
@@ -57,6 +58,11 @@ export function whyReadAll(parent: Manifest | undefined, present: Present): stri
   if (ageMs < 0) return "the clock was put back";
   if (ageMs >= present.fullEveryMs) return "the last time is longer ago than database.full-every says";
   return undefined;
+}
+
+/** Both were started at times of their own, so that this only says it better. */
+function sourceChanged(isStandby: boolean): string {
+  return isStandby ? "a standby is read, and it was its primary before" : "a standby was read before, and this is none";
 }
 
 function extensionsOf({ extensions }: Pick<ServerFacts, "extensions">): string {

@@ -2,6 +2,7 @@
 import type { Finding } from "../base/findings.ts";
 import { LIMITS } from "../base/limits.ts";
 import type { ServerAddress } from "../postgres/address.ts";
+import { withConflictRetries } from "../postgres/conflict.ts";
 import { connect, type Connection } from "../postgres/connect.ts";
 import { type ClientPrograms, findPrograms } from "../postgres/programs.ts";
 import { readServerFacts, type ServerFacts } from "../postgres/server-facts.ts";
@@ -44,13 +45,15 @@ export class SourceDatabase implements AsyncDisposable {
 
   async #look({ address, signal }: SourceOptions): Promise<OpenedDatabase> {
     const connection = await this.#connection;
-    const { failure, findings } = await inspectChatwoot(connection, address, { signal });
-    if (failure !== undefined) throw failure;
-    const server = await readServerFacts(connection);
-    const programs = await findPrograms(server.major, { signal });
-    const folders = await countStorage(connection);
-    const expectedChunks = await expectChunks(connection, folders);
-    return { connection, findings, server, programs, folders, expectedChunks };
+    return await withConflictRetries(async () => {
+      const { failure, findings } = await inspectChatwoot(connection, address, { signal });
+      if (failure !== undefined) throw failure;
+      const server = await readServerFacts(connection);
+      const programs = await findPrograms(server.major, { signal });
+      const folders = await countStorage(connection);
+      const expectedChunks = await expectChunks(connection, folders);
+      return { connection, findings, server, programs, folders, expectedChunks };
+    });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -22,6 +22,8 @@ export interface BackupSummary {
     rangesRead: number;
     rangesReused: number;
     bytesRead: number;
+    /** A standby was read, so far behind its primary; null when it did not tell. */
+    standby?: { lagSeconds: number | null };
   };
   storage: { blobs: number; bytes: number; copied: number; reused: number; missing: number; purged: number };
   added: { bytes: number; packs: number };

@@ -126,6 +126,8 @@ export interface Manifest {
     ctype: string;
     /** WAL insert position when the snapshot was taken. */
     lsn: string;
+    /** It was a standby, so far behind its primary; null when it did not tell. */
+    standby?: { lagSeconds: number | null };
     extensions: { name: string; version: string; schema: string }[];
     /** The client programs that dumped the schema. */
     clientMajor: number;

@@ -23,10 +23,12 @@ const CONNECT_TIMEOUT_MS = 20_000;
 
 export class Connection implements AsyncDisposable {
   readonly address: ServerAddress;
-  readonly #client: Client;
+  #client: Client;
   readonly #signal: AbortSignal;
   readonly #onAbort: () => void;
   #closed = false;
+  /** What the server said when it ended the session. */
+  #end: Error | undefined;
 
   /** Use {@link connect}. */
   constructor(client: Client, address: ServerAddress, signal: AbortSignal) {
@@ -34,16 +36,42 @@ export class Connection implements AsyncDisposable {
     this.#client = client;
     this.#signal = signal;
     this.#onAbort = () => this.destroy();
-    signal.addEventListener("abort", this.#onAbort, { once: true });
-    client.once("end", () => {
-      this.#closed = true;
-      signal.removeEventListener("abort", this.#onAbort);
+    this.#adopt(client);
+  }
+
+  #adopt(client: Client): void {
+    this.#client = client;
+    this.#signal.addEventListener("abort", this.#onAbort, { once: true });
+    client.on("error", (error: Error) => {
+      if (client === this.#client) this.#end ??= error;
     });
+    client.once("end", () => {
+      if (client === this.#client) this.#forget();
+    });
+  }
+
+  #forget(): void {
+    this.#closed = true;
+    this.#signal.removeEventListener("abort", this.#onAbort);
   }
 
   /** True until the session was ended by either side. */
   get isOpen(): boolean {
-    return !this.#closed;
+    return !this.#closed && this.#end === undefined;
+  }
+
+  /**
+   * Begins a new session in place of one that the server ended; nothing where it goes on.
+   * @throws Failure of the `database/` codes.
+   */
+  async reopen(): Promise<void> {
+    if (this.isOpen) return;
+    this.destroy();
+    const other = await connect(this.address, { signal: this.#signal });
+    other.#forget();
+    this.#end = undefined;
+    this.#closed = false;
+    this.#adopt(other.#client);
   }
 
   /**
@@ -77,20 +105,20 @@ export class Connection implements AsyncDisposable {
   /** An error of this session as a failure; the signal's reason when it was aborted. */
   failure(error: unknown): unknown {
     if (this.#signal.aborted) return this.#signal.reason;
-    return serverFailure(error, this.address);
+    if (error instanceof Error && Reflect.get(error, "severity") === "FATAL") this.#end ??= error;
+    // The next query only says that the session is gone.
+    return serverFailure(sqlState(error) === undefined ? (this.#end ?? error) : error, this.address);
   }
 
   /** Ends the session at once; the server notices when it next sends. */
   destroy(): void {
-    this.#closed = true;
-    this.#signal.removeEventListener("abort", this.#onAbort);
+    this.#forget();
     streamOf(this.#client)?.destroy();
   }
 
   async close(): Promise<void> {
     if (this.#closed) return;
-    this.#closed = true;
-    this.#signal.removeEventListener("abort", this.#onAbort);
+    this.#forget();
     // A session that is cut already has nothing to say good-bye to.
     await this.#client.end().catch(() => {});
   }

@@ -26,12 +26,9 @@ export interface EarlierCut {
   j: number | null;
 }
 
-/**
- * Plans the table as the connection's snapshot sees it; takes no lock that lasts.
- * @throws Failure `database/changed`, `database/denied`.
- */
-export async function planTable(connection: Connection, table: TableFacts, earlier?: EarlierCut): Promise<TablePlan> {
-  const plan: TablePlan = {
+/** A table of which nothing is to be read. */
+export function planNothing(table: TableFacts): TablePlan {
+  return {
     schema: table.schema,
     name: table.name,
     oid: table.oid,
@@ -42,6 +39,14 @@ export async function planTable(connection: Connection, table: TableFacts, earli
     j: null,
     ranges: [],
   };
+}
+
+/**
+ * Plans the table as the connection's snapshot sees it; takes no lock that lasts.
+ * @throws Failure `database/changed`, `database/denied`.
+ */
+export async function planTable(connection: Connection, table: TableFacts, earlier?: EarlierCut): Promise<TablePlan> {
+  const plan = planNothing(table);
   return await withLockRetries(`table ${shownName(table)}`, async () =>
     briefly(connection, async () => {
       await guardTable(connection, table);

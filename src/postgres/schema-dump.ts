@@ -6,6 +6,7 @@ import { Failure } from "../base/errors.ts";
 import { LIMITS } from "../base/limits.ts";
 import { runProgram } from "../system/process.ts";
 import { childEnvironment, type ServerAddress } from "./address.ts";
+import { CONFLICT, conflictFailure, withConflictRetries } from "./conflict.ts";
 import type { ClientPrograms } from "./programs.ts";
 import { connectPatiently } from "./spare-sessions.ts";
 
@@ -24,6 +25,7 @@ export interface SchemaDumpOptions {
 
 /**
  * @throws Failure `database/changed` when tables stay locked, or one was dropped since the snapshot; `database/denied` naming what the role may not read;
+ * `database/conflict` when a standby ended it again and again;
  * `program/missing` when pg_dump is too old; `database/failed` with what it said.
  */
 export async function dumpSchema(
@@ -31,7 +33,14 @@ export async function dumpSchema(
   programs: ClientPrograms,
   options: SchemaDumpOptions,
 ): Promise<SchemaDump> {
-  const { signal, snapshotId } = options;
+  return await withConflictRetries(async () => await dumpOnce(address, programs, options));
+}
+
+async function dumpOnce(
+  address: ServerAddress,
+  programs: ClientPrograms,
+  { signal, snapshotId }: SchemaDumpOptions,
+): Promise<SchemaDump> {
   // While pg_dump waits for the lock of one table it holds those of others: so it gives up soon, and tries again.
   const wait = `--lock-wait-timeout=${LIMITS.lockTimeoutMs}`;
   const args = ["--format=custom", "--schema-only", "--no-owner", "--no-acl", wait];
@@ -103,6 +112,7 @@ function isLockTimeout(stderr: string): boolean {
 const GONE = /relation ".*" does not exist|could not open relation with OID|cache lookup failed for/;
 
 function dumpFailure(stderr: string, address: ServerAddress): Failure {
+  if (CONFLICT.test(stderr)) return conflictFailure();
   const denied = /permission denied for ([^\n]*)/.exec(stderr)?.[1];
   if (denied !== undefined) {
     return new Failure("database/denied", `'${address.user}' may not read ${denied}, so the schema cannot be saved`, {

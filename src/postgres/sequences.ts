@@ -27,7 +27,7 @@ interface SequenceName {
 const SEQUENCES = `
   select n.nspname as schema, c.relname as name
   from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-  where c.relkind = 'S' and c.relpersistence <> 't' and ${USER_SCHEMAS} and not ${ownedByExtension("pg_class", "c.oid")}
+  where c.relkind = 'S' and (c.relpersistence = 'p' or c.relpersistence = 'u' and not pg_catalog.pg_is_in_recovery()) and ${USER_SCHEMAS} and not ${ownedByExtension("pg_class", "c.oid")}
   order by n.nspname collate "C", c.relname collate "C"`;
 
 /** Sequences asked for in one statement: Chatwoot has two for each account. */

@@ -1,6 +1,7 @@
 /** What a server or the network answers, as a {@link Failure} that says what to do. Never with a password in it. */
 import { Failure, isFailure, messageOf } from "../base/errors.ts";
 import { describeAddress, isSocket, type ServerAddress } from "./address.ts";
+import { CONFLICT, conflictFailure } from "./conflict.ts";
 
 /** SQLSTATEs that the room reacts to. */
 export const SQLSTATE = {
@@ -89,6 +90,8 @@ function stateFailure(error: Error, state: string, address: ServerAddress): Fail
   const place = describeAddress(address);
   const make = (code: ConstructorParameters<typeof Failure>[0], message: string, hint: string) =>
     new Failure(code, message, { hint, cause: error });
+  // 40001, and 40P01 where it waited for a buffer: the message tells them from those of writers.
+  if (state.startsWith("40") && CONFLICT.test(text)) return conflictFailure(error);
   if (state === "28P01") {
     return make(
       "database/denied",

@@ -13,6 +13,7 @@
 import { together } from "../base/concurrent.ts";
 import type { ServerAddress } from "./address.ts";
 import type { TableFacts } from "./catalogue.ts";
+import { withConflictRetries } from "./conflict.ts";
 import type { Connection } from "./connect.ts";
 import { qualifiedName, quoteIdentifier, quoteLiteral, shownName } from "./names.ts";
 import type { TablePlan } from "./ranges.ts";
@@ -86,7 +87,13 @@ export async function scanTables(
   const scanSome = async (stop: AbortSignal) => {
     await using connection = await connectPatiently(address, { signal: stop });
     for (let next = work.pop(); next !== undefined; next = work.pop()) {
-      for (const row of await scanPiece(connection, snapshotId, next.table, next.piece)) sums[next.at]?.add(row);
+      const { table, piece, at } = next;
+      const rows = await withConflictRetries(async () => {
+        // A standby may have ended the session, not only its statement.
+        await connection.reopen();
+        return await scanPiece(connection, snapshotId, table, piece);
+      });
+      for (const row of rows) sums[at]?.add(row);
     }
   };
   await together(

@@ -26,7 +26,7 @@ test("bash offers commands, their options, points and values", async () => {
   assert.deepEqual(await offered("restore", "la"), ["latest"]);
   assert.deepEqual(await offered("restore", "latest", "--p"), ["--plan"]);
   assert.deepEqual(await offered("restore", "--only", "st"), ["storage"]);
-  assert.deepEqual(await offered("--json", "backup", "--f"), ["--full"]);
+  assert.deepEqual(await offered("--json", "backup", "--f"), ["--full", "--from-standby"]);
   assert.deepEqual(await offered("completion", "z"), ["zsh"]);
   assert.deepEqual(await offered("help", "exi"), ["exits"]);
   assert.ok((await offered("list", "--config", "package")).includes("package.json"));

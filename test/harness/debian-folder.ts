@@ -43,7 +43,9 @@ export async function installDebian({ folder, suite, packages, proof, prepare }:
     await writeFile(join(made, "usr/sbin/policy-rc.d"), "#!/bin/sh\nexit 101\n", { mode: 0o755 });
     await prepare?.(made);
     const apt = ["apt-get", "install", "-y", "-q", "--no-install-recommends", ...packages];
-    await mustRun("chroot", [made, ...apt], { env: NON_INTERACTIVE });
+    // Some packages want /proc while they come; mounted for this one program, it is gone when that ends.
+    const withProc = 'mount -t proc proc "$1/proc" && exec chroot "$@"';
+    await mustRun("unshare", ["--mount", "sh", "-c", withProc, "sh", made, ...apt], { env: NON_INTERACTIVE });
     await mustRun("chroot", [made, "apt-get", "clean"], { env: NON_INTERACTIVE });
     await rename(made, folder);
   } catch (error) {

@@ -45,6 +45,8 @@ export interface TestServerOptions {
   settings?: readonly string[];
   /** Another server's programs, for example of a newer major. */
   programs?: string;
+  /** Makes it a standby of that server, which streams from it. */
+  standbyOf?: TestServer;
 }
 
 const PROGRAMS = "/usr/lib/postgresql";
@@ -166,13 +168,27 @@ export async function initialise(folder: string, programs: string, options: Test
   return { data, user };
 }
 
+/** The data of a standby: a copy of its primary's, and where to go on from. */
+async function copyPrimary({ address, programs }: TestServer, folder: string) {
+  const user = serverUser();
+  if (user !== undefined) chownSync(folder, user.uid, user.gid);
+  const data = join(folder, "data");
+  const from = `host=${address.host} port=${address.port} user=${address.user}`;
+  const args = ["-D", data, "-d", from, "--write-recovery-conf", "--checkpoint=fast", "--no-sync"];
+  await mustRun(join(programs, "pg_basebackup"), args, { ...user, cwd: folder });
+  return { data, user };
+}
+
 /** Starts a server; use it with `await using`, or `stop` it in an `after` hook. */
 export async function startPostgres(options: TestServerOptions = {}): Promise<TestServer> {
   const programs = options.programs ?? installedServers()[0]?.programs;
   if (programs === undefined) throw new Error("PostgreSQL is not installed: run 'npm test', which installs it");
   const folder = await mkdtemp(join(tmpdir(), "chatkeep-pg-"));
   const password = options.auth === "scram" ? `test-${process.pid}-${folder.slice(-6)}` : "unused";
-  const { data, user } = await initialise(folder, programs, options, password);
+  const { data, user } =
+    options.standbyOf === undefined
+      ? await initialise(folder, programs, options, password)
+      : await copyPrimary(options.standbyOf, folder);
   const socketFolder = join(folder, "socket");
   await mkdir(socketFolder, { mode: 0o777 });
   if (user !== undefined) chownSync(socketFolder, user.uid, user.gid);

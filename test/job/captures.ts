@@ -56,11 +56,18 @@ class Readers implements AsyncDisposable {
     this.#address = address;
   }
 
-  async read(snapshot: string, table: RowsPlan, range: RangePlan): Promise<RangeResult> {
+  async read(
+    snapshot: string,
+    table: RowsPlan,
+    range: RangePlan,
+    during?: (table: RowsPlan) => Promise<void>,
+  ): Promise<RangeResult> {
     const reader = this.#idle.pop() ?? new RangeReader(this.#address, { signal });
     if (!this.#all.includes(reader)) this.#all.push(reader);
     const chunks: ChunkId[] = [];
-    const digest = await reader.readRange(snapshot, table, range, async (chunk) => void chunks.push(idOf(chunk)));
+    const digest = await reader.readRange(snapshot, table, range, async (chunk) => {
+      if (chunks.push(idOf(chunk)) === 1) await during?.(table);
+    });
     this.#idle.push(reader);
     return { ...digest, chunks };
   }
@@ -83,7 +90,7 @@ export async function factsOf(address: ServerAddress): Promise<ServerFacts> {
 export function manifestOf(capture: DatabaseCapture, server: ServerFacts): Manifest {
   return {
     cutter: CUTTER_VERSION,
-    server: { ...server, lsn: capture.lsn },
+    server: { ...server, lsn: capture.lsn, ...(capture.standby === undefined ? {} : { standby: capture.standby }) },
     tables: capture.tables.map(({ entry }) => entry),
     ...(capture.stamps === undefined ? {} : { stamps: capture.stamps }),
   } as unknown as Manifest;
@@ -113,7 +120,9 @@ export interface CaptureOptions {
   /** What the server says of itself, in place of what it does say. */
   server?: ServerFacts;
   /** Runs before a range is read. */
-  beforeRange?: (table: RowsPlan, range: RangePlan) => Promise<void>;
+  beforeRange?: (table: RowsPlan, range: RangePlan, snapshot: string) => Promise<void>;
+  /** Runs when the first rows of a range have come. */
+  duringRange?: (table: RowsPlan) => Promise<void>;
 }
 
 const BEGAN = Date.parse("2026-11-01T00:00:00Z");
@@ -139,8 +148,8 @@ export async function take(address: ServerAddress, parent?: Taken, options: Capt
     fullEveryMs: options.fullEveryMs ?? WEEK,
     stampedTableBytes: options.stampedTableBytes ?? 0,
     async readRange(snapshot, table, range) {
-      await options.beforeRange?.(table, range);
-      return await readers.read(snapshot, table, range);
+      await options.beforeRange?.(table, range, snapshot);
+      return await readers.read(snapshot, table, range, options.duringRange);
     },
     alsoIn: async () => {},
     progress: silent,

@@ -27,6 +27,7 @@ const SERVER = {
   timeline: 1,
   postmasterStartedAt: "2026-11-01T00:00:00.000001Z",
   databaseOid: "16384",
+  isStandby: false,
   extensions: [{ name: "pgcrypto", version: "1.3", schema: "public" }],
 } as unknown as ServerFacts;
 
@@ -69,6 +70,12 @@ const REASONS: readonly [what: string, parent: Manifest | undefined, now: Presen
   ["rows are cut in another way now", parent({ cutter: CUTTER_VERSION + 1 }), PRESENT],
   ["it is another server", PARENT, present({ systemIdentifier: "7300000000000000002" })],
   ["the server is on another timeline", PARENT, present({ timeline: 2 })],
+  ["a standby is read, and it was its primary before", PARENT, present({ isStandby: true })],
+  [
+    "a standby was read before, and this is none",
+    parent({ server: { ...PARENT.server, standby: { lagSeconds: null } } }),
+    PRESENT,
+  ],
   ["it is another database of that name", PARENT, present({ databaseOid: "16385" })],
   ["the server has another version", PARENT, present({ version: "15.21" })],
   ["the server was restarted", PARENT, present({ postmasterStartedAt: "2026-11-01T00:00:00.000002Z" })],

@@ -12,7 +12,7 @@ import { isFailure } from "../../src/base/errors.ts";
 import { findScratchServer } from "../../src/postgres/scratch.ts";
 import { ownMark } from "../../src/system/leftovers.ts";
 import { type Docker, makeDatabaseImage, startDocker } from "../harness/docker.ts";
-import { trixieFolder, trixiePostgres } from "../harness/trixie.ts";
+import { debianFolder, newerPostgres } from "../harness/newer-postgres.ts";
 import { makeCheapToOpen } from "../scenario/cheap-key.ts";
 import { type Desk, openDesk } from "../scenario/desk.ts";
 import { onDatabase } from "../scenario/hostile-installation.ts";
@@ -31,12 +31,12 @@ const ADDRESS = { host: "localhost", port: 5999, user: "chatwoot", database: "ch
 const needs = { kinds: ["container"], major: 17, extensions: ["vector"], signal } as const;
 
 before(async () => {
-  const { programs, major } = await trixiePostgres();
+  const { programs, major } = await newerPostgres(17);
   // For pg_dump and pg_restore: the machine needs the client programs of the major, and no server.
   process.env["PATH"] = `${programs}:${process.env["PATH"] ?? ""}`;
   engine = await startDocker();
   process.env["DOCKER_HOST"] = engine.host;
-  await makeDatabaseImage(engine, { folder: trixieFolder, major, name: IMAGE });
+  await makeDatabaseImage(engine, { folder: debianFolder(17), major, name: IMAGE });
   desk = await openDesk({ size: { messages: 2_000, conversations: 150, files: 30 }, server: { programs } });
   await onDatabase(desk.installation, async (client) => await client.query(VECTORS));
   await makeCheapToOpen(desk);

@@ -7,7 +7,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { after, before, test } from "node:test";
 import { embeddedPostgres } from "../harness/embedded.ts";
 import { startPostgres, type TestServer } from "../harness/postgres.ts";
-import { trixiePostgres } from "../harness/trixie.ts";
+import { newerPostgres } from "../harness/newer-postgres.ts";
 import { makeCheapToOpen } from "../scenario/cheap-key.ts";
 import { type Desk, openDesk } from "../scenario/desk.ts";
 import { makeHostile } from "../scenario/hostile-installation.ts";
@@ -18,7 +18,7 @@ let embedded: string;
 let plain: string;
 
 before(async () => {
-  const { programs } = await trixiePostgres();
+  const { programs } = await newerPostgres(17);
   // For the newer server's pg_dump; that of the point's own major is found where Debian puts it.
   process.env["PATH"] = `${process.env["PATH"] ?? ""}:${programs}`;
   newer = await startPostgres({ programs });

@@ -5,7 +5,7 @@
 import assert from "node:assert/strict";
 import { test, type TestContext } from "node:test";
 import { startPostgres, type TestServerOptions } from "../harness/postgres.ts";
-import { trixiePostgres } from "../harness/trixie.ts";
+import { newerPostgres } from "../harness/newer-postgres.ts";
 import { liveThrough } from "../job/history.ts";
 
 const seed = process.env["CHATKEEP_TEST_SEED"] ?? String(Date.now());
@@ -26,6 +26,6 @@ async function live(t: TestContext, options: TestServerOptions): Promise<number>
 test(what, async (t) => void (await live(t, {})));
 
 test(`${what}, on PostgreSQL 17`, async (t) => {
-  const { programs } = await trixiePostgres();
+  const { programs } = await newerPostgres(17);
   assert.equal(await live(t, { programs }), 17);
 });

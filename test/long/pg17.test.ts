@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { assertSameDatabase } from "../harness/pg-dump-diff.ts";
 import { mustRun } from "../harness/run.ts";
-import { trixiePostgres } from "../harness/trixie.ts";
+import { newerPostgres } from "../harness/newer-postgres.ts";
 import { makeCheapToOpen } from "../scenario/cheap-key.ts";
 import { openDesk } from "../scenario/desk.ts";
 import { makeHostile, onDatabase } from "../scenario/hostile-installation.ts";
@@ -32,7 +32,7 @@ let point: string;
 let withoutHostileValues: string[];
 
 before(async () => {
-  const { programs } = await trixiePostgres();
+  const { programs } = await newerPostgres(17);
   // Chatkeep looks for the client programs, and for a server to drill in, where a person's shell would.
   process.env["PATH"] = `${programs}:${process.env["PATH"] ?? ""}`;
   const desk = await openDesk({ size: { messages: 2_000, conversations: 150, files: 30 }, server: { programs } });

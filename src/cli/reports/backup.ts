@@ -21,6 +21,7 @@ export function formatBackup(summary: BackupSummary, look: Look): string[] {
     ...formatPairs(
       [
         ["database", databaseLine(database)],
+        ...standbyPairs(database),
         ["files", filesLine(storage)],
         [isDry ? "would add" : "added", `${formatBytes(added.bytes)}${packs}, compressed and encrypted`],
         [
@@ -45,6 +46,16 @@ function lockedPairs({ retention }: BackupSummary): (readonly [string, string])[
   if (retention === undefined || retention.until === null) return [];
   const { files, extended, until } = retention;
   return [["locked", `${plural(files, "file")} until ${formatUtc(until)} at least; ${formatCount(extended)} extended`]];
+}
+
+function standbyPairs({ standby }: BackupSummary["database"]): (readonly [string, string])[] {
+  if (standby === undefined) return [];
+  return [["read from", `a standby ${formatLag(standby.lagSeconds)}`]];
+}
+
+function formatLag(lagSeconds: number | null): string {
+  if (lagSeconds === null) return "that does not tell how far it is behind its primary";
+  return lagSeconds === 0 ? "that has applied all it received" : `${formatSeconds(lagSeconds)} behind its primary`;
 }
 
 function databaseLine({ rows, tables, ranges, rangesReused, bytesRead }: BackupSummary["database"]): string {

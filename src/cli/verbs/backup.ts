@@ -5,7 +5,12 @@ import { formatBackup } from "../reports/backup.ts";
 
 export const backup: Verb = async (invocation) => {
   const { given, globals, surroundings } = invocation;
-  const options = { full: given.has("full"), tags: given.list("tag"), dryRun: given.has("dryRun") };
+  const options = {
+    full: given.has("full"),
+    fromStandby: given.has("fromStandby"),
+    tags: given.list("tag"),
+    dryRun: given.has("dryRun"),
+  };
   const summary = await runBackup(globals, options, surroundings);
   answer(invocation, summary, formatBackup);
   return tellFindings(invocation, summary.findings);

@@ -1,0 +1,119 @@
+/** Backups that read a standby, by the command line: the primary is asked nothing, and the point is as one from it. */
+import assert from "node:assert/strict";
+import { appendFile, readFile, writeFile } from "node:fs/promises";
+import { after, before, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+import { Client } from "pg";
+import type { Finding } from "../../src/base/findings.ts";
+import type { BackupSummary, DoctorSummary } from "../../src/job/summaries.ts";
+import type { Repository } from "../../src/repo/repository.ts";
+import { type Standby, startStandby } from "../harness/standby.ts";
+import { makeCheapToOpen } from "./cheap-key.ts";
+import { type Desk, openDesk } from "./desk.ts";
+import { savedPoints } from "./saved-point.ts";
+
+let desk: Desk;
+let repository: Repository;
+let standby: Standby;
+let standbyUrl: string;
+
+before(async () => {
+  desk = await openDesk({
+    size: { messages: 200, conversations: 20, files: 10 },
+    server: { settings: ["synchronous_commit=on", "log_connections=on"] },
+  });
+  ({ repository } = await makeCheapToOpen(desk));
+  standby = await startStandby(desk.server);
+  await standby.caughtUp();
+  const { user, password, database } = desk.installation.database;
+  standbyUrl = `postgres://${user}:${password ?? ""}@127.0.0.1:${standby.address.port}/${database}`;
+  await appendFile(desk.config, `\ndatabase:\n  standby-url-file: ${desk.root}/standby.url\n`);
+  await writeFile(`${desk.root}/standby.url`, `${standbyUrl}\n`, { mode: 0o600 });
+});
+
+after(async () => {
+  await standby.stop();
+  await desk[Symbol.asyncDispose]();
+});
+
+/** How many sessions of ours the primary has logged so far. What it logs comes through a pipe, in its order. */
+async function sessionsOfOurs(): Promise<number> {
+  const name = `sentinel ${Math.random()}`;
+  const client = new Client({ ...desk.server.address, application_name: name });
+  await client.connect();
+  await client.end();
+  while (!desk.server.log().includes(`application_name=${name}`)) await sleep(10);
+  return [...desk.server.log().matchAll(/connection authorized: .*application_name=chatkeep/g)].length;
+}
+
+function kinds({ findings }: { findings: readonly Finding[] }): string[] {
+  return findings.filter(({ level }) => level !== "note").map(({ kind }) => kind);
+}
+
+async function dataTree(): Promise<unknown> {
+  const point = (await savedPoints(repository)).at(-1);
+  return [(await point?.find("database/data"))?.subtree, (await point?.find("storage"))?.subtree];
+}
+
+test("nothing of a backup from a standby reaches the primary, and rows and files are those of one from the primary", async () => {
+  await desk.summary(["backup"]);
+  const fromPrimary = await dataTree();
+  const sessions = await sessionsOfOurs();
+  assert.ok(sessions > 0);
+  const { database } = (await desk.summary(["backup", "--from-standby", "--full"])) as unknown as BackupSummary;
+  assert.deepEqual(database.standby, { lagSeconds: 0 });
+  assert.equal(database.rangesReused, 0);
+  assert.equal(await sessionsOfOurs(), sessions);
+  assert.deepEqual(await dataTree(), fromPrimary);
+  const told = await desk.chatkeep(["backup", "--from-standby"]);
+  assert.equal(told.status, 0, told.stderr);
+  assert.match(told.stdout, /read from +a standby that has applied all it received/);
+  assert.equal(await sessionsOfOurs(), sessions);
+});
+
+test("a database URL that is a standby's simply works, with --from-standby or without", async () => {
+  const config = await readFile(desk.config, "utf8");
+  const here = config
+    .replace(/^ +standby-url-file:.*\n/m, "  jobs: 1\n")
+    .replace(/^( +)id:/m, `$1database-url: ${standbyUrl}\n$1id:`);
+  await writeFile(desk.config, here);
+  const sessions = await sessionsOfOurs();
+  try {
+    const { database, findings } = (await desk.summary(["backup", "--from-standby"])) as unknown as BackupSummary;
+    assert.deepEqual(database.standby, { lagSeconds: 0 });
+    assert.deepEqual(kinds({ findings }), []);
+    const dry = (await desk.summary(["backup", "--dry-run"])) as unknown as BackupSummary;
+    assert.deepEqual(dry.database.standby, { lagSeconds: 0 });
+  } finally {
+    await writeFile(desk.config, config);
+  }
+  assert.equal(await sessionsOfOurs(), sessions);
+});
+
+test("doctor says what the standby is, and a promoted one is told of by doctor and backup", async () => {
+  const facts = ((await desk.summary(["doctor"], 3)) as unknown as DoctorSummary).facts.filter(
+    ({ name }) => name === "standby",
+  );
+  assert.match(
+    facts[0]?.value ?? "",
+    /^PostgreSQL 15\.\d+, not behind; max_standby_streaming_delay 30s, hot_standby_feedback off$/,
+  );
+  assert.doesNotMatch(JSON.stringify(facts), /postgres:\/\//);
+  await standby.promote();
+  const examined = (await desk.summary(["doctor"], 3)) as unknown as DoctorSummary;
+  assert.ok(kinds(examined).includes("standby-promoted"), JSON.stringify(examined.findings));
+  const summary = (await desk.summary(["backup", "--from-standby"], 3)) as unknown as BackupSummary;
+  assert.deepEqual(kinds(summary), ["standby-promoted"]);
+  assert.equal(summary.database.standby, undefined);
+});
+
+test("without a standby in the configuration, --from-standby says that the server is none", async () => {
+  const config = await readFile(desk.config, "utf8");
+  await writeFile(desk.config, config.replace(/^ +standby-url-file:.*\n/m, "  jobs: 2\n"));
+  try {
+    const summary = (await desk.summary(["backup", "--from-standby"], 3)) as unknown as BackupSummary;
+    assert.deepEqual(kinds(summary), ["standby-promoted"]);
+  } finally {
+    await writeFile(desk.config, config);
+  }
+});
