@@ -1,0 +1,149 @@
+/** Acknowledging on a repository in memory: whose points are held back, what an acknowledgement outlives, and stopped at any write. */
+import assert from "node:assert/strict";
+import { before, test } from "node:test";
+import { isFailure } from "../../src/base/errors.ts";
+import type { SnapshotId } from "../../src/base/ids.ts";
+import { acknowledge, type AckOptions, listAcks } from "../../src/job/ack.ts";
+import { acksLacking } from "../../src/job/acks.ts";
+import { forget } from "../../src/job/forget.ts";
+import { listPoints } from "../../src/job/points.ts";
+import type { Repository } from "../../src/repo/repository.ts";
+import { createMemoryStore, type MemoryStore } from "../../src/store/memory-store.ts";
+import { copyStore, newRepository, reopen, signal } from "../repo/small-backup.ts";
+import { addPoint, clockAt, DAY, denyRemovals, forgetting, HOUR, NOW, ONE, TWO } from "./kept-points.ts";
+
+let original: Repository;
+let store: MemoryStore;
+/** Five days of one installation, the newest first; accounts shrank in the second and the third. */
+let days: [SnapshotId, SnapshotId, SnapshotId, SnapshotId, SnapshotId];
+
+before(async () => {
+  store = createMemoryStore();
+  original = await newRepository(store);
+  const day = async (at: number, tags: string[]) => {
+    await addPoint(original, NOW - 2 * HOUR - at * DAY, { installation: TWO, name: "other-desk" });
+    return await addPoint(original, NOW - HOUR - at * DAY, { tags });
+  };
+  const tag = ["shrunk=1"];
+  days = [await day(0, []), await day(1, tag), await day(2, tag), await day(3, []), await day(4, [])];
+});
+
+function fresh(): { repository: Repository; store: MemoryStore } {
+  const copy = copyStore(store);
+  return { repository: reopen(original, copy), store: copy };
+}
+
+function options(repository: Repository): AckOptions {
+  return { repository, repositoryName: "primary", installationId: ONE, clock: clockAt(), signal };
+}
+
+const shrunk = { word: "shrunk", reason: undefined, program: "test" };
+const lastOne = (installation: "all" | { id: string }) =>
+  ({ by: "policy", policy: { last: 1 }, timeZone: "UTC", installation }) as const;
+
+function named(...words: SnapshotId[]) {
+  return { by: "name", words, installationId: ONE } as const;
+}
+
+async function acksIn(of: MemoryStore): Promise<string[]> {
+  const { records } = await listPoints(reopen(original, of), { signal });
+  return records.filter(({ kind }) => kind === "ack").map(({ point }) => point);
+}
+
+test("only the points of that installation stay, by rules and by name", async () => {
+  const { repository } = fresh();
+  const done = await forget(forgetting(repository, lastOne("all")));
+  assert.deepEqual(
+    done.forgotten.map(({ installation }) => installation.id),
+    Array.from({ length: 4 }, () => TWO),
+  );
+  assert.equal(done.kept.filter(({ installation }) => installation.id === ONE).length, 5);
+  assert.deepEqual(
+    done.findings.map(({ kind, level }) => `${level} ${kind}`),
+    ["alarm shrunk"],
+  );
+  await assert.rejects(forget(forgetting(repository, named(days[4]))), (error) => isFailure(error, "usage/invalid"));
+});
+
+test("a point that is acknowledged covers the older ones, and no newer one", async () => {
+  const { repository, store } = fresh();
+  await acknowledge(options(repository), { ...shrunk, word: days[2] });
+  const listed = (await listPoints(reopen(original, store), { signal })).points;
+  const states = days.map((day) => listed.find(({ id }) => id === day)?.shrunk);
+  assert.deepEqual(states, [undefined, "awaiting", "acknowledged", undefined, undefined]);
+  assert.equal((await forget(forgetting(reopen(original, store), lastOne({ id: ONE })))).forgotten.length, 0);
+  await acknowledge(options(reopen(original, store)), shrunk);
+  assert.equal((await listAcks(options(reopen(original, store)))).point, null);
+  await assert.rejects(acknowledge(options(reopen(original, store)), shrunk), (error) =>
+    isFailure(error, "usage/invalid"),
+  );
+  for (const word of [days[0], "latest"])
+    await assert.rejects(acknowledge(options(reopen(original, store)), { ...shrunk, word }), (error) =>
+      isFailure(error, "usage/invalid"),
+    );
+});
+
+test("an acknowledgement stays while a point needs it, and goes with the last", async () => {
+  const { repository, store } = fresh();
+  await acknowledge(options(repository), shrunk);
+  await forget(forgetting(reopen(original, store), named(days[1])));
+  assert.deepEqual(await acksIn(store), [days[1]]);
+  const { points } = await listPoints(reopen(original, store), { signal });
+  assert.equal(points.find(({ id }) => id === days[2])?.shrunk, "acknowledged");
+  // All that is left is older than what was acknowledged, and the next backup will be compared with it.
+  await forget(forgetting(reopen(original, store), named(days[0], days[2])));
+  assert.deepEqual(await acksIn(store), [days[1]]);
+  await addPoint(reopen(original, store), NOW - 1, {});
+  await forget(forgetting(reopen(original, store), lastOne({ id: ONE })));
+  assert.deepEqual(await acksIn(store), []);
+});
+
+test("what one repository knows to be acknowledged goes where a point needs it, once", async () => {
+  const [here, there] = [fresh(), fresh()];
+  await acknowledge(options(here.repository), shrunk);
+  const lists = async () =>
+    await Promise.all([here, there].map(async (one) => await listPoints(reopen(original, one.store), { signal })));
+  const [from, to] = await lists();
+  assert.ok(from && to);
+  assert.deepEqual(
+    acksLacking(from, to, { coming: [] }).map(({ point }) => point),
+    [days[1]],
+  );
+  assert.deepEqual(acksLacking(to, from, { coming: [] }), []);
+  const empty = { ...to, points: [] };
+  assert.deepEqual(acksLacking(from, empty, { coming: [] }), []);
+  assert.equal(acksLacking(from, empty, { coming: [days[2]] }).length, 1);
+  const foreign = { ...to, points: to.points.filter(({ installationId }) => installationId === TWO) };
+  assert.deepEqual(acksLacking(from, foreign, { coming: [] }), []);
+});
+
+test("stopped at any of its writes, it is acknowledged or it is not, and the next run finishes", async () => {
+  let writes = 0;
+  for (let isStopped = true; isStopped; writes += 1) {
+    const { repository, store } = fresh();
+    let done = 0;
+    store.beforeWrite = () => {
+      if (done >= writes) throw new Error("the power is gone");
+      done += 1;
+    };
+    isStopped = await acknowledge(options(repository), shrunk).then(
+      () => false,
+      () => true,
+    );
+    store.beforeWrite = undefined;
+    for (const name of store.files.keys()) if (name.startsWith("locks/")) store.files.delete(name);
+    const acks = await acksIn(store);
+    const { forgotten } = await forget(forgetting(reopen(original, store), lastOne({ id: ONE })));
+    assert.equal(forgotten.length, acks.length === 0 ? 0 : 4, `stopped after ${writes} writes`);
+    if (acks.length === 0) await acknowledge(options(reopen(original, store)), shrunk);
+  }
+  assert.ok(writes > 4, `${writes - 1} writes`);
+});
+
+test("where nothing may be deleted it can be acknowledged all the same", async () => {
+  const { repository, store } = fresh();
+  denyRemovals(store);
+  const { summary } = await acknowledge(options(repository), shrunk);
+  assert.equal(summary.changed, true);
+  assert.deepEqual(await acksIn(store), [days[1]]);
+});
