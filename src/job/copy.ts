@@ -73,7 +73,7 @@ export async function copy(options: CopyOptions): Promise<CopySummary> {
   const startedMs = clock.monotonic();
   if (from.repository.config.id === to.repository.config.id) {
     throw new Failure("usage/invalid", `'${from.name}' and '${to.name}' are one repository: both have the same id`, {
-      hint: "A copy needs a repository of its own: 'chatkeep init --add NAME --location LOCATION' makes one.",
+      hint: "Are both entries of one place, or was the folder copied? Give one of them another location; 'chatkeep init --add NAME --location LOCATION' makes a repository there.",
     });
   }
   // Both settle at once, and meanwhile it is read what there is to copy.

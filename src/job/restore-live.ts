@@ -7,7 +7,6 @@ import { formatInstant } from "../base/clock.ts";
 import { formatBytes, plural } from "../base/bytes.ts";
 import { Failure } from "../base/errors.ts";
 import type { Finding } from "../base/findings.ts";
-import { shortId } from "../base/ids.ts";
 import type { Progress } from "../base/progress.ts";
 import type { Manifest } from "../point/manifest.ts";
 import type { ProofCheck } from "../point/proof.ts";
@@ -205,7 +204,7 @@ export async function planRollback(
     );
   }
   const { at, bytes, point, chatkeep } = chosen;
-  return { type: "plan", verb: "rollback", live, back: chosen.name, kind: chatkeep, at, bytes, point: shortId(point) };
+  return { type: "plan", verb: "rollback", live, back: chosen.name, kind: chatkeep, at, bytes, point };
 }
 
 /** Puts back the database of the plan; the one that is live now is kept in its turn. */

@@ -71,6 +71,10 @@ test("a database comes back into its own place, its settings with it, and a roll
   assert.equal(await messages(), half);
   const aside = (rolled["database"] as { previous: string }).previous;
   assert.match(aside, /_rolledback_/);
+  const [note] = await desk.server.query(
+    `select shobj_description(oid, 'pg_database') as text from pg_database where datname = '${aside}'`,
+  );
+  assert.ok(String(note?.["text"]).includes(String(summary["point"])), "the point is noted by its whole id");
   const nothing = await desk.chatkeep(["rollback", "--yes"]);
   assert.equal(nothing.status, 1);
   assert.match(nothing.stderr, /could be put back[\s\S]*_rolledback_/);

@@ -1,4 +1,5 @@
 import { formatBytes, formatSeconds } from "../../base/bytes.ts";
+import { shortId } from "../../base/ids.ts";
 import type { RollbackPlan, RollbackSummary } from "../../job/summaries.ts";
 import { proseWidth, wrap, type Look } from "../look.ts";
 import { formatPairs } from "../table.ts";
@@ -13,7 +14,7 @@ export function formatRollbackPlan(plan: RollbackPlan, look: Look): string[] {
       [
         ["put back", `${plan.back}, ${formatBytes(plan.bytes)}`],
         ["put aside", `${formatUtc(plan.at)}, ${formatAge(plan.at, look.nowMs)}`],
-        ["taken out", `${plan.live}, which came from restore point ${plan.point}`],
+        ["taken out", `${plan.live}, which came from restore point ${shortId(plan.point)}`],
       ],
       look,
       "  ",
