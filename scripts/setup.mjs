@@ -28,16 +28,26 @@ const NEEDS = {
   sshd: { isThere: () => findProgram("sshd") !== undefined, package: "openssh-server", words: "OpenSSH's sshd" },
   sftp: { isThere: () => findProgram("ssh") !== undefined, package: "openssh-client", words: "OpenSSH's ssh" },
   rclone: { isThere: () => findProgram("rclone") !== undefined, package: "rclone", words: "rclone 1.60 or newer" },
+  pgbouncer: { isThere: () => findProgram("pgbouncer") !== undefined, package: "pgbouncer", words: "PgBouncer" },
   borg: { isThere: () => findProgram("borg") !== undefined, package: "borgbackup", words: "borg 1.2 or newer" },
 };
 
 const PURPOSES = {
   demo: { needs: [NEEDS.libatomic, NEEDS.postgres, NEEDS.git], extras: [] },
   test: {
-    needs: [NEEDS.libatomic, NEEDS.postgres, NEEDS.git, NEEDS.restic, NEEDS.sshd, NEEDS.sftp, NEEDS.rclone],
+    needs: [
+      NEEDS.libatomic,
+      NEEDS.postgres,
+      NEEDS.git,
+      NEEDS.restic,
+      NEEDS.sshd,
+      NEEDS.sftp,
+      NEEDS.rclone,
+      NEEDS.pgbouncer,
+    ],
     extras: [fetchNewestRestic, fetchOlderNode],
   },
-  bench: { needs: Object.values(NEEDS), extras: [fetchNewestRestic] },
+  bench: { needs: Object.values(NEEDS).filter((need) => need !== NEEDS.pgbouncer), extras: [fetchNewestRestic] },
 };
 
 /** Sets up for one purpose. Throws a SetupError that names what is missing. */

@@ -12,6 +12,7 @@ import type { Progress } from "../base/progress.ts";
 import type { Installation } from "../installation/installation.ts";
 import { describeAddress, type ServerAddress } from "../postgres/address.ts";
 import { connect, type Connection } from "../postgres/connect.ts";
+import { looksLikePooler, refuseSharedSessions } from "../postgres/pooler.ts";
 import { findPrograms } from "../postgres/programs.ts";
 import { readServerFacts, type ServerFacts } from "../postgres/server-facts.ts";
 import type { KeptDatabase } from "../postgres/swap.ts";
@@ -141,6 +142,7 @@ async function examineDatabase(
   { installation, address }: { installation: Installation; address: ServerAddress },
 ): Promise<void> {
   await using connection = await connect(address, { signal: ports.signal });
+  report.findings.push(...poolerFindings(address, await refuseSharedSessions(connection, ports)));
   const server = await readServerFacts(connection);
   const size = await databaseSize(connection);
   report.facts.push({
@@ -169,6 +171,18 @@ async function examineDatabase(
     await readKeySamples(connection, await findKeySources(connection)),
   );
   report.findings.push(...proof.findings);
+}
+
+function poolerFindings(address: ServerAddress, isBetween: boolean): Finding[] {
+  if (!isBetween || !looksLikePooler(address)) return [];
+  return [
+    {
+      kind: "pooler-between",
+      level: "note",
+      message: `the address of the database looks like a pooler's, and one answers there (${describeAddress(address)})`,
+      hint: "It keeps sessions apart, so backups work. In transaction mode they would not: the server's own address is safer.",
+    },
+  ];
 }
 
 /** Where no other database may be joined, none could have been put aside. */

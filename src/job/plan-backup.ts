@@ -2,6 +2,7 @@
 import { sortFindings } from "../base/findings.ts";
 import { readTables } from "../postgres/catalogue.ts";
 import { connect } from "../postgres/connect.ts";
+import { refuseSharedSessions } from "../postgres/pooler.ts";
 import { planTable } from "../postgres/range-plan.ts";
 import { openSnapshot } from "../postgres/snapshot.ts";
 import { readStandbyState } from "../postgres/standby.ts";
@@ -18,6 +19,7 @@ export async function planBackup(options: BackupOptions): Promise<BackupSummary>
   const { clock, signal, address } = options;
   const started = clock.monotonic();
   await using connection = await connect(address, { signal });
+  await refuseSharedSessions(connection, { signal });
   const chatwoot = await inspectChatwoot(connection, address, { signal });
   if (chatwoot.failure !== undefined) throw chatwoot.failure;
   const { parent, findings: parentFindings } = await findParent(options);

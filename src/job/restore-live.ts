@@ -12,6 +12,7 @@ import type { Manifest } from "../point/manifest.ts";
 import type { ProofCheck } from "../point/proof.ts";
 import type { ServerAddress } from "../postgres/address.ts";
 import { connect, type Connection } from "../postgres/connect.ts";
+import { refuseSharedSessions } from "../postgres/pooler.ts";
 import { findPrograms } from "../postgres/programs.ts";
 import {
   copyDatabaseEntry,
@@ -43,6 +44,7 @@ export async function liveBlockers(
 ): Promise<{ blockers: Finding[]; findings: Finding[] }> {
   const name = address.database;
   await using connection = await connectBeside(address, { signal });
+  await refuseSharedSessions(connection, { signal });
   const rights = await swapRights(connection, name);
   if (rights === undefined) {
     const hint = `To make it: 'chatkeep restore POINT --database-url' with its address.`;

@@ -4,6 +4,7 @@ import { LIMITS } from "../base/limits.ts";
 import type { ServerAddress } from "../postgres/address.ts";
 import { withConflictRetries } from "../postgres/conflict.ts";
 import { connect, type Connection } from "../postgres/connect.ts";
+import { refuseSharedSessions } from "../postgres/pooler.ts";
 import { type ClientPrograms, findPrograms } from "../postgres/programs.ts";
 import { readServerFacts, type ServerFacts } from "../postgres/server-facts.ts";
 import { inspectChatwoot } from "./inspect-chatwoot.ts";
@@ -45,6 +46,7 @@ export class SourceDatabase implements AsyncDisposable {
 
   async #look({ address, signal }: SourceOptions): Promise<OpenedDatabase> {
     const connection = await this.#connection;
+    await refuseSharedSessions(connection, { signal });
     return await withConflictRetries(async () => {
       const { failure, findings } = await inspectChatwoot(connection, address, { signal });
       if (failure !== undefined) throw failure;

@@ -2,6 +2,7 @@
  * A session on a server, with our settings. It belongs to one signal: when that is aborted, the session is cut and
  * whatever waits for it fails with the signal's reason.
  */
+import { randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { join } from "node:path";
@@ -9,9 +10,10 @@ import { checkServerIdentity, type ConnectionOptions } from "node:tls";
 import { Client, type ClientConfig, type QueryResultRow } from "pg";
 import { from as copyFrom, to as copyTo } from "pg-copy-streams";
 import type { Readable, Writable } from "node:stream";
+import { systemClock } from "../base/clock.ts";
 import { Failure, isFailure } from "../base/errors.ts";
 import { isSocket, type ServerAddress, type SslMode } from "./address.ts";
-import { serverFailure, SQLSTATE, sqlState } from "./server-errors.ts";
+import { isRemembered, serverFailure, SQLSTATE, sqlState } from "./server-errors.ts";
 import { sessionStatement } from "./session.ts";
 
 export interface ConnectOptions {
@@ -19,11 +21,14 @@ export interface ConnectOptions {
   applicationName?: string;
 }
 
+/** PgBouncer remembers a refusal for 15 seconds, unless it was told otherwise. */
 const CONNECT_TIMEOUT_MS = 20_000;
+const REMEMBERED_POLL_MS = 500;
 
 export class Connection implements AsyncDisposable {
   readonly address: ServerAddress;
   #client: Client;
+  #mark = randomBytes(8).toString("hex");
   readonly #signal: AbortSignal;
   readonly #onAbort: () => void;
   #closed = false;
@@ -55,6 +60,16 @@ export class Connection implements AsyncDisposable {
     this.#signal.removeEventListener("abort", this.#onAbort);
   }
 
+  /** Of this session alone, kept by the server as the setting `chatkeep.session`: hex. */
+  get mark(): string {
+    return this.#mark;
+  }
+
+  /** The server's process, as whoever let us in says: a pooler says a number of its own. */
+  get announcedProcess(): unknown {
+    return Reflect.get(this.#client, "processID");
+  }
+
   /** True until the session was ended by either side. */
   get isOpen(): boolean {
     return !this.#closed && this.#end === undefined;
@@ -71,6 +86,7 @@ export class Connection implements AsyncDisposable {
     other.#forget();
     this.#end = undefined;
     this.#closed = false;
+    this.#mark = other.#mark;
     this.#adopt(other.#client);
   }
 
@@ -138,11 +154,23 @@ function streamOf(client: Client): { destroy(): void } | undefined {
  */
 export async function connect(address: ServerAddress, options: ConnectOptions): Promise<Connection> {
   try {
-    return await openEitherWay(address, options);
+    return await openPatiently(address, options);
   } catch (error) {
     if (options.signal.aborted) throw options.signal.reason;
     const failure = serverFailure(error, address);
     throw sqlState(failure) === SQLSTATE.databaseMissing ? await nameOthers(failure, address, options) : failure;
+  }
+}
+
+async function openPatiently(address: ServerAddress, options: ConnectOptions): Promise<Connection> {
+  const until = systemClock.monotonic() + CONNECT_TIMEOUT_MS;
+  for (;;) {
+    try {
+      return await openEitherWay(address, options);
+    } catch (error) {
+      if (!isRemembered(error) || systemClock.monotonic() >= until) throw error;
+    }
+    await systemClock.sleep(REMEMBERED_POLL_MS, options.signal);
   }
 }
 
@@ -188,7 +216,7 @@ async function open(
     try {
       // By itself, as it does not yet apply to the message that it comes in.
       await connection.query("set statement_timeout = 0");
-      await connection.query(sessionStatement());
+      await connection.query(sessionStatement(connection.mark));
     } catch (error) {
       connection.destroy();
       throw error;

@@ -126,12 +126,15 @@ async function restoreSection(
   const args = [`--section=${section}`, "--exit-on-error", "--no-owner", "--no-acl", `--dbname=${conninfo(target)}`];
   if (list !== undefined) args.push(`--use-list=${list}`);
   if (section === "post-data" && jobs > 1) args.push(`--jobs=${jobs}`);
-  const env = { ...childEnvironment(target), PGOPTIONS: "-c statement_timeout=0 -c maintenance_work_mem=256MB" };
-  const { status, stderr } = await runProgram(programs.pgRestore, [...args, source.schemaDump], {
-    signal,
-    env,
-    allowStatus: [1],
-  });
+  const run = async (options: string | undefined) =>
+    await runProgram(programs.pgRestore, [...args, source.schemaDump], {
+      signal,
+      env: { ...childEnvironment(target), PGOPTIONS: options },
+      allowStatus: [1],
+    });
+  let { status, stderr } = await run("-c statement_timeout=0 -c maintenance_work_mem=256MB");
+  // PgBouncer lets nobody in who asks for settings so. pg_restore switches timeouts off by itself; the memory is for speed.
+  if (status !== 0 && stderr.includes("unsupported startup parameter")) ({ status, stderr } = await run(undefined));
   if (status !== 0) throw restoreFailure(stderr, target);
 }
 

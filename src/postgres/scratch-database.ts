@@ -11,6 +11,7 @@ import { isMarkOver, ownMark } from "../system/leftovers.ts";
 import type { ServerAddress } from "./address.ts";
 import type { Connection } from "./connect.ts";
 import { quoteIdentifier, quoteLiteral } from "./names.ts";
+import { refuseSharedSessions } from "./pooler.ts";
 import {
   extensionPackages,
   type Lack,
@@ -34,6 +35,7 @@ export async function lookAtServer(
   let facts: ServerRow;
   try {
     await using connection = await connectBeside(address, needs);
+    await refuseSharedSessions(connection, needs);
     facts = await readServer(connection);
   } catch (error) {
     if (!isFailure(error) || needs.signal.aborted) throw error;

@@ -18,7 +18,22 @@ export const SQLSTATE = {
 export function sqlState(error: unknown): string | undefined {
   if (isFailure(error)) return error.cause === undefined ? undefined : sqlState(error.cause);
   const code = error instanceof Error && "code" in error ? error.code : undefined;
+  if (error instanceof Error && code === POOLERS_OWN) return poolersState(error.message) ?? code;
   return typeof code === "string" && /^[0-9A-Z]{5}$/.test(code) ? code : undefined;
+}
+
+const POOLERS_OWN = "08P01";
+
+/** PgBouncer has one SQLSTATE for all that it says: its words tell the one that a server would have used. */
+function poolersState(text: string): string | undefined {
+  if (/database .* does not exist|no such database/.test(text)) return SQLSTATE.databaseMissing;
+  if (text.includes("no more connections allowed")) return SQLSTATE.full;
+  return undefined;
+}
+
+/** PgBouncer answers for a while what the server answered last, without asking it: a database may be there by now. */
+export function isRemembered(error: unknown): boolean {
+  return error instanceof Error && error.message.includes("server_login_retry");
 }
 
 function networkFailure(error: Error, code: string | undefined, address: ServerAddress): Failure | undefined {
@@ -113,8 +128,8 @@ function stateFailure(error: Error, state: string, address: ServerAddress): Fail
       "Is it the name that Chatwoot uses (POSTGRES_DATABASE, or chatwoot_production)?",
     );
   }
-  // A pooler says it in words.
-  if (state === SQLSTATE.full || /max clients reached|no more connections allowed/.test(text)) {
+  // Supavisor says it in words.
+  if (state === SQLSTATE.full || text.includes("max clients reached")) {
     return make(
       "database/full",
       `the server has no connection left for us (${place})`,

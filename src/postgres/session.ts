@@ -35,8 +35,8 @@ const CONDUCT_SETTINGS = [
 /** Only a superuser may set these, and they only help. */
 const OPTIONAL = new Set(["lc_messages"]);
 
-/** One statement that sets everything the server knows of. */
-export function sessionStatement(): string {
+/** Statements that set everything the server knows of, and the session's own mark. */
+export function sessionStatement(mark: string): string {
   const rows = [...TEXT_SETTINGS, ...CONDUCT_SETTINGS]
     .filter(([name]) => !OPTIONAL.has(name))
     .map(([name, value]) => `('${name}', '${value}')`)
@@ -56,5 +56,6 @@ export function sessionStatement(): string {
     from pg_catalog.pg_settings s
     where s.name = 'client_connection_check_interval' and pg_catalog.version() like '%linux%';
     select pg_catalog.set_config('client_encoding', case e when 'SQL_ASCII' then e else 'UTF8' end, false)
-    from pg_catalog.current_setting('server_encoding') e`;
+    from pg_catalog.current_setting('server_encoding') e;
+    select pg_catalog.set_config('chatkeep.session', '${mark}', false)`;
 }

@@ -7,6 +7,7 @@
 import { Failure } from "../base/errors.ts";
 import { LIMITS } from "../base/limits.ts";
 import type { Connection } from "./connect.ts";
+import { sharedSessions } from "./pooler.ts";
 import { qualifiedName, quoteLiteral, shownName } from "./names.ts";
 import { sqlState, SQLSTATE } from "./server-errors.ts";
 
@@ -70,6 +71,7 @@ export function tableFailure(error: unknown, table: GuardedTable, connection: Co
 }
 
 interface GuardRow {
+  own_session: boolean | null;
   same_file: boolean | null;
   same_name: boolean | null;
   same_columns: boolean | null;
@@ -78,7 +80,8 @@ interface GuardRow {
 /**
  * Locks the table against changes of its form until the transaction (or the savepoint) ends, and makes sure that it
  * still is what the transaction's snapshot sees.
- * @throws Failure `database/changed` when it is not; `database/denied`; SQLSTATE 55P03 as `cause` when somebody else
+ * @throws Failure `database/changed` when it is not; `database/denied`; `database/unsuitable` when the session is not ours
+ * any more; SQLSTATE 55P03 as `cause` when somebody else
  * holds a lock for longer than `LIMITS.lockTimeoutMs`.
  */
 export async function guardTable(connection: Connection, table: GuardedTable): Promise<void> {
@@ -91,13 +94,15 @@ export async function guardTable(connection: Connection, table: GuardedTable): P
   }
   // pg_class and pg_attribute are read as the snapshot sees them; the functions answer for the present.
   const [row] = await connection.query<GuardRow & { [key: string]: unknown }>(
-    `select c.relfilenode = pg_catalog.pg_relation_filenode(c.oid) as same_file,
+    `select pg_catalog.current_setting('chatkeep.session', true) = ${quoteLiteral(connection.mark)} as own_session,
+       c.relfilenode = pg_catalog.pg_relation_filenode(c.oid) as same_file,
        pg_catalog.to_regclass(${quoteLiteral(qualifiedName(table))})::pg_catalog.oid = c.oid as same_name,
        (select pg_catalog.bool_and(a.attname = (pg_catalog.pg_identify_object_as_address(
             'pg_catalog.pg_class'::pg_catalog.regclass, c.oid, a.attnum)).object_names[3])
           from pg_catalog.pg_attribute a where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped) as same_columns
      from pg_catalog.pg_class c where c.oid = ${quoteLiteral(table.oid)}::pg_catalog.oid`,
   );
+  if (row !== undefined && row.own_session !== true) throw sharedSessions(connection.address);
   if (row?.same_name !== true) throw changed(table, "dropped or renamed");
   if (row.same_file !== true) throw changed(table, "emptied or rewritten");
   if (row.same_columns === false) throw changed(table, "altered");

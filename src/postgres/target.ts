@@ -5,6 +5,7 @@ import type { ServerAddress } from "./address.ts";
 import { ownedByExtension, USER_SCHEMAS } from "./catalogue.ts";
 import { connect, type Connection } from "./connect.ts";
 import { quoteIdentifier, quoteLiteral } from "./names.ts";
+import { refuseSharedSessions } from "./pooler.ts";
 import { sqlState, SQLSTATE } from "./server-errors.ts";
 
 export interface TargetFacts {
@@ -61,6 +62,7 @@ const CONTENT = `
 export async function inspectTarget(address: ServerAddress, { signal }: { signal: AbortSignal }): Promise<TargetFacts> {
   try {
     await using connection = await connect(address, { signal });
+    await refuseSharedSessions(connection, { signal });
     const [content] = await connection.query<{ tables: number; objects: number; installed: string[] }>(CONTENT);
     const { tables, objects, installed } = content ?? { tables: 0, objects: 0, installed: [] };
     return {
@@ -74,6 +76,7 @@ export async function inspectTarget(address: ServerAddress, { signal }: { signal
     if (sqlState(error) !== SQLSTATE.databaseMissing) throw error;
   }
   await using connection = await connectBeside(address, { signal });
+  await refuseSharedSessions(connection, { signal });
   return { state: "missing", tables: 0, objects: 0, installed: [], ...(await readServer(connection)) };
 }
 
