@@ -107,6 +107,8 @@ const databaseSchema = z.strictObject({
   "standby-url": z.string().min(1).optional(),
   "standby-url-file": z.string().min(1).optional(),
   jobs: z.int().min(1).max(16).optional(),
+  /** Rows are read, and tables scanned, no faster. */
+  "max-rate": rate.optional(),
   /** Every row is read at least this often, whatever the server says of changes. */
   "full-every": z
     .string()

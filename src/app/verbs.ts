@@ -161,6 +161,7 @@ async function prepareBackup(
     ownConfig: path,
     program: PROGRAM,
     workers: config.database?.jobs,
+    maxRate: toBytes(config.database?.["max-rate"]),
     fallLimits: fallLimitsOf(config.alarms),
     fullEveryMs: Number.parseInt(config.database?.["full-every"] ?? "7d", 10) * 24 * 3_600_000,
     clock: s.clock,
@@ -168,6 +169,10 @@ async function prepareBackup(
     signal: s.signal,
   };
   return { options, opened };
+}
+
+function toBytes(kibibytes: number | undefined): number | undefined {
+  return kibibytes === undefined ? undefined : kibibytes * 1024;
 }
 
 function writtenElsewhere({ name, failure, isRefusing: wasOpened = false }: PassedOver, written: string): Finding {

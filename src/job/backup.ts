@@ -8,6 +8,7 @@ import { assert } from "../base/errors.ts";
 import { type Finding, sortFindings } from "../base/findings.ts";
 import type { ChunkId } from "../base/ids.ts";
 import { LIMITS } from "../base/limits.ts";
+import { Line } from "../base/line.ts";
 import type { Progress } from "../base/progress.ts";
 import { formatGoTime } from "../format/go-time.ts";
 import type { Installation } from "../installation/installation.ts";
@@ -67,6 +68,8 @@ export interface BackupOptions {
   fullEveryMs: number;
   /** How much accounts may lose without an alarm. */
   fallLimits: FallLimits;
+  /** The database is read no faster, in bytes a second. */
+  maxRate?: number | undefined;
   /** Chatkeep's own configuration file, to be saved too. */
   ownConfig: string | undefined;
   /** Sealing threads, each with a connection to the database. */
@@ -185,6 +188,11 @@ function workersOf({ workers }: BackupOptions): { workers?: number } {
   return workers === undefined ? {} : { workers };
 }
 
+function paceOf({ maxRate, clock }: BackupOptions): Line | undefined {
+  if (maxRate === undefined) return undefined;
+  return new Line(new SharedArrayBuffer(BigInt64Array.BYTES_PER_ELEMENT), 0, maxRate, clock);
+}
+
 /** True for a storage service whose files lie in a folder of this machine. */
 function isReadHere({ storage }: Installation, name: string): boolean {
   return storage.some((service) => service.serviceName === name && service.kind === "local");
@@ -243,6 +251,7 @@ async function capture(run: Run, tools: Tools): Promise<Captured> {
     parentRanges: readAll ? undefined : new ParentRanges(parent.reader, parent.manifest, isStored),
     startedAt: run.startedAt,
     fullEveryMs: run.fullEveryMs,
+    pace: paceOf(run),
     readRange: (snapshotId, table, range, sessions) => sealing.readRange(snapshotId, table, range, sessions),
     parent: parent?.manifest,
     async alsoIn(snapshot) {

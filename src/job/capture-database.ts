@@ -9,6 +9,7 @@ import { plural } from "../base/bytes.ts";
 import { bug, Failure, isFailure, messageOf } from "../base/errors.ts";
 import type { Finding } from "../base/findings.ts";
 import { LIMITS } from "../base/limits.ts";
+import type { Line } from "../base/line.ts";
 import type { Progress } from "../base/progress.ts";
 import type { Manifest, SequenceEntry, TableEntry } from "../point/manifest.ts";
 import type { ServerAddress } from "../postgres/address.ts";
@@ -76,6 +77,8 @@ export interface DatabasePorts {
   fullEveryMs: number;
   /** Smaller tables are read without being looked through; otherwise `LIMITS.stampedTableBytes`. */
   stampedTableBytes?: number;
+  /** How fast it may be read. */
+  pace?: Line | undefined;
   /** What else is to be read in the same snapshot. */
   alsoIn(snapshot: DatabaseSnapshot): Promise<void>;
   progress: Progress;

@@ -2,6 +2,8 @@
 import { plural } from "../base/bytes.ts";
 import { mapConcurrent } from "../base/concurrent.ts";
 import { Failure } from "../base/errors.ts";
+import { LIMITS } from "../base/limits.ts";
+import type { Line } from "../base/line.ts";
 import type { Progress } from "../base/progress.ts";
 import { LARGE_OBJECTS as FOLDER, LARGE_OBJECTS_LIST, LARGE_OBJECTS_SQL, rangeFile } from "../point/layout.ts";
 import type { LargeObjectsEntry, Manifest } from "../point/manifest.ts";
@@ -28,6 +30,7 @@ interface CapturePorts {
   /** Sessions that ranges are read over. */
   readers: number;
   readRange(snapshotId: string, table: typeof LARGE_OBJECTS, range: RangePlan, sessions: number): Promise<RangeResult>;
+  pace?: Line | undefined;
   progress: Progress;
   signal: AbortSignal;
 }
@@ -44,7 +47,8 @@ export async function captureLargeObjects(
     ranges,
     ports.readers,
     async (range) => {
-      const result = await ports.readRange(snapshotId, LARGE_OBJECTS, range, ports.readers);
+      const read = async () => await ports.readRange(snapshotId, LARGE_OBJECTS, range, ports.readers);
+      const result = await (ports.pace?.move(LIMITS.rangeTargetBytes, ports.signal, read) ?? read());
       ports.progress.advance(result.bytes);
       saved.push({ bucket: range.bucket, ...result });
     },

@@ -5,6 +5,7 @@
 import { EarlyWork, mapConcurrent, together } from "../base/concurrent.ts";
 import type { ChunkId } from "../base/ids.ts";
 import { LIMITS } from "../base/limits.ts";
+import type { Line } from "../base/line.ts";
 import type { Progress } from "../base/progress.ts";
 import type { Manifest, TableEntry } from "../point/manifest.ts";
 import type { RangeEntry } from "../point/ranges.ts";
@@ -60,6 +61,8 @@ export interface RowPorts {
   /** Sessions that ranges are read over. */
   readers: number;
   readRange(snapshotId: string, table: TablePlan, range: RangePlan, sessions: number): Promise<RangeResult>;
+  /** How fast it may be read; waited for between ranges, when no table is locked. */
+  pace?: Line | undefined;
   progress: Progress;
   signal: AbortSignal;
 }
@@ -92,7 +95,7 @@ export async function readRows(
   const others = planned.filter((table) => !stamped.includes(table));
   const connections = ports.scanners;
   await using scan = new EarlyWork(
-    async (signal) => await scanTables(ports.address, snapshotId, stamped, { connections, signal }),
+    async (signal) => await scanTables(ports.address, snapshotId, stamped, { connections, pace: ports.pace, signal }),
     ports,
   );
   if (!ports.isAllAtOnce) await scan.result;
@@ -169,13 +172,15 @@ function addStamps({ entry, ranges }: SavedTable, { form }: TableFacts, stamps: 
 /** @returns how many bytes were read. */
 async function readRanges(ports: RowPorts, snapshotId: string, ranges: readonly RangeToRead[]): Promise<number> {
   // The largest first, so that no long range is begun when all else is done.
-  const sizeOf = ({ facts, plan }: RangeToRead) => facts.bytes / plan.ranges.length;
+  const sizeOf = ({ facts, plan }: Pick<RangeToRead, "facts" | "plan">) => facts.bytes / plan.ranges.length;
   let bytes = 0;
   await mapConcurrent(
     ranges.toSorted((a, b) => sizeOf(b) - sizeOf(a)),
     ports.readers * LIMITS.tasksAhead,
     async ({ facts, plan, range, saved, expected }) => {
-      const result = await ports.readRange(snapshotId, plan, range, ports.readers);
+      const read = async () => await ports.readRange(snapshotId, plan, range, ports.readers);
+      const about = Math.min(LIMITS.rangeTargetBytes, sizeOf({ facts, plan }));
+      const result = await (ports.pace?.move(about, ports.signal, read) ?? read());
       if (expected !== undefined && expected.sha256 !== result.sha256) throw new StaleRange(facts, range.bucket);
       ports.progress.advance(result.bytes);
       bytes += result.bytes;

@@ -11,6 +11,7 @@
  * A table is scanned in pieces, each in a transaction of its own, so that none is locked for longer than a piece takes.
  */
 import { together } from "../base/concurrent.ts";
+import type { Line } from "../base/line.ts";
 import type { ServerAddress } from "./address.ts";
 import type { TableFacts } from "./catalogue.ts";
 import { withConflictRetries } from "./conflict.ts";
@@ -25,6 +26,7 @@ import { guardTable, tableFailure, withLockRetries } from "./table-guard.ts";
 /** The first major that can hash rows, combine hashes and scan a part of a table. */
 export const STAMPS_SINCE = 14;
 
+const PAGE_BYTES = 8192;
 /** Pages of 8 KiB that are scanned in one transaction: 256 MiB. */
 const PIECE_PAGES = 32_768;
 const TIMESTAMP = /^timestamp(\(\d\))? with(out)? time zone$/;
@@ -35,6 +37,8 @@ export interface ScanOptions {
   connections: number;
   /** Pages of 8 KiB in one transaction: a table is locked for no longer than one such piece takes. */
   piecePages?: number;
+  /** What each piece's bytes are waited for, outside a transaction. Pieces are of a second, then. */
+  pace?: Line | undefined;
   signal: AbortSignal;
 }
 
@@ -79,7 +83,7 @@ export async function scanTables(
   tables: readonly ScannedTable[],
   options: ScanOptions,
 ): Promise<TableScan[]> {
-  const { connections, piecePages = PIECE_PAGES, signal } = options;
+  const { connections, pace, piecePages = pagesAtOnce(pace), signal } = options;
   const sums = tables.map(() => new StampSum());
   const work = tables
     .flatMap((table, at) => piecesOf(table.facts.bytes, piecePages).map((piece) => ({ table, piece, at })))
@@ -88,6 +92,7 @@ export async function scanTables(
     await using connection = await connectPatiently(address, { signal: stop });
     for (let next = work.pop(); next !== undefined; next = work.pop()) {
       const { table, piece, at } = next;
+      await pace?.wait(bytesOf(piece, table.facts.bytes), stop);
       const rows = await withConflictRetries(async () => {
         // A standby may have ended the session, not only its statement.
         await connection.reopen();
@@ -103,6 +108,10 @@ export async function scanTables(
   return sums.map(({ stamps, counts }) => ({ stamps, counts }));
 }
 
+function pagesAtOnce(pace: Line | undefined): number {
+  return Math.max(1, Math.min(PIECE_PAGES, Math.floor((pace?.rate ?? Infinity) / PAGE_BYTES)));
+}
+
 /** A part of a table: from this page on, up to that one, or to the end. */
 interface TablePiece {
   from: number;
@@ -111,11 +120,16 @@ interface TablePiece {
 
 /** The pieces of a table that has so many bytes; the last one has no end, since a table grows. */
 function piecesOf(tableBytes: number, pages: number): TablePiece[] {
-  const count = Math.max(1, Math.ceil(tableBytes / (pages * 8192)));
+  const count = Math.max(1, Math.ceil(tableBytes / (pages * PAGE_BYTES)));
   return Array.from({ length: count }, (_, at) => ({
     from: at * pages,
     to: at === count - 1 ? undefined : (at + 1) * pages,
   }));
+}
+
+/** The last piece has what is left of the table when its size was asked for. */
+function bytesOf({ from, to }: TablePiece, tableBytes: number): number {
+  return Math.max(PAGE_BYTES, (to === undefined ? tableBytes : to * PAGE_BYTES) - from * PAGE_BYTES);
 }
 
 /** What the scanned pieces of a table say of its ranges. */

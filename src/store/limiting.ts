@@ -6,6 +6,7 @@
  */
 import type { Clock } from "../base/clock.ts";
 import { LIMITS } from "../base/limits.ts";
+import { Line } from "../base/line.ts";
 import type { Backend, ListedKey } from "./backend.ts";
 import type { PublicAccess } from "./public-access.ts";
 import { type Retention, retentionThrough } from "./retention.ts";
@@ -22,51 +23,6 @@ export function limiting(backend: Backend, settings: StoreSettings, { clock }: {
 
 const UPLOAD = 0;
 const DOWNLOAD = 1;
-
-/** A timer cannot be set for more than 24 days. */
-const LONGEST_SLEEP_MS = 24 * 3_600_000;
-
-/** One direction of the line. What is shared is the moment, in microseconds, from which it is free again. */
-class Line {
-  readonly #freeAt: BigInt64Array;
-  readonly #which: number;
-  readonly #rate: number | undefined;
-  readonly #clock: Clock;
-
-  constructor(account: SharedArrayBuffer, which: number, rate: number | undefined, clock: Clock) {
-    this.#freeAt = new BigInt64Array(account);
-    this.#which = which;
-    this.#rate = rate;
-    this.#clock = clock;
-  }
-
-  /** Occupies the line for these bytes from when it is free. Returns that moment. */
-  #take(bytes: number, rate: number): bigint {
-    const cost = BigInt(Math.ceil((bytes / rate) * 1e6));
-    for (;;) {
-      const seen = Atomics.load(this.#freeAt, this.#which);
-      const now = BigInt(Math.round(this.#clock.monotonic() * 1000));
-      const from = seen > now ? seen : now;
-      if (Atomics.compareExchange(this.#freeAt, this.#which, seen, from + cost) === seen) return from;
-    }
-  }
-
-  /** Resolves when these bytes may be moved. */
-  async wait(bytes: number, signal: AbortSignal): Promise<void> {
-    if (this.#rate === undefined) return;
-    const from = Number(this.#take(bytes, this.#rate)) / 1000;
-    for (;;) {
-      const waitMs = from - this.#clock.monotonic();
-      if (waitMs <= 0) return;
-      await this.#clock.sleep(Math.min(waitMs, LONGEST_SLEEP_MS), signal);
-    }
-  }
-
-  /** For bytes that were moved already: whoever comes next waits. */
-  pay(bytes: number): void {
-    if (this.#rate !== undefined) this.#take(bytes, this.#rate);
-  }
-}
 
 /** At most so many at once, in the order in which they came. */
 class Slots {

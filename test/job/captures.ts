@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { type ChunkId, parseChunkId } from "../../src/base/ids.ts";
+import type { Line } from "../../src/base/line.ts";
 import { silent } from "../../src/base/progress.ts";
 import type { TreeNode } from "../../src/format/node.ts";
 import { captureDatabase, type DatabaseCapture } from "../../src/job/capture-database.ts";
@@ -117,6 +118,8 @@ export interface CaptureOptions {
   /** Reads everything. */
   full?: boolean;
   stampedTableBytes?: number;
+  readers?: number;
+  pace?: Line;
   /** What the server says of itself, in place of what it does say. */
   server?: ServerFacts;
   /** Runs before a range is read. */
@@ -138,7 +141,8 @@ export async function take(address: ServerAddress, parent?: Taken, options: Capt
   const capture = await captureDatabase({
     address,
     connection,
-    readers: 2,
+    readers: options.readers ?? 2,
+    pace: options.pace,
     leaveDatabase: async () => await readers.close(),
     server,
     programs: NO_PROGRAMS,

@@ -27,7 +27,7 @@ before(async () => {
   await standby.caughtUp();
   const { user, password, database } = desk.installation.database;
   standbyUrl = `postgres://${user}:${password ?? ""}@127.0.0.1:${standby.address.port}/${database}`;
-  await appendFile(desk.config, `\ndatabase:\n  standby-url-file: ${desk.root}/standby.url\n`);
+  await appendFile(desk.config, `\ndatabase:\n  max-rate: 1000000\n  standby-url-file: ${desk.root}/standby.url\n`);
   await writeFile(`${desk.root}/standby.url`, `${standbyUrl}\n`, { mode: 0o600 });
 });
 
