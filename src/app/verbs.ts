@@ -266,6 +266,7 @@ export interface RestoreFlags {
   to?: string | undefined;
   databaseUrl?: string | undefined;
   only?: readonly string[] | undefined;
+  withRoles?: boolean;
 }
 
 async function restoreOptions(globals: Globals, flags: RestoreFlags, s: Surroundings): Promise<RestoreOptions> {
@@ -296,12 +297,19 @@ async function restoreOptions(globals: Globals, flags: RestoreFlags, s: Surround
       },
     );
   }
+  const withRoles = flags.withRoles === true;
+  if (withRoles && (address === undefined || !parts.includes("database"))) {
+    throw new Failure("usage/invalid", "--with-roles is for the database, which is not restored", {
+      hint: "Name a new or empty database with --database-url, or say '--only database'.",
+    });
+  }
   return {
     database: address,
     isLive,
     to: flags.to === undefined ? undefined : resolve(s.cwd, flags.to),
     parts,
     isNamed: flags.only !== undefined,
+    withRoles,
     clock: s.clock,
     progress: s.progress,
     signal: s.signal,

@@ -265,6 +265,7 @@ const BRING_BACK: readonly CommandRow[] = [
         kind: PARTS,
         help: "of database, storage, config, code; parted by commas",
       },
+      { flag: "--with-roles", help: "make lacking roles, give owners and grants back" },
       { flag: "--plan", help: "show what would be done, and stop" },
       {
         flag: "--discard-previous",
@@ -275,8 +276,8 @@ const BRING_BACK: readonly CommandRow[] = [
     purpose: "bring the installation, or parts of it, back",
     description: [
       "First shows the plan: what is written where, what is not touched, what stands in the way. Nothing changes until you have typed the installation's name, or said --yes. Database and folder must be new or empty: nothing is overwritten.",
-      "'--only database' alone swaps the database into the place of Chatwoot's own: loaded beside it, compared with the restore point to the bit, swapped in one moment, in which sessions are ended. The old one is kept: 'chatkeep rollback' puts it back, --discard-previous drops it. The role must own it and may create databases.",
-      "Give the database's password in $PGPASSWORD or a .pgpass file rather than in the URL: other users can read a command line.",
+      "'--only database' alone swaps the database into the place of Chatwoot's own: loaded beside it, compared with the restore point to the bit, swapped in one moment, in which sessions are ended. The old one is kept: 'chatkeep rollback' puts it back, --discard-previous drops it. It takes the owner, and CREATEDB.",
+      "Give its password in $PGPASSWORD or .pgpass: anybody can read a command line.",
     ],
     examples: [
       [

@@ -3,11 +3,13 @@ import type { ChunkId } from "../base/ids.ts";
 import {
   blobFolder,
   encodeName,
+  GRANTS_SQL,
   LARGE_OBJECTS,
   LARGE_OBJECTS_LIST,
   LARGE_OBJECTS_SQL,
   MANIFEST,
   rangeFile,
+  ROLES_SQL,
   ROOT,
   SCHEMA_DUMP,
   SCHEMA_SQL,
@@ -19,6 +21,7 @@ import { beginningOf, type FolderEntry, formatFolders, formatRanges, type RangeE
 import { formatRestoreNotes } from "../point/restore-notes.ts";
 import { formatRestoreScript } from "../point/restore-script.ts";
 import type { TreeNode } from "../format/node.ts";
+import { formatRoles } from "../postgres/roles.ts";
 import { formatSetvals } from "../postgres/sequences.ts";
 import type { DatabaseCapture } from "./capture-database.ts";
 import type { SavedLargeObjects } from "./large-objects.ts";
@@ -75,8 +78,10 @@ async function addDatabase(
 ): Promise<void> {
   const folder = root.folder("database");
   await addText(`database/${SCHEMA_SQL}`, database.schema.sql);
-  const isSame = parent?.schemaDump !== undefined && parent.schemaSql === database.schema.sql;
+  const isSame = parent?.schemaSql === database.schema.sql && parent.grantsSql === database.rights.grantsSql;
   const dump: TreeNode | undefined = isSame ? parent.schemaDump : undefined;
+  await addText(`database/${ROLES_SQL}`, formatRoles(database.rights.roles));
+  await addText(`database/${GRANTS_SQL}`, database.rights.grantsSql);
   if (dump !== undefined) folder.add(dump);
   else {
     folder.addFile(SCHEMA_DUMP, database.schema.custom.length, await store.storeContent(database.schema.custom));

@@ -30,6 +30,7 @@ import { readStandbyState, type StandbyState } from "../postgres/standby.ts";
 import { readTextDigest, STAMPS_SINCE } from "../postgres/stamps.ts";
 import { readFilledViews, type ViewName } from "../postgres/views.ts";
 import { countAccounts, countedBy } from "./count-accounts.ts";
+import { addGrants, readRights, type SavedRights } from "./rights.ts";
 import { captureLargeObjects, type SavedLargeObjects } from "./large-objects.ts";
 import { type PlannedTable, readRows, type Reuse, type RowsRead, type SavedTable, StaleRange } from "./read-rows.ts";
 import { keyEntry, type ParentRanges, STAMPS_VERSION, whyReadAll } from "./reuse.ts";
@@ -39,6 +40,7 @@ import { lagFindings, unloggedFindings } from "./standby-findings.ts";
 export interface DatabaseCapture {
   tables: SavedTable[];
   sequences: SequenceEntry[];
+  rights: SavedRights;
   /** Undefined: there are none that our role may read. */
   largeObjects: SavedLargeObjects | undefined;
   filledViews: ViewName[];
@@ -221,6 +223,7 @@ async function captureInSnapshot(ports: Attempt, text: string): Promise<Database
   }
   const reuse = await planReuse(ports, snapshot, text);
   const objects = await planLargeObjects(connection, ports.parent?.largeObjects);
+  const rights = await readRights(connection);
   const total = tables.reduce((sum, table) => sum + table.bytes, objects.bytes);
   progress.stage("reading the database", { total, unit: "bytes" });
   const read = await readAllOf(ports, { snapshot, planned, reuse, objects, schema: schema.result });
@@ -233,6 +236,7 @@ async function captureInSnapshot(ports: Attempt, text: string): Promise<Database
   return {
     tables: planned.map(({ saved }) => saved),
     sequences,
+    rights: await addGrants(rights, dump, ports),
     largeObjects,
     filledViews,
     schema: dump,

@@ -3,7 +3,7 @@ import type { Clock } from "../base/clock.ts";
 import { isFailure, messageOf } from "../base/errors.ts";
 import type { Finding } from "../base/findings.ts";
 import type { Manifest } from "../point/manifest.ts";
-import { SCHEMA_DUMP, SCHEMA_SQL, encodeName } from "../point/layout.ts";
+import { GRANTS_SQL, SCHEMA_DUMP, SCHEMA_SQL, encodeName } from "../point/layout.ts";
 import { beginningOf, type FolderEntry, parseFolders } from "../point/ranges.ts";
 import type { TreeNode } from "../format/node.ts";
 import { isDamage } from "../repo/chunk.ts";
@@ -22,16 +22,20 @@ export interface Parent {
   rows: ParentRows;
   /** The schema as text, and the node of the dump that belongs to it. */
   schemaSql: string;
+  /** Undefined: an earlier version made the point. */
+  grantsSql: string | undefined;
   schemaDump: TreeNode | undefined;
   reader: PointReader;
 }
 
 export async function readParent(reader: PointReader): Promise<Parent> {
   // A remote place is far away: nothing waits for what it does not need.
-  const [[manifest, storage], schemaSql, schemaDump] = await Promise.all([
+  const grants = `database/${GRANTS_SQL}`;
+  const [[manifest, storage], schemaSql, schemaDump, grantsSql] = await Promise.all([
     reader.manifest().then(async (found) => [found, await readStorageState(reader, found)] as const),
     reader.readText(`database/${SCHEMA_SQL}`),
     reader.find(`database/${SCHEMA_DUMP}`),
+    reader.find(grants).then(async (node) => (node === undefined ? undefined : await reader.readText(grants))),
   ]);
   return {
     point: reader.point,
@@ -39,6 +43,7 @@ export async function readParent(reader: PointReader): Promise<Parent> {
     storage,
     rows: new ParentRows(reader, manifest),
     schemaSql,
+    grantsSql,
     schemaDump,
     reader,
   };

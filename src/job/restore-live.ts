@@ -27,11 +27,14 @@ import {
 import { connectBeside, createDatabase, inspectTarget } from "../postgres/target.ts";
 import { openTemporaryFolder } from "../system/temporary.ts";
 import { checkData, checkSchema, checkSequences, checkTriggers } from "./check-database.ts";
+import { applyGrants, createRoles } from "./rights.ts";
 import { loadPoint } from "./load-point.ts";
 import type { PointReader } from "./point-reader.ts";
 import type { RollbackPlan, RollbackSummary } from "./summaries.ts";
 
 export interface LiveOptions {
+  /** Roles that are lacking are made, and owners and rights in the database are what they were. */
+  withRoles: boolean;
   clock: Clock;
   progress: Progress;
   signal: AbortSignal;
@@ -113,6 +116,7 @@ export async function restoreLive(
   const { encoding, collate, ctype } = manifest.server;
   await createDatabase({ ...address, database: fresh }, { encoding, collate, ctype, signal });
   let lacking: string[];
+  const findings: Finding[] = [];
   try {
     {
       await using beside = await connectBeside(address, { signal });
@@ -121,7 +125,9 @@ export async function restoreLive(
     const loaded = { ...address, database: fresh };
     // Held until the swap, so that no other run takes this database for one that was left.
     await using held = await connect(loaded, { signal });
+    if (options.withRoles) findings.push(...(await createRoles(reader, address, { signal })));
     await fill(reader, manifest, held, options);
+    if (options.withRoles) findings.push(...(await applyGrants(reader, loaded, { keepsEntry: true, signal })));
     await held.query("select 1");
     await using beside = await connectBeside(address, { signal });
     lacking = await copyDatabaseEntry(beside, { from: live, to: fresh });
@@ -134,7 +140,8 @@ export async function restoreLive(
   const previous = keptName(live, "before", at);
   await swapDatabases(address, { live, fresh, kept: previous, note: { ...note, chatkeep: "before" } }, { signal });
   const rows = manifest.tables.reduce((sum, table) => sum + table.rows, 0);
-  return { name: live, previous, rows, findings: lacking.length === 0 ? [] : [settingsLacking(live, lacking)] };
+  if (lacking.length > 0) findings.push(settingsLacking(live, lacking));
+  return { name: live, previous, rows, findings };
 }
 
 function settingsLacking(name: string, settings: readonly string[]): Finding {

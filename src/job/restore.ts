@@ -22,6 +22,7 @@ import { isNotWhole, notWholeFinding } from "./not-whole.ts";
 import { PointReader } from "./point-reader.ts";
 import { listPoints, type Point, type PointList } from "./points.ts";
 import { restoreFolder, restoreStorage } from "./restore-files.ts";
+import { applyGrants, createRoles, planRights } from "./rights.ts";
 import { liveBlockers, restoreLive } from "./restore-live.ts";
 import { savedKeyFindings } from "./saved-keys.ts";
 import { expectedFiles } from "./shortfall.ts";
@@ -39,6 +40,8 @@ export interface RestoreOptions {
   parts: readonly Part[];
   /** The parts were asked for by name: one that the point lacks stands in the way. */
   isNamed: boolean;
+  /** Roles that are lacking are made, and owners and rights in the database are what they were. */
+  withRoles: boolean;
   clock: Clock;
   progress: Progress;
   signal: AbortSignal;
@@ -58,11 +61,15 @@ export async function planRestore(reader: PointReader, options: RestoreOptions):
     else if (isListed(manifest, part)) findings.push(absentPart(part));
   }
   if (steps.length === 0 && blockers.length === 0) blockers.push(absentPart("nothing at all"));
+  let roles: RestorePlan["roles"] = null;
   if (options.parts.includes("database") && options.database !== undefined) {
     const target = await inspectTarget(options.database, options);
     blockers.push(
       ...databaseBlockers(manifest, options.database, options.isLive ? { ...target, state: "empty" } : target),
     );
+    const rights = await planRights(manifest, options.database, options);
+    roles = rights.roles;
+    blockers.push(...rights.blockers);
     if (options.isLive) {
       const live = await liveBlockers(options.database, options);
       blockers.push(...live.blockers);
@@ -80,6 +87,7 @@ export async function planRestore(reader: PointReader, options: RestoreOptions):
     chatwoot: manifest.chatwoot.version,
     isLive: options.isLive,
     steps,
+    roles,
     blockers,
     findings: [...findings, ...missingFindings(manifest, options.parts)],
   };
@@ -302,7 +310,11 @@ export async function restore({ repository, choose }: RestoreSource, given: Rest
       const { findings, ...restored } = await restoreLive(reader, options.database, options);
       summary.database = restored;
       summary.findings.push(...findings);
-    } else summary.database = await restoreDatabase(reader, options.database, options);
+    } else {
+      const { findings, ...restored } = await restoreDatabase(reader, options.database, options);
+      summary.database = restored;
+      summary.findings.push(...findings);
+    }
   }
   if (options.to !== undefined) {
     for (const part of ["storage", "config", "code"] as const) {
@@ -326,15 +338,17 @@ async function restoreDatabase(
   reader: PointReader,
   address: ServerAddress,
   options: RestoreOptions,
-): Promise<NonNullable<RestoreSummary["database"]>> {
-  const { signal, progress } = options;
+): Promise<NonNullable<RestoreSummary["database"]> & { findings: Finding[] }> {
+  const { signal, progress, withRoles } = options;
   const manifest = await reader.manifest();
   const target = await inspectTarget(address, { signal });
   const programs = await findPrograms(Math.max(target.major, manifest.server.clientMajor), { signal });
   if (target.state === "missing") await createDatabase(address, { ...pickLocale(manifest), signal });
+  const findings = withRoles ? await createRoles(reader, address, { signal }) : [];
   await using work = await openTemporaryFolder("chatkeep-restore");
   const { rows } = await loadPoint(reader, address, { programs, workFolder: work.path, jobs: 2, progress, signal });
-  return { name: address.database, previous: null, rows };
+  if (withRoles) findings.push(...(await applyGrants(reader, address, { keepsEntry: false, signal })));
+  return { name: address.database, previous: null, rows, findings };
 }
 
 function pickLocale({ server }: Manifest): { encoding: string; collate: string; ctype: string } {

@@ -183,6 +183,8 @@ export interface RestorePlan {
   /** The restored database takes the place of the one that Chatwoot uses. */
   isLive: boolean;
   steps: { part: "database" | "storage" | "config" | "code"; what: string; target: string; bytes: number }[];
+  /** Those that would be made and those that are there and stay as they are; null where they are not asked for. */
+  roles: { create: string[]; keep: string[] } | null;
   /** What stands in the way; a restore with any of these does not begin. */
   blockers: Finding[];
   findings: Finding[];

@@ -83,6 +83,10 @@ export const LARGE_OBJECTS_LIST = "large-objects.json";
 /** What was said of them. */
 export const LARGE_OBJECTS_SQL = "large-objects.sql";
 
+/** Roles that the database needs, and who owns and may do what in it: SQL that is carried out only when asked for. */
+export const ROLES_SQL = "roles.sql";
+export const GRANTS_SQL = "grants.sql";
+
 export function installationTag(id: string): string {
   return `installation=${id}`;
 }

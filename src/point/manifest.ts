@@ -42,6 +42,12 @@ export interface LargeObjectsEntry {
   bytes: number;
 }
 
+export interface RoleEntry {
+  name: string;
+  /** The schema itself names it (policies, user mappings): without it nothing can be restored. */
+  isNamed: boolean;
+}
+
 export interface SequenceEntry {
   schema: string;
   name: string;
@@ -136,6 +142,8 @@ export interface Manifest {
   chatwoot: { version: string | null; edition: string | null; commit: string | null; migrations: string[] };
   tables: TableEntry[];
   sequences: SequenceEntry[];
+  /** Those of `database/roles.sql`; absent: the point keeps none. */
+  roles?: RoleEntry[];
   /** Absent: there are none that could be read. */
   largeObjects?: LargeObjectsEntry;
   /** Materialised views that held rows, in an order in which each finds those that it reads. */

@@ -106,8 +106,10 @@ function database(manifest: Manifest): string {
     PGDATABASE=chatwoot_restored sh restore.sh --database
 
 loads ${plural(manifest.tables.length, "table")} with ${plural(rows, "row")}${objects} and checks that each got all of its rows. It stops at the first error; then drop the
-database, make it again and start over. Set \`POSTGRES_DATABASE\` (or \`DATABASE_URL\`) in Chatwoot's environment to the new
-database, or rename the two while nothing is connected (the first line only where there is an old one):
+database, make it again and start over. An administrator may add \`--with-roles\`: it makes the roles that are lacking, without
+passwords, and gives owners and grants as they were (\`database/roles.sql\`, \`database/grants.sql\`).
+
+Set \`POSTGRES_DATABASE\` (or \`DATABASE_URL\`) in Chatwoot's environment to the new database, or rename the two while nothing is connected (the first line only where there is an old one):
 
     psql -d postgres -c 'ALTER DATABASE "${manifest.server.database}" RENAME TO "${manifest.server.database}_before"'
     psql -d postgres -c 'ALTER DATABASE "chatwoot_restored" RENAME TO "${manifest.server.database}"'

@@ -2,7 +2,16 @@
  * `restore.sh`: puts a point back with psql and pg_restore and nothing of ours. It lies in every point, knows what
  * must be in it, and says so when something is not. POSIX shell; whoever runs it may be alone, tired and in a hurry.
  */
-import { encodeName, LARGE_OBJECTS, LARGE_OBJECTS_SQL, SCHEMA_DUMP, SEQUENCES_SQL, tableFolder } from "./layout.ts";
+import {
+  encodeName,
+  GRANTS_SQL,
+  LARGE_OBJECTS,
+  LARGE_OBJECTS_SQL,
+  ROLES_SQL,
+  SCHEMA_DUMP,
+  SEQUENCES_SQL,
+  tableFolder,
+} from "./layout.ts";
 import type { Manifest, ServiceEntry, TableEntry } from "./manifest.ts";
 
 /** A word for a POSIX shell. */
@@ -23,23 +32,25 @@ export function quoteIdentifier(name: string): string {
 const HEAD = `#!/bin/sh
 # Puts this restore point back with psql and pg_restore alone; RESTORE.md beside this file says when to do what.
 #
-#   PGDATABASE=… sh restore.sh [--database] [--storage DIR] [--jobs N]
+#   PGDATABASE=… sh restore.sh [--database] [--with-roles] [--storage DIR] [--jobs N]
 #
 # --database      loads the database into PGDATABASE, which must exist and be empty
+# --with-roles    makes the roles that are lacking, without passwords, and gives owners and grants as they were; what
+#                 the role may not do is said and left out
 # --storage DIR   puts the uploaded files into DIR, laid out as Chatwoot wants them; what is there already is kept
 # --jobs N        indexes built at once (default 2)
 #
 # The server and the password are what psql takes: PGHOST, PGPORT, PGUSER, PGPASSWORD or PGPASSFILE.
 set -eu
 here=$(CDPATH= cd -- "$(dirname -- "$0")" && pwd)
-database=no storage= jobs=2 work= begun=no
+database=no roles=no storage= jobs=2 work= begun=no
 
 fail() {
   printf 'restore.sh: %s\\n' "$*" >&2
   exit 1
 }
 usage() {
-  printf 'restore.sh: %s\\nusage: PGDATABASE=… sh restore.sh [--database] [--storage DIR] [--jobs N]   (see RESTORE.md)\\n' "$*" >&2
+  printf 'restore.sh: %s\\nusage: PGDATABASE=… sh restore.sh [--database] [--with-roles] [--storage DIR] [--jobs N]   (see RESTORE.md)\\n' "$*" >&2
   exit 2
 }
 finish() {
@@ -57,6 +68,7 @@ trap 'exit 143' TERM
 while [ $# -gt 0 ]; do
   case $1 in
     --database) database=yes ;;
+    --with-roles) roles=yes ;;
     --storage | --jobs)
       [ $# -ge 2 ] && [ -n "$2" ] || usage "$1 needs a value"
       if [ "$1" = --storage ]; then storage=$2; else jobs=$2; fi
@@ -66,6 +78,7 @@ while [ $# -gt 0 ]; do
   shift
 done
 case $jobs in *[!0-9]* | 0) usage "--jobs needs a number" ;; esac
+if [ "$roles" = yes ] && [ "$database" = no ]; then usage "--with-roles needs --database"; fi
 if [ "$database" = no ] && [ -z "$storage" ]; then usage "say --database, --storage DIR, or both"; fi
 `;
 
@@ -138,6 +151,33 @@ restore_schema() { # section
 `;
 }
 
+/** A literal for PostgreSQL. */
+function quoteLiteral(text: string): string {
+  return `'${text.replaceAll("'", "''")}'`;
+}
+
+function rolesPart({ roles = [] }: Manifest): string {
+  const lines = roles.map(({ name }, at) => `  role ${at + 1} ${quoteShell(quoteLiteral(name))}`);
+  return `
+role() { # its number in the file, its name
+  there=$(ask "SELECT count(*) FROM pg_catalog.pg_roles WHERE rolname = $2") || fail "the server's roles cannot be listed"
+  if [ "$there" -gt 0 ]; then return; fi
+  sed -n "/^-- role $1 /,/^$/p" "$here/database/${ROLES_SQL}" | psql -X -q
+}
+
+make_roles() {
+  echo "roles that are lacking"
+${lines.length === 0 ? "  :" : lines.join("\n")}
+}
+
+give_rights() {
+  echo "owners and grants"
+  # What the role may not do is printed, and the rest is done.
+  psql -X -q -f "$here/database/${GRANTS_SQL}"
+}
+`;
+}
+
 /** A part of one is a line: its number, where the part begins, and its bytes in hexadecimal. */
 const LARGE_OBJECTS_FUNCTION = `
 load_large_objects() { # how many there must be, and lines of them
@@ -169,6 +209,7 @@ function databasePart(manifest: Manifest): string {
   );
   return [
     databaseFunctions(manifest),
+    rolesPart(manifest),
     ...(largeObjects === undefined ? [] : [LARGE_OBJECTS_FUNCTION]),
     `restore_database() {
   if [ -z "\${PGDATABASE:-}" ]; then fail "set PGDATABASE to the name of an empty database (and PGHOST, PGUSER, PGPASSWORD as needed)"; fi
@@ -187,6 +228,7 @@ function databasePart(manifest: Manifest): string {
   pg_restore --list "$here/database/${SCHEMA_DUMP}" >"$work/all" || fail "$here/database/${SCHEMA_DUMP} cannot be read"
   sed -f "$work/installed" "$work/all" >"$work/list"
   begun=yes
+  if [ "$roles" = yes ]; then make_roles; fi
   echo "tables and types"
   restore_schema pre-data 1
   echo "rows"`,
@@ -204,6 +246,7 @@ function databasePart(manifest: Manifest): string {
         ]),
     `  echo "statistics"
   printf 'SET statement_timeout = 0;\\nANALYZE;\\n' | psql -X -q -v ON_ERROR_STOP=1 || fail "ANALYZE failed"
+  if [ "$roles" = yes ]; then give_rights; fi
   begun=no
 }
 `,

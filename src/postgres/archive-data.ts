@@ -29,12 +29,13 @@ export interface TableData {
   table: SavedTableSource;
 }
 
-/** @throws Failure `point/invalid` when a table, sequence or view is not in the schema. */
+/** Rights are left out. @throws Failure `point/invalid` when a table, sequence or view is not in the schema. */
 export function addData({ schema, tables, sequences, filledViews }: ArchiveContent): {
   archive: Archive;
   data: TableData[];
 } {
-  const known = new Map(schema.entries.map((entry) => [keyOf(entry.kind, entry.schema, entry.tag), entry]));
+  const bare = schema.entries.filter(({ kind }) => kind !== "ACL" && kind !== "DEFAULT ACL");
+  const known = new Map(bare.map((entry) => [keyOf(entry.kind, entry.schema, entry.tag), entry]));
   const text = textOf(schema);
   let last = schema.entries.reduce((max, { id }) => Math.max(max, id), 0);
   const entryOf = (kind: string, { schema: space, name }: ViewName): ArchiveEntry => {
@@ -80,15 +81,9 @@ export function addData({ schema, tables, sequences, filledViews }: ArchiveConte
     const dependencies = [of.id, ...views.slice(-1).map(({ id }) => id)];
     views.push(add(of, { kind: "MATERIALIZED VIEW DATA", section: SECTION.postData, definition, dependencies }));
   }
-  const cut = schema.entries.findIndex(({ section }) => section === SECTION.postData);
-  const at = cut < 0 ? schema.entries.length : cut;
-  const entries = [
-    ...schema.entries.slice(0, at),
-    ...data.map(({ entry }) => entry),
-    ...sets,
-    ...schema.entries.slice(at),
-    ...views,
-  ];
+  const cut = bare.findIndex(({ section }) => section === SECTION.postData);
+  const at = cut < 0 ? bare.length : cut;
+  const entries = [...bare.slice(0, at), ...data.map(({ entry }) => entry), ...sets, ...bare.slice(at), ...views];
   return { archive: { head: schema.head, entries }, data };
 }
 

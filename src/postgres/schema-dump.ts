@@ -11,9 +11,9 @@ import type { ClientPrograms } from "./programs.ts";
 import { connectPatiently } from "./spare-sessions.ts";
 
 export interface SchemaDump {
-  /** `pg_dump --format=custom --schema-only`. */
+  /** `pg_dump --format=custom --schema-only`, with owners and rights. */
   custom: Buffer;
-  /** The same as SQL, without what differs between equal schemas. */
+  /** The same as SQL, without owners, rights and what else differs between equal schemas. */
   sql: string;
 }
 
@@ -43,7 +43,7 @@ async function dumpOnce(
 ): Promise<SchemaDump> {
   // While pg_dump waits for the lock of one table it holds those of others: so it gives up soon, and tries again.
   const wait = `--lock-wait-timeout=${LIMITS.lockTimeoutMs}`;
-  const args = ["--format=custom", "--schema-only", "--no-owner", "--no-acl", wait];
+  const args = ["--format=custom", "--schema-only", wait];
   if (snapshotId !== undefined) args.push(`--snapshot=${snapshotId}`);
   const run = { signal, env: childEnvironment(address), allowStatus: [1] };
   for (let attempt = 1; ; attempt += 1) {

@@ -320,6 +320,7 @@ export const VERIFY: VerifySummary = {
 export const PLAN: RestorePlan = {
   type: "plan",
   verb: "restore",
+  roles: { create: ["reporting", "support"], keep: ["chatwoot"] },
   point: SECOND,
   snapshot: SECOND,
   takenAt: "2026-11-23T16:18:50.000Z",

@@ -78,6 +78,7 @@ test("with credentials that cannot delete, backup, list, drill, restore and veri
     ...COMMON,
     database: undefined,
     isLive: false,
+    withRoles: false,
     to,
     parts: ["storage", "config"],
     isNamed: true,

@@ -40,6 +40,7 @@ export function formatPlan(plan: RestorePlan, look: Look): string[] {
     "",
     "written",
     ...(steps.length === 0 ? ["  nothing"] : steps.map((line) => `  ${line}`)),
+    ...roles(plan, look),
     "",
     "not touched",
     ...wrap(untouched, proseWidth(look), "  "),
@@ -48,6 +49,15 @@ export function formatPlan(plan: RestorePlan, look: Look): string[] {
     ...blockers(plan, look),
     "",
   ];
+}
+
+function roles({ roles: planned }: RestorePlan, look: Look): string[] {
+  if (planned === null) return [];
+  const { create, keep } = planned;
+  const made = create.length === 0 ? "none is lacking" : `made without passwords: ${create.join(", ")}`;
+  const kept = keep.length === 0 ? "" : `; there already, and left as they are: ${keep.join(", ")}`;
+  const text = `${made}${kept}. Owners and grants of everything in the database are what they were.`;
+  return ["", "roles", ...wrap(text, proseWidth(look), "  ")];
 }
 
 function blockers({ blockers: found }: RestorePlan, look: Look): string[] {

@@ -49,6 +49,7 @@ interface Options {
   to: string | undefined;
   databaseUrl: string | undefined;
   only?: string[];
+  withRoles: boolean;
 }
 
 function readOptions({ given }: Invocation): Options {
@@ -60,7 +61,7 @@ function readOptions({ given }: Invocation): Options {
       hint: "Name a new folder with --to, a new database with --database-url, or both; or '--only database' to put Chatwoot's own database back in its place.",
     });
   }
-  return { to, databaseUrl, ...(only.length > 0 ? { only } : {}) };
+  return { to, databaseUrl, withRoles: given.has("withRoles"), ...(only.length > 0 ? { only } : {}) };
 }
 
 function showPlan({ mode, printer, progress, redactor, look }: Invocation, plan: RestorePlan): void {
