@@ -13,7 +13,12 @@ import { readSecretFile } from "./secrets.ts";
 import { openToRead } from "./session.ts";
 import type { Globals, Surroundings } from "./surroundings.ts";
 
-export interface DrillFlags {
+export interface DrillFlags extends PlaceFlags {
+  /** Every uploaded file is read, and not the new ones and a part of the others alone. */
+  all: boolean;
+}
+
+export interface PlaceFlags {
   /** Where no other server fits, a database may be made on the installation's own. */
   inPlaceServer: boolean;
 }
@@ -34,6 +39,7 @@ export async function runDrill(
     repositoryName: name,
     choose: (list) => resolvePoint(list, point ?? "latest", config?.installation.id),
     isRecorded: s.atMs === undefined,
+    isEveryFile: flags.all,
     scratch: await scratchPlaces(config, flags, s),
     program: PROGRAM,
     clock: s.clock,
@@ -45,7 +51,7 @@ export async function runDrill(
 /** Where the configuration lets a scratch server come from. Its database URL is hidden from then on. */
 export async function scratchPlaces(
   config: Config | undefined,
-  flags: DrillFlags,
+  flags: PlaceFlags,
   s: Surroundings,
 ): Promise<ScratchPlaces> {
   const chosen = config?.drill ?? {};

@@ -66,6 +66,8 @@ export const LIMITS = {
   copyBatchBytes: 256 * MIB,
   /** Packs that are read whole at once when they are verified; stock restic's may have 128 MiB. */
   packsVerified: 2,
+  /** Where all uploaded files together have fewer bytes, a drill reads each of them every time. */
+  drillWholeBytes: 64 * MIB,
   /** Uploaded files of a service that `doctor` looks for on the disk. */
   sampledFiles: 500,
   /** Trees, snapshots and index files read at once. */

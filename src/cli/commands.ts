@@ -227,6 +227,7 @@ const PROVE: readonly CommandRow[] = [
     group: "prove",
     args: [{ ...POINT, isOptional: true }],
     options: [
+      { flag: "--all", help: "read every uploaded file" },
       {
         flag: "--in-place-server",
         help: "where no other server fits: a new database on Chatwoot's own, which loads it",
@@ -236,13 +237,13 @@ const PROVE: readonly CommandRow[] = [
     purpose: "prove that a restore point restores, and record the proof",
     description: [
       "With several repositories they take turns: the one whose last proof is oldest is drilled, unless --repository or POINT is given.",
-      "Loads the point (default: latest) into a scratch server, reads every row and every file back and compares it with what was saved; checks sequences, triggers, code, and that the saved keys open the saved secrets. Then all of it is thrown away and the outcome is kept in the repository. Nothing is sent to anybody.",
+      "Loads the point (default: latest) into a scratch server, reads every row back and compares it with what was saved; checks sequences, triggers, code, and that the saved keys open the saved secrets. Then all of it is thrown away and the outcome is kept in the repository. Of the uploaded files it reads those that are new since the last proof there and a twentieth of the others, each time another one; the first time, after a failed drill, and with --all every one.",
       "The server is the first that fits: made of the server programs of the point's major on this machine; a container of the database's own image (drill.image), without network; npm's embedded server (drill.embedded); a database on the server of drill.database-url; with --in-place-server one on Chatwoot's own. Where none fits, it says what each lacks.",
       "While the drill runs, the whole database lies there unencrypted, below $TMPDIR (default: /tmp) in a folder that only its owner can enter, or on the server that was named; it is removed at the end. With --at-time the outcome is told and not kept: nothing can be written into the past.",
     ],
     examples: [
       ["the newest point", "chatkeep drill"],
-      ["another one", "chatkeep drill 4f3a91c2"],
+      ["another one, every file of it", "chatkeep drill 4f3a91c2 --all"],
     ],
     exits: { 1: "not proven, or the drill could not be held", ...REPOSITORY_EXITS },
     kept: "the scratch server is taken away, the restore point is untouched, and no proof is written",

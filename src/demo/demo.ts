@@ -71,7 +71,7 @@ async function play(root: string, s: Surroundings, say: Say): Promise<boolean> {
   step(say, 6, "Brought back", [
     `in ${formatSeconds(seconds)}: ${describe(after)}${isSame ? ", as before the disaster" : ""}`,
   ]);
-  const proof = await runDrill(globals, undefined, { inPlaceServer: false }, s);
+  const proof = await runDrill(globals, undefined, { all: true, inPlaceServer: false }, s);
   step(say, 7, proof.proven ? "Proven" : "NOT PROVEN", describeProof(proof));
   const check = await runVerify(globals, { readData: "all" }, quiet);
   closing(say, { one, two, proof, errors: check.errors, restoreSeconds: seconds });

@@ -1,6 +1,6 @@
 /** Compares every file of a restore point with what the restored database says of it. */
 import { createHash } from "node:crypto";
-import { plural } from "../base/bytes.ts";
+import { formatCount, plural } from "../base/bytes.ts";
 import { mapConcurrent } from "../base/concurrent.ts";
 import { messageOf } from "../base/errors.ts";
 import type { Progress } from "../base/progress.ts";
@@ -9,17 +9,25 @@ import { blobFolder, encodeName } from "../point/layout.ts";
 import type { MissingBlob } from "../point/manifest.ts";
 import type { ProofCheck } from "../point/proof.ts";
 import { isDamage } from "../repo/chunk.ts";
+import type { ChunkIndex } from "../repo/index.ts";
+import { basisName, coveredNames, type FilesToRead, isInTurn } from "./files-to-read.ts";
 import { listStorage, type FolderRow, type Queries, type StorageListing } from "./list-storage.ts";
 import type { PointReader } from "./point-reader.ts";
 import { blobFileName, type BlobRow } from "./storage-state.ts";
 
 export interface BlobCheckOptions {
+  /** Which files are read. */
+  files: FilesToRead;
   progress: Progress;
   signal: AbortSignal;
 }
 
 interface Tally {
   checked: number;
+  /** Not read: an earlier proof counts for them. */
+  covered: number;
+  /** Read though an earlier proof covers them. */
+  inTurn: number;
   sizeOnly: number;
   wrong: string[];
   missing: string[];
@@ -32,10 +40,19 @@ export async function checkBlobs(
   reader: PointReader,
   database: Queries,
   options: BlobCheckOptions,
-): Promise<ProofCheck[]> {
+): Promise<{ checks: ProofCheck[]; counts: { read: number; covered: number } }> {
   const manifest = await reader.manifest();
   const recorded = new Map(manifest.storage.map((s) => [s.name, new Map(s.missing.map((blob) => [blob.id, blob]))]));
-  const tally: Tally = { checked: 0, sizeOnly: 0, wrong: [], missing: [], recorded: 0, unlisted: 0 };
+  const tally: Tally = {
+    checked: 0,
+    covered: 0,
+    inTurn: 0,
+    sizeOnly: 0,
+    wrong: [],
+    missing: [],
+    recorded: 0,
+    unlisted: 0,
+  };
   const listing = await listStorage(database);
   await mapConcurrent(
     listing.folders,
@@ -45,14 +62,15 @@ export async function checkBlobs(
   );
   await countUnlisted(reader, listing, tally);
   const expected = manifest.storage.reduce((sum, service) => sum + service.missing.length, 0);
-  return [
-    { name: "files", ok: tally.wrong.length === 0 && tally.unlisted === 0, detail: filesDetail(tally) },
+  const checks = [
+    { name: "files", ok: tally.wrong.length === 0 && tally.unlisted === 0, detail: filesDetail(tally, options.files) },
     {
       name: "missing-files-as-recorded",
       ok: tally.missing.length === 0 && tally.recorded === expected,
       detail: recordedDetail(tally, expected),
     },
   ];
+  return { checks, counts: { read: tally.checked, covered: tally.covered } };
 }
 
 function recordedDetail({ missing, recorded }: Tally, expected: number): string {
@@ -62,12 +80,14 @@ function recordedDetail({ missing, recorded }: Tally, expected: number): string 
   return `${plural(expected, "file")} recorded as missing or damaged when the point was taken, and no other`;
 }
 
-function filesDetail(tally: Tally): string {
+function filesDetail(tally: Tally, files: FilesToRead): string {
   if (tally.wrong.length > 0)
     return `${plural(tally.wrong.length, "file")} wrong: ${tally.wrong.slice(0, 3).join("; ")}`;
   if (tally.unlisted > 0) return `${plural(tally.unlisted, "file")} that the database does not list`;
   const sizeOnly = tally.sizeOnly === 0 ? "" : `, ${tally.sizeOnly} of them by size alone (no MD5 in the database)`;
-  return `${plural(tally.checked, "file")} compared with size and MD5${sizeOnly}`;
+  if (tally.covered === 0) return `${plural(tally.checked, "file")} compared with size and MD5${sizeOnly}`;
+  const fresh = tally.checked - tally.inTurn;
+  return `${formatCount(tally.checked)} of ${plural(tally.checked + tally.covered, "file")} compared with size and MD5${sizeOnly}: ${formatCount(fresh)} new since the proof of ${basisName(files)}, ${formatCount(tally.inTurn)} in their turn; the others are those that were compared before`;
 }
 
 async function checkFolder(
@@ -79,16 +99,25 @@ async function checkFolder(
   options: BlobCheckOptions,
 ): Promise<void> {
   const { group, folder } = blobFolder(BigInt(row.folder) << 10n);
-  const nodes = await nodesOf(reader, `storage/${encodeName(row.service)}/${group}/${folder}`, tally);
+  const path = `storage/${encodeName(row.service)}/${group}/${folder}`;
+  const nodes = await nodesOf(reader, path, tally);
+  const covered = await coveredNames(options.files, reader, { folder: path, nodes });
   const byName = new Map(nodes.map((node) => [node.name, node]));
+  const index = await reader.repository.loadIndex(options);
   const blobs = await listing.blobs(row);
   await mapConcurrent(
     blobs,
     4,
     async (blob) => {
-      const node = byName.get(blobFileName(blob.key));
-      byName.delete(blobFileName(blob.key));
-      await checkBlob(reader, blob, node, recorded.get(blob.id.toString()), tally);
+      const name = blobFileName(blob.key);
+      const node = byName.get(name);
+      byName.delete(name);
+      const isCovered = covered.has(name);
+      const isRead = !isCovered || isInTurn(blob.id, options.files.slice);
+      if (isCovered && isRead) tally.inTurn += 1;
+      const compare = isRead ? compareFile : compareAlone(index);
+      await checkBlob({ reader, compare, tally }, blob, node, recorded.get(blob.id.toString()));
+      if (node !== undefined) tally[isRead ? "checked" : "covered"] += 1;
       options.progress.advance(blob.bytes);
     },
     options,
@@ -126,12 +155,17 @@ function isSavedAsFound({ reason, kept }: MissingBlob): boolean {
   return kept !== true && (reason === "short" || reason === "long" || reason === "altered");
 }
 
+interface BlobCheck {
+  reader: PointReader;
+  compare: typeof compareFile;
+  tally: Tally;
+}
+
 async function checkBlob(
-  reader: PointReader,
+  { reader, compare, tally }: BlobCheck,
   blob: BlobRow,
   node: TreeNode | undefined,
   recorded: MissingBlob | undefined,
-  tally: Tally,
 ): Promise<void> {
   if (recorded !== undefined) tally.recorded += 1;
   if (node === undefined) {
@@ -142,10 +176,18 @@ async function checkBlob(
   const asFound = recorded !== undefined && isSavedAsFound(recorded);
   // What is not as the database describes it can still be compared with what the point says that was found.
   const expected = asFound ? { bytes: Number(node.size ?? 0), checksum: null } : blob;
-  const problem = await compareFile(reader, expected, node);
+  const problem = await compare(reader, expected, node);
   if (problem !== undefined) tally.wrong.push(`blob ${blob.id}: ${problem}`);
-  tally.checked += 1;
-  if (blob.checksum === null) tally.sizeOnly += 1;
+  if (blob.checksum === null && compare === compareFile) tally.sizeOnly += 1;
+}
+
+/** Of a file that an earlier proof covers: that its bytes are still in the repository, and as many as the database says. */
+function compareAlone(index: ChunkIndex): typeof compareFile {
+  return async (_, expected, { size, content }) => {
+    const lacking = (content ?? []).filter((id) => !index.has("data", id));
+    if (lacking.length > 0) return `${plural(lacking.length, "chunk")} of it are in no pack`;
+    return Number(size ?? 0) === expected.bytes ? undefined : `${size} bytes instead of ${expected.bytes}`;
+  };
 }
 
 async function compareFile(

@@ -10,8 +10,8 @@ import type { Progress } from "../base/progress.ts";
 import { formatGoTime } from "../format/go-time.ts";
 import { PROOF } from "../point/layout.ts";
 import { lostFiles, type Manifest } from "../point/manifest.ts";
-import { formatProof, type Proof, type ProofCheck } from "../point/proof.ts";
-import { connect } from "../postgres/connect.ts";
+import { formatProof, type Proof, type ProofCheck, type ProvenFiles } from "../point/proof.ts";
+import { connect, type Connection } from "../postgres/connect.ts";
 import { findPrograms } from "../postgres/programs.ts";
 import { openScratchServer, type ScratchPlaces } from "../postgres/scratch.ts";
 import type { Repository } from "../repo/repository.ts";
@@ -19,6 +19,7 @@ import { openTemporaryFolder } from "../system/temporary.ts";
 import { checkBlobs } from "./check-blobs.ts";
 import { checkCode, checkFilesAlone, checkKeys, checkOtherFiles } from "./check-else.ts";
 import { checkData, checkSchema, checkSequences, checkTriggers } from "./check-database.ts";
+import { chooseFiles, provenFiles } from "./files-to-read.ts";
 import { loadPoint } from "./load-point.ts";
 import { lockToRead, lockToWrite } from "./lock.ts";
 import { PointReader } from "./point-reader.ts";
@@ -34,6 +35,8 @@ export interface DrillOptions {
   choose: (list: PointList) => Point;
   /** False where nothing can be written: the outcome is told, and not kept. */
   isRecorded: boolean;
+  /** Every uploaded file is read, those too that an earlier proof covers. */
+  isEveryFile: boolean;
   /** Where the server that the point is restored into may come from. */
   scratch?: ScratchPlaces;
   /** Name and version of this program. */
@@ -49,10 +52,12 @@ export async function drill(options: DrillOptions): Promise<DrillSummary> {
   const started = clock.monotonic();
   await using lock = await (isRecorded ? lockToWrite : lockToRead)(repository, options);
   const signal = AbortSignal.any([options.signal, lock.signal]);
-  const point = options.choose(await listPoints(repository, { signal }));
+  const list = await listPoints(repository, { signal });
+  const point = options.choose(list);
   await repository.loadIndex({ signal });
   const run: Run = {
     ...options,
+    list,
     point,
     signal,
     reader: new PointReader(repository, point, { signal }),
@@ -78,6 +83,7 @@ export async function drill(options: DrillOptions): Promise<DrillSummary> {
     proven,
     checks: run.checks,
     stages: run.stages,
+    ...(run.files === undefined ? {} : { files: run.files }),
   };
   if (isRecorded) {
     await lock.confirm({ signal });
@@ -101,7 +107,9 @@ export async function drill(options: DrillOptions): Promise<DrillSummary> {
 }
 
 interface Run extends DrillOptions {
+  list: PointList;
   point: Point;
+  files?: ProvenFiles;
   reader: PointReader;
   manifest?: Manifest;
   checks: ProofCheck[];
@@ -165,10 +173,21 @@ async function restoreAndCheck(run: Run, manifest: Manifest): Promise<void> {
     await checkSequences(manifest, connection),
     await checkTriggers(reader, connection),
   ]);
-  progress.stage("checking every file", { total: manifest.storage.reduce((n, s) => n + s.bytes, 0), unit: "bytes" });
-  await attempt(run, "files", () => checkBlobs(reader, connection, { progress, signal }));
+  await checkFiles(run, manifest, connection);
   progress.stage("checking the keys");
   await attempt(run, "keys", () => checkKeys(reader, connection));
+}
+
+async function checkFiles(run: Run, manifest: Manifest, connection: Connection): Promise<void> {
+  const { reader, progress, signal } = run;
+  const bytes = manifest.storage.reduce((sum, service) => sum + service.bytes, 0);
+  const files = await chooseFiles({ ...run, bytes, isAll: run.isEveryFile });
+  progress.stage("checking the files", { total: bytes, unit: "bytes" });
+  await attempt(run, "files", async () => {
+    const { checks, counts } = await checkBlobs(reader, connection, { files, progress, signal });
+    run.files = provenFiles(files, counts);
+    return checks;
+  });
 }
 
 async function saveProof(options: Run, proof: Proof): Promise<void> {

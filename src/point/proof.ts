@@ -12,6 +12,18 @@ export interface ProofCheck {
   detail: string;
 }
 
+/** Which of the uploaded files a proof read. */
+export interface ProvenFiles {
+  /** Read to the last byte and compared. */
+  read: number;
+  /** The same content in the same place as in the point of an earlier proof, which counts for them. */
+  covered: number;
+  /** That point; null where every file was read. */
+  basis: string | null;
+  /** Which twentieth of the covered files was read all the same. */
+  slice: number | null;
+}
+
 export interface Proof {
   schema: 1;
   program: string;
@@ -26,6 +38,8 @@ export interface Proof {
   checks: ProofCheck[];
   /** Seconds per stage. */
   stages: Record<string, number>;
+  /** Proofs of earlier versions have none: they read every file. */
+  files?: ProvenFiles;
 }
 
 export function formatProof(proof: Proof): string {

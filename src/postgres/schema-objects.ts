@@ -3,6 +3,8 @@
  * schema in other words: then the texts cannot be equal, but every object must be there, and say the same in plain words.
  */
 
+import { plural } from "../base/bytes.ts";
+
 export interface SchemaObject {
   /** As pg_dump names it: `TABLE`, `INDEX`, `FUNCTION` … */
   type: string;
@@ -94,9 +96,8 @@ export function countObjects(objects: readonly SchemaObject[]): string {
     count: objects.filter(({ type }) => match.test(type)).length,
   }));
   const rest = objects.length - counted.reduce((sum, { count }) => sum + count, 0);
-  const many = (kind: string) => (kind === "index" ? "indexes" : `${kind}s`);
   return [...counted, { kind: "other object", count: rest }]
     .filter(({ count }) => count > 0)
-    .map(({ kind, count }) => `${count} ${count === 1 ? kind : many(kind)}`)
+    .map(({ kind, count }) => plural(count, kind, kind === "index" ? "indexes" : `${kind}s`))
     .join(", ");
 }

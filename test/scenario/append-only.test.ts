@@ -70,6 +70,7 @@ test("with credentials that cannot delete, backup, list, drill, restore and veri
     repositoryName: "memory",
     choose: () => newest,
     isRecorded: true,
+    isEveryFile: false,
     program: "chatkeep test",
   });
   assert.equal(proof.proven, true, JSON.stringify(proof.checks));

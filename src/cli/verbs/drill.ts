@@ -5,7 +5,7 @@ import { formatDrill, formatNotProven } from "../reports/drill.ts";
 
 export const drill: Verb = async (invocation) => {
   const { given, globals, surroundings, printer, redactor, look } = invocation;
-  const flags = { inPlaceServer: given.has("inPlaceServer") };
+  const flags = { all: given.has("all"), inPlaceServer: given.has("inPlaceServer") };
   const summary = await runDrill(globals, given.optionalArgument(0), flags, surroundings);
   answer(invocation, summary, formatDrill);
   if (summary.proven) return 0;
