@@ -106,6 +106,8 @@ const databaseSchema = z.strictObject({
   /** What 'backup --from-standby' reads in place of the server that Chatwoot uses. */
   "standby-url": z.string().min(1).optional(),
   "standby-url-file": z.string().min(1).optional(),
+  /** Prints the password of the role that Chatkeep uses; asked whenever a session is opened. */
+  "password-command": z.string().min(1).optional(),
   jobs: z.int().min(1).max(16).optional(),
   /** Rows are read, and tables scanned, no faster. */
   "max-rate": rate.optional(),

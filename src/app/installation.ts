@@ -18,10 +18,12 @@ export interface FoundInstallation {
 /**
  * Finds the installation that the configuration describes, or, with an empty one, whatever is there.
  * Every secret of its environment is hidden from then on.
+ * @param database What the configuration says of the way to its database.
  */
 export async function openInstallation(
   config: Partial<InstallationConfig>,
   s: Surroundings,
+  database?: Config["database"],
 ): Promise<FoundInstallation> {
   const urlFile = config["database-url-file"];
   const databaseUrl =
@@ -39,7 +41,7 @@ export async function openInstallation(
   };
   const { installation, findings } = await findInstallation(settings, { signal: s.signal });
   s.hide(secretValuesOf(installation.environment));
-  const address = databaseAddress(installation, databaseUrl);
+  const address = withCommand(databaseAddress(installation, databaseUrl), database);
   if (address.password !== undefined) s.hide([address.password]);
   return { installation, findings, address };
 }
@@ -55,7 +57,25 @@ export async function standbyAddress(
   s.hide([url]);
   const address = parseDatabaseUrl(url);
   if (address.password !== undefined) s.hide([address.password]);
-  return address;
+  return withCommand(address, database);
+}
+
+/** The command's word counts, whatever password is written elsewhere. */
+function withCommand(address: ServerAddress, database: Config["database"]): ServerAddress {
+  const passwordCommand = database?.["password-command"];
+  return passwordCommand === undefined ? address : { ...address, password: undefined, passwordCommand };
+}
+
+/** A named database of the same role on the same server as the installation's own, without a password, has the same one. */
+export async function withOwnPassword(
+  named: ServerAddress,
+  config: Config | undefined,
+  s: Surroundings,
+): Promise<ServerAddress> {
+  if (named.password !== undefined || config?.database?.["password-command"] === undefined) return named;
+  const { address } = await openInstallation(config.installation, s, config.database);
+  const isSame = address.host === named.host && address.port === named.port && address.user === named.user;
+  return isSame ? withCommand(named, config.database) : named;
 }
 
 function databaseAddress(installation: Installation, databaseUrl: string | undefined): ServerAddress {

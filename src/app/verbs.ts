@@ -41,7 +41,7 @@ import type { InitFlags } from "./init.ts";
 import type { ExportFlags, ImportFlags } from "./portable.ts";
 import type { KeyFlags } from "./keys.ts";
 import type { KitFlags } from "./kit.ts";
-import { openInstallation, standbyAddress } from "./installation.ts";
+import { openInstallation, standbyAddress, withOwnPassword } from "./installation.ts";
 import { PROGRAM } from "./program.ts";
 import { readPassword } from "./secrets.ts";
 import {
@@ -143,7 +143,7 @@ async function prepareBackup(
   const { config, path } = await loadConfig(globals, s);
   // Deriving the key takes half a second of another thread: meanwhile the installation is looked at.
   const [{ installation, findings, address: own }, standby, opened] = await Promise.all([
-    openInstallation(config.installation, s),
+    openInstallation(config.installation, s, config.database),
     flags.fromStandby === true ? standbyAddress(config.database, s) : undefined,
     openAnsweringRepository(globals, s, refusing),
   ]);
@@ -274,7 +274,7 @@ async function restoreOptions(globals: Globals, flags: RestoreFlags, s: Surround
   // Alone: with anything that goes elsewhere, a forgotten --database-url must not reach for the live database.
   const isLive = flags.databaseUrl === undefined && flags.to === undefined && flags.only?.join() === "database";
   if (flags.databaseUrl !== undefined) s.hide([flags.databaseUrl]);
-  const named = flags.databaseUrl === undefined ? undefined : parseDatabaseUrl(flags.databaseUrl);
+  const named = await namedDatabase(globals, flags.databaseUrl, s);
   const address = isLive ? await liveAddress(globals, s) : named;
   if (address?.password !== undefined) s.hide([address.password]);
   if (address === undefined && flags.only?.includes("database") === true) {
@@ -316,10 +316,19 @@ async function restoreOptions(globals: Globals, flags: RestoreFlags, s: Surround
   };
 }
 
+async function namedDatabase(
+  globals: Globals,
+  url: string | undefined,
+  s: Surroundings,
+): Promise<ServerAddress | undefined> {
+  if (url === undefined) return undefined;
+  return await withOwnPassword(parseDatabaseUrl(url), (await findConfig(globals, s))?.config, s);
+}
+
 /** The database that the configured installation's application uses. */
 async function liveAddress(globals: Globals, s: Surroundings): Promise<ServerAddress> {
   const { config } = await loadConfig(globals, s);
-  return (await openInstallation(config.installation, s)).address;
+  return (await openInstallation(config.installation, s, config.database)).address;
 }
 
 export async function planRollback(globals: Globals, name: string | undefined, s: Surroundings): Promise<RollbackPlan> {
@@ -411,7 +420,7 @@ export async function runDoctor(globals: Globals, _flags: object, s: Surrounding
     await import("../job/doctor.ts")
   ).doctor({
     config: loaded,
-    openInstallation: () => openInstallation(loaded?.config.installation ?? {}, s),
+    openInstallation: () => openInstallation(loaded?.config.installation ?? {}, s, loaded?.config.database),
     standby: () => standbyAddress(loaded?.config.database, s),
     openRepository: (name) => openChosenRepository({ ...globals, repository: name }, s),
     scratch: await (await import("./drills.ts")).scratchPlaces(loaded?.config, { inPlaceServer: false }, s),

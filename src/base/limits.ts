@@ -127,6 +127,10 @@ export const LIMITS = {
   lateFileAgeMs: 60_000,
   /** … and is waited for so long, before it is said to be missing. */
   lateFileWaitMs: 10_000,
+  /** A password of the database that a command printed is used again for so long: the shortest tokens live five minutes. */
+  passwordKeptMs: 2 * 60_000,
+  /** Such a command ends within this time. */
+  passwordCommandMs: 60_000,
   /** A session that the server has no room for is asked for again for so long. */
   sessionWaitMs: 10_000,
   /** Connections that COPY at once. */

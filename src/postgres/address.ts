@@ -26,6 +26,8 @@ export interface ServerAddress {
   port: number;
   user: string;
   password?: string | undefined;
+  /** Prints the password, in its place. It may hold a secret itself. */
+  passwordCommand?: string | undefined;
   database: string;
   /** Without it, as libpq does: encrypted where the server can. */
   ssl?: SslSettings | undefined;

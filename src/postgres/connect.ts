@@ -13,6 +13,7 @@ import type { Readable, Writable } from "node:stream";
 import { systemClock } from "../base/clock.ts";
 import { Failure, isFailure } from "../base/errors.ts";
 import { isSocket, type ServerAddress, type SslMode } from "./address.ts";
+import { withPassword } from "./password.ts";
 import { isRemembered, serverFailure, SQLSTATE, sqlState } from "./server-errors.ts";
 import { sessionStatement } from "./session.ts";
 
@@ -189,7 +190,29 @@ async function openEitherWay(address: ServerAddress, options: ConnectOptions): P
   throw errors.find((error) => sqlState(error) !== undefined) ?? errors.at(-1);
 }
 
+/** A password that a command printed may have run out since: then it is asked for once more. */
 async function open(
+  address: ServerAddress,
+  ssl: ConnectionOptions | false,
+  options: ConnectOptions,
+): Promise<Connection> {
+  const first = await withPassword(address, options);
+  try {
+    return await openWith(first, ssl, options);
+  } catch (error) {
+    if (address.passwordCommand === undefined || !isLogin(error)) throw error;
+    const again = await withPassword(address, { ...options, refused: first.password });
+    if (again.password === first.password) throw error;
+    return await openWith(again, ssl, options);
+  }
+}
+
+/** As servers refuse a password: their own, or what PAM, LDAP and the like check for them. */
+function isLogin(error: unknown): boolean {
+  return sqlState(error)?.startsWith("28") === true;
+}
+
+async function openWith(
   address: ServerAddress,
   ssl: ConnectionOptions | false,
   options: ConnectOptions,

@@ -16,6 +16,7 @@ import { USER_SCHEMAS } from "./catalogue.ts";
 import { connect, type Connection } from "./connect.ts";
 import { loadLargeObjects, type SavedLargeObjects } from "./load-large-objects.ts";
 import { qualifiedName, quoteIdentifier, shownName } from "./names.ts";
+import { withPassword } from "./password.ts";
 import type { ClientPrograms } from "./programs.ts";
 import { restoreFailure } from "./restore-failure.ts";
 import { serverFailure } from "./server-errors.ts";
@@ -125,11 +126,12 @@ async function restoreSection(
 ): Promise<void> {
   const args = [`--section=${section}`, "--exit-on-error", "--no-owner", "--no-acl", `--dbname=${conninfo(target)}`];
   if (list !== undefined) args.push(`--use-list=${list}`);
-  if (section === "post-data" && jobs > 1) args.push(`--jobs=${jobs}`);
+  // With jobs it connects once more at its end, with a password that may have run out by then.
+  if (section === "post-data" && jobs > 1 && target.passwordCommand === undefined) args.push(`--jobs=${jobs}`);
   const run = async (options: string | undefined) =>
     await runProgram(programs.pgRestore, [...args, source.schemaDump], {
       signal,
-      env: { ...childEnvironment(target), PGOPTIONS: options },
+      env: { ...childEnvironment(await withPassword(target, { signal })), PGOPTIONS: options },
       allowStatus: [1],
     });
   let { status, stderr } = await run("-c statement_timeout=0 -c maintenance_work_mem=256MB");

@@ -7,6 +7,7 @@ import { LIMITS } from "../base/limits.ts";
 import { runProgram } from "../system/process.ts";
 import { childEnvironment, type ServerAddress } from "./address.ts";
 import { CONFLICT, conflictFailure, withConflictRetries } from "./conflict.ts";
+import { withPassword } from "./password.ts";
 import type { ClientPrograms } from "./programs.ts";
 import { connectPatiently } from "./spare-sessions.ts";
 
@@ -45,9 +46,12 @@ async function dumpOnce(
   const wait = `--lock-wait-timeout=${LIMITS.lockTimeoutMs}`;
   const args = ["--format=custom", "--schema-only", wait];
   if (snapshotId !== undefined) args.push(`--snapshot=${snapshotId}`);
-  const run = { signal, env: childEnvironment(address), allowStatus: [1] };
   for (let attempt = 1; ; attempt += 1) {
-    const { status, stdout, stderr } = await runProgram(programs.pgDump, args, run);
+    const { status, stdout, stderr } = await runProgram(programs.pgDump, args, {
+      signal,
+      env: childEnvironment(await withPassword(address, { signal })),
+      allowStatus: [1],
+    });
     if (status === 0) return { custom: stdout, sql: await schemaText(stdout, programs, { signal }) };
     // In the server's own words and language: a session of ours tells the reason, or that it is gone by now.
     if (NOT_LET_IN.test(stderr) && attempt <= CONNECT_ATTEMPTS) {
