@@ -8,6 +8,7 @@ import type { Finding } from "../base/findings.ts";
 import type { BackupOptions } from "../job/backup.ts";
 import { type Point, type PointList, resolvePoint } from "../job/points.ts";
 import type { Part, RestoreOptions } from "../job/restore.ts";
+import { ALL_ROWS, type RowChoice } from "../job/row-choice.ts";
 import { withoutTag } from "../point/layout.ts";
 import { parseDatabaseUrl, type ServerAddress } from "../postgres/address.ts";
 import type { KeptDatabase } from "../postgres/swap.ts";
@@ -267,10 +268,32 @@ export interface RestoreFlags {
   databaseUrl?: string | undefined;
   only?: readonly string[] | undefined;
   withRoles?: boolean;
+  /** Tables whose rows are restored, and no others. */
+  tables?: readonly string[] | undefined;
+  /** No rows at all. */
+  schemaOnly?: boolean | undefined;
+}
+
+/** @throws Failure `usage/invalid` where anything but a database of its own would get a part of the rows. */
+function rowChoice({ tables, schemaOnly, ...flags }: RestoreFlags, parts: readonly Part[]): RowChoice {
+  if (tables === undefined && schemaOnly !== true) return ALL_ROWS;
+  const flag = tables === undefined ? "--schema-only" : "--table";
+  if (tables !== undefined && schemaOnly === true) {
+    throw new Failure("usage/invalid", "--schema-only and --table exclude each other", {
+      hint: "--table brings all tables, and the rows of those that are named; --schema-only no rows.",
+    });
+  }
+  if (flags.databaseUrl === undefined || parts.join() !== "database") {
+    throw new Failure("usage/invalid", `${flag} goes into a database of its own, for looking at old data`, {
+      hint: "Name a new or empty one with --database-url, and nothing else to restore: Chatwoot's own is never put back by half.",
+    });
+  }
+  return tables === undefined ? { kind: "none" } : { kind: "tables", names: tables };
 }
 
 async function restoreOptions(globals: Globals, flags: RestoreFlags, s: Surroundings): Promise<RestoreOptions> {
   const parts = parseParts(flags);
+  const rows = rowChoice(flags, parts);
   // Alone: with anything that goes elsewhere, a forgotten --database-url must not reach for the live database.
   const isLive = flags.databaseUrl === undefined && flags.to === undefined && flags.only?.join() === "database";
   if (flags.databaseUrl !== undefined) s.hide([flags.databaseUrl]);
@@ -306,6 +329,7 @@ async function restoreOptions(globals: Globals, flags: RestoreFlags, s: Surround
   return {
     database: address,
     isLive,
+    rows,
     to: flags.to === undefined ? undefined : resolve(s.cwd, flags.to),
     parts,
     isNamed: flags.only !== undefined,

@@ -267,6 +267,8 @@ const BRING_BACK: readonly CommandRow[] = [
         help: "of database, storage, config, code; parted by commas",
       },
       { flag: "--with-roles", help: "make lacking roles, give owners and grants back" },
+      { flag: "--table", value: "NAME", isRepeated: true, help: "rows of this table alone, to look at old data" },
+      { flag: "--schema-only", help: "no rows" },
       { flag: "--plan", help: "show what would be done, and stop" },
       {
         flag: "--discard-previous",
@@ -286,10 +288,6 @@ const BRING_BACK: readonly CommandRow[] = [
         "chatkeep restore latest --to /srv/restored --database-url postgres://chatwoot@localhost/chatwoot_new --plan",
       ],
       ["the database, in its own place", "chatkeep restore latest --only database"],
-      [
-        "after somebody got at the bucket",
-        "chatkeep restore latest --at-time 2026-11-23T03:00Z --only storage --to /srv/files",
-      ],
     ],
     exits: { 1: "failed, or something stands in the way", 3: "", ...REPOSITORY_EXITS },
     kept: "the restore point is untouched; the half-filled database and folder can be removed",

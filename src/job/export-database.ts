@@ -55,7 +55,7 @@ export async function exportDatabase(
   if (format === "plain") await refuseSmallDisk(file, total);
   const content: ArchiveContent = {
     schema: decodeArchive(await reader.readBytes(`database/${SCHEMA_DUMP}`)),
-    tables: await tableSources(reader),
+    tables: await tableSources(reader, manifest.tables),
     sequences: manifest.sequences,
     filledViews: manifest.filledViews,
   };

@@ -4,19 +4,24 @@ import { join } from "node:path";
 import { Failure } from "../base/errors.ts";
 import type { Progress } from "../base/progress.ts";
 import { rangeFile, SCHEMA_DUMP, SEQUENCES_SQL, tableFolder } from "../point/layout.ts";
-import type { Manifest } from "../point/manifest.ts";
+import type { TableEntry } from "../point/manifest.ts";
 import { parseRanges } from "../point/ranges.ts";
 import type { ServerAddress } from "../postgres/address.ts";
 import { loadDatabase, type SavedTableSource } from "../postgres/load.ts";
 import type { ClientPrograms } from "../postgres/programs.ts";
 import { largeObjectsSource } from "./large-objects.ts";
 import type { PointReader } from "./point-reader.ts";
+import type { ChosenRows } from "./row-choice.ts";
 
 export interface LoadOptions {
   programs: ClientPrograms;
   /** A folder for the schema's dump: pg_restore wants a file. It holds no rows. */
   workFolder: string;
   jobs: number;
+  /** Without it, all rows; with those of some tables, sequences stand where they stood and views are not filled. */
+  rows?: ChosenRows | undefined;
+  /** Entries of the saved schema that are not restored. */
+  leaveOut?: ReadonlySet<number> | undefined;
   progress: Progress;
   signal: AbortSignal;
 }
@@ -30,33 +35,37 @@ export async function loadPoint(
   const manifest = await reader.manifest();
   const schemaDump = join(options.workFolder, SCHEMA_DUMP);
   await writeFile(schemaDump, await reader.readBytes(`database/${SCHEMA_DUMP}`));
-  const tables = await tableSources(reader);
+  const chosen = options.rows?.tables ?? manifest.tables;
+  const isWhole = options.rows?.isWhole ?? true;
+  const tables = await tableSources(reader, chosen);
+  const objects = isWhole ? (manifest.largeObjects?.bytes ?? 0) : 0;
   options.progress.stage("loading the database", {
-    total: manifest.tables.reduce((sum, table) => sum + table.bytes, manifest.largeObjects?.bytes ?? 0),
+    total: chosen.reduce((sum, table) => sum + table.bytes, objects),
     unit: "bytes",
   });
   await loadDatabase(
     target,
     {
       schemaDump,
-      sequencesSql: await reader.readText(`database/${SEQUENCES_SQL}`),
-      filledViews: manifest.filledViews,
+      sequencesSql: chosen.length === 0 ? "" : await reader.readText(`database/${SEQUENCES_SQL}`),
+      filledViews: isWhole ? manifest.filledViews : [],
       tables,
-      largeObjects: await largeObjectsSource(reader, manifest),
+      largeObjects: isWhole ? await largeObjectsSource(reader, manifest) : undefined,
+      leaveOut: options.leaveOut,
     },
     options,
   );
-  return { rows: manifest.tables.reduce((sum, table) => sum + table.rows, 0) };
+  return { rows: chosen.reduce((sum, table) => sum + table.rows, 0) };
 }
 
 /** The rows of every table, to be read when they are wanted. @throws Failure `point/invalid` when a range is lacking. */
-export async function tableSources(reader: PointReader): Promise<SavedTableSource[]> {
-  const tables: SavedTableSource[] = [];
-  for (const table of (await reader.manifest()).tables) tables.push(await tableSource(reader, table));
-  return tables;
+export async function tableSources(reader: PointReader, tables: readonly TableEntry[]): Promise<SavedTableSource[]> {
+  const sources: SavedTableSource[] = [];
+  for (const table of tables) sources.push(await tableSource(reader, table));
+  return sources;
 }
 
-async function tableSource(reader: PointReader, table: Manifest["tables"][number]): Promise<SavedTableSource> {
+async function tableSource(reader: PointReader, table: TableEntry): Promise<SavedTableSource> {
   const folder = tableFolder(table.schema, table.name);
   const listed = parseRanges(await reader.readText(`ranges/database/${folder}.json`));
   const nodes = new Map((await reader.folder(`database/data/${folder}`))?.map((node) => [node.name, node]));

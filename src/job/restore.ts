@@ -11,19 +11,22 @@ import type { Finding } from "../base/findings.ts";
 import type { Progress } from "../base/progress.ts";
 import type { Manifest } from "../point/manifest.ts";
 import { describeAddress, type ServerAddress } from "../postgres/address.ts";
+import { quoteIdentifier } from "../postgres/names.ts";
 import { findPrograms } from "../postgres/programs.ts";
-import { createDatabase, inspectTarget, type TargetFacts } from "../postgres/target.ts";
+import { createDatabase, inspectTarget } from "../postgres/target.ts";
 import type { Repository } from "../repo/repository.ts";
 import { makeFolders } from "../system/folders.ts";
 import { openTemporaryFolder } from "../system/temporary.ts";
 import { loadPoint } from "./load-point.ts";
 import { lockToRead } from "./lock.ts";
 import { isNotWhole, notWholeFinding } from "./not-whole.ts";
+import { type DatabasePlan, planDatabase } from "./plan-database.ts";
 import { PointReader } from "./point-reader.ts";
 import { listPoints, type Point, type PointList } from "./points.ts";
 import { restoreFolder, restoreStorage } from "./restore-files.ts";
-import { applyGrants, createRoles, planRights } from "./rights.ts";
-import { liveBlockers, restoreLive } from "./restore-live.ts";
+import { applyGrants, createRoles } from "./rights.ts";
+import { restoreLive } from "./restore-live.ts";
+import { ALL_ROWS, type RowChoice } from "./row-choice.ts";
 import { savedKeyFindings } from "./saved-keys.ts";
 import { expectedFiles } from "./shortfall.ts";
 import type { RestorePlan, RestoreSummary } from "./summaries.ts";
@@ -35,6 +38,8 @@ export interface RestoreOptions {
   database: ServerAddress | undefined;
   /** That is the database which Chatwoot uses: the restored one takes its place. */
   isLive: boolean;
+  /** Without it all of them. */
+  rows?: RowChoice | undefined;
   /** The folder that receives `storage`, `config` and `code`; undefined when none of them is asked for. */
   to: string | undefined;
   parts: readonly Part[];
@@ -49,35 +54,33 @@ export interface RestoreOptions {
 
 /** What would be done, and what stands in the way. Changes nothing. */
 export async function planRestore(reader: PointReader, options: RestoreOptions): Promise<RestorePlan> {
+  return (await planAll(reader, options)).plan;
+}
+
+interface WholePlan {
+  plan: RestorePlan;
+  database: DatabasePlan | undefined;
+}
+
+async function planAll(reader: PointReader, options: RestoreOptions): Promise<WholePlan> {
   const manifest = await reader.manifest();
   const blockers: Finding[] = [];
   const findings: Finding[] = [...(await savedKeyFindings(reader))];
   if (await isNotWhole(reader.repository, reader.point, options)) findings.push(notWholeFinding(reader.point));
+  const database = await planDatabasePart(reader, options);
   const steps: RestorePlan["steps"] = [];
   for (const part of options.parts) {
-    const step = await planPart(reader, manifest, part, options);
+    const step =
+      part === "database" ? databaseStep(database, options) : await planFiles(reader, manifest, part, options);
     if (step !== undefined) steps.push(step);
     else if (options.isNamed) blockers.push(absentPart(part));
     else if (isListed(manifest, part)) findings.push(absentPart(part));
   }
   if (steps.length === 0 && blockers.length === 0) blockers.push(absentPart("nothing at all"));
-  let roles: RestorePlan["roles"] = null;
-  if (options.parts.includes("database") && options.database !== undefined) {
-    const target = await inspectTarget(options.database, options);
-    blockers.push(
-      ...databaseBlockers(manifest, options.database, options.isLive ? { ...target, state: "empty" } : target),
-    );
-    const rights = await planRights(manifest, options.database, options);
-    roles = rights.roles;
-    blockers.push(...rights.blockers);
-    if (options.isLive) {
-      const live = await liveBlockers(options.database, options);
-      blockers.push(...live.blockers);
-      findings.push(...live.findings);
-    }
-  }
+  blockers.push(...(database?.blockers ?? []));
+  findings.push(...(database?.findings ?? []));
   if (options.to !== undefined) blockers.push(...(await folderBlockers(options.to, steps)));
-  return {
+  const plan: RestorePlan = {
     type: "plan",
     verb: "restore",
     point: reader.point.id,
@@ -87,28 +90,39 @@ export async function planRestore(reader: PointReader, options: RestoreOptions):
     chatwoot: manifest.chatwoot.version,
     isLive: options.isLive,
     steps,
-    roles,
+    roles: database?.roles ?? null,
     blockers,
     findings: [...findings, ...missingFindings(manifest, options.parts)],
   };
+  return { plan, database };
 }
 
-async function planPart(
+async function planDatabasePart(reader: PointReader, options: RestoreOptions): Promise<DatabasePlan | undefined> {
+  const { database: address, isLive, rows = ALL_ROWS, withRoles, parts, signal } = options;
+  if (address === undefined || !parts.includes("database")) return undefined;
+  return await planDatabase(reader, { address, isLive, rows, withRoles, signal });
+}
+
+function databaseStep(
+  plan: DatabasePlan | undefined,
+  { database, isLive }: RestoreOptions,
+): RestorePlan["steps"][number] | undefined {
+  if (plan === undefined || database === undefined) return undefined;
+  const target = describeAddress(database);
+  return {
+    part: "database",
+    what: plan.what,
+    target: isLive ? `${target}, in the place of what is there` : target,
+    bytes: plan.bytes,
+  };
+}
+
+async function planFiles(
   reader: PointReader,
   manifest: Manifest,
-  part: Part,
+  part: Exclude<Part, "database">,
   options: RestoreOptions,
 ): Promise<RestorePlan["steps"][number] | undefined> {
-  if (part === "database") {
-    if (options.database === undefined) return undefined;
-    const rows = manifest.tables.reduce((sum, table) => sum + table.rows, 0);
-    const { largeObjects } = manifest;
-    const bytes = manifest.tables.reduce((sum, table) => sum + table.bytes, largeObjects?.bytes ?? 0);
-    const objects = largeObjects === undefined ? "" : `, ${plural(largeObjects.objects, "large object")}`;
-    const what = `${plural(manifest.tables.length, "table")}, ${plural(rows, "row")}${objects}`;
-    const target = describeAddress(options.database);
-    return { part, what, target: options.isLive ? `${target}, in the place of what is there` : target, bytes };
-  }
   if (options.to === undefined || (await reader.folderTree(part)) === undefined) return undefined;
   const target = join(options.to, part);
   if (part === "storage") {
@@ -138,45 +152,6 @@ function absentPart(part: string): Finding {
       : `the restore point holds no ${part}`,
     hint: "'chatkeep show' says what is in it.",
   };
-}
-
-function databaseBlockers(manifest: Manifest, address: ServerAddress, target: TargetFacts): Finding[] {
-  const blockers: Finding[] = [];
-  const name = address.database;
-  if (target.state === "not-empty") {
-    blockers.push({
-      kind: "database-not-empty",
-      level: "alarm",
-      message: `database '${name}' is not empty: it has ${plural(target.tables, "table")}`,
-      hint: "Name a new database in --database-url: it is made when it does not exist.",
-    });
-  }
-  if (target.state === "missing" && !target.canCreate) {
-    blockers.push({
-      kind: "database-missing",
-      level: "alarm",
-      message: `database '${name}' does not exist and role '${address.user}' may not create it`,
-      hint: `Create it first: CREATE DATABASE "${name}" OWNER "${address.user}".`,
-    });
-  }
-  if (target.major < manifest.server.major) {
-    blockers.push({
-      kind: "server-too-old",
-      level: "alarm",
-      message: `the server is PostgreSQL ${target.major}, the restore point is of PostgreSQL ${manifest.server.major}`,
-      hint: `Restore into PostgreSQL ${manifest.server.major} or newer.`,
-    });
-  }
-  const missing = manifest.server.extensions.filter((e) => !target.extensions.includes(e.name)).map((e) => e.name);
-  if (missing.length > 0) {
-    blockers.push({
-      kind: "extension-missing",
-      level: "alarm",
-      message: `the server lacks the ${missing.length === 1 ? "extension" : "extensions"} ${missing.join(", ")}`,
-      hint: "Install the packages that bring them (pgvector for 'vector', postgresql-contrib for the others), then try again.",
-    });
-  }
-  return blockers;
 }
 
 async function folderBlockers(to: string, steps: RestorePlan["steps"]): Promise<Finding[]> {
@@ -284,7 +259,7 @@ export async function restore({ repository, choose }: RestoreSource, given: Rest
   const point = choose(await listPoints(repository, options));
   await repository.loadIndex(options);
   const reader = new PointReader(repository, point, options);
-  const plan = await planRestore(reader, options);
+  const { plan, database } = await planAll(reader, options);
   const [blocker] = plan.blockers;
   if (blocker !== undefined) {
     const code = blocker.kind.endsWith("not-empty") ? "target/not-empty" : "target/unsuitable";
@@ -307,11 +282,12 @@ export async function restore({ repository, choose }: RestoreSource, given: Rest
   if (options.to !== undefined) await makeFolder(options.to);
   if (has("database") && options.database !== undefined) {
     if (options.isLive) {
-      const { findings, ...restored } = await restoreLive(reader, options.database, options);
+      const live = { ...options, leaveOut: database?.leaveOut };
+      const { findings, ...restored } = await restoreLive(reader, options.database, live);
       summary.database = restored;
       summary.findings.push(...findings);
     } else {
-      const { findings, ...restored } = await restoreDatabase(reader, options.database, options);
+      const { findings, ...restored } = await restoreDatabase(reader, options.database, database, options);
       summary.database = restored;
       summary.findings.push(...findings);
     }
@@ -329,7 +305,7 @@ export async function restore({ repository, choose }: RestoreSource, given: Rest
       else summary[part] = target;
     }
   }
-  summary.next = nextSteps(await reader.manifest(), summary);
+  summary.next = nextSteps(await reader.manifest(), summary, database?.rows.isWhole === false);
   summary.seconds = (options.clock.monotonic() - started) / 1000;
   return summary;
 }
@@ -337,6 +313,7 @@ export async function restore({ repository, choose }: RestoreSource, given: Rest
 async function restoreDatabase(
   reader: PointReader,
   address: ServerAddress,
+  plan: DatabasePlan | undefined,
   options: RestoreOptions,
 ): Promise<NonNullable<RestoreSummary["database"]> & { findings: Finding[] }> {
   const { signal, progress, withRoles } = options;
@@ -346,7 +323,8 @@ async function restoreDatabase(
   if (target.state === "missing") await createDatabase(address, { ...pickLocale(manifest), signal });
   const findings = withRoles ? await createRoles(reader, address, { signal }) : [];
   await using work = await openTemporaryFolder("chatkeep-restore");
-  const { rows } = await loadPoint(reader, address, { programs, workFolder: work.path, jobs: 2, progress, signal });
+  const loading = { programs, workFolder: work.path, jobs: 2, rows: plan?.rows, leaveOut: plan?.leaveOut };
+  const { rows } = await loadPoint(reader, address, { ...loading, progress, signal });
   if (withRoles) findings.push(...(await applyGrants(reader, address, { keepsEntry: false, signal })));
   return { name: address.database, previous: null, rows, findings };
 }
@@ -356,7 +334,7 @@ function pickLocale({ server }: Manifest): { encoding: string; collate: string; 
 }
 
 /** What is left for a person, in order. */
-function nextSteps(manifest: Manifest, summary: RestoreSummary): string[] {
+function nextSteps(manifest: Manifest, summary: RestoreSummary, isPartial: boolean): string[] {
   const next: string[] = [];
   if (summary.config !== null) {
     next.push(
@@ -367,6 +345,12 @@ function nextSteps(manifest: Manifest, summary: RestoreSummary): string[] {
     next.push(
       "restart Chatwoot's web and worker, and look whether all is as it should be",
       `'chatkeep rollback' puts the old database back; when it is no longer wanted, 'chatkeep restore --discard-previous' drops it`,
+    );
+    return next;
+  }
+  if (summary.database !== null && isPartial) {
+    next.push(
+      `look at it with psql; when it is no longer wanted: DROP DATABASE ${quoteIdentifier(summary.database.name)}`,
     );
     return next;
   }

@@ -2,6 +2,8 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { isFailure } from "../../src/base/errors.ts";
 import { createDatabase, inspectTarget } from "../../src/postgres/target.ts";
+import { findLacking } from "../../src/postgres/target-extensions.ts";
+import { compareVersions } from "../../src/postgres/versions.ts";
 import { startPostgres, type TestServer } from "../harness/postgres.ts";
 
 const signal = new AbortController().signal;
@@ -66,4 +68,46 @@ test("a database that exists is never taken, and a role without the right is tol
     (error) => isFailure(error, "database/denied") && /CREATE DATABASE "wished" OWNER "plain"/.test(error.hint ?? ""),
   );
   assert.equal((await inspectTarget(at("wished", "plain"), { signal })).canCreate, false);
+});
+
+test("extensions that a target cannot give are told apart, and nothing is made by asking", async () => {
+  await createDatabase(at("asked", "maker"), { encoding: "UTF8", signal });
+  const saved = [
+    { name: "nowhere", version: "1.0" },
+    { name: "pg_trgm", version: "99.0" },
+    { name: "pgcrypto", version: "1.0" },
+    { name: "pg_stat_statements", version: "1.0" },
+  ].map((one) => ({ ...one, schema: "public" }));
+  const ask = async (database: string, user: string) => {
+    const facts = await inspectTarget(at(database, user), { signal });
+    const states = await findLacking(at(database, user), saved, facts, { signal });
+    return states.map(({ name, state }) => `${name} ${state}`);
+  };
+  assert.deepEqual(await ask("asked", "postgres"), ["nowhere absent", "pg_trgm older"]);
+  const forMaker = ["nowhere absent", "pg_trgm older", "pg_stat_statements forbidden"];
+  assert.deepEqual(await ask("asked", "maker"), forMaker);
+  // One that is to be made for the restore.
+  assert.deepEqual(await ask("not_there", "maker"), forMaker);
+  // Trusted, but not in somebody else's database.
+  assert.deepEqual(await ask("asked", "plain"), [
+    "nowhere absent",
+    "pg_trgm forbidden",
+    "pgcrypto forbidden",
+    "pg_stat_statements forbidden",
+  ]);
+  assert.deepEqual(await server.query("select extname from pg_extension where extname <> 'plpgsql'", "asked"), []);
+});
+
+test("versions of extensions are compared as numbers", () => {
+  for (const [a, b] of [
+    ["1.9", "1.10"],
+    ["0.7.4", "0.8.0"],
+    ["1.3", "1.3.1"],
+    ["2.0", "10"],
+    ["3.4.0alpha1", "3.4.0beta1"],
+  ] as const) {
+    assert.ok(compareVersions(a, b) < 0 && compareVersions(b, a) > 0, `${a} ${b}`);
+  }
+  assert.equal(compareVersions("1.10", "1.10"), 0);
+  assert.equal(compareVersions("1.0", "1"), 0);
 });

@@ -50,6 +50,8 @@ interface Options {
   databaseUrl: string | undefined;
   only?: string[];
   withRoles: boolean;
+  tables?: string[];
+  schemaOnly?: boolean;
 }
 
 function readOptions({ given }: Invocation): Options {
@@ -61,7 +63,15 @@ function readOptions({ given }: Invocation): Options {
       hint: "Name a new folder with --to, a new database with --database-url, or both; or '--only database' to put Chatwoot's own database back in its place.",
     });
   }
-  return { to, databaseUrl, withRoles: given.has("withRoles"), ...(only.length > 0 ? { only } : {}) };
+  const tables = given.list("table");
+  return {
+    to,
+    databaseUrl,
+    withRoles: given.has("withRoles"),
+    ...(only.length > 0 ? { only } : {}),
+    ...(tables.length > 0 ? { tables } : {}),
+    ...(given.has("schemaOnly") ? { schemaOnly: true } : {}),
+  };
 }
 
 function showPlan({ mode, printer, progress, redactor, look }: Invocation, plan: RestorePlan): void {
