@@ -123,6 +123,12 @@ export const LIMITS = {
   conflictAttempts: 5,
   /** A standby that is further behind its primary is worth a warning. */
   standbyBehindSeconds: 5 * 60,
+  /** A transaction of somebody's that is open for longer is told of … */
+  longTransactionSeconds: 10 * 60,
+  /** … as a warning, if it does nothing for so long … */
+  idleTransactionSeconds: 3600,
+  /** … and of so many at most, the oldest. */
+  longTransactionsTold: 5,
   /** A file whose row is no older than this and that is not there may still be on its way … */
   lateFileAgeMs: 60_000,
   /** … and is waited for so long, before it is said to be missing. */

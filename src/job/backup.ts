@@ -152,7 +152,7 @@ export async function backup(options: BackupOptions): Promise<BackupSummary> {
   const tagged = { ...run, tags: [...run.tags, ...shrinkage.tags] };
   const point = await saveSnapshot(tagged, manifest, tree, parent);
   const seconds = (clock.monotonic() - startedMs) / 1000;
-  return summarize(run, manifest, { point, parent, bytesRead: database.bytesRead, added: sealing.added, seconds });
+  return summarize(run, manifest, { point, parent, database, added: sealing.added, seconds });
 }
 
 type Run = BackupOptions & { startedAt: string };
@@ -332,14 +332,13 @@ async function saveSnapshot(run: Run, manifest: Manifest, tree: ChunkId, parent:
 
 interface Outcome {
   point: string;
-  /** Of rows. */
-  bytesRead: number;
+  database: DatabaseCapture;
   parent: Parent | undefined;
   added: { bytes: number; packs: number };
   seconds: number;
 }
 
-function summarize(run: Run, manifest: Manifest, { point, parent, bytesRead, added, seconds }: Outcome): BackupSummary {
+function summarize(run: Run, manifest: Manifest, { point, parent, database, added, seconds }: Outcome): BackupSummary {
   const sum = (pick: (table: Manifest["tables"][number]) => number) =>
     manifest.tables.reduce((n, table) => n + pick(table), 0);
   const missing = manifest.storage.flatMap((service) => service.missing);
@@ -355,7 +354,8 @@ function summarize(run: Run, manifest: Manifest, { point, parent, bytesRead, add
       ranges: sum((table) => table.ranges),
       rangesRead: manifest.read.rangesRead,
       rangesReused: manifest.read.rangesReused,
-      bytesRead,
+      bytesRead: database.bytesRead,
+      snapshotSeconds: database.snapshotSeconds,
       ...(manifest.server.standby === undefined ? {} : { standby: manifest.server.standby }),
     },
     storage: {

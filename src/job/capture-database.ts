@@ -6,6 +6,7 @@
 import type { AccountCounts } from "../base/account-counts.ts";
 import { EarlyWork, together } from "../base/concurrent.ts";
 import { plural } from "../base/bytes.ts";
+import { systemClock } from "../base/clock.ts";
 import { bug, Failure, isFailure, messageOf } from "../base/errors.ts";
 import type { Finding } from "../base/findings.ts";
 import { LIMITS } from "../base/limits.ts";
@@ -46,6 +47,8 @@ export interface DatabaseCapture {
   filledViews: ViewName[];
   schema: SchemaDump;
   lsn: string;
+  /** How long the snapshot was held: so long nothing that died meanwhile could be cleaned away. */
+  snapshotSeconds: number;
   /** What the server was when the snapshot was taken; undefined for one that is no standby. */
   standby: StandbyState | undefined;
   /** What a later point needs to take ranges over; undefined where the server cannot tell what changed. */
@@ -205,6 +208,7 @@ async function assertNotEnded(connection: Connection): Promise<void> {
 async function captureInSnapshot(ports: Attempt, text: string): Promise<DatabaseCapture> {
   const { address, connection, progress, sessions } = ports;
   await using snapshot = await beginSnapshot(connection);
+  const heldSince = systemClock.monotonic();
   const standby = await readStandbyState(connection);
   // The schema is dumped beside everything else: all see the snapshot, and none waits for another.
   const { id: snapshotId } = snapshot;
@@ -241,6 +245,7 @@ async function captureInSnapshot(ports: Attempt, text: string): Promise<Database
     filledViews,
     schema: dump,
     lsn: snapshot.lsn,
+    snapshotSeconds: (systemClock.monotonic() - heldSince) / 1000,
     standby,
     stamps: reuse.stamps,
     accounts,
@@ -302,10 +307,11 @@ async function planReuse(ports: Attempt, { connection, lsn }: DatabaseSnapshot, 
   const { parent, parentRanges, server, startedAt, fullEveryMs } = ports;
   // What was asked of the server at first must be true of the one that holds this snapshot.
   const isSame = (await readStart(connection)) === server.postmasterStartedAt;
-  if (server.major < STAMPS_SINCE || !isSame) return { text, stamps: undefined, ranges: undefined };
   const present = { server, lsn, text, startedAt, fullEveryMs };
-  const reason = parentRanges === undefined ? undefined : whyReadAll(parent, present);
+  const why = isSame ? whyReadAll(parent, present) : "the server was restarted meanwhile";
+  const reason = parentRanges === undefined ? undefined : why;
   if (reason !== undefined) ports.progress.say(`reading every row: ${reason}`);
+  if (server.major < STAMPS_SINCE || !isSame) return { text, stamps: undefined, ranges: undefined };
   const isFull = parentRanges === undefined || reason !== undefined;
   const fullReadAt = isFull ? startedAt : (parent?.stamps?.fullReadAt ?? startedAt);
   const stamps = { version: STAMPS_VERSION, text, fullReadAt, turn: (parent?.stamps?.turn ?? 0) + 1 };

@@ -23,6 +23,7 @@ import { awaitingAck } from "./acks.ts";
 import { aheadFindings, notReadYet } from "./findings.ts";
 import { heldPointFindings, lostHeldPoints } from "./held-points.ts";
 import { inspectChatwoot } from "./inspect-chatwoot.ts";
+import { longTransactionFindings } from "./long-transactions.ts";
 import {
   type KnownRepository,
   copyFindings,
@@ -152,7 +153,7 @@ async function examineDatabase(
   });
   const chatwoot = await inspectChatwoot(connection, address, { signal: ports.signal });
   if (chatwoot.failure !== undefined) throw chatwoot.failure;
-  report.findings.push(...chatwoot.findings);
+  report.findings.push(...chatwoot.findings, ...(await longTransactionFindings(connection)));
   await examineRights(report, connection);
   await examineServices(report, connection, installation);
   report.findings.push(...(await sampleStorage(connection, installation, { signal: ports.signal })));

@@ -7,6 +7,7 @@ import { connect, type Connection } from "../postgres/connect.ts";
 import { refuseSharedSessions } from "../postgres/pooler.ts";
 import { type ClientPrograms, findPrograms } from "../postgres/programs.ts";
 import { readServerFacts, type ServerFacts } from "../postgres/server-facts.ts";
+import { longTransactionFindings } from "./long-transactions.ts";
 import { inspectChatwoot } from "./inspect-chatwoot.ts";
 import { countStorage, type FolderRow } from "./list-storage.ts";
 
@@ -50,11 +51,12 @@ export class SourceDatabase implements AsyncDisposable {
     return await withConflictRetries(async () => {
       const { failure, findings } = await inspectChatwoot(connection, address, { signal });
       if (failure !== undefined) throw failure;
+      const open = await longTransactionFindings(connection);
       const server = await readServerFacts(connection);
       const programs = await findPrograms(server.major, { signal });
       const folders = await countStorage(connection);
       const expectedChunks = await expectChunks(connection, folders);
-      return { connection, findings, server, programs, folders, expectedChunks };
+      return { connection, findings: [...findings, ...open], server, programs, folders, expectedChunks };
     });
   }
 

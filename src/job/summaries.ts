@@ -22,6 +22,8 @@ export interface BackupSummary {
     rangesRead: number;
     rangesReused: number;
     bytesRead: number;
+    /** How long the snapshot was held; not of a dry run. */
+    snapshotSeconds?: number;
     /** A standby was read, so far behind its primary; null when it did not tell. */
     standby?: { lagSeconds: number | null };
   };

@@ -75,6 +75,10 @@ const REPORTS: Record<string, string[]> = {
     LOOK,
   ),
   "a dry run of a backup": formatBackup({ ...BACKUP, point: null }, LOOK),
+  "a backup from a standby": formatBackup(
+    { ...BACKUP, database: { ...BACKUP.database, snapshotSeconds: 9.8, standby: { lagSeconds: 12 } } },
+    LOOK,
+  ),
   "a backup with copies": formatBackup(
     {
       ...BACKUP,

@@ -21,7 +21,7 @@ export function formatBackup(summary: BackupSummary, look: Look): string[] {
     ...formatPairs(
       [
         ["database", databaseLine(database)],
-        ...standbyPairs(database),
+        ...snapshotPairs(database),
         ["files", filesLine(storage)],
         [isDry ? "would add" : "added", `${formatBytes(added.bytes)}${packs}, compressed and encrypted`],
         [
@@ -48,9 +48,11 @@ function lockedPairs({ retention }: BackupSummary): (readonly [string, string])[
   return [["locked", `${plural(files, "file")} until ${formatUtc(until)} at least; ${formatCount(extended)} extended`]];
 }
 
-function standbyPairs({ standby }: BackupSummary["database"]): (readonly [string, string])[] {
-  if (standby === undefined) return [];
-  return [["read from", `a standby ${formatLag(standby.lagSeconds)}`]];
+function snapshotPairs({ snapshotSeconds, standby }: BackupSummary["database"]): (readonly [string, string])[] {
+  const pairs: [string, string][] = [];
+  if (snapshotSeconds !== undefined) pairs.push(["snapshot", `held for ${formatSeconds(snapshotSeconds)}`]);
+  if (standby !== undefined) pairs.push(["read from", `a standby ${formatLag(standby.lagSeconds)}`]);
+  return pairs;
 }
 
 function formatLag(lagSeconds: number | null): string {

@@ -1,0 +1,82 @@
+/** The same round on a newer PostgreSQL with pgvector, as Chatwoot 4 runs it: real vector columns and their indexes. */
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { assertSameDatabase } from "../harness/pg-dump-diff.ts";
+import { mustRun } from "../harness/run.ts";
+import { type NewerMajor, newerPostgres } from "../harness/newer-postgres.ts";
+import { makeCheapToOpen } from "../scenario/cheap-key.ts";
+import { openDesk } from "../scenario/desk.ts";
+import { makeHostile, onDatabase } from "../scenario/hostile-installation.ts";
+import { backUpAndTell, prove, restoreAndCompare, type Round } from "../scenario/line-for-line.ts";
+
+/** Floats at their ends, dimensions free and fixed, all of pgvector's types, all of its indexes. */
+const VECTORS = `
+alter table more_types add column v vector;
+create table vectors (id bigserial primary key, v vector(3), free vector, half halfvec(2), sparse sparsevec(1000), bits bit(8));
+insert into vectors (v, free, half, sparse, bits) values
+  ('[0,-0,1]', '[1e-45,3.4028235e38]', '[65504,-6e-8]', '{1:1e-45,1000:-3}/1000', B'10101010'),
+  ('[0.1,0.2,0.3]', '[1]', '[0.1,-0]', '{}/1000', B'00000000'),
+  (null, null, null, null, null);
+insert into vectors (v) select array[i, -i, 1.0 / i]::vector(3) from generate_series(1, 300) i;
+create index on vectors using ivfflat (v vector_cosine_ops) with (lists = 5);
+create index on vectors using hnsw (half halfvec_l2_ops);
+create index on vectors using hnsw (bits bit_hamming_ops);
+delete from vectors where id % 7 = 0;
+create table article_like (id bigserial primary key, embedding vector(1536));
+insert into article_like (embedding) select array_agg(sin(i * 1536 + j))::real[]::vector from generate_series(1, 40) i, generate_series(1, 1536) j group by i;
+`;
+
+/** Makes the tests of a major. */
+export function testWithPgvector(major: NewerMajor): void {
+  let round: Round;
+  let point: string;
+  let withoutHostileValues: string[];
+
+  before(async () => {
+    const { programs } = await newerPostgres(major);
+    // Chatkeep looks for the client programs, and for a server to drill in, where a person's shell would.
+    process.env["PATH"] = `${programs}:${process.env["PATH"] ?? ""}`;
+    const desk = await openDesk({ size: { messages: 2_000, conversations: 150, files: 30 }, server: { programs } });
+    round = { desk, programs };
+    withoutHostileValues = await makeHostile(desk.installation, VECTORS);
+    await onDatabase(desk.installation, async (client) => await client.query("select lo_from_bytea(0, '\\x00ff')"));
+    await makeCheapToOpen(desk);
+    point = await backUpAndTell(round);
+  });
+
+  after(async () => await round.desk[Symbol.asyncDispose]());
+
+  test("the installation has real vector columns, and every type was tried with hostile values", async () => {
+    assert.equal(round.desk.server.major, major);
+    const [row] = await round.desk.server.query(
+      `select count(*)::int as columns from pg_attribute a join pg_class c on c.oid = a.attrelid
+       where c.relkind = 'r' and a.atttypid = 'vector'::regtype and format_type(a.atttypid, a.atttypmod) = 'vector(1536)'
+         and c.relname <> 'article_like'`,
+      round.desk.installation.database.database,
+    );
+    assert.deepEqual(row, { columns: 2 });
+    assert.deepEqual(withoutHostileValues, []);
+  });
+
+  test("pg_dump says the same of the restored database, line for line", async () => {
+    await restoreAndCompare(round, point);
+  });
+
+  test("a drill proves the point in a server of its major with pgvector", async () => {
+    await prove(round, point);
+  });
+
+  test("exported for its own pg_restore, as a file and as a folder, it is the same database again", async () => {
+    const { desk, programs } = round;
+    for (const format of ["custom", "directory"]) {
+      const path = join(desk.root, format);
+      // Its large objects are not in it: that is a warning.
+      await desk.summary(["export", point, path, "--only", "database", "--format", format], 3);
+      const target = await desk.server.createDatabase(`from_${format}`);
+      const at = ["-h", target.host, "-p", String(target.port), "-U", target.user, "-d", target.database];
+      await mustRun(join(programs, "pg_restore"), ["--no-owner", "--no-acl", "-e", "-j", "2", ...at, path]);
+      await assertSameDatabase(desk.installation.database, target, { programs, args: ["--no-blobs"] });
+    }
+  });
+}
