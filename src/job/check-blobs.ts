@@ -10,7 +10,7 @@ import type { MissingBlob } from "../point/manifest.ts";
 import type { ProofCheck } from "../point/proof.ts";
 import { isDamage } from "../repo/chunk.ts";
 import type { ChunkIndex } from "../repo/index.ts";
-import { basisName, coveredNames, type FilesToRead, isInTurn } from "./files-to-read.ts";
+import { basisName, coveredNames, type FileCounts, type FilesToRead, isInTurn } from "./files-to-read.ts";
 import { listStorage, type FolderRow, type Queries, type StorageListing } from "./list-storage.ts";
 import type { PointReader } from "./point-reader.ts";
 import { blobFileName, type BlobRow } from "./storage-state.ts";
@@ -24,6 +24,8 @@ export interface BlobCheckOptions {
 
 interface Tally {
   checked: number;
+  /** Of those that were read. */
+  bytes: number;
   /** Not read: an earlier proof counts for them. */
   covered: number;
   /** Read though an earlier proof covers them. */
@@ -40,11 +42,12 @@ export async function checkBlobs(
   reader: PointReader,
   database: Queries,
   options: BlobCheckOptions,
-): Promise<{ checks: ProofCheck[]; counts: { read: number; covered: number } }> {
+): Promise<{ checks: ProofCheck[]; counts: FileCounts }> {
   const manifest = await reader.manifest();
   const recorded = new Map(manifest.storage.map((s) => [s.name, new Map(s.missing.map((blob) => [blob.id, blob]))]));
   const tally: Tally = {
     checked: 0,
+    bytes: 0,
     covered: 0,
     inTurn: 0,
     sizeOnly: 0,
@@ -70,7 +73,7 @@ export async function checkBlobs(
       detail: recordedDetail(tally, expected),
     },
   ];
-  return { checks, counts: { read: tally.checked, covered: tally.covered } };
+  return { checks, counts: { read: tally.checked, covered: tally.covered, bytes: tally.bytes } };
 }
 
 function recordedDetail({ missing, recorded }: Tally, expected: number): string {
@@ -118,6 +121,7 @@ async function checkFolder(
       const compare = isRead ? compareFile : compareAlone(index);
       await checkBlob({ reader, compare, tally }, blob, node, recorded.get(blob.id.toString()));
       if (node !== undefined) tally[isRead ? "checked" : "covered"] += 1;
+      if (isRead) tally.bytes += Number(node?.size ?? 0);
       options.progress.advance(blob.bytes);
     },
     options,

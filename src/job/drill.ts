@@ -10,7 +10,7 @@ import type { Progress } from "../base/progress.ts";
 import { formatGoTime } from "../format/go-time.ts";
 import { PROOF } from "../point/layout.ts";
 import { lostFiles, type Manifest } from "../point/manifest.ts";
-import { formatProof, type Proof, type ProofCheck, type ProvenFiles } from "../point/proof.ts";
+import { formatProof, type Proof, type ProofCheck, type ProvenFiles, timeToRecover } from "../point/proof.ts";
 import { connect, type Connection } from "../postgres/connect.ts";
 import { findPrograms } from "../postgres/programs.ts";
 import { openScratchServer, type ScratchPlaces } from "../postgres/scratch.ts";
@@ -72,6 +72,8 @@ export async function drill(options: DrillOptions): Promise<DrillSummary> {
   if (run.manifest !== undefined) await restoreAndCheck(run, run.manifest);
   await attempt(run, "configuration-and-code", async () => [await checkOtherFiles(run.reader, run.manifest)]);
   const proven = run.checks.every((check) => check.ok);
+  const fileBytes = run.manifest?.storage.reduce((sum, service) => sum + service.bytes, 0) ?? 0;
+  const recovery = proven ? timeToRecover(run.stages, run.files, fileBytes) : undefined;
   const proof: Proof = {
     schema: 1,
     program: options.program,
@@ -84,6 +86,7 @@ export async function drill(options: DrillOptions): Promise<DrillSummary> {
     checks: run.checks,
     stages: run.stages,
     ...(run.files === undefined ? {} : { files: run.files }),
+    ...(recovery === undefined ? {} : { recovery }),
   };
   if (isRecorded) {
     await lock.confirm({ signal });
@@ -102,7 +105,19 @@ export async function drill(options: DrillOptions): Promise<DrillSummary> {
     lost: lostFiles(run.manifest?.storage ?? []),
     seconds,
     stages,
+    amounts: amountsOf(run),
+    recovery: recovery ?? null,
     server: where.server,
+  };
+}
+
+function amountsOf({ manifest, files, stages }: Run): DrillSummary["amounts"] {
+  if (manifest === undefined || stages["load"] === undefined) return null;
+  return {
+    rows: manifest.tables.reduce((sum, table) => sum + table.rows, 0),
+    bytes: manifest.tables.reduce((sum, table) => sum + table.bytes, 0),
+    files: files?.read ?? 0,
+    fileBytes: files?.bytes ?? 0,
   };
 }
 

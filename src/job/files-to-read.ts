@@ -74,8 +74,10 @@ async function nextSlice(
   }
 }
 
+export type FileCounts = Pick<ProvenFiles, "read" | "covered" | "bytes">;
+
 /** What a proof says of the files that it read. */
-export function provenFiles({ basis, slice }: FilesToRead, counts: { read: number; covered: number }): ProvenFiles {
+export function provenFiles({ basis, slice }: FilesToRead, counts: FileCounts): ProvenFiles {
   return { ...counts, basis: basis?.point.id ?? null, slice: basis === undefined ? null : slice };
 }
 

@@ -54,6 +54,7 @@ async function bareLine(repository: Repository, point: Point, { clock, signal }:
     missing: null,
     lost: null,
     provenAt: point.proof?.proven === true ? point.proof.at : null,
+    recoverSeconds: recoverSeconds(point),
     failedDrill: point.proof?.proven === false,
     notWhole: await isNotWhole(repository, point, { signal }),
     shrunk: point.shrunk ?? null,
@@ -61,6 +62,11 @@ async function bareLine(repository: Repository, point: Point, { clock, signal }:
     tags: userTags(point),
     holds: point.holds.filter((hold) => isInForce(hold, clock.now())).map(describeHold),
   };
+}
+
+function recoverSeconds({ proof }: Point): number | null {
+  const told = proof?.proven === true ? Number(tagValue(proof.snapshot, "recover") ?? "?") : Number.NaN;
+  return Number.isNaN(told) ? null : told;
 }
 
 async function pointLine(reader: PointReader, options: LookOptions): Promise<PointLine> {
@@ -94,7 +100,13 @@ export async function showVerb(reader: PointReader, options: LookOptions): Promi
 async function readProof({ repository, point }: PointReader, options: LookOptions): Promise<ShowSummary["proof"]> {
   if (point.proof === undefined) return null;
   const proof = parseProof(await readRecord(repository, { kind: "proof", point: point.id, ...point.proof }, options));
-  return { at: proof.at, proven: proof.proven, checks: proof.checks, server: proof.where.server };
+  return {
+    at: proof.at,
+    proven: proof.proven,
+    checks: proof.checks,
+    server: proof.where.server,
+    recovery: proof.recovery ?? null,
+  };
 }
 
 /** What lies at a path inside a point: a folder's entries, or the one file. */

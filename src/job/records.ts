@@ -64,9 +64,10 @@ export function tagValue(snapshot: Snapshot, name: string): string | undefined {
   return snapshot.tags?.find((tag) => tag.startsWith(`${name}=`))?.slice(name.length + 1);
 }
 
-export function proofTags({ point, repository, tree, proven }: Proof): string[] {
+export function proofTags({ point, repository, tree, proven, recovery }: Proof): string[] {
   const outcome = proven ? "proven" : "failed";
-  return [PROOF.tag, `point=${point}`, `repository=${repository}`, `tree=${tree}`, `outcome=${outcome}`];
+  const recover = recovery === undefined ? [] : [`recover=${Math.ceil(recovery.seconds)}`];
+  return [PROOF.tag, `point=${point}`, `repository=${repository}`, `tree=${tree}`, `outcome=${outcome}`, ...recover];
 }
 
 export function holdTags({ point, name, until, endsAt }: Hold): string[] {

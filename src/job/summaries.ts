@@ -4,7 +4,7 @@
  */
 import type { Finding } from "../base/findings.ts";
 import type { Manifest } from "../point/manifest.ts";
-import type { ProofCheck } from "../point/proof.ts";
+import type { ProofCheck, Recovery } from "../point/proof.ts";
 
 export type { DiffSummary } from "./diff-summary.ts";
 
@@ -153,8 +153,21 @@ export interface DrillSummary {
   lost: number;
   seconds: number;
   stages: Record<string, number>;
+  /** What was loaded, compared and read; null where nothing was. */
+  amounts: DrillAmounts | null;
+  /** How long bringing the point back takes; null where it was not proven. */
+  recovery: Recovery | null;
   /** Where the scratch server came from. */
   server: string;
+}
+
+export interface DrillAmounts {
+  rows: number;
+  /** Of rows, as text. */
+  bytes: number;
+  /** Uploaded files that were read. */
+  files: number;
+  fileBytes: number;
 }
 
 export interface RestoreSummary {
@@ -251,6 +264,8 @@ export interface PointLine {
   lost: number | null;
   /** When it was last proven in this repository, or null. */
   provenAt: string | null;
+  /** Seconds that bringing it back took in that drill, as far as it could tell. */
+  recoverSeconds: number | null;
   /** True when the last drill of it failed. */
   failedDrill: boolean;
   /** True when `repair packs` found something lacking in it that has not come back since. */
@@ -278,7 +293,7 @@ export interface ShowSummary {
   verb: "show";
   line: PointLine;
   manifest: Manifest;
-  proof: { at: string; proven: boolean; checks: ProofCheck[]; server: string } | null;
+  proof: { at: string; proven: boolean; checks: ProofCheck[]; server: string; recovery: Recovery | null } | null;
 }
 
 export interface ListedEntry {

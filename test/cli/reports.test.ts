@@ -150,7 +150,12 @@ const REPORTS: Record<string, string[]> = {
   "what a verification found": formatProblems(VERIFY, LOOK),
   "a drill": formatDrill(DRILL, LOOK),
   "a drill that proved nothing": formatDrill(
-    { ...DRILL, proven: false, checks: DRILL.checks.map((check, index) => ({ ...check, ok: index !== 1 })) },
+    {
+      ...DRILL,
+      proven: false,
+      recovery: null,
+      checks: DRILL.checks.map((check, index) => ({ ...check, ok: index !== 1 })),
+    },
     LOOK,
   ),
   "the plan of a restore": formatPlan(PLAN, LOOK),

@@ -117,6 +117,7 @@ const LINE: PointLine = {
   missing: 2,
   lost: 1,
   provenAt: null,
+  recoverSeconds: null,
   failedDrill: false,
   notWhole: false,
   shrunk: null,
@@ -136,6 +137,7 @@ export const LIST: ListSummary = {
       point: FIRST,
       takenAt: "2026-11-22T16:18:50.000Z",
       provenAt: "2026-11-22T17:00:00Z",
+      recoverSeconds: 14,
       findings: 0,
       tags: [],
       holds: [],
@@ -182,6 +184,8 @@ export const DRILL: DrillSummary = {
   lost: 2,
   seconds: 21.2,
   stages: { server: 1.1, load: 9.84, rows: 6.2, files: 3.9 },
+  amounts: { rows: 20_134, bytes: 18_400_000, files: 300, fileBytes: 1_288_490_188 },
+  recovery: { seconds: 13.7, database: 9.84, files: 3.9, compare: 6.2 },
   server: "PostgreSQL 15.14 from /usr/lib/postgresql/15/bin",
 };
 
@@ -289,7 +293,13 @@ export const SHOW: ShowSummary = {
   verb: "show",
   line: LINE,
   manifest: MANIFEST,
-  proof: { at: "2026-11-23T16:40:00Z", proven: true, checks: DRILL.checks, server: DRILL.server },
+  proof: {
+    at: "2026-11-23T16:40:00Z",
+    proven: true,
+    checks: DRILL.checks,
+    server: DRILL.server,
+    recovery: DRILL.recovery,
+  },
 };
 
 export const ENTRIES: ListedEntry[] = [

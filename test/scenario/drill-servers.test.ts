@@ -55,7 +55,11 @@ test("with --in-place-server Chatwoot's own server bears it, and the report says
   const { status, stdout, stderr } = await desk.chatkeep(["drill", "--in-place-server"]);
   assert.equal(status, 0, stderr + stdout);
   assert.match(stdout, /Chatwoot's own server, which bore the load/);
+  assert.match(stdout, /^  load +[\d.]+ s +[\d,]+ rows, /m);
   assert.deepEqual(await databases(), before);
   const shown = await desk.chatkeep(["show", "latest"]);
   assert.match(shown.stdout, /✓ proven .*Chatwoot's own server/);
+  assert.match(shown.stdout, /a restore of this point takes about .+ here: database .+, files .+ \(into /);
+  const { points } = (await desk.summary(["list"])) as { points: { recoverSeconds: number | null }[] };
+  assert.ok((points[0]?.recoverSeconds ?? 0) > 0);
 });

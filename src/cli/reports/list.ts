@@ -2,6 +2,7 @@ import { formatBytes, formatCount, listSome, plural } from "../../base/bytes.ts"
 import { shortId } from "../../base/ids.ts";
 import type { ListSummary, PointLine } from "../../job/summaries.ts";
 import type { Look } from "../look.ts";
+import { formatAbout } from "./drill.ts";
 import { formatTable, type Column } from "../table.ts";
 import { formatAge, formatUtc } from "../when.ts";
 
@@ -16,6 +17,11 @@ function proven(line: PointLine, look: Look): string {
   if (line.provenAt === null) return "-";
   const lost = (line.lost ?? 0) > 0 ? ` (−${formatCount(line.lost ?? 0)})` : "";
   return look.paint("green", `✓ ${formatAge(line.provenAt, look.nowMs)}`) + lost;
+}
+
+/** What the last drill says of the time to recover. */
+function recovery({ recoverSeconds }: PointLine): string {
+  return recoverSeconds === null ? "-" : formatAbout(recoverSeconds);
 }
 
 export function formatList(summary: ListSummary, look: Look): string[] {
@@ -37,6 +43,9 @@ export function formatList(summary: ListSummary, look: Look): string[] {
     { title: "rows", cell: (line) => count(line.rows), align: "right", leaveOut: 3 },
     { title: "files", cell: (line) => count(line.blobs), align: "right", leaveOut: 3 },
     { title: "proven", cell: (line) => proven(line, look) },
+    ...(points.some((line) => line.recoverSeconds !== null)
+      ? [{ title: "back in", cell: recovery, align: "right" as const, leaveOut: 3 }]
+      : []),
     {
       title: "findings",
       cell: (line) => (line.findings === 0 ? "-" : formatCount(line.findings)),

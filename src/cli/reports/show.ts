@@ -6,7 +6,7 @@ import { formatFindings } from "../findings.ts";
 import type { Look } from "../look.ts";
 import { formatPairs, formatTable } from "../table.ts";
 import { formatAge, formatUtc } from "../when.ts";
-import { formatChecks, withoutFiles } from "./drill.ts";
+import { describeRecovery, formatChecks, withoutFiles } from "./drill.ts";
 
 /** More than this many are counted, not named; `--json` and the manifest name them all. */
 const NAMED = 10;
@@ -145,5 +145,6 @@ function proof({ proof: found, line }: ShowSummary, look: Look): string[] {
   return [
     `${head} ${formatAge(found.at, look.nowMs)}, ${formatUtc(found.at)}, on ${found.server}${found.proven ? withoutFiles(line.lost ?? 0) : ""}`,
     ...formatChecks(found.checks, look),
+    ...(found.recovery === null ? [] : ["", `  ${describeRecovery(found.recovery)}`]),
   ];
 }
