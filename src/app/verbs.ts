@@ -8,7 +8,6 @@ import type { Finding } from "../base/findings.ts";
 import type { BackupOptions } from "../job/backup.ts";
 import { type Point, type PointList, resolvePoint } from "../job/points.ts";
 import type { Part, RestoreOptions } from "../job/restore.ts";
-import { ALL_ROWS, type RowChoice } from "../job/row-choice.ts";
 import { withoutTag } from "../point/layout.ts";
 import { parseDatabaseUrl, type ServerAddress } from "../postgres/address.ts";
 import type { KeptDatabase } from "../postgres/swap.ts";
@@ -44,6 +43,7 @@ import type { KeyFlags } from "./keys.ts";
 import type { KitFlags } from "./kit.ts";
 import { openInstallation, standbyAddress, withOwnPassword } from "./installation.ts";
 import { PROGRAM } from "./program.ts";
+import { rowChoice } from "./row-flags.ts";
 import { readPassword } from "./secrets.ts";
 import {
   isRefusing,
@@ -272,23 +272,6 @@ export interface RestoreFlags {
   tables?: readonly string[] | undefined;
   /** No rows at all. */
   schemaOnly?: boolean | undefined;
-}
-
-/** @throws Failure `usage/invalid` where anything but a database of its own would get a part of the rows. */
-function rowChoice({ tables, schemaOnly, ...flags }: RestoreFlags, parts: readonly Part[]): RowChoice {
-  if (tables === undefined && schemaOnly !== true) return ALL_ROWS;
-  const flag = tables === undefined ? "--schema-only" : "--table";
-  if (tables !== undefined && schemaOnly === true) {
-    throw new Failure("usage/invalid", "--schema-only and --table exclude each other", {
-      hint: "--table brings all tables, and the rows of those that are named; --schema-only no rows.",
-    });
-  }
-  if (flags.databaseUrl === undefined || parts.join() !== "database") {
-    throw new Failure("usage/invalid", `${flag} goes into a database of its own, for looking at old data`, {
-      hint: "Name a new or empty one with --database-url, and nothing else to restore: Chatwoot's own is never put back by half.",
-    });
-  }
-  return tables === undefined ? { kind: "none" } : { kind: "tables", names: tables };
 }
 
 async function restoreOptions(globals: Globals, flags: RestoreFlags, s: Surroundings): Promise<RestoreOptions> {

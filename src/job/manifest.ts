@@ -51,6 +51,7 @@ export function buildManifest(parts: ManifestParts): Manifest {
       encoding: server.encoding,
       collate: server.collate,
       ctype: server.ctype,
+      databaseBytes: server.sizeBytes,
       lsn: database.lsn,
       ...standbyOf(database),
       extensions: server.extensions.map(({ name, version, schema }) => ({ name, version, schema })),

@@ -9,6 +9,7 @@ import { extensionEntries, isNeeded } from "../postgres/archive-list.ts";
 import { quoteIdentifier } from "../postgres/names.ts";
 import { inspectTarget, type TargetFacts } from "../postgres/target.ts";
 import { type ExtensionState, findLacking, servesAdministrators } from "../postgres/target-extensions.ts";
+import { type DatabaseEstimate, estimate, spaceBlockers } from "./estimate.ts";
 import type { PointReader } from "./point-reader.ts";
 import { liveBlockers } from "./restore-live.ts";
 import { planRights } from "./rights.ts";
@@ -34,6 +35,7 @@ export interface DatabasePlan {
   /** Entries of the schema that are left out: foreign keys without rows, extensions that are not needed. */
   leaveOut: ReadonlySet<number>;
   roles: RestorePlan["roles"];
+  estimate: DatabaseEstimate;
   blockers: Finding[];
   findings: Finding[];
 }
@@ -52,12 +54,20 @@ export async function planDatabase(reader: PointReader, options: DatabaseOptions
   const lacking = await findLacking(options.address, manifest.server.extensions, into, options);
   const rights = await planRights(manifest, options.address, options);
   const extensions = await judgeExtensions(lacking, archive, options);
+  const estimated = await estimate(reader, rows, options);
   return {
     rows,
+    estimate: estimated,
     ...describe(manifest, rows),
     leaveOut: new Set([...rows.leaveOut, ...extensions.leaveOut]),
     roles: rights.roles,
-    blockers: [...blockers, ...tooOld(manifest, target), ...rights.blockers, ...extensions.blockers],
+    blockers: [
+      ...blockers,
+      ...tooOld(manifest, target),
+      ...rights.blockers,
+      ...extensions.blockers,
+      ...spaceBlockers(estimated, options.isLive),
+    ],
     findings: [...findings, ...rows.findings, ...extensions.findings],
   };
 }

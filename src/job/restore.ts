@@ -91,6 +91,7 @@ async function planAll(reader: PointReader, options: RestoreOptions): Promise<Wh
     isLive: options.isLive,
     steps,
     roles: database?.roles ?? null,
+    estimate: database?.estimate ?? null,
     blockers,
     findings: [...findings, ...missingFindings(manifest, options.parts)],
   };

@@ -200,6 +200,8 @@ export interface RestorePlan {
   steps: { part: "database" | "storage" | "config" | "code"; what: string; target: string; bytes: number }[];
   /** Those that would be made and those that are there and stay as they are; null where they are not asked for. */
   roles: { create: string[]; keep: string[] } | null;
+  /** Of the database: bytes on the server's disk, those free there (null: not known), and seconds by the last drill. */
+  estimate: { diskBytes: number; freeBytes: number | null; seconds: number | null } | null;
   /** What stands in the way; a restore with any of these does not begin. */
   blockers: Finding[];
   findings: Finding[];

@@ -130,6 +130,8 @@ export interface Manifest {
     encoding: string;
     collate: string;
     ctype: string;
+    /** What the database took on the server's disk, dead rows and indexes too. Earlier points have none. */
+    databaseBytes?: number;
     /** WAL insert position when the snapshot was taken. */
     lsn: string;
     /** It was a standby, so far behind its primary; null when it did not tell. */

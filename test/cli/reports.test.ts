@@ -159,6 +159,10 @@ const REPORTS: Record<string, string[]> = {
     LOOK,
   ),
   "the plan of a restore": formatPlan(PLAN, LOOK),
+  "the plan of a restore into a server of which little is known": formatPlan(
+    { ...PLAN, estimate: { diskBytes: 160_432_128, freeBytes: null, seconds: null } },
+    LOOK,
+  ),
   "the plan of a restore that cannot begin": formatPlan(
     {
       ...PLAN,

@@ -342,6 +342,7 @@ export const PLAN: RestorePlan = {
     { part: "storage", what: "300 uploaded files", target: "/srv/restored/storage", bytes: 1_288_490_188 },
     { part: "config", what: "3 files", target: "/srv/restored/config", bytes: 0 },
   ],
+  estimate: { diskBytes: 160_432_128, freeBytes: 84_000_000_000, seconds: 95 },
   blockers: [],
   findings: [
     {

@@ -1,11 +1,19 @@
 /** A database brought back under another name, to another owner without a superuser's rights, whole and in part. */
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { after, before, test } from "node:test";
+import { planDatabase } from "../../src/job/plan-database.ts";
+import { ALL_ROWS } from "../../src/job/row-choice.ts";
+import { openRepository } from "../../src/repo/repository.ts";
+import { openLocalStore } from "../../src/store/local-store.ts";
 import { assertSameDatabase } from "../harness/pg-dump-diff.ts";
 import { jsonLines } from "../harness/cli.ts";
 import { makeCheapToOpen } from "./cheap-key.ts";
 import { type Desk, openDesk } from "./desk.ts";
 import { assertRefused } from "./refusal.ts";
+import { savedPoints } from "./saved-point.ts";
+
+const { signal } = new AbortController();
 
 let desk: Desk;
 
@@ -24,13 +32,55 @@ function urlOf(database: string, user: string): string {
 
 type Found = { kind: string; level: string; message: string; hint: string };
 
-async function planOf(args: readonly string[]): Promise<{ blockers: Found[]; findings: Found[]; what: string }> {
+interface Plan {
+  blockers: Found[];
+  findings: Found[];
+  what: string;
+  estimate: { diskBytes: number; freeBytes: number | null; seconds: number | null };
+}
+
+async function planOf(args: readonly string[]): Promise<Plan> {
   const { stdout } = await desk.chatkeep(["--json", "restore", "latest", ...args, "--plan"]);
   const plan = jsonLines(stdout).find(({ type }) => type === "plan");
   assert.ok(plan !== undefined, stdout);
   const [{ what }] = plan["steps"] as [{ what: string }];
-  return { blockers: plan["blockers"] as Found[], findings: plan["findings"] as Found[], what };
+  const { blockers, findings, estimate } = plan as unknown as Plan;
+  return { blockers, findings, estimate, what };
 }
+
+test("the plan says how much room and time it takes, and what cannot fit is refused", async () => {
+  const database = ["--only", "database", "--database-url", urlOf("roomy", "postgres")];
+  const before = await planOf(database);
+  assert.ok(before.estimate.diskBytes > 8 * 1024 ** 2, String(before.estimate.diskBytes));
+  assert.ok((before.estimate.freeBytes ?? 0) > 0);
+  assert.equal(before.estimate.seconds, null);
+  const part = await planOf(["--database-url", urlOf("roomy", "postgres"), "--table", "messages"]);
+  assert.ok(part.estimate.diskBytes < before.estimate.diskBytes);
+  await desk.summary(["drill"]);
+  const { estimate } = await planOf(database);
+  assert.ok((estimate.seconds ?? 0) > 0);
+  // Who may not ask where the data lies does not know.
+  const unknown = await planOf(["--only", "database", "--database-url", urlOf("roomy", "keeper")]);
+  assert.equal(unknown.estimate.freeBytes, null);
+
+  const password = readFileSync(desk.passwordFile, "utf8").trim();
+  const repository = await openRepository(openLocalStore(desk.repository), { password, signal });
+  const [point] = await savedPoints(repository);
+  assert.ok(point !== undefined);
+  const manifest = await point.manifest();
+  const tables = manifest.tables.map((table) => ({ ...table, bytes: 2 ** 50 }));
+  point.manifest = async () => ({ ...manifest, tables, server: { ...manifest.server, databaseBytes: 2 ** 50 } });
+  const options = { address: { ...desk.server.address, database: "roomy" }, rows: ALL_ROWS, withRoles: false, signal };
+  for (const [isLive, hint] of [
+    [false, /another server/],
+    [true, /--discard-previous/],
+  ] as const) {
+    const { blockers } = await planDatabase(point, { ...options, isLive });
+    const [blocker] = blockers.filter(({ kind }) => kind === "server-disk-too-small");
+    assert.match(blocker?.message ?? "", /^the server's disk has .* free, the database needs about 1\.0 PiB$/);
+    assert.match(blocker?.hint ?? "", hint);
+  }
+});
 
 async function countsOf(database: string): Promise<Record<string, number>> {
   const names = await desk.server.query(

@@ -40,6 +40,7 @@ export function formatPlan(plan: RestorePlan, look: Look): string[] {
     "",
     "written",
     ...(steps.length === 0 ? ["  nothing"] : steps.map((line) => `  ${line}`)),
+    ...estimate(plan, look),
     ...roles(plan, look),
     "",
     "not touched",
@@ -58,6 +59,16 @@ function roles({ roles: planned }: RestorePlan, look: Look): string[] {
   const kept = keep.length === 0 ? "" : `; there already, and left as they are: ${keep.join(", ")}`;
   const text = `${made}${kept}. Owners and grants of everything in the database are what they were.`;
   return ["", "roles", ...wrap(text, proseWidth(look), "  ")];
+}
+
+function estimate({ estimate: found }: RestorePlan, look: Look): string[] {
+  if (found === null) return [];
+  const { diskBytes, freeBytes, seconds } = found;
+  const free = freeBytes === null ? "how much is free there is not known" : `${formatBytes(freeBytes)} free`;
+  const time =
+    seconds === null ? "no drill has told how long it takes" : `about ${formatSeconds(seconds)} by the last drill`;
+  const text = `The database takes about ${formatBytes(diskBytes)} on the server's disk (${free}); ${time}.`;
+  return wrap(text, proseWidth(look), "  ");
 }
 
 function blockers({ blockers: found }: RestorePlan, look: Look): string[] {
