@@ -106,7 +106,7 @@ test("what is wrong is named, with what may have been meant", () => {
   assert.equal(refused("bakcup", "--full"), refused("bakcup"));
   assert.equal(refused("backup", "--ful"), "unknown option '--ful' | Did you mean --full? See 'chatkeep help backup'.");
   assert.equal(refused("list", "--jsn"), "unknown option '--jsn' | Did you mean --json? See 'chatkeep help list'.");
-  assert.match(refused("drill", "latest", "--all"), /^unknown option '--all'/);
+  assert.match(refused("show", "latest", "--all"), /^unknown option '--all'/);
   assert.equal(refused("list", "x"), "too many arguments for 'list', it takes 0 | See 'chatkeep help list'.");
   assert.equal(refused("dump", "latest"), "missing required argument 'PATH' | See 'chatkeep help dump'.");
   assert.equal(refused("list", "--config"), "option '--config <FILE>' argument missing | See 'chatkeep help list'.");
@@ -139,8 +139,9 @@ test("every command of the table can be called and its code loads", async () => 
 test("every example of the help is a command line that is understood", () => {
   for (const { examples } of COMMANDS) {
     for (const [, line] of examples) {
-      const words = line.replace(/ >.*$/, "").split(" ").slice(1);
-      assert.doesNotThrow(() => parseCall(words), line);
+      const words = line.replace(/ >.*$/, "").match(/"[^"]*"|\S+/g) ?? [];
+      const bare = words.slice(1).map((word) => word.replace(/^"(.*)"$/, "$1"));
+      assert.doesNotThrow(() => parseCall(bare), line);
     }
   }
 });
