@@ -47,6 +47,9 @@ export function idOf(bytes: Uint8Array): ChunkId {
   return parseChunkId(createHash("sha256").update(bytes).digest("hex"));
 }
 
+/** How long each chunk is that any capture has seen. */
+export const chunkBytes = new Map<ChunkId, number>();
+
 /** Sessions that read ranges: as many as are needed at once. */
 class Readers implements AsyncDisposable {
   readonly #address: ServerAddress;
@@ -67,6 +70,7 @@ class Readers implements AsyncDisposable {
     if (!this.#all.includes(reader)) this.#all.push(reader);
     const chunks: ChunkId[] = [];
     const digest = await reader.readRange(snapshot, table, range, async (chunk) => {
+      chunkBytes.set(idOf(chunk), chunk.length);
       if (chunks.push(idOf(chunk)) === 1) await during?.(table);
     });
     this.#idle.push(reader);

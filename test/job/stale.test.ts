@@ -8,9 +8,25 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Client } from "pg";
+import { isItsTurn } from "../../src/job/reuse.ts";
+import { connect } from "../../src/postgres/connect.ts";
+import { readTextDigest } from "../../src/postgres/stamps.ts";
 import { startPostgres, type TestAddress, type TestServer } from "../harness/postgres.ts";
 import { StoppedPostgres } from "../harness/stopped-postgres.ts";
-import { assertSameAsFull, assertWouldBeStale, contentsOf, reasonOf, scanNow, stampsOf, take } from "./captures.ts";
+import {
+  assertSameAsFull,
+  assertWouldBeStale,
+  contentsOf,
+  DAY,
+  factsOf,
+  idOf,
+  reasonOf,
+  scanNow,
+  signal,
+  stampsOf,
+  take,
+  type Taken,
+} from "./captures.ts";
 
 let server: TestServer;
 
@@ -34,6 +50,9 @@ async function query(address: TestAddress, sql: string): Promise<Record<string, 
 
 const ROWS =
   "create table t (id bigint primary key, v text); insert into t select n, 'old' from generate_series(1, 100) n";
+
+/** What is sent at once is one transaction: rows of both tables have the same places and the same transaction. */
+const TWO = `${ROWS}; create table other (id bigint primary key, v text); insert into other select n, 'new' from generate_series(1, 100) n`;
 
 /** Changes of the catalogue that leave every row where and as it is. */
 const CHANGES: Readonly<Record<string, { made: string; changed: string }>> = {
@@ -59,6 +78,15 @@ const CHANGES: Readonly<Record<string, { made: string; changed: string }>> = {
     made: "create type mood as enum ('glad', 'sad'); create table t (id bigint primary key, v mood[]); insert into t select n, '{sad}' from generate_series(1, 100) n",
     changed:
       "alter type mood rename value 'sad' to 'x'; alter type mood rename value 'glad' to 'sad'; alter type mood rename value 'x' to 'glad'",
+  },
+  "a table in whose place another comes, of the same transaction": {
+    made: TWO,
+    changed: "drop table t; alter table other rename to t",
+  },
+  "a table whose file is exchanged for another's, as pg_repack does": {
+    made: TWO,
+    changed: `update pg_class c set relfilenode = o.relfilenode from pg_class o
+      where c.relname in ('t', 'other') and o.relname in ('t', 'other') and c.relname <> o.relname`,
   },
   "a key whose columns are in another order": {
     made: "create table t (a int, b int, primary key (a, b)); insert into t select n, 100 - n from generate_series(1, 100) n",
@@ -172,6 +200,35 @@ test("an older data directory that was put back gives transaction ids again: eve
   assert.equal(later.capture.rangesReused, 0);
 });
 
+test("a server that goes back with its memory, so that it was started when it was: its log is behind, and everything is read", async () => {
+  await using postgres = await StoppedPostgres.make();
+  const { address } = postgres;
+  await postgres.start(["synchronous_commit=on"]);
+  await query(address, WITHOUT_TIMES);
+  await query(address, "checkpoint");
+  await postgres.stop();
+  const putBack = await postgres.remember();
+  await postgres.start(["synchronous_commit=on"]);
+  await query(address, "update t set v = 'one' where id = 1");
+  await query(address, "select pg_logical_emit_message(false, 'test', repeat('x', 100000))");
+  const before = await take(address);
+  await postgres.stop();
+  await putBack();
+  await postgres.start(["synchronous_commit=on"]);
+  await query(address, "update t set v = 'two' where id = 1");
+  // A memory cannot be put back here: so the time of the start, which lies in it, is.
+  const { postmasterStartedAt } = await factsOf(address);
+  const first = {
+    ...before,
+    manifest: { ...before.manifest, server: { ...before.manifest.server, postmasterStartedAt } },
+  };
+  const now = await take(address, first);
+  assertWouldBeStale(first, now, "t");
+  assert.equal(await reasonOf(address, first, now), "the server's log is behind where it was");
+  assert.equal(now.capture.rangesReused, 0);
+  await assertSameAsFull(address, now, first);
+});
+
 test("another server at the same address, even one of the same history: everything is read", async () => {
   await using other = await StoppedPostgres.make();
   await using one = await StoppedPostgres.make();
@@ -278,4 +335,55 @@ test("a server that crashed and forgot what it had told gives transaction ids ag
   assert.notDeepEqual(stampsOf(now, "t"), stampsOf(first, "t"));
   assert.deepEqual(stampsOf(now, "still"), stampsOf(first, "still"));
   await assertSameAsFull(address, now, first);
+});
+
+test("values that our own session writes otherwise than it did: everything is read", async () => {
+  const address = await server.createDatabase("settings");
+  await query(
+    address,
+    "create table t (id bigint primary key, v float8); insert into t select n, n / 3.0 from generate_series(1, 100) n",
+  );
+  const first = await take(address);
+  await using connection = await connect(address, { signal });
+  const valueOf = async () => (await connection.query<{ v: string }>("select v::text as v from t where id = 1"))[0]?.v;
+  const written = await valueOf();
+  await connection.query("set extra_float_digits = 0");
+  assert.notEqual(await valueOf(), written, "the same row, and another text");
+  // As if the last point had been made in such a session.
+  const { stamps } = first.manifest;
+  assert.ok(stamps);
+  const text = await readTextDigest(connection);
+  const other = { ...first, manifest: { ...first.manifest, stamps: { ...stamps, text } } };
+  const now = await take(address, other);
+  assert.deepEqual(stampsOf(now, "t"), stampsOf(first, "t"));
+  assert.equal(await reasonOf(address, other, now), "values are written in another way now");
+  assert.equal(now.capture.rangesReused, 0);
+  await assertSameAsFull(address, now, other);
+});
+
+/** A point whose ranges are not what their stamps say, although nobody can tell. */
+function spoilt({ capture, manifest }: Taken): Taken {
+  const tables = capture.tables.map(({ entry, ranges }) => ({
+    entry,
+    ranges: ranges.map((range) => ({ ...range, sha256: "0".repeat(64), chunks: [idOf(Buffer.from("spoilt"))] })),
+  }));
+  return { capture: { ...capture, tables }, manifest };
+}
+
+test("--full, and full-every reached: a range is read that would have been taken over, whatever it holds", async () => {
+  const address = await server.createDatabase("every_row");
+  await query(address, WITHOUT_TIMES);
+  let first = await take(address);
+  // Until it is no range's turn to be read all the same.
+  const turn = () => (first.manifest.stamps?.turn ?? 0) + 1;
+  const isAnyTurn = () => ["t", "still"].some((name) => isItsTurn({ schema: "public", name }, "0", turn()));
+  while (isAnyTurn()) first = await take(address, first);
+  const whole = contentsOf(first);
+  const parent = spoilt(first);
+  assert.deepEqual(contentsOf(await take(address, parent)), contentsOf(parent), "it is taken over");
+  assert.deepEqual(contentsOf(await take(address, parent, { full: true })), whole);
+  assert.deepEqual(contentsOf(await take(address, parent, { fullEveryMs: 0 })), whole);
+  const readAt = Date.parse(first.manifest.stamps?.fullReadAt ?? "");
+  assert.deepEqual(contentsOf(await take(address, parent, { at: readAt + 7 * DAY - 1 })), contentsOf(parent));
+  assert.deepEqual(contentsOf(await take(address, parent, { at: readAt + 7 * DAY })), whole);
 });
