@@ -29,6 +29,7 @@ import { beginSnapshot, type DatabaseSnapshot, waitUntilDurable } from "../postg
 import { countSpareSessions } from "../postgres/spare-sessions.ts";
 import { readStandbyState, type StandbyState } from "../postgres/standby.ts";
 import { readTextDigest, STAMPS_SINCE } from "../postgres/stamps.ts";
+import { readTimeouts } from "../postgres/timeouts.ts";
 import { readFilledViews, type ViewName } from "../postgres/views.ts";
 import { countAccounts, countedBy } from "./count-accounts.ts";
 import { addGrants, readRights, type SavedRights } from "./rights.ts";
@@ -207,13 +208,14 @@ async function assertNotEnded(connection: Connection): Promise<void> {
 
 async function captureInSnapshot(ports: Attempt, text: string): Promise<DatabaseCapture> {
   const { address, connection, progress, sessions } = ports;
+  const timeouts = await readTimeouts(connection);
   await using snapshot = await beginSnapshot(connection);
   const heldSince = systemClock.monotonic();
   const standby = await readStandbyState(connection);
   // The schema is dumped beside everything else: all see the snapshot, and none waits for another.
   const { id: snapshotId } = snapshot;
   await using schema = new EarlyWork(
-    async (stop) => await dumpSchema(address, ports.programs, { snapshotId, signal: stop }),
+    async (stop) => await dumpSchema(address, ports.programs, { snapshotId, timeouts, signal: stop }),
     ports,
   );
   if (sessions.atOnce < sessions.needed) await schema.result;

@@ -16,6 +16,7 @@ import { isSocket, type ServerAddress, type SslMode } from "./address.ts";
 import { withPassword } from "./password.ts";
 import { isRemembered, serverFailure, SQLSTATE, sqlState } from "./server-errors.ts";
 import { sessionStatement } from "./session.ts";
+import { timeoutBehind, withoutTimeouts } from "./timeouts.ts";
 
 export interface ConnectOptions {
   signal: AbortSignal;
@@ -24,6 +25,8 @@ export interface ConnectOptions {
 
 /** PgBouncer remembers a refusal for 15 seconds, unless it was told otherwise. */
 const CONNECT_TIMEOUT_MS = 20_000;
+/** Load balancers and firewalls of providers wait for 4 minutes and more. */
+export const KEEP_ALIVE_SECONDS = 60;
 const REMEMBERED_POLL_MS = 500;
 
 export class Connection implements AsyncDisposable {
@@ -198,12 +201,12 @@ async function open(
 ): Promise<Connection> {
   const first = await withPassword(address, options);
   try {
-    return await openWith(first, ssl, options);
+    return await openWithout([], first, ssl, options);
   } catch (error) {
     if (address.passwordCommand === undefined || !isLogin(error)) throw error;
     const again = await withPassword(address, { ...options, refused: first.password });
     if (again.password === first.password) throw error;
-    return await openWith(again, ssl, options);
+    return await openWithout([], again, ssl, options);
   }
 }
 
@@ -212,7 +215,24 @@ function isLogin(error: unknown): boolean {
   return sqlState(error)?.startsWith("28") === true;
 }
 
+/** Timeouts that end sessions before they can be switched off are switched off from the start. */
+async function openWithout(
+  timeouts: readonly string[],
+  address: ServerAddress,
+  ssl: ConnectionOptions | false,
+  options: ConnectOptions,
+): Promise<Connection> {
+  try {
+    return await openWith(timeouts, address, ssl, options);
+  } catch (error) {
+    const timeout = timeoutBehind(error);
+    if (timeout === undefined || timeouts.includes(timeout)) throw error;
+    return await openWithout([...timeouts, timeout], address, ssl, options);
+  }
+}
+
 async function openWith(
+  timeouts: readonly string[],
   address: ServerAddress,
   ssl: ConnectionOptions | false,
   options: ConnectOptions,
@@ -226,11 +246,17 @@ async function openWith(
     ssl,
     application_name: options.applicationName ?? "chatkeep",
     connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+    // What stands in between forgets connections that are silent for some minutes, and ours may wait for hours.
     keepAlive: true,
+    keepAliveInitialDelayMillis: KEEP_ALIVE_SECONDS * 1000,
+    ...(timeouts.length === 0 ? {} : { options: withoutTimeouts(timeouts) }),
   };
   const client = new Client(config);
   // A session that is lost while idle is told by the next query; without a listener it would end the process.
-  client.on("error", () => {});
+  let ended: Error | undefined;
+  client.on("error", (error: Error) => {
+    ended ??= error;
+  });
   const cut = () => streamOf(client)?.destroy();
   options.signal.addEventListener("abort", cut, { once: true });
   try {
@@ -247,7 +273,8 @@ async function openWith(
     return connection;
   } catch (error) {
     cut();
-    throw error;
+    // What is asked afterwards only says that the session is gone.
+    throw sqlState(error) === undefined && sqlState(ended) !== undefined ? ended : error;
   } finally {
     options.signal.removeEventListener("abort", cut);
   }

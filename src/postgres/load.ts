@@ -13,7 +13,7 @@ import { childEnvironment, type ServerAddress } from "./address.ts";
 import { type Archive, decodeArchive } from "./archive.ts";
 import { type Present, presentEntries } from "./archive-list.ts";
 import { USER_SCHEMAS } from "./catalogue.ts";
-import { connect, type Connection } from "./connect.ts";
+import { connect, type Connection, KEEP_ALIVE_SECONDS } from "./connect.ts";
 import { loadLargeObjects, type SavedLargeObjects } from "./load-large-objects.ts";
 import { qualifiedName, quoteIdentifier, shownName } from "./names.ts";
 import { withPassword } from "./password.ts";
@@ -21,6 +21,7 @@ import type { ClientPrograms } from "./programs.ts";
 import { restoreFailure } from "./restore-failure.ts";
 import { serverFailure } from "./server-errors.ts";
 import { connectPatiently, openUpTo } from "./spare-sessions.ts";
+import { readTimeouts, refusesOptions, withoutTimeouts } from "./timeouts.ts";
 import { refreshViews, type ViewName } from "./views.ts";
 
 export interface SavedRangeSource {
@@ -66,12 +67,12 @@ export async function loadDatabase(
   source: SavedDatabase,
   options: LoadDatabaseOptions,
 ): Promise<void> {
-  const list = await listEntries(target, source, options);
-  await restoreSection("pre-data", target, source, list, options);
+  const section = { target, source, ...(await lookBefore(target, source, options)) };
+  await restoreSection("pre-data", section, options);
   const sessions = await loadRows(target, source, options);
   if (source.largeObjects !== undefined) await loadLargeObjects(target, source.largeObjects, options);
   options.progress.stage("building indexes, constraints and triggers");
-  await restoreSection("post-data", target, source, list, { ...options, jobs: Math.min(options.jobs, sessions) });
+  await restoreSection("post-data", section, { ...options, jobs: Math.min(options.jobs, sessions) });
   // Only now: beside those that build indexes, a session would be one more.
   await using connection = await connectPatiently(target, options);
   if (source.sequencesSql.trim() !== "") await connection.query(source.sequencesSql);
@@ -81,15 +82,30 @@ export async function loadDatabase(
   await connection.query("analyze");
 }
 
-/** The entries to restore, as a file for pg_restore; undefined: all of them. */
-async function listEntries(
+interface Sections {
+  target: ServerAddress;
+  source: SavedDatabase;
+  /** The entries to restore, as a file for pg_restore; undefined: all of them. */
+  list: string | undefined;
+  /** Those that the server knows. */
+  timeouts: readonly string[];
+}
+
+async function lookBefore(
   target: ServerAddress,
-  { schemaDump, leaveOut }: SavedDatabase,
+  source: SavedDatabase,
   options: LoadDatabaseOptions,
+): Promise<Pick<Sections, "list" | "timeouts">> {
+  await using connection = await connect(target, options);
+  return { list: await listEntries(connection, source), timeouts: await readTimeouts(connection) };
+}
+
+async function listEntries(
+  connection: Connection,
+  { schemaDump, leaveOut }: SavedDatabase,
 ): Promise<string | undefined> {
   const archive = await readArchive(schemaDump, leaveOut);
   if (archive === undefined) return undefined;
-  await using connection = await connect(target, options);
   const left = new Set([...presentEntries(archive, await readPresent(connection)), ...(leaveOut ?? [])]);
   if (left.size === 0) return undefined;
   const path = `${schemaDump}.list`;
@@ -119,9 +135,7 @@ async function readPresent(connection: Connection): Promise<Present> {
 
 async function restoreSection(
   section: "pre-data" | "post-data",
-  target: ServerAddress,
-  source: SavedDatabase,
-  list: string | undefined,
+  { target, source, list, timeouts }: Sections,
   { programs, jobs, signal }: LoadDatabaseOptions,
 ): Promise<void> {
   const args = [`--section=${section}`, "--exit-on-error", "--no-owner", "--no-acl", `--dbname=${conninfo(target)}`];
@@ -134,15 +148,15 @@ async function restoreSection(
       env: { ...childEnvironment(await withPassword(target, { signal })), PGOPTIONS: options },
       allowStatus: [1],
     });
-  let { status, stderr } = await run("-c statement_timeout=0 -c maintenance_work_mem=256MB");
-  // PgBouncer lets nobody in who asks for settings so. pg_restore switches timeouts off by itself; the memory is for speed.
-  if (status !== 0 && stderr.includes("unsupported startup parameter")) ({ status, stderr } = await run(undefined));
+  let { status, stderr } = await run(`${withoutTimeouts(timeouts)} -c maintenance_work_mem=256MB`);
+  // pg_restore switches off most timeouts by itself, and the memory is for speed.
+  if (status !== 0 && refusesOptions(stderr)) ({ status, stderr } = await run(undefined));
   if (status !== 0) throw restoreFailure(stderr, target);
 }
 
-/** The name alone could be taken for a whole connection string. */
+/** The name alone could be taken for a whole connection string. While indexes are built, nothing is said for long. */
 function conninfo({ database }: ServerAddress): string {
-  return `dbname='${database.replaceAll("\\", "\\\\").replaceAll("'", "\\'")}'`;
+  return `keepalives_idle=${KEEP_ALIVE_SECONDS} dbname='${database.replaceAll("\\", "\\\\").replaceAll("'", "\\'")}'`;
 }
 
 interface Work {

@@ -10,6 +10,7 @@ import { CONFLICT, conflictFailure, withConflictRetries } from "./conflict.ts";
 import { withPassword } from "./password.ts";
 import type { ClientPrograms } from "./programs.ts";
 import { connectPatiently } from "./spare-sessions.ts";
+import { namedTimeouts, refusesOptions, withoutTimeouts } from "./timeouts.ts";
 
 export interface SchemaDump {
   /** `pg_dump --format=custom --schema-only`, with owners and rights. */
@@ -21,6 +22,8 @@ export interface SchemaDump {
 export interface SchemaDumpOptions {
   /** The exported snapshot to read in; without it the present. */
   snapshotId?: string | undefined;
+  /** Names of timeouts that the server knows, to be switched off; without it those that all servers know. */
+  timeouts?: readonly string[];
   signal: AbortSignal;
 }
 
@@ -40,21 +43,26 @@ export async function dumpSchema(
 async function dumpOnce(
   address: ServerAddress,
   programs: ClientPrograms,
-  { signal, snapshotId }: SchemaDumpOptions,
+  options: SchemaDumpOptions,
 ): Promise<SchemaDump> {
+  const { signal, snapshotId } = options;
   // While pg_dump waits for the lock of one table it holds those of others: so it gives up soon, and tries again.
   const wait = `--lock-wait-timeout=${LIMITS.lockTimeoutMs}`;
   const args = ["--format=custom", "--schema-only", wait];
   if (snapshotId !== undefined) args.push(`--snapshot=${snapshotId}`);
+  // pg_dump switches off most of them by itself, but not as the first thing.
+  let timeouts = options.timeouts;
+  let isPooled = false;
   for (let attempt = 1; ; attempt += 1) {
-    const { status, stdout, stderr } = await runProgram(programs.pgDump, args, {
-      signal,
-      env: childEnvironment(await withPassword(address, { signal })),
-      allowStatus: [1],
-    });
+    const startup = isPooled ? undefined : withoutTimeouts(timeouts);
+    const env = { ...childEnvironment(await withPassword(address, { signal })), PGOPTIONS: startup };
+    const { status, stdout, stderr } = await runProgram(programs.pgDump, args, { signal, env, allowStatus: [1] });
     if (status === 0) return { custom: stdout, sql: await schemaText(stdout, programs, { signal }) };
+    const more = timeouts === undefined ? namedTimeouts(stderr) : [];
+    if (more.length > 0) timeouts = more;
+    else if (!isPooled && refusesOptions(stderr)) isPooled = true;
     // In the server's own words and language: a session of ours tells the reason, or that it is gone by now.
-    if (NOT_LET_IN.test(stderr) && attempt <= CONNECT_ATTEMPTS) {
+    else if (NOT_LET_IN.test(stderr) && attempt <= CONNECT_ATTEMPTS) {
       await (await connectPatiently(address, { signal })).close();
     } else if (!isLockTimeout(stderr) || attempt >= LIMITS.lockAttempts) throw dumpFailure(stderr, address);
   }

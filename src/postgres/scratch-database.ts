@@ -24,6 +24,7 @@ import {
 } from "./scratch-source.ts";
 import { dropDatabase } from "./swap.ts";
 import { connectBeside, createDatabase } from "./target.ts";
+import { tryToCreate } from "./target-extensions.ts";
 
 /** Looks at a server that is there, for a database of our own. Changes nothing. */
 export async function lookAtServer(
@@ -33,10 +34,16 @@ export async function lookAtServer(
 ): Promise<Offer | Lack> {
   const own = kind === "in-place" ? "Chatwoot's own server" : `the server of drill.database-url`;
   let facts: ServerRow;
+  const forbidden: string[] = [];
   try {
     await using connection = await connectBeside(address, needs);
     await refuseSharedSessions(connection, needs);
     facts = await readServer(connection);
+    for (const { name, allowed } of facts.extensions) {
+      if (allowed || !needs.extensions.includes(name)) continue;
+      // Providers let their customers create more than the catalogue tells.
+      if ((await tryToCreate(connection, name)) !== undefined) forbidden.push(name);
+    }
   } catch (error) {
     if (!isFailure(error) || needs.signal.aborted) throw error;
     return lackOf(kind, `${own} cannot be used: ${error.message}`, error.hint ?? "See why.");
@@ -57,9 +64,8 @@ export async function lookAtServer(
   if (lacking.length > 0) {
     return lackOf(kind, `${own} lacks the extension ${lacking.join(", ")}`, extensionPackages(major, lacking));
   }
-  const forbidden = facts.extensions.filter(({ name, allowed }) => !allowed && needs.extensions.includes(name));
   if (forbidden.length > 0) {
-    const names = forbidden.map(({ name }) => name).join(", ");
+    const names = forbidden.join(", ");
     return lackOf(kind, `'${address.user}' may not create the extension ${names} on ${own}`, "Name a role that may.");
   }
   const where = `a database of its own on PostgreSQL ${version} at ${address.host}:${address.port}${kind === "in-place" ? ", Chatwoot's own server, which bore the load" : ""}`;

@@ -3,6 +3,8 @@
  * and a few that it leaves to chance (time zone, money).
  */
 
+import { TIMEOUTS } from "./timeouts.ts";
+
 /** Settings that decide how values look as text; a change of this list changes ranges. */
 export const TEXT_SETTINGS = [
   ["DateStyle", "ISO, MDY"],
@@ -17,11 +19,7 @@ export const TEXT_SETTINGS = [
 ] as const;
 
 const CONDUCT_SETTINGS = [
-  ["statement_timeout", "0"],
-  ["lock_timeout", "0"],
-  ["idle_in_transaction_session_timeout", "0"],
-  ["idle_session_timeout", "0"],
-  ["transaction_timeout", "0"],
+  ...TIMEOUTS.map((name) => [name, "0"] as const),
   // A policy that hides rows must be an error, not a smaller backup.
   ["row_security", "off"],
   // Rows come in the order of the statement, not where another scan happens to be.

@@ -104,8 +104,8 @@ async function mayCreateHere(connection: Connection): Promise<boolean> {
   return row?.may === true;
 }
 
-/** What the server says against it; undefined: nothing. */
-async function tryToCreate(connection: Connection, name: string): Promise<string | undefined> {
+/** What the server says against it; undefined: nothing. Whatever it would make is rolled back. */
+export async function tryToCreate(connection: Connection, name: string): Promise<string | undefined> {
   await connection.query("begin");
   try {
     await connection.query(`create extension ${quoteIdentifier(name)} cascade`);
