@@ -21,6 +21,7 @@ export const ERRORS = {
   "database/unsuitable": { exit: 1, retry: false },
   "database/changed": { exit: 1, retry: true },
   "database/conflict": { exit: 1, retry: true },
+  "database/unreadable": { exit: 1, retry: false },
   "database/failed": { exit: 1, retry: false },
   "source/unreadable": { exit: 1, retry: false },
   "target/not-empty": { exit: 1, retry: false },

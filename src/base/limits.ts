@@ -104,6 +104,8 @@ export const LIMITS = {
   diffBytesAtOnce: 64 * MIB,
   /** Ids of a table's rows, and names of files, that a comparison lists; the rest is counted. */
   diffListed: 100,
+  /** Of a range of which rows cannot be read, so many parts are tried until it is known which. */
+  unreadableProbes: 2_000,
   /** Accounts that shrank and are told of one by one; the rest is counted. */
   shrunkAccounts: 10,
   /** Conversations, messages … of each account that a comparison gives as examples. */

@@ -12,7 +12,7 @@ import type { Finding } from "../base/findings.ts";
 import { LIMITS } from "../base/limits.ts";
 import type { Line } from "../base/line.ts";
 import type { Progress } from "../base/progress.ts";
-import type { Manifest, SequenceEntry, TableEntry } from "../point/manifest.ts";
+import type { Manifest, SequenceEntry, TableEntry, UnreadableEntry } from "../point/manifest.ts";
 import type { ServerAddress } from "../postgres/address.ts";
 import { readTables, type TableFacts } from "../postgres/catalogue.ts";
 import { CONFLICT_HINT, withConflictRetries } from "../postgres/conflict.ts";
@@ -20,7 +20,8 @@ import type { Connection } from "../postgres/connect.ts";
 import { shownName } from "../postgres/names.ts";
 import type { ClientPrograms } from "../postgres/programs.ts";
 import { type LargeObjectsPlan, planLargeObjects } from "../postgres/large-objects.ts";
-import { planNothing, planTable, type RangePlan, type TablePlan } from "../postgres/range-plan.ts";
+import { planAround } from "../postgres/damaged-plan.ts";
+import { planNothing, type RangePlan, type TablePlan } from "../postgres/range-plan.ts";
 import type { RowsPlan } from "../postgres/range-reader.ts";
 import { dumpSchema, type SchemaDump } from "../postgres/schema-dump.ts";
 import { readSequences } from "../postgres/sequences.ts";
@@ -35,6 +36,7 @@ import { countAccounts, countedBy } from "./count-accounts.ts";
 import { addGrants, readRights, type SavedRights } from "./rights.ts";
 import { captureLargeObjects, type SavedLargeObjects } from "./large-objects.ts";
 import { type PlannedTable, readRows, type Reuse, type RowsRead, type SavedTable, StaleRange } from "./read-rows.ts";
+import { unreadableFindings } from "./unreadable.ts";
 import { keyEntry, type ParentRanges, STAMPS_VERSION, whyReadAll } from "./reuse.ts";
 import type { RangeResult } from "./sealing-tasks.ts";
 import { lagFindings, unloggedFindings } from "./standby-findings.ts";
@@ -224,8 +226,12 @@ async function captureInSnapshot(ports: Attempt, text: string): Promise<Database
   for (const facts of tables) {
     const before = ports.parent?.tables.find((table) => table.schema === facts.schema && table.name === facts.name);
     const isThere = standby === undefined || !facts.isUnlogged;
-    const plan = isThere ? await planTable(connection, facts, before) : planNothing(facts);
-    planned.push({ facts, plan, saved: { entry: tableEntry(facts, plan), ranges: [] }, ...countedBy(facts) });
+    const { plan, unreadable } = isThere
+      ? await planAround(connection, facts, before)
+      : { plan: planNothing(facts), unreadable: [] };
+    const saved: SavedTable = { entry: tableEntry(facts, plan), ranges: [] };
+    if (unreadable.length > 0) saved.unreadable = new Map([["-", unreadable]]);
+    planned.push({ facts, plan, saved, ...countedBy(facts) });
   }
   const reuse = await planReuse(ports, snapshot, text);
   const objects = await planLargeObjects(connection, ports.parent?.largeObjects);
@@ -252,7 +258,11 @@ async function captureInSnapshot(ports: Attempt, text: string): Promise<Database
     stamps: reuse.stamps,
     accounts,
     ...rows,
-    findings: [...problems, ...(standby === undefined ? [] : [...lagFindings(standby), ...unloggedFindings(tables)])],
+    findings: [
+      ...unreadableFindings(planned),
+      ...problems,
+      ...(standby === undefined ? [] : [...lagFindings(standby), ...unloggedFindings(tables)]),
+    ],
   };
 }
 
@@ -320,11 +330,16 @@ async function planReuse(ports: Attempt, { connection, lsn }: DatabaseSnapshot, 
   return { text, stamps, ranges: isFull ? undefined : parentRanges };
 }
 
-function addUp({ entry, ranges }: SavedTable): void {
+function addUp({ entry, ranges, unreadable }: SavedTable): void {
+  if (unreadable !== undefined) entry.unreadable = [...unreadable.values()].flat().toSorted(compareEntries);
   ranges.sort((a, b) => compareBuckets(a.bucket, b.bucket));
   entry.ranges = ranges.length;
   entry.rows = ranges.reduce((sum, range) => sum + range.rows, 0);
   entry.bytes = ranges.reduce((sum, range) => sum + range.bytes, 0);
+}
+
+function compareEntries({ from: a }: UnreadableEntry, { from: b }: UnreadableEntry): number {
+  return compareBuckets(a ?? "", b ?? "");
 }
 
 /** Buckets are decimal numbers of any size, or the one word for a whole table. */

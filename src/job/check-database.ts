@@ -25,6 +25,7 @@ import type { SavedTable } from "./read-rows.ts";
 import type { Queries } from "./list-storage.ts";
 import { PointFolder } from "./point-tree.ts";
 import type { PointReader } from "./point-reader.ts";
+import { lackingText } from "./unreadable.ts";
 
 interface CheckOptions {
   progress: Progress;
@@ -70,7 +71,7 @@ export async function checkData(
       ok: wrong.length === 0 && tables.length === manifest.tables.length,
       detail:
         wrong.length === 0
-          ? `${plural(rows, "row")} in ${plural(ranges, "range")} of ${plural(tables.length, "table")}: every SHA-256 equal`
+          ? `${plural(rows, "row")} in ${plural(ranges, "range")} of ${plural(tables.length, "table")}: every SHA-256 equal${lackingText(manifest)}`
           : `${plural(wrong.length, "range")} differ: ${wrong.slice(0, 3).join(", ")}`,
     },
   ];

@@ -3,6 +3,7 @@
  * changed, so that none is read once more for it; the others are small, or are read whole anyway.
  */
 import { type AccountCounts, type CountedKind } from "../base/account-counts.ts";
+import { isFailure } from "../base/errors.ts";
 import { ACCOUNT_COLUMN, ACCOUNT_NAMES_QUERY, COUNTED_TABLES, FILE_TABLES, FILES_QUERY } from "../chatwoot/accounts.ts";
 import type { TableFacts } from "../postgres/catalogue.ts";
 import { qualifiedName, quoteIdentifier } from "../postgres/names.ts";
@@ -39,25 +40,35 @@ export async function countAccounts(
   for (const [kind, name] of Object.entries(COUNTED_TABLES) as [keyof typeof COUNTED_TABLES, string][]) {
     const table = tables.get(name);
     if (table?.countBy === undefined) continue;
-    tallies.set(kind, scanned.get(table) ?? (await countRows(snapshot, table.facts)));
+    const tally = scanned.get(table) ?? (await countRows(snapshot, table.facts));
+    if (tally !== undefined) tallies.set(kind, tally);
   }
   const attachments = tables.get("attachments");
-  if (FILE_TABLES.every((name) => tables.has(name)) && attachments !== undefined && hasAccounts(attachments.facts))
-    tallies.set("files", await ask(snapshot, FILE_TABLES, FILES_QUERY));
+  if (FILE_TABLES.every((name) => tables.has(name)) && attachments !== undefined && hasAccounts(attachments.facts)) {
+    const tally = await ask(snapshot, FILE_TABLES, FILES_QUERY);
+    if (tally !== undefined) tallies.set("files", tally);
+  }
   return toAccounts(tallies, tables.has("accounts") ? await readNames(snapshot) : new Map());
 }
 
-async function countRows(snapshot: DatabaseSnapshot, facts: TableFacts): Promise<Tally> {
+async function countRows(snapshot: DatabaseSnapshot, facts: TableFacts): Promise<Tally | undefined> {
   const column = quoteIdentifier(ACCOUNT_COLUMN);
   const query = `select ${column}::text as account, count(*)::text as count from only ${qualifiedName(facts)} group by ${column}`;
   return await ask(snapshot, [facts.name], query);
 }
 
-async function ask(snapshot: DatabaseSnapshot, tables: readonly string[], query: string): Promise<Tally> {
-  const rows = await snapshot.lookAt(
-    tables.map((name) => ({ schema: "public", name })),
-    (connection) => connection.query<{ account: string | null; count: string }>(`${ON_NO_DISK}; ${query}`),
-  );
+/** Undefined where the server cannot read what is to be counted: that is told of the table itself. */
+async function ask(snapshot: DatabaseSnapshot, tables: readonly string[], query: string): Promise<Tally | undefined> {
+  let rows: { account: string | null; count: string }[];
+  try {
+    rows = await snapshot.lookAt(
+      tables.map((name) => ({ schema: "public", name })),
+      (connection) => connection.query(`${ON_NO_DISK}; ${query}`),
+    );
+  } catch (error) {
+    if (!isFailure(error, "database/unreadable")) throw error;
+    return undefined;
+  }
   return new Map(rows.flatMap(({ account, count }) => (account === null ? [] : [[account, Number(count)]])));
 }
 

@@ -133,7 +133,14 @@ interface Run extends DrillOptions {
 }
 
 /** What says that the point is no good, and not that the drill could not be made. */
-const UNPROVEN = ["repo/damaged", "store/not-found", "point/invalid", "database/failed", "target/unsuitable"] as const;
+const UNPROVEN = [
+  "repo/damaged",
+  "store/not-found",
+  "point/invalid",
+  "database/failed",
+  "database/unreadable",
+  "target/unsuitable",
+] as const;
 
 /** Adds the checks of one stage; a point that cannot be restored or read is a check that failed. True when none did. */
 async function attempt(run: Run, stage: string, work: () => Promise<(ProofCheck | undefined)[]>): Promise<boolean> {

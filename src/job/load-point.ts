@@ -12,6 +12,7 @@ import type { ClientPrograms } from "../postgres/programs.ts";
 import { largeObjectsSource } from "./large-objects.ts";
 import type { PointReader } from "./point-reader.ts";
 import type { ChosenRows } from "./row-choice.ts";
+import { lackingRows } from "./unreadable.ts";
 
 export interface LoadOptions {
   programs: ClientPrograms;
@@ -52,6 +53,7 @@ export async function loadPoint(
       tables,
       largeObjects: isWhole ? await largeObjectsSource(reader, manifest) : undefined,
       leaveOut: options.leaveOut,
+      lacksRows: lackingRows(manifest).length > 0,
     },
     options,
   );

@@ -7,12 +7,13 @@ import type { ChunkId } from "../base/ids.ts";
 import { LIMITS } from "../base/limits.ts";
 import type { Line } from "../base/line.ts";
 import type { Progress } from "../base/progress.ts";
-import type { Manifest, TableEntry } from "../point/manifest.ts";
+import type { Manifest, TableEntry, UnreadableEntry } from "../point/manifest.ts";
 import type { RangeEntry } from "../point/ranges.ts";
 import type { ServerAddress } from "../postgres/address.ts";
 import type { TableFacts } from "../postgres/catalogue.ts";
 import type { RangePlan, TablePlan } from "../postgres/ranges.ts";
 import type { ServerFacts } from "../postgres/server-facts.ts";
+import type { UnreadableRows } from "../postgres/unreadable-rows.ts";
 import { scanTables, type TableScan } from "../postgres/stamps.ts";
 import { isItsTurn, isStamped, type ParentRanges } from "./reuse.ts";
 import type { RangeResult } from "./sealing-tasks.ts";
@@ -24,6 +25,8 @@ export interface SavedRange extends RangeEntry {
 export interface SavedTable {
   entry: TableEntry;
   ranges: SavedRange[];
+  /** By range. */
+  unreadable?: Map<string, UnreadableEntry[]>;
 }
 
 export interface PlannedTable {
@@ -122,8 +125,11 @@ export async function readRows(
   }
   const scans = await scan.result;
   for (const [at, table] of stamped.entries()) {
-    addStamps(table.saved, table.facts, scans[at]?.stamps);
-    if (table.countBy !== undefined) done.counts.set(table, scans[at]?.counts ?? new Map());
+    const scanned = scans[at];
+    // Without a form the next backup reads all of it.
+    if (scanned === undefined || scanned.damage !== undefined) continue;
+    addStamps(table.saved, table.facts, scanned.stamps);
+    if (table.countBy !== undefined) done.counts.set(table, scanned.counts);
   }
   return done;
 }
@@ -131,7 +137,7 @@ export async function readRows(
 interface RangeToRead extends PlannedTable {
   range: RangePlan;
   /** What its stamp says that it must be. */
-  expected?: RangeEntry;
+  expected?: SavedRange | undefined;
 }
 
 function allOf(tables: readonly PlannedTable[]): RangeToRead[] {
@@ -150,22 +156,31 @@ async function splitByStamps(
   const split: Split = { kept: [], changed: [] };
   for (const [at, table] of stamped.entries()) {
     const before = await known.parentRanges.of(table.facts, table.plan);
+    const stamps = stampsIn(known.scans[at]);
     for (const range of table.plan.ranges) {
       const expected = before.get(range.bucket);
-      if (expected === undefined || expected.stamp !== known.scans[at]?.stamps.get(range.bucket)) {
+      if (expected === undefined || expected.stamp !== stamps?.get(range.bucket)) {
         split.changed.push({ ...table, range });
-      } else if (isItsTurn(table.facts, range.bucket, known.turn)) split.changed.push({ ...table, range, expected });
+      } else if (expected.isKept === true || isItsTurn(table.facts, range.bucket, known.turn))
+        split.changed.push({ ...table, range, expected });
       else split.kept.push({ saved: table.saved, range: expected });
     }
   }
   return split;
 }
 
-function addStamps({ entry, ranges }: SavedTable, { form }: TableFacts, stamps: Map<string, string> | undefined): void {
+/** What may be relied upon. */
+function stampsIn(scan: TableScan | undefined): Map<string, string> | undefined {
+  return scan?.damage === undefined ? scan?.stamps : undefined;
+}
+
+function addStamps({ entry, ranges, unreadable }: SavedTable, { form }: TableFacts, stamps: Map<string, string>): void {
   entry.form = form;
   for (const range of ranges) {
-    const stamp = stamps?.get(range.bucket);
-    if (stamp !== undefined) range.stamp = stamp;
+    const stamp = stamps.get(range.bucket);
+    // A range that is not whole must never be taken for one that is.
+    const isWhole = unreadable?.get(range.bucket)?.every(({ kept }) => kept) !== false;
+    if (stamp !== undefined && isWhole) range.stamp = stamp;
   }
 }
 
@@ -180,13 +195,30 @@ async function readRanges(ports: RowPorts, snapshotId: string, ranges: readonly 
     async ({ facts, plan, range, saved, expected }) => {
       const read = async () => await ports.readRange(snapshotId, plan, range, ports.readers);
       const about = Math.min(LIMITS.rangeTargetBytes, sizeOf({ facts, plan }));
-      const result = await (ports.pace?.move(about, ports.signal, read) ?? read());
-      if (expected !== undefined && expected.sha256 !== result.sha256) throw new StaleRange(facts, range.bucket);
+      const { unreadable, ...result } = await (ports.pace?.move(about, ports.signal, read) ?? read());
       ports.progress.advance(result.bytes);
       bytes += result.bytes;
+      if (unreadable !== undefined) return addAround({ saved, expected }, range, { unreadable, result });
+      if (expected !== undefined && expected.sha256 !== result.sha256) throw new StaleRange(facts, range.bucket);
       if (result.rows > 0) saved.ranges.push({ bucket: range.bucket, ...result });
     },
     ports,
   );
   return bytes;
+}
+
+/** A range that could not be read whole: where its stamp is the parent's, the parent has the rows that are lacking. */
+function addAround(
+  { saved, expected }: Pick<RangeToRead, "saved" | "expected">,
+  { bucket }: RangePlan,
+  { unreadable, result }: { unreadable: readonly UnreadableRows[]; result: RangeResult },
+): void {
+  const kept = expected === undefined ? {} : { kept: true as const };
+  saved.unreadable ??= new Map();
+  saved.unreadable.set(
+    bucket,
+    unreadable.map((rows) => ({ ...rows, ...kept })),
+  );
+  if (expected !== undefined) saved.ranges.push(expected);
+  else if (result.rows > 0) saved.ranges.push({ bucket, ...result });
 }

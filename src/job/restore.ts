@@ -29,6 +29,7 @@ import { restoreLive } from "./restore-live.ts";
 import { ALL_ROWS, type RowChoice } from "./row-choice.ts";
 import { savedKeyFindings } from "./saved-keys.ts";
 import { expectedFiles } from "./shortfall.ts";
+import { lackingFindings } from "./unreadable.ts";
 import type { RestorePlan, RestoreSummary } from "./summaries.ts";
 
 export type Part = "database" | "storage" | "config" | "code";
@@ -93,7 +94,11 @@ async function planAll(reader: PointReader, options: RestoreOptions): Promise<Wh
     roles: database?.roles ?? null,
     estimate: database?.estimate ?? null,
     blockers,
-    findings: [...findings, ...missingFindings(manifest, options.parts)],
+    findings: [
+      ...(steps.some(({ part }) => part === "database") ? lackingFindings(manifest) : []),
+      ...findings,
+      ...missingFindings(manifest, options.parts),
+    ],
   };
   return { plan, database };
 }

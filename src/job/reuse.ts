@@ -12,7 +12,7 @@ import { rangeFile, tableFolder } from "../point/layout.ts";
 import { CUTTER_VERSION, type Manifest, type TableEntry } from "../point/manifest.ts";
 import { parseRanges } from "../point/ranges.ts";
 import { copyColumns, type TableFacts, type TableKey } from "../postgres/catalogue.ts";
-import type { TablePlan } from "../postgres/ranges.ts";
+import { bucketOf, type TablePlan, wholeTable } from "../postgres/ranges.ts";
 import type { ServerFacts } from "../postgres/server-facts.ts";
 import { STAMPS_SINCE } from "../postgres/stamps.ts";
 import { isDamage } from "../repo/chunk.ts";
@@ -94,7 +94,11 @@ export function keyEntry(key: TableKey): TableEntry["key"] {
 }
 
 /** A range of the parent's that has a stamp, with what it consists of. */
-export type ParentRange = SavedRange & { stamp: string };
+export type ParentRange = SavedRange & {
+  stamp: string;
+  /** The parent had to take some of its rows over because the server could not give them. */
+  isKept?: boolean;
+};
 
 /** What is read of the parent. */
 export type RangeSource = Pick<PointReader, "folder" | "readText">;
@@ -120,6 +124,7 @@ export class ParentRanges {
     const { schema, name } = facts;
     const entry = this.#manifest.tables.find((table) => table.schema === schema && table.name === name);
     if (entry === undefined || !isAlike(entry, facts, plan)) return found;
+    const kept = new Set((entry.unreadable ?? []).map(({ from }) => bucketNamed(from, plan)));
     try {
       const folder = tableFolder(schema, name);
       const nodes = await this.#reader.folder(`database/data/${folder}`);
@@ -128,8 +133,9 @@ export class ParentRanges {
         const node = files.get(rangeFile(range.bucket));
         const chunks = node?.content ?? [];
         const isWhole = Number(node?.size ?? -1) === range.bytes && chunks.length > 0 && chunks.every(this.#isStored);
+        const isKept = kept.has(range.bucket);
         if (range.stamp !== undefined && isWhole)
-          found.set(range.bucket, { ...range, stamp: range.stamp, chunks: [...chunks] });
+          found.set(range.bucket, { ...range, stamp: range.stamp, chunks: [...chunks], ...(isKept ? { isKept } : {}) });
       }
     } catch (error) {
       if (!isDamage(error) && !isFailure(error, "point/invalid")) throw error;
@@ -137,6 +143,11 @@ export class ParentRanges {
     }
     return found;
   }
+}
+
+/** The range that a row lies in. */
+function bucketNamed(id: string | null, { k }: TablePlan): string {
+  return id === null || k === null ? wholeTable().bucket : bucketOf(BigInt(id), k).toString();
 }
 
 /** True when equal rows of equal versions would be written as the same text, in the same order, in the same files. */

@@ -6,8 +6,10 @@ import { assert } from "../base/errors.ts";
 import type { ChunkId } from "../base/ids.ts";
 import type { Keys } from "../format/crypto.ts";
 import type { ServerAddress } from "../postgres/address.ts";
+import { LARGE_OBJECTS } from "../postgres/large-objects.ts";
 import { openRangeReader, type RangeReader, type RowsPlan } from "../postgres/range-reader.ts";
 import type { RangePlan } from "../postgres/ranges.ts";
+import type { UnreadableRows } from "../postgres/unreadable-rows.ts";
 import { ClaimTable, type ClaimTableParts } from "../repo/claim-table.ts";
 import { SharedIndexView, type SharedIndexParts } from "../repo/index.ts";
 import { type PackRecord, Sealer } from "../repo/sealer.ts";
@@ -27,6 +29,8 @@ export interface RangeResult {
   bytes: number;
   sha256: string;
   chunks: ChunkId[];
+  /** Rows of the range that the server could not give: they are not among these. */
+  unreadable?: UnreadableRows[];
 }
 
 export interface RangeTask {
@@ -86,12 +90,15 @@ export async function openSealingHandler(
   async function readRange(task: RangeTask): Promise<RangeResult> {
     assert(init.address !== undefined, "a range needs a database");
     reader ??= await openRangeReader(init.address, { signal });
+    const { snapshotId, table, range } = task;
     const chunks: ChunkId[] = [];
-    const digest = await reader.readRange(task.snapshotId, task.table, task.range, async (chunk) => {
+    const sink = async (chunk: Buffer) => {
       const added = task.isNew === true ? sealer.addNew("data", chunk, () => {}) : sealer.add("data", chunk);
       chunks.push((await added).id);
-    });
-    return { ...digest, chunks };
+    };
+    if (table === LARGE_OBJECTS) return { ...(await reader.readRange(snapshotId, table, range, sink)), chunks };
+    const again = () => void (chunks.length = 0);
+    return { ...(await reader.readAround(snapshotId, table, range, { sink, again })), chunks };
   }
 
   return {

@@ -28,6 +28,18 @@ export interface TableEntry {
   ranges: number;
   /** Hex: what the table and its columns were on the server. Only beside ranges with stamps. */
   form?: string;
+  /** Rows that the server could not give. */
+  unreadable?: UnreadableEntry[];
+}
+
+/** Rows by their ids, the last one included; null where the table has no ids: then it is all of them. */
+export interface UnreadableEntry {
+  from: string | null;
+  to: string | null;
+  /** What the server said. */
+  why: string;
+  /** The rows are in the restore point as the one before had them: they have not changed since. */
+  kept?: true;
 }
 
 /** Large objects, which lie in no table: read in parts, a line each. */

@@ -22,6 +22,7 @@ import { restoreFailure } from "./restore-failure.ts";
 import { serverFailure } from "./server-errors.ts";
 import { connectPatiently, openUpTo } from "./spare-sessions.ts";
 import { readTimeouts, refusesOptions, withoutTimeouts } from "./timeouts.ts";
+import { addForeignKey, readForeignKeys } from "./load-foreign-keys.ts";
 import { refreshViews, type ViewName } from "./views.ts";
 
 export interface SavedRangeSource {
@@ -46,6 +47,8 @@ export interface SavedDatabase {
   filledViews: readonly ViewName[];
   tables: readonly SavedTableSource[];
   largeObjects?: SavedLargeObjects | undefined;
+  /** Tables lack rows, so that foreign keys may not hold. */
+  lacksRows?: boolean | undefined;
   /** Entries of the schema's archive that are not restored, beside those for what the target has already. */
   leaveOut?: ReadonlySet<number> | undefined;
 }
@@ -69,12 +72,18 @@ export async function loadDatabase(
 ): Promise<void> {
   const section = { target, source, ...(await lookBefore(target, source, options)) };
   await restoreSection("pre-data", section, options);
+  const all = source.lacksRows === true ? await readForeignKeys(source.schemaDump) : [];
+  const keys = all.filter(({ id }) => source.leaveOut?.has(id) !== true);
+  const leaveOut = new Set([...(source.leaveOut ?? []), ...keys.map(({ id }) => id)]);
+  const list = await listEntries(target, { ...source, leaveOut }, options);
+  await restoreSection("pre-data", target, source, list, options);
   const sessions = await loadRows(target, source, options);
   if (source.largeObjects !== undefined) await loadLargeObjects(target, source.largeObjects, options);
   options.progress.stage("building indexes, constraints and triggers");
   await restoreSection("post-data", section, { ...options, jobs: Math.min(options.jobs, sessions) });
   // Only now: beside those that build indexes, a session would be one more.
   await using connection = await connectPatiently(target, options);
+  for (const { definition } of keys) await addForeignKey(connection, definition);
   if (source.sequencesSql.trim() !== "") await connection.query(source.sequencesSql);
   await refreshViews(connection, source.filledViews);
   options.progress.stage("gathering statistics");

@@ -14,6 +14,7 @@ import { RowCutter } from "./row-cutter.ts";
 import { importSnapshot } from "./snapshot.ts";
 import { connectPatiently } from "./spare-sessions.ts";
 import { guardTable, tableFailure, withLockRetries } from "./table-guard.ts";
+import { findUnreadable, partsWithout, type UnreadableRows, whyUnreadable } from "./unreadable-rows.ts";
 
 export interface RangeDigest {
   rows: number;
@@ -22,11 +23,16 @@ export interface RangeDigest {
   sha256: string;
 }
 
+export interface ReadOptions {
+  /** Rows of the range that are left out, where some cannot be read. */
+  without?: readonly UnreadableRows[];
+}
+
 /** What a range is of. */
 export type RowsPlan = TablePlan | typeof LARGE_OBJECTS;
 
 /** `COPY (SELECT …) TO STDOUT` for a range: the same rows always give the same text. */
-function copyStatement(table: RowsPlan, range: RangePlan): string {
+function copyStatement(table: RowsPlan, range: RangePlan & { isCareful?: boolean }): string {
   if (table === LARGE_OBJECTS) return copyLargeObjects(range);
   const columns = table.columns.map((name) => `t.${quoteIdentifier(name)}`).join(", ");
   return `copy (select ${columns} from only ${qualifiedName(table)} t ${condition(table, range)} order by ${order(table)}) to stdout`;
@@ -36,11 +42,14 @@ function nameOf(table: RowsPlan): string {
   return table === LARGE_OBJECTS ? "the large objects" : `table ${shownName(table)}`;
 }
 
-function condition({ key }: TablePlan, { from, to }: RangePlan): string {
+function condition({ key }: TablePlan, { from, to, isCareful }: RangePlan & { isCareful?: boolean }): string {
   if (from === undefined || to === undefined) return "";
   assert(key.kind === "integer", "a range of ids of a table without them");
   // The last bucket ends at 2^63, which is no bigint of PostgreSQL's: so the last id is named, not the one after it. Quoted, as a minus binds weaker than a cast.
-  return `where t.${quoteIdentifier(key.column)} between '${from}'::int8 and '${to - 1n}'::int8`;
+  const [low, high] = [`'${from}'::int8`, `'${to - 1n}'::int8`];
+  // A planner that knows the numbers looks at the table's first and last row, which may be those that cannot be read.
+  const span = isCareful === true ? `(select ${low}) and (select ${high})` : `${low} and ${high}`;
+  return `where t.${quoteIdentifier(key.column)} between ${span}`;
 }
 
 function order({ key }: TablePlan): string {
@@ -56,6 +65,13 @@ function order({ key }: TablePlan): string {
     default:
       throw key satisfies never;
   }
+}
+
+/** A range, and what of it is read. */
+interface PartedRange {
+  range: RangePlan;
+  parts: readonly RangePlan[];
+  isCareful: boolean;
 }
 
 /** Has one connection of its own, made when it is first needed and again after a failure. Not for two ranges at once. */
@@ -75,27 +91,67 @@ export class RangeReader implements AsyncDisposable {
    * Reads a range in the exported snapshot and gives it to `sink` in chunks; each is valid until the sink's promise
    * resolves, and the next is not read before.
    * @throws Failure `database/changed` when the table is no longer what the snapshot sees: begin again with a new
-   * snapshot; `database/denied`, `database/unreachable`, `database/failed`; whatever the sink throws.
+   * snapshot; `database/unreadable` when the server cannot give some of the rows; `database/denied`, `database/unreachable`,
+   * `database/failed`; whatever the sink throws.
    */
   async readRange(
     snapshotId: string,
     table: RowsPlan,
     range: RangePlan,
     sink: (chunk: Buffer) => Promise<void>,
+    { without }: ReadOptions = {},
   ): Promise<RangeDigest> {
     assert(!this.#isReading, "a reader was given two ranges at once");
     this.#isReading = true;
     try {
-      return await this.#read(snapshotId, table, range, sink);
+      const parts = partsWithout(range, without ?? []);
+      return await this.#read(snapshotId, table, { range, parts, isCareful: without !== undefined }, sink);
     } finally {
       this.#isReading = false;
+    }
+  }
+
+  /**
+   * Reads what the server can give of a range: `again` is called where that begins anew, and what the sink got counts no more.
+   * @throws Failure as {@link readRange} does, but for rows that cannot be read.
+   */
+  async readAround(
+    snapshotId: string,
+    table: TablePlan,
+    range: RangePlan,
+    { sink, again }: { sink: (chunk: Buffer) => Promise<void>; again: () => void },
+  ): Promise<RangeDigest & { unreadable?: UnreadableRows[] }> {
+    try {
+      return await this.readRange(snapshotId, table, range, sink);
+    } catch (error) {
+      const why = whyUnreadable(error);
+      if (why === undefined) throw error;
+      const unreadable = await findUnreadable(range, why, async (part) => {
+        return await this.#whyNot(snapshotId, table, part);
+      });
+      again();
+      const digest = await this.readRange(snapshotId, table, range, sink, { without: unreadable });
+      // It may have been a trouble that passed.
+      return unreadable.length === 0 ? digest : { ...digest, unreadable };
+    }
+  }
+
+  /** Undefined where all of it can be read. */
+  async #whyNot(snapshotId: string, table: TablePlan, part: RangePlan): Promise<string | undefined> {
+    try {
+      await this.readRange(snapshotId, table, part, async () => {}, { without: [] });
+      return undefined;
+    } catch (error) {
+      const why = whyUnreadable(error);
+      if (why === undefined) throw error;
+      return why;
     }
   }
 
   async #read(
     snapshotId: string,
     table: RowsPlan,
-    range: RangePlan,
+    range: PartedRange,
     sink: (chunk: Buffer) => Promise<void>,
   ): Promise<RangeDigest> {
     return await withLockRetries(nameOf(table), async () => {
@@ -105,6 +161,7 @@ export class RangeReader implements AsyncDisposable {
         if (table !== LARGE_OBJECTS) await guardTable(connection, table);
         return await this.#copy(connection, table, range, sink);
       } catch (error) {
+        if (whyUnreadable(error) !== undefined && (await isOver(connection))) throw error;
         // In the middle of a COPY there is no other way to end it, and a new session costs little.
         connection.destroy();
         this.#connection = undefined;
@@ -129,7 +186,7 @@ export class RangeReader implements AsyncDisposable {
   async #copy(
     connection: Connection,
     table: RowsPlan,
-    range: RangePlan,
+    { range, parts, isCareful }: PartedRange,
     sink: (chunk: Buffer) => Promise<void>,
   ): Promise<RangeDigest> {
     const hash = createHash("sha256");
@@ -143,17 +200,22 @@ export class RangeReader implements AsyncDisposable {
         await sink(chunk);
       },
     });
-    const stream = connection.copyTo(copyStatement(table, range));
-    const data = stream[Symbol.asyncIterator]();
-    for (;;) {
-      const piece = await next(data, table, connection);
-      if (piece.done === true) break;
-      await cutter.write(piece.value);
+    const streams: { readonly rowCount: number }[] = [];
+    for (const part of parts) {
+      const stream = connection.copyTo(copyStatement(table, { ...part, isCareful }));
+      streams.push(stream);
+      const data = stream[Symbol.asyncIterator]();
+      for (;;) {
+        const piece = await next(data, table, connection);
+        if (piece.done === true) break;
+        await cutter.write(piece.value);
+      }
     }
     await cutter.end();
     await connection.query("commit");
     // What the server says that it sent, against what we took: the last defence against losing rows in silence.
-    assert(stream.rowCount === cutter.rows, `${cutter.rows} rows came of ${stream.rowCount} of ${nameOf(table)}`);
+    const sent = streams.reduce((sum, { rowCount }) => sum + rowCount, 0);
+    assert(sent === cutter.rows, `${cutter.rows} rows came of ${sent} of ${nameOf(table)}`);
     return { rows: cutter.rows, bytes, sha256: hash.digest("hex") };
   }
 
@@ -165,6 +227,14 @@ export class RangeReader implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
   }
+}
+
+/** True when the session can be used again after a statement of the server's own ended in an error. */
+async function isOver(connection: Connection): Promise<boolean> {
+  return await connection.query("rollback").then(
+    () => true,
+    () => false,
+  );
 }
 
 /** Only the server's own errors are explained; what the sink throws passes unchanged. */

@@ -100,6 +100,10 @@ function clientFailure(error: Error, address: ServerAddress): Failure | undefine
   return undefined;
 }
 
+/** Damaged data or index, an error of the disk or a file that is gone, and bytes that are no text of the encoding. */
+const UNREADABLE = /^(XX...|58030|58P01|22021|22P05)$/;
+const TOO_LONG = /invalid memory alloc request size|exceeds maximum allowed length/;
+
 function stateFailure(error: Error, state: string, address: ServerAddress): Failure {
   const text = error.message;
   const place = describeAddress(address);
@@ -146,9 +150,16 @@ function stateFailure(error: Error, state: string, address: ServerAddress): Fail
   if (state === SQLSTATE.denied) {
     return make("database/denied", text, `Grant it to '${address.user}', or use a role that has the right.`);
   }
-  if (state.startsWith("XX")) {
+  if (TOO_LONG.test(text) || state === "54000") {
     return make(
-      "database/failed",
+      "database/unreadable",
+      `the server cannot write a value as text: ${text}`,
+      "PostgreSQL writes nothing that is longer than 1 GB, a bytea value twice its size; pg_dump cannot either.",
+    );
+  }
+  if (UNREADABLE.test(state)) {
+    return make(
+      "database/unreadable",
       `the server cannot read its own data: ${text}`,
       "A page of this database is damaged on disk: look at the server's log and its disks before anything else.",
     );

@@ -1,6 +1,6 @@
 /** One moment of a database that several sessions can read: a transaction that exports its snapshot and stays open. */
 import { systemClock } from "../base/clock.ts";
-import { Failure } from "../base/errors.ts";
+import { Failure, isFailure } from "../base/errors.ts";
 import type { ServerAddress } from "./address.ts";
 import { connect, type Connection } from "./connect.ts";
 import { quoteLiteral, shownName } from "./names.ts";
@@ -123,7 +123,15 @@ async function lookAt<T>(
       for (const table of tables) await guardTable(connection, { ...table, oid: known.get(shownName(table)) ?? "0" });
       return await read(connection);
     });
-  return await withLockRetries(`one of the tables ${tables.map(shownName).join(", ")}`, attempt);
+  const names = tables.map(shownName).join(", ");
+  try {
+    return await withLockRetries(`one of the tables ${names}`, attempt);
+  } catch (error) {
+    if (!isFailure(error, "database/unreadable")) throw error;
+    const what = tables.length === 1 ? `table ${names}` : `one of the tables ${names}`;
+    const hint = error.hint === undefined ? {} : { hint: error.hint };
+    throw new Failure(error.code, `${what}: ${error.message}`, { ...hint, cause: error.cause });
+  }
 }
 
 const POLL_MS = 25;

@@ -22,6 +22,7 @@ import { TEXT_SETTINGS } from "./session.ts";
 import { importSnapshot } from "./snapshot.ts";
 import { connectPatiently } from "./spare-sessions.ts";
 import { guardTable, tableFailure, withLockRetries } from "./table-guard.ts";
+import { whyUnreadable } from "./unreadable-rows.ts";
 
 /** The first major that can hash rows, combine hashes and scan a part of a table. */
 export const STAMPS_SINCE = 14;
@@ -55,6 +56,8 @@ export interface TableScan {
   stamps: Map<string, string>;
   /** How many rows have each value of `countBy`, as text; those without a value are not counted. */
   counts: Map<string, number>;
+  /** What the server said where it cannot read all of the table: then both are worth nothing. */
+  damage: string | undefined;
 }
 
 /**
@@ -92,20 +95,27 @@ export async function scanTables(
     await using connection = await connectPatiently(address, { signal: stop });
     for (let next = work.pop(); next !== undefined; next = work.pop()) {
       const { table, piece, at } = next;
+      const sum = sums[at];
+      if (sum === undefined || sum.damage !== undefined) continue;
       await pace?.wait(bytesOf(piece, table.facts.bytes), stop);
-      const rows = await withConflictRetries(async () => {
-        // A standby may have ended the session, not only its statement.
-        await connection.reopen();
-        return await scanPiece(connection, snapshotId, table, piece);
-      });
-      for (const row of rows) sums[at]?.add(row);
+      try {
+        const rows = await withConflictRetries(async () => {
+          // A standby may have ended the session, not only its statement.
+          await connection.reopen();
+          return await scanPiece(connection, snapshotId, table, piece);
+        });
+        for (const row of rows) sum.add(row);
+      } catch (error) {
+        sum.damage = whyUnreadable(error);
+        if (sum.damage === undefined) throw error;
+      }
     }
   };
   await together(
     Array.from({ length: Math.min(connections, work.length) }, () => scanSome),
     { signal },
   );
-  return sums.map(({ stamps, counts }) => ({ stamps, counts }));
+  return sums.map(({ stamps, counts, damage }) => ({ stamps, counts, damage }));
 }
 
 function pagesAtOnce(pace: Line | undefined): number {
@@ -136,6 +146,7 @@ function bytesOf({ from, to }: TablePiece, tableBytes: number): number {
 class StampSum {
   readonly #ranges = new Map<string, { rows: bigint; a: bigint; b: bigint }>();
   readonly counts = new Map<string, number>();
+  damage: string | undefined;
 
   add({ bucket, counted, rows, a, b }: StampRow): void {
     if (counted !== null) this.counts.set(counted, (this.counts.get(counted) ?? 0) + Number(rows));

@@ -16,6 +16,7 @@ import { readTables } from "../../src/postgres/catalogue.ts";
 import { connect } from "../../src/postgres/connect.ts";
 import type { ClientPrograms } from "../../src/postgres/programs.ts";
 import { planTable } from "../../src/postgres/range-plan.ts";
+import { LARGE_OBJECTS } from "../../src/postgres/large-objects.ts";
 import { RangeReader, type RowsPlan } from "../../src/postgres/range-reader.ts";
 import type { RangePlan } from "../../src/postgres/ranges.ts";
 import { readServerFacts, type ServerFacts } from "../../src/postgres/server-facts.ts";
@@ -69,10 +70,15 @@ class Readers implements AsyncDisposable {
     const reader = this.#idle.pop() ?? new RangeReader(this.#address, { signal });
     if (!this.#all.includes(reader)) this.#all.push(reader);
     const chunks: ChunkId[] = [];
-    const digest = await reader.readRange(snapshot, table, range, async (chunk) => {
+    const sink = async (chunk: Buffer) => {
       chunkBytes.set(idOf(chunk), chunk.length);
       if (chunks.push(idOf(chunk)) === 1) await during?.(table);
-    });
+    };
+    const again = () => void (chunks.length = 0);
+    const digest =
+      table === LARGE_OBJECTS
+        ? await reader.readRange(snapshot, table, range, sink)
+        : await reader.readAround(snapshot, table, range, { sink, again });
     this.#idle.push(reader);
     return { ...digest, chunks };
   }

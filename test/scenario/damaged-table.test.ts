@@ -1,0 +1,118 @@
+/** A disk that damaged a page of a table: what a backup saves and says, and what comes back of the restore point. */
+import assert from "node:assert/strict";
+import { after, before as first, test } from "node:test";
+import type { Finding } from "../../src/base/findings.ts";
+import type { ProofCheck } from "../../src/point/proof.ts";
+import { damagePage, FEW_BUFFERS, idsOn, pageOf } from "../job/damaged-page.ts";
+import { makeCheapToOpen } from "./cheap-key.ts";
+import { type Desk, openDesk } from "./desk.ts";
+
+let desk: Desk;
+
+first(async () => {
+  desk = await openDesk({ size: { messages: 400, conversations: 40, files: 10 }, server: { settings: FEW_BUFFERS } });
+  await makeCheapToOpen(desk);
+});
+after(async () => {
+  await desk[Symbol.asyncDispose]();
+});
+
+function rowsOf(summary: Record<string, unknown>): number {
+  return (summary["database"] as { rows: number }).rows;
+}
+
+function found(summary: Record<string, unknown>, kind: string): Finding[] {
+  return (summary["findings"] as Finding[]).filter((finding) => finding.kind === kind);
+}
+
+test("a damaged page: its table and ids are named, all else is saved, restored and proven, also what refers to it", async () => {
+  const { database } = desk.installation.database;
+  const { server } = desk;
+  await server.query(
+    `create table parent (id bigserial primary key, body text);
+     insert into parent (body) select repeat(md5(n::text), 10) from generate_series(1, 200) n;
+     create table child (id bigint primary key, parent_id bigint references parent);
+     insert into child select n, n from generate_series(1, 200) n;
+     create table other (id bigint primary key, child_id bigint references child);
+     insert into other values (1, 1)`,
+    database,
+  );
+  const whole = rowsOf(await desk.summary(["backup"]));
+  const lost = new Map<string, number[]>();
+  const before = new Map<string, number[]>();
+  for (const [table, where] of [
+    ["messages", "id = (select max(id) / 2 from messages)"],
+    ["parent", "id = 100"],
+  ] as const) {
+    const ids = await server.query(`select id from ${table} order by id`, database);
+    before.set(
+      table,
+      ids.map(({ id }) => Number(id)),
+    );
+    const page = await pageOf(server, database, table, where);
+    lost.set(table, await idsOn(server, database, table, page));
+    await damagePage(server, database, table, page);
+  }
+  const count = [...lost.values()].flat().length;
+  for (const args of [["backup"], ["backup", "--full"]]) {
+    const torn = await desk.summary(args, 3);
+    const told = found(torn, "rows-unreadable");
+    assert.deepEqual(
+      told.map(({ level }) => level),
+      ["alarm", "alarm"],
+    );
+    for (const [table, ids] of lost) {
+      const named = new RegExp(
+        `^the server cannot read the rows with ids ${ids[0]}\\b.* of table public\\.${table}: invalid page in block`,
+      );
+      assert.ok(
+        told.some(({ message }) => named.test(message)),
+        JSON.stringify(told),
+      );
+    }
+    assert.equal(rowsOf(torn), whole - count);
+  }
+  const target = (await server.createDatabase("back")).database;
+  const url = `postgresql://postgres@127.0.0.1:${server.address.port}/${target}`;
+  const args = ["restore", "latest", "--only", "database", "--database-url", url];
+  const plan = await desk.chatkeep([...args, "--plan"]);
+  assert.match(
+    plan.stdout + plan.stderr,
+    /warning: the restore point lacks the rows with ids [^]*warning: the restore point lacks/,
+  );
+  await desk.summary([...args, "--yes"], 3);
+  const idsIn = async (table: string) =>
+    (await server.query(`select id from ${table} order by id`, target)).map(({ id }) => Number(id));
+  for (const [table, ids] of lost) {
+    const back = new Set(await idsIn(table));
+    assert.deepEqual(
+      before.get(table)?.filter((id) => !back.has(id)),
+      ids,
+    );
+  }
+  assert.equal((await idsIn("child")).length, 200);
+  const keys = await server.query(
+    "select conrelid::regclass::text as table, convalidated as holds from pg_constraint where contype = 'f' and conrelid in ('child'::regclass, 'other'::regclass) order by 1",
+    target,
+  );
+  assert.deepEqual(keys, [
+    { table: "child", holds: false },
+    { table: "other", holds: true },
+  ]);
+  const drilled = await desk.chatkeep(["--json", "drill"]);
+  const summary = JSON.parse(drilled.stdout.trim().split("\n").at(-1) ?? "{}") as {
+    checks: ProofCheck[];
+    proven: boolean;
+  };
+  const check = summary.checks.find(({ name }) => name === "rows");
+  assert.equal(check?.ok, true, drilled.stdout);
+  assert.match(
+    check.detail,
+    /every SHA-256 equal; the point itself lacks the rows with ids [\d, to]+ of table public\.messages, and rows of 1 more table$/,
+  );
+  // A key that cannot hold is in no schema that was saved.
+  assert.deepEqual(
+    summary.checks.filter(({ ok }) => !ok).map(({ name }) => name),
+    ["schema"],
+  );
+});
