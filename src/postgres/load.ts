@@ -70,13 +70,11 @@ export async function loadDatabase(
   source: SavedDatabase,
   options: LoadDatabaseOptions,
 ): Promise<void> {
-  const section = { target, source, ...(await lookBefore(target, source, options)) };
-  await restoreSection("pre-data", section, options);
   const all = source.lacksRows === true ? await readForeignKeys(source.schemaDump) : [];
   const keys = all.filter(({ id }) => source.leaveOut?.has(id) !== true);
   const leaveOut = new Set([...(source.leaveOut ?? []), ...keys.map(({ id }) => id)]);
-  const list = await listEntries(target, { ...source, leaveOut }, options);
-  await restoreSection("pre-data", target, source, list, options);
+  const section = { target, source, ...(await lookBefore(target, { ...source, leaveOut }, options)) };
+  await restoreSection("pre-data", section, options);
   const sessions = await loadRows(target, source, options);
   if (source.largeObjects !== undefined) await loadLargeObjects(target, source.largeObjects, options);
   options.progress.stage("building indexes, constraints and triggers");
