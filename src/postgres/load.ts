@@ -16,6 +16,7 @@ import { USER_SCHEMAS } from "./catalogue.ts";
 import { connect, type Connection, KEEP_ALIVE_SECONDS } from "./connect.ts";
 import { loadLargeObjects, type SavedLargeObjects } from "./load-large-objects.ts";
 import { qualifiedName, quoteIdentifier, shownName } from "./names.ts";
+import { isTooNewFor, restoreThroughPsql } from "./older-target.ts";
 import { withPassword } from "./password.ts";
 import type { ClientPrograms } from "./programs.ts";
 import { restoreFailure } from "./restore-failure.ts";
@@ -145,19 +146,32 @@ async function restoreSection(
   { target, source, list, timeouts }: Sections,
   { programs, jobs, signal }: LoadDatabaseOptions,
 ): Promise<void> {
-  const args = [`--section=${section}`, "--exit-on-error", "--no-owner", "--no-acl", `--dbname=${conninfo(target)}`];
-  if (list !== undefined) args.push(`--use-list=${list}`);
+  const what = [`--section=${section}`, "--no-owner", "--no-acl"];
+  if (list !== undefined) what.push(`--use-list=${list}`);
+  const database = conninfo(target);
+  const args = [...what, "--exit-on-error", `--dbname=${database}`];
   // With jobs it connects once more at its end, with a password that may have run out by then.
   if (section === "post-data" && jobs > 1 && target.passwordCommand === undefined) args.push(`--jobs=${jobs}`);
-  const run = async (options: string | undefined) =>
-    await runProgram(programs.pgRestore, [...args, source.schemaDump], {
-      signal,
-      env: { ...childEnvironment(await withPassword(target, { signal })), PGOPTIONS: options },
-      allowStatus: [1],
-    });
-  let { status, stderr } = await run(`${withoutTimeouts(timeouts)} -c maintenance_work_mem=256MB`);
-  // pg_restore switches off most timeouts by itself, and the memory is for speed.
-  if (status !== 0 && refusesOptions(stderr)) ({ status, stderr } = await run(undefined));
+  const environment = async (options: string | undefined) => ({
+    ...childEnvironment(await withPassword(target, { signal })),
+    PGOPTIONS: options,
+  });
+  const run = async (options: string | undefined) => {
+    const env = await environment(options);
+    return await runProgram(programs.pgRestore, [...args, source.schemaDump], { signal, env, allowStatus: [1] });
+  };
+  let options: string | undefined = `${withoutTimeouts(timeouts)} -c maintenance_work_mem=256MB`;
+  let { status, stderr } = await run(options);
+  if (status !== 0 && refusesOptions(stderr)) {
+    // pg_restore switches off most timeouts by itself, and the memory is for speed.
+    options = undefined;
+    ({ status, stderr } = await run(options));
+  }
+  if (status !== 0 && isTooNewFor(stderr)) {
+    const env = await environment(options);
+    const part = { args: [...what, source.schemaDump], database, env };
+    ({ status, stderr } = await restoreThroughPsql({ programs, ...part, signal }));
+  }
   if (status !== 0) throw restoreFailure(stderr, target);
 }
 
