@@ -323,7 +323,7 @@ async function planReuse(ports: Attempt, { connection, lsn }: DatabaseSnapshot, 
   const why = isSame ? whyReadAll(parent, present) : "the server was restarted meanwhile";
   const reason = parentRanges === undefined ? undefined : why;
   if (reason !== undefined) ports.progress.say(`reading every row: ${reason}`);
-  if (server.major < STAMPS_SINCE || !isSame) return { text, stamps: undefined, ranges: undefined };
+  if (server.major < STAMPS_SINCE || !isSame || lsn === "") return { text, stamps: undefined, ranges: undefined };
   const isFull = parentRanges === undefined || reason !== undefined;
   const fullReadAt = isFull ? startedAt : (parent?.stamps?.fullReadAt ?? startedAt);
   const stamps = { version: STAMPS_VERSION, text, fullReadAt, turn: (parent?.stamps?.turn ?? 0) + 1 };

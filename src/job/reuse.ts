@@ -39,6 +39,7 @@ export interface Present {
 export function whyReadAll(parent: Manifest | undefined, present: Present): string | undefined {
   const { server } = present;
   if (server.major < STAMPS_SINCE) return `PostgreSQL ${server.major} cannot tell what changed`;
+  if (present.lsn === "") return "the server does not tell where its log is";
   if (parent === undefined) return "there is no earlier restore point";
   const { stamps, server: then } = parent;
   if (stamps === undefined || stamps.version !== STAMPS_VERSION) return "the parent does not tell what it read";

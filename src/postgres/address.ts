@@ -20,6 +20,26 @@ export interface SslSettings {
   key?: string | undefined;
 }
 
+const CHANNEL_BINDINGS = ["disable", "prefer", "require"] as const;
+export type ChannelBinding = (typeof CHANNEL_BINDINGS)[number];
+
+/** What libpq would do and we do not: where the address relies on one of these, nobody is served by passing it over. */
+const NOT_HEEDED: ReadonlySet<string> = new Set([
+  "hostaddr",
+  "passfile",
+  "require_auth",
+  "requirepeer",
+  "service",
+  "ssl_max_protocol_version",
+  "ssl_min_protocol_version",
+  "sslcertmode",
+  "sslcrl",
+  "sslcrldir",
+  "sslnegotiation",
+  "sslpassword",
+  "target_session_attrs",
+]);
+
 export interface ServerAddress {
   /** A host name, an address, or the folder of a socket (starts with `/`). */
   host: string;
@@ -31,6 +51,8 @@ export interface ServerAddress {
   database: string;
   /** Without it, as libpq does: encrypted where the server can. */
   ssl?: SslSettings | undefined;
+  /** libpq's setting: whether signing in must prove that nobody stands in between. Without it as it may be. */
+  channelBinding?: ChannelBinding | undefined;
 }
 
 const DEFAULT_PORT = 5432;
@@ -40,9 +62,11 @@ export function isSocket(address: ServerAddress): boolean {
   return address.host.startsWith("/");
 }
 
-function refuse(what: string): Failure {
+function refuse(what: string, hint?: string): Failure {
   return new Failure("config/invalid", `the database URL ${what}`, {
-    hint: "Write it as postgres://USER:PASSWORD@HOST:5432/DATABASE; '%', '/', '@', '?' and '#' in a password are written %25, %2F, %40, %3F and %23.",
+    hint:
+      hint ??
+      "Write it as postgres://USER:PASSWORD@HOST:5432/DATABASE; '%', '/', '@', '?' and '#' in a password are written %25, %2F, %40, %3F and %23.",
   });
 }
 
@@ -61,6 +85,13 @@ export function parseDatabaseUrl(text: string): ServerAddress {
   }
   if (!/^(postgres|postgresql|postgis):$/.test(url.protocol)) throw refuse(`begins with '${url.protocol}'`);
   const given = url.searchParams;
+  const unheeded = [...given.keys()].find((name) => NOT_HEEDED.has(name));
+  if (unheeded !== undefined) {
+    throw refuse(
+      `has the parameter '${unheeded}', which Chatkeep does not heed`,
+      "Say it otherwise: docs/managed-postgres.md has what a URL may say. A password file is named by $PGPASSFILE.",
+    );
+  }
   const decode = (part: string) => {
     try {
       return decodeURIComponent(part);
@@ -79,7 +110,16 @@ export function parseDatabaseUrl(text: string): ServerAddress {
     ...(password === "" ? {} : { password }),
     database: database === "" ? user : database,
     ...sslOf(given),
+    ...channelBindingOf(given.get("channel_binding")),
   };
+}
+
+function channelBindingOf(text: string | null): { channelBinding?: ChannelBinding } {
+  if (text === null) return {};
+  const known = CHANNEL_BINDINGS.find((name) => name === text);
+  if (known === undefined)
+    throw refuse(`has the channel_binding '${text}', which is none of ${CHANNEL_BINDINGS.join(", ")}`);
+  return { channelBinding: known };
 }
 
 function parsePort(text: string): number {
@@ -123,6 +163,7 @@ export function childEnvironment(address: ServerAddress): Record<string, string 
     PGSSLROOTCERT: address.ssl?.rootCertificate,
     PGSSLCERT: address.ssl?.certificate,
     PGSSLKEY: address.ssl?.key,
+    PGCHANNELBINDING: address.channelBinding,
     PGAPPNAME: "chatkeep",
     PGTZ: "UTC",
     PGCLIENTENCODING: undefined,

@@ -3,16 +3,16 @@
  * whatever waits for it fails with the signal's reason.
  */
 import { randomBytes } from "node:crypto";
-import { readFileSync } from "node:fs";
-import { homedir } from "node:os";
-import { join } from "node:path";
-import { checkServerIdentity, type ConnectionOptions } from "node:tls";
+import type { EventEmitter } from "node:events";
+import type { ConnectionOptions } from "node:tls";
 import { Client, type ClientConfig, type QueryResultRow } from "pg";
 import { from as copyFrom, to as copyTo } from "pg-copy-streams";
 import type { Readable, Writable } from "node:stream";
 import { systemClock } from "../base/clock.ts";
 import { Failure, isFailure } from "../base/errors.ts";
-import { isSocket, type ServerAddress, type SslMode } from "./address.ts";
+import { describeAddress, type ServerAddress } from "./address.ts";
+import { mayDifferWithoutSsl, sslAttempts } from "./encryption.ts";
+import { readPasswordFile } from "./password-file.ts";
 import { withPassword } from "./password.ts";
 import { isRemembered, serverFailure, SQLSTATE, sqlState } from "./server-errors.ts";
 import { sessionStatement } from "./session.ts";
@@ -237,13 +237,15 @@ async function openWith(
   ssl: ConnectionOptions | false,
   options: ConnectOptions,
 ): Promise<Connection> {
+  const password = address.password ?? (process.env["PGPASSWORD"] || (await readPasswordFile(address)));
   const config: ClientConfig = {
     host: address.host,
     port: address.port,
     user: address.user,
     database: address.database,
-    ...(address.password === undefined ? {} : { password: address.password }),
+    ...(password === undefined ? {} : { password }),
     ssl,
+    enableChannelBinding: address.channelBinding === "prefer" || address.channelBinding === "require",
     application_name: options.applicationName ?? "chatkeep",
     connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
     // What stands in between forgets connections that are silent for some minutes, and ours may wait for hours.
@@ -258,9 +260,11 @@ async function openWith(
     ended ??= error;
   });
   const cut = () => streamOf(client)?.destroy();
+  const binding = address.channelBinding === "require" ? watchBinding(client, cut) : undefined;
   options.signal.addEventListener("abort", cut, { once: true });
   try {
     await client.connect();
+    if (binding?.isBound() === false) throw notBound(address);
     const connection = new Connection(client, address, options.signal);
     try {
       // By itself, as it does not yet apply to the message that it comes in.
@@ -273,6 +277,7 @@ async function openWith(
     return connection;
   } catch (error) {
     cut();
+    if (binding?.isRefused() === true) throw notBound(address);
     // What is asked afterwards only says that the session is gone.
     throw sqlState(error) === undefined && sqlState(ended) !== undefined ? ended : error;
   } finally {
@@ -280,63 +285,35 @@ async function openWith(
   }
 }
 
-/** libpq's rules: what is tried, in order. */
-function sslAttempts(address: ServerAddress): (ConnectionOptions | false)[] {
-  if (isSocket(address)) return [false];
-  const mode = address.ssl?.mode ?? "prefer";
-  if (mode === "disable") return [false];
-  const secure = sslOptions(address, mode);
-  if (mode === "allow") return [false, secure];
-  if (mode === "prefer") return [secure, false];
-  return [secure];
-}
-
-function sslOptions(address: ServerAddress, mode: SslMode): ConnectionOptions {
-  const { rootCertificate, certificate, key } = address.ssl ?? { mode };
-  const root = rootCertificate === "system" ? undefined : (rootCertificate ?? usersRootCertificate(mode));
-  // As libpq does: a root certificate that is named is also used, even where the mode alone would not ask for it.
-  const verifies =
-    mode === "verify-ca" || mode === "verify-full" || (mode === "require" && rootCertificate !== undefined);
-  return {
-    rejectUnauthorized: verifies,
-    checkServerIdentity: mode === "verify-full" ? checkServerIdentity : () => undefined,
-    ...(root === undefined || !verifies ? {} : { ca: readPem(root, "sslrootcert") }),
-    ...(certificate === undefined ? {} : { cert: readPem(certificate, "sslcert") }),
-    ...(key === undefined ? {} : { key: readPem(key, "sslkey") }),
+/**
+ * Whether signing in was bound to the encryption. A server that asks for the password in another way gets nothing: whoever
+ * stands in between could ask so.
+ */
+function watchBinding(client: Client, cut: () => void): { isBound(): boolean; isRefused(): boolean } {
+  const protocol = (client as unknown as { connection: EventEmitter }).connection;
+  let state: "begun" | "offered" | "bound" | "refused" = "begun";
+  const refuse = () => {
+    state = "refused";
+    cut();
   };
+  for (const way of ["authenticationCleartextPassword", "authenticationMD5Password"]) protocol.on(way, refuse);
+  protocol.on("authenticationSASL", ({ mechanisms }: { mechanisms: string[] }) => {
+    if (mechanisms.includes("SCRAM-SHA-256-PLUS")) state = "offered";
+    else refuse();
+  });
+  protocol.on("authenticationSASLFinal", () => {
+    if (state === "offered") state = "bound";
+  });
+  return { isBound: () => state === "bound", isRefused: () => state === "refused" };
 }
 
-/** libpq's default place; where there is none, the certificates that the machine trusts. */
-function usersRootCertificate(mode: SslMode): string | undefined {
-  if (mode !== "verify-ca" && mode !== "verify-full") return undefined;
-  const path = join(homedir(), ".postgresql", "root.crt");
-  try {
-    readFileSync(path);
-    return path;
-  } catch {
-    return undefined;
-  }
-}
-
-function readPem(path: string, setting: string): string {
-  try {
-    return readFileSync(path, "utf8");
-  } catch (cause) {
-    throw new Failure("config/invalid", `the file of ${setting}, '${path}', cannot be read`, {
-      hint: "Name an existing file in PEM format that this user may read.",
-      cause,
-    });
-  }
-}
-
-/** True when the other kind of connection may be let in: no SSL at the server, or a rule of pg_hba.conf. */
-function mayDifferWithoutSsl(error: unknown): boolean {
-  if (isFailure(error) && error.code !== "database/denied") return false;
-  const state = sqlState(error);
-  if (state !== undefined) return state === "28000";
-  return (
-    error instanceof Error &&
-    /SSL|TLS|ssl|certificate|ECONNRESET|disconnected/.test(`${error.message} ${Reflect.get(error, "code")}`)
+function notBound(address: ServerAddress): Failure {
+  return new Failure(
+    "database/denied",
+    `the server does not bind signing in to the encryption (${describeAddress(address)})`,
+    {
+      hint: "channel_binding=require asks for it: it takes encryption, and a password of SCRAM. Without the parameter it is used where it can be.",
+    },
   );
 }
 

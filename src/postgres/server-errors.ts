@@ -14,6 +14,11 @@ export const SQLSTATE = {
   full: "53300",
 } as const;
 
+/** True where a server keeps to itself what was asked: the role may not know it, or a provider's server has no such thing. */
+export function isKeptBack(error: unknown): boolean {
+  return ["42501", "0A000", "42883"].includes(sqlState(error) ?? "");
+}
+
 /** The SQLSTATE of an error, or of the error behind a failure. */
 export function sqlState(error: unknown): string | undefined {
   if (isFailure(error)) return error.cause === undefined ? undefined : sqlState(error.cause);

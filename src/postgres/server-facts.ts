@@ -1,6 +1,6 @@
 /** What a server is: enough to tell later whether it is still the same one, and what a restore needs. */
 import type { Connection } from "./connect.ts";
-import { sqlState, SQLSTATE } from "./server-errors.ts";
+import { isKeptBack } from "./server-errors.ts";
 import { briefly } from "./table-guard.ts";
 
 export interface ExtensionFacts {
@@ -118,12 +118,20 @@ async function readIdentity(
   const timeline = isStandby
     ? "(select timeline_id from pg_catalog.pg_control_checkpoint())"
     : "('x' || pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()), 1, 8))::bit(32)::int";
+  return {
+    systemIdentifier: await tell(connection, "(select system_identifier from pg_catalog.pg_control_system())", ""),
+    timeline: Number(await tell(connection, timeline, "0")),
+  };
+}
+
+/** The value of an expression as text; where the server keeps it to itself, what stands for that. */
+async function tell(connection: Connection, expression: string, otherwise: string): Promise<string> {
   try {
-    const sql = `select (select system_identifier from pg_catalog.pg_control_system())::text as id, ${timeline} as timeline`;
-    const [row] = await briefly(connection, async () => await connection.query<{ id: string; timeline: number }>(sql));
-    return { systemIdentifier: row?.id ?? "", timeline: row?.timeline ?? 0 };
+    const ask = async () => await connection.query<{ value: string | null }>(`select ${expression}::text as value`);
+    const [row] = await briefly(connection, ask);
+    return row?.value ?? otherwise;
   } catch (error) {
-    if (sqlState(error) !== SQLSTATE.denied) throw error;
-    return { systemIdentifier: "", timeline: 0 };
+    if (!isKeptBack(error)) throw error;
+    return otherwise;
   }
 }

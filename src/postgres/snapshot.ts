@@ -4,7 +4,7 @@ import { Failure, isFailure } from "../base/errors.ts";
 import type { ServerAddress } from "./address.ts";
 import { connect, type Connection } from "./connect.ts";
 import { quoteLiteral, shownName } from "./names.ts";
-import { sqlState, SQLSTATE } from "./server-errors.ts";
+import { isKeptBack, sqlState, SQLSTATE } from "./server-errors.ts";
 import { briefly, guardTable, withLockRetries } from "./table-guard.ts";
 
 export interface DatabaseSnapshot extends AsyncDisposable {
@@ -12,7 +12,7 @@ export interface DatabaseSnapshot extends AsyncDisposable {
   readonly id: string;
   /** The session whose transaction holds the snapshot. Locks that it takes last until the end: see {@link lookAt}. */
   readonly connection: Connection;
-  /** WAL position when the snapshot was taken. */
+  /** WAL position when the snapshot was taken; empty where the server does not tell it, or not what of it is on its disk. */
   readonly lsn: string;
   /** RFC 3339, microseconds, the server's clock. */
   readonly takenAt: string;
@@ -63,17 +63,16 @@ export async function beginSnapshot(connection: Connection): Promise<DatabaseSna
 
 async function exportSnapshot(connection: Connection, close: () => Promise<void>): Promise<DatabaseSnapshot> {
   await connection.query("begin isolation level repeatable read read only");
-  const [row] = await connection.query<{ id: string; lsn: string; at: string }>(
+  const [row] = await connection.query<{ id: string; at: string }>(
     `select pg_catalog.pg_export_snapshot() as id,
-       case when pg_catalog.pg_is_in_recovery() then pg_catalog.pg_last_wal_replay_lsn()
-            else pg_catalog.pg_current_wal_insert_lsn() end::text as lsn,
        pg_catalog.to_char(pg_catalog.clock_timestamp() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as at`,
   );
   if (row === undefined) throw new TypeError("the server exported no snapshot");
   return {
     id: row.id,
     connection,
-    lsn: row.lsn,
+    // Afterwards: nothing that the snapshot sees is beyond it.
+    lsn: await readLsn(connection),
     takenAt: row.at,
     importInto: async (other) => {
       await importSnapshot(other, row.id);
@@ -82,6 +81,18 @@ async function exportSnapshot(connection: Connection, close: () => Promise<void>
     close,
     [Symbol.asyncDispose]: close,
   };
+}
+
+async function readLsn(connection: Connection): Promise<string> {
+  const sql = `select case when pg_catalog.pg_is_in_recovery() then pg_catalog.pg_last_wal_replay_lsn()
+      when pg_catalog.pg_current_wal_flush_lsn() is not null then pg_catalog.pg_current_wal_insert_lsn() end::text as lsn`;
+  try {
+    const [row] = await briefly(connection, async () => await connection.query<{ lsn: string | null }>(sql));
+    return row?.lsn ?? "";
+  } catch (error) {
+    if (!isKeptBack(error)) throw error;
+    return "";
+  }
 }
 
 /**
@@ -149,6 +160,8 @@ export async function waitUntilDurable(
   lsn: string,
   { signal }: { signal: AbortSignal },
 ): Promise<void> {
+  // Nothing is taken over from a point of a server that does not tell.
+  if (lsn === "") return;
   const sql = `select case when pg_catalog.pg_is_in_recovery() then true
     else pg_catalog.pg_current_wal_flush_lsn() >= ${quoteLiteral(lsn)}::pg_catalog.pg_lsn end as durable`;
   for (let polls = 1; ; polls += 1) {

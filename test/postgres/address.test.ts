@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Failure } from "../../src/base/errors.ts";
+import { findPassword } from "../../src/postgres/password-file.ts";
 import { childEnvironment, describeAddress, parseDatabaseUrl } from "../../src/postgres/address.ts";
 
 const PLAIN = { host: "db", port: 5432, user: "u", database: "d" };
@@ -58,4 +59,37 @@ test("an address is described without its password, and a child finds it in its 
   assert.equal(env["PGSSLMODE"], "require");
   assert.equal(env["PGSERVICE"], undefined);
   assert("PGSERVICE" in env, "a service of the user's own must not take the place of the address");
+});
+
+test("a password file is read as libpq reads it", () => {
+  const address = { ...PLAIN, user: "u" };
+  const cases: [string, string | undefined][] = [
+    ["db:5432:d:u:one", "one"],
+    ["# db:5432:d:u:none\n\nother:*:*:*:two\n*:*:*:u:three\n*:*:*:*:four", "three"],
+    [String.raw`db:5432:d:u:a\:b\\c:d`, String.raw`a:b\c:d`],
+    ["db:5432:d:other:none", undefined],
+    ["db:5432:d:u", undefined],
+    ["", undefined],
+  ];
+  for (const [text, expected] of cases) assert.equal(findPassword(text, address), expected, text);
+  const socket = { ...PLAIN, host: "/run/pg" };
+  assert.equal(findPassword("localhost:*:*:*:here", socket), "here");
+  assert.equal(findPassword("/run/pg:*:*:*:here", socket), "here");
+});
+
+test("what a URL asks for and Chatkeep would not heed is refused by its name, and what Rails adds is passed over", () => {
+  for (const name of ["service", "passfile", "sslcrl", "require_auth", "target_session_attrs"]) {
+    assert.throws(
+      () => parseDatabaseUrl(`postgres://u:hunter2@db/d?${name}=x`),
+      (error) => {
+        assert(error instanceof Failure);
+        assert.match(error.message, new RegExp(`parameter '${name}'`));
+        assert.doesNotMatch(`${error.message} ${error.hint}`, /hunter2/);
+        return true;
+      },
+    );
+  }
+  assert.deepEqual(parseDatabaseUrl("postgres://u@db/d?pool=5&prepared_statements=false&connect_timeout=3"), PLAIN);
+  assert.equal(parseDatabaseUrl("postgres://u@db/d?channel_binding=require").channelBinding, "require");
+  assert.throws(() => parseDatabaseUrl("postgres://u@db/d?channel_binding=maybe"), /channel_binding 'maybe'/);
 });

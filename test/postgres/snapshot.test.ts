@@ -96,6 +96,26 @@ test("a server that keeps its identity from the role is none the worse for it", 
   await run("create role plain login; revoke execute on function pg_control_system() from public");
   await using snapshot = await openSnapshot({ ...address, user: "plain" }, { signal });
   const facts = await readServerFacts(snapshot.connection);
-  assert.deepEqual([facts.systemIdentifier, facts.timeline, facts.role.isSuperuser], ["", 0, false]);
+  assert.deepEqual([facts.systemIdentifier, facts.timeline, facts.role.isSuperuser], ["", 1, false]);
   assert.deepEqual(await snapshot.connection.query("select 1 as alive"), [{ alive: 1 }]);
+});
+
+test("a server without a log of its own is none the worse for it, and nothing is waited for", async () => {
+  const other = await server.createDatabase("walless");
+  await server.query(
+    `set allow_system_table_mods = on;
+     alter function pg_catalog.pg_current_wal_insert_lsn() rename to pg_kept_back;
+     create function pg_catalog.pg_current_wal_insert_lsn() returns pg_lsn language plpgsql as
+     $$ begin raise feature_not_supported using message = 'this server has no write-ahead log'; end $$`,
+    "walless",
+  );
+  await using connection = await connect(other, { signal });
+  const facts = await readServerFacts(connection);
+  assert.match(facts.systemIdentifier, /^\d{10,}$/);
+  assert.equal(facts.timeline, 0);
+  await using snapshot = await beginSnapshot(connection);
+  assert.equal(snapshot.lsn, "");
+  assert.deepEqual(await connection.query("select 1 as alive"), [{ alive: 1 }]);
+  await snapshot.close();
+  await waitUntilDurable(connection, snapshot.lsn, { signal });
 });
