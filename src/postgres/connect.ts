@@ -9,7 +9,7 @@ import { Client, type ClientConfig, type QueryResultRow } from "pg";
 import { from as copyFrom, to as copyTo } from "pg-copy-streams";
 import type { Readable, Writable } from "node:stream";
 import { systemClock } from "../base/clock.ts";
-import { Failure, isFailure } from "../base/errors.ts";
+import { Failure } from "../base/errors.ts";
 import { describeAddress, type ServerAddress } from "./address.ts";
 import { mayDifferWithoutSsl, sslAttempts } from "./encryption.ts";
 import { readPasswordFile } from "./password-file.ts";
