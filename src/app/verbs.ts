@@ -191,12 +191,6 @@ async function restoreOptions(globals: Globals, flags: RestoreFlags, s: Surround
       },
     );
   }
-  const withRoles = flags.withRoles === true;
-  if (withRoles && (address === undefined || !parts.includes("database"))) {
-    throw new Failure("usage/invalid", "--with-roles is for the database, which is not restored", {
-      hint: "Name a new or empty database with --database-url, or say '--only database'.",
-    });
-  }
   return {
     database: address,
     isLive,
@@ -204,7 +198,7 @@ async function restoreOptions(globals: Globals, flags: RestoreFlags, s: Surround
     to: flags.to === undefined ? undefined : resolve(s.cwd, flags.to),
     parts,
     isNamed: flags.only !== undefined,
-    withRoles,
+    withRoles: flags.withRoles === true,
     clock: s.clock,
     progress: s.progress,
     signal: s.signal,

@@ -20,6 +20,7 @@ import { checkBlobs } from "./check-blobs.ts";
 import { checkCode, checkFilesAlone, checkKeys, checkOtherFiles } from "./check-else.ts";
 import { checkData, checkSchema, checkSequences, checkTriggers } from "./check-database.ts";
 import { chooseFiles, provenFiles } from "./files-to-read.ts";
+import { createRoles } from "./rights.ts";
 import { loadPoint } from "./load-point.ts";
 import { lockToRead, lockToWrite } from "./lock.ts";
 import { PointReader } from "./point-reader.ts";
@@ -179,6 +180,8 @@ async function restoreAndCheck(run: Run, manifest: Manifest): Promise<void> {
   const target = scratch.address;
   const loading = { programs, workFolder: work.path, jobs: 2, progress, signal };
   const isLoaded = await attempt(run, "load", async () => {
+    // Policies and user mappings name roles.
+    if (scratch.isThrowaway && manifest.roles !== undefined) await createRoles(reader, target, { signal });
     await loadPoint(reader, target, loading);
     return [];
   });

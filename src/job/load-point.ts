@@ -1,7 +1,9 @@
 /** Hands a point's database to the loader: the schema as a file, the rows as streams, the sequences as SQL. */
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { listSome, plural } from "../base/bytes.ts";
 import { Failure } from "../base/errors.ts";
+import type { Finding } from "../base/findings.ts";
 import type { Progress } from "../base/progress.ts";
 import { rangeFile, SCHEMA_DUMP, SEQUENCES_SQL, tableFolder } from "../point/layout.ts";
 import type { TableEntry } from "../point/manifest.ts";
@@ -11,6 +13,7 @@ import { loadDatabase, type SavedTableSource } from "../postgres/load.ts";
 import type { ClientPrograms } from "../postgres/programs.ts";
 import { largeObjectsSource } from "./large-objects.ts";
 import type { PointReader } from "./point-reader.ts";
+import { refusedFindings } from "./refused.ts";
 import type { ChosenRows } from "./row-choice.ts";
 import { lackingRows } from "./unreadable.ts";
 
@@ -27,12 +30,19 @@ export interface LoadOptions {
   signal: AbortSignal;
 }
 
+export interface LoadedPoint {
+  rows: number;
+  /** Statements that the server refused, which nothing else depends on. */
+  refused: string[];
+  findings: Finding[];
+}
+
 /** Loads the point into an empty database, and makes it ready: indexes, constraints, triggers, statistics. */
 export async function loadPoint(
   reader: PointReader,
   target: ServerAddress,
   options: LoadOptions,
-): Promise<{ rows: number }> {
+): Promise<LoadedPoint> {
   const manifest = await reader.manifest();
   const schemaDump = join(options.workFolder, SCHEMA_DUMP);
   await writeFile(schemaDump, await reader.readBytes(`database/${SCHEMA_DUMP}`));
@@ -44,7 +54,7 @@ export async function loadPoint(
     total: chosen.reduce((sum, table) => sum + table.bytes, objects),
     unit: "bytes",
   });
-  await loadDatabase(
+  const { refused, tablespacesLacking } = await loadDatabase(
     target,
     {
       schemaDump,
@@ -57,7 +67,23 @@ export async function loadPoint(
     },
     options,
   );
-  return { rows: chosen.reduce((sum, table) => sum + table.rows, 0) };
+  const findings = refusedFindings(refused, {
+    kind: "left-out",
+    what: "that make event triggers, publications, subscriptions or security labels",
+    hint: "The database is whole without them. Let an administrator run them: database/schema.sql of the restore point has them.",
+  });
+  if (tablespacesLacking.length > 0) findings.push(tablespacesFinding(tablespacesLacking));
+  const rows = chosen.reduce((sum, table) => sum + table.rows, 0);
+  return { rows, refused: refused.map(({ statement }) => statement), findings };
+}
+
+function tablespacesFinding(names: readonly string[]): Finding {
+  return {
+    kind: "tablespaces-lacking",
+    level: "warning",
+    message: `the server lacks ${plural(names.length, "tablespace")}, or they may not be used: ${listSome(names)}`,
+    hint: "Everything lies in the database's own tablespace; ALTER TABLE … SET TABLESPACE moves a table.",
+  };
 }
 
 /** The rows of every table, to be read when they are wanted. @throws Failure `point/invalid` when a range is lacking. */

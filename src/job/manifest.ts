@@ -61,6 +61,7 @@ export function buildManifest(parts: ManifestParts): Manifest {
     chatwoot: other.chatwoot,
     tables: database.tables.map((table) => table.entry),
     sequences: database.sequences,
+    forSuperusers: database.rights.forSuperusers,
     roles: database.rights.roles.map(({ name, isNamed }) => ({ name, isNamed })),
     ...(database.largeObjects === undefined ? {} : { largeObjects: database.largeObjects.entry }),
     filledViews: database.filledViews,

@@ -1,5 +1,5 @@
 /** What bringing back a point's database into a server means there, and what stands in its way. Changes nothing. */
-import { plural } from "../base/bytes.ts";
+import { listSome, plural } from "../base/bytes.ts";
 import type { Finding } from "../base/findings.ts";
 import { SCHEMA_DUMP } from "../point/layout.ts";
 import type { Manifest } from "../point/manifest.ts";
@@ -64,6 +64,7 @@ export async function planDatabase(reader: PointReader, options: DatabaseOptions
     blockers: [
       ...blockers,
       ...tooOld(manifest, target),
+      ...forSuperusers(manifest, options.address, target),
       ...rights.blockers,
       ...extensions.blockers,
       ...spaceBlockers(estimated, options.isLive),
@@ -118,6 +119,21 @@ function tooOld({ server }: Manifest, target: TargetFacts): Finding[] {
       "server-too-old",
       `the server is PostgreSQL ${target.major}, the restore point is of PostgreSQL ${server.major}`,
       `Restore into PostgreSQL ${server.major} or newer.`,
+    ),
+  ];
+}
+
+function forSuperusers(
+  { forSuperusers: names = [] }: Manifest,
+  { user }: ServerAddress,
+  target: TargetFacts,
+): Finding[] {
+  if (names.length === 0 || target.isSuperuser) return [];
+  return [
+    alarm(
+      "superuser-needed",
+      `only a superuser may make ${listSome(names)}, which the restore point has; '${user}' is none`,
+      "Restore as a superuser; --with-roles then gives everything its owner back.",
     ),
   ];
 }

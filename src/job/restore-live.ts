@@ -128,8 +128,9 @@ export async function restoreLive(
     // Held until the swap, so that no other run takes this database for one that was left.
     await using held = await connect(loaded, { signal });
     if (options.withRoles) findings.push(...(await createRoles(reader, address, { signal })));
-    await fill(reader, manifest, held, options);
-    if (options.withRoles) findings.push(...(await applyGrants(reader, loaded, { keepsEntry: true, signal })));
+    findings.push(...(await fill(reader, manifest, held, options)));
+    if (options.withRoles)
+      findings.push(...(await applyGrants(reader, loaded, { keepsEntry: true, isWhole: true, signal })));
     await held.query("select 1");
     await using beside = await connectBeside(address, { signal });
     lacking = await copyDatabaseEntry(beside, { from: live, to: fresh });
@@ -160,12 +161,19 @@ async function fill(
   manifest: Manifest,
   held: Connection,
   { leaveOut, progress, signal }: LiveOptions,
-): Promise<void> {
+): Promise<Finding[]> {
   const target = held.address;
   const { major } = await inspectTarget(target, { signal });
   const programs = await findPrograms(Math.max(major, manifest.server.clientMajor), { signal });
   await using work = await openTemporaryFolder("chatkeep-restore");
-  await loadPoint(reader, target, { programs, workFolder: work.path, jobs: 2, leaveOut, progress, signal });
+  const { refused, findings } = await loadPoint(reader, target, {
+    programs,
+    workFolder: work.path,
+    jobs: 2,
+    leaveOut,
+    progress,
+    signal,
+  });
   const bytes = manifest.tables.reduce((sum, table) => sum + table.bytes, manifest.largeObjects?.bytes ?? 0);
   progress.stage("comparing every row", { total: bytes, unit: "bytes" });
   const checks: ProofCheck[] = [
@@ -175,9 +183,9 @@ async function fill(
   ];
   // Another major writes the same schema in other words, and what was left out on purpose is no difference.
   const isSame = major === manifest.server.major && (leaveOut?.size ?? 0) === 0;
-  if (isSame) checks.push(await checkSchema(reader, target, programs, { serverMajor: major, signal }));
+  if (isSame) checks.push(await checkSchema(reader, target, programs, { serverMajor: major, refused, signal }));
   const wrong = checks.filter((check) => !check.ok);
-  if (wrong.length === 0) return;
+  if (wrong.length === 0) return findings;
   throw new Failure(
     "database/failed",
     `what was loaded is not what the restore point holds: ${wrong.map(({ name, detail }) => `${name}: ${detail}`).join("; ")}`,

@@ -329,10 +329,13 @@ async function restoreDatabase(
   if (target.state === "missing") await createDatabase(address, { ...pickLocale(manifest), signal });
   const findings = withRoles ? await createRoles(reader, address, { signal }) : [];
   await using work = await openTemporaryFolder("chatkeep-restore");
-  const loading = { programs, workFolder: work.path, jobs: 2, rows: plan?.rows, leaveOut: plan?.leaveOut };
-  const { rows } = await loadPoint(reader, address, { ...loading, progress, signal });
-  if (withRoles) findings.push(...(await applyGrants(reader, address, { keepsEntry: false, signal })));
-  return { name: address.database, previous: null, rows, findings };
+  const chosen = { rows: plan?.rows, leaveOut: plan?.leaveOut };
+  const loading = { programs, workFolder: work.path, jobs: 2, ...chosen, progress, signal };
+  const loaded = await loadPoint(reader, address, loading);
+  findings.push(...loaded.findings);
+  const isWhole = plan?.rows.isWhole ?? true;
+  if (withRoles) findings.push(...(await applyGrants(reader, address, { keepsEntry: false, isWhole, signal })));
+  return { name: address.database, previous: null, rows: loaded.rows, findings };
 }
 
 function pickLocale({ server }: Manifest): { encoding: string; collate: string; ctype: string } {

@@ -1,9 +1,9 @@
 /** Roles, owners and rights of a point: kept as SQL, and carried out in a restored database only when asked for. */
-import { plural } from "../base/bytes.ts";
 import type { Finding } from "../base/findings.ts";
 import { GRANTS_SQL, ROLES_SQL } from "../point/layout.ts";
 import type { Manifest } from "../point/manifest.ts";
 import type { ServerAddress } from "../postgres/address.ts";
+import { readForSuperusers } from "../postgres/catalogue-notes.ts";
 import { connect, type Connection } from "../postgres/connect.ts";
 import { dumpGrants, readLargeObjectGrants, type Refused, runEach, splitStatements } from "../postgres/grants.ts";
 import { quoteIdentifier } from "../postgres/names.ts";
@@ -12,16 +12,18 @@ import { parseRoles, readDatabaseEntry, readRoles, type SavedRole, THIS_DATABASE
 import type { SchemaDump } from "../postgres/schema-dump.ts";
 import { connectBeside } from "../postgres/target.ts";
 import type { PointReader } from "./point-reader.ts";
+import { refusedFindings } from "./refused.ts";
 import type { RestorePlan } from "./summaries.ts";
 
 export interface SavedRights {
   roles: SavedRole[];
+  /** What only a superuser may make, as `kind name`. */
+  forSuperusers: string[];
   /** Owners and rights: of the database, of what is in it, of large objects. */
   grantsSql: string;
 }
 
-interface RightsRead {
-  roles: SavedRole[];
+interface RightsRead extends Pick<SavedRights, "roles" | "forSuperusers"> {
   ofDatabase: string;
   ofObjects: string;
 }
@@ -30,6 +32,7 @@ interface RightsRead {
 export async function readRights(connection: Connection): Promise<RightsRead> {
   return {
     roles: await readRoles(connection),
+    forSuperusers: await readForSuperusers(connection),
     ofDatabase: (await readDatabaseEntry(connection)).map((line) => `${line}\n`).join(""),
     ofObjects: await readLargeObjectGrants(connection),
   };
@@ -37,11 +40,11 @@ export async function readRights(connection: Connection): Promise<RightsRead> {
 
 /** Adds what the schema's dump says of them. */
 export async function addGrants(
-  { roles, ofDatabase, ofObjects }: RightsRead,
+  { ofDatabase, ofObjects, ...read }: RightsRead,
   { custom }: SchemaDump,
   { programs, signal }: { programs: ClientPrograms; signal: AbortSignal },
 ): Promise<SavedRights> {
-  return { roles, grantsSql: ofDatabase + (await dumpGrants(custom, programs, { signal })) + ofObjects };
+  return { ...read, grantsSql: ofDatabase + (await dumpGrants(custom, programs, { signal })) + ofObjects };
 }
 
 export interface RightsOptions {
@@ -111,40 +114,23 @@ export async function createRoles(
     // A role that could not be made has neither settings nor memberships.
     refused.push(...first, ...(first.length === 0 ? await runEach(connection, others) : []));
   }
-  return refusedFindings("roles-lacking", "that make roles", refused);
+  return refusedFindings(refused, { kind: "roles-lacking", what: "that make roles", hint: IN_FULL });
 }
 
-/** Gives owners and rights as they were, in a database that is loaded. @param keepsEntry the database's own are given by others. */
+/** Gives owners and rights as they were, in a database that is loaded. @param keepsEntry the database's own are given by others. @param isWhole large objects are there. */
 export async function applyGrants(
   reader: PointReader,
   address: ServerAddress,
-  { keepsEntry, signal }: { keepsEntry: boolean; signal: AbortSignal },
+  { keepsEntry, isWhole, signal }: { keepsEntry: boolean; isWhole: boolean; signal: AbortSignal },
 ): Promise<Finding[]> {
   const statements = splitStatements(await reader.readText(`database/${GRANTS_SQL}`))
+    .filter((statement) => isWhole || !/^(?:ALTER|(?:GRANT|REVOKE) \w+ ON) LARGE OBJECT /.test(statement))
     .filter((statement) => !keepsEntry || !statement.includes(THIS_DATABASE))
     .map((statement) => statement.replace(THIS_DATABASE, () => quoteIdentifier(address.database)));
   await using connection = await connect(address, { signal });
-  return refusedFindings("grants-lacking", "that give owners and rights", await runEach(connection, statements));
+  const refused = await runEach(connection, statements);
+  return refusedFindings(refused, { kind: "grants-lacking", what: "that give owners and rights", hint: IN_FULL });
 }
 
-const SHOWN = 3;
-
-/** A value may be a secret: neither it nor what the server says of it is shown. */
-function describe({ statement, why }: Refused): string {
-  const bare = statement.replaceAll(/'(?:[^']|'')*'/g, "'…'");
-  return bare === statement ? `${statement} (${why})` : bare;
-}
-
-function refusedFindings(kind: string, what: string, refused: readonly Refused[]): Finding[] {
-  if (refused.length === 0) return [];
-  const shown = refused.slice(0, SHOWN).map(describe);
-  const more = refused.length > SHOWN ? ` and ${refused.length - SHOWN} more` : "";
-  return [
-    {
-      kind,
-      level: "warning",
-      message: `${plural(refused.length, "statement")} ${what} ${refused.length === 1 ? "was" : "were"} refused: ${shown.join(" ")}${more}`,
-      hint: `Let an administrator run them: database/${ROLES_SQL} and database/${GRANTS_SQL} of the restore point have all.`,
-    },
-  ];
-}
+/** Of the point, for an administrator. */
+const IN_FULL = `Let an administrator run them: database/${ROLES_SQL} and database/${GRANTS_SQL} of the restore point have all.`;

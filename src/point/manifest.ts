@@ -156,6 +156,8 @@ export interface Manifest {
   chatwoot: { version: string | null; edition: string | null; commit: string | null; migrations: string[] };
   tables: TableEntry[];
   sequences: SequenceEntry[];
+  /** What only a superuser may make, as `kind name`; absent: nobody looked. */
+  forSuperusers?: string[];
   /** Those of `database/roles.sql`; absent: the point keeps none. */
   roles?: RoleEntry[];
   /** Absent: there are none that could be read. */

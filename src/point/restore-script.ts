@@ -113,6 +113,9 @@ const CONTENT = `select
 /** Comments on extensions that are there already: only their owner may write those. As commands for sed. */
 const COMMENTS = String.raw`select format('/^[0-9]*; [0-9]* [0-9]* COMMENT - EXTENSION "\{0,1\}%s"\{0,1\} *$/d', extname) from pg_catalog.pg_extension`;
 
+/** What most roles may not make and nothing else needs, as `pg_restore --list` has it: an extended regular expression. */
+const LAST = "^[0-9]+; [0-9]+ [0-9]+ (COMMENT - )?(EVENT TRIGGER|PUBLICATION|SUBSCRIPTION|SECURITY LABEL)";
+
 function databaseFunctions({ server }: Manifest): string {
   const encoding = server.encoding === "SQL_ASCII" ? "SQL_ASCII" : "UTF8";
   return `
@@ -145,8 +148,15 @@ load() { # folder, table, columns, rows that it must have
 }
 
 restore_schema() { # section
-  pg_restore --exit-on-error --no-owner --no-acl "--section=$1" -j "$2" -L "$work/list" -d "$target" "$here/database/${SCHEMA_DUMP}" ||
+  pg_restore --exit-on-error --no-owner --no-acl --no-tablespaces "--section=$1" -j "$2" -L "$work/list" -d "$target" "$here/database/${SCHEMA_DUMP}" ||
     fail "the schema ($1) could not be restored"
+}
+
+restore_last() {
+  if [ ! -s "$work/last" ]; then return; fi
+  echo "event triggers, publications, subscriptions and security labels"
+  pg_restore --no-owner --no-acl -L "$work/last" -d "$target" "$here/database/${SCHEMA_DUMP}" ||
+    printf 'restore.sh: some of them were refused; the database is whole without them\\n' >&2
 }
 `;
 }
@@ -226,7 +236,9 @@ function databasePart(manifest: Manifest): string {
   target="dbname='$(printf '%s' "$PGDATABASE" | sed "s/[\\\\\\\\']/\\\\\\\\&/g")'"
   ask ${quoteShell(COMMENTS)} >"$work/installed"
   pg_restore --list "$here/database/${SCHEMA_DUMP}" >"$work/all" || fail "$here/database/${SCHEMA_DUMP} cannot be read"
-  sed -f "$work/installed" "$work/all" >"$work/list"
+  sed -f "$work/installed" "$work/all" >"$work/wanted"
+  grep -E ${quoteShell(LAST)} "$work/wanted" >"$work/last" || true
+  grep -Ev ${quoteShell(LAST)} "$work/wanted" >"$work/list"
   begun=yes
   if [ "$roles" = yes ]; then make_roles; fi
   echo "tables and types"
@@ -246,6 +258,7 @@ function databasePart(manifest: Manifest): string {
         ]),
     `  echo "statistics"
   printf 'SET statement_timeout = 0;\\nANALYZE;\\n' | psql -X -q -v ON_ERROR_STOP=1 || fail "ANALYZE failed"
+  restore_last
   if [ "$roles" = yes ]; then give_rights; fi
   begun=no
 }

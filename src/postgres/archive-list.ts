@@ -94,3 +94,34 @@ export function foreignKeysWithoutRows({ entries }: Archive, filled: readonly Ta
     return met.some((table) => isOwner(table) && hasRows(table)) && met.some((table) => !hasRows(table));
   });
 }
+
+/**
+ * Kinds of things that most roles may not make and that nothing else in a database needs: they are made at the very end,
+ * and one that is refused keeps nothing from being restored.
+ */
+const LAST_KINDS = [
+  "EVENT TRIGGER",
+  "PUBLICATION",
+  "PUBLICATION TABLE",
+  "PUBLICATION TABLES IN SCHEMA",
+  "SUBSCRIPTION",
+];
+
+function isLast({ kind, tag }: ArchiveEntry): boolean {
+  if (kind === "COMMENT") return LAST_KINDS.some((last) => tag?.startsWith(`${last} `) === true);
+  return kind === "SECURITY LABEL" || LAST_KINDS.some((last) => kind === last);
+}
+
+/** The entries that are restored one by one at the end, and what makes them. */
+export function lastEntries(
+  { entries }: Archive,
+  leaveOut: ReadonlySet<number> = new Set(),
+): { ids: Set<number>; sql: string[] } {
+  const last = entries.filter((entry) => isLast(entry) && !leaveOut.has(entry.id));
+  return { ids: new Set(last.map(({ id }) => id)), sql: last.map(({ definition }) => fromArchiveText(definition)) };
+}
+
+/** The tablespaces that tables and indexes lie in, but for the database's own. */
+export function tablespacesOf({ entries }: Archive): string[] {
+  return [...new Set(entries.map(({ tablespace }) => fromArchiveText(tablespace)).filter((name) => name !== ""))];
+}

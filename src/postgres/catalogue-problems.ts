@@ -2,6 +2,7 @@
 import { plural } from "../base/bytes.ts";
 import type { Finding } from "../base/findings.ts";
 import type { Connection } from "./connect.ts";
+import { readNotes } from "./catalogue-notes.ts";
 import { largeObjectFindings } from "./large-objects.ts";
 import { qualifiedName } from "./names.ts";
 import { SQLSTATE, sqlState } from "./server-errors.ts";
@@ -54,7 +55,7 @@ export async function readProblems(connection: Connection): Promise<Finding[]> {
       hint: "Save them with 'pg_dump --data-only --table' besides, if you need them.",
     });
   }
-  return findings;
+  return [...findings, ...(await readNotes(connection))];
 }
 
 async function hasRows(connection: Connection, table: CountsRow["config"][number]): Promise<boolean> {

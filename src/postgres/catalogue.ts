@@ -7,6 +7,7 @@ import { LIMITS } from "../base/limits.ts";
 import { readProblems } from "./catalogue-problems.ts";
 import type { Connection } from "./connect.ts";
 import { briefly, withLockRetries } from "./table-guard.ts";
+import { ownedByExtension, USER_SCHEMAS } from "./user-objects.ts";
 
 export interface ColumnFacts {
   name: string;
@@ -72,15 +73,6 @@ interface TableRow {
   key: number[] | null;
   dropped: number[] | null;
   columns: ColumnFacts[] | null;
-}
-
-/** Schemas that are the system's, and temporary ones. `n` is pg_namespace. */
-export const USER_SCHEMAS = `n.nspname <> 'information_schema' and n.nspname !~ '^pg_'`;
-
-/** True for what an extension brings itself. */
-export function ownedByExtension(catalog: string, oid: string): string {
-  return `exists (select from pg_catalog.pg_depend x where x.classid = 'pg_catalog.${catalog}'::pg_catalog.regclass
-    and x.objid = ${oid} and x.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass and x.deptype = 'e')`;
 }
 
 /**

@@ -2,7 +2,8 @@
 import { Failure } from "../base/errors.ts";
 import { LIMITS } from "../base/limits.ts";
 import type { ServerAddress } from "./address.ts";
-import { connect, type Connection } from "./connect.ts";
+import type { Connection } from "./connect.ts";
+import { connectPatiently } from "./spare-sessions.ts";
 
 export interface SavedLargeObjects {
   ranges: readonly { bucket: string; rows: number; read(): AsyncIterable<Uint8Array> }[];
@@ -19,7 +20,7 @@ export async function loadLargeObjects(
   { ranges, commentsSql }: SavedLargeObjects,
   { progress, signal }: { progress: { advance(bytes: number): void }; signal: AbortSignal },
 ): Promise<void> {
-  await using connection = await connect(target, { signal });
+  await using connection = await connectPatiently(target, { signal });
   await connection.query("set synchronous_commit = off");
   for (const range of ranges) {
     await connection.query("begin");

@@ -11,9 +11,9 @@ import type { Progress } from "../base/progress.ts";
 import { runProgram } from "../system/process.ts";
 import { childEnvironment, type ServerAddress } from "./address.ts";
 import { type Archive, decodeArchive } from "./archive.ts";
-import { type Present, presentEntries } from "./archive-list.ts";
-import { USER_SCHEMAS } from "./catalogue.ts";
+import { lastEntries, type Present, presentEntries, tablespacesOf } from "./archive-list.ts";
 import { connect, type Connection, KEEP_ALIVE_SECONDS } from "./connect.ts";
+import { type Refused, runEach, splitStatements } from "./grants.ts";
 import { loadLargeObjects, type SavedLargeObjects } from "./load-large-objects.ts";
 import { qualifiedName, quoteIdentifier, shownName } from "./names.ts";
 import { isTooNewFor, restoreThroughPsql } from "./older-target.ts";
@@ -22,6 +22,7 @@ import type { ClientPrograms } from "./programs.ts";
 import { restoreFailure } from "./restore-failure.ts";
 import { serverFailure } from "./server-errors.ts";
 import { connectPatiently, openUpTo } from "./spare-sessions.ts";
+import { USER_SCHEMAS } from "./user-objects.ts";
 import { readTimeouts, refusesOptions, withoutTimeouts } from "./timeouts.ts";
 import { addForeignKey, readForeignKeys } from "./load-foreign-keys.ts";
 import { refreshViews, type ViewName } from "./views.ts";
@@ -54,6 +55,13 @@ export interface SavedDatabase {
   leaveOut?: ReadonlySet<number> | undefined;
 }
 
+export interface LoadOutcome {
+  /** What the server refused of event triggers, publications, subscriptions and security labels. */
+  refused: Refused[];
+  /** Tablespaces that the server lacks, or that our role may not use: then everything is in the database's own. */
+  tablespacesLacking: string[];
+}
+
 export interface LoadDatabaseOptions {
   programs: ClientPrograms;
   /** Connections that load rows, and indexes that are built, at once. */
@@ -70,7 +78,7 @@ export async function loadDatabase(
   target: ServerAddress,
   source: SavedDatabase,
   options: LoadDatabaseOptions,
-): Promise<void> {
+): Promise<LoadOutcome> {
   const all = source.lacksRows === true ? await readForeignKeys(source.schemaDump) : [];
   const keys = all.filter(({ id }) => source.leaveOut?.has(id) !== true);
   const leaveOut = new Set([...(source.leaveOut ?? []), ...keys.map(({ id }) => id)]);
@@ -88,13 +96,21 @@ export async function loadDatabase(
   options.progress.stage("gathering statistics");
   // Its commit also waits for the disk, and with it for the rows' commits before it.
   await connection.query("analyze");
+  const refused = await runEach(connection, section.last);
+  return { refused, tablespacesLacking: section.tablespacesLacking };
 }
 
-interface Sections {
-  target: ServerAddress;
-  source: SavedDatabase;
+interface EntryPlan {
   /** The entries to restore, as a file for pg_restore; undefined: all of them. */
   list: string | undefined;
+  /** Statements that are run one by one, when all else is there. */
+  last: string[];
+  tablespacesLacking: string[];
+}
+
+interface Sections extends EntryPlan {
+  target: ServerAddress;
+  source: SavedDatabase;
   /** Those that the server knows. */
   timeouts: readonly string[];
 }
@@ -103,23 +119,31 @@ async function lookBefore(
   target: ServerAddress,
   source: SavedDatabase,
   options: LoadDatabaseOptions,
-): Promise<Pick<Sections, "list" | "timeouts">> {
+): Promise<Omit<Sections, "target" | "source">> {
   await using connection = await connect(target, options);
-  return { list: await listEntries(connection, source), timeouts: await readTimeouts(connection) };
+  return { ...(await planEntries(connection, source)), timeouts: await readTimeouts(connection) };
 }
 
-async function listEntries(
-  connection: Connection,
-  { schemaDump, leaveOut }: SavedDatabase,
-): Promise<string | undefined> {
+async function planEntries(connection: Connection, { schemaDump, leaveOut }: SavedDatabase): Promise<EntryPlan> {
   const archive = await readArchive(schemaDump, leaveOut);
-  if (archive === undefined) return undefined;
-  const left = new Set([...presentEntries(archive, await readPresent(connection)), ...(leaveOut ?? [])]);
-  if (left.size === 0) return undefined;
+  if (archive === undefined) return { list: undefined, last: [], tablespacesLacking: [] };
+  const { ids, sql } = lastEntries(archive, leaveOut);
+  const left = new Set([...presentEntries(archive, await readPresent(connection)), ...(leaveOut ?? []), ...ids]);
+  const there = await usableTablespaces(connection);
+  const tablespacesLacking = tablespacesOf(archive).filter((name) => !there.has(name));
+  const plan = { list: undefined, last: sql.flatMap(splitStatements), tablespacesLacking };
+  if (left.size === 0) return plan;
   const path = `${schemaDump}.list`;
   const kept = archive.entries.filter(({ id }) => !left.has(id));
   await writeFile(path, kept.map(({ id }) => `${id};\n`).join(""), { mode: 0o600 });
-  return path;
+  return { ...plan, list: path };
+}
+
+async function usableTablespaces(connection: Connection): Promise<Set<string>> {
+  const rows = await connection.query<{ name: string }>(
+    "select spcname as name from pg_catalog.pg_tablespace where pg_catalog.has_tablespace_privilege(oid, 'CREATE')",
+  );
+  return new Set(rows.map(({ name }) => name));
 }
 
 /** Undefined for an archive that only a newer Chatkeep can take apart, while it need not be. */
@@ -143,10 +167,11 @@ async function readPresent(connection: Connection): Promise<Present> {
 
 async function restoreSection(
   section: "pre-data" | "post-data",
-  { target, source, list, timeouts }: Sections,
+  { target, source, list, tablespacesLacking, timeouts }: Sections,
   { programs, jobs, signal }: LoadDatabaseOptions,
 ): Promise<void> {
   const what = [`--section=${section}`, "--no-owner", "--no-acl"];
+  if (tablespacesLacking.length > 0) what.push("--no-tablespaces");
   if (list !== undefined) what.push(`--use-list=${list}`);
   const database = conninfo(target);
   const args = [...what, "--exit-on-error", `--dbname=${database}`];

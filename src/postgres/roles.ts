@@ -2,7 +2,7 @@
  * Roles, owners and rights as SQL, to be kept beside a database that is saved without them. Everything is read from what
  * any role may read, so there are no passwords in it.
  */
-import { USER_SCHEMAS } from "./catalogue.ts";
+import { USER_SCHEMAS } from "./user-objects.ts";
 import type { Connection } from "./connect.ts";
 import { splitStatements } from "./grants.ts";
 import { quoteIdentifier, quoteLiteral } from "./names.ts";
@@ -111,7 +111,7 @@ function roleStatements(row: RoleRow): string[] {
   return [
     `CREATE ROLE ${name} ${attributes.join(" ")};`,
     ...(row.comment === null ? [] : [`COMMENT ON ROLE ${name} IS ${oneLineLiteral(row.comment)};`]),
-    ...row.settings.toSorted().map((setting) => `ALTER ROLE ${name} SET ${formatSetting(setting)};`),
+    ...row.settings.map((setting) => `ALTER ROLE ${name} SET ${formatSetting(setting)};`),
     ...groups.map((group) => `GRANT ${quoteIdentifier(group.name)} TO ${name}${memberOptions(group)};`),
   ];
 }
@@ -201,9 +201,7 @@ export async function readDatabaseEntry(connection: Connection): Promise<string[
         ? `ALTER DATABASE ${THIS_DATABASE} SET ${formatSetting(setting)};`
         : `ALTER ROLE ${quoteIdentifier(role)} IN DATABASE ${THIS_DATABASE} SET ${formatSetting(setting)};`,
     ),
-    ...(row.grants === null
-      ? []
-      : [`REVOKE ALL ON DATABASE ${THIS_DATABASE} FROM PUBLIC, ${owner};`, ...grants.toSorted()]),
+    ...(row.grants === null ? [] : [`REVOKE ALL ON DATABASE ${THIS_DATABASE} FROM PUBLIC, ${owner};`, ...grants]),
   ];
 }
 

@@ -112,7 +112,14 @@ export function printedHint(stderr: string): string {
   const lines = stderr.trim().split("\n");
   const from = lines.findLastIndex((line) => /error:|ERROR:|fatal:|FATAL:/.test(line));
   const shown = lines.slice(Math.max(0, from), Math.max(0, from) + 8).join("\n");
-  return shown === "" ? "It printed nothing that explains it." : `It said: ${shown}`;
+  return shown === "" ? "It printed nothing that explains it." : `It said: ${withoutOptions(shown)}`;
+}
+
+/** How one gets at other servers is not shown, as passwords are in it. A text that was cut off ends without its quote. */
+function withoutOptions(printed: string): string {
+  const at = printed.search(/Command was: \w+ (?:USER MAPPING|SUBSCRIPTION|SERVER) /);
+  if (at < 0) return printed;
+  return printed.slice(0, at) + printed.slice(at).replaceAll(/'(?:[^']|'')*'?/g, "'…'");
 }
 
 /** pg_dump limits its waiting for locks by statement_timeout; where the server's deadlock_timeout is short, that is first. */

@@ -116,7 +116,7 @@ async function openDatabase(
     await using connection = await connectBeside(own, { signal });
     const note: DrillNote = { chatkeep: "drill", mark: ownMark(), at: formatInstant(systemClock.now()) };
     await connection.query(`comment on database ${quoteIdentifier(database)} is ${quoteLiteral(JSON.stringify(note))}`);
-    return { ...facts, address: own, [Symbol.asyncDispose]: dispose };
+    return { ...facts, address: own, isThrowaway: false, [Symbol.asyncDispose]: dispose };
   } catch (error) {
     await dispose();
     throw error;

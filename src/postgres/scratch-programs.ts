@@ -123,7 +123,7 @@ async function openServer(programs: ServerPrograms, needs: ScratchNeeds): Promis
     };
     await untilReady(address, started, signal);
     const { major, version, where } = programs;
-    return { address, major, version, where, [Symbol.asyncDispose]: dispose };
+    return { address, major, version, where, isThrowaway: true, [Symbol.asyncDispose]: dispose };
   } catch (error) {
     await dispose();
     throw error;

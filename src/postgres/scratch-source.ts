@@ -24,6 +24,8 @@ export interface ScratchServer extends AsyncDisposable {
   readonly version: string;
   /** For people: what it was made from. */
   readonly where: string;
+  /** The whole server is gone afterwards, and with it the roles that were made in it. */
+  readonly isThrowaway: boolean;
 }
 
 /** A server that fits. */

@@ -3,7 +3,7 @@
  * rows of the snapshot used, which is all that a sequence must be.
  */
 import { Failure } from "../base/errors.ts";
-import { ownedByExtension, USER_SCHEMAS } from "./catalogue.ts";
+import { ownedByExtension, USER_SCHEMAS } from "./user-objects.ts";
 import type { Connection } from "./connect.ts";
 import { qualifiedName, quoteLiteral } from "./names.ts";
 import { sqlState, SQLSTATE } from "./server-errors.ts";

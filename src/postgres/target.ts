@@ -2,7 +2,7 @@
 import { systemClock } from "../base/clock.ts";
 import { Failure, isFailure } from "../base/errors.ts";
 import type { ServerAddress } from "./address.ts";
-import { ownedByExtension, USER_SCHEMAS } from "./catalogue.ts";
+import { ownedByExtension, USER_SCHEMAS } from "./user-objects.ts";
 import { connect, type Connection } from "./connect.ts";
 import { quoteIdentifier, quoteLiteral } from "./names.ts";
 import { refuseSharedSessions } from "./pooler.ts";

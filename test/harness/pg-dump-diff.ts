@@ -12,6 +12,8 @@ import { mustRun } from "./run.ts";
 export interface DumpOptions {
   /** The folder with `pg_dump`; by default the newest that is installed. */
   programs?: string;
+  /** With owners and rights, and the database's own entry. */
+  isWhole?: boolean;
   /** More arguments for pg_dump. */
   args?: readonly string[];
 }
@@ -20,15 +22,19 @@ export interface DumpOptions {
 export async function dumpLines(address: TestAddress, options: DumpOptions = {}): Promise<string[]> {
   const folder = options.programs ?? installedServers()[0]?.programs ?? "";
   const program = existsSync(join(folder, "pg_dump")) ? join(folder, "pg_dump") : "pg_dump";
-  const { stdoutBytes } = await mustRun(program, ["--no-owner", "--no-acl", ...(options.args ?? [])], {
-    env: {
-      PGHOST: address.host,
-      PGPORT: String(address.port),
-      PGUSER: address.user,
-      PGPASSWORD: address.password ?? "",
-      PGDATABASE: address.database,
+  const { stdoutBytes } = await mustRun(
+    program,
+    [...(options.isWhole === true ? ["--create"] : ["--no-owner", "--no-acl"]), ...(options.args ?? [])],
+    {
+      env: {
+        PGHOST: address.host,
+        PGPORT: String(address.port),
+        PGUSER: address.user,
+        PGPASSWORD: address.password ?? "",
+        PGDATABASE: address.database,
+      },
     },
-  });
+  );
   // latin1 keeps every byte, whatever the text holds.
   return sortCopyBlocks(stdoutBytes.toString("latin1").split("\n"));
 }

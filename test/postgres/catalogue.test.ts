@@ -3,6 +3,7 @@ import { after, before, test } from "node:test";
 import { LIMITS } from "../../src/base/limits.ts";
 import type { ServerAddress } from "../../src/postgres/address.ts";
 import { copyColumns, readTables } from "../../src/postgres/catalogue.ts";
+import { readForSuperusers, readNotes } from "../../src/postgres/catalogue-notes.ts";
 import { connect } from "../../src/postgres/connect.ts";
 import { startPostgres, type TestServer } from "../harness/postgres.ts";
 import { HOSTILE_SQL, ODD } from "./hostile.ts";
@@ -125,4 +126,37 @@ test("a table that another session holds for a while is waited for, inside a tra
     assert((await reading).tables.length > 10);
     assert.deepEqual(await connection.query("select current_setting('lock_timeout') as t"), [{ t: "0" }]);
   }
+});
+
+test("what comes back in another way, or not at all, is told to the role that reads", async () => {
+  const name = "noted";
+  await server.createDatabase(name);
+  await server.query(
+    `create role reader login; create foreign data wrapper away; create server far foreign data wrapper away;
+     create user mapping for public server far options (password 'hidden');
+     create subscription copying connection 'host=nowhere.example.org password=hidden' publication p with (connect = false, slot_name = none);
+     create function leaks(int) returns bool language sql leakproof as 'select true'; grant usage on schema public to reader;
+     create collation german (provider = icu, locale = 'de')`,
+    name,
+  );
+  await server.query(
+    "set allow_system_table_mods = on; update pg_collation set collversion = '1' where collname = 'german'",
+    name,
+  );
+  const notes = async (user: string) => {
+    await using connection = await connect({ ...address, user, database: name }, { signal });
+    const found = await readNotes(connection);
+    assert.doesNotMatch(JSON.stringify(found), /hidden/);
+    return found.map(({ kind, level }) => `${kind} ${level}`);
+  };
+  assert.deepEqual(await notes("postgres"), ["subscriptions note", "collation-versions note"]);
+  assert.deepEqual(await notes("reader"), [
+    "subscriptions warning",
+    "user-mappings warning",
+    "collation-versions note",
+  ]);
+  await using connection = await connect({ ...address, database: name }, { signal });
+  assert.deepEqual(await readForSuperusers(connection), ["foreign data wrapper away", "function leaks(integer)"]);
+  await server.query("alter subscription copying disable", name);
+  await server.query("drop subscription copying", name);
 });

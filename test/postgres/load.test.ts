@@ -3,6 +3,7 @@ import { after, before, test } from "node:test";
 import { Readable } from "node:stream";
 import { Failure, isFailure } from "../../src/base/errors.ts";
 import { silent } from "../../src/base/progress.ts";
+import { refusedFindings } from "../../src/job/refused.ts";
 import { loadDatabase } from "../../src/postgres/load.ts";
 import { findPrograms } from "../../src/postgres/programs.ts";
 import { createDatabase, inspectTarget } from "../../src/postgres/target.ts";
@@ -193,4 +194,35 @@ test("bytes that are no text come through a database without an encoding", async
   await createDatabase(target, { encoding: "SQL_ASCII", collate: "C", ctype: "C", signal });
   await loadDatabase(target, await toSource(saved, folder.at("schema.dump")), await options());
   assert.deepEqual(digestsOf(await saveDatabase(target, { earlier: cutsOf(saved) })), digestsOf(saved));
+});
+
+test("what only a superuser may make, and nothing else needs, is left out and told; what was left out has no secret", async () => {
+  await using folder = await temporaryFolder();
+  const source = await server.createDatabase("superuser's");
+  await server.query(
+    `create table t (id int primary key, v text); insert into t values (1, 'x');
+     create function watch() returns event_trigger language plpgsql as $$ begin end $$;
+     create event trigger watching on ddl_command_end execute function watch(); comment on event trigger watching is 'it''s';
+     create publication everything for all tables; create publication part for table t;
+     create subscription copying connection 'host=nowhere.example.org password=hidden' publication p with (connect = false, slot_name = none)`,
+    source.database,
+  );
+  const saved = await saveDatabase(source);
+  await server.query("create role nobody_special login");
+  const target = { ...(await server.createDatabase("ordinary", "nobody_special")), user: "nobody_special" };
+  const { refused } = await loadDatabase(target, await toSource(saved, folder.at("schema.dump")), await options());
+  assert.deepEqual(
+    refused.map(({ statement }) => statement.split(/\s+/).slice(0, 3).join(" ")),
+    ["CREATE PUBLICATION everything", "CREATE SUBSCRIPTION copying", "CREATE EVENT TRIGGER", "COMMENT ON EVENT"],
+  );
+  assert.deepEqual(await server.query("select id, v from t", "ordinary"), [{ id: 1, v: "x" }]);
+  assert.deepEqual(await server.query("select pubname from pg_publication", "ordinary"), [{ pubname: "part" }]);
+  const [finding] = refusedFindings(refused, { kind: "left-out", what: "that make things", hint: "Do." });
+  assert.match(
+    finding?.message ?? "",
+    /^4 statements that make things were refused: CREATE PUBLICATION everything .*permission denied/s,
+  );
+  assert.doesNotMatch(finding?.message ?? "", /hidden/);
+  await server.query("alter subscription copying disable", source.database);
+  await server.query("drop subscription copying", source.database);
 });

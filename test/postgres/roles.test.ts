@@ -33,8 +33,8 @@ test("roles are those that own, may or inherit something here, each after its gr
   assert.deepEqual(roles[1]?.statements, [
     `CREATE ROLE "reporting" NOSUPERUSER INHERIT NOCREATEROLE NOCREATEDB LOGIN NOREPLICATION NOBYPASSRLS CONNECTION LIMIT 7 VALID UNTIL '2038-01-19 03:14:07+00';`,
     `COMMENT ON ROLE "reporting" IS E'reads; it''s \\n not for people';`,
-    `ALTER ROLE "reporting" SET "search_path" TO 'Odd, "schema"', 'public', '$user';`,
     `ALTER ROLE "reporting" SET "work_mem" TO '12MB';`,
+    `ALTER ROLE "reporting" SET "search_path" TO 'Odd, "schema"', 'public', '$user';`,
     `GRANT "pg_monitor" TO "reporting";`,
     `GRANT "readers" TO "reporting";`,
   ]);
@@ -66,12 +66,12 @@ test("a database's entry is what it was, written with psql's name for the databa
     `ALTER DATABASE :"DBNAME" SET "custom"."setting" TO 'it''s, "one"';`,
     `ALTER ROLE "reporting" IN DATABASE :"DBNAME" SET "statement_timeout" TO '5s';`,
     `REVOKE ALL ON DATABASE :"DBNAME" FROM PUBLIC, "support";`,
-    `GRANT CONNECT ON DATABASE :"DBNAME" TO "readers" WITH GRANT OPTION;`,
-    `GRANT CONNECT ON DATABASE :"DBNAME" TO "support";`,
-    `GRANT CREATE ON DATABASE :"DBNAME" TO "support";`,
-    `GRANT TEMPORARY ON DATABASE :"DBNAME" TO "readers" WITH GRANT OPTION;`,
-    `GRANT TEMPORARY ON DATABASE :"DBNAME" TO "support";`,
     `GRANT TEMPORARY ON DATABASE :"DBNAME" TO PUBLIC;`,
+    `GRANT CREATE ON DATABASE :"DBNAME" TO "support";`,
+    `GRANT TEMPORARY ON DATABASE :"DBNAME" TO "support";`,
+    `GRANT CONNECT ON DATABASE :"DBNAME" TO "support";`,
+    `GRANT TEMPORARY ON DATABASE :"DBNAME" TO "readers" WITH GRANT OPTION;`,
+    `GRANT CONNECT ON DATABASE :"DBNAME" TO "readers" WITH GRANT OPTION;`,
   ]);
 });
 

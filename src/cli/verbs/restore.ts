@@ -63,11 +63,19 @@ function readOptions({ given }: Invocation): Options {
       hint: "Name a new folder with --to, a new database with --database-url, or both; or '--only database' to put Chatwoot's own database back in its place.",
     });
   }
+  const withRoles = given.has("withRoles");
+  const isDatabase =
+    only.join() === "database" || (databaseUrl !== undefined && (only.length === 0 || only.includes("database")));
+  if (withRoles && !isDatabase) {
+    throw new Failure("usage/invalid", "--with-roles is for the database, which is not restored", {
+      hint: "Name a new or empty database with --database-url, or say '--only database'.",
+    });
+  }
   const tables = given.list("table");
   return {
     to,
     databaseUrl,
-    withRoles: given.has("withRoles"),
+    withRoles,
     ...(only.length > 0 ? { only } : {}),
     ...(tables.length > 0 ? { tables } : {}),
     ...(given.has("schemaOnly") ? { schemaOnly: true } : {}),
