@@ -96,6 +96,13 @@ export const LIMITS = {
   scanConnections: 2,
   /** Of a large object, a line of its text has so much. */
   largeObjectPartBytes: 64 * KIB,
+  /** Rows are loaded, and indexes built, by as many sessions as this machine has cores, but by no more. */
+  loadJobs: 8,
+  /** All indexes that a restore builds at once get so much together, or what the server's cache has if that is more … */
+  indexMemoryBytes: 512 * MIB,
+  /** … and each of them at least and at most so much. */
+  indexMemoryMinBytes: 64 * MIB,
+  indexMemoryMaxBytes: 1024 * MIB,
   /** Ranges of one table; beyond, its buckets are made larger, even when the parent's were smaller. */
   tableRanges: 65_536,
   /** Rows without an integer key that are remembered at once while two restore points are compared … */

@@ -178,7 +178,7 @@ async function restoreAndCheck(run: Run, manifest: Manifest): Promise<void> {
   await using work = await openTemporaryFolder("chatkeep-drill");
   const programs = await findPrograms(Math.max(scratch.major, clientMajor), { signal });
   const target = scratch.address;
-  const loading = { programs, workFolder: work.path, jobs: 2, progress, signal };
+  const loading = { programs, workFolder: work.path, progress, signal };
   const isLoaded = await attempt(run, "load", async () => {
     // Policies and user mappings name roles.
     if (scratch.isThrowaway && manifest.roles !== undefined) await createRoles(reader, target, { signal });

@@ -1,9 +1,11 @@
 /** Hands a point's database to the loader: the schema as a file, the rows as streams, the sequences as SQL. */
 import { writeFile } from "node:fs/promises";
+import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { listSome, plural } from "../base/bytes.ts";
 import { Failure } from "../base/errors.ts";
 import type { Finding } from "../base/findings.ts";
+import { LIMITS } from "../base/limits.ts";
 import type { Progress } from "../base/progress.ts";
 import { rangeFile, SCHEMA_DUMP, SEQUENCES_SQL, tableFolder } from "../point/layout.ts";
 import type { TableEntry } from "../point/manifest.ts";
@@ -21,7 +23,6 @@ export interface LoadOptions {
   programs: ClientPrograms;
   /** A folder for the schema's dump: pg_restore wants a file. It holds no rows. */
   workFolder: string;
-  jobs: number;
   /** Without it, all rows; with those of some tables, sequences stand where they stood and views are not filled. */
   rows?: ChosenRows | undefined;
   /** Entries of the saved schema that are not restored. */
@@ -65,7 +66,7 @@ export async function loadPoint(
       leaveOut: options.leaveOut,
       lacksRows: lackingRows(manifest).length > 0,
     },
-    options,
+    { ...options, jobs: Math.max(2, Math.min(availableParallelism(), LIMITS.loadJobs)) },
   );
   const findings = refusedFindings(refused, {
     kind: "left-out",
@@ -108,7 +109,7 @@ async function tableSource(reader: PointReader, table: TableEntry): Promise<Save
         },
       );
     }
-    return { bucket: range.bucket, rows: range.rows, read: () => reader.readNode(node) };
+    return { bucket: range.bucket, rows: range.rows, bytes: range.bytes, read: () => reader.readNode(node) };
   });
   return { schema: table.schema, name: table.name, columns: table.columns, ranges };
 }

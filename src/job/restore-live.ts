@@ -169,7 +169,6 @@ async function fill(
   const { refused, findings } = await loadPoint(reader, target, {
     programs,
     workFolder: work.path,
-    jobs: 2,
     leaveOut,
     progress,
     signal,

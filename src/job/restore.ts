@@ -330,7 +330,7 @@ async function restoreDatabase(
   const findings = withRoles ? await createRoles(reader, address, { signal }) : [];
   await using work = await openTemporaryFolder("chatkeep-restore");
   const chosen = { rows: plan?.rows, leaveOut: plan?.leaveOut };
-  const loading = { programs, workFolder: work.path, jobs: 2, ...chosen, progress, signal };
+  const loading = { programs, workFolder: work.path, ...chosen, progress, signal };
   const loaded = await loadPoint(reader, address, loading);
   findings.push(...loaded.findings);
   const isWhole = plan?.rows.isWhole ?? true;

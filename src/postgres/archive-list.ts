@@ -40,6 +40,12 @@ export function presentEntries({ entries }: Archive, { extensions, schemas }: Pr
   return gone;
 }
 
+/** True where the schema makes that table. */
+export function hasTable({ entries }: Archive, { schema, name }: TableName): boolean {
+  const [space, tag] = [archiveText(schema), archiveText(name)];
+  return entries.some((one) => one.kind === "TABLE" && one.schema === space && one.tag === tag);
+}
+
 /** The entries that make an extension. */
 export function extensionEntries({ entries }: Archive, name: string): Set<number> {
   const tag = archiveText(name);

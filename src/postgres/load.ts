@@ -14,6 +14,7 @@ import { type Archive, decodeArchive } from "./archive.ts";
 import { lastEntries, type Present, presentEntries, tablespacesOf } from "./archive-list.ts";
 import { connect, type Connection, KEEP_ALIVE_SECONDS } from "./connect.ts";
 import { type Refused, runEach, splitStatements } from "./grants.ts";
+import { indexMemorySetting, readIndexMemory, weigh } from "./index-order.ts";
 import { loadLargeObjects, type SavedLargeObjects } from "./load-large-objects.ts";
 import { qualifiedName, quoteIdentifier, shownName } from "./names.ts";
 import { isTooNewFor, restoreThroughPsql } from "./older-target.ts";
@@ -21,7 +22,7 @@ import { withPassword } from "./password.ts";
 import type { ClientPrograms } from "./programs.ts";
 import { restoreFailure } from "./restore-failure.ts";
 import { serverFailure } from "./server-errors.ts";
-import { connectPatiently, openUpTo } from "./spare-sessions.ts";
+import { connectPatiently, countSpareSessions, openUpTo } from "./spare-sessions.ts";
 import { USER_SCHEMAS } from "./user-objects.ts";
 import { readTimeouts, refusesOptions, withoutTimeouts } from "./timeouts.ts";
 import { addForeignKey, readForeignKeys } from "./load-foreign-keys.ts";
@@ -30,6 +31,8 @@ import { refreshViews, type ViewName } from "./views.ts";
 export interface SavedRangeSource {
   bucket: string;
   rows: number;
+  /** Of its text, where that is known: large tables get their indexes first. */
+  bytes?: number;
   read(): AsyncIterable<Uint8Array>;
 }
 
@@ -82,12 +85,18 @@ export async function loadDatabase(
   const all = source.lacksRows === true ? await readForeignKeys(source.schemaDump) : [];
   const keys = all.filter(({ id }) => source.leaveOut?.has(id) !== true);
   const leaveOut = new Set([...(source.leaveOut ?? []), ...keys.map(({ id }) => id)]);
-  const section = { target, source, ...(await lookBefore(target, { ...source, leaveOut }, options)) };
+  const section = {
+    target,
+    schemaDump: source.schemaDump,
+    ...(await lookBefore(target, { ...source, leaveOut }, options)),
+  };
   await restoreSection("pre-data", section, options);
-  const sessions = await loadRows(target, source, options);
+  const sessions = await loadRows(target, source, { ...options, jobs: Math.min(options.jobs, section.atOnce) });
   if (source.largeObjects !== undefined) await loadLargeObjects(target, source.largeObjects, options);
   options.progress.stage("building indexes, constraints and triggers");
-  await restoreSection("post-data", section, { ...options, jobs: Math.min(options.jobs, sessions) });
+  const jobs = Math.min(options.jobs, sessions);
+  const weighed = jobs > 1 && section.archive !== undefined ? await weigh(section.archive, source) : source.schemaDump;
+  await restoreSection("post-data", { ...section, schemaDump: weighed }, { ...options, jobs });
   // Only now: beside those that build indexes, a session would be one more.
   await using connection = await connectPatiently(target, options);
   for (const { definition } of keys) await addForeignKey(connection, definition);
@@ -106,32 +115,46 @@ interface EntryPlan {
   /** Statements that are run one by one, when all else is there. */
   last: string[];
   tablespacesLacking: string[];
+  archive: Archive | undefined;
 }
 
-interface Sections extends EntryPlan {
-  target: ServerAddress;
-  source: SavedDatabase;
+interface LookedAt extends EntryPlan {
   /** Those that the server knows. */
   timeouts: readonly string[];
+  /** For the indexes that are built at once, together. */
+  memoryBytes: number;
+  /** Sessions that we may take. */
+  atOnce: number;
+}
+
+interface Sections extends LookedAt {
+  target: ServerAddress;
+  schemaDump: string;
 }
 
 async function lookBefore(
   target: ServerAddress,
   source: SavedDatabase,
   options: LoadDatabaseOptions,
-): Promise<Omit<Sections, "target" | "source">> {
+): Promise<LookedAt> {
   await using connection = await connect(target, options);
-  return { ...(await planEntries(connection, source)), timeouts: await readTimeouts(connection) };
+  return {
+    ...(await planEntries(connection, source)),
+    timeouts: await readTimeouts(connection),
+    memoryBytes: await readIndexMemory(connection),
+    // Half of what is left, as Chatwoot may be at work on the same server.
+    atOnce: Math.max(2, Math.floor((await countSpareSessions(connection)) / 2)),
+  };
 }
 
 async function planEntries(connection: Connection, { schemaDump, leaveOut }: SavedDatabase): Promise<EntryPlan> {
   const archive = await readArchive(schemaDump, leaveOut);
-  if (archive === undefined) return { list: undefined, last: [], tablespacesLacking: [] };
+  if (archive === undefined) return { archive, list: undefined, last: [], tablespacesLacking: [] };
   const { ids, sql } = lastEntries(archive, leaveOut);
   const left = new Set([...presentEntries(archive, await readPresent(connection)), ...(leaveOut ?? []), ...ids]);
   const there = await usableTablespaces(connection);
   const tablespacesLacking = tablespacesOf(archive).filter((name) => !there.has(name));
-  const plan = { list: undefined, last: sql.flatMap(splitStatements), tablespacesLacking };
+  const plan = { archive, list: undefined, last: sql.flatMap(splitStatements), tablespacesLacking };
   if (left.size === 0) return plan;
   const path = `${schemaDump}.list`;
   const kept = archive.entries.filter(({ id }) => !left.has(id));
@@ -167,7 +190,7 @@ async function readPresent(connection: Connection): Promise<Present> {
 
 async function restoreSection(
   section: "pre-data" | "post-data",
-  { target, source, list, tablespacesLacking, timeouts }: Sections,
+  { target, schemaDump, list, tablespacesLacking, timeouts, memoryBytes }: Sections,
   { programs, jobs, signal }: LoadDatabaseOptions,
 ): Promise<void> {
   const what = [`--section=${section}`, "--no-owner", "--no-acl"];
@@ -183,9 +206,9 @@ async function restoreSection(
   });
   const run = async (options: string | undefined) => {
     const env = await environment(options);
-    return await runProgram(programs.pgRestore, [...args, source.schemaDump], { signal, env, allowStatus: [1] });
+    return await runProgram(programs.pgRestore, [...args, schemaDump], { signal, env, allowStatus: [1] });
   };
-  let options: string | undefined = `${withoutTimeouts(timeouts)} -c maintenance_work_mem=256MB`;
+  let options: string | undefined = `${withoutTimeouts(timeouts)} ${indexMemorySetting(memoryBytes, jobs)}`;
   let { status, stderr } = await run(options);
   if (status !== 0 && refusesOptions(stderr)) {
     // pg_restore switches off most timeouts by itself, and the memory is for speed.
@@ -194,7 +217,7 @@ async function restoreSection(
   }
   if (status !== 0 && isTooNewFor(stderr)) {
     const env = await environment(options);
-    const part = { args: [...what, source.schemaDump], database, env };
+    const part = { args: [...what, schemaDump], database, env };
     ({ status, stderr } = await restoreThroughPsql({ programs, ...part, signal }));
   }
   if (status !== 0) throw restoreFailure(stderr, target);

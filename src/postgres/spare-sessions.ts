@@ -66,6 +66,8 @@ export async function openUpTo<T extends AsyncDisposable>(
       opened.push(await open(opened.length === 0 ? connectPatiently : connect));
   } catch (error) {
     if (isFailure(error, "database/full") && opened.length > 0) return opened;
+    // A pooler that has no more lets one wait until we give up. A server that is gone is told by the two.
+    if (isFailure(error, "database/unreachable") && opened.length > 1) return opened;
     for (const one of opened) await one[Symbol.asyncDispose]();
     throw error;
   }

@@ -17,7 +17,7 @@ const signal = new AbortController().signal;
 let server: TestServer;
 
 before(async () => {
-  server = await startPostgres();
+  server = await startPostgres({ settings: ["log_statement=ddl"] });
 });
 after(async () => {
   await server.stop();
@@ -57,6 +57,30 @@ test("a database with everything hostile comes back line for line, and reads bac
   const [found] = await server.query(next, "hostile_back");
   assert.equal(found?.["n"], expected?.["n"]);
   await server.query("insert into accounts (name) values ('three')", "hostile_back");
+});
+
+test("indexes of the largest table are begun first", async () => {
+  await using folder = await temporaryFolder();
+  const source = await server.createDatabase("weighed");
+  const small = Array.from({ length: 6 }, (_, at) => `create table a${at} (id int primary key, v text)`).join(";");
+  await server.query(
+    `${small}; create table z (v text); insert into z select repeat('x', 100) from generate_series(1, 5000); create index z_v on z (v)`,
+    "weighed",
+  );
+  const saved = await saveDatabase(source);
+  const target = await server.createDatabase("weighed_back");
+  const before = server.log().length;
+  await loadDatabase(target, await toSource(saved, folder.at("schema.dump")), await options());
+  const built = [
+    ...server
+      .log()
+      .slice(before)
+      .matchAll(/CREATE INDEX (\w+)|ADD CONSTRAINT (\w+)/g),
+  ].map(([, index, constraint]) => index ?? constraint);
+  assert.equal(built.length, 7);
+  // Two are begun at once, and either may be told first.
+  assert.ok(built.slice(0, 2).includes("z_v"), built.join(", "));
+  await assertSameDatabase(source, target);
 });
 
 test("a role that may not create an extension is told, and goes on when an administrator has made it", async () => {
