@@ -267,7 +267,13 @@ async function capture(run: Run, tools: Tools): Promise<Captured> {
   await sealing.flush();
   run.progress.stage("saving files that came meanwhile", { unit: "files" });
   const second = await awaitLateFiles(
-    { ...run, storage: ports, database: retrying(connection), flush: () => sealing.flush() },
+    {
+      ...run,
+      storage: ports,
+      database: retrying(connection),
+      isStandby: database.standby !== undefined,
+      flush: () => sealing.flush(),
+    },
     listing,
     await captureStorage(ports, listing, first.state),
   );

@@ -1,6 +1,7 @@
 /**
  * Chatwoot commits a file's row before it writes the file, and deletes the row before the file. So of the youngest
- * rows a file that is not there, or not whole, is most likely on its way: it is waited for, for a little while.
+ * rows a file that is not there, or not whole, is most likely on its way: it is waited for, for a little while. A standby
+ * still shows rows that its primary has deleted a moment ago: of those it is the row that is waited for, to go.
  */
 import type { Clock } from "../base/clock.ts";
 import { LIMITS } from "../base/limits.ts";
@@ -13,6 +14,8 @@ export interface LateFilesPorts {
   storage: StoragePorts;
   /** Answers for the present, not for the snapshot. */
   database: Queries;
+  /** It answers for a standby's present, which is a little old. */
+  isStandby: boolean;
   /** Makes what was stored so far readable. */
   flush: () => Promise<void>;
   clock: Clock;
@@ -22,7 +25,7 @@ export interface LateFilesPorts {
 
 const POLL_MS = 200;
 
-/** Looks again until nothing young is missing, or for `LIMITS.lateFileWaitMs`; tells what was purged meanwhile. */
+/** Looks again until nothing is missing that is young (or, on a standby, was there before), or for `LIMITS.lateFileWaitMs`; tells what was purged meanwhile. */
 export async function awaitLateFiles(
   ports: LateFilesPorts,
   listing: StorageListing,
@@ -33,7 +36,7 @@ export async function awaitLateFiles(
   let look = second;
   for (let round = 0; ; round += 1) {
     const purged = await tellPurged(ports.database, look.state);
-    if (clock.monotonic() >= until || !(await hasLateFiles(ports.database, look.state))) return { look, purged };
+    if (clock.monotonic() >= until || !(await hasLateFiles(ports, look.state))) return { look, purged };
     if (round === 0) ports.progress.stage("waiting for files that are still being uploaded", { unit: "files" });
     await clock.sleep(POLL_MS, signal);
     // The next look takes over from this one, so this one's trees must be readable.
@@ -53,8 +56,10 @@ export async function awaitLateFiles(
 const YOUNG_QUERY = `select exists (select from active_storage_blobs where id = any($1::bigint[])
   and created_at > (now() at time zone 'UTC') - $2::int8 * interval '1 millisecond') as found`;
 
-async function hasLateFiles(database: Queries, state: StorageState): Promise<boolean> {
+async function hasLateFiles({ database, isStandby, storage }: LateFilesPorts, state: StorageState): Promise<boolean> {
   const lacking = [...state.values()].flatMap(({ missing }) => [...missing.values()]);
+  if (isStandby && lacking.some(({ reason, since }) => reason === "missing" && since === storage.startedAt))
+    return true;
   const ids = lacking.filter(({ reason }) => reason === "missing" || reason === "short").map(({ id }) => id);
   if (ids.length === 0) return false;
   const [row] = await database.query<{ found: boolean }>(YOUNG_QUERY, [ids, LIMITS.lateFileAgeMs]);

@@ -1,12 +1,17 @@
 /** Backups that read a standby, by the command line: the primary is asked nothing, and the point is as one from it. */
 import assert from "node:assert/strict";
-import { appendFile, readFile, writeFile } from "node:fs/promises";
+import { createHash } from "node:crypto";
+import { appendFile, mkdir, readFile, rm, writeFile } from "node:fs/promises";
+import { dirname } from "node:path";
+import { createInterface } from "node:readline";
 import { after, before, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Client } from "pg";
 import type { Finding } from "../../src/base/findings.ts";
+import { blobPath } from "../../src/chatwoot/blobs.ts";
 import type { BackupSummary, DoctorSummary } from "../../src/job/summaries.ts";
 import type { Repository } from "../../src/repo/repository.ts";
+import { startCli } from "../harness/cli.ts";
 import { type Standby, startStandby } from "../harness/standby.ts";
 import { makeCheapToOpen } from "./cheap-key.ts";
 import { type Desk, openDesk } from "./desk.ts";
@@ -88,6 +93,40 @@ test("a database URL that is a standby's simply works, with --from-standby or wi
     await writeFile(desk.config, config);
   }
   assert.equal(await sessionsOfOurs(), sessions);
+});
+
+test("a file that was purged a moment ago, whose row the standby still shows, is noted as purged and alarms nobody", async () => {
+  const { database, storageRoot } = desk.installation;
+  const content = Buffer.from("purged soon");
+  const md5 = createHash("md5").update(content).digest("base64");
+  const path = blobPath(storageRoot, "purgedfile");
+  await mkdir(dirname(path), { recursive: true });
+  await writeFile(path, content);
+  // Of yesterday: what is younger is waited for anyway.
+  await desk.server.query(
+    `insert into active_storage_blobs (key, filename, byte_size, checksum, service_name, created_at)
+     values ('purgedfile', 'p.txt', ${content.length}, '${md5}', 'local', now() - interval '1 day')`,
+    database.database,
+  );
+  await standby.caughtUp();
+  await standby.query("select pg_wal_replay_pause()");
+  // As Chatwoot does it: the row first, then the file.
+  await desk.server.query("delete from active_storage_blobs where key = 'purgedfile'", database.database);
+  await rm(path);
+  const child = startCli(["--config", desk.config, "--json", "backup", "--from-standby", "--full"], { cwd: desk.root });
+  assert.ok(child.stdout && child.stderr);
+  child.stderr.resume();
+  const status = new Promise((resolve) => child.once("close", resolve));
+  let last: unknown;
+  for await (const line of createInterface({ input: child.stdout })) {
+    const said = JSON.parse(line) as { type?: string; name?: string };
+    if (said.type === "stage" && said.name?.startsWith("waiting for files") === true)
+      await standby.query("select pg_wal_replay_resume()");
+    last = said;
+  }
+  assert.equal(await status, 0, JSON.stringify(last));
+  const { storage } = last as BackupSummary;
+  assert.deepEqual([storage.purged, storage.missing], [1, 0]);
 });
 
 test("doctor says what the standby is, and a promoted one is told of by doctor and backup", async () => {
