@@ -2,7 +2,7 @@
 import { Failure } from "../base/errors.ts";
 import type { ServerAddress } from "./address.ts";
 import { quoteIdentifier } from "./names.ts";
-import { printedHint } from "./schema-dump.ts";
+import { lostFailure, printedHint } from "./schema-dump.ts";
 
 interface Case {
   /** What it names is handed on; an empty text where it names nothing. */
@@ -79,6 +79,8 @@ const CASES: readonly Case[] = [
 
 /** @param printed what pg_restore wrote on its standard error. */
 export function restoreFailure(printed: string, target: ServerAddress): Failure {
+  const lost = lostFailure(printed, target);
+  if (lost !== undefined) return lost;
   for (const { said, explain } of CASES) {
     const found = said.exec(printed);
     if (found === null) continue;

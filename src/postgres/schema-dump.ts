@@ -5,7 +5,7 @@
 import { Failure } from "../base/errors.ts";
 import { LIMITS } from "../base/limits.ts";
 import { runProgram } from "../system/process.ts";
-import { childEnvironment, type ServerAddress } from "./address.ts";
+import { childEnvironment, describeAddress, type ServerAddress } from "./address.ts";
 import { CONFLICT, conflictFailure, withConflictRetries } from "./conflict.ts";
 import { withPassword } from "./password.ts";
 import type { ClientPrograms } from "./programs.ts";
@@ -130,8 +130,22 @@ function isLockTimeout(stderr: string): boolean {
 /** What the snapshot still shows, and the server no longer has: tables by their names, the rest by their numbers. */
 const GONE = /relation ".*" does not exist|could not open relation with OID|cache lookup failed for/;
 
+/** libpq's words for a server that is gone, and the server's own as it goes. */
+const LOST =
+  /server closed the connection unexpectedly|connection to server .* failed|no connection to the server|could not receive data from server|terminating connection (?:due to administrator command|because of crash)/;
+
+/** A program's server went away; undefined for anything else that went wrong. */
+export function lostFailure(stderr: string, address: ServerAddress): Failure | undefined {
+  if (!LOST.test(stderr)) return undefined;
+  return new Failure("database/unreachable", `the connection to the server was lost (${describeAddress(address)})`, {
+    hint: "Did the server restart, or was the session ended? Its log says why; try again then.",
+  });
+}
+
 function dumpFailure(stderr: string, address: ServerAddress): Failure {
   if (CONFLICT.test(stderr)) return conflictFailure();
+  const lost = lostFailure(stderr, address);
+  if (lost !== undefined) return lost;
   const denied = /permission denied for ([^\n]*)/.exec(stderr)?.[1];
   if (denied !== undefined) {
     return new Failure("database/denied", `'${address.user}' may not read ${denied}, so the schema cannot be saved`, {

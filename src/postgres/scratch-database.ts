@@ -111,7 +111,14 @@ async function openDatabase(
   const own = { ...address, database };
   await createDatabase(own, { encoding, collate: "C", ctype: "C", signal });
   // Also at the end of a run that was cancelled.
-  const dispose = async () => await dropDatabase(own, database, { signal: AbortSignal.timeout(LIMITS.lastWordsMs) });
+  const dispose = async () => {
+    try {
+      await dropDatabase(own, database, { signal: AbortSignal.timeout(LIMITS.lastWordsMs) });
+    } catch (error) {
+      // The server is gone, which the drill itself has told: the next one drops what was left.
+      if (!isFailure(error, "database/unreachable")) throw error;
+    }
+  };
   try {
     await using connection = await connectBeside(own, { signal });
     const note: DrillNote = { chatkeep: "drill", mark: ownMark(), at: formatInstant(systemClock.now()) };

@@ -1,7 +1,7 @@
 /** A PostgreSQL whose data stays when it is stopped: for tests of servers that are restarted, restored or go back in time. */
 import type { ChildProcess } from "node:child_process";
 import { chownSync } from "node:fs";
-import { cp, mkdir, mkdtemp, rm } from "node:fs/promises";
+import { cp, mkdir, mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import {
@@ -59,6 +59,16 @@ export class StoppedPostgres implements AsyncDisposable {
     this.#child = undefined;
     const ended = new Promise((resolve) => child.once("close", resolve));
     child.stdin?.end();
+    await ended;
+  }
+
+  /** As `pg_ctl stop -m immediate`: sessions are cut, nothing is written, and the next start recovers. */
+  async crash(): Promise<void> {
+    const child = this.#child;
+    if (child === undefined) return;
+    this.#child = undefined;
+    const ended = new Promise((resolve) => child.once("close", resolve));
+    process.kill(Number.parseInt(await readFile(join(this.data, "postmaster.pid"), "utf8"), 10), "SIGQUIT");
     await ended;
   }
 

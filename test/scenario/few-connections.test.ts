@@ -1,4 +1,4 @@
-/** A server that has three connections for us, as small plans of providers do: everything works, one thing after the other. */
+/** A server that has three connections for us, as small plans of providers do: a backup does one thing after the other. Restores with three are in managed-role.test.ts. */
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import type { PointReader } from "../../src/job/point-reader.ts";
@@ -48,15 +48,6 @@ test("a backup over three connections, or two, makes the same rows as one over a
   await limitTo(2);
   await desk.summary(["backup", "--full"]);
   assert.equal(await dataTree(), whole);
-});
-
-test("a restore into the live place, its rollback and one into another database do with three connections", async () => {
-  await limitTo(3);
-  await desk.summary(["restore", "latest", "--only", "database", "--yes"]);
-  await desk.summary(["rollback", "--yes"]);
-  const { host, port, user } = desk.installation.database;
-  const url = `postgresql://${user}@${host}:${port}/chatwoot_elsewhere`;
-  await desk.summary(["restore", "latest", "--only", "database", "--database-url", url, "--yes"]);
 });
 
 test("one connection is too few, and that is said", async () => {
