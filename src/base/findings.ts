@@ -14,6 +14,8 @@ export interface Finding {
   readonly message: string;
   /** A sentence that says what to do. */
   readonly hint: string;
+  /** What it is about, where the message says more than has to stay the same for it to be known. */
+  readonly subject?: string;
 }
 
 const RANK: Record<FindingLevel, number> = { alarm: 0, warning: 1, note: 2 };

@@ -27,6 +27,8 @@ export interface AckSummary {
   takenAt: string | null;
   /** What it says that accounts lost. */
   falls: AckedFall[];
+  /** When listed: other findings of the newest point that can be acknowledged by their kind. */
+  awaiting: Finding[];
   /** Earlier ones when listed; the new one else. */
   acks: AckLine[];
   findings: Finding[];

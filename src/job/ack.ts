@@ -3,10 +3,12 @@ import { hostname, userInfo } from "node:os";
 import { type AccountCounts, type Peak } from "../base/account-counts.ts";
 import type { Clock } from "../base/clock.ts";
 import { Failure, isFailure } from "../base/errors.ts";
+import type { Finding } from "../base/findings.ts";
 import { shortId } from "../base/ids.ts";
 import { formatGoTime } from "../format/go-time.ts";
 import { type Ack, type AckedFall, formatAck } from "../point/ack.ts";
 import { ACK } from "../point/layout.ts";
+import type { Manifest } from "../point/manifest.ts";
 import { isShrinkage } from "../policy/shrinkage.ts";
 import { isDamage } from "../repo/chunk.ts";
 import type { Repository } from "../repo/repository.ts";
@@ -15,6 +17,7 @@ import { acksOf, awaitingAck, isShrunk, readAck, SHRUNK } from "./acks.ts";
 import { lockToWrite } from "./lock.ts";
 import { PointReader } from "./point-reader.ts";
 import { listPoints, type Point, type PointList, resolvePoint } from "./points.ts";
+import { isAckable, subjectOf } from "./quiet.ts";
 import { ackTags, isAck, saveRecord } from "./records.ts";
 
 export interface AckOptions {
@@ -52,14 +55,13 @@ export async function acknowledge(options: AckOptions, wanted: NewAck): Promise<
   await using lock = await lockToWrite(repository, options);
   const signal = AbortSignal.any([options.signal, lock.signal]);
   const list = await listPoints(repository, { signal });
-  const point = wanted.word === SHRUNK ? newestShrunk(list, options) : namedPoint(list, wanted.word, options);
+  const { point, ...said } = await whatIsSaid(list, wanted.word, { ...options, signal });
   const ack: Ack = {
     schema: 1,
     program: wanted.program,
     point: point.id,
     takenAt: point.snapshot.time,
-    finding: SHRUNK,
-    falls: await readFalls(repository, point, { signal }),
+    ...said,
     reason: wanted.reason ?? null,
     at: formatGoTime(BigInt(clock.now()) * 1_000_000n),
     by: `${userInfo().username}@${hostname()}`,
@@ -76,6 +78,24 @@ export async function acknowledge(options: AckOptions, wanted: NewAck): Promise<
     acks: [lineOf(ack)],
   };
   return { summary, ack, about: point };
+}
+
+type Said = Pick<Ack, "finding" | "falls" | "subjects"> & { point: Point };
+
+async function whatIsSaid(list: PointList, word: string, options: AckOptions): Promise<Said> {
+  const { repository, repositoryName, installationId } = options;
+  if (isAckable(word)) {
+    const point = resolvePoint(list, "latest", installationId);
+    const said = (await readFindings(repository, point, options)).filter(({ kind }) => kind === word);
+    if (said.length === 0) {
+      throw new Failure("usage/invalid", `the newest restore point in '${repositoryName}' has no finding '${word}'`, {
+        hint: "'chatkeep ack' lists what can be acknowledged; a new backup shows what is so now.",
+      });
+    }
+    return { point, finding: word, falls: [], subjects: said.map(subjectOf) };
+  }
+  const point = word === SHRUNK ? newestShrunk(list, options) : namedPoint(list, word, options);
+  return { point, finding: SHRUNK, falls: await readFalls(repository, point, options) };
 }
 
 /** Writes the same into another repository. @returns false when it is there already. */
@@ -126,16 +146,33 @@ function namedPoint(list: PointList, word: string, { installationId }: AckOption
   });
 }
 
-/** What a point says that accounts have: of each one that shrank too much, all that fell. None where it is damaged. */
-async function readFalls(repository: Repository, point: Point, options: { signal: AbortSignal }): Promise<AckedFall[]> {
+/** Undefined where the point is damaged. */
+async function readManifest(
+  repository: Repository,
+  point: Point,
+  options: { signal: AbortSignal },
+): Promise<Manifest | undefined> {
   try {
-    const { accounts = [], peaks = [] } = await new PointReader(repository, point, options).manifest();
-    const shrunk = new Set(peaks.filter(isShrinkage).map(({ account }) => account));
-    return peaks.filter(({ account }) => shrunk.has(account)).map((peak) => toFall(peak, accounts));
+    return await new PointReader(repository, point, options).manifest();
   } catch (error) {
     if (!isDamage(error) && !isFailure(error, "point/invalid")) throw error;
-    return [];
+    return undefined;
   }
+}
+
+async function readFindings(
+  repository: Repository,
+  point: Point,
+  options: { signal: AbortSignal },
+): Promise<Finding[]> {
+  return (await readManifest(repository, point, options))?.findings ?? [];
+}
+
+/** What a point says that accounts have: of each one that shrank too much, all that fell. None where it is damaged. */
+async function readFalls(repository: Repository, point: Point, options: { signal: AbortSignal }): Promise<AckedFall[]> {
+  const { accounts = [], peaks = [] } = (await readManifest(repository, point, options)) ?? {};
+  const shrunk = new Set(peaks.filter(isShrinkage).map(({ account }) => account));
+  return peaks.filter(({ account }) => shrunk.has(account)).map((peak) => toFall(peak, accounts));
 }
 
 function toFall({ account, name, kind, count }: Peak, accounts: readonly AccountCounts[]): AckedFall {
@@ -163,7 +200,10 @@ export async function listAcks(options: AckOptions): Promise<AckSummary> {
   }
   const falls = point === undefined ? [] : await readFalls(repository, point, { signal });
   const { id = null, takenAt = null } = point === undefined ? {} : { id: point.id, takenAt: point.snapshot.time };
-  return { ...emptySummary(repositoryName), point: id, takenAt, falls, acks };
+  const newest = list.points.find((one) => mine.includes(one.installationId));
+  const said = newest === undefined ? [] : await readFindings(repository, newest, { signal });
+  const awaiting = said.filter(({ kind, level }) => level !== "note" && isAckable(kind));
+  return { ...emptySummary(repositoryName), point: id, takenAt, falls, awaiting, acks };
 }
 
 function lineOf({ point, takenAt, finding, reason, at, by }: Ack): AckLine {
@@ -181,6 +221,7 @@ function emptySummary(repository: string): AckSummary {
     point: null,
     takenAt: null,
     falls: [],
+    awaiting: [],
     acks: [],
     findings: [],
   };

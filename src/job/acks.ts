@@ -44,18 +44,30 @@ export function acksLacking(from: PointList, to: PointList, { coming }: { coming
   const names = new Set(coming);
   const points = [...to.points, ...from.points.filter(({ id }) => names.has(id))];
   const known = to.records.filter(isAck);
-  return from.records.filter(isAck).filter((ack) => isNeeded(ack, points) && !known.some((one) => isSameAck(one, ack)));
+  const all = [...known, ...from.records.filter(isAck)];
+  return from.records
+    .filter(isAck)
+    .filter((ack) => isNeeded(ack, points, all) && !known.some((one) => isSameAck(one, ack)));
 }
 
 /** Acknowledgements that no point needs any more. @param left the points that stay. */
 export function acksSpent({ records }: Pick<PointList, "records">, left: readonly Point[]): PointAck[] {
-  return records.filter(isAck).filter((ack) => !isNeeded(ack, left));
+  const all = records.filter(isAck);
+  return all.filter((ack) => !isNeeded(ack, left, all));
 }
 
-/** The next backup is compared with a point that is no newer, or one of them says still that accounts shrank. */
-function isNeeded({ snapshot, takenAtMs }: PointAck, points: readonly Point[]): boolean {
+/**
+ * Of accounts that shrank: the next backup is compared with a point that is no newer, or one of them says so still. Of another
+ * finding: it is the newest word on it.
+ */
+function isNeeded(ack: PointAck, points: readonly Point[], all: readonly PointAck[]): boolean {
+  const { snapshot, takenAtMs, finding } = ack;
   const installation = tagValue(snapshot, "installation");
   const mine = points.filter((point) => point.installationId === installation);
+  if (finding !== SHRUNK) {
+    const later = all.filter((other) => other.finding === finding && other.takenAtMs > takenAtMs);
+    return mine.length > 0 && !later.some((other) => tagValue(other.snapshot, "installation") === installation);
+  }
   const until = mine.filter((point) => point.takenAtMs <= takenAtMs);
   return until.some(isShrunk) || (until.length > 0 && until.length === mine.length);
 }

@@ -43,6 +43,7 @@ import { buildManifest } from "./manifest.ts";
 import { findParent, type Parent } from "./parent.ts";
 import { listPoints, type PointList } from "./points.ts";
 import { ParentRanges } from "./reuse.ts";
+import { quietKnown } from "./quiet.ts";
 import { Sealing, SealingThreads } from "./sealing.ts";
 import { judgeShrinkage, type ShrinkageOptions } from "./shrinkage.ts";
 import { SourceDatabase } from "./source-database.ts";
@@ -117,7 +118,7 @@ export async function backup(options: BackupOptions): Promise<BackupSummary> {
   const captured = await capture(run, tools);
   const { database, storage, looks, other } = captured;
   const shrinkage = await judgeShrinkage(database.accounts, countFiles(storage), shrinkageOptions(run, list, parent));
-  const findings = sortFindings([
+  const told = [
     ...options.findings,
     ...aboutDatabase,
     ...(options.fromStandby === true && !server.isStandby ? [noStandbyFinding(options.address)] : []),
@@ -127,7 +128,9 @@ export async function backup(options: BackupOptions): Promise<BackupSummary> {
     ...lossFindings({ packs: distrusted, chunks: repository.unreadable, files: filesLost(looks) }),
     ...other.findings,
     ...shrinkage.findings,
-  ]);
+  ];
+  const known = { repository, acks: acksOf(list, options.identity.id), signal };
+  const findings = sortFindings(await quietKnown(told, known));
   const manifest = buildManifest({
     program: options.program,
     identity: options.identity,

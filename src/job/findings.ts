@@ -39,11 +39,18 @@ function isNote(blob: MissingBlob, before: MissingBlob | undefined): boolean {
   return blob.reason === "purged" || (blob.reason !== "unreadable" && before?.reason === blob.reason);
 }
 
+/** One that is newly unreadable makes another subject; one that can be read again does not. */
+function unreadableSubject(service: string, blobs: readonly MissingBlob[]): string {
+  const newest = blobs.reduce((latest, { since }) => (since > latest ? since : latest), "");
+  return `${service}, since ${newest}`;
+}
+
 /** Files in a bucket: an alarm at every backup, for they are in no restore point. */
 export function notReadYet(service: string, files: number): Finding {
   return {
     kind: "storage-not-read",
     level: "alarm",
+    subject: service,
     message: `${plural(files, "uploaded file")} of storage service '${service}' ${files === 1 ? "is" : "are"} not saved: this Chatkeep reads files on local disk only`,
     hint: "Keep a copy of that bucket by other means (versioning, replication) until Chatkeep reads it.",
   };
@@ -143,6 +150,7 @@ export function storageFindings(
         level: isNew ? "alarm" : "note",
         message: `${plural(blobs.length, "uploaded file")} of storage '${service.name}' ${blobs.length === 1 ? "is" : "are"} ${what}${since}: ${examples(blobs)}${kept === 0 ? "" : `; of ${kept} an earlier, right copy was kept`}`,
         hint,
+        ...(first.reason === "unreadable" ? { subject: unreadableSubject(service.name, blobs) } : {}),
       });
     }
     const unchecked = [...service.folders.values()].reduce((sum, folder) => sum + folder.withoutChecksum, 0);

@@ -23,7 +23,10 @@ export interface Ack {
   takenAt: string;
   /** The kind of the finding. */
   finding: string;
+  /** Of accounts that shrank. */
   falls: AckedFall[];
+  /** Of any other finding: what it is about. */
+  subjects?: string[];
   reason: string | null;
   at: string;
   /** Who: `user@host`. */

@@ -2,11 +2,13 @@
 import assert from "node:assert/strict";
 import { before, test } from "node:test";
 import { isFailure } from "../../src/base/errors.ts";
+import type { Finding } from "../../src/base/findings.ts";
 import type { SnapshotId } from "../../src/base/ids.ts";
 import { acknowledge, type AckOptions, listAcks } from "../../src/job/ack.ts";
-import { acksLacking } from "../../src/job/acks.ts";
+import { acksLacking, acksOf } from "../../src/job/acks.ts";
 import { forget } from "../../src/job/forget.ts";
 import { listPoints } from "../../src/job/points.ts";
+import { quietKnown } from "../../src/job/quiet.ts";
 import type { Repository } from "../../src/repo/repository.ts";
 import { createMemoryStore, type MemoryStore } from "../../src/store/memory-store.ts";
 import { copyStore, newRepository, reopen, signal } from "../repo/small-backup.ts";
@@ -138,6 +140,48 @@ test("stopped at any of its writes, it is acknowledged or it is not, and the nex
     if (acks.length === 0) await acknowledge(options(reopen(original, store)), shrunk);
   }
   assert.ok(writes > 4, `${writes - 1} writes`);
+});
+
+/** A manifest that says nothing but this. */
+function manifestOf(findings: readonly Finding[]): Buffer {
+  const empty = { installation: {}, server: {}, tables: [], sequences: [], filledViews: [], storage: [], read: {} };
+  return Buffer.from(JSON.stringify({ schema: 1, ...empty, findings }));
+}
+
+test("another finding is quiet from then on while it stays what it was, and only of the kinds that may be", async () => {
+  const { repository, store } = fresh();
+  const known: Finding = { kind: "storage-not-read", level: "alarm", message: "3 files", hint: "", subject: "amazon" };
+  const foreign: Finding = { kind: "foreign-tables", level: "warning", message: "1 foreign table", hint: "" };
+  const lost: Finding = { kind: "packs-lost", level: "alarm", message: "1 pack", hint: "" };
+  const files = { "chatkeep/manifest.json": manifestOf([known, foreign, lost]) };
+  await addPoint(repository, NOW - 1, { files });
+  const again = () => reopen(original, store);
+  for (const word of ["storage-not-read", "foreign-tables"]) await acknowledge(options(again()), { ...shrunk, word });
+  for (const word of ["packs-lost", "no-accounts"])
+    await assert.rejects(
+      acknowledge(options(again()), { ...shrunk, word }),
+      (error) => isFailure(error) && error.hint !== undefined,
+    );
+  const quiet = async (...findings: Finding[]) => {
+    const acks = acksOf(await listPoints(again(), { signal }), ONE);
+    return (await quietKnown(findings, { repository: again(), acks, signal })).map(
+      ({ level, message }) => `${level} ${message}`,
+    );
+  };
+  assert.deepEqual(await quiet({ ...known, message: "4 files" }, foreign, lost), [
+    "note 4 files (acknowledged)",
+    "note 1 foreign table (acknowledged)",
+    "alarm 1 pack",
+  ]);
+  assert.deepEqual(await quiet({ ...known, subject: "google" }, { ...foreign, message: "2 foreign tables" }), [
+    "alarm 3 files",
+    "warning 2 foreign tables",
+  ]);
+  // It outlives its point, which nothing needs to keep.
+  await acknowledge(options(again()), shrunk);
+  await addPoint(again(), NOW, { files: { "chatkeep/manifest.json": manifestOf([]) } });
+  await forget(forgetting(again(), lastOne({ id: ONE })));
+  assert.deepEqual(await quiet(known), ["note 3 files (acknowledged)"]);
 });
 
 test("where nothing may be deleted it can be acknowledged all the same", async () => {

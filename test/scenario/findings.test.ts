@@ -104,6 +104,25 @@ test("files that are newly lost alarm, are noted while they stay lost, and are w
   assert.equal(second.result.status, 3);
   assert.deepEqual(damageOf(second.findings), [...levelled("alarm", [UNREAD]), ...levelled("note", LOST)]);
 
+  // Unless somebody has said that it is known, and as long as no other one is added.
+  assert.match(
+    (await desk.chatkeep(["ack"])).stdout,
+    /blobs-unreadable: 1 uploaded file [^]*'chatkeep ack blobs-unreadable'/,
+  );
+  await desk.summary(["ack", UNREAD, "--reason", "of another owner"]);
+  const known = await backup();
+  assert.equal(known.result.status, 0, known.result.stderr);
+  assert.deepEqual(damageOf(known.findings), levelled("note", [...LOST, UNREAD]));
+  assert.match(known.findings.find(({ kind }) => kind === UNREAD)?.message ?? "", / \(acknowledged\)$/);
+  const [another] = await takeBlobs(5, 1);
+  assert.ok(another);
+  await chmod(another.path, 0o000);
+  const more = await backup("--full");
+  assert.equal(more.result.status, 3);
+  assert.deepEqual(damageOf(more.findings), [...levelled("alarm", [UNREAD]), ...levelled("note", LOST)]);
+  assert.equal((await desk.chatkeep(["ack", "blobs-missing"])).status, 1);
+
+  await chmod(another.path, 0o600);
   await chmod(unreadable, 0o600);
   const third = await backup();
   assert.equal(third.result.status, 0, third.result.stderr);

@@ -11,14 +11,22 @@ export function formatAcks(summary: AckSummary, look: Look): string[] {
   if (action === "acknowledged") {
     const where = repositories.length < 2 ? "" : `, in ${listSome(repositories)}`;
     const said = changed ? "is acknowledged" : "was acknowledged already";
-    return [`what restore point ${named} says of accounts that shrank ${said}${where}`, ...fallTable(summary, look)];
+    const finding = acks[0]?.finding ?? "shrunk";
+    const what = finding === "shrunk" ? "what restore point" : `'${finding}' of restore point`;
+    const of = finding === "shrunk" ? " says of accounts that shrank" : "";
+    return [`${what} ${named}${of} ${said}${where}`, ...fallTable(summary, look)];
   }
   const awaiting =
     point === null
       ? [`nothing in ${summary.repository} awaits that somebody acknowledges it`]
       : [`restore point ${named} awaits that somebody acknowledges it:`, ...fallTable(summary, look)];
   const way = point === null ? [] : ["", `'chatkeep ack ${shortId(point)}' says that it is as it should be.`];
-  return [...awaiting, ...way, ...(acks.length === 0 ? [] : ["", ...ackTable(acks, look)])];
+  const others = summary.awaiting.flatMap(({ kind, message }) => [
+    `${kind}: ${message}`,
+    `  'chatkeep ack ${kind}' makes it a note until it changes.`,
+  ]);
+  const nothing = point === null && others.length > 0 ? [] : [...awaiting, ...way];
+  return [...nothing, ...others, ...(acks.length === 0 ? [] : ["", ...ackTable(acks, look)])];
 }
 
 function fallTable({ falls }: AckSummary, look: Look): string[] {

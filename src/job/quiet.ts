@@ -1,0 +1,59 @@
+/**
+ * Findings that somebody has acknowledged: they become notes for as long as they stay what they were. Only what is known to
+ * stand for long is among them; damage, keys, lost files and rows that were not read never are.
+ */
+import type { Finding } from "../base/findings.ts";
+import type { Repository } from "../repo/repository.ts";
+import { readAck } from "./acks.ts";
+import type { PointAck } from "./records.ts";
+
+const ACKABLE: ReadonlySet<string> = new Set([
+  "blobs-unreadable",
+  "code-file-not-saved",
+  "code-file-unreadable",
+  "code-files-too-many",
+  "config-file-too-large",
+  "config-file-unreadable",
+  "config-files-too-many",
+  "environment-command",
+  "environment-file-not-read",
+  "extension-data",
+  "foreign-tables",
+  "no-accounts",
+  "rails-env-not-production",
+  "storage-not-read",
+  "storage-service-unsupported",
+]);
+
+export function isAckable(kind: string): boolean {
+  return ACKABLE.has(kind);
+}
+
+const SAID = " (acknowledged)";
+
+/** What has to stay the same. */
+export function subjectOf({ subject, message }: Finding): string {
+  if (subject !== undefined) return subject;
+  return message.endsWith(SAID) ? message.slice(0, -SAID.length) : message;
+}
+
+/** @param acks of this installation in this repository. */
+export async function quietKnown(
+  findings: readonly Finding[],
+  { repository, acks, signal }: { repository: Repository; acks: readonly PointAck[]; signal: AbortSignal },
+): Promise<Finding[]> {
+  const known = new Map<string, ReadonlySet<string>>();
+  const loud = findings.filter(({ kind, level }) => level !== "note" && isAckable(kind));
+  for (const kind of new Set(loud.map((finding) => finding.kind))) {
+    const newest = acks
+      .filter(({ finding }) => finding === kind)
+      .toSorted((a, b) => a.takenAtMs - b.takenAtMs)
+      .at(-1);
+    const ack = newest && (await readAck(repository, newest, { signal }));
+    known.set(kind, new Set(ack?.subjects));
+  }
+  return findings.map((finding) => {
+    const isKnown = loud.includes(finding) && known.get(finding.kind)?.has(subjectOf(finding)) === true;
+    return isKnown ? { ...finding, level: "note", message: `${finding.message}${SAID}` } : finding;
+  });
+}
