@@ -29,11 +29,13 @@ export async function refuseSharedSessions(
   if (connection.announcedProcess === first) return false;
   await using other = await connectPatiently(connection.address, { signal });
   for (let look = 0; look < LOOKS; look += 1) {
+    // Twice: a pool of two that takes turns gives each of us its own again and again, while we take turns too.
     const own = await processOf(connection);
+    const next = await processOf(connection);
     await beginAnything(other);
     const [theirs, again] = [await processOf(other), await processOf(connection)];
     await other.query("commit");
-    if (own !== first || theirs === own || again !== own) throw sharedSessions(connection.address);
+    if (own !== first || next !== own || theirs === own || again !== own) throw sharedSessions(connection.address);
   }
   return true;
 }

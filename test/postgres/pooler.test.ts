@@ -48,6 +48,7 @@ test("a pooler in transaction or statement mode is recognised, whichever session
     ["transaction", []],
     ["transaction", ["server_round_robin = 1", "min_pool_size = 5"]],
     ["transaction", ["default_pool_size = 2"]],
+    ["transaction", ["default_pool_size = 2", "server_round_robin = 1"]],
     ["statement", []],
   ] as const) {
     await using pooler = await poolIn(mode, [...settings]);
