@@ -159,7 +159,9 @@ export async function swapDatabases(
 function terminateStatement(names: readonly string[]): string {
   return `select pg_catalog.pg_terminate_backend(pid) from pg_catalog.pg_stat_activity
     where datname in (${names.map(quoteLiteral).join(", ")}) and pid <> pg_catalog.pg_backend_pid() and backend_type = 'client backend'
-      and (pg_catalog.pg_has_role(usesysid, 'MEMBER') or (select rolsuper from pg_catalog.pg_roles where rolname = current_user))`;
+      and ((select rolsuper from pg_catalog.pg_roles where rolname = current_user) or pg_catalog.pg_has_role(usesysid, 'MEMBER')
+        or (pg_catalog.pg_has_role('pg_signal_backend', 'USAGE')
+          and not coalesce((select rolsuper from pg_catalog.pg_roles where oid = usesysid), true)))`;
 }
 
 /** Ends every session of the databases, again and again until told to stop. */

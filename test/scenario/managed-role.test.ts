@@ -6,6 +6,7 @@ import assert from "node:assert/strict";
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
+import { Client } from "pg";
 import { makeCheapToOpen } from "./cheap-key.ts";
 import { type Desk, openDesk } from "./desk.ts";
 
@@ -58,6 +59,18 @@ function urlOf(database: string): string {
   return `postgresql://${user}@${host}:${port}/${database}`;
 }
 
+/** Somebody else's session on the live database, which its role may end. */
+async function bystander(): Promise<AsyncDisposable & { isEnded(): boolean }> {
+  await desk.server.query("create role bystander login password 'p4ss'");
+  const client = new Client({ ...desk.installation.database, user: "bystander", password: "p4ss" });
+  let isEnded = false;
+  client.on("error", () => {
+    isEnded = true;
+  });
+  await client.connect();
+  return { isEnded: () => isEnded, [Symbol.asyncDispose]: async () => await client.end() };
+}
+
 const ELSEWHERE = ["restore", "latest", "--only", "database", "--yes", "--database-url"];
 
 test("a role with the rights of rds_superuser backs up, restores, swaps, takes back and drills", async () => {
@@ -65,7 +78,9 @@ test("a role with the rights of rds_superuser backs up, restores, swaps, takes b
   await desk.summary([...ELSEWHERE, urlOf("chat_elsewhere")]);
   const count = "select count(*)::int as n from messages";
   assert.deepEqual(await desk.server.query(count, "chat_elsewhere"), await desk.server.query(count, live));
+  await using other = await bystander();
   await desk.summary(["restore", "latest", "--only", "database", "--yes"]);
+  assert.equal(other.isEnded(), true);
   await desk.summary(["rollback", "--yes"]);
   await desk.summary(["restore", "--discard-previous", "--yes"]);
   // At Amazon it may create this one too; here only a superuser may, and that is told before anything is made.
