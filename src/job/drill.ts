@@ -21,6 +21,7 @@ import { checkCode, checkFilesAlone, checkKeys, checkOtherFiles } from "./check-
 import { checkData, checkSchema, checkSequences, checkTriggers } from "./check-database.ts";
 import { chooseFiles, provenFiles } from "./files-to-read.ts";
 import { createRoles } from "./rights.ts";
+import { estimateDisk } from "./estimate.ts";
 import { loadPoint } from "./load-point.ts";
 import { lockToRead, lockToWrite } from "./lock.ts";
 import { PointReader } from "./point-reader.ts";
@@ -172,7 +173,7 @@ async function restoreAndCheck(run: Run, manifest: Manifest): Promise<void> {
   const { major, clientMajor, encoding } = manifest.server;
   const databaseBytes = manifest.tables.reduce((sum, table) => sum + table.bytes, manifest.largeObjects?.bytes ?? 0);
   await using scratch = await timed(run, "server", () =>
-    openScratchServer({ ...run.scratch, major, extensions, encoding, neededBytes: databaseBytes, signal }),
+    openScratchServer({ ...run.scratch, major, extensions, encoding, neededBytes: estimateDisk(manifest), signal }),
   );
   run.where = { ...run.where, server: scratch.where, serverVersion: scratch.version };
   await using work = await openTemporaryFolder("chatkeep-drill");

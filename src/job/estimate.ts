@@ -24,11 +24,11 @@ const EMPTY_DATABASE_BYTES = 8 * 1024 * 1024;
 
 /**
  * Bytes that the restored database will have on disk, about. The database's size when it was saved is the better guess, but
- * counts what was dead in it.
+ * counts what was dead in it. @param rows without it all of them.
  */
-export function estimateDisk(manifest: Manifest, rows: ChosenRows): number {
+export function estimateDisk(manifest: Manifest, rows?: ChosenRows): number {
   const all = textBytes(manifest);
-  const chosen = rows.isWhole ? all : rows.tables.reduce((sum, { bytes }) => sum + bytes, 0);
+  const chosen = rows === undefined || rows.isWhole ? all : rows.tables.reduce((sum, { bytes }) => sum + bytes, 0);
   const byText = chosen * DISK_PER_TEXT_BYTE;
   const { databaseBytes } = manifest.server;
   const byDatabase = databaseBytes === undefined || all === 0 ? Infinity : (databaseBytes * chosen) / all;

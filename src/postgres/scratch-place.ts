@@ -54,13 +54,16 @@ export async function canReach(path: string, { uid, gid }: User): Promise<boolea
   }
 }
 
-/** Rows as text, against tables with their indexes and the log of their loading. */
-const SPACE_PER_BYTE = 2.5;
+/** A scratch server keeps about so much of its log: `max_wal_size` in scratch-process.ts. */
+const LOG_BYTES = 2 * 1024 ** 3;
 
-/** @throws Failure `store/full`. */
-export async function refuseWithoutSpace(parent: string, neededBytes: number): Promise<void> {
+/**
+ * @param dataBytes of tables and indexes; their log comes on top.
+ * @throws Failure `store/full`.
+ */
+export async function refuseWithoutSpace(parent: string, dataBytes: number): Promise<void> {
   const { bavail, bsize } = await statfs(parent);
-  const [free, needed] = [bavail * bsize, neededBytes * SPACE_PER_BYTE];
+  const [free, needed] = [bavail * bsize, dataBytes + Math.min(dataBytes, LOG_BYTES)];
   if (free >= needed) return;
   throw new Failure(
     "store/full",

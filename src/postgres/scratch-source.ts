@@ -12,7 +12,7 @@ export interface ScratchNeeds {
   extensions: readonly string[];
   /** Encoding of its databases; UTF8 when left out. */
   encoding?: string;
-  /** What will be loaded into it, as text; it refuses to begin on a disk that cannot hold that. */
+  /** What its tables and indexes will take; it refuses to begin on a disk that cannot hold them. */
   neededBytes?: number;
   signal: AbortSignal;
 }

@@ -135,7 +135,7 @@ test("a start that fails leaves nothing behind and says why", async () => {
 test("a disk that cannot hold the data is refused before anything is made", async () => {
   await assert.rejects(
     openScratchServer({ major, extensions: [], neededBytes: 2 ** 60, signal }),
-    (error) => isFailure(error, "store/full") && error.message.endsWith("free, the scratch server needs 2560 PiB"),
+    (error) => isFailure(error, "store/full") && error.message.endsWith("free, the scratch server needs 1024 PiB"),
   );
 });
 
