@@ -189,7 +189,7 @@ async function checkBlob(
 function compareAlone(index: ChunkIndex): typeof compareFile {
   return async (_, expected, { size, content }) => {
     const lacking = (content ?? []).filter((id) => !index.has("data", id));
-    if (lacking.length > 0) return `${plural(lacking.length, "chunk")} of it are in no pack`;
+    if (lacking.length > 0) return `${plural(lacking.length, "chunk is", "chunks are")} in no pack`;
     return Number(size ?? 0) === expected.bytes ? undefined : `${size} bytes instead of ${expected.bytes}`;
   };
 }

@@ -4,7 +4,7 @@
  */
 import { hostname } from "node:os";
 import type { Clock } from "../base/clock.ts";
-import { isFailure } from "../base/errors.ts";
+import { Failure, isFailure } from "../base/errors.ts";
 import { shortId } from "../base/ids.ts";
 import type { Progress } from "../base/progress.ts";
 import { formatGoTime } from "../format/go-time.ts";
@@ -13,7 +13,7 @@ import { lostFiles, type Manifest } from "../point/manifest.ts";
 import { formatProof, type Proof, type ProofCheck, type ProvenFiles, timeToRecover } from "../point/proof.ts";
 import { connect, type Connection } from "../postgres/connect.ts";
 import { findPrograms } from "../postgres/programs.ts";
-import { openScratchServer, type ScratchPlaces } from "../postgres/scratch.ts";
+import { openScratchServer, type ScratchPlaces, type ScratchServer } from "../postgres/scratch.ts";
 import type { Repository } from "../repo/repository.ts";
 import { openTemporaryFolder } from "../system/temporary.ts";
 import { checkBlobs } from "./check-blobs.ts";
@@ -175,6 +175,7 @@ async function restoreAndCheck(run: Run, manifest: Manifest): Promise<void> {
   await using scratch = await timed(run, "server", () =>
     openScratchServer({ ...run.scratch, major, extensions, encoding, neededBytes: estimateDisk(manifest), signal }),
   );
+  if (scratch.kind === "in-place") progress.say("Chatwoot's own server bears the load of this drill");
   run.where = { ...run.where, server: scratch.where, serverVersion: scratch.version };
   await using work = await openTemporaryFolder("chatkeep-drill");
   const programs = await findPrograms(Math.max(scratch.major, clientMajor), { signal });
@@ -183,7 +184,9 @@ async function restoreAndCheck(run: Run, manifest: Manifest): Promise<void> {
   const isLoaded = await attempt(run, "load", async () => {
     // Policies and user mappings name roles.
     if (scratch.isThrowaway && manifest.roles !== undefined) await createRoles(reader, target, { signal });
-    await loadPoint(reader, target, loading);
+    await loadPoint(reader, target, loading).catch((error: unknown) => {
+      throw isOfServer(error, scratch) ? cannotDrill(error, scratch.where) : error;
+    });
     return [];
   });
   await attempt(run, "code", async () => [await checkCode(reader, work.path, { signal })]);
@@ -202,6 +205,18 @@ async function restoreAndCheck(run: Run, manifest: Manifest): Promise<void> {
   await checkFiles(run, manifest, connection);
   progress.stage("checking the keys");
   await attempt(run, "keys", () => checkKeys(reader, connection));
+}
+
+/** A server that others made may lack something, or forbid it: that says nothing of the point. */
+function isOfServer(error: unknown, { isThrowaway }: ScratchServer): error is Failure {
+  return isFailure(error, "target/unsuitable") && !isThrowaway;
+}
+
+function cannotDrill(error: Failure, where: string): Failure {
+  return new Failure("program/failed", `the drill could not be held in ${where}: ${error.message}`, {
+    ...(error.hint === undefined ? {} : { hint: error.hint }),
+    cause: error,
+  });
 }
 
 async function checkFiles(run: Run, manifest: Manifest, connection: Connection): Promise<void> {

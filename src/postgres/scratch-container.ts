@@ -221,7 +221,7 @@ async function openContainer(
     started = startKept(engine.program, [...RUN, ...options, ...command], undefined);
     const address: ServerAddress = { host: socket, port: SCRATCH_PORT, user: SCRATCH_SUPERUSER, database: "postgres" };
     await untilReady(address, started, signal);
-    return { address, major, version, where, isThrowaway: true, [Symbol.asyncDispose]: dispose };
+    return { kind: "container", address, major, version, where, isThrowaway: true, [Symbol.asyncDispose]: dispose };
   } catch (error) {
     await dispose();
     throw error;

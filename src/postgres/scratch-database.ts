@@ -72,7 +72,7 @@ export async function lookAtServer(
   return {
     kind,
     where,
-    open: async () => await openDatabase(address, { major, version, where }, needs),
+    open: async () => await openDatabase(address, { kind, major, version, where }, needs),
   };
 }
 
@@ -103,7 +103,7 @@ async function readServer(connection: Connection): Promise<ServerRow> {
 
 async function openDatabase(
   address: ServerAddress,
-  facts: Pick<ScratchServer, "major" | "version" | "where">,
+  facts: Pick<ScratchServer, "kind" | "major" | "version" | "where">,
   { encoding = "UTF8", signal }: ScratchNeeds,
 ): Promise<ScratchServer> {
   await dropLeftDatabases(address, { signal });

@@ -92,11 +92,15 @@ export async function lookAtEmbedded(needs: ScratchNeeds, folder: string | undef
 }
 
 function offer(kind: Offer["kind"], programs: ServerPrograms, needs: ScratchNeeds): Offer {
-  return { kind, where: programs.where, open: async () => await openServer(programs, needs) };
+  return { kind, where: programs.where, open: async () => await openServer(kind, programs, needs) };
 }
 
 /** Starts one in a temporary folder, on a private socket. */
-async function openServer(programs: ServerPrograms, needs: ScratchNeeds): Promise<ScratchServer> {
+async function openServer(
+  kind: ScratchServer["kind"],
+  programs: ServerPrograms,
+  needs: ScratchNeeds,
+): Promise<ScratchServer> {
   const { signal } = needs;
   const user = await serverUser();
   const parent = await chooseParent(user);
@@ -123,7 +127,7 @@ async function openServer(programs: ServerPrograms, needs: ScratchNeeds): Promis
     };
     await untilReady(address, started, signal);
     const { major, version, where } = programs;
-    return { address, major, version, where, isThrowaway: true, [Symbol.asyncDispose]: dispose };
+    return { kind, address, major, version, where, isThrowaway: true, [Symbol.asyncDispose]: dispose };
   } catch (error) {
     await dispose();
     throw error;

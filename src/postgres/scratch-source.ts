@@ -18,6 +18,7 @@ export interface ScratchNeeds {
 }
 
 export interface ScratchServer extends AsyncDisposable {
+  readonly kind: ScratchKind;
   /** A role that may make everything in it, on an empty database. */
   readonly address: ServerAddress;
   readonly major: number;

@@ -70,3 +70,20 @@ test("an embedded server of another major, or without an extension that is neede
   assert.equal(status, 1, stderr);
   assert.match(stderr, /npm's embedded server: PostgreSQL 14\.\d+ in .* is of another major/);
 });
+
+test("with client programs that are newer than the server a point is saved, restored and proven", async () => {
+  const { folder, programs } = await embeddedPostgres(16);
+  await using between = await openDesk({ size: { messages: 200, conversations: 20, files: 6 }, server: { programs } });
+  await makeCheapToOpen(between);
+  const own = readFileSync(between.config, "utf8");
+  writeFileSync(between.config, `${own}\ndrill: { servers: [embedded], embedded: ${folder} }\n`);
+  await between.summary(["backup"]);
+  const { host, port, user } = between.server.address;
+  const restored = ["--database-url", `postgres://${user}@${host}:${port}/restored`, "--yes"];
+  await between.summary(["restore", "latest", ...restored]);
+  const summary = await between.summary(["drill"]);
+  assert.match(String(summary["server"]), /^PostgreSQL 16\./);
+  assert.match(schemaOf(summary), /lines of schema equal$/);
+  const manifest = await between.chatkeep(["dump", "latest", "manifest.json"]);
+  assert.equal((JSON.parse(manifest.stdout) as { server: { clientMajor: number } }).server.clientMajor, 17);
+});

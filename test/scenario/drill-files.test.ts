@@ -3,11 +3,14 @@ import assert from "node:assert/strict";
 import { chmodSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { after, before, test } from "node:test";
+import { silent } from "../../src/base/progress.ts";
 import { makeFile, storagePath } from "../../src/demo/files.ts";
 import { seededRandom } from "../../src/demo/random.ts";
-import { isInTurn, SLICES } from "../../src/job/files-to-read.ts";
+import { checkBlobs } from "../../src/job/check-blobs.ts";
+import { chooseFiles, isInTurn, SLICES } from "../../src/job/files-to-read.ts";
 import { PointReader } from "../../src/job/point-reader.ts";
 import { listPoints } from "../../src/job/points.ts";
+import { connect } from "../../src/postgres/connect.ts";
 import { openRepository } from "../../src/repo/repository.ts";
 import { openLocalStore } from "../../src/store/local-store.ts";
 import { makeCheapToOpen } from "./cheap-key.ts";
@@ -58,21 +61,29 @@ async function upload(): Promise<void> {
   });
 }
 
-/** Damages what is stored of the file of one blob, and gives the way back. */
-async function damage(blob: number): Promise<() => void> {
+/** The newest point, and the file of one blob in it. */
+async function openFile(blob: number) {
   const password = readFileSync(desk.passwordFile, "utf8").trim();
   const repository = await openRepository(openLocalStore(desk.repository), { password, signal });
   const index = await repository.loadIndex({ signal });
-  const [point] = (await listPoints(repository, { signal })).points;
+  const list = await listPoints(repository, { signal });
+  const [point] = list.points;
   assert(point !== undefined);
   const [row] = await desk.server.query(
     `select key, service_name as service from active_storage_blobs where id = ${blob}`,
     desk.installation.database.database,
   );
-  const node = await new PointReader(repository, point, { signal }).find(
-    `storage/${String(row?.["service"])}/0/0/${String(row?.["key"])}`,
-  );
-  const [place] = index.find("data", node?.content?.[0] ?? ("" as never));
+  const reader = new PointReader(repository, point, { signal });
+  const node = await reader.find(`storage/${String(row?.["service"])}/0/0/${String(row?.["key"])}`);
+  const chunk = node?.content?.[0];
+  assert(chunk !== undefined);
+  return { repository, index, list, point, reader, chunk };
+}
+
+/** Damages what is stored of the file of one blob, and gives the way back. */
+async function damage(blob: number): Promise<() => void> {
+  const { index, chunk } = await openFile(blob);
+  const [place] = index.find("data", chunk);
   assert(place !== undefined);
   const pack = join(desk.repository, "data", place.pack.slice(0, 2), place.pack);
   const good = readFileSync(pack);
@@ -108,6 +119,20 @@ test("the first drill reads every file, the next what is new and what is in its 
     third.files,
     new RegExp(`^16 of ${FILES + 1} .*: 0 new since the proof of ${second.point}, 16 in their turn; `),
   );
+});
+
+test("a file that is not read is found all the same when its bytes are in no pack", async () => {
+  const { index, chunk, reader, ...found } = await openFile(60);
+  const files = await chooseFiles({ ...found, bytes: FILES * BYTES, isAll: false, signal });
+  assert.equal(files.basis?.point.id, found.point.id);
+  const has = index.has.bind(index);
+  await using connection = await connect(desk.installation.database, { signal });
+  const check = async () => await checkBlobs(reader, connection, { files, progress: silent, signal });
+  const [good] = (await check()).checks;
+  assert.equal(good?.ok, true);
+  index.has = (type, id) => id !== chunk && has(type, id);
+  const [bad] = (await check()).checks;
+  assert.match(bad?.detail ?? "", /^1 file wrong: blob 60: 1 chunk is in no pack$/);
 });
 
 test("what is damaged in a file that is not in its turn is found with --all, and from then on by every drill", async () => {

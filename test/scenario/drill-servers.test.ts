@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
+import { startPostgres } from "../harness/postgres.ts";
 import { type Desk, openDesk } from "./desk.ts";
 
 let desk: Desk;
@@ -62,4 +63,24 @@ test("with --in-place-server Chatwoot's own server bears it, and the report says
   assert.match(shown.stdout, /a restore of this point takes about .+ here: database .+, files .+ \(into /);
   const { points } = (await desk.summary(["list"])) as { points: { recoverSeconds: number | null }[] };
   assert.ok((points[0]?.recoverSeconds ?? 0) > 0);
+});
+
+test("a server that cannot take the point says nothing of it: the drill was not held, and no outcome is kept", async () => {
+  await using other = await startPostgres();
+  const database = desk.installation.database.database;
+  await desk.server.query("create role auditors");
+  await desk.server.query("create policy audited on labels to auditors using (true)", database);
+  await desk.summary(["backup"]);
+  const { host, port, user } = other.address;
+  configure(`{ servers: [database-url], database-url: "postgres://${user}@${host}:${port}/postgres" }`);
+  const { status, stderr } = await desk.chatkeep(["drill"]);
+  assert.equal(status, 1, stderr);
+  assert.match(
+    stderr,
+    /^error: the drill could not be held in a database of its own on .*'auditors'.* does not exist/m,
+  );
+  const { points } = (await desk.summary(["list"])) as { points: { provenAt: unknown; failedDrill: unknown }[] };
+  assert.deepEqual([points[0]?.provenAt, points[0]?.failedDrill], [null, false]);
+  const left = await other.query("select datname from pg_database where datname like 'chatkeep%'");
+  assert.deepEqual(left, []);
 });
