@@ -51,6 +51,7 @@ export function buildManifest(parts: ManifestParts): Manifest {
       encoding: server.encoding,
       collate: server.collate,
       ctype: server.ctype,
+      ...(server.provider === undefined ? {} : { localeProvider: server.provider }),
       databaseBytes: server.sizeBytes,
       lsn: database.lsn,
       ...standbyOf(database),

@@ -24,10 +24,11 @@ import {
   swapDatabases,
   swapRights,
 } from "../postgres/swap.ts";
-import { connectBeside, createDatabase, inspectTarget } from "../postgres/target.ts";
+import { connectBeside, inspectTarget } from "../postgres/target.ts";
 import { openTemporaryFolder } from "../system/temporary.ts";
 import { checkData, checkSchema, checkSequences, checkTriggers } from "./check-database.ts";
 import { applyGrants, createRoles } from "./rights.ts";
+import { createLike } from "./create-database.ts";
 import { loadPoint } from "./load-point.ts";
 import type { PointReader } from "./point-reader.ts";
 import type { RollbackPlan, RollbackSummary } from "./summaries.ts";
@@ -115,10 +116,8 @@ export async function restoreLive(
     await dropDatabase(address, left.name, { signal });
   }
   const manifest = await reader.manifest();
-  const { encoding, collate, ctype } = manifest.server;
-  await createDatabase({ ...address, database: fresh }, { encoding, collate, ctype, signal });
+  const findings = await createLike(manifest, { ...address, database: fresh }, { signal });
   let lacking: string[];
-  const findings: Finding[] = [];
   try {
     {
       await using beside = await connectBeside(address, { signal });

@@ -13,10 +13,11 @@ import type { Manifest } from "../point/manifest.ts";
 import { describeAddress, type ServerAddress } from "../postgres/address.ts";
 import { quoteIdentifier } from "../postgres/names.ts";
 import { findPrograms } from "../postgres/programs.ts";
-import { createDatabase, inspectTarget } from "../postgres/target.ts";
+import { inspectTarget } from "../postgres/target.ts";
 import type { Repository } from "../repo/repository.ts";
 import { makeFolders } from "../system/folders.ts";
 import { openTemporaryFolder } from "../system/temporary.ts";
+import { createLike } from "./create-database.ts";
 import { loadPoint } from "./load-point.ts";
 import { lockToRead } from "./lock.ts";
 import { isNotWhole, notWholeFinding } from "./not-whole.ts";
@@ -326,8 +327,8 @@ async function restoreDatabase(
   const manifest = await reader.manifest();
   const target = await inspectTarget(address, { signal });
   const programs = await findPrograms(Math.max(target.major, manifest.server.clientMajor), { signal });
-  if (target.state === "missing") await createDatabase(address, { ...pickLocale(manifest), signal });
-  const findings = withRoles ? await createRoles(reader, address, { signal }) : [];
+  const findings = target.state === "missing" ? await createLike(manifest, address, { signal }) : [];
+  if (withRoles) findings.push(...(await createRoles(reader, address, { signal })));
   await using work = await openTemporaryFolder("chatkeep-restore");
   const chosen = { rows: plan?.rows, leaveOut: plan?.leaveOut };
   const loading = { programs, workFolder: work.path, ...chosen, progress, signal };
@@ -336,10 +337,6 @@ async function restoreDatabase(
   const isWhole = plan?.rows.isWhole ?? true;
   if (withRoles) findings.push(...(await applyGrants(reader, address, { keepsEntry: false, isWhole, signal })));
   return { name: address.database, previous: null, rows: loaded.rows, findings };
-}
-
-function pickLocale({ server }: Manifest): { encoding: string; collate: string; ctype: string } {
-  return { encoding: server.encoding, collate: server.collate, ctype: server.ctype };
 }
 
 /** What is left for a person, in order. */

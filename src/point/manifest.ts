@@ -142,6 +142,8 @@ export interface Manifest {
     encoding: string;
     collate: string;
     ctype: string;
+    /** Who orders text; absent: the system's library. */
+    localeProvider?: { name: "icu" | "builtin"; locale: string; rules: string | null };
     /** What the database took on the server's disk, dead rows and indexes too. Earlier points have none. */
     databaseBytes?: number;
     /** WAL insert position when the snapshot was taken. */

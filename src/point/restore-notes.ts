@@ -82,7 +82,7 @@ should be the one that Chatwoot uses: \`POSTGRES_HOST\`, \`POSTGRES_USERNAME\` a
     export PGHOST='…' PGPORT=5432 PGUSER='…' PGPASSWORD='…'
     createdb ${createOptions(manifest)} chatwoot_restored
 
-If the server has no such locale, leave \`--lc-collate\` and \`--lc-ctype\` out.
+If the server has no such locale, leave the options of the locale out.
 ${lines.length === 0 ? "" : `\nOnly if the role may not create extensions, an administrator makes them first (in the database chatwoot_restored):\n\n${lines.join("\n")}\n`}`;
 }
 
@@ -92,9 +92,15 @@ function environment(manifest: Manifest): string {
     : "`config/env` is the environment file, where Chatwoot had one, and\n`config/chatkeep/environment.json` all that its processes saw; other configuration lies in `config/files/` under its old path.";
 }
 
+function provider({ localeProvider: by }: Manifest["server"]): string {
+  if (by === undefined) return "";
+  const rules = by.rules === null ? "" : ` --icu-rules ${quoteShell(by.rules)}`;
+  return ` --locale-provider ${by.name} --${by.name}-locale ${quoteShell(by.locale)}${rules}`;
+}
+
 function createOptions({ server }: Manifest): string {
   const locale = `--lc-collate ${quoteShell(server.collate)} --lc-ctype ${quoteShell(server.ctype)}`;
-  return `-T template0 -E ${quoteShell(server.encoding)} ${locale}`;
+  return `-T template0 -E ${quoteShell(server.encoding)} ${locale}${provider(server)}`;
 }
 
 function database(manifest: Manifest): string {

@@ -9,6 +9,13 @@ export interface ExtensionFacts {
   schema: string;
 }
 
+/** Who orders the text of a database, where it is not the system's library. */
+export interface LocaleProvider {
+  name: "icu" | "builtin";
+  locale: string;
+  rules: string | null;
+}
+
 export interface RoleFacts {
   name: string;
   isSuperuser: boolean;
@@ -32,6 +39,8 @@ export interface ServerFacts {
   encoding: string;
   collate: string;
   ctype: string;
+  /** Undefined: the system's library. */
+  provider: LocaleProvider | undefined;
   isStandby: boolean;
   /** Bytes of the database on disk. */
   sizeBytes: number;
@@ -50,6 +59,9 @@ interface FactsRow {
   encoding: string;
   collate: string;
   ctype: string;
+  provider: string | null;
+  locale: string | null;
+  rules: string | null;
   standby: boolean;
   size: string;
   role: string;
@@ -62,7 +74,10 @@ const FACTS = `
          pg_catalog.current_setting('server_version_num')::int as number,
          ${STARTED} as started,
          d.datname as database, d.oid::text as oid, pg_catalog.pg_encoding_to_char(d.encoding) as encoding,
-         d.datcollate as collate, d.datctype as ctype, pg_catalog.pg_is_in_recovery() as standby,
+         d.datcollate as collate, d.datctype as ctype,
+         pg_catalog.to_jsonb(d) ->> 'datlocprovider' as provider, pg_catalog.to_jsonb(d) ->> 'daticurules' as rules,
+         coalesce(pg_catalog.to_jsonb(d) ->> 'datlocale', pg_catalog.to_jsonb(d) ->> 'daticulocale') as locale,
+         pg_catalog.pg_is_in_recovery() as standby,
          pg_catalog.pg_database_size(d.oid)::text as size, current_user as role
   from pg_catalog.pg_database d where d.datname = pg_catalog.current_database()`;
 
@@ -90,6 +105,7 @@ export async function readServerFacts(connection: Connection): Promise<ServerFac
     encoding: facts.encoding,
     collate: facts.collate,
     ctype: facts.ctype,
+    provider: providerOf(facts),
     isStandby: facts.standby,
     sizeBytes: Number(facts.size),
     extensions: extensions.map(({ name, version, schema }) => ({ name, version, schema })),
@@ -101,6 +117,12 @@ export async function readServerFacts(connection: Connection): Promise<ServerFac
       canCreateDatabase: false,
     },
   };
+}
+
+/** Named since PostgreSQL 15. */
+function providerOf({ provider, locale, rules }: FactsRow): LocaleProvider | undefined {
+  if (locale === null || (provider !== "i" && provider !== "b")) return undefined;
+  return { name: provider === "i" ? "icu" : "builtin", locale, rules };
 }
 
 /** When the server behind this session was started: an address may lead to another one, or to one that was restarted. */

@@ -7,6 +7,7 @@ import { connect, type Connection } from "./connect.ts";
 import { quoteIdentifier, quoteLiteral } from "./names.ts";
 import { refuseSharedSessions } from "./pooler.ts";
 import { sqlState, SQLSTATE } from "./server-errors.ts";
+import type { LocaleProvider } from "./server-facts.ts";
 
 export interface TargetFacts {
   state: "missing" | "empty" | "not-empty";
@@ -107,33 +108,52 @@ export async function connectBeside(address: ServerAddress, options: { signal: A
   }
 }
 
+/** No such locale; what this version or this build does not have; an option that it does not know. */
+const NO_LOCALE = new Set(["42809", "0A000", "42601", "22023"]);
+
+function providerOptions(provider: LocaleProvider | undefined): string[] {
+  if (provider === undefined) return [];
+  const { name, locale, rules } = provider;
+  return [
+    `locale_provider ${name} ${name}_locale ${quoteLiteral(locale)}`,
+    ...(rules === null ? [] : [`icu_rules ${quoteLiteral(rules)}`]),
+  ];
+}
+
 export interface CreateOptions {
   /** As `pg_database` names it, for example `UTF8`. */
   encoding: string;
   /** The source's locale; left out where the server does not know it. */
   collate?: string | undefined;
   ctype?: string | undefined;
+  provider?: LocaleProvider | undefined;
   signal: AbortSignal;
 }
 
 /**
  * Makes an empty database of our role, from template0, so that nothing of the site's own gets in.
+ * @returns whether it has the locale that was asked for.
  * @throws Failure `target/not-empty` when it exists already, `database/denied` when the role may not.
  */
-export async function createDatabase(address: ServerAddress, options: CreateOptions): Promise<void> {
+export async function createDatabase(address: ServerAddress, options: CreateOptions): Promise<boolean> {
   await using connection = await connectBeside(address, options);
   const base = `create database ${quoteIdentifier(address.database)} template template0 encoding ${quoteLiteral(options.encoding)}`;
   const locale = [
     ...(options.collate === undefined ? [] : [`lc_collate ${quoteLiteral(options.collate)}`]),
     ...(options.ctype === undefined ? [] : [`lc_ctype ${quoteLiteral(options.ctype)}`]),
+    ...providerOptions(options.provider),
   ];
   const create = async (sql: string) => await withPatience(async () => await connection.query(sql), options.signal);
   try {
-    await create([base, ...locale].join(" ")).catch(async (error: unknown) => {
-      // Another machine names its locales otherwise: then the server's own, which orders text a little differently.
-      if (locale.length === 0 || sqlState(error) !== "42809") throw error;
-      await create(base);
-    });
+    await create([base, ...locale].join(" "));
+    return true;
+  } catch (error) {
+    // Another machine names its locales otherwise: then the server's own, which orders text a little differently.
+    if (locale.length === 0 || !NO_LOCALE.has(sqlState(error) ?? "")) throw createFailure(error, address);
+  }
+  try {
+    await create(base);
+    return false;
   } catch (error) {
     throw createFailure(error, address);
   }

@@ -4,6 +4,8 @@ import { isFailure } from "../../src/base/errors.ts";
 import { createDatabase, inspectTarget } from "../../src/postgres/target.ts";
 import { findLacking } from "../../src/postgres/target-extensions.ts";
 import { compareVersions } from "../../src/postgres/versions.ts";
+import { connect } from "../../src/postgres/connect.ts";
+import { readServerFacts } from "../../src/postgres/server-facts.ts";
 import { startPostgres, type TestServer } from "../harness/postgres.ts";
 
 const signal = new AbortController().signal;
@@ -55,8 +57,22 @@ test("a database is made of the role that asks, with the encoding and locale of 
   );
   assert.deepEqual(row, { e: "LATIN1", c: "C", o: "maker" });
   // A locale that this machine does not have is no reason to give up.
-  await createDatabase(at("abroad"), { encoding: "UTF8", collate: "xx_XX.nowhere", ctype: "xx_XX.nowhere", signal });
+  const nowhere = { encoding: "UTF8", collate: "xx_XX.nowhere", ctype: "xx_XX.nowhere", signal };
+  assert.equal(await createDatabase(at("abroad"), nowhere), false);
   assert.equal((await inspectTarget(at("abroad"), { signal })).state, "empty");
+});
+
+test("a database whose text ICU orders is made again so; where that cannot be, it is told", async () => {
+  const like = { encoding: "UTF8", collate: "C", ctype: "C.UTF-8", signal };
+  const provider = { name: "icu", locale: "de-u-co-phonebk", rules: null } as const;
+  assert.equal(await createDatabase(at("ordered"), { ...like, provider }), true);
+  await using connection = await connect(at("ordered"), { signal });
+  const facts = await readServerFacts(connection);
+  assert.deepEqual(facts.provider, provider);
+  const [row] = await connection.query("select 'Ärger' < 'Ast' as before");
+  assert.deepEqual(row, { before: true });
+  const builtin = { name: "builtin", locale: "C.UTF-8", rules: null } as const;
+  assert.equal(await createDatabase(at("too_new"), { ...like, provider: builtin }), server.major >= 17);
 });
 
 test("a database that exists is never taken, and a role without the right is told what to ask for", async () => {
