@@ -99,3 +99,28 @@ test("no piece's lock is held while the next one is waited for", async () => {
   assert.ok((await lockWhileWaiting(work, clock, 1)) > 5);
   assert.deepEqual(await work, free);
 });
+
+test("the largest ranges are begun first, over as many sessions as there are jobs", async () => {
+  const sizes = await server.createDatabase("sizes");
+  await server.query(
+    `create table a_small (id int primary key, v text); insert into a_small values (1, 'x');
+     create table b_large (id int primary key, v text); insert into b_large select n, repeat(md5(n::text), 30) from generate_series(1, 3000) n;
+     create table c_middle (id int primary key, v text); insert into c_middle select n, repeat(md5(n::text), 30) from generate_series(1, 300) n`,
+    "sizes",
+  );
+  const begun: string[] = [];
+  let atOnce = 0;
+  let most = 0;
+  await take(sizes, undefined, {
+    readers: 1,
+    async beforeRange(plan) {
+      begun.push(typeof plan === "object" ? plan.name : plan);
+      atOnce += 1;
+      most = Math.max(most, atOnce);
+    },
+    duringRange: async () => void (atOnce -= 1),
+  });
+  assert.deepEqual(begun, ["b_large", "c_middle", "a_small"]);
+  // Two ranges for each session: one that is read, and one that waits.
+  assert.ok(most <= 2);
+});
