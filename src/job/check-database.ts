@@ -145,8 +145,8 @@ interface SchemaCheckOptions {
   signal: AbortSignal;
 }
 
-/** Where tables lie on the disk is the target's own affair; and what was refused cannot be there. */
-function comparable(schema: string, refused: readonly string[]): string {
+/** Where tables lie on the disk is the target's own affair; and what was refused cannot be there. Pure. */
+export function comparableSchema(schema: string, refused: readonly string[]): string {
   const text = schema.replaceAll(/^SET default_tablespace = .*;\n\n|(?<=^-- Name: .*); Tablespace: .*$/gm, "");
   if (refused.length === 0) return text;
   const kept = refused.reduce((rest, statement) => rest.replace(statement, ""), text);
@@ -166,7 +166,7 @@ export async function checkSchema(
   // Earlier versions saved what is left out now.
   const saved = normalizeSchema(await reader.readText(`database/${SCHEMA_SQL}`));
   const dumped = await dumpSchema(address, programs, { signal });
-  const [expected, sql] = [comparable(saved, refused), comparable(dumped.sql, refused)];
+  const [expected, sql] = [comparableSchema(saved, refused), comparableSchema(dumped.sql, refused)];
   if (sql === expected) {
     return { name: "schema", ok: true, detail: `${plural(expected.split("\n").length, "line")} of schema equal` };
   }

@@ -60,7 +60,7 @@ export function tableFailure(error: unknown, table: GuardedTable, connection: Co
   const role = connection.address.user;
   if (error instanceof Error && error.message.includes("row-level security")) {
     return new Failure("database/denied", `row security hides rows of ${shownName(table)} from '${role}'`, {
-      hint: `Use the role that owns the table, or one with BYPASSRLS: ALTER ROLE "${role}" BYPASSRLS.`,
+      hint: `Use the role that owns the table, or one with BYPASSRLS: ALTER ROLE "${role}" BYPASSRLS. Where the table says FORCE ROW LEVEL SECURITY, its owner needs that too.`,
       cause: error,
     });
   }

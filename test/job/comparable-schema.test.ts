@@ -1,0 +1,22 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { comparableSchema } from "../../src/job/check-database.ts";
+
+const TABLE =
+  "--\n-- Name: t; Type: TABLE; Schema: public; Owner: -\n--\n\nCREATE TABLE public.t (\n    id integer\n);\n\n\n";
+const TRIGGER = "CREATE EVENT TRIGGER watching ON ddl_command_end\n   EXECUTE FUNCTION public.watch();";
+const WATCHED = `--\n-- Name: watching; Type: EVENT TRIGGER; Schema: -; Owner: -\n--\n\n${TRIGGER}\n\n\n`;
+
+test("schemas are the same wherever their tables lie on the disk", () => {
+  const moved = `SET default_tablespace = away;\n\n${TABLE.replace("Owner: -", "Owner: -; Tablespace: away")}`;
+  const plain = `SET default_tablespace = '';\n\n${TABLE}`;
+  assert.equal(comparableSchema(moved, []), comparableSchema(plain, []));
+  assert.equal(comparableSchema(TABLE, []), TABLE);
+});
+
+test("what the server refused is no difference, and anything else is one", () => {
+  const lacking = comparableSchema(TABLE, [TRIGGER]);
+  assert.equal(comparableSchema(TABLE + WATCHED, [TRIGGER]), lacking);
+  assert.notEqual(comparableSchema(TABLE + WATCHED, []), comparableSchema(TABLE, []));
+  assert.notEqual(comparableSchema(TABLE.replace("integer", "bigint") + WATCHED, [TRIGGER]), lacking);
+});
