@@ -1,7 +1,7 @@
 /** What is to be told of rows that the server could not give when the restore point was made. */
 import { formatCount, plural } from "../base/bytes.ts";
 import type { Finding } from "../base/findings.ts";
-import type { Manifest, TableEntry, UnreadableEntry } from "../point/manifest.ts";
+import { type Manifest, type TableEntry, tablesLackingRows, type UnreadableEntry } from "../point/manifest.ts";
 import { shownName } from "../postgres/names.ts";
 import type { PlannedTable } from "./read-rows.ts";
 
@@ -42,9 +42,8 @@ export function describeRows(table: Pick<TableEntry, "schema" | "name">, rows: r
 
 /** Tables of a restore point that lack rows, for whoever would restore it; `kept` ones lack none. */
 export function lackingRows({ tables }: Pick<Manifest, "tables">): { table: TableEntry; rows: UnreadableEntry[] }[] {
-  return tables.flatMap((table) => {
-    const rows = (table.unreadable ?? []).filter(({ kept }) => kept !== true);
-    return rows.length === 0 ? [] : [{ table, rows }];
+  return tablesLackingRows({ tables }).map((table) => {
+    return { table, rows: (table.unreadable ?? []).filter(({ kept }) => kept !== true) };
   });
 }
 

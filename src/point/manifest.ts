@@ -85,6 +85,11 @@ export interface MissingBlob {
   kept?: true;
 }
 
+/** Tables of which the point has not all rows, because the server could not give them. */
+export function tablesLackingRows({ tables }: Pick<Manifest, "tables">): TableEntry[] {
+  return tables.filter(({ unreadable = [] }) => unreadable.some(({ kept }) => kept !== true));
+}
+
 /** Uploaded files that were lost before the point was taken: it has nothing of them. Purged ones are no loss. */
 export function lostFiles(storage: readonly ServiceEntry[]): number {
   return storage.reduce((sum, { missing }) => sum + missing.filter(isLost).length, 0);

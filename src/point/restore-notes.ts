@@ -1,7 +1,7 @@
 /** `RESTORE.md`: the way back by hand, step by step, written for exactly one point. */
 import { plural } from "../base/bytes.ts";
 import { encodeName, installationTag, instantTag, POINT_TAG, SNAPSHOT_PATH } from "./layout.ts";
-import type { Manifest } from "./manifest.ts";
+import { type Manifest, tablesLackingRows } from "./manifest.ts";
 import { quoteShell } from "./restore-script.ts";
 
 /** The options with which stock restic finds exactly this point. */
@@ -27,11 +27,19 @@ PostgreSQL ${server.clientMajor} or newer if pg_restore stops at a setting that 
 
 This is the Chatwoot installation **${installation.name}** as it was at **${manifest.startedAt}**:
 Chatwoot ${app.version ?? "(version unknown)"}, PostgreSQL ${server.version}, database \`${server.database}\`.
-${missing === 0 ? "No uploaded file was missing." : `${plural(missing, "uploaded file")} ${missing === 1 ? "was" : "were"} not as the database describes; \`manifest.json\` names each, under \`storage\`.`}
+${missing === 0 ? "No uploaded file was missing." : `${plural(missing, "uploaded file")} ${missing === 1 ? "was" : "were"} not as the database describes; \`manifest.json\` names each, under \`storage\`.`}${lacking(manifest)}
 
 Nothing of Chatkeep is needed: only restic (0.14 or newer), and psql and pg_restore of PostgreSQL ${server.clientMajor} or newer
 (package \`postgresql-client-${server.clientMajor}\`). Nothing below overwrites what is there: the database goes into a new one, files beside.
 ${server.clientIsNewer ? newer : ""}`;
+}
+
+function lacking(manifest: Manifest): string {
+  const tables = tablesLackingRows(manifest).map(({ schema, name }) => `\`${schema}.${name}\``);
+  if (tables.length === 0) return "";
+  return `
+The server could not read all rows of ${tables.join(", ")}: \`manifest.json\` names their ids, under \`unreadable\` of the table. An
+older restore point may have them. Foreign keys that need them are left out.`;
 }
 
 function contents(manifest: Manifest): string {

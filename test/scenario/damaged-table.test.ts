@@ -1,9 +1,12 @@
 /** A disk that damaged a page of a table: what a backup saves and says, and what comes back of the restore point. */
 import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
 import { after, before as first, test } from "node:test";
 import type { Finding } from "../../src/base/findings.ts";
 import type { ProofCheck } from "../../src/point/proof.ts";
 import { damagePage, FEW_BUFFERS, idsOn, pageOf } from "../job/damaged-page.ts";
+import { serverEnvironment, shell, tryShell } from "./by-hand.ts";
 import { makeCheapToOpen } from "./cheap-key.ts";
 import { type Desk, openDesk } from "./desk.ts";
 
@@ -99,6 +102,28 @@ test("a damaged page: its table and ids are named, all else is saved, restored a
     { table: "child", holds: false },
     { table: "other", holds: true },
   ]);
+
+  // By hand, with the script in the point.
+  const password = (await readFile(desk.passwordFile, "utf8")).trim();
+  const env = { RESTIC_REPOSITORY: desk.repository, RESTIC_PASSWORD: password };
+  await shell("restic --no-cache restore latest --path /chatkeep --target by-hand", { cwd: desk.root, env });
+  const byHand = await server.createDatabase("by_hand");
+  const told = await tryShell("sh restore.sh --database", {
+    cwd: join(desk.root, "by-hand", "chatkeep"),
+    env: { ...serverEnvironment(byHand, server.programs), PGDATABASE: "by_hand" },
+  });
+  assert.equal(told.status, 0, told.stderr);
+  assert.match(told.stderr, /a foreign key does not hold, since the server could not read all rows/);
+  const made = await server.query(
+    "select conrelid::regclass::text as t from pg_constraint where contype = 'f' and conrelid in ('child'::regclass, 'other'::regclass)",
+    "by_hand",
+  );
+  assert.deepEqual(made, [{ t: "other" }]);
+  assert.match(
+    (await desk.chatkeep(["dump", "latest", "RESTORE.md"])).stdout,
+    /could not read all rows of `public\.messages`, `public\.parent`/,
+  );
+
   const drilled = await desk.chatkeep(["--json", "drill"]);
   const summary = JSON.parse(drilled.stdout.trim().split("\n").at(-1) ?? "{}") as {
     checks: ProofCheck[];
