@@ -22,6 +22,7 @@ import { tableSources } from "./load-point.ts";
 import { lockToRead } from "./lock.ts";
 import type { PointReader } from "./point-reader.ts";
 import type { DatabaseExportSummary, DumpFormat } from "./summaries.ts";
+import { lackingFindings } from "./unreadable.ts";
 
 export interface DatabaseExportOptions {
   /** Of the repository, to be shown. */
@@ -82,7 +83,7 @@ export async function exportDatabase(
     rows: manifest.tables.reduce((sum, table) => sum + table.rows, 0),
     major: manifest.server.clientMajor,
     seconds: (clock.monotonic() - startedMs) / 1000,
-    findings: notExported(manifest),
+    findings: [...lackingFindings(manifest), ...notExported(manifest)],
   };
 }
 

@@ -191,7 +191,9 @@ test("an export of the database that cannot be is refused, and leaves what is th
   writeFileSync(`${target}.part`, "mine");
   await refuse([...only, "--format", "custom"], 1, /refused\.dump\.part' exists already/, /remove it/);
   assert.equal(readFileSync(`${target}.part`, "utf8"), "mine");
-  const again = ["export", "latest", file, ...only, "--format", "custom"];
+  const mine = join(desk.root, "mine.dump");
+  writeFileSync(mine, "mine");
+  const again = ["export", "latest", mine, ...only, "--format", "custom"];
   assertRefused(await desk.chatkeep(again), { status: 1, error: /exists already/, hint: /ever written over/ });
   const nowhere = ["export", "latest", join(desk.root, "no", "x.dump"), ...only, "--format", "custom"];
   assertRefused(await desk.chatkeep(nowhere), { status: 1, error: /cannot write/, hint: /a folder that exists/ });
