@@ -8,6 +8,7 @@ import { text } from "node:stream/consumers";
 import { after, before, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Client } from "pg";
+import { FILE_TABLES } from "../../src/chatwoot/accounts.ts";
 import { jsonLines, startCli, summaryOf } from "../harness/cli.ts";
 import type { RunResult } from "../harness/run.ts";
 import { changeBusyTables, createBusyTables, faultsOf } from "./busy-tables.ts";
@@ -176,7 +177,8 @@ test("a session that reads rows never holds the locks of two tables", async () =
   let samples = 0;
   await withClient(async (client) => {
     while (run.isRunning()) {
-      // pg_dump, whose statements are its own, and the catalogue's query hold several, for the time of a small statement.
+      // pg_dump, whose statements are its own, and the catalogue's query hold several, for the time of a small statement;
+      // what counts uploaded files by account joins two. Ours are in lower case.
       const { rows } = await client.query<{ pid: number; query: string; tables: string[] }>(
         `select a.pid, a.query, array_agg(c.relname::text order by c.relname) as tables
          from pg_locks l join pg_stat_activity a using (pid) join pg_class c on c.oid = l.relation
@@ -184,8 +186,9 @@ test("a session that reads rows never holds the locks of two tables", async () =
            and c.relnamespace = 'public'::regnamespace group by 1, 2`,
       );
       samples += rows.length;
-      for (const { query, tables } of rows.filter(({ query: text }) => /^(set|lock|copy|select count)/i.test(text))) {
-        if (tables.length > 1 && !query.startsWith("LOCK TABLE")) held.add(`${query.slice(0, 80)}: ${tables.join()}`);
+      for (const { query, tables } of rows.filter(({ query: text }) => /^(set|lock|copy|select count)/.test(text))) {
+        if (tables.length > 1 && tables.join() !== FILE_TABLES.join())
+          held.add(`${query.slice(0, 80)}: ${tables.join()}`);
       }
       await sleep(1);
     }
