@@ -44,23 +44,24 @@ async function pooled(mode: "session" | "transaction" | "statement", settings: s
 
 test("in transaction and statement mode everything is refused before anything is read or written", async () => {
   const before = Object.keys(await readFolder(desk.repository));
-  for (const mode of ["transaction", "statement"] as const) {
-    await using pooler = await pooled(mode);
-    const url = urlOf(pooler, "never_made");
-    for (const args of [
-      ["backup"],
-      ["restore", "latest", "--only", "database", "--yes"],
-      ["restore", "latest", "--only", "database", "--database-url", url, "--yes"],
-      ["drill", "latest"],
-    ]) {
-      const { status, stderr } = await desk.chatkeep(args);
-      assert.equal(status, 1, `${mode}: ${args.join(" ")}: ${stderr}`);
-      assert.match(stderr, /a pooler gives each transaction another session of the server/);
-      assert.doesNotMatch(stderr, /\n\s+at /);
-    }
-    const doctor = await desk.chatkeep(["doctor"]);
-    assert.match(doctor.stdout, /a pooler gives each transaction another session[\s\S]*server's own address/);
+  const refused = async (...args: string[]) => {
+    const { status, stderr } = await desk.chatkeep(args);
+    assert.equal(status, 1, `${args.join(" ")}: ${stderr}`);
+    assert.match(stderr, /a pooler gives each transaction another session of the server/);
+    assert.doesNotMatch(stderr, /\n\s+at /);
+  };
+  {
+    await using _ = await pooled("statement");
+    await refused("backup");
   }
+  await using pooler = await pooled("transaction");
+  await refused("backup");
+  await refused("restore", "latest", "--only", "database", "--yes");
+  const url = urlOf(pooler, "never_made");
+  await refused("restore", "latest", "--only", "database", "--database-url", url, "--yes");
+  await refused("drill", "latest");
+  const doctor = await desk.chatkeep(["doctor"]);
+  assert.match(doctor.stdout, /a pooler gives each transaction another session[\s\S]*server's own address/);
   const rows = await desk.server.query(
     "select datname as name from pg_database where datname ~ 'never_made|_restoring_|drill'",
   );
