@@ -236,10 +236,12 @@ export async function listDiscardable(globals: Globals, s: Surroundings): Promis
   return await list(await liveAddress(globals, s), s);
 }
 
-export async function discard(globals: Globals, names: readonly string[], s: Surroundings): Promise<void> {
+export async function discard(globals: Globals, kept: readonly KeptDatabase[], s: Surroundings): Promise<void> {
   const { dropDatabase } = await import("../postgres/swap.ts");
   const address = await liveAddress(globals, s);
-  for (const name of names) await dropDatabase(address, name, s);
+  for (const { name, chatkeep } of kept) {
+    await dropDatabase(address, name, { isOwn: chatkeep === "restoring", signal: s.signal });
+  }
 }
 
 const PARTS: readonly Part[] = ["database", "storage", "config", "code"];

@@ -5,13 +5,14 @@
 import type { Clock } from "../base/clock.ts";
 import { formatInstant } from "../base/clock.ts";
 import { formatBytes, plural } from "../base/bytes.ts";
-import { Failure } from "../base/errors.ts";
+import { Failure, messageOf } from "../base/errors.ts";
 import type { Finding } from "../base/findings.ts";
 import type { Progress } from "../base/progress.ts";
 import type { Manifest } from "../point/manifest.ts";
 import type { ProofCheck } from "../point/proof.ts";
 import type { ServerAddress } from "../postgres/address.ts";
 import { connect, type Connection } from "../postgres/connect.ts";
+import { readHolders } from "../postgres/holders.ts";
 import { refuseSharedSessions } from "../postgres/pooler.ts";
 import { findPrograms } from "../postgres/programs.ts";
 import {
@@ -26,6 +27,7 @@ import {
 } from "../postgres/swap.ts";
 import { connectBeside, inspectTarget } from "../postgres/target.ts";
 import { openTemporaryFolder } from "../system/temporary.ts";
+import { judgeHolders } from "./live-holders.ts";
 import { checkData, checkSchema, checkSequences, checkTriggers } from "./check-database.ts";
 import { applyGrants, createRoles } from "./rights.ts";
 import { createLike } from "./create-database.ts";
@@ -70,14 +72,21 @@ export async function liveBlockers(
       ),
     );
   }
+  const held = judgeHolders(name, await readHolders(connection, [name]));
+  blockers.push(...held.blockers);
   const left = (await listKept(address, { signal })).filter(isLeft);
-  const findings = left.map(({ name: database, at }): Finding => ({
-    kind: "restore-left",
-    level: "note",
-    message: `an earlier restore was interrupted: what it left, '${database}' of ${at}, is removed first`,
-    hint: "Nothing of it is in use.",
-  }));
-  return { blockers, findings };
+  const findings = left.map(({ name: database, at }) =>
+    leftFinding(
+      "note",
+      `an earlier restore was interrupted: what it left, '${database}' of ${at}, is removed first`,
+      "Nothing of it is in use.",
+    ),
+  );
+  return { blockers, findings: [...held.findings, ...findings] };
+}
+
+function leftFinding(level: Finding["level"], message: string, hint: string): Finding {
+  return { kind: "restore-left", level, message, hint };
 }
 
 function alarm(kind: string, message: string, hint: string): Finding {
@@ -111,12 +120,9 @@ export async function restoreLive(
   const live = address.database;
   const fresh = keptName(live, "restoring", at);
   const note = { of: live, point: reader.point.id, at };
-  for (const left of (await listKept(address, { signal })).filter(isLeft)) {
-    progress.say(`removing '${left.name}', which an interrupted restore left`);
-    await dropDatabase(address, left.name, { signal });
-  }
+  const findings = await removeLeft(address, options);
   const manifest = await reader.manifest();
-  const findings = await createLike(manifest, { ...address, database: fresh }, { signal });
+  findings.push(...(await createLike(manifest, { ...address, database: fresh }, { signal })));
   let lacking: string[];
   try {
     {
@@ -135,7 +141,7 @@ export async function restoreLive(
     lacking = await copyDatabaseEntry(beside, { from: live, to: fresh });
   } catch (error) {
     // Half a database is of no use to anybody. Where the server is gone, the next restore removes it.
-    await dropDatabase(address, fresh, { signal: AbortSignal.timeout(10_000) }).catch(() => {});
+    await dropDatabase(address, fresh, { isOwn: true, signal: AbortSignal.timeout(10_000) }).catch(() => {});
     throw error;
   }
   progress.stage("swapping the databases");
@@ -144,6 +150,27 @@ export async function restoreLive(
   const rows = manifest.tables.reduce((sum, table) => sum + table.rows, 0);
   if (lacking.length > 0) findings.push(settingsLacking(live, lacking));
   return { name: live, previous, rows, findings };
+}
+
+/** One that cannot be removed keeps nobody from restoring: it is said. */
+async function removeLeft(address: ServerAddress, { progress, signal }: LiveOptions): Promise<Finding[]> {
+  const findings: Finding[] = [];
+  for (const { name } of (await listKept(address, { signal })).filter(isLeft)) {
+    progress.say(`removing '${name}', which an interrupted restore left`);
+    try {
+      await dropDatabase(address, name, { isOwn: true, signal });
+    } catch (error) {
+      if (signal.aborted) throw error;
+      findings.push(
+        leftFinding(
+          "warning",
+          `'${name}', which an interrupted restore left, could not be removed: ${messageOf(error)}`,
+          "The restore went on without. 'chatkeep restore --discard-previous' tries again and says what to do.",
+        ),
+      );
+    }
+  }
+  return findings;
 }
 
 function settingsLacking(name: string, settings: readonly string[]): Finding {

@@ -113,7 +113,7 @@ async function openDatabase(
   // Also at the end of a run that was cancelled.
   const dispose = async () => {
     try {
-      await dropDatabase(own, database, { signal: AbortSignal.timeout(LIMITS.lastWordsMs) });
+      await dropDatabase(own, database, { isOwn: true, signal: AbortSignal.timeout(LIMITS.lastWordsMs) });
     } catch (error) {
       // The server is gone, which the drill itself has told: the next one drops what was left.
       if (!isFailure(error, "database/unreachable")) throw error;
@@ -148,7 +148,7 @@ export async function dropLeftDatabases(address: ServerAddress, { signal }: { si
      where pg_catalog.pg_has_role(d.datdba, 'MEMBER') and d.datname like ${quoteLiteral(`${NAME.replaceAll("_", "\\_")}%`)}`,
   );
   for (const { name, note, sessions } of rows) {
-    if (sessions === 0 && isLeft(name, note)) await dropDatabase(address, name, { signal });
+    if (sessions === 0 && isLeft(name, note)) await dropDatabase(address, name, { isOwn: true, signal });
   }
 }
 

@@ -10,7 +10,8 @@
 import { systemClock } from "../base/clock.ts";
 import { Failure } from "../base/errors.ts";
 import type { ServerAddress } from "./address.ts";
-import type { Connection } from "./connect.ts";
+import { connect, type Connection } from "./connect.ts";
+import { readHolders } from "./holders.ts";
 import { quoteIdentifier, quoteLiteral } from "./names.ts";
 import { sqlState, SQLSTATE } from "./server-errors.ts";
 import { connectBeside } from "./target.ts";
@@ -110,6 +111,8 @@ export interface Swap {
   note: KeptNote;
 }
 
+/** `object_in_use`. */
+const IN_USE = "55006";
 const PATIENCE_MS = 60_000;
 const POLL_MS = 50;
 
@@ -119,9 +122,10 @@ const POLL_MS = 50;
  */
 export async function swapDatabases(
   address: ServerAddress,
-  { live, fresh, kept, note }: Swap,
+  swap: Swap,
   { signal, patienceMs = PATIENCE_MS }: { signal: AbortSignal; patienceMs?: number },
 ): Promise<void> {
+  const { live, fresh, kept, note } = swap;
   await using connection = await connectBeside(address, { signal });
   await using ending = await connectBeside(address, { signal });
   const until = systemClock.monotonic() + patienceMs;
@@ -144,9 +148,9 @@ export async function swapDatabases(
       return;
     } catch (error) {
       await connection.query("rollback").catch(() => {});
-      // 55006: somebody was connected for all of the five seconds that PostgreSQL waits.
-      if (sqlState(error) !== "55006" || systemClock.monotonic() >= until) {
-        throw await swapFailure(error, ending, [live, fresh], address);
+      // Somebody was connected for all of the five seconds that PostgreSQL waits.
+      if (sqlState(error) !== IN_USE || systemClock.monotonic() >= until) {
+        throw await swapFailure(error, ending, swap, address);
       }
     } finally {
       stop.abort();
@@ -176,23 +180,20 @@ async function endSessions(connection: Connection, names: readonly string[], sig
 async function swapFailure(
   error: unknown,
   connection: Connection,
-  names: readonly string[],
+  { live, fresh, note }: Swap,
   { user }: ServerAddress,
 ): Promise<unknown> {
   const state = sqlState(error);
-  if (state === "55006") {
-    const sessions = await connection.query<{ pid: number; role: string; program: string }>(
-      `select pid, usename as role, application_name as program from pg_catalog.pg_stat_activity
-       where datname in (${names.map(quoteLiteral).join(", ")}) order by pid limit 3`,
-    );
-    const who = sessions.map(({ pid, role, program }) => `process ${pid} of role '${role}' (${program || "no name"})`);
+  if (state === IN_USE) {
+    const who = await describeUsers(connection, [live, fresh]);
+    const rest =
+      note.chatkeep === "before"
+        ? `The restored database stays beside the live one as '${fresh}', to be looked at: no command swaps it in, and the next restore removes it.`
+        : "Then run the rollback again.";
     return new Failure(
       "target/unsuitable",
-      `a session on the database does not end: ${who.join(", ") || "it has gone meanwhile"}`,
-      {
-        hint: "Stop that program, or let a superuser end the session with pg_terminate_backend. Nothing was swapped: the restored database stays beside the live one.",
-        cause: error,
-      },
+      `what uses the database does not end: ${who.join(", ") || "it has gone meanwhile"}`,
+      { hint: `Stop it, or let a superuser end it (pg_terminate_backend). Nothing was swapped. ${rest}`, cause: error },
     );
   }
   if (state === SQLSTATE.denied) {
@@ -202,6 +203,22 @@ async function swapFailure(
     });
   }
   return error;
+}
+
+/** Sessions, and what has none: at most three of each. */
+async function describeUsers(connection: Connection, databases: readonly string[]): Promise<string[]> {
+  const sessions = await connection.query<{ pid: number; role: string | null; program: string; type: string }>(
+    `select pid, usename as role, application_name as program, backend_type as type from pg_catalog.pg_stat_activity
+     where datname in (${databases.map(quoteLiteral).join(", ")}) order by pid limit 3`,
+  );
+  const { prepared } = await readHolders(connection, databases);
+  return [
+    ...sessions.map(({ pid, role, program, type }) => {
+      const of = role === null ? type : `role '${role}'`;
+      return `process ${pid} of ${of} (${program || "no name"})`;
+    }),
+    ...prepared.slice(0, 3).map((name) => `prepared transaction '${name}' (COMMIT PREPARED or ROLLBACK PREPARED)`),
+  ];
 }
 
 /**
@@ -268,15 +285,57 @@ export async function copyDatabaseEntry(
   }
 }
 
-/** Removes a database that lies beside the live one; its sessions are ended. */
+/**
+ * Removes a database that lies beside the live one; its sessions are ended.
+ * @param options.isOwn We made it and nobody used it: its subscriptions go too, without a word to the servers they name.
+ * @throws Failure `target/unsuitable` when something else holds it: nothing was removed.
+ */
 export async function dropDatabase(
   address: ServerAddress,
   name: string,
-  { signal }: { signal: AbortSignal },
+  { isOwn = false, signal }: { isOwn?: boolean; signal: AbortSignal },
 ): Promise<void> {
   await using connection = await connectBeside(address, { signal });
-  await connection.query(terminateStatement([name]));
-  await connection.query(`drop database if exists ${quoteIdentifier(name)}`);
+  const drop = async () => {
+    await connection.query(terminateStatement([name]));
+    await connection.query(`drop database if exists ${quoteIdentifier(name)}`);
+  };
+  try {
+    try {
+      await drop();
+    } catch (error) {
+      if (!isOwn || sqlState(error) !== IN_USE) throw error;
+      await forgetSubscriptions({ ...address, database: name }, { signal });
+      await drop();
+    }
+  } catch (error) {
+    if (sqlState(error) !== IN_USE) throw error;
+    const { activeSlots, enabledSubscriptions, disabledSubscriptions } = await readHolders(connection, [name]);
+    const who = [
+      ...activeSlots.slice(0, 3).map((slot) => `replication slot '${slot}', which is in use`),
+      ...[...enabledSubscriptions, ...disabledSubscriptions].slice(0, 3).map((one) => `subscription '${one}'`),
+      ...(await describeUsers(connection, [name])),
+    ];
+    throw new Failure(
+      "target/unsuitable",
+      `database '${name}' cannot be dropped: ${who.join(", ") || "it is in use"}`,
+      {
+        hint: "Nothing of it was removed. Stop what reads from a slot. Connected to that database: ROLLBACK PREPARED ends a prepared transaction; ALTER SUBSCRIPTION … DISABLE, … SET (slot_name = NONE) and DROP SUBSCRIPTION a subscription, whose slot on the other server is left as it is.",
+        cause: error,
+      },
+    );
+  }
+}
+
+/** A subscription that still has a slot's name would drop the slot, on the other server, with itself: others may use it. */
+async function forgetSubscriptions(address: ServerAddress, { signal }: { signal: AbortSignal }): Promise<void> {
+  await using connection = await connect(address, { signal });
+  const { enabledSubscriptions, disabledSubscriptions } = await readHolders(connection, [address.database]);
+  for (const name of [...enabledSubscriptions, ...disabledSubscriptions].map(quoteIdentifier)) {
+    await connection.query(`alter subscription ${name} disable`);
+    await connection.query(`alter subscription ${name} set (slot_name = none)`);
+    await connection.query(`drop subscription ${name}`);
+  }
 }
 
 export interface SwapRights {

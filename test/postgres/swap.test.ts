@@ -1,8 +1,11 @@
 /** One database in the place of another, under clients that do not wait to be told. */
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
+import { spawn } from "node:child_process";
+import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Client } from "pg";
+import { liveBlockers } from "../../src/job/restore-live.ts";
 import { isFailure } from "../../src/base/errors.ts";
 import type { ServerAddress } from "../../src/postgres/address.ts";
 import {
@@ -23,7 +26,7 @@ const AT = "2026-03-01T02:03:04Z";
 let server: TestServer;
 
 before(async () => {
-  server = await startPostgres();
+  server = await startPostgres({ settings: ["wal_level=logical", "max_prepared_transactions=4"] });
 });
 after(async () => {
   await server.stop();
@@ -147,6 +150,79 @@ test("a session that our role may not end is named, and nothing is swapped", asy
   } finally {
     await holder.end();
   }
+});
+
+/** A consumer of a logical slot, as a replica or a change stream is. */
+function consume(database: string, slot: string): { stop: () => Promise<void> } {
+  const { host, port, user } = server.address;
+  const args = ["-h", host, "-p", String(port), "-U", user, "-d", database, "--slot", slot, "--start", "-f", "-"];
+  const child = spawn(join(server.programs, "pg_recvlogical"), args, { stdio: "ignore" });
+  const ended = new Promise<void>((resolve) => child.once("close", () => resolve()));
+  return {
+    async stop() {
+      child.kill("SIGINT");
+      await ended;
+    },
+  };
+}
+
+async function untilSlot(slot: string, isActive: boolean): Promise<void> {
+  const state = async () =>
+    (await server.query(`select active from pg_replication_slots where slot_name = '${slot}'`))[0]?.["active"];
+  while ((await state()) !== isActive) await sleep(20);
+}
+
+test("a slot that is read from, a subscription and a prepared transaction are told before a swap, and by a drop", async () => {
+  const { address, fresh } = await makePair("copied");
+  const found = async () => {
+    const { blockers, findings } = await liveBlockers(address, { signal });
+    return [...blockers, ...findings].map(({ level, message }) => `${level} ${message.replace(/:.*: /, ": ")}`);
+  };
+  assert.deepEqual(await found(), []);
+  await server.query("select pg_create_logical_replication_slot('stream', 'test_decoding')", "copied");
+  assert.deepEqual(await found(), [
+    "warning 1 logical replication slot of 'copied' would stay with the database that is put aside: stream",
+  ]);
+  await server.query(
+    "create subscription inward connection 'host=nowhere.example.org' publication p with (connect = false)",
+    "copied",
+  );
+  assert.equal((await found()).length, 1, "a subscription that is disabled holds nothing");
+  const consumer = consume("copied", "stream");
+  try {
+    await untilSlot("stream", true);
+    await server.query("alter subscription inward enable", "copied");
+    await server.query("begin; insert into here values ('later'); prepare transaction 'half done'", "copied");
+    const held = "so no other database can take its place";
+    assert.deepEqual(await found(), [
+      `alarm 1 logical replication slot of 'copied' is in use, ${held}: stream`,
+      `alarm 1 subscription of 'copied' is enabled, ${held}: inward`,
+      `alarm 1 prepared transaction of 'copied' is open, ${held}: half done`,
+    ]);
+    await assert.rejects(
+      dropDatabase(address, "copied", { isOwn: false, signal }),
+      (error) =>
+        isFailure(error, "target/unsuitable") &&
+        /slot 'stream'.*subscription 'inward'.*'half done'/.test(error.message) &&
+        /slot_name = NONE/.test(error.hint ?? ""),
+    );
+  } finally {
+    await consumer.stop();
+  }
+  await untilSlot("stream", false);
+  await server.query("alter subscription inward disable", "copied");
+  const swap = { live: "copied", fresh, kept: "copied_kept", note: noteOf("copied") };
+  await assert.rejects(
+    swapDatabases(address, swap, { signal, patienceMs: 0 }),
+    (error) => isFailure(error, "target/unsuitable") && /does not end: .*'half done'/.test(error.message),
+  );
+  await server.query("rollback prepared 'half done'", "copied");
+  await swapDatabases(address, swap, { signal });
+  await assert.rejects(dropDatabase(address, "copied_kept", { signal }), /subscription 'inward'/);
+  // As if we had made it: the name of the subscription's slot, on a server that does not answer, is forgotten.
+  await dropDatabase(address, "copied_kept", { isOwn: true, signal });
+  assert.deepEqual(await names("copied"), ["copied"]);
+  assert.deepEqual(await server.query("select slot_name from pg_replication_slots"), []);
 });
 
 test("a role that may not rename is told so, and nothing is swapped", async () => {

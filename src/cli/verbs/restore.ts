@@ -115,11 +115,7 @@ async function discardPrevious({ given, globals, surroundings, mode, printer }: 
     const typed = await person.text("To drop, type yes:");
     if (typed !== "yes") throw new Failure("run/cancelled", "nothing was dropped", { hint: "Nothing was changed." });
   }
-  await discard(
-    globals,
-    chosen.map((one) => one.name),
-    surroundings,
-  );
+  await discard(globals, chosen, surroundings);
   const discarded = chosen.map(({ name: database, bytes }) => ({ name: database, bytes }));
   const summary: DiscardSummary = { type: "summary", verb: "restore", discarded, findings: [] };
   if (mode.json) printer.json(summary);
