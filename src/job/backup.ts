@@ -242,8 +242,8 @@ async function capture(run: Run, tools: Tools): Promise<Captured> {
   let listing: StorageListing | undefined;
   let facts: SnapshotFacts | undefined;
   const isStored = (id: ChunkId) => index.has("data", id);
-  // A parent that was restored and found to be other than it should be hands nothing on.
-  const readAll = parent === undefined || run.full || parent.point.proof?.proven === false;
+  // A parent that was restored and found to be other than it should be hands nothing on that can be read.
+  const readsAll = run.full || parent?.point.proof?.proven === false;
   const database = await captureDatabase({
     address: run.address,
     connection,
@@ -251,7 +251,8 @@ async function capture(run: Run, tools: Tools): Promise<Captured> {
     programs,
     readers: run.workers ?? LIMITS.sealingWorkers,
     leaveDatabase: async () => await sealing.leaveDatabase(),
-    parentRanges: readAll ? undefined : new ParentRanges(parent.reader, parent.manifest, isStored),
+    parentRanges: parent === undefined ? undefined : new ParentRanges(parent.reader, parent.manifest, isStored),
+    readsAll,
     startedAt: run.startedAt,
     fullEveryMs: run.fullEveryMs,
     pace: paceOf(run),

@@ -37,7 +37,7 @@ import { addGrants, readRights, type SavedRights } from "./rights.ts";
 import { captureLargeObjects, type SavedLargeObjects } from "./large-objects.ts";
 import { type PlannedTable, readRows, type Reuse, type RowsRead, type SavedTable, StaleRange } from "./read-rows.ts";
 import { unreadableFindings } from "./unreadable.ts";
-import { keyEntry, type ParentRanges, STAMPS_VERSION, whyReadAll } from "./reuse.ts";
+import { keyEntry, type ParentRanges, STAMPS_VERSION, whyIncomparable, whyReadAll } from "./reuse.ts";
 import type { RangeResult } from "./sealing-tasks.ts";
 import { lagFindings, unloggedFindings } from "./standby-findings.ts";
 
@@ -77,8 +77,10 @@ export interface DatabasePorts {
   leaveDatabase(): Promise<void>;
   /** How the parent cut its tables, so that ranges stay where they are, and what it was read from. */
   parent: Manifest | undefined;
-  /** What the parent has; undefined when every row is to be read. */
+  /** What the parent has. */
   parentRanges: ParentRanges | undefined;
+  /** Every row is read; of the parent is taken only what the server cannot give any more. */
+  readsAll: boolean;
   /** RFC 3339: the start of the backup. */
   startedAt: string;
   /** Every row is read at least this often, in milliseconds. */
@@ -321,13 +323,15 @@ async function planReuse(ports: Attempt, { connection, lsn }: DatabaseSnapshot, 
   const isSame = (await readStart(connection)) === server.postmasterStartedAt;
   const present = { server, lsn, text, startedAt, fullEveryMs };
   const why = isSame ? whyReadAll(parent, present) : "the server was restarted meanwhile";
-  const reason = parentRanges === undefined ? undefined : why;
-  if (reason !== undefined) ports.progress.say(`reading every row: ${reason}`);
-  if (server.major < STAMPS_SINCE || !isSame || lsn === "") return { text, stamps: undefined, ranges: undefined };
-  const isFull = parentRanges === undefined || reason !== undefined;
+  const isMeant = parentRanges === undefined || ports.readsAll;
+  if (why !== undefined && !isMeant) ports.progress.say(`reading every row: ${why}`);
+  const isFull = isMeant || why !== undefined;
+  if (server.major < STAMPS_SINCE || !isSame || lsn === "")
+    return { text, stamps: undefined, ranges: undefined, fallback: undefined };
   const fullReadAt = isFull ? startedAt : (parent?.stamps?.fullReadAt ?? startedAt);
   const stamps = { version: STAMPS_VERSION, text, fullReadAt, turn: (parent?.stamps?.turn ?? 0) + 1 };
-  return { text, stamps, ranges: isFull ? undefined : parentRanges };
+  const fallback = whyIncomparable(parent, present) === undefined ? parentRanges : undefined;
+  return { text, stamps, ranges: isFull ? undefined : parentRanges, fallback };
 }
 
 function addUp({ entry, ranges, unreadable }: SavedTable): void {

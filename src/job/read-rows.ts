@@ -43,6 +43,8 @@ export interface Reuse {
   text: string;
   stamps: Manifest["stamps"];
   ranges: ParentRanges | undefined;
+  /** Where every row is read: what the server cannot give any more is taken from here, if its stamp is equal. */
+  fallback: ParentRanges | undefined;
 }
 
 export interface RowsRead {
@@ -126,6 +128,7 @@ export async function readRows(
   const scans = await scan.result;
   for (const [at, table] of stamped.entries()) {
     const scanned = scans[at];
+    if (reuse.fallback !== undefined) await fillHoles(table, { scan: scanned, fallback: reuse.fallback });
     // Without a form the next backup reads all of it.
     if (scanned === undefined || scanned.damage !== undefined) continue;
     addStamps(table.saved, table.facts, scanned.stamps);
@@ -205,6 +208,26 @@ async function readRanges(ports: RowPorts, snapshotId: string, ranges: readonly 
     ports,
   );
   return bytes;
+}
+
+/** Ranges that lack rows, and whose stamp is the parent's, become the parent's: it has the rows. */
+async function fillHoles(
+  { facts, plan, saved }: PlannedTable,
+  { scan, fallback }: { scan: TableScan | undefined; fallback: ParentRanges },
+): Promise<void> {
+  const holes = [...(saved.unreadable ?? [])].filter(([, rows]) => rows.some(({ kept }) => kept !== true));
+  const stamps = stampsIn(scan);
+  if (holes.length === 0 || stamps === undefined) return;
+  const before = await fallback.of(facts, plan);
+  for (const [bucket, rows] of holes) {
+    const expected = before.get(bucket);
+    if (expected === undefined || expected.stamp !== stamps.get(bucket)) continue;
+    saved.unreadable?.set(
+      bucket,
+      rows.map((row) => ({ ...row, kept: true as const })),
+    );
+    saved.ranges = [...saved.ranges.filter((range) => range.bucket !== bucket), expected];
+  }
 }
 
 /** A range that could not be read whole: where its stamp is the parent's, the parent has the rows that are lacking. */

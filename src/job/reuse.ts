@@ -37,6 +37,11 @@ export interface Present {
 
 /** Why every row must be read, for people; undefined when ranges with equal stamps may be taken over. */
 export function whyReadAll(parent: Manifest | undefined, present: Present): string | undefined {
+  return whyIncomparable(parent, present) ?? whyDue(parent, present);
+}
+
+/** Why equal stamps say nothing about equal rows; undefined when they do. */
+export function whyIncomparable(parent: Manifest | undefined, present: Present): string | undefined {
   const { server } = present;
   if (server.major < STAMPS_SINCE) return `PostgreSQL ${server.major} cannot tell what changed`;
   if (present.lsn === "") return "the server does not tell where its log is";
@@ -54,6 +59,13 @@ export function whyReadAll(parent: Manifest | undefined, present: Present): stri
   if (extensionsOf(then) !== extensionsOf(server)) return "an extension changed";
   if (stamps.text !== present.text) return "values are written in another way now";
   if (parseLsn(then.lsn) > parseLsn(present.lsn)) return "the server's log is behind where it was";
+  return undefined;
+}
+
+/** Why every row is to be read once more although stamps tell what changed. */
+function whyDue(parent: Manifest | undefined, present: Present): string | undefined {
+  const stamps = parent?.stamps;
+  if (stamps === undefined) return undefined;
   if (!isGoTime(stamps.fullReadAt)) return "the parent does not tell when every row was read";
   const ageMs = Number((parseGoTime(present.startedAt) - parseGoTime(stamps.fullReadAt)) / 1_000_000n);
   if (ageMs < 0) return "the clock was put back";

@@ -143,9 +143,7 @@ const BEGAN = Date.parse("2026-11-01T00:00:00Z");
 export async function take(address: ServerAddress, parent?: Taken, options: CaptureOptions = {}): Promise<Taken> {
   const server = options.server ?? (await factsOf(address));
   const known =
-    parent === undefined || options.full === true
-      ? undefined
-      : new ParentRanges(sourceOf(parent.capture), parent.manifest, () => true);
+    parent === undefined ? undefined : new ParentRanges(sourceOf(parent.capture), parent.manifest, () => true);
   await using readers = new Readers(address);
   await using connection = await connect(address, { signal });
   const capture = await captureDatabase({
@@ -158,6 +156,7 @@ export async function take(address: ServerAddress, parent?: Taken, options: Capt
     programs: NO_PROGRAMS,
     parent: parent?.manifest,
     parentRanges: known,
+    readsAll: options.full === true,
     startedAt: new Date(options.at ?? BEGAN).toISOString(),
     fullEveryMs: options.fullEveryMs ?? WEEK,
     stampedTableBytes: options.stampedTableBytes ?? 0,

@@ -4,7 +4,7 @@ import { after, before, test } from "node:test";
 import type { Finding } from "../../src/base/findings.ts";
 import type { TableEntry } from "../../src/point/manifest.ts";
 import { startPostgres, type TestAddress, type TestServer } from "../harness/postgres.ts";
-import { contentsOf, stampsOf, take, type Taken } from "./captures.ts";
+import { contentsOf, factsOf, stampsOf, take, type Taken } from "./captures.ts";
 import { damagePage, FEW_BUFFERS, idsOn, pageOf } from "./damaged-page.ts";
 
 let server: TestServer;
@@ -126,6 +126,19 @@ test("a value that cannot be read any more is taken over from the point before w
   assert.equal(told(next).length, 1);
   assert.deepEqual(contentsOf(next), contentsOf(whole));
   assert.deepEqual(stampsOf(next, "notes"), stampsOf(whole, "notes"));
+
+  // Also where every row is read, because somebody wants it or the last time is long ago.
+  for (const options of [{ full: true }, { fullEveryMs: 0 }]) {
+    const full = await take(address, next, options);
+    assert.equal(full.capture.rangesReused, 0);
+    assert.match(told(full)[0]?.message ?? "", /taken over from the last restore point/);
+    assert.deepEqual(contentsOf(full), contentsOf(whole));
+    assert.deepEqual(stampsOf(full, "notes"), stampsOf(whole, "notes"));
+  }
+  // Not where stamps say nothing: then the rows may be others.
+  const facts = await factsOf(address);
+  const moved = await take(address, next, { server: { ...facts, timeline: facts.timeline + 1 } });
+  assert.equal(entryOf(moved, "notes").rows, ROWS - 2);
 
   // A row of that range changes: what can be read is what there is now.
   await server.query("update notes set body = 'new' where id = 7", "values");
