@@ -303,6 +303,25 @@ test("what lies beside a database is told by its comment, the newest first, and 
   );
 });
 
+test("a database that is called postgres is swapped from another one, and back", async () => {
+  const fresh = keptName("postgres", "restoring", AT);
+  const address = await server.createDatabase(fresh);
+  await server.query("create table here as select 'old' as word", "postgres");
+  await server.query("create table here as select 'new' as word", fresh);
+  const live = { ...address, database: "postgres" };
+  const kept = keptName("postgres", "before", AT);
+  await swapDatabases(live, { live: "postgres", fresh, kept, note: noteOf("postgres") }, { signal });
+  assert.deepEqual([await wordIn("postgres"), await wordIn(kept)], ["new", "old"]);
+  assert.deepEqual(
+    (await listKept(live, { signal })).map(({ name, chatkeep }) => [name, chatkeep]),
+    [[kept, "before"]],
+  );
+  await swapDatabases(live, { live: "postgres", fresh: kept, kept: fresh, note: noteOf("postgres") }, { signal });
+  assert.equal(await wordIn("postgres"), "old");
+  await dropDatabase(live, fresh, { signal });
+  await server.query("drop table here", "postgres");
+});
+
 test("names stay within PostgreSQL's 63 bytes, whatever letters they have", () => {
   assert.equal(keptName("chatwoot_production", "before", AT), "chatwoot_production_before_20260301T020304");
   for (const live of ["x".repeat(63), "ü".repeat(31)]) {
