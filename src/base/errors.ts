@@ -17,6 +17,7 @@ export const ERRORS = {
   "program/failed": { exit: 1, retry: false },
   "database/unreachable": { exit: 1, retry: true },
   "database/full": { exit: 1, retry: true },
+  "database/no-space": { exit: 1, retry: false },
   "database/denied": { exit: 1, retry: false },
   "database/unsuitable": { exit: 1, retry: false },
   "database/changed": { exit: 1, retry: true },

@@ -13,13 +13,14 @@ import type { Manifest } from "../point/manifest.ts";
 import { describeAddress, type ServerAddress } from "../postgres/address.ts";
 import { quoteIdentifier } from "../postgres/names.ts";
 import { findPrograms } from "../postgres/programs.ts";
-import { inspectTarget } from "../postgres/target.ts";
+import { inspectTarget, type TargetFacts } from "../postgres/target.ts";
 import type { Repository } from "../repo/repository.ts";
 import { makeFolders } from "../system/folders.ts";
 import { openTemporaryFolder } from "../system/temporary.ts";
 import { createLike } from "./create-database.ts";
 import { loadPoint } from "./load-point.ts";
 import { lockToRead } from "./lock.ts";
+import { fillWithin } from "./no-space.ts";
 import { isNotWhole, notWholeFinding } from "./not-whole.ts";
 import { type DatabasePlan, planDatabase } from "./plan-database.ts";
 import { PointReader } from "./point-reader.ts";
@@ -288,16 +289,11 @@ export async function restore({ repository, choose }: RestoreSource, given: Rest
   // Before hours of loading: a folder that cannot be made must not be found out afterwards.
   if (options.to !== undefined) await makeFolder(options.to);
   if (has("database") && options.database !== undefined) {
-    if (options.isLive) {
-      const live = { ...options, leaveOut: database?.leaveOut };
-      const { findings, ...restored } = await restoreLive(reader, options.database, live);
-      summary.database = restored;
-      summary.findings.push(...findings);
-    } else {
-      const { findings, ...restored } = await restoreDatabase(reader, options.database, database, options);
-      summary.database = restored;
-      summary.findings.push(...findings);
-    }
+    const { findings, ...restored } = options.isLive
+      ? await intoLive(reader, options.database, database, options)
+      : await restoreDatabase(reader, options.database, database, options);
+    summary.database = restored;
+    summary.findings.push(...findings);
   }
   if (options.to !== undefined) {
     for (const part of ["storage", "config", "code"] as const) {
@@ -317,15 +313,39 @@ export async function restore({ repository, choose }: RestoreSource, given: Rest
   return summary;
 }
 
+type RestoredDatabase = NonNullable<RestoreSummary["database"]> & { findings: Finding[] };
+
+async function intoLive(
+  reader: PointReader,
+  address: ServerAddress,
+  plan: DatabasePlan | undefined,
+  options: RestoreOptions,
+): Promise<RestoredDatabase> {
+  return await fillWithin(
+    { address, database: "beside", estimate: plan?.estimate },
+    async () => await restoreLive(reader, address, { ...options, leaveOut: plan?.leaveOut }),
+  );
+}
+
 async function restoreDatabase(
   reader: PointReader,
   address: ServerAddress,
   plan: DatabasePlan | undefined,
   options: RestoreOptions,
-): Promise<NonNullable<RestoreSummary["database"]> & { findings: Finding[] }> {
-  const { signal, progress, withRoles } = options;
+): Promise<RestoredDatabase> {
+  const target = await inspectTarget(address, options);
+  return await fillWithin(
+    { address, database: target.state === "missing" ? "made" : "given", estimate: plan?.estimate },
+    async () => await fillDatabase(reader, { address, target, plan }, options),
+  );
+}
+
+async function fillDatabase(
+  reader: PointReader,
+  { address, target, plan }: { address: ServerAddress; target: TargetFacts; plan: DatabasePlan | undefined },
+  { signal, progress, withRoles }: RestoreOptions,
+): Promise<RestoredDatabase> {
   const manifest = await reader.manifest();
-  const target = await inspectTarget(address, { signal });
   const programs = await findPrograms(Math.max(target.major, manifest.server.clientMajor), { signal });
   const findings = target.state === "missing" ? await createLike(manifest, address, { signal }) : [];
   if (withRoles) findings.push(...(await createRoles(reader, address, { signal })));

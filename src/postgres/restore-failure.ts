@@ -2,6 +2,7 @@
 import { Failure } from "../base/errors.ts";
 import type { ServerAddress } from "./address.ts";
 import { quoteIdentifier } from "./names.ts";
+import { noSpaceFailure } from "./server-errors.ts";
 import { lostFailure, printedHint } from "./schema-dump.ts";
 
 interface Case {
@@ -77,8 +78,13 @@ const CASES: readonly Case[] = [
   },
 ];
 
+/** What the server says after that word, to the end of the line. A write that was cut short has no word of the disk in it. */
+const NO_SPACE = /(?:ERROR|FATAL|PANIC):\s+(.*No space left on device|could not extend file .*wrote only .*)/;
+
 /** @param printed what pg_restore wrote on its standard error. */
 export function restoreFailure(printed: string, target: ServerAddress): Failure {
+  const full = NO_SPACE.exec(printed)?.[1];
+  if (full !== undefined) return noSpaceFailure(full, target);
   const lost = lostFailure(printed, target);
   if (lost !== undefined) return lost;
   for (const { said, explain } of CASES) {

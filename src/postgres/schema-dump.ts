@@ -110,7 +110,10 @@ export function normalizeSchema(sql: string): string {
 /** The last lines of what a program of PostgreSQL printed before it failed, as a hint. */
 export function printedHint(stderr: string): string {
   const lines = stderr.trim().split("\n");
-  const from = lines.findLastIndex((line) => /error:|ERROR:|fatal:|FATAL:/.test(line));
+  // With jobs pg_restore says last of all that a worker ended, and before it why.
+  const from = lines.findLastIndex(
+    (line) => /error:|ERROR:|fatal:|FATAL:/.test(line) && !line.includes("a worker process died unexpectedly"),
+  );
   const shown = lines.slice(Math.max(0, from), Math.max(0, from) + 8).join("\n");
   return shown === "" ? "It printed nothing that explains it." : `It said: ${withoutOptions(shown)}`;
 }

@@ -12,6 +12,7 @@ export const SQLSTATE = {
   denied: "42501",
   snapshotGone: "22023",
   full: "53300",
+  noSpace: "53100",
 } as const;
 
 /** True where a server keeps to itself what was asked: the role may not know it, or a provider's server has no such thing. */
@@ -105,6 +106,14 @@ function clientFailure(error: Error, address: ServerAddress): Failure | undefine
   return undefined;
 }
 
+/** @param said the server's own words, which name the file that it could not write. */
+export function noSpaceFailure(said: string, address: ServerAddress, cause?: unknown): Failure {
+  return new Failure("database/no-space", `the database server's disk is full (${describeAddress(address)}): ${said}`, {
+    hint: "Free some space on the disk that holds the server's data, then try again.",
+    cause,
+  });
+}
+
 /** Damaged data or index, an error of the disk or a file that is gone, and bytes that are no text of the encoding. */
 const UNREADABLE = /^(XX...|58030|58P01|22021|22P05)$/;
 const TOO_LONG = /invalid memory alloc request size|exceeds maximum allowed length/;
@@ -145,6 +154,7 @@ function stateFailure(error: Error, state: string, address: ServerAddress): Fail
       "Chatkeep does with two; try again later, or raise max_connections at the server, or the limit of the role or of the plan.",
     );
   }
+  if (state === SQLSTATE.noSpace) return noSpaceFailure(text, address, error);
   if (state.startsWith("57P") || state.startsWith("08")) {
     return make(
       "database/unreachable",

@@ -29,6 +29,8 @@ export interface TestServer extends AsyncDisposable {
   readonly programs: string;
   readonly socketFolder: string;
   readonly pid: number;
+  /** Where the small disk is, if one was asked for. */
+  readonly smallDisk: string;
   /** What the server logged so far. */
   log(): string;
   /** Makes an empty database of the superuser, or of `owner`, and returns its address. */
@@ -45,6 +47,8 @@ export interface TestServerOptions {
   settings?: readonly string[];
   /** Another server's programs, for example of a newer major. */
   programs?: string;
+  /** A disk of so many bytes, empty, at {@link TestServer.smallDisk}, that only the server sees; takes root. */
+  smallDiskBytes?: number;
   /** Makes it a standby of that server, which streams from it. */
   standbyOf?: TestServer;
 }
@@ -132,6 +136,17 @@ export function startKept(
   return { child, log: () => logged };
 }
 
+/** The server's command with a disk mounted that goes when the server ends; root mounts it and then is the server's user. */
+function withSmallDisk(
+  server: readonly string[],
+  { path, bytes, user }: { path: string; bytes: number; user: { uid: number; gid: number } | undefined },
+): string[] {
+  if (user === undefined) throw new Error("only root can mount a disk for the server");
+  const { uid, gid } = user;
+  const mount = `mount -t tmpfs -o size=${bytes},mode=700,uid=${uid},gid=${gid} tmpfs "$1"; shift; exec setpriv --reuid=${uid} --regid=${gid} --clear-groups "$@"`;
+  return ["unshare", "--mount", "sh", "-eu", "-c", mount, "sh", path, ...server];
+}
+
 export async function untilReady(child: ChildProcess, address: TestAddress, log: () => string): Promise<void> {
   for (;;) {
     if (child.exitCode !== null || child.signalCode !== null) throw new Error(`PostgreSQL did not start:\n${log()}`);
@@ -200,7 +215,15 @@ export async function startPostgres(options: TestServerOptions = {}): Promise<Te
     `unix_socket_directories=${socketFolder}`,
   ];
   const server = [join(programs, "postgres"), "-D", data, ...settings.flatMap((setting) => ["-c", setting])];
-  const { child, log } = startKept(server, { folder, user });
+  const smallDisk = join(folder, "small");
+  if (options.smallDiskBytes !== undefined) await mkdir(smallDisk);
+  const { child, log } =
+    options.smallDiskBytes === undefined
+      ? startKept(server, { folder, user })
+      : startKept(withSmallDisk(server, { path: smallDisk, bytes: options.smallDiskBytes, user }), {
+          folder,
+          user: undefined,
+        });
   const ended = new Promise<void>((resolve) => child.once("close", () => resolve()));
   const stop = async () => {
     child.stdin.end();
@@ -229,6 +252,7 @@ export async function startPostgres(options: TestServerOptions = {}): Promise<Te
     address,
     programs,
     socketFolder,
+    smallDisk,
     pid: Number.parseInt(await readFile(join(data, "postmaster.pid"), "utf8"), 10),
     major: Number.parseInt(await readFile(join(data, "PG_VERSION"), "utf8"), 10),
     log,

@@ -34,6 +34,7 @@ test("what a network, a library or a server says becomes a failure that says wha
       /certificate is not trusted/,
     ],
     [error("the database system is starting up", "57P03"), "database/unreachable", /ended the connection/],
+    [error("could not extend file", "53100"), "database/no-space", /the database server's disk is full/],
     [error("sorry, too many clients already", "53300"), "database/full", /no connection left/],
     [error("no pg_hba.conf entry for host", "28000"), "database/denied", /refuses 'chatwoot'/],
     [error("permission denied for table accounts", "42501"), "database/denied", /permission denied for table accounts/],
