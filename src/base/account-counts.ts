@@ -11,6 +11,8 @@ export interface AccountCounts {
   name: string | null;
   /** Of an account, kinds of which it has none may be absent; of the whole, those that cannot be counted are. */
   counts: Partial<Record<CountedKind, number>>;
+  /** Of the whole: what the server could not read, so that no account's number of it is known this time. */
+  uncounted?: PeakKind[];
 }
 
 /** `account`: that there is one, which counts as 1. */

@@ -2,7 +2,7 @@
  * Counts what each account has, in the backup's snapshot. Large tables are counted while they are looked through for what
  * changed, so that none is read once more for it; the others are small, or are read whole anyway.
  */
-import { type AccountCounts, type CountedKind } from "../base/account-counts.ts";
+import type { AccountCounts, CountedKind, PeakKind } from "../base/account-counts.ts";
 import { isFailure } from "../base/errors.ts";
 import { ACCOUNT_COLUMN, ACCOUNT_NAMES_QUERY, COUNTED_TABLES, FILE_TABLES, FILES_QUERY } from "../chatwoot/accounts.ts";
 import type { TableFacts } from "../postgres/catalogue.ts";
@@ -37,18 +37,24 @@ export async function countAccounts(
 ): Promise<AccountCounts[]> {
   const tables = new Map(planned.flatMap((one) => (one.facts.schema === "public" ? [[one.facts.name, one]] : [])));
   const tallies = new Map<CountedKind, Tally>();
+  const uncounted: PeakKind[] = [];
   for (const [kind, name] of Object.entries(COUNTED_TABLES) as [keyof typeof COUNTED_TABLES, string][]) {
     const table = tables.get(name);
     if (table?.countBy === undefined) continue;
     const tally = scanned.get(table) ?? (await countRows(snapshot, table.facts));
-    if (tally !== undefined) tallies.set(kind, tally);
+    if (tally === undefined) uncounted.push(kind);
+    else tallies.set(kind, tally);
   }
   const attachments = tables.get("attachments");
   if (FILE_TABLES.every((name) => tables.has(name)) && attachments !== undefined && hasAccounts(attachments.facts)) {
     const tally = await ask(snapshot, FILE_TABLES, FILES_QUERY);
-    if (tally !== undefined) tallies.set("files", tally);
+    if (tally === undefined) uncounted.push("files");
+    else tallies.set("files", tally);
   }
-  return toAccounts(tallies, tables.has("accounts") ? await readNames(snapshot) : new Map());
+  const names = tables.has("accounts") ? await readNames(snapshot) : new Map<string, string>();
+  if (names === undefined) uncounted.push("account");
+  const [whole, ...accounts] = toAccounts(tallies, names ?? new Map());
+  return [{ ...whole, ...(uncounted.length === 0 ? {} : { uncounted }) }, ...accounts];
 }
 
 async function countRows(snapshot: DatabaseSnapshot, facts: TableFacts): Promise<Tally | undefined> {
@@ -57,29 +63,41 @@ async function countRows(snapshot: DatabaseSnapshot, facts: TableFacts): Promise
   return await ask(snapshot, [facts.name], query);
 }
 
-/** Undefined where the server cannot read what is to be counted: that is told of the table itself. */
 async function ask(snapshot: DatabaseSnapshot, tables: readonly string[], query: string): Promise<Tally | undefined> {
-  let rows: { account: string | null; count: string }[];
+  const rows = await readIfReadable<{ account: string | null; count: string }>(snapshot, tables, query);
+  return rows && new Map(rows.flatMap(({ account, count }) => (account === null ? [] : [[account, Number(count)]])));
+}
+
+async function readNames(snapshot: DatabaseSnapshot): Promise<Map<string, string> | undefined> {
+  const rows = await readIfReadable<{ account: string; name: string | null }>(
+    snapshot,
+    ["accounts"],
+    ACCOUNT_NAMES_QUERY,
+  );
+  return rows && new Map(rows.map(({ account, name }) => [account, name ?? ""]));
+}
+
+/** Undefined where the server cannot read what is asked for: that is told of the table itself. */
+async function readIfReadable<Row extends { [key: string]: unknown }>(
+  snapshot: DatabaseSnapshot,
+  tables: readonly string[],
+  query: string,
+): Promise<Row[] | undefined> {
   try {
-    rows = await snapshot.lookAt(
+    return await snapshot.lookAt(
       tables.map((name) => ({ schema: "public", name })),
-      (connection) => connection.query(`${ON_NO_DISK}; ${query}`),
+      async (connection) => await connection.query<Row>(`${ON_NO_DISK}; ${query}`),
     );
   } catch (error) {
     if (!isFailure(error, "database/unreadable")) throw error;
     return undefined;
   }
-  return new Map(rows.flatMap(({ account, count }) => (account === null ? [] : [[account, Number(count)]])));
 }
 
-async function readNames(snapshot: DatabaseSnapshot): Promise<Map<string, string>> {
-  const rows = await snapshot.lookAt([{ schema: "public", name: "accounts" }], (connection) =>
-    connection.query<{ account: string; name: string | null }>(ACCOUNT_NAMES_QUERY),
-  );
-  return new Map(rows.map(({ account, name }) => [account, name ?? ""]));
-}
-
-function toAccounts(tallies: ReadonlyMap<CountedKind, Tally>, names: ReadonlyMap<string, string>): AccountCounts[] {
+function toAccounts(
+  tallies: ReadonlyMap<CountedKind, Tally>,
+  names: ReadonlyMap<string, string>,
+): [whole: AccountCounts, ...accounts: AccountCounts[]] {
   const ids = new Set([...names.keys(), ...[...tallies.values()].flatMap((tally) => [...tally.keys()])]);
   const accounts = [...ids]
     .toSorted((a, b) => Number(a) - Number(b))

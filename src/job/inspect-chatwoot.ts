@@ -11,6 +11,7 @@ import {
 } from "../chatwoot/database.ts";
 import type { ServerAddress } from "../postgres/address.ts";
 import { connect, type Connection } from "../postgres/connect.ts";
+import { serverFailure } from "../postgres/server-errors.ts";
 
 /** What to throw when it must not be backed up as a Chatwoot, and what is worth saying when it may. */
 export async function inspectChatwoot(
@@ -22,10 +23,10 @@ export async function inspectChatwoot(
     "select relname as name from pg_class where relnamespace = 'public'::regnamespace and relkind in ('r', 'p')",
   );
   const names = new Set(tables.map((table) => table.name));
-  const [found] = await connection.query<{ found: boolean }>(HAS_ACCOUNTS_QUERY);
+  const found = await hasAccounts(connection, address);
   const verdict = identifyChatwoot({
     tables: names,
-    accounts: names.has("accounts") ? Number(found?.found === true) : undefined,
+    accounts: names.has("accounts") ? Number(found) : undefined,
   });
   if (verdict.kind === "chatwoot") return { failure: undefined, findings: [] };
   const others = await findOthers(connection, address, { signal });
@@ -33,6 +34,17 @@ export async function inspectChatwoot(
     failure: databaseFailure(verdict, address.database, others),
     findings: databaseFindings(verdict, address.database),
   };
+}
+
+/** A table whose first page is damaged is no empty one: the backup says what cannot be read of it. */
+async function hasAccounts(connection: Connection, address: ServerAddress): Promise<boolean> {
+  try {
+    const [row] = await connection.query<{ found: boolean }>(HAS_ACCOUNTS_QUERY);
+    return row?.found === true;
+  } catch (error) {
+    if (isFailure(serverFailure(error, address), "database/unreadable")) return true;
+    throw error;
+  }
 }
 
 /** Other databases of the server that hold a Chatwoot with accounts, as far as this role may look. */

@@ -95,7 +95,9 @@ export function recordOf(
   if (snapshot.tags?.includes(FORGOTTEN.tag)) return { kind: "forgotten", point, snapshotId, snapshot };
   if (snapshot.tags?.includes(NOT_COPIED.tag)) return { kind: "not-copied", point, snapshotId, snapshot };
   if (snapshot.tags?.includes(ACK.tag)) {
-    const takenAtMs = Date.parse(tagValue(snapshot, "taken") ?? ""); // oxlint-disable-line no-restricted-globals -- parses, reads no clock
+    const taken = Date.parse(tagValue(snapshot, "taken") ?? ""); // oxlint-disable-line no-restricted-globals -- parses, reads no clock
+    // A time that makes no sense acknowledges nothing.
+    const takenAtMs = Number.isNaN(taken) ? -Infinity : taken;
     return { kind: "ack", point, snapshotId, snapshot, finding: tagValue(snapshot, "finding") ?? "?", takenAtMs };
   }
   const name = tagValue(snapshot, "hold") ?? "?";

@@ -54,12 +54,23 @@ export async function judgeShrinkage(
     one.account === null ? { ...one, counts: { ...one.counts, files } } : { ...one },
   );
   const before = parent && earlierOf(parent);
+  if (accounts[0]?.uncounted?.includes("account") === true) carryNames(before?.accounts ?? [], accounts);
   const acknowledged = before === undefined ? [] : await acknowledgedOf(before, options);
   const peaks = comparePeaks(before, accounts, { limits, acknowledged });
   const shrunk = tellShrunk(peaks, { accounts, points });
   const findings = shrunk.length > 0 ? shrunk : awaiting.slice(0, 1).map((point) => awaitingFinding(point));
   const count = new Set(peaks.filter(isShrinkage).map(({ account }) => account)).size;
   return { accounts, peaks, findings, tags: count === 0 ? [] : [shrunkTag(count)] };
+}
+
+/** Which accounts there are could not be read: they are those that there were. */
+function carryNames(before: readonly AccountCounts[], accounts: AccountCounts[]): void {
+  for (const { account, name } of before) {
+    if (account === null || name === null) continue;
+    const now = accounts.find((one) => one.account === account);
+    if (now === undefined) accounts.push({ account, name, counts: {} });
+    else now.name = name;
+  }
 }
 
 function earlierOf({ point, manifest }: Parent) {

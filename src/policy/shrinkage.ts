@@ -63,15 +63,21 @@ export function comparePeaks(
   if (before === undefined) return [];
   const present = new Map(now.map((one) => [one.account, one]));
   const past = new Map(before.accounts.map((one) => [one.account, one]));
-  const countable = present.get(null)?.counts ?? {};
+  const whole = present.get(null);
   const peaks: Peak[] = [];
   for (const account of new Set([...past.keys(), ...before.peaks.map((peak) => peak.account)])) {
     for (const kind of KINDS) {
-      if (kind === "account" ? account === null : countable[kind] === undefined) continue;
+      if (kind === "account" && account === null) continue;
       const known = before.peaks.find((peak) => peak.account === account && peak.kind === kind);
       const seen = past.get(account);
       const name = present.get(account)?.name ?? seen?.name ?? known?.name ?? null;
       const last = { account, name, kind, count: countOf(seen, kind), point: before.point, at: before.at };
+      if (!isCounted(whole, account, kind)) {
+        // What cannot be told now must not be forgotten: the next time it is compared with what was known.
+        const kept = known ?? (kind !== "account" && last.count > 0 ? last : undefined);
+        if (kept !== undefined) peaks.push({ ...kept, name });
+        continue;
+      }
       const said = acknowledged.filter((one) => one.account === account && one.kind === kind);
       const peak = toPeak(
         { known, last, said, count: countOf(present.get(account), kind) },
@@ -86,6 +92,11 @@ export function comparePeaks(
 /** True for a fall that nobody has acknowledged. */
 export function isShrinkage(peak: Peak): peak is Peak & { lowest: number } {
   return peak.lowest !== undefined;
+}
+
+function isCounted(whole: AccountCounts | undefined, account: string | null, kind: PeakKind): boolean {
+  if (account !== null && whole?.uncounted?.includes(kind) === true) return false;
+  return kind === "account" || whole?.counts[kind] !== undefined;
 }
 
 function countOf(one: AccountCounts | undefined, kind: PeakKind): number {

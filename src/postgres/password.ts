@@ -60,9 +60,8 @@ async function ask(command: string, signal: AbortSignal): Promise<string> {
     // The command itself may hold a secret.
     const how = tooLong.aborted ? `did not end within ${LIMITS.passwordCommandMs / 1000} seconds` : "failed";
     throw new Failure("program/failed", `the command for the database's password ${how}`, {
-      hint:
-        isFailure(error) && error.hint !== undefined ? error.hint : "Run it by hand, as the user that runs Chatkeep.",
-      cause: error,
+      // Nor is what it printed of errors shown: it may have told the password there.
+      hint: "Run it by hand, as the user that runs Chatkeep, to see what it says.",
     });
   }
 }

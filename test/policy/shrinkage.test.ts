@@ -134,7 +134,29 @@ test("what cannot be counted any more is not taken for gone", () => {
     { account: null, name: null, counts: { contacts: 0 } },
     { account: "1", name: "Acme", counts: {} },
   ];
-  assert.deepEqual(comparePeaks(before, now, { limits: LIMITS, acknowledged: [] }), []);
+  const options = { limits: LIMITS, acknowledged: [] };
+  const peaks = comparePeaks(before, now, options);
+  assert.deepEqual(peaks.filter(isShrinkage), []);
+  // Nor is what there was forgotten: less of it, once it can be counted again, is an alarm.
+  const next = { accounts: now, peaks, point: "uncounted", at: dayOf(1) };
+  const later = comparePeaks(next, accountsOf({ messages: 300 }), options).filter(isShrinkage);
+  assert.deepEqual(
+    later.map(({ account, kind, count, lowest, point }) => [account, kind, count, lowest, point]),
+    [
+      [null, "messages", 1000, 300, "old"],
+      ["1", "messages", 1000, 300, "old"],
+    ],
+  );
+  const same = comparePeaks(next, accountsOf({ messages: 1000 }), options);
+  assert.deepEqual(same, []);
+});
+
+test("what the server could not read of accounts alone is counted as a whole, and no account has less for it", () => {
+  const counts = { messages: 1000, contacts: 0 };
+  const before = { accounts: accountsOf({ messages: 1000 }), peaks: [], point: "old", at: dayOf(0) };
+  const whole: AccountCounts = { account: null, name: null, counts, uncounted: ["messages", "account"] };
+  const now: AccountCounts[] = [whole, { account: "1", name: null, counts: {} }];
+  assert.deepEqual(comparePeaks(before, now, { limits: LIMITS, acknowledged: [] }).filter(isShrinkage), []);
 });
 
 test("in any history the alarm is on exactly while the most since the last word is too far above the least", () => {

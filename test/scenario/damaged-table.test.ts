@@ -141,3 +141,17 @@ test("a damaged page: its table and ids are named, all else is saved, restored a
     ["schema"],
   );
 });
+
+test("accounts that cannot be read: a restore point is made all the same, and nobody is said to be gone", async () => {
+  const { server } = desk;
+  const { database } = desk.installation.database;
+  const page = await pageOf(server, database, "accounts", "id = (select min(id) from accounts)");
+  const mend = await damagePage(server, database, "accounts", page);
+  const torn = await desk.summary(["backup"], 3);
+  assert.ok(found(torn, "rows-unreadable").some(({ message }) => /table public\.accounts/.test(message)));
+  assert.deepEqual(found(torn, "shrunk"), []);
+  await mend();
+  const mended = await desk.summary(["backup"], 3);
+  assert.deepEqual(found(mended, "shrunk"), []);
+  assert.ok(!found(mended, "rows-unreadable").some(({ message }) => /table public\.accounts/.test(message)));
+});
