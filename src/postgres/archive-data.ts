@@ -8,7 +8,7 @@
  */
 import { Failure } from "../base/errors.ts";
 import { type Archive, type ArchiveEntry, SECTION } from "./archive.ts";
-import { archiveText } from "./archive-list.ts";
+import { archiveText, givesRights } from "./archive-list.ts";
 import type { SavedTableSource } from "./load.ts";
 import { qualifiedName, quoteIdentifier, shownName } from "./names.ts";
 import { formatSetvals, type SequenceState } from "./sequences.ts";
@@ -34,7 +34,7 @@ export function addData({ schema, tables, sequences, filledViews }: ArchiveConte
   archive: Archive;
   data: TableData[];
 } {
-  const bare = schema.entries.filter(({ kind }) => kind !== "ACL" && kind !== "DEFAULT ACL");
+  const bare = schema.entries.filter((entry) => !givesRights(entry));
   const known = new Map(bare.map((entry) => [keyOf(entry.kind, entry.schema, entry.tag), entry]));
   const text = textOf(schema);
   let last = schema.entries.reduce((max, { id }) => Math.max(max, id), 0);

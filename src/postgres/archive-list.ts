@@ -113,6 +113,11 @@ const LAST_KINDS = [
   "SUBSCRIPTION",
 ];
 
+/** True for what gives rights: never restored with the schema, and not in archives of our own making. */
+export function givesRights({ kind }: ArchiveEntry): boolean {
+  return kind === "ACL" || kind === "DEFAULT ACL";
+}
+
 function isLast({ kind, tag }: ArchiveEntry): boolean {
   if (kind === "COMMENT") return LAST_KINDS.some((last) => tag?.startsWith(`${last} `) === true);
   return kind === "SECURITY LABEL" || LAST_KINDS.some((last) => kind === last);

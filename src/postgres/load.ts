@@ -11,7 +11,7 @@ import type { Progress } from "../base/progress.ts";
 import { runProgram } from "../system/process.ts";
 import { childEnvironment, type ServerAddress } from "./address.ts";
 import { type Archive, decodeArchive } from "./archive.ts";
-import { lastEntries, type Present, presentEntries, tablespacesOf } from "./archive-list.ts";
+import { givesRights, lastEntries, type Present, presentEntries, tablespacesOf } from "./archive-list.ts";
 import { connect, type Connection, KEEP_ALIVE_SECONDS } from "./connect.ts";
 import { type Refused, runEach, splitStatements } from "./grants.ts";
 import { indexMemorySetting, readIndexMemory, weigh } from "./index-order.ts";
@@ -157,7 +157,7 @@ async function planEntries(connection: Connection, { schemaDump, leaveOut }: Sav
   const plan = { archive, list: undefined, last: sql.flatMap(splitStatements), tablespacesLacking };
   if (left.size === 0) return plan;
   const path = `${schemaDump}.list`;
-  const kept = archive.entries.filter(({ id }) => !left.has(id));
+  const kept = archive.entries.filter((entry) => !left.has(entry.id) && !givesRights(entry));
   await writeFile(path, kept.map(({ id }) => `${id};\n`).join(""), { mode: 0o600 });
   return { ...plan, list: path };
 }
