@@ -12,8 +12,8 @@ import { Line } from "../base/line.ts";
 import type { Progress } from "../base/progress.ts";
 import { formatGoTime } from "../format/go-time.ts";
 import type { Installation } from "../installation/installation.ts";
-import { installationTag, instantTag, POINT_TAG, SNAPSHOT_PATH, versionTag } from "../point/layout.ts";
-import type { Manifest } from "../point/manifest.ts";
+import { installationTag, instantTag, POINT_TAG, SNAPSHOT_PATH, tornTag, versionTag } from "../point/layout.ts";
+import { type Manifest, tablesLackingRows } from "../point/manifest.ts";
 import { beginningOf } from "../point/ranges.ts";
 import type { ServerAddress } from "../postgres/address.ts";
 import type { Connection } from "../postgres/connect.ts";
@@ -325,6 +325,8 @@ async function storagePorts(run: Run, sealing: Sealing, isKnownRow: StoragePorts
 async function saveSnapshot(run: Run, manifest: Manifest, tree: ChunkId, parent: Parent | undefined): Promise<string> {
   const tags = [POINT_TAG, installationTag(run.identity.id), instantTag(manifest.startedAt), ...run.tags];
   if (manifest.chatwoot.version !== null) tags.push(versionTag(manifest.chatwoot.version));
+  const torn = tablesLackingRows(manifest).length;
+  if (torn > 0) tags.push(tornTag(torn));
   return await run.repository.saveSnapshot(
     {
       time: manifest.startedAt,

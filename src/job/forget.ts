@@ -18,7 +18,7 @@ import { planRetention, type RetentionPoint, type RetentionPolicy } from "../pol
 import type { Repository } from "../repo/repository.ts";
 import { acksSpent, awaitingAck } from "./acks.ts";
 import { lockAlone, lockToRead } from "./lock.ts";
-import { listPoints, resolvePoint, userTags, type Point, type PointList } from "./points.ts";
+import { isTorn, listPoints, resolvePoint, userTags, type Point, type PointList } from "./points.ts";
 import {
   describeHold,
   isAck,
@@ -317,10 +317,12 @@ function isProven({ proof }: Point): boolean {
 }
 
 /**
- * True where a repair found something lacking after the point was proven. What came back since is not looked for: a point
+ * True where rows are lacking since it was made, or a repair found something lacking after it was proven. What came back since is not looked for: a point
  * that is whole again costs another one its place for nothing, and no more.
  */
-function isMarked({ proof, notWhole }: Point): boolean {
+function isMarked(point: Point): boolean {
+  const { proof, notWhole } = point;
+  if (isTorn(point)) return true;
   return notWhole !== undefined && !(proof?.proven === true && proof.at > notWhole.snapshot.time);
 }
 

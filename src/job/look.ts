@@ -10,7 +10,7 @@ import { parseProof } from "../point/proof.ts";
 import type { Repository } from "../repo/repository.ts";
 import { isNotWhole } from "./not-whole.ts";
 import { PointReader } from "./point-reader.ts";
-import { listPoints, type Point, userTags } from "./points.ts";
+import { isTorn, listPoints, type Point, userTags } from "./points.ts";
 import { describeHold, isInForce, readRecord, tagValue } from "./records.ts";
 import type { ListedEntry, ListSummary, PointLine, ShowSummary } from "./summaries.ts";
 
@@ -57,6 +57,7 @@ async function bareLine(repository: Repository, point: Point, { clock, signal }:
     recoverSeconds: recoverSeconds(point),
     failedDrill: point.proof?.proven === false,
     notWhole: await isNotWhole(repository, point, { signal }),
+    lacksRows: isTorn(point),
     shrunk: point.shrunk ?? null,
     findings: 0,
     tags: userTags(point),

@@ -108,9 +108,14 @@ export function pointsAhead(points: readonly Point[], nowMs: number): Point[] {
   return points.filter(({ takenAtMs }) => takenAtMs > nowMs + LIMITS.clockDifferenceMs);
 }
 
+/** True for a point that lacks rows because the server could not read them. */
+export function isTorn({ snapshot }: Pick<Point, "snapshot">): boolean {
+  return tagValue(snapshot, "torn") !== undefined;
+}
+
 /** The tags that a person gave, without our own. */
 export function userTags({ snapshot }: Point): string[] {
-  const own = /^(chatkeep$|installation=|at=|chatwoot=|without=|shrunk=)/;
+  const own = /^(chatkeep$|installation=|at=|chatwoot=|without=|shrunk=|torn=)/;
   return (snapshot.tags ?? []).filter((tag) => !own.test(tag));
 }
 

@@ -272,6 +272,8 @@ export interface PointLine {
   failedDrill: boolean;
   /** True when `repair packs` found something lacking in it that has not come back since. */
   notWhole: boolean;
+  /** True when the server could not read all rows when it was made. */
+  lacksRows: boolean;
   /** Set where accounts had shrunk in it: whether somebody has acknowledged it. */
   shrunk: "awaiting" | "acknowledged" | null;
   findings: number;

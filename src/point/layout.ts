@@ -103,6 +103,11 @@ export function shrunkTag(accounts: number): string {
   return `shrunk=${accounts}`;
 }
 
+/** On a point that lacks rows of so many tables, because the server could not read them. */
+export function tornTag(tables: number): string {
+  return `torn=${tables}`;
+}
+
 /** On a point that was made in the next repository because this one did not answer: it is brought there later. */
 export function withoutTag(repositoryName: string): string {
   return `without=${repositoryName}`;

@@ -5,7 +5,7 @@
  * Of each hour, day, ISO week, month and year that has points the newest counts, from now backwards, until so many are
  * found; while a rule has counts left, the oldest point is kept too, so that the history grows to its full length.
  * `within` counts from the newest point, so that a machine that stood still forgets nothing. Whatever a policy says, the
- * newest point, the newest proven one (and the newest of those that are whole), held ones and those that lie in the future
+ * newest point, the newest proven one (and the newest of those that are whole; where none is, the newest whole one), held ones and those that lie in the future
  * stay; the last take no place in any rule.
  */
 import { Failure } from "../base/errors.ts";
@@ -16,7 +16,7 @@ export interface RetentionPoint {
   readonly timeMs: number;
   readonly tags: readonly string[];
   readonly isProven: boolean;
-  /** Something of it is lacking: the newest proven one that is whole stays beside it. */
+  /** Something of it is lacking: the newest proven one that is whole, or else the newest that is whole, stays beside it. */
   readonly isNotWhole?: boolean;
   /** Holds in force, as a person reads them: `audit until 2027-01-01`. */
   readonly holds?: readonly string[];
@@ -100,14 +100,16 @@ export function planRetention<P extends RetentionPoint>(
     });
   }
   const newestProven = present.find(({ isProven }) => isProven);
-  const newestWhole = present.find(({ isProven, isNotWhole }) => isProven && isNotWhole !== true);
+  const whole = present.filter(({ isNotWhole }) => isNotWhole !== true);
+  const newestWhole = whole.find(({ isProven }) => isProven) ?? whole[0];
   const keep: KeptPoint<P>[] = [];
   const remove: P[] = [];
   for (const point of newestFirst) {
     const reasons = [...(byPolicy.get(point) ?? ["in the future"])];
     if (point === present[0] && reasons.length === 0) reasons.push("the newest");
     if (point === newestProven) reasons.push("the newest proven");
-    else if (point === newestWhole) reasons.push("the newest proven that is whole");
+    else if (point === newestWhole && point.isProven) reasons.push("the newest proven that is whole");
+    else if (point === newestWhole && point !== present[0]) reasons.push("the newest that is whole");
     for (const hold of point.holds ?? []) reasons.push(`held: ${hold}`);
     if (reasons.length > 0) keep.push({ point, reasons });
     else remove.unshift(point);

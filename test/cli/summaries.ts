@@ -120,6 +120,7 @@ const LINE: PointLine = {
   recoverSeconds: null,
   failedDrill: false,
   notWhole: false,
+  lacksRows: false,
   shrunk: null,
   findings: 1,
   tags: ["before-4.16"],

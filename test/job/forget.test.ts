@@ -7,7 +7,7 @@ import { forget, type ForgetOptions, planForget } from "../../src/job/forget.ts"
 import { hold } from "../../src/job/hold.ts";
 import { copiedPoints, pointsLacking } from "../../src/job/copy.ts";
 import { markNotWhole } from "../../src/job/not-whole.ts";
-import { listPoints } from "../../src/job/points.ts";
+import { listPoints, userTags } from "../../src/job/points.ts";
 import type { Repository } from "../../src/repo/repository.ts";
 import { verifyRepository } from "../../src/repo/verify.ts";
 import { createMemoryStore, type MemoryStore } from "../../src/store/memory-store.ts";
@@ -230,6 +230,25 @@ test("a proven point of which a repair found something lacking takes no other's 
   const tree = (await look(store)).points.find(({ id }) => id === newer)?.snapshot.tree ?? "";
   await addProof(reopen(original, store), { point: newer as SnapshotId, tree, proven: true, timeMs: NOW });
   await forget(forgetting(reopen(original, store), byName(older)));
+});
+
+test("a proven point that lacks rows since it was made takes no other's place either", async () => {
+  const repository = await newRepository(createMemoryStore());
+  const torn = { tags: ["torn=1"], proven: true };
+  const newest = await addPoint(repository, NOW - HOUR, torn);
+  await addPoint(repository, NOW - DAY, torn);
+  const unproven = await addPoint(repository, NOW - 2 * DAY);
+  const kept = async () => {
+    const plan = await planForget(forgetting(reopen(repository), policy({ last: 1 })));
+    return plan.kept.map(({ point, reasons }) => [point, reasons.join("; ")]);
+  };
+  const first = [newest, "last 1 of 1; the newest proven"];
+  assert.deepEqual(await kept(), [first, [unproven, "the newest that is whole"]]);
+  const older = await addPoint(repository, NOW - 3 * DAY, { proven: true });
+  assert.deepEqual(await kept(), [first, [older, "the newest proven that is whole"]]);
+  await assert.rejects(forget(forgetting(reopen(repository), byName(older))), /last that is proven and whole/);
+  const [point] = (await listPoints(reopen(repository), { signal })).points;
+  assert.deepEqual(point === undefined ? undefined : userTags(point), []);
 });
 
 test("a held point stays, by policy and by name, until its hold ends", async () => {

@@ -75,6 +75,9 @@ test("a damaged page: its table and ids are named, all else is saved, restored a
     }
     assert.equal(rowsOf(torn), whole - count);
   }
+  const listed = await desk.chatkeep(["list"]);
+  assert.match(listed.stdout, /^rows are lacking in [0-9a-f]{8}, [0-9a-f]{8}, which the server could not read/m);
+  assert.match((await desk.chatkeep(["show", "latest"])).stdout, /^ +rows +not all: /m);
   const target = (await server.createDatabase("back")).database;
   const url = `postgresql://postgres@127.0.0.1:${server.address.port}/${target}`;
   const args = ["restore", "latest", "--only", "database", "--database-url", url];

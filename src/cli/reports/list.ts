@@ -59,7 +59,15 @@ export function formatList(summary: ListSummary, look: Look): string[] {
       ? [{ title: "tags", cell: (line: PointLine) => line.tags.join(", "), leaveOut: 5 }]
       : []),
   ];
-  return [...formatTable(columns, points, look), ...shrunk(points), ...others(summary)];
+  return [...formatTable(columns, points, look), ...torn(points), ...shrunk(points), ...others(summary)];
+}
+
+function torn(points: readonly PointLine[]): string[] {
+  const lacking = points.filter((line) => line.lacksRows);
+  if (lacking.length === 0) return [];
+  return [
+    `rows are lacking in ${listSome(lacking.map(({ point }) => shortId(point)))}, which the server could not read: see 'chatkeep show'`,
+  ];
 }
 
 function shrunk(points: readonly PointLine[]): string[] {

@@ -56,6 +56,7 @@ function origin({ line, manifest }: ShowSummary): Pairs {
       `${manifest.program}, ${manifest.parent === null ? "with no point before it" : `upon ${shortId(manifest.parent)}`}`,
     ],
     ...(line.notWhole ? ([["whole", "no: 'repair packs' found something lacking that no pack has"]] as Pairs) : []),
+    ...(line.lacksRows ? ([["rows", "not all: some could not be read by the server, see the findings"]] as Pairs) : []),
     ...(line.tags.length === 0 ? [] : ([["tags", line.tags.join(", ")]] as Pairs)),
     ...(line.holds.length === 0 ? [] : ([["held", line.holds.join(", ")]] as Pairs)),
   ];
