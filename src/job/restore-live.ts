@@ -7,6 +7,7 @@ import { formatInstant } from "../base/clock.ts";
 import { formatBytes, plural } from "../base/bytes.ts";
 import { Failure, messageOf } from "../base/errors.ts";
 import type { Finding } from "../base/findings.ts";
+import { shortId } from "../base/ids.ts";
 import type { Progress } from "../base/progress.ts";
 import type { Manifest } from "../point/manifest.ts";
 import type { ProofCheck } from "../point/proof.ts";
@@ -74,15 +75,35 @@ export async function liveBlockers(
   }
   const held = judgeHolders(name, await readHolders(connection, [name]));
   blockers.push(...held.blockers);
-  const left = (await listKept(address, { signal })).filter(isLeft);
-  const findings = left.map(({ name: database, at }) =>
-    leftFinding(
-      "note",
-      `an earlier restore was interrupted: what it left, '${database}' of ${at}, is removed first`,
-      "Nothing of it is in use.",
-    ),
-  );
-  return { blockers, findings: [...held.findings, ...findings] };
+  const kept = await listKept(address, { signal });
+  const findings = kept
+    .filter(isLeft)
+    .map(({ name: database, at }) =>
+      leftFinding(
+        "note",
+        `an earlier restore was interrupted: what it left, '${database}' of ${at}, is removed first`,
+        "Nothing of it is in use.",
+      ),
+    );
+  return { blockers, findings: [...held.findings, ...findings, ...swappedFindings(kept)] };
+}
+
+/** Whoever was not told that a swap was done, because the run was killed just behind it, is told by the next call. */
+function swappedFindings(kept: readonly KeptDatabase[]): Finding[] {
+  const newest = kept.find(({ chatkeep }) => chatkeep !== "restoring");
+  if (newest === undefined) return [];
+  const { name, chatkeep, of, point, at } = newest;
+  const [message, hint] =
+    chatkeep === "before"
+      ? [
+          `'${of}' came from restore point ${shortId(point)} at ${at}; the earlier database is kept as '${name}'`,
+          "'chatkeep rollback' puts the kept one back.",
+        ]
+      : [
+          `'${of}' was put back by a rollback at ${at}; what was live until then is kept as '${name}'`,
+          `'chatkeep rollback ${name}' undoes that.`,
+        ];
+  return [{ kind: "database-swapped", level: "note", message, hint }];
 }
 
 function leftFinding(level: Finding["level"], message: string, hint: string): Finding {
@@ -248,7 +269,17 @@ export async function planRollback(
     );
   }
   const { at, bytes, point, chatkeep } = chosen;
-  return { type: "plan", verb: "rollback", live, back: chosen.name, kind: chatkeep, at, bytes, point };
+  return {
+    type: "plan",
+    verb: "rollback",
+    live,
+    back: chosen.name,
+    kind: chatkeep,
+    at,
+    bytes,
+    point,
+    findings: swappedFindings(kept),
+  };
 }
 
 /** Puts back the database of the plan; the one that is live now is kept in its turn. */

@@ -221,6 +221,7 @@ export interface RollbackPlan {
   bytes: number;
   /** The restore point that took its place. */
   point: string;
+  findings: Finding[];
 }
 
 export interface RollbackSummary {

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { after, afterEach, before, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
+import type { Finding } from "../../src/base/findings.ts";
 import { onDatabase } from "../../src/demo/database.ts";
 import { seededRandom } from "../../src/demo/random.ts";
 import { startCli } from "../harness/cli.ts";
@@ -40,6 +41,15 @@ async function databases(): Promise<string[]> {
   return rows.map((row) => String(row["datname"]));
 }
 
+/** Findings of the plan, by kind; the newest kept database by its message. */
+async function planned(): Promise<Map<string, string>> {
+  const result = await desk.chatkeep(["--json", "restore", "latest", "--only", "database", "--plan"]);
+  const lines = result.stdout.split("\n").filter((line) => line !== "");
+  const plan = lines.map((line) => JSON.parse(line) as { type: string; findings?: Finding[] });
+  const findings = plan.find(({ type }) => type === "plan")?.findings ?? [];
+  return new Map(findings.map(({ kind, message }) => [kind, message]));
+}
+
 async function restoreLive(): Promise<Record<string, unknown>> {
   return await desk.summary(["restore", "latest", "--only", "database", "--yes"]);
 }
@@ -66,11 +76,15 @@ test("a database comes back into its own place, its settings with it, and a roll
   const doctor = await desk.summary(["doctor"], 3);
   assert.ok(JSON.stringify(doctor["findings"]).includes(previous), "doctor says what is kept");
 
+  await onLive("insert into tags (name) values ('written since')");
   const rolled = await desk.summary(["rollback", "--yes"]);
   assert.equal(rolled["back"], previous);
   assert.equal(await messages(), half);
   const aside = (rolled["database"] as { previous: string }).previous;
   assert.match(aside, /_rolledback_/);
+  const since = "select count(*)::int as n from tags where name = 'written since'";
+  assert.deepEqual([await desk.server.query(since, aside), await onLive(since)], [[{ n: 1 }], [{ n: 0 }]]);
+  assert.match((await planned()).get("database-swapped") ?? "", new RegExp(`put back by a rollback .*'${aside}'`));
   const [note] = await desk.server.query(
     `select shobj_description(oid, 'pg_database') as text from pg_database where datname = '${aside}'`,
   );
@@ -132,10 +146,20 @@ test("killed at any moment, the old or the new database is in place and whole, a
     await ended;
     const found = await messages();
     assert.ok(found === fewer || found === all, `${found} messages`);
+    // Programs of the killed run may still be at work for a moment; what is in use is not removed.
+    const working = "select count(*)::int as n from pg_stat_activity where datname like '%_restoring_%'";
+    while ((await desk.server.query(working))[0]?.["n"] !== 0) await sleep(50);
+    const told = await planned();
+    const beside = await databases();
+    assert.equal(
+      told.has("restore-left"),
+      beside.some((name) => name.includes("_restoring_")),
+    );
+    const kept = beside.findLast((name) => name.includes("_before_"));
+    assert.equal(kept !== undefined, found === all, "what is live is a restore point as soon as one is kept");
+    if (kept === undefined) assert.ok(!told.has("database-swapped"));
+    else assert.ok(told.get("database-swapped")?.includes(kept), "the next call says which one is live");
   }
-  // Programs of the killed run may still be at work for a moment; what is in use is not removed.
-  const working = "select count(*)::int as n from pg_stat_activity where datname like '%_restoring_%'";
-  while ((await desk.server.query(working))[0]?.["n"] !== 0) await sleep(50);
   await restoreLive();
   assert.equal(await messages(), all);
   assert.ok(!(await databases()).some((name) => name.includes("_restoring_")), "what was left is removed");

@@ -1,6 +1,7 @@
 import { formatBytes, formatSeconds } from "../../base/bytes.ts";
 import { shortId } from "../../base/ids.ts";
 import type { RollbackPlan, RollbackSummary } from "../../job/summaries.ts";
+import { formatFindings } from "../findings.ts";
 import { proseWidth, wrap, type Look } from "../look.ts";
 import { formatPairs } from "../table.ts";
 import { formatAge, formatUtc } from "../when.ts";
@@ -14,13 +15,17 @@ export function formatRollbackPlan(plan: RollbackPlan, look: Look): string[] {
       [
         ["put back", `${plan.back}, ${formatBytes(plan.bytes)}`],
         ["put aside", `${formatUtc(plan.at)}, ${formatAge(plan.at, look.nowMs)}`],
-        ["taken out", `${plan.live}, which came from restore point ${shortId(plan.point)}`],
+        [
+          "taken out",
+          plan.kind === "before" ? `${plan.live}, which came from restore point ${shortId(plan.point)}` : plan.live,
+        ],
       ],
       look,
       "  ",
     ),
     "",
     ...wrap(untouched, proseWidth(look), "  "),
+    ...(plan.findings.length === 0 ? [] : ["", ...formatFindings(plan.findings, look)]),
     "",
   ];
 }
