@@ -13,7 +13,8 @@ import { lostFiles, type Manifest } from "../point/manifest.ts";
 import { formatProof, type Proof, type ProofCheck, type ProvenFiles, timeToRecover } from "../point/proof.ts";
 import { connect, type Connection } from "../postgres/connect.ts";
 import { findPrograms } from "../postgres/programs.ts";
-import { openScratchServer, type ScratchPlaces, type ScratchServer } from "../postgres/scratch.ts";
+import { openScratchServer, type ScratchPlaces } from "../postgres/scratch.ts";
+import { isServersOwnFault } from "../postgres/server-errors.ts";
 import type { Repository } from "../repo/repository.ts";
 import { openTemporaryFolder } from "../system/temporary.ts";
 import { checkBlobs } from "./check-blobs.ts";
@@ -141,7 +142,6 @@ const UNPROVEN = [
   "point/invalid",
   "database/failed",
   "database/unreadable",
-  "target/unsuitable",
 ] as const;
 
 /** Adds the checks of one stage; a point that cannot be restored or read is a check that failed. True when none did. */
@@ -151,6 +151,7 @@ async function attempt(run: Run, stage: string, work: () => Promise<(ProofCheck 
     run.checks.push(...checks);
     return checks.every((check) => check.ok);
   } catch (error) {
+    if (isOfServer(error)) throw cannotDrill(error, run.where.server);
     if (!isFailure(error) || !UNPROVEN.some((code) => code === error.code)) throw error;
     run.checks.push({ name: stage, ok: false, detail: error.message });
     return false;
@@ -169,11 +170,20 @@ async function timed<T>(run: Run, stage: string, work: () => Promise<T>): Promis
 async function restoreAndCheck(run: Run, manifest: Manifest): Promise<void> {
   const { progress, signal, reader } = run;
   const extensions = manifest.server.extensions.map((extension) => extension.name);
+  const roles = manifest.roles?.filter(({ isNamed }) => isNamed).map(({ name }) => name) ?? [];
   progress.stage("making a scratch server");
   const { major, clientMajor, encoding } = manifest.server;
   const databaseBytes = manifest.tables.reduce((sum, table) => sum + table.bytes, manifest.largeObjects?.bytes ?? 0);
   await using scratch = await timed(run, "server", () =>
-    openScratchServer({ ...run.scratch, major, extensions, encoding, neededBytes: estimateDisk(manifest), signal }),
+    openScratchServer({
+      ...run.scratch,
+      major,
+      extensions,
+      roles,
+      encoding,
+      neededBytes: estimateDisk(manifest),
+      signal,
+    }),
   );
   if (scratch.kind === "in-place") progress.say("Chatwoot's own server bears the load of this drill");
   run.where = { ...run.where, server: scratch.where, serverVersion: scratch.version };
@@ -184,9 +194,7 @@ async function restoreAndCheck(run: Run, manifest: Manifest): Promise<void> {
   const isLoaded = await attempt(run, "load", async () => {
     // Policies and user mappings name roles.
     if (scratch.isThrowaway && manifest.roles !== undefined) await createRoles(reader, target, { signal });
-    await loadPoint(reader, target, loading).catch((error: unknown) => {
-      throw isOfServer(error, scratch) ? cannotDrill(error, scratch.where) : error;
-    });
+    await loadPoint(reader, target, loading);
     return [];
   });
   await attempt(run, "code", async () => [await checkCode(reader, work.path, { signal })]);
@@ -207,9 +215,9 @@ async function restoreAndCheck(run: Run, manifest: Manifest): Promise<void> {
   await attempt(run, "keys", () => checkKeys(reader, connection));
 }
 
-/** A server that others made may lack something, or forbid it: that says nothing of the point. */
-function isOfServer(error: unknown, { isThrowaway }: ScratchServer): error is Failure {
-  return isFailure(error, "target/unsuitable") && !isThrowaway;
+/** A server that lacks something, forbids it, or has too little for it says nothing of the point. */
+function isOfServer(error: unknown): error is Failure {
+  return isFailure(error) && (error.code === "target/unsuitable" || isServersOwnFault(error));
 }
 
 function cannotDrill(error: Failure, where: string): Failure {

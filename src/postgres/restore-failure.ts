@@ -76,6 +76,13 @@ const CASES: readonly Case[] = [
       hint: "Install the client programs of the target server's own major version.",
     }),
   },
+  {
+    said: /(?:ERROR|error):\s+(out of memory|out of shared memory|canceling statement due to [^\n]*)/,
+    explain: (said) => ({
+      message: `the target server could not restore the schema: ${said}`,
+      hint: "Its log says more: is its memory too small, or did somebody, or a limit of the server or the role, end it?",
+    }),
+  },
 ];
 
 /** What the server says after that word, to the end of the line. A write that was cut short has no word of the disk in it. */

@@ -4,6 +4,7 @@
  * name, and dropped by the next.
  */
 import { randomBytes } from "node:crypto";
+import { listSome } from "../base/bytes.ts";
 import { formatInstant, systemClock } from "../base/clock.ts";
 import { Failure, isFailure } from "../base/errors.ts";
 import { LIMITS } from "../base/limits.ts";
@@ -68,6 +69,15 @@ export async function lookAtServer(
     const names = forbidden.join(", ");
     return lackOf(kind, `'${address.user}' may not create the extension ${names} on ${own}`, "Name a role that may.");
   }
+  const roles = needs.roles?.filter((name) => !facts.roles.includes(name)) ?? [];
+  if (roles.length > 0) {
+    const sql = roles.map((name) => `CREATE ROLE ${quoteIdentifier(name)};`).join(" ");
+    return lackOf(
+      kind,
+      `${own} lacks the role ${listSome(roles)}, which policies or user mappings of the restore point name`,
+      `Let an administrator run: ${sql}`,
+    );
+  }
   const where = `a database of its own on PostgreSQL ${version} at ${address.host}:${address.port}${kind === "in-place" ? ", Chatwoot's own server, which bore the load" : ""}`;
   return {
     kind,
@@ -82,6 +92,7 @@ interface ServerRow {
   number: number;
   create: boolean;
   extensions: { name: string; allowed: boolean }[];
+  roles: string[];
 }
 
 /** What is there in every database, such as plpgsql, need not be created. */
@@ -92,7 +103,8 @@ select pg_catalog.current_setting('server_version') as version,
   (select coalesce(pg_catalog.json_agg(pg_catalog.json_build_object('name', e.name, 'allowed',
       r.rolsuper or not v.superuser or v.trusted or e.name = 'plpgsql')), '[]')
     from pg_catalog.pg_available_extensions e
-    join pg_catalog.pg_available_extension_versions v on v.name = e.name and v.version = e.default_version) as extensions
+    join pg_catalog.pg_available_extension_versions v on v.name = e.name and v.version = e.default_version) as extensions,
+  (select pg_catalog.json_agg(o.rolname) from pg_catalog.pg_roles o) as roles
 from pg_catalog.pg_roles r where r.rolname = current_user`;
 
 async function readServer(connection: Connection): Promise<ServerRow> {

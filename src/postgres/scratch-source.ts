@@ -10,6 +10,8 @@ export interface ScratchNeeds {
   major: number;
   /** Names of the extensions that the data needs. */
   extensions: readonly string[];
+  /** Roles that the schema itself names: policies, user mappings. A server that is thrown away is given them. */
+  roles?: readonly string[];
   /** Encoding of its databases; UTF8 when left out. */
   encoding?: string;
   /** What its tables and indexes will take; it refuses to begin on a disk that cannot hold them. */

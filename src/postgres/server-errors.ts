@@ -28,6 +28,14 @@ export function sqlState(error: unknown): string | undefined {
   return typeof code === "string" && /^[0-9A-Z]{5}$/.test(code) ? code : undefined;
 }
 
+/**
+ * True where a server had too little of something (class 53), was told to stop (57), or could not read or write its own
+ * files (58, XX001, XX002), whatever it was doing.
+ */
+export function isServersOwnFault(error: unknown): boolean {
+  return /^(5[378]...|XX00[12])$/.test(sqlState(error) ?? "");
+}
+
 const POOLERS_OWN = "08P01";
 
 /** PgBouncer has one SQLSTATE for all that it says: its words tell the one that a server would have used. */

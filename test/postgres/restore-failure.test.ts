@@ -25,3 +25,16 @@ test("where several indexes are built at once, the hint has what went wrong, and
   assert.equal(code, "database/failed");
   assert.match(hint ?? "", /^It said: pg_restore: error: could not execute query: ERROR: {2}something odd/);
 });
+
+test("a server that has too little memory, or is told to stop, is told from a schema that is no good", () => {
+  for (const said of [
+    "ERROR:  out of memory",
+    "ERROR:  canceling statement due to user request",
+    "ERROR:  canceling statement due to statement timeout",
+  ]) {
+    const printed = `pg_restore: error: could not execute query: ${said}\nDETAIL:  It was so.\n`;
+    const { code, message } = restoreFailure(printed, target);
+    assert.equal(code, "target/unsuitable");
+    assert.equal(message, `the target server could not restore the schema: ${said.slice(8)}`);
+  }
+});

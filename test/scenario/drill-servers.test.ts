@@ -65,7 +65,12 @@ test("with --in-place-server Chatwoot's own server bears it, and the report says
   assert.ok((points[0]?.recoverSeconds ?? 0) > 0);
 });
 
-test("a server that cannot take the point says nothing of it: the drill was not held, and no outcome is kept", async () => {
+async function outcome(): Promise<unknown[]> {
+  const { points } = (await desk.summary(["list"])) as { points: { provenAt: unknown; failedDrill: unknown }[] };
+  return [points[0]?.provenAt, points[0]?.failedDrill];
+}
+
+test("a server that lacks a role which policies name does not fit, and what would make it is said", async () => {
   await using other = await startPostgres();
   const database = desk.installation.database.database;
   await desk.server.query("create role auditors");
@@ -75,12 +80,37 @@ test("a server that cannot take the point says nothing of it: the drill was not 
   configure(`{ servers: [database-url], database-url: "postgres://${user}@${host}:${port}/postgres" }`);
   const { status, stderr } = await desk.chatkeep(["drill"]);
   assert.equal(status, 1, stderr);
-  assert.match(
-    stderr,
-    /^error: the drill could not be held in a database of its own on .*'auditors'.* does not exist/m,
-  );
-  const { points } = (await desk.summary(["list"])) as { points: { provenAt: unknown; failedDrill: unknown }[] };
-  assert.deepEqual([points[0]?.provenAt, points[0]?.failedDrill], [null, false]);
-  const left = await other.query("select datname from pg_database where datname like 'chatkeep%'");
-  assert.deepEqual(left, []);
+  assert.match(stderr, /lacks the role auditors, which policies .*CREATE ROLE "auditors";/s);
+  assert.deepEqual(await outcome(), [null, false]);
+  await other.query("create role auditors");
+  assert.equal((await desk.summary(["drill"]))["proven"], true);
 });
+
+/** A function that fails in a drill's database alone, as where that server has too little memory. */
+const WEARY = `create function public.weary(id bigint) returns bigint language plpgsql immutable as $$ begin
+  if current_database() like 'chatkeep\\_drill\\_%' then raise exception 'out of memory' using errcode = '53200'; end if;
+  return id; end $$`;
+
+for (const [what, make, drop] of [
+  [
+    "fills a view",
+    "create materialized view public.tired as select public.weary(id) from accounts",
+    "drop materialized view public.tired",
+  ],
+  ["builds an index", "create index tired on accounts (public.weary(id))", "drop index public.tired"],
+] as const) {
+  test(`a server that has too little memory when it ${what} says nothing of the point: no outcome is kept`, async () => {
+    const database = desk.installation.database.database;
+    await desk.server.query(WEARY, database);
+    await desk.server.query(make, database);
+    await desk.summary(["backup"]);
+    configure("{ servers: [database-url] }");
+    const before = await databases();
+    const { status, stderr } = await desk.chatkeep(["drill", "--in-place-server"]);
+    assert.equal(status, 1, stderr);
+    assert.match(stderr, /^error: the drill could not be held in a database of its own on .*: .*out of memory/m);
+    assert.deepEqual(await outcome(), [null, false]);
+    assert.deepEqual(await databases(), before);
+    await desk.server.query(`${drop}; drop function public.weary`, database);
+  });
+}
