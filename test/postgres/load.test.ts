@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { Readable } from "node:stream";
 import { Failure, isFailure } from "../../src/base/errors.ts";
+import { LIMITS } from "../../src/base/limits.ts";
 import { silent } from "../../src/base/progress.ts";
 import { refusedFindings } from "../../src/job/refused.ts";
 import { loadDatabase } from "../../src/postgres/load.ts";
@@ -59,7 +60,7 @@ test("a database with everything hostile comes back line for line, and reads bac
   await server.query("insert into accounts (name) values ('three')", "hostile_back");
 });
 
-test("indexes of the largest table are begun first", async () => {
+test("indexes of the largest table are begun first, each with its share of the memory", async () => {
   await using folder = await temporaryFolder();
   const source = await server.createDatabase("weighed");
   const small = Array.from({ length: 6 }, (_, at) => `create table a${at} (id int primary key, v text)`).join(";");
@@ -69,17 +70,29 @@ test("indexes of the largest table are begun first", async () => {
   );
   const saved = await saveDatabase(source);
   const target = await server.createDatabase("weighed_back");
+  await server.query(
+    `create function tell() returns event_trigger language plpgsql as
+       $$ begin raise log 'memory: %', pg_size_bytes(current_setting('maintenance_work_mem')); end $$;
+     create event trigger telling on ddl_command_end when tag in ('CREATE INDEX') execute function tell()`,
+    "weighed_back",
+  );
   const before = server.log().length;
   await loadDatabase(target, await toSource(saved, folder.at("schema.dump")), await options());
-  const built = [
+  // What the trigger tells has the statement with it, once more.
+  const told = [
     ...server
       .log()
       .slice(before)
       .matchAll(/CREATE INDEX (\w+)|ADD CONSTRAINT (\w+)/g),
   ].map(([, index, constraint]) => index ?? constraint);
+  const built = [...new Set(told)];
   assert.equal(built.length, 7);
   // Two are begun at once, and either may be told first.
   assert.ok(built.slice(0, 2).includes("z_v"), built.join(", "));
+  // Half of the least that all sessions together may use, which is more than this server's cache.
+  const [, memory] = /memory: (\d+)/.exec(server.log().slice(before)) ?? [];
+  assert.equal(Number(memory), LIMITS.indexMemoryBytes / 2);
+  await server.query("drop event trigger telling; drop function tell()", "weighed_back");
   await assertSameDatabase(source, target);
 });
 

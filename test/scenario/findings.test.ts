@@ -231,3 +231,34 @@ test("a point from a clock that was an hour ahead is told of, and is the parent 
   await desk.summary(["forget", ahead.slice(0, 8), "--yes"]);
   assert.equal(levelsOf((await backup()).findings)["points-in-the-future"], undefined);
 });
+
+test("backup and doctor tell a transaction that somebody has open for long", async () => {
+  const { server } = desk;
+  const [view] = await server.query(
+    "select pg_get_viewdef('pg_catalog.pg_stat_activity'::regclass) as sql",
+    client.database,
+  );
+  const now = String(view?.["sql"]);
+  const earlier = now.replace("s.xact_start", "s.xact_start - interval '2 hours' as xact_start");
+  assert.notEqual(earlier, now);
+  const show = async (sql: string) => {
+    const replace = `set allow_system_table_mods = on; create or replace view pg_catalog.pg_stat_activity as ${sql}`;
+    await server.query(replace, client.database);
+  };
+  await client.query("begin");
+  await client.query("select count(*) from accounts");
+  await show(earlier);
+  try {
+    const { result, findings } = await backup();
+    assert.equal(result.status, 3, result.stderr);
+    const doctor = await desk.summary(["doctor"], 3);
+    for (const found of [findings, doctor["findings"] as Finding[]]) {
+      const [open] = found.filter(({ kind }) => kind === "long-transaction");
+      assert.match(open?.message ?? "", /^session \d+ of '.*' has a transaction open for 2 h/);
+      assert.equal(open?.level, "warning");
+    }
+  } finally {
+    await show(now);
+    await client.query("rollback");
+  }
+});

@@ -7,6 +7,7 @@ import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { Client } from "pg";
+import type { Finding } from "../../src/base/findings.ts";
 import { makeCheapToOpen } from "./cheap-key.ts";
 import { type Desk, openDesk } from "./desk.ts";
 
@@ -79,7 +80,11 @@ test("a role with the rights of rds_superuser backs up, restores, swaps, takes b
   const count = "select count(*)::int as n from messages";
   assert.deepEqual(await desk.server.query(count, "chat_elsewhere"), await desk.server.query(count, live));
   await using other = await bystander();
-  await desk.summary(["restore", "latest", "--only", "database", "--yes"]);
+  // What only a superuser may give a database does not come along, and is told.
+  await desk.server.query(`alter database ${live} set log_min_duration_statement = 500`);
+  const { findings } = await desk.summary(["restore", "latest", "--only", "database", "--yes"], 3);
+  const lacking = (findings as Finding[]).find(({ kind }) => kind === "database-settings-lacking");
+  assert.match(lacking?.message ?? "", /^1 setting of .* by a superuser: log_min_duration_statement = 500$/);
   assert.equal(other.isEnded(), true);
   await desk.summary(["rollback", "--yes"]);
   await desk.summary(["restore", "--discard-previous", "--yes"]);

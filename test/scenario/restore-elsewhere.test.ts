@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { after, before, test } from "node:test";
 import { planDatabase } from "../../src/job/plan-database.ts";
+import type { PointReader } from "../../src/job/point-reader.ts";
 import { ALL_ROWS } from "../../src/job/row-choice.ts";
 import { openRepository } from "../../src/repo/repository.ts";
 import { openLocalStore } from "../../src/store/local-store.ts";
@@ -48,6 +49,14 @@ async function planOf(args: readonly string[]): Promise<Plan> {
   return { blockers, findings, estimate, what };
 }
 
+async function firstPoint(): Promise<PointReader> {
+  const password = readFileSync(desk.passwordFile, "utf8").trim();
+  const repository = await openRepository(openLocalStore(desk.repository), { password, signal });
+  const [point] = await savedPoints(repository);
+  assert.ok(point !== undefined);
+  return point;
+}
+
 test("the plan says how much room and time it takes, and what cannot fit is refused", async () => {
   const database = ["--only", "database", "--database-url", urlOf("roomy", "postgres")];
   const before = await planOf(database);
@@ -63,10 +72,7 @@ test("the plan says how much room and time it takes, and what cannot fit is refu
   const unknown = await planOf(["--only", "database", "--database-url", urlOf("roomy", "keeper")]);
   assert.equal(unknown.estimate.freeBytes, null);
 
-  const password = readFileSync(desk.passwordFile, "utf8").trim();
-  const repository = await openRepository(openLocalStore(desk.repository), { password, signal });
-  const [point] = await savedPoints(repository);
-  assert.ok(point !== undefined);
+  const point = await firstPoint();
   const manifest = await point.manifest();
   const tables = manifest.tables.map((table) => ({ ...table, bytes: 2 ** 50 }));
   point.manifest = async () => ({ ...manifest, tables, server: { ...manifest.server, databaseBytes: 2 ** 50 } });
@@ -79,6 +85,39 @@ test("the plan says how much room and time it takes, and what cannot fit is refu
     const [blocker] = blockers.filter(({ kind }) => kind === "server-disk-too-small");
     assert.match(blocker?.message ?? "", /^the server's disk has .* free, the database needs about 1\.0 PiB$/);
     assert.match(blocker?.hint ?? "", hint);
+  }
+});
+
+test("a server that is older than the point's, or lacks an extension of it, is refused; an older extension is told", async () => {
+  const point = await firstPoint();
+  const manifest = await point.manifest();
+  const major = desk.server.major + 1;
+  const trigrams = manifest.server.extensions.find(({ name }) => name === "pg_trgm");
+  assert.ok(trigrams !== undefined);
+  const extensions = [
+    { name: "vectors", version: "1.0", schema: "public" },
+    { ...trigrams, version: "99.0" },
+  ];
+  point.manifest = async () => ({ ...manifest, server: { ...manifest.server, major, extensions } });
+  const address = { ...desk.server.address, database: "older" };
+  for (const isLive of [false, true]) {
+    const at = isLive ? desk.installation.database : address;
+    const plan = await planDatabase(point, { address: at, isLive, rows: ALL_ROWS, withRoles: false, signal });
+    assert.deepEqual(
+      plan.blockers.map(({ kind, message }) => `${kind}: ${message}`),
+      [
+        `server-too-old: the server is PostgreSQL ${desk.server.major}, the restore point is of PostgreSQL ${major}`,
+        "extension-missing: the server lacks the extension vectors",
+      ],
+    );
+    assert.deepEqual(
+      plan.findings.map(
+        ({ kind, level, message }) => `${level}: ${kind}: ${message.replace(/version \d\S+ of/, "version … of")}`,
+      ),
+      [
+        "warning: extension-older: the server has version … of the extension pg_trgm, the restore point was made with 99.0",
+      ],
+    );
   }
 });
 
