@@ -11,6 +11,7 @@ import type { ProofCheck } from "../point/proof.ts";
 import { parseRanges } from "../point/ranges.ts";
 import type { ServerAddress } from "../postgres/address.ts";
 import { readTables } from "../postgres/catalogue.ts";
+import { asNotValid, type UnheldKey } from "../postgres/load-foreign-keys.ts";
 import type { ClientPrograms } from "../postgres/programs.ts";
 import { planTable, type RangePlan, type TablePlan } from "../postgres/range-plan.ts";
 import { openRangeReader, type RangeReader } from "../postgres/range-reader.ts";
@@ -142,6 +143,8 @@ interface SchemaCheckOptions {
   serverMajor: number;
   /** Statements that the restored database lacks because the server refused them. */
   refused?: readonly string[];
+  /** Foreign keys that do not hold there, because the point lacks rows. */
+  unheldKeys?: readonly UnheldKey[];
   signal: AbortSignal;
 }
 
@@ -161,10 +164,15 @@ export async function checkSchema(
   reader: PointReader,
   address: ServerAddress,
   programs: ClientPrograms,
-  { serverMajor, refused = [], signal }: SchemaCheckOptions,
+  { serverMajor, refused: left = [], unheldKeys = [], signal }: SchemaCheckOptions,
 ): Promise<ProofCheck> {
   // Earlier versions saved what is left out now.
-  const saved = normalizeSchema(await reader.readText(`database/${SCHEMA_SQL}`));
+  const whole = normalizeSchema(await reader.readText(`database/${SCHEMA_SQL}`));
+  const refused = [...left, ...unheldKeys.filter(({ isLeftOut }) => isLeftOut).map(({ definition }) => definition)];
+  const saved = unheldKeys.reduce(
+    (text, { definition, isLeftOut }) => (isLeftOut ? text : text.replace(definition, () => asNotValid(definition))),
+    whole,
+  );
   const dumped = await dumpSchema(address, programs, { signal });
   const [expected, sql] = [comparableSchema(saved, refused), comparableSchema(dumped.sql, refused)];
   if (sql === expected) {

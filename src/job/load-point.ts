@@ -11,13 +11,14 @@ import { rangeFile, SCHEMA_DUMP, SEQUENCES_SQL, tableFolder } from "../point/lay
 import type { TableEntry } from "../point/manifest.ts";
 import { parseRanges } from "../point/ranges.ts";
 import type { ServerAddress } from "../postgres/address.ts";
+import type { UnheldKey } from "../postgres/load-foreign-keys.ts";
 import { loadDatabase, type SavedTableSource } from "../postgres/load.ts";
 import type { ClientPrograms } from "../postgres/programs.ts";
 import { largeObjectsSource } from "./large-objects.ts";
 import type { PointReader } from "./point-reader.ts";
 import { refusedFindings } from "./refused.ts";
 import type { ChosenRows } from "./row-choice.ts";
-import { lackingRows } from "./unreadable.ts";
+import { lackingRows, unheldFindings } from "./unreadable.ts";
 
 export interface LoadOptions {
   programs: ClientPrograms;
@@ -35,6 +36,8 @@ export interface LoadedPoint {
   rows: number;
   /** Statements that the server refused, which nothing else depends on. */
   refused: string[];
+  /** Foreign keys that do not hold, because the point lacks rows. */
+  unheldKeys: UnheldKey[];
   findings: Finding[];
 }
 
@@ -55,7 +58,7 @@ export async function loadPoint(
     total: chosen.reduce((sum, table) => sum + table.bytes, objects),
     unit: "bytes",
   });
-  const { refused, tablespacesLacking } = await loadDatabase(
+  const { refused, tablespacesLacking, unheldKeys } = await loadDatabase(
     target,
     {
       schemaDump,
@@ -74,8 +77,9 @@ export async function loadPoint(
     hint: "The database is whole without them. Let an administrator run them: database/schema.sql of the restore point has them.",
   });
   if (tablespacesLacking.length > 0) findings.push(tablespacesFinding(tablespacesLacking));
+  findings.push(...unheldFindings(unheldKeys));
   const rows = chosen.reduce((sum, table) => sum + table.rows, 0);
-  return { rows, refused: refused.map(({ statement }) => statement), findings };
+  return { rows, refused: refused.map(({ statement }) => statement), unheldKeys, findings };
 }
 
 function tablespacesFinding(names: readonly string[]): Finding {

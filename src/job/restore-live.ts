@@ -213,7 +213,7 @@ async function fill(
   const { major } = await inspectTarget(target, { signal });
   const programs = await findPrograms(Math.max(major, manifest.server.clientMajor), { signal });
   await using work = await openTemporaryFolder("chatkeep-restore");
-  const { refused, findings } = await loadPoint(reader, target, {
+  const { refused, unheldKeys, findings } = await loadPoint(reader, target, {
     programs,
     workFolder: work.path,
     leaveOut,
@@ -229,7 +229,8 @@ async function fill(
   ];
   // Another major writes the same schema in other words, and what was left out on purpose is no difference.
   const isSame = major === manifest.server.major && (leaveOut?.size ?? 0) === 0;
-  if (isSame) checks.push(await checkSchema(reader, target, programs, { serverMajor: major, refused, signal }));
+  if (isSame)
+    checks.push(await checkSchema(reader, target, programs, { serverMajor: major, refused, unheldKeys, signal }));
   const wrong = checks.filter((check) => !check.ok);
   if (wrong.length === 0) return findings;
   throw new Failure(

@@ -1,8 +1,9 @@
 /** What is to be told of rows that the server could not give when the restore point was made. */
-import { formatCount, plural } from "../base/bytes.ts";
+import { formatCount, listSome, plural } from "../base/bytes.ts";
 import type { Finding } from "../base/findings.ts";
 import { type Manifest, type TableEntry, tablesLackingRows, type UnreadableEntry } from "../point/manifest.ts";
 import { shownName } from "../postgres/names.ts";
+import type { UnheldKey } from "../postgres/load-foreign-keys.ts";
 import type { PlannedTable } from "./read-rows.ts";
 
 /** One for each table: an alarm at every backup, for the rows are not saved and only somebody's help gets them saved. */
@@ -55,6 +56,21 @@ export function lackingFindings(manifest: Pick<Manifest, "tables">): Finding[] {
     message: `the restore point lacks ${describeRows(table, rows)}: the server could not read them when it was made`,
     hint: "An older restore point may have them; 'chatkeep list' shows which there are.",
   }));
+}
+
+/** For a restore. */
+export function unheldFindings(keys: readonly UnheldKey[]): Finding[] {
+  const [first] = keys;
+  if (first === undefined) return [];
+  const said = keys.map(({ shown, isLeftOut }) => `${shown} (${isLeftOut ? "left out" : "NOT VALID"})`);
+  return [
+    {
+      kind: "keys-not-held",
+      level: "warning",
+      message: `${plural(keys.length, "foreign key does", "foreign keys do")} not hold, because the restore point lacks rows: ${listSome(said)}`,
+      hint: "New rows are held to keys that are NOT VALID. When the rows are there again, ALTER TABLE … VALIDATE CONSTRAINT; database/schema.sql of the restore point has those that were left out.",
+    },
+  ];
 }
 
 /** For a proof. */

@@ -25,7 +25,7 @@ import { serverFailure } from "./server-errors.ts";
 import { connectPatiently, countSpareSessions, openUpTo } from "./spare-sessions.ts";
 import { USER_SCHEMAS } from "./user-objects.ts";
 import { readTimeouts, refusesOptions, withoutTimeouts } from "./timeouts.ts";
-import { addForeignKey, readForeignKeys } from "./load-foreign-keys.ts";
+import { addForeignKeys, readForeignKeys, type UnheldKey } from "./load-foreign-keys.ts";
 import { refreshViews, type ViewName } from "./views.ts";
 
 export interface SavedRangeSource {
@@ -63,6 +63,8 @@ export interface LoadOutcome {
   refused: Refused[];
   /** Tablespaces that the server lacks, or that our role may not use: then everything is in the database's own. */
   tablespacesLacking: string[];
+  /** Where tables lack rows. */
+  unheldKeys: UnheldKey[];
 }
 
 export interface LoadDatabaseOptions {
@@ -99,14 +101,14 @@ export async function loadDatabase(
   await restoreSection("post-data", { ...section, schemaDump: weighed }, { ...options, jobs });
   // Only now: beside those that build indexes, a session would be one more.
   await using connection = await connectPatiently(target, options);
-  for (const { definition } of keys) await addForeignKey(connection, definition);
+  const unheldKeys = await addForeignKeys(connection, keys);
   if (source.sequencesSql.trim() !== "") await connection.query(source.sequencesSql);
   await refreshViews(connection, source.filledViews);
   options.progress.stage("gathering statistics");
   // Its commit also waits for the disk, and with it for the rows' commits before it.
   await connection.query("analyze");
   const refused = await runEach(connection, section.last);
-  return { refused, tablespacesLacking: section.tablespacesLacking };
+  return { refused, tablespacesLacking: section.tablespacesLacking, unheldKeys };
 }
 
 interface EntryPlan {

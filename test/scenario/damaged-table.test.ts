@@ -37,7 +37,10 @@ test("a damaged page: its table and ids are named, all else is saved, restored a
      create table child (id bigint primary key, parent_id bigint references parent);
      insert into child select n, n from generate_series(1, 200) n;
      create table other (id bigint primary key, child_id bigint references child);
-     insert into other values (1, 1)`,
+     insert into other values (1, 1);
+     create table spread (parent_id bigint references parent) partition by range (parent_id);
+     create table spread_all partition of spread default;
+     insert into spread select n from generate_series(1, 200) n`,
     database,
   );
   const whole = rowsOf(await desk.summary(["backup"]));
@@ -86,7 +89,11 @@ test("a damaged page: its table and ids are named, all else is saved, restored a
     plan.stdout + plan.stderr,
     /warning: the restore point lacks the rows with ids [^]*warning: the restore point lacks/,
   );
-  await desk.summary([...args, "--yes"], 3);
+  const [unheld] = found(await desk.summary([...args, "--yes"], 3), "keys-not-held");
+  assert.match(
+    unheld?.message ?? "",
+    /^2 foreign keys do not hold.*child_parent_id_fkey of public\.child \(NOT VALID\), spread_parent_id_fkey of public\.spread \(left out\)$/,
+  );
   const idsIn = async (table: string) =>
     (await server.query(`select id from ${table} order by id`, target)).map(({ id }) => Number(id));
   for (const [table, ids] of lost) {
@@ -157,4 +164,10 @@ test("accounts that cannot be read: a restore point is made all the same, and no
   const mended = await desk.summary(["backup"], 3);
   assert.deepEqual(found(mended, "shrunk"), []);
   assert.ok(!found(mended, "rows-unreadable").some(({ message }) => /table public\.accounts/.test(message)));
+
+  // Into its own place: what cannot hold is no difference there, and is said.
+  const live = await desk.summary(["restore", "latest", "--only", "database", "--yes"], 3);
+  assert.equal(found(live, "keys-not-held").length, 1, JSON.stringify(live));
+  const [children] = await server.query("select count(*)::int as n from child", database);
+  assert.equal(children?.["n"], 200);
 });
