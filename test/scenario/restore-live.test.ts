@@ -5,6 +5,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Finding } from "../../src/base/findings.ts";
 import { onDatabase } from "../../src/demo/database.ts";
 import { seededRandom } from "../../src/demo/random.ts";
+import { keptName } from "../../src/postgres/swap.ts";
 import { startCli } from "../harness/cli.ts";
 import { openDesk, SMALL, type Desk } from "./desk.ts";
 
@@ -12,7 +13,7 @@ let desk: Desk;
 let live: string;
 
 before(async () => {
-  desk = await openDesk({ size: SMALL });
+  desk = await openDesk({ size: SMALL, server: { settings: ["max_prepared_transactions=2"] } });
   live = desk.installation.database.database;
   await desk.server.query(`alter database ${live} set idle_in_transaction_session_timeout = '7min'`);
   await desk.summary(["backup"]);
@@ -129,6 +130,23 @@ test("a role that may not create databases is refused before anything is touched
   }
 });
 
+test("a database that does not come back to the bit is not swapped in, and is removed", async () => {
+  // The server draws the next number when it fills the view, which is once more than when the point was made.
+  await onLive("create sequence drawn; create materialized view drawing as select nextval('drawn') as n");
+  const before = await messages();
+  try {
+    await desk.summary(["backup"]);
+    const refused = await desk.chatkeep(["restore", "latest", "--only", "database", "--yes"]);
+    assert.equal(refused.status, 1, refused.stderr);
+    assert.match(refused.stderr, /not what the restore point holds.*drawn[\s\S]*Nothing was swapped/);
+    assert.deepEqual(await databases(), [live]);
+    assert.equal(await messages(), before);
+  } finally {
+    await onLive("drop materialized view drawing; drop sequence drawn");
+    await desk.summary(["backup"]);
+  }
+});
+
 test("killed at any moment, the old or the new database is in place and whole, and the next call goes on", async () => {
   const random = seededRandom(process.env["CHATKEEP_TEST_SEED"] ?? "1");
   const all = await messages();
@@ -160,8 +178,21 @@ test("killed at any moment, the old or the new database is in place and whole, a
     if (kept === undefined) assert.ok(!told.has("database-swapped"));
     else assert.ok(told.get("database-swapped")?.includes(kept), "the next call says which one is live");
   }
-  await restoreLive();
+  // One that cannot be removed is said, and the restore goes on.
+  const stuck = keptName(live, "restoring", "2026-01-01T00:00:00Z");
+  await desk.server.createDatabase(stuck);
+  await desk.server.query("begin; create table half (n int); prepare transaction 'stuck'", stuck);
+  try {
+    const summary = await desk.summary(["restore", "latest", "--only", "database", "--yes"], 3);
+    const told = (summary["findings"] as Finding[]).filter(
+      ({ kind, level }) => kind === "restore-left" && level !== "note",
+    );
+    assert.deepEqual([told.length, told[0]?.message.includes(stuck)], [1, true]);
+  } finally {
+    await desk.server.query("rollback prepared 'stuck'", stuck);
+  }
   assert.equal(await messages(), all);
-  assert.ok(!(await databases()).some((name) => name.includes("_restoring_")), "what was left is removed");
+  const left = (await databases()).filter((name) => name.includes("_restoring_"));
+  assert.deepEqual(left, [stuck], "what was left is removed");
   await discardAll();
 });
