@@ -267,19 +267,19 @@ const BRING_BACK: readonly CommandRow[] = [
         help: "of database, storage, config, code; parted by commas",
       },
       { flag: "--with-roles", help: "make lacking roles, give owners and grants back" },
-      { flag: "--table", value: "NAME", isRepeated: true, help: "rows of this table alone, to look at old data" },
-      { flag: "--schema-only", help: "no rows" },
+      { flag: "--table", value: "NAME", isRepeated: true, help: "rows of this table alone, in a database of its own" },
+      { flag: "--schema-only", help: "no rows; in a database of its own" },
       { flag: "--plan", help: "show what would be done, and stop" },
       {
         flag: "--discard-previous",
-        help: "drop what earlier restores put aside",
+        help: "drop all that restores put aside, or the named one",
       },
       AT_TIME,
     ],
     purpose: "bring the installation, or parts of it, back",
     description: [
       "First shows the plan: what is written where, what is not touched, what stands in the way. Nothing changes until you have typed the installation's name, or said --yes. Database and folder must be new or empty: nothing is overwritten.",
-      "'--only database' alone swaps the database into the place of Chatwoot's own: loaded beside it, compared with the restore point to the bit, swapped in one moment, in which sessions are ended. The old one is kept: 'chatkeep rollback' puts it back, --discard-previous drops it. It takes the owner, and CREATEDB.",
+      "'--only database' alone swaps the database into the place of Chatwoot's own: loaded beside it, compared with the restore point to the bit, swapped in one moment, in which sessions are ended. The old one is kept: 'chatkeep rollback' puts it back, 'chatkeep restore [DATABASE] --discard-previous' drops it. It takes the owner, and CREATEDB. --table and --schema-only need --database-url.",
       "Give its password in $PGPASSWORD or .pgpass: anybody can read a command line.",
     ],
     examples: [
