@@ -113,6 +113,8 @@ export const LIMITS = {
   diffListed: 100,
   /** Of a range of which rows cannot be read, so many parts are tried until it is known which. */
   unreadableProbes: 2_000,
+  /** So often it is looked for them anew where the rest could not be read either. */
+  unreadableLooks: 3,
   /** Accounts that shrank and are told of one by one; the rest is counted. */
   shrunkAccounts: 10,
   /** Conversations, messages … of each account that a comparison gives as examples. */

@@ -113,7 +113,8 @@ export class RangeReader implements AsyncDisposable {
 
   /**
    * Reads what the server can give of a range: `again` is called where that begins anew, and what the sink got counts no more.
-   * @throws Failure as {@link readRange} does, but for rows that cannot be read.
+   * @throws Failure as {@link readRange} does; for rows that cannot be read only where what was found readable was not after
+   * all, in each of `LIMITS.unreadableLooks` looks.
    */
   async readAround(
     snapshotId: string,
@@ -121,18 +122,20 @@ export class RangeReader implements AsyncDisposable {
     range: RangePlan,
     { sink, again }: { sink: (chunk: Buffer) => Promise<void>; again: () => void },
   ): Promise<RangeDigest & { unreadable?: UnreadableRows[] }> {
-    try {
-      return await this.readRange(snapshotId, table, range, sink);
-    } catch (error) {
-      const why = whyUnreadable(error);
-      if (why === undefined) throw error;
-      const unreadable = await findUnreadable(range, why, async (part) => {
-        return await this.#whyNot(snapshotId, table, part);
-      });
-      again();
-      const digest = await this.readRange(snapshotId, table, range, sink, { without: unreadable });
-      // It may have been a trouble that passed.
-      return unreadable.length === 0 ? digest : { ...digest, unreadable };
+    let unreadable: UnreadableRows[] | undefined;
+    for (let looks = 0; ; looks += 1) {
+      try {
+        const options = unreadable === undefined ? {} : { without: unreadable };
+        const digest = await this.readRange(snapshotId, table, range, sink, options);
+        // It may have been a trouble that passed.
+        return unreadable === undefined || unreadable.length === 0 ? digest : { ...digest, unreadable };
+      } catch (error) {
+        const why = whyUnreadable(error);
+        // A disk that fails now and then gives other rows each time.
+        if (why === undefined || looks === LIMITS.unreadableLooks) throw error;
+        unreadable = await findUnreadable(range, why, async (part) => await this.#whyNot(snapshotId, table, part));
+        again();
+      }
     }
   }
 

@@ -3,6 +3,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { assert as assertAll, asyncProperty, bigInt, uniqueArray } from "fast-check";
 import { Failure } from "../../src/base/errors.ts";
+import { type RangeDigest, RangeReader, type ReadOptions, type RowsPlan } from "../../src/postgres/range-reader.ts";
+import type { RangePlan, TablePlan } from "../../src/postgres/ranges.ts";
 import { findUnreadable, partsWithout, whyUnreadable } from "../../src/postgres/unreadable-rows.ts";
 
 /** Fails for each part that has one of these ids; counts how often it was asked. */
@@ -74,4 +76,50 @@ test("only what says that rows cannot be read is taken for it", () => {
   );
   for (const error of [new Failure("database/failed", "no"), new Failure("database/unreachable", "gone"), cause, "x"])
     assert.equal(whyUnreadable(error), undefined);
+});
+
+/** A reader of a disk that fails now and then: rows fail from the read on that is named with them, counted from one. */
+class FlakyReader extends RangeReader {
+  readonly #bad: ReadonlyMap<bigint, number>;
+  whole = 0;
+
+  constructor(bad: ReadonlyMap<bigint, number>) {
+    super({ host: "nowhere", port: 1, user: "", database: "" }, { signal: new AbortController().signal });
+    this.#bad = bad;
+  }
+
+  override async readRange(
+    _snapshot: string,
+    _table: RowsPlan,
+    asked: RangePlan,
+    _sink: (chunk: Buffer) => Promise<void>,
+    { without }: ReadOptions = {},
+  ): Promise<RangeDigest> {
+    if (asked.bucket === "0") this.whole += 1;
+    const ids = partsWithout(asked, without ?? []).flatMap(({ from = 0n, to = 0n }) =>
+      Array.from({ length: Number(to - from) }, (_, at) => from + BigInt(at)),
+    );
+    const first = ids.find((id) => this.whole >= (this.#bad.get(id) ?? Infinity));
+    if (first !== undefined) throw new Failure("database/unreadable", `row ${first}`);
+    return await Promise.resolve({ rows: ids.length, bytes: 0, sha256: "" });
+  }
+}
+
+test("rows that can be read when they are looked for, and not when they are saved, are looked for again, three times", async () => {
+  const around = async (bad: ReadonlyMap<bigint, number>) => {
+    let begun = 1;
+    const reader = new FlakyReader(bad);
+    const again = () => void (begun += 1);
+    const of: RangePlan = { bucket: "0", from: 0n, to: 16n };
+    const found = await reader.readAround("", {} as TablePlan, of, { sink: async () => {}, again });
+    return { begun, rows: found.rows, named: found.unreadable?.map(({ from, to }) => `${from}-${to}`) };
+  };
+  assert.deepEqual(await around(new Map([[3n, 1]])), { begun: 2, rows: 15, named: ["3-3"] });
+  const later = new Map([
+    [3n, 1],
+    [9n, 2],
+    [10n, 3],
+  ]);
+  assert.deepEqual(await around(later), { begun: 4, rows: 13, named: ["3-3", "9-10"] });
+  await assert.rejects(around(new Map([...later, [12n, 4]])), (error) => whyUnreadable(error) === "row 12");
 });
