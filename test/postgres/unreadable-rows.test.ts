@@ -105,21 +105,22 @@ class FlakyReader extends RangeReader {
   }
 }
 
+async function readAround(bad: ReadonlyMap<bigint, number>) {
+  let begun = 1;
+  const reader = new FlakyReader(bad);
+  const again = () => void (begun += 1);
+  const of: RangePlan = { bucket: "0", from: 0n, to: 16n };
+  const found = await reader.readAround("", {} as TablePlan, of, { sink: async () => {}, again });
+  return { begun, rows: found.rows, named: found.unreadable?.map(({ from, to }) => `${from}-${to}`) };
+}
+
 test("rows that can be read when they are looked for, and not when they are saved, are looked for again, three times", async () => {
-  const around = async (bad: ReadonlyMap<bigint, number>) => {
-    let begun = 1;
-    const reader = new FlakyReader(bad);
-    const again = () => void (begun += 1);
-    const of: RangePlan = { bucket: "0", from: 0n, to: 16n };
-    const found = await reader.readAround("", {} as TablePlan, of, { sink: async () => {}, again });
-    return { begun, rows: found.rows, named: found.unreadable?.map(({ from, to }) => `${from}-${to}`) };
-  };
-  assert.deepEqual(await around(new Map([[3n, 1]])), { begun: 2, rows: 15, named: ["3-3"] });
+  assert.deepEqual(await readAround(new Map([[3n, 1]])), { begun: 2, rows: 15, named: ["3-3"] });
   const later = new Map([
     [3n, 1],
     [9n, 2],
     [10n, 3],
   ]);
-  assert.deepEqual(await around(later), { begun: 4, rows: 13, named: ["3-3", "9-10"] });
-  await assert.rejects(around(new Map([...later, [12n, 4]])), (error) => whyUnreadable(error) === "row 12");
+  assert.deepEqual(await readAround(later), { begun: 4, rows: 13, named: ["3-3", "9-10"] });
+  await assert.rejects(readAround(new Map([...later, [12n, 4]])), (error) => whyUnreadable(error) === "row 12");
 });
