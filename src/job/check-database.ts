@@ -148,12 +148,29 @@ interface SchemaCheckOptions {
   signal: AbortSignal;
 }
 
-/** Where tables lie on the disk is the target's own affair; and what was refused cannot be there. Pure. */
+/** `(ARRAY['a'::character varying, 'b'::character varying])::text[]`, and one literal of it. */
+const LITERAL = "E?'(?:[^']|'')*'::character varying";
+const CAST_ARRAY = new RegExp(`\\(ARRAY\\[(${LITERAL}(?:, ${LITERAL})*)\\]\\)::text\\[\\]`, "g");
+
+/**
+ * `column IN ('a', 'b')` of a varchar is written by the server as one cast of the array. When that is read back it becomes a cast of
+ * each element, and stays so: the same condition in other words.
+ */
+function spellCasts(schema: string): string {
+  return schema.replaceAll(CAST_ARRAY, (_, items: string) => {
+    return `ARRAY[${items.replaceAll(new RegExp(LITERAL, "g"), (item) => `(${item})::text`)}]`;
+  });
+}
+
+/**
+ * Where tables lie on the disk is the target's own affair, what was refused cannot be there, and what the server itself
+ * words otherwise at the second time is no difference. Pure.
+ */
 export function comparableSchema(schema: string, refused: readonly string[]): string {
   const text = schema.replaceAll(/^SET default_tablespace = .*;\n\n|(?<=^-- Name: .*); Tablespace: .*$/gm, "");
-  if (refused.length === 0) return text;
+  if (refused.length === 0) return spellCasts(text);
   const kept = refused.reduce((rest, statement) => rest.replace(statement, ""), text);
-  return kept.replaceAll(/^(?:--.*)?\n/gm, "");
+  return spellCasts(kept.replaceAll(/^(?:--.*)?\n/gm, ""));
 }
 
 /**
