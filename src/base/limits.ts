@@ -154,6 +154,8 @@ export const LIMITS = {
   copyConnections: 2,
   /** How long a run that failed may take to write the index of what it stored, and any run to take its lock away. */
   lastWordsMs: 20_000,
+  /** How long a drill waits for its own database to be dropped. */
+  dropDatabaseMs: 10 * 60_000,
   /** A packet of a file server: OpenSSH's largest has 256 KiB; a longer one is no SFTP at all. */
   sftpPacketMaxBytes: 1 * MIB,
   /** What every server takes in one read or write … */

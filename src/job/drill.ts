@@ -182,6 +182,7 @@ async function restoreAndCheck(run: Run, manifest: Manifest): Promise<void> {
       roles,
       encoding,
       neededBytes: estimateDisk(manifest),
+      say: (line) => progress.say(line),
       signal,
     }),
   );

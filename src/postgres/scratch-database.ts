@@ -6,7 +6,7 @@
 import { randomBytes } from "node:crypto";
 import { listSome } from "../base/bytes.ts";
 import { formatInstant, systemClock } from "../base/clock.ts";
-import { Failure, isFailure } from "../base/errors.ts";
+import { Failure, isFailure, messageOf } from "../base/errors.ts";
 import { LIMITS } from "../base/limits.ts";
 import { isMarkOver, ownMark } from "../system/leftovers.ts";
 import type { ServerAddress } from "./address.ts";
@@ -116,21 +116,13 @@ async function readServer(connection: Connection): Promise<ServerRow> {
 async function openDatabase(
   address: ServerAddress,
   facts: Pick<ScratchServer, "kind" | "major" | "version" | "where">,
-  { encoding = "UTF8", signal }: ScratchNeeds,
+  { encoding = "UTF8", say = () => {}, signal }: ScratchNeeds,
 ): Promise<ScratchServer> {
-  await dropLeftDatabases(address, { signal });
+  await dropLeftDatabases(address, { say, signal });
   const database = `${NAME}${ownMark()}_${randomBytes(4).toString("hex")}`;
   const own = { ...address, database };
   await createDatabase(own, { encoding, collate: "C", ctype: "C", signal });
-  // Also at the end of a run that was cancelled.
-  const dispose = async () => {
-    try {
-      await dropDatabase(own, database, { isOwn: true, signal: AbortSignal.timeout(LIMITS.lastWordsMs) });
-    } catch (error) {
-      // The server is gone, which the drill itself has told: the next one drops what was left.
-      if (!isFailure(error, "database/unreachable")) throw error;
-    }
-  };
+  const dispose = async () => await dropAtEnd(own, { say, signal });
   try {
     await using connection = await connectBeside(own, { signal });
     const note: DrillNote = { chatkeep: "drill", mark: ownMark(), at: formatInstant(systemClock.now()) };
@@ -142,6 +134,27 @@ async function openDatabase(
   }
 }
 
+interface DropOptions {
+  say: (line: string) => void;
+  signal: AbortSignal;
+}
+
+/**
+ * Also at the end of a run that was cancelled. What the drill found out is worth more than its database, so this never throws.
+ * DROP DATABASE waits for a checkpoint, which takes minutes on a busy server.
+ */
+async function dropAtEnd(own: ServerAddress, { say, signal }: DropOptions): Promise<void> {
+  const limit = signal.aborted
+    ? AbortSignal.timeout(LIMITS.lastWordsMs)
+    : AbortSignal.any([signal, AbortSignal.timeout(LIMITS.dropDatabaseMs)]);
+  try {
+    await dropDatabase(own, own.database, { isOwn: true, signal: limit });
+  } catch (error) {
+    const why = limit.aborted ? "dropping it took too long" : messageOf(error);
+    say(`the drill's database '${own.database}' is left: ${why}; the next drill drops it`);
+  }
+}
+
 const NAME = "chatkeep_drill_";
 
 interface DrillNote {
@@ -150,8 +163,11 @@ interface DrillNote {
   at: string;
 }
 
-/** Databases of drills that are over, when nobody uses them: of this machine's dead processes, and all after a week. */
-export async function dropLeftDatabases(address: ServerAddress, { signal }: { signal: AbortSignal }): Promise<void> {
+/**
+ * Databases of drills that are over, when nobody uses them: of this machine's dead processes, and all after a week. One that
+ * cannot be dropped stays, and is told.
+ */
+export async function dropLeftDatabases(address: ServerAddress, { say, signal }: DropOptions): Promise<void> {
   await using connection = await connectBeside(address, { signal });
   const rows = await connection.query<{ name: string; note: string | null; sessions: number }>(
     `select d.datname as name, pg_catalog.shobj_description(d.oid, 'pg_database') as note,
@@ -160,7 +176,13 @@ export async function dropLeftDatabases(address: ServerAddress, { signal }: { si
      where pg_catalog.pg_has_role(d.datdba, 'MEMBER') and d.datname like ${quoteLiteral(`${NAME.replaceAll("_", "\\_")}%`)}`,
   );
   for (const { name, note, sessions } of rows) {
-    if (sessions === 0 && isLeft(name, note)) await dropDatabase(address, name, { isOwn: true, signal });
+    if (sessions > 0 || !isLeft(name, note)) continue;
+    try {
+      await dropDatabase(address, name, { isOwn: true, signal });
+    } catch (error) {
+      if (!isFailure(error)) throw error;
+      say(`'${name}', which an earlier drill left, stays: ${error.message}`);
+    }
   }
 }
 

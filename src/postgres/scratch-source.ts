@@ -16,6 +16,8 @@ export interface ScratchNeeds {
   encoding?: string;
   /** What its tables and indexes will take; it refuses to begin on a disk that cannot hold them. */
   neededBytes?: number;
+  /** Told what a person should see and what keeps nothing from going on: a database that could not be dropped. */
+  say?: (line: string) => void;
   signal: AbortSignal;
 }
 

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { after, before, test } from "node:test";
+import { setTimeout } from "node:timers/promises";
 import { isFailure } from "../../src/base/errors.ts";
 import type { ServerAddress } from "../../src/postgres/address.ts";
 import { connect } from "../../src/postgres/connect.ts";
@@ -57,6 +58,57 @@ test("a run that was cancelled drops its database all the same", async () => {
   controller.abort(new Error("enough"));
   await scratch[Symbol.asyncDispose]();
   assert.deepEqual(await databases(), before);
+});
+
+test("a database that cannot be dropped is told and left, also when somebody will not wait: the drill's outcome goes on", async () => {
+  const controller = new AbortController();
+  const said: string[] = [];
+  const scratch = await openScratchServer({
+    ...needs,
+    say: (line) => said.push(line),
+    signal: controller.signal,
+  });
+  const { database } = scratch.address;
+  await using holder = await connect({ ...server.address, database: "postgres" }, { signal });
+  await holder.query("begin; lock pg_catalog.pg_database in share mode");
+  const disposed = scratch[Symbol.asyncDispose]();
+  await dropWaits();
+  controller.abort(new Error("enough"));
+  await disposed;
+  assert.deepEqual(said, [
+    `the drill's database '${database}' is left: dropping it took too long; the next drill drops it`,
+  ]);
+  await holder.query("rollback");
+});
+
+async function dropWaits(): Promise<void> {
+  for (;;) {
+    // In a session of its own each time: within a transaction the view stays as it was.
+    const waiting = await server.query(
+      "select from pg_stat_activity where query like 'drop database%' and wait_event_type = 'Lock'",
+    );
+    if (waiting.length > 0) return;
+    await setTimeout(20);
+  }
+}
+
+test("what an earlier drill left and cannot be dropped does not keep the next from its own", async () => {
+  const name = "chatkeep_drill_0f0f0f.0f0f0f.0f0f0f.1_00000007";
+  await server.createDatabase(name, "driller");
+  await server.query(`comment on database "${name}" is '${note("0f0f0f.0f0f0f.0f0f0f.1", 8)}'`);
+  await server.query(
+    "create publication p; create subscription s connection 'dbname=x' publication p with (connect = false)",
+    name,
+  );
+  const said: string[] = [];
+  {
+    await using scratch = await openScratchServer({ ...needs, say: (line) => said.push(line) });
+    assert((await databases()).includes(scratch.address.database));
+  }
+  assert.equal(said.length, 1);
+  assert.match(said[0] ?? "", new RegExp(`^'${name}', which an earlier drill left, stays: `));
+  await server.query("alter subscription s set (slot_name = none); drop subscription s", name);
+  await server.query(`drop database "${name}"`);
 });
 
 test("a server that does not fit says why", async () => {
