@@ -10,7 +10,7 @@ import { Failure, isFailure, messageOf } from "../base/errors.ts";
 import { LIMITS } from "../base/limits.ts";
 import { isMarkOver, ownMark } from "../system/leftovers.ts";
 import type { ServerAddress } from "./address.ts";
-import type { Connection } from "./connect.ts";
+import { connect, type Connection } from "./connect.ts";
 import { quoteIdentifier, quoteLiteral } from "./names.ts";
 import { refuseSharedSessions } from "./pooler.ts";
 import {
@@ -122,8 +122,14 @@ async function openDatabase(
   const database = `${NAME}${ownMark()}_${randomBytes(4).toString("hex")}`;
   const own = { ...address, database };
   await createDatabase(own, { encoding, collate: "C", ctype: "C", signal });
-  const dispose = async () => await dropAtEnd(own, { say, signal });
+  let held: Connection | undefined;
+  const dispose = async () => {
+    held?.destroy();
+    await dropAtEnd(own, { say, signal });
+  };
   try {
+    // To the end: another machine's drill that takes this one for over leaves a database alone that somebody uses.
+    held = await connect(own, { signal });
     await using connection = await connectBeside(own, { signal });
     const note: DrillNote = { chatkeep: "drill", mark: ownMark(), at: formatInstant(systemClock.now()) };
     await connection.query(`comment on database ${quoteIdentifier(database)} is ${quoteLiteral(JSON.stringify(note))}`);

@@ -51,6 +51,14 @@ test("a database is made, says what it is, takes what is trusted, and is dropped
   assert.deepEqual(await databases(), before);
 });
 
+test("a drill's database is in use from its beginning to its end, so that no other drill takes it for one that was left", async () => {
+  await using scratch = await openScratchServer(needs);
+  const sessions = await server.query(
+    `select usename from pg_stat_activity where datname = '${scratch.address.database}'`,
+  );
+  assert.deepEqual(sessions, [{ usename: "driller" }]);
+});
+
 test("a run that was cancelled drops its database all the same", async () => {
   const before = await databases();
   const controller = new AbortController();
