@@ -3,6 +3,7 @@
  * others, another one each time. What an earlier proof covers is the same content in the same place: its chunks have the same
  * names, so they are the very bytes that were compared then, by that proof or by one that it builds upon.
  */
+import type { Clock } from "../base/clock.ts";
 import { isFailure } from "../base/errors.ts";
 import { shortId } from "../base/ids.ts";
 import { LIMITS } from "../base/limits.ts";
@@ -31,6 +32,7 @@ export interface FilesChoice {
   isAll: boolean;
   /** Below so many bytes every file is read. */
   wholeBelowBytes?: number | undefined;
+  clock: Pick<Clock, "now">;
   signal: AbortSignal;
 }
 
@@ -41,19 +43,24 @@ const EVERY: FilesToRead = { basis: undefined, slice: 0 };
 
 /** Decides before anything is read. Without a proof that holds, every file is. */
 export async function chooseFiles(choice: FilesChoice): Promise<FilesToRead> {
-  const { repository, point, list, bytes, isAll, signal } = choice;
+  const { repository, point, list, bytes, isAll, clock, signal } = choice;
   const { wholeBelowBytes = LIMITS.drillWholeBytes } = choice;
   // After a drill that failed nothing that an earlier one said counts, and what is small is not worth a choice.
   if (isAll || bytes < wholeBelowBytes || point.proof?.proven === false || point.notWhole !== undefined) return EVERY;
-  const last = newestProof(list, point.installationId);
+  const last = newestProof(list, point.installationId, clock.now());
   if (last?.proof?.proven !== true) return EVERY;
   const slice = await nextSlice(repository, last, { signal });
   return slice === undefined ? EVERY : { basis: new PointReader(repository, last, { signal }), slice };
 }
 
-function newestProof({ points }: PointList, installationId: string): Point | undefined {
+/**
+ * One that a clock wrote which was ahead would stay the newest, and the same twentieth be read each time: it does not count. A
+ * drill that failed counts whatever its clock said.
+ */
+function newestProof({ points }: PointList, installationId: string, nowMs: number): Point | undefined {
   return points
     .filter((point) => point.proof !== undefined && point.installationId === installationId)
+    .filter(({ proof }) => proof?.proven !== true || Date.parse(proof.at) <= nowMs) // oxlint-disable-line no-restricted-globals -- parses, reads no clock
     .toSorted((a, b) => Date.parse(b.proof?.at ?? "") - Date.parse(a.proof?.at ?? "")) // oxlint-disable-line no-restricted-globals -- parses, reads no clock
     .at(0);
 }

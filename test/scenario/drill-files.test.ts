@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { chmodSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { after, before, test } from "node:test";
+import { systemClock } from "../../src/base/clock.ts";
 import { silent } from "../../src/base/progress.ts";
 import { makeFile, storagePath } from "../../src/demo/files.ts";
 import { seededRandom } from "../../src/demo/random.ts";
@@ -123,8 +124,14 @@ test("the first drill reads every file, the next what is new and what is in its 
 
 test("a file that is not read is found all the same when its bytes are in no pack", async () => {
   const { index, chunk, reader, ...found } = await openFile(60);
-  const files = await chooseFiles({ ...found, bytes: FILES * BYTES, isAll: false, signal });
+  const files = await chooseFiles({ ...found, bytes: FILES * BYTES, isAll: false, clock: systemClock, signal });
   assert.equal(files.basis?.point.id, found.point.id);
+  // Were all proofs of a clock that is ahead, they would stay the newest.
+  const early = { now: () => 0 };
+  assert.equal(
+    (await chooseFiles({ ...found, bytes: FILES * BYTES, isAll: false, clock: early, signal })).basis,
+    undefined,
+  );
   const has = index.has.bind(index);
   await using connection = await connect(desk.installation.database, { signal });
   const check = async () => await checkBlobs(reader, connection, { files, progress: silent, signal });
