@@ -98,17 +98,21 @@ async function newestProven(
   }
 }
 
-/** What stands in the way where the disk cannot hold it. */
-export function spaceBlockers({ diskBytes, freeBytes }: DatabaseEstimate, isLive: boolean): Finding[] {
-  if (freeBytes === null || freeBytes >= diskBytes) return [];
-  return [
-    {
-      kind: "server-disk-too-small",
-      level: "alarm",
-      message: `the server's disk has ${formatBytes(freeBytes)} free, the database needs about ${formatBytes(diskBytes)}`,
-      hint: isLive
-        ? "It is made beside the live one, so there must be room for both. 'chatkeep restore --discard-previous' drops what earlier restores put aside; or restore into another server with --database-url."
-        : "Free some space there, or name a database on another server.",
-    },
-  ];
+/**
+ * Where the disk has less free than the database takes by the estimate, a warning; it stands in the way only where the rows alone,
+ * as text, have no room, since an estimate may be four times too high.
+ */
+export function spaceFinding(
+  { diskBytes, freeBytes }: DatabaseEstimate,
+  { rowBytes, isLive }: { rowBytes: number; isLive: boolean },
+): Finding | undefined {
+  if (freeBytes === null || freeBytes >= diskBytes) return undefined;
+  return {
+    kind: "server-disk-too-small",
+    level: freeBytes < rowBytes ? "alarm" : "warning",
+    message: `the server's disk has ${formatBytes(freeBytes)} free, the database needs about ${formatBytes(diskBytes)}`,
+    hint: isLive
+      ? "It is made beside the live one, so there must be room for both. 'chatkeep restore --discard-previous' drops what earlier restores put aside; or restore into another server with --database-url."
+      : "Free some space there, or name a database on another server.",
+  };
 }

@@ -9,7 +9,7 @@ import { extensionEntries, isNeeded } from "../postgres/archive-list.ts";
 import { quoteIdentifier } from "../postgres/names.ts";
 import { inspectTarget, type TargetFacts } from "../postgres/target.ts";
 import { type ExtensionState, findLacking, servesAdministrators } from "../postgres/target-extensions.ts";
-import { type DatabaseEstimate, estimate, spaceBlockers } from "./estimate.ts";
+import { type DatabaseEstimate, estimate, spaceFinding } from "./estimate.ts";
 import type { PointReader } from "./point-reader.ts";
 import { liveBlockers } from "./restore-live.ts";
 import { planRights } from "./rights.ts";
@@ -55,10 +55,12 @@ export async function planDatabase(reader: PointReader, options: DatabaseOptions
   const rights = await planRights(manifest, options.address, options);
   const extensions = await judgeExtensions(lacking, archive, options);
   const estimated = await estimate(reader, rows, options);
+  const described = describe(manifest, rows);
+  const space = spaceFinding(estimated, { rowBytes: described.bytes, isLive: options.isLive });
   return {
     rows,
     estimate: estimated,
-    ...describe(manifest, rows),
+    ...described,
     leaveOut: new Set([...rows.leaveOut, ...extensions.leaveOut]),
     roles: rights.roles,
     blockers: [
@@ -67,9 +69,9 @@ export async function planDatabase(reader: PointReader, options: DatabaseOptions
       ...forSuperusers(manifest, options.address, target),
       ...rights.blockers,
       ...extensions.blockers,
-      ...spaceBlockers(estimated, options.isLive),
+      ...(space?.level === "alarm" ? [space] : []),
     ],
-    findings: [...findings, ...rows.findings, ...extensions.findings],
+    findings: [...findings, ...rows.findings, ...extensions.findings, ...(space?.level === "warning" ? [space] : [])],
   };
 }
 

@@ -86,6 +86,15 @@ test("the plan says how much room and time it takes, and what cannot fit is refu
     assert.match(blocker?.message ?? "", /^the server's disk has .* free, the database needs about 1\.0 PiB$/);
     assert.match(blocker?.hint ?? "", hint);
   }
+  // Half of what is free as text: by the estimate twice of it, which need not be so.
+  const [first, ...others] = manifest.tables.map((table) => ({ ...table, bytes: 0 }));
+  assert(first !== undefined);
+  const half = [{ ...first, bytes: Math.round((before.estimate.freeBytes ?? 0) / 2) }, ...others];
+  point.manifest = async () => ({ ...manifest, tables: half, server: { ...manifest.server, databaseBytes: 2 ** 50 } });
+  const tight = await planDatabase(point, { ...options, isLive: false });
+  assert.deepEqual(tight.blockers, []);
+  const warned = tight.findings.find(({ kind }) => kind === "server-disk-too-small");
+  assert.equal(warned?.level, "warning");
 });
 
 test("a server that is older than the point's, or lacks an extension of it, is refused; an older extension is told", async () => {
