@@ -17,7 +17,7 @@ export interface OpenedDesk {
 }
 
 /** Gives the repository a key file with low costs, with the same password, in the place of its own one. */
-export async function makeCheapToOpen(desk: Desk): Promise<OpenedDesk> {
+export async function makeCheapToOpen(desk: Pick<Desk, "repository" | "passwordFile">): Promise<OpenedDesk> {
   const password = (await readFile(desk.passwordFile, "utf8")).trim();
   const { signal } = new AbortController();
   const { keys } = await openRepository(openLocalStore(desk.repository), { password, signal });

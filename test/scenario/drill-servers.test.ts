@@ -4,6 +4,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { startPostgres } from "../harness/postgres.ts";
+import { makeCheapToOpen } from "./cheap-key.ts";
 import { type Desk, openDesk } from "./desk.ts";
 
 let desk: Desk;
@@ -11,6 +12,7 @@ let plain: string;
 
 before(async () => {
   desk = await openDesk({ size: { messages: 60, conversations: 8, files: 6 }, server: { auth: "scram" } });
+  await makeCheapToOpen(desk);
   plain = readFileSync(desk.config, "utf8");
   await desk.summary(["backup"]);
 });

@@ -1,4 +1,4 @@
-/** `kill -9` at thirty moments of a backup: the repository stays sound, and the next run goes on from there. */
+/** `kill -9` at twenty moments of a backup: the repository stays sound, and the next run goes on from there. */
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { mkdir, readdir, stat } from "node:fs/promises";
@@ -15,7 +15,7 @@ import { makeCheapToOpen } from "./cheap-key.ts";
 import { type Desk, openDesk } from "./desk.ts";
 import { savedPoints } from "./saved-point.ts";
 
-const KILLS = 30;
+const KILLS = 20;
 const SMALL = { messages: 100, conversations: 20, files: 10 };
 const seed = process.env["CHATKEEP_TEST_SEED"] ?? "1";
 const random = seededRandom(`kill/${seed}`);

@@ -7,6 +7,7 @@ import { onDatabase } from "../../src/demo/database.ts";
 import { seededRandom } from "../../src/demo/random.ts";
 import { keptName } from "../../src/postgres/swap.ts";
 import { startCli } from "../harness/cli.ts";
+import { makeCheapToOpen } from "./cheap-key.ts";
 import { openDesk, SMALL, type Desk } from "./desk.ts";
 
 let desk: Desk;
@@ -14,6 +15,7 @@ let live: string;
 
 before(async () => {
   desk = await openDesk({ size: SMALL, server: { settings: ["max_prepared_transactions=2"] } });
+  await makeCheapToOpen(desk);
   live = desk.installation.database.database;
   await desk.server.query(`alter database ${live} set idle_in_transaction_session_timeout = '7min'`);
   // When it is loaded, the server words this condition otherwise: that is no difference.

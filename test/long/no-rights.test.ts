@@ -11,9 +11,9 @@ import { startRestServer, type TestRestServer } from "../harness/rclone.ts";
 import { mustRun, type RunResult } from "../harness/run.ts";
 import { startS3, type TestS3 } from "../harness/s3.ts";
 import { readFolder } from "../harness/tree.ts";
-import { makeCheapToOpen } from "./cheap-key.ts";
-import { type Desk, openDesk } from "./desk.ts";
-import { assertRefused, secretsOf } from "./refusal.ts";
+import { makeCheapToOpen } from "../scenario/cheap-key.ts";
+import { type Desk, openDesk } from "../scenario/desk.ts";
+import { assertRefused, secretsOf } from "../scenario/refusal.ts";
 
 const { signal } = new AbortController();
 const KINDS = ["keys", "snapshots", "index", "data"] as const;

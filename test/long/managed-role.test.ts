@@ -8,8 +8,8 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { Client } from "pg";
 import type { Finding } from "../../src/base/findings.ts";
-import { makeCheapToOpen } from "./cheap-key.ts";
-import { type Desk, openDesk } from "./desk.ts";
+import { makeCheapToOpen } from "../scenario/cheap-key.ts";
+import { type Desk, openDesk } from "../scenario/desk.ts";
 
 const TOKEN = "a-token-that-runs-out";
 let desk: Desk;
