@@ -11,6 +11,8 @@ export const SQLSTATE = {
   lockTimeout: "55P03",
   denied: "42501",
   snapshotGone: "22023",
+  /** Its transaction ends at this moment. */
+  snapshotEnding: "55000",
   full: "53300",
   noSpace: "53100",
 } as const;

@@ -103,7 +103,8 @@ export async function importSnapshot(connection: Connection, snapshotId: string)
   try {
     await connection.query(importStatements(snapshotId));
   } catch (error) {
-    if (sqlState(error) !== SQLSTATE.snapshotGone && sqlState(error) !== "42704") throw error;
+    const gone: (string | undefined)[] = [SQLSTATE.snapshotGone, SQLSTATE.snapshotEnding, "42704"];
+    if (!gone.includes(sqlState(error))) throw error;
     throw new Failure("database/unreachable", "the snapshot of the database is gone: its session has ended", {
       hint: "Did the server restart, or was the session ended? Try again.",
       cause: error,

@@ -4,7 +4,7 @@ import { isFailure } from "../../src/base/errors.ts";
 import type { ServerAddress } from "../../src/postgres/address.ts";
 import { connect } from "../../src/postgres/connect.ts";
 import { readServerFacts } from "../../src/postgres/server-facts.ts";
-import { beginSnapshot, openSnapshot, waitUntilDurable } from "../../src/postgres/snapshot.ts";
+import { beginSnapshot, importSnapshot, openSnapshot, waitUntilDurable } from "../../src/postgres/snapshot.ts";
 import { startPostgres, type TestServer } from "../harness/postgres.ts";
 
 const signal = new AbortController().signal;
@@ -46,6 +46,19 @@ test("another session reads what the snapshot saw, not what came after", async (
     (error) => isFailure(error, "database/unsuitable"),
   );
   assert.match(snapshot.takenAt, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$/);
+});
+
+test("a snapshot whose session has ended, or ends at this moment, is said to be gone", async () => {
+  const snapshot = await openSnapshot(address, { signal });
+  await snapshot.close();
+  await using connection = await connect(address, { signal });
+  const isGone = (error: unknown) => isFailure(error, "database/unreachable") && /is gone/.test(error.message);
+  await assert.rejects(importSnapshot(connection, snapshot.id), isGone);
+  // The moment between the end of the transaction and that of its file cannot be brought about.
+  connection.query = async () => {
+    throw Object.assign(new Error("could not import the requested snapshot"), { code: "55000" });
+  };
+  await assert.rejects(importSnapshot(connection, snapshot.id), isGone);
 });
 
 test("a look leaves no lock behind, also when it fails", async () => {
