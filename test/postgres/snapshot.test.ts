@@ -48,11 +48,12 @@ test("another session reads what the snapshot saw, not what came after", async (
   assert.match(snapshot.takenAt, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$/);
 });
 
+const isGone = (error: unknown) => isFailure(error, "database/unreachable") && /is gone/.test(error.message);
+
 test("a snapshot whose session has ended, or ends at this moment, is said to be gone", async () => {
   const snapshot = await openSnapshot(address, { signal });
   await snapshot.close();
   await using connection = await connect(address, { signal });
-  const isGone = (error: unknown) => isFailure(error, "database/unreachable") && /is gone/.test(error.message);
   await assert.rejects(importSnapshot(connection, snapshot.id), isGone);
   // The moment between the end of the transaction and that of its file cannot be brought about.
   connection.query = async () => {
