@@ -203,9 +203,10 @@ async function restoreAndCheck(run: Run, manifest: Manifest): Promise<void> {
     await attempt(run, "files", async () => [await checkFilesAlone(reader)]);
     return;
   }
-  await using connection = await connect(target, { signal });
   progress.stage("comparing every row", { total: databaseBytes, unit: "bytes" });
   await attempt(run, "rows", () => checkData(reader, target, { progress, signal }));
+  // Not before: a server may have no more than three sessions to give, and comparing takes what it can get.
+  await using connection = await connect(target, { signal });
   await attempt(run, "schema", async () => [
     await checkSchema(reader, target, programs, { serverMajor: scratch.major, signal }),
     await checkSequences(manifest, connection),
