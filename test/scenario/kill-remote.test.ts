@@ -5,7 +5,7 @@ import { type Desk, openDesk } from "./desk.ts";
 import { PLACES, remoteKinds } from "./kill-places.ts";
 import { killRemoteBackups } from "./kill-remote.ts";
 
-const PLACES_TRIED = 3;
+const PLACES_TRIED = 1;
 const seed = process.env["CHATKEEP_TEST_SEED"] ?? "1";
 
 let desk: Desk;
