@@ -7,7 +7,7 @@ import { newerPostgres } from "../test/harness/newer-postgres.ts";
 import { openBenchDesk } from "./desk.ts";
 import { compare, folderMiB, print, remove, type Side } from "./measure.ts";
 import { addMessages, changeMessages, growMessages, type Spread } from "./messages.ts";
-import { newestRestic, ours, quick, resticEnv } from "./sides.ts";
+import { newestRestic, ours, quick, resticPlace } from "./sides.ts";
 
 const ROWS = Number(process.env["BENCH_MESSAGES"] ?? "1500000");
 const RESTORED_ROWS = Number(process.env["BENCH_RESTORED"] ?? "300000");
@@ -44,21 +44,13 @@ async function dumpFolder(desk: Desk): Promise<Side> {
 /** `pg_dump | restic backup --stdin`: an encrypted, deduplicated dump, as careful people do it today. */
 function dumpIntoRestic(desk: Desk, kind: "first" | "next"): Side {
   const { path, version } = newestRestic();
-  const repository = join(desk.root, "restic");
-  const env = { ...pgEnv(desk), ...resticEnv(desk, repository) };
+  const place = resticPlace(desk, kind);
   const script = `"$0" -Fp | "$1" backup --quiet --stdin --stdin-filename dump.sql`;
   return {
     name: `pg_dump -Fp into restic ${version}, ${kind}`,
     command: ["sh", "-c", script, join(desk.server.programs, "pg_dump"), path],
-    env,
-    ...(kind === "next"
-      ? {}
-      : {
-          async prepare() {
-            remove(repository);
-            await quick(path, ["init", "--quiet"], env);
-          },
-        }),
+    ...place,
+    env: { ...pgEnv(desk), ...place.env },
   };
 }
 

@@ -41,22 +41,29 @@ export function resticEnv(desk: Desk, repository: string): Record<string, string
   return { ...PASSWORD, RESTIC_REPOSITORY: repository, RESTIC_CACHE_DIR: join(desk.root, "restic-cache") };
 }
 
-export function resticBackup(desk: Desk, folder: string, kind: "first" | "next"): Side {
-  const { path, version } = newestRestic();
+/** restic's repository of the desk; a first backup begins with an empty one. */
+export function resticPlace(
+  desk: Desk,
+  kind: "first" | "next",
+): Pick<Side, "prepare"> & { env: Record<string, string> } {
   const repository = join(desk.root, "restic");
   const env = resticEnv(desk, repository);
+  if (kind === "next") return { env };
   return {
+    env,
+    async prepare() {
+      remove(repository);
+      await quick(newestRestic().path, ["init", "--quiet"], env);
+    },
+  };
+}
+
+export function resticBackup(desk: Desk, folder: string, kind: "first" | "next"): Side {
+  const { path, version } = newestRestic();
+  return {
+    ...resticPlace(desk, kind),
     name: `restic ${version} backup, ${kind}`,
     command: [path, "backup", "--quiet", folder],
-    env,
-    ...(kind === "next"
-      ? {}
-      : {
-          async prepare() {
-            remove(repository);
-            await quick(path, ["init", "--quiet"], env);
-          },
-        }),
   };
 }
 

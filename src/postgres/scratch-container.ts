@@ -24,7 +24,6 @@ import type { ServerAddress } from "./address.ts";
 import { chooseParent, refuseWithoutSpace, serverUser, type User } from "./scratch-place.ts";
 import {
   KEEPER,
-  SCRATCH_PORT,
   SCRATCH_SUPERUSER,
   serverArguments,
   type Started,
@@ -219,8 +218,7 @@ async function openContainer(
     const server = ["postgres", ...serverArguments({ data, socket })];
     const command = ["--entrypoint", "/bin/sh", image.id, "-c", START_INSIDE, "sh", encoding, shared, ...server];
     started = startKept(engine.program, [...RUN, ...options, ...command], undefined);
-    const address: ServerAddress = { host: socket, port: SCRATCH_PORT, user: SCRATCH_SUPERUSER, database: "postgres" };
-    await untilReady(address, started, signal);
+    const address = await untilReady(socket, started, signal);
     return { kind: "container", address, major, version, where, isThrowaway: true, [Symbol.asyncDispose]: dispose };
   } catch (error) {
     await dispose();

@@ -11,7 +11,7 @@ import type { ServerAddress } from "./address.ts";
 import { connect } from "./connect.ts";
 import type { User } from "./scratch-place.ts";
 
-export const SCRATCH_PORT = 5432;
+const SCRATCH_PORT = 5432;
 export const SCRATCH_SUPERUSER = "postgres";
 
 /** Everything in it is thrown away, so nothing is done for its safety. */
@@ -106,14 +106,19 @@ export function startKept(program: string, args: readonly string[], user: User |
 const START_TIMEOUT_MS = 60_000;
 const POLL_MS = 20;
 
-/** @throws Failure `program/failed` with what it logged. */
-export async function untilReady(address: ServerAddress, started: Started, signal: AbortSignal): Promise<void> {
+/**
+ * @param socket The folder of the server's socket.
+ * @returns where it answers.
+ * @throws Failure `program/failed` with what it logged.
+ */
+export async function untilReady(socket: string, started: Started, signal: AbortSignal): Promise<ServerAddress> {
+  const address = { host: socket, port: SCRATCH_PORT, user: SCRATCH_SUPERUSER, database: "postgres" };
   const deadline = systemClock.monotonic() + START_TIMEOUT_MS;
   for (;;) {
     try {
       await using connection = await connect(address, { signal });
       await connection.query("select");
-      return;
+      return address;
     } catch (error) {
       signal.throwIfAborted();
       if (started.hasEnded() || systemClock.monotonic() > deadline) {

@@ -1,17 +1,13 @@
 /** Scratch servers made of programs that lie on this machine: its own packages', or npm's embedded server. */
-import { mkdir } from "node:fs/promises";
-import { chown } from "node:fs/promises";
+import { chown, mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { Failure, isFailure } from "../base/errors.ts";
 import { runProgram } from "../system/process.ts";
 import { openTemporaryFolder } from "../system/temporary.ts";
-import type { ServerAddress } from "./address.ts";
 import { canReach, chooseParent, refuseWithoutSpace, serverUser, type User } from "./scratch-place.ts";
 import {
   initdbArguments,
   KEEPER,
-  SCRATCH_PORT,
-  SCRATCH_SUPERUSER,
   serverArguments,
   type Started,
   startKept,
@@ -119,13 +115,7 @@ async function openServer(
     await initialise(programs, data, user, needs);
     const command = [programs.postgres, ...serverArguments({ data, socket })];
     started = startKept("/bin/sh", ["-c", KEEPER, "sh", folder.path, ...command], user);
-    const address: ServerAddress = {
-      host: socket,
-      port: SCRATCH_PORT,
-      user: SCRATCH_SUPERUSER,
-      database: "postgres",
-    };
-    await untilReady(address, started, signal);
+    const address = await untilReady(socket, started, signal);
     const { major, version, where } = programs;
     return { kind, address, major, version, where, isThrowaway: true, [Symbol.asyncDispose]: dispose };
   } catch (error) {

@@ -1,7 +1,7 @@
 /** Which uploaded files a drill reads: new ones and a part of the others, but all of them wherever no proof holds. */
 import assert from "node:assert/strict";
-import { chmodSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { dirname } from "node:path";
 import { after, before, test } from "node:test";
 import { systemClock } from "../../src/base/clock.ts";
 import { silent } from "../../src/base/progress.ts";
@@ -15,6 +15,7 @@ import { connect } from "../../src/postgres/connect.ts";
 import { openRepository } from "../../src/repo/repository.ts";
 import { openLocalStore } from "../../src/store/local-store.ts";
 import { makeCheapToOpen } from "./cheap-key.ts";
+import { damageChunk } from "./damaged-chunk.ts";
 import { type Desk, openDesk } from "./desk.ts";
 import { onDatabase } from "./hostile-installation.ts";
 
@@ -84,15 +85,7 @@ async function openFile(blob: number) {
 /** Damages what is stored of the file of one blob, and gives the way back. */
 async function damage(blob: number): Promise<() => void> {
   const { index, chunk } = await openFile(blob);
-  const [place] = index.find("data", chunk);
-  assert(place !== undefined);
-  const pack = join(desk.repository, "data", place.pack.slice(0, 2), place.pack);
-  const good = readFileSync(pack);
-  const bad = Buffer.from(good);
-  bad[place.offset + 20] = (bad[place.offset + 20] ?? 0) ^ 1;
-  chmodSync(pack, 0o600);
-  writeFileSync(pack, bad);
-  return () => writeFileSync(pack, good);
+  return damageChunk(desk.repository, index, chunk);
 }
 
 test("every file's turn comes once in so many drills", () => {

@@ -1,6 +1,6 @@
 /** What a proof says, and when it says it no more; and that a restore never calls less than everything a success. */
 import assert from "node:assert/strict";
-import { chmodSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { systemClock } from "../../src/base/clock.ts";
@@ -11,6 +11,7 @@ import { dirNode } from "../../src/format/node.ts";
 import { Sealing } from "../../src/job/sealing.ts";
 import { openRepository, type Repository } from "../../src/repo/repository.ts";
 import { openLocalStore } from "../../src/store/local-store.ts";
+import { damageChunk } from "./damaged-chunk.ts";
 import { type Desk, openDesk } from "./desk.ts";
 
 const signal = new AbortController().signal;
@@ -48,15 +49,7 @@ async function damage(path: string): Promise<() => void> {
   const [chunk] = node?.content ?? [];
   assert.ok(chunk !== undefined, path);
   const index = await point.repository.loadIndex({ signal });
-  const [place] = index.find("data", chunk);
-  assert.ok(place !== undefined);
-  const pack = join(desk.repository, "data", place.pack.slice(0, 2), place.pack);
-  const good = readFileSync(pack);
-  const bad = Buffer.from(good);
-  bad[place.offset + 20] = (bad[place.offset + 20] ?? 0) ^ 1;
-  chmodSync(pack, 0o600);
-  writeFileSync(pack, bad);
-  return () => writeFileSync(pack, good);
+  return damageChunk(desk.repository, index, chunk);
 }
 
 interface Check {
