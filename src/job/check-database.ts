@@ -17,7 +17,7 @@ import { planTable, type RangePlan, type TablePlan } from "../postgres/range-pla
 import { openRangeReader, type RangeReader } from "../postgres/range-reader.ts";
 import { dumpSchema, normalizeSchema } from "../postgres/schema-dump.ts";
 import { readSequences } from "../postgres/sequences.ts";
-import { compareSchemas, countObjects, parseSchemaObjects } from "../postgres/schema-objects.ts";
+import { compareSchemas, countObjects, parseSchemaObjects, type SchemaObject } from "../postgres/schema-objects.ts";
 import { openSnapshot } from "../postgres/snapshot.ts";
 import { openUpTo } from "../postgres/spare-sessions.ts";
 import { addTables } from "./build-point.ts";
@@ -26,7 +26,7 @@ import type { SavedTable } from "./read-rows.ts";
 import type { Queries } from "./list-storage.ts";
 import { PointFolder } from "./point-tree.ts";
 import type { PointReader } from "./point-reader.ts";
-import { lackingText } from "./unreadable.ts";
+import { lackingText, unheldFindings } from "./unreadable.ts";
 
 interface CheckOptions {
   progress: Progress;
@@ -167,10 +167,19 @@ function spellCasts(schema: string): string {
  * words otherwise at the second time is no difference. Pure.
  */
 export function comparableSchema(schema: string, refused: readonly string[]): string {
+  const kept = spellCasts(withoutStatements(schema, refused));
+  return refused.length === 0 ? kept : kept.replaceAll(/^(?:--.*)?\n/gm, "");
+}
+
+function withoutStatements(schema: string, refused: readonly string[]): string {
   const text = schema.replaceAll(/^SET default_tablespace = .*;\n\n|(?<=^-- Name: .*); Tablespace: .*$/gm, "");
-  if (refused.length === 0) return spellCasts(text);
-  const kept = refused.reduce((rest, statement) => rest.replace(statement, ""), text);
-  return spellCasts(kept.replaceAll(/^(?:--.*)?\n/gm, ""));
+  return refused.reduce((rest, statement) => rest.replace(statement, ""), text);
+}
+
+/** As {@link comparableSchema}, object by object: of one that was refused nothing is left. Pure. */
+export function comparableObjects(schema: string, refused: readonly string[]): SchemaObject[] {
+  const objects = parseSchemaObjects(spellCasts(withoutStatements(schema, refused)));
+  return refused.length === 0 ? objects : objects.filter(({ definition }) => definition !== "");
 }
 
 /**
@@ -192,21 +201,31 @@ export async function checkSchema(
   );
   const dumped = await dumpSchema(address, programs, { signal });
   const [expected, sql] = [comparableSchema(saved, refused), comparableSchema(dumped.sql, refused)];
+  const but = [
+    ...(left.length === 0 ? [] : [notMade(left.length)]),
+    ...unheldFindings(unheldKeys).map(({ message }) => message),
+  ];
+  const shortcomings = but.map((text) => `; ${text}`).join("");
   if (sql === expected) {
-    return { name: "schema", ok: true, detail: `${plural(expected.split("\n").length, "line")} of schema equal` };
+    const lines = plural(expected.split("\n").length, "line");
+    return { name: "schema", ok: true, detail: `${lines} of schema equal${shortcomings}` };
   }
   const { major, clientMajor } = (await reader.manifest()).server;
   if (serverMajor === major && programs.major === clientMajor) {
     return { name: "schema", ok: false, detail: `the schema differs: ${firstDifference(expected, sql)}` };
   }
-  const objects = parseSchemaObjects(expected);
-  const differences = compareSchemas(objects, parseSchemaObjects(sql));
+  const objects = comparableObjects(saved, refused);
+  const differences = compareSchemas(objects, comparableObjects(dumped.sql, refused));
   const why = `saved with PostgreSQL ${major} and pg_dump ${clientMajor}, compared with ${serverMajor} and ${programs.major}, so by its objects and not by its text`;
   const isSame = differences.length === 0 && objects.length > 0;
   const outcome = isSame
     ? `${countObjects(objects)} say the same`
     : listSome(differences.map(({ object, how }) => `${object} is ${how}`));
-  return { name: "schema", ok: isSame, detail: `${outcome} (${why})` };
+  return { name: "schema", ok: isSame, detail: `${outcome} (${why})${shortcomings}` };
+}
+
+function notMade(count: number): string {
+  return `the server refused ${plural(count, "statement")}, without which the database is whole`;
 }
 
 function firstDifference(expected: string, found: string): string {

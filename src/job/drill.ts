@@ -23,7 +23,7 @@ import { checkData, checkSchema, checkSequences, checkTriggers } from "./check-d
 import { chooseFiles, provenFiles } from "./files-to-read.ts";
 import { createRoles } from "./rights.ts";
 import { estimateDisk } from "./estimate.ts";
-import { loadPoint } from "./load-point.ts";
+import { type LoadedPoint, loadPoint } from "./load-point.ts";
 import { lockToRead, lockToWrite } from "./lock.ts";
 import { PointReader } from "./point-reader.ts";
 import { listPoints, type Point, type PointList } from "./points.ts";
@@ -192,23 +192,25 @@ async function restoreAndCheck(run: Run, manifest: Manifest): Promise<void> {
   const programs = await findPrograms(Math.max(scratch.major, clientMajor), { signal });
   const target = scratch.address;
   const loading = { programs, workFolder: work.path, progress, signal };
-  const isLoaded = await attempt(run, "load", async () => {
+  let loaded: LoadedPoint | undefined;
+  await attempt(run, "load", async () => {
     // Policies and user mappings name roles.
     if (scratch.isThrowaway && manifest.roles !== undefined) await createRoles(reader, target, { signal });
-    await loadPoint(reader, target, loading);
+    loaded = await loadPoint(reader, target, loading);
     return [];
   });
   await attempt(run, "code", async () => [await checkCode(reader, work.path, { signal })]);
-  if (!isLoaded) {
+  if (loaded === undefined) {
     await attempt(run, "files", async () => [await checkFilesAlone(reader)]);
     return;
   }
+  const { refused, unheldKeys } = loaded;
   progress.stage("comparing every row", { total: databaseBytes, unit: "bytes" });
   await attempt(run, "rows", () => checkData(reader, target, { progress, signal }));
   // Not before: a server may have no more than three sessions to give, and comparing takes what it can get.
   await using connection = await connect(target, { signal });
   await attempt(run, "schema", async () => [
-    await checkSchema(reader, target, programs, { serverMajor: scratch.major, signal }),
+    await checkSchema(reader, target, programs, { serverMajor: scratch.major, refused, unheldKeys, signal }),
     await checkSequences(manifest, connection),
     await checkTriggers(reader, connection),
   ]);

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { comparableSchema } from "../../src/job/check-database.ts";
+import { comparableObjects, comparableSchema } from "../../src/job/check-database.ts";
 
 const TABLE =
   "--\n-- Name: t; Type: TABLE; Schema: public; Owner: -\n--\n\nCREATE TABLE public.t (\n    id integer\n);\n\n\n";
@@ -27,4 +27,14 @@ test("what the server refused is no difference, and anything else is one", () =>
   assert.equal(comparableSchema(TABLE + WATCHED, [TRIGGER]), lacking);
   assert.notEqual(comparableSchema(TABLE + WATCHED, []), comparableSchema(TABLE, []));
   assert.notEqual(comparableSchema(TABLE.replace("integer", "bigint") + WATCHED, [TRIGGER]), lacking);
+});
+
+test("object by object, what the server refused is no difference either, and anything else is one", () => {
+  const [lacking, refused] = [comparableObjects(TABLE, [TRIGGER]), comparableObjects(TABLE + WATCHED, [TRIGGER])];
+  assert.deepEqual(
+    refused.map(({ type, name }) => [type, name]),
+    [["TABLE", "t"]],
+  );
+  assert.deepEqual(refused, lacking);
+  assert.equal(comparableObjects(TABLE + WATCHED, []).length, 2);
 });
