@@ -221,12 +221,12 @@ async function liveAddress(globals: Globals, s: Surroundings): Promise<ServerAdd
 }
 
 export async function planRollback(globals: Globals, name: string | undefined, s: Surroundings): Promise<RollbackPlan> {
-  const { planRollback: plan } = await import("../job/restore-live.ts");
+  const { planRollback: plan } = await import("../job/rollback.ts");
   return await plan(await liveAddress(globals, s), name, s);
 }
 
 export async function runRollback(globals: Globals, plan: RollbackPlan, s: Surroundings): Promise<RollbackSummary> {
-  const { rollback } = await import("../job/restore-live.ts");
+  const { rollback } = await import("../job/rollback.ts");
   return await rollback(await liveAddress(globals, s), plan, s);
 }
 

@@ -1,15 +1,52 @@
-/** Logical replication and prepared transactions of the live database: what they mean for a swap, told before anything is loaded. */
+/** What would keep two databases from being swapped, told before anything is touched: rights, logical replication, prepared transactions. */
 import { listSome, plural } from "../base/bytes.ts";
 import type { Finding } from "../base/findings.ts";
-import type { Holders } from "../postgres/holders.ts";
+import type { Connection } from "../postgres/connect.ts";
+import { type Holders, readHolders } from "../postgres/holders.ts";
+import { quoteIdentifier } from "../postgres/names.ts";
+import { swapRights } from "../postgres/swap.ts";
 
-/** What keeps the database of this name from being renamed, and what would stay with it unnoticed. */
-export function judgeHolders(name: string, holders: Holders): { blockers: Finding[]; findings: Finding[] } {
+/** Which of the two: the one that is `live` now and is put aside, or the one that was kept and comes `back`. */
+export type SwapSide = "live" | "back";
+
+export interface SwapBlockers {
+  blockers: Finding[];
+  findings: Finding[];
+}
+
+/** Looks at one database that is to get another name. Undefined: there is none. Changes nothing. */
+export async function swapBlockers(
+  connection: Connection,
+  name: string,
+  side: SwapSide,
+): Promise<SwapBlockers | undefined> {
+  const rights = await swapRights(connection, name);
+  if (rights === undefined) return undefined;
+  const { blockers, findings } = judgeHolders(name, await readHolders(connection, [name]), side);
+  if (rights.canCreate && rights.isOwner) return { blockers, findings };
+  const { user } = connection.address;
+  const why = rights.canCreate ? `is not the owner of '${name}' ('${rights.owner}' is)` : "may not create databases";
+  const denied: Finding = {
+    kind: "database-no-swap",
+    level: "alarm",
+    message: `role '${user}' ${why}, so ${side === "live" ? `no other database can take the place of '${name}'` : `'${name}' cannot be put back`}`,
+    hint:
+      side === "live"
+        ? `Let an administrator run: ALTER ROLE ${quoteIdentifier(user)} CREATEDB; or restore into a database that an administrator made: --database-url.`
+        : `Let an administrator run: ALTER ROLE ${quoteIdentifier(user)} CREATEDB; ALTER DATABASE ${quoteIdentifier(name)} OWNER TO ${quoteIdentifier(user)};`,
+  };
+  return { blockers: [denied, ...blockers], findings };
+}
+
+/** What keeps the database of this name from being renamed, and what would stay with it unnoticed. Pure. */
+function judgeHolders(name: string, holders: Holders, side: SwapSide): SwapBlockers {
   const { activeSlots, idleSlots, enabledSubscriptions, prepared } = holders;
+  const isLive = side === "live";
   const held = (items: readonly string[], what: string, state: string, hint: string): Finding[] => {
     if (items.length === 0) return [];
     const are = items.length === 1 ? "is" : "are";
-    const message = `${plural(items.length, what)} of '${name}' ${are} ${state}, so no other database can take its place: ${listSome(items)}`;
+    const so = isLive ? "no other database can take its place" : "it cannot be put back";
+    const message = `${plural(items.length, what)} of '${name}' ${are} ${state}, so ${so}: ${listSome(items)}`;
     return [{ kind: "database-held", level: "alarm", message, hint }];
   };
   const blockers = [
@@ -17,13 +54,17 @@ export function judgeHolders(name: string, holders: Holders): { blockers: Findin
       activeSlots,
       "logical replication slot",
       "in use",
-      "Stop what reads from it and drop the slot (pg_drop_replication_slot). It would stay with the database that is put aside; make a new one after the restore.",
+      isLive
+        ? "Stop what reads from it and drop the slot (pg_drop_replication_slot). It would stay with the database that is put aside; make a new one afterwards."
+        : "Stop what reads from it until it is done. The slot comes back with the database.",
     ),
     ...held(
       enabledSubscriptions,
       "subscription",
       "enabled",
-      "Disable it first: ALTER SUBSCRIPTION … DISABLE. It stays with the database that is put aside.",
+      isLive
+        ? "Disable it first: ALTER SUBSCRIPTION … DISABLE. It stays with the database that is put aside."
+        : "Disable it first, connected to that database: ALTER SUBSCRIPTION … DISABLE. It comes back with the database.",
     ),
     ...held(
       prepared,
@@ -32,9 +73,9 @@ export function judgeHolders(name: string, holders: Holders): { blockers: Findin
       "End it, connected to that database: COMMIT PREPARED or ROLLBACK PREPARED with its name.",
     ),
   ];
-  if (idleSlots.length === 0) return { blockers, findings: [] };
+  if (idleSlots.length === 0 || !isLive) return { blockers, findings: [] };
   const message = `${plural(idleSlots.length, "logical replication slot")} of '${name}' would stay with the database that is put aside: ${listSome(idleSlots)}`;
   const hint =
-    "The server keeps its log for a slot until its disk is full: drop it (pg_drop_replication_slot) and make a new one after the restore.";
+    "The server keeps its log for a slot until its disk is full: drop it (pg_drop_replication_slot) and make a new one afterwards.";
   return { blockers, findings: [{ kind: "database-slots", level: "warning", message, hint }] };
 }

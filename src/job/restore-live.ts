@@ -13,7 +13,6 @@ import type { Manifest } from "../point/manifest.ts";
 import type { ProofCheck } from "../point/proof.ts";
 import type { ServerAddress } from "../postgres/address.ts";
 import { connect, type Connection } from "../postgres/connect.ts";
-import { readHolders } from "../postgres/holders.ts";
 import { refuseSharedSessions } from "../postgres/pooler.ts";
 import { findPrograms } from "../postgres/programs.ts";
 import {
@@ -24,17 +23,15 @@ import {
   listKept,
   noteDatabase,
   swapDatabases,
-  swapRights,
 } from "../postgres/swap.ts";
 import { connectBeside, inspectTarget } from "../postgres/target.ts";
 import { openTemporaryFolder } from "../system/temporary.ts";
-import { judgeHolders } from "./live-holders.ts";
+import { swapBlockers } from "./live-holders.ts";
 import { checkData, checkSchema, checkSequences, checkTriggers } from "./check-database.ts";
 import { applyGrants, createRoles } from "./rights.ts";
 import { createLike } from "./create-database.ts";
 import { loadPoint } from "./load-point.ts";
 import type { PointReader } from "./point-reader.ts";
-import type { RollbackPlan, RollbackSummary } from "./summaries.ts";
 
 export interface LiveOptions {
   /** Roles that are lacking are made, and owners and rights in the database are what they were. */
@@ -54,27 +51,12 @@ export async function liveBlockers(
   const name = address.database;
   await using connection = await connectBeside(address, { signal });
   await refuseSharedSessions(connection, { signal });
-  const rights = await swapRights(connection, name);
-  if (rights === undefined) {
+  const held = await swapBlockers(connection, name, "live");
+  if (held === undefined) {
     const hint = `To make it: 'chatkeep restore POINT --database-url' with its address.`;
-    return {
-      blockers: [alarm("database-missing", `there is no database '${name}' whose place could be taken`, hint)],
-      findings: [],
-    };
+    const message = `there is no database '${name}' whose place could be taken`;
+    return { blockers: [{ kind: "database-missing", level: "alarm", message, hint }], findings: [] };
   }
-  const blockers: Finding[] = [];
-  if (!rights.canCreate || !rights.isOwner) {
-    const why = rights.canCreate ? `is not the owner of '${name}' ('${rights.owner}' is)` : "may not create databases";
-    blockers.push(
-      alarm(
-        "database-no-swap",
-        `role '${address.user}' ${why}, so no other database can take the place of '${name}'`,
-        `Let an administrator run: ALTER ROLE "${address.user}" CREATEDB; or restore into a database that an administrator made: --database-url.`,
-      ),
-    );
-  }
-  const held = judgeHolders(name, await readHolders(connection, [name]));
-  blockers.push(...held.blockers);
   const kept = await listKept(address, { signal });
   const findings = kept
     .filter(isLeft)
@@ -85,11 +67,11 @@ export async function liveBlockers(
         "Nothing of it is in use.",
       ),
     );
-  return { blockers, findings: [...held.findings, ...findings, ...swappedFindings(kept)] };
+  return { blockers: held.blockers, findings: [...held.findings, ...findings, ...swappedFindings(kept)] };
 }
 
 /** Whoever was not told that a swap was done, because the run was killed just behind it, is told by the next call. */
-function swappedFindings(kept: readonly KeptDatabase[]): Finding[] {
+export function swappedFindings(kept: readonly KeptDatabase[]): Finding[] {
   const newest = kept.find(({ chatkeep }) => chatkeep !== "restoring");
   if (newest === undefined) return [];
   const { name, chatkeep, of, point, at } = newest;
@@ -108,10 +90,6 @@ function swappedFindings(kept: readonly KeptDatabase[]): Finding[] {
 
 function leftFinding(level: Finding["level"], message: string, hint: string): Finding {
   return { kind: "restore-left", level, message, hint };
-}
-
-function alarm(kind: string, message: string, hint: string): Finding {
-  return { kind, level: "alarm", message, hint };
 }
 
 /** Half-filled, and nobody works on it. */
@@ -240,63 +218,6 @@ async function fill(
       hint: "Nothing was swapped: the live database is as it was. 'chatkeep drill' says whether the point restores elsewhere.",
     },
   );
-}
-
-/** The database that a rollback would put back: the named one, or the newest that a restore put aside. */
-export async function planRollback(
-  address: ServerAddress,
-  name: string | undefined,
-  { signal }: { signal: AbortSignal },
-): Promise<RollbackPlan> {
-  const kept = await listKept(address, { signal });
-  const live = address.database;
-  const chosen =
-    name === undefined
-      ? kept.find(({ chatkeep }) => chatkeep === "before")
-      : kept.find((one) => one.name === name && one.chatkeep !== "restoring");
-  if (chosen === undefined) {
-    const others = kept.filter(({ chatkeep }) => chatkeep !== "restoring").map((one) => one.name);
-    throw new Failure(
-      "target/unsuitable",
-      name === undefined
-        ? `no restore put a database aside for '${live}' that could be put back`
-        : `'${name}' is no database that was put aside for '${live}'`,
-      {
-        hint:
-          others.length === 0
-            ? "Only what 'chatkeep restore' swapped out can be put back."
-            : `These are kept: ${others.join(", ")}. Name one: 'chatkeep rollback DATABASE'.`,
-      },
-    );
-  }
-  const { at, bytes, point, chatkeep } = chosen;
-  return {
-    type: "plan",
-    verb: "rollback",
-    live,
-    back: chosen.name,
-    kind: chatkeep,
-    at,
-    bytes,
-    point,
-    findings: swappedFindings(kept),
-  };
-}
-
-/** Puts back the database of the plan; the one that is live now is kept in its turn. */
-export async function rollback(
-  address: ServerAddress,
-  plan: RollbackPlan,
-  { clock, signal }: Pick<LiveOptions, "clock" | "signal">,
-): Promise<RollbackSummary> {
-  const started = clock.monotonic();
-  const { live, back } = plan;
-  const at = formatInstant(clock.now());
-  const previous = keptName(live, "rolledback", at);
-  const note = { chatkeep: "rolledback" as const, of: live, point: plan.point, at };
-  await swapDatabases(address, { live, fresh: back, kept: previous, note }, { signal });
-  const seconds = (clock.monotonic() - started) / 1000;
-  return { type: "summary", verb: "rollback", database: { name: live, previous }, back, seconds, findings: [] };
 }
 
 /** Those that nobody needs any more, unless for a rollback: put aside, or left half by a restore that was killed. */

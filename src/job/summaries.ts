@@ -221,6 +221,8 @@ export interface RollbackPlan {
   bytes: number;
   /** The restore point that took its place. */
   point: string;
+  /** What stands in the way; a rollback with any of these does not begin. */
+  blockers: Finding[];
   findings: Finding[];
 }
 

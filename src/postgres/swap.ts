@@ -343,8 +343,6 @@ export interface SwapRights {
   /** Owner of the database, or a member of the role that owns it. */
   isOwner: boolean;
   owner: string;
-  isSuperuser: boolean;
-  bytes: number;
 }
 
 /** Whether our role could put another database in the place of this one. Changes nothing. */
@@ -353,14 +351,11 @@ export async function swapRights(connection: Connection, name: string): Promise<
     create: boolean;
     owns: boolean;
     owner: string;
-    superuser: boolean;
-    bytes: string;
   }>(
     `select (r.rolsuper or r.rolcreatedb) as create, (r.rolsuper or pg_catalog.pg_has_role(d.datdba, 'MEMBER')) as owns,
-       pg_catalog.pg_get_userbyid(d.datdba) as owner, r.rolsuper as superuser, pg_catalog.pg_database_size(d.oid)::text as bytes
+       pg_catalog.pg_get_userbyid(d.datdba) as owner
      from pg_catalog.pg_database d, pg_catalog.pg_roles r where d.datname = ${quoteLiteral(name)} and r.rolname = current_user`,
   );
   if (row === undefined) return undefined;
-  const { create, owns, owner, superuser, bytes } = row;
-  return { canCreate: create, isOwner: owns, owner, isSuperuser: superuser, bytes: Number(bytes) };
+  return { canCreate: row.create, isOwner: row.owns, owner: row.owner };
 }

@@ -5,7 +5,9 @@ import { spawn } from "node:child_process";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Client } from "pg";
+import { systemClock } from "../../src/base/clock.ts";
 import { liveBlockers } from "../../src/job/restore-live.ts";
+import { planRollback, rollback } from "../../src/job/rollback.ts";
 import { isFailure } from "../../src/base/errors.ts";
 import type { ServerAddress } from "../../src/postgres/address.ts";
 import {
@@ -225,6 +227,62 @@ test("a slot that is read from, a subscription and a prepared transaction are to
   assert.deepEqual(await server.query("select slot_name from pg_replication_slots"), []);
 });
 
+test("what would keep a rollback from swapping is told before any session is ended, of both databases", async () => {
+  await server.query("create role borrower login createdb");
+  const { address, fresh: back } = await makePair("again", "borrower");
+  const asBorrower = { ...address, user: "borrower" };
+  {
+    await using beside = await connectBeside(address, { signal });
+    await noteDatabase(beside, back, noteOf("again"));
+  }
+  const plan = await planRollback(asBorrower, undefined, { signal });
+  assert.deepEqual([plan.back, plan.blockers], [back, []]);
+  await server.query("create role stranger login createdb");
+  const asStranger = await planRollback({ ...address, user: "stranger" }, back, { signal });
+  assert.deepEqual(
+    asStranger.blockers.map(({ kind, hint }) => [kind, /ALTER ROLE "stranger" CREATEDB/.test(hint)]),
+    [
+      ["database-no-swap", true],
+      ["database-no-swap", true],
+    ],
+  );
+  await server.query("select pg_create_logical_replication_slot('aside', 'test_decoding')", "again");
+  for (const name of ["again", back]) {
+    await server.query(`begin; create table half (n int); prepare transaction 'half in ${name}'`, name);
+  }
+  const client = new Client({ ...address, database: "again" });
+  await client.connect();
+  try {
+    const { blockers, findings } = await planRollback(asBorrower, back, { signal });
+    assert.deepEqual(
+      blockers.map(({ message }) => message),
+      [
+        "1 prepared transaction of 'again' is open, so no other database can take its place: half in again",
+        `1 prepared transaction of '${back}' is open, so it cannot be put back: half in ${back}`,
+      ],
+    );
+    assert.ok(findings.some(({ kind }) => kind === "database-slots"));
+    await assert.rejects(
+      rollback(asBorrower, plan, { clock: systemClock, signal }),
+      (error) => isFailure(error, "target/unsuitable") && /half in again/.test(error.message),
+    );
+    assert.equal((await client.query("select word from here")).rows[0]?.word, "old", "nobody was thrown out");
+  } finally {
+    await client.end();
+    for (const name of ["again", back]) await server.query(`rollback prepared 'half in ${name}'`, name);
+    await server.query("select pg_drop_replication_slot('aside')", "again");
+  }
+  await rollback(asBorrower, plan, { clock: systemClock, signal });
+  assert.equal(await wordIn("again"), "new");
+  await server.query(`alter database again rename to "gone"`);
+  const [kept] = await listKept(address, { signal });
+  const missing = await planRollback(asBorrower, kept?.name, { signal });
+  assert.deepEqual(
+    missing.blockers.map(({ kind }) => kind),
+    ["database-missing"],
+  );
+});
+
 test("a role that may not rename is told so, and nothing is swapped", async () => {
   await server.query("create role visitor login password 'x'");
   const { address, fresh } = await makePair("foreign");
@@ -236,7 +294,7 @@ test("a role that may not rename is told so, and nothing is swapped", async () =
   assert.deepEqual([await wordIn("foreign"), await wordIn(fresh)], ["old", "new"]);
   await using connection = await connectBeside(asVisitor, { signal });
   const rights = await swapRights(connection, "foreign");
-  assert.deepEqual([rights?.canCreate, rights?.isOwner, rights?.isSuperuser], [false, false, false]);
+  assert.deepEqual(rights, { canCreate: false, isOwner: false, owner: "postgres" });
 });
 
 test("what belongs to a database's entry goes with the name: settings, lists among them, owner, limit and rights", async () => {

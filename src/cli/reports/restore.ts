@@ -1,4 +1,5 @@
 import { formatBytes, formatSeconds, plural } from "../../base/bytes.ts";
+import type { Finding } from "../../base/findings.ts";
 import { shortId } from "../../base/ids.ts";
 import type { RestorePlan, RestoreSummary } from "../../job/summaries.ts";
 import { PARTS } from "../commands.ts";
@@ -47,7 +48,7 @@ export function formatPlan(plan: RestorePlan, look: Look): string[] {
     ...wrap(untouched, proseWidth(look), "  "),
     ...(left.length === 0 ? [] : [`  Not part of this restore: ${left.join(", ")}.`]),
     ...(plan.findings.length === 0 ? [] : ["", ...formatFindings(plan.findings, look)]),
-    ...blockers(plan, look),
+    ...formatBlockers(plan.blockers, look),
     "",
   ];
 }
@@ -71,7 +72,7 @@ function estimate({ estimate: found }: RestorePlan, look: Look): string[] {
   return wrap(text, proseWidth(look), "  ");
 }
 
-function blockers({ blockers: found }: RestorePlan, look: Look): string[] {
+export function formatBlockers(found: readonly Finding[], look: Look): string[] {
   if (found.length === 0) return [];
   return [
     "",

@@ -3,6 +3,7 @@ import { shortId } from "../../base/ids.ts";
 import type { RollbackPlan, RollbackSummary } from "../../job/summaries.ts";
 import { formatFindings } from "../findings.ts";
 import { proseWidth, wrap, type Look } from "../look.ts";
+import { formatBlockers } from "./restore.ts";
 import { formatPairs } from "../table.ts";
 import { formatAge, formatUtc } from "../when.ts";
 
@@ -26,6 +27,7 @@ export function formatRollbackPlan(plan: RollbackPlan, look: Look): string[] {
     "",
     ...wrap(untouched, proseWidth(look), "  "),
     ...(plan.findings.length === 0 ? [] : ["", ...formatFindings(plan.findings, look)]),
+    ...formatBlockers(plan.blockers, look),
     "",
   ];
 }

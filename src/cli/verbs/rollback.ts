@@ -17,6 +17,8 @@ export const rollback: Verb = async (invocation) => {
   progress.end();
   if (mode.json) printer.json(plan);
   else if (isPlan || !(mode.quiet && mode.yes)) printer.out(formatRollbackPlan(redactor.redactDeep(plan), look));
+  const [blocker] = plan.blockers;
+  if (blocker !== undefined) throw new Failure("target/unsuitable", blocker.message, { hint: blocker.hint });
   if (isPlan) {
     if (mode.json) printer.json({ type: "summary", verb: "rollback", applied: false });
     return 0;
