@@ -231,7 +231,8 @@ function completeUrl(text: string, parts: DatabaseParts): string {
 
 /** A storage service as `config/storage.yml` defines it; `variables` are the names that hold its credentials. */
 export type StorageService =
-  | { serviceName: string; kind: "local"; root: string }
+  /** Where web and worker keep their files in different folders, both: a file is in one of them. */
+  | { serviceName: string; kind: "local"; roots: readonly [string, ...string[]] }
   | {
       serviceName: string;
       kind: "s3" | "gcs" | "azure";
@@ -283,7 +284,7 @@ export function activeStorageService(env: Environment): string {
  */
 export function storageServicesOf(env: Environment, root: string): StorageService[] {
   const services: StorageService[] = [
-    { serviceName: "local", kind: "local", root: `${root.replace(/\/+$/, "")}/storage` },
+    { serviceName: "local", kind: "local", roots: [`${root.replace(/\/+$/, "")}/storage`] },
   ];
   for (const [serviceName, service] of Object.entries(REMOTE_SERVICES)) {
     const needed = [service.bucket, ...service.needed];

@@ -148,7 +148,7 @@ function storageOf(
   const local = settings.storage === undefined ? undefined : resolve(settings.storage);
   return storageServicesOf(env, root ?? "/").flatMap((service): StorageService[] => {
     if (service.kind !== "local") return [service];
-    if (local !== undefined) return [{ ...service, root: local }];
+    if (local !== undefined) return [{ ...service, roots: [local] }];
     return root === undefined ? [] : [service];
   });
 }
@@ -214,7 +214,7 @@ function notesOf(installation: Installation, units: Units): string[] {
       : `Chatwoot ${version}${edition === undefined ? "" : ` (${edition})`} from config/app.yml`,
     ...installation.storage.map((service) =>
       service.kind === "local"
-        ? `storage '${service.serviceName}' is the folder ${service.root}`
+        ? `storage '${service.serviceName}' is ${service.roots.length === 1 ? "the folder" : "in the folders"} ${service.roots.join(" and ")}`
         : `storage '${service.serviceName}' is the bucket '${service.bucket}' (${service.kind})`,
     ),
     code === undefined

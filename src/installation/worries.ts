@@ -113,12 +113,12 @@ export async function placeFindings(installation: Installation): Promise<Finding
       hint: "Name the folder as 'storage' under 'installation' in the configuration.",
     });
   } else if (local.kind === "local" && activeStorageService(installation.environment) === "local") {
-    const folder = await lookAt(local.root);
-    if (folder?.isFolder !== true) {
+    for (const root of local.roots) {
+      if ((await lookAt(root))?.isFolder === true) continue;
       findings.push({
         kind: "storage-folder-missing",
         level: "warning",
-        message: `the folder of Chatwoot's uploaded files, ${local.root}, is not there or may not be entered`,
+        message: `the folder of Chatwoot's uploaded files, ${root}, is not there or may not be entered`,
         hint: "Name the right folder as 'storage' under 'installation', and run Chatkeep as a user that may read it.",
       });
     }

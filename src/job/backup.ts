@@ -302,9 +302,9 @@ function keepsIndex(before: readonly string[] | undefined, now: readonly string[
 
 async function storagePorts(run: Run, sealing: Sealing, isKnownRow: StoragePorts["isKnownRow"]): Promise<StoragePorts> {
   const index = await run.repository.loadIndex({ signal: run.signal });
-  const roots = new Map<string, string>();
+  const roots = new Map<string, readonly string[]>();
   for (const service of run.installation.storage)
-    if (service.kind === "local") roots.set(service.serviceName, service.root);
+    if (service.kind === "local") roots.set(service.serviceName, service.roots);
   return {
     roots,
     storeFiles: (files) => sealing.storeFiles(files),

@@ -25,8 +25,8 @@ import {
 
 /** What this needs of the world. */
 export interface StoragePorts {
-  /** Roots of the services whose files lie in a folder here, by service name. */
-  roots: ReadonlyMap<string, string>;
+  /** Roots of the services whose files lie in folders here, by service name: a file is looked for in each in turn. */
+  roots: ReadonlyMap<string, readonly string[]>;
   storeFiles: (files: FileTask[]) => Promise<StoredFile[]>;
   storeTree: (bytes: Buffer) => Promise<ChunkId>;
   readTree: (id: ChunkId) => Promise<TreeNode[]>;
@@ -189,7 +189,7 @@ async function readFolder(
     if (node !== undefined && !ports.rereadAll && !before.missing.has(blob.id.toString())) nodes.push(node);
     else wanted.push(blob);
   }
-  for (const { blob, file } of await fetchBlobs(ports, ports.roots.get(service.name), wanted)) {
+  for (const { blob, file } of await fetchFromRoots(ports, ports.roots.get(service.name) ?? [], wanted)) {
     const reason = problemOf(blob, file);
     const earlier = whole.get(blob.id);
     if (reason !== undefined) {
@@ -210,11 +210,30 @@ async function readFolder(
   return tree;
 }
 
-async function fetchBlobs(
+interface FetchedBlob {
+  blob: BlobRow;
+  file: StoredFile;
+}
+
+/** What is not right in one root is looked for in the next; of files that are right nowhere the first one there counts. */
+async function fetchFromRoots(
   ports: StoragePorts,
-  root: string | undefined,
+  [root, ...others]: readonly string[],
   blobs: BlobRow[],
-): Promise<{ blob: BlobRow; file: StoredFile }[]> {
+): Promise<FetchedBlob[]> {
+  const fetched = await fetchBlobs(ports, root, blobs);
+  const wrong = fetched.filter(({ blob, file }) => problemOf(blob, file) !== undefined).map(({ blob }) => blob);
+  if (others.length === 0 || wrong.length === 0) return fetched;
+  const elsewhere = new Map((await fetchFromRoots(ports, others, wrong)).map((found) => [found.blob.id, found]));
+  return fetched.map((found) => {
+    const other = elsewhere.get(found.blob.id);
+    if (other === undefined) return found;
+    const isBetter = problemOf(other.blob, other.file) === undefined || found.file.kind === "missing";
+    return isBetter ? other : found;
+  });
+}
+
+async function fetchBlobs(ports: StoragePorts, root: string | undefined, blobs: BlobRow[]): Promise<FetchedBlob[]> {
   if (root === undefined) {
     return blobs.map((blob) => ({
       blob,

@@ -132,7 +132,7 @@ function tellInstallation({ facts }: Report, installation: Installation): void {
     facts.push({
       name: `storage '${service.serviceName}'`,
       value: service.kind,
-      from: service.kind === "local" ? service.root : "the environment",
+      from: service.kind === "local" ? service.roots.join(", ") : "the environment",
     });
   }
 }
@@ -301,7 +301,7 @@ async function examineDisk(
   const here = await stat(location).catch(() => undefined);
   const roots = [
     installation?.root,
-    ...(installation?.storage ?? []).map((s) => (s.kind === "local" ? s.root : undefined)),
+    ...(installation?.storage ?? []).flatMap((s) => (s.kind === "local" ? s.roots : [])),
   ];
   for (const root of roots) {
     const there = root === undefined ? undefined : await stat(root).catch(() => undefined);

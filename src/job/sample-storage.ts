@@ -28,7 +28,7 @@ export async function sampleStorage(
     const looks = await mapConcurrent(
       rows,
       LIMITS.smallReads,
-      async ({ key, bytes }) => isSafeBlobKey(key) && (await sizeOf(blobPath(service.root, key))) === Number(bytes),
+      async ({ key, bytes }) => isSafeBlobKey(key) && (await isInOneOf(service.roots, key, Number(bytes))),
       { signal },
     );
     const lost = rows.filter((_, at) => looks[at] === false);
@@ -38,10 +38,15 @@ export async function sampleStorage(
       kind: "storage-files-lost",
       level: "alarm",
       message: `of ${plural(rows.length, "uploaded file")} of storage '${service.serviceName}' that were looked at, ${lost.length} ${lost.length === 1 ? "is" : "are"} not there or not whole: ${names}`,
-      hint: `Is ${service.root} the right folder, and its disk mounted? Earlier restore points may have the files: 'chatkeep restore POINT --only storage --to DIR'.`,
+      hint: `Is ${service.roots.join(" or ")} the right folder, and its disk mounted? Earlier restore points may have the files: 'chatkeep restore POINT --only storage --to DIR'.`,
     });
   }
   return findings;
+}
+
+async function isInOneOf(roots: readonly string[], key: string, bytes: number): Promise<boolean> {
+  for (const root of roots) if ((await sizeOf(blobPath(root, key))) === bytes) return true;
+  return false;
 }
 
 /** Undefined where there is no such file, or it may not be looked at. */

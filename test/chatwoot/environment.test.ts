@@ -176,7 +176,7 @@ test("storage services are those that blobs may name, with what is lacking", () 
     services.map((service) => service.serviceName),
     ["local", "amazon", "s3_compatible"],
   );
-  assert.deepEqual(services[0], { serviceName: "local", kind: "local", root: "/app/storage" });
+  assert.deepEqual(services[0], { serviceName: "local", kind: "local", roots: ["/app/storage"] });
   const [, amazon, compatible] = services;
   assert.deepEqual(amazon?.kind !== "local" && amazon?.missing, ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"]);
   assert.ok(compatible?.kind === "s3" && compatible.missing.includes("STORAGE_BUCKET_NAME"));

@@ -64,7 +64,7 @@ test("a cwctl installation is found by itself, with all that belongs to it", asy
   assert.equal(installation.edition, "ee");
   assert.deepEqual(installation.code, { kind: "git", root: folder.at(APP) });
   assert.equal(installation.commit, await git(folder.at(APP), "rev-parse", "HEAD"));
-  assert.deepEqual(installation.storage, [{ serviceName: "local", kind: "local", root: folder.at(APP, "storage") }]);
+  assert.deepEqual(installation.storage, [{ serviceName: "local", kind: "local", roots: [folder.at(APP, "storage")] }]);
   assert.deepEqual(installation.database, {
     host: "localhost",
     port: 5432,
@@ -143,7 +143,7 @@ test("everything can be named, and nothing else is looked at", async () => {
   assert.equal(installation.kind, "manual");
   assert.equal(installation.root, undefined);
   assert.deepEqual(installation.database, { url: "postgresql://u:p@db/chatwoot" });
-  assert.deepEqual(installation.storage, [{ serviceName: "local", kind: "local", root: folder.at("uploads") }]);
+  assert.deepEqual(installation.storage, [{ serviceName: "local", kind: "local", roots: [folder.at("uploads")] }]);
   assert.deepEqual(installation.code, { kind: "files", root: folder.at("code") });
   assert.deepEqual([installation.configFiles, installation.systemFiles], [[folder.at("etc/nginx")], []]);
   assert.equal(installation.version, "4.0.0");

@@ -40,7 +40,7 @@ function world(): { ports: StoragePorts; read: ChunkId[]; stored: string[] } {
   const read: ChunkId[] = [];
   const stored: string[] = [];
   const ports: StoragePorts = {
-    roots: new Map([["local", "/storage"]]),
+    roots: new Map([["local", ["/storage"]]]),
     async storeFiles(files) {
       stored.push(...files.map(({ path }) => path));
       return files.map(({ path }) => ({ kind: "stored" as const, size: 3, md5: "", content: [idOf(path)] }));
@@ -126,4 +126,37 @@ test("a folder that was changed is not settled, nor is one that a run takes from
   const again = await captureStorage({ ...ports, settles: false }, listing(more), first.state);
   assert.deepEqual([again.foldersReused, settledFolders(again)], [3, ["1", "2"]]);
   assert.deepEqual(read, [], "the second look of a run trusts the first");
+});
+
+/** A file as a blob of {@link blob} asks for it. */
+function right(path: string) {
+  return { kind: "stored" as const, size: 3, md5: "", content: [idOf(path)] };
+}
+
+test("a file is looked for in each folder of its service in turn, and the right one of two is taken (F13)", async () => {
+  const { ports, stored } = world();
+  const found: Record<string, Awaited<ReturnType<StoragePorts["storeFiles"]>>[number]> = {
+    "/web/ke/y1/key1": right("key1"),
+    "/web/ke/y2/key2": { kind: "missing" },
+    "/worker/ke/y2/key2": right("key2"),
+    "/web/ke/y3/key3": { ...right("key3"), size: 2 },
+    "/worker/ke/y3/key3": right("key3"),
+    "/web/ke/y4/key4": { ...right("key4"), size: 2 },
+    "/worker/ke/y4/key4": { kind: "missing" },
+    "/web/ke/y5/key5": { kind: "missing" },
+    "/worker/ke/y5/key5": { kind: "missing" },
+  };
+  const twoRoots: StoragePorts = {
+    ...ports,
+    roots: new Map([["local", ["/web", "/worker"]]]),
+    async storeFiles(files) {
+      stored.push(...files.map(({ path }) => path));
+      return files.map(({ path }) => found[path] ?? { kind: "unreadable", reason: `${path} was not to be asked for` });
+    },
+  };
+  const { state, blobsCopied } = await captureStorage(twoRoots, listing([1, 2, 3, 4, 5].map(blob)), new Map());
+  assert.deepEqual(stored.toSorted(), Object.keys(found).toSorted());
+  const missing = [...(state.get("local")?.missing.values() ?? [])].map(({ id, reason }) => `${id} ${reason}`);
+  assert.deepEqual(missing, ["4 short", "5 missing"]);
+  assert.equal(blobsCopied, 4);
 });
