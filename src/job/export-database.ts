@@ -4,20 +4,20 @@
  */
 import { link, lstat, open, readdir, rename, rm, stat, statfs } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { formatBytes, plural } from "../base/bytes.ts";
+import { formatBytes } from "../base/bytes.ts";
 import type { Clock } from "../base/clock.ts";
 import { Failure } from "../base/errors.ts";
-import type { Finding } from "../base/findings.ts";
 import type { Progress } from "../base/progress.ts";
 import { SCHEMA_DUMP } from "../point/layout.ts";
-import type { Manifest } from "../point/manifest.ts";
 import { decodeArchive } from "../postgres/archive.ts";
 import type { ArchiveContent } from "../postgres/archive-data.ts";
+import { archiveObjects } from "../postgres/archive-objects.ts";
 import { type ArchiveOptions, streamArchive, writeArchiveFile, writeArchiveFolder } from "../postgres/archive-file.ts";
 import { findPrograms } from "../postgres/programs.ts";
 import { DirectorySync } from "../store/directory-sync.ts";
 import { fileFailure } from "../store/tar-writer.ts";
 import { readProgram } from "../system/process.ts";
+import { largeObjectsSource } from "./large-objects.ts";
 import { tableSources } from "./load-point.ts";
 import { lockToRead } from "./lock.ts";
 import type { PointReader } from "./point-reader.ts";
@@ -52,13 +52,15 @@ export async function exportDatabase(
   await using lock = await lockToRead(reader.repository, options);
   const signal = AbortSignal.any([options.signal, lock.signal]);
   const manifest = await reader.manifest();
-  const total = manifest.tables.reduce((sum, table) => sum + table.bytes, 0);
+  const total = manifest.tables.reduce((sum, table) => sum + table.bytes, manifest.largeObjects?.bytes ?? 0);
   if (format === "plain") await refuseSmallDisk(file, total);
+  const objects = await largeObjectsSource(reader, manifest);
   const content: ArchiveContent = {
     schema: decodeArchive(await reader.readBytes(`database/${SCHEMA_DUMP}`)),
     tables: await tableSources(reader, manifest.tables),
     sequences: manifest.sequences,
     filledViews: manifest.filledViews,
+    largeObjects: objects && (await archiveObjects(objects, { signal })),
   };
   progress.stage("writing the database", { total, unit: "bytes" });
   try {
@@ -83,20 +85,8 @@ export async function exportDatabase(
     rows: manifest.tables.reduce((sum, table) => sum + table.rows, 0),
     major: manifest.server.clientMajor,
     seconds: (clock.monotonic() - startedMs) / 1000,
-    findings: [...lackingFindings(manifest), ...notExported(manifest)],
+    findings: lackingFindings(manifest),
   };
-}
-
-function notExported({ largeObjects }: Manifest): Finding[] {
-  if (largeObjects === undefined) return [];
-  return [
-    {
-      kind: "large-objects-not-exported",
-      level: "warning",
-      message: `${plural(largeObjects.objects, "large object")} of the restore point ${largeObjects.objects === 1 ? "is" : "are"} not in the export`,
-      hint: "Chatwoot makes none. To have them too: 'chatkeep restore POINT --only database --database-url URL', then pg_dump of that database.",
-    },
-  ];
 }
 
 async function write(

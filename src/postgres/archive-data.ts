@@ -1,14 +1,15 @@
 /**
- * Makes an archive of a schema one of a whole database: what pg_dump adds to the list of entries for rows, sequences and
- * filled views. So any restore point becomes a file that pg_restore reads, without a server.
+ * Makes an archive of a schema one of a whole database: what pg_dump adds to the list of entries for rows, sequences,
+ * filled views and large objects. So any restore point becomes a file that pg_restore reads, without a server.
  *
- * The entries are those of `src/bin/pg_dump/pg_dump.c` (`dumpTableData`, `dumpSequenceData`, `refreshMatViewData`). A table's
+ * The entries are those of `src/bin/pg_dump/pg_dump.c` (`dumpTableData`, `dumpSequenceData`, `refreshMatViewData`; archive-objects.ts has large objects). A table's
  * rows depend on the table, first of all: by that `pg_restore --jobs` knows what must wait for them
  * (`buildTocEntryArrays` and `repoint_table_dependencies` of pg_backup_archiver.c).
  */
 import { Failure } from "../base/errors.ts";
 import { type Archive, type ArchiveEntry, SECTION } from "./archive.ts";
 import { archiveText, givesRights } from "./archive-list.ts";
+import { type ArchiveObjects, objectEntries, type ObjectsData } from "./archive-objects.ts";
 import type { SavedTableSource } from "./load.ts";
 import { qualifiedName, quoteIdentifier, shownName } from "./names.ts";
 import { formatSetvals, type SequenceState } from "./sequences.ts";
@@ -21,6 +22,7 @@ export interface ArchiveContent {
   sequences: readonly SequenceState[];
   /** Materialised views to fill, in this order. */
   filledViews: readonly ViewName[];
+  largeObjects?: ArchiveObjects | undefined;
 }
 
 /** The rows of one table, and the entry under which they lie in the archive. */
@@ -30,9 +32,10 @@ export interface TableData {
 }
 
 /** Rights are left out. @throws Failure `point/invalid` when a table, sequence or view is not in the schema. */
-export function addData({ schema, tables, sequences, filledViews }: ArchiveContent): {
+export function addData({ schema, tables, sequences, filledViews, largeObjects }: ArchiveContent): {
   archive: Archive;
   data: TableData[];
+  objects: ObjectsData[];
 } {
   const bare = schema.entries.filter((entry) => !givesRights(entry));
   const known = new Map(bare.map((entry) => [keyOf(entry.kind, entry.schema, entry.tag), entry]));
@@ -81,10 +84,18 @@ export function addData({ schema, tables, sequences, filledViews }: ArchiveConte
     const dependencies = [of.id, ...views.slice(-1).map(({ id }) => id)];
     views.push(add(of, { kind: "MATERIALIZED VIEW DATA", section: SECTION.postData, definition, dependencies }));
   }
+  const form = { minor: schema.head.minor, nextId: () => (last += 1), isUnicode: text.isUnicode };
+  const objects = largeObjects === undefined ? { before: [], among: [], data: [] } : objectEntries(largeObjects, form);
   const cut = bare.findIndex(({ section }) => section === SECTION.postData);
   const at = cut < 0 ? bare.length : cut;
-  const entries = [...bare.slice(0, at), ...data.map(({ entry }) => entry), ...sets, ...bare.slice(at), ...views];
-  return { archive: { head: schema.head, entries }, data };
+  const inData = [
+    ...data.map(({ entry }) => entry),
+    ...sets,
+    ...objects.among,
+    ...objects.data.map(({ entry }) => entry),
+  ];
+  const entries = [...bare.slice(0, at), ...objects.before, ...inData, ...bare.slice(at), ...views];
+  return { archive: { head: schema.head, entries }, data, objects: objects.data };
 }
 
 function keyOf(kind: string | null, schema: string | null, tag: string | null): string {
@@ -99,6 +110,8 @@ function copyStatement(table: SavedTableSource, options: string): string {
 interface ArchiveText {
   /** A text of ours as the bytes that the archive has it in, one character each. */
   encode(text: string): string;
+  /** Or the database has no encoding: then it is UTF-8 as far as anybody can tell. */
+  isUnicode: boolean;
   copyOptions: string;
 }
 
@@ -109,8 +122,10 @@ interface ArchiveText {
 function textOf({ entries }: Archive): ArchiveText {
   const set = entries.find(({ kind }) => kind === "ENCODING")?.definition ?? "";
   const encoding = /'([^']*)'/.exec(set)?.[1] ?? "UTF8";
+  const isUnicode = encoding === "UTF8" || encoding === "SQL_ASCII";
   return {
     encode: archiveText,
-    copyOptions: encoding === "UTF8" || encoding === "SQL_ASCII" ? "" : " WITH (ENCODING 'UTF8')",
+    isUnicode,
+    copyOptions: isUnicode ? "" : " WITH (ENCODING 'UTF8')",
   };
 }

@@ -2,8 +2,8 @@
  * Writes a whole database as pg_dump would: into one file (`custom`), a folder (`directory`), or as a stream that
  * pg_restore turns into SQL. Rows go through as they come, so memory does not grow with the database.
  *
- * How rows lie in an archive is told by PostgreSQL's `src/bin/pg_dump/pg_backup_custom.c` (`_StartData`, `_CustomWriteFunc`,
- * `_PrintTocData`), `pg_backup_directory.c` and `compress_gzip.c`.
+ * How rows and large objects lie in an archive is told by PostgreSQL's `src/bin/pg_dump/pg_backup_custom.c` (`_StartData`,
+ * `_StartLOs`, `_CustomWriteFunc`, `_PrintTocData`), `pg_backup_directory.c` and `compress_gzip.c`.
  */
 import { mkdir, open, type FileHandle } from "node:fs/promises";
 import { join } from "node:path";
@@ -11,8 +11,16 @@ import { pipeline } from "node:stream/promises";
 import { constants, createDeflate, createGzip } from "node:zlib";
 import { mapConcurrent } from "../base/concurrent.ts";
 import type { Progress } from "../base/progress.ts";
-import { dataFile, type EncodeOptions, encodeArchive, encodeInteger } from "./archive.ts";
+import {
+  type ArchiveHead,
+  dataFile,
+  type EncodeOptions,
+  encodeArchive,
+  encodeInteger,
+  objectsFile,
+} from "./archive.ts";
 import { addData, type ArchiveContent, type TableData } from "./archive-data.ts";
+import { type ArchiveObjects, type LargeObject, type ObjectsData, signedOid } from "./archive-objects.ts";
 
 export interface ArchiveOptions {
   /** What the archive calls its time: RFC 3339, in UTC. */
@@ -21,8 +29,8 @@ export interface ArchiveOptions {
   signal: AbortSignal;
 }
 
-/** `BLK_DATA`: before the number of the entry whose rows follow. */
-const BLOCK_OF_ROWS = 1;
+/** `BLK_DATA` and `BLK_BLOBS`: before the number of the entry whose rows, or large objects, follow. */
+const BLOCK = { rows: 1, objects: 3 } as const;
 /** What pg_dump ends a table's rows with; to a server it is the end of COPY. */
 const END_OF_ROWS = Buffer.from("\\.\n\n\n");
 const ZLIB = { level: constants.Z_DEFAULT_COMPRESSION, chunkSize: 256 * 1024 };
@@ -34,7 +42,7 @@ const FILES_AT_ONCE = 2;
  * @throws Failure `point/invalid`; errors of the disk and of reading as they are. What was written stays.
  */
 export async function writeArchiveFile(path: string, content: ArchiveContent, options: ArchiveOptions): Promise<void> {
-  const { archive, data } = addData(content);
+  const { archive, data, objects } = addData(content);
   const { integerBytes } = archive.head;
   const form: EncodeOptions = { format: "custom", compression: "gzip", madeAt: options.madeAt };
   const file = await openNew(path);
@@ -43,23 +51,70 @@ export async function writeArchiveFile(path: string, content: ArchiveContent, op
     const offsets = new Map<number, bigint>();
     for (const { entry, table } of data) {
       offsets.set(entry.id, BigInt(file.size));
-      await file.write(startOfBlock(entry.id, integerBytes));
-      await pipeline(
-        rowsOf(table, options),
-        createDeflate(ZLIB),
-        async (packed: AsyncIterable<Buffer>) => {
-          for await (const chunk of packed) {
-            await file.write(Buffer.concat([encodeInteger(chunk.length, integerBytes), chunk]));
-          }
-        },
-        { signal: options.signal },
-      );
-      await file.write(encodeInteger(0, integerBytes));
+      await file.write(startOfBlock(BLOCK.rows, entry.id, integerBytes));
+      await writePacked(file, rowsOf(table, options), archive.head, options);
+    }
+    for await (const { entry, object, isFirst, isLast } of inBlocks(objects, content.largeObjects, options)) {
+      if (isFirst) {
+        offsets.set(entry.id, BigInt(file.size));
+        await file.write(startOfBlock(BLOCK.objects, entry.id, integerBytes));
+      }
+      await file.write(encodeInteger(signedOid(object.oid), integerBytes));
+      await writePacked(file, object.content, archive.head, options);
+      if (isLast) await file.write(encodeInteger(0, integerBytes));
     }
     // Equally long, now with the places: by them pg_restore finds one table, and several at once.
     await file.writeAt(0, encodeArchive(archive, { ...form, offsets }));
   } finally {
     await file.close();
+  }
+}
+
+/** In pieces, each after its length, and ended by one without. */
+async function writePacked(
+  file: NewFile,
+  content: AsyncIterable<Uint8Array>,
+  { integerBytes }: ArchiveHead,
+  { signal }: ArchiveOptions,
+): Promise<void> {
+  await pipeline(
+    content,
+    createDeflate(ZLIB),
+    async (packed: AsyncIterable<Buffer>) => {
+      for await (const chunk of packed) {
+        await file.write(Buffer.concat([encodeInteger(chunk.length, integerBytes), chunk]));
+      }
+    },
+    { signal },
+  );
+  await file.write(encodeInteger(0, integerBytes));
+}
+
+interface BlockObject {
+  entry: ObjectsData["entry"];
+  object: LargeObject;
+  /** Of its entry. */
+  isFirst: boolean;
+  isLast: boolean;
+}
+
+/** Every large object, with the entry that it lies under. Its content is to be read to its end before the next one. */
+async function* inBlocks(
+  objects: readonly ObjectsData[],
+  source: ArchiveObjects | undefined,
+  { progress, signal }: ArchiveOptions,
+): AsyncGenerator<BlockObject, void, void> {
+  if (source === undefined) return;
+  const places = objects.flatMap(({ entry, oids }) =>
+    oids.map((_, at) => ({ entry, isFirst: at === 0, isLast: at === oids.length - 1 })),
+  );
+  let at = 0;
+  for await (const object of source.read(progress)) {
+    signal.throwIfAborted();
+    const place = places[at];
+    if (place === undefined) throw new TypeError("there are more large objects than were counted");
+    yield { ...place, object };
+    at += 1;
   }
 }
 
@@ -69,35 +124,52 @@ export async function writeArchiveFolder(
   content: ArchiveContent,
   options: ArchiveOptions,
 ): Promise<void> {
-  const { archive, data } = addData(content);
+  const { archive, data, objects } = addData(content);
   await mkdir(path, { mode: 0o700 });
   const largestFirst = data.toSorted((a, b) => countRows(b) - countRows(a));
   await mapConcurrent(
     largestFirst,
     FILES_AT_ONCE,
     async ({ entry, table }) => {
-      const file = await openNew(join(path, `${dataFile(entry)}.gz`));
-      try {
-        await pipeline(
-          rowsOf(table, options),
-          createGzip(ZLIB),
-          async (packed: AsyncIterable<Buffer>) => {
-            for await (const chunk of packed) await file.write(chunk);
-          },
-          { signal: options.signal },
-        );
-      } finally {
-        await file.close();
-      }
+      await writeGzip(join(path, dataFile(entry)), rowsOf(table, options), options);
     },
     options,
   );
+  const lists = new Map<string, string[]>(objects.map(({ entry }) => [objectsFile(entry, archive.head), []]));
+  for await (const { entry, object } of inBlocks(objects, content.largeObjects, options)) {
+    const name = `blob_${object.oid}.dat`;
+    await writeGzip(join(path, name), object.content, options);
+    lists.get(objectsFile(entry, archive.head))?.push(`${object.oid} ${name}\n`);
+  }
+  for (const [name, lines] of lists) await writeNew(join(path, name), Buffer.from(lines.join("")));
   // Last: without it nothing takes the folder for an archive.
-  const list = await openNew(join(path, "toc.dat"));
+  const form: EncodeOptions = { format: "directory", compression: "gzip", madeAt: options.madeAt };
+  await writeNew(join(path, "toc.dat"), encodeArchive(archive, form));
+}
+
+/** Gives the name `.gz`, as pg_dump does. */
+async function writeGzip(path: string, content: AsyncIterable<Uint8Array>, { signal }: ArchiveOptions): Promise<void> {
+  const file = await openNew(`${path}.gz`);
   try {
-    await list.write(encodeArchive(archive, { format: "directory", compression: "gzip", madeAt: options.madeAt }));
+    await pipeline(
+      content,
+      createGzip(ZLIB),
+      async (packed: AsyncIterable<Buffer>) => {
+        for await (const chunk of packed) await file.write(chunk);
+      },
+      { signal },
+    );
   } finally {
-    await list.close();
+    await file.close();
+  }
+}
+
+async function writeNew(path: string, bytes: Uint8Array): Promise<void> {
+  const file = await openNew(path);
+  try {
+    await file.write(bytes);
+  } finally {
+    await file.close();
   }
 }
 
@@ -107,22 +179,35 @@ function countRows({ table }: TableData): number {
 
 /** The archive in the custom format, not compressed, for a reader that cannot go back. */
 export async function* streamArchive(content: ArchiveContent, options: ArchiveOptions): AsyncGenerator<Uint8Array> {
-  const { archive, data } = addData(content);
+  const { archive, data, objects } = addData(content);
   const { integerBytes } = archive.head;
   yield encodeArchive(archive, { format: "custom", compression: "none", madeAt: options.madeAt });
   for (const { entry, table } of data) {
-    yield startOfBlock(entry.id, integerBytes);
-    for await (const rows of rowsOf(table, options)) {
-      if (rows.length === 0) continue;
-      yield encodeInteger(rows.length, integerBytes);
-      yield rows;
-    }
-    yield encodeInteger(0, integerBytes);
+    yield startOfBlock(BLOCK.rows, entry.id, integerBytes);
+    yield* inPieces(rowsOf(table, options), integerBytes);
+  }
+  for await (const { entry, object, isFirst, isLast } of inBlocks(objects, content.largeObjects, options)) {
+    if (isFirst) yield startOfBlock(BLOCK.objects, entry.id, integerBytes);
+    yield encodeInteger(signedOid(object.oid), integerBytes);
+    yield* inPieces(object.content, integerBytes);
+    if (isLast) yield encodeInteger(0, integerBytes);
   }
 }
 
-function startOfBlock(id: number, integerBytes: number): Buffer {
-  return Buffer.concat([Buffer.from([BLOCK_OF_ROWS]), encodeInteger(id, integerBytes)]);
+async function* inPieces(
+  content: AsyncIterable<Uint8Array>,
+  integerBytes: number,
+): AsyncGenerator<Uint8Array, void, void> {
+  for await (const bytes of content) {
+    if (bytes.length === 0) continue;
+    yield encodeInteger(bytes.length, integerBytes);
+    yield bytes;
+  }
+  yield encodeInteger(0, integerBytes);
+}
+
+function startOfBlock(kind: number, id: number, integerBytes: number): Buffer {
+  return Buffer.concat([Buffer.from([kind]), encodeInteger(id, integerBytes)]);
 }
 
 async function* rowsOf(

@@ -216,6 +216,16 @@ export function dataFile({ id }: Pick<ArchiveEntry, "id">): string {
   return `${id}.dat`;
 }
 
+/** In the directory format: the list of the large objects under an entry, which is never compressed. */
+export function objectsFile({ id }: Pick<ArchiveEntry, "id">, { minor }: Pick<ArchiveHead, "minor">): string {
+  return minor >= 16 ? `blobs_${id}.toc` : "blobs.toc";
+}
+
+function fileOf(entry: ArchiveEntry, head: ArchiveHead): string {
+  if (!entry.hasData) return "";
+  return entry.kind === "BLOBS" ? objectsFile(entry, head) : dataFile(entry);
+}
+
 /** Head and entries; equally long whatever the offsets are. */
 export function encodeArchive({ head, entries }: Archive, options: EncodeOptions): Buffer {
   const writer = new Writer(head.integerBytes);
@@ -223,7 +233,7 @@ export function encodeArchive({ head, entries }: Archive, options: EncodeOptions
   writer.integer(entries.length);
   for (const entry of entries) {
     encodeEntry(writer, entry, head);
-    if (options.format === "directory") writer.text(entry.hasData ? dataFile(entry) : "");
+    if (options.format === "directory") writer.text(fileOf(entry, head));
     else if (!entry.hasData) writer.offset(OFFSET.noData, 0n, head.offsetBytes);
     else {
       const offset = options.offsets?.get(entry.id);

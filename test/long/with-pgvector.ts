@@ -71,12 +71,11 @@ export function testWithPgvector(major: NewerMajor): void {
     const { desk, programs } = round;
     for (const format of ["custom", "directory"]) {
       const path = join(desk.root, format);
-      // Its large objects are not in it: that is a warning.
-      await desk.summary(["export", point, path, "--only", "database", "--format", format], 3);
+      await desk.summary(["export", point, path, "--only", "database", "--format", format]);
       const target = await desk.server.createDatabase(`from_${format}`);
       const at = ["-h", target.host, "-p", String(target.port), "-U", target.user, "-d", target.database];
       await mustRun(join(programs, "pg_restore"), ["--no-owner", "--no-acl", "-e", "-j", "2", ...at, path]);
-      await assertSameDatabase(desk.installation.database, target, { programs, args: ["--no-blobs"] });
+      await assertSameDatabase(desk.installation.database, target, { programs });
     }
   });
 }

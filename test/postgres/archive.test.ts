@@ -8,6 +8,7 @@ import { isFailure } from "../../src/base/errors.ts";
 import { silent } from "../../src/base/progress.ts";
 import { decodeArchive, encodeArchive } from "../../src/postgres/archive.ts";
 import type { ArchiveContent } from "../../src/postgres/archive-data.ts";
+import { archiveObjects } from "../../src/postgres/archive-objects.ts";
 import { streamArchive, writeArchiveFile, writeArchiveFolder } from "../../src/postgres/archive-file.ts";
 import { runProgram } from "../../src/system/process.ts";
 import { assertSameDatabase } from "../harness/pg-dump-diff.ts";
@@ -15,7 +16,7 @@ import { startPostgres, type TestAddress, type TestServer } from "../harness/pos
 import { mustRun } from "../harness/run.ts";
 import { temporaryFolder } from "../harness/temporary.ts";
 import { HOSTILE_SQL, largeTable } from "./hostile.ts";
-import { type Saved, saveDatabase, toSource } from "./saved.ts";
+import { type Saved, saveDatabase, type SavedObjects, saveObjects, toObjects, toSource } from "./saved.ts";
 
 const { signal } = new AbortController();
 const MADE_AT = "2026-11-23T02:30:05Z";
@@ -23,6 +24,7 @@ const options = { madeAt: MADE_AT, progress: silent, signal };
 let server: TestServer;
 let source: TestAddress;
 let saved: Saved;
+let objects: SavedObjects;
 let folder: Awaited<ReturnType<typeof temporaryFolder>>;
 
 before(async () => {
@@ -32,16 +34,28 @@ before(async () => {
   await server.query("create extension pg_trgm; create extension pgcrypto", "source");
   await server.query(HOSTILE_SQL, "source");
   await server.query(largeTable(30_000), "source");
+  await server.query(LARGE_OBJECTS_SQL, "source");
   saved = await saveDatabase(source);
+  objects = await saveObjects(source);
 });
 after(async () => {
   await server.stop();
   await folder[Symbol.asyncDispose]();
 });
 
-async function contentOf(of: Saved): Promise<ArchiveContent> {
+/** An empty one, one of several parts, and numbers that an archive has with a sign; in their order, as pg_dump gives them. */
+const LARGE_OBJECTS_SQL = `create role somebody;
+  select lo_from_bytea(70000, ''); alter large object 70000 owner to somebody;
+  select lo_from_bytea(70001, string_agg(sha256(i::text::bytea), '' order by i)) from generate_series(1, 9000) i;
+  select lo_from_bytea(2147483648, '\\x00ff0a5c');
+  select lo_from_bytea(4294967295, 'last'); comment on large object 4294967295 is E'it''s; the\\nlast';
+  comment on large object 70001 is 'größer'`;
+
+async function contentOf(of: Saved, withObjects?: SavedObjects): Promise<ArchiveContent> {
   const { tables } = await toSource(of, folder.at("schema.dump"));
-  return { schema: decodeArchive(of.schema.custom), tables, sequences: of.sequences, filledViews: of.filledViews };
+  const schema = decodeArchive(of.schema.custom);
+  const largeObjects = withObjects && (await archiveObjects(toObjects(withObjects), { signal }));
+  return { schema, tables, sequences: of.sequences, filledViews: of.filledViews, largeObjects };
 }
 
 async function pgRestore(args: readonly string[]): Promise<string> {
@@ -60,7 +74,7 @@ async function emptyTarget(
 
 test("a custom archive is listed with its time, and pg_restore makes the same database of it with several jobs", async () => {
   const path = folder.at("whole.dump");
-  await writeArchiveFile(path, await contentOf(saved), options);
+  await writeArchiveFile(path, await contentOf(saved, objects), options);
   assert.equal(statSync(path).mode & 0o777, 0o600);
   const list = await pgRestore(["--list", path]);
   assert.match(list, /Archive created at 2026-11-23 02:30:05/);
@@ -82,7 +96,7 @@ test("from a custom archive one table can be had, without reading what lies befo
 
 test("a folder is one that only its owner enters, and pg_restore makes the same database of it", async () => {
   const path = folder.at("as-folder");
-  await writeArchiveFolder(path, await contentOf(saved), options);
+  await writeArchiveFolder(path, await contentOf(saved, objects), options);
   assert.equal(statSync(path).mode & 0o777, 0o700);
   for (const name of await readdir(path)) assert.equal(statSync(join(path, name)).mode & 0o777, 0o600, name);
   assert.match(await pgRestore(["--list", path]), /Format: DIRECTORY/);
@@ -94,7 +108,7 @@ test("a folder is one that only its owner enters, and pg_restore makes the same 
 test("pg_restore turns the stream into SQL that psql makes the same database of", async () => {
   const { stdout } = await runProgram(join(server.programs, "pg_restore"), ["--file=-"], {
     signal,
-    input: streamArchive(await contentOf(saved), options),
+    input: streamArchive(await contentOf(saved, objects), options),
   });
   const { target, args } = await emptyTarget("from_sql");
   await runProgram(join(server.programs, "psql"), ["-X", "-q", "-v", "ON_ERROR_STOP=1", ...args], {
@@ -107,8 +121,9 @@ test("pg_restore turns the stream into SQL that psql makes the same database of"
 test("rows of a database in another encoding come back as they were", async () => {
   const { target: latin } = await emptyTarget("latin", "encoding 'LATIN1' lc_collate 'C' lc_ctype 'C'");
   await server.query("create table t (id int primary key, v text); insert into t values (1, 'Grüße, Ørsted')", "latin");
+  await server.query("select lo_from_bytea(5, 'x'); comment on large object 5 is 'Größe\\ ''Ø'", "latin");
   const path = folder.at("latin.dump");
-  await writeArchiveFile(path, await contentOf(await saveDatabase(latin)), options);
+  await writeArchiveFile(path, await contentOf(await saveDatabase(latin), await saveObjects(latin)), options);
   const { target, args } = await emptyTarget("latin_back", "encoding 'LATIN1' lc_collate 'C' lc_ctype 'C'");
   await pgRestore([...args, "--exit-on-error", path]);
   await assertSameDatabase(latin, target);
@@ -166,5 +181,29 @@ test("a table that the schema does not know, and a source that fails, end it wit
   await assert.rejects(
     runProgram(join(server.programs, "pg_restore"), ["--file=-"], { signal, input: streamArchive(broken, options) }),
     reason,
+  );
+});
+
+test("large objects that are cut off, or lack a part, end it with the reason", async () => {
+  const sources = toObjects(objects);
+  const [range] = sources.ranges;
+  assert.ok(range !== undefined);
+  const changed = (rows: number, change: (lines: string[]) => string[]) => {
+    const read = async function* () {
+      let text = "";
+      for await (const chunk of range.read()) text += Buffer.from(chunk).toString();
+      yield Buffer.from(`${change(text.trimEnd().split("\n")).join("\n")}\n`);
+    };
+    return { ...sources, ranges: [{ ...range, rows, read }] };
+  };
+  const invalid = (message: RegExp) => (error: unknown) =>
+    isFailure(error, "point/invalid") && message.test(error.message);
+  const cut = changed(range.rows, (lines) => lines.slice(1));
+  await assert.rejects(archiveObjects(cut, { signal }), invalid(/parts of/));
+  const lacking = changed(range.rows - 1, (lines) => lines.filter((line) => !line.startsWith("70001\t65536\t")));
+  const content = { ...(await contentOf(saved)), largeObjects: await archiveObjects(lacking, { signal }) };
+  await assert.rejects(
+    writeArchiveFile(folder.at("lacking.dump"), content, options),
+    invalid(/part of large object 70001/),
   );
 });

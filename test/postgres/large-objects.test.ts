@@ -4,17 +4,10 @@ import { isFailure } from "../../src/base/errors.ts";
 import { silent } from "../../src/base/progress.ts";
 import type { ServerAddress } from "../../src/postgres/address.ts";
 import { connect } from "../../src/postgres/connect.ts";
-import {
-  LARGE_OBJECTS,
-  largeObjectFindings,
-  type LargeObjectsPlan,
-  planLargeObjects,
-} from "../../src/postgres/large-objects.ts";
+import { largeObjectFindings } from "../../src/postgres/large-objects.ts";
 import { loadLargeObjects } from "../../src/postgres/load-large-objects.ts";
-import { openRangeReader } from "../../src/postgres/range-reader.ts";
-import { openSnapshot } from "../../src/postgres/snapshot.ts";
 import { startPostgres, type TestServer } from "../harness/postgres.ts";
-import { idOf } from "./saved.ts";
+import { idOf, type SavedObjects, saveObjects, toObjects } from "./saved.ts";
 
 const signal = new AbortController().signal;
 let server: TestServer;
@@ -34,39 +27,15 @@ after(async () => await server.stop());
 
 const run = async (sql: string, database = "objects") => await server.query(sql, database);
 
-interface Read {
-  plan: LargeObjectsPlan;
-  ranges: { bucket: string; rows: number; sha256: string; chunks: Buffer[] }[];
-}
-
-async function read(from: ServerAddress, earlier?: { k: number | null }): Promise<Read> {
-  await using snapshot = await openSnapshot(from, { signal });
-  const plan = await planLargeObjects(snapshot.connection, earlier);
+async function read(from: ServerAddress, earlier?: { k: number | null }): Promise<SavedObjects> {
   // What comes and goes after the snapshot was taken is none of it.
-  await run("select lo_unlink(20001); select lo_from_bytea(20500, 'late')", from.database).catch(() => {});
-  await using reader = await openRangeReader(from, { signal });
-  const ranges: Read["ranges"] = [];
-  for (const range of plan.ranges) {
-    const chunks: Buffer[] = [];
-    const digest = await reader.readRange(snapshot.id, LARGE_OBJECTS, range, async (chunk) => {
-      chunks.push(Buffer.from(chunk));
-    });
-    ranges.push({ bucket: range.bucket, ...digest, chunks });
-  }
-  return { plan, ranges };
+  const meanwhile = async () =>
+    void (await run("select lo_unlink(20001); select lo_from_bytea(20500, 'late')", from.database).catch(() => {}));
+  return await saveObjects(from, { earlier, meanwhile, signal });
 }
 
-async function load(target: ServerAddress, { plan, ranges }: Read): Promise<void> {
-  const sources = ranges.map(({ bucket, rows, chunks }) => ({
-    bucket,
-    rows,
-    // Pieces that end anywhere, as a network's do.
-    read: async function* () {
-      for (const chunk of chunks)
-        for (let at = 0; at < chunk.length; at += 50_001) yield chunk.subarray(at, at + 50_001);
-    },
-  }));
-  await loadLargeObjects(target, { ranges: sources, commentsSql: plan.commentsSql }, { progress: silent, signal });
+async function load(target: ServerAddress, saved: SavedObjects): Promise<void> {
+  await loadLargeObjects(target, toObjects(saved), { progress: silent, signal });
 }
 
 const CONTENT = `select oid::text as oid, md5(lo_get(oid)) as md5, obj_description(oid, 'pg_largeobject') as said

@@ -3,6 +3,8 @@ import { createHash } from "node:crypto";
 import { writeFile } from "node:fs/promises";
 import type { ServerAddress } from "../../src/postgres/address.ts";
 import { readTables, type TableFacts } from "../../src/postgres/catalogue.ts";
+import { LARGE_OBJECTS, type LargeObjectsPlan, planLargeObjects } from "../../src/postgres/large-objects.ts";
+import type { SavedLargeObjects } from "../../src/postgres/load-large-objects.ts";
 import type { SavedDatabase } from "../../src/postgres/load.ts";
 import { findPrograms } from "../../src/postgres/programs.ts";
 import { planTable, type TablePlan } from "../../src/postgres/range-plan.ts";
@@ -81,6 +83,50 @@ export async function toSource(saved: Saved, schemaDump: string): Promise<SavedD
       name: plan.name,
       columns: plan.columns,
       ranges: ranges.map(({ bucket, rows, chunks }) => ({ bucket, rows, read: () => fromArray(chunks) })),
+    })),
+  };
+}
+
+export interface SavedObjects {
+  plan: LargeObjectsPlan;
+  ranges: SavedRange[];
+}
+
+/** The large objects, as {@link saveDatabase} saves rows. */
+export async function saveObjects(
+  address: ServerAddress,
+  {
+    earlier,
+    meanwhile,
+    signal = new AbortController().signal,
+  }: Pick<SaveOptions, "meanwhile" | "signal"> & { earlier?: { k: number | null } | undefined } = {},
+): Promise<SavedObjects> {
+  await using snapshot = await openSnapshot(address, { signal });
+  const plan = await planLargeObjects(snapshot.connection, earlier);
+  await meanwhile?.(snapshot);
+  await using reader = await openRangeReader(address, { signal });
+  const ranges: SavedRange[] = [];
+  for (const range of plan.ranges) {
+    const chunks: Buffer[] = [];
+    const digest = await reader.readRange(snapshot.id, LARGE_OBJECTS, range, async (chunk) => {
+      chunks.push(Buffer.from(chunk));
+    });
+    ranges.push({ bucket: range.bucket, ...digest, chunks });
+  }
+  return { plan, ranges };
+}
+
+/** As the loader takes them: in pieces that end anywhere, as a network's do. */
+export function toObjects({ plan, ranges }: SavedObjects): SavedLargeObjects {
+  return {
+    commentsSql: plan.commentsSql,
+    ranges: ranges.map(({ bucket, rows, chunks }) => ({
+      bucket,
+      rows,
+      read: async function* () {
+        for (const chunk of chunks)
+          for (let at = 0; at < chunk.length; at += 50_001) yield chunk.subarray(at, at + 50_001);
+      },
     })),
   };
 }
