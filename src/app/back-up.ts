@@ -65,18 +65,19 @@ async function prepareBackup(
 ): Promise<{ options: BackupOptions; opened: OpenedRepository & { passedOver: PassedOver[] } }> {
   const { config, path } = await loadConfig(globals, s);
   // Deriving the key takes half a second of another thread: meanwhile the installation is looked at.
-  const [{ installation, findings, address: own }, standby, opened] = await Promise.all([
+  const [found, standby, opened] = await Promise.all([
     openInstallation(config.installation, s, config.database),
     flags.fromStandby === true ? standbyAddress(config.database, s) : undefined,
     openAnsweringRepository(globals, s, refusing),
   ]);
+  const { installation, findings } = found;
   const { id, name } = config.installation;
   const options = {
     repository: opened.repository,
     repositoryName: opened.name,
     installation,
     identity: { id, name },
-    address: standby ?? own,
+    address: standby ?? found.address(),
     fromStandby: flags.fromStandby === true,
     findings: [...findings, ...opened.passedOver.map((passed) => writtenElsewhere(passed, opened.name))],
     tags: [...flags.tags, ...opened.passedOver.map((passed) => withoutTag(passed.name))],

@@ -7,6 +7,7 @@ import { isAbsolute, join, resolve } from "node:path";
 import { isMap, isNode, isScalar, LineCounter, parseDocument, type Document } from "yaml";
 import { z } from "zod";
 import { Failure, messageOf } from "../base/errors.ts";
+import { INSTALLATION_KINDS } from "../installation/installation.ts";
 import type { ScratchKind } from "../postgres/scratch.ts";
 import type { Globals, Surroundings } from "./surroundings.ts";
 
@@ -56,10 +57,12 @@ const repositorySchema = repositoryFields
     },
   );
 
+const processCommands = z.strictObject({ web: z.string().min(1).optional(), worker: z.string().min(1).optional() });
+
 const installationSchema = z.strictObject({
   id: z.uuid(),
   name,
-  kind: z.enum(["linux-vm", "manual"]).optional(),
+  kind: z.enum(INSTALLATION_KINDS).optional(),
   root: z.string().min(1).optional(),
   "env-file": z.string().min(1).optional(),
   "database-url": z.string().min(1).optional(),
@@ -70,6 +73,15 @@ const installationSchema = z.strictObject({
   /** Folder of the code, a git checkout or not. */
   code: z.string().min(1).optional(),
   version: z.string().min(1).optional(),
+  /** Which of several Compose projects of this machine. */
+  "compose-project": z.string().min(1).optional(),
+  /** A container of Chatwoot's, where no Compose project has a name for it. */
+  container: z.string().min(1).optional(),
+  /** Lines for the shell, where the ways of the kind are not the right ones. */
+  stop: processCommands.optional(),
+  start: processCommands.optional(),
+  /** A line for the shell, or the address of the web process. */
+  health: z.string().min(1).optional(),
 });
 
 const count = z.int().min(0).max(100_000).optional();

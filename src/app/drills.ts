@@ -60,7 +60,7 @@ export async function scratchPlaces(
     file === undefined ? chosen["database-url"] : await readSecretFile(file, "the URL of the drills' server", s);
   const server = url === undefined ? undefined : parseDatabaseUrl(url);
   s.hide([url, server?.password].filter((secret) => secret !== undefined));
-  const open = async () => (await openInstallation(config?.installation ?? {}, s, config?.database)).address;
+  const open = async () => (await openInstallation(config?.installation ?? {}, s, config?.database)).address();
   return {
     kinds: [...(chosen.servers ?? DRILL_SERVERS), "in-place"],
     image: chosen.image,

@@ -65,6 +65,7 @@ export async function addRepository(
     files: [...(password.isNew ? [password.path] : []), kit.page, kit.text],
     kit: kit.text,
     kitPage: kit.page,
+    notes: [],
     findings: [],
   };
 }

@@ -77,6 +77,7 @@ export async function restoreConfig(
     files: [path, ...(passwordFile === undefined ? [ownPassword] : [])],
     kit: "",
     kitPage: "",
+    notes: [],
     findings,
   };
 }

@@ -10,6 +10,7 @@ import { stringify } from "yaml";
 import { formatInstant } from "../base/clock.ts";
 import { Failure, isFailure } from "../base/errors.ts";
 import { sortFindings } from "../base/findings.ts";
+import type { Installation } from "../installation/installation.ts";
 import { listPoints } from "../job/points.ts";
 import type { InitSummary } from "../job/summaries.ts";
 import { shellWord } from "../point/restore-script.ts";
@@ -33,6 +34,8 @@ export interface InitFlags {
   databaseUrl?: string | undefined;
   storage?: string | undefined;
   code?: string | undefined;
+  /** Which of several Compose projects. */
+  project?: string | undefined;
   passwordFile?: string | undefined;
   /** One more repository, of this name, for the configuration that is there. */
   add?: string | undefined;
@@ -81,6 +84,7 @@ async function setUp(path: string, flags: InitFlags, s: Surroundings): Promise<I
     "database-url": flags.databaseUrl,
     storage: absolute(flags.storage, s),
     code: absolute(flags.code, s),
+    "compose-project": flags.project,
   };
   const found = await openInstallation(withoutUndefined(settings), s);
   const name = flags.name ?? (await s.person?.text("Name of this installation", suggestName())) ?? suggestName();
@@ -121,6 +125,7 @@ async function setUp(path: string, flags: InitFlags, s: Surroundings): Promise<I
     files,
     kit: kit.text,
     kitPage: kit.page,
+    notes: found.installation.notes,
     findings: sortFindings(found.findings),
   };
 }
@@ -252,11 +257,16 @@ function formatConfig({ id, name, settings, found, location, passwordFile }: Con
       id,
       name,
       kind: installation.kind,
-      ...(installation.root === undefined ? {} : { root: installation.root }),
-      ...(installation.envFile === undefined ? {} : { "env-file": installation.envFile }),
+      ...placeOf(installation),
       ...settings,
     },
     repositories: [{ name: "primary", location, "password-file": passwordFile }],
   };
   return `# Chatkeep's configuration. 'chatkeep help config' says what else can stand here.\n${stringify(body)}`;
+}
+
+/** What leads to the installation again; containers are found anew each time, and so are their files. */
+function placeOf({ choice, root, envFile }: Installation): Record<string, string> {
+  if (choice !== undefined) return "project" in choice ? { "compose-project": choice.project } : choice;
+  return { ...(root === undefined ? {} : { root }), ...(envFile === undefined ? {} : { "env-file": envFile }) };
 }

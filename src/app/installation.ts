@@ -1,6 +1,5 @@
 /** From configuration to the installation it describes, and to the database that its application uses. */
 import type { Finding } from "../base/findings.ts";
-import { databaseOf } from "../chatwoot/environment.ts";
 import { secretValuesOf } from "../chatwoot/secrets.ts";
 import { findInstallation, type InstallationSettings } from "../installation/find.ts";
 import type { Installation } from "../installation/installation.ts";
@@ -12,7 +11,12 @@ import type { Surroundings } from "./surroundings.ts";
 export interface FoundInstallation {
   installation: Installation;
   findings: Finding[];
-  address: ServerAddress;
+  /**
+   * Where its database is reached from here.
+   * @throws Failure `config/invalid` when its URL makes no sense, `database/unreachable` when it is in a container that
+   *   does not run or cannot be reached.
+   */
+  address(): ServerAddress;
 }
 
 /**
@@ -38,12 +42,24 @@ export async function openInstallation(
     config: config.config,
     code: config.code,
     version: config.version,
+    project: config["compose-project"],
+    container: config.container,
+    stop: config.stop,
+    start: config.start,
+    health: config.health,
   };
-  const { installation, findings } = await findInstallation(settings, { signal: s.signal });
+  const { installation, findings } = await findInstallation(settings, { signal: s.signal, env: s.env });
   s.hide(secretValuesOf(installation.environment));
-  const address = withCommand(databaseAddress(installation, databaseUrl), database);
-  if (address.password !== undefined) s.hide([address.password]);
-  return { installation, findings, address };
+  return {
+    installation,
+    findings,
+    address() {
+      const address = withCommand(databaseAddress(installation), database);
+      if (address.password !== undefined) s.hide([address.password]);
+      const { host, port } = installation.reach?.(address.host, address.port) ?? address;
+      return { ...address, host, port };
+    },
+  };
 }
 
 /** Where the standby is that the configuration names; undefined when it names none. */
@@ -73,14 +89,12 @@ export async function withOwnPassword(
   s: Surroundings,
 ): Promise<ServerAddress> {
   if (named.password !== undefined || config?.database?.["password-command"] === undefined) return named;
-  const { address } = await openInstallation(config.installation, s, config.database);
+  const address = (await openInstallation(config.installation, s, config.database)).address();
   const isSame = address.host === named.host && address.port === named.port && address.user === named.user;
   return isSame ? withCommand(named, config.database) : named;
 }
 
-function databaseAddress(installation: Installation, databaseUrl: string | undefined): ServerAddress {
-  if (databaseUrl !== undefined) return parseDatabaseUrl(databaseUrl);
-  const database = databaseOf(installation.environment);
+function databaseAddress({ database }: Installation): ServerAddress {
   if (database.url !== undefined) return parseDatabaseUrl(database.url);
   const { host, port, user, password, database: name } = database;
   return { host, port, user, database: name, ...(password === undefined ? {} : { password }) };

@@ -217,7 +217,7 @@ async function namedDatabase(
 /** The database that the configured installation's application uses. */
 async function liveAddress(globals: Globals, s: Surroundings): Promise<ServerAddress> {
   const { config } = await loadConfig(globals, s);
-  return (await openInstallation(config.installation, s, config.database)).address;
+  return (await openInstallation(config.installation, s, config.database)).address();
 }
 
 export async function planRollback(globals: Globals, name: string | undefined, s: Surroundings): Promise<RollbackPlan> {

@@ -12,6 +12,7 @@ export const ERRORS = {
   "config/missing": { exit: 2, retry: false },
   "config/invalid": { exit: 2, retry: false },
   "installation/not-found": { exit: 2, retry: false },
+  "installation/several": { exit: 2, retry: false },
   "installation/invalid": { exit: 1, retry: false },
   "program/missing": { exit: 1, retry: false },
   "program/failed": { exit: 1, retry: false },

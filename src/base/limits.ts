@@ -174,6 +174,10 @@ export const LIMITS = {
   sshAliveSeconds: 20,
   /** What is cleaned up on a server after a failure may take so long. */
   sftpCleanUpMs: 10_000,
+  /** A Docker Engine that says nothing for so long is given up. Stopping a container takes as long as the container may take. */
+  engineAnswerMs: 120_000,
+  /** A web process that does not answer within this time is not healthy. */
+  healthAnswerMs: 10_000,
   /** A container that does not end after its input ended is removed. */
   containerStopMs: 20_000,
   /** A child process that does not end after its input ended is ended. */

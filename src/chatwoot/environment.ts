@@ -229,6 +229,49 @@ function completeUrl(text: string, parts: DatabaseParts): string {
   return text.replace(/^([a-z]+:\/\/[^/?#]*)\/?/i, `$1/${encodeURIComponent(parts.database)}`);
 }
 
+/** The Redis that the application uses. */
+export interface RedisPlace {
+  host: string;
+  port: number;
+  isSecure: boolean;
+  database: number;
+  user?: string;
+  password?: string;
+  /** `host:port` of each; `host` is the name of the master then. */
+  sentinels: string[];
+}
+
+const REDIS_PORT = 6379;
+
+/** As it stands where it is no percent-encoding after all. */
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
+
+/**
+ * `REDIS_URL`, with `REDIS_PASSWORD` where that has none, and `REDIS_SENTINELS`; without any of them the Redis of this machine.
+ * Undefined where `REDIS_URL` is no URL.
+ */
+export function redisOf(env: Environment): RedisPlace | undefined {
+  const url = URL.parse(given(env, "REDIS_URL") ?? `redis://127.0.0.1:${REDIS_PORT}`);
+  if (url === null || !/^rediss?:$/.test(url.protocol)) return undefined;
+  const password = decoded(url.password) || given(env, "REDIS_PASSWORD");
+  const user = decoded(url.username);
+  return {
+    host: url.hostname.replace(/^\[(.*)\]$/, "$1") || "127.0.0.1",
+    port: Number(url.port || REDIS_PORT),
+    isSecure: url.protocol === "rediss:",
+    database: Number(/^\/(\d+)$/.exec(url.pathname)?.[1] ?? 0),
+    ...(user === "" ? {} : { user }),
+    ...(password === undefined ? {} : { password }),
+    sentinels: (given(env, "REDIS_SENTINELS") ?? "").split(",").filter((text) => text !== ""),
+  };
+}
+
 /** A storage service as `config/storage.yml` defines it; `variables` are the names that hold its credentials. */
 export type StorageService =
   /** Where web and worker keep their files in different folders, both: a file is in one of them. */

@@ -3,9 +3,11 @@
  * and which version it is. It only reads. What it found, and from where, is in {@link Installation.notes}; what
  * worries it comes back as findings.
  */
-import type { DatabaseSetting, StorageService } from "../chatwoot/environment.ts";
+import type { DatabaseSetting, RedisPlace, StorageService } from "../chatwoot/environment.ts";
+import type { Processes } from "./processes.ts";
 
-export type InstallationKind = "linux-vm" | "manual";
+export const INSTALLATION_KINDS = ["linux-vm", "docker-compose", "manual"] as const;
+export type InstallationKind = (typeof INSTALLATION_KINDS)[number];
 
 export interface CodePlace {
   /** `git`: a checkout. `files`: a folder without git. */
@@ -13,8 +15,34 @@ export interface CodePlace {
   root: string;
 }
 
+/** A server that the application names, as it is reached from this machine. */
+export interface Reached {
+  host: string;
+  port: number;
+  /** For people, where it is another place than the application's own name for it. */
+  through?: string;
+}
+
+export interface ImagePlace {
+  /** As the container names it: `chatwoot/chatwoot:v4.15.1`. */
+  name: string;
+  /** The image's own id, `sha256:…`. */
+  id: string;
+  /** `chatwoot/chatwoot@sha256:…`, as a registry knows it; absent for an image that was made here. */
+  digest?: string;
+}
+
+/** Something to save as configuration that is no file of this machine. */
+export interface MadeFile {
+  /** Below `config/`. */
+  path: string;
+  text: string;
+}
+
 export interface Installation {
   kind: InstallationKind;
+  /** How it is told from others of its kind on this machine: a Compose project, or a container. */
+  choice?: { project: string } | { container: string };
   /** Chatwoot's own folder. */
   root?: string;
   /** The main environment file. */
@@ -22,18 +50,27 @@ export interface Installation {
   /** All that the application's processes have as environment: their units' settings, then the files', in dotenv's order. */
   environment: Map<string, string>;
   database: DatabaseSetting;
+  /** Where a server that the environment names is reached from here; absent where its name is good here, too. */
+  reach?: (host: string, port: number) => Reached;
+  redis?: RedisPlace;
   storage: StorageService[];
   /** `4.15.1` */
   version?: string;
   /** `ee`: with the enterprise folder, which is what every ordinary installation has. `ce`: without. */
   edition?: "ee" | "ce";
-  /** The checked-out commit. */
+  /** The checked-out commit, or the one that the image was made of. */
   commit?: string;
+  /** What the web process runs, where it runs in a container. */
+  image?: ImagePlace;
   code?: CodePlace;
   /** Files and folders to save as configuration that the configuration names, and further environment files. */
   configFiles: string[];
   /** The same, found by discovery: units, web server, certificates. */
   systemFiles: string[];
+  /** Said by an engine, not by files: kept so that the containers can be made again. */
+  madeFiles: MadeFile[];
+  /** How web and worker are stopped and started, and how one sees that they are well. */
+  processes: Processes;
   /** What was found, and from where: one line each. */
   notes: string[];
 }

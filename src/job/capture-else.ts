@@ -130,7 +130,8 @@ export async function storeElse(gathering: Gathering, options: StoreElseOptions)
   const { installation, storeFiles } = options;
   const { config, code } = await gathering.found;
   const savedConfig = await saveFiles(config.files, storeFiles, "config");
-  savedConfig.saved.push(await saveEnvironment(options));
+  savedConfig.saved.push(await saveText(SAVED_ENVIRONMENT, formatEnvironment(installation.environment), options));
+  for (const { path, text } of installation.madeFiles) savedConfig.saved.push(await saveText(path, text, options));
   const savedCode = await saveFiles(code?.files ?? [], storeFiles, "code");
   return {
     config: savedConfig.saved,
@@ -150,7 +151,8 @@ export async function judgeElse(
     chatwoot: {
       version: installation.version ?? (await versionOfSchema(facts.migrations)),
       edition: installation.edition ?? null,
-      commit: stored.codeEntry.head ?? null,
+      commit: stored.codeEntry.head ?? installation.commit ?? null,
+      ...(installation.image === undefined ? {} : { image: installation.image }),
       migrations: facts.migrations,
     },
     secrets: fingerprintSecrets(installation.environment, fingerprintKey(keys)),
@@ -165,11 +167,10 @@ async function versionOfSchema(migrations: readonly string[]): Promise<string | 
   return isFork ? null : (releases.at(-1)?.replace(/^v/, "") ?? null);
 }
 
-async function saveEnvironment({ installation, storeContent }: StoreElseOptions): Promise<SavedFile> {
-  const bytes = Buffer.from(formatEnvironment(installation.environment), "utf8");
-  const name = SAVED_ENVIRONMENT.slice(SAVED_ENVIRONMENT.lastIndexOf("/") + 1);
-  const node = fileNode({ name, size: bytes.length, content: await storeContent(bytes), mode: 0o600 });
-  return { path: SAVED_ENVIRONMENT, node };
+async function saveText(path: string, text: string, { storeContent }: StoreElseOptions): Promise<SavedFile> {
+  const bytes = Buffer.from(text, "utf8");
+  const name = path.slice(path.lastIndexOf("/") + 1);
+  return { path, node: fileNode({ name, size: bytes.length, content: await storeContent(bytes), mode: 0o600 }) };
 }
 
 /** From the repository's master key: whoever has that can read the secrets themselves. */

@@ -10,6 +10,7 @@ import { Failure, isFailure } from "../base/errors.ts";
 import { type Finding, sortFindings } from "../base/findings.ts";
 import type { Progress } from "../base/progress.ts";
 import type { Installation } from "../installation/installation.ts";
+import { checkHealth } from "../installation/processes.ts";
 import { describeAddress, type ServerAddress } from "../postgres/address.ts";
 import { connect, type Connection } from "../postgres/connect.ts";
 import { looksLikePooler, refuseSharedSessions } from "../postgres/pooler.ts";
@@ -50,7 +51,7 @@ export interface DoctorPorts {
         };
       }
     | undefined;
-  openInstallation(): Promise<{ installation: Installation; findings: Finding[]; address: ServerAddress }>;
+  openInstallation(): Promise<{ installation: Installation; findings: Finding[]; address(): ServerAddress }>;
   /** Undefined where the configuration names no standby. */
   standby?(): Promise<ServerAddress | undefined>;
   openRepository(name: string): Promise<{ repository: Repository }>;
@@ -76,11 +77,12 @@ export async function doctor(ports: DoctorPorts): Promise<DoctorSummary> {
     report.findings.push(...found.findings);
     tellInstallation(report, found.installation);
     ports.progress.stage("looking at the database");
-    await attempt(report, () => examineDatabase(ports, report, found));
+    await attempt(report, async () => await examineDatabase(ports, report, found.installation, found.address()));
+    await attempt(report, async () => await examineHealth(ports, report, found.installation));
     await attempt(report, async () => {
       const standby = await ports.standby?.();
       if (standby === undefined) return;
-      const examined = await examineStandby(standby, found.address, ports);
+      const examined = await examineStandby(standby, found.address(), ports);
       report.facts.push(...examined.facts);
       report.findings.push(...examined.findings);
     });
@@ -115,17 +117,17 @@ async function attempt<T>(report: Report, work: () => Promise<T>): Promise<T | u
 }
 
 function tellInstallation({ facts }: Report, installation: Installation): void {
-  facts.push({ name: "installation", value: installation.kind, from: installation.root ?? "the configuration" });
-  facts.push({
-    name: "Chatwoot",
-    value: installation.version ?? "version unknown",
-    from: installation.root ?? "the configuration",
-  });
-  if (installation.envFile !== undefined) {
+  const { choice, image } = installation;
+  const chosen = choice === undefined ? undefined : "project" in choice ? choice.project : choice.container;
+  const from = installation.root ?? chosen ?? "the configuration";
+  facts.push({ name: "installation", value: installation.kind, from });
+  facts.push({ name: "Chatwoot", value: installation.version ?? "version unknown", from: image?.name ?? from });
+  if (image !== undefined) facts.push({ name: "image", value: image.digest ?? image.id, from: image.name });
+  if (installation.environment.size > 0) {
     facts.push({
       name: "environment",
       value: plural(installation.environment.size, "variable"),
-      from: installation.envFile,
+      from: choice === undefined ? (installation.envFile ?? from) : "the container",
     });
   }
   for (const service of installation.storage) {
@@ -137,10 +139,33 @@ function tellInstallation({ facts }: Report, installation: Installation): void {
   }
 }
 
+/** Whether the web process answers, where it is known how to ask. */
+async function examineHealth(
+  { progress, signal }: DoctorPorts,
+  report: Report,
+  { processes: { health } }: Installation,
+): Promise<void> {
+  if (health === undefined) return;
+  progress.stage("asking the web process");
+  const { isWell, detail, version } = await checkHealth(health, { signal });
+  if (isWell) {
+    const value = version === undefined ? "is well" : `answers, Chatwoot ${version}`;
+    report.facts.push({ name: "web", value, from: detail });
+    return;
+  }
+  report.findings.push({
+    kind: "web-not-well",
+    level: "warning",
+    message: `Chatwoot's web process is not well: ${detail}`,
+    hint: "Its log says why. A backup does not need it. Where it is asked otherwise, say how: 'health' under 'installation'.",
+  });
+}
+
 async function examineDatabase(
   ports: DoctorPorts,
   report: Report,
-  { installation, address }: { installation: Installation; address: ServerAddress },
+  installation: Installation,
+  address: ServerAddress,
 ): Promise<void> {
   await using connection = await connect(address, { signal: ports.signal });
   report.findings.push(...poolerFindings(address, await refuseSharedSessions(connection, ports)));

@@ -160,7 +160,14 @@ export interface Manifest {
     clientMajor: number;
     clientIsNewer: boolean;
   };
-  chatwoot: { version: string | null; edition: string | null; commit: string | null; migrations: string[] };
+  chatwoot: {
+    version: string | null;
+    edition: string | null;
+    commit: string | null;
+    /** What the web process ran, where it ran in a container: as it was named, its id, and as a registry knows it. */
+    image?: { name: string; id: string; digest?: string };
+    migrations: string[];
+  };
   tables: TableEntry[];
   sequences: SequenceEntry[];
   /** What only a superuser may make, as `kind name`; absent: nobody looked. */

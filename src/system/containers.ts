@@ -1,6 +1,7 @@
 /** Docker or Podman on this machine, by their command lines. Nothing is ever pulled from a registry. */
 import { messageOf } from "../base/errors.ts";
 import { isFailure } from "../base/errors.ts";
+import type { ContainerDetails, ImageDetails } from "./container-details.ts";
 import { isMarkOver, ownMark } from "./leftovers.ts";
 import { runProgram } from "./process.ts";
 
@@ -64,11 +65,6 @@ export interface Image {
   env: readonly string[];
 }
 
-interface InspectedImage {
-  Id: string;
-  Config?: { Env?: string[] | null };
-}
-
 /** An image that is on this machine; undefined when it is not. */
 export async function findImage(
   { program }: Engine,
@@ -76,19 +72,10 @@ export async function findImage(
   { signal }: { signal: AbortSignal },
 ): Promise<Image | undefined> {
   const { status, stdout } = await runProgram(program, ["image", "inspect", name], { signal, allowStatus: [1, 125] });
-  const [found] = status === 0 ? (JSON.parse(stdout.toString("utf8")) as InspectedImage[]) : [];
+  const [found] = status === 0 ? (JSON.parse(stdout.toString("utf8")) as ImageDetails[]) : [];
   if (found === undefined) return undefined;
   const id = found.Id.startsWith("sha256:") ? found.Id : `sha256:${found.Id}`;
   return { id, name, env: found.Config?.Env ?? [] };
-}
-
-interface InspectedContainer {
-  Image: string;
-  Config: { Image: string };
-  NetworkSettings?: {
-    Ports?: Record<string, { HostIp: string; HostPort: string }[] | null>;
-    Networks?: Record<string, { IPAddress?: string }>;
-  };
 }
 
 /** This machine, in every way that a configuration names it. */
@@ -104,11 +91,11 @@ export async function findImageAt(
   const ids = stdout.toString("utf8").split("\n").filter(Boolean);
   if (ids.length === 0) return undefined;
   const inspected = await runProgram(engine.program, ["inspect", ...ids], { ...options, allowStatus: [1, 125] });
-  const containers = JSON.parse(inspected.stdout.toString("utf8")) as InspectedContainer[];
+  const containers = JSON.parse(inspected.stdout.toString("utf8")) as ContainerDetails[];
   const found = containers.find(({ NetworkSettings: network }) => {
     const published = Object.values(network?.Ports ?? {}).flatMap((bindings) => bindings ?? []);
     if (HERE.has(host)) return published.some(({ HostPort }) => Number(HostPort) === port);
-    return Object.values(network?.Networks ?? {}).some(({ IPAddress }) => IPAddress === host);
+    return Object.values(network?.Networks ?? {}).some((at) => at?.IPAddress === host);
   });
   if (found === undefined) return undefined;
   const image = await findImage(engine, found.Image, options);

@@ -382,6 +382,10 @@ export const INIT: InitSummary = {
   ],
   kit: "/etc/chatkeep/chatkeep-recovery-kit.txt",
   kitPage: "/etc/chatkeep/chatkeep-recovery-kit.html",
+  notes: [
+    "the Compose project 'chatwoot' at /var/run/docker.sock, made by Compose 2.40.3",
+    "storage 'local' is the folder /var/lib/docker/volumes/chatwoot_storage_data/_data",
+  ],
   findings: [],
 };
 

@@ -17,6 +17,8 @@ function installation(parts: Partial<Installation>): Installation {
     storage: [],
     configFiles: [],
     systemFiles: [],
+    madeFiles: [],
+    processes: {},
     notes: [],
     ...parts,
   };

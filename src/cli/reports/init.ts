@@ -24,6 +24,7 @@ function formatFiles(summary: InitSummary, look: Look): string[] {
 
 export function formatInit(summary: InitSummary, look: Look): string[] {
   return [
+    ...(summary.notes.length === 0 ? [] : ["found", ...summary.notes.map((note) => `  ${note}`), ""]),
     "ready",
     ...formatFiles(summary, look),
     "",

@@ -26,6 +26,7 @@ export const init: Verb = async (invocation) => {
       databaseUrl: given.text("databaseUrl"),
       storage: given.text("storage"),
       code: given.text("code"),
+      project: given.text("project"),
       passwordFile: given.text("passwordFile"),
       add,
       from: given.text("from"),

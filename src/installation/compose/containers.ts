@@ -1,0 +1,133 @@
+/** Which containers of an engine are Chatwoot's, what each of them does, and which belong together. */
+import { mapConcurrent } from "../../base/concurrent.ts";
+import { LIMITS } from "../../base/limits.ts";
+import type { ContainerDetails } from "../../system/container-details.ts";
+import type { EngineApi } from "../../system/engine-api.ts";
+
+export interface Container {
+  details: ContainerDetails;
+  /** Without the slash. */
+  name: string;
+  env: ReadonlyMap<string, string>;
+  labels: Readonly<Record<string, string>>;
+}
+
+/** Chatwoot's containers that were started together. */
+export interface Group {
+  /** Undefined where no Compose made them. */
+  project: string | undefined;
+  /** Those that answer browsers. Where it cannot be told what a container does, it is taken for one of these. */
+  web: Container[];
+  worker: Container[];
+}
+
+const COMPOSE = "com.docker.compose";
+
+export function projectOf({ labels }: Container): string | undefined {
+  return labels[`${COMPOSE}.project`];
+}
+
+export function serviceOf({ labels, name }: Container): string {
+  return labels[`${COMPOSE}.service`] ?? name;
+}
+
+export function composeLabel({ labels }: Container, name: string): string | undefined {
+  return labels[`${COMPOSE}.${name}`];
+}
+
+/** All containers of the engine, running or not, in the order of their names. */
+export async function readContainers(engine: EngineApi, { signal }: { signal: AbortSignal }): Promise<Container[]> {
+  const listed = (await engine.ask<{ Id: string }[]>("/containers/json?all=1")) ?? [];
+  const inspected = await mapConcurrent(
+    listed,
+    LIMITS.smallReads,
+    async ({ Id }) => await engine.ask<ContainerDetails>(`/containers/${Id}/json`),
+    { signal },
+  );
+  // One that went while we looked is not there.
+  const containers = inspected.filter((details) => details !== undefined).map(asContainer);
+  return containers.toSorted((a, b) => (a.name < b.name ? -1 : 1));
+}
+
+function asContainer(details: ContainerDetails): Container {
+  return {
+    details,
+    name: details.Name.replace(/^\//, ""),
+    env: environmentOf(details.Config.Env ?? []),
+    labels: details.Config.Labels ?? {},
+  };
+}
+
+function environmentOf(lines: readonly string[]): Map<string, string> {
+  return new Map(
+    lines
+      .filter((line) => line.indexOf("=") > 0)
+      .map((line) => [line.slice(0, line.indexOf("=")), line.slice(line.indexOf("=") + 1)]),
+  );
+}
+
+function commandOf({ details: { Config } }: Container): string {
+  return [...(Config.Entrypoint ?? []), ...(Config.Cmd ?? [])].join(" ");
+}
+
+/** `chatwoot/chatwoot:latest`, `ghcr.io/someone/chatwoot-fork@sha256:…`; not `chatwoot/pgvector`. */
+function isChatwootImage(image: string): boolean {
+  const repository = image.replace(/@.*$/, "").replace(/:[^/]*$/, "");
+  return /chatwoot/i.test(repository.slice(repository.lastIndexOf("/") + 1));
+}
+
+/** What no other Rails application is given. */
+const ONLY_CHATWOOT = ["CW_EDITION", "INSTALLATION_ENV", "ENABLE_ACCOUNT_SIGNUP", "MAILER_INBOUND_EMAIL_DOMAIN"];
+
+/** An image of somebody's own, told by what it is given and what it runs. */
+function looksLikeChatwoot(container: Container): boolean {
+  const { env } = container;
+  const isRails = env.has("RAILS_ENV") && env.has("SECRET_KEY_BASE");
+  const runs = /\bsidekiq\b|\brails\b|\bpuma\b/.test(commandOf(container));
+  const isOurs =
+    commandOf(container).includes("docker/entrypoints/rails.sh") || ONLY_CHATWOOT.some((name) => env.has(name));
+  return isRails && runs && isOurs;
+}
+
+export function isChatwoot(container: Container): boolean {
+  const isOneOff = composeLabel(container, "oneoff")?.toLowerCase() === "true";
+  if (isOneOff || isSwarmTask(container)) return false;
+  return isChatwootImage(container.details.Config.Image) || looksLikeChatwoot(container);
+}
+
+/** A task of a Swarm service: stopped, it is started again by whoever manages it. */
+export function isSwarmTask({ labels }: Container): boolean {
+  return labels["com.docker.swarm.service.id"] !== undefined;
+}
+
+const RUNS_WEB = /\brails (?:s|server)\b|\bpuma\b|\bforeman\b|\bovermind\b/;
+
+function isWorker(container: Container): boolean {
+  const command = commandOf(container);
+  return /\bsidekiq\b/.test(command) && !RUNS_WEB.test(command);
+}
+
+/** Migrations and asset builders stop by themselves, and are neither. */
+function isPassing(container: Container): boolean {
+  return /\bdb:\w+|\bvite\b|\bwebpack/.test(commandOf(container)) && !RUNS_WEB.test(commandOf(container));
+}
+
+/** Chatwoot's containers, by Compose project; those without one by the secret that they share. */
+export function groupChatwoot(containers: readonly Container[]): Group[] {
+  const ours = containers.filter((container) => isChatwoot(container) && !isPassing(container));
+  const groups = Map.groupBy(
+    ours,
+    (container) => projectOf(container) ?? `\0${container.env.get("SECRET_KEY_BASE") ?? container.name}`,
+  );
+  return [...groups.values()].map((members) => {
+    const worker = members.filter(isWorker);
+    const web = members.filter((container) => !isWorker(container));
+    const [first] = members;
+    return { project: first === undefined ? undefined : projectOf(first), web, worker };
+  });
+}
+
+/** The one that speaks for the others: the first web process, or else the first worker. */
+export function leaderOf({ web, worker }: Group): Container | undefined {
+  return web.find(({ details }) => details.State.Running) ?? web[0] ?? worker[0];
+}

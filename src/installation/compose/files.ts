@@ -1,0 +1,129 @@
+/** The files that containers were made of: Compose files with their overrides, environment files, files mounted from this machine. */
+import { dirname, join, resolve } from "node:path";
+import { parse } from "yaml";
+import type { Finding } from "../../base/findings.ts";
+import { listSome, plural } from "../../base/bytes.ts";
+import { type Machine, lookAt, mayExist, readTextIfAllowed } from "../places.ts";
+import { type Container, composeLabel, serviceOf } from "./containers.ts";
+import { appFolder } from "./mounts.ts";
+
+export interface ComposeFiles {
+  /** Files and folders of this machine, to be saved. */
+  paths: string[];
+  /** The first environment file of the web process. */
+  envFile: string | undefined;
+  findings: Finding[];
+}
+
+/** Where a path of a label may be on this machine: as it stands, or in the volume of the program that wrote it. */
+type Translate = (path: string) => Promise<string | undefined>;
+
+/** Portainer runs Compose inside its own container, so the paths in the labels are those of that container. */
+function translator(machine: Machine, containers: readonly Container[]): Translate {
+  const portainer = containers.find(({ details }) =>
+    /(?:^|\/)portainer(?:-ce|-ee)?(?:[:@]|$)/.test(details.Config.Image),
+  );
+  const data = portainer?.details.Mounts?.find(({ Destination }) => Destination === "/data");
+  return async (path) => {
+    const places = [machine.at(path)];
+    if (data !== undefined && path.startsWith("/data/"))
+      places.push(join(machine.at(data.Source), path.slice("/data".length)));
+    for (const place of places) if (await mayExist(place)) return place;
+    return undefined;
+  };
+}
+
+/** `a.yml,b.yml`; relative ones, as version 1 has written them, are in the project's folder. */
+function labelledPaths(container: Container, label: string): string[] {
+  const folder = composeLabel(container, "project.working_dir") ?? "/";
+  return (composeLabel(container, label) ?? "")
+    .split(",")
+    .map((path) => path.trim())
+    .filter((path) => path !== "" && path !== "-")
+    .map((path) => resolve(folder, path));
+}
+
+/** The `env_file` entries of each service; none of a file that is no YAML. Format: the Compose Specification. */
+export function envFilesIn(text: string): Map<string, string[]> {
+  const found = new Map<string, string[]>();
+  let read: unknown;
+  try {
+    read = parse(text, { merge: true, logLevel: "silent" });
+  } catch {
+    return found; // It is saved as it is; whoever runs Compose is told what is wrong with it.
+  }
+  const services: unknown = isRecord(read) ? read["services"] : undefined;
+  for (const [service, body] of Object.entries(isRecord(services) ? services : {})) {
+    const listed: unknown = isRecord(body) ? body["env_file"] : undefined;
+    const paths = (Array.isArray(listed) ? listed : [listed]).map((entry: unknown) =>
+      isRecord(entry) ? entry["path"] : entry,
+    );
+    found.set(
+      service,
+      paths.filter((path) => typeof path === "string"),
+    );
+  }
+  return found;
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+/** Sources of files and of folders of code that a person mounted into Chatwoot; what Chatwoot itself keeps is no configuration. */
+function mountedFiles(container: Container): string[] {
+  const app = appFolder(container);
+  const kept = ["storage", "public", "log", "tmp", "node_modules"].map((name) => `${app}/${name}`);
+  return (container.details.Mounts ?? [])
+    .filter(({ Type, Destination }) => Type === "bind" && Destination !== app && Destination.startsWith(`${app}/`))
+    .filter(({ Destination }) => !kept.some((path) => Destination === path || Destination.startsWith(`${path}/`)))
+    .map(({ Source }) => Source);
+}
+
+export async function findComposeFiles(
+  machine: Machine,
+  chatwoot: readonly Container[],
+  containers: readonly Container[],
+): Promise<ComposeFiles> {
+  const translate = translator(machine, containers);
+  const missing = new Set<string>();
+  const paths = new Set<string>();
+  let envFile: string | undefined;
+  const take = async (path: string): Promise<string | undefined> => {
+    const place = await translate(path);
+    if (place === undefined) missing.add(path);
+    else paths.add(place);
+    return place;
+  };
+  for (const container of chatwoot) {
+    const labelled = labelledPaths(container, "project.config_files");
+    const folder = composeLabel(container, "project.working_dir") ?? dirname(labelled[0] ?? "/");
+    for (const file of labelled) {
+      const place = await take(file);
+      const text = place === undefined ? undefined : await readTextIfAllowed(place);
+      for (const path of envFilesIn(text ?? "").get(serviceOf(container)) ?? []) {
+        const read = await take(resolve(folder, path));
+        envFile ??= read;
+      }
+    }
+    for (const file of labelledPaths(container, "project.environment_file")) await take(file);
+    // What Compose fills in `${…}` from, which need not be there.
+    const beside = labelled.length === 0 ? undefined : await translate(join(folder, ".env"));
+    if (beside !== undefined) paths.add(beside);
+    for (const path of mountedFiles(container))
+      if ((await lookAt(machine.at(path))) !== undefined) paths.add(machine.at(path));
+  }
+  return { paths: [...paths], envFile, findings: missingFinding([...missing]) };
+}
+
+function missingFinding(missing: readonly string[]): Finding[] {
+  if (missing.length === 0) return [];
+  return [
+    {
+      kind: "compose-file-missing",
+      level: "note",
+      message: `${plural(missing.length, "file")} that the containers were made of ${missing.length === 1 ? "is" : "are"} not on this machine: ${listSome(missing)}`,
+      hint: "What the containers themselves say is saved as config/containers.json. Whoever deploys them (Portainer, a pipeline) has the files: keep a copy there, or name it under 'config'.",
+    },
+  ];
+}

@@ -1,0 +1,170 @@
+/** Where a server that a container names is reached from this machine. */
+import { Failure } from "../../base/errors.ts";
+import type { ContainerDetails } from "../../system/container-details.ts";
+import type { Reached } from "../installation.ts";
+import { type Container, projectOf, serviceOf } from "./containers.ts";
+import { hostPath } from "./mounts.ts";
+
+export interface Surrounding {
+  /** Who asks for the server. */
+  from: Container;
+  /** All containers of the engine. */
+  containers: readonly Container[];
+  /** The engine's machine, where it is another one. */
+  engineHost: string | undefined;
+  /** A container's own address can be connected to: on Linux, where the engine is on this machine. */
+  reachesAddresses: boolean;
+}
+
+const THIS_HOST = new Set(["localhost", "127.0.0.1", "::1"]);
+/** As an engine says "all addresses". */
+const EVERYWHERE = new Set(["", "0.0.0.0", "::"]);
+
+function modeOf({ details }: Container): string {
+  return details.HostConfig?.NetworkMode ?? "";
+}
+
+function networksOf({
+  details,
+}: Container): [string, NonNullable<NonNullable<ContainerDetails["NetworkSettings"]>["Networks"]>[string]][] {
+  return Object.entries(details.NetworkSettings?.Networks ?? {});
+}
+
+/** Who lends a container its network: `network_mode: service:…`. */
+function networkOwner(container: Container, containers: readonly Container[]): Container {
+  const lender = /^container:(.+)$/.exec(modeOf(container))?.[1];
+  if (lender === undefined) return container;
+  return containers.find(({ details, name }) => details.Id === lender || name === lender) ?? container;
+}
+
+/** `link_container:alias`, as containers were joined before there were networks. */
+function linkedAs(from: Container, host: string): string | undefined {
+  const links = (from.details.HostConfig?.Links ?? []).map((link) => link.split(":"));
+  const target = links.find(([, alias]) => alias?.split("/").at(-1) === host)?.[0];
+  return target?.replace(/^\//, "");
+}
+
+/** The container that a name stands for, seen from another one. */
+export function containerNamed(
+  host: string,
+  { from, containers }: Omit<Surrounding, "engineHost" | "reachesAddresses">,
+): Container | undefined {
+  const owner = networkOwner(from, containers);
+  if (THIS_HOST.has(host)) return modeOf(owner) === "host" ? undefined : owner;
+  const linked = linkedAs(from, host);
+  const mine = new Set(networksOf(owner).map(([name]) => name));
+  const answering = containers.filter((container) => {
+    if (container.name === linked) return true;
+    return networksOf(container).some(([network, at]) => {
+      if (!mine.has(network)) return false;
+      const names = [
+        ...(at?.Aliases ?? []),
+        ...(at?.DNSNames ?? []),
+        at?.IPAddress,
+        container.name,
+        serviceIn(from, container),
+      ];
+      return names.includes(host);
+    });
+  });
+  return answering.find(({ details }) => details.State.Running) ?? answering[0];
+}
+
+/** A service's name is known inside its own project. */
+function serviceIn(from: Container, container: Container): string | undefined {
+  const project = projectOf(from);
+  return project !== undefined && project === projectOf(container) ? serviceOf(container) : undefined;
+}
+
+/** An `extra_hosts` entry; `host-gateway` is the engine's machine as the container sees it. */
+function extraHost({ details }: Container, host: string): string | undefined {
+  const entry = (details.HostConfig?.ExtraHosts ?? []).find(
+    (line) => line.startsWith(`${host}:`) || line.startsWith(`${host}=`),
+  );
+  return entry?.slice(host.length + 1);
+}
+
+function gatewayOf(container: Container): string | undefined {
+  return networksOf(container)
+    .map(([, at]) => at?.Gateway ?? "")
+    .find((gateway) => gateway !== "");
+}
+
+/**
+ * The place of a container's port on this machine: published, or its address on a network.
+ * @throws Failure `database/unreachable` that says what to start or to publish.
+ */
+export function placeOf(container: Container, port: number, around: Surrounding): Reached {
+  const { name, details } = container;
+  if (!details.State.Running) {
+    throw new Failure("database/unreachable", `the container ${name}, which Chatwoot needs, is not running`, {
+      hint: `Start it: docker start ${name}. 'docker logs ${name}' says why it stopped.`,
+    });
+  }
+  const owner = networkOwner(container, around.containers);
+  if (modeOf(owner) === "host") return { host: around.engineHost ?? "127.0.0.1", port };
+  const published = publishedAt(owner, port, around);
+  if (published !== undefined) return published;
+  for (const [network, at] of networksOf(owner)) {
+    const address = at?.IPAddress ?? "";
+    if (address !== "" && around.reachesAddresses)
+      return { host: address, port, through: `the container ${name} on the network ${network}` };
+  }
+  throw new Failure(
+    "database/unreachable",
+    `port ${port} of the container ${name} cannot be reached from this machine`,
+    {
+      hint: `Publish it to this machine alone: add  ports: ["127.0.0.1:${port}:${port}"]  to the service ${serviceOf(container)} in the Compose file, and run 'docker compose up --detach'.`,
+    },
+  );
+}
+
+function publishedAt(owner: Container, port: number, { engineHost }: Surrounding): Reached | undefined {
+  const bindings = owner.details.NetworkSettings?.Ports?.[`${port}/tcp`] ?? [];
+  for (const { HostIp, HostPort } of bindings) {
+    const isHere = THIS_HOST.has(HostIp);
+    if (engineHost !== undefined && isHere) continue;
+    const host = EVERYWHERE.has(HostIp) ? (engineHost ?? "127.0.0.1") : HostIp;
+    return { host, port: Number(HostPort), through: `port ${HostPort}, which the container ${owner.name} publishes` };
+  }
+  return undefined;
+}
+
+/**
+ * Where `host:port`, as a container's environment has it, is from here. What is no container of the engine is taken to be
+ * the same from everywhere.
+ * @throws Failure `database/unreachable` that says what to start or to publish.
+ */
+export function reach(host: string, port: number, around: Surrounding): Reached {
+  if (host.startsWith("/")) return { host: reachSocket(host, around), port };
+  const extra = extraHost(around.from, host);
+  if (extra !== undefined) {
+    const address = extra === "host-gateway" ? (around.engineHost ?? gatewayOf(around.from) ?? "127.0.0.1") : extra;
+    return { host: address, port, through: `extra_hosts of the container ${around.from.name}` };
+  }
+  const container = containerNamed(host, around);
+  if (container !== undefined) return placeOf(container, port, around);
+  if (!host.includes(".") && !host.includes(":") && !THIS_HOST.has(host)) {
+    throw new Failure(
+      "database/unreachable",
+      `Chatwoot's environment names the server '${host}', and no container of its networks has that name`,
+      {
+        hint: "Was it removed? 'docker compose up --detach' makes it again. If the name is known to this machine alone, give its address as 'database-url'.",
+      },
+    );
+  }
+  return { host, port };
+}
+
+/** A folder with a socket, which a mount may bring to this machine. */
+function reachSocket(folder: string, { from }: Surrounding): string {
+  const here = hostPath(from, folder);
+  if (here !== undefined) return here;
+  throw new Failure(
+    "database/unreachable",
+    `Chatwoot reaches its database by a socket in ${folder} of the container ${from.name}, which this machine does not see`,
+    {
+      hint: "Mount that folder from this machine, or publish the server's port and name it as 'database-url'.",
+    },
+  );
+}

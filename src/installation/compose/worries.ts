@@ -1,0 +1,283 @@
+/** What is worrying about a Chatwoot in containers. */
+import { basename } from "node:path";
+import { listSome } from "../../base/bytes.ts";
+import type { Finding } from "../../base/findings.ts";
+import { activeStorageService } from "../../chatwoot/environment.ts";
+import type { EngineApi } from "../../system/engine-api.ts";
+import { lookAt, type Machine, namesIn } from "../places.ts";
+import { type Container, type Group, serviceOf } from "./containers.ts";
+import { appFolder, isAnonymous, mountAt, type StoragePlace } from "./mounts.ts";
+
+export interface Seen {
+  group: Group;
+  leader: Container;
+  /** The environment of the leader with all that it reads. */
+  environment: ReadonlyMap<string, string>;
+  /** Of every container of Chatwoot's. */
+  places: readonly StoragePlace[];
+  /** Undefined where the database is no container here. */
+  database: Container | undefined;
+  redis: Container | undefined;
+  machine: Machine;
+  engine: EngineApi;
+}
+
+export async function composeFindings(seen: Seen): Promise<Finding[]> {
+  return [
+    ...stoppedFindings(seen),
+    ...storageFindings(seen),
+    ...databaseVolumeFindings(seen),
+    ...(await majorFindings(seen)),
+    ...(await replacedFindings(seen)),
+    ...publicFindings(seen),
+    ...imageFindings(seen),
+    ...secretFindings(seen),
+    ...differenceFindings(seen),
+  ];
+}
+
+function members({ group }: Seen): Container[] {
+  return [...group.web, ...group.worker];
+}
+
+function stoppedFindings(seen: Seen): Finding[] {
+  const all = [...members(seen), seen.database, seen.redis].filter((container) => container !== undefined);
+  return all
+    .filter(({ details }) => !details.State.Running)
+    .map(({ name, details: { State } }) => ({
+      kind: "container-stopped",
+      level: "warning",
+      subject: name,
+      message: `the container ${name} is not running (${State.Status}${State.ExitCode === undefined ? "" : `, exit code ${State.ExitCode}`})`,
+      hint: `If it should run: docker start ${name}. 'docker logs ${name}' says why it stopped.`,
+    }));
+}
+
+function storageFindings({ places, environment, leader }: Seen): Finding[] {
+  if (activeStorageService(environment) !== "local") return [];
+  const findings: Finding[] = [];
+  const folder = `${appFolder(leader)}/storage`;
+  const inside = places.filter(({ kind }) => kind === "none").map(({ container }) => container.name);
+  const [first = ""] = inside;
+  if (inside.length > 0) {
+    findings.push({
+      kind: "storage-ephemeral",
+      level: "alarm",
+      message: `uploaded files are being lost: no volume is mounted at ${folder} in ${inside.join(" and ")}, so they go when the container is made again`,
+      hint: `Copy out what is there first (docker cp ${first}:${folder} ./storage), then mount one volume at ${folder} in web and worker. Until then a backup saves what the running containers have, as root.`,
+    });
+  }
+  const anonymous = places.filter(({ kind }) => kind === "anonymous").map(({ container }) => container.name);
+  if (anonymous.length > 0) {
+    findings.push({
+      kind: "storage-anonymous-volume",
+      level: "warning",
+      message: `uploaded files of ${anonymous.join(" and ")} lie in a volume without a name, which 'docker compose down --volumes' and a clean-up of volumes remove`,
+      hint: `Mount a named volume at ${folder} in web and worker, after copying the files into it.`,
+    });
+  }
+  const paths = [...new Set(places.map(({ path }) => path).filter((path) => path !== undefined))];
+  if (paths.length > 1) {
+    findings.push({
+      kind: "storage-split",
+      level: "warning",
+      message: `web and worker keep uploaded files in different places: ${paths.join(", ")}`,
+      hint: "Files that customers send are in the worker's, files of agents in the web process's, and neither sees the other's. Chatkeep saves both. Mount one volume in both, after copying the files of the other into it.",
+    });
+  }
+  return findings;
+}
+
+/** Where the server keeps its data, as the official image and its kin have it. */
+function dataFolder({ env, details }: Container): string {
+  const isBitnami = /(?:^|\/)bitnami/.test(details.Config.Image);
+  return env.get("PGDATA") ?? (isBitnami ? "/bitnami/postgresql/data" : "/var/lib/postgresql/data");
+}
+
+/** Trap: the development Compose file mounts its volumes where the image keeps nothing. */
+function databaseVolumeFindings({ database }: Seen): Finding[] {
+  if (database === undefined) return [];
+  const folder = dataFolder(database);
+  const mount = mountAt(database, folder);
+  if (mount !== undefined && !isAnonymous(mount) && mount.Type !== "tmpfs") return [];
+  const elsewhere = (database.details.Mounts ?? []).filter((other) => other !== mount && other.Type !== "tmpfs");
+  const mounted = elsewhere.map(({ Destination }) => Destination);
+  const why =
+    mounted.length === 0
+      ? ""
+      : `; what is mounted is ${mounted.join(", ")}, where this image keeps nothing (Chatwoot's development file does so)`;
+  return [
+    {
+      kind: "postgres-not-on-volume",
+      level: "alarm",
+      message: `the database's data is on no volume that stays: ${folder} of the container ${database.name} is ${mount === undefined ? "in the container itself" : "a volume without a name"}${why}`,
+      hint: `It is gone when the container is made again. Make a backup now, then mount a named volume at ${folder} and restore into it.`,
+    },
+  ];
+}
+
+/** Trap: another major of the image on the same data. The server does not start (F20). */
+async function majorFindings({ database, engine }: Seen): Promise<Finding[]> {
+  const major = database?.env.get("PG_MAJOR");
+  if (database === undefined || major === undefined) return [];
+  const written = (await engine.readFile(database.details.Id, `${dataFolder(database)}/PG_VERSION`))
+    ?.toString("utf8")
+    .trim();
+  if (written === undefined || written === "" || written === major) return [];
+  return [
+    {
+      kind: "postgres-major-differs",
+      level: "alarm",
+      message: `the database's data was written by PostgreSQL ${written}, and the image ${database.details.Config.Image} is of ${major}: the server does not start on it`,
+      hint: `Go back to an image of PostgreSQL ${written} (pgvector/pgvector:pg${written}), back up, and restore into an empty volume of the new one. Never let the new image make its data anew in that volume.`,
+    },
+  ];
+}
+
+/** Where Chatwoot's Compose file kept its data until 4.1. */
+const OLD_STORAGE = "/data/storage";
+const OLD_POSTGRES = "/data/postgres";
+
+/** Trap: a newer Compose file uses named volumes, and what was before lies where nobody looks. */
+async function replacedFindings(seen: Seen): Promise<Finding[]> {
+  const { machine, places, database } = seen;
+  const used = [...members(seen), database].flatMap((container) => container?.details.Mounts ?? []);
+  const isUsed = (folder: string) => used.some(({ Source }) => Source === folder || Source.startsWith(`${folder}/`));
+  const left: string[] = [];
+  if (!isUsed(OLD_STORAGE) && (await namesIn(machine.at(OLD_STORAGE))).length > 0) left.push(OLD_STORAGE);
+  // The server's folder may not be entered by others, so being there is all that can be told.
+  if (!isUsed(OLD_POSTGRES) && database !== undefined && (await lookAt(machine.at(OLD_POSTGRES))) !== undefined) {
+    const names = await namesIn(machine.at(OLD_POSTGRES));
+    if (names.includes("PG_VERSION") || names.includes("pgdata")) left.push(OLD_POSTGRES);
+  }
+  if (left.length === 0) return [];
+  const isEmpty = await areEmpty(seen, places);
+  return [
+    {
+      kind: "volumes-replaced",
+      level: isEmpty ? "alarm" : "note",
+      message: isEmpty
+        ? `the volumes in use are empty, and ${left.join(" and ")} ${left.length === 1 ? "has" : "have"} the data of before: Chatwoot's Compose file used those folders until 4.1`
+        : `${left.join(" and ")} ${left.length === 1 ? "holds" : "hold"} data of before that no container uses any more`,
+      hint: isEmpty
+        ? `Nothing is lost yet. Stop the containers and mount ${left.join(" and ")} again as before, or copy them into the volumes.`
+        : "Once you know that nothing of it is lacking, it can go.",
+    },
+  ];
+}
+
+/** Certainly without a file: what may not be looked into is not. */
+async function areEmpty({ machine }: Seen, places: readonly StoragePlace[]): Promise<boolean> {
+  const known = places.map(({ path }) => path).filter((path) => path !== undefined);
+  for (const path of known) {
+    if ((await lookAt(machine.at(path)))?.isFolder !== true) return false;
+    if ((await namesIn(machine.at(path))).some((name) => name !== "lost+found" && name !== ".keep")) return false;
+  }
+  return known.length > 0;
+}
+
+/** What Chatwoot serves to browsers comes with its image: on a volume it stays as it was (F22). */
+function publicFindings(seen: Seen): Finding[] {
+  const mounted = members(seen).filter((container) => {
+    const folder = `${appFolder(container)}/public`;
+    return mountAt(container, folder)?.Destination === folder;
+  });
+  if (mounted.length === 0) return [];
+  return [
+    {
+      kind: "public-on-volume",
+      level: "warning",
+      message: `/app/public of ${mounted.map(({ name }) => name).join(" and ")} is on a volume, so an upgrade keeps showing the old pages`,
+      hint: "Take that mount out of the Compose file: the image brings these files. Chatkeep neither saves nor restores them.",
+    },
+  ];
+}
+
+function imageFindings(seen: Seen): Finding[] {
+  const floating = [...new Set(members(seen).map(({ details }) => details.Config.Image))].filter((image) => {
+    const [, tag] = /:([^/]*)$/.exec(image) ?? [];
+    return !image.includes("@") && !/^[0-9a-f]{12,64}$/.test(image) && (tag === undefined || tag.startsWith("latest"));
+  });
+  const findings: Finding[] = [];
+  if (floating.length > 0) {
+    findings.push({
+      kind: "image-tag-latest",
+      level: "warning",
+      message: `the image is ${floating.join(" and ")}, so any pull brings another Chatwoot, and there is no way back from its migrations`,
+      hint: "Name a version, for example chatwoot/chatwoot:v4.15.1, and change it when you mean to upgrade.",
+    });
+  }
+  if (new Set(members(seen).map(({ details }) => details.Image)).size > 1) {
+    findings.push({
+      kind: "images-differ",
+      level: "warning",
+      message: `web and worker run different images: ${members(seen)
+        .map(({ name, details }) => `${name} ${details.Config.Image} (${details.Image.slice(0, 19)})`)
+        .join(", ")}`,
+      hint: "Make both of the same image: docker compose up --detach.",
+    });
+  }
+  return findings;
+}
+
+/** What Chatwoot's examples, its Helm chart and many guides have, and everybody tries first. */
+const KNOWN_PASSWORDS = new Set([
+  "postgres",
+  "password",
+  "chatwoot",
+  "chatwoot_prod",
+  "redis",
+  "admin",
+  "secret",
+  "changeme",
+  "change_me",
+  "your_password",
+  "yourpassword",
+  "123456",
+]);
+
+function secretFindings({ environment }: Seen): Finding[] {
+  const known = ["POSTGRES_PASSWORD", "REDIS_PASSWORD"].filter((name) =>
+    KNOWN_PASSWORDS.has((environment.get(name) ?? "").toLowerCase()),
+  );
+  if (known.length === 0) return [];
+  return [
+    {
+      kind: "default-secrets",
+      level: "warning",
+      message: `${known.join(" and ")} ${known.length === 1 ? "is" : "are"} what examples have, so everybody knows ${known.length === 1 ? "it" : "them"}`,
+      hint: "Set passwords of your own, in the environment and in the server itself, and make sure that no port of them is published to the world.",
+    },
+  ];
+}
+
+/** Where web and worker disagree in these, one of them works on something else. */
+const SAME_IN_BOTH = [
+  "SECRET_KEY_BASE",
+  "ACTIVE_RECORD_ENCRYPTION_PRIMARY_KEY",
+  "ACTIVE_RECORD_ENCRYPTION_DETERMINISTIC_KEY",
+  "ACTIVE_RECORD_ENCRYPTION_KEY_DERIVATION_SALT",
+  "RAILS_ENV",
+  "DATABASE_URL",
+  "POSTGRES_HOST",
+  "POSTGRES_DATABASE",
+  "REDIS_URL",
+  "FRONTEND_URL",
+  "ACTIVE_STORAGE_SERVICE",
+] as const;
+
+function differenceFindings(seen: Seen): Finding[] {
+  const { leader } = seen;
+  const others = members(seen).filter((container) => container !== leader);
+  const differing = SAME_IN_BOTH.filter((name) => others.some(({ env }) => env.get(name) !== leader.env.get(name)));
+  if (differing.length === 0) return [];
+  const who = others.filter(({ env }) => differing.some((name) => env.get(name) !== leader.env.get(name)));
+  return [
+    {
+      kind: "environment-differs",
+      level: "warning",
+      message: `${leader.name} and ${listSome(who.map(({ name }) => name))} do not agree in ${differing.join(", ")}`,
+      hint: `A process that was not made again after a change has the old value: docker compose up --detach ${[...new Set([leader, ...who].map(serviceOf))].map((name) => basename(name)).join(" ")}.`,
+    },
+  ];
+}

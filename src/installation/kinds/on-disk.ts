@@ -1,0 +1,248 @@
+/** What a Linux machine and a manual installation have in common: Chatwoot's folder and files are on this machine. */
+import { join, resolve } from "node:path";
+import { plural } from "../../base/bytes.ts";
+import { Failure } from "../../base/errors.ts";
+import {
+  databaseOf,
+  railsEnvOf,
+  readEnvFile,
+  redisOf,
+  type StorageService,
+  storageServicesOf,
+} from "../../chatwoot/environment.ts";
+import { parseAppVersion } from "../../chatwoot/versions.ts";
+import type { CodePlace, Installation } from "../installation.ts";
+import { lookAt, mayExist, readText, readTextIfAllowed } from "../places.ts";
+import type { Processes } from "../processes.ts";
+import { findSystemFiles } from "../system-files.ts";
+import type { Units } from "../units.ts";
+import { environmentFindings, placeFindings } from "../worries.ts";
+import type { Found, InstallationSettings, World } from "./kind.ts";
+
+/** What a folder of Chatwoot has, at least one of them. */
+const SIGNS = ["config/app.yml", "config/storage.yml", ".env"] as const;
+
+export async function isChatwoot(folder: string): Promise<boolean> {
+  for (const sign of SIGNS) if ((await lookAt(join(folder, sign))) !== undefined) return true;
+  return false;
+}
+
+/** @throws Failure `installation/not-found` when it is certain that a folder which is named holds no Chatwoot. */
+export async function requireChatwoot(folder: string): Promise<void> {
+  for (const sign of SIGNS) if (await mayExist(join(folder, sign))) return;
+  throw new Failure(
+    "installation/not-found",
+    `there is no Chatwoot in ${folder}: it has neither ${SIGNS.join(" nor ")}`,
+    {
+      hint: "Name the folder that Chatwoot runs in as 'root', or name 'env-file' or 'database-url' and 'storage'.",
+    },
+  );
+}
+
+/** The folder that the configuration names as Chatwoot's. @throws Failure `installation/not-found`. */
+export async function namedRoot(named: string): Promise<string> {
+  const root = resolve(named);
+  if ((await lookAt(root))?.isFolder === true) return root;
+  throw new Failure(
+    "installation/not-found",
+    `there is no folder ${root}, which the configuration names as Chatwoot's`,
+    {
+      hint: "Correct 'root' under 'installation', or run Chatkeep as a user that may enter the folder.",
+    },
+  );
+}
+
+/** dotenv's own order: the first file that has a variable wins, and what the process was given wins over all. */
+function envFileNames(rails: string): string[] {
+  return [`.env.${rails}.local`, ...(rails === "test" ? [] : [".env.local"]), `.env.${rails}`, ".env"];
+}
+
+interface ReadEnvironment {
+  environment: Map<string, string>;
+  envFile: string | undefined;
+  others: string[];
+  commands: string[];
+}
+
+async function readEnvironment(
+  settings: InstallationSettings,
+  root: string | undefined,
+  units: Units,
+): Promise<ReadEnvironment> {
+  const environment = new Map(units.environment);
+  const named = settings.envFile === undefined ? undefined : resolve(settings.envFile);
+  const main = named ?? (root === undefined ? undefined : join(root, ".env"));
+  const files = root === undefined ? [] : envFileNames(railsEnvOf(units.environment)).map((name) => join(root, name));
+  // One that is named counts before those that merely lie there.
+  if (main !== undefined && !files.includes(main)) files.unshift(main);
+  const result: ReadEnvironment = { environment, envFile: undefined, others: [], commands: [] };
+  for (const file of files) {
+    const text = await readText(file, "the environment file");
+    if (text === undefined) continue;
+    result.commands.push(...addFromFile(environment, text));
+    if (file === main) result.envFile = file;
+    else result.others.push(file);
+  }
+  if (named !== undefined && result.envFile === undefined) {
+    throw new Failure(
+      "installation/not-found",
+      `there is no environment file ${named}, which the configuration names`,
+      {
+        hint: "Correct 'env-file' under 'installation'; it is the .env that Chatwoot's processes load.",
+      },
+    );
+  }
+  return result;
+}
+
+/** Adds what a `.env` file has and the environment has not; returns the names whose value a shell command would make. */
+export function addFromFile(environment: Map<string, string>, text: string): string[] {
+  const read = readEnvFile(text, environment);
+  const added = [...read.values].filter(([name]) => !environment.has(name));
+  for (const [name, value] of added) environment.set(name, value);
+  return added.map(([name]) => name).filter((name) => read.commands.includes(name));
+}
+
+/** The services of an environment; `roots` are the folders of `local`, where they are known. */
+export function storageIn(
+  settings: InstallationSettings,
+  env: ReadonlyMap<string, string>,
+  roots: readonly string[],
+): StorageService[] {
+  const [first, ...others] = settings.storage === undefined ? roots : [resolve(settings.storage)];
+  return storageServicesOf(env, "/").flatMap((service): StorageService[] => {
+    if (service.kind !== "local") return [service];
+    return first === undefined ? [] : [{ ...service, roots: [first, ...others] }];
+  });
+}
+
+/** The folder that the configuration names as code, or else `root` where that is a git checkout. */
+export async function codeAt(settings: InstallationSettings, root: string | undefined): Promise<CodePlace | undefined> {
+  if (settings.code !== undefined) {
+    const folder = resolve(settings.code);
+    if ((await lookAt(folder)) === undefined) {
+      throw new Failure(
+        "installation/not-found",
+        `there is no folder ${folder}, which the configuration names as code`,
+        {
+          hint: "Correct 'code' under 'installation', or take it out.",
+        },
+      );
+    }
+    return { kind: (await lookAt(join(folder, ".git"))) === undefined ? "files" : "git", root: folder };
+  }
+  const isGit = root !== undefined && (await lookAt(join(root, ".git"))) !== undefined;
+  return isGit ? { kind: "git", root } : undefined;
+}
+
+/** The commit that a checkout is at, read without running git. */
+async function commitOf(code: CodePlace | undefined): Promise<string | undefined> {
+  if (code?.kind !== "git") return undefined;
+  const folder = join(code.root, ".git");
+  const head = (await readTextIfAllowed(join(folder, "HEAD")))?.trim() ?? "";
+  const ref = /^ref: (refs\/[^\s]+)$/.exec(head)?.[1];
+  if (ref === undefined) return /^[0-9a-f]{40,64}$/.test(head) ? head : undefined;
+  const loose = ref.split("/").includes("..") ? undefined : (await readTextIfAllowed(join(folder, ref)))?.trim();
+  if (loose !== undefined && /^[0-9a-f]{40,64}$/.test(loose)) return loose;
+  const packed = (await readTextIfAllowed(join(folder, "packed-refs"))) ?? "";
+  return packed
+    .split("\n")
+    .find((line) => line.endsWith(` ${ref}`))
+    ?.split(" ")[0];
+}
+
+async function editionOf(env: Map<string, string>, root: string | undefined): Promise<"ee" | "ce" | undefined> {
+  const named = env.get("CW_EDITION");
+  if (named === "ee" || named === "ce") return named;
+  if (root === undefined) return undefined;
+  return (await lookAt(join(root, "enterprise")))?.isFolder === true ? "ee" : "ce";
+}
+
+async function versionOf(settings: InstallationSettings, root: string | undefined): Promise<string | undefined> {
+  if (settings.version !== undefined || root === undefined) return settings.version;
+  return parseAppVersion((await readTextIfAllowed(join(root, "config/app.yml"))) ?? "");
+}
+
+/** What was found of any kind, and from where. */
+export function commonNotes(installation: Installation, environmentFrom: string | undefined): string[] {
+  const { version, edition, code, commit } = installation;
+  const notes: (string | undefined)[] = [
+    environmentFrom === undefined
+      ? undefined
+      : `environment: ${plural(installation.environment.size, "variable")} from ${environmentFrom}`,
+    version === undefined
+      ? undefined
+      : `Chatwoot ${version}${edition === undefined ? "" : ` (${edition})`} from config/app.yml`,
+    ...installation.storage.map((service) =>
+      service.kind === "local"
+        ? `storage '${service.serviceName}' is ${service.roots.length === 1 ? "the folder" : "in the folders"} ${service.roots.join(" and ")}`
+        : `storage '${service.serviceName}' is the bucket '${service.bucket}' (${service.kind})`,
+    ),
+    code === undefined
+      ? undefined
+      : `code: ${code.kind === "git" ? `git checkout at ${commit?.slice(0, 10) ?? "no commit"}` : "all files"} in ${code.root}`,
+  ];
+  return notes.filter((note) => note !== undefined);
+}
+
+function notesOf(installation: Installation, units: Units): string[] {
+  const { root, envFile, code } = installation;
+  const notes = commonNotes(installation, envFile);
+  if (root !== undefined) notes.unshift(`Chatwoot's folder is ${root}`);
+  if (units.files.length > 0)
+    notes.unshift(`${plural(units.files.length, "systemd unit")} of Chatwoot in /etc/systemd/system`);
+  if (code === undefined)
+    notes.push("no code is saved: there is no git checkout, and the configuration names no folder of code");
+  return notes;
+}
+
+export interface OnDisk {
+  kind: "linux-vm" | "manual";
+  /** Chatwoot's folder, where it is known. */
+  root: string | undefined;
+  units: Units;
+  processesOf: (environment: ReadonlyMap<string, string>) => Processes;
+}
+
+/** Reads an installation whose files are on this machine. */
+export async function readOnDisk(
+  { kind, root, units, processesOf }: OnDisk,
+  settings: InstallationSettings,
+  { machine }: World,
+): Promise<Found> {
+  const read = await readEnvironment(settings, root, units);
+  const { environment } = read;
+  const code = await codeAt(settings, root);
+  const [version, edition, commit] = [
+    await versionOf(settings, root),
+    await editionOf(environment, root),
+    await commitOf(code),
+  ];
+  const isOnVm = kind === "linux-vm" && root !== undefined;
+  const system = isOnVm ? await findSystemFiles(machine, root, environment.get("FRONTEND_URL")) : [];
+  const redis = environment.size === 0 ? undefined : redisOf(environment);
+  const installation: Installation = {
+    kind,
+    ...(root === undefined ? {} : { root }),
+    ...(read.envFile === undefined ? {} : { envFile: read.envFile }),
+    environment,
+    database: settings.databaseUrl === undefined ? databaseOf(environment) : { url: settings.databaseUrl },
+    ...(redis === undefined ? {} : { redis }),
+    storage: storageIn(settings, environment, root === undefined ? [] : [join(root, "storage")]),
+    ...(version === undefined ? {} : { version }),
+    ...(edition === undefined ? {} : { edition }),
+    ...(commit === undefined ? {} : { commit }),
+    ...(code === undefined ? {} : { code }),
+    configFiles: [...read.others, ...(settings.config ?? []).map((path) => resolve(path))],
+    systemFiles: [...units.files, ...system],
+    madeFiles: [],
+    processes: processesOf(environment),
+    notes: [],
+  };
+  installation.notes = notesOf(installation, units);
+  const findings = [
+    ...environmentFindings(installation, { commands: read.commands, environmentFiles: units.environmentFiles }),
+    ...(await placeFindings(installation)),
+  ];
+  return { installation, findings };
+}

@@ -1,0 +1,108 @@
+/** Stopping and starting Chatwoot's processes, and seeing whether they are well: as values, which each kind gives. */
+import { isFailure, messageOf } from "../base/errors.ts";
+import { LIMITS } from "../base/limits.ts";
+import { EngineApi, type EngineAddress } from "../system/engine-api.ts";
+import { runProgram } from "../system/process.ts";
+
+/** One thing to do. */
+export type Step =
+  | { how: "program"; program: string; args: readonly string[] }
+  /** A person's own line, run by `/bin/sh`. */
+  | { how: "shell"; command: string }
+  | { how: "container"; engine: EngineAddress; container: string; action: "stop" | "start" };
+
+export interface ProcessControl {
+  stop: readonly Step[];
+  start: readonly Step[];
+}
+
+export type HealthCheck =
+  /** The address of the web process, without a path. */
+  { how: "http"; url: string } | { how: "shell"; command: string };
+
+/** What is not known is absent. */
+export interface Processes {
+  web?: ProcessControl;
+  worker?: ProcessControl;
+  health?: HealthCheck;
+}
+
+/**
+ * Does one thing.
+ * @throws Failure `program/missing` or `program/failed` with what was said.
+ */
+export async function runStep(step: Step, { signal }: { signal: AbortSignal }): Promise<void> {
+  if (step.how === "container") await new EngineApi(step.engine, { signal }).act(step.container, step.action);
+  else if (step.how === "shell") await runProgram("/bin/sh", ["-c", step.command], { signal });
+  else await runProgram(step.program, step.args, { signal });
+}
+
+/** For people: what a step would do. */
+export function describeStep(step: Step): string {
+  if (step.how === "container") return `${step.action} the container ${step.container}`;
+  return step.how === "shell" ? step.command : [step.program, ...step.args].join(" ");
+}
+
+export interface Health {
+  isWell: boolean;
+  /** What answered, or why it is not well. */
+  detail: string;
+  /** As `/api` says it. */
+  version?: string;
+}
+
+/** Asks the web process: `/health`, which touches nothing, then `/api`, which touches database and Redis. */
+export async function checkHealth(check: HealthCheck, { signal }: { signal: AbortSignal }): Promise<Health> {
+  if (check.how === "shell") return await checkByCommand(check.command, signal);
+  const base = check.url.replace(/\/+$/, "");
+  try {
+    const health = await ask(`${base}/health`, signal);
+    if (!health.ok) return { isWell: false, detail: `${base}/health answers with status ${health.status}` };
+    const api = await ask(`${base}/api`, signal);
+    if (!api.ok) return { isWell: false, detail: `${base}/api answers with status ${api.status}` };
+    return judgeApi(base, await api.json());
+  } catch (error) {
+    signal.throwIfAborted();
+    return { isWell: false, detail: `${base} does not answer: ${reasonOf(error)}` };
+  }
+}
+
+async function ask(url: string, signal: AbortSignal): Promise<Response> {
+  const patience = AbortSignal.any([signal, AbortSignal.timeout(LIMITS.healthAnswerMs)]);
+  return await fetch(url, { signal: patience, redirect: "manual", headers: { accept: "application/json" } });
+}
+
+/** Chatwoot's `/api`: `{ version, timestamp, queue_services, data_services }`, the last two `ok` or `failing`. */
+function judgeApi(base: string, said: unknown): Health {
+  if (typeof said !== "object" || said === null) return { isWell: false, detail: `${base}/api is no Chatwoot's` };
+  const version = "version" in said && typeof said.version === "string" ? { version: said.version } : {};
+  const failing = [
+    ["data_services", "the database"],
+    ["queue_services", "Redis"],
+  ]
+    .filter(([name = ""]) => (said as Record<string, unknown>)[name] === "failing")
+    .map(([, what]) => what);
+  if (failing.length > 0) {
+    return { isWell: false, detail: `${base}/api says that it cannot reach ${failing.join(" and ")}`, ...version };
+  }
+  return { isWell: true, detail: base, ...version };
+}
+
+async function checkByCommand(command: string, signal: AbortSignal): Promise<Health> {
+  try {
+    await runProgram("/bin/sh", ["-c", command], { signal });
+    return { isWell: true, detail: "the command 'health' of the configuration" };
+  } catch (error) {
+    if (!isFailure(error, "program/failed")) throw error;
+    return {
+      isWell: false,
+      detail: `the command 'health' of the configuration failed: ${error.hint ?? error.message}`,
+    };
+  }
+}
+
+/** `fetch` hides the reason in the cause. */
+function reasonOf(error: unknown): string {
+  const cause: unknown = error instanceof Error ? error.cause : undefined;
+  return messageOf(cause ?? error);
+}

@@ -1,0 +1,221 @@
+/**
+ * The HTTP API of a Docker Engine, which Podman speaks too: as much of it as finds containers and stops and starts them.
+ * Reference: "Docker Engine API", any version; what is used here has not changed since 1.24.
+ */
+import { readFile } from "node:fs/promises";
+import { type IncomingMessage, request as requestPlain, type RequestOptions } from "node:http";
+import { request as requestSecure } from "node:https";
+import { join } from "node:path";
+import { buffer } from "node:stream/consumers";
+import { Failure, messageOf } from "../base/errors.ts";
+import { LIMITS } from "../base/limits.ts";
+import type { NoEngine } from "./containers.ts";
+
+/** Where an engine listens. */
+export type EngineAddress =
+  | { kind: "socket"; path: string }
+  | { kind: "tcp"; host: string; port: number; certificates?: string | undefined };
+
+const USUAL_SOCKET = "/var/run/docker.sock";
+
+/**
+ * What `DOCKER_HOST` says, with `DOCKER_TLS_VERIFY` and `DOCKER_CERT_PATH`, as Docker's own programs take it.
+ * @param at Where a path of the machine really is.
+ * @throws Failure `config/invalid` for what is no socket and no address.
+ */
+export function engineAddress(
+  env: Readonly<Record<string, string | undefined>>,
+  at: (path: string) => string = (path) => path,
+): EngineAddress {
+  const named = env["DOCKER_HOST"] ?? "";
+  if (named === "") return { kind: "socket", path: at(USUAL_SOCKET) };
+  const [, scheme = "", rest = ""] = /^(unix|tcp|https?):\/\/(.*)$/.exec(named) ?? [];
+  if (scheme === "unix" && rest.startsWith("/")) return { kind: "socket", path: rest };
+  const parsed = scheme === "" || scheme === "unix" ? null : URL.parse(`http://${rest}`);
+  if (parsed === null || parsed.hostname === "") {
+    throw new Failure("config/invalid", `DOCKER_HOST is '${named}', which Chatkeep cannot use`, {
+      hint: "Write it as unix:///path/to/docker.sock or tcp://HOST:PORT. Over ssh: run Chatkeep on that machine instead.",
+    });
+  }
+  const isSecure = scheme === "https" || (env["DOCKER_TLS_VERIFY"] ?? "") !== "";
+  const folder = env["DOCKER_CERT_PATH"] ?? join(env["HOME"] ?? "/root", ".docker");
+  return {
+    kind: "tcp",
+    host: parsed.hostname.replace(/^\[(.*)\]$/, "$1"),
+    port: Number(parsed.port || (isSecure ? 2376 : 2375)),
+    ...(isSecure ? { certificates: folder } : {}),
+  };
+}
+
+/** For people. */
+export function describeEngine(address: EngineAddress): string {
+  return address.kind === "socket" ? address.path : `${address.host}:${address.port}`;
+}
+
+interface Answer {
+  status: number;
+  body: Buffer;
+}
+
+/** One file is asked for at a time, and Chatwoot's are small. */
+const FILE_MAX_BYTES = 1024 * 1024;
+const TAR_BLOCK_BYTES = 512;
+
+export class EngineApi {
+  readonly address: EngineAddress;
+  readonly #signal: AbortSignal;
+
+  constructor(address: EngineAddress, { signal }: { signal: AbortSignal }) {
+    this.address = address;
+    this.#signal = signal;
+  }
+
+  /**
+   * What a path says, as JSON; undefined where the engine knows no such thing.
+   * @throws Failure `program/failed` with what the engine said, or that it does not answer.
+   */
+  async ask<T>(path: string): Promise<T | undefined> {
+    const { status, body } = await this.#request("GET", path);
+    if (status === 404) return undefined;
+    this.#refuse(path, status, body);
+    return JSON.parse(body.toString("utf8")) as T;
+  }
+
+  /** Does something to a container. One that is in that state already is fine. */
+  async act(container: string, action: "stop" | "start"): Promise<void> {
+    const path = `/containers/${encodeURIComponent(container)}/${action}`;
+    const { status, body } = await this.#request("POST", path);
+    if (status === 304) return;
+    this.#refuse(path, status, body);
+  }
+
+  /** True when there is such a path in a container, running or not. */
+  async hasPath(container: string, path: string): Promise<boolean> {
+    const { status } = await this.#request("HEAD", archivePath(container, path));
+    return status === 200;
+  }
+
+  /** A small file of a container, running or not; undefined where there is none. */
+  async readFile(container: string, path: string): Promise<Buffer | undefined> {
+    const where = archivePath(container, path);
+    const { status, body } = await this.#request("GET", where);
+    if (status === 404) return undefined;
+    this.#refuse(where, status, body);
+    return onlyFile(body);
+  }
+
+  #refuse(path: string, status: number, body: Buffer): void {
+    if (status >= 200 && status < 300) return;
+    throw new Failure("program/failed", `the Docker Engine refused ${path.split("?")[0]} with status ${status}`, {
+      hint: `It said: ${saidBy(body)}`,
+    });
+  }
+
+  async #request(method: string, path: string): Promise<Answer> {
+    try {
+      return await this.#send(method, path);
+    } catch (cause) {
+      this.#signal.throwIfAborted();
+      throw new Failure(
+        "program/failed",
+        `the Docker Engine at ${describeEngine(this.address)} does not answer: ${messageOf(cause)}`,
+        { hint: "Is it running? DOCKER_HOST says where it listens, if not in the usual place.", cause },
+      );
+    }
+  }
+
+  async #send(method: string, path: string): Promise<Answer> {
+    const { address } = this;
+    const where: RequestOptions =
+      address.kind === "socket"
+        ? { socketPath: address.path, headers: { Host: "docker" } }
+        : { host: address.host, port: address.port };
+    const options = { ...where, method, path, signal: this.#signal, timeout: LIMITS.engineAnswerMs, agent: false };
+    const certificates = address.kind === "tcp" ? address.certificates : undefined;
+    const secure = certificates === undefined ? undefined : await readCertificates(certificates);
+    const response = await new Promise<IncomingMessage>((resolve, reject) => {
+      const request =
+        secure === undefined ? requestPlain(options, resolve) : requestSecure({ ...options, ...secure }, resolve);
+      request.on("timeout", () => request.destroy(new Error("it fell silent")));
+      request.on("error", reject);
+      request.end();
+    });
+    return { status: response.statusCode ?? 0, body: await buffer(response) };
+  }
+}
+
+function archivePath(container: string, path: string): string {
+  return `/containers/${encodeURIComponent(container)}/archive?path=${encodeURIComponent(path)}`;
+}
+
+function saidBy(body: Buffer): string {
+  const text = body.toString("utf8").trim();
+  try {
+    const { message } = JSON.parse(text) as { message?: unknown };
+    return typeof message === "string" ? message : text;
+  } catch {
+    return text.slice(0, 200);
+  }
+}
+
+async function readCertificates(folder: string): Promise<{ ca: Buffer; cert: Buffer; key: Buffer }> {
+  const [ca, cert, key] = await Promise.all(
+    ["ca.pem", "cert.pem", "key.pem"].map((name) => readFile(join(folder, name))),
+  );
+  if (ca === undefined || cert === undefined || key === undefined) throw new Error(`no certificates in ${folder}`);
+  return { ca, cert, key };
+}
+
+/** The file of a tar that holds one, as the engine makes it: a header of one block, and the bytes. Undefined for a folder or a link. */
+function onlyFile(tar: Buffer): Buffer | undefined {
+  // POSIX ustar: the size in octal at 124, the type at 156; an extended header of a long name may stand before.
+  for (let at = 0; at + TAR_BLOCK_BYTES <= tar.length;) {
+    const type = String.fromCharCode(tar[at + 156] ?? 0);
+    const size = Number.parseInt(tar.toString("latin1", at + 124, at + 136), 8) || 0;
+    const start = at + TAR_BLOCK_BYTES;
+    if (type === "0" || type === "\0") return size > FILE_MAX_BYTES ? undefined : tar.subarray(start, start + size);
+    if (type !== "x" && type !== "g") return undefined;
+    at = start + Math.ceil(size / TAR_BLOCK_BYTES) * TAR_BLOCK_BYTES;
+  }
+  return undefined;
+}
+
+/** Why an engine cannot be asked. */
+export interface SilentEngine extends NoEngine {
+  /** It is there, and this user may not use it. */
+  isDenied: boolean;
+}
+
+/** The engine that answers at an address, or why none does. */
+export async function openEngine(
+  address: EngineAddress,
+  { signal }: { signal: AbortSignal },
+): Promise<EngineApi | SilentEngine> {
+  const engine = new EngineApi(address, { signal });
+  try {
+    await engine.ask("/version");
+    return engine;
+  } catch (error) {
+    signal.throwIfAborted();
+    return silence(address, error);
+  }
+}
+
+function silence(address: EngineAddress, error: unknown): SilentEngine {
+  const where = describeEngine(address);
+  const cause: unknown = error instanceof Failure ? error.cause : undefined;
+  const code = cause instanceof Error && "code" in cause ? cause.code : "";
+  if (code === "EACCES" || code === "EPERM") {
+    return {
+      isDenied: true,
+      why: `this user may not use the Docker Engine's socket ${where}`,
+      remedy:
+        "Run Chatkeep as root, or add the user to the group that owns the socket: usermod --append --groups docker USER.",
+    };
+  }
+  if (code === "ENOENT") {
+    const remedy = "Start Docker, or name the socket in DOCKER_HOST.";
+    return { isDenied: false, why: `no Docker Engine listens at ${where}`, remedy };
+  }
+  return { isDenied: false, why: messageOf(error), remedy: "Start Docker, or say in DOCKER_HOST where it listens." };
+}
