@@ -184,6 +184,10 @@ test("a table that the schema does not know, and a source that fails, end it wit
   );
 });
 
+function invalid(message: RegExp): (error: unknown) => boolean {
+  return (error) => isFailure(error, "point/invalid") && message.test(error.message);
+}
+
 test("large objects that are cut off, or lack a part, end it with the reason", async () => {
   const sources = toObjects(objects);
   const [range] = sources.ranges;
@@ -196,8 +200,6 @@ test("large objects that are cut off, or lack a part, end it with the reason", a
     };
     return { ...sources, ranges: [{ ...range, rows, read }] };
   };
-  const invalid = (message: RegExp) => (error: unknown) =>
-    isFailure(error, "point/invalid") && message.test(error.message);
   const cut = changed(range.rows, (lines) => lines.slice(1));
   await assert.rejects(archiveObjects(cut, { signal }), invalid(/parts of/));
   const lacking = changed(range.rows - 1, (lines) => lines.filter((line) => !line.startsWith("70001\t65536\t")));

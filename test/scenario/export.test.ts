@@ -8,7 +8,7 @@ import { assertSameDatabase } from "../harness/pg-dump-diff.ts";
 import { CHATKEEP, jsonLines, startCli } from "../harness/cli.ts";
 import { cannotMount, runWithMounts } from "../harness/namespace.ts";
 import { resticPaths, runRestic } from "../harness/restic.ts";
-import { mustRun } from "../harness/run.ts";
+import { mustRun, type RunResult } from "../harness/run.ts";
 import { makeCheapToOpen } from "./cheap-key.ts";
 import { type Desk, openDesk } from "./desk.ts";
 import { assertNoSecret, assertRefused } from "./refusal.ts";
@@ -17,16 +17,20 @@ let desk: Desk;
 let point: string;
 let file: string;
 let passwordFile: string;
+let exported: RunResult;
 
 before(async () => {
   desk = await openDesk({ size: { messages: 150, conversations: 20, files: 12 } });
   await makeCheapToOpen(desk);
+  const large = "select lo_from_bytea(4000000000, '\\x00ff'); comment on large object 4000000000 is 'one'";
+  await desk.server.query(large, desk.installation.database.database);
   point = String((await desk.summary(["backup"]))["point"]);
   // Proofs stay where they are.
   await desk.summary(["drill"]);
   await desk.summary(["hold", "latest", "--name", "audit"]);
   file = join(desk.root, "acme.tar");
   passwordFile = join(desk.root, "acme.password");
+  exported = await desk.chatkeep(["export", "latest", file, "--password-file", passwordFile]);
 });
 after(async () => await desk[Symbol.asyncDispose]());
 
@@ -45,11 +49,10 @@ async function names(args: readonly string[], env?: Record<string, string>): Pro
 }
 
 test("an export is one file that only its owner reads, with a password of its own, and nothing is left beside it", async () => {
-  const result = await desk.chatkeep(["export", "latest", file, "--password-file", passwordFile]);
-  assert.equal(result.status, 0, result.stderr);
-  assert.match(result.stdout, /read back to the last chunk; SHA-256 [0-9a-f]{64}/);
-  assert.match(result.stdout, /its password is in .*acme\.password/);
-  assertNoSecret(result, [password()]);
+  assert.equal(exported.status, 0, exported.stderr);
+  assert.match(exported.stdout, /read back to the last chunk; SHA-256 [0-9a-f]{64}/);
+  assert.match(exported.stdout, /its password is in .*acme\.password/);
+  assertNoSecret(exported, [password()]);
   for (const path of [file, passwordFile]) assert.equal(statSync(path).mode & 0o777, 0o600);
   assert.deepEqual(
     readdirSync(desk.root).filter((name) => name.startsWith("acme")),
@@ -57,7 +60,7 @@ test("an export is one file that only its owner reads, with a password of its ow
   );
   assert.notEqual(password(), readFileSync(desk.passwordFile, "utf8").trim());
   const { stdout } = await mustRun("sha256sum", [file]);
-  assert.ok(result.stdout.includes(stdout.split(" ")[0] ?? "none"));
+  assert.ok(exported.stdout.includes(stdout.split(" ")[0] ?? "none"));
 });
 
 for (const { path: restic, version } of resticPaths()) {
@@ -239,7 +242,8 @@ test("killed at any stage, nothing has the file's name, and the same command goe
     assert.equal(died, "SIGKILL", String(stage));
     assert.ok(!existsSync(target), String(stage));
   }
-  const other = join(desk.root, "wrong.password");
+  const other = join(desk.root, "other.password");
+  writeFileSync(other, "of something else\n");
   const refused = await desk.chatkeep(["export", "latest", target, "--password-file", other]);
   assertRefused(refused, { status: 12, error: /begun with another password/, hint: /it begins anew/ });
   const summary = await desk.summary(args);
