@@ -15,6 +15,7 @@ import { describeAddress, type ServerAddress } from "../postgres/address.ts";
 import { connect, type Connection } from "../postgres/connect.ts";
 import { looksLikePooler, refuseSharedSessions } from "../postgres/pooler.ts";
 import { findPrograms } from "../postgres/programs.ts";
+import { readRoles } from "../postgres/roles.ts";
 import { readServerFacts, type ServerFacts } from "../postgres/server-facts.ts";
 import type { KeptDatabase } from "../postgres/swap.ts";
 import { findScratchServer, type ScratchPlaces } from "../postgres/scratch.ts";
@@ -37,6 +38,7 @@ import { listPoints, type Point, type PointList, pointsAhead } from "./points.ts
 import { findKeySources, readKeySamples, tryKeys } from "./prove-keys.ts";
 import { keptFindings, listDiscardable } from "./restore-live.ts";
 import { awaitingFinding } from "./shrinkage.ts";
+import { namedRoles } from "./rights.ts";
 import { sampleStorage } from "./sample-storage.ts";
 import { tryPlace } from "./doctor-store.ts";
 import type { DoctorSummary, TriedPlace } from "./summaries.ts";
@@ -191,7 +193,7 @@ async function examineDatabase(
     });
   });
   report.findings.push(...keptFindings(await keptBeside(ports, address)));
-  await examineScratch(ports, report, server);
+  await examineScratch(ports, report, server, namedRoles(await readRoles(connection)));
   const proof = await tryKeys(
     installation.environment,
     await readKeySamples(connection, await findKeySources(connection)),
@@ -257,11 +259,17 @@ async function examineRights(report: Report, connection: Connection): Promise<vo
   });
 }
 
-async function examineScratch(ports: DoctorPorts, report: Report, server: ServerFacts): Promise<void> {
+/** As a drill of the next point will look. @param roles that policies and user mappings name. */
+async function examineScratch(
+  ports: DoctorPorts,
+  report: Report,
+  { major, ...server }: ServerFacts,
+  roles: readonly string[],
+): Promise<void> {
   const extensions = server.extensions.map((extension) => extension.name);
   try {
-    const where = await findScratchServer({ ...ports.scratch, major: server.major, extensions, signal: ports.signal });
-    report.facts.push({ name: "scratch server for drills", value: `PostgreSQL ${server.major}`, from: where });
+    const where = await findScratchServer({ ...ports.scratch, major, extensions, roles, signal: ports.signal });
+    report.facts.push({ name: "scratch server for drills", value: `PostgreSQL ${major}`, from: where });
   } catch (error) {
     if (!isFailure(error)) throw error;
     report.findings.push({

@@ -21,7 +21,7 @@ import { checkBlobs } from "./check-blobs.ts";
 import { checkCode, checkFilesAlone, checkKeys, checkOtherFiles } from "./check-else.ts";
 import { checkData, checkSchema, checkSequences, checkTriggers } from "./check-database.ts";
 import { chooseFiles, provenFiles } from "./files-to-read.ts";
-import { createRoles } from "./rights.ts";
+import { createRoles, namedRoles } from "./rights.ts";
 import { estimateDisk } from "./estimate.ts";
 import { type LoadedPoint, loadPoint } from "./load-point.ts";
 import { lockToRead, lockToWrite } from "./lock.ts";
@@ -170,7 +170,7 @@ async function timed<T>(run: Run, stage: string, work: () => Promise<T>): Promis
 async function restoreAndCheck(run: Run, manifest: Manifest): Promise<void> {
   const { progress, signal, reader } = run;
   const extensions = manifest.server.extensions.map((extension) => extension.name);
-  const roles = manifest.roles?.filter(({ isNamed }) => isNamed).map(({ name }) => name) ?? [];
+  const roles = namedRoles(manifest.roles ?? []);
   progress.stage("making a scratch server");
   const { major, clientMajor, encoding } = manifest.server;
   const databaseBytes = manifest.tables.reduce((sum, table) => sum + table.bytes, manifest.largeObjects?.bytes ?? 0);

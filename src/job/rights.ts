@@ -28,6 +28,11 @@ interface RightsRead extends Pick<SavedRights, "roles" | "forSuperusers"> {
   ofObjects: string;
 }
 
+/** Those that the schema itself names: without them nothing can be restored. */
+export function namedRoles(roles: readonly Pick<SavedRole, "name" | "isNamed">[]): string[] {
+  return roles.filter(({ isNamed }) => isNamed).map(({ name }) => name);
+}
+
 /** Reads them as the connection's snapshot sees them. */
 export async function readRights(connection: Connection): Promise<RightsRead> {
   return {

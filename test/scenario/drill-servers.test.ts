@@ -84,6 +84,9 @@ test("a server that lacks a role which policies name does not fit, and what woul
   assert.equal(status, 1, stderr);
   assert.match(stderr, /lacks the role auditors, which policies .*CREATE ROLE "auditors";/s);
   assert.deepEqual(await outcome(), [null, false]);
+  const { findings } = (await desk.summary(["doctor"], 3)) as { findings: { kind: string; hint: string }[] };
+  const found = findings.find(({ kind }) => kind === "no-scratch-server");
+  assert.match(found?.hint ?? "", /lacks the role auditors, which policies .*CREATE ROLE "auditors";/);
   await other.query("create role auditors");
   assert.equal((await desk.summary(["drill"]))["proven"], true);
 });
