@@ -140,6 +140,8 @@ export const LIMITS = {
   idleTransactionSeconds: 3600,
   /** … and of so many at most, the oldest. */
   longTransactionsTold: 5,
+  /** A replication slot that keeps rows is told of when so many transactions have begun since they died. */
+  slotHeldTransactions: 100_000,
   /** A file whose row is no older than this and that is not there may still be on its way … */
   lateFileAgeMs: 60_000,
   /** … and is waited for so long, before it is said to be missing. */

@@ -1,4 +1,7 @@
-/** Transactions of others that have been open for long: whatever they can see may not be cleaned away. */
+/**
+ * What keeps dead rows from being cleaned away: transactions of others that have been open for long, and replication slots whose
+ * readers may still want to see them.
+ */
 import type { Connection } from "./connect.ts";
 
 export interface LongTransaction {
@@ -61,4 +64,36 @@ export async function readLongTransactions(
     seconds,
     isExclusive: exclusive,
   }));
+}
+
+/** A replication slot for whose reader the server keeps rows that are dead. */
+export interface HoldingSlot {
+  name: string;
+  isLogical: boolean;
+  /** Somebody reads from it now. */
+  isActive: boolean;
+  /** Of every table of the server; false: of its catalogues alone. */
+  isOfAllTables: boolean;
+  /** So many transactions have begun since the oldest of what it keeps was of use to others. */
+  transactions: number;
+}
+
+/**
+ * Those that keep rows of this database, or of its catalogues, which died before so many transactions; the worst first. Every role
+ * may ask.
+ */
+export async function readHoldingSlots(
+  connection: Connection,
+  { olderThanTransactions }: { olderThanTransactions: number },
+): Promise<HoldingSlot[]> {
+  return await connection.query<HoldingSlot & { [key: string]: unknown }>(
+    `select t.* from (
+       select s.slot_name::text as name, s.slot_type = 'logical' as "isLogical", s.active as "isActive",
+         s.xmin is not null and pg_catalog.age(s.xmin) >= coalesce(pg_catalog.age(s.catalog_xmin), 0) as "isOfAllTables",
+         greatest(pg_catalog.age(s.xmin), pg_catalog.age(s.catalog_xmin))::float8 as transactions
+       from pg_catalog.pg_replication_slots s
+       where s.xmin is not null or s.database is null or s.database = pg_catalog.current_database()) t
+     where t.transactions >= $1 order by t.transactions desc, t.name`,
+    [olderThanTransactions],
+  );
 }

@@ -1,10 +1,15 @@
-/** Transactions that others have open: who, how long, and never what they run. */
+/** Transactions that others have open: who, how long, and never what they run. And replication slots, for the same reason. */
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { Client } from "pg";
-import { longTransactionFinding } from "../../src/job/long-transactions.ts";
+import { holdingSlotFinding, longTransactionFinding } from "../../src/job/long-transactions.ts";
 import { connect } from "../../src/postgres/connect.ts";
-import { type LongTransaction, readLongTransactions } from "../../src/postgres/long-transactions.ts";
+import {
+  type HoldingSlot,
+  type LongTransaction,
+  readHoldingSlots,
+  readLongTransactions,
+} from "../../src/postgres/long-transactions.ts";
 import { startPostgres, type TestAddress, type TestServer } from "../harness/postgres.ts";
 import { signal } from "./captures.ts";
 
@@ -12,7 +17,7 @@ let server: TestServer;
 let address: TestAddress;
 
 before(async () => {
-  server = await startPostgres({ settings: ["max_prepared_transactions=2"] });
+  server = await startPostgres({ settings: ["max_prepared_transactions=2", "wal_level=logical"] });
   address = await server.createDatabase("open");
   await server.query("create table t (id int); create table u (id int)", "open");
   await server.query("create role reader login; grant select on t to reader", "open");
@@ -96,4 +101,47 @@ test("what is said of one: a note, and a warning when it keeps readers out or ha
     "warning: prepared transaction 'it's' is open for 2 h 0 min",
     "If nobody needs it: rollback prepared 'it''s'.",
   ]);
+});
+
+async function readSlots(database: string, olderThanTransactions = 0): Promise<HoldingSlot[]> {
+  await using connection = await connect({ ...address, database, user: "reader" }, { signal });
+  return await readHoldingSlots(connection, { olderThanTransactions });
+}
+
+test("a logical slot keeps rows of its own database's catalogues, the longer the more transactions begin", async () => {
+  await server.query("select pg_create_logical_replication_slot('stream', 'test_decoding')", "open");
+  await server.query("select pg_create_physical_replication_slot('ordinary')");
+  try {
+    const [first, ...others] = await readSlots("open");
+    const { transactions = 0, ...slot } = first ?? {};
+    assert.deepEqual(slot, { name: "stream", isLogical: true, isActive: false, isOfAllTables: false });
+    assert.deepEqual(others, []);
+    for (let count = 0; count < 5; count += 1) await server.query("select pg_current_xact_id()");
+    assert.equal((await readSlots("open", transactions + 5)).length, 1);
+    assert.deepEqual(await readSlots("open", 1_000_000), []);
+    assert.deepEqual(await readSlots("postgres"), []);
+  } finally {
+    for (const name of ["stream", "ordinary"]) await server.query(`select pg_drop_replication_slot('${name}')`, "open");
+  }
+});
+
+test("what is said of a slot: a warning when nobody reads from it, and what drops it", () => {
+  const one: HoldingSlot = {
+    name: "it's",
+    isLogical: false,
+    isActive: false,
+    isOfAllTables: true,
+    transactions: 2_000_000,
+  };
+  const forgotten = holdingSlotFinding(one);
+  assert.equal(
+    `${forgotten.level}: ${forgotten.message}`,
+    "warning: physical replication slot 'it's', which nobody reads from, keeps rows of all tables that died in the last 2,000,000 transactions",
+  );
+  assert.match(forgotten.hint, /pg_drop_replication_slot\('it''s'\)\.$/);
+  const slow = holdingSlotFinding({ ...one, name: "stream", isLogical: true, isActive: true, isOfAllTables: false });
+  assert.equal(
+    `${slow.level}: ${slow.message}`,
+    "note: logical replication slot 'stream' keeps rows of the system's catalogues that died in the last 2,000,000 transactions",
+  );
 });
