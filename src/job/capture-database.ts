@@ -240,9 +240,12 @@ async function captureInSnapshot(ports: Attempt, text: string): Promise<Database
   const rights = await readRights(connection);
   const total = tables.reduce((sum, table) => sum + table.bytes, objects.bytes);
   progress.stage("reading the database", { total, unit: "bytes" });
-  const read = await readAllOf(ports, { snapshot, planned, reuse, objects, schema: schema.result });
-  for (const { saved } of planned) addUp(saved);
-  const dump = await schema.result;
+  await using grants = new EarlyWork(
+    async (stop) => await addGrants(rights, await schema.result, { ...ports, signal: stop }),
+    ports,
+  );
+  const read = await readAllOf(ports, { snapshot, planned, reuse, objects, schema: grants.result });
+  for (const table of planned) addUp(table.saved);
   const { largeObjects, counts, ...rows } = read;
   const sequences = await readSequences(connection);
   const filledViews = await readFilledViews(connection);
@@ -250,10 +253,10 @@ async function captureInSnapshot(ports: Attempt, text: string): Promise<Database
   return {
     tables: planned.map(({ saved }) => saved),
     sequences,
-    rights: await addGrants(rights, dump, ports),
     largeObjects,
     filledViews,
-    schema: dump,
+    schema: await schema.result,
+    rights: await grants.result,
     lsn: snapshot.lsn,
     snapshotSeconds: (systemClock.monotonic() - heldSince) / 1000,
     standby,
@@ -273,7 +276,8 @@ interface ToRead {
   planned: readonly PlannedTable[];
   reuse: Reuse;
   objects: LargeObjectsPlan;
-  schema: Promise<SchemaDump>;
+  /** All that pg_dump and pg_restore are asked. */
+  schema: Promise<unknown>;
 }
 
 /** The rows, the schema and what else is asked of the snapshot, all at once. */

@@ -15,7 +15,7 @@ import type { RangePlan, TablePlan } from "../postgres/ranges.ts";
 import type { ServerFacts } from "../postgres/server-facts.ts";
 import type { UnreadableRows } from "../postgres/unreadable-rows.ts";
 import { scanTables, type TableScan } from "../postgres/stamps.ts";
-import { isItsTurn, isStamped, type ParentRanges } from "./reuse.ts";
+import { isItsTurn, isStamped, type ParentRange, type ParentRanges } from "./reuse.ts";
 import type { RangeResult } from "./sealing-tasks.ts";
 
 export interface SavedRange extends RangeEntry {
@@ -105,23 +105,36 @@ export async function readRows(
   );
   if (!ports.isAllAtOnce) await scan.result;
   const done: RowsRead = { rangesReused: 0, bytesRead: 0, counts: new Map() };
-  const read = async (ranges: readonly RangeToRead[], signal: AbortSignal) => {
-    done.bytesRead += await readRanges({ ...ports, signal }, snapshotId, ranges);
+  const readInto = async <Range extends RangeToRead>(ranges: RangesToRead<Range>, signal: AbortSignal) => {
+    const bytes = await readRanges({ ...ports, signal }, snapshotId, ranges);
+    // In a line of its own: several are read at once.
+    done.bytesRead += bytes;
   };
+  const read = async (ranges: readonly RangeToRead[], signal: AbortSignal) =>
+    await readInto({ ranges, onRead: keepRange }, signal);
   const { ranges: parentRanges } = reuse;
   if (parentRanges === undefined) {
     // Nothing to take over: reading need not wait for the scan.
     await together([async (signal) => await read(allOf(planned), signal), async () => void (await scan.result)], ports);
   } else {
     const takeOver = async (signal: AbortSignal) => {
-      const turn = reuse.stamps?.turn ?? 0;
-      const split = await splitByStamps(stamped, { scans: await scan.result, parentRanges, turn });
-      for (const { saved, range } of split.kept) {
-        saved.ranges.push(range);
-        ports.progress.advance(range.bytes);
+      const known = await withParents(stamped, parentRanges);
+      // Whose turn it is, is read whatever the scan will say; what it must be is known only then.
+      const isRead = known.filter((range) => isReadAnyway(range, reuse.stamps?.turn ?? 0));
+      const early: [KnownRange, RangeResult][] = [];
+      const onRead = (range: KnownRange, result: RangeResult) => early.push([range, result]);
+      await readInto({ ranges: isRead, onRead }, signal);
+      const stamps = stampsOf(stamped, await scan.result);
+      for (const [range, result] of early) keepRange(expecting(range, stamps), result);
+      const others = known.filter((range) => !isRead.includes(range)).map((range) => expecting(range, stamps));
+      for (const { saved, expected } of others) {
+        if (expected === undefined) continue;
+        saved.ranges.push(expected);
+        ports.progress.advance(expected.bytes);
+        done.rangesReused += 1;
       }
-      done.rangesReused = split.kept.length;
-      await read(split.changed, signal);
+      const changed = others.filter(({ expected }) => expected === undefined);
+      await read(changed, signal);
     };
     await together([takeOver, async (signal) => await read(allOf(others), signal)], ports);
   }
@@ -147,29 +160,36 @@ function allOf(tables: readonly PlannedTable[]): RangeToRead[] {
   return tables.flatMap((table) => table.plan.ranges.map((range) => ({ ...table, range })));
 }
 
-interface Split {
-  kept: { saved: SavedTable; range: SavedRange }[];
-  changed: RangeToRead[];
+/** A range of a table that is scanned, and what the parent has of it. */
+interface KnownRange extends RangeToRead {
+  before: ParentRange | undefined;
 }
 
-async function splitByStamps(
-  stamped: readonly PlannedTable[],
-  known: { scans: readonly TableScan[]; parentRanges: ParentRanges; turn: number },
-): Promise<Split> {
-  const split: Split = { kept: [], changed: [] };
-  for (const [at, table] of stamped.entries()) {
-    const before = await known.parentRanges.of(table.facts, table.plan);
-    const stamps = stampsIn(known.scans[at]);
-    for (const range of table.plan.ranges) {
-      const expected = before.get(range.bucket);
-      if (expected === undefined || expected.stamp !== stamps?.get(range.bucket)) {
-        split.changed.push({ ...table, range });
-      } else if (expected.isKept === true || isItsTurn(table.facts, range.bucket, known.turn))
-        split.changed.push({ ...table, range, expected });
-      else split.kept.push({ saved: table.saved, range: expected });
-    }
+async function withParents(stamped: readonly PlannedTable[], parentRanges: ParentRanges): Promise<KnownRange[]> {
+  const known: KnownRange[] = [];
+  for (const table of stamped) {
+    const before = await parentRanges.of(table.facts, table.plan);
+    known.push(...table.plan.ranges.map((range) => ({ ...table, range, before: before.get(range.bucket) })));
   }
-  return split;
+  return known;
+}
+
+function isReadAnyway({ facts, range, before }: KnownRange, turn: number): boolean {
+  return before !== undefined && (before.isKept === true || isItsTurn(facts, range.bucket, turn));
+}
+
+/** By table. */
+type Stamps = ReadonlyMap<TableFacts, ReadonlyMap<string, string> | undefined>;
+
+function stampsOf(stamped: readonly PlannedTable[], scans: readonly TableScan[]): Stamps {
+  return new Map(stamped.map(({ facts }, at) => [facts, stampsIn(scans[at])]));
+}
+
+/** The range with what it must be, where its stamp is the parent's. */
+function expecting(range: KnownRange, stamps: Stamps): KnownRange {
+  const { before, facts } = range;
+  const isEqual = before?.stamp !== undefined && before.stamp === stamps.get(facts)?.get(range.range.bucket);
+  return { ...range, expected: isEqual ? before : undefined };
 }
 
 /** What may be relied upon. */
@@ -187,27 +207,42 @@ function addStamps({ entry, ranges, unreadable }: SavedTable, { form }: TableFac
   }
 }
 
+interface RangesToRead<Range extends RangeToRead> {
+  ranges: readonly Range[];
+  onRead: (range: Range, result: RangeResult) => unknown;
+}
+
 /** @returns how many bytes were read. */
-async function readRanges(ports: RowPorts, snapshotId: string, ranges: readonly RangeToRead[]): Promise<number> {
+async function readRanges<Range extends RangeToRead>(
+  ports: RowPorts,
+  snapshotId: string,
+  { ranges, onRead }: RangesToRead<Range>,
+): Promise<number> {
   // The largest first, so that no long range is begun when all else is done.
   const sizeOf = ({ facts, plan }: Pick<RangeToRead, "facts" | "plan">) => facts.bytes / plan.ranges.length;
   let bytes = 0;
   await mapConcurrent(
     ranges.toSorted((a, b) => sizeOf(b) - sizeOf(a)),
     ports.readers * LIMITS.tasksAhead,
-    async ({ facts, plan, range, saved, expected }) => {
+    async (wanted) => {
+      const { plan, range } = wanted;
       const read = async () => await ports.readRange(snapshotId, plan, range, ports.readers);
-      const about = Math.min(LIMITS.rangeTargetBytes, sizeOf({ facts, plan }));
-      const { unreadable, ...result } = await (ports.pace?.move(about, ports.signal, read) ?? read());
+      const about = Math.min(LIMITS.rangeTargetBytes, sizeOf(wanted));
+      const result = await (ports.pace?.move(about, ports.signal, read) ?? read());
       ports.progress.advance(result.bytes);
       bytes += result.bytes;
-      if (unreadable !== undefined) return addAround({ saved, expected }, range, { unreadable, result });
-      if (expected !== undefined && expected.sha256 !== result.sha256) throw new StaleRange(facts, range.bucket);
-      if (result.rows > 0) saved.ranges.push({ bucket: range.bucket, ...result });
+      onRead(wanted, result);
     },
     ports,
   );
   return bytes;
+}
+
+/** @throws StaleRange */
+function keepRange({ facts, saved, range, expected }: RangeToRead, { unreadable, ...result }: RangeResult): void {
+  if (unreadable !== undefined) return addAround({ saved, expected }, range, { unreadable, result });
+  if (expected !== undefined && expected.sha256 !== result.sha256) throw new StaleRange(facts, range.bucket);
+  if (result.rows > 0) saved.ranges.push({ bucket: range.bucket, ...result });
 }
 
 /** Ranges that lack rows, and whose stamp is the parent's, become the parent's: it has the rows. */

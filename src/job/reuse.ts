@@ -20,7 +20,7 @@ import type { SavedRange } from "./read-rows.ts";
 import type { PointReader } from "./point-reader.ts";
 
 /** Grows with each change in how stamps are made. */
-export const STAMPS_VERSION = 1;
+export const STAMPS_VERSION = 2;
 
 /** What is compared with the parent. */
 export interface Present {

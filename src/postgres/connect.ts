@@ -6,11 +6,12 @@ import { randomBytes } from "node:crypto";
 import type { EventEmitter } from "node:events";
 import type { ConnectionOptions } from "node:tls";
 import { Client, type ClientConfig, type QueryResultRow } from "pg";
-import { from as copyFrom, to as copyTo } from "pg-copy-streams";
-import type { Readable, Writable } from "node:stream";
+import { from as copyFrom } from "pg-copy-streams";
+import type { Writable } from "node:stream";
 import { systemClock } from "../base/clock.ts";
 import { Failure } from "../base/errors.ts";
 import { describeAddress, type ServerAddress } from "./address.ts";
+import { CopyOut } from "./copy-out.ts";
 import { mayDifferWithoutSsl, sslAttempts } from "./encryption.ts";
 import { readPasswordFile } from "./password-file.ts";
 import { withPassword } from "./password.ts";
@@ -113,8 +114,8 @@ export class Connection implements AsyncDisposable {
    * The data of `COPY … TO STDOUT` as it comes. Read it to its end, or {@link destroy} the session; `rowCount` is right
    * once the next query has ended.
    */
-  copyTo(sql: string): Readable & { readonly rowCount: number } {
-    return this.#client.query(copyTo(sql));
+  copyTo(sql: string): CopyOut {
+    return this.#client.query(new CopyOut(sql));
   }
 
   /** Takes the data of `COPY … FROM STDIN`. */

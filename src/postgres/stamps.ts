@@ -28,11 +28,11 @@ import { whyUnreadable } from "./unreadable-rows.ts";
 export const STAMPS_SINCE = 14;
 
 const PAGE_BYTES = 8192;
-/** Pages of 8 KiB that are scanned in one transaction: 256 MiB. */
-const PIECE_PAGES = 32_768;
+/** Pages of 8 KiB that are scanned in one transaction: 64 MiB, so that no session has a long piece left when all else is done. */
+const PIECE_PAGES = 8_192;
 const TIMESTAMP = /^timestamp(\(\d\))? with(out)? time zone$/;
 /** Any two numbers; stamps of other ones are other stamps. */
-const SEEDS = [2_654_435_769, 1_367_130_551] as const;
+const [ROW_SEED, MIX_SEED] = [2_654_435_769, 1_367_130_551];
 
 export interface ScanOptions {
   connections: number;
@@ -213,13 +213,18 @@ function stampQuery({ facts, plan, countBy }: ScannedTable, { from, to }: TableP
     .filter(({ type, isGenerated }) => TIMESTAMP.test(type) && !isGenerated)
     .map(({ name }) => `t.${quoteIdentifier(name)}`);
   const row = `row(${["t.ctid", "t.xmin", ...times].join(", ")})`;
-  const [a, b] = SEEDS.map((seed) => `pg_catalog.bit_xor(pg_catalog.hash_record_extended(${row}, ${seed}))`);
+  const hash = `pg_catalog.hash_record_extended(${row}, ${ROW_SEED})`;
+  const [a, b] = ["hash", `pg_catalog.hashint8extended(hash, ${MIX_SEED})`].map((of) => `pg_catalog.bit_xor(${of})`);
   const end = to === undefined ? "" : ` and t.ctid < '(${to},0)'::tid`;
   // Both at once: by range and value together there could be a million groups.
-  const [counted, groups] =
-    countBy === undefined ? ["null::text", "1"] : [`t.${quoteIdentifier(countBy)}`, "grouping sets ((1), (2))"];
-  // Numbers become text when they are few.
+  const [column, counted, groups] =
+    countBy === undefined
+      ? ["", "null::text", "bucket"]
+      : [`, t.${quoteIdentifier(countBy)} as counted`, "counted", "grouping sets ((bucket), (counted))"];
+  // Numbers become text when they are few. Without "offset 0" the planner would have each row hashed again for each sum.
   return `select bucket::text as bucket, counted::text as counted, rows::text as rows, a::text as a, b::text as b
-    from (select ${bucket} as bucket, ${counted} as counted, count(*) as rows, ${a} as a, ${b} as b
-      from only ${qualifiedName(facts)} t where t.ctid >= '(${from},0)'::tid${end} group by ${groups}) s`;
+    from (select bucket, ${counted} as counted, count(*) as rows, ${a} as a, ${b} as b
+      from (select ${bucket} as bucket, ${hash} as hash${column}
+        from only ${qualifiedName(facts)} t where t.ctid >= '(${from},0)'::tid${end} offset 0) r
+      group by ${groups}) s`;
 }
