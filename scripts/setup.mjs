@@ -29,6 +29,11 @@ const NEEDS = {
   sftp: { isThere: () => findProgram("ssh") !== undefined, package: "openssh-client", words: "OpenSSH's ssh" },
   rclone: { isThere: () => findProgram("rclone") !== undefined, package: "rclone", words: "rclone 1.60 or newer" },
   pgbouncer: { isThere: () => findProgram("pgbouncer") !== undefined, package: "pgbouncer", words: "PgBouncer" },
+  systemd: {
+    isThere: () => findProgram("systemd-analyze") !== undefined,
+    package: "systemd",
+    words: "systemd-analyze, of systemd 250 or newer",
+  },
   borg: { isThere: () => findProgram("borg") !== undefined, package: "borgbackup", words: "borg 1.2 or newer" },
 };
 
@@ -44,10 +49,14 @@ const PURPOSES = {
       NEEDS.sftp,
       NEEDS.rclone,
       NEEDS.pgbouncer,
+      NEEDS.systemd,
     ],
     extras: [fetchNewestRestic, fetchOlderNode],
   },
-  bench: { needs: Object.values(NEEDS).filter((need) => need !== NEEDS.pgbouncer), extras: [fetchNewestRestic] },
+  bench: {
+    needs: Object.values(NEEDS).filter((need) => need !== NEEDS.pgbouncer && need !== NEEDS.systemd),
+    extras: [fetchNewestRestic],
+  },
 };
 
 /** Sets up for one purpose. Throws a SetupError that names what is missing. */

@@ -34,6 +34,12 @@ export function formatSeconds(seconds: number): string {
   return `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`;
 }
 
+/** As {@link formatSeconds}, and days from two on: for what nobody times. */
+export function formatSpan(seconds: number): string {
+  const days = Math.floor(seconds / 86_400);
+  return days < 2 ? formatSeconds(seconds) : plural(days, "day");
+}
+
 /** The first few of a list: `a, b, c and 14 more`. */
 export function listSome(items: readonly string[], limit = 3): string {
   if (items.length <= limit + 1) return items.join(", ");

@@ -42,6 +42,11 @@ export const ERRORS = {
   "store/full": { exit: 20, retry: false },
   "store/exists": { exit: 1, retry: false },
   "store/unreachable": { exit: 20, retry: true },
+  "notice/failed": { exit: 1, retry: true },
+  "notice/refused": { exit: 1, retry: false },
+  "hook/failed": { exit: 1, retry: false },
+  "schedule/unsuitable": { exit: 1, retry: false },
+  "run/locked": { exit: 11, retry: true },
   "run/cancelled": { exit: 130, retry: false },
 } as const satisfies Record<string, { exit: number; retry: boolean }>;
 

@@ -250,6 +250,38 @@ export const LIMITS = {
   codeFileMaxBytes: 256 * MIB,
   /** Untracked files, or files of a folder of code without git. */
   codeFiles: 100_000,
+  /** Telling somebody takes no longer, each try by HTTP … */
+  noticeMs: 15_000,
+  /** … and by mail, where servers make strangers wait; … */
+  mailMs: 45_000,
+  /** … it is tried again after these waits, … */
+  noticeWaitsMs: [2_000, 8_000] as readonly number[],
+  /** … or after what the service asks for, up to this; … */
+  noticeLongestWaitMs: 30_000,
+  /** … through so many redirects. */
+  noticeRedirects: 3,
+  /** Of an answer that says why not. */
+  noticeAnswerBytes: 4 * KIB,
+  /** Notices that could not be delivered, at most, … */
+  noticesKept: 50,
+  /** … and for so long: older ones are of no use. */
+  noticeKeptMs: 7 * 24 * 3_600_000,
+  /** Channels that are told at once. */
+  noticeChannels: 4,
+  /** Findings that a notice lists. */
+  noticeFindings: 20,
+  /** A hook of the configuration that says nothing else. */
+  hookMs: 10 * 60_000,
+  /** Lines of a hook's output that are shown. */
+  hookLines: 500,
+  /** A run's lock is touched so often … */
+  runLockTouchMs: 60_000,
+  /** … and one that was not for so long is nobody's, where its process cannot be seen. */
+  runLockSilentMs: 10 * 60_000,
+  /** How often a run tries to get it, others coming and going. */
+  runLockAttempts: 10,
+  /** A daily run comes a little earlier or later: what is due in less is due now. */
+  dueEarlyMs: 12 * 3_600_000,
   /** What a point lacks, by name, in the mark that says so. */
   shortcomings: 1000,
 } as const;

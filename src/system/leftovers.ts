@@ -86,6 +86,13 @@ export function isMarkOver(mark: string): boolean {
   return processes === here.processes.slice(0, SHORT) && !isAlive(Number(pid));
 }
 
+/** True when the process that {@link ownMark} marked can be seen from here, whether or not it is over. */
+export function isMarkHere(mark: string): boolean {
+  const [, ...parts] = MARK.exec(mark) ?? [];
+  const { machine, boot, processes } = thisPlace();
+  return [machine, boot, processes].every((part, index) => part.slice(0, SHORT) === parts[index]);
+}
+
 /** True when the run that was writing this file is surely over. */
 export async function mayRemoveLeftover(folder: string, name: string): Promise<boolean> {
   return isLeftoverOver(name) ?? (await ageMs(folder, name)) > LEFTOVER_KEPT_MS;

@@ -17,6 +17,8 @@ export interface ProgramOptions {
   input?: string | Uint8Array | AsyncIterable<Uint8Array>;
   uid?: number;
   gid?: number;
+  /** When it is stopped, all that it started is ended with it. */
+  hasOwnGroup?: boolean;
   /** Exit statuses that are not failures (0 always is). */
   allowStatus?: readonly number[];
 }
@@ -37,6 +39,7 @@ function start(program: string, args: readonly string[], options: ProgramOptions
     cwd: options.cwd,
     env: { ...process.env, ...options.env },
     stdio: ["pipe", "pipe", "pipe"],
+    detached: options.hasOwnGroup === true,
     ...(options.uid === undefined ? {} : { uid: options.uid }),
     ...(options.gid === undefined ? {} : { gid: options.gid }),
   });
@@ -46,9 +49,13 @@ function start(program: string, args: readonly string[], options: ProgramOptions
     if (keptBytes < LIMITS.stderrKeptBytes) kept.push(data);
     keptBytes += data.length;
   });
+  const send = (signal: "SIGTERM" | "SIGKILL") => {
+    if (options.hasOwnGroup === true && child.pid !== undefined) killGroup(child.pid, signal);
+    else child.kill(signal);
+  };
   const kill = () => {
-    child.kill("SIGTERM");
-    setTimeout(() => child.kill("SIGKILL"), 5_000).unref(); // oxlint-disable-line no-restricted-globals -- a grace period for another process, not logic
+    send("SIGTERM");
+    setTimeout(() => send("SIGKILL"), 5_000).unref(); // oxlint-disable-line no-restricted-globals -- a grace period for another process, not logic
   };
   if (options.signal.aborted) kill();
   options.signal.addEventListener("abort", kill, { once: true });
@@ -70,6 +77,15 @@ function start(program: string, args: readonly string[], options: ProgramOptions
   }).finally(() => options.signal.removeEventListener("abort", kill));
   ended.catch(() => {});
   return { stdout: child.stdout, ended };
+}
+
+/** What of it is left; the group may be gone. */
+function killGroup(leader: number, signal: "SIGTERM" | "SIGKILL"): void {
+  try {
+    process.kill(-leader, signal);
+  } catch {
+    // Nobody of it is there any more.
+  }
 }
 
 /** A program that ends without reading its input is judged by its exit status, not by our broken pipe. */
