@@ -9,6 +9,7 @@ import { z } from "zod";
 import { Failure, messageOf } from "../base/errors.ts";
 import { INSTALLATION_KINDS } from "../installation/installation.ts";
 import type { ScratchKind } from "../postgres/scratch.ts";
+import { hooksSchema, notifySchema, objectivesSchema, pingSchema, scheduleSchema } from "./config-daily.ts";
 import type { Globals, Surroundings } from "./surroundings.ts";
 
 const name = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/, "use letters, digits, '.', '_' and '-', at most 63");
@@ -161,7 +162,21 @@ const configSchema = z.strictObject({
   drill: drillSchema.optional(),
   retention: retentionSchema.optional(),
   alarms: alarmsSchema.optional(),
-  schedule: z.strictObject({ timezone: z.string().min(1).optional() }).optional(),
+  schedule: scheduleSchema.optional(),
+  objectives: objectivesSchema.optional(),
+  notify: notifySchema.optional(),
+  /** A dead-man's switch: it is called when a run begins and ends, so that silence is noticed. */
+  ping: pingSchema.optional(),
+  hooks: hooksSchema.optional(),
+  /** JSON: how the last run went, and what there is to restore. */
+  "status-file": z.string().min(1).optional(),
+  /** The same for node_exporter's textfile collector. */
+  "metrics-file": z
+    .string()
+    .regex(/\.prom$/, "its name must end with .prom, or node_exporter passes over it")
+    .optional(),
+  /** Where the lock, the last status and undelivered notices lie. */
+  "state-dir": z.string().min(1).optional(),
 });
 
 export type Config = z.infer<typeof configSchema>;
@@ -173,7 +188,11 @@ export type InstallationConfig = z.infer<typeof installationSchema>;
 export interface LoadedConfig {
   path: string;
   config: Config;
+  /** It names variables of the environment. */
+  usesVariables: boolean;
 }
+
+const VARIABLE = /\$\{([A-Za-z_][A-Za-z0-9_]*)\}/;
 
 const DEFAULT_PLACES = ["./chatkeep.yaml", "/etc/chatkeep/chatkeep.yaml"] as const;
 export const SYSTEM_CONFIG = "/etc/chatkeep/chatkeep.yaml";
@@ -188,12 +207,12 @@ export async function findConfig(globals: Globals, s: Surroundings): Promise<Loa
         hint: "Make one with 'chatkeep init', or name another with --config.",
       });
     }
-    return { path: resolve(s.cwd, named), config: parseConfig(text, named, s.env) };
+    return { path: resolve(s.cwd, named), config: parseConfig(text, named, s.env), usesVariables: VARIABLE.test(text) };
   }
   for (const place of DEFAULT_PLACES) {
     const path = isAbsolute(place) ? place : join(s.cwd, place);
     const text = await readConfig(path);
-    if (text !== undefined) return { path, config: parseConfig(text, path, s.env) };
+    if (text !== undefined) return { path, config: parseConfig(text, path, s.env), usesVariables: VARIABLE.test(text) };
   }
   return undefined;
 }
@@ -305,7 +324,7 @@ function substitute(
       return node.items.map(visit);
     if (!isScalar(node)) return isNode(node) ? node.toJS(document) : node;
     if (typeof node.value !== "string") return node.value;
-    return node.value.replaceAll(/\$\{([A-Za-z_][A-Za-z0-9_]*)\}/g, (whole, variable: string) => {
+    return node.value.replaceAll(new RegExp(VARIABLE, "g"), (whole, variable: string) => {
       const found = env[variable];
       if (found === undefined)
         problems.push({ offset: node.range?.[0] ?? 0, message: `the environment variable ${variable} is not set` });

@@ -26,6 +26,8 @@ export interface Surroundings {
   readonly isCached?: boolean;
   /** Told what lets go of a place that was opened; all of it is done when the run is over. Never rejects. */
   readonly atEnd?: (letGo: () => Promise<void>) => void;
+  /** Takes every secret that was told out of what is written to disk or sent away. */
+  readonly redact: <T>(value: T) => T;
   /** Told every secret as soon as it is known, so that nothing printed ever holds one. */
   readonly hide: (secrets: Iterable<string>) => void;
 }

@@ -30,6 +30,8 @@ import type {
   StatsSummary,
   VerifySummary,
 } from "../job/summaries.ts";
+import type { RunSummary } from "../job/run-summary.ts";
+import type { NotifySummary, ScheduleSummary } from "../job/schedule-summary.ts";
 import { findConfig, loadConfig } from "./config.ts";
 import type { BackupFlags } from "./back-up.ts";
 import type { CopyFlags } from "./copies.ts";
@@ -39,6 +41,7 @@ import type { ExportFlags, ImportFlags } from "./portable.ts";
 import type { KeyFlags } from "./keys.ts";
 import type { KitFlags } from "./kit.ts";
 import { openInstallation, standbyAddress, withOwnPassword } from "./installation.ts";
+import type { ScheduleFlags } from "./schedule.ts";
 import { rowChoice } from "./row-flags.ts";
 import { readPassword } from "./secrets.ts";
 import { openChosenRepository, openPoint, openToRead, readingPoint } from "./session.ts";
@@ -78,6 +81,18 @@ export async function runStats(globals: Globals, flags: { all: boolean }, s: Sur
 
 export async function runBackup(globals: Globals, flags: BackupFlags, s: Surroundings): Promise<BackupSummary> {
   return await (await import("./back-up.ts")).runBackup(globals, flags, s);
+}
+
+export async function runDay(globals: Globals, s: Surroundings): Promise<RunSummary> {
+  return await (await import("./run.ts")).runDay(globals, s);
+}
+
+export async function runSchedule(globals: Globals, flags: ScheduleFlags, s: Surroundings): Promise<ScheduleSummary> {
+  return await (await import("./schedule.ts")).runSchedule(globals, flags, s);
+}
+
+export async function runNotify(globals: Globals, flags: { test: boolean }, s: Surroundings): Promise<NotifySummary> {
+  return await (await import("./notices.ts")).runNotify(globals, flags, s);
 }
 
 export async function runCopy(globals: Globals, flags: CopyFlags, s: Surroundings): Promise<CopySummary> {
@@ -313,6 +328,7 @@ export async function runDoctor(globals: Globals, _flags: object, s: Surrounding
     config: loaded,
     openInstallation: () => openInstallation(loaded?.config.installation ?? {}, s, loaded?.config.database),
     standby: () => standbyAddress(loaded?.config.database, s),
+    objectives: (await import("./objectives.ts")).objectivesOf(loaded?.config),
     openRepository: (name) => openChosenRepository({ ...globals, repository: name }, s),
     scratch: await (await import("./drills.ts")).scratchPlaces(loaded?.config, { inPlaceServer: false }, s),
     readPassword: (name) =>

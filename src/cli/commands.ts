@@ -1,6 +1,7 @@
 /** The one table of commands. Parser, help and completions are made from it; each command's code is loaded when called. */
 import type { Part } from "../job/restore.ts";
 import type { CommandRow } from "./command.ts";
+import { DAILY } from "./commands/daily.ts";
 import { DIFF_ROW } from "./commands/diff.ts";
 import { KEY_ROWS } from "./commands/keys.ts";
 import { EXPORT_ROW, IMPORT_ROW } from "./commands/portable.ts";
@@ -333,7 +334,7 @@ const REST: readonly CommandRow[] = [
     group: "help",
     args: [{ name: "TOPIC", isOptional: true, kind: "text" }],
     options: [],
-    purpose: "explain a command, or one of: config, points, exits",
+    purpose: "explain a command, or one of: config, daily, points, exits",
     description: [],
     examples: [["", "chatkeep help restore"]],
     exits: {},
@@ -362,6 +363,7 @@ export const COMMANDS: readonly CommandRow[] = [
   ...SET_UP,
   ...KEY_ROWS,
   ...BACK_UP,
+  ...DAILY,
   EXPORT_ROW,
   ...LOOK,
   DIFF_ROW,

@@ -14,3 +14,7 @@ export const EXITS = {
 } as const;
 
 export type ExitStatus = keyof typeof EXITS;
+
+export function isExitStatus(status: number): status is ExitStatus {
+  return Object.hasOwn(EXITS, status);
+}

@@ -2,6 +2,7 @@
  * Where a command line becomes a run, and a failure becomes text and an exit status: nowhere else. Importing this file
  * runs it; `bin/chatkeep.js` does.
  */
+import { fstatSync } from "node:fs";
 import process from "node:process";
 import { PROGRAM } from "../app/program.ts";
 import { systemClock } from "../base/clock.ts";
@@ -15,6 +16,7 @@ import { hasSwitch, namedCommand, parseCall, type Call } from "./parse.ts";
 import { createPerson } from "./person.ts";
 import { Printer } from "./print.ts";
 import {
+  journalProgress,
   jsonProgress,
   keepTicking,
   lineProgress,
@@ -87,8 +89,15 @@ function traceOf(error: unknown): string {
   return lines.join("\ncaused by: ");
 }
 
+/** systemd.exec(5): a service's JOURNAL_STREAM is device and inode of the journal's end; a terminal may have inherited one. */
+function isJournal({ JOURNAL_STREAM: stream }: NodeJS.ProcessEnv): boolean {
+  if (stream === undefined) return false;
+  const { dev, ino } = fstatSync(stdout.fd);
+  return stream === `${dev}:${ino}`;
+}
+
 function openProgress({ command, mode }: Call): WatchedProgress {
-  if (mode.json) return jsonProgress(printer, systemClock);
+  if (mode.json) return isJournal(env) ? journalProgress(printer, systemClock) : jsonProgress(printer, systemClock);
   // The demo tells its stages itself.
   if (mode.quiet || (command.name === "demo" && !stderr.isTTY)) return silentProgress;
   return stderr.isTTY ? terminalProgress(printer, systemClock, () => columnsOf(stderr)) : lineProgress(printer);
@@ -120,6 +129,7 @@ function invocationOf(call: Call): Invocation {
       isCached: !hasSwitch(argv, "--no-cache"),
       atEnd: (letGo) => ends.push(letGo),
       hide: (secrets) => redactor.hide(secrets),
+      redact: (value) => redactor.redactDeep(value),
       person: isAttended
         ? createPerson({ input: stdin, output: stderr, onAsking: (now) => onAsking(now, progress), signal })
         : undefined,

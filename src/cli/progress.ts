@@ -169,6 +169,11 @@ export function jsonProgress(printer: Printer, clock: Clock): WatchedProgress {
   };
 }
 
+/** For a journal: each stage and each line as JSON, and no steps between. */
+export function journalProgress(printer: Printer, clock: Clock): WatchedProgress {
+  return { ...jsonProgress(printer, clock), advance() {}, say: (line) => printer.json({ type: "line", text: line }) };
+}
+
 export const silentProgress: WatchedProgress = { ...silent, tick() {}, end() {} };
 
 /** Ticks twice a second until the signal is aborted. */

@@ -50,11 +50,53 @@ const CONFIG: Topic = {
     "  alarms:                   # an account may lose so many, and so many percent",
     "    { messages: { count: 100, percent: 10 } }   # also conversations, contacts,",
     "                            # files; 'false' switches one off",
-    "  schedule: { timezone: Europe/Berlin }   # of days and weeks (this machine's)",
+    "  schedule: { timezone: Europe/Berlin }   # of days and weeks (this machine's);",
+    "    # the rest of it, objectives, notify …: 'chatkeep help daily'",
     "",
     "With --repository LOCATION and no configuration the password is taken from",
     "$CHATKEEP_PASSWORD, $CHATKEEP_PASSWORD_FILE, or restic's $RESTIC_PASSWORD,",
     "$RESTIC_PASSWORD_FILE, $RESTIC_PASSWORD_COMMAND.",
+  ],
+};
+
+const DAILY: Topic = {
+  name: "daily",
+  title: "the configuration of the daily run",
+  lines: [
+    "  schedule:",
+    '    backup: "30 2 * * *"    # minute, hour, day, month, day of the week',
+    "    drill: weekly           # or daily, monthly, 10d, never: how old the newest",
+    "                            # proof may be when 'run' does not drill",
+    "    prune: weekly           # the same; without 'retention' never",
+    "    timezone: Europe/Berlin",
+    "  objectives:               # what 'doctor' and 'run' warn of (m, h, d):",
+    "    { rpo: 26h, drill: 8d, rto: 2h }   # the oldest point, the oldest proof,",
+    "                            # the longest restore by the last drill",
+    "  notify:                   # on: failure, finding, success, always, or a list",
+    "    - kind: email           # (default: [failure, finding]); name: what it is",
+    "      to: [ops@example.com] # called; from: chatkeep@example.com",
+    "      server: smtp.example.com   # port: 587, security: starttls (tls, none)",
+    "      user: chatkeep        # with password-file, password-command or password",
+    "    - { kind: slack, url-file: /etc/chatkeep/slack.url, on: failure }",
+    "                            # also discord, generic (JSON) and ntfy, which takes",
+    "                            # token-file; url-command: or url:",
+    "    - { kind: telegram, chat: '-100123', token-file: /etc/chatkeep/bot.token }",
+    "  ping: https://hc.example.com/ping/6f1c…   # a dead-man's switch: /start when",
+    "                            # it begins, this when it went well, /fail when not;",
+    "                            # or url-file: FILE, or { start, success, failure }",
+    "  hooks:                    # by /bin/sh, at most ten minutes each; what fails",
+    "    before: /usr/local/bin/before      # before stops the run",
+    "    after: { command: ./after.sh, time-limit: 1h, ignore: true }",
+    "    # they get CHATKEEP_VERB, _HOOK, _INSTALLATION, and after: _POINT, _EXIT,",
+    "    # _OUTCOME (success, finding, failure)",
+    "  status-file: /var/lib/chatkeep/status.json      # how it went, as JSON",
+    "  metrics-file: /var/lib/prometheus/node-exporter/chatkeep.prom",
+    "  state-dir: /var/lib/chatkeep   # lock, last status, undelivered notices; by",
+    "                            # default 'state' beside the configuration where",
+    "                            # that cannot be written to",
+    "",
+    "'chatkeep notify --test' sends a trial notice to each; 'chatkeep schedule",
+    "install' makes it run by itself.",
   ],
 };
 
@@ -71,4 +113,4 @@ const POINTS: Topic = {
 };
 
 /** `exits` is made from the table of exit statuses, in help.ts. */
-export const TOPICS: readonly Topic[] = [CONFIG, POINTS];
+export const TOPICS: readonly Topic[] = [CONFIG, DAILY, POINTS];

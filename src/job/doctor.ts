@@ -4,7 +4,7 @@
  */
 import { stat } from "node:fs/promises";
 import { dirname } from "node:path";
-import type { Clock } from "../base/clock.ts";
+import { type Clock, parseZonedInstant } from "../base/clock.ts";
 import { formatBytes, formatSeconds, plural } from "../base/bytes.ts";
 import { Failure, isFailure } from "../base/errors.ts";
 import { type Finding, sortFindings } from "../base/findings.ts";
@@ -34,8 +34,9 @@ import {
   permissionFindings,
 } from "./doctor-repositories.ts";
 import { examineStandby } from "./doctor-standby.ts";
-import { listPoints, type Point, type PointList, pointsAhead } from "./points.ts";
+import { listPoints, type Point, type PointList, pointsAhead, recoverSeconds } from "./points.ts";
 import { findKeySources, readKeySamples, tryKeys } from "./prove-keys.ts";
+import { DEFAULT_OBJECTIVES, type Objectives, overdueFindings, proofFindings, recoveryFindings } from "./objectives.ts";
 import { keptFindings, listDiscardable } from "./restore-live.ts";
 import { awaitingFinding } from "./shrinkage.ts";
 import { namedRoles } from "./rights.ts";
@@ -57,6 +58,8 @@ export interface DoctorPorts {
   /** Undefined where the configuration names no standby. */
   standby?(): Promise<ServerAddress | undefined>;
   openRepository(name: string): Promise<{ repository: Repository }>;
+  /** What is not said is {@link DEFAULT_OBJECTIVES}. */
+  objectives?: Objectives;
   /** Where a drill's server may come from. */
   scratch?: ScratchPlaces;
   readPassword(name: string): Promise<string>;
@@ -317,6 +320,7 @@ async function examineRepositories(
       examinePoints(ports, report, name, mine);
     });
   }
+  report.findings.push(...proofFindings(proofAge(points.values(), ports), ports.objectives ?? DEFAULT_OBJECTIVES));
   const names = [id, ownName, ...repositories.map((known) => known.name), "chatkeep", "chatwoot"];
   report.findings.push(
     ...passwordFindings(passwords, names),
@@ -365,6 +369,15 @@ async function examineRetention(
   });
 }
 
+/** Of the newest proof in any repository, milliseconds: a proof counts for one, but each says that the way works. */
+function proofAge(lists: Iterable<CopiedPoints>, { clock }: DoctorPorts): number | undefined {
+  const times = [...lists].flatMap(({ points }) =>
+    points.flatMap(({ proof }) => (proof?.proven === true ? [proof.at] : [])),
+  );
+  const newest = times.map((at) => parseZonedInstant(at) ?? 0).toSorted((a, b) => b - a);
+  return newest[0] === undefined ? undefined : clock.now() - newest[0];
+}
+
 function minePoints(list: PointList, id: string): CopiedPoints & { points: Point[] } {
   return { ...copiedPoints(list), points: list.points.filter((point) => point.installationId === id) };
 }
@@ -389,15 +402,11 @@ function examinePoints(ports: DoctorPorts, report: Report, name: string, mine: r
     value: `${formatSeconds(Math.max(0, age))} old`,
     from: newest.snapshot.time,
   });
-  if (age > 26 * 3600) {
-    report.findings.push({
-      kind: "backup-overdue",
-      level: "warning",
-      message: `the newest restore point in '${name}' is ${formatSeconds(age)} old`,
-      hint: "Run 'chatkeep backup', and see that it runs every day.",
-    });
-  }
-  if (!mine.some((point) => point.proof?.proven === true)) {
+  const objectives = ports.objectives ?? DEFAULT_OBJECTIVES;
+  report.findings.push(...overdueFindings(name, age * 1000, objectives));
+  const proven = mine.find((point) => point.proof?.proven === true);
+  if (proven !== undefined) report.findings.push(...recoveryFindings(name, recoverSeconds(proven), objectives));
+  if (proven === undefined) {
     report.findings.push({
       kind: "never-proven",
       level: "warning",

@@ -10,7 +10,7 @@ import { parseProof } from "../point/proof.ts";
 import type { Repository } from "../repo/repository.ts";
 import { isNotWhole } from "./not-whole.ts";
 import { PointReader } from "./point-reader.ts";
-import { isTorn, listPoints, type Point, userTags } from "./points.ts";
+import { isTorn, listPoints, type Point, recoverSeconds, userTags } from "./points.ts";
 import { describeHold, isInForce, readRecord, tagValue } from "./records.ts";
 import type { ListedEntry, ListSummary, PointLine, ShowSummary } from "./summaries.ts";
 
@@ -63,11 +63,6 @@ async function bareLine(repository: Repository, point: Point, { clock, signal }:
     tags: userTags(point),
     holds: point.holds.filter((hold) => isInForce(hold, clock.now())).map(describeHold),
   };
-}
-
-function recoverSeconds({ proof }: Point): number | null {
-  const told = proof?.proven === true ? Number(tagValue(proof.snapshot, "recover") ?? "?") : Number.NaN;
-  return Number.isNaN(told) ? null : told;
 }
 
 async function pointLine(reader: PointReader, options: LookOptions): Promise<PointLine> {

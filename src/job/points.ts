@@ -113,6 +113,12 @@ export function isTorn({ snapshot }: Pick<Point, "snapshot">): boolean {
   return tagValue(snapshot, "torn") !== undefined;
 }
 
+/** Seconds that bringing it back took in its last drill, if that proved it and could tell. */
+export function recoverSeconds({ proof }: Point): number | null {
+  const told = proof?.proven === true ? Number(tagValue(proof.snapshot, "recover") ?? "?") : Number.NaN;
+  return Number.isNaN(told) ? null : told;
+}
+
 /** The tags that a person gave, without our own. */
 export function userTags({ snapshot }: Point): string[] {
   const own = /^(chatkeep$|installation=|at=|chatwoot=|without=|shrunk=|torn=)/;

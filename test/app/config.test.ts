@@ -27,7 +27,39 @@ const BAD: [what: string, text: string, message: RegExp][] = [
     /^c\.yaml:4:3: unknown key 'colour' in 'installation'$/,
   ],
   ["an unknown key at the top", `${GOOD}surprise: 1\n`, /^c\.yaml:9:1: unknown key 'surprise'$/],
-  ["a setting that does nothing", `${GOOD}state-dir: /var/lib/chatkeep\n`, /^c\.yaml:9:1: unknown key 'state-dir'$/],
+  ["a setting that does nothing", `${GOOD}state: /var/lib/chatkeep\n`, /^c\.yaml:9:1: unknown key 'state'$/],
+  [
+    "a channel of no kind",
+    `${GOOD}notify: [{ kind: pigeon, url: x }]\n`,
+    /^c\.yaml:9:18: notify\.0\.kind: kind is one of email, /,
+  ],
+  [
+    "a key of another channel",
+    `${GOOD}notify: [{ kind: slack, server: x }]\n`,
+    /^c\.yaml:9:25: unknown key 'server' in 'notify\.0'$/,
+  ],
+  [
+    "an outcome of no run",
+    `${GOOD}notify: [{ kind: slack, on: sometimes }]\n`,
+    /^c\.yaml:9:29: notify\.0\.on: write failure, /,
+  ],
+  [
+    "a drill now and then",
+    `${GOOD}schedule: { drill: yearly }\n`,
+    /^c\.yaml:9:20: schedule\.drill: write daily, weekly, /,
+  ],
+  ["an objective without a unit", `${GOOD}objectives: { rpo: 26 }\n`, /^c\.yaml:9:20: objectives\.rpo: must be text/],
+  [
+    "an objective of no length",
+    `${GOOD}objectives: { rpo: 0h }\n`,
+    /^c\.yaml:9:20: objectives\.rpo: write it as 30m, 26h or 8d$/,
+  ],
+  [
+    "metrics that nobody reads",
+    `${GOOD}metrics-file: /srv/chatkeep.txt\n`,
+    /^c\.yaml:9:15: metrics-file: its name must end with \.prom/,
+  ],
+  ["a hook that is a list", `${GOOD}hooks: { before: [a] }\n`, /^c\.yaml:9:18: hooks\.before: write a command, or /],
   ["a key of no version", `${GOOD}drills: { image: x }\n`, /^c\.yaml:9:1: unknown key 'drills'$/],
   [
     "a place for drills that is only an option",

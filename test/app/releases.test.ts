@@ -21,6 +21,7 @@ const SURROUNDINGS: Surroundings = {
   clock: clockAt(NOW + HOUR),
   person: undefined,
   hide: () => {},
+  redact: (value) => value,
 };
 
 async function listed(repository: Repository, name: string): Promise<ListedRepository> {

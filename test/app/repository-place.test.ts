@@ -22,7 +22,7 @@ import { newRepository, PASSWORD } from "../repo/small-backup.ts";
 const { signal } = new AbortController();
 
 function surroundings(env: Surroundings["env"], more: Partial<Surroundings> = {}): Surroundings {
-  const nothing = { hide: () => {}, person: undefined, progress: silent };
+  const nothing = { hide: () => {}, redact: <T>(value: T) => value, person: undefined, progress: silent };
   return { ...nothing, signal, env, cwd: "/", clock: systemClock, ...more };
 }
 

@@ -18,7 +18,7 @@ import { addPoint, clockAt, DAY, forgetting, NOW, ONE } from "../job/kept-points
 import { newRepository, PASSWORD, reopen, signal } from "../repo/small-backup.ts";
 
 function surroundings(cwd: string): Surroundings {
-  const nothing = { hide: () => {}, person: undefined, progress: silent };
+  const nothing = { hide: () => {}, redact: <T>(value: T) => value, person: undefined, progress: silent };
   return { ...nothing, signal, env: { CHATKEEP_PASSWORD: PASSWORD }, cwd, clock: systemClock };
 }
 

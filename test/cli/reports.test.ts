@@ -19,10 +19,14 @@ import { formatKit } from "../../src/cli/reports/kit.ts";
 import { formatList } from "../../src/cli/reports/list.ts";
 import { formatEntries } from "../../src/cli/reports/ls.ts";
 import { formatPlan, formatRestored } from "../../src/cli/reports/restore.ts";
+import { formatNotify } from "../../src/cli/reports/notify.ts";
+import { formatFailures, formatRun } from "../../src/cli/reports/run.ts";
+import { formatSchedule } from "../../src/cli/reports/schedule.ts";
 import { formatShow } from "../../src/cli/reports/show.ts";
 import { formatStats, formatUncounted } from "../../src/cli/reports/stats.ts";
 import { formatUnlock } from "../../src/cli/reports/unlock.ts";
 import { formatProblems, formatVerify } from "../../src/cli/reports/verify.ts";
+import { NOTIFIED, RUN, RUN_FAILED, SCHEDULED } from "./run-summaries.ts";
 import {
   BACKUP,
   COPY,
@@ -53,6 +57,14 @@ const NARROW = { ...LOOK, width: 60 };
 const asText = { serializers: [(text: string) => text] };
 
 const REPORTS: Record<string, string[]> = {
+  "a daily run": formatRun(RUN, LOOK),
+  "a daily run that failed": [...formatRun(RUN_FAILED, LOOK), ...formatFailures(RUN_FAILED, LOOK)],
+  "a daily run, narrow": formatRun(RUN, NARROW),
+  "when it runs": formatSchedule(SCHEDULED, LOOK),
+  "what was installed": formatSchedule({ ...SCHEDULED, action: "install", lastRun: null }, LOOK),
+  "what was removed": formatSchedule({ ...SCHEDULED, action: "remove", removed: SCHEDULED.installed }, LOOK),
+  "trial notices": formatNotify(NOTIFIED, LOOK),
+  "who is told": formatNotify({ ...NOTIFIED, tested: false, channels: [] }, LOOK),
   "the keys of a repository": [...formatKeys(KEYS, LOOK), ...formatUnreadable(KEYS)],
   "a key that was added": formatKeys({ ...KEYS, action: "add", added: SHOW.line.point, files: ["/root/maria"] }, LOOK),
   "a key that was removed": formatKeys({ ...KEYS, action: "remove", removed: SHOW.line.point }, LOOK),

@@ -1,0 +1,238 @@
+/**
+ * The day's work, stage by stage: a backup with its copies, a drill when one is due, then what takes something away. A stage
+ * that fails is told, and those that make sense without it still run: after a backup or a drill that failed nothing is
+ * forgotten or pruned.
+ */
+import { failureOf, isFailure, type ErrorCode } from "../base/errors.ts";
+import { type Finding, needsAttention } from "../base/findings.ts";
+import { ERRORS } from "../base/errors.ts";
+import { formatSpan } from "../base/bytes.ts";
+import { formatInstant, parseZonedInstant } from "../base/clock.ts";
+import { LIMITS } from "../base/limits.ts";
+import { proofFindings, recoveryFindings } from "../job/objectives.ts";
+import type { RepositoryState, RunStage, RunStatus } from "../job/run-summary.ts";
+import type { BackupSummary, DrillSummary } from "../job/summaries.ts";
+import { runBackup } from "./back-up.ts";
+import type { Config } from "./config.ts";
+import { oftenMs } from "./config-daily.ts";
+import { objectivesOf } from "./objectives.ts";
+import { surveyRepositories } from "./survey.ts";
+import type { Globals, Surroundings } from "./surroundings.ts";
+
+export interface Day {
+  stages: RunStage[];
+  repositories: RepositoryState[];
+  findings: Finding[];
+  /** Of the point that was made. */
+  point: string | undefined;
+}
+
+interface Context {
+  globals: Globals;
+  config: Config;
+  before: RunStatus | undefined;
+  day: Day;
+  s: Surroundings;
+}
+
+/** A day on which nothing was done yet. */
+export function newDay(): Day {
+  return { stages: [], repositories: [], findings: [], point: undefined };
+}
+
+/** Does the day's work, and tells of it in `day`. Throws nothing but what is no failure of a stage. */
+export async function workThroughDay(context: Context): Promise<void> {
+  const { day, s } = context;
+  const made = await doStage(context, { stage: "backup", repository: null }, async () => await makeBackup(context));
+  day.point = made?.point ?? undefined;
+  await survey(context);
+  await drillWhenDue(context);
+  const failed = day.stages.find(({ status }) => status === "failed")?.stage;
+  const why = s.signal.aborted ? STOPPED : failed === undefined ? undefined : `the ${failed} failed`;
+  for (const { name, trouble } of day.repositories) {
+    const blocked = why ?? (trouble === null ? undefined : "the repository could not be looked at");
+    await forgetIn(context, name, blocked);
+    await pruneWhenDue(context, name, blocked);
+  }
+  const newest = newestProof(day.repositories);
+  const age = newest === undefined ? undefined : s.clock.now() - newest;
+  day.findings.push(...proofFindings(age, objectivesOf(context.config)));
+}
+
+const STOPPED = "the run was stopped";
+
+interface Done<T extends object> {
+  summary: T;
+  findings?: readonly Finding[];
+  error?: { code: ErrorCode; message: string; hint: string };
+}
+
+/** One stage: its outcome goes into the day, its answer back; undefined when it failed. */
+export async function doStage<T extends object>(
+  { day, s }: Pick<Context, "day" | "s">,
+  named: Pick<RunStage, "stage" | "repository">,
+  work: () => Promise<Done<T>>,
+): Promise<T | undefined> {
+  const started = s.clock.monotonic();
+  const seconds = () => Math.round((s.clock.monotonic() - started) / 100) / 10;
+  const base = { ...named, why: null };
+  try {
+    const { summary, findings = [], error } = await work();
+    day.findings.push(...findings);
+    const exit = error === undefined ? (needsAttention(findings) ? 3 : 0) : ERRORS[error.code].exit;
+    const status = error === undefined ? "done" : "failed";
+    day.stages.push({ ...base, status, exit, seconds: seconds(), error: error ?? null, summary });
+    return error === undefined ? summary : undefined;
+  } catch (error) {
+    const { code, message, hint = null } = failureOf(s.signal.aborted ? s.signal.reason : error);
+    const told = { code, message: message.split("\n")[0] ?? "", hint };
+    day.stages.push({
+      ...base,
+      status: "failed",
+      exit: ERRORS[code].exit,
+      seconds: seconds(),
+      error: told,
+      summary: null,
+    });
+    return undefined;
+  }
+}
+
+export function leaveOut(
+  { day }: Pick<Context, "day">,
+  named: Pick<RunStage, "stage" | "repository">,
+  why: string,
+): void {
+  day.stages.push({ ...named, status: "skipped", why, exit: 0, seconds: 0, error: null, summary: null });
+}
+
+async function makeBackup({ globals, s }: Context): Promise<Done<BackupSummary>> {
+  const summary = await runBackup(globals, { full: false, tags: [], dryRun: false }, s);
+  return { summary, findings: summary.findings };
+}
+
+async function survey({ globals, config, before, day, s }: Context): Promise<void> {
+  const names = globals.repository === undefined ? config.repositories.map(({ name }) => name) : [globals.repository];
+  const known = before?.repositories ?? [];
+  day.repositories = known.filter(({ name }) => names.includes(name));
+  if (s.signal.aborted) return;
+  try {
+    day.repositories = await surveyRepositories(names, known, { globals, config }, s);
+  } catch (error) {
+    if (!s.signal.aborted) throw error;
+  }
+}
+
+/** Milliseconds since 1970; undefined when there is none. */
+function newestProof(repositories: readonly RepositoryState[]): number | undefined {
+  const times = repositories.flatMap(({ proven }) => parseZonedInstant(proven?.at ?? "") ?? []);
+  return times.length === 0 ? undefined : Math.max(...times);
+}
+
+/** Why it is not due; undefined when it is. */
+function notDue(lastMs: number | undefined, everyMs: number | undefined, nowMs: number): string | undefined {
+  if (everyMs === undefined) return "switched off";
+  if (lastMs === undefined || nowMs - lastMs > everyMs - LIMITS.dueEarlyMs) return undefined;
+  const next = lastMs + everyMs - nowMs;
+  return `next in ${formatSpan(Math.max(0, next) / 1000)}`;
+}
+
+async function drillWhenDue(context: Context): Promise<void> {
+  const { globals, config, day, s } = context;
+  const named = { stage: "drill", repository: null } as const;
+  const every = oftenMs(config.schedule?.drill ?? "weekly");
+  const hasPoint = day.repositories.some(({ newest }) => newest !== null);
+  const why = s.signal.aborted
+    ? STOPPED
+    : hasPoint
+      ? notDue(newestProof(day.repositories), every, s.clock.now())
+      : "there is no restore point";
+  if (why !== undefined) return leaveOut(context, named, why);
+  const summary = await doStage(context, named, async () => {
+    const drilled = await (
+      await import("./drills.ts")
+    ).runDrill(globals, undefined, { all: false, inPlaceServer: false }, s);
+    const recovery = recoveryFindings(drilled.repository, drilled.recovery?.seconds ?? null, objectivesOf(config));
+    return { summary: drilled, findings: recovery, ...notProven(drilled) };
+  });
+  if (summary === undefined) return;
+  const state = day.repositories.find(({ name }) => name === summary.repository);
+  if (state !== undefined) state.proven = { point: summary.point, at: formatInstant(s.clock.now()) };
+}
+
+function notProven({ proven, checks, repository }: DrillSummary): Pick<Done<DrillSummary>, "error"> {
+  if (proven) return {};
+  const failed = checks.filter(({ ok }) => !ok).map(({ name }) => name);
+  return {
+    error: {
+      code: "drill/not-proven",
+      message: `the newest restore point in '${repository}' was not proven: ${failed.join(", ")}`,
+      hint: "Do not count on this point. 'chatkeep show latest' says which check failed; 'chatkeep verify --read-data' tells whether the repository is damaged.",
+    },
+  };
+}
+
+async function forgetIn(context: Context, name: string, blocked: string | undefined): Promise<void> {
+  const { globals, config, s } = context;
+  const named = { stage: "forget", repository: name } as const;
+  const why = config.retention === undefined ? "the configuration has no retention" : blocked;
+  if (why !== undefined) return leaveOut(context, named, why);
+  await doRemoval(context, named, async () => {
+    const { runForget } = await import("./tidy.ts");
+    const flags = { points: [], keep: {}, installation: undefined, all: false };
+    const summary = await runForget({ ...globals, repository: name }, flags, s);
+    return { summary, findings: summary.findings };
+  });
+}
+
+async function pruneWhenDue(context: Context, name: string, blocked: string | undefined): Promise<void> {
+  const { globals, config, day, s } = context;
+  const named = { stage: "prune", repository: name } as const;
+  const state = day.repositories.find((known) => known.name === name);
+  const every = oftenMs(config.schedule?.prune ?? (config.retention === undefined ? "never" : "weekly"));
+  const last = parseZonedInstant(state?.prunedAt ?? "");
+  const forgetting = day.stages.find(({ stage, repository }) => stage === "forget" && repository === name);
+  const failed = forgetting?.status === "failed" ? "the forget failed" : undefined;
+  const why = blocked ?? failed ?? notDue(last, every, s.clock.now());
+  if (why !== undefined) return leaveOut(context, named, why);
+  const isDone = await doRemoval(context, named, async () => {
+    const { runPrune } = await import("./upkeep.ts");
+    const byDefault = { maxUnused: undefined, maxRepack: undefined, dryRun: false };
+    return { summary: await runPrune({ ...globals, repository: name }, byDefault, s) };
+  });
+  if (isDone && state !== undefined) state.prunedAt = formatInstant(s.clock.now());
+}
+
+/** Credentials that cannot delete are somebody's choice, and no failure; they are told as a note. */
+async function doRemoval(
+  context: Context,
+  named: { stage: "forget" | "prune"; repository: string },
+  work: () => Promise<Done<object>>,
+): Promise<boolean> {
+  const { day, s } = context;
+  if (s.signal.aborted) {
+    leaveOut(context, named, STOPPED);
+    return false;
+  }
+  let denied: string | undefined;
+  const summary = await doStage(context, named, async () => {
+    try {
+      return await work();
+    } catch (error) {
+      if (!isFailure(error, "store/denied")) throw error;
+      denied = error.message;
+      return { summary: {} };
+    }
+  });
+  if (denied === undefined) return summary !== undefined;
+  day.stages.pop();
+  leaveOut(context, named, denied);
+  day.findings.push({
+    kind: "removal-denied",
+    level: "note",
+    subject: named.repository,
+    message: `nothing was removed in '${named.repository}': ${denied}`,
+    hint: `If that is meant, run 'chatkeep ${named.stage} --repository ${named.repository}' from where it may; else give it the right.`,
+  });
+  return false;
+}

@@ -1,0 +1,121 @@
+/** What the daily run answers, and what it leaves for the next one and for whoever watches. */
+import type { ErrorCode } from "../base/errors.ts";
+import { needsAttention, type Finding } from "../base/findings.ts";
+
+export type RunOutcome = "success" | "finding" | "failure";
+
+export interface RunStage {
+  stage: "hook before" | "backup" | "drill" | "forget" | "prune" | "hook after";
+  /** Where each repository has its own; null where the stage is one. */
+  repository: string | null;
+  status: "done" | "failed" | "skipped";
+  /** Of a stage that was left out: why. */
+  why: string | null;
+  /** What the verb alone would have ended with. */
+  exit: number;
+  seconds: number;
+  error: { code: ErrorCode; message: string; hint: string | null } | null;
+  /** What the verb alone would have answered. */
+  summary: object | null;
+}
+
+/** What there is to restore from one repository. */
+export interface RepositoryState {
+  name: string;
+  /** Why it could not be looked at; null when it could. The rest is then what was known before. */
+  trouble: string | null;
+  newest: { point: string; at: string } | null;
+  /** The newest proof: of which point, and when it was made. */
+  proven: { point: string; at: string } | null;
+  /** When this machine last pruned it. */
+  prunedAt: string | null;
+}
+
+export interface NoticeOutcome {
+  channel: string;
+  kind: string;
+  delivered: boolean;
+  /** It is from an earlier run. */
+  isLate: boolean;
+  /** Why not; null when it was delivered. */
+  message: string | null;
+}
+
+export interface RunSummary {
+  type: "summary";
+  verb: "run";
+  installation: { id: string; name: string };
+  host: string;
+  startedAt: string;
+  endedAt: string;
+  seconds: number;
+  outcome: RunOutcome;
+  exit: number;
+  stages: RunStage[];
+  repositories: RepositoryState[];
+  /** When a run before this one ended without a failure. */
+  lastSuccess: string | null;
+  /** Since when every run has failed; null when this one, or the one before, did not. */
+  failingSince: string | null;
+  notices: NoticeOutcome[];
+  findings: Finding[];
+}
+
+/** The status file, and what the next run goes by. */
+export interface RunStatus {
+  schema: 1;
+  program: string;
+  installation: { id: string; name: string };
+  host: string;
+  lastRun: {
+    startedAt: string;
+    endedAt: string;
+    seconds: number;
+    outcome: RunOutcome;
+    exit: number;
+    stages: { stage: string; repository: string | null; status: RunStage["status"]; message: string | null }[];
+  };
+  /** When a run last ended without a failure. */
+  lastSuccess: string | null;
+  failingSince: string | null;
+  repositories: RepositoryState[];
+  findings: Finding[];
+}
+
+/** What stands for the worst of several statuses: the first of these that there is. */
+export const WORST_FIRST = [130, 70, 13, 12, 10, 20, 11, 2, 1, 3, 0] as const;
+
+export function worstExit(stages: readonly Pick<RunStage, "exit">[], findings: readonly Finding[]): number {
+  const found = new Set(stages.map(({ exit }) => exit));
+  if (needsAttention(findings)) found.add(3);
+  return WORST_FIRST.find((exit) => found.has(exit)) ?? 0;
+}
+
+export function outcomeOf(exit: number): RunOutcome {
+  if (exit === 0) return "success";
+  return exit === 3 ? "finding" : "failure";
+}
+
+export function statusAfter(summary: RunSummary, program: string): RunStatus {
+  const { installation, host, startedAt, endedAt, seconds, outcome, exit, stages, repositories, findings } = summary;
+  return {
+    schema: 1,
+    program,
+    installation,
+    host,
+    lastRun: {
+      startedAt,
+      endedAt,
+      seconds,
+      outcome,
+      exit,
+      stages: stages.map(({ stage, repository, status, error, why }) => {
+        return { stage, repository, status, message: error?.message ?? why };
+      }),
+    },
+    lastSuccess: outcome === "failure" ? summary.lastSuccess : endedAt,
+    failingSince: summary.failingSince,
+    repositories,
+    findings: findings.filter(({ level }) => level !== "note"),
+  };
+}

@@ -1,0 +1,83 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { formatMetrics } from "../../src/job/run-metrics.ts";
+import { describeRun } from "../../src/job/run-notice.ts";
+import { type RunSummary, statusAfter, worstExit } from "../../src/job/run-summary.ts";
+import { RUN, RUN_FAILED } from "../cli/run-summaries.ts";
+import { parseMetrics } from "../harness/metrics.ts";
+
+const asText = { serializers: [(text: string) => text] };
+
+const NOTICES: Record<string, RunSummary> = {
+  "a run that failed": RUN_FAILED,
+  "one of many that failed": { ...RUN_FAILED, failingSince: "2026-11-20T02:31:00.000Z" },
+  "a run with findings": { ...RUN, outcome: "finding", exit: 3, findings: RUN_FAILED.findings },
+  "a run that went well": RUN,
+};
+
+for (const [what, summary] of Object.entries(NOTICES)) {
+  test(`what is told of ${what}`, (t) => {
+    const { title, text } = describeRun(summary, "Europe/Berlin");
+    assert.match(title, /^[\x20-\x7E]+$/);
+    t.assert.snapshot(`${title}\n\n${text}`, asText);
+  });
+}
+
+test("a backup that was made is told apart from one that was not", () => {
+  const stages = RUN_FAILED.stages.map((stage) =>
+    stage.stage === "drill" ? stage : { ...stage, status: "done" as const },
+  );
+  const drillFailed = { ...RUN_FAILED, stages };
+  assert.doesNotMatch(describeRun(drillFailed, "UTC").title, /NO BACKUP/);
+});
+
+function exits(...all: number[]): number {
+  return worstExit(
+    all.map((exit) => ({ exit })),
+    [],
+  );
+}
+
+test("the worst status is the first in the documented order", () => {
+  assert.equal(exits(0, 0), 0);
+  assert.equal(exits(0, 3), 3);
+  assert.equal(exits(3, 1, 0), 1);
+  assert.equal(exits(1, 20, 11), 20);
+  assert.equal(exits(20, 13), 13);
+  assert.equal(exits(70, 130), 130);
+  assert.equal(worstExit([{ exit: 0 }], [{ kind: "x", level: "warning", message: "", hint: "" }]), 3);
+  assert.equal(worstExit([{ exit: 0 }], [{ kind: "x", level: "note", message: "", hint: "" }]), 0);
+});
+
+test("the metrics are what Prometheus reads, with the times as gauges", () => {
+  const families = parseMetrics(formatMetrics(statusAfter(RUN, "chatkeep 0")));
+  const value = (name: string, labels: Record<string, string> = {}) =>
+    families.get(`chatkeep_${name}`)?.samples.find((sample) => {
+      return Object.entries(labels).every(([label, wanted]) => sample.labels[label] === wanted);
+    })?.value;
+  assert.equal(value("last_success_timestamp_seconds"), Date.parse(RUN.endedAt) / 1000);
+  assert.equal(value("last_run_outcome", { outcome: "success" }), 1);
+  assert.equal(value("last_run_outcome", { outcome: "failure" }), 0);
+  assert.equal(
+    value("newest_point_timestamp_seconds", { repository: "primary" }),
+    Date.parse(RUN.repositories[0]?.newest?.at ?? "") / 1000,
+  );
+  assert.equal(value("newest_proof_timestamp_seconds", { repository: "offsite" }), undefined, "never proven");
+  assert.equal(value("repository_up", { repository: "offsite" }), 0);
+  for (const { type } of families.values()) assert.equal(type, "gauge");
+});
+
+test("a failed run keeps the time of the last that went well", () => {
+  const status = statusAfter(RUN_FAILED, "chatkeep 0");
+  assert.equal(status.lastSuccess, RUN_FAILED.lastSuccess);
+  assert.equal(statusAfter(RUN, "chatkeep 0").lastSuccess, RUN.endedAt);
+});
+
+test("names with quotes and line ends do not break the metrics", () => {
+  const odd = 'a "b"\\\nc';
+  const [first] = RUN.repositories;
+  assert.ok(first !== undefined);
+  const text = formatMetrics(statusAfter({ ...RUN, repositories: [{ ...first, name: odd }] }, "chatkeep 0"));
+  const [sample] = parseMetrics(text).get("chatkeep_repository_up")?.samples ?? [];
+  assert.equal(sample?.labels["repository"], odd);
+});
