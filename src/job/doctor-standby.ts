@@ -2,18 +2,32 @@
 import { formatSeconds } from "../base/bytes.ts";
 import type { Finding } from "../base/findings.ts";
 import { describeAddress, type ServerAddress } from "../postgres/address.ts";
+import { withConflictRetries } from "../postgres/conflict.ts";
 import { connect } from "../postgres/connect.ts";
 import { readServerFacts, type ServerFacts } from "../postgres/server-facts.ts";
 import { readStandbyState } from "../postgres/standby.ts";
 import { lagFindings, noStandbyFinding } from "./standby-findings.ts";
 import type { DoctorSummary } from "./summaries.ts";
 
-/** @throws Failure of the `database/` codes when one of the two cannot be reached. */
+interface Examined {
+  facts: DoctorSummary["facts"];
+  findings: Finding[];
+}
+
+/** What the standby ends is asked again. @throws Failure of the `database/` codes when one of the two cannot be reached. */
 export async function examineStandby(
   standby: ServerAddress,
   primary: ServerAddress,
   options: { signal: AbortSignal },
-): Promise<{ facts: DoctorSummary["facts"]; findings: Finding[] }> {
+): Promise<Examined> {
+  return await withConflictRetries(async () => await examineOnce(standby, primary, options));
+}
+
+async function examineOnce(
+  standby: ServerAddress,
+  primary: ServerAddress,
+  options: { signal: AbortSignal },
+): Promise<Examined> {
   await using connection = await connect(standby, options);
   const state = await readStandbyState(connection);
   if (state === undefined) return { facts: [], findings: [noStandbyFinding(standby)] };

@@ -12,6 +12,7 @@ import type { Progress } from "../base/progress.ts";
 import type { Installation } from "../installation/installation.ts";
 import { checkHealth } from "../installation/processes.ts";
 import { describeAddress, type ServerAddress } from "../postgres/address.ts";
+import { withConflictRetries } from "../postgres/conflict.ts";
 import { connect, type Connection } from "../postgres/connect.ts";
 import { looksLikePooler, refuseSharedSessions } from "../postgres/pooler.ts";
 import { findPrograms } from "../postgres/programs.ts";
@@ -82,7 +83,7 @@ export async function doctor(ports: DoctorPorts): Promise<DoctorSummary> {
     report.findings.push(...found.findings);
     tellInstallation(report, found.installation);
     ports.progress.stage("looking at the database");
-    await attempt(report, async () => await examineDatabase(ports, report, found.installation, found.address()));
+    await attempt(report, async () => await askDatabase(ports, report, found.installation, found.address()));
     await attempt(report, async () => await examineHealth(ports, report, found.installation));
     await attempt(report, async () => {
       const standby = await ports.standby?.();
@@ -164,6 +165,24 @@ async function examineHealth(
     message: `Chatwoot's web process is not well: ${detail}`,
     hint: "Its log says why. A backup does not need it. Where it is asked otherwise, say how: 'health' under 'installation'.",
   });
+}
+
+/** It may be a standby: what that ends is asked again. */
+async function askDatabase(
+  ports: DoctorPorts,
+  report: Report,
+  ...database: [Installation, ServerAddress]
+): Promise<void> {
+  let asked: Report = { facts: [], places: [], findings: [] };
+  try {
+    await withConflictRetries(async () => {
+      asked = { facts: [], places: [], findings: [] };
+      await examineDatabase(ports, asked, ...database);
+    });
+  } finally {
+    report.facts.push(...asked.facts);
+    report.findings.push(...asked.findings);
+  }
 }
 
 async function examineDatabase(

@@ -1,29 +1,51 @@
 /** What a backup would save, without saving anything: `backup --dry-run`. */
 import { sortFindings } from "../base/findings.ts";
 import { readTables } from "../postgres/catalogue.ts";
+import { withConflictRetries } from "../postgres/conflict.ts";
 import { connect } from "../postgres/connect.ts";
 import { refuseSharedSessions } from "../postgres/pooler.ts";
 import { planTable } from "../postgres/range-plan.ts";
 import { openSnapshot } from "../postgres/snapshot.ts";
 import { readStandbyState } from "../postgres/standby.ts";
 import type { BackupOptions } from "./backup.ts";
-import { listStorage } from "./list-storage.ts";
+import { listStorage, type StorageListing } from "./list-storage.ts";
 import { inspectChatwoot } from "./inspect-chatwoot.ts";
-import { findParent } from "./parent.ts";
+import { findParent, type Parent } from "./parent.ts";
 import { findKeySources, readKeySamples, tryKeys } from "./prove-keys.ts";
 import { lagFindings, noStandbyFinding, unloggedFindings } from "./standby-findings.ts";
 import type { BackupSummary } from "./summaries.ts";
 
-/** Reads what the database lists, takes no lock in the repository and writes nothing. */
+/** Reads what the database lists, takes no lock in the repository and writes nothing. What a standby ends is read again. */
 export async function planBackup(options: BackupOptions): Promise<BackupSummary> {
   const { clock, signal, address } = options;
   const started = clock.monotonic();
   await using connection = await connect(address, { signal });
   await refuseSharedSessions(connection, { signal });
-  const chatwoot = await inspectChatwoot(connection, address, { signal });
+  const chatwoot = await withConflictRetries(async () => await inspectChatwoot(connection, address, { signal }));
   if (chatwoot.failure !== undefined) throw chatwoot.failure;
   const { parent, findings: parentFindings } = await findParent(options);
   options.progress.stage("reading what the database lists");
+  const look = await withConflictRetries(async () => await lookInSnapshot(options, parent));
+  return {
+    type: "summary",
+    verb: "backup",
+    point: null,
+    parent: parent?.point.id ?? null,
+    seconds: (clock.monotonic() - started) / 1000,
+    database: look.database,
+    storage: look.storage,
+    added: { bytes: 0, packs: 0 },
+    repository: options.repositoryName,
+    copies: [],
+    findings: sortFindings([...options.findings, ...chatwoot.findings, ...look.findings, ...parentFindings]),
+  };
+}
+
+async function lookInSnapshot(
+  options: BackupOptions,
+  parent: Parent | undefined,
+): Promise<Pick<BackupSummary, "database" | "storage" | "findings">> {
+  const { address, signal } = options;
   await using snapshot = await openSnapshot(address, { signal });
   const { tables, problems } = await readTables(snapshot.connection);
   const standby = await readStandbyState(snapshot.connection);
@@ -33,23 +55,12 @@ export async function planBackup(options: BackupOptions): Promise<BackupSummary>
     if (standby !== undefined && facts.isUnlogged) continue;
     ranges += (await planTable(snapshot.connection, facts, before)).ranges.length;
   }
-  const listing = await listStorage(snapshot.connection);
-  let copied = 0;
-  for (const folder of listing.folders) {
-    const known = parent?.storage.get(folder.service)?.folders.get(folder.folder);
-    if (known?.hash !== folder.hash) copied += Math.max(0, folder.count - (known?.count ?? 0));
-  }
+  const storage = countFiles(await listStorage(snapshot.connection), parent);
   const keys = await tryKeys(
     options.installation.environment,
     await readKeySamples(snapshot.connection, await findKeySources(snapshot.connection)),
   );
-  const blobs = listing.folders.reduce((sum, folder) => sum + folder.count, 0);
   return {
-    type: "summary",
-    verb: "backup",
-    point: null,
-    parent: parent?.point.id ?? null,
-    seconds: (clock.monotonic() - started) / 1000,
     database: {
       tables: tables.length,
       rows: tables.reduce((sum, table) => sum + Math.max(0, table.rowsEstimate), 0),
@@ -59,25 +70,23 @@ export async function planBackup(options: BackupOptions): Promise<BackupSummary>
       bytesRead: tables.reduce((sum, table) => sum + table.bytes, 0),
       ...(standby === undefined ? {} : { standby: { lagSeconds: standby.lagSeconds } }),
     },
-    storage: {
-      blobs,
-      bytes: listing.folders.reduce((sum, folder) => sum + folder.bytes, 0),
-      copied,
-      reused: blobs - copied,
-      missing: 0,
-      purged: 0,
-    },
-    added: { bytes: 0, packs: 0 },
-    repository: options.repositoryName,
-    copies: [],
-    findings: sortFindings([
-      ...options.findings,
-      ...chatwoot.findings,
+    storage,
+    findings: [
       ...problems,
       ...(standby === undefined ? [] : [...lagFindings(standby), ...unloggedFindings(tables)]),
       ...(options.fromStandby === true && standby === undefined ? [noStandbyFinding(address)] : []),
-      ...parentFindings,
       ...keys.findings,
-    ]),
+    ],
   };
+}
+
+function countFiles({ folders }: StorageListing, parent: Parent | undefined): BackupSummary["storage"] {
+  let copied = 0;
+  for (const folder of folders) {
+    const known = parent?.storage.get(folder.service)?.folders.get(folder.folder);
+    if (known?.hash !== folder.hash) copied += Math.max(0, folder.count - (known?.count ?? 0));
+  }
+  const blobs = folders.reduce((sum, folder) => sum + folder.count, 0);
+  const bytes = folders.reduce((sum, folder) => sum + folder.bytes, 0);
+  return { blobs, bytes, copied, reused: blobs - copied, missing: 0, purged: 0 };
 }

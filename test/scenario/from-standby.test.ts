@@ -1,14 +1,15 @@
 /** Backups that read a standby, by the command line: the primary is asked nothing, and the point is as one from it. */
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
-import { appendFile, mkdir, readFile, rm, writeFile } from "node:fs/promises";
-import { dirname } from "node:path";
+import { appendFile, mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import { createInterface } from "node:readline";
 import { after, before, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Client } from "pg";
 import type { Finding } from "../../src/base/findings.ts";
 import { blobPath } from "../../src/chatwoot/blobs.ts";
+import { examineStandby } from "../../src/job/doctor-standby.ts";
 import type { BackupSummary, DoctorSummary } from "../../src/job/summaries.ts";
 import type { Repository } from "../../src/repo/repository.ts";
 import { startCli } from "../harness/cli.ts";
@@ -76,23 +77,106 @@ test("nothing of a backup from a standby reaches the primary, and rows and files
   assert.equal(await sessionsOfOurs(), sessions);
 });
 
-test("a database URL that is a standby's simply works, with --from-standby or without", async () => {
+/** With a configuration that knows of the database what its standby is. */
+async function withStandbyUrl(work: () => Promise<void>): Promise<void> {
   const config = await readFile(desk.config, "utf8");
   const here = config
     .replace(/^ +standby-url-file:.*\n/m, "  jobs: 1\n")
     .replace(/^( +)id:/m, `$1database-url: ${standbyUrl}\n$1id:`);
   await writeFile(desk.config, here);
-  const sessions = await sessionsOfOurs();
   try {
+    await work();
+  } finally {
+    await writeFile(desk.config, config);
+  }
+}
+
+test("a database URL that is a standby's simply works, with --from-standby or without", async () => {
+  const sessions = await sessionsOfOurs();
+  await withStandbyUrl(async () => {
     const { database, findings } = (await desk.summary(["backup", "--from-standby"])) as unknown as BackupSummary;
     assert.deepEqual(database.standby, { lagSeconds: 0 });
     assert.deepEqual(kinds({ findings }), []);
     const dry = (await desk.summary(["backup", "--dry-run"])) as unknown as BackupSummary;
     assert.deepEqual(dry.database.standby, { lagSeconds: 0 });
-  } finally {
-    await writeFile(desk.config, config);
-  }
+  });
   assert.equal(await sessionsOfOurs(), sessions);
+});
+
+/** What the standby said of sessions that it ended. */
+function endings(): number {
+  return [...standby.log().matchAll(/conflict with recovery/g)].length;
+}
+
+async function setPatience(change: string): Promise<void> {
+  await standby.query(`alter system ${change}`);
+  await standby.query("select pg_reload_conf()");
+}
+
+/**
+ * Does `work` on the standby, which waits there for the table, and is ended with every other session: by a tablespace that the primary
+ * drops, and in which the standby has files. Then the table is free again.
+ */
+async function endedOnce<T>(table: string, work: () => Promise<T>): Promise<T> {
+  const { database } = desk.installation.database;
+  await using holder = await openClient(database);
+  await using dropper = await openClient(database);
+  await setPatience("set max_standby_streaming_delay = 0");
+  await dropper.query("set allow_in_place_tablespaces = on");
+  await dropper.query("create tablespace doomed location ''");
+  try {
+    await standby.caughtUp();
+    const [place] = await standby.query(
+      "select current_setting('data_directory') || '/pg_tblspc/' || oid as folder from pg_tablespace where spcname = 'doomed'",
+    );
+    const [version = ""] = await readdir(String(place?.["folder"]));
+    await mkdir(join(String(place?.["folder"]), version, "in", "use"), { recursive: true });
+    await holder.query(`begin; lock table ${table} in access exclusive mode`);
+    await standby.caughtUp();
+    const before = endings();
+    const working = work();
+    // It is told where it is waited for.
+    working.catch(() => {});
+    const waiting = "select from pg_stat_activity where application_name = 'chatkeep' and wait_event_type = 'Lock'";
+    while ((await standby.query(waiting)).length === 0) await sleep(10);
+    await dropper.query("drop tablespace doomed");
+    while (endings() === before) await sleep(10);
+    await holder.query("rollback");
+    return await working;
+  } finally {
+    await setPatience("reset max_standby_streaming_delay");
+  }
+}
+
+async function openClient(database: string): Promise<Client & AsyncDisposable> {
+  const client = new Client({ ...desk.server.address, database });
+  await client.connect();
+  return Object.assign(client, { [Symbol.asyncDispose]: async () => await client.end() });
+}
+
+test("what the standby ends of a dry run and of doctor is asked again", async () => {
+  const dry = (await endedOnce("messages", async () =>
+    desk.summary(["backup", "--dry-run", "--from-standby"]),
+  )) as unknown as BackupSummary;
+  assert.deepEqual(dry.database.standby, { lagSeconds: 0 });
+  const { host, user, password, database } = desk.installation.database;
+  const primary = { host, port: desk.server.address.port, user, password: password ?? "", database };
+  const there = { ...primary, port: standby.address.port };
+  const signal = new AbortController().signal;
+  const { facts, findings } = await endedOnce("pg_catalog.pg_extension", async () =>
+    examineStandby(there, primary, { signal }),
+  );
+  assert.deepEqual([facts.length, findings], [1, []]);
+  await withStandbyUrl(async () => {
+    const asked = await endedOnce("accounts", async () => desk.summary(["doctor"], 3));
+    const named = (asked as unknown as DoctorSummary).facts.map(({ name }) => name);
+    assert.deepEqual(named, [...new Set(named)]);
+    assert.ok(named.includes("database"));
+    assert.ok(
+      !kinds(asked as unknown as DoctorSummary).some((kind) => kind.startsWith("database-")),
+      JSON.stringify(asked),
+    );
+  });
 });
 
 test("a file that was purged a moment ago, whose row the standby still shows, is noted as purged and alarms nobody", async () => {
