@@ -3,7 +3,6 @@
  * check runs, whatever the others found; each finding says what it means and what to do.
  */
 import { stat } from "node:fs/promises";
-import { dirname } from "node:path";
 import { type Clock, parseZonedInstant } from "../base/clock.ts";
 import { formatBytes, formatSeconds, plural } from "../base/bytes.ts";
 import { Failure, isFailure } from "../base/errors.ts";
@@ -211,7 +210,7 @@ async function examineDatabase(
     report.facts.push({
       name: "client programs",
       value: `PostgreSQL ${programs.major}`,
-      from: dirname(programs.pgDump),
+      from: programs.where,
     });
   });
   report.findings.push(...keptFindings(await keptBeside(ports, address)));

@@ -3,17 +3,21 @@ import { realpath } from "node:fs/promises";
 import { existsSync, readdirSync } from "node:fs";
 import { delimiter, join } from "node:path";
 import { Failure } from "../base/errors.ts";
-import { runProgram } from "../system/process.ts";
+import type { Program } from "../system/process.ts";
+import { versionOf } from "./program-version.ts";
+import { programsInContainer } from "./programs-in-container.ts";
 
 export interface ClientPrograms {
-  pgDump: string;
-  pgRestore: string;
-  psql: string;
+  pgDump: Program;
+  pgRestore: Program;
+  psql: Program;
   major: number;
   /** As the programs print it, for example `15.20`. */
   version: string;
   /** True when they are newer than the server: what they write may not go back into the server's own version. */
   isNewer: boolean;
+  /** For people: the folder, or the image. */
+  where: string;
 }
 
 const PROGRAMS = ["pg_dump", "pg_restore", "psql"] as const;
@@ -43,7 +47,7 @@ function listFolder(folder: string): string[] {
 }
 
 /**
- * The programs of the server's own major version, or the next newer ones.
+ * The programs of the server's own major version, or the next newer ones; where there are none, those of an image of that major.
  * @throws Failure `program/missing` naming the package to install.
  */
 export async function findPrograms(serverMajor: number, { signal }: { signal: AbortSignal }): Promise<ClientPrograms> {
@@ -56,6 +60,8 @@ export async function findPrograms(serverMajor: number, { signal }: { signal: Ab
   }
   const newer = found.filter((programs) => programs.major > serverMajor).toSorted((a, b) => a.major - b.major)[0];
   if (newer !== undefined) return newer;
+  const inside = await programsInContainer(serverMajor, { signal });
+  if (inside !== undefined) return inside;
   const older = found.map((programs) => programs.major).toSorted((a, b) => b - a)[0];
   throw new Failure(
     "program/missing",
@@ -63,7 +69,7 @@ export async function findPrograms(serverMajor: number, { signal }: { signal: Ab
       ? `PostgreSQL's programs (${PROGRAMS.join(", ")}) are not installed`
       : `the newest pg_dump here is of PostgreSQL ${older}, too old for the server's ${serverMajor}`,
     {
-      hint: `Install the package postgresql-client-${serverMajor} (Debian, Ubuntu; apt.postgresql.org has every version) or postgresql${serverMajor} (Red Hat).`,
+      hint: `Install the package postgresql-client-${serverMajor} (Debian, Ubuntu; apt.postgresql.org has every version) or postgresql${serverMajor} (Red Hat). An image of PostgreSQL ${serverMajor} that is on this machine will do, too, where Chatkeep may use Docker.`,
     },
   );
 }
@@ -83,17 +89,5 @@ async function programsIn(
   if (version === undefined) return undefined;
   const major = Number.parseInt(version, 10);
   const [pgDump, pgRestore, psql] = PROGRAMS.map((name) => join(folder, name)) as [string, string, string];
-  return { pgDump, pgRestore, psql, major, version, isNewer: major > serverMajor };
-}
-
-/** `pg_dump (PostgreSQL) 15.20 (Debian 15.20-1)` → `15.20`; undefined for what cannot be run. */
-export async function versionOf(program: string, signal: AbortSignal): Promise<string | undefined> {
-  try {
-    const { stdout } = await runProgram(program, ["--version"], { signal });
-    return /\(PostgreSQL\)\s+(\d+[\w.]*)/.exec(stdout.toString("utf8"))?.[1];
-  } catch (error) {
-    if (signal.aborted) throw error;
-    // A program for another machine or with a library missing is as good as none.
-    return undefined;
-  }
+  return { pgDump, pgRestore, psql, major, version, isNewer: major > serverMajor, where: folder };
 }

@@ -4,7 +4,8 @@ import { createRequire } from "node:module";
 import { join } from "node:path";
 import { isFailure } from "../base/errors.ts";
 import { runProgram } from "../system/process.ts";
-import { programFolders, versionOf } from "./programs.ts";
+import { versionOf } from "./program-version.ts";
+import { programFolders } from "./programs.ts";
 
 export interface ServerPrograms {
   initdb: string;

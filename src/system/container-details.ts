@@ -46,6 +46,7 @@ export interface ContainerDetails {
 export interface ImageDetails {
   Id: string;
   /** `name@sha256:…`, as the registry knows it; none for an image that was made here. */
+  RepoTags?: string[] | null;
   RepoDigests?: string[] | null;
   Config?: { Env?: string[] | null };
 }

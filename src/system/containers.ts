@@ -74,12 +74,31 @@ export async function findImage(
   const { status, stdout } = await runProgram(program, ["image", "inspect", name], { signal, allowStatus: [1, 125] });
   const [found] = status === 0 ? (JSON.parse(stdout.toString("utf8")) as ImageDetails[]) : [];
   if (found === undefined) return undefined;
-  const id = found.Id.startsWith("sha256:") ? found.Id : `sha256:${found.Id}`;
-  return { id, name, env: found.Config?.Env ?? [] };
+  return asImage(found, name);
+}
+
+function asImage({ Id, Config }: ImageDetails, name: string): Image {
+  const id = Id.startsWith("sha256:") ? Id : `sha256:${Id}`;
+  return { id, name, env: Config?.Env ?? [] };
 }
 
 /** This machine, in every way that a configuration names it. */
 const HERE = new Set(["localhost", "127.0.0.1", "::1"]);
+
+/** An image of this machine whose environment has a line; undefined when there is none. */
+export async function findImageWith(
+  { program }: Engine,
+  line: string,
+  options: { signal: AbortSignal },
+): Promise<Image | undefined> {
+  const { stdout } = await runProgram(program, ["image", "ls", "--quiet", "--no-trunc"], options);
+  const ids = [...new Set(stdout.toString("utf8").split("\n").filter(Boolean))];
+  if (ids.length === 0) return undefined;
+  const inspected = await runProgram(program, ["image", "inspect", ...ids], { ...options, allowStatus: [1, 125] });
+  const images = JSON.parse(inspected.stdout.toString("utf8")) as ImageDetails[];
+  const found = images.find(({ Config }) => Config?.Env?.includes(line) === true);
+  return found === undefined ? undefined : asImage(found, found.RepoTags?.[0] ?? found.Id);
+}
 
 /** The image of the running container that answers at an address of this machine; undefined where none can be told. */
 export async function findImageAt(

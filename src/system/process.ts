@@ -34,7 +34,16 @@ interface Started {
   ended: Promise<{ status: number; stderr: string }>;
 }
 
-function start(program: string, args: readonly string[], options: ProgramOptions): Started {
+/** A name or a path; or one that is started by another program, whose command line begins the own one. */
+export type Program = string | { shown: string; command: readonly [string, ...string[]] };
+
+/** For people. */
+export function shownProgram(program: Program): string {
+  return typeof program === "string" ? program : program.shown;
+}
+
+function start(what: Program, rest: readonly string[], options: ProgramOptions): Started {
+  const [program, ...args] = typeof what === "string" ? [what, ...rest] : [...what.command, ...rest];
   const child = spawn(program, args, {
     cwd: options.cwd,
     env: { ...process.env, ...options.env },
@@ -125,7 +134,7 @@ function check(program: string, result: { status: number; stderr: string }, opti
  * @throws Failure `program/missing`, `program/failed`, or the signal's reason.
  */
 export async function runProgram(
-  program: string,
+  program: Program,
   args: readonly string[],
   options: ProgramOptions,
 ): Promise<ProgramResult> {
@@ -133,7 +142,7 @@ export async function runProgram(
   const chunks: Buffer[] = [];
   stdout.on("data", (data: Buffer) => chunks.push(data));
   const result = await ended;
-  check(program, result, options);
+  check(shownProgram(program), result, options);
   return { ...result, stdout: Buffer.concat(chunks) };
 }
 
@@ -142,7 +151,7 @@ export async function runProgram(
  * failed, so that a consumer cannot take a cut output for a whole one.
  */
 export async function* readProgram(
-  program: string,
+  program: Program,
   args: readonly string[],
   options: ProgramOptions,
 ): AsyncGenerator<Buffer, void, void> {
@@ -154,11 +163,11 @@ export async function* readProgram(
     for await (const chunk of stdout) yield chunk as Buffer;
     const result = await ended;
     finished = true;
-    check(program, result, options);
+    check(shownProgram(program), result, options);
   } finally {
     // The consumer stopped early, or we are failing: do not leave the program behind.
     if (!finished) {
-      controller.abort(new Failure("run/cancelled", `'${program}' is no longer needed`));
+      controller.abort(new Failure("run/cancelled", `'${shownProgram(program)}' is no longer needed`));
       await ended.catch(() => {});
     }
   }

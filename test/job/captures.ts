@@ -30,6 +30,7 @@ const NO_PROGRAMS: ClientPrograms = {
   pgDump: "true",
   pgRestore: "true",
   psql: "true",
+  where: "/usr/bin",
   major: 0,
   version: "0",
   isNewer: false,

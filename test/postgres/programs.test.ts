@@ -1,9 +1,10 @@
 import assert from "node:assert/strict";
-import { chmod, mkdir, writeFile } from "node:fs/promises";
+import { chmod, mkdir, readFile, writeFile } from "node:fs/promises";
 import { delimiter } from "node:path";
 import { test } from "node:test";
 import { isFailure } from "../../src/base/errors.ts";
 import { findPrograms } from "../../src/postgres/programs.ts";
+import { runProgram } from "../../src/system/process.ts";
 import { installedServers } from "../harness/postgres.ts";
 import { temporaryFolder, type TestFolder } from "../harness/temporary.ts";
 
@@ -53,4 +54,48 @@ test("older programs are no help, and the package to install is named", async ()
       /too old for the server's 77/.test(error.message) &&
       /postgresql-client-77/.test(error.hint ?? ""),
   );
+});
+
+/** Answers as an engine's command line does that has one image, and notes what it was asked to run. */
+const DOCKER = `#!/bin/sh
+case "$1 $2" in
+  "info --format") echo '{}' ;;
+  "image ls") printf 'sha256:abc\\nsha256:abc\\n' ;;
+  "image inspect") echo '[{"Id":"sha256:abc","RepoTags":["pgvector/pgvector:pg77"],"Config":{"Env":["PG_MAJOR=77"]}}]' ;;
+  "run --rm") echo "$PGPASSWORD: $*" >>"$0.ran"; echo "pg_dump (PostgreSQL) 77.3" ;;
+esac
+`;
+
+test("where there is none, the programs of an image that is here are taken; no password is among the arguments", async () => {
+  await using folder = await temporaryFolder();
+  const docker = folder.at("bin", "docker");
+  await mkdir(folder.at("bin"));
+  await writeFile(docker, DOCKER, { mode: 0o755 });
+  const before = { ...process.env };
+  Object.assign(process.env, {
+    PATH: `${folder.at("bin")}${delimiter}${before["PATH"] ?? ""}`,
+    PGPASSWORD: "a secret",
+  });
+  try {
+    const found = await findPrograms(77, { signal });
+    assert.deepEqual(
+      [found.version, found.major, found.isNewer, found.where],
+      ["77.3", 77, false, "the image pgvector/pgvector:pg77"],
+    );
+    await runProgram(found.psql, ["--dbname=x"], { signal });
+    // Another major is none.
+    await assert.rejects(findPrograms(78, { signal }), (error) => isFailure(error, "program/missing"));
+  } finally {
+    process.env = before;
+  }
+  const ran = (await readFile(`${docker}.ran`, "utf8")).trim().split("\n");
+  assert.equal(ran.length, 2);
+  for (const line of ran) {
+    assert.match(
+      line,
+      /^a secret: run .*--pull=never --network=host --cap-drop=ALL .*--env=PGPASSWORD .*--entrypoint=\w+ sha256:abc --/,
+    );
+    assert.equal(line.lastIndexOf("a secret"), 0);
+  }
+  assert.match(ran[1] ?? "", /--entrypoint=psql sha256:abc --dbname=x$/);
 });
