@@ -15,14 +15,22 @@ const ACKABLE: ReadonlySet<string> = new Set([
   "config-file-too-large",
   "config-file-unreadable",
   "config-files-too-many",
+  "container-stopped",
+  "default-secrets",
   "environment-command",
+  "environment-differs",
   "environment-file-not-read",
   "extension-data",
   "foreign-tables",
+  "image-tag-latest",
+  "images-differ",
   "no-accounts",
+  "public-on-volume",
   "rails-env-not-production",
+  "storage-anonymous-volume",
   "storage-not-read",
   "storage-service-unsupported",
+  "storage-split",
 ]);
 
 export function isAckable(kind: string): boolean {
