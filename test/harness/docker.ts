@@ -4,21 +4,26 @@
  */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync } from "node:fs";
-import { writeFile } from "node:fs/promises";
-import { resolve } from "node:path";
+import { existsSync, globSync } from "node:fs";
+import { copyFile, mkdir, readdir, writeFile } from "node:fs/promises";
+import { dirname, join, relative, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { mustRun, run, type RunResult } from "./run.ts";
 import { temporaryFolder } from "./temporary.ts";
 
 const SET_UP = resolve(import.meta.dirname, "../../scripts/setup/as-root.mjs");
 const DAEMON = "/usr/sbin/dockerd";
+const REDIS = "/usr/bin/redis-server";
 
 export interface Docker extends AsyncDisposable {
   /** For `DOCKER_HOST`. */
   host: string;
   /** Runs `docker` with this engine; a status other than 0 is an error. */
   docker(args: readonly string[], input?: string): Promise<RunResult>;
+  /** Runs `docker compose` of version 2 in a folder; a status other than 0 is an error. */
+  compose(folder: string, args: readonly string[]): Promise<RunResult>;
+  /** What to put before a program that is to see this engine's networks and published ports. */
+  within: readonly string[];
 }
 
 /** Ends the engine when its own input ends: also when the one who started it is killed. */
@@ -65,8 +70,24 @@ export async function startDocker(): Promise<Docker> {
     async docker(command, input) {
       return await mustRun("docker", command, { env, ...(input === undefined ? {} : { input }) });
     },
+    async compose(directory, command) {
+      return await mustRun(await composeProgram(), command, { env, cwd: directory });
+    },
+    within: ["nsenter", `--net=/proc/${daemon.pid}/ns/net`],
     [Symbol.asyncDispose]: dispose,
   };
+}
+
+const COMPOSE = resolve(import.meta.dirname, "../../.cache/docker-compose");
+
+/** Compose comes from Debian's `sid`: one file, which runs anywhere. */
+async function composeProgram(): Promise<string> {
+  const [found] = globSync("usr/**/docker-compose", { cwd: COMPOSE, withFileTypes: true }).filter((entry) =>
+    entry.isFile(),
+  );
+  if (found !== undefined) return join(found.parentPath, found.name);
+  await mustRun(process.execPath, [resolve(SET_UP, "../sid.mjs"), "docker-compose", COMPOSE]);
+  return await composeProgram();
 }
 
 /** What the official image's entry does, in short: rights are dropped, a folder of data is made, and a password is wanted. */
@@ -81,10 +102,43 @@ if [ "$1" = postgres ] && [ ! -s "$PGDATA/PG_VERSION" ]; then
     echo "Error: Database is uninitialized and superuser password is not specified." >&2
     exit 1
   fi
-  initdb --username=postgres --auth=trust >/dev/null
+  umask 077
+  printf '%s\n' "\${POSTGRES_PASSWORD:-none}" >/tmp/password
+  initdb --username=postgres --pwfile=/tmp/password --auth-local=trust --auth-host=scram-sha-256 >/dev/null
+  rm /tmp/password
+  echo "host all all all \${POSTGRES_HOST_AUTH_METHOD:-scram-sha-256}" >>"$PGDATA/pg_hba.conf"
+  echo "listen_addresses = '*'" >>"$PGDATA/postgresql.conf"
 fi
 exec "$@"
 `;
+
+/** Of another Debian in a folder, what no image needs. */
+const LEFT_OUT = ["./proc", "./sys", "./dev", "./var/cache", "./var/lib/apt", "./usr/share/doc", "./usr/share/locale"];
+
+export interface ImageParts {
+  name: string;
+  /** A folder of which everything is in it. */
+  folder: string;
+  /** Another one, with files that the first does not have. */
+  extra?: string;
+  /** Lines of a Dockerfile. */
+  changes: readonly string[];
+}
+
+/** An image made of folders of this machine: none can be pulled. */
+export async function makeImage(engine: Docker, { name, folder, extra, changes }: ImageParts): Promise<void> {
+  await using work = await temporaryFolder();
+  const archive = work.at("image.tar");
+  const from = ["-C", folder, "."];
+  // The engine takes no folder twice.
+  if (extra !== undefined) {
+    const entries = await readdir(extra, { recursive: true, withFileTypes: true });
+    const files = entries.filter((entry) => !entry.isDirectory());
+    from.push("-C", extra, ...files.map((entry) => `./${relative(extra, join(entry.parentPath, entry.name))}`));
+  }
+  await mustRun("tar", ["-cf", archive, ...LEFT_OUT.map((path) => `--exclude=${path}`), ...from]);
+  await engine.docker(["import", ...changes.flatMap((change) => ["--change", change]), archive, name]);
+}
 
 /** A database's image as the official one is: made of another Debian in a folder, which has the programs of a server. */
 export async function makeDatabaseImage(
@@ -102,9 +156,20 @@ export async function makeDatabaseImage(
     "VOLUME /var/lib/postgresql/data",
     "EXPOSE 5432",
   ];
-  const leftOut = ["./proc", "./sys", "./dev", "./var/cache", "./var/lib/apt", "./usr/share/doc", "./usr/share/locale"];
-  const archive = extra.at("image.tar");
-  const from = ["-C", folder, ".", "-C", extra.path, "./docker-entrypoint.sh"];
-  await mustRun("tar", ["-cf", archive, ...leftOut.map((path) => `--exclude=${path}`), ...from]);
-  await engine.docker(["import", ...changes.flatMap((change) => ["--change", change]), archive, name]);
+  await makeImage(engine, { name, folder, extra: extra.path, changes });
+}
+
+/** Redis as this machine has it, and the libraries that it needs; nothing else is in the image. */
+export async function makeRedisImage(engine: Docker, name: string): Promise<void> {
+  if (!existsSync(REDIS)) await mustRun(process.execPath, [SET_UP, "redis-server"]);
+  await using folder = await temporaryFolder();
+  const { stdout } = await mustRun("ldd", [REDIS]);
+  const libraries = [...stdout.matchAll(/(?:=> )?(\/\S+) \(0x/g)].map(([, path = ""]) => path);
+  for (const path of [REDIS, ...libraries]) {
+    await mkdir(dirname(folder.at(path.slice(1))), { recursive: true });
+    // What a link leads to: the loader asks for the link's name.
+    await copyFile(path, folder.at(path.slice(1)));
+  }
+  const changes = [`ENTRYPOINT ["${REDIS}", "--dir", "/data"]`, "WORKDIR /data", "VOLUME /data", "EXPOSE 6379"];
+  await makeImage(engine, { name, folder: folder.path, changes });
 }
