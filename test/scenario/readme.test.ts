@@ -109,7 +109,7 @@ async function ownDatabase(): Promise<unknown> {
 }
 
 test("the README's commands work in the order in which it has them", async (t) => {
-  assert.equal(blocks.length, 8, "each block that is marked to be run is run below");
+  assert.equal(blocks.length, 9, "each block that is marked to be run is run below");
 
   await t.test("the first real backup", async () => {
     const ran = await runBlock(0);
@@ -119,22 +119,29 @@ test("the README's commands work in the order in which it has them", async (t) =
     assert.match(ran.result.stdout, /^✓ proven: /m);
   });
 
-  await t.test("a second place", async () => {
+  await t.test("every day", async () => {
+    await appendFile(folder.at("etc/chatkeep/chatkeep.yaml"), `state-dir: ${folder.at("var/state")}\n`);
     const ran = await runBlock(1);
+    assertAllWell(ran);
+    assert.match(ran.result.stdout, /^ +drill +- left out +next in /m);
+  });
+
+  await t.test("a second place", async () => {
+    const ran = await runBlock(2);
     // Both lie on one disk here, which is a warning and no alarm; the second point is copied by the backup itself.
     assertAllWell(ran);
     assert.match(ran.result.stdout, /offsite/);
   });
 
   await t.test("restoring", async () => {
-    assertAllWell(await runBlock(2));
+    assertAllWell(await runBlock(3));
     await assertRestored("chatwoot_restored", "srv/restored/storage");
     await clearAway();
   });
 
   await t.test("the database, back in its own place, and away again", async () => {
     const before = await ownDatabase();
-    assertAllWell(await runBlock(3));
+    assertAllWell(await runBlock(4));
     assert.deepEqual(await ownDatabase(), before, "after the rollback it is the same database");
   });
 
@@ -142,7 +149,7 @@ test("the README's commands work in the order in which it has them", async (t) =
     await rename(folder.at("etc/chatkeep"), folder.at("lost"));
     const kit = await readFile(folder.at("lost/chatkeep-recovery-kit.txt"), "utf8");
     const password = /^ *Password +(\S+)$/m.exec(kit)?.[1] ?? "";
-    assertAllWell(await runBlock(4, `${password}\n`));
+    assertAllWell(await runBlock(5, `${password}\n`));
     assert.equal((await stat(folder.at("etc/chatkeep/chatkeep.password"))).mode & 0o777, 0o600);
     await assertRestored("chatwoot_restored", "srv/restored/storage");
     await clearAway();
@@ -150,7 +157,7 @@ test("the README's commands work in the order in which it has them", async (t) =
 
   await t.test("without Chatkeep", async () => {
     await rename(folder.at("bin/chatkeep"), folder.at("put-aside"));
-    assertAllWell(await runBlock(5));
+    assertAllWell(await runBlock(6));
     await assertRestored("chatwoot_by_hand", "srv/by-hand/uploads");
     await rename(folder.at("put-aside"), folder.at("bin/chatkeep"));
   });
@@ -160,11 +167,11 @@ test("the README's commands work in the order in which it has them", async (t) =
     // From the second place's own kit.
     await copyFile(folder.at("lost/chatkeep-offsite.password"), folder.at("etc/chatkeep/chatkeep-offsite.password"));
     await appendFile(folder.at("etc/chatkeep/chatkeep.yaml"), `\n${retention}`);
-    assertAllWell(await runBlock(6));
+    assertAllWell(await runBlock(7));
   });
 
   await t.test("who can open a repository, and how large it is", async () => {
-    const ran = await runBlock(7);
+    const ran = await runBlock(8);
     assertAllWell(ran);
     const kit = await readFile(folder.at("kit/chatkeep-recovery-kit.html"), "utf8");
     assert.match(kit, /^<!doctype html>/i);
