@@ -1,21 +1,16 @@
 /** Opening one repository: its place, the credentials that only it uses, and its password. */
-import { readFile } from "node:fs/promises";
 import { isAbsolute, join, resolve } from "node:path";
 import { formatSeconds } from "../base/bytes.ts";
 import { formatInstant } from "../base/clock.ts";
-import { Failure, messageOf } from "../base/errors.ts";
-import { readEnvFile } from "../chatwoot/environment.ts";
+import { Failure } from "../base/errors.ts";
 import { openRepository, Repository } from "../repo/repository.ts";
 import { caching } from "../store/caching.ts";
 import { assertLocation, openStore } from "../store/open-store.ts";
 import { secretsInLocation } from "../store/rest-location.ts";
 import type { Store, StoreSettings } from "../store/store.ts";
 import type { RepositoryConfig } from "./config.ts";
-import { readPassword } from "./secrets.ts";
+import { readPassword, readVariables } from "./secrets.ts";
 import type { Surroundings } from "./surroundings.ts";
-
-/** Names of variables whose values must never be printed. */
-const SECRET = /KEY|SECRET|PASS|TOKEN|CREDENTIAL|SIGNATURE|SAS/i;
 
 /**
  * The environment that a repository's place is reached with: this process's own, then the file of `env-file`, then
@@ -23,22 +18,7 @@ const SECRET = /KEY|SECRET|PASS|TOKEN|CREDENTIAL|SIGNATURE|SAS/i;
  * @throws Failure `config/invalid` when the file cannot be read.
  */
 async function environmentOf(repository: RepositoryConfig | undefined, s: Surroundings): Promise<Surroundings["env"]> {
-  const file = repository?.["env-file"];
-  const added: Record<string, string> = {};
-  if (file !== undefined) {
-    try {
-      Object.assign(added, Object.fromEntries(readEnvFile(await readFile(resolve(s.cwd, file), "utf8")).values));
-    } catch (cause) {
-      throw new Failure(
-        "config/invalid",
-        `cannot read the credentials of repository '${repository?.name ?? ""}' from '${file}': ${messageOf(cause)}`,
-        { hint: "Put the file there, or run Chatkeep as the user that may read it.", cause },
-      );
-    }
-  }
-  Object.assign(added, repository?.env);
-  s.hide(Object.entries(added).flatMap(([name, value]) => (SECRET.test(name) && value !== "" ? [value] : [])));
-  return { ...s.env, ...added };
+  return { ...s.env, ...(await readVariables(repository ?? {}, `repository '${repository?.name ?? ""}'`, s)) };
 }
 
 function bytesOf(kib: number | undefined): number | undefined {

@@ -2,6 +2,7 @@
 import { readFile } from "node:fs/promises";
 import { resolve } from "node:path";
 import { Failure, isFailure, messageOf } from "../base/errors.ts";
+import { readEnvFile } from "../chatwoot/environment.ts";
 import { runProgram } from "../system/process.ts";
 import type { RepositoryConfig } from "./config.ts";
 import type { Surroundings } from "./surroundings.ts";
@@ -67,4 +68,34 @@ export async function readPassword(repository: RepositoryConfig | undefined, s: 
   throw new Failure("config/invalid", `${what} is not given`, {
     hint: "Set CHATKEEP_PASSWORD_FILE (or CHATKEEP_PASSWORD), or password-file in the configuration.",
   });
+}
+
+/** Names of variables whose values must never be printed. */
+const SECRET = /KEY|SECRET|PASS|TOKEN|CREDENTIAL|SIGNATURE|SAS/i;
+
+/**
+ * The variables of `env-file`, then those of `env`. What is secret among them is hidden from then on.
+ * @param whose Whose credentials they are, for a message.
+ * @throws Failure `config/invalid` when the file cannot be read.
+ */
+export async function readVariables(
+  { env, "env-file": file }: Partial<Pick<RepositoryConfig, "env" | "env-file">>,
+  whose: string,
+  s: Surroundings,
+): Promise<Record<string, string>> {
+  const variables: Record<string, string> = {};
+  if (file !== undefined) {
+    try {
+      Object.assign(variables, Object.fromEntries(readEnvFile(await readFile(resolve(s.cwd, file), "utf8")).values));
+    } catch (cause) {
+      throw new Failure(
+        "config/invalid",
+        `cannot read the credentials of ${whose} from '${file}': ${messageOf(cause)}`,
+        { hint: "Put the file there, or run Chatkeep as the user that may read it.", cause },
+      );
+    }
+  }
+  Object.assign(variables, env);
+  s.hide(Object.entries(variables).flatMap(([name, value]) => (SECRET.test(name) && value !== "" ? [value] : [])));
+  return variables;
 }

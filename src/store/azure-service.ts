@@ -39,6 +39,20 @@ export function openAzureService({ location, env, settings }: RemotePlace): Azur
   return new AzureService(place, account, { connections: settings.connections ?? LIMITS.storeConnections, ca });
 }
 
+/** A container of an account that is named outright. @throws Failure `usage/invalid`. */
+export function connectAzure(
+  { bucket, shown }: Pick<BucketLocation, "bucket" | "shown">,
+  { name, key, endpoint = "" }: { name: string; key: string; endpoint?: string | undefined },
+  { connections, ca }: { connections: number; ca?: string[] | undefined },
+): AzureService {
+  const url = endpoint === "" ? addressOf(name, "") : endpoint;
+  return new AzureService(
+    { bucket, shown, prefix: "" },
+    { url, credential: sharedKey(name, key) },
+    { connections, ca },
+  );
+}
+
 interface Connecting {
   readonly connections: number;
   /** PEM: the authorities that are believed; undefined for Node's own. */
@@ -77,7 +91,7 @@ function readAccount(env: Environment): Account {
       hint: "It has 3 to 24 small letters and digits, and stands in the portal above the account's keys.",
     });
   }
-  const url = `https://${name}.blob.${suffix === "" ? "core.windows.net" : suffix}`;
+  const url = addressOf(name, suffix);
   if (!URL.canParse(url)) {
     throw new Failure("usage/invalid", "AZURE_ENDPOINT_SUFFIX is no suffix of host names", {
       hint: "Set it as core.windows.net or core.usgovcloudapi.net, or leave it out.",
@@ -86,6 +100,10 @@ function readAccount(env: Environment): Account {
   if (key !== "") return { url, credential: sharedKey(name, key) };
   if (sas === "") throw new Failure("usage/invalid", `no key for the Azure account '${name}'`, { hint: HINT });
   return { url: `${url}?${checkSas(sas.replace(/^\?/, ""))}`, credential: new AnonymousCredential() };
+}
+
+function addressOf(name: string, suffix: string): string {
+  return `https://${name}.blob.${suffix === "" ? "core.windows.net" : suffix}`;
 }
 
 function sharedKey(name: string, key: string): StorageSharedKeyCredential {
@@ -131,6 +149,8 @@ export class AzureService {
   /** As restic writes it. */
   readonly location: string;
   readonly place: BucketLocation;
+  /** Of the whole account. */
+  readonly client: BlobServiceClient;
   readonly container: ContainerClient;
   readonly #account: Account;
   readonly #connecting: Connecting;
@@ -140,6 +160,7 @@ export class AzureService {
     const { client, agents } = connect(account, connecting);
     this.location = place.shown;
     this.place = place;
+    this.client = client;
     this.container = client.getContainerClient(place.bucket);
     this.#account = account;
     this.#connecting = connecting;

@@ -13,8 +13,9 @@ export interface GsAccess {
   authorize(signal: AbortSignal): Promise<Readonly<Record<string, string>>>;
 }
 
-type Credentials = NonNullable<StorageOptions["credentials"]>;
+export type Credentials = NonNullable<StorageOptions["credentials"]>;
 
+const ENDPOINT = "https://storage.googleapis.com";
 const HINT =
   "Set GOOGLE_APPLICATION_CREDENTIALS to the key file of a service account, or sign in with 'gcloud auth application-default login'.";
 
@@ -27,16 +28,21 @@ export function readGsAccess(env: RemotePlace["env"]): GsAccess {
   if (STORAGE_EMULATOR_HOST !== "") {
     return { endpoint: emulator(STORAGE_EMULATOR_HOST), projectId, authorize: async () => ({}) };
   }
-  const endpoint = "https://storage.googleapis.com";
   if (GOOGLE_ACCESS_TOKEN !== "") {
     const headers = { authorization: `Bearer ${GOOGLE_ACCESS_TOKEN}` };
-    return { endpoint, projectId, authorize: async () => headers };
+    return { endpoint: ENDPOINT, projectId, authorize: async () => headers };
   }
+  const key = GOOGLE_APPLICATION_CREDENTIALS === "" ? undefined : readKey(GOOGLE_APPLICATION_CREDENTIALS);
+  return gsAccessOf(key, projectId);
+}
+
+/** @param key Undefined: the client looks where Google's own tools do. */
+export function gsAccessOf(key: Credentials | undefined, projectId: string | undefined): GsAccess {
   const storage = new Storage(projectId === undefined ? {} : { projectId });
   // Given as an option, the SDK would print that options of that kind are old.
-  if (GOOGLE_APPLICATION_CREDENTIALS !== "") storage.authClient.jsonContent = readKey(GOOGLE_APPLICATION_CREDENTIALS);
+  if (key !== undefined) storage.authClient.jsonContent = key;
   return {
-    endpoint,
+    endpoint: ENDPOINT,
     projectId,
     async authorize(signal) {
       signal.throwIfAborted();

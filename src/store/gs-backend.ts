@@ -8,94 +8,48 @@ import { createHash, randomUUID } from "node:crypto";
 import { Failure } from "../base/errors.ts";
 import { LIMITS } from "../base/limits.ts";
 import type { Backend, ListedKey } from "./backend.ts";
-import { type BucketLocation, notThere, objectName, parseBucketLocation, tooShort } from "./bucket-location.ts";
+import { notThere, objectName, parseBucketLocation, tooShort } from "./bucket-location.ts";
 import { readAuthorities } from "./certificates.ts";
 import { type GsAccess, readGsAccess } from "./gs-access.ts";
-import { explainGs, isBucketMissing } from "./gs-errors.ts";
+import { isBucketMissing } from "./gs-errors.ts";
+import { connectGs, type GsService, parseGs } from "./gs-service.ts";
 import type { RemotePlace } from "./open-store.ts";
 import { type PublicAccess, publicAccessOf } from "./public-access.ts";
-import { createRestClient, type RestAnswer, type RestCall, type RestClient } from "./rest-request.ts";
+import type { RestAnswer } from "./rest-request.ts";
 import type { CallOptions } from "./store.ts";
-
-/** What Google says of an object, of a page, or of a failure. */
-const WORDS_BYTES = 16 * 1024 * 1024;
 
 /** Opens no connection yet. @throws Failure `usage/invalid` for a location or credentials that cannot be used. */
 export function openGsBackend({ location, env, settings }: RemotePlace, access: GsAccess = readGsAccess(env)): Backend {
   const place = parseBucketLocation(location, "gs");
-  const client = createRestClient({
-    connections: settings.connections ?? LIMITS.storeConnections,
-    ca: readAuthorities(env, ["RESTIC_CACERT"]),
-    credentials: undefined,
-  });
-  return new GsBackend(place, access, client);
+  const { connections } = settings;
+  return new GsBackend(connectGs(place, access, { connections, ca: readAuthorities(env, ["RESTIC_CACERT"]) }));
 }
 
 type GetOptions = CallOptions & { offset: number; length: number | undefined };
 
-interface Asked {
-  readonly method: RestCall["method"];
-  /** Below the endpoint. */
-  readonly path: string;
-  readonly query?: Readonly<Record<string, string>>;
-  readonly headers?: Readonly<Record<string, string>>;
-  readonly body?: Buffer;
-  readonly maxBytes?: number;
-  readonly signal: AbortSignal;
-}
-
 class GsBackend implements Backend {
   readonly location: string;
-  readonly #place: BucketLocation;
-  readonly #access: GsAccess;
-  readonly #client: RestClient;
-  readonly #objects: string;
+  readonly #service: GsService;
 
-  constructor(place: BucketLocation, access: GsAccess, client: RestClient) {
-    this.location = place.shown;
-    this.#place = place;
-    this.#access = access;
-    this.#client = client;
-    this.#objects = `/storage/v1/b/${encodeURIComponent(place.bucket)}/o`;
-  }
-
-  async #ask({ method, path, query = {}, headers = {}, body, maxBytes = WORDS_BYTES, signal }: Asked) {
-    signal.throwIfAborted();
-    const allowed = await this.#access.authorize(signal);
-    const url = new URL(path, this.#access.endpoint);
-    url.search = new URLSearchParams(query).toString();
-    return await this.#client.ask({
-      method,
-      url,
-      headers: { Accept: "*/*", ...headers, ...allowed },
-      ...(body === undefined ? {} : { body }),
-      maxBytes,
-      signal,
-    });
-  }
-
-  #expect(answer: RestAnswer, wanted: readonly number[], what: string): void {
-    if (!wanted.includes(answer.status)) throw explainGs(answer, `${what} at ${this.location}`, this.#place.bucket);
-  }
-
-  #pathOf(key: string): string {
-    return `${this.#objects}/${encodeURIComponent(objectName(this.#place, key))}`;
+  constructor(service: GsService) {
+    this.location = service.place.shown;
+    this.#service = service;
   }
 
   async create({ signal }: CallOptions): Promise<void> {
-    const { bucket } = this.#place;
+    const { bucket } = this.#service.place;
     const query = { fields: "name" };
-    const found = await this.#ask({ method: "GET", path: this.#objects.slice(0, -"/o".length), query, signal });
+    const found = await this.#service.ask({ method: "GET", path: this.#service.bucket, query, signal });
     // Who may not look at the bucket may still write there: what follows will tell.
     if (found.status === 200 || found.status === 403) return;
-    if (found.status !== 404) this.#expect(found, [200], `cannot use the bucket '${bucket}'`);
-    const { projectId } = this.#access;
+    if (found.status !== 404) this.#service.expect(found, [200], `cannot use the bucket '${bucket}'`);
+    const { projectId } = this.#service.access;
     if (projectId === undefined) {
       throw new Failure("store/not-found", `there is no bucket '${bucket}'`, {
         hint: "Make it, or set GOOGLE_PROJECT_ID to the project in which it shall be made.",
       });
     }
-    const made = await this.#ask({
+    const made = await this.#service.ask({
       method: "POST",
       path: "/storage/v1/b",
       query: { project: projectId },
@@ -104,13 +58,13 @@ class GsBackend implements Backend {
       signal,
     });
     // 409: another one made it meanwhile, or it is somebody else's; what follows will tell.
-    this.#expect(made, [200, 409], `cannot make the bucket '${bucket}'`);
+    this.#service.expect(made, [200, 409], `cannot make the bucket '${bucket}'`);
   }
 
   async put(key: string, bytes: Buffer, { mustBeNew, signal }: CallOptions & { mustBeNew: boolean }): Promise<void> {
     const type = "application/octet-stream";
     const metadata = {
-      name: objectName(this.#place, key),
+      name: objectName(this.#service.place, key),
       contentType: type,
       md5Hash: createHash("md5").update(bytes).digest("base64"),
     };
@@ -123,24 +77,24 @@ class GsBackend implements Backend {
       bytes,
       Buffer.from(`\r\n--${boundary}--\r\n`),
     ]);
-    const answer = await this.#ask({
+    const answer = await this.#service.ask({
       method: "POST",
-      path: `/upload${this.#objects}`,
+      path: `/upload${this.#service.objects}`,
       query: { uploadType: "multipart", fields: "size", ...(mustBeNew ? { ifGenerationMatch: "0" } : {}) },
       headers: { "Content-Type": `multipart/related; boundary=${boundary}` },
       body,
       signal,
     });
     if (mustBeNew && answer.status === 412) return;
-    this.#expect(answer, [200], `cannot write '${key}'`);
+    this.#service.expect(answer, [200], `cannot write '${key}'`);
   }
 
   async get(key: string, { offset, length, signal }: GetOptions): Promise<Buffer> {
     if (length === 0) return await this.#nothingAt(key, offset, signal);
     const isPart = offset > 0 || length !== undefined;
-    const answer = await this.#ask({
+    const answer = await this.#service.ask({
       method: "GET",
-      path: this.#pathOf(key),
+      path: this.#service.pathOf(key),
       query: { alt: "media" },
       headers: isPart ? { Range: `bytes=${offset}-${length === undefined ? "" : offset + length - 1}` } : {},
       maxBytes: LIMITS.unpackedMaxBytes,
@@ -150,7 +104,7 @@ class GsBackend implements Backend {
       if (length === undefined) return await this.#nothingAt(key, offset, signal);
       throw tooShort(key);
     }
-    this.#expect(answer, isPart ? [206, 200] : [200], `cannot read '${key}'`);
+    this.#service.expect(answer, isPart ? [206, 200] : [200], `cannot read '${key}'`);
     // An emulator that ignores the range sends all of it.
     const start = answer.status === 206 ? 0 : offset;
     const bytes = answer.bytes.subarray(start, length === undefined ? undefined : start + length);
@@ -167,28 +121,33 @@ class GsBackend implements Backend {
   }
 
   async stat(key: string, { signal }: CallOptions): Promise<{ sizeBytes: number } | undefined> {
-    const answer = await this.#ask({ method: "GET", path: this.#pathOf(key), query: { fields: "size" }, signal });
+    const answer = await this.#service.ask({
+      method: "GET",
+      path: this.#service.pathOf(key),
+      query: { fields: "size" },
+      signal,
+    });
     if (answer.status === 404) return undefined;
-    this.#expect(answer, [200], `cannot look for '${key}'`);
-    const { size } = parse(answer) as { size?: unknown };
+    this.#service.expect(answer, [200], `cannot look for '${key}'`);
+    const { size } = parseGs(answer) as { size?: unknown };
     return { sizeBytes: toSize(size, key) };
   }
 
   async *list(folder: string, { signal }: CallOptions): AsyncGenerator<ListedKey> {
-    const prefix = `${objectName(this.#place, folder)}/`;
+    const prefix = `${objectName(this.#service.place, folder)}/`;
     const root = prefix.length - folder.length - 1;
     let pageToken: string | undefined = "";
     while (pageToken !== undefined) {
-      const answer: RestAnswer = await this.#ask({
+      const answer: RestAnswer = await this.#service.ask({
         method: "GET",
-        path: this.#objects,
+        path: this.#service.objects,
         query: { prefix, fields: "items(name,size),nextPageToken", ...(pageToken === "" ? {} : { pageToken }) },
         signal,
       });
       // A place that is not made yet; a list that began is never taken for whole where it breaks off.
       if (isBucketMissing(answer) && pageToken === "") return;
-      this.#expect(answer, [200], `cannot list '${folder}'`);
-      const page = parse(answer) as { items?: { name?: unknown; size?: unknown }[]; nextPageToken?: string };
+      this.#service.expect(answer, [200], `cannot list '${folder}'`);
+      const page = parseGs(answer) as { items?: { name?: unknown; size?: unknown }[]; nextPageToken?: string };
       for (const { name, size } of page.items ?? []) {
         if (typeof name !== "string" || !name.startsWith(prefix)) continue;
         yield { key: name.slice(root), sizeBytes: toSize(size, name) };
@@ -198,8 +157,8 @@ class GsBackend implements Backend {
   }
 
   async remove(key: string, { signal }: CallOptions): Promise<void> {
-    const answer = await this.#ask({ method: "DELETE", path: this.#pathOf(key), signal });
-    if (answer.status !== 404) this.#expect(answer, [200, 204], `cannot remove '${key}'`);
+    const answer = await this.#service.ask({ method: "DELETE", path: this.#service.pathOf(key), signal });
+    if (answer.status !== 404) this.#service.expect(answer, [200, 204], `cannot remove '${key}'`);
   }
 
   /** Nothing is uploaded in parts, so nothing can be left unfinished. */
@@ -209,31 +168,17 @@ class GsBackend implements Backend {
 
   async time({ signal }: CallOptions): Promise<number | undefined> {
     const query = { fields: "size" };
-    return (await this.#ask({ method: "GET", path: this.#pathOf("config"), query, signal })).date;
+    return (await this.#service.ask({ method: "GET", path: this.#service.pathOf("config"), query, signal })).date;
   }
 
   async publicAccess({ signal }: CallOptions): Promise<PublicAccess | undefined> {
-    // An emulator is asked without credentials anyway.
-    if (Object.keys(await this.#access.authorize(signal)).length === 0) return undefined;
-    const access = { ...this.#access, authorize: async () => ({}) };
-    return await publicAccessOf(this, new GsBackend(this.#place, access, this.#client), { signal });
+    const stranger = await this.#service.anonymous(signal);
+    return stranger === undefined ? undefined : await publicAccessOf(this, new GsBackend(stranger), { signal });
   }
 
   async close(): Promise<void> {
-    this.#client.close();
+    this.#service.close();
   }
-}
-
-function parse({ bytes }: RestAnswer): object {
-  try {
-    const value: unknown = JSON.parse(bytes.toString("utf8"));
-    if (typeof value === "object" && value !== null) return value;
-  } catch {
-    // Told below.
-  }
-  throw new Failure("store/unreachable", "what answered is not Google Cloud Storage", {
-    hint: "Is there a proxy between, or a wrong STORAGE_EMULATOR_HOST?",
-  });
 }
 
 /** Google writes 64-bit numbers as texts. */

@@ -25,7 +25,7 @@ const UPLOAD = 0;
 const DOWNLOAD = 1;
 
 /** At most so many at once, in the order in which they came. */
-class Slots {
+export class Slots {
   #free: number;
   readonly #waiting: (() => void)[] = [];
 

@@ -14,7 +14,8 @@ export function noticingStalls(backend: Backend, { clock }: { clock: Clock }): B
   return new WatchedBackend(backend, clock);
 }
 
-interface Watched {
+/** A call to a place, as it is watched. */
+export interface Watched {
   readonly doing: string;
   /** That the call moves at most. */
   readonly bytes: number;
@@ -22,6 +23,34 @@ interface Watched {
 }
 
 const UNKNOWN = LIMITS.storeUnknownReadBytes;
+
+/** Ends the work as `store/unreachable` when it takes longer than a slow line would. */
+export async function watch<T>(
+  clock: Clock,
+  { doing, bytes, signal }: Watched,
+  work: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  // A length may come from a damaged file.
+  const moved = Math.min(bytes, LIMITS.unpackedMaxBytes);
+  const limitMs = LIMITS.storeStallMs + (moved / LIMITS.storeSlowestRate) * 1000;
+  const late = new AbortController();
+  const done = new AbortController();
+  const alarm = clock.sleep(limitMs, done.signal).then((): never => {
+    const failure = new Failure("store/unreachable", `no end after ${Math.round(limitMs / 1000)} s: ${doing}`, {
+      hint: "Is the place up, and the line to it not too slow?",
+    });
+    late.abort(failure);
+    throw failure;
+  });
+  alarm.catch(() => {
+    // Told by the race; and an alarm that was turned off tells nothing.
+  });
+  try {
+    return await Promise.race([work(AbortSignal.any([signal, late.signal])), alarm]);
+  } finally {
+    done.abort();
+  }
+}
 
 class WatchedBackend implements Backend {
   readonly location: string;
@@ -40,27 +69,8 @@ class WatchedBackend implements Backend {
     );
   }
 
-  async #watch<T>({ doing, bytes, signal }: Watched, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
-    // A length may come from a damaged file.
-    const moved = Math.min(bytes, LIMITS.unpackedMaxBytes);
-    const limitMs = LIMITS.storeStallMs + (moved / LIMITS.storeSlowestRate) * 1000;
-    const late = new AbortController();
-    const done = new AbortController();
-    const alarm = this.#clock.sleep(limitMs, done.signal).then((): never => {
-      const failure = new Failure("store/unreachable", `no end after ${Math.round(limitMs / 1000)} s: ${doing}`, {
-        hint: "Is the place up, and the line to it not too slow?",
-      });
-      late.abort(failure);
-      throw failure;
-    });
-    alarm.catch(() => {
-      // Told by the race; and an alarm that was turned off tells nothing.
-    });
-    try {
-      return await Promise.race([work(AbortSignal.any([signal, late.signal])), alarm]);
-    } finally {
-      done.abort();
-    }
+  async #watch<T>(watched: Watched, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    return await watch(this.#clock, watched, work);
   }
 
   async create({ signal }: CallOptions): Promise<void> {

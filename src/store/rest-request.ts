@@ -1,5 +1,5 @@
 /** One HTTP request of the REST protocol: its whole answer, or a failure that says what to do. */
-import { Agent as HttpAgent, type IncomingMessage, request as httpRequest } from "node:http";
+import { Agent as HttpAgent, type IncomingHttpHeaders, type IncomingMessage, request as httpRequest } from "node:http";
 import { Agent as HttpsAgent, request as httpsRequest } from "node:https";
 import { parseHttpDate } from "../base/clock.ts";
 import { assert, Failure, messageOf } from "../base/errors.ts";
@@ -27,6 +27,7 @@ export interface RestAnswer {
   /** The server's clock, milliseconds since 1970. */
   readonly date: number | undefined;
   readonly bytes: Buffer;
+  readonly headers: IncomingHttpHeaders;
 }
 
 export interface RestConnections {
@@ -120,6 +121,7 @@ async function readAnswer(response: IncomingMessage, { method, maxBytes }: RestC
     retryAfter: headers["retry-after"],
     date: parseHttpDate(headers.date ?? ""),
     bytes: Buffer.concat(chunks),
+    headers,
   };
 }
 

@@ -33,15 +33,50 @@ export interface RetryOptions {
 }
 
 export function retrying(backend: Backend, options: RetryOptions): Backend {
-  const { clock, onRetry } = options;
-  let toldUntil = Number.NEGATIVE_INFINITY;
-  const tellOnce = (retry: Retry) => {
-    const now = clock.monotonic();
-    if (now < toldUntil) return;
-    toldUntil = now + retry.waitMs;
-    onRetry?.(retry);
-  };
-  return new RetryingBackend(backend, { ...options, onRetry: tellOnce });
+  return new RetryingBackend(backend, new Retries(options));
+}
+
+/** How calls to one place are tried again. */
+export class Retries {
+  readonly #options: RetryOptions;
+  #wasReached: boolean;
+
+  constructor(options: RetryOptions) {
+    const { clock, onRetry } = options;
+    let toldUntil = Number.NEGATIVE_INFINITY;
+    const tellOnce = (retry: Retry) => {
+      const now = clock.monotonic();
+      if (now < toldUntil) return;
+      toldUntil = now + retry.waitMs;
+      onRetry?.(retry);
+    };
+    this.#options = { ...options, onRetry: tellOnce };
+    this.#wasReached = options.wasReached ?? false;
+  }
+
+  /** The place answered. */
+  reached(): void {
+    this.#wasReached = true;
+  }
+
+  begin(signal: AbortSignal): Tries {
+    return new Tries(this.#options, signal, () => this.#wasReached);
+  }
+
+  /** @param work Is told how often it has failed. @throws Failure what cannot pass, and what did not in time. */
+  async do<T>(signal: AbortSignal, work: (failed: number) => Promise<T>): Promise<T> {
+    const tries = this.begin(signal);
+    for (;;) {
+      try {
+        const result = await work(tries.failed);
+        this.reached();
+        return result;
+      } catch (error) {
+        if (isFailure(error, "store/not-found")) this.reached();
+        await tries.waitAfter(error);
+      }
+    }
+  }
 }
 
 /** Milliseconds that a `Retry-After` header asks for; undefined for none, and for its rare other form, a date. */
@@ -54,44 +89,24 @@ class RetryingBackend implements Backend {
   readonly isNarrow: boolean;
   readonly retention: Retention<string> | undefined;
   readonly #backend: Backend;
-  readonly #options: RetryOptions;
-  #wasReached: boolean;
+  readonly #retries: Retries;
 
-  constructor(backend: Backend, options: RetryOptions) {
+  constructor(backend: Backend, retries: Retries) {
     this.location = backend.location;
     this.isNarrow = backend.isNarrow ?? false;
     this.#backend = backend;
-    this.#options = options;
-    this.#wasReached = options.wasReached ?? false;
+    this.#retries = retries;
     this.retention = retentionThrough(backend.retention, async (_doing, signal, work) =>
-      this.#do(signal, async () => await work(signal)),
+      retries.do(signal, async () => await work(signal)),
     );
   }
 
-  #begin(signal: AbortSignal): Tries {
-    return new Tries(this.#options, signal, () => this.#wasReached);
-  }
-
-  async #do<T>(signal: AbortSignal, work: (tries: number) => Promise<T>): Promise<T> {
-    const tries = this.#begin(signal);
-    for (;;) {
-      try {
-        const result = await work(tries.failed);
-        this.#wasReached = true;
-        return result;
-      } catch (error) {
-        if (isFailure(error, "store/not-found")) this.#wasReached = true;
-        await tries.waitAfter(error);
-      }
-    }
-  }
-
   async create(options: CallOptions): Promise<void> {
-    await this.#do(options.signal, () => this.#backend.create(options));
+    await this.#retries.do(options.signal, () => this.#backend.create(options));
   }
 
   async put(key: string, bytes: Buffer, options: CallOptions & { mustBeNew: boolean }): Promise<void> {
-    await this.#do(options.signal, async (failed) => {
+    await this.#retries.do(options.signal, async (failed) => {
       if (failed > 0) {
         // It may have arrived although it was said to have failed.
         const found = await this.#backend.stat(key, options);
@@ -103,7 +118,7 @@ class RetryingBackend implements Backend {
 
   async get(key: string, options: CallOptions & { offset: number; length: number | undefined }): Promise<Buffer> {
     const { offset, length } = options;
-    return await this.#do(options.signal, async () => {
+    return await this.#retries.do(options.signal, async () => {
       const bytes = await this.#backend.get(key, options);
       if (length === undefined || bytes.length >= length) return bytes;
       const found = await this.#backend.stat(key, options);
@@ -117,23 +132,23 @@ class RetryingBackend implements Backend {
   }
 
   async stat(key: string, options: CallOptions): Promise<{ sizeBytes: number } | undefined> {
-    return await this.#do(options.signal, () => this.#backend.stat(key, options));
+    return await this.#retries.do(options.signal, () => this.#backend.stat(key, options));
   }
 
   /** Begins again where it breaks, and tells each key once; patience begins anew with each new key. */
   async *list(folder: string, options: CallOptions): AsyncGenerator<ListedKey> {
     const told = new Set<string>();
-    let tries = this.#begin(options.signal);
+    let tries = this.#retries.begin(options.signal);
     for (;;) {
       try {
         for await (const file of this.#backend.list(folder, options)) {
-          this.#wasReached = true;
+          this.#retries.reached();
           if (told.has(file.key)) continue;
           told.add(file.key);
-          if (tries.failed > 0) tries = this.#begin(options.signal);
+          if (tries.failed > 0) tries = this.#retries.begin(options.signal);
           yield file;
         }
-        this.#wasReached = true;
+        this.#retries.reached();
         return;
       } catch (error) {
         await tries.waitAfter(error);
@@ -142,15 +157,15 @@ class RetryingBackend implements Backend {
   }
 
   async remove(key: string, options: CallOptions): Promise<void> {
-    await this.#do(options.signal, () => this.#backend.remove(key, options));
+    await this.#retries.do(options.signal, () => this.#backend.remove(key, options));
   }
 
   async removeLeftovers(options: CallOptions): Promise<number> {
-    return await this.#do(options.signal, () => this.#backend.removeLeftovers(options));
+    return await this.#retries.do(options.signal, () => this.#backend.removeLeftovers(options));
   }
 
   async time(options: CallOptions): Promise<number | undefined> {
-    return await this.#do(options.signal, async () => await this.#backend.time?.(options));
+    return await this.#retries.do(options.signal, async () => await this.#backend.time?.(options));
   }
 
   /** What it could not find out is no access, so nothing is tried again. */

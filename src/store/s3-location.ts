@@ -8,6 +8,8 @@ export interface S3Location {
   readonly scheme: "http" | "https";
   /** With its port, where one was given. */
   readonly host: string;
+  /** What stands between the host and the buckets, with '/' before it; most services have nothing there. */
+  readonly basePath?: string;
   readonly bucket: string;
   /** Without '/' at either end; may be empty. */
   readonly prefix: string;
@@ -104,9 +106,9 @@ function isPathStyle(
 }
 
 /** The address of the service for a bucket of that region. */
-export function endpointOf({ scheme, host }: S3Location, region: string): string {
+export function endpointOf({ scheme, host, basePath = "" }: S3Location, region: string): string {
   const [plain, china = ""] = AMAZON_PLAIN.exec(host.toLowerCase()) ?? [];
-  return `${scheme}://${plain === undefined ? host : `s3.${region}.amazonaws.com${china}`}`;
+  return `${scheme}://${plain === undefined ? host : `s3.${region}.amazonaws.com${china}`}${basePath}`;
 }
 
 function invalid(what: string, hint = HINT): Failure {

@@ -9,6 +9,7 @@ import { readAuthorities } from "./certificates.ts";
 import type { RemotePlace } from "./open-store.ts";
 import { explainS3, factsOf, mayBeOtherRegion } from "./s3-errors.ts";
 import { endpointOf, parseS3Location, type S3Location } from "./s3-location.ts";
+import type { StoreSettings } from "./store.ts";
 
 /** Amazon's oldest region, and what services that have none answer to. */
 const ANY_REGION = "us-east-1";
@@ -17,11 +18,15 @@ type Environment = RemotePlace["env"];
 export type S3Call<T> = (client: S3Client, http: { abortSignal: AbortSignal }) => Promise<T>;
 
 /** @throws Failure `usage/invalid` for a location or credentials that cannot be used. */
-export function openS3Service(place: RemotePlace): S3Service {
-  const location = parseS3Location(place.location, place.env);
-  const credentials = credentialsOf(place.env);
-  const authorities = readAuthorities(place.env, ["RESTIC_CACERT", "AWS_CA_BUNDLE"]);
-  const maxSockets = place.settings.connections ?? LIMITS.storeConnections;
+export function openS3Service({ location, env, settings }: RemotePlace): S3Service {
+  return connectS3(parseS3Location(location, env), env, settings);
+}
+
+/** The service of a bucket, wherever its location was read from. @throws Failure `usage/invalid` for half a key. */
+export function connectS3(location: S3Location, env: Environment, settings: StoreSettings): S3Service {
+  const credentials = credentialsOf(env);
+  const authorities = readAuthorities(env, ["RESTIC_CACERT", "AWS_CA_BUNDLE"]);
+  const maxSockets = settings.connections ?? LIMITS.storeConnections;
   const agent = { keepAlive: true, maxSockets };
   return new S3Service(
     location,
@@ -30,7 +35,7 @@ export function openS3Service(place: RemotePlace): S3Service {
         region,
         endpoint: endpointOf(location, region),
         forcePathStyle: location.isPathStyle,
-        ...(isSigned ? { ...(credentials === undefined ? {} : { credentials }), ...chainOf(place.env) } : UNSIGNED),
+        ...(isSigned ? { ...(credentials === undefined ? {} : { credentials }), ...chainOf(env) } : UNSIGNED),
         // Retries are made around the store, for every kind of place alike.
         maxAttempts: 1,
         // Many compatible services know no CRC headers; the MD5 of `put` does the same.
@@ -114,6 +119,11 @@ export class S3Service {
   /** As restic writes it, without secrets. */
   get location(): string {
     return this.place.shown;
+  }
+
+  /** Where the bucket lies, as far as is known now. */
+  get region(): string {
+    return this.#region;
   }
 
   /** Where a new bucket must be told its region; undefined where it must not. */
