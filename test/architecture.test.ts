@@ -23,8 +23,21 @@ const SEES: Record<string, readonly string[]> = {
   installation: ["base", "chatwoot", "system"],
   notify: ["base", "system"],
   schedule: ["base", "system"],
+  source: ["base", "chatwoot", "store"],
   // floor 2: the verbs
-  job: ["base", "format", "point", "chatwoot", "policy", "system", "store", "repo", "postgres", "installation"],
+  job: [
+    "base",
+    "format",
+    "point",
+    "chatwoot",
+    "policy",
+    "system",
+    "store",
+    "repo",
+    "postgres",
+    "installation",
+    "source",
+  ],
   app: [
     "base",
     "point",
@@ -37,6 +50,7 @@ const SEES: Record<string, readonly string[]> = {
     "installation",
     "notify",
     "schedule",
+    "source",
     "job",
   ],
   // floor 3: the doors

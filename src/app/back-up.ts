@@ -9,6 +9,7 @@ import { loadConfig } from "./config.ts";
 import { openInstallation, standbyAddress } from "./installation.ts";
 import { PROGRAM } from "./program.ts";
 import { isRefusing, openAnsweringRepository, type OpenedRepository, type PassedOver } from "./session.ts";
+import { storageSettings } from "./storage.ts";
 import type { Globals, Surroundings } from "./surroundings.ts";
 
 export interface BackupFlags {
@@ -65,10 +66,11 @@ async function prepareBackup(
 ): Promise<{ options: BackupOptions; opened: OpenedRepository & { passedOver: PassedOver[] } }> {
   const { config, path } = await loadConfig(globals, s);
   // Deriving the key takes half a second of another thread: meanwhile the installation is looked at.
-  const [found, standby, opened] = await Promise.all([
+  const [found, standby, opened, settings] = await Promise.all([
     openInstallation(config.installation, s, config.database),
     flags.fromStandby === true ? standbyAddress(config.database, s) : undefined,
     openAnsweringRepository(globals, s, refusing),
+    storageSettings(config, s),
   ]);
   const { installation, findings } = found;
   const { id, name } = config.installation;
@@ -83,6 +85,7 @@ async function prepareBackup(
     tags: [...flags.tags, ...opened.passedOver.map((passed) => withoutTag(passed.name))],
     full: flags.full,
     ownConfig: path,
+    storageSettings: settings,
     program: PROGRAM,
     workers: config.database?.jobs,
     maxRate: toBytes(config.database?.["max-rate"]),

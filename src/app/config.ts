@@ -27,6 +27,8 @@ const immutableSchema = z.union(
   "write it as 30d, or as { for: 30d, mode: compliance }",
 );
 
+const variables = z.record(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/, "not the name of a variable"), z.string());
+
 const repositoryFields = z.strictObject({
   name,
   location: z.string().min(1),
@@ -35,7 +37,7 @@ const repositoryFields = z.strictObject({
   password: z.string().min(1).optional(),
   /** Credentials of its place, for it alone: a file of NAME=value lines, and single variables. */
   "env-file": z.string().min(1).optional(),
-  env: z.record(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/, "not the name of a variable"), z.string()).optional(),
+  env: variables.optional(),
   "limit-upload": rate.optional(),
   "limit-download": rate.optional(),
   /** Calls under way at once at a remote place, for each thread. */
@@ -143,6 +145,27 @@ const drillSchema = z.strictObject({
   servers: z.array(z.enum(DRILL_SERVERS)).min(1).optional(),
 });
 
+/** How one of Chatwoot's storage services is read, where its own environment is not what Chatkeep should go by. */
+const storageSchema = z.strictObject({
+  /** Variables that count before Chatwoot's own: a key that may only read. */
+  "env-file": z.string().min(1).optional(),
+  env: variables.optional(),
+  /** `machine`: the provider's own chain, for the role of this machine or container. */
+  credentials: z.enum(["environment", "machine"]).optional(),
+  /** Where the service answers, if not at its usual address. */
+  endpoint: z
+    .string()
+    .regex(/^https?:\/\/[^/?#@]+(\/[^?#]*)?$/, "write it as https://host or https://host/path")
+    .optional(),
+});
+
+const storagesSchema = z.strictObject({
+  amazon: storageSchema.optional(),
+  s3_compatible: storageSchema.optional(),
+  google: storageSchema.omit({ endpoint: true }).optional(),
+  microsoft: storageSchema.omit({ credentials: true }).optional(),
+});
+
 const fallSchema = z.strictObject({
   percent: z.number().min(0).max(100).optional(),
   count: z.int().min(0).optional(),
@@ -159,6 +182,7 @@ const configSchema = z.strictObject({
     .min(1, "name at least one repository")
     .refine((all) => new Set(all.map((one) => one.name)).size === all.length, "two repositories have one name"),
   database: databaseSchema.optional(),
+  storage: storagesSchema.optional(),
   drill: drillSchema.optional(),
   retention: retentionSchema.optional(),
   alarms: alarmsSchema.optional(),

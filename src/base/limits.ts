@@ -84,6 +84,12 @@ export const LIMITS = {
   workerStopMs: 10_000,
   /** Files in one task for a worker. */
   filesPerTask: 32,
+  /** Uploaded files that are fetched from buckets at once, over all threads … */
+  objectsInFlight: 64,
+  /** … and of their bytes, at most so many in each thread; a file has 8 MiB of itself there at most. */
+  objectBytesInFlight: 32 * MIB,
+  /** Where so many files of a service were forbidden and none was given, the whole service counts as forbidden. */
+  objectsDenied: 50,
   /** Blobs of consecutive ids in one folder of a restore point: 2^10. */
   blobFolderBits: 10,
   /** Folders in one group: ids >> 20. */

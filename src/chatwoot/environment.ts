@@ -275,15 +275,16 @@ export function redisOf(env: Environment): RedisPlace | undefined {
 /** A storage service as `config/storage.yml` defines it; `variables` are the names that hold its credentials. */
 export type StorageService =
   /** Where web and worker keep their files in different folders, both: a file is in one of them. */
-  | { serviceName: string; kind: "local"; roots: readonly [string, ...string[]] }
-  | {
-      serviceName: string;
-      kind: "s3" | "gcs" | "azure";
-      bucket: string;
-      variables: string[];
-      /** Those of `variables` that it cannot work without and that are empty. */
-      missing: string[];
-    };
+  { serviceName: string; kind: "local"; roots: readonly [string, ...string[]] } | BucketService;
+
+export interface BucketService {
+  serviceName: string;
+  kind: "s3" | "gcs" | "azure";
+  bucket: string;
+  variables: string[];
+  /** Those of `variables` that it cannot work without and that are empty. */
+  missing: string[];
+}
 
 interface RemoteService {
   kind: "s3" | "gcs" | "azure";
@@ -329,18 +330,25 @@ export function storageServicesOf(env: Environment, root: string): StorageServic
   const services: StorageService[] = [
     { serviceName: "local", kind: "local", roots: [`${root.replace(/\/+$/, "")}/storage`] },
   ];
-  for (const [serviceName, service] of Object.entries(REMOTE_SERVICES)) {
-    const needed = [service.bucket, ...service.needed];
-    const missing = needed.filter((name) => given(env, name) === undefined);
+  for (const serviceName of Object.keys(REMOTE_SERVICES)) {
+    const service = bucketServiceOf(env, serviceName);
     // The AWS_* keys alone may be there for something else.
-    if (given(env, service.bucket) === undefined && activeStorageService(env) !== serviceName) continue;
-    services.push({
-      serviceName,
-      kind: service.kind,
-      bucket: env.get(service.bucket) ?? "",
-      variables: [...needed, ...service.optional],
-      missing,
-    });
+    if (service === undefined || (service.bucket === "" && activeStorageService(env) !== serviceName)) continue;
+    services.push(service);
   }
   return services;
+}
+
+/** A service of Chatwoot's `config/storage.yml` whose files lie in a bucket, used or not; undefined for any other name. */
+export function bucketServiceOf(env: Environment, serviceName: string): BucketService | undefined {
+  const service = Object.hasOwn(REMOTE_SERVICES, serviceName) ? REMOTE_SERVICES[serviceName] : undefined;
+  if (service === undefined) return undefined;
+  const needed = [service.bucket, ...service.needed];
+  return {
+    serviceName,
+    kind: service.kind,
+    bucket: env.get(service.bucket) ?? "",
+    variables: [...needed, ...service.optional],
+    missing: needed.filter((name) => given(env, name) === undefined),
+  };
 }

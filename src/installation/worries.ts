@@ -80,13 +80,13 @@ export function environmentFindings(
   if (installation.environment.size === 0) return findings;
   findings.push(...railsEnvFindings(installation), ...secretFindings(installation));
   const service = activeStorageService(installation.environment);
-  if (service !== "local") {
-    const known = installation.storage.find((candidate) => candidate.serviceName === service);
+  const known = installation.storage.find((candidate) => candidate.serviceName === service);
+  if (service !== "local" && known === undefined) {
     findings.push({
       kind: "storage-service-unsupported",
       level: "warning",
-      message: `new files go to storage '${service}', ${known === undefined ? "which no Chatwoot defines" : "whose files this release of Chatkeep does not save"}`,
-      hint: "Database, configuration and code are saved; protect the bucket by its own versioning for now.",
+      message: `new files go to storage '${service}', which no Chatwoot defines`,
+      hint: "Set ACTIVE_STORAGE_SERVICE to local, amazon, s3_compatible, google or microsoft; Chatkeep reads these.",
     });
   }
   return findings;

@@ -46,6 +46,7 @@ import { ParentRanges } from "./reuse.ts";
 import { quietKnown } from "./quiet.ts";
 import { Sealing, SealingThreads } from "./sealing.ts";
 import { judgeShrinkage, type ShrinkageOptions } from "./shrinkage.ts";
+import { Sources, type StorageSettings } from "./sources.ts";
 import { SourceDatabase } from "./source-database.ts";
 import { noStandbyFinding } from "./standby-findings.ts";
 import type { StorageState } from "./storage-state.ts";
@@ -73,6 +74,8 @@ export interface BackupOptions {
   maxRate?: number | undefined;
   /** Chatkeep's own configuration file, to be saved too. */
   ownConfig: string | undefined;
+  /** What the configuration says of storage services. */
+  storageSettings?: StorageSettings | undefined;
   /** Sealing threads, each with a connection to the database. */
   workers: number | undefined;
   /** Name and version of this program, for the manifest. */
@@ -123,7 +126,7 @@ export async function backup(options: BackupOptions): Promise<BackupSummary> {
     ...aboutDatabase,
     ...(options.fromStandby === true && !server.isStandby ? [noStandbyFinding(options.address)] : []),
     ...database.findings,
-    ...storageFindings(storage, parent?.storage, (name) => isReadHere(options.installation, name)),
+    ...captured.aboutStorage,
     ...found.findings,
     ...lossFindings({ packs: distrusted, chunks: repository.unreadable, files: filesLost(looks) }),
     ...other.findings,
@@ -196,11 +199,6 @@ function paceOf({ maxRate, clock }: BackupOptions): Line | undefined {
   return new Line(new SharedArrayBuffer(BigInt64Array.BYTES_PER_ELEMENT), 0, maxRate, clock);
 }
 
-/** True for a storage service whose files lie in a folder of this machine. */
-function isReadHere({ storage }: Installation, name: string): boolean {
-  return storage.some((service) => service.serviceName === name && service.kind === "local");
-}
-
 interface Tools {
   sealing: Sealing;
   /** Of the repository, before anything was added. */
@@ -219,13 +217,15 @@ interface Captured {
   storage: StorageState;
   looks: StorageCapture[];
   purged: number;
+  aboutStorage: Finding[];
   other: ElseCapture;
 }
 
 async function capture(run: Run, tools: Tools): Promise<Captured> {
   const { sealing, connection, folders, server, programs, parent } = tools;
   const rows = parent?.rows;
-  const ports = await storagePorts(run, sealing, async (blob) => (await rows?.has(blob)) === true);
+  await using sources = new Sources({ ...run, settings: run.storageSettings });
+  const ports = await storagePorts(run, { sealing, sources }, async (blob) => (await rows?.has(blob)) === true);
   run.progress.stage("saving new files", { unit: "files" });
   // A file that is read again and found lost is still taken over from the parent, so the parent is always known.
   const before = parent?.storage ?? new Map();
@@ -288,7 +288,9 @@ async function capture(run: Run, tools: Tools): Promise<Captured> {
     storeContent: (bytes) => sealing.storeContent(bytes),
   });
   const other = await judgeElse(stored, { ...run, facts, keys: run.repository.keys });
-  return { database, storage: second.look.state, looks: [first, second.look], purged: second.purged, other };
+  const storage = second.look.state;
+  const aboutStorage = storageFindings(storage, parent?.storage, (name) => sources.outageOf(name));
+  return { database, storage, looks: [first, second.look], purged: second.purged, aboutStorage, other };
 }
 
 /**
@@ -300,14 +302,16 @@ function keepsIndex(before: readonly string[] | undefined, now: readonly string[
   return before !== undefined && before.length > 0 && before.every((name) => names.has(name));
 }
 
-async function storagePorts(run: Run, sealing: Sealing, isKnownRow: StoragePorts["isKnownRow"]): Promise<StoragePorts> {
+async function storagePorts(
+  run: Run,
+  { sealing, sources }: { sealing: Sealing; sources: Sources },
+  isKnownRow: StoragePorts["isKnownRow"],
+): Promise<StoragePorts> {
   const index = await run.repository.loadIndex({ signal: run.signal });
-  const roots = new Map<string, readonly string[]>();
-  for (const service of run.installation.storage)
-    if (service.kind === "local") roots.set(service.serviceName, service.roots);
   return {
-    roots,
+    sources,
     storeFiles: (files) => sealing.storeFiles(files),
+    storeObjects: (task) => sealing.storeObjects(task),
     storeTree: (bytes) => sealing.storeTree(bytes),
     isStored: (id) => index.has("data", id),
     trusted: new Set(),

@@ -3,17 +3,17 @@
  * state before has is taken over without touching the disk.
  */
 import { mapConcurrent } from "../base/concurrent.ts";
-import { assert } from "../base/errors.ts";
 import type { ChunkId } from "../base/ids.ts";
 import { LIMITS } from "../base/limits.ts";
-import { blobPath, isSafeBlobKey } from "../chatwoot/blobs.ts";
 import { fileNode, type TreeNode } from "../format/node.ts";
 import { encodeTree } from "../format/tree.ts";
 import type { MissingBlob } from "../point/manifest.ts";
 import { isDamage } from "../repo/chunk.ts";
 import type { StoredFile } from "../repo/store-file.ts";
+import { fetchBlobs, problemOf } from "./fetch-blobs.ts";
 import { type FolderRow, hashRows, type StorageListing } from "./list-storage.ts";
-import type { FileTask } from "./sealing-tasks.ts";
+import type { FileTask, ObjectsTask } from "./sealing-tasks.ts";
+import type { StorageSources } from "./sources.ts";
 import {
   blobFileName,
   type BlobRow,
@@ -25,9 +25,9 @@ import {
 
 /** What this needs of the world. */
 export interface StoragePorts {
-  /** Roots of the services whose files lie in folders here, by service name: a file is looked for in each in turn. */
-  roots: ReadonlyMap<string, readonly string[]>;
+  sources: StorageSources;
   storeFiles: (files: FileTask[]) => Promise<StoredFile[]>;
+  storeObjects: (task: Pick<ObjectsTask, "source" | "files" | "isNew">) => Promise<StoredFile[]>;
   storeTree: (bytes: Buffer) => Promise<ChunkId>;
   readTree: (id: ChunkId) => Promise<TreeNode[]>;
   /** True when the repository holds this chunk of a file. */
@@ -68,7 +68,7 @@ export async function captureStorage(
   const capture: StorageCapture = { state: new Map(), blobsCopied: 0, bytesCopied: 0, foldersReused: 0, lost: 0 };
   for (const row of rows) {
     if (!capture.state.has(row.service))
-      capture.state.set(row.service, { name: row.service, folders: new Map(), missing: new Map() });
+      capture.state.set(row.service, { name: row.service, folders: new Map(), missing: new Map(), reasons: new Map() });
   }
   const known = [...capture.state.keys()].map((service) => [service, missingByFolder(before.get(service))] as const);
   const missingBefore = new Map(known);
@@ -106,7 +106,8 @@ async function captureFolder(
     return;
   }
   const blobs = await listing.blobs(row);
-  const tree = await readFolder(ports, blobs, known, gone, service, capture);
+  const others = [...before.values()].filter(({ name }) => name !== row.service);
+  const tree = await readFolder(ports, { row, blobs, known, gone, others }, service, capture);
   // Of just these rows: outside a snapshot the folder may have changed since its hash was asked for.
   service.folders.set(row.folder, { count, bytes, withoutChecksum, hash: hashRows(blobs), tree, isFresh: true });
 }
@@ -166,35 +167,101 @@ async function wholeNode(
   return undefined;
 }
 
-async function readFolder(
+/** A folder that has to be looked at row by row. */
+interface ChangedFolder {
+  row: FolderRow;
+  blobs: BlobRow[];
+  known: FolderState | undefined;
+  gone: MissingBlob[];
+  /** The other services, as the state before has them. */
+  others: readonly ServiceState[];
+}
+
+async function beforeOf(
   ports: StoragePorts,
-  blobs: BlobRow[],
   known: FolderState | undefined,
-  gone: MissingBlob[],
-  service: ServiceState,
-  capture: StorageCapture,
-): Promise<ChunkId | undefined> {
-  const before: Before = {
+  gone: readonly MissingBlob[],
+): Promise<Before> {
+  return {
     isFresh: known?.isFresh === true,
     nodes: new Map((await readNodes(ports, known?.tree)).map((node) => [node.name, node])),
     missing: new Map(gone.map((blob) => [blob.id, blob])),
   };
+}
+
+/**
+ * What the state before has of these rows under other services: somebody moved the files and told the rows. The key stays
+ * when that happens, and with it the bytes.
+ */
+async function movedNodes(
+  ports: StoragePorts,
+  { row, others }: ChangedFolder,
+  blobs: readonly BlobRow[],
+  capture: StorageCapture,
+): Promise<Map<bigint, TreeNode>> {
+  const moved = new Map<bigint, TreeNode>();
+  if (blobs.length === 0) return moved;
+  for (const other of others) {
+    const known = other.folders.get(row.folder);
+    if (known?.tree === undefined) continue;
+    const before = await beforeOf(ports, known, missingByFolder(other).get(row.folder) ?? []);
+    for (const blob of blobs) {
+      const node = moved.has(blob.id) ? undefined : await wholeNode(ports, blob, before, capture);
+      if (node !== undefined) moved.set(blob.id, node);
+    }
+  }
+  return moved;
+}
+
+/** Of files whose service is another now, those that are there too, by one look at each. */
+async function thoseThere(ports: StoragePorts, service: string, blobs: readonly BlobRow[]): Promise<Set<bigint>> {
+  const found = await mapConcurrent(
+    blobs,
+    LIMITS.objectsInFlight,
+    async ({ key, bytes }) => await ports.sources.has(service, key, bytes),
+    ports,
+  );
+  return new Set(blobs.filter((_, at) => found[at]).map(({ id }) => id));
+}
+
+async function readFolder(
+  ports: StoragePorts,
+  folder: ChangedFolder,
+  service: ServiceState,
+  capture: StorageCapture,
+): Promise<ChunkId | undefined> {
+  const before = await beforeOf(ports, folder.known, folder.gone);
   const nodes: TreeNode[] = [];
   /** Files that were right when they were read: better than whatever is there now, if that is not. */
   const whole = new Map<bigint, TreeNode>();
-  const wanted: BlobRow[] = [];
-  for (const blob of blobs) {
+  const lacking: BlobRow[] = [];
+  for (const blob of folder.blobs) {
     const node = await wholeNode(ports, blob, before, capture);
     if (node !== undefined) whole.set(blob.id, node);
     if (node !== undefined && !ports.rereadAll && !before.missing.has(blob.id.toString())) nodes.push(node);
-    else wanted.push(blob);
+    else lacking.push(blob);
   }
-  for (const { blob, file } of await fetchFromRoots(ports, ports.roots.get(service.name) ?? [], wanted)) {
+  const strange = lacking.filter(({ id, key }) => !whole.has(id) && !before.nodes.has(blobFileName(key)));
+  const moved = await movedNodes(ports, folder, strange, capture);
+  const there = ports.rereadAll
+    ? new Set<bigint>()
+    : await thoseThere(
+        ports,
+        service.name,
+        strange.filter(({ id }) => moved.has(id)),
+      );
+  for (const [id, node] of moved) {
+    whole.set(id, node);
+    if (there.has(id)) nodes.push(node);
+  }
+  const wanted = lacking.filter(({ id }) => !there.has(id));
+  for (const { blob, file } of await fetchBlobs(ports, service.name, wanted)) {
     const reason = problemOf(blob, file);
     const earlier = whole.get(blob.id);
     if (reason !== undefined) {
       const entry = missingEntry(blob, reason, before.missing, ports.startedAt);
       service.missing.set(entry.id, earlier === undefined ? entry : { ...entry, kept: true });
+      if (file.kind === "unreadable") service.reasons.set(entry.id, file.reason);
     }
     const read = file.kind === "stored" ? blobNode(blob, file) : undefined;
     const node = reason === undefined ? read : (earlier ?? read);
@@ -208,63 +275,6 @@ async function readFolder(
   const tree = await ports.storeTree(encodeTree(nodes));
   ports.trusted.add(tree);
   return tree;
-}
-
-interface FetchedBlob {
-  blob: BlobRow;
-  file: StoredFile;
-}
-
-/** What is not right in one root is looked for in the next; of files that are right nowhere the first one there counts. */
-async function fetchFromRoots(
-  ports: StoragePorts,
-  [root, ...others]: readonly string[],
-  blobs: BlobRow[],
-): Promise<FetchedBlob[]> {
-  const fetched = await fetchBlobs(ports, root, blobs);
-  const wrong = fetched.filter(({ blob, file }) => problemOf(blob, file) !== undefined).map(({ blob }) => blob);
-  if (others.length === 0 || wrong.length === 0) return fetched;
-  const elsewhere = new Map((await fetchFromRoots(ports, others, wrong)).map((found) => [found.blob.id, found]));
-  return fetched.map((found) => {
-    const other = elsewhere.get(found.blob.id);
-    if (other === undefined) return found;
-    const isBetter = problemOf(other.blob, other.file) === undefined || found.file.kind === "missing";
-    return isBetter ? other : found;
-  });
-}
-
-async function fetchBlobs(ports: StoragePorts, root: string | undefined, blobs: BlobRow[]): Promise<FetchedBlob[]> {
-  if (root === undefined) {
-    return blobs.map((blob) => ({
-      blob,
-      file: { kind: "unreadable", reason: "this storage service is not read yet" },
-    }));
-  }
-  const unsafe = blobs.filter((blob) => !isSafeBlobKey(blob.key));
-  const safe = blobs.filter((blob) => isSafeBlobKey(blob.key));
-  const batches: BlobRow[][] = [];
-  for (let at = 0; at < safe.length; at += LIMITS.filesPerTask) batches.push(safe.slice(at, at + LIMITS.filesPerTask));
-  const results = await Promise.all(
-    batches.map(async (batch) => {
-      const files = await ports.storeFiles(
-        batch.map((blob) => ({ path: blobPath(root, blob.key), isNew: !ports.rereadAll })),
-      );
-      assert(files.length === batch.length, "a sealing thread answered for fewer files than it was asked");
-      return batch.map((blob, at) => {
-        ports.onFile();
-        return { blob, file: files[at] ?? { kind: "missing" as const } };
-      });
-    }),
-  );
-  const refused = { kind: "unreadable" as const, reason: "its key is not a file name" };
-  return [...results.flat(), ...unsafe.map((blob) => ({ blob, file: refused }))];
-}
-
-function problemOf(blob: BlobRow, file: StoredFile): MissingBlob["reason"] | undefined {
-  if (file.kind !== "stored") return file.kind;
-  if (file.size < blob.bytes) return "short";
-  if (file.size > blob.bytes) return "long";
-  return blob.checksum !== null && blob.checksum !== file.md5 ? "altered" : undefined;
 }
 
 function missingEntry(

@@ -22,7 +22,8 @@ import { findScratchServer, type ScratchPlaces } from "../postgres/scratch.ts";
 import type { Repository } from "../repo/repository.ts";
 import { type CopiedPoints, copiedPoints } from "./copy.ts";
 import { awaitingAck } from "./acks.ts";
-import { aheadFindings, notReadYet } from "./findings.ts";
+import { findSource } from "../source/spec.ts";
+import { aheadFindings, outageFinding } from "./findings.ts";
 import { heldPointFindings, lostHeldPoints } from "./held-points.ts";
 import { inspectChatwoot } from "./inspect-chatwoot.ts";
 import { longTransactionFindings } from "./long-transactions.ts";
@@ -250,8 +251,8 @@ async function examineServices(report: Report, connection: Connection, installat
     "select service_name as service, count(*)::int as files from active_storage_blobs group by 1 order by 1",
   );
   for (const { service, files } of rows) {
-    const known = installation.storage.find((place) => place.serviceName === service);
-    if (known?.kind !== "local") report.findings.push(notReadYet(service, files));
+    const found = findSource(service, installation.storage, installation.environment);
+    if ("outage" in found) report.findings.push(outageFinding(service, files, found.outage, "not saved"));
   }
 }
 

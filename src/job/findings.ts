@@ -3,7 +3,8 @@ import { listSome, plural } from "../base/bytes.ts";
 import type { Finding } from "../base/findings.ts";
 import { shortId } from "../base/ids.ts";
 import type { MissingBlob } from "../point/manifest.ts";
-import type { StorageState } from "./storage-state.ts";
+import type { Outage } from "../source/spec.ts";
+import type { ServiceState, StorageState } from "./storage-state.ts";
 
 const WORDS: Record<MissingBlob["reason"], { what: string; hint: string }> = {
   missing: {
@@ -12,7 +13,7 @@ const WORDS: Record<MissingBlob["reason"], { what: string; hint: string }> = {
   },
   unreadable: {
     what: "not readable",
-    hint: "Run Chatkeep as a user that may read the storage folder, and check the disk.",
+    hint: "Run Chatkeep as a user that may read the storage folder, and check the disk; for a bucket, see what its credentials may do (docs/storage.md).",
   },
   short: {
     what: "shorter than uploaded",
@@ -25,6 +26,12 @@ const WORDS: Record<MissingBlob["reason"], { what: string; hint: string }> = {
   },
   purged: { what: "deleted by Chatwoot while the backup ran", hint: "Nothing to do: somebody deleted them." },
 };
+
+/** The reasons of those that are unreadable, in brackets. */
+function whys({ reasons }: ServiceState, blobs: readonly MissingBlob[]): string {
+  const told = new Set(blobs.map(({ id }) => reasons.get(id)).filter((why) => why !== undefined));
+  return told.size === 0 ? "" : ` (${listSome([...told])})`;
+}
 
 function examples(blobs: readonly MissingBlob[]): string {
   const shown = blobs.slice(0, 3).map((blob) => `${blob.filename || "(no name)"} (blob ${blob.id})`);
@@ -45,14 +52,14 @@ function unreadableSubject(service: string, blobs: readonly MissingBlob[]): stri
   return `${service}, since ${newest}`;
 }
 
-/** Files in a bucket: an alarm at every backup, for they are in no restore point. */
-export function notReadYet(service: string, files: number): Finding {
+/** Files of a service that cannot be read at all: an alarm each time. @param fate What becomes of them: `not saved`. */
+export function outageFinding(service: string, files: number, { kind, why, hint }: Outage, fate: string): Finding {
   return {
-    kind: "storage-not-read",
+    kind,
     level: "alarm",
     subject: service,
-    message: `${plural(files, "uploaded file")} of storage service '${service}' ${files === 1 ? "is" : "are"} not saved: this Chatkeep reads files on local disk only`,
-    hint: "Keep a copy of that bucket by other means (versioning, replication) until Chatkeep reads it.",
+    message: `${plural(files, "uploaded file")} of storage '${service}' ${files === 1 ? "is" : "are"} ${fate}: ${why}`,
+    hint,
   };
 }
 
@@ -125,16 +132,22 @@ export function aheadFindings(ahead: readonly { id: string; snapshot: { time: st
 export function storageFindings(
   state: StorageState,
   before: StorageState | undefined,
-  isRead: (service: string) => boolean,
+  outageOf: (service: string) => Outage | undefined,
 ): Finding[] {
   const findings: Finding[] = [];
   for (const service of state.values()) {
-    if (!isRead(service.name)) {
-      findings.push(notReadYet(service.name, service.missing.size));
-      continue;
-    }
     const known = before?.get(service.name)?.missing;
-    const groups = Map.groupBy(service.missing.values(), (blob) => {
+    const outage = outageOf(service.name);
+    const { true: unavailable = [], false: lacking = [] } = Object.groupBy(
+      service.missing.values(),
+      ({ id, reason }) => `${outage !== undefined && reason === "unreadable" && !service.reasons.has(id)}`,
+    );
+    if (outage !== undefined && unavailable.length > 0) {
+      const kept = unavailable.filter((blob) => blob.kept === true).length;
+      const fate = kept === 0 ? "not saved" : `not read, of ${kept} an earlier copy was kept`;
+      findings.push(outageFinding(service.name, unavailable.length, outage, fate));
+    }
+    const groups = Map.groupBy(lacking, (blob) => {
       return `${blob.reason} ${isNote(blob, known?.get(blob.id)) ? "known" : "new"}`;
     });
     for (const [group, blobs] of groups) {
@@ -148,7 +161,7 @@ export function storageFindings(
       findings.push({
         kind,
         level: isNew ? "alarm" : "note",
-        message: `${plural(blobs.length, "uploaded file")} of storage '${service.name}' ${blobs.length === 1 ? "is" : "are"} ${what}${since}: ${examples(blobs)}${kept === 0 ? "" : `; of ${kept} an earlier, right copy was kept`}`,
+        message: `${plural(blobs.length, "uploaded file")} of storage '${service.name}' ${blobs.length === 1 ? "is" : "are"} ${what}${since}${whys(service, blobs)}: ${examples(blobs)}${kept === 0 ? "" : `; of ${kept} an earlier, right copy was kept`}`,
         hint,
         ...(first.reason === "unreadable" ? { subject: unreadableSubject(service.name, blobs) } : {}),
       });

@@ -71,6 +71,7 @@ async function readStorageState(reader: PointReader, manifest: Manifest): Promis
       name: service.name,
       folders,
       missing: new Map(service.missing.map((blob) => [blob.id, blob])),
+      reasons: new Map(),
     });
   }
   return state;

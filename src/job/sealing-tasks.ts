@@ -13,6 +13,8 @@ import type { UnreadableRows } from "../postgres/unreadable-rows.ts";
 import { ClaimTable, type ClaimTableParts } from "../repo/claim-table.ts";
 import { SharedIndexView, type SharedIndexParts } from "../repo/index.ts";
 import { type PackRecord, Sealer } from "../repo/sealer.ts";
+import type { SourceSpec } from "../source/source.ts";
+import { ObjectReader } from "./read-objects.ts";
 import { makeFileBuffer, storeFile, type StoredFile } from "../repo/store-file.ts";
 import type { WorkHandler, WorkTools } from "../repo/work.ts";
 import { openStore } from "../store/open-store.ts";
@@ -22,6 +24,17 @@ export interface FileTask {
   path: string;
   /** The repository most likely has nothing of it. */
   isNew?: boolean;
+}
+
+/** Files in a bucket: each thread fetches its own, so that no bytes go from thread to thread. */
+export interface ObjectsTask {
+  kind: "objects";
+  source: SourceSpec;
+  files: { key: string; bytes: number }[];
+  /** The repository most likely has nothing of them. */
+  isNew: boolean;
+  /** What is fetched at once, of the thread that does it. */
+  inFlight: number;
 }
 
 export interface RangeResult {
@@ -44,6 +57,7 @@ export interface RangeTask {
 
 export type SealingTask =
   | { kind: "files"; files: FileTask[] }
+  | ObjectsTask
   | { kind: "bytes"; type: "data" | "tree"; bytes: Uint8Array }
   | RangeTask
   /** The database is not read for now: its session is closed. */
@@ -85,6 +99,7 @@ export async function openSealingHandler(
     onPack: post,
   });
   const buffer = makeFileBuffer();
+  const objects = new ObjectReader(sealer, { signal });
   let reader: RangeReader | undefined;
 
   async function readRange(task: RangeTask): Promise<RangeResult> {
@@ -102,6 +117,9 @@ export async function openSealingHandler(
   }
 
   return {
+    foresee(task) {
+      if (task.kind === "objects") objects.foresee(task);
+    },
     async run(task) {
       switch (task.kind) {
         case "files": {
@@ -109,6 +127,8 @@ export async function openSealingHandler(
           for (const file of task.files) files.push(await storeFile(sealer, file.path, buffer, file));
           return { kind: "files", files };
         }
+        case "objects":
+          return { kind: "files", files: await objects.take(task) };
         case "bytes":
           return { kind: "bytes", ...(await sealer.add(task.type, task.bytes)) };
         case "range":
@@ -129,6 +149,7 @@ export async function openSealingHandler(
     async close() {
       await reader?.close();
       await sealer.abort();
+      await objects.close();
     },
   };
 }

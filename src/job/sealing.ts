@@ -18,6 +18,7 @@ import { IndexWriter } from "../repo/writer.ts";
 import {
   openSealingHandler,
   type FileTask,
+  type ObjectsTask,
   type RangeResult,
   type SealingInit,
   type SealingResult,
@@ -46,15 +47,17 @@ export interface SealingOptions {
  */
 export class SealingThreads implements AsyncDisposable {
   readonly pool: WorkPool<SealingTask, SealingResult>;
+  readonly count: number;
   readonly #told = Promise.withResolvers<SealingInit>();
   #onPack: ((record: PackRecord) => void) | undefined;
   #closed: Promise<void> | undefined;
 
   constructor({ repository, workers, signal }: Pick<SealingOptions, "repository" | "workers" | "signal">) {
     const isHere = repository.store.spec === undefined;
+    this.count = isHere ? 1 : (workers ?? LIMITS.sealingWorkers);
     this.pool = openWorkPool<SealingTask, SealingResult, SealingInit, PackRecord>({
       url: isHere ? undefined : workerUrl(),
-      count: isHere ? 1 : (workers ?? LIMITS.sealingWorkers),
+      count: this.count,
       init: this.#told.promise,
       inline: async (init, tools) => await openSealingHandler(init, tools, repository.store),
       onMessage: (record) => this.#onPack?.(record),
@@ -111,6 +114,14 @@ export class Sealing implements AsyncDisposable {
 
   async storeFiles(files: FileTask[]): Promise<StoredFile[]> {
     const result = await this.#pool.run({ kind: "files", files });
+    if (result.kind !== "files") throw bug("a sealing thread answered another question");
+    return result.files;
+  }
+
+  /** Files in a bucket, which the threads fetch. */
+  async storeObjects(task: Pick<ObjectsTask, "source" | "files" | "isNew">): Promise<StoredFile[]> {
+    const inFlight = Math.ceil(LIMITS.objectsInFlight / this.#threads.count);
+    const result = await this.#pool.run({ ...task, kind: "objects", inFlight });
     if (result.kind !== "files") throw bug("a sealing thread answered another question");
     return result.files;
   }

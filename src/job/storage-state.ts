@@ -27,6 +27,8 @@ export interface ServiceState {
   folders: Map<string, FolderState>;
   /** By blob id. */
   missing: Map<string, MissingBlob>;
+  /** Why those of them that are unreadable are, for people; of this run only. */
+  reasons: Map<string, string>;
 }
 
 /** By service name. */

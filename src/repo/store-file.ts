@@ -17,7 +17,9 @@ export type StoredFile =
     }
   | { kind: "missing" }
   /** It is there and cannot be read; `reason` is for people. */
-  | { kind: "unreadable"; reason: string };
+  | { kind: "unreadable"; reason: string }
+  /** Nothing of its service can be read; `reason` and `hint` are for people. */
+  | { kind: "unavailable"; reason: string; hint: string };
 
 /** A buffer for {@link storeFile}, to be used for many files. */
 export function makeFileBuffer(): Buffer {
@@ -74,18 +76,40 @@ async function storeDescriptor(
   buffer: Buffer,
   { isNew, sizeBytes }: Found,
 ): Promise<StoredFile> {
-  let md5: Hash | undefined;
-  const content: ChunkId[] = [];
-  for (let size = 0; ;) {
-    let filled: number;
+  let read = 0;
+  const next = (): Piece => {
     try {
-      filled = fill(descriptor, buffer, sizeBytes - size);
+      const filled = fill(descriptor, buffer, sizeBytes - read);
+      read += filled;
+      return { bytes: buffer.subarray(0, filled), isLast: filled < buffer.length };
     } catch (error) {
       return readFailure(error);
     }
-    size += filled;
-    const bytes = buffer.subarray(0, filled);
-    if (filled < buffer.length && content.length === 0) {
+  };
+  return await storePieces(sealer, next, { isNew });
+}
+
+/** A stretch of a file, or why there is none. */
+export type Piece = { bytes: Buffer; isLast: boolean } | Exclude<StoredFile, { kind: "stored" }>;
+
+/**
+ * Gives a file's pieces to the sealer, each as a chunk: all but the last are as long as a chunk may be.
+ * @param next A piece; its bytes are not needed any more when the next is asked for.
+ * @throws Failure of the sealer's store, and what `next` throws.
+ */
+export async function storePieces(
+  sealer: Sealer,
+  next: () => Piece | Promise<Piece>,
+  { isNew = false }: { isNew?: boolean } = {},
+): Promise<StoredFile> {
+  let md5: Hash | undefined;
+  const content: ChunkId[] = [];
+  for (let size = 0; ;) {
+    const piece = await next();
+    if ("kind" in piece) return piece;
+    const { bytes, isLast } = piece;
+    size += bytes.length;
+    if (isLast && content.length === 0) {
       // Most files are one chunk, and a hash in one call costs half of one that is kept.
       let whole = "";
       const id = await store(sealer, bytes, { isNew, digest: (part) => (whole = hash("md5", part, "base64")) });
@@ -94,7 +118,7 @@ async function storeDescriptor(
     const running = (md5 ??= createHash("md5"));
     const id = await store(sealer, bytes, { isNew, digest: (part) => void running.update(part) });
     if (id !== undefined) content.push(id);
-    if (filled < buffer.length) return { kind: "stored", size, md5: running.digest("base64"), content };
+    if (isLast) return { kind: "stored", size, md5: running.digest("base64"), content };
   }
 }
 
@@ -123,7 +147,7 @@ function fill(descriptor: number, buffer: Buffer, expected: number): number {
   return filled;
 }
 
-function readFailure(error: unknown): StoredFile {
+function readFailure(error: unknown): Exclude<StoredFile, { kind: "stored" }> {
   const code = (error as NodeJS.ErrnoException).code ?? "";
   if (code === "ENOENT" || code === "ENOTDIR") return { kind: "missing" };
   return { kind: "unreadable", reason: REASONS[code] ?? messageOf(error) };

@@ -16,6 +16,8 @@ export interface TestGs extends AsyncDisposable {
   readonly buckets: Map<string, Map<string, Buffer>>;
   /** What the header of that name must be; undefined lets everybody in. */
   authorization: string | undefined;
+  /** So many requests so far. */
+  requests: number;
   location(bucket: string, prefix?: string): string;
   stop(): Promise<void>;
 }
@@ -32,6 +34,7 @@ export async function startGs(): Promise<TestGs> {
   const buckets = new Map<string, Map<string, Buffer>>();
   const server = createServer((request, response) => {
     const { authorization } = gs;
+    gs.requests += 1;
     if (authorization !== undefined && request.headers.authorization !== authorization) {
       request.resume();
       response.writeHead(401, { "content-type": "application/json" }).end(JSON.stringify(LOG_IN.body));
@@ -50,6 +53,7 @@ export async function startGs(): Promise<TestGs> {
   const gs: TestGs = {
     endpoint,
     authorization: undefined,
+    requests: 0,
     env: { STORAGE_EMULATOR_HOST: endpoint, GOOGLE_PROJECT_ID: "desk" },
     buckets,
     location: (bucket, prefix = "") => `gs:${bucket}:/${prefix}`,

@@ -225,7 +225,7 @@ test("each worry is found", async () => {
     ["secret-key-base-example"],
   );
   assert.deepEqual(await kindsFor(ENV.replace("PRIMARY_KEY=a", "PRIMARY_KEY=")), ["encryption-keys-unset"]);
-  assert.deepEqual(await kindsFor(`${ENV}ACTIVE_STORAGE_SERVICE=amazon\n`), ["storage-service-unsupported"]);
+  assert.deepEqual(await kindsFor(`${ENV}ACTIVE_STORAGE_SERVICE=r2\n`), ["storage-service-unsupported"]);
   assert.deepEqual(await kindsFor(`${ENV}REDIS_PASSWORD=$(cat /secret)\n`), ["environment-command"]);
   assert.deepEqual(await kindsFor(ENV, { storage: "/nowhere/at/all" }), ["storage-folder-missing"]);
 });

@@ -5,6 +5,7 @@ import { test } from "node:test";
 import { parseChunkId, type ChunkId } from "../../src/base/ids.ts";
 import type { TreeNode } from "../../src/format/node.ts";
 import { decodeTree } from "../../src/format/tree.ts";
+import type { LocalSpec } from "../../src/source/source.ts";
 import { captureStorage, type StorageCapture, type StoragePorts } from "../../src/job/capture-storage.ts";
 import type { FolderRow, StorageListing } from "../../src/job/list-storage.ts";
 import { hashRows } from "../../src/job/list-storage.ts";
@@ -34,13 +35,24 @@ function listing(blobs: readonly BlobRow[]): StorageListing {
   };
 }
 
+/** One service, in these folders. */
+function foldersOf(roots: LocalSpec["roots"]): StoragePorts["sources"] {
+  return {
+    find: async (service) => ({ kind: "there", spec: { kind: "local", service, roots } }),
+    lose: () => assert.fail("no service is lost"),
+    has: () => assert.fail("nothing was moved"),
+    answered: new Map(),
+  };
+}
+
 /** A repository that holds everything which was ever stored in it. */
 function world(): { ports: StoragePorts; read: ChunkId[]; stored: string[] } {
   const trees = new Map<ChunkId, TreeNode[]>();
   const read: ChunkId[] = [];
   const stored: string[] = [];
   const ports: StoragePorts = {
-    roots: new Map([["local", ["/storage"]]]),
+    sources: foldersOf(["/storage"]),
+    storeObjects: () => assert.fail("nothing lies in a bucket"),
     async storeFiles(files) {
       stored.push(...files.map(({ path }) => path));
       return files.map(({ path }) => ({ kind: "stored" as const, size: 3, md5: "", content: [idOf(path)] }));
@@ -148,7 +160,7 @@ test("a file is looked for in each folder of its service in turn, and the right 
   };
   const twoRoots: StoragePorts = {
     ...ports,
-    roots: new Map([["local", ["/web", "/worker"]]]),
+    sources: foldersOf(["/web", "/worker"]),
     async storeFiles(files) {
       stored.push(...files.map(({ path }) => path));
       return files.map(({ path }) => found[path] ?? { kind: "unreadable", reason: `${path} was not to be asked for` });

@@ -1,0 +1,153 @@
+/**
+ * A bucket whose line may break: what can pass is tried again, a file that broke off is gone on with, and what concerns
+ * the whole service is found out once.
+ */
+import type { Clock } from "../base/clock.ts";
+import { Failure, isFailure } from "../base/errors.ts";
+import { LIMITS } from "../base/limits.ts";
+import { Slots } from "../store/limiting.ts";
+import { watch } from "../store/noticing-stalls.ts";
+import { Retries, type Retry } from "../store/retrying.ts";
+import type { BucketFacts } from "./bucket-facts.ts";
+import type { BlobSource, ObjectPart, ObjectPlace, ReadOptions, VariableNames } from "./source.ts";
+
+export interface PatientOptions {
+  readonly service: string;
+  readonly names: VariableNames;
+  readonly clock: Clock;
+  /** Requests under way at once. */
+  readonly connections: number;
+  readonly onRetry?: ((retry: Retry) => void) | undefined;
+}
+
+export class PatientSource implements BlobSource {
+  readonly service: string;
+  readonly #place: ObjectPlace;
+  readonly #options: PatientOptions;
+  readonly #retries: Retries;
+  readonly #slots: Slots;
+  #outage: Failure | undefined;
+  #denied = 0;
+  #hasGiven = false;
+
+  constructor(place: ObjectPlace, options: PatientOptions) {
+    this.service = options.service;
+    this.#place = place;
+    this.#options = options;
+    this.#retries = new Retries({ clock: options.clock, random: Math.random, onRetry: options.onRetry });
+    this.#slots = new Slots(options.connections);
+  }
+
+  get outage(): { message: string; hint: string } | undefined {
+    return this.#outage === undefined ? undefined : { message: this.#outage.message, hint: this.#outage.hint ?? "" };
+  }
+
+  async *read(
+    key: string,
+    { expectedBytes, signal }: ReadOptions & { expectedBytes: number },
+  ): AsyncGenerator<Buffer, void, void> {
+    // No service gives a range of nothing.
+    if (expectedBytes === 0 && (await this.#sizeOf(key, signal)) === 0) {
+      yield Buffer.alloc(0);
+      return;
+    }
+    let part = await this.#part(key, { offset: 0, version: undefined, signal });
+    let offset = part.bytes.length;
+    yield part.bytes;
+    while (offset < part.totalBytes) {
+      part = await this.#part(key, { offset, version: part.version, signal });
+      offset += part.bytes.length;
+      yield part.bytes;
+    }
+  }
+
+  async #part(
+    key: string,
+    { offset, version, signal }: ReadOptions & { offset: number; version: string | undefined },
+  ): Promise<ObjectPart> {
+    const length = LIMITS.chunkMaxBytes;
+    const part = await this.#call({ doing: `reading '${key}'`, bytes: length, signal }, async (limited) => {
+      return await this.#place.part(key, { offset, length, version, signal: limited });
+    });
+    if (part === "missing" && offset === 0) throw new Failure("store/not-found", `'${key}' is not there`);
+    if (part === "missing" || part === "changed") {
+      throw new Failure("source/unreadable", "it was replaced while it was read", {
+        hint: "It is looked for again at the next backup.",
+      });
+    }
+    return part;
+  }
+
+  async #sizeOf(key: string, signal: AbortSignal): Promise<number> {
+    const size = await this.size(key, { signal });
+    if (size === undefined) throw new Failure("store/not-found", `'${key}' is not there`);
+    return size;
+  }
+
+  async size(key: string, { signal }: ReadOptions): Promise<number | undefined> {
+    return await this.#call({ doing: `looking for '${key}'`, bytes: 0, signal }, async (limited) => {
+      return await this.#place.size(key, { signal: limited });
+    });
+  }
+
+  async probe({ signal }: ReadOptions): Promise<void> {
+    await this.#call({ doing: "looking at the bucket", bytes: 0, signal }, async (limited) => {
+      await this.#place.probe({ signal: limited });
+    });
+  }
+
+  async facts({ sample, signal }: ReadOptions & { sample: string | undefined }): Promise<BucketFacts> {
+    const bytes = LIMITS.storeUnknownReadBytes;
+    return await this.#call({ doing: "asking the bucket about itself", bytes, signal }, async (limited) => {
+      return await this.#place.facts({ sample, signal: limited });
+    });
+  }
+
+  async close(): Promise<void> {
+    this.#place.close();
+  }
+
+  async #call<T>(
+    { doing, bytes, signal }: { doing: string; bytes: number; signal: AbortSignal },
+    work: (signal: AbortSignal) => Promise<T>,
+  ): Promise<T> {
+    if (this.#outage !== undefined) throw this.#outage;
+    const { clock } = this.#options;
+    try {
+      const result = await this.#retries.do(signal, async () => {
+        if (this.#outage !== undefined) throw this.#outage;
+        return await this.#slots.use(signal, async () => await watch(clock, { doing, bytes, signal }, work));
+      });
+      this.#hasGiven ||= bytes > 0 && result !== "missing";
+      return result;
+    } catch (error) {
+      signal.throwIfAborted();
+      if (!isFailure(error)) throw error;
+      throw this.#judge(error);
+    }
+  }
+
+  /** What concerns one file stays so; anything else ends the service for this run. */
+  #judge(failure: Failure): Failure {
+    if (failure.code === "internal/bug") return failure;
+    if (failure.code !== "source/unreadable") return (this.#outage ??= this.#explain(failure));
+    this.#denied += 1;
+    if (this.#hasGiven || this.#denied < LIMITS.objectsDenied) return failure;
+    const every = `${failure.message}, as is every file that was asked for`;
+    return (this.#outage ??= this.#explain(new Failure("store/denied", every, { cause: failure })));
+  }
+
+  /** The service's own words stay; what to do about it names Chatwoot's variables, not those of a repository. */
+  #explain(failure: Failure): Failure {
+    const { names } = this.#options;
+    const hints: Partial<Record<Failure["code"], string>> = {
+      "store/denied": `Check ${names.credentials} in Chatwoot's environment, and what they may do: docs/storage.md has the least rights that are needed.`,
+      "store/not-found": `Was the bucket deleted or renamed? Check ${names.bucket} in Chatwoot's environment.`,
+      "store/unreachable": `Try again; if it stays so, check ${names.address} in Chatwoot's environment, the network, and the provider's status page.`,
+      "usage/invalid": `Check ${names.bucket}, ${names.address} and ${names.credentials} in Chatwoot's environment.`,
+    };
+    // A clock that is wrong is this machine's affair.
+    const hint = /clock is wrong/.test(failure.message) ? failure.hint : (hints[failure.code] ?? failure.hint);
+    return new Failure(failure.code, failure.message, { ...(hint === undefined ? {} : { hint }), cause: failure });
+  }
+}
