@@ -24,6 +24,7 @@ export interface TestGs extends AsyncDisposable {
 
 interface Answer {
   readonly status: number;
+  readonly headers?: Readonly<Record<string, string>>;
   readonly body?: Buffer | object;
 }
 
@@ -66,9 +67,9 @@ export async function startGs(): Promise<TestGs> {
 async function handle(request: IncomingMessage, response: ServerResponse, buckets: TestGs["buckets"]): Promise<void> {
   const sent = Buffer.concat((await Array.fromAsync(request)) as Buffer[]);
   if (!request.complete) return;
-  const { status, body = {} } = answerTo(request, sent, buckets);
+  const { status, headers = {}, body = {} } = answerTo(request, sent, buckets);
   const bytes = Buffer.isBuffer(body) ? body : Buffer.from(status === 204 ? "" : JSON.stringify(body));
-  response.writeHead(status, { "Content-Length": bytes.length }).end(bytes);
+  response.writeHead(status, { "Content-Length": bytes.length, ...headers }).end(bytes);
 }
 
 function failure(status: number, reason: string, message: string): Answer {
@@ -102,6 +103,11 @@ function answerTo(request: IncomingMessage, sent: Buffer, buckets: TestGs["bucke
     return { status: 204 };
   }
   if (query.get("alt") !== "media") return { status: 200, body: { name: object, size: String(bytes.length) } };
+  const generation = generationOf(bytes);
+  const wanted = query.get("ifGenerationMatch") ?? generation;
+  if (wanted !== generation) {
+    return failure(412, "conditionNotMet", "At least one of the pre-conditions you specified did not hold.");
+  }
   return read(bytes, request.headers.range);
 }
 
@@ -140,10 +146,18 @@ function list(bucket: Map<string, Buffer>, query: URLSearchParams): Answer {
   };
 }
 
+/** Each content has its own, as each writing has at Google. */
+function generationOf(bytes: Buffer): string {
+  return String(createHash("md5").update(bytes).digest().readUInt32BE());
+}
+
 function read(bytes: Buffer, range: string | undefined): Answer {
   const [, from = "", to = ""] = /^bytes=(\d+)-(\d*)$/.exec(range ?? "") ?? [];
-  if (from === "") return { status: 200, body: bytes };
+  const headers = { "x-goog-generation": generationOf(bytes) };
+  if (from === "") return { status: 200, headers, body: bytes };
   if (Number(from) >= bytes.length)
     return failure(416, "requestedRangeNotSatisfiable", "Request range not satisfiable");
-  return { status: 206, body: bytes.subarray(Number(from), to === "" ? undefined : Number(to) + 1) };
+  const part = bytes.subarray(Number(from), to === "" ? undefined : Number(to) + 1);
+  const contentRange = `bytes ${from}-${Number(from) + part.length - 1}/${bytes.length}`;
+  return { status: 206, headers: { ...headers, "content-range": contentRange }, body: part };
 }
