@@ -9,7 +9,6 @@ import { Failure, isFailure } from "../base/errors.ts";
 import { type Finding, sortFindings } from "../base/findings.ts";
 import type { Progress } from "../base/progress.ts";
 import type { Installation } from "../installation/installation.ts";
-import { checkHealth } from "../installation/processes.ts";
 import { describeAddress, type ServerAddress } from "../postgres/address.ts";
 import { withConflictRetries } from "../postgres/conflict.ts";
 import { connect, type Connection } from "../postgres/connect.ts";
@@ -34,6 +33,7 @@ import {
   passwordFindings,
   permissionFindings,
 } from "./doctor-repositories.ts";
+import { examineHealth, installationFacts } from "./doctor-installation.ts";
 import { examineStandby } from "./doctor-standby.ts";
 import { listPoints, type Point, type PointList, pointsAhead, recoverSeconds } from "./points.ts";
 import { findKeySources, readKeySamples, tryKeys } from "./prove-keys.ts";
@@ -81,10 +81,15 @@ export async function doctor(ports: DoctorPorts): Promise<DoctorSummary> {
   const found = await attempt(report, () => ports.openInstallation());
   if (found !== undefined) {
     report.findings.push(...found.findings);
-    tellInstallation(report, found.installation);
+    report.facts.push(...installationFacts(found.installation));
     ports.progress.stage("looking at the database");
     await attempt(report, async () => await askDatabase(ports, report, found.installation, found.address()));
-    await attempt(report, async () => await examineHealth(ports, report, found.installation));
+    await attempt(report, async () => {
+      ports.progress.stage("asking the web process");
+      const examined = await examineHealth(found.installation, ports);
+      report.facts.push(...examined.facts);
+      report.findings.push(...examined.findings);
+    });
     await attempt(report, async () => {
       const standby = await ports.standby?.();
       if (standby === undefined) return;
@@ -120,51 +125,6 @@ async function attempt<T>(report: Report, work: () => Promise<T>): Promise<T | u
     });
     return undefined;
   }
-}
-
-function tellInstallation({ facts }: Report, installation: Installation): void {
-  const { choice, image } = installation;
-  const chosen = choice === undefined ? undefined : "project" in choice ? choice.project : choice.container;
-  const from = installation.root ?? chosen ?? "the configuration";
-  facts.push({ name: "installation", value: installation.kind, from });
-  facts.push({ name: "Chatwoot", value: installation.version ?? "version unknown", from: image?.name ?? from });
-  if (image !== undefined) facts.push({ name: "image", value: image.digest ?? image.id, from: image.name });
-  if (installation.environment.size > 0) {
-    facts.push({
-      name: "environment",
-      value: plural(installation.environment.size, "variable"),
-      from: choice === undefined ? (installation.envFile ?? from) : "the container",
-    });
-  }
-  for (const service of installation.storage) {
-    facts.push({
-      name: `storage '${service.serviceName}'`,
-      value: service.kind,
-      from: service.kind === "local" ? service.roots.join(", ") : "the environment",
-    });
-  }
-}
-
-/** Whether the web process answers, where it is known how to ask. */
-async function examineHealth(
-  { progress, signal }: DoctorPorts,
-  report: Report,
-  { processes: { health } }: Installation,
-): Promise<void> {
-  if (health === undefined) return;
-  progress.stage("asking the web process");
-  const { isWell, detail, version } = await checkHealth(health, { signal });
-  if (isWell) {
-    const value = version === undefined ? "is well" : `answers, Chatwoot ${version}`;
-    report.facts.push({ name: "web", value, from: detail });
-    return;
-  }
-  report.findings.push({
-    kind: "web-not-well",
-    level: "warning",
-    message: `Chatwoot's web process is not well: ${detail}`,
-    hint: "Its log says why. A backup does not need it. Where it is asked otherwise, say how: 'health' under 'installation'.",
-  });
 }
 
 /** It may be a standby: what that ends is asked again. */
