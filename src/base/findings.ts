@@ -16,6 +16,8 @@ export interface Finding {
   readonly hint: string;
   /** What it is about, where the message says more than has to stay the same for it to be known. */
   readonly subject?: string;
+  /** What it names, where it is known for as long as nothing is added. */
+  readonly names?: readonly string[];
 }
 
 const RANK: Record<FindingLevel, number> = { alarm: 0, warning: 1, note: 2 };

@@ -43,7 +43,7 @@ import { buildManifest } from "./manifest.ts";
 import { findParent, type Parent } from "./parent.ts";
 import { listPoints, type PointList } from "./points.ts";
 import { ParentRanges } from "./reuse.ts";
-import { quietKnown } from "./quiet.ts";
+import { quietKnown, quietTold } from "./quiet.ts";
 import { Sealing, SealingThreads } from "./sealing.ts";
 import { judgeShrinkage, type ShrinkageOptions } from "./shrinkage.ts";
 import { Sources, type StorageSettings } from "./sources.ts";
@@ -133,7 +133,7 @@ export async function backup(options: BackupOptions): Promise<BackupSummary> {
     ...shrinkage.findings,
   ];
   const known = { repository, acks: acksOf(list, options.identity.id), signal };
-  const findings = sortFindings(await quietKnown(told, known));
+  const findings = sortFindings(quietTold(await quietKnown(told, known), parent?.manifest.findings ?? []));
   const manifest = buildManifest({
     program: options.program,
     identity: options.identity,

@@ -15,9 +15,9 @@ import { connect, type Connection } from "../postgres/connect.ts";
 import { looksLikePooler, refuseSharedSessions } from "../postgres/pooler.ts";
 import { findPrograms } from "../postgres/programs.ts";
 import { readRoles } from "../postgres/roles.ts";
-import { readServerFacts, type ServerFacts } from "../postgres/server-facts.ts";
+import { readServerFacts } from "../postgres/server-facts.ts";
 import type { KeptDatabase } from "../postgres/swap.ts";
-import { findScratchServer, type ScratchPlaces } from "../postgres/scratch.ts";
+import type { ScratchPlaces } from "../postgres/scratch.ts";
 import type { Repository } from "../repo/repository.ts";
 import { type CopiedPoints, copiedPoints } from "./copy.ts";
 import { awaitingAck } from "./acks.ts";
@@ -34,6 +34,7 @@ import {
   permissionFindings,
 } from "./doctor-repositories.ts";
 import { examineHealth, installationFacts } from "./doctor-installation.ts";
+import { lookForScratchServer } from "./doctor-scratch.ts";
 import { examineStandby } from "./doctor-standby.ts";
 import { listPoints, type Point, type PointList, pointsAhead, recoverSeconds } from "./points.ts";
 import { findKeySources, readKeySamples, tryKeys } from "./prove-keys.ts";
@@ -175,7 +176,9 @@ async function examineDatabase(
     });
   });
   report.findings.push(...keptFindings(await keptBeside(ports, address)));
-  await examineScratch(ports, report, server, namedRoles(await readRoles(connection)));
+  const scratch = await lookForScratchServer(server, namedRoles(await readRoles(connection)), ports);
+  report.facts.push(...scratch.facts);
+  report.findings.push(...scratch.findings);
   const proof = await tryKeys(
     installation.environment,
     await readKeySamples(connection, await findKeySources(connection)),
@@ -239,28 +242,6 @@ async function examineRights(report: Report, connection: Connection): Promise<vo
       .join(", ")}${rows.length > 3 ? `, and ${rows.length - 3} more` : ""}`,
     hint: "Grant it: GRANT SELECT ON ALL TABLES IN SCHEMA public TO the role (and on all sequences), or use the owner.",
   });
-}
-
-/** As a drill of the next point will look. @param roles that policies and user mappings name. */
-async function examineScratch(
-  ports: DoctorPorts,
-  report: Report,
-  { major, ...server }: ServerFacts,
-  roles: readonly string[],
-): Promise<void> {
-  const extensions = server.extensions.map((extension) => extension.name);
-  try {
-    const where = await findScratchServer({ ...ports.scratch, major, extensions, roles, signal: ports.signal });
-    report.facts.push({ name: "scratch server for drills", value: `PostgreSQL ${major}`, from: where });
-  } catch (error) {
-    if (!isFailure(error)) throw error;
-    report.findings.push({
-      kind: "no-scratch-server",
-      level: "warning",
-      message: `restore points cannot be proven here: ${error.message}`,
-      hint: error.hint ?? "Install the server's own major version.",
-    });
-  }
 }
 
 async function examineRepositories(

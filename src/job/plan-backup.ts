@@ -12,6 +12,7 @@ import { listStorage, type StorageListing } from "./list-storage.ts";
 import { inspectChatwoot } from "./inspect-chatwoot.ts";
 import { findParent, type Parent } from "./parent.ts";
 import { findKeySources, readKeySamples, tryKeys } from "./prove-keys.ts";
+import { quietTold } from "./quiet.ts";
 import { lagFindings, noStandbyFinding, unloggedFindings } from "./standby-findings.ts";
 import type { BackupSummary } from "./summaries.ts";
 
@@ -37,7 +38,12 @@ export async function planBackup(options: BackupOptions): Promise<BackupSummary>
     added: { bytes: 0, packs: 0 },
     repository: options.repositoryName,
     copies: [],
-    findings: sortFindings([...options.findings, ...chatwoot.findings, ...look.findings, ...parentFindings]),
+    findings: sortFindings(
+      quietTold(
+        [...options.findings, ...chatwoot.findings, ...look.findings, ...parentFindings],
+        parent?.manifest.findings ?? [],
+      ),
+    ),
   };
 }
 

@@ -1,6 +1,6 @@
 /**
- * Findings that somebody has acknowledged: they become notes for as long as they stay what they were. Only what is known to
- * stand for long is among them; damage, keys, lost files and rows that were not read never are.
+ * Findings that somebody has acknowledged, or that the last restore point told already: they become notes for as long as they stay
+ * what they were. Only what is known to stand for long is among them; damage, keys, lost files and rows that were not read never are.
  */
 import type { Finding } from "../base/findings.ts";
 import type { Repository } from "../repo/repository.ts";
@@ -31,7 +31,11 @@ const ACKABLE: ReadonlySet<string> = new Set([
   "storage-not-read",
   "storage-service-unsupported",
   "storage-split",
+  "user-mappings",
 ]);
+
+/** Nothing can be done about these: one warning is enough, until they name something more. */
+const TOLD_ONCE: ReadonlySet<string> = new Set(["extension-data", "foreign-tables", "user-mappings"]);
 
 export function isAckable(kind: string): boolean {
   return ACKABLE.has(kind);
@@ -63,5 +67,19 @@ export async function quietKnown(
   return findings.map((finding) => {
     const isKnown = loud.includes(finding) && known.get(finding.kind)?.has(subjectOf(finding)) === true;
     return isKnown ? { ...finding, level: "note", message: `${finding.message}${SAID}` } : finding;
+  });
+}
+
+/** @param before what the last restore point told; earlier versions told no names, and then the message has to be the same. */
+export function quietTold(findings: readonly Finding[], before: readonly Finding[]): Finding[] {
+  const told = Map.groupBy(before, ({ kind }) => kind);
+  return findings.map((finding) => {
+    const { kind, level, message, names } = finding;
+    if (level === "note" || !TOLD_ONCE.has(kind)) return finding;
+    const earlier = told.get(kind) ?? [];
+    const known = new Set(earlier.flatMap((one) => one.names ?? []));
+    const isSame =
+      names?.every((name) => known.has(name)) === true || earlier.some((one) => subjectOf(one) === message);
+    return isSame ? { ...finding, level: "note", message: `${message} (known before)` } : finding;
   });
 }

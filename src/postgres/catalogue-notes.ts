@@ -67,7 +67,7 @@ function mappings({ mappings: names, superuser }: NotesRow): Finding[] {
   if (names.length === 0 || superuser) return [];
   const message = `the options of ${plural(names.length, "user mapping")} cannot be read and are not saved: ${listSome(names)}`;
   const hint = "Only their server's owner may read them. Set them again after a restore: ALTER USER MAPPING … OPTIONS.";
-  return [{ ...note("user-mappings", message, hint), level: "warning" }];
+  return [{ ...note("user-mappings", message, hint), level: "warning", names }];
 }
 
 function tablespaces({ tablespaces: names }: NotesRow): Finding[] {

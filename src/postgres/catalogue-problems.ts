@@ -36,6 +36,7 @@ export async function readProblems(connection: Connection): Promise<Finding[]> {
       level: "warning",
       message: `the rows of ${plural(row.foreign.length, "foreign table")} lie on another server and are not saved: ${row.foreign.join(", ")}`,
       hint: "Their definitions are saved; back up the other server itself.",
+      names: row.foreign,
     });
   }
   if (row.views.length > 0) {
@@ -53,6 +54,7 @@ export async function readProblems(connection: Connection): Promise<Finding[]> {
       level: "warning",
       message: `rows that were added to ${table.schema}.${table.name} of the extension '${table.extension}' are not saved`,
       hint: "Save them with 'pg_dump --data-only --table' besides, if you need them.",
+      names: [`${table.schema}.${table.name}`],
     });
   }
   return [...findings, ...(await readNotes(connection))];

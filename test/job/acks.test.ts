@@ -8,7 +8,7 @@ import { acknowledge, type AckOptions, listAcks } from "../../src/job/ack.ts";
 import { acksLacking, acksOf } from "../../src/job/acks.ts";
 import { forget } from "../../src/job/forget.ts";
 import { listPoints } from "../../src/job/points.ts";
-import { quietKnown } from "../../src/job/quiet.ts";
+import { quietKnown, quietTold } from "../../src/job/quiet.ts";
 import type { Repository } from "../../src/repo/repository.ts";
 import { createMemoryStore, type MemoryStore } from "../../src/store/memory-store.ts";
 import { copyStore, newRepository, reopen, signal } from "../repo/small-backup.ts";
@@ -190,4 +190,29 @@ test("where nothing may be deleted it can be acknowledged all the same", async (
   const { summary } = await acknowledge(options(repository), shrunk);
   assert.equal(summary.changed, true);
   assert.deepEqual(await acksIn(store), [days[1]]);
+});
+
+function naming(kind: string, names: string[]): Finding {
+  return { kind, level: "warning", message: names.join(), hint: "", names };
+}
+
+function levels(now: Finding[], before: Finding[]): string[] {
+  return quietTold(now, before).map(({ level }) => level);
+}
+
+test("what nobody can help is a warning until a restore point has told it, and again when there is more of it", () => {
+  const both = naming("foreign-tables", ["a", "b"]);
+  assert.deepEqual(levels([both], []), ["warning"]);
+  const [noted] = quietTold([both], [both]);
+  assert.deepEqual([noted?.level, noted?.message], ["note", "a,b (known before)"]);
+  assert.ok(noted !== undefined);
+  assert.deepEqual(levels([both], [noted]), ["note"], "it stays known");
+  assert.deepEqual(levels([naming("foreign-tables", ["b"])], [noted]), ["note"]);
+  assert.deepEqual(levels([naming("foreign-tables", ["a", "b", "c"])], [noted]), ["warning"]);
+  assert.deepEqual(levels([naming("user-mappings", ["a"])], [noted]), ["warning"]);
+  const tables = ["a", "b"].map((name) => naming("extension-data", [name]));
+  assert.deepEqual(levels([...tables, naming("extension-data", ["c"])], tables), ["note", "note", "warning"]);
+  const { names: _, ...earlier } = both;
+  assert.deepEqual(levels([both], [{ ...earlier, message: "a,b (acknowledged)" }]), ["note"], "of an earlier version");
+  assert.deepEqual(levels([naming("storage-not-read", ["a"])], [naming("storage-not-read", ["a"])]), ["warning"]);
 });

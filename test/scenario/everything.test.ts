@@ -75,6 +75,18 @@ test("a backup says what comes back in another way, and what does not", () => {
   }
 });
 
+test("what cannot be helped is told once: the next dry run ends well, until there is more of it", async () => {
+  const again = await desk.summary(["backup", "--dry-run"]);
+  const known = (again["findings"] as Finding[]).find(({ kind }) => kind === "foreign-tables");
+  assert.deepEqual([known?.level, known?.message.endsWith("things.elsewhere (known before)")], ["note", true]);
+  await desk.server.query("create foreign table things.further (id int) server far", source.database);
+  try {
+    await desk.summary(["backup", "--dry-run"], 3);
+  } finally {
+    await desk.server.query("drop foreign table things.further", source.database);
+  }
+});
+
 test("what a role or a server lacks for it is named before anything begins", async () => {
   await other.query("create role plain login createdb");
   const url = urlOf({ ...other.address, user: "plain", database: source.database });

@@ -1,0 +1,31 @@
+/** Whether restore points could be proven here: looks for a drill's server as a drill of the next point will. */
+import { isFailure } from "../base/errors.ts";
+import type { Finding } from "../base/findings.ts";
+import { findScratchServer, type ScratchPlaces } from "../postgres/scratch.ts";
+import type { ServerFacts } from "../postgres/server-facts.ts";
+import type { DoctorSummary } from "./summaries.ts";
+
+/** @param roles that policies and user mappings name. */
+export async function lookForScratchServer(
+  { major, ...server }: Pick<ServerFacts, "major" | "extensions">,
+  roles: readonly string[],
+  { scratch, signal }: { scratch?: ScratchPlaces | undefined; signal: AbortSignal },
+): Promise<{ facts: DoctorSummary["facts"]; findings: Finding[] }> {
+  const extensions = server.extensions.map((extension) => extension.name);
+  try {
+    const where = await findScratchServer({ ...scratch, major, extensions, roles, signal });
+    return {
+      facts: [{ name: "scratch server for drills", value: `PostgreSQL ${major}`, from: where }],
+      findings: [],
+    };
+  } catch (error) {
+    if (!isFailure(error)) throw error;
+    const finding: Finding = {
+      kind: "no-scratch-server",
+      level: "warning",
+      message: `restore points cannot be proven here: ${error.message}`,
+      hint: error.hint ?? "Install the server's own major version.",
+    };
+    return { facts: [], findings: [finding] };
+  }
+}
