@@ -37,12 +37,6 @@ export async function runStep(step: Step, { signal }: { signal: AbortSignal }): 
   else await runProgram(step.program, step.args, { signal });
 }
 
-/** For people: what a step would do. */
-export function describeStep(step: Step): string {
-  if (step.how === "container") return `${step.action} the container ${step.container}`;
-  return step.how === "shell" ? step.command : [step.program, ...step.args].join(" ");
-}
-
 export interface Health {
   isWell: boolean;
   /** What answered, or why it is not well. */

@@ -204,7 +204,8 @@ export async function openEngine(
 function silence(address: EngineAddress, error: unknown): SilentEngine {
   const where = describeEngine(address);
   const cause: unknown = error instanceof Failure ? error.cause : undefined;
-  const code = cause instanceof Error && "code" in cause ? cause.code : "";
+  // Of an address, these are about files of certificates, and the message names them.
+  const code = address.kind === "socket" && cause instanceof Error && "code" in cause ? cause.code : "";
   if (code === "EACCES" || code === "EPERM") {
     return {
       isDenied: true,

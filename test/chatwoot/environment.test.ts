@@ -8,6 +8,7 @@ import {
   databaseOf,
   railsEnvOf,
   readEnvFile,
+  redisOf,
   storageServicesOf,
 } from "../../src/chatwoot/environment.ts";
 
@@ -182,4 +183,32 @@ test("storage services are those that blobs may name, with what is lacking", () 
   assert.ok(compatible?.kind === "s3" && compatible.missing.includes("STORAGE_BUCKET_NAME"));
   assert.equal(activeStorageService(env({ ACTIVE_STORAGE_SERVICE: "" })), "local");
   assert.equal(storageServicesOf(env({ AWS_ACCESS_KEY_ID: "for something else" }), "/app").length, 1);
+});
+
+test("the Redis that the application uses: URL, password beside it, database, sentinels", () => {
+  assert.deepEqual(redisOf(env({})), { host: "127.0.0.1", port: 6379, isSecure: false, database: 0, sentinels: [] });
+  assert.deepEqual(redisOf(env({ REDIS_URL: "redis://redis:6379", REDIS_PASSWORD: "p" })), {
+    host: "redis",
+    port: 6379,
+    isSecure: false,
+    database: 0,
+    password: "p",
+    sentinels: [],
+  });
+  const whole = redisOf(env({ REDIS_URL: "rediss://u%40x:p%3Aq@[::1]:7000/3", REDIS_PASSWORD: "other" }));
+  assert.deepEqual(whole, {
+    host: "::1",
+    port: 7000,
+    isSecure: true,
+    database: 3,
+    user: "u@x",
+    password: "p:q",
+    sentinels: [],
+  });
+  assert.equal(redisOf(env({ REDIS_URL: "redis://:100%@redis" }))?.password, "100%");
+  assert.deepEqual(redisOf(env({ REDIS_URL: "redis://main", REDIS_SENTINELS: "a:26379,b:26379" }))?.sentinels, [
+    "a:26379",
+    "b:26379",
+  ]);
+  assert.equal(redisOf(env({ REDIS_URL: "redis" })), undefined);
 });
