@@ -2,14 +2,14 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { mkdir, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Client } from "pg";
 import { assertSameDatabase, sortCopyBlocks } from "./pg-dump-diff.ts";
-import { startPostgres } from "./postgres.ts";
+import { initialise, installedServers, startPostgres } from "./postgres.ts";
 import { resticPaths, runRestic } from "./restic.ts";
 import { temporaryFolder } from "./temporary.ts";
 import { readFolder } from "./tree.ts";
@@ -63,6 +63,17 @@ test("a server that wants passwords refuses a wrong one", async () => {
   await server.query("select 1");
   const client = new Client({ ...server.address, password: "wrong" });
   await assert.rejects(client.connect(), { code: "28P01" });
+});
+
+test("no two servers are one cluster, though their data was copied", async () => {
+  await using folder = await temporaryFolder();
+  const { programs = "" } = installedServers()[0] ?? {};
+  const identities = ["a", "b"].map(async (name) => {
+    await mkdir(folder.at(name));
+    const { data } = await initialise(folder.at(name), programs);
+    return readFileSync(join(data, "global/pg_control")).subarray(0, 8).toString("hex");
+  });
+  assert.equal(new Set(await Promise.all(identities)).size, 2);
 });
 
 test("only the rows of a COPY block are sorted", () => {

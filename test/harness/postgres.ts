@@ -3,13 +3,14 @@
  * ended by its process id. Its data is thrown away, so nothing is synced to disk.
  */
 import { type ChildProcess, type ChildProcessWithoutNullStreams, spawn } from "node:child_process";
-import { chownSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { chownSync, existsSync, readdirSync, readFileSync } from "node:fs";
 import { mkdir, mkdtemp, readFile, rm } from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Client } from "pg";
+import { createCluster, SUPERUSER_PASSWORD } from "./cluster.ts";
 import { mustRun } from "./run.ts";
 
 /** Has the fields of `ServerAddress` in src/postgres. */
@@ -162,24 +163,10 @@ export async function untilReady(child: ChildProcess, address: TestAddress, log:
   }
 }
 
-export async function initialise(folder: string, programs: string, options: TestServerOptions, password: string) {
+export async function initialise(folder: string, programs: string, auth: TestServerOptions["auth"] = "trust") {
   const user = serverUser();
-  const passwordFile = join(folder, "password");
-  writeFileSync(passwordFile, `${password}\n`, { mode: 0o600 });
-  if (user !== undefined) for (const path of [folder, passwordFile]) chownSync(path, user.uid, user.gid);
-  const auth = options.auth === "scram" ? "scram-sha-256" : "trust";
-  const data = join(folder, "data");
-  const choices = {
-    pgdata: data,
-    username: "postgres",
-    pwfile: passwordFile,
-    auth,
-    encoding: "UTF8",
-    locale: "C.UTF-8",
-  };
-  const args = Object.entries(choices).map(([name, value]) => `--${name}=${value}`);
-  await mustRun(join(programs, "initdb"), [...args, "--no-sync"], { ...user, cwd: folder });
-  rmSync(passwordFile);
+  if (user !== undefined) chownSync(folder, user.uid, user.gid);
+  const data = await createCluster(folder, { programs, auth: auth === "scram" ? "scram-sha-256" : "trust", user });
   return { data, user };
 }
 
@@ -199,10 +186,9 @@ export async function startPostgres(options: TestServerOptions = {}): Promise<Te
   const programs = options.programs ?? installedServers()[0]?.programs;
   if (programs === undefined) throw new Error("PostgreSQL is not installed: run 'npm test', which installs it");
   const folder = await mkdtemp(join(tmpdir(), "chatkeep-pg-"));
-  const password = options.auth === "scram" ? `test-${process.pid}-${folder.slice(-6)}` : "unused";
   const { data, user } =
     options.standbyOf === undefined
-      ? await initialise(folder, programs, options, password)
+      ? await initialise(folder, programs, options.auth)
       : await copyPrimary(options.standbyOf, folder);
   const socketFolder = join(folder, "socket");
   await mkdir(socketFolder, { mode: 0o777 });
@@ -235,7 +221,7 @@ export async function startPostgres(options: TestServerOptions = {}): Promise<Te
     port,
     user: "postgres",
     database: "postgres",
-    ...(options.auth === "scram" ? { password } : {}),
+    ...(options.auth === "scram" ? { password: SUPERUSER_PASSWORD } : {}),
   };
   try {
     await untilReady(child, address, log);

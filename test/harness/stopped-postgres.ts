@@ -1,9 +1,10 @@
 /** A PostgreSQL whose data stays when it is stopped: for tests of servers that are restarted, restored or go back in time. */
 import type { ChildProcess } from "node:child_process";
 import { chownSync } from "node:fs";
-import { cp, mkdir, mkdtemp, readFile, rm } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { copyData } from "./cluster.ts";
 import {
   freePort,
   initialise,
@@ -13,7 +14,6 @@ import {
   type TestAddress,
   untilReady,
 } from "./postgres.ts";
-import { mustRun } from "./run.ts";
 
 export class StoppedPostgres implements AsyncDisposable {
   readonly #folder: string;
@@ -34,7 +34,7 @@ export class StoppedPostgres implements AsyncDisposable {
     const programs = installedServers()[0]?.programs;
     if (programs === undefined) throw new Error("PostgreSQL is not installed: run 'npm test', which installs it");
     const folder = await mkdtemp(join(tmpdir(), "chatkeep-pg-"));
-    const { user } = await initialise(folder, programs, {}, "unused");
+    const { user } = await initialise(folder, programs);
     await mkdir(join(folder, "socket"), { mode: 0o777 });
     if (user !== undefined) chownSync(join(folder, "socket"), user.uid, user.gid);
     return new StoppedPostgres(folder, programs, await freePort(), user);
@@ -75,17 +75,11 @@ export class StoppedPostgres implements AsyncDisposable {
   /** Copies the data of the stopped server, and returns what puts it back. */
   async remember(): Promise<() => Promise<void>> {
     const kept = join(this.#folder, "kept");
-    await this.#copy(this.data, kept);
+    await copyData(this.data, kept);
     return async () => {
       await rm(this.data, { recursive: true });
-      await this.#copy(kept, this.data);
+      await copyData(kept, this.data);
     };
-  }
-
-  async #copy(from: string, to: string): Promise<void> {
-    // With owners and modes: a server refuses data of others.
-    if (this.#user === undefined) await cp(from, to, { recursive: true, preserveTimestamps: true });
-    else await mustRun("cp", ["-a", from, to]);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
