@@ -10,7 +10,7 @@ import { delimiter, dirname, join, relative, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { setUp } from "./setup.mjs";
 import { projectNode } from "./setup/modules.mjs";
-import { ROOT, SetupError, say } from "./setup/say.mjs";
+import { CACHE, ROOT, SetupError, say } from "./setup/say.mjs";
 
 const LONG = join("test", "long");
 
@@ -37,19 +37,22 @@ function testArguments(args, isLong) {
   return [...seed, "--test", `--test-concurrency=${availableParallelism()}`, ...options, ...files];
 }
 
+/** The tests' processes load the same files again and again: their code is kept compiled. */
+const TEST_ENV = { NODE_COMPILE_CACHE: join(CACHE, "compiled") };
+
 /** What to set up for, and what the project's Node is then given. */
 const COMMANDS = {
   demo: (args) => ({ purpose: "demo", args: [join("bin", "chatkeep.js"), "demo", ...args] }),
-  test: (args) => ({ purpose: "test", args: testArguments(args, false) }),
-  "test:long": (args) => ({ purpose: "test", args: testArguments(args, true) }),
+  test: (args) => ({ purpose: "test", args: testArguments(args, false), env: TEST_ENV }),
+  "test:long": (args) => ({ purpose: "test", args: testArguments(args, true), env: TEST_ENV }),
   bench: (args) => ({ purpose: "bench", args: [join("bench", "main.ts"), ...args] }),
 };
 
 /** Runs the project's Node in our place: same terminal, same signals, same exit status. */
-function handOver(args) {
+function handOver(args, added = {}) {
   const node = projectNode();
   const path = [join(ROOT, "node_modules", ".bin"), dirname(node), process.env.PATH ?? ""].join(delimiter);
-  const child = spawn(node, args, { cwd: ROOT, stdio: "inherit", env: { ...process.env, PATH: path } });
+  const child = spawn(node, args, { cwd: ROOT, stdio: "inherit", env: { ...process.env, ...added, PATH: path } });
   const isTerminal = process.stdin.isTTY || process.stdout.isTTY || process.stderr.isTTY;
   // A terminal sends Ctrl-C to the child as well; passing it on would make two of one.
   process.on("SIGINT", () => isTerminal || child.kill("SIGINT"));
@@ -75,9 +78,9 @@ if (command === undefined) {
   process.exit(2);
 }
 try {
-  const { purpose, args: handed } = command(args);
+  const { purpose, args: handed, env } = command(args);
   await setUp(purpose);
-  handOver(handed);
+  handOver(handed, env);
 } catch (error) {
   fail(error);
 }
