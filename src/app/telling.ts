@@ -38,8 +38,8 @@ export async function tellAll(
   );
   const findings = [
     ...[...late.failed].map(([channel, failure]) => undelivered(channel, failure)),
-    ...told.flatMap(({ outcome: { channel }, failure }) => {
-      return failure === undefined || late.failed.has(channel) ? [] : [undelivered(channel, failure)];
+    ...told.flatMap(({ outcome: { channel }, failure, isKept }) => {
+      return failure === undefined || late.failed.has(channel) ? [] : [undelivered(channel, failure, { isKept })];
     }),
     ...broken.map(({ name, failure }) => undelivered(name, failure, { isKept: false })),
   ];
@@ -49,6 +49,7 @@ export async function tellAll(
 interface Told {
   outcome: NoticeOutcome;
   failure: Failure | undefined;
+  isKept: boolean;
 }
 
 /** @param known what an earlier notice has just met there: then this one is kept without being tried. */
@@ -57,11 +58,15 @@ async function tell(channel: Channel, notice: Notice, known: Failure | undefined
   try {
     if (known !== undefined) throw known;
     await deliver(channel, notice, tools);
-    return { outcome, failure: undefined };
+    return { outcome, failure: undefined, isKept: false };
   } catch (error) {
     if (!isFailure(error)) throw error;
-    await keepNotice(tools.folder, channel.name, notice, tools.clock.now());
-    return { outcome: { ...outcome, delivered: false, message: error.message }, failure: error };
+    const isKept = await keepNotice(tools.folder, channel.name, notice, tools.clock.now()).then(
+      () => true,
+      // A full disk, say: that it was not told is told all the same.
+      () => false,
+    );
+    return { outcome: { ...outcome, delivered: false, message: error.message }, failure: error, isKept };
   }
 }
 

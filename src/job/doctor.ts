@@ -3,7 +3,7 @@
  * check runs, whatever the others found; each finding says what it means and what to do.
  */
 import { stat } from "node:fs/promises";
-import { type Clock, parseZonedInstant } from "../base/clock.ts";
+import type { Clock } from "../base/clock.ts";
 import { formatBytes, formatSeconds, plural } from "../base/bytes.ts";
 import { Failure, isFailure } from "../base/errors.ts";
 import { type Finding, sortFindings } from "../base/findings.ts";
@@ -38,7 +38,14 @@ import { lookForScratchServer } from "./doctor-scratch.ts";
 import { examineStandby } from "./doctor-standby.ts";
 import { listPoints, type Point, type PointList, pointsAhead, recoverSeconds } from "./points.ts";
 import { findKeySources, readKeySamples, tryKeys } from "./prove-keys.ts";
-import { DEFAULT_OBJECTIVES, type Objectives, overdueFindings, proofFindings, recoveryFindings } from "./objectives.ts";
+import {
+  DEFAULT_OBJECTIVES,
+  type Objectives,
+  overdueFindings,
+  proofAge,
+  proofFindings,
+  recoveryFindings,
+} from "./objectives.ts";
 import { keptFindings, listDiscardable } from "./restore-live.ts";
 import { awaitingFinding } from "./shrinkage.ts";
 import { namedRoles } from "./rights.ts";
@@ -280,7 +287,8 @@ async function examineRepositories(
       examinePoints(ports, report, name, mine);
     });
   }
-  report.findings.push(...proofFindings(proofAge(points.values(), ports), ports.objectives ?? DEFAULT_OBJECTIVES));
+  const proofs = [...points.values()].flatMap((copied) => copied.points);
+  report.findings.push(...proofFindings(proofAge(proofs, ports.clock.now()), ports.objectives ?? DEFAULT_OBJECTIVES));
   const names = [id, ownName, ...repositories.map((known) => known.name), "chatkeep", "chatwoot"];
   report.findings.push(
     ...passwordFindings(passwords, names),
@@ -327,15 +335,6 @@ async function examineRetention(
     value: `locked for ${plural(forMs / 86_400_000, "day")}, ${mode}`,
     from: "the configuration",
   });
-}
-
-/** Of the newest proof in any repository, milliseconds: a proof counts for one, but each says that the way works. */
-function proofAge(lists: Iterable<CopiedPoints>, { clock }: DoctorPorts): number | undefined {
-  const times = [...lists].flatMap(({ points }) =>
-    points.flatMap(({ proof }) => (proof?.proven === true ? [proof.at] : [])),
-  );
-  const newest = times.map((at) => parseZonedInstant(at) ?? 0).toSorted((a, b) => b - a);
-  return newest[0] === undefined ? undefined : clock.now() - newest[0];
 }
 
 function minePoints(list: PointList, id: string): CopiedPoints & { points: Point[] } {

@@ -1,6 +1,8 @@
 /** What somebody has set as the oldest that a restore point or a proof may be, and the longest that a restore may take. */
 import { formatSpan } from "../base/bytes.ts";
+import { parseZonedInstant } from "../base/clock.ts";
 import type { Finding } from "../base/findings.ts";
+import type { Point } from "./points.ts";
 
 export interface Objectives {
   /** A restore point is never older, milliseconds. */
@@ -24,6 +26,15 @@ export function overdueFindings(name: string, ageMs: number, { rpoMs }: Objectiv
       hint: `It should never be older than ${formatSpan(rpoMs / 1000)} (objectives.rpo). Run 'chatkeep run', and see with 'chatkeep schedule' that it runs every day.`,
     },
   ];
+}
+
+/**
+ * Milliseconds since the newest proof of any of these points, wherever they are: a proof counts for one repository, but each
+ * says that the way back works. Undefined when there is none.
+ */
+export function proofAge(points: readonly Pick<Point, "proof">[], nowMs: number): number | undefined {
+  const times = points.flatMap(({ proof }) => (proof?.proven === true ? [parseZonedInstant(proof.at) ?? 0] : []));
+  return times.length === 0 ? undefined : nowMs - Math.max(...times);
 }
 
 /** @param ageMs of the newest proof in any repository; undefined when there is none. */

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import {
   formatStage,
+  journalProgress,
   jsonProgress,
   keepTicking,
   lineProgress,
@@ -111,6 +112,21 @@ test("in a log there is one line a stage", () => {
   progress.end();
   assert.equal(stderr.text, "looking around\nreading rows (2.0 MiB)\na word\nfiles (1,300 files)\n");
   assert.equal(stdout.text, "");
+});
+
+test("a journal gets stages and lines as JSON, and no steps", () => {
+  const clock = createFakeClock();
+  const { printer, stdout, stderr } = createKeptPrinter();
+  const progress = journalProgress(printer, clock);
+  progress.stage("files", { total: 5_000, unit: "files" });
+  clock.pass(5_000);
+  progress.advance(2_000);
+  progress.say("a word");
+  assert.equal(
+    stdout.text,
+    '{"type":"stage","name":"files","total":5000,"unit":"files"}\n{"type":"line","text":"a word"}\n',
+  );
+  assert.equal(stderr.text, "");
 });
 
 test("with --json every stage is an event, and a step at most once a second", () => {

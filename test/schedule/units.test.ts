@@ -8,6 +8,7 @@ import type { DailyJob } from "../../src/schedule/job.ts";
 import { formatCompose, formatCronJob } from "../../src/schedule/manifests.ts";
 import { ownUnits, removeUnits } from "../../src/schedule/systemd.ts";
 import { formatUnits } from "../../src/schedule/units.ts";
+import { CRONTAB } from "../harness/crontab.ts";
 import { mustRun, run } from "../harness/run.ts";
 import { temporaryFolder } from "../harness/temporary.ts";
 
@@ -101,15 +102,6 @@ test("cron hands the words to the program as they are", async () => {
   ]);
 });
 
-/** In the place of crontab(1), so that nobody's own table is touched. */
-const CRONTAB = `#!/bin/sh
-case "$1" in
-  -l) if [ -f "$TABLE" ]; then cat "$TABLE"; else echo "no crontab for tester" >&2; exit 1; fi ;;
-  -r) rm "$TABLE" ;;
-  -) if grep -q refuse; then echo "errors in crontab file, can't install" >&2; exit 1; fi ;;
-esac
-`;
-
 test("the table is read and written by crontab; none is an empty one, and what cron says is told", async () => {
   await using folder = await temporaryFolder();
   await mkdir(folder.at("bin"));
@@ -121,6 +113,7 @@ test("the table is read and written by crontab; none is an empty one, and what c
   await writeFile(folder.at("table"), "5 5 * * * true\n");
   assert.equal(await readCrontab({ signal, env }), "5 5 * * * true\n");
   await writeCrontab("1 1 * * * true\n", { signal, env });
+  assert.equal(await readCrontab({ signal, env }), "1 1 * * * true\n");
   await writeCrontab("", { signal, env });
   assert.equal(await readCrontab({ signal, env }), "");
   await assert.rejects(writeCrontab("refuse\n", { signal, env }), /cron refused: .*can't install/);
