@@ -5,7 +5,7 @@
 import { randomBytes } from "node:crypto";
 import type { EventEmitter } from "node:events";
 import type { ConnectionOptions } from "node:tls";
-import { Client, type ClientConfig, type QueryResultRow } from "pg";
+import { Client, type ClientConfig, type QueryResult, type QueryResultRow } from "pg";
 import { from as copyFrom } from "pg-copy-streams";
 import type { Writable } from "node:stream";
 import { systemClock } from "../base/clock.ts";
@@ -101,10 +101,20 @@ export class Connection implements AsyncDisposable {
    * @throws Failure of the `database/` codes, or the signal's reason.
    */
   async query<T extends QueryResultRow = QueryResultRow>(sql: string, params?: readonly unknown[]): Promise<T[]> {
+    return (await this.#run<T>(sql, params)).rows;
+  }
+
+  /** Runs statements like {@link query}, and says of what types the last one's columns are: by name, of a domain its base type. */
+  async typesOf(sql: string): Promise<Map<string, number>> {
+    const { fields } = await this.#run(sql);
+    return new Map(fields.map(({ name, dataTypeID }) => [name, dataTypeID]));
+  }
+
+  async #run<T extends QueryResultRow>(sql: string, params?: readonly unknown[]): Promise<QueryResult<T>> {
     try {
       const result: unknown = await this.#client.query(sql, params === undefined ? undefined : [...params]);
       const last: unknown = Array.isArray(result) ? result.at(-1) : result;
-      return (last as { rows: T[] }).rows;
+      return last as QueryResult<T>;
     } catch (error) {
       throw this.failure(error);
     }

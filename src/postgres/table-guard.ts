@@ -1,7 +1,7 @@
 /**
  * A snapshot protects against changed rows, but not against TRUNCATE, rewriting changes and changed columns: a table
- * that was truncated after the snapshot reads as empty, and one whose column was dropped and added again reads as
- * NULLs, both without an error. So before a table is read it is locked against such changes and compared, as the
+ * that was truncated after the snapshot reads as empty, one whose column was dropped and added again reads as
+ * NULLs, and one whose column got another type as that type's text, all without an error. So before a table is read it is locked against such changes and compared, as the
  * snapshot sees it, with what it is now.
  */
 import { Failure } from "../base/errors.ts";
@@ -75,7 +75,20 @@ interface GuardRow {
   same_file: boolean | null;
   same_name: boolean | null;
   same_columns: boolean | null;
+  types: { name: string; type: number }[] | null;
 }
+
+/**
+ * The type of each column of `c`, of a domain its base type. How long or exact it may be is not compared: what changes of that
+ * without a rewrite allows more, and the text of the rows that are there stays what it was.
+ */
+const BASE_TYPES = `
+  with recursive base(name, oid) as (
+    select a.attname, a.atttypid from pg_catalog.pg_attribute a where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+    union all
+    select b.name, t.typbasetype from base b join pg_catalog.pg_type t on t.oid = b.oid and t.typtype = 'd')
+  select pg_catalog.json_agg(pg_catalog.json_build_object('name', b.name, 'type', b.oid::int8))
+  from base b join pg_catalog.pg_type t on t.oid = b.oid and t.typtype <> 'd'`;
 
 /**
  * Locks the table against changes of its form until the transaction (or the savepoint) ends, and makes sure that it
@@ -85,9 +98,13 @@ interface GuardRow {
  * holds a lock for longer than `LIMITS.lockTimeoutMs`.
  */
 export async function guardTable(connection: Connection, table: GuardedTable): Promise<void> {
+  const name = qualifiedName(table);
+  let types: Map<string, number>;
   try {
-    await connection.query(
-      `set local lock_timeout = ${LIMITS.lockTimeoutMs}; lock table only ${qualifiedName(table)} in access share mode; set local lock_timeout = 0`,
+    // Which columns a table's row type has, and of which types, is asked of the present as well.
+    types = await connection.typesOf(
+      `set local lock_timeout = ${LIMITS.lockTimeoutMs}; lock table only ${name} in access share mode; set local lock_timeout = 0;
+       select (null::${name}).*`,
     );
   } catch (error) {
     throw tableFailure(error, table, connection);
@@ -96,16 +113,18 @@ export async function guardTable(connection: Connection, table: GuardedTable): P
   const [row] = await connection.query<GuardRow & { [key: string]: unknown }>(
     `select pg_catalog.current_setting('chatkeep.session', true) = ${quoteLiteral(connection.mark)} as own_session,
        c.relfilenode = pg_catalog.pg_relation_filenode(c.oid) as same_file,
-       pg_catalog.to_regclass(${quoteLiteral(qualifiedName(table))})::pg_catalog.oid = c.oid as same_name,
+       pg_catalog.to_regclass(${quoteLiteral(name)})::pg_catalog.oid = c.oid as same_name,
        (select pg_catalog.bool_and(a.attname = (pg_catalog.pg_identify_object_as_address(
             'pg_catalog.pg_class'::pg_catalog.regclass, c.oid, a.attnum)).object_names[3])
-          from pg_catalog.pg_attribute a where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped) as same_columns
+          from pg_catalog.pg_attribute a where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped) as same_columns,
+       (${BASE_TYPES}) as types
      from pg_catalog.pg_class c where c.oid = ${quoteLiteral(table.oid)}::pg_catalog.oid`,
   );
   if (row !== undefined && row.own_session !== true) throw sharedSessions(connection.address);
   if (row?.same_name !== true) throw changed(table, "dropped or renamed");
   if (row.same_file !== true) throw changed(table, "emptied or rewritten");
-  if (row.same_columns === false) throw changed(table, "altered");
+  const isSameType = row.types?.every((column) => types.get(column.name) === column.type) ?? true;
+  if (row.same_columns === false || !isSameType) throw changed(table, "altered");
 }
 
 /**

@@ -63,6 +63,7 @@ const CHANGES: Record<string, string> = {
     "truncate changing; insert into changing (id, v) select i, 'new' from generate_series(1, 10) i",
   "vacuumed full": "vacuum full changing",
   "rewritten by a new type": "alter table changing alter column n type bigint",
+  "of another type without being rewritten": "alter table changing alter column v type varchar",
   dropped: "drop table changing",
   "dropped and made again": "drop table changing; create table changing (id int primary key, v text, n int, gone int)",
   renamed: "alter table changing rename to changed",
@@ -111,6 +112,8 @@ test("changes that a snapshot does protect against do not disturb: new rows, new
     for (const sql of [
       "alter table calm add column more int default 7",
       "alter table calm alter column v type varchar(40)",
+      "create domain calm_text as varchar(40)",
+      "alter table calm alter column v type calm_text",
       "analyze calm",
       "vacuum calm",
     ])
