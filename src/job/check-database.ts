@@ -12,6 +12,7 @@ import { parseRanges } from "../point/ranges.ts";
 import type { ServerAddress } from "../postgres/address.ts";
 import { readTables } from "../postgres/catalogue.ts";
 import { asNotValid, type UnheldKey } from "../postgres/load-foreign-keys.ts";
+import { shownName } from "../postgres/names.ts";
 import type { ClientPrograms } from "../postgres/programs.ts";
 import { planTable, type RangePlan, type TablePlan } from "../postgres/range-plan.ts";
 import { openRangeReader, type RangeReader } from "../postgres/range-reader.ts";
@@ -72,12 +73,19 @@ export async function checkData(
       ok: wrong.length === 0 && tables.length === manifest.tables.length,
       detail:
         wrong.length === 0
-          ? `${plural(rows, "row")} in ${plural(ranges, "range")} of ${plural(tables.length, "table")}: every SHA-256 equal${lackingText(manifest)}`
+          ? `${plural(rows, "row")} in ${plural(ranges, "range")} of ${plural(tables.length, "table")}: every SHA-256 equal${lackingText(manifest)}${viewsText(manifest)}`
           : `${plural(wrong.length, "range")} differ: ${wrong.slice(0, 3).join(", ")}`,
     },
   ];
   if (manifest.cutter === CUTTER_VERSION) checks.push(await checkTree(reader, tables));
   return [...checks, ...(await checkLargeObjects(reader, address, options))];
+}
+
+/** What a view shows of chance, of the time or of a sequence is another thing each time. */
+function viewsText({ filledViews }: Manifest): string {
+  if (filledViews.length === 0) return "";
+  const views = plural(filledViews.length, "materialized view");
+  return `; the content of ${views} is made anew each time, and not compared: ${listSome(filledViews.map(shownName))}`;
 }
 
 async function checkTree(reader: PointReader, tables: SavedTable[]): Promise<ProofCheck> {

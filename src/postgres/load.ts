@@ -102,8 +102,13 @@ export async function loadDatabase(
   // Only now: beside those that build indexes, a session would be one more.
   await using connection = await connectPatiently(target, options);
   const unheldKeys = await addForeignKeys(connection, keys);
-  if (source.sequencesSql.trim() !== "") await connection.query(source.sequencesSql);
+  const setSequences = async () => {
+    if (source.sequencesSql.trim() !== "") await connection.query(source.sequencesSql);
+  };
+  await setSequences();
   await refreshViews(connection, source.filledViews);
+  // A view may draw from them.
+  if (source.filledViews.length > 0) await setSequences();
   options.progress.stage("gathering statistics");
   // Its commit also waits for the disk, and with it for the rows' commits before it.
   await connection.query("analyze");

@@ -29,6 +29,11 @@ async function makeHostile(name: string) {
   await server.query("create extension pg_trgm; create extension pgcrypto; create extension pg_stat_statements", name);
   await server.query(HOSTILE_SQL, name);
   await server.query(largeTable(30_000), name);
+  await server.query(
+    `create sequence drawn; create materialized view by_chance as
+       select nextval('drawn') as n, random() as r, now() as at from generate_series(1, 10)`,
+    name,
+  );
   return address;
 }
 
