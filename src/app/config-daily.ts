@@ -1,6 +1,8 @@
 /** The schema of what the configuration says about the daily run: when, what is told to whom, what runs before and after. */
 import { z } from "zod";
+import { isFailure } from "../base/errors.ts";
 import { OUTCOMES } from "../notify/notice.ts";
+import { Zone } from "../policy/calendar.ts";
 
 const text = z.string().min(1);
 const duration = z.string().regex(/^[1-9]\d{0,4}[mhd]$/, "write it as 30m, 26h or 8d");
@@ -27,13 +29,22 @@ export function oftenMs(given: string): number | undefined {
   return given in OFTEN ? OFTEN[given as keyof typeof OFTEN] : durationMs(given);
 }
 
+const zoneText = text.superRefine((given, context) => {
+  try {
+    void new Zone(given);
+  } catch (error) {
+    if (!isFailure(error)) throw error;
+    context.addIssue({ code: "custom", message: error.message });
+  }
+});
+
 export const scheduleSchema = z.strictObject({
   /** Of the daily run, as cron has it: five fields. */
   backup: text.optional(),
   drill: often.optional(),
   prune: often.optional(),
   /** IANA. */
-  timezone: text.optional(),
+  timezone: zoneText.optional(),
 });
 
 export const objectivesSchema = z.strictObject({

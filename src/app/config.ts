@@ -305,7 +305,9 @@ function invalidIssue(path: string, lines: LineCounter, document: Document, issu
       isThere ? `${what}: must be ${wanted}` : keys.length === 0 ? "the file is empty" : `${what}: missing, or empty`,
     );
   }
-  return invalid(path, lines, nodeOffset(document, keys), `${what}: ${issue.message.toLowerCase()}`);
+  // Zod's own sentences begin with a capital; what we say may hold somebody's words.
+  const message = issue.code === "custom" ? issue.message : issue.message.toLowerCase();
+  return invalid(path, lines, nodeOffset(document, keys), `${what}: ${message}`);
 }
 
 /** What a person calls them. */

@@ -44,6 +44,11 @@ const BAD: [what: string, text: string, message: RegExp][] = [
     /^c\.yaml:9:29: notify\.0\.on: write failure, /,
   ],
   [
+    "a zone that nobody knows",
+    `${GOOD}schedule: { timezone: Europe/Atlantis }\n`,
+    /^c\.yaml:9:23: schedule\.timezone: 'Europe\/Atlantis' is no time zone$/,
+  ],
+  [
     "a drill now and then",
     `${GOOD}schedule: { drill: yearly }\n`,
     /^c\.yaml:9:20: schedule\.drill: write daily, weekly, /,

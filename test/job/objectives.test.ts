@@ -31,8 +31,11 @@ test("what nobody has set is no objective, and what is not known is not overdue"
   assert.deepEqual(recoveryFindings("primary", null, OBJECTIVES), []);
 });
 
+function point(at: string, proven: boolean): Pick<Point, "proof"> {
+  return { proof: { at, proven } as Point["proof"] };
+}
+
 test("a proof is as old as the newest that proved something", () => {
-  const point = (at: string, proven: boolean) => ({ proof: { at, proven } }) as Pick<Point, "proof">;
   const now = Date.parse("2026-11-28T12:00:00Z");
   const points = [point("2026-11-28T11:00:00Z", false), point("2026-11-28T09:00:00Z", true), { proof: undefined }];
   assert.equal(proofAge(points, now), 3 * HOUR);

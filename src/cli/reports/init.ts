@@ -34,6 +34,7 @@ export function formatInit(summary: InitSummary, look: Look): string[] {
     "  2. chatkeep doctor     what worries it",
     "  3. chatkeep backup     the first restore point",
     "  4. chatkeep drill      the proof that it restores",
+    "  5. chatkeep schedule install   the same every night ('chatkeep help daily')",
   ];
 }
 
