@@ -17,7 +17,7 @@ const CONFIG: Topic = {
     "  installation:",
     "    id: 6f1c…               # made by init; never change it",
     "    name: acme",
-    "    kind: docker-compose    # linux-vm; or manual, with what is not found:",
+    "    kind: docker-compose    # swarm, linux-vm; manual, with what is not found:",
     "    compose-project: chatwoot        # or container: NAME",
     "    root: /home/chatwoot/chatwoot",
     "    env-file: /home/chatwoot/chatwoot/.env",

@@ -4,6 +4,7 @@ import { DOCKER_COMPOSE } from "./kinds/docker-compose.ts";
 import type { Found, InstallationSettings, Kind, Look, World } from "./kinds/kind.ts";
 import { LINUX_VM } from "./kinds/linux-vm.ts";
 import { MANUAL, namedProcesses } from "./kinds/manual.ts";
+import { SWARM } from "./kinds/swarm.ts";
 import { machineAt } from "./places.ts";
 
 export type { Found, InstallationSettings, ProcessCommands } from "./kinds/kind.ts";
@@ -16,19 +17,26 @@ export interface FindOptions {
   filesystemRoot?: string;
 }
 
-const KINDS: readonly Kind[] = [LINUX_VM, DOCKER_COMPOSE, MANUAL];
+const KINDS: readonly Kind[] = [LINUX_VM, DOCKER_COMPOSE, SWARM, MANUAL];
 
 /** Those that may be meant; of what is named the first that has it is, of what is found there must be one. */
 function kindsMeant(settings: InstallationSettings): { kinds: readonly Kind[]; isNamed: boolean } {
   const { kind, project, container, root, envFile, databaseUrl } = settings;
   if (kind !== undefined) return { kinds: KINDS.filter(({ name }) => name === kind), isNamed: false };
-  if (project !== undefined || container !== undefined) return { kinds: [DOCKER_COMPOSE], isNamed: false };
+  if (project !== undefined || container !== undefined) return { kinds: [DOCKER_COMPOSE, SWARM], isNamed: false };
   if ([root, envFile, databaseUrl].some((value) => value !== undefined))
     return { kinds: [LINUX_VM, MANUAL], isNamed: true };
-  return { kinds: [LINUX_VM, DOCKER_COMPOSE], isNamed: false };
+  return { kinds: [LINUX_VM, DOCKER_COMPOSE, SWARM], isNamed: false };
 }
 
-function notFound(looks: readonly Look[]): Failure {
+function notFound(looks: readonly Look[], { project, container }: InstallationSettings): Failure {
+  const others = looks.flatMap((look) => look.others ?? []);
+  if (others.length > 0) {
+    const wanted = project === undefined ? `container or service '${container ?? ""}'` : `Compose project '${project}'`;
+    return new Failure("installation/not-found", `no Chatwoot is in a ${wanted} of this machine`, {
+      hint: `There ${others.length === 1 ? "is" : "are"} ${others.join("; ")}.`,
+    });
+  }
   const blocked = looks.flatMap((look) => look.blocked ?? []);
   const [first] = blocked;
   const lookedFor = looks.map((look) => look.lookedFor).join("; for ");
@@ -57,7 +65,7 @@ export async function findInstallation(settings: InstallationSettings, options: 
   }
   const sightings = looks.flatMap((look) => look.sightings);
   const [only] = sightings;
-  if (only === undefined) throw notFound(looks);
+  if (only === undefined) throw notFound(looks, settings);
   if (sightings.length > 1) {
     throw new Failure(
       "installation/several",

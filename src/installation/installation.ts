@@ -6,7 +6,7 @@
 import type { DatabaseSetting, RedisPlace, StorageService } from "../chatwoot/environment.ts";
 import type { Processes } from "./processes.ts";
 
-export const INSTALLATION_KINDS = ["linux-vm", "docker-compose", "manual"] as const;
+export const INSTALLATION_KINDS = ["linux-vm", "docker-compose", "swarm", "manual"] as const;
 export type InstallationKind = (typeof INSTALLATION_KINDS)[number];
 
 export interface CodePlace {
@@ -41,7 +41,7 @@ export interface MadeFile {
 
 export interface Installation {
   kind: InstallationKind;
-  /** How it is told from others of its kind on this machine: a Compose project, or a container. */
+  /** How it is told from others of its kind on this machine: a Compose project or stack, or a container or service. */
   choice?: { project: string } | { container: string };
   /** Chatwoot's own folder. */
   root?: string;

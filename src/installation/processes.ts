@@ -9,7 +9,9 @@ export type Step =
   | { how: "program"; program: string; args: readonly string[] }
   /** A person's own line, run by `/bin/sh`. */
   | { how: "shell"; command: string }
-  | { how: "container"; engine: EngineAddress; container: string; action: "stop" | "start" };
+  | { how: "container"; engine: EngineAddress; container: string; action: "stop" | "start" }
+  /** A Swarm's, which starts every task again that is merely stopped. */
+  | { how: "service"; engine: EngineAddress; service: string; replicas: number };
 
 export interface ProcessControl {
   stop: readonly Step[];
@@ -33,6 +35,7 @@ export interface Processes {
  */
 export async function runStep(step: Step, { signal }: { signal: AbortSignal }): Promise<void> {
   if (step.how === "container") await new EngineApi(step.engine, { signal }).act(step.container, step.action);
+  else if (step.how === "service") await new EngineApi(step.engine, { signal }).scale(step.service, step.replicas);
   else if (step.how === "shell") await runProgram("/bin/sh", ["-c", step.command], { signal });
   else await runProgram(step.program, step.args, { signal });
 }

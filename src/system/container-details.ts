@@ -20,6 +20,8 @@ export interface ContainerNetwork {
 
 export interface ContainerDetails {
   Id: string;
+  /** RFC 3339. */
+  Created?: string;
   /** With a slash before it. */
   Name: string;
   /** The image's id. */
@@ -49,4 +51,24 @@ export interface ImageDetails {
   RepoTags?: string[] | null;
   RepoDigests?: string[] | null;
   Config?: { Env?: string[] | null };
+}
+
+/** A service of a Swarm. */
+export interface ServiceDetails {
+  ID: string;
+  Version: { Index: number };
+  Spec: {
+    Name: string;
+    Mode: { Replicated?: { Replicas?: number } };
+    TaskTemplate?: {
+      ContainerSpec?: { Image?: string };
+      Networks?: { Aliases?: string[] | null }[] | null;
+    };
+  };
+  Endpoint?: { Ports?: { TargetPort: number; PublishedPort?: number; Protocol?: string }[] | null };
+}
+
+export interface NetworkDetails {
+  /** By the ids of containers; with the length of the prefix. */
+  Containers?: Record<string, { IPv4Address?: string }> | null;
 }

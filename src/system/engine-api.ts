@@ -8,7 +8,9 @@ import { request as requestSecure } from "node:https";
 import { join } from "node:path";
 import { buffer } from "node:stream/consumers";
 import { Failure, messageOf } from "../base/errors.ts";
+import { systemClock } from "../base/clock.ts";
 import { LIMITS } from "../base/limits.ts";
+import type { ServiceDetails } from "./container-details.ts";
 import type { NoEngine } from "./containers.ts";
 
 /** Where an engine listens. */
@@ -60,6 +62,8 @@ interface Answer {
 /** One file is asked for at a time, and Chatwoot's are small. */
 const FILE_MAX_BYTES = 1024 * 1024;
 const TAR_BLOCK_BYTES = 512;
+/** Between two looks at whether a service's tasks have ended. */
+const SETTLING_MS = 250;
 
 export class EngineApi {
   readonly address: EngineAddress;
@@ -89,6 +93,35 @@ export class EngineApi {
     this.#refuse(path, status, body);
   }
 
+  /**
+   * Lets a Swarm's service have so many tasks. With none, waits until none runs on this machine.
+   * @throws Failure `program/failed` when there is no such service with a number of tasks, or its tasks do not end.
+   */
+  async scale(service: string, replicas: number): Promise<void> {
+    const path = `/services/${encodeURIComponent(service)}`;
+    const found = await this.ask<ServiceDetails>(path);
+    if (found?.Spec.Mode.Replicated === undefined) {
+      throw new Failure("program/failed", `there is no service '${service}' of which tasks are counted`, {
+        hint: "'docker service ls' on a manager of the Swarm lists them.",
+      });
+    }
+    const Spec = { ...found.Spec, Mode: { Replicated: { Replicas: replicas } } };
+    const where = `${path}/update?version=${found.Version.Index}`;
+    const { status, body } = await this.#request("POST", where, Spec);
+    this.#refuse(where, status, body);
+    if (replicas > 0) return;
+    const filters = encodeURIComponent(JSON.stringify({ label: [`com.docker.swarm.service.id=${found.ID}`] }));
+    const endMs = systemClock.monotonic() + LIMITS.engineAnswerMs;
+    while (((await this.ask<unknown[]>(`/containers/json?filters=${filters}`)) ?? []).length > 0) {
+      if (systemClock.monotonic() > endMs) {
+        throw new Failure("program/failed", `the tasks of the service '${service}' do not end`, {
+          hint: `'docker service ps ${service}' says what they do.`,
+        });
+      }
+      await systemClock.sleep(SETTLING_MS, this.#signal);
+    }
+  }
+
   /** True when there is such a path in a container, running or not. */
   async hasPath(container: string, path: string): Promise<boolean> {
     const { status } = await this.#request("HEAD", archivePath(container, path));
@@ -111,9 +144,9 @@ export class EngineApi {
     });
   }
 
-  async #request(method: string, path: string): Promise<Answer> {
+  async #request(method: string, path: string, content?: unknown): Promise<Answer> {
     try {
-      return await this.#send(method, path);
+      return await this.#send(method, path, content);
     } catch (cause) {
       this.#signal.throwIfAborted();
       throw new Failure(
@@ -124,7 +157,7 @@ export class EngineApi {
     }
   }
 
-  async #send(method: string, path: string): Promise<Answer> {
+  async #send(method: string, path: string, content: unknown): Promise<Answer> {
     const { address } = this;
     const where: RequestOptions =
       address.kind === "socket"
@@ -138,7 +171,8 @@ export class EngineApi {
         secure === undefined ? requestPlain(options, resolve) : requestSecure({ ...options, ...secure }, resolve);
       request.on("timeout", () => request.destroy(new Error("it fell silent")));
       request.on("error", reject);
-      request.end();
+      if (content === undefined) request.end();
+      else request.setHeader("Content-Type", "application/json").end(JSON.stringify(content));
     });
     return { status: response.statusCode ?? 0, body: await buffer(response) };
   }

@@ -1,7 +1,13 @@
 /** A stand-in for a Docker Engine: an HTTP server on a socket that says what a test gives it, in the real one's shapes. */
 import { once } from "node:events";
-import { createServer, type ServerResponse } from "node:http";
-import type { ContainerDetails, ImageDetails } from "../../src/system/container-details.ts";
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import { text } from "node:stream/consumers";
+import type {
+  ContainerDetails,
+  ImageDetails,
+  NetworkDetails,
+  ServiceDetails,
+} from "../../src/system/container-details.ts";
 import { temporaryFolder } from "./temporary.ts";
 
 export interface StandInContainer extends ContainerDetails {
@@ -19,13 +25,16 @@ export interface StandInEngine extends AsyncDisposable {
 
 export interface StandInWorld {
   containers: readonly StandInContainer[];
+  /** Of a Swarm that the engine manages; without it the engine refuses to say. */
+  services?: ServiceDetails[];
+  networks?: Record<string, NetworkDetails>;
   images?: readonly ImageDetails[];
 }
 
 const BLOCK = 512;
 
 /** A tar of one file, as the engine makes it: with an extended header before it, as it writes for long times. */
-function tarOf(name: string, text: string): Buffer {
+function tarOf(name: string, content: string): Buffer {
   const header = (size: number, type: string) => {
     const block = Buffer.alloc(BLOCK);
     block.write(name, 0, 100, "utf8");
@@ -36,7 +45,7 @@ function tarOf(name: string, text: string): Buffer {
   };
   const padded = (bytes: Buffer) => Buffer.concat([bytes, Buffer.alloc((BLOCK - (bytes.length % BLOCK)) % BLOCK)]);
   const extended = Buffer.from("30 mtime=1748736000.123456789\n");
-  const bytes = Buffer.from(text);
+  const bytes = Buffer.from(content);
   return Buffer.concat([
     header(extended.length, "x"),
     padded(extended),
@@ -52,6 +61,30 @@ function answerJson(response: ServerResponse, value: unknown): void {
   response.end(JSON.stringify(isThere ? value : { message: "No such container" }));
 }
 
+/** A service's tasks run until it is scaled to none; then they have ended when one looks again. */
+async function answerServices(
+  { services, containers }: StandInWorld,
+  [, name, update]: string[],
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> {
+  if (services === undefined) {
+    response.writeHead(503).end(JSON.stringify({ message: "This node is not a swarm manager." }));
+    return;
+  }
+  const service = services.find(({ Spec, ID }) => Spec.Name === name || ID === name);
+  if (name === undefined || service === undefined || update === undefined) {
+    answerJson(response, name === undefined ? services : service);
+    return;
+  }
+  service.Spec = JSON.parse(await text(request)) as ServiceDetails["Spec"];
+  service.Version.Index += 1;
+  const isRunning = (service.Spec.Mode.Replicated?.Replicas ?? 0) > 0;
+  for (const { Config, State } of containers)
+    if (Config.Labels?.["com.docker.swarm.service.name"] === service.Spec.Name) State.Running = isRunning;
+  answerJson(response, {});
+}
+
 /** Starts it, on a socket of its own. */
 export async function startStandInEngine(world: StandInWorld): Promise<StandInEngine> {
   const folder = await temporaryFolder();
@@ -64,11 +97,17 @@ export async function startStandInEngine(world: StandInWorld): Promise<StandInEn
     if (url.pathname === "/version") return answerJson(response, { ApiVersion: "1.51" });
     if (url.pathname === "/containers/json") {
       const isAll = url.searchParams.get("all") === "1";
+      const { label: [wanted] = [] } = JSON.parse(url.searchParams.get("filters") ?? "{}") as { label?: string[] };
+      const isWanted = ({ Config }: StandInContainer) =>
+        wanted === undefined ||
+        Object.entries(Config.Labels ?? {}).some(([name, value]) => `${name}=${value}` === wanted);
       return answerJson(
         response,
-        world.containers.filter(({ State }) => isAll || State.Running).map(({ Id }) => ({ Id })),
+        world.containers.filter((one) => (isAll || one.State.Running) && isWanted(one)).map(({ Id }) => ({ Id })),
       );
     }
+    if (parts[0] === "networks") return answerJson(response, world.networks?.[parts[1] ?? ""]);
+    if (parts[0] === "services") return answerServices(world, parts, request, response);
     if (parts[0] === "images")
       return answerJson(
         response,

@@ -10,6 +10,12 @@ export interface Container {
   name: string;
   env: ReadonlyMap<string, string>;
   labels: Readonly<Record<string, string>>;
+  /** Names that others know it by, beside those that it is inspected with. */
+  aliases?: readonly string[];
+  /** Its address on this machine, where those of its networks are good only inside them. */
+  address?: string | undefined;
+  /** Ports that a Swarm publishes for it, by its own. */
+  meshPorts?: ReadonlyMap<number, number>;
 }
 
 /** Chatwoot's containers that were started together. */
@@ -22,13 +28,15 @@ export interface Group {
 }
 
 const COMPOSE = "com.docker.compose";
+const SWARM_SERVICE = "com.docker.swarm.service.name";
 
+/** The Compose project, or the stack of a Swarm. */
 export function projectOf({ labels }: Container): string | undefined {
-  return labels[`${COMPOSE}.project`];
+  return labels[`${COMPOSE}.project`] ?? labels["com.docker.stack.namespace"];
 }
 
 export function serviceOf({ labels, name }: Container): string {
-  return labels[`${COMPOSE}.service`] ?? name;
+  return labels[`${COMPOSE}.service`] ?? labels[SWARM_SERVICE] ?? name;
 }
 
 export function composeLabel({ labels }: Container, name: string): string | undefined {
@@ -91,13 +99,13 @@ function looksLikeChatwoot(container: Container): boolean {
 
 export function isChatwoot(container: Container): boolean {
   const isOneOff = composeLabel(container, "oneoff")?.toLowerCase() === "true";
-  if (isOneOff || isSwarmTask(container)) return false;
+  if (isOneOff) return false;
   return isChatwootImage(container.details.Config.Image) || looksLikeChatwoot(container);
 }
 
 /** A task of a Swarm service: stopped, it is started again by whoever manages it. */
 export function isSwarmTask({ labels }: Container): boolean {
-  return labels["com.docker.swarm.service.id"] !== undefined;
+  return labels[SWARM_SERVICE] !== undefined;
 }
 
 const RUNS_WEB = /\brails (?:s|server)\b|\bpuma\b|\bforeman\b|\bovermind\b/;

@@ -2,7 +2,7 @@
 import { Failure } from "../../base/errors.ts";
 import type { ContainerDetails } from "../../system/container-details.ts";
 import type { Reached } from "../installation.ts";
-import { type Container, projectOf, serviceOf } from "./containers.ts";
+import { type Container, isSwarmTask, projectOf, serviceOf } from "./containers.ts";
 import { hostPath } from "./mounts.ts";
 
 export interface Surrounding {
@@ -52,7 +52,12 @@ export function containerNamed(
   const owner = networkOwner(from, containers);
   if (THIS_HOST.has(host)) return modeOf(owner) === "host" ? undefined : owner;
   const linked = linkedAs(from, host);
-  const mine = new Set(networksOf(owner).map(([name]) => name));
+  // Every service of a Swarm that publishes a port is in its ingress network, and none finds another there.
+  const mine = new Set(
+    networksOf(owner)
+      .map(([name]) => name)
+      .filter((name) => name !== "ingress"),
+  );
   const answering = containers.filter((container) => {
     if (container.name === linked) return true;
     return networksOf(container).some(([network, at]) => {
@@ -63,6 +68,7 @@ export function containerNamed(
         at?.IPAddress,
         container.name,
         serviceIn(from, container),
+        ...(container.aliases ?? []),
       ];
       return names.includes(host);
     });
@@ -98,14 +104,20 @@ export function placeOf(container: Container, port: number, around: Surrounding)
   const { name, details } = container;
   if (!details.State.Running) {
     throw new Failure("database/unreachable", `the container ${name}, which Chatwoot needs, is not running`, {
-      hint: `Start it: docker start ${name}. 'docker logs ${name}' says why it stopped.`,
+      hint: howToStart(container),
     });
   }
   const owner = networkOwner(container, around.containers);
   if (modeOf(owner) === "host") return { host: around.engineHost ?? "127.0.0.1", port };
   const published = publishedAt(owner, port, around);
   if (published !== undefined) return published;
-  for (const [network, at] of networksOf(owner)) {
+  if (owner.address !== undefined && around.reachesAddresses)
+    return { host: owner.address, port, through: `the container ${name} on the machine's bridge` };
+  const mesh = owner.meshPorts?.get(port);
+  if (mesh !== undefined) {
+    return { host: around.engineHost ?? "127.0.0.1", port: mesh, through: `port ${mesh}, which the Swarm publishes` };
+  }
+  for (const [network, at] of isSwarmTask(owner) ? [] : networksOf(owner)) {
     const address = at?.IPAddress ?? "";
     if (address !== "" && around.reachesAddresses)
       return { host: address, port, through: `the container ${name} on the network ${network}` };
@@ -114,9 +126,23 @@ export function placeOf(container: Container, port: number, around: Surrounding)
     "database/unreachable",
     `port ${port} of the container ${name} cannot be reached from this machine`,
     {
-      hint: `Publish it to this machine alone: add  ports: ["127.0.0.1:${port}:${port}"]  to the service ${serviceOf(container)} in the Compose file, and run 'docker compose up --detach'.`,
+      hint: howToPublish(container, port),
     },
   );
+}
+
+/** What a person does about a container that does not run. */
+export function howToStart(container: Container): string {
+  const { name } = container;
+  if (isSwarmTask(container)) return `'docker service ps ${serviceOf(container)}' says why no task of it runs.`;
+  return `Start it: docker start ${name}. 'docker logs ${name}' says why it stopped.`;
+}
+
+function howToPublish(container: Container, port: number): string {
+  const service = serviceOf(container);
+  return isSwarmTask(container)
+    ? `Publish it, and close it to others by a firewall: docker service update --publish-add mode=host,published=${port},target=${port} ${service}`
+    : `Publish it to this machine alone: add  ports: ["127.0.0.1:${port}:${port}"]  to the service ${service} in the Compose file, and run 'docker compose up --detach'.`;
 }
 
 function publishedAt(owner: Container, port: number, { engineHost }: Surrounding): Reached | undefined {

@@ -6,6 +6,7 @@ import { activeStorageService } from "../../chatwoot/environment.ts";
 import type { EngineApi } from "../../system/engine-api.ts";
 import { lookAt, type Machine, namesIn } from "../places.ts";
 import { type Container, type Group, serviceOf } from "./containers.ts";
+import { howToStart } from "./reach.ts";
 import { appFolder, isAnonymous, mountAt, type StoragePlace } from "./mounts.ts";
 
 export interface Seen {
@@ -44,12 +45,13 @@ function stoppedFindings(seen: Seen): Finding[] {
   const all = [...members(seen), seen.database, seen.redis].filter((container) => container !== undefined);
   return all
     .filter(({ details }) => !details.State.Running)
-    .map(({ name, details: { State } }) => ({
+    .map((container) => ({ container, name: container.name, State: container.details.State }))
+    .map(({ container, name, State }) => ({
       kind: "container-stopped",
       level: "warning",
       subject: name,
       message: `the container ${name} is not running (${State.Status}${State.ExitCode === undefined ? "" : `, exit code ${State.ExitCode}`})`,
-      hint: `If it should run: docker start ${name}. 'docker logs ${name}' says why it stopped.`,
+      hint: howToStart(container),
     }));
 }
 
@@ -76,7 +78,8 @@ function storageFindings({ places, environment, leader }: Seen): Finding[] {
       hint: `Mount a named volume at ${folder} in web and worker, after copying the files into it.`,
     });
   }
-  const paths = [...new Set(places.map(({ path }) => path).filter((path) => path !== undefined))];
+  const lasting = places.filter(({ kind }) => kind !== "none");
+  const paths = [...new Set(lasting.map(({ path }) => path).filter((path) => path !== undefined))];
   if (paths.length > 1) {
     findings.push({
       kind: "storage-split",

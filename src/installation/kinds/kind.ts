@@ -62,6 +62,8 @@ export interface Look {
   sightings: Sighting[];
   /** For people, after "Looked for": what would have been one. */
   lookedFor: string;
+  /** For people: what there is of this kind and is not meant. */
+  others?: string[];
   /** Why this kind could not be looked for, and what to do about it. */
   blocked?: { why: string; remedy: string };
 }
