@@ -25,3 +25,13 @@ export const FILES_QUERY = `set local enable_hashjoin = off;
 
 /** Rows of `account` and `name`. */
 export const ACCOUNT_NAMES_QUERY = "select id::text as account, name from public.accounts";
+
+/** The sequences that number an account's conversations and campaigns: Chatwoot's triggers make them with the account. */
+export function numberSequences(account: string): string[] {
+  return [`conv_dpid_seq_${account}`, `camp_dpid_seq_${account}`];
+}
+
+/** True for a schema whose triggers number by those sequences; `sql` is its text. */
+export function numbersBySequences(sql: string): boolean {
+  return numberSequences("").every((name) => sql.includes(name));
+}

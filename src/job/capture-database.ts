@@ -33,6 +33,7 @@ import { readTextDigest, STAMPS_SINCE } from "../postgres/stamps.ts";
 import { readTimeouts } from "../postgres/timeouts.ts";
 import { readFilledViews, type ViewName } from "../postgres/views.ts";
 import { countAccounts, countedBy } from "./count-accounts.ts";
+import { sequenceFindings } from "./check-triggers.ts";
 import { addGrants, readRights, type SavedRights } from "./rights.ts";
 import { captureLargeObjects, type SavedLargeObjects } from "./large-objects.ts";
 import { type PlannedTable, readRows, type Reuse, type RowsRead, type SavedTable, StaleRange } from "./read-rows.ts";
@@ -250,6 +251,7 @@ async function captureInSnapshot(ports: Attempt, text: string): Promise<Database
   const sequences = await readSequences(connection);
   const filledViews = await readFilledViews(connection);
   const accounts = await countAccounts(snapshot, planned, counts);
+  const { sql } = await schema.result;
   return {
     tables: planned.map(({ saved }) => saved),
     sequences,
@@ -266,6 +268,7 @@ async function captureInSnapshot(ports: Attempt, text: string): Promise<Database
     findings: [
       ...unreadableFindings(planned),
       ...problems,
+      ...sequenceFindings(accounts, sequences, sql),
       ...(standby === undefined ? [] : [...lagFindings(standby), ...unloggedFindings(tables)]),
     ],
   };

@@ -1,7 +1,6 @@
 /** The parts of a proof that compare the restored database with the restore point, to the bit. */
 import { createHash } from "node:crypto";
 import { listSome, plural } from "../base/bytes.ts";
-import { assert } from "../base/errors.ts";
 import { type ChunkId, parseChunkId } from "../base/ids.ts";
 import { LIMITS } from "../base/limits.ts";
 import type { Progress } from "../base/progress.ts";
@@ -24,7 +23,6 @@ import { openUpTo } from "../postgres/spare-sessions.ts";
 import { addTables } from "./build-point.ts";
 import { checkLargeObjects } from "./large-objects.ts";
 import type { SavedTable } from "./read-rows.ts";
-import type { Queries } from "./list-storage.ts";
 import { PointFolder } from "./point-tree.ts";
 import type { PointReader } from "./point-reader.ts";
 import { lackingText, unheldFindings } from "./unreadable.ts";
@@ -243,7 +241,7 @@ function firstDifference(expected: string, found: string): string {
   return `line ${line + 1} is '${(b[line] ?? "(nothing)").slice(0, 80)}' instead of '${(a[line] ?? "(nothing)").slice(0, 80)}'`;
 }
 
-/** Every sequence stands where it stood, the free-standing ones of each account too. */
+/** Every sequence that was saved is there and stands where it stood, the free-standing ones of each account too. */
 export async function checkSequences(
   manifest: Manifest,
   connection: Parameters<typeof readSequences>[0],
@@ -263,36 +261,5 @@ export async function checkSequences(
             .slice(0, 3)
             .map((s) => s.name)
             .join(", ")}`,
-  };
-}
-
-const ACCOUNTS_WITHOUT_SEQUENCES = `
-select a.id::text as id from accounts a
-where to_regclass(format('conv_dpid_seq_%s', a.id)) is null or to_regclass(format('camp_dpid_seq_%s', a.id)) is null
-order by a.id`;
-
-/** Chatwoot's triggers give conversations their numbers from sequences of their own: without both, the next one fails. */
-export async function checkTriggers(reader: PointReader, connection: Queries): Promise<ProofCheck> {
-  const schema = await reader.readText(`database/${SCHEMA_SQL}`);
-  const expected = schema.match(/^CREATE (?:CONSTRAINT )?TRIGGER /gm)?.length ?? 0;
-  const [row] = await connection.query<{ count: number }>(
-    `select count(*)::int as count from pg_trigger t join pg_class c on c.oid = t.tgrelid join pg_namespace n on n.oid = c.relnamespace
-     where not t.tgisinternal and n.nspname !~ '^pg_' and n.nspname <> 'information_schema' and t.tgparentid = 0`,
-  );
-  assert(row !== undefined, "a count has one row");
-  const hasDisplayIds = schema.includes("conv_dpid_seq_") && schema.includes("camp_dpid_seq_");
-  const lacking = hasDisplayIds ? await connection.query<{ id: string }>(ACCOUNTS_WITHOUT_SEQUENCES) : [];
-  const ok = row.count === expected && lacking.length === 0;
-  return {
-    name: "triggers",
-    ok,
-    detail: ok
-      ? `${plural(expected, "trigger")} in place, and the sequences of every account`
-      : lacking.length > 0
-        ? `accounts without their sequences: ${lacking
-            .slice(0, 3)
-            .map((account) => account.id)
-            .join(", ")}`
-        : `${row.count} triggers instead of ${expected}`,
   };
 }

@@ -8,6 +8,7 @@ import { readAck } from "./acks.ts";
 import type { PointAck } from "./records.ts";
 
 const ACKABLE: ReadonlySet<string> = new Set([
+  "account-sequences-lacking",
   "blobs-unreadable",
   "code-file-not-saved",
   "code-file-unreadable",

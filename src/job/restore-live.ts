@@ -27,7 +27,8 @@ import {
 import { connectBeside, inspectTarget } from "../postgres/target.ts";
 import { openTemporaryFolder } from "../system/temporary.ts";
 import { swapBlockers } from "./live-holders.ts";
-import { checkData, checkSchema, checkSequences, checkTriggers } from "./check-database.ts";
+import { checkData, checkSchema, checkSequences } from "./check-database.ts";
+import { checkTriggers } from "./check-triggers.ts";
 import { applyGrants, createRoles } from "./rights.ts";
 import { createLike } from "./create-database.ts";
 import { loadPoint } from "./load-point.ts";

@@ -132,6 +132,13 @@ export function lastEntries(
   return { ids: new Set(last.map(({ id }) => id)), sql: last.map(({ definition }) => fromArchiveText(definition)) };
 }
 
+/** Triggers that the schema makes. One of a partition has an entry too where it is switched otherwise than its table's. */
+export function countTriggers({ entries }: Archive): number {
+  return entries.filter(
+    ({ kind, definition }) => kind === "TRIGGER" && /^CREATE (?:CONSTRAINT )?TRIGGER /.test(definition ?? ""),
+  ).length;
+}
+
 /** The tablespaces that tables and indexes lie in, but for the database's own. */
 export function tablespacesOf({ entries }: Archive): string[] {
   return [...new Set(entries.map(({ tablespace }) => fromArchiveText(tablespace)).filter((name) => name !== ""))];
