@@ -32,6 +32,7 @@ import type {
 } from "../job/summaries.ts";
 import type { RunSummary } from "../job/run-summary.ts";
 import type { NotifySummary, ScheduleSummary } from "../job/schedule-summary.ts";
+import type { ScrubSummary } from "../job/scrub-summary.ts";
 import { findConfig, loadConfig } from "./config.ts";
 import type { BackupFlags } from "./back-up.ts";
 import type { CopyFlags } from "./copies.ts";
@@ -320,6 +321,10 @@ export async function runDrill(
   return await (await import("./drills.ts")).runDrill(globals, point, flags, s);
 }
 
+export async function runScrub(globals: Globals, flags: { all: boolean }, s: Surroundings): Promise<ScrubSummary> {
+  return await (await import("./scrub.ts")).runScrub(globals, flags, s);
+}
+
 export async function runDoctor(globals: Globals, _flags: object, s: Surroundings): Promise<DoctorSummary> {
   const loaded = await findConfig(globals, s);
   return await (
@@ -327,6 +332,7 @@ export async function runDoctor(globals: Globals, _flags: object, s: Surrounding
   ).doctor({
     config: loaded,
     openInstallation: () => openInstallation(loaded?.config.installation ?? {}, s, loaded?.config.database),
+    storageSettings: async () => await (await import("./storage.ts")).storageSettings(loaded?.config, s),
     standby: () => standbyAddress(loaded?.config.database, s),
     objectives: (await import("./objectives.ts")).objectivesOf(loaded?.config),
     openRepository: (name) => openChosenRepository({ ...globals, repository: name }, s),

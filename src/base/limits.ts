@@ -70,6 +70,12 @@ export const LIMITS = {
   drillWholeBytes: 64 * MIB,
   /** Uploaded files of a service that `doctor` looks for on the disk. */
   sampledFiles: 500,
+  /** … and in a bucket, where each look is a request. */
+  sampledObjects: 200,
+  /** Of each service, `scrub` reads so many without --all … */
+  scrubbedFiles: 500,
+  /** … and with it, so many are listed at once. */
+  scrubbedPage: 1_000,
   /** Trees, snapshots and index files read at once. */
   smallReads: 8,
   /** Chunks of one file that are read ahead of who takes them. */

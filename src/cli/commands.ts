@@ -6,6 +6,7 @@ import { DIFF_ROW } from "./commands/diff.ts";
 import { KEY_ROWS } from "./commands/keys.ts";
 import { EXPORT_ROW, IMPORT_ROW } from "./commands/portable.ts";
 import { AT_TIME, NOTHING_WRITTEN, POINT, READING_EXITS, REPOSITORY_EXITS } from "./commands/shared.ts";
+import { SCRUB_ROW } from "./commands/scrub.ts";
 import { SPACE } from "./commands/space.ts";
 import { STATS_ROW } from "./commands/stats.ts";
 import { TIDY } from "./commands/tidy.ts";
@@ -224,6 +225,7 @@ const PROVE: readonly CommandRow[] = [
     kept: NOTHING_WRITTEN,
     load: async () => (await import("./verbs/verify.ts")).verify,
   },
+  SCRUB_ROW,
   {
     name: "drill",
     group: "prove",

@@ -3,11 +3,9 @@
  * check runs, whatever the others found; each finding says what it means and what to do.
  */
 import { stat } from "node:fs/promises";
-import type { Clock } from "../base/clock.ts";
 import { formatBytes, formatSeconds, plural } from "../base/bytes.ts";
 import { Failure, isFailure } from "../base/errors.ts";
 import { type Finding, sortFindings } from "../base/findings.ts";
-import type { Progress } from "../base/progress.ts";
 import type { Installation } from "../installation/installation.ts";
 import { describeAddress, type ServerAddress } from "../postgres/address.ts";
 import { withConflictRetries } from "../postgres/conflict.ts";
@@ -21,8 +19,7 @@ import type { ScratchPlaces } from "../postgres/scratch.ts";
 import type { Repository } from "../repo/repository.ts";
 import { type CopiedPoints, copiedPoints } from "./copy.ts";
 import { awaitingAck } from "./acks.ts";
-import { findSource } from "../source/spec.ts";
-import { aheadFindings, outageFinding } from "./findings.ts";
+import { aheadFindings } from "./findings.ts";
 import { heldPointFindings, lostHeldPoints } from "./held-points.ts";
 import { inspectChatwoot } from "./inspect-chatwoot.ts";
 import { longTransactionFindings } from "./long-transactions.ts";
@@ -36,6 +33,7 @@ import {
 import { examineHealth, installationFacts } from "./doctor-installation.ts";
 import { lookForScratchServer } from "./doctor-scratch.ts";
 import { examineStandby } from "./doctor-standby.ts";
+import { examineStorage, type StorageExamination } from "./doctor-storage.ts";
 import { listPoints, type Point, type PointList, pointsAhead, recoverSeconds } from "./points.ts";
 import { findKeySources, readKeySamples, tryKeys } from "./prove-keys.ts";
 import {
@@ -49,11 +47,10 @@ import {
 import { keptFindings, listDiscardable } from "./restore-live.ts";
 import { awaitingFinding } from "./shrinkage.ts";
 import { namedRoles } from "./rights.ts";
-import { sampleStorage } from "./sample-storage.ts";
 import { tryPlace } from "./doctor-store.ts";
 import type { DoctorSummary, TriedPlace } from "./summaries.ts";
 
-export interface DoctorPorts {
+export interface DoctorPorts extends StorageExamination {
   config:
     | {
         path: string;
@@ -72,9 +69,6 @@ export interface DoctorPorts {
   /** Where a drill's server may come from. */
   scratch?: ScratchPlaces;
   readPassword(name: string): Promise<string>;
-  clock: Clock;
-  progress: Progress;
-  signal: AbortSignal;
 }
 
 interface Report {
@@ -92,6 +86,12 @@ export async function doctor(ports: DoctorPorts): Promise<DoctorSummary> {
     report.facts.push(...installationFacts(found.installation));
     ports.progress.stage("looking at the database");
     await attempt(report, async () => await askDatabase(ports, report, found.installation, found.address()));
+    await attempt(report, async () => {
+      ports.progress.stage("looking at the uploaded files");
+      const examined = await examineStorage(found, ports);
+      report.facts.push(...examined.facts);
+      report.findings.push(...examined.findings);
+    });
     await attempt(report, async () => {
       ports.progress.stage("asking the web process");
       const examined = await examineHealth(found.installation, ports);
@@ -125,6 +125,8 @@ async function attempt<T>(report: Report, work: () => Promise<T>): Promise<T | u
     return await work();
   } catch (error) {
     if (!isFailure(error) || error.code === "internal/bug" || error.code === "run/cancelled") throw error;
+    // Two checks may meet the same trouble.
+    if (report.findings.some(({ message }) => message === error.message)) return undefined;
     report.findings.push({
       kind: error.code.replace("/", "-"),
       level: "alarm",
@@ -172,8 +174,6 @@ async function examineDatabase(
   if (chatwoot.failure !== undefined) throw chatwoot.failure;
   report.findings.push(...chatwoot.findings, ...(await longTransactionFindings(connection)));
   await examineRights(report, connection);
-  await examineServices(report, connection, installation);
-  report.findings.push(...(await sampleStorage(connection, installation, { signal: ports.signal })));
   await attempt(report, async () => {
     const programs = await findPrograms(server.major, { signal: ports.signal });
     report.facts.push({
@@ -212,17 +212,6 @@ async function keptBeside(ports: DoctorPorts, address: ServerAddress): Promise<K
   } catch (error) {
     if (!isFailure(error, "database/denied")) throw error;
     return [];
-  }
-}
-
-/** Reading goes by each blob's own service, whatever the environment says now. */
-async function examineServices(report: Report, connection: Connection, installation: Installation): Promise<void> {
-  const rows = await connection.query<{ service: string; files: number }>(
-    "select service_name as service, count(*)::int as files from active_storage_blobs group by 1 order by 1",
-  );
-  for (const { service, files } of rows) {
-    const found = findSource(service, installation.storage, installation.environment);
-    if ("outage" in found) report.findings.push(outageFinding(service, files, found.outage, "not saved"));
   }
 }
 

@@ -31,7 +31,7 @@ export class ParentRows {
   }
 
   /** True when the parent has this row, and it asks for the same bytes. */
-  async has(blob: BlobRow): Promise<boolean> {
+  async has(blob: Pick<BlobRow, "id" | "key" | "checksum" | "bytes">): Promise<boolean> {
     const row = (await this.#bucket(blob.id)).get(blob.id.toString());
     return row?.key === blob.key && row.checksum === (blob.checksum ?? "") && row.bytes === blob.bytes.toString();
   }

@@ -33,7 +33,7 @@ export async function readS3Facts(service: S3Service, { sample, signal }: Option
   });
   const rules = await asker.ask<readonly LifecycleRule[]>("s3:GetLifecycleConfiguration", [], async (client, http) => {
     const found = await client.send(new GetBucketLifecycleConfigurationCommand({ Bucket }), http);
-    return found.Rules?.filter(({ Status }) => Status === "Enabled") ?? [];
+    return found.Rules?.filter((rule) => rule.Status === "Enabled" && isForFiles(rule)) ?? [];
   });
   const replication = await asker.ask("s3:GetReplicationConfiguration", false, async (client, http) => {
     const found = await client.send(new GetBucketReplicationCommand({ Bucket }), http);
@@ -84,6 +84,13 @@ class Asker {
 function scopeOf({ Filter, Prefix }: LifecycleRule): string {
   const prefix = Filter?.Prefix ?? Filter?.And?.Prefix ?? Prefix ?? "";
   return prefix === "" ? "files" : `files that begin with '${prefix}'`;
+}
+
+/** Rules for tags, and for names that no key begins with, touch none of Active Storage's files: keys are base36. */
+function isForFiles({ Filter, Prefix }: LifecycleRule): boolean {
+  const prefix = Filter?.Prefix ?? Filter?.And?.Prefix ?? Prefix ?? "";
+  const hasTags = Filter?.Tag !== undefined || (Filter?.And?.Tags?.length ?? 0) > 0;
+  return !hasTags && /^[a-z0-9]*$/.test(prefix);
 }
 
 function expiryOf(rule: LifecycleRule): string[] {

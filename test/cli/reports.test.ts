@@ -22,6 +22,7 @@ import { formatPlan, formatRestored } from "../../src/cli/reports/restore.ts";
 import { formatNotify } from "../../src/cli/reports/notify.ts";
 import { formatFailures, formatRun } from "../../src/cli/reports/run.ts";
 import { formatSchedule } from "../../src/cli/reports/schedule.ts";
+import { formatScrub } from "../../src/cli/reports/scrub.ts";
 import { formatShow } from "../../src/cli/reports/show.ts";
 import { formatStats, formatUncounted } from "../../src/cli/reports/stats.ts";
 import { formatUnlock } from "../../src/cli/reports/unlock.ts";
@@ -46,6 +47,7 @@ import {
   PRUNED,
   REPAIRED,
   RESTORED,
+  SCRUB,
   SHOW,
   STATS,
   UNLOCK,
@@ -157,6 +159,9 @@ const REPORTS: Record<string, string[]> = {
   "a restore point": formatShow(SHOW, LOOK),
   "a restore point that nobody has proven": formatShow({ ...SHOW, proof: null }, LOOK),
   "files of a restore point": formatEntries(ENTRIES, LOOK),
+  "a look at live files": formatScrub(SCRUB, LOOK),
+  "a look at live files on a narrow terminal": formatScrub(SCRUB, NARROW),
+  "a look at live files that are all right": formatScrub({ ...SCRUB, problems: [], point: null }, LOOK),
   "a verification": formatVerify(VERIFY, LOOK),
   "a verification without errors": formatVerify({ ...VERIFY, errors: 0, problems: [], bytesRead: 0 }, LOOK),
   "what a verification found": formatProblems(VERIFY, LOOK),

@@ -25,6 +25,7 @@ import type {
   UnlockSummary,
   VerifySummary,
 } from "../../src/job/summaries.ts";
+import type { ScrubSummary } from "../../src/job/scrub-summary.ts";
 import type { Manifest } from "../../src/point/manifest.ts";
 
 const FIRST = "4f3a91c2".padEnd(64, "0");
@@ -308,6 +309,45 @@ export const ENTRIES: ListedEntry[] = [
   { path: "manifest.json", type: "file", bytes: 48_213, modifiedAt: "1970-01-01T00:00:00Z" },
   { path: "storage/local/0/0/abcd", type: "file", bytes: 20_480, modifiedAt: "2026-11-02T08:00:00Z" },
 ];
+
+export const SCRUB: ScrubSummary = {
+  type: "summary",
+  verb: "scrub",
+  all: false,
+  seconds: 12.4,
+  services: [
+    { name: "amazon", files: 48_211, bytes: 30_000_000_000, filesRead: 499, bytesRead: 310_000_000, problems: 1 },
+    { name: "local", files: 1_204, bytes: 700_000_000, filesRead: 500, bytesRead: 290_000_000, problems: 1 },
+  ],
+  point: FIRST,
+  problems: [
+    {
+      service: "amazon",
+      id: "48010",
+      key: "d4v7u86scqh0cb3xlh1wtd6juynt",
+      filename: "invoice.pdf",
+      bytes: 18_204,
+      reason: "missing",
+      why: null,
+      since: null,
+      isNew: true,
+      saved: "storage/amazon/0/46/d4v7u86scqh0cb3xlh1wtd6juynt",
+    },
+    {
+      service: "local",
+      id: "17",
+      key: "0b3xlh1wtd6juyntd4v7u86scqhc",
+      filename: "",
+      bytes: 904,
+      reason: "altered",
+      why: null,
+      since: "2026-10-02T02:30:00Z",
+      isNew: false,
+      saved: null,
+    },
+  ],
+  findings: [],
+};
 
 export const VERIFY: VerifySummary = {
   type: "summary",

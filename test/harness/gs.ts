@@ -16,6 +16,8 @@ export interface TestGs extends AsyncDisposable {
   readonly buckets: Map<string, Map<string, Buffer>>;
   /** What the header of that name must be; undefined lets everybody in. */
   authorization: string | undefined;
+  /** What every bucket says of itself, or that it may not be asked. */
+  metadata: object | "forbidden";
   /** So many requests so far. */
   requests: number;
   location(bucket: string, prefix?: string): string;
@@ -41,7 +43,7 @@ export async function startGs(): Promise<TestGs> {
       response.writeHead(401, { "content-type": "application/json" }).end(JSON.stringify(LOG_IN.body));
       return;
     }
-    void handle(request, response, buckets).catch((error: unknown) => response.destroy(error as Error));
+    void handle(request, response, gs).catch((error: unknown) => response.destroy(error as Error));
   });
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
@@ -54,6 +56,7 @@ export async function startGs(): Promise<TestGs> {
   const gs: TestGs = {
     endpoint,
     authorization: undefined,
+    metadata: {},
     requests: 0,
     env: { STORAGE_EMULATOR_HOST: endpoint, GOOGLE_PROJECT_ID: "desk" },
     buckets,
@@ -64,10 +67,14 @@ export async function startGs(): Promise<TestGs> {
   return gs;
 }
 
-async function handle(request: IncomingMessage, response: ServerResponse, buckets: TestGs["buckets"]): Promise<void> {
+async function handle(
+  request: IncomingMessage,
+  response: ServerResponse,
+  gs: Pick<TestGs, "buckets" | "metadata">,
+): Promise<void> {
   const sent = Buffer.concat((await Array.fromAsync(request)) as Buffer[]);
   if (!request.complete) return;
-  const { status, headers = {}, body = {} } = answerTo(request, sent, buckets);
+  const { status, headers = {}, body = {} } = answerTo(request, sent, gs);
   const bytes = Buffer.isBuffer(body) ? body : Buffer.from(status === 204 ? "" : JSON.stringify(body));
   response.writeHead(status, { "Content-Length": bytes.length, ...headers }).end(bytes);
 }
@@ -77,9 +84,14 @@ function failure(status: number, reason: string, message: string): Answer {
 }
 
 const LOG_IN = failure(401, "required", "Anonymous caller does not have storage.objects.get access.");
+const FORBIDDEN = failure(403, "forbidden", "The account does not have storage.buckets.get access.");
 const NO_BUCKET = failure(404, "notFound", "The specified bucket does not exist.");
 
-function answerTo(request: IncomingMessage, sent: Buffer, buckets: TestGs["buckets"]): Answer {
+function answerTo(
+  request: IncomingMessage,
+  sent: Buffer,
+  { buckets, metadata }: Pick<TestGs, "buckets" | "metadata">,
+): Answer {
   const url = new URL(request.url ?? "", "http://stand-in");
   const query = url.searchParams;
   const [, upload, rest = ""] = /^(\/upload)?\/storage\/v1\/b(.*)$/.exec(url.pathname) ?? [];
@@ -93,7 +105,9 @@ function answerTo(request: IncomingMessage, sent: Buffer, buckets: TestGs["bucke
   }
   const bucket = buckets.get(bucketName);
   if (bucket === undefined) return NO_BUCKET;
-  if (kind === undefined) return { status: 200, body: { name: bucketName } };
+  if (kind === undefined) {
+    return metadata === "forbidden" ? FORBIDDEN : { status: 200, body: { name: bucketName, ...metadata } };
+  }
   if (upload !== undefined) return store(request, sent, bucket, query);
   if (object === undefined) return list(bucket, query);
   const bytes = bucket.get(object);

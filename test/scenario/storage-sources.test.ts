@@ -150,6 +150,22 @@ test("files that were moved to another service cost one look each, and are not f
   await assertRestores("moved");
 });
 
+test("doctor looks at each service, at a few of its files, and at what the bucket says of itself", async () => {
+  const { findings, facts } = (await desk.summary(["doctor"], 3)) as unknown as {
+    findings: { kind: string; message: string }[];
+    facts: { name: string; value: string }[];
+  };
+  const about = (kind: string) => findings.filter((finding) => finding.kind === kind).map(({ message }) => message);
+  // s3rver answers everybody.
+  assert.equal(about("bucket-public").length, 2, JSON.stringify(findings));
+  assert.equal(about("bucket-protection").length, 3);
+  assert.deepEqual([...about("storage-files-lost"), ...about("storage-not-read")], []);
+  assert.ok(
+    facts.some(({ name }) => name === "bucket of 'google'"),
+    JSON.stringify(facts),
+  );
+});
+
 test("a moved file that is not at its new service is told as missing, and the copy that was right is kept", async () => {
   const [gone] = (await blobs()).filter(({ service }) => service === "google");
   assert.ok(gone);

@@ -1,0 +1,127 @@
+/** What `doctor` makes of what a bucket says of itself. */
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { bucketFindings } from "../../src/job/doctor-storage.ts";
+import type { BucketFacts } from "../../src/source/bucket-facts.ts";
+import { openSource } from "../../src/source/open-source.ts";
+import type { GcsSpec, S3Spec } from "../../src/source/source.ts";
+import { startGs, type TestGs } from "../harness/gs.ts";
+
+const { signal } = new AbortController();
+let gs: TestGs;
+
+before(async () => {
+  gs = await startGs();
+  gs.buckets.set("acme", new Map([["key", Buffer.from("hello")]]));
+});
+after(async () => await gs[Symbol.asyncDispose]());
+
+const AMAZON: S3Spec = {
+  kind: "s3",
+  service: "amazon",
+  bucket: "acme",
+  names: {
+    credentials: "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+    bucket: "S3_BUCKET_NAME",
+    address: "AWS_REGION",
+  },
+  scheme: "https",
+  host: "s3.eu-west-1.amazonaws.com",
+  basePath: "",
+  isAmazon: true,
+  isPathStyle: false,
+  region: "eu-west-1",
+  credentials: undefined,
+};
+
+const SOUND: BucketFacts = {
+  region: "eu-west-1",
+  versioning: true,
+  lock: false,
+  expiring: [],
+  archiving: [],
+  publicReads: false,
+  publicLists: false,
+  replication: false,
+  softDeleteDays: undefined,
+  rights: [],
+};
+
+function told(changes: Partial<BucketFacts>): string[] {
+  return bucketFindings(AMAZON, { ...SOUND, ...changes }).map(
+    ({ kind, level, message }) => `${level} ${kind}: ${message}`,
+  );
+}
+
+test("a sound bucket gives one note: what the provider's protection is no help against", () => {
+  const [note, ...others] = told({});
+  assert.deepEqual(others, []);
+  assert.match(
+    note ?? "",
+    /^note bucket-protection: .*keeps what is deleted for a while, and does not stand for a backup/,
+  );
+  assert.match(told({ versioning: false })[0] ?? "", /keeps nothing that is deleted/);
+  assert.match(told({ versioning: "unknown" })[0] ?? "", /may keep what is deleted/);
+});
+
+test("what loses files or shows them to strangers is an alarm, what is merely not told a note", () => {
+  assert.match(
+    told({ publicReads: true, publicLists: true })[0] ?? "",
+    /^alarm bucket-public: anybody can list and read/,
+  );
+  assert.match(
+    told({ expiring: ["files are deleted after 30 days"] })[0] ?? "",
+    /^alarm bucket-expires: .*after 30 days/,
+  );
+  assert.match(told({ archiving: ["files are moved to GLACIER after 90 days"] })[0] ?? "", /^warning bucket-archives/);
+  assert.match(
+    told({ region: "eu-central-1" })[0] ?? "",
+    /^note bucket-elsewhere: .*lies in eu-central-1.*says eu-west-1/,
+  );
+  const rights = ["s3:GetBucketVersioning", "s3:GetLifecycleConfiguration"];
+  const unknown = told({ versioning: "unknown", expiring: "unknown", rights });
+  assert.match(unknown[0] ?? "", /^note bucket-not-told: .*s3:GetBucketVersioning, s3:GetLifecycleConfiguration/);
+  assert.equal(unknown.length, 2, "once, not for each right");
+});
+
+async function askGoogle(metadata: object | "forbidden"): Promise<BucketFacts> {
+  gs.metadata = metadata;
+  const names = { credentials: "GCS_CREDENTIALS", bucket: "GCS_BUCKET", address: "GCS_BUCKET" };
+  const spec: GcsSpec = {
+    kind: "gcs",
+    service: "google",
+    bucket: "acme",
+    names,
+    key: undefined,
+    projectId: undefined,
+    emulator: gs.endpoint,
+  };
+  const source = await openSource(spec);
+  try {
+    const facts = await source.facts({ sample: "key", signal });
+    assert.ok(facts);
+    return facts;
+  } finally {
+    await source.close();
+  }
+}
+
+test("Google's bucket tells versions, soft deletion, rules and where it is; without the right it is said which lacks", async () => {
+  const facts = await askGoogle({
+    location: "EU",
+    locationType: "multi-region",
+    versioning: { enabled: true },
+    softDeletePolicy: { retentionDurationSeconds: "604800" },
+    lifecycle: {
+      rule: [
+        { action: { type: "Delete" }, condition: { age: 365 } },
+        { action: { type: "Delete" }, condition: { age: 30, isLive: false } },
+        { action: { type: "Delete" }, condition: { numNewerVersions: 3 } },
+        { action: { type: "SetStorageClass" }, condition: { age: 90 } },
+      ],
+    },
+  });
+  assert.deepEqual(facts.expiring, ["files are deleted after 365 days"]);
+  assert.deepEqual([facts.versioning, facts.softDeleteDays, facts.replication, facts.region], [true, 7, true, "EU"]);
+  assert.deepEqual((await askGoogle("forbidden")).rights, ["storage.buckets.get"]);
+});
