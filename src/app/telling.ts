@@ -104,7 +104,8 @@ async function tellLate(
   return { notices, failed };
 }
 
-function undelivered(channel: string, failure: Failure, { isKept = true } = {}): Finding {
+/** That somebody could not be told, and what becomes of it. */
+export function undelivered(channel: string, failure: Failure, { isKept = true } = {}): Finding {
   const later = isKept ? " The notice is kept, and the next run sends it." : "";
   return {
     kind: "notice-failed",

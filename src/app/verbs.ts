@@ -4,6 +4,7 @@
  */
 import { resolve } from "node:path";
 import { Failure } from "../base/errors.ts";
+import { sortFindings } from "../base/findings.ts";
 import { type Point, type PointList, resolvePoint } from "../job/points.ts";
 import type { Part, RestoreOptions } from "../job/restore.ts";
 import { parseDatabaseUrl, type ServerAddress } from "../postgres/address.ts";
@@ -327,7 +328,7 @@ export async function runScrub(globals: Globals, flags: { all: boolean }, s: Sur
 
 export async function runDoctor(globals: Globals, _flags: object, s: Surroundings): Promise<DoctorSummary> {
   const loaded = await findConfig(globals, s);
-  return await (
+  const summary = await (
     await import("../job/doctor.ts")
   ).doctor({
     config: loaded,
@@ -346,4 +347,7 @@ export async function runDoctor(globals: Globals, _flags: object, s: Surrounding
     progress: s.progress,
     signal: s.signal,
   });
+  if (loaded === undefined) return summary;
+  const daily = await (await import("./daily-findings.ts")).dailyFindings(loaded, s);
+  return { ...summary, findings: sortFindings([...summary.findings, ...daily]) };
 }

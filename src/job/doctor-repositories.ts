@@ -32,7 +32,8 @@ export async function permissionFindings(
   return findings.filter((finding) => finding !== undefined);
 }
 
-async function secretFile(path: string, what: string): Promise<Finding | undefined> {
+/** A file with a secret that others may read; undefined where they may not, or it is not there. */
+export async function secretFile(path: string, what: string): Promise<Finding | undefined> {
   const found = await stat(path).catch(() => undefined);
   if (found === undefined || (found.mode & 0o077) === 0) return undefined;
   return {

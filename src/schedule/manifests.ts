@@ -17,7 +17,7 @@ export function formatCronJob(job: DailyJob, { image, stateDir }: ManifestOption
   const container = {
     name: "chatkeep",
     image,
-    args: ["--config", job.config, "--json", "run"],
+    args: ["--config", job.config, "--json", "--quiet", "run"],
     securityContext: { allowPrivilegeEscalation: false, capabilities: { drop: ["ALL"] } },
     resources: { requests: { cpu: "100m", memory: "512Mi" } },
     volumeMounts: [
@@ -75,7 +75,7 @@ export function formatCompose(job: DailyJob, { image, reads, stateDir }: Manifes
   const service = {
     image,
     restart: "always",
-    command: ["--config", job.config, "--json", "run", "--when-due", "--delay", String(DELAY_MINUTES)],
+    command: ["--config", job.config, "--json", "--quiet", "run", "--when-due", "--delay", String(DELAY_MINUTES)],
     environment: { TZ: job.times.timeZone },
     volumes: [
       bind(configDir, true),

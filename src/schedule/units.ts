@@ -19,7 +19,7 @@ export function formatUnits(job: DailyJob, scope: Scope): Units {
 
 function formatService(job: DailyJob, scope: Scope): string {
   const { installation, command, config } = job;
-  const call = [...command, "--config", config, "--json", "run"].map(quoteArgument).join(" ");
+  const call = [...command, "--config", config, "--json", "--quiet", "run"].map(quoteArgument).join(" ");
   const cache = scope === "system" ? "/var/cache" : "%C";
   return text([
     markerOf(installation.id),

@@ -7,7 +7,7 @@ import { isExitStatus } from "../exits.ts";
 import { formatFailures, formatRun } from "../reports/run.ts";
 
 export const run: Verb = async (invocation) => {
-  const { given, globals, surroundings, printer, redactor, look } = invocation;
+  const { given, globals, mode, surroundings, printer, redactor, look } = invocation;
   const delay = given.text("delay") ?? "0";
   if (!/^\d{1,4}$/.test(delay)) {
     throw new Failure("usage/invalid", `--delay cannot be '${delay}'`, { hint: "It is a whole number of minutes." });
@@ -17,6 +17,7 @@ export const run: Verb = async (invocation) => {
   const summary = await runDay(globals, surroundings);
   answer(invocation, summary, formatRun);
   tellFindings(invocation, summary.findings);
-  printer.note(formatFailures(redactor.redactDeep(summary), look));
+  // A program has them in the summary; a person is told.
+  if (!mode.json || !mode.quiet) printer.note(formatFailures(redactor.redactDeep(summary), look));
   return isExitStatus(summary.exit) ? summary.exit : 1;
 };
