@@ -30,6 +30,7 @@ const ACKABLE: ReadonlySet<string> = new Set([
   "rails-env-not-production",
   "storage-anonymous-volume",
   "storage-not-read",
+  "storage-service-unknown",
   "storage-service-unsupported",
   "storage-split",
   "user-mappings",
