@@ -24,7 +24,7 @@ import { decodeConfig, encodeConfig, newConfig, type RepositoryConfig } from "..
 import { randomKeys, type Keys } from "../format/crypto.ts";
 import { parseGoTime } from "../format/go-time.ts";
 import type { TreeNode } from "../format/node.ts";
-import { createKeyFile } from "../format/key-file.ts";
+import { createKeyFile, type ScryptCost } from "../format/key-file.ts";
 import { decodeSnapshot, encodeSnapshot, type Snapshot } from "../format/snapshot-file.ts";
 import { decodeTree } from "../format/tree.ts";
 import { decodeUnpacked, encodeUnpacked } from "../format/unpacked.ts";
@@ -320,6 +320,8 @@ export interface CreateRepositoryOptions {
   username: string;
   /** By which restic cuts files: that of the repository whose copies will lie here. */
   chunkerPolynomial?: string | undefined;
+  /** Default: what restic settles on. */
+  cost?: ScryptCost;
   signal: AbortSignal;
 }
 
@@ -350,11 +352,11 @@ export async function createRepository(store: Store, options: CreateRepositoryOp
 
 async function putNewKeys(
   store: Store,
-  { password, clock, hostname, username, signal }: CreateRepositoryOptions,
+  { password, clock, hostname, username, cost, signal }: CreateRepositoryOptions,
 ): Promise<{ keys: Keys; keyId: FileId }> {
   const keys = randomKeys();
   const created = formatInstant(clock.now());
-  const bytes = await createKeyFile(password, keys, { username, hostname, created });
+  const bytes = await createKeyFile(password, keys, { username, hostname, created }, cost);
   const keyId = parseFileId(hash("sha256", bytes));
   await store.put({ kind: "keys", name: keyId }, bytes, { signal });
   return { keys, keyId };

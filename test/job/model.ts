@@ -20,7 +20,7 @@ import { repairIndex } from "../../src/repo/repair-index.ts";
 import { openRepository, type Repository } from "../../src/repo/repository.ts";
 import { verifyRepository } from "../../src/repo/verify.ts";
 import { createMemoryStore, type MemoryStore } from "../../src/store/memory-store.ts";
-import { backUp, newRepository, readFiles, reopen, signal, type Files } from "../repo/small-backup.ts";
+import { backUp, CHEAP, newRepository, readFiles, reopen, signal, type Files } from "../repo/small-backup.ts";
 import { addProof, clockAt, HOUR, NOW, ONE } from "./kept-points.ts";
 
 class Crash extends Error {}
@@ -87,7 +87,6 @@ interface Verb {
 }
 
 const HOLD_NAMES = ["audit", "legal", "upgrade"];
-const CHEAP = { N: 1024, r: 8, p: 1 };
 
 export interface ModelOptions {
   seed: string;

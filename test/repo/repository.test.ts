@@ -15,11 +15,10 @@ import { createMemoryStore, type MemoryStore } from "../../src/store/memory-stor
 import type { Store } from "../../src/store/store.ts";
 import { always, CUT, FaultyStore, FLIPPED, onCall } from "../harness/faulty-store.ts";
 import { temporaryFolder } from "../harness/temporary.ts";
-import { backUp, copyStore, newRepository, PASSWORD, readFiles, reopen, signal } from "./small-backup.ts";
+import { backUp, CHEAP, copyStore, newRepository, PASSWORD, readFiles, reopen, signal } from "./small-backup.ts";
 
 let repository: Repository;
 let store: MemoryStore;
-const CHEAP = { N: 1024, r: 8, p: 1 };
 const WHO = { username: "me", hostname: "here", created: "2026-01-01T00:00:00Z" };
 
 before(async () => {
@@ -41,6 +40,13 @@ async function addKey(target: MemoryStore, password: string): Promise<string> {
   await target.put({ kind: "keys", name }, bytes, { signal });
   return name;
 }
+
+test("a key costs what restic's own does, unless somebody asks for another", async () => {
+  const place = createMemoryStore();
+  const { keyId } = await create(place);
+  const { N, r, p } = JSON.parse(String(place.files.get(`keys/${keyId}`))) as Record<string, unknown>;
+  assert.deepEqual([N, r, p], [32_768, 8, 1]);
+});
 
 test("a repository that was made is opened by its password, and by no other", async () => {
   const opened = await openRepository(store, { password: PASSWORD, signal });

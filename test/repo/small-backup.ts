@@ -3,6 +3,7 @@ import { lstatSync, readdirSync, readlinkSync } from "node:fs";
 import { type Clock, formatInstant, systemClock } from "../../src/base/clock.ts";
 import type { ChunkId, SnapshotId } from "../../src/base/ids.ts";
 import { LIMITS } from "../../src/base/limits.ts";
+import type { ScryptCost } from "../../src/format/key-file.ts";
 import { dirNode, fileNode, symlinkNode, type TreeNode } from "../../src/format/node.ts";
 import { nameFromBytes } from "../../src/format/quote.ts";
 import type { Snapshot } from "../../src/format/snapshot-file.ts";
@@ -22,6 +23,9 @@ export const signal = new AbortController().signal;
 const never = signal;
 export const PASSWORD = "correct horse";
 
+/** Quick to open: scrypt as it should be takes a tenth of a second of a processor, each time. */
+export const CHEAP: ScryptCost = { N: 1024, r: 8, p: 1 };
+
 /** A clock that does not wait between writing a lock and looking again: nobody else is there. */
 export const hasty: Clock = {
   ...systemClock,
@@ -34,6 +38,7 @@ export async function newRepository(store: Store): Promise<Repository> {
     clock: systemClock,
     hostname: "test-host",
     username: "tester",
+    cost: CHEAP,
     signal,
   });
 }

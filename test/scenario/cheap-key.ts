@@ -5,9 +5,9 @@ import { join } from "node:path";
 import { createKeyFile } from "../../src/format/key-file.ts";
 import { openRepository, type Repository } from "../../src/repo/repository.ts";
 import { openLocalStore } from "../../src/store/local-store.ts";
+import { CHEAP } from "../repo/small-backup.ts";
 import type { Desk } from "./desk.ts";
 
-const CHEAP = { N: 1024, r: 8, p: 1 };
 const CREATED = { username: "tester", hostname: "test-host", created: "2026-01-01T00:00:00Z" };
 
 export interface OpenedDesk {

@@ -10,11 +10,11 @@ import { createKeyFile } from "../../src/format/key-file.ts";
 import { openRepository } from "../../src/repo/repository.ts";
 import type { Store } from "../../src/store/store.ts";
 import { runCli, summaryOf } from "../harness/cli.ts";
+import { CHEAP } from "../repo/small-backup.ts";
 import type { Desk } from "./desk.ts";
 import { type KillPlace, withStore } from "./kill-places.ts";
 import { killSomewhere, workOrKill } from "./killing.ts";
 
-const CHEAP = { N: 1024, r: 8, p: 1 };
 const CREATED = { username: "tester", hostname: "test-host", created: "2026-01-01T00:00:00Z" };
 const { signal } = new AbortController();
 

@@ -1,13 +1,11 @@
 /** Small repositories on the disk, without an installation, for verbs that are run as processes of their own. */
 import assert from "node:assert/strict";
-import { createHash } from "node:crypto";
 import { cpSync, mkdirSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { parseFileId, type SnapshotId } from "../../src/base/ids.ts";
+import type { SnapshotId } from "../../src/base/ids.ts";
 import { silent } from "../../src/base/progress.ts";
 import { seededRandom } from "../../src/demo/random.ts";
-import { createKeyFile } from "../../src/format/key-file.ts";
-import { Repository } from "../../src/repo/repository.ts";
+import type { Repository } from "../../src/repo/repository.ts";
 import { verifyRepository } from "../../src/repo/verify.ts";
 import { recordOf } from "../../src/job/records.ts";
 import type { Store } from "../../src/store/store.ts";
@@ -16,21 +14,7 @@ import { createMemoryStore } from "../../src/store/memory-store.ts";
 import { addPoint, DAY, HOUR, NOW } from "../job/kept-points.ts";
 import { type Files, newRepository, PASSWORD, readFiles, reopen, signal } from "../repo/small-backup.ts";
 
-/** Quick to open: most of a second is spared at every start of a process. */
-const CHEAP = { N: 1024, r: 8, p: 1 };
-const CREATED = { username: "tester", hostname: "test-host", created: "2026-01-01T00:00:00Z" };
-
 export const ENVIRONMENT = { CHATKEEP_PASSWORD: PASSWORD };
-
-async function cheapRepository(): Promise<Repository> {
-  const store = createMemoryStore();
-  const { keys, config, keyId } = await newRepository(store);
-  const bytes = await createKeyFile(PASSWORD, keys, CREATED, CHEAP);
-  const cheap = parseFileId(createHash("sha256").update(bytes).digest("hex"));
-  store.files.delete(`keys/${keyId}`);
-  store.files.set(`keys/${cheap}`, bytes);
-  return new Repository({ store, keys, config, keyId: cheap });
-}
 
 function writeOut(repository: Repository, folder: string): void {
   for (let at = 0; at < 256; at += 1) {
@@ -62,7 +46,7 @@ const DAYS = 15;
 /** Makes both below a folder. */
 export async function makeSmallRepositories(root: string): Promise<SmallRepositories> {
   const random = seededRandom("small repository");
-  const [made, other] = [await cheapRepository(), await cheapRepository()];
+  const [made, other] = [await newRepository(createMemoryStore()), await newRepository(createMemoryStore())];
   const points = new Map<SnapshotId, Files>();
   const shared = random.bytes(200_000);
   for (let at = 0; at < DAYS; at += 1) {
