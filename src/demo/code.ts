@@ -57,6 +57,14 @@ async function writeTree(root: string, files: Readonly<Record<string, string>>):
   }
 }
 
+const UNCOMMITTED = "# longer opening hours, not committed yet\n";
+const UNTRACKED = { "lib/acme/opening_hours.rb": "OPENS = 9 # a file that git does not know\n" };
+
+/** The files alone, as in an installation that was unpacked or copied. */
+export async function buildPlainCode(codeRoot: string, version: string): Promise<void> {
+  await writeTree(codeRoot, { ...upstreamFiles(version), ...UNTRACKED });
+}
+
 /** Makes the checkout: upstream's history, one commit, one edit and one new file of the operator's own. */
 export async function buildCode(
   { codeRoot, origin }: CodeFolders,
@@ -75,8 +83,8 @@ export async function buildCode(
   await run("branch", "--quiet", "--set-upstream-to=origin/master");
   await appendFile(join(codeRoot, EDITED_FILE), "export const again = (name) => `Good to see you again, ${name}`;\n");
   await run("commit", "--quiet", "--all", "--message", LOCAL_COMMIT);
-  await appendFile(join(codeRoot, "app/models/inbox.rb"), "# longer opening hours, not committed yet\n");
-  await writeTree(codeRoot, { "lib/acme/opening_hours.rb": "OPENS = 9 # a file that git does not know\n" });
+  await appendFile(join(codeRoot, "app/models/inbox.rb"), UNCOMMITTED);
+  await writeTree(codeRoot, UNTRACKED);
 }
 
 /** What an operator does to the code on a day: edits a file again and adds another. */

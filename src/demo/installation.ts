@@ -12,7 +12,7 @@ import type { Client } from "pg";
 import { mapConcurrent } from "../base/concurrent.ts";
 import { type Progress, silent } from "../base/progress.ts";
 import { type Catalogue, readCatalogue } from "./catalogue.ts";
-import { buildCode, removeCode } from "./code.ts";
+import { buildCode, buildPlainCode, removeCode } from "./code.ts";
 import { type DemoAddress, copyRows, onDatabase, quoteName, quoteText } from "./database.ts";
 import { formatEnvironment, makeEnvironment, makeSecrets } from "./environment.ts";
 import { type MadeFile, makeFiles, writeStorageFile } from "./files.ts";
@@ -31,6 +31,8 @@ export interface DemoOptions {
   /** Other names than `chatwoot` and `chatwoot_production`, where a server gets several installations. */
   role?: string;
   database?: string;
+  /** False: the code is a plain folder, which is quicker to make and to back up. Default: a git checkout. */
+  isCheckout?: boolean;
   signal: AbortSignal;
   progress?: Progress;
 }
@@ -154,7 +156,9 @@ export async function buildInstallation(options: DemoOptions): Promise<DemoInsta
   await createDatabase(options, database);
   const [notes] = await Promise.all([
     buildDatabase(database, catalogue, rows, options),
-    buildCode({ codeRoot, origin: join(root, "chatwoot.git") }, catalogue.version, signal),
+    options.isCheckout === false
+      ? buildPlainCode(codeRoot, catalogue.version)
+      : buildCode({ codeRoot, origin: join(root, "chatwoot.git") }, catalogue.version, signal),
   ]);
   await writeFiles(storageRoot, files, signal);
   await writeFile(envFile, formatEnvironment(environment), { mode: 0o600 });

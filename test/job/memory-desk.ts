@@ -1,4 +1,4 @@
-/** The smallest support desk that is backed up into memory: no code, whose git would take most of the time. */
+/** The smallest support desk that is backed up into memory, without its code. */
 import { buildInstallation, type DemoInstallation } from "../../src/demo/installation.ts";
 import { findInstallation } from "../../src/installation/find.ts";
 import type { Installation } from "../../src/installation/installation.ts";
@@ -26,7 +26,8 @@ export async function openMemoryDesk(): Promise<MemoryDesk> {
   };
   try {
     const size = { messages: 60, conversations: 10, files: 6 };
-    const demo = await buildInstallation({ root: folder.at("home"), address: server.address, size, signal });
+    const root = folder.at("home");
+    const demo = await buildInstallation({ root, address: server.address, size, isCheckout: false, signal });
     const found = await findInstallation({ root: demo.codeRoot }, { signal });
     const { code: _code, ...installation } = found.installation;
     const store = createMemoryStore();
