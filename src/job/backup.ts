@@ -243,7 +243,7 @@ async function capture(run: Run, tools: Tools): Promise<Captured> {
   let facts: SnapshotFacts | undefined;
   const isStored = (id: ChunkId) => index.has("data", id);
   // A parent that was restored and found to be other than it should be hands nothing on that can be read.
-  const readsAll = run.full || parent?.point.proof?.proven === false;
+  const isDoubtful = parent?.point.proof?.proven === false;
   const database = await captureDatabase({
     address: run.address,
     connection,
@@ -252,7 +252,8 @@ async function capture(run: Run, tools: Tools): Promise<Captured> {
     readers: run.workers ?? LIMITS.sealingWorkers,
     leaveDatabase: async () => await sealing.leaveDatabase(),
     parentRanges: parent === undefined ? undefined : new ParentRanges(parent.reader, parent.manifest, isStored),
-    readsAll,
+    readsAll: run.full || isDoubtful,
+    isDoubtful,
     startedAt: run.startedAt,
     fullEveryMs: run.fullEveryMs,
     pace: paceOf(run),

@@ -24,8 +24,8 @@ import { planAround } from "../postgres/damaged-plan.ts";
 import { planNothing, type RangePlan, type TablePlan } from "../postgres/range-plan.ts";
 import type { RowsPlan } from "../postgres/range-reader.ts";
 import { dumpSchema, type SchemaDump } from "../postgres/schema-dump.ts";
-import { readSequences } from "../postgres/sequences.ts";
-import { readStart, type ServerFacts } from "../postgres/server-facts.ts";
+import { furthest, readSequences } from "../postgres/sequences.ts";
+import { readServerState, type ServerFacts } from "../postgres/server-facts.ts";
 import { beginSnapshot, type DatabaseSnapshot, waitUntilDurable } from "../postgres/snapshot.ts";
 import { countSpareSessions } from "../postgres/spare-sessions.ts";
 import { readStandbyState, type StandbyState } from "../postgres/standby.ts";
@@ -38,7 +38,7 @@ import { addGrants, readRights, type SavedRights } from "./rights.ts";
 import { captureLargeObjects, type SavedLargeObjects } from "./large-objects.ts";
 import { type PlannedTable, readRows, type Reuse, type RowsRead, type SavedTable, StaleRange } from "./read-rows.ts";
 import { unreadableFindings } from "./unreadable.ts";
-import { keyEntry, type ParentRanges, STAMPS_VERSION, whyIncomparable, whyReadAll } from "./reuse.ts";
+import { isSameState, keyEntry, type ParentRanges, STAMPS_VERSION, whyIncomparable, whyReadAll } from "./reuse.ts";
 import type { RangeResult } from "./sealing-tasks.ts";
 import { lagFindings, unloggedFindings } from "./standby-findings.ts";
 
@@ -82,6 +82,8 @@ export interface DatabasePorts {
   parentRanges: ParentRanges | undefined;
   /** Every row is read; of the parent is taken only what the server cannot give any more. */
   readsAll: boolean;
+  /** The parent was restored and found to be other than it should be. */
+  isDoubtful: boolean;
   /** RFC 3339: the start of the backup. */
   startedAt: string;
   /** Every row is read at least this often, in milliseconds. */
@@ -224,6 +226,7 @@ async function captureInSnapshot(ports: Attempt, text: string): Promise<Database
     ports,
   );
   if (sessions.atOnce < sessions.needed) await schema.result;
+  const sequencesBefore = await readSequences(connection);
   const { tables, problems } = await readTables(connection);
   const planned: PlannedTable[] = [];
   for (const facts of tables) {
@@ -248,7 +251,7 @@ async function captureInSnapshot(ports: Attempt, text: string): Promise<Database
   const read = await readAllOf(ports, { snapshot, planned, reuse, objects, schema: grants.result });
   for (const table of planned) addUp(table.saved);
   const { largeObjects, counts, ...rows } = read;
-  const sequences = await readSequences(connection);
+  const sequences = await furthest(connection, sequencesBefore, await readSequences(connection));
   const filledViews = await readFilledViews(connection);
   const accounts = await countAccounts(snapshot, planned, counts);
   const { sql } = await schema.result;
@@ -325,20 +328,20 @@ async function assertSameText(connection: Connection, text: string): Promise<voi
 }
 
 async function planReuse(ports: Attempt, { connection, lsn }: DatabaseSnapshot, text: string): Promise<Reuse> {
-  const { parent, parentRanges, server, startedAt, fullEveryMs } = ports;
+  const { parent, parentRanges, isDoubtful, server, startedAt, fullEveryMs } = ports;
   // What was asked of the server at first must be true of the one that holds this snapshot.
-  const isSame = (await readStart(connection)) === server.postmasterStartedAt;
+  const isSame = isSameState(await readServerState(connection), server);
   const present = { server, lsn, text, startedAt, fullEveryMs };
-  const why = isSame ? whyReadAll(parent, present) : "the server was restarted meanwhile";
+  const why = isSame ? whyReadAll(parent, present) : "the server is not what it was when the backup began";
   const isMeant = parentRanges === undefined || ports.readsAll;
   if (why !== undefined && !isMeant) ports.progress.say(`reading every row: ${why}`);
   const isFull = isMeant || why !== undefined;
   if (server.major < STAMPS_SINCE || !isSame || lsn === "")
-    return { text, stamps: undefined, ranges: undefined, fallback: undefined };
+    return { text, stamps: undefined, ranges: undefined, isFull: true, isDoubtful };
   const fullReadAt = isFull ? startedAt : (parent?.stamps?.fullReadAt ?? startedAt);
   const stamps = { version: STAMPS_VERSION, text, fullReadAt, turn: (parent?.stamps?.turn ?? 0) + 1 };
-  const fallback = whyIncomparable(parent, present) === undefined ? parentRanges : undefined;
-  return { text, stamps, ranges: isFull ? undefined : parentRanges, fallback };
+  const ranges = whyIncomparable(parent, present) === undefined ? parentRanges : undefined;
+  return { text, stamps, ranges, isFull, isDoubtful };
 }
 
 function addUp({ entry, ranges, unreadable }: SavedTable): void {

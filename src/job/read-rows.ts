@@ -43,8 +43,10 @@ export interface Reuse {
   text: string;
   stamps: Manifest["stamps"];
   ranges: ParentRanges | undefined;
-  /** Where every row is read: what the server cannot give any more is taken from here, if its stamp is equal. */
-  fallback: ParentRanges | undefined;
+  /** Every row is read. Of the parent is only taken what the server cannot give any more. */
+  isFull: boolean;
+  /** The parent was restored and found to be other than it should be: that a range differs says nothing of the server. */
+  isDoubtful: boolean;
 }
 
 export interface RowsRead {
@@ -105,43 +107,30 @@ export async function readRows(
   );
   if (!ports.isAllAtOnce) await scan.result;
   const done: RowsRead = { rangesReused: 0, bytesRead: 0, counts: new Map() };
-  const readInto = async <Range extends RangeToRead>(ranges: RangesToRead<Range>, signal: AbortSignal) => {
-    const bytes = await readRanges({ ...ports, signal }, snapshotId, ranges);
-    // In a line of its own: several are read at once.
-    done.bytesRead += bytes;
+  const known = await withParents(stamped, reuse.ranges);
+  // Whose turn it is, is read whatever the scan will say; what it must be is known only then.
+  const isEarly = (range: RangeToRead) => reuse.isFull || isReadAnyway(range, reuse.stamps?.turn ?? 0);
+  const early = known.filter(isEarly);
+  const results = new Map<RangeToRead, RangeResult>();
+  const readEarly = async (signal: AbortSignal) => {
+    const ranges = [...early, ...allOf(others)];
+    done.bytesRead += await readRanges({ ...ports, signal }, snapshotId, ranges, results);
   };
-  const read = async (ranges: readonly RangeToRead[], signal: AbortSignal) =>
-    await readInto({ ranges, onRead: keepRange }, signal);
-  const { ranges: parentRanges } = reuse;
-  if (parentRanges === undefined) {
-    // Nothing to take over: reading need not wait for the scan.
-    await together([async (signal) => await read(allOf(planned), signal), async () => void (await scan.result)], ports);
-  } else {
-    const takeOver = async (signal: AbortSignal) => {
-      const known = await withParents(stamped, parentRanges);
-      // Whose turn it is, is read whatever the scan will say; what it must be is known only then.
-      const isRead = known.filter((range) => isReadAnyway(range, reuse.stamps?.turn ?? 0));
-      const early: [KnownRange, RangeResult][] = [];
-      const onRead = (range: KnownRange, result: RangeResult) => early.push([range, result]);
-      await readInto({ ranges: isRead, onRead }, signal);
-      const stamps = stampsOf(stamped, await scan.result);
-      for (const [range, result] of early) keepRange(expecting(range, stamps), result);
-      const others = known.filter((range) => !isRead.includes(range)).map((range) => expecting(range, stamps));
-      for (const { saved, expected } of others) {
-        if (expected === undefined) continue;
-        saved.ranges.push(expected);
-        ports.progress.advance(expected.bytes);
-        done.rangesReused += 1;
-      }
-      const changed = others.filter(({ expected }) => expected === undefined);
-      await read(changed, signal);
-    };
-    await together([takeOver, async (signal) => await read(allOf(others), signal)], ports);
+  await together([readEarly, async () => void (await scan.result)], ports);
+  const stamps = stampsOf(stamped, await scan.result);
+  const later = known.filter((range) => !early.includes(range)).map((range) => expecting(range, stamps));
+  for (const { saved, expected } of later) {
+    if (expected === undefined) continue;
+    saved.ranges.push(expected);
+    ports.progress.advance(expected.bytes);
+    done.rangesReused += 1;
   }
+  const changed = later.filter(({ expected }) => expected === undefined);
+  done.bytesRead += await readRanges(ports, snapshotId, changed, results);
+  for (const [range, result] of results) keepRange(expecting(range, stamps), result, reuse);
   const scans = await scan.result;
   for (const [at, table] of stamped.entries()) {
     const scanned = scans[at];
-    if (reuse.fallback !== undefined) await fillHoles(table, { scan: scanned, fallback: reuse.fallback });
     // Without a form the next backup reads all of it.
     if (scanned === undefined || scanned.damage !== undefined) continue;
     addStamps(table.saved, table.facts, scanned.stamps);
@@ -152,6 +141,8 @@ export async function readRows(
 
 interface RangeToRead extends PlannedTable {
   range: RangePlan;
+  /** What the parent has of it. */
+  before?: ParentRange | undefined;
   /** What its stamp says that it must be. */
   expected?: SavedRange | undefined;
 }
@@ -160,21 +151,16 @@ function allOf(tables: readonly PlannedTable[]): RangeToRead[] {
   return tables.flatMap((table) => table.plan.ranges.map((range) => ({ ...table, range })));
 }
 
-/** A range of a table that is scanned, and what the parent has of it. */
-interface KnownRange extends RangeToRead {
-  before: ParentRange | undefined;
-}
-
-async function withParents(stamped: readonly PlannedTable[], parentRanges: ParentRanges): Promise<KnownRange[]> {
-  const known: KnownRange[] = [];
-  for (const table of stamped) {
-    const before = await parentRanges.of(table.facts, table.plan);
-    known.push(...table.plan.ranges.map((range) => ({ ...table, range, before: before.get(range.bucket) })));
+async function withParents(tables: readonly PlannedTable[], parent: ParentRanges | undefined): Promise<RangeToRead[]> {
+  const known: RangeToRead[] = [];
+  for (const table of tables) {
+    const before = await parent?.of(table.facts, table.plan);
+    known.push(...table.plan.ranges.map((range) => ({ ...table, range, before: before?.get(range.bucket) })));
   }
   return known;
 }
 
-function isReadAnyway({ facts, range, before }: KnownRange, turn: number): boolean {
+function isReadAnyway({ facts, range, before }: RangeToRead, turn: number): boolean {
   return before !== undefined && (before.isKept === true || isItsTurn(facts, range.bucket, turn));
 }
 
@@ -186,7 +172,7 @@ function stampsOf(stamped: readonly PlannedTable[], scans: readonly TableScan[])
 }
 
 /** The range with what it must be, where its stamp is the parent's. */
-function expecting(range: KnownRange, stamps: Stamps): KnownRange {
+function expecting(range: RangeToRead, stamps: Stamps): RangeToRead {
   const { before, facts } = range;
   const isEqual = before?.stamp !== undefined && before.stamp === stamps.get(facts)?.get(range.range.bucket);
   return { ...range, expected: isEqual ? before : undefined };
@@ -207,19 +193,15 @@ function addStamps({ entry, ranges, unreadable }: SavedTable, { form }: TableFac
   }
 }
 
-interface RangesToRead<Range extends RangeToRead> {
-  ranges: readonly Range[];
-  onRead: (range: Range, result: RangeResult) => unknown;
-}
-
-/** @returns how many bytes were read. */
-async function readRanges<Range extends RangeToRead>(
+/** @returns how many bytes were read. What came goes into `results`. */
+async function readRanges(
   ports: RowPorts,
   snapshotId: string,
-  { ranges, onRead }: RangesToRead<Range>,
+  ranges: readonly RangeToRead[],
+  results: Map<RangeToRead, RangeResult>,
 ): Promise<number> {
   // The largest first, so that no long range is begun when all else is done.
-  const sizeOf = ({ facts, plan }: Pick<RangeToRead, "facts" | "plan">) => facts.bytes / plan.ranges.length;
+  const sizeOf = ({ facts, plan }: RangeToRead) => facts.bytes / plan.ranges.length;
   let bytes = 0;
   await mapConcurrent(
     ranges.toSorted((a, b) => sizeOf(b) - sizeOf(a)),
@@ -231,7 +213,7 @@ async function readRanges<Range extends RangeToRead>(
       const result = await (ports.pace?.move(about, ports.signal, read) ?? read());
       ports.progress.advance(result.bytes);
       bytes += result.bytes;
-      onRead(wanted, result);
+      results.set(wanted, result);
     },
     ports,
   );
@@ -239,30 +221,15 @@ async function readRanges<Range extends RangeToRead>(
 }
 
 /** @throws StaleRange */
-function keepRange({ facts, saved, range, expected }: RangeToRead, { unreadable, ...result }: RangeResult): void {
+function keepRange(
+  { facts, saved, range, expected }: RangeToRead,
+  { unreadable, ...result }: RangeResult,
+  { isDoubtful }: Reuse,
+): void {
   if (unreadable !== undefined) return addAround({ saved, expected }, range, { unreadable, result });
-  if (expected !== undefined && expected.sha256 !== result.sha256) throw new StaleRange(facts, range.bucket);
+  const isOther = expected !== undefined && expected.sha256 !== result.sha256;
+  if (isOther && !isDoubtful) throw new StaleRange(facts, range.bucket);
   if (result.rows > 0) saved.ranges.push({ bucket: range.bucket, ...result });
-}
-
-/** Ranges that lack rows, and whose stamp is the parent's, become the parent's: it has the rows. */
-async function fillHoles(
-  { facts, plan, saved }: PlannedTable,
-  { scan, fallback }: { scan: TableScan | undefined; fallback: ParentRanges },
-): Promise<void> {
-  const holes = [...(saved.unreadable ?? [])].filter(([, rows]) => rows.some(({ kept }) => kept !== true));
-  const stamps = stampsIn(scan);
-  if (holes.length === 0 || stamps === undefined) return;
-  const before = await fallback.of(facts, plan);
-  for (const [bucket, rows] of holes) {
-    const expected = before.get(bucket);
-    if (expected === undefined || expected.stamp !== stamps.get(bucket)) continue;
-    saved.unreadable?.set(
-      bucket,
-      rows.map((row) => ({ ...row, kept: true as const })),
-    );
-    saved.ranges = [...saved.ranges.filter((range) => range.bucket !== bucket), expected];
-  }
 }
 
 /** A range that could not be read whole: where its stamp is the parent's, the parent has the rows that are lacking. */

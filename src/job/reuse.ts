@@ -62,6 +62,14 @@ export function whyIncomparable(parent: Manifest | undefined, present: Present):
   return undefined;
 }
 
+/** True when the server that holds a snapshot is what it was when it was looked at. */
+export function isSameState(
+  one: Pick<ServerFacts, "postmasterStartedAt" | "extensions">,
+  other: Pick<ServerFacts, "postmasterStartedAt" | "extensions">,
+): boolean {
+  return one.postmasterStartedAt === other.postmasterStartedAt && extensionsOf(one) === extensionsOf(other);
+}
+
 /** Why every row is to be read once more although stamps tell what changed. */
 function whyDue(parent: Manifest | undefined, present: Present): string | undefined {
   const stamps = parent?.stamps;

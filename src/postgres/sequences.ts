@@ -1,6 +1,7 @@
 /**
  * Where sequences stand. They are not part of a snapshot, so what is read is their state now: at or above what the
- * rows of the snapshot used, which is all that a sequence must be.
+ * rows of the snapshot used, which is all that a sequence must be. Only setting one back undoes that (`TRUNCATE … RESTART
+ * IDENTITY`, `setval`), so they are read when the snapshot has been taken and again when its rows have.
  */
 import { Failure } from "../base/errors.ts";
 import { ownedByExtension, USER_SCHEMAS } from "./user-objects.ts";
@@ -61,6 +62,40 @@ async function readBatch(connection: Connection, batch: readonly SequenceName[])
   } catch (error) {
     throw sequenceFailure(error, connection);
   }
+}
+
+interface Direction extends SequenceName {
+  isDescending: boolean;
+  isCycling: boolean;
+}
+
+const DIRECTIONS = `
+  select n.nspname as schema, c.relname as name, s.seqincrement < 0 as "isDescending", s.seqcycle as "isCycling"
+  from pg_catalog.pg_sequence s join pg_catalog.pg_class c on c.oid = s.seqrelid
+  join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+  where s.seqincrement < 0 or s.seqcycle`;
+
+/** Of each sequence the state that is further on, so that it is past all that was used in between. */
+export async function furthest(
+  connection: Connection,
+  before: readonly SequenceState[],
+  after: readonly SequenceState[],
+): Promise<SequenceState[]> {
+  const nameOf = (sequence: { schema: string; name: string }) => qualifiedName(sequence);
+  const earlier = new Map(before.map((state) => [nameOf(state), state]));
+  const unusual = new Map((await connection.query<Direction>(DIRECTIONS)).map((known) => [nameOf(known), known]));
+  return after.map((state) => {
+    const was = earlier.get(nameOf(state));
+    const { isDescending = false, isCycling = false } = unusual.get(nameOf(state)) ?? {};
+    // One that begins anew is meant to.
+    return was !== undefined && !isCycling && isBehind(state, was, isDescending) ? was : state;
+  });
+}
+
+function isBehind(state: SequenceState, other: SequenceState, isDescending: boolean): boolean {
+  const [a, b] = [BigInt(state.lastValue), BigInt(other.lastValue)];
+  if (a === b) return other.isCalled && !state.isCalled;
+  return isDescending ? a > b : a < b;
 }
 
 function sequenceFailure(error: unknown, connection: Connection): unknown {

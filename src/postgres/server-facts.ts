@@ -92,7 +92,7 @@ const ROLES = `
 export async function readServerFacts(connection: Connection): Promise<ServerFacts> {
   const [facts] = await connection.query<FactsRow>(FACTS);
   if (facts === undefined) throw new TypeError("the server did not say what it is");
-  const extensions = await connection.query<ExtensionFacts & { [key: string]: unknown }>(EXTENSIONS);
+  const extensions = await readExtensions(connection);
   const roles = await connection.query<RoleFacts & { [key: string]: unknown }>(ROLES);
   const identity = await readIdentity(connection, facts.standby);
   return {
@@ -108,7 +108,7 @@ export async function readServerFacts(connection: Connection): Promise<ServerFac
     provider: providerOf(facts),
     isStandby: facts.standby,
     sizeBytes: Number(facts.size),
-    extensions: extensions.map(({ name, version, schema }) => ({ name, version, schema })),
+    extensions,
     roles,
     role: roles.find((role) => role.name === facts.role) ?? {
       name: facts.role,
@@ -125,10 +125,20 @@ function providerOf({ provider, locale, rules }: FactsRow): LocaleProvider | und
   return { name: provider === "i" ? "icu" : "builtin", locale, rules };
 }
 
-/** When the server behind this session was started: an address may lead to another one, or to one that was restarted. */
-export async function readStart(connection: Connection): Promise<string> {
+/**
+ * When the server behind this session was started, and what its database is extended by: an address may lead to another one,
+ * or to one that was restarted, and extensions may be updated meanwhile.
+ */
+export async function readServerState(
+  connection: Connection,
+): Promise<Pick<ServerFacts, "postmasterStartedAt" | "extensions">> {
   const [row] = await connection.query<{ started: string }>(`select ${STARTED} as started`);
-  return row?.started ?? "";
+  return { postmasterStartedAt: row?.started ?? "", extensions: await readExtensions(connection) };
+}
+
+async function readExtensions(connection: Connection): Promise<ExtensionFacts[]> {
+  const rows = await connection.query<ExtensionFacts & { [key: string]: unknown }>(EXTENSIONS);
+  return rows.map(({ name, version, schema }) => ({ name, version, schema }));
 }
 
 /** Some managed servers keep these functions from everybody. */

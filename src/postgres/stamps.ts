@@ -3,8 +3,8 @@
  * that sends a line for each range instead of its rows.
  *
  * A row's version never changes in place, and is named by where it lies and which transaction wrote it (`ctid`, `xmin`).
- * So the exclusive or of a hash of both over all rows of a range, twice with different seeds, and their number, are the
- * same as before only when the range holds the same versions of rows. The columns of times are hashed too: they tell rows
+ * So the exclusive or of a hash of both over all rows of a range, that of the hash hashed once more, and their number, are
+ * the same as before only when the range holds the same versions of rows. The columns of times are hashed too: they tell rows
  * apart should a place and a transaction's number ever be used again. What a stamp cannot see (another server, a table
  * that was rewritten, changed columns) its callers must rule out before they trust it.
  *

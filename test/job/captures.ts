@@ -158,6 +158,7 @@ export async function take(address: ServerAddress, parent?: Taken, options: Capt
     parent: parent?.manifest,
     parentRanges: known,
     readsAll: options.full === true,
+    isDoubtful: false,
     startedAt: new Date(options.at ?? BEGAN).toISOString(),
     fullEveryMs: options.fullEveryMs ?? WEEK,
     stampedTableBytes: options.stampedTableBytes ?? 0,

@@ -381,8 +381,15 @@ test("--full, and full-every reached: a range is read that would have been taken
   const whole = contentsOf(first);
   const parent = spoilt(first);
   assert.deepEqual(contentsOf(await take(address, parent)), contentsOf(parent), "it is taken over");
-  assert.deepEqual(contentsOf(await take(address, parent, { full: true })), whole);
-  assert.deepEqual(contentsOf(await take(address, parent, { fullEveryMs: 0 })), whole);
+  for (const options of [{ full: true }, { fullEveryMs: 0 }]) {
+    const now = await take(address, parent, options);
+    assert.deepEqual(contentsOf(now), whole);
+    // What equal stamps had promised is compared all the same.
+    assert.deepEqual(
+      now.capture.findings.map(({ kind }) => kind),
+      ["stale-range"],
+    );
+  }
   const readAt = Date.parse(first.manifest.stamps?.fullReadAt ?? "");
   assert.deepEqual(contentsOf(await take(address, parent, { at: readAt + 7 * DAY - 1 })), contentsOf(parent));
   assert.deepEqual(contentsOf(await take(address, parent, { at: readAt + 7 * DAY })), whole);

@@ -3,7 +3,7 @@ import { after, before, test } from "node:test";
 import { isFailure } from "../../src/base/errors.ts";
 import type { ServerAddress } from "../../src/postgres/address.ts";
 import { connect } from "../../src/postgres/connect.ts";
-import { formatSetvals, readSequences } from "../../src/postgres/sequences.ts";
+import { formatSetvals, furthest, readSequences } from "../../src/postgres/sequences.ts";
 import { openSnapshot } from "../../src/postgres/snapshot.ts";
 import { startPostgres, type TestServer } from "../harness/postgres.ts";
 
@@ -61,4 +61,29 @@ test("a sequence that is dropped after the snapshot starts the look over; one th
       /sequence conv_dpid_seq_1\b/.test(error.message) &&
       /GRANT SELECT/.test(error.hint ?? ""),
   );
+});
+
+test("of a sequence that was set back between two looks, where it stood counts; of one that went on, where it stands", async () => {
+  await server.query(
+    `create table emptied (id bigserial primary key); insert into emptied select from generate_series(1, 5);
+     create sequence onward; create sequence deeper increment -1; select setval('deeper', -5);
+     create sequence round maxvalue 3 cycle; select setval('round', 3);
+     create sequence begun`,
+    "sequences",
+  );
+  await using connection = await connect(address, { signal });
+  const before = await readSequences(connection);
+  await server.query(
+    `truncate emptied restart identity; select setval('onward', 7); select setval('deeper', -2); select nextval('round');
+     select nextval('begun')`,
+    "sequences",
+  );
+  const after = await readSequences(connection);
+  const states = await furthest(connection, before, after);
+  const of = (name: string) => states.find((state) => state.name === name);
+  const expected = { emptied_id_seq: "5", onward: "7", deeper: "-5", round: "1", begun: "1" };
+  for (const [name, lastValue] of Object.entries(expected)) {
+    assert.deepEqual(of(name), { schema: "public", name, lastValue, isCalled: true });
+  }
+  assert.equal(states.length, after.length);
 });

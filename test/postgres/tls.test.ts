@@ -1,8 +1,10 @@
 import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
 import { chownSync } from "node:fs";
 import { chmod, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { isFailure } from "../../src/base/errors.ts";
 import { parseDatabaseUrl } from "../../src/postgres/address.ts";
 import { connect } from "../../src/postgres/connect.ts";
@@ -160,4 +162,37 @@ test("a URL without a password takes $PGPASSWORD, else what the password file ha
     }
   }
   assert.equal(isDeprecated, false);
+});
+
+test("rows come whole over an encrypted session, however slowly they are taken, and the session goes on after them", async () => {
+  await using connection = await connect(parseDatabaseUrl(urlOf("encrypted", { sslmode: "require" })), { signal });
+  const rows = 30_000;
+  const hash = createHash("md5");
+  let pieces = 0;
+  const copy = connection.copyTo(
+    `copy (select n, repeat(md5(n::text), 20) from generate_series(1, ${rows}) n) to stdout`,
+  );
+  for await (const piece of copy) {
+    hash.update(piece as Buffer);
+    pieces += 1;
+    if (pieces % 20 === 0) await sleep(1);
+  }
+  const [row] = await connection.query<{ md5: string }>(
+    `select md5(string_agg(n || E'\\t' || repeat(md5(n::text), 20) || E'\\n', '' order by n)) as md5 from generate_series(1, ${rows}) n`,
+  );
+  assert.equal(hash.digest("hex"), row?.md5);
+  assert.equal(copy.rowCount, rows);
+});
+
+test("a server that ends an encrypted session in the middle of its rows ends them with what it said", async () => {
+  await using connection = await connect(parseDatabaseUrl(urlOf("encrypted", { sslmode: "require" })), { signal });
+  const [row] = await connection.query<{ pid: number }>("select pg_backend_pid() as pid");
+  const copy = connection.copyTo("copy (select repeat('x', 8000) from generate_series(1, 1000000)) to stdout");
+  const readAll = async () => {
+    for await (const piece of copy) {
+      assert.ok((piece as Buffer).length > 0);
+      await server.query(`select pg_terminate_backend(${row?.pid})`);
+    }
+  };
+  await assert.rejects(readAll(), (error) => isFailure(connection.failure(error), "database/unreachable"));
 });
