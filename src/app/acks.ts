@@ -38,7 +38,7 @@ async function acknowledgeIn(name: string, done: Acknowledged, globals: Globals,
       kind: "ack-elsewhere",
       level: "warning",
       message: `in repository '${name}' it was not acknowledged: ${error.message}`,
-      hint: "The next backup that reaches it does it there too; until then 'chatkeep forget' removes nothing there, and a backup into it says again that accounts shrank: acknowledge that once more.",
+      hint: "The next backup that reaches it does it there too; until then 'chatkeep forget' removes nothing there.",
     });
   }
 }

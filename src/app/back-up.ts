@@ -90,6 +90,11 @@ async function prepareBackup(
     workers: config.database?.jobs,
     maxRate: toBytes(config.database?.["max-rate"]),
     fallLimits: fallLimitsOf(config.alarms),
+    // A repository that is named is written to, and no other is asked anything.
+    others:
+      globals.repository === undefined
+        ? async () => await (await import("./copies.ts")).listOthers(opened, globals, s)
+        : undefined,
     fullEveryMs: Number.parseInt(config.database?.["full-every"] ?? "7d", 10) * 24 * 3_600_000,
     clock: s.clock,
     progress: s.progress,

@@ -2,7 +2,7 @@
 import { Failure, isFailure, messageOf } from "../base/errors.ts";
 import { type Finding, sortFindings } from "../base/findings.ts";
 import { plural } from "../base/bytes.ts";
-import { acksLacking } from "../job/acks.ts";
+import { acksLacking, type ListedElsewhere } from "../job/acks.ts";
 import { copiedPoints, copy, mendingHint, pointsLacking, pointsOwed, snapshotsOf } from "../job/copy.ts";
 import { holdsLacking, releasesIn } from "../job/holds-between.ts";
 import { isOther, listPoints, onlyOthers, type Point, type PointList, resolveSnapshot } from "../job/points.ts";
@@ -14,7 +14,7 @@ import { loadConfig } from "./config.ts";
 import { PROGRAM } from "./program.ts";
 import { type ListedRepository, settleNotCopied, settleReleases } from "./releases.ts";
 import { keepLocked } from "./retention.ts";
-import { isAway, openChosenRepository, type OpenedRepository } from "./session.ts";
+import { isAway, openChosenRepository, type OpenedRepository, type PassedOver } from "./session.ts";
 import type { Globals, Surroundings } from "./surroundings.ts";
 
 export interface CopyFlags {
@@ -148,6 +148,21 @@ interface Other {
   outcome: CopyOutcome;
   /** What it has for the one that was written could not be brought. */
   isBehind: boolean;
+}
+
+/** The other repositories, as far as they answer. */
+export async function listOthers(
+  { config, name, passedOver }: OpenedRepository & { passedOver: readonly PassedOver[] },
+  globals: Globals,
+  s: Surroundings,
+): Promise<ListedElsewhere[]> {
+  const away = new Set([name, ...passedOver.map((passed) => passed.name)]);
+  const found: ListedElsewhere[] = [];
+  for (const other of config?.repositories ?? []) {
+    const { there } = away.has(other.name) ? {} : await openOther(other.name, globals, s);
+    if (there !== undefined) found.push({ repository: there.opened.repository, list: there.list });
+  }
+  return found;
 }
 
 async function openOther(name: string, globals: Globals, s: Surroundings): Promise<Other> {

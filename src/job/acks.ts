@@ -86,15 +86,52 @@ export async function readAck(
   }
 }
 
-/** The falls that were acknowledged in this repository. */
-export async function readAckedFalls(
-  repository: Repository,
-  acks: readonly PointAck[],
+/** Acknowledgements of one installation in one repository. */
+export interface KnownAcks {
+  acks: readonly PointAck[];
+  /** Undefined when it is damaged. */
+  read(record: PointAck): Promise<Ack | undefined>;
+}
+
+export interface ListedElsewhere {
+  repository: Repository;
+  list: PointList;
+}
+
+/**
+ * What is acknowledged in other repositories and not here, where it matters here: read at once, for such a repository may go away.
+ * One that does is passed over.
+ */
+export async function acksElsewhere(
+  others: readonly ListedElsewhere[],
+  list: PointList,
+  installationId: string,
   options: { signal: AbortSignal },
+): Promise<KnownAcks[]> {
+  const found: KnownAcks[] = [];
+  for (const { repository, list: there } of others) {
+    const acks = acksOf({ records: acksLacking(there, list, { coming: [] }) }, installationId);
+    if (acks.length === 0) continue;
+    try {
+      await repository.loadIndex(options);
+      const texts = new Map<PointAck, Ack | undefined>();
+      for (const record of acks) texts.set(record, await readAck(repository, record, options));
+      found.push({ acks, read: async (record) => texts.get(record) });
+    } catch (error) {
+      if (!isFailure(error) || error.code === "internal/bug" || options.signal.aborted) throw error;
+    }
+  }
+  return found;
+}
+
+/** The falls that were acknowledged. */
+export async function readAckedFalls(
+  { read }: Pick<KnownAcks, "read">,
+  acks: readonly PointAck[],
 ): Promise<AcknowledgedFall[]> {
   const falls: AcknowledgedFall[] = [];
   for (const record of acks.filter(({ finding }) => finding === SHRUNK)) {
-    const ack = await readAck(repository, record, options);
+    const ack = await read(record);
     for (const { account, kind, to } of ack?.falls ?? []) {
       falls.push({ account, kind, count: to, point: record.point, at: ack?.takenAt ?? "" });
     }

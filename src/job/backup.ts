@@ -3,6 +3,7 @@
  * came in between; packs, index, and last of all the snapshot that makes the point exist.
  */
 import { userInfo } from "node:os";
+import type { AccountCounts } from "../base/account-counts.ts";
 import { type Clock, formatInstant } from "../base/clock.ts";
 import { assert } from "../base/errors.ts";
 import { type Finding, sortFindings } from "../base/findings.ts";
@@ -23,7 +24,7 @@ import type { ServerFacts } from "../postgres/server-facts.ts";
 import { retrying } from "../postgres/standby.ts";
 import { readWhileSettling } from "../repo/lock.ts";
 import type { Repository } from "../repo/repository.ts";
-import { acksOf, awaitingAck } from "./acks.ts";
+import { acksElsewhere, acksOf, awaitingAck, type KnownAcks, type ListedElsewhere, readAck, SHRUNK } from "./acks.ts";
 import { storePoint } from "./build-point.ts";
 import { captureDatabase, type DatabaseCapture } from "./capture-database.ts";
 import {
@@ -43,9 +44,9 @@ import { buildManifest } from "./manifest.ts";
 import { findParent, type Parent } from "./parent.ts";
 import { listPoints, type PointList } from "./points.ts";
 import { ParentRanges } from "./reuse.ts";
-import { quietKnown, quietTold } from "./quiet.ts";
+import { isAckable, quietKnown, quietTold } from "./quiet.ts";
 import { Sealing, SealingThreads } from "./sealing.ts";
-import { judgeShrinkage, type ShrinkageOptions } from "./shrinkage.ts";
+import { judgeShrinkage, type Shrinkage } from "./shrinkage.ts";
 import { Sources, type StorageSettings } from "./sources.ts";
 import { SourceDatabase } from "./source-database.ts";
 import { noStandbyFinding } from "./standby-findings.ts";
@@ -70,6 +71,8 @@ export interface BackupOptions {
   fullEveryMs: number;
   /** How much accounts may lose without an alarm. */
   fallLimits: FallLimits;
+  /** The other repositories that answer: asked for only when something is loud that may be acknowledged there. */
+  others?: (() => Promise<ListedElsewhere[]>) | undefined;
   /** The database is read no faster, in bytes a second. */
   maxRate?: number | undefined;
   /** Chatkeep's own configuration file, to be saved too. */
@@ -120,7 +123,6 @@ export async function backup(options: BackupOptions): Promise<BackupSummary> {
   const tools = { sealing, indexFiles, gathering, connection, folders, server, programs, parent };
   const captured = await capture(run, tools);
   const { database, storage, looks, other } = captured;
-  const shrinkage = await judgeShrinkage(database.accounts, countFiles(storage), shrinkageOptions(run, list, parent));
   const told = [
     ...options.findings,
     ...aboutDatabase,
@@ -130,10 +132,9 @@ export async function backup(options: BackupOptions): Promise<BackupSummary> {
     ...found.findings,
     ...lossFindings({ packs: distrusted, chunks: repository.unreadable, files: filesLost(looks) }),
     ...other.findings,
-    ...shrinkage.findings,
   ];
-  const known = { repository, acks: acksOf(list, options.identity.id), signal };
-  const findings = sortFindings(quietTold(await quietKnown(told, known), parent?.manifest.findings ?? []));
+  const files = countFiles(storage);
+  const { shrinkage, findings } = await judge(run, { list, parent, accounts: database.accounts, files, told });
   const manifest = buildManifest({
     program: options.program,
     identity: options.identity,
@@ -174,11 +175,47 @@ async function lookAtRepository(run: Run) {
   return { ...prepared, indexFiles: repository.indexFiles, list: await listing, ...found };
 }
 
-function shrinkageOptions(run: Run, list: PointList, parent: Parent | undefined): ShrinkageOptions {
-  const { repository, identity, fallLimits: limits, signal } = run;
-  const acks = acksOf(list, identity.id);
+interface Judged {
+  list: PointList;
+  parent: Parent | undefined;
+  accounts: readonly AccountCounts[];
+  files: number;
+  /** What else there is to tell. */
+  told: readonly Finding[];
+}
+
+/**
+ * Whether accounts shrank, and what is to be told when what is known is quiet. Where something would be loud that somebody may have
+ * acknowledged in another repository, while this one did not answer, that one is asked too.
+ */
+async function judge(run: Run, judged: Judged): Promise<{ shrinkage: Shrinkage; findings: Finding[] }> {
+  const { repository, identity, signal, others } = run;
+  const { list } = judged;
+  const here: KnownAcks = {
+    acks: acksOf(list, identity.id),
+    read: async (record) => await readAck(repository, record, { signal }),
+  };
+  const first = await judgeBy([here], run, judged);
+  if (others === undefined || !first.findings.some(awaitsAck)) return first;
+  const elsewhere = await acksElsewhere(await others(), list, identity.id, { signal });
+  return elsewhere.length === 0 ? first : await judgeBy([here, ...elsewhere], run, judged);
+}
+
+function awaitsAck({ kind, level }: Finding): boolean {
+  return level !== "note" && (kind === SHRUNK || isAckable(kind));
+}
+
+async function judgeBy(
+  known: readonly KnownAcks[],
+  { identity, fallLimits: limits }: Run,
+  { list, parent, accounts, files, told }: Judged,
+): Promise<{ shrinkage: Shrinkage; findings: Finding[] }> {
+  const records = known.flatMap(({ acks }) => acks);
+  const awaiting = awaitingAck({ points: list.points, records }, identity.id);
   const points = new Set(list.points.map(({ id }) => id));
-  return { repository, parent, acks, awaiting: awaitingAck(list, identity.id), points, limits, signal };
+  const shrinkage = await judgeShrinkage(accounts, files, { parent, known, awaiting, points, limits });
+  const quiet = await quietKnown([...told, ...shrinkage.findings], known);
+  return { shrinkage, findings: sortFindings(quietTold(quiet, parent?.manifest.findings ?? [])) };
 }
 
 function countFiles(storage: StorageState): number {

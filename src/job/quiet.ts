@@ -3,9 +3,7 @@
  * what they were. Only what is known to stand for long is among them; damage, keys, lost files and rows that were not read never are.
  */
 import type { Finding } from "../base/findings.ts";
-import type { Repository } from "../repo/repository.ts";
-import { readAck } from "./acks.ts";
-import type { PointAck } from "./records.ts";
+import type { KnownAcks } from "./acks.ts";
 
 const ACKABLE: ReadonlySet<string> = new Set([
   "account-sequences-lacking",
@@ -51,19 +49,17 @@ export function subjectOf({ subject, message }: Finding): string {
   return message.endsWith(SAID) ? message.slice(0, -SAID.length) : message;
 }
 
-/** @param acks of this installation in this repository. */
-export async function quietKnown(
-  findings: readonly Finding[],
-  { repository, acks, signal }: { repository: Repository; acks: readonly PointAck[]; signal: AbortSignal },
-): Promise<Finding[]> {
+/** @param places what is acknowledged of this installation, by repository. */
+export async function quietKnown(findings: readonly Finding[], places: readonly KnownAcks[]): Promise<Finding[]> {
   const known = new Map<string, ReadonlySet<string>>();
   const loud = findings.filter(({ kind, level }) => level !== "note" && isAckable(kind));
   for (const kind of new Set(loud.map((finding) => finding.kind))) {
-    const newest = acks
-      .filter(({ finding }) => finding === kind)
-      .toSorted((a, b) => a.takenAtMs - b.takenAtMs)
+    const newest = places
+      .flatMap((place) => place.acks.map((record) => ({ record, place })))
+      .filter(({ record }) => record.finding === kind)
+      .toSorted((a, b) => a.record.takenAtMs - b.record.takenAtMs)
       .at(-1);
-    const ack = newest && (await readAck(repository, newest, { signal }));
+    const ack = await newest?.place.read(newest.record);
     known.set(kind, new Set(ack?.subjects));
   }
   return findings.map((finding) => {

@@ -11,12 +11,10 @@ import type { Finding } from "../base/findings.ts";
 import { shortId } from "../base/ids.ts";
 import { LIMITS } from "../base/limits.ts";
 import { shrunkTag } from "../point/layout.ts";
-import { comparePeaks, type FallLimits, isShrinkage } from "../policy/shrinkage.ts";
-import type { Repository } from "../repo/repository.ts";
-import { readAckedFalls, SHRUNK } from "./acks.ts";
+import { type AcknowledgedFall, comparePeaks, type FallLimits, isShrinkage } from "../policy/shrinkage.ts";
+import { type KnownAcks, readAckedFalls, SHRUNK } from "./acks.ts";
 import type { Parent } from "./parent.ts";
 import type { Point } from "./points.ts";
-import type { PointAck } from "./records.ts";
 
 export interface Shrinkage {
   accounts: AccountCounts[];
@@ -27,16 +25,14 @@ export interface Shrinkage {
 }
 
 export interface ShrinkageOptions {
-  repository: Repository;
   parent: Parent | undefined;
-  /** Of this installation in this repository. */
-  acks: readonly PointAck[];
+  /** What is acknowledged of this installation, by repository. */
+  known: readonly KnownAcks[];
   /** Points in which accounts had shrunk, which nobody has acknowledged. */
   awaiting: readonly Point[];
   /** Names of the points that the repository has. */
   points: ReadonlySet<string>;
   limits: FallLimits;
-  signal: AbortSignal;
 }
 
 /**
@@ -81,12 +77,16 @@ function earlierOf({ point, manifest }: Parent) {
 /** Nearly always there is nothing to be read. */
 async function acknowledgedOf(
   { peaks, at }: { peaks: readonly Peak[]; at: string },
-  { repository, acks, signal }: ShrinkageOptions,
-) {
-  const matters = acks.filter(({ takenAtMs }) =>
-    [at, ...peaks.map((peak) => peak.at)].some((time) => timeOf(time) <= takenAtMs),
-  );
-  return await readAckedFalls(repository, matters, { signal });
+  { known }: ShrinkageOptions,
+): Promise<AcknowledgedFall[]> {
+  const falls: AcknowledgedFall[] = [];
+  for (const place of known) {
+    const matters = place.acks.filter(({ takenAtMs }) =>
+      [at, ...peaks.map((peak) => peak.at)].some((time) => timeOf(time) <= takenAtMs),
+    );
+    falls.push(...(await readAckedFalls(place, matters)));
+  }
+  return falls;
 }
 
 function timeOf(text: string): number {

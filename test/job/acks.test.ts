@@ -1,14 +1,15 @@
 /** Acknowledging on a repository in memory: whose points are held back, what an acknowledgement outlives, and stopped at any write. */
 import assert from "node:assert/strict";
 import { before, test } from "node:test";
-import { isFailure } from "../../src/base/errors.ts";
+import { Failure, isFailure } from "../../src/base/errors.ts";
 import type { Finding } from "../../src/base/findings.ts";
 import type { SnapshotId } from "../../src/base/ids.ts";
 import { acknowledge, type AckOptions, listAcks } from "../../src/job/ack.ts";
-import { acksLacking, acksOf } from "../../src/job/acks.ts";
+import { acksElsewhere, acksLacking, acksOf, readAck } from "../../src/job/acks.ts";
 import { forget } from "../../src/job/forget.ts";
 import { listPoints } from "../../src/job/points.ts";
 import { quietKnown, quietTold } from "../../src/job/quiet.ts";
+import type { PointAck } from "../../src/job/records.ts";
 import type { Repository } from "../../src/repo/repository.ts";
 import { createMemoryStore, type MemoryStore } from "../../src/store/memory-store.ts";
 import { copyStore, newRepository, reopen, signal } from "../repo/small-backup.ts";
@@ -100,6 +101,10 @@ test("an acknowledgement stays while a point needs it, and goes with the last", 
   assert.deepEqual(await acksIn(store), []);
 });
 
+async function fail(): Promise<never> {
+  throw new Failure("store/unreachable", "it went away");
+}
+
 test("what one repository knows to be acknowledged goes where a point needs it, once", async () => {
   const [here, there] = [fresh(), fresh()];
   await acknowledge(options(here.repository), shrunk);
@@ -112,6 +117,14 @@ test("what one repository knows to be acknowledged goes where a point needs it, 
     [days[1]],
   );
   assert.deepEqual(acksLacking(to, from, { coming: [] }), []);
+  const [known, ...others] = await acksElsewhere([{ repository: reopen(original, here.store), list: from }], to, ONE, {
+    signal,
+  });
+  assert.deepEqual([known?.acks.length, others], [1, []]);
+  const [record] = known?.acks ?? [];
+  assert.equal(record && (await known?.read(record))?.point, days[1]);
+  const gone = [{ repository: Object.assign(reopen(original, here.store), { loadIndex: fail }), list: from }];
+  assert.deepEqual(await acksElsewhere(gone, to, ONE, { signal }), []);
   const empty = { ...to, points: [] };
   assert.deepEqual(acksLacking(from, empty, { coming: [] }), []);
   assert.equal(acksLacking(from, empty, { coming: [days[2]] }).length, 1);
@@ -164,9 +177,8 @@ test("another finding is quiet from then on while it stays what it was, and only
     );
   const quiet = async (...findings: Finding[]) => {
     const acks = acksOf(await listPoints(again(), { signal }), ONE);
-    return (await quietKnown(findings, { repository: again(), acks, signal })).map(
-      ({ level, message }) => `${level} ${message}`,
-    );
+    const here = { acks, read: async (record: PointAck) => await readAck(again(), record, { signal }) };
+    return (await quietKnown(findings, [here])).map(({ level, message }) => `${level} ${message}`);
   };
   assert.deepEqual(await quiet({ ...known, message: "4 files" }, foreign, lost), [
     "note 4 files (acknowledged)",

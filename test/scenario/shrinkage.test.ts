@@ -148,6 +148,22 @@ test("a little less each day is an alarm as soon as all of it is too much, and c
   await ack(0, "shrunk");
 });
 
+test("what is acknowledged while the first repository is away is not told again by the backup that reaches it", async () => {
+  await backup(0);
+  await lose(1, 0.5);
+  const { point } = await backup(3);
+  renameSync(desk.repository, `${desk.repository}.away`);
+  const done = await ack(3, "shrunk", "--reason", "spam");
+  renameSync(`${desk.repository}.away`, desk.repository);
+  assert.deepEqual(done.repositories, ["second"]);
+  assert.deepEqual((await backup(0)).told, []);
+  assert.deepEqual(
+    (await ack(0)).acks.slice(0, 1).map((one) => [one.point, one.reason]),
+    [[point, "spam"]],
+  );
+  assert.equal((await forget(0)).kept.length, 1);
+});
+
 test("an account that goes altogether is an alarm; what could not be acknowledged in one place is brought there", async () => {
   const name = String((await client.query<{ name: string }>("select name from accounts where id = 2")).rows[0]?.name);
   const contacts = await count("select count(*) from contacts where account_id = 2");
