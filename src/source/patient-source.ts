@@ -137,6 +137,12 @@ export class PatientSource implements BlobSource {
     return (this.#outage ??= this.#explain(new Failure("store/denied", every, { cause: failure })));
   }
 
+  /** Containers find each other by names that nobody else knows. */
+  #elsewhere(): string {
+    const { names, service } = this.#options;
+    return `Check ${names.address} in Chatwoot's environment. Is it a name that only Chatwoot's containers know? Then say in Chatkeep's configuration where it is reached from here: storage: { ${service}: { endpoint: URL } }.`;
+  }
+
   /** The service's own words stay; what to do about it names Chatwoot's variables, not those of a repository. */
   #explain(failure: Failure): Failure {
     const { names } = this.#options;
@@ -147,7 +153,8 @@ export class PatientSource implements BlobSource {
       "usage/invalid": `Check ${names.bucket}, ${names.address} and ${names.credentials} in Chatwoot's environment.`,
     };
     // A clock that is wrong is this machine's affair.
-    const hint = /clock is wrong/.test(failure.message) ? failure.hint : (hints[failure.code] ?? failure.hint);
+    const own = /clock is wrong/.test(failure.message) ? failure.hint : (hints[failure.code] ?? failure.hint);
+    const hint = /cannot be resolved/.test(failure.message) ? this.#elsewhere() : own;
     return new Failure(failure.code, failure.message, { ...(hint === undefined ? {} : { hint }), cause: failure });
   }
 }

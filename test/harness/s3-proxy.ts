@@ -7,6 +7,8 @@ export interface ProxyRequest {
   readonly method: string;
   /** Without the query. */
   readonly path: string;
+  /** Without the question mark. */
+  readonly query: string;
   readonly headers: IncomingMessage["headers"];
 }
 
@@ -45,7 +47,8 @@ export async function startS3Proxy(target: string): Promise<S3Proxy> {
 
 function handle(proxy: S3Proxy, target: string, request: IncomingMessage, response: ServerResponse): void {
   const { method = "GET", url = "/", headers } = request;
-  const asked = { method, path: new URL(url, target).pathname, headers };
+  const { pathname: path, search } = new URL(url, target);
+  const asked = { method, path, query: search.slice(1), headers };
   proxy.requests.push(asked);
   const fault = proxy.fault(asked);
   if (fault !== undefined && "status" in fault) {
