@@ -1,6 +1,8 @@
-/** The command line as a user meets it: `bin/chatkeep.js` in a process of its own. */
+/** The command line as a user meets it, `bin/chatkeep.js` in a process of its own; and the same without the process. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { resolve } from "node:path";
+import { Readable, Writable } from "node:stream";
+import { Run } from "../../src/cli/run.ts";
 import { type RunOptions, type RunResult, run } from "./run.ts";
 
 export const CHATKEEP = resolve(import.meta.dirname, "../../bin/chatkeep.js");
@@ -11,6 +13,38 @@ const CLEAN = { CHATKEEP_CONFIG: undefined, NO_COLOR: "1", FORCE_COLOR: undefine
 /** Runs `chatkeep` to its end. */
 export async function runCli(args: readonly string[], options: RunOptions = {}): Promise<RunResult> {
   return await run(process.execPath, [CHATKEEP, ...args], { ...options, env: { ...CLEAN, ...options.env } });
+}
+
+/** Keeps what is written to it. */
+class Kept extends Writable {
+  readonly #parts: Buffer[] = [];
+
+  override _write(part: Buffer, _encoding: string, done: () => void): void {
+    this.#parts.push(Buffer.from(part));
+    done();
+  }
+
+  get bytes(): Buffer {
+    return Buffer.concat(this.#parts);
+  }
+}
+
+/**
+ * As {@link runCli}, but in this process where nothing is asked for that only a process of its own has: all that the command
+ * line does but to start and to end, for a fraction of the work. Whoever asks about signals, memory, temporary files, what
+ * stands in an environment or what is left of a run that died, takes {@link runCli} or {@link startCli}.
+ */
+export async function callCli(argv: readonly string[], options: RunOptions & { cwd: string }): Promise<RunResult> {
+  const { cwd, env = {}, ...others } = options;
+  // Chatkeep's own variables are asked of what a run is handed; the others, and those of its programs, of its process.
+  const isOwn = Object.keys(env).every((name) => name.startsWith("CHATKEEP_"));
+  if (!isOwn || Object.keys(others).length > 0) return await runCli(argv, options);
+  const [stdin, stdout, stderr] = [Readable.from([]), new Kept(), new Kept()];
+  const all = { ...process.env, ...CLEAN, ...env };
+  const run = new Run({ argv, cwd, env: all, stdin, stdout, stderr, isJournal: false });
+  const status = await run.toItsEnd();
+  const [out, err] = [stdout.bytes, stderr.bytes];
+  return { status, stdout: out.toString("utf8"), stderr: err.toString("utf8"), stdoutBytes: out };
 }
 
 /** Starts `chatkeep` and does not wait: for signals and kills. */

@@ -37,7 +37,11 @@ before(async () => {
   engine = await startDocker();
   process.env["DOCKER_HOST"] = engine.host;
   await makeDatabaseImage(engine, { folder: debianFolder(17), major, name: IMAGE });
-  desk = await openDesk({ size: { messages: 2_000, conversations: 150, files: 30 }, server: { programs } });
+  desk = await openDesk({
+    isCheckout: true,
+    size: { messages: 2_000, conversations: 150, files: 30 },
+    server: { programs },
+  });
   await onDatabase(desk.installation, async (client) => await client.query(VECTORS));
   await makeCheapToOpen(desk);
   plain = readFileSync(desk.config, "utf8");

@@ -6,6 +6,7 @@ import { after, before, test } from "node:test";
 import { seededRandom } from "../../src/demo/random.ts";
 import { temporaryFolder, type TestFolder } from "../harness/temporary.ts";
 import { type Desk, openDesk } from "../scenario/desk.ts";
+import { killBackups } from "../scenario/kill-backups.ts";
 import { killDrills, killInits, killRestores, prepareDesk } from "../scenario/kill-desk.ts";
 import { PLACES, REMOTE_KINDS } from "../scenario/kill-places.ts";
 import { killRemoteBackups } from "../scenario/kill-remote.ts";
@@ -38,6 +39,10 @@ for (const [name, verb] of Object.entries({ ...EVERYWHERE, ...IN_A_FOLDER })) {
     await killVerb(verb, ground, { name, place, kills: KILLS, random, root: folder.path });
   });
 }
+
+test(`backups into a folder, killed at ${KILLS} moments (CHATKEEP_TEST_SEED=${seed})`, async () => {
+  await killBackups({ kills: KILLS, random: seededRandom(`kill/${seed}`) });
+});
 
 test(`drills and restores of a folder, and init in one, killed at ${REMOTE} moments each (CHATKEEP_TEST_SEED=${seed})`, async () => {
   const options = { kills: REMOTE, random: seededRandom(`desk/${seed}`) };

@@ -37,7 +37,11 @@ export function testWithPgvector(major: NewerMajor): void {
     const { programs } = await newerPostgres(major);
     // Chatkeep looks for the client programs, and for a server to drill in, where a person's shell would.
     process.env["PATH"] = `${programs}:${process.env["PATH"] ?? ""}`;
-    const desk = await openDesk({ size: { messages: 2_000, conversations: 150, files: 30 }, server: { programs } });
+    const desk = await openDesk({
+      isCheckout: true,
+      size: { messages: 2_000, conversations: 150, files: 30 },
+      server: { programs },
+    });
     round = { desk, programs };
     withoutHostileValues = await makeHostile(desk.installation, VECTORS);
     await onDatabase(desk.installation, async (client) => await client.query("select lo_from_bytea(0, '\\x00ff')"));

@@ -52,7 +52,11 @@ const PLACES: Readonly<Record<string, () => Promise<Place>>> = {
 let desk: Desk;
 
 before(async () => {
-  desk = await openDesk({ size: { messages: 100, conversations: 20, files: 10 } });
+  desk = await openDesk({
+    isCheckout: true,
+    hasProcesses: true,
+    size: { messages: 100, conversations: 20, files: 10 },
+  });
 });
 
 after(async () => await desk[Symbol.asyncDispose]());

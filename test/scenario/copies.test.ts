@@ -31,7 +31,11 @@ let second: string;
 let third: string;
 
 before(async () => {
-  desk = await openDesk({ size: { messages: 120, conversations: 20, files: 10 } });
+  desk = await openDesk({
+    isCheckout: true,
+    hasProcesses: true,
+    size: { messages: 120, conversations: 20, files: 10 },
+  });
   second = join(desk.root, "second");
   third = join(desk.root, "third");
 });

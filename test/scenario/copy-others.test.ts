@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { after, before, test } from "node:test";
-import { runCli, summaryOf } from "../harness/cli.ts";
+import { callCli, summaryOf } from "../harness/cli.ts";
 import { runRestic } from "../harness/restic.ts";
 import type { RunResult } from "../harness/run.ts";
 import { temporaryFolder, type TestFolder } from "../harness/temporary.ts";
@@ -18,7 +18,7 @@ async function snapshots(repo: string): Promise<{ id: string; original?: string 
 }
 
 async function copy(...args: string[]): Promise<RunResult> {
-  return await runCli(["copy", ...args, "--repository", from, "--to", to], {
+  return await callCli(["copy", ...args, "--repository", from, "--to", to], {
     cwd: folder.path,
     env: { CHATKEEP_PASSWORD: password },
   });
@@ -60,7 +60,7 @@ test("a snapshot of restic's is copied by its id or the first digits, and a copy
   const third = folder.at("third");
   await runRestic(["init"], { repo: third, password });
   const args = ["--json", "copy", String(first?.id.slice(0, 10)), "--repository", to, "--to", third];
-  const again = await runCli(args, { cwd: folder.path, env: { CHATKEEP_PASSWORD: password } });
+  const again = await callCli(args, { cwd: folder.path, env: { CHATKEEP_PASSWORD: password } });
   assert.equal(again.status, 0, again.stderr);
   assert.equal((summaryOf(again.stdout)["copied"] as unknown[]).length, 1);
   assert.deepEqual(

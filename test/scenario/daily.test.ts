@@ -25,7 +25,11 @@ let mail: MailServer;
 let base: string;
 
 before(async () => {
-  [desk, folder, listener] = await Promise.all([openDesk(), temporaryFolder(), startListener()]);
+  [desk, folder, listener] = await Promise.all([
+    openDesk({ isCheckout: true, hasProcesses: true }),
+    temporaryFolder(),
+    startListener(),
+  ]);
   mail = await startMailServer({ onAuth: ({ username }, _session, done) => done(null, { user: username ?? "" }) });
   base = await readFile(desk.config, "utf8");
   await writeFile(folder.at("url"), `${listener.url}${TOKEN}\n`);

@@ -10,7 +10,7 @@ import { seededRandom } from "../../src/demo/random.ts";
 import type { PointReader } from "../../src/job/point-reader.ts";
 import { createRepository } from "../../src/repo/repository.ts";
 import { openLocalStore } from "../../src/store/local-store.ts";
-import { jsonLines, runCli, summaryOf } from "../harness/cli.ts";
+import { jsonLines, callCli, summaryOf } from "../harness/cli.ts";
 import type { RunResult } from "../harness/run.ts";
 import { temporaryFolder, type TestFolder } from "../harness/temporary.ts";
 import { readFolder } from "../harness/tree.ts";
@@ -131,7 +131,7 @@ async function another(path: string): Promise<string> {
 }
 
 async function chatkeep(repository: string, args: readonly string[]): Promise<RunResult> {
-  const result = await runCli(["--repository", repository, "--json", ...args], {
+  const result = await callCli(["--repository", repository, "--json", ...args], {
     cwd: desk.root,
     env: { CHATKEEP_PASSWORD_FILE: desk.passwordFile },
   });

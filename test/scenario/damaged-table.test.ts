@@ -13,7 +13,12 @@ import { type Desk, openDesk } from "./desk.ts";
 let desk: Desk;
 
 first(async () => {
-  desk = await openDesk({ size: { messages: 400, conversations: 40, files: 10 }, server: { settings: FEW_BUFFERS } });
+  desk = await openDesk({
+    isCheckout: true,
+    hasProcesses: true,
+    size: { messages: 400, conversations: 40, files: 10 },
+    server: { settings: FEW_BUFFERS },
+  });
   await makeCheapToOpen(desk);
 });
 after(async () => {

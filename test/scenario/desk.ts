@@ -3,7 +3,7 @@ import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { buildInstallation, type DemoInstallation } from "../../src/demo/installation.ts";
 import type { DemoSize } from "../../src/demo/seed/seed.ts";
-import { runCli, summaryOf } from "../harness/cli.ts";
+import { callCli, runCli, summaryOf } from "../harness/cli.ts";
 import { startPostgres, type TestServer, type TestServerOptions } from "../harness/postgres.ts";
 import { temporaryFolder } from "../harness/temporary.ts";
 import type { RunOptions, RunResult } from "../harness/run.ts";
@@ -15,7 +15,7 @@ export interface Desk extends AsyncDisposable {
   readonly repository: string;
   readonly config: string;
   readonly passwordFile: string;
-  /** Runs the command line with this desk's configuration. */
+  /** Calls the command line with this desk's configuration. */
   chatkeep(args: readonly string[], options?: RunOptions): Promise<RunResult>;
   /** The same, which must end with status 0 or another named one; returns the summary. */
   summary(args: readonly string[], status?: number, options?: RunOptions): Promise<Record<string, unknown>>;
@@ -23,10 +23,18 @@ export interface Desk extends AsyncDisposable {
 
 export const SMALL: Partial<DemoSize> = { messages: 600, conversations: 60, files: 40 };
 
+export interface DeskOptions {
+  size?: Partial<DemoSize>;
+  server?: TestServerOptions;
+  seed?: number;
+  /** True: the code is a git checkout, which a backup asks git about thirty times. Default: a plain folder. */
+  isCheckout?: boolean;
+  /** True: every command is a process of its own. Default: as `callCli` does. */
+  hasProcesses?: boolean;
+}
+
 /** Builds all of it and runs `init`. */
-export async function openDesk(
-  options: { size?: Partial<DemoSize>; server?: TestServerOptions; seed?: number } = {},
-): Promise<Desk> {
+export async function openDesk(options: DeskOptions = {}): Promise<Desk> {
   const folder = await temporaryFolder();
   const root = folder.path;
   const server = await startPostgres(options.server);
@@ -36,13 +44,15 @@ export async function openDesk(
       address: server.address,
       size: options.size ?? SMALL,
       ...(options.seed === undefined ? {} : { seed: options.seed }),
+      isCheckout: options.isCheckout === true,
       signal: new AbortController().signal,
     });
     const config = join(root, "chatkeep", "chatkeep.yaml");
     await mkdir(join(root, "chatkeep"), { mode: 0o700 });
     const repository = join(root, "repository");
+    const call = options.hasProcesses === true ? runCli : callCli;
     const chatkeep = async (args: readonly string[], run: RunOptions = {}) =>
-      await runCli(["--config", config, ...args], { cwd: root, ...run });
+      await call(["--config", config, ...args], { cwd: root, ...run });
     const desk: Desk = {
       root,
       server,

@@ -9,7 +9,7 @@ import { onDatabase } from "../../src/demo/database.ts";
 import { seededRandom } from "../../src/demo/random.ts";
 import type { DiffSummary } from "../../src/job/summaries.ts";
 import type { PointReader } from "../../src/job/point-reader.ts";
-import { jsonLines, runCli, summaryOf } from "../harness/cli.ts";
+import { jsonLines, callCli, summaryOf } from "../harness/cli.ts";
 import type { RunResult } from "../harness/run.ts";
 import { temporaryFolder } from "../harness/temporary.ts";
 import { makeCheapToOpen } from "./cheap-key.ts";
@@ -38,7 +38,7 @@ interface Changes {
 let changes: Changes;
 
 before(async () => {
-  desk = await openDesk({ size: { messages: 120, conversations: 20, files: 10 } });
+  desk = await openDesk({ isCheckout: true, size: { messages: 120, conversations: 20, files: 10 } });
   const { repository } = await makeCheapToOpen(desk);
   secrets = [...(await secretsOf(desk)), BODY, NEW_SECRET];
   await backup(desk.config);
@@ -53,7 +53,7 @@ after(async () => await desk[Symbol.asyncDispose]());
 
 /** What worries it (an environment that was edited, say) is no matter here. */
 async function backup(config: string): Promise<void> {
-  const { status, stderr } = await runCli(["--config", config, "backup"], { cwd: desk.root });
+  const { status, stderr } = await callCli(["--config", config, "backup"], { cwd: desk.root });
   assert.ok(status === 0 || status === 3, stderr);
 }
 
@@ -330,7 +330,7 @@ test("what is damaged is named, the rest is compared, and the status says so", a
 
   const whole = await compare(...ids());
   const chatkeep = async (...args: string[]): Promise<RunResult> =>
-    await runCli(["--repository", repository, ...args, "diff", ...ids()], {
+    await callCli(["--repository", repository, ...args, "diff", ...ids()], {
       cwd: desk.root,
       env: { CHATKEEP_PASSWORD_FILE: desk.passwordFile },
     });
@@ -360,7 +360,7 @@ test("points of two installations are refused", async () => {
   const config = folder.at("other.yaml");
   await writeFile(config, stringify(settings));
   await backup(config);
-  const { stdout } = await runCli(["--config", config, "--json", "list"], { cwd: desk.root });
+  const { stdout } = await callCli(["--config", config, "--json", "list"], { cwd: desk.root });
   const [other] = summaryOf(stdout)["points"] as { point: string }[];
   assert.ok(other);
   for (const points of [

@@ -26,7 +26,11 @@ const signal = new AbortController().signal;
 let desk: Desk;
 
 before(async () => {
-  desk = await openDesk({ size: { messages: 60, conversations: 8, files: FILES, fileBytes: BYTES } });
+  desk = await openDesk({
+    isCheckout: true,
+    hasProcesses: true,
+    size: { messages: 60, conversations: 8, files: FILES, fileBytes: BYTES },
+  });
   await makeCheapToOpen(desk);
   await desk.summary(["backup"]);
 });

@@ -22,7 +22,11 @@ let paper: { location: string; password: string };
 let secrets: string[];
 
 before(async () => {
-  desk = await openDesk({ size: { messages: 120, conversations: 20, files: 12 } });
+  desk = await openDesk({
+    isCheckout: true,
+    hasProcesses: true,
+    size: { messages: 120, conversations: 20, files: 12 },
+  });
   point = String((await desk.summary(["backup"]))["point"]);
   const kit = await readFile(join(desk.root, "chatkeep/chatkeep-recovery-kit.txt"), "utf8");
   paper = { location: readFromKit(kit, "Location"), password: readFromKit(kit, "Password") };

@@ -20,7 +20,7 @@ let passwordFile: string;
 let exported: RunResult;
 
 before(async () => {
-  desk = await openDesk({ size: { messages: 150, conversations: 20, files: 12 } });
+  desk = await openDesk({ isCheckout: true, size: { messages: 150, conversations: 20, files: 12 } });
   await makeCheapToOpen(desk);
   const large = "select lo_from_bytea(4000000000, '\\x00ff'); comment on large object 4000000000 is 'one'";
   await desk.server.query(large, desk.installation.database.database);

@@ -22,7 +22,11 @@ let aside: string;
 let repository: Repository;
 
 before(async () => {
-  desk = await openDesk({ size: { messages: 120, conversations: 20, files: 20 } });
+  desk = await openDesk({
+    isCheckout: true,
+    hasProcesses: true,
+    size: { messages: 120, conversations: 20, files: 20 },
+  });
   ({ repository } = await makeCheapToOpen(desk));
   client = new Client(desk.installation.database);
   await client.connect();

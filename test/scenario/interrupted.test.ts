@@ -29,7 +29,11 @@ let client: Client;
 let password: string;
 
 before(async () => {
-  desk = await openDesk({ size: { messages: 120, conversations: 20, files: 30 } });
+  desk = await openDesk({
+    isCheckout: true,
+    hasProcesses: true,
+    size: { messages: 120, conversations: 20, files: 30 },
+  });
   ({ password } = await makeCheapToOpen(desk));
   client = new Client(desk.installation.database);
   await client.connect();

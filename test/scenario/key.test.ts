@@ -10,7 +10,7 @@ import { dayOfWork } from "../../src/demo/day-of-work.ts";
 import type { KeySummary, StatsSummary } from "../../src/job/summaries.ts";
 import { lockShared } from "../../src/repo/lock.ts";
 import { systemClock } from "../../src/base/clock.ts";
-import { runCli } from "../harness/cli.ts";
+import { callCli } from "../harness/cli.ts";
 import { resticPaths, runRestic } from "../harness/restic.ts";
 import { readQr } from "../app/qr-reader.ts";
 import { makeCheapToOpen, type OpenedDesk } from "./cheap-key.ts";
@@ -43,7 +43,7 @@ async function secretIn(file: string): Promise<string> {
 async function withPassword(password: string, args: readonly string[]) {
   const env = { CHATKEEP_PASSWORD: password, CHATKEEP_CONFIG: join(desk.root, "none.yaml") };
   await writeFile(env.CHATKEEP_CONFIG, (await readFile(desk.config, "utf8")).replace(/^ *password-file: .*$/m, ""));
-  return await runCli([...args], { cwd: desk.root, env });
+  return await callCli([...args], { cwd: desk.root, env });
 }
 
 function printedPassword(page: string): string | undefined {
@@ -237,7 +237,7 @@ test("a repository that cannot be opened is on the kit, and is a warning", async
   const config = join(desk.root, "two.yaml");
   const gone = `  - name: offsite\n    location: ${join(desk.root, "gone")}\n    password-file: ${desk.passwordFile}\n`;
   await writeFile(config, `${(await readFile(desk.config, "utf8")).trimEnd()}\n${gone}`);
-  const kit = await runCli(["--config", config, "kit", "--out", "two"], { cwd: desk.root });
+  const kit = await callCli(["--config", config, "kit", "--out", "two"], { cwd: desk.root });
   assert.equal(kit.status, 3, kit.stderr);
   assert.match(kit.stderr, /^warning: repository 'offsite' could not be opened/m);
   const text = await readFile(join(desk.root, "two/chatkeep-recovery-kit.txt"), "utf8");

@@ -11,7 +11,11 @@ let desk: Desk;
 let check: () => Promise<void>;
 
 before(async () => {
-  desk = await openDesk({ size: { messages: 100, conversations: 20, files: 10 } });
+  desk = await openDesk({
+    isCheckout: true,
+    hasProcesses: true,
+    size: { messages: 100, conversations: 20, files: 10 },
+  });
   ({ check } = await prepareDesk(desk));
 });
 after(async () => await desk[Symbol.asyncDispose]());

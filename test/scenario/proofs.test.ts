@@ -19,7 +19,11 @@ let desk: Desk;
 let point: string;
 
 before(async () => {
-  desk = await openDesk({ size: { messages: 200, conversations: 20, files: 24 } });
+  desk = await openDesk({
+    isCheckout: true,
+    hasProcesses: true,
+    size: { messages: 200, conversations: 20, files: 24 },
+  });
   point = String((await desk.summary(["backup"]))["point"]);
   assert.equal((await desk.summary(["drill"]))["proven"], true);
 });

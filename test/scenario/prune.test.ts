@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { cp, mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { test } from "node:test";
-import { runCli, summaryOf } from "../harness/cli.ts";
+import { callCli, summaryOf } from "../harness/cli.ts";
 import { resticPaths, runRestic } from "../harness/restic.ts";
 import { temporaryFolder, type TestFolder } from "../harness/temporary.ts";
 import { readFolder } from "../harness/tree.ts";
@@ -38,7 +38,7 @@ async function chatkeep(
   status = 0,
 ): Promise<Record<string, unknown>> {
   await writeFile(folder.at("password"), PASSWORD);
-  const result = await runCli(["--repository", repo, "--json", ...args], {
+  const result = await callCli(["--repository", repo, "--json", ...args], {
     cwd: folder.path,
     env: { CHATKEEP_PASSWORD_FILE: folder.at("password") },
   });
@@ -106,7 +106,7 @@ test("a pack that is damaged and an index that is gone are mended, and restic fi
   }
   const alone = await chatkeep(place, ["repair", "packs"], 13);
   assert.ok((alone["lost"] as unknown[]).length > 0);
-  const itself = await runCli(["--repository", place.repo, "repair", "packs", "--from", place.repo], {
+  const itself = await callCli(["--repository", place.repo, "repair", "packs", "--from", place.repo], {
     cwd: folder.path,
     env: { CHATKEEP_PASSWORD_FILE: folder.at("password") },
   });

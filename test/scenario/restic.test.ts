@@ -8,7 +8,7 @@ import { basename, join } from "node:path";
 import { after, before, test } from "node:test";
 import { dayOfWork } from "../../src/demo/day-of-work.ts";
 import type { ListSummary } from "../../src/job/summaries.ts";
-import { runCli, summaryOf } from "../harness/cli.ts";
+import { callCli, summaryOf } from "../harness/cli.ts";
 import { assertSameDatabase } from "../harness/pg-dump-diff.ts";
 import { type Restic, resticPaths, runRestic } from "../harness/restic.ts";
 import { temporaryFolder, type TestFolder } from "../harness/temporary.ts";
@@ -32,7 +32,7 @@ const ours = new Map<string, Record<string, string>>();
 
 before(async () => {
   folder = await temporaryFolder();
-  desk = await openDesk({ size: SIZE });
+  desk = await openDesk({ isCheckout: true, size: SIZE });
   opened = await makeCheapToOpen(desk);
   const { signal } = new AbortController();
   first = String((await desk.summary(["backup"]))["point"]);
@@ -75,7 +75,7 @@ async function copyRepository(restic: Restic, name: string) {
 }
 
 async function summarize(args: readonly string[], cwd: string, env: Record<string, string> = {}) {
-  const { status, stdout, stderr } = await runCli(["--json", ...args], { cwd, env });
+  const { status, stdout, stderr } = await callCli(["--json", ...args], { cwd, env });
   assert.equal(status, 0, `chatkeep ${args.join(" ")}\n${stderr}${stdout}`);
   return summaryOf(stdout);
 }
@@ -220,7 +220,7 @@ for (const restic of resticPaths()) {
       [second, false],
       [first, false],
     ]);
-    const { status, stderr } = await runCli(["--repository", target, "show", "proven"], { cwd: empty, env });
+    const { status, stderr } = await callCli(["--repository", target, "show", "proven"], { cwd: empty, env });
     assert.equal(status, 1, stderr);
     assert.match(stderr, /no restore point is proven yet/);
     const to = join(copy.place, "restored");

@@ -45,7 +45,7 @@ async function headOf(root: string): Promise<string> {
 before(async () => {
   folder = await temporaryFolder();
   // The server wants passwords: so one that did not come by PGPASSWORD would show.
-  desk = await openDesk({ size: SIZE, server: { auth: "scram" } });
+  desk = await openDesk({ isCheckout: true, size: SIZE, server: { auth: "scram" } });
   await makeHostile(desk.installation);
   await onDatabase(desk.installation, async (client) => {
     // A key that is none of Rails' own making: its file has another name in the restore point.

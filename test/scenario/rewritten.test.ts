@@ -25,7 +25,11 @@ let point: string;
 let altered: string;
 
 before(async () => {
-  desk = await openDesk({ size: { messages: 100, conversations: 20, files: 10 } });
+  desk = await openDesk({
+    isCheckout: true,
+    hasProcesses: true,
+    size: { messages: 100, conversations: 20, files: 10 },
+  });
   opened = await makeCheapToOpen(desk);
   const blobs = (await desk.server.query(
     "select key, byte_size::int as bytes from active_storage_blobs where byte_size > 1 order by id limit 2",

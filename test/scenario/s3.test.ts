@@ -18,7 +18,11 @@ let config: string;
 before(async () => {
   s3 = await startS3();
   folder = await temporaryFolder();
-  desk = await openDesk({ size: { messages: 200, conversations: 20, files: 20 } });
+  desk = await openDesk({
+    isCheckout: true,
+    hasProcesses: true,
+    size: { messages: 200, conversations: 20, files: 20 },
+  });
   location = s3.location("backups", "acme/chatwoot");
   config = folder.at("chatkeep.yaml");
 });

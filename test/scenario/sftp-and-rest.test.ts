@@ -20,7 +20,7 @@ let sshd: TestSshd;
 let rest: TestRestServer;
 
 before(async () => {
-  desk = await openDesk({ size: SIZE });
+  desk = await openDesk({ isCheckout: true, hasProcesses: true, size: SIZE });
   sshd = await startSshd();
   rest = await startRestServer({ appendOnly: true });
 });

@@ -15,7 +15,11 @@ let client: Client;
 let second: string;
 
 before(async () => {
-  desk = await openDesk({ size: { messages: 600, conversations: 60, files: 30 } });
+  desk = await openDesk({
+    isCheckout: true,
+    hasProcesses: true,
+    size: { messages: 600, conversations: 60, files: 30 },
+  });
   second = join(desk.root, "second");
   client = new Client(desk.installation.database);
   await client.connect();

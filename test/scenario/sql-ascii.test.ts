@@ -10,7 +10,11 @@ const CONTENT =
   "select md5(string_agg(t::text, E'\\n' order by t::text)) as md5 from (select * from contacts) t union all select md5(string_agg(t::text, E'\\n' order by t::text)) from (select * from messages) t union all select md5(string_agg(t::text, E'\\n' order by t::text)) from (select * from accounts) t";
 
 test("bytes that are no text are saved, compared, restored and proven as they are", async () => {
-  await using desk = await openDesk({ size: { messages: 120, conversations: 20, files: 5 } });
+  await using desk = await openDesk({
+    isCheckout: true,
+    hasProcesses: true,
+    size: { messages: 120, conversations: 20, files: 5 },
+  });
   const { server } = desk;
   const { database } = desk.installation.database;
   const programs = server.programs;

@@ -15,7 +15,12 @@ const whyNot = IS_ROOT ? await cannotMount() : "only root can mount a disk for t
 test("a restore that fills the server's disk says so, drops what it made, and touches no other database", async (t) => {
   if (whyNot !== undefined) return t.skip(whyNot);
   const size = { messages: 100, conversations: 10, files: 4 };
-  await using desk = await openDesk({ size, server: { smallDiskBytes: 100 * MIB } });
+  await using desk = await openDesk({
+    isCheckout: true,
+    hasProcesses: true,
+    size,
+    server: { smallDiskBytes: 100 * MIB },
+  });
   const { server, installation } = desk;
   await makeCheapToOpen(desk);
   await desk.summary(["backup"]);

@@ -11,10 +11,10 @@ import { createKeyFile } from "../../src/format/key-file.ts";
 import { encodeLock } from "../../src/format/lock-file.ts";
 import { openRepository, type Repository } from "../../src/repo/repository.ts";
 import { openLocalStore } from "../../src/store/local-store.ts";
-import { runCli } from "../harness/cli.ts";
+import { callCli } from "../harness/cli.ts";
 import { temporaryFolder, type TestFolder } from "../harness/temporary.ts";
 import { readFolder } from "../harness/tree.ts";
-import { PASSWORD, signal } from "../repo/small-backup.ts";
+import { CHEAP, PASSWORD, signal } from "../repo/small-backup.ts";
 import { NOW } from "../job/kept-points.ts";
 import { openDesk } from "./desk.ts";
 import { assertRefused, type Refusal } from "./refusal.ts";
@@ -39,7 +39,7 @@ before(async () => {
 after(async () => await folder[Symbol.asyncDispose]());
 
 async function run(cwd: string, args: readonly string[]): Promise<void> {
-  const { status, stderr } = await runCli(args, { env: ENVIRONMENT, cwd });
+  const { status, stderr } = await callCli(args, { env: ENVIRONMENT, cwd });
   assert.equal(status, 0, `chatkeep ${args.join(" ")}\n${stderr}`);
 }
 
@@ -66,7 +66,7 @@ const HERS = { username: "maria", hostname: "laptop", created: "2026-02-01T00:00
 /** A colleague's key. Its name. */
 async function addHerKey(repository: string): Promise<string> {
   const { keys } = await open(repository);
-  const bytes = await createKeyFile("hers alone", keys, HERS, { N: 1024, r: 8, p: 1 });
+  const bytes = await createKeyFile("hers alone", keys, HERS, CHEAP);
   const name = createHash("sha256").update(bytes).digest("hex");
   writeFileSync(join(repository, "keys", name), bytes);
   return name;
@@ -192,7 +192,7 @@ for (const [name, { args, before: prepare, changes, refused }] of Object.entries
       else assert.deepEqual(once[side], untouched[side], `it changed the ${side}`);
     }
     if (refused === undefined) await run(home, command);
-    else assertRefused(await runCli(command, { env: ENVIRONMENT, cwd: home }), refused, [PASSWORD]);
+    else assertRefused(await callCli(command, { env: ENVIRONMENT, cwd: home }), refused, [PASSWORD]);
     assert.deepEqual(await look(), once);
   });
 }

@@ -10,7 +10,7 @@ import { systemClock } from "../../src/base/clock.ts";
 import { parseFileId } from "../../src/base/ids.ts";
 import { seal } from "../../src/format/crypto.ts";
 import { lockExclusive } from "../../src/repo/lock.ts";
-import { CHATKEEP, runCli } from "../harness/cli.ts";
+import { CHATKEEP, callCli } from "../harness/cli.ts";
 import { cannotMount, IS_ROOT, runBoundByModes, runWithMounts } from "../harness/namespace.ts";
 import { runRestic } from "../harness/restic.ts";
 import type { RunOptions, RunResult } from "../harness/run.ts";
@@ -28,7 +28,7 @@ let opened: OpenedDesk;
 let secrets: string[];
 
 before(async () => {
-  desk = await openDesk({ size: TINY, server: { auth: "scram" } });
+  desk = await openDesk({ isCheckout: true, size: TINY, server: { auth: "scram" } });
   opened = await makeCheapToOpen(desk);
   secrets = [...(await secretsOf(desk)), WRONG];
   await desk.summary(["backup"]);
@@ -58,7 +58,7 @@ async function written(text: string): Promise<string> {
 }
 
 async function withConfig(config: string, args: readonly string[], options: RunOptions = {}): Promise<RunResult> {
-  return await runCli(["--config", config, ...args], { cwd: desk.root, ...options });
+  return await callCli(["--config", config, ...args], { cwd: desk.root, ...options });
 }
 
 /** Backs up from another database than the application's. */
