@@ -2,7 +2,6 @@
 import type { Clock } from "../base/clock.ts";
 import { ERRORS, isFailure } from "../base/errors.ts";
 import { LIMITS } from "../base/limits.ts";
-import { sendMail } from "./mail.ts";
 import type { Channel, Notice } from "./notice.ts";
 import { type HttpTools, send } from "./request.ts";
 import { webhookCall } from "./webhook.ts";
@@ -14,7 +13,7 @@ export interface DeliveryTools extends HttpTools {
 /** @throws Failure `notice/failed` or `notice/refused`: what the last try said. */
 export async function deliver(channel: Channel, notice: Notice, tools: DeliveryTools): Promise<void> {
   await trying(async () => {
-    if (channel.kind === "email") await sendMail(channel, notice, tools);
+    if (channel.kind === "email") await (await import("./mail.ts")).sendMail(channel, notice, tools);
     else await send(webhookCall(channel, notice), tools);
   }, tools);
 }

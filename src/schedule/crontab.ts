@@ -9,12 +9,15 @@ export interface CrontabTools {
   env?: Readonly<Record<string, string | undefined>>;
 }
 
+/** What systemd gives its services; cron's own lacks most of it. */
+const PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
 /** Only what needs somebody is printed, and cron mails it. */
 export function formatCrontab(job: DailyJob): string[] {
   const call = [...job.command, "--config", job.config, "--quiet", "run", "--delay", String(DELAY_MINUTES)];
   // Cron makes a line end of '%', also in quotes.
   const words = call.map((word) => shellWord(word).replaceAll("%", "\\%"));
-  return [markerOf(job.installation.id), `${job.times.text} ${words.join(" ")}`];
+  return [markerOf(job.installation.id), `${job.times.text} PATH=${PATH} ${words.join(" ")}`];
 }
 
 function shellWord(word: string): string {

@@ -24,7 +24,8 @@ test("a systemd timer makes a restore point by itself, may write nowhere else, a
     const statusFile = `${desk.root}/out/status.json`;
     await mkdir(`${desk.root}/out`);
     const daily = {
-      schedule: { backup: "* * * * *", drill: "never" },
+      schedule: { backup: "* * * * *", drill: "daily" },
+      retention: { daily: 3 },
       "state-dir": `${desk.root}/state`,
       "status-file": statusFile,
       hooks: { after: "if touch /etc/outside; then echo it wrote outside; fi" },
@@ -68,6 +69,11 @@ test("a systemd timer makes a restore point by itself, may write nowhere else, a
 
     const status = JSON.parse(await readFile(statusFile, "utf8")) as RunStatus;
     assert.equal(status.lastRun.exit, 0, journal.stdout);
+    // A server of the drill's own starts behind the service's walls, too.
+    assert.deepEqual(
+      status.lastRun.stages.map(({ stage, status: how }) => `${stage} ${how}`),
+      ["backup done", "drill done", "forget done", "prune done", "hook after done"],
+    );
     const { points } = (await desk.summary(["list"])) as unknown as { points: { point: string }[] };
     assert.equal(points[0]?.point, status.repositories[0]?.newest?.point);
     const lines = jsonLines(
