@@ -25,7 +25,11 @@ before(async () => {
   await moto.createBucket(BUCKET);
   const VersioningConfiguration = { Status: "Enabled" } as const;
   await moto.client.send(new PutBucketVersioningCommand({ Bucket: BUCKET, VersioningConfiguration }));
-  desk = await openDesk({ size: { messages: 200, conversations: 20, files: 20 } });
+  desk = await openDesk({
+    isCheckout: true,
+    hasProcesses: true,
+    size: { messages: 200, conversations: 20, files: 20 },
+  });
   const location = moto.location(BUCKET, "acme");
   await desk.summary(["init", "--yes", "--add", "offsite", "--location", location], 0, { env: moto.env });
   points = [await backup(), await backup()];

@@ -16,7 +16,11 @@ before(async () => {
   azure = await startVersionedAzure();
   azure.createContainer("box");
   azure.createContainer("open", { hasImmutability: false });
-  desk = await openDesk({ size: { messages: 200, conversations: 20, files: 20 } });
+  desk = await openDesk({
+    isCheckout: true,
+    hasProcesses: true,
+    size: { messages: 200, conversations: 20, files: 20 },
+  });
   await add("offsite", azure.location("box", "acme"), "30d");
   first = String((await offsite(["backup"]))["point"]);
 });

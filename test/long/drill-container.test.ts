@@ -39,6 +39,7 @@ before(async () => {
   await makeDatabaseImage(engine, { folder: debianFolder(17), major, name: IMAGE });
   desk = await openDesk({
     isCheckout: true,
+    hasProcesses: true,
     size: { messages: 2_000, conversations: 150, files: 30 },
     server: { programs },
   });

@@ -22,7 +22,11 @@ before(async () => {
   // For the newer server's pg_dump; that of the point's own major is found where Debian puts it.
   process.env["PATH"] = `${process.env["PATH"] ?? ""}:${programs}`;
   newer = await startPostgres({ programs });
-  desk = await openDesk({ size: { messages: 1_000, conversations: 90, files: 12 } });
+  desk = await openDesk({
+    isCheckout: true,
+    hasProcesses: true,
+    size: { messages: 1_000, conversations: 90, files: 12 },
+  });
   embedded = (await embeddedPostgres(15)).folder;
   await makeHostile(desk.installation);
   await makeCheapToOpen(desk);
@@ -73,7 +77,12 @@ test("an embedded server of another major, or without an extension that is neede
 
 test("with client programs that are newer than the server a point is saved, restored and proven", async () => {
   const { folder, programs } = await embeddedPostgres(16);
-  await using between = await openDesk({ size: { messages: 200, conversations: 20, files: 6 }, server: { programs } });
+  await using between = await openDesk({
+    isCheckout: true,
+    hasProcesses: true,
+    size: { messages: 200, conversations: 20, files: 6 },
+    server: { programs },
+  });
   await makeCheapToOpen(between);
   const own = readFileSync(between.config, "utf8");
   writeFileSync(between.config, `${own}\ndrill: { servers: [embedded], embedded: ${folder} }\n`);

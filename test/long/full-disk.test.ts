@@ -12,7 +12,11 @@ const seed = process.env["CHATKEEP_TEST_SEED"] ?? String(Date.now());
 test(`${DISKS} disks that fill up (CHATKEEP_TEST_SEED=${seed}): one line each, and with more room the next one goes on`, async (t) => {
   const why = await cannotMount();
   if (why !== undefined) return t.skip(why);
-  await using desk = await openDesk({ isCheckout: true, size: { messages: 120, conversations: 20, files: 30 } });
+  await using desk = await openDesk({
+    isCheckout: true,
+    hasProcesses: true,
+    size: { messages: 120, conversations: 20, files: 30 },
+  });
   const { password } = await makeCheapToOpen(desk);
   await fillDisks(desk, { disks: DISKS, random: seededRandom(`disks/${seed}`), password });
 });

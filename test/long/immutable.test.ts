@@ -24,7 +24,11 @@ before(async () => {
   moto = await startMoto();
   await moto.createBucket(BUCKET, { isLocking: true });
   await moto.createBucket("open");
-  desk = await openDesk({ size: { messages: 200, conversations: 20, files: 20 } });
+  desk = await openDesk({
+    isCheckout: true,
+    hasProcesses: true,
+    size: { messages: 200, conversations: 20, files: 20 },
+  });
   await add("offsite", moto.location(BUCKET, "acme"), "30d");
   first = String((await offsite(["backup"]))["point"]);
 });

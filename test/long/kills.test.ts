@@ -25,7 +25,11 @@ let desk: Desk;
 before(async () => {
   folder = await temporaryFolder();
   ground = await makeKillGround(await makeSmallRepositories(folder.path), folder.path);
-  desk = await openDesk({ size: { messages: 100, conversations: 20, files: 10 } });
+  desk = await openDesk({
+    isCheckout: true,
+    hasProcesses: true,
+    size: { messages: 100, conversations: 20, files: 10 },
+  });
 });
 after(async () => {
   await desk[Symbol.asyncDispose]();

@@ -31,7 +31,12 @@ const LIKE_HEROKUS = `
   alter role chatwoot with login nosuperuser nocreatedb nocreaterole`;
 
 before(async () => {
-  desk = await openDesk({ size: { messages: 120, conversations: 12, files: 4 }, server: { auth: "scram" } });
+  desk = await openDesk({
+    isCheckout: true,
+    hasProcesses: true,
+    size: { messages: 120, conversations: 12, files: 4 },
+    server: { auth: "scram" },
+  });
   await makeCheapToOpen(desk);
   live = desk.installation.database.database;
   const token = join(desk.root, "token");

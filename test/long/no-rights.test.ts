@@ -29,7 +29,7 @@ let rest: TestRestServer;
 let restGuard: Guard;
 
 before(async () => {
-  desk = await openDesk({ size: { messages: 60, conversations: 10, files: 6 } });
+  desk = await openDesk({ isCheckout: true, hasProcesses: true, size: { messages: 60, conversations: 10, files: 6 } });
   ({ password } = await makeCheapToOpen(desk));
   await desk.summary(["backup"]);
   await desk.summary(["backup"]);

@@ -102,7 +102,11 @@ test("a container says who can read it, and how long deleted blobs are kept", as
 });
 
 test("a Chatwoot whose files lie in a folder and in a container is saved, restored to the byte, and proven", async () => {
-  await using desk = await openDesk({ size: { messages: 120, conversations: 12, files: 16 } });
+  await using desk = await openDesk({
+    isCheckout: true,
+    hasProcesses: true,
+    size: { messages: 120, conversations: 12, files: 16 },
+  });
   await appendFile(
     desk.installation.envFile,
     `\nAZURE_STORAGE_ACCOUNT_NAME=${account}\nAZURE_STORAGE_ACCESS_KEY=${key}\nAZURE_STORAGE_CONTAINER=${CONTAINER}\n`,

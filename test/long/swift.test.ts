@@ -58,7 +58,11 @@ test("s3 store on swift: trying it tells all of it", async () => {
 });
 
 test("a repository on swift is written, tidied, copied and restored, and both restics check every byte of it", async () => {
-  await using desk = await openDesk({ size: { messages: 200, conversations: 20, files: 20 } });
+  await using desk = await openDesk({
+    isCheckout: true,
+    hasProcesses: true,
+    size: { messages: 200, conversations: 20, files: 20 },
+  });
   const { env } = swift;
   const location = swift.location("offsite", "acme");
   await desk.summary(["init", "--yes", "--add", "offsite", "--location", location], 0, { env });

@@ -20,7 +20,7 @@ test("a systemd timer makes a restore point by itself, may write nowhere else, a
   await mkdir(PLACE, { recursive: true });
   process.env["TMPDIR"] = PLACE;
   try {
-    await using desk = await openDesk();
+    await using desk = await openDesk({ isCheckout: true, hasProcesses: true });
     const statusFile = `${desk.root}/out/status.json`;
     await mkdir(`${desk.root}/out`);
     const daily = {

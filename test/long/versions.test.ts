@@ -60,6 +60,7 @@ async function embedded(major: EmbeddedMajor): Promise<Pick<Version, "server" | 
 async function openVersion({ server, drill }: Version): Promise<Desk> {
   const desk = await openDesk({
     isCheckout: true,
+    hasProcesses: true,
     size: { messages: 1_500, conversations: 120, files: 10 },
     server: { programs: server },
   });

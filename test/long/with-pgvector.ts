@@ -39,6 +39,7 @@ export function testWithPgvector(major: NewerMajor): void {
     process.env["PATH"] = `${programs}:${process.env["PATH"] ?? ""}`;
     const desk = await openDesk({
       isCheckout: true,
+      hasProcesses: true,
       size: { messages: 2_000, conversations: 150, files: 30 },
       server: { programs },
     });
