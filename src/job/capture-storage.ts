@@ -70,14 +70,8 @@ export async function captureStorage(
     if (!capture.state.has(row.service))
       capture.state.set(row.service, { name: row.service, folders: new Map(), missing: new Map(), reasons: new Map() });
   }
-  const known = [...capture.state.keys()].map((service) => [service, missingByFolder(before.get(service))] as const);
-  const missingBefore = new Map(known);
-  await mapConcurrent(
-    rows,
-    4,
-    (row) => captureFolder(ports, listing, row, before, missingBefore.get(row.service), capture),
-    ports,
-  );
+  const known = [...before.values()].map((service) => ({ ...service, gone: missingByFolder(service) }));
+  await mapConcurrent(rows, 4, (row) => captureFolder(ports, listing, row, known, capture), ports);
   for (const service of capture.state.values()) {
     service.folders = new Map([...service.folders].toSorted(([a], [b]) => Number(a) - Number(b)));
     service.missing = new Map([...service.missing].toSorted(([a], [b]) => Number(a) - Number(b)));
@@ -85,17 +79,22 @@ export async function captureStorage(
   return capture;
 }
 
+/** A service as the state before has it, with what was not as it should be by folder. */
+interface KnownService extends ServiceState {
+  gone: ReadonlyMap<string, MissingBlob[]>;
+}
+
 async function captureFolder(
   ports: StoragePorts,
   listing: StorageListing,
   row: FolderRow,
-  before: StorageState,
-  missingBefore: Map<string, MissingBlob[]> | undefined,
+  before: readonly KnownService[],
   capture: StorageCapture,
 ): Promise<void> {
   const service = capture.state.get(row.service);
-  const known = before.get(row.service)?.folders.get(row.folder);
-  const gone = missingBefore?.get(row.folder) ?? [];
+  const own = before.find(({ name }) => name === row.service);
+  const known = own?.folders.get(row.folder);
+  const gone = own?.gone.get(row.folder) ?? [];
   if (service === undefined) return;
   const { count, bytes, withoutChecksum } = row;
   if (!ports.rereadAll && known?.hash === row.hash && gone.length === 0 && (await isWholeFolder(ports, row, known))) {
@@ -106,7 +105,7 @@ async function captureFolder(
     return;
   }
   const blobs = await listing.blobs(row);
-  const others = [...before.values()].filter(({ name }) => name !== row.service);
+  const others = before.filter(({ name }) => name !== row.service);
   const tree = await readFolder(ports, { row, blobs, known, gone, others }, service, capture);
   // Of just these rows: outside a snapshot the folder may have changed since its hash was asked for.
   service.folders.set(row.folder, { count, bytes, withoutChecksum, hash: hashRows(blobs), tree, isFresh: true });
@@ -174,7 +173,7 @@ interface ChangedFolder {
   known: FolderState | undefined;
   gone: MissingBlob[];
   /** The other services, as the state before has them. */
-  others: readonly ServiceState[];
+  others: readonly KnownService[];
 }
 
 async function beforeOf(
@@ -204,7 +203,7 @@ async function movedNodes(
   for (const other of others) {
     const known = other.folders.get(row.folder);
     if (known?.tree === undefined) continue;
-    const before = await beforeOf(ports, known, missingByFolder(other).get(row.folder) ?? []);
+    const before = await beforeOf(ports, known, other.gone.get(row.folder) ?? []);
     for (const blob of blobs) {
       const node = moved.has(blob.id) ? undefined : await wholeNode(ports, blob, before, capture);
       if (node !== undefined) moved.set(blob.id, node);

@@ -14,10 +14,13 @@ repositories: [{ name: primary, location: /var/backups/chatkeep, password-file: 
 storage:
 `;
 
+function redact<T>(value: T): T {
+  return value;
+}
+
 function surroundings(cwd: string, hidden: string[] = []): Surroundings {
   const { signal } = new AbortController();
   const hide = (secrets: Iterable<string>) => void hidden.push(...secrets);
-  const redact = <T>(value: T) => value;
   return { hide, redact, person: undefined, progress: silent, signal, env: {}, cwd, clock: systemClock };
 }
 

@@ -130,6 +130,7 @@ test("files of a folder and of three services at once are saved, restored to the
   assert.equal(copied(summary), all.length);
   await assertRestores("mixed");
   await desk.summary(["drill"]);
+  assert.deepEqual((await desk.summary(["scrub", "--all"]))["problems"], []);
 });
 
 test("where no file is new, no service is asked for anything", async () => {
