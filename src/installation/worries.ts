@@ -119,7 +119,10 @@ export async function placeFindings(installation: Installation): Promise<Finding
         kind: "storage-folder-missing",
         level: "warning",
         message: `the folder of Chatwoot's uploaded files, ${root}, is not there or may not be entered`,
-        hint: "Name the right folder as 'storage' under 'installation', and run Chatkeep as a user that may read it.",
+        hint:
+          installation.choice === undefined
+            ? "Name the right folder as 'storage' under 'installation', and run Chatkeep as a user that may read it."
+            : "Run Chatkeep as root: nobody else may read an engine's volumes, whatever groups he is in.",
       });
     }
   }

@@ -215,7 +215,13 @@ const MANIFEST: Manifest = {
     clientMajor: 15,
     clientIsNewer: false,
   },
-  chatwoot: { version: "4.15.1", edition: "community", commit: "0123456789ab", migrations: [] },
+  chatwoot: {
+    version: "4.15.1",
+    edition: "community",
+    commit: "0123456789ab",
+    image: { name: "chatwoot/chatwoot:v4.15.1", id: "sha256:5d2e", digest: "chatwoot/chatwoot@sha256:9f8e" },
+    migrations: [],
+  },
   tables: [
     {
       schema: "public",

@@ -120,7 +120,7 @@ test("Chatwoot's production file is found by itself, with all that belongs to it
   const said = installation.notes.join("\n");
   assert.match(said, /the Compose project 'chatwoot' at .*docker\.sock, made by Compose 2\.40\.3/);
   assert.match(said, /web: chatwoot-rails-1; worker: chatwoot-sidekiq-1/);
-  assert.match(said, /database: the container chatwoot-postgres-1/);
+  assert.match(said, /the database is in the container chatwoot-postgres-1/);
   assert.equal(said.includes(PASSWORD) || said.includes(SECRET), false);
 });
 
@@ -460,7 +460,7 @@ test("what DATABASE_URL names is resolved, too, and so is a server of the machin
   const environment = { ...ENVIRONMENT, DATABASE_URL: `postgres://chat:${PASSWORD}@postgres:5432/desk` };
   const found = await find(production(STORAGE, { environment }));
   assert.deepEqual(found.findings, []);
-  assert.match(found.installation.notes.join("\n"), /database: the container chatwoot-postgres-1/);
+  assert.match(found.installation.notes.join("\n"), /the database is in the container chatwoot-postgres-1/);
   const containers = production(STORAGE);
   for (const one of containers)
     one.HostConfig = { ...one.HostConfig, ExtraHosts: ["host.docker.internal:host-gateway", "old:10.0.0.5"] };

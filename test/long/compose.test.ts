@@ -168,6 +168,19 @@ test("files in a container itself are an alarm, and are saved while it runs", as
   );
 });
 
+test("the empty database that Compose makes is refused, and the one with the accounts is named (F27)", async () => {
+  const environment =
+    "{ POSTGRES_DATABASE: chatwoot, POSTGRES_USERNAME: postgres, POSTGRES_PASSWORD: of-the-superuser }";
+  await writeFile(
+    join(desk.site, "docker-compose.override.yaml"),
+    `services: { rails: { environment: ${environment} } }\n`,
+  );
+  await desk.engine.compose(desk.site, ["up", "--detach", "rails"]);
+  const { status, stderr } = await desk.chatkeep(["backup"]);
+  assert.equal(status, 1, stderr);
+  assert.match(stderr, /error: the database 'chatwoot' holds no tables\nhint: .*'chatwoot_production'/);
+});
+
 test("a database that is not published is reached at its container's address; one that is stopped is named", async () => {
   await writeFile(join(desk.site, "docker-compose.override.yaml"), "services: { postgres: { ports: !reset [] } }\n");
   await desk.engine.compose(desk.site, ["up", "--detach"]);

@@ -74,18 +74,35 @@ test("no socket, nobody behind it, no engine behind it: each is said", async () 
   other.close();
 });
 
-test("a socket that this user may not use: how to be allowed is said", async () => {
+/** A file of ours, to be imported by a script. */
+function source(path: string): string {
+  return JSON.stringify(resolve(import.meta.dirname, "../../src", path));
+}
+
+test("a socket that this user may not use: how to be allowed is said, also where no other Chatwoot is found", async () => {
   await using engine = await startStandInEngine({ containers: [] });
+  await using empty = await temporaryFolder();
   await chmod(engine.socket, 0o000);
-  const source = JSON.stringify(resolve(import.meta.dirname, "../../src/system/engine-api.ts"));
-  const script = `import { openEngine } from ${source};
-    const opened = await openEngine({ kind: "socket", path: ${JSON.stringify(engine.socket)} }, { signal: new AbortController().signal });
-    console.log(JSON.stringify(opened));`;
+  const script = `import { openEngine } from ${source("system/engine-api.ts")};
+    import { findInstallation } from ${source("installation/find.ts")};
+    const { signal } = new AbortController();
+    const socket = ${JSON.stringify(engine.socket)};
+    const opened = await openEngine({ kind: "socket", path: socket }, { signal });
+    const options = { signal, env: { DOCKER_HOST: "unix://" + socket }, filesystemRoot: ${JSON.stringify(empty.path)} };
+    const failure = await findInstallation({}, options).catch((error) => error);
+    const meant = await findInstallation({ kind: "docker-compose" }, options).catch((error) => error);
+    console.log(JSON.stringify({ opened, code: failure.code, hint: failure.hint, meant: meant.code }));`;
   const { stdout, stderr } = await runBoundByModes(process.execPath, ["--input-type=module", "--eval", script]);
-  const said = JSON.parse(stdout || stderr) as SilentEngine;
-  assert.equal(said.isDenied, true);
-  assert.match(said.why, /may not use the Docker Engine's socket .*docker\.sock$/);
-  assert.match(said.remedy, /as root, or add the user .*groups docker/);
+  const { opened, code, hint, meant } = JSON.parse(stdout || stderr) as { opened: SilentEngine } & Record<
+    string,
+    string
+  >;
+  assert.equal(opened.isDenied, true);
+  assert.match(opened.why, /may not use the Docker Engine's socket .*docker\.sock$/);
+  assert.match(opened.remedy, /as root, or add the user .*groups docker/);
+  assert.equal(code, "installation/not-found");
+  assert.match(hint ?? "", /^It may be in a container, but this user may not use .*Run Chatkeep as root, .*Looked for/);
+  assert.equal(meant, "source/unreadable");
 });
 
 test("what the engine refuses is said in its words; what it does not know is nothing", async () => {

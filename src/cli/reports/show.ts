@@ -47,6 +47,9 @@ function origin({ line, manifest }: ShowSummary): Pairs {
   return [
     ["name", line.point],
     ["chatwoot", [chatwoot.version ?? "version unknown", chatwoot.edition, chatwoot.commit].filter(Boolean).join(", ")],
+    ...(chatwoot.image === undefined
+      ? []
+      : ([["image", `${chatwoot.image.name}, ${chatwoot.image.digest ?? chatwoot.image.id}`]] as Pairs)),
     [
       "postgresql",
       `${server.version}, database '${server.database}'${extensions === "" ? "" : `, with ${extensions}`}`,

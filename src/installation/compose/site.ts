@@ -91,7 +91,7 @@ export async function readSite(site: Site, ways: Ways, settings: InstallationSet
     database,
     redis: redis === undefined ? undefined : serverOf(redis.host, around),
   };
-  installation.notes = notesOf(site, ways, installation, database);
+  installation.notes = notesOf(site, ways, installation, { database, redis: seen.redis });
   const findings: Finding[] = [
     ...environmentFindings(installation, { commands, environmentFiles: [] }),
     ...(await placeFindings(installation)),
@@ -223,7 +223,19 @@ function namesOf(members: readonly Container[]): string {
   return members.length === 0 ? "no container" : members.map(({ name }) => name).join(", ");
 }
 
-function notesOf(site: Site, ways: Ways, installation: Installation, database: Container | undefined): string[] {
+/** For people. */
+function serverNote(what: string, container: Container | undefined): string {
+  return container === undefined
+    ? `${what} is no container of this machine`
+    : `${what} is in the container ${container.name}`;
+}
+
+function notesOf(
+  site: Site,
+  ways: Ways,
+  installation: Installation,
+  servers: { database: Container | undefined; redis: Container | undefined },
+): string[] {
   const { group, leader, engine } = site;
   const { image, commit, code } = installation;
   const compose = composeLabel(leader, "version");
@@ -231,9 +243,8 @@ function notesOf(site: Site, ways: Ways, installation: Installation, database: C
     `${ways.what} at ${describeEngine(engine.address)}${compose === undefined ? "" : `, made by Compose ${compose}`}`,
     `web: ${namesOf(group.web)}; worker: ${namesOf(group.worker)}`,
     `image ${image?.name ?? ""} (${image?.digest ?? `made here, ${image?.id.slice(0, 19) ?? ""}`})${commit === undefined ? "" : `, of commit ${commit.slice(0, 10)}`}`,
-    database === undefined
-      ? "the database is no container of this machine"
-      : `database: the container ${database.name}`,
+    serverNote("the database", servers.database),
+    serverNote("Redis", servers.redis),
     ...commonNotes(installation, `the container ${leader.name}`),
     ...(code === undefined ? ["the code is the image's own"] : []),
     `configuration: ${plural(installation.systemFiles.length + (installation.envFile === undefined ? 0 : 1), "file")} that the containers were made of, and what the engine says of them`,

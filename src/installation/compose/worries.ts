@@ -5,7 +5,7 @@ import type { Finding } from "../../base/findings.ts";
 import { activeStorageService } from "../../chatwoot/environment.ts";
 import type { EngineApi } from "../../system/engine-api.ts";
 import { lookAt, type Machine, namesIn } from "../places.ts";
-import { type Container, type Group, serviceOf } from "./containers.ts";
+import { type Container, type Group, isSwarmTask, serviceOf } from "./containers.ts";
 import { howToStart } from "./reach.ts";
 import { appFolder, isAnonymous, mountAt, type StoragePlace } from "./mounts.ts";
 
@@ -45,12 +45,13 @@ function stoppedFindings(seen: Seen): Finding[] {
   const all = [...members(seen), seen.database, seen.redis].filter((container) => container !== undefined);
   return all
     .filter(({ details }) => !details.State.Running)
-    .map((container) => ({ container, name: container.name, State: container.details.State }))
-    .map(({ container, name, State }) => ({
+    .map((container) => ({ container, State: container.details.State }))
+    .map(({ container, State }) => ({
       kind: "container-stopped",
       level: "warning",
-      subject: name,
-      message: `the container ${name} is not running (${State.Status}${State.ExitCode === undefined ? "" : `, exit code ${State.ExitCode}`})`,
+      // A task has another name each time.
+      subject: isSwarmTask(container) ? serviceOf(container) : container.name,
+      message: `the container ${container.name} is not running (${State.Status}${State.ExitCode === undefined ? "" : `, exit code ${State.ExitCode}`})`,
       hint: howToStart(container),
     }));
 }
