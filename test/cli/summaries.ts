@@ -28,6 +28,7 @@ import type {
 import type { ScrubSummary } from "../../src/job/scrub-summary.ts";
 import type { Manifest } from "../../src/point/manifest.ts";
 
+const IMAGE = { name: "chatwoot/chatwoot:v4.15.1", id: "sha256:5d2e", digest: "chatwoot/chatwoot@sha256:9f8e" };
 const FIRST = "4f3a91c2".padEnd(64, "0");
 const SECOND = "b07d55e1".padEnd(64, "1");
 const INSTALLATION = { id: "6f1c0d5e-9a77-4d0e-8f2b-3f6f5b1c2d3e", name: "acme" };
@@ -215,13 +216,7 @@ const MANIFEST: Manifest = {
     clientMajor: 15,
     clientIsNewer: false,
   },
-  chatwoot: {
-    version: "4.15.1",
-    edition: "community",
-    commit: "0123456789ab",
-    image: { name: "chatwoot/chatwoot:v4.15.1", id: "sha256:5d2e", digest: "chatwoot/chatwoot@sha256:9f8e" },
-    migrations: [],
-  },
+  chatwoot: { version: "4.15.1", edition: "community", commit: "0123456789ab", image: IMAGE, migrations: [] },
   tables: [
     {
       schema: "public",
