@@ -204,8 +204,8 @@ async function pruneWhenDue(context: Context, name: string, blocked: string | un
 }
 
 /** Credentials that cannot delete are somebody's choice, and no failure; they are told as a note. */
-async function doRemoval(
-  context: Context,
+export async function doRemoval(
+  context: Pick<Context, "day" | "s">,
   named: { stage: "forget" | "prune"; repository: string },
   work: () => Promise<Done<object>>,
 ): Promise<boolean> {

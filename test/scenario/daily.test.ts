@@ -6,9 +6,10 @@ import { readFile, rename, rm, writeFile } from "node:fs/promises";
 import { after, before, test } from "node:test";
 import { stringify } from "yaml";
 import type { RunStatus, RunSummary } from "../../src/job/run-summary.ts";
-import { startCli, summaryOf } from "../harness/cli.ts";
+import { CHATKEEP, startCli, summaryOf } from "../harness/cli.ts";
 import { type MailServer, startMailServer } from "../harness/mail-server.ts";
 import { parseMetrics } from "../harness/metrics.ts";
+import { cannotMount, runWithMounts } from "../harness/namespace.ts";
 import { type RunResult } from "../harness/run.ts";
 import { temporaryFolder, type TestFolder } from "../harness/temporary.ts";
 import { type Listener, startListener } from "../harness/told.ts";
@@ -222,4 +223,21 @@ test("a run that is stopped ends what it started, and says so", async () => {
   assert.equal(status, 130);
   assert.equal((await statusFile()).lastRun.exit, 130);
   assert.deepEqual(pinged(), ["/ping/start", "/ping/fail"]);
+});
+
+test("where no systemd runs, 'schedule install' says what else there is, and writes nothing", async (t) => {
+  const reason = await cannotMount();
+  if (reason !== undefined) {
+    t.skip(reason);
+    return;
+  }
+  await configure();
+  const call = [process.execPath, CHATKEEP, "--config", desk.config, "schedule", "install"];
+  const result = await runWithMounts('mount -t tmpfs tmpfs /run; exec "$@"', call, { cwd: desk.root });
+  assert.equal(result.status, 1);
+  assert.equal(
+    result.stderr,
+    "error: no systemd runs on this machine\nhint: Use 'chatkeep schedule install --crontab' where cron runs, or 'chatkeep schedule --print compose' for a container.\n",
+  );
+  assert.deepEqual((await desk.summary(["schedule"], 3))["installed"], []);
 });
