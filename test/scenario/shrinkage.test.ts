@@ -169,6 +169,7 @@ test("what is acknowledged while the first repository is away is not told again 
 });
 
 test("an account that goes altogether is an alarm; what could not be acknowledged in one place is brought there", async () => {
+  await backup(0);
   const name = String((await client.query<{ name: string }>("select name from accounts where id = 2")).rows[0]?.name);
   const contacts = await count("select count(*) from contacts where account_id = 2");
   for (const table of ["messages", "conversations", "contacts"])
