@@ -1,9 +1,12 @@
 /** `s3:` on OpenStack Swift, an object store that providers run, and a repository in it that restic reads. */
 import assert from "node:assert/strict";
+import { randomBytes } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { after, before, test } from "node:test";
 import { CreateBucketCommand, PutObjectCommand } from "@aws-sdk/client-s3";
 import { mapConcurrent } from "../../src/base/concurrent.ts";
+import { LIMITS } from "../../src/base/limits.ts";
+import { openSource } from "../../src/source/open-source.ts";
 import { openStore } from "../../src/store/open-store.ts";
 import { resticPaths, runRestic } from "../harness/restic.ts";
 import { startSwift, type TestSwift } from "../harness/swift.ts";
@@ -85,4 +88,41 @@ test("a repository on swift is written, tidied, copied and restored, and both re
       restic.version,
     );
   }
+});
+
+test("Chatwoot's files in a bucket on swift come whole, and what it does not tell of itself keeps nobody from reading", async () => {
+  const large = randomBytes(LIMITS.chunkMaxBytes + 1000);
+  await swift.client.send(new CreateBucketCommand({ Bucket: "uploads" }));
+  for (const [Key, Body] of [
+    ["large", large],
+    ["empty", Buffer.alloc(0)],
+  ] as const) {
+    await swift.client.send(new PutObjectCommand({ Bucket: "uploads", Key, Body, ContentLength: Body.length }));
+  }
+  const source = await openSource({
+    kind: "s3",
+    service: "s3_compatible",
+    bucket: "uploads",
+    names: { credentials: "THE KEYS", bucket: "THE BUCKET", address: "THE ENDPOINT" },
+    scheme: "http",
+    host: new URL(swift.endpoint).host,
+    basePath: "",
+    isAmazon: false,
+    isPathStyle: true,
+    region: undefined,
+    credentials: {
+      accessKeyId: swift.env["AWS_ACCESS_KEY_ID"] ?? "",
+      secretAccessKey: swift.env["AWS_SECRET_ACCESS_KEY"] ?? "",
+    },
+  });
+  const read = async (key: string, expectedBytes: number) =>
+    Buffer.concat(await Array.fromAsync(source.read(key, { expectedBytes, signal })));
+  await source.probe({ signal });
+  assert.deepEqual(await read("large", large.length), large);
+  for (const expected of [0, 5]) assert.equal((await read("empty", expected)).length, 0);
+  await assert.rejects(read("gone", 5), { code: "store/not-found" });
+  assert.equal(await source.size("gone", { expectedBytes: 1, signal }), undefined);
+  const facts = await source.facts({ sample: "large", signal });
+  assert.deepEqual([facts?.publicReads, facts?.publicLists], [false, false]);
+  await source.close();
 });

@@ -148,7 +148,6 @@ test("files that were moved to another service cost one look each, and are not f
   const ofObjects = proxy.requests.filter(({ path }) => (path.split("/")[2] ?? "") !== "");
   assert.equal(ofObjects.length, moved);
   assert.ok(ofObjects.every(({ method }) => method === "HEAD"));
-  await assertRestores("moved");
 });
 
 test("doctor looks at each service, at a few of its files, and at what the bucket says of itself", async () => {
@@ -179,7 +178,6 @@ test("a moved file that is not at its new service is told as missing, and the co
   await onDatabase(desk.installation.database, async (db) => {
     await db.query("update active_storage_blobs set service_name = 'google' where id = $1", [gone.id]);
   });
-  await desk.summary(["backup"]);
 });
 
 test("variables that are empty, a bucket that is gone and a service that nobody defines are one alarm each", async () => {
