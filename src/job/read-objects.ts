@@ -52,7 +52,8 @@ export class ObjectReader {
   async #open(spec: SourceSpec, connections: number): Promise<BlobSource> {
     const known = this.#sources.get(spec.service);
     if (known !== undefined) return await known;
-    const opening = openSource(spec, { connections });
+    // It was looked at before any file of it was asked for.
+    const opening = openSource(spec, { connections, wasReached: true });
     this.#sources.set(spec.service, opening);
     return await opening;
   }
@@ -64,7 +65,7 @@ export class ObjectReader {
     const held = Math.min(Math.max(bytes, 1), LIMITS.chunkMaxBytes);
     return await this.#bytes.use(held, this.#signal, async () => {
       const pieces = source.read(key, { expectedBytes: bytes, signal: this.#signal })[Symbol.asyncIterator]();
-      return await storePieces(this.#sealer, pieceAfterPiece(source, pieces), { isNew });
+      return await storePieces(this.#sealer, pieceAfterPiece(source, pieces, this.#signal), { isNew });
     });
   }
 
@@ -74,20 +75,25 @@ export class ObjectReader {
 }
 
 /** As {@link storePieces} wants them: what is shorter than a piece may be ends the file. */
-function pieceAfterPiece(source: BlobSource, pieces: AsyncIterator<Buffer, void>): () => Promise<Piece> {
+function pieceAfterPiece(
+  source: BlobSource,
+  pieces: AsyncIterator<Buffer, void>,
+  signal: AbortSignal,
+): () => Promise<Piece> {
   return async () => {
     try {
       const { value, done } = await pieces.next();
       if (done === true) return { bytes: Buffer.alloc(0), isLast: true };
       return { bytes: value, isLast: value.length < LIMITS.chunkMaxBytes };
     } catch (error) {
+      signal.throwIfAborted();
       return failedPiece(source, error);
     }
   };
 }
 
 function failedPiece({ outage }: BlobSource, error: unknown): Piece {
-  if (!isFailure(error) || error.code === "run/cancelled" || error.code === "internal/bug") throw error;
+  if (!isFailure(error) || error.code === "internal/bug") throw error;
   if (outage !== undefined) return { kind: "unavailable", reason: outage.message, hint: outage.hint };
   if (error.code === "store/not-found") return { kind: "missing" };
   return { kind: "unreadable", reason: error.message };

@@ -10,6 +10,8 @@ export interface OpenSourceOptions {
   readonly clock?: Clock;
   /** Requests under way at once. */
   readonly connections?: number;
+  /** Another thread has reached the service: it gets more patience than one that may be misspelt. */
+  readonly wasReached?: boolean;
   /** Told of each wait for a service that does not answer. */
   readonly onRetry?: ((retry: Retry) => void) | undefined;
 }
@@ -17,9 +19,10 @@ export interface OpenSourceOptions {
 /** Nothing is asked yet. @throws Failure `usage/invalid` for a way that leads nowhere. */
 export async function openSource(spec: SourceSpec, options: OpenSourceOptions = {}): Promise<BlobSource> {
   if (spec.kind === "local") return openLocalSource(spec);
-  const { clock = systemClock, connections = LIMITS.objectsInFlight, onRetry } = options;
+  const { clock = systemClock, connections = LIMITS.objectsInFlight, wasReached = false, onRetry } = options;
   const place = await openPlace(spec, connections);
-  return new PatientSource(place, { service: spec.service, names: spec.names, clock, connections, onRetry });
+  const { service, names } = spec;
+  return new PatientSource(place, { service, names, clock, connections, wasReached, onRetry });
 }
 
 async function openPlace(spec: Exclude<SourceSpec, { kind: "local" }>, connections: number): Promise<ObjectPlace> {

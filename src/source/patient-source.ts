@@ -17,6 +17,7 @@ export interface PatientOptions {
   readonly clock: Clock;
   /** Requests under way at once. */
   readonly connections: number;
+  readonly wasReached: boolean;
   readonly onRetry?: ((retry: Retry) => void) | undefined;
 }
 
@@ -34,7 +35,7 @@ export class PatientSource implements BlobSource {
     this.service = options.service;
     this.#place = place;
     this.#options = options;
-    this.#retries = new Retries({ clock: options.clock, random: Math.random, onRetry: options.onRetry });
+    this.#retries = new Retries({ ...options, random: Math.random });
     this.#slots = new Slots(options.connections);
   }
 

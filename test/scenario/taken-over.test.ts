@@ -249,7 +249,7 @@ test("a key that is no file name is a finding, and stops nothing", async () => {
   });
 });
 
-test("files of a bucket are an alarm at every backup, and doctor says so", async () => {
+test("files of a bucket that is not set up are an alarm at every backup, and doctor says so", async () => {
   await onDatabase(desk.installation.database, async (client) => {
     await client.query("update active_storage_blobs set service_name = 'amazon' where id % 4 = 0");
   });
