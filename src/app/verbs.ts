@@ -8,7 +8,7 @@ import { sortFindings } from "../base/findings.ts";
 import { type Point, type PointList, resolvePoint } from "../job/points.ts";
 import type { Part, RestoreOptions } from "../job/restore.ts";
 import { parseDatabaseUrl, type ServerAddress } from "../postgres/address.ts";
-import type { KeptDatabase } from "../postgres/swap.ts";
+import type { KeptDatabase } from "../postgres/kept-databases.ts";
 import type {
   BackupSummary,
   CopySummary,

@@ -14,7 +14,7 @@ import { looksLikePooler, refuseSharedSessions } from "../postgres/pooler.ts";
 import { findPrograms } from "../postgres/programs.ts";
 import { readRoles } from "../postgres/roles.ts";
 import { readServerFacts } from "../postgres/server-facts.ts";
-import type { KeptDatabase } from "../postgres/swap.ts";
+import type { KeptDatabase } from "../postgres/kept-databases.ts";
 import type { ScratchPlaces } from "../postgres/scratch.ts";
 import type { Repository } from "../repo/repository.ts";
 import { type CopiedPoints, copiedPoints } from "./copy.ts";

@@ -4,7 +4,8 @@ import type { Finding } from "../base/findings.ts";
 import type { Connection } from "../postgres/connect.ts";
 import { type Holders, readHolders } from "../postgres/holders.ts";
 import { quoteIdentifier } from "../postgres/names.ts";
-import { swapRights } from "../postgres/swap.ts";
+import { sessionsToStay } from "../postgres/other-sessions.ts";
+import { type SwapRights, swapRights } from "../postgres/swap.ts";
 
 /** Which of the two: the one that is `live` now and is put aside, or the one that was kept and comes `back`. */
 export type SwapSide = "live" | "back";
@@ -14,28 +15,82 @@ export interface SwapBlockers {
   findings: Finding[];
 }
 
-/** Looks at one database that is to get another name. Undefined: there is none. Changes nothing. */
+/**
+ * Looks at one database that is to get another name. Undefined: there is none. Changes nothing.
+ * @param options.givesOwner Another database is given its owner, and then takes its place.
+ */
 export async function swapBlockers(
   connection: Connection,
   name: string,
-  side: SwapSide,
+  { side, givesOwner = false }: { side: SwapSide; givesOwner?: boolean },
 ): Promise<SwapBlockers | undefined> {
   const rights = await swapRights(connection, name);
   if (rights === undefined) return undefined;
-  const { blockers, findings } = judgeHolders(name, await readHolders(connection, [name]), side);
-  if (rights.canCreate && rights.isOwner) return { blockers, findings };
   const { user } = connection.address;
-  const why = rights.canCreate ? `is not the owner of '${name}' ('${rights.owner}' is)` : "may not create databases";
-  const denied: Finding = {
-    kind: "database-no-swap",
-    level: "alarm",
-    message: `role '${user}' ${why}, so ${side === "live" ? `no other database can take the place of '${name}'` : `'${name}' cannot be put back`}`,
-    hint:
-      side === "live"
-        ? `Let an administrator run: ALTER ROLE ${quoteIdentifier(user)} CREATEDB; or restore into a database that an administrator made: --database-url.`
-        : `Let an administrator run: ALTER ROLE ${quoteIdentifier(user)} CREATEDB; ALTER DATABASE ${quoteIdentifier(name)} OWNER TO ${quoteIdentifier(user)};`,
+  const { blockers, findings } = judgeHolders(name, await readHolders(connection, [name]), side);
+  return {
+    blockers: [...judgeRights(rights, { user, name, side, givesOwner }), ...blockers],
+    findings: [...findings, ...stayFindings(await sessionsToStay(connection, [name]), { user, name })],
   };
-  return { blockers: [denied, ...blockers], findings };
+}
+
+interface RightsAsked {
+  user: string;
+  name: string;
+  side: SwapSide;
+  givesOwner: boolean;
+}
+
+/** What our role lacks, in one blocker, with the statements that give it. Pure. */
+function judgeRights(rights: SwapRights, { user, name, side, givesOwner }: RightsAsked): Finding[] {
+  const { canCreate, isOwner, isMember, canGive, owner } = rights;
+  const [role, of] = [quoteIdentifier(user), `'${owner}', which owns '${name}'`];
+  const lacks = [
+    ...(canCreate ? [] : ["may not create databases"]),
+    ...(isOwner
+      ? []
+      : [isMember ? `does not inherit the rights of ${of}` : `is not the owner of '${name}' ('${owner}' is)`]),
+    ...(isOwner && givesOwner && !canGive ? [`may not give a new database to ${of}`] : []),
+  ];
+  if (lacks.length === 0) return [];
+  const statements = [
+    ...(canCreate ? [] : [`ALTER ROLE ${role} CREATEDB;`]),
+    ...(isOwner && (canGive || !givesOwner) ? [] : giveOwner(rights, { role, name: quoteIdentifier(name) })),
+  ].join(" ");
+  return [
+    {
+      kind: "database-no-swap",
+      level: "alarm",
+      message: `role '${user}' ${lacks.join(", and ")}, so ${side === "live" ? `no other database can take the place of '${name}'` : `'${name}' cannot be put back`}`,
+      hint:
+        side === "live"
+          ? `Let an administrator run: ${statements} Or restore into a database that an administrator made: --database-url.`
+          : `Let an administrator run: ${statements}`,
+    },
+  ];
+}
+
+/** Nobody should become a member of a superuser for this. */
+function giveOwner(
+  { owner, isOwnerSuperuser, major }: SwapRights,
+  { role, name }: { role: string; name: string },
+): string[] {
+  if (isOwnerSuperuser) return [`ALTER DATABASE ${name} OWNER TO ${role};`];
+  const grant = `GRANT ${quoteIdentifier(owner)} TO ${role}`;
+  return major >= 16 ? [`${grant} WITH INHERIT TRUE, SET TRUE;`] : [`${grant};`, `ALTER ROLE ${role} INHERIT;`];
+}
+
+/** They may be gone when it comes to the swap, so they stand in the way of nothing yet. Pure. */
+function stayFindings(sessions: readonly string[], { user, name }: { user: string; name: string }): Finding[] {
+  if (sessions.length === 0) return [];
+  return [
+    {
+      kind: "database-sessions",
+      level: "warning",
+      message: `role '${user}' may not end ${plural(sessions.length, "session")} on '${name}': ${listSome(sessions)}`,
+      hint: "The swap waits a minute for them to end, and is given up if they stay. Close them first, or let a superuser end them: SELECT pg_terminate_backend(…) with the process's number.",
+    },
+  ];
 }
 
 /** What keeps the database of this name from being renamed, and what would stay with it unnoticed. Pure. */

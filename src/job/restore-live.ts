@@ -15,15 +15,9 @@ import type { ServerAddress } from "../postgres/address.ts";
 import { connect, type Connection } from "../postgres/connect.ts";
 import { refuseSharedSessions } from "../postgres/pooler.ts";
 import { findPrograms } from "../postgres/programs.ts";
-import {
-  copyDatabaseEntry,
-  dropDatabase,
-  type KeptDatabase,
-  keptName,
-  listKept,
-  noteDatabase,
-  swapDatabases,
-} from "../postgres/swap.ts";
+import { copyDatabaseEntry } from "../postgres/database-entry.ts";
+import { type KeptDatabase, keptName, listKept, noteDatabase } from "../postgres/kept-databases.ts";
+import { dropDatabase, staysBeside, swapDatabases } from "../postgres/swap.ts";
 import { connectBeside, inspectTarget } from "../postgres/target.ts";
 import { openTemporaryFolder } from "../system/temporary.ts";
 import { swapBlockers } from "./live-holders.ts";
@@ -44,6 +38,9 @@ export interface LiveOptions {
   signal: AbortSignal;
 }
 
+/** The database that takes the live one's place is made new, and gets its owner. */
+const FILLED = { side: "live", givesOwner: true } as const;
+
 /** What keeps the live database from being swapped, and what is worth knowing before. Changes nothing. */
 export async function liveBlockers(
   address: ServerAddress,
@@ -52,7 +49,7 @@ export async function liveBlockers(
   const name = address.database;
   await using connection = await connectBeside(address, { signal });
   await refuseSharedSessions(connection, { signal });
-  const held = await swapBlockers(connection, name, "live");
+  const held = await swapBlockers(connection, name, FILLED);
   if (held === undefined) {
     const hint = `To make it: 'chatkeep restore POINT --database-url' with its address.`;
     const message = `there is no database '${name}' whose place could be taken`;
@@ -119,7 +116,7 @@ export async function restoreLive(
   const at = formatInstant(options.clock.now());
   const live = address.database;
   const fresh = keptName(live, "restoring", at);
-  const note = { of: live, point: reader.point.id, at };
+  const point = reader.point.id;
   const findings = await removeLeft(address, options);
   const manifest = await reader.manifest();
   findings.push(...(await createLike(manifest, { ...address, database: fresh }, { signal })));
@@ -127,7 +124,7 @@ export async function restoreLive(
   try {
     {
       await using beside = await connectBeside(address, { signal });
-      await noteDatabase(beside, fresh, { ...note, chatkeep: "restoring" });
+      await noteDatabase(beside, fresh, { chatkeep: "restoring", of: live, point, at });
     }
     const loaded = { ...address, database: fresh };
     // Held until the swap, so that no other run takes this database for one that was left.
@@ -145,11 +142,24 @@ export async function restoreLive(
     throw error;
   }
   progress.stage("swapping the databases");
-  const previous = keptName(live, "before", at);
-  await swapDatabases(address, { live, fresh, kept: previous, note: { ...note, chatkeep: "before" } }, { signal });
+  await assertNotHeld(address, fresh, { signal });
+  const previous = await swapDatabases(address, { live, fresh, why: "before", point }, options);
   const rows = manifest.tables.reduce((sum, table) => sum + table.rows, 0);
   if (lacking.length > 0) findings.push(settingsLacking(live, lacking));
   return { name: live, previous, rows, findings };
+}
+
+/** What was looked at before the loading may have come about since. @throws Failure `target/unsuitable`: nobody was thrown out. */
+async function assertNotHeld(
+  address: ServerAddress,
+  fresh: string,
+  { signal }: { signal: AbortSignal },
+): Promise<void> {
+  await using connection = await connectBeside(address, { signal });
+  const [blocker] = (await swapBlockers(connection, address.database, FILLED))?.blockers ?? [];
+  if (blocker === undefined) return;
+  const hint = `${blocker.hint} Nothing was swapped. ${staysBeside(fresh)}`;
+  throw new Failure("target/unsuitable", blocker.message, { hint });
 }
 
 /** One that cannot be removed keeps nobody from restoring: it is said. */

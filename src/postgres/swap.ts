@@ -1,5 +1,5 @@
 /**
- * Puts one database in the place of another by renaming both, and finds what earlier swaps kept.
+ * Puts one database in the place of another by renaming both.
  *
  * Both renames are one transaction, so at any moment, whatever is killed, one whole database has the live name. PostgreSQL
  * renames a database only while nobody is connected to it. A connection limit does not keep superusers out, and Chatwoot's
@@ -7,147 +7,68 @@
  * meanwhile waits for that lock and then learns that the name is another database's. So sessions that are there need to be
  * ended once, and nobody comes in between.
  */
-import { systemClock } from "../base/clock.ts";
+import { type Clock, formatInstant, systemClock } from "../base/clock.ts";
 import { Failure } from "../base/errors.ts";
 import type { ServerAddress } from "./address.ts";
 import { connect, type Connection } from "./connect.ts";
 import { readHolders } from "./holders.ts";
+import { commentStatement, keptName, type KeptNote, writeNote } from "./kept-databases.ts";
 import { quoteIdentifier, quoteLiteral } from "./names.ts";
+import { describeUsers, terminateStatement } from "./other-sessions.ts";
 import { sqlState, SQLSTATE } from "./server-errors.ts";
 import { connectBeside } from "./target.ts";
-
-/** Why a database lies beside the live one. */
-export type KeptKind = "before" | "rolledback" | "restoring";
-
-/** What the comment of a database that we made or put aside says. */
-export interface KeptNote {
-  chatkeep: KeptKind;
-  /** The live name that it had, or is to have. */
-  of: string;
-  /** The restore point that was brought back. */
-  point: string;
-  /** RFC 3339: when it was put aside, or begun. */
-  at: string;
-}
-
-export interface KeptDatabase extends KeptNote {
-  name: string;
-  bytes: number;
-  /** Sessions that use it now. */
-  sessions: number;
-}
-
-const NAME_BYTES = 63;
-
-/** `chatwoot_production_before_20260301T020304`, no longer than PostgreSQL's names can be. */
-export function keptName(live: string, kind: KeptKind, at: string): string {
-  const end = `_${kind}_${at.replaceAll(/[-:]/g, "").slice(0, 15)}`;
-  const room = NAME_BYTES - end.length;
-  let base = live;
-  while (Buffer.byteLength(base) > room) base = base.slice(0, -1);
-  return `${base}${end}`;
-}
-
-/** Those of a live name that earlier restores put aside or left behind, the newest first. Changes nothing. */
-export async function listKept(address: ServerAddress, { signal }: { signal: AbortSignal }): Promise<KeptDatabase[]> {
-  await using connection = await connectBeside(address, { signal });
-  const rows = await connection.query<{ name: string; note: string | null; bytes: string; sessions: number }>(
-    `select d.datname as name, pg_catalog.shobj_description(d.oid, 'pg_database') as note,
-       case when pg_catalog.has_database_privilege(d.oid, 'connect') then pg_catalog.pg_database_size(d.oid) else 0 end::text as bytes,
-       (select count(*)::int from pg_catalog.pg_stat_activity a where a.datid = d.oid) as sessions
-     from pg_catalog.pg_database d
-     where pg_catalog.shobj_description(d.oid, 'pg_database') like '{"chatkeep":%' or d.datname ~ '_restoring_[0-9]{8}T[0-9]{6}$'`,
-  );
-  return rows
-    .flatMap(({ name, note, bytes, sessions }) => {
-      const read = note === null ? readName(name, address.database) : readNote(note);
-      return read?.of === address.database ? [{ ...read, name, bytes: Number(bytes), sessions }] : [];
-    })
-    .toSorted((a, b) => (a.at < b.at ? 1 : -1));
-}
-
-/** Begins with the word by which databases of ours are found. */
-function writeNote({ chatkeep, of, point, at }: KeptNote): string {
-  return JSON.stringify({ chatkeep, of, point, at });
-}
-
-function readNote(text: string): KeptNote | undefined {
-  try {
-    const note = JSON.parse(text) as Partial<KeptNote>;
-    const { chatkeep, of, point, at } = note;
-    const isKind = chatkeep === "before" || chatkeep === "rolledback" || chatkeep === "restoring";
-    if (!isKind || typeof of !== "string" || typeof point !== "string" || typeof at !== "string") return undefined;
-    return { chatkeep, of, point, at };
-  } catch {
-    return undefined;
-  }
-}
-
-/** A run that was killed before it said what its database is has at least given it its name. */
-function readName(name: string, live: string): KeptNote | undefined {
-  const [, year, month, day, hour, minute, second] =
-    /_restoring_(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)$/.exec(name) ?? [];
-  const at = `${year}-${month}-${day}T${hour}:${minute}:${second}Z`;
-  if (year === undefined || keptName(live, "restoring", at) !== name) return undefined;
-  return { chatkeep: "restoring", of: live, point: "", at };
-}
-
-/** Says in a database's comment what it is, so that the next run knows it. */
-export async function noteDatabase(connection: Connection, name: string, note: KeptNote): Promise<void> {
-  await connection.query(commentStatement(name, writeNote(note)));
-}
-
-function commentStatement(name: string, text: string | null): string {
-  return `comment on database ${quoteIdentifier(name)} is ${text === null ? "null" : quoteLiteral(text)}`;
-}
 
 export interface Swap {
   /** The name that Chatwoot uses. */
   live: string;
   /** The database that gets it. */
   fresh: string;
-  /** What the one that had it is called from now on, and why. */
-  kept: string;
-  note: KeptNote;
+  /** Why the one that had it is kept. */
+  why: "before" | "rolledback";
+  /** The restore point that was brought back. */
+  point: string;
 }
 
 /** `object_in_use`. */
 const IN_USE = "55006";
 const PATIENCE_MS = 60_000;
 const POLL_MS = 50;
+/** The first half of the key of an advisory lock; the second is the name's hash. */
+const LOCK_SPACE = 0x63_68_6b_70;
+/** How long a lost session is asked after. */
+const OUTCOME_MS = 20_000;
+
+export interface SwapOptions {
+  clock: Clock;
+  signal: AbortSignal;
+  patienceMs?: number;
+}
 
 /**
- * Swaps; other sessions of both databases are ended. When it throws, nothing was swapped.
- * @throws Failure `target/unsuitable` when the role may not rename, or a session does not end.
+ * Swaps; other sessions of both databases are ended. Names and note of the one that is put aside are of the moment of the swap.
+ * A reply that was lost is asked for in a new session, so when it throws, nothing was swapped, unless the failure says that this
+ * is not known.
+ * @returns what the one that was live is called now.
+ * @throws Failure `target/unsuitable` when the role may not rename, or a session does not end; `database/unreachable`.
  */
 export async function swapDatabases(
   address: ServerAddress,
   swap: Swap,
-  { signal, patienceMs = PATIENCE_MS }: { signal: AbortSignal; patienceMs?: number },
-): Promise<void> {
-  const { live, fresh, kept, note } = swap;
+  { clock, signal, patienceMs = PATIENCE_MS }: SwapOptions,
+): Promise<string> {
+  const { live, fresh } = swap;
   await using connection = await connectBeside(address, { signal });
   await using ending = await connectBeside(address, { signal });
+  const begun = await readBoth(connection, swap);
   const until = systemClock.monotonic() + patienceMs;
-  const [row] = await connection.query<{ comment: string | null }>(
-    `select pg_catalog.shobj_description(oid, 'pg_database') as comment from pg_catalog.pg_database where datname = ${quoteLiteral(live)}`,
-  );
-  const statements = [
-    "begin",
-    `alter database ${quoteIdentifier(live)} rename to ${quoteIdentifier(kept)}`,
-    `alter database ${quoteIdentifier(fresh)} rename to ${quoteIdentifier(live)}`,
-    commentStatement(kept, writeNote(note)),
-    commentStatement(live, row?.comment ?? null),
-    "commit",
-  ];
   for (;;) {
     const stop = new AbortController();
     const ended = endSessions(ending, [live, fresh], AbortSignal.any([signal, stop.signal]));
     try {
-      for (const statement of statements) await connection.query(statement);
-      return;
+      return await swapOnce(connection, swap, clock);
     } catch (error) {
       await connection.query("rollback").catch(() => {});
+      if (!connection.isOpen) return await findOutcome(address, swap, { ...begun, cause: error });
       // Somebody was connected for all of the five seconds that PostgreSQL waits.
       if (sqlState(error) !== IN_USE || systemClock.monotonic() >= until) {
         throw await swapFailure(error, ending, swap, address);
@@ -159,13 +80,85 @@ export async function swapDatabases(
   }
 }
 
-/** Ends the sessions that our role may end. */
-function terminateStatement(names: readonly string[]): string {
-  return `select pg_catalog.pg_terminate_backend(pid) from pg_catalog.pg_stat_activity
-    where datname in (${names.map(quoteLiteral).join(", ")}) and pid <> pg_catalog.pg_backend_pid() and backend_type = 'client backend'
-      and ((select rolsuper from pg_catalog.pg_roles where rolname = current_user) or pg_catalog.pg_has_role(usesysid, 'MEMBER')
-        or (pg_catalog.pg_has_role('pg_signal_backend', 'USAGE')
-          and not coalesce((select rolsuper from pg_catalog.pg_roles where oid = usesysid), true)))`;
+interface Begun {
+  /** The server's process of the session that swaps. */
+  process: number;
+  /** Numbers of the two databases, which stay theirs; null for one that is not there. */
+  liveOid: number | null;
+  freshOid: number | null;
+}
+
+function oidOf(name: string): string {
+  return `(select oid from pg_catalog.pg_database where datname = ${quoteLiteral(name)})`;
+}
+
+async function readBoth(connection: Connection, { live, fresh }: Swap): Promise<Begun> {
+  const [row] = await connection.query<Begun & { [key: string]: unknown }>(
+    `select pg_catalog.pg_backend_pid() as process, ${oidOf(live)} as "liveOid", ${oidOf(fresh)} as "freshOid"`,
+  );
+  if (row === undefined) throw new TypeError("the server did not say which databases there are");
+  return row;
+}
+
+async function swapOnce(connection: Connection, { live, fresh, why, point }: Swap, clock: Clock): Promise<string> {
+  await connection.query("begin");
+  // One after the other, so that the moments in the notes are in the order of the swaps.
+  await connection.query(
+    `select pg_catalog.pg_advisory_xact_lock(${LOCK_SPACE}, pg_catalog.hashtext(${quoteLiteral(live)}))`,
+  );
+  const databases = await connection.query<{ name: string; comment: string | null }>(
+    "select datname as name, pg_catalog.shobj_description(oid, 'pg_database') as comment from pg_catalog.pg_database",
+  );
+  const at = formatInstant(clock.now());
+  const taken = databases.map(({ name }) => name);
+  const kept = keptName(live, why, at, taken);
+  const note: KeptNote = { chatkeep: why, of: live, point, at };
+  const comment = databases.find(({ name }) => name === live)?.comment ?? null;
+  for (const statement of [
+    `alter database ${quoteIdentifier(live)} rename to ${quoteIdentifier(kept)}`,
+    `alter database ${quoteIdentifier(fresh)} rename to ${quoteIdentifier(live)}`,
+    commentStatement(kept, writeNote(note)),
+    commentStatement(live, comment),
+    "commit",
+  ]) {
+    await connection.query(statement);
+  }
+  return kept;
+}
+
+/**
+ * Which of the two has the name, when the session that swapped is gone without a word: its transaction may have been committed.
+ * @returns what the one that was live is called now. @throws what was thrown before where nothing was swapped.
+ */
+async function findOutcome(
+  address: ServerAddress,
+  { live }: Swap,
+  { process, liveOid, freshOid, cause }: Begun & { cause: unknown },
+): Promise<string> {
+  // Also after an interruption: what is true must be said.
+  const signal = AbortSignal.timeout(OUTCOME_MS);
+  let rows: { oid: number; name: string }[];
+  try {
+    await using connection = await connectBeside(address, { signal });
+    // While it is there it may be at its commit.
+    const isThere = `select pg_catalog.pg_terminate_backend(pid) from pg_catalog.pg_stat_activity
+      where pid = ${process} and pid <> pg_catalog.pg_backend_pid() and application_name = pg_catalog.current_setting('application_name')`;
+    while ((await connection.query(isThere)).length > 0) await systemClock.sleep(POLL_MS, signal);
+    rows = await connection.query(`select oid, datname as name from pg_catalog.pg_database`);
+  } catch {
+    throw new Failure(
+      "database/unreachable",
+      `the connection was lost while the databases were swapped, and it is not known which one is called '${live}' now`,
+      {
+        hint: "One of the two is, and it is whole. As soon as the server answers, 'chatkeep rollback --plan' says which. Nothing is to be repaired.",
+        cause,
+      },
+    );
+  }
+  const previous = rows.find(({ oid }) => oid === liveOid);
+  const isSwapped = freshOid !== null && rows.some(({ oid, name }) => oid === freshOid && name === live);
+  if (!isSwapped || previous === undefined) throw cause;
+  return previous.name;
 }
 
 /** Ends every session of the databases, again and again until told to stop. */
@@ -177,19 +170,21 @@ async function endSessions(connection: Connection, names: readonly string[], sig
   }
 }
 
+/** What becomes of a restored database that could not be swapped in. */
+export function staysBeside(fresh: string): string {
+  return `The restored database stays beside the live one as '${fresh}', to be looked at: no command swaps it in, and the next restore removes it.`;
+}
+
 async function swapFailure(
   error: unknown,
   connection: Connection,
-  { live, fresh, note }: Swap,
+  { live, fresh, why }: Swap,
   { user }: ServerAddress,
 ): Promise<unknown> {
   const state = sqlState(error);
   if (state === IN_USE) {
     const who = await describeUsers(connection, [live, fresh]);
-    const rest =
-      note.chatkeep === "before"
-        ? `The restored database stays beside the live one as '${fresh}', to be looked at: no command swaps it in, and the next restore removes it.`
-        : "Then run the rollback again.";
+    const rest = why === "before" ? staysBeside(fresh) : "Then run the rollback again.";
     return new Failure(
       "target/unsuitable",
       `what uses the database does not end: ${who.join(", ") || "it has gone meanwhile"}`,
@@ -203,86 +198,6 @@ async function swapFailure(
     });
   }
   return error;
-}
-
-/** Sessions, and what has none: at most three of each. */
-async function describeUsers(connection: Connection, databases: readonly string[]): Promise<string[]> {
-  const sessions = await connection.query<{ pid: number; role: string | null; program: string; type: string }>(
-    `select pid, usename as role, application_name as program, backend_type as type from pg_catalog.pg_stat_activity
-     where datname in (${databases.map(quoteLiteral).join(", ")}) order by pid limit 3`,
-  );
-  const { prepared } = await readHolders(connection, databases);
-  return [
-    ...sessions.map(({ pid, role, program, type }) => {
-      const of = role === null ? type : `role '${role}'`;
-      return `process ${pid} of ${of} (${program || "no name"})`;
-    }),
-    ...prepared.slice(0, 3).map((name) => `prepared transaction '${name}' (COMMIT PREPARED or ROLLBACK PREPARED)`),
-  ];
-}
-
-/**
- * Gives a new database what belongs to a database's entry and not to its content: the owner, settings (for all roles and
- * for single ones), connection limit and rights of the one whose place it takes.
- * @returns the settings that our role may not give it, as `name = value`.
- */
-export async function copyDatabaseEntry(
-  connection: Connection,
-  { from, to }: { from: string; to: string },
-): Promise<string[]> {
-  const lacking: string[] = [];
-  const target = quoteIdentifier(to);
-  const [entry] = await connection.query<{ owner: string; connections: number; acl: boolean }>(
-    `select pg_catalog.pg_get_userbyid(datdba) as owner, datconnlimit as connections, datacl is not null as acl
-     from pg_catalog.pg_database where datname = ${quoteLiteral(from)}`,
-  );
-  if (entry === undefined) return lacking;
-  const settings = await connection.query<{ role: string | null; name: string; value: string }>(
-    `select case when s.setrole = 0 then null else pg_catalog.pg_get_userbyid(s.setrole) end as role,
-       pg_catalog.split_part(c, '=', 1) as name, pg_catalog.substr(c, pg_catalog.strpos(c, '=') + 1) as value
-     from pg_catalog.pg_db_role_setting s join pg_catalog.pg_database d on d.oid = s.setdatabase, pg_catalog.unnest(s.setconfig) c
-     where d.datname = ${quoteLiteral(from)} order by 1 nulls first, 2`,
-  );
-  const grants = await connection.query<{ role: string; right: string; grantable: boolean }>(
-    `select case when a.grantee = 0 then 'public' else pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(a.grantee)) end as role,
-       a.privilege_type as right, a.is_grantable as grantable
-     from pg_catalog.pg_database d, pg_catalog.aclexplode(d.datacl) a where d.datname = ${quoteLiteral(from)}`,
-  );
-  await connection.query("begin");
-  try {
-    for (const { role, name, value } of settings) {
-      const whose = role === null ? `database ${target}` : `role ${quoteIdentifier(role)} in database ${target}`;
-      const parameter = name.split(".").map(quoteIdentifier).join(".");
-      await connection.query("savepoint setting");
-      try {
-        // What is in force in our session is written as the server itself would: some settings are lists.
-        await connection.query(
-          `select pg_catalog.set_config(${quoteLiteral(name)}, ${quoteLiteral(value)}, true); alter ${whose} set ${parameter} from current`,
-        );
-        await connection.query("release savepoint setting");
-      } catch (error) {
-        if (sqlState(error) !== SQLSTATE.denied) throw error;
-        await connection.query("rollback to savepoint setting");
-        lacking.push(`${name} = ${value}${role === null ? "" : ` (role ${role})`}`);
-      }
-    }
-    if (entry.connections >= 0)
-      await connection.query(`alter database ${target} connection limit ${entry.connections}`);
-    if (entry.acl) {
-      await connection.query(`revoke all on database ${target} from public`);
-      for (const { role, right, grantable } of grants) {
-        await connection.query(
-          `grant ${right} on database ${target} to ${role}${grantable ? " with grant option" : ""}`,
-        );
-      }
-    }
-    await connection.query(`alter database ${target} owner to ${quoteIdentifier(entry.owner)}`);
-    await connection.query("commit");
-    return lacking;
-  } catch (error) {
-    await connection.query("rollback").catch(() => {});
-    throw error;
-  }
 }
 
 /**
@@ -340,22 +255,28 @@ async function forgetSubscriptions(address: ServerAddress, { signal }: { signal:
 
 export interface SwapRights {
   canCreate: boolean;
-  /** Owner of the database, or a member of the role that owns it. */
+  /** Has the rights of the role that owns the database: it is that role, or inherits them. */
   isOwner: boolean;
+  /** Is the role that owns it or a member of it, with its rights or without. */
+  isMember: boolean;
+  /** May make that role the owner of another database. */
+  canGive: boolean;
   owner: string;
+  isOwnerSuperuser: boolean;
+  major: number;
 }
 
 /** Whether our role could put another database in the place of this one. Changes nothing. */
 export async function swapRights(connection: Connection, name: string): Promise<SwapRights | undefined> {
-  const [row] = await connection.query<{
-    create: boolean;
-    owns: boolean;
-    owner: string;
-  }>(
-    `select (r.rolsuper or r.rolcreatedb) as create, (r.rolsuper or pg_catalog.pg_has_role(d.datdba, 'MEMBER')) as owns,
-       pg_catalog.pg_get_userbyid(d.datdba) as owner
-     from pg_catalog.pg_database d, pg_catalog.pg_roles r where d.datname = ${quoteLiteral(name)} and r.rolname = current_user`,
+  // To be a member is not enough for a rename; and since 16 what gives an owner is SET, no longer membership.
+  const [row] = await connection.query<SwapRights & { [key: string]: unknown }>(
+    `select (r.rolsuper or r.rolcreatedb) as "canCreate", pg_catalog.pg_has_role(d.datdba, 'USAGE') as "isOwner",
+       pg_catalog.pg_has_role(d.datdba, 'MEMBER') as "isMember",
+       pg_catalog.pg_has_role(d.datdba, case when s.number >= 160000 then 'SET' else 'MEMBER' end) as "canGive",
+       o.rolname as owner, o.rolsuper as "isOwnerSuperuser", s.number / 10000 as major
+     from pg_catalog.pg_database d join pg_catalog.pg_roles o on o.oid = d.datdba, pg_catalog.pg_roles r,
+       (select pg_catalog.current_setting('server_version_num')::int as number) s
+     where d.datname = ${quoteLiteral(name)} and r.rolname = current_user`,
   );
-  if (row === undefined) return undefined;
-  return { canCreate: row.create, isOwner: row.owns, owner: row.owner };
+  return row;
 }

@@ -10,20 +10,14 @@ import { liveBlockers } from "../../src/job/restore-live.ts";
 import { planRollback, rollback } from "../../src/job/rollback.ts";
 import { isFailure } from "../../src/base/errors.ts";
 import type { ServerAddress } from "../../src/postgres/address.ts";
-import {
-  copyDatabaseEntry,
-  dropDatabase,
-  keptName,
-  type KeptNote,
-  listKept,
-  noteDatabase,
-  swapDatabases,
-  swapRights,
-} from "../../src/postgres/swap.ts";
+import { copyDatabaseEntry } from "../../src/postgres/database-entry.ts";
+import { keptName, type KeptNote, listKept, noteDatabase } from "../../src/postgres/kept-databases.ts";
+import { dropDatabase, type Swap, swapDatabases, swapRights } from "../../src/postgres/swap.ts";
 import { connectBeside } from "../../src/postgres/target.ts";
 import { startPostgres, type TestServer } from "../harness/postgres.ts";
 
 const signal = new AbortController().signal;
+const clock = systemClock;
 const AT = "2026-03-01T02:03:04Z";
 let server: TestServer;
 
@@ -33,6 +27,11 @@ before(async () => {
 after(async () => {
   await server.stop();
 });
+
+/** As a restore asks for it. */
+function swapOf(live: string, fresh: string): Swap {
+  return { live, fresh, why: "before", point: "0123456789abcdef" };
+}
 
 function noteOf(live: string): KeptNote {
   return { chatkeep: "before", of: live, point: "0123456789abcdef", at: AT };
@@ -87,8 +86,7 @@ test("a database is swapped under superusers that connect again at once, who rea
   const stop = new AbortController();
   const clients = Array.from({ length: 6 }, () => insist("busy", stop.signal));
   await sleep(200);
-  const kept = keptName("busy", "before", AT);
-  await swapDatabases(address, { live: "busy", fresh, kept, note: noteOf("busy") }, { signal });
+  const kept = await swapDatabases(address, swapOf("busy", fresh), { clock, signal });
   // Each must come to read the new one.
   while (
     (await server.query("select count(*)::int as n from pg_stat_activity where datname = 'busy'"))[0]?.["n"] !== 6
@@ -109,9 +107,8 @@ test("whatever moment its session is ended at, one whole database has the live n
   let swapped = 0;
   for (let round = 0; round < 12; round += 1) {
     const [live, other] = swapped % 2 === 0 ? ["old", "new"] : ["new", "old"];
-    const kept = `cut_kept_${round}`;
     const from = swapped % 2 === 0 && round === 0 ? fresh : ((await names("cut")).find((name) => name !== "cut") ?? "");
-    const swapping = swapDatabases(address, { live: "cut", fresh: from, kept, note: noteOf("cut") }, { signal });
+    const swapping = swapDatabases(address, swapOf("cut", from), { clock, signal });
     const outcome = swapping.then(
       () => true,
       () => false,
@@ -123,13 +120,13 @@ test("whatever moment its session is ended at, one whole database has the live n
     const told = await outcome;
     const word = await wordIn("cut");
     assert.ok(word === live || word === other, String(word));
-    if (told) assert.equal(word, other, "a swap that was said to be done is done");
+    assert.equal(told, word === other, "a swap is done when it was said to be, and only then");
     if (word === other) swapped += 1;
     assert.equal((await names("cut")).length, 2, "no database is lost, and none is made");
   }
   const from = (await names("cut")).find((name) => name !== "cut") ?? "";
   const before = await wordIn("cut");
-  await swapDatabases(address, { live: "cut", fresh: from, kept: "cut_last", note: noteOf("cut") }, { signal });
+  await swapDatabases(address, swapOf("cut", from), { clock, signal });
   assert.notEqual(await wordIn("cut"), before);
 });
 
@@ -141,11 +138,7 @@ test("a session that our role may not end is named, and nothing is swapped", asy
   try {
     const asKeeper = { ...address, user: "keeper", password: "x" };
     await assert.rejects(
-      swapDatabases(
-        asKeeper,
-        { live: "held", fresh, kept: "held_kept", note: noteOf("held") },
-        { signal, patienceMs: 0 },
-      ),
+      swapDatabases(asKeeper, swapOf("held", fresh), { clock, signal, patienceMs: 0 }),
       (error) => isFailure(error, "target/unsuitable") && /does not end: process \d+ .*console/.test(error.message),
     );
     assert.deepEqual([await wordIn("held"), await wordIn(fresh)], ["old", "new"]);
@@ -213,16 +206,16 @@ test("a slot that is read from, a subscription and a prepared transaction are to
   }
   await untilSlot("stream", false);
   await server.query("alter subscription inward disable", "copied");
-  const swap = { live: "copied", fresh, kept: "copied_kept", note: noteOf("copied") };
+  const swap = swapOf("copied", fresh);
   await assert.rejects(
-    swapDatabases(address, swap, { signal, patienceMs: 0 }),
+    swapDatabases(address, swap, { clock, signal, patienceMs: 0 }),
     (error) => isFailure(error, "target/unsuitable") && /does not end: .*'half done'/.test(error.message),
   );
   await server.query("rollback prepared 'half done'", "copied");
-  await swapDatabases(address, swap, { signal });
-  await assert.rejects(dropDatabase(address, "copied_kept", { signal }), /subscription 'inward'/);
+  const kept = await swapDatabases(address, swap, { clock, signal });
+  await assert.rejects(dropDatabase(address, kept, { signal }), /subscription 'inward'/);
   // As if we had made it: the name of the subscription's slot, on a server that does not answer, is forgotten.
-  await dropDatabase(address, "copied_kept", { isOwn: true, signal });
+  await dropDatabase(address, kept, { isOwn: true, signal });
   assert.deepEqual(await names("copied"), ["copied"]);
   assert.deepEqual(await server.query("select slot_name from pg_replication_slots"), []);
 });
@@ -240,7 +233,7 @@ test("what would keep a rollback from swapping is told before any session is end
   await server.query("create role stranger login createdb");
   const asStranger = await planRollback({ ...address, user: "stranger" }, back, { signal });
   assert.deepEqual(
-    asStranger.blockers.map(({ kind, hint }) => [kind, /ALTER ROLE "stranger" CREATEDB/.test(hint)]),
+    asStranger.blockers.map(({ kind, hint }) => [kind, /GRANT "borrower" TO "stranger"/.test(hint)]),
     [
       ["database-no-swap", true],
       ["database-no-swap", true],
@@ -288,13 +281,20 @@ test("a role that may not rename is told so, and nothing is swapped", async () =
   const { address, fresh } = await makePair("foreign");
   const asVisitor = { ...address, user: "visitor", password: "x" };
   await assert.rejects(
-    swapDatabases(asVisitor, { live: "foreign", fresh, kept: "foreign_kept", note: noteOf("foreign") }, { signal }),
+    swapDatabases(asVisitor, swapOf("foreign", fresh), { clock, signal }),
     (error) => isFailure(error, "target/unsuitable") && /may not rename/.test(error.message),
   );
   assert.deepEqual([await wordIn("foreign"), await wordIn(fresh)], ["old", "new"]);
   await using connection = await connectBeside(asVisitor, { signal });
-  const rights = await swapRights(connection, "foreign");
-  assert.deepEqual(rights, { canCreate: false, isOwner: false, owner: "postgres" });
+  assert.deepEqual(await swapRights(connection, "foreign"), {
+    canCreate: false,
+    isOwner: false,
+    isMember: false,
+    canGive: false,
+    owner: "postgres",
+    isOwnerSuperuser: true,
+    major: server.major,
+  });
 });
 
 test("what belongs to a database's entry goes with the name: settings, lists among them, owner, limit and rights", async () => {
@@ -367,23 +367,24 @@ test("a database that is called postgres is swapped from another one, and back",
   await server.query("create table here as select 'old' as word", "postgres");
   await server.query("create table here as select 'new' as word", fresh);
   const live = { ...address, database: "postgres" };
-  const kept = keptName("postgres", "before", AT);
-  await swapDatabases(live, { live: "postgres", fresh, kept, note: noteOf("postgres") }, { signal });
+  const kept = await swapDatabases(live, swapOf("postgres", fresh), { clock, signal });
   assert.deepEqual([await wordIn("postgres"), await wordIn(kept)], ["new", "old"]);
   assert.deepEqual(
     (await listKept(live, { signal })).map(({ name, chatkeep }) => [name, chatkeep]),
     [[kept, "before"]],
   );
-  await swapDatabases(live, { live: "postgres", fresh: kept, kept: fresh, note: noteOf("postgres") }, { signal });
+  const last = await swapDatabases(live, swapOf("postgres", kept), { clock, signal });
   assert.equal(await wordIn("postgres"), "old");
-  await dropDatabase(live, fresh, { signal });
+  await dropDatabase(live, last, { signal });
   await server.query("drop table here", "postgres");
 });
 
 test("names stay within PostgreSQL's 63 bytes, whatever letters they have", () => {
   assert.equal(keptName("chatwoot_production", "before", AT), "chatwoot_production_before_20260301T020304");
-  for (const live of ["x".repeat(63), "ü".repeat(31)]) {
+  for (const live of ["x".repeat(63), "ü".repeat(31), "😀".repeat(15)]) {
     const name = keptName(live, "rolledback", AT);
     assert.ok(Buffer.byteLength(name) <= 63 && name.endsWith("_rolledback_20260301T020304"), name);
+    const next = keptName(live, "rolledback", AT, [name]);
+    assert.ok(Buffer.byteLength(next) <= 63 && next.endsWith("_rolledback_20260301T020304_2"), next);
   }
 });

@@ -5,7 +5,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Finding } from "../../src/base/findings.ts";
 import { onDatabase } from "../../src/demo/database.ts";
 import { seededRandom } from "../../src/demo/random.ts";
-import { keptName } from "../../src/postgres/swap.ts";
+import { keptName } from "../../src/postgres/kept-databases.ts";
 import { startCli } from "../harness/cli.ts";
 import { makeCheapToOpen } from "./cheap-key.ts";
 import { openDesk, SMALL, type Desk } from "./desk.ts";
@@ -101,7 +101,7 @@ test("a database comes back into its own place, its settings with it, and a roll
   assert.ok(String(note?.["text"]).includes(String(summary["point"])), "the point is noted by its whole id");
   const nothing = await desk.chatkeep(["rollback", "--yes"]);
   assert.equal(nothing.status, 1);
-  assert.match(nothing.stderr, /could be put back[\s\S]*_rolledback_/);
+  assert.match(nothing.stderr, /last swap was itself a rollback[\s\S]*_rolledback_/);
   await desk.summary(["rollback", aside, "--yes"]);
   assert.equal(await messages(), all);
   await discardAll();
