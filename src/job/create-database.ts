@@ -4,14 +4,14 @@ import type { Manifest } from "../point/manifest.ts";
 import type { ServerAddress } from "../postgres/address.ts";
 import { createDatabase } from "../postgres/target.ts";
 
-/** @returns a finding where the server does not have the locale. */
+/** @param options.tablespace Where it lies; without it where the server makes all. @returns a finding where the server does not have the locale. */
 export async function createLike(
   { server }: Manifest,
   address: ServerAddress,
-  { signal }: { signal: AbortSignal },
+  { tablespace, signal }: { tablespace?: string | undefined; signal: AbortSignal },
 ): Promise<Finding[]> {
   const { encoding, collate, ctype, localeProvider: provider } = server;
-  if (await createDatabase(address, { encoding, collate, ctype, provider, signal })) return [];
+  if (await createDatabase(address, { encoding, collate, ctype, provider, tablespace, signal })) return [];
   const name = provider === undefined ? `'${collate}'` : `'${provider.locale}' of ${provider.name}`;
   return [
     {

@@ -13,11 +13,13 @@ import type { Manifest } from "../point/manifest.ts";
 import type { ProofCheck } from "../point/proof.ts";
 import type { ServerAddress } from "../postgres/address.ts";
 import { connect, type Connection } from "../postgres/connect.ts";
+import { quoteIdentifier } from "../postgres/names.ts";
 import { refuseSharedSessions } from "../postgres/pooler.ts";
 import { findPrograms } from "../postgres/programs.ts";
 import { copyDatabaseEntry } from "../postgres/database-entry.ts";
 import { type KeptDatabase, keptName, listKept, noteDatabase } from "../postgres/kept-databases.ts";
 import { dropDatabase, staysBeside, swapDatabases } from "../postgres/swap.ts";
+import { type OwnTablespace, readTablespace } from "../postgres/target-space.ts";
 import { connectBeside, inspectTarget } from "../postgres/target.ts";
 import { openTemporaryFolder } from "../system/temporary.ts";
 import { swapBlockers } from "./live-holders.ts";
@@ -55,6 +57,7 @@ export async function liveBlockers(
     const message = `there is no database '${name}' whose place could be taken`;
     return { blockers: [{ kind: "database-missing", level: "alarm", message, hint }], findings: [] };
   }
+  const own = await readTablespace(connection, name);
   const kept = await listKept(address, { signal });
   const findings = kept
     .filter(isLeft)
@@ -65,7 +68,22 @@ export async function liveBlockers(
         "Nothing of it is in use.",
       ),
     );
-  return { blockers: held.blockers, findings: [...held.findings, ...findings, ...swappedFindings(kept)] };
+  return {
+    blockers: held.blockers,
+    findings: [...held.findings, ...elsewhere(address, own), ...findings, ...swappedFindings(kept)],
+  };
+}
+
+function elsewhere({ database, user }: ServerAddress, own: OwnTablespace | undefined): Finding[] {
+  if (own === undefined || own.mayCreate) return [];
+  return [
+    {
+      kind: "tablespace-denied",
+      level: "warning",
+      message: `'${database}' lies in the tablespace '${own.name}', in which role '${user}' may make nothing: the new database is made where the server makes all others`,
+      hint: `Is there room? To have it in the same place: GRANT CREATE ON TABLESPACE ${quoteIdentifier(own.name)} TO ${quoteIdentifier(user)}.`,
+    },
+  ];
 }
 
 /** Whoever was not told that a swap was done, because the run was killed just behind it, is told by the next call. */
@@ -119,7 +137,8 @@ export async function restoreLive(
   const point = reader.point.id;
   const findings = await removeLeft(address, options);
   const manifest = await reader.manifest();
-  findings.push(...(await createLike(manifest, { ...address, database: fresh }, { signal })));
+  const tablespace = await tablespaceBeside(address, { signal });
+  findings.push(...(await createLike(manifest, { ...address, database: fresh }, { tablespace, signal })));
   let lacking: string[];
   try {
     {
@@ -147,6 +166,16 @@ export async function restoreLive(
   const rows = manifest.tables.reduce((sum, table) => sum + table.rows, 0);
   if (lacking.length > 0) findings.push(settingsLacking(live, lacking));
   return { name: live, previous, rows, findings };
+}
+
+/** Where the new database is made: where the live one lies, if our role may. Undefined: where the server makes all. */
+async function tablespaceBeside(
+  address: ServerAddress,
+  { signal }: { signal: AbortSignal },
+): Promise<string | undefined> {
+  await using connection = await connectBeside(address, { signal });
+  const own = await readTablespace(connection, address.database);
+  return own?.mayCreate === true ? own.name : undefined;
 }
 
 /** What was looked at before the loading may have come about since. @throws Failure `target/unsuitable`: nobody was thrown out. */

@@ -127,6 +127,8 @@ export interface CreateOptions {
   collate?: string | undefined;
   ctype?: string | undefined;
   provider?: LocaleProvider | undefined;
+  /** Where it lies; without it where the server makes all. */
+  tablespace?: string | undefined;
   signal: AbortSignal;
 }
 
@@ -137,7 +139,8 @@ export interface CreateOptions {
  */
 export async function createDatabase(address: ServerAddress, options: CreateOptions): Promise<boolean> {
   await using connection = await connectBeside(address, options);
-  const base = `create database ${quoteIdentifier(address.database)} template template0 encoding ${quoteLiteral(options.encoding)}`;
+  const place = options.tablespace === undefined ? "" : ` tablespace ${quoteIdentifier(options.tablespace)}`;
+  const base = `create database ${quoteIdentifier(address.database)} template template0 encoding ${quoteLiteral(options.encoding)}${place}`;
   const locale = [
     ...(options.collate === undefined ? [] : [`lc_collate ${quoteLiteral(options.collate)}`]),
     ...(options.ctype === undefined ? [] : [`lc_ctype ${quoteLiteral(options.ctype)}`]),

@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { isFailure } from "../../src/base/errors.ts";
-import { createDatabase, inspectTarget } from "../../src/postgres/target.ts";
+import { liveBlockers } from "../../src/job/restore-live.ts";
+import { readFreeBytes, readTablespace } from "../../src/postgres/target-space.ts";
+import { connectBeside, createDatabase, inspectTarget } from "../../src/postgres/target.ts";
 import { findLacking } from "../../src/postgres/target-extensions.ts";
 import { compareVersions } from "../../src/postgres/versions.ts";
 import { connect } from "../../src/postgres/connect.ts";
@@ -12,7 +14,7 @@ const signal = new AbortController().signal;
 let server: TestServer;
 
 before(async () => {
-  server = await startPostgres();
+  server = await startPostgres({ settings: ["allow_in_place_tablespaces=on"] });
   await server.query("create role maker login createdb; create role plain login");
 });
 after(async () => {
@@ -126,4 +128,27 @@ test("versions of extensions are compared as numbers", () => {
   }
   assert.equal(compareVersions("1.10", "1.10"), 0);
   assert.equal(compareVersions("1.0", "1"), 0);
+});
+
+test("what lies beside a live database in a tablespace of its own lies there too, if the role may, and room is looked for there", async () => {
+  await server.query("create tablespace fast location ''");
+  await server.query("create database placed owner maker tablespace fast");
+  const address = at("placed", "maker");
+  const told = async () => (await liveBlockers(address, { signal })).findings.map(({ kind, hint }) => [kind, hint]);
+  const found = async () => {
+    await using connection = await connectBeside(address, { signal });
+    const own = await readTablespace(connection, "placed");
+    return own && [own.name, own.mayCreate];
+  };
+  assert.deepEqual(await found(), ["fast", false]);
+  assert.match((await told()).join(), /^tablespace-denied,.*GRANT CREATE ON TABLESPACE "fast" TO "maker"/);
+  assert.ok(((await readFreeBytes(at("placed"), { isLive: true, signal })) ?? 0) > 0);
+  await server.query("grant create on tablespace fast to maker");
+  assert.deepEqual([await found(), await told()], [["fast", true], []]);
+  await createDatabase(at("placed_beside", "maker"), { encoding: "UTF8", tablespace: "fast", signal });
+  {
+    await using connection = await connectBeside(address, { signal });
+    assert.equal((await readTablespace(connection, "placed_beside"))?.name, "fast");
+    assert.equal(await readTablespace(connection, "made"), undefined);
+  }
 });
