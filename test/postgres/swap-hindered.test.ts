@@ -6,7 +6,8 @@ import { after, before, test } from "node:test";
 import { Client } from "pg";
 import { type Clock, systemClock } from "../../src/base/clock.ts";
 import { isFailure } from "../../src/base/errors.ts";
-import { liveBlockers, swappedFindings } from "../../src/job/restore-live.ts";
+import { formatBytes } from "../../src/base/bytes.ts";
+import { keptFindings, liveBlockers, swappedFindings } from "../../src/job/restore-live.ts";
 import { planRollback, rollback } from "../../src/job/rollback.ts";
 import type { ServerAddress } from "../../src/postgres/address.ts";
 import { listKept } from "../../src/postgres/kept-databases.ts";
@@ -194,4 +195,30 @@ test("what is kept has the moment of the swap, and a rollback that is said twice
   // Named, each can be put back.
   await rollback(address, await planRollback(address, oldest, { signal }), { clock, signal });
   assert.equal(await wordIn("twice"), "old");
+});
+
+test("what doctor says of kept databases has the kind, the sizes that the server tells, and since when", async () => {
+  const address = await makePair("told");
+  const at = "2026-03-01T02:03:04.000Z";
+  const kept = await swap(address, { at: clockAt(at) });
+  assert.deepEqual(keptFindings([]), []);
+  const own = await listKept(address, { signal });
+  const [size] = await server.query(`select pg_database_size('${kept}')::int as bytes`);
+  assert.deepEqual(
+    own.map(({ name, bytes }) => [name, bytes]),
+    [[kept, size?.["bytes"]]],
+  );
+  const bytes = formatBytes(Number(size?.["bytes"]));
+  const [first] = own;
+  assert.ok(first !== undefined);
+  const [finding, ...others] = keptFindings([
+    first,
+    { ...first, name: "told_older", at: "2026-02-01T00:00:00.000Z", bytes: 20 * 1024 ** 2 },
+  ]);
+  assert.deepEqual([finding?.kind, finding?.level, others], ["database-kept", "note", []]);
+  const all = formatBytes(Number(size?.["bytes"]) + 20 * 1024 ** 2);
+  assert.equal(
+    finding?.message,
+    `earlier restores keep 2 databases of ${all} beside the live one: ${kept} (of ${at}, ${bytes}), told_older (of 2026-02-01T00:00:00.000Z, 20.0 MiB)`,
+  );
 });
