@@ -5,8 +5,22 @@
 import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import { mkdir, readFile, rmdir, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { run, type RunResult } from "./run.ts";
+
+/** The project, where the units of a test find it: neither below /tmp nor /home, which a service may have of its own. */
+export const PROJECT = { from: resolve(import.meta.dirname, "../.."), to: "/opt/chatkeep" };
+
+/** How Chatkeep is called inside. */
+export const CHATKEEP = [`${PROJECT.to}/node_modules/node/bin/node`, `${PROJECT.to}/bin/chatkeep.js`] as const;
+
+/** In a folder `NAME.timer.d`: half an hour by chance is for machines. For `printf`. */
+export const AT_ONCE = "[Timer]\\nRandomizedDelaySec=0\\nAccuracySec=1s\\n";
+
+/** Five minutes at most: a timer goes by the minute. */
+export async function untilThere(path: string): Promise<void> {
+  for (let turn = 0; turn < 300 && !existsSync(path); turn += 1) await new Promise((done) => setTimeout(done, 1000));
+}
 
 export interface TestSystemd extends AsyncDisposable {
   /** Runs a program inside. */

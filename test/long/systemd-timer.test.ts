@@ -2,19 +2,16 @@
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
 import { appendFile, mkdir, readFile, rm } from "node:fs/promises";
-import { resolve } from "node:path";
 import { test } from "node:test";
 import { stringify } from "yaml";
 import type { RunStatus } from "../../src/job/run-summary.ts";
 import type { ScheduleSummary } from "../../src/job/schedule-summary.ts";
 import { jsonLines, summaryOf } from "../harness/cli.ts";
-import { startSystemd } from "../harness/systemd.ts";
+import { AT_ONCE, CHATKEEP, PROJECT, startSystemd, untilThere } from "../harness/systemd.ts";
 import { openDesk } from "../scenario/desk.ts";
 
-const PROJECT = resolve(import.meta.dirname, "../..");
 /** Neither below /tmp nor /home: the service has a /tmp of its own. */
 const PLACE = "/run/chatkeep-timer-test";
-const NODE = "/opt/chatkeep/node_modules/node/bin/node";
 
 test("a systemd timer makes a restore point by itself, may write nowhere else, and is removed as it came", async () => {
   await mkdir(PLACE, { recursive: true });
@@ -31,12 +28,9 @@ test("a systemd timer makes a restore point by itself, may write nowhere else, a
       hooks: { after: "if touch /etc/outside; then echo it wrote outside; fi" },
     };
     await appendFile(desk.config, stringify(daily));
-    await using systemd = await startSystemd([
-      { from: PROJECT, to: "/opt/chatkeep" },
-      { from: desk.root, to: desk.root },
-    ]);
+    await using systemd = await startSystemd([PROJECT, { from: desk.root, to: desk.root }]);
     const chatkeep = async (...args: string[]) => {
-      const call = [NODE, "/opt/chatkeep/bin/chatkeep.js", "--config", desk.config, "--json", "schedule", ...args];
+      const call = [...CHATKEEP, "--config", desk.config, "--json", "schedule", ...args];
       const result = await systemd.run("env", ["HOME=/root", ...call]);
       return {
         status: result.status,
@@ -54,16 +48,14 @@ test("a systemd timer makes a restore point by itself, may write nowhere else, a
     assert.equal(installed.status, 0, installed.stderr);
     assert.equal(installed.summary.by, "systemd");
     assert.ok(installed.summary.next !== null);
-    // Half an hour by chance is for machines.
     await systemd.run("sh", [
       "-ec",
       `mkdir /etc/systemd/system/chatkeep-desk.timer.d
-       printf '[Timer]\\nRandomizedDelaySec=0\\nAccuracySec=1s\\n' > /etc/systemd/system/chatkeep-desk.timer.d/now.conf
+       printf '${AT_ONCE}' > /etc/systemd/system/chatkeep-desk.timer.d/now.conf
        systemctl daemon-reload
        systemctl restart chatkeep-desk.timer`,
     ]);
-    for (let turn = 0; turn < 300 && !existsSync(statusFile); turn += 1)
-      await new Promise((done) => setTimeout(done, 1000));
+    await untilThere(statusFile);
     const journal = await systemd.run("journalctl", ["--unit=chatkeep-desk.service", "--output=cat", "--no-pager"]);
     assert.ok(existsSync(statusFile), journal.stdout);
 
