@@ -81,12 +81,11 @@ export async function furthest(
   before: readonly SequenceState[],
   after: readonly SequenceState[],
 ): Promise<SequenceState[]> {
-  const nameOf = (sequence: { schema: string; name: string }) => qualifiedName(sequence);
-  const earlier = new Map(before.map((state) => [nameOf(state), state]));
-  const unusual = new Map((await connection.query<Direction>(DIRECTIONS)).map((known) => [nameOf(known), known]));
+  const earlier = new Map(before.map((state) => [qualifiedName(state), state]));
+  const unusual = new Map((await connection.query<Direction>(DIRECTIONS)).map((known) => [qualifiedName(known), known]));
   return after.map((state) => {
-    const was = earlier.get(nameOf(state));
-    const { isDescending = false, isCycling = false } = unusual.get(nameOf(state)) ?? {};
+    const was = earlier.get(qualifiedName(state));
+    const { isDescending = false, isCycling = false } = unusual.get(qualifiedName(state)) ?? {};
     // One that begins anew is meant to.
     return was !== undefined && !isCycling && isBehind(state, was, isDescending) ? was : state;
   });
