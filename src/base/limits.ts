@@ -96,6 +96,8 @@ export const LIMITS = {
   objectBytesInFlight: 32 * MIB,
   /** Where so many files of a service were forbidden and none was given, the whole service counts as forbidden. */
   objectsDenied: 50,
+  /** After so many files for which a service failed while its bucket answered, it counts as down. */
+  objectsBroken: 8,
   /** Blobs of consecutive ids in one folder of a restore point: 2^10. */
   blobFolderBits: 10,
   /** Folders in one group: ids >> 20. */

@@ -21,6 +21,22 @@ export interface PatientOptions {
   readonly onRetry?: ((retry: Retry) => void) | undefined;
 }
 
+interface Call {
+  /** For messages. */
+  doing: string;
+  /** What it may bring, at most. */
+  bytes: number;
+  /** One file is asked for. */
+  isOfFile?: boolean;
+  signal: AbortSignal;
+}
+
+function brokenFile(failure: Failure): Failure {
+  return new Failure("source/unreadable", `the service fails for this file alone: ${failure.message}`, {
+    cause: failure,
+  });
+}
+
 export class PatientSource implements BlobSource {
   readonly service: string;
   readonly #place: ObjectPlace;
@@ -29,6 +45,7 @@ export class PatientSource implements BlobSource {
   readonly #slots: Slots;
   #outage: Failure | undefined;
   #denied = 0;
+  #broken = 0;
   #hasGiven = false;
 
   constructor(place: ObjectPlace, options: PatientOptions) {
@@ -67,7 +84,8 @@ export class PatientSource implements BlobSource {
     { offset, version, signal }: ReadOptions & { offset: number; version: string | undefined },
   ): Promise<ObjectPart> {
     const length = LIMITS.chunkMaxBytes;
-    const part = await this.#call({ doing: `reading '${key}'`, bytes: length, signal }, async (limited) => {
+    const call = { doing: `reading '${key}'`, bytes: length, isOfFile: true, signal };
+    const part = await this.#call(call, async (limited) => {
       return await this.#place.part(key, { offset, length, version, signal: limited });
     });
     if (part === "missing" && offset === 0) throw new Failure("store/not-found", `'${key}' is not there`);
@@ -86,7 +104,8 @@ export class PatientSource implements BlobSource {
   }
 
   async size(key: string, { signal }: ReadOptions): Promise<number | undefined> {
-    return await this.#call({ doing: `looking for '${key}'`, bytes: 0, signal }, async (limited) => {
+    const call = { doing: `looking for '${key}'`, bytes: 0, isOfFile: true, signal };
+    return await this.#call(call, async (limited) => {
       return await this.#place.size(key, { signal: limited });
     });
   }
@@ -109,7 +128,7 @@ export class PatientSource implements BlobSource {
   }
 
   async #call<T>(
-    { doing, bytes, signal }: { doing: string; bytes: number; signal: AbortSignal },
+    { doing, bytes, isOfFile = false, signal }: Call,
     work: (signal: AbortSignal) => Promise<T>,
   ): Promise<T> {
     if (this.#outage !== undefined) throw this.#outage;
@@ -124,7 +143,21 @@ export class PatientSource implements BlobSource {
     } catch (error) {
       signal.throwIfAborted();
       if (!isFailure(error)) throw error;
-      throw this.#judge(error);
+      throw this.#judge(isOfFile && (await this.#failsAlone(error, signal)) ? brokenFile(error) : error);
+    }
+  }
+
+  /** Some services answer as if they were down where they lost a part of one file: then the bucket answers all the same. */
+  async #failsAlone(failure: Failure, signal: AbortSignal): Promise<boolean> {
+    if (failure.code !== "store/unreachable" || this.#outage !== undefined) return false;
+    this.#broken += 1;
+    if (this.#broken > LIMITS.objectsBroken) return false;
+    try {
+      const call = { doing: "looking at the bucket", bytes: 0, signal };
+      await watch(this.#options.clock, call, async (limited) => await this.#place.probe({ signal: limited }));
+      return true;
+    } catch {
+      return false;
     }
   }
 

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { after, afterEach, before, test } from "node:test";
 import { PutObjectCommand, S3Client } from "@aws-sdk/client-s3";
+import type { Clock } from "../../src/base/clock.ts";
 import { LIMITS } from "../../src/base/limits.ts";
 import { openSource } from "../../src/source/open-source.ts";
 import type { BlobSource, S3Spec } from "../../src/source/source.ts";
@@ -45,7 +46,20 @@ async function put(key: string, bytes: Buffer): Promise<void> {
   await client.send(new PutObjectCommand({ Bucket: BUCKET, Key: key, Body: bytes }));
 }
 
-async function open(changes: Partial<S3Spec> = {}): Promise<BlobSource> {
+/** Waits take no time, and are counted: patience comes to an end. */
+function passing(): Clock {
+  let waitedMs = 0;
+  return {
+    ...quick,
+    monotonic: () => quick.monotonic() + waitedMs,
+    async sleep(ms, stop) {
+      if (ms <= LIMITS.retryLongestWaitMs) waitedMs += ms;
+      await quick.sleep(ms, stop);
+    },
+  };
+}
+
+async function open(changes: Partial<S3Spec> = {}, clock: Clock = quick): Promise<BlobSource> {
   const url = new URL(proxy.endpoint);
   const spec: S3Spec = {
     kind: "s3",
@@ -61,7 +75,7 @@ async function open(changes: Partial<S3Spec> = {}): Promise<BlobSource> {
     credentials: { accessKeyId: "S3RVER", secretAccessKey: "S3RVER" },
     ...changes,
   };
-  return await openSource(spec, { clock: quick });
+  return await openSource(spec, { clock });
 }
 
 async function read(source: BlobSource, key: string, expectedBytes: number): Promise<Buffer> {
@@ -147,6 +161,29 @@ test("one file that is forbidden is told with its reason, and the others are giv
   await assert.rejects(read(source, "large", 5), { code: "source/unreadable", message: /access denied/ });
   assert.equal((await read(source, "small", 5)).toString(), "hello");
   assert.equal(source.outage, undefined);
+  await source.close();
+});
+
+test("a file for which the service always fails is told as that, and the others are given", async () => {
+  proxy.fault = ({ path }) =>
+    path.endsWith("/large") ? { status: 500, body: "<Error><Code>InternalError</Code></Error>" } : undefined;
+  const source = await open({}, passing());
+  assert.equal((await read(source, "small", 5)).toString(), "hello");
+  await assert.rejects(read(source, "large", LARGE.length), {
+    code: "source/unreadable",
+    message: /^the service fails for this file alone: /,
+  });
+  assert.equal((await read(source, "small", 5)).toString(), "hello");
+  assert.equal(source.outage, undefined);
+  await source.close();
+});
+
+test("a service that fails for everything is down", async () => {
+  const source = await open({}, passing());
+  assert.equal((await read(source, "small", 5)).toString(), "hello");
+  proxy.fault = () => ({ status: 500, body: "<Error><Code>InternalError</Code></Error>" });
+  await assert.rejects(read(source, "small", 5), { code: "store/unreachable" });
+  assert.match(source.outage?.hint ?? "", /THE ENDPOINT/);
   await source.close();
 });
 
