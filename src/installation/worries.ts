@@ -104,6 +104,8 @@ export async function placeFindings(installation: Installation): Promise<Finding
       hint: `Take the right away: chmod o-r ${envFile}.`,
     });
   }
+  // Where new files go into a bucket there may be none in a folder; if there are, the database says so.
+  if (activeStorageService(installation.environment) !== "local") return findings;
   const local = installation.storage.find((service) => service.kind === "local");
   if (local === undefined) {
     findings.push({
@@ -112,7 +114,7 @@ export async function placeFindings(installation: Installation): Promise<Finding
       message: "it is not known where Chatwoot's uploaded files are",
       hint: "Name the folder as 'storage' under 'installation' in the configuration.",
     });
-  } else if (local.kind === "local" && activeStorageService(installation.environment) === "local") {
+  } else if (local.kind === "local") {
     for (const root of local.roots) {
       if ((await lookAt(root))?.isFolder === true) continue;
       findings.push({

@@ -82,7 +82,9 @@ export async function furthest(
   after: readonly SequenceState[],
 ): Promise<SequenceState[]> {
   const earlier = new Map(before.map((state) => [qualifiedName(state), state]));
-  const unusual = new Map((await connection.query<Direction>(DIRECTIONS)).map((known) => [qualifiedName(known), known]));
+  const unusual = new Map(
+    (await connection.query<Direction>(DIRECTIONS)).map((known) => [qualifiedName(known), known]),
+  );
   return after.map((state) => {
     const was = earlier.get(qualifiedName(state));
     const { isDescending = false, isCycling = false } = unusual.get(qualifiedName(state)) ?? {};

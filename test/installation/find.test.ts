@@ -226,6 +226,9 @@ test("each worry is found", async () => {
   );
   assert.deepEqual(await kindsFor(ENV.replace("PRIMARY_KEY=a", "PRIMARY_KEY=")), ["encryption-keys-unset"]);
   assert.deepEqual(await kindsFor(`${ENV}ACTIVE_STORAGE_SERVICE=r2\n`), ["storage-service-unsupported"]);
+  // Files of a bucket need no folder.
+  const bucket = "ACTIVE_STORAGE_SERVICE=amazon\nS3_BUCKET_NAME=acme\n";
+  assert.deepEqual(await kindsFor(`${ENV}${bucket}`, { storage: "/nowhere/at/all" }), []);
   assert.deepEqual(await kindsFor(`${ENV}REDIS_PASSWORD=$(cat /secret)\n`), ["environment-command"]);
   assert.deepEqual(await kindsFor(ENV, { storage: "/nowhere/at/all" }), ["storage-folder-missing"]);
 });
