@@ -196,7 +196,7 @@ function protectionFinding({ service, kind }: BucketSpec, facts: BucketFacts): F
       ? "keeps what is deleted for a while"
       : "keeps nothing that is deleted";
   const management = kind === "azure" ? " Lifecycle rules and replication are told in Azure's portal only." : "";
-  const locked = lock === true ? "" : " Whoever has credentials that may delete versions deletes them, too.";
+  const locked = lock === true || !isKept ? "" : " Whoever has credentials that may delete versions deletes them, too.";
   return {
     kind: "bucket-protection",
     level: "note",

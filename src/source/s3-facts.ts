@@ -40,7 +40,8 @@ export async function readS3Facts(service: S3Service, { sample, signal }: Option
     return found.ReplicationConfiguration?.Rules?.some(({ Status }) => Status === "Enabled") === true;
   });
   return {
-    region: service.region,
+    // What others call a region says nothing of where they are.
+    region: service.place.isAmazon ? service.region : undefined,
     versioning,
     lock,
     expiring: Array.isArray(rules) ? rules.flatMap(expiryOf) : (rules as "unknown" | undefined),

@@ -15,7 +15,7 @@ export function formatScrub(summary: ScrubSummary, look: Look): string[] {
   const head =
     problems.length === 0
       ? `${look.paint("green", "✓")} every file is what was uploaded: ${scope}`
-      : `${look.paint("red", "✗")} ${plural(problems.length, "file is", "files are")} not as they should be: ${scope}`;
+      : `${look.paint("red", "✗")} ${plural(problems.length, "file is not as it should be", "files are not as they should be")}: ${scope}`;
   return [
     head,
     ...(services.length === 0 ? [] : ["", ...servicesTable(services, look)]),
