@@ -2,7 +2,7 @@
 import { realpath } from "node:fs/promises";
 import { existsSync, readdirSync } from "node:fs";
 import { delimiter, join } from "node:path";
-import { Failure } from "../base/errors.ts";
+import { Failure, isFailure } from "../base/errors.ts";
 import type { Program } from "../system/process.ts";
 import { versionOf } from "./program-version.ts";
 import { programsInContainer } from "./programs-in-container.ts";
@@ -60,7 +60,11 @@ export async function findPrograms(serverMajor: number, { signal }: { signal: Ab
   }
   const newer = found.filter((programs) => programs.major > serverMajor).toSorted((a, b) => a.major - b.major)[0];
   if (newer !== undefined) return newer;
-  const inside = await programsInContainer(serverMajor, { signal });
+  const inside = await programsInContainer(serverMajor, { signal }).catch((error: unknown) => {
+    // An engine in trouble is as good as none: what is lacking is told.
+    if (signal.aborted || !isFailure(error)) throw error;
+    return undefined;
+  });
   if (inside !== undefined) return inside;
   const older = found.map((programs) => programs.major).toSorted((a, b) => b - a)[0];
   throw new Failure(

@@ -26,30 +26,49 @@ export async function findEngine({ signal }: { signal: AbortSignal }): Promise<E
   let said: NoEngine | undefined;
   for (const program of ["docker", "podman"]) {
     try {
-      const { stdout } = await runProgram(program, ["info", "--format", "{{json .}}"], { signal });
-      return { program, isRootless: isRootless(stdout.toString("utf8")) };
+      const { stdout, stderr } = await runProgram(program, ["info", "--format", "{{json .}}"], { signal });
+      const info = readInfo(stdout.toString("utf8"));
+      if (!isSilent(info)) return { program, isRootless: isRootless(info) };
+      said ??= doesNotAnswer(program, info.ServerErrors?.[0] ?? stderr);
     } catch (error) {
       if (!isFailure(error)) throw error;
       if (error.code === "program/missing") continue;
-      said ??= {
-        why: `${program} does not answer: ${lastLine(error.hint ?? messageOf(error))}`,
-        remedy: `Start it, or run Chatkeep as a user that may use it.`,
-      };
+      said ??= doesNotAnswer(program, error.hint ?? messageOf(error));
     }
   }
   return said ?? { why: "neither docker nor podman is installed", remedy: "Install one of them, or another server." };
 }
 
-function isRootless(info: string): boolean {
+function doesNotAnswer(program: string, printed: string): NoEngine {
+  return {
+    why: `${program} does not answer: ${lastLine(printed)}`,
+    remedy: `Start it, or run Chatkeep as a user that may use it.`,
+  };
+}
+
+/** What `info` says: Docker's without an engine, too, which ends well all the same; Podman's has no `ID`. */
+interface EngineInfo {
+  ID?: string;
+  ServerErrors?: string[] | null;
+  SecurityOptions?: string[] | null;
+  host?: { security?: { rootless?: boolean } };
+}
+
+function readInfo(text: string): EngineInfo {
   try {
-    const { SecurityOptions: options = [], host } = JSON.parse(info) as {
-      SecurityOptions?: string[];
-      host?: { security?: { rootless?: boolean } };
-    };
-    return options.some((option) => option.includes("rootless")) || host?.security?.rootless === true;
+    return JSON.parse(text) as EngineInfo;
   } catch {
-    return false;
+    return {};
   }
+}
+
+function isSilent({ ID, ServerErrors }: EngineInfo): boolean {
+  return ID === "" || (ServerErrors ?? []).length > 0;
+}
+
+function isRootless({ SecurityOptions, host }: EngineInfo): boolean {
+  const options = SecurityOptions ?? [];
+  return options.some((option) => option.includes("rootless")) || host?.security?.rootless === true;
 }
 
 function lastLine(text: string): string {

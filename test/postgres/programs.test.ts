@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { chmod, mkdir, readFile, writeFile } from "node:fs/promises";
+import { chmod, mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { delimiter } from "node:path";
 import { test } from "node:test";
 import { isFailure } from "../../src/base/errors.ts";
@@ -59,7 +59,7 @@ test("older programs are no help, and the package to install is named", async ()
 /** Answers as an engine's command line does that has one image, and notes what it was asked to run. */
 const DOCKER = `#!/bin/sh
 case "$1 $2" in
-  "info --format") echo '{}' ;;
+  "info --format") test -e "$0.silent" && cat "$0.silent" || echo '{"ID":"x"}' ;;
   "image ls") printf 'sha256:abc\\nsha256:abc\\n' ;;
   "image inspect") echo '[{"Id":"sha256:abc","RepoTags":["pgvector/pgvector:pg77"],"Config":{"Env":["PG_MAJOR=77"]}}]' ;;
   "run --rm") echo "$PGPASSWORD: $*" >>"$0.ran"; echo "pg_dump (PostgreSQL) 77.3" ;;
@@ -83,6 +83,12 @@ test("where there is none, the programs of an image that is here are taken; no p
       ["77.3", 77, false, "the image pgvector/pgvector:pg77"],
     );
     await runProgram(found.psql, ["--dbname=x"], { signal });
+    // An engine that does not answer has none, and its program may end well all the same.
+    for (const said of ['{"ID":"","Containers":0}', '{"ServerErrors":["Cannot connect to the Docker daemon"]}']) {
+      await writeFile(`${docker}.silent`, said);
+      await assert.rejects(findPrograms(77, { signal }), (error) => isFailure(error, "program/missing"));
+    }
+    await rm(`${docker}.silent`);
     // Another major is none.
     await assert.rejects(findPrograms(78, { signal }), (error) => isFailure(error, "program/missing"));
   } finally {
