@@ -18,6 +18,8 @@ export interface TestGs extends AsyncDisposable {
   authorization: string | undefined;
   /** What every bucket says of itself, or that it may not be asked. */
   metadata: object | "forbidden";
+  /** Waited for before each answer. */
+  gate: () => Promise<void>;
   /** So many requests so far. */
   requests: number;
   location(bucket: string, prefix?: string): string;
@@ -57,6 +59,7 @@ export async function startGs(): Promise<TestGs> {
     endpoint,
     authorization: undefined,
     metadata: {},
+    gate: async () => {},
     requests: 0,
     env: { STORAGE_EMULATOR_HOST: endpoint, GOOGLE_PROJECT_ID: "desk" },
     buckets,
@@ -70,10 +73,11 @@ export async function startGs(): Promise<TestGs> {
 async function handle(
   request: IncomingMessage,
   response: ServerResponse,
-  gs: Pick<TestGs, "buckets" | "metadata">,
+  gs: Pick<TestGs, "buckets" | "metadata" | "gate">,
 ): Promise<void> {
   const sent = Buffer.concat((await Array.fromAsync(request)) as Buffer[]);
   if (!request.complete) return;
+  await gs.gate();
   const { status, headers = {}, body = {} } = answerTo(request, sent, gs);
   const bytes = Buffer.isBuffer(body) ? body : Buffer.from(status === 204 ? "" : JSON.stringify(body));
   response.writeHead(status, { "Content-Length": bytes.length, ...headers }).end(bytes);

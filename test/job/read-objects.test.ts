@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { createHash, randomBytes } from "node:crypto";
 import { after, before, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { LIMITS } from "../../src/base/limits.ts";
 import { ObjectReader } from "../../src/job/read-objects.ts";
 import type { ObjectsTask } from "../../src/job/sealing-tasks.ts";
@@ -62,4 +63,41 @@ test("files of any length are sealed with the MD5 of what can be read back, and 
     const read = await Promise.all(file.content.map(async (id) => await fresh.readChunk("data", id, { signal })));
     assert.ok(Buffer.concat(read).equals(bytes), key);
   }
+});
+
+/** Holds that as many requests come at once, and no more, when none is answered before. */
+async function assertAtOnce(wanted: number, files: ObjectsTask["files"], inFlight: number): Promise<void> {
+  const { promise: open, resolve } = Promise.withResolvers<void>();
+  let [waiting, most] = [0, 0];
+  gs.gate = async () => {
+    waiting += 1;
+    most = Math.max(most, waiting);
+    await open;
+    waiting -= 1;
+  };
+  gs.buckets.set("many", new Map(files.map(({ key }) => [key, Buffer.from(key)])));
+  const { sealer } = await openWriting(await newRepository(createMemoryStore()));
+  const reader = new ObjectReader(sealer, { signal });
+  const task = { ...taskOf("many", files), inFlight };
+  reader.foresee(task);
+  while (waiting < wanted) await sleep(1);
+  // Whoever would come too early has time to.
+  await sleep(20);
+  resolve();
+  const found = await reader.take(task);
+  assert.ok(found.every(({ kind }) => kind === "stored"));
+  assert.equal(most, wanted);
+  await reader.close();
+  await sealer.abort();
+  gs.gate = async () => {};
+}
+
+function twelve(bytes: number): ObjectsTask["files"] {
+  return Array.from({ length: 12 }, (_, n) => ({ key: `key${n}`, bytes }));
+}
+
+test("so many files are fetched at once as they may, and of large ones no more than lie in memory", async () => {
+  await assertAtOnce(5, twelve(10), 5);
+  await assertAtOnce(12, twelve(10), 64);
+  await assertAtOnce(LIMITS.objectBytesInFlight / LIMITS.chunkMaxBytes, twelve(20 * LIMITS.chunkMaxBytes), 64);
 });
