@@ -304,7 +304,7 @@ const BRING_BACK: readonly CommandRow[] = [
     options: [{ flag: "--plan", help: "show what would be done, and stop" }],
     purpose: "put back the database that a restore swapped out",
     description: [
-      "Swaps the database that Chatwoot uses with the one that the last 'restore --only database' put aside, or with the one that is named: only names change. What is live now is kept in its turn, with all that was written since, so a rollback can be undone by naming what it put aside. Files, configuration and code are not touched.",
+      "Swaps the database that Chatwoot uses with the one that the last 'restore --only database' put aside, or with the one that is named: only names change. What is live now is kept in its turn, with all that was written since, so a rollback can be undone by naming what it put aside; said twice, it goes no further back by itself. Files, configuration and code are not touched.",
     ],
     examples: [
       ["look first", "chatkeep rollback --plan"],

@@ -5,7 +5,6 @@
  */
 import type { AccountCounts } from "../base/account-counts.ts";
 import { EarlyWork, together } from "../base/concurrent.ts";
-import { plural } from "../base/bytes.ts";
 import { systemClock } from "../base/clock.ts";
 import { bug, Failure, isFailure, messageOf } from "../base/errors.ts";
 import type { Finding } from "../base/findings.ts";
@@ -21,7 +20,7 @@ import { shownName } from "../postgres/names.ts";
 import type { ClientPrograms } from "../postgres/programs.ts";
 import { type LargeObjectsPlan, planLargeObjects } from "../postgres/large-objects.ts";
 import { planAround } from "../postgres/damaged-plan.ts";
-import { planNothing, type RangePlan, type TablePlan } from "../postgres/range-plan.ts";
+import { type EarlierCut, isOutgrown, planNothing, type RangePlan, type TablePlan } from "../postgres/range-plan.ts";
 import type { RowsPlan } from "../postgres/range-reader.ts";
 import { dumpSchema, type SchemaDump } from "../postgres/schema-dump.ts";
 import { furthest, readSequences } from "../postgres/sequences.ts";
@@ -36,6 +35,7 @@ import { countAccounts, countedBy } from "./count-accounts.ts";
 import { sequenceFindings } from "./check-triggers.ts";
 import { addGrants, readRights, type SavedRights } from "./rights.ts";
 import { captureLargeObjects, type SavedLargeObjects } from "./large-objects.ts";
+import { planSessions, type SessionPlan, type SpareSessions } from "./plan-sessions.ts";
 import { type PlannedTable, readRows, type Reuse, type RowsRead, type SavedTable, StaleRange } from "./read-rows.ts";
 import { unreadableFindings } from "./unreadable.ts";
 import { isSameState, keyEntry, type ParentRanges, STAMPS_VERSION, whyIncomparable, whyReadAll } from "./reuse.ts";
@@ -107,7 +107,12 @@ const ATTEMPTS = 3;
  */
 export async function captureDatabase(ports: DatabasePorts): Promise<DatabaseCapture> {
   let { parentRanges } = ports;
-  let sessions = await planSessions(ports);
+  let spare = await countSpareSessions(ports.connection);
+  let isTold = false;
+  const tell = (line: string) => {
+    if (!isTold) ports.progress.say(line);
+    isTold = true;
+  };
   const findings: Finding[] = [];
   // Begun again as a whole: what was stored of a range that was ended is stored already.
   const readRange: DatabasePorts["readRange"] = async (...range) =>
@@ -115,16 +120,17 @@ export async function captureDatabase(ports: DatabasePorts): Promise<DatabaseCap
   const tries = { changed: 0, ended: 0 };
   for (;;) {
     try {
-      const capture = await captureOnce({ ...ports, readRange, parentRanges, sessions });
+      const capture = await captureOnce({ ...ports, readRange, parentRanges, spare, tellSpare: tell });
       await ports.leaveDatabase();
       return { ...capture, findings: [...findings, ...capture.findings] };
     } catch (error) {
-      const isFull = isFailure(error, "database/full") && sessions.atOnce > 1;
+      const isFull = isFailure(error, "database/full") && spare > 1;
       const isStale = error instanceof StaleRange;
       if (!isFull && !isStale) countTry(error, tries);
       await ports.leaveDatabase();
       if (isFull) {
-        sessions = { ...sessions, atOnce: 1 };
+        spare = 1;
+        isTold = true;
         ports.progress.say(`${error.message}; starting over with two sessions`);
         continue;
       }
@@ -165,26 +171,7 @@ function staleFinding({ table, bucket }: StaleRange): Finding {
   };
 }
 
-/**
- * What is done beside the snapshot's own session: at once where the server has sessions for all of it, else one after the
- * other, each over as many as there are.
- */
-async function planSessions({ connection, readers, progress }: DatabasePorts): Promise<SessionPlan> {
-  const needed = 1 + LIMITS.scanConnections + readers;
-  const spare = await countSpareSessions(connection);
-  if (spare >= needed) return { needed, atOnce: needed };
-  progress.say(
-    `the server has ${plural(spare, "connection")} left for us, and ${needed} would be used: slower, with fewer`,
-  );
-  return { needed, atOnce: Math.max(1, spare) };
-}
-
-interface SessionPlan {
-  needed: number;
-  atOnce: number;
-}
-
-type Attempt = DatabasePorts & { sessions: SessionPlan };
+type Attempt = DatabasePorts & SpareSessions;
 
 async function captureOnce(ports: Attempt): Promise<DatabaseCapture> {
   const { connection, signal } = ports;
@@ -214,7 +201,7 @@ async function assertNotEnded(connection: Connection): Promise<void> {
 }
 
 async function captureInSnapshot(ports: Attempt, text: string): Promise<DatabaseCapture> {
-  const { address, connection, progress, sessions } = ports;
+  const { address, connection, progress } = ports;
   const timeouts = await readTimeouts(connection);
   await using snapshot = await beginSnapshot(connection);
   const heldSince = systemClock.monotonic();
@@ -225,21 +212,22 @@ async function captureInSnapshot(ports: Attempt, text: string): Promise<Database
     async (stop) => await dumpSchema(address, ports.programs, { snapshotId, timeouts, signal: stop }),
     ports,
   );
+  const { tables, problems } = await readTables(connection);
+  const sessions = planSessions(tables, ports);
   if (sessions.atOnce < sessions.needed) await schema.result;
   const sequencesBefore = await readSequences(connection);
-  const { tables, problems } = await readTables(connection);
+  const reuse = await planReuse(ports, snapshot, text);
   const planned: PlannedTable[] = [];
   for (const facts of tables) {
     const before = ports.parent?.tables.find((table) => table.schema === facts.schema && table.name === facts.name);
     const isThere = standby === undefined || !facts.isUnlogged;
     const { plan, unreadable } = isThere
-      ? await planAround(connection, facts, before)
+      ? await planAround(connection, facts, before && earlierCut(before, reuse))
       : { plan: planNothing(facts), unreadable: [] };
     const saved: SavedTable = { entry: tableEntry(facts, plan), ranges: [] };
     if (unreadable.length > 0) saved.unreadable = new Map([["-", unreadable]]);
     planned.push({ facts, plan, saved, ...countedBy(facts) });
   }
-  const reuse = await planReuse(ports, snapshot, text);
   const objects = await planLargeObjects(connection, ports.parent?.largeObjects);
   const rights = await readRights(connection);
   const total = tables.reduce((sum, table) => sum + table.bytes, objects.bytes);
@@ -248,7 +236,7 @@ async function captureInSnapshot(ports: Attempt, text: string): Promise<Database
     async (stop) => await addGrants(rights, await schema.result, { ...ports, signal: stop }),
     ports,
   );
-  const read = await readAllOf(ports, { snapshot, planned, reuse, objects, schema: grants.result });
+  const read = await readAllOf(ports, { snapshot, sessions, planned, reuse, objects, schema: grants.result });
   for (const table of planned) addUp(table.saved);
   const { largeObjects, counts, ...rows } = read;
   const sequences = await furthest(connection, sequencesBefore, await readSequences(connection));
@@ -279,6 +267,7 @@ async function captureInSnapshot(ports: Attempt, text: string): Promise<Database
 
 interface ToRead {
   snapshot: DatabaseSnapshot;
+  sessions: SessionPlan;
   planned: readonly PlannedTable[];
   reuse: Reuse;
   objects: LargeObjectsPlan;
@@ -289,11 +278,11 @@ interface ToRead {
 /** The rows, the schema and what else is asked of the snapshot, all at once. */
 async function readAllOf(
   ports: Attempt,
-  { snapshot, planned, reuse, objects, schema }: ToRead,
+  { snapshot, sessions, planned, reuse, objects, schema }: ToRead,
 ): Promise<RowsRead & Pick<DatabaseCapture, "largeObjects">> {
   let read: RowsRead | undefined;
   let largeObjects: SavedLargeObjects | undefined;
-  const { atOnce, needed } = ports.sessions;
+  const { atOnce, needed } = sessions;
   const sharing = {
     isAllAtOnce: atOnce >= needed,
     scanners: Math.min(LIMITS.scanConnections, atOnce),
@@ -342,6 +331,11 @@ async function planReuse(ports: Attempt, { connection, lsn }: DatabaseSnapshot, 
   const stamps = { version: STAMPS_VERSION, text, fullReadAt, turn: (parent?.stamps?.turn ?? 0) + 1 };
   const ranges = whyIncomparable(parent, present) === undefined ? parentRanges : undefined;
   return { text, stamps, ranges, isFull, isDoubtful };
+}
+
+/** Only where every row is read anyway: ranges that are cut otherwise are all new. What the server cannot give is taken by them. */
+function earlierCut({ k, j, bytes, ranges, unreadable }: TableEntry, { isFull }: Reuse): EarlierCut {
+  return { k, j, isOutgrown: isFull && unreadable === undefined && isOutgrown({ bytes, ranges }) };
 }
 
 function addUp({ entry, ranges, unreadable }: SavedTable): void {

@@ -24,6 +24,16 @@ export type { RangePlan, TablePlan } from "./ranges.ts";
 export interface EarlierCut {
   k: number | null;
   j: number | null;
+  /** Its ranges came to be far too large, and nothing hangs on them this time: they are made smaller, where that can be. */
+  isOutgrown?: boolean;
+}
+
+/** Rows that became longer make ranges longer: from this many times the wanted size on they are cut anew. */
+const OUTGROWN = 4;
+
+/** True where an average range is far larger than wanted. @param saved bytes and ranges of the earlier restore point. */
+export function isOutgrown({ bytes, ranges }: { bytes: number; ranges: number }): boolean {
+  return bytes > OUTGROWN * LIMITS.rangeTargetBytes * ranges;
 }
 
 /** A table of which nothing is to be read. */
@@ -77,6 +87,8 @@ async function cut(connection: Connection, table: TableFacts, earlier: EarlierCu
   if (row?.low == null || row.high == null) return { ...kept, ranges: [] };
   const span = { low: BigInt(row.low), high: BigInt(row.high) };
   if (kept.k !== null) {
+    const anew = earlier?.isOutgrown === true ? await chooseCut(connection, table, id, span) : undefined;
+    if (anew?.k != null && anew.k < kept.k) return anew;
     const buckets = await listBuckets(connection, table, { id, span, k: kept.k, atMost: LIMITS.tableRanges });
     if (buckets !== undefined) return toCut(kept.k, kept.j ?? chooseJ(kept.k), buckets);
   }

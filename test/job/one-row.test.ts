@@ -83,3 +83,30 @@ test("nothing that changed adds nothing, and after all of it every row is as one
   assert.deepEqual(await addedBy("vacuum freeze messages"), []);
   await assertSameAsFull(address, taken, taken);
 });
+
+test("a table whose ranges came to be far too large is cut anew when all is read, and the next point takes over again", async () => {
+  const entryOf = ({ manifest }: Taken) => {
+    const [entry] = manifest.tables;
+    assert.ok(entry);
+    return entry;
+  };
+  const { k, ranges } = entryOf(taken);
+  assert.ok(k !== null && ranges > 1);
+  // As if rows had been short once: all of them in one range.
+  const large = { ...entryOf(taken), k: 40, j: 36, ranges: 1, bytes: 5 * LIMITS.rangeTargetBytes };
+  const parent = { ...taken, manifest: { ...taken.manifest, tables: [large] } };
+  const usual = entryOf(await take(address, parent));
+  assert.deepEqual([usual.k, usual.ranges], [40, 1], "ranges stay where they are");
+  const lacking = { ...large, unreadable: [{ from: "1", to: "2", why: "a page is damaged" }] };
+  const held = { ...parent, manifest: { ...parent.manifest, tables: [lacking] } };
+  assert.equal(
+    entryOf(await take(address, held as Taken, { full: true })).k,
+    40,
+    "rows hang on the range that they lie in",
+  );
+  const anew = await take(address, parent, { full: true });
+  assert.deepEqual([entryOf(anew).k, entryOf(anew).ranges], [k, ranges]);
+  const next = await take(address, anew);
+  assert.ok(next.capture.rangesReused > 0);
+  await assertSameAsFull(address, next, anew);
+});

@@ -4,7 +4,7 @@ import { isFailure } from "../../src/base/errors.ts";
 import { LIMITS } from "../../src/base/limits.ts";
 import type { ServerAddress } from "../../src/postgres/address.ts";
 import { readTables } from "../../src/postgres/catalogue.ts";
-import { type EarlierCut, planTable, type TablePlan } from "../../src/postgres/range-plan.ts";
+import { type EarlierCut, isOutgrown, planTable, type TablePlan } from "../../src/postgres/range-plan.ts";
 import { openSnapshot } from "../../src/postgres/snapshot.ts";
 import { startPostgres, type TestServer } from "../harness/postgres.ts";
 
@@ -100,6 +100,26 @@ test("an earlier cut is kept, unless it would make too many ranges", async () =>
   const again = await plan("grown", { k: 0, j: 0 });
   assert((again.k ?? 0) > 0);
   assert.equal((await coverage("grown", again)).outside, 0);
+});
+
+test("ranges that came to be far too large are cut anew where nothing hangs on them, and never made larger by that", async () => {
+  const { k, j } = await plan("dense");
+  const outgrown = await plan("dense", { k: 40, j: 36, isOutgrown: true });
+  assert.deepEqual([outgrown.k, outgrown.j], [k, j]);
+  assert.equal((await coverage("dense", outgrown)).outside, 0);
+  const kept = await plan("dense", { k: 40, j: 36 });
+  assert.deepEqual([kept.k, kept.ranges.length], [40, 1]);
+  const finer = await plan("dense", { k: 3, j: 1, isOutgrown: true });
+  assert.deepEqual([finer.k, finer.j], [3, 1]);
+  const far = 4 * LIMITS.rangeTargetBytes;
+  assert.deepEqual(
+    [
+      { bytes: 3 * far, ranges: 3 },
+      { bytes: 3 * far + 1, ranges: 3 },
+      { bytes: 0, ranges: 0 },
+    ].map(isOutgrown),
+    [false, true, false],
+  );
 });
 
 test("tables without rows have no ranges and keep their cut; other keys make one range", async () => {
