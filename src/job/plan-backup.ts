@@ -1,5 +1,5 @@
 /** What a backup would save, without saving anything: `backup --dry-run`. */
-import { sortFindings } from "../base/findings.ts";
+import { type Finding, sortFindings } from "../base/findings.ts";
 import { readTables } from "../postgres/catalogue.ts";
 import { withConflictRetries } from "../postgres/conflict.ts";
 import { connect } from "../postgres/connect.ts";
@@ -8,11 +8,13 @@ import { planTable } from "../postgres/range-plan.ts";
 import { openSnapshot } from "../postgres/snapshot.ts";
 import { readStandbyState } from "../postgres/standby.ts";
 import type { BackupOptions } from "./backup.ts";
+import { outageFinding } from "./findings.ts";
 import { listStorage, type StorageListing } from "./list-storage.ts";
 import { inspectChatwoot } from "./inspect-chatwoot.ts";
 import { findParent, type Parent } from "./parent.ts";
 import { findKeySources, readKeySamples, tryKeys } from "./prove-keys.ts";
 import { quietTold } from "./quiet.ts";
+import { sourceOf } from "./sources.ts";
 import { lagFindings, noStandbyFinding, unloggedFindings } from "./standby-findings.ts";
 import type { BackupSummary } from "./summaries.ts";
 
@@ -61,7 +63,8 @@ async function lookInSnapshot(
     if (standby !== undefined && facts.isUnlogged) continue;
     ranges += (await planTable(snapshot.connection, facts, before)).ranges.length;
   }
-  const storage = countFiles(await listStorage(snapshot.connection), parent);
+  const listing = await listStorage(snapshot.connection);
+  const storage = countFiles(listing, parent);
   const keys = await tryKeys(
     options.installation.environment,
     await readKeySamples(snapshot.connection, await findKeySources(snapshot.connection)),
@@ -82,8 +85,20 @@ async function lookInSnapshot(
       ...(standby === undefined ? [] : [...lagFindings(standby), ...unloggedFindings(tables)]),
       ...(options.fromStandby === true && standby === undefined ? [noStandbyFinding(address)] : []),
       ...keys.findings,
+      ...unreachable(options, listing),
     ],
   };
+}
+
+/** Services of which the environment alone says that they cannot be read; no bucket is asked. */
+function unreachable({ installation, storageSettings }: BackupOptions, { folders }: StorageListing): Finding[] {
+  const services = Map.groupBy(folders, ({ service }) => service);
+  return [...services].flatMap(([service, own]) => {
+    const found = sourceOf(service, { installation, settings: storageSettings });
+    if ("spec" in found) return [];
+    const files = own.reduce((sum, { count }) => sum + count, 0);
+    return [outageFinding(service, files, found.outage, "not to be had")];
+  });
 }
 
 function countFiles({ folders }: StorageListing, parent: Parent | undefined): BackupSummary["storage"] {

@@ -34,6 +34,15 @@ export interface SourcesOptions {
   signal: AbortSignal;
 }
 
+/** The way to a service as environment and configuration have it; nobody is asked. */
+export function sourceOf(
+  service: string,
+  { installation, settings = {} }: Pick<SourcesOptions, "installation" | "settings">,
+): FoundSource {
+  const own = Object.hasOwn(settings, service) ? settings[service] : undefined;
+  return findSource(service, installation.storage, installation.environment, own);
+}
+
 export class Sources implements StorageSources, AsyncDisposable {
   readonly answered = new Map<string, StoredFile>();
   readonly #options: SourcesOptions;
@@ -43,13 +52,6 @@ export class Sources implements StorageSources, AsyncDisposable {
 
   constructor(options: SourcesOptions) {
     this.#options = options;
-  }
-
-  /** As the environment has it; nobody is asked. */
-  spec(service: string): FoundSource {
-    const { installation, settings = {} } = this.#options;
-    const own = Object.hasOwn(settings, service) ? settings[service] : undefined;
-    return findSource(service, installation.storage, installation.environment, own);
   }
 
   async find(service: string): Promise<SourcePlace> {
@@ -64,7 +66,7 @@ export class Sources implements StorageSources, AsyncDisposable {
   }
 
   async #look(service: string): Promise<SourcePlace> {
-    const found = this.spec(service);
+    const found = sourceOf(service, this.#options);
     if ("outage" in found) {
       this.#outages.set(service, found.outage);
       return { kind: "out", outage: found.outage };

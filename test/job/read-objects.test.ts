@@ -68,25 +68,25 @@ test("files of any length are sealed with the MD5 of what can be read back, and 
 /** Holds that as many requests come at once, and no more, when none is answered before. */
 async function assertAtOnce(wanted: number, files: ObjectsTask["files"], inFlight: number): Promise<void> {
   const { promise: open, resolve } = Promise.withResolvers<void>();
-  let [waiting, most] = [0, 0];
+  const asked = { now: 0, most: 0 };
   gs.gate = async () => {
-    waiting += 1;
-    most = Math.max(most, waiting);
+    asked.now += 1;
+    asked.most = Math.max(asked.most, asked.now);
     await open;
-    waiting -= 1;
+    asked.now -= 1;
   };
   gs.buckets.set("many", new Map(files.map(({ key }) => [key, Buffer.from(key)])));
   const { sealer } = await openWriting(await newRepository(createMemoryStore()));
   const reader = new ObjectReader(sealer, { signal });
   const task = { ...taskOf("many", files), inFlight };
   reader.foresee(task);
-  while (waiting < wanted) await sleep(1);
+  while (asked.now < wanted) await sleep(1);
   // Whoever would come too early has time to.
   await sleep(20);
   resolve();
   const found = await reader.take(task);
   assert.ok(found.every(({ kind }) => kind === "stored"));
-  assert.equal(most, wanted);
+  assert.equal(asked.most, wanted);
   await reader.close();
   await sealer.abort();
   gs.gate = async () => {};

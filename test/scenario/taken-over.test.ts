@@ -253,7 +253,7 @@ test("files of a bucket that is not set up are an alarm at every backup, and doc
   await onDatabase(desk.installation.database, async (client) => {
     await client.query("update active_storage_blobs set service_name = 'amazon' where id % 4 = 0");
   });
-  for (const verb of [["backup"], ["backup"], ["doctor"]]) {
+  for (const verb of [["backup", "--dry-run"], ["backup"], ["backup"], ["doctor"]]) {
     assert.ok(kinds(await desk.summary(verb, 3)).includes("storage-not-read"), verb.join(" "));
   }
   await onDatabase(desk.installation.database, async (client) => {
