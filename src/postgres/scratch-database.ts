@@ -179,7 +179,7 @@ export async function dropLeftDatabases(address: ServerAddress, { say, signal }:
     `select d.datname as name, pg_catalog.shobj_description(d.oid, 'pg_database') as note,
        (select count(*)::int from pg_catalog.pg_stat_activity a where a.datid = d.oid) as sessions
      from pg_catalog.pg_database d
-     where pg_catalog.pg_has_role(d.datdba, 'MEMBER') and d.datname like ${quoteLiteral(`${NAME.replaceAll("_", "\\_")}%`)}`,
+     where pg_catalog.pg_has_role(d.datdba, 'USAGE') and d.datname like ${quoteLiteral(`${NAME.replaceAll("_", "\\_")}%`)}`,
   );
   for (const { name, note, sessions } of rows) {
     if (sessions > 0 || !isLeft(name, note)) continue;
