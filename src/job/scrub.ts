@@ -15,6 +15,7 @@ import type { ServerAddress } from "../postgres/address.ts";
 import { connect } from "../postgres/connect.ts";
 import { refuseSharedSessions } from "../postgres/pooler.ts";
 import type { StoredFile } from "../repo/store-file.ts";
+import { openSource } from "../source/open-source.ts";
 import type { BlobSource } from "../source/source.ts";
 import { ByteBudget } from "./byte-budget.ts";
 import { problemOf } from "./fetch-blobs.ts";
@@ -128,10 +129,20 @@ class Scrubbing {
   async #fetch(file: LiveFile): Promise<StoredFile> {
     const place = await this.#sources.find(file.service);
     if (place.kind === "out") return { kind: "unavailable", reason: place.outage.why, hint: place.outage.hint };
-    if (place.spec.kind === "local" && !isSafeBlobKey(file.key)) {
-      return { kind: "unreadable", reason: "its key is not a file name" };
+    const { spec } = place;
+    if (spec.kind !== "local") return await this.#readFrom(await this.#sources.open(spec), file);
+    if (!isSafeBlobKey(file.key)) return { kind: "unreadable", reason: "its key is not a file name" };
+    let first: StoredFile = { kind: "missing" };
+    // What is not right in one folder is looked for in the next, as a backup does.
+    for (const root of spec.roots) {
+      const found = await this.#readFrom(await openSource({ ...spec, roots: [root] }), file);
+      if (problemOf(file, found) === undefined) return found;
+      if (first.kind === "missing") first = found;
     }
-    const source = await this.#sources.open(place.spec);
+    return first;
+  }
+
+  async #readFrom(source: BlobSource, file: LiveFile): Promise<StoredFile> {
     try {
       return await this.#digest(source, file);
     } catch (error) {

@@ -1,7 +1,7 @@
 /** Live files that were lost or altered in silence are found, and told apart by what the newest restore point knows. */
 import assert from "node:assert/strict";
-import { readFile, rm, writeFile } from "node:fs/promises";
-import { basename } from "node:path";
+import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
+import { basename, dirname } from "node:path";
 import { after, before, test } from "node:test";
 import { systemClock } from "../../src/base/clock.ts";
 import { silent } from "../../src/base/progress.ts";
@@ -55,11 +55,17 @@ async function backUp(): Promise<void> {
   });
 }
 
-async function look({ all = true, isCompared = true } = {}): Promise<ScrubSummary> {
+async function look({ all = true, isCompared = true, other = "" } = {}): Promise<ScrubSummary> {
   const repository = reopen(desk.repository);
   return await scrub({
     address: desk.demo.database,
-    installation: desk.installation,
+    installation:
+      other === ""
+        ? desk.installation
+        : {
+            ...desk.installation,
+            storage: [{ serviceName: "local", kind: "local", roots: [other, desk.demo.storageRoot] }],
+          },
     storageSettings: {},
     all,
     newest: async () => {
@@ -116,6 +122,17 @@ test("a file that is lost or altered is new until a restore point tells of it, a
   assert.match(of(never)?.since ?? "", /^20\d\d-/);
   await writeFile(lost, good);
   await writeFile(altered, bad);
+});
+
+test("where web and worker have folders of their own, a file that is right in one of them is right", async () => {
+  const [lost = "", altered = ""] = paths;
+  const other = desk.folder.at("worker");
+  for (const path of [lost, altered]) {
+    const copy = blobPath(other, basename(path));
+    await mkdir(dirname(copy), { recursive: true });
+    await writeFile(copy, (await readFile(path)).fill(7));
+  }
+  assert.deepEqual(told(await look({ other })), ["note blobs-missing"]);
 });
 
 test("files of a service that is not set up are told once, by the variables that are empty", async () => {
