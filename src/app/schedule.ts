@@ -22,10 +22,11 @@ import {
   type Systemd,
 } from "../schedule/systemd.ts";
 import { formatUnits } from "../schedule/units.ts";
+import { makeFolders } from "../system/folders.ts";
 import { type Config, loadConfig, type LoadedConfig } from "./config.ts";
 import { timesOf } from "./due.ts";
 import { VERSION } from "./program.ts";
-import { findStateFolder, readStatus } from "./state-folder.ts";
+import { findStateFolder, openStateFolder, readStatus } from "./state-folder.ts";
 import { timeZoneOf } from "./tidy.ts";
 import type { Globals, Surroundings } from "./surroundings.ts";
 
@@ -72,14 +73,19 @@ function ownCommand(): string[] {
 
 /** Folders, for a file that is replaced takes its folder's place. */
 function writesOf(config: Config, state: string, s: Surroundings): string[] {
-  const local = config.repositories.flatMap(({ location }) => {
-    const path = location.replace(/^local:/, "");
-    return /^[a-z0-9]+:/.test(path) ? [] : [resolve(s.cwd, path)];
-  });
+  const local = localPlaces(config, s);
   const files = [config["status-file"], config["metrics-file"]].flatMap((file) => {
     return file === undefined ? [] : [dirname(resolve(s.cwd, file))];
   });
   return [...new Set([state, ...local, ...files])];
+}
+
+/** Of the repositories on this machine's disks. */
+function localPlaces({ repositories }: Config, s: Surroundings): string[] {
+  return repositories.flatMap(({ location }) => {
+    const path = location.replace(/^local:/, "");
+    return /^[a-z0-9]+:/.test(path) ? [] : [resolve(s.cwd, path)];
+  });
 }
 
 function systemdHere({ env }: Surroundings): Systemd {
@@ -129,6 +135,7 @@ async function installTimer(here: Here): Promise<ScheduleSummary> {
   const { job, systemd, s } = here;
   const { id } = job.installation;
   await requireSystemd(systemd, s);
+  await makePlaces(here);
   const installed = await installUnits(systemd, formatUnits(job, systemd.scope), id, s);
   // Both would run it twice.
   const removed = await dropCrontab(id, s);
@@ -141,6 +148,13 @@ async function installTimer(here: Here): Promise<ScheduleSummary> {
     next: nextMs === undefined ? null : formatInstant(nextMs),
     findings: [...(await lingerFindings(systemd)), ...variableFindings(here)],
   };
+}
+
+/** What is not there when the service starts cannot be made within its walls. A repository's disk may be away just now. */
+async function makePlaces({ loaded, job, s }: Here): Promise<void> {
+  await openStateFolder(loaded, s);
+  const local = new Set(localPlaces(loaded.config, s));
+  for (const path of job.writes) if (!local.has(path)) await makeFolders(path);
 }
 
 async function lingerFindings({ scope }: Systemd): Promise<Finding[]> {

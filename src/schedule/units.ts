@@ -57,6 +57,8 @@ function restrictions({ writes }: DailyJob): string[] {
   return [
     "PrivateTmp=yes",
     "ProtectSystem=strict",
+    // Not among what that protects; Chatwoot itself lies there.
+    "ProtectHome=read-only",
     "ProtectClock=yes",
     "ProtectControlGroups=yes",
     "ProtectHostname=yes",
