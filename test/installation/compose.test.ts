@@ -230,6 +230,7 @@ test("an image of somebody's own is told by what it is given and runs; another R
     redis({ project: "desk" }),
     mastodon,
     database,
+    container("bot", { image: "example/chatwoot-bot:1", environment: { CHATWOOT_URL: "https://chat.example.com" } }),
   ]);
   assert.equal(installation.image?.name, "registry.example.com/desk:7");
 });

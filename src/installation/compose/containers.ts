@@ -78,9 +78,13 @@ function commandOf({ details: { Config } }: Container): string {
   return [...(Config.Entrypoint ?? []), ...(Config.Cmd ?? [])].join(" ");
 }
 
-/** `chatwoot/chatwoot:latest`, `ghcr.io/someone/chatwoot-fork@sha256:…`; not `chatwoot/pgvector`. */
-function isChatwootImage(image: string): boolean {
-  const repository = image.replace(/@.*$/, "").replace(/:[^/]*$/, "");
+/**
+ * `chatwoot/chatwoot:latest`, `ghcr.io/someone/chatwoot-fork@sha256:…`; not `chatwoot/pgvector`, nor what people build for
+ * their Chatwoot (`chatwoot-db`, `chatwoot-bot`), which is no Rails application.
+ */
+function hasChatwootImage({ details, env }: Container): boolean {
+  if (!env.has("RAILS_ENV") && !env.has("SECRET_KEY_BASE")) return false;
+  const repository = details.Config.Image.replace(/@.*$/, "").replace(/:[^/]*$/, "");
   return /chatwoot/i.test(repository.slice(repository.lastIndexOf("/") + 1));
 }
 
@@ -100,7 +104,7 @@ function looksLikeChatwoot(container: Container): boolean {
 export function isChatwoot(container: Container): boolean {
   const isOneOff = composeLabel(container, "oneoff")?.toLowerCase() === "true";
   if (isOneOff) return false;
-  return isChatwootImage(container.details.Config.Image) || looksLikeChatwoot(container);
+  return hasChatwootImage(container) || looksLikeChatwoot(container);
 }
 
 /** A task of a Swarm service: stopped, it is started again by whoever manages it. */
