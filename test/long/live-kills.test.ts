@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
+import { Client } from "pg";
 import type { Finding } from "../../src/base/findings.ts";
 import { seededRandom } from "../../src/demo/random.ts";
 import { keptName, listKept, noteDatabase } from "../../src/postgres/kept-databases.ts";
@@ -19,7 +20,7 @@ let live: string;
 before(async () => {
   desk = await openDesk({
     size: { messages: 120, conversations: 12, files: 4 },
-    server: { settings: ["allow_in_place_tablespaces=on"] },
+    server: { settings: ["allow_in_place_tablespaces=on", "max_prepared_transactions=2"] },
   });
   await makeCheapToOpen(desk);
   live = desk.installation.database.database;
@@ -116,6 +117,30 @@ test(`databases that are dropped when it is killed are gone or whole, and the ne
     else assert.equal(next.status, 0, next.stderr);
     assert.deepEqual(await databases(), [live]);
   }
+});
+
+test("what comes to hold the live database while another is loaded is told before any session is ended", async () => {
+  await desk.summary(["backup"]);
+  const worker = new Client({ ...desk.installation.database, application_name: "worker" });
+  await worker.connect();
+  try {
+    const restoring = desk.chatkeep(["restore", "latest", "--only", "database", "--yes"]);
+    while ((await databases()).every((name) => !name.includes("_restoring_"))) await sleep(5);
+    await desk.server.query("begin; create table half (n int); prepare transaction 'half done'", live);
+    const { status, stderr } = await restoring;
+    assert.equal(status, 1, stderr);
+    assert.match(stderr, /1 prepared transaction of .* is open.*: half done/);
+    assert.match(
+      stderr.replaceAll(/\s+/g, " "),
+      /Nothing was swapped\. The restored database stays beside the live one/,
+    );
+    assert.ok((await worker.query("select 1 as one")).rows.length === 1, "nobody was thrown out");
+  } finally {
+    await worker.end();
+    await desk.server.query("rollback prepared 'half done'", live);
+  }
+  await desk.summary(["restore", "--discard-previous", "--yes"]);
+  assert.deepEqual(await databases(), [live]);
 });
 
 test("a database in a tablespace of its own, with an account that lacks a sequence, comes back to where it was", async () => {

@@ -116,7 +116,7 @@ test("a member of pg_signal_backend ends sessions of others of which it may see 
 });
 
 /** A line to the server that breaks at the word that ends the swap: before the server hears it, or before we hear that it was done. */
-async function breaking(moment: "before" | "after"): Promise<{ port: number } & AsyncDisposable> {
+async function breaking(moment: "before" | "after" | "for good"): Promise<{ port: number } & AsyncDisposable> {
   const sockets = new Set<Socket>();
   const proxy = createServer((client) => {
     const upstream = connectTo(server.address.port, server.address.host);
@@ -124,8 +124,9 @@ async function breaking(moment: "before" | "after"): Promise<{ port: number } & 
     for (const socket of [client, upstream]) socket.on("error", () => {});
     client.on("data", (bytes: Buffer) => {
       const isEnd = bytes.includes("commit\0");
-      if (!isEnd || moment === "after") upstream.write(bytes);
+      if (!isEnd || moment !== "before") upstream.write(bytes);
       if (isEnd) client.destroy();
+      if (isEnd && moment === "for good") proxy.close();
     });
     client.on("close", () => upstream.end());
     upstream.on("data", (bytes) => client.destroyed || client.write(bytes));
@@ -139,6 +140,7 @@ async function breaking(moment: "before" | "after"): Promise<{ port: number } & 
     port: bound.port,
     async [Symbol.asyncDispose]() {
       for (const socket of sockets) socket.destroy();
+      if (!proxy.listening) return;
       proxy.close();
       await once(proxy, "close");
     },
@@ -155,6 +157,21 @@ test("where the answer to the swap is lost, the server is asked which database h
   await using line = await breaking("after");
   const kept = await swap({ ...address, port: line.port });
   assert.deepEqual([await wordIn("lost"), await wordIn(kept)], ["new", "old"]);
+});
+
+test("where the server cannot be asked either, that is said, and by which call it is learned", async () => {
+  const address = await makePair("silent");
+  await using line = await breaking("for good");
+  await assert.rejects(
+    swap({ ...address, port: line.port }),
+    (error) =>
+      isFailure(error, "database/unreachable") &&
+      /not known which one is called 'silent' now$/.test(error.message) &&
+      /'chatkeep rollback --plan' says which/.test(error.hint ?? ""),
+  );
+  while ((await listKept(address, { signal })).length === 0) await systemClock.sleep(20);
+  const plan = await planRollback(address, undefined, { signal });
+  assert.match(plan.findings.map(({ message }) => message).join(), /'silent' came from restore point/);
 });
 
 function clockAt(time: string): Clock {
