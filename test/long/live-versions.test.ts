@@ -11,15 +11,14 @@ import { makeCheapToOpen } from "../scenario/cheap-key.ts";
 import { type Desk, openDesk } from "../scenario/desk.ts";
 
 const signal = new AbortController().signal;
-let programs: Record<13 | 16 | 17 | 18, string>;
 
 before(async () => {
-  const newer = { 17: (await newerPostgres(17)).programs, 18: (await newerPostgres(18)).programs };
   // Where a person's shell would find their client programs.
-  process.env["PATH"] = `${process.env["PATH"] ?? ""}:${newer[17]}:${newer[18]}`;
-  programs = { 13: (await embeddedPostgres(13)).programs, 16: (await embeddedPostgres(16)).programs, ...newer };
+  const clients = [(await newerPostgres(17)).programs, (await newerPostgres(18)).programs];
+  process.env["PATH"] = [process.env["PATH"] ?? "", ...clients].join(":");
 });
 
+/** Servers without pgvector, which only a superuser may create. */
 async function openVersion(server: string): Promise<Desk> {
   const desk = await openDesk({
     isCheckout: true,
@@ -33,7 +32,7 @@ async function openVersion(server: string): Promise<Desk> {
 
 for (const major of [13, 16, 17, 18] as const) {
   test(`PostgreSQL ${major}: a database takes the live one's place and gives it back, by a role that is no superuser`, async () => {
-    await using desk = await openVersion(programs[major]);
+    await using desk = await openVersion((await embeddedPostgres(major)).programs);
     const { server, installation } = desk;
     const live = installation.database.database;
     assert.equal(server.major, major);
@@ -62,7 +61,7 @@ for (const major of [13, 16, 17, 18] as const) {
   });
 
   test(`PostgreSQL ${major}: what a role lacks for a swap is told, and the statements of the plan give it`, async () => {
-    await using server = await startPostgres({ programs: programs[major] });
+    await using server = await startPostgres({ programs: (await embeddedPostgres(major)).programs });
     const live = "shop_production";
     await server.createDatabase(live);
     await server.query("create role shop; create role keeper login noinherit");

@@ -166,7 +166,7 @@ test("where the server cannot be asked either, that is said, and by which call i
     swap({ ...address, port: line.port }),
     (error) =>
       isFailure(error, "database/unreachable") &&
-      /not known which one is called 'silent' now$/.test(error.message) &&
+      error.message.endsWith("not known which one is called 'silent' now") &&
       /'chatkeep rollback --plan' says which/.test(error.hint ?? ""),
   );
   while ((await listKept(address, { signal })).length === 0) await systemClock.sleep(20);
