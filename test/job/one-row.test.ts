@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import type { ChunkId } from "../../src/base/ids.ts";
 import { LIMITS } from "../../src/base/limits.ts";
+import type { TableEntry } from "../../src/point/manifest.ts";
 import { startPostgres, type TestAddress, type TestServer } from "../harness/postgres.ts";
 import { assertSameAsFull, chunkBytes, take, type Taken } from "./captures.ts";
 
@@ -84,12 +85,13 @@ test("nothing that changed adds nothing, and after all of it every row is as one
   await assertSameAsFull(address, taken, taken);
 });
 
+function entryOf({ manifest }: Taken): TableEntry {
+  const [entry] = manifest.tables;
+  assert.ok(entry);
+  return entry;
+}
+
 test("a table whose ranges came to be far too large is cut anew when all is read, and the next point takes over again", async () => {
-  const entryOf = ({ manifest }: Taken) => {
-    const [entry] = manifest.tables;
-    assert.ok(entry);
-    return entry;
-  };
   const { k, ranges } = entryOf(taken);
   assert.ok(k !== null && ranges > 1);
   // As if rows had been short once: all of them in one range.
