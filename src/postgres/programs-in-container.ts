@@ -25,7 +25,8 @@ const MAJOR = "PG_MAJOR";
 const VARIABLES = Object.keys(childEnvironment({ host: "", port: 0, user: "", database: "" }));
 const PASSWORD = "PGPASSWORD";
 
-const SOCKETS = "/var/run/postgresql";
+/** Where servers have their sockets: the usual one, and the folders that a scratch server is made in. */
+const SHARED = ["/var/run/postgresql", "/var/tmp", "/tmp"];
 
 /** Undefined where no engine answers, or no image of that major is on this machine. */
 export async function programsInContainer(
@@ -51,7 +52,7 @@ export async function programsInContainer(
 
 function inImage({ program }: Engine, image: Image, name: string): Program {
   const isRoot = process.getuid?.() === 0;
-  const shared = [realpathSync(tmpdir()), ...(existsSync(SOCKETS) ? [realpathSync(SOCKETS)] : [])];
+  const shared = new Set([tmpdir(), ...SHARED.filter((path) => existsSync(path))].map((path) => realpathSync(path)));
   return {
     shown: `${name} of the image ${image.name}`,
     command: [
@@ -69,7 +70,7 @@ function inImage({ program }: Engine, image: Image, name: string): Program {
       `--user=${process.getuid?.() ?? 0}:${process.getgid?.() ?? 0}`,
       ...ownContainer(),
       ...[...VARIABLES, PASSWORD].map((variable) => `--env=${variable}`),
-      ...shared.map((path) => `--mount=type=bind,source=${path},target=${path}`),
+      ...[...shared].map((path) => `--mount=type=bind,source=${path},target=${path}`),
       `--entrypoint=${name}`,
       image.id,
     ],
