@@ -34,8 +34,16 @@ const ACKABLE: ReadonlySet<string> = new Set([
   "user-mappings",
 ]);
 
-/** Nothing can be done about these: one warning is enough, until they name something more. */
-const TOLD_ONCE: ReadonlySet<string> = new Set(["extension-data", "foreign-tables", "user-mappings"]);
+/**
+ * Nothing can be done about these, or nothing need be for the backup's sake: one warning is enough, until they name something
+ * more. Chatwoot's own Compose file names the image `latest`.
+ */
+const TOLD_ONCE: ReadonlySet<string> = new Set([
+  "extension-data",
+  "foreign-tables",
+  "image-tag-latest",
+  "user-mappings",
+]);
 
 export function isAckable(kind: string): boolean {
   return ACKABLE.has(kind);

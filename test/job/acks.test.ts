@@ -224,6 +224,8 @@ test("what nobody can help is a warning until a restore point has told it, and a
   assert.deepEqual(levels([naming("user-mappings", ["a"])], [noted]), ["warning"]);
   const tables = ["a", "b"].map((name) => naming("extension-data", [name]));
   assert.deepEqual(levels([...tables, naming("extension-data", ["c"])], tables), ["note", "note", "warning"]);
+  const image = naming("image-tag-latest", ["chatwoot/chatwoot:latest"]);
+  assert.deepEqual(levels([image], quietTold([image], [image])), ["note"]);
   const { names: _, ...earlier } = both;
   assert.deepEqual(levels([both], [{ ...earlier, message: "a,b (acknowledged)" }]), ["note"], "of an earlier version");
   assert.deepEqual(levels([naming("storage-not-read", ["a"])], [naming("storage-not-read", ["a"])]), ["warning"]);

@@ -207,6 +207,7 @@ function imageFindings(seen: Seen): Finding[] {
     findings.push({
       kind: "image-tag-latest",
       level: "warning",
+      names: floating,
       message: `the image is ${floating.join(" and ")}, so any pull brings another Chatwoot, and there is no way back from its migrations`,
       hint: "Name a version, for example chatwoot/chatwoot:v4.15.1, and change it when you mean to upgrade.",
     });
