@@ -69,7 +69,7 @@ export function testWithPgvector(major: NewerMajor): void {
   });
 
   test("a drill proves the point in a server of its major with pgvector", async () => {
-    await prove(round, point);
+    await prove(round, point, "of_settled");
   });
 
   test("exported for its own pg_restore, as a file and as a folder, it is the same database again", async () => {

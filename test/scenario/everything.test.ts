@@ -116,7 +116,7 @@ test("on another server it comes back with its roles, owners and grants, and pg_
 });
 
 test("a drill proves it", async () => {
-  await prove({ desk, programs: desk.server.programs }, point);
+  await prove({ desk, programs: desk.server.programs }, point, "things.kept");
 });
 
 test("restore.sh brings it back with psql and pg_restore alone, roles that are there being left alone", async () => {

@@ -65,5 +65,5 @@ test("a view that was never filled is not filled, and one that was has its rows"
 });
 
 test("a drill proves the point", async () => {
-  await prove(round, point);
+  await prove(round, point, "of_settled");
 });
