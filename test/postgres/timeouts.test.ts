@@ -61,10 +61,17 @@ test("a session at rest asks for a sign of life after a minute", { skip: process
   await using connection = await connect(database, { signal });
   const [row] = await connection.query<{ port: number }>("select inet_client_port() as port");
   const local = `0100007F:${(row?.port ?? 0).toString(16).toUpperCase().padStart(4, "0")}`;
-  const sockets = (await readFile("/proc/net/tcp", "utf8")).split("\n").map((line) => line.trim().split(/\s+/));
-  const timer = sockets.find((fields) => fields[1] === local)?.[5] ?? "";
+  const look = async () => {
+    const sockets = (await readFile("/proc/net/tcp", "utf8")).split("\n").map((line) => line.trim().split(/\s+/));
+    return sockets.find((fields) => fields[1] === local)?.[5] ?? "";
+  };
+  let timer = await look();
+  // Until the last packet is acknowledged another timer runs. 2: keepalive. A hundred ticks are a second.
+  for (let looks = 0; looks < 200 && !timer.startsWith("02:"); looks += 1) {
+    await sleep(25);
+    timer = await look();
+  }
   const [kind, ticks] = timer.split(":");
-  // 2: keepalive. A hundred ticks are a second.
   assert.equal(kind, "02", timer);
   assert.ok(Number.parseInt(ticks ?? "", 16) <= 60 * 100, timer);
 });
