@@ -242,13 +242,13 @@ async function captureInSnapshot(ports: Attempt, text: string): Promise<Database
   const sequences = await furthest(connection, sequencesBefore, await readSequences(connection));
   const filledViews = await readFilledViews(connection);
   const accounts = await countAccounts(snapshot, planned, counts);
-  const { sql } = await schema.result;
+  const dump = await schema.result;
   return {
     tables: planned.map(({ saved }) => saved),
     sequences,
     largeObjects,
     filledViews,
-    schema: await schema.result,
+    schema: dump,
     rights: await grants.result,
     lsn: snapshot.lsn,
     snapshotSeconds: (systemClock.monotonic() - heldSince) / 1000,
@@ -259,7 +259,7 @@ async function captureInSnapshot(ports: Attempt, text: string): Promise<Database
     findings: [
       ...unreadableFindings(planned),
       ...problems,
-      ...sequenceFindings(accounts, sequences, sql),
+      ...sequenceFindings(accounts, sequences, dump.sql),
       ...(standby === undefined ? [] : [...lagFindings(standby), ...unloggedFindings(tables)]),
     ],
   };

@@ -2,6 +2,7 @@
  * One thread's share of the files in buckets: many are fetched at once, straight into this thread's sealer, and of their
  * bytes no more than a bound lies in memory. A task that waits its turn is begun already, so that the line is never idle.
  */
+import { Budget } from "../base/budget.ts";
 import { isFailure } from "../base/errors.ts";
 import { LIMITS } from "../base/limits.ts";
 import type { Sealer } from "../repo/sealer.ts";
@@ -9,7 +10,6 @@ import { type Piece, type StoredFile, storePieces } from "../repo/store-file.ts"
 import { openSource } from "../source/open-source.ts";
 import type { BlobSource, SourceSpec } from "../source/source.ts";
 import { Slots } from "../store/limiting.ts";
-import { ByteBudget } from "./byte-budget.ts";
 import type { ObjectsTask } from "./sealing-tasks.ts";
 
 export class ObjectReader {
@@ -17,7 +17,7 @@ export class ObjectReader {
   readonly #signal: AbortSignal;
   readonly #sources = new Map<string, Promise<BlobSource>>();
   readonly #begun = new Map<ObjectsTask, Promise<StoredFile[]>>();
-  readonly #bytes = new ByteBudget(LIMITS.objectBytesInFlight);
+  readonly #bytes = new Budget(LIMITS.objectBytesInFlight);
   #slots: Slots | undefined;
 
   constructor(sealer: Sealer, { signal }: { signal: AbortSignal }) {

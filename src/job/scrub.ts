@@ -5,6 +5,7 @@
 import { createHash } from "node:crypto";
 import type { Clock } from "../base/clock.ts";
 import { mapConcurrent } from "../base/concurrent.ts";
+import { Budget } from "../base/budget.ts";
 import { isFailure } from "../base/errors.ts";
 import { type Finding, sortFindings } from "../base/findings.ts";
 import { LIMITS } from "../base/limits.ts";
@@ -17,7 +18,6 @@ import { refuseSharedSessions } from "../postgres/pooler.ts";
 import type { StoredFile } from "../repo/store-file.ts";
 import { openSource } from "../source/open-source.ts";
 import type { BlobSource } from "../source/source.ts";
-import { ByteBudget } from "./byte-budget.ts";
 import { problemOf } from "./fetch-blobs.ts";
 import { outageFinding, storageFindings } from "./findings.ts";
 import { inspectChatwoot } from "./inspect-chatwoot.ts";
@@ -83,7 +83,7 @@ class Scrubbing {
   readonly #read = new Map<string, { files: number; bytes: number }>();
   readonly #sources: Sources;
   readonly #options: ScrubOptions;
-  readonly #memory = new ByteBudget(2 * LIMITS.objectBytesInFlight);
+  readonly #memory = new Budget(2 * LIMITS.objectBytesInFlight);
 
   constructor(sources: Sources, options: ScrubOptions) {
     this.#sources = sources;

@@ -6,6 +6,7 @@ import { Agent as HttpAgent, type IncomingMessage, request as httpRequest } from
 import { Agent as HttpsAgent, request as httpsRequest } from "node:https";
 import { Failure, messageOf } from "../base/errors.ts";
 import { LIMITS } from "../base/limits.ts";
+import { parseRetryAfter } from "../base/retry-after.ts";
 
 export interface HttpCall {
   readonly method: "GET" | "POST";
@@ -76,10 +77,9 @@ function refusal(url: URL, { status, text, retryAfter }: Answer): Failure {
       hint: "Address, token or chat is wrong, or was taken away: compare it with what the service shows.",
     });
   }
-  const seconds = /^\d{1,6}$/.test(retryAfter ?? "") ? Number(retryAfter) : undefined;
   return new Failure("notice/failed", message, {
     hint: "The service has trouble of its own.",
-    retryAfterMs: seconds === undefined ? undefined : seconds * 1000,
+    retryAfterMs: parseRetryAfter(retryAfter),
   });
 }
 

@@ -4,6 +4,7 @@
  * A file is sent and read whole, so a rate holds between calls: each begins when the bytes of those before it are paid
  * for. The account lies in shared memory, so that all threads of a run keep one rate together.
  */
+import { Budget } from "../base/budget.ts";
 import type { Clock } from "../base/clock.ts";
 import { LIMITS } from "../base/limits.ts";
 import { Line } from "../base/line.ts";
@@ -26,42 +27,14 @@ const DOWNLOAD = 1;
 
 /** At most so many at once, in the order in which they came. */
 export class Slots {
-  #free: number;
-  readonly #waiting: (() => void)[] = [];
+  readonly #places: Budget;
 
   constructor(count: number) {
-    this.#free = count;
+    this.#places = new Budget(count);
   }
 
   async use<T>(signal: AbortSignal, work: () => Promise<T>): Promise<T> {
-    signal.throwIfAborted();
-    if (this.#free > 0) this.#free -= 1;
-    else await this.#wait(signal);
-    try {
-      return await work();
-    } finally {
-      const next = this.#waiting.shift();
-      if (next === undefined) this.#free += 1;
-      else next();
-    }
-  }
-
-  async #wait(signal: AbortSignal): Promise<void> {
-    const { promise, resolve, reject } = Promise.withResolvers<void>();
-    const stop = () => {
-      const at = this.#waiting.indexOf(resolve);
-      // One that was let in already goes on, and notices the abort by itself.
-      if (at === -1) return;
-      this.#waiting.splice(at, 1);
-      reject(signal.reason);
-    };
-    this.#waiting.push(resolve);
-    signal.addEventListener("abort", stop, { once: true });
-    try {
-      await promise;
-    } finally {
-      signal.removeEventListener("abort", stop);
-    }
+    return await this.#places.use(1, signal, work);
   }
 }
 

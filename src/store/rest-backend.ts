@@ -11,7 +11,7 @@ import type { RemotePlace } from "./open-store.ts";
 import { type PublicAccess, publicAccessOf } from "./public-access.ts";
 import { parseRestLocation, type RestPlace } from "./rest-location.ts";
 import { createRestClient, type RestAnswer, type RestCall, type RestClient } from "./rest-request.ts";
-import { parseRetryAfter } from "./retrying.ts";
+import { parseRetryAfter } from "../base/retry-after.ts";
 import type { CallOptions } from "./store.ts";
 
 const SECOND_VERSION = "application/vnd.x.restic.rest.v2";

@@ -2,7 +2,7 @@
 import { parseHttpDate, systemClock } from "../base/clock.ts";
 import { type ErrorCode, Failure, isFailure, messageOf } from "../base/errors.ts";
 import { UNTRUSTED } from "./certificates.ts";
-import { parseRetryAfter } from "./retrying.ts";
+import { parseRetryAfter } from "../base/retry-after.ts";
 
 /** What the SDK's errors may have. All of it is optional: proxies and network stacks answer too. */
 export interface S3Facts {

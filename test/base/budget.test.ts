@@ -1,11 +1,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { ByteBudget } from "../../src/job/byte-budget.ts";
+import { Budget } from "../../src/base/budget.ts";
 
 const { signal } = new AbortController();
 
 /** Work that goes on until it is told to end. */
-function begin(budget: ByteBudget, bytes: number, own = signal) {
+function begin(budget: Budget, bytes: number, own = signal) {
   const { promise, resolve } = Promise.withResolvers<void>();
   const work = { isRunning: false, end: resolve, done: Promise.resolve() };
   work.done = budget.use(bytes, own, async () => {
@@ -20,7 +20,7 @@ function begin(budget: ByteBudget, bytes: number, own = signal) {
 const turn = async () => await new Promise<void>((resolve) => void setImmediate(resolve));
 
 test("no more bytes are held at once than there are, and who came first is served first", async () => {
-  const budget = new ByteBudget(10);
+  const budget = new Budget(10);
   const [first, second, third, fourth] = [6, 4, 8, 1].map((bytes) => begin(budget, bytes));
   assert.ok(first && second && third && fourth);
   const running = async () => {
@@ -38,7 +38,7 @@ test("no more bytes are held at once than there are, and who came first is serve
 });
 
 test("one that wants more than there is gets all of it, alone", async () => {
-  const budget = new ByteBudget(10);
+  const budget = new Budget(10);
   const [large, small] = [begin(budget, 100), begin(budget, 1)];
   await turn();
   assert.deepEqual([large.isRunning, small.isRunning], [true, false]);
@@ -50,7 +50,7 @@ test("one that wants more than there is gets all of it, alone", async () => {
 });
 
 test("who is stopped while waiting takes nothing, and work that fails gives its bytes back", async () => {
-  const budget = new ByteBudget(10);
+  const budget = new Budget(10);
   const stop = new AbortController();
   const first = begin(budget, 10);
   const waiting = begin(budget, 10, stop.signal);
