@@ -1,22 +1,17 @@
 /** A backup that is stopped after each single write of its repository: nothing that was saved before is touched. */
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { systemClock } from "../../src/base/clock.ts";
 import { silent } from "../../src/base/progress.ts";
 import { attachFile, sendMessage } from "../../src/demo/change.ts";
 import { onDatabase } from "../../src/demo/database.ts";
 import { seededRandom } from "../../src/demo/random.ts";
-import { backup } from "../../src/job/backup.ts";
 import type { BackupSummary } from "../../src/job/summaries.ts";
-import { FALL_LIMITS } from "../../src/policy/shrinkage.ts";
 import type { Repository } from "../../src/repo/repository.ts";
 import { verifyRepository } from "../../src/repo/verify.ts";
 import type { MemoryStore } from "../../src/store/memory-store.ts";
 import { copyStore, reopen as reopenRepository, signal } from "../repo/small-backup.ts";
 import { savedFiles, savedPoints, savedRows } from "../scenario/saved-point.ts";
-import { openMemoryDesk, type MemoryDesk } from "./memory-desk.ts";
-
-const IDENTITY = { id: "0a61c0de-0000-4000-8000-000000000001", name: "desk" };
+import { backUpInto, openMemoryDesk, type MemoryDesk } from "./memory-desk.ts";
 
 let desk: MemoryDesk;
 
@@ -28,30 +23,13 @@ after(async () => {
   await desk[Symbol.asyncDispose]();
 });
 
+async function backUp(store: MemoryStore): Promise<BackupSummary> {
+  return await backUpInto(reopen(store), desk);
+}
+
 /** The repository as another process sees it. */
 function reopen(store: MemoryStore): Repository {
   return reopenRepository(desk.repository, store);
-}
-
-async function backUp(store: MemoryStore): Promise<BackupSummary> {
-  return await backup({
-    repository: reopen(store),
-    repositoryName: "memory",
-    installation: desk.installation,
-    identity: IDENTITY,
-    address: desk.demo.database,
-    findings: [],
-    tags: [],
-    full: false,
-    fullEveryMs: 7 * 24 * 3_600_000,
-    fallLimits: FALL_LIMITS,
-    ownConfig: undefined,
-    workers: undefined,
-    program: "chatkeep test",
-    clock: systemClock,
-    progress: silent,
-    signal,
-  });
 }
 
 /** Every file and every table of every point, by the point's name. */

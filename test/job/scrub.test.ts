@@ -7,15 +7,11 @@ import { systemClock } from "../../src/base/clock.ts";
 import { silent } from "../../src/base/progress.ts";
 import { blobPath } from "../../src/chatwoot/blobs.ts";
 import { onDatabase } from "../../src/demo/database.ts";
-import { backup } from "../../src/job/backup.ts";
 import { findParent } from "../../src/job/parent.ts";
 import { scrub } from "../../src/job/scrub.ts";
 import type { ScrubSummary } from "../../src/job/scrub-summary.ts";
-import { FALL_LIMITS } from "../../src/policy/shrinkage.ts";
 import { reopen, signal } from "../repo/small-backup.ts";
-import { type MemoryDesk, openMemoryDesk } from "./memory-desk.ts";
-
-const IDENTITY = { id: "0a61c0de-0000-4000-8000-000000000001", name: "desk" };
+import { backUpInto, IDENTITY, type MemoryDesk, openMemoryDesk } from "./memory-desk.ts";
 
 let desk: MemoryDesk;
 let paths: string[];
@@ -33,27 +29,6 @@ before(async () => {
 });
 
 after(async () => await desk[Symbol.asyncDispose]());
-
-async function backUp(): Promise<void> {
-  await backup({
-    repository: reopen(desk.repository),
-    repositoryName: "memory",
-    installation: desk.installation,
-    identity: IDENTITY,
-    address: desk.demo.database,
-    findings: [],
-    tags: [],
-    full: false,
-    fullEveryMs: 7 * 24 * 3_600_000,
-    fallLimits: FALL_LIMITS,
-    ownConfig: undefined,
-    workers: undefined,
-    program: "chatkeep test",
-    clock: systemClock,
-    progress: silent,
-    signal,
-  });
-}
 
 async function look({ all = true, isCompared = true, other = "" } = {}): Promise<ScrubSummary> {
   const repository = reopen(desk.repository);
@@ -99,7 +74,7 @@ test("a file that is lost or altered is new until a restore point tells of it, a
   const [lost = "", altered = "", never = ""] = paths;
   const [good, bad] = [await readFile(lost), await readFile(altered)];
   await rm(never);
-  await backUp();
+  await backUpInto(reopen(desk.repository), desk);
   await rm(lost);
   await writeFile(altered, Buffer.concat([Buffer.from([(bad[0] ?? 0) ^ 1]), bad.subarray(1)]));
   const alone = await look({ isCompared: false });

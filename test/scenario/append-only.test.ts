@@ -4,20 +4,17 @@ import { after, before, test } from "node:test";
 import { systemClock } from "../../src/base/clock.ts";
 import { isFailure } from "../../src/base/errors.ts";
 import { silent } from "../../src/base/progress.ts";
-import { backup } from "../../src/job/backup.ts";
 import { drill } from "../../src/job/drill.ts";
 import { forget } from "../../src/job/forget.ts";
 import { listVerb } from "../../src/job/look.ts";
 import { listPoints } from "../../src/job/points.ts";
 import { restore } from "../../src/job/restore.ts";
 import { verify } from "../../src/job/verify.ts";
-import { FALL_LIMITS } from "../../src/policy/shrinkage.ts";
 import type { Repository } from "../../src/repo/repository.ts";
 import { denyRemovals } from "../job/kept-points.ts";
-import { openMemoryDesk, type MemoryDesk } from "../job/memory-desk.ts";
+import { backUpInto, IDENTITY, openMemoryDesk, type MemoryDesk } from "../job/memory-desk.ts";
 import { reopen, signal } from "../repo/small-backup.ts";
 
-const IDENTITY = { id: "0a61c0de-0000-4000-8000-000000000001", name: "desk" };
 const COMMON = { clock: systemClock, progress: silent, signal };
 
 let desk: MemoryDesk;
@@ -37,23 +34,7 @@ function open(): Repository {
 }
 
 async function backUp(): Promise<string> {
-  const summary = await backup({
-    ...COMMON,
-    repository: open(),
-    repositoryName: "memory",
-    installation: desk.installation,
-    identity: IDENTITY,
-    address: desk.demo.database,
-    findings: [],
-    tags: [],
-    full: false,
-    fullEveryMs: 7 * 24 * 3_600_000,
-    fallLimits: FALL_LIMITS,
-    ownConfig: undefined,
-    workers: undefined,
-    program: "chatkeep test",
-  });
-  return summary.point ?? "";
+  return (await backUpInto(open(), desk)).point ?? "";
 }
 
 test("with credentials that cannot delete, backup, list, drill, restore and verify work, and forget says what is missing", async () => {
