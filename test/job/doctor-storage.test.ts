@@ -4,10 +4,10 @@ import { after, before, test } from "node:test";
 import { bucketFindings } from "../../src/job/doctor-storage.ts";
 import type { BucketFacts } from "../../src/source/bucket-facts.ts";
 import { openSource } from "../../src/source/open-source.ts";
-import type { GcsSpec, S3Spec } from "../../src/source/source.ts";
+import type { S3Spec } from "../../src/source/source.ts";
 import { startGs, type TestGs } from "../harness/gs.ts";
+import { factsOf, gcsSpecOf } from "../source/reading.ts";
 
-const { signal } = new AbortController();
 let gs: TestGs;
 
 before(async () => {
@@ -86,24 +86,7 @@ test("what loses files or shows them to strangers is an alarm, what is merely no
 
 async function askGoogle(metadata: object | "forbidden"): Promise<BucketFacts> {
   gs.metadata = metadata;
-  const names = { credentials: "GCS_CREDENTIALS", bucket: "GCS_BUCKET", address: "GCS_BUCKET" };
-  const spec: GcsSpec = {
-    kind: "gcs",
-    service: "google",
-    bucket: "acme",
-    names,
-    key: undefined,
-    projectId: undefined,
-    emulator: gs.endpoint,
-  };
-  const source = await openSource(spec);
-  try {
-    const facts = await source.facts({ sample: "key", signal });
-    assert.ok(facts);
-    return facts;
-  } finally {
-    await source.close();
-  }
+  return await factsOf(await openSource(gcsSpecOf(gs.endpoint)));
 }
 
 test("Google's bucket tells versions, soft deletion, rules and where it is; without the right it is said which lacks", async () => {

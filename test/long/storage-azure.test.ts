@@ -13,6 +13,7 @@ import type { AzureSpec, BlobSource } from "../../src/source/source.ts";
 import { startAzure, type TestAzure } from "../harness/azure.ts";
 import { openDesk } from "../scenario/desk.ts";
 import { quick } from "../source/quick-clock.ts";
+import { assertNotOfTwo, assertWholeFiles } from "../source/reading.ts";
 
 const { signal } = new AbortController();
 const CONTAINER = "acme";
@@ -52,31 +53,12 @@ async function open(changes: Partial<AzureSpec> = {}): Promise<BlobSource> {
   return await openSource({ ...spec, ...changes }, { clock: quick });
 }
 
-async function read(source: BlobSource, name: string, expectedBytes: number): Promise<Buffer> {
-  return Buffer.concat(await Array.fromAsync(source.read(name, { expectedBytes, signal })));
-}
-
 test("files come whole, whatever their length, and those that are not there are told so", async () => {
-  const source = await open();
-  await source.probe({ signal });
-  assert.equal((await read(source, "small", 5)).toString(), "hello");
-  for (const expected of [0, 5]) assert.equal((await read(source, "empty", expected)).length, 0);
-  assert.deepEqual(await read(source, "large", LARGE.length), LARGE);
-  assert.equal(await source.size("large", { expectedBytes: 1, signal }), LARGE.length);
-  assert.equal(await source.size("gone", { expectedBytes: 1, signal }), undefined);
-  await assert.rejects(read(source, "gone", 5), { code: "store/not-found" });
-  assert.equal(source.outage, undefined);
-  await source.close();
+  await assertWholeFiles(await open(), LARGE);
 });
 
 test("a blob that is replaced while it is read is not put together of two", async () => {
-  const source = await open();
-  const pieces = source.read("large", { expectedBytes: LARGE.length, signal })[Symbol.asyncIterator]();
-  await pieces.next();
-  await put("large", Buffer.from(LARGE).fill(7));
-  await assert.rejects(pieces.next(), { code: "source/unreadable", message: /was replaced/ });
-  await put("large", LARGE);
-  await source.close();
+  await assertNotOfTwo(await open(), LARGE, async (bytes) => await put("large", bytes));
 });
 
 test("a container that is not there and a key that is refused end the service, in Chatwoot's own words", async () => {

@@ -9,9 +9,9 @@ import {
 import { openSource } from "../../src/source/open-source.ts";
 import type { BucketFacts } from "../../src/source/bucket-facts.ts";
 import { type S3Proxy, startS3Proxy } from "../harness/s3-proxy.ts";
+import { factsOf } from "../source/reading.ts";
 import { startMoto, type TestMoto } from "../harness/moto.ts";
 
-const { signal } = new AbortController();
 let moto: TestMoto;
 let proxy: S3Proxy;
 
@@ -49,13 +49,7 @@ async function ask(bucket: string): Promise<BucketFacts> {
       secretAccessKey: moto.env["AWS_SECRET_ACCESS_KEY"] ?? "",
     },
   });
-  try {
-    const facts = await source.facts({ sample: "key", signal });
-    assert.ok(facts);
-    return facts;
-  } finally {
-    await source.close();
-  }
+  return await factsOf(source);
 }
 
 test("a bucket without anything says so", async () => {

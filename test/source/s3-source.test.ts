@@ -10,6 +10,7 @@ import type { BlobSource, S3Spec } from "../../src/source/source.ts";
 import { type S3Proxy, startS3Proxy } from "../harness/s3-proxy.ts";
 import { startS3, type TestS3 } from "../harness/s3.ts";
 import { quick } from "./quick-clock.ts";
+import { readFrom } from "./reading.ts";
 
 const { signal } = new AbortController();
 const BUCKET = "acme";
@@ -78,10 +79,6 @@ async function open(changes: Partial<S3Spec> = {}, clock: Clock = quick): Promis
   return await openSource(spec, { clock });
 }
 
-async function read(source: BlobSource, key: string, expectedBytes: number): Promise<Buffer> {
-  return Buffer.concat(await Array.fromAsync(source.read(key, { expectedBytes, signal })));
-}
-
 const reads = () => proxy.requests.filter(({ method }) => method === "GET").map(({ headers }) => headers.range);
 
 test("files come whole, whatever their length, and those that are not there are told so", async () => {
@@ -92,15 +89,15 @@ test("files come whole, whatever their length, and those that are not there are 
       : undefined;
   const source = await open();
   await source.probe({ signal });
-  assert.equal((await read(source, "small", 5)).toString(), "hello");
-  assert.equal((await read(source, "empty", 0)).length, 0);
-  assert.equal((await read(source, "empty", 5)).length, 0, "one that is shorter than the database says");
-  assert.equal((await read(source, "small", 0)).toString(), "hello", "one that is longer");
-  assert.deepEqual(await read(source, "whole", LIMITS.chunkMaxBytes), LARGE.subarray(0, LIMITS.chunkMaxBytes));
-  assert.deepEqual(await read(source, "large", LARGE.length), LARGE);
+  assert.equal((await readFrom(source, "small", 5)).toString(), "hello");
+  assert.equal((await readFrom(source, "empty", 0)).length, 0);
+  assert.equal((await readFrom(source, "empty", 5)).length, 0, "one that is shorter than the database says");
+  assert.equal((await readFrom(source, "small", 0)).toString(), "hello", "one that is longer");
+  assert.deepEqual(await readFrom(source, "whole", LIMITS.chunkMaxBytes), LARGE.subarray(0, LIMITS.chunkMaxBytes));
+  assert.deepEqual(await readFrom(source, "large", LARGE.length), LARGE);
   assert.equal(await source.size("large", { expectedBytes: 1, signal }), LARGE.length);
   assert.equal(await source.size("gone", { expectedBytes: 1, signal }), undefined);
-  await assert.rejects(read(source, "gone", 5), { code: "store/not-found" });
+  await assert.rejects(readFrom(source, "gone", 5), { code: "store/not-found" });
   assert.equal(source.outage, undefined);
   await source.close();
 });
@@ -110,7 +107,7 @@ test("a download that is cut off goes on where it was, and asks for the same obj
   proxy.fault = ({ headers }) =>
     headers.range?.startsWith(`bytes=${LIMITS.chunkMaxBytes}-`) && cuts++ < 2 ? { cutAfter: 1000 } : undefined;
   const source = await open();
-  assert.deepEqual(await read(source, "large", LARGE.length), LARGE);
+  assert.deepEqual(await readFrom(source, "large", LARGE.length), LARGE);
   const [first, second, again, , third] = reads();
   assert.equal(reads().length, 5, "three parts, one of them three times");
   assert.match(first ?? "", /^bytes=0-/);
@@ -128,7 +125,7 @@ test("an object that is replaced while it is read is not put together of two", a
       ? undefined
       : { status: 412, body: "<Error><Code>PreconditionFailed</Code></Error>" };
   const source = await open();
-  await assert.rejects(read(source, "large", LARGE.length), { code: "source/unreadable", message: /was replaced/ });
+  await assert.rejects(readFrom(source, "large", LARGE.length), { code: "source/unreadable", message: /was replaced/ });
   assert.equal(source.outage, undefined);
   await source.close();
 });
@@ -142,7 +139,7 @@ test("a service that asks to slow down, or fails for a moment, is asked again", 
   ];
   proxy.fault = () => answers[times++];
   const source = await open();
-  assert.equal((await read(source, "small", 5)).toString(), "hello");
+  assert.equal((await readFrom(source, "small", 5)).toString(), "hello");
   assert.equal(proxy.requests.length, 4);
   await source.close();
 });
@@ -150,7 +147,7 @@ test("a service that asks to slow down, or fails for a moment, is asked again", 
 test("an answer that leaves out the end of an object without a word is as long as it is", async () => {
   proxy.fault = () => ({ truncateTo: 3 });
   const source = await open();
-  assert.equal((await read(source, "small", 5)).toString(), "hel");
+  assert.equal((await readFrom(source, "small", 5)).toString(), "hel");
   await source.close();
 });
 
@@ -158,8 +155,8 @@ test("one file that is forbidden is told with its reason, and the others are giv
   proxy.fault = ({ path }) =>
     path.endsWith("/large") ? { status: 403, body: "<Error><Code>AccessDenied</Code></Error>" } : undefined;
   const source = await open();
-  await assert.rejects(read(source, "large", 5), { code: "source/unreadable", message: /access denied/ });
-  assert.equal((await read(source, "small", 5)).toString(), "hello");
+  await assert.rejects(readFrom(source, "large", 5), { code: "source/unreadable", message: /access denied/ });
+  assert.equal((await readFrom(source, "small", 5)).toString(), "hello");
   assert.equal(source.outage, undefined);
   await source.close();
 });
@@ -168,21 +165,21 @@ test("a file for which the service always fails is told as that, and the others 
   proxy.fault = ({ path }) =>
     path.endsWith("/large") ? { status: 500, body: "<Error><Code>InternalError</Code></Error>" } : undefined;
   const source = await open({}, passing());
-  assert.equal((await read(source, "small", 5)).toString(), "hello");
-  await assert.rejects(read(source, "large", LARGE.length), {
+  assert.equal((await readFrom(source, "small", 5)).toString(), "hello");
+  await assert.rejects(readFrom(source, "large", LARGE.length), {
     code: "source/unreadable",
     message: /^the service fails for this file alone: /,
   });
-  assert.equal((await read(source, "small", 5)).toString(), "hello");
+  assert.equal((await readFrom(source, "small", 5)).toString(), "hello");
   assert.equal(source.outage, undefined);
   await source.close();
 });
 
 test("a service that fails for everything is down", async () => {
   const source = await open({}, passing());
-  assert.equal((await read(source, "small", 5)).toString(), "hello");
+  assert.equal((await readFrom(source, "small", 5)).toString(), "hello");
   proxy.fault = () => ({ status: 500, body: "<Error><Code>InternalError</Code></Error>" });
-  await assert.rejects(read(source, "small", 5), { code: "store/unreachable" });
+  await assert.rejects(readFrom(source, "small", 5), { code: "store/unreachable" });
   assert.match(source.outage?.hint ?? "", /THE ENDPOINT/);
   await source.close();
 });
@@ -190,7 +187,7 @@ test("a service that fails for everything is down", async () => {
 test("where every file is forbidden, the service is asked no more", async () => {
   proxy.fault = () => ({ status: 403, body: "<Error><Code>AccessDenied</Code></Error>" });
   const source = await open();
-  for (let n = 0; n < LIMITS.objectsDenied + 20; n += 1) await assert.rejects(read(source, `key${n}`, 5));
+  for (let n = 0; n < LIMITS.objectsDenied + 20; n += 1) await assert.rejects(readFrom(source, `key${n}`, 5));
   assert.equal(proxy.requests.length, LIMITS.objectsDenied);
   assert.match(source.outage?.message ?? "", /access denied.*every file/);
   assert.match(source.outage?.hint ?? "", /THE KEYS/);
@@ -201,7 +198,7 @@ test("credentials that are refused and a bucket that is not there end the servic
   const nobody = await open({ credentials: { accessKeyId: "NOBODY", secretAccessKey: "a secret" } });
   await assert.rejects(nobody.probe({ signal }), { code: "store/denied", message: /does not know this access key/ });
   assert.match(nobody.outage?.hint ?? "", /THE KEYS/);
-  await assert.rejects(read(nobody, "small", 5), { message: nobody.outage?.message ?? "" });
+  await assert.rejects(readFrom(nobody, "small", 5), { message: nobody.outage?.message ?? "" });
   const nowhere = await open({ bucket: "nowhere" });
   await assert.rejects(nowhere.probe({ signal }), { code: "store/not-found", message: /no bucket 'nowhere'/ });
   assert.match(nowhere.outage?.hint ?? "", /THE BUCKET/);
@@ -214,7 +211,7 @@ test("a bucket in another region is followed to where it says that it is", async
   proxy.fault = ({ headers }) =>
     headers.authorization?.includes("/eu-central-1/s3/") === true ? undefined : { status: 400, body };
   const source = await open();
-  assert.equal((await read(source, "small", 5)).toString(), "hello");
+  assert.equal((await readFrom(source, "small", 5)).toString(), "hello");
   assert.equal(proxy.requests.length, 2);
   await source.close();
 });
