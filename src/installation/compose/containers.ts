@@ -3,6 +3,7 @@ import { mapConcurrent } from "../../base/concurrent.ts";
 import { LIMITS } from "../../base/limits.ts";
 import type { ContainerDetails } from "../../system/container-details.ts";
 import type { EngineApi } from "../../system/engine-api.ts";
+import { isChatwootProcess, isPassingCommand, isWorkerCommand } from "../recognition.ts";
 
 export interface Container {
   details: ContainerDetails;
@@ -78,33 +79,14 @@ function commandOf({ details: { Config } }: Container): string {
   return [...(Config.Entrypoint ?? []), ...(Config.Cmd ?? [])].join(" ");
 }
 
-/**
- * `chatwoot/chatwoot:latest`, `ghcr.io/someone/chatwoot-fork@sha256:…`; not `chatwoot/pgvector`, nor what people build for
- * their Chatwoot (`chatwoot-db`, `chatwoot-bot`), which is no Rails application.
- */
-function hasChatwootImage({ details, env }: Container): boolean {
-  if (!env.has("RAILS_ENV") && !env.has("SECRET_KEY_BASE")) return false;
-  const repository = details.Config.Image.replace(/@.*$/, "").replace(/:[^/]*$/, "");
-  return /chatwoot/i.test(repository.slice(repository.lastIndexOf("/") + 1));
-}
-
-/** What no other Rails application is given. */
-const ONLY_CHATWOOT = ["CW_EDITION", "INSTALLATION_ENV", "ENABLE_ACCOUNT_SIGNUP", "MAILER_INBOUND_EMAIL_DOMAIN"];
-
-/** An image of somebody's own, told by what it is given and what it runs. */
-function looksLikeChatwoot(container: Container): boolean {
-  const { env } = container;
-  const isRails = env.has("RAILS_ENV") && env.has("SECRET_KEY_BASE");
-  const runs = /\bsidekiq\b|\brails\b|\bpuma\b/.test(commandOf(container));
-  const isOurs =
-    commandOf(container).includes("docker/entrypoints/rails.sh") || ONLY_CHATWOOT.some((name) => env.has(name));
-  return isRails && runs && isOurs;
-}
-
 export function isChatwoot(container: Container): boolean {
   const isOneOff = composeLabel(container, "oneoff")?.toLowerCase() === "true";
   if (isOneOff) return false;
-  return hasChatwootImage(container) || looksLikeChatwoot(container);
+  return isChatwootProcess({
+    image: container.details.Config.Image,
+    command: commandOf(container),
+    env: container.env,
+  });
 }
 
 /** A task of a Swarm service: stopped, it is started again by whoever manages it. */
@@ -112,28 +94,16 @@ export function isSwarmTask({ labels }: Container): boolean {
   return labels[SWARM_SERVICE] !== undefined;
 }
 
-const RUNS_WEB = /\brails (?:s|server)\b|\bpuma\b|\bforeman\b|\bovermind\b/;
-
-function isWorker(container: Container): boolean {
-  const command = commandOf(container);
-  return /\bsidekiq\b/.test(command) && !RUNS_WEB.test(command);
-}
-
-/** Migrations and asset builders stop by themselves, and are neither. */
-function isPassing(container: Container): boolean {
-  return /\bdb:\w+|\bvite\b|\bwebpack/.test(commandOf(container)) && !RUNS_WEB.test(commandOf(container));
-}
-
 /** Chatwoot's containers, by Compose project; those without one by the secret that they share. */
 export function groupChatwoot(containers: readonly Container[]): Group[] {
-  const ours = containers.filter((container) => isChatwoot(container) && !isPassing(container));
+  const ours = containers.filter((container) => isChatwoot(container) && !isPassingCommand(commandOf(container)));
   const groups = Map.groupBy(
     ours,
     (container) => projectOf(container) ?? `\0${container.env.get("SECRET_KEY_BASE") ?? container.name}`,
   );
   return [...groups.values()].map((members) => {
-    const worker = members.filter(isWorker);
-    const web = members.filter((container) => !isWorker(container));
+    const worker = members.filter((container) => isWorkerCommand(commandOf(container)));
+    const web = members.filter((container) => !worker.includes(container));
     const [first] = members;
     return { project: first === undefined ? undefined : projectOf(first), web, worker };
   });

@@ -1,10 +1,10 @@
 /** What is worrying about a Chatwoot in containers. */
 import { basename } from "node:path";
-import { listSome } from "../../base/bytes.ts";
 import type { Finding } from "../../base/findings.ts";
 import { activeStorageService } from "../../chatwoot/environment.ts";
 import type { EngineApi } from "../../system/engine-api.ts";
 import { lookAt, type Machine, namesIn } from "../places.ts";
+import { differenceFinding, floatingTagFinding, knownPasswordFinding } from "../process-worries.ts";
 import { type Container, type Group, isSwarmTask, serviceOf } from "./containers.ts";
 import { howToStart } from "./reach.ts";
 import { appFolder, isAnonymous, mountAt, type StoragePlace } from "./mounts.ts";
@@ -32,7 +32,7 @@ export async function composeFindings(seen: Seen): Promise<Finding[]> {
     ...(await replacedFindings(seen)),
     ...publicFindings(seen),
     ...imageFindings(seen),
-    ...secretFindings(seen),
+    ...knownPasswordFinding(seen.environment),
     ...differenceFindings(seen),
   ];
 }
@@ -198,20 +198,7 @@ function publicFindings(seen: Seen): Finding[] {
 }
 
 function imageFindings(seen: Seen): Finding[] {
-  const floating = [...new Set(members(seen).map(({ details }) => details.Config.Image))].filter((image) => {
-    const [, tag] = /:([^/]*)$/.exec(image) ?? [];
-    return !image.includes("@") && !/^[0-9a-f]{12,64}$/.test(image) && (tag === undefined || tag.startsWith("latest"));
-  });
-  const findings: Finding[] = [];
-  if (floating.length > 0) {
-    findings.push({
-      kind: "image-tag-latest",
-      level: "warning",
-      names: floating,
-      message: `the image is ${floating.join(" and ")}, so any pull brings another Chatwoot, and there is no way back from its migrations`,
-      hint: "Name a version, for example chatwoot/chatwoot:v4.15.1, and change it when you mean to upgrade.",
-    });
-  }
+  const findings = floatingTagFinding(members(seen).map(({ details }) => details.Config.Image));
   if (new Set(members(seen).map(({ details }) => details.Image)).size > 1) {
     findings.push({
       kind: "images-differ",
@@ -225,64 +212,11 @@ function imageFindings(seen: Seen): Finding[] {
   return findings;
 }
 
-/** What Chatwoot's examples, its Helm chart and many guides have, and everybody tries first. */
-const KNOWN_PASSWORDS = new Set([
-  "postgres",
-  "password",
-  "chatwoot",
-  "chatwoot_prod",
-  "redis",
-  "admin",
-  "secret",
-  "changeme",
-  "change_me",
-  "your_password",
-  "yourpassword",
-  "123456",
-]);
-
-function secretFindings({ environment }: Seen): Finding[] {
-  const known = ["POSTGRES_PASSWORD", "REDIS_PASSWORD"].filter((name) =>
-    KNOWN_PASSWORDS.has((environment.get(name) ?? "").toLowerCase()),
-  );
-  if (known.length === 0) return [];
-  return [
-    {
-      kind: "default-secrets",
-      level: "warning",
-      message: `${known.join(" and ")} ${known.length === 1 ? "is" : "are"} what examples have, so everybody knows ${known.length === 1 ? "it" : "them"}`,
-      hint: "Set passwords of your own, in the environment and in the server itself, and make sure that no port of them is published to the world.",
-    },
-  ];
-}
-
-/** Where web and worker disagree in these, one of them works on something else. */
-const SAME_IN_BOTH = [
-  "SECRET_KEY_BASE",
-  "ACTIVE_RECORD_ENCRYPTION_PRIMARY_KEY",
-  "ACTIVE_RECORD_ENCRYPTION_DETERMINISTIC_KEY",
-  "ACTIVE_RECORD_ENCRYPTION_KEY_DERIVATION_SALT",
-  "RAILS_ENV",
-  "DATABASE_URL",
-  "POSTGRES_HOST",
-  "POSTGRES_DATABASE",
-  "REDIS_URL",
-  "FRONTEND_URL",
-  "ACTIVE_STORAGE_SERVICE",
-] as const;
-
 function differenceFindings(seen: Seen): Finding[] {
   const { leader } = seen;
   const others = members(seen).filter((container) => container !== leader);
-  const differing = SAME_IN_BOTH.filter((name) => others.some(({ env }) => env.get(name) !== leader.env.get(name)));
-  if (differing.length === 0) return [];
-  const who = others.filter(({ env }) => differing.some((name) => env.get(name) !== leader.env.get(name)));
-  return [
-    {
-      kind: "environment-differs",
-      level: "warning",
-      message: `${leader.name} and ${listSome(who.map(({ name }) => name))} do not agree in ${differing.join(", ")}`,
-      hint: `A process that was not made again after a change has the old value: docker compose up --detach ${[...new Set([leader, ...who].map(serviceOf))].map((name) => basename(name)).join(" ")}.`,
-    },
-  ];
+  return differenceFinding(leader, others, (who) => {
+    const services = new Set([leader, ...who].map(serviceOf));
+    return `A process that was not made again after a change has the old value: docker compose up --detach ${[...services].map((name) => basename(name)).join(" ")}.`;
+  });
 }
