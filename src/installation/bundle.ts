@@ -88,7 +88,7 @@ async function unpackProblem(path: string, header: BundleHeader, signal: AbortSi
   try {
     await runProgram(
       "git",
-      ["init", "--quiet", "--bare", `--object-format=${header.objectFormat}`, repository],
+      ["init", "--quiet", "--bare", "--template=", `--object-format=${header.objectFormat}`, repository],
       options,
     );
     await runProgram(
@@ -98,6 +98,8 @@ async function unpackProblem(path: string, header: BundleHeader, signal: AbortSi
         repository,
         "-c",
         "transfer.fsckObjects=false",
+        "-c",
+        "maintenance.auto=false",
         "fetch",
         "--quiet",
         "--no-tags",

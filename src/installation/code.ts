@@ -5,14 +5,24 @@
  * The checkout is only read: its index, its refs and its objects stay as they are.
  */
 import { createWriteStream } from "node:fs";
-import { copyFile, lstat, mkdir, rm, stat, writeFile } from "node:fs/promises";
+import { lstat, mkdir, rm, stat, writeFile } from "node:fs/promises";
 import { join, relative } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { formatBytes, plural } from "../base/bytes.ts";
 import { isFailure, messageOf } from "../base/errors.ts";
 import type { Finding } from "../base/findings.ts";
 import { LIMITS } from "../base/limits.ts";
-import { verifyBundle } from "./bundle.ts";
+import { type BundleHeader, verifyBundle } from "./bundle.ts";
+import {
+  copyIndex,
+  type IndexEntry,
+  pathsOf,
+  readRefs,
+  submodulesOf,
+  type Upstream,
+  upstreamOf,
+  zeroes,
+} from "./checkout-state.ts";
 import { walkFiles } from "./code-files.ts";
 import {
   CODE_BUNDLE,
@@ -54,37 +64,6 @@ export function stripCredentials(url: string): string {
   return `${scheme}${user}${rest.replace(/[?#].*$/s, "")}`;
 }
 
-/** True for a remote on this machine: it is lost together with the checkout. */
-function isLocal(url: string): boolean {
-  return (
-    /^file:/i.test(url) ||
-    url.startsWith("/") ||
-    url.startsWith(".") ||
-    !/^(?:[a-z][a-z0-9+.-]*:\/\/|[^/]+:)/i.test(url)
-  );
-}
-
-interface Upstream {
-  name: string;
-  url: string;
-}
-
-async function readUpstream(git: Git): Promise<Upstream | undefined> {
-  const remotes = (await git.text(["remote"])).split("\n").filter((name) => name !== "");
-  const name = remotes.includes("origin") ? "origin" : remotes[0];
-  if (name === undefined) return undefined;
-  const { stdout } = await git.run(["config", "--get", `remote.${name}.url`], { allowStatus: [1] });
-  const url = stdout.toString("utf8").trim();
-  return url === "" ? undefined : { name, url };
-}
-
-function zeroes(bytes: Buffer): string[] {
-  return bytes
-    .toString("utf8")
-    .split("\0")
-    .filter((text) => text !== "");
-}
-
 interface Capturing {
   git: Git;
   options: CodeOptions;
@@ -112,21 +91,24 @@ async function saveOutput(
 /** Several threads find different deltas each time: the same commits would make another bundle, and cost space anew. */
 const ONE_WAY = ["-c", "pack.threads=1"];
 
-/** The commits of HEAD, of every local branch and of the newest stash that the upstream lacks; false when there are none. */
+/** The commits of HEAD, of every local branch and of the newest stash that the upstream lacks; undefined when there are none. */
 async function saveBundle(
   state: Capturing,
   upstream: Upstream | undefined,
-  head: string | undefined,
-): Promise<boolean> {
+  hasStash: boolean,
+): Promise<Pick<BundleHeader, "prerequisites"> | undefined> {
   const { git } = state;
-  const hasStash =
-    (await git.run(["rev-parse", "--verify", "--quiet", "refs/stash"], { allowStatus: [1] })).status === 0;
-  const wanted = [...(head === undefined ? [] : ["HEAD"]), "--branches", ...(hasStash ? ["refs/stash"] : [])];
-  const known = upstream === undefined || isLocal(upstream.url) ? [] : ["--not", `--remotes=${upstream.name}`];
+  const wanted = [
+    ...(git.opened.head === undefined ? [] : ["HEAD"]),
+    "--branches",
+    ...(hasStash ? ["refs/stash"] : []),
+  ];
+  const known = upstream === undefined || upstream.isLocal ? [] : ["--not", `--remotes=${upstream.name}`];
   const count = Number(await git.text(["rev-list", "--count", ...wanted, ...known, "--"]));
-  if (count === 0) return false;
-  if (!(await saveOutput(state, CODE_BUNDLE, [...ONE_WAY, "bundle", "create", "--quiet", "-", ...wanted, ...known])))
-    return false;
+  if (count === 0) return undefined;
+  const make = [...ONE_WAY, "bundle", "create", "--quiet", "-", ...wanted, ...known];
+  const isThere = await saveOutput(state, CODE_BUNDLE, make);
+  if (!isThere) return undefined;
   const verdict = await verifyBundle(join(state.options.into, CODE_BUNDLE), { signal: state.options.signal });
   if (!verdict.ok) {
     state.findings.push({
@@ -136,7 +118,7 @@ async function saveBundle(
       hint: "Check the checkout with 'git fsck': its history may be damaged or incomplete.",
     });
   }
-  return true;
+  return { prerequisites: verdict.header?.prerequisites ?? [] };
 }
 
 const DIFF = [
@@ -152,39 +134,8 @@ const DIFF = [
   "--dst-prefix=b/",
 ];
 
-/**
- * A copy of the index that git may refresh, in which no file is hidden from the diff: an edit under
- * `assume-unchanged` or `skip-worktree` is an edit that an upgrade would lose.
- */
-async function copyIndex(state: Capturing): Promise<string | undefined> {
-  const { git } = state;
-  const source = await git.text(["rev-parse", "--git-path", "index"]);
-  const absolute = source.startsWith("/") ? source : join(git.root, source);
-  const indexFile = join(git.scratch, "index");
-  if ((await lookAt(absolute)) === undefined) return undefined;
-  await copyFile(absolute, indexFile);
-  await git.handOver(indexFile);
-  const flagged = zeroes((await git.run(["ls-files", "-v", "-z"], { indexFile })).stdout);
-  const assumed = flagged.filter((line) => /^[a-z] /.test(line)).map((line) => line.slice(2));
-  const skipped: string[] = [];
-  for (const line of flagged.filter((text) => /^[Ss] /.test(text))) {
-    // A sparse checkout leaves files out on purpose; only one that is there can have been edited.
-    if ((await lookAt(join(git.root, line.slice(2)))) !== undefined) skipped.push(line.slice(2));
-  }
-  for (const [flag, paths] of [
-    ["--no-assume-unchanged", assumed],
-    ["--no-skip-worktree", skipped],
-  ] as const) {
-    if (paths.length > 0)
-      await git.run(["update-index", flag, "-z", "--stdin"], { indexFile, input: `${paths.join("\0")}\0` });
-  }
-  await git.run(["update-index", "-q", "--really-refresh"], { indexFile, allowStatus: [1] });
-  return indexFile;
-}
-
-async function saveConflicted(state: Capturing): Promise<void> {
-  const listed = zeroes((await state.git.run(["ls-files", "--unmerged", "-z"])).stdout);
-  const paths = [...new Set(listed.map((line) => line.slice(line.indexOf("\t") + 1)))];
+async function saveConflicted(state: Capturing, entries: readonly IndexEntry[]): Promise<void> {
+  const paths = pathsOf(entries.filter(({ stage }) => stage !== "0"));
   if (paths.length === 0) return;
   for (const path of paths) await addFile(state, path, "conflicted");
   state.findings.push({
@@ -271,28 +222,6 @@ async function saveUntracked(state: Capturing): Promise<string[]> {
   return saved;
 }
 
-async function readSubmodules(git: Git): Promise<CodeInfo["submodules"]> {
-  const listed = zeroes((await git.run(["ls-files", "--stage", "-z"])).stdout);
-  return listed.flatMap((line) => {
-    const [, commit, path] = /^160000 ([0-9a-f]+) \d\t(.*)$/s.exec(line) ?? [];
-    return commit === undefined || path === undefined ? [] : [{ path, commit }];
-  });
-}
-
-async function optional(git: Git, args: readonly string[]): Promise<string | undefined> {
-  const { status, stdout } = await git.run(args, { allowStatus: [1, 128] });
-  const text = stdout.toString("utf8").trim();
-  return status === 0 && text !== "" ? text : undefined;
-}
-
-async function readBranches(git: Git): Promise<CodeInfo["branches"]> {
-  const lines = (await git.text(["for-each-ref", "--format=%(objectname) %(refname)", "refs/heads"])).split("\n");
-  return lines.flatMap((line) => {
-    const [commit, ref] = line.split(" ");
-    return commit === undefined || ref === undefined ? [] : [{ name: ref.slice("refs/heads/".length), commit }];
-  });
-}
-
 async function writeInfo(
   state: Capturing | { options: CodeOptions; files: CodeFile[] },
   info: CodeInfo,
@@ -304,25 +233,22 @@ async function writeInfo(
 
 async function captureGit(git: Git, options: CodeOptions): Promise<CodeCapture> {
   const state: Capturing = { git, options, files: [], findings: [] };
-  const upstream = await readUpstream(git);
+  const { head, isShallow } = git.opened;
+  const upstream = upstreamOf(git);
   const origin = upstream === undefined ? undefined : stripCredentials(upstream.url);
-  const head = await optional(git, ["rev-parse", "--verify", "--quiet", "HEAD^{commit}"]);
-  const branch = await optional(git, ["symbolic-ref", "--quiet", "--short", "HEAD"]);
-  const isShallow = (await git.text(["rev-parse", "--is-shallow-repository"])) === "true";
-  const isAlone = upstream === undefined || isLocal(upstream.url);
+  const { branches, branch, hasStash } = await readRefs(git);
+  const isAlone = upstream === undefined || upstream.isLocal;
   // The history of a shallow clone cannot be unpacked where the rest of it is not: then the files themselves.
   const mustCopy = isShallow && isAlone;
-  const hasBundle = mustCopy ? false : await saveBundle(state, upstream, head);
-  const indexFile = await copyIndex(state);
+  const bundle = mustCopy ? undefined : await saveBundle(state, upstream, hasStash);
+  const { indexFile, entries } = await copyIndex(git);
   const hasStaged = await saveOutput(state, CODE_STAGED, ["diff", "--cached", ...DIFF], indexFile);
   const hasUnstaged = await saveOutput(state, CODE_UNSTAGED, ["diff", "--ours", ...DIFF], indexFile);
-  await saveConflicted(state);
-  if (mustCopy) {
-    for (const path of zeroes((await git.run(["ls-files", "-z"])).stdout)) await addFile(state, path, CODE_FILES);
-  }
+  await saveConflicted(state, entries);
+  if (mustCopy) for (const path of pathsOf(entries)) await addFile(state, path, CODE_FILES);
   const untracked = await saveUntracked(state);
-  const submodules = await readSubmodules(git);
-  const bundle = hasBundle ? await verifyBundle(join(options.into, CODE_BUNDLE), options) : undefined;
+  const submodules = submodulesOf(entries);
+  const hasBundle = bundle !== undefined;
   const isDirty = hasStaged || hasUnstaged || untracked.length > 0;
   state.findings.push(
     ...codeNotes({ root: git.root, isDirty, hasStaged, hasUnstaged, untracked, submodules, mustCopy }),
@@ -337,8 +263,8 @@ async function captureGit(git: Git, options: CodeOptions): Promise<CodeCapture> 
     kind: "git",
     root: git.root,
     ...named,
-    branches: await readBranches(git),
-    prerequisites: bundle?.header?.prerequisites ?? [],
+    branches,
+    prerequisites: bundle?.prerequisites ?? [],
     hasBundle,
     hasStaged,
     hasUnstaged,

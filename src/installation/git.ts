@@ -5,7 +5,7 @@
 import { chown, stat, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { realpath } from "node:fs/promises";
-import { isFailure } from "../base/errors.ts";
+import { Failure, isFailure } from "../base/errors.ts";
 import { type ProgramOptions, readProgram, runProgram } from "../system/process.ts";
 import { openTemporaryFolder } from "../system/temporary.ts";
 
@@ -22,8 +22,20 @@ export interface GitRun {
   indexFile?: string;
 }
 
+/** What git said of the checkout when it was opened. */
+export interface OpenedCheckout {
+  /** The commit that is checked out; undefined before the first. */
+  readonly head: string | undefined;
+  readonly isShallow: boolean;
+  /** Where its index is, or would be. */
+  readonly indexPath: string;
+  /** All that git is configured with here, as git names it (`remote.origin.url`); of several values the last. */
+  readonly settings: ReadonlyMap<string, string>;
+}
+
 export interface Git extends AsyncDisposable {
   readonly root: string;
+  readonly opened: OpenedCheckout;
   /** A temporary folder that git's user may read and write. */
   readonly scratch: string;
   run(args: readonly string[], run?: GitRun): Promise<{ status: number; stdout: Buffer; stderr: string }>;
@@ -45,6 +57,7 @@ const SAFE_SETTINGS = [
   "core.hooksPath=/dev/null",
   "core.quotePath=false",
   "core.untrackedCache=false",
+  "diff.autoRefreshIndex=true",
   "gc.auto=0",
   "maintenance.auto=false",
   "submodule.recurse=false",
@@ -84,19 +97,42 @@ function quoteSetting(text: string): string {
   return `"${text.replaceAll("\\", "\\\\").replaceAll('"', '\\"')}"`;
 }
 
-/** Switches off the programs that a checkout's filters would run. */
-async function filterSettings(base: readonly string[], options: ProgramOptions): Promise<string[]> {
-  const listed = await runProgram("git", [...base, "config", "--null", "--name-only", "--get-regexp", "^filter\\..*"], {
-    ...options,
-    allowStatus: [1],
-  });
-  const drivers = new Set(
-    listed.stdout
-      .toString("utf8")
-      .split("\0")
-      .filter((name) => name !== "")
-      .map((name) => name.slice(0, name.lastIndexOf("."))),
+/** One question for all that must be known at once: each start of git costs as much as what it answers. */
+async function lookAtCheckout(
+  root: string,
+  base: readonly string[],
+  options: ProgramOptions,
+): Promise<Omit<OpenedCheckout, "settings">> {
+  // The commit is asked for last: git ends at what is not there, in silence.
+  const asked = ["--is-shallow-repository", "--git-path", "index", "--revs-only", "HEAD^{commit}"];
+  const { stdout } = await runProgram("git", [...base, "rev-parse", ...asked], options);
+  const [, shallow, path, head] = /^(.*?)\n(.*index)\n(?:([0-9a-f]{40,64})\n)?$/s.exec(stdout.toString("utf8")) ?? [];
+  if (path === undefined) {
+    throw new Failure("program/failed", `'git' does not say where the index of ${root} is`, {
+      hint: "Check the checkout with 'git status'.",
+    });
+  }
+  return { head, isShallow: shallow === "true", indexPath: path.startsWith("/") ? path : join(root, path) };
+}
+
+async function readSettings(base: readonly string[], options: ProgramOptions): Promise<Map<string, string>> {
+  const { stdout } = await runProgram("git", [...base, "config", "--null", "--list"], options);
+  const entries = stdout
+    .toString("utf8")
+    .split("\0")
+    .filter((entry) => entry !== "");
+  return new Map(
+    entries.map((entry) => {
+      const [name = "", ...value] = entry.split("\n");
+      return [name, value.join("\n")];
+    }),
   );
+}
+
+/** Switches off the programs that a checkout's filters would run. */
+function withoutFilters(settings: ReadonlyMap<string, string>): string[] {
+  const names = [...settings.keys()].filter((name) => name.startsWith("filter."));
+  const drivers = new Set(names.map((name) => name.slice(0, name.lastIndexOf("."))));
   return [...drivers].flatMap((driver) =>
     ["clean=", "smudge=", "process=", "required=false"].flatMap((setting) => ["-c", `${driver}.${setting}`]),
   );
@@ -137,8 +173,9 @@ async function open(root: string, owner: Owner | undefined, options: GitOptions)
       ...owner,
     };
     const base = ["--no-pager", ...SAFE_SETTINGS.flatMap((setting) => ["-c", setting])];
-    await runProgram("git", [...base, "rev-parse", "--git-dir"], program);
-    base.push(...(await filterSettings(base, program)));
+    const looked = await lookAtCheckout(root, base, program);
+    const settings = await readSettings(base, program);
+    base.push(...withoutFilters(settings));
     const optionsOf = (run: GitRun = {}): ProgramOptions => ({
       ...program,
       ...(run.allowStatus === undefined ? {} : { allowStatus: run.allowStatus }),
@@ -148,6 +185,7 @@ async function open(root: string, owner: Owner | undefined, options: GitOptions)
     const run: Git["run"] = async (args, how) => await runProgram("git", [...base, ...args], optionsOf(how));
     return {
       root,
+      opened: { ...looked, settings },
       scratch: folder.path,
       run,
       text: async (args, how) => (await run(args, how)).stdout.toString("utf8").replace(/\n$/, ""),

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { chmod, chown, copyFile, mkdir, readFile, symlink, truncate } from "node:fs/promises";
+import { chmod, chown, copyFile, mkdir, readFile, symlink, truncate, utimes } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { test } from "node:test";
 import { LIMITS } from "../../src/base/limits.ts";
@@ -119,6 +119,30 @@ test("an edit that assume-unchanged or skip-worktree hides from git is saved all
   assert.match(diff, /^diff --git a\/logo\.bin/m);
 });
 
+test("an edit of the very moment at which git wrote its index, that changes no length, is saved", async () => {
+  const { folder, checkout } = await prepare();
+  await using _ = folder;
+  // What of a file's times says that it was edited must be the same before and after.
+  await git(checkout, "config", "core.trustctime", "false");
+  const moment = new Date("2026-01-02T03:04:05Z");
+  await utimes(join(checkout, "README.md"), moment, moment);
+  await git(checkout, "update-index", "--refresh");
+  await write(checkout, "README.md", "# CHATWOOT\n\nLive chat.\n");
+  for (const path of ["README.md", ".git/index"]) await utimes(join(checkout, path), moment, moment);
+  assert.match(await contentOf(await capture(folder), "unstaged.diff"), /^\+# CHATWOOT$/m);
+});
+
+test("upstream is the remote named origin, or else the first; a branch is told by its own name, whatever is named so too", async () => {
+  const { folder, checkout } = await prepare();
+  await using _ = folder;
+  await git(checkout, "tag", "master");
+  for (const name of ["ours", "a.b"]) await git(checkout, "remote", "add", name, `https://example.com/${name}.git`);
+  const code = await capture(folder);
+  assert.deepEqual([code.origin, code.branch], [ORIGIN, "master"]);
+  await git(checkout, "remote", "remove", "origin");
+  assert.equal((await capture(folder)).origin, "https://example.com/a.b.git");
+});
+
 test("the checkout is left exactly as it was, its index and times of files included", async () => {
   const { folder, checkout } = await prepare();
   await using _ = folder;
@@ -185,7 +209,7 @@ test("a repository without a single commit is saved", async () => {
   await write(folder.at("app"), "untracked.rb", "u\n");
   const code = await capture(folder);
   assert.deepEqual(pathsOf(code), ["info.json", "staged.diff", "untracked/untracked.rb"]);
-  assert.equal(code.head, undefined);
+  assert.deepEqual([code.head, code.branch], [undefined, "master"]);
 });
 
 test("what is saved elsewhere is left out of the untracked files", async () => {
