@@ -46,10 +46,10 @@ export async function readRights(connection: Connection): Promise<RightsRead> {
 /** Adds what the schema's dump says of them. */
 export async function addGrants(
   { ofDatabase, ofObjects, ...read }: RightsRead,
-  { custom }: SchemaDump,
+  schema: SchemaDump,
   { programs, signal }: { programs: ClientPrograms; signal: AbortSignal },
 ): Promise<SavedRights> {
-  return { ...read, grantsSql: ofDatabase + (await dumpGrants(custom, programs, { signal })) + ofObjects };
+  return { ...read, grantsSql: ofDatabase + (await dumpGrants(schema, programs, { signal })) + ofObjects };
 }
 
 export interface RightsOptions {

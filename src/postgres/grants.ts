@@ -3,22 +3,19 @@ import { runProgram } from "../system/process.ts";
 import type { Connection } from "./connect.ts";
 import { quoteIdentifier } from "./names.ts";
 import type { ClientPrograms } from "./programs.ts";
+import type { SchemaDump } from "./schema-dump.ts";
 
 /**
- * What `pg_restore` says of an archive beyond what it says with `--no-owner --no-acl`: `ALTER … OWNER TO`, `GRANT`, `REVOKE`
- * and `ALTER DEFAULT PRIVILEGES`, in pg_dump's own words.
+ * What `pg_restore` says of a schema's dump beyond what it says with `--no-owner --no-acl`, which is known: `ALTER … OWNER TO`,
+ * `GRANT`, `REVOKE` and `ALTER DEFAULT PRIVILEGES`, in pg_dump's own words.
  */
 export async function dumpGrants(
-  custom: Uint8Array,
+  { custom, bare }: Pick<SchemaDump, "custom" | "bare">,
   programs: ClientPrograms,
   { signal }: { signal: AbortSignal },
 ): Promise<string> {
-  const run = async (...args: string[]) => {
-    const { stdout } = await runProgram(programs.pgRestore, [...args, "--file=-"], { signal, input: custom });
-    return stdout.toString("utf8");
-  };
-  const [all, bare] = await Promise.all([run(), run("--no-owner", "--no-acl")]);
-  return addedLines(all, bare);
+  const { stdout } = await runProgram(programs.pgRestore, ["--file=-"], { signal, input: custom });
+  return addedLines(stdout.toString("utf8"), bare);
 }
 
 function anonymous(line: string | undefined): string | undefined {

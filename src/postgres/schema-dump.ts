@@ -15,7 +15,9 @@ import { namedTimeouts, refusesOptions, withoutTimeouts } from "./timeouts.ts";
 export interface SchemaDump {
   /** `pg_dump --format=custom --schema-only`, with owners and rights. */
   custom: Buffer;
-  /** The same as SQL, without owners, rights and what else differs between equal schemas. */
+  /** The same as SQL, without owners and rights, in pg_restore's own words. */
+  bare: string;
+  /** The same without what else differs between equal schemas. */
   sql: string;
 }
 
@@ -57,7 +59,10 @@ async function dumpOnce(
     const startup = isPooled ? undefined : withoutTimeouts(timeouts);
     const env = { ...childEnvironment(await withPassword(address, { signal })), PGOPTIONS: startup };
     const { status, stdout, stderr } = await runProgram(programs.pgDump, args, { signal, env, allowStatus: [1] });
-    if (status === 0) return { custom: stdout, sql: await schemaText(stdout, programs, { signal }) };
+    if (status === 0) {
+      const bare = await bareSchema(stdout, programs, { signal });
+      return { custom: stdout, bare, sql: normalizeSchema(bare) };
+    }
     const more = timeouts === undefined ? namedTimeouts(stderr) : [];
     if (more.length > 0) timeouts = more;
     else if (!isPooled && refusesOptions(stderr)) isPooled = true;
@@ -72,15 +77,15 @@ async function dumpOnce(
 const NOT_LET_IN = /connection to server .* failed: /;
 const CONNECT_ATTEMPTS = 3;
 
-/** The SQL of a custom-format dump, without what differs between equal schemas. */
-export async function schemaText(
+/** The SQL of a schema's dump in the custom format. */
+async function bareSchema(
   custom: Uint8Array,
   programs: ClientPrograms,
   { signal }: { signal: AbortSignal },
 ): Promise<string> {
   const args = ["--schema-only", "--no-owner", "--no-acl", "--file=-"];
   const { stdout } = await runProgram(programs.pgRestore, args, { signal, input: custom });
-  return normalizeSchema(stdout.toString("utf8"));
+  return stdout.toString("utf8");
 }
 
 /** What pg_dump writes of the schema `public` where somebody gave it another owner: nothing, in four lines. */
