@@ -296,6 +296,8 @@ export const LIMITS = {
   runLockAttempts: 10,
   /** A daily run comes a little earlier or later: what is due in less is due now. */
   dueEarlyMs: 12 * 3_600_000,
+  /** Processes of one systemd unit whose environment is looked at. */
+  unitProcessesLookedAt: 32,
   /** What a point lacks, by name, in the mark that says so. */
   shortcomings: 1000,
 } as const;

@@ -12,6 +12,7 @@ export interface FoundPlace {
   mode: number;
   uid: number;
   gid: number;
+  changedAtMs: number;
 }
 
 export function codeOf(error: unknown): string {
@@ -31,6 +32,7 @@ export async function lookAt(path: string): Promise<FoundPlace | undefined> {
       mode: facts.mode & 0o7777,
       uid: facts.uid,
       gid: facts.gid,
+      changedAtMs: facts.mtimeMs,
     };
   } catch (error) {
     if (ABSENT.has(codeOf(error)) || codeOf(error) === "EACCES") return undefined;

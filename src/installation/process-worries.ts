@@ -51,8 +51,8 @@ export function knownPasswordFinding(environment: ReadonlyMap<string, string>): 
   ];
 }
 
-/** Where web and worker disagree in these, one of them works on something else. */
-const SAME_IN_BOTH = [
+/** A process that has another value of one of these works on something else, or for another address. */
+export const DECISIVE = [
   "SECRET_KEY_BASE",
   "ACTIVE_RECORD_ENCRYPTION_PRIMARY_KEY",
   "ACTIVE_RECORD_ENCRYPTION_DETERMINISTIC_KEY",
@@ -77,7 +77,7 @@ export function differenceFinding<T extends NamedProcess>(
   others: readonly T[],
   hintFor: (differing: readonly T[]) => string,
 ): Finding[] {
-  const differing = SAME_IN_BOTH.filter((name) => others.some(({ env }) => env.get(name) !== leader.env.get(name)));
+  const differing = DECISIVE.filter((name) => others.some(({ env }) => env.get(name) !== leader.env.get(name)));
   if (differing.length === 0) return [];
   const who = others.filter(({ env }) => differing.some((name) => env.get(name) !== leader.env.get(name)));
   return [

@@ -30,6 +30,7 @@ import {
   passwordFindings,
   permissionFindings,
 } from "./doctor-repositories.ts";
+import { examineSettings } from "./doctor-chatwoot.ts";
 import { examineHealth, installationFacts } from "./doctor-installation.ts";
 import { lookForScratchServer } from "./doctor-scratch.ts";
 import { examineStandby } from "./doctor-standby.ts";
@@ -191,6 +192,7 @@ async function examineDatabase(
     await readKeySamples(connection, await findKeySources(connection)),
   );
   report.findings.push(...proof.findings);
+  report.findings.push(...(await examineSettings(installation.environment, connection)));
 }
 
 function poolerFindings(address: ServerAddress, isBetween: boolean): Finding[] {

@@ -19,6 +19,7 @@ const ACKABLE: ReadonlySet<string> = new Set([
   "environment-command",
   "environment-differs",
   "environment-file-not-read",
+  "environment-not-in-force",
   "extension-data",
   "foreign-tables",
   "image-tag-latest",

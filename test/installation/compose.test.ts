@@ -419,6 +419,8 @@ test("each of the smaller worries is told once", async () => {
     "container-stopped",
     "default-secrets",
     "environment-differs",
+    // The file of this machine has another SECRET_KEY_BASE.
+    "environment-not-in-force",
     "image-tag-latest",
     "images-differ",
     "public-on-volume",

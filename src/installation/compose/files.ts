@@ -12,7 +12,16 @@ export interface ComposeFiles {
   paths: string[];
   /** The first environment file of the web process. */
   envFile: string | undefined;
+  /** By the container's name: what its environment files say now, and which names its Compose files set themselves. */
+  given: Map<string, GivenByFiles>;
   findings: Finding[];
+}
+
+export interface GivenByFiles {
+  /** In the order in which they count: of two that have a name the later one. */
+  files: { path: string; text: string }[];
+  /** Set under `environment`, which counts before any file. */
+  own: Set<string>;
 }
 
 /** Where a path of a label may be on this machine: as it stands, or in the volume of the program that wrote it. */
@@ -43,9 +52,17 @@ function labelledPaths(container: Container, label: string): string[] {
     .map((path) => resolve(folder, path));
 }
 
-/** The `env_file` entries of each service; none of a file that is no YAML. Format: the Compose Specification. */
-export function envFilesIn(text: string): Map<string, string[]> {
-  const found = new Map<string, string[]>();
+/** Where a service's environment comes from. */
+interface ServiceEnvironment {
+  /** `env_file`, as written. */
+  files: string[];
+  /** The names under `environment`. */
+  own: string[];
+}
+
+/** What each service says of its environment; nothing of a file that is no YAML. Format: the Compose Specification. */
+function environmentsIn(text: string): Map<string, ServiceEnvironment> {
+  const found = new Map<string, ServiceEnvironment>();
   let read: unknown;
   try {
     read = parse(text, { merge: true, logLevel: "silent" });
@@ -58,10 +75,10 @@ export function envFilesIn(text: string): Map<string, string[]> {
     const paths = (Array.isArray(listed) ? listed : [listed]).map((entry: unknown) =>
       isRecord(entry) ? entry["path"] : entry,
     );
-    found.set(
-      service,
-      paths.filter((path) => typeof path === "string"),
-    );
+    const set: unknown = isRecord(body) ? body["environment"] : undefined;
+    // A list of NAME=value or a map; a bare name is taken from whoever runs Compose.
+    const names = Array.isArray(set) ? set.map((entry) => String(entry).split("=")[0] ?? "") : Object.keys(set ?? {});
+    found.set(service, { files: paths.filter((path) => typeof path === "string"), own: names });
   }
   return found;
 }
@@ -88,6 +105,7 @@ export async function findComposeFiles(
   const translate = translator(machine, containers);
   const missing = new Set<string>();
   const paths = new Set<string>();
+  const given: ComposeFiles["given"] = new Map();
   let envFile: string | undefined;
   const take = async (path: string): Promise<string | undefined> => {
     const place = await translate(path);
@@ -96,16 +114,22 @@ export async function findComposeFiles(
     return place;
   };
   for (const container of chatwoot) {
+    const from: GivenByFiles = { files: [], own: new Set() };
     const labelled = labelledPaths(container, "project.config_files");
     const folder = composeLabel(container, "project.working_dir") ?? dirname(labelled[0] ?? "/");
     for (const file of labelled) {
       const place = await take(file);
       const text = place === undefined ? undefined : await readTextIfAllowed(place);
-      for (const path of envFilesIn(text ?? "").get(serviceOf(container)) ?? []) {
+      const said = environmentsIn(text ?? "").get(serviceOf(container));
+      for (const name of said?.own ?? []) from.own.add(name);
+      for (const path of said?.files ?? []) {
         const read = await take(resolve(folder, path));
         envFile ??= read;
+        const values = read === undefined ? undefined : await readTextIfAllowed(read);
+        if (read !== undefined && values !== undefined) from.files.push({ path: read, text: values });
       }
     }
+    given.set(container.name, from);
     for (const file of labelledPaths(container, "project.environment_file")) await take(file);
     // What Compose fills in `${…}` from, which need not be there.
     const beside = labelled.length === 0 ? undefined : await translate(join(folder, ".env"));
@@ -113,7 +137,7 @@ export async function findComposeFiles(
     for (const path of mountedFiles(container))
       if ((await lookAt(machine.at(path))) !== undefined) paths.add(machine.at(path));
   }
-  return { paths: [...paths], envFile, findings: missingFinding([...missing]) };
+  return { paths: [...paths], envFile, given, findings: missingFinding([...missing]) };
 }
 
 function missingFinding(missing: readonly string[]): Finding[] {

@@ -89,6 +89,7 @@ export async function readSite(site: Site, ways: Ways, settings: InstallationSet
     machine,
     engine,
     database,
+    given: files.given,
     redis: redis === undefined ? undefined : serverOf(redis.host, around),
   };
   installation.notes = notesOf(site, ways, installation, { database, redis: seen.redis });

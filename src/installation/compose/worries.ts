@@ -6,6 +6,8 @@ import type { EngineApi } from "../../system/engine-api.ts";
 import { lookAt, type Machine, namesIn } from "../places.ts";
 import { differenceFinding, floatingTagFinding, knownPasswordFinding } from "../process-worries.ts";
 import { type Container, type Group, isSwarmTask, serviceOf } from "./containers.ts";
+import type { GivenByFiles } from "./files.ts";
+import { staleFindings } from "./in-force.ts";
 import { howToStart } from "./reach.ts";
 import { appFolder, isAnonymous, mountAt, type StoragePlace } from "./mounts.ts";
 
@@ -19,6 +21,8 @@ export interface Seen {
   /** Undefined where the database is no container here. */
   database: Container | undefined;
   redis: Container | undefined;
+  /** By the container's name. */
+  given: ReadonlyMap<string, GivenByFiles>;
   machine: Machine;
   engine: EngineApi;
 }
@@ -34,6 +38,7 @@ export async function composeFindings(seen: Seen): Promise<Finding[]> {
     ...imageFindings(seen),
     ...knownPasswordFinding(seen.environment),
     ...differenceFindings(seen),
+    ...staleFindings(members(seen), seen.given),
   ];
 }
 

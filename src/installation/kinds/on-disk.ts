@@ -11,6 +11,7 @@ import {
   storageServicesOf,
 } from "../../chatwoot/environment.ts";
 import { parseAppVersion } from "../../chatwoot/versions.ts";
+import { unitFindings } from "../in-force.ts";
 import type { CodePlace, Installation } from "../installation.ts";
 import { lookAt, mayExist, readText, readTextIfAllowed } from "../places.ts";
 import type { Processes } from "../processes.ts";
@@ -243,6 +244,7 @@ export async function readOnDisk(
   const findings = [
     ...environmentFindings(installation, { commands: read.commands, environmentFiles: units.environmentFiles }),
     ...(await placeFindings(installation)),
+    ...(await unitFindings(units.files, installation, machine)),
   ];
   return { installation, findings };
 }
