@@ -87,7 +87,8 @@ async function setUp(path: string, flags: InitFlags, s: Surroundings): Promise<I
     "compose-project": flags.project,
   };
   const found = await openInstallation(withoutUndefined(settings), s);
-  const name = flags.name ?? (await s.person?.text("Name of this installation", suggestName())) ?? suggestName();
+  const suggested = suggestName(found.installation);
+  const name = flags.name ?? (await s.person?.text("Name of this installation", suggested)) ?? suggested;
   if (!/^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/.test(name)) {
     throw new Failure("usage/invalid", `'${name}' cannot be the name of an installation`, {
       hint: "Use letters, digits, '.', '_' and '-', at most 63.",
@@ -130,12 +131,15 @@ async function setUp(path: string, flags: InitFlags, s: Surroundings): Promise<I
   };
 }
 
-function suggestName(): string {
+function suggestName({ choice }: Installation): string {
   const host =
     hostname()
       .split(".")[0]
       ?.replaceAll(/[^A-Za-z0-9_-]/g, "") ?? "";
-  return host === "" || host === "localhost" ? "chatwoot" : host;
+  // A container's own name is its number, and the next one has another.
+  const isNumber = /^[0-9a-f]{12}$/.test(host);
+  if (isNumber && choice !== undefined && "project" in choice) return choice.project;
+  return host === "" || host === "localhost" || isNumber ? "chatwoot" : host;
 }
 
 function absolute(path: string | undefined, s: Surroundings): string | undefined {

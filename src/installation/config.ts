@@ -6,7 +6,7 @@ import { messageOf } from "../base/errors.ts";
 import type { Finding } from "../base/findings.ts";
 import { LIMITS } from "../base/limits.ts";
 import type { Installation } from "./installation.ts";
-import { isReadable, lookAt, type Machine, machineAt, mayExist } from "./places.ts";
+import { isReadable, lookAt, machineAt, mayExist } from "./places.ts";
 
 export interface ConfigFile {
   /** Below `config/`: `env`, or `files/` and the place on the machine. */
@@ -22,7 +22,7 @@ export interface ConfigCapture {
 }
 
 interface Collecting {
-  machine: Machine;
+  nameOf: (place: string) => string;
   files: Map<string, ConfigFile>;
   findings: Finding[];
   /** Folders gone through, by their real place: a link may lead back. */
@@ -87,7 +87,7 @@ async function collect(
     });
     return;
   }
-  const path = `files/${state.machine.nameOf(place).replace(/^\/+/, "")}`;
+  const path = `files/${state.nameOf(place).replace(/^\/+/, "")}`;
   state.files.set(path, { path, absolute: await realpath(place), mode: facts.mode });
 }
 
@@ -99,8 +99,10 @@ export async function captureConfig(
   installation: Installation,
   options: { signal: AbortSignal; filesystemRoot?: string },
 ): Promise<ConfigCapture> {
+  const machine = machineAt(options.filesystemRoot);
+  const ofMachine = (place: string) => machine.nameOf(place);
   const state: Collecting = {
-    machine: machineAt(options.filesystemRoot),
+    nameOf: (place) => (installation.nameOf ?? ofMachine)(place),
     files: new Map(),
     findings: [],
     seen: new Set(),

@@ -1,7 +1,9 @@
 /** Finds an installation: whichever kind is on this machine, or the one that the configuration names. */
 import { Failure } from "../base/errors.ts";
+import { ownContainerId } from "../system/own-container.ts";
 import { DOCKER_COMPOSE } from "./kinds/docker-compose.ts";
 import type { Found, InstallationSettings, Kind, Look, World } from "./kinds/kind.ts";
+import { GIVEN_ENVIRONMENT } from "./kinds/given-environment.ts";
 import { LINUX_VM } from "./kinds/linux-vm.ts";
 import { MANUAL, namedProcesses } from "./kinds/manual.ts";
 import { SWARM } from "./kinds/swarm.ts";
@@ -15,9 +17,11 @@ export interface FindOptions {
   env?: Readonly<Record<string, string | undefined>>;
   /** A folder that stands for `/`, for tests. */
   filesystemRoot?: string;
+  /** The number of the container that Chatkeep runs in, in place of the real one. */
+  containerId?: string;
 }
 
-const KINDS: readonly Kind[] = [LINUX_VM, DOCKER_COMPOSE, SWARM, MANUAL];
+const KINDS: readonly Kind[] = [LINUX_VM, DOCKER_COMPOSE, SWARM, GIVEN_ENVIRONMENT, MANUAL];
 
 /** Those that may be meant; of what is named the first that has it is, of what is found there must be one. */
 function kindsMeant(settings: InstallationSettings): { kinds: readonly Kind[]; isNamed: boolean } {
@@ -27,6 +31,10 @@ function kindsMeant(settings: InstallationSettings): { kinds: readonly Kind[]; i
   if ([root, envFile, databaseUrl].some((value) => value !== undefined))
     return { kinds: [LINUX_VM, MANUAL], isNamed: true };
   return { kinds: [LINUX_VM, DOCKER_COMPOSE, SWARM], isNamed: false };
+}
+
+function isAnyMeant({ kind, project, container, root, envFile, databaseUrl }: InstallationSettings): boolean {
+  return [kind, project, container, root, envFile, databaseUrl].every((value) => value === undefined);
 }
 
 function notFound(looks: readonly Look[], { project, container }: InstallationSettings): Failure {
@@ -55,13 +63,18 @@ function notFound(looks: readonly Look[], { project, container }: InstallationSe
 export async function findInstallation(settings: InstallationSettings, options: FindOptions): Promise<Found> {
   options.signal.throwIfAborted();
   const { env = {}, signal } = options;
-  const world: World = { machine: machineAt(options.filesystemRoot), env, signal };
+  const containerId = options.containerId ?? ownContainerId();
+  const world: World = { machine: machineAt(options.filesystemRoot), env, containerId, signal };
   const { kinds, isNamed } = kindsMeant(settings);
   const looks: Look[] = [];
   for (const kind of kinds) {
     const look = await kind.look(settings, world);
     looks.push(look);
     if (isNamed && look.sightings.length > 0) break;
+  }
+  // What Chatkeep was given counts where nothing is to be seen: a container that may ask the engine knows more from that.
+  if (isAnyMeant(settings) && looks.every((look) => look.sightings.length === 0)) {
+    looks.push(await GIVEN_ENVIRONMENT.look(settings, world));
   }
   const sightings = looks.flatMap((look) => look.sightings);
   const [only] = sightings;

@@ -6,7 +6,7 @@
 import type { DatabaseSetting, RedisPlace, StorageService } from "../chatwoot/environment.ts";
 import type { Processes } from "./processes.ts";
 
-export const INSTALLATION_KINDS = ["linux-vm", "docker-compose", "swarm", "manual"] as const;
+export const INSTALLATION_KINDS = ["linux-vm", "docker-compose", "swarm", "environment", "manual"] as const;
 export type InstallationKind = (typeof INSTALLATION_KINDS)[number];
 
 export interface CodePlace {
@@ -67,6 +67,8 @@ export interface Installation {
   configFiles: string[];
   /** The same, found by discovery: units, web server, certificates. */
   systemFiles: string[];
+  /** What the machine calls a place of ours, where Chatkeep sees it under another path. */
+  nameOf?: (place: string) => string;
   /** Said by an engine, not by files: kept so that the containers can be made again. */
   madeFiles: MadeFile[];
   /** How web and worker are stopped and started, and how one sees that they are well. */

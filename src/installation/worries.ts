@@ -92,6 +92,14 @@ export function environmentFindings(
   return findings;
 }
 
+function folderHint({ kind, choice }: Installation): string {
+  if (kind === "environment")
+    return "Mount Chatwoot's volume of uploaded files there, to be read only, as Chatwoot's own service has it in the Compose file.";
+  return choice === undefined
+    ? "Name the right folder as 'storage' under 'installation', and run Chatkeep as a user that may read it."
+    : "Run Chatkeep as root: nobody else may read an engine's volumes, whatever groups he is in.";
+}
+
 /** Worries that a look at the disk shows. */
 export async function placeFindings(installation: Installation): Promise<Finding[]> {
   const findings: Finding[] = [];
@@ -121,10 +129,7 @@ export async function placeFindings(installation: Installation): Promise<Finding
         kind: "storage-folder-missing",
         level: "warning",
         message: `the folder of Chatwoot's uploaded files, ${root}, is not there or may not be entered`,
-        hint:
-          installation.choice === undefined
-            ? "Name the right folder as 'storage' under 'installation', and run Chatkeep as a user that may read it."
-            : "Run Chatkeep as root: nobody else may read an engine's volumes, whatever groups he is in.",
+        hint: folderHint(installation),
       });
     }
   }

@@ -10,6 +10,7 @@ import {
   findEngine,
   findImageWith,
   type Image,
+  isWithin,
   ownContainer,
   removeDeadContainers,
 } from "../system/containers.ts";
@@ -36,7 +37,7 @@ export async function programsInContainer(
   // Another machine has neither our folders nor our network.
   if (/^(?:tcp|ssh|https?):/.test(process.env["DOCKER_HOST"] ?? "")) return undefined;
   const engine = await findEngine({ signal });
-  if (!("program" in engine) || engine.isRootless) return undefined;
+  if (!("program" in engine) || engine.isRootless || (await isWithin(engine, { signal }))) return undefined;
   const image = await findImageWith(engine, `${MAJOR}=${major}`, { signal });
   if (image === undefined) return undefined;
   await removeDeadContainers(engine, { signal });

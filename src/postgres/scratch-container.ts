@@ -14,6 +14,7 @@ import {
   findImage,
   findImageAt,
   type Image,
+  isWithin,
   ownContainer,
   removeContainer,
   removeDeadContainers,
@@ -57,6 +58,13 @@ export async function lookAtContainer(needs: ScratchNeeds, places: ContainerPlac
       "container",
       `${engine.program} runs without root, where the users of a container are others`,
       "Use another server.",
+    );
+  }
+  if (await isWithin(engine, { signal })) {
+    return lackOf(
+      "container",
+      "Chatkeep runs in a container itself, whose temporary folder no other container can be given",
+      `Use an image of Chatkeep that has a server of PostgreSQL ${major}: build it with SERVERS="${major}".`,
     );
   }
   const found = await chooseImage(engine, places, signal);

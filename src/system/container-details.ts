@@ -37,7 +37,7 @@ export interface ContainerDetails {
     WorkingDir?: string;
     Hostname?: string;
   };
-  HostConfig?: { NetworkMode?: string; Links?: string[] | null; ExtraHosts?: string[] | null };
+  HostConfig?: { NetworkMode?: string; PidMode?: string; Links?: string[] | null; ExtraHosts?: string[] | null };
   Mounts?: ContainerMount[] | null;
   NetworkSettings?: {
     Ports?: Record<string, { HostIp: string; HostPort: string }[] | null> | null;

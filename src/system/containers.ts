@@ -3,6 +3,7 @@ import { messageOf } from "../base/errors.ts";
 import { isFailure } from "../base/errors.ts";
 import type { ContainerDetails, ImageDetails } from "./container-details.ts";
 import { isMarkOver, ownMark } from "./leftovers.ts";
+import { ownContainerId } from "./own-container.ts";
 import { runProgram } from "./process.ts";
 
 /** On every container that is ours: whose it is. */
@@ -73,6 +74,14 @@ function isRootless({ SecurityOptions, host }: EngineInfo): boolean {
 
 function lastLine(text: string): string {
   return text.trim().split("\n").at(-1) ?? "";
+}
+
+/** Whether this process runs in a container of that engine: then a folder of ours is no folder of its machine. */
+export async function isWithin({ program }: Engine, { signal }: { signal: AbortSignal }): Promise<boolean> {
+  const id = ownContainerId();
+  if (id === undefined) return false;
+  const { status } = await runProgram(program, ["container", "inspect", id], { signal, allowStatus: [1, 125] });
+  return status === 0;
 }
 
 export interface Image {

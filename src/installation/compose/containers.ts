@@ -79,9 +79,13 @@ function commandOf({ details: { Config } }: Container): string {
   return [...(Config.Entrypoint ?? []), ...(Config.Cmd ?? [])].join(" ");
 }
 
+/** Made by `docker compose run` for one command. */
+export function isOneOff(container: Container): boolean {
+  return composeLabel(container, "oneoff")?.toLowerCase() === "true";
+}
+
 export function isChatwoot(container: Container): boolean {
-  const isOneOff = composeLabel(container, "oneoff")?.toLowerCase() === "true";
-  if (isOneOff) return false;
+  if (isOneOff(container)) return false;
   return isChatwootProcess({
     image: container.details.Config.Image,
     command: commandOf(container),

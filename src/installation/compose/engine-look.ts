@@ -4,6 +4,7 @@ import { describeEngine, engineAddress, EngineApi, openEngine } from "../../syst
 import type { InstallationKind } from "../installation.ts";
 import type { InstallationSettings, Look, World } from "../kinds/kind.ts";
 import { type Container, groupChatwoot, leaderOf, readContainers, serviceOf } from "./containers.ts";
+import { machineThrough } from "./inside.ts";
 import { readSite, type Site, type Ways } from "./site.ts";
 
 export interface EngineKind {
@@ -26,10 +27,12 @@ export async function lookAtEngine(kind: EngineKind, settings: InstallationSetti
     if (isMeant) throw new Failure("source/unreadable", engine.why, { hint: engine.remedy });
     return { sightings: [], lookedFor, ...(engine.isDenied ? { blocked: engine } : {}) };
   }
-  const containers = await kind.choose(await readContainers(engine, world), engine);
+  const all = await readContainers(engine, world);
+  const own = all.find(({ details }) => details.Id === world.containerId);
+  const containers = await kind.choose(all, engine);
   const sites = groupChatwoot(containers).flatMap((group): Site[] => {
     const leader = leaderOf(group);
-    return leader === undefined ? [] : [{ engine, containers, group, leader }];
+    return leader === undefined ? [] : [{ engine, containers, group, leader, own }];
   });
   const meant = sites.filter((site) => isMeantBy(settings, site));
   const others = sites.filter((site) => !meant.includes(site)).map((site) => kind.whatOf(site));
@@ -46,8 +49,10 @@ export async function lookAtEngine(kind: EngineKind, settings: InstallationSetti
             ? `'container: ${serviceOf(site.leader)}' under 'installation'`
             : `--project ${project}, in the configuration 'compose-project: ${project}'`,
         read: async () => {
-          const ways = await kind.waysOf(site, world);
-          return await readSite(site, { kind: kind.name, what: kind.whatOf(site), choice, ...ways }, settings, world);
+          // Paths that the engine speaks of are those of its machine.
+          const seen = own === undefined ? world : { ...world, machine: machineThrough(own, world.machine) };
+          const ways = await kind.waysOf(site, seen);
+          return await readSite(site, { kind: kind.name, what: kind.whatOf(site), choice, ...ways }, settings, seen);
         },
       };
     }),

@@ -134,8 +134,10 @@ export async function findComposeFiles(
     // What Compose fills in `${…}` from, which need not be there.
     const beside = labelled.length === 0 ? undefined : await translate(join(folder, ".env"));
     if (beside !== undefined) paths.add(beside);
-    for (const path of mountedFiles(container))
+    for (const path of mountedFiles(container)) {
       if ((await lookAt(machine.at(path))) !== undefined) paths.add(machine.at(path));
+      else if (!(await mayExist(machine.at(path)))) missing.add(path);
+    }
   }
   return { paths: [...paths], envFile, given, findings: missingFinding([...missing]) };
 }

@@ -30,13 +30,14 @@ export function appFolder({ details }: Container): string {
 /** Where a container keeps uploaded files. */
 export interface StoragePlace {
   container: Container;
-  /** On this machine; undefined for a container that does not run and keeps them in itself. */
+  /** On the engine's machine; undefined for a container that keeps them in itself, and does not run or cannot be looked into. */
   path: string | undefined;
   /** `none`: in the container itself, which goes when it is made again. */
   kind: "named" | "anonymous" | "bind" | "none";
 }
 
-export function storagePlace(container: Container): StoragePlace {
+/** @param seesProcesses Processes of containers have the same numbers here: not so in a container of our own. */
+export function storagePlace(container: Container, { seesProcesses }: { seesProcesses: boolean }): StoragePlace {
   const folder = `${appFolder(container)}/storage`;
   const path = hostPath(container, folder);
   const mount = mountAt(container, folder);
@@ -46,6 +47,7 @@ export function storagePlace(container: Container): StoragePlace {
   }
   const { Running, Pid } = container.details.State;
   // What a running container has in itself is seen through its process, until it is gone.
-  const inside = Running && Pid !== undefined && Pid > 0 ? `/proc/${Pid}/root${folder}` : undefined;
+  const isShown = seesProcesses && Running && Pid !== undefined && Pid > 0;
+  const inside = isShown ? `/proc/${Pid}/root${folder}` : undefined;
   return { container, path: inside, kind: "none" };
 }

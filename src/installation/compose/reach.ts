@@ -3,6 +3,7 @@ import { Failure } from "../../base/errors.ts";
 import type { ContainerDetails } from "../../system/container-details.ts";
 import type { Reached } from "../installation.ts";
 import { type Container, isSwarmTask, projectOf, serviceOf } from "./containers.ts";
+import { seenFrom } from "./inside.ts";
 import { hostPath } from "./mounts.ts";
 
 export interface Surrounding {
@@ -14,6 +15,8 @@ export interface Surrounding {
   engineHost: string | undefined;
   /** A container's own address can be connected to: on Linux, where the engine is on this machine. */
   reachesAddresses: boolean;
+  /** The container that asks from here, where Chatkeep itself runs in one of the engine's. */
+  own?: Container | undefined;
 }
 
 const THIS_HOST = new Set(["localhost", "127.0.0.1", "::1"]);
@@ -47,7 +50,7 @@ function linkedAs(from: Container, host: string): string | undefined {
 /** The container that a name stands for, seen from another one. */
 export function containerNamed(
   host: string,
-  { from, containers }: Omit<Surrounding, "engineHost" | "reachesAddresses">,
+  { from, containers }: Pick<Surrounding, "from" | "containers">,
 ): Container | undefined {
   const owner = networkOwner(from, containers);
   if (THIS_HOST.has(host)) return modeOf(owner) === "host" ? undefined : owner;
@@ -108,6 +111,8 @@ export function placeOf(container: Container, port: number, around: Surrounding)
     });
   }
   const owner = networkOwner(container, around.containers);
+  const here = networkHere(around);
+  if (here !== undefined) return placeFromContainer({ container, owner, here }, port);
   if (modeOf(owner) === "host") return { host: around.engineHost ?? "127.0.0.1", port };
   const published = publishedAt(owner, port, around);
   if (published !== undefined) return published;
@@ -131,6 +136,43 @@ export function placeOf(container: Container, port: number, around: Surrounding)
   );
 }
 
+/** Whose network is ours; undefined where it is the machine's own. */
+function networkHere({ own, containers }: Surrounding): Container | undefined {
+  if (own === undefined) return undefined;
+  const owner = networkOwner(own, containers);
+  return modeOf(owner) === "host" ? undefined : owner;
+}
+
+/** As {@link placeOf}, from another container: by a network that both have, or a port that the machine opens to all. */
+function placeFromContainer(
+  { container, owner, here }: { container: Container; owner: Container; here: Container },
+  port: number,
+): Reached {
+  if (owner === here) return { host: "127.0.0.1", port };
+  const mine = new Set(networksOf(here).map(([name]) => name));
+  for (const [network, at] of networksOf(owner)) {
+    const address = at?.IPAddress ?? "";
+    if (address !== "" && network !== "ingress" && mine.has(network))
+      return { host: address, port, through: `the container ${container.name} on the network ${network}` };
+  }
+  const machine = gatewayOf(here);
+  if (machine !== undefined) {
+    if (modeOf(owner) === "host") return { host: machine, port, through: "this machine" };
+    const mesh = owner.meshPorts?.get(port);
+    if (mesh !== undefined) return { host: machine, port: mesh, through: `port ${mesh}, which the Swarm publishes` };
+    const published = publishedAt(owner, port, { engineHost: machine });
+    if (published !== undefined) return published;
+  }
+  const networks = networksOf(owner).map(([name]) => name);
+  throw new Failure(
+    "database/unreachable",
+    `port ${port} of the container ${container.name} cannot be reached from Chatkeep's own container`,
+    {
+      hint: `They have no network in common: give Chatkeep's service a network of ${serviceOf(container)} (${networks.join(", ")}) under 'networks' in the Compose file.`,
+    },
+  );
+}
+
 /** What a person does about a container that does not run. */
 export function howToStart(container: Container): string {
   const { name } = container;
@@ -145,7 +187,11 @@ function howToPublish(container: Container, port: number): string {
     : `Publish it to this machine alone: add  ports: ["127.0.0.1:${port}:${port}"]  to the service ${service} in the Compose file, and run 'docker compose up --detach'.`;
 }
 
-function publishedAt(owner: Container, port: number, { engineHost }: Surrounding): Reached | undefined {
+function publishedAt(
+  owner: Container,
+  port: number,
+  { engineHost }: Pick<Surrounding, "engineHost">,
+): Reached | undefined {
   const bindings = owner.details.NetworkSettings?.Ports?.[`${port}/tcp`] ?? [];
   for (const { HostIp, HostPort } of bindings) {
     const isHere = THIS_HOST.has(HostIp);
@@ -163,9 +209,11 @@ function publishedAt(owner: Container, port: number, { engineHost }: Surrounding
  */
 export function reach(host: string, port: number, around: Surrounding): Reached {
   if (host.startsWith("/")) return { host: reachSocket(host, around), port };
+  const here = networkHere(around);
   const extra = extraHost(around.from, host);
   if (extra !== undefined) {
-    const address = extra === "host-gateway" ? (around.engineHost ?? gatewayOf(around.from) ?? "127.0.0.1") : extra;
+    const address =
+      extra === "host-gateway" ? (around.engineHost ?? gatewayOf(here ?? around.from) ?? "127.0.0.1") : extra;
     return { host: address, port, through: `extra_hosts of the container ${around.from.name}` };
   }
   const container = containerNamed(host, around);
@@ -179,12 +227,15 @@ export function reach(host: string, port: number, around: Surrounding): Reached 
       },
     );
   }
+  // Of Chatwoot on the machine's own network: the machine itself.
+  if (here !== undefined && THIS_HOST.has(host)) return { host: gatewayOf(here) ?? host, port };
   return { host, port };
 }
 
 /** A folder with a socket, which a mount may bring to this machine. */
-function reachSocket(folder: string, { from }: Surrounding): string {
-  const here = hostPath(from, folder);
+function reachSocket(folder: string, { from, own }: Surrounding): string {
+  const place = hostPath(from, folder);
+  const here = place === undefined || own === undefined ? place : seenFrom(own, place);
   if (here !== undefined) return here;
   throw new Failure(
     "database/unreachable",

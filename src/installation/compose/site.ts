@@ -3,19 +3,20 @@ import { resolve } from "node:path";
 import { plural } from "../../base/bytes.ts";
 import { isFailure } from "../../base/errors.ts";
 import type { Finding } from "../../base/findings.ts";
-import { databaseOf, type DatabaseSetting, redisOf } from "../../chatwoot/environment.ts";
+import { activeStorageService, databaseOf, type DatabaseSetting, redisOf } from "../../chatwoot/environment.ts";
 import { parseAppVersion } from "../../chatwoot/versions.ts";
 import type { ImageDetails } from "../../system/container-details.ts";
 import { describeEngine, type EngineApi } from "../../system/engine-api.ts";
 import type { CodePlace, ImagePlace, Installation, InstallationKind, MadeFile } from "../installation.ts";
 import type { Found, InstallationSettings, World } from "../kinds/kind.ts";
 import { addFromFile, codeAt, commonNotes, storageIn } from "../kinds/on-disk.ts";
-import { lookAt, readTextIfAllowed } from "../places.ts";
+import { lookAt, type Machine, readTextIfAllowed } from "../places.ts";
 import type { ProcessControl, Processes } from "../processes.ts";
 import { environmentFindings, placeFindings } from "../worries.ts";
-import { type Container, composeLabel, type Group, projectOf, serviceOf } from "./containers.ts";
+import { type Container, composeLabel, type Group, isOneOff, projectOf, serviceOf } from "./containers.ts";
 import type { ComposeFiles } from "./files.ts";
-import { appFolder, hostPath, mountAt, storagePlace } from "./mounts.ts";
+import { isSeen, unseenFindings } from "./inside.ts";
+import { appFolder, hostPath, mountAt, storagePlace, type StoragePlace } from "./mounts.ts";
 import { containerNamed, placeOf, reach, type Surrounding } from "./reach.ts";
 import { composeFindings } from "./worries.ts";
 
@@ -28,6 +29,8 @@ export interface Site {
   containers: readonly Container[];
   group: Group;
   leader: Container;
+  /** Chatkeep's own container, where the engine runs it, too. */
+  own: Container | undefined;
 }
 
 /** How one kind of these installations differs from the other. */
@@ -46,14 +49,15 @@ export interface Ways {
 
 /** Reads all that is to be known of an installation in containers. */
 export async function readSite(site: Site, ways: Ways, settings: InstallationSettings, world: World): Promise<Found> {
-  const { group, leader, engine } = site;
+  const { group, leader, engine, own } = site;
   const { files } = ways;
   const { machine } = world;
   const around = surroundingOf(site);
   const { environment, commands } = await readEnvironment(site, world);
   const members = [...group.web, ...group.worker];
-  const places = members.map(storagePlace);
-  const roots = [...new Set(places.flatMap(({ path }) => (path === undefined ? [] : [machine.at(path)])))];
+  const seesProcesses = own === undefined || own.details.HostConfig?.PidMode === "host";
+  const places = members.map((member) => storagePlace(member, { seesProcesses }));
+  const roots = rootsOf(places, own, machine);
   const app = appFolder(leader);
   const image = await readImage(engine, leader);
   const version = settings.version ?? parseAppVersion(await readInside(site, `${app}/config/app.yml`));
@@ -78,6 +82,7 @@ export async function readSite(site: Site, ways: Ways, settings: InstallationSet
     systemFiles: files.paths.filter((path) => path !== files.envFile),
     madeFiles: ways.made,
     processes: processesOf(site, ways, around),
+    ...(own === undefined ? {} : { nameOf: (place: string) => machine.nameOf(place) }),
     notes: [],
   };
   const database = serverOf(hostOf(installation.database), around);
@@ -91,11 +96,12 @@ export async function readSite(site: Site, ways: Ways, settings: InstallationSet
     database,
     given: files.given,
     redis: redis === undefined ? undefined : serverOf(redis.host, around),
+    seesProcesses,
   };
   installation.notes = notesOf(site, ways, installation, { database, redis: seen.redis });
   const findings: Finding[] = [
     ...environmentFindings(installation, { commands, environmentFiles: [] }),
-    ...(await placeFindings(installation)),
+    ...(await placesFindings(site, settings, installation, places)),
     ...files.findings,
     ...(await composeFindings(seen)),
     ...ways.findings,
@@ -103,7 +109,29 @@ export async function readSite(site: Site, ways: Ways, settings: InstallationSet
   return { installation, findings };
 }
 
-function surroundingOf({ engine, containers, leader }: Site): Surrounding {
+/** Where uploaded files lie, as far as they can be read from here. */
+function rootsOf(places: readonly StoragePlace[], own: Container | undefined, machine: Machine): string[] {
+  const readable = own === undefined ? places : places.filter((place) => place.kind === "none" || isSeen(own, place));
+  // What a running container has in itself is seen by its process, whose number is the machine's own.
+  const at = ({ kind, path }: StoragePlace) => (own !== undefined && kind === "none" ? path : path && machine.at(path));
+  return [...new Set(readable.map(at).filter((path) => path !== undefined))];
+}
+
+/** What the disk shows. Where a volume is not mounted into our own container, that says it all. */
+async function placesFindings(
+  { own }: Site,
+  { storage }: InstallationSettings,
+  installation: Installation,
+  places: readonly StoragePlace[],
+): Promise<Finding[]> {
+  const found = await placeFindings(installation);
+  const isLocal = activeStorageService(installation.environment) === "local";
+  if (own === undefined || storage !== undefined || !isLocal) return found;
+  const unseen = unseenFindings(own, places);
+  return unseen.length === 0 ? found : [...found.filter(({ kind }) => kind !== "storage-unknown"), ...unseen];
+}
+
+function surroundingOf({ engine, containers, leader, own }: Site): Surrounding {
   const { address } = engine;
   const elsewhere = address.kind === "tcp" && !THIS_MACHINE.has(address.host) ? address.host : undefined;
   return {
@@ -111,6 +139,7 @@ function surroundingOf({ engine, containers, leader }: Site): Surrounding {
     containers,
     engineHost: elsewhere,
     reachesAddresses: elsewhere === undefined && process.platform === "linux",
+    own,
   };
 }
 
@@ -165,7 +194,9 @@ function hostOf(database: DatabaseSetting): string {
 /** Every container of the installation: its project's, or, without one, Chatwoot's own and the servers that it names. */
 export function containersOf(site: Site): Container[] {
   const { containers, group, leader } = site;
-  if (group.project !== undefined) return containers.filter((container) => projectOf(container) === group.project);
+  // A passing one (docker compose run) is no part of it; most often it is our own.
+  const lasting = containers.filter((container) => !isOneOff(container));
+  if (group.project !== undefined) return lasting.filter((container) => projectOf(container) === group.project);
   const around = surroundingOf(site);
   const hosts = [hostOf(databaseOf(leader.env)), redisOf(leader.env)?.host ?? ""];
   const servers = hosts.map((host) => serverOf(host, around));

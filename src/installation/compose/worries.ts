@@ -25,6 +25,8 @@ export interface Seen {
   given: ReadonlyMap<string, GivenByFiles>;
   machine: Machine;
   engine: EngineApi;
+  /** What a running container keeps in itself can be read. */
+  seesProcesses: boolean;
 }
 
 export async function composeFindings(seen: Seen): Promise<Finding[]> {
@@ -61,18 +63,21 @@ function stoppedFindings(seen: Seen): Finding[] {
     }));
 }
 
-function storageFindings({ places, environment, leader }: Seen): Finding[] {
+function storageFindings({ places, environment, leader, seesProcesses }: Seen): Finding[] {
   if (activeStorageService(environment) !== "local") return [];
   const findings: Finding[] = [];
   const folder = `${appFolder(leader)}/storage`;
   const inside = places.filter(({ kind }) => kind === "none").map(({ container }) => container.name);
   const [first = ""] = inside;
+  const until = seesProcesses
+    ? "Until then a backup saves what the running containers have, as root."
+    : "Until then none of them is saved: Chatkeep, in a container itself, cannot look into another one.";
   if (inside.length > 0) {
     findings.push({
       kind: "storage-ephemeral",
       level: "alarm",
       message: `uploaded files are being lost: no volume is mounted at ${folder} in ${inside.join(" and ")}, so they go when the container is made again`,
-      hint: `Copy out what is there first (docker cp ${first}:${folder} ./storage), then mount one volume at ${folder} in web and worker. Until then a backup saves what the running containers have, as root.`,
+      hint: `Copy out what is there first (docker cp ${first}:${folder} ./storage), then mount one volume at ${folder} in web and worker. ${until}`,
     });
   }
   const anonymous = places.filter(({ kind }) => kind === "anonymous").map(({ container }) => container.name);

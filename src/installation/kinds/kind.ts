@@ -41,6 +41,8 @@ export interface World {
   machine: Machine;
   /** For `DOCKER_HOST` and its kin. */
   env: Readonly<Record<string, string | undefined>>;
+  /** The container that Chatkeep itself runs in, if it does: its number. */
+  containerId?: string | undefined;
   signal: AbortSignal;
 }
 

@@ -187,27 +187,38 @@ export function commonNotes(installation: Installation, environmentFrom: string 
 }
 
 function notesOf(installation: Installation, units: Units): string[] {
-  const { root, envFile, code } = installation;
-  const notes = commonNotes(installation, envFile);
+  const { root, envFile, code, kind } = installation;
+  const isGiven = kind === "environment";
+  const notes = commonNotes(installation, envFile ?? (isGiven ? "Chatkeep's own environment" : undefined));
   if (root !== undefined) notes.unshift(`Chatwoot's folder is ${root}`);
   if (units.files.length > 0)
     notes.unshift(`${plural(units.files.length, "systemd unit")} of Chatwoot in /etc/systemd/system`);
-  if (code === undefined)
+  if (isGiven && code === undefined) notes.push("the code is that of Chatwoot's image, which is not seen from here");
+  else if (code === undefined)
     notes.push("no code is saved: there is no git checkout, and the configuration names no folder of code");
   return notes;
 }
 
 export interface OnDisk {
-  kind: "linux-vm" | "manual";
+  kind: "linux-vm" | "manual" | "environment";
   /** Chatwoot's folder, where it is known. */
   root: string | undefined;
   units: Units;
   processesOf: (environment: ReadonlyMap<string, string>) => Processes;
+  /** The folder of uploaded files, where it is not Chatwoot's folder's. */
+  storage?: string;
+  /** Files to save as configuration. */
+  found?: readonly string[];
+}
+
+function foldersOf(storage: string | undefined, root: string | undefined): string[] {
+  if (storage !== undefined) return [storage];
+  return root === undefined ? [] : [join(root, "storage")];
 }
 
 /** Reads an installation whose files are on this machine. */
 export async function readOnDisk(
-  { kind, root, units, processesOf }: OnDisk,
+  { kind, root, units, processesOf, storage, found = [] }: OnDisk,
   settings: InstallationSettings,
   { machine }: World,
 ): Promise<Found> {
@@ -229,13 +240,13 @@ export async function readOnDisk(
     environment,
     database: settings.databaseUrl === undefined ? databaseOf(environment) : { url: settings.databaseUrl },
     ...(redis === undefined ? {} : { redis }),
-    storage: storageIn(settings, environment, root === undefined ? [] : [join(root, "storage")]),
+    storage: storageIn(settings, environment, foldersOf(storage, root)),
     ...(version === undefined ? {} : { version }),
     ...(edition === undefined ? {} : { edition }),
     ...(commit === undefined ? {} : { commit }),
     ...(code === undefined ? {} : { code }),
     configFiles: [...read.others, ...(settings.config ?? []).map((path) => resolve(path))],
-    systemFiles: [...units.files, ...system],
+    systemFiles: [...units.files, ...system, ...found],
     madeFiles: [],
     processes: processesOf(environment),
     notes: [],
