@@ -10,9 +10,11 @@ import { parseCall } from "../src/cli/parse.ts";
 const ROOT = resolve(import.meta.dirname, "..");
 
 function documents(): { name: string; text: string }[] {
-  const inDocs = readdirSync(join(ROOT, "docs"), { recursive: true, withFileTypes: true })
-    .filter((entry) => entry.isFile())
-    .map((entry) => join(entry.parentPath, entry.name));
+  const inDocs = ["docs", "deploy"].flatMap((folder) =>
+    readdirSync(join(ROOT, folder), { recursive: true, withFileTypes: true })
+      .filter((entry) => entry.isFile())
+      .map((entry) => join(entry.parentPath, entry.name)),
+  );
   const inRoot = readdirSync(ROOT).map((name) => join(ROOT, name));
   return [...inRoot, ...inDocs]
     .filter((path) => path.endsWith(".md"))

@@ -8,9 +8,10 @@ import { Failure, isFailure } from "../base/errors.ts";
 import type { Finding } from "../base/findings.ts";
 import type { ScheduleSummary } from "../job/schedule-summary.ts";
 import { nextTime, parseCron } from "../schedule/cron.ts";
+import { formatCronJob } from "../schedule/cron-job.ts";
 import { findJob, formatCrontab, readCrontab, withJob, withoutJob, writeCrontab } from "../schedule/crontab.ts";
 import { type DailyJob, unitName } from "../schedule/job.ts";
-import { formatCompose, formatCronJob } from "../schedule/manifests.ts";
+import { formatCompose } from "../schedule/manifests.ts";
 import { toOnCalendar } from "../schedule/on-calendar.ts";
 import {
   installUnits,
@@ -26,7 +27,7 @@ import { makeFolders } from "../system/folders.ts";
 import { type Config, loadConfig, type LoadedConfig } from "./config.ts";
 import { timesOf } from "./due.ts";
 import { VERSION } from "./program.ts";
-import { findStateFolder, openStateFolder, readStatus } from "./state-folder.ts";
+import { findStateFolder, openStateFolder, readStatus, SYSTEM_STATE } from "./state-folder.ts";
 import { timeZoneOf } from "./tidy.ts";
 import type { Globals, Surroundings } from "./surroundings.ts";
 
@@ -122,13 +123,16 @@ async function summaryOf({ loaded, job, s }: Here, action: ScheduleSummary["acti
 async function print(here: Here, kind: "cronjob" | "compose", image = `chatkeep:${VERSION}`): Promise<ScheduleSummary> {
   const { loaded, job, s } = here;
   const { storage, root, code } = loaded.config.installation;
+  if (kind === "cronjob") {
+    // Of the pod, whatever this machine has.
+    const stateDir = resolve(s.cwd, loaded.config["state-dir"] ?? SYSTEM_STATE);
+    return { ...(await summaryOf(here, "print")), manifest: formatCronJob(job, { image, stateDir }) };
+  }
   const stateDir = dirname((await findStateFolder(loaded, s)).path);
   const reads = [...new Set([root, storage, code].filter((path) => path !== undefined))].map((path) =>
     resolve(s.cwd, path),
   );
-  const options = { image, reads, stateDir };
-  const manifest = kind === "cronjob" ? formatCronJob(job, options) : formatCompose(job, options);
-  return { ...(await summaryOf(here, "print")), manifest };
+  return { ...(await summaryOf(here, "print")), manifest: formatCompose(job, { image, reads, stateDir }) };
 }
 
 async function installTimer(here: Here): Promise<ScheduleSummary> {

@@ -7,7 +7,7 @@ import { makeFolders } from "../system/folders.ts";
 import type { LoadedConfig } from "./config.ts";
 import type { Surroundings } from "./surroundings.ts";
 
-const SYSTEM_STATE = "/var/lib/chatkeep";
+export const SYSTEM_STATE = "/var/lib/chatkeep";
 
 export interface StateFolder {
   /** Of this installation alone. */
