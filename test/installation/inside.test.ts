@@ -16,6 +16,7 @@ import {
   IMAGES,
   postgres,
   production,
+  SECRET,
   type Shape,
   volume,
   web,
@@ -31,7 +32,7 @@ let inside: TestFolder;
 before(async () => {
   inside = await temporaryFolder();
   await put("/chatwoot/docker-compose.yaml", "services: { rails: { env_file: .env } }\n");
-  await put("/chatwoot/.env", "SECRET_KEY_BASE=x\n", 0o600);
+  await put("/chatwoot/.env", `SECRET_KEY_BASE=${SECRET}\n`, 0o600);
   await put("/app/storage/ab/cd/abcdef", "a file");
   // Not the machine's, though it has the same name there.
   await put("/data/postgres/PG_VERSION", "16\n");
