@@ -2,6 +2,7 @@
 import { Failure } from "../base/errors.ts";
 import type { Finding } from "../base/findings.ts";
 import type { BackupOptions } from "../job/backup.ts";
+import { backupDiskFindings } from "../job/disks.ts";
 import type { BackupSummary } from "../job/summaries.ts";
 import { withoutTag } from "../point/layout.ts";
 import { fallLimitsOf } from "./alarms.ts";
@@ -73,6 +74,7 @@ async function prepareBackup(
     storageSettings(config, s),
   ]);
   const { installation, findings } = found;
+  const disks = await backupDiskFindings(config.repositories, installation, () => found.address(), s);
   const { id, name } = config.installation;
   const options = {
     repository: opened.repository,
@@ -81,7 +83,7 @@ async function prepareBackup(
     identity: { id, name },
     address: standby ?? found.address(),
     fromStandby: flags.fromStandby === true,
-    findings: [...findings, ...opened.passedOver.map((passed) => writtenElsewhere(passed, opened.name))],
+    findings: [...findings, ...disks, ...opened.passedOver.map((passed) => writtenElsewhere(passed, opened.name))],
     tags: [...flags.tags, ...opened.passedOver.map((passed) => withoutTag(passed.name))],
     full: flags.full,
     ownConfig: path,

@@ -25,8 +25,12 @@ function bytesOf(kib: number | undefined): number | undefined {
   return kib === undefined ? undefined : kib * 1024;
 }
 
-function settingsOf(repository: RepositoryConfig | undefined, { rates, atMs }: Surroundings): StoreSettings {
+function settingsOf(
+  repository: RepositoryConfig | undefined,
+  { rates, atMs, mayFill = false }: Surroundings,
+): StoreSettings {
   return {
+    leavesRoom: !mayFill,
     connections: repository?.connections,
     uploadRate: rates?.upload ?? bytesOf(repository?.["limit-upload"]),
     downloadRate: rates?.download ?? bytesOf(repository?.["limit-download"]),

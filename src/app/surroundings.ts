@@ -22,6 +22,8 @@ export interface Surroundings {
   readonly rates?: Rates;
   /** `--at-time`: repositories are read as they were then, in milliseconds since 1970. */
   readonly atMs?: number | undefined;
+  /** True for what makes room or mends: it may use the room that a disk else has left for others. */
+  readonly mayFill?: boolean;
   /** False for `--no-cache`. */
   readonly isCached?: boolean;
   /** Told what lets go of a place that was opened; all of it is done when the run is over. Never rejects. */

@@ -16,7 +16,7 @@ export interface PruneFlags {
 export async function runPrune(globals: Globals, flags: PruneFlags, s: Surroundings): Promise<PruneSummary> {
   const maxUnused = flags.maxUnused === undefined ? DEFAULT_MAX_UNUSED : parseMaxUnused(flags.maxUnused);
   const maxRepackBytes = flags.maxRepack === undefined ? undefined : parseMaxRepack(flags.maxRepack);
-  const { repository, name } = await openChosenRepository(globals, s);
+  const { repository, name } = await openChosenRepository(globals, { ...s, mayFill: true });
   return await prune({
     repository,
     repositoryName: name,
@@ -61,7 +61,7 @@ export async function runRepairPacks(globals: Globals, flags: RepairFlags, s: Su
 
 /** What the place has is to be mended: a whole copy of a file that is kept here would hide that its own is damaged. */
 function asItIs(s: Surroundings): Surroundings {
-  return { ...s, isCached: false };
+  return { ...s, isCached: false, mayFill: true };
 }
 
 function tools({ clock, progress, signal }: Surroundings) {

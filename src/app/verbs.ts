@@ -337,6 +337,7 @@ export async function runDoctor(globals: Globals, _flags: object, s: Surrounding
     standby: () => standbyAddress(loaded?.config.database, s),
     objectives: (await import("./objectives.ts")).objectivesOf(loaded?.config),
     openRepository: (name) => openChosenRepository({ ...globals, repository: name }, s),
+    ownFolders: async () => await (await import("./own-folders.ts")).ownFolders(loaded, s),
     scratch: await (await import("./drills.ts")).scratchPlaces(loaded?.config, { inPlaceServer: false }, s),
     readPassword: (name) =>
       readPassword(

@@ -254,6 +254,16 @@ export const LIMITS = {
   storeConnectMs: 15_000,
   /** … nor one that is silent for so long in the middle of a request. */
   storeSilenceMs: 60_000,
+  /** Of a disk with a repository so much is left to others, PostgreSQL and Redis among them, … */
+  diskReserveBytes: 512 * MIB,
+  /** … or of a small one this share. */
+  diskReserveShare: 1 / 50,
+  /** What is left is looked at when a pack has grown by so much: records and other small things may use the rest. */
+  diskLookBytes: 1 * MIB,
+  /** A disk with less free is told of … */
+  diskLowBytes: 5 * 1024 * MIB,
+  /** … or a small one with less than this share, of room or of files that it can still have. */
+  diskLowShare: 1 / 10,
   /** A configuration file that is saved or read whole. */
   configFileMaxBytes: 64 * MIB,
   /** Files saved as configuration: a folder named by mistake must not fill the repository. */

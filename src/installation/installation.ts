@@ -53,6 +53,8 @@ export interface Installation {
   /** Where a server that the environment names is reached from here; absent where its name is good here, too. */
   reach?: (host: string, port: number) => Reached;
   redis?: RedisPlace;
+  /** Folders of this machine in which its servers keep their data, where discovery tells. */
+  dataFolders?: { server: "PostgreSQL" | "Redis"; path: string }[];
   storage: StorageService[];
   /** `4.15.1` */
   version?: string;

@@ -16,6 +16,7 @@ const ACKABLE: ReadonlySet<string> = new Set([
   "config-files-too-many",
   "container-stopped",
   "default-secrets",
+  "disk-low",
   "environment-command",
   "environment-differs",
   "environment-file-not-read",

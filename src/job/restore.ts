@@ -3,7 +3,7 @@
  * nothing; a restore begins only when nothing stands in its way.
  */
 import { access, constants, readdir, statfs } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import type { Clock } from "../base/clock.ts";
 import { formatBytes, plural } from "../base/bytes.ts";
 import { Failure, messageOf } from "../base/errors.ts";
@@ -15,7 +15,7 @@ import { quoteIdentifier } from "../postgres/names.ts";
 import { findPrograms } from "../postgres/programs.ts";
 import { inspectTarget, type TargetFacts } from "../postgres/target.ts";
 import type { Repository } from "../repo/repository.ts";
-import { makeFolders } from "../system/folders.ts";
+import { makeFolders, nearestFolder } from "../system/folders.ts";
 import { openTemporaryFolder } from "../system/temporary.ts";
 import { createLike } from "./create-database.ts";
 import { loadPoint } from "./load-point.ts";
@@ -198,19 +198,6 @@ async function folderBlockers(to: string, steps: RestorePlan["steps"]): Promise<
     });
   }
   return blockers;
-}
-
-/** The folder, or the nearest one above it that exists. */
-async function nearestFolder(path: string): Promise<string> {
-  for (let at = path; ; at = dirname(at)) {
-    try {
-      await access(at, constants.F_OK);
-      return at;
-    } catch (error) {
-      const { code } = error as NodeJS.ErrnoException;
-      if ((code !== "ENOENT" && code !== "ENOTDIR") || at === dirname(at)) return at;
-    }
-  }
 }
 
 /** Free bytes of the disk on which the folder lies or would be made. */

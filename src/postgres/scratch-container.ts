@@ -22,7 +22,7 @@ import {
 import { runProgram } from "../system/process.ts";
 import { openTemporaryFolder } from "../system/temporary.ts";
 import type { ServerAddress } from "./address.ts";
-import { chooseParent, refuseWithoutSpace, serverUser, type User } from "./scratch-place.ts";
+import { chooseParent, refuseHereWithoutSpace, refuseWithoutSpace, serverUser, type User } from "./scratch-place.ts";
 import {
   KEEPER,
   SCRATCH_SUPERUSER,
@@ -86,6 +86,7 @@ export async function lookAtContainer(needs: ScratchNeeds, places: ContainerPlac
   return {
     kind: "container",
     where,
+    requireSpace: async () => await refuseHereWithoutSpace(needs.neededBytes ?? 0),
     open: async () => await openContainer(engine, found, { ...inside, where }, needs),
   };
 }

@@ -73,3 +73,8 @@ export async function refuseWithoutSpace(parent: string, dataBytes: number): Pro
     },
   );
 }
+
+/** The same for a server that is made on this machine, before anything is begun. @throws Failure `store/full`. */
+export async function refuseHereWithoutSpace(dataBytes: number): Promise<void> {
+  await refuseWithoutSpace(await chooseParent(await serverUser()), dataBytes);
+}

@@ -4,7 +4,14 @@ import { join } from "node:path";
 import { Failure, isFailure } from "../base/errors.ts";
 import { runProgram } from "../system/process.ts";
 import { openTemporaryFolder } from "../system/temporary.ts";
-import { canReach, chooseParent, refuseWithoutSpace, serverUser, type User } from "./scratch-place.ts";
+import {
+  canReach,
+  chooseParent,
+  refuseHereWithoutSpace,
+  refuseWithoutSpace,
+  serverUser,
+  type User,
+} from "./scratch-place.ts";
 import {
   initdbArguments,
   KEEPER,
@@ -88,7 +95,12 @@ export async function lookAtEmbedded(needs: ScratchNeeds, folder: string | undef
 }
 
 function offer(kind: Offer["kind"], programs: ServerPrograms, needs: ScratchNeeds): Offer {
-  return { kind, where: programs.where, open: async () => await openServer(kind, programs, needs) };
+  return {
+    kind,
+    where: programs.where,
+    requireSpace: async () => await refuseHereWithoutSpace(needs.neededBytes ?? 0),
+    open: async () => await openServer(kind, programs, needs),
+  };
 }
 
 /** Starts one in a temporary folder, on a private socket. */

@@ -38,6 +38,8 @@ export interface Offer {
   kind: ScratchKind;
   /** For people: what it is made from. */
   where: string;
+  /** Where it would lie on this machine. @throws Failure `store/full` when the disk cannot hold what is needed. */
+  requireSpace?(): Promise<void>;
   /** @throws Failure `program/failed` with what it logged, `store/full`, or what the server said. */
   open(): Promise<ScratchServer>;
 }

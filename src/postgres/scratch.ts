@@ -45,10 +45,16 @@ export async function findServerMajor({ signal }: { signal: AbortSignal }): Prom
 }
 
 /**
- * Says from what a scratch server would be made. @throws Failure `program/missing` naming what to install.
+ * Says from what a scratch server would be made.
+ * @throws Failure `program/missing` naming what to install.
  */
 export async function findScratchServer(options: ScratchOptions): Promise<string> {
   return (await choose(options)).where;
+}
+
+/** @throws Failure `program/missing`; `store/full` when its disk cannot hold `neededBytes`. */
+export async function requireScratchSpace(options: ScratchOptions): Promise<void> {
+  await (await choose(options)).requireSpace?.();
 }
 
 /**

@@ -42,13 +42,31 @@ const PLACE = `
 
 /**
  * Free bytes on the disk where the database will lie: in its tablespace, and where another is made beside it, in the same one if
- * our role may. Undefined where that cannot be known: another machine, a role that may not ask for the folder, a folder that we
- * may not enter, or one of that name which is another server's (a container's).
+ * our role may. Undefined where that cannot be known.
  */
 export async function readFreeBytes(
   address: ServerAddress,
   { isLive, signal }: { isLive: boolean; signal: AbortSignal },
 ): Promise<number | undefined> {
+  const folder = await findDataFolder(address, { isLive, signal });
+  if (folder === undefined) return undefined;
+  try {
+    const { bavail, bsize } = await statfs(folder);
+    return bavail * bsize;
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * The folder of this machine in which the database lies, or would. Undefined where that cannot be known: another machine, a role
+ * that may not ask for the folder, a folder that we may not enter, or one of that name which is another server's (a container's).
+ * @param options `isLive`: it is made beside the one that is there, so that its tablespace counts only where our role may use it.
+ */
+export async function findDataFolder(
+  address: ServerAddress,
+  { isLive, signal }: { isLive: boolean; signal: AbortSignal },
+): Promise<string | undefined> {
   if (!isSocket(address) && !/^(localhost|127\.[\d.]+|::1)$/.test(address.host)) return undefined;
   await using connection = await connectBeside(address, { signal });
   const [place] = await connection.query<PlaceRow & { [key: string]: unknown }>(PLACE);
@@ -59,8 +77,7 @@ export async function readFreeBytes(
     // Its third and fourth lines: when the server began, and its port.
     const [, , started, port] = (await readFile(join(place.folder, "postmaster.pid"), "utf8")).split("\n");
     if (port !== place.port || Math.abs(Number(started) - Number(place.started)) > 2) return undefined;
-    const { bavail, bsize } = await statfs(isElsewhere ? resolve(place.folder, own.folder) : place.folder);
-    return bavail * bsize;
+    return isElsewhere ? resolve(place.folder, own.folder) : place.folder;
   } catch {
     return undefined;
   }

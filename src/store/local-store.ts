@@ -10,11 +10,13 @@ import { link, open, readdir, rename, rm, stat, type FileHandle } from "node:fs/
 import { dirname, join } from "node:path";
 import { assert, Failure } from "../base/errors.ts";
 import { isId } from "../base/ids.ts";
+import { LIMITS } from "../base/limits.ts";
 import { DirectorySync } from "./directory-sync.ts";
 import { makeFolders } from "../system/folders.ts";
 import { leftoverName, mayRemoveLeftover } from "../system/leftovers.ts";
 import { codeOf, storeFailure } from "./local-errors.ts";
 import { localPlace } from "./local-place.ts";
+import { requireRoom } from "./local-room.ts";
 import { probePlace, type ProbeOptions, type StoreProbe } from "./probe.ts";
 import type { CallOptions, FileKind, FileRef, GetOptions, ListedFile, Store, StoreWriter } from "./store.ts";
 
@@ -24,19 +26,24 @@ const FILE_MODE = 0o400;
 const FOLDERS = ["keys", "locks", "snapshots", "index", "data"] as const;
 const TEMPORARY = join("chatkeep", "tmp");
 
+export interface LocalSettings {
+  /** Packs are refused before the disk is full. */
+  leavesRoom?: boolean | undefined;
+}
+
 /** Opens the store in a folder; nothing is read or made yet. */
-export function openLocalStore(path: string): Store {
-  return new LocalStore(path);
+export function openLocalStore(path: string, { leavesRoom = false }: LocalSettings = {}): Store {
+  return new LocalStore(path, leavesRoom);
 }
 
 class LocalStore implements Store {
   readonly location: string;
-  readonly spec: { kind: "local"; path: string };
+  readonly spec: { kind: "local"; path: string; leavesRoom?: true };
   readonly #directories = new DirectorySync();
 
-  constructor(path: string) {
+  constructor(path: string, leavesRoom: boolean) {
     this.location = path;
-    this.spec = { kind: "local", path };
+    this.spec = { kind: "local", path, ...(leavesRoom ? { leavesRoom } : {}) };
   }
 
   #pathOf({ kind, name }: FileRef): string {
@@ -81,6 +88,8 @@ class LocalStore implements Store {
       return new LocalWriter(handle, path, {
         publish: async (name) => await this.#publish(path, { kind, name }),
         doing: `writing to '${this.location}'`,
+        requireRoom:
+          kind === "data" && this.spec.leavesRoom === true ? (bytes) => requireRoom(this.location, bytes) : undefined,
       });
     } catch (error) {
       throw storeFailure(error, `writing to '${this.location}'`);
@@ -277,12 +286,15 @@ async function readExactly(handle: FileHandle, { offset, length, path }: Span, i
 interface Publication {
   publish: (name: string) => Promise<void>;
   doing: string;
+  /** Throws where so little is free that it is left to others. */
+  requireRoom: ((bytes: number) => void) | undefined;
 }
 
 class LocalWriter implements StoreWriter {
   readonly #path: string;
   readonly #publication: Publication;
   #handle: FileHandle | undefined;
+  #unlookedBytes = 0;
 
   constructor(handle: FileHandle, path: string, publication: Publication) {
     this.#handle = handle;
@@ -295,6 +307,11 @@ class LocalWriter implements StoreWriter {
   async write(bytes: Uint8Array): Promise<void> {
     assert(this.#handle !== undefined, "written to a file that is closed");
     try {
+      this.#unlookedBytes += bytes.length;
+      if (this.#unlookedBytes >= LIMITS.diskLookBytes) {
+        this.#publication.requireRoom?.(bytes.length);
+        this.#unlookedBytes = 0;
+      }
       let written = 0;
       while (written < bytes.length) {
         written += writeSync(this.#handle.fd, bytes, written, bytes.length - written);

@@ -80,7 +80,7 @@ export interface OpenStoreOptions {
  */
 export async function openStore(location: string | StoreSpec, options: OpenStoreOptions = {}): Promise<Store> {
   if (typeof location !== "string") {
-    if (location.kind === "local") return openLocalStore(location.path);
+    if (location.kind === "local") return openLocalStore(location.path, location);
     if (location.kind === "tar") return openTarStore(location.path);
     const { cache } = location;
     const store = await openRemote(location.location, location, true);
@@ -93,7 +93,7 @@ export async function openStore(location: string | StoreSpec, options: OpenStore
   const path = location.startsWith("local:") ? location.slice("local:".length) : location;
   const exported = location.startsWith(EXPORTED) ? location.slice(EXPORTED.length) : undefined;
   if (path === "" || exported === "") throw new Failure("usage/invalid", "the repository's location is empty");
-  return exported === undefined ? openLocalStore(resolve(path)) : openTarStore(resolve(exported));
+  return exported === undefined ? openLocalStore(resolve(path), options.settings) : openTarStore(resolve(exported));
 }
 
 /**

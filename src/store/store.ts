@@ -112,13 +112,15 @@ export interface StoreSettings {
   readonly retention?: RetentionPolicy | undefined;
   /** Read as it was then (milliseconds since 1970), and only read: for places that keep versions. */
   readonly atMs?: number | undefined;
+  /** Packs leave some room on the disk of a folder to others. */
+  readonly leavesRoom?: boolean | undefined;
   /** Where all threads that share the rates keep account of them: `openStore` makes it. */
   readonly account?: SharedArrayBuffer | undefined;
 }
 
 /** What a worker thread needs to open the same store. */
 export type StoreSpec =
-  | { readonly kind: "local"; readonly path: string }
+  | { readonly kind: "local"; readonly path: string; readonly leavesRoom?: boolean }
   /** A repository in a tar file, which is only read. */
   | { readonly kind: "tar"; readonly path: string }
   | {

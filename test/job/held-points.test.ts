@@ -58,6 +58,7 @@ async function alarmsOf(repository: Repository) {
   const { findings } = await doctor({
     ...TOOLS,
     config: { path: "/nowhere/chatkeep.yaml", config },
+    ownFolders: async () => [],
     openInstallation: () => Promise.reject(new Failure("installation/not-found", "none here")),
     openRepository: async () => ({ repository: reopen(repository) }),
     readPassword: async () => "a password",

@@ -14,6 +14,7 @@ import { lookAt, type Machine, readTextIfAllowed } from "../places.ts";
 import type { ProcessControl, Processes } from "../processes.ts";
 import { environmentFindings, placeFindings } from "../worries.ts";
 import { type Container, composeLabel, type Group, isOneOff, projectOf, serviceOf } from "./containers.ts";
+import { dataFoldersOf } from "./data-folders.ts";
 import type { ComposeFiles } from "./files.ts";
 import { isSeen, unseenFindings } from "./inside.ts";
 import { appFolder, hostPath, mountAt, storagePlace, type StoragePlace } from "./mounts.ts";
@@ -98,6 +99,7 @@ export async function readSite(site: Site, ways: Ways, settings: InstallationSet
     redis: redis === undefined ? undefined : serverOf(redis.host, around),
     seesProcesses,
   };
+  installation.dataFolders = dataFoldersOf(seen, machine);
   installation.notes = notesOf(site, ways, installation, { database, redis: seen.redis });
   const findings: Finding[] = [
     ...environmentFindings(installation, { commands, environmentFiles: [] }),

@@ -8,6 +8,7 @@ import { differenceFinding, floatingTagFinding, knownPasswordFinding } from "../
 import { type Container, type Group, isSwarmTask, serviceOf } from "./containers.ts";
 import type { GivenByFiles } from "./files.ts";
 import { staleFindings } from "./in-force.ts";
+import { postgresFolder } from "./data-folders.ts";
 import { howToStart } from "./reach.ts";
 import { appFolder, isAnonymous, mountAt, type StoragePlace } from "./mounts.ts";
 
@@ -102,16 +103,10 @@ function storageFindings({ places, environment, leader, seesProcesses }: Seen): 
   return findings;
 }
 
-/** Where the server keeps its data, as the official image and its kin have it. */
-function dataFolder({ env, details }: Container): string {
-  const isBitnami = /(?:^|\/)bitnami/.test(details.Config.Image);
-  return env.get("PGDATA") ?? (isBitnami ? "/bitnami/postgresql/data" : "/var/lib/postgresql/data");
-}
-
 /** Trap: the development Compose file mounts its volumes where the image keeps nothing. */
 function databaseVolumeFindings({ database }: Seen): Finding[] {
   if (database === undefined) return [];
-  const folder = dataFolder(database);
+  const folder = postgresFolder(database);
   const mount = mountAt(database, folder);
   if (mount !== undefined && !isAnonymous(mount) && mount.Type !== "tmpfs") return [];
   const elsewhere = (database.details.Mounts ?? []).filter((other) => other !== mount && other.Type !== "tmpfs");
@@ -134,7 +129,7 @@ function databaseVolumeFindings({ database }: Seen): Finding[] {
 async function majorFindings({ database, engine }: Seen): Promise<Finding[]> {
   const major = database?.env.get("PG_MAJOR");
   if (database === undefined || major === undefined) return [];
-  const written = (await engine.readFile(database.details.Id, `${dataFolder(database)}/PG_VERSION`))
+  const written = (await engine.readFile(database.details.Id, `${postgresFolder(database)}/PG_VERSION`))
     ?.toString("utf8")
     .trim();
   if (written === undefined || written === "" || written === major) return [];

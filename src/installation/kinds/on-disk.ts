@@ -7,13 +7,14 @@ import {
   railsEnvOf,
   readEnvFile,
   redisOf,
+  type RedisPlace,
   type StorageService,
   storageServicesOf,
 } from "../../chatwoot/environment.ts";
 import { parseAppVersion } from "../../chatwoot/versions.ts";
 import { unitFindings } from "../in-force.ts";
 import type { CodePlace, Installation } from "../installation.ts";
-import { lookAt, mayExist, readText, readTextIfAllowed } from "../places.ts";
+import { lookAt, type Machine, mayExist, readText, readTextIfAllowed } from "../places.ts";
 import type { Processes } from "../processes.ts";
 import { findSystemFiles } from "../system-files.ts";
 import type { Units } from "../units.ts";
@@ -216,6 +217,18 @@ function foldersOf(storage: string | undefined, root: string | undefined): strin
   return root === undefined ? [] : [join(root, "storage")];
 }
 
+/** Where Debian's and its own packages' Redis keeps its data. A server of PostgreSQL is asked itself. */
+const REDIS_FOLDER = "/var/lib/redis";
+
+async function dataFoldersOf(
+  redis: RedisPlace | undefined,
+  machine: Machine,
+): Promise<NonNullable<Installation["dataFolders"]>> {
+  if (redis === undefined || !/^(localhost|127\.[\d.]+|::1)$/.test(redis.host) || redis.port !== 6379) return [];
+  const path = machine.at(REDIS_FOLDER);
+  return (await lookAt(path))?.isFolder === true ? [{ server: "Redis", path }] : [];
+}
+
 /** Reads an installation whose files are on this machine. */
 export async function readOnDisk(
   { kind, root, units, processesOf, storage, found = [] }: OnDisk,
@@ -240,6 +253,7 @@ export async function readOnDisk(
     environment,
     database: settings.databaseUrl === undefined ? databaseOf(environment) : { url: settings.databaseUrl },
     ...(redis === undefined ? {} : { redis }),
+    dataFolders: await dataFoldersOf(redis, machine),
     storage: storageIn(settings, environment, foldersOf(storage, root)),
     ...(version === undefined ? {} : { version }),
     ...(edition === undefined ? {} : { edition }),
