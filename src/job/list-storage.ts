@@ -1,5 +1,4 @@
 /** What the database lists of Active Storage's files: folders of 1,024 consecutive ids, and the blobs in one. */
-import { createHash } from "node:crypto";
 import { assert } from "../base/errors.ts";
 import { LIMITS } from "../base/limits.ts";
 import type { Connection } from "../postgres/connect.ts";
@@ -47,7 +46,7 @@ export async function listStorage(database: Queries): Promise<StorageListing> {
   return listingOf(rows.map(folderRow), database);
 }
 
-/** Counts what lies in each folder, which takes a third of the time: their hashes are empty. */
+/** Counts what lies in each folder, which takes half the time: their hashes are empty. */
 export async function countStorage(database: Queries): Promise<FolderRow[]> {
   const rows = await database.query<Omit<FolderQueryRow, "hash">>(COUNTS_QUERY);
   return rows.map((row) => folderRow({ ...row, hash: "" }));
@@ -114,7 +113,8 @@ type BlobQueryRow = {
   checksum: string | null;
   bytes: string;
   created_at: string;
-  line: string;
+  hash: string;
+  mixed: string;
 };
 
 async function listBlobs(database: Queries, row: FolderRow): Promise<BlobRow[]> {
@@ -128,7 +128,7 @@ async function listBlobs(database: Queries, row: FolderRow): Promise<BlobRow[]> 
     checksum: blob.checksum,
     bytes: Number(blob.bytes),
     createdAt: formatNodeTime(blob.created_at),
-    line: blob.line,
+    hash: [blob.hash, blob.mixed],
   }));
 }
 
@@ -139,10 +139,9 @@ function formatNodeTime(text: string): string {
 }
 
 /** The folder's hash, of just these rows: what the database computes when it is asked for the whole folder. */
-export function hashRows(blobs: readonly BlobRow[]): string {
-  return createHash("md5")
-    .update(blobs.map((blob) => blob.line).join("\n"))
-    .digest("hex");
+export function hashRows(blobs: readonly Pick<BlobRow, "hash">[]): string {
+  const sums = [0, 1].map((at) => blobs.reduce((sum, { hash }) => sum + BigInt(hash[at] ?? 0), 0n));
+  return sums.join(" ");
 }
 
 /**

@@ -11,7 +11,7 @@ export interface FolderState {
   count: number;
   bytes: number;
   withoutChecksum: number;
-  /** Hash over the rows, as the database computed it. */
+  /** Over the rows: see {@link FOLDERS_QUERY}. */
   hash: string;
   /** Undefined when none of the folder's blobs has a file. */
   tree: ChunkId | undefined;
@@ -42,37 +42,42 @@ export interface BlobRow {
   bytes: number;
   /** RFC 3339 in UTC. */
   createdAt: string;
-  /** What the folder's hash is made of. */
-  line: string;
+  /** Two numbers of 64 bits with a sign, in decimal: what the folder's hash is summed up from. */
+  hash: readonly [string, string];
 }
 
-/** What the hashes are made of: everything in a row that says which bytes the file must have. */
-const LINE = `concat_ws('|', id, key, coalesce(checksum, '-'), byte_size, created_at)`;
+/** A hash of everything in a row that says which bytes the file must have. */
+const ROW_HASH = `hashtextextended(concat_ws('|', id, key, coalesce(checksum, '-'), byte_size, created_at) collate "C", 1)`;
+/** The same, mixed once more. */
+const MIXED = "hashint8extended(hash, 2)";
 
-/** One row for each service and folder, in the order of ids. */
-export const FOLDERS_QUERY = `
-select service_name as service, (id >> 10)::text as folder, count(*)::int as count, sum(byte_size)::bigint as bytes,
-       count(*) filter (where coalesce(checksum, '') = '')::int as without_checksum,
-       md5(string_agg(${LINE}, E'\\n' order by id)) as hash
-from active_storage_blobs
-group by service_name, id >> 10
-order by service_name, id >> 10`;
+/**
+ * One row for each service and folder, in the order of ids. A folder's hash is the sum of its rows' hashes, and the sum of these
+ * hashed once more: a sum does not ask for an order, and sorting a million rows is most of the work, on the server's disk.
+ */
+export const FOLDERS_QUERY = foldersQuery(ROW_HASH, `, concat_ws(' ', sum(hash), sum(${MIXED})) as hash`);
 
-/** The same without the hash, which takes three times as long: enough to tell which folders most likely changed. */
-export const COUNTS_QUERY = `
-select service_name as service, (id >> 10)::text as folder, count(*)::int as count, sum(byte_size)::bigint as bytes,
-       count(*) filter (where coalesce(checksum, '') = '')::int as without_checksum
-from active_storage_blobs
-group by service_name, id >> 10
-order by service_name, id >> 10`;
+/** The same without the hash, in half the time: enough to tell which folders most likely changed. */
+export const COUNTS_QUERY = foldersQuery("null");
+
+function foldersQuery(rowHash: string, hash = ""): string {
+  // With "offset 0" the planner does not take each id for a group of its own: then it would sort them all.
+  return `
+select service, folder::text as folder, count(*)::int as count, sum(byte_size)::bigint as bytes,
+       count(*) filter (where coalesce(checksum, '') = '')::int as without_checksum${hash}
+from (select service_name as service, id >> 10 as folder, byte_size, checksum, ${rowHash} as hash
+      from active_storage_blobs offset 0) b
+group by service, b.folder
+order by service, b.folder`;
+}
 
 /** The blobs of one folder and service: $1 service, $2 first id, $3 id after the last. */
 export const BLOBS_QUERY = `
 select id::text, key, filename, nullif(checksum, '') as checksum, byte_size::text as bytes,
-       to_char(created_at, 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as created_at, ${LINE} as line
-from active_storage_blobs
-where service_name = $1 and id >= $2::bigint and id < $3::bigint
-order by active_storage_blobs.id`;
+       to_char(created_at, 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as created_at, hash::text as hash, ${MIXED}::text as mixed
+from (select id, key, filename, checksum, byte_size, created_at, ${ROW_HASH} as hash from active_storage_blobs
+      where service_name = $1 and id >= $2::bigint and id < $3::bigint) b
+order by b.id`;
 
 /** Which of these ids the table still has. */
 export const STILL_THERE_QUERY = `select id::text from active_storage_blobs where id = any($1::bigint[])`;

@@ -176,6 +176,19 @@ export class ChunkIndex extends SharedIndexView {
     return found;
   }
 
+  /** Makes room for so many chunks at once; what comes beyond that makes its own. Only before anything was added. */
+  reserve(chunks: number): void {
+    assert(this.#rows === 0, "room in an index that is in use");
+    let slots = this.slots.length;
+    while (chunks * 4 > slots * 3) slots *= 2;
+    this.#useSlots(new SharedArrayBuffer(slots * 4));
+  }
+
+  #useSlots(slots: SharedArrayBuffer): void {
+    this.#parts = { segments: this.#parts.segments, slots };
+    this.slots = new Int32Array(slots);
+  }
+
   /** Adds what a pack holds; saying it twice changes nothing. */
   add(record: Pick<PackRecord, "id" | "entries">): void {
     const pack = this.#numberOf(record.id);
@@ -249,8 +262,7 @@ export class ChunkIndex extends SharedIndexView {
       while (slots[slot] !== 0) slot = (slot + 1) & mask;
       slots[slot] = (row + 1) | (this.#word(row, 1) & ~mask);
     }
-    this.#parts = { segments: this.#parts.segments, slots: shared };
-    this.slots = slots;
+    this.#useSlots(shared);
   }
 
   /** What the copy of that row takes: sealed in its pack, and before compression. */

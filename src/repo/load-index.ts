@@ -20,6 +20,9 @@ export interface DamagedFile {
   readonly reason: string;
 }
 
+/** What a chunk takes of a compressed index file, or a little more: most of it is its id, which nothing makes smaller. */
+const LISTED_CHUNK_BYTES = 44;
+
 /** Reads every index file, a few at a time; what is damaged is named, not thrown. `files` names all, those too. */
 export async function readIndexFiles(
   repository: Repository,
@@ -27,8 +30,10 @@ export async function readIndexFiles(
 ): Promise<{ index: ChunkIndex; files: FileId[]; damaged: DamagedFile[] }> {
   const index = new ChunkIndex();
   const damaged: DamagedFile[] = [];
+  const listed = await Array.fromAsync(repository.store.list("index", { signal }));
+  index.reserve(Math.floor(listed.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0) / LISTED_CHUNK_BYTES));
   const files = await mapConcurrent(
-    repository.store.list("index", { signal }),
+    listed,
     LIMITS.smallReads,
     async ({ name }) => {
       const id = parseFileId(name);

@@ -20,7 +20,7 @@ function idOf(bytes: string | Uint8Array): ChunkId {
 function blob(id: number): BlobRow {
   const key = `key${id}`;
   const createdAt = "2026-01-01T00:00:00.000000Z";
-  return { id: BigInt(id), key, filename: key, checksum: null, bytes: 3, createdAt, line: `${id}|${key}` };
+  return { id: BigInt(id), key, filename: key, checksum: null, bytes: 3, createdAt, hash: [`${id * 7919}`, `${-id}`] };
 }
 
 /** As the database would list them. */

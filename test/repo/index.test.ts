@@ -73,6 +73,18 @@ test("a hundred thousand chunks are found at their places, in at most 64 bytes e
   assert.ok(perChunk <= 64, `${perChunk} bytes a chunk`);
 });
 
+test("room that was made beforehand is used, and what comes beyond it finds its own", () => {
+  const index = new ChunkIndex();
+  index.reserve(9_000);
+  const slots = index.sharedTables.slots;
+  for (let at = 0; at < 12_000; at += 100) {
+    index.add({ id: pack(at), entries: Array.from({ length: 100 }, (_, one) => entry(at + one)) });
+    if (at < 9_000) assert.equal(index.sharedTables.slots, slots);
+  }
+  for (let at = 0; at < 20_000; at += 1) assert.equal(index.has("data", chunk(at)), at < 12_000);
+  assert.throws(() => index.reserve(1), /in use/);
+});
+
 test("offsets and lengths up to 4 GiB are kept", () => {
   const index = new ChunkIndex();
   const large = { offset: 2 ** 32 - 1, length: 2 ** 31 + 7, uncompressedLength: 2 ** 32 - 2 };
