@@ -157,6 +157,7 @@ const storageSchema = z.strictObject({
     .string()
     .regex(/^https?:\/\/[^/?#@]+(\/[^?#]*)?$/, "write it as https://host or https://host/path")
     .optional(),
+  "limit-download": rate.optional(),
 });
 
 const storagesSchema = z.strictObject({

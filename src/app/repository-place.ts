@@ -21,7 +21,8 @@ async function environmentOf(repository: RepositoryConfig | undefined, s: Surrou
   return { ...s.env, ...(await readVariables(repository ?? {}, `repository '${repository?.name ?? ""}'`, s)) };
 }
 
-function bytesOf(kib: number | undefined): number | undefined {
+/** From the configuration's KiB. */
+export function bytesOf(kib: number | undefined): number | undefined {
   return kib === undefined ? undefined : kib * 1024;
 }
 

@@ -42,7 +42,7 @@ export interface Globals {
   readonly repository?: string | undefined;
 }
 
-/** Bytes a second to and from each remote repository; what is given here goes before the configuration. */
+/** Bytes a second to and from each remote repository, and from each bucket of uploaded files; what is given here goes before the configuration. */
 export interface Rates {
   readonly upload?: number | undefined;
   readonly download?: number | undefined;

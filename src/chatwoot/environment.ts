@@ -315,6 +315,9 @@ const REMOTE_SERVICES: Readonly<Record<string, RemoteService>> = {
   },
 };
 
+/** Those whose files lie in a bucket. */
+export const BUCKET_SERVICES: readonly string[] = Object.keys(REMOTE_SERVICES);
+
 /** The service that new files go to. Reading goes by each blob's own `service_name`. */
 export function activeStorageService(env: Environment): string {
   return given(env, "ACTIVE_STORAGE_SERVICE") ?? "local";
@@ -330,7 +333,7 @@ export function storageServicesOf(env: Environment, root: string): StorageServic
   const services: StorageService[] = [
     { serviceName: "local", kind: "local", roots: [`${root.replace(/\/+$/, "")}/storage`] },
   ];
-  for (const serviceName of Object.keys(REMOTE_SERVICES)) {
+  for (const serviceName of BUCKET_SERVICES) {
     const service = bucketServiceOf(env, serviceName);
     // The AWS_* keys alone may be there for something else.
     if (service === undefined || (service.bucket === "" && activeStorageService(env) !== serviceName)) continue;

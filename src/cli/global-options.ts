@@ -15,7 +15,11 @@ export const GLOBAL_OPTIONS: readonly OptionRow[] = [
     help: "the name of a configured repository, or any location",
   },
   { flag: "--limit-upload", value: "KIB", help: "to each remote repository at most so many KiB a second" },
-  { flag: "--limit-download", value: "KIB", help: "from each remote repository at most so many KiB a second" },
+  {
+    flag: "--limit-download",
+    value: "KIB",
+    help: "from each remote place at most so many KiB a second",
+  },
   { flag: "--no-cache", help: "keep nothing of a remote repository on this machine" },
   { flag: "--json", help: "one JSON object a line; the last is the summary" },
   { flag: "--quiet", short: "-q", help: "only answers, findings and errors" },

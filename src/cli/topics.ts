@@ -43,7 +43,7 @@ const CONFIG: Topic = {
     "    # standby-url (or …-url-file): what 'backup --from-standby' reads;",
     "    # password-command: prints the role's password",
     "  storage: { amazon: { env-file: FILE } }   # to read buckets with other keys",
-    "    # than Chatwoot's: also env, endpoint, credentials: machine; docs/storage.md",
+    "    # than Chatwoot's: also env, endpoint, credentials: machine, limit-download",
     "  drill: { image: pgvector/pgvector:pg16 }   # also embedded: FOLDER and",
     "    # database-url (or …-url-file); servers: in which order ('help drill')",
     "  retention:                # what 'chatkeep forget' keeps; also hourly, yearly,",

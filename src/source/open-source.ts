@@ -1,5 +1,6 @@
 /** From the way to a storage service to its files. Each kind loads its SDK when it is used. */
 import { type Clock, systemClock } from "../base/clock.ts";
+import { Line } from "../base/line.ts";
 import { LIMITS } from "../base/limits.ts";
 import type { Retry } from "../store/retrying.ts";
 import { openLocalSource } from "./local-source.ts";
@@ -21,8 +22,9 @@ export async function openSource(spec: SourceSpec, options: OpenSourceOptions = 
   if (spec.kind === "local") return openLocalSource(spec);
   const { clock = systemClock, connections = LIMITS.objectsInFlight, wasReached = false, onRetry } = options;
   const place = await openPlace(spec, connections);
-  const { service, names } = spec;
-  return new PatientSource(place, { service, names, clock, connections, wasReached, onRetry });
+  const { service, names, limit } = spec;
+  const line = limit === undefined ? undefined : new Line(limit.account, 0, limit.bytesASecond, clock);
+  return new PatientSource(place, { service, names, clock, connections, wasReached, onRetry, line });
 }
 
 async function openPlace(spec: Exclude<SourceSpec, { kind: "local" }>, connections: number): Promise<ObjectPlace> {

@@ -5,6 +5,7 @@
 import type { Clock } from "../base/clock.ts";
 import { Failure, isFailure } from "../base/errors.ts";
 import { LIMITS } from "../base/limits.ts";
+import type { Line } from "../base/line.ts";
 import { Slots } from "../store/limiting.ts";
 import { watch } from "../store/noticing-stalls.ts";
 import { Retries, type Retry } from "../store/retrying.ts";
@@ -19,6 +20,8 @@ export interface PatientOptions {
   readonly connections: number;
   readonly wasReached: boolean;
   readonly onRetry?: ((retry: Retry) => void) | undefined;
+  /** The rate that files are read at. A part is read whole, so it holds from one part to the next. */
+  readonly line?: Line | undefined;
 }
 
 interface Call {
@@ -26,6 +29,8 @@ interface Call {
   doing: string;
   /** What it may bring, at most. */
   bytes: number;
+  /** What it most likely brings of a file. */
+  foreseen?: number;
   /** One file is asked for. */
   isOfFile?: boolean;
   signal: AbortSignal;
@@ -69,11 +74,12 @@ export class PatientSource implements BlobSource {
       yield Buffer.alloc(0);
       return;
     }
-    let part = await this.#part(key, { offset: 0, version: undefined, signal });
+    let part = await this.#part(key, { offset: 0, version: undefined, totalBytes: expectedBytes, signal });
     let offset = part.bytes.length;
     yield part.bytes;
     while (offset < part.totalBytes) {
-      part = await this.#part(key, { offset, version: part.version, signal });
+      const { version, totalBytes } = part;
+      part = await this.#part(key, { offset, version, totalBytes, signal });
       offset += part.bytes.length;
       yield part.bytes;
     }
@@ -81,13 +87,20 @@ export class PatientSource implements BlobSource {
 
   async #part(
     key: string,
-    { offset, version, signal }: ReadOptions & { offset: number; version: string | undefined },
+    {
+      offset,
+      version,
+      totalBytes,
+      signal,
+    }: ReadOptions & { offset: number; version: string | undefined; totalBytes: number },
   ): Promise<ObjectPart> {
     const length = LIMITS.chunkMaxBytes;
-    const call = { doing: `reading '${key}'`, bytes: length, isOfFile: true, signal };
+    const foreseen = Math.max(0, Math.min(length, totalBytes - offset));
+    const call = { doing: `reading '${key}'`, bytes: length, foreseen, isOfFile: true, signal };
     const part = await this.#call(call, async (limited) => {
       return await this.#place.part(key, { offset, length, version, signal: limited });
     });
+    this.#options.line?.pay((typeof part === "string" ? 0 : part.bytes.length) - foreseen);
     if (part === "missing" && offset === 0) throw new Failure("store/not-found", `'${key}' is not there`);
     if (part === "missing" || part === "changed") {
       throw new Failure("source/unreadable", "it was replaced while it was read", {
@@ -128,13 +141,14 @@ export class PatientSource implements BlobSource {
   }
 
   async #call<T>(
-    { doing, bytes, isOfFile = false, signal }: Call,
+    { doing, bytes, foreseen = 0, isOfFile = false, signal }: Call,
     work: (signal: AbortSignal) => Promise<T>,
   ): Promise<T> {
     if (this.#outage !== undefined) throw this.#outage;
     const { clock } = this.#options;
     try {
       const result = await this.#retries.do(signal, async () => {
+        if (foreseen > 0) await this.#options.line?.wait(foreseen, signal);
         if (this.#outage !== undefined) throw this.#outage;
         return await this.#slots.use(signal, async () => await watch(clock, { doing, bytes, signal }, work));
       });

@@ -52,6 +52,14 @@ interface BucketSpec {
   readonly service: string;
   readonly bucket: string;
   readonly names: VariableNames;
+  /** At most so many bytes a second, of all threads together. */
+  readonly limit?: DownloadLimit;
+}
+
+export interface DownloadLimit {
+  readonly bytesASecond: number;
+  /** Where all threads that read the bucket keep account. */
+  readonly account: SharedArrayBuffer;
 }
 
 export interface S3Spec extends BucketSpec {

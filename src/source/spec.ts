@@ -1,5 +1,6 @@
 /** From Chatwoot's environment to the way to one of its storage services. */
 import { bucketServiceOf, type BucketService, type Environment, type StorageService } from "../chatwoot/environment.ts";
+import { newAccount } from "../store/limiting.ts";
 import type { AzureSpec, GcsSpec, S3Spec, SourceSpec, VariableNames } from "./source.ts";
 
 /** What Chatkeep's own configuration says of one service. */
@@ -10,6 +11,8 @@ export interface SourceSettings {
   readonly usesMachine?: boolean;
   /** Where the service answers, if not at its usual address. */
   readonly endpoint?: string | undefined;
+  /** Bytes a second, at most. */
+  readonly downloadRate?: number | undefined;
 }
 
 /** Why a service cannot be read at all. */
@@ -108,14 +111,20 @@ class Unusable extends Error {
 
 function specOf(service: BucketService, env: Environment, settings: SourceSettings): SourceSpec {
   const names = NAMES[service.serviceName] ?? { credentials: "", bucket: "", address: "" };
-  const common = { service: service.serviceName, bucket: service.bucket.trim(), names };
+  const { downloadRate } = settings;
+  const common = {
+    service: service.serviceName,
+    bucket: service.bucket.trim(),
+    names,
+    ...(downloadRate === undefined ? {} : { limit: { bytesASecond: downloadRate, account: newAccount() } }),
+  };
   const value = (name: string) => (env.get(name) ?? "").trim();
   if (service.kind === "s3") return s3Spec(common, value, settings);
   if (service.kind === "gcs") return gcsSpec(common, value, settings);
   return azureSpec(common, value, settings);
 }
 
-type Common = Pick<S3Spec, "service" | "bucket" | "names">;
+type Common = Pick<S3Spec, "service" | "bucket" | "names" | "limit">;
 type Value = (name: string) => string;
 
 function s3Spec(common: Common, value: Value, settings: SourceSettings): S3Spec {

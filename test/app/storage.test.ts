@@ -44,6 +44,19 @@ test("variables of a file and of the configuration are read, the latter count, a
   assert.deepEqual(await storageSettings(undefined, surroundings("/")), {});
 });
 
+test("a rate comes from the service, in KiB, and one of the run goes before it, for every bucket", async () => {
+  const config = parseConfig(`${BASE}  amazon: { limit-download: 2000 }\n`, "c.yaml", {});
+  const rates = async (download?: number) =>
+    Object.entries(await storageSettings(config, { ...surroundings("/"), rates: { download } })).map(
+      ([service, { downloadRate }]) => [service, downloadRate],
+    );
+  assert.deepEqual(await rates(), [["amazon", 2000 * 1024]]);
+  assert.deepEqual(
+    await rates(500),
+    ["amazon", "google", "microsoft", "s3_compatible"].map((service) => [service, 500]),
+  );
+});
+
 test("a file that is not there, a service that no Chatwoot has and an endpoint that is none are refused with their place", async () => {
   const missing = parseConfig(`${BASE}  amazon: { env-file: nowhere.env }\n`, "c.yaml", {});
   await assert.rejects(storageSettings(missing, surroundings("/nowhere")), {

@@ -58,7 +58,7 @@ before(async () => {
       "",
     ].join("\n"),
   );
-  await appendFile(desk.config, `\nstorage:\n  amazon: { endpoint: ${proxy.endpoint} }\n`);
+  await appendFile(desk.config, `\nstorage:\n  amazon: { endpoint: ${proxy.endpoint}, limit-download: 1000000 }\n`);
   for (const { key, bytes } of await blobs()) files.set(key, bytes);
 });
 
