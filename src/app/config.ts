@@ -80,6 +80,10 @@ const installationSchema = z.strictObject({
   "compose-project": z.string().min(1).optional(),
   /** A container of Chatwoot's, where no Compose project has a name for it. */
   container: z.string().min(1).optional(),
+  /** Of a Kubernetes cluster; without it that of Chatkeep's own pod, or of the kubeconfig's context. */
+  namespace: z.string().min(1).optional(),
+  /** A Deployment or StatefulSet of Chatwoot's, where the namespace has several installations. */
+  deployment: z.string().min(1).optional(),
   /** Lines for the shell, where the ways of the kind are not the right ones. */
   stop: processCommands.optional(),
   start: processCommands.optional(),

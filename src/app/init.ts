@@ -36,6 +36,8 @@ export interface InitFlags {
   code?: string | undefined;
   /** Which of several Compose projects. */
   project?: string | undefined;
+  /** The namespace of a Kubernetes cluster. */
+  namespace?: string | undefined;
   passwordFile?: string | undefined;
   /** One more repository, of this name, for the configuration that is there. */
   add?: string | undefined;
@@ -85,6 +87,7 @@ async function setUp(path: string, flags: InitFlags, s: Surroundings): Promise<I
     storage: absolute(flags.storage, s),
     code: absolute(flags.code, s),
     "compose-project": flags.project,
+    namespace: flags.namespace,
   };
   const found = await openInstallation(withoutUndefined(settings), s);
   const suggested = suggestName(found.installation);

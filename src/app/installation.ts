@@ -44,6 +44,8 @@ export async function openInstallation(
     version: config.version,
     project: config["compose-project"],
     container: config.container,
+    namespace: config.namespace,
+    deployment: config.deployment,
     stop: config.stop,
     start: config.start,
     health: config.health,

@@ -192,6 +192,10 @@ export const LIMITS = {
   sftpCleanUpMs: 10_000,
   /** A Docker Engine that says nothing for so long is given up. Stopping a container takes as long as the container may take. */
   engineAnswerMs: 120_000,
+  /** A Kubernetes cluster that says nothing for so long is given up. */
+  clusterAnswerMs: 30_000,
+  /** Pods of a workload that is scaled to none may take so long to end. */
+  podsEndMs: 300_000,
   /** A web process that does not answer within this time is not healthy. */
   healthAnswerMs: 10_000,
   /** A container that does not end after its input ended is removed. */

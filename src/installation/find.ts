@@ -4,6 +4,7 @@ import { ownContainerId } from "../system/own-container.ts";
 import { DOCKER_COMPOSE } from "./kinds/docker-compose.ts";
 import type { Found, InstallationSettings, Kind, Look, World } from "./kinds/kind.ts";
 import { GIVEN_ENVIRONMENT } from "./kinds/given-environment.ts";
+import { KUBERNETES } from "./kinds/kubernetes.ts";
 import { LINUX_VM } from "./kinds/linux-vm.ts";
 import { MANUAL, namedProcesses } from "./kinds/manual.ts";
 import { SWARM } from "./kinds/swarm.ts";
@@ -13,7 +14,7 @@ export type { Found, InstallationSettings, ProcessCommands } from "./kinds/kind.
 
 export interface FindOptions {
   signal: AbortSignal;
-  /** For `DOCKER_HOST` and its kin; without it no engine is asked but the one in the usual place. */
+  /** For `DOCKER_HOST`, `KUBECONFIG` and their kin; without it no engine is asked but the one in the usual place. */
   env?: Readonly<Record<string, string | undefined>>;
   /** A folder that stands for `/`, for tests. */
   filesystemRoot?: string;
@@ -21,27 +22,37 @@ export interface FindOptions {
   containerId?: string;
 }
 
-const KINDS: readonly Kind[] = [LINUX_VM, DOCKER_COMPOSE, SWARM, GIVEN_ENVIRONMENT, MANUAL];
+const KINDS: readonly Kind[] = [LINUX_VM, DOCKER_COMPOSE, SWARM, KUBERNETES, GIVEN_ENVIRONMENT, MANUAL];
 
 /** Those that may be meant; of what is named the first that has it is, of what is found there must be one. */
 function kindsMeant(settings: InstallationSettings): { kinds: readonly Kind[]; isNamed: boolean } {
-  const { kind, project, container, root, envFile, databaseUrl } = settings;
+  const { kind, project, container, namespace, deployment, root, envFile, databaseUrl } = settings;
   if (kind !== undefined) return { kinds: KINDS.filter(({ name }) => name === kind), isNamed: false };
   if (project !== undefined || container !== undefined) return { kinds: [DOCKER_COMPOSE, SWARM], isNamed: false };
+  if (namespace !== undefined || deployment !== undefined) return { kinds: [KUBERNETES], isNamed: false };
   if ([root, envFile, databaseUrl].some((value) => value !== undefined))
     return { kinds: [LINUX_VM, MANUAL], isNamed: true };
-  return { kinds: [LINUX_VM, DOCKER_COMPOSE, SWARM], isNamed: false };
+  return { kinds: [LINUX_VM, DOCKER_COMPOSE, SWARM, KUBERNETES], isNamed: false };
 }
 
-function isAnyMeant({ kind, project, container, root, envFile, databaseUrl }: InstallationSettings): boolean {
-  return [kind, project, container, root, envFile, databaseUrl].every((value) => value === undefined);
+/** Nothing says which installation is meant. */
+function isAnyMeant(settings: InstallationSettings): boolean {
+  const { kind, project, container, namespace, deployment, root, envFile, databaseUrl } = settings;
+  return [kind, project, container, namespace, deployment, root, envFile, databaseUrl].every(
+    (value) => value === undefined,
+  );
 }
 
-function notFound(looks: readonly Look[], { project, container }: InstallationSettings): Failure {
+function notFound(looks: readonly Look[], { project, container, deployment }: InstallationSettings): Failure {
   const others = looks.flatMap((look) => look.others ?? []);
   if (others.length > 0) {
-    const wanted = project === undefined ? `container or service '${container ?? ""}'` : `Compose project '${project}'`;
-    return new Failure("installation/not-found", `no Chatwoot is in a ${wanted} of this machine`, {
+    const wanted =
+      deployment !== undefined
+        ? `Deployment or StatefulSet '${deployment}' there`
+        : project === undefined
+          ? `container or service '${container ?? ""}' of this machine`
+          : `Compose project '${project}' of this machine`;
+    return new Failure("installation/not-found", `no Chatwoot is in a ${wanted}`, {
       hint: `There ${others.length === 1 ? "is" : "are"} ${others.join("; ")}.`,
     });
   }
@@ -57,7 +68,8 @@ function notFound(looks: readonly Look[], { project, container }: InstallationSe
  * Finds the installation that the settings describe, or whatever is on this machine.
  *
  * @throws Failure `installation/not-found` when there is none, or what is named does not exist; `installation/several`
- *   when there are two; `source/unreadable` when the environment file or Docker's socket may not be read;
+ *   when there are two; `source/unreadable` when the environment file, Docker's socket or the
+ *   cluster's objects may not be read;
  *   `installation/invalid` when its database settings make no sense.
  */
 export async function findInstallation(settings: InstallationSettings, options: FindOptions): Promise<Found> {
@@ -82,7 +94,7 @@ export async function findInstallation(settings: InstallationSettings, options: 
   if (sightings.length > 1) {
     throw new Failure(
       "installation/several",
-      `${sightings.length} installations of Chatwoot are on this machine: ${sightings.map(({ what }) => what).join("; ")}`,
+      `${sightings.length} installations of Chatwoot were found: ${sightings.map(({ what }) => what).join("; ")}`,
       { hint: `Say which one is meant: ${sightings.map(({ choice }) => choice).join(", or ")}.` },
     );
   }

@@ -6,7 +6,14 @@
 import type { DatabaseSetting, RedisPlace, StorageService } from "../chatwoot/environment.ts";
 import type { Processes } from "./processes.ts";
 
-export const INSTALLATION_KINDS = ["linux-vm", "docker-compose", "swarm", "environment", "manual"] as const;
+export const INSTALLATION_KINDS = [
+  "linux-vm",
+  "docker-compose",
+  "swarm",
+  "kubernetes",
+  "environment",
+  "manual",
+] as const;
 export type InstallationKind = (typeof INSTALLATION_KINDS)[number];
 
 export interface CodePlace {
@@ -41,8 +48,11 @@ export interface MadeFile {
 
 export interface Installation {
   kind: InstallationKind;
-  /** How it is told from others of its kind on this machine: a Compose project or stack, or a container or service. */
-  choice?: { project: string } | { container: string };
+  /**
+   * How it is told from others of its kind: a Compose project or stack, or a container or service, of this machine; or a
+   * workload of a namespace.
+   */
+  choice?: { project: string } | { container: string } | { namespace: string; deployment: string };
   /** Chatwoot's own folder. */
   root?: string;
   /** The main environment file. */
@@ -71,7 +81,7 @@ export interface Installation {
   systemFiles: string[];
   /** What the machine calls a place of ours, where Chatkeep sees it under another path. */
   nameOf?: (place: string) => string;
-  /** Said by an engine, not by files: kept so that the containers can be made again. */
+  /** Said by an engine or a cluster, not by files: kept so that the containers can be made again. */
   madeFiles: MadeFile[];
   /** How web and worker are stopped and started, and how one sees that they are well. */
   processes: Processes;

@@ -1,6 +1,8 @@
 /** Stopping and starting Chatwoot's processes, and seeing whether they are well: as values, which each kind gives. */
 import { isFailure, messageOf } from "../base/errors.ts";
 import { LIMITS } from "../base/limits.ts";
+import { type ClusterAddress, openCluster } from "../system/cluster-api.ts";
+import { type Scaling, scaleWorkload } from "../system/cluster-scale.ts";
 import { EngineApi, type EngineAddress } from "../system/engine-api.ts";
 import { runProgram } from "../system/process.ts";
 
@@ -11,7 +13,9 @@ export type Step =
   | { how: "shell"; command: string }
   | { how: "container"; engine: EngineAddress; container: string; action: "stop" | "start" }
   /** A Swarm's, which starts every task again that is merely stopped. */
-  | { how: "service"; engine: EngineAddress; service: string; replicas: number };
+  | { how: "service"; engine: EngineAddress; service: string; replicas: number }
+  /** A workload of a cluster, whose pods are made again likewise. */
+  | ({ how: "scale"; cluster: ClusterAddress; namespace: string } & Scaling);
 
 export interface ProcessControl {
   stop: readonly Step[];
@@ -31,12 +35,15 @@ export interface Processes {
 
 /**
  * Does one thing.
- * @throws Failure `program/missing` or `program/failed` with what was said.
+ * @throws Failure `program/missing` or `program/failed` with what was said; `source/unreadable` without the right to.
  */
 export async function runStep(step: Step, { signal }: { signal: AbortSignal }): Promise<void> {
   if (step.how === "container") await new EngineApi(step.engine, { signal }).act(step.container, step.action);
   else if (step.how === "service") await new EngineApi(step.engine, { signal }).scale(step.service, step.replicas);
-  else if (step.how === "shell") await runProgram("/bin/sh", ["-c", step.command], { signal });
+  else if (step.how === "scale") {
+    const { cluster, namespace, ...scaling } = step;
+    await scaleWorkload(await openCluster(cluster, { namespace, signal }), scaling, { signal });
+  } else if (step.how === "shell") await runProgram("/bin/sh", ["-c", step.command], { signal });
   else await runProgram(step.program, step.args, { signal });
 }
 

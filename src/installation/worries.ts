@@ -95,6 +95,8 @@ export function environmentFindings(
 function folderHint({ kind, choice }: Installation): string {
   if (kind === "environment")
     return "Mount Chatwoot's volume of uploaded files there, to be read only, as Chatwoot's own service has it in the Compose file.";
+  if (kind === "kubernetes")
+    return "Is it mounted in this pod, and may its user read it? Or name the right folder as 'storage' under 'installation'.";
   return choice === undefined
     ? "Name the right folder as 'storage' under 'installation', and run Chatkeep as a user that may read it."
     : "Run Chatkeep as root: nobody else may read an engine's volumes, whatever groups he is in.";

@@ -5,12 +5,17 @@ import type { Installation } from "../installation/installation.ts";
 import { checkHealth } from "../installation/processes.ts";
 import type { DoctorSummary } from "./summaries.ts";
 
+function chosenName({ choice }: Installation): string | undefined {
+  if (choice === undefined) return undefined;
+  if ("project" in choice) return choice.project;
+  return "container" in choice ? choice.container : `${choice.namespace}/${choice.deployment}`;
+}
+
 /** What was found of an installation, and from where it was read. */
 export function installationFacts(installation: Installation): DoctorSummary["facts"] {
   const facts: DoctorSummary["facts"] = [];
   const { choice, image } = installation;
-  const chosen = choice === undefined ? undefined : "project" in choice ? choice.project : choice.container;
-  const from = installation.root ?? chosen ?? "the configuration";
+  const from = installation.root ?? chosenName(installation) ?? "the configuration";
   facts.push({ name: "installation", value: installation.kind, from });
   facts.push({ name: "Chatwoot", value: installation.version ?? "version unknown", from: image?.name ?? from });
   if (image !== undefined) facts.push({ name: "image", value: image.digest ?? image.id, from: image.name });

@@ -27,6 +27,7 @@ export const init: Verb = async (invocation) => {
       storage: given.text("storage"),
       code: given.text("code"),
       project: given.text("project"),
+      namespace: given.text("namespace"),
       passwordFile: given.text("passwordFile"),
       add,
       from: given.text("from"),

@@ -20,6 +20,10 @@ export interface InstallationSettings {
   project?: string | undefined;
   /** A container of Chatwoot's, where no Compose project has a name for it. */
   container?: string | undefined;
+  /** The namespace of a cluster. */
+  namespace?: string | undefined;
+  /** A Deployment or StatefulSet of Chatwoot's, where its namespace has several installations. */
+  deployment?: string | undefined;
   /** Lines for `/bin/sh`. */
   stop?: ProcessCommands | undefined;
   start?: ProcessCommands | undefined;
@@ -39,7 +43,7 @@ export interface Found {
 /** Where is looked. */
 export interface World {
   machine: Machine;
-  /** For `DOCKER_HOST` and its kin. */
+  /** For `DOCKER_HOST`, `KUBECONFIG` and their kin. */
   env: Readonly<Record<string, string | undefined>>;
   /** The container that Chatkeep itself runs in, if it does: its number. */
   containerId?: string | undefined;

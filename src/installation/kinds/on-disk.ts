@@ -166,7 +166,11 @@ async function versionOf(settings: InstallationSettings, root: string | undefine
 }
 
 /** What was found of any kind, and from where. */
-export function commonNotes(installation: Installation, environmentFrom: string | undefined): string[] {
+export function commonNotes(
+  installation: Installation,
+  environmentFrom: string | undefined,
+  versionFrom = "config/app.yml",
+): string[] {
   const { version, edition, code, commit } = installation;
   const notes: (string | undefined)[] = [
     environmentFrom === undefined
@@ -174,7 +178,7 @@ export function commonNotes(installation: Installation, environmentFrom: string 
       : `environment: ${plural(installation.environment.size, "variable")} from ${environmentFrom}`,
     version === undefined
       ? undefined
-      : `Chatwoot ${version}${edition === undefined ? "" : ` (${edition})`} from config/app.yml`,
+      : `Chatwoot ${version}${edition === undefined ? "" : ` (${edition})`} from ${versionFrom}`,
     ...installation.storage.map((service) =>
       service.kind === "local"
         ? `storage '${service.serviceName}' is ${service.roots.length === 1 ? "the folder" : "in the folders"} ${service.roots.join(" and ")}`
