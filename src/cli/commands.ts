@@ -39,7 +39,7 @@ const SET_UP: readonly CommandRow[] = [
     ],
     purpose: "find Chatwoot, make a repository, write the configuration",
     description: [
-      "Finds the Chatwoot on this machine, asks where to keep the restore points and what to call it, makes the repository, and writes its password, the configuration and a recovery kit to print. No file that exists is overwritten. Kit and repository are all you need when this machine is gone: keep it elsewhere.",
+      "Finds Chatwoot, asks where to keep the restore points and what to call it, makes the repository, and writes its password, the configuration and a recovery kit to print. No file that exists is overwritten. The kit and the repository are all you need when this machine is gone: keep it elsewhere.",
       "With --add: makes one more repository at --location, with a password of its own; 'backup' copies into it from then on. With --from, on an empty machine: opens a repository with the kit's password and writes the configuration back.",
     ],
     examples: [
