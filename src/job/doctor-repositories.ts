@@ -35,7 +35,7 @@ export async function permissionFindings(
 /** A file with a secret that others may read; undefined where they may not, or it is not there. */
 export async function secretFile(path: string, what: string): Promise<Finding | undefined> {
   const found = await stat(path).catch(() => undefined);
-  if (found === undefined || (found.mode & 0o077) === 0) return undefined;
+  if (found === undefined || !othersMay(0o4, found)) return undefined;
   return {
     kind: "readable-by-others",
     level: "warning",
@@ -44,9 +44,23 @@ export async function secretFile(path: string, what: string): Promise<Finding | 
   };
 }
 
+/**
+ * Whether a file's mode lets others do what only we should. Who does not own it may himself only by its group, as with what
+ * Kubernetes mounts into a pod: then the group is no other.
+ * @param right As one digit of a mode.
+ */
+export function othersMay(
+  right: number,
+  { mode, uid }: { mode: number; uid: number },
+  ownUid = process.geteuid?.() ?? 0,
+): boolean {
+  const isByGroup = ownUid !== 0 && uid !== ownUid;
+  return (mode & (isByGroup ? right : right * 0o11)) !== 0;
+}
+
 async function writableFolder(path: string, name: string): Promise<Finding | undefined> {
   const found = await stat(path).catch(() => undefined);
-  if (found === undefined || (found.mode & 0o022) === 0) return undefined;
+  if (found === undefined || !othersMay(0o2, found)) return undefined;
   return {
     kind: "writable-by-others",
     level: "warning",

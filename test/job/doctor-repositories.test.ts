@@ -3,7 +3,7 @@ import { chmodSync, mkdirSync, writeFileSync } from "node:fs";
 import { test } from "node:test";
 import { parseChunkId, parseSnapshotId } from "../../src/base/ids.ts";
 import { type CopiedPoints, pointsLacking, pointsOwed } from "../../src/job/copy.ts";
-import { copyFindings, passwordFindings, permissionFindings } from "../../src/job/doctor-repositories.ts";
+import { copyFindings, othersMay, passwordFindings, permissionFindings } from "../../src/job/doctor-repositories.ts";
 import type { Point } from "../../src/job/points.ts";
 import { temporaryFolder } from "../harness/temporary.ts";
 
@@ -52,6 +52,23 @@ test("files with secrets that others can read, and folders that they can change,
   chmodSync(odd, 0o644);
   const [finding] = await permissionFindings(odd, []);
   assert.equal(finding?.hint, `Run: chmod 600 '${odd}'`);
+});
+
+test("who reads a file that is not his by its group is not told to shut the group out", () => {
+  for (const [right, mode, uid, ownUid, expected] of [
+    [0o4, 0o640, 1000, 1000, true],
+    [0o4, 0o640, 0, 0, true],
+    // A Secret in a pod: root's, for the group of the pod.
+    [0o4, 0o440, 0, 10_027, false],
+    [0o4, 0o444, 0, 10_027, true],
+    [0o2, 0o2775, 0, 10_027, false],
+    [0o2, 0o777, 0, 10_027, true],
+    [0o2, 0o770, 10_027, 10_027, true],
+    // Root reads everything anyway.
+    [0o4, 0o640, 1000, 0, true],
+  ] as const) {
+    assert.equal(othersMay(right, { mode, uid }, ownUid), expected, `${mode.toString(8)} of ${uid} for ${ownUid}`);
+  }
 });
 
 test("a password that two repositories share, or that is a name of the configuration, is told without telling it", () => {
