@@ -8,12 +8,12 @@ import { existsSync, globSync } from "node:fs";
 import { copyFile, mkdir, readdir, writeFile } from "node:fs/promises";
 import { dirname, join, relative, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { installRedis, REDIS } from "./redis.ts";
 import { mustRun, run, type RunResult } from "./run.ts";
 import { temporaryFolder } from "./temporary.ts";
 
 const SET_UP = resolve(import.meta.dirname, "../../scripts/setup/as-root.mjs");
 const DAEMON = "/usr/sbin/dockerd";
-const REDIS = "/usr/bin/redis-server";
 
 export interface Docker extends AsyncDisposable {
   /** For `DOCKER_HOST`. */
@@ -161,7 +161,7 @@ export async function makeDatabaseImage(
 
 /** Redis as this machine has it, and the libraries that it needs; nothing else is in the image. */
 export async function makeRedisImage(engine: Docker, name: string): Promise<void> {
-  if (!existsSync(REDIS)) await mustRun(process.execPath, [SET_UP, "redis-server"]);
+  await installRedis();
   await using folder = await temporaryFolder();
   const { stdout } = await mustRun("ldd", [REDIS]);
   const libraries = [...stdout.matchAll(/(?:=> )?(\/\S+) \(0x/g)].map(([, path = ""]) => path);
