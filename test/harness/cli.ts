@@ -29,6 +29,9 @@ class Kept extends Writable {
   }
 }
 
+/** What a run asks for in the environment that it is handed: Chatkeep's own, and where and how places are reached. */
+const HANDED = /^(?:CHATKEEP_|AWS_|AZURE_|GOOGLE_|RESTIC_|STORAGE_EMULATOR_HOST$|SSH_AUTH_SOCK$|HOME$|XDG_CACHE_HOME$)/;
+
 /**
  * As {@link runCli}, but in this process where nothing is asked for that only a process of its own has: all that the command
  * line does but to start and to end, for a fraction of the work. Whoever asks about signals, memory, temporary files, what
@@ -36,9 +39,9 @@ class Kept extends Writable {
  */
 export async function callCli(argv: readonly string[], options: RunOptions & { cwd: string }): Promise<RunResult> {
   const { cwd, env = {}, ...others } = options;
-  // Chatkeep's own variables are asked of what a run is handed; the others, and those of its programs, of its process.
-  const isOwn = Object.keys(env).every((name) => name.startsWith("CHATKEEP_"));
-  if (!isOwn || Object.keys(others).length > 0) return await runCli(argv, options);
+  // All others, and those of its programs, are asked of its process.
+  const isHanded = Object.keys(env).every((name) => HANDED.test(name));
+  if (!isHanded || Object.keys(others).length > 0) return await runCli(argv, options);
   const [stdin, stdout, stderr] = [Readable.from([]), new Kept(), new Kept()];
   const all = { ...process.env, ...CLEAN, ...env };
   const run = new Run({ argv, cwd, env: all, stdin, stdout, stderr, isJournal: false });

@@ -8,7 +8,7 @@ import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { after, before, test } from "node:test";
 import { startAzure } from "../harness/azure.ts";
-import { runCli, summaryOf } from "../harness/cli.ts";
+import { callCli, summaryOf } from "../harness/cli.ts";
 import { startGs } from "../harness/gs.ts";
 import { resticPath, resticPaths, runRestic } from "../harness/restic.ts";
 import { readFolder } from "../harness/tree.ts";
@@ -53,8 +53,6 @@ let desk: Desk;
 
 before(async () => {
   desk = await openDesk({
-    isCheckout: true,
-    hasProcesses: true,
     size: { messages: 100, conversations: 20, files: 10 },
   });
 });
@@ -68,7 +66,7 @@ for (const [scheme, start] of Object.entries(PLACES)) {
     mkdirSync(home, { mode: 0o700 });
     const chatkeep = async (...args: string[]) => {
       const options = { cwd: home, env: place.env };
-      const result = await runCli(["--config", join(home, "chatkeep.yaml"), "--json", ...args], options);
+      const result = await callCli(["--config", join(home, "chatkeep.yaml"), "--json", ...args], options);
       assert.equal(result.status, 0, `${args.join(" ")}: ${result.stderr}${result.stdout}`);
       return summaryOf(result.stdout);
     };

@@ -12,10 +12,18 @@ function formsOf(secret: string): Buffer[] {
   return [...new Set(forms)].map((form) => Buffer.from(form));
 }
 
+/** A process is looked at in each of its first rounds, in which it becomes what it is to be. */
+const YOUNG_ROUNDS = 64;
+/** How often that is looked at which lasts longer. */
+const SELDOM = 16;
+
 export class LeakFinder {
   readonly #forms: [name: string, forms: Buffer[]][];
   readonly #found = new Set<string>();
   readonly #scanned = new Map<string, string>();
+  /** The round in which each process was first seen. */
+  #since: ReadonlyMap<string, number> = new Map();
+  #rounds = 0;
   /** How many command lines of other processes were seen. */
   commandLines = 0;
   /** How many temporary files were seen. */
@@ -55,10 +63,17 @@ export class LeakFinder {
     return count;
   }
 
-  /** The command lines of all processes, but those for which `isOwn` is true: what the user typed is no leak of ours. */
+  /**
+   * The command lines of all processes, but those for which `isOwn` is true: what the user typed is no leak of ours. One that
+   * has been there for long is looked at now and then only: it will hardly become another program.
+   */
   scanProcesses(isOwn: (commandLine: string) => boolean): void {
-    for (const pid of readdirSync("/proc")) {
-      if (!/^\d+$/.test(pid) || pid === String(process.pid)) continue;
+    const round = (this.#rounds += 1);
+    const there = readdirSync("/proc").filter((name) => /^\d+$/.test(name) && name !== String(process.pid));
+    const since = new Map(there.map((pid) => [pid, this.#since.get(pid) ?? round]));
+    this.#since = since;
+    for (const [pid, first] of since) {
+      if (first + YOUNG_ROUNDS < round && round % SELDOM !== 0) continue;
       try {
         const line = readFileSync(`/proc/${pid}/cmdline`, "latin1").replaceAll("\0", " ");
         this.commandLines += 1;
@@ -77,7 +92,7 @@ export class LeakFinder {
     for (let round = 0; state.isRunning; round += 1) {
       this.scanProcesses(isOwn);
       // Files live longer than command lines, and cost more to look at.
-      if (round % 16 === 0) this.temporaryFiles += this.scanFolder(temporary);
+      if (round % SELDOM === 0) this.temporaryFiles += this.scanFolder(temporary);
       // The shortest-lived program takes longer than this, and the runs must get on.
       await sleep(2);
     }

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { readFileSync, writeFileSync } from "node:fs";
 import { test } from "node:test";
-import { runCli } from "../harness/cli.ts";
+import { callCli } from "../harness/cli.ts";
 import { type FaultyAnswer, startFaultyHttp } from "../harness/faulty-http.ts";
 import { startRestServer } from "../harness/rclone.ts";
 import type { RunResult } from "../harness/run.ts";
@@ -19,7 +19,7 @@ type Env = Readonly<Record<string, string>>;
 async function list(location: string, env: Env): Promise<RunResult> {
   await using folder = await temporaryFolder();
   const own = { HOME: folder.path, XDG_CACHE_HOME: undefined, CHATKEEP_PASSWORD: SECRET };
-  return await runCli(["--repository", location, "list"], { cwd: folder.path, env: { ...own, ...env } });
+  return await callCli(["--repository", location, "list"], { cwd: folder.path, env: { ...own, ...env } });
 }
 
 const s3 = (endpoint: string): [string, Env] => [

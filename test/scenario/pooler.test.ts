@@ -11,7 +11,7 @@ let desk: Desk;
 let config: string;
 
 before(async () => {
-  desk = await openDesk({ isCheckout: true, hasProcesses: true, size: { messages: 120, conversations: 12, files: 4 } });
+  desk = await openDesk({ size: { messages: 120, conversations: 12, files: 4 } });
   await makeCheapToOpen(desk);
   config = await readFile(desk.config, "utf8");
   await desk.summary(["backup"]);

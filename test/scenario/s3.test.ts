@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { after, before, test } from "node:test";
-import { runCli, summaryOf } from "../harness/cli.ts";
+import { callCli, summaryOf } from "../harness/cli.ts";
 import { resticPaths, runRestic } from "../harness/restic.ts";
 import { startS3, type TestS3 } from "../harness/s3.ts";
 import { temporaryFolder, type TestFolder } from "../harness/temporary.ts";
@@ -19,8 +19,6 @@ before(async () => {
   s3 = await startS3();
   folder = await temporaryFolder();
   desk = await openDesk({
-    isCheckout: true,
-    hasProcesses: true,
     size: { messages: 200, conversations: 20, files: 20 },
   });
   location = s3.location("backups", "acme/chatwoot");
@@ -34,7 +32,7 @@ after(async () => {
 });
 
 async function chatkeep(args: readonly string[], env: Readonly<Record<string, string>> = {}) {
-  return await runCli(["--config", config, "--json", ...args], { cwd: folder.path, env: { ...s3.env, ...env } });
+  return await callCli(["--config", config, "--json", ...args], { cwd: folder.path, env: { ...s3.env, ...env } });
 }
 
 async function summary(...args: string[]): Promise<Record<string, unknown>> {

@@ -6,7 +6,7 @@ import assert from "node:assert/strict";
 import { mkdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { runCli, summaryOf } from "../harness/cli.ts";
+import { callCli, summaryOf } from "../harness/cli.ts";
 import { startRestServer, type TestRestServer } from "../harness/rclone.ts";
 import { resticPaths, runRestic } from "../harness/restic.ts";
 import { startSshd, type TestSshd } from "../harness/sshd.ts";
@@ -20,7 +20,7 @@ let sshd: TestSshd;
 let rest: TestRestServer;
 
 before(async () => {
-  desk = await openDesk({ isCheckout: true, hasProcesses: true, size: SIZE });
+  desk = await openDesk({ size: SIZE });
   sshd = await startSshd();
   rest = await startRestServer({ appendOnly: true });
 });
@@ -46,7 +46,7 @@ async function wholeWay({ name, location, env, restic }: Place): Promise<string>
   let printed = "";
   const chatkeep = async (...args: string[]) => {
     const options = ["--config", join(home, "chatkeep.yaml"), "--json", ...args];
-    const { status, stdout, stderr } = await runCli(options, { cwd: home, env });
+    const { status, stdout, stderr } = await callCli(options, { cwd: home, env });
     printed += stdout + stderr;
     assert.equal(status, 0, `chatkeep ${args.join(" ")}\n${stderr}${stdout}`);
     return summaryOf(stdout);

@@ -16,8 +16,6 @@ let second: string;
 
 before(async () => {
   desk = await openDesk({
-    isCheckout: true,
-    hasProcesses: true,
     size: { messages: 600, conversations: 60, files: 30 },
   });
   second = join(desk.root, "second");

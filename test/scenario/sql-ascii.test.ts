@@ -11,8 +11,6 @@ const CONTENT =
 
 test("bytes that are no text are saved, compared, restored and proven as they are", async () => {
   await using desk = await openDesk({
-    isCheckout: true,
-    hasProcesses: true,
     size: { messages: 120, conversations: 20, files: 5 },
   });
   const { server } = desk;

@@ -16,8 +16,6 @@ test("a restore that fills the server's disk says so, drops what it made, and to
   if (whyNot !== undefined) return t.skip(whyNot);
   const size = { messages: 100, conversations: 10, files: 4 };
   await using desk = await openDesk({
-    isCheckout: true,
-    hasProcesses: true,
     size,
     server: { smallDiskBytes: 100 * MIB },
   });
