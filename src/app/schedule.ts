@@ -122,7 +122,7 @@ async function summaryOf({ loaded, job, s }: Here, action: ScheduleSummary["acti
 
 async function print(here: Here, kind: "cronjob" | "compose", image = `chatkeep:${VERSION}`): Promise<ScheduleSummary> {
   const { loaded, job, s } = here;
-  const { storage, root, code } = loaded.config.installation;
+  const { storage, root, code, kind: installed } = loaded.config.installation;
   if (kind === "cronjob") {
     // Of the pod, whatever this machine has.
     const stateDir = resolve(s.cwd, loaded.config["state-dir"] ?? SYSTEM_STATE);
@@ -132,7 +132,9 @@ async function print(here: Here, kind: "cronjob" | "compose", image = `chatkeep:
   const reads = [...new Set([root, storage, code].filter((path) => path !== undefined))].map((path) =>
     resolve(s.cwd, path),
   );
-  return { ...(await summaryOf(here, "print")), manifest: formatCompose(job, { image, reads, stateDir }) };
+  const asksEngine = installed === "docker-compose" || installed === "swarm";
+  const manifest = formatCompose(job, { image, reads, stateDir, asksEngine });
+  return { ...(await summaryOf(here, "print")), manifest };
 }
 
 async function installTimer(here: Here): Promise<ScheduleSummary> {

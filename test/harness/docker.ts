@@ -10,7 +10,7 @@ import { dirname, join, relative, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { installRedis, REDIS } from "./redis.ts";
 import { mustRun, run, type RunResult } from "./run.ts";
-import { temporaryFolder } from "./temporary.ts";
+import { temporaryFolder, type TestFolder } from "./temporary.ts";
 
 const SET_UP = resolve(import.meta.dirname, "../../scripts/setup/as-root.mjs");
 const DAEMON = "/usr/sbin/dockerd";
@@ -138,6 +138,16 @@ export async function makeImage(engine: Docker, { name, folder, extra, changes }
   }
   await mustRun("tar", ["-cf", archive, ...LEFT_OUT.map((path) => `--exclude=${path}`), ...from]);
   await engine.docker(["import", ...changes.flatMap((change) => ["--change", change]), archive, name]);
+}
+
+/** Puts this process's Node into a folder that an image is made of. Its libraries are in /usr/local/lib then. */
+export async function addNode(folder: TestFolder): Promise<void> {
+  for (const name of ["bin", "lib"]) await mkdir(folder.at(`usr/local/${name}`), { recursive: true });
+  await copyFile(process.execPath, folder.at("usr/local/bin/node"));
+  // The only library of Node's that a bare Debian lacks.
+  const { stdout } = await mustRun("ldd", [process.execPath]);
+  const [, atomic] = /=> (\S*libatomic\S*)/.exec(stdout) ?? [];
+  if (atomic !== undefined) await copyFile(atomic, folder.at("usr/local/lib/libatomic.so.1"));
 }
 
 /** A database's image as the official one is: made of another Debian in a folder, which has the programs of a server. */

@@ -1,10 +1,10 @@
 /** Chatwoot's production Compose file on a real engine: real PostgreSQL with pgvector, real Redis, and a stand-in for Chatwoot. */
-import { copyFile, cp, mkdir, writeFile } from "node:fs/promises";
+import { cp, mkdir, writeFile } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { DemoInstallation } from "../../src/demo/installation.ts";
 import { CHATKEEP, summaryOf } from "../harness/cli.ts";
-import { type Docker, makeDatabaseImage, makeImage, makeRedisImage, startDocker } from "../harness/docker.ts";
+import { addNode, type Docker, makeDatabaseImage, makeImage, makeRedisImage, startDocker } from "../harness/docker.ts";
 import { debianFolder, newerPostgres } from "../harness/newer-postgres.ts";
 import { mustRun, run, type RunResult } from "../harness/run.ts";
 import { temporaryFolder, type TestFolder } from "../harness/temporary.ts";
@@ -99,15 +99,7 @@ async function makeChatwootImage(engine: Docker, debian: string): Promise<void> 
   for (const name of stdout.split("\n").filter(Boolean)) {
     await cp(join(MODULES, name), extra.at("app/node_modules", name), { recursive: true });
   }
-  await mkdir(extra.at("usr/local/bin"), { recursive: true });
-  await cp(process.execPath, extra.at("usr/local/bin/node"));
-  // The only library of Node's that a bare Debian lacks.
-  const { stdout: libraries } = await mustRun("ldd", [process.execPath]);
-  const [, atomic] = /=> (\S*libatomic\S*)/.exec(libraries) ?? [];
-  if (atomic !== undefined) {
-    await mkdir(extra.at("usr/local/lib"), { recursive: true });
-    await copyFile(atomic, extra.at("usr/local/lib/libatomic.so.1"));
-  }
+  await addNode(extra);
   const changes = [
     "WORKDIR /app",
     "ENV LD_LIBRARY_PATH=/usr/local/lib",

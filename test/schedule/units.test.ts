@@ -134,4 +134,9 @@ test("the Compose service has the same times, and waits by itself", () => {
       ["/home/chatwoot", true],
     ],
   );
+  const asking = parse(formatCompose(job, { ...options, asksEngine: true })) as {
+    services: { chatkeep: { user: string; volumes: { target: string }[] } };
+  };
+  assert.equal(asking.services.chatkeep.user, "root");
+  assert.equal(asking.services.chatkeep.volumes.at(-1)?.target, "/var/run/docker.sock");
 });
