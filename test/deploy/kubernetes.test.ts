@@ -80,10 +80,13 @@ async function checkChanged(change: (cronJob: KubernetesObject) => void): Promis
   await assertValid(cronJob);
 }
 
-test("the check sees a field of a wrong type, a name that is too long and a mount without its volume", async () => {
+test("the check sees a field that is wrong, unknown or lacking, a name that is too long and a mount without its volume", async () => {
   await checkChanged(() => {});
   await assert.rejects(checkChanged((one) => Object.assign(one["spec"] as object, { concurrencyPolicy: "Never" })));
   await assert.rejects(checkChanged((one) => Object.assign(one["spec"] as object, { schedule: undefined })));
+  await assert.rejects(checkChanged((one) => Object.assign(one["spec"] as object, { timezone: "Etc/UTC" })));
+  await assert.rejects(checkChanged((one) => Object.assign(podOf(one)?.spec.containers[0] ?? {}, { arg: [] })));
+  await assert.rejects(checkChanged((one) => Object.assign(podOf(one)?.spec.volumes[0]?.secret ?? {}, { mode: 0 })));
   await assert.rejects(checkChanged((one) => Object.assign(one.metadata, { name: "a".repeat(53) })));
   await assert.rejects(checkChanged((one) => podOf(one)?.spec.volumes.pop()));
 });
@@ -106,6 +109,7 @@ test("the run's command line and configuration are Chatkeep's own", () => {
   assert.equal(call.command.name, "run");
   assert.equal(call.globals.config, "/etc/chatkeep/chatkeep.yaml");
   const config = parseConfig(readFileSync(EXAMPLE, "utf8"), EXAMPLE, {});
+  assert.equal(config.installation.kind, "kubernetes");
   const { spec } = oneOf(all, "CronJob") as unknown as { spec: { schedule: string; timeZone: string } };
   assert.equal(spec.schedule, config.schedule?.backup);
   assert.equal(spec.timeZone, config.schedule?.timezone);

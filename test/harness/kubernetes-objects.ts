@@ -1,6 +1,7 @@
 /** Objects of Kubernetes as files have them, and what the API would say of them: by its own description, as npm carries it. */
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
+import * as client from "@kubernetes/client-node";
 import { parseAllDocuments } from "yaml";
 
 export interface KubernetesObject {
@@ -96,10 +97,28 @@ export function secretsOf({ spec }: Template): string[] {
 const NAME = /^[a-z0-9]([-a-z0-9]*[a-z0-9])?$/;
 const LABEL = /^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$/;
 
-/**
- * Asserts what the API server would: fields, their types, what must be there, names and labels.
- * Fields that it does not know are not seen here.
- */
+interface Model {
+  getAttributeTypeMap?: () => { baseName: string; type: string }[];
+}
+
+/** Asserts that the official client knows every field: the API would drop a misspelt one without a word. */
+function assertKnown(value: unknown, type: string, path: string): void {
+  const inner = /^Array<(.*)>$/.exec(type)?.[1] ?? /^\{ \[key: string\]: (.*?);? \}$/.exec(type)?.[1];
+  if (inner !== undefined) {
+    for (const [key, one] of Object.entries(value as object)) assertKnown(one, inner, `${path}.${key}`);
+    return;
+  }
+  const model = (client as Record<string, unknown>)[type] as Model | undefined;
+  const known: { baseName: string; type: string }[] | undefined = model?.getAttributeTypeMap?.();
+  if (known === undefined || typeof value !== "object" || value === null) return;
+  for (const [key, one] of Object.entries(value)) {
+    const attribute = known.find(({ baseName }) => baseName === key);
+    assert.ok(attribute !== undefined, `${path}.${key}: ${type} has no such field`);
+    assertKnown(one, attribute.type, `${path}.${key}`);
+  }
+}
+
+/** Asserts what the API server would: fields, their types, what must be there, names and labels. */
 export async function assertValid(object: KubernetesObject): Promise<void> {
   const what = `${object.kind} ${object.metadata.name}`;
   const models = (await import(`kubernetes-models/${object.apiVersion}/${object.kind}`)) as Record<
@@ -113,6 +132,10 @@ export async function assertValid(object: KubernetesObject): Promise<void> {
   } catch (error) {
     assert.fail(`${what}: ${(error as Error).message}`);
   }
+  const version = object.apiVersion.split("/").at(-1) ?? "";
+  const type = `${version.charAt(0).toUpperCase()}${version.slice(1)}${object.kind}`;
+  assert.ok(type in client, type);
+  assertKnown(object, type, what);
   assert.match(object.metadata.name, NAME, what);
   // What a CronJob and its Jobs append to it fits, too.
   assert.ok(object.metadata.name.length <= (object.kind === "CronJob" ? 52 : 63), what);
