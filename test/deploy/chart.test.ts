@@ -60,6 +60,7 @@ test("the chart has Chatkeep's version, and the image's user is the one that all
   const pod = podOf(oneOf(objectsOf(join(ROOT, "deploy/kubernetes/cronjob.yaml")), "CronJob"));
   const user = /"runAsUser":(\d+),/.exec(JSON.stringify(pod))?.[1] ?? "none";
   assert.match(read(CHART, "templates/_helpers.tpl"), new RegExp(`runAsUser: ${user}\n`));
+  assert.match(read(ROOT, "deploy/docker/Dockerfile"), new RegExp(`--uid ${user} `));
 });
 
 test("its roles have the rules of the manifests", () => {

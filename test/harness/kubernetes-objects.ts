@@ -98,7 +98,12 @@ const NAME = /^[a-z0-9]([-a-z0-9]*[a-z0-9])?$/;
 const LABEL = /^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$/;
 
 interface Model {
-  getAttributeTypeMap?: () => { baseName: string; type: string }[];
+  getAttributeTypeMap?: () => Attribute[];
+}
+
+interface Attribute {
+  baseName: string;
+  type: string;
 }
 
 /** Asserts that the official client knows every field: the API would drop a misspelt one without a word. */
@@ -109,10 +114,10 @@ function assertKnown(value: unknown, type: string, path: string): void {
     return;
   }
   const model = (client as Record<string, unknown>)[type] as Model | undefined;
-  const known: { baseName: string; type: string }[] | undefined = model?.getAttributeTypeMap?.();
+  const known = model?.getAttributeTypeMap?.();
   if (known === undefined || typeof value !== "object" || value === null) return;
   for (const [key, one] of Object.entries(value)) {
-    const attribute = known.find(({ baseName }) => baseName === key);
+    const attribute: Attribute | undefined = known.find(({ baseName }) => baseName === key);
     assert.ok(attribute !== undefined, `${path}.${key}: ${type} has no such field`);
     assertKnown(one, attribute.type, `${path}.${key}`);
   }
