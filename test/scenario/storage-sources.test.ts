@@ -1,5 +1,6 @@
 /** A Chatwoot whose files lie in a folder, in buckets of three kinds, or on their way from one to another. */
 import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
 import { readFileSync, rmSync } from "node:fs";
 import { appendFile, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -177,6 +178,33 @@ test("a moved file that is not at its new service is told as missing, and the co
   await assertRestores("kept");
   await onDatabase(desk.installation.database, async (db) => {
     await db.query("update active_storage_blobs set service_name = 'google' where id = $1", [gone.id]);
+  });
+});
+
+test("a service that throttles is waited for: the backup is whole, and nobody is alarmed", async () => {
+  const bytes = Buffer.from("a picture");
+  await upload("amazon", { key: "throttled", bytes });
+  await onDatabase(desk.installation.database, async (db) => {
+    await db.query(
+      `insert into active_storage_blobs (key, filename, byte_size, checksum, service_name, created_at)
+       values ('throttled', 'new.png', $1, $2, 'amazon', now() - interval '1 day')`,
+      [bytes.length, createHash("md5").update(bytes).digest("base64")],
+    );
+  });
+  let refused = 0;
+  proxy.fault = ({ method }) => {
+    if (method !== "GET" || refused === 2) return undefined;
+    refused += 1;
+    return {
+      status: 503,
+      body: "<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>",
+    };
+  };
+  const summary = await desk.summary(["backup"]);
+  proxy.fault = () => undefined;
+  assert.deepEqual([refused, copied(summary), (summary["storage"] as { missing: number }).missing], [2, 1, 0]);
+  await onDatabase(desk.installation.database, async (db) => {
+    await db.query("delete from active_storage_blobs where key = 'throttled'");
   });
 });
 
