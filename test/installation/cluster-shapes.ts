@@ -215,7 +215,16 @@ export function release(shape: Shape = {}): Required<ClusterWorld> {
         metadata: { name: full, annotations: helm(name) },
         spec: {
           tls: [{ hosts: ["chat.example.com"], secretName: `${full}-tls` }],
-          rules: [{ host: "chat.example.com", http: { paths: [{ path: "/", backend: { service: { name: full } } }] } }],
+          rules: [
+            {
+              host: "chat.example.com",
+              http: {
+                paths: [
+                  { path: "/", pathType: "Prefix", backend: { service: { name: full, port: { number: 3000 } } } },
+                ],
+              },
+            },
+          ],
         },
         status: { loadBalancer: { ingress: [{ ip: "203.0.113.7" }] } },
       } as ClusterObject,
@@ -223,7 +232,11 @@ export function release(shape: Shape = {}): Required<ClusterWorld> {
     horizontalpodautoscalers: [
       {
         metadata: { name: `${full}-web` },
-        spec: { scaleTargetRef: { kind: "Deployment", name: `${full}-web` }, minReplicas: 2, maxReplicas: 5 },
+        spec: {
+          scaleTargetRef: { apiVersion: "apps/v1", kind: "Deployment", name: `${full}-web` },
+          minReplicas: 2,
+          maxReplicas: 5,
+        },
       } as ClusterObject,
     ],
     cronjobs: [],
