@@ -1,6 +1,7 @@
 /** What somebody acknowledges is acknowledged in every repository that is reached. */
 import { isFailure } from "../base/errors.ts";
 import { type Acknowledged, acknowledge, acknowledgeThere, type AckOptions, listAcks } from "../job/ack.ts";
+import { isDoctorsOwn } from "../job/quiet.ts";
 import type { AckSummary } from "../job/ack-summary.ts";
 import { PROGRAM } from "./program.ts";
 import { openAnsweringRepository, openChosenRepository, type OpenedRepository, openToRead } from "./session.ts";
@@ -18,8 +19,9 @@ function ackOptions({ repository, name, config }: OpenedRepository, s: Surroundi
 }
 
 export async function runAck(globals: Globals, { word, reason }: AckFlags, s: Surroundings): Promise<AckSummary> {
+  const found = isDoctorsOwn(word) ? (await (await import("./doctor.ts")).runDoctor(globals, s)).findings : undefined;
   const opened = await openAnsweringRepository(globals, s);
-  const done = await acknowledge(ackOptions(opened, s), { word, reason, program: PROGRAM });
+  const done = await acknowledge(ackOptions(opened, s), { word, reason, found, program: PROGRAM });
   const others = (opened.config?.repositories ?? []).map(({ name }) => name).filter((name) => name !== opened.name);
   for (const name of others) await acknowledgeIn(name, done, globals, s);
   return done.summary;

@@ -32,7 +32,7 @@ export interface BrokenChannel {
 
 /** Every channel that can be used, and those whose secrets cannot be read or make no sense. */
 export async function openChannels(
-  { notify = [] }: Config,
+  { notify = [] }: Pick<Config, "notify">,
   s: Surroundings,
 ): Promise<{ channels: Channel[]; broken: BrokenChannel[] }> {
   const names = channelNames(notify);

@@ -223,7 +223,8 @@ export interface LoadedConfig {
 
 const VARIABLE = /\$\{([A-Za-z_][A-Za-z0-9_]*)\}/;
 
-const DEFAULT_PLACES = ["./chatkeep.yaml", "/etc/chatkeep/chatkeep.yaml"] as const;
+/** Where a configuration is looked for that nobody names. */
+export const DEFAULT_PLACES = ["./chatkeep.yaml", "/etc/chatkeep/chatkeep.yaml"] as const;
 export const SYSTEM_CONFIG = "/etc/chatkeep/chatkeep.yaml";
 
 /** The file that `--config`, `$CHATKEEP_CONFIG` or the usual places name; undefined when there is none. */
@@ -255,7 +256,8 @@ export async function loadConfig(globals: Globals, s: Surroundings): Promise<Loa
   });
 }
 
-async function readConfig(path: string): Promise<string | undefined> {
+/** Undefined where there is no such file. @throws Failure `config/invalid` when it may not be read. */
+export async function readConfig(path: string): Promise<string | undefined> {
   try {
     return await readFile(path, "utf8");
   } catch (cause) {
@@ -340,7 +342,8 @@ function nodeOffset(document: Document, path: (string | number)[]): number {
   return 0;
 }
 
-function substitute(
+/** The document's value with what variables stand for; those that are not set are problems. */
+export function substitute(
   document: Document,
   env: Surroundings["env"],
   problems: { offset: number; message: string }[],

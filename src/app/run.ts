@@ -29,9 +29,8 @@ import type { Globals, Surroundings } from "./surroundings.ts";
  * the summary.
  */
 export async function runDay(globals: Globals, s: Surroundings): Promise<RunSummary> {
-  const loaded = await loadConfig(globals, s);
+  const { loaded, state } = await prepare(globals, s);
   const { config } = loaded;
-  const state = await openStateFolder(loaded, s);
   await using lock = await lockRun(state.lock, s);
   if (lock.takenOverFrom !== undefined) {
     s.progress.say(`the run that began ${lock.takenOverFrom} never ended: its process is gone`);
@@ -48,6 +47,17 @@ export async function runDay(globals: Globals, s: Surroundings): Promise<RunSumm
   await runAfter(config, day, s);
   const summary = summarize({ config, day, before, begun }, s);
   return await finish({ summary, loaded, state, pings, listeners }, s);
+}
+
+/** What a run cannot begin without. That it is lacking is told to whoever can be reached. */
+async function prepare(globals: Globals, s: Surroundings): Promise<{ loaded: LoadedConfig; state: StateFolder }> {
+  try {
+    const loaded = await loadConfig(globals, s);
+    return { loaded, state: await openStateFolder(loaded, s) };
+  } catch (error) {
+    if (isFailure(error) && !s.signal.aborted) await (await import("./not-begun.ts")).tellNotBegun(error, globals, s);
+    throw error;
+  }
 }
 
 /** One that cannot be read is told by whoever needs it; one that a command prints is asked for only then. */

@@ -4,7 +4,6 @@
  */
 import { resolve } from "node:path";
 import { Failure } from "../base/errors.ts";
-import { sortFindings } from "../base/findings.ts";
 import { type Point, type PointList, resolvePoint } from "../job/points.ts";
 import type { Part, RestoreOptions } from "../job/restore.ts";
 import { parseDatabaseUrl, type ServerAddress } from "../postgres/address.ts";
@@ -42,10 +41,9 @@ import type { InitFlags } from "./init.ts";
 import type { ExportFlags, ImportFlags } from "./portable.ts";
 import type { KeyFlags } from "./keys.ts";
 import type { KitFlags } from "./kit.ts";
-import { openInstallation, standbyAddress, withOwnPassword } from "./installation.ts";
+import { openInstallation, withOwnPassword } from "./installation.ts";
 import type { ScheduleFlags } from "./schedule.ts";
 import { rowChoice } from "./row-flags.ts";
-import { readPassword } from "./secrets.ts";
 import { openChosenRepository, openPoint, openToRead, readingPoint } from "./session.ts";
 import type { Globals, Surroundings } from "./surroundings.ts";
 
@@ -327,28 +325,5 @@ export async function runScrub(globals: Globals, flags: { all: boolean }, s: Sur
 }
 
 export async function runDoctor(globals: Globals, _flags: object, s: Surroundings): Promise<DoctorSummary> {
-  const loaded = await findConfig(globals, s);
-  const summary = await (
-    await import("../job/doctor.ts")
-  ).doctor({
-    config: loaded,
-    openInstallation: () => openInstallation(loaded?.config.installation ?? {}, s, loaded?.config.database),
-    storageSettings: async () => await (await import("./storage.ts")).storageSettings(loaded?.config, s),
-    standby: () => standbyAddress(loaded?.config.database, s),
-    objectives: (await import("./objectives.ts")).objectivesOf(loaded?.config),
-    openRepository: (name) => openChosenRepository({ ...globals, repository: name }, s),
-    ownFolders: async () => await (await import("./own-folders.ts")).ownFolders(loaded, s),
-    scratch: await (await import("./drills.ts")).scratchPlaces(loaded?.config, { inPlaceServer: false }, s),
-    readPassword: (name) =>
-      readPassword(
-        loaded?.config.repositories.find((known) => known.name === name),
-        s,
-      ),
-    clock: s.clock,
-    progress: s.progress,
-    signal: s.signal,
-  });
-  if (loaded === undefined) return summary;
-  const daily = await (await import("./daily-findings.ts")).dailyFindings(loaded, s);
-  return { ...summary, findings: sortFindings([...summary.findings, ...daily]) };
+  return await (await import("./doctor.ts")).runDoctor(globals, s);
 }

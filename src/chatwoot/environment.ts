@@ -10,6 +10,8 @@ export interface EnvFile {
   readonly values: Map<string, string>;
   /** Variables whose value is made by a shell command, `$(…)`: it is not run, so their text stands as written. */
   readonly commands: string[];
+  /** Numbers of lines, from 1, that say nothing: neither a comment nor a name with a value. */
+  readonly idleLines: number[];
 }
 
 /** Ruby's `\s`: JavaScript's knows more, among them the no-break space. */
@@ -136,8 +138,12 @@ export function readEnvFile(text: string, outer: Environment = new Map()): EnvFi
   const source = text.replace(/^\uFEFF/, "").replaceAll(/\r\n?/g, "\n");
   const values = new Map<string, string>();
   const commands = new Set<string>();
+  const idleLines: number[] = [];
+  let [line, counted] = [1, 0];
   for (let at = skip(source, 0, isSpace); at < source.length;) {
     const entry = readEntry(source, at);
+    for (; counted < at; counted += 1) if (source[counted] === "\n") line += 1;
+    if (source[at] !== "#" && isIdle(source, at, entry)) idleLines.push(line);
     // `export NAME` alone only says that an earlier value is meant for programs, too.
     if (entry !== undefined && !(entry.isExport && entry.value === undefined && values.has(entry.name))) {
       const read = evaluate(entry.value ?? "", outer, values);
@@ -148,7 +154,13 @@ export function readEnvFile(text: string, outer: Environment = new Map()): EnvFi
     const lineEnd = source.indexOf("\n", entry?.end ?? at);
     at = lineEnd === -1 ? source.length : skip(source, lineEnd, isSpace);
   }
-  return { values, commands: [...commands] };
+  return { values, commands: [...commands], idleLines };
+}
+
+/** A name alone is a variable that is empty to dotenv, and a mistake to everybody else. */
+function isIdle(source: string, at: number, entry: RawEntry | undefined): boolean {
+  if (entry === undefined) return true;
+  return entry.value === undefined && !entry.isExport && !/[=:]/.test(source.slice(at, entry.end));
 }
 
 function evaluate(written: string, outer: Environment, earlier: Environment): { value: string; hasCommand: boolean } {

@@ -108,6 +108,33 @@ export function identifySchema(
   };
 }
 
+/** How the migrations that ran fit the release whose code runs. */
+export interface SchemaGap {
+  /** Versions that the release has and the database lacks. */
+  lacking: string[];
+  /** Upstream's versions that came after the release. */
+  ahead: string[];
+}
+
+/** Undefined where nothing can be said: a release that is not known, or a fork's database. */
+export function compareSchema(
+  applied: readonly string[],
+  version: string,
+  known: { releases: readonly Release[]; migrations: readonly Migration[] },
+): SchemaGap | undefined {
+  const release = known.releases.find(({ tag }) => tag === `v${version}`);
+  if (release === undefined || identifySchema(applied, known).isFork) return undefined;
+  const has = new Set(applied);
+  const own = known.migrations.filter(
+    ({ first, last }) => compareVersions(first, release.tag) <= 0 && compareVersions(last, release.tag) >= 0,
+  );
+  const later = known.migrations.filter(({ first }) => compareVersions(first, release.tag) > 0);
+  return {
+    lacking: own.filter((migration) => !has.has(migration.version)).map((migration) => migration.version),
+    ahead: later.filter((migration) => has.has(migration.version)).map((migration) => migration.version),
+  };
+}
+
 /** `shared.version` of Chatwoot's `config/app.yml`, or undefined. */
 export function parseAppVersion(yaml: string): string | undefined {
   const shared = /^shared:[^\n]*\n((?:[ \t]+[^\n]*(?:\n|$)|[ \t]*(?:#[^\n]*)?\n)*)/m.exec(yaml)?.[1] ?? "";

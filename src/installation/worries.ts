@@ -1,4 +1,5 @@
 /** What is worrying about an installation that was found. */
+import { listSome } from "../base/bytes.ts";
 import type { Finding } from "../base/findings.ts";
 import { activeStorageService } from "../chatwoot/environment.ts";
 import { hasEncryptionKeys } from "../chatwoot/encryption.ts";
@@ -54,12 +55,33 @@ function secretFindings({ environment }: Installation): Finding[] {
   return findings;
 }
 
+/** How the environment was read. */
+export interface EnvironmentRead {
+  /** Variables whose value a shell command would make. */
+  commands: readonly string[];
+  /** Files that the processes are given and that are not read. */
+  environmentFiles: readonly string[];
+  /** Lines that say nothing, by file. */
+  idle: readonly { file: string; lines: readonly number[] }[];
+}
+
+/** Never what stands there: it may be a secret that lost its name. */
+export function idleLinesFinding(file: string, lines: readonly number[]): Finding {
+  const which = `${lines.length === 1 ? "line" : "lines"} ${listSome(lines.map(String), 8)}`;
+  return {
+    kind: "env-file-lines",
+    level: "note",
+    message: `${which} of ${file} ${lines.length === 1 ? "says" : "say"} nothing: no NAME=value, and no comment`,
+    hint: "What was meant there is not in force, neither for Chatwoot nor for a backup. Write NAME=value, or # before a comment.",
+  };
+}
+
 /** Worries that the environment alone shows. */
 export function environmentFindings(
   installation: Installation,
-  { commands, environmentFiles }: { commands: readonly string[]; environmentFiles: readonly string[] },
+  { commands, environmentFiles, idle }: EnvironmentRead,
 ): Finding[] {
-  const findings: Finding[] = [];
+  const findings = idle.map(({ file, lines }) => idleLinesFinding(file, lines));
   if (commands.length > 0) {
     findings.push({
       kind: "environment-command",

@@ -33,6 +33,8 @@ export interface NewAck {
   /** The kind of the finding, for the newest point that reports it; or a word for a point. */
   word: string;
   reason: string | undefined;
+  /** What `doctor` finds now, where only that tells findings of the kind. */
+  found?: readonly Finding[] | undefined;
   /** Name and version of this program. */
   program: string;
 }
@@ -55,7 +57,7 @@ export async function acknowledge(options: AckOptions, wanted: NewAck): Promise<
   await using lock = await lockToWrite(repository, options);
   const signal = AbortSignal.any([options.signal, lock.signal]);
   const list = await listPoints(repository, { signal });
-  const { point, ...said } = await whatIsSaid(list, wanted.word, { ...options, signal });
+  const { point, ...said } = await whatIsSaid(list, wanted, { ...options, signal });
   const ack: Ack = {
     schema: 1,
     program: wanted.program,
@@ -82,14 +84,20 @@ export async function acknowledge(options: AckOptions, wanted: NewAck): Promise<
 
 type Said = Pick<Ack, "finding" | "falls" | "subjects"> & { point: Point };
 
-async function whatIsSaid(list: PointList, word: string, options: AckOptions): Promise<Said> {
+async function whatIsSaid(
+  list: PointList,
+  { word, found }: Pick<NewAck, "word" | "found">,
+  options: AckOptions,
+): Promise<Said> {
   const { repository, repositoryName, installationId } = options;
   if (isAckable(word)) {
     const point = resolvePoint(list, "latest", installationId);
-    const said = (await readFindings(repository, point, options)).filter(({ kind }) => kind === word);
+    const all = found ?? (await readFindings(repository, point, options));
+    const said = all.filter(({ kind }) => kind === word);
     if (said.length === 0) {
-      throw new Failure("usage/invalid", `the newest restore point in '${repositoryName}' has no finding '${word}'`, {
-        hint: "'chatkeep ack' lists what can be acknowledged; a new backup shows what is so now.",
+      const who = found === undefined ? `the newest restore point in '${repositoryName}' has` : "'chatkeep doctor' has";
+      throw new Failure("usage/invalid", `${who} no finding '${word}'`, {
+        hint: "'chatkeep ack' and 'chatkeep doctor' tell what can be acknowledged; a new backup shows what is so now.",
       });
     }
     return { point, finding: word, falls: [], subjects: said.map(subjectOf) };

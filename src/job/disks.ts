@@ -93,7 +93,7 @@ export async function chatwootUsers(
     if (service.kind !== "local") continue;
     for (const path of service.roots) users.push({ what: "Chatwoot's uploaded files", path, role: "chatwoot" });
   }
-  if (root !== undefined) users.push({ what: "Chatwoot", path: root, role: "chatwoot" });
+  if (root !== undefined) users.push({ what: "Chatwoot's code", path: root, role: "chatwoot" });
   return users;
 }
 
@@ -172,7 +172,7 @@ export function placeFindings(repositories: readonly PlacedRepository[], disks: 
         kind: "same-machine",
         level: "warning",
         subject: names,
-        message: `every restore point is on this machine, in ${names}`,
+        message: `every restore point lies on this machine, in ${names}`,
         hint: `If it burns, is stolen or is broken into, Chatwoot and its backups are gone together. ${add}`,
       },
     ];
@@ -183,7 +183,7 @@ export function placeFindings(repositories: readonly PlacedRepository[], disks: 
       kind: "same-disk",
       level: "warning",
       subject: names,
-      message: `every restore point is on the same disk as ${what}, in ${names}`,
+      message: `every restore point lies in ${names}, on the same disk as ${what}`,
       hint: `If that disk dies, Chatwoot and its backups are gone together. ${add}`,
     },
   ];
@@ -195,11 +195,14 @@ function isRepository({ role }: DiskUser): boolean {
 
 /** What `doctor` says of each disk. */
 export function diskFacts(disks: readonly Disk[]): { name: string; value: string; from: string }[] {
-  return disks.map(({ freeBytes, sizeBytes, users }) => ({
-    name: "free on disk",
-    value: `${formatBytes(freeBytes)} of ${formatBytes(sizeBytes)}`,
-    from: users.map(({ what }) => what).join(", "),
-  }));
+  return disks.map(({ freeBytes, sizeBytes, users }) => {
+    const [first = "", ...others] = users.map(({ what }) => what);
+    return {
+      name: `disk of ${first}`,
+      value: `${formatBytes(freeBytes)} of ${formatBytes(sizeBytes)} free`,
+      from: others.length === 0 ? "" : `and of ${joinWords(others)}`,
+    };
+  });
 }
 
 /**

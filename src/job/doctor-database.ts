@@ -1,12 +1,18 @@
 /** What `doctor` asks of the database: whether it is the right one, what may be read of it, and what a drill needs. */
 import { formatBytes } from "../base/bytes.ts";
+import type { Clock } from "../base/clock.ts";
 import { isFailure } from "../base/errors.ts";
 import type { Finding } from "../base/findings.ts";
+import { MIGRATIONS_QUERY } from "../chatwoot/database.ts";
+import { releaseFindings, schemaFindings } from "../chatwoot/known-troubles.ts";
+import { compareSchema, identifySchema } from "../chatwoot/versions.ts";
 import type { Installation } from "../installation/installation.ts";
+import { readReleases } from "../installation/releases.ts";
 import { describeAddress, type ServerAddress } from "../postgres/address.ts";
 import { withConflictRetries } from "../postgres/conflict.ts";
 import { connect, type Connection } from "../postgres/connect.ts";
 import type { KeptDatabase } from "../postgres/kept-databases.ts";
+import { versionFindings } from "../postgres/known-troubles.ts";
 import { looksLikePooler, refuseSharedSessions } from "../postgres/pooler.ts";
 import { findPrograms } from "../postgres/programs.ts";
 import { readRoles } from "../postgres/roles.ts";
@@ -14,6 +20,7 @@ import type { ScratchPlaces } from "../postgres/scratch.ts";
 import { readServerFacts } from "../postgres/server-facts.ts";
 import { examineSettings } from "./doctor-chatwoot.ts";
 import { addTo, attempt, emptyReport, type Report } from "./doctor-report.ts";
+import { clockOffFindings } from "./clock-off.ts";
 import { lookForScratchServer } from "./doctor-scratch.ts";
 import { inspectChatwoot } from "./inspect-chatwoot.ts";
 import { longTransactionFindings } from "./long-transactions.ts";
@@ -24,6 +31,7 @@ import { namedRoles } from "./rights.ts";
 export interface DatabaseExamination {
   /** Where a drill's server may come from. */
   scratch?: ScratchPlaces | undefined;
+  clock: Clock;
   signal: AbortSignal;
 }
 
@@ -59,7 +67,12 @@ async function examineDatabase(
     from: describeAddress(address),
   });
   const chatwoot = await inspectChatwoot(connection, address, { signal: ports.signal });
+  report.findings.push(
+    ...(await clockFindings(connection, ports.clock)),
+    ...versionFindings(server, ports.clock.now()),
+  );
   if (chatwoot.failure !== undefined) throw chatwoot.failure;
+  report.findings.push(...(await schemaOf(connection, installation)));
   report.findings.push(...chatwoot.findings, ...(await longTransactionFindings(connection)));
   await examineRights(report, connection);
   await attempt(report, async () => {
@@ -92,6 +105,32 @@ function poolerFindings(address: ServerAddress, isBetween: boolean): Finding[] {
       hint: "It keeps sessions apart, so backups work. In transaction mode they would not: the server's own address is safer.",
     },
   ];
+}
+
+/** Which release runs on which database, and what is known of both. */
+async function schemaOf(connection: Connection, { version }: Installation): Promise<Finding[]> {
+  const known = await readReleases();
+  const rows = await connection.query<{ version: string }>(MIGRATIONS_QUERY);
+  const applied = rows.map((row) => row.version);
+  const { releases } = identifySchema(applied, known);
+  const release = version ?? releases.at(-1)?.replace(/^v/, "");
+  if (release === undefined) return [];
+  const [vector] = await connection.query("select from pg_catalog.pg_available_extensions where name = 'vector'");
+  const gap = version === undefined ? undefined : compareSchema(applied, version, known);
+  return [
+    ...releaseFindings(release, { hasVector: vector !== undefined }),
+    ...(gap === undefined || version === undefined ? [] : schemaFindings(version, gap)),
+  ];
+}
+
+/** The server's clock against ours: what it writes into rows, and what we write into points, are compared by people. */
+async function clockFindings(connection: Connection, clock: Clock): Promise<Finding[]> {
+  const before = clock.now();
+  const [row] = await connection.query<{ ms: string }>(
+    "select pg_catalog.floor(extract(epoch from pg_catalog.clock_timestamp()) * 1000)::int8::text as ms",
+  );
+  const aheadMs = Number(row?.ms ?? before) - (before + clock.now()) / 2;
+  return clockOffFindings("the database's server", aheadMs);
 }
 
 /** Where no other database may be joined, none could have been put aside. */

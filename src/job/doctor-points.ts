@@ -2,20 +2,22 @@
 import { formatSeconds, plural } from "../base/bytes.ts";
 import type { Clock } from "../base/clock.ts";
 import { Failure } from "../base/errors.ts";
+import type { Finding } from "../base/findings.ts";
 import type { Progress } from "../base/progress.ts";
 import type { Repository } from "../repo/repository.ts";
-import { awaitingAck } from "./acks.ts";
+import { acksOf, awaitingAck, type KnownAcks, readAck } from "./acks.ts";
 import { type CopiedPoints, copiedPoints } from "./copy.ts";
 import { addTo, attempt, type Report } from "./doctor-report.ts";
 import {
   type KnownRepository,
   copyFindings,
+  kitFindings,
   notWholeFindings,
   passwordFindings,
   permissionFindings,
 } from "./doctor-repositories.ts";
 import { tryPlace } from "./doctor-store.ts";
-import { aheadFindings } from "./findings.ts";
+import { aheadFindings, missingFindings } from "./findings.ts";
 import { heldPointFindings, lostHeldPoints } from "./held-points.ts";
 import {
   DEFAULT_OBJECTIVES,
@@ -25,6 +27,7 @@ import {
   proofFindings,
   recoveryFindings,
 } from "./objectives.ts";
+import { PointReader } from "./point-reader.ts";
 import { listPoints, type Point, type PointList, pointsAhead, recoverSeconds } from "./points.ts";
 import { awaitingFinding } from "./shrinkage.ts";
 
@@ -38,6 +41,8 @@ export interface RepositoriesExamination {
   };
   openRepository(name: string): Promise<{ repository: Repository }>;
   readPassword(name: string): Promise<string>;
+  /** The page of the recovery kit, where it lies on this machine still. */
+  findKit?(name: string): Promise<string | undefined>;
   /** What is not said is {@link DEFAULT_OBJECTIVES}. */
   objectives?: Objectives;
   clock: Clock;
@@ -45,16 +50,28 @@ export interface RepositoriesExamination {
   signal: AbortSignal;
 }
 
-export async function examineRepositories(ports: RepositoriesExamination, report: Report): Promise<void> {
+/** What doctor learns of earlier runs. */
+export interface Known {
+  /** What was acknowledged, by repository. */
+  acks: KnownAcks[];
+  /** What the newest restore point of all told. */
+  told: readonly Finding[];
+}
+
+export async function examineRepositories(ports: RepositoriesExamination, report: Report): Promise<Known> {
   const { path, config } = ports.config;
   const { id, name: ownName } = config.installation;
   const { repositories } = config;
   report.findings.push(...(await permissionFindings(path, repositories)));
   const passwords = new Map<string, string>();
-  const points = new Map<string, CopiedPoints>();
-  for (const { name } of repositories) {
+  const points = new Map<string, CopiedPoints & { points: Point[] }>();
+  const acks: KnownAcks[] = [];
+  const readers: PointReader[] = [];
+  for (const known of repositories) {
+    const { name } = known;
     const opened = await attempt(report, () => ports.openRepository(name));
     if (opened === undefined) continue;
+    report.findings.push(...kitFindings(known, opened.repository, await ports.findKit?.(name)));
     ports.progress.stage(`trying the place of repository '${name}'`);
     await attempt(report, async () => {
       addTo(report, await tryPlace(name, opened.repository.store, ports));
@@ -70,9 +87,13 @@ export async function examineRepositories(ports: RepositoriesExamination, report
       const mine = copied.points;
       points.set(name, copied);
       report.findings.push(...(await notWholeFindings(name, opened.repository, mine, ports)));
+      acks.push(acksIn(opened.repository, list, id, ports));
+      const newest = newestOf(mine, ports.clock.now());
+      if (newest !== undefined) readers.push(new PointReader(opened.repository, newest, ports));
       examinePoints(ports, report, name, mine);
     });
   }
+  const told = await attempt(report, async () => await examineNewest(report, readers));
   const proofs = [...points.values()].flatMap((copied) => copied.points);
   report.findings.push(...proofFindings(proofAge(proofs, ports.clock.now()), ports.objectives ?? DEFAULT_OBJECTIVES));
   const names = [id, ownName, ...repositories.map((known) => known.name), "chatkeep", "chatwoot"];
@@ -80,6 +101,37 @@ export async function examineRepositories(ports: RepositoriesExamination, report
     ...passwordFindings(passwords, names),
     ...copyFindings(points, { installationId: id, nowMs: ports.clock.now() }),
   );
+  return { acks, told: told ?? [] };
+}
+
+function acksIn(
+  repository: Repository,
+  list: PointList,
+  installationId: string,
+  { signal }: { signal: AbortSignal },
+): KnownAcks {
+  return {
+    acks: acksOf(list, installationId),
+    async read(record) {
+      await repository.loadIndex({ signal });
+      return await readAck(repository, record, { signal });
+    },
+  };
+}
+
+/** One from a clock that was ahead must not hide that no backup was made since. */
+function newestOf(mine: readonly Point[], nowMs: number): Point | undefined {
+  const ahead = pointsAhead(mine, nowMs);
+  return mine.find((point) => !ahead.includes(point)) ?? mine[0];
+}
+
+/** What the newest restore point of all, wherever it is, lacks of the uploaded files. @returns what it told when it was made. */
+async function examineNewest(report: Report, readers: readonly PointReader[]): Promise<readonly Finding[]> {
+  const [newest] = readers.toSorted((a, b) => b.point.takenAtMs - a.point.takenAtMs);
+  if (newest === undefined) return [];
+  const manifest = await newest.manifest();
+  report.findings.push(...missingFindings(newest.point.id, manifest));
+  return manifest.findings;
 }
 
 async function examineRetention(
@@ -103,10 +155,8 @@ function minePoints(list: PointList, id: string): CopiedPoints & { points: Point
 }
 
 function examinePoints(ports: RepositoriesExamination, report: Report, name: string, mine: readonly Point[]): void {
-  const ahead = pointsAhead(mine, ports.clock.now());
-  report.findings.push(...aheadFindings(ahead, name));
-  // One from a clock that was ahead must not hide that no backup was made since.
-  const newest = mine.find((point) => !ahead.includes(point)) ?? mine[0];
+  report.findings.push(...aheadFindings(pointsAhead(mine, ports.clock.now()), name));
+  const newest = newestOf(mine, ports.clock.now());
   if (newest === undefined) {
     report.findings.push({
       kind: "no-restore-point",

@@ -1,8 +1,11 @@
 /** What `doctor` asks about the repositories together: who can read or change them, and whether the copies keep up. */
-import { stat } from "node:fs/promises";
+import { readFile, stat } from "node:fs/promises";
 import { listSome, plural } from "../base/bytes.ts";
 import type { Finding } from "../base/findings.ts";
 import { shortId } from "../base/ids.ts";
+import { readEnvFile } from "../chatwoot/environment.ts";
+import { idleLinesFinding } from "../installation/worries.ts";
+import { fingerprintOf } from "../point/recovery-kit.ts";
 import { shellWord } from "../point/restore-script.ts";
 import type { Repository } from "../repo/repository.ts";
 import { type CopiedPoints, mendingHint, pointsLacking } from "./copy.ts";
@@ -15,6 +18,33 @@ export interface KnownRepository {
   location: string;
   "password-file"?: string | undefined;
   "env-file"?: string | undefined;
+  password?: string | undefined;
+}
+
+/**
+ * A password that lies on this machine alone is lost with it, and with the password every restore point. Whether a kit was
+ * printed only a person knows, who acknowledges it; another key is another kit.
+ * @param page The kit's page, where it lies on this machine still.
+ */
+export function kitFindings(
+  { name, password, "password-file": file }: KnownRepository,
+  { config, keyId }: Pick<Repository, "config" | "keyId">,
+  page: string | undefined,
+): Finding[] {
+  if (password === undefined && file === undefined) return [];
+  const first =
+    page === undefined
+      ? "Make a recovery kit ('chatkeep kit --with-password --out DIR'), print it,"
+      : `Print ${page}, delete it,`;
+  return [
+    {
+      kind: "kit-not-kept",
+      level: "warning",
+      subject: fingerprintOf(config.id, keyId),
+      message: `the password of repository '${name}' is kept on this machine alone, as far as Chatkeep knows: without it nothing can be restored`,
+      hint: `${first} keep the paper where this machine's end does not reach it, and say so: 'chatkeep ack kit-not-kept'.`,
+    },
+  ];
 }
 
 /** Files with secrets that other users of the machine can read, and repositories that they can write to. */
@@ -25,11 +55,20 @@ export async function permissionFindings(
   const findings = [await secretFile(configPath, "the configuration")];
   for (const { name, location, "password-file": password, "env-file": env } of repositories) {
     if (password !== undefined) findings.push(await secretFile(password, `the password of repository '${name}'`));
-    if (env !== undefined)
+    if (env !== undefined) {
       findings.push(await secretFile(env, `the file with the credentials of repository '${name}'`));
+      findings.push(await envFileFinding(env));
+    }
     findings.push(await writableFolder(location.replace(/^local:/, ""), name));
   }
   return findings.filter((finding) => finding !== undefined);
+}
+
+/** Whoever opens the repository says that it cannot be read. */
+async function envFileFinding(path: string): Promise<Finding | undefined> {
+  const text = await readFile(path, "utf8").catch(() => "");
+  const { idleLines } = readEnvFile(text);
+  return idleLines.length === 0 ? undefined : idleLinesFinding(path, idleLines);
 }
 
 /** A file with a secret that others may read; undefined where they may not, or it is not there. */

@@ -1,10 +1,11 @@
 /** What `doctor` finds when it tries a repository's place: its speed, its clock, what can be deleted, and by whom it is read. */
-import { formatBytes, formatSeconds } from "../base/bytes.ts";
+import { formatBytes } from "../base/bytes.ts";
 import type { Clock } from "../base/clock.ts";
 import type { Finding } from "../base/findings.ts";
 import { LIMITS } from "../base/limits.ts";
 import type { StoreProbe } from "../store/probe.ts";
 import type { Store } from "../store/store.ts";
+import { clockOffFindings } from "./clock-off.ts";
 import type { DoctorSummary, TriedPlace } from "./summaries.ts";
 
 type TriedPlaces = Pick<DoctorSummary, "facts" | "places" | "findings">;
@@ -58,7 +59,7 @@ export function placeFindings(repository: string, probe: StoreProbe): Finding[] 
   return [
     ...open(repository, probe),
     ...undeletable(repository, probe),
-    ...clockOff(repository, probe),
+    ...clockOffFindings(`repository '${repository}'`, probe.clockAheadMs ?? 0),
     ...slow(repository, probe),
     ...(probe.canDelete === undefined
       ? [
@@ -105,19 +106,6 @@ function undeletable(repository: string, { canDelete, left }: StoreProbe): Findi
       level: "note",
       message: `nothing can be deleted from repository '${repository}' with these credentials${left === undefined ? "" : `; '${left}' stays there`}`,
       hint: "Good against an intruder on this machine. Run 'forget' and 'prune' elsewhere, with credentials that may delete.",
-    },
-  ];
-}
-
-function clockOff(repository: string, { clockAheadMs = 0 }: StoreProbe): Finding[] {
-  if (Math.abs(clockAheadMs) <= LIMITS.clockOffMs) return [];
-  const by = formatSeconds(Math.abs(clockAheadMs) / 1000);
-  return [
-    {
-      kind: "clock-differs",
-      level: "warning",
-      message: `this machine's clock is ${by} ${clockAheadMs > 0 ? "behind" : "ahead of"} that of repository '${repository}'`,
-      hint: "Which of them is right? Run NTP there: the age of locks and restore points goes by the clock, and cloud services refuse a wrong one.",
     },
   ];
 }

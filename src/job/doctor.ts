@@ -17,10 +17,11 @@ import {
 } from "./disks.ts";
 import { askDatabase, type DatabaseExamination } from "./doctor-database.ts";
 import { examineHealth, installationFacts } from "./doctor-installation.ts";
-import { examineRepositories, type RepositoriesExamination } from "./doctor-points.ts";
+import { examineRepositories, type Known, type RepositoriesExamination } from "./doctor-points.ts";
 import { addTo, attempt, emptyReport, type Report } from "./doctor-report.ts";
 import { examineStandby } from "./doctor-standby.ts";
 import { examineStorage, type StorageExamination } from "./doctor-storage.ts";
+import { quietKnown, quietTold } from "./quiet.ts";
 import type { DoctorSummary } from "./summaries.ts";
 
 export interface DoctorPorts extends StorageExamination, DatabaseExamination, Omit<RepositoriesExamination, "config"> {
@@ -30,6 +31,8 @@ export interface DoctorPorts extends StorageExamination, DatabaseExamination, Om
   standby?(): Promise<ServerAddress | undefined>;
   /** Folders of this machine that a run needs room in. */
   ownFolders(): Promise<{ what: string; path: string }[]>;
+  /** What only the configuration tells: of the daily run, of who is told, of the recovery kit. */
+  otherFindings(): Promise<Finding[]>;
 }
 
 interface Found {
@@ -46,9 +49,12 @@ export async function doctor(ports: DoctorPorts): Promise<DoctorSummary> {
   ports.progress.stage("looking at the disks");
   await attempt(report, async () => await examineDisks(ports, report, found));
   ports.progress.stage("looking at the repositories");
+  let known: Known = { acks: [], told: [] };
   if (ports.config === undefined) report.findings.push(NOT_SET_UP);
-  else await examineRepositories({ ...ports, config: ports.config }, report);
-  const { facts, places, findings } = report;
+  else known = await examineRepositories({ ...ports, config: ports.config }, report);
+  await attempt(report, async () => addTo(report, { findings: await ports.otherFindings() }));
+  const { facts, places } = report;
+  const findings = quietTold(await quietKnown(report.findings, known.acks), known.told);
   return { type: "summary", verb: "doctor", facts, places, findings: sortFindings(findings) };
 }
 

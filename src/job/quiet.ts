@@ -38,6 +38,28 @@ const ACKABLE: ReadonlySet<string> = new Set([
   "user-mappings",
 ]);
 
+/** The same of what no restore point tells, as only `doctor` looks for it. */
+const DOCTOR_ACKABLE: ReadonlySet<string> = new Set([
+  "bucket-archives",
+  "bucket-public",
+  "clock-differs",
+  "database-newer",
+  "drill-no-room",
+  "kit-not-kept",
+  "migrations-pending",
+  "never-proven",
+  "no-scratch-server",
+  "password-shared",
+  "postgres-known-fault",
+  "readable-by-others",
+  "recovery-slow",
+  "same-disk",
+  "same-machine",
+  "store-public",
+  "web-not-well",
+  "writable-by-others",
+]);
+
 /**
  * Nothing can be done about these, or nothing need be for the backup's sake: one warning is enough, until they name something
  * more. Chatwoot's own Compose file names the image `latest`.
@@ -50,7 +72,12 @@ const TOLD_ONCE: ReadonlySet<string> = new Set([
 ]);
 
 export function isAckable(kind: string): boolean {
-  return ACKABLE.has(kind);
+  return ACKABLE.has(kind) || DOCTOR_ACKABLE.has(kind);
+}
+
+/** True for what only `doctor` tells. */
+export function isDoctorsOwn(kind: string): boolean {
+  return DOCTOR_ACKABLE.has(kind);
 }
 
 const SAID = " (acknowledged)";

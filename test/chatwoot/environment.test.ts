@@ -53,6 +53,23 @@ test("a shell command is never run, and its variable is named", () => {
   assert.equal(read.values.get("C"), "$(x)");
 });
 
+test("lines that say nothing are known by their numbers", () => {
+  const text = `# a comment
+A=1
+
+AWS_SECRET_ACCESS_KEY abc
+B="two
+lines" # and a comment
+NAME
+export B
+- C=2
+D: 3
+E=`;
+  const read = readEnvFile(text.replaceAll("\n", "\r\n"));
+  assert.deepEqual(read.idleLines, [4, 7, 9]);
+  assert.deepEqual([...read.values.keys()], ["A", "B", "NAME", "D", "E"]);
+});
+
 const names = fc.stringMatching(/^[A-Z][A-Z0-9_]{0,12}$/);
 
 test("whatever is quoted as the format allows comes back", () => {

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { compareVersions, identifySchema, parseAppVersion } from "../../src/chatwoot/versions.ts";
+import { compareSchema, compareVersions, identifySchema, parseAppVersion } from "../../src/chatwoot/versions.ts";
 import { readReleases } from "../../src/installation/releases.ts";
 
 const known = await readReleases();
@@ -50,6 +50,20 @@ test("an upgrade that stopped half-way is told", () => {
     known,
   );
   assert.deepEqual(identity.pending, [left]);
+});
+
+test("what runs is compared with what ran in the database", () => {
+  const all = migrationsOf("v4.15.1");
+  const [last = ""] = all.slice(-1);
+  assert.deepEqual(compareSchema(all, "4.15.1", known), { lacking: [], ahead: [] });
+  assert.deepEqual(compareSchema(all.slice(0, -1), "4.15.1", known), { lacking: [last], ahead: [] });
+  const older = compareSchema(all, "4.9.0", known);
+  assert.deepEqual([older?.lacking, older?.ahead.includes(last)], [[], true]);
+  // What was squashed since is lacking in no new installation, and no fault in one that came all the way.
+  const whole = known.migrations.map((migration) => migration.version);
+  assert.deepEqual(compareSchema(whole, "4.15.1", known), { lacking: [], ahead: [] });
+  assert.equal(compareSchema(all, "9.9.9", known), undefined);
+  assert.equal(compareSchema([...all, "20250101000001"], "4.15.1", known), undefined, "a fork's");
 });
 
 test("no migrations at all identify nothing", () => {

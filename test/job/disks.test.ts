@@ -84,13 +84,13 @@ test("restore points that would be lost with what they were made of are told, un
   const told = (repositories: typeof locals, ...disks: Disk[]) =>
     placeFindings(repositories, disks).map(({ kind, level, message }) => `${level} ${kind}: ${message}`);
   assert.deepEqual(told(locals, disk(9 * GIB, [primary, ...CHATWOOT]), disk(9 * GIB, [usb], { device: 2 })), [
-    "warning same-machine: every restore point is on this machine, in repositories 'primary' and 'usb'",
+    "warning same-machine: every restore point lies on this machine, in repositories 'primary' and 'usb'",
   ]);
   const [one] = locals;
   assert.ok(one);
   const shared = disk(9 * GIB, [primary, ...CHATWOOT]);
   assert.deepEqual(told([one], shared), [
-    "warning same-disk: every restore point is on the same disk as PostgreSQL and Redis, in repository 'primary'",
+    "warning same-disk: every restore point lies in repository 'primary', on the same disk as PostgreSQL and Redis",
   ]);
   assert.deepEqual(told([one, { name: "offsite", location: "sftp:backup@nas:/srv" }], shared), []);
   // A share of a server that is mounted here.

@@ -3,8 +3,15 @@ import { chmodSync, mkdirSync, writeFileSync } from "node:fs";
 import { test } from "node:test";
 import { parseChunkId, parseSnapshotId } from "../../src/base/ids.ts";
 import { type CopiedPoints, pointsLacking, pointsOwed } from "../../src/job/copy.ts";
-import { copyFindings, othersMay, passwordFindings, permissionFindings } from "../../src/job/doctor-repositories.ts";
+import {
+  copyFindings,
+  kitFindings,
+  othersMay,
+  passwordFindings,
+  permissionFindings,
+} from "../../src/job/doctor-repositories.ts";
 import type { Point } from "../../src/job/points.ts";
+import type { Repository } from "../../src/repo/repository.ts";
 import { temporaryFolder } from "../harness/temporary.ts";
 
 const ID = "6f1c0d5e-9a77-4d0e-8f2b-3f6f5b1c2d3e";
@@ -29,7 +36,7 @@ function point(day: number, installationId = ID): Point {
 test("files with secrets that others can read, and folders that they can change, are named", async () => {
   await using folder = await temporaryFolder();
   const files = ["config", "password", "env"].map((name) => folder.at(name));
-  for (const file of files) writeFileSync(file, "secret");
+  for (const file of files) writeFileSync(file, "NAME=secret");
   mkdirSync(folder.at("repository"));
   const [config = "", password = "", env = ""] = files;
   const repositories = [
@@ -69,6 +76,29 @@ test("who reads a file that is not his by its group is not told to shut the grou
   ] as const) {
     assert.equal(othersMay(right, { mode, uid }, ownUid), expected, `${mode.toString(8)} of ${uid} for ${ownUid}`);
   }
+});
+
+test("lines of a file with credentials that say nothing are told by number, and never shown", async () => {
+  await using folder = await temporaryFolder();
+  writeFileSync(folder.at("env"), "AWS_ACCESS_KEY_ID=one\nAWS_SECRET_ACCESS_KEY s3cret-words\n", { mode: 0o600 });
+  const [finding] = await permissionFindings(folder.at("config"), [
+    { name: "a", location: "s3:https://s3.example/bucket", "env-file": folder.at("env") },
+  ]);
+  assert.deepEqual([finding?.kind, finding?.level], ["env-file-lines", "note"]);
+  assert.equal(finding?.message, `line 2 of ${folder.at("env")} says nothing: no NAME=value, and no comment`);
+  assert.doesNotMatch(JSON.stringify(finding), /s3cret/);
+});
+
+test("a password that lies here alone is told, with the kit that is to be printed; one from elsewhere is not", () => {
+  const opened = { config: { id: "a".repeat(64) }, keyId: "b".repeat(64) } as Pick<Repository, "config" | "keyId">;
+  const known = { name: "primary", location: "/var/backups" };
+  assert.deepEqual(kitFindings(known, opened, "/etc/chatkeep/kit.html"), [], "a command, or the environment");
+  const [file] = kitFindings({ ...known, "password-file": "/etc/p" }, opened, "/etc/chatkeep/kit.html");
+  assert.deepEqual([file?.kind, file?.level, file?.subject], ["kit-not-kept", "warning", "aaaaaaaa-bbbbbbbb"]);
+  assert.match(file?.hint ?? "", /^Print \/etc\/chatkeep\/kit\.html, delete it, .*'chatkeep ack kit-not-kept'/);
+  const [inline] = kitFindings({ ...known, password: "secret-words" }, opened, undefined);
+  assert.match(inline?.hint ?? "", /^Make a recovery kit/);
+  assert.doesNotMatch(JSON.stringify(inline), /secret-words/);
 });
 
 test("a password that two repositories share, or that is a name of the configuration, is told without telling it", () => {

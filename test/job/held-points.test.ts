@@ -59,6 +59,7 @@ async function alarmsOf(repository: Repository) {
     ...TOOLS,
     config: { path: "/nowhere/chatkeep.yaml", config },
     ownFolders: async () => [],
+    otherFindings: async () => [],
     openInstallation: () => Promise.reject(new Failure("installation/not-found", "none here")),
     openRepository: async () => ({ repository: reopen(repository) }),
     readPassword: async () => "a password",

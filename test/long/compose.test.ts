@@ -73,7 +73,7 @@ test("doctor reaches the database through the published port, and asks the web p
   assert.match(facts["database"] ?? "", /^PostgreSQL 17\./);
   assert.equal(facts["Chatwoot"], "4.15.1");
   assert.equal(facts["web"], "answers, Chatwoot 4.15.1");
-  assert.deepEqual(worriesOf(summary), ["no-restore-point", "same-disk"]);
+  assert.deepEqual(worriesOf(summary), ["kit-not-kept", "no-restore-point", "same-disk"]);
 });
 
 test("a backup taken while the worker goes on receiving files is whole, and proven", async () => {

@@ -1,6 +1,7 @@
 import { formatCount, listSome } from "../../base/bytes.ts";
 import { shortId } from "../../base/ids.ts";
 import type { AckLine, AckSummary } from "../../job/ack-summary.ts";
+import { isDoctorsOwn } from "../../job/quiet.ts";
 import type { Look } from "../look.ts";
 import { formatTable } from "../table.ts";
 import { formatUtc } from "../when.ts";
@@ -12,6 +13,7 @@ export function formatAcks(summary: AckSummary, look: Look): string[] {
     const where = repositories.length < 2 ? "" : `, in ${listSome(repositories)}`;
     const said = changed ? "is acknowledged" : "was acknowledged already";
     const finding = acks[0]?.finding ?? "shrunk";
+    if (isDoctorsOwn(finding)) return [`'${finding}' ${said}${where}`];
     const what = finding === "shrunk" ? "what restore point" : `'${finding}' of restore point`;
     const of = finding === "shrunk" ? " says of accounts that shrank" : "";
     return [`${what} ${named}${of} ${said}${where}`, ...fallTable(summary, look)];

@@ -1,4 +1,5 @@
 import { plural } from "../../base/bytes.ts";
+import { isAckable } from "../../job/quiet.ts";
 import type { DoctorSummary } from "../../job/summaries.ts";
 import { formatFindings } from "../findings.ts";
 import { padEnd, widthOf, type Look } from "../look.ts";
@@ -18,7 +19,16 @@ export function formatDoctor(summary: DoctorSummary, look: Look): string[] {
     const source = from === "" ? "" : look.paint("dim", `(${from})`);
     return `  ${look.paint("dim", padEnd(name, names))}  ${padEnd(value, values)}  ${source}`.trimEnd();
   });
-  return ["found", ...facts, "", ...formatFindings(summary.findings, look), verdict(summary, look)];
+  return ["found", ...facts, "", ...formatFindings(summary.findings, look), verdict(summary, look), ...wayOn(summary)];
+}
+
+/** What is as somebody wants it should not ring again. */
+function wayOn({ findings }: DoctorSummary): string[] {
+  const kinds = new Set(
+    findings.filter(({ kind, level }) => level !== "note" && isAckable(kind)).map(({ kind }) => kind),
+  );
+  if (kinds.size === 0) return [];
+  return [`  what is meant to be so becomes a note with 'chatkeep ack KIND': ${[...kinds].join(", ")}`];
 }
 
 function verdict({ findings }: DoctorSummary, look: Look): string {

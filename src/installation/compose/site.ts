@@ -102,7 +102,7 @@ export async function readSite(site: Site, ways: Ways, settings: InstallationSet
   installation.dataFolders = dataFoldersOf(seen, machine);
   installation.notes = notesOf(site, ways, installation, { database, redis: seen.redis });
   const findings: Finding[] = [
-    ...environmentFindings(installation, { commands, environmentFiles: [] }),
+    ...environmentFindings(installation, { commands, environmentFiles: [], idle: [] }),
     ...(await placesFindings(site, settings, installation, places)),
     ...files.findings,
     ...(await composeFindings(seen)),
@@ -154,7 +154,7 @@ async function readEnvironment(
   const inside = `${appFolder(leader)}/.env`;
   const place = mountAt(leader, inside) === undefined ? undefined : hostPath(leader, inside);
   const text = place === undefined ? undefined : await readTextIfAllowed(machine.at(place));
-  return { environment, commands: text === undefined ? [] : addFromFile(environment, text) };
+  return { environment, commands: text === undefined ? [] : addFromFile(environment, text).commands };
 }
 
 /** A small text file of the leader's; empty where there is none. */

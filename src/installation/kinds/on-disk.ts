@@ -4,6 +4,7 @@ import { plural } from "../../base/bytes.ts";
 import { Failure } from "../../base/errors.ts";
 import {
   databaseOf,
+  type EnvFile,
   railsEnvOf,
   readEnvFile,
   redisOf,
@@ -64,6 +65,8 @@ interface ReadEnvironment {
   envFile: string | undefined;
   others: string[];
   commands: string[];
+  /** Lines that say nothing, by file. */
+  idle: { file: string; lines: readonly number[] }[];
 }
 
 async function readEnvironment(
@@ -77,11 +80,13 @@ async function readEnvironment(
   const files = root === undefined ? [] : envFileNames(railsEnvOf(units.environment)).map((name) => join(root, name));
   // One that is named counts before those that merely lie there.
   if (main !== undefined && !files.includes(main)) files.unshift(main);
-  const result: ReadEnvironment = { environment, envFile: undefined, others: [], commands: [] };
+  const result: ReadEnvironment = { environment, envFile: undefined, others: [], commands: [], idle: [] };
   for (const file of files) {
     const text = await readText(file, "the environment file");
     if (text === undefined) continue;
-    result.commands.push(...addFromFile(environment, text));
+    const { commands, idleLines } = addFromFile(environment, text);
+    result.commands.push(...commands);
+    if (idleLines.length > 0) result.idle.push({ file, lines: idleLines });
     if (file === main) result.envFile = file;
     else result.others.push(file);
   }
@@ -97,12 +102,13 @@ async function readEnvironment(
   return result;
 }
 
-/** Adds what a `.env` file has and the environment has not; returns the names whose value a shell command would make. */
-export function addFromFile(environment: Map<string, string>, text: string): string[] {
+/** Adds what a `.env` file has and the environment has not; of the commands, those whose value would have counted. */
+export function addFromFile(environment: Map<string, string>, text: string): Pick<EnvFile, "commands" | "idleLines"> {
   const read = readEnvFile(text, environment);
   const added = [...read.values].filter(([name]) => !environment.has(name));
   for (const [name, value] of added) environment.set(name, value);
-  return added.map(([name]) => name).filter((name) => read.commands.includes(name));
+  const commands = added.map(([name]) => name).filter((name) => read.commands.includes(name));
+  return { commands, idleLines: read.idleLines };
 }
 
 /** The services of an environment; `roots` are the folders of `local`, where they are known. */
@@ -271,7 +277,11 @@ export async function readOnDisk(
   };
   installation.notes = notesOf(installation, units);
   const findings = [
-    ...environmentFindings(installation, { commands: read.commands, environmentFiles: units.environmentFiles }),
+    ...environmentFindings(installation, {
+      commands: read.commands,
+      environmentFiles: units.environmentFiles,
+      idle: read.idle,
+    }),
     ...(await placeFindings(installation)),
     ...(await unitFindings(units.files, installation, machine)),
   ];

@@ -1,0 +1,54 @@
+/** `doctor` as the doors call it. */
+import { dirname } from "node:path";
+import { access } from "node:fs/promises";
+import { doctor } from "../job/doctor.ts";
+import type { DoctorSummary } from "../job/summaries.ts";
+import { findConfig } from "./config.ts";
+import { dailyFindings } from "./daily-findings.ts";
+import { scratchPlaces } from "./drills.ts";
+import { openInstallation, standbyAddress } from "./installation.ts";
+import { kitFiles, KIT_STEM } from "./kit.ts";
+import { objectivesOf } from "./objectives.ts";
+import { ownFolders } from "./own-folders.ts";
+import { readPassword } from "./secrets.ts";
+import { openChosenRepository } from "./session.ts";
+import { storageSettings } from "./storage.ts";
+import type { Globals, Surroundings } from "./surroundings.ts";
+
+export async function runDoctor(globals: Globals, s: Surroundings): Promise<DoctorSummary> {
+  const loaded = await findConfig(globals, s);
+  const { config } = loaded ?? {};
+  return await doctor({
+    config: loaded,
+    openInstallation: () => openInstallation(config?.installation ?? {}, s, config?.database),
+    storageSettings: () => storageSettings(config, s),
+    standby: () => standbyAddress(config?.database, s),
+    objectives: objectivesOf(config),
+    openRepository: (name) => openChosenRepository({ ...globals, repository: name }, s),
+    ownFolders: () => ownFolders(loaded, s),
+    otherFindings: async () => (loaded === undefined ? [] : await dailyFindings(loaded, s)),
+    scratch: await scratchPlaces(config, { inPlaceServer: false }, s),
+    readPassword: (name) =>
+      readPassword(
+        config?.repositories.find((known) => known.name === name),
+        s,
+      ),
+    findKit: async (name) => (loaded === undefined ? undefined : await findKit(dirname(loaded.path), name)),
+    clock: s.clock,
+    progress: s.progress,
+    signal: s.signal,
+  });
+}
+
+/** A page to print that lies where `init` and `kit` write them: of this repository alone, or of all. */
+async function findKit(folder: string, name: string): Promise<string | undefined> {
+  for (const stem of [`${KIT_STEM}-${name}`, KIT_STEM]) {
+    const { page } = kitFiles(folder, stem);
+    const isThere = await access(page).then(
+      () => true,
+      () => false,
+    );
+    if (isThere) return page;
+  }
+  return undefined;
+}

@@ -1,0 +1,63 @@
+/** A daily run that could not even begin: whoever can be reached is told all the same. */
+import { hostname } from "node:os";
+import { formatInstant } from "../base/clock.ts";
+import { ERRORS, type Failure, isFailure } from "../base/errors.ts";
+import { deliver } from "../notify/deliver.ts";
+import { isWanted, type Notice } from "../notify/notice.ts";
+import { openChannels, openPings } from "./channels.ts";
+import { findReachable } from "./reachable.ts";
+import { callSwitch } from "./telling.ts";
+import type { Globals, Surroundings } from "./surroundings.ts";
+
+/**
+ * Tells those whom the configuration names, as far as it can be read. Nothing is kept for later: the next run tells what is so
+ * then. Never rejects for what stands in the way: the failure itself is what is to be told at the door.
+ */
+export async function tellNotBegun(failure: Failure, globals: Globals, s: Surroundings): Promise<void> {
+  try {
+    const found = await findReachable(globals, s);
+    if (found === undefined) return;
+    const { channels } = await openChannels(found, s);
+    const notice = s.redact(noticeOf(failure, found.name, s.clock.now()));
+    const { failure: url } = await openPings(found.ping, s).catch(() => ({ failure: undefined }));
+    const wanted = channels.filter((channel) => isWanted(channel, notice.outcome));
+    for (const channel of wanted) {
+      await deliver(channel, notice, s).catch((error: unknown) => {
+        if (!isFailure(error)) throw error;
+        s.progress.say(`'${channel.name}' could not be told: ${error.message}`);
+      });
+    }
+    await callSwitch(url, s);
+  } catch (error) {
+    if (!isFailure(error)) throw error;
+  }
+}
+
+function noticeOf({ code, message, hint }: Failure, name: string, nowMs: number): Notice {
+  const at = formatInstant(nowMs);
+  const host = hostname();
+  const lines = [
+    `${name === "" ? "The daily run" : `The daily run of installation ${name}`}, on ${host}, could not begin at ${at}.`,
+    "",
+    `error: ${message}`,
+    ...(hint === undefined ? [] : [`  ${hint}`]),
+    "",
+    "No restore point was made. Earlier ones are untouched.",
+    "Mend that, then run 'chatkeep run'. 'chatkeep doctor' looks at everything.",
+  ];
+  return {
+    outcome: "failure",
+    title: `[chatkeep] ${name === "" ? host : name}: NO BACKUP was made`,
+    text: `${lines.join("\n")}\n`,
+    facts: {
+      installation: name === "" ? null : { name },
+      host,
+      startedAt: at,
+      endedAt: at,
+      exit: ERRORS[code].exit,
+      stages: [],
+      findings: [],
+      error: { code, message, hint: hint ?? null },
+    },
+  };
+}
