@@ -75,18 +75,19 @@ test("an upgrade that did not end is a warning, and files that were lost say sin
   }
 });
 
+async function clocksToldBy(clock: Clock): Promise<string[]> {
+  const report = emptyReport();
+  const installation = { kind: "manual", environment: new Map(), version: "4.15.1" } as unknown as Installation;
+  const { signal } = new AbortController();
+  await askDatabase({ clock, signal }, report, installation, desk.installation.database);
+  return report.findings.filter(({ kind }) => kind === "clock-differs").map(({ message }) => message);
+}
+
 test("a clock that differs from the database's server is told", async () => {
   const ahead: Clock = { ...systemClock, now: () => systemClock.now() + 10 * 60_000 };
-  const kindsWith = async (clock: Clock) => {
-    const report = emptyReport();
-    const installation = { kind: "manual", environment: new Map(), version: "4.15.1" } as unknown as Installation;
-    const { signal } = new AbortController();
-    await askDatabase({ clock, signal }, report, installation, desk.installation.database);
-    return report.findings.filter(({ kind }) => kind === "clock-differs").map(({ message }) => message);
-  };
-  assert.deepEqual(await kindsWith(systemClock), []);
+  assert.deepEqual(await clocksToldBy(systemClock), []);
   assert.match(
-    (await kindsWith(ahead)).join("\n"),
+    (await clocksToldBy(ahead)).join("\n"),
     /^this machine's clock is \d+ min \d+ s ahead of that of the database's server$/,
   );
 });
@@ -113,7 +114,10 @@ test("with the database down, one repository gone and another refused, all the r
   await desk.server.stop();
   const found = await findingsOf(3);
   const rank = found.map(({ level }) => ["alarm", "warning", "note"].indexOf(level));
-  assert.deepEqual(rank, rank.toSorted());
+  assert.deepEqual(
+    rank,
+    rank.toSorted((a, b) => a - b),
+  );
   const kinds = found.map(({ kind }) => kind);
   for (const kind of ["database-unreachable", "repo-missing", "config-invalid", "schedule-invalid"])
     assert.ok(kinds.includes(kind), `${kind} is not among ${kinds.join(", ")}`);

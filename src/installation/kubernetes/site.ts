@@ -87,7 +87,7 @@ export async function readSite(site: Site, settings: InstallationSettings, { mac
     denied: manifests.denied,
   };
   const findings: Finding[] = [
-    ...environmentFindings(installation, { commands, environmentFiles: [] }),
+    ...environmentFindings(installation, { commands, environmentFiles: [], idle: [] }),
     // Where no folder is known, what is below says why.
     ...(installation.storage.some(({ kind }) => kind === "local") ? await placeFindings(installation) : []),
     ...clusterFindings(seen),
@@ -106,7 +106,7 @@ async function readEnvironment({
 }: Site): Promise<{ environment: Map<string, string>; commands: string[] }> {
   const environment = new Map(leader.env);
   const text = await mountedEnvFile(leader, space);
-  return { environment, commands: text === undefined ? [] : addFromFile(environment, text) };
+  return { environment, commands: text === undefined ? [] : addFromFile(environment, text).commands };
 }
 
 interface Servers {
