@@ -20,8 +20,8 @@ export interface Docker extends AsyncDisposable {
   host: string;
   /** Runs `docker` with this engine; a status other than 0 is an error. */
   docker(args: readonly string[], input?: string): Promise<RunResult>;
-  /** Runs `docker compose` of version 2 in a folder; a status other than 0 is an error. */
-  compose(folder: string, args: readonly string[]): Promise<RunResult>;
+  /** Runs `docker compose` of version 2 in a folder; a status other than 0 is an error, unless it may fail. */
+  compose(folder: string, args: readonly string[], options?: { mayFail: boolean }): Promise<RunResult>;
   /** What to put before a program that is to see this engine's networks and published ports. */
   within: readonly string[];
 }
@@ -70,8 +70,8 @@ export async function startDocker(): Promise<Docker> {
     async docker(command, input) {
       return await mustRun("docker", command, { env, ...(input === undefined ? {} : { input }) });
     },
-    async compose(directory, command) {
-      return await mustRun(await composeProgram(), command, { env, cwd: directory });
+    async compose(directory, command, { mayFail } = { mayFail: false }) {
+      return await (mayFail ? run : mustRun)(await composeProgram(), command, { env, cwd: directory });
     },
     within: ["nsenter", `--net=/proc/${daemon.pid}/ns/net`],
     [Symbol.asyncDispose]: dispose,
