@@ -89,3 +89,20 @@ export function differenceFinding<T extends NamedProcess>(
     },
   ];
 }
+
+/**
+ * What Chatwoot serves to browsers comes with its image: on a volume it stays as it was (F22).
+ * @param mounted Names of those that have one there.
+ * @param where What says so.
+ */
+export function publicFinding(mounted: readonly string[], where: string): Finding[] {
+  if (mounted.length === 0) return [];
+  return [
+    {
+      kind: "public-on-volume",
+      level: "warning",
+      message: `/app/public of ${mounted.join(" and ")} is on a volume, so an upgrade keeps showing the old pages`,
+      hint: `Take that mount out of ${where}: the image brings these files. Chatkeep neither saves nor restores them.`,
+    },
+  ];
+}

@@ -11,7 +11,7 @@ import { delimiter, join } from "node:path";
 import { buffer } from "node:stream/consumers";
 import type { KubeConfig } from "@kubernetes/client-node";
 import { systemClock } from "../base/clock.ts";
-import { Failure, messageOf } from "../base/errors.ts";
+import { Failure, isFailure, messageOf } from "../base/errors.ts";
 import { LIMITS } from "../base/limits.ts";
 import { parseRetryAfter } from "../base/retry-after.ts";
 import type { ClusterObject } from "./cluster-details.ts";
@@ -189,11 +189,27 @@ export class ClusterApi {
       return { status: response.statusCode ?? 0, retryAfterMs, body: await buffer(response) };
     } catch (cause) {
       this.#signal.throwIfAborted();
+      if (isFailure(cause)) throw cause;
       throw new Failure("program/failed", `the cluster at ${this.server} does not answer: ${messageOf(cause)}`, {
         hint:
           this.address.from === "pod"
             ? "Does a network policy keep this pod from the cluster's own API?"
             : `Is it the one that is meant? It is named by ${this.address.files.join(", ")}.`,
+        cause,
+      });
+    }
+  }
+
+  /** Adds the headers and certificates of who we are, which a program may have to be asked for. */
+  async #logIn(options: RequestOptions): Promise<void> {
+    try {
+      await this.#config.applyToHTTPSOptions(options);
+    } catch (cause) {
+      throw new Failure("source/unreadable", `cannot log in to the cluster at ${this.server}: ${messageOf(cause)}`, {
+        hint:
+          this.address.from === "pod"
+            ? "Is the service account's token mounted?"
+            : `${this.address.files.join(", ")} says how; 'kubectl auth whoami' tries the same.`,
         cause,
       });
     }
@@ -209,8 +225,7 @@ export class ClusterApi {
         ...(content === undefined ? {} : { "Content-Type": "application/merge-patch+json" }),
       },
     };
-    // It adds the headers and certificates of who we are.
-    await this.#config.applyToHTTPSOptions(options);
+    await this.#logIn(options);
     const send = this.server.startsWith("https:") ? requestSecure : requestPlain;
     return await new Promise<IncomingMessage>((resolve, reject) => {
       const request = send(`${this.server}${path}`, options, resolve);

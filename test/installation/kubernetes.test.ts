@@ -104,7 +104,12 @@ test("all objects of the installation are saved, and of others none; nothing cha
       jobTemplate: {
         spec: {
           template: {
-            spec: { restartPolicy: "Never", containers: [{ name: "task", image: "chatwoot/chatwoot:v4.15.1" }] },
+            metadata: {},
+            spec: {
+              restartPolicy: "Never",
+              volumes: [],
+              containers: [{ name: "task", image: "chatwoot/chatwoot:v4.15.1", volumeMounts: [] }],
+            },
           },
         },
       },
@@ -394,11 +399,14 @@ test("web and worker on different claims, or folders of one, are split; each tha
   worker.spec.template.spec.volumes = [UPLOADS];
   const [container] = worker.spec.template.spec.containers;
   assert(container !== undefined);
-  container.volumeMounts = [{ name: "files", mountPath: "/app/storage", subPath: "worker" }];
+  container.volumeMounts = [
+    { name: "files", mountPath: "/app/storage", subPath: "worker" },
+    { name: "files", mountPath: "/app/public", subPath: "public" },
+  ];
   await using cluster = await startWhole(world);
   await mkdir(join(cluster.root, "uploads/worker"));
   const { installation, findings } = await find(cluster);
-  assert.deepEqual(kindsOf(findings), ["storage-split warning"]);
+  assert.deepEqual(kindsOf(findings), ["storage-split warning", "public-on-volume warning"]);
   assert.deepEqual(installation.storage, [
     {
       serviceName: "local",
@@ -606,6 +614,20 @@ test("a cluster that does not answer, and a kubeconfig that is none, are said wi
       isFailure(error, "program/failed") &&
       /does not answer/.test(error.message) &&
       /network policy/.test(error.hint ?? ""),
+  );
+});
+
+test("a kubeconfig that asks a program for the login is said with that program, when it fails", async () => {
+  await using cluster = await startWhole();
+  const text = readFileSync(cluster.kubeconfig, "utf8");
+  const exec = "exec: { apiVersion: client.authentication.k8s.io/v1, command: no-such-login, interactiveMode: Never }";
+  await writeFile(cluster.kubeconfig, text.replace(/token: [\w-]+/, exec));
+  await assert.rejects(
+    findFromOutside(cluster),
+    (error) =>
+      isFailure(error, "source/unreadable") &&
+      /^cannot log in to the cluster at https:.*no-such-login/.test(error.message) &&
+      error.hint?.includes(cluster.kubeconfig) === true,
   );
 });
 

@@ -4,7 +4,7 @@ import type { Finding } from "../../base/findings.ts";
 import { activeStorageService } from "../../chatwoot/environment.ts";
 import type { EngineApi } from "../../system/engine-api.ts";
 import { lookAt, type Machine, namesIn } from "../places.ts";
-import { differenceFinding, floatingTagFinding, knownPasswordFinding } from "../process-worries.ts";
+import { differenceFinding, floatingTagFinding, knownPasswordFinding, publicFinding } from "../process-worries.ts";
 import { type Container, type Group, isSwarmTask, serviceOf } from "./containers.ts";
 import type { GivenByFiles } from "./files.ts";
 import { staleFindings } from "./in-force.ts";
@@ -185,21 +185,15 @@ async function areEmpty({ machine }: Seen, places: readonly StoragePlace[]): Pro
   return known.length > 0;
 }
 
-/** What Chatwoot serves to browsers comes with its image: on a volume it stays as it was (F22). */
 function publicFindings(seen: Seen): Finding[] {
   const mounted = members(seen).filter((container) => {
     const folder = `${appFolder(container)}/public`;
     return mountAt(container, folder)?.Destination === folder;
   });
-  if (mounted.length === 0) return [];
-  return [
-    {
-      kind: "public-on-volume",
-      level: "warning",
-      message: `/app/public of ${mounted.map(({ name }) => name).join(" and ")} is on a volume, so an upgrade keeps showing the old pages`,
-      hint: "Take that mount out of the Compose file: the image brings these files. Chatkeep neither saves nor restores them.",
-    },
-  ];
+  return publicFinding(
+    mounted.map(({ name }) => name),
+    "the Compose file",
+  );
 }
 
 function imageFindings(seen: Seen): Finding[] {

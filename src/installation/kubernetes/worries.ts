@@ -3,7 +3,7 @@ import { listSome } from "../../base/bytes.ts";
 import type { Finding } from "../../base/findings.ts";
 import { activeStorageService } from "../../chatwoot/environment.ts";
 import type { PodDetails, ServiceDetailsOfCluster } from "../../system/cluster-details.ts";
-import { differenceFinding, floatingTagFinding, knownPasswordFinding } from "../process-worries.ts";
+import { differenceFinding, floatingTagFinding, knownPasswordFinding, publicFinding } from "../process-worries.ts";
 import { appFolder, type Group, type Member, membersOf, mountAt } from "./members.ts";
 import { describeWorkload, type Extras, podsOf, selects, type Space, type Workload } from "./objects.ts";
 import type { StoragePlace } from "./storage.ts";
@@ -35,6 +35,7 @@ export function clusterFindings(seen: Seen): Finding[] {
     ...storageFindings(seen),
     ...unseenFindings(seen),
     ...databaseVolumeFindings(seen),
+    ...publicFindings(seen),
     ...floatingTagFinding(membersOf(seen.group).map(({ image }) => image)),
     ...imageFindings(seen),
     ...knownPasswordFinding(seen.environment),
@@ -170,6 +171,17 @@ function whereTo(unseen: readonly StoragePlace[], { claims, pods }: Space): stri
     (spec.volumes ?? []).some((one) => one.persistentVolumeClaim?.claimName === name),
   )?.spec.nodeName;
   return ` The claim '${name}' is ReadWriteOnce, so Chatkeep's pod must run on the node that has it${node === undefined ? "" : `, now ${node}`}: give it a podAffinity to the web pod.`;
+}
+
+function publicFindings({ group }: Seen): Finding[] {
+  const mounted = membersOf(group).filter((member) => {
+    const folder = `${appFolder(member)}/public`;
+    return mountAt(member.container, folder)?.mountPath === folder;
+  });
+  return publicFinding(
+    mounted.map(({ name }) => name),
+    "the manifests",
+  );
 }
 
 const IS_POSTGRES = /(?:^|\/)(?:postgres|postgresql|pgvector|postgis|timescaledb)[^/]*$/i;
