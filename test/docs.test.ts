@@ -6,6 +6,7 @@ import { test } from "node:test";
 import { ERRORS } from "../src/base/errors.ts";
 import { EXITS } from "../src/cli/exits.ts";
 import { parseCall } from "../src/cli/parse.ts";
+import { isAckable, isDoctorsOwn } from "../src/job/quiet.ts";
 
 const ROOT = resolve(import.meta.dirname, "..");
 
@@ -81,6 +82,45 @@ test("docs/errors.md and the README explain every exit status", () => {
   const inReadme = [...document("README.md").matchAll(/^\| (\d+) \|/gm)].map(([, status]) => Number(status));
   assert.deepEqual(inErrors, Object.keys(EXITS).map(Number));
   assert.deepEqual(inReadme, Object.keys(EXITS).map(Number));
+});
+
+/** Kinds of findings, where the source writes them out beside their level. */
+function findingKinds(): string[] {
+  const files = readdirSync(join(ROOT, "src"), { recursive: true, withFileTypes: true }).filter((entry) =>
+    entry.isFile(),
+  );
+  const texts = files.map((entry) => readFileSync(join(entry.parentPath, entry.name), "utf8"));
+  const found = texts.flatMap((text) => [...text.matchAll(/kind: "([a-z]+(?:-[a-z]+)*)",\s*(?:\/\/.*\s*)*level:/g)]);
+  return [...new Set(found.map(([, kind = ""]) => kind))].toSorted();
+}
+
+test("every finding is explained in the documents", () => {
+  const kinds = findingKinds();
+  assert.ok(kinds.length > 100, `${kinds.length} kinds found`);
+  const text = documents()
+    .filter(({ name }) => name.startsWith("docs/"))
+    .map((document) => document.text)
+    .join("\n");
+  assert.deepEqual(
+    kinds.filter((kind) => !text.includes(`\`${kind}\``)),
+    [],
+  );
+});
+
+test("docs/doctor.md says of each finding whether it can be acknowledged", () => {
+  const wrong: string[] = [];
+  const told = new Set<string>();
+  for (const [, names = "", ack] of document("docs/doctor.md").matchAll(/^\| (`[^|]*`) \|.*\| (yes)? ?\|$/gm)) {
+    for (const [, kind = ""] of names.matchAll(/`([a-z-]+)`/g)) {
+      told.add(kind);
+      // What shrank has acknowledgements of its own kind.
+      if ((ack === "yes") !== (isAckable(kind) || kind === "shrunk")) wrong.push(kind);
+    }
+  }
+  assert.deepEqual(wrong, []);
+  assert.ok(told.size > 80, `${told.size} findings found`);
+  const only = findingKinds().filter((kind) => isDoctorsOwn(kind) && !told.has(kind));
+  assert.deepEqual(only, []);
 });
 
 test("no section of docs/errors.md is empty", () => {

@@ -59,7 +59,7 @@ const SET_UP: readonly CommandRow[] = [
     options: [],
     purpose: "look for what would make a backup or a restore fail",
     description: [
-      "Says what was found and from where it was read, then everything that worries it, the worst first, each with what to do about it: every repository is opened, its newest point and its copies are looked at, and who else can read or change what.",
+      "Says what was found and from where it was read, then everything that worries it, the worst first, each with what to do about it: installation, database, uploaded files, disks and clocks, every repository with its newest point and its copies, and who else can read or change what. What was acknowledged ('chatkeep ack') is a note.",
       "Each repository's place is tried too: how fast it answers, takes and gives, whether it lets anything be deleted, and what time it is there. For that one file is written to chatkeep/probe in the place and removed again; restic does not look there. A rest: server takes only restic's own names, so there it only reads. Nothing else is changed. Buckets, and servers with a password, are also asked without credentials: what they answer then, anybody can have.",
     ],
     examples: [["", "chatkeep doctor"]],

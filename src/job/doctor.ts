@@ -4,6 +4,7 @@
  */
 import type { Finding } from "../base/findings.ts";
 import { sortFindings } from "../base/findings.ts";
+import { captureConfig } from "../installation/config.ts";
 import type { Installation } from "../installation/installation.ts";
 import type { ServerAddress } from "../postgres/address.ts";
 import {
@@ -69,6 +70,7 @@ async function examineInstallation(ports: DoctorPorts, report: Report, found: Fo
   addTo(report, { findings: found.findings, facts: installationFacts(found.installation) });
   ports.progress.stage("looking at the database");
   await attempt(report, async () => await askDatabase(ports, report, found.installation, found.address()));
+  await attempt(report, async () => addTo(report, { findings: await configFindings(found.installation, ports) }));
   ports.progress.stage("looking at the uploaded files");
   await attempt(report, async () => addTo(report, await examineStorage(found, ports)));
   ports.progress.stage("asking the web process");
@@ -77,6 +79,11 @@ async function examineInstallation(ports: DoctorPorts, report: Report, found: Fo
     const standby = await ports.standby?.();
     if (standby !== undefined) addTo(report, await examineStandby(standby, found.address(), ports));
   });
+}
+
+/** Which files of the configuration would not be saved. */
+async function configFindings(installation: Installation, options: { signal: AbortSignal }): Promise<Finding[]> {
+  return (await captureConfig(installation, options)).findings;
 }
 
 /** All of this machine that matters: what lies on one disk fails together, and fills it together. */

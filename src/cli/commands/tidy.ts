@@ -74,7 +74,7 @@ export const TIDY: readonly CommandRow[] = [
     purpose: "say that a finding is known, and is as it should be",
     description: [
       "When an account has far fewer conversations, messages, contacts or uploaded files than it had, or is gone, each backup raises the alarm 'shrunk', and 'forget' removes none of the installation's points, until somebody acknowledges it. 'ack shrunk' does for the newest point that says so and all before it, 'ack POINT' up to that point. It is kept, with who and when, in every configured repository that answers; the next backup does it in the others. From then on the account is compared with what it has now.",
-      "'ack KIND' makes another finding that stands for long (files that may not be read, a storage service that is not saved) a note until it changes. Damage, keys and lost files are never quiet. Without FINDING or POINT, lists what awaits it, and what was acknowledged. What counts as far fewer is said by 'alarms' in the configuration.",
+      "'ack KIND' makes another finding that stands for long (files that may not be read, a storage service that is not saved, what only 'doctor' finds) a note until it changes. Damage, keys and lost files are never quiet. Without FINDING or POINT, lists what awaits it, and what was acknowledged. What counts as far fewer is said by 'alarms' in the configuration.",
     ],
     examples: [
       ["what awaits it", "chatkeep ack"],
