@@ -29,8 +29,6 @@ let findings: Finding[];
 
 before(async () => {
   desk = await openDesk({
-    isCheckout: true,
-    hasProcesses: true,
     size: { messages: 120, conversations: 20, files: 16 },
   });
   await makeCheapToOpen(desk);

@@ -11,7 +11,7 @@ import { encodeLock } from "../../src/format/lock-file.ts";
 import { listPoints } from "../../src/job/points.ts";
 import { openRepository, type Repository } from "../../src/repo/repository.ts";
 import { verifyRepository } from "../../src/repo/verify.ts";
-import { runCli } from "../harness/cli.ts";
+import { callCli } from "../harness/cli.ts";
 import { runRestic } from "../harness/restic.ts";
 import { mustRun } from "../harness/run.ts";
 import { NOW } from "../job/kept-points.ts";
@@ -45,7 +45,7 @@ export async function makeKillGround(made: SmallRepositories, root: string): Pro
 }
 
 async function mustRunCli(args: readonly string[], cwd: string): Promise<void> {
-  const { status, stderr } = await runCli(args, { env: ENVIRONMENT, cwd });
+  const { status, stderr } = await callCli(args, { env: ENVIRONMENT, cwd });
   assert.equal(status, 0, `chatkeep ${args.join(" ")}\n${stderr}`);
 }
 
@@ -288,7 +288,7 @@ export async function killVerb(verb: KilledVerb, ground: KillGround, options: Ki
       const seen = await round.look(made.readAll);
       if (verb.changes === "full") assert.ok(seen.length >= left, `${seen.length} points are left`);
     }
-    const { status, stderr } = await runCli(args, { env, cwd });
+    const { status, stderr } = await callCli(args, { env, cwd });
     if (verb.isDone === undefined || status === 0) assert.equal(status, 0, stderr);
     else assert.match(stderr, verb.isDone);
     assert.equal(new Set(await round.look(made.readAll)).size, left);

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { decodeLock } from "../../src/format/lock-file.ts";
 import { decodeUnpacked } from "../../src/format/unpacked.ts";
-import { runCli } from "../harness/cli.ts";
+import { callCli } from "../harness/cli.ts";
 import { startGuard } from "../harness/guard.ts";
 import { startRestServer } from "../harness/rclone.ts";
 import { makeCheapToOpen } from "./cheap-key.ts";
@@ -50,7 +50,7 @@ test("who removes something has the repository alone, who adds or reads long sha
   for (const [verb] of TABLE) {
     guard.sent.clear();
     const all = ["--config", desk.config, "--repository", location, ...verb.split(" ")];
-    const { status, stderr } = await runCli(all, { cwd: desk.root, env });
+    const { status, stderr } = await callCli(all, { cwd: desk.root, env });
     assert.equal(status, 0, `${verb}: ${stderr}`);
     const locks = [...guard.sent]
       .filter(([path]) => path.includes("/locks/"))
