@@ -24,7 +24,6 @@ let repository: Repository;
 before(async () => {
   desk = await openDesk({
     isCheckout: true,
-    hasProcesses: true,
     size: { messages: 120, conversations: 20, files: 20 },
   });
   ({ repository } = await makeCheapToOpen(desk));
