@@ -16,6 +16,7 @@ import type { InitSummary } from "../job/summaries.ts";
 import { shellWord } from "../point/restore-script.ts";
 import { createRepository, openRepository, type Repository } from "../repo/repository.ts";
 import { openStore } from "../store/open-store.ts";
+import { ownContainerId } from "../system/own-container.ts";
 import { SYSTEM_CONFIG } from "./config.ts";
 import { openInstallation, type FoundInstallation } from "./installation.ts";
 import { restoreConfig } from "./init-from.ts";
@@ -129,6 +130,7 @@ async function setUp(path: string, flags: InitFlags, s: Surroundings): Promise<I
     files,
     kit: kit.text,
     kitPage: kit.page,
+    ...(ownContainerId() === undefined ? {} : { inContainer: true }),
     notes: found.installation.notes,
     findings: sortFindings(found.findings),
   };

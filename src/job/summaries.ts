@@ -350,6 +350,8 @@ export interface InitSummary {
   /** The recovery kit as text, and as a page to print; empty where none was written. */
   kit: string;
   kitPage: string;
+  /** Chatkeep runs in a container, where nothing can be scheduled. */
+  inContainer?: boolean;
   /** What was found of the installation, and from where; empty where nothing was looked for. */
   notes: string[];
   findings: Finding[];

@@ -207,6 +207,7 @@ const REPORTS: Record<string, string[]> = {
   "locks that were removed": formatUnlock(UNLOCK, LOOK),
   "no lock to remove": formatUnlock({ ...UNLOCK, removed: [], left: [] }, LOOK),
   "an init": formatInit(INIT, LOOK),
+  "an init in a container": formatInit({ ...INIT, inContainer: true }, LOOK),
   "an init of one more repository": formatAdded(INIT, LOOK),
   "an init from a repository": formatReturn({ ...INIT, created: false }, LOOK),
 };

@@ -34,7 +34,9 @@ export function formatInit(summary: InitSummary, look: Look): string[] {
     "  2. chatkeep doctor     what worries it",
     "  3. chatkeep backup     the first restore point",
     "  4. chatkeep drill      the proof that it restores",
-    "  5. chatkeep schedule install   the same every night ('chatkeep help daily')",
+    summary.inContainer === true
+      ? "  5. docker compose up --detach chatkeep   the same every night ('chatkeep help daily')"
+      : "  5. chatkeep schedule install   the same every night ('chatkeep help daily')",
   ];
 }
 
