@@ -1,5 +1,5 @@
 /**
- * The front door: `node scripts/run.mjs demo|test|test:long|bench [arguments]`, called by the npm scripts.
+ * The front door: `node scripts/run.mjs demo|test|test:long|bench|build:executable [arguments]`, called by the npm scripts.
  * Installs what is missing, then hands over to the project's own Node. Plain JavaScript for Node 20, because
  * nothing is installed yet when it starts.
  */
@@ -46,6 +46,7 @@ const COMMANDS = {
   test: (args) => ({ purpose: "test", args: testArguments(args, false), env: TEST_ENV }),
   "test:long": (args) => ({ purpose: "test", args: testArguments(args, true), env: TEST_ENV }),
   bench: (args) => ({ purpose: "bench", args: [join("bench", "main.ts"), ...args] }),
+  "build:executable": () => ({ purpose: "executable", args: [join("deploy", "executable", "build.ts")] }),
 };
 
 /** Runs the project's Node in our place: same terminal, same signals, same exit status. */

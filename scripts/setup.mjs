@@ -1,11 +1,12 @@
 /**
- * Makes this machine able to run the demo, the tests or the benchmark: `node scripts/setup.mjs --for=demo|test|bench`.
+ * Makes this machine able to run the demo, the tests or the benchmark: `node scripts/setup.mjs --for=demo|test|bench|executable`.
  * Installs only what is missing and says each thing in one line; a second call finds everything and does nothing.
  * Where it may not install, it names what is missing and stops with status 1.
  */
 import { pathToFileURL } from "node:url";
 import { installPackages, putBackLeftovers } from "./setup/debian.mjs";
 import { installModules } from "./setup/modules.mjs";
+import { fetchNodeLicence } from "./setup/node-licence.mjs";
 import { fetchOlderNode } from "./setup/older-node.mjs";
 import { findPostgres, findProgram, findUnprivilegedUser, hasLibrary } from "./setup/programs.mjs";
 import { fetchNewestRestic } from "./setup/restic.mjs";
@@ -51,24 +52,25 @@ const PURPOSES = {
       NEEDS.pgbouncer,
       NEEDS.systemd,
     ],
-    extras: [fetchNewestRestic, fetchOlderNode],
+    extras: [fetchNewestRestic, fetchOlderNode, fetchNodeLicence],
   },
   bench: {
     needs: Object.values(NEEDS).filter((need) => need !== NEEDS.pgbouncer && need !== NEEDS.systemd),
     extras: [fetchNewestRestic],
   },
+  executable: { needs: [NEEDS.libatomic], extras: [fetchNodeLicence] },
 };
 
 /** Sets up for one purpose. Throws a SetupError that names what is missing. */
 export async function setUp(purpose) {
   const { needs, extras } = PURPOSES[purpose] ?? {};
-  if (needs === undefined) throw new SetupError(`unknown purpose '${purpose}': demo, test or bench`);
+  if (needs === undefined) throw new SetupError(`unknown purpose '${purpose}': ${Object.keys(PURPOSES).join(", ")}`);
   await putBackLeftovers();
   const missing = needs.filter((need) => !need.isThere());
   if (missing.length > 0) await installPackages(missing);
   const still = missing.filter((need) => !need.isThere());
   if (still.length > 0) throw new SetupError(`still missing: ${still.map((need) => need.words).join("; ")}`);
-  if (process.getuid?.() === 0 && findUnprivilegedUser() === undefined) {
+  if (needs.includes(NEEDS.postgres) && process.getuid?.() === 0 && findUnprivilegedUser() === undefined) {
     throw new SetupError("PostgreSQL does not run as root: add a user named 'postgres' or 'nobody'");
   }
   // After the packages: from here on npm finds the project's own Node first, so that must be able to start.

@@ -1,4 +1,5 @@
 /** The pages of the help, made from the table of commands: at most 80 columns, one screen each. */
+import { readLicences } from "../app/program.ts";
 import type { ArgumentRow, CommandRow, OptionRow } from "./command.ts";
 import { COMMANDS, findCommand } from "./commands.ts";
 import { EXITS } from "./exits.ts";
@@ -139,10 +140,11 @@ export function formatPage(topic: string): string[] | undefined {
   const command = findCommand(topic);
   if (command !== undefined) return formatCommand(command);
   if (topic === "exits" || topic === "exit") return formatExits();
+  if (topic === "licences" || topic === "licenses") return ["licences", "", ...readLicences()];
   const found = TOPICS.find(({ name }) => name === topic || name === `${topic}s`);
   return found === undefined ? undefined : [found.title, "", ...found.lines];
 }
 
 export function pageNames(): string[] {
-  return [...COMMANDS.map(({ name }) => name), ...TOPICS.map(({ name }) => name), "exits"];
+  return [...COMMANDS.map(({ name }) => name), ...TOPICS.map(({ name }) => name), "exits", "licences"];
 }

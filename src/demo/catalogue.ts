@@ -2,8 +2,8 @@
  * What PostgreSQL's catalogue says of a Chatwoot 4.15.1 database (assets/chatwoot-4.15.1): tables, columns,
  * indexes, sequences and migrations. The files are facts, tab-separated, one header line each.
  */
-import { readFileSync } from "node:fs";
 import { assert } from "../base/errors.ts";
+import { readPart } from "../system/own-parts.ts";
 
 export interface ColumnFact {
   name: string;
@@ -39,10 +39,9 @@ export interface Catalogue {
 }
 
 const VERSION = "4.15.1";
-const FOLDER = new URL(`../../assets/chatwoot-${VERSION}/`, import.meta.url);
 
 function readLines(name: string): string[] {
-  return readFileSync(new URL(name, FOLDER), "utf8")
+  return readPart(`assets/chatwoot-${VERSION}/${name}`)
     .split("\n")
     .filter((line) => line !== "");
 }

@@ -9,10 +9,11 @@ import module from "node:module";
 import { availableParallelism } from "node:os";
 import { dirname } from "node:path";
 import process from "node:process";
-import { Worker, type Transferable } from "node:worker_threads";
+import type { Transferable } from "node:worker_threads";
 import { systemClock } from "../base/clock.ts";
 import { assert, bug, Failure } from "../base/errors.ts";
 import { LIMITS } from "../base/limits.ts";
+import { startThread } from "../system/own-parts.ts";
 import { reviveError, type FromWorker, type ToWorker, type WorkHandler } from "./work.ts";
 
 export interface WorkPoolOptions<Task, Result, Init, Message> {
@@ -206,7 +207,7 @@ function threadLane<Task, Result, Message>(url: URL, init: unknown, events: Lane
   const jobs = new Map<number, Job<Task, Result>>();
   // A small nursery: what a worker makes is large buffers held by small objects. They are freed when those are, and
   // until then V8 would let them pile up, and search all that it has for them.
-  const worker = new Worker(url, {
+  const worker = startThread(url, {
     env: threadEnvironment(),
     resourceLimits: { maxYoungGenerationSizeMb: 2, maxOldGenerationSizeMb: 192 },
   });
