@@ -260,7 +260,7 @@ export async function openCluster(
   { namespace, signal }: { namespace?: string | undefined; signal: AbortSignal },
 ): Promise<ClusterApi> {
   // Large, and needed for this kind of installation alone.
-  const { KubeConfig } = await import("@kubernetes/client-node");
+  const { KubeConfig } = await import("./kube-config.ts");
   const config = new KubeConfig();
   if (address.from === "pod") {
     const own = await readAccount(address, config);

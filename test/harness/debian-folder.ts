@@ -13,6 +13,8 @@ export interface DebianFolder {
   /** `trixie`, `sid`. */
   readonly suite: string;
   readonly packages: readonly string[];
+  /** A folder that was made before, of the same release: it is copied, and not fetched again. */
+  readonly from?: string;
   /** A file in it that shows that it is whole. */
   readonly proof: string;
   /** What must be there before the packages come. */
@@ -23,7 +25,8 @@ export interface DebianFolder {
  * Installs it where it is not yet: beside its place, and moved there when it is whole.
  * @throws Error that says what is lacking: it takes root, Debian and its packages.
  */
-export async function installDebian({ folder, suite, packages, proof, prepare }: DebianFolder): Promise<void> {
+export async function installDebian(wanted: DebianFolder): Promise<void> {
+  const { folder, suite, packages, proof, prepare } = wanted;
   if (existsSync(join(folder, proof))) return;
   if (process.getuid?.() !== 0) throw new Error(`only root can install Debian's ${suite} into a folder`);
   await mkdir(dirname(folder), { recursive: true });
@@ -36,9 +39,7 @@ export async function installDebian({ folder, suite, packages, proof, prepare }:
   const made = await mkdtemp(join(dirname(folder), `${basename(folder)}-`));
   try {
     await chmod(made, 0o755);
-    await mustRun("/usr/sbin/debootstrap", ["--variant=minbase", suite, made, await packageMirror()], {
-      env: NON_INTERACTIVE,
-    });
+    await begin(made, wanted);
     // No service may start: a package that finds no way to start one leaves it.
     await writeFile(join(made, "usr/sbin/policy-rc.d"), "#!/bin/sh\nexit 101\n", { mode: 0o755 });
     await prepare?.(made);
@@ -53,6 +54,13 @@ export async function installDebian({ folder, suite, packages, proof, prepare }:
     // Another process may have been quicker.
     if (!existsSync(join(folder, proof))) throw error;
   }
+}
+
+/** The release as it is with nothing added. */
+async function begin(made: string, { suite, from }: DebianFolder): Promise<void> {
+  if (from !== undefined) return void (await mustRun("cp", ["-a", `${from}/.`, made]));
+  const args = ["--variant=minbase", suite, made, await packageMirror()];
+  await mustRun("/usr/sbin/debootstrap", args, { env: NON_INTERACTIVE });
 }
 
 /** Where this machine gets its own packages: the same place has those of Debian's other releases. */
