@@ -31,11 +31,11 @@ const DEFINES_ONLY = "node_modules/@kubernetes/client-node/";
 /** Says so to esbuild, which otherwise has to take all 16 MB of it. */
 const onlyWhatIsNamed: Plugin = {
   name: "only-what-is-named",
-  setup({ onResolve, resolve }) {
-    onResolve({ filter: /./ }, async ({ path, pluginData, ...from }) => {
+  setup(building) {
+    building.onResolve({ filter: /./ }, async ({ path, pluginData, ...from }) => {
       if (pluginData === onlyWhatIsNamed) return undefined;
       const { importer, kind, namespace, resolveDir } = from;
-      const found = await resolve(path, { importer, kind, namespace, resolveDir, pluginData: onlyWhatIsNamed });
+      const found = await building.resolve(path, { importer, kind, namespace, resolveDir, pluginData: onlyWhatIsNamed });
       return found.path.includes(DEFINES_ONLY) ? { path: found.path, sideEffects: false } : undefined;
     });
   },
