@@ -10,33 +10,15 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join, resolve } from "node:path";
 import { text } from "node:stream/consumers";
-import { parseAllDocuments } from "yaml";
 import type { ClusterObject, PodDetails, WorkloadDetails } from "../../src/system/cluster-details.ts";
 import { makeAuthority } from "./certificates.ts";
+import { discovery, type KindOfObject, KINDS } from "./cluster-discovery.ts";
+import { type Right, rightsIn } from "./cluster-rights.ts";
 import { temporaryFolder } from "./temporary.ts";
 
 export const RBAC = resolve(import.meta.dirname, "../../deploy/kubernetes/rbac.yaml");
 const ACCOUNT_FOLDER = "var/run/secrets/kubernetes.io/serviceaccount";
 const TOKEN = "token-of-chatkeep";
-
-interface KindOfObject {
-  group: string;
-  version: string;
-  kind: string;
-}
-
-const KINDS: Record<string, KindOfObject> = {
-  pods: { group: "", version: "v1", kind: "Pod" },
-  services: { group: "", version: "v1", kind: "Service" },
-  configmaps: { group: "", version: "v1", kind: "ConfigMap" },
-  secrets: { group: "", version: "v1", kind: "Secret" },
-  persistentvolumeclaims: { group: "", version: "v1", kind: "PersistentVolumeClaim" },
-  deployments: { group: "apps", version: "v1", kind: "Deployment" },
-  statefulsets: { group: "apps", version: "v1", kind: "StatefulSet" },
-  ingresses: { group: "networking.k8s.io", version: "v1", kind: "Ingress" },
-  horizontalpodautoscalers: { group: "autoscaling", version: "v2", kind: "HorizontalPodAutoscaler" },
-  cronjobs: { group: "batch", version: "v1", kind: "CronJob" },
-};
 
 /** What a namespace holds, by resource; a test may change it while the server runs. */
 export type ClusterWorld = Record<string, ClusterObject[]>;
@@ -66,55 +48,6 @@ export interface StandInCluster extends AsyncDisposable {
   grantedRights: Set<string>;
   /** Answers so many requests with a status that asks to come back later. */
   putOff(count: number): void;
-}
-
-interface Rule {
-  apiGroups: string[];
-  resources: string[];
-  verbs: string[];
-}
-
-interface RbacObject {
-  kind: string;
-  metadata: { name: string };
-  rules?: Rule[];
-  roleRef?: { kind: string; name: string };
-  subjects?: { kind: string; name: string; namespace?: string }[];
-}
-
-interface Right {
-  id: string;
-  group: string;
-  resource: string;
-  verb: string;
-}
-
-/** What the service account `chatkeep` of a namespace may do. Format: rbac.authorization.k8s.io/v1. */
-export function rightsIn(manifest: string, namespace: string): Right[] {
-  const objects = parseAllDocuments(manifest).map((document) => document.toJS() as RbacObject);
-  const accounts = objects.filter(({ kind }) => kind === "ServiceAccount").map(({ metadata }) => metadata.name);
-  const bindings = objects.filter(
-    ({ kind, subjects = [] }) =>
-      kind === "RoleBinding" &&
-      subjects.some(
-        (one) => one.kind === "ServiceAccount" && accounts.includes(one.name) && one.namespace === namespace,
-      ),
-  );
-  return bindings.flatMap(({ roleRef }) => {
-    const role = objects.find(({ kind, metadata }) => kind === roleRef?.kind && metadata.name === roleRef.name);
-    return (role?.rules ?? []).flatMap(({ apiGroups, resources, verbs }, index) =>
-      apiGroups.flatMap((group) =>
-        resources.flatMap((resource) =>
-          verbs.map((verb) => ({
-            id: `Role/${role?.metadata.name}#${index} ${group} ${resource} ${verb}`,
-            group,
-            resource,
-            verb,
-          })),
-        ),
-      ),
-    );
-  });
 }
 
 interface Call {
@@ -147,8 +80,11 @@ function answer(response: ServerResponse, status: number, body: object): void {
   response.end(JSON.stringify(body));
 }
 
-function refuse(response: ServerResponse, code: number, reason: string, message: string): void {
-  answer(response, code, { kind: "Status", apiVersion: "v1", metadata: {}, status: "Failure", message, reason, code });
+/** @param about What the refusal is about, where it is about a thing. */
+function refuse(response: ServerResponse, code: number, reason: string, message: string, about?: Call): void {
+  const details = about === undefined ? {} : { name: about.name, group: about.group, kind: about.resource };
+  const status = { kind: "Status", apiVersion: "v1", metadata: {}, status: "Failure", message, reason, details, code };
+  answer(response, code, status);
 }
 
 /** `a=b,c!=d,e in (f,g),h,!i`. */
@@ -243,6 +179,8 @@ class Server {
       response.setHeader("retry-after", "0");
       return refuse(response, 429, "TooManyRequests", "too many requests, please try again later");
     }
+    const said = discovery(new URL(request.url ?? "/", "https://cluster").pathname);
+    if (said !== undefined) return answer(response, 200, said);
     const call = callOf(request);
     const known = call === undefined ? undefined : KINDS[call.resource];
     if (call === undefined || known?.group !== call.group || known.version !== call.version)
@@ -258,7 +196,7 @@ class Server {
     const object = this.#objects(call.resource).find(({ metadata }) => metadata.name === call.name);
     if (object === undefined) {
       const full = call.group === "" ? call.resource : `${call.resource}.${call.group}`;
-      return refuse(response, 404, "NotFound", `${full} "${call.name}" not found`);
+      return refuse(response, 404, "NotFound", `${full} "${call.name}" not found`, call);
     }
     if (call.part === "scale") return await this.#scale(request, response, object as WorkloadDetails);
     const { group, version, kind } = known;
@@ -274,7 +212,8 @@ class Server {
     return withNoise(object, this.#version);
   }
 
-  #forbid(response: ServerResponse, { group, namespace, name = "", verb }: Call, what: string): void {
+  #forbid(response: ServerResponse, call: Call, what: string): void {
+    const { group, namespace, name = "", verb } = call;
     const full =
       group === "" ? what : `${what.split("/")[0]}.${group}${what.includes("/") ? `/${what.split("/")[1]}` : ""}`;
     const user = `system:serviceaccount:${this.#options.namespace}:chatkeep`;
@@ -284,6 +223,7 @@ class Server {
       403,
       "Forbidden",
       `${full}${of} is forbidden: User "${user}" cannot ${verb} resource "${what}" in API group "${group}" in the namespace "${namespace}"`,
+      call,
     );
   }
 
