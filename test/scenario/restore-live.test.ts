@@ -15,8 +15,6 @@ let live: string;
 
 before(async () => {
   desk = await openDesk({
-    isCheckout: true,
-    hasProcesses: true,
     size: SMALL,
     server: { settings: ["max_prepared_transactions=2"] },
   });
