@@ -17,7 +17,7 @@ const CONFIG: Topic = {
     "  installation:",
     "    id: 6f1c…               # made by init; never change it",
     "    name: acme",
-    "    kind: docker-compose    # swarm, kubernetes, linux-vm; manual, naming all:",
+    "    kind: docker-compose    # swarm, kubernetes, linux-vm, environment, manual",
     "    compose-project: chatwoot    # or container; namespace, deployment: NAME",
     "    root: /home/chatwoot/chatwoot",
     "    env-file: /home/chatwoot/chatwoot/.env",
