@@ -563,6 +563,26 @@ test("without Helm, and with images of somebody's own, what runs is told by its 
   assert.equal(installation.edition, undefined);
 });
 
+test("a workload that leaves to its image what it runs is found when it is named, and a Secret that holds nothing is there", async () => {
+  const world = release({ image: "registry.example.com/acme/desk:7", ...withClaim("uploads") });
+  const { containers } = firstOf(world).spec.template.spec;
+  for (const container of containers) {
+    delete container.args;
+    delete container.command;
+    container.envFrom?.push({ secretRef: { name: "empty" } });
+  }
+  world["secrets"]?.push({ metadata: { name: "empty" } });
+  world["pods"]?.push(ownPod([UPLOADS], [{ name: "files", mountPath: "/uploads" }]));
+  await using cluster = await startWhole(world);
+  assert.deepEqual((await find(cluster)).installation.choice, {
+    namespace: "chatwoot",
+    deployment: "acme-chatwoot-worker",
+  });
+  const { installation, findings } = await find(cluster, { deployment: "acme-chatwoot-web" });
+  assert.deepEqual(findings, []);
+  assert.match(installation.notes[1] ?? "", /^web: acme-chatwoot-web; worker: acme-chatwoot-worker$/);
+});
+
 test("a namespace without Chatwoot, one that may not be looked into, and an account that is not known, are told apart", async () => {
   await using cluster = await startWhole({ pods: [ownPod()] });
   await assert.rejects(

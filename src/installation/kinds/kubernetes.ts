@@ -11,14 +11,14 @@ const NAME = "kubernetes";
 
 async function findSites(
   address: ClusterAddress,
-  { namespace }: InstallationSettings,
+  { namespace, deployment }: InstallationSettings,
   { env, signal }: World,
 ): Promise<{ sites: Site[]; lookedFor: string }> {
   const api = await openCluster(address, { namespace, signal });
   const space = await readSpace(api);
   const isInside = address.from === "pod";
   const own = isInside ? findOwnPod(space.pods, env) : undefined;
-  const groups = await findGroups(space);
+  const groups = await findGroups(space, deployment);
   const sites = groups.flatMap((group): Site[] => {
     const leader = leaderOf(group);
     return leader === undefined ? [] : [{ space, group, leader, isInside, own }];

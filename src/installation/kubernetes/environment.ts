@@ -1,5 +1,12 @@
 /** The environment of a container as the kubelet makes it: ConfigMaps and Secrets as a whole, then each variable in its order. */
-import type { ContainerSpec, EnvVar, ObjectMeta, ServiceDetailsOfCluster } from "../../system/cluster-details.ts";
+import type {
+  ConfigMapDetails,
+  ContainerSpec,
+  EnvVar,
+  ObjectMeta,
+  SecretDetails,
+  ServiceDetailsOfCluster,
+} from "../../system/cluster-details.ts";
 import type { NamedObjects } from "./objects.ts";
 
 export interface ResolvedEnvironment {
@@ -44,8 +51,8 @@ async function addWholeObjects(
     if (reference === undefined) continue;
     const data =
       secretRef === undefined
-        ? (await named.configMap(reference.name))?.data
-        : decodeSecret((await named.secret(reference.name))?.data);
+        ? dataOf(await named.configMap(reference.name))
+        : decodeSecret(dataOf(await named.secret(reference.name)));
     if (data === undefined && reference.optional !== true) lacking.push(`the ${what} '${reference.name}'`);
     for (const [key, value] of Object.entries(data ?? {})) {
       // A name with '=' is no name of a variable, and the kubelet passes it over.
@@ -54,7 +61,11 @@ async function addWholeObjects(
   }
 }
 
-/** Undefined where there is no such Secret; one without data has none. */
+/** Undefined where there is no such object; one that holds nothing has no data at all. */
+function dataOf(object: ConfigMapDetails | SecretDetails | undefined): Record<string, string> | undefined {
+  return object === undefined ? undefined : (object.data ?? {});
+}
+
 export function decodeSecret(data: Record<string, string> | undefined): Record<string, string> | undefined {
   if (data === undefined) return undefined;
   return Object.fromEntries(

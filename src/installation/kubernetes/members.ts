@@ -29,20 +29,24 @@ function commandOf({ command = [], args = [] }: ContainerSpec): string {
 }
 
 /** @throws Failure `source/unreadable` without the right to read an environment. */
-async function readMembers(space: Space): Promise<Member[]> {
+async function readMembers(space: Space, named: string | undefined): Promise<Member[]> {
   const members: Member[] = [];
   for (const workload of space.workloads) {
     const { template } = workload.details.spec;
+    // One that somebody names may have an image of any name, and leave to it what it runs.
+    const isNamed = workload.name === named;
     const candidates = template.spec.containers.filter((container) => {
       const command = commandOf(container);
-      return mayBeChatwoot({ image: container.image ?? "", command }) && !isPassingCommand(command);
+      if (isPassingCommand(command)) return false;
+      return isNamed || mayBeChatwoot({ image: container.image ?? "", command });
     });
     const found: Member[] = [];
     for (const container of candidates) {
       const { image = "" } = container;
       const sources = { ...space, namespace: space.api.namespace, metadata: template.metadata };
       const { values, lacking } = await resolveEnvironment(container, sources);
-      if (!isChatwootProcess({ image, command: commandOf(container), env: values })) continue;
+      const isOurs = isChatwootProcess({ image, command: commandOf(container), env: values });
+      if (!isOurs && !(isNamed && values.has("SECRET_KEY_BASE"))) continue;
       found.push({ name: workload.name, workload, container, image, env: values, lacking });
     }
     const isOnly = found.length === 1;
@@ -53,9 +57,12 @@ async function readMembers(space: Space): Promise<Member[]> {
   return members;
 }
 
-/** Chatwoot's workloads by their Helm release; those of none, by the secret that they share. */
-export async function findGroups(space: Space): Promise<Group[]> {
-  const members = await readMembers(space);
+/**
+ * Chatwoot's workloads by their Helm release; those of none, by the secret that they share.
+ * @param named One that somebody says is Chatwoot's.
+ */
+export async function findGroups(space: Space, named: string | undefined): Promise<Group[]> {
+  const members = await readMembers(space, named);
   const groups = Map.groupBy(
     members,
     ({ workload, env, name }) =>
