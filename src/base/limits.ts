@@ -312,6 +312,10 @@ export const LIMITS = {
   dueEarlyMs: 12 * 3_600_000,
   /** Processes of one systemd unit whose environment is looked at. */
   unitProcessesLookedAt: 32,
+  /** Uploaded files of one service that a manifest names as missing or damaged; of more there is a list of all. */
+  missingNamed: 1000,
+  /** That list is cut at every 2^n ids, so that what is new changes its end alone. */
+  missingListBits: 14,
   /** What a point lacks, by name, in the mark that says so. */
   shortcomings: 1000,
 } as const;

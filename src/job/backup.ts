@@ -14,7 +14,7 @@ import type { Progress } from "../base/progress.ts";
 import { formatGoTime } from "../format/go-time.ts";
 import type { Installation } from "../installation/installation.ts";
 import { installationTag, instantTag, POINT_TAG, SNAPSHOT_PATH, tornTag, versionTag } from "../point/layout.ts";
-import { type Manifest, tablesLackingRows } from "../point/manifest.ts";
+import { type Manifest, missingFiles, tablesLackingRows } from "../point/manifest.ts";
 import { beginningOf } from "../point/ranges.ts";
 import type { ServerAddress } from "../postgres/address.ts";
 import type { Connection } from "../postgres/connect.ts";
@@ -395,7 +395,6 @@ interface Outcome {
 function summarize(run: Run, manifest: Manifest, { point, parent, database, added, seconds }: Outcome): BackupSummary {
   const sum = (pick: (table: Manifest["tables"][number]) => number) =>
     manifest.tables.reduce((n, table) => n + pick(table), 0);
-  const missing = manifest.storage.flatMap((service) => service.missing);
   return {
     type: "summary",
     verb: "backup",
@@ -417,7 +416,7 @@ function summarize(run: Run, manifest: Manifest, { point, parent, database, adde
       bytes: manifest.storage.reduce((n, service) => n + service.bytes, 0),
       copied: manifest.read.blobsCopied,
       reused: manifest.read.blobsReused,
-      missing: missing.filter((blob) => blob.reason !== "purged").length,
+      missing: missingFiles(manifest.storage),
       purged: manifest.read.purged,
     },
     added,

@@ -1,5 +1,6 @@
 /** Puts the captured parts into one tree, in the layout of a restore point. */
 import type { ChunkId } from "../base/ids.ts";
+import { LIMITS } from "../base/limits.ts";
 import {
   blobFolder,
   encodeName,
@@ -8,6 +9,7 @@ import {
   LARGE_OBJECTS_LIST,
   LARGE_OBJECTS_SQL,
   MANIFEST,
+  missingList,
   rangeFile,
   ROLES_SQL,
   ROOT,
@@ -16,8 +18,15 @@ import {
   SEQUENCES_SQL,
   tableFolder,
 } from "../point/layout.ts";
-import { formatManifest, type Manifest } from "../point/manifest.ts";
-import { beginningOf, type FolderEntry, formatFolders, formatRanges, type RangeEntry } from "../point/ranges.ts";
+import { formatManifest, type Manifest, type MissingBlob } from "../point/manifest.ts";
+import {
+  beginningOf,
+  type FolderEntry,
+  formatFolders,
+  formatMissing,
+  formatRanges,
+  type RangeEntry,
+} from "../point/ranges.ts";
 import { formatRestoreNotes } from "../point/restore-notes.ts";
 import { formatRestoreScript } from "../point/restore-script.ts";
 import type { TreeNode } from "../format/node.ts";
@@ -58,7 +67,7 @@ export async function storePoint(parts: PointParts, store: PartStore): Promise<C
   await addText("RESTORE.md", formatRestoreNotes(parts.manifest));
   await addText("restore.sh", formatRestoreScript(parts.manifest), 0o755);
   await addDatabase(parts, root, store, addText);
-  await addStorage(parts.storage, root, addText);
+  await addStorage(parts.storage, root, store, addText);
   for (const [folder, files] of [["config", parts.config] as const, ["code", parts.code] as const]) {
     for (const file of files) addSavedFile(root.folder(folder), file);
   }
@@ -124,9 +133,10 @@ export function addTables(tables: readonly SavedTable[], database: PointFolder):
 async function addStorage(
   state: StorageState,
   root: PointFolder,
+  store: PartStore,
   addText: (path: string, text: string) => Promise<void>,
 ): Promise<void> {
-  for (const [service, { folders }] of state) {
+  for (const [service, { folders, missing }] of state) {
     const entries: FolderEntry[] = [];
     for (const [folder, { count, bytes, withoutChecksum, hash, tree, isSettled }] of folders) {
       const settled = isSettled === true && tree !== undefined ? { settled: beginningOf(tree) } : {};
@@ -136,5 +146,41 @@ async function addStorage(
       root.folder("storage").folder(encodeName(service)).folder(group).addTree(folder, tree);
     }
     await addText(`ranges/storage/${encodeName(service)}.json`, formatFolders(entries));
+    if (missing.size > LIMITS.missingNamed) await addMissing(service, missing, root, store);
   }
+}
+
+/** Those that the manifest has no room for, with the others. Never all of the text is in memory. */
+async function addMissing(
+  service: string,
+  missing: ReadonlyMap<string, MissingBlob>,
+  root: PointFolder,
+  store: PartStore,
+): Promise<void> {
+  const chunks: ChunkId[] = [];
+  let size = 0;
+  for (const blobs of inParts(missing.values())) {
+    const bytes = Buffer.from(formatMissing(blobs), "utf8");
+    chunks.push(...(await store.storeContent(bytes)));
+    size += bytes.length;
+  }
+  root.addFileAt(missingList(service), size, chunks, {});
+}
+
+function partOf({ id }: MissingBlob): bigint {
+  return BigInt(id) >> BigInt(LIMITS.missingListBits);
+}
+
+/** In the order of ids, cut where ids say. */
+function* inParts(missing: Iterable<MissingBlob>): Generator<MissingBlob[]> {
+  let part: MissingBlob[] = [];
+  for (const blob of missing) {
+    const [first] = part;
+    if (first !== undefined && partOf(first) !== partOf(blob)) {
+      yield part;
+      part = [];
+    }
+    part.push(blob);
+  }
+  yield part;
 }

@@ -6,7 +6,7 @@ import { messageOf } from "../base/errors.ts";
 import type { Progress } from "../base/progress.ts";
 import type { TreeNode } from "../format/node.ts";
 import { blobFolder, encodeName } from "../point/layout.ts";
-import type { MissingBlob } from "../point/manifest.ts";
+import { countMissing, type MissingBlob } from "../point/manifest.ts";
 import type { ProofCheck } from "../point/proof.ts";
 import { isDamage } from "../repo/chunk.ts";
 import type { ChunkIndex } from "../repo/index.ts";
@@ -44,7 +44,9 @@ export async function checkBlobs(
   options: BlobCheckOptions,
 ): Promise<{ checks: ProofCheck[]; counts: FileCounts }> {
   const manifest = await reader.manifest();
-  const recorded = new Map(manifest.storage.map((s) => [s.name, new Map(s.missing.map((blob) => [blob.id, blob]))]));
+  const recorded = new Map<string, Map<string, MissingBlob>>();
+  for (const service of manifest.storage)
+    recorded.set(service.name, new Map((await reader.missing(service)).map((blob) => [blob.id, blob])));
   const tally: Tally = {
     checked: 0,
     bytes: 0,
@@ -64,7 +66,7 @@ export async function checkBlobs(
     options,
   );
   await countUnlisted(reader, listing, tally);
-  const expected = manifest.storage.reduce((sum, service) => sum + service.missing.length, 0);
+  const expected = manifest.storage.reduce((sum, service) => sum + countMissing(service).blobs, 0);
   const checks = [
     { name: "files", ok: tally.wrong.length === 0 && tally.unlisted === 0, detail: filesDetail(tally, options.files) },
     {

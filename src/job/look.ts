@@ -5,7 +5,7 @@ import { shortId } from "../base/ids.ts";
 import { needsAttention } from "../base/findings.ts";
 import type { TreeNode } from "../format/node.ts";
 import { ROOT } from "../point/layout.ts";
-import { lostFiles } from "../point/manifest.ts";
+import { lostFiles, missingFiles } from "../point/manifest.ts";
 import { parseProof } from "../point/proof.ts";
 import type { Repository } from "../repo/repository.ts";
 import { isNotWhole } from "./not-whole.ts";
@@ -76,7 +76,7 @@ async function pointLine(reader: PointReader, options: LookOptions): Promise<Poi
     bytes: manifest.tables.reduce((sum, table) => sum + table.bytes, fileBytes + (manifest.largeObjects?.bytes ?? 0)),
     rows: manifest.tables.reduce((sum, table) => sum + table.rows, 0),
     blobs,
-    missing: manifest.storage.flatMap((s) => s.missing).filter((blob) => blob.reason !== "purged").length,
+    missing: missingFiles(manifest.storage),
     lost: lostFiles(manifest.storage),
     findings: manifest.findings.filter((finding) => needsAttention([finding])).length,
   };

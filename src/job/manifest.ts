@@ -1,7 +1,8 @@
 /** Makes the manifest of a restore point from what was captured. */
 import type { Finding } from "../base/findings.ts";
+import { LIMITS } from "../base/limits.ts";
 import type { Installation } from "../installation/installation.ts";
-import { CUTTER_VERSION, MANIFEST_SCHEMA, type Manifest, type ServiceEntry } from "../point/manifest.ts";
+import { countsOf, CUTTER_VERSION, MANIFEST_SCHEMA, type Manifest, type ServiceEntry } from "../point/manifest.ts";
 import type { ClientPrograms } from "../postgres/programs.ts";
 import type { ServerFacts } from "../postgres/server-facts.ts";
 import type { DatabaseCapture } from "./capture-database.ts";
@@ -32,8 +33,10 @@ export interface ManifestParts {
 
 export function buildManifest(parts: ManifestParts): Manifest {
   const { server, programs, database, other, installation } = parts;
+  const storage = [...parts.storage.values()].map((service) => serviceEntry(service, installation));
   return {
-    schema: MANIFEST_SCHEMA,
+    // What an earlier Chatkeep would not understand is rare.
+    schema: storage.some(({ missingInAll }) => missingInAll !== undefined) ? MANIFEST_SCHEMA : 1,
     program: parts.program,
     installation: { id: parts.identity.id, name: parts.identity.name, kind: installation.kind },
     startedAt: parts.startedAt,
@@ -66,7 +69,7 @@ export function buildManifest(parts: ManifestParts): Manifest {
     roles: database.rights.roles.map(({ name, isNamed }) => ({ name, isNamed })),
     ...(database.largeObjects === undefined ? {} : { largeObjects: database.largeObjects.entry }),
     filledViews: database.filledViews,
-    storage: [...parts.storage.values()].map((service) => serviceEntry(service, installation)),
+    storage,
     secrets: other.secrets,
     keyProof: other.keyProof,
     config: { files: other.config.length },
@@ -89,13 +92,15 @@ function serviceEntry(
   installation: Installation,
 ): ServiceEntry {
   const folders = [...service.folders.values()];
+  const missing = [...service.missing.values()];
   return {
     name: service.name,
     kind: installation.storage.find((known) => known.serviceName === service.name)?.kind ?? "unknown",
     blobs: folders.reduce((sum, folder) => sum + folder.count, 0),
     bytes: folders.reduce((sum, folder) => sum + folder.bytes, 0),
     withoutChecksum: folders.reduce((sum, folder) => sum + folder.withoutChecksum, 0),
-    missing: [...service.missing.values()],
+    missing: missing.slice(0, LIMITS.missingNamed),
+    ...(missing.length > LIMITS.missingNamed ? { missingInAll: countsOf(missing) } : {}),
   };
 }
 

@@ -54,7 +54,11 @@ async function readStorageState(reader: PointReader, manifest: Manifest): Promis
   const state: StorageState = new Map();
   for (const service of manifest.storage) {
     const name = encodeName(service.name);
-    const [entries, trees] = await Promise.all([folderEntries(reader, name), folderTrees(reader, name)]);
+    const [entries, trees, missing] = await Promise.all([
+      folderEntries(reader, name),
+      folderTrees(reader, name),
+      reader.missing(service),
+    ]);
     const folders = new Map<string, FolderState>();
     for (const entry of entries) {
       const tree = trees.get(entry.folder);
@@ -70,7 +74,7 @@ async function readStorageState(reader: PointReader, manifest: Manifest): Promis
     state.set(service.name, {
       name: service.name,
       folders,
-      missing: new Map(service.missing.map((blob) => [blob.id, blob])),
+      missing: new Map(missing.map((blob) => [blob.id, blob])),
       reasons: new Map(),
     });
   }

@@ -3,8 +3,9 @@ import { Failure } from "../base/errors.ts";
 import { type ChunkId, shortId } from "../base/ids.ts";
 import { LIMITS } from "../base/limits.ts";
 import type { TreeNode } from "../format/node.ts";
-import { MANIFEST, ROOT } from "../point/layout.ts";
-import { type Manifest, parseManifest } from "../point/manifest.ts";
+import { MANIFEST, missingList, ROOT } from "../point/layout.ts";
+import { type Manifest, type MissingBlob, parseManifest, type ServiceEntry } from "../point/manifest.ts";
+import { parseMissing } from "../point/ranges.ts";
 import type { Repository } from "../repo/repository.ts";
 import type { Point } from "./points.ts";
 
@@ -91,6 +92,24 @@ export class PointReader {
 
   async readText(path: string): Promise<string> {
     return (await this.readBytes(path)).toString("utf8");
+  }
+
+  /** All files of a service that are not as the database describes them, in the order of their ids. */
+  async missing({ name, missing, missingInAll }: ServiceEntry): Promise<MissingBlob[]> {
+    if (missingInAll === undefined) return missing;
+    const all: MissingBlob[] = [];
+    let rest = "";
+    const decoder = new TextDecoder();
+    for await (const chunk of this.read(missingList(name))) {
+      const lines = (rest + decoder.decode(chunk, { stream: true })).split("\n");
+      rest = lines.pop() ?? "";
+      for (const line of lines) all.push(parseMissing(line));
+    }
+    if (rest === "" && all.length === missingInAll.blobs) return all;
+    throw new Failure(
+      "point/invalid",
+      `restore point ${shortId(this.point.id)} lists other missing files than it counts`,
+    );
   }
 
   async manifest(): Promise<Manifest> {

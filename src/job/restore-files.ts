@@ -7,7 +7,7 @@ import type { TreeNode } from "../format/node.ts";
 import { decodeName } from "../point/layout.ts";
 import { restoreTree, type RestoreProblem } from "../repo/restore-tree.ts";
 import type { PointReader } from "./point-reader.ts";
-import { expectedFiles, FileTally, shortFindings } from "./shortfall.ts";
+import { expectedFiles, FileTally, shortFindings, wholeServices } from "./shortfall.ts";
 
 export interface WriteOptions {
   progress: Progress;
@@ -35,7 +35,8 @@ export async function restoreStorage(
   const folders = new Set(
     manifest.storage.filter((service) => service.kind === "local").map((service) => service.name),
   );
-  const met = new FileTally(manifest.storage);
+  const services = await wholeServices(reader, manifest.storage);
+  const met = new FileTally(services);
   const place = (path: string, node: TreeNode): string | undefined => {
     if (node.type !== "file") return undefined;
     met.add(path, node);
@@ -43,7 +44,7 @@ export async function restoreStorage(
     return folders.has(decodeName(service)) ? blobPath(".", decodeName(node.name)).slice(2) : `${service}/${node.name}`;
   };
   const { files, bytes, problems } = await restoreTree(reader.repository, tree, target, { ...options, place });
-  const lacking = (await met.countLacking(reader, manifest.storage)) + Math.max(0, met.files - files);
+  const lacking = (await met.countLacking(reader, services)) + Math.max(0, met.files - files);
   const short = shortFindings("uploaded file", lacking, expectedFiles(manifest.storage));
   return { files, bytes, findings: [...problemFindings("uploaded file", problems), ...short] };
 }

@@ -9,7 +9,7 @@ import { formatBytes, plural } from "../base/bytes.ts";
 import { Failure, messageOf } from "../base/errors.ts";
 import type { Finding } from "../base/findings.ts";
 import type { Progress } from "../base/progress.ts";
-import type { Manifest } from "../point/manifest.ts";
+import { type Manifest, missingFiles } from "../point/manifest.ts";
 import { describeAddress, type ServerAddress } from "../postgres/address.ts";
 import { quoteIdentifier } from "../postgres/names.ts";
 import { findPrograms } from "../postgres/programs.ts";
@@ -225,13 +225,13 @@ async function makeFolder(path: string): Promise<void> {
 }
 
 function missingFindings(manifest: Manifest, parts: readonly Part[]): Finding[] {
-  const missing = manifest.storage.flatMap((service) => service.missing).filter((blob) => blob.reason !== "purged");
-  if (missing.length === 0 || !parts.includes("storage")) return [];
+  const missing = missingFiles(manifest.storage);
+  if (missing === 0 || !parts.includes("storage")) return [];
   return [
     {
       kind: "point-misses-files",
       level: "note",
-      message: `${plural(missing.length, "uploaded file")} ${missing.length === 1 ? "was" : "were"} missing or damaged when the point was taken`,
+      message: `${plural(missing, "uploaded file")} ${missing === 1 ? "was" : "were"} missing or damaged when the point was taken`,
       hint: "'chatkeep show' names them; an older restore point may have them.",
     },
   ];

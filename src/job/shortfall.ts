@@ -5,7 +5,7 @@ import type { Finding } from "../base/findings.ts";
 import { LIMITS } from "../base/limits.ts";
 import type { TreeNode } from "../format/node.ts";
 import { encodeName } from "../point/layout.ts";
-import type { MissingBlob, ServiceEntry } from "../point/manifest.ts";
+import { countMissing, isAbsent, type MissingBlob, type ServiceEntry } from "../point/manifest.ts";
 import { parseFolders } from "../point/ranges.ts";
 import { isDamage } from "../repo/chunk.ts";
 import type { PointReader } from "./point-reader.ts";
@@ -16,14 +16,18 @@ interface Amount {
   bytes: number;
 }
 
-/** True for a blob that the point has no file of. */
-function isAbsent({ reason, kept }: MissingBlob): boolean {
-  return kept !== true && (reason === "missing" || reason === "purged" || reason === "unreadable");
-}
-
 /** How many files a point's lists say that it has. */
 export function expectedFiles(storage: readonly ServiceEntry[]): number {
-  return storage.reduce((sum, { blobs, missing }) => sum + blobs - missing.filter(isAbsent).length, 0);
+  return storage.reduce((sum, service) => sum + service.blobs - countMissing(service).absent, 0);
+}
+
+/** A service of which all is known that is not as the database describes it. */
+export type WholeService = Pick<ServiceEntry, "name" | "blobs" | "bytes"> & { allMissing: readonly MissingBlob[] };
+
+export async function wholeServices(reader: PointReader, storage: readonly ServiceEntry[]): Promise<WholeService[]> {
+  const services: WholeService[] = [];
+  for (const service of storage) services.push({ ...service, allMissing: await reader.missing(service) });
+  return services;
 }
 
 /** Counts uploaded files by service and folder as they are met. */
@@ -34,10 +38,10 @@ export class FileTally {
   readonly #asFound: ReadonlySet<string>;
   #files = 0;
 
-  constructor(storage: readonly ServiceEntry[]) {
+  constructor(storage: readonly WholeService[]) {
     this.#asFound = new Set(
-      storage.flatMap(({ name, missing }) =>
-        missing
+      storage.flatMap(({ name, allMissing }) =>
+        allMissing
           .filter((blob) => blob.kept !== true && !isAbsent(blob))
           .map(({ key }) => `${encodeName(name)}/${blobFileName(key)}`),
       ),
@@ -60,7 +64,7 @@ export class FileTally {
   }
 
   /** How many files are lacking or too short, at the least. */
-  async countLacking(reader: PointReader, storage: readonly ServiceEntry[]): Promise<number> {
+  async countLacking(reader: PointReader, storage: readonly WholeService[]): Promise<number> {
     let lacking = 0;
     for (const service of storage) {
       const encoded = encodeName(service.name);
@@ -86,10 +90,10 @@ export class FileTally {
 }
 
 /** By folder; as one amount without a folder where the list of them cannot be read. */
-async function expectedAmounts(reader: PointReader, service: ServiceEntry): Promise<Map<string | undefined, Amount>> {
+async function expectedAmounts(reader: PointReader, service: WholeService): Promise<Map<string | undefined, Amount>> {
   const amounts = new Map<string | undefined, Amount>();
   const isListed = await readFolders(reader, service, amounts);
-  for (const blob of service.missing) {
+  for (const blob of service.allMissing) {
     if (blob.kept === true) continue;
     const folder = isListed ? (BigInt(blob.id) >> BigInt(LIMITS.blobFolderBits)).toString() : undefined;
     const amount = amounts.get(folder);
@@ -102,7 +106,7 @@ async function expectedAmounts(reader: PointReader, service: ServiceEntry): Prom
 
 async function readFolders(
   reader: PointReader,
-  { name, blobs, bytes }: ServiceEntry,
+  { name, blobs, bytes }: WholeService,
   into: Map<string | undefined, Amount>,
 ): Promise<boolean> {
   try {

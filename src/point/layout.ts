@@ -132,6 +132,11 @@ export function tableFolder(schema: string, table: string): string {
   return `${encodeName(schema)}.${encodeName(table)}`;
 }
 
+/** Names each file of a service that is not as the database describes it, where the manifest does not. */
+export function missingList(service: string): string {
+  return `ranges/storage/${encodeName(service)}.missing.jsonl`;
+}
+
 export function rangeFile(bucket: string): string {
   return `${bucket}.copy`;
 }

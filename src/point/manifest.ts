@@ -8,7 +8,8 @@ import type { AccountCounts, Peak } from "../base/account-counts.ts";
 import { Failure } from "../base/errors.ts";
 import type { Finding } from "../base/findings.ts";
 
-export const MANIFEST_SCHEMA = 1;
+/** The highest that is read. 2: a service has a list of what is missing beside the manifest. */
+export const MANIFEST_SCHEMA = 2;
 /** How table rows are cut into ranges and chunks; equal versions make equal trees of equal data. */
 export const CUTTER_VERSION = 1;
 
@@ -92,11 +93,46 @@ export function tablesLackingRows({ tables }: Pick<Manifest, "tables">): TableEn
 
 /** Uploaded files that were lost before the point was taken: it has nothing of them. Purged ones are no loss. */
 export function lostFiles(storage: readonly ServiceEntry[]): number {
-  return storage.reduce((sum, { missing }) => sum + missing.filter(isLost).length, 0);
+  return storage.reduce((sum, service) => sum + countMissing(service).lost, 0);
 }
 
 function isLost({ reason, kept }: MissingBlob): boolean {
   return kept !== true && (reason === "missing" || reason === "unreadable");
+}
+
+/** True for a blob that the point has no file of. */
+export function isAbsent({ reason, kept }: MissingBlob): boolean {
+  return kept !== true && (reason === "missing" || reason === "purged" || reason === "unreadable");
+}
+
+/** Of a service's files that are not as the database describes them. */
+export interface MissingCounts {
+  blobs: number;
+  /** Deleted by Chatwoot meanwhile: no loss. */
+  purged: number;
+  /** The point has nothing of them, and Chatwoot wants them. */
+  lost: number;
+  /** The point has no file of them. */
+  absent: number;
+}
+
+export function countsOf(missing: readonly MissingBlob[]): MissingCounts {
+  const count = (is: (blob: MissingBlob) => boolean) => missing.reduce((sum, blob) => sum + (is(blob) ? 1 : 0), 0);
+  return {
+    blobs: missing.length,
+    purged: count(({ reason }) => reason === "purged"),
+    lost: count(isLost),
+    absent: count(isAbsent),
+  };
+}
+
+export function countMissing({ missing, missingInAll }: ServiceEntry): MissingCounts {
+  return missingInAll ?? countsOf(missing);
+}
+
+/** Files of all services that are missing or damaged, but for those that Chatwoot deleted. */
+export function missingFiles(storage: readonly ServiceEntry[]): number {
+  return storage.reduce((sum, service) => sum + countMissing(service).blobs - countMissing(service).purged, 0);
 }
 
 export interface ServiceEntry {
@@ -106,7 +142,10 @@ export interface ServiceEntry {
   bytes: number;
   /** Blobs without an MD5 in the database: only their size could be checked. */
   withoutChecksum: number;
+  /** Files that are not as the database describes them: all, or the first of many. */
   missing: MissingBlob[];
+  /** Where these are not all: how many there are. `ranges/storage/<service>.missing.jsonl` names each. */
+  missingInAll?: MissingCounts;
 }
 
 export interface KeyProofEntry {

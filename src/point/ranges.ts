@@ -1,5 +1,6 @@
 /** The lists of what a point's tables and storage folders consist of: small files beside the data. */
 import { Failure } from "../base/errors.ts";
+import type { MissingBlob } from "./manifest.ts";
 
 export interface RangeEntry {
   bucket: string;
@@ -43,6 +44,22 @@ export function formatFolders(folders: readonly FolderEntry[]): string {
 }
 export function parseFolders(text: string): FolderEntry[] {
   return parseList(text, "folders") as FolderEntry[];
+}
+
+/** A line for each. */
+export function formatMissing(blobs: readonly MissingBlob[]): string {
+  return blobs.map((blob) => `${JSON.stringify(blob)}\n`).join("");
+}
+
+/** @param line without its end. @throws Failure `point/invalid`. */
+export function parseMissing(line: string): MissingBlob {
+  try {
+    const blob = JSON.parse(line) as MissingBlob;
+    if (typeof blob.id === "string" && typeof blob.key === "string" && typeof blob.reason === "string") return blob;
+  } catch (cause) {
+    throw new Failure("point/invalid", "the list of missing files in the restore point is damaged", { cause });
+  }
+  throw new Failure("point/invalid", "the list of missing files in the restore point is damaged");
 }
 
 /** One entry a line: equal lists are equal bytes, and a changed entry changes one line. */

@@ -1,7 +1,7 @@
 /** `RESTORE.md`: the way back by hand, step by step, written for exactly one point. */
 import { plural } from "../base/bytes.ts";
 import { encodeName, installationTag, instantTag, POINT_TAG, SNAPSHOT_PATH } from "./layout.ts";
-import { type Manifest, tablesLackingRows } from "./manifest.ts";
+import { countMissing, type Manifest, tablesLackingRows } from "./manifest.ts";
 import { quoteShell } from "./restore-script.ts";
 
 /** The options with which stock restic finds exactly this point. */
@@ -18,7 +18,10 @@ export function formatRestoreNotes(manifest: Manifest): string {
 
 function introduction(manifest: Manifest): string {
   const { installation, chatwoot: app, server } = manifest;
-  const missing = manifest.storage.reduce((sum, service) => sum + service.missing.length, 0);
+  const missing = manifest.storage.reduce((sum, service) => sum + countMissing(service).blobs, 0);
+  const named = manifest.storage.some(({ missingInAll }) => missingInAll !== undefined)
+    ? "the files `ranges/storage/*.missing.jsonl` and `manifest.json` name each."
+    : "`manifest.json` names each, under `storage`.";
   const newer = `
 The schema was dumped by newer client programs (${server.clientMajor}) than the server's (${server.major}). Restore into
 PostgreSQL ${server.clientMajor} or newer if pg_restore stops at a setting that the server does not know.
@@ -27,7 +30,7 @@ PostgreSQL ${server.clientMajor} or newer if pg_restore stops at a setting that 
 
 This is the Chatwoot installation **${installation.name}** as it was at **${manifest.startedAt}**:
 Chatwoot ${app.version ?? "(version unknown)"}, PostgreSQL ${server.version}, database \`${server.database}\`.
-${missing === 0 ? "No uploaded file was missing." : `${plural(missing, "uploaded file")} ${missing === 1 ? "was" : "were"} not as the database describes; \`manifest.json\` names each, under \`storage\`.`}${lacking(manifest)}
+${missing === 0 ? "No uploaded file was missing." : `${plural(missing, "uploaded file")} ${missing === 1 ? "was" : "were"} not as the database describes; ${named}`}${lacking(manifest)}
 
 Nothing of Chatkeep is needed: only restic (0.14 or newer), and psql and pg_restore of PostgreSQL ${server.clientMajor} or newer
 (package \`postgresql-client-${server.clientMajor}\`). Nothing below overwrites what is there: the database goes into a new one, files beside.

@@ -12,7 +12,7 @@ import {
   SEQUENCES_SQL,
   tableFolder,
 } from "./layout.ts";
-import { type Manifest, type ServiceEntry, type TableEntry, tablesLackingRows } from "./manifest.ts";
+import { countMissing, type Manifest, type ServiceEntry, type TableEntry, tablesLackingRows } from "./manifest.ts";
 
 /** A word for a POSIX shell. */
 export function quoteShell(text: string): string {
@@ -342,9 +342,9 @@ restore_service() { # folder, how the files are named (disk or key), files that 
 }
 `;
 
-/** Files that the point certainly has; of a missing one an earlier copy may be there as well. */
-function filesAtLeast({ blobs, missing }: ServiceEntry): number {
-  return blobs - missing.filter(({ reason }) => ["missing", "purged", "unreadable"].includes(reason)).length;
+/** Files that the point certainly has. */
+function filesAtLeast(service: ServiceEntry): number {
+  return service.blobs - countMissing(service).absent;
 }
 
 function storagePart({ storage }: Manifest): string {

@@ -1,7 +1,14 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { isFailure } from "../../src/base/errors.ts";
-import { formatFolders, formatRanges, parseFolders, parseRanges } from "../../src/point/ranges.ts";
+import {
+  formatFolders,
+  formatMissing,
+  formatRanges,
+  parseFolders,
+  parseMissing,
+  parseRanges,
+} from "../../src/point/ranges.ts";
 
 const RANGES = [
   { bucket: "-1", rows: 2, bytes: 30, sha256: "aa" },
@@ -31,3 +38,22 @@ for (const text of ["", "{}", "[]", "null", '{"ranges":3}', '{"folders":[]}']) {
     );
   });
 }
+
+test("missing files come back as they were written, a line each, whatever their names hold", () => {
+  const blobs = ["plain.jpg", "two\nlines", "émoji 🎉", ""].map((filename, at) => ({
+    id: String(at),
+    key: `key${at}`,
+    filename,
+    bytes: 3,
+    reason: "missing" as const,
+    since: "2026-11-01T00:00:00Z",
+  }));
+  const lines = formatMissing(blobs).split("\n");
+  assert.equal(lines.pop(), "");
+  assert.deepEqual(lines.map(parseMissing), blobs);
+  for (const bad of ["", "{}", "3", '{"id":"1","key":"k"', "null"])
+    assert.throws(
+      () => parseMissing(bad),
+      (error) => isFailure(error, "point/invalid"),
+    );
+});

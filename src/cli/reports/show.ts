@@ -1,14 +1,21 @@
 import { formatBytes, formatCount, plural } from "../../base/bytes.ts";
 import { shortId } from "../../base/ids.ts";
 import type { ShowSummary } from "../../job/summaries.ts";
-import type { CodeEntry, KeyProofEntry, MissingBlob } from "../../point/manifest.ts";
+import { missingList } from "../../point/layout.ts";
+import {
+  type CodeEntry,
+  countMissing,
+  type KeyProofEntry,
+  type MissingBlob,
+  type ServiceEntry,
+} from "../../point/manifest.ts";
 import { formatFindings } from "../findings.ts";
 import type { Look } from "../look.ts";
 import { formatPairs, formatTable } from "../table.ts";
 import { formatAge, formatUtc } from "../when.ts";
 import { describeRecovery, formatChecks, withoutFiles } from "./drill.ts";
 
-/** More than this many are counted, not named; `--json` and the manifest name them all. */
+/** More than this many are counted, not named; the manifest, or the lists beside it, name them all. */
 const NAMED = 10;
 
 export function formatShow(summary: ShowSummary, look: Look): string[] {
@@ -20,10 +27,7 @@ export function formatShow(summary: ShowSummary, look: Look): string[] {
     "holds",
     ...formatPairs(contents(summary), look, "  "),
     ...largest(summary, look),
-    ...missing(
-      manifest.storage.flatMap((service) => service.missing),
-      look,
-    ),
+    ...missing(manifest.storage, look),
     "",
     ...proof(summary, look),
     ...(manifest.findings.length === 0
@@ -122,12 +126,15 @@ function largest({ manifest }: ShowSummary, look: Look): string[] {
   ];
 }
 
-function missing(blobs: readonly MissingBlob[], look: Look): string[] {
-  if (blobs.length === 0) return [];
-  const rest = blobs.length - NAMED;
+function missing(storage: readonly ServiceEntry[], look: Look): string[] {
+  const blobs = storage.flatMap((service) => service.missing);
+  const count = storage.reduce((sum, service) => sum + countMissing(service).blobs, 0);
+  if (count === 0) return [];
+  const rest = count - Math.min(blobs.length, NAMED);
+  const listed = storage.filter(({ missingInAll }) => missingInAll !== undefined).map(({ name }) => missingList(name));
   return [
     "",
-    `${plural(blobs.length, "uploaded file is", "uploaded files are")} not as the database describes them`,
+    `${plural(count, "uploaded file is", "uploaded files are")} not as the database describes them`,
     ...formatTable(
       [
         { title: "blob", cell: ({ id }: MissingBlob) => id, align: "right" },
@@ -139,7 +146,8 @@ function missing(blobs: readonly MissingBlob[], look: Look): string[] {
       blobs.slice(0, NAMED),
       look,
     ).map((text) => `  ${text}`),
-    ...(rest > 0 ? [`  and ${formatCount(rest)} more: chatkeep dump POINT manifest.json`] : []),
+    ...(rest > 0 ? [`  and ${formatCount(rest)} more: chatkeep dump POINT ${listed[0] ?? "manifest.json"}`] : []),
+    ...listed.slice(1).map((path) => `  and: chatkeep dump POINT ${path}`),
   ];
 }
 
