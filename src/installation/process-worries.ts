@@ -36,16 +36,21 @@ const KNOWN_PASSWORDS = new Set([
   "123456",
 ]);
 
+function isKnown(password = ""): boolean {
+  return KNOWN_PASSWORDS.has(password.toLowerCase());
+}
+
 export function knownPasswordFinding(environment: ReadonlyMap<string, string>): Finding[] {
-  const known = ["POSTGRES_PASSWORD", "REDIS_PASSWORD"].filter((name) =>
-    KNOWN_PASSWORDS.has((environment.get(name) ?? "").toLowerCase()),
-  );
+  const known = [
+    ...["POSTGRES_PASSWORD", "REDIS_PASSWORD"].filter((name) => isKnown(environment.get(name))),
+    ...["DATABASE_URL", "REDIS_URL"].filter((name) => isKnown(URL.parse(environment.get(name) ?? "")?.password)),
+  ];
   if (known.length === 0) return [];
   return [
     {
       kind: "default-secrets",
       level: "warning",
-      message: `${known.join(" and ")} ${known.length === 1 ? "is" : "are"} what examples have, so everybody knows ${known.length === 1 ? "it" : "them"}`,
+      message: `the password in ${known.join(" and ")} is one that examples have, so everybody knows it`,
       hint: "Set passwords of your own, in the environment and in the server itself, and make sure that no port of them is published to the world.",
     },
   ];

@@ -153,6 +153,28 @@ function joinWords(words: readonly string[]): string {
 }
 
 /**
+ * Uploaded files hardly shrink when they are compressed: a first backup needs about as much room as they have, and one that has
+ * none ends half-way.
+ * @param empty names of repositories without a restore point.
+ */
+export function roomFindings(disks: readonly Disk[], empty: readonly string[], filesBytes: number): Finding[] {
+  return disks.flatMap(({ users, freeBytes, sizeBytes }) =>
+    users.flatMap(({ role }): Finding[] => {
+      if (typeof role !== "object" || !empty.includes(role.repository)) return [];
+      if (freeBytes - reserveOf(sizeBytes) >= filesBytes) return [];
+      return [
+        {
+          kind: "repository-no-room",
+          level: "warning",
+          message: `the disk of repository '${role.repository}' has ${formatBytes(freeBytes)} free, and the uploaded files alone are ${formatBytes(filesBytes)}`,
+          hint: "The first backup has no room there: make some, or choose a larger disk or another place.",
+        },
+      ];
+    }),
+  );
+}
+
+/**
  * Whether restore points would be lost together with what they were made of. A repository elsewhere is enough; without one it is
  * said how bad that is.
  */

@@ -56,6 +56,8 @@ export interface Known {
   acks: KnownAcks[];
   /** What the newest restore point of all told. */
   told: readonly Finding[];
+  /** Names of repositories that answer and hold no restore point of this installation. */
+  empty: readonly string[];
 }
 
 export async function examineRepositories(ports: RepositoriesExamination, report: Report): Promise<Known> {
@@ -101,7 +103,8 @@ export async function examineRepositories(ports: RepositoriesExamination, report
     ...passwordFindings(passwords, names),
     ...copyFindings(points, { installationId: id, nowMs: ports.clock.now() }),
   );
-  return { acks, told: told ?? [] };
+  const empty = [...points].filter(([, copied]) => copied.points.length === 0).map(([name]) => name);
+  return { acks, told: told ?? [], empty };
 }
 
 function acksIn(

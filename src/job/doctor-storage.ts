@@ -16,7 +16,10 @@ import { sampleStorage } from "./sample-storage.ts";
 import { Sources, type StorageSettings } from "./sources.ts";
 import type { DoctorSummary } from "./summaries.ts";
 
-type Examined = Pick<DoctorSummary, "facts" | "findings">;
+type Examined = Pick<DoctorSummary, "facts" | "findings"> & {
+  /** Of all uploaded files that the database lists. */
+  bytes: number;
+};
 type BucketSpec = Exclude<SourceSpec, { kind: "local" }>;
 
 /** Reading goes by each file's own service, whatever the environment says now. */
@@ -49,9 +52,10 @@ async function examineServices(
   sources: Sources,
   { signal }: { signal: AbortSignal },
 ): Promise<Examined> {
-  const examined: Examined = { facts: [], findings: [] };
+  const examined: Examined = { facts: [], findings: [], bytes: 0 };
   const services = await database.query<{ service: string; files: number; bytes: string }>(SERVICES_QUERY);
   for (const { service, files, bytes } of services) {
+    examined.bytes += Number(bytes);
     const place = await sources.find(service);
     if (place.kind === "out") {
       examined.findings.push(outageFinding(service, files, place.outage, "not saved"));

@@ -9,11 +9,13 @@ import type { Installation } from "../installation/installation.ts";
 import type { ServerAddress } from "../postgres/address.ts";
 import {
   chatwootUsers,
+  type Disk,
   diskFacts,
   type DiskUser,
   lowDiskFindings,
   placeFindings,
   readDisks,
+  roomFindings,
   repositoryUsers,
 } from "./disks.ts";
 import { askDatabase, type DatabaseExamination } from "./doctor-database.ts";
@@ -46,13 +48,14 @@ export async function doctor(ports: DoctorPorts): Promise<DoctorSummary> {
   const report = emptyReport();
   ports.progress.stage("looking at the installation");
   const found = await attempt(report, () => ports.openInstallation());
-  if (found !== undefined) await examineInstallation(ports, report, found);
+  const filesBytes = found === undefined ? 0 : await examineInstallation(ports, report, found);
   ports.progress.stage("looking at the disks");
-  await attempt(report, async () => await examineDisks(ports, report, found));
+  const disks = await attempt(report, async () => await examineDisks(ports, report, found));
   ports.progress.stage("looking at the repositories");
-  let known: Known = { acks: [], told: [] };
+  let known: Known = { acks: [], told: [], empty: [] };
   if (ports.config === undefined) report.findings.push(NOT_SET_UP);
   else known = await examineRepositories({ ...ports, config: ports.config }, report);
+  report.findings.push(...roomFindings(disks ?? [], known.empty, filesBytes));
   await attempt(report, async () => addTo(report, { findings: await ports.otherFindings() }));
   const { facts, places } = report;
   const findings = quietTold(await quietKnown(report.findings, known.acks), known.told);
@@ -66,19 +69,22 @@ const NOT_SET_UP: Finding = {
   hint: "Run 'chatkeep init'.",
 };
 
-async function examineInstallation(ports: DoctorPorts, report: Report, found: Found): Promise<void> {
+/** @returns how large all uploaded files together are, as far as that can be told. */
+async function examineInstallation(ports: DoctorPorts, report: Report, found: Found): Promise<number> {
   addTo(report, { findings: found.findings, facts: installationFacts(found.installation) });
   ports.progress.stage("looking at the database");
   await attempt(report, async () => await askDatabase(ports, report, found.installation, found.address()));
   await attempt(report, async () => addTo(report, { findings: await configFindings(found.installation, ports) }));
   ports.progress.stage("looking at the uploaded files");
-  await attempt(report, async () => addTo(report, await examineStorage(found, ports)));
+  const storage = await attempt(report, async () => await examineStorage(found, ports));
+  if (storage !== undefined) addTo(report, storage);
   ports.progress.stage("asking the web process");
   await attempt(report, async () => addTo(report, await examineHealth(found.installation, ports)));
   await attempt(report, async () => {
     const standby = await ports.standby?.();
     if (standby !== undefined) addTo(report, await examineStandby(standby, found.address(), ports));
   });
+  return storage?.bytes ?? 0;
 }
 
 /** Which files of the configuration would not be saved. */
@@ -87,7 +93,7 @@ async function configFindings(installation: Installation, options: { signal: Abo
 }
 
 /** All of this machine that matters: what lies on one disk fails together, and fills it together. */
-async function examineDisks(ports: DoctorPorts, report: Report, found: Found | undefined): Promise<void> {
+async function examineDisks(ports: DoctorPorts, report: Report, found: Found | undefined): Promise<Disk[]> {
   const repositories = ports.config?.config.repositories ?? [];
   const own = (await ports.ownFolders()).map((folder): DiskUser => ({ ...folder, role: "own" }));
   const chatwoot = found === undefined ? [] : await chatwootUsers(found.installation, () => found.address(), ports);
@@ -96,4 +102,5 @@ async function examineDisks(ports: DoctorPorts, report: Report, found: Found | u
     facts: diskFacts(disks),
     findings: [...lowDiskFindings(disks), ...placeFindings(repositories, disks)],
   });
+  return disks;
 }

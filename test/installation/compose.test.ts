@@ -97,6 +97,10 @@ test("Chatwoot's production file is found by itself, with all that belongs to it
   });
   assert.equal(installation.environment.get("SECRET_KEY_BASE"), SECRET);
   assert.deepEqual(installation.storage, [{ serviceName: "local", kind: "local", roots: [inMachine(STORAGE)] }]);
+  assert.deepEqual(installation.dataFolders, [
+    { server: "PostgreSQL", path: inMachine("/var/lib/docker/volumes/chatwoot_postgres_data/_data") },
+    { server: "Redis", path: inMachine("/var/lib/docker/volumes/chatwoot_redis_data/_data") },
+  ]);
   // The application's database, and not the one that the database's own container names (F27).
   assert.deepEqual(installation.database, {
     host: "postgres",

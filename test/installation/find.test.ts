@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { chmod, mkdir, symlink } from "node:fs/promises";
+import { chmod, mkdir, symlink, writeFile } from "node:fs/promises";
 import { test } from "node:test";
 import { type ErrorCode, isFailure } from "../../src/base/errors.ts";
 import { findInstallation, type InstallationSettings } from "../../src/installation/find.ts";
@@ -231,6 +231,25 @@ test("each worry is found", async () => {
   assert.deepEqual(await kindsFor(`${ENV}${bucket}`, { storage: "/nowhere/at/all" }), []);
   assert.deepEqual(await kindsFor(`${ENV}REDIS_PASSWORD=$(cat /secret)\n`), ["environment-command"]);
   assert.deepEqual(await kindsFor(ENV, { storage: "/nowhere/at/all" }), ["storage-folder-missing"]);
+  assert.deepEqual(await kindsFor(ENV.replace(/POSTGRES_PASSWORD=.*/, "POSTGRES_PASSWORD=Postgres")), [
+    "default-secrets",
+  ]);
+  assert.deepEqual(await kindsFor(`${ENV}REDIS_URL=redis://:redis@localhost:6379\n`), ["default-secrets"]);
+  assert.deepEqual(await kindsFor(`${ENV}SMTP_PASSWORD a-password\n`), ["env-file-lines"]);
+});
+
+test("the folder of this machine's own Redis is known, and another's is not looked for", async () => {
+  await using folder = await temporaryFolder();
+  await write(folder.path, "app/.env", ENV);
+  await mkdir(folder.at("var/lib/redis"), { recursive: true });
+  const foldersFor = async (more: string) => {
+    await writeFile(folder.at("app/.env"), `${ENV}${more}`);
+    const options = { signal, filesystemRoot: folder.path };
+    return (await findInstallation({ root: folder.at("app") }, options)).installation.dataFolders;
+  };
+  assert.deepEqual(await foldersFor(""), [{ server: "Redis", path: folder.at("var/lib/redis") }]);
+  assert.deepEqual(await foldersFor("REDIS_URL=redis://redis.example.com:6379\n"), []);
+  assert.deepEqual(await foldersFor("REDIS_URL=redis://localhost:6380\n"), []);
 });
 
 test("an environment file that everybody can read is noted, and one behind a closed folder is not", async () => {

@@ -7,6 +7,7 @@ import {
   placeFindings,
   readDisks,
   repositoryUsers,
+  roomFindings,
 } from "../../src/job/disks.ts";
 import { temporaryFolder } from "../harness/temporary.ts";
 
@@ -72,6 +73,16 @@ test("folders of one disk are told together, and what is not there is on none", 
     [["a", "d"], ["b"]],
   );
   assert.ok((disks[0]?.freeBytes ?? 0) > 0);
+});
+
+test("a first backup that has no room is told; a repository that holds points is not judged", () => {
+  const own = disk(9 * GIB, [REPOSITORY, ...CHATWOOT]);
+  const told = (empty: string[], bytes: number) => roomFindings([own], empty, bytes).map(({ message }) => message);
+  assert.deepEqual(told(["primary"], 8.5 * GIB), []);
+  assert.deepEqual(told(["primary"], 9 * GIB), [
+    "the disk of repository 'primary' has 9.0 GiB free, and the uploaded files alone are 9.0 GiB",
+  ]);
+  assert.deepEqual(told([], 90 * GIB), []);
 });
 
 test("restore points that would be lost with what they were made of are told, unless one place is elsewhere", () => {

@@ -16,6 +16,7 @@ import { parseAppVersion } from "../../chatwoot/versions.ts";
 import { unitFindings } from "../in-force.ts";
 import type { CodePlace, Installation } from "../installation.ts";
 import { lookAt, type Machine, mayExist, readText, readTextIfAllowed } from "../places.ts";
+import { knownPasswordFinding } from "../process-worries.ts";
 import type { Processes } from "../processes.ts";
 import { findSystemFiles } from "../system-files.ts";
 import type { Units } from "../units.ts";
@@ -282,6 +283,7 @@ export async function readOnDisk(
       environmentFiles: units.environmentFiles,
       idle: read.idle,
     }),
+    ...knownPasswordFinding(environment),
     ...(await placeFindings(installation)),
     ...(await unitFindings(units.files, installation, machine)),
   ];
