@@ -9,6 +9,7 @@ import { parseCall } from "../../src/cli/parse.ts";
 import { parseCron } from "../../src/schedule/cron.ts";
 import { callCli } from "../harness/cli.ts";
 import {
+  assertRestricted,
   assertValid,
   type KubernetesObject,
   objectsIn,
@@ -143,6 +144,15 @@ test("the pods to work in by hand differ from the daily run's in what they must"
     }
     assert.deepEqual(pod, daily);
   }
+});
+
+test("a namespace that takes only restricted pods takes these", () => {
+  const pods = all.map(podOf).filter((pod) => pod !== undefined);
+  assert.equal(pods.length, 3);
+  for (const pod of pods) assertRestricted(pod);
+  const [pod] = structuredClone(pods);
+  pod?.spec.volumes.push({ name: "host", hostPath: { path: "/" } } as { name: string });
+  assert.throws(() => pod && assertRestricted(pod));
 });
 
 test("versions and images are this Chatkeep's", () => {

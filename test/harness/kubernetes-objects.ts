@@ -165,3 +165,24 @@ function assertWhole(object: KubernetesObject): void {
   const places = container.volumeMounts.map(({ mountPath }) => mountPath);
   assert.equal(new Set(places).size, places.length, places.join(", "));
 }
+
+/** What volumes a namespace takes that enforces the strictest of Kubernetes' own standards for pods. */
+const RESTRICTED_VOLUMES = new Set(["emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"]);
+
+/** Asserts that a pod meets the standard `restricted`, as the admission of such a namespace would ask it. */
+export function assertRestricted({ spec }: Template): void {
+  const pod = spec["securityContext"] as Record<string, unknown> | undefined;
+  assert.equal(pod?.["runAsNonRoot"], true);
+  assert.ok(Number(pod["runAsUser"]) > 0);
+  assert.deepEqual(pod["seccompProfile"], { type: "RuntimeDefault" });
+  for (const shared of ["hostNetwork", "hostPID", "hostIPC", "initContainers"]) assert.equal(spec[shared], undefined);
+  for (const { name, ...kinds } of spec.volumes)
+    for (const kind of Object.keys(kinds)) assert.ok(RESTRICTED_VOLUMES.has(kind), `${name}: ${kind}`);
+  for (const container of spec.containers) {
+    const own = container["securityContext"] as Record<string, unknown> | undefined;
+    assert.equal(own?.["allowPrivilegeEscalation"], false);
+    assert.equal(own["privileged"], undefined);
+    assert.deepEqual(own["capabilities"], { drop: ["ALL"] });
+    assert.equal(container["ports"], undefined);
+  }
+}

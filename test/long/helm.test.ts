@@ -12,6 +12,7 @@ import { parseConfig } from "../../src/app/config.ts";
 import { parseCall } from "../../src/cli/parse.ts";
 import { clusterPrograms, HELM_MAJORS } from "../harness/helm.ts";
 import {
+  assertRestricted,
   assertValid,
   type KubernetesObject,
   objectsIn,
@@ -36,7 +37,11 @@ for (const major of HELM_MAJORS) {
     const { status, stdout, stderr } = await helm(["template", release, CHART, "--namespace", "desk", ...args]);
     assert.equal(status, 0, stderr);
     const objects = objectsIn(stdout);
-    for (const object of objects) await assertValid(object);
+    for (const object of objects) {
+      await assertValid(object);
+      const pod = podOf(object);
+      if (pod !== undefined) assertRestricted(pod);
+    }
     return objects;
   };
 
