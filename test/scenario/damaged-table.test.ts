@@ -14,8 +14,6 @@ let desk: Desk;
 
 first(async () => {
   desk = await openDesk({
-    isCheckout: true,
-    hasProcesses: true,
     size: { messages: 400, conversations: 40, files: 10 },
     server: { settings: FEW_BUFFERS },
   });

@@ -27,7 +27,6 @@ let altered: string;
 before(async () => {
   desk = await openDesk({
     isCheckout: true,
-    hasProcesses: true,
     size: { messages: 100, conversations: 20, files: 10 },
   });
   opened = await makeCheapToOpen(desk);
