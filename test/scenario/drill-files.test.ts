@@ -27,8 +27,6 @@ let desk: Desk;
 
 before(async () => {
   desk = await openDesk({
-    isCheckout: true,
-    hasProcesses: true,
     size: { messages: 60, conversations: 8, files: FILES, fileBytes: BYTES },
   });
   await makeCheapToOpen(desk);

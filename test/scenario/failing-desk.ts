@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Client } from "pg";
 import { buildInstallation } from "../../src/demo/installation.ts";
-import { runCli, startCli, summaryOf } from "../harness/cli.ts";
+import { callCli, startCli, summaryOf } from "../harness/cli.ts";
 import type { RunResult } from "../harness/run.ts";
 import { StoppedPostgres } from "../harness/stopped-postgres.ts";
 import { temporaryFolder } from "../harness/temporary.ts";
@@ -59,7 +59,7 @@ export async function openFailingDesk(): Promise<FailingDesk> {
     await server.crash();
     await server.start();
   };
-  const chatkeep = async (...args: string[]) => await runCli(["--config", config, ...args], { cwd: folder.path });
+  const chatkeep = async (...args: string[]) => await callCli(["--config", config, ...args], { cwd: folder.path });
   const summary = async (...args: string[]) => {
     const result = await chatkeep("--json", ...args);
     assert.equal(result.status, 0, `${args.join(" ")}: ${result.stderr}${result.stdout}`);

@@ -20,7 +20,7 @@ let desk: Desk;
 let opened: OpenedDesk;
 
 before(async () => {
-  desk = await openDesk({ isCheckout: true, hasProcesses: true, size: { messages: 100, conversations: 20, files: 4 } });
+  desk = await openDesk({ size: { messages: 100, conversations: 20, files: 4 } });
   opened = await makeCheapToOpen(desk);
   await withClient(createBusyTables);
 });
