@@ -35,7 +35,13 @@ const onlyWhatIsNamed: Plugin = {
     building.onResolve({ filter: /./ }, async ({ path, pluginData, ...from }) => {
       if (pluginData === onlyWhatIsNamed) return undefined;
       const { importer, kind, namespace, resolveDir } = from;
-      const found = await building.resolve(path, { importer, kind, namespace, resolveDir, pluginData: onlyWhatIsNamed });
+      const found = await building.resolve(path, {
+        importer,
+        kind,
+        namespace,
+        resolveDir,
+        pluginData: onlyWhatIsNamed,
+      });
       return found.path.includes(DEFINES_ONLY) ? { path: found.path, sideEffects: false } : undefined;
     });
   },

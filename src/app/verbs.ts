@@ -30,6 +30,7 @@ import type {
   StatsSummary,
   VerifySummary,
 } from "../job/summaries.ts";
+import type { DumpImportSummary } from "../job/plain-summaries.ts";
 import type { RunSummary } from "../job/run-summary.ts";
 import type { NotifySummary, ScheduleSummary } from "../job/schedule-summary.ts";
 import type { ScrubSummary } from "../job/scrub-summary.ts";
@@ -37,6 +38,7 @@ import { findConfig, loadConfig } from "./config.ts";
 import type { BackupFlags } from "./back-up.ts";
 import type { CopyFlags } from "./copies.ts";
 import type { DrillFlags } from "./drills.ts";
+import type { DumpImportFlags } from "./import-dump.ts";
 import type { InitFlags } from "./init.ts";
 import type { ExportFlags, ImportFlags } from "./portable.ts";
 import type { KeyFlags } from "./keys.ts";
@@ -113,6 +115,14 @@ export async function runDatabaseExport(
 
 export async function runImport(globals: Globals, flags: ImportFlags, s: Surroundings): Promise<ImportSummary> {
   return await (await import("./portable.ts")).runImport(globals, flags, s);
+}
+
+export async function runDumpImport(
+  globals: Globals,
+  flags: DumpImportFlags,
+  s: Surroundings,
+): Promise<DumpImportSummary> {
+  return await (await import("./import-dump.ts")).runDumpImport(globals, flags, s);
 }
 
 export async function runList(globals: Globals, flags: { all: boolean }, s: Surroundings): Promise<ListSummary> {

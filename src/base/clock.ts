@@ -36,6 +36,13 @@ export function parseZonedInstant(text: string): number | undefined {
   return Number.isNaN(ms) ? undefined : ms;
 }
 
+/** Milliseconds since 1970 of a time of day in this machine's own zone. @param month from 1. */
+export function localInstant(
+  ...[year, month, day, hour, minute, second]: readonly [number, number, number, number, number, number]
+): number {
+  return new Date(year, month - 1, day, hour, minute, second).getTime();
+}
+
 /** For libraries that take nothing else. */
 export function dateOf(ms: number): Date {
   return new Date(ms);

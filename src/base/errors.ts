@@ -30,6 +30,8 @@ export const ERRORS = {
   "target/unsuitable": { exit: 1, retry: false },
   "point/not-found": { exit: 1, retry: false },
   "point/invalid": { exit: 13, retry: false },
+  "dump/unsuitable": { exit: 1, retry: false },
+  "dump/damaged": { exit: 13, retry: false },
   "drill/not-proven": { exit: 1, retry: false },
   "repo/missing": { exit: 10, retry: false },
   "repo/exists": { exit: 1, retry: false },

@@ -13,8 +13,16 @@ import { Line } from "../base/line.ts";
 import type { Progress } from "../base/progress.ts";
 import { formatGoTime } from "../format/go-time.ts";
 import type { Installation } from "../installation/installation.ts";
-import { installationTag, instantTag, POINT_TAG, SNAPSHOT_PATH, tornTag, versionTag } from "../point/layout.ts";
-import { type Manifest, missingFiles, tablesLackingRows } from "../point/manifest.ts";
+import {
+  importedTag,
+  installationTag,
+  instantTag,
+  POINT_TAG,
+  SNAPSHOT_PATH,
+  tornTag,
+  versionTag,
+} from "../point/layout.ts";
+import { type ImportedEntry, type Manifest, missingFiles, tablesLackingRows } from "../point/manifest.ts";
 import { beginningOf } from "../point/ranges.ts";
 import type { ServerAddress } from "../postgres/address.ts";
 import type { Connection } from "../postgres/connect.ts";
@@ -77,6 +85,8 @@ export interface BackupOptions {
   maxRate?: number | undefined;
   /** Chatkeep's own configuration file, to be saved too. */
   ownConfig: string | undefined;
+  /** The database is an old dump, which was loaded for this: the point is of the dump's own time, and built upon nothing. */
+  imported?: ImportedEntry | undefined;
   /** What the configuration says of storage services. */
   storageSettings?: StorageSettings | undefined;
   /** Sealing threads, each with a connection to the database. */
@@ -95,7 +105,7 @@ export interface BackupOptions {
 export async function backup(options: BackupOptions): Promise<BackupSummary> {
   const { repository, clock } = options;
   const startedMs = clock.monotonic();
-  const startedAt = formatGoTime(BigInt(clock.now()) * 1_000_000n);
+  const startedAt = options.imported?.madeAt ?? formatGoTime(BigInt(clock.now()) * 1_000_000n);
   const lockLost = new AbortController();
   const signal = AbortSignal.any([options.signal, lockLost.signal]);
   const run: Run = { ...options, signal, startedAt };
@@ -139,6 +149,7 @@ export async function backup(options: BackupOptions): Promise<BackupSummary> {
     program: options.program,
     identity: options.identity,
     installation: options.installation,
+    imported: options.imported,
     startedAt,
     endedAt: formatInstant(clock.now()),
     parent: parent?.point.id ?? null,
@@ -171,7 +182,7 @@ async function lookAtRepository(run: Run) {
   const listing = listPoints(repository, { signal });
   listing.catch(() => {});
   const prepared = await repository.prepareToWrite({ signal });
-  const found = await findParent({ ...run, list: listing });
+  const found = run.imported === undefined ? await findParent({ ...run, list: listing }) : { findings: [] };
   return { ...prepared, indexFiles: repository.indexFiles, list: await listing, ...found };
 }
 
@@ -367,6 +378,7 @@ async function storagePorts(
 async function saveSnapshot(run: Run, manifest: Manifest, tree: ChunkId, parent: Parent | undefined): Promise<string> {
   const tags = [POINT_TAG, installationTag(run.identity.id), instantTag(manifest.startedAt), ...run.tags];
   if (manifest.chatwoot.version !== null) tags.push(versionTag(manifest.chatwoot.version));
+  if (manifest.imported !== undefined) tags.push(importedTag(manifest.imported.clientVersion));
   const torn = tablesLackingRows(manifest).length;
   if (torn > 0) tags.push(tornTag(torn));
   return await run.repository.saveSnapshot(

@@ -2,7 +2,14 @@
 import type { Finding } from "../base/findings.ts";
 import { LIMITS } from "../base/limits.ts";
 import type { Installation } from "../installation/installation.ts";
-import { countsOf, CUTTER_VERSION, MANIFEST_SCHEMA, type Manifest, type ServiceEntry } from "../point/manifest.ts";
+import {
+  countsOf,
+  CUTTER_VERSION,
+  type ImportedEntry,
+  MANIFEST_SCHEMA,
+  type Manifest,
+  type ServiceEntry,
+} from "../point/manifest.ts";
 import type { ClientPrograms } from "../postgres/programs.ts";
 import type { ServerFacts } from "../postgres/server-facts.ts";
 import type { DatabaseCapture } from "./capture-database.ts";
@@ -15,6 +22,7 @@ export interface ManifestParts {
   program: string;
   identity: { id: string; name: string };
   installation: Installation;
+  imported: ImportedEntry | undefined;
   startedAt: string;
   endedAt: string;
   parent: string | null;
@@ -32,7 +40,7 @@ export interface ManifestParts {
 }
 
 export function buildManifest(parts: ManifestParts): Manifest {
-  const { server, programs, database, other, installation } = parts;
+  const { server, programs, database, other, installation, imported } = parts;
   const storage = [...parts.storage.values()].map((service) => serviceEntry(service, installation));
   return {
     // What an earlier Chatkeep would not understand is rare.
@@ -52,9 +60,7 @@ export function buildManifest(parts: ManifestParts): Manifest {
       database: server.database,
       databaseOid: server.databaseOid,
       encoding: server.encoding,
-      collate: server.collate,
-      ctype: server.ctype,
-      ...(server.provider === undefined ? {} : { localeProvider: server.provider }),
+      ...localeOf(imported?.locale ?? server),
       databaseBytes: server.sizeBytes,
       lsn: database.lsn,
       ...standbyOf(database),
@@ -79,8 +85,21 @@ export function buildManifest(parts: ManifestParts): Manifest {
     ...(database.stamps === undefined ? {} : { stamps: database.stamps }),
     accounts: parts.shrinkage.accounts,
     peaks: parts.shrinkage.peaks,
+    ...(imported === undefined ? {} : { imported }),
     findings: parts.findings,
   };
+}
+
+/** Of what was imported the dump's own: the server that it was loaded into is thrown away. */
+function localeOf({
+  collate,
+  ctype,
+  provider,
+}: Pick<ServerFacts, "collate" | "ctype"> & Partial<Pick<ServerFacts, "provider">>): Pick<
+  Manifest["server"],
+  "collate" | "ctype" | "localeProvider"
+> {
+  return { collate, ctype, ...(provider === undefined ? {} : { localeProvider: provider }) };
 }
 
 function standbyOf({ standby }: DatabaseCapture): Pick<Manifest["server"], "standby"> {

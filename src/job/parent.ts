@@ -11,7 +11,7 @@ import type { Repository } from "../repo/repository.ts";
 import { aheadFindings, damagedParent } from "./findings.ts";
 import { ParentRows } from "./parent-rows.ts";
 import { PointReader } from "./point-reader.ts";
-import { listPoints, type Point, type PointList, pointsAhead } from "./points.ts";
+import { isImported, listPoints, type Point, type PointList, pointsAhead } from "./points.ts";
 import type { FolderState, StorageState } from "./storage-state.ts";
 
 export interface Parent {
@@ -118,7 +118,8 @@ export async function findParent(search: ParentSearch): Promise<{ parent?: Paren
   const { repository, identity, clock, signal } = search;
   const { points } = await (search.list ?? listPoints(repository, { signal }));
   const index = await repository.loadIndex({ signal });
-  const mine = points.filter(({ installationId }) => installationId === identity.id);
+  // What was imported is of another server, and need not be what was there at its time.
+  const mine = points.filter((point) => point.installationId === identity.id && !isImported(point));
   const ahead = pointsAhead(mine, clock.now());
   const findings = aheadFindings(ahead, search.repositoryName);
   for (const point of [...mine.filter((one) => !ahead.includes(one)), ...ahead]) {

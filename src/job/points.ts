@@ -113,6 +113,11 @@ export function isTorn({ snapshot }: Pick<Point, "snapshot">): boolean {
   return tagValue(snapshot, "torn") !== undefined;
 }
 
+/** True for a point that was made of a dump by 'chatkeep import'. */
+export function isImported({ snapshot }: Pick<Point, "snapshot">): boolean {
+  return tagValue(snapshot, "imported") !== undefined;
+}
+
 /** Seconds that bringing it back took in its last drill, if that proved it and could tell. */
 export function recoverSeconds({ proof }: Point): number | null {
   const told = proof?.proven === true ? Number(tagValue(proof.snapshot, "recover") ?? "?") : Number.NaN;

@@ -103,6 +103,11 @@ export function shrunkTag(accounts: number): string {
   return `shrunk=${accounts}`;
 }
 
+/** On a point that was made of a dump, with the version of the pg_dump that wrote it. */
+export function importedTag(clientVersion: string | null): string {
+  return `imported=${/^[\w.]+/.exec(clientVersion ?? "")?.[0] ?? "unknown"}`;
+}
+
 /** On a point that lacks rows of so many tables, because the server could not read them. */
 export function tornTag(tables: number): string {
   return `torn=${tables}`;

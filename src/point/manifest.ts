@@ -166,6 +166,33 @@ export interface CodeEntry {
   files: number;
 }
 
+/** What a point was made of that no backup made. */
+export interface ImportedEntry {
+  /** The dump's name, without its folder. */
+  file: string;
+  /** `custom`, `tar`, `directory` or `plain`, and what it was packed with. */
+  format: string;
+  packing: string | null;
+  /** The database of the dump, where the dump says it. */
+  database: string | null;
+  /** Of the server that was dumped, and of pg_dump; null where the dump does not say it. */
+  serverVersion: string | null;
+  clientVersion: string | null;
+  /** RFC 3339. */
+  madeAt: string;
+  /** Who says when it was made: the dump, its file's time, or whoever imported it. */
+  madeAtFrom: "dump" | "file" | "option";
+  /** How the database ordered text. */
+  locale: {
+    collate: string;
+    ctype: string;
+    provider?: { name: "icu" | "builtin"; locale: string; rules: string | null };
+  };
+  /** Whether uploaded files and an environment came with it. */
+  hasStorage: boolean;
+  hasEnvironment: boolean;
+}
+
 export interface Manifest {
   schema: number;
   program: string;
@@ -251,6 +278,8 @@ export interface Manifest {
   accounts?: AccountCounts[];
   /** Where accounts had more, since somebody last said that they may have less. */
   peaks?: Peak[];
+  /** It was made of a dump by 'chatkeep import'; `server` is then the one that the dump was loaded into. */
+  imported?: ImportedEntry;
   findings: Finding[];
 }
 

@@ -57,7 +57,7 @@ function checksumOf(header: Buffer): number {
 }
 
 /** Text up to the first NUL. */
-function textAt(header: Buffer, at: number, length: number): string {
+export function textAt(header: Buffer, at: number, length: number): string {
   const field = header.subarray(at, at + length);
   const end = field.indexOf(0);
   return field.toString("utf8", 0, end < 0 ? length : end);
@@ -75,14 +75,14 @@ function numberAt(header: Buffer, at: number, length: number): number | undefine
   return /^[0-7]{1,12}$/.test(text) ? Number.parseInt(text, 8) : undefined;
 }
 
-interface Header {
+export interface TarHeader {
   readonly path: string;
   readonly sizeBytes: number;
   readonly type: string;
 }
 
 /** Undefined when its checksum is wrong or its size no number. */
-function decodeHeader(header: Buffer): Header | undefined {
+export function decodeTarHeader(header: Buffer): TarHeader | undefined {
   const sizeBytes = numberAt(header, 124, 12);
   if (sizeBytes === undefined || numberAt(header, 148, 8) !== checksumOf(header)) return undefined;
   // GNU's own headers have other things where ustar has the beginning of a long path.
@@ -94,7 +94,7 @@ function decodeHeader(header: Buffer): Header | undefined {
 }
 
 /** What pax records say about the member that follows. Unknown ones are passed over. */
-function decodePaxRecords(bytes: Buffer): { path?: string; sizeBytes?: number } | undefined {
+export function decodePaxRecords(bytes: Buffer): { path?: string; sizeBytes?: number } | undefined {
   const found: { path?: string; sizeBytes?: number } = {};
   for (let at = 0; at < bytes.length;) {
     const space = bytes.indexOf(0x20, at);
@@ -114,10 +114,11 @@ function decodePaxRecords(bytes: Buffer): { path?: string; sizeBytes?: number } 
 }
 
 /** What only announces something about the member that follows it. */
-const ANNOUNCING = new Set(["x", "L"]);
+export const ANNOUNCING = new Set(["x", "L"]);
 /** What stands between an announcement and its member: a long link, and what holds for all that follows. */
-const BETWEEN = new Set(["K", "g"]);
-const ORDINARY = new Set(["0", "\0", "7"]);
+export const BETWEEN = new Set(["K", "g"]);
+/** Ordinary files. */
+export const ORDINARY = new Set(["0", "\0", "7"]);
 
 /**
  * Every ordinary file in a tar file, by one pass over its headers; no content is read.
@@ -139,7 +140,7 @@ export async function* readTar(
       if (at === 0) throw noTar(path, block);
       return;
     }
-    const header = decodeHeader(block);
+    const header = decodeTarHeader(block);
     if (header === undefined) throw at === 0 ? noTar(path, block) : damaged(path, `no header at byte ${at}`);
     const isAnnouncing = ANNOUNCING.has(header.type);
     const sizeBytes = isAnnouncing ? header.sizeBytes : (announced.sizeBytes ?? header.sizeBytes);
@@ -159,7 +160,7 @@ export async function* readTar(
 
 async function readAnnounced(
   handle: FileHandle,
-  { type, offset, sizeBytes }: Header & { offset: number },
+  { type, offset, sizeBytes }: TarHeader & { offset: number },
   path: string,
 ): Promise<{ path?: string; sizeBytes?: number }> {
   const bytes = sizeBytes > LIMITS.tarRecordMaxBytes ? undefined : await readAt(handle, offset, sizeBytes);

@@ -48,7 +48,7 @@ export const EXPORT_ROW: CommandRow = {
 export const IMPORT_ROW: CommandRow = {
   name: "import",
   group: "bring back",
-  args: [{ name: "FILE", kind: "file" }],
+  args: [{ name: "FILE", kind: "file", isOptional: true }],
   options: [
     {
       flag: "--to",
@@ -57,24 +57,27 @@ export const IMPORT_ROW: CommandRow = {
       help: "the repository that gets it (default: the first)",
     },
     { flag: "--password-file", value: "FILE", kind: "file", help: "the password of the exported file" },
+    { flag: "--database", value: "DUMP", kind: "file", help: "a dump of pg_dump or pg_dumpall, in place of FILE" },
+    { flag: "--storage", value: "DIR|TAR", kind: "file", help: "its uploaded files: a folder, or a tar of one" },
+    { flag: "--env", value: "FILE", kind: "file", help: "its .env" },
+    { flag: "--made-at", value: "TIME", help: "when the dump was made, if it is wrong about that" },
+    { flag: "--name", value: "NAME", help: "whose it is, if no configuration says it" },
   ],
-  purpose: "take an exported file into a repository",
+  purpose: "take an exported file, or an old dump, into a repository",
   description: [
-    "Copies the restore points of the file into the repository, without unpacking it; each chunk is verified, and then everything is looked for in the repository. Points keep their names, so importing twice adds nothing. A tar of any restic repository (version 2) will do. Without --password-file the file's password is taken from $CHATKEEP_PASSWORD or $CHATKEEP_PASSWORD_FILE, or asked for.",
-    "To restore straight from the file, on a machine without a repository: --repository export:FILE with 'list', 'show', 'ls', 'dump', 'verify' and 'restore'.",
+    "FILE: copies its restore points into the repository, without unpacking it; each chunk is verified. Points keep their names, so importing twice adds nothing. A tar of any restic repository (version 2) will do. Without --password-file its password is taken from $CHATKEEP_PASSWORD or $CHATKEEP_PASSWORD_FILE, or asked for. To restore straight from the file: --repository export:FILE with 'list', 'show', 'verify' and 'restore'.",
+    "--database: makes a restore point of a dump in any format (custom, tar, directory, SQL; also gzip, zstd), dated as it was made. It is loaded into a scratch server without a network, by a role that may do nothing else, and checked as a backup is: what is missing is told, and 'drill' says whether it is any good. docs/import.md says more.",
   ],
   examples: [
     ["", "chatkeep import acme.tar --password-file acme.password"],
-    [
-      "without a repository; the file's password is in $CHATKEEP_PASSWORD_FILE",
-      "chatkeep restore latest --repository export:acme.tar --to /srv/restored",
-    ],
+    ["what you have today", "chatkeep import --database chatwoot.dump --storage storage --env .env"],
   ],
   exits: {
     ...REPOSITORY_EXITS,
+    3: "",
     10: "there is no repository in the file, or at the place",
-    13: "the file or the repository is damaged",
+    13: "the file, the dump or the repository is damaged",
   },
-  kept: "what was copied stays and is used by the next import",
+  kept: "what was stored stays and is used by the next import",
   load: async () => (await import("../verbs/import.ts")).importVerb,
 };
