@@ -1,72 +1,24 @@
 /** Chatwoot in a cluster, found through a stand-in for its API that grants what deploy/kubernetes/rbac.yaml grants. */
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
-import { mkdir, writeFile } from "node:fs/promises";
+import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 import { parse } from "yaml";
 import { isFailure } from "../../src/base/errors.ts";
-import { findInstallation, type InstallationSettings } from "../../src/installation/find.ts";
+import { findInstallation } from "../../src/installation/find.ts";
 import { runStep } from "../../src/installation/processes.ts";
 import type { ClusterObject, WorkloadDetails } from "../../src/system/cluster-details.ts";
 import { assertValid, objectsIn } from "../harness/kubernetes-objects.ts";
-import {
-  type ClusterWorld,
-  makeCertificate,
-  makePod,
-  RBAC,
-  type StandInCluster,
-  startStandInCluster,
-} from "../harness/stand-in-kubernetes.ts";
-import { claim, ENVIRONMENT, ownPod, release, secret, withClaim } from "./cluster-shapes.ts";
+import { makeCertificate, makePod, RBAC } from "../harness/stand-in-kubernetes.ts";
+import { find, findFromOutside, firstOf, kindsOf, startWhole, UPLOADS, wholeWorld } from "./cluster-desk.ts";
+import { ENVIRONMENT, ownPod, release, secret, withClaim } from "./cluster-shapes.ts";
 
 const { signal } = new AbortController();
-
-/** The web Deployment. */
-function firstOf(world: ClusterWorld): WorkloadDetails {
-  const [first] = world["deployments"] ?? [];
-  assert(first !== undefined);
-  return first as WorkloadDetails;
-}
 
 /** What a controller does that knows better. */
 function setBack({ spec }: WorkloadDetails): void {
   spec.replicas = 2;
-}
-
-/** As from Chatkeep's own pod. */
-async function find(cluster: StandInCluster, settings: InstallationSettings = {}) {
-  return await findInstallation(settings, {
-    signal,
-    env: { ...cluster.podEnv, HOSTNAME: "chatkeep-1" },
-    filesystemRoot: cluster.root,
-  });
-}
-
-/** As from an administrator's machine. */
-async function findFromOutside(cluster: StandInCluster, settings: InstallationSettings = {}) {
-  const env = { KUBECONFIG: cluster.kubeconfig };
-  return await findInstallation({ kind: "kubernetes", ...settings }, { signal, env, filesystemRoot: cluster.root });
-}
-
-function kindsOf(findings: readonly { kind: string; level: string }[]): string[] {
-  return findings.map(({ kind, level }) => `${kind} ${level}`);
-}
-
-const UPLOADS = { name: "files", persistentVolumeClaim: { claimName: "uploads", readOnly: true } };
-
-/** The chart with a claim for uploads, which Chatkeep's pod mounts too. */
-function wholeWorld() {
-  const world = release(withClaim("uploads"));
-  world["persistentvolumeclaims"]?.push(claim("uploads"));
-  world["pods"]?.push(ownPod([UPLOADS], [{ name: "files", mountPath: "/uploads" }]));
-  return world;
-}
-
-async function startWhole(world = wholeWorld(), options = {}): Promise<StandInCluster> {
-  const cluster = await startStandInCluster(world, options);
-  await mkdir(join(cluster.root, "uploads"));
-  return cluster;
 }
 
 test("a release of the chart is found from its own namespace, with all that a backup needs, and nothing to worry about", async () => {
@@ -345,88 +297,6 @@ test("what environments ask for and is not there, and what web and worker do not
     /acme-chatwoot-web comes from what is not there: 'password' of the Secret 'mail'/,
   );
   assert.match(findings[1]?.message ?? "", /^acme-chatwoot-web and acme-chatwoot-worker do not agree in FRONTEND_URL$/);
-});
-
-test("the chart's defaults: uploads that go with their pod are an alarm, and passwords that everybody knows a warning", async () => {
-  const world = release({
-    environment: {
-      ...ENVIRONMENT,
-      SECRET_KEY_BASE: "replace_with_your_super_duper_secret_key_base",
-      POSTGRES_PASSWORD: "postgres",
-      REDIS_PASSWORD: "redis",
-    },
-    image: "chatwoot/chatwoot:latest",
-    isDatabaseLasting: false,
-  });
-  await using cluster = await startWhole(world);
-  const { installation, findings } = await find(cluster);
-  assert.deepEqual(kindsOf(findings), [
-    "secret-key-base-example warning",
-    "storage-ephemeral alarm",
-    "postgres-not-on-volume alarm",
-    "image-tag-latest warning",
-    "default-secrets warning",
-  ]);
-  assert.match(
-    findings[1]?.message ?? "",
-    /^uploaded files are being lost: \/app\/storage of acme-chatwoot-web and acme-chatwoot-worker lies in the pod itself/,
-  );
-  assert.deepEqual(installation.storage, []);
-  assert.equal(installation.version, undefined);
-});
-
-test("uploads on a claim that Chatkeep's pod does not mount are an alarm, which says on what node it would have to run", async () => {
-  const world = release(withClaim("uploads"));
-  world["persistentvolumeclaims"]?.push(claim("uploads", ["ReadWriteOnce"]));
-  world["pods"]?.push(ownPod());
-  await using cluster = await startWhole(world);
-  const { findings } = await find(cluster);
-  assert.deepEqual(kindsOf(findings), ["storage-not-mounted alarm"]);
-  assert.match(
-    findings[0]?.message ?? "",
-    /are on the claim 'uploads', which Chatkeep's pod does not mount, so they are not saved/,
-  );
-  assert.match(
-    findings[0]?.hint ?? "",
-    /ReadWriteOnce, so Chatkeep's pod must run on the node that has it, now node-1/,
-  );
-});
-
-test("web and worker on different claims, or folders of one, are split; each that is mounted here is read", async () => {
-  const world = wholeWorld();
-  const [, worker] = world["deployments"] as WorkloadDetails[];
-  assert(worker !== undefined);
-  worker.spec.template.spec.volumes = [UPLOADS];
-  const [container] = worker.spec.template.spec.containers;
-  assert(container !== undefined);
-  container.volumeMounts = [
-    { name: "files", mountPath: "/app/storage", subPath: "worker" },
-    { name: "files", mountPath: "/app/public", subPath: "public" },
-  ];
-  await using cluster = await startWhole(world);
-  await mkdir(join(cluster.root, "uploads/worker"));
-  const { installation, findings } = await find(cluster);
-  assert.deepEqual(kindsOf(findings), ["storage-split warning", "public-on-volume warning"]);
-  assert.deepEqual(installation.storage, [
-    {
-      serviceName: "local",
-      kind: "local",
-      roots: [join(cluster.root, "uploads"), join(cluster.root, "uploads/worker")],
-    },
-  ]);
-});
-
-test("files of a bucket need no claim, and the chart is then as it should be", async () => {
-  const world = release({
-    environment: { ...ENVIRONMENT, ACTIVE_STORAGE_SERVICE: "amazon", S3_BUCKET_NAME: "acme", AWS_ACCESS_KEY_ID: "A" },
-  });
-  await using cluster = await startWhole(world);
-  const { installation, findings } = await find(cluster);
-  assert.deepEqual(findings, []);
-  assert.deepEqual(
-    installation.storage.map(({ serviceName }) => serviceName),
-    ["amazon"],
-  );
 });
 
 test("pods that are not ready, and workloads without any, are named with the reason", async () => {
