@@ -132,9 +132,12 @@ function newestOf(mine: readonly Point[], nowMs: number): Point | undefined {
 async function examineNewest(report: Report, readers: readonly PointReader[]): Promise<readonly Finding[]> {
   const [newest] = readers.toSorted((a, b) => b.point.takenAtMs - a.point.takenAtMs);
   if (newest === undefined) return [];
-  const manifest = await newest.manifest();
-  report.findings.push(...missingFindings(newest.point.id, manifest));
-  return manifest.findings;
+  const { storage, startedAt, findings } = await newest.manifest();
+  for (const service of storage) {
+    const missing = await newest.missing(service);
+    report.findings.push(...missingFindings({ point: newest.point.id, startedAt, service: service.name, missing }));
+  }
+  return findings;
 }
 
 async function examineRetention(

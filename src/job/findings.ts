@@ -2,7 +2,7 @@
 import { listSome, plural } from "../base/bytes.ts";
 import type { Finding } from "../base/findings.ts";
 import { shortId } from "../base/ids.ts";
-import type { Manifest, MissingBlob } from "../point/manifest.ts";
+import type { MissingBlob } from "../point/manifest.ts";
 import type { Outage } from "../source/spec.ts";
 import type { ServiceState, StorageState } from "./storage-state.ts";
 
@@ -125,31 +125,35 @@ export function aheadFindings(ahead: readonly { id: string; snapshot: { time: st
   ];
 }
 
+export interface PointMissing {
+  /** The restore point's name. */
+  point: string;
+  /** RFC 3339, as in its manifest. */
+  startedAt: string;
+  service: string;
+  missing: readonly MissingBlob[];
+}
+
 /**
- * What a restore point lacks of the uploaded files, by service: an alarm for as long as the newest point is the first to say so.
+ * What a restore point lacks of a service's uploaded files: an alarm for as long as the newest point is the first to say so.
  * Files of which an earlier, right copy was kept are not lost.
  */
-export function missingFindings(
-  point: string,
-  { storage, startedAt }: Pick<Manifest, "storage" | "startedAt">,
-): Finding[] {
-  return storage.flatMap(({ name, missing }): Finding[] => {
-    const lost = missing.filter(({ reason, kept }) => reason !== "purged" && kept !== true);
-    if (lost.length === 0) return [];
-    const days = lost.map(({ since }) => since.slice(0, 10)).toSorted();
-    const [first = "", last = ""] = [days[0], days.at(-1)];
-    const fresh = lost.filter(({ since }) => since === startedAt).length;
-    const added = fresh === 0 ? "" : `, ${fresh} of them since the newest`;
-    return [
-      {
-        kind: "files-lost",
-        level: fresh === 0 ? "note" : "alarm",
-        subject: name,
-        message: `restore point ${shortId(point)} lacks ${plural(lost.length, "uploaded file")} of storage '${name}', or has ${lost.length === 1 ? "it" : "them"} damaged: since ${first}${last === first ? "" : `, the last since ${last}`}${added}`,
-        hint: "They were not to be had, or were not what was uploaded, when it was made. Look in restore points from before ('chatkeep restore POINT --only storage --to DIR') or in older backups; 'chatkeep scrub --all' names each file.",
-      },
-    ];
-  });
+export function missingFindings({ point, startedAt, service, missing }: PointMissing): Finding[] {
+  const lost = missing.filter(({ reason, kept }) => reason !== "purged" && kept !== true);
+  if (lost.length === 0) return [];
+  const days = lost.map(({ since }) => since.slice(0, 10)).toSorted();
+  const [first = "", last = ""] = [days[0], days.at(-1)];
+  const fresh = lost.filter(({ since }) => since === startedAt).length;
+  const added = fresh === 0 ? "" : `, ${fresh} of them new in this point`;
+  return [
+    {
+      kind: "files-lost",
+      level: fresh === 0 ? "note" : "alarm",
+      subject: service,
+      message: `restore point ${shortId(point)} lacks ${plural(lost.length, "uploaded file")} of storage '${service}', or has ${lost.length === 1 ? "it" : "them"} damaged: since ${first}${last === first ? "" : `, the last since ${last}`}${added}`,
+      hint: "They were not to be had, or were not what was uploaded, when it was made. Look in restore points from before ('chatkeep restore POINT --only storage --to DIR') or in older backups; 'chatkeep scrub --all' names each file.",
+    },
+  ];
 }
 
 /**
