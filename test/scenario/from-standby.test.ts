@@ -25,8 +25,6 @@ let standbyUrl: string;
 
 before(async () => {
   desk = await openDesk({
-    isCheckout: true,
-    hasProcesses: true,
     size: { messages: 200, conversations: 20, files: 10 },
     server: { settings: ["synchronous_commit=on", "log_connections=on"] },
   });

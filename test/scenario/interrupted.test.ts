@@ -31,7 +31,6 @@ let password: string;
 before(async () => {
   desk = await openDesk({
     isCheckout: true,
-    hasProcesses: true,
     size: { messages: 120, conversations: 20, files: 30 },
   });
   ({ password } = await makeCheapToOpen(desk));

@@ -9,7 +9,7 @@ import type { SeededRandom } from "../../src/demo/random.ts";
 import { createKeyFile } from "../../src/format/key-file.ts";
 import { openRepository } from "../../src/repo/repository.ts";
 import type { Store } from "../../src/store/store.ts";
-import { runCli, summaryOf } from "../harness/cli.ts";
+import { callCli, summaryOf } from "../harness/cli.ts";
 import { CHEAP } from "../repo/small-backup.ts";
 import type { Desk } from "./desk.ts";
 import { type KillPlace, withStore } from "./kill-places.ts";
@@ -42,7 +42,7 @@ export async function killRemoteBackups(
   const env = { ...place.env, XDG_CACHE_HOME: join(cwd, "cache") };
   const args = (...rest: string[]) => ["--config", join(cwd, "chatkeep.yaml"), "--json", ...rest];
   const summary = async (...rest: string[]) => {
-    const { status, stdout, stderr } = await runCli(args(...rest), { cwd, env });
+    const { status, stdout, stderr } = await callCli(args(...rest), { cwd, env });
     assert.equal(status, 0, `chatkeep ${rest.join(" ")}\n${stderr}${stdout}`);
     return summaryOf(stdout);
   };

@@ -21,7 +21,6 @@ let point: string;
 before(async () => {
   desk = await openDesk({
     isCheckout: true,
-    hasProcesses: true,
     size: { messages: 200, conversations: 20, files: 24 },
   });
   point = String((await desk.summary(["backup"]))["point"]);
