@@ -24,7 +24,6 @@ let secrets: string[];
 before(async () => {
   desk = await openDesk({
     isCheckout: true,
-    hasProcesses: true,
     size: { messages: 120, conversations: 20, files: 12 },
   });
   point = String((await desk.summary(["backup"]))["point"]);
