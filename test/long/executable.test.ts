@@ -13,14 +13,17 @@ import { temporaryFolder, type TestFolder } from "../harness/temporary.ts";
 import { readFolder } from "../harness/tree.ts";
 import { type Desk, openDesk } from "../scenario/desk.ts";
 
-/** Debian's releases, and the major of PostgreSQL that each has. */
+/** Debian's releases, the major of PostgreSQL that each has, and what a whole day's work calls there. */
 const RELEASES = [
-  { suite: "bookworm", release: "12", major: 15 },
-  { suite: "trixie", release: "13", major: 17 },
+  { suite: "bookworm", release: "12", major: 15, packages: ["postgresql", "git", "openssh-client"] },
+  {
+    suite: "trixie",
+    release: "13",
+    major: 17,
+    // The desk on a 17 has pgvector.
+    packages: ["postgresql", "postgresql-17-pgvector", "git", "openssh-client"],
+  },
 ] as const;
-
-/** What a whole day's work calls. */
-const PACKAGES = ["postgresql", "git", "openssh-client"];
 
 let folder: TestFolder;
 let executable: string;
@@ -69,8 +72,8 @@ async function onBare(suite: string, desk: Desk): Promise<void> {
   assert.match(backup.stderr, /^error: .*pg_dump.*\nhint: .*postgresql-client/m);
 }
 
-async function wholeDay(suite: string, desk: Desk): Promise<void> {
-  const debian = await bareDebian({ suite, packages: PACKAGES, executable, place: folder.at(`${suite}-added`) });
+async function wholeDay(suite: string, packages: readonly string[], desk: Desk): Promise<void> {
+  const debian = await bareDebian({ suite, packages, executable, place: folder.at(`${suite}-added`) });
   await using s3 = await startS3();
   await using sshd = await startSshd();
   const env = { CHATKEEP_CONFIG: desk.config, CHATKEEP_DEBUG: "1", ...s3.env, ...sshd.env };
@@ -97,11 +100,11 @@ async function wholeDay(suite: string, desk: Desk): Promise<void> {
     ["restore", "latest", "--repository", "bucket", "--to", to, "--database-url", url, "--yes"],
     env,
   );
-  await assertSameDatabase(desk.installation.database, target);
+  await assertSameDatabase(desk.installation.database, target, { programs: desk.server.programs });
   assert.deepEqual(await readFolder(`${to}/storage`), await readFolder(desk.installation.storageRoot));
 }
 
-for (const { suite, release, major } of RELEASES) {
+for (const { suite, release, major, packages } of RELEASES) {
   test(`on Debian ${release} with nothing added it runs, and names what a backup needs`, async (t: TestContext) => {
     const why = await hindrance();
     if (why !== undefined) return t.skip(why);
@@ -113,6 +116,6 @@ for (const { suite, release, major } of RELEASES) {
     const why = await hindrance();
     if (why !== undefined) return t.skip(why);
     await using desk = await openDeskOf(major);
-    await wholeDay(suite, desk);
+    await wholeDay(suite, packages, desk);
   });
 }
