@@ -276,6 +276,7 @@ async function readFolder(
   return tree;
 }
 
+/** The entry of the state before where it says the same: there may be a million, and each run has three states. */
 function missingEntry(
   blob: BlobRow,
   reason: MissingBlob["reason"],
@@ -283,8 +284,11 @@ function missingEntry(
   startedAt: string,
 ): MissingBlob {
   const id = blob.id.toString();
-  const since = before.get(id)?.since ?? startedAt;
-  return { id, key: blob.key, filename: blob.filename, bytes: blob.bytes, reason, since };
+  const known = before.get(id);
+  const { key, filename, bytes } = blob;
+  const isSame = known?.reason === reason && known.kept === undefined;
+  if (isSame && known.key === key && known.filename === filename && known.bytes === bytes) return known;
+  return { id, key, filename, bytes, reason, since: known?.since ?? startedAt };
 }
 
 function blobNode(blob: BlobRow, file: StoredFile & { kind: "stored" }): TreeNode {

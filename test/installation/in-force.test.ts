@@ -108,7 +108,7 @@ test("containers that were made before their environment file was changed are na
   assert.match(hint, /docker compose up --detach rails sidekiq/);
 });
 
-for (const [what, compose, env] of [
+for (const [what, compose, env, has = OLD] of [
   [
     "what the Compose file sets itself counts before the file",
     SERVICES.replace("rails:\n", `rails:\n    environment: { FRONTEND_URL: "${OLD}" }\n`).replace(
@@ -119,9 +119,11 @@ for (const [what, compose, env] of [
   ],
   ["quotes make no difference", SERVICES, `FRONTEND_URL="${OLD}"\n`],
   ["what Compose fills in is not judged", SERVICES, "FRONTEND_URL=https://${DOMAIN}\n"],
+  ["what Compose takes for a part of the value is one", SERVICES, `FRONTEND_URL=${OLD}/#desk\n`, `${OLD}/#desk`],
+  ["a comment behind a value is none of it", SERVICES, `FRONTEND_URL=${OLD} # ours\n`],
   ["of two lines the last counts", SERVICES, `FRONTEND_URL=${NEW}\nFRONTEND_URL=${OLD}\n`],
-] as const) {
+] as readonly [string, string, string, string?][]) {
   test(`${what}: no container is said to be stale`, async () => {
-    assert.deepEqual(told(await inContainers(compose, env, { FRONTEND_URL: OLD }), "environment-not-in-force"), []);
+    assert.deepEqual(told(await inContainers(compose, env, { FRONTEND_URL: has }), "environment-not-in-force"), []);
   });
 }

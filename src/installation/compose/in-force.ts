@@ -9,6 +9,15 @@ import type { GivenByFiles } from "./files.ts";
 /** By the container's name. */
 type Given = ReadonlyMap<string, GivenByFiles>;
 
+/** What stands behind the last `NAME=` as it is: engines and versions of Compose differ in what ends a value. */
+function writtenFor(name: string, text: string): string {
+  return [...text.matchAll(new RegExp(`^\\s*(?:export\\s+)?${name}\\s*=(.*)$`, "gm"))].at(-1)?.[1] ?? "";
+}
+
+function isSame(one: string, other: string): boolean {
+  return unquoted(one.trim()) === unquoted(other.trim());
+}
+
 /** `'x'` and `"x"` are x, for whoever made the container; the old Compose kept the quotes. */
 function unquoted(value: string): string {
   const [, , inner] = /^(['"])(.*)\1$/.exec(value) ?? [];
@@ -27,9 +36,10 @@ function staleNames({ env, name }: Container, given: Given): { names: string[]; 
     const has = env.get(key);
     const now = said.get(key);
     if (own.has(key) || has === undefined || now === undefined) return false;
+    const written = writtenFor(key, now.text);
     // What Compose fills in is made of variables that are not known here.
-    if (new RegExp(`^[^#\\n]*\\b${key}\\s*=.*\\$`, "m").test(now.text)) return false;
-    return unquoted(has.trim()) !== unquoted(now.value);
+    if (written.includes("$")) return false;
+    return ![now.value, written, written.replace(/\s#.*$/, "")].some((value) => isSame(has, value));
   });
   return { names: stale, paths: stale.flatMap((key) => said.get(key)?.path ?? []) };
 }
