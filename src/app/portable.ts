@@ -4,7 +4,9 @@ import { resolve } from "node:path";
 import { Failure, isFailure } from "../base/errors.ts";
 import { exportPoint } from "../job/export.ts";
 import { exportDatabase } from "../job/export-database.ts";
+import { exportPlain } from "../job/export-plain.ts";
 import { importFile } from "../job/import.ts";
+import type { PlainExportSummary } from "../job/plain-summaries.ts";
 import type { DatabaseExportSummary, DumpFormat, ExportSummary, ImportSummary } from "../job/summaries.ts";
 import { checkNewPassword, findKeyOf } from "../repo/keys.ts";
 import { openRepository } from "../repo/repository.ts";
@@ -64,6 +66,24 @@ export async function runDatabaseExport(
       repositoryName: opened.name,
       file: resolve(s.cwd, flags.file),
       format: flags.format,
+      clock: s.clock,
+      progress: s.progress,
+      signal: s.signal,
+    });
+  });
+}
+
+/** The point as plain files. */
+export async function runPlainExport(
+  globals: Globals,
+  flags: { point: string; folder: string },
+  s: Surroundings,
+): Promise<PlainExportSummary> {
+  const opened = await openPoint(globals, flags.point, s);
+  return await readingPoint(opened, s, async () => {
+    return await exportPlain(opened.reader, {
+      repositoryName: opened.name,
+      folder: resolve(s.cwd, flags.folder),
       clock: s.clock,
       progress: s.progress,
       signal: s.signal,

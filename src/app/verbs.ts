@@ -30,7 +30,7 @@ import type {
   StatsSummary,
   VerifySummary,
 } from "../job/summaries.ts";
-import type { DumpImportSummary } from "../job/plain-summaries.ts";
+import type { DumpImportSummary, PlainExportSummary } from "../job/plain-summaries.ts";
 import type { RunSummary } from "../job/run-summary.ts";
 import type { NotifySummary, ScheduleSummary } from "../job/schedule-summary.ts";
 import type { ScrubSummary } from "../job/scrub-summary.ts";
@@ -111,6 +111,14 @@ export async function runDatabaseExport(
   s: Surroundings,
 ): Promise<DatabaseExportSummary> {
   return await (await import("./portable.ts")).runDatabaseExport(globals, flags, s);
+}
+
+export async function runPlainExport(
+  globals: Globals,
+  flags: { point: string; folder: string },
+  s: Surroundings,
+): Promise<PlainExportSummary> {
+  return await (await import("./portable.ts")).runPlainExport(globals, flags, s);
 }
 
 export async function runImport(globals: Globals, flags: ImportFlags, s: Surroundings): Promise<ImportSummary> {

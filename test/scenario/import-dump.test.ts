@@ -1,7 +1,7 @@
 /** What people have today, a dump and a folder: it becomes a restore point that is proven and restored like any other. */
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
-import { mkdir, readFile, stat, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { gzipSync, zstdCompressSync } from "node:zlib";
@@ -9,10 +9,17 @@ import { assertSameDatabase } from "../harness/pg-dump-diff.ts";
 import { mustRun } from "../harness/run.ts";
 import { makeCheapToOpen } from "./cheap-key.ts";
 import { type Desk, openDesk } from "./desk.ts";
-import { assertRefused } from "./refusal.ts";
+import { ownMark } from "../../src/system/leftovers.ts";
+import { assertNoSecret, assertRefused, secretsOf } from "./refusal.ts";
 
 let desk: Desk;
 let dumps: string;
+/** A backup of the desk itself. */
+let live: string;
+/** Dumps of the whole database, and its uploads with some folders above, as 'docker cp' and 'tar czf' make them. */
+let custom: string;
+let good: string;
+let uploads: string;
 
 before(async () => {
   desk = await openDesk({ size: { messages: 150, conversations: 20, files: 12 } });
@@ -23,6 +30,11 @@ before(async () => {
   await desk.server.query("select lo_from_bytea(4000000000, '\\x00ff')", name);
   dumps = join(desk.root, "dumps");
   await mkdir(dumps);
+  live = String((await desk.summary(["backup"]))["point"]);
+  custom = await dump("chatwoot.dump", ["--format=custom"]);
+  good = await dump("good.sql", []);
+  uploads = join(dumps, "uploads.tgz");
+  await mustRun("tar", ["-czf", uploads, "-C", desk.installation.root, "."]);
 });
 after(async () => await desk[Symbol.asyncDispose]());
 
@@ -69,27 +81,18 @@ async function countPoints(): Promise<number> {
 }
 
 test("a custom dump that is packed, with a tar of the uploads and .env, is a point of its own time, and is proven", async () => {
-  const path = await dump("chatwoot.dump", ["--format=custom"]);
-  await writeFile(`${path}.gz`, gzipSync(await readFile(path)));
-  // As 'docker cp' and 'tar czf' make them: with any folders above.
-  const uploads = join(dumps, "uploads.tgz");
-  await mustRun("tar", ["-czf", uploads, "-C", desk.installation.root, "."]);
+  const path = `${custom}.gz`;
+  await writeFile(path, gzipSync(await readFile(custom)));
   const env = join(desk.installation.codeRoot, ".env");
-  const { point, imported, findings, storage, takenAt } = await importDump([
-    `${path}.gz`,
-    "--storage",
-    uploads,
-    "--env",
-    env,
-  ]);
+  const { point, imported, findings, storage, takenAt } = await importDump([path, "--storage", uploads, "--env", env]);
   assert.deepEqual([imported.format, imported.packing, imported.madeAtFrom], ["custom", "gzip", "dump"]);
   assert.deepEqual([findings, storage.missing], [[], 0]);
-  const { mtimeMs } = await stat(path);
+  const { mtimeMs } = await stat(custom);
   assert.ok(Math.abs(Date.parse(takenAt) - mtimeMs) < 60_000, takenAt);
   await desk.summary(["drill", point]);
   await assertRestored("from_custom", point);
-  // What is imported is no ground for a live backup: its server was another one.
-  assert.equal((await desk.summary(["backup"]))["parent"], null);
+  // What is imported is no ground for a live backup, though it is newer: its server was another one.
+  assert.equal((await desk.summary(["backup"]))["parent"], live);
 });
 
 test("a folder of pg_dump's, without anything beside it: what is lacking is told", async () => {
@@ -103,8 +106,8 @@ test("a folder of pg_dump's, without anything beside it: what is lacking is told
     "secret-key-base-wrong",
   ]);
   assert.equal(storage.missing, 12);
-  const [oldest] = ((await desk.summary(["list"]))["points"] as { takenAt: string }[]).slice(-1);
-  assert.equal(Date.parse(oldest?.takenAt ?? ""), Date.parse("2025-03-31T02:15:00Z"));
+  const points = (await desk.summary(["list"]))["points"] as { takenAt: string }[];
+  assert.equal(Date.parse(points.at(-1)?.takenAt ?? ""), Date.parse("2025-03-31T02:15:00Z"));
 });
 
 test("SQL with owners, grants, DROPs, \\restrict and a newer server's settings is the same", async () => {
@@ -141,8 +144,8 @@ test("what is no whole dump of a Chatwoot is one line, one hint and its status, 
     await writeFile(join(dumps, name), content);
     return join(dumps, name);
   };
-  const sql = await readFile(await dump("good.sql", []), "utf8");
-  const custom = await readFile(join(dumps, "chatwoot.dump"));
+  const sql = await readFile(good, "utf8");
+  const archive = await readFile(custom);
   await refuse(await make("cut.sql", sql.slice(0, sql.length / 2)), 13, /cut short/, /size/);
   await refuse(
     await make("end.sql", sql.replace(/-- PostgreSQL database dump complete[^]*/, "")),
@@ -151,7 +154,7 @@ test("what is no whole dump of a Chatwoot is one line, one hint and its status, 
     /size/,
   );
   await refuse(
-    await make("cut.dump", custom.subarray(0, custom.length - 9_000)),
+    await make("cut.dump", archive.subarray(0, archive.length - 9_000)),
     13,
     /cut short or damaged/,
     /SHA-256/,
@@ -176,10 +179,9 @@ test("what is no whole dump of a Chatwoot is one line, one hint and its status, 
     await mustRun(join(desk.server.programs, "pg_dump"), ["-Fc", "-f", path, ...at, address.database]);
     await refuse(path, 1, error, hint);
   }
-  const good = join(dumps, "good.sql");
   await refuse(good, 1, /no variable/, /SECRET_KEY_BASE/, ["--env", await make("empty.env", "# nothing\n")]);
   await refuse(good, 1, /no uploaded files/, /ab\/cd/, ["--storage", dumps]);
-  const tar = await readFile(join(dumps, "uploads.tgz"));
+  const tar = await readFile(uploads);
   await refuse(good, 13, /cut short/, /size/, ["--storage", await make("cut.tgz", tar.subarray(0, tar.length / 2))]);
   await refuse(good, 2, /--made-at is in the future/, /Name the time/, ["--made-at", "2999-01-01T00:00:00Z"]);
   await refuse(good, 2, /--made-at cannot be/, /zone/, ["--made-at", "yesterday"]);
@@ -194,7 +196,7 @@ test("what is no whole dump of a Chatwoot is one line, one hint and its status, 
 
 test("what somebody put into a dump is never run: not by psql, not by the server", async () => {
   const before = await countPoints();
-  const sql = await readFile(join(dumps, "good.sql"), "utf8");
+  const sql = await readFile(good, "utf8");
   const sign = join(dumps, "sign");
   const hostile = [
     `\\! touch ${sign}`,
@@ -213,4 +215,44 @@ test("what somebody put into a dump is never run: not by psql, not by the server
   }
   assert.ok(!existsSync(sign));
   assert.equal(await countPoints(), before);
+});
+
+test("as plain files a point is what Chatwoot's own steps bring back, with PostgreSQL's programs and cp", async () => {
+  const folder = join(desk.root, "plain");
+  const left = join(`${folder}.part`, "chatwoot.dump");
+  // What an export left that was killed: its process is over.
+  await mkdir(`${folder}.part`);
+  await writeFile(left, "half");
+  const refused = await desk.chatkeep(["export", live, folder, "--plain"]);
+  assertRefused(refused, { status: 1, error: /plain\.part' exists already/, hint: /No export made it/ });
+  const [start = ""] = ownMark().split(/\.\d+$/);
+  await writeFile(join(`${folder}.part`, ".unfinished-export"), `${start}.${2 ** 22 + 1}`);
+  const report = await desk.chatkeep(["export", live, folder, "--plain"]);
+  assert.equal(report.status, 0, report.stderr);
+  assert.match(report.stdout, /Nothing in it is encrypted/);
+  assertNoSecret(report, await secretsOf(desk));
+  assert.equal((await stat(folder)).mode & 0o777, 0o700);
+  assert.ok(!existsSync(`${folder}.part`) && !existsSync(join(folder, ".unfinished-export")));
+  const target = await desk.server.createDatabase("by_hand");
+  const at = ["-h", target.host, "-p", String(target.port), "-U", target.user, "-d", target.database];
+  await mustRun(join(desk.server.programs, "pg_restore"), [
+    "--no-owner",
+    "--no-acl",
+    "-e",
+    ...at,
+    join(folder, "chatwoot.dump"),
+  ]);
+  await assertSameDatabase(desk.installation.database, target);
+  await mustRun("diff", ["-r", join(folder, "storage"), desk.installation.storageRoot]);
+  await mustRun("cmp", [join(folder, ".env"), desk.installation.envFile]);
+  const readme = await readFile(join(folder, "README.txt"), "utf8");
+  for (const said of ["version 4.15.1", "pg_restore --no-owner", "cp -a storage/. ", "NOTHING HERE IS ENCRYPTED"]) {
+    assert.ok(readme.includes(said), said);
+  }
+  // The desk's code is the release's own, of which nothing is saved.
+  assert.deepEqual((await readdir(folder)).toSorted(), [".env", "README.txt", "chatwoot.dump", "config", "storage"]);
+  const again = await desk.chatkeep(["export", live, folder, "--plain"]);
+  assertRefused(again, { status: 1, error: /is not empty/, hint: /ever written over/ });
+  const both = await desk.chatkeep(["export", live, join(desk.root, "x"), "--plain", "--format", "custom"]);
+  assertRefused(both, { status: 2, error: /encrypts nothing/, hint: /leave out --plain/ });
 });

@@ -22,13 +22,15 @@ export const EXPORT_ROW: CommandRow = {
       help: "'database': its rows and schema alone, not encrypted, for pg_restore or psql",
     },
     { flag: "--format", value: "FORMAT", kind: DUMP_FORMATS, help: "of that: custom, plain (SQL) or directory" },
+    { flag: "--plain", help: "a folder for Chatwoot's own way of restoring" },
     AT_TIME,
   ],
   purpose: "write a restore point, or its database, into one file",
   description: [
     "The file holds everything in the point, with keys and a password of its own: whoever gets it can open nothing else. It is a tar of a small restic repository, so 'tar x' and stock restic open it too. It is read back to the last chunk before it gets its name, and nothing that exists is written over. Without --password-file the password is asked for twice.",
-    "While it works, FILE.part lies beside the file and takes as much again. Stopped, it stays, and the same command goes on with it. Proofs and holds do not go along.",
-    "With '--only database --format …' FILE is what pg_dump would have written then: 'custom' and 'directory' for pg_restore of the server's version or newer, 'plain' for psql. Whoever can read it has every conversation.",
+    "While it works, FILE.part lies beside it and takes as much again; stopped, the same command goes on with it. Proofs and holds do not go along.",
+    "With '--only database --format …' FILE is what pg_dump would have written then, for pg_restore of the server's version or newer, or for psql ('plain').",
+    "With --plain FILE is a new folder: chatwoot.dump, storage/, .env, code/, and a README.txt with steps that need nothing of Chatkeep. Neither is encrypted.",
   ],
   examples: [
     ["", "chatkeep export latest acme.tar --password-file acme.password"],

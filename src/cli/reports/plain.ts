@@ -1,8 +1,8 @@
 /** What `import --database` and `export --plain` say. */
 import { formatBytes, formatSeconds, listSome, plural } from "../../base/bytes.ts";
 import { shortId } from "../../base/ids.ts";
-import type { DumpImportSummary } from "../../job/plain-summaries.ts";
-import type { Look } from "../look.ts";
+import type { DumpImportSummary, PlainExportSummary } from "../../job/plain-summaries.ts";
+import { type Look, proseWidth, wrap } from "../look.ts";
 import { formatPairs } from "../table.ts";
 import { formatUtc } from "../when.ts";
 import { formatCopied } from "./copy.ts";
@@ -44,4 +44,22 @@ export function formatDumpImport(summary: DumpImportSummary, look: Look): string
 /** `15.20 (Debian 15.20-1.pgdg12+1)` → `15.20`. */
 function short(version: string | null): string {
   return version?.split(" ")[0] ?? "(not said)";
+}
+
+export function formatPlainExport(summary: PlainExportSummary, look: Look): string[] {
+  const { point, takenAt, folder, database, storage, hasEnvironment, hasCode, major, seconds } = summary;
+  const dump = `chatwoot.dump (${formatBytes(database.bytes)}: ${plural(database.rows, "row")}; for pg_restore of PostgreSQL ${major} or newer)`;
+  const files =
+    storage.files === 0 ? [] : [`storage/ (${plural(storage.files, "file")}, ${formatBytes(storage.bytes)})`];
+  const rest = [...(hasEnvironment ? [".env"] : []), ...(hasCode ? ["code/"] : []), "README.txt"];
+  return [
+    `${look.paint("green", "✓")} restore point ${look.paint("bold", shortId(point))} of ${formatUtc(takenAt)} written as plain files in ${formatSeconds(seconds)}`,
+    `  ${folder}`,
+    ...[dump, ...files, rest.join(", ")].map((line) => `  ${line}`),
+    "",
+    ...wrap(
+      "Nothing in it is encrypted: whoever can read it has every conversation and every secret. README.txt has the steps of a restore without Chatkeep.",
+      proseWidth(look),
+    ),
+  ];
 }

@@ -1,14 +1,22 @@
-import { runDatabaseExport, runExport } from "../../app/verbs.ts";
+import { runDatabaseExport, runExport, runPlainExport } from "../../app/verbs.ts";
 import { Failure } from "../../base/errors.ts";
 import { DUMP_FORMATS, type DumpFormat } from "../../job/summaries.ts";
 import { answer, tellFindings } from "../answer.ts";
 import type { Invocation, Verb } from "../command.ts";
 import { formatDatabaseExport, formatExport } from "../reports/export.ts";
+import { formatPlainExport } from "../reports/plain.ts";
 
 export const exportVerb: Verb = async (invocation) => {
   const { given, globals, surroundings } = invocation;
   const named = { point: given.argument(0), file: given.argument(1) };
   const passwordFile = given.text("passwordFile");
+  if (given.has("plain")) {
+    refuseBeside(invocation);
+    const flags = { point: named.point, folder: named.file };
+    const summary = await runPlainExport(globals, flags, surroundings);
+    answer(invocation, summary, formatPlainExport);
+    return tellFindings(invocation, summary.findings);
+  }
   const format = readFormat(invocation);
   if (format === undefined) {
     answer(invocation, await runExport(globals, { ...named, passwordFile }, surroundings), formatExport);
@@ -23,6 +31,14 @@ export const exportVerb: Verb = async (invocation) => {
   answer(invocation, summary, formatDatabaseExport);
   return tellFindings(invocation, summary.findings);
 };
+
+function refuseBeside({ given }: Invocation): void {
+  if (given.list("only").length === 0 && ["format", "passwordFile"].every((name) => given.text(name) === undefined))
+    return;
+  throw new Failure("usage/invalid", "--plain writes everything into a folder, and encrypts nothing", {
+    hint: "Leave out --only, --format and --password-file; or leave out --plain.",
+  });
+}
 
 /** Undefined: the whole point is asked for. */
 function readFormat({ given }: Invocation): DumpFormat | undefined {
