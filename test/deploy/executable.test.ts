@@ -13,6 +13,7 @@ import { assertSameDatabase } from "../harness/pg-dump-diff.ts";
 import { mustRun, run, type RunOptions } from "../harness/run.ts";
 import { temporaryFolder, type TestFolder } from "../harness/temporary.ts";
 import { readFolder } from "../harness/tree.ts";
+import { startWhole } from "../installation/cluster-desk.ts";
 import { type Desk, openDesk } from "../scenario/desk.ts";
 
 const ROOT = resolve(import.meta.dirname, "../..");
@@ -88,6 +89,19 @@ test("a backup, a copy, a verification and a restore need no Node, and heed noth
   const files = await readFolder(desk.installation.storageRoot);
   assert.ok(Object.keys(files).length > 30);
   assert.deepEqual(await readFolder(folder.at("restored/storage")), files);
+});
+
+test("what it holds of Kubernetes' client is enough to find Chatwoot in a cluster", async () => {
+  await using cluster = await startWhole();
+  const config = folder.at("cluster.yaml");
+  const id = "6f1c1b9e-3f0e-4a6e-9a5e-111111111111";
+  const primary = `{ name: primary, location: ${folder.at("none")}, password: "not used" }`;
+  await writeFile(config, `installation: { id: ${id}, name: acme, kind: kubernetes }\nrepositories: [${primary}]\n`);
+  const env = { KUBECONFIG: cluster.kubeconfig };
+  const { status, stdout, stderr } = await chatkeep(["--config", config, "--json", "doctor"], { env });
+  assert.equal(status, 3, stdout + stderr);
+  const [installation] = summaryOf(stdout)["facts"] as Record<string, unknown>[];
+  assert.deepEqual(installation, { name: "installation", value: "kubernetes", from: "chatwoot/acme-chatwoot-web" });
 });
 
 test("what runs it every day calls it by its own path", async () => {
