@@ -1,6 +1,6 @@
 /**
- * Programs run on a Debian to which nothing was added, or PostgreSQL alone: in a folder below `.cache`, made once (about two
- * minutes, 700 MB for both), that is only read. What a program writes is gone when it ends, but for what it writes to /tmp, which
+ * Programs run on a Debian to which nothing was added, or PostgreSQL alone: in a folder below `.cache`, made once (about three
+ * minutes and 800 MB a release), that is only read. What a program writes is gone when it ends, but for what it writes to /tmp, which
  * is this machine's, as its network is.
  */
 import { mkdir, writeFile } from "node:fs/promises";
