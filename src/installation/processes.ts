@@ -73,7 +73,9 @@ export async function checkHealth(check: HealthCheck, { signal }: { signal: Abor
 
 async function ask(url: string, signal: AbortSignal): Promise<Response> {
   const patience = AbortSignal.any([signal, AbortSignal.timeout(LIMITS.healthAnswerMs)]);
-  return await fetch(url, { signal: patience, redirect: "manual", headers: { accept: "application/json" } });
+  // As the proxy in front of it says it: with FORCE_SSL Rails sends everybody else to https.
+  const headers = { accept: "application/json", "x-forwarded-proto": "https" };
+  return await fetch(url, { signal: patience, redirect: "manual", headers });
 }
 
 /** Chatwoot's `/api`: `{ version, timestamp, queue_services, data_services }`, the last two `ok` or `failing`. */

@@ -439,6 +439,11 @@ test("a server is reached where its container publishes it, else at the containe
   const both = ["0.0.0.0", "::"].map((HostIp) => ({ HostIp, HostPort: "6000" }));
   const published = (await reachOf({ ports: { "5432/tcp": both } }))("postgres", 5432);
   assert.deepEqual([published.host, published.port], ["127.0.0.1", 6000]);
+  const overBoth = (await reachOf({ ports: { "5432/tcp": both.toReversed() } }))("postgres", 5432);
+  assert.equal(overBoth.host, "127.0.0.1");
+  // What is published by IPv6 alone does not answer at an address of IPv4.
+  const sixth = (await reachOf({ ports: { "5432/tcp": both.slice(1) } }))("postgres", 5432);
+  assert.deepEqual([sixth.host, sixth.port], ["::1", 6000]);
   const unpublished = { ports: { "5432/tcp": null }, address: "172.30.0.77", aliases: ["db"] };
   for (const name of ["postgres", "db", "172.30.0.77", "chatwoot-postgres-1"]) {
     const at = (await reachOf(unpublished))(name, 5432);

@@ -47,6 +47,21 @@ test("a web process is well when /health and /api say so, and its version is tol
   });
 });
 
+test("a web process with FORCE_SSL, which sends whoever does not come by https away, is well", async () => {
+  const strict = createServer((request, response) => {
+    const isSecure = request.headers["x-forwarded-proto"] === "https";
+    const { status, body } = WELL[request.url as keyof typeof WELL];
+    if (isSecure) response.writeHead(status).end(JSON.stringify(body));
+    else response.writeHead(301, { location: `https://${request.headers.host}${request.url}` }).end();
+  }).listen(0, "127.0.0.1");
+  await once(strict, "listening");
+  const { port } = strict.address() as AddressInfo;
+  const health = await checkHealth({ how: "http", url: `http://127.0.0.1:${port}` }, { signal });
+  strict.closeAllConnections();
+  strict.close();
+  assert.deepEqual(health, { isWell: true, detail: `http://127.0.0.1:${port}`, version: "4.15.1" });
+});
+
 test("what is not well says what: a status, the database, Redis, another program, nobody", async () => {
   const detailOf = async (given: typeof answers) => {
     answers = given;

@@ -193,10 +193,13 @@ function publishedAt(
   { engineHost }: Pick<Surrounding, "engineHost">,
 ): Reached | undefined {
   const bindings = owner.details.NetworkSettings?.Ports?.[`${port}/tcp`] ?? [];
-  for (const { HostIp, HostPort } of bindings) {
+  // A port of `[::]` alone does not answer at 127.0.0.1: one that is published by IPv4, too, has a binding of its own.
+  const byFamily = bindings.toSorted((a, b) => Number(a.HostIp.includes(":")) - Number(b.HostIp.includes(":")));
+  for (const { HostIp, HostPort } of byFamily) {
     const isHere = THIS_HOST.has(HostIp);
     if (engineHost !== undefined && isHere) continue;
-    const host = EVERYWHERE.has(HostIp) ? (engineHost ?? "127.0.0.1") : HostIp;
+    const here = HostIp === "::" ? "::1" : "127.0.0.1";
+    const host = EVERYWHERE.has(HostIp) ? (engineHost ?? here) : HostIp;
     return { host, port: Number(HostPort), through: `port ${HostPort}, which the container ${owner.name} publishes` };
   }
   return undefined;
