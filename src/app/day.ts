@@ -189,11 +189,13 @@ async function pruneWhenDue(context: Context, name: string, blocked: string | un
   const { globals, config, day, s } = context;
   const named = { stage: "prune", repository: name } as const;
   const state = day.repositories.find((known) => known.name === name);
-  const every = oftenMs(config.schedule?.prune ?? (config.retention === undefined ? "never" : "weekly"));
+  const every = oftenMs(config.schedule?.prune ?? "weekly");
   const last = parseZonedInstant(state?.prunedAt ?? "");
   const forgetting = day.stages.find(({ stage, repository }) => stage === "forget" && repository === name);
   const failed = forgetting?.status === "failed" ? "the forget failed" : undefined;
-  const why = blocked ?? failed ?? notDue(last, every, s.clock.now());
+  const isUnasked = config.retention === undefined && config.schedule?.prune === undefined;
+  const unasked = isUnasked ? "the configuration has no retention" : undefined;
+  const why = blocked ?? failed ?? unasked ?? notDue(last, every, s.clock.now());
   if (why !== undefined) return leaveOut(context, named, why);
   const isDone = await doRemoval(context, named, async () => {
     const { runPrune } = await import("./upkeep.ts");

@@ -168,10 +168,11 @@ function closing(say: Say, { one, two, proof, errors, restoreSeconds }: Numbers)
   say("");
   say("Next, for a real Chatwoot:");
   for (const line of [
-    "chatkeep init      finds it, makes a repository and a recovery kit to print",
-    "chatkeep doctor    says what would make a backup or a restore fail",
-    "chatkeep backup    makes a restore point",
-    "chatkeep drill     proves it",
+    "chatkeep init               finds it, makes a repository and a recovery kit to print",
+    "chatkeep doctor             says what would make a backup or a restore fail",
+    "chatkeep backup             makes a restore point",
+    "chatkeep drill              proves it",
+    "chatkeep schedule install   has it done every night",
   ]) {
     say(`   ${line}`);
   }

@@ -124,6 +124,7 @@ test("the README's commands work in the order in which it has them", async (t) =
     const ran = await runBlock(1);
     assertAllWell(ran);
     assert.match(ran.result.stdout, /^ +drill +- left out +next in /m);
+    assert.match(ran.result.stdout, /^ +prune in primary +- left out +the configuration has no retention$/m);
   });
 
   await t.test("a second place", async () => {
