@@ -125,7 +125,7 @@ test("rates and connections come from the repository, rates of the run go before
   const store = await openPlace(configured.location, configured, surroundings({}, { rates: { upload: 5 * 1024 } }));
   assert.equal(store.spec?.kind, "remote");
   const { account, ...settings } = store.spec.settings;
-  assert.deepEqual(settings, { connections: 3, uploadRate: 5 * 1024, downloadRate: 20 * 1024 });
+  assert.deepEqual(settings, { leavesRoom: true, connections: 3, uploadRate: 5 * 1024, downloadRate: 20 * 1024 });
   assert.ok(account !== undefined);
   const elsewhere = await openStore(structuredClone(store.spec));
   assert.equal(elsewhere.spec?.kind, "remote");
