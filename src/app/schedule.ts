@@ -1,5 +1,6 @@
 /** `schedule`: the daily run, written down where this machine runs things by itself. */
 import { existsSync, realpathSync } from "node:fs";
+import { stat } from "node:fs/promises";
 import { homedir, userInfo } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { isSea } from "node:sea";
@@ -74,7 +75,7 @@ function ownCommand(): string[] {
 
 /** Folders, for a file that is replaced takes its folder's place. */
 function writesOf(config: Config, state: string, s: Surroundings): string[] {
-  const local = localPlaces(config, s);
+  const local = localPlaces(config, s).map(({ path }) => path);
   const files = [config["status-file"], config["metrics-file"]].flatMap((file) => {
     return file === undefined ? [] : [dirname(resolve(s.cwd, file))];
   });
@@ -82,10 +83,10 @@ function writesOf(config: Config, state: string, s: Surroundings): string[] {
 }
 
 /** Of the repositories on this machine's disks. */
-function localPlaces({ repositories }: Config, s: Surroundings): string[] {
-  return repositories.flatMap(({ location }) => {
+function localPlaces({ repositories }: Config, s: Surroundings): { name: string; path: string }[] {
+  return repositories.flatMap(({ name, location }) => {
     const path = location.replace(/^local:/, "");
-    return /^[a-z0-9]+:/.test(path) ? [] : [resolve(s.cwd, path)];
+    return /^[a-z0-9]+:/.test(path) ? [] : [{ name, path: resolve(s.cwd, path) }];
   });
 }
 
@@ -126,15 +127,28 @@ async function print(here: Here, kind: "cronjob" | "compose", image = `chatkeep:
   if (kind === "cronjob") {
     // Of the pod, whatever this machine has.
     const stateDir = resolve(s.cwd, loaded.config["state-dir"] ?? SYSTEM_STATE);
-    return { ...(await summaryOf(here, "print")), manifest: formatCronJob(job, { image, stateDir }) };
+    const local = localPlaces(loaded.config, s);
+    const manifest = formatCronJob(job, { image, stateDir, local });
+    return { ...(await summaryOf(here, "print")), manifest, findings: local.map(notInPod) };
   }
   const stateDir = dirname((await findStateFolder(loaded, s)).path);
   const reads = [...new Set([root, storage, code].filter((path) => path !== undefined))].map((path) =>
     resolve(s.cwd, path),
   );
   const asksEngine = installed === "docker-compose" || installed === "swarm";
-  const manifest = formatCompose(job, { image, reads, stateDir, asksEngine });
+  const owner = await stat(loaded.path);
+  const manifest = formatCompose(job, { image, reads, stateDir, owner, asksEngine });
   return { ...(await summaryOf(here, "print")), manifest };
+}
+
+function notInPod({ name, path }: { name: string; path: string }): Finding {
+  return {
+    kind: "repository-not-in-pod",
+    level: "warning",
+    subject: name,
+    message: `the repository '${name}' lies in '${path}', a folder of this machine that a pod does not have`,
+    hint: "Mount a claim there, under 'volumes' and 'volumeMounts' of what is printed, or name another place in the configuration.",
+  };
 }
 
 async function installTimer(here: Here): Promise<ScheduleSummary> {
@@ -159,7 +173,7 @@ async function installTimer(here: Here): Promise<ScheduleSummary> {
 /** What is not there when the service starts cannot be made within its walls. A repository's disk may be away just now. */
 async function makePlaces({ loaded, job, s }: Here): Promise<void> {
   await openStateFolder(loaded, s);
-  const local = new Set(localPlaces(loaded.config, s));
+  const local = new Set(localPlaces(loaded.config, s).map(({ path }) => path));
   for (const path of job.writes) if (!local.has(path)) await makeFolders(path);
 }
 

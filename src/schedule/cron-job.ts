@@ -2,16 +2,15 @@
 import { basename, dirname, join } from "node:path";
 import { stringify } from "yaml";
 import type { CronTimes } from "./cron.ts";
-import { type DailyJob, unitName } from "./job.ts";
+import { type DailyJob, IMAGE_USER, unitName } from "./job.ts";
 
 export interface CronJobOptions {
   image: string;
   /** Where the claim for the state is mounted. */
   stateDir: string;
+  /** Repositories in folders of the machine that it is printed on, which a pod does not have. */
+  local?: readonly { name: string; path: string }[];
 }
-
-/** The user that the image runs as, by number: Kubernetes cannot tell whether a name is root's. */
-const IMAGE_USER = 10_027;
 
 /** What was missed is made up for within half a day. Seconds. */
 const CATCH_UP = 43_200;
@@ -63,6 +62,10 @@ export function formatCronJob(job: DailyJob, options: CronJobOptions): string {
     `The daily run of ${job.installation.name}, and the claim for its state. It needs beside it: the Secret '${name}-config' with`,
     `${basename(job.config)} and the password files that it names, and the service account 'chatkeep'. Credentials may stand in a`,
     `Secret '${name}-credentials', as variables. Where uploads lie on a claim, add that under 'volumes' and 'volumeMounts'.`,
+    ...(options.local ?? []).flatMap(({ name: repository, path }) => [
+      `NOT IN THE POD: the repository '${repository}' lies in the folder '${path}'. Mount a claim there, under 'volumes' and`,
+      "'volumeMounts', or name another place in the configuration: as it is, this run cannot write it.",
+    ]),
   ];
   return [`${comment(head)}${yamlOf(claim)}`, yamlOf(cronJob)].join("---\n");
 }

@@ -22,5 +22,8 @@ export function markerOf(installationId: string): string {
   return `# Made by 'chatkeep schedule install' for installation ${installationId}; 'chatkeep schedule remove' takes it away.`;
 }
 
+/** The user that Chatkeep's image runs as, by number: Kubernetes cannot tell whether a name is root's. */
+export const IMAGE_USER = 10_027;
+
 /** How much later it may run, by chance: so many do the same at the same minute. Minutes. */
 export const DELAY_MINUTES = 30;

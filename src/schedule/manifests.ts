@@ -1,13 +1,15 @@
 /** The daily run as a Compose service: to be printed, looked through, and added by a person. */
-import { dirname } from "node:path";
+import { dirname, join } from "node:path";
 import { stringify } from "yaml";
-import { DELAY_MINUTES, type DailyJob } from "./job.ts";
+import { DELAY_MINUTES, type DailyJob, IMAGE_USER } from "./job.ts";
 
 export interface ManifestOptions {
   image: string;
   /** Folders that the run reads, beside those it writes to. */
   reads: readonly string[];
   stateDir: string;
+  /** Of the configuration, which nobody else may read. */
+  owner: { uid: number; gid: number };
   /** Chatwoot is found by asking a Docker Engine, whose socket the service needs then. */
   asksEngine?: boolean;
 }
@@ -22,20 +24,24 @@ const ENGINE_NOTES = [
 ];
 
 /** Docker Compose has no timer: the service waits for the time, does the day's work, ends, and is started again. */
-export function formatCompose(job: DailyJob, { image, reads, stateDir, asksEngine = false }: ManifestOptions): string {
+export function formatCompose(job: DailyJob, options: ManifestOptions): string {
+  const { image, reads, stateDir, asksEngine = false } = options;
   const configDir = dirname(job.config);
   const writes = job.writes.filter((path) => path !== stateDir && !isBelow(path, configDir));
+  const user = userOf(options);
+  const state = user.ownsState ? bind(stateDir, false) : { type: "volume", source: "chatkeep-state", target: stateDir };
   const service = {
     image,
-    ...(asksEngine ? { user: "root" } : {}),
+    ...(user.id === undefined ? {} : { user: user.id }),
     command: ["--config", job.config, ...RUN_WHEN_DUE],
     restart: "always",
-    environment: { TZ: job.times.timeZone },
+    environment: { TZ: job.times.timeZone, XDG_CACHE_HOME: join(stateDir, "cache") },
     volumes: [
       bind(configDir, true),
-      { type: "volume", source: "chatkeep-state", target: stateDir },
+      state,
       ...writes.map((path) => bind(path, false)),
       ...reads.map((path) => bind(path, true)),
+      ...(user.ownsState ? [bind("/etc/passwd", true)] : []),
       ...(asksEngine ? [bind(ENGINE_SOCKET, true)] : []),
     ],
     // A backup that is stopped ends cleanly, which may take some seconds.
@@ -46,9 +52,37 @@ export function formatCompose(job: DailyJob, { image, reads, stateDir, asksEngin
   const head = [
     `The daily run of ${job.installation.name}, to be added to Chatwoot's own file. It must reach the database: give it the`,
     "network of Chatwoot's services, and see that the configuration names the database as it is called there.",
+    ...user.notes,
     ...(asksEngine ? ENGINE_NOTES : []),
   ];
-  return `${comment(head)}${stringify({ services: { chatkeep: service }, volumes: { "chatkeep-state": {} } })}`;
+  const volumes = user.ownsState ? {} : { volumes: { "chatkeep-state": {} } };
+  return `${comment(head)}${stringify({ services: { chatkeep: service }, ...volumes })}`;
+}
+
+interface User {
+  /** By number; undefined for the image's own. */
+  id: string | undefined;
+  /** A volume would be root's or the image's user's: the state lies in a folder of his own. */
+  ownsState: boolean;
+  notes: string[];
+}
+
+/** Who may read the configuration. The engine's socket is root's. */
+function userOf({ owner: { uid, gid }, stateDir, asksEngine = false }: ManifestOptions): User {
+  if (asksEngine) return { id: "0:0", ownsState: false, notes: [] };
+  if (uid === IMAGE_USER) return { id: undefined, ownsState: false, notes: [] };
+  if (uid === 0) {
+    const notes = [
+      "The configuration is root's, so the service runs as root. To have it run as the image's own user, give that user what it",
+      `reads and writes: chown --recursive ${IMAGE_USER}:${IMAGE_USER} the configuration's folder and local repositories, and print this again.`,
+    ];
+    return { id: "0:0", ownsState: false, notes };
+  }
+  const notes = [
+    `It runs as the configuration's owner. His state lies in a folder that must be there: install -d -o ${uid} -g ${gid} -m 700 ${stateDir}`,
+    "PostgreSQL, for a drill, wants to know his name: hence /etc/passwd.",
+  ];
+  return { id: `${uid}:${gid}`, ownsState: true, notes };
 }
 
 function bind(source: string, isReadOnly: boolean): object {

@@ -1,6 +1,6 @@
 /** `schedule` without systemd: a line for cron, and what is printed for containers. */
 import assert from "node:assert/strict";
-import { chmod, mkdir, readFile, writeFile } from "node:fs/promises";
+import { chmod, mkdir, readFile, stat, writeFile } from "node:fs/promises";
 import { test } from "node:test";
 import { runSchedule, type ScheduleFlags } from "../../src/app/schedule.ts";
 import type { Surroundings } from "../../src/app/surroundings.ts";
@@ -92,7 +92,21 @@ test("what is printed changes nothing, and names what the run reads and writes",
   for (const part of ["image: acme/chatkeep:1", "target: /srv/backups", "target: /srv/uploads"])
     assert.ok(compose.includes(part), part);
   assert.ok(!compose.includes("s3.example.com"));
-  assert.match((await schedule({ print: "cronjob" })).manifest ?? "", /^kind: CronJob$/m);
+  const { uid, gid } = await stat(folder.at("with blank", "chatkeep.yaml"));
+  assert.ok(compose.includes(`user: ${uid}:${gid}`) || compose.includes(`user: "${uid}:${gid}"`), compose);
+});
+
+test("a CronJob says which repositories a pod does not have", async () => {
+  const { folder, schedule } = await openSchedule();
+  await using _folder = folder;
+  const { manifest, findings } = await schedule({ print: "cronjob" });
+  assert.match(manifest ?? "", /^kind: CronJob$/m);
+  assert.match(manifest ?? "", /^# NOT IN THE POD: the repository 'primary' lies in the folder '\/srv\/backups'\./m);
+  assert.ok(!(manifest ?? "").includes("'offsite'"));
+  assert.deepEqual(
+    findings.map(({ kind, level, subject }) => [kind, level, subject]),
+    [["repository-not-in-pod", "warning", "primary"]],
+  );
 });
 
 test("times that make no sense are refused before anything is written", async () => {

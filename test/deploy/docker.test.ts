@@ -53,12 +53,19 @@ test("the service runs what 'schedule --print compose' prints, in a way that the
     times: parseCron("30 2 * * *", "UTC"),
     writes: [],
   };
-  const printed = parse(formatCompose(job, { image: "", reads: [], stateDir: "/var/lib/chatkeep" })) as {
+  const printed = parse(
+    formatCompose(job, {
+      image: "",
+      reads: [],
+      stateDir: "/var/lib/chatkeep",
+      owner: { uid: Number(OWN_USER), gid: Number(OWN_USER) },
+    }),
+  ) as {
     services: { chatkeep: Service };
   };
   for (const key of ["restart", "stop_grace_period", "shm_size"] as const)
     assert.equal(beside[key], printed.services.chatkeep[key], key);
-  assert.equal(beside.user, undefined);
+  assert.deepEqual([beside.user, printed.services.chatkeep.user], [undefined, undefined]);
 });
 
 test("what the service is given and what it mounts are where the code looks", async () => {

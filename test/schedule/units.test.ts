@@ -5,7 +5,7 @@ import { parse } from "yaml";
 import { parseCron } from "../../src/schedule/cron.ts";
 import { findJob, formatCrontab, readCrontab, withJob, withoutJob, writeCrontab } from "../../src/schedule/crontab.ts";
 import type { DailyJob } from "../../src/schedule/job.ts";
-import { formatCompose } from "../../src/schedule/manifests.ts";
+import { formatCompose, type ManifestOptions } from "../../src/schedule/manifests.ts";
 import { ownUnits, removeUnits } from "../../src/schedule/systemd.ts";
 import { formatUnits } from "../../src/schedule/units.ts";
 import { CRONTAB } from "../harness/crontab.ts";
@@ -121,7 +121,12 @@ test("the table is read and written by crontab; none is an empty one, and what c
 
 test("the Compose service has the same times, and waits by itself", () => {
   const job = jobAt("/srv");
-  const options = { image: "chatkeep:test", reads: ["/home/chatwoot"], stateDir: "/var/lib/chatkeep" };
+  const options = {
+    image: "chatkeep:test",
+    reads: ["/home/chatwoot"],
+    stateDir: "/var/lib/chatkeep",
+    owner: { uid: 10_027, gid: 10_027 },
+  };
   const compose = parse(formatCompose(job, options)) as {
     services: { chatkeep: { command: string[]; volumes: { target: string; read_only?: boolean }[] } };
   };
@@ -137,6 +142,36 @@ test("the Compose service has the same times, and waits by itself", () => {
   const asking = parse(formatCompose(job, { ...options, asksEngine: true })) as {
     services: { chatkeep: { user: string; volumes: { target: string }[] } };
   };
-  assert.equal(asking.services.chatkeep.user, "root");
+  assert.equal(asking.services.chatkeep.user, "0:0");
   assert.equal(asking.services.chatkeep.volumes.at(-1)?.target, "/var/run/docker.sock");
+});
+
+function printedService(options: Partial<ManifestOptions>) {
+  const usual = { image: "x", reads: [], stateDir: "/srv/state", owner: { uid: 10_027, gid: 10_027 } };
+  const text = formatCompose(jobAt("/srv"), { ...usual, ...options });
+  const { services, volumes } = parse(text) as {
+    services: { chatkeep: { user?: string; volumes: { type: string; target: string; read_only?: boolean }[] } };
+    volumes?: object;
+  };
+  const { user, volumes: mounts } = services.chatkeep;
+  const state = mounts.find(({ target }) => target === "/srv/state");
+  const names = mounts.find(({ target }) => target === "/etc/passwd");
+  return { text, user, state: state?.type, hasVolume: volumes !== undefined, knowsNames: names?.read_only === true };
+}
+
+test("the Compose service runs as who owns the configuration, which nobody else may read", () => {
+  const { text: _text, ...own } = printedService({});
+  assert.deepEqual(own, { user: undefined, state: "volume", hasVolume: true, knowsNames: false });
+
+  const { text: asRoot, ...root } = printedService({ owner: { uid: 0, gid: 0 } });
+  assert.deepEqual(root, { user: "0:0", state: "volume", hasVolume: true, knowsNames: false });
+  assert.match(asRoot, /^# The configuration is root's, so the service runs as root\./m);
+
+  // A volume would be root's, and PostgreSQL does not start for a user without a name.
+  const { text: asAnn, ...ann } = printedService({ owner: { uid: 1000, gid: 100 } });
+  assert.deepEqual(ann, { user: "1000:100", state: "bind", hasVolume: false, knowsNames: true });
+  assert.match(asAnn, /install -d -o 1000 -g 100 -m 700 \/srv\/state$/m);
+
+  const { text: _asking, ...asking } = printedService({ owner: { uid: 1000, gid: 100 }, asksEngine: true });
+  assert.deepEqual(asking, { user: "0:0", state: "volume", hasVolume: true, knowsNames: false });
 });
