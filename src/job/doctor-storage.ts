@@ -150,8 +150,9 @@ function ruleFindings({ service }: BucketSpec, { expiring, archiving }: BucketFa
     findings.push({
       kind: "bucket-expires",
       level: "alarm",
+      subject: `${service}: ${expiring.join("; ")}`,
       message: `a lifecycle rule deletes uploaded files of storage '${service}': ${listSome(expiring)}`,
-      hint: "Chatwoot never uploads a file again, and shows an error in its place. Take the rule away; restore points have what was there when they were made.",
+      hint: "Chatwoot never uploads a file again, and shows an error in its place. Take the rule away; restore points have what was there when they were made. Where it is meant to be: 'chatkeep ack bucket-expires'.",
     });
   }
   if (Array.isArray(archiving) && archiving.length > 0) {

@@ -41,6 +41,7 @@ const ACKABLE: ReadonlySet<string> = new Set([
 /** The same of what no restore point tells, as only `doctor` looks for it. */
 const DOCTOR_ACKABLE: ReadonlySet<string> = new Set([
   "bucket-archives",
+  "bucket-expires",
   "bucket-public",
   "clock-differs",
   "database-newer",

@@ -59,20 +59,39 @@ export async function readGcsFacts(service: GsService, options: Options): Promis
   };
 }
 
-/** Rules about versions that are no longer current take nothing away that Chatwoot needs. */
+/** Conditions that no file of Active Storage meets: about versions that are no longer current, and about a time that it never sets. */
+const NEVER_MET = [
+  "numNewerVersions",
+  "daysSinceNoncurrentTime",
+  "noncurrentTimeBefore",
+  "daysSinceCustomTime",
+  "customTimeBefore",
+] as const;
+
 function expiryOf({ action, condition = {} }: Rule): string[] {
   if (action?.type !== "Delete" || condition["isLive"] === false) return [];
-  if (["numNewerVersions", "daysSinceNoncurrentTime", "noncurrentTimeBefore"].some((name) => name in condition)) {
-    return [];
-  }
-  const { age, createdBefore } = condition;
+  if (NEVER_MET.some((name) => name in condition)) return [];
+  const [prefixes, suffixes] = [namesIn(condition["matchesPrefix"]), namesIn(condition["matchesSuffix"])];
+  if (prefixes?.length === 0 || suffixes?.length === 0) return [];
+  const { age, createdBefore, matchesStorageClass: classes } = condition;
+  const which = [
+    prefixes === undefined ? "" : ` that begin with ${prefixes.join(" or ")}`,
+    suffixes === undefined ? "" : ` that end with ${suffixes.join(" or ")}`,
+    Array.isArray(classes) ? ` of class ${classes.join(" or ")}` : "",
+  ].join("");
   const when =
     typeof age === "number"
       ? ` after ${plural(age, "day")}`
       : typeof createdBefore === "string"
         ? ` when they are from before ${createdBefore}`
         : "";
-  return [`files are deleted${when}`];
+  return [`files${which} are deleted${when}`];
+}
+
+/** Of beginnings or ends of names those that a key of Active Storage can have: keys are base36. Undefined where all names will do. */
+function namesIn(condition: unknown): string[] | undefined {
+  if (!Array.isArray(condition) || condition.length === 0 || condition.includes("")) return undefined;
+  return condition.filter((name) => typeof name === "string" && /^[a-z0-9]+$/.test(name)).map((name) => `'${name}'`);
 }
 
 async function publicOf(

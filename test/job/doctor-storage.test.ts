@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { bucketFindings } from "../../src/job/doctor-storage.ts";
+import { isAckable, isDoctorsOwn } from "../../src/job/quiet.ts";
 import type { BucketFacts } from "../../src/source/bucket-facts.ts";
 import { openSource } from "../../src/source/open-source.ts";
 import type { S3Spec } from "../../src/source/source.ts";
@@ -107,4 +108,51 @@ test("Google's bucket tells versions, soft deletion, rules and where it is; with
   assert.deepEqual(facts.expiring, ["files are deleted after 365 days"]);
   assert.deepEqual([facts.versioning, facts.softDeleteDays, facts.replication, facts.region], [true, 7, true, "EU"]);
   assert.deepEqual((await askGoogle("forbidden")).rights, ["storage.buckets.get"]);
+});
+
+/** What Google's bucket says where a rule deletes by each of these conditions. */
+async function expiring(...conditions: object[]): Promise<BucketFacts["expiring"]> {
+  const rule = conditions.map((condition) => ({ action: { type: "Delete" }, condition }));
+  return (await askGoogle({ lifecycle: { rule } })).expiring;
+}
+
+test("of Google's rules only those count that a file of Chatwoot can meet", async () => {
+  assert.deepEqual(
+    await expiring(
+      { age: 7, matchesPrefix: ["exports/", "tmp_"] },
+      { age: 7, matchesSuffix: [".log"] },
+      { age: 7, matchesPrefix: ["a"], matchesSuffix: [".log"] },
+      { daysSinceCustomTime: 30 },
+      { customTimeBefore: "2026-01-01" },
+      { age: 7, daysSinceNoncurrentTime: 3 },
+    ),
+    [],
+  );
+  assert.deepEqual(
+    await expiring(
+      { age: 7, matchesPrefix: ["exports/", "ab", "x9"] },
+      { age: 7, matchesSuffix: ["", ".log"], matchesPrefix: [] },
+      { age: 7, matchesSuffix: ["z"] },
+      { age: 400, matchesStorageClass: ["COLDLINE"] },
+      { createdBefore: "2020-01-01" },
+      { isLive: true },
+    ),
+    [
+      "files that begin with 'ab' or 'x9' are deleted after 7 days",
+      "files are deleted after 7 days",
+      "files that end with 'z' are deleted after 7 days",
+      "files of class COLDLINE are deleted after 400 days",
+      "files are deleted when they are from before 2020-01-01",
+      "files are deleted",
+    ],
+  );
+});
+
+test("a rule that is meant to be is acknowledged by what it does, and another one rings again", () => {
+  const rules = ["a", "b", "c", "d"].map((prefix) => `files that begin with '${prefix}' are deleted after 7 days`);
+  const subjects = [rules, rules.slice(0, 3), [...rules.slice(0, 3), "files are deleted"]].map(
+    (told) => bucketFindings(AMAZON, { ...SOUND, expiring: told })[0]?.subject,
+  );
+  assert.equal(new Set(subjects).size, 3);
+  assert.ok(isAckable("bucket-expires") && isDoctorsOwn("bucket-expires"));
 });
