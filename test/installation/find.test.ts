@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
-import { chmod, mkdir, symlink, writeFile } from "node:fs/promises";
+import { chmod, mkdir, rename, rm, symlink, writeFile } from "node:fs/promises";
 import { test } from "node:test";
 import { type ErrorCode, isFailure } from "../../src/base/errors.ts";
 import { findInstallation, type InstallationSettings } from "../../src/installation/find.ts";
+import { isAckable } from "../../src/job/quiet.ts";
 import { temporaryFolder } from "../harness/temporary.ts";
 import { commit, git, write } from "./checkout.ts";
 
@@ -98,6 +99,27 @@ test("what systemd gives the processes wins over the file, as it does for Chatwo
   const { installation, findings } = await findInstallation({}, { signal, filesystemRoot: folder.path });
   assert.equal(installation.database.url === undefined && installation.database.database, "chatwoot_production");
   assert.deepEqual(findings, []);
+});
+
+test("a machine of web or worker alone is told that the other's files are not saved, unless they are in a bucket", async () => {
+  await using folder = await temporaryFolder();
+  await makeMachine(folder.path);
+  const units = "etc/systemd/system";
+  const find = async () => (await findInstallation({}, { signal, filesystemRoot: folder.path })).findings;
+  // As it is converted: the target of one process in the place of that of both.
+  await rename(folder.at(units, "chatwoot.target"), folder.at(units, "chatwoot-worker.target"));
+  const [converted] = await find();
+  assert.deepEqual([converted?.kind, converted?.level, converted?.subject], ["storage-split", "warning", "worker"]);
+  assert.match(converted?.message ?? "", /runs the worker alone.*chatwoot\/storage\): those of the web process/);
+  assert.ok(isAckable("storage-split"));
+  await rename(folder.at(units, "chatwoot-worker.target"), folder.at(units, "chatwoot.target"));
+  await rm(folder.at(units, "chatwoot-worker.1.service"));
+  const [withoutWorker] = await find();
+  assert.match(withoutWorker?.message ?? "", /runs the web process alone.*those of the worker/);
+  assert.match(withoutWorker?.hint ?? "", /in a bucket.*or in one folder that both machines mount/);
+  await write(folder.path, `${APP}/.env`, `${ENV}ACTIVE_STORAGE_SERVICE=amazon\nS3_BUCKET_NAME=acme\n`);
+  await chmod(folder.at(APP, ".env"), 0o600);
+  assert.deepEqual(await find(), []);
 });
 
 test("the files of dotenv-rails are read in its order, and saved", async () => {

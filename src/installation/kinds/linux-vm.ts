@@ -1,5 +1,8 @@
 /** A Linux machine as cwctl sets it up: a git checkout, systemd units, nginx. */
 import { basename, resolve } from "node:path";
+import type { Finding } from "../../base/findings.ts";
+import { activeStorageService } from "../../chatwoot/environment.ts";
+import type { Installation } from "../installation.ts";
 import { type Machine } from "../places.ts";
 import type { HealthCheck, ProcessControl, Processes } from "../processes.ts";
 import { readUnits, type Units } from "../units.ts";
@@ -32,6 +35,34 @@ function controlOf(units: Units, process: "web" | "worker"): ProcessControl | un
   if (names.length === 0) return undefined;
   const systemctl = (verb: string) => [{ how: "program", program: "systemctl", args: [verb, ...names] } as const];
   return { stop: systemctl("stop"), start: systemctl("start") };
+}
+
+/** The one process that this machine is for, as `cwctl --convert` leaves it; undefined where it runs both, or none is known. */
+function onlyProcess(units: Units): "web" | "worker" | undefined {
+  const processes = ["web", "worker"] as const;
+  const names = new Set(units.files.map((file) => basename(file)));
+  // Services may be left over from before; then the target tells what is started.
+  const byTarget = names.has("chatwoot.target") ? [] : processes.filter((one) => names.has(`chatwoot-${one}.target`));
+  const found = byTarget.length > 0 ? byTarget : processes.filter((one) => controlOf(units, one) !== undefined);
+  return found.length === 1 ? found[0] : undefined;
+}
+
+/** Trap: web and worker on two machines, with uploaded files on the disk of each. */
+function splitFindings(units: Units, { environment, storage }: Installation): Finding[] {
+  const here = onlyProcess(units);
+  const local = storage.find((service) => service.kind === "local");
+  if (here === undefined || local?.kind !== "local" || activeStorageService(environment) !== "local") return [];
+  const other = here === "web" ? "worker" : "web process";
+  const [folder] = local.roots;
+  return [
+    {
+      kind: "storage-split",
+      level: "warning",
+      subject: here,
+      message: `this machine runs the ${here === "web" ? "web process" : "worker"} alone, and uploaded files go to its disk (${folder}): those of the ${other}, on another machine, are in no restore point unless both have one folder`,
+      hint: "Files that customers send by e-mail or a messenger are the worker's, those of agents and of the widget the web process's, and neither sees the other's. Keep them in a bucket (ACTIVE_STORAGE_SERVICE), or in one folder that both machines mount there, with the files of both copied into it. Until then run Chatkeep on the other machine, too, with a repository of its own. If both have one folder already: chatkeep ack storage-split.",
+    },
+  ];
 }
 
 function processesOf(units: Units, environment: ReadonlyMap<string, string>): Processes {
@@ -67,7 +98,10 @@ export const LINUX_VM: Kind = {
         {
           what: `Chatwoot in ${root ?? "no folder that is known"}`,
           choice: `--root ${root ?? USUAL_ROOT}`,
-          read: async () => await readOnDisk(disk, settings, world),
+          read: async () => {
+            const { installation, findings } = await readOnDisk(disk, settings, world);
+            return { installation, findings: [...findings, ...splitFindings(units, installation)] };
+          },
         },
       ],
       lookedFor,
