@@ -2,7 +2,7 @@
  * The HTTP API of a Docker Engine, which Podman speaks too: as much of it as finds containers and stops and starts them.
  * Reference: "Docker Engine API", any version; what is used here has not changed since 1.24.
  */
-import { readFile } from "node:fs/promises";
+import { readFile, stat } from "node:fs/promises";
 import { type IncomingMessage, request as requestPlain, type RequestOptions } from "node:http";
 import { request as requestSecure } from "node:https";
 import { join } from "node:path";
@@ -20,15 +20,45 @@ export type EngineAddress =
 
 const USUAL_SOCKET = "/var/run/docker.sock";
 
+/** Where an engine listens that runs as the user, and Podman, whose socket speaks as Docker's does. */
+function otherSockets(env: Environment): string[] {
+  const own = env["XDG_RUNTIME_DIR"] ?? "";
+  return [
+    ...(own.startsWith("/") ? [`${own}/docker.sock`, `${own}/podman/podman.sock`] : []),
+    "/run/podman/podman.sock",
+  ];
+}
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+/**
+ * As {@link engineAddress}, and where no engine is named and none listens in the usual place, one of the places of others.
+ * @throws Failure `config/invalid` for what is no socket and no address.
+ */
+export async function findEngineAddress(env: Environment, at: (path: string) => string): Promise<EngineAddress> {
+  const usual = engineAddress(env, at);
+  if ((env["DOCKER_HOST"] ?? "") !== "" || usual.kind !== "socket" || (await mayListen(usual.path))) return usual;
+  for (const path of otherSockets(env).map((other) => at(other))) {
+    if (await mayListen(path)) return { kind: "socket", path };
+  }
+  return usual;
+}
+
+/** True unless it is certain that nothing is there: what may not be looked at is asked, and says so. */
+async function mayListen(path: string): Promise<boolean> {
+  try {
+    return (await stat(path)).isSocket();
+  } catch (error) {
+    return !(error instanceof Error && "code" in error && (error.code === "ENOENT" || error.code === "ENOTDIR"));
+  }
+}
+
 /**
  * What `DOCKER_HOST` says, with `DOCKER_TLS_VERIFY` and `DOCKER_CERT_PATH`, as Docker's own programs take it.
  * @param at Where a path of the machine really is.
  * @throws Failure `config/invalid` for what is no socket and no address.
  */
-export function engineAddress(
-  env: Readonly<Record<string, string | undefined>>,
-  at: (path: string) => string = (path) => path,
-): EngineAddress {
+export function engineAddress(env: Environment, at: (path: string) => string = (path) => path): EngineAddress {
   const named = env["DOCKER_HOST"] ?? "";
   if (named === "") return { kind: "socket", path: at(USUAL_SOCKET) };
   const [, scheme = "", rest = ""] = /^(unix|tcp|https?):\/\/(.*)$/.exec(named) ?? [];

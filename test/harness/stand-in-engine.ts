@@ -85,8 +85,8 @@ async function answerServices(
   answerJson(response, {});
 }
 
-/** Starts it, on a socket of its own. */
-export async function startStandInEngine(world: StandInWorld): Promise<StandInEngine> {
+/** Starts it, on a socket of its own, or at a path that does not exist yet. */
+export async function startStandInEngine(world: StandInWorld, at?: string): Promise<StandInEngine> {
   const folder = await temporaryFolder();
   const acts: string[] = [];
   const find = (name: string) =>
@@ -129,7 +129,7 @@ export async function startStandInEngine(world: StandInWorld): Promise<StandInEn
     const isSame = (parts[2] === "start") === details.State.Running;
     return response.writeHead(isSame ? 304 : 204).end();
   });
-  const socket = folder.at("docker.sock");
+  const socket = at ?? folder.at("docker.sock");
   server.listen(socket);
   await once(server, "listening");
   return {

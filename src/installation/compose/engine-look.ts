@@ -1,6 +1,6 @@
 /** Looking at an engine for the installations of one kind. */
 import { Failure } from "../../base/errors.ts";
-import { describeEngine, engineAddress, EngineApi, openEngine } from "../../system/engine-api.ts";
+import { describeEngine, EngineApi, findEngineAddress, openEngine } from "../../system/engine-api.ts";
 import type { InstallationKind } from "../installation.ts";
 import type { InstallationSettings, Look, World } from "../kinds/kind.ts";
 import { type Container, groupChatwoot, leaderOf, readContainers, serviceOf } from "./containers.ts";
@@ -19,7 +19,7 @@ export interface EngineKind {
 }
 
 export async function lookAtEngine(kind: EngineKind, settings: InstallationSettings, world: World): Promise<Look> {
-  const address = engineAddress(world.env, (path) => world.machine.at(path));
+  const address = await findEngineAddress(world.env, (path) => world.machine.at(path));
   const lookedFor = kind.lookedFor(`the Docker Engine ${describeEngine(address)}`);
   const engine = await openEngine(address, world);
   if (!(engine instanceof EngineApi)) {
