@@ -36,6 +36,7 @@ const ACKABLE: ReadonlySet<string> = new Set([
   "storage-service-unsupported",
   "storage-split",
   "user-mappings",
+  "volumes-replaced",
 ]);
 
 /** The same of what no restore point tells, as only `doctor` looks for it. */

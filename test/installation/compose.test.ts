@@ -1,12 +1,13 @@
 /** Chatwoot in containers, found through an engine that says what real ones say. No Docker is needed. */
 import assert from "node:assert/strict";
-import { mkdir, writeFile } from "node:fs/promises";
+import { mkdir, truncate, utimes, writeFile } from "node:fs/promises";
 import { dirname } from "node:path";
 import { after, before, test } from "node:test";
 import { isFailure } from "../../src/base/errors.ts";
 import type { Finding } from "../../src/base/findings.ts";
 import { type Found, findInstallation, type InstallationSettings } from "../../src/installation/find.ts";
 import { runStep } from "../../src/installation/processes.ts";
+import { isAckable } from "../../src/job/quiet.ts";
 import { type StandInContainer, startStandInEngine } from "../harness/stand-in-engine.ts";
 import { temporaryFolder, type TestFolder } from "../harness/temporary.ts";
 import {
@@ -173,6 +174,55 @@ test("override files are saved, and one that is not here is told", async () => {
   assert.match(message, /1 file .* is not on this machine: \/opt\/chatwoot\/only-web\.env/);
 });
 
+test("what Compose files include and extend is saved too, with its environment files, and what is not here is told", async () => {
+  await using other = await temporaryFolder();
+  const files = {
+    "main.yaml": `include:
+  - chat/desk.yaml
+  - { path: [tools/a.yaml, tools/b.yaml], project_directory: tools, env_file: tools/values.env }
+  - oci://registry.example.com/shared:1
+  - gone/away.yaml
+services:
+  postgres: { extends: { file: base/servers.yaml, service: database } }
+`,
+    // Round in a circle, which has to end.
+    "chat/desk.yaml": `include: [../main.yaml]
+services:
+  rails:
+    extends: { file: ../base/app.yaml, service: app }
+    env_file: web.env
+    environment: { SECRET_KEY_BASE: of-its-own }
+`,
+    "chat/.env": "TAG=v4.15.1\n",
+    "chat/web.env": "FRONTEND_URL=https://later.example\n",
+    "base/app.yaml":
+      "services:\n  app: { extends: common }\n  common: { extends: app, env_file: [{ path: app.env }] }\n",
+    "base/app.env": "FRONTEND_URL=https://earlier.example\nSECRET_KEY_BASE=of-a-file\n",
+    "base/servers.yaml": "services: { database: { env_file: not-asked-for.env } }\n",
+    "tools/a.yaml": "services: {}\n",
+    "tools/b.yaml": "services: {}\n",
+    "tools/values.env": "PORT=1\n",
+  };
+  for (const [name, text] of Object.entries(files)) {
+    await mkdir(dirname(other.at("opt/chatwoot", name)), { recursive: true });
+    await writeFile(other.at("opt/chatwoot", name), text);
+  }
+  await mkdir(other.at(STORAGE.slice(1)), { recursive: true });
+  const found = await find(production(STORAGE, { configFiles: "/opt/chatwoot/main.yaml" }), {}, other.path);
+  const { envFile, systemFiles } = found.installation;
+  assert.deepEqual(
+    [envFile ?? "", ...systemFiles].toSorted(),
+    Object.keys(files)
+      .map((name) => other.at("opt/chatwoot", name))
+      .toSorted(),
+  );
+  const { message } = finding(found, "compose-file-missing");
+  assert.match(message, /2 files .*: oci:\/\/registry\.example\.com\/shared:1, \/opt\/chatwoot\/gone\/away\.yaml/);
+  // The service's own file counts before that of what it extends, and its own value before any file.
+  const differing = finding(found, "environment-not-in-force");
+  assert.match(differing.message, /another FRONTEND_URL than .*\/chat\/web\.env has$/);
+});
+
 test("Portainer's files are found in its volume", async () => {
   const portainer = container("portainer", {
     image: "portainer/portainer-ce:2.33",
@@ -287,6 +337,30 @@ test("one in containers beside one of cwctl's are two, and what the configuratio
   assert.equal(installation.root, root);
 });
 
+test("without DOCKER_HOST and Docker's usual socket, those of a user's own engine and of Podman are tried", async () => {
+  await using other = await temporaryFolder();
+  const env = { XDG_RUNTIME_DIR: "/run/user/1000" };
+  // From the last resort to the first choice: each counts before those that are there already.
+  const sockets = [
+    "run/podman/podman.sock",
+    "run/user/1000/podman/podman.sock",
+    "run/user/1000/docker.sock",
+    "var/run/docker.sock",
+  ].map((path) => other.at(path));
+  await using running = new AsyncDisposableStack();
+  for (const socket of sockets) {
+    await mkdir(dirname(socket), { recursive: true });
+    running.use(await startStandInEngine({ containers: production(STORAGE), images: IMAGES }, socket));
+    const { installation } = await findInstallation({}, { signal, env, filesystemRoot: other.path });
+    assert.ok(installation.notes[0]?.includes(`'chatwoot' at ${socket}`));
+    // Nobody looks below a folder that is not named.
+    if (socket.includes("user")) {
+      const found = await findInstallation({}, { signal, env: {}, filesystemRoot: other.path });
+      assert.ok(found.installation.notes[0]?.includes(`'chatwoot' at ${sockets[0]}`));
+    }
+  }
+});
+
 test("none is found: what was looked for is said, and what kept it from being looked for", async () => {
   await using empty = await temporaryFolder();
   await assert.rejects(find([redis({ project: "x" })], {}, empty.path), (error) => {
@@ -307,20 +381,72 @@ test("none is found: what was looked for is said, and what kept it from being lo
   await assert.rejects(findInstallation({}, wrong), (error) => isFailure(error, "config/invalid"));
 });
 
+const DATABASE = "/var/lib/docker/volumes/chatwoot_postgres_data/_data";
+
 /** Trap 1: until 4.1 the Compose file used folders of the machine. */
-test("named volumes that are empty beside the folders of before are an alarm (F21)", async () => {
-  await using other = await temporaryFolder();
-  await mkdir(other.at(STORAGE.slice(1)), { recursive: true });
-  await mkdir(other.at("data/storage/ab"), { recursive: true });
-  await mkdir(other.at("data/postgres"), { recursive: true });
+async function machineOfBefore(): Promise<TestFolder> {
+  const other = await temporaryFolder();
+  for (const folder of [STORAGE, DATABASE, "/data/storage/ab", "/data/postgres/global"])
+    await mkdir(other.at(folder.slice(1)), { recursive: true });
   await writeFile(other.at("data/postgres/PG_VERSION"), "12\n");
-  const found = await find(production(STORAGE), {}, other.path);
-  const { level, message, hint } = finding(found, "volumes-replaced");
-  assert.equal(level, "alarm");
-  assert.match(message, /\/data\/storage and \/data\/postgres have the data of before/);
-  assert.match(hint ?? "", /Nothing is lost yet/);
+  await writeFile(other.at("data/postgres/global/pg_control"), "");
+  return other;
+}
+
+/** By the folder of before. */
+async function replacedIn(other: TestFolder, containers = production(STORAGE)): Promise<Finding[]> {
+  const { findings } = await find(containers, {}, other.path);
+  return findings.filter(({ kind }) => kind === "volumes-replaced");
+}
+
+test("volumes that are empty beside the folders of before are told, with how to look first (F21)", async () => {
+  await using other = await machineOfBefore();
+  const [files, data] = await replacedIn(other);
+  assert.deepEqual([files?.level, files?.subject], ["warning", "/data/storage"]);
+  assert.match(files?.message ?? "", /_storage_data\/_data, is empty, and \/data\/storage holds files/);
+  assert.match(files?.hint ?? "", /'ls \/data\/storage'.*cp --archive \/data\/storage\/\. \/var\/lib/);
+  assert.deepEqual([data?.level, data?.subject], ["warning", "/data/postgres"]);
+  assert.match(
+    data?.message ?? "",
+    /_postgres_data\/_data, is empty, and \/data\/postgres holds data of PostgreSQL 12/,
+  );
+  assert.match(data?.hint ?? "", /leave both as they are.*If it has, it is the live one/);
+  for (const { kind, hint } of [files, data].filter((one) => one !== undefined)) {
+    assert.doesNotMatch(hint ?? "", /mount \/data/);
+    assert.ok(isAckable(kind));
+  }
+});
+
+test("files in a bucket, and a database that may be the live one, make folders of before a note (F21)", async () => {
+  await using other = await machineOfBefore();
+  await mkdir(other.at(`${DATABASE.slice(1)}/base/5`), { recursive: true });
+  await writeFile(other.at(`${DATABASE.slice(1)}/PG_VERSION`), "16\n");
+  await writeFile(other.at(`${DATABASE.slice(1)}/base/5/1259`), "rows");
+  const bucket = { ...ENVIRONMENT, ACTIVE_STORAGE_SERVICE: "amazon", S3_BUCKET_NAME: "uploads" };
+  const inBucket = production(STORAGE, { environment: bucket });
+  const [files, data] = await replacedIn(other, inBucket);
+  assert.equal(files?.level, "note");
+  assert.equal(data?.level, "warning");
+  assert.match(data?.message ?? "", /is newer and holds little \(4 B\)/);
+  // Written to after the other was made: nobody has replaced it.
+  const later = new Date(Date.now() + 60_000);
+  await utimes(other.at("data/postgres/global/pg_control"), later, later);
+  assert.equal((await replacedIn(other, inBucket))[1]?.level, "note");
+  await utimes(other.at("data/postgres/global/pg_control"), 1, 1);
+  await truncate(other.at(`${DATABASE.slice(1)}/base/5/1259`), 100 * 1024 * 1024);
+  const notes = await replacedIn(other, inBucket);
+  assert.deepEqual(
+    notes.map(({ level, message }) => `${level}: ${message}`),
+    ["/data/storage", "/data/postgres"].map(
+      (path) => `note: ${path} holds data of before that no container uses any more`,
+    ),
+  );
+});
+
+test("a volume of uploaded files that has some makes the folder of before a note", async () => {
+  await using other = await machineOfBefore();
   await mkdir(other.at(`${STORAGE.slice(1)}/ab`));
-  assert.equal(finding(await find(production(STORAGE), {}, other.path), "volumes-replaced").level, "note");
+  assert.equal((await replacedIn(other))[0]?.level, "note");
 });
 
 test("the folders of before are no worry while they are what is used", async () => {

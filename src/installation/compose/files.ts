@@ -1,11 +1,11 @@
-/** The files that containers were made of: Compose files with their overrides, environment files, files mounted from this machine. */
+/** The files that containers were made of: Compose files with their overrides and what they include, environment files, files mounted from this machine. */
 import { dirname, join, resolve } from "node:path";
-import { parse } from "yaml";
 import type { Finding } from "../../base/findings.ts";
 import { listSome, plural } from "../../base/bytes.ts";
 import { type Machine, lookAt, mayExist, readTextIfAllowed } from "../places.ts";
 import { type Container, composeLabel, serviceOf } from "./containers.ts";
 import { appFolder } from "./mounts.ts";
+import { walkCompose } from "./walk.ts";
 
 export interface ComposeFiles {
   /** Files and folders of this machine, to be saved. */
@@ -52,41 +52,6 @@ function labelledPaths(container: Container, label: string): string[] {
     .map((path) => resolve(folder, path));
 }
 
-/** Where a service's environment comes from. */
-interface ServiceEnvironment {
-  /** `env_file`, as written. */
-  files: string[];
-  /** The names under `environment`. */
-  own: string[];
-}
-
-/** What each service says of its environment; nothing of a file that is no YAML. Format: the Compose Specification. */
-function environmentsIn(text: string): Map<string, ServiceEnvironment> {
-  const found = new Map<string, ServiceEnvironment>();
-  let read: unknown;
-  try {
-    read = parse(text, { merge: true, logLevel: "silent" });
-  } catch {
-    return found; // It is saved as it is; whoever runs Compose is told what is wrong with it.
-  }
-  const services: unknown = isRecord(read) ? read["services"] : undefined;
-  for (const [service, body] of Object.entries(isRecord(services) ? services : {})) {
-    const listed: unknown = isRecord(body) ? body["env_file"] : undefined;
-    const paths = (Array.isArray(listed) ? listed : [listed]).map((entry: unknown) =>
-      isRecord(entry) ? entry["path"] : entry,
-    );
-    const set: unknown = isRecord(body) ? body["environment"] : undefined;
-    // A list of NAME=value or a map; a bare name is taken from whoever runs Compose.
-    const names = Array.isArray(set) ? set.map((entry) => String(entry).split("=")[0] ?? "") : Object.keys(set ?? {});
-    found.set(service, { files: paths.filter((path) => typeof path === "string"), own: names });
-  }
-  return found;
-}
-
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
-}
-
 /** Sources of files and of folders of code that a person mounted into Chatwoot; what Chatwoot itself keeps is no configuration. */
 function mountedFiles(container: Container): string[] {
   const app = appFolder(container);
@@ -113,27 +78,37 @@ export async function findComposeFiles(
     else paths.add(place);
     return place;
   };
+  const takeIfThere = async (path: string): Promise<void> => {
+    const place = await translate(path);
+    if (place !== undefined) paths.add(place);
+  };
   for (const container of chatwoot) {
     const from: GivenByFiles = { files: [], own: new Set() };
     const labelled = labelledPaths(container, "project.config_files");
     const folder = composeLabel(container, "project.working_dir") ?? dirname(labelled[0] ?? "/");
-    for (const file of labelled) {
-      const place = await take(file);
-      const text = place === undefined ? undefined : await readTextIfAllowed(place);
-      const said = environmentsIn(text ?? "").get(serviceOf(container));
-      for (const name of said?.own ?? []) from.own.add(name);
-      for (const path of said?.files ?? []) {
-        const read = await take(resolve(folder, path));
-        envFile ??= read;
-        const values = read === undefined ? undefined : await readTextIfAllowed(read);
-        if (read !== undefined && values !== undefined) from.files.push({ path: read, text: values });
-      }
-    }
+    await walkCompose(
+      labelled,
+      { folder, service: serviceOf(container) },
+      {
+        take: async (path) => {
+          const place = await take(path);
+          return place === undefined ? undefined : await readTextIfAllowed(place);
+        },
+        takeIfThere,
+        environmentFile: async (path) => {
+          const read = await take(path);
+          envFile ??= read;
+          const values = read === undefined ? undefined : await readTextIfAllowed(read);
+          if (read !== undefined && values !== undefined) from.files.push({ path: read, text: values });
+        },
+        own: (name) => from.own.add(name),
+        remote: (address) => missing.add(address),
+      },
+    );
     given.set(container.name, from);
     for (const file of labelledPaths(container, "project.environment_file")) await take(file);
     // What Compose fills in `${…}` from, which need not be there.
-    const beside = labelled.length === 0 ? undefined : await translate(join(folder, ".env"));
-    if (beside !== undefined) paths.add(beside);
+    if (labelled.length > 0) await takeIfThere(join(folder, ".env"));
     for (const path of mountedFiles(container)) {
       if ((await lookAt(machine.at(path))) !== undefined) paths.add(machine.at(path));
       else if (!(await mayExist(machine.at(path)))) missing.add(path);

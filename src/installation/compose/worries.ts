@@ -3,13 +3,14 @@ import { basename } from "node:path";
 import type { Finding } from "../../base/findings.ts";
 import { activeStorageService } from "../../chatwoot/environment.ts";
 import type { EngineApi } from "../../system/engine-api.ts";
-import { lookAt, type Machine, namesIn } from "../places.ts";
+import type { Machine } from "../places.ts";
 import { differenceFinding, floatingTagFinding, knownPasswordFinding, publicFinding } from "../process-worries.ts";
 import { type Container, type Group, isSwarmTask, serviceOf } from "./containers.ts";
 import type { GivenByFiles } from "./files.ts";
 import { staleFindings } from "./in-force.ts";
 import { postgresFolder } from "./data-folders.ts";
 import { howToStart } from "./reach.ts";
+import { replacedFindings } from "./replaced.ts";
 import { appFolder, isAnonymous, mountAt, type StoragePlace } from "./mounts.ts";
 
 export interface Seen {
@@ -36,7 +37,7 @@ export async function composeFindings(seen: Seen): Promise<Finding[]> {
     ...storageFindings(seen),
     ...databaseVolumeFindings(seen),
     ...(await majorFindings(seen)),
-    ...(await replacedFindings(seen)),
+    ...(await replacedFindings({ ...seen, members: members(seen) })),
     ...publicFindings(seen),
     ...imageFindings(seen),
     ...knownPasswordFinding(seen.environment),
@@ -141,48 +142,6 @@ async function majorFindings({ database, engine }: Seen): Promise<Finding[]> {
       hint: `Go back to an image of PostgreSQL ${written} (pgvector/pgvector:pg${written}), back up, and restore into an empty volume of the new one. Never let the new image make its data anew in that volume.`,
     },
   ];
-}
-
-/** Where Chatwoot's Compose file kept its data until 4.1. */
-const OLD_STORAGE = "/data/storage";
-const OLD_POSTGRES = "/data/postgres";
-
-/** Trap: a newer Compose file uses named volumes, and what was before lies where nobody looks. */
-async function replacedFindings(seen: Seen): Promise<Finding[]> {
-  const { machine, places, database } = seen;
-  const used = [...members(seen), database].flatMap((container) => container?.details.Mounts ?? []);
-  const isUsed = (folder: string) => used.some(({ Source }) => Source === folder || Source.startsWith(`${folder}/`));
-  const left: string[] = [];
-  if (!isUsed(OLD_STORAGE) && (await namesIn(machine.at(OLD_STORAGE))).length > 0) left.push(OLD_STORAGE);
-  // The server's folder may not be entered by others, so being there is all that can be told.
-  if (!isUsed(OLD_POSTGRES) && database !== undefined && (await lookAt(machine.at(OLD_POSTGRES))) !== undefined) {
-    const names = await namesIn(machine.at(OLD_POSTGRES));
-    if (names.includes("PG_VERSION") || names.includes("pgdata")) left.push(OLD_POSTGRES);
-  }
-  if (left.length === 0) return [];
-  const isEmpty = await areEmpty(seen, places);
-  return [
-    {
-      kind: "volumes-replaced",
-      level: isEmpty ? "alarm" : "note",
-      message: isEmpty
-        ? `the volumes in use are empty, and ${left.join(" and ")} ${left.length === 1 ? "has" : "have"} the data of before: Chatwoot's Compose file used those folders until 4.1`
-        : `${left.join(" and ")} ${left.length === 1 ? "holds" : "hold"} data of before that no container uses any more`,
-      hint: isEmpty
-        ? `Nothing is lost yet. Stop the containers and mount ${left.join(" and ")} again as before, or copy them into the volumes.`
-        : "Once you know that nothing of it is lacking, it can go.",
-    },
-  ];
-}
-
-/** Certainly without a file: what may not be looked into is not. */
-async function areEmpty({ machine }: Seen, places: readonly StoragePlace[]): Promise<boolean> {
-  const known = places.map(({ path }) => path).filter((path) => path !== undefined);
-  for (const path of known) {
-    if ((await lookAt(machine.at(path)))?.isFolder !== true) return false;
-    if ((await namesIn(machine.at(path))).some((name) => name !== "lost+found" && name !== ".keep")) return false;
-  }
-  return known.length > 0;
 }
 
 function publicFindings(seen: Seen): Finding[] {
