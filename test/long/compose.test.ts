@@ -1,12 +1,14 @@
 /** Chatwoot in Docker Compose, from nothing to a restored copy, on a real engine: what is not known of stand-ins. */
 import assert from "node:assert/strict";
 import { existsSync, readFileSync } from "node:fs";
-import { writeFile } from "node:fs/promises";
+import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { findInstallation } from "../../src/installation/find.ts";
 import { runStep } from "../../src/installation/processes.ts";
+import { CHATKEEP } from "../harness/cli.ts";
 import { assertSameDatabase } from "../harness/pg-dump-diff.ts";
+import { run } from "../harness/run.ts";
 import { readFolder } from "../harness/tree.ts";
 import { type ComposeDesk, openComposeDesk, PROJECT } from "./compose-desk.ts";
 
@@ -53,6 +55,42 @@ async function restoreAndCompare(name: string, storage: Record<string, string>):
 async function processes() {
   return (await findInstallation({}, { signal, env: { DOCKER_HOST: desk.engine.host } })).installation.processes;
 }
+
+/** A line of the README as it stands there, in a shell of its own; only its places are others. */
+async function typeLine(line: string) {
+  const [program = "", ...within] = desk.engine.within;
+  const places = { "/var/backups/chatkeep": "newcomer/repository", "/etc/chatkeep": "newcomer/etc" };
+  const script = Object.entries(places).reduce((text, [from, to]) => text.replaceAll(from, desk.folder.at(to)), line);
+  return await run(program, [...within, "bash", "-c", script], {
+    cwd: desk.folder.path,
+    env: {
+      PATH: `${desk.folder.at("newcomer/bin")}:${process.env["PATH"] ?? ""}`,
+      HOME: desk.folder.at("newcomer"),
+      CHATKEEP_CONFIG: desk.folder.at("newcomer/etc/chatkeep.yaml"),
+      DOCKER_HOST: desk.engine.host,
+      NODE_TEST_CONTEXT: undefined,
+    },
+  });
+}
+
+test("the README's ten minutes: its lines, one after the other, end with a proof and the kit away", async () => {
+  await mkdir(desk.folder.at("newcomer/bin"), { recursive: true });
+  const program = `#!/bin/sh\nexec '${process.execPath}' '${CHATKEEP}' "$@"\n`;
+  await writeFile(desk.folder.at("newcomer/bin/chatkeep"), program, { mode: 0o755 });
+  const readme = readFileSync(join(import.meta.dirname, "../../README.md"), "utf8");
+  const blocks = [...readme.matchAll(/^<!-- run: compose -->\n```sh\n(.*?)^```$/gms)];
+  const lines = blocks.flatMap(([, block = ""]) => block.trim().split("\n"));
+  assert.equal(lines.length, 6);
+  for (const line of lines) {
+    const { status, stdout, stderr } = await typeLine(line);
+    // There is no restore point yet, which is an alarm.
+    assert.equal(status, line === "chatkeep doctor" ? 3 : 0, `${line}\n${stderr}${stdout}`);
+    if (line === "chatkeep drill") assert.match(stdout, /^✓ proven: /m);
+  }
+  const { stdout } = await typeLine("chatkeep doctor");
+  const worries = stdout.match(/^(?:alarm|warning): [a-z ]+/gm);
+  assert.deepEqual(worries, ["warning: every restore point lies in repository "]);
+});
 
 test("init finds it by itself, says what it found, and writes how it is found again", async () => {
   const location = desk.folder.at("repository");
