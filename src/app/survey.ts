@@ -2,7 +2,7 @@
 import { formatInstant, parseZonedInstant } from "../base/clock.ts";
 import { isFailure, messageOf } from "../base/errors.ts";
 import type { Point } from "../job/points.ts";
-import { listPoints, pointsAhead } from "../job/points.ts";
+import { isImported, listPoints, pointsAhead } from "../job/points.ts";
 import type { RepositoryState } from "../job/run-summary.ts";
 import type { Config } from "./config.ts";
 import { openChosenRepository } from "./session.ts";
@@ -34,8 +34,8 @@ export async function surveyRepositories(
 
 function stateOf(points: readonly Point[], nowMs: number): Pick<RepositoryState, "newest" | "proven"> {
   const ahead = pointsAhead(points, nowMs);
-  // One from a clock that was ahead must not hide that no backup was made since.
-  const newest = points.find((point) => !ahead.includes(point));
+  // Neither one from a clock that was ahead nor an imported dump must hide that no backup was made since.
+  const newest = points.find((point) => !ahead.includes(point) && !isImported(point));
   const proven = points
     .flatMap(({ id, proof }) => (proof?.proven === true ? [{ point: id, atMs: parseZonedInstant(proof.at) ?? 0 }] : []))
     .toSorted((a, b) => b.atMs - a.atMs)

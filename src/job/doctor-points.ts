@@ -17,7 +17,7 @@ import {
   permissionFindings,
 } from "./doctor-repositories.ts";
 import { tryPlace } from "./doctor-store.ts";
-import { aheadFindings, missingFindings } from "./findings.ts";
+import { aheadFindings, lostBlobs, missingFindings } from "./findings.ts";
 import { heldPointFindings, lostHeldPoints } from "./held-points.ts";
 import {
   DEFAULT_OBJECTIVES,
@@ -28,7 +28,7 @@ import {
   recoveryFindings,
 } from "./objectives.ts";
 import { PointReader } from "./point-reader.ts";
-import { listPoints, type Point, type PointList, pointsAhead, recoverSeconds } from "./points.ts";
+import { isImported, listPoints, type Point, type PointList, pointsAhead, recoverSeconds } from "./points.ts";
 import { awaitingFinding } from "./shrinkage.ts";
 
 export interface RepositoriesExamination {
@@ -56,6 +56,8 @@ export interface Known {
   acks: KnownAcks[];
   /** What the newest restore point of all told. */
   told: readonly Finding[];
+  /** Ids of the blobs that it tells to be lost, by service. */
+  lost: ReadonlyMap<string, readonly string[]>;
   /** Names of repositories that answer and hold no restore point of this installation. */
   empty: readonly string[];
 }
@@ -90,12 +92,12 @@ export async function examineRepositories(ports: RepositoriesExamination, report
       points.set(name, copied);
       report.findings.push(...(await notWholeFindings(name, opened.repository, mine, ports)));
       acks.push(acksIn(opened.repository, list, id, ports));
-      const newest = newestOf(mine, ports.clock.now());
-      if (newest !== undefined) readers.push(new PointReader(opened.repository, newest, ports));
+      const last = newestOf(mine, ports.clock.now());
+      if (last !== undefined) readers.push(new PointReader(opened.repository, last, ports));
       examinePoints(ports, report, name, mine);
     });
   }
-  const told = await attempt(report, async () => await examineNewest(report, readers));
+  const newest = await attempt(report, async () => await examineNewest(report, readers));
   const proofs = [...points.values()].flatMap((copied) => copied.points);
   report.findings.push(...proofFindings(proofAge(proofs, ports.clock.now()), ports.objectives ?? DEFAULT_OBJECTIVES));
   const names = [id, ownName, ...repositories.map((known) => known.name), "chatkeep", "chatwoot"];
@@ -104,7 +106,7 @@ export async function examineRepositories(ports: RepositoriesExamination, report
     ...copyFindings(points, { installationId: id, nowMs: ports.clock.now() }),
   );
   const empty = [...points].filter(([, copied]) => copied.points.length === 0).map(([name]) => name);
-  return { acks, told: told ?? [], empty };
+  return { acks, told: newest?.told ?? [], lost: newest?.lost ?? new Map(), empty };
 }
 
 function acksIn(
@@ -122,22 +124,34 @@ function acksIn(
   };
 }
 
-/** One from a clock that was ahead must not hide that no backup was made since. */
+/** Neither one from a clock that was ahead nor a dump that was imported must hide that no backup was made since. */
 function newestOf(mine: readonly Point[], nowMs: number): Point | undefined {
-  const ahead = pointsAhead(mine, nowMs);
-  return mine.find((point) => !ahead.includes(point)) ?? mine[0];
+  const own = mine.filter((point) => !isImported(point));
+  const ahead = pointsAhead(own, nowMs);
+  return own.find((point) => !ahead.includes(point)) ?? own[0];
 }
 
-/** What the newest restore point of all, wherever it is, lacks of the uploaded files. @returns what it told when it was made. */
-async function examineNewest(report: Report, readers: readonly PointReader[]): Promise<readonly Finding[]> {
+/**
+ * What the newest restore point of all, wherever it is, lacks of the uploaded files.
+ * @returns what it told when it was made, and which files are lost to it.
+ */
+async function examineNewest(
+  report: Report,
+  readers: readonly PointReader[],
+): Promise<Pick<Known, "told" | "lost"> | undefined> {
   const [newest] = readers.toSorted((a, b) => b.point.takenAtMs - a.point.takenAtMs);
-  if (newest === undefined) return [];
+  if (newest === undefined) return undefined;
   const { storage, startedAt, findings } = await newest.manifest();
+  const lost = new Map<string, string[]>();
   for (const service of storage) {
     const missing = await newest.missing(service);
     report.findings.push(...missingFindings({ point: newest.point.id, startedAt, service: service.name, missing }));
+    lost.set(
+      service.name,
+      lostBlobs(missing).map(({ id }) => id),
+    );
   }
-  return findings;
+  return { told: findings, lost };
 }
 
 async function examineRetention(
@@ -167,7 +181,7 @@ function examinePoints(ports: RepositoriesExamination, report: Report, name: str
     report.findings.push({
       kind: "no-restore-point",
       level: "alarm",
-      message: `repository '${name}' holds no restore point of this installation`,
+      message: `repository '${name}' holds no restore point of this installation${mine.length === 0 ? "" : " but what was imported from dumps"}`,
       hint: "Run 'chatkeep backup'.",
     });
     return;

@@ -34,6 +34,8 @@ export interface ExaminedInstallation {
 export interface StorageExamination {
   /** What the configuration says of storage services. */
   storageSettings?(): Promise<StorageSettings>;
+  /** Ids of the blobs that the newest restore point tells to be lost, by service. */
+  knownLost: ReadonlyMap<string, readonly string[]>;
   clock: Clock;
   progress: Progress;
   signal: AbortSignal;
@@ -50,7 +52,7 @@ export async function examineStorage(found: ExaminedInstallation, options: Stora
 async function examineServices(
   database: Queries,
   sources: Sources,
-  { signal }: { signal: AbortSignal },
+  { knownLost, signal }: Pick<StorageExamination, "knownLost" | "signal">,
 ): Promise<Examined> {
   const examined: Examined = { facts: [], findings: [], bytes: 0 };
   const services = await database.query<{ service: string; files: number; bytes: string }>(SERVICES_QUERY);
@@ -62,7 +64,11 @@ async function examineServices(
       continue;
     }
     const { spec } = place;
-    const { there, findings } = await sampleStorage(database, sources, { spec, signal });
+    const { there, findings } = await sampleStorage(database, sources, {
+      spec,
+      knownLost: knownLost.get(service) ?? [],
+      signal,
+    });
     examined.findings.push(...findings);
     if (spec.kind === "local") continue;
     examined.facts.push({

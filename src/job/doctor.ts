@@ -27,7 +27,8 @@ import { examineStorage, type StorageExamination } from "./doctor-storage.ts";
 import { quietKnown, quietTold } from "./quiet.ts";
 import type { DoctorSummary } from "./summaries.ts";
 
-export interface DoctorPorts extends StorageExamination, DatabaseExamination, Omit<RepositoriesExamination, "config"> {
+export interface DoctorPorts
+  extends Omit<StorageExamination, "knownLost">, DatabaseExamination, Omit<RepositoriesExamination, "config"> {
   config: RepositoriesExamination["config"] | undefined;
   openInstallation(): Promise<Found>;
   /** Undefined where the configuration names no standby. */
@@ -46,15 +47,19 @@ interface Found {
 
 export async function doctor(ports: DoctorPorts): Promise<DoctorSummary> {
   const report = emptyReport();
+  // First, as they say which files are lost already; told last.
+  ports.progress.stage("looking at the repositories");
+  const repositories = emptyReport();
+  let known: Known = { acks: [], told: [], lost: new Map(), empty: [] };
+  if (ports.config === undefined) repositories.findings.push(NOT_SET_UP);
+  else known = await examineRepositories({ ...ports, config: ports.config }, repositories);
   ports.progress.stage("looking at the installation");
   const found = await attempt(report, () => ports.openInstallation());
-  const filesBytes = found === undefined ? 0 : await examineInstallation(ports, report, found);
+  const filesBytes = found === undefined ? 0 : await examineInstallation(ports, report, { ...found, lost: known.lost });
   ports.progress.stage("looking at the disks");
   const disks = await attempt(report, async () => await examineDisks(ports, report, found));
-  ports.progress.stage("looking at the repositories");
-  let known: Known = { acks: [], told: [], empty: [] };
-  if (ports.config === undefined) report.findings.push(NOT_SET_UP);
-  else known = await examineRepositories({ ...ports, config: ports.config }, report);
+  const isTold = new Set(report.findings.map(({ message }) => message));
+  addTo(report, { ...repositories, findings: repositories.findings.filter(({ message }) => !isTold.has(message)) });
   report.findings.push(...roomFindings(disks ?? [], known.empty, filesBytes));
   await attempt(report, async () => addTo(report, { findings: await ports.otherFindings() }));
   const { facts, places } = report;
@@ -70,13 +75,17 @@ const NOT_SET_UP: Finding = {
 };
 
 /** @returns how large all uploaded files together are, as far as that can be told. */
-async function examineInstallation(ports: DoctorPorts, report: Report, found: Found): Promise<number> {
+async function examineInstallation(
+  ports: DoctorPorts,
+  report: Report,
+  { lost, ...found }: Found & Pick<Known, "lost">,
+): Promise<number> {
   addTo(report, { findings: found.findings, facts: installationFacts(found.installation) });
   ports.progress.stage("looking at the database");
   await attempt(report, async () => await askDatabase(ports, report, found.installation, found.address()));
   await attempt(report, async () => addTo(report, { findings: await configFindings(found.installation, ports) }));
   ports.progress.stage("looking at the uploaded files");
-  const storage = await attempt(report, async () => await examineStorage(found, ports));
+  const storage = await attempt(report, async () => await examineStorage(found, { ...ports, knownLost: lost }));
   if (storage !== undefined) addTo(report, storage);
   ports.progress.stage("asking the web process");
   await attempt(report, async () => addTo(report, await examineHealth(found.installation, ports)));

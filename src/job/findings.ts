@@ -134,12 +134,17 @@ export interface PointMissing {
   missing: readonly MissingBlob[];
 }
 
+/** Those that a restore point lacks or has damaged: what Chatwoot deleted is not wanted, and what was kept is there. */
+export function lostBlobs(missing: readonly MissingBlob[]): MissingBlob[] {
+  return missing.filter(({ reason, kept }) => reason !== "purged" && kept !== true);
+}
+
 /**
  * What a restore point lacks of a service's uploaded files: an alarm for as long as the newest point is the first to say so.
  * Files of which an earlier, right copy was kept are not lost.
  */
 export function missingFindings({ point, startedAt, service, missing }: PointMissing): Finding[] {
-  const lost = missing.filter(({ reason, kept }) => reason !== "purged" && kept !== true);
+  const lost = lostBlobs(missing);
   if (lost.length === 0) return [];
   const days = lost.map(({ since }) => since.slice(0, 10)).toSorted();
   const [first = "", last = ""] = [days[0], days.at(-1)];

@@ -10,9 +10,10 @@ import type { StorageSources } from "./sources.ts";
 
 type SampleRow = { id: string; key: string; filename: string; bytes: string };
 
-/** Those of the last minutes may still be on their way. */
+/** Those of the last minutes may still be on their way, and those that are known to be lost are told as such. */
 const SAMPLE_QUERY = `select id::text, key, filename, byte_size::text as bytes from active_storage_blobs
  where service_name = $1 and created_at < (now() at time zone 'UTC') - interval '15 minutes'
+   and not exists (select from pg_catalog.unnest($3::bigint[]) as known (blob) where known.blob = active_storage_blobs.id)
  order by random() limit $2`;
 
 export interface Sample {
@@ -21,15 +22,22 @@ export interface Sample {
   findings: Finding[];
 }
 
+export interface SampleOptions {
+  spec: SourceSpec;
+  /** Ids of blobs that are known to be lost: they are not looked at again. */
+  knownLost: readonly string[];
+  signal: AbortSignal;
+}
+
 /** One finding where a file that was looked at is not there, or has another size. */
 export async function sampleStorage(
   database: Queries,
   sources: Pick<StorageSources, "has">,
-  { spec, signal }: { spec: SourceSpec; signal: AbortSignal },
+  { spec, knownLost, signal }: SampleOptions,
 ): Promise<Sample> {
   const isHere = spec.kind === "local";
   const count = isHere ? LIMITS.sampledFiles : LIMITS.sampledObjects;
-  const rows = await database.query<SampleRow>(SAMPLE_QUERY, [spec.service, count]);
+  const rows = await database.query<SampleRow>(SAMPLE_QUERY, [spec.service, count, knownLost]);
   const looks = await mapConcurrent(
     rows,
     isHere ? LIMITS.smallReads : LIMITS.objectsInFlight,

@@ -78,8 +78,27 @@ test("an upgrade that did not end is a warning, and files that were lost say sin
   } finally {
     await rm(storage, { recursive: true });
     await rename(`${storage}.away`, storage);
-    await desk.server.query("delete from active_storage_blobs where filename = 'gone.pdf'", database);
     await desk.server.query(`insert into schema_migrations values ('${String(taken?.["version"])}')`, database);
+  }
+});
+
+test("a file that the newest point tells to be lost is no alarm for ever; one that is lost since is", async () => {
+  const database = "chatwoot_production";
+  try {
+    // The first point that says so was made when every file was away; this one knew it.
+    await desk.summary(["backup"]);
+    const known = await findingsOf(3);
+    assert.ok(known.some(({ kind, level }) => kind === "files-lost" && level === "note"));
+    assert.ok(!known.some(({ kind }) => kind === "storage-files-lost"));
+    await desk.server.query(
+      `insert into active_storage_blobs (key, filename, content_type, metadata, byte_size, checksum, created_at, service_name)
+       values ('neverwasthere000000000000002', 'later.pdf', 'application/pdf', null, 9, null, now() - interval '1 day', 'local')`,
+      database,
+    );
+    const lost = (await findingsOf(3)).find(({ kind }) => kind === "storage-files-lost");
+    assert.match(lost?.message ?? "", /that were looked at, 1 is not there or not whole: later\.pdf \(blob \d+\)$/);
+  } finally {
+    await desk.server.query("delete from active_storage_blobs where filename in ('gone.pdf', 'later.pdf')", database);
   }
 });
 
