@@ -4,7 +4,7 @@ import { dirname, resolve } from "node:path";
 import { formatInstant } from "../base/clock.ts";
 import { Failure, isFailure, messageOf } from "../base/errors.ts";
 import type { Finding } from "../base/findings.ts";
-import { sortFindings } from "../base/findings.ts";
+import { discreetly, sortFindings } from "../base/findings.ts";
 import { LIMITS } from "../base/limits.ts";
 import { formatMetrics } from "../job/run-metrics.ts";
 import { describeRun } from "../job/run-notice.ts";
@@ -193,7 +193,7 @@ function noticeOf(summary: RunSummary, config: Config): Notice {
       endedAt,
       exit,
       stages: stages.map(({ stage, repository, status, why, error }) => ({ stage, repository, status, why, error })),
-      findings: findings.map(({ kind, level, message, hint }) => ({ kind, level, message, hint })),
+      findings: discreetly(findings).map(({ kind, level, message, hint }) => ({ kind, level, message, hint })),
     },
   };
 }

@@ -16,6 +16,8 @@ export interface Finding {
   readonly hint: string;
   /** What it is about, where the message says more than has to stay the same for it to be known. */
   readonly subject?: string;
+  /** The message without what people wrote, as names of files: for whatever leaves the machine. */
+  readonly discreet?: string;
   /** What it names, where it is known for as long as nothing is added. */
   readonly names?: readonly string[];
 }
@@ -25,6 +27,11 @@ const RANK: Record<FindingLevel, number> = { alarm: 0, warning: 1, note: 2 };
 /** Worst first; equal levels keep their order. */
 export function sortFindings(findings: readonly Finding[]): Finding[] {
   return findings.toSorted((a, b) => RANK[a.level] - RANK[b.level]);
+}
+
+/** For notices, and for files that others may read. */
+export function discreetly(findings: readonly Finding[]): Finding[] {
+  return findings.map(({ discreet, ...finding }) => ({ ...finding, message: discreet ?? finding.message }));
 }
 
 /** True when a run with these findings must end with exit status 3. */

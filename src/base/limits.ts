@@ -298,6 +298,10 @@ export const LIMITS = {
   noticeChannels: 4,
   /** Findings that a notice lists. */
   noticeFindings: 20,
+  /** Uploaded files whose loss is known and is let be without a word from anybody, if half of a service is still there … */
+  knownLossFiles: 10,
+  /** … and the share of a service's files of which the same holds. */
+  knownLossShare: 0.02,
   /** A hook of the configuration that says nothing else. */
   hookMs: 10 * 60_000,
   /** Lines of a hook's output that are shown. */

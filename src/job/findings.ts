@@ -2,6 +2,7 @@
 import { listSome, plural } from "../base/bytes.ts";
 import type { Finding } from "../base/findings.ts";
 import { shortId } from "../base/ids.ts";
+import { LIMITS } from "../base/limits.ts";
 import type { MissingBlob } from "../point/manifest.ts";
 import type { Outage } from "../source/spec.ts";
 import type { ServiceState, StorageState } from "./storage-state.ts";
@@ -33,23 +34,39 @@ function whys({ reasons }: ServiceState, blobs: readonly MissingBlob[]): string 
   return told.size === 0 ? "" : ` (${listSome([...told])})`;
 }
 
-function examples(blobs: readonly MissingBlob[]): string {
-  const shown = blobs.slice(0, 3).map((blob) => `${blob.filename || "(no name)"} (blob ${blob.id})`);
+function examples(blobs: readonly MissingBlob[], nameOf: (blob: MissingBlob) => string): string {
+  const shown = blobs.slice(0, 3).map(nameOf);
   return blobs.length > shown.length ? `${shown.join(", ")}, …` : shown.join(", ");
 }
 
+const byName = ({ id, filename }: MissingBlob) => `${filename || "(no name)"} (blob ${id})`;
+const byId = ({ id }: MissingBlob) => `blob ${id}`;
+
+const KEPT =
+  "This restore point has the copies that were kept: 'chatkeep restore latest --only storage --to DIR' writes them.";
+
 /**
- * What was lost once and is known stays a note, so that an alarm means something. What cannot be read at all is an alarm
+ * What was lost once and is known is no news, so that an alarm means something. What cannot be read at all is an alarm
  * every time: it may be there, is not saved, and only somebody's help will get it saved.
  */
-function isNote(blob: MissingBlob, before: MissingBlob | undefined): boolean {
+function isKnown(blob: MissingBlob, before: MissingBlob | undefined): boolean {
   return blob.reason === "purged" || (blob.reason !== "unreadable" && before?.reason === blob.reason);
 }
 
-/** One that is newly unreadable makes another subject; one that can be read again does not. */
-function unreadableSubject(service: string, blobs: readonly MissingBlob[]): string {
+/**
+ * Old installations have lost a few files long ago: that is let be once it is known. Of a service that lacks more, somebody has to
+ * say that it is known, or a storage that was never mounted would be well on its second day.
+ */
+function isSmallLoss({ missing, folders }: ServiceState): boolean {
+  const lost = [...missing.values()].filter(({ reason }) => reason !== "purged" && reason !== "unreadable").length;
+  const files = [...folders.values()].reduce((sum, { count }) => sum + count, 0);
+  return lost <= files * LIMITS.knownLossShare || (lost <= LIMITS.knownLossFiles && lost * 2 <= files);
+}
+
+/** One that is newly lost makes another subject; one that is there again does not. */
+function lossSubject(service: string, blobs: readonly MissingBlob[]): { subject?: string } {
   const newest = blobs.reduce((latest, { since }) => (since > latest ? since : latest), "");
-  return `${service}, since ${newest}`;
+  return newest === "" ? {} : { subject: `${service}, since ${newest}` };
 }
 
 /** Files of a service that cannot be read at all: an alarm each time. @param fate What becomes of them: `not saved`. */
@@ -161,8 +178,45 @@ export function missingFindings({ point, startedAt, service, missing }: PointMis
   ];
 }
 
+interface Loss {
+  isNew: boolean;
+  /** It needs nobody's word once it is known. */
+  isLetBe: boolean;
+  /** All that the service has lost so, where `blobs` are a sample. */
+  all: readonly MissingBlob[];
+}
+
+/** @param blobs not empty, of one reason. */
+function lossFinding(service: ServiceState, blobs: readonly MissingBlob[], { isNew, isLetBe, all }: Loss): Finding {
+  const reason = blobs[0]?.reason ?? "missing";
+  const { what, hint } = WORDS[reason];
+  const isPurged = reason === "purged";
+  const kind = isPurged ? "purged-during-backup" : `blobs-${reason}`;
+  const since = isNew || isPurged ? "" : " (known before)";
+  const kept = blobs.filter((blob) => blob.kept === true).length;
+  const has = kept === 0 ? "" : `; of ${kept} an earlier, right copy was kept`;
+  const describe = (nameOf: (blob: MissingBlob) => string) =>
+    `${plural(blobs.length, "uploaded file")} of storage '${service.name}' ${blobs.length === 1 ? "is" : "are"} ${what}${since}${whys(service, blobs)}: ${examples(blobs, nameOf)}${has}`;
+  const hints = [
+    ...(kept === 0 ? [] : [KEPT]),
+    ...(kept === blobs.length ? [] : [hint]),
+    ...(isLetBe || isPurged || reason === "unreadable"
+      ? []
+      : [`So many stay an alarm until somebody says that it is known: 'chatkeep ack ${kind}'.`]),
+  ];
+  return {
+    kind,
+    level: isPurged || (!isNew && isLetBe) ? "note" : "alarm",
+    message: describe(byName),
+    discreet: describe(byId),
+    hint: hints.join(" "),
+    ...(isPurged ? {} : lossSubject(service.name, all)),
+  };
+}
+
 /**
- * One finding for each service and reason: an alarm for what is new since the parent, a note for what was known.
+ * One finding for each service and reason: an alarm for what is new since the parent, and for what was known too as long as a large
+ * share of the service is lost; else a note.
  * @param before the parent's state; undefined at the first backup.
  */
 export function storageFindings(
@@ -173,6 +227,9 @@ export function storageFindings(
   const findings: Finding[] = [];
   for (const service of state.values()) {
     const known = before?.get(service.name)?.missing;
+    // Who reads files only, a sample perhaps, goes by what the point knows of all of them.
+    const judged = service.folders.size > 0 ? service : before?.get(service.name);
+    const isLetBe = judged === undefined || isSmallLoss(judged);
     const outage = outageOf(service.name);
     const { true: unavailable = [], false: lacking = [] } = Object.groupBy(
       service.missing.values(),
@@ -184,23 +241,15 @@ export function storageFindings(
       findings.push(outageFinding(service.name, unavailable.length, outage, fate));
     }
     const groups = Map.groupBy(lacking, (blob) => {
-      return `${blob.reason} ${isNote(blob, known?.get(blob.id)) ? "known" : "new"}`;
+      return `${blob.reason} ${isKnown(blob, known?.get(blob.id)) ? "known" : "new"}`;
     });
     for (const [group, blobs] of groups) {
       const isNew = group.endsWith(" new");
       const [first] = blobs;
       if (first === undefined) continue;
-      const { what, hint } = WORDS[first.reason];
-      const kind = first.reason === "purged" ? "purged-during-backup" : `blobs-${first.reason}`;
-      const since = isNew || first.reason === "purged" ? "" : " (known before)";
-      const kept = blobs.filter((blob) => blob.kept === true).length;
-      findings.push({
-        kind,
-        level: isNew ? "alarm" : "note",
-        message: `${plural(blobs.length, "uploaded file")} of storage '${service.name}' ${blobs.length === 1 ? "is" : "are"} ${what}${since}${whys(service, blobs)}: ${examples(blobs)}${kept === 0 ? "" : `; of ${kept} an earlier, right copy was kept`}`,
-        hint,
-        ...(first.reason === "unreadable" ? { subject: unreadableSubject(service.name, blobs) } : {}),
-      });
+      const same = [...(judged?.missing.values() ?? [])].filter(({ reason }) => reason === first.reason);
+      const all = isNew || judged === service ? blobs : same;
+      findings.push(lossFinding(service, blobs, { isNew, isLetBe, all }));
     }
     const unchecked = [...service.folders.values()].reduce((sum, folder) => sum + folder.withoutChecksum, 0);
     if (unchecked > 0) {

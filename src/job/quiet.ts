@@ -1,12 +1,17 @@
 /**
  * Findings that somebody has acknowledged, or that the last restore point told already: they become notes for as long as they stay
- * what they were. Only what is known to stand for long is among them; damage, keys, lost files and rows that were not read never are.
+ * what they were. Only what is known to stand for long is among them, and uploaded files that the installation itself has lost; damage of the
+ * repository, keys and rows that were not read never are.
  */
 import type { Finding } from "../base/findings.ts";
 import type { KnownAcks } from "./acks.ts";
 
 const ACKABLE: ReadonlySet<string> = new Set([
   "account-sequences-lacking",
+  "blobs-altered",
+  "blobs-long",
+  "blobs-missing",
+  "blobs-short",
   "blobs-unreadable",
   "code-file-not-saved",
   "code-file-unreadable",

@@ -1,10 +1,11 @@
 /** What people are told of a daily run: written for somebody who was woken up by it. */
 import { formatSeconds, plural } from "../base/bytes.ts";
 import { parseZonedInstant } from "../base/clock.ts";
-import { sortFindings } from "../base/findings.ts";
+import { discreetly, sortFindings } from "../base/findings.ts";
 import { shortId } from "../base/ids.ts";
 import { LIMITS } from "../base/limits.ts";
 import { Zone } from "../policy/calendar.ts";
+import type { BackupSummary } from "./summaries.ts";
 import type { RepositoryState, RunStage, RunSummary } from "./run-summary.ts";
 
 export interface RunNotice {
@@ -27,6 +28,7 @@ export function describeRun(summary: RunSummary, timeZone: string): RunNotice {
     "",
     ...section("What happened", stageLines(summary.stages)),
     ...section("Findings", findingLines(summary)),
+    ...section("Uploaded files", lossLines(summary)),
     ...section("Since when", sinceLines(summary, times)),
     ...section("What to do", whatToDo(summary)),
     ...section(
@@ -39,6 +41,8 @@ export function describeRun(summary: RunSummary, timeZone: string): RunNotice {
 
 function titleOf({ installation, outcome, stages, findings }: RunSummary): string {
   const name = `[chatkeep] ${installation.name}:`;
+  const lost = filesLost(stages);
+  if (outcome === "success" && lost > 0) return `${name} backed up; ${plural(lost, "file")} missing, as before`;
   if (outcome === "success") return `${name} backed up, all is well`;
   if (outcome === "finding") {
     const count = findings.filter(({ level }) => level !== "note").length;
@@ -49,6 +53,20 @@ function titleOf({ installation, outcome, stages, findings }: RunSummary): strin
     return `${name} backed up, but FAILED: ${[...new Set(failed)].join(", ")}`;
   }
   return `${name} NO BACKUP was made`;
+}
+
+/** Uploaded files that are missing or damaged in Chatwoot itself, by the backup of this run. */
+function filesLost(stages: readonly RunStage[]): number {
+  const made = stages.find(({ stage, status }) => stage === "backup" && status === "done");
+  const summary: Partial<BackupSummary> | null | undefined = made?.summary;
+  return summary?.storage?.missing ?? 0;
+}
+
+function lossLines({ outcome, stages }: RunSummary): string[] {
+  const lost = filesLost(stages);
+  if (lost === 0) return [];
+  const before = outcome === "success" ? ", as before" : "";
+  return [`${plural(lost, "file is", "files are")} missing or damaged${before}. 'chatkeep show' names them.`];
 }
 
 function section(title: string, lines: readonly string[]): string[] {
@@ -65,7 +83,7 @@ function stageLines(stages: readonly RunStage[]): string[] {
 }
 
 function findingLines({ findings }: RunSummary): string[] {
-  const told = sortFindings(findings).filter(({ level }) => level !== "note");
+  const told = sortFindings(discreetly(findings)).filter(({ level }) => level !== "note");
   const lines = told
     .slice(0, LIMITS.noticeFindings)
     .flatMap(({ level, message, hint }) => [`${level}: ${message}`, `  ${hint}`]);

@@ -1,6 +1,6 @@
 /** What the daily run answers, and what it leaves for the next one and for whoever watches. */
 import type { ErrorCode } from "../base/errors.ts";
-import { needsAttention, type Finding } from "../base/findings.ts";
+import { discreetly, needsAttention, type Finding } from "../base/findings.ts";
 
 export type RunOutcome = "success" | "finding" | "failure";
 
@@ -116,6 +116,6 @@ export function statusAfter(summary: RunSummary, program: string): RunStatus {
     lastSuccess: outcome === "failure" ? summary.lastSuccess : endedAt,
     failingSince: summary.failingSince,
     repositories,
-    findings: findings.filter(({ level }) => level !== "note"),
+    findings: discreetly(findings.filter(({ level }) => level !== "note")),
   };
 }

@@ -31,6 +31,21 @@ test("a backup that was made is told apart from one that was not", () => {
   assert.doesNotMatch(describeRun(drillFailed, "UTC").title, /NO BACKUP/);
 });
 
+test("a run that went well does not say that all is well while files are missing, and tells their ids alone", () => {
+  const storage = { blobs: 20, bytes: 20, copied: 0, reused: 8, missing: 12, purged: 0 };
+  const stages = RUN.stages.map((stage) => (stage.stage === "backup" ? { ...stage, summary: { storage } } : stage));
+  const { title, text } = describeRun({ ...RUN, stages }, "UTC");
+  assert.match(title, /backed up; 12 files missing, as before$/);
+  assert.match(text, /^ {2}12 files are missing or damaged, as before\. 'chatkeep show' names them\.$/m);
+
+  const named = { message: "1 file is not there: voice.ogg (blob 1)", discreet: "1 file is not there: blob 1" };
+  const findings = [{ kind: "blobs-missing", level: "alarm", hint: "", ...named }] as const;
+  const found: RunSummary = { ...RUN, outcome: "finding", exit: 3, findings: [...findings] };
+  const told = JSON.stringify([describeRun(found, "UTC"), statusAfter(found, "chatkeep 0")]);
+  assert.match(told, /not there: blob 1/);
+  assert.doesNotMatch(told, /voice/);
+});
+
 function exits(...all: number[]): number {
   return worstExit(
     all.map((exit) => ({ exit })),

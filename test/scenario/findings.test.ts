@@ -123,7 +123,7 @@ test("files that are newly lost alarm, are noted while they stay lost, and are w
   const more = await backup("--full");
   assert.equal(more.result.status, 3);
   assert.deepEqual(damageOf(more.findings), [...levelled("alarm", [UNREAD]), ...levelled("note", LOST)]);
-  assert.equal((await desk.chatkeep(["ack", "blobs-missing"])).status, 1);
+  assert.equal((await desk.chatkeep(["ack", "chunks-damaged"])).status, 1);
 
   await chmod(another.path, 0o600);
   await chmod(unreadable, 0o600);
@@ -140,6 +140,27 @@ test("files that are newly lost alarm, are noted while they stay lost, and are w
     await readFolder(join(desk.root, "restored/storage")),
     await readFolder(desk.installation.storageRoot),
   );
+});
+
+test("a storage that was emptied stays an alarm until somebody says that it is known", async (t) => {
+  const { rows } = await client.query<{ count: number }>(
+    "select count(*)::int as count from active_storage_blobs where byte_size > 1",
+  );
+  const blobs = await takeBlobs(0, rows[0]?.count ?? 0);
+  for (const { id, path } of blobs) await copyFile(path, join(aside, id));
+  t.after(async () => await mend(blobs));
+  for (const { path } of blobs) await rm(path);
+  for (const args of [["--full"], []]) {
+    const { result, findings } = await backup(...args);
+    assert.equal(result.status, 3, result.stderr);
+    assert.deepEqual(damageOf(findings), ["alarm: blobs-missing"]);
+  }
+  await desk.summary(["ack", "blobs-missing", "--reason", "the disk of May"]);
+  const known = await backup();
+  assert.equal(known.result.status, 0, known.result.stderr);
+  assert.deepEqual(damageOf(known.findings), ["note: blobs-missing"]);
+  await mend(blobs);
+  assert.deepEqual(damageOf((await backup()).findings), []);
 });
 
 test("a file that is lost after it was saved stays in the next points, and a full backup says so", async () => {
