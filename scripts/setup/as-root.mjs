@@ -79,7 +79,15 @@ async function mustAptGet(args) {
 }
 
 async function install(packages) {
-  const args = ["install", "--no-install-recommends", "-o", "Dpkg::Options::=--force-confold", ...packages];
+  // What is there stays: a package that would push out another one (a second mail server) is not installed.
+  const args = [
+    "install",
+    "--no-install-recommends",
+    "--no-remove",
+    "-o",
+    "Dpkg::Options::=--force-confold",
+    ...packages,
+  ];
   // Package lists are fetched only when the ones at hand do not know the packages, or are too old to download by.
   const isKnown = (await aptGet([...args, "--simulate"])).status === 0;
   if (isKnown && (await aptGet([...args, "--download-only"])).status === 0) return await mustAptGet(args);
