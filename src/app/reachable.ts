@@ -7,6 +7,10 @@ import { notifySchema, pingSchema } from "./config-daily.ts";
 import type { Globals, Surroundings } from "./surroundings.ts";
 
 export interface Reachable {
+  /** Of the configuration. */
+  path: string;
+  /** `state-dir`, as it is written. */
+  stateFolder: string | undefined;
   /** The installation's name; empty where it cannot be told. */
   name: string;
   notify: Config["notify"];
@@ -17,18 +21,21 @@ export interface Reachable {
 export async function findReachable(globals: Globals, s: Surroundings): Promise<Reachable | undefined> {
   const named = globals.config ?? s.env["CHATKEEP_CONFIG"] ?? "";
   for (const place of named === "" ? DEFAULT_PLACES : [named]) {
-    const text = await readConfig(resolve(s.cwd, place)).catch(() => undefined);
-    if (text !== undefined) return readReachable(text, s);
+    const path = resolve(s.cwd, place);
+    const text = await readConfig(path).catch(() => undefined);
+    if (text !== undefined) return readReachable(path, text, s);
   }
   return undefined;
 }
 
-function readReachable(text: string, s: Surroundings): Reachable | undefined {
+function readReachable(path: string, text: string, s: Surroundings): Reachable | undefined {
   const document = parseDocument(text, { prettyErrors: false, logLevel: "silent" });
   if (document.errors.length > 0) return undefined;
   const parts = z.record(z.string(), z.unknown()).safeParse(substitute(document, s.env, [])).data ?? {};
   const installation = z.looseObject({ name: z.string().max(63) }).safeParse(parts["installation"]).data;
   return {
+    path,
+    stateFolder: z.string().min(1).safeParse(parts["state-dir"]).data,
     name: installation?.name ?? "",
     notify: notifySchema.safeParse(parts["notify"]).data,
     ping: pingSchema.safeParse(parts["ping"]).data,

@@ -12,14 +12,14 @@ import { outcomeOf, type RunStatus, type RunSummary, statusAfter, worstExit } fr
 import type { Notice } from "../notify/notice.ts";
 import { makeFolders } from "../system/folders.ts";
 import { replaceFile } from "../system/replace-file.ts";
-import { lockRun } from "../system/run-lock.ts";
+import { heldSince, lockRun, type RunLock } from "../system/run-lock.ts";
 import { openChannels, openPings, type Pings } from "./channels.ts";
 import { type Config, loadConfig, type LoadedConfig } from "./config.ts";
 import { type Day, doStage, newDay, workThroughDay } from "./day.ts";
 import { type Hook, hookOf, runHook } from "./hooks.ts";
 import { PROGRAM } from "./program.ts";
 import { readPassword } from "./secrets.ts";
-import { openStateFolder, readStatus, type StateFolder } from "./state-folder.ts";
+import { markBegun, openStateFolder, readStatus, type StateFolder } from "./state-folder.ts";
 import { callSwitch, pingFailed, tellAll } from "./telling.ts";
 import { timeZoneOf } from "./tidy.ts";
 import type { Globals, Surroundings } from "./surroundings.ts";
@@ -31,11 +31,12 @@ import type { Globals, Surroundings } from "./surroundings.ts";
 export async function runDay(globals: Globals, s: Surroundings): Promise<RunSummary> {
   const { loaded, state } = await prepare(globals, s);
   const { config } = loaded;
-  await using lock = await lockRun(state.lock, s);
+  await using lock = await lockOrTell(state, globals, s);
   if (lock.takenOverFrom !== undefined) {
     s.progress.say(`the run that began ${lock.takenOverFrom} never ended: its process is gone`);
   }
   const begun = { atMs: s.clock.now(), monotonicMs: s.clock.monotonic() };
+  await markBegun(state, begun.atMs);
   const before = await readStatus(state);
   const day = newDay();
   // Also that the redactor knows every secret before a hook prints one.
@@ -56,6 +57,19 @@ async function prepare(globals: Globals, s: Surroundings): Promise<{ loaded: Loa
     return { loaded, state: await openStateFolder(loaded, s) };
   } catch (error) {
     if (isFailure(error) && !s.signal.aborted) await (await import("./not-begun.ts")).tellNotBegun(error, globals, s);
+    throw error;
+  }
+}
+
+/** A run that hangs tells nobody, so the next one does. */
+async function lockOrTell({ lock }: StateFolder, globals: Globals, s: Surroundings): Promise<RunLock> {
+  try {
+    return await lockRun(lock, s);
+  } catch (error) {
+    const since = isFailure(error, "run/locked") ? await heldSince(lock) : undefined;
+    if (isFailure(error) && since !== undefined && s.clock.now() - since > LIMITS.runHangsMs) {
+      await (await import("./not-begun.ts")).tellNotBegun(error, globals, s, { isOnceADay: true });
+    }
     throw error;
   }
 }

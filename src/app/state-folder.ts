@@ -1,9 +1,11 @@
 /** What Chatkeep keeps on this machine between two runs: the lock, the last status, notices that await delivery. */
 import { access, constants, readFile } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
+import { formatInstant, parseZonedInstant } from "../base/clock.ts";
 import { Failure, messageOf } from "../base/errors.ts";
 import type { RunStatus } from "../job/run-summary.ts";
 import { makeFolders } from "../system/folders.ts";
+import { replaceFile } from "../system/replace-file.ts";
 import type { LoadedConfig } from "./config.ts";
 import type { Surroundings } from "./surroundings.ts";
 
@@ -14,12 +16,20 @@ export interface StateFolder {
   readonly path: string;
   readonly lock: string;
   readonly status: string;
+  /** When the newest run began, whether or not it came to write a status. */
+  readonly began: string;
   readonly notices: string;
 }
 
 function below(path: string, installationId: string): StateFolder {
   const own = join(path, installationId);
-  return { path: own, lock: join(own, "run.lock"), status: join(own, "status.json"), notices: join(own, "notices") };
+  return {
+    path: own,
+    lock: join(own, "run.lock"),
+    status: join(own, "status.json"),
+    began: join(own, "began"),
+    notices: join(own, "notices"),
+  };
 }
 
 /** The folders that it can be, the one that is used first. */
@@ -63,6 +73,16 @@ export async function findStateFolder(loaded: LoadedConfig, s: Surroundings): Pr
   }
   const isRoot = process.getuid?.() === 0;
   return below((isRoot ? all[0] : all.at(-1)) ?? SYSTEM_STATE, loaded.config.installation.id);
+}
+
+/** Says that a run begins. A disk that is full keeps no run from beginning. */
+export async function markBegun({ began }: StateFolder, nowMs: number): Promise<void> {
+  await replaceFile(began, `${formatInstant(nowMs)}\n`, 0o600).catch(() => {});
+}
+
+/** Milliseconds since 1970; undefined where nothing says it. */
+export async function readBegun({ began }: StateFolder): Promise<number | undefined> {
+  return parseZonedInstant((await readFile(began, "utf8").catch(() => "")).trim());
 }
 
 /** Undefined where no run has left one, or it cannot be read. */

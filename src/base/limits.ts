@@ -310,6 +310,12 @@ export const LIMITS = {
   runLockTouchMs: 60_000,
   /** … and one that was not for so long is nobody's, where its process cannot be seen. */
   runLockSilentMs: 10 * 60_000,
+  /** A run that has held it for longer than this hangs: whoever meets it tells. */
+  runHangsMs: 24 * 3_600_000,
+  /** A run that was killed is not begun again before so long after it began: what killed it may do so again. */
+  killedRunMs: 3_600_000,
+  /** That a run cannot begin, by the same error, is told again after so long: less than a day, for runs come by chance. */
+  notBegunAgainMs: 20 * 3_600_000,
   /** How often a run tries to get it, others coming and going. */
   runLockAttempts: 10,
   /** A daily run comes a little earlier or later: what is due in less is due now. */

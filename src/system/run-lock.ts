@@ -7,7 +7,7 @@ import { randomUUID } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { link, readFile, rename, rm, stat, utimes, writeFile } from "node:fs/promises";
 import type { Clock } from "../base/clock.ts";
-import { dateOf, formatInstant } from "../base/clock.ts";
+import { dateOf, formatInstant, parseZonedInstant } from "../base/clock.ts";
 import { Failure, messageOf } from "../base/errors.ts";
 import { LIMITS } from "../base/limits.ts";
 import { isMarkOver, isMarkHere, ownMark } from "./leftovers.ts";
@@ -51,6 +51,12 @@ export async function lockRun(path: string, { clock }: { clock: Clock }): Promis
     await takeAway(path, holder, own);
   }
   throw new Failure("run/locked", "other runs begin at the same moment", { hint: "Run it again." });
+}
+
+/** Since when it is held, milliseconds since 1970; undefined when it is not, or cannot be read. */
+export async function heldSince(path: string): Promise<number | undefined> {
+  const holder = await read(path);
+  return typeof holder === "object" ? parseZonedInstant(holder.since) : undefined;
 }
 
 async function place(path: string, own: Holder): Promise<boolean> {

@@ -1,11 +1,14 @@
 /** A run that cannot begin: who is told, and what of a broken configuration can still be read. */
 import assert from "node:assert/strict";
-import { writeFile } from "node:fs/promises";
+import { mkdir, writeFile } from "node:fs/promises";
 import { test } from "node:test";
+import { waitUntilDue } from "../../src/app/due.ts";
 import { runDay } from "../../src/app/run.ts";
 import type { Surroundings } from "../../src/app/surroundings.ts";
 import { isFailure } from "../../src/base/errors.ts";
+import { formatInstant } from "../../src/base/clock.ts";
 import { silent } from "../../src/base/progress.ts";
+import { ownMark } from "../../src/system/leftovers.ts";
 import { HandClock } from "../harness/hand-clock.ts";
 import { type Listener, startListener } from "../harness/told.ts";
 import { temporaryFolder, type TestFolder } from "../harness/temporary.ts";
@@ -95,4 +98,52 @@ test("who cannot be told keeps nobody else from being told, nor the failure from
   listener.answer = ({ path }) => ({ status: path.startsWith(`/${SECRET}`) ? 500 : 200 });
   assert.equal(await runWith(folder, `${NAMED}surplus: 1\n${settings(listener)}`), "config/invalid");
   assert.equal(listener.told.at(-1)?.path, "/ping/fail");
+});
+
+const HOUR = 3_600_000;
+
+test("a container that is started again and again tells once a day that its run cannot begin", async () => {
+  await using folder = await temporaryFolder();
+  await using listener = await startListener();
+  const s = surroundings(folder);
+  const start = async (text: string) => {
+    await writeFile(folder.at("chatkeep.yaml"), text);
+    await assert.rejects(waitUntilDue({ config: "chatkeep.yaml" }, s), (error) => isFailure(error, "config/invalid"));
+    return listener.told.splice(0).map(({ path }) => path);
+  };
+  const state = `state-dir: ${folder.at("state")}\n`;
+  const broken = `${NAMED}${state}surplus: 1\n${settings(listener)}`;
+  assert.deepEqual(await start(broken), [`/${SECRET}`, "/ping/fail"]);
+  assert.deepEqual(await start(broken), []);
+  await s.clock.sleep(12 * HOUR);
+  assert.deepEqual(await start(broken), []);
+  assert.equal((await start(`${NAMED}${state}another: 1\n${settings(listener)}`)).length, 2, "that is another error");
+  await s.clock.sleep(21 * HOUR);
+  assert.equal((await start(`${NAMED}${state}another: 1\n${settings(listener)}`)).length, 2);
+});
+
+test("a run that meets one which hangs for more than a day tells so, once", async () => {
+  await using folder = await temporaryFolder();
+  await using listener = await startListener();
+  const s = surroundings(folder);
+  await s.clock.sleep(100 * HOUR);
+  const own = folder.at("state", "6f1c0000-0000-4000-8000-000000000001");
+  await mkdir(own, { recursive: true });
+  const text = `${NAMED}state-dir: ${folder.at("state")}\n${settings(listener)}`;
+  await writeFile(folder.at("chatkeep.yaml"), text);
+  const meet = async (hours: number) => {
+    const since = formatInstant(s.clock.now() - hours * HOUR);
+    const holder = { id: "x", pid: process.pid, mark: ownMark(), began: "", since };
+    await writeFile(`${own}/run.lock`, JSON.stringify(holder));
+    await assert.rejects(runDay({ config: "chatkeep.yaml" }, s), (error) => isFailure(error, "run/locked"));
+    return listener.told.splice(0);
+  };
+  assert.deepEqual(await meet(23), []);
+  const told = await meet(25);
+  assert.deepEqual(
+    told.map(({ path }) => path),
+    [`/${SECRET}`, "/ping/fail"],
+  );
+  assert.match(told[0]?.body ?? "", /another run is under way: process \d+, since /);
+  assert.deepEqual(await meet(25), []);
 });
