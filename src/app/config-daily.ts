@@ -43,6 +43,8 @@ export const scheduleSchema = z.strictObject({
   backup: text.optional(),
   drill: often.optional(),
   prune: often.optional(),
+  scrub: often.optional(),
+  doctor: often.optional(),
   /** IANA. */
   timezone: zoneText.optional(),
 });

@@ -1,5 +1,5 @@
 /**
- * The day's work, stage by stage: a backup with its copies, a drill when one is due, then what takes something away. A stage
+ * The day's work, stage by stage: a backup with its copies, a drill when one is due, then what takes something away, then a look at what no backup sees. A stage
  * that fails is told, and those that make sense without it still run: after a backup or a drill that failed nothing is
  * forgotten or pruned.
  */
@@ -10,11 +10,12 @@ import { formatSpan } from "../base/bytes.ts";
 import { formatInstant, parseZonedInstant } from "../base/clock.ts";
 import { LIMITS } from "../base/limits.ts";
 import { proofFindings, recoveryFindings } from "../job/objectives.ts";
-import type { RepositoryState, RunStage, RunStatus } from "../job/run-summary.ts";
+import type { RepositoryState, RunLooks, RunStage, RunStatus } from "../job/run-summary.ts";
 import type { BackupSummary, DrillSummary } from "../job/summaries.ts";
 import { runBackup } from "./back-up.ts";
 import type { Config } from "./config.ts";
 import { oftenMs } from "./config-daily.ts";
+import { lastLook, look, type LookName } from "./looks.ts";
 import { objectivesOf } from "./objectives.ts";
 import { surveyRepositories } from "./survey.ts";
 import type { Globals, Surroundings } from "./surroundings.ts";
@@ -22,6 +23,7 @@ import type { Globals, Surroundings } from "./surroundings.ts";
 export interface Day {
   stages: RunStage[];
   repositories: RepositoryState[];
+  looks: RunLooks;
   findings: Finding[];
   /** Of the point that was made. */
   point: string | undefined;
@@ -36,8 +38,8 @@ interface Context {
 }
 
 /** A day on which nothing was done yet. */
-export function newDay(): Day {
-  return { stages: [], repositories: [], findings: [], point: undefined };
+export function newDay(before?: RunStatus): Day {
+  return { stages: [], repositories: [], looks: { ...before?.looks }, findings: [], point: undefined };
 }
 
 /** Does the day's work, and tells of it in `day`. Throws nothing but what is no failure of a stage. */
@@ -57,6 +59,7 @@ export async function workThroughDay(context: Context): Promise<void> {
   const newest = newestProof(day.repositories);
   const age = newest === undefined ? undefined : s.clock.now() - newest;
   day.findings.push(...proofFindings(age, objectivesOf(context.config)));
+  await lookAround(context);
 }
 
 const STOPPED = "the run was stopped";
@@ -203,6 +206,33 @@ async function pruneWhenDue(context: Context, name: string, blocked: string | un
     return { summary: await runPrune({ ...globals, repository: name }, byDefault, s) };
   });
   if (isDone && state !== undefined) state.prunedAt = formatInstant(s.clock.now());
+}
+
+/** After all else, so that nothing is told twice. */
+async function lookAround(context: Context): Promise<void> {
+  const { globals, config, s } = context;
+  await lookWhenDue(context, { name: "scrub", often: config.schedule?.scrub }, async () => {
+    return await (await import("./scrub.ts")).runScrub(globals, { all: false }, s);
+  });
+  await lookWhenDue(context, { name: "doctor", often: config.schedule?.doctor }, async () => {
+    return await (await import("./doctor.ts")).runDoctor(globals, s);
+  });
+}
+
+/** @param options.often as the configuration has it; weekly where it says nothing. */
+export async function lookWhenDue(
+  context: Pick<Context, "day" | "s">,
+  { name, often = "weekly" }: { name: LookName; often: string | undefined },
+  work: () => Promise<{ findings: readonly Finding[] }>,
+): Promise<void> {
+  const { day, s } = context;
+  const named = { stage: name, repository: null } as const;
+  const every = oftenMs(often);
+  const now = s.clock.now();
+  const due = every === undefined ? notDue(undefined, every, now) : notDue(lastLook(day.looks, name, now), every, now);
+  const why = s.signal.aborted ? STOPPED : due;
+  if (why !== undefined) return leaveOut(context, named, why);
+  await doStage(context, named, async () => await look(name, work, { looks: day.looks, told: day.findings }, s));
 }
 
 /** Credentials that cannot delete are somebody's choice, and no failure; they are told as a note. */

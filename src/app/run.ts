@@ -38,7 +38,7 @@ export async function runDay(globals: Globals, s: Surroundings): Promise<RunSumm
   const begun = { atMs: s.clock.now(), monotonicMs: s.clock.monotonic() };
   await markBegun(state, begun.atMs);
   const before = await readStatus(state);
-  const day = newDay();
+  const day = newDay(before);
   // Also that the redactor knows every secret before a hook prints one.
   await hidePasswords(config, s);
   const listeners = await openChannels(config, s);
@@ -154,6 +154,7 @@ function summarize({ config, day, before, begun }: Ended, { clock }: Surrounding
     exit,
     stages: day.stages,
     repositories: day.repositories,
+    looks: day.looks,
     lastSuccess: before?.lastSuccess ?? null,
     failingSince: outcome === "failure" ? (before?.failingSince ?? startedAt) : null,
     notices: [],

@@ -65,9 +65,9 @@ const DAILY: Topic = {
   lines: [
     "  schedule:",
     '    backup: "30 2 * * *"    # minute, hour, day, month, day of the week',
-    "    drill: weekly           # or daily, monthly, 10d, never: how old the newest",
-    "                            # proof may be when 'run' does not drill",
+    "    drill: weekly           # the oldest proof; or daily, monthly, 10d, never",
     "    prune: weekly           # the same; without 'retention' never",
+    "    scrub: weekly           # the same, of a look at live files; doctor: likewise",
     "    timezone: Europe/Berlin",
     "  objectives:               # what 'doctor' and 'run' warn of (m, h, d):",
     "    { rpo: 26h, drill: 8d, rto: 2h }   # the oldest point, the oldest proof,",

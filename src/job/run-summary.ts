@@ -5,7 +5,7 @@ import { discreetly, needsAttention, type Finding } from "../base/findings.ts";
 export type RunOutcome = "success" | "finding" | "failure";
 
 export interface RunStage {
-  stage: "hook before" | "backup" | "drill" | "forget" | "prune" | "hook after";
+  stage: "hook before" | "backup" | "drill" | "forget" | "prune" | "scrub" | "doctor" | "hook after";
   /** Where each repository has its own; null where the stage is one. */
   repository: string | null;
   status: "done" | "failed" | "skipped";
@@ -31,6 +31,12 @@ export interface RepositoryState {
   prunedAt: string | null;
 }
 
+/** When each was last done, or since when the time to it counts. RFC 3339. */
+export interface RunLooks {
+  scrub?: string;
+  doctor?: string;
+}
+
 export interface NoticeOutcome {
   channel: string;
   kind: string;
@@ -53,6 +59,8 @@ export interface RunSummary {
   exit: number;
   stages: RunStage[];
   repositories: RepositoryState[];
+  /** Lacking in what earlier builds wrote. */
+  looks?: RunLooks;
   /** When a run before this one ended without a failure. */
   lastSuccess: string | null;
   /** Since when every run has failed; null when this one, or the one before, did not. */
@@ -79,6 +87,7 @@ export interface RunStatus {
   lastSuccess: string | null;
   failingSince: string | null;
   repositories: RepositoryState[];
+  looks?: RunLooks;
   findings: Finding[];
 }
 
@@ -116,6 +125,7 @@ export function statusAfter(summary: RunSummary, program: string): RunStatus {
     lastSuccess: outcome === "failure" ? summary.lastSuccess : endedAt,
     failingSince: summary.failingSince,
     repositories,
+    ...(summary.looks === undefined ? {} : { looks: summary.looks }),
     findings: discreetly(findings.filter(({ level }) => level !== "note")),
   };
 }

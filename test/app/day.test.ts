@@ -1,27 +1,30 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { type Day, doRemoval, doStage, newDay } from "../../src/app/day.ts";
+import { type Day, doRemoval, doStage, lookWhenDue, newDay } from "../../src/app/day.ts";
 import type { Surroundings } from "../../src/app/surroundings.ts";
 import { Failure } from "../../src/base/errors.ts";
+import type { Finding } from "../../src/base/findings.ts";
 import { silent } from "../../src/base/progress.ts";
 import { HandClock } from "../harness/hand-clock.ts";
 
+const DAY_MS = 86_400_000;
 const BACKUP = { stage: "backup", repository: null } as const;
 const FORGET = { stage: "forget", repository: "primary" } as const;
 
-function open(): { day: Day; s: Surroundings; stop: (reason: Failure) => void } {
+function open(): { day: Day; s: Surroundings; clock: HandClock; stop: (reason: Failure) => void } {
+  const clock = new HandClock();
   const controller = new AbortController();
   const s: Surroundings = {
     signal: controller.signal,
     progress: silent,
     env: {},
     cwd: "/",
-    clock: new HandClock(),
+    clock,
     person: undefined,
     redact: (value) => value,
     hide: () => {},
   };
-  return { day: newDay(), s, stop: (reason) => controller.abort(reason) };
+  return { day: newDay(), s, clock, stop: (reason) => controller.abort(reason) };
 }
 
 function told({ stages }: Day): unknown[] {
@@ -79,4 +82,68 @@ test("credentials that cannot delete are a note and no failure; other trouble is
     day.findings.map(({ kind, level, subject }) => [kind, level, subject]),
     [["removal-denied", "note", "primary"]],
   );
+});
+
+test("a look is due a week after the first run, then every week; 'never' is never, and a stopped run looks at nothing", async () => {
+  const { day, s, clock, stop } = open();
+  let looked = 0;
+  const work = async () => {
+    looked += 1;
+    return { findings: [] };
+  };
+  const GONE = [6, 1, 1];
+  const given = [undefined, undefined, undefined, "never", "daily"];
+  for (const [index, often] of given.entries()) {
+    await lookWhenDue({ day, s }, { name: "scrub", often }, work);
+    await clock.advance((GONE[index] ?? 0) * DAY_MS);
+  }
+  stop(new Failure("run/cancelled", "stopped by SIGTERM"));
+  await lookWhenDue({ day, s }, { name: "doctor", often: "daily" }, work);
+  assert.deepEqual(
+    day.stages.map(({ stage, status, why }) => [stage, status, why]),
+    [
+      ["scrub", "skipped", "next in 7 days"],
+      ["scrub", "skipped", "next in 24 h 0 min"],
+      ["scrub", "done", null],
+      ["scrub", "skipped", "switched off"],
+      ["scrub", "done", null],
+      ["doctor", "skipped", "the run was stopped"],
+    ],
+  );
+  assert.equal(looked, 2);
+});
+
+function finding(kind: string, level: "alarm" | "note", subject?: string): Finding {
+  return { kind, level, message: "", hint: "", ...(subject === undefined ? {} : { subject }) };
+}
+
+test("a look tells what needs somebody and was not told yet; one that cannot look fails nothing, and is tried again", async () => {
+  const { day, s } = open();
+  const long = { scrub: "1960-01-01T00:00:00Z", doctor: "1960-01-01T00:00:00Z" };
+  day.looks = { ...long };
+  day.findings.push(finding("disk-low", "alarm", "/srv"), finding("bucket-public", "note"));
+  const found = [
+    finding("disk-low", "alarm", "/srv"),
+    finding("disk-low", "alarm", "/var"),
+    finding("bucket-public", "alarm"),
+    finding("nobody-told", "note"),
+  ];
+  await lookWhenDue({ day, s }, { name: "doctor", often: undefined }, async () => ({ findings: found }));
+  await lookWhenDue({ day, s }, { name: "scrub", often: undefined }, () =>
+    Promise.reject(new Failure("database/unreachable", "no answer", { hint: "Start it." })),
+  );
+  assert.deepEqual(told(day), [
+    ["doctor", "done", 3, null],
+    ["scrub", "done", 3, null],
+  ]);
+  assert.deepEqual(
+    day.findings.slice(2).map(({ kind, level, subject }) => [kind, level, subject]),
+    [
+      ["disk-low", "alarm", "/var"],
+      ["bucket-public", "alarm", undefined],
+      ["look-failed", "warning", "scrub"],
+    ],
+  );
+  assert.equal(day.looks.scrub, long.scrub);
+  assert.notEqual(day.looks.doctor, long.doctor);
 });

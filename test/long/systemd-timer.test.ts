@@ -66,7 +66,7 @@ test("a systemd timer makes a restore point by itself, may write nowhere else, a
     // A server of the drill's own starts behind the service's walls, too.
     assert.deepEqual(
       status.lastRun.stages.map(({ stage, status: how }) => `${stage} ${how}`),
-      ["backup done", "drill done", "forget done", "prune done", "hook after done"],
+      ["backup done", "drill done", "forget done", "prune done", "scrub skipped", "doctor skipped", "hook after done"],
     );
     const { points } = (await desk.summary(["list"])) as unknown as { points: { point: string }[] };
     assert.equal(points[0]?.point, status.repositories[0]?.newest?.point);

@@ -2,7 +2,8 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { existsSync } from "node:fs";
-import { readFile, rename, rm, writeFile } from "node:fs/promises";
+import { readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { stringify } from "yaml";
 import type { RunStatus, RunSummary } from "../../src/job/run-summary.ts";
@@ -102,6 +103,8 @@ test("a day on which all goes well", async () => {
     drill: "done",
     forget: "done",
     prune: "done",
+    scrub: "skipped",
+    doctor: "skipped",
     "hook after": "done",
   });
   const made = summary.stages.find(({ stage }) => stage === "backup")?.summary;
@@ -160,7 +163,14 @@ test("a day on which the backup fails: nothing is forgotten, everybody is told, 
   await rename(desk.repository, `${desk.repository}.away`);
   try {
     const { summary } = await dayRun(10);
-    assert.deepEqual(outcomes(summary), { backup: "failed", drill: "skipped", forget: "skipped", prune: "skipped" });
+    assert.deepEqual(outcomes(summary), {
+      backup: "failed",
+      drill: "skipped",
+      forget: "skipped",
+      prune: "skipped",
+      scrub: "skipped",
+      doctor: "skipped",
+    });
     assert.equal(summary.lastSuccess, lastSuccess);
     assert.equal(summary.failingSince, summary.startedAt);
   } finally {
@@ -223,6 +233,39 @@ test("a run that is stopped ends what it started, and says so", async () => {
   assert.equal(status, 130);
   assert.equal((await statusFile()).lastRun.exit, 130);
   assert.deepEqual(pinged(), ["/ping/start", "/ping/fail"]);
+});
+
+/** So that both looks are due. */
+async function forgetLooks(): Promise<void> {
+  const { installation } = await statusFile();
+  const path = folder.at("state", installation.id, "status.json");
+  const status = JSON.parse(await readFile(path, "utf8")) as RunStatus;
+  const long = "2020-01-01T00:00:00Z";
+  await writeFile(path, JSON.stringify({ ...status, looks: { scrub: long, doctor: long } }));
+}
+
+test("a day on which live files and the installation are looked at: what no backup sees is told", async () => {
+  await configure();
+  await forgetLooks();
+  const [live] = (await readdir(desk.installation.storageRoot, { recursive: true, withFileTypes: true })).filter(
+    (entry) => entry.isFile(),
+  );
+  assert.ok(live !== undefined);
+  const path = join(live.parentPath, live.name);
+  const right = await readFile(path);
+  await writeFile(path, Buffer.alloc(right.length, "x"));
+  try {
+    const { summary } = await dayRun(3);
+    assert.deepEqual([outcomes(summary)["scrub"], outcomes(summary)["doctor"]], ["done", "done"]);
+    assert.deepEqual(
+      summary.findings.filter(({ kind }) => kind === "blobs-altered").map(({ level }) => level),
+      ["alarm"],
+    );
+  } finally {
+    await writeFile(path, right);
+  }
+  const { looks } = await statusFile();
+  for (const at of [looks?.scrub, looks?.doctor]) assert.ok(at !== undefined && at > "2021");
 });
 
 test("where no systemd runs, 'schedule install' says what else there is, and writes nothing", async (t) => {
