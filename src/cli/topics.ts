@@ -67,7 +67,7 @@ const DAILY: Topic = {
     '    backup: "30 2 * * *"    # minute, hour, day, month, day of the week',
     "    drill: weekly           # the oldest proof; or daily, monthly, 10d, never",
     "    prune: weekly           # the same; without 'retention' never",
-    "    scrub: weekly           # the same, of a look at live files; doctor: likewise",
+    "    scrub: weekly           # the same: a look at live files; doctor: likewise",
     "    timezone: Europe/Berlin",
     "  objectives:               # what 'doctor' and 'run' warn of (m, h, d):",
     "    { rpo: 26h, drill: 8d, rto: 2h }   # the oldest point, the oldest proof,",
