@@ -17,6 +17,7 @@ import { acksOf, awaitingAck, isShrunk, readAck, SHRUNK } from "./acks.ts";
 import { lockToWrite } from "./lock.ts";
 import { PointReader } from "./point-reader.ts";
 import { listPoints, type Point, type PointList, resolvePoint } from "./points.ts";
+import { hasFormOfKind, notAckable } from "./not-ackable.ts";
 import { isAckable, subjectOf } from "./quiet.ts";
 import { ackTags, isAck, saveRecord } from "./records.ts";
 
@@ -102,6 +103,8 @@ async function whatIsSaid(
     }
     return { point, finding: word, falls: [], subjects: said.map(subjectOf) };
   }
+  const refusal = notAckable(word, hasFormOfKind(word) ? await newestFindings(list, options) : []);
+  if (refusal !== undefined) throw refusal;
   const point = word === SHRUNK ? newestShrunk(list, options) : namedPoint(list, word, options);
   return { point, finding: SHRUNK, falls: await readFalls(repository, point, options) };
 }
@@ -174,6 +177,12 @@ async function readFindings(
   options: { signal: AbortSignal },
 ): Promise<Finding[]> {
   return (await readManifest(repository, point, options))?.findings ?? [];
+}
+
+/** What the newest point of the installation tells; nothing where there is none. */
+async function newestFindings(list: PointList, { repository, installationId, signal }: AckOptions): Promise<Finding[]> {
+  const newest = list.points.find((one) => installationId === undefined || one.installationId === installationId);
+  return newest === undefined ? [] : await readFindings(repository, newest, { signal });
 }
 
 /** What a point says that accounts have: of each one that shrank too much, all that fell. None where it is damaged. */

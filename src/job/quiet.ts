@@ -1,7 +1,7 @@
 /**
  * Findings that somebody has acknowledged, or that the last restore point told already: they become notes for as long as they stay
  * what they were. Only what is known to stand for long is among them, and uploaded files that the installation itself has lost; damage of the
- * repository, keys and rows that were not read never are.
+ * repository, keys that open nothing and rows that were not read never are.
  */
 import type { Finding } from "../base/findings.ts";
 import type { KnownAcks } from "./acks.ts";
@@ -13,9 +13,11 @@ const ACKABLE: ReadonlySet<string> = new Set([
   "blobs-missing",
   "blobs-short",
   "blobs-unreadable",
+  "code-conflicts",
   "code-file-not-saved",
   "code-file-unreadable",
   "code-files-too-many",
+  "code-not-saved",
   "config-file-too-large",
   "config-file-unreadable",
   "config-files-too-many",
@@ -35,11 +37,15 @@ const ACKABLE: ReadonlySet<string> = new Set([
   "pods-not-ready",
   "public-on-volume",
   "rails-env-not-production",
+  "secret-key-base-example",
+  "secret-key-base-missing",
   "storage-anonymous-volume",
+  "storage-folder-missing",
   "storage-not-read",
   "storage-service-unknown",
   "storage-service-unsupported",
   "storage-split",
+  "storage-unknown",
   "user-mappings",
   "volumes-replaced",
 ]);
@@ -80,6 +86,11 @@ const TOLD_ONCE: ReadonlySet<string> = new Set([
 
 export function isAckable(kind: string): boolean {
   return ACKABLE.has(kind) || DOCTOR_ACKABLE.has(kind);
+}
+
+/** Every kind that can be. */
+export function ackableKinds(): string[] {
+  return [...ACKABLE, ...DOCTOR_ACKABLE];
 }
 
 /** True for what only `doctor` tells. */

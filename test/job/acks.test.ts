@@ -8,7 +8,8 @@ import { acknowledge, type AckOptions, listAcks } from "../../src/job/ack.ts";
 import { acksElsewhere, acksLacking, acksOf, readAck } from "../../src/job/acks.ts";
 import { forget } from "../../src/job/forget.ts";
 import { listPoints } from "../../src/job/points.ts";
-import { quietKnown, quietTold } from "../../src/job/quiet.ts";
+import { notAckable } from "../../src/job/not-ackable.ts";
+import { ackableKinds, quietKnown, quietTold } from "../../src/job/quiet.ts";
 import type { PointAck } from "../../src/job/records.ts";
 import type { Repository } from "../../src/repo/repository.ts";
 import { createMemoryStore, type MemoryStore } from "../../src/store/memory-store.ts";
@@ -229,4 +230,45 @@ test("what nobody can help is a warning until a restore point has told it, and a
   const { names: _, ...earlier } = both;
   assert.deepEqual(levels([both], [{ ...earlier, message: "a,b (acknowledged)" }]), ["note"], "of an earlier version");
   assert.deepEqual(levels([naming("storage-not-read", ["a"])], [naming("storage-not-read", ["a"])]), ["warning"]);
+});
+
+test("what cannot be acknowledged says why, a slip of the finger what may be meant, and a point is still a point", async () => {
+  const { repository, store } = fresh();
+  const findings: Finding[] = [
+    { kind: "code-dirty", level: "note", message: "changed", hint: "" },
+    { kind: "stale-range", level: "alarm", message: "stale", hint: "" },
+  ];
+  await addPoint(repository, NOW - 1, { files: { "chatkeep/manifest.json": manifestOf(findings) } });
+  const refused = async (word: string) => {
+    try {
+      await acknowledge(options(reopen(original, store)), { ...shrunk, word });
+    } catch (error) {
+      if (isFailure(error)) return `${error.code} ${error.message}; ${error.hint}`;
+      throw error;
+    }
+    return assert.fail(`${word} was acknowledged`);
+  };
+  for (const [word, expected] of [
+    ["storage-files-lost", /^usage\/invalid 'storage-files-lost' cannot be acknowledged: .*lost or damaged; .*doctor/],
+    ["encryption-keys-wrong", /cannot be acknowledged: channels .* docs\/keys\.md/],
+    ["no-restore-point", /cannot be acknowledged: while it stands/],
+    ["database-unreachable", /cannot be acknowledged: .*could not be done; .*docs\/errors\.md/],
+    ["code-dirty", /cannot be acknowledged: it is a note already/],
+    ["stale-range", /cannot be acknowledged: it is not among/],
+    ["same-dsik", /no finding 'same-dsik' .*; Did you mean 'same-disk'\?/],
+    ["quite-another-thing-altogether", /no finding .*; 'chatkeep ack' lists what can be/],
+    ["deadbeef", /^point\/not-found there is no restore point 'deadbeef'/],
+  ] as const)
+    assert.match(await refused(word), expected);
+  const before = await acksIn(store);
+  assert.deepEqual(before, []);
+  await acknowledge(options(reopen(original, store)), { ...shrunk, word: days[1] });
+});
+
+test("what stands for long though nobody can help it cheaply may be quiet; each kind has one answer", () => {
+  const kinds = ackableKinds();
+  assert.equal(new Set(kinds).size, kinds.length);
+  for (const kind of ["secret-key-base-example", "secret-key-base-missing", "code-not-saved", "code-conflicts"])
+    assert.ok(kinds.includes(kind), kind);
+  for (const kind of kinds) assert.equal(notAckable(kind, []), undefined);
 });
