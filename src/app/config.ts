@@ -84,7 +84,7 @@ const installationSchema = z.strictObject({
   namespace: z.string().min(1).optional(),
   /** A Deployment or StatefulSet of Chatwoot's, where the namespace has several installations. */
   deployment: z.string().min(1).optional(),
-  /** Lines for the shell, where the ways of the kind are not the right ones. */
+  /** Lines for the shell, where the ways of the kind are not the right ones. Kept, and run by no verb yet: a restore tells a person. */
   stop: processCommands.optional(),
   start: processCommands.optional(),
   /** A line for the shell, or the address of the web process. */

@@ -165,7 +165,7 @@ export class ClusterApi {
         "source/unreadable",
         `Chatkeep may not ${verb} ${resource} in the namespace '${this.namespace}'`,
         {
-          hint: `It said: ${said}. deploy/kubernetes/rbac.yaml grants what is needed${resource.endsWith("/scale") ? ", in its role 'chatkeep-scale'" : ""}. Is '${this.namespace}' the namespace that Chatwoot is in? 'namespace' under 'installation' names another.`,
+          hint: `It said: ${said}. deploy/kubernetes/${resource.endsWith("/scale") ? "scale" : "rbac"}.yaml grants what is needed. Is '${this.namespace}' the namespace that Chatwoot is in? 'namespace' under 'installation' names another.`,
         },
       );
     }

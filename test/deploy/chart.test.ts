@@ -65,7 +65,8 @@ test("the chart has Chatkeep's version, and the image's user is the one that all
 
 test("its roles have the rules of the manifests", () => {
   const templates = [...read(CHART, "templates/rbac.yaml").matchAll(/^(rules:\n[^]*?)\n---$/gm)];
-  const roles = objectsOf(join(ROOT, "deploy/kubernetes/rbac.yaml")).filter(({ kind }) => kind === "Role");
+  const manifests = ["rbac.yaml", "scale.yaml"].flatMap((file) => objectsOf(join(ROOT, "deploy/kubernetes", file)));
+  const roles = manifests.filter(({ kind }) => kind === "Role");
   assert.equal(roles.length, 2);
   assert.deepEqual(
     templates.map(([, text = ""]) => (parse(text) as { rules: unknown }).rules),

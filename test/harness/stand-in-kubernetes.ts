@@ -16,7 +16,10 @@ import { discovery, type KindOfObject, KINDS } from "./cluster-discovery.ts";
 import { type Right, rightsIn } from "./cluster-rights.ts";
 import { temporaryFolder } from "./temporary.ts";
 
-export const RBAC = resolve(import.meta.dirname, "../../deploy/kubernetes/rbac.yaml");
+const MANIFESTS = resolve(import.meta.dirname, "../../deploy/kubernetes");
+export const RBAC = join(MANIFESTS, "rbac.yaml");
+/** The role for stopping and starting, which nothing applies by itself. */
+const SCALE = join(MANIFESTS, "scale.yaml");
 const ACCOUNT_FOLDER = "var/run/secrets/kubernetes.io/serviceaccount";
 const TOKEN = "token-of-chatkeep";
 
@@ -25,7 +28,7 @@ export type ClusterWorld = Record<string, ClusterObject[]>;
 
 export interface StandInOptions {
   namespace?: string;
-  /** A manifest with service accounts, roles and bindings; without one Chatkeep may do whatever deploy/kubernetes/rbac.yaml says. */
+  /** A manifest with service accounts, roles and bindings; without one, those of deploy/kubernetes/rbac.yaml and scale.yaml. */
   rbac?: string;
   /** How many answers more show a pod that is ending. */
   endingLooks?: number;
@@ -168,7 +171,10 @@ class Server {
   constructor(world: ClusterWorld, options: StandInOptions) {
     this.#world = world;
     this.#options = { endingLooks: 0, namespace: "chatwoot", ...options };
-    this.rights = rightsIn(options.rbac ?? readFileSync(RBAC, "utf8"), this.#options.namespace);
+    this.rights = rightsIn(
+      options.rbac ?? [RBAC, SCALE].map((path) => readFileSync(path, "utf8")).join("---\n"),
+      this.#options.namespace,
+    );
   }
 
   async handle(request: IncomingMessage, response: ServerResponse): Promise<void> {

@@ -116,7 +116,7 @@ test("all objects of the installation are saved, and of others none; nothing cha
   assert.equal(web.metadata.annotations?.["meta.helm.sh/release-name"], "acme");
 });
 
-test("each right of rbac.yaml is used by finding, saving, stopping or starting, and no other is needed", async () => {
+test("each right of rbac.yaml and scale.yaml is used by finding, saving, stopping or starting, and no other is needed", async () => {
   const world = wholeWorld();
   const [web] = world["deployments"] as WorkloadDetails[];
   assert(web !== undefined);
@@ -176,8 +176,7 @@ test("who sets back what was scaled is named beforehand, and when he does it, st
 });
 
 test("without the role for scaling everything is found and saved, and stopping says which right lacks", async () => {
-  const documents = readFileSync(RBAC, "utf8").split(/^---$/m);
-  await using cluster = await startWhole(wholeWorld(), { rbac: documents.slice(0, 3).join("---") });
+  await using cluster = await startWhole(wholeWorld(), { rbac: readFileSync(RBAC, "utf8") });
   const { installation, findings } = await find(cluster);
   assert.deepEqual(findings, []);
   const [step] = installation.processes.web?.stop ?? [];
@@ -187,7 +186,7 @@ test("without the role for scaling everything is found and saved, and stopping s
     (error) =>
       isFailure(error, "source/unreadable") &&
       error.message === "Chatkeep may not get deployments/scale in the namespace 'chatwoot'" &&
-      /cannot get resource "deployments\/scale".*rbac\.yaml.*chatkeep-scale/.test(error.hint ?? ""),
+      /cannot get resource "deployments\/scale".*scale\.yaml grants/.test(error.hint ?? ""),
   );
 });
 

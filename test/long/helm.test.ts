@@ -89,7 +89,7 @@ for (const major of HELM_MAJORS) {
   test(`Helm ${major}: what it makes is what the manifests make`, async () => {
     const set = `${IMAGE},existingSecret=chatkeep-chatwoot-config,credentialsSecret=chatkeep-chatwoot-credentials`;
     const objects = await render("chatkeep-chatwoot", "--set", `${set},rbac.stop=true,serviceAccount.name=chatkeep`);
-    const manifests = ["rbac", "cronjob", "network-policy"].flatMap((name) =>
+    const manifests = ["rbac", "scale", "cronjob", "network-policy"].flatMap((name) =>
       objectsOf(join(MANIFESTS, `${name}.yaml`)),
     );
     assert.deepEqual(objects.map(({ kind }) => kind).toSorted(), manifests.map(({ kind }) => kind).toSorted());

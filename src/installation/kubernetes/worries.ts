@@ -286,7 +286,7 @@ function scalingFindings({ group, extras }: Seen): Finding[] {
       kind: "scaling-managed",
       level: "note",
       subject: who.join(", "),
-      message: `${who.join(" and ")} may start again what Chatkeep stops for a restore: ${workloads.map(({ name }) => name).join(", ")}`,
+      message: `${who.join(" and ")} may start again what is stopped for a restore: ${workloads.map(({ name }) => name).join(", ")}`,
       hint: `Nothing to do for a backup. Before a restore, pause it: ${[...new Set(found.map(({ pause }) => pause))].join("; ")}.`,
     },
   ];
