@@ -47,7 +47,8 @@ export async function sampleStorage(
   const lost = rows.filter((_, at) => looks[at] === false);
   const there = rows.find((_, at) => looks[at])?.key;
   if (lost.length === 0) return { there, findings: [] };
-  const names = listSome(lost.map(({ filename, id }) => `${filename || "(no name)"} (blob ${id})`));
+  const describe = (nameOf: (row: SampleRow) => string) =>
+    `of ${plural(rows.length, "uploaded file")} of storage '${spec.service}' that were looked at, ${lost.length} ${lost.length === 1 ? "is" : "are"} not there or not whole: ${listSome(lost.map(nameOf))}`;
   const where = isHere
     ? `Is ${spec.roots.join(" or ")} the right folder, and its disk mounted?`
     : `Is '${spec.bucket}' the right bucket, and may these credentials see all of it?`;
@@ -57,7 +58,8 @@ export async function sampleStorage(
       {
         kind: "storage-files-lost",
         level: "alarm",
-        message: `of ${plural(rows.length, "uploaded file")} of storage '${spec.service}' that were looked at, ${lost.length} ${lost.length === 1 ? "is" : "are"} not there or not whole: ${names}`,
+        message: describe(({ filename, id }) => `${filename || "(no name)"} (blob ${id})`),
+        discreet: describe(({ id }) => `blob ${id}`),
         hint: `${where} Earlier restore points may have the files: 'chatkeep restore POINT --only storage --to DIR'. 'chatkeep scrub --all' looks at every file.`,
       },
     ],

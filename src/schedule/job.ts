@@ -27,3 +27,6 @@ export const IMAGE_USER = 10_027;
 
 /** How much later it may run, by chance: so many do the same at the same minute. Minutes. */
 export const DELAY_MINUTES = 30;
+
+/** Behind everything that somebody waits for, as nice(1) counts. */
+export const NICE = 10;

@@ -46,6 +46,8 @@ export function formatCompose(job: DailyJob, options: ManifestOptions): string {
     ],
     // A backup that is stopped ends cleanly, which may take some seconds.
     stop_grace_period: "1m",
+    // Of 1,024, which others have: it counts only while they want the processor.
+    cpu_shares: 204,
     // For the PostgreSQL server of a drill.
     shm_size: "256m",
   };

@@ -1,6 +1,6 @@
 /** The systemd units of the daily run, by systemd.service(5), systemd.exec(5) and systemd.timer(5). */
 import { dirname, join } from "node:path";
-import { DELAY_MINUTES, type DailyJob, markerOf, unitName } from "./job.ts";
+import { DELAY_MINUTES, type DailyJob, markerOf, NICE, unitName } from "./job.ts";
 import { toOnCalendar } from "./on-calendar.ts";
 
 export interface Units {
@@ -43,7 +43,7 @@ function formatService(job: DailyJob, scope: Scope): string {
     "UMask=0077",
     "",
     "# Chatwoot comes first.",
-    "Nice=10",
+    `Nice=${NICE}`,
     "IOSchedulingClass=idle",
     "CPUWeight=20",
     "",
