@@ -1,10 +1,9 @@
 /** A repository on a disk that fills up: it is told before, and what is left to PostgreSQL and Redis is not used. */
 import assert from "node:assert/strict";
-import { createHash, randomBytes } from "node:crypto";
+import { randomBytes } from "node:crypto";
 import { cp, mkdir, readFile, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { test } from "node:test";
-import { Client } from "pg";
 import type { Finding } from "../../src/base/findings.ts";
 import { storagePath } from "../../src/demo/files.ts";
 import { CHATKEEP, summaryOf } from "../harness/cli.ts";
@@ -12,6 +11,7 @@ import { cannotMount, runWithMounts } from "../harness/namespace.ts";
 import { makeCheapToOpen } from "../scenario/cheap-key.ts";
 import { openDesk } from "../scenario/desk.ts";
 import { assertRefused, secretsOf } from "../scenario/refusal.ts";
+import { FILM_KEY, listFilm } from "./film.ts";
 
 const MIB = 1024 ** 2;
 const whyNot = await cannotMount();
@@ -46,17 +46,9 @@ test("a disk that is nearly full is told, and a backup stops while there is room
   await cp(desk.repository, template, { recursive: true });
   const content = randomBytes(20 * MIB);
   await writeFile(big, content);
-  const key = "abcdefghijklmnopqrstuvwxyz12";
-  const place = storagePath(desk.installation.storageRoot, key);
+  const place = storagePath(desk.installation.storageRoot, FILM_KEY);
   await mkdir(dirname(place), { recursive: true });
-  const client = new Client(desk.installation.database);
-  await client.connect();
-  await client.query(
-    `insert into active_storage_blobs (key, filename, content_type, metadata, byte_size, checksum, created_at, service_name)
-     values ($1, 'film.mp4', 'video/mp4', null, $2, $3, now() - interval '1 hour', 'local')`,
-    [key, content.length, createHash("md5").update(content).digest("base64")],
-  );
-  await client.end();
+  await listFilm(desk, content);
 
   const args = [process.execPath, CHATKEEP, desk.config, desk.repository, template, big, place, out];
   const { status, stderr } = await runWithMounts(SMALL_DISK, args, { env: { NO_COLOR: "1" }, cwd: desk.root });

@@ -1,10 +1,9 @@
 /** A repository on the disk that Redis keeps its data on (F23): a backup that does not fit ends before Redis refuses writes. */
 import assert from "node:assert/strict";
-import { createHash, randomBytes } from "node:crypto";
+import { randomBytes } from "node:crypto";
 import { cp, mkdir, readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
-import { Client } from "pg";
 import { writeStorageFile } from "../../src/demo/files.ts";
 import { CHATKEEP } from "../harness/cli.ts";
 import { cannotMount, runWithMounts } from "../harness/namespace.ts";
@@ -13,6 +12,7 @@ import { resticPath, resticPaths } from "../harness/restic.ts";
 import { makeCheapToOpen } from "../scenario/cheap-key.ts";
 import { openDesk } from "../scenario/desk.ts";
 import { assertRefused, secretsOf } from "../scenario/refusal.ts";
+import { FILM_KEY, listFilm } from "./film.ts";
 
 const MIB = 1024 ** 2;
 const whyNot = await cannotMount();
@@ -55,16 +55,8 @@ test("on a disk that is shared with Redis a backup stops before Redis does, lose
   await mkdir(out);
   await cp(desk.repository, template, { recursive: true });
   const content = randomBytes(40 * MIB);
-  const key = "abcdefghijklmnopqrstuvwxyz12";
-  await writeStorageFile(desk.installation.storageRoot, { key, content });
-  const client = new Client(desk.installation.database);
-  await client.connect();
-  await client.query(
-    `insert into active_storage_blobs (key, filename, content_type, metadata, byte_size, checksum, created_at, service_name)
-     values ($1, 'film.mp4', 'video/mp4', null, $2, $3, now() - interval '1 hour', 'local')`,
-    [key, content.length, createHash("md5").update(content).digest("base64")],
-  );
-  await client.end();
+  await writeStorageFile(desk.installation.storageRoot, { key: FILM_KEY, content });
+  await listFilm(desk, content);
 
   const restic = resticPaths().at(-1)?.path ?? resticPath();
   const args = [out, process.execPath, CHATKEEP, desk.config, desk.repository, template, REDIS, restic];
