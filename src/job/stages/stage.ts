@@ -1,0 +1,115 @@
+/**
+ * Bringing an installation back into its own place goes by stages: what a stage changes is recorded before it is changed,
+ * so that a restore that was killed goes on where it was, and a rollback undoes what was done, the last first.
+ */
+import type { Clock } from "../../base/clock.ts";
+import type { Finding } from "../../base/findings.ts";
+import type { Progress } from "../../base/progress.ts";
+import type { Environment } from "../../chatwoot/environment.ts";
+import type { Installation } from "../../installation/installation.ts";
+import type { Manifest } from "../../point/manifest.ts";
+import type { ServerAddress } from "../../postgres/address.ts";
+import type { PointReader } from "../point-reader.ts";
+
+/** In the order in which they are done. */
+export const STAGE_NAMES = [
+  "stop",
+  "database",
+  "files",
+  "code",
+  "clone",
+  "swap",
+  "environment",
+  "redis",
+  "migrate",
+  "web",
+  "health",
+  "outbound",
+  "worker",
+] as const;
+export type StageName = (typeof STAGE_NAMES)[number];
+
+/** The installation that is there: what is restored takes its place. */
+export interface Place {
+  readonly installation: Installation;
+  /** The database that its application uses, as it is reached from here. */
+  readonly address: ServerAddress;
+}
+
+/** What becomes of messages that a worker would send as soon as it is started. */
+export type OutboundChoice = "ask" | "defuse" | "allow" | "hold";
+
+export interface StageOptions {
+  /** Roles that are lacking are made, and owners and rights in the database are what they were. */
+  readonly withRoles: boolean;
+  /** The service of the place that takes all uploaded files; undefined: each its own, where the place has it. */
+  readonly storage: string | undefined;
+  /** Runs Chatwoot's own migrations when the database is in place. */
+  readonly migrate: boolean;
+  readonly outbound: OutboundChoice;
+  /** A copy that must not send anything to anybody. */
+  readonly clone: { readonly frontendUrl: string; readonly anonymise: boolean } | undefined;
+}
+
+/** What every stage has, also when it is undone: nothing of the repository, which may be out of reach then. */
+export interface UndoContext {
+  readonly place: Place;
+  /** A folder of this restore alone, kept until it is forgotten: for lists and for what was replaced. */
+  readonly folder: string;
+  /** What the new database is called until the swap; undefined where the database is not restored. */
+  readonly fresh: ServerAddress | undefined;
+  readonly clock: Clock;
+  readonly progress: Progress;
+  readonly signal: AbortSignal;
+}
+
+export interface StageContext extends UndoContext {
+  readonly reader: PointReader;
+  readonly manifest: Manifest;
+  /** The environment that the point has; undefined where it has none. */
+  readonly saved: Environment | undefined;
+  readonly options: StageOptions;
+}
+
+export interface StagePlan {
+  /** For people: what will be done, a line each. None: the stage has nothing to do and is passed over. */
+  readonly lines: readonly string[];
+  /** What stands in the way: nothing at all is begun then. */
+  readonly blockers: readonly Finding[];
+  /** What is worth knowing before. */
+  readonly findings: readonly Finding[];
+}
+
+/** What a stage keeps on disk, as JSON. */
+export interface StageRecord<T> {
+  /** Undefined where it was never begun. */
+  readonly kept: T | undefined;
+  /** Returns when it is durable: call it before the change that an undo must know of. */
+  keep(value: T): Promise<void>;
+}
+
+export interface StageResult {
+  /** For people: what was done, a line each. */
+  readonly lines: readonly string[];
+  readonly findings: readonly Finding[];
+  /** What is left for a person, in order. */
+  readonly next?: readonly string[];
+  /** The restore stops here in good order, with this reason; calling it again goes on with this stage. */
+  readonly holds?: string;
+}
+
+/** @typeParam T What it keeps on disk: plain JSON. */
+export interface Stage<T = unknown> {
+  readonly name: StageName;
+  /** Looks, and changes nothing. Called before the first change of any stage. */
+  plan(context: StageContext): Promise<StagePlan>;
+  /**
+   * Does it. Called again after a kill, with what was kept: what is done already is seen and not done twice.
+   * @throws Failure when it cannot go on: what was done stays recorded, to be gone on with or undone.
+   */
+  apply(context: StageContext, record: StageRecord<T>): Promise<StageResult>;
+  /** Undoes it, as far as it came; called again after a kill, likewise. What was never begun is not called. */
+  undo(context: UndoContext, record: StageRecord<T>): Promise<StageResult>;
+}
+
+export const NOTHING_TO_DO: StagePlan = { lines: [], blockers: [], findings: [] };
