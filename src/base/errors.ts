@@ -33,6 +33,8 @@ export const ERRORS = {
   "dump/unsuitable": { exit: 1, retry: false },
   "dump/damaged": { exit: 13, retry: false },
   "drill/not-proven": { exit: 1, retry: false },
+  "restore/unfinished": { exit: 1, retry: false },
+  "restore/record": { exit: 1, retry: false },
   "repo/missing": { exit: 10, retry: false },
   "repo/exists": { exit: 1, retry: false },
   "repo/unsupported": { exit: 1, retry: false },

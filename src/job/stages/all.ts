@@ -1,0 +1,13 @@
+/** Every stage that a whole restore has. Each adds itself here; the runner does them in the order of {@link STAGE_NAMES}. */
+import { STAGE_NAMES, type Stage } from "./stage.ts";
+
+/** What a stage keeps is its own business: the runner only hands it back. */
+const STAGES: readonly Stage[] = [];
+
+/** In the order in which they are done. */
+export const ALL_STAGES: readonly Stage[] = inOrder(STAGES);
+
+/** Pure. */
+export function inOrder(stages: readonly Stage[]): Stage[] {
+  return stages.toSorted((a, b) => STAGE_NAMES.indexOf(a.name) - STAGE_NAMES.indexOf(b.name));
+}

@@ -1,0 +1,93 @@
+/** Does the stages of a restore in their order, goes on with one that was killed, and undoes them, the last first. */
+import type { Clock } from "../../base/clock.ts";
+import { bug, Failure } from "../../base/errors.ts";
+import type { Journal } from "./journal.ts";
+import type { Stage, StageContext, StageName, StageRecord, StageResult, UndoContext } from "./stage.ts";
+
+export interface Applied {
+  /** Why it stopped in good order before its end; undefined where all is done. */
+  readonly held: { readonly stage: StageName; readonly why: string } | undefined;
+}
+
+/**
+ * Does what the journal says is not done. Called again after a kill at any instant, it goes on there.
+ * @param stages At least those that the journal has.
+ * @throws what a stage throws; Failure `restore/record` for a journal that cannot be written, or a stage that is unknown.
+ */
+export async function applyStages(stages: readonly Stage[], context: StageContext, journal: Journal): Promise<Applied> {
+  const { clock, progress, signal } = context;
+  for (const { name, state } of journal.value.stages) {
+    if (state === "done") continue;
+    if (state === "undone") throw bug(`stage '${name}' was undone and cannot be gone on with`);
+    signal.throwIfAborted();
+    const stage = stageOf(stages, name);
+    if (state === "waiting") await journal.setStage(name, { state: "begun" });
+    progress.stage(name);
+    const call = async () => await stage.apply(context, recordOf(journal, name));
+    const { result, seconds } = await timed(journal, { name, of: "seconds" }, clock, call);
+    const { holds } = result;
+    if (holds !== undefined) {
+      await journal.setStage(name, { result, seconds });
+      return { held: { stage: name, why: holds } };
+    }
+    await journal.setStage(name, { state: "done", result, seconds });
+  }
+  if (journal.value.state !== "done") await journal.set({ state: "done" });
+  return { held: undefined };
+}
+
+/**
+ * Undoes what the journal says was begun, the last first. Called again after a kill, it goes on there.
+ * @throws what a stage throws: those behind it are undone, and it and those before it are not.
+ */
+export async function undoStages(stages: readonly Stage[], context: UndoContext, journal: Journal): Promise<void> {
+  const { clock, progress, signal } = context;
+  if (journal.value.state !== "undoing") await journal.set({ state: "undoing" });
+  for (const { name, state } of journal.value.stages.toReversed()) {
+    if (state === "waiting" || state === "undone") continue;
+    signal.throwIfAborted();
+    const stage = stageOf(stages, name);
+    progress.stage(`undoing ${name}`);
+    const call = async () => await stage.undo(context, recordOf(journal, name));
+    const { result, seconds } = await timed(journal, { name, of: "undoSeconds" }, clock, call);
+    await journal.setStage(name, { state: "undone", result, undoSeconds: seconds });
+  }
+  await journal.set({ state: "undone" });
+}
+
+function stageOf(stages: readonly Stage[], name: StageName): Stage {
+  const found = stages.find((stage) => stage.name === name);
+  if (found !== undefined) return found;
+  throw new Failure("restore/record", `this version of Chatkeep has no stage '${name}', which the restore has`, {
+    hint: "Use the version that began the restore, or a newer one.",
+  });
+}
+
+function recordOf(journal: Journal, name: StageName): StageRecord<unknown> {
+  return {
+    get kept() {
+      return journal.stage(name)?.kept;
+    },
+    async keep(kept) {
+      await journal.setStage(name, { kept });
+    },
+  };
+}
+
+/** What calls that failed have taken counts too; that it cannot be written is no reason to hide why one failed. */
+async function timed(
+  journal: Journal,
+  { name, of }: { name: StageName; of: "seconds" | "undoSeconds" },
+  clock: Clock,
+  call: () => Promise<StageResult>,
+): Promise<{ result: StageResult; seconds: number }> {
+  const started = clock.monotonic();
+  const before = journal.stage(name)?.[of] ?? 0;
+  const seconds = () => before + Math.round(clock.monotonic() - started) / 1000;
+  try {
+    return { result: await call(), seconds: seconds() };
+  } catch (error) {
+    await journal.setStage(name, { [of]: seconds() }).catch(() => {});
+    throw error;
+  }
+}

@@ -1,0 +1,177 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { isFailure } from "../../../src/base/errors.ts";
+import { silent } from "../../../src/base/progress.ts";
+import { Journal, type JournalValue } from "../../../src/job/stages/journal.ts";
+import { applyStages, undoStages } from "../../../src/job/stages/run-stages.ts";
+import type { Stage, StageContext } from "../../../src/job/stages/stage.ts";
+import { HandClock } from "../../harness/hand-clock.ts";
+import { fakeStage, Fuse, Killed, type World, worldJournal } from "./fake-stages.ts";
+
+const BEFORE = ["what was there"];
+const AFTER = [...BEFORE, "stopped", "loaded", "proven", "swapped", "started"];
+
+function newWorld(): World {
+  return { lines: [...BEFORE], journal: undefined };
+}
+
+function stagesOf(world: World, fuse: Fuse): Stage[] {
+  const within = { world, fuse };
+  return [
+    fakeStage("stop", ["stopped"], within),
+    fakeStage("database", ["loaded", "proven"], within),
+    fakeStage("swap", ["swapped"], within),
+    fakeStage("web", ["started"], within),
+  ];
+}
+
+/** Only what the runner itself reads: fakes need nothing else. */
+const context = {
+  clock: new HandClock(),
+  progress: silent,
+  signal: new AbortController().signal,
+} as unknown as StageContext;
+
+const HEAD: Omit<JournalValue, "schema" | "state" | "stages"> = {
+  id: "one",
+  program: "chatkeep 0",
+  beganAt: "2026-03-01T02:03:04.000Z",
+  point: "a".repeat(64),
+  snapshot: "b".repeat(64),
+  takenAt: "2026-03-01T01:00:00.000Z",
+  installation: { id: "6a1f", name: "desk" },
+  repository: "primary",
+  parts: ["database"],
+  options: { withRoles: false, storage: undefined, migrate: false, outbound: "ask", clone: undefined },
+  place: { kind: "manual", database: "chatwoot_production" },
+};
+
+async function begin(world: World, fuse: Fuse, stages: readonly Stage[]): Promise<Journal> {
+  const entries = stages.map(({ name }) => ({ name, state: "waiting" as const, seconds: 0 }));
+  return await Journal.begin(worldJournal(world, fuse), { ...HEAD, stages: entries });
+}
+
+/** As a new process does it: from what lasts alone. */
+async function openAgain(world: World, fuse = new Fuse()): Promise<{ journal: Journal; stages: Stage[] } | undefined> {
+  const journal = await Journal.open(worldJournal(world, fuse), "journal.json");
+  return journal === undefined ? undefined : { journal, stages: stagesOf(world, fuse) };
+}
+
+async function applyAll(world: World, fuse: Fuse): Promise<void> {
+  const stages = stagesOf(world, fuse);
+  await applyStages(stages, context, await begin(world, fuse, stages));
+}
+
+async function undoAll(world: World, fuse: Fuse): Promise<void> {
+  const opened = await openAgain(world, fuse);
+  assert.ok(opened);
+  await undoStages(opened.stages, context, opened.journal);
+}
+
+/** Runs with a kill before, then behind, every write there is. @returns how many there were. */
+async function sweep(run: (fuse: Fuse, kill: string) => Promise<void>): Promise<number> {
+  for (let at = 1; ; at += 1) {
+    for (const side of ["before", "behind"] as const) {
+      const fuse = new Fuse(at, side);
+      await run(fuse, `${side} write ${at}`);
+      if (fuse.count < at) return at - 1;
+    }
+  }
+}
+
+async function untilKilled(work: () => Promise<void>): Promise<void> {
+  await work().catch((error: unknown) => {
+    const cause: unknown = isFailure(error) ? error.cause : error;
+    if (!(cause instanceof Killed)) throw error;
+  });
+}
+
+test("a restore that is killed at any write goes on to the same end", async () => {
+  const writes = await sweep(async (fuse, kill) => {
+    const world = newWorld();
+    await untilKilled(async () => await applyAll(world, fuse));
+    const opened = await openAgain(world);
+    if (opened === undefined) return assert.deepEqual(world.lines, BEFORE, kill);
+    await applyStages(opened.stages, context, opened.journal);
+    assert.deepEqual(world.lines, AFTER, kill);
+    assert.equal((await openAgain(world))?.journal.value.state, "done", kill);
+  });
+  assert.ok(writes > 15, `only ${writes} writes were swept`);
+});
+
+test("a restore that is killed at any write is undone to what was before", async () => {
+  await sweep(async (fuse, kill) => {
+    const world = newWorld();
+    await untilKilled(async () => await applyAll(world, fuse));
+    if (world.journal !== undefined) await undoAll(world, new Fuse());
+    assert.deepEqual(world.lines, BEFORE, kill);
+  });
+});
+
+test("an undo that is killed at any write is gone on with", async () => {
+  const writes = await sweep(async (fuse, kill) => {
+    const world = newWorld();
+    await applyAll(world, new Fuse());
+    await untilKilled(async () => await undoAll(world, fuse));
+    await undoAll(world, new Fuse());
+    assert.deepEqual(world.lines, BEFORE, kill);
+    const value = (await openAgain(world))?.journal.value;
+    assert.equal(value?.state, "undone", kill);
+    assert.ok(
+      value?.stages.every(({ state }) => state === "undone"),
+      kill,
+    );
+  });
+  assert.ok(writes > 8, `only ${writes} writes were swept`);
+});
+
+test("a stage that holds stops the restore there, and the next call goes on with it", async () => {
+  const world = newWorld();
+  const fuse = new Fuse();
+  const [stop, , , web] = stagesOf(world, fuse);
+  assert.ok(stop && web);
+  let holds = true;
+  const outbound: Stage = {
+    ...fakeStage("outbound", ["reviewed"], { world, fuse }),
+    apply: () => Promise.resolve({ lines: [], findings: [], ...(holds ? { holds: "3 campaigns would go out" } : {}) }),
+  };
+  const stages = [stop, outbound, web];
+  const journal = await begin(world, fuse, stages);
+  const first = await applyStages(stages, context, journal);
+  assert.deepEqual(first.held, { stage: "outbound", why: "3 campaigns would go out" });
+  assert.deepEqual(
+    journal.value.stages.map(({ state }) => state),
+    ["done", "begun", "waiting"],
+  );
+  holds = false;
+  assert.equal((await applyStages(stages, context, journal)).held, undefined);
+  assert.deepEqual(world.lines, [...BEFORE, "stopped", "started"]);
+});
+
+test("a stage that this version does not have is refused, and nothing of it is done", async () => {
+  const world = newWorld();
+  const stages = stagesOf(world, new Fuse());
+  const journal = await begin(world, new Fuse(), stages);
+  await assert.rejects(applyStages(stages.slice(1), context, journal), { code: "restore/record" });
+  assert.deepEqual(world.lines, BEFORE);
+});
+
+test("time counts over all calls of a stage, also those that failed", async () => {
+  const world = newWorld();
+  const clock = new HandClock();
+  let fails = true;
+  const slow: Stage = {
+    ...fakeStage("files", [], { world, fuse: new Fuse() }),
+    async apply() {
+      clock.advance(1500);
+      if (fails) throw new Error("cut");
+      return await Promise.resolve({ lines: [], findings: [] });
+    },
+  };
+  const journal = await begin(world, new Fuse(), [slow]);
+  const timed = { ...context, clock };
+  await assert.rejects(applyStages([slow], timed, journal), /cut/);
+  fails = false;
+  await applyStages([slow], timed, journal);
+  assert.equal(journal.stage("files")?.seconds, 3);
+});
