@@ -52,17 +52,19 @@ interface RawEntry {
   /** Undefined where nothing at all stands after the name or the `=`. */
   value: string | undefined;
   isExport: boolean;
+  /** Where the value begins, or would; undefined where no `=` or `:` stands before it. */
+  valueAt: number | undefined;
   end: number;
 }
 
-function readValue(text: string, from: number): { value: string | undefined; end: number } {
+function readValue(text: string, from: number): { value: string | undefined; valueAt: number; end: number } {
   const start = skip(text, from, isSpace);
   if (text[start] === "'" || text[start] === '"') {
     const end = quotedEnd(text, start);
-    if (end !== undefined) return { value: text.slice(start, end), end };
+    if (end !== undefined) return { value: text.slice(start, end), valueAt: start, end };
   }
   const end = skip(text, from, (char) => char !== "#" && char !== "\n");
-  return { value: end === from ? undefined : text.slice(from, end), end };
+  return { value: end === from ? undefined : text.slice(from, end), valueAt: from, end };
 }
 
 /** Reads `[export] NAME = value`, `NAME: value` or a bare name: `start` is the first thing of a line that is no blank. */
@@ -75,7 +77,7 @@ function readEntry(text: string, start: number): RawEntry | undefined {
     const separator = skip(text, nameEnd, isSpace);
     if (text[separator] === "=") return { ...head, ...readValue(text, separator + 1) };
     if (text[nameEnd] === ":" && isSpace(text[nameEnd + 1])) return { ...head, ...readValue(text, nameEnd + 2) };
-    if (endsLine(text, nameEnd)) return { ...head, value: undefined, end: nameEnd };
+    if (endsLine(text, nameEnd)) return { ...head, value: undefined, valueAt: undefined, end: nameEnd };
   }
   return undefined;
 }
@@ -127,6 +129,38 @@ function substitute(value: string, lookUp: (name: string) => string): string {
   });
 }
 
+/** As the reader takes it: no byte order mark, and every line ends in a line feed. */
+function plainText(text: string): string {
+  return text.replace(/^\uFEFF/, "").replaceAll(/\r\n?/g, "\n");
+}
+
+/** A line of a `.env` file that names a variable, with its places in the text that the reader takes it for. */
+export interface EnvEntry {
+  name: string;
+  /** As it is written, with quotes; undefined where nothing is. */
+  written: string | undefined;
+  isExport: boolean;
+  /** Where what is written begins, or would; undefined where the name stands alone. */
+  valueAt: number | undefined;
+  end: number;
+}
+
+/** All variables of a `.env` file, in order, as {@link readEnvFile} meets them; `source` is what the places are places of. */
+export function listEnvEntries(text: string): { source: string; entries: EnvEntry[] } {
+  const source = plainText(text);
+  const entries: EnvEntry[] = [];
+  for (let at = skip(source, 0, isSpace); at < source.length;) {
+    const entry = readEntry(source, at);
+    if (entry !== undefined) {
+      const { name, value, isExport, valueAt, end } = entry;
+      entries.push({ name, written: value, isExport, valueAt, end });
+    }
+    const lineEnd = source.indexOf("\n", entry?.end ?? at);
+    at = lineEnd === -1 ? source.length : skip(source, lineEnd, isSpace);
+  }
+  return { source, entries };
+}
+
 /**
  * Reads a `.env` file by the rules of the dotenv gem (3.x), which Chatwoot loads it with: `export`, comments,
  * single, double and no quotes, values over several lines, `NAME: value`, `$NAME` and `${NAME}`, backslashes,
@@ -135,7 +169,7 @@ function substitute(value: string, lookUp: (name: string) => string): string {
  * @param outer The environment that the process has anyhow: dotenv takes variables from it before the file's own.
  */
 export function readEnvFile(text: string, outer: Environment = new Map()): EnvFile {
-  const source = text.replace(/^\uFEFF/, "").replaceAll(/\r\n?/g, "\n");
+  const source = plainText(text);
   const values = new Map<string, string>();
   const commands = new Set<string>();
   const idleLines: number[] = [];

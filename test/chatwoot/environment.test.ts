@@ -80,7 +80,8 @@ test("whatever is quoted as the format allows comes back", () => {
     .map((value) => ({ value, written: `'${value}'` }));
   const double = fc
     .string()
-    .filter((text) => !/[\\\r"]/.test(text))
+    // A bracket after an escaped dollar that nothing closes keeps the backslash.
+    .filter((text) => !/[\\\r"]|\$\(/.test(text))
     .map((value) => ({ value, written: `"${value.replaceAll("$", "\\$")}"` }));
   const plain = fc.stringMatching(/^[A-Za-z0-9+/=:@._-]{1,30}$/).map((value) => ({ value, written: value }));
   fc.assert(
