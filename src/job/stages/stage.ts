@@ -10,6 +10,7 @@ import type { Installation } from "../../installation/installation.ts";
 import type { Manifest } from "../../point/manifest.ts";
 import type { ServerAddress } from "../../postgres/address.ts";
 import type { PointReader } from "../point-reader.ts";
+import type { StorageSettings } from "../sources.ts";
 
 /** In the order in which they are done. */
 export const STAGE_NAMES = [
@@ -34,6 +35,8 @@ export interface Place {
   readonly installation: Installation;
   /** The database that its application uses, as it is reached from here. */
   readonly address: ServerAddress;
+  /** What Chatkeep's configuration says of its storage services, with the credentials that it gives for them. */
+  readonly storageSettings?: StorageSettings;
 }
 
 /** What becomes of messages that a worker would send as soon as it is started. */
@@ -44,6 +47,8 @@ export interface StageOptions {
   readonly withRoles: boolean;
   /** The service of the place that takes all uploaded files; undefined: each its own, where the place has it. */
   readonly storage: string | undefined;
+  /** Of the uploaded files only those that the live database lists and that are not there, each into its own service. */
+  readonly missing?: boolean;
   /** Runs Chatwoot's own migrations when the database is in place. */
   readonly migrate: boolean;
   readonly outbound: OutboundChoice;
