@@ -46,6 +46,29 @@ export interface MadeFile {
   text: string;
 }
 
+/** A file that processes get variables from. */
+export interface EnvironmentFile {
+  readonly path: string;
+  /** A container has this very file mounted: one that takes its place would not be seen there. */
+  readonly isMounted: boolean;
+  /** Read by the process itself whenever it starts; else by whoever makes its container. */
+  readonly isReadAtStart: boolean;
+}
+
+/** Where the environment of some processes comes from. */
+export interface EnvironmentSource {
+  /** For people: whose it is. */
+  readonly of: string;
+  /** The one that counts first comes first. A file that is not there yet may be among them. */
+  readonly files: readonly EnvironmentFile[];
+  /** Names that are set elsewhere, and count before any file: `all` where no file has a say. */
+  readonly fixed: ReadonlySet<string> | "all";
+  /** For people: where else. */
+  readonly where: string;
+  /** The command that makes the containers again with what the files say now. */
+  readonly remake?: string;
+}
+
 export interface Installation {
   kind: InstallationKind;
   /**
@@ -59,6 +82,8 @@ export interface Installation {
   envFile?: string;
   /** All that the application's processes have as environment: their units' settings, then the files', in dotenv's order. */
   environment: Map<string, string>;
+  /** Of all its processes; absent where nothing is known of it. */
+  environmentFrom?: readonly EnvironmentSource[];
   database: DatabaseSetting;
   /** Where a server that the environment names is reached from here; absent where its name is good here, too. */
   reach?: (host: string, port: number) => Reached;

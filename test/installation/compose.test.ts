@@ -162,6 +162,35 @@ test("what version 1 made is found, too: underscores, and Compose files named fr
   assert.ok(installation.systemFiles.includes(inMachine("/opt/chatwoot/docker-compose.yaml")));
 });
 
+test("it is known which files each process's environment comes from, which counts first, and how containers are made again", async () => {
+  const mount = { Type: "bind", Source: "/opt/chatwoot/extra.env", Destination: "/extra", RW: true } as const;
+  await put("/opt/chatwoot/own.yaml", "services: { rails: { environment: [FORCE_SSL=true] } }\n");
+  const configFiles = "/opt/chatwoot/docker-compose.yaml,/opt/chatwoot/own.yaml";
+  const { installation } = await find([
+    ...production(STORAGE, { configFiles }).filter(({ Name }) => !Name.includes("sidekiq")),
+    worker({ project: "chatwoot", configFiles, mounts: [mount] }),
+  ]);
+  const envFile = { path: inMachine("/opt/chatwoot/.env"), isMounted: false, isReadAtStart: false };
+  const extra = { path: inMachine("/opt/chatwoot/extra.env"), isMounted: true, isReadAtStart: false };
+  const sources = installation.environmentFrom ?? [];
+  assert.deepEqual(
+    sources.map(({ of, files, fixed }) => ({ of, files, fixed })),
+    [
+      { of: "chatwoot-rails-1", files: [envFile], fixed: new Set(["FORCE_SSL"]) },
+      { of: "chatwoot-sidekiq-1", files: [extra, envFile], fixed: new Set() },
+    ],
+  );
+  assert.equal(
+    sources[0]?.remake,
+    "docker compose --project-name chatwoot --project-directory /opt/chatwoot --file /opt/chatwoot/docker-compose.yaml --file /opt/chatwoot/own.yaml up --no-start --no-deps rails sidekiq",
+  );
+  const alone = await find([web({})]);
+  assert.deepEqual(
+    alone.installation.environmentFrom?.map(({ files, fixed, remake }) => ({ files, fixed, remake })),
+    [{ files: [], fixed: "all", remake: undefined }],
+  );
+});
+
 test("override files are saved, and one that is not here is told", async () => {
   await put("/opt/chatwoot/docker-compose.override.yaml", "services: { rails: { env_file: only-web.env } }\n");
   const configFiles = ["docker-compose.yaml", "docker-compose.override.yaml"]

@@ -74,6 +74,9 @@ test("a cwctl installation is found by itself, with all that belongs to it", asy
     database: "chatwoot_production",
   });
   assert.equal(installation.environment.get("GREETING"), "hello world");
+  const [source] = installation.environmentFrom ?? [];
+  assert.deepEqual(source?.files, [{ path: folder.at(APP, ".env"), isMounted: false, isReadAtStart: true }]);
+  assert.deepEqual(source?.fixed, new Set(["PORT", "RAILS_ENV", "GREETING"]));
   assert.deepEqual(
     installation.systemFiles.map((path) => path.slice(folder.path.length)),
     [

@@ -15,6 +15,7 @@ import type { ProcessControl, Processes } from "../processes.ts";
 import { environmentFindings, placeFindings } from "../worries.ts";
 import { type Container, composeLabel, type Group, isOneOff, projectOf, serviceOf } from "./containers.ts";
 import { dataFoldersOf } from "./data-folders.ts";
+import { sourcesOf } from "./environment-sources.ts";
 import type { ComposeFiles } from "./files.ts";
 import { isSeen, unseenFindings } from "./inside.ts";
 import { appFolder, hostPath, mountAt, storagePlace, type StoragePlace } from "./mounts.ts";
@@ -70,6 +71,7 @@ export async function readSite(site: Site, ways: Ways, settings: InstallationSet
     choice: ways.choice,
     ...(files.envFile === undefined ? {} : { envFile: files.envFile }),
     environment,
+    environmentFrom: sourcesOf(members, { kind: ways.kind, files, machine }),
     database: settings.databaseUrl === undefined ? databaseOf(environment) : { url: settings.databaseUrl },
     ...(settings.databaseUrl === undefined ? { reach: (host: string, port: number) => reach(host, port, around) } : {}),
     ...(redis === undefined ? {} : { redis }),

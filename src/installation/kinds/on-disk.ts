@@ -1,6 +1,6 @@
 /** What a Linux machine and a manual installation have in common: Chatwoot's folder and files are on this machine. */
 import { join, resolve } from "node:path";
-import { plural } from "../../base/bytes.ts";
+import { listSome, plural } from "../../base/bytes.ts";
 import { Failure } from "../../base/errors.ts";
 import {
   databaseOf,
@@ -14,7 +14,7 @@ import {
 } from "../../chatwoot/environment.ts";
 import { parseAppVersion } from "../../chatwoot/versions.ts";
 import { unitFindings } from "../in-force.ts";
-import type { CodePlace, Installation } from "../installation.ts";
+import type { CodePlace, EnvironmentSource, Installation } from "../installation.ts";
 import { lookAt, type Machine, mayExist, readText, readTextIfAllowed } from "../places.ts";
 import { knownPasswordFinding } from "../process-worries.ts";
 import type { Processes } from "../processes.ts";
@@ -64,6 +64,8 @@ function envFileNames(rails: string): string[] {
 interface ReadEnvironment {
   environment: Map<string, string>;
   envFile: string | undefined;
+  /** Those that are there, and the main one, in the order in which they count. */
+  inOrder: string[];
   others: string[];
   commands: string[];
   /** Lines that say nothing, by file. */
@@ -81,9 +83,17 @@ async function readEnvironment(
   const files = root === undefined ? [] : envFileNames(railsEnvOf(units.environment)).map((name) => join(root, name));
   // One that is named counts before those that merely lie there.
   if (main !== undefined && !files.includes(main)) files.unshift(main);
-  const result: ReadEnvironment = { environment, envFile: undefined, others: [], commands: [], idle: [] };
+  const result: ReadEnvironment = {
+    environment,
+    envFile: undefined,
+    inOrder: [],
+    others: [],
+    commands: [],
+    idle: [],
+  };
   for (const file of files) {
     const text = await readText(file, "the environment file");
+    if (text !== undefined || file === main) result.inOrder.push(file);
     if (text === undefined) continue;
     const { commands, idleLines } = addFromFile(environment, text);
     result.commands.push(...commands);
@@ -240,6 +250,20 @@ async function dataFoldersOf(
   return (await lookAt(path))?.isFolder === true ? [{ server: "Redis", path }] : [];
 }
 
+/** What the processes of this machine read when they start. */
+function sourceOf(kind: OnDisk["kind"], units: Units, files: readonly string[]): EnvironmentSource {
+  const where =
+    kind === "environment"
+      ? "what Chatwoot's containers are given"
+      : `Environment= in ${units.files.length === 0 ? "the units" : listSome(units.files)}`;
+  return {
+    of: "web and worker",
+    files: files.map((path) => ({ path, isMounted: false, isReadAtStart: true })),
+    fixed: kind === "environment" ? "all" : new Set(units.environment.keys()),
+    where,
+  };
+}
+
 /** Reads an installation whose files are on this machine. */
 export async function readOnDisk(
   { kind, root, units, processesOf, storage, found = [] }: OnDisk,
@@ -262,6 +286,7 @@ export async function readOnDisk(
     ...(root === undefined ? {} : { root }),
     ...(read.envFile === undefined ? {} : { envFile: read.envFile }),
     environment,
+    environmentFrom: [sourceOf(kind, units, read.inOrder)],
     database: settings.databaseUrl === undefined ? databaseOf(environment) : { url: settings.databaseUrl },
     ...(redis === undefined ? {} : { redis }),
     dataFolders: await dataFoldersOf(redis, machine),

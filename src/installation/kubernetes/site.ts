@@ -59,6 +59,14 @@ export async function readSite(site: Site, settings: InstallationSettings, { mac
     kind: "kubernetes",
     choice: { namespace: space.api.namespace, deployment: leader.workload.name },
     environment,
+    environmentFrom: [
+      {
+        of: leader.workload.name,
+        files: [],
+        fixed: "all",
+        where: `the ConfigMaps and Secrets of the namespace ${space.api.namespace}, or the values of its chart`,
+      },
+    ],
     database,
     ...(settings.databaseUrl === undefined
       ? { reach: (host: string, port: number) => reach(host, port, positionOf(site)) }

@@ -52,6 +52,8 @@ export interface StageOptions {
   /** Runs Chatwoot's own migrations when the database is in place. */
   readonly migrate: boolean;
   readonly outbound: OutboundChoice;
+  /** The place is a fresh installation on another machine, which takes over from the one that the point was taken of. */
+  readonly isElsewhere?: boolean;
   /** A copy that must not send anything to anybody. */
   readonly clone: { readonly frontendUrl: string; readonly anonymise: boolean } | undefined;
 }
