@@ -50,25 +50,59 @@ export interface ImageDetails {
   /** `name@sha256:…`, as the registry knows it; none for an image that was made here. */
   RepoTags?: string[] | null;
   RepoDigests?: string[] | null;
-  Config?: { Env?: string[] | null };
+  Config?: {
+    Env?: string[] | null;
+    Cmd?: string[] | null;
+    Entrypoint?: string[] | null;
+    WorkingDir?: string;
+  };
+}
+
+export interface ServiceMount {
+  Type: string;
+  /** The name of a volume, or a folder of the machine. */
+  Source?: string;
+  Target: string;
+}
+
+interface ServiceSpec {
+  Name: string;
+  Labels?: Record<string, string> | null;
+  Mode: { Replicated?: { Replicas?: number } };
+  TaskTemplate?: {
+    ContainerSpec?: {
+      Image?: string;
+      /** In place of the image's entrypoint. */
+      Command?: string[] | null;
+      /** In place of the image's command. */
+      Args?: string[] | null;
+      Env?: string[] | null;
+      Dir?: string;
+      /** Those of the containers. */
+      Labels?: Record<string, string> | null;
+      Mounts?: ServiceMount[] | null;
+    };
+    Networks?: { Target?: string; Aliases?: string[] | null }[] | null;
+  };
 }
 
 /** A service of a Swarm. */
 export interface ServiceDetails {
   ID: string;
   Version: { Index: number };
-  Spec: {
-    Name: string;
-    Mode: { Replicated?: { Replicas?: number } };
-    TaskTemplate?: {
-      ContainerSpec?: { Image?: string };
-      Networks?: { Aliases?: string[] | null }[] | null;
-    };
-  };
+  Spec: ServiceSpec;
+  /** What it was before its last change. */
+  PreviousSpec?: ServiceSpec | null;
   Endpoint?: { Ports?: { TargetPort: number; PublishedPort?: number; Protocol?: string }[] | null };
 }
 
+export interface VolumeDetails {
+  /** On the engine's machine. */
+  Mountpoint: string;
+}
+
 export interface NetworkDetails {
+  Name?: string;
   /** By the ids of containers; with the length of the prefix. */
   Containers?: Record<string, { IPv4Address?: string }> | null;
 }

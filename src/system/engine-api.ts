@@ -95,6 +95,24 @@ const TAR_BLOCK_BYTES = 512;
 /** Between two looks at whether a service's tasks have ended. */
 const SETTLING_MS = 250;
 
+/** On a service that was scaled to none: how many tasks it had. */
+const TASKS_LABEL = "chatkeep.replicas";
+
+/** How many tasks a service had that is scaled to none; undefined where neither it nor the Swarm says. */
+export function tasksBefore({ Spec, PreviousSpec }: ServiceDetails): number | undefined {
+  const counts = [Number(Spec.Labels?.[TASKS_LABEL]), PreviousSpec?.Mode.Replicated?.Replicas ?? 0];
+  return counts.find((count) => Number.isInteger(count) && count > 0);
+}
+
+/** The service as it is to be; what its containers are made of does not change. */
+function scaledSpec({ Spec }: ServiceDetails, replicas: number): ServiceDetails["Spec"] {
+  const { [TASKS_LABEL]: noted, ...labels } = Spec.Labels ?? {};
+  const now = Spec.Mode.Replicated?.Replicas ?? 0;
+  const note = now > 0 ? String(now) : noted;
+  const Labels = replicas > 0 || note === undefined ? labels : { ...labels, [TASKS_LABEL]: note };
+  return { ...Spec, Labels, Mode: { Replicated: { Replicas: replicas } } };
+}
+
 export class EngineApi {
   readonly address: EngineAddress;
   readonly #signal: AbortSignal;
@@ -124,7 +142,8 @@ export class EngineApi {
   }
 
   /**
-   * Lets a Swarm's service have so many tasks. With none, waits until none runs on this machine.
+   * Lets a Swarm's service have so many tasks. With none, notes on it how many it had, for the Swarm forgets that with the
+   * next change, and waits until none runs on this machine.
    * @throws Failure `program/failed` when there is no such service with a number of tasks, or its tasks do not end.
    */
   async scale(service: string, replicas: number): Promise<void> {
@@ -135,9 +154,8 @@ export class EngineApi {
         hint: "'docker service ls' on a manager of the Swarm lists them.",
       });
     }
-    const Spec = { ...found.Spec, Mode: { Replicated: { Replicas: replicas } } };
     const where = `${path}/update?version=${found.Version.Index}`;
-    const { status, body } = await this.#request("POST", where, Spec);
+    const { status, body } = await this.#request("POST", where, scaledSpec(found, replicas));
     this.#refuse(where, status, body);
     if (replicas > 0) return;
     const filters = encodeURIComponent(JSON.stringify({ label: [`com.docker.swarm.service.id=${found.ID}`] }));

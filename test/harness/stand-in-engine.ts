@@ -7,6 +7,7 @@ import type {
   ImageDetails,
   NetworkDetails,
   ServiceDetails,
+  VolumeDetails,
 } from "../../src/system/container-details.ts";
 import { temporaryFolder } from "./temporary.ts";
 
@@ -24,11 +25,13 @@ export interface StandInEngine extends AsyncDisposable {
 }
 
 export interface StandInWorld {
+  /** Those of a service that is scaled to none are not there. */
   containers: readonly StandInContainer[];
   /** Of a Swarm that the engine manages; without it the engine refuses to say. */
   services?: ServiceDetails[];
   networks?: Record<string, NetworkDetails>;
   images?: readonly ImageDetails[];
+  volumes?: Record<string, VolumeDetails>;
 }
 
 const BLOCK = 512;
@@ -61,9 +64,14 @@ function answerJson(response: ServerResponse, value: unknown): void {
   response.end(JSON.stringify(isThere ? value : { message: "No such container" }));
 }
 
-/** A service's tasks run until it is scaled to none; then they have ended when one looks again. */
+/** What there is now: a Swarm removes the containers of a service that is scaled to none. */
+function containersOf({ containers, services = [] }: StandInWorld): StandInContainer[] {
+  const idle = services.filter(({ Spec }) => Spec.Mode.Replicated?.Replicas === 0).map(({ Spec }) => Spec.Name);
+  return containers.filter(({ Config }) => !idle.includes(Config.Labels?.["com.docker.swarm.service.name"] ?? ""));
+}
+
 async function answerServices(
-  { services, containers }: StandInWorld,
+  { services }: StandInWorld,
   [, name, update]: string[],
   request: IncomingMessage,
   response: ServerResponse,
@@ -77,11 +85,9 @@ async function answerServices(
     answerJson(response, name === undefined ? services : service);
     return;
   }
+  service.PreviousSpec = service.Spec;
   service.Spec = JSON.parse(await text(request)) as ServiceDetails["Spec"];
   service.Version.Index += 1;
-  const isRunning = (service.Spec.Mode.Replicated?.Replicas ?? 0) > 0;
-  for (const { Config, State } of containers)
-    if (Config.Labels?.["com.docker.swarm.service.name"] === service.Spec.Name) State.Running = isRunning;
   answerJson(response, {});
 }
 
@@ -90,7 +96,7 @@ export async function startStandInEngine(world: StandInWorld, at?: string): Prom
   const folder = await temporaryFolder();
   const acts: string[] = [];
   const find = (name: string) =>
-    world.containers.find(({ Id, Name }) => Id === name || Name === `/${name}` || Name === name);
+    containersOf(world).find(({ Id, Name }) => Id === name || Name === `/${name}` || Name === name);
   const server = createServer((request, response) => {
     const url = new URL(request.url ?? "/", "http://engine");
     const parts = url.pathname.split("/").slice(1).map(decodeURIComponent);
@@ -103,15 +109,18 @@ export async function startStandInEngine(world: StandInWorld, at?: string): Prom
         Object.entries(Config.Labels ?? {}).some(([name, value]) => `${name}=${value}` === wanted);
       return answerJson(
         response,
-        world.containers.filter((one) => (isAll || one.State.Running) && isWanted(one)).map(({ Id }) => ({ Id })),
+        containersOf(world)
+          .filter((one) => (isAll || one.State.Running) && isWanted(one))
+          .map(({ Id }) => ({ Id })),
       );
     }
     if (parts[0] === "networks") return answerJson(response, world.networks?.[parts[1] ?? ""]);
     if (parts[0] === "services") return answerServices(world, parts, request, response);
+    if (parts[0] === "volumes") return answerJson(response, world.volumes?.[parts[1] ?? ""]);
     if (parts[0] === "images")
       return answerJson(
         response,
-        world.images?.find(({ Id }) => Id === parts[1]),
+        world.images?.find(({ Id, RepoTags }) => Id === parts[1] || RepoTags?.includes(parts[1] ?? "")),
       );
     const container = find(parts[1] ?? "");
     if (parts[0] !== "containers" || container === undefined) return answerJson(response, undefined);

@@ -39,10 +39,36 @@ function asTask(container: StandInContainer, service: string, stack?: string): S
   return container;
 }
 
+const IMAGE = {
+  ...IMAGES[0],
+  Id: IMAGES[0]?.Id ?? "",
+  RepoTags: ["chatwoot/chatwoot:v4.15.1"],
+  Config: {
+    Env: [`PATH=${ENVIRONMENT["PATH"]}`, "CW_EDITION=ee"],
+    Entrypoint: ["docker/entrypoints/rails.sh"],
+    WorkingDir: "/app",
+  },
+};
+
+type TaskSpec = NonNullable<NonNullable<ServiceDetails["Spec"]["TaskTemplate"]>["ContainerSpec"]>;
+
+/** What `docker stack deploy` writes of such a container. */
+function asSpec({ Config, Mounts }: StandInContainer): TaskSpec {
+  const { "com.docker.stack.namespace": stackName = "" } = Config.Labels ?? {};
+  return {
+    Image: Config.Image,
+    Args: Config.Cmd ?? null,
+    Env: (Config.Env ?? []).filter((line) => !/^(?:PATH|CW_EDITION)=/.test(line)),
+    Labels: { "com.docker.stack.namespace": stackName },
+    Mounts: (Mounts ?? []).map(({ Type, Name = "", Destination }) => ({ Type, Source: Name, Target: Destination })),
+  };
+}
+
 function serviceOf(
   name: string,
   alias?: string,
   ports: { TargetPort: number; PublishedPort: number }[] = [],
+  container?: StandInContainer,
 ): ServiceDetails {
   return {
     ID: `id-of-${name}`,
@@ -50,7 +76,11 @@ function serviceOf(
     Spec: {
       Name: name,
       Mode: { Replicated: { Replicas: 2 } },
-      TaskTemplate: { Networks: alias === undefined ? [] : [{ Aliases: [alias] }] },
+      TaskTemplate: {
+        // What a task's container has of its image is not said again.
+        ...(container === undefined ? {} : { ContainerSpec: asSpec(container) }),
+        Networks: alias === undefined ? [] : [{ Target: "id-of-network", Aliases: [alias] }],
+      },
     },
     Endpoint: { Ports: ports },
   };
@@ -71,11 +101,18 @@ function stack(): StandInWorld {
   const [rails, , database] = containers;
   return {
     containers,
-    images: IMAGES,
-    services: Object.keys(named).map((service) =>
-      serviceOf(`${name}_${service}`, service, service === "redis" ? [{ TargetPort: 6379, PublishedPort: 6400 }] : []),
+    images: [IMAGE],
+    volumes: { desk_storage_data: { Mountpoint: STORAGE } },
+    services: Object.entries(named).map(([service, container]) =>
+      serviceOf(
+        `${name}_${service}`,
+        service,
+        service === "redis" ? [{ TargetPort: 6379, PublishedPort: 6400 }] : [],
+        container,
+      ),
     ),
     networks: {
+      "id-of-network": { Name: "desk_default" },
       docker_gwbridge: {
         Containers: {
           [database?.Id ?? ""]: { IPv4Address: "172.18.0.9/16" },
@@ -112,19 +149,19 @@ test("a stack is found by itself: servers at the machine's bridge or a published
   );
 });
 
+/** How many tasks each service of the stack is meant to have: web, worker, PostgreSQL, Redis. */
+function countsOf({ services = [] }: StandInWorld): (number | undefined)[] {
+  return services.map(({ Spec }) => Spec.Mode.Replicated?.Replicas);
+}
+
 test("web and worker are scaled to none, and back to what they had", async () => {
   const world = stack();
   await using engine = await startStandInEngine(world);
   const { web: own, worker: other } = (await find(engine)).installation.processes;
   for (const step of [...(other?.stop ?? []), ...(own?.stop ?? [])]) await runStep(step, { signal });
-  const replicas = () => world.services?.map(({ Spec }) => Spec.Mode.Replicated?.Replicas);
-  assert.deepEqual(replicas(), [0, 0, 2, 2]);
-  assert.deepEqual(
-    world.containers.map(({ State }) => State.Running),
-    [false, false, true, true],
-  );
+  assert.deepEqual(countsOf(world), [0, 0, 2, 2]);
   for (const step of own?.start ?? []) await runStep(step, { signal });
-  assert.deepEqual(replicas(), [2, 0, 2, 2]);
+  assert.deepEqual(countsOf(world), [2, 0, 2, 2]);
   await assert.rejects(
     runStep(
       { how: "service", engine: { kind: "socket", path: engine.socket }, service: "none", replicas: 0 },
@@ -132,6 +169,61 @@ test("web and worker are scaled to none, and back to what they had", async () =>
     ),
     (error) => isFailure(error, "program/failed"),
   );
+});
+
+test("services that are scaled to none are the same installation, and started with what they had, by whomever they are looked at next", async () => {
+  const world = stack();
+  await using engine = await startStandInEngine(world);
+  const running = (await find(engine)).installation;
+  const { web: own, worker: other } = running.processes;
+  for (const step of other?.stop ?? []) await runStep(step, { signal });
+  // Somebody changes the service meanwhile: what it was before is not what it had.
+  const [rails, sidekiq] = world.services ?? [];
+  assert(rails !== undefined && sidekiq !== undefined);
+  sidekiq.PreviousSpec = sidekiq.Spec;
+  const half = await find(engine);
+  assert.deepEqual(
+    half.findings.map(({ kind, subject, message, hint }) => [kind, subject, message, hint]),
+    [
+      [
+        "container-stopped",
+        "desk_sidekiq",
+        "the service desk_sidekiq does not run: it is scaled to none",
+        "Start it: docker service scale desk_sidekiq=2",
+      ],
+    ],
+  );
+  assert.equal(half.installation.version, "4.15.1");
+  for (const step of own?.stop ?? []) await runStep(step, { signal });
+  const { installation } = await find(engine);
+  // Its files cannot be read, and its web process is at no address.
+  assert.equal(installation.version, undefined);
+  assert.equal(installation.processes.health, undefined);
+  assert.deepEqual(installation.choice, running.choice);
+  assert.deepEqual(installation.environment, running.environment);
+  assert.deepEqual(installation.storage, running.storage);
+  assert.deepEqual(installation.image, running.image);
+  assert.equal(installation.edition, "ee");
+  assert.equal(installation.reach?.("postgres", 5432).host, "172.18.0.9");
+  assert.match(installation.notes[1] ?? "", /^web: desk_rails; worker: desk_sidekiq$/);
+  // A stop that is done again forgets nothing.
+  for (const step of installation.processes.web?.stop ?? []) await runStep(step, { signal });
+  for (const { start = [] } of [installation.processes.web ?? {}, installation.processes.worker ?? {}])
+    for (const step of start) await runStep(step, { signal });
+  assert.deepEqual(countsOf(world), [2, 2, 2, 2]);
+  assert.deepEqual([rails.Spec.Labels, sidekiq.Spec.Labels], [{}, {}], "nothing of ours is left on them");
+});
+
+test("a service that was scaled to none by hand is started with what the Swarm says it had, or with one task", async () => {
+  const world = stack();
+  const [rails, sidekiq] = world.services ?? [];
+  assert(rails !== undefined && sidekiq !== undefined);
+  rails.PreviousSpec = { ...rails.Spec, Mode: { Replicated: { Replicas: 3 } } };
+  for (const { Spec } of [rails, sidekiq]) Spec.Mode = { Replicated: { Replicas: 0 } };
+  await using engine = await startStandInEngine(world);
+  const { web: own, worker: other } = (await find(engine)).installation.processes;
+  for (const step of [...(own?.start ?? []), ...(other?.start ?? [])]) await runStep(step, { signal });
+  assert.deepEqual(countsOf(world), [3, 1, 2, 2]);
 });
 
 test("CapRover's services, which no stack has together: one installation, and its uploads on no volume are an alarm", async () => {

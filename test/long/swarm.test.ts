@@ -7,6 +7,8 @@ import { after, before, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { findInstallation } from "../../src/installation/find.ts";
 import { runStep } from "../../src/installation/processes.ts";
+import { assertSameDatabase } from "../harness/pg-dump-diff.ts";
+import { readFolder } from "../harness/tree.ts";
 import { type ComposeDesk, openComposeDesk, PROJECT } from "./compose-desk.ts";
 
 const signal = new AbortController().signal;
@@ -44,6 +46,22 @@ async function taskOf(service: string): Promise<string> {
   const filter = `label=com.docker.swarm.service.name=${PROJECT}_${service}`;
   const { stdout } = await desk.engine.docker(["ps", "--quiet", "--filter", filter]);
   return stdout.trim();
+}
+
+/** Where a service's running task is reached from the machine: nothing is published. */
+async function addressOf(service: string): Promise<string> {
+  const format = "{{range .Containers}}{{.Name}} {{.IPv4Address}}\n{{end}}";
+  const { stdout } = await desk.engine.docker(["network", "inspect", "docker_gwbridge", "--format", format]);
+  const { stdout: found } = await desk.engine.docker([
+    "inspect",
+    "--format",
+    "{{.NetworkSettings.SandboxID}}",
+    await taskOf(service),
+  ]);
+  // The bridge names whom it joins by the beginning of its sandbox.
+  const line = stdout.split("\n").find((text) => text.startsWith(`gateway_${found.trim().slice(0, 12)} `));
+  assert.ok(line !== undefined, stdout);
+  return line.split(" ")[1]?.split("/")[0] ?? "";
 }
 
 async function until(what: string, isSo: () => Promise<boolean>): Promise<void> {
@@ -107,6 +125,38 @@ test("the stack is found by itself, its database at the machine's bridge; a back
   assert.equal(drill["proven"], true, JSON.stringify(drill["checks"]));
   const services = await desk.chatkeep(["dump", "latest", "config/services.json"]);
   assert.equal((JSON.parse(services.stdout) as unknown[]).length, 4);
+});
+
+test("what is restored is what was there: rows, files, and the environment that the Swarm keeps", async () => {
+  // Nothing is written between the backup and the comparison.
+  const { worker } = await processes();
+  for (const step of worker?.stop ?? []) await runStep(step, { signal });
+  const made = await desk.summary(["backup"], { status: 3 });
+  const said = (made["findings"] as { kind: string; message: string }[]).map(({ kind, message }) => [kind, message]);
+  assert.deepEqual(said, [["container-stopped", `the service ${PROJECT}_sidekiq does not run: it is scaled to none`]]);
+  const { user, password = "" } = desk.seeded.database;
+  const source = { host: await addressOf("postgres"), port: 5432, user, password, database: "chatwoot_production" };
+  const to = desk.folder.at("restored");
+  const url = `postgresql://${user}:${password}@${source.host}:${source.port}/restored`;
+  await desk.summary(["restore", "latest", "--to", to, "--database-url", url, "--yes"]);
+  await assertSameDatabase(source, { ...source, database: "restored" }, { programs: desk.programs });
+  const files = await readFolder(await desk.volume("storage_data"));
+  assert.ok(Object.keys(files).length > 60, "there are files to compare");
+  assert.deepEqual(await readFolder(join(to, "storage")), files);
+  // No file of the machine has the environment: the service has it.
+  const services = JSON.parse(readFileSync(join(to, "config/services.json"), "utf8")) as {
+    Name: string;
+    TaskTemplate: { ContainerSpec: { Env?: string[] } };
+  }[];
+  const saved = services.find(({ Name }) => Name === `${PROJECT}_rails`)?.TaskTemplate.ContainerSpec.Env ?? [];
+  // What the stack file says itself counts more than the file of variables.
+  const given = readFileSync(join(desk.site, "stack.env"), "utf8").replace(/^INSTALLATION_ENV=.*$/m, "");
+  const lines = [...given.split("\n").filter(Boolean), "RAILS_ENV=production", "INSTALLATION_ENV=docker"];
+  assert.deepEqual(new Set(lines).difference(new Set(saved)), new Set());
+  assert.ok(lines.length > 5, "there are variables to compare");
+  // Whoever looks next knows how it is started, though no container of it is left.
+  for (const step of (await processes()).worker?.start ?? []) await runStep(step, { signal });
+  await until("the worker runs again", async () => (await taskOf("sidekiq")) !== "");
 });
 
 test("the worker is stopped until it is started: the Swarm does not start it again meanwhile", async () => {

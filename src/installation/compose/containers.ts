@@ -17,6 +17,8 @@ export interface Container {
   address?: string | undefined;
   /** Ports that a Swarm publishes for it, by its own. */
   meshPorts?: ReadonlyMap<number, number>;
+  /** It stands for a Swarm's service that is scaled to none, which is started with so many tasks. */
+  idleTasks?: number;
 }
 
 /** Chatwoot's containers that were started together. */
@@ -58,7 +60,8 @@ export async function readContainers(engine: EngineApi, { signal }: { signal: Ab
   return containers.toSorted((a, b) => (a.name < b.name ? -1 : 1));
 }
 
-function asContainer(details: ContainerDetails): Container {
+/** What is read of a container. */
+export function asContainer(details: ContainerDetails): Container {
   return {
     details,
     name: details.Name.replace(/^\//, ""),

@@ -12,7 +12,7 @@ export interface EngineKind {
   /** For people. @param where The engine. */
   lookedFor: (where: string) => string;
   /** Those of the engine's containers that can be of this kind, with all that is known of them. */
-  choose(containers: readonly Container[], engine: EngineApi): Promise<Container[]>;
+  choose(containers: readonly Container[], engine: EngineApi, options: { signal: AbortSignal }): Promise<Container[]>;
   /** For people. */
   whatOf(site: Site): string;
   waysOf(site: Site, world: World): Promise<Omit<Ways, "kind" | "what" | "choice">>;
@@ -29,7 +29,7 @@ export async function lookAtEngine(kind: EngineKind, settings: InstallationSetti
   }
   const all = await readContainers(engine, world);
   const own = all.find(({ details }) => details.Id === world.containerId);
-  const containers = await kind.choose(all, engine);
+  const containers = await kind.choose(all, engine, world);
   const sites = groupChatwoot(containers).flatMap((group): Site[] => {
     const leader = leaderOf(group);
     return leader === undefined ? [] : [{ engine, containers, group, leader, own }];

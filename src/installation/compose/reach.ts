@@ -175,7 +175,8 @@ function placeFromContainer(
 
 /** What a person does about a container that does not run. */
 export function howToStart(container: Container): string {
-  const { name } = container;
+  const { name, idleTasks } = container;
+  if (idleTasks !== undefined) return `Start it: docker service scale ${serviceOf(container)}=${idleTasks}`;
   if (isSwarmTask(container)) return `'docker service ps ${serviceOf(container)}' says why no task of it runs.`;
   return `Start it: docker start ${name}. 'docker logs ${name}' says why it stopped.`;
 }

@@ -159,9 +159,16 @@ async function readEnvironment(
   return { environment, commands: text === undefined ? [] : addFromFile(environment, text).commands };
 }
 
-/** A small text file of the leader's; empty where there is none. */
-async function readInside({ engine, leader }: Site, path: string): Promise<string> {
-  return (await engine.readFile(leader.details.Id, path))?.toString("utf8") ?? "";
+/** The leader, or where it has no container of its own, another one of its image. */
+function withFiles({ group, leader }: Site): Container {
+  if (leader.idleTasks === undefined) return leader;
+  const others = [...group.web, ...group.worker].filter(({ details }) => details.Image === leader.details.Image);
+  return others.find(({ idleTasks }) => idleTasks === undefined) ?? leader;
+}
+
+/** A small text file of the leader's image; empty where there is none. */
+async function readInside(site: Site, path: string): Promise<string> {
+  return (await site.engine.readFile(withFiles(site).details.Id, path))?.toString("utf8") ?? "";
 }
 
 async function readImage(engine: EngineApi, { details }: Container): Promise<ImagePlace> {
@@ -170,10 +177,11 @@ async function readImage(engine: EngineApi, { details }: Container): Promise<Ima
   return { name: details.Config.Image, id: details.Image, ...(digest === undefined ? {} : { digest }) };
 }
 
-async function editionOf({ engine, leader }: Site, env: ReadonlyMap<string, string>): Promise<"ee" | "ce"> {
+async function editionOf(site: Site, env: ReadonlyMap<string, string>): Promise<"ee" | "ce"> {
   const named = env.get("CW_EDITION");
   if (named === "ee" || named === "ce") return named;
-  return (await engine.hasPath(leader.details.Id, `${appFolder(leader)}/enterprise`)) ? "ee" : "ce";
+  const container = withFiles(site);
+  return (await site.engine.hasPath(container.details.Id, `${appFolder(container)}/enterprise`)) ? "ee" : "ce";
 }
 
 /** A checkout that is mounted over the image's own code; else the image is the code. */

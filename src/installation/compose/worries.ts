@@ -60,7 +60,10 @@ function stoppedFindings(seen: Seen): Finding[] {
       level: "warning",
       // A task has another name each time.
       subject: isSwarmTask(container) ? serviceOf(container) : container.name,
-      message: `the container ${container.name} is not running (${State.Status}${State.ExitCode === undefined ? "" : `, exit code ${State.ExitCode}`})`,
+      message:
+        container.idleTasks === undefined
+          ? `the container ${container.name} is not running (${State.Status}${State.ExitCode === undefined ? "" : `, exit code ${State.ExitCode}`})`
+          : `the service ${serviceOf(container)} does not run: it is scaled to none`,
       hint: howToStart(container),
     }));
 }

@@ -12,6 +12,7 @@ import { findComposeFiles } from "../compose/files.ts";
 import { containersOf, describeContainers, type Site } from "../compose/site.ts";
 import type { MadeFile } from "../installation.ts";
 import type { ProcessControl } from "../processes.ts";
+import { containersOfIdle, isIdle, tasksOf } from "../swarm/idle-services.ts";
 import type { Kind } from "./kind.ts";
 
 /** Every task has an address on this bridge of its machine; those of the services' own networks are good only inside. */
@@ -20,12 +21,15 @@ const BRIDGE = "docker_gwbridge";
 const SERVICES: EngineKind = {
   name: "swarm",
   lookedFor: () => "services of a Swarm there",
-  async choose(containers, engine) {
+  async choose(containers, engine, { signal }) {
     const tasks = newestTasks(containers.filter(isSwarmTask));
-    if (tasks.length === 0) return [];
     const services = new Map((await readServices(engine))?.map((service) => [service.Spec.Name, service]));
+    const seen = new Set(tasks.map(serviceOf));
+    const idle = [...services.values()].filter((service) => isIdle(service) && !seen.has(service.Spec.Name));
+    const all = [...tasks, ...(await containersOfIdle(idle, engine, { signal }))];
+    if (all.length === 0) return [];
     const bridge = await engine.ask<NetworkDetails>(`/networks/${BRIDGE}`);
-    return tasks.map((task) => withService(task, services.get(serviceOf(task)), bridge));
+    return all.map((task) => withService(task, services.get(serviceOf(task)), bridge));
   },
   whatOf: ({ group, leader }) =>
     group.project === undefined ? `the service ${serviceOf(leader)}` : `the stack '${group.project}'`,
@@ -85,8 +89,10 @@ function withService(
     Protocol === "tcp" && PublishedPort !== undefined ? [[TargetPort, PublishedPort] as const] : [],
   );
   const address = bridge?.Containers?.[task.details.Id]?.IPv4Address?.split("/")[0];
+  const isStopped = service !== undefined && isIdle(service) && !task.details.State.Running;
   return {
     ...task,
+    ...(isStopped ? { idleTasks: tasksOf(service) } : {}),
     aliases: [name, `tasks.${name}`, ...networks.flatMap(({ Aliases }) => Aliases ?? [])],
     address,
     meshPorts: new Map(ports),
@@ -112,8 +118,7 @@ function controlOf(
         replicas: replicas(service),
       } as const;
     });
-  // One that is scaled to nothing now is meant to have a task when it is started.
-  return { stop: scale(() => 0), start: scale(({ Spec }) => Spec.Mode.Replicated?.Replicas || 1) };
+  return { stop: scale(() => 0), start: scale(tasksOf) };
 }
 
 /** The services of some tasks as the Swarm keeps them: what they were deployed from is kept nowhere. */
