@@ -30,6 +30,7 @@ const NEEDS = {
   sftp: { isThere: () => findProgram("ssh") !== undefined, package: "openssh-client", words: "OpenSSH's ssh" },
   rclone: { isThere: () => findProgram("rclone") !== undefined, package: "rclone", words: "rclone 1.60 or newer" },
   pgbouncer: { isThere: () => findProgram("pgbouncer") !== undefined, package: "pgbouncer", words: "PgBouncer" },
+  redis: { isThere: () => findProgram("redis-server") !== undefined, package: "redis-server", words: "redis-server" },
   systemd: {
     isThere: () => findProgram("systemd-analyze") !== undefined,
     package: "systemd",
@@ -50,12 +51,13 @@ const PURPOSES = {
       NEEDS.sftp,
       NEEDS.rclone,
       NEEDS.pgbouncer,
+      NEEDS.redis,
       NEEDS.systemd,
     ],
     extras: [fetchNewestRestic, fetchOlderNode, fetchNodeLicence],
   },
   bench: {
-    needs: Object.values(NEEDS).filter((need) => need !== NEEDS.pgbouncer && need !== NEEDS.systemd),
+    needs: Object.values(NEEDS).filter((need) => ![NEEDS.pgbouncer, NEEDS.redis, NEEDS.systemd].includes(need)),
     extras: [fetchNewestRestic],
   },
   executable: { needs: [NEEDS.libatomic], extras: [fetchNodeLicence] },

@@ -254,6 +254,18 @@ export const LIMITS = {
   stderrKeptBytes: 64 * KIB,
   /** Calls that each thread has under way at one remote place, where the configuration does not say. */
   storeConnections: 16,
+  /** A Redis that is starting or has just failed over is asked again for so long, … */
+  redisPatienceMs: 10_000,
+  /** … so often; … */
+  redisPollMs: 500,
+  /** … each connection is waited for so long, … */
+  redisConnectMs: 5_000,
+  /** … then being let in, … */
+  redisGreetingMs: 10_000,
+  /** … and each answer: one thread answers everybody. */
+  redisAnswerMs: 30_000,
+  /** Commands that are sent before the first of their answers is waited for. */
+  redisPipeline: 1_000,
   /** A remote place that takes no connection within this time does not answer … */
   storeConnectMs: 15_000,
   /** … nor one that is silent for so long in the middle of a request. */

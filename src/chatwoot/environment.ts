@@ -277,17 +277,22 @@ function completeUrl(text: string, parts: DatabaseParts): string {
 
 /** The Redis that the application uses. */
 export interface RedisPlace {
+  /** Or the path of a socket, which begins with `/`; with sentinels the name of the master. */
   host: string;
   port: number;
   isSecure: boolean;
+  /** The server's certificate must be right. */
+  isVerified: boolean;
   database: number;
   user?: string;
   password?: string;
-  /** `host:port` of each; `host` is the name of the master then. */
+  /** `host:port` of each. */
   sentinels: string[];
+  sentinelPassword?: string;
 }
 
 const REDIS_PORT = 6379;
+const SENTINEL_PORT = 26_379;
 
 /** As it stands where it is no percent-encoding after all. */
 function decoded(text: string): string {
@@ -299,23 +304,61 @@ function decoded(text: string): string {
 }
 
 /**
- * `REDIS_URL`, with `REDIS_PASSWORD` where that has none, and `REDIS_SENTINELS`; without any of them the Redis of this machine.
+ * What Chatwoot's `lib/redis/config.rb` makes of `REDIS_*`: `REDIS_URL`, whose password gives way to `REDIS_PASSWORD`, or the Redis
+ * of this machine; with `REDIS_SENTINELS` nothing of the URL counts, but the sentinels and the master's name.
  * Undefined where `REDIS_URL` is no URL.
  */
 export function redisOf(env: Environment): RedisPlace | undefined {
-  const url = URL.parse(given(env, "REDIS_URL") ?? `redis://127.0.0.1:${REDIS_PORT}`);
-  if (url === null || !/^rediss?:$/.test(url.protocol)) return undefined;
-  const password = decoded(url.password) || given(env, "REDIS_PASSWORD");
+  const password = given(env, "REDIS_PASSWORD");
+  const isVerified = env.get("REDIS_OPENSSL_VERIFY_MODE") !== "none";
+  const sentinels = sentinelsOf(env);
+  if (sentinels.length > 0) {
+    // One that is empty says that they have none, whatever the master has.
+    const sentinelPassword = env.get("REDIS_SENTINEL_PASSWORD") ?? password ?? "";
+    return {
+      host: given(env, "REDIS_SENTINEL_MASTER_NAME") ?? "mymaster",
+      port: REDIS_PORT,
+      isSecure: false,
+      isVerified,
+      database: 0,
+      ...(password === undefined ? {} : { password }),
+      sentinels,
+      ...(sentinelPassword === "" ? {} : { sentinelPassword }),
+    };
+  }
+  const text = (given(env, "REDIS_URL") ?? `redis://127.0.0.1:${REDIS_PORT}`).trim();
+  return redisUrlOf(text, { password, isVerified });
+}
+
+/** `redis://[user:password@]host[:port][/database]`, `rediss:` for TLS, or `unix:/path`; undefined for anything else. */
+export function redisUrlOf(
+  text: string,
+  { password: other, isVerified }: { password?: string | undefined; isVerified: boolean },
+): RedisPlace | undefined {
+  const url = URL.parse(text);
+  if (url === null || !/^(?:rediss?|unix):$/.test(url.protocol)) return undefined;
+  const isSocket = url.protocol === "unix:";
+  const password = other ?? decoded(url.password);
   const user = decoded(url.username);
+  const database = isSocket ? url.searchParams.get("db") : /^\/(\d+)$/.exec(url.pathname)?.[1];
   return {
-    host: url.hostname.replace(/^\[(.*)\]$/, "$1") || "127.0.0.1",
+    host: isSocket ? decoded(url.pathname) : url.hostname.replace(/^\[(.*)\]$/, "$1") || "127.0.0.1",
     port: Number(url.port || REDIS_PORT),
     isSecure: url.protocol === "rediss:",
-    database: Number(/^\/(\d+)$/.exec(url.pathname)?.[1] ?? 0),
+    isVerified,
+    database: Number(database ?? 0),
     ...(user === "" ? {} : { user }),
-    ...(password === undefined ? {} : { password }),
-    sentinels: (given(env, "REDIS_SENTINELS") ?? "").split(",").filter((text) => text !== ""),
+    ...(password === "" ? {} : { password }),
+    sentinels: [],
   };
+}
+
+function sentinelsOf(env: Environment): string[] {
+  return (given(env, "REDIS_SENTINELS") ?? "")
+    .split(",")
+    .map((text) => text.trim())
+    .filter((text) => text !== "")
+    .map((text) => (/:\d+$/.test(text) ? text : `${text.replace(/:$/, "")}:${SENTINEL_PORT}`));
 }
 
 /** A storage service as `config/storage.yml` defines it; `variables` are the names that hold its credentials. */

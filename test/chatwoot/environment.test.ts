@@ -203,30 +203,49 @@ test("storage services are those that blobs may name, with what is lacking", () 
   assert.equal(storageServicesOf(env({ AWS_ACCESS_KEY_ID: "for something else" }), "/app").length, 1);
 });
 
-test("the Redis that the application uses: URL, password beside it, database, sentinels", () => {
-  assert.deepEqual(redisOf(env({})), { host: "127.0.0.1", port: 6379, isSecure: false, database: 0, sentinels: [] });
+test("the Redis that the application uses: URL, password beside it, database, socket", () => {
+  const plain = { isSecure: false, isVerified: true, database: 0, sentinels: [] };
+  assert.deepEqual(redisOf(env({})), { host: "127.0.0.1", port: 6379, ...plain });
   assert.deepEqual(redisOf(env({ REDIS_URL: "redis://redis:6379", REDIS_PASSWORD: "p" })), {
     host: "redis",
     port: 6379,
-    isSecure: false,
-    database: 0,
+    ...plain,
     password: "p",
-    sentinels: [],
   });
-  const whole = redisOf(env({ REDIS_URL: "rediss://u%40x:p%3Aq@[::1]:7000/3", REDIS_PASSWORD: "other" }));
-  assert.deepEqual(whole, {
+  const whole = { REDIS_URL: "rediss://u%40x:p%3Aq@[::1]:7000/3", REDIS_OPENSSL_VERIFY_MODE: "none" };
+  assert.deepEqual(redisOf(env(whole)), {
     host: "::1",
     port: 7000,
     isSecure: true,
+    isVerified: false,
     database: 3,
     user: "u@x",
     password: "p:q",
     sentinels: [],
   });
+  // Ruby's client takes what is said beside the URL first.
+  assert.equal(redisOf(env({ ...whole, REDIS_PASSWORD: "other" }))?.password, "other");
   assert.equal(redisOf(env({ REDIS_URL: "redis://:100%@redis" }))?.password, "100%");
-  assert.deepEqual(redisOf(env({ REDIS_URL: "redis://main", REDIS_SENTINELS: "a:26379,b:26379" }))?.sentinels, [
-    "a:26379",
-    "b:26379",
-  ]);
+  const socket = redisOf(env({ REDIS_URL: "unix:///run/redis/redis.sock?db=2" }));
+  assert.deepEqual([socket?.host, socket?.database], ["/run/redis/redis.sock", 2]);
   assert.equal(redisOf(env({ REDIS_URL: "redis" })), undefined);
+  assert.equal(redisOf(env({ REDIS_URL: "http://redis" })), undefined);
+});
+
+test("with sentinels they and the name of the master count, and nothing of the URL", () => {
+  const base = { REDIS_URL: "rediss://u:p@elsewhere:7000/3", REDIS_SENTINELS: "a:26380, b" };
+  assert.deepEqual(redisOf(env(base)), {
+    host: "mymaster",
+    port: 6379,
+    isSecure: false,
+    isVerified: true,
+    database: 0,
+    sentinels: ["a:26380", "b:26379"],
+  });
+  const named = redisOf(env({ ...base, REDIS_PASSWORD: "p", REDIS_SENTINEL_MASTER_NAME: "main" }));
+  assert.deepEqual([named?.host, named?.password, named?.sentinelPassword], ["main", "p", "p"]);
+  const other = redisOf(env({ ...base, REDIS_PASSWORD: "p", REDIS_SENTINEL_PASSWORD: "q" }));
+  assert.deepEqual([other?.password, other?.sentinelPassword], ["p", "q"]);
+  const none = redisOf(env({ ...base, REDIS_PASSWORD: "p", REDIS_SENTINEL_PASSWORD: "" }));
+  assert.deepEqual([none?.password, none?.sentinelPassword], ["p", undefined]);
 });
