@@ -99,3 +99,23 @@ export async function noteDatabase(connection: Connection, name: string, note: K
 export function commentStatement(name: string, text: string | null): string {
   return `comment on database ${quoteIdentifier(name)} is ${text === null ? "null" : quoteLiteral(text)}`;
 }
+
+/** Its number, which stays its own whatever it is called, and what its comment says; undefined where there is none. */
+export async function readDatabase(
+  connection: Connection,
+  name: string,
+): Promise<{ oid: number; note: KeptNote | undefined } | undefined> {
+  const [row] = await connection.query<{ oid: number; note: string | null }>(
+    `select oid, pg_catalog.shobj_description(oid, 'pg_database') as note
+     from pg_catalog.pg_database where datname = ${quoteLiteral(name)}`,
+  );
+  return row && { oid: row.oid, note: row.note === null ? undefined : readNote(row.note) };
+}
+
+/** The names of all databases, by their numbers. */
+export async function readDatabaseNames(connection: Connection): Promise<Map<number, string>> {
+  const rows = await connection.query<{ oid: number; name: string }>(
+    "select oid, datname as name from pg_catalog.pg_database",
+  );
+  return new Map(rows.map(({ oid, name }) => [oid, name]));
+}

@@ -1,0 +1,97 @@
+/** The restored database takes the live one's name; the live one is kept beside it. An undo swaps them back. */
+import { Failure } from "../../base/errors.ts";
+import { readDatabase, readDatabaseNames } from "../../postgres/kept-databases.ts";
+import { swapDatabases } from "../../postgres/swap.ts";
+import { connectBeside } from "../../postgres/target.ts";
+import { assertNotHeld } from "../load-beside.ts";
+import { besideOf } from "./database-stage.ts";
+import type { Stage, StageContext, UndoContext } from "./stage.ts";
+
+/** Numbers of the two databases, which stay theirs whatever they are called. */
+export interface SwapKept {
+  readonly liveOid: number;
+  readonly freshOid: number;
+  readonly point: string;
+}
+
+export const swapStage: Stage<SwapKept> = {
+  name: "swap",
+
+  plan({ place: { address } }) {
+    const line = `the restored database is called '${address.database}' from then on; the one that is there now is kept beside it`;
+    return Promise.resolve({ lines: [line], blockers: [], findings: [] });
+  },
+
+  async apply(context, record) {
+    const { address, fresh } = besideOf(context);
+    const { database: live } = address;
+    const kept = record.kept ?? (await lookAtBoth(context));
+    if (record.kept === undefined) await record.keep(kept);
+    const names = await namesNow(context, kept);
+    // Killed behind the swap, and before it was told of.
+    if (names.fresh === live) return swapped(live, names.live);
+    if (names.live !== live || names.fresh !== fresh) throw changed(live, fresh);
+    await assertNotHeld({ address, fresh }, { stays: NOTHING_LOST, signal: context.signal });
+    const swap = { live, fresh, why: "before", point: kept.point } as const;
+    return swapped(live, await swapDatabases(address, swap, context));
+  },
+
+  async undo(context, { kept }) {
+    if (kept === undefined) return { lines: [], findings: [] };
+    const { address } = context.place;
+    const { database: live } = address;
+    const names = await namesNow(context, kept);
+    if (names.live === live) return { lines: [], findings: [] };
+    if (names.live === undefined || names.fresh !== live) throw lost(live, names.live);
+    const swap = { live, fresh: names.live, why: "rolledback", point: kept.point } as const;
+    const aside = await swapDatabases(address, swap, context);
+    return {
+      lines: [
+        `database '${live}' is the one that was there before; what was restored, with what came since, is kept as '${aside}'`,
+      ],
+      findings: [],
+    };
+  },
+};
+
+const NOTHING_LOST = "The restored database stays beside the live one: 'chatkeep restore --resume' swaps it in.";
+
+function swapped(live: string, previous: string | undefined) {
+  const kept = previous === undefined ? "the earlier one is gone" : `the earlier one is kept as '${previous}'`;
+  return { lines: [`'${live}' is the restored database; ${kept}`], findings: [] };
+}
+
+/** @throws Failure `target/unsuitable` where one of the two is not there, or is not what was loaded. */
+async function lookAtBoth(context: StageContext): Promise<SwapKept> {
+  const { address, fresh } = besideOf(context);
+  const { id: point } = context.reader.point;
+  await using connection = await connectBeside(address, context);
+  const [before, after] = [await readDatabase(connection, address.database), await readDatabase(connection, fresh)];
+  const isOurs = after?.note?.chatkeep === "restoring" && after.note.point === point;
+  if (before === undefined || after === undefined || !isOurs) throw changed(address.database, fresh);
+  return { liveOid: before.oid, freshOid: after.oid, point };
+}
+
+async function namesNow(
+  { place, signal }: UndoContext,
+  { liveOid, freshOid }: SwapKept,
+): Promise<{ live: string | undefined; fresh: string | undefined }> {
+  await using connection = await connectBeside(place.address, { signal });
+  const names = await readDatabaseNames(connection);
+  return { live: names.get(liveOid), fresh: names.get(freshOid) };
+}
+
+function changed(live: string, fresh: string): Failure {
+  return new Failure(
+    "target/unsuitable",
+    `somebody renamed, made or dropped '${live}' or '${fresh}' since the restore was begun`,
+    { hint: "Nothing was swapped. 'chatkeep rollback' undoes the rest; then restore again." },
+  );
+}
+
+function lost(live: string, name: string | undefined): Failure {
+  const what = name === undefined ? "the database that was live before is gone" : `'${live}' is not what was restored`;
+  return new Failure("target/unsuitable", `the swap cannot be undone: ${what}`, {
+    hint: "Somebody dropped or renamed a database since. Nothing was changed; 'chatkeep doctor' names what is kept.",
+  });
+}

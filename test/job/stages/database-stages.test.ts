@@ -1,0 +1,209 @@
+/** The stages of the database on a real server: killed in their middle they go on, and an undo brings what was before. */
+import assert from "node:assert/strict";
+import { after, before, beforeEach, test } from "node:test";
+import { systemClock } from "../../../src/base/clock.ts";
+import { type Progress, silent } from "../../../src/base/progress.ts";
+import { onDatabase } from "../../../src/demo/database.ts";
+import type { Installation } from "../../../src/installation/installation.ts";
+import type { PointReader } from "../../../src/job/point-reader.ts";
+import { databaseStage } from "../../../src/job/stages/database-stage.ts";
+import type { Stage, StageContext, StageRecord } from "../../../src/job/stages/stage.ts";
+import { swapStage } from "../../../src/job/stages/swap-stage.ts";
+import { dumpLines } from "../../harness/pg-dump-diff.ts";
+import { makeCheapToOpen } from "../../scenario/cheap-key.ts";
+import { openDesk, type Desk } from "../../scenario/desk.ts";
+import { savedPoints } from "../../scenario/saved-point.ts";
+
+let desk: Desk;
+let reader: PointReader;
+let live: string;
+let saved: string[];
+let damaged: string[];
+
+before(async () => {
+  desk = await openDesk({ size: { messages: 60, conversations: 12, files: 3 } });
+  const { repository } = await makeCheapToOpen(desk);
+  live = desk.installation.database.database;
+  await desk.summary(["backup"]);
+  const [point] = await savedPoints(repository);
+  assert.ok(point);
+  await point.repository.loadIndex({ signal: new AbortController().signal });
+  reader = point;
+  saved = await dumpLines(desk.installation.database);
+  await desk.server.query(`create database "${SAVED}" template "${live}"`);
+  await onLive("delete from messages where id % 2 = 0");
+  damaged = await dumpLines(desk.installation.database);
+});
+after(async () => {
+  await desk[Symbol.asyncDispose]();
+});
+beforeEach(async () => {
+  assert.deepEqual(await others(), [], "a test left a database");
+});
+
+async function onLive<T>(sql: string): Promise<T[]> {
+  return await onDatabase(desk.installation.database, async (client) => (await client.query(sql)).rows as T[]);
+}
+
+/** Databases beside the live one. */
+async function others(): Promise<string[]> {
+  const rows = await desk.server.query(`select datname from pg_database where datname like '${live}_%' order by 1`);
+  return rows.map((row) => String(row["datname"]));
+}
+
+async function liveLines(): Promise<string[]> {
+  return await dumpLines(desk.installation.database);
+}
+
+/** A copy of the live database as it was saved. */
+const SAVED = "as_saved";
+
+class Killed extends Error {}
+
+/** Kills in the middle of a piece of work: when its line is said, or before or behind the n-th record. */
+type Kill = { say: string } | { keep: number; side: "before" | "behind" };
+
+const FRESH = "_restoring_20260301T020304";
+
+async function contextOf(said: string[], kill?: Kill): Promise<StageContext> {
+  const progress: Progress = {
+    ...silent,
+    stage(name) {
+      said.push(name);
+      if (kill !== undefined && "say" in kill && name === kill.say) throw new Killed();
+    },
+    say: (line) => said.push(line),
+  };
+  const address = { ...desk.installation.database };
+  return {
+    // The stages of the database ask nothing of it.
+    place: { installation: {} as unknown as Installation, address },
+    folder: desk.root,
+    fresh: { ...address, database: `${live}${FRESH}` },
+    clock: systemClock,
+    progress,
+    signal: new AbortController().signal,
+    reader,
+    manifest: await reader.manifest(),
+    saved: undefined,
+    options: { withRoles: false, storage: undefined, migrate: false, outbound: "ask", clone: undefined },
+  };
+}
+
+/** What lasts over a kill: plain JSON. */
+interface Disk {
+  database: string | undefined;
+  swap: string | undefined;
+}
+
+function recordOn(disk: Disk, name: keyof Disk, kill?: Kill): StageRecord<unknown> {
+  let count = 0;
+  return {
+    get kept() {
+      const text = disk[name];
+      return text === undefined ? undefined : (JSON.parse(text) as unknown);
+    },
+    async keep(value) {
+      count += 1;
+      const isNow = kill !== undefined && "keep" in kill && kill.keep === count;
+      if (isNow && kill.side === "before") throw new Killed();
+      disk[name] = JSON.stringify(value);
+      if (isNow) throw new Killed();
+      await Promise.resolve();
+    },
+  };
+}
+
+async function run(stage: Stage, disk: Disk, kill?: Kill): Promise<string[]> {
+  const said: string[] = [];
+  const context = await contextOf(said, kill);
+  const record = recordOn(disk, stage.name as keyof Disk, kill);
+  if (kill === undefined) await stage.apply(context, record);
+  else await assert.rejects(stage.apply(context, record), Killed);
+  return said;
+}
+
+async function undo(stage: Stage, disk: Disk): Promise<void> {
+  await stage.undo(await contextOf([]), recordOn(disk, stage.name as keyof Disk));
+}
+
+async function dropAll(): Promise<void> {
+  for (const name of await others()) await desk.server.query(`drop database "${name}" with (force)`);
+}
+
+test("what was loaded whole before a kill is proven again and used; what was not is loaded again; an undo drops it", async () => {
+  const disk: Disk = { database: undefined, swap: undefined };
+  await run(databaseStage, disk, { keep: 1, side: "behind" });
+  await run(databaseStage, disk, { say: "comparing every row" });
+  const [loaded] = await desk.server.query(`select oid from pg_database where datname = '${live}${FRESH}'`);
+  assert.ok(loaded, "what was loaded is kept over the kill");
+  const said = await run(databaseStage, disk);
+  assert.ok(!said.includes("loading the database"), said.join("; "));
+  assert.deepEqual(await desk.server.query(`select oid from pg_database where datname = '${live}${FRESH}'`), [loaded]);
+  assert.deepEqual(await dumpLines({ ...desk.installation.database, database: `${live}${FRESH}` }), saved);
+
+  // Somebody wrote into it meanwhile: the proof sees that, and it is loaded again.
+  await desk.server.query("delete from messages", `${live}${FRESH}`);
+  assert.ok((await run(databaseStage, disk)).includes("loading the database"));
+  assert.deepEqual(await dumpLines({ ...desk.installation.database, database: `${live}${FRESH}` }), saved);
+
+  assert.deepEqual(await liveLines(), damaged);
+  await undo(databaseStage, disk);
+  await undo(databaseStage, disk);
+  assert.deepEqual(await others(), []);
+});
+
+test("a database of that name that is not ours is left alone", async () => {
+  await desk.server.query(`create database "${live}${FRESH}"`);
+  const disk: Disk = { database: undefined, swap: undefined };
+  await assert.rejects(run(databaseStage, disk), { code: "target/unsuitable" });
+  assert.deepEqual(await others(), [`${live}${FRESH}`]);
+  await dropAll();
+});
+
+/** As the stage before the swap leaves one: the saved rows, quicker than by loading them. */
+async function makeFresh(): Promise<void> {
+  await desk.server.query(`create database "${live}${FRESH}" template "${SAVED}"`);
+  const note = { chatkeep: "restoring", of: live, point: reader.point.id, at: "2026-03-01T02:03:04.000Z" };
+  await desk.server.query(`comment on database "${live}${FRESH}" is '${JSON.stringify(note)}'`);
+}
+
+test("a swap that was killed before or behind is gone on with, and an undo puts back what was there, to the line", async () => {
+  const disk: Disk = { database: undefined, swap: undefined };
+  await makeFresh();
+  await run(swapStage, disk, { keep: 1, side: "before" });
+  await run(swapStage, disk, { keep: 1, side: "behind" });
+  await undo(swapStage, disk);
+  assert.deepEqual(await liveLines(), damaged, "an undo before the swap changes nothing");
+  await run(swapStage, disk);
+  assert.deepEqual(await liveLines(), saved);
+  const swapped = await others();
+  // As after a kill behind the swap: nothing was recorded since.
+  await run(swapStage, disk);
+  assert.deepEqual(await others(), swapped);
+  await onLive("insert into tags (name) values ('written since')");
+  await undo(swapStage, disk);
+  await undo(swapStage, disk);
+  await undo(databaseStage, disk);
+  assert.deepEqual(await liveLines(), damaged);
+  const [aside, ...none] = await others();
+  assert.deepEqual(none, []);
+  assert.match(aside ?? "", /_rolledback_/);
+  const since = await desk.server.query("select name from tags where name = 'written since'", aside ?? "");
+  assert.equal(since.length, 1, "what was written since is kept");
+  await dropAll();
+});
+
+test("a database that is not the one that was loaded is never swapped in", async () => {
+  const disk: Disk = { database: undefined, swap: undefined };
+  await desk.server.query(`create database "${live}${FRESH}"`);
+  await assert.rejects(run(swapStage, disk), { code: "target/unsuitable" });
+  await desk.server.query(`drop database "${live}${FRESH}"`);
+  await makeFresh();
+  await run(swapStage, disk, { keep: 1, side: "behind" });
+  await desk.server.query(`drop database "${live}${FRESH}"`);
+  await desk.server.query(`create database "${live}${FRESH}"`);
+  await assert.rejects(run(swapStage, disk), { code: "target/unsuitable" });
+  assert.deepEqual(await liveLines(), damaged);
+  await dropAll();
+});
