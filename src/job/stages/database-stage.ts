@@ -33,7 +33,8 @@ export const databaseStage: Stage<DatabaseKept> = {
   name: "database",
 
   async plan(context) {
-    const { address, options, reader, manifest } = { ...context, ...context.place };
+    const { reader, options } = context;
+    const { address } = context.place;
     const { withRoles } = options;
     const planned = await planDatabase(reader, { ...context, address, isLive: true, rows: ALL_ROWS, withRoles });
     return {
@@ -45,7 +46,7 @@ export const databaseStage: Stage<DatabaseKept> = {
           : [`roles are made without passwords: ${planned.roles.create.join(", ")}`]),
       ],
       blockers: planned.blockers,
-      findings: [...planned.findings, ...(manifest.tables.length === 0 ? [emptyFinding()] : [])],
+      findings: planned.findings,
     };
   },
 
@@ -88,15 +89,6 @@ function describeEstimate({ diskBytes, freeBytes, seconds }: DatabaseEstimate): 
   const time =
     seconds === null ? "no drill has told how long it takes" : `about ${formatSeconds(seconds)} by the last drill`;
   return `it takes about ${formatBytes(diskBytes)} on the server's disk (${free}); ${time}`;
-}
-
-function emptyFinding(): Finding {
-  return {
-    kind: "point-without-tables",
-    level: "alarm",
-    message: "the restore point has a database without any table",
-    hint: "Choose another point: 'chatkeep list' shows them.",
-  };
 }
 
 /** @throws a fault of ours: the stage is only there where the database is restored. */
