@@ -76,6 +76,19 @@ export interface StageContext extends UndoContext {
   /** The environment that the point has; undefined where it has none. */
   readonly saved: Environment | undefined;
   readonly options: StageOptions;
+  /**
+   * Asks the person at the terminal, who has been shown the lines before the question; one of the choices comes back.
+   * Absent where there is nobody to ask.
+   */
+  readonly ask?: (question: StageQuestion) => Promise<string>;
+}
+
+export interface StageQuestion {
+  /** A line each. */
+  readonly lines: readonly string[];
+  readonly question: string;
+  /** The first is what an empty answer means. */
+  readonly choices: readonly { readonly answer: string; readonly meaning: string }[];
 }
 
 export interface StagePlan {
@@ -117,6 +130,8 @@ export interface Stage<T = unknown> {
   apply(context: StageContext, record: StageRecord<T>): Promise<StageResult>;
   /** Undoes it, as far as it came; called again after a kill, likewise. What was never begun is not called. */
   undo(context: UndoContext, record: StageRecord<T>): Promise<StageResult>;
+  /** Forgets for good what it, or its undo, put aside outside of the restore's folder and the database. Called when nobody wants it back. */
+  discard?(context: UndoContext, record: StageRecord<T>): Promise<StageResult>;
 }
 
 export const NOTHING_TO_DO: StagePlan = { lines: [], blockers: [], findings: [] };
