@@ -5,6 +5,7 @@
 import type { Clock } from "../../base/clock.ts";
 import type { Finding } from "../../base/findings.ts";
 import type { Progress } from "../../base/progress.ts";
+import type { MatchLine } from "../../chatwoot/environment-match.ts";
 import type { Environment } from "../../chatwoot/environment.ts";
 import type { Installation } from "../../installation/installation.ts";
 import type { Manifest } from "../../point/manifest.ts";
@@ -98,6 +99,8 @@ export interface StagePlan {
   readonly blockers: readonly Finding[];
   /** What is worth knowing before. */
   readonly findings: readonly Finding[];
+  /** Of the stage `environment`: each variable, what becomes of it and why. Never a value. */
+  readonly environment?: readonly MatchLine[];
 }
 
 /** What a stage keeps on disk, as JSON. */

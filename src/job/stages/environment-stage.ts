@@ -1,0 +1,199 @@
+/**
+ * The stage `environment`: what the point's data needs, and its settings, are merged into the place's environment files. All
+ * else in them stays. What Chatkeep cannot write itself is told; other files of the configuration are put beside.
+ */
+import { join } from "node:path";
+import { plural } from "../../base/bytes.ts";
+import type { Finding } from "../../base/findings.ts";
+import { shortId } from "../../base/ids.ts";
+import type { Environment } from "../../chatwoot/environment.ts";
+import type { Installation } from "../../installation/installation.ts";
+import { type ConfigDifference, findDifferences, putBeside } from "./config-differences.ts";
+import {
+  deniedFiles,
+  keepFiles,
+  type KeptFile,
+  putBack,
+  textsBefore,
+  textsOf,
+  writeEdits,
+  writeToSet,
+} from "./environment-files.ts";
+import { environmentBlockers, environmentFindings, environmentLines } from "./environment-findings.ts";
+import { columnsThatStayClosed } from "./environment-keys.ts";
+import { type EnvironmentPlan, filesOf, matchOptionsOf, planEnvironment, sourcesOf } from "./environment-plan.ts";
+import {
+  NOTHING_TO_DO,
+  type Stage,
+  type StageContext,
+  type StagePlan,
+  type StageRecord,
+  type StageResult,
+  type UndoContext,
+} from "./stage.ts";
+
+export interface EnvironmentRecord {
+  readonly files: readonly KeptFile[];
+  readonly isWritten: boolean;
+  /** Somebody was told that containers have to be made again. */
+  readonly isTold: boolean;
+}
+
+/** Below the restore's folder. */
+const CONFIG = "config";
+
+async function planFor(context: StageContext, texts: Map<string, string>): Promise<EnvironmentPlan> {
+  const { reader, saved = new Map<string, string>(), place } = context;
+  const options = matchOptionsOf(context);
+  const isLost = filesOf(place.installation).some(({ path }) => !texts.has(path));
+  // Elsewhere it would bring another place's addresses with it.
+  const isWanted = isLost && options.place === "here" && (await reader.find("config/env")) !== undefined;
+  return planEnvironment(saved, place.installation, {
+    options,
+    texts,
+    base: isWanted ? await reader.readText("config/env") : "",
+    note: `from restore point ${shortId(reader.point.id)}`,
+  });
+}
+
+async function differencesOf(context: StageContext): Promise<ConfigDifference[]> {
+  const { reader, place, signal } = context;
+  if (matchOptionsOf(context).place === "clone") return [];
+  const { installation } = place;
+  const nameOf = installation.nameOf ?? ((path: string) => path);
+  const environmentFiles = filesOf(installation).map(({ path }) => nameOf(path));
+  return await findDifferences(reader, installation, { environmentFiles, signal });
+}
+
+function remakeOf(installation: Installation): string | undefined {
+  return sourcesOf(installation).find(({ remake }) => remake !== undefined)?.remake;
+}
+
+function withoutSaved(): Finding {
+  return {
+    kind: "point-without-environment",
+    level: "warning",
+    message: "the restore point holds no environment: this place's stays as it is",
+    hint: "SECRET_KEY_BASE and ACTIVE_RECORD_ENCRYPTION_* must be those of the installation that the data comes from.",
+  };
+}
+
+function differenceLines(differences: readonly ConfigDifference[], folder: string): string[] {
+  if (differences.length === 0) return [];
+  const named = differences.map(({ place, isMissing }) => `${place}${isMissing ? " (not there)" : ""}`);
+  const shown = named.length <= 8 ? named.join(", ") : `${named.slice(0, 7).join(", ")} and ${named.length - 7} more`;
+  return [
+    `${plural(differences.length, "other file")} of the configuration differ and stay as they are; what was saved is put into ${join(folder, CONFIG)}: ${shown}`,
+  ];
+}
+
+async function plan(context: StageContext): Promise<StagePlan> {
+  const { place, saved, manifest, reader, folder } = context;
+  const { installation } = place;
+  const planned = await planFor(context, await textsOf(installation));
+  const differences = await differencesOf(context);
+  const closed = await columnsThatStayClosed(manifest.keyProof, saved, planned.after);
+  const denied = await deniedFiles(planned.edits);
+  const blockers = environmentBlockers(planned, { closed, denied, point: shortId(reader.point.id) });
+  if (saved === undefined) return { ...NOTHING_TO_DO, blockers, findings: [withoutSaved()] };
+  const { place: where } = matchOptionsOf(context);
+  const present = installation.environment;
+  const remake = remakeOf(installation);
+  const isIdle = planned.edits.length === 0 && planned.unsettable.length === 0;
+  return {
+    lines: [...(isIdle ? [] : environmentLines(planned)), ...differenceLines(differences, folder)],
+    blockers,
+    findings: environmentFindings(planned, { saved, present, place: where, remake }),
+    environment: planned.lines,
+  };
+}
+
+/** Names that containers were made with otherwise than the files have them now. */
+function notInForce({ values, unsettable }: EnvironmentPlan, running: Environment): string[] {
+  const others = new Set(unsettable.map(({ name }) => name));
+  return [...values].filter(([name, value]) => !others.has(name) && running.get(name) !== value).map(([name]) => name);
+}
+
+function isNeeded(planned: EnvironmentPlan, name: string): boolean {
+  return planned.lines.some((line) => line.name === name && line.class === "must-match");
+}
+
+async function apply(context: StageContext, record: StageRecord<EnvironmentRecord>): Promise<StageResult> {
+  const { folder, place, saved } = context;
+  const { installation } = place;
+  if (saved === undefined) return { lines: [], findings: [] };
+  let kept = record.kept;
+  const texts =
+    kept === undefined || kept.isWritten
+      ? await textsOf(installation)
+      : await textsBefore({ installation, folder }, kept.files);
+  const planned = await planFor(context, texts);
+  if (kept === undefined) {
+    kept = { files: await keepFiles({ installation, folder }, planned.edits), isWritten: false, isTold: false };
+    await record.keep(kept);
+  }
+  if (!kept.isWritten) {
+    await writeEdits(planned.edits, kept.files);
+    kept = { ...kept, isWritten: true };
+    await record.keep(kept);
+  }
+  const next: string[] = [];
+  if (planned.unsettable.length > 0) {
+    const path = await writeToSet(folder, planned.unsettable, planned.values);
+    const places = [...new Set(planned.unsettable.map(({ where }) => where))].join("; ");
+    next.push(`set ${planned.unsettable.map(({ name }) => name).join(", ")} in ${places}: the lines are in ${path}`);
+  }
+  const differences = await differencesOf(context);
+  await putBeside(context.reader, differences, join(folder, CONFIG));
+  if (differences.length > 0) {
+    next.push(
+      `compare ${join(folder, CONFIG)} with the machine's own: ${plural(differences.length, "file")} of the configuration differ`,
+    );
+  }
+  const done: StageResult = {
+    lines: [
+      ...kept.files.map(({ path }) => `merged the point's environment into ${path}`),
+      ...differenceLines(differences, folder),
+    ],
+    findings: [],
+    next,
+  };
+  return await takeEffect(context, { planned, kept, record, done });
+}
+
+interface Effect {
+  planned: EnvironmentPlan;
+  kept: EnvironmentRecord;
+  record: StageRecord<EnvironmentRecord>;
+  done: StageResult;
+}
+
+/** Processes read their files when they start; containers have what they were made with. */
+async function takeEffect({ place }: StageContext, { planned, kept, record, done }: Effect): Promise<StageResult> {
+  const { installation } = place;
+  const isOfContainers = filesOf(installation).some(
+    ({ path, isReadAtStart }) => !isReadAtStart && kept.files.some(({ name }) => name === path),
+  );
+  const others = isOfContainers ? notInForce(planned, installation.environment) : [];
+  const waiting = kept.isTold ? others.filter((name) => isNeeded(planned, name)) : others;
+  if (waiting.length > 0) {
+    await record.keep({ ...kept, isTold: true });
+    const how =
+      remakeOf(installation) ?? "make Chatwoot's containers again from what they were made of, and start none of them";
+    return { ...done, holds: `containers still have another ${waiting.join(", ")} than their files: ${how}` };
+  }
+  // Whoever comes after this stage asks the application with what it is started with.
+  for (const [name, value] of planned.after) installation.environment.set(name, value);
+  return done;
+}
+
+async function undo(context: UndoContext, record: StageRecord<EnvironmentRecord>): Promise<StageResult> {
+  const { installation } = context.place;
+  const { files = [], isTold = false } = record.kept ?? {};
+  const lines: string[] = [];
+  for (const [at, file] of files.entries()) lines.push(await putBack(context, file, at));
+  const remake = remakeOf(installation);
+  return { lines, findings: [], next: isTold && remake !== undefined ? [`make the containers again: ${remake}`] : [] };
+}
+
+export const ENVIRONMENT_STAGE: Stage<EnvironmentRecord> = { name: "environment", plan, apply, undo };

@@ -1,0 +1,87 @@
+/** Files that are changed and can be put back as they were, to the byte, with owner and mode. */
+import { chown, copyFile, open, realpath, rename, rm, stat } from "node:fs/promises";
+import { dirname } from "node:path";
+
+export interface FileFacts {
+  readonly mode: number;
+  readonly uid: number;
+  readonly gid: number;
+}
+
+/** Where a path leads, and whose what is there is; undefined where nothing is. */
+export async function lookAtFile(path: string): Promise<(FileFacts & { path: string; links: number }) | undefined> {
+  try {
+    const real = await realpath(path);
+    const { mode, uid, gid, nlink } = await stat(real);
+    return { path: real, mode: mode & 0o7777, uid, gid, links: nlink };
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    throw error;
+  }
+}
+
+async function syncFolder(path: string): Promise<void> {
+  const folder = await open(path);
+  // Some network filesystems have no sync for folders.
+  await folder.sync().catch(() => {});
+  await folder.close();
+}
+
+/** Copies a file that only its owner reads, and returns when it is durable. One that is there is replaced. */
+export async function keepCopy(from: string, to: string): Promise<void> {
+  await rm(to, { force: true });
+  await copyFile(from, to);
+  const file = await open(to, "r+");
+  try {
+    await file.chmod(0o600);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+  await syncFolder(dirname(to));
+}
+
+async function writeOver(path: string, bytes: Uint8Array): Promise<void> {
+  const file = await open(path, "r+");
+  try {
+    // Shorter or longer: at no moment is there nothing in it.
+    await file.write(bytes, 0, bytes.length, 0);
+    await file.truncate(bytes.length);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+}
+
+/**
+ * Puts bytes into a file's place, durable, with the owner and mode that are named. Readers see the old file or the new one;
+ * with `inPlace`, or where the file is itself a mount, the same file is written over, since another one would not be seen there.
+ * @throws what the filesystem says.
+ */
+export async function writeFileAs(
+  path: string,
+  bytes: Uint8Array,
+  { mode, uid, gid, inPlace }: FileFacts & { inPlace: boolean },
+): Promise<void> {
+  if (inPlace) return await writeOver(path, bytes);
+  const beside = `${path}.chatkeep-new`;
+  await rm(beside, { force: true });
+  try {
+    const file = await open(beside, "wx", 0o600);
+    try {
+      await file.writeFile(bytes);
+      const own = await file.stat();
+      if (own.uid !== uid || own.gid !== gid) await chown(beside, uid, gid);
+      await file.chmod(mode);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await rename(beside, path);
+  } catch (error) {
+    await rm(beside, { force: true }).catch(() => {});
+    if ((error as NodeJS.ErrnoException).code !== "EBUSY") throw error;
+    return await writeOver(path, bytes);
+  }
+  await syncFolder(dirname(path));
+}
