@@ -196,4 +196,4 @@ async function undo(context: UndoContext, record: StageRecord<EnvironmentRecord>
   return { lines, findings: [], next: isTold && remake !== undefined ? [`make the containers again: ${remake}`] : [] };
 }
 
-export const ENVIRONMENT_STAGE: Stage<EnvironmentRecord> = { name: "environment", plan, apply, undo };
+export const environmentStage: Stage<EnvironmentRecord> = { name: "environment", plan, apply, undo };

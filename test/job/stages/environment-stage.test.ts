@@ -6,7 +6,7 @@ import { findInstallation } from "../../../src/installation/find.ts";
 import type { EnvironmentSource, Installation } from "../../../src/installation/installation.ts";
 import { PointReader } from "../../../src/job/point-reader.ts";
 import { listPoints } from "../../../src/job/points.ts";
-import { ENVIRONMENT_STAGE, type EnvironmentRecord } from "../../../src/job/stages/environment-stage.ts";
+import { environmentStage, type EnvironmentRecord } from "../../../src/job/stages/environment-stage.ts";
 import type { StageContext, StageOptions } from "../../../src/job/stages/stage.ts";
 import { temporaryFolder, type TestFolder } from "../../harness/temporary.ts";
 import { readFolder } from "../../harness/tree.ts";
@@ -69,7 +69,7 @@ test("the point's keys and settings are merged into the file, this place's serve
   await using folder = await temporaryFolder();
   const installation = await placeWith(folder, FRESH);
   const context = await contextOf(folder, installation);
-  const { lines, blockers, findings, environment } = await ENVIRONMENT_STAGE.plan(context);
+  const { lines, blockers, findings, environment } = await environmentStage.plan(context);
   assert.deepEqual(blockers, []);
   assert.deepEqual(
     findings.map(({ kind, level }) => `${level} ${kind}`),
@@ -84,7 +84,7 @@ test("the point's keys and settings are merged into the file, this place's serve
   }
   assert.equal(await readFile(folder.at("chatwoot/.env"), "utf8"), FRESH, "a plan changes nothing");
   const record = memoryRecord<EnvironmentRecord>();
-  await ENVIRONMENT_STAGE.apply(context, record);
+  await environmentStage.apply(context, record);
   const text = await readFile(folder.at("chatwoot/.env"), "utf8");
   const now = readEnvFile(text).values;
   const was = readEnvFile(saved).values;
@@ -100,7 +100,7 @@ test("the point's keys and settings are merged into the file, this place's serve
     assert.equal(now.get(name), value);
   assert.match(text, /^# made by cwctl\nSECRET_KEY_BASE=\w+ # new\n/);
   assert.equal((await stat(folder.at("chatwoot/.env"))).mode & 0o777, 0o640);
-  await ENVIRONMENT_STAGE.undo(context, record);
+  await environmentStage.undo(context, record);
   assert.equal(await readFile(folder.at("chatwoot/.env"), "utf8"), FRESH);
   assert.equal((await stat(folder.at("chatwoot/.env"))).mode & 0o777, 0o640);
 });
@@ -108,7 +108,7 @@ test("the point's keys and settings are merged into the file, this place's serve
 test("where everything is as it was saved there is nothing to do", async () => {
   await using folder = await temporaryFolder();
   const context = await contextOf(folder, await placeWith(folder, saved));
-  const { lines, blockers, findings } = await ENVIRONMENT_STAGE.plan(context);
+  const { lines, blockers, findings } = await environmentStage.plan(context);
   assert.deepEqual({ lines, blockers, findings }, { lines: [], blockers: [], findings: [] });
 });
 
@@ -117,10 +117,10 @@ test("a file that is lost comes back as it was saved, and an undo takes it away 
   const installation = await placeWith(folder, undefined);
   const context = await contextOf(folder, installation);
   const record = memoryRecord<EnvironmentRecord>();
-  await ENVIRONMENT_STAGE.apply(context, record);
+  await environmentStage.apply(context, record);
   assert.equal(await readFile(folder.at("chatwoot/.env"), "utf8"), saved);
   assert.equal((await stat(folder.at("chatwoot/.env"))).mode & 0o777, 0o600);
-  await ENVIRONMENT_STAGE.undo(context, record);
+  await environmentStage.undo(context, record);
   assert.equal((await readFolder(folder.at("chatwoot")))[".env"], undefined);
 });
 
@@ -128,10 +128,10 @@ test("elsewhere the address stays, and a clone gets the keys alone", async () =>
   await using folder = await temporaryFolder();
   const installation = await placeWith(folder, FRESH);
   const elsewhere = await contextOf(folder, installation, { isElsewhere: true });
-  const { findings } = await ENVIRONMENT_STAGE.plan(elsewhere);
+  const { findings } = await environmentStage.plan(elsewhere);
   assert.ok(findings.some(({ kind }) => kind === "address-stays"));
   const clone = { frontendUrl: "https://staging.acme.example", anonymise: false };
-  await ENVIRONMENT_STAGE.apply(await contextOf(folder, installation, { clone }), memoryRecord<EnvironmentRecord>());
+  await environmentStage.apply(await contextOf(folder, installation, { clone }), memoryRecord<EnvironmentRecord>());
   const now = readEnvFile(await readFile(folder.at("chatwoot/.env"), "utf8")).values;
   assert.equal(now.get("FRONTEND_URL"), "https://staging.acme.example");
   assert.equal(now.get("SECRET_KEY_BASE"), readEnvFile(saved).values.get("SECRET_KEY_BASE"));
@@ -147,9 +147,9 @@ test("killed at any moment it goes on, and what an undo puts back is what was th
     const before = await readFolder(folder.at("chatwoot"));
     const context = await contextOf(folder, { ...found, environment: new Map(found.environment) });
     const record = memoryRecord<EnvironmentRecord>();
-    await killedAt(kill, record, async () => await ENVIRONMENT_STAGE.apply(context, record));
+    await killedAt(kill, record, async () => await environmentStage.apply(context, record));
     const resumed = await contextOf(folder, found);
-    await ENVIRONMENT_STAGE.apply(resumed, record);
+    await environmentStage.apply(resumed, record);
     const values = readEnvFile(saved).values;
     assert.equal(
       await readFile(folder.at("chatwoot/.env.production"), "utf8"),
@@ -157,8 +157,8 @@ test("killed at any moment it goes on, and what an undo puts back is what was th
     );
     assert.equal(installation.envFile, folder.at("chatwoot/.env"));
     const undone = memoryRecord(record.kept);
-    await ENVIRONMENT_STAGE.undo(resumed, undone);
-    await ENVIRONMENT_STAGE.undo(resumed, undone);
+    await environmentStage.undo(resumed, undone);
+    await environmentStage.undo(resumed, undone);
     assert.deepEqual(await readFolder(folder.at("chatwoot")), before, `killed at ${kill}`);
   }
 });
@@ -192,10 +192,10 @@ test("a file behind a link keeps the link, and one that is mounted or has two na
   const { installation } = await findInstallation({ root: folder.at("chatwoot") }, { signal });
   const context = await contextOf(folder, installation);
   const record = memoryRecord<EnvironmentRecord>();
-  await ENVIRONMENT_STAGE.apply(context, record);
+  await environmentStage.apply(context, record);
   assert.equal((await stat(folder.at("shared.env"))).ino, ino);
   assert.notEqual(await readFile(folder.at("mounted.env"), "utf8"), FRESH);
-  await ENVIRONMENT_STAGE.undo(context, record);
+  await environmentStage.undo(context, record);
   assert.equal(await readFile(folder.at("mounted.env"), "utf8"), FRESH);
   assert.equal((await stat(folder.at("chatwoot/.env"))).ino, ino);
 });
@@ -204,9 +204,9 @@ test("what a person wrote into the file since is kept beside when it is put back
   await using folder = await temporaryFolder();
   const context = await contextOf(folder, await placeWith(folder, FRESH));
   const record = memoryRecord<EnvironmentRecord>();
-  await ENVIRONMENT_STAGE.apply(context, record);
+  await environmentStage.apply(context, record);
   await writeFile(folder.at("chatwoot/.env"), "A=by hand\n");
-  const { lines } = await ENVIRONMENT_STAGE.undo(context, record);
+  const { lines } = await environmentStage.undo(context, record);
   const [, aside = ""] = /is kept as (.*)$/.exec(lines[0] ?? "") ?? [];
   assert.equal(await readFile(aside, "utf8"), "A=by hand\n");
   assert.equal(await readFile(folder.at("chatwoot/.env"), "utf8"), FRESH);
@@ -220,7 +220,7 @@ function elsewhereSet(installation: Installation, source: Partial<EnvironmentSou
 test("what is set where Chatkeep does not write stands in the way if the data needs it, and is told otherwise", async () => {
   await using folder = await temporaryFolder();
   const fresh = elsewhereSet(await placeWith(folder, FRESH), {});
-  const { blockers } = await ENVIRONMENT_STAGE.plan(await contextOf(folder, fresh));
+  const { blockers } = await environmentStage.plan(await contextOf(folder, fresh));
   assert.deepEqual(
     blockers.map(({ kind }) => kind),
     ["environment-must-match"],
@@ -228,13 +228,13 @@ test("what is set where Chatkeep does not write stands in the way if the data ne
   assert.match(blockers[0]?.message ?? "", /SECRET_KEY_BASE in the Secret chatwoot/);
   const keyed = elsewhereSet(await placeWith(folder, saved.replace(/^SMTP_PASSWORD=.*$/m, "SMTP_PASSWORD=x")), {});
   const context = await contextOf(folder, keyed);
-  const plan = await ENVIRONMENT_STAGE.plan(context);
+  const plan = await environmentStage.plan(context);
   assert.deepEqual(plan.blockers, []);
   assert.deepEqual(
     plan.findings.map(({ kind, message }) => `${kind}: ${message}`),
     ["environment-set-elsewhere: Chatkeep cannot write SMTP_PASSWORD in the Secret chatwoot: what was saved differs"],
   );
-  const { next } = await ENVIRONMENT_STAGE.apply(context, memoryRecord<EnvironmentRecord>());
+  const { next } = await environmentStage.apply(context, memoryRecord<EnvironmentRecord>());
   const [, path = ""] = /the lines are in (.*)$/.exec(next?.[0] ?? "") ?? [];
   assert.deepEqual(
     readEnvFile(await readFile(path, "utf8")).values,
@@ -249,14 +249,14 @@ test("other encryption keys than those that opened the secrets stand in the way,
   for (const name of ["PRIMARY_KEY", "DETERMINISTIC_KEY", "KEY_DERIVATION_SALT"])
     installation.environment.set(`ACTIVE_RECORD_ENCRYPTION_${name}`, "another");
   const context = await contextFor(reader, installation, { folder: folder.path, hasEnvironment: false });
-  const { blockers, findings } = await ENVIRONMENT_STAGE.plan(context);
+  const { blockers, findings } = await environmentStage.plan(context);
   assert.deepEqual(
     [...blockers, ...findings].map(({ kind }) => kind),
     ["environment-keys-do-not-open", "point-without-environment"],
   );
   assert.match(blockers[0]?.message ?? "", /channel_\w+\.\w+|users\.\w+/);
   for (const [name, value] of readEnvFile(saved).values) installation.environment.set(name, value);
-  assert.deepEqual((await ENVIRONMENT_STAGE.plan(context)).blockers, []);
+  assert.deepEqual((await environmentStage.plan(context)).blockers, []);
 });
 
 test("containers have to be made again: the restore stops there until they have what their files say", async () => {
@@ -266,14 +266,14 @@ test("containers have to be made again: the restore stops there until they have 
   const place = elsewhereSet(found, { files, fixed: new Set(), remake: "docker compose up --no-start rails" });
   const running = new Map(place.environment);
   const context = await contextOf(folder, place);
-  assert.ok((await ENVIRONMENT_STAGE.plan(context)).findings.some(({ kind }) => kind === "containers-to-make-again"));
+  assert.ok((await environmentStage.plan(context)).findings.some(({ kind }) => kind === "containers-to-make-again"));
   const record = memoryRecord<EnvironmentRecord>();
-  const first = await ENVIRONMENT_STAGE.apply(context, record);
+  const first = await environmentStage.apply(context, record);
   assert.match(first.holds ?? "", /SECRET_KEY_BASE.*: docker compose up --no-start rails/);
-  const again = await ENVIRONMENT_STAGE.apply(await contextOf(folder, { ...place, environment: running }), record);
+  const again = await environmentStage.apply(await contextOf(folder, { ...place, environment: running }), record);
   assert.match(again.holds ?? "", /SECRET_KEY_BASE/, "never with other keys");
   const made = await placeWith(folder, await readFile(folder.at("chatwoot/.env"), "utf8"));
-  const done = await ENVIRONMENT_STAGE.apply(
+  const done = await environmentStage.apply(
     await contextOf(folder, { ...place, environment: made.environment }),
     record,
   );
@@ -285,11 +285,11 @@ test("other files of the configuration stay as they are, and what was saved of t
   const installation = await placeWith(folder, saved);
   await writeFile(nginx, "server { listen 80; }\n");
   const context = await contextOf(folder, installation);
-  const { lines } = await ENVIRONMENT_STAGE.plan(context);
+  const { lines } = await environmentStage.plan(context);
   assert.equal(lines.length, 1);
   assert.ok(lines[0]?.includes(nginx));
   for (let time = 0; time < 2; time += 1) {
-    const { next } = await ENVIRONMENT_STAGE.apply(context, memoryRecord<EnvironmentRecord>());
+    const { next } = await environmentStage.apply(context, memoryRecord<EnvironmentRecord>());
     assert.equal(next?.length, 1);
     assert.equal(await readFile(folder.at("restore/config", nginx), "utf8"), "server { listen 443; }\n");
   }
