@@ -38,6 +38,39 @@ test("the chart's defaults: uploads that go with their pod are an alarm, and pas
   assert.equal(installation.version, undefined);
 });
 
+test("a database server whose next pod is of another major is an alarm while the pod that wrote the data runs", async () => {
+  const world = wholeWorld();
+  const [server] = world["statefulsets"] as WorkloadDetails[];
+  const [postgres] = server?.spec.template.spec.containers ?? [];
+  const pod = (world["pods"] as PodDetails[]).find(({ metadata }) => metadata.name === "acme-chatwoot-postgresql-0");
+  const [running] = pod?.spec.containers ?? [];
+  assert.ok(postgres !== undefined && running !== undefined && pod?.status !== undefined);
+  // A container of the pod's own: the template and what was made of it are two things.
+  Object.assign(pod.spec, { containers: [{ ...running }] });
+  const told = async (next: string, now = "ghcr.io/chatwoot/pgvector:14.4.0") => {
+    postgres.image = next;
+    Object.assign(pod.spec.containers[0] ?? {}, { image: now });
+    await using cluster = await startWhole(world);
+    return (await find(cluster)).findings;
+  };
+  const findings = await told("docker.io/pgvector/pgvector:0.8.0-pg17");
+  assert.deepEqual(kindsOf(findings), ["postgres-major-differs alarm"]);
+  assert.match(
+    findings[0]?.message ?? "",
+    /written by PostgreSQL 14, which the pod acme-chatwoot-postgresql-0 still runs, and the StatefulSet acme-chatwoot-postgresql has the image \S+:0\.8\.0-pg17 of 17/,
+  );
+  assert.match(findings[0]?.hint ?? "", /^Go back to the image ghcr\.io\/chatwoot\/pgvector:14\.4\.0, back up/);
+  assert.deepEqual(await told("registry:5000/bitnami/postgresql:14.9.0-debian-11-r1"), []);
+  assert.deepEqual(await told("postgres:14-alpine", "timescale/timescaledb:2.14.2-pg14"), []);
+  // Neither says a version of PostgreSQL.
+  assert.deepEqual(await told("ankane/pgvector:v0.5.1"), []);
+  assert.deepEqual(await told(`postgres@sha256:${"1".repeat(64)}`), []);
+  // With no pod that runs there is nothing to compare with, and that none does is said.
+  pod.status.containerStatuses = [];
+  pod.status.conditions = [];
+  assert.deepEqual(kindsOf(await told("postgres:17")), ["pods-not-ready warning"]);
+});
+
 test("uploads on a claim that Chatkeep's pod does not mount are an alarm, which says on what node it would have to run", async () => {
   const world = release(withClaim("uploads"));
   const uploads = claim("uploads", ["ReadWriteOnce"]);

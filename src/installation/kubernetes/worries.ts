@@ -4,6 +4,7 @@ import type { Finding } from "../../base/findings.ts";
 import { activeStorageService } from "../../chatwoot/environment.ts";
 import type { PodDetails, ServiceDetailsOfCluster } from "../../system/cluster-details.ts";
 import { differenceFinding, floatingTagFinding, knownPasswordFinding, publicFinding } from "../process-worries.ts";
+import { databaseImageFindings, databaseVolumeFindings } from "./database-worries.ts";
 import { appFolder, type Group, type Member, membersOf, mountAt } from "./members.ts";
 import { describeWorkload, type Extras, podsOf, selects, type Space, type Workload } from "./objects.ts";
 import type { StoragePlace } from "./storage.ts";
@@ -35,6 +36,7 @@ export function clusterFindings(seen: Seen): Finding[] {
     ...storageFindings(seen),
     ...unseenFindings(seen),
     ...databaseVolumeFindings(seen),
+    ...databaseImageFindings(seen),
     ...publicFindings(seen),
     ...floatingTagFinding(membersOf(seen.group).map(({ image }) => image)),
     ...imageFindings(seen),
@@ -182,37 +184,6 @@ function publicFindings({ group }: Seen): Finding[] {
     mounted.map(({ name }) => name),
     "the manifests",
   );
-}
-
-const IS_POSTGRES = /(?:^|\/)(?:postgres|postgresql|pgvector|postgis|timescaledb)[^/]*$/i;
-
-/** The subchart's `persistence.enabled: false`, and servers that somebody put together for a trial. */
-function databaseVolumeFindings({ database, space }: Seen): Finding[] {
-  if (database === undefined) return [];
-  const pods = space.pods.filter(({ metadata }) => selects(database.spec.selector, metadata.labels));
-  for (const { metadata, spec } of pods) {
-    const container = spec.containers.find(({ image = "" }) => IS_POSTGRES.test(image));
-    if (container === undefined) continue;
-    const folder =
-      container.env?.find(({ name }) => name === "PGDATA")?.value ??
-      (/bitnami|chatwoot\/pgvector/.test(container.image ?? "")
-        ? "/bitnami/postgresql/data"
-        : "/var/lib/postgresql/data");
-    const mount = mountAt(container, folder);
-    const volume = spec.volumes?.find(({ name }) => name === mount?.name);
-    const isPassing = mount === undefined || volume?.emptyDir !== undefined || volume?.ephemeral !== undefined;
-    if (!isPassing) continue;
-    return [
-      {
-        kind: "postgres-not-on-volume",
-        level: "alarm",
-        subject: database.metadata.name,
-        message: `the database's data is on no volume that stays: ${folder} of the pod ${metadata.name} lies in ${mount === undefined ? "the pod itself" : "an emptyDir"}`,
-        hint: "It is gone when the pod is made again. Make a backup now, then give the server a claim (in the chart: postgresql.primary.persistence.enabled) and restore into it.",
-      },
-    ];
-  }
-  return [];
 }
 
 /** What the pods of a member really run, as their node says it. */
