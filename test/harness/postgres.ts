@@ -104,6 +104,8 @@ export const SETTINGS = [
   "shared_buffers=64MB",
   "max_connections=60",
   "autovacuum=off",
+  // Many statements are of catalogues that were never analysed, and compiling them takes longer than running them.
+  "jit=off",
   "listen_addresses=127.0.0.1",
   "timezone=UTC",
 ];
