@@ -55,6 +55,9 @@ interface Client {
 /** What Redis answers, with text as text. */
 export type RedisReply = string | number | null | readonly RedisReply[];
 
+/** A command with its arguments. */
+export type RedisCommand = readonly [string, ...string[]];
+
 export class RedisSession implements AsyncDisposable {
   /** For people: where it is, and how it is reached. */
   readonly shown: string;
@@ -76,7 +79,7 @@ export class RedisSession implements AsyncDisposable {
   }
 
   /** One command with its arguments. @throws Failure of the `redis/` codes, or the signal's reason. */
-  async command(...args: readonly [string, ...string[]]): Promise<RedisReply> {
+  async command(...args: RedisCommand): Promise<RedisReply> {
     const [reply] = await this.pipeline([args]);
     return reply ?? null;
   }
@@ -85,26 +88,37 @@ export class RedisSession implements AsyncDisposable {
    * Several commands, sent without waiting between them. All are done, also when one of them is refused.
    * @throws Failure that says the first that was refused.
    */
-  async pipeline(commands: readonly (readonly [string, ...string[]])[]): Promise<RedisReply[]> {
-    const replies: RedisReply[] = [];
+  async pipeline(commands: readonly RedisCommand[]): Promise<RedisReply[]> {
+    return (await this.tryPipeline(commands)).map((reply) => {
+      if (reply instanceof Failure) throw reply;
+      return reply;
+    });
+  }
+
+  /** As {@link pipeline}, each with what came of it. @throws Failure only where the session is lost. */
+  async tryPipeline(commands: readonly RedisCommand[]): Promise<(RedisReply | Failure)[]> {
+    const replies: (RedisReply | Failure)[] = [];
     for (let from = 0; from < commands.length; from += LIMITS.redisPipeline) {
       replies.push(...(await this.#send(commands.slice(from, from + LIMITS.redisPipeline))));
     }
     return replies;
   }
 
-  async #send(commands: readonly (readonly [string, ...string[]])[]): Promise<RedisReply[]> {
+  async #send(commands: readonly RedisCommand[]): Promise<(RedisReply | Failure)[]> {
     this.#signal.throwIfAborted();
     const sent = commands.map(async (args) => (await this.#client.sendCommand([...args])) as RedisReply);
     const answers = await answered(this.#client, Promise.allSettled(sent), LIMITS.redisAnswerMs);
     return answers.map((answer) => {
       if (answer.status === "fulfilled") return answer.value;
-      throw this.#signal.aborted ? this.#signal.reason : redisFailure(answer.reason, this.#place);
+      this.#signal.throwIfAborted();
+      const failure = redisFailure(answer.reason, this.#place);
+      if (isReply(answer.reason)) return failure;
+      throw failure;
     });
   }
 
   /** As {@link command}, or undefined where this Redis does not have it or this user may not. */
-  async tryCommand(...args: readonly [string, ...string[]]): Promise<RedisReply | undefined> {
+  async tryCommand(...args: RedisCommand): Promise<RedisReply | undefined> {
     try {
       return await this.command(...args);
     } catch (error) {

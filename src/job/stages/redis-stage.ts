@@ -1,0 +1,148 @@
+/**
+ * What Redis keeps beside a database that was exchanged: caches and the page of the first set-up go, jobs and drafts are put aside
+ * under other names, and browsers are told to ask again. An undo gives what was put aside its names back.
+ */
+import { basename } from "node:path";
+import { Failure, isFailure } from "../../base/errors.ts";
+import type { Finding } from "../../base/findings.ts";
+import { openRedis } from "../../installation/redis.ts";
+import { connect } from "../../postgres/connect.ts";
+import type { RedisSession } from "../../system/redis.ts";
+import {
+  cleanRedis,
+  countAside,
+  countContents,
+  discardAside,
+  putAsideSince,
+  putBack,
+  type RedisContents,
+} from "../redis-hygiene.ts";
+import { NOTHING_TO_DO, type Stage, type StagePlan, type StageResult, type UndoContext } from "./stage.ts";
+
+export interface RedisKept {
+  /** Ids of the accounts whose browsers are told. */
+  readonly accounts: readonly string[];
+  /** What was written since the restore is put aside: from here on only the way back is left. */
+  readonly isTurnedBack?: boolean;
+}
+
+export const redisStage: Stage<RedisKept> = {
+  name: "redis",
+
+  async plan(context): Promise<StagePlan> {
+    if (context.fresh === undefined) return NOTHING_TO_DO;
+    try {
+      await using session = await openRedis(context.place.installation, context);
+      return { lines: planLines(await countContents(session), session), blockers: [], findings: [] };
+    } catch (error) {
+      if (!isOfRedis(error)) throw error;
+      const line =
+        "Redis: its caches go and its jobs are put aside, once it can be reached; Chatwoot is not started before";
+      return { lines: [line], blockers: [], findings: [unreachable(error)] };
+    }
+  },
+
+  async apply(context, record) {
+    if (context.fresh === undefined) return nothing();
+    try {
+      await using session = await openRedis(context.place.installation, context);
+      const accounts = await readAccounts(context);
+      await record.keep({ ...record.kept, accounts });
+      const restore = basename(context.folder);
+      await cleanRedis(session, { restore, accounts, now: context.clock.now() });
+      const aside = await countAside(session, { space: "before", restore });
+      return { lines: doneLines(aside, accounts.length), findings: [] };
+    } catch (error) {
+      if (!isOfRedis(error)) throw error;
+      const { message, hint } = error;
+      return {
+        ...nothing(),
+        holds:
+          `${message}. The database is in place, and Chatwoot stays stopped: an old Redis would show and send what is not so any more. ${hint ?? ""}`.trim(),
+      };
+    }
+  },
+
+  async undo(context, record) {
+    const { kept } = record;
+    if (kept === undefined) return nothing();
+    const restore = basename(context.folder);
+    await using session = await openForUndo(context);
+    if (kept.isTurnedBack !== true) {
+      await putAsideSince(session, restore);
+      await record.keep({ ...kept, isTurnedBack: true });
+    }
+    await putBack(session, { restore, accounts: kept.accounts, now: context.clock.now() });
+    const since = await countAside(session, { space: "after", restore });
+    const rest = since.jobs === 0 ? "" : `; ${counted(since.jobs, "job")} that came since stay put aside`;
+    return { lines: [`Redis: jobs and drafts have their names again, caches are empty${rest}`], findings: [] };
+  },
+
+  async discard(context) {
+    await using session = await openRedis(context.place.installation, context);
+    const keys = await discardAside(session, basename(context.folder));
+    return { lines: [`Redis: ${counted(keys, "key")} that had been put aside are deleted`], findings: [] };
+  },
+};
+
+function nothing(): StageResult {
+  return { lines: [], findings: [] };
+}
+
+function isOfRedis(error: unknown): error is Failure {
+  return isFailure(error) && (error.code.startsWith("redis/") || error.code === "installation/invalid");
+}
+
+function unreachable({ message, hint }: Failure): Finding {
+  return {
+    kind: "redis-not-ready",
+    level: "warning",
+    message: `${message}; the restore goes on until the database is in place, and holds there`,
+    hint: `${hint ?? ""} Then 'chatkeep restore --resume' goes on.`.trim(),
+  };
+}
+
+/** @throws Failure that says that a Redis without anything in it will do. */
+async function openForUndo(context: UndoContext): Promise<RedisSession> {
+  try {
+    return await openRedis(context.place.installation, context);
+  } catch (error) {
+    if (!isOfRedis(error)) throw error;
+    throw new Failure(error.code, error.message, {
+      hint: `${error.hint ?? ""} If its data is lost, an empty Redis will do. Then call 'chatkeep rollback' again.`.trim(),
+      cause: error,
+    });
+  }
+}
+
+async function readAccounts({ place, signal }: UndoContext): Promise<string[]> {
+  await using connection = await connect(place.address, { signal });
+  const rows = await connection.query<{ id: string }>(
+    "select id::text as id from public.accounts order by accounts.id",
+  );
+  return rows.map(({ id }) => id);
+}
+
+function planLines(contents: RedisContents, session: RedisSession): string[] {
+  const { jobs, drafts, caches, hasOnboarding } = contents;
+  const parts = [
+    `${counted(jobs, "job")} of Sidekiq and ${counted(drafts, "draft")} are put aside, for they are of the database that goes`,
+    `${counted(caches, "key")} of caches are deleted or renewed`,
+    ...(hasOnboarding ? ["the page of the first set-up is taken away"] : []),
+  ];
+  return [`Redis at ${session.shown}: ${parts.join("; ")}`];
+}
+
+function doneLines({ jobs, drafts, hasOnboarding }: Omit<RedisContents, "caches">, accounts: number): string[] {
+  return [
+    `Redis: ${counted(jobs, "job")} and ${counted(drafts, "draft")} put aside, none of them deleted; caches are empty`,
+    `browsers of ${counted(accounts, "account")} will ask for inboxes, labels and teams anew`,
+    ...(hasOnboarding
+      ? ["the page of the first set-up, on which anybody can make an administrator, is taken away"]
+      : []),
+  ];
+}
+
+function counted(count: number, what: string): string {
+  return `${count.toLocaleString("en-GB")} ${what}${count === 1 ? "" : "s"}`;
+}
