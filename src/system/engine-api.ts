@@ -142,6 +142,19 @@ export class EngineApi {
   }
 
   /**
+   * Gives an image a name, which another image may have had.
+   * @throws Failure `program/failed` when there is no such image here.
+   */
+  async tag(image: string, name: string): Promise<void> {
+    const cut = name.lastIndexOf(":");
+    // A colon before a slash is that of a registry's port.
+    const [repo, tag] = cut > name.lastIndexOf("/") ? [name.slice(0, cut), name.slice(cut + 1)] : [name, "latest"];
+    const path = `/images/${encodeURIComponent(image)}/tag?repo=${encodeURIComponent(repo)}&tag=${encodeURIComponent(tag)}`;
+    const { status, body } = await this.#request("POST", path);
+    this.#refuse(path, status, body);
+  }
+
+  /**
    * Lets a Swarm's service have so many tasks. With none, notes on it how many it had, for the Swarm forgets that with the
    * next change, and waits until none runs on this machine.
    * @throws Failure `program/failed` when there is no such service with a number of tasks, or its tasks do not end.

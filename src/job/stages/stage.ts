@@ -7,6 +7,7 @@ import type { Finding } from "../../base/findings.ts";
 import type { Progress } from "../../base/progress.ts";
 import type { MatchLine } from "../../chatwoot/environment-match.ts";
 import type { Environment } from "../../chatwoot/environment.ts";
+import type { ComposeProject } from "../../installation/images.ts";
 import type { Installation } from "../../installation/installation.ts";
 import type { Manifest } from "../../point/manifest.ts";
 import type { ServerAddress } from "../../postgres/address.ts";
@@ -19,6 +20,7 @@ export const STAGE_NAMES = [
   "database",
   "files",
   "code",
+  "image",
   "clone",
   "swap",
   "environment",
@@ -53,6 +55,10 @@ export interface StageOptions {
   /** Runs Chatwoot's own migrations when the database is in place. */
   readonly migrate: boolean;
   readonly outbound: OutboundChoice;
+  /** An upgrade is undone: what it stopped is started again, whether or not it ran when the restore began. */
+  readonly afterUpgrade?: boolean;
+  /** What the containers of the place's Compose project ran before that upgrade: they are to run it again. */
+  readonly project?: ComposeProject;
   /** The place is a fresh installation on another machine, which takes over from the one that the point was taken of. */
   readonly isElsewhere?: boolean;
   /** A copy that must not send anything to anybody. */
