@@ -7,7 +7,7 @@ import { isFailure } from "../../../src/base/errors.ts";
 import { onDatabase } from "../../../src/demo/database.ts";
 import { redisStage, type RedisKept } from "../../../src/job/stages/redis-stage.ts";
 import type { StageContext } from "../../../src/job/stages/stage.ts";
-import { RedisSession } from "../../../src/system/redis.ts";
+import { type RedisCommand, type RedisReply, RedisSession } from "../../../src/system/redis.ts";
 import { HandClock } from "../../harness/hand-clock.ts";
 import { freePort, startPostgres, type TestAddress, type TestServer } from "../../harness/postgres.ts";
 import { startRedis, type TestRedis } from "../../harness/redis.ts";
@@ -110,7 +110,7 @@ async function contents(session: RedisSession = redis.session): Promise<Record<s
         hash: ["HGETALL", key],
       };
       const value = await session.command(...(read[type] ?? ["TYPE", key]));
-      const sorted = type === "set" && Array.isArray(value) ? value.toSorted() : value;
+      const sorted = type === "set" && Array.isArray(value) ? value.map(String).toSorted() : value;
       const isTimed = Number(await session.command("TTL", key)) > 0;
       all[key] = `${type} ${JSON.stringify(sorted)}${isTimed ? " timed" : ""}`;
     }
@@ -213,7 +213,10 @@ test("cut off at any command of it, it goes on, and so does the way back", async
 
 /** Lets so many commands through and then refuses every one, as a Redis does whose disk is full. True where they were enough. */
 async function cutAt(count: number, direction: "apply" | "undo", record: TestRecord<RedisKept>): Promise<boolean> {
-  const original = RedisSession.prototype.tryPipeline;
+  const original = Reflect.get(RedisSession.prototype, "tryPipeline") as (
+    this: RedisSession,
+    commands: readonly RedisCommand[],
+  ) => Promise<RedisReply[]>;
   let left = count;
   RedisSession.prototype.tryPipeline = async function tryPipeline(commands) {
     const some = commands.slice(0, left);
