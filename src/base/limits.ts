@@ -94,6 +94,17 @@ export const LIMITS = {
   objectsInFlight: 64,
   /** … and of their bytes, at most so many in each thread; a file has 8 MiB of itself there at most. */
   objectBytesInFlight: 32 * MIB,
+  /** A file that is put into a bucket is sent in one request up to this, else in parts of this length … */
+  objectPartBytes: 8 * MIB,
+  /** … or of longer ones, for no service takes more than 10,000. */
+  objectParts: 9_000,
+  objectPartUnitBytes: 256 * KIB,
+  /** Of files on their way into storage services, so much lies in memory at most. */
+  putBytesInFlight: 64 * MIB,
+  /** Files that are written into a folder at once. */
+  localFilesInFlight: 16,
+  /** What was written to a folder is read back in pieces of this length. */
+  localReadBackBytes: 1 * MIB,
   /** Where so many files of a service were forbidden and none was given, the whole service counts as forbidden. */
   objectsDenied: 50,
   /** After so many files for which a service failed while its bucket answered, it counts as down. */

@@ -8,10 +8,15 @@ import { partOf } from "./collect.ts";
 import type { AzureSpec, ObjectPart, ObjectPlace, ReadOptions } from "./source.ts";
 
 /** Opens no connection yet. */
-export function openAzurePlace(spec: AzureSpec, { connections }: { connections: number }): ObjectPlace {
+export function openAzurePlace(spec: AzureSpec, options: { connections: number }): ObjectPlace {
+  return new AzurePlace(azureServiceOf(spec, options));
+}
+
+/** The service behind a container of uploaded files. Opens no connection yet. */
+export function azureServiceOf(spec: AzureSpec, { connections }: { connections: number }): AzureService {
   const place = { bucket: spec.bucket, shown: `container '${spec.bucket}' of storage '${spec.service}'` };
   const { account: name, key, endpoint } = spec;
-  return new AzurePlace(connectAzure(place, { name, key, endpoint }, { connections }));
+  return connectAzure(place, { name, key, endpoint }, { connections });
 }
 
 class AzurePlace implements ObjectPlace {

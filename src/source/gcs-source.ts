@@ -10,9 +10,14 @@ import { readGcsFacts } from "./gcs-facts.ts";
 import type { GcsSpec, ObjectPart, ObjectPlace, ReadOptions } from "./source.ts";
 
 /** Opens no connection yet. */
-export function openGcsPlace(spec: GcsSpec, { connections }: { connections: number }): ObjectPlace {
+export function openGcsPlace(spec: GcsSpec, options: { connections: number }): ObjectPlace {
+  return new GcsPlace(gcsServiceOf(spec, options));
+}
+
+/** The service behind a bucket of uploaded files. Opens no connection yet. */
+export function gcsServiceOf(spec: GcsSpec, { connections }: { connections: number }): GsService {
   const place = { bucket: spec.bucket, prefix: "", shown: `bucket '${spec.bucket}' of storage '${spec.service}'` };
-  return new GcsPlace(connectGs(place, accessOf(spec), { connections }));
+  return connectGs(place, accessOf(spec), { connections });
 }
 
 function accessOf({ emulator, key, projectId }: GcsSpec): GsAccess {

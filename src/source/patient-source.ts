@@ -10,6 +10,7 @@ import { Slots } from "../store/limiting.ts";
 import { watch } from "../store/noticing-stalls.ts";
 import { Retries, type Retry } from "../store/retrying.ts";
 import type { BucketFacts } from "./bucket-facts.ts";
+import { explainService } from "./explain.ts";
 import type { BlobSource, ObjectPart, ObjectPlace, ReadOptions, VariableNames } from "./source.ts";
 
 export interface PatientOptions {
@@ -178,31 +179,10 @@ export class PatientSource implements BlobSource {
   /** What concerns one file stays so; anything else ends the service for this run. */
   #judge(failure: Failure): Failure {
     if (failure.code === "internal/bug") return failure;
-    if (failure.code !== "source/unreadable") return (this.#outage ??= this.#explain(failure));
+    if (failure.code !== "source/unreadable") return (this.#outage ??= explainService(failure, this.#options));
     this.#denied += 1;
     if (this.#hasGiven || this.#denied < LIMITS.objectsDenied) return failure;
     const every = `${failure.message}, as is every file that was asked for`;
-    return (this.#outage ??= this.#explain(new Failure("store/denied", every, { cause: failure })));
-  }
-
-  /** Containers find each other by names that nobody else knows. */
-  #elsewhere(): string {
-    const { names, service } = this.#options;
-    return `Check ${names.address} in Chatwoot's environment. Is it a name that only Chatwoot's containers know? Then say in Chatkeep's configuration where it is reached from here: storage: { ${service}: { endpoint: URL } }.`;
-  }
-
-  /** The service's own words stay; what to do about it names Chatwoot's variables, not those of a repository. */
-  #explain(failure: Failure): Failure {
-    const { names } = this.#options;
-    const hints: Partial<Record<Failure["code"], string>> = {
-      "store/denied": `Check ${names.credentials} in Chatwoot's environment, and what they may do: docs/storage.md has the least rights that are needed.`,
-      "store/not-found": `Was the bucket deleted or renamed? Check ${names.bucket} in Chatwoot's environment.`,
-      "store/unreachable": `Try again; if it stays so, check ${names.address} in Chatwoot's environment, the network, and the provider's status page.`,
-      "usage/invalid": `Check ${names.bucket}, ${names.address} and ${names.credentials} in Chatwoot's environment.`,
-    };
-    // A clock that is wrong is this machine's affair.
-    const own = /clock is wrong/.test(failure.message) ? failure.hint : (hints[failure.code] ?? failure.hint);
-    const hint = /cannot be resolved/.test(failure.message) ? this.#elsewhere() : own;
-    return new Failure(failure.code, failure.message, { ...(hint === undefined ? {} : { hint }), cause: failure });
+    return (this.#outage ??= explainService(new Failure("store/denied", every, { cause: failure }), this.#options));
   }
 }

@@ -9,7 +9,12 @@ import { readS3Facts } from "./s3-facts.ts";
 import type { ObjectPart, ObjectPlace, ReadOptions, S3Spec } from "./source.ts";
 
 /** Opens no connection yet. */
-export function openS3Place(spec: S3Spec, { connections }: { connections: number }): ObjectPlace {
+export function openS3Place(spec: S3Spec, options: { connections: number }): ObjectPlace {
+  return new S3Place(s3ServiceOf(spec, options));
+}
+
+/** The service behind a bucket of uploaded files. Opens no connection yet. */
+export function s3ServiceOf(spec: S3Spec, { connections }: { connections: number }): S3Service {
   const { accessKeyId = "", secretAccessKey = "" } = spec.credentials ?? {};
   const location = {
     shown: `bucket '${spec.bucket}' of storage '${spec.service}'`,
@@ -23,7 +28,7 @@ export function openS3Place(spec: S3Spec, { connections }: { connections: number
     isPathStyle: spec.isPathStyle,
   };
   const env = { AWS_ACCESS_KEY_ID: accessKeyId, AWS_SECRET_ACCESS_KEY: secretAccessKey };
-  return new S3Place(connectS3(location, env, { connections }));
+  return connectS3(location, env, { connections });
 }
 
 class S3Place implements ObjectPlace {

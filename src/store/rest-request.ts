@@ -7,7 +7,7 @@ import { LIMITS } from "../base/limits.ts";
 import { UNTRUSTED } from "./certificates.ts";
 
 export interface RestCall {
-  readonly method: "GET" | "HEAD" | "POST" | "DELETE";
+  readonly method: "GET" | "HEAD" | "POST" | "PUT" | "DELETE";
   readonly url: URL;
   readonly headers?: Readonly<Record<string, string>>;
   readonly body?: Buffer;

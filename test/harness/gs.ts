@@ -26,6 +26,16 @@ export interface TestGs extends AsyncDisposable {
   stop(): Promise<void>;
 }
 
+/** An upload in parts, by the name of its session. */
+interface Session {
+  readonly bucket: string;
+  readonly name: string;
+  readonly mustBeNew: boolean;
+  bytes: Buffer;
+}
+
+const sessions = new Map<string, Session>();
+
 interface Answer {
   readonly status: number;
   readonly headers?: Readonly<Record<string, string>>;
@@ -112,6 +122,7 @@ function answerTo(
   if (kind === undefined) {
     return metadata === "forbidden" ? FORBIDDEN : { status: 200, body: { name: bucketName, ...metadata } };
   }
+  if (query.get("uploadType") === "resumable") return inParts(request, sent, { bucketName, bucket, query });
   if (upload !== undefined) return store(request, sent, bucket, query);
   if (object === undefined) return list(bucket, query);
   const bytes = bucket.get(object);
@@ -120,7 +131,7 @@ function answerTo(
     bucket.delete(object);
     return { status: 204 };
   }
-  if (query.get("alt") !== "media") return { status: 200, body: { name: object, size: String(bytes.length) } };
+  if (query.get("alt") !== "media") return { status: 200, body: resourceOf(object, bytes) };
   const generation = generationOf(bytes);
   const wanted = query.get("ifGenerationMatch") ?? generation;
   if (wanted !== generation) {
@@ -143,14 +154,54 @@ function store(request: IncomingMessage, sent: Buffer, bucket: Map<string, Buffe
     return failure(412, "conditionNotMet", "At least one of the pre-conditions you specified did not hold.");
   }
   bucket.set(name, Buffer.from(bytes));
-  return { status: 200, body: { name, size: String(bytes.length) } };
+  return { status: 200, body: resourceOf(name, bytes) };
+}
+
+function resourceOf(name: string, bytes: Buffer): object {
+  return { name, size: String(bytes.length), md5Hash: createHash("md5").update(bytes).digest("base64") };
+}
+
+/** A session is opened with the object's name, takes its parts in order, and makes the object of the last one. */
+function inParts(
+  request: IncomingMessage,
+  sent: Buffer,
+  { bucketName, bucket, query }: { bucketName: string; bucket: Map<string, Buffer>; query: URLSearchParams },
+): Answer {
+  const id = query.get("upload_id");
+  if (id === null) {
+    const { name } = JSON.parse(sent.toString()) as { name: string };
+    const mustBeNew = query.get("ifGenerationMatch") === "0";
+    if (mustBeNew && bucket.has(name)) return failure(412, "conditionNotMet", "It is there.");
+    const session = `session-${sessions.size}`;
+    sessions.set(session, { bucket: bucketName, name, mustBeNew, bytes: Buffer.alloc(0) });
+    const path = `/upload/storage/v1/b/${bucketName}/o?uploadType=resumable&upload_id=${session}`;
+    return { status: 200, headers: { location: `http://${request.headers.host}${path}` } };
+  }
+  const session = sessions.get(id);
+  if (session === undefined || session.bucket !== bucketName) return failure(404, "notFound", "No such session.");
+  if (request.method === "DELETE") {
+    sessions.delete(id);
+    return { status: 204 };
+  }
+  const [, from = "0", , total = "0"] = /^bytes (\d+)-(\d+)\/(\d+)$/.exec(request.headers["content-range"] ?? "") ?? [];
+  if (Number(from) > session.bytes.length) return failure(400, "invalid", "A part is lacking.");
+  // What has come already is passed over.
+  session.bytes = Buffer.concat([session.bytes.subarray(0, Number(from)), sent]);
+  if (session.bytes.length < Number(total)) {
+    if (sent.length % (256 * 1024) !== 0) return failure(400, "invalid", "Parts are multiples of 256 KiB.");
+    return { status: 308, headers: { range: `bytes=0-${session.bytes.length - 1}` } };
+  }
+  bucket.set(session.name, session.bytes);
+  return { status: 200, body: resourceOf(session.name, session.bytes) };
 }
 
 function list(bucket: Map<string, Buffer>, query: URLSearchParams): Answer {
   const prefix = query.get("prefix") ?? "";
   const after = Buffer.from(query.get("pageToken") ?? "", "base64").toString();
   const names = [...bucket.keys()].filter((name) => name.startsWith(prefix) && name > after).toSorted();
-  const items = names.slice(0, PAGE).map((name) => ({ name, size: String(bucket.get(name)?.length) }));
+  const items = names.slice(0, PAGE).map((name) => {
+    return { name, ...resourceOf(name, bucket.get(name) ?? Buffer.alloc(0)) };
+  });
   const last = items.at(-1);
   // Google leaves `items` out where there are none.
   return {
