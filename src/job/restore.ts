@@ -9,7 +9,7 @@ import { formatBytes, plural } from "../base/bytes.ts";
 import { Failure, messageOf } from "../base/errors.ts";
 import type { Finding } from "../base/findings.ts";
 import type { Progress } from "../base/progress.ts";
-import { type Manifest, missingFiles } from "../point/manifest.ts";
+import type { Manifest } from "../point/manifest.ts";
 import { describeAddress, type ServerAddress } from "../postgres/address.ts";
 import { quoteIdentifier } from "../postgres/names.ts";
 import { findPrograms } from "../postgres/programs.ts";
@@ -25,6 +25,7 @@ import { isNotWhole, notWholeFinding } from "./not-whole.ts";
 import { type DatabasePlan, planDatabase } from "./plan-database.ts";
 import { PointReader } from "./point-reader.ts";
 import { listPoints, type Point, type PointList } from "./points.ts";
+import { absentPart, isListed, missingFindings, type Part } from "./restore-findings.ts";
 import { restoreFolder, restoreStorage } from "./restore-files.ts";
 import { applyGrants, createRoles } from "./rights.ts";
 import { restoreLive } from "./restore-live.ts";
@@ -34,7 +35,7 @@ import { expectedFiles } from "./shortfall.ts";
 import { lackingFindings } from "./unreadable.ts";
 import type { RestorePlan, RestoreSummary } from "./summaries.ts";
 
-export type Part = "database" | "storage" | "config" | "code";
+export type { Part } from "./restore-findings.ts";
 
 export interface RestoreOptions {
   /** Where the database goes; undefined when it is not asked for. */
@@ -145,23 +146,6 @@ async function planFiles(
   return { part, what: plural(files, "file"), target, bytes: 0 };
 }
 
-/** True where the manifest lists files in a part of the point; a part that is not there then was taken out of it. */
-function isListed({ storage, config, code }: Manifest, part: Part): boolean {
-  if (part === "storage") return expectedFiles(storage) > 0;
-  return part !== "database" && (part === "config" ? config : code).files > 0;
-}
-
-function absentPart(part: string): Finding {
-  return {
-    kind: "part-missing",
-    level: "alarm",
-    message: part.includes(" ")
-      ? "the restore point holds nothing that was asked for"
-      : `the restore point holds no ${part}`,
-    hint: "'chatkeep show' says what is in it.",
-  };
-}
-
 async function folderBlockers(to: string, steps: RestorePlan["steps"]): Promise<Finding[]> {
   const blockers: Finding[] = [];
   const entries = await readdir(to).catch((error: NodeJS.ErrnoException) => {
@@ -222,19 +206,6 @@ async function makeFolder(path: string): Promise<void> {
       cause,
     });
   }
-}
-
-function missingFindings(manifest: Manifest, parts: readonly Part[]): Finding[] {
-  const missing = missingFiles(manifest.storage);
-  if (missing === 0 || !parts.includes("storage")) return [];
-  return [
-    {
-      kind: "point-misses-files",
-      level: "note",
-      message: `${plural(missing, "uploaded file")} ${missing === 1 ? "was" : "were"} missing or damaged when the point was taken`,
-      hint: "'chatkeep show' names them; an older restore point may have them.",
-    },
-  ];
 }
 
 /** Where the point is, and which one; chosen under the lock, so that nobody can forget and prune it in between. */

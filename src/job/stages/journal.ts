@@ -54,6 +54,8 @@ export interface JournalValue {
   /** RFC 3339. */
   readonly beganAt: string;
   readonly state: JournalState;
+  /** RFC 3339: when all was done, or undone. */
+  readonly endedAt?: string;
   readonly point: string;
   readonly snapshot: string;
   /** RFC 3339: when the point was taken. */
@@ -117,7 +119,7 @@ export class Journal {
   }
 
   /** @throws Failure `restore/record` when it cannot be written. */
-  async set(change: Partial<Pick<JournalValue, "state" | "options">>): Promise<void> {
+  async set(change: Partial<Pick<JournalValue, "state" | "endedAt" | "options">>): Promise<void> {
     await this.#write({ ...this.#value, ...change });
   }
 

@@ -1,5 +1,5 @@
 /** Does the stages of a restore in their order, goes on with one that was killed, and undoes them, the last first. */
-import type { Clock } from "../../base/clock.ts";
+import { type Clock, formatInstant } from "../../base/clock.ts";
 import { bug, Failure } from "../../base/errors.ts";
 import type { Journal } from "./journal.ts";
 import type { Stage, StageContext, StageName, StageRecord, StageResult, UndoContext } from "./stage.ts";
@@ -32,7 +32,7 @@ export async function applyStages(stages: readonly Stage[], context: StageContex
     }
     await journal.setStage(name, { state: "done", result, seconds });
   }
-  if (journal.value.state !== "done") await journal.set({ state: "done" });
+  if (journal.value.state !== "done") await journal.set({ state: "done", endedAt: formatInstant(clock.now()) });
   return { held: undefined };
 }
 
@@ -52,10 +52,11 @@ export async function undoStages(stages: readonly Stage[], context: UndoContext,
     const { result, seconds } = await timed(journal, { name, of: "undoSeconds" }, clock, call);
     await journal.setStage(name, { state: "undone", result, undoSeconds: seconds });
   }
-  await journal.set({ state: "undone" });
+  await journal.set({ state: "undone", endedAt: formatInstant(clock.now()) });
 }
 
-function stageOf(stages: readonly Stage[], name: StageName): Stage {
+/** @throws Failure `restore/record` where this version does not have it. */
+export function stageOf(stages: readonly Stage[], name: StageName): Stage {
   const found = stages.find((stage) => stage.name === name);
   if (found !== undefined) return found;
   throw new Failure("restore/record", `this version of Chatkeep has no stage '${name}', which the restore has`, {
@@ -63,7 +64,7 @@ function stageOf(stages: readonly Stage[], name: StageName): Stage {
   });
 }
 
-function recordOf(journal: Journal, name: StageName): StageRecord<unknown> {
+export function recordOf(journal: Journal, name: StageName): StageRecord<unknown> {
   return {
     get kept() {
       return journal.stage(name)?.kept;

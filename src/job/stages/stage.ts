@@ -141,6 +141,8 @@ export interface Stage<T = unknown> {
   undo(context: UndoContext, record: StageRecord<T>): Promise<StageResult>;
   /** Forgets for good what it, or its undo, put aside outside of the restore's folder and the database. Called when nobody wants it back. */
   discard?(context: UndoContext, record: StageRecord<T>): Promise<StageResult>;
+  /** What would keep the undo from being done, as far as can be told. Changes nothing. Absent: nothing is known to. */
+  planUndo?(context: UndoContext, record: Pick<StageRecord<T>, "kept">): Promise<readonly Finding[]>;
 }
 
 export const NOTHING_TO_DO: StagePlan = { lines: [], blockers: [], findings: [] };

@@ -3,6 +3,7 @@ import { Failure } from "../../base/errors.ts";
 import { readDatabase, readDatabaseNames } from "../../postgres/kept-databases.ts";
 import { swapDatabases } from "../../postgres/swap.ts";
 import { connectBeside } from "../../postgres/target.ts";
+import { swapBlockers } from "../live-holders.ts";
 import { assertNotHeld } from "../load-beside.ts";
 import { besideOf } from "./database-stage.ts";
 import type { Stage, StageContext, UndoContext } from "./stage.ts";
@@ -51,6 +52,22 @@ export const swapStage: Stage<SwapKept> = {
       ],
       findings: [],
     };
+  },
+
+  async planUndo(context, { kept }) {
+    if (kept === undefined) return [];
+    const { address } = context.place;
+    const { database: live } = address;
+    const names = await namesNow(context, kept);
+    if (names.live === live) return [];
+    if (names.live === undefined || names.fresh !== live) {
+      const { message, hint = "" } = lost(live, names.live);
+      return [{ kind: "database-no-swap", level: "alarm", message, hint }];
+    }
+    await using connection = await connectBeside(address, context);
+    const out = await swapBlockers(connection, live, { side: "live" });
+    const back = await swapBlockers(connection, names.live, { side: "back" });
+    return [...(out?.blockers ?? []), ...(back?.blockers ?? [])];
   },
 };
 

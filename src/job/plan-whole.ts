@@ -1,0 +1,237 @@
+/** What bringing a point back into an installation's own place means there: every stage looks, and nothing is changed. */
+import { type Clock, formatInstant } from "../base/clock.ts";
+import { isFailure } from "../base/errors.ts";
+import type { Finding } from "../base/findings.ts";
+import { shortId } from "../base/ids.ts";
+import type { Progress } from "../base/progress.ts";
+import type { Environment } from "../chatwoot/environment.ts";
+import { parseEnvironment, SAVED_ENVIRONMENT } from "../point/environment.ts";
+import type { Manifest } from "../point/manifest.ts";
+import { keptName, readDatabaseNames } from "../postgres/kept-databases.ts";
+import { connectBeside } from "../postgres/target.ts";
+import { isNotWhole, notWholeFinding } from "./not-whole.ts";
+import type { PointReader } from "./point-reader.ts";
+import { absentPart, isListed, missingFindings, type Part } from "./restore-findings.ts";
+import { refuseUnfinished } from "./restore-journals.ts";
+import { savedKeyFindings } from "./saved-keys.ts";
+import { ALL_STAGES } from "./stages/all.ts";
+import type { Place, Stage, StageContext, StageName, StageOptions, StagePlan } from "./stages/stage.ts";
+import { lackingFindings } from "./unreadable.ts";
+import type { WholePlan } from "./whole-summaries.ts";
+
+export type { OutboundChoice, Place, StageOptions, StageQuestion } from "./stages/stage.ts";
+
+/** Each stage that some part needs. What the application has read before must be read by it anew. */
+const NEEDED_BY: Readonly<Record<StageName, readonly Part[]>> = {
+  stop: ["database", "config", "code"],
+  database: ["database"],
+  files: ["storage"],
+  code: ["code"],
+  clone: ["database"],
+  swap: ["database"],
+  environment: ["config"],
+  redis: ["database"],
+  migrate: ["database"],
+  web: ["database", "config", "code"],
+  health: ["database", "config", "code"],
+  outbound: ["database"],
+  worker: ["database", "config", "code"],
+};
+
+/** Chatkeep's own name for the place, where a configuration gives it one. */
+export interface OwnIdentity {
+  readonly id: string;
+  readonly name: string;
+}
+
+export interface Surrounding {
+  clock: Clock;
+  progress: Progress;
+  signal: AbortSignal;
+}
+
+/** Those who watch. */
+export interface Watching extends Surrounding {
+  /** Told what is in the point's environment, so that nothing printed has a secret of it. */
+  hide: (environment: Environment) => void;
+  /** Undefined where nobody is at a terminal. */
+  ask: StageContext["ask"];
+}
+
+export interface WholeOptions extends Watching {
+  place: Place;
+  own: OwnIdentity | undefined;
+  parts: readonly Part[];
+  /** The parts were asked for by name: one that the point lacks stands in the way. */
+  isNamed: boolean;
+  stages: StageOptions;
+  /** The folder with a folder for each restore. */
+  home: (manifest: Manifest) => Promise<string>;
+  /** As `--repository` takes it. */
+  repositoryName: string;
+  program: string;
+}
+
+export interface Planned {
+  plan: WholePlan;
+  context: StageContext;
+  id: string;
+  at: string;
+}
+
+/** What would be done, and all that stands in the way. Changes nothing. */
+export async function planWhole(reader: PointReader, options: WholeOptions): Promise<WholePlan> {
+  return (await planAll(reader, options)).plan;
+}
+
+/** {@link planWhole}, with what the doing needs. */
+export async function planAll(reader: PointReader, options: WholeOptions): Promise<Planned> {
+  const manifest = await reader.manifest();
+  const home = await options.home(manifest);
+  await refuseUnfinished(home);
+  const parts: Part[] = [];
+  const blockers: Finding[] = [];
+  const findings: Finding[] = [...(await savedKeyFindings(reader))];
+  if (await isNotWhole(reader.repository, reader.point, options)) findings.push(notWholeFinding(reader.point));
+  for (const part of options.parts) {
+    if ((await reader.folderTree(part)) !== undefined) parts.push(part);
+    else if (options.isNamed) blockers.push(absentPart(part));
+    else if (isListed(manifest, part)) findings.push(absentPart(part));
+  }
+  const at = formatInstant(options.clock.now());
+  const id = `${at.replaceAll(/[-:]/g, "").slice(0, 15)}Z-${shortId(reader.point.id)}`;
+  const fresh = parts.includes("database") ? await freshName(options, at) : undefined;
+  const context = await contextOf(reader, { ...options, folder: `${home}/${id}`, fresh });
+  const planned = await planStages(stagesFor(parts), context);
+  if (planned.length === 0 && blockers.length === 0) blockers.push(absentPart("nothing at all"));
+  const { place } = options;
+  const plan: WholePlan = {
+    type: "plan",
+    verb: "restore",
+    isWhole: true,
+    point: reader.point.id,
+    snapshot: reader.point.snapshotId,
+    takenAt: manifest.startedAt,
+    installation: manifest.installation.name,
+    chatwoot: manifest.chatwoot.version,
+    place: describePlace(place),
+    replaces: otherPlace(manifest, context.saved, options),
+    parts,
+    stages: planned
+      .filter(({ plan: { lines } }) => lines.length > 0)
+      .map(({ name, plan: { lines } }) => ({ name, lines: [...lines] })),
+    blockers: [...blockers, ...planned.flatMap(({ plan: { blockers: found } }) => found)],
+    findings: [
+      ...(parts.includes("database") ? lackingFindings(manifest) : []),
+      ...findings,
+      ...missingFindings(manifest, parts),
+      ...planned.flatMap(({ plan: { findings: found } }) => found),
+    ],
+  };
+  return { plan, context, id, at };
+}
+
+/** Pure. */
+function stagesFor(parts: readonly Part[]): Stage[] {
+  return ALL_STAGES.filter(({ name }) => NEEDED_BY[name].some((part) => parts.includes(part)));
+}
+
+/** One look that fails hides nothing of the others. */
+async function planStages(
+  stages: readonly Stage[],
+  context: StageContext,
+): Promise<{ name: StageName; plan: StagePlan }[]> {
+  const planned: { name: StageName; plan: StagePlan }[] = [];
+  for (const stage of stages) {
+    context.signal.throwIfAborted();
+    planned.push({ name: stage.name, plan: await planStage(stage, context) });
+  }
+  return planned;
+}
+
+async function planStage(stage: Stage, context: StageContext): Promise<StagePlan> {
+  try {
+    return await stage.plan(context);
+  } catch (error) {
+    if (context.signal.aborted || !isFailure(error) || error.code.startsWith("usage/")) throw error;
+    const { message, hint = "Put that right first." } = error;
+    return { lines: [], blockers: [{ kind: "stage-unplanned", level: "alarm", message, hint }], findings: [] };
+  }
+}
+
+/** A name that no database has. */
+async function freshName({ place: { address }, signal }: WholeOptions, at: string): Promise<string> {
+  await using connection = await connectBeside(address, { signal });
+  return keptName(address.database, "restoring", at, [...(await readDatabaseNames(connection)).values()]);
+}
+
+interface ContextParts extends Watching {
+  place: Place;
+  stages: StageOptions;
+  folder: string;
+  fresh: string | undefined;
+}
+
+export async function contextOf(reader: PointReader, parts: ContextParts): Promise<StageContext> {
+  const { place, stages, folder, fresh, hide, ask, clock, progress, signal } = parts;
+  const saved = await readSaved(reader);
+  if (saved !== undefined) hide(saved);
+  return {
+    place,
+    folder,
+    fresh: fresh === undefined ? undefined : { ...place.address, database: fresh },
+    clock,
+    progress,
+    signal,
+    reader,
+    manifest: await reader.manifest(),
+    saved,
+    options: stages,
+    ...(ask === undefined ? {} : { ask }),
+  };
+}
+
+async function readSaved(reader: PointReader): Promise<Environment | undefined> {
+  const path = `config/${SAVED_ENVIRONMENT}`;
+  return (await reader.find(path)) === undefined ? undefined : parseEnvironment(await reader.readText(path));
+}
+
+function describePlace({ installation, address }: Place): WholePlan["place"] {
+  const { kind, root = null, environment } = installation;
+  return { kind, root, database: address.database, frontendUrl: environment.get("FRONTEND_URL") ?? null };
+}
+
+/** `https://Chat.Example.com/` and `https://chat.example.com` are one address. */
+function comparableUrl(text: string | undefined): string | undefined {
+  if (text === undefined || text.trim() === "") return undefined;
+  try {
+    const { protocol, host, pathname } = new URL(text.trim());
+    return `${protocol}//${host}${pathname.replace(/\/+$/, "")}`;
+  } catch {
+    return text.trim();
+  }
+}
+
+/** What says that the place is another than the one that the point was taken of. Pure. */
+export function otherPlace(
+  { installation }: Pick<Manifest, "installation">,
+  saved: Environment | undefined,
+  { place, own }: Pick<WholeOptions, "place" | "own">,
+): WholePlan["replaces"] {
+  const [was, is] = [saved, place.installation.environment].map((env) => comparableUrl(env?.get("FRONTEND_URL")));
+  const why: string[] = [];
+  if (own !== undefined && own.id !== installation.id) {
+    why.push(
+      `the restore point is of installation '${installation.name}', and this place is configured as '${own.name}'`,
+    );
+  }
+  if (was !== undefined && is !== undefined && was !== is) {
+    why.push(`the restore point is of ${was}, and this place is ${is}`);
+  }
+  if (why.length === 0) return null;
+  return { name: is === undefined || is === was ? (own?.name ?? place.address.database) : hostOf(is), why };
+}
+
+function hostOf(url: string): string {
+  return URL.canParse(url) ? new URL(url).host : url;
+}
