@@ -9,6 +9,7 @@ import { fallLimitsOf } from "./alarms.ts";
 import { loadConfig } from "./config.ts";
 import { openInstallation, standbyAddress } from "./installation.ts";
 import { PROGRAM } from "./program.ts";
+import { findingsOfRestores } from "./restore-home.ts";
 import { isRefusing, openAnsweringRepository, type OpenedRepository, type PassedOver } from "./session.ts";
 import { storageSettings } from "./storage.ts";
 import type { Globals, Surroundings } from "./surroundings.ts";
@@ -65,7 +66,8 @@ async function prepareBackup(
   refusing: readonly PassedOver[],
   s: Surroundings,
 ): Promise<{ options: BackupOptions; opened: OpenedRepository & { passedOver: PassedOver[] } }> {
-  const { config, path } = await loadConfig(globals, s);
+  const loaded = await loadConfig(globals, s);
+  const { config, path } = loaded;
   // Deriving the key takes half a second of another thread: meanwhile the installation is looked at.
   const [found, standby, opened, settings] = await Promise.all([
     openInstallation(config.installation, s, config.database),
@@ -74,6 +76,8 @@ async function prepareBackup(
     storageSettings(config, s),
   ]);
   const { installation, findings } = found;
+  // What is half restored is saved all the same: while it waits for somebody, people may be writing.
+  const restores = await findingsOfRestores(loaded, s);
   const disks = await backupDiskFindings(config.repositories, installation, () => found.address(), s);
   const { id, name } = config.installation;
   const options = {
@@ -83,7 +87,12 @@ async function prepareBackup(
     identity: { id, name },
     address: standby ?? found.address(),
     fromStandby: flags.fromStandby === true,
-    findings: [...findings, ...disks, ...opened.passedOver.map((passed) => writtenElsewhere(passed, opened.name))],
+    findings: [
+      ...findings,
+      ...restores,
+      ...disks,
+      ...opened.passedOver.map((passed) => writtenElsewhere(passed, opened.name)),
+    ],
     tags: [...flags.tags, ...opened.passedOver.map((passed) => withoutTag(passed.name))],
     full: flags.full,
     ownConfig: path,

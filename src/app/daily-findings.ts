@@ -7,13 +7,16 @@ import { parseCron } from "../schedule/cron.ts";
 import { channelNames, openChannels, openPings } from "./channels.ts";
 import type { Config, LoadedConfig } from "./config.ts";
 import { timesOf } from "./due.ts";
+import { findingsOfRestores } from "./restore-home.ts";
 import type { Surroundings } from "./surroundings.ts";
 import { pingFailed, undelivered } from "./telling.ts";
 import { timeZoneOf } from "./tidy.ts";
 
-export async function dailyFindings({ config }: LoadedConfig, s: Surroundings): Promise<Finding[]> {
+export async function dailyFindings(loaded: LoadedConfig, s: Surroundings): Promise<Finding[]> {
+  const { config } = loaded;
   const { broken } = await openChannels(config, s);
   return [
+    ...(await findingsOfRestores(loaded, s)),
     ...scheduleFindings(config),
     ...broken.map(({ name, failure }) => undelivered(name, failure, { isKept: false })),
     ...(await pingFindings(config, s)),

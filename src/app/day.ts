@@ -50,7 +50,9 @@ export async function workThroughDay(context: Context): Promise<void> {
   await survey(context);
   await drillWhenDue(context);
   const failed = day.stages.find(({ status }) => status === "failed")?.stage;
-  const why = s.signal.aborted ? STOPPED : failed === undefined ? undefined : `the ${failed} failed`;
+  // What was saved may be half restored, and no older point goes for it.
+  const half = day.findings.some(({ kind }) => kind === "restore-unfinished") ? "a restore is not finished" : undefined;
+  const why = s.signal.aborted ? STOPPED : failed === undefined ? half : `the ${failed} failed`;
   for (const { name, trouble } of day.repositories) {
     const blocked = why ?? (trouble === null ? undefined : "the repository could not be looked at");
     await forgetIn(context, name, blocked);

@@ -7,7 +7,7 @@ import { resolve } from "node:path";
 import { type ErrorCode, Failure, isFailure } from "../base/errors.ts";
 import { shortId } from "../base/ids.ts";
 import { PointReader } from "../job/point-reader.ts";
-import { listPoints, resolvePoint, type PointList } from "../job/points.ts";
+import { listPoints, type Point, type PointList, resolvePoint } from "../job/points.ts";
 import { isDamage } from "../repo/chunk.ts";
 import { Repository } from "../repo/repository.ts";
 import { parseRestLocation } from "../store/rest-location.ts";
@@ -186,4 +186,17 @@ export async function openPoint(globals: Globals, word: string, s: Surroundings)
   const point = resolvePoint(list, word, opened.config?.installation.id);
   await opened.repository.loadIndex({ signal: s.signal });
   return { ...opened, list, reader: new PointReader(opened.repository, point, { signal: s.signal }) };
+}
+
+/** The point of this very snapshot. @throws Failure `point/not-found`. */
+export function findSnapshot({ points }: PointList, snapshot: string): Point {
+  const found = points.find(({ snapshotId }) => snapshotId === snapshot);
+  if (found !== undefined) return found;
+  throw new Failure(
+    "point/not-found",
+    `the restore point that was shown (${snapshot.slice(0, 8)}) is no longer there`,
+    {
+      hint: "Somebody removed or changed it meanwhile, or another repository answered. Look at the plan again.",
+    },
+  );
 }

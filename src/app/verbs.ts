@@ -4,7 +4,7 @@
  */
 import { resolve } from "node:path";
 import { Failure } from "../base/errors.ts";
-import { type Point, type PointList, resolvePoint } from "../job/points.ts";
+import { type PointList, resolvePoint } from "../job/points.ts";
 import type { Part, RestoreOptions } from "../job/restore.ts";
 import { parseDatabaseUrl, type ServerAddress } from "../postgres/address.ts";
 import type { KeptDatabase } from "../postgres/kept-databases.ts";
@@ -46,7 +46,7 @@ import type { KitFlags } from "./kit.ts";
 import { openInstallation, withOwnPassword } from "./installation.ts";
 import type { ScheduleFlags } from "./schedule.ts";
 import { rowChoice } from "./row-flags.ts";
-import { openChosenRepository, openPoint, openToRead, readingPoint } from "./session.ts";
+import { findSnapshot, openChosenRepository, openPoint, openToRead, readingPoint } from "./session.ts";
 import type { Globals, Surroundings } from "./surroundings.ts";
 
 export async function runInit(globals: Globals, flags: InitFlags, s: Surroundings): Promise<InitSummary> {
@@ -277,6 +277,8 @@ export async function discard(globals: Globals, kept: readonly KeptDatabase[], s
   }
 }
 
+export type { KeptDatabase } from "../postgres/kept-databases.ts";
+
 const PARTS: readonly Part[] = ["database", "storage", "config", "code"];
 
 function parseParts(flags: RestoreFlags): Part[] {
@@ -298,6 +300,7 @@ export async function planRestore(
   s: Surroundings,
 ): Promise<RestorePlan> {
   const options = await restoreOptions(globals, flags, s);
+  if (options.isLive) await (await import("./restore-whole.ts")).refuseBesideUnfinished(globals, s);
   const opened = await openPoint(globals, point, s);
   const restoring = await import("../job/restore.ts");
   return await readingPoint(opened, s, async () => await restoring.planRestore(opened.reader, options));
@@ -315,18 +318,6 @@ export async function runRestore(
   const choose = (list: PointList) =>
     typeof point === "string" ? resolvePoint(list, point, config?.installation.id) : findSnapshot(list, point.snapshot);
   return await (await import("../job/restore.ts")).restore({ repository, choose }, options);
-}
-
-function findSnapshot({ points }: PointList, snapshot: string): Point {
-  const found = points.find(({ snapshotId }) => snapshotId === snapshot);
-  if (found !== undefined) return found;
-  throw new Failure(
-    "point/not-found",
-    `the restore point that was shown (${snapshot.slice(0, 8)}) is no longer there`,
-    {
-      hint: "Somebody removed or changed it meanwhile, or another repository answered. Look at the plan again.",
-    },
-  );
 }
 
 export async function runDrill(

@@ -1,6 +1,6 @@
 /** The one table of commands. Parser, help and completions are made from it; each command's code is loaded when called. */
-import type { Part } from "../job/restore.ts";
 import type { CommandRow } from "./command.ts";
+import { BRING_BACK } from "./commands/bring-back.ts";
 import { DAILY } from "./commands/daily.ts";
 import { DIFF_ROW } from "./commands/diff.ts";
 import { KEY_ROWS } from "./commands/keys.ts";
@@ -11,7 +11,7 @@ import { SPACE } from "./commands/space.ts";
 import { STATS_ROW } from "./commands/stats.ts";
 import { TIDY } from "./commands/tidy.ts";
 
-export const PARTS = ["database", "storage", "config", "code"] as const satisfies readonly Part[];
+export { PARTS } from "./commands/shared.ts";
 
 const SET_UP: readonly CommandRow[] = [
   {
@@ -253,67 +253,6 @@ const PROVE: readonly CommandRow[] = [
     exits: { 1: "not proven, or the drill could not be held", ...REPOSITORY_EXITS },
     kept: "the scratch server is taken away, the restore point is untouched, and no proof is written",
     load: async () => (await import("./verbs/drill.ts")).drill,
-  },
-];
-
-const BRING_BACK: readonly CommandRow[] = [
-  {
-    name: "restore",
-    group: "bring back",
-    args: [{ ...POINT, isOptional: true }],
-    options: [
-      { flag: "--to", value: "DIR", kind: "folder", help: "new or empty folder for files, configuration and code" },
-      { flag: "--database-url", value: "URL", help: "new or empty database for the rows" },
-      {
-        flag: "--only",
-        value: "PARTS",
-        isRepeated: true,
-        kind: PARTS,
-        help: "of database, storage, config, code; parted by commas",
-      },
-      { flag: "--with-roles", help: "make lacking roles, give owners and grants back" },
-      { flag: "--table", value: "NAME", isRepeated: true, help: "rows of this table alone, in a database of its own" },
-      { flag: "--schema-only", help: "no rows; in a database of its own" },
-      { flag: "--plan", help: "show what would be done, and stop" },
-      {
-        flag: "--discard-previous",
-        help: "drop all that restores put aside, or the named one",
-      },
-      AT_TIME,
-    ],
-    purpose: "bring the installation, or parts of it, back",
-    description: [
-      "First shows the plan: what is written where, what is not touched, what stands in the way. Nothing changes until you have typed the installation's name, or said --yes. Database and folder must be new or empty: nothing is overwritten.",
-      "'--only database' alone swaps the database into the place of Chatwoot's own: loaded beside it, compared with the restore point to the bit, swapped in one moment, in which sessions are ended. The old one is kept: 'chatkeep rollback' puts it back, 'chatkeep restore [DATABASE] --discard-previous' drops it. It takes the owner, and CREATEDB. --table and --schema-only need --database-url.",
-      "Give its password in $PGPASSWORD or .pgpass: anybody can read a command line.",
-    ],
-    examples: [
-      [
-        "look first, then do it without --plan",
-        "chatkeep restore latest --to /srv/restored --database-url postgres://chatwoot@localhost/chatwoot_new --plan",
-      ],
-      ["the database, in its own place", "chatkeep restore latest --only database"],
-    ],
-    exits: { 1: "failed, or something stands in the way", 3: "", ...REPOSITORY_EXITS },
-    kept: "the restore point is untouched; the half-filled database and folder can be removed",
-    load: async () => (await import("./verbs/restore.ts")).restore,
-  },
-  {
-    name: "rollback",
-    group: "bring back",
-    args: [{ name: "DATABASE", isOptional: true, kind: "text" }],
-    options: [{ flag: "--plan", help: "show what would be done, and stop" }],
-    purpose: "put back the database that a restore swapped out",
-    description: [
-      "Swaps the database that Chatwoot uses with the one that the last 'restore --only database' put aside, or with the one that is named: only names change. What is live now is kept in its turn, with all that was written since, so a rollback can be undone by naming what it put aside; said twice, it goes no further back by itself. Files, configuration and code are not touched.",
-    ],
-    examples: [
-      ["look first", "chatkeep rollback --plan"],
-      ["then do it", "chatkeep rollback"],
-    ],
-    exits: { 1: "failed, or there is nothing to put back" },
-    kept: "either the one or the other database is in place, and whole",
-    load: async () => (await import("./verbs/rollback.ts")).rollback,
   },
 ];
 

@@ -1,5 +1,6 @@
 /** The pages of the help, made from the table of commands: at most 80 columns, one screen each. */
 import { readLicences } from "../app/program.ts";
+import { REPOSITORY_EXITS } from "./commands/shared.ts";
 import type { ArgumentRow, CommandRow, OptionRow } from "./command.ts";
 import { COMMANDS, findCommand } from "./commands.ts";
 import { EXITS } from "./exits.ts";
@@ -67,7 +68,15 @@ export function formatOverview(): string[] {
   ];
 }
 
+/** A page is one screen: of a command with so many options, what every other page spells out is said in short. */
+const MANY_OPTIONS = 14;
+
+function isLong({ options }: CommandRow): boolean {
+  return options.length > MANY_OPTIONS;
+}
+
 function usageLine(command: CommandRow): string[] {
+  if (isLong(command)) return [`usage: chatkeep ${command.name} ${command.args.map(argumentText).join(" ")} [OPTIONS]`];
   const words = command.options.map((option) => {
     const text = optionText({ ...option, help: "" });
     return `[${text}]${option.isRepeated ? "…" : ""}`;
@@ -97,8 +106,10 @@ function formatCommand(command: CommandRow): string[] {
   }
   const exits = { 0: "", 1: "", 2: "", ...command.exits };
   if (Object.keys(command.exits).length > 0) {
+    const own = exitNumbers(exits).filter((status) => !isLong(command) || !(status in REPOSITORY_EXITS));
     page.push("", "exit statuses");
-    page.push(...exitLines(exitNumbers(exits).map((status) => [status, exits[status] || EXITS[status]])));
+    page.push(...exitLines(own.map((status) => [status, exits[status] || EXITS[status]])));
+    if (isLong(command)) page.push(...entry(" 10…", "the repository, or its place: see 'chatkeep help exits'", 7));
   }
   if (command.args.some(({ kind }) => kind === "point")) {
     page.push("", "POINT is a name, 'latest', 'proven' or a time: see 'chatkeep help points'.");

@@ -113,4 +113,42 @@ const POINTS: Topic = {
 };
 
 /** `exits` is made from the table of exit statuses, in help.ts. */
-export const TOPICS: readonly Topic[] = [CONFIG, DAILY, POINTS];
+const RESTORING: Topic = {
+  name: "restoring",
+  title: "a restore into Chatwoot's own place",
+  lines: [
+    "'chatkeep restore POINT' brings everything back where Chatwoot is, '--only'",
+    "takes parts of it. Every step looks first, all that stands in the way is shown,",
+    "and nothing changes before you have typed the installation's name.",
+    "",
+    "the steps, in this order",
+    "  stop         worker, then web; nobody is connected any more",
+    "  database     loaded beside the live one, compared with the point to the bit",
+    "  files        put beside those that are there; nothing is deleted",
+    "  code         the saved commit, changes and own files; conflicts are shown",
+    "  swap         the two databases change names, in one moment",
+    "  environment  merged: keys as saved, addresses of this place stay",
+    "  redis        what is stale is cleared",
+    "  migrate      with --migrate only",
+    "  web, health  started, and asked whether it is well",
+    "  outbound     what the worker would send is shown before it starts",
+    "  worker       started; then what is left for you",
+    "",
+    "interrupted, or it stopped to let you decide",
+    "  'chatkeep restore --resume' goes on where it was. With '--outbound hold', or",
+    "  with nobody at a terminal, the worker is not started where something would go",
+    "  out (status 3): '--resume --outbound defuse' drops it, '… allow' lets it out.",
+    "",
+    "the way back",
+    "  'chatkeep rollback' undoes all of it, finished or not. What was there before",
+    "  is kept until 'chatkeep restore --discard-previous'.",
+    "",
+    "the wrong place",
+    "  Where the point is of another installation, or FRONTEND_URL is another, you",
+    "  are asked again, for the name of what is replaced; with --yes: --replace NAME.",
+    "  '--onto KIND' is for a fresh machine: install Chatwoot, then",
+    "    chatkeep --repository LOCATION restore latest --onto linux-vm",
+  ],
+};
+
+export const TOPICS: readonly Topic[] = [RESTORING, CONFIG, DAILY, POINTS];

@@ -93,15 +93,16 @@ export function unfinishedFinding({ state, point, beganAt, stages }: JournalValu
   };
 }
 
-/** What `doctor` and a backup say of them. */
+/** What `doctor` and a backup say of them. Never throws a {@link Failure}: a backup is made all the same. */
 export async function restoreFindings(home: string): Promise<Finding[]> {
-  const { restores, unreadable } = await listRestores(home);
-  return [
-    ...restores
-      .filter(({ journal }) => isUnfinished(journal.value))
-      .map(({ journal }) => unfinishedFinding(journal.value)),
-    ...unreadable.map(({ failure }) => unreadableFinding(failure)),
-  ];
+  try {
+    const { restores, unreadable } = await listRestores(home);
+    const unfinished = restores.map(({ journal }) => journal.value).filter(isUnfinished);
+    return [...unfinished.map(unfinishedFinding), ...unreadable.map(({ failure }) => unreadableFinding(failure))];
+  } catch (error) {
+    if (!isFailure(error)) throw error;
+    return [unreadableFinding(error)];
+  }
 }
 
 function unreadableFinding({ message, hint }: Failure): Finding {

@@ -241,6 +241,8 @@ export interface DiscardSummary {
   type: "summary";
   verb: "restore";
   discarded: { name: string; bytes: number }[];
+  /** Restores into the own place of which nothing is remembered any more. */
+  forgotten: string[];
   findings: Finding[];
 }
 

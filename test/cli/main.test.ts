@@ -47,7 +47,10 @@ test("a wrong call is one line, one hint and status 2", async () => {
       "error: unknown option '--fulll'\nhint: Did you mean --full? See 'chatkeep help backup'.\n",
     ],
     [["help", "nonsense"], /^error: there is no help about 'nonsense'\nhint: .*\n$/],
-    [["restore", "latest"], /^error: restore has no target\nhint: .*\n$/],
+    [
+      ["restore", "latest"],
+      "error: nobody is at a terminal to confirm the restore\nhint: Look at the plan with --plan, then say --yes.\n",
+    ],
     [
       ["restore", "latest", "--to", "x"],
       "error: nobody is at a terminal to confirm the restore\nhint: Look at the plan with --plan, then say --yes.\n",

@@ -1,5 +1,8 @@
 /** What rows of the table of commands have in common. */
+import type { Part } from "../../job/restore.ts";
 import type { ArgumentRow, OptionRow } from "../command.ts";
+
+export const PARTS = ["database", "storage", "config", "code"] as const satisfies readonly Part[];
 
 export const POINT: ArgumentRow = { name: "POINT", kind: "point" };
 /** For what only reads. */

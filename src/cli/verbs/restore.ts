@@ -1,17 +1,19 @@
-import { discard, listDiscardable, planRestore, runRestore } from "../../app/verbs.ts";
-import { formatBytes, plural } from "../../base/bytes.ts";
+import { planRestore, runRestore } from "../../app/verbs.ts";
 import { Failure } from "../../base/errors.ts";
 import type { Finding } from "../../base/findings.ts";
-import type { DiscardSummary, RestorePlan } from "../../job/summaries.ts";
+import type { RestorePlan } from "../../job/summaries.ts";
 import { answer, tellFindings } from "../answer.ts";
 import type { Invocation, Verb } from "../command.ts";
-import type { ExitStatus } from "../exits.ts";
 import { statusOf } from "../findings.ts";
 import { formatNext, formatPlan, formatRestored } from "../reports/restore.ts";
+import { discardPrevious } from "./discard-previous.ts";
 
 export const restore: Verb = async (invocation) => {
   const { given, globals, surroundings, mode, printer, redactor, look } = invocation;
+  if (given.has("resume")) return await (await import("./restore-whole.ts")).resume(invocation);
   if (given.has("discardPrevious")) return await discardPrevious(invocation);
+  const whole = await import("./restore-whole.ts");
+  if (whole.isWholeMeant(invocation)) return await whole.restoreWhole(invocation);
   const isPlan = given.has("plan");
   const options = readOptions(invocation);
   if (!isPlan && !mode.yes && surroundings.person === undefined) {
@@ -58,11 +60,6 @@ function readOptions({ given }: Invocation): Options {
   const only = given.list("only");
   const to = given.text("to");
   const databaseUrl = given.text("databaseUrl");
-  if (to === undefined && databaseUrl === undefined && only.join() !== "database") {
-    throw new Failure("usage/invalid", "restore has no target", {
-      hint: "Name a new folder with --to, a new database with --database-url, or both; or '--only database' to put Chatwoot's own database back in its place.",
-    });
-  }
   const withRoles = given.has("withRoles");
   const isDatabase =
     only.join() === "database" || (databaseUrl !== undefined && (only.length === 0 || only.includes("database")));
@@ -86,41 +83,6 @@ function showPlan({ mode, printer, progress, redactor, look }: Invocation, plan:
   progress.end();
   if (mode.json) printer.json(plan);
   else printer.out(formatPlan(redactor.redactDeep(plan), look));
-}
-
-/** Drops what earlier restores put aside: the named database, or all of them. */
-async function discardPrevious({ given, globals, surroundings, mode, printer }: Invocation): Promise<ExitStatus> {
-  const kept = await listDiscardable(globals, surroundings);
-  const name = given.optionalArgument(0);
-  const chosen = name === undefined ? kept : kept.filter((one) => one.name === name);
-  if (chosen.length === 0) {
-    throw new Failure(
-      "target/unsuitable",
-      name === undefined ? "no restore put a database aside" : `'${name}' was put aside by no restore`,
-      {
-        hint:
-          kept.length === 0
-            ? "There is nothing to drop."
-            : `These are kept: ${kept.map((one) => one.name).join(", ")}.`,
-      },
-    );
-  }
-  const lines = chosen.map(({ name: database, at, bytes }) => `  ${database}: put aside ${at}, ${formatBytes(bytes)}`);
-  if (!mode.json) printer.note(["to be dropped, with all that is in it", ...lines]);
-  const { person } = surroundings;
-  if (!mode.yes) {
-    if (person === undefined) {
-      throw new Failure("usage/invalid", "nobody is at a terminal to confirm", { hint: "Say --yes to drop them." });
-    }
-    const typed = await person.text("To drop, type yes:");
-    if (typed !== "yes") throw new Failure("run/cancelled", "nothing was dropped", { hint: "Nothing was changed." });
-  }
-  await discard(globals, chosen, surroundings);
-  const discarded = chosen.map(({ name: database, bytes }) => ({ name: database, bytes }));
-  const summary: DiscardSummary = { type: "summary", verb: "restore", discarded, findings: [] };
-  if (mode.json) printer.json(summary);
-  else printer.out([`dropped ${plural(chosen.length, "database")}`]);
-  return 0;
 }
 
 async function confirm({ mode, surroundings }: Invocation, plan: RestorePlan): Promise<void> {

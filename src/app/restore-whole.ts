@@ -1,0 +1,232 @@
+/** Restores into an installation's own place as the doors call them: begun, gone on with, undone, and forgotten. */
+import { Failure } from "../base/errors.ts";
+import { secretValuesOf } from "../chatwoot/secrets.ts";
+import type { OutboundChoice, StageOptions, StageQuestion, WholeOptions } from "../job/plan-whole.ts";
+import { listPoints } from "../job/points.ts";
+import {
+  findUnfinished,
+  isUnfinished,
+  type KeptRestore,
+  listRestores,
+  refuseUnfinished,
+  removeRestoreFolder,
+} from "../job/restore-journals.ts";
+import type { Part } from "../job/restore-findings.ts";
+import { forgetWhole, planWholeRollback, rollbackWhole } from "../job/rollback-whole.ts";
+import type { WholePlan, WholeRollbackPlan, WholeRollbackSummary, WholeSummary } from "../job/whole-summaries.ts";
+import { listKept } from "../postgres/kept-databases.ts";
+import { findConfig, type LoadedConfig } from "./config.ts";
+import { PROGRAM } from "./program.ts";
+import {
+  lockHome,
+  newestRestore,
+  type OntoKind,
+  type OpenedPlace,
+  openPlace,
+  restoreHome,
+  type RestoreHome,
+} from "./restore-home.ts";
+import { findSnapshot, openPoint, openToRead, readingPoint } from "./session.ts";
+import type { Globals, Surroundings } from "./surroundings.ts";
+
+export interface WholeFlags {
+  parts: readonly Part[] | undefined;
+  withRoles: boolean;
+  storage: string | undefined;
+  missing: boolean;
+  migrate: boolean;
+  outbound: OutboundChoice;
+  clone: StageOptions["clone"];
+  onto: OntoKind | undefined;
+}
+
+const ALL: readonly Part[] = ["database", "storage", "config", "code"];
+
+/** What would be done. Changes nothing. */
+export async function planWhole(
+  globals: Globals,
+  point: string,
+  flags: WholeFlags,
+  s: Surroundings,
+): Promise<WholePlan> {
+  const opened = await openPlace(globals, flags.onto, s);
+  const found = await openPoint(globals, point, s);
+  const job = await import("../job/plan-whole.ts");
+  const options = optionsOf(flags, opened, found.name, s);
+  return await readingPoint(found, s, async () => {
+    const plan = await job.planWhole(found.reader, options);
+    return { ...plan, findings: [...opened.findings, ...plan.findings] };
+  });
+}
+
+/** @param snapshot The very one that was shown and confirmed. */
+export async function runWhole(
+  globals: Globals,
+  { snapshot }: { snapshot: string },
+  flags: WholeFlags,
+  s: Surroundings,
+): Promise<WholeSummary> {
+  const opened = await openPlace(globals, flags.onto, s);
+  const { repository, name } = await openToRead(globals, s);
+  const { restoreWhole } = await import("../job/restore-whole.ts");
+  const options = optionsOf(flags, opened, name, s);
+  const choose = (list: Parameters<typeof findSnapshot>[0]) => findSnapshot(list, snapshot);
+  const { installationId } = choose(await listPoints(repository, s));
+  const home = await restoreHome(opened.loaded, installationId, s);
+  await using _lock = await lockHome(opened.loaded, home, s);
+  return await restoreWhole({ repository, choose }, options);
+}
+
+function optionsOf(
+  flags: WholeFlags,
+  { place, own, loaded }: OpenedPlace,
+  repositoryName: string,
+  s: Surroundings,
+): WholeOptions {
+  const { withRoles, storage, missing, migrate, outbound, clone, onto } = flags;
+  return {
+    place,
+    own,
+    parts: flags.parts ?? ALL,
+    isNamed: flags.parts !== undefined,
+    stages: { withRoles, storage, missing, migrate, outbound, clone, isElsewhere: onto !== undefined },
+    home: async ({ installation }) => (await restoreHome(loaded, installation.id, s)).path,
+    repositoryName,
+    program: PROGRAM,
+    ...watching(s),
+  };
+}
+
+function watching(s: Surroundings) {
+  const { clock, progress, signal, person } = s;
+  return {
+    hide: (environment: ReadonlyMap<string, string>) => s.hide(secretValuesOf(environment)),
+    ask: person === undefined ? undefined : async (question: StageQuestion) => await ask(question, person, s),
+    clock,
+    progress,
+    signal,
+  };
+}
+
+/** Until one of the choices is typed; an empty line means the first. */
+async function ask(
+  { lines, question, choices }: StageQuestion,
+  person: NonNullable<Surroundings["person"]>,
+  { progress }: Surroundings,
+): Promise<string> {
+  for (const line of [...lines, ...choices.map(({ answer, meaning }) => `  ${answer}: ${meaning}`)]) progress.say(line);
+  const [first] = choices;
+  for (;;) {
+    const typed = (await person.text(question, first?.answer)).trim();
+    const chosen = typed === "" ? first?.answer : choices.find(({ answer }) => answer === typed)?.answer;
+    if (chosen !== undefined) return chosen;
+    progress.say(`'${typed}' is none of ${choices.map(({ answer }) => answer).join(", ")}`);
+  }
+}
+
+interface Remembered {
+  loaded: LoadedConfig | undefined;
+  home: RestoreHome;
+  kept: KeptRestore;
+}
+
+/** Goes on with the restore that is not finished. @throws Failure `restore/record` where there is none. */
+export async function resumeWhole(
+  globals: Globals,
+  { outbound }: { outbound: OutboundChoice | undefined },
+  s: Surroundings,
+): Promise<WholeSummary> {
+  const found = await newestRestore(globals, s);
+  if (found === undefined || !isUnfinished(found.kept.journal.value)) {
+    throw new Failure("restore/record", "no restore is unfinished here", {
+      hint: "'chatkeep restore POINT' begins one. Was it begun with another configuration? Name that with --config.",
+    });
+  }
+  const { repository: named = found.kept.journal.value.repository } = globals;
+  await using _lock = await lockHome(found.loaded, found.home, s);
+  const { place } = await openRemembered(globals, found, s);
+  const { repository } = await openToRead({ ...globals, repository: named }, s);
+  const job = await import("../job/restore-whole.ts");
+  return await job.resumeWhole(repository, found.kept, { place, outbound, ...watching(s) });
+}
+
+/** The place of a restore that was begun: by the configuration, or without one by the kind that the journal says. */
+async function openRemembered(globals: Globals, { loaded, kept }: Remembered, s: Surroundings): Promise<OpenedPlace> {
+  if (loaded !== undefined) return await openPlace(globals, undefined, s);
+  const { kind } = kept.journal.value.place;
+  return await openPlace(globals, ontoOf(kind), s);
+}
+
+function ontoOf(kind: string): OntoKind | undefined {
+  if (kind === "docker-compose") return "compose";
+  return kind === "linux-vm" || kind === "swarm" || kind === "kubernetes" ? kind : undefined;
+}
+
+/**
+ * The whole restore that 'rollback' undoes; undefined where the last change was another: none at all, one that was undone, or
+ * a restore of the database alone that came after it.
+ */
+export async function findRollback(globals: Globals, s: Surroundings): Promise<Remembered | undefined> {
+  const found = await newestRestore(globals, s);
+  if (found === undefined || found.kept.journal.value.state === "undone") return undefined;
+  const { state, endedAt = "" } = found.kept.journal.value;
+  if (state !== "done") return found;
+  const { place } = await openRemembered(globals, found, s);
+  const [newest] = (await listKept(place.address, s)).filter(({ chatkeep }) => chatkeep !== "restoring");
+  return newest !== undefined && newest.at > endedAt ? undefined : found;
+}
+
+export async function planUndo(globals: Globals, found: Remembered, s: Surroundings): Promise<WholeRollbackPlan> {
+  const { place } = await openRemembered(globals, found, s);
+  return await planWholeRollback(found.kept, { place, ...s });
+}
+
+export async function runUndo(globals: Globals, found: Remembered, s: Surroundings): Promise<WholeRollbackSummary> {
+  await using _lock = await lockHome(found.loaded, found.home, s);
+  const { place } = await openRemembered(globals, found, s);
+  return await rollbackWhole(found.kept, { place, ...s });
+}
+
+/** The restores that are through or undone and are still remembered. @throws Failure `restore/unfinished`. */
+export async function listForgettable(globals: Globals, s: Surroundings): Promise<{ id: string; folder: string }[]> {
+  const home = await configuredHome(globals, s);
+  if (home === undefined) return [];
+  const { restores, unreadable } = await listRestores(home.path);
+  if (restores.some(({ journal }) => isUnfinished(journal.value))) await refuseUnfinished(home.path);
+  return [
+    ...restores.map(({ id, folder }) => ({ id, folder })),
+    ...unreadable.map(({ folder }) => ({ id: folder, folder })),
+  ];
+}
+
+/** Forgets them, with all that they put aside but databases. */
+export async function forgetRestores(globals: Globals, s: Surroundings): Promise<void> {
+  const home = await configuredHome(globals, s);
+  if (home === undefined) return;
+  const { restores, unreadable } = await listRestores(home.path);
+  if (restores.length > 0) {
+    const { place } = await openPlace(globals, undefined, s);
+    for (const kept of restores) await forgetWhole(kept, { place, ...s });
+  }
+  for (const { folder } of unreadable) await removeRestoreFolder(folder);
+}
+
+async function configuredHome(globals: Globals, s: Surroundings): Promise<RestoreHome | undefined> {
+  const loaded = await findConfig(globals, s);
+  return loaded === undefined ? undefined : await restoreHome(loaded, loaded.config.installation.id, s);
+}
+
+/**
+ * What is restored into the place of a database must not meet half a restore of the whole.
+ * @throws Failure `restore/unfinished`; `restore/record` where a journal cannot be read.
+ */
+export async function refuseBesideUnfinished(globals: Globals, s: Surroundings): Promise<void> {
+  const home = await configuredHome(globals, s);
+  if (home !== undefined) await refuseUnfinished(home.path);
+}
+
+/** As {@link refuseBesideUnfinished}; a journal that cannot be read stands in nobody's way, for it is the only way back then. */
+export async function refuseWhileUnfinished(globals: Globals, s: Surroundings): Promise<void> {
+  const home = await configuredHome(globals, s);
+  if (home !== undefined && (await findUnfinished(home.path)) !== undefined) await refuseUnfinished(home.path);
+}
