@@ -27,6 +27,7 @@ const NEEDED_BY: Readonly<Record<StageName, readonly Part[]>> = {
   database: ["database"],
   files: ["storage"],
   code: ["code"],
+  image: ["database", "config", "code"],
   clone: ["database"],
   swap: ["database"],
   environment: ["config"],
@@ -120,6 +121,7 @@ export async function planAll(reader: PointReader, options: WholeOptions): Promi
     stages: planned
       .filter(({ plan: { lines } }) => lines.length > 0)
       .map(({ name, plan: { lines } }) => ({ name, lines: [...lines] })),
+    environment: planned.flatMap(({ plan: { environment = [] } }) => environment),
     blockers: [...blockers, ...planned.flatMap(({ plan: { blockers: found } }) => found)],
     findings: [
       ...(parts.includes("database") ? lackingFindings(manifest) : []),

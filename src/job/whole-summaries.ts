@@ -1,5 +1,6 @@
 /** What a restore into an installation's own place, and its rollback, plan and say: values that the door prints. */
 import type { Finding } from "../base/findings.ts";
+import type { MatchLine } from "../chatwoot/environment-match.ts";
 import type { InstallationKind } from "../installation/installation.ts";
 import type { Part } from "./restore-findings.ts";
 import type { StageState } from "./stages/journal.ts";
@@ -22,6 +23,8 @@ export interface WholePlan {
   parts: Part[];
   /** In the order in which they are done. */
   stages: { name: StageName; lines: string[] }[];
+  /** Each variable, what becomes of it and why; never a value. */
+  environment: MatchLine[];
   /** What stands in the way, all of it; a restore with any of these does not begin. */
   blockers: Finding[];
   findings: Finding[];

@@ -20,6 +20,7 @@ const NAMES: Readonly<Record<StageSummary["name"], string>> = {
   database: "database",
   files: "files",
   code: "code",
+  image: "image",
   clone: "copy",
   swap: "swap",
   environment: "environment",
