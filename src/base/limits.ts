@@ -9,6 +9,10 @@ export const LIMITS = {
   rangeChunkBytes: 768 * KIB,
   /** A range of a table is about this large, so that a changed range costs little and a lock is short. */
   rangeTargetBytes: 16 * MIB,
+  /** Of a table whose values are replaced, about so much is in memory at once. */
+  rewrittenBytes: 4 * MIB,
+  /** Messages whose beginnings are looked for after everything was replaced. */
+  originalTexts: 20_000,
   /** A pack is closed at this size. restic's default. */
   packTargetBytes: 16 * MIB,
   /** Appends to a pack are gathered into writes of this size. */

@@ -73,7 +73,7 @@ export function makeStandIns(key: Uint8Array): StandIns {
 }
 
 function shapeOf(value: string): Shape {
-  const chars = [...value];
+  const chars = Array.from(value);
   const places: { at: number; isUpper: boolean; letters: readonly string[] }[] = [];
   const digits: number[] = [];
   let bits = 0;
@@ -240,9 +240,12 @@ function identifierOf(value: string, parts: IdentifierParts): string {
   return parts.name(value);
 }
 
+function two(number: number): string {
+  return String(number).padStart(2, "0");
+}
+
 function dateOf(value: string, seed: Buffer): string {
   const [, rest = ""] = /^\d{4}-\d{2}-\d{2}(.*)$/s.exec(value) ?? [];
-  const two = (number: number) => String(number).padStart(2, "0");
   const day = `${1950 + (seed.readUInt8(0) % 70)}-${two(1 + (seed.readUInt8(1) % 12))}-${two(1 + (seed.readUInt8(2) % 28))}`;
   // A time of day keeps its form, and its zone.
   const clock = `${two(seed.readUInt8(3) % 24)}:${two(seed.readUInt8(4) % 60)}`;

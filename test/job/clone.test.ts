@@ -1,19 +1,26 @@
 /** A copy that reaches nobody, and goes on being of use. */
 import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
+import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
+import { silent } from "../../src/base/progress.ts";
 import { buildInstallation, type DemoInstallation } from "../../src/demo/installation.ts";
 import { HARMLESS_COLUMNS, OUTWARD_COLUMNS, REMOVED_TABLES, soundsOutward } from "../../src/chatwoot/outward.ts";
+import { gatherOriginals } from "../../src/chatwoot/originals.ts";
+import { anonymise } from "../../src/job/clone/anonymise.ts";
 import { neutralise } from "../../src/job/clone/neutralise.ts";
 import { chatwoot4 } from "../harness/catalogues.ts";
 import { dumpLines } from "../harness/pg-dump-diff.ts";
-import { startPostgres, type TestServer } from "../harness/postgres.ts";
+import { startPostgres, type TestAddress, type TestServer } from "../harness/postgres.ts";
 import { type TestFolder, temporaryFolder } from "../harness/temporary.ts";
 
 const { signal } = new AbortController();
 let server: TestServer;
 let folder: TestFolder;
 let demo: DemoInstallation;
+/** As it was made, for a test of its own. */
+let copy: TestAddress;
 
 before(async () => {
   server = await startPostgres();
@@ -26,6 +33,8 @@ before(async () => {
     isCheckout: false,
     signal,
   });
+  await server.query(`create database people template chatwoot_production`);
+  copy = { ...server.address, database: "people" };
 });
 
 after(async () => {
@@ -141,4 +150,139 @@ test("what sounds outward and stays is said to be harmless, in a database as in 
       .map(({ name }) => `${table}.${name}`),
   );
   for (const name of stays) assert.ok((HARMLESS_COLUMNS[name] ?? "").length > 5, name);
+});
+
+/** Somebody who turns up everywhere. */
+const PERSON = { name: "Ottokar Wendelstein", email: "ottokar.wendelstein@acme.example", phone: "+4915112345678" };
+const SAID = "please send the parcel to my grandmother in Unterammergau";
+
+async function addPerson(): Promise<void> {
+  const { name, email, phone } = PERSON;
+  await server.query(
+    `update contacts set name = '${name}', email = '${email}', phone_number = '${phone}', identifier = '${email}',
+       additional_attributes = '{"city": "Unterammergau", "social_profiles": {"twitter": "owendelstein"}, "created_at_ip": "198.51.100.7"}',
+       custom_attributes = '{"customer_number": 47110815, "born": "1951-04-30", "twin": "Ottokar Wendelstein"}' where id = 1;
+     update contact_inboxes set source_id = '4915112345678' where id = 1;
+     update contact_inboxes set source_id = '${email}' where id = 2;
+     update messages set content = 'Dear ${name}, ${SAID}', processed_message_content = content,
+       content_attributes = '{"email": {"from": ["${email}"], "html_content": {"full": "<p>Dear ${name}, <b>${SAID}</b></p>"}, "subject": "from ${name} of Unterammergau to all"}}'
+       where id = 1;
+     update audits set audited_changes = '{"name": ["${name}", "Ottokar II. Wendelstein"]}', username = '${name}', remote_address = '198.51.100.7';
+     update users set display_name = '${name}', message_signature = 'Yours, ${name}, still the best of all' where id = 3;
+     update conversations set additional_attributes = '{"browser": {"browser_name": "Firefox"}, "referer": "https://acme.example/?mail=${email}", "ip": "198.51.100.7"}';
+     update conversations set cached_label_list = 'wendelstein affairs, urgent';
+     update labels set title = 'wendelstein affairs' where id = 1;
+     update tags set name = 'wendelstein affairs' where id = 1;
+     create table fork_notes (who text, told jsonb, kind_type varchar, words text[]);
+     insert into fork_notes values ('${name}', '{"${email}": ["${SAID}", 5]}', 'Contact', array['${name}', null, 'b']);
+     create materialized view people_seen as select name, email from contacts`,
+    copy.database,
+  );
+}
+
+test("nobody can be recognised in an anonymised copy, and it is still a Chatwoot's database", async () => {
+  await addPerson();
+  const query = async (sql: string) => await server.query(sql, copy.database);
+  const people = await query(
+    "select name, email, phone_number from contacts union select name, email, null from users",
+  );
+  const said = await query("select content from messages where length(content) > 60");
+  const before = await query(
+    "select id, length(content) as size, content_type, status, sender_id from messages order by id",
+  );
+  const counts =
+    "select (select count(*) from contacts where email is not null)::int as mails, (select count(distinct email) from contacts)::int as unlike";
+  const [mails] = await query(counts);
+  const root = join(folder.path, "anonymised");
+  const files = {
+    service: "local",
+    write: async (key: string, pieces: Iterable<Buffer>) => {
+      await mkdir(root, { recursive: true });
+      await writeFile(join(root, key), Buffer.concat([...pieces]));
+    },
+  };
+
+  const { lookedFor, administrator, rows, findings } = await anonymise(copy, { files, progress: silent, signal });
+
+  assert.deepEqual(findings, []);
+  assert.ok(lookedFor > 100 && rows > 500, `${lookedFor} ${rows}`);
+  const dump = (await dumpLines(copy)).join("\n").toLowerCase();
+  const originals = [
+    ...people.flatMap(({ name, email, phone_number: phone }) => [
+      email,
+      phone,
+      String(name).includes(" ") ? name : null,
+    ]),
+    ...said.map(({ content }) => String(content).replaceAll("\\", "").slice(0, 40)),
+    ...[
+      PERSON.name,
+      "wendelstein",
+      PERSON.email,
+      "15112345678",
+      "unterammergau",
+      "grandmother",
+      "198.51.100.7",
+      "47110815",
+      "1951-04-30",
+      "owendelstein",
+    ],
+  ];
+  for (const original of originals) {
+    if (original !== null) assert.ok(!dump.includes(String(original).toLowerCase()), String(original));
+  }
+  assert.deepEqual(
+    await query("select id, length(content) as size, content_type, status, sender_id from messages order by id"),
+    before,
+  );
+  assert.deepEqual(await query(counts), [mails]);
+  const [person] =
+    await query(`select c.name, c.email, c.phone_number, c.identifier, c.custom_attributes->>'twin' as twin, c.custom_attributes->>'customer_number' as number,
+      (select source_id from contact_inboxes where id = 1) as telephone, (select source_id from contact_inboxes where id = 2) as mailbox,
+      (select content_attributes->'email'->'from'->>0 from messages where id = 1) as sender, (select display_name from users where id = 3) as user,
+      (select username from audits limit 1) as audited, (select who from fork_notes) as noted, (select words[1] from fork_notes) as worded, (select kind_type from fork_notes) as kind
+    from contacts c where id = 1`);
+  for (const key of ["twin", "user", "audited", "noted", "worded"]) assert.equal(person?.[key], person?.["name"], key);
+  for (const key of ["identifier", "mailbox", "sender"]) assert.equal(person?.[key], person?.["email"], key);
+  assert.equal(`+${String(person?.["telephone"])}`, person?.["phone_number"]);
+  assert.match(String(person?.["phone_number"]), /^\+(?:83|28)\d{13}$/);
+  assert.match(String(person?.["number"]), /^[1-9]\d{7}$/);
+  assert.equal(person?.["kind"], "Contact");
+  assert.equal(String(person?.["name"]).length, PERSON.name.length);
+  const [labels] = await query(
+    "select (select title from labels where id = 1) as title, (select name from tags where id = 1) as tag, (select cached_label_list from conversations limit 1) as cached",
+  );
+  assert.equal(labels?.["tag"], labels?.["title"]);
+  assert.ok(String(labels?.["cached"]).startsWith(`${String(labels?.["title"])}, `));
+  const users = await query("select email, uid from users");
+  assert.ok(users.every(({ email, uid }) => email === uid && String(email).endsWith(".invalid")));
+  assert.ok(users.some(({ email }) => email === administrator));
+  assert.equal((await query("select 1 from people_seen where name is not null")).length > 0, true);
+  for (const { key, byte_size: size, checksum } of await query(
+    "select key, byte_size, checksum from active_storage_blobs",
+  )) {
+    const bytes = await readFile(join(root, String(key)));
+    assert.equal(bytes.length, Number(size));
+    assert.equal(createHash("md5").update(bytes).digest("base64"), checksum);
+  }
+});
+
+test("somebody who is still there is found, and the copy is refused", async () => {
+  await server.query("create database leaking template people");
+  const leaking = { ...server.address, database: "leaking" };
+  await server.query(
+    `create type card as (name text); create table cards (card card); insert into cards values (row('Leopoldine Kirchgessner'));
+     update contacts set name = 'Leopoldine Kirchgessner' where id = 1`,
+    "leaking",
+  );
+  const files = { service: "local", write: async () => {} };
+  await assert.rejects(anonymise(leaking, { files, progress: silent, signal }), (error: Error) => {
+    assert.match(error.message, /still in the copy: public\.cards \(1\)/);
+    return true;
+  });
+  const originals = gatherOriginals();
+  for (const value of ["Leopoldine Kirchgessner", "Al", "anna.schmidt@acme.example"]) originals.add(value);
+  const scanner = originals.seal(1_000_000);
+  assert.deepEqual([scanner.lookedFor, scanner.tooShort], [2, 1]);
+  assert.equal(scanner.count('{"a":"x\\nleopoldine  KIRCHGESSNER","b":"<anna.schmidt@acme.example>"} Al'), 2);
+  assert.equal(scanner.count("leopoldine x kirchgessner"), 0);
 });

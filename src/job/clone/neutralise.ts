@@ -45,6 +45,10 @@ export async function neutraliseIn(connection: Connection, tables: readonly Tabl
   return findings;
 }
 
+function unknownColumns(held: readonly string[]): string {
+  return `${plural(held.length, "column")} that no known Chatwoot has and that may reach outside: ${listSome(held)}`;
+}
+
 async function unknownFindings(connection: Connection, unknown: readonly UnknownColumn[]): Promise<Finding[]> {
   const emptied: string[] = [];
   const kept: string[] = [];
@@ -53,16 +57,14 @@ async function unknownFindings(connection: Connection, unknown: readonly Unknown
     const count = row?.count ?? 0;
     if (count > 0) (isEmptied ? emptied : kept).push(`${table}.${column} (${plural(count, "row")})`);
   }
-  const says = (held: readonly string[]) =>
-    `${plural(held.length, "column")} that no known Chatwoot has and that may reach outside: ${listSome(held)}`;
   const findings: Finding[] = [];
   if (emptied.length > 0) {
     const hint = "They belong to a channel or an integration: what was in them is not in the clone.";
-    findings.push({ kind: "clone-emptied", level: "note", message: `emptied ${says(emptied)}`, hint });
+    findings.push({ kind: "clone-emptied", level: "note", message: `emptied ${unknownColumns(emptied)}`, hint });
   }
   if (kept.length > 0) {
     const hint = "Look whether they reach anybody, and empty them by hand before the clone's worker is ever started.";
-    findings.push({ kind: "clone-kept", level: "warning", message: `not emptied: ${says(kept)}`, hint });
+    findings.push({ kind: "clone-kept", level: "warning", message: `not emptied: ${unknownColumns(kept)}`, hint });
   }
   return findings;
 }
