@@ -4,7 +4,7 @@
  * nothing is installed yet when it starts.
  */
 import { spawn } from "node:child_process";
-import { readdirSync, statSync } from "node:fs";
+import { readdirSync, readFileSync, statSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { delimiter, dirname, join, relative, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
@@ -26,11 +26,17 @@ function isFolder(path) {
   return statSync(join(ROOT, path), { throwIfNoEntry: false })?.isDirectory() === true;
 }
 
+/** True for a test that takes a sample, or leaves something out, and tries all of it in the long run: see test/harness/whole.ts. */
+function isSampled(file) {
+  return /harness\/whole\.ts"|\bjudges\(\)/.test(readFileSync(join(ROOT, file), "utf8"));
+}
+
 /** Arguments for `node --test`: options as they are, folders as their test files, otherwise all that belong. */
 function testArguments(args, isLong) {
   const options = args.filter((arg) => arg.startsWith("-"));
   const named = args.filter((arg) => !arg.startsWith("-")).map((path) => relative(ROOT, resolve(ROOT, path)));
-  const all = testFiles(isLong ? LONG : "test").filter((file) => isLong || !file.startsWith(LONG));
+  const isOfLongRun = (file) => file.startsWith(LONG) || isSampled(file);
+  const all = testFiles("test").filter((file) => (isLong ? isOfLongRun(file) : !file.startsWith(LONG)));
   const files = named.length === 0 ? all : named.flatMap((path) => (isFolder(path) ? testFiles(path) : [path]));
   if (files.length === 0) throw new SetupError(`there is no test file in ${named.join(", ") || LONG}`);
   const seed = isLong ? [] : [`--import=${pathToFileURL(join(ROOT, "test", "harness", "same-seed.ts")).href}`];
@@ -39,12 +45,13 @@ function testArguments(args, isLong) {
 
 /** The tests' processes load the same files again and again: their code is kept compiled. */
 const TEST_ENV = { NODE_COMPILE_CACHE: join(CACHE, "compiled") };
+const LONG_ENV = { ...TEST_ENV, CHATKEEP_TEST_WHOLE: "1" };
 
 /** What to set up for, and what the project's Node is then given. */
 const COMMANDS = {
   demo: (args) => ({ purpose: "demo", args: [join("bin", "chatkeep.js"), "demo", ...args] }),
   test: (args) => ({ purpose: "test", args: testArguments(args, false), env: TEST_ENV }),
-  "test:long": (args) => ({ purpose: "test", args: testArguments(args, true), env: TEST_ENV }),
+  "test:long": (args) => ({ purpose: "test", args: testArguments(args, true), env: LONG_ENV }),
   bench: (args) => ({ purpose: "bench", args: [join("bench", "main.ts"), ...args] }),
   "build:executable": () => ({ purpose: "executable", args: [join("deploy", "executable", "build.ts")] }),
 };

@@ -3,6 +3,7 @@ import { execFileSync } from "node:child_process";
 import { existsSync, globSync } from "node:fs";
 import { delimiter, join, resolve } from "node:path";
 import { type RunOptions, type RunResult, run } from "./run.ts";
+import { isWhole } from "./whole.ts";
 
 export interface Restic {
   path: string;
@@ -32,6 +33,11 @@ export function resticPaths(): readonly Restic[] {
   }));
   found = all.filter((restic, at) => all.findIndex((other) => other.version === restic.version) === at);
   return found;
+}
+
+/** Who judges what a scenario leaves: the restic in PATH, and in the long run every version. */
+export function judges(): readonly Restic[] {
+  return isWhole ? resticPaths() : resticPaths().slice(0, 1);
 }
 
 /** The restic in PATH (0.14 on Debian 12). */

@@ -15,7 +15,7 @@ import { lockExclusive, lockShared } from "../../src/repo/lock.ts";
 import { pruneRepository } from "../../src/repo/prune.ts";
 import type { Repository } from "../../src/repo/repository.ts";
 import { openLocalStore } from "../../src/store/local-store.ts";
-import { resticPaths, runRestic } from "../harness/restic.ts";
+import { judges, runRestic } from "../harness/restic.ts";
 import { temporaryFolder } from "../harness/temporary.ts";
 import { backUp, newRepository, PASSWORD, readFiles, reopen, signal, type Files } from "./small-backup.ts";
 
@@ -51,7 +51,7 @@ async function pruneOnce(repository: Repository): Promise<void> {
   });
 }
 
-for (const { path: restic, version } of resticPaths()) {
+for (const { path: restic, version } of judges()) {
   test(`three of our backups, three of restic ${version}'s, two prunes of each: all are whole`, async () => {
     await using folder = await temporaryFolder();
     const options = { repo: folder.at("repository"), password: PASSWORD, restic };

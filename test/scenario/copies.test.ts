@@ -22,7 +22,8 @@ import { openLocalStore } from "../../src/store/local-store.ts";
 import { CHATKEEP, runCli, startCli, summaryOf } from "../harness/cli.ts";
 import { cannotMount, runWithMounts } from "../harness/namespace.ts";
 import { startRestServer } from "../harness/rclone.ts";
-import { resticPaths, runRestic } from "../harness/restic.ts";
+import { judges, resticPaths, runRestic } from "../harness/restic.ts";
+import { longTest } from "../harness/whole.ts";
 import { makeCheapToOpen } from "./cheap-key.ts";
 import { type Desk, openDesk } from "./desk.ts";
 
@@ -31,10 +32,7 @@ let second: string;
 let third: string;
 
 before(async () => {
-  desk = await openDesk({
-    isCheckout: true,
-    size: { messages: 120, conversations: 20, files: 10 },
-  });
+  desk = await openDesk({ hasServerForDrills: true, size: { messages: 120, conversations: 20, files: 10 } });
   second = join(desk.root, "second");
   third = join(desk.root, "third");
 });
@@ -119,7 +117,7 @@ test("init --add makes one more repository that cuts as the first does, and back
   assert.deepEqual(await points("third"), names);
 });
 
-for (const { path: restic, version } of resticPaths()) {
+for (const { path: restic, version } of judges()) {
   test(`restic ${version} finds the copy whole`, async () => {
     await runRestic(["check", "--read-data"], { repo: second, password: passwordOf("second"), restic });
   });
@@ -281,53 +279,56 @@ async function damage(location: string, password: string, point: string): Promis
   writeFileSync(pack, bytes);
 }
 
-test("a point that is damaged where it is copied from is tried again, though newer ones went through, until it is mended", async () => {
-  await change();
-  const made = await whileAway(second, async () => await desk.summary(["backup"], 3));
-  const point = String(made["point"]);
-  await damage(desk.repository, passwordOf("primary"), point);
-  for (const tried of [1, 2]) {
+longTest(
+  "a point that is damaged where it is copied from is tried again, though newer ones went through, until it is mended",
+  async () => {
     await change();
-    const summary = await desk.summary(["backup"], 3);
+    const made = await whileAway(second, async () => await desk.summary(["backup"], 3));
+    const point = String(made["point"]);
+    await damage(desk.repository, passwordOf("primary"), point);
+    for (const tried of [1, 2]) {
+      await change();
+      const summary = await desk.summary(["backup"], 3);
+      assert.deepEqual(
+        copies(summary).map(({ repository, points, ok }) => [repository, points, ok]),
+        [
+          ["second", 1, false],
+          ["third", 1, true],
+        ],
+        `${tried}`,
+      );
+      // The first of these backups says too that it could not build upon that point.
+      const alarm = alarms(summary).find(({ kind }) => kind === "copy-failed");
+      assert.match(alarm?.message ?? "", /'second' did not get all of its copy: restore point [0-9a-f]{8} of/);
+    }
+    const doctor = await desk.chatkeep(["doctor"]);
+    assert.match(
+      doctor.stdout + doctor.stderr,
+      new RegExp(`repository 'second' lacks 1 restore point that 'primary' did not give whole: ${point.slice(0, 8)}`),
+    );
+
+    await desk.summary(["--repository", "primary", "repair", "packs", "--from", "third"]);
+    const summary = await desk.summary(["backup"]);
     assert.deepEqual(
       copies(summary).map(({ repository, points, ok }) => [repository, points, ok]),
       [
-        ["second", 1, false],
+        ["second", 2, true],
         ["third", 1, true],
       ],
-      `${tried}`,
     );
-    // The first of these backups says too that it could not build upon that point.
-    const alarm = alarms(summary).find(({ kind }) => kind === "copy-failed");
-    assert.match(alarm?.message ?? "", /'second' did not get all of its copy: restore point [0-9a-f]{8} of/);
-  }
-  const doctor = await desk.chatkeep(["doctor"]);
-  assert.match(
-    doctor.stdout + doctor.stderr,
-    new RegExp(`repository 'second' lacks 1 restore point that 'primary' did not give whole: ${point.slice(0, 8)}`),
-  );
-
-  await desk.summary(["--repository", "primary", "repair", "packs", "--from", "third"]);
-  const summary = await desk.summary(["backup"]);
-  assert.deepEqual(
-    copies(summary).map(({ repository, points, ok }) => [repository, points, ok]),
-    [
-      ["second", 2, true],
-      ["third", 1, true],
-    ],
-  );
-  assert.ok((await points("second")).includes(point));
-  // The note of it goes with the next run, and what is forgotten from now on stays so.
-  await desk.summary(["backup"]);
-  const { stdout } = await runRestic(["snapshots", "--json", "--tag", "chatkeep-not-copied"], {
-    repo: second,
-    password: passwordOf("second"),
-  });
-  assert.deepEqual(JSON.parse(stdout), []);
-  await desk.summary(["forget", point, "--repository", "second", "--yes"]);
-  await desk.summary(["backup"]);
-  assert.ok(!(await points("second")).includes(point));
-});
+    assert.ok((await points("second")).includes(point));
+    // The note of it goes with the next run, and what is forgotten from now on stays so.
+    await desk.summary(["backup"]);
+    const { stdout } = await runRestic(["snapshots", "--json", "--tag", "chatkeep-not-copied"], {
+      repo: second,
+      password: passwordOf("second"),
+    });
+    assert.deepEqual(JSON.parse(stdout), []);
+    await desk.summary(["forget", point, "--repository", "second", "--yes"]);
+    await desk.summary(["backup"]);
+    assert.ok(!(await points("second")).includes(point));
+  },
+);
 
 /** As a disk is mounted after the kernel has met an error, as one that fills up, and as this machine's own that is full. */
 const UNWRITABLE = `
@@ -352,9 +353,8 @@ const UNWRITABLE = `
 
 const noMounts = await cannotMount();
 
-test(
+longTest(
   "a first repository that can be read and not written to, or fills up, is passed over for the next, and gets it later",
-  { skip: noMounts ?? false },
   async () => {
     const out = join(desk.root, "unwritable");
     mkdirSync(out);
@@ -398,6 +398,7 @@ test(
     const there = await points("primary");
     for (const point of [...added, made]) assert.ok(there.includes(point), point);
   },
+  { skip: noMounts ?? false },
 );
 
 test("a first repository that goes away while the run writes is passed over too, and nothing is written where it was", async () => {
@@ -492,46 +493,55 @@ test("a hold is in every repository that is reached, and comes to and goes from 
   }
 });
 
-test("what is held while the first repository is away is held there too after the next backup, and a copy brings its hold", async () => {
-  const [point = ""] = await points("second");
-  const made = await whileAway(desk.repository, async () => await desk.summary(["hold", point, "--name", "audit"], 3));
-  assert.equal(made["repository"], "second");
-  await desk.summary(["backup"]);
-  assert.deepEqual(await held(), everywhere("audit"));
-  // To a place that knows nothing of this desk.
-  const fourth = join(desk.root, "fourth");
-  const password = passwordOf("third");
-  await runRestic(["init"], { repo: fourth, password });
-  const env = { CHATKEEP_PASSWORD: password };
-  const { holds } = await desk.summary(["copy", point, "--to", fourth], 0, { env });
-  assert.equal(holds, 1);
-  const there = await desk.summary(["hold", "--all", "--repository", fourth], 0, { env });
-  assert.deepEqual(
-    (there["holds"] as { point: string; name: string }[]).map((one) => [one.point, one.name]),
-    [[point, "audit"]],
-  );
-  await desk.summary(["hold", "--release", point, "audit"]);
-  assert.deepEqual(await held(), everywhere());
-});
+longTest(
+  "what is held while the first repository is away is held there too after the next backup, and a copy brings its hold",
+  async () => {
+    const [point = ""] = await points("second");
+    const made = await whileAway(
+      desk.repository,
+      async () => await desk.summary(["hold", point, "--name", "audit"], 3),
+    );
+    assert.equal(made["repository"], "second");
+    await desk.summary(["backup"]);
+    assert.deepEqual(await held(), everywhere("audit"));
+    // To a place that knows nothing of this desk.
+    const fourth = join(desk.root, "fourth");
+    const password = passwordOf("third");
+    await runRestic(["init"], { repo: fourth, password });
+    const env = { CHATKEEP_PASSWORD: password };
+    const { holds } = await desk.summary(["copy", point, "--to", fourth], 0, { env });
+    assert.equal(holds, 1);
+    const there = await desk.summary(["hold", "--all", "--repository", fourth], 0, { env });
+    assert.deepEqual(
+      (there["holds"] as { point: string; name: string }[]).map((one) => [one.point, one.name]),
+      [[point, "audit"]],
+    );
+    await desk.summary(["hold", "--release", point, "audit"]);
+    assert.deepEqual(await held(), everywhere());
+  },
+);
 
-test("a hold that is made anew stays, though a release that another repository keeps has a time to come", async () => {
-  const [point = ""] = await points("second");
-  await desk.summary(["hold", point, "--name", "audit"]);
-  const { signal } = new AbortController();
-  const repository = await openRepository(openLocalStore(second), { password: passwordOf("second"), signal });
-  // As by a machine whose clock is an hour ahead, and that reached this one only.
-  const clock = { ...systemClock, now: () => systemClock.now() + 3_600_000 };
-  const elsewhere = { repository, repositoryName: "second", installationId: undefined, clock, signal };
-  await releaseHold(elsewhere, { word: point, name: "audit", remembered: "another" });
-  assert.deepEqual(await held(), { ...everywhere("audit"), second: [] });
-  const made = await desk.summary(["hold", point, "--name", "audit"]);
-  assert.equal(made["changed"], true);
-  await desk.summary(["backup"]);
-  await desk.summary(["backup"]);
-  assert.deepEqual(await held(), everywhere("audit"));
-  await desk.summary(["hold", "--release", point, "audit"]);
-  assert.deepEqual(await held(), everywhere());
-});
+longTest(
+  "a hold that is made anew stays, though a release that another repository keeps has a time to come",
+  async () => {
+    const [point = ""] = await points("second");
+    await desk.summary(["hold", point, "--name", "audit"]);
+    const { signal } = new AbortController();
+    const repository = await openRepository(openLocalStore(second), { password: passwordOf("second"), signal });
+    // As by a machine whose clock is an hour ahead, and that reached this one only.
+    const clock = { ...systemClock, now: () => systemClock.now() + 3_600_000 };
+    const elsewhere = { repository, repositoryName: "second", installationId: undefined, clock, signal };
+    await releaseHold(elsewhere, { word: point, name: "audit", remembered: "another" });
+    assert.deepEqual(await held(), { ...everywhere("audit"), second: [] });
+    const made = await desk.summary(["hold", point, "--name", "audit"]);
+    assert.equal(made["changed"], true);
+    await desk.summary(["backup"]);
+    await desk.summary(["backup"]);
+    assert.deepEqual(await held(), everywhere("audit"));
+    await desk.summary(["hold", "--release", point, "audit"]);
+    assert.deepEqual(await held(), everywhere());
+  },
+);
 
 test("a wrong password is no reason to go elsewhere", async () => {
   const kept = readFileSync(desk.passwordFile, "utf8");

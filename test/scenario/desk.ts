@@ -1,5 +1,5 @@
 /** A support desk for a scenario: a server, an installation on it, a repository beside it, and the command line. */
-import { mkdir } from "node:fs/promises";
+import { appendFile, mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { buildInstallation, type DemoInstallation } from "../../src/demo/installation.ts";
 import type { DemoSize } from "../../src/demo/seed/seed.ts";
@@ -29,6 +29,8 @@ export interface DeskOptions {
   seed?: number;
   /** True: the code is a git checkout, which a backup asks git about thirty times. Default: a plain folder. */
   isCheckout?: boolean;
+  /** True: drills make their database on the desk's own server. Default: each on a server that it starts, for two seconds of a processor. */
+  hasServerForDrills?: boolean;
   /** True: every command is a process of its own. Default: as `callCli` does. */
   hasProcesses?: boolean;
 }
@@ -74,12 +76,17 @@ export async function openDesk(options: DeskOptions = {}): Promise<Desk> {
       },
     };
     await desk.summary(["init", "--yes", "--name", "desk", ...placeArguments(installation), "--location", repository]);
+    if (options.hasServerForDrills === true) await appendFile(config, serverForDrills(server));
     return desk;
   } catch (error) {
     await server.stop();
     await folder[Symbol.asyncDispose]();
     throw error;
   }
+}
+
+function serverForDrills({ address: { user, host, port, database } }: TestServer): string {
+  return `drill:\n  servers: [database-url]\n  database-url: postgres://${user}@${host}:${port}/${database}\n`;
 }
 
 function placeArguments(installation: DemoInstallation): string[] {

@@ -8,7 +8,7 @@ import { formatInstant, systemClock } from "../../src/base/clock.ts";
 import { encodeLock } from "../../src/format/lock-file.ts";
 import { listPoints } from "../../src/job/points.ts";
 import { Repository } from "../../src/repo/repository.ts";
-import { resticPaths, runRestic } from "../harness/restic.ts";
+import { judges, runRestic } from "../harness/restic.ts";
 import { readFolder } from "../harness/tree.ts";
 import { addProof } from "../job/kept-points.ts";
 import { makeCheapToOpen, type OpenedDesk } from "./cheap-key.ts";
@@ -89,7 +89,7 @@ test("a desk's points are forgotten by its policy, what must stay stays, and res
     assert.deepEqual(named((await desk.summary(["list"]))["points"]), named(summary["kept"]));
   });
 
-  for (const { path: restic, version } of resticPaths()) {
+  for (const { path: restic, version } of judges()) {
     await t.test(`restic ${version} finds nothing wrong`, async () => {
       await runRestic(["check"], { repo: desk.repository, password: opened.password, restic });
       const { stdout } = await runRestic(["snapshots", "--json"], {

@@ -11,7 +11,7 @@ import type { KeySummary, StatsSummary } from "../../src/job/summaries.ts";
 import { lockShared } from "../../src/repo/lock.ts";
 import { systemClock } from "../../src/base/clock.ts";
 import { callCli } from "../harness/cli.ts";
-import { resticPaths, runRestic } from "../harness/restic.ts";
+import { judges, runRestic } from "../harness/restic.ts";
 import { readQr } from "../app/qr-reader.ts";
 import { makeCheapToOpen, type OpenedDesk } from "./cheap-key.ts";
 import { type Desk, openDesk } from "./desk.ts";
@@ -88,7 +88,7 @@ test("a colleague's key: made, kept in a file, listed, used with both restics, a
       ["maria", "laptop", false],
     ],
   );
-  for (const restic of resticPaths())
+  for (const restic of judges())
     await runRestic(["cat", "config"], { repo: desk.repository, password: hers, restic: restic.path });
   const asHer = await withPassword(hers, ["key", "list", "--json"]);
   assert.equal(asHer.status, 0, asHer.stderr);
@@ -183,7 +183,7 @@ test("passwd: the configured password file follows, with its mode, and so does t
   );
   // The configuration opens it, restic does, and the old password does not.
   assert.equal((await desk.summary(["list"]))["verb"], "list");
-  for (const restic of resticPaths())
+  for (const restic of judges())
     await runRestic(["cat", "config"], { repo: desk.repository, password: renewed, restic: restic.path });
   const shut = await withPassword(opened.password, ["list"]);
   assertRefused(shut, { status: 12, error: /does not open/ }, secrets);
@@ -257,7 +257,7 @@ test("stats has restic's numbers, each point's size, and what each run added", a
       total_size: number;
       total_blob_count: number;
     };
-  for (const { path, version } of resticPaths()) {
+  for (const { path, version } of judges()) {
     const raw = await count(path, ["--mode", "raw-data"]);
     assert.equal(stats.used.bytes, raw.total_size, version);
     assert.equal(stats.used.chunks, raw.total_blob_count, version);

@@ -78,7 +78,7 @@ async function bytesOf(folder: string): Promise<number> {
 
 /** Kills as many backups of a desk of its own, goes on, and proves every point. */
 export async function killBackups({ kills, random }: { kills: number; random: SeededRandom }): Promise<void> {
-  await using desk = await openDesk({ isCheckout: true, size: SMALL });
+  await using desk = await openDesk({ isCheckout: true, hasServerForDrills: true, size: SMALL });
   await mkdir(join(desk.root, "temporary"));
   const { repository, password } = await makeCheapToOpen(desk);
   const restic = { repo: desk.repository, password };
@@ -90,7 +90,8 @@ export async function killBackups({ kills, random }: { kills: number; random: Se
   for (let number = 0; killed < kills; number++) {
     assert.ok(number < 4 * kills, `only ${killed} of ${number} were killed before they ended`);
     await work(desk, random);
-    const stage = stages[number % stages.length];
+    // As many stages as there are kills, spread over all of them.
+    const stage = stages[Math.floor((number * stages.length) / kills) % stages.length];
     assert.ok(stage);
     if (await killIn(desk, stage.name, (random.below(1000) / 1000) * stage.lastsMs)) killed += 1;
     // The machine had less to do than when it was measured.

@@ -11,6 +11,7 @@ import { dirNode } from "../../src/format/node.ts";
 import { Sealing } from "../../src/job/sealing.ts";
 import { openRepository, type Repository } from "../../src/repo/repository.ts";
 import { openLocalStore } from "../../src/store/local-store.ts";
+import { makeCheapToOpen } from "./cheap-key.ts";
 import { damageChunk } from "./damaged-chunk.ts";
 import { type Desk, openDesk } from "./desk.ts";
 
@@ -19,10 +20,8 @@ let desk: Desk;
 let point: string;
 
 before(async () => {
-  desk = await openDesk({
-    isCheckout: true,
-    size: { messages: 200, conversations: 20, files: 24 },
-  });
+  desk = await openDesk({ hasServerForDrills: true, size: { messages: 200, conversations: 20, files: 24 } });
+  await makeCheapToOpen(desk);
   point = String((await desk.summary(["backup"]))["point"]);
   assert.equal((await desk.summary(["drill"]))["proven"], true);
 });

@@ -4,7 +4,7 @@ import { randomBytes } from "node:crypto";
 import { cp, mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { test } from "node:test";
 import { callCli, summaryOf } from "../harness/cli.ts";
-import { resticPaths, runRestic } from "../harness/restic.ts";
+import { judges, resticPaths, runRestic } from "../harness/restic.ts";
 import { temporaryFolder, type TestFolder } from "../harness/temporary.ts";
 import { readFolder } from "../harness/tree.ts";
 import { assertRefused } from "./refusal.ts";
@@ -55,7 +55,7 @@ async function restored({ folder, repo, restic }: Place, to: string): Promise<Re
   return await readFolder(folder.at(to));
 }
 
-for (const { path: restic, version } of resticPaths()) {
+for (const { path: restic, version } of judges()) {
   test(`restic ${version} finds nothing wrong after our prune, and nothing more to free`, async () => {
     await using folder = await temporaryFolder();
     const place = { folder, repo: folder.at("repository"), restic };

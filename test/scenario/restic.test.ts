@@ -10,7 +10,7 @@ import { dayOfWork } from "../../src/demo/day-of-work.ts";
 import type { ListSummary } from "../../src/job/summaries.ts";
 import { callCli, summaryOf } from "../harness/cli.ts";
 import { assertSameDatabase } from "../harness/pg-dump-diff.ts";
-import { type Restic, resticPaths, runRestic } from "../harness/restic.ts";
+import { judges, type Restic, resticPaths, runRestic } from "../harness/restic.ts";
 import { temporaryFolder, type TestFolder } from "../harness/temporary.ts";
 import { readFolder } from "../harness/tree.ts";
 import { makeCheapToOpen, type OpenedDesk } from "./cheap-key.ts";
@@ -32,7 +32,7 @@ const ours = new Map<string, Record<string, string>>();
 
 before(async () => {
   folder = await temporaryFolder();
-  desk = await openDesk({ isCheckout: true, size: SIZE });
+  desk = await openDesk({ hasServerForDrills: true, isCheckout: true, size: SIZE });
   opened = await makeCheapToOpen(desk);
   const { signal } = new AbortController();
   first = String((await desk.summary(["backup"]))["point"]);
@@ -102,7 +102,7 @@ function below(tree: Readonly<Record<string, string>>, folders: readonly string[
   return Object.fromEntries(entries);
 }
 
-for (const restic of resticPaths()) {
+for (const restic of judges()) {
   test(`restic ${restic.version} checks, lists, compares and restores what Chatkeep restores, byte for byte`, async () => {
     const copy = await copyRepository(restic, "read");
     assert.match(await copy.restic("check", "--read-data"), /no errors were found/);

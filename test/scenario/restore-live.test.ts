@@ -7,8 +7,11 @@ import { onDatabase } from "../../src/demo/database.ts";
 import { seededRandom } from "../../src/demo/random.ts";
 import { keptName } from "../../src/postgres/kept-databases.ts";
 import { startCli } from "../harness/cli.ts";
+import { sampled } from "../harness/whole.ts";
 import { makeCheapToOpen } from "./cheap-key.ts";
 import { openDesk, SMALL, type Desk } from "./desk.ts";
+
+const KILLS = sampled(2, 8);
 
 let desk: Desk;
 let live: string;
@@ -161,7 +164,7 @@ test("killed at any moment, the old or the new database is in place and whole, a
   const all = await messages();
   await onLive("delete from messages where id % 3 = 0");
   const fewer = await messages();
-  for (let round = 0; round < 4; round += 1) {
+  for (let round = 0; round < KILLS; round += 1) {
     const child = startCli(["--config", desk.config, "restore", "latest", "--only", "database", "--yes"], {
       cwd: desk.root,
     });

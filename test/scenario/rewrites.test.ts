@@ -11,10 +11,13 @@ import { Client } from "pg";
 import { FILE_TABLES } from "../../src/chatwoot/accounts.ts";
 import { jsonLines, startCli, summaryOf } from "../harness/cli.ts";
 import type { RunResult } from "../harness/run.ts";
+import { sampled } from "../harness/whole.ts";
 import { changeBusyTables, createBusyTables, faultsOf } from "./busy-tables.ts";
 import { makeCheapToOpen, type OpenedDesk } from "./cheap-key.ts";
 import { type Desk, openDesk } from "./desk.ts";
 import { savedPoints } from "./saved-point.ts";
+
+const BACKUPS = sampled(2, 8);
 
 let desk: Desk;
 let opened: OpenedDesk;
@@ -85,7 +88,7 @@ test("a client that rewrites tables without a pause: every point holds each tabl
   });
   const ends: number[] = [];
   try {
-    for (let number = 0; number < 4; number++) {
+    for (let number = 0; number < BACKUPS; number++) {
       const result = await startBackup().ended;
       assertEnd(result);
       ends.push(result.status);

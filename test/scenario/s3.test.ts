@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { after, before, test } from "node:test";
 import { callCli, summaryOf } from "../harness/cli.ts";
-import { resticPaths, runRestic } from "../harness/restic.ts";
+import { judges, runRestic } from "../harness/restic.ts";
 import { startS3, type TestS3 } from "../harness/s3.ts";
 import { temporaryFolder, type TestFolder } from "../harness/temporary.ts";
 import { readFolder } from "../harness/tree.ts";
@@ -85,7 +85,7 @@ test("doctor tries the bucket, says how fast it is, and leaves nothing there", a
   await s3.fill("backups", ["acme/chatwoot/chatkeep/probe/2026-11-24T18_00_00.000Z-5f0c7a11"]);
 });
 
-for (const restic of resticPaths()) {
+for (const restic of judges()) {
   test(`restic ${restic.version} checks every byte of the bucket and adds to it, and Chatkeep goes on`, async () => {
     const password = (await readFile(folder.at("chatkeep.password"), "utf8")).trim();
     const options = { repo: location, password, restic: restic.path, env: s3.env };

@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { callCli, summaryOf } from "../harness/cli.ts";
 import { startRestServer, type TestRestServer } from "../harness/rclone.ts";
-import { resticPaths, runRestic } from "../harness/restic.ts";
+import { judges, runRestic } from "../harness/restic.ts";
 import { startSshd, type TestSshd } from "../harness/sshd.ts";
 import { readFolder } from "../harness/tree.ts";
 import { type Desk, openDesk } from "./desk.ts";
@@ -68,7 +68,7 @@ async function wholeWay({ name, location, env, restic }: Place): Promise<string>
   for (const [path, content] of restored) assert.equal(content, saved[path], path);
 
   const password = (await readFile(join(home, "chatkeep.password"), "utf8")).trim();
-  for (const { path, version } of resticPaths()) {
+  for (const { path, version } of judges()) {
     const { stdout } = await runRestic([...restic.args, "check", "--read-data"], {
       repo: restic.repo,
       password,

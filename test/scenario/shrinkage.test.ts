@@ -7,6 +7,7 @@ import { Client } from "pg";
 import type { Finding } from "../../src/base/findings.ts";
 import type { AckSummary } from "../../src/job/ack-summary.ts";
 import type { ForgetSummary } from "../../src/job/summaries.ts";
+import { longTest } from "../harness/whole.ts";
 import { makeCheapToOpen } from "./cheap-key.ts";
 import { type Desk, openDesk } from "./desk.ts";
 
@@ -150,48 +151,54 @@ test("a little less each day is an alarm as soon as all of it is too much, and c
   await ack(0, "shrunk");
 });
 
-test("what is acknowledged while the first repository is away is not told again by the backup that reaches it", async () => {
-  await backup(0);
-  await lose(1, 0.5);
-  const { point } = await backup(3);
-  renameSync(desk.repository, `${desk.repository}.away`);
-  const done = await ack(3, "shrunk", "--reason", "spam");
-  renameSync(`${desk.repository}.away`, desk.repository);
-  assert.deepEqual(done.repositories, ["second"]);
-  assert.deepEqual((await backup(0)).told, []);
-  assert.deepEqual(
-    (await ack(0)).acks.slice(0, 1).map((one) => [one.point, one.reason]),
-    [[point, "spam"]],
-  );
-  assert.equal((await forget(0)).kept.length, 1);
-});
+longTest(
+  "what is acknowledged while the first repository is away is not told again by the backup that reaches it",
+  async () => {
+    await backup(0);
+    await lose(1, 0.5);
+    const { point } = await backup(3);
+    renameSync(desk.repository, `${desk.repository}.away`);
+    const done = await ack(3, "shrunk", "--reason", "spam");
+    renameSync(`${desk.repository}.away`, desk.repository);
+    assert.deepEqual(done.repositories, ["second"]);
+    assert.deepEqual((await backup(0)).told, []);
+    assert.deepEqual(
+      (await ack(0)).acks.slice(0, 1).map((one) => [one.point, one.reason]),
+      [[point, "spam"]],
+    );
+    assert.equal((await forget(0)).kept.length, 1);
+  },
+);
 
-test("an account that goes altogether is an alarm; what could not be acknowledged in one place is brought there", async () => {
-  await backup(0);
-  const name = String((await client.query<{ name: string }>("select name from accounts where id = 2")).rows[0]?.name);
-  const contacts = await count("select count(*) from contacts where account_id = 2");
-  for (const table of ["messages", "conversations", "contacts"])
-    await client.query(`delete from ${table} where account_id = 2`);
-  await client.query("delete from accounts where id = 2");
-  const { told, point } = await backup(3);
-  assert.equal(told.length, 1, JSON.stringify(told));
-  assert.match(
-    told[0]?.message ?? "",
-    /^account 2 \(.*\) is gone: from \d+ conversations to 0, from \d+ messages to 0, /,
-  );
-  assert.ok(told[0]?.message.includes(`(${name})`));
-  assert.ok(told[0]?.message.includes(`from ${contacts} contacts to 0`));
+longTest(
+  "an account that goes altogether is an alarm; what could not be acknowledged in one place is brought there",
+  async () => {
+    await backup(0);
+    const name = String((await client.query<{ name: string }>("select name from accounts where id = 2")).rows[0]?.name);
+    const contacts = await count("select count(*) from contacts where account_id = 2");
+    for (const table of ["messages", "conversations", "contacts"])
+      await client.query(`delete from ${table} where account_id = 2`);
+    await client.query("delete from accounts where id = 2");
+    const { told, point } = await backup(3);
+    assert.equal(told.length, 1, JSON.stringify(told));
+    assert.match(
+      told[0]?.message ?? "",
+      /^account 2 \(.*\) is gone: from \d+ conversations to 0, from \d+ messages to 0, /,
+    );
+    assert.ok(told[0]?.message.includes(`(${name})`));
+    assert.ok(told[0]?.message.includes(`from ${contacts} contacts to 0`));
 
-  renameSync(second, `${second}.away`);
-  const done = await ack(3, point);
-  assert.deepEqual(done.repositories, ["primary"]);
-  assert.deepEqual(
-    done.findings.map(({ kind }) => kind),
-    ["ack-elsewhere"],
-  );
-  renameSync(`${second}.away`, second);
-  await forget(3, "--repository", "second");
-  await backup(0);
-  assert.equal((await ack(0, "--repository", "second")).acks[0]?.point, point);
-  assert.equal((await forget(0, "--repository", "second")).kept.length, 1);
-});
+    renameSync(second, `${second}.away`);
+    const done = await ack(3, point);
+    assert.deepEqual(done.repositories, ["primary"]);
+    assert.deepEqual(
+      done.findings.map(({ kind }) => kind),
+      ["ack-elsewhere"],
+    );
+    renameSync(`${second}.away`, second);
+    await forget(3, "--repository", "second");
+    await backup(0);
+    assert.equal((await ack(0, "--repository", "second")).acks[0]?.point, point);
+    assert.equal((await forget(0, "--repository", "second")).kept.length, 1);
+  },
+);

@@ -1,18 +1,16 @@
 /** A Chatwoot in a database that knows no encoding, with bytes in it that are no UTF-8: all of it comes back bit for bit. */
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { test } from "node:test";
 import { mustRun } from "../harness/run.ts";
+import { longTest } from "../harness/whole.ts";
 import { makeCheapToOpen } from "./cheap-key.ts";
 import { openDesk } from "./desk.ts";
 
 const CONTENT =
   "select md5(string_agg(t::text, E'\\n' order by t::text)) as md5 from (select * from contacts) t union all select md5(string_agg(t::text, E'\\n' order by t::text)) from (select * from messages) t union all select md5(string_agg(t::text, E'\\n' order by t::text)) from (select * from accounts) t";
 
-test("bytes that are no text are saved, compared, restored and proven as they are", async () => {
-  await using desk = await openDesk({
-    size: { messages: 120, conversations: 20, files: 5 },
-  });
+longTest("bytes that are no text are saved, compared, restored and proven as they are", async () => {
+  await using desk = await openDesk({ hasServerForDrills: true, size: { messages: 120, conversations: 20, files: 5 } });
   const { server } = desk;
   const { database } = desk.installation.database;
   const programs = server.programs;

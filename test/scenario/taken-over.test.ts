@@ -14,6 +14,7 @@ import type { Repository } from "../../src/repo/repository.ts";
 import { blobPath } from "../../src/chatwoot/blobs.ts";
 import { blobFolder } from "../../src/point/layout.ts";
 import { runRestic } from "../harness/restic.ts";
+import { longTest } from "../harness/whole.ts";
 import { makeCheapToOpen } from "./cheap-key.ts";
 import { type Desk, openDesk } from "./desk.ts";
 import { savedPoints } from "./saved-point.ts";
@@ -21,7 +22,7 @@ import { savedPoints } from "./saved-point.ts";
 let desk: Desk;
 let repository: Repository;
 before(async () => {
-  desk = await openDesk({ size: { messages: 200, conversations: 20, files: 24 } });
+  desk = await openDesk({ hasServerForDrills: true, size: { messages: 200, conversations: 20, files: 24 } });
   ({ repository } = await makeCheapToOpen(desk));
 });
 after(async () => await desk[Symbol.asyncDispose]());
@@ -154,7 +155,7 @@ async function notWhole(): Promise<Set<string>> {
   return new Set(marked.map(({ point }) => point));
 }
 
-test("with every pack lost a new point is made without a parent, and proven", async () => {
+longTest("with every pack lost a new point is made without a parent, and proven", async () => {
   const putBack = loseAll(packs());
   const summary = await desk.summary(["backup"], 3);
   assert.ok(kinds(summary).includes("parent-damaged"), JSON.stringify(summary["findings"]));
