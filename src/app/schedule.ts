@@ -24,6 +24,7 @@ import {
   type Systemd,
 } from "../schedule/systemd.ts";
 import { formatUnits } from "../schedule/units.ts";
+import { findEngineAddress } from "../system/engine-api.ts";
 import { makeFolders } from "../system/folders.ts";
 import { type Config, loadConfig, type LoadedConfig } from "./config.ts";
 import { timesOf } from "./due.ts";
@@ -136,8 +137,9 @@ async function print(here: Here, kind: "cronjob" | "compose", image = `chatkeep:
     resolve(s.cwd, path),
   );
   const asksEngine = installed === "docker-compose" || installed === "swarm";
+  const engine = asksEngine ? await findEngineAddress(s.env, (path) => path) : undefined;
   const owner = await stat(loaded.path);
-  const manifest = formatCompose(job, { image, reads, stateDir, owner, asksEngine });
+  const manifest = formatCompose(job, { image, reads, stateDir, owner, engine });
   return { ...(await summaryOf(here, "print")), manifest };
 }
 

@@ -1,6 +1,7 @@
 /** The daily run as a Compose service: to be printed, looked through, and added by a person. */
 import { dirname, join } from "node:path";
 import { stringify } from "yaml";
+import type { EngineAddress } from "../system/engine-api.ts";
 import { DELAY_MINUTES, type DailyJob, IMAGE_USER } from "./job.ts";
 
 export interface ManifestOptions {
@@ -10,22 +11,23 @@ export interface ManifestOptions {
   stateDir: string;
   /** Of the configuration, which nobody else may read. */
   owner: { uid: number; gid: number };
-  /** Chatwoot is found by asking a Docker Engine, whose socket the service needs then. */
-  asksEngine?: boolean;
+  /** Where the Docker Engine listens that is asked for Chatwoot, which the service needs then. */
+  engine?: EngineAddress | undefined;
 }
 
 /** What the service runs, whatever else stands in its file. */
 export const RUN_WHEN_DUE = ["--json", "--quiet", "run", "--when-due", "--delay", String(DELAY_MINUTES)] as const;
 
+/** Where it is looked for in a container, wherever it lies on the machine. */
 const ENGINE_SOCKET = "/var/run/docker.sock";
 const ENGINE_NOTES = [
-  "Whoever may use the engine's socket is root on the machine, ':ro' or not. Mount Chatwoot's volume of uploaded files here, too,",
+  "Whoever may ask the engine is root on its machine, ':ro' or not. Mount Chatwoot's volume of uploaded files here, too,",
   "as Chatwoot's own services have it and with :ro behind it: 'chatkeep doctor' says what is not seen.",
 ];
 
 /** Docker Compose has no timer: the service waits for the time, does the day's work, ends, and is started again. */
 export function formatCompose(job: DailyJob, options: ManifestOptions): string {
-  const { image, reads, stateDir, asksEngine = false } = options;
+  const { image, reads, stateDir, engine } = options;
   const configDir = dirname(job.config);
   const writes = job.writes.filter((path) => path !== stateDir && !isBelow(path, configDir));
   const user = userOf(options);
@@ -35,14 +37,14 @@ export function formatCompose(job: DailyJob, options: ManifestOptions): string {
     ...(user.id === undefined ? {} : { user: user.id }),
     command: ["--config", job.config, ...RUN_WHEN_DUE],
     restart: "always",
-    environment: { TZ: job.times.timeZone, XDG_CACHE_HOME: join(stateDir, "cache") },
+    environment: { TZ: job.times.timeZone, XDG_CACHE_HOME: join(stateDir, "cache"), ...engineVariables(engine) },
     volumes: [
       bind(configDir, true),
       state,
       ...writes.map((path) => bind(path, false)),
       ...reads.map((path) => bind(path, true)),
       ...(user.ownsState ? [bind("/etc/passwd", true)] : []),
-      ...(asksEngine ? [bind(ENGINE_SOCKET, true)] : []),
+      ...engineMounts(engine),
     ],
     // A backup that is stopped ends cleanly, which may take some seconds.
     stop_grace_period: "1m",
@@ -55,7 +57,7 @@ export function formatCompose(job: DailyJob, options: ManifestOptions): string {
     `The daily run of ${job.installation.name}, to be added to Chatwoot's own file. It must reach the database: give it the`,
     "network of Chatwoot's services, and see that the configuration names the database as it is called there.",
     ...user.notes,
-    ...(asksEngine ? ENGINE_NOTES : []),
+    ...(engine === undefined ? [] : ENGINE_NOTES),
   ];
   const volumes = user.ownsState ? {} : { volumes: { "chatkeep-state": {} } };
   return `${comment(head)}${stringify({ services: { chatkeep: service }, ...volumes })}`;
@@ -70,8 +72,8 @@ interface User {
 }
 
 /** Who may read the configuration. The engine's socket is root's. */
-function userOf({ owner: { uid, gid }, stateDir, asksEngine = false }: ManifestOptions): User {
-  if (asksEngine) return { id: "0:0", ownsState: false, notes: [] };
+function userOf({ owner: { uid, gid }, stateDir, engine }: ManifestOptions): User {
+  if (engine !== undefined) return { id: "0:0", ownsState: false, notes: [] };
   if (uid === IMAGE_USER) return { id: undefined, ownsState: false, notes: [] };
   if (uid === 0) {
     const notes = [
@@ -87,8 +89,22 @@ function userOf({ owner: { uid, gid }, stateDir, asksEngine = false }: ManifestO
   return { id: `${uid}:${gid}`, ownsState: true, notes };
 }
 
-function bind(source: string, isReadOnly: boolean): object {
-  return { type: "bind", source, target: source, ...(isReadOnly ? { read_only: true } : {}) };
+function engineVariables(engine: EngineAddress | undefined): Record<string, string> {
+  if (engine?.kind !== "tcp") return {};
+  const { host, port, certificates } = engine;
+  const DOCKER_HOST = `tcp://${host.includes(":") ? `[${host}]` : host}:${port}`;
+  return certificates === undefined
+    ? { DOCKER_HOST }
+    : { DOCKER_HOST, DOCKER_TLS_VERIFY: "1", DOCKER_CERT_PATH: certificates };
+}
+
+function engineMounts(engine: EngineAddress | undefined): object[] {
+  if (engine?.kind === "socket") return [bind(engine.path, true, ENGINE_SOCKET)];
+  return engine?.certificates === undefined ? [] : [bind(engine.certificates, true)];
+}
+
+function bind(source: string, isReadOnly: boolean, target = source): object {
+  return { type: "bind", source, target, ...(isReadOnly ? { read_only: true } : {}) };
 }
 
 function isBelow(path: string, folder: string): boolean {

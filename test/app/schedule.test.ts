@@ -12,7 +12,7 @@ import { temporaryFolder } from "../harness/temporary.ts";
 
 const FLAGS: ScheduleFlags = { action: "show", crontab: false, print: undefined, image: undefined };
 
-async function openSchedule(more = "") {
+async function openSchedule(more = "", { kind = "manual", env = {} } = {}) {
   const folder = await temporaryFolder();
   const config = folder.at("with blank", "chatkeep.yaml");
   await mkdir(folder.at("with blank"));
@@ -21,7 +21,7 @@ async function openSchedule(more = "") {
   await chmod(folder.at("bin/crontab"), 0o755);
   await writeFile(
     config,
-    `installation: { id: 6f1c0000-0000-4000-8000-00000000cafe, name: acme, storage: /srv/uploads }
+    `installation: { id: 6f1c0000-0000-4000-8000-00000000cafe, name: acme, kind: ${kind}, storage: /srv/uploads }
 repositories: [{ name: primary, location: /srv/backups }, { name: offsite, location: "s3:s3.example.com/acme" }]
 state-dir: ${folder.at("state")}
 ${more}`,
@@ -30,7 +30,7 @@ ${more}`,
   const s: Surroundings = {
     signal,
     progress: silent,
-    env: { PATH: `${folder.at("bin")}:${process.env["PATH"] ?? ""}`, TABLE: folder.at("table"), NAME: "value" },
+    env: { PATH: `${folder.at("bin")}:${process.env["PATH"] ?? ""}`, TABLE: folder.at("table"), NAME: "value", ...env },
     cwd: folder.path,
     clock: systemClock,
     person: undefined,
@@ -94,6 +94,17 @@ test("what is printed changes nothing, and names what the run reads and writes",
   assert.ok(!compose.includes("s3.example.com"));
   const { uid, gid } = await stat(folder.at("with blank", "chatkeep.yaml"));
   assert.ok(compose.includes(`user: ${uid}:${gid}`) || compose.includes(`user: "${uid}:${gid}"`), compose);
+});
+
+test("what is printed for Compose asks the engine where it listens here", async () => {
+  const own = { XDG_RUNTIME_DIR: "/run/user/1000", DOCKER_HOST: "unix:///run/user/1000/docker.sock" };
+  const { folder, schedule } = await openSchedule("", { kind: "docker-compose", env: own });
+  await using _folder = folder;
+  const { manifest } = await schedule({ print: "compose" });
+  assert.match(
+    manifest ?? "",
+    /- type: bind\n +source: \/run\/user\/1000\/docker\.sock\n +target: \/var\/run\/docker\.sock\n +read_only: true/,
+  );
 });
 
 test("a CronJob says which repositories a pod does not have", async () => {

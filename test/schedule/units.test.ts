@@ -139,11 +139,36 @@ test("the Compose service has the same times, and waits by itself", () => {
       ["/home/chatwoot", true],
     ],
   );
-  const asking = parse(formatCompose(job, { ...options, asksEngine: true })) as {
-    services: { chatkeep: { user: string; volumes: { target: string }[] } };
+});
+
+const ENGINE = { kind: "socket", path: "/var/run/docker.sock" } as const;
+
+/** What the service is given to ask an engine that listens there. */
+function asking(engine: ManifestOptions["engine"]) {
+  const usual = { image: "x", reads: [], stateDir: "/srv/state", owner: { uid: 10_027, gid: 10_027 } };
+  const { services } = parse(formatCompose(jobAt("/srv"), { ...usual, engine })) as {
+    services: {
+      chatkeep: { user: string; environment: Record<string, string>; volumes: { source: string; target: string }[] };
+    };
   };
-  assert.equal(asking.services.chatkeep.user, "0:0");
-  assert.equal(asking.services.chatkeep.volumes.at(-1)?.target, "/var/run/docker.sock");
+  const { user, environment, volumes } = services.chatkeep;
+  const variables = Object.fromEntries(Object.entries(environment).filter(([name]) => name.startsWith("DOCKER_")));
+  const { source, target } = volumes.at(-1) ?? {};
+  return { user, variables, mount: [source, target] };
+}
+
+test("the Compose service asks the engine that was found, whose socket stands in the container where it is looked for", () => {
+  const found = asking({ kind: "socket", path: "/run/user/1000/podman/podman.sock" });
+  assert.deepEqual(found, {
+    user: "0:0",
+    variables: {},
+    mount: ["/run/user/1000/podman/podman.sock", "/var/run/docker.sock"],
+  });
+  const remote = asking({ kind: "tcp", host: "10.0.0.7", port: 2376, certificates: "/root/.docker" });
+  const variables = { DOCKER_HOST: "tcp://10.0.0.7:2376", DOCKER_TLS_VERIFY: "1", DOCKER_CERT_PATH: "/root/.docker" };
+  assert.deepEqual(remote, { user: "0:0", variables, mount: ["/root/.docker", "/root/.docker"] });
+  const plain = asking({ kind: "tcp", host: "fd00::7", port: 2375 });
+  assert.deepEqual(plain.variables, { DOCKER_HOST: "tcp://[fd00::7]:2375" });
 });
 
 function printedService(options: Partial<ManifestOptions>) {
@@ -172,6 +197,6 @@ test("the Compose service runs as who owns the configuration, which nobody else 
   assert.deepEqual(ann, { user: "1000:100", state: "bind", hasVolume: false, knowsNames: true });
   assert.match(asAnn, /install -d -o 1000 -g 100 -m 700 \/srv\/state$/m);
 
-  const { text: _asking, ...asking } = printedService({ owner: { uid: 1000, gid: 100 }, asksEngine: true });
+  const { text: _asking, ...asking } = printedService({ owner: { uid: 1000, gid: 100 }, engine: ENGINE });
   assert.deepEqual(asking, { user: "0:0", state: "volume", hasVolume: true, knowsNames: false });
 });
