@@ -252,6 +252,41 @@ services:
   assert.match(differing.message, /another FRONTEND_URL than .*\/chat\/web\.env has$/);
 });
 
+test("paths with ${…} are those that Compose fills in from the project's .env; what only a shell knew is told as written", async () => {
+  await using other = await temporaryFolder();
+  const files = {
+    "main.yaml": `include:
+  - { path: "\${TOOLS:-tools}/a.yaml", env_file: tools/values.env }
+services:
+  rails:
+    extends: { file: "base/\${STAGE}.yaml", service: app }
+    env_file: ["\${STAGE}.env", "\${FROM_A_SHELL}.env"]
+`,
+    ".env": "STAGE=live\n",
+    "live.env": "FRONTEND_URL=https://chat.example.com\n",
+    "base/live.yaml": "services: { app: { env_file: app.env } }\n",
+    "base/app.env": "PORT=1\n",
+    // The project's own value counts before that which comes with what it includes.
+    "tools/a.yaml": 'services: { rails: { env_file: ["${STAGE}-${MORE}.env"] } }\n',
+    "tools/values.env": "STAGE=other\nMORE=b\n",
+    "tools/live-b.env": "PORT=2\n",
+  };
+  for (const [name, text] of Object.entries(files)) {
+    await mkdir(dirname(other.at("opt/chatwoot", name)), { recursive: true });
+    await writeFile(other.at("opt/chatwoot", name), text);
+  }
+  await mkdir(other.at(STORAGE.slice(1)), { recursive: true });
+  const found = await find(production(STORAGE, { configFiles: "/opt/chatwoot/main.yaml" }), {}, other.path);
+  const { envFile, systemFiles } = found.installation;
+  assert.deepEqual(
+    [envFile ?? "", ...systemFiles].toSorted(),
+    Object.keys(files)
+      .map((name) => other.at("opt/chatwoot", name))
+      .toSorted(),
+  );
+  assert.match(finding(found, "compose-file-missing").message, /^1 file .*: \/opt\/chatwoot\/\$\{FROM_A_SHELL\}\.env$/);
+});
+
 test("Portainer's files are found in its volume", async () => {
   const portainer = container("portainer", {
     image: "portainer/portainer-ce:2.33",

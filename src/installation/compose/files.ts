@@ -5,7 +5,7 @@ import { listSome, plural } from "../../base/bytes.ts";
 import { type Machine, lookAt, mayExist, readTextIfAllowed } from "../places.ts";
 import { type Container, composeLabel, serviceOf } from "./containers.ts";
 import { appFolder } from "./mounts.ts";
-import { walkCompose } from "./walk.ts";
+import { variablesIn, walkCompose } from "./walk.ts";
 
 export interface ComposeFiles {
   /** Files and folders of this machine, to be saved. */
@@ -78,37 +78,39 @@ export async function findComposeFiles(
     else paths.add(place);
     return place;
   };
-  const takeIfThere = async (path: string): Promise<void> => {
-    const place = await translate(path);
-    if (place !== undefined) paths.add(place);
+  const read = async (path: string): Promise<string | undefined> => {
+    const place = await take(path);
+    return place === undefined ? undefined : await readTextIfAllowed(place);
   };
+  const takeIfThere = async (path: string): Promise<string | undefined> =>
+    (await translate(path)) === undefined ? undefined : await read(path);
   for (const container of chatwoot) {
     const from: GivenByFiles = { files: [], own: new Set() };
     const labelled = labelledPaths(container, "project.config_files");
     const folder = composeLabel(container, "project.working_dir") ?? dirname(labelled[0] ?? "/");
+    // What Compose fills in `${…}` from: files that were named to it, or else one that need not be there.
+    const named = labelledPaths(container, "project.environment_file");
+    const texts: (string | undefined)[] = [];
+    for (const file of named) texts.push(await read(file));
+    const usual = labelled.length > 0 ? await takeIfThere(join(folder, ".env")) : undefined;
+    if (named.length === 0) texts.push(usual);
     await walkCompose(
       labelled,
-      { folder, service: serviceOf(container) },
+      { folder, variables: variablesIn(texts), service: serviceOf(container) },
       {
-        take: async (path) => {
-          const place = await take(path);
-          return place === undefined ? undefined : await readTextIfAllowed(place);
-        },
+        take: read,
         takeIfThere,
         environmentFile: async (path) => {
-          const read = await take(path);
-          envFile ??= read;
-          const values = read === undefined ? undefined : await readTextIfAllowed(read);
-          if (read !== undefined && values !== undefined) from.files.push({ path: read, text: values });
+          const place = await take(path);
+          envFile ??= place;
+          const text = place === undefined ? undefined : await readTextIfAllowed(place);
+          if (place !== undefined && text !== undefined) from.files.push({ path: place, text });
         },
         own: (name) => from.own.add(name),
         remote: (address) => missing.add(address),
       },
     );
     given.set(container.name, from);
-    for (const file of labelledPaths(container, "project.environment_file")) await take(file);
-    // What Compose fills in `${…}` from, which need not be there.
-    if (labelled.length > 0) await takeIfThere(join(folder, ".env"));
     for (const path of mountedFiles(container)) {
       if ((await lookAt(machine.at(path))) !== undefined) paths.add(machine.at(path));
       else if (!(await mayExist(machine.at(path)))) missing.add(path);
