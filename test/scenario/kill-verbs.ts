@@ -128,7 +128,7 @@ async function leaveLocks({ look }: Round): Promise<void> {
 }
 
 /** The verbs that can be killed wherever a repository lies. */
-export const EVERYWHERE: Readonly<Record<string, KilledVerb>> = {
+export const EVERYWHERE: Readonly<Record<"prune" | "forget" | "copy", KilledVerb>> = {
   prune: { args: (round) => [...at(round), "prune", "--max-unused", "0"], changes: "full" },
   forget: {
     args: (round) => [...at(round), "forget", "--all", "--keep-last", String(KEPT)],
