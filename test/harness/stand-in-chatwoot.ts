@@ -1,5 +1,5 @@
 /**
- * What runs in containers in Chatwoot's place: a web process that answers `/health` and `/api` from the database and Redis, and
+ * What runs in Chatwoot's place, in containers or beside a desk: a web process that answers `/health` and `/api` from the database and Redis, and
  * a worker that goes on receiving files and messages. It is told apart by its command, as Chatwoot's image is.
  */
 import { createHash, randomBytes } from "node:crypto";
@@ -14,6 +14,7 @@ const { env } = process;
 async function openDatabase(): Promise<Client> {
   const client = new Client({
     host: env["POSTGRES_HOST"],
+    port: Number(env["POSTGRES_PORT"] ?? 5432),
     user: env["POSTGRES_USERNAME"],
     password: env["POSTGRES_PASSWORD"],
     database: env["POSTGRES_DATABASE"] ?? "chatwoot_production",
@@ -62,7 +63,7 @@ function serveWeb(): void {
       response.writeHead(answer === undefined ? 404 : 200, { "content-type": "application/json" });
       response.end(JSON.stringify(answer ?? {}));
     })();
-  }).listen(3000, "0.0.0.0");
+  }).listen(Number(env["PORT"] ?? 3000), env["STAND_IN_HOST"] ?? "0.0.0.0");
 }
 
 /** A file as Active Storage takes it: first the row, then the bytes. */
@@ -84,6 +85,10 @@ async function work(): Promise<void> {
   const ending = new AbortController();
   process.on("SIGTERM", () => ending.abort());
   // As Sidekiq does: what was begun is finished.
+  // One that only stays connected, where what it wrote would be in the way of a comparison.
+  if (env["STAND_IN_IS_IDLE"] !== undefined) {
+    while (!ending.signal.aborted) await sleep(1_000, undefined, { signal: ending.signal }).catch(() => {});
+  }
   while (!ending.signal.aborted) {
     await receiveFile(client);
     await client.query(

@@ -1,0 +1,120 @@
+/** A desk that lost a bit of everything is brought back as a whole into its own place, killed on the way, and rolled back. */
+import assert from "node:assert/strict";
+import { readFile, writeFile } from "node:fs/promises";
+import { after, before, test } from "node:test";
+import { onDatabase } from "../../src/demo/database.ts";
+import { jsonLines } from "../harness/cli.ts";
+import { assertSameState, type DeskState, openWholeDesk, stageIs, type WholeDesk } from "./whole-desk.ts";
+
+let whole: WholeDesk;
+let saved: DeskState;
+let damaged: DeskState;
+
+before(async () => {
+  whole = await openWholeDesk({ messages: 120, conversations: 20, files: 6 });
+  await whole.desk.summary(["backup"]);
+  saved = await whole.state();
+  await destroy();
+  damaged = await whole.state();
+  await whole.start();
+});
+after(async () => {
+  await whole[Symbol.asyncDispose]();
+});
+
+/** What a bad night does: rows, a key. */
+async function destroy(): Promise<void> {
+  const { installation } = whole.desk;
+  await onDatabase(installation.database, async (client) => {
+    await client.query("delete from messages where id % 2 = 0");
+    await client.query("insert into tags (name) values ('after the point')");
+  });
+  const environment = await readFile(installation.envFile, "utf8");
+  await writeFile(
+    installation.envFile,
+    environment.replace(/^SECRET_KEY_BASE=.*$/m, `SECRET_KEY_BASE=${"0".repeat(64)}`),
+  );
+}
+
+async function plan(args: readonly string[] = []): Promise<Record<string, unknown>> {
+  const { stdout, stderr, status } = await whole.desk.chatkeep(["--json", "restore", "latest", "--plan", ...args]);
+  assert.equal(status, 0, stderr);
+  return jsonLines(stdout).find(({ type }) => type === "plan") ?? {};
+}
+
+test("the plan tells every step in its order, and changes nothing", async () => {
+  const shown = await plan();
+  const names = (shown["stages"] as { name: string; lines: string[] }[]).map(({ name }) => name);
+  assert.ok(names.includes("database") && names.includes("swap") && names.includes("environment"), names.join());
+  assert.deepEqual(shown["blockers"], []);
+  assert.equal(shown["replaces"], null);
+  assert.equal(await whole.journal(), undefined);
+  assertSameState(await whole.state(), damaged, "after the plan");
+});
+
+test("killed within a step and between two, it is gone on with to the end; a rollback brings back what was before", async () => {
+  const { desk } = whole;
+  assert.ok(await whole.killWhen(["restore", "latest", "--yes"], stageIs("database", "begun")), "killed within a step");
+  assertSameState(await whole.state(), damaged, "killed before the swap");
+  const again = await desk.chatkeep(["restore", "latest", "--yes"]);
+  assert.equal(again.status, 1);
+  assert.match(again.stderr, /is not finished: it stands at 'database'\nhint: 'chatkeep restore --resume' goes on/);
+  for (const args of [
+    ["restore", "latest", "--only", "database", "--yes"],
+    ["restore", "--discard-previous", "--yes"],
+  ]) {
+    const refused = await desk.chatkeep(args);
+    assert.match(refused.stderr, /is not finished/, args.join(" "));
+  }
+
+  assert.ok(
+    await whole.killWhen(["restore", "--resume", "--yes"], stageIs("swap", "done")),
+    "killed between two steps",
+  );
+  const summary = await desk.summary(["restore", "--resume", "--yes", "--outbound", "allow"]);
+  assert.equal(summary["state"], "done");
+  const stages = summary["stages"] as { name: string; state: string; seconds: number }[];
+  assert.ok(
+    stages.every(({ state }) => state === "done"),
+    JSON.stringify(stages),
+  );
+  assert.ok((summary["next"] as string[]).length > 0);
+  assertSameState(await whole.state(), saved, "restored");
+
+  const shown = await desk.chatkeep(["rollback", "--plan"]);
+  assert.match(shown.stdout, /plan of a rollback of a restore of desk/);
+  assert.ok(await whole.killWhen(["rollback", "--yes"], stageIs("environment", "undone")), "the rollback was killed");
+  const refused = await desk.chatkeep(["restore", "--resume", "--yes"]);
+  assert.match(refused.stderr, /a rollback of that restore was begun/);
+  const rolled = await desk.summary(["rollback", "--yes"]);
+  assert.equal(rolled["isWhole"], true);
+  assertSameState(await whole.state(), damaged, "rolled back");
+  const twice = await desk.chatkeep(["rollback", "--yes"]);
+  assert.equal(twice.status, 1);
+  assert.match(twice.stderr, /last swap was itself a rollback/);
+
+  const dropped = await desk.summary(["restore", "--discard-previous", "--yes"]);
+  assert.equal((dropped["forgotten"] as string[]).length, 1);
+  assert.equal(await whole.journal(), undefined);
+});
+
+test("a point of another address is not put in the place of what is here, unless that is named", async () => {
+  const { envFile } = whole.desk.installation;
+  const environment = await readFile(envFile, "utf8");
+  await writeFile(envFile, environment.replace(/^FRONTEND_URL=.*$/m, "FRONTEND_URL=https://staging.acme.example"));
+  try {
+    const shown = await plan();
+    assert.deepEqual(shown["replaces"], {
+      name: "staging.acme.example",
+      why: ["the restore point is of https://support.acme.example, and this place is https://staging.acme.example"],
+    });
+    const refused = await whole.desk.chatkeep(["restore", "latest", "--yes"]);
+    assert.equal(refused.status, 1);
+    assert.match(refused.stderr, /hint: If that is meant, say --replace staging\.acme\.example/);
+    const wrong = await whole.desk.chatkeep(["restore", "latest", "--yes", "--replace", "support.acme.example"]);
+    assert.equal(wrong.status, 2);
+    assert.equal(await whole.journal(), undefined);
+  } finally {
+    await writeFile(envFile, environment);
+  }
+});

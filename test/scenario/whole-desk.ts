@@ -1,0 +1,189 @@
+/** A desk whose application runs: a stand-in for its web process and its worker, stopped and started by commands of the configuration. */
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { watch } from "node:fs";
+import { mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { join, resolve } from "node:path";
+import { parseDocument } from "yaml";
+import type { DemoSize } from "../../src/demo/seed/seed.ts";
+import type { JournalValue } from "../../src/job/stages/journal.ts";
+import type { StageName } from "../../src/job/stages/stage.ts";
+import { startCli } from "../harness/cli.ts";
+import { dumpLines } from "../harness/pg-dump-diff.ts";
+import { freePort } from "../harness/postgres.ts";
+import { startRedis, type TestRedis } from "../harness/redis.ts";
+import { mustRun } from "../harness/run.ts";
+import { readFolder } from "../harness/tree.ts";
+import { makeCheapToOpen } from "./cheap-key.ts";
+import { type Desk, openDesk } from "./desk.ts";
+
+const STAND_IN = resolve(import.meta.dirname, "../harness/stand-in-chatwoot.ts");
+
+/** All that a restore brings back, so that two moments can be compared. */
+export interface DeskState {
+  database: string[];
+  files: Record<string, string>;
+  environment: string;
+  code: Record<string, string>;
+}
+
+export interface WholeDesk extends AsyncDisposable {
+  readonly desk: Desk;
+  readonly redis: TestRedis;
+  readonly web: string;
+  state(): Promise<DeskState>;
+  /** True for those of the two processes that run. */
+  running(): Promise<{ web: boolean; worker: boolean }>;
+  start(): Promise<void>;
+  stop(): Promise<void>;
+  /** The newest journal of the desk; undefined before there is one. */
+  journal(): Promise<JournalValue | undefined>;
+  /** Runs the command in a process of its own and kills it as soon as the newest journal is so; returns false if it ended before. */
+  killWhen(args: readonly string[], isSo: (journal: JournalValue) => boolean): Promise<boolean>;
+}
+
+export async function openWholeDesk(size?: Partial<DemoSize>): Promise<WholeDesk> {
+  const redis = await startRedis();
+  const desk = await openDesk({ isCheckout: true, ...(size === undefined ? {} : { size }) });
+  await makeCheapToOpen(desk);
+  const { envFile, codeRoot, storageRoot } = desk.installation;
+  const port = await freePort();
+  const web = `http://127.0.0.1:${port}`;
+  const places = join(desk.root, "processes");
+  await mkdir(places);
+  const environment = await readFile(envFile, "utf8");
+  await writeFile(envFile, environment.replace(/^REDIS_URL=.*$/m, `REDIS_URL=${redis.url}`));
+  const commands = (process: "web" | "worker") => commandsFor(process, { places, envFile, port });
+  await configure(desk.config, {
+    stop: { web: commands("web").stop, worker: commands("worker").stop },
+    start: { web: commands("web").start, worker: commands("worker").start },
+    health: web,
+  });
+  const each = async (what: "start" | "stop") => {
+    for (const name of ["worker", "web"] as const) await mustRun("/bin/sh", ["-c", commands(name)[what]]);
+  };
+  const home = await homeOf(desk);
+  const journal = async () => await newestJournal(home);
+  return {
+    desk,
+    redis,
+    web,
+    async state() {
+      return {
+        database: await dumpLines(desk.installation.database),
+        files: await readFolder(storageRoot),
+        environment: await readFile(envFile, "utf8"),
+        code: await readFolder(codeRoot, { except: (path) => /^(?:\.git|\.env|storage|tmp|log)(?:$|\/)/.test(path) }),
+      };
+    },
+    async running() {
+      return { web: await isRunning(join(places, "web.pid")), worker: await isRunning(join(places, "worker.pid")) };
+    },
+    start: async () => await each("start"),
+    stop: async () => await each("stop"),
+    journal,
+    killWhen: async (args, isSo) => await killWhen(desk, { args, home, isSo, journal }),
+    async [Symbol.asyncDispose]() {
+      await each("stop");
+      await redis[Symbol.asyncDispose]();
+      await desk[Symbol.asyncDispose]();
+    },
+  };
+}
+
+function commandsFor(
+  name: "web" | "worker",
+  { places, envFile, port }: { places: string; envFile: string; port: number },
+): { start: string; stop: string } {
+  const pid = join(places, `${name}.pid`);
+  const program = `'${process.execPath}' --env-file='${envFile}' '${STAND_IN}' ${name === "web" ? "rails server" : "sidekiq"}`;
+  const settings = `PORT=${port} STAND_IN_HOST=127.0.0.1 STAND_IN_IS_IDLE=1 NODE_TEST_CONTEXT=`;
+  const runs = `[ -e '${pid}' ] && kill -0 "$(cat '${pid}')" 2>/dev/null`;
+  return {
+    start: `if ${runs}; then exit 0; fi; ${settings} setsid ${program} >'${pid}.log' 2>&1 </dev/null & echo $! >'${pid}'`,
+    stop: `if ${runs}; then kill "$(cat '${pid}')"; while kill -0 "$(cat '${pid}')" 2>/dev/null; do sleep 0.05; done; fi; rm -f '${pid}'`,
+  };
+}
+
+async function isRunning(pidFile: string): Promise<boolean> {
+  const pid = Number(await readFile(pidFile, "utf8").catch(() => "0"));
+  if (pid === 0) return false;
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Adds to the section `installation`, and keeps the state beside the desk. */
+async function configure(path: string, settings: object): Promise<void> {
+  const document = parseDocument(await readFile(path, "utf8"));
+  for (const [name, value] of Object.entries(settings)) document.setIn(["installation", name], value);
+  document.set("state-dir", join(path, "..", "state"));
+  await writeFile(path, document.toString());
+}
+
+async function homeOf({ config }: Desk): Promise<string> {
+  const id: unknown = parseDocument(await readFile(config, "utf8")).getIn(["installation", "id"]);
+  const home = join(config, "..", "state", String(id), "restore");
+  await mkdir(home, { recursive: true, mode: 0o700 });
+  return home;
+}
+
+async function newestJournal(home: string): Promise<JournalValue | undefined> {
+  for (const id of (await readdir(home)).toSorted().toReversed()) {
+    const text = await readFile(join(home, id, "journal.json"), "utf8").catch(() => undefined);
+    if (text !== undefined) return JSON.parse(text) as JournalValue;
+  }
+  return undefined;
+}
+
+interface Kill {
+  args: readonly string[];
+  home: string;
+  isSo: (journal: JournalValue) => boolean;
+  journal: () => Promise<JournalValue | undefined>;
+}
+
+async function killWhen(desk: Desk, { args, home, isSo, journal }: Kill): Promise<boolean> {
+  // What a killed run leaves of temporary files goes with the desk.
+  const temporary = join(desk.root, "temporary");
+  await mkdir(temporary, { recursive: true });
+  const child = startCli(["--config", desk.config, ...args], { cwd: desk.root, env: { TMPDIR: temporary } });
+  child.stdout?.resume();
+  child.stderr?.resume();
+  const closed = once(child, "close");
+  const ended = new AbortController();
+  void closed.then(() => ended.abort());
+  const changes = watch(home, { recursive: true });
+  try {
+    while (!ended.signal.aborted) {
+      const now = await journal();
+      if (now !== undefined && isSo(now)) {
+        child.kill("SIGKILL");
+        break;
+      }
+      await once(changes, "change", { signal: ended.signal }).catch(() => {});
+    }
+  } finally {
+    changes.close();
+  }
+  const [, killedBy] = (await closed) as [number | null, string | null];
+  await rm(temporary, { recursive: true, force: true });
+  return killedBy === "SIGKILL";
+}
+
+/** True where the stage of the newest journal has come to that state. */
+export function stageIs(name: StageName, state: JournalValue["stages"][number]["state"]) {
+  return ({ stages }: JournalValue) => stages.find((stage) => stage.name === name)?.state === state;
+}
+
+export function assertSameState(is: DeskState, was: DeskState, what: string): void {
+  const at = was.database.findIndex((line, index) => line !== is.database[index]);
+  assert.deepEqual(is.database.slice(at, at + 3), at < 0 ? [] : was.database.slice(at, at + 3), `${what}: database`);
+  assert.equal(is.database.length, was.database.length, `${what}: database`);
+  assert.deepEqual(is.files, was.files, `${what}: files`);
+  assert.equal(is.environment, was.environment, `${what}: environment`);
+  assert.deepEqual(is.code, was.code, `${what}: code`);
+}
