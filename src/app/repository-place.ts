@@ -92,13 +92,16 @@ export async function openAt(
   const password = await readPassword(repository, s);
   const opened = await openRepository(store, { password, signal: s.signal });
   const home = cacheHome(s);
-  if (home === undefined || store.spec?.kind !== "remote") return opened;
+  if (home === undefined) return opened;
   const { keys, config, keyId } = opened;
+  const folder = join(home, "chatkeep", config.id);
+  const isRemote = store.spec?.kind === "remote";
   return new Repository({
-    store: caching(store, { folder: join(home, "chatkeep", config.id), clock: s.clock }),
+    store: isRemote ? caching(store, { folder, clock: s.clock }) : store,
     keys,
     config,
     keyId,
+    keptIndex: join(folder, "kept-index"),
   });
 }
 

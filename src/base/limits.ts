@@ -241,6 +241,10 @@ export const LIMITS = {
   cacheMaxBytes: 1024 * MIB,
   /** … and packs are looked at again, whether they are too many, when so much was added. */
   cacheLookBytes: 64 * MIB,
+  /** From so many chunks on an index is kept on this machine ready for use: a smaller one is read in 0.2 seconds … */
+  keptIndexChunks: 200_000,
+  /** … and kept anew when one in so many of them came since. */
+  keptIndexGrowth: 10,
   /** Small requests by which a place's latency is known. */
   probeRequests: 7,
   /** What letting go of remote places may take when a run is over. */

@@ -34,7 +34,7 @@ import { readWhileSettling } from "../repo/lock.ts";
 import type { Repository } from "../repo/repository.ts";
 import { acksElsewhere, acksOf, awaitingAck, type KnownAcks, type ListedElsewhere, readAck, SHRUNK } from "./acks.ts";
 import { storePoint } from "./build-point.ts";
-import { captureDatabase, type DatabaseCapture } from "./capture-database.ts";
+import { captureDatabase, type ComparedTables, type DatabaseCapture } from "./capture-database.ts";
 import {
   type ElseCapture,
   Gathering,
@@ -44,7 +44,7 @@ import {
   storeElse,
 } from "./capture-else.ts";
 import { captureStorage, type StorageCapture, type StoragePorts } from "./capture-storage.ts";
-import { type FolderRow, listCounted, listStorageAtOnce, type StorageListing } from "./list-storage.ts";
+import { type ComparedStorage, countStorage, listStorageAtOnce, type StorageListing } from "./list-storage.ts";
 import { lossFindings, storageFindings } from "./findings.ts";
 import { beginToWrite } from "./lock.ts";
 import { awaitLateFiles } from "./late-files.ts";
@@ -120,17 +120,19 @@ export async function backup(options: BackupOptions): Promise<BackupSummary> {
     lock,
     async () => await lookAtRepository(run),
   );
-  const { connection, server, programs, folders, expectedChunks, findings: aboutDatabase } = await source.opened;
+  const { connection, server, programs, expectedChunks, findings: aboutDatabase } = await source.opened;
+  const counted = await countStorage(retrying(connection), run.full ? new Map() : (parent?.storage ?? new Map()));
   await using sealing = await Sealing.open({
     repository,
     lock,
     address: options.address,
-    expectedChunks,
+    // Every uploaded file is a chunk or more.
+    expectedChunks: expectedChunks + counted.folders.reduce((sum, { count }) => sum + count, 0),
     isPrepared: true,
     threads,
     signal,
   });
-  const tools = { sealing, indexFiles, gathering, connection, folders, server, programs, parent };
+  const tools = { sealing, indexFiles, gathering, connection, counted, server, programs, parent };
   const captured = await capture(run, tools);
   const { database, storage, looks, other } = captured;
   const told = [
@@ -254,7 +256,7 @@ interface Tools {
   gathering: Gathering;
   connection: Connection;
   /** What the database listed at the beginning, counted. */
-  folders: readonly FolderRow[];
+  counted: StorageListing;
   server: ServerFacts;
   programs: ClientPrograms;
   parent: Parent | undefined;
@@ -270,7 +272,7 @@ interface Captured {
 }
 
 async function capture(run: Run, tools: Tools): Promise<Captured> {
-  const { sealing, connection, folders, server, programs, parent } = tools;
+  const { sealing, connection, counted, server, programs, parent } = tools;
   const rows = parent?.rows;
   await using sources = new Sources({ ...run, settings: run.storageSettings });
   const ports = await storagePorts(run, { sealing, sources }, async (blob) => (await rows?.has(blob)) === true);
@@ -280,11 +282,7 @@ async function capture(run: Run, tools: Tools): Promise<Captured> {
   const index = await run.repository.loadIndex({ signal: run.signal });
   const isIndexKept = keepsIndex(parent?.manifest.indexFiles, tools.indexFiles);
   const isKept = (tree: ChunkId) => isIndexKept && index.has("tree", tree);
-  const first = await captureStorage(
-    { ...ports, isKept, settles: true, rereadAll: run.full },
-    listCounted(folders, retrying(connection), before),
-    before,
-  );
+  const first = await captureStorage({ ...ports, isKept, settles: true, rereadAll: run.full }, counted, before);
   // What was read longest must not wait for a database that may be locked, nor the database for a line that may be slow.
   await sealing.send();
   let listing: StorageListing | undefined;
@@ -307,10 +305,13 @@ async function capture(run: Run, tools: Tools): Promise<Captured> {
     pace: paceOf(run),
     readRange: (snapshotId, table, range, sessions) => sealing.readRange(snapshotId, table, range, sessions),
     parent: parent?.manifest,
-    async alsoIn(snapshot) {
-      const blobs = [{ schema: "public", name: "active_storage_blobs" }];
-      listing = await snapshot.lookAt(blobs, async (inside) => await listStorageAtOnce(inside, first.state));
+    async alsoIn(snapshot, compared) {
       facts = await readSnapshotFacts(snapshot, run.installation);
+      const rowsOfBlobs = comparedBlobs(await compared, parent);
+      listing = await snapshot.lookAt(
+        [BLOBS],
+        async (inside) => await listStorageAtOnce(inside, first.state, rowsOfBlobs),
+      );
     },
     progress: run.progress,
     signal: run.signal,
@@ -340,6 +341,13 @@ async function capture(run: Run, tools: Tools): Promise<Captured> {
   const storage = second.look.state;
   const aboutStorage = storageFindings(storage, parent?.storage, (name) => sources.outageOf(name));
   return { database, storage, looks: [first, second.look], purged: second.purged, aboutStorage, other };
+}
+
+const BLOBS = { schema: "public", name: "active_storage_blobs" };
+
+function comparedBlobs(tables: ComparedTables, parent: Parent | undefined): ComparedStorage | undefined {
+  const found = [...tables].find(([{ schema, name }]) => schema === BLOBS.schema && name === BLOBS.name);
+  return found === undefined || parent === undefined ? undefined : { compared: found[1], parent: parent.storage };
 }
 
 /**

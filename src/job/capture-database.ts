@@ -36,7 +36,15 @@ import { sequenceFindings } from "./check-triggers.ts";
 import { addGrants, readRights, type SavedRights } from "./rights.ts";
 import { captureLargeObjects, type SavedLargeObjects } from "./large-objects.ts";
 import { planSessions, type SessionPlan, type SpareSessions } from "./plan-sessions.ts";
-import { type PlannedTable, readRows, type Reuse, type RowsRead, type SavedTable, StaleRange } from "./read-rows.ts";
+import {
+  type PlannedTable,
+  readRows,
+  type Reuse,
+  type RowsCompared,
+  type RowsRead,
+  type SavedTable,
+  StaleRange,
+} from "./read-rows.ts";
 import { unreadableFindings } from "./unreadable.ts";
 import { isSameState, keyEntry, type ParentRanges, STAMPS_VERSION, whyIncomparable, whyReadAll } from "./reuse.ts";
 import type { RangeResult } from "./sealing-tasks.ts";
@@ -92,11 +100,14 @@ export interface DatabasePorts {
   stampedTableBytes?: number;
   /** How fast it may be read. */
   pace?: Line | undefined;
-  /** What else is to be read in the same snapshot. */
-  alsoIn(snapshot: DatabaseSnapshot): Promise<void>;
+  /** What else is to be read in the same snapshot. What changed in which tables is known some time after it began. */
+  alsoIn(snapshot: DatabaseSnapshot, compared: Promise<ComparedTables>): Promise<void>;
   progress: Progress;
   signal: AbortSignal;
 }
+
+/** Of the tables that were looked through. */
+export type ComparedTables = ReadonlyMap<TableFacts, RowsCompared>;
 
 const ATTEMPTS = 3;
 
@@ -291,11 +302,15 @@ async function readAllOf(
   const readObjects = async (signal: AbortSignal) => {
     largeObjects = await captureLargeObjects({ ...ports, ...sharing, signal }, snapshot.id, objects);
   };
+  const compared = Promise.withResolvers<ComparedTables>();
   const works = [
     async () => void (await schema),
-    async () => await ports.alsoIn(snapshot),
+    async () => await ports.alsoIn(snapshot, compared.promise),
     async (signal: AbortSignal) => {
-      read = await readRows({ ...ports, ...sharing, signal }, snapshot.id, planned, reuse);
+      // Whoever waits for it need not wait for what failed.
+      using _ = { [Symbol.dispose]: () => compared.resolve(new Map()) };
+      const rowPorts = { ...ports, ...sharing, onCompared: compared.resolve, signal };
+      read = await readRows(rowPorts, snapshot.id, planned, reuse);
       if (!sharing.isAllAtOnce) await readObjects(signal);
     },
     ...(sharing.isAllAtOnce ? [readObjects] : []),

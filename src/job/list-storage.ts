@@ -2,10 +2,12 @@
 import { assert } from "../base/errors.ts";
 import { LIMITS } from "../base/limits.ts";
 import type { Connection } from "../postgres/connect.ts";
+import type { RowsCompared } from "./read-rows.ts";
 import {
   type BlobRow,
   BLOBS_QUERY,
   COUNTS_QUERY,
+  FOLDERS_AMONG_QUERY,
   FOLDERS_QUERY,
   missingByFolder,
   STILL_THERE_QUERY,
@@ -46,25 +48,37 @@ export async function listStorage(database: Queries): Promise<StorageListing> {
   return listingOf(rows.map(folderRow), database);
 }
 
-/** Counts what lies in each folder, which takes half the time: their hashes are empty. */
-export async function countStorage(database: Queries): Promise<FolderRow[]> {
-  const rows = await database.query<Omit<FolderQueryRow, "hash">>(COUNTS_QUERY);
-  return rows.map((row) => folderRow({ ...row, hash: "" }));
-}
+/** So many of the parent's newest folders are counted again: ids are given in order, and committed in another one. */
+const COUNTED_AGAIN = 8n;
 
 /**
- * What was counted, where a folder whose counts are as they were is taken to be as it was: a row that was changed in
- * another way is not seen. Only for a look that {@link listStorageAtOnce} follows.
+ * Where there most likely is something new: counts of what lies in each folder, for a look that {@link listStorageAtOnce}
+ * follows. What the state before has is taken to be as it was, but for its newest folders; hashes of what was counted are
+ * empty where the counts are others.
+ * @param before Empty: everything is counted.
  */
-export function listCounted(counted: readonly FolderRow[], database: Queries, before: StorageState): StorageListing {
-  const folders = counted.map((folder) => {
-    const known = before.get(folder.service)?.folders.get(folder.folder);
+export async function countStorage(database: Queries, before: StorageState): Promise<StorageListing> {
+  const known = [...before.values()].flatMap(({ name: service, folders }) =>
+    [...folders].map(([folder, { count, bytes, withoutChecksum, hash }]) => {
+      return { service, folder, count, bytes, withoutChecksum, hash };
+    }),
+  );
+  const newest = known.reduce((most, { folder }) => (BigInt(folder) > most ? BigInt(folder) : most), -1n);
+  const first = newest - COUNTED_AGAIN;
+  const from = newest < 0n ? MIN_ID : first << BigInt(LIMITS.blobFolderBits);
+  const rows = await database.query<Omit<FolderQueryRow, "hash">>(COUNTS_QUERY, [from.toString()]);
+  const counted = rows.map((row) => {
+    const folder = folderRow({ ...row, hash: "" });
+    const earlier = before.get(folder.service)?.folders.get(folder.folder);
     const { count, bytes, withoutChecksum } = folder;
-    const isAlike = known?.count === count && known.bytes === bytes && known.withoutChecksum === withoutChecksum;
-    return isAlike ? { ...folder, hash: known.hash } : folder;
+    const isAlike = earlier?.count === count && earlier.bytes === bytes && earlier.withoutChecksum === withoutChecksum;
+    return isAlike ? { ...folder, hash: earlier.hash } : folder;
   });
-  return listingOf(folders, database);
+  const older = newest < 0n ? [] : known.filter(({ folder }) => BigInt(folder) < first);
+  return listingOf([...older, ...counted], database);
 }
+
+const MIN_ID = -(2n ** 63n);
 
 function folderRow({ service, folder, count, bytes, without_checksum, hash }: FolderQueryRow): FolderRow {
   return { service, folder, count, bytes: Number(bytes), withoutChecksum: without_checksum, hash };
@@ -83,12 +97,72 @@ function listingOf(folders: FolderRow[], database: Queries): StorageListing {
   };
 }
 
+/** What the parent says of the table of files' rows, and what of it still holds. */
+export interface ComparedStorage {
+  compared: RowsCompared;
+  /** As the parent has it. */
+  parent: StorageState;
+}
+
+/** How a folder's hash looks. Earlier versions made other ones, which must not live on. */
+const HASH = /^-?\d+ -?\d+$/;
+
+/**
+ * What the parent lists of ids whose rows are unchanged, and what the database lists of all others. Undefined where asking for
+ * everything is as well.
+ */
+async function listChanged(
+  database: Queries,
+  { compared, parent }: ComparedStorage,
+): Promise<StorageListing | undefined> {
+  const { k, unchanged } = compared;
+  const shift = BigInt(k - LIMITS.blobFolderBits);
+  if (shift < 0n) return undefined;
+  const taken = new Map([...unchanged.keys()].map((bucket) => [bucket, { folders: [] as FolderRow[], rows: 0 }]));
+  for (const { name: service, folders } of parent.values()) {
+    for (const [folder, { count, bytes, withoutChecksum, hash }] of folders) {
+      const range = taken.get((BigInt(folder) >> shift).toString());
+      if (range === undefined || !HASH.test(hash)) continue;
+      range.folders.push({ service, folder, count, bytes, withoutChecksum, hash });
+      range.rows += count;
+    }
+  }
+  const kept: FolderRow[] = [];
+  const buckets = [...compared.changed];
+  for (const [bucket, { folders, rows }] of taken) {
+    // What the parent does not know in full is asked for.
+    if (rows === unchanged.get(bucket)) kept.push(...folders);
+    else buckets.push(bucket);
+  }
+  // One look at all of it is less than many at most of it.
+  if (buckets.length * 4 > buckets.length + taken.size) return undefined;
+  const first = buckets.map((bucket) => BigInt(bucket) << BigInt(k));
+  const after = first.map((id) => id + (1n << BigInt(k)));
+  const asked =
+    buckets.length === 0
+      ? []
+      : (await database.query<FolderQueryRow>(FOLDERS_AMONG_QUERY, [first.map(String), after.map(String)])).map(
+          folderRow,
+        );
+  const order = ({ service, folder }: FolderRow) => [service, Number(folder)] as const;
+  const rows = [...kept, ...asked].toSorted((a, b) => {
+    const [[serviceA, folderA], [serviceB, folderB]] = [order(a), order(b)];
+    return serviceA === serviceB ? folderA - folderB : serviceA < serviceB ? -1 : 1;
+  });
+  return listingOf(rows, database);
+}
+
 /**
  * The same, with the blobs of every folder that differs from `before` read at once: so that the snapshot which the
  * database is asked in can be let go before any file is read.
+ * @param rows Without it, or where little of it holds, the database is asked for everything.
  */
-export async function listStorageAtOnce(database: Queries, before: StorageState): Promise<StorageListing> {
-  const listing = await listStorage(database);
+export async function listStorageAtOnce(
+  database: Queries,
+  before: StorageState,
+  rows?: ComparedStorage,
+): Promise<StorageListing> {
+  const listing = (rows && (await listChanged(database, rows))) ?? (await listStorage(database));
   const lists = new Map<FolderRow, BlobRow[]>();
   const missing = new Map([...before].map(([name, service]) => [name, missingByFolder(service)] as const));
   for (const folder of listing.folders) {

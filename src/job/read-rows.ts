@@ -57,6 +57,16 @@ export interface RowsRead {
   bytesRead: number;
 }
 
+/** Of a table that was looked through: which of its ranges hold what the parent has of them. */
+export interface RowsCompared {
+  /** 2^k ids are a range. */
+  k: number;
+  /** How many rows an unchanged range has, by its bucket. */
+  unchanged: ReadonlyMap<string, number>;
+  /** Buckets of the others that have rows. */
+  changed: readonly string[];
+}
+
 export interface RowPorts {
   address: ServerAddress;
   server: ServerFacts;
@@ -70,6 +80,11 @@ export interface RowPorts {
   readRange(snapshotId: string, table: TablePlan, range: RangePlan, sessions: number): Promise<RangeResult>;
   /** How fast it may be read; waited for between ranges, when no table is locked. */
   pace?: Line | undefined;
+  /**
+   * Called once, as soon as it is known what changed in which tables: in those that were looked through, and whose parent
+   * counts. Should a range turn out to be stale after that, {@link StaleRange} is thrown.
+   */
+  onCompared?: (tables: ReadonlyMap<TableFacts, RowsCompared>) => void;
   progress: Progress;
   signal: AbortSignal;
 }
@@ -100,6 +115,7 @@ export async function readRows(
     reuse.stamps !== undefined && plan.ranges.length > 0 && isStamped(facts, ports.server, ports.stampedTableBytes);
   const stamped = planned.filter(canStamp);
   const others = planned.filter((table) => !stamped.includes(table));
+  if (reuse.isFull) ports.onCompared?.(new Map());
   const connections = ports.scanners;
   await using scan = new EarlyWork(
     async (signal) => await scanTables(ports.address, snapshotId, stamped, { connections, pace: ports.pace, signal }),
@@ -118,6 +134,7 @@ export async function readRows(
   };
   await together([readEarly, async () => void (await scan.result)], ports);
   const stamps = stampsOf(stamped, await scan.result);
+  if (!reuse.isFull) ports.onCompared?.(compareAll(stamped, known, stamps));
   const later = known.filter((range) => !early.includes(range)).map((range) => expecting(range, stamps));
   for (const { saved, expected } of later) {
     if (expected === undefined) continue;
@@ -162,6 +179,27 @@ async function withParents(tables: readonly PlannedTable[], parent: ParentRanges
 
 function isReadAnyway({ facts, range, before }: RangeToRead, turn: number): boolean {
   return before !== undefined && (before.isKept === true || isItsTurn(facts, range.bucket, turn));
+}
+
+function compareAll(
+  stamped: readonly PlannedTable[],
+  known: readonly RangeToRead[],
+  stamps: Stamps,
+): Map<TableFacts, RowsCompared> {
+  const ranges = Map.groupBy(known, ({ facts }) => facts);
+  const compared = new Map<TableFacts, RowsCompared>();
+  for (const { facts, plan } of stamped) {
+    if (plan.k === null) continue;
+    const unchanged = new Map<string, number>();
+    const changed: string[] = [];
+    for (const range of ranges.get(facts) ?? []) {
+      const { expected } = expecting(range, stamps);
+      if (expected === undefined) changed.push(range.range.bucket);
+      else unchanged.set(expected.bucket, expected.rows);
+    }
+    compared.set(facts, { k: plan.k, unchanged, changed });
+  }
+  return compared;
 }
 
 /** By table. */

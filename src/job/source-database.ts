@@ -9,7 +9,6 @@ import { type ClientPrograms, findPrograms } from "../postgres/programs.ts";
 import { readServerFacts, type ServerFacts } from "../postgres/server-facts.ts";
 import { longTransactionFindings } from "./long-transactions.ts";
 import { inspectChatwoot } from "./inspect-chatwoot.ts";
-import { countStorage, type FolderRow } from "./list-storage.ts";
 
 export interface OpenedDatabase {
   connection: Connection;
@@ -17,9 +16,7 @@ export interface OpenedDatabase {
   findings: Finding[];
   server: ServerFacts;
   programs: ClientPrograms;
-  /** What it lists of uploaded files, counted. */
-  folders: FolderRow[];
-  /** About how many chunks its rows and files make, should all be new. */
+  /** About how many chunks its rows make, should all be new. */
   expectedChunks: number;
 }
 
@@ -54,9 +51,8 @@ export class SourceDatabase implements AsyncDisposable {
       const open = await longTransactionFindings(connection);
       const server = await readServerFacts(connection);
       const programs = await findPrograms(server.major, { signal });
-      const folders = await countStorage(connection);
-      const expectedChunks = await expectChunks(connection, folders);
-      return { connection, findings: [...findings, ...open], server, programs, folders, expectedChunks };
+      const expectedChunks = await expectChunks(connection);
+      return { connection, findings: [...findings, ...open], server, programs, expectedChunks };
     });
   }
 
@@ -67,9 +63,8 @@ export class SourceDatabase implements AsyncDisposable {
   }
 }
 
-/** Every blob is a chunk or more, and the rows are cut about this fine: enough for two threads to agree on. */
-async function expectChunks(connection: Connection, folders: readonly FolderRow[]): Promise<number> {
-  const blobs = folders.reduce((sum, { count }) => sum + count, 0);
+/** Rows are cut about this fine: enough for two threads to agree on. */
+async function expectChunks(connection: Connection): Promise<number> {
   const [row] = await connection.query<{ bytes: string }>("select pg_database_size(current_database())::text as bytes");
-  return blobs + Math.ceil(Number(row?.bytes ?? 0) / (LIMITS.rangeChunkBytes / 4)) + 10_000;
+  return Math.ceil(Number(row?.bytes ?? 0) / (LIMITS.rangeChunkBytes / 4)) + 10_000;
 }

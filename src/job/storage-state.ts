@@ -57,16 +57,23 @@ const MIXED = "hashint8extended(hash, 2)";
  */
 export const FOLDERS_QUERY = foldersQuery(ROW_HASH, `, concat_ws(' ', sum(hash), sum(${MIXED})) as hash`);
 
-/** The same without the hash, in half the time: enough to tell which folders most likely changed. */
-export const COUNTS_QUERY = foldersQuery("null");
+/** The same without the hash, from one id on ($1): enough to tell which folders most likely changed. */
+export const COUNTS_QUERY = foldersQuery("null", "", "active_storage_blobs where id >= $1::bigint");
 
-function foldersQuery(rowHash: string, hash = ""): string {
+/** The same of some ids only: $1 the first ones of spans, $2 the ones after their last. */
+export const FOLDERS_AMONG_QUERY = foldersQuery(
+  ROW_HASH,
+  `, concat_ws(' ', sum(hash), sum(${MIXED})) as hash`,
+  "unnest($1::bigint[], $2::bigint[]) as span(first, after) join active_storage_blobs on id >= first and id < after",
+);
+
+function foldersQuery(rowHash: string, hash = "", from = "active_storage_blobs"): string {
   // With "offset 0" the planner does not take each id for a group of its own: then it would sort them all.
   return `
 select service, folder::text as folder, count(*)::int as count, sum(byte_size)::bigint as bytes,
        count(*) filter (where coalesce(checksum, '') = '')::int as without_checksum${hash}
 from (select service_name as service, id >> 10 as folder, byte_size, checksum, ${rowHash} as hash
-      from active_storage_blobs offset 0) b
+      from ${from} offset 0) b
 group by service, b.folder
 order by service, b.folder`;
 }

@@ -130,6 +130,8 @@ export class SharedIndexView {
 }
 
 export class ChunkIndex extends SharedIndexView {
+  /** Of the rows of a whole segment. */
+  static readonly segmentBytes = SEGMENT_ROWS * ROW_WORDS * 4;
   #parts: { segments: SharedArrayBuffer[]; slots: SharedArrayBuffer };
   #rows = 0;
   readonly #packs: PackId[] = [];
@@ -150,9 +152,14 @@ export class ChunkIndex extends SharedIndexView {
     return this.#packs.length;
   }
 
+  /** In the order of their numbers. */
+  get packNames(): readonly PackId[] {
+    return this.#packs;
+  }
+
   /** What all of it takes, without the names of the packs. */
   get memoryBytes(): number {
-    return this.#parts.slots.byteLength + this.#parts.segments.length * SEGMENT_ROWS * ROW_WORDS * 4;
+    return this.#parts.slots.byteLength + this.#parts.segments.length * ChunkIndex.segmentBytes;
   }
 
   /** To be sent to a worker, which makes a {@link SharedIndexView} of it. */
@@ -212,6 +219,52 @@ export class ChunkIndex extends SharedIndexView {
     }
   }
 
+  /** What {@link fillFrom} takes: the rows, segment by segment. Not a copy. */
+  *rowBytes(): Generator<Buffer> {
+    for (const [at, segment] of this.#parts.segments.entries()) {
+      const rows = Math.min(SEGMENT_ROWS, this.#rows - at * SEGMENT_ROWS);
+      if (rows > 0) yield Buffer.from(segment, 0, rows * ROW_WORDS * 4);
+    }
+  }
+
+  /**
+   * Makes an empty index what another was that had these packs and so many rows: asks for its bytes, segment by segment.
+   * None of its rows is looked for, since it had none twice. What it came to distrust is trusted again.
+   */
+  *fillFrom(packs: readonly PackId[], rows: number): Generator<{ bytes: number; fill: (bytes: Uint8Array) => void }> {
+    this.reserve(rows);
+    for (const id of packs) this.#numberOf(id);
+    while (this.#rows < rows) {
+      const count = Math.min(SEGMENT_ROWS, rows - this.#rows);
+      const bytes = count * ROW_WORDS * 4;
+      const fill = (from: Uint8Array) => {
+        this.#addSegment();
+        const segment = this.segments.at(-1) as Uint32Array;
+        new Uint8Array(segment.buffer).set(from.subarray(0, bytes));
+        this.#placeRows(segment, count);
+      };
+      yield { bytes, fill };
+    }
+  }
+
+  #placeRows(segment: Uint32Array, count: number): void {
+    const { slots } = this;
+    const mask = slots.length - 1;
+    for (let at = 0; at < count * ROW_WORDS; at += ROW_WORDS) {
+      segment[at + PACK] = (segment[at + PACK] as number) % DISTRUSTED;
+      let slot = (segment[at] as number) & mask;
+      while (slots[slot] !== 0) slot = (slot + 1) & mask;
+      this.#rows += 1;
+      slots[slot] = this.#rows | ((segment[at + 1] as number) & ~mask);
+    }
+  }
+
+  #addSegment(): void {
+    const segment = new SharedArrayBuffer(ChunkIndex.segmentBytes);
+    this.#parts.segments.push(segment);
+    this.segments.push(new Uint32Array(segment));
+  }
+
   #numberOf(id: PackId): number {
     const known = this.#packNumbers.get(id);
     if (known !== undefined) return known;
@@ -229,11 +282,7 @@ export class ChunkIndex extends SharedIndexView {
       next = this.nextRow(entry.type, next.slot);
     }
     const row = this.#rows;
-    if (row >>> SEGMENT_BITS === this.segments.length) {
-      const segment = new SharedArrayBuffer(SEGMENT_ROWS * ROW_WORDS * 4);
-      this.#parts.segments.push(segment);
-      this.segments.push(new Uint32Array(segment));
-    }
+    if (row >>> SEGMENT_BITS === this.segments.length) this.#addSegment();
     this.writeRow(row, { pack, entry });
     this.#rows += 1;
     Atomics.store(this.slots, next.slot, this.slotOf(row + 1));

@@ -11,6 +11,7 @@ import { openUnpacked, utf8 } from "../format/unpacked.ts";
 import type { ListedFile } from "../store/store.ts";
 import { isDamage } from "./chunk.ts";
 import { ChunkIndex } from "./index.ts";
+import { isWorthKeeping, keepIndex, readKeptIndex } from "./kept-index.ts";
 import type { PackRecord } from "./pack-record.ts";
 import type { Repository } from "./repository.ts";
 
@@ -23,20 +24,27 @@ export interface DamagedFile {
 /** What a chunk takes of a compressed index file, or a little more: most of it is its id, which nothing makes smaller. */
 const LISTED_CHUNK_BYTES = 44;
 
-/** Reads every index file, a few at a time; what is damaged is named, not thrown. `files` names all, those too. */
+/**
+ * Reads every index file, a few at a time; what is damaged is named, not thrown. `files` names all, those too.
+ * @param options.kept The file of this machine that has what was read before: those index files are not read again.
+ */
 export async function readIndexFiles(
   repository: Repository,
-  { signal }: { signal: AbortSignal },
+  { kept, signal }: { kept?: string | undefined; signal: AbortSignal },
 ): Promise<{ index: ChunkIndex; files: FileId[]; damaged: DamagedFile[] }> {
-  const index = new ChunkIndex();
   const damaged: DamagedFile[] = [];
   const listed = await Array.fromAsync(repository.store.list("index", { signal }));
-  index.reserve(Math.floor(listed.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0) / LISTED_CHUNK_BYTES));
+  const there = new Set(listed.map(({ name }) => parseFileId(name)));
+  const before = kept === undefined ? undefined : await readKeptIndex(kept, repository.keys, there);
+  const index = before?.index ?? new ChunkIndex();
+  const known = index.size;
+  if (before === undefined)
+    index.reserve(Math.floor(listed.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0) / LISTED_CHUNK_BYTES));
   const files = await mapConcurrent(
-    listed,
+    there,
     LIMITS.smallReads,
-    async ({ name }) => {
-      const id = parseFileId(name);
+    async (id) => {
+      if (before?.files.has(id) === true) return id;
       try {
         const json = openUnpacked(repository.keys, await repository.getNamed("index", id, { signal }));
         // What was added before the other way of reading it began is added once all the same.
@@ -50,6 +58,9 @@ export async function readIndexFiles(
     },
     { signal },
   );
+  const isWhole = damaged.length === 0;
+  if (kept !== undefined && isWhole && isWorthKeeping(index.size, known))
+    await keepIndex(kept, repository.keys, { index, files });
   return { index, files, damaged };
 }
 

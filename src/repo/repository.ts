@@ -64,6 +64,8 @@ export interface RepositoryParts {
   keyId: FileId;
   /** One that was read already. */
   index?: ChunkIndex;
+  /** The file of this machine in which a large index is kept. */
+  keptIndex?: string;
 }
 
 export class Repository {
@@ -72,6 +74,7 @@ export class Repository {
   readonly config: RepositoryConfig;
   /** The key file that the password opened. */
   readonly keyId: FileId;
+  readonly #keptIndex: string | undefined;
   #index: Promise<ChunkIndex> | undefined;
   #recovering: Promise<void> | undefined;
   /** Packs that were found without an index file, and are in no index file yet. */
@@ -87,6 +90,7 @@ export class Repository {
     this.keys = parts.keys;
     this.config = parts.config;
     this.keyId = parts.keyId;
+    this.#keptIndex = parts.keptIndex;
     if (parts.index !== undefined) this.#index = Promise.resolve(parts.index);
   }
 
@@ -111,7 +115,7 @@ export class Repository {
   /** Reads all index files once. A damaged one is made up for by the headers of the packs that no other names. */
   async loadIndex({ signal }: CallOptions): Promise<ChunkIndex> {
     this.#index ??= (async () => {
-      const { index, files, damaged } = await readIndexFiles(this, { signal });
+      const { index, files, damaged } = await readIndexFiles(this, { kept: this.#keptIndex, signal });
       this.#damagedIndexes = damaged;
       this.#indexFiles = damaged.length === 0 ? files.toSorted() : [];
       if (damaged.length > 0) await this.#recover(index, signal);

@@ -5,7 +5,7 @@ import { type ChunkId, parseChunkId } from "../../src/base/ids.ts";
 import type { Line } from "../../src/base/line.ts";
 import { silent } from "../../src/base/progress.ts";
 import type { TreeNode } from "../../src/format/node.ts";
-import { captureDatabase, type DatabaseCapture } from "../../src/job/capture-database.ts";
+import { captureDatabase, type DatabaseCapture, type DatabasePorts } from "../../src/job/capture-database.ts";
 import type { SavedRange } from "../../src/job/read-rows.ts";
 import { ParentRanges, type RangeSource, whyReadAll } from "../../src/job/reuse.ts";
 import type { RangeResult } from "../../src/job/sealing-tasks.ts";
@@ -137,6 +137,8 @@ export interface CaptureOptions {
   beforeRange?: (table: RowsPlan, range: RangePlan, snapshot: string) => Promise<void>;
   /** Runs when the first rows of a range have come. */
   duringRange?: (table: RowsPlan) => Promise<void>;
+  /** Reads in the snapshot, too. */
+  alsoIn?: DatabasePorts["alsoIn"];
 }
 
 const BEGAN = Date.parse("2026-11-01T00:00:00Z");
@@ -166,7 +168,7 @@ export async function take(address: ServerAddress, parent?: Taken, options: Capt
       await options.beforeRange?.(table, range, snapshot);
       return await readers.read(snapshot, table, range, options.duringRange);
     },
-    alsoIn: async () => {},
+    alsoIn: options.alsoIn ?? (async () => {}),
     progress: silent,
     signal,
   });
