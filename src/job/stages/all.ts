@@ -1,12 +1,13 @@
 /** Every stage that a whole restore has. Each adds itself here; the runner does them in the order of {@link STAGE_NAMES}. */
 import { databaseStage } from "./database-stage.ts";
 import { environmentStage } from "./environment-stage.ts";
+import { outboundStage } from "./outbound-stage.ts";
 import { redisStage } from "./redis-stage.ts";
 import { STAGE_NAMES, type Stage } from "./stage.ts";
 import { swapStage } from "./swap-stage.ts";
 
 /** What a stage keeps is its own business: the runner only hands it back. */
-const STAGES: readonly Stage[] = [databaseStage, swapStage, redisStage, environmentStage];
+const STAGES: readonly Stage[] = [databaseStage, swapStage, redisStage, outboundStage, environmentStage];
 
 /** In the order in which they are done. */
 export const ALL_STAGES: readonly Stage[] = inOrder(STAGES);
