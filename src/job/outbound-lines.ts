@@ -44,31 +44,35 @@ export function outboundTotals(items: readonly OutboundItem[]): string {
 }
 
 function lineOf(item: OutboundItem): string {
-  const account = `account ${quoted(item.account)} (${item.accountId})`;
-  const when = item.at === null ? "" : item.at.replace(/^(\d{4}-\d\d-\d\d)T(\d\d:\d\d).*$/, "$1 $2 UTC");
-  switch (item.kind) {
-    case "campaign": {
-      const where = `campaign ${quoted(item.title ?? "")} of inbox ${quoted(item.inbox ?? "")}, ${account}`;
-      return item.isDue
-        ? `${where}: was due ${when}, and would be sent within five minutes, to some for the second time`
-        : `${where}: would be sent ${when}`;
-    }
-    case "scheduled-message":
-      return `${plural(item.count, "scheduled message")} of ${account}: the first ${item.isDue ? "was due" : "is due"} ${when}`;
-    case "delayed-automation":
-      return `${plural(item.count, "delayed automation")} of ${account}: the first ${item.isDue ? "was due" : "is due"} ${when}`;
-    case "auto-resolve": {
-      const told = item.told === 0 ? "no customer is told" : `${plural(item.told, "customer")} would hear of it`;
-      return `${plural(item.count, "conversation")} of ${account} would be closed, for nobody wrote for ${formatSpan(Number(item.title))}; ${told}`;
-    }
-    case "snoozed":
-      return item.isDue
-        ? `${plural(item.count, "snoozed conversation")} of ${account} would be opened again`
-        : `${plural(item.count, "snoozed conversation")} of ${account} should have been opened more than three days ago, and would stay asleep`;
-    case "account-deletion":
-      return `${account} is marked to be deleted ${item.isDue ? "since" : "on"} ${when}, and would be, with all that it has`;
-  }
+  return LINES[item.kind](item, `account ${quoted(item.account)} (${item.accountId})`, whenOf(item));
 }
+
+function whenOf({ at }: OutboundItem): string {
+  return (at ?? "").replace(/^(\d{4}-\d\d-\d\d)T(\d\d:\d\d).*$/, "$1 $2 UTC");
+}
+
+const LINES: Record<OutboundName, (item: OutboundItem, account: string, when: string) => string> = {
+  campaign({ title, inbox, isDue }, account, when) {
+    const where = `campaign ${quoted(title ?? "")} of inbox ${quoted(inbox ?? "")}, ${account}`;
+    return isDue
+      ? `${where}: was due ${when}, and would be sent within five minutes, to some for the second time`
+      : `${where}: would be sent ${when}`;
+  },
+  "scheduled-message": ({ count, isDue }, account, when) =>
+    `${plural(count, "scheduled message")} of ${account}: the first ${isDue ? "was due" : "is due"} ${when}`,
+  "delayed-automation": ({ count, isDue }, account, when) =>
+    `${plural(count, "delayed automation")} of ${account}: the first ${isDue ? "was due" : "is due"} ${when}`,
+  "auto-resolve"({ count, told, title }, account) {
+    const heard = told === 0 ? "no customer is told" : `${plural(told, "customer")} would hear of it`;
+    return `${plural(count, "conversation")} of ${account} would be closed, for nobody wrote for ${formatSpan(Number(title))}; ${heard}`;
+  },
+  snoozed: ({ count, isDue }, account) =>
+    isDue
+      ? `${plural(count, "snoozed conversation")} of ${account} would be opened again`
+      : `${plural(count, "snoozed conversation")} of ${account} should have been opened more than three days ago, and would stay asleep`,
+  "account-deletion": ({ isDue }, account, when) =>
+    `${account} is marked to be deleted ${isDue ? "since" : "on"} ${when}, and would be, with all that it has`,
+};
 
 function quoted(name: string): string {
   const whole = name.replaceAll(/\s+/g, " ").trim();

@@ -34,11 +34,9 @@ export async function reviewOutbound(connection: Connection, times: OutboundTime
   const items: OutboundItem[] = [];
   for (const kind of kindsOf(tables)) {
     const rows = await connection.query<ItemRow>(withTimes(kind.items(tables)), [times.now, times.takenAt]);
-    items.push(
-      ...rows.map(({ account_id: accountId, account, inbox, title, count, told, at, due }) => ({
-        ...{ kind: kind.name, accountId, account: account ?? "", inbox, title, count, told, at, isDue: due },
-      })),
-    );
+    for (const { account_id: accountId, account, due: isDue, inbox, title, count, told, at } of rows) {
+      items.push({ kind: kind.name, accountId, account: account ?? "", inbox, title, count, told, at, isDue });
+    }
   }
   return { items, notes: await readNotes(connection, tables) };
 }

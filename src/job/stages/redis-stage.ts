@@ -3,6 +3,7 @@
  * under other names, and browsers are told to ask again. An undo gives what was put aside its names back.
  */
 import { basename } from "node:path";
+import { plural } from "../../base/bytes.ts";
 import { Failure, isFailure } from "../../base/errors.ts";
 import type { Finding } from "../../base/findings.ts";
 import { openRedis } from "../../installation/redis.ts";
@@ -74,14 +75,14 @@ export const redisStage: Stage<RedisKept> = {
     }
     await putBack(session, { restore, accounts: kept.accounts, now: context.clock.now() });
     const since = await countAside(session, { space: "after", restore });
-    const rest = since.jobs === 0 ? "" : `; ${counted(since.jobs, "job")} that came since stay put aside`;
+    const rest = since.jobs === 0 ? "" : `; ${plural(since.jobs, "job")} that came since stay put aside`;
     return { lines: [`Redis: jobs and drafts have their names again, caches are empty${rest}`], findings: [] };
   },
 
   async discard(context) {
     await using session = await openRedis(context.place.installation, context);
     const keys = await discardAside(session, basename(context.folder));
-    return { lines: [`Redis: ${counted(keys, "key")} that had been put aside are deleted`], findings: [] };
+    return { lines: [`Redis: ${plural(keys, "key")} that had been put aside are deleted`], findings: [] };
   },
 };
 
@@ -126,8 +127,8 @@ async function readAccounts({ place, signal }: UndoContext): Promise<string[]> {
 function planLines(contents: RedisContents, session: RedisSession): string[] {
   const { jobs, drafts, caches, hasOnboarding } = contents;
   const parts = [
-    `${counted(jobs, "job")} of Sidekiq and ${counted(drafts, "draft")} are put aside, for they are of the database that goes`,
-    `${counted(caches, "key")} of caches are deleted or renewed`,
+    `${plural(jobs, "job")} of Sidekiq and ${plural(drafts, "draft")} are put aside, for they are of the database that goes`,
+    `${plural(caches, "key")} of caches are deleted or renewed`,
     ...(hasOnboarding ? ["the page of the first set-up is taken away"] : []),
   ];
   return [`Redis at ${session.shown}: ${parts.join("; ")}`];
@@ -135,14 +136,10 @@ function planLines(contents: RedisContents, session: RedisSession): string[] {
 
 function doneLines({ jobs, drafts, hasOnboarding }: Omit<RedisContents, "caches">, accounts: number): string[] {
   return [
-    `Redis: ${counted(jobs, "job")} and ${counted(drafts, "draft")} put aside, none of them deleted; caches are empty`,
-    `browsers of ${counted(accounts, "account")} will ask for inboxes, labels and teams anew`,
+    `Redis: ${plural(jobs, "job")} and ${plural(drafts, "draft")} put aside, none of them deleted; caches are empty`,
+    `browsers of ${plural(accounts, "account")} will ask for inboxes, labels and teams anew`,
     ...(hasOnboarding
       ? ["the page of the first set-up, on which anybody can make an administrator, is taken away"]
       : []),
   ];
-}
-
-function counted(count: number, what: string): string {
-  return `${count.toLocaleString("en-GB")} ${what}${count === 1 ? "" : "s"}`;
 }
