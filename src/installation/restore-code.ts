@@ -24,6 +24,8 @@ export interface RestoreCodeOptions {
   signal: AbortSignal;
   /** Fetch what is missing from the saved origin, over the network. */
   fetch?: boolean;
+  /** A branch that has gone on since is set back to the saved commit: whoever asks for it keeps where it was. */
+  setsBack?: boolean;
 }
 
 export interface RestoredCode {
@@ -127,10 +129,13 @@ async function setBranch(git: Git, state: Restoring, name: string, commit: strin
   const { status, stdout } = await git.run(["rev-parse", "--verify", "--quiet", ref], { allowStatus: [1] });
   const present = stdout.toString("utf8").trim();
   if (status === 0 && present === commit) return true;
-  const isBehind =
+  const isAncestor = async (one: string, other: string) =>
+    (await git.run(["merge-base", "--is-ancestor", one, other], { allowStatus: [1] })).status === 0;
+  const mayMove =
     status !== 0 ||
-    (await git.run(["merge-base", "--is-ancestor", present, commit], { allowStatus: [1] })).status === 0;
-  if (!isBehind) {
+    (await isAncestor(present, commit)) ||
+    (state.options.setsBack === true && (await isAncestor(commit, present)));
+  if (!mayMove) {
     state.conflicts.push(
       `the branch ${name} of ${state.target} has other commits: it was left; the saved one is ${commit.slice(0, 10)}`,
     );
@@ -276,6 +281,17 @@ async function restoreGit(state: Restoring): Promise<void> {
   if (info.hasStaged) await applyDiff(git, state, CODE_STAGED, ["--index"], "staged changes");
   if (info.hasUnstaged) await applyDiff(git, state, CODE_UNSTAGED, [], "unstaged changes");
   await copyTree(state, CODE_UNTRACKED);
+}
+
+/**
+ * Brings the saved commits into the checkout at `target`, as references of ours: nothing that is checked out changes.
+ * @returns What is lacking, one line each.
+ */
+export async function bringSavedCommits(from: string, target: string, options: RestoreCodeOptions): Promise<string[]> {
+  const state: Restoring = { from, target, info: await readCodeInfo(from), options, steps: [], conflicts: [] };
+  await using git = await openGit(target, { signal: options.signal, protocols: ["file"] });
+  await bringCommits(git, state);
+  return state.conflicts;
 }
 
 /**

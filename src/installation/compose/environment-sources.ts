@@ -61,9 +61,11 @@ function sourceOf(container: Container, { given, paths }: ComposeFiles, machine:
   };
 }
 
+function keyOf({ files, fixed, where }: EnvironmentSource): string {
+  return JSON.stringify([files, fixed === "all" ? fixed : [...fixed].toSorted(), where]);
+}
+
 function isAlike(a: EnvironmentSource, b: EnvironmentSource): boolean {
-  const keyOf = ({ files, fixed, where }: EnvironmentSource) =>
-    JSON.stringify([files, fixed === "all" ? fixed : [...fixed].toSorted(), where]);
   return keyOf(a) === keyOf(b);
 }
 
