@@ -41,7 +41,8 @@ function testArguments(args, isLong) {
   if (files.length === 0) throw new SetupError(`there is no test file in ${named.join(", ") || LONG}`);
   const seed = isLong ? [] : [`--import=${pathToFileURL(join(ROOT, "test", "harness", "same-seed.ts")).href}`];
   // One more than there are processors: a test waits for a fifth of its time, for locks to settle and servers to start.
-  return [...seed, "--test", `--test-concurrency=${availableParallelism() + 1}`, ...options, ...files];
+  const atOnce = availableParallelism() + (isLong ? 0 : 1);
+  return [...seed, "--test", `--test-concurrency=${atOnce}`, ...options, ...files];
 }
 
 /** The tests' processes load the same files again and again: their code is kept compiled. */
