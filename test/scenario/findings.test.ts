@@ -24,6 +24,7 @@ let repository: Repository;
 before(async () => {
   desk = await openDesk({
     isCheckout: true,
+    hasServerForDrills: true,
     size: { messages: 120, conversations: 20, files: 20 },
   });
   ({ repository } = await makeCheapToOpen(desk));

@@ -28,9 +28,7 @@ let point: string;
 let findings: Finding[];
 
 before(async () => {
-  desk = await openDesk({
-    size: { messages: 120, conversations: 20, files: 16 },
-  });
+  desk = await openDesk({ hasServerForDrills: true, size: { messages: 120, conversations: 20, files: 16 } });
   await makeCheapToOpen(desk);
   const summary = await desk.summary(["backup"]);
   point = String(summary["point"]);

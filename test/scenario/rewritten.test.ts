@@ -27,6 +27,7 @@ let altered: string;
 before(async () => {
   desk = await openDesk({
     isCheckout: true,
+    hasServerForDrills: true,
     size: { messages: 100, conversations: 20, files: 10 },
   });
   opened = await makeCheapToOpen(desk);

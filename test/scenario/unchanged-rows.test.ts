@@ -27,7 +27,7 @@ let desk: Desk;
 let repository: Repository;
 
 before(async () => {
-  desk = await openDesk({ size: { messages: 60, conversations: 10, files: 4 } });
+  desk = await openDesk({ hasServerForDrills: true, size: { messages: 60, conversations: 10, files: 4 } });
   ({ repository } = await makeCheapToOpen(desk));
   await run(
     `create table big (id bigint primary key, body text);
