@@ -172,7 +172,8 @@ function jumpBlockers(saved: SavedDatabase, { what }: CodeFacts, code: ReadonlyS
 }
 
 function vectorBlockers(saved: SavedDatabase, { what }: CodeFacts, code: ReadonlySet<string>): Finding[] {
-  if (saved.hasVector || !code.has(SINCE_4_0)) return [];
+  // A database that has run that migration has what it needs, or its own extensions tell what is lacking.
+  if (saved.hasVector || saved.applied.includes(SINCE_4_0) || !code.has(SINCE_4_0)) return [];
   return [
     alarm(
       "pgvector-needed",

@@ -44,16 +44,25 @@ export interface CodeInfo {
  * @throws Failure `point/invalid` when it is missing or is none.
  */
 export async function readCodeInfo(folder: string): Promise<CodeInfo> {
+  const text = await readFile(join(folder, CODE_INFO), "utf8").catch(() => "");
+  return parseCodeInfo(text, folder);
+}
+
+/**
+ * @param where What the description lies in, for people.
+ * @throws Failure `point/invalid` when it is none.
+ */
+export function parseCodeInfo(text: string, where: string): CodeInfo {
   let value: unknown;
   try {
-    value = JSON.parse(await readFile(join(folder, CODE_INFO), "utf8"));
+    value = JSON.parse(text);
   } catch (cause) {
-    throw new Failure("point/invalid", `the saved code in ${folder} has no readable ${CODE_INFO}`, { cause });
+    throw new Failure("point/invalid", `the saved code in ${where} has no readable ${CODE_INFO}`, { cause });
   }
   if (typeof value !== "object" || value === null || !("schema" in value) || value.schema !== 1) {
     throw new Failure(
       "point/invalid",
-      `the saved code in ${folder} is described in a way that this Chatkeep does not know`,
+      `the saved code in ${where} is described in a way that this Chatkeep does not know`,
     );
   }
   return value as CodeInfo;

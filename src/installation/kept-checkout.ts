@@ -30,8 +30,13 @@ export interface KeptPath {
   readonly gid: number;
 }
 
-export interface KeptCheckout {
+/** A folder without git, as far as it is changed. */
+export interface KeptFolder {
   readonly root: string;
+  readonly paths: readonly KeptPath[];
+}
+
+export interface KeptCheckout extends KeptFolder {
   readonly head: string;
   /** Absent where no branch was checked out. */
   readonly branch?: string;
@@ -40,7 +45,6 @@ export interface KeptCheckout {
   readonly refs: readonly string[];
   readonly hasRemote: boolean;
   readonly hasIndex: boolean;
-  readonly paths: readonly KeptPath[];
 }
 
 export interface CheckoutOptions {
@@ -88,7 +92,8 @@ async function removeFile(root: string, path: string): Promise<void> {
   await rm(join(root, path), { force: true });
 }
 
-async function keepPaths(root: string, into: string, paths: readonly string[]): Promise<KeptPath[]> {
+/** Copies files of a folder into another, and says of each what it was; those that are not there are noted as such. */
+export async function keepPaths(root: string, into: string, paths: readonly string[]): Promise<KeptPath[]> {
   const kept: KeptPath[] = [];
   for (const path of new Set(paths)) {
     if (!(await isWithin(root, path))) continue;
@@ -118,12 +123,14 @@ async function refsBelow(git: Git, prefix: string): Promise<string[]> {
 
 /**
  * Keeps a checkout in a folder; commits that only its branches have are held by references of ours. Its work tree, index and
- * branches are only read. Undefined for a checkout without a commit.
+ * branches are only read.
+ * @param options `label`: tells these references from those of other restores.
+ * @returns Undefined for a checkout without a commit.
  */
 export async function keepCheckout(
   root: string,
   into: string,
-  options: CheckoutOptions,
+  options: CheckoutOptions & { label: string },
 ): Promise<KeptCheckout | undefined> {
   await using git = await openGit(root, options);
   const { head, indexPath } = git.opened;
@@ -131,12 +138,14 @@ export async function keepCheckout(
   await rm(into, { recursive: true, force: true });
   await mkdir(into, { recursive: true, mode: 0o700 });
   const { branch, branches } = await readRefs(git);
-  const earlier = await refsBelow(git, REFS);
+  const own = `${BEFORE}/${options.label.replaceAll(/[^\w-]/g, "-")}`;
+  // What a run that was killed just now left of this very restore is no earlier one's.
+  const earlier = (await refsBelow(git, REFS)).filter((ref) => !ref.startsWith(`${own}/`));
   const hasIndex = (await lookAt(indexPath)) !== undefined;
   if (hasIndex) await copyFile(indexPath, join(into, INDEX));
   const paths = await keepPaths(root, into, await editedPaths(git));
-  await git.run(["update-ref", `${BEFORE}/HEAD`, head]);
-  for (const { name, commit } of branches) await git.run(["update-ref", `${BEFORE}/heads/${name}`, commit]);
+  await git.run(["update-ref", `${own}/HEAD`, head]);
+  for (const { name, commit } of branches) await git.run(["update-ref", `${own}/heads/${name}`, commit]);
   const hasRemote = (await git.text(["remote"])) !== "";
   const named = branch === undefined ? {} : { branch };
   return { root, head, ...named, branches, refs: earlier, hasRemote, hasIndex, paths };
@@ -149,8 +158,8 @@ async function isSameFile(one: string, other: string): Promise<boolean> {
   return (await readFile(one)).equals(await readFile(other));
 }
 
-/** Untracked paths that are to come from `saved`, and are not there already just like that. */
-async function differingPaths(root: string, saved: string, paths: readonly string[]): Promise<string[]> {
+/** Paths that are to come from `saved`, and are not there already just like that. */
+export async function differingPaths(root: string, saved: string, paths: readonly string[]): Promise<string[]> {
   const differing: string[] = [];
   for (const path of paths) if (!(await isSameFile(join(root, path), join(saved, path)))) differing.push(path);
   return differing;
@@ -186,7 +195,7 @@ export async function keepInTheWay(
 /** Brings the work tree to what is committed, and takes away what was kept. */
 export async function clearWay(kept: KeptCheckout, options: CheckoutOptions): Promise<void> {
   await using git = await openGit(kept.root, options);
-  for (const { path } of kept.paths) await removeFile(kept.root, path);
+  await removePaths(kept);
   await git.run(["reset", "--quiet", "--hard", kept.head]);
 }
 
@@ -212,6 +221,21 @@ async function putRefsBack(git: Git, kept: KeptCheckout): Promise<void> {
   for (const ref of await refsBelow(git, REFS)) if (!kept.refs.includes(ref)) await git.run(["update-ref", "-d", ref]);
 }
 
+/** Puts files back as they were kept; where nothing was, nothing is then. */
+export async function putPathsBack({ root, paths }: KeptFolder, from: string): Promise<void> {
+  for (const one of paths) {
+    if (one.kind === "none") {
+      await removeFile(root, one.path);
+      await removeEmpty(root, one.path);
+    } else await copyTo(join(from, FILES, one.path), join(root, one.path), one);
+  }
+}
+
+/** Takes away files that were kept. */
+export async function removePaths({ root, paths }: KeptFolder): Promise<void> {
+  for (const { path } of paths) await removeFile(root, path);
+}
+
 /**
  * Puts a checkout back as it was kept: commit, branches, index, edits, and every file that was taken out of the way. Called
  * again after a kill it ends what it began.
@@ -219,15 +243,10 @@ async function putRefsBack(git: Git, kept: KeptCheckout): Promise<void> {
 export async function putCheckoutBack(kept: KeptCheckout, from: string, options: CheckoutOptions): Promise<void> {
   const { root } = kept;
   await using git = await openGit(root, options);
-  for (const { path } of kept.paths) await removeFile(root, path);
+  await removePaths(kept);
   await git.run(["reset", "--quiet", "--hard"]);
   await git.run(["checkout", "--quiet", "--force", "--detach", kept.head]);
-  for (const one of kept.paths) {
-    if (one.kind === "none") {
-      await removeFile(root, one.path);
-      await removeEmpty(root, one.path);
-    } else await copyTo(join(from, FILES, one.path), join(root, one.path), one);
-  }
+  await putPathsBack(kept, from);
   await putRefsBack(git, kept);
   const { indexPath } = git.opened;
   if (!kept.hasIndex) await rm(indexPath, { force: true });

@@ -179,7 +179,7 @@ function fingerprintKey(keys: Keys): Buffer {
 }
 
 /** What lies in the code's folder and is saved as something else. */
-function savedElsewhere(installation: Installation): string[] {
+export function savedElsewhere(installation: Installation): string[] {
   const roots = installation.storage.flatMap((service) => (service.kind === "local" ? service.roots : []));
   return [...roots, ...installation.configFiles, ...(installation.envFile === undefined ? [] : [installation.envFile])];
 }

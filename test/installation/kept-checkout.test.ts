@@ -53,7 +53,7 @@ test("a checkout in disorder gives way to other code, and is put back to the byt
   const before = await stateOf(folder, root);
   await write(folder.at("saved"), "notes/mine.txt", "saved\n");
   await write(folder.at("saved"), "outside/x.txt", "saved\n");
-  const kept = await keepCheckout(root, folder.at("kept"), { signal });
+  const kept = await keepCheckout(root, folder.at("kept"), { label: "one", signal });
   assert(kept);
   const untracked = ["notes/mine.txt", "outside/x.txt", "not/there.txt"];
   const whole = await keepInTheWay(kept, folder.at("kept"), {
@@ -81,5 +81,5 @@ test("a checkout without a commit is not kept", async () => {
   await using folder = await temporaryFolder();
   await mkdir(folder.at("app"));
   await git(folder.at("app"), "init", "--quiet");
-  assert.equal(await keepCheckout(folder.at("app"), folder.at("kept"), { signal }), undefined);
+  assert.equal(await keepCheckout(folder.at("app"), folder.at("kept"), { label: "one", signal }), undefined);
 });

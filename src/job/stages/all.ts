@@ -1,4 +1,5 @@
 /** Every stage that a whole restore has. Each adds itself here; the runner does them in the order of {@link STAGE_NAMES}. */
+import { codeStage } from "./code-stage.ts";
 import { databaseStage } from "./database-stage.ts";
 import { environmentStage } from "./environment-stage.ts";
 import { outboundStage } from "./outbound-stage.ts";
@@ -7,7 +8,7 @@ import { STAGE_NAMES, type Stage } from "./stage.ts";
 import { swapStage } from "./swap-stage.ts";
 
 /** What a stage keeps is its own business: the runner only hands it back. */
-const STAGES: readonly Stage[] = [databaseStage, swapStage, redisStage, outboundStage, environmentStage];
+const STAGES: readonly Stage[] = [codeStage, databaseStage, swapStage, redisStage, outboundStage, environmentStage];
 
 /** In the order in which they are done. */
 export const ALL_STAGES: readonly Stage[] = inOrder(STAGES);

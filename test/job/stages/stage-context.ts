@@ -4,6 +4,7 @@ import { silent } from "../../../src/base/progress.ts";
 import type { Installation } from "../../../src/installation/installation.ts";
 import type { PointReader } from "../../../src/job/point-reader.ts";
 import type { StageContext, StageOptions, StageRecord } from "../../../src/job/stages/stage.ts";
+import type { ServerAddress } from "../../../src/postgres/address.ts";
 import { parseEnvironment } from "../../../src/point/environment.ts";
 
 const signal = new AbortController().signal;
@@ -17,7 +18,7 @@ export const PLAIN_OPTIONS: StageOptions = {
 };
 
 /** A database that nobody asks. */
-const NOWHERE = { host: "127.0.0.1", port: 1, user: "nobody", database: "none" };
+const NOWHERE: ServerAddress = { host: "127.0.0.1", port: 1, user: "nobody", database: "none" };
 
 export async function contextFor(
   reader: PointReader,
@@ -26,7 +27,8 @@ export async function contextFor(
     folder,
     options = {},
     hasEnvironment = true,
-  }: { folder: string; options?: Partial<StageOptions>; hasEnvironment?: boolean },
+    address = NOWHERE,
+  }: { folder: string; options?: Partial<StageOptions>; hasEnvironment?: boolean; address?: ServerAddress },
 ): Promise<StageContext> {
   const text = hasEnvironment ? await reader.readText("config/chatkeep/environment.json") : undefined;
   return {
@@ -34,7 +36,7 @@ export async function contextFor(
     manifest: await reader.manifest(),
     saved: text === undefined ? undefined : parseEnvironment(text),
     options: { ...PLAIN_OPTIONS, ...options },
-    place: { installation, address: NOWHERE },
+    place: { installation, address },
     folder,
     fresh: undefined,
     clock: systemClock,

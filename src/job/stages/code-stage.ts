@@ -1,0 +1,216 @@
+/**
+ * The stage `code`: a checkout comes back as it was saved, with local commits, edits and untracked files; what was there is
+ * kept to the byte. An image is not changed, only compared. Code that does not fit the database stands in the way.
+ */
+import { readdir, rm } from "node:fs/promises";
+import { basename, join } from "node:path";
+import { plural } from "../../base/bytes.ts";
+import { Failure } from "../../base/errors.ts";
+import type { Finding } from "../../base/findings.ts";
+import { changedBetween, lookAtCheckout } from "../../installation/checkout-look.ts";
+import { CODE_FILES, CODE_UNTRACKED, type CodeInfo } from "../../installation/code-info.ts";
+import {
+  clearWay,
+  differingPaths,
+  keepCheckout,
+  keepInTheWay,
+  keepPaths,
+  type KeptCheckout,
+  type KeptFolder,
+  putCheckoutBack,
+  putPathsBack,
+  removePaths,
+} from "../../installation/kept-checkout.ts";
+import { bringSavedCommits, restoreCode } from "../../installation/restore-code.ts";
+import { restoreFolder } from "../restore-files.ts";
+import { type Ground, lookAround, planLines, SAVED, savedInfo } from "./code-ground.ts";
+import type { Stage, StageContext, StagePlan, StageRecord, StageResult, UndoContext } from "./stage.ts";
+
+export type CodeRecord =
+  | { readonly kind: "git"; readonly checkout: KeptCheckout; readonly state: State }
+  | { readonly kind: "files"; readonly folder: KeptFolder; readonly state: State }
+  | { readonly kind: "beside"; readonly state: State };
+
+/** `told`: the libraries are another code's, and somebody was told so. */
+type State = "begun" | "done" | "told";
+
+/** Of what was there, below the restore's folder. */
+const BEFORE = "code-before";
+
+/** Without these as they were Rails does not start, and they are of no use to other code. */
+const LIBRARIES = /^(?:Gemfile|Gemfile\.lock|\.ruby-version)$/;
+const ASSETS =
+  /^(?:package\.json|pnpm-lock\.yaml|yarn\.lock|vite\.config\.\w+|tailwind\.config\.\w+|app\/(?:javascript|assets)\/.*)$/;
+
+async function plan(context: StageContext): Promise<StagePlan> {
+  const ground = await lookAround(context);
+  return { lines: planLines(ground, context), blockers: ground.blockers, findings: ground.findings };
+}
+
+/** The saved pieces, in the restore's folder: they stay there for a person to look at. */
+async function bringPieces({ reader, folder, progress, signal }: StageContext): Promise<Finding[]> {
+  const target = join(folder, SAVED);
+  await rm(target, { recursive: true, force: true });
+  return (await restoreFolder(reader, "code", target, { progress, signal })).findings;
+}
+
+function conflictFinding(root: string, conflicts: readonly string[], pieces: string): Finding {
+  return {
+    kind: "code-conflicts-left",
+    level: "warning",
+    message: `not all of the saved code fits into ${root}: ${conflicts.join("; ")}`,
+    hint: `The commit is the saved one, so the database has its code. What did not fit lies in ${pieces}: put it in by hand.`,
+  };
+}
+
+type GitRecord = Extract<CodeRecord, { kind: "git" }>;
+
+async function applyCheckout(
+  context: StageContext,
+  record: StageRecord<CodeRecord>,
+  { info, root }: Ground & { info: CodeInfo },
+): Promise<StageResult> {
+  const { folder, signal } = context;
+  const [pieces, before] = [join(folder, SAVED), join(folder, BEFORE)];
+  const findings = await bringPieces(context);
+  const begun = record.kept?.kind === "git" ? record.kept : undefined;
+  const checkout = begun?.checkout ?? (await keepCheckout(root, before, { label: basename(folder), signal }));
+  const { head = "" } = info;
+  if (checkout === undefined) throw new Failure("target/unsuitable", `the code in ${root} has no commit`);
+  // What a killed run did by half is undone first.
+  if (begun !== undefined) await putCheckoutBack(checkout, before, { signal });
+  else await record.keep({ kind: "git", checkout, state: "begun" });
+  const lacking = await bringSavedCommits(pieces, root, { signal });
+  if (lacking.length > 0) throw wrongCode(root, lacking);
+  const untracked = { saved: join(pieces, CODE_UNTRACKED), untracked: info.untracked };
+  const whole = await keepInTheWay(checkout, before, { commit: head, ...untracked, signal });
+  await record.keep({ kind: "git", checkout: whole, state: "begun" });
+  await clearWay(whole, { signal });
+  const { steps, conflicts } = await restoreCode(pieces, root, { signal, setsBack: true });
+  const now = await lookAtCheckout(root, { commits: [], signal });
+  if (now.head !== head) {
+    await putCheckoutBack(whole, before, { signal });
+    throw wrongCode(root, conflicts);
+  }
+  const done: GitRecord = { kind: "git", checkout: whole, state: "done" };
+  await record.keep(done);
+  if (conflicts.length > 0) findings.push(conflictFinding(root, conflicts, pieces));
+  return await build(context, record, done, { lines: steps, findings });
+}
+
+/** The database must not run with other code than its own. */
+function wrongCode(root: string, conflicts: readonly string[]): Failure {
+  return new Failure("target/unsuitable", `the saved code cannot be had in ${root}: ${conflicts.join("; ")}`, {
+    hint: "The code is as it was. Mend that, and 'chatkeep restore --resume'; or 'chatkeep rollback'.",
+  });
+}
+
+/** What a person has to do before this code runs, or looks as it should. */
+async function build(
+  { place, signal }: StageContext,
+  record: StageRecord<CodeRecord>,
+  done: GitRecord,
+  result: StageResult,
+): Promise<StageResult> {
+  const { root, head } = done.checkout;
+  const { kind } = place.installation;
+  const now = await lookAtCheckout(root, { commits: [], signal });
+  const isOwnMachine = kind === "linux-vm" || kind === "manual";
+  const changed =
+    isOwnMachine && now.head !== undefined ? await changedBetween(root, [head, now.head], { signal }) : [];
+  const assets = "RAILS_ENV=production bundle exec rake assets:precompile";
+  if (changed.some((path) => LIBRARIES.test(path)) && done.state !== "told") {
+    await record.keep({ ...done, state: "told" });
+    const how = `as the owner of ${root}, in that folder: bundle install && pnpm install && ${assets}`;
+    return {
+      ...result,
+      holds: `the code is the saved one, and the installed libraries are those of other code: ${how}`,
+    };
+  }
+  if (!changed.some((path) => ASSETS.test(path))) return result;
+  return {
+    ...result,
+    next: [`make the pages again, as the owner of ${root}, in that folder: pnpm install && ${assets}`],
+  };
+}
+
+async function filesBelow(folder: string): Promise<string[]> {
+  const entries = await readdir(folder, { recursive: true, withFileTypes: true }).catch(() => []);
+  return entries
+    .filter((entry) => !entry.isDirectory())
+    .map((entry) => join(entry.parentPath, entry.name).slice(folder.length + 1))
+    .toSorted();
+}
+
+async function applyFiles(
+  context: StageContext,
+  record: StageRecord<CodeRecord>,
+  { root }: Ground,
+): Promise<StageResult> {
+  const { folder, signal } = context;
+  const [pieces, before] = [join(folder, SAVED), join(folder, BEFORE)];
+  const findings = await bringPieces(context);
+  const saved = join(pieces, CODE_FILES);
+  let kept = record.kept?.kind === "files" ? record.kept.folder : undefined;
+  if (kept === undefined) {
+    const differing = await differingPaths(root, saved, await filesBelow(saved));
+    kept = { root, paths: await keepPaths(root, before, differing) };
+    await record.keep({ kind: "files", folder: kept, state: "begun" });
+  }
+  await removePaths(kept);
+  const { steps, conflicts } = await restoreCode(pieces, root, { signal });
+  await record.keep({ kind: "files", folder: kept, state: "done" });
+  if (conflicts.length > 0) findings.push(conflictFinding(root, conflicts, pieces));
+  const aside = kept.paths.filter(({ kind }) => kind !== "none").length;
+  const lines = aside === 0 ? steps : [...steps, `kept ${plural(aside, "file")} that differed in ${before}`];
+  return { lines: kept.paths.length === 0 ? [] : lines, findings };
+}
+
+async function apply(context: StageContext, record: StageRecord<CodeRecord>): Promise<StageResult> {
+  const { kept } = record;
+  if (kept?.kind === "git" && kept.state !== "begun") {
+    return await build(context, record, kept, { lines: [], findings: [] });
+  }
+  if (kept !== undefined && kept.state !== "begun") return { lines: [], findings: [] };
+  const ground = kept === undefined ? await lookAround(context) : await begunGround(context, kept);
+  const { way, info } = ground;
+  if (way === "nothing" || info === undefined) return { lines: [], findings: [] };
+  if (way === "checkout") return await applyCheckout(context, record, { ...ground, info });
+  if (way === "files") return await applyFiles(context, record, ground);
+  await record.keep({ kind: "beside", state: "begun" });
+  const findings = await bringPieces(context);
+  await record.keep({ kind: "beside", state: "done" });
+  const where = join(context.folder, SAVED);
+  return {
+    lines: [`put the saved code into ${where}`],
+    findings,
+    next: [`compare ${where} with the code that runs here`],
+  };
+}
+
+/** What was begun is gone on with, whatever the half-changed code looks like now. */
+async function begunGround({ reader }: StageContext, kept: CodeRecord): Promise<Ground> {
+  const info = await savedInfo(reader);
+  const way = kept.kind === "git" ? "checkout" : kept.kind;
+  const root = kept.kind === "git" ? kept.checkout.root : kept.kind === "files" ? kept.folder.root : "";
+  return { way, info, root, blockers: [], findings: [] };
+}
+
+async function undo({ folder, signal }: UndoContext, { kept }: StageRecord<CodeRecord>): Promise<StageResult> {
+  const before = join(folder, BEFORE);
+  if (kept === undefined || kept.kind === "beside") return { lines: [], findings: [] };
+  if (kept.kind === "files") {
+    await putPathsBack(kept.folder, before);
+    return { lines: [`the code in ${kept.folder.root} is as it was`], findings: [] };
+  }
+  await putCheckoutBack(kept.checkout, before, { signal });
+  const next =
+    kept.state === "told" ? ["install the libraries of this code again: bundle install && pnpm install"] : [];
+  return {
+    lines: [`the code in ${kept.checkout.root} is as it was, at ${kept.checkout.head.slice(0, 10)}`],
+    findings: [],
+    next,
+  };
+}
+
+export const codeStage: Stage<CodeRecord> = { name: "code", plan, apply, undo };

@@ -1,0 +1,143 @@
+import assert from "node:assert/strict";
+import { cp, readFile, rm } from "node:fs/promises";
+import { after, before, test } from "node:test";
+import { isFailure } from "../../../src/base/errors.ts";
+import type { Installation } from "../../../src/installation/installation.ts";
+import { codeStage, type CodeRecord } from "../../../src/job/stages/code-stage.ts";
+import { temporaryFolder } from "../../harness/temporary.ts";
+import { readFolder } from "../../harness/tree.ts";
+import { commit, git, makeUpstream, write } from "../../installation/checkout.ts";
+import { contextOf, type ForkDesk, killedAt, openForkDesk, placeAt, stateOf, upgraded, workOf } from "./fork-desk.ts";
+import { memoryRecord } from "./stage-context.ts";
+
+let forks: ForkDesk;
+
+before(async () => {
+  forks = await openForkDesk();
+});
+
+after(async () => await forks[Symbol.asyncDispose]());
+
+test("a fork's code comes back with its commits, edits and untracked files, also after a kill, and an undo leaves what was there", async () => {
+  await using folder = await temporaryFolder();
+  const root = await upgraded(forks, folder);
+  const then = await stateOf(root);
+  const context = await contextOf(forks, folder, forks.fork, placeAt(forks, root));
+  const { lines, blockers, findings } = await codeStage.plan(context);
+  assert.deepEqual([blockers, findings], [[], []]);
+  assert.match(
+    lines[0] ?? "",
+    /bring the code in .*app to [0-9a-f]{10} \(acme\), with its own commits, edits, 1 untracked file; what is there now is kept/,
+  );
+  assert.deepEqual(await stateOf(root), then, "a plan changes nothing");
+  const record = memoryRecord<CodeRecord>();
+  await killedAt(2, record, async () => await codeStage.apply(context, record));
+  // Half of the work, which nobody noted.
+  await write(root, "app/models/message.rb", "half done\n");
+  const result = await codeStage.apply(context, record);
+  assert.deepEqual(result.findings, []);
+  assert.deepEqual(await workOf(root), await workOf(forks.desk.folder.at("fork")));
+  assert.deepEqual((await codeStage.plan(context)).lines, [], "then there is nothing left to do");
+  const plainRecord = memoryRecord(record.kept);
+  await codeStage.undo(context, plainRecord);
+  await codeStage.undo(context, plainRecord);
+  assert.deepEqual(await stateOf(root), then);
+});
+
+test("code that is as it was saved is left alone", async () => {
+  await using folder = await temporaryFolder();
+  await cp(forks.desk.folder.at("fork"), folder.at("app"), { recursive: true });
+  await write(folder.at("app"), "made-since.txt", "nobody's\n");
+  const { lines, blockers, findings } = await codeStage.plan(
+    await contextOf(forks, folder, forks.fork, placeAt(forks, folder.at("app"))),
+  );
+  assert.deepEqual({ lines, blockers, findings }, { lines: [], blockers: [], findings: [] });
+});
+
+test("without the commit that the saved code builds upon nothing is begun, and it is said how to fetch it", async () => {
+  await using folder = await temporaryFolder();
+  await makeUpstream(folder.at("app"));
+  await rm(folder.at("app/.git"), { recursive: true });
+  await git(folder.at("app"), "init", "--quiet");
+  await write(folder.at("app"), "other.rb", "of another history\n");
+  await commit(folder.at("app"), "another history");
+  const context = await contextOf(forks, folder, forks.fork, placeAt(forks, folder.at("app")));
+  const { blockers } = await codeStage.plan(context);
+  assert.deepEqual(
+    blockers.map(({ kind }) => kind),
+    ["code-commit-missing"],
+  );
+  assert.match(blockers[0]?.hint ?? "", /git fetch https:\/\/github\.com\/chatwoot\/chatwoot\.git/);
+  const then = await workOf(folder.at("app"));
+  await assert.rejects(codeStage.apply(context, memoryRecord<CodeRecord>()), (error) =>
+    isFailure(error, "target/unsuitable"),
+  );
+  assert.deepEqual(await workOf(folder.at("app")), then);
+});
+
+test("files without git come back, what differed is kept, and an undo puts it back", async () => {
+  await using folder = await temporaryFolder();
+  const root = folder.at("app");
+  await write(root, "changed.rb", "present\n");
+  await write(root, "others.rb", "of nobody's\n");
+  const then = await readFolder(root);
+  const context = await contextOf(forks, folder, forks.plain, placeAt(forks, root, "files"));
+  const record = memoryRecord<CodeRecord>();
+  await killedAt(1, record, async () => await codeStage.apply(context, record));
+  await codeStage.apply(context, record);
+  const { "others.rb": others, ...back } = await readFolder(root);
+  assert.deepEqual([back, others], [await readFolder(forks.desk.folder.at("plain")), then["others.rb"]]);
+  await codeStage.undo(context, record);
+  assert.deepEqual(await readFolder(root), then);
+});
+
+function inImage(name: string, version: string, digest?: string): Installation {
+  const { code: _, root: __, ...rest } = forks.desk.installation;
+  const image = { name, id: `sha256:${name.length}${version}`, ...(digest === undefined ? {} : { digest }) };
+  return { ...rest, kind: "docker-compose", image, version };
+}
+
+function of(image: Installation["image"]): Parameters<typeof contextOf>[4] {
+  return image === undefined ? {} : { chatwoot: { image } };
+}
+
+test("an image is compared: the same is nothing to do, another is named, and one that does not fit stands in the way", async () => {
+  await using folder = await temporaryFolder();
+  const here = inImage("chatwoot/chatwoot:v4.15.1", "4.15.1", "chatwoot/chatwoot@sha256:aa");
+  const kinds = async (installation: Installation, options: Parameters<typeof contextOf>[4]) => {
+    const { lines, blockers, findings } = await codeStage.plan(
+      await contextOf(forks, folder, forks.plain, installation, options),
+    );
+    return [lines.length, ...[...blockers, ...findings].map(({ kind }) => kind)];
+  };
+  assert.deepEqual(await kinds(here, of(here.image)), [1, "code-put-beside"], "files that were mounted into it");
+  const older = inImage("chatwoot/chatwoot:v4.9.0", "4.9.0");
+  assert.deepEqual(await kinds(older, of(here.image)), [1, "code-too-old", "image-differs", "code-put-beside"]);
+  const next = await codeStage.apply(
+    await contextOf(forks, folder, forks.plain, here, of(here.image)),
+    memoryRecord<CodeRecord>(),
+  );
+  assert.match(next.next?.[0] ?? "", /compare .*restore\/code with the code that runs here/);
+  assert.equal(await readFile(folder.at("restore/code/files/lib/mine.rb"), "utf8"), "mine\n");
+});
+
+test("newer code of a checkout stays where the database is to be migrated, unless a step must not be jumped over", async () => {
+  await using folder = await temporaryFolder();
+  const root = folder.at("app");
+  await cp(forks.desk.folder.at("fork"), root, { recursive: true });
+  const applied = (await forks.fork.manifest()).chatwoot.migrations;
+  for (const version of [...applied, "20991231000000"]) await write(root, `db/migrate/${version}_x.rb`, "");
+  await commit(root, "newer");
+  const place = { ...placeAt(forks, root), version: "5.0.0" };
+  const migrated = await codeStage.plan(await contextOf(forks, folder, forks.fork, place, { migrate: true }));
+  assert.deepEqual(migrated.blockers, []);
+  assert.match(migrated.lines[0] ?? "", /stays: it is newer than Chatwoot/);
+  const back = await codeStage.plan(await contextOf(forks, folder, forks.fork, place));
+  assert.match(back.lines[0] ?? "", /bring the code/);
+  const ancient = { chatwoot: { migrations: ["20220101000000"], version: "2.0.0" }, migrate: true };
+  const { blockers } = await codeStage.plan(await contextOf(forks, folder, forks.fork, place, ancient));
+  assert.deepEqual(
+    blockers.map(({ kind }) => kind),
+    ["upgrade-in-steps", "pgvector-needed"],
+  );
+});
