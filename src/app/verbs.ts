@@ -5,7 +5,7 @@
 import { resolve } from "node:path";
 import { Failure } from "../base/errors.ts";
 import { type PointList, resolvePoint } from "../job/points.ts";
-import type { Part, RestoreOptions } from "../job/restore.ts";
+import type { CloneChoice, Part, RestoreOptions } from "../job/restore.ts";
 import { parseDatabaseUrl, type ServerAddress } from "../postgres/address.ts";
 import type { KeptDatabase } from "../postgres/kept-databases.ts";
 import type {
@@ -193,6 +193,7 @@ export interface RestoreFlags {
   tables?: readonly string[] | undefined;
   /** No rows at all. */
   schemaOnly?: boolean | undefined;
+  clone?: CloneChoice | undefined;
 }
 
 async function restoreOptions(globals: Globals, flags: RestoreFlags, s: Surroundings): Promise<RestoreOptions> {
@@ -232,6 +233,7 @@ async function restoreOptions(globals: Globals, flags: RestoreFlags, s: Surround
     parts,
     isNamed: flags.only !== undefined,
     withRoles: flags.withRoles === true,
+    clone: flags.clone,
     clock: s.clock,
     progress: s.progress,
     signal: s.signal,

@@ -14,6 +14,11 @@ export interface WriteOptions {
   signal: AbortSignal;
 }
 
+export interface StorageOptions extends WriteOptions {
+  /** All files are laid out as in a folder, whatever service they come from. */
+  isLocal?: boolean;
+}
+
 export interface RestoredFiles {
   files: number;
   bytes: number;
@@ -25,7 +30,7 @@ export interface RestoredFiles {
 export async function restoreStorage(
   reader: PointReader,
   target: string,
-  options: WriteOptions,
+  options: StorageOptions,
 ): Promise<RestoredFiles> {
   const manifest = await reader.manifest();
   const tree = await reader.folderTree("storage");
@@ -41,7 +46,9 @@ export async function restoreStorage(
     if (node.type !== "file") return undefined;
     met.add(path, node);
     const service = path.slice(0, path.indexOf("/"));
-    return folders.has(decodeName(service)) ? blobPath(".", decodeName(node.name)).slice(2) : `${service}/${node.name}`;
+    return options.isLocal === true || folders.has(decodeName(service))
+      ? blobPath(".", decodeName(node.name)).slice(2)
+      : `${service}/${node.name}`;
   };
   const { files, bytes, problems } = await restoreTree(reader.repository, tree, target, { ...options, place });
   const lacking = (await met.countLacking(reader, services)) + Math.max(0, met.files - files);

@@ -11,12 +11,21 @@ import type { Finding } from "../base/findings.ts";
 import type { Progress } from "../base/progress.ts";
 import type { Manifest } from "../point/manifest.ts";
 import { describeAddress, type ServerAddress } from "../postgres/address.ts";
-import { quoteIdentifier } from "../postgres/names.ts";
 import { findPrograms } from "../postgres/programs.ts";
 import { inspectTarget, type TargetFacts } from "../postgres/target.ts";
 import type { Repository } from "../repo/repository.ts";
 import { makeFolders, nearestFolder } from "../system/folders.ts";
 import { openTemporaryFolder } from "../system/temporary.ts";
+import {
+  CLONE_ENVIRONMENT,
+  type CloneChoice,
+  cloneBlockers,
+  cloneDatabase,
+  type ClonedDatabase,
+  cloneNext,
+  describeClone,
+  writeCloneEnvironment,
+} from "./clone/restore-clone.ts";
 import { createLike } from "./create-database.ts";
 import { loadPoint } from "./load-point.ts";
 import { lockToRead } from "./lock.ts";
@@ -27,6 +36,7 @@ import { PointReader } from "./point-reader.ts";
 import { listPoints, type Point, type PointList } from "./points.ts";
 import { absentPart, isListed, missingFindings, type Part } from "./restore-findings.ts";
 import { restoreFolder, restoreStorage } from "./restore-files.ts";
+import { nextSteps } from "./restore-next.ts";
 import { applyGrants, createRoles } from "./rights.ts";
 import { restoreLive } from "./restore-live.ts";
 import { ALL_ROWS, type RowChoice } from "./row-choice.ts";
@@ -35,6 +45,7 @@ import { expectedFiles } from "./shortfall.ts";
 import { lackingFindings } from "./unreadable.ts";
 import type { RestorePlan, RestoreSummary } from "./summaries.ts";
 
+export type { CloneChoice } from "./clone/restore-clone.ts";
 export type { Part } from "./restore-findings.ts";
 
 export interface RestoreOptions {
@@ -51,6 +62,8 @@ export interface RestoreOptions {
   isNamed: boolean;
   /** Roles that are lacking are made, and owners and rights in the database are what they were. */
   withRoles: boolean;
+  /** A copy that reaches nobody; of a whole database that is not the live one. */
+  clone?: CloneChoice | undefined;
   clock: Clock;
   progress: Progress;
   signal: AbortSignal;
@@ -82,6 +95,7 @@ async function planAll(reader: PointReader, options: RestoreOptions): Promise<Wh
   }
   if (steps.length === 0 && blockers.length === 0) blockers.push(absentPart("nothing at all"));
   blockers.push(...(database?.blockers ?? []));
+  if (options.clone !== undefined) blockers.push(...(await cloneBlockers(reader, options.clone)));
   findings.push(...(database?.findings ?? []));
   if (options.to !== undefined) blockers.push(...(await folderBlockers(options.to, steps)));
   const plan: RestorePlan = {
@@ -114,13 +128,13 @@ async function planDatabasePart(reader: PointReader, options: RestoreOptions): P
 
 function databaseStep(
   plan: DatabasePlan | undefined,
-  { database, isLive }: RestoreOptions,
+  { database, isLive, clone }: RestoreOptions,
 ): RestorePlan["steps"][number] | undefined {
   if (plan === undefined || database === undefined) return undefined;
   const target = describeAddress(database);
   return {
     part: "database",
-    what: plan.what,
+    what: clone === undefined ? plan.what : `${plan.what}, ${describeClone(clone)}`,
     target: isLive ? `${target}, in the place of what is there` : target,
     bytes: plan.bytes,
   };
@@ -140,6 +154,14 @@ async function planFiles(
       what: plural(expectedFiles(manifest.storage), "uploaded file"),
       target,
       bytes: manifest.storage.reduce((n, s) => n + s.bytes, 0),
+    };
+  }
+  if (part === "config" && options.clone !== undefined) {
+    return {
+      part,
+      what: "the clone's environment, and no other file",
+      target: join(target, CLONE_ENVIRONMENT),
+      bytes: 0,
     };
   }
   const files = part === "config" ? manifest.config.files : manifest.code.files;
@@ -253,22 +275,54 @@ export async function restore({ repository, choose }: RestoreSource, given: Rest
     summary.database = restored;
     summary.findings.push(...findings);
   }
+  const cloned = await cloneRestored(reader, options, has("storage"));
+  summary.findings.push(...(cloned?.findings ?? []));
   if (options.to !== undefined) {
     for (const part of ["storage", "config", "code"] as const) {
-      if (!has(part)) continue;
-      const target = join(options.to, part);
-      const restored =
-        part === "storage"
-          ? await restoreStorage(reader, target, options)
-          : await restoreFolder(reader, part, target, options);
-      summary.findings.push(...restored.findings);
-      if (part === "storage") summary.storage = { blobs: restored.files, bytes: restored.bytes };
-      else summary[part] = target;
+      if (has(part)) await restorePart(reader, part, { ...options, to: options.to }, { cloned, summary });
     }
   }
   summary.next = nextSteps(await reader.manifest(), summary, database?.rows.isWhole === false);
+  if (cloned !== undefined) summary.next = [...cloneNext(summary.config !== null), ...cloned.next];
   summary.seconds = (options.clock.monotonic() - started) / 1000;
   return summary;
+}
+
+async function cloneRestored(
+  reader: PointReader,
+  options: RestoreOptions,
+  hasStorage: boolean,
+): Promise<ClonedDatabase | undefined> {
+  const { database, clone, isLive } = options;
+  if (clone === undefined || database === undefined || isLive) return undefined;
+  return await cloneDatabase(reader, database, { ...options, clone, hasStorage });
+}
+
+async function restorePart(
+  reader: PointReader,
+  part: Exclude<Part, "database">,
+  options: RestoreOptions & { to: string },
+  { cloned, summary }: { cloned: ClonedDatabase | undefined; summary: RestoreSummary },
+): Promise<void> {
+  const target = join(options.to, part);
+  if (part === "config" && cloned !== undefined) {
+    if (cloned.environment === undefined) return;
+    await writeCloneEnvironment(target, cloned.environment);
+    summary.config = target;
+    return;
+  }
+  if (part === "storage") {
+    const isLocal = cloned !== undefined;
+    const restored =
+      cloned?.files === undefined ? await restoreStorage(reader, target, { ...options, isLocal }) : undefined;
+    summary.findings.push(...(restored?.findings ?? []));
+    summary.storage =
+      restored === undefined ? (cloned?.files ?? null) : { blobs: restored.files, bytes: restored.bytes };
+    return;
+  }
+  const restored = await restoreFolder(reader, part, target, options);
+  summary.findings.push(...restored.findings);
+  summary[part] = target;
 }
 
 type RestoredDatabase = NonNullable<RestoreSummary["database"]> & { findings: Finding[] };
@@ -315,41 +369,4 @@ async function fillDatabase(
   const isWhole = plan?.rows.isWhole ?? true;
   if (withRoles) findings.push(...(await applyGrants(reader, address, { keepsEntry: false, isWhole, signal })));
   return { name: address.database, previous: null, rows: loaded.rows, findings };
-}
-
-/** What is left for a person, in order. */
-function nextSteps(manifest: Manifest, summary: RestoreSummary, isPartial: boolean): string[] {
-  const next: string[] = [];
-  if (summary.config !== null) {
-    next.push(
-      "put the saved environment back: SECRET_KEY_BASE and ACTIVE_RECORD_ENCRYPTION_* must be exactly the saved ones",
-    );
-  }
-  if (summary.database !== null && summary.database.previous !== null) {
-    next.push(
-      "restart Chatwoot's web and worker, and look whether all is as it should be",
-      `'chatkeep rollback' puts the old database back; when it is no longer wanted, 'chatkeep restore --discard-previous' drops it`,
-    );
-    return next;
-  }
-  if (summary.database !== null && isPartial) {
-    next.push(
-      `look at it with psql; when it is no longer wanted: DROP DATABASE ${quoteIdentifier(summary.database.name)}`,
-    );
-    return next;
-  }
-  if (summary.database !== null) {
-    next.push(
-      `point Chatwoot ${manifest.chatwoot.version ?? ""} at database '${summary.database.name}'`.replace("  ", " "),
-    );
-  }
-  if (summary.storage !== null)
-    next.push("move the restored storage folder into place, owned by the user that runs Chatwoot");
-  if (summary.code !== null) next.push("put the code changes back: RESTORE.md in the restore point says how");
-  if (summary.database !== null) {
-    next.push(
-      "delete the Redis key alfred:CHATWOOT_INSTALLATION_ONBOARDING, then start web, look at it, and start the worker last",
-    );
-  }
-  return next;
 }

@@ -207,29 +207,25 @@ test("nobody can be recognised in an anonymised copy, and it is still a Chatwoot
   assert.deepEqual(findings, []);
   assert.ok(lookedFor > 100 && rows > 500, `${lookedFor} ${rows}`);
   const dump = (await dumpLines(copy)).join("\n").toLowerCase();
-  const originals = [
-    ...people.flatMap(({ name, email, phone_number: phone }) => [
-      email,
-      phone,
-      String(name).includes(" ") ? name : null,
-    ]),
-    ...said.map(({ content }) => String(content).replaceAll("\\", "").slice(0, 40)),
-    ...[
-      PERSON.name,
-      "wendelstein",
-      PERSON.email,
-      "15112345678",
-      "unterammergau",
-      "grandmother",
-      "198.51.100.7",
-      "47110815",
-      "1951-04-30",
-      "owendelstein",
-    ],
+  const originals: string[] = [
+    PERSON.name,
+    "wendelstein",
+    PERSON.email,
+    "15112345678",
+    "unterammergau",
+    "grandmother",
+    "198.51.100.7",
+    "47110815",
+    "1951-04-30",
+    "owendelstein",
   ];
-  for (const original of originals) {
-    if (original !== null) assert.ok(!dump.includes(String(original).toLowerCase()), String(original));
+  for (const { name, email, phone_number: phone } of people) {
+    originals.push(...[email, phone].filter((value) => typeof value === "string"));
+    if (typeof name === "string" && name.includes(" ")) originals.push(name);
   }
+  originals.push(...said.map(({ content }) => String(content).replaceAll("\\", "").slice(0, 40)));
+  for (const original of originals) assert.ok(!dump.includes(original.toLowerCase()), original);
+
   assert.deepEqual(
     await query("select id, length(content) as size, content_type, status, sender_id from messages order by id"),
     before,

@@ -3,6 +3,7 @@ import { ONTO_KINDS, type OntoKind } from "../../app/restore-home.ts";
 import type { WholeFlags } from "../../app/restore-whole.ts";
 import { Failure } from "../../base/errors.ts";
 import type { WholePlan, WholeSummary } from "../../job/whole-summaries.ts";
+import { cloneOf } from "./clone-flags.ts";
 import { answer, tellFindings } from "../answer.ts";
 import type { Invocation } from "../command.ts";
 import { PARTS } from "../commands.ts";
@@ -17,14 +18,14 @@ const IN_PLACE = {
   storage: "--storage",
   missing: "--missing",
   onto: "--onto",
-  asClone: "--as-clone",
-  frontendUrl: "--frontend-url",
-  anonymise: "--anonymise",
   replace: "--replace",
 } as const;
 
-function inPlaceOptions({ given }: Invocation): string[] {
-  return Object.entries(IN_PLACE).flatMap(([name, flag]) => (given.has(name) ? [flag] : []));
+/** Options that mean something wherever a restore goes. */
+const ANYWHERE = { asClone: "--as-clone", frontendUrl: "--frontend-url", anonymise: "--anonymise" } as const;
+
+function inPlaceOptions({ given }: Invocation, named: Readonly<Record<string, string>> = IN_PLACE): string[] {
+  return Object.entries(named).flatMap(([name, flag]) => (given.has(name) ? [flag] : []));
 }
 
 /**
@@ -41,7 +42,7 @@ export function isWholeMeant(invocation: Invocation): boolean {
     ...(given.has("schemaOnly") ? ["--schema-only"] : []),
   ];
   const [first] = elsewhere;
-  if (first === undefined) return own.length > 0 || given.list("only").join() !== "database";
+  if (first === undefined) return own.length > 0 || given.has("asClone") || given.list("only").join() !== "database";
   const [wrong] = own;
   if (wrong === undefined) return false;
   throw new Failure("usage/invalid", `${wrong} is for a restore into Chatwoot's own place, and ${first} is not`, {
@@ -78,7 +79,7 @@ export async function restoreWhole(invocation: Invocation): Promise<ExitStatus> 
 export async function resume(invocation: Invocation): Promise<ExitStatus> {
   const { given, globals, surroundings } = invocation;
   const others = [
-    ...inPlaceOptions(invocation).filter((flag) => flag !== "--outbound"),
+    ...inPlaceOptions(invocation, { ...IN_PLACE, ...ANYWHERE }).filter((flag) => flag !== "--outbound"),
     ...["to", "databaseUrl", "plan", "withRoles", "schemaOnly", "discardPrevious"].filter((name) => given.has(name)),
     ...(given.list("only").length + given.list("table").length > 0 ? ["--only"] : []),
     ...(given.optionalArgument(0) === undefined ? [] : ["a restore point"]),
@@ -127,17 +128,7 @@ function readFlags(invocation: Invocation): WholeFlags {
   const { given } = invocation;
   const only = given.list("only");
   const parts = PARTS.filter((part) => only.includes(part));
-  const frontendUrl = given.text("frontendUrl");
-  if (given.has("asClone") !== (frontendUrl !== undefined)) {
-    throw new Failure("usage/invalid", "--as-clone and --frontend-url go together", {
-      hint: "A copy has an address of its own: --as-clone --frontend-url https://staging.example.com.",
-    });
-  }
-  if (given.has("anonymise") && !given.has("asClone")) {
-    throw new Failure("usage/invalid", "--anonymise is for a copy", {
-      hint: "Say --as-clone and --frontend-url, too.",
-    });
-  }
+  const clone = cloneOf(invocation);
   if (given.has("missing") && parts.join() !== "storage") {
     throw new Failure("usage/invalid", "--missing is for uploaded files alone", {
       hint: "Say --only storage --missing.",
@@ -150,7 +141,7 @@ function readFlags(invocation: Invocation): WholeFlags {
     missing: given.has("missing"),
     migrate: given.has("migrate"),
     outbound: outboundOf(invocation),
-    clone: frontendUrl === undefined ? undefined : { frontendUrl, anonymise: given.has("anonymise") },
+    clone,
     onto: ontoOf(given.text("onto")),
   };
 }

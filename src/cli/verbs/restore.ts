@@ -1,11 +1,13 @@
 import { planRestore, runRestore } from "../../app/verbs.ts";
 import { Failure } from "../../base/errors.ts";
 import type { Finding } from "../../base/findings.ts";
+import type { CloneChoice } from "../../job/restore.ts";
 import type { RestorePlan } from "../../job/summaries.ts";
 import { answer, tellFindings } from "../answer.ts";
 import type { Invocation, Verb } from "../command.ts";
 import { statusOf } from "../findings.ts";
 import { formatNext, formatPlan, formatRestored } from "../reports/restore.ts";
+import { cloneBeside } from "./clone-flags.ts";
 import { discardPrevious } from "./discard-previous.ts";
 
 export const restore: Verb = async (invocation) => {
@@ -54,9 +56,11 @@ interface Options {
   withRoles: boolean;
   tables?: string[];
   schemaOnly?: boolean;
+  clone: CloneChoice | undefined;
 }
 
-function readOptions({ given }: Invocation): Options {
+function readOptions(invocation: Invocation): Options {
+  const { given } = invocation;
   const only = given.list("only");
   const to = given.text("to");
   const databaseUrl = given.text("databaseUrl");
@@ -73,6 +77,7 @@ function readOptions({ given }: Invocation): Options {
     to,
     databaseUrl,
     withRoles,
+    clone: cloneBeside(invocation),
     ...(only.length > 0 ? { only } : {}),
     ...(tables.length > 0 ? { tables } : {}),
     ...(given.has("schemaOnly") ? { schemaOnly: true } : {}),

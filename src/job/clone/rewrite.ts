@@ -3,7 +3,7 @@ import { LIMITS } from "../../base/limits.ts";
 import type { Treatment } from "../../chatwoot/personal.ts";
 import type { TableFacts } from "../../postgres/catalogue.ts";
 import type { Connection } from "../../postgres/connect.ts";
-import { qualifiedName, quoteIdentifier } from "../../postgres/names.ts";
+import { qualifiedName, quoteIdentifier, quoteLiteral } from "../../postgres/names.ts";
 
 export interface RewrittenColumn {
   readonly name: string;
@@ -14,6 +14,13 @@ export interface RewrittenColumn {
 
 /** What a value becomes. @param place Of the value: its table, its row and its column. */
 export type Replace = (value: string, column: RewrittenColumn, place: string) => string | null;
+
+export interface RewriteOptions {
+  readonly replace: Replace;
+  /** Only rows that hold this somewhere. */
+  readonly holding?: string;
+  readonly signal: AbortSignal;
+}
 
 interface Batch extends Record<string, unknown> {
   place: string;
@@ -30,12 +37,12 @@ export async function rewriteTable(
   connection: Connection,
   table: TableFacts,
   columns: readonly RewrittenColumn[],
-  { replace, signal }: { replace: Replace; signal: AbortSignal },
+  { replace, holding, signal }: RewriteOptions,
 ): Promise<number> {
   const read = columns.map((column, at) => `${readAs(column)} as c${at}`);
   const relation = qualifiedName(table);
   await connection.query(
-    `declare rewritten no scroll cursor for select ctid::text as place, ${read.join(", ")} from ${relation}`,
+    `declare rewritten no scroll cursor for select ctid::text as place, ${read.join(", ")} from ${relation}${whereOf(columns, holding)}`,
   );
   const update = updateOf(relation, columns);
   const rowsAtOnce = rowsOf(table);
@@ -55,6 +62,12 @@ export async function rewriteTable(
   }
   await connection.query("close rewritten");
   return rows;
+}
+
+function whereOf(columns: readonly RewrittenColumn[], holding: string | undefined): string {
+  if (holding === undefined) return "";
+  const each = columns.map(({ name }) => `position(${quoteLiteral(holding)} in ${quoteIdentifier(name)}::text) > 0`);
+  return ` where ${each.join(" or ")}`;
 }
 
 function rowsOf({ bytes, rowsEstimate }: TableFacts): number {
