@@ -25,8 +25,8 @@ before(async () => {
   damaged = await whole.state();
   await whole.start();
   const { stdout } = await whole.desk.chatkeep(["--json", "restore", "latest", "--plan"]);
-  const plan = jsonLines(stdout).find(({ type }) => type === "plan");
-  stages = (plan?.["stages"] as { name: StageName }[]).map(({ name }) => name);
+  const plan = jsonLines(stdout).find(({ type }) => type === "plan") ?? {};
+  stages = (plan["stages"] as { name: StageName }[]).map(({ name }) => name);
 });
 after(async () => {
   await whole[Symbol.asyncDispose]();

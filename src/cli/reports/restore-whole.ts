@@ -94,10 +94,11 @@ export function formatWhole(summary: WholeSummary, look: Look): string[] {
 }
 
 function steps(stages: readonly StageSummary[], look: Look): string[] {
-  return stages.flatMap(({ name, state, seconds, lines }) => {
-    const time = state === "waiting" ? "" : formatSeconds(seconds);
-    const head = `  ${padEnd(NAMES[name], NAME_WIDTH)}  ${padStart(time, 8)}  `;
-    return hang(head, state === "waiting" ? ["not yet"] : lines, NAME_WIDTH + 14, look);
+  const times = stages.map(({ state, seconds }) => (state === "waiting" ? "" : formatSeconds(seconds)));
+  const width = Math.max(0, ...times.map(({ length }) => length));
+  return stages.flatMap(({ name, state, lines }, index) => {
+    const head = `  ${padEnd(NAMES[name], NAME_WIDTH)}  ${padStart(times[index] ?? "", width)}  `;
+    return hang(head, state === "waiting" ? ["not yet"] : lines, NAME_WIDTH + width + 6, look);
   });
 }
 
