@@ -7,7 +7,7 @@ import { after, before, test } from "node:test";
 import { assertSameDatabase } from "../harness/pg-dump-diff.ts";
 import { CHATKEEP, jsonLines, startCli } from "../harness/cli.ts";
 import { cannotMount, runWithMounts } from "../harness/namespace.ts";
-import { resticPaths, runRestic } from "../harness/restic.ts";
+import { judges, runRestic } from "../harness/restic.ts";
 import { mustRun, type RunResult } from "../harness/run.ts";
 import { makeCheapToOpen } from "./cheap-key.ts";
 import { type Desk, openDesk } from "./desk.ts";
@@ -20,7 +20,11 @@ let passwordFile: string;
 let exported: RunResult;
 
 before(async () => {
-  desk = await openDesk({ isCheckout: true, size: { messages: 150, conversations: 20, files: 12 } });
+  desk = await openDesk({
+    isCheckout: true,
+    hasServerForDrills: true,
+    size: { messages: 150, conversations: 20, files: 12 },
+  });
   await makeCheapToOpen(desk);
   const large = "select lo_from_bytea(4000000000, '\\x00ff'); comment on large object 4000000000 is 'one'";
   await desk.server.query(large, desk.installation.database.database);
@@ -63,7 +67,7 @@ test("an export is one file that only its owner reads, with a password of its ow
   assert.ok(exported.stdout.includes(stdout.split(" ")[0] ?? "none"));
 });
 
-for (const { path: restic, version } of resticPaths()) {
+for (const { path: restic, version } of judges()) {
   test(`tar x makes a repository that restic ${version} checks to the last byte and restores`, async () => {
     const folder = join(desk.root, `unpacked-${version}`);
     await mkdir(folder);
