@@ -14,6 +14,7 @@ import { cannotMount, runWithMounts } from "../harness/namespace.ts";
 import { type RunResult } from "../harness/run.ts";
 import { temporaryFolder, type TestFolder } from "../harness/temporary.ts";
 import { type Listener, startListener } from "../harness/told.ts";
+import { makeCheapToOpen } from "./cheap-key.ts";
 import { type Desk, openDesk } from "./desk.ts";
 
 const PASSWORD = "mail-passw0rd-canary";
@@ -32,6 +33,7 @@ before(async () => {
     temporaryFolder(),
     startListener(),
   ]);
+  await makeCheapToOpen(desk);
   mail = await startMailServer({ onAuth: ({ username }, _session, done) => done(null, { user: username ?? "" }) });
   base = await readFile(desk.config, "utf8");
   await writeFile(folder.at("url"), `${listener.url}${TOKEN}\n`);
