@@ -34,7 +34,7 @@ before(async () => {
   [s3, gs, desk] = await Promise.all([
     startS3(),
     startGs(),
-    openDesk({ size: { messages: 120, conversations: 12, files: 32 } }),
+    openDesk({ hasServerForDrills: true, size: { messages: 120, conversations: 12, files: 32 } }),
   ]);
   proxy = await startS3Proxy(s3.endpoint);
   for (const bucket of Object.values(BUCKETS)) await s3.createBucket(bucket);
