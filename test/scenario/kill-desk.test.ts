@@ -1,6 +1,7 @@
 /** Drills, restores and `init`, killed at a moment; at many in test/long/kills.test.ts. */
 import { after, before, test } from "node:test";
 import { seededRandom } from "../../src/demo/random.ts";
+import { makeCheapToOpen } from "./cheap-key.ts";
 import { type Desk, openDesk } from "./desk.ts";
 import { killDrills, killInits, killRestores, prepareDesk } from "./kill-desk.ts";
 
@@ -16,6 +17,7 @@ before(async () => {
     hasProcesses: true,
     size: { messages: 100, conversations: 20, files: 10 },
   });
+  await makeCheapToOpen(desk);
   ({ check } = await prepareDesk(desk));
 });
 after(async () => await desk[Symbol.asyncDispose]());
