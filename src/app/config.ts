@@ -84,11 +84,13 @@ const installationSchema = z.strictObject({
   namespace: z.string().min(1).optional(),
   /** A Deployment or StatefulSet of Chatwoot's, where the namespace has several installations. */
   deployment: z.string().min(1).optional(),
-  /** Lines for the shell, where the ways of the kind are not the right ones. Kept, and run by no verb yet: a restore tells a person. */
+  /** Lines for the shell, where the ways of the kind are not the right ones: run by a restore. */
   stop: processCommands.optional(),
   start: processCommands.optional(),
   /** A line for the shell, or the address of the web process. */
   health: z.string().min(1).optional(),
+  /** A line for the shell that runs Chatwoot's own migrations: when a restore is asked for them. */
+  migrate: z.string().min(1).optional(),
 });
 
 const count = z.int().min(0).max(100_000).optional();

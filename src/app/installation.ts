@@ -49,6 +49,7 @@ export async function openInstallation(
     stop: config.stop,
     start: config.start,
     health: config.health,
+    migrate: config.migrate,
   };
   const { installation, findings } = await findInstallation(settings, { signal: s.signal, env: s.env });
   s.hide(secretValuesOf(installation.environment));

@@ -55,6 +55,7 @@ export async function openPlace(globals: Globals, onto: OntoKind | undefined, s:
       installation: found.installation,
       address: found.address(),
       storageSettings: await storageSettings(config, s),
+      look: async () => (await openInstallation(settings, s, config?.database)).installation,
     },
     own: config === undefined ? undefined : { id: config.installation.id, name: config.installation.name },
     loaded,

@@ -213,6 +213,21 @@ export const LIMITS = {
   podsEndMs: 300_000,
   /** A web process that does not answer within this time is not healthy. */
   healthAnswerMs: 10_000,
+  /** One that was started is given so long to become well: Rails loads its code first, on a slow machine for minutes. */
+  healthPatienceMs: 300_000,
+  /** Between two looks at something that is waited for. */
+  lookAgainMs: 1_000,
+  /** A process that was started is given so long to run … */
+  startPatienceMs: 120_000,
+  /** … and must stay up for so long to count. */
+  steadyMs: 10_000,
+  /** Sessions of processes that were stopped may take so long to end. */
+  nobodyPatienceMs: 90_000,
+  /** What is shown of what a process printed last. */
+  lastWordsLines: 15,
+  /** Uploaded files that are asked for through the application, and how large one may be. */
+  filesAskedFor: 5,
+  fileAskedForBytes: 8 * MIB,
   /** A container that does not end after its input ended is removed. */
   containerStopMs: 20_000,
   /** A child process that does not end after its input ended is ended. */

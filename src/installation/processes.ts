@@ -5,10 +5,12 @@ import { type ClusterAddress, openCluster } from "../system/cluster-api.ts";
 import { type Scaling, scaleWorkload } from "../system/cluster-scale.ts";
 import { EngineApi, type EngineAddress } from "../system/engine-api.ts";
 import { runProgram } from "../system/process.ts";
+import type { MigrateStep } from "./migration.ts";
 
 /** One thing to do. */
 export type Step =
-  | { how: "program"; program: string; args: readonly string[] }
+  /** A service of systemd on this machine. */
+  | { how: "unit"; unit: string; action: "stop" | "start" }
   /** A person's own line, run by `/bin/sh`. */
   | { how: "shell"; command: string }
   | { how: "container"; engine: EngineAddress; container: string; action: "stop" | "start" }
@@ -31,6 +33,8 @@ export interface Processes {
   web?: ProcessControl;
   worker?: ProcessControl;
   health?: HealthCheck;
+  /** How Chatwoot's own migrations are run there. */
+  migrate?: MigrateStep;
 }
 
 /**
@@ -44,7 +48,15 @@ export async function runStep(step: Step, { signal }: { signal: AbortSignal }): 
     const { cluster, namespace, ...scaling } = step;
     await scaleWorkload(await openCluster(cluster, { namespace, signal }), scaling, { signal });
   } else if (step.how === "shell") await runProgram("/bin/sh", ["-c", step.command], { signal });
-  else await runProgram(step.program, step.args, { signal });
+  else await runProgram("systemctl", [step.action, step.unit], { signal });
+}
+
+/** For people, and by it the same process is known again: `container acme-rails-1`. */
+export function describeStep(step: Step): string {
+  if (step.how === "container") return `container ${step.container}`;
+  if (step.how === "service") return `service ${step.service}`;
+  if (step.how === "scale") return `${step.resource === "deployments" ? "Deployment" : "StatefulSet"} ${step.workload}`;
+  return step.how === "unit" ? step.unit : `command '${step.command}'`;
 }
 
 export interface Health {

@@ -102,6 +102,7 @@ export interface ContainerStatus {
   /** `docker.io/chatwoot/chatwoot@sha256:…`, or `sha256:…`. */
   imageID?: string;
   ready?: boolean;
+  restartCount?: number;
   state?: {
     waiting?: { reason?: string; message?: string };
     terminated?: { reason?: string; exitCode?: number };

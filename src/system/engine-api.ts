@@ -133,6 +133,31 @@ export class EngineApi {
     return JSON.parse(body.toString("utf8")) as T;
   }
 
+  /**
+   * Sends something, and returns what the engine says; undefined where it says nothing, or knows no such thing.
+   * @throws as {@link ask}.
+   */
+  async tell<T>(method: "POST" | "DELETE", path: string, content?: unknown): Promise<T | undefined> {
+    const { status, body } = await this.#request(method, path, content);
+    if (status === 404 && method === "DELETE") return undefined;
+    this.#refuse(path, status, body);
+    return body.length === 0 ? undefined : (JSON.parse(body.toString("utf8")) as T);
+  }
+
+  /**
+   * The last lines that a container, or the tasks of a service, printed, oldest first; none where the engine has none.
+   * @param of Its path: `/containers/NAME` or `/services/NAME`.
+   */
+  async lastLines(of: string, count: number): Promise<string[]> {
+    const { status, body } = await this.#request("GET", `${of}/logs?stdout=1&stderr=1&tail=${count}`);
+    if (status !== 200) return [];
+    return withoutFrames(body)
+      .split("\n")
+      .map((line) => line.trimEnd())
+      .filter(Boolean)
+      .slice(-count);
+  }
+
   /** Does something to a container. One that is in that state already is fine. */
   async act(container: string, action: "stop" | "start"): Promise<void> {
     const path = `/containers/${encodeURIComponent(container)}/${action}`;
@@ -273,6 +298,23 @@ function onlyFile(tar: Buffer): Buffer | undefined {
     at = start + Math.ceil(size / TAR_BLOCK_BYTES) * TAR_BLOCK_BYTES;
   }
   return undefined;
+}
+
+/**
+ * What a process printed. Without a terminal the engine puts eight bytes before each piece: 0 to 2 for the stream, three
+ * zeros, and the length.
+ */
+function withoutFrames(log: Buffer): string {
+  const pieces: Buffer[] = [];
+  for (let at = 0; at < log.length;) {
+    const isFramed = (log[at] ?? 9) <= 2 && log.length >= at + 8 && log.readUIntBE(at + 1, 3) === 0;
+    // A terminal's output has no frames at all.
+    if (!isFramed) return log.toString("utf8");
+    const end = at + 8 + log.readUInt32BE(at + 4);
+    pieces.push(log.subarray(at + 8, end));
+    at = end;
+  }
+  return Buffer.concat(pieces).toString("utf8");
 }
 
 /** Why an engine cannot be asked. */

@@ -1,15 +1,18 @@
 /**
- * What runs in Chatwoot's place, in containers or beside a desk: a web process that answers `/health` and `/api` from the database and Redis, and
- * a worker that goes on receiving files and messages. It is told apart by its command, as Chatwoot's image is.
+ * What runs in Chatwoot's place, in containers or beside a desk: a web process that answers `/health` and `/api` from the database and Redis and gives uploaded
+ * files out, a worker that goes on receiving files and messages, and migrations. It is told apart by its command, as
+ * Chatwoot's image is.
  */
-import { createHash, randomBytes } from "node:crypto";
-import { mkdir, writeFile } from "node:fs/promises";
-import { createServer } from "node:http";
+import { createHash, createHmac, pbkdf2Sync, randomBytes } from "node:crypto";
+import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { createServer, type ServerResponse } from "node:http";
 import { connect } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Client } from "pg";
 
 const { env } = process;
+const STORAGE = env["STORAGE_ROOT"] ?? "/app/storage";
+const PORT = Number(env["PORT"] ?? 3000);
 
 async function openDatabase(): Promise<Client> {
   const client = new Client({
@@ -18,6 +21,10 @@ async function openDatabase(): Promise<Client> {
     user: env["POSTGRES_USERNAME"],
     password: env["POSTGRES_PASSWORD"],
     database: env["POSTGRES_DATABASE"] ?? "chatwoot_production",
+    // As Ruby's library has it: the program's own name.
+    application_name: process.argv.includes("sidekiq")
+      ? "sidekiq 7.3.1 app [0 of 10 busy]"
+      : "puma 6.4.3 (tcp://0.0.0.0:3000) [app]",
   });
   await client.connect();
   return client;
@@ -53,9 +60,62 @@ function word(isWell: boolean): string {
   return isWell ? "ok" : "failing";
 }
 
+const SIGNING_KEY = pbkdf2Sync(env["SECRET_KEY_BASE"] ?? "", "ActiveStorage", 1_000, 64, "sha256");
+
+function signatureOf(data: string): string {
+  return createHmac("sha1", SIGNING_KEY).update(data).digest("hex");
+}
+
+/** What a signed id holds; undefined where it is not ours. Active Storage signs what it redirects to likewise. */
+function verified(token = ""): unknown {
+  const [data = "", signature] = token.split("--");
+  if (signature !== signatureOf(data)) return undefined;
+  return JSON.parse(Buffer.from(data, "base64").toString()) as unknown;
+}
+
+/** The id in a signed id: a Marshal of a small integer, or of one to three bytes. */
+function blobIdIn(token: string): number | undefined {
+  const said = verified(token) as { _rails: { message: string } } | undefined;
+  if (said === undefined) return undefined;
+  const bytes = Buffer.from(said._rails.message, "base64");
+  const first = bytes.readInt8(3);
+  return first > 4 ? first - 5 : bytes.readUIntLE(4, first);
+}
+
+async function redirectToFile(signed: string, filename: string, response: ServerResponse): Promise<void> {
+  const client = await openDatabase();
+  const { rows } = await client.query("select key from active_storage_blobs where id = $1", [blobIdIn(signed) ?? 0]);
+  await client.end();
+  const [blob] = rows as { key: string }[];
+  if (blob === undefined) return void response.writeHead(404).end();
+  const data = Buffer.from(JSON.stringify({ key: blob.key })).toString("base64");
+  const location = `${env["FRONTEND_URL"]}/rails/active_storage/disk/${encodeURIComponent(`${data}--${signatureOf(data)}`)}/${filename}`;
+  return void response.writeHead(302, { location }).end();
+}
+
+async function giveFile(token: string, response: ServerResponse): Promise<void> {
+  const { key } = verified(token) as { key: string };
+  const bytes = await readFile(`${STORAGE}/${key.slice(0, 2)}/${key.slice(2, 4)}/${key}`);
+  response.writeHead(200, { "content-type": "application/octet-stream" }).end(bytes);
+}
+
+/** True where the path is one of Active Storage's. */
+async function answerFile(path: string, response: ServerResponse): Promise<boolean> {
+  const [, rails, storage, kind, ...rest] = path.split("/").map(decodeURIComponent);
+  if (rails !== "rails" || storage !== "active_storage") return false;
+  try {
+    if (kind === "disk") await giveFile(rest[0] ?? "", response);
+    else await redirectToFile(rest[1] ?? "", encodeURIComponent(rest[2] ?? ""), response);
+  } catch {
+    response.writeHead(500).end();
+  }
+  return true;
+}
+
 function serveWeb(): void {
   createServer((request, response) => {
     void (async () => {
+      if (await answerFile(request.url ?? "", response)) return;
       const [queue, data] = request.url === "/api" ? await Promise.all([askRedis(), askDatabase()]) : [true, true];
       const api = { version: "4.15.1", queue_services: word(queue), data_services: word(data) };
       const answers: Record<string, unknown> = { "/health": { status: "woot" }, "/api": api };
@@ -63,7 +123,7 @@ function serveWeb(): void {
       response.writeHead(answer === undefined ? 404 : 200, { "content-type": "application/json" });
       response.end(JSON.stringify(answer ?? {}));
     })();
-  }).listen(Number(env["PORT"] ?? 3000), env["STAND_IN_HOST"] ?? "0.0.0.0");
+  }).listen(PORT, env["STAND_IN_HOST"] ?? "0.0.0.0");
 }
 
 /** A file as Active Storage takes it: first the row, then the bytes. */
@@ -75,7 +135,7 @@ async function receiveFile(client: Client): Promise<void> {
      values ($1, $2, 'application/octet-stream', '{}', 'local', $3, $4, now() at time zone 'UTC')`,
     [key, `${key}.bin`, bytes.length, createHash("md5").update(bytes).digest("base64")],
   );
-  const folder = `/app/storage/${key.slice(0, 2)}/${key.slice(2, 4)}`;
+  const folder = `${STORAGE}/${key.slice(0, 2)}/${key.slice(2, 4)}`;
   await mkdir(folder, { recursive: true });
   await writeFile(`${folder}/${key}`, bytes);
 }
@@ -100,5 +160,14 @@ async function work(): Promise<void> {
   await client.end();
 }
 
+/** As `rails db:chatwoot_prepare` on a database that lacks one migration. */
+async function migrate(): Promise<void> {
+  const client = await openDatabase();
+  console.log(`statements may take ${env["POSTGRES_STATEMENT_TIMEOUT"]}`);
+  await client.query("insert into schema_migrations (version) values ('20991231235959') on conflict do nothing");
+  await client.end();
+}
+
 if (process.argv.includes("sidekiq")) await work();
+else if (process.argv.includes("db:chatwoot_prepare")) await migrate();
 else serveWeb();

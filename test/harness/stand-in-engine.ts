@@ -14,6 +14,8 @@ import { temporaryFolder } from "./temporary.ts";
 export interface StandInContainer extends ContainerDetails {
   /** Files inside it, by their path. A folder has no text. */
   files?: Record<string, string | undefined>;
+  /** What its process printed. */
+  printed?: string;
 }
 
 export interface StandInEngine extends AsyncDisposable {
@@ -32,6 +34,20 @@ export interface StandInWorld {
   networks?: Record<string, NetworkDetails>;
   images?: readonly ImageDetails[];
   volumes?: Record<string, VolumeDetails>;
+  /** Called when a container was stopped or started. */
+  onAct?: (act: string) => void | Promise<void>;
+  /** What a container that is made prints and ends with. */
+  onRun?: (made: MadeContainer) => { status: number; printed: string } | Promise<{ status: number; printed: string }>;
+}
+
+/** What an engine is asked to make. */
+export interface MadeContainer {
+  Image: string;
+  Cmd: string[];
+  Env: string[];
+  Labels: Record<string, string>;
+  HostConfig: Record<string, unknown>;
+  NetworkingConfig?: unknown;
 }
 
 const BLOCK = 512;
@@ -91,13 +107,51 @@ async function answerServices(
   answerJson(response, {});
 }
 
+/** What was printed, as the engine frames it. */
+function framed(printed: string): Buffer {
+  const bytes = Buffer.from(printed);
+  const head = Buffer.alloc(8);
+  head[0] = 1;
+  head.writeUInt32BE(bytes.length, 4);
+  return Buffer.concat([head, bytes]);
+}
+
+/** Containers that were made here, by name: one runs when it is started, and has ended when one looks again. */
+class MadeContainers {
+  readonly #world: StandInWorld;
+  readonly #made = new Map<string, { body: MadeContainer; ended?: { status: number; printed: string } }>();
+
+  constructor(world: StandInWorld) {
+    this.#world = world;
+  }
+
+  /** True where it is about one of them. */
+  async answer(url: URL, parts: string[], request: IncomingMessage, response: ServerResponse): Promise<boolean> {
+    const [, name = "", part] = parts;
+    if (name === "create") {
+      this.#made.set(url.searchParams.get("name") ?? "", { body: JSON.parse(await text(request)) as MadeContainer });
+      answerJson(response, { Id: url.searchParams.get("name") });
+      return true;
+    }
+    const one = this.#made.get(name);
+    if (one === undefined) return false;
+    if (request.method === "DELETE") this.#made.delete(name);
+    if (part === "start") one.ended = (await this.#world.onRun?.(one.body)) ?? { status: 0, printed: "" };
+    if (part === "json") answerJson(response, { State: { Running: false, ExitCode: one.ended?.status ?? 0 } });
+    else if (part === "logs") response.writeHead(200).end(framed(one.ended?.printed ?? ""));
+    else response.writeHead(204).end();
+    return true;
+  }
+}
+
 /** Starts it, on a socket of its own, or at a path that does not exist yet. */
 export async function startStandInEngine(world: StandInWorld, at?: string): Promise<StandInEngine> {
   const folder = await temporaryFolder();
   const acts: string[] = [];
   const find = (name: string) =>
     containersOf(world).find(({ Id, Name }) => Id === name || Name === `/${name}` || Name === name);
-  const server = createServer((request, response) => {
+  const made = new MadeContainers(world);
+  const answer = async (request: IncomingMessage, response: ServerResponse): Promise<unknown> => {
     const url = new URL(request.url ?? "/", "http://engine");
     const parts = url.pathname.split("/").slice(1).map(decodeURIComponent);
     if (url.pathname === "/version") return answerJson(response, { ApiVersion: "1.51" });
@@ -122,9 +176,10 @@ export async function startStandInEngine(world: StandInWorld, at?: string): Prom
         response,
         world.images?.find(({ Id, RepoTags }) => Id === parts[1] || RepoTags?.includes(parts[1] ?? "")),
       );
+    if (await made.answer(url, parts, request, response)) return undefined;
     const container = find(parts[1] ?? "");
     if (parts[0] !== "containers" || container === undefined) return answerJson(response, undefined);
-    const { files, ...details } = container;
+    const { files, printed: _printed, ...details } = container;
     if (parts[2] === "json") return answerJson(response, details);
     if (parts[2] === "archive") {
       const path = url.searchParams.get("path") ?? "";
@@ -134,10 +189,16 @@ export async function startStandInEngine(world: StandInWorld, at?: string): Prom
         request.method === "HEAD" ? "" : tarOf(path.slice(path.lastIndexOf("/") + 1), files[path] ?? ""),
       );
     }
-    acts.push(`${parts[2]} ${details.Name.slice(1)}`);
+    if (parts[2] === "logs") return response.writeHead(200).end(framed(container.printed ?? ""));
+    const act = `${parts[2]} ${details.Name.slice(1)}`;
+    acts.push(act);
     const isSame = (parts[2] === "start") === details.State.Running;
+    container.State.Running = parts[2] === "start";
+    await world.onAct?.(act);
     return response.writeHead(isSame ? 304 : 204).end();
-  });
+  };
+  // What a test's own call throws ends the line without an answer, as an engine that is killed does.
+  const server = createServer((request, response) => void answer(request, response).catch(() => request.destroy()));
   const socket = at ?? folder.at("docker.sock");
   server.listen(socket);
   await once(server, "listening");

@@ -116,8 +116,8 @@ test("an address as 'health' is asked, and counts more than what was found", asy
   assert.deepEqual(processes.health, { how: "http", url: "https://chat.example.com" });
 });
 
-function systemctl(...args: string[]) {
-  return [{ how: "program", program: "systemctl", args }];
+function systemctl(action: string, ...units: string[]) {
+  return units.map((unit) => ({ how: "unit", unit, action }));
 }
 
 test("on a Linux machine web and worker are the units of their names, each by itself", async () => {

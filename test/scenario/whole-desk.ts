@@ -53,7 +53,7 @@ export async function openWholeDesk(size?: Partial<DemoSize>): Promise<WholeDesk
   await mkdir(places);
   const environment = await readFile(envFile, "utf8");
   await writeFile(envFile, environment.replace(/^REDIS_URL=.*$/m, `REDIS_URL=${redis.url}`));
-  const commands = (process: "web" | "worker") => commandsFor(process, { places, envFile, port });
+  const commands = (process: "web" | "worker") => commandsFor(process, { places, envFile, storageRoot, port });
   await configure(desk.config, {
     stop: { web: commands("web").stop, worker: commands("worker").stop },
     start: { web: commands("web").start, worker: commands("worker").start },
@@ -93,11 +93,11 @@ export async function openWholeDesk(size?: Partial<DemoSize>): Promise<WholeDesk
 
 function commandsFor(
   name: "web" | "worker",
-  { places, envFile, port }: { places: string; envFile: string; port: number },
+  { places, envFile, storageRoot, port }: { places: string; envFile: string; storageRoot: string; port: number },
 ): { start: string; stop: string } {
   const pid = join(places, `${name}.pid`);
   const program = `'${process.execPath}' --env-file='${envFile}' '${STAND_IN}' ${name === "web" ? "rails server" : "sidekiq"}`;
-  const settings = `PORT=${port} STAND_IN_HOST=127.0.0.1 STAND_IN_IS_IDLE=1 NODE_TEST_CONTEXT=`;
+  const settings = `PORT=${port} STAND_IN_HOST=127.0.0.1 STAND_IN_IS_IDLE=1 STORAGE_ROOT='${storageRoot}' NODE_TEST_CONTEXT=`;
   const runs = `[ -e '${pid}' ] && kill -0 "$(cat '${pid}')" 2>/dev/null`;
   return {
     start: `if ${runs}; then exit 0; fi; ${settings} setsid ${program} >'${pid}.log' 2>&1 </dev/null & echo $! >'${pid}'`,

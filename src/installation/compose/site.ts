@@ -11,6 +11,7 @@ import type { CodePlace, ImagePlace, Installation, InstallationKind, MadeFile } 
 import type { Found, InstallationSettings, World } from "../kinds/kind.ts";
 import { addFromFile, codeAt, commonNotes, storageIn } from "../kinds/on-disk.ts";
 import { lookAt, type Machine, readTextIfAllowed } from "../places.ts";
+import type { MigrateStep } from "../migration.ts";
 import type { ProcessControl, Processes } from "../processes.ts";
 import { environmentFindings, placeFindings } from "../worries.ts";
 import { type Container, composeLabel, type Group, isOneOff, projectOf, serviceOf } from "./containers.ts";
@@ -46,6 +47,8 @@ export interface Ways {
   made: MadeFile[];
   /** How web and worker are stopped and started. */
   control: (members: readonly Container[]) => ProcessControl | undefined;
+  /** How Chatwoot's migrations are run. */
+  migrate?: MigrateStep;
   findings: readonly Finding[];
 }
 
@@ -220,13 +223,14 @@ function serverOf(host: string, around: Surrounding): Container | undefined {
   return host === "" || host.startsWith("/") ? undefined : containerNamed(host, around);
 }
 
-function processesOf({ group }: Site, { control }: Ways, around: Surrounding): Processes {
+function processesOf({ group }: Site, { control, migrate }: Ways, around: Surrounding): Processes {
   const [web, worker] = [control(group.web), control(group.worker)];
   const url = webAddress(group.web[0], around);
   return {
     ...(web === undefined ? {} : { web }),
     ...(worker === undefined ? {} : { worker }),
     ...(url === undefined ? {} : { health: { how: "http", url } }),
+    ...(migrate === undefined ? {} : { migrate }),
   };
 }
 

@@ -24,6 +24,7 @@ const COMPOSE: EngineKind = {
       files: await findComposeFiles(machine, [...group.web, ...group.worker], containers),
       made: [describeContainers(containersOf(site))],
       control: (members) => controlOf(site, members),
+      migrate: { how: "container", engine: site.engine.address, container: site.leader.name },
       findings: [],
     };
   },

@@ -28,6 +28,8 @@ export interface InstallationSettings {
   stop?: ProcessCommands | undefined;
   start?: ProcessCommands | undefined;
   health?: string | undefined;
+  /** A line that runs Chatwoot's migrations. */
+  migrate?: string | undefined;
 }
 
 export interface ProcessCommands {

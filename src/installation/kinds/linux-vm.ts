@@ -1,7 +1,7 @@
 /** A Linux machine as cwctl sets it up: a git checkout, systemd units, nginx. */
 import { basename, resolve } from "node:path";
 import type { Finding } from "../../base/findings.ts";
-import { activeStorageService } from "../../chatwoot/environment.ts";
+import { activeStorageService, railsEnvOf } from "../../chatwoot/environment.ts";
 import type { Installation } from "../installation.ts";
 import { type Machine } from "../places.ts";
 import type { HealthCheck, ProcessControl, Processes } from "../processes.ts";
@@ -33,8 +33,8 @@ function controlOf(units: Units, process: "web" | "worker"): ProcessControl | un
     .map((file) => basename(file))
     .filter((name) => name.startsWith(`chatwoot-${process}`) && name.endsWith(".service"));
   if (names.length === 0) return undefined;
-  const systemctl = (verb: string) => [{ how: "program", program: "systemctl", args: [verb, ...names] } as const];
-  return { stop: systemctl("stop"), start: systemctl("start") };
+  const steps = (action: "stop" | "start") => names.map((unit) => ({ how: "unit", unit, action }) as const);
+  return { stop: steps("stop"), start: steps("start") };
 }
 
 /** The one process that this machine is for, as `cwctl --convert` leaves it; undefined where it runs both, or none is known. */
@@ -65,7 +65,7 @@ function splitFindings(units: Units, { environment, storage }: Installation): Fi
   ];
 }
 
-function processesOf(units: Units, environment: ReadonlyMap<string, string>): Processes {
+function processesOf(units: Units, environment: ReadonlyMap<string, string>, root: string | undefined): Processes {
   const web = controlOf(units, "web");
   const worker = controlOf(units, "worker");
   // A machine of workers alone has no web process to ask.
@@ -73,6 +73,7 @@ function processesOf(units: Units, environment: ReadonlyMap<string, string>): Pr
   return {
     ...(web === undefined ? {} : { web, health }),
     ...(worker === undefined ? {} : { worker }),
+    ...(root === undefined ? {} : { migrate: { how: "login", folder: root, railsEnv: railsEnvOf(environment) } }),
   };
 }
 
@@ -91,7 +92,7 @@ export const LINUX_VM: Kind = {
       kind: "linux-vm",
       root,
       units,
-      processesOf: (env: ReadonlyMap<string, string>) => processesOf(units, env),
+      processesOf: (env: ReadonlyMap<string, string>) => processesOf(units, env, root),
     } as const;
     return {
       sightings: [

@@ -18,10 +18,12 @@ function controlOf(settings: InstallationSettings, process: "web" | "worker"): P
 
 /** What the configuration says of the processes; of any kind it counts more than what was found. */
 export function namedProcesses(settings: InstallationSettings): Processes {
-  const [web, worker, health] = [controlOf(settings, "web"), controlOf(settings, "worker"), settings.health];
+  const [web, worker] = [controlOf(settings, "web"), controlOf(settings, "worker")];
+  const { health, migrate } = settings;
   return {
     ...(web === undefined ? {} : { web }),
     ...(worker === undefined ? {} : { worker }),
+    ...(migrate === undefined ? {} : { migrate: { how: "shell", command: migrate } }),
     ...(health === undefined
       ? {}
       : { health: /^https?:\/\//.test(health) ? { how: "http", url: health } : { how: "shell", command: health } }),

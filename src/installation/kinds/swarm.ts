@@ -34,13 +34,16 @@ const SERVICES: EngineKind = {
   whatOf: ({ group, leader }) =>
     group.project === undefined ? `the service ${serviceOf(leader)}` : `the stack '${group.project}'`,
   async waysOf(site, { machine }) {
-    const { group, containers, engine } = site;
+    const { group, containers, engine, leader } = site;
     const members = [...group.web, ...group.worker];
     const services = await readServices(engine);
     return {
       files: await findComposeFiles(machine, members, containers),
       made: [describeContainers(containersOf(site)), describeServices(services ?? [], containersOf(site))],
       control: (some) => controlOf(site, some, services ?? []),
+      ...(services === undefined
+        ? {}
+        : { migrate: { how: "service", engine: engine.address, service: serviceOf(leader) } as const }),
       findings: services === undefined ? [notManager()] : [],
     };
   },

@@ -2,13 +2,30 @@
 import { codeStage } from "./code-stage.ts";
 import { databaseStage } from "./database-stage.ts";
 import { environmentStage } from "./environment-stage.ts";
+import { healthStage } from "./health-stage.ts";
+import { migrateStage } from "./migrate-stage.ts";
 import { outboundStage } from "./outbound-stage.ts";
 import { redisStage } from "./redis-stage.ts";
 import { STAGE_NAMES, type Stage } from "./stage.ts";
+import { stopStage } from "./stop-stage.ts";
 import { swapStage } from "./swap-stage.ts";
+import { webStage } from "./web-stage.ts";
+import { workerStage } from "./worker-stage.ts";
 
 /** What a stage keeps is its own business: the runner only hands it back. */
-const STAGES: readonly Stage[] = [codeStage, databaseStage, swapStage, redisStage, outboundStage, environmentStage];
+const STAGES: readonly Stage[] = [
+  stopStage,
+  databaseStage,
+  swapStage,
+  codeStage,
+  environmentStage,
+  redisStage,
+  migrateStage,
+  webStage,
+  healthStage,
+  outboundStage,
+  workerStage,
+];
 
 /** In the order in which they are done. */
 export const ALL_STAGES: readonly Stage[] = inOrder(STAGES);

@@ -40,6 +40,8 @@ export interface Place {
   readonly address: ServerAddress;
   /** What Chatkeep's configuration says of its storage services, with the credentials that it gives for them. */
   readonly storageSettings?: StorageSettings;
+  /** Looks at the installation again: what was started is at another address than before. */
+  readonly look?: () => Promise<Installation>;
 }
 
 /** What becomes of messages that a worker would send as soon as it is started. */

@@ -6,6 +6,7 @@ import { connectBeside } from "../../postgres/target.ts";
 import { swapBlockers } from "../live-holders.ts";
 import { assertNotHeld } from "../load-beside.ts";
 import { besideOf } from "./database-stage.ts";
+import { seeNobody } from "./nobody.ts";
 import type { Stage, StageContext, UndoContext } from "./stage.ts";
 
 /** Numbers of the two databases, which stay theirs whatever they are called. */
@@ -32,6 +33,8 @@ export const swapStage: Stage<SwapKept> = {
     // Killed behind the swap, and before it was told of.
     if (names.fresh === live) return swapped(live, names.live);
     if (names.live !== live || names.fresh !== fresh) throw changed(live, fresh);
+    // Somebody may have started what was stopped: loading has taken its time.
+    await seeNobody(context);
     await assertNotHeld({ address, fresh }, { stays: NOTHING_LOST, signal: context.signal });
     const swap = { live, fresh, why: "before", point: kept.point } as const;
     return swapped(live, await swapDatabases(address, swap, context));

@@ -76,8 +76,8 @@ async function contextOf(said: string[], kill?: Kill): Promise<StageContext> {
   };
   const address = { ...desk.installation.database };
   return {
-    // The stages of the database ask nothing of it.
-    place: { installation: {} as unknown as Installation, address },
+    // The stages of the database ask it only who may still be connected.
+    place: { installation: { environment: new Map(), processes: {} } as unknown as Installation, address },
     folder: desk.root,
     fresh: { ...address, database: `${live}${FRESH}` },
     clock: systemClock,

@@ -1,0 +1,96 @@
+/** Which of Chatwoot's processes ran when a restore began: those alone are started again. */
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { Failure, messageOf } from "../../base/errors.ts";
+import { type ProcessControl, describeStep, type Step } from "../../installation/processes.ts";
+import { stateOf } from "../../installation/process-state.ts";
+import { replaceFile } from "../../system/replace-file.ts";
+import type { UndoContext } from "./stage.ts";
+
+export type ProcessName = "web" | "worker";
+
+export interface RanProcess {
+  /** By which it is known again, as {@link describeStep} has it. */
+  readonly what: string;
+  readonly ran: boolean;
+  /** How many tasks or pods it was meant to have. */
+  readonly count?: number;
+}
+
+/** Plain JSON. */
+export interface RanBefore {
+  readonly web: readonly RanProcess[];
+  readonly worker: readonly RanProcess[];
+}
+
+const NAME = "processes.json";
+
+/** Looks at them. Of one that a person's own command starts it cannot be told: it is taken to run. */
+export async function lookAtProcesses({ place, signal }: Pick<UndoContext, "place" | "signal">): Promise<RanBefore> {
+  const { web, worker } = place.installation.processes;
+  const look = async (control: ProcessControl | undefined): Promise<RanProcess[]> => {
+    const found: RanProcess[] = [];
+    for (const step of control?.start ?? []) {
+      const state = await stateOf(step, { signal });
+      const count = state?.count ?? 0;
+      found.push({ what: describeStep(step), ran: state?.isWanted ?? true, ...(count > 0 ? { count } : {}) });
+    }
+    return found;
+  };
+  return { web: await look(web), worker: await look(worker) };
+}
+
+/** Keeps it for the stages that start them. Returns when it is durable. @throws Failure `restore/record`. */
+export async function keepRanBefore(folder: string, ran: RanBefore): Promise<void> {
+  const path = join(folder, NAME);
+  try {
+    await replaceFile(path, `${JSON.stringify(ran, null, 2)}\n`, 0o600);
+  } catch (cause) {
+    throw new Failure("restore/record", `cannot write ${path}: ${messageOf(cause)}`, {
+      hint: "Nothing was stopped. Is there room on that disk, and may Chatkeep write there?",
+      cause,
+    });
+  }
+}
+
+/** Undefined where nothing was stopped in this restore. @throws Failure `restore/record` for what cannot be read. */
+export async function readRanBefore(folder: string): Promise<RanBefore | undefined> {
+  const path = join(folder, NAME);
+  try {
+    return JSON.parse(await readFile(path, "utf8")) as RanBefore;
+  } catch (cause) {
+    if (cause instanceof Error && "code" in cause && cause.code === "ENOENT") return undefined;
+    throw new Failure("restore/record", `cannot read ${path}: ${messageOf(cause)}`, {
+      hint: "It says which processes ran before. Without it start them yourself, then remove it.",
+      cause,
+    });
+  }
+}
+
+function isAnyRan({ web, worker }: RanBefore): boolean {
+  return [...web, ...worker].some(({ ran }) => ran);
+}
+
+/**
+ * The steps that start a process again as it ran before. Where nothing ran at all, as on a new machine, everything is meant
+ * to be started. Pure.
+ */
+export function stepsToStart(
+  control: ProcessControl | undefined,
+  name: ProcessName,
+  ran: RanBefore | undefined,
+  { isNew = true }: { isNew?: boolean } = {},
+): Step[] {
+  const steps = control?.start ?? [];
+  if (ran === undefined || (isNew && !isAnyRan(ran))) return [...steps];
+  const known = new Map(ran[name].map((one) => [one.what, one]));
+  return steps.flatMap((step) => {
+    const before = known.get(describeStep(step));
+    // One that was not there yet belongs to a place that was made anew meanwhile.
+    if (before !== undefined && !before.ran) return [];
+    const { count } = before ?? {};
+    return [
+      count !== undefined && (step.how === "service" || step.how === "scale") ? { ...step, replicas: count } : step,
+    ];
+  });
+}

@@ -1,0 +1,35 @@
+/** Starts the web process on what was restored; undone, it is stopped before anything is taken from under it. */
+import { runStep } from "../../installation/processes.ts";
+import { seeNobody } from "./nobody.ts";
+import { readRanBefore, stepsToStart } from "./ran-before.ts";
+import type { Stage } from "./stage.ts";
+import { stepsNamed } from "./stop-stage.ts";
+
+export const webStage: Stage = {
+  name: "web",
+  async plan({ place }) {
+    const { start = [] } = place.installation.processes.web ?? {};
+    const line =
+      start.length === 0 ? "wait for you to start the web process" : `start the web process: ${stepsNamed(start)}`;
+    return await Promise.resolve({ lines: [line], blockers: [], findings: [] });
+  },
+  async apply({ place, folder, signal, options }) {
+    const { web } = place.installation.processes;
+    const isNew = options.isElsewhere === true;
+    const steps = stepsToStart(web, "web", isNew ? undefined : await readRanBefore(folder));
+    for (const step of steps) await runStep(step, { signal });
+    if (steps.length > 0) return { lines: [`the web process was started: ${stepsNamed(steps)}`], findings: [] };
+    const isKnown = (web?.start.length ?? 0) > 0;
+    return {
+      lines: [isKnown ? "the web process did not run before and was not started" : "the web process was not started"],
+      findings: [],
+      next: ["Start Chatwoot's web process, and see that /health and /api answer."],
+    };
+  },
+  async undo(context) {
+    const { stop = [] } = context.place.installation.processes.web ?? {};
+    for (const step of stop) await runStep(step, { signal: context.signal });
+    await seeNobody(context);
+    return { lines: stop.length === 0 ? [] : [`the web process was stopped: ${stepsNamed(stop)}`], findings: [] };
+  },
+};

@@ -1,0 +1,40 @@
+/** Starts the worker, last of all: from then on messages go out. */
+import { runStep } from "../../installation/processes.ts";
+import { waitUntilSteady } from "./coming-up.ts";
+import { readRanBefore, stepsToStart } from "./ran-before.ts";
+import type { Stage } from "./stage.ts";
+import { stepsNamed } from "./stop-stage.ts";
+
+export const workerStage: Stage = {
+  name: "worker",
+  async plan({ place, options }) {
+    const { start = [] } = place.installation.processes.worker ?? {};
+    if (options.clone !== undefined) return await Promise.resolve({ lines: [], blockers: [], findings: [] });
+    const line = start.length === 0 ? "leave the worker to you" : `start the worker: ${stepsNamed(start)}`;
+    return { lines: [line], blockers: [], findings: [] };
+  },
+  async apply(context) {
+    const { place, folder, signal, options } = context;
+    const { worker } = place.installation.processes;
+    // A copy must not send anything.
+    if (options.clone !== undefined) return { lines: ["the worker was not started"], findings: [] };
+    const isNew = options.isElsewhere === true;
+    const steps = stepsToStart(worker, "worker", isNew ? undefined : await readRanBefore(folder));
+    if (steps.length === 0) {
+      const isKnown = (worker?.start.length ?? 0) > 0;
+      return {
+        lines: [isKnown ? "the worker did not run before and was not started" : "the worker was not started"],
+        findings: [],
+        next: ["Start Chatwoot's worker (Sidekiq): without it no message is sent and none is fetched."],
+      };
+    }
+    for (const step of steps) await runStep(step, { signal });
+    await waitUntilSteady(steps, context);
+    return { lines: [`the worker runs: ${stepsNamed(steps)}`], findings: [] };
+  },
+  async undo({ place, signal }) {
+    const { stop = [] } = place.installation.processes.worker ?? {};
+    for (const step of stop) await runStep(step, { signal });
+    return { lines: stop.length === 0 ? [] : [`the worker was stopped: ${stepsNamed(stop)}`], findings: [] };
+  },
+};
