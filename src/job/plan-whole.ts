@@ -15,6 +15,7 @@ import { absentPart, isListed, missingFindings, type Part } from "./restore-find
 import { refuseUnfinished } from "./restore-journals.ts";
 import { savedKeyFindings } from "./saved-keys.ts";
 import { ALL_STAGES } from "./stages/all.ts";
+import { planVersions } from "./stages/code-versions.ts";
 import type { Place, Stage, StageContext, StageName, StageOptions, StagePlan } from "./stages/stage.ts";
 import { lackingFindings } from "./unreadable.ts";
 import type { WholePlan } from "./whole-summaries.ts";
@@ -104,6 +105,7 @@ export async function planAll(reader: PointReader, options: WholeOptions): Promi
   const fresh = parts.includes("database") ? await freshName(options, at) : undefined;
   const context = await contextOf(reader, { ...options, folder: `${home}/${id}`, fresh });
   const planned = await planStages(stagesFor(parts), context);
+  const versions = await versionsFor(parts, context);
   if (planned.length === 0 && blockers.length === 0) blockers.push(absentPart("nothing at all"));
   const { place } = options;
   const plan: WholePlan = {
@@ -122,15 +124,25 @@ export async function planAll(reader: PointReader, options: WholeOptions): Promi
       .filter(({ plan: { lines } }) => lines.length > 0)
       .map(({ name, plan: { lines } }) => ({ name, lines: [...lines] })),
     environment: planned.flatMap(({ plan: { environment = [] } }) => environment),
-    blockers: [...blockers, ...planned.flatMap(({ plan: { blockers: found } }) => found)],
+    blockers: [...blockers, ...versions.blockers, ...planned.flatMap(({ plan: { blockers: found } }) => found)],
     findings: [
       ...(parts.includes("database") ? lackingFindings(manifest) : []),
       ...findings,
+      ...versions.findings,
       ...missingFindings(manifest, parts),
       ...planned.flatMap(({ plan: { findings: found } }) => found),
     ],
   };
   return { plan, context, id, at };
+}
+
+/** Where no code is brought back the database must fit what is there; else the stage of the code sees to it. */
+async function versionsFor(
+  parts: readonly Part[],
+  context: StageContext,
+): Promise<{ blockers: Finding[]; findings: Finding[] }> {
+  if (!parts.includes("database") || parts.includes("code")) return { blockers: [], findings: [] };
+  return await planVersions(context);
 }
 
 /** Pure. */

@@ -19,7 +19,7 @@ import { openTemporaryFolder } from "../../system/temporary.ts";
 import { savedElsewhere } from "../capture-else.ts";
 import type { PointReader } from "../point-reader.ts";
 import { restoreFolder } from "../restore-files.ts";
-import { judgePlace, makeFindings, savedCodeName } from "./code-versions.ts";
+import { judgePlace, planVersions, savedCodeName } from "./code-versions.ts";
 import type { StageContext } from "./stage.ts";
 
 /** Of the saved pieces, below the restore's folder. */
@@ -107,15 +107,13 @@ function besideFinding(where: string, why: string): Finding {
 
 /** Looks, and changes nothing. */
 export async function lookAround(context: StageContext): Promise<Ground> {
-  const { place, reader, manifest } = context;
+  const { place, reader } = context;
   const { installation } = place;
   const { code } = installation;
   const info = await savedInfo(reader);
   const root = code?.root ?? "";
   if (info?.kind === "git" && code?.kind === "git") return await lookAtGit(context, info, root);
-  const { blockers, findings } = await judgePlace(context);
-  const ground: Ground = { way: "nothing", info, root, blockers: [...blockers], findings: [...findings] };
-  ground.findings.push(...makeFindings(manifest, installation));
+  const ground: Ground = { way: "nothing", info, root, ...(await planVersions(context)) };
   if (info === undefined) return ground;
   if (info.kind === "files" && code?.kind === "files") return { ...ground, way: "files" };
   const hasOwn =

@@ -73,9 +73,13 @@ async function offersVector({ place, signal }: StageContext): Promise<boolean> {
   return found.length > 0;
 }
 
+const FITS: GateVerdict = { relation: "same", lacking: [], blockers: [], findings: [] };
+
 /** Whether the code that the place has now may run the point's database. */
 export async function judgePlace(context: StageContext): Promise<GateVerdict> {
   const { manifest, place, options } = context;
+  // Its containers will run the images of before an upgrade again.
+  if (options.project !== undefined) return FITS;
   const saved = savedDatabaseOf(manifest);
   const facts = await codeFactsOf(place.installation, manifest);
   const known = await readReleases();
@@ -88,8 +92,16 @@ export async function judgePlace(context: StageContext): Promise<GateVerdict> {
     : verdict;
 }
 
+/** What stands in the way of the point's database where no code is brought back, and what is worth knowing. */
+export async function planVersions(context: StageContext): Promise<{ blockers: Finding[]; findings: Finding[] }> {
+  const { blockers, findings } = await judgePlace(context);
+  const { manifest, place, options } = context;
+  const made = options.project === undefined ? makeFindings(manifest, place.installation) : [];
+  return { blockers: [...blockers], findings: [...findings, ...made] };
+}
+
 /** The same release in another edition, or built otherwise. */
-export function makeFindings({ chatwoot }: Manifest, { image, edition }: Installation): Finding[] {
+function makeFindings({ chatwoot }: Manifest, { image, edition }: Installation): Finding[] {
   const findings: Finding[] = [];
   if (image !== undefined && chatwoot.image !== undefined && !isSameImage(image, chatwoot.image)) {
     findings.push({
