@@ -107,6 +107,7 @@ export async function planAll(reader: PointReader, options: WholeOptions): Promi
   const planned = await planStages(stagesFor(parts), context);
   const versions = await versionsFor(parts, context);
   if (planned.length === 0 && blockers.length === 0) blockers.push(absentPart("nothing at all"));
+  blockers.push(...cloneBlockers(options.stages, planned));
   const { place } = options;
   const plan: WholePlan = {
     type: "plan",
@@ -148,6 +149,15 @@ async function versionsFor(
 /** Pure. */
 function stagesFor(parts: readonly Part[]): Stage[] {
   return ALL_STAGES.filter(({ name }) => NEEDED_BY[name].some((part) => parts.includes(part)));
+}
+
+/** A copy that nothing was taken out of would act as the original. Pure. */
+function cloneBlockers({ clone }: StageOptions, planned: readonly { name: StageName; plan: StagePlan }[]): Finding[] {
+  const isCloned = planned.some(({ name, plan: { lines } }) => name === "clone" && lines.length > 0);
+  if (clone === undefined || isCloned) return [];
+  const message = "a copy is asked for, and nothing of this restore would make it one";
+  const hint = "A copy has the whole database: leave --only out, or name a new database with --database-url.";
+  return [{ kind: "clone-not-made", level: "alarm", message, hint }];
 }
 
 /** One look that fails hides nothing of the others. */

@@ -25,8 +25,11 @@ function placeOf(environment: Readonly<Record<string, string>>, other: Partial<I
   };
 }
 
+function env(url: string | undefined): Record<string, string> {
+  return url === undefined ? {} : { FRONTEND_URL: url };
+}
+
 function verdict(saved: string | undefined, here: string | undefined, ownId?: string) {
-  const env = (url: string | undefined) => (url === undefined ? {} : { FRONTEND_URL: url });
   return otherPlace(OF_ACME, new Map(Object.entries(env(saved))), {
     place: placeOf(env(here)),
     own: ownId === undefined ? undefined : { id: ownId, name: "staging" },

@@ -1,6 +1,9 @@
 /** The restored database takes the live one's name; the live one is kept beside it. An undo swaps them back. */
+import { listSome } from "../../base/bytes.ts";
 import { Failure } from "../../base/errors.ts";
+import { LIMITS } from "../../base/limits.ts";
 import { readDatabase, readDatabaseNames } from "../../postgres/kept-databases.ts";
+import { sessionsSince } from "../../postgres/other-sessions.ts";
 import { swapDatabases } from "../../postgres/swap.ts";
 import { connectBeside } from "../../postgres/target.ts";
 import { swapBlockers } from "../live-holders.ts";
@@ -14,6 +17,8 @@ export interface SwapKept {
   readonly liveOid: number;
   readonly freshOid: number;
   readonly point: string;
+  /** RFC 3339: when the new database was made, which is after Chatwoot was stopped. */
+  readonly madeAt: string;
 }
 
 export const swapStage: Stage<SwapKept> = {
@@ -36,6 +41,7 @@ export const swapStage: Stage<SwapKept> = {
     // Somebody may have started what was stopped: loading has taken its time.
     await seeNobody(context);
     await assertNotHeld({ address, fresh }, { stays: NOTHING_LOST, signal: context.signal });
+    await refuseBack(context, kept);
     const swap = { live, fresh, why: "before", point: kept.point } as const;
     return swapped(live, await swapDatabases(address, swap, context));
   },
@@ -89,7 +95,34 @@ async function lookAtBoth(context: StageContext): Promise<SwapKept> {
   const [before, after] = [await readDatabase(connection, address.database), await readDatabase(connection, fresh)];
   const isOurs = after?.note?.chatkeep === "restoring" && after.note.point === point;
   if (before === undefined || after === undefined || !isOurs) throw changed(address.database, fresh);
-  return { liveOid: before.oid, freshOid: after.oid, point };
+  return { liveOid: before.oid, freshOid: after.oid, point, madeAt: after.note?.at ?? "" };
+}
+
+/**
+ * What Chatwoot would write between the swap and the environment would be lost on it. Idle sessions from before, as a pooler
+ * keeps them, are ended by the swap; one that began since is of somebody who started Chatwoot again.
+ * @throws Failure `target/unsuitable`.
+ */
+async function refuseBack({ place, clock, signal }: StageContext, { madeAt }: SwapKept): Promise<void> {
+  const { database, user: role } = place.address;
+  await using connection = await connectBeside(place.address, { signal });
+  const until = clock.monotonic() + LIMITS.backPatienceMs;
+  for (;;) {
+    const back = await sessionsSince(connection, database, { role, since: madeAt });
+    if (back.length === 0) return;
+    if (clock.monotonic() >= until) throw isBack(database, back);
+    await clock.sleep(LIMITS.backPollMs, signal);
+  }
+}
+
+function isBack(database: string, sessions: readonly string[]): Failure {
+  return new Failure(
+    "target/unsuitable",
+    `somebody uses '${database}' again, who was stopped or was not there when the restore began: ${listSome(sessions)}`,
+    {
+      hint: `Nothing was swapped. Was Chatwoot started again, by a supervisor or on another machine? Stop it there. ${NOTHING_LOST}`,
+    },
+  );
 }
 
 async function namesNow(

@@ -1,14 +1,15 @@
 /** The stages of the database on a real server: killed in their middle they go on, and an undo brings what was before. */
 import assert from "node:assert/strict";
 import { after, before, beforeEach, test } from "node:test";
-import { systemClock } from "../../../src/base/clock.ts";
+import { type Clock, systemClock } from "../../../src/base/clock.ts";
 import { type Progress, silent } from "../../../src/base/progress.ts";
 import { onDatabase } from "../../../src/demo/database.ts";
 import type { Installation } from "../../../src/installation/installation.ts";
 import type { PointReader } from "../../../src/job/point-reader.ts";
 import { databaseStage } from "../../../src/job/stages/database-stage.ts";
 import type { Stage, StageContext, StageRecord } from "../../../src/job/stages/stage.ts";
-import { swapStage } from "../../../src/job/stages/swap-stage.ts";
+import { type SwapKept, swapStage } from "../../../src/job/stages/swap-stage.ts";
+import { HandClock } from "../../harness/hand-clock.ts";
 import { dumpLines } from "../../harness/pg-dump-diff.ts";
 import { makeCheapToOpen } from "../../scenario/cheap-key.ts";
 import { openDesk, type Desk } from "../../scenario/desk.ts";
@@ -65,7 +66,7 @@ type Kill = { say: string } | { keep: number; side: "before" | "behind" };
 
 const FRESH = "_restoring_20260301T020304";
 
-async function contextOf(said: string[], kill?: Kill): Promise<StageContext> {
+async function contextOf(said: string[], kill?: Kill, clock: Clock = systemClock): Promise<StageContext> {
   const progress: Progress = {
     ...silent,
     stage(name) {
@@ -80,7 +81,7 @@ async function contextOf(said: string[], kill?: Kill): Promise<StageContext> {
     place: { installation: { environment: new Map(), processes: {} } as unknown as Installation, address },
     folder: desk.root,
     fresh: { ...address, database: `${live}${FRESH}` },
-    clock: systemClock,
+    clock,
     progress,
     signal: new AbortController().signal,
     reader,
@@ -205,5 +206,23 @@ test("a database that is not the one that was loaded is never swapped in", async
   await desk.server.query(`create database "${live}${FRESH}"`);
   await assert.rejects(run(swapStage, disk), { code: "target/unsuitable" });
   assert.deepEqual(await liveLines(), damaged);
+  await dropAll();
+});
+
+test("nothing is swapped while Chatwoot uses the database again", async () => {
+  const disk: Disk = { database: undefined, swap: undefined };
+  await makeFresh();
+  const clock = new HandClock({ wakesAtOnce: true });
+  await onDatabase(desk.installation.database, async () => {
+    const context = await contextOf([], undefined, clock);
+    await assert.rejects(swapStage.apply(context, recordOn(disk, "swap") as StageRecord<SwapKept>), {
+      code: "target/unsuitable",
+      message: new RegExp(`^somebody uses '${live}' again`),
+    });
+  });
+  assert.deepEqual(await liveLines(), damaged);
+  await run(swapStage, disk);
+  assert.deepEqual(await liveLines(), saved);
+  await undo(swapStage, disk);
   await dropAll();
 });
