@@ -7,17 +7,11 @@ import { newerPostgres } from "../test/harness/newer-postgres.ts";
 import { openBenchDesk } from "./desk.ts";
 import { compare, folderMiB, print, remove, type Side } from "./measure.ts";
 import { addMessages, changeMessages, growMessages, type Spread } from "./messages.ts";
-import { newestRestic, ours, quick, resticPlace } from "./sides.ts";
+import { newestRestic, ours, pgEnv, quick, resticPlace } from "./sides.ts";
 
 const ROWS = Number(process.env["BENCH_MESSAGES"] ?? "1500000");
 const RESTORED_ROWS = Number(process.env["BENCH_RESTORED"] ?? "300000");
 const DAYS = 10;
-
-/** How programs of PostgreSQL find the desk's database. */
-function pgEnv(desk: Desk): Record<string, string> {
-  const { host, port, user, password, database } = desk.installation.database;
-  return { PGHOST: host, PGPORT: String(port), PGUSER: user, PGPASSWORD: password ?? "", PGDATABASE: database };
-}
 
 function dumpCustom(desk: Desk): Side {
   const place = join(desk.root, "plain.dump");

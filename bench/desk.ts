@@ -5,13 +5,18 @@ import { dirname } from "node:path";
 import { Client } from "pg";
 import { blobPath } from "../src/chatwoot/blobs.ts";
 import { openDesk, type Desk, SMALL } from "../test/scenario/desk.ts";
+import { openWholeDesk, type WholeDesk } from "../test/scenario/whole-desk.ts";
 
 /** PostgreSQL as it comes, with its data synced to the disk. */
+const SERVER = { settings: ["fsync=on", "synchronous_commit=on", "full_page_writes=on", "shared_buffers=128MB"] };
+
 export async function openBenchDesk(): Promise<Desk> {
-  return await openDesk({
-    size: SMALL,
-    server: { settings: ["fsync=on", "synchronous_commit=on", "full_page_writes=on", "shared_buffers=128MB"] },
-  });
+  return await openDesk({ size: SMALL, server: SERVER });
+}
+
+/** The same whose application runs, so that it can be brought back as a whole. */
+export async function openRunningDesk(): Promise<WholeDesk> {
+  return await openWholeDesk(SMALL, { server: SERVER });
 }
 
 /** Adds incompressible files, each with its row. Text compresses; what people attach mostly does not. */

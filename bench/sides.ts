@@ -41,6 +41,12 @@ export function resticEnv(desk: Desk, repository: string): Record<string, string
   return { ...PASSWORD, RESTIC_REPOSITORY: repository, RESTIC_CACHE_DIR: join(desk.root, "restic-cache") };
 }
 
+/** How programs of PostgreSQL find the desk's database. */
+export function pgEnv(desk: Desk): Record<string, string> {
+  const { host, port, user, password, database } = desk.installation.database;
+  return { PGHOST: host, PGPORT: String(port), PGUSER: user, PGPASSWORD: password ?? "", PGDATABASE: database };
+}
+
 /** restic's repository of the desk; a first backup begins with an empty one. */
 export function resticPlace(
   desk: Desk,

@@ -42,9 +42,12 @@ export interface WholeDesk extends AsyncDisposable {
   killWhen(args: readonly string[], isSo: (journal: JournalValue) => boolean): Promise<boolean>;
 }
 
-export async function openWholeDesk(size?: Partial<DemoSize>): Promise<WholeDesk> {
+export async function openWholeDesk(
+  size?: Partial<DemoSize>,
+  options: Pick<Parameters<typeof openDesk>[0] & object, "server"> = {},
+): Promise<WholeDesk> {
   const redis = await startRedis();
-  const desk = await openDesk({ isCheckout: true, ...(size === undefined ? {} : { size }) });
+  const desk = await openDesk({ isCheckout: true, ...options, ...(size === undefined ? {} : { size }) });
   await makeCheapToOpen(desk);
   const { envFile, codeRoot, storageRoot } = desk.installation;
   const port = await freePort();
