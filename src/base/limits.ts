@@ -105,8 +105,16 @@ export const LIMITS = {
   objectPartUnitBytes: 256 * KIB,
   /** Of files on their way into storage services, so much lies in memory at most. */
   putBytesInFlight: 64 * MIB,
+  /** Files that a restore writes down before it puts them … */
+  putBatchFiles: 512,
+  /** … and a bucket is listed, not asked for each, where so many are looked for. */
+  listedFrom: 16,
+  /** Restore points that are asked whether they have what another lacks. */
+  otherPointsAsked: 12,
+  /** Files that are looked for there. */
+  otherPointsFiles: 100,
   /** Files that are written into a folder at once. */
-  localFilesInFlight: 16,
+  localFilesInFlight: 64,
   /** What was written to a folder is read back in pieces of this length. */
   localReadBackBytes: 1 * MIB,
   /** Where so many files of a service were forbidden and none was given, the whole service counts as forbidden. */

@@ -3,17 +3,27 @@
  * owner and mode of the folder, and only then gets its name.
  */
 import { createHash, randomBytes } from "node:crypto";
-import { constants, type Stats } from "node:fs";
+import {
+  closeSync,
+  constants,
+  fchmodSync,
+  fchownSync,
+  fstatSync,
+  mkdirSync,
+  openSync,
+  type Stats,
+  statSync,
+} from "node:fs";
 import { link, lstat, mkdir, open, readdir, rename, rm, rmdir, stat, unlink } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { Failure, isFailure, messageOf } from "../base/errors.ts";
 import { LIMITS } from "../base/limits.ts";
 import { blobPath } from "../chatwoot/blobs.ts";
-import { DirectorySync } from "../store/directory-sync.ts";
+import { syncNames } from "../store/filesystem-sync.ts";
 import { openLocalSource } from "./local-source.ts";
 import { assertAnnounced } from "./patient-target.ts";
 import type { BlobSource, LocalSpec, ReadOptions } from "./source.ts";
-import type { BlobTarget, PutOptions, StoredBlob } from "./target.ts";
+import type { BlobFacts, BlobTarget, PutOptions, StoredBlob } from "./target.ts";
 
 /** Whose files and folders are, and with what rights. */
 export interface Ownership {
@@ -52,7 +62,8 @@ class LocalTarget implements BlobTarget {
   readonly #like: readonly string[];
   readonly #source: BlobSource;
   readonly #spec: LocalSpec;
-  readonly #syncs = new DirectorySync();
+  /** Folders in which names were given or taken and are not durable yet. */
+  readonly #touched = new Set<string>();
   /** Folders that are known to be there. */
   readonly #known = new Set<string>();
   #ownership: Promise<Ownership> | undefined;
@@ -92,7 +103,7 @@ class LocalTarget implements BlobTarget {
       await this.#write(part, key, pieces, options);
       await this.#makeFolders(dirname(path));
       await this.#name(part, path);
-      await this.#syncs.sync(dirname(path));
+      this.#touched.add(dirname(path));
     } catch (error) {
       await rm(part, { force: true }).catch(() => {});
       throw explain(error, `writing ${path}`);
@@ -167,28 +178,21 @@ class LocalTarget implements BlobTarget {
     return staging;
   }
 
+  /** At once: each of a million files may want folders of its own, and a thread for each small call takes longer. */
   async #makeFolders(path: string): Promise<void> {
     if (this.#known.has(path)) return;
     const own = await this.#own();
-    const made: string[] = [];
-    let at = path;
-    for (; ; at = dirname(at)) {
-      const facts = await stat(at).catch(() => undefined);
+    const lacking: string[] = [];
+    for (let at = path; ; at = dirname(at)) {
+      const facts = statSync(at, { throwIfNoEntry: false });
       if (facts?.isDirectory() === true) break;
       if (facts !== undefined) throw new Failure("target/unsuitable", `${at} is there and is no folder`);
-      made.unshift(at);
+      lacking.unshift(at);
       if (at === dirname(at)) break;
     }
-    for (const folder of made) {
-      try {
-        await mkdir(folder, { mode: 0o700 });
-      } catch (error) {
-        // Another file of this run may have wanted it.
-        if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
-      }
-      await using handle = await open(folder, constants.O_RDONLY | constants.O_DIRECTORY);
-      await giveTo(handle, folder, { uid: own.uid, gid: own.gid, mode: own.folderMode });
-      await this.#syncs.sync(dirname(folder));
+    for (const folder of lacking) {
+      makeFolder(folder, own);
+      this.#touched.add(dirname(folder));
     }
     if (this.#known.size > LIMITS.restoreFolders) this.#known.clear();
     this.#known.add(path);
@@ -224,14 +228,44 @@ class LocalTarget implements BlobTarget {
     const path = blobPath(this.#root, key);
     try {
       await unlink(path);
-      await this.#syncs.sync(dirname(path));
+      this.#touched.add(dirname(path));
     } catch (error) {
       if (!isAbsent(error)) throw explain(error, `removing ${path}`);
     }
   }
 
+  async flush({ signal }: ReadOptions): Promise<void> {
+    if (this.#touched.size === 0) return;
+    const folders = [...this.#touched];
+    this.#touched.clear();
+    try {
+      await syncNames(await nearest(this.#root), folders, { signal });
+    } catch (error) {
+      throw explain(error, `syncing ${this.#root}`);
+    }
+  }
+
   read(key: string, options: ReadOptions & { expectedBytes: number }): AsyncIterable<Buffer> {
     return this.#source.read(key, options);
+  }
+
+  async facts(key: string): Promise<BlobFacts | undefined> {
+    const path = blobPath(this.#root, key);
+    const facts = await lstat(path).catch((error: unknown) => {
+      if (isAbsent(error)) return undefined;
+      throw explain(error, `looking for ${path}`);
+    });
+    if (facts === undefined) return undefined;
+    const { uid, gid, mode, mtimeMs } = facts;
+    return { uid, gid, mode: mode & 0o7777, mtimeMs };
+  }
+
+  async giveFacts(key: string, { mtimeMs, ...owner }: BlobFacts): Promise<void> {
+    const path = blobPath(this.#root, key);
+    await using file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW);
+    await giveTo(file, path, owner);
+    await file.utimes(mtimeMs / 1000, mtimeMs / 1000);
+    await file.sync();
   }
 
   async tidy(): Promise<void> {
@@ -294,6 +328,24 @@ async function writeWhole(file: Handle, bytes: Uint8Array, at: number): Promise<
   }
 }
 
+function makeFolder(path: string, { uid, gid, folderMode }: Ownership): void {
+  mkdirSync(path, { mode: 0o700 });
+  const folder = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
+  try {
+    const before = fstatSync(folder);
+    if (before.uid !== uid || before.gid !== gid) {
+      try {
+        fchownSync(folder, uid, gid);
+      } catch (error) {
+        throw notGiven(path, { uid, gid }, error);
+      }
+    }
+    fchmodSync(folder, folderMode);
+  } finally {
+    closeSync(folder);
+  }
+}
+
 /** @throws Failure `target/unsuitable` where this user may not give it away: Chatwoot could not read or change it then. */
 async function giveTo(
   file: Handle,
@@ -305,17 +357,21 @@ async function giveTo(
     try {
       await file.chown(uid, gid);
     } catch (error) {
-      throw new Failure(
-        "target/unsuitable",
-        `${path} cannot be given to user ${uid} and group ${gid}: ${messageOf(error)}`,
-        {
-          hint: "Run Chatkeep as root, or as the user that the folder belongs to; on a network disk root may not be root there.",
-          cause: error,
-        },
-      );
+      throw notGiven(path, { uid, gid }, error);
     }
   }
   await file.chmod(mode);
+}
+
+function notGiven(path: string, { uid, gid }: { uid: number; gid: number }, cause: unknown): Failure {
+  return new Failure(
+    "target/unsuitable",
+    `${path} cannot be given to user ${uid} and group ${gid}: ${messageOf(cause)}`,
+    {
+      hint: "Run Chatkeep as root, or as the user that the folder belongs to; on a network disk root may not be root there.",
+      cause,
+    },
+  );
 }
 
 function isAbsent(error: unknown): boolean {

@@ -169,6 +169,10 @@ export class PatientTarget implements BlobTarget {
     });
   }
 
+  async flush(): Promise<void> {
+    // What a service has answered for is durable.
+  }
+
   async foldersFor(): Promise<string[]> {
     return [];
   }

@@ -14,6 +14,14 @@ export interface StoredBlob {
   readonly md5: string | undefined;
 }
 
+/** What a file in a folder has besides its bytes. */
+export interface BlobFacts {
+  readonly uid: number;
+  readonly gid: number;
+  readonly mode: number;
+  readonly mtimeMs: number;
+}
+
 export interface PutOptions extends ReadOptions {
   /** How long the file is. */
   readonly bytes: number;
@@ -40,6 +48,12 @@ export interface BlobTarget {
   read(key: string, options: ReadOptions & { readonly expectedBytes: number }): AsyncIterable<Buffer>;
   /** Removing what is not there is no error. */
   remove(key: string, options: ReadOptions): Promise<void>;
+  /** Returns when every name that was given or taken since is durable; what a file holds is so before it gets its name. */
+  flush(options: ReadOptions): Promise<void>;
+  /** Of a file in the folder that is written to: what it has besides its bytes. Absent for a bucket. */
+  facts?(key: string): Promise<BlobFacts | undefined>;
+  /** Gives a file what it had. Absent for a bucket. */
+  giveFacts?(key: string, facts: BlobFacts): Promise<void>;
   /** Folders that would be made for these files, the outermost first, relative to the target's own; none in a bucket. */
   foldersFor(keys: readonly string[]): Promise<string[]>;
   /** Removes a folder that is empty; any other stays. */

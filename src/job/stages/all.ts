@@ -2,6 +2,7 @@
 import { codeStage } from "./code-stage.ts";
 import { databaseStage } from "./database-stage.ts";
 import { environmentStage } from "./environment-stage.ts";
+import { filesStage } from "./files-stage.ts";
 import { healthStage } from "./health-stage.ts";
 import { migrateStage } from "./migrate-stage.ts";
 import { outboundStage } from "./outbound-stage.ts";
@@ -16,6 +17,7 @@ import { workerStage } from "./worker-stage.ts";
 const STAGES: readonly Stage[] = [
   stopStage,
   databaseStage,
+  filesStage,
   swapStage,
   codeStage,
   environmentStage,

@@ -1,0 +1,317 @@
+/** The stage of uploaded files on a real storage: what lacks comes back, killed anywhere it goes on, and an undo leaves what was. */
+import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
+import { appendFile, mkdir, readdir, readFile, rm, stat, utimes, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { GetObjectCommand, ListObjectsV2Command, PutObjectCommand, S3Client } from "@aws-sdk/client-s3";
+import { silent } from "../../../src/base/progress.ts";
+import { systemClock } from "../../../src/base/clock.ts";
+import { blobPath } from "../../../src/chatwoot/blobs.ts";
+import { onDatabase } from "../../../src/demo/database.ts";
+import { findInstallation } from "../../../src/installation/find.ts";
+import type { Installation } from "../../../src/installation/installation.ts";
+import type { PointReader } from "../../../src/job/point-reader.ts";
+import { filesStage } from "../../../src/job/stages/files-stage.ts";
+import type { StageContext, StageOptions } from "../../../src/job/stages/stage.ts";
+import type { KeptFiles } from "../../../src/job/stages/storage-moves.ts";
+import { startS3, type TestS3 } from "../../harness/s3.ts";
+import { type S3Proxy, startS3Proxy } from "../../harness/s3-proxy.ts";
+import { makeCheapToOpen } from "../../scenario/cheap-key.ts";
+import { type Desk, openDesk } from "../../scenario/desk.ts";
+import { savedPoints } from "../../scenario/saved-point.ts";
+import { memoryRecord, PLAIN_OPTIONS } from "./stage-context.ts";
+
+const { signal } = new AbortController();
+const BUCKET = "acme";
+
+let desk: Desk;
+let s3: TestS3;
+let proxy: S3Proxy;
+let client: S3Client;
+let reader: PointReader;
+let environmentAtFirst: string;
+let keys: string[];
+
+before(async () => {
+  [desk, s3] = await Promise.all([openDesk({ size: { messages: 60, conversations: 12, files: 24 } }), startS3()]);
+  proxy = await startS3Proxy(s3.endpoint);
+  await s3.createBucket(BUCKET);
+  const credentials = { accessKeyId: "S3RVER", secretAccessKey: "S3RVER" };
+  client = new S3Client({ endpoint: s3.endpoint, region: "us-east-1", forcePathStyle: true, credentials });
+  const { repository } = await makeCheapToOpen(desk);
+  await onDatabase(desk.installation.database, async (db) => {
+    await db.query("update active_storage_blobs set created_at = now() - interval '1 day'");
+  });
+  await desk.summary(["backup"]);
+  const [point] = await savedPoints(repository);
+  assert.ok(point);
+  await point.repository.loadIndex({ signal });
+  reader = point;
+  keys = (await rows(live())).map(({ key }) => key);
+  environmentAtFirst = await readFile(desk.installation.envFile, "utf8");
+});
+after(async () => {
+  client.destroy();
+  await proxy[Symbol.asyncDispose]();
+  await s3[Symbol.asyncDispose]();
+  await desk[Symbol.asyncDispose]();
+});
+
+const live = () => desk.installation.database;
+const fresh = () => ({ ...live(), database: `${live().database}_restoring` });
+
+async function rows(address: typeof desk.installation.database): Promise<{ key: string; service: string }[]> {
+  return await onDatabase(address, async (db) => {
+    const answer = await db.query<{ key: string; service: string }>(
+      "select key, service_name as service from active_storage_blobs order by key",
+    );
+    return answer.rows;
+  });
+}
+
+/** The database that the stage before has loaded. */
+async function makeFresh(): Promise<void> {
+  await dropFresh();
+  await desk.server.query(`create database "${fresh().database}" template "${live().database}"`);
+}
+
+async function dropFresh(): Promise<void> {
+  await desk.server.query(`drop database if exists "${fresh().database}" with (force)`);
+}
+
+class Killed extends Error {}
+
+interface Calling {
+  options?: Partial<StageOptions>;
+  hasDatabase?: boolean;
+  /** Dies when so many files are done. */
+  killAt?: number;
+}
+
+let folders = 0;
+/** By the text of its environment. */
+const installations = new Map<string, Installation>();
+
+async function find(text: string): Promise<Installation> {
+  const { installation } = await findInstallation({ root: desk.installation.codeRoot }, { signal, env: {} });
+  installations.set(text, installation);
+  return installation;
+}
+
+async function newFolder(): Promise<string> {
+  folders += 1;
+  const folder = join(desk.root, `restore-${folders}`);
+  await mkdir(folder);
+  return folder;
+}
+
+async function contextIn(
+  folder: string,
+  { options = {}, hasDatabase = true, killAt }: Calling = {},
+): Promise<StageContext> {
+  const text = await readFile(desk.installation.envFile, "utf8");
+  const installation = installations.get(text) ?? (await find(text));
+  let done = 0;
+  const progress = {
+    ...silent,
+    advance: () => {
+      done += 1;
+      if (done === killAt) throw new Killed();
+    },
+  };
+  return {
+    reader,
+    manifest: await reader.manifest(),
+    saved: undefined,
+    options: { ...PLAIN_OPTIONS, ...options },
+    place: { installation, address: live() },
+    folder,
+    fresh: hasDatabase ? fresh() : undefined,
+    clock: systemClock,
+    progress,
+    signal,
+  };
+}
+
+/** Every file and folder below the storage, with what it holds, whose it is and what may be done with it. */
+async function storage(): Promise<Map<string, string>> {
+  const root = desk.installation.storageRoot;
+  const files = new Map<string, string>();
+  for (const entry of await readdir(root, { recursive: true, withFileTypes: true })) {
+    const path = join(entry.parentPath, entry.name);
+    const { uid, gid, mode, mtimeMs } = await stat(path);
+    const bytes = entry.isFile()
+      ? createHash("md5")
+          .update(await readFile(path))
+          .digest("hex")
+      : "";
+    files.set(path, [bytes, uid, gid, mode, entry.isFile() ? Math.round(mtimeMs / 1000) : ""].join(" "));
+  }
+  return files;
+}
+
+function pathOf(key: string | undefined): string {
+  return blobPath(desk.installation.storageRoot, key ?? "");
+}
+
+function contents(files: Map<string, string>): Map<string, string | undefined> {
+  return new Map([...files].map(([path, facts]) => [path, facts.split(" ")[0]]));
+}
+
+async function bucket(): Promise<Map<string, string>> {
+  const { Contents = [] } = await client.send(new ListObjectsV2Command({ Bucket: BUCKET }));
+  const objects = new Map<string, string>();
+  for (const { Key = "" } of Contents) {
+    const { Body } = await client.send(new GetObjectCommand({ Bucket: BUCKET, Key }));
+    objects.set(
+      Key,
+      createHash("md5")
+        .update((await Body?.transformToByteArray()) ?? "")
+        .digest("hex"),
+    );
+  }
+  return objects;
+}
+
+test("files that are gone come back, a wrong one is put aside, and an undo leaves what was; killed anywhere too", async () => {
+  const whole = await storage();
+  for (const key of keys.slice(0, 9)) await rm(pathOf(key));
+  // Folders of two files are gone as well.
+  for (const key of keys.slice(0, 2)) await rm(join(pathOf(key), "../.."), { recursive: true });
+  await writeFile(pathOf(keys[10]), "cut short", { mode: 0o600 });
+  await utimes(pathOf(keys[10]), 1_700_000_000, 1_700_000_000);
+  const damaged = await storage();
+  await makeFresh();
+  for (const killAt of [1, 18, undefined]) {
+    const folder = await newFolder();
+    const record = memoryRecord<KeptFiles>();
+    if (killAt !== undefined) {
+      await assert.rejects(filesStage.apply(await contextIn(folder, { killAt }), record), Killed);
+      // Begun, and undone without having been finished.
+      await filesStage.undo(await contextIn(folder), record);
+      assert.deepEqual(await storage(), damaged, `killed at ${killAt} and undone`);
+      await assert.rejects(filesStage.apply(await contextIn(folder, { killAt }), record), Killed);
+    }
+    const { lines, findings } = await filesStage.apply(await contextIn(folder), record);
+    assert.deepEqual(contents(await storage()), contents(whole), `killed at ${killAt}`);
+    assert.deepEqual(findings, []);
+    if (killAt === undefined)
+      assert.match(
+        lines.join("\n"),
+        /^10 uploaded files .*put into folder .*; 1 file that was not what the database says put aside$/,
+      );
+    await filesStage.undo(await contextIn(folder), record);
+    await filesStage.undo(await contextIn(folder), record);
+    assert.deepEqual(await storage(), damaged, `killed at ${killAt}, finished and undone`);
+  }
+  await filesStage.apply(await contextIn(await newFolder()), memoryRecord());
+  await dropFresh();
+});
+
+test("files go to a bucket, the restored database says so, and an undo empties the bucket; killed in the middle it goes on", async () => {
+  const others = new Map([["somebodys", createHash("md5").update("else").digest("hex")]]);
+  await client.send(new PutObjectCommand({ Bucket: BUCKET, Key: "somebodys", Body: "else" }));
+  await appendFile(
+    desk.installation.envFile,
+    `\nSTORAGE_ACCESS_KEY_ID=S3RVER\nSTORAGE_SECRET_ACCESS_KEY=S3RVER\nSTORAGE_BUCKET_NAME=${BUCKET}\nSTORAGE_ENDPOINT=${proxy.endpoint}\nSTORAGE_FORCE_PATH_STYLE=true\n`,
+  );
+  await makeFresh();
+  const before = await storage();
+  const folder = await newFolder();
+  const options = { storage: "s3_compatible" };
+  const record = memoryRecord<KeptFiles>();
+  const { lines, blockers } = await filesStage.plan(await contextIn(folder, { options }));
+  assert.deepEqual(blockers, []);
+  assert.match(
+    lines.join("\n"),
+    /^24 uploaded files .* into the bucket 'acme'; 0 are there .*; every row of 'local' says 's3_compatible' then/,
+  );
+  assert.deepEqual(await bucket(), others, "a plan leaves nothing behind");
+  await assert.rejects(filesStage.apply(await contextIn(folder, { options, killAt: 8 }), record), Killed);
+  assert.deepEqual(new Set((await rows(fresh())).map(({ service }) => service)), new Set(["local"]));
+  proxy.requests.length = 0;
+  await filesStage.apply(await contextIn(folder, { options }), record);
+  const puts = proxy.requests.filter(({ method }) => method === "PUT");
+  assert.ok(puts.length < 24, "what was put before the kill is not put again");
+  assert.ok(!proxy.requests.some(({ method }) => method === "HEAD"), "a bucket is listed, not asked for each");
+  const moved = await bucket();
+  for (const key of keys) {
+    const bytes = await readFile(pathOf(key));
+    assert.equal(moved.get(key), createHash("md5").update(bytes).digest("hex"), key);
+  }
+  assert.deepEqual(new Set((await rows(fresh())).map(({ service }) => service)), new Set(["s3_compatible"]));
+  assert.deepEqual(new Set((await rows(live())).map(({ service }) => service)), new Set(["local"]));
+  await filesStage.undo(await contextIn(folder, { options }), record);
+  assert.deepEqual(await bucket(), others);
+  assert.deepEqual(await storage(), before);
+  await dropFresh();
+});
+
+test("what would not work stands in the way before anything is begun", async () => {
+  const plan = async (calling: Calling) => await filesStage.plan(await contextIn(desk.root, calling));
+  const blockersOf = async (calling: Calling) =>
+    (await plan(calling)).blockers.map(({ kind, message, hint }) => `${kind}: ${message}. ${hint}`);
+  await makeFresh();
+  const [alone] = await blockersOf({ options: { storage: "s3_compatible" }, hasDatabase: false });
+  assert.match(alone ?? "", /^storage-moves-alone: files of 'local' would go to 's3_compatible'/);
+  const [lacking] = await blockersOf({ options: { storage: "google" } });
+  assert.match(lacking ?? "", /^storage-not-writable: storage 'google' .*GCS_BUCKET.*--storage/);
+  const [unknown] = await blockersOf({ options: { storage: "r2" } });
+  assert.match(unknown ?? "", /^storage-service-unknown: Chatwoot has no storage service 'r2'/);
+  proxy.fault = ({ method }) =>
+    method === "PUT" ? { status: 403, body: "<Error><Code>AccessDenied</Code></Error>" } : undefined;
+  const refused = await blockersOf({ options: { storage: "s3_compatible" } });
+  proxy.fault = () => undefined;
+  assert.equal(refused.length, 1);
+  assert.match(refused[0] ?? "", /^storage-not-writable: .*STORAGE_ACCESS_KEY_ID.*docs\/storage\.md/);
+  await writeFile(desk.installation.envFile, environmentAtFirst);
+  await dropFresh();
+});
+
+test("--missing puts back what the live database lists and is not there, and rollback takes it out again", async () => {
+  const whole = await storage();
+  const [first, second, third] = keys;
+  for (const key of [first, second]) await rm(pathOf(key));
+  // Neither in the point, nor there: a row of later.
+  await onDatabase(live(), async (db) => {
+    await db.query(
+      `insert into active_storage_blobs (key, filename, byte_size, checksum, service_name, created_at)
+       values ('zzlater', 'later.png', 5, 'aaaaaaaaaaaaaaaaaaaaaa==', 'local', now() - interval '1 day')`,
+    );
+  });
+  const bytes = await readFile(pathOf(third));
+  await writeFile(pathOf(third), "cut short");
+  const emptied = await storage();
+  const args = ["restore", "latest", "--only", "storage", "--missing", "--yes"];
+  const summary = await desk.summary(args, 3);
+  const findings = (summary["findings"] as { kind: string; message: string; hint: string }[]).map(
+    ({ kind, message }) => `${kind}: ${message}`,
+  );
+  assert.ok(
+    findings.some((text) =>
+      text.startsWith("files-not-saved: 1 uploaded file is neither there nor in the restore point: later.png"),
+    ),
+    findings.join("; "),
+  );
+  assert.ok(
+    findings.some((text) => text.startsWith("files-left-wrong: 1 uploaded file is there with another length")),
+    findings.join("; "),
+  );
+  const now = contents(await storage());
+  for (const key of [first, second]) assert.equal(now.get(pathOf(key)), contents(whole).get(pathOf(key)));
+  assert.equal(await readFile(pathOf(third), "utf8"), "cut short", "what is there is not touched");
+  await desk.summary(["rollback", "--yes"]);
+  assert.deepEqual(contents(await storage()), contents(emptied));
+  await writeFile(pathOf(third), bytes);
+  for (const key of [first, second]) await writeFile(pathOf(key), await restored(key));
+  await onDatabase(live(), async (db) => await db.query("delete from active_storage_blobs where key = 'zzlater'"));
+});
+
+async function restored(key: string | undefined): Promise<Buffer> {
+  const to = join(desk.root, "aside");
+  if ((await stat(to).catch(() => undefined)) === undefined) {
+    await desk.summary(["restore", "latest", "--only", "storage", "--to", to, "--yes"]);
+  }
+  return await readFile(blobPath(join(to, "storage"), key ?? ""));
+}
