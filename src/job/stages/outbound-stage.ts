@@ -5,8 +5,9 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { formatInstant } from "../../base/clock.ts";
-import { connect } from "../../postgres/connect.ts";
+import { connect, type Connection } from "../../postgres/connect.ts";
 import { replaceFile } from "../../system/replace-file.ts";
+import { channelChecklist, readChannels } from "../channel-checklist.ts";
 import { makeChanges, type OutboundChange, planDefuse, reviewOutbound } from "../outbound.ts";
 import type { OutboundItem } from "../outbound-kinds.ts";
 import { outboundLines, outboundTotals, restedLines } from "../outbound-lines.ts";
@@ -51,23 +52,31 @@ export const outboundStage: Stage<OutboundKept> = {
     if (fresh === undefined || options.clone !== undefined) return { lines: [], findings: [] };
     await using connection = await connect(place.address, { signal });
     // Killed in the middle of it.
-    if (record.kept !== undefined) return await defuse(context, record.kept, connection);
+    if (record.kept !== undefined)
+      return await withChannels(context, connection, await defuse(context, record.kept, connection));
     const times = timesOf(context);
     const review = await reviewOutbound(connection, times);
     const { items, notes } = review;
-    if (items.length === 0)
-      return { lines: ["the worker would send, close and delete nothing by itself", ...notes], findings: [] };
+    if (items.length === 0) {
+      const lines = ["the worker would send, close and delete nothing by itself", ...notes];
+      return await withChannels(context, connection, { lines, findings: [] });
+    }
     const path = join(context.folder, REVIEW);
     await replaceFile(path, `${JSON.stringify(review, null, 1)}\n`, 0o600);
     const lines = [...outboundLines(items, path), ...notes];
     const choice = await choose(context, lines);
-    if (choice === "allow") return { lines: ["allowed, as the worker starts:", ...lines], findings: [] };
+    if (choice === "allow") {
+      return await withChannels(context, connection, {
+        lines: ["allowed, as the worker starts:", ...lines],
+        findings: [],
+      });
+    }
     if (choice !== "defuse") return { lines, findings: [], holds: holdsOf(items) };
     const changes = await planDefuse(connection, times);
     await replaceFile(join(context.folder, CHANGES), `${JSON.stringify(changes, null, 1)}\n`, 0o600);
     const kept = { items, file: CHANGES };
     await record.keep(kept);
-    return await defuse(context, kept, connection);
+    return await withChannels(context, connection, await defuse(context, kept, connection));
   },
 
   async undo({ place, folder, signal }, { kept }) {
@@ -98,17 +107,24 @@ async function choose({ options, ask }: StageContext, lines: readonly string[]):
 }
 
 function holdsOf(items: readonly OutboundItem[]): string {
-  return `the worker is not started, for it would act by itself: ${outboundTotals(items)}. 'chatkeep restore --resume --outbound defuse' makes all of it rest, '--outbound allow' lets it happen`;
+  return `the worker is not started, for it would act by itself: ${outboundTotals(items)}`;
 }
 
-async function defuse(
-  { folder }: StageContext,
-  kept: OutboundKept,
-  connection: Awaited<ReturnType<typeof connect>>,
-): Promise<StageResult> {
+async function defuse({ folder }: StageContext, kept: OutboundKept, connection: Connection): Promise<StageResult> {
   await makeChanges(connection, await readChanges(folder, kept), "defuse");
   const { lines, next } = restedLines(kept.items);
   return { lines: [...lines, `what these rows held before is in ${join(folder, kept.file)}`], findings: [], next };
+}
+
+/** With what is left for a person to do about channels: they see each other's messages once the worker runs. */
+async function withChannels(context: StageContext, connection: Connection, result: StageResult): Promise<StageResult> {
+  const { options, place, saved } = context;
+  const [then, here] = [saved?.get("FRONTEND_URL"), place.installation.environment.get("FRONTEND_URL")];
+  const isElsewhere = options.isElsewhere === true;
+  // As the stage of the environment decides it.
+  const move = { before: then, after: isElsewhere ? (here ?? then) : (then ?? here), isElsewhere };
+  const next = [...(result.next ?? []), ...channelChecklist(await readChannels(connection), move)];
+  return next.length === 0 ? result : { ...result, next };
 }
 
 async function readChanges(folder: string, { file }: OutboundKept): Promise<OutboundChange[]> {
