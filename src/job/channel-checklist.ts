@@ -115,12 +115,10 @@ export function channelChecklist(rows: readonly ChannelRow[], move: Move): strin
   if (isSame) return sameAddress(rows, move);
   const url = plain(move.after ?? "https://YOUR-CHATWOOT");
   const hosts = move.before === undefined ? "" : ` (it was ${plain(move.before)})`;
-  const steps = KINDS.flatMap(({ types, step }) =>
-    step(
-      rows.filter(({ type }) => types.includes(type)),
-      url,
-    ),
-  );
+  const steps = KINDS.flatMap((kind) => {
+    const own = rows.filter(({ type }) => kind.types.includes(type));
+    return kind.step(own, url);
+  });
   const known = new Set(KINDS.flatMap(({ types }) => types));
   const others = rows.filter(({ type }) => !known.has(type));
   return [
