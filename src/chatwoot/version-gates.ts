@@ -19,6 +19,8 @@ export interface CodeFacts {
   readonly migrations: readonly string[] | undefined;
   /** It is of the same make as the code that the point was taken of: the same image, or another version of it. */
   readonly isSameMake: boolean;
+  /** It is known to be upstream's own: it has no fork's migrations. */
+  readonly isUpstreams: boolean;
   /** For people: `the image chatwoot/chatwoot:v4.15.1`. */
   readonly what: string;
 }
@@ -228,6 +230,9 @@ export function judgeVersions(
   // Another build of the same fork may have the number of an upstream release and more migrations than that.
   const isListed = code.migrations !== undefined && code.migrations.length > 0;
   const { lacking } = gap;
+  if (gap.foreign.length > 0 && !isListed && !code.isSameMake && !code.isUpstreams) {
+    return { relation: "unknown", lacking: [], blockers: [], findings: [unknownFinding(code, saved)] };
+  }
   if (gap.foreign.length > 0 && (isListed || !code.isSameMake)) {
     return { relation: "other-fork", lacking, blockers: [otherFork(saved, code, gap)], findings: [] };
   }

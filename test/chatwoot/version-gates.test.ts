@@ -47,7 +47,14 @@ function judge({
     hasVector: compareVersions(point, "4.0.0") >= 0,
     code: undefined,
   };
-  const running = { version: code, migrations: undefined, isSameMake: true, what: `Chatwoot ${code}`, ...facts };
+  const running = {
+    version: code,
+    migrations: undefined,
+    isSameMake: true,
+    isUpstreams: false,
+    what: `Chatwoot ${code}`,
+    ...facts,
+  };
   return judgeVersions(saved, running, { known, migrate, canHaveVector });
 }
 
@@ -110,8 +117,10 @@ test("a database that came all the way from the first release fits the newest", 
 
 test("a fork is told by its set of migrations: upstream's code of the same number does not run it", () => {
   const applied = [...migrationsOf("4.14.0"), "20260101000001"];
-  const facts = { isSameMake: false, what: "the image chatwoot/chatwoot:v4.14.0" };
+  const facts = { isSameMake: false, isUpstreams: true, what: "the image chatwoot/chatwoot:v4.14.0" };
   assert.equal(said({ point: "4.14.0", code: "4.14.0", applied, facts }), "other-fork code-of-another-fork");
+  const strange = { isSameMake: false, what: "the image of somebody" };
+  assert.equal(said({ point: "4.14.0", code: "4.14.0", applied, facts: strange }), "unknown code-unknown");
   assert.equal(said({ point: "4.14.0", code: "4.14.0", applied }), "same", "another tag of the fork's own image");
   const listed = { migrations: migrationsOf("4.14.0") };
   assert.equal(said({ point: "4.14.0", code: "4.14.0", applied, facts: listed }), "other-fork code-of-another-fork");

@@ -9,6 +9,9 @@ import type { Manifest } from "../../point/manifest.ts";
 import { connectBeside } from "../../postgres/target.ts";
 import type { StageContext } from "./stage.ts";
 
+/** Chatwoot's own images. */
+const UPSTREAM = "chatwoot/chatwoot";
+
 /** `ghcr.io/x/chatwoot:v4` → `ghcr.io/x/chatwoot` */
 function repositoryOf(name: string): string {
   return name
@@ -45,6 +48,7 @@ async function codeFactsOf({ image, version, code, root }: Installation, { chatw
     // Where an image runs, a folder of the machine is no part of it.
     migrations: await migrationFiles(image === undefined || code !== undefined ? folder : undefined),
     isSameMake: isSameMake(image, chatwoot.image),
+    isUpstreams: image !== undefined && repositoryOf(image.name) === UPSTREAM,
     what: image === undefined ? `${number} that is installed here` : `the image ${image.name}`,
   };
 }
