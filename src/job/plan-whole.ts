@@ -104,7 +104,7 @@ export async function planAll(reader: PointReader, options: WholeOptions): Promi
   const id = `${at.replaceAll(/[-:]/g, "").slice(0, 15)}Z-${shortId(reader.point.id)}`;
   const fresh = parts.includes("database") ? await freshName(options, at) : undefined;
   const context = await contextOf(reader, { ...options, folder: `${home}/${id}`, fresh });
-  const planned = await planStages(stagesFor(parts), context);
+  const planned = await planStages(stagesFor(parts, options.stages), context);
   const versions = await versionsFor(parts, context);
   if (planned.length === 0 && blockers.length === 0) blockers.push(absentPart("nothing at all"));
   blockers.push(...cloneBlockers(options.stages, planned));
@@ -147,8 +147,10 @@ async function versionsFor(
 }
 
 /** Pure. */
-function stagesFor(parts: readonly Part[]): Stage[] {
-  return ALL_STAGES.filter(({ name }) => NEEDED_BY[name].some((part) => parts.includes(part)));
+function stagesFor(parts: readonly Part[], { clone }: StageOptions): Stage[] {
+  // An anonymised copy gets files that stand for the uploaded ones, and never those.
+  const isWanted = (name: StageName) => name !== "files" || clone?.anonymise !== true;
+  return ALL_STAGES.filter(({ name }) => isWanted(name) && NEEDED_BY[name].some((part) => parts.includes(part)));
 }
 
 /** A copy that nothing was taken out of would act as the original. Pure. */

@@ -1,5 +1,6 @@
 /** Every stage that a whole restore has. Each adds itself here; the runner does them in the order of {@link STAGE_NAMES}. */
 import { codeStage } from "./code-stage.ts";
+import { cloneStage } from "./clone-stage.ts";
 import { databaseStage } from "./database-stage.ts";
 import { environmentStage } from "./environment-stage.ts";
 import { filesStage } from "./files-stage.ts";
@@ -18,6 +19,7 @@ const STAGES: readonly Stage[] = [
   stopStage,
   databaseStage,
   filesStage,
+  cloneStage,
   swapStage,
   codeStage,
   environmentStage,

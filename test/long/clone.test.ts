@@ -9,7 +9,7 @@ import { readEnvFile } from "../../src/chatwoot/environment.ts";
 import { findSignedBlobIds, verifySignedBlobId } from "../../src/chatwoot/signed-id.ts";
 import { dumpLines } from "../harness/pg-dump-diff.ts";
 import { cannotCount, runCounted } from "../harness/namespace.ts";
-import { type Desk, openDesk } from "./desk.ts";
+import { type Desk, openDesk } from "../scenario/desk.ts";
 
 let desk: Desk;
 const STAGING = "https://staging.acme.example";
