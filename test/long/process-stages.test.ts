@@ -68,7 +68,8 @@ test("'restart: always' does not bring back what is stopped; who is still connec
   // By another name and of no image of Chatwoot's, as a container that somebody forgot: with Chatwoot's environment and role.
   await desk.engine.docker(["tag", "chatwoot/chatwoot:v4.15.1", "forgotten:1"]);
   const network = `--network=${PROJECT}_default`;
-  const environment = ["--env-file", desk.folder.at("forgotten.env")];
+  // It only stays connected: what it received would lie nowhere.
+  const environment = ["--env-file", desk.folder.at("forgotten.env"), "--env=STAND_IN_IS_IDLE=1"];
   const lines = readFileSync(join(desk.site, ".env"), "utf8").replaceAll(/='(.*)'$/gm, "=$1");
   await writeFile(desk.folder.at("forgotten.env"), lines);
   const command = ["--entrypoint=node", "forgotten:1", "/app/stand-in.ts", "sidekiq"];
