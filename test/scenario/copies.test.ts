@@ -32,7 +32,11 @@ let second: string;
 let third: string;
 
 before(async () => {
-  desk = await openDesk({ hasServerForDrills: true, size: { messages: 120, conversations: 20, files: 10 } });
+  desk = await openDesk({
+    isCheckout: true,
+    hasServerForDrills: true,
+    size: { messages: 120, conversations: 20, files: 10 },
+  });
   second = join(desk.root, "second");
   third = join(desk.root, "third");
 });
