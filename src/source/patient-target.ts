@@ -12,7 +12,7 @@ import { Retries, type Retry } from "../store/retrying.ts";
 import { explainService } from "./explain.ts";
 import { inParts } from "./parts.ts";
 import type { BlobSource, ReadOptions, VariableNames } from "./source.ts";
-import type { BlobTarget, ObjectSink, PutOptions, StoredBlob, Written } from "./target.ts";
+import type { BlobTarget, ObjectSink, ObjectUpload, PutOptions, StoredBlob, Written } from "./target.ts";
 
 export interface PatientTargetOptions {
   readonly service: string;
@@ -135,10 +135,11 @@ export class PatientTarget implements BlobTarget {
           throw error;
         },
       );
+      // Its parts are nobody's then.
+      if (written === "exists") await giveUp(upload);
       return { written, md5 };
     } catch (error) {
-      const own = { signal: AbortSignal.timeout(LIMITS.probeCleanUpMs) };
-      if (upload !== "exists") await upload.abandon(own).catch(() => {});
+      if (upload !== "exists") await giveUp(upload);
       throw error;
     }
   }
@@ -219,6 +220,11 @@ export class PatientTarget implements BlobTarget {
       throw explainService(error, { ...this.#options, isWritten: true });
     }
   }
+}
+
+/** Best effort: the run's own signal may have been given. */
+async function giveUp(upload: ObjectUpload): Promise<void> {
+  await upload.abandon({ signal: AbortSignal.timeout(LIMITS.probeCleanUpMs) }).catch(() => {});
 }
 
 /** Of a whole number of units, which Google wants. */
