@@ -2,12 +2,14 @@
 import { resolve } from "node:path";
 import { isFailure } from "../base/errors.ts";
 import type { Finding } from "../base/findings.ts";
+import { guardFindings, readGuard } from "../job/guard-record.ts";
 import { secretFile } from "../job/doctor-repositories.ts";
 import { parseCron } from "../schedule/cron.ts";
 import { channelNames, openChannels, openPings } from "./channels.ts";
 import type { Config, LoadedConfig } from "./config.ts";
 import { timesOf } from "./due.ts";
 import { findingsOfRestores } from "./restore-home.ts";
+import { findStateFolder, guardFile } from "./state-folder.ts";
 import type { Surroundings } from "./surroundings.ts";
 import { pingFailed, undelivered } from "./telling.ts";
 import { timeZoneOf } from "./tidy.ts";
@@ -17,12 +19,23 @@ export async function dailyFindings(loaded: LoadedConfig, s: Surroundings): Prom
   const { broken } = await openChannels(config, s);
   return [
     ...(await findingsOfRestores(loaded, s)),
+    ...(await unfinishedGuard(loaded, s)),
     ...scheduleFindings(config),
     ...broken.map(({ name, failure }) => undelivered(name, failure, { isKept: false })),
     ...(await pingFindings(config, s)),
     ...(await readableSecrets(config, s)),
     ...(config.notify === undefined && config.ping === undefined ? [NOBODY] : []),
   ];
+}
+
+/** An upgrade of which nobody knows yet how it went. */
+async function unfinishedGuard(loaded: LoadedConfig, s: Surroundings): Promise<Finding[]> {
+  try {
+    return guardFindings(await readGuard(guardFile(await findStateFolder(loaded, s))));
+  } catch (error) {
+    if (!isFailure(error, "guard/unfinished")) throw error;
+    return [{ kind: "guard-unfinished", level: "alarm", message: error.message, hint: error.hint ?? "See why." }];
+  }
 }
 
 const NOBODY: Finding = {

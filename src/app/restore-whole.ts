@@ -97,7 +97,8 @@ function optionsOf(
   };
 }
 
-function watching(s: Surroundings) {
+/** What a whole restore has of the run that it is in. */
+export function watching(s: Surroundings) {
   const { clock, progress, signal, person } = s;
   return {
     hide: (environment: ReadonlyMap<string, string>) => s.hide(secretValuesOf(environment)),

@@ -75,6 +75,11 @@ export async function findStateFolder(loaded: LoadedConfig, s: Surroundings): Pr
   return below((isRoot ? all[0] : all.at(-1)) ?? SYSTEM_STATE, loaded.config.installation.id);
 }
 
+/** What the last `guard` kept. */
+export function guardFile({ path }: Pick<StateFolder, "path">): string {
+  return join(path, "guard.json");
+}
+
 /** Says that a run begins. A disk that is full keeps no run from beginning. */
 export async function markBegun({ began }: StateFolder, nowMs: number): Promise<void> {
   await replaceFile(began, `${formatInstant(nowMs)}\n`, 0o600).catch(() => {});

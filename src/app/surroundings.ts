@@ -24,6 +24,11 @@ export interface Surroundings {
   readonly atMs?: number | undefined;
   /** True for what makes room or mends: it may use the room that a disk else has left for others. */
   readonly mayFill?: boolean;
+  /**
+   * Until the result is called, SIGINT and SIGTERM go to the taker and do not stop the run: somebody else's program has the
+   * terminal.
+   */
+  readonly takeSignals?: (taker: (signal: NodeJS.Signals) => void) => () => void;
   /** False for `--no-cache`. */
   readonly isCached?: boolean;
   /** Told what lets go of a place that was opened; all of it is done when the run is over. Never rejects. */

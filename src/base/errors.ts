@@ -56,6 +56,7 @@ export const ERRORS = {
   "notice/refused": { exit: 1, retry: false },
   "hook/failed": { exit: 1, retry: false },
   "schedule/unsuitable": { exit: 1, retry: false },
+  "guard/unfinished": { exit: 1, retry: false },
   "run/locked": { exit: 11, retry: true },
   "run/cancelled": { exit: 130, retry: false },
 } as const satisfies Record<string, { exit: number; retry: boolean }>;

@@ -236,6 +236,14 @@ export const LIMITS = {
   /** Uploaded files that are asked for through the application, and how large one may be. */
   filesAskedFor: 5,
   fileAskedForBytes: 8 * MIB,
+  /** After an upgrade, Chatwoot's web process may take so long to be well, unless somebody says otherwise; … */
+  guardWaitMs: 10 * 60_000,
+  /** … it is asked so often … */
+  guardLookMs: 1_000,
+  /** … and must be well so often in a row: a process that fails in its first second was well, too. */
+  guardWellLooks: 2,
+  /** A restore point that is older when an upgrade begins lacks so much that it is told. */
+  guardPointAgeMs: 3_600_000,
   /** A container that does not end after its input ended is removed. */
   containerStopMs: 20_000,
   /** A child process that does not end after its input ended is ended. */

@@ -140,3 +140,8 @@ export function parseAppVersion(yaml: string): string | undefined {
   const shared = /^shared:[^\n]*\n((?:[ \t]+[^\n]*(?:\n|$)|[ \t]*(?:#[^\n]*)?\n)*)/m.exec(yaml)?.[1] ?? "";
   return /^[ \t]+version:[ \t]*['"]?([0-9A-Za-z.+_-]+)/m.exec(shared)?.[1];
 }
+
+/** The version that Rails' `db/schema.rb` says it has: `define(version: 2025_05_14_045638)`; undefined for any other text. */
+export function parseSchemaVersion(ruby: string): string | undefined {
+  return /^ActiveRecord::Schema(?:\[[\d.]+\])?\.define\(version: ([\d_]{8,20})\)/m.exec(ruby)?.[1]?.replaceAll("_", "");
+}

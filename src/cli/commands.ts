@@ -3,6 +3,7 @@ import type { CommandRow } from "./command.ts";
 import { BRING_BACK } from "./commands/bring-back.ts";
 import { DAILY } from "./commands/daily.ts";
 import { DIFF_ROW } from "./commands/diff.ts";
+import { GUARD_ROW } from "./commands/guard.ts";
 import { KEY_ROWS } from "./commands/keys.ts";
 import { EXPORT_ROW, IMPORT_ROW } from "./commands/portable.ts";
 import { AT_TIME, NOTHING_WRITTEN, POINT, READING_EXITS, REPOSITORY_EXITS } from "./commands/shared.ts";
@@ -312,6 +313,7 @@ export const COMMANDS: readonly CommandRow[] = [
   STATS_ROW,
   ...PROVE,
   ...BRING_BACK,
+  GUARD_ROW,
   IMPORT_ROW,
   ...TIDY,
   ...SPACE,

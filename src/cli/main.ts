@@ -31,8 +31,11 @@ const interrupt = createInterrupter({
   tell: (line) => run.tell(line),
   exitNow: (status) => process.exit(status),
 });
-process.on("SIGINT", interrupt);
-process.on("SIGTERM", interrupt);
+const onSignal = (signal: "SIGINT" | "SIGTERM") => {
+  if (!run.handOver(signal)) interrupt(signal);
+};
+process.on("SIGINT", onSignal);
+process.on("SIGTERM", onSignal);
 
 process.on("uncaughtException", (error: unknown) => {
   void run.reportLoose(error).then((status) => {

@@ -57,6 +57,8 @@ export class Run {
   /** What lets go of the places that were opened. */
   readonly #ends: (() => Promise<void>)[] = [];
   #running: CommandRow | undefined;
+  /** Who has the signals while the run does not. */
+  #taker: ((signal: NodeJS.Signals) => void) | undefined;
   /** Questions come before the first change. */
   #isAsking = false;
 
@@ -70,6 +72,19 @@ export class Run {
   /** What holds when the run is stopped now; ends a sentence. */
   get kept(): string {
     return this.#isAsking || this.#running === undefined ? "nothing was changed" : this.#running.kept;
+  }
+
+  /** Gives a signal to who has taken them; false where nobody has, and the run is to stop. */
+  handOver(signal: NodeJS.Signals): boolean {
+    this.#taker?.(signal);
+    return this.#taker !== undefined;
+  }
+
+  #takeSignals(taker: (signal: NodeJS.Signals) => void): () => void {
+    this.#taker = taker;
+    return () => {
+      this.#taker = undefined;
+    };
   }
 
   /** Stops it cleanly. */
@@ -204,6 +219,7 @@ export class Run {
         clock: systemClock,
         rates: call.rates,
         atMs: call.atMs,
+        takeSignals: (taker) => this.#takeSignals(taker),
         isCached: !hasSwitch(argv, "--no-cache"),
         atEnd: (letGo) => this.#ends.push(letGo),
         hide: (secrets) => this.#redactor.hide(secrets),

@@ -93,6 +93,8 @@ export interface Installation {
   storage: StorageService[];
   /** `4.15.1` */
   version?: string;
+  /** The newest migration that its code has, as `db/schema.rb` says it: `20250514045638`. */
+  codeSchema?: string;
   /** `ee`: with the enterprise folder, which is what every ordinary installation has. `ce`: without. */
   edition?: "ee" | "ce";
   /** The checked-out commit, or the one that the image was made of. */

@@ -12,6 +12,7 @@ import { formatDoctor } from "../../src/cli/reports/doctor.ts";
 import { formatDrill } from "../../src/cli/reports/drill.ts";
 import { formatDatabaseExport, formatExport, formatImport, formatNotImported } from "../../src/cli/reports/export.ts";
 import { formatForget } from "../../src/cli/reports/forget.ts";
+import { formatGuard, formatReasons } from "../../src/cli/reports/guard.ts";
 import { formatHolds } from "../../src/cli/reports/hold.ts";
 import { formatAdded, formatInit, formatReturn } from "../../src/cli/reports/init.ts";
 import { formatKeys, formatUnreadable } from "../../src/cli/reports/key.ts";
@@ -27,6 +28,7 @@ import { formatShow } from "../../src/cli/reports/show.ts";
 import { formatStats, formatUncounted } from "../../src/cli/reports/stats.ts";
 import { formatUnlock } from "../../src/cli/reports/unlock.ts";
 import { formatProblems, formatVerify } from "../../src/cli/reports/verify.ts";
+import { GUARD_BACK, GUARD_WELL, GUARD_WRONG } from "./guard-summaries.ts";
 import { NOTIFIED, RUN, RUN_FAILED, SCHEDULED } from "./run-summaries.ts";
 import {
   BACKUP,
@@ -62,6 +64,9 @@ const REPORTS: Record<string, string[]> = {
   "a daily run": formatRun(RUN, LOOK),
   "a daily run that failed": [...formatRun(RUN_FAILED, LOOK), ...formatFailures(RUN_FAILED, LOOK)],
   "a daily run, narrow": formatRun(RUN, NARROW),
+  "an upgrade that went well": formatGuard(GUARD_WELL, LOOK),
+  "an upgrade that went wrong": [...formatReasons(GUARD_WRONG, LOOK), ...formatGuard(GUARD_WRONG, LOOK)],
+  "an upgrade that was undone, narrow": formatGuard(GUARD_BACK, NARROW),
   "when it runs": formatSchedule(SCHEDULED, LOOK),
   "what was installed": formatSchedule({ ...SCHEDULED, action: "install", lastRun: null }, LOOK),
   "what was removed": formatSchedule({ ...SCHEDULED, action: "remove", removed: SCHEDULED.installed }, LOOK),

@@ -4,7 +4,7 @@ import { plural } from "../../base/bytes.ts";
 import { isFailure } from "../../base/errors.ts";
 import type { Finding } from "../../base/findings.ts";
 import { activeStorageService, databaseOf, type DatabaseSetting, redisOf } from "../../chatwoot/environment.ts";
-import { parseAppVersion } from "../../chatwoot/versions.ts";
+import { parseAppVersion, parseSchemaVersion } from "../../chatwoot/versions.ts";
 import type { ImageDetails } from "../../system/container-details.ts";
 import { describeEngine, type EngineApi } from "../../system/engine-api.ts";
 import type { CodePlace, ImagePlace, Installation, InstallationKind, MadeFile } from "../installation.ts";
@@ -66,6 +66,7 @@ export async function readSite(site: Site, ways: Ways, settings: InstallationSet
   const app = appFolder(leader);
   const image = await readImage(engine, leader);
   const version = settings.version ?? parseAppVersion(await readInside(site, `${app}/config/app.yml`));
+  const codeSchema = parseSchemaVersion(await readInside(site, `${app}/db/schema.rb`));
   const commit = (await readInside(site, `${app}/.git_sha`)).trim();
   const redis = redisOf(environment);
   const code = await codeOf(site, settings, world);
@@ -80,6 +81,7 @@ export async function readSite(site: Site, ways: Ways, settings: InstallationSet
     ...(redis === undefined ? {} : { redis }),
     storage: storageIn(settings, environment, roots),
     ...(version === undefined ? {} : { version }),
+    ...(codeSchema === undefined ? {} : { codeSchema }),
     edition: await editionOf(site, environment),
     ...(/^[0-9a-f]{7,64}$/.test(commit) ? { commit } : {}),
     image,

@@ -12,7 +12,7 @@ import {
   type StorageService,
   storageServicesOf,
 } from "../../chatwoot/environment.ts";
-import { parseAppVersion } from "../../chatwoot/versions.ts";
+import { parseAppVersion, parseSchemaVersion } from "../../chatwoot/versions.ts";
 import { unitFindings } from "../in-force.ts";
 import type { CodePlace, EnvironmentSource, Installation } from "../installation.ts";
 import { lookAt, type Machine, mayExist, readText, readTextIfAllowed } from "../places.ts";
@@ -182,6 +182,12 @@ async function versionOf(settings: InstallationSettings, root: string | undefine
   return parseAppVersion((await readTextIfAllowed(join(root, "config/app.yml"))) ?? "");
 }
 
+async function codeSchemaOf(root: string | undefined): Promise<string | undefined> {
+  return root === undefined
+    ? undefined
+    : parseSchemaVersion((await readTextIfAllowed(join(root, "db/schema.rb"))) ?? "");
+}
+
 /** What was found of any kind, and from where. */
 export function commonNotes(
   installation: Installation,
@@ -278,6 +284,7 @@ export async function readOnDisk(
     await editionOf(environment, root),
     await commitOf(code),
   ];
+  const codeSchema = await codeSchemaOf(root);
   const isOnVm = kind === "linux-vm" && root !== undefined;
   const system = isOnVm ? await findSystemFiles(machine, root, environment.get("FRONTEND_URL")) : [];
   const redis = environment.size === 0 ? undefined : redisOf(environment);
@@ -292,6 +299,7 @@ export async function readOnDisk(
     dataFolders: await dataFoldersOf(redis, machine),
     storage: storageIn(settings, environment, foldersOf(storage, root)),
     ...(version === undefined ? {} : { version }),
+    ...(codeSchema === undefined ? {} : { codeSchema }),
     ...(edition === undefined ? {} : { edition }),
     ...(commit === undefined ? {} : { commit }),
     ...(code === undefined ? {} : { code }),

@@ -7,6 +7,7 @@ import { filesStage } from "./files-stage.ts";
 import { healthStage } from "./health-stage.ts";
 import { migrateStage } from "./migrate-stage.ts";
 import { outboundStage } from "./outbound-stage.ts";
+import { imageStage } from "./image-stage.ts";
 import { redisStage } from "./redis-stage.ts";
 import { STAGE_NAMES, type Stage } from "./stage.ts";
 import { stopStage } from "./stop-stage.ts";
@@ -29,6 +30,7 @@ const STAGES: readonly Stage[] = [
   healthStage,
   outboundStage,
   workerStage,
+  imageStage,
 ];
 
 /** In the order in which they are done. */

@@ -19,7 +19,7 @@ const NOT_SEEN: StageResult = {
 
 /** What was started of the web process; none where it was left alone. */
 async function startedSteps({ place, folder, options }: StageContext) {
-  const ran = options.isElsewhere === true ? undefined : await readRanBefore(folder);
+  const ran = (options.isElsewhere ?? options.afterUpgrade) === true ? undefined : await readRanBefore(folder);
   return stepsToStart(place.installation.processes.web, "web", ran);
 }
 

@@ -15,7 +15,7 @@ export const webStage: Stage = {
   },
   async apply({ place, folder, signal, options }) {
     const { web } = place.installation.processes;
-    const isNew = options.isElsewhere === true;
+    const isNew = (options.isElsewhere ?? options.afterUpgrade) === true;
     const steps = stepsToStart(web, "web", isNew ? undefined : await readRanBefore(folder));
     for (const step of steps) await runStep(step, { signal });
     if (steps.length > 0) return { lines: [`the web process was started: ${stepsNamed(steps)}`], findings: [] };

@@ -18,7 +18,7 @@ export const workerStage: Stage = {
     const { worker } = place.installation.processes;
     // A copy must not send anything.
     if (options.clone !== undefined) return { lines: ["the worker was not started"], findings: [] };
-    const isNew = options.isElsewhere === true;
+    const isNew = (options.isElsewhere ?? options.afterUpgrade) === true;
     const steps = stepsToStart(worker, "worker", isNew ? undefined : await readRanBefore(folder));
     if (steps.length === 0) {
       const isKnown = (worker?.start.length ?? 0) > 0;

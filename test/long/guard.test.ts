@@ -1,0 +1,84 @@
+/** The command under guard has the terminal and the signals; a guard that is killed leaves word. */
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { existsSync } from "node:fs";
+import { readFile, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Finding } from "../../src/base/findings.ts";
+import { readGuard } from "../../src/job/guard-record.ts";
+import type { GuardSummary } from "../../src/job/guard-summary.ts";
+import { runCli, startCli, summaryOf } from "../harness/cli.ts";
+import { type GuardDesk, openGuardDesk } from "../scenario/guard-desk.ts";
+
+let guarded: GuardDesk;
+
+before(async () => {
+  guarded = await openGuardDesk();
+  await guarded.desk.summary(["backup"]);
+  await guarded.desk.summary(["drill"]);
+});
+after(async () => await guarded[Symbol.asyncDispose]());
+
+async function guard(words: readonly string[], status: number): Promise<GuardSummary> {
+  const result = await guarded.desk.chatkeep(["--json", "guard", ...words]);
+  assert.equal(result.status, status, result.stderr + result.stdout);
+  return summaryOf(result.stdout) as unknown as GuardSummary;
+}
+
+async function unfinished(): Promise<Finding | undefined> {
+  const { findings } = (await guarded.desk.summary(["doctor"], 3)) as unknown as { findings: Finding[] };
+  return findings.find(({ kind }) => kind === "guard-unfinished");
+}
+
+async function onlyFolder(): Promise<string> {
+  return /^ {2}id: (.+)$/m.exec(await readFile(guarded.desk.config, "utf8"))?.[1] ?? "";
+}
+
+test("the command has our input and output; with --json its output goes to stderr", async () => {
+  const args = ["--config", guarded.desk.config];
+  const options = { cwd: guarded.desk.root, input: "typed\n" };
+  const plain = await runCli([...args, "--quiet", "guard", "--point", "proven", "--", "cat"], options);
+  assert.deepEqual([plain.status, plain.stdout], [0, "typed\n"], plain.stderr);
+  const json = await runCli([...args, "--json", "guard", "--point", "proven", "--", "cat"], options);
+  assert.equal(json.status, 0, json.stderr);
+  assert.match(json.stderr, /^typed$/m);
+  assert.equal(summaryOf(json.stdout)["outcome"], "well");
+});
+
+test("signals go to the command; a guard that is killed is told of by doctor, and its work is looked at later", async () => {
+  const [ready, told, over] = ["ready", "told", "over"].map((name) => join(guarded.desk.root, name));
+  assert(ready !== undefined && told !== undefined && over !== undefined);
+  const waits = await guarded.upgrade("waits", [
+    `trap 'touch "${told}"; exit 9' TERM`,
+    `touch '${ready}'`,
+    `while [ ! -e '${over}' ]; do sleep 0.05; done`,
+  ]);
+  const words = ["--config", guarded.desk.config, "--json", "guard", "--point", "proven", "--", waits];
+  const start = async () => {
+    await rm(ready, { force: true });
+    const child = startCli(words, { cwd: guarded.desk.root });
+    // Not until its output is closed: what it started may outlive it.
+    const ended = once(child, "exit");
+    const output: Buffer[] = [];
+    child.stdout?.on("data", (data: Buffer) => output.push(data));
+    while (!existsSync(ready)) await sleep(20);
+    return { child, ended, text: () => Buffer.concat(output).toString("utf8") };
+  };
+  const first = await start();
+  first.child.kill("SIGTERM");
+  assert.deepEqual(await first.ended, [1, null]);
+  assert.ok(existsSync(told), "the command was told");
+  assert.equal(summaryOf(first.text())["status"], 9);
+  await guard(["--check"], 0);
+  const second = await start();
+  second.child.kill("SIGKILL");
+  await second.ended;
+  await writeFile(over, "");
+  assert.match((await unfinished())?.message ?? "", /was stopped while its command ran$/);
+  const record = await readGuard(join(guarded.state, await onlyFolder(), "guard.json"));
+  assert.equal(record?.stage, "running");
+  const checked = await guard(["--check"], 0);
+  assert.deepEqual([checked.outcome, checked.status], ["well", null]);
+});

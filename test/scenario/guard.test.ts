@@ -1,0 +1,139 @@
+/** An upgrade under guard: it goes well, it fails, it breaks what it should not, and it is undone. */
+import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
+import { readFile, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import type { Finding } from "../../src/base/findings.ts";
+import type { GuardSummary } from "../../src/job/guard-summary.ts";
+import { summaryOf } from "../harness/cli.ts";
+import { dumpLines } from "../harness/pg-dump-diff.ts";
+import { AFTER, BEFORE, GOES_WELL, type GuardDesk, MIGRATION, openGuardDesk } from "./guard-desk.ts";
+
+let guarded: GuardDesk;
+
+let first: GuardSummary;
+/** Before any upgrade. */
+let was: Record<string, unknown>;
+
+before(async () => {
+  guarded = await openGuardDesk();
+  was = await state();
+  first = await guard(["--", await guarded.upgrade("well", GOES_WELL)], 0);
+});
+after(async () => await guarded[Symbol.asyncDispose]());
+
+/** What an upgrade changes of the desk. */
+async function state(): Promise<Record<string, unknown>> {
+  const { codeRoot, database, envFile } = guarded.desk.installation;
+  const { programs } = guarded.desk.server;
+  return {
+    database: await dumpLines(database, { programs }),
+    version: await guarded.version(),
+    edited: await readFile(join(codeRoot, "app/models/inbox.rb"), "utf8"),
+    untracked: await readFile(join(codeRoot, "lib/acme/opening_hours.rb"), "utf8"),
+    schema: await readFile(join(codeRoot, "db/schema.rb"), "utf8"),
+    env: await readFile(envFile, "utf8"),
+  };
+}
+
+async function guard(words: readonly string[], status: number): Promise<GuardSummary> {
+  const args = ["--json", "guard", ...words];
+  const result = await guarded.desk.chatkeep(args);
+  assert.equal(result.status, status, result.stderr + result.stdout);
+  return summaryOf(result.stdout) as unknown as GuardSummary;
+}
+
+function kindsOf(findings: readonly Finding[]): string[] {
+  return findings.map(({ kind }) => kind).toSorted();
+}
+
+async function unfinished(): Promise<Finding | undefined> {
+  const { findings } = (await guarded.desk.summary(["doctor"], 3)) as unknown as { findings: Finding[] };
+  return findings.find(({ kind }) => kind === "guard-unfinished");
+}
+
+test("an upgrade that goes well: a proven point first, then what changed", async () => {
+  const summary = first;
+  assert.deepEqual([summary.outcome, summary.status, summary.reasons], ["well", 0, []]);
+  assert.deepEqual([summary.before, summary.after], [BEFORE, AFTER]);
+  assert.ok(summary.changes.includes(`Chatwoot: ${BEFORE} → ${AFTER}`), summary.changes.join("\n"));
+  assert.ok(summary.changes.includes(`migrations: 1 more, up to ${MIGRATION}`));
+  const { points } = (await guarded.desk.summary(["list"])) as { points: { point: string; provenAt: string | null }[] };
+  assert.equal(points.length, 1);
+  assert.equal(points[0]?.point, summary.point);
+  assert.ok(points[0]?.provenAt, "the point is proven");
+  const kept = await readFile(join(guarded.state, await onlyFolder(), "guard.json"), "utf8");
+  for (const secret of guarded.desk.installation.secrets) assert.equal(kept.includes(secret), false);
+});
+
+async function onlyFolder(): Promise<string> {
+  return /^ {2}id: (.+)$/m.exec(await readFile(guarded.desk.config, "utf8"))?.[1] ?? "";
+}
+
+test("a command that is none here is refused before a backup is made for nothing", async () => {
+  const { status, stderr } = await guarded.desk.chatkeep(["guard", "--", "cwctl-of-another-machine", "--upgrade"]);
+  assert.equal(status, 2, stderr);
+  assert.match(stderr, /^error: there is no program 'cwctl-of-another-machine'/m);
+  const empty = await guarded.desk.chatkeep(["guard"]);
+  assert.equal(empty.status, 2);
+  const { points } = (await guarded.desk.summary(["list"])) as { points: unknown[] };
+  assert.equal(points.length, 1);
+});
+
+test("a command that fails is left as it is where nobody can be asked, and no other begins before somebody has looked", async () => {
+  const summary = await guard(["--point", "proven", "--", "sh", "-c", "exit 7"], 1);
+  assert.deepEqual([summary.outcome, summary.status], ["wrong", 7]);
+  assert.deepEqual(kindsOf(summary.reasons), ["guard-command-failed"]);
+  assert.ok(summary.next[0]?.includes("chatkeep guard --back"));
+  const found = await unfinished();
+  assert.match(found?.message ?? "", /went wrong, and nothing was put back$/);
+  const next = await guarded.desk.chatkeep(["guard", "--point", "proven", "--", "true"]);
+  assert.equal(next.status, 1);
+  assert.match(next.stderr, /^hint: .*guard --check.*guard --back.*guard --forget/ms);
+  const checked = await guard(["--check"], 0);
+  assert.deepEqual([checked.outcome, checked.status], ["well", 7]);
+  assert.equal(await unfinished(), undefined);
+});
+
+test("a command that ends well and breaks the web process, or leaves the old one running", async () => {
+  const broken = await guard(["--point", "proven", "--wait", "0", "--", "touch", guarded.down], 1);
+  assert.deepEqual([broken.outcome, broken.status], ["wrong", 0]);
+  assert.deepEqual(kindsOf(broken.reasons), ["guard-not-well"]);
+  await rm(guarded.down);
+  assert.equal((await guard(["--check"], 0)).outcome, "well");
+  guarded.answersAs("4.0.0");
+  const old = await guard(["--point", "proven", "--wait", "0", "--", "true"], 1);
+  assert.match(old.reasons[0]?.message ?? "", /still answers as 4\.0\.0: was it started again\?$/);
+  guarded.answersAs(undefined);
+  assert.equal((await guard(["--forget"], 0)).outcome, "forgotten");
+});
+
+test("rows that a live desk deletes are told, and those that nobody deletes by the way are a loss", async () => {
+  const few = await guarded.upgrade("few", [`sql "delete from messages where id in (select max(id) from messages)"`]);
+  const fine = await guard(["--point", "proven", "--", few], 0);
+  assert.match(fine.changes.join("\n"), /^rows of messages: \d+ → \d+$/m);
+  const many = await guarded.upgrade("many", [`sql "delete from messages where id % 2 = 0"`]);
+  const lost = await guard(["--point", "proven", "--", many], 1);
+  assert.deepEqual(kindsOf(lost.reasons), ["guard-rows-lost"]);
+  assert.match(lost.reasons[0]?.message ?? "", /messages: \d+ before, \d+ now/);
+  await guard(["--forget"], 0);
+});
+
+test("what a failed upgrade did to rows, code and environment is undone at once, and said", async () => {
+  const path = await guarded.upgrade("breaks", [
+    `sql "delete from messages where id % 2 = 1"`,
+    `echo "broken = true" >> app/models/inbox.rb`,
+    "rm lib/acme/opening_hours.rb",
+    `sed -i "s/^SECRET_KEY_BASE=.*/SECRET_KEY_BASE=0123456789abcdef0123456789abcdef/" .env`,
+    "exit 5",
+  ]);
+  const summary = await guard(["--on-failure", "rollback", "--outbound", "allow", "--point", "proven", "--", path], 1);
+  assert.deepEqual([summary.outcome, summary.status], ["back", 5], JSON.stringify(summary, null, 1));
+  assert.deepEqual(await state(), was);
+  assert.equal(existsSync(guarded.down), false, "the web process runs again");
+  const aside = await guarded.desk.server.query(
+    `select datname from pg_database where datname like '${guarded.desk.installation.database.database}_before_%'`,
+  );
+  assert.equal(aside.length, 1, "what was written since is in the database that was put aside");
+});
