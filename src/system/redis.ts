@@ -289,10 +289,12 @@ function wayTo({ host, port }: RedisAddress, reach: (host: string, port: number)
     return reach(host, port);
   } catch (error) {
     if (!isFailure(error, "database/unreachable")) throw error;
-    const hint = error.hint
-      ?.replaceAll(/database-url/g, "redis-url")
-      .replaceAll("postgresql://USER:PASSWORD@", "redis://:PASSWORD@");
-    throw new Failure("redis/unreachable", error.message, { ...(hint === undefined ? {} : { hint }), cause: error });
+    // What is said of an address of the database's own helps nobody here.
+    const hint = (error.hint ?? "").split(/(?<=[.?])\s+/).filter((sentence) => !sentence.includes("database-url"));
+    throw new Failure("redis/unreachable", error.message, {
+      hint: hint.join(" ") || "Publish its port to this machine, or run Chatkeep where Chatwoot runs.",
+      cause: error,
+    });
   }
 }
 

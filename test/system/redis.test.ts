@@ -3,7 +3,7 @@ import { createServer, type Server } from "node:net";
 import { once } from "node:events";
 import { readFile } from "node:fs/promises";
 import { after, before, test } from "node:test";
-import { isFailure } from "../../src/base/errors.ts";
+import { Failure, isFailure } from "../../src/base/errors.ts";
 import { openRedis } from "../../src/installation/redis.ts";
 import { redisOf } from "../../src/chatwoot/environment.ts";
 import { redisClients } from "../../src/system/redis-clients.ts";
@@ -167,6 +167,25 @@ test("through sentinels the master is found, wherever the application's names le
   assert.equal(await master.session.command("GET", "through"), "sentinels");
   const other = openRedis({ redis: { ...place, host: "other" }, reach }, { signal, patienceMs: 0 });
   await assert.rejects(other, { code: "redis/failed", message: /knows no master with the name 'other'/ });
+});
+
+/** What an installation in containers says when a name leads nowhere. */
+function failing(hint: string): () => never {
+  return () => {
+    throw new Failure("database/unreachable", "no container has the name 'redis'", { hint });
+  };
+}
+
+test("where its name leads nowhere from here, that is told of Redis, without what would only help a database", async () => {
+  const place = { redis: { ...redis.address, sentinels: [] } };
+  const start = failing("Was it removed? Start it. Or give its address as 'database-url'.");
+  await assert.rejects(openRedis({ ...place, reach: start }, { signal }), {
+    code: "redis/unreachable",
+    message: "no container has the name 'redis'",
+    hint: "Was it removed? Start it.",
+  });
+  const forward = failing("Forward the port, and name 'database-url'.");
+  await assert.rejects(openRedis({ ...place, reach: forward }, { signal }), { hint: /^Publish its port/ });
 });
 
 test("who else is connected is named, and what it is for Chatwoot; we ourselves are not", async () => {
