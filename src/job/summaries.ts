@@ -236,16 +236,6 @@ export interface RollbackSummary {
   findings: Finding[];
 }
 
-/** Databases that were put aside by restores, and are no longer wanted. */
-export interface DiscardSummary {
-  type: "summary";
-  verb: "restore";
-  discarded: { name: string; bytes: number }[];
-  /** Restores into the own place of which nothing is remembered any more. */
-  forgotten: string[];
-  findings: Finding[];
-}
-
 export interface VerifySummary {
   type: "summary";
   verb: "verify";

@@ -81,3 +81,13 @@ export interface WholeRollbackSummary {
   findings: Finding[];
   next: string[];
 }
+
+/** Databases that were put aside by restores, and are no longer wanted. */
+export interface DiscardSummary {
+  type: "summary";
+  verb: "restore";
+  discarded: { name: string; bytes: number }[];
+  /** Restores into the own place of which nothing is remembered any more. */
+  forgotten: string[];
+  findings: Finding[];
+}

@@ -1,6 +1,7 @@
 /** A desk that lost a bit of everything is brought back as a whole into its own place, killed on the way, and rolled back. */
 import assert from "node:assert/strict";
-import { readFile, writeFile } from "node:fs/promises";
+import { readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { onDatabase } from "../../src/demo/database.ts";
 import { jsonLines } from "../harness/cli.ts";
@@ -22,13 +23,16 @@ after(async () => {
   await whole[Symbol.asyncDispose]();
 });
 
-/** What a bad night does: rows, a key. */
+/** What a bad night does: rows, a key, code, files. */
 async function destroy(): Promise<void> {
   const { installation } = whole.desk;
   await onDatabase(installation.database, async (client) => {
     await client.query("delete from messages where id % 2 = 0");
     await client.query("insert into tags (name) values ('after the point')");
   });
+  await writeFile(join(installation.codeRoot, "README.md"), "# emptied by a slip\n");
+  const [folder = ""] = await readdir(installation.storageRoot);
+  await rm(join(installation.storageRoot, folder), { recursive: true });
   const environment = await readFile(installation.envFile, "utf8");
   await writeFile(
     installation.envFile,
@@ -80,6 +84,7 @@ test("killed within a step and between two, it is gone on with to the end; a rol
   );
   assert.ok((summary["next"] as string[]).length > 0);
   assertSameState(await whole.state(), saved, "restored");
+  assert.deepEqual(await whole.running(), { web: true, worker: true });
 
   const shown = await desk.chatkeep(["rollback", "--plan"]);
   assert.match(shown.stdout, /plan of a rollback of a restore of desk/);
@@ -89,6 +94,7 @@ test("killed within a step and between two, it is gone on with to the end; a rol
   const rolled = await desk.summary(["rollback", "--yes"]);
   assert.equal(rolled["isWhole"], true);
   assertSameState(await whole.state(), damaged, "rolled back");
+  assert.deepEqual(await whole.running(), { web: true, worker: true });
   const twice = await desk.chatkeep(["rollback", "--yes"]);
   assert.equal(twice.status, 1);
   assert.match(twice.stderr, /last swap was itself a rollback/);

@@ -2,7 +2,7 @@
 import { discard, listDiscardable } from "../../app/verbs.ts";
 import { formatBytes, plural } from "../../base/bytes.ts";
 import { Failure } from "../../base/errors.ts";
-import type { DiscardSummary } from "../../job/summaries.ts";
+import type { DiscardSummary } from "../../job/whole-summaries.ts";
 import type { KeptDatabase } from "../../app/verbs.ts";
 import type { Invocation } from "../command.ts";
 import type { ExitStatus } from "../exits.ts";
