@@ -1,10 +1,11 @@
 /** Bringing code back, killed behind each record, and where it does not fit. */
 import assert from "node:assert/strict";
-import { writeFile } from "node:fs/promises";
+import { rm, writeFile } from "node:fs/promises";
 import { after, before, test } from "node:test";
+import { isFailure } from "../../src/base/errors.ts";
 import { codeStage, type CodeRecord } from "../../src/job/stages/code-stage.ts";
 import { temporaryFolder } from "../harness/temporary.ts";
-import { commit, git, makeCheckout, write } from "../installation/checkout.ts";
+import { commit, git, makeCheckout, makeUpstream, write } from "../installation/checkout.ts";
 import {
   contextOf,
   type ForkDesk,
@@ -40,6 +41,27 @@ test("killed behind any record it goes on to the same end, and can be undone to 
     await codeStage.undo(context, record);
     assert.deepEqual(await stateOf(root), then, `killed at ${kill}`);
   }
+});
+
+test("without the commit that the saved code builds upon nothing is begun, and it is said how to fetch it", async () => {
+  await using folder = await temporaryFolder();
+  await makeUpstream(folder.at("app"));
+  await rm(folder.at("app/.git"), { recursive: true });
+  await git(folder.at("app"), "init", "--quiet");
+  await write(folder.at("app"), "other.rb", "of another history\n");
+  await commit(folder.at("app"), "another history");
+  const context = await contextOf(forks, folder, forks.fork, placeAt(forks, folder.at("app")));
+  const { blockers } = await codeStage.plan(context);
+  assert.deepEqual(
+    blockers.map(({ kind }) => kind),
+    ["code-commit-missing"],
+  );
+  assert.match(blockers[0]?.hint ?? "", /git fetch https:\/\/github\.com\/chatwoot\/chatwoot\.git/);
+  const then = await workOf(folder.at("app"));
+  await assert.rejects(codeStage.apply(context, memoryRecord<CodeRecord>()), (error) =>
+    isFailure(error, "target/unsuitable"),
+  );
+  assert.deepEqual(await workOf(folder.at("app")), then);
 });
 
 test("a branch with commits of somebody else is left, and told: the commit that is checked out is the saved one", async () => {

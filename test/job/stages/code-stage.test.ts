@@ -1,12 +1,11 @@
 import assert from "node:assert/strict";
-import { cp, readFile, rm } from "node:fs/promises";
+import { cp, readFile } from "node:fs/promises";
 import { after, before, test } from "node:test";
-import { isFailure } from "../../../src/base/errors.ts";
 import type { Installation } from "../../../src/installation/installation.ts";
 import { codeStage, type CodeRecord } from "../../../src/job/stages/code-stage.ts";
 import { temporaryFolder } from "../../harness/temporary.ts";
 import { readFolder } from "../../harness/tree.ts";
-import { commit, git, makeUpstream, write } from "../../installation/checkout.ts";
+import { commit, write } from "../../installation/checkout.ts";
 import { contextOf, type ForkDesk, killedAt, openForkDesk, placeAt, stateOf, upgraded, workOf } from "./fork-desk.ts";
 import { memoryRecord } from "./stage-context.ts";
 
@@ -52,27 +51,6 @@ test("code that is as it was saved is left alone", async () => {
     await contextOf(forks, folder, forks.fork, placeAt(forks, folder.at("app"))),
   );
   assert.deepEqual({ lines, blockers, findings }, { lines: [], blockers: [], findings: [] });
-});
-
-test("without the commit that the saved code builds upon nothing is begun, and it is said how to fetch it", async () => {
-  await using folder = await temporaryFolder();
-  await makeUpstream(folder.at("app"));
-  await rm(folder.at("app/.git"), { recursive: true });
-  await git(folder.at("app"), "init", "--quiet");
-  await write(folder.at("app"), "other.rb", "of another history\n");
-  await commit(folder.at("app"), "another history");
-  const context = await contextOf(forks, folder, forks.fork, placeAt(forks, folder.at("app")));
-  const { blockers } = await codeStage.plan(context);
-  assert.deepEqual(
-    blockers.map(({ kind }) => kind),
-    ["code-commit-missing"],
-  );
-  assert.match(blockers[0]?.hint ?? "", /git fetch https:\/\/github\.com\/chatwoot\/chatwoot\.git/);
-  const then = await workOf(folder.at("app"));
-  await assert.rejects(codeStage.apply(context, memoryRecord<CodeRecord>()), (error) =>
-    isFailure(error, "target/unsuitable"),
-  );
-  assert.deepEqual(await workOf(folder.at("app")), then);
 });
 
 test("files without git come back, what differed is kept, and an undo puts it back", async () => {
