@@ -112,6 +112,13 @@ function isOwnPlace(name: string): boolean {
   return /^(?:POSTGRES_|DATABASE_URL$|REDIS_)/.test(name) || STORAGE.test(name);
 }
 
+/** What an installation sets that a copy takes the place of, so that nothing leaves it. @param reached Hosts of its storage. */
+export function cloneWalls(reached: readonly string[] = []): Map<string, string> {
+  const walls = new Map<string, string>();
+  raiseWalls(walls, reached);
+  return walls;
+}
+
 /** What the copy itself needs is reached without the proxy that is none. */
 function raiseWalls(environment: Map<string, string>, reached: readonly string[]): void {
   for (const [name, value] of WALLS) environment.set(name, value);
@@ -125,7 +132,8 @@ const PROVIDERS: Readonly<Record<string, readonly string[]>> = {
   microsoft: [".blob.core.windows.net"],
 };
 
-function storageHosts(environment: Environment): string[] {
+/** Where uploaded files lie that are in a bucket. */
+export function storageHosts(environment: Environment): string[] {
   const service = environment.get("ACTIVE_STORAGE_SERVICE") ?? "local";
   const endpoint = URL.parse(environment.get("STORAGE_ENDPOINT") ?? "")?.hostname;
   if (service === "s3_compatible") return endpoint === undefined ? [] : [endpoint];

@@ -2,6 +2,7 @@
  * Compares the environment that was saved with the one of the place where a restore goes, name by name, and decides
  * which value each variable has afterwards. Nothing here tells a value.
  */
+import { cloneWalls } from "./clone-environment.ts";
 import { bucketServiceOf, BUCKET_SERVICES, type Environment } from "./environment.ts";
 import { isKeptInDatabase } from "./settings.ts";
 
@@ -36,6 +37,8 @@ export interface MatchOptions {
   storage?: string | undefined;
   /** Of a clone. */
   frontendUrl?: string | undefined;
+  /** Hosts of the clone's own storage, which it has to reach. */
+  reached?: readonly string[] | undefined;
 }
 
 const CHANNELS = "without it channels' credentials and two-factor logins cannot be opened, and nothing says so";
@@ -147,6 +150,9 @@ function judgeAddress(name: string, why: string, { place, frontendUrl }: MatchOp
   };
 }
 
+/** Names of what keeps everything within a clone. */
+const WALLS: ReadonlyMap<string, string> = cloneWalls();
+
 function judge(name: string, present: Environment, options: MatchOptions): Verdict {
   const { place, storage } = options;
   const address = ADDRESSES[name];
@@ -156,6 +162,9 @@ function judge(name: string, present: Environment, options: MatchOptions): Verdi
   }
   const mustMatch = MUST_MATCH[name];
   const isOpening = OPENING_NAMES.includes(name);
+  if (place === "clone" && WALLS.has(name)) {
+    return { class: "adapted", why: "a clone's ways out lead nowhere", whenBoth: "set", whenSaved: "add" };
+  }
   if (place === "clone" && !isOpening) {
     const why = "a clone takes nothing by which it could reach anybody";
     const itsClass = mustMatch !== undefined ? "must-match" : isAdapted(name) ? "adapted" : "free";
@@ -185,9 +194,10 @@ function isAdapted(name: string): boolean {
 }
 
 /** What the point wants of a variable: its own value, unless the restore was asked for another. */
-function savedFor(saved: Environment, { place, storage, frontendUrl }: MatchOptions): Map<string, string> {
+function savedFor(saved: Environment, { place, storage, frontendUrl, reached }: MatchOptions): Map<string, string> {
   const wanted = new Map(saved);
   if (storage !== undefined) wanted.set(STORAGE_SERVICE, storage);
+  if (place === "clone") for (const [name, value] of cloneWalls(reached)) wanted.set(name, value);
   if (place === "clone" && frontendUrl !== undefined) wanted.set("FRONTEND_URL", frontendUrl);
   return wanted;
 }

@@ -1,4 +1,5 @@
 /** What becomes of each variable of the place's environment, in which file, and what Chatkeep cannot write itself. */
+import { storageHosts } from "../../chatwoot/clone-environment.ts";
 import {
   matchEnvironments,
   type MatchLine,
@@ -37,9 +38,12 @@ export interface EnvironmentPlan {
   readonly after: Environment;
 }
 
-export function matchOptionsOf({ options }: Pick<StageContext, "options">): MatchOptions {
+export function matchOptionsOf({ options, place }: Pick<StageContext, "options" | "place">): MatchOptions {
   const { clone, isElsewhere, storage } = options;
-  if (clone !== undefined) return { place: "clone", storage, frontendUrl: clone.frontendUrl };
+  if (clone !== undefined) {
+    const reached = storageHosts(place.installation.environment);
+    return { place: "clone", storage, frontendUrl: clone.frontendUrl, reached };
+  }
   return { place: isElsewhere === true ? "elsewhere" : "here", storage };
 }
 
