@@ -2,7 +2,7 @@
  * The environment of a copy that must reach nobody: what is known to be harmless stays, what opens or reaches anything of the
  * installation that was copied goes, and what Chatwoot would fall back on is pointed at nothing.
  */
-import { BUCKET_SERVICES, bucketServiceOf, type Environment, redisOf } from "./environment.ts";
+import { BUCKET_SERVICES, bucketServiceOf, type Environment, type RedisPlace, redisOf } from "./environment.ts";
 
 /** How the application behaves: neither an address nor a credential. All else is taken out, whoever added it. */
 const KEPT = [
@@ -151,12 +151,8 @@ export function sharedWith(saved: Environment, place: Environment, frontendUrl: 
       "the installation that is there has the address (FRONTEND_URL) of what is copied: it may be that very one",
     );
   if (isSame(saved, place, "SECRET_KEY_BASE")) shared.push("SECRET_KEY_BASE is the one of what is copied");
-  const [theirs, ours] = [redisOf(saved), redisOf(place)];
-  // The names of one machine, or of one Compose project, say nothing of another's.
-  if (theirs !== undefined && ours !== undefined && theirs.host.includes(".") && !theirs.host.startsWith("127.")) {
-    if (theirs.host === ours.host && theirs.port === ours.port && theirs.database === ours.database)
-      shared.push(`Redis is the one of what is copied (${ours.host}:${ours.port})`);
-  }
+  const redis = sharedRedis(redisOf(saved), redisOf(place));
+  if (redis !== undefined) shared.push(`Redis is the one of what is copied (${redis})`);
   for (const name of BUCKET_SERVICES) {
     const [a, b] = [bucketServiceOf(saved, name), bucketServiceOf(place, name)];
     if (a === undefined || b === undefined || a.bucket === "" || a.bucket !== b.bucket) continue;
@@ -165,6 +161,14 @@ export function sharedWith(saved: Environment, place: Environment, frontendUrl: 
     shared.push(`the storage service '${name}' writes into the bucket of what is copied (${b.bucket})`);
   }
   return shared;
+}
+
+/** The names of one machine, or of one Compose project, say nothing of another's. */
+function sharedRedis(a: RedisPlace | undefined, b: RedisPlace | undefined): string | undefined {
+  if (a === undefined || b === undefined || a.database !== b.database) return undefined;
+  if (a.sentinels.length > 0) return a.sentinels.find((sentinel) => b.sentinels.includes(sentinel));
+  const isElsewhere = a.host.includes(".") && !a.host.startsWith("127.");
+  return isElsewhere && a.host === b.host && a.port === b.port ? `${a.host}:${a.port}` : undefined;
 }
 
 function isSame(a: Environment, b: Environment, name: string): boolean {

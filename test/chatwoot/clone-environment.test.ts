@@ -103,7 +103,12 @@ test("an address, a Redis, a bucket or a key in common with what is copied is re
     sharedWith(SAVED, new Map([...free, ...Object.entries(changes)]), url).join();
   assert.match(told({}, "https://SUPPORT.acme.example/"), /the address/);
   assert.match(told({ FRONTEND_URL: "https://support.acme.example" }), /that very one/);
-  assert.match(told({ REDIS_URL: "redis://redis.acme.example:6379" }), /Redis is the one/);
+  assert.match(
+    told({ REDIS_URL: "redis://redis.acme.example:6379", REDIS_SENTINELS: "saved-sentinel:26379" }),
+    /Redis is the one/,
+  );
+  const alone = new Map([["REDIS_URL", "redis://redis.acme.example:6379"]]);
+  assert.match(sharedWith(alone, alone, OPTIONS.frontendUrl).join(), /Redis is the one/);
   assert.match(told({ SECRET_KEY_BASE: "saved-SECRET_KEY_BASE" }), /SECRET_KEY_BASE is the one/);
   assert.match(told({ S3_BUCKET_NAME: "saved-bucket" }), /the bucket of what is copied \(saved-bucket\)/);
 });
