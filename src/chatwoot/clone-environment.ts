@@ -88,28 +88,8 @@ export function cloneEnvironment(saved: Environment, options: CloneEnvironmentOp
   return { environment, removed };
 }
 
-/**
- * The environment of an installation that a copy takes the place of: its own database, Redis, storage and secrets stay; what
- * reaches anybody goes, whether it came from the copy's source or was its own.
- */
-export function cloneEnvironmentOfPlace(present: Environment, frontendUrl: string): CloneEnvironment {
-  const environment = new Map<string, string>();
-  for (const [name, value] of present) if (isHarmless(name) || isOwnPlace(name)) environment.set(name, value);
-  environment.set("FRONTEND_URL", frontendUrl);
-  raiseWalls(environment, storageHosts(present));
-  const removed = [...present.keys()].filter((name) => !environment.has(name)).toSorted();
-  return { environment, removed };
-}
-
 function isHarmless(name: string): boolean {
   return KEPT.some((pattern) => pattern.test(name));
-}
-
-const STORAGE = /^(?:AWS_|S3_BUCKET_NAME$|STORAGE_|GCS_|AZURE_STORAGE_|ACTIVE_STORAGE_SERVICE$)/;
-
-function isOwnPlace(name: string): boolean {
-  if ((RENEWED_SECRETS as readonly string[]).includes(name)) return true;
-  return /^(?:POSTGRES_|DATABASE_URL$|REDIS_)/.test(name) || STORAGE.test(name);
 }
 
 /** What an installation sets that a copy takes the place of, so that nothing leaves it. @param reached Hosts of its storage. */
@@ -150,7 +130,9 @@ export function sharedWith(saved: Environment, place: Environment, frontendUrl: 
     shared.push(
       "the installation that is there has the address (FRONTEND_URL) of what is copied: it may be that very one",
     );
-  if (isSame(saved, place, "SECRET_KEY_BASE")) shared.push("SECRET_KEY_BASE is the one of what is copied");
+  // The salt opens nothing alone.
+  for (const name of RENEWED_SECRETS.slice(0, 3))
+    if (isSame(saved, place, name)) shared.push(`${name} is the one of what is copied`);
   const redis = sharedRedis(redisOf(saved), redisOf(place));
   if (redis !== undefined) shared.push(`Redis is the one of what is copied (${redis})`);
   for (const name of BUCKET_SERVICES) {

@@ -165,8 +165,8 @@ function judge(name: string, present: Environment, options: MatchOptions): Verdi
   if (place === "clone" && WALLS.has(name)) {
     return { class: "adapted", why: "a clone's ways out lead nowhere", whenBoth: "set", whenSaved: "add" };
   }
-  if (place === "clone" && !isOpening) {
-    const why = "a clone takes nothing by which it could reach anybody";
+  if (place === "clone") {
+    const why = isOpening ? "a clone has keys of its own" : "a clone takes nothing by which it could reach anybody";
     const itsClass = mustMatch !== undefined ? "must-match" : isAdapted(name) ? "adapted" : "free";
     return { class: itsClass, why, whenBoth: "keep", whenSaved: "leave" };
   }

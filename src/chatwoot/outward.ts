@@ -207,6 +207,13 @@ export function planOutward(tables: readonly OutwardTable[]): OutwardPlan {
   return { statements, unknown };
 }
 
+/** Empties the values of one column that Rails encrypted, and no other; takes the same parameter as the others. */
+export function withoutCiphertextsSql(table: OutwardTable, column: Column): string {
+  const name = quoted(column.name);
+  return `update ${quoted(table.schema)}.${quoted(table.name)} set ${name} = ${valueOf("empty", table, column)}
+ where $1::text is not null and ${name} ~ '^\\{"p":"[A-Za-z0-9+/]*=*","h":\\{[^{}]*"iv":"[A-Za-z0-9+/]+=*"[^{}]*\\}\\}$'`;
+}
+
 function isChannelTable(table: string): boolean {
   return /^(?:channel|integration|integrations|whatsapp|baileys|webhook)_/.test(table);
 }

@@ -150,7 +150,10 @@ async function versionsFor(
 function stagesFor(parts: readonly Part[], { clone }: StageOptions): Stage[] {
   // An anonymised copy gets files that stand for the uploaded ones, and never those.
   const isWanted = (name: StageName) => name !== "files" || clone?.anonymise !== true;
-  return ALL_STAGES.filter(({ name }) => isWanted(name) && NEEDED_BY[name].some((part) => parts.includes(part)));
+  const isNeeded = (name: StageName) =>
+    // A clone's ways out are closed whatever else was asked for.
+    NEEDED_BY[name].some((part) => parts.includes(part)) || (name === "environment" && clone !== undefined);
+  return ALL_STAGES.filter(({ name }) => isWanted(name) && isNeeded(name));
 }
 
 /** A copy that nothing was taken out of would act as the original. Pure. */

@@ -3,7 +3,6 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import {
   cloneEnvironment,
-  cloneEnvironmentOfPlace,
   formatCloneEnvironment,
   REDIS_TO_SET,
   RENEWED_SECRETS,
@@ -70,28 +69,6 @@ test("nothing of what is copied is in a clone's environment but how the applicat
   assert.deepEqual(readEnvFile(formatCloneEnvironment(made)).values, environment);
 });
 
-test("in the place of another installation its own database, Redis, storage and secrets stay, and nothing that reaches anybody", () => {
-  const place = new Map([
-    ["FRONTEND_URL", "https://old-staging.acme.example"],
-    ["SECRET_KEY_BASE", "own"],
-    ["POSTGRES_HOST", "own-db"],
-    ["REDIS_URL", "redis://own-redis:6379"],
-    ["SMTP_ADDRESS", "relay.acme.example"],
-    ["SMTP_PASSWORD", "relay"],
-    ["SLACK_CLIENT_SECRET", "slack"],
-    ["ACTIVE_STORAGE_SERVICE", "s3_compatible"],
-    ["STORAGE_ENDPOINT", "https://minio.staging.example:9000"],
-    ["STORAGE_BUCKET_NAME", "staging"],
-  ]);
-  const { environment, removed } = cloneEnvironmentOfPlace(place, "https://staging.acme.example");
-  assert.deepEqual(removed, ["SLACK_CLIENT_SECRET", "SMTP_PASSWORD"]);
-  for (const name of ["SECRET_KEY_BASE", "POSTGRES_HOST", "REDIS_URL", "STORAGE_BUCKET_NAME"])
-    assert.equal(environment.get(name), place.get(name));
-  assert.equal(environment.get("SMTP_ADDRESS"), "127.0.0.1");
-  assert.equal(environment.get("FRONTEND_URL"), "https://staging.acme.example");
-  assert.equal(environment.get("no_proxy"), "localhost,127.0.0.1,::1,minio.staging.example");
-});
-
 test("an address, a Redis, a bucket or a key in common with what is copied is refused", () => {
   const free = new Map([
     ["FRONTEND_URL", "https://staging.acme.example"],
@@ -110,5 +87,7 @@ test("an address, a Redis, a bucket or a key in common with what is copied is re
   const alone = new Map([["REDIS_URL", "redis://redis.acme.example:6379"]]);
   assert.match(sharedWith(alone, alone, OPTIONS.frontendUrl).join(), /Redis is the one/);
   assert.match(told({ SECRET_KEY_BASE: "saved-SECRET_KEY_BASE" }), /SECRET_KEY_BASE is the one/);
+  const primary = "ACTIVE_RECORD_ENCRYPTION_PRIMARY_KEY";
+  assert.match(told({ [primary]: `saved-${primary}` }), /ACTIVE_RECORD_ENCRYPTION_PRIMARY_KEY is the one/);
   assert.match(told({ S3_BUCKET_NAME: "saved-bucket" }), /the bucket of what is copied \(saved-bucket\)/);
 });

@@ -79,6 +79,8 @@ test("every token, address and credential of a database is gone, and what people
      update campaigns set enabled = true, campaign_status = 0;
      alter table channel_whatsapp add column provider_connection jsonb, add column session_of_fork text;
      update channel_whatsapp set provider_connection = '{"key": "canary-connection"}', session_of_fork = 'canary-session';
+     alter table users add column seal_of_fork text not null default 'open';
+     update users set seal_of_fork = '{"p":"c2VjcmV0","h":{"iv":"AAAAAAAAAAAAAAAA","at":"AAAAAAAAAAAAAAAAAAAAAA==","i":"YWJjZA=="}}' where id <= 2;
      create table scheduled_pings (id bigserial primary key, callback_url text);
      insert into scheduled_pings (callback_url) values ('https://fork.example/callback');
      create function refuse() returns trigger language plpgsql as $f$ begin raise 'a trigger was run'; end $f$;
@@ -131,8 +133,15 @@ test("every token, address and credential of a database is gone, and what people
     [
       ["clone-emptied", "note"],
       ["clone-kept", "warning"],
+      ["clone-emptied", "note"],
     ],
   );
+  assert.match(findings[2]?.message ?? "", /encrypted values .*: users\.seal_of_fork \(2 rows\)$/);
+  assert.deepEqual(await server.query("select seal_of_fork as seal from users where id <= 3 order by id", database), [
+    { seal: "clone-1" },
+    { seal: "clone-2" },
+    { seal: "open" },
+  ]);
   assert.match(findings[0]?.message ?? "", /channel_whatsapp\.session_of_fork/);
   assert.match(findings[1]?.message ?? "", /scheduled_pings\.callback_url \(1 row\)/);
   const trigger = await server.query(

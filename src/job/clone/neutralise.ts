@@ -2,7 +2,14 @@
 import { randomBytes } from "node:crypto";
 import { listSome, plural } from "../../base/bytes.ts";
 import type { Finding } from "../../base/findings.ts";
-import { planOutward, settingsSql, type UnknownColumn } from "../../chatwoot/outward.ts";
+import { ciphertextColumns, ciphertextQuery, readCiphertextRows } from "../../chatwoot/encryption.ts";
+import {
+  planOutward,
+  REMOVED_TABLES,
+  settingsSql,
+  type UnknownColumn,
+  withoutCiphertextsSql,
+} from "../../chatwoot/outward.ts";
 import { type TableFacts, readTables } from "../../postgres/catalogue.ts";
 import type { ServerAddress } from "../../postgres/address.ts";
 import { connect, type Connection } from "../../postgres/connect.ts";
@@ -37,12 +44,48 @@ export async function neutraliseIn(connection: Connection, tables: readonly Tabl
   const { statements, unknown } = planOutward(tables);
   const findings = await unknownFindings(connection, unknown);
   const settings = settingsSql(tables);
-  const all = [...statements, ...(settings === undefined ? [] : [{ table: "installation_configs", sql: settings }])];
+  const sealed = await sealedByFork(connection, tables, statements);
+  findings.push(...sealed.findings);
+  const all = [
+    ...statements,
+    ...sealed.statements,
+    ...(settings === undefined ? [] : [{ table: "installation_configs", sql: settings }]),
+  ];
   const written = tables.filter(({ name }) => all.some(({ table }) => table === name));
   await withoutTriggers(connection, written, async () => {
     for (const { sql } of all) await connection.query(sql, [secret]);
   });
   return findings;
+}
+
+type Statement = ReturnType<typeof planOutward>["statements"][number];
+
+/** What a fork has encrypted with the other installation's keys opens with no key of the clone's. */
+async function sealedByFork(
+  connection: Connection,
+  tables: readonly TableFacts[],
+  known: readonly Statement[],
+): Promise<{ statements: Statement[]; findings: Finding[] }> {
+  const statements: Statement[] = [];
+  const emptied: string[] = [];
+  for (const table of tables.filter(({ name }) => !(name in REMOVED_TABLES))) {
+    const [candidates] = ciphertextColumns([table]);
+    if (candidates === undefined) continue;
+    const query = ciphertextQuery(table.name, candidates.columns, table.schema);
+    const counts = Map.groupBy(readCiphertextRows(table.name, await connection.query(query)), ({ column }) => column);
+    for (const column of table.columns) {
+      const samples = counts.get(column.name) ?? [];
+      const sets = `"${column.name.replaceAll('"', '""')}" = `;
+      if (samples.length === 0 || known.some((one) => one.table === table.name && one.sql.includes(sets))) continue;
+      const count = samples.reduce((sum, sample) => sum + sample.count, 0);
+      emptied.push(`${table.name}.${column.name} (${plural(count, "row")})`);
+      statements.push({ table: table.name, sql: withoutCiphertextsSql(table, column) });
+    }
+  }
+  if (emptied.length === 0) return { statements, findings: [] };
+  const message = `emptied encrypted values that no known Chatwoot has: ${listSome(emptied)}`;
+  const hint = "They were encrypted with keys that the clone does not have.";
+  return { statements, findings: [{ kind: "clone-emptied", level: "note", message, hint }] };
 }
 
 function unknownColumns(held: readonly string[]): string {

@@ -69,7 +69,8 @@ export async function cloneBlockers(reader: PointReader, { frontendUrl }: CloneC
 }
 
 export function sharedFinding(message: string): Finding {
-  const hint = "A clone has everything of its own, so that nothing it does reaches what it is a copy of.";
+  const own = "A clone has everything of its own, so that nothing it does reaches what it is a copy of.";
+  const hint = /^(?:SECRET_|ACTIVE_)/.test(message) ? `${own} Give this place another in its environment.` : own;
   return { kind: "clone-shares", level: "alarm", message, hint };
 }
 

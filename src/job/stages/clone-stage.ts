@@ -31,24 +31,22 @@ export const cloneStage: Stage<CloneKept> = {
     const { clone } = options;
     if (clone === undefined || fresh === undefined) return Promise.resolve(NOTHING_TO_DO);
     const { installation } = place;
-    const shared = sharedWith(saved, installation.environment, clone.frontendUrl).filter((one) => !isOfKeys(one));
-    const blockers = shared.map(sharedFinding);
+    const blockers = sharedWith(saved, installation.environment, clone.frontendUrl).map(sharedFinding);
+    if (keyOf(installation) === "") blockers.push(noKey());
     if (clone.anonymise && folderOf(installation, options.storage) === undefined) blockers.push(noFolder());
     return Promise.resolve({ lines: [`what was loaded is ${describeClone(clone)}`], blockers, findings: [] });
   },
 
   async apply(context, record) {
-    const { fresh, options, saved } = context;
+    const { fresh, options, saved, place } = context;
     const { clone } = options;
     if (clone === undefined || fresh === undefined) return { lines: [], findings: [] };
     if (record.kept === undefined) await record.keep({ begun: true });
     if (clone.anonymise) return await applyAnonymous(context);
     if (saved !== undefined) {
-      const secret = saved.get("SECRET_KEY_BASE") ?? "";
       const to = new Map([
         ["FRONTEND_URL", clone.frontendUrl],
-        // The environment's stage gives the place this key, or the place has it already.
-        ["SECRET_KEY_BASE", secret],
+        ["SECRET_KEY_BASE", keyOf(place.installation)],
       ]);
       await moveLinks(fresh, { from: saved, to }, context);
     }
@@ -66,9 +64,18 @@ export const cloneStage: Stage<CloneKept> = {
   },
 };
 
-/** The environment's stage decides on them. */
-function isOfKeys(shared: string): boolean {
-  return shared.startsWith("SECRET_KEY_BASE");
+/** The place's own, which stays. Empty where it has none. */
+function keyOf({ environment }: Installation): string {
+  return environment.get("SECRET_KEY_BASE") ?? "";
+}
+
+function noKey(): Finding {
+  return {
+    kind: "clone-no-key",
+    level: "alarm",
+    message: "this place has no SECRET_KEY_BASE, and a clone does not get the one of what is copied",
+    hint: "Give it one of its own in Chatwoot's environment: 'openssl rand -hex 64' makes one. Then restore again.",
+  };
 }
 
 function folderOf({ environment, storage }: Installation, asked: string | undefined): string | undefined {

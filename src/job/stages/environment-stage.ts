@@ -42,8 +42,10 @@ export interface EnvironmentRecord {
 /** Below the restore's folder. */
 const CONFIG = "config";
 
+const NONE: Environment = new Map();
+
 async function planFor(context: StageContext, texts: Map<string, string>): Promise<EnvironmentPlan> {
-  const { reader, saved = new Map<string, string>(), place } = context;
+  const { reader, saved = NONE, place } = context;
   const options = matchOptionsOf(context);
   const isLost = filesOf(place.installation).some(({ path }) => !texts.has(path));
   // Elsewhere it would bring another place's addresses with it.
@@ -92,18 +94,19 @@ async function plan(context: StageContext): Promise<StagePlan> {
   const { installation } = place;
   const planned = await planFor(context, await textsOf(installation));
   const differences = await differencesOf(context);
-  const closed = await columnsThatStayClosed(manifest.keyProof, saved, planned.after);
+  const { place: where } = matchOptionsOf(context);
+  // Whatever is encrypted in a clone is emptied, and its place keeps its own keys.
+  const closed = where === "clone" ? [] : await columnsThatStayClosed(manifest.keyProof, saved, planned.after);
   const denied = await deniedFiles(planned.edits);
   const blockers = environmentBlockers(planned, { closed, denied, point: shortId(reader.point.id) });
-  if (saved === undefined) return { ...NOTHING_TO_DO, blockers, findings: [withoutSaved()] };
-  const { place: where } = matchOptionsOf(context);
+  if (saved === undefined && where !== "clone") return { ...NOTHING_TO_DO, blockers, findings: [withoutSaved()] };
   const present = installation.environment;
   const remake = remakeOf(installation);
   const isIdle = planned.edits.length === 0 && planned.unsettable.length === 0;
   return {
     lines: [...(isIdle ? [] : environmentLines(planned)), ...differenceLines(differences, folder)],
     blockers,
-    findings: environmentFindings(planned, { saved, present, place: where, remake }),
+    findings: environmentFindings(planned, { saved: saved ?? NONE, present, place: where, remake }),
     environment: planned.lines,
   };
 }
@@ -121,7 +124,8 @@ function isNeeded(planned: EnvironmentPlan, name: string): boolean {
 async function apply(context: StageContext, record: StageRecord<EnvironmentRecord>): Promise<StageResult> {
   const { folder, place, saved } = context;
   const { installation } = place;
-  if (saved === undefined) return { lines: [], findings: [] };
+  // A clone's ways out are closed whatever was saved.
+  if (saved === undefined && matchOptionsOf(context).place !== "clone") return { lines: [], findings: [] };
   let kept = record.kept;
   const texts =
     kept === undefined || kept.isWritten

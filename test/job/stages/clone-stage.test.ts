@@ -3,6 +3,8 @@ import assert from "node:assert/strict";
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
+import { RENEWED_SECRETS } from "../../../src/chatwoot/clone-environment.ts";
+import { findSignedBlobIds, signBlobId, verifySignedBlobId } from "../../../src/chatwoot/signed-id.ts";
 import type { Installation } from "../../../src/installation/installation.ts";
 import type { PointReader } from "../../../src/job/point-reader.ts";
 import { cloneStage, type CloneKept } from "../../../src/job/stages/clone-stage.ts";
@@ -32,6 +34,7 @@ async function contextOf(changes: Record<string, string>, anonymise: boolean): P
   const environment = new Map([
     ...desk.installation.environment,
     ["FRONTEND_URL", "https://old.staging.example"] as const,
+    ...RENEWED_SECRETS.map((name) => [name, `of-the-place-${name}`] as const),
     ...Object.entries(changes),
   ]);
   const storage = [{ serviceName: "local", kind: "local", roots: [desk.installation.storageRoot] }];
@@ -64,10 +67,18 @@ test("a place that is what is copied, or has no folder for the files of nobody, 
   assert.deepEqual(await blockersOf(await contextOf({ FRONTEND_URL: "https://support.acme.example" }, false)), [
     "clone-shares",
   ]);
+  const { environment } = desk.installation;
+  const key = { SECRET_KEY_BASE: environment.get("SECRET_KEY_BASE") ?? "" };
+  assert.deepEqual(await blockersOf(await contextOf(key, false)), ["clone-shares"]);
+  assert.deepEqual(await blockersOf(await contextOf({ SECRET_KEY_BASE: "" }, false)), ["clone-no-key"]);
   assert.deepEqual(await blockersOf(await contextOf({ ACTIVE_STORAGE_SERVICE: "amazon" }, true)), ["clone-no-folder"]);
 });
 
 test("the database beside the live one reaches nobody, and an anonymised one's files are taken away by an undo", async () => {
+  const { environment } = desk.installation;
+  const signed = signBlobId(1, environment.get("SECRET_KEY_BASE") ?? "");
+  const url = `${environment.get("FRONTEND_URL") ?? ""}/rails/active_storage/blobs/redirect/${signed}/a.png`;
+  await desk.server.query(`update messages set content = '${url}' where id = 1`, FRESH);
   const was = await files();
   const record = memoryRecord<CloneKept>();
   await cloneStage.apply(await contextOf({}, false), record);
@@ -75,6 +86,11 @@ test("the database beside the live one reaches nobody, and an anonymised one's f
   assert.notDeepEqual(await desk.server.query("select count(*)::int as count from webhooks", "chatwoot_production"), [
     { count: 0 },
   ]);
+
+  const [message] = await desk.server.query("select content from messages where id = 1", FRESH);
+  const [link] = findSignedBlobIds(String(message?.["content"]));
+  assert.ok(link !== undefined && verifySignedBlobId(link.token, "of-the-place-SECRET_KEY_BASE"));
+  assert.match(String(message?.["content"]), /^https:\/\/staging\.example\.com\/rails/);
 
   const context = await contextOf({}, true);
   const first = await cloneStage.apply(context, record);

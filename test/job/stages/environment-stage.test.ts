@@ -124,18 +124,26 @@ test("a file that is lost comes back as it was saved, and an undo takes it away 
   assert.equal((await readFolder(folder.at("chatwoot")))[".env"], undefined);
 });
 
-test("elsewhere the address stays, and a clone gets the keys, and ways out that lead nowhere", async () => {
+test("elsewhere the address stays, and a clone keeps its keys, and gets ways out that lead nowhere", async () => {
   await using folder = await temporaryFolder();
   const installation = await placeWith(folder, FRESH);
   const elsewhere = await contextOf(folder, installation, { isElsewhere: true });
   const { findings } = await environmentStage.plan(elsewhere);
   assert.ok(findings.some(({ kind }) => kind === "address-stays"));
   const clone = { frontendUrl: "https://staging.acme.example", anonymise: false };
-  await environmentStage.apply(await contextOf(folder, installation, { clone }), memoryRecord<EnvironmentRecord>());
+  const context = await contextOf(folder, installation, { clone });
+  assert.deepEqual((await environmentStage.plan(context)).blockers, []);
+  await environmentStage.apply(context, memoryRecord<EnvironmentRecord>());
   const now = readEnvFile(await readFile(folder.at("chatwoot/.env"), "utf8")).values;
   assert.equal(now.get("FRONTEND_URL"), "https://staging.acme.example");
-  assert.equal(now.get("SECRET_KEY_BASE"), readEnvFile(saved).values.get("SECRET_KEY_BASE"));
+  assert.equal(now.get("SECRET_KEY_BASE"), "fresh");
+  assert.equal(now.has("ACTIVE_RECORD_ENCRYPTION_PRIMARY_KEY"), false);
   assert.deepEqual([now.get("SMTP_PASSWORD"), now.get("SMTP_ADDRESS")], ["", "127.0.0.1"]);
+  await writeFile(folder.at("chatwoot/.env"), FRESH);
+  const bare = { ...(await contextOf(folder, await placeWith(folder, FRESH), { clone })), saved: undefined };
+  await environmentStage.apply(bare, memoryRecord<EnvironmentRecord>());
+  const walled = readEnvFile(await readFile(folder.at("chatwoot/.env"), "utf8")).values;
+  assert.equal(walled.get("SMTP_ADDRESS"), "127.0.0.1", "also for a point without an environment");
 });
 
 test("killed at any moment it goes on, and what an undo puts back is what was there, byte for byte", async () => {
