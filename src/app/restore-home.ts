@@ -93,15 +93,18 @@ export async function lockHome(loaded: LoadedConfig | undefined, home: RestoreHo
   return await lockRun(home.lock, s);
 }
 
-/** The newest of this installation; without a configuration of any that this machine remembers. */
-export async function newestRestore(
-  globals: Globals,
-  s: Surroundings,
-): Promise<{ loaded: LoadedConfig | undefined; home: RestoreHome; kept: KeptRestore } | undefined> {
+export interface RememberedRestore {
+  readonly loaded: LoadedConfig | undefined;
+  readonly home: RestoreHome;
+  readonly kept: KeptRestore;
+}
+
+/** Those of this installation, the newest first; without a configuration all that this machine remembers. */
+export async function rememberedRestores(globals: Globals, s: Surroundings): Promise<RememberedRestore[]> {
   const loaded = await findConfig(globals, s);
   const root = unconfiguredState(s);
   const ids = loaded === undefined ? await readdir(root).catch(() => []) : [loaded.config.installation.id];
-  const all = [];
+  const all: RememberedRestore[] = [];
   for (const id of ids) {
     const home = await restoreHome(loaded, id, s);
     const { restores, unreadable } = await listRestores(home.path);
@@ -109,7 +112,12 @@ export async function newestRestore(
     if (first !== undefined) throw first.failure;
     all.push(...restores.map((kept) => ({ loaded, home, kept })));
   }
-  return all.toSorted((a, b) => (a.kept.id < b.kept.id ? 1 : -1))[0];
+  return all.toSorted((a, b) => (a.kept.id < b.kept.id ? 1 : -1));
+}
+
+/** The first of {@link rememberedRestores}. */
+export async function newestRestore(globals: Globals, s: Surroundings): Promise<RememberedRestore | undefined> {
+  return (await rememberedRestores(globals, s))[0];
 }
 
 /** What is to be said of a restore that is not finished. */

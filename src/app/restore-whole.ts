@@ -1,4 +1,5 @@
 /** Restores into an installation's own place as the doors call them: begun, gone on with, undone, and forgotten. */
+import { isDeepStrictEqual } from "node:util";
 import { Failure } from "../base/errors.ts";
 import { secretValuesOf } from "../chatwoot/secrets.ts";
 import type { OutboundChoice, StageOptions, StageQuestion, WholeOptions } from "../job/plan-whole.ts";
@@ -20,6 +21,7 @@ import { PROGRAM } from "./program.ts";
 import {
   lockHome,
   newestRestore,
+  rememberedRestores,
   type OntoKind,
   type OpenedPlace,
   openPlace,
@@ -145,10 +147,11 @@ export async function resumeWhole(
   }
   const { repository: named = found.kept.journal.value.repository } = globals;
   await using _lock = await lockHome(found.loaded, found.home, s);
+  const kept = await readAgain(globals, found, s);
   const { place } = await openRemembered(globals, found, s);
   const { repository } = await openToRead({ ...globals, repository: named }, s);
   const job = await import("../job/restore-whole.ts");
-  return await job.resumeWhole(repository, found.kept, { place, outbound, ...watching(s) });
+  return await job.resumeWhole(repository, kept, { place, outbound, ...watching(s) });
 }
 
 /** The place of a restore that was begun: by the configuration, or without one by the kind that the journal says. */
@@ -164,17 +167,21 @@ function ontoOf(kind: string): OntoKind | undefined {
 }
 
 /**
- * The whole restore that 'rollback' undoes; undefined where the last change was another: none at all, one that was undone, or
- * a restore of the database alone that came after it.
+ * The whole restore that 'rollback' undoes: the newest that is not undone. Undefined where there is none, or where a restore of the
+ * database alone, or its rollback, came after it.
  */
 export async function findRollback(globals: Globals, s: Surroundings): Promise<Remembered | undefined> {
-  const found = await newestRestore(globals, s);
-  if (found === undefined || found.kept.journal.value.state === "undone") return undefined;
-  const { state, endedAt = "" } = found.kept.journal.value;
-  if (state !== "done") return found;
+  const all = await rememberedRestores(globals, s);
+  const found = all.find(({ kept }) => kept.journal.value.state !== "undone");
+  if (found === undefined || found.kept.journal.value.state !== "done") return found;
+  const { endedAt = "" } = found.kept.journal.value;
   const { place } = await openRemembered(globals, found, s);
-  const [newest] = (await listKept(place.address, s)).filter(({ chatkeep }) => chatkeep !== "restoring");
-  return newest !== undefined && newest.at > endedAt ? undefined : found;
+  const swaps = (await listKept(place.address, s)).filter(({ chatkeep }) => chatkeep !== "restoring");
+  // What a later restore swapped, and put back when it was undone, changed nothing.
+  const undone = all.flatMap(({ kept: { journal } }) => (journal.value.state === "undone" ? [journal.value] : []));
+  const isUndone = ({ at }: { at: string }) =>
+    undone.some(({ beganAt, endedAt: over = "" }) => beganAt <= at && at <= over);
+  return swaps.some((swap) => swap.at > endedAt && !isUndone(swap)) ? undefined : found;
 }
 
 export async function planUndo(globals: Globals, found: Remembered, s: Surroundings): Promise<WholeRollbackPlan> {
@@ -184,8 +191,23 @@ export async function planUndo(globals: Globals, found: Remembered, s: Surroundi
 
 export async function runUndo(globals: Globals, found: Remembered, s: Surroundings): Promise<WholeRollbackSummary> {
   await using _lock = await lockHome(found.loaded, found.home, s);
+  const kept = await readAgain(globals, found, s);
   const { place } = await openRemembered(globals, found, s);
-  return await rollbackWhole(found.kept, { place, ...s });
+  return await rollbackWhole(kept, { place, ...s });
+}
+
+/**
+ * Its journal as it is now that nobody else works on it. Between the look and the lock somebody may have gone on with it, or have
+ * undone it: what is written over their journal would lose what they did.
+ * @throws Failure `run/locked`.
+ */
+async function readAgain(globals: Globals, { kept: seen }: Remembered, s: Surroundings): Promise<KeptRestore> {
+  const now = await rememberedRestores(globals, s);
+  const same = now.find(({ kept }) => kept.id === seen.id)?.kept;
+  if (same !== undefined && isDeepStrictEqual(same.journal.value, seen.journal.value)) return same;
+  throw new Failure("run/locked", "somebody else went on with this restore, or undid it, meanwhile", {
+    hint: "Nothing was changed by this call. 'chatkeep doctor' says where it stands; then say it again.",
+  });
 }
 
 /** The restores that are through or undone and are still remembered. @throws Failure `restore/unfinished`. */

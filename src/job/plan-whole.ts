@@ -9,6 +9,7 @@ import { parseEnvironment, SAVED_ENVIRONMENT } from "../point/environment.ts";
 import type { Manifest } from "../point/manifest.ts";
 import { keptName, readDatabaseNames } from "../postgres/kept-databases.ts";
 import { connectBeside } from "../postgres/target.ts";
+import { describeUse } from "../postgres/use.ts";
 import { isNotWhole, notWholeFinding } from "./not-whole.ts";
 import type { PointReader } from "./point-reader.ts";
 import { absentPart, isListed, missingFindings, type Part } from "./restore-findings.ts";
@@ -107,7 +108,7 @@ export async function planAll(reader: PointReader, options: WholeOptions): Promi
   const planned = await planStages(stagesFor(parts, options.stages), context);
   const versions = await versionsFor(parts, context);
   if (planned.length === 0 && blockers.length === 0) blockers.push(absentPart("nothing at all"));
-  blockers.push(...cloneBlockers(options.stages, planned));
+  blockers.push(...cloneBlockers(options.stages, planned), ...ownCloneBlockers(manifest, options));
   const { place } = options;
   const plan: WholePlan = {
     type: "plan",
@@ -119,7 +120,7 @@ export async function planAll(reader: PointReader, options: WholeOptions): Promi
     installation: manifest.installation.name,
     chatwoot: manifest.chatwoot.version,
     place: describePlace(place),
-    replaces: otherPlace(manifest, context.saved, options),
+    replaces: await placeReplaced(manifest, context.saved, options),
     parts,
     stages: planned
       .filter(({ plan: { lines } }) => lines.length > 0)
@@ -135,6 +136,19 @@ export async function planAll(reader: PointReader, options: WholeOptions): Promi
     ],
   };
   return { plan, context, id, at };
+}
+
+/** A clone takes its place's database, and makes everything in it silent: never that of the installation that it is a copy of. */
+function ownCloneBlockers({ installation }: Manifest, { stages, own }: WholeOptions): Finding[] {
+  if (stages.clone === undefined || own?.id !== installation.id) return [];
+  return [
+    {
+      kind: "clone-shares",
+      level: "alarm",
+      message: `this place is the installation '${installation.name}' itself, and a clone would take its place`,
+      hint: "Make the clone on a machine of its own with --onto, or beside with --database-url and --to.",
+    },
+  ];
 }
 
 /** Where no code is brought back the database must fit what is there; else the stage of the code sees to it. */
@@ -239,6 +253,27 @@ function comparableUrl(text: string | undefined): string | undefined {
   } catch {
     return text.trim();
   }
+}
+
+/**
+ * What must be called by its name before it is replaced. A point is meant for another place with `--onto` and `--as-clone`: then
+ * it is asked for where somebody already works there.
+ */
+async function placeReplaced(
+  manifest: Pick<Manifest, "installation">,
+  saved: Environment | undefined,
+  options: WholeOptions,
+): Promise<WholePlan["replaces"]> {
+  const { place, stages, signal } = options;
+  if (!stages.isElsewhere && stages.clone === undefined) return otherPlace(manifest, saved, options);
+  const inUse = await describeUse(place.address, { signal });
+  if (inUse === undefined) return null;
+  return { name: nameOfPlace(place), why: [`this place is in use: it has ${inUse}`] };
+}
+
+function nameOfPlace({ installation, address }: Place): string {
+  const url = comparableUrl(installation.environment.get("FRONTEND_URL"));
+  return url === undefined ? address.database : hostOf(url);
 }
 
 /** What says that the place is another than the one that the point was taken of. Pure. */

@@ -42,6 +42,8 @@ export interface SwapOptions {
   clock: Clock;
   signal: AbortSignal;
   patienceMs?: number;
+  /** What becomes of a restored database that is not swapped in, for the hint. */
+  stays?: string;
 }
 
 /**
@@ -54,7 +56,7 @@ export interface SwapOptions {
 export async function swapDatabases(
   address: ServerAddress,
   swap: Swap,
-  { clock, signal, patienceMs = PATIENCE_MS }: SwapOptions,
+  { clock, signal, patienceMs = PATIENCE_MS, stays = staysBeside(swap.fresh) }: SwapOptions,
 ): Promise<string> {
   const { live, fresh } = swap;
   await using connection = await connectBeside(address, { signal });
@@ -71,7 +73,7 @@ export async function swapDatabases(
       if (!connection.isOpen) return await findOutcome(address, swap, { ...begun, cause: error });
       // Somebody was connected for all of the five seconds that PostgreSQL waits.
       if (sqlState(error) !== IN_USE || systemClock.monotonic() >= until) {
-        throw await swapFailure(error, ending, swap, address);
+        throw await swapFailure(error, ending, { ...swap, stays }, address);
       }
     } finally {
       stop.abort();
@@ -178,13 +180,13 @@ export function staysBeside(fresh: string): string {
 async function swapFailure(
   error: unknown,
   connection: Connection,
-  { live, fresh, why }: Swap,
+  { live, fresh, why, stays }: Swap & { stays: string },
   { user }: ServerAddress,
 ): Promise<unknown> {
   const state = sqlState(error);
   if (state === IN_USE) {
     const who = await describeUsers(connection, [live, fresh]);
-    const rest = why === "before" ? staysBeside(fresh) : "Then run the rollback again.";
+    const rest = why === "before" ? stays : "Then run the rollback again.";
     return new Failure(
       "target/unsuitable",
       `what uses the database does not end: ${who.join(", ") || "it has gone meanwhile"}`,

@@ -17,7 +17,7 @@ mount -t tmpfs tmpfs /home; mkdir /home/chatwoot; mount --bind "$1" /home/chatwo
 mount -t tmpfs tmpfs /var/lib
 node=$2; chatkeep=$3; repository=$4; state=$5; shift 5
 run() { "$node" "$chatkeep" --json --repository "$repository" "$@"; }
-run restore latest --onto linux-vm --yes --outbound allow || [ $? = 3 ]
+run restore latest --onto linux-vm --replace new.acme.example --yes --outbound allow || [ $? = 3 ]
 cp /home/chatwoot/chatwoot/.env "$state/restored.env"
 PGPASSWORD= "$node" "$chatkeep" --json rollback --yes
 `;

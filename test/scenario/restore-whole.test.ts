@@ -124,3 +124,25 @@ test("a point of another address is not put in the place of what is here, unless
     await writeFile(envFile, environment);
   }
 });
+
+test("an installation is never made a clone of itself", async () => {
+  const args = [
+    "--json",
+    "restore",
+    "latest",
+    "--as-clone",
+    "--frontend-url",
+    "https://staging.acme.example",
+    "--plan",
+  ];
+  const { stdout, status } = await whole.desk.chatkeep(args);
+  assert.equal(status, 1);
+  const blockers = jsonLines(stdout).find(({ type }) => type === "plan")?.["blockers"] as { message: string }[];
+  assert.ok(
+    blockers.some(
+      ({ message }) => message === "this place is the installation 'desk' itself, and a clone would take its place",
+    ),
+    JSON.stringify(blockers),
+  );
+  assert.equal(await whole.journal(), undefined);
+});

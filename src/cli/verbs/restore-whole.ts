@@ -161,7 +161,6 @@ async function confirm(invocation: Invocation, plan: WholePlan): Promise<void> {
   const { given, mode, surroundings } = invocation;
   const { person } = surroundings;
   const { replaces, installation } = plan;
-  const isMeant = given.has("onto") || given.has("asClone");
   const named = given.text("replace");
   if (named !== undefined && replaces?.name !== named) {
     const is = replaces === null ? "the place is the point's own" : `what is replaced is called '${replaces.name}'`;
@@ -170,14 +169,14 @@ async function confirm(invocation: Invocation, plan: WholePlan): Promise<void> {
     });
   }
   if (mode.yes || person === undefined) {
-    if (replaces === null || isMeant || named !== undefined) return;
+    if (replaces === null || named !== undefined) return;
     throw new Failure("target/unsuitable", replaces.why.join("; "), {
       hint: `If that is meant, say --replace ${replaces.name}. Nothing was changed.`,
     });
   }
   const typed = await person.text(`To go on, type the installation's name (${installation}):`);
   if (typed !== installation) throw notConfirmed();
-  if (replaces === null || isMeant || named !== undefined) return;
+  if (replaces === null || named !== undefined) return;
   const again = await person.text(
     `This is another place: ${replaces.why.join("; ")}. To replace what is here, type its name (${replaces.name}):`,
   );

@@ -43,7 +43,7 @@ export const swapStage: Stage<SwapKept> = {
     await assertNotHeld({ address, fresh }, { stays: NOTHING_LOST, signal: context.signal });
     await refuseBack(context, kept);
     const swap = { live, fresh, why: "before", point: kept.point } as const;
-    return swapped(live, await swapDatabases(address, swap, context));
+    return swapped(live, await swapDatabases(address, swap, { ...context, stays: NOTHING_LOST }));
   },
 
   async undo(context, { kept }) {
