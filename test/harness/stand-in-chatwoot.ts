@@ -13,6 +13,8 @@ import { Client } from "pg";
 const { env } = process;
 const STORAGE = env["STORAGE_ROOT"] ?? "/app/storage";
 const PORT = Number(env["PORT"] ?? 3000);
+/** Where the files of a service that is no folder are open to everybody. */
+const BUCKETS = JSON.parse(env["STAND_IN_BUCKETS"] ?? "{}") as Record<string, string>;
 
 async function openDatabase(): Promise<Client> {
   const client = new Client({
@@ -84,10 +86,14 @@ function blobIdIn(token: string): number | undefined {
 
 async function redirectToFile(signed: string, filename: string, response: ServerResponse): Promise<void> {
   const client = await openDatabase();
-  const { rows } = await client.query("select key from active_storage_blobs where id = $1", [blobIdIn(signed) ?? 0]);
+  const { rows } = await client.query("select key, service_name as service from active_storage_blobs where id = $1", [
+    blobIdIn(signed) ?? 0,
+  ]);
   await client.end();
-  const [blob] = rows as { key: string }[];
+  const [blob] = rows as { key: string; service: string }[];
   if (blob === undefined) return void response.writeHead(404).end();
+  const bucket = BUCKETS[blob.service];
+  if (bucket !== undefined) return void response.writeHead(302, { location: `${bucket}/${blob.key}` }).end();
   const data = Buffer.from(JSON.stringify({ key: blob.key })).toString("base64");
   const location = `${env["FRONTEND_URL"]}/rails/active_storage/disk/${encodeURIComponent(`${data}--${signatureOf(data)}`)}/${filename}`;
   return void response.writeHead(302, { location }).end();
@@ -117,7 +123,11 @@ function serveWeb(): void {
     void (async () => {
       if (await answerFile(request.url ?? "", response)) return;
       const [queue, data] = request.url === "/api" ? await Promise.all([askRedis(), askDatabase()]) : [true, true];
-      const api = { version: "4.15.1", queue_services: word(queue), data_services: word(data) };
+      const api = {
+        version: env["STAND_IN_VERSION"] ?? "4.15.1",
+        queue_services: word(queue),
+        data_services: word(data),
+      };
       const answers: Record<string, unknown> = { "/health": { status: "woot" }, "/api": api };
       const answer = answers[request.url ?? ""];
       response.writeHead(answer === undefined ? 404 : 200, { "content-type": "application/json" });

@@ -15,7 +15,7 @@ import { startRedis, type TestRedis } from "../harness/redis.ts";
 import { mustRun } from "../harness/run.ts";
 import { readFolder } from "../harness/tree.ts";
 import { makeCheapToOpen } from "./cheap-key.ts";
-import { type Desk, openDesk } from "./desk.ts";
+import { type Desk, type DeskOptions, openDesk } from "./desk.ts";
 
 const STAND_IN = resolve(import.meta.dirname, "../harness/stand-in-chatwoot.ts");
 
@@ -42,9 +42,16 @@ export interface WholeDesk extends AsyncDisposable {
   killWhen(args: readonly string[], isSo: (journal: JournalValue) => boolean): Promise<boolean>;
 }
 
+export interface WholeDeskOptions extends Pick<DeskOptions, "server"> {
+  /** Where a browser finds the files of each service that is none of a folder, without the key: they are open to everybody. */
+  buckets?: Readonly<Record<string, string>>;
+  /** The release that the web process says it is. Default: the demo's. */
+  version?: string;
+}
+
 export async function openWholeDesk(
   size?: Partial<DemoSize>,
-  options: Pick<Parameters<typeof openDesk>[0] & object, "server"> = {},
+  { buckets = {}, version, ...options }: WholeDeskOptions = {},
 ): Promise<WholeDesk> {
   const redis = await startRedis();
   const desk = await openDesk({ isCheckout: true, ...options, ...(size === undefined ? {} : { size }) });
@@ -56,7 +63,8 @@ export async function openWholeDesk(
   await mkdir(places);
   const environment = await readFile(envFile, "utf8");
   await writeFile(envFile, environment.replace(/^REDIS_URL=.*$/m, `REDIS_URL=${redis.url}`));
-  const commands = (process: "web" | "worker") => commandsFor(process, { places, envFile, storageRoot, port });
+  const commands = (process: "web" | "worker") =>
+    commandsFor(process, { places, envFile, storageRoot, port, buckets, version });
   await configure(desk.config, {
     stop: { web: commands("web").stop, worker: commands("worker").stop },
     start: { web: commands("web").start, worker: commands("worker").start },
@@ -94,13 +102,23 @@ export async function openWholeDesk(
   };
 }
 
+interface Processes {
+  places: string;
+  envFile: string;
+  storageRoot: string;
+  port: number;
+  buckets: Readonly<Record<string, string>>;
+  version: string | undefined;
+}
+
 function commandsFor(
   name: "web" | "worker",
-  { places, envFile, storageRoot, port }: { places: string; envFile: string; storageRoot: string; port: number },
+  { places, envFile, storageRoot, port, buckets, version }: Processes,
 ): { start: string; stop: string } {
   const pid = join(places, `${name}.pid`);
   const program = `'${process.execPath}' --env-file='${envFile}' '${STAND_IN}' ${name === "web" ? "rails server" : "sidekiq"}`;
-  const settings = `PORT=${port} STAND_IN_HOST=127.0.0.1 STAND_IN_IS_IDLE=1 STORAGE_ROOT='${storageRoot}' NODE_TEST_CONTEXT=`;
+  const says = version === undefined ? "" : ` STAND_IN_VERSION=${version}`;
+  const settings = `PORT=${port} STAND_IN_HOST=127.0.0.1 STAND_IN_IS_IDLE=1 STORAGE_ROOT='${storageRoot}' STAND_IN_BUCKETS='${JSON.stringify(buckets)}'${says} NODE_TEST_CONTEXT=`;
   const runs = `[ -e '${pid}' ] && kill -0 "$(cat '${pid}')" 2>/dev/null`;
   return {
     start: `if ${runs}; then exit 0; fi; ${settings} setsid ${program} >'${pid}.log' 2>&1 </dev/null & echo $! >'${pid}'`,

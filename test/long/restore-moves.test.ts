@@ -1,0 +1,178 @@
+/**
+ * Whole restores of a desk whose uploaded files lie in a folder and in a bucket at once: each into its own service, and all of
+ * them into a container of Azure; and what lacks of them put back alone. Each is killed while files are put, gone on with, and undone.
+ */
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { appendFile, rm } from "node:fs/promises";
+import { after, before, test } from "node:test";
+import {
+  DeleteObjectCommand,
+  GetObjectCommand,
+  ListObjectsV2Command,
+  PutBucketPolicyCommand,
+  PutObjectCommand,
+} from "@aws-sdk/client-s3";
+import { blobPath } from "../../src/chatwoot/blobs.ts";
+import { onDatabase } from "../../src/demo/database.ts";
+import { startAzure, type TestAzure } from "../harness/azure.ts";
+import { startMoto, type TestMoto } from "../harness/moto.ts";
+import {
+  blobRows,
+  done,
+  killedAndResumed,
+  listed,
+  localKeys,
+  md5,
+  type Objects,
+  setEnvironment,
+} from "../scenario/moving-files.ts";
+import { assertSameState, type DeskState, openWholeDesk, type WholeDesk } from "../scenario/whole-desk.ts";
+
+const BUCKET = "acme-uploads";
+const CONTAINER = "acme";
+
+let moto: TestMoto;
+let azure: TestAzure;
+let whole: WholeDesk;
+let saved: DeskState;
+/** What was uploaded into each service. */
+let ofFolder: Objects;
+let ofBucket: Objects;
+
+before(async () => {
+  [moto, azure] = await Promise.all([startMoto(), startAzure()]);
+  await moto.createBucket(BUCKET);
+  const everybody = { Effect: "Allow", Principal: "*", Action: "s3:GetObject", Resource: `arn:aws:s3:::${BUCKET}/*` };
+  const Policy = JSON.stringify({ Version: "2012-10-17", Statement: [everybody] });
+  await moto.client.send(new PutBucketPolicyCommand({ Bucket: BUCKET, Policy }));
+  await azure.client.createContainer(CONTAINER, { access: "blob" });
+  const endpoint = moto.location("").replace(/^s3:/, "").replace(/\/$/, "");
+  whole = await openWholeDesk(
+    { messages: 120, conversations: 20, files: 40 },
+    { buckets: { s3_compatible: `${endpoint}/${BUCKET}`, microsoft: `${azure.endpoint}/${CONTAINER}` } },
+  );
+  const connection = azure.env["AZURE_STORAGE_CONNECTION_STRING"] ?? "";
+  await setEnvironment(whole, {
+    STORAGE_BUCKET_NAME: BUCKET,
+    STORAGE_ENDPOINT: endpoint,
+    STORAGE_REGION: "us-east-1",
+    STORAGE_ACCESS_KEY_ID: moto.env["AWS_ACCESS_KEY_ID"] ?? "",
+    STORAGE_SECRET_ACCESS_KEY: moto.env["AWS_SECRET_ACCESS_KEY"] ?? "",
+    STORAGE_FORCE_PATH_STYLE: "true",
+    AZURE_STORAGE_ACCOUNT_NAME: /AccountName=([^;]+)/.exec(connection)?.[1] ?? "",
+    AZURE_STORAGE_ACCESS_KEY: /AccountKey=([^;]+)/.exec(connection)?.[1] ?? "",
+    AZURE_STORAGE_CONTAINER: CONTAINER,
+  });
+  await appendFile(whole.desk.config, `\nstorage:\n  microsoft: { endpoint: "${azure.endpoint}" }\n`);
+  await moveHalfIntoBucket();
+  await done(whole, ["backup"]);
+  saved = await whole.state();
+  [ofFolder, ofBucket] = [await listed(whole, "local"), await listed(whole, "s3_compatible")];
+  assert.ok(ofFolder.size > 0 && ofBucket.size > 0);
+  await loseFiles();
+});
+after(async () => {
+  await whole[Symbol.asyncDispose]();
+  await azure[Symbol.asyncDispose]();
+  await moto[Symbol.asyncDispose]();
+});
+
+async function moveHalfIntoBucket(): Promise<void> {
+  const { database, storageRoot } = whole.desk.installation;
+  await onDatabase(database, async (client) => {
+    await client.query(
+      "update active_storage_blobs set created_at = now() - interval '1 day', service_name = case id % 2 when 0 then 's3_compatible' else 'local' end",
+    );
+  });
+  for (const { key, service } of await blobRows(whole)) {
+    if (service === "local") continue;
+    const Body = readFileSync(blobPath(storageRoot, key));
+    await moto.client.send(new PutObjectCommand({ Bucket: BUCKET, Key: key, Body }));
+    await rm(blobPath(storageRoot, key));
+  }
+}
+
+/** Somebody emptied a part of each. */
+async function loseFiles(): Promise<void> {
+  for (const key of [...ofFolder.keys()].slice(0, -2)) await rm(blobPath(whole.desk.installation.storageRoot, key));
+  for (const Key of [...ofBucket.keys()].slice(0, -2))
+    await moto.client.send(new DeleteObjectCommand({ Bucket: BUCKET, Key }));
+}
+
+async function bucket(): Promise<Objects> {
+  const { Contents = [] } = await moto.client.send(new ListObjectsV2Command({ Bucket: BUCKET }));
+  const objects = new Map<string, string>();
+  for (const { Key = "" } of Contents) {
+    const { Body } = await moto.client.send(new GetObjectCommand({ Bucket: BUCKET, Key }));
+    objects.set(Key, md5((await Body?.transformToByteArray()) ?? new Uint8Array()));
+  }
+  return objects;
+}
+
+async function container(): Promise<Objects> {
+  const client = azure.client.getContainerClient(CONTAINER);
+  const objects = new Map<string, string>();
+  for await (const { name } of client.listBlobsFlat())
+    objects.set(name, md5(await client.getBlobClient(name).downloadToBuffer()));
+  return objects;
+}
+
+interface Everything {
+  state: DeskState;
+  bucket: Objects;
+  container: Objects;
+}
+
+async function everything(): Promise<Everything> {
+  return { state: await whole.state(), bucket: await bucket(), container: await container() };
+}
+
+function assertSame(is: Everything, was: Everything, what: string): void {
+  assertSameState(is.state, was.state, what);
+  assert.deepEqual([is.bucket, is.container], [was.bucket, was.container], what);
+}
+
+test("files of two services come back each into its own", async () => {
+  const lost = await everything();
+  assert.ok(lost.bucket.size < ofBucket.size);
+  await killedAndResumed(whole, "files", ["restore", "latest", "--yes"]);
+  assertSame(await everything(), { state: saved, bucket: ofBucket, container: new Map() }, "restored");
+  assert.deepEqual(await whole.running(), { web: true, worker: true });
+  await done(whole, ["rollback", "--yes"]);
+  assertSame(await everything(), lost, "rolled back");
+});
+
+test("files of a bucket and of a folder move into a container of Azure, and every row says so", async () => {
+  const lost = await everything();
+  await killedAndResumed(whole, "files", ["restore", "latest", "--storage", "microsoft", "--yes"]);
+  const moved = await everything();
+  assert.deepEqual(moved.container, new Map([...ofFolder, ...ofBucket]));
+  assert.deepEqual(new Set((await blobRows(whole)).map(({ service }) => service)), new Set(["microsoft"]));
+  assert.deepEqual([moved.bucket, moved.state.files], [lost.bucket, lost.state.files], "what is elsewhere stays");
+  assert.match(moved.state.environment, /^ACTIVE_STORAGE_SERVICE=microsoft$/m);
+  await done(whole, ["backup"]);
+  await done(whole, ["rollback", "--yes"]);
+  assertSame(await everything(), lost, "rolled back");
+});
+
+test("of a container of Azure the files come back into a bucket", async () => {
+  const lost = await everything();
+  await killedAndResumed(whole, "files", ["restore", "latest", "--storage", "s3_compatible", "--yes"]);
+  assert.deepEqual(await bucket(), new Map([...ofFolder, ...ofBucket]));
+  assert.deepEqual(new Set((await blobRows(whole)).map(({ service }) => service)), new Set(["s3_compatible"]));
+  await done(whole, ["rollback", "--yes"]);
+  assertSame(await everything(), lost, "rolled back");
+});
+
+test("what lacks of two services is put back alone, by a point in which all lay elsewhere, and nothing else is touched", async () => {
+  const lost = await everything();
+  await killedAndResumed(whole, "files", ["restore", "latest", "--only", "storage", "--missing", "--yes"]);
+  const back = await everything();
+  assert.deepEqual(await localKeys(whole), [...ofFolder.keys()].toSorted());
+  assert.deepEqual(back.bucket, ofBucket);
+  assert.deepEqual(back.container, new Map());
+  assertSameState({ ...back.state, files: {} }, { ...lost.state, files: {} }, "but for the files");
+  await done(whole, ["rollback", "--yes"]);
+  assertSame(await everything(), lost, "rolled back");
+});
