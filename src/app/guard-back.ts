@@ -177,7 +177,8 @@ async function seeItIsBack(
       ...summary,
       reasons: [held(stage, why)],
       next: stage === "outbound" ? DECIDE : ["Mend that, then 'chatkeep guard --back' goes on."],
-      findings: [...whole.findings],
+      // It says how the restore goes on by itself; here 'guard --back' does that, and looks afterwards.
+      findings: whole.findings.filter(({ kind }) => kind !== "restore-held"),
     };
   }
   const { judged, after } = await lookAndJudge(session, { ...record, ended: null }, waitMs);

@@ -277,7 +277,7 @@ const REST: readonly CommandRow[] = [
     group: "help",
     args: [{ name: "TOPIC", isOptional: true, kind: "text" }],
     options: [],
-    purpose: "explain a command, or one of: config, daily, points, exits",
+    purpose: "explain a command, or: config, daily, restoring, points, exits",
     description: [],
     examples: [["", "chatkeep help restore"]],
     exits: {},

@@ -126,6 +126,7 @@ const RESTORING: Topic = {
     "  database     loaded beside the live one, compared with the point to the bit",
     "  files        put beside those that are there; nothing is deleted",
     "  code         the saved commit, changes and own files; conflicts are shown",
+    "  image, copy  after a failed upgrade: earlier images; with --as-clone: a clone",
     "  swap         the two databases change names, in one moment",
     "  environment  merged: keys as saved, addresses of this place stay",
     "  redis        what is stale is cleared",

@@ -51,7 +51,17 @@ export async function runStep(step: Step, { signal }: { signal: AbortSignal }): 
   else await runProgram("systemctl", [step.action, step.unit], { signal });
 }
 
-/** For people, and by it the same process is known again: `container acme-rails-1`. */
+/** What a person's own command takes of a report, in characters: enough to know it by. */
+const COMMAND_SHOWN = 60;
+
+/** {@link describeStep} for a line of a report: of a long command its beginning. */
+export function showStep(step: Step): string {
+  if (step.how !== "shell") return describeStep(step);
+  const command = step.command.trim().replaceAll(/\s+/g, " ");
+  return `command '${command.length > COMMAND_SHOWN ? `${command.slice(0, COMMAND_SHOWN - 1).trimEnd()}…` : command}'`;
+}
+
+/** By it the same process is known again: `container acme-rails-1`. For people {@link showStep}. */
 export function describeStep(step: Step): string {
   if (step.how === "container") return `container ${step.container}`;
   if (step.how === "service") return `service ${step.service}`;

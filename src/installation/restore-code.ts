@@ -5,6 +5,7 @@
 import { chown, copyFile, lstat, mkdir, readdir, readFile, readlink, realpath, stat, symlink } from "node:fs/promises";
 import { constants } from "node:fs";
 import { dirname, join } from "node:path";
+import { plural } from "../base/bytes.ts";
 import { isFailure } from "../base/errors.ts";
 import { runProgram } from "../system/process.ts";
 import { readBundleHeader } from "./bundle.ts";
@@ -246,7 +247,7 @@ async function copyTree(state: Restoring, below: string): Promise<void> {
     }
   };
   await visit("");
-  if (count > 0) state.steps.push(`put back ${count} ${below === CODE_FILES ? "files" : "untracked files"}`);
+  if (count > 0) state.steps.push(`put back ${plural(count, below === CODE_FILES ? "file" : "untracked file")}`);
 }
 
 async function isClean(git: Git): Promise<boolean> {

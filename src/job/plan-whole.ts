@@ -12,7 +12,7 @@ import { connectBeside } from "../postgres/target.ts";
 import { describeUse } from "../postgres/use.ts";
 import { isNotWhole, notWholeFinding } from "./not-whole.ts";
 import type { PointReader } from "./point-reader.ts";
-import { absentPart, isListed, missingFindings, type Part } from "./restore-findings.ts";
+import { absentPart, afterDamageFindings, isListed, missingFindings, type Part } from "./restore-findings.ts";
 import { refuseUnfinished } from "./restore-journals.ts";
 import { savedKeyFindings } from "./saved-keys.ts";
 import { ALL_STAGES } from "./stages/all.ts";
@@ -131,6 +131,7 @@ export async function planAll(reader: PointReader, options: WholeOptions): Promi
       ...(parts.includes("database") ? lackingFindings(manifest) : []),
       ...findings,
       ...versions.findings,
+      ...afterDamageFindings(manifest),
       ...missingFindings(manifest, parts),
       ...planned.flatMap(({ plan: { findings: found } }) => found),
     ],

@@ -81,7 +81,7 @@ export async function tryKeys(
       kind: "secret-key-base-wrong",
       level: "alarm",
       message: `SECRET_KEY_BASE in Chatwoot's environment does not fit: none of ${secret.found} signed file links in the data verifies with it`,
-      hint: "Find the SECRET_KEY_BASE that this Chatwoot was running with: with another, images in articles and e-mails are lost and visitors lose their conversations.",
+      hint: "With another one, images in articles and e-mails are lost and visitors lose their conversations. The restore points from before it changed have the right one: 'chatkeep restore POINT --only config --plan' shows what would change.",
     });
   }
   return {

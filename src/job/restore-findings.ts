@@ -1,6 +1,6 @@
 /** What every plan of a restore says of the point itself. Pure. */
-import { plural } from "../base/bytes.ts";
-import type { Finding } from "../base/findings.ts";
+import { listSome, plural } from "../base/bytes.ts";
+import { type Finding, needsAttention } from "../base/findings.ts";
 import { type Manifest, missingFiles } from "../point/manifest.ts";
 import { expectedFiles } from "./shortfall.ts";
 
@@ -32,6 +32,23 @@ export function missingFindings(manifest: Manifest, parts: readonly Part[]): Fin
       level: "note",
       message: `${plural(missing, "uploaded file")} ${missing === 1 ? "was" : "were"} missing or damaged when the point was taken`,
       hint: "'chatkeep show' names them; an older restore point may have them.",
+    },
+  ];
+}
+
+/** What a backup finds when something had gone wrong before it. */
+const AFTER_DAMAGE: ReadonlySet<string> = new Set(["shrunk", "restore-unfinished"]);
+
+/** Of a point that was taken too late: the one from before is meant at night, and `latest` is not it. */
+export function afterDamageFindings({ findings }: Manifest): Finding[] {
+  const found = findings.filter((finding) => AFTER_DAMAGE.has(finding.kind) && needsAttention([finding]));
+  if (found.length === 0) return [];
+  return [
+    {
+      kind: "point-after-damage",
+      level: "warning",
+      message: `something had gone wrong already when this restore point was made: ${listSome(found.map(({ message }) => message))}`,
+      hint: "A point from before may be the one that you want: 'chatkeep list' has them all, and 'chatkeep diff OLDER THIS-ONE' says what changed.",
     },
   ];
 }

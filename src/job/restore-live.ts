@@ -159,7 +159,7 @@ export function keptFindings(own: readonly KeptDatabase[]): Finding[] {
       kind: "database-kept",
       level: "note",
       message: `earlier restores keep ${plural(own.length, "database")} of ${formatBytes(bytes)} beside the live one: ${names}`,
-      hint: "'chatkeep rollback' puts the newest back; 'chatkeep restore --discard-previous' drops what is no longer wanted.",
+      hint: "'chatkeep rollback --plan' says what the next rollback does, 'chatkeep rollback NAME' puts one back by its name; 'chatkeep restore --discard-previous' drops what is no longer wanted.",
     },
   ];
 }

@@ -60,7 +60,7 @@ export async function sampleStorage(
         level: "alarm",
         message: describe(({ filename, id }) => `${filename || "(no name)"} (blob ${id})`),
         discreet: describe(({ id }) => `blob ${id}`),
-        hint: `${where} Earlier restore points may have the files: 'chatkeep restore POINT --only storage --to DIR'. 'chatkeep scrub --all' looks at every file.`,
+        hint: `${where} If they are gone, 'chatkeep restore latest --only storage --missing' puts back what is not there. 'chatkeep scrub --all' looks at every file.`,
       },
     ],
   };

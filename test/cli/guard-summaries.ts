@@ -52,3 +52,18 @@ export const GUARD_BACK: GuardSummary = {
   ],
   next: [],
 };
+
+/** Going back is done as far as the worker. */
+export const GUARD_HELD: GuardSummary = {
+  ...GUARD_WRONG,
+  reasons: [
+    {
+      kind: "guard-held",
+      level: "alarm",
+      message: "putting everything back stopped at 'outbound': the worker is not started, for it would act by itself",
+      hint: "All before it is done, and is not done again.",
+    },
+  ],
+  back: ["20,134 rows of 90 tables, compared with the point"],
+  next: ["Look at what would be sent: 'chatkeep guard --back --outbound defuse' goes on without it."],
+};

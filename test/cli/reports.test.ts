@@ -28,7 +28,7 @@ import { formatShow } from "../../src/cli/reports/show.ts";
 import { formatStats, formatUncounted } from "../../src/cli/reports/stats.ts";
 import { formatUnlock } from "../../src/cli/reports/unlock.ts";
 import { formatProblems, formatVerify } from "../../src/cli/reports/verify.ts";
-import { GUARD_BACK, GUARD_WELL, GUARD_WRONG } from "./guard-summaries.ts";
+import { GUARD_BACK, GUARD_HELD, GUARD_WELL, GUARD_WRONG } from "./guard-summaries.ts";
 import { NOTIFIED, RUN, RUN_FAILED, SCHEDULED } from "./run-summaries.ts";
 import {
   BACKUP,
@@ -67,6 +67,7 @@ const REPORTS: Record<string, string[]> = {
   "an upgrade that went well": formatGuard(GUARD_WELL, LOOK),
   "an upgrade that went wrong": [...formatReasons(GUARD_WRONG, LOOK), ...formatGuard(GUARD_WRONG, LOOK)],
   "an upgrade that was undone, narrow": formatGuard(GUARD_BACK, NARROW),
+  "an upgrade that is undone but for what somebody must decide": formatGuard(GUARD_HELD, LOOK),
   "when it runs": formatSchedule(SCHEDULED, LOOK),
   "what was installed": formatSchedule({ ...SCHEDULED, action: "install", lastRun: null }, LOOK),
   "what was removed": formatSchedule({ ...SCHEDULED, action: "remove", removed: SCHEDULED.installed }, LOOK),

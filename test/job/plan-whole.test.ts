@@ -2,8 +2,11 @@ import assert from "node:assert/strict";
 import { mkdir, readdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
+import type { Finding } from "../../src/base/findings.ts";
 import type { Installation } from "../../src/installation/installation.ts";
+import type { Manifest } from "../../src/point/manifest.ts";
 import { otherPlace } from "../../src/job/plan-whole.ts";
+import { afterDamageFindings } from "../../src/job/restore-findings.ts";
 import {
   listRestores,
   refuseUnfinished,
@@ -126,4 +129,26 @@ test("what was begun in one place is neither gone on with nor undone in another"
   ] as const) {
     assert.throws(() => refuseOtherPlace(VALUE, placeOf({}, other)), { code: "target/unsuitable", message: said });
   }
+});
+
+function foundAtBackup(kind: string, level: "alarm" | "warning" | "note"): Finding[] {
+  return afterDamageFindings({
+    findings: [{ kind, level, message: `${kind} was seen`, hint: "" }],
+  } as unknown as Manifest);
+}
+
+test("a point that was made when something had gone wrong already is told; what somebody acknowledged, and other findings, are not", () => {
+  assert.deepEqual(
+    foundAtBackup("shrunk", "alarm").map(({ kind, level, message }) => ({ kind, level, message })),
+    [
+      {
+        kind: "point-after-damage",
+        level: "warning",
+        message: "something had gone wrong already when this restore point was made: shrunk was seen",
+      },
+    ],
+  );
+  assert.equal(foundAtBackup("restore-unfinished", "warning").length, 1);
+  assert.deepEqual(foundAtBackup("shrunk", "note"), []);
+  assert.deepEqual(foundAtBackup("disk-low", "warning"), []);
 });

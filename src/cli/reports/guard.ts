@@ -25,10 +25,12 @@ export function formatGuard(summary: GuardSummary, look: Look): string[] {
   ];
 }
 
-function headOf({ outcome, seconds }: GuardSummary, look: Look): string {
+function headOf({ outcome, reasons, seconds }: GuardSummary, look: Look): string {
   const time = `after ${formatSeconds(seconds)}`;
   if (outcome === "well") return `${look.paint("green", "✓ Chatwoot is well")}, ${time}`;
   if (outcome === "back") return `${look.paint("yellow", "✓ everything is as it was before")}, ${time}`;
+  const isHeld = reasons.some(({ kind }) => kind === "guard-held");
+  if (isHeld) return `${look.paint("yellow", "! going back waits for you")}, ${time}`;
   return `${look.paint("red", "✗ something is wrong")}, ${time}`;
 }
 

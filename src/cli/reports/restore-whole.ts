@@ -93,12 +93,21 @@ export function formatWhole(summary: WholeSummary, look: Look): string[] {
   return [head, ...steps(summary.stages, look)];
 }
 
+/** What stands where a stage has no words of its own: an empty place would look as if something had gone wrong. */
+const NOTHING_SAID: Record<StageSummary["state"], readonly string[]> = {
+  waiting: ["not yet"],
+  begun: ["not done"],
+  done: ["done"],
+  undone: ["nothing to undo"],
+};
+
 function steps(stages: readonly StageSummary[], look: Look): string[] {
   const times = stages.map(({ state, seconds }) => (state === "waiting" ? "" : formatSeconds(seconds)));
   const width = Math.max(0, ...times.map(({ length }) => length));
   return stages.flatMap(({ name, state, lines }, index) => {
     const head = `  ${padEnd(NAMES[name], NAME_WIDTH)}  ${padStart(times[index] ?? "", width)}  `;
-    return hang(head, state === "waiting" ? ["not yet"] : lines, NAME_WIDTH + width + 6, look);
+    const said = lines.length > 0 ? lines : NOTHING_SAID[state];
+    return hang(head, state === "waiting" ? NOTHING_SAID.waiting : said, NAME_WIDTH + width + 6, look);
   });
 }
 
@@ -121,7 +130,7 @@ export function formatWholeRollbackPlan(plan: WholeRollbackPlan, look: Look): st
     `plan of a rollback of a restore of ${look.paint("bold", plan.installation)}`,
     ...formatPairs(
       [
-        ["restored", `${formatUtc(plan.beganAt)}, ${formatAge(plan.beganAt, look.nowMs)}: ${state}`],
+        ["restore begun", `${formatUtc(plan.beganAt)}, ${formatAge(plan.beganAt, look.nowMs)}: ${state}`],
         ["restore point", shortId(plan.point)],
         ["undone", names === "" ? "nothing: no step was begun" : names],
       ],

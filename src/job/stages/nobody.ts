@@ -4,7 +4,7 @@ import { listSome } from "../../base/bytes.ts";
 import { Failure, isFailure } from "../../base/errors.ts";
 import { LIMITS } from "../../base/limits.ts";
 import { databaseOf } from "../../chatwoot/environment.ts";
-import { describeStep, runStep, type Step } from "../../installation/processes.ts";
+import { runStep, showStep, type Step } from "../../installation/processes.ts";
 import { stateOf } from "../../installation/process-state.ts";
 import { openRedis } from "../../installation/redis.ts";
 import { parseDatabaseUrl } from "../../postgres/address.ts";
@@ -93,7 +93,7 @@ export async function seeNobody(
 const GO_ON = "Then go on with chatkeep restore --resume, or undo what was done with chatkeep rollback.";
 
 function startedAgain(running: readonly Step[]): Failure {
-  const what = listSome(running.map(describeStep));
+  const what = listSome(running.map(showStep));
   return new Failure("restore/in-use", `somebody starts again what Chatkeep stops: ${what}`, {
     hint: `An autoscaler (KEDA), a controller (Argo CD, Flux), Portainer, Coolify or a watchdog does that: pause it. ${GO_ON}`,
   });

@@ -1,7 +1,7 @@
 /** Stops the worker, then the web process, and sees that nobody is connected any more. Undone, what ran before runs again. */
 import { listSome } from "../../base/bytes.ts";
 import type { Finding } from "../../base/findings.ts";
-import { describeStep, type ProcessControl, runStep } from "../../installation/processes.ts";
+import { type ProcessControl, runStep, showStep } from "../../installation/processes.ts";
 import { seeNobody, whoIsConnected } from "./nobody.ts";
 import { keepRanBefore, lookAtProcesses, type ProcessName, type RanBefore, stepsToStart } from "./ran-before.ts";
 import type { Stage, StageContext, StagePlan } from "./stage.ts";
@@ -12,7 +12,7 @@ const ORDER = ["worker", "web"] as const;
 
 /** For people: `container acme-web-1, container acme-web-2`. */
 export function stepsNamed(steps: ProcessControl["stop"]): string {
-  return listSome(steps.map(describeStep));
+  return listSome(steps.map(showStep));
 }
 
 function canStop(control: ProcessControl | undefined): control is ProcessControl {
