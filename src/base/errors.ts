@@ -41,6 +41,7 @@ export const ERRORS = {
   "restore/in-use": { exit: 1, retry: true },
   "restore/not-well": { exit: 1, retry: true },
   "restore/not-migrated": { exit: 1, retry: false },
+  "restore/disk": { exit: 1, retry: false },
   "repo/missing": { exit: 10, retry: false },
   "repo/exists": { exit: 1, retry: false },
   "repo/unsupported": { exit: 1, retry: false },

@@ -15,15 +15,17 @@ import { LIMITS } from "../base/limits.ts";
 import { type Keys, seal, SEAL_OVERHEAD, unseal, unsealInto } from "../format/crypto.ts";
 import { makeFolders } from "../system/folders.ts";
 import { isLeftoverName, leftoverName, mayRemoveLeftover } from "../system/leftovers.ts";
+import { ROW_WORDS } from "../format/index-scan.ts";
 import { ChunkIndex } from "./index.ts";
 
-const FORM = 1;
+/** Rows of another layout are another form. */
+const FORM = `1-${ROW_WORDS}-${ChunkIndex.segmentBytes}`;
 const TOKEN_BYTES = 16;
 /** Before each piece's rows: the token of the whole, and the piece's number. */
 const PIECE_HEAD_BYTES = TOKEN_BYTES + 4;
 
 interface Head {
-  form: number;
+  form: string;
   endianness: string;
   /** Hex: the same in every piece. */
   token: string;

@@ -1,6 +1,6 @@
 /** Does the stages of a restore in their order, goes on with one that was killed, and undoes them, the last first. */
 import { type Clock, formatInstant } from "../../base/clock.ts";
-import { bug, Failure } from "../../base/errors.ts";
+import { bug, Failure, isFailure } from "../../base/errors.ts";
 import type { Journal } from "./journal.ts";
 import type { Stage, StageContext, StageName, StageRecord, StageResult, UndoContext } from "./stage.ts";
 
@@ -89,6 +89,33 @@ async function timed(
     return { result: await call(), seconds: seconds() };
   } catch (error) {
     await journal.setStage(name, { [of]: seconds() }).catch(() => {});
-    throw error;
+    throw diskFailure(name, error) ?? error;
   }
+}
+
+/** What the filesystem says when a disk is full, broken or somebody else's, by its codes. */
+const DISK_HINTS: Readonly<Record<string, string>> = {
+  ENOSPC: "Make room on that disk.",
+  EDQUOT: "Make room there, or have the quota raised.",
+  EACCES: "Give this user the right to, or run Chatkeep as root.",
+  EPERM: "Give this user the right to, or run Chatkeep as root. Is the file immutable (lsattr)?",
+  EROFS: "It is mounted read-only: mount it to be written, and see in the kernel's log why it was not.",
+  EIO: "The disk reports an error: see the kernel's log.",
+};
+
+/** Undefined for what says itself what it is about. */
+function diskFailure(name: StageName, error: unknown): Failure | undefined {
+  if (!(error instanceof Error) || isFailure(error)) return undefined;
+  const { code, path, syscall } = error as NodeJS.ErrnoException;
+  const hint = code === undefined ? undefined : DISK_HINTS[code];
+  if (hint === undefined) return undefined;
+  const where = path === undefined ? "" : ` of '${path}'`;
+  return new Failure(
+    "restore/disk",
+    `'${name}' could not be done: ${syscall ?? "a call"}${where} failed (${code ?? ""})`,
+    {
+      hint,
+      cause: error,
+    },
+  );
 }

@@ -175,3 +175,36 @@ test("time counts over all calls of a stage, also those that failed", async () =
   await applyStages([slow], timed, journal);
   assert.equal(journal.stage("files")?.seconds, 3);
 });
+
+test("a disk that is full, or refuses, in the middle of a stage is told by stage and path, and the call can be made again", async () => {
+  const world = newWorld();
+  const [stop, database, ...others] = stagesOf(world, new Fuse());
+  assert.ok(stop && database);
+  const journal = await begin(world, new Fuse(), [stop, database, ...others]);
+  const denied = Object.assign(new Error("EACCES: permission denied"), {
+    code: "EACCES",
+    path: "/srv/chatwoot/.env",
+    syscall: "open",
+  });
+  for (const [error, message] of [
+    [denied, "'database' could not be done: open of '/srv/chatwoot/.env' failed (EACCES)"],
+    [
+      Object.assign(new Error("ENOSPC"), { code: "ENOSPC", syscall: "write" }),
+      "'database' could not be done: write failed (ENOSPC)",
+    ],
+  ] as const) {
+    const failing: Stage = {
+      ...database,
+      apply: async () => await Promise.reject(error),
+      undo: async () => await Promise.reject(error),
+    };
+    const expected = (thrown: unknown) =>
+      isFailure(thrown, "restore/disk") && thrown.message === message && thrown.hint !== undefined;
+    await assert.rejects(applyStages([stop, failing, ...others], context, journal), expected);
+  }
+  // A fault of ours stays one.
+  const faulty: Stage = { ...database, apply: async () => await Promise.reject(new TypeError("x is undefined")) };
+  await assert.rejects(applyStages([stop, faulty, ...others], context, journal), TypeError);
+  assert.deepEqual(await applyStages([stop, database, ...others], context, journal), { held: undefined });
+  assert.deepEqual(world.lines, AFTER);
+});
