@@ -3,7 +3,15 @@ import { join } from "node:path";
 import { Failure, isFailure } from "../base/errors.ts";
 import type { Finding } from "../base/findings.ts";
 import { LIMITS } from "../base/limits.ts";
-import { goneImages, movedServices, readComposeProject, runImages } from "../installation/images.ts";
+import {
+  type ComposeProject,
+  goneData,
+  goneImages,
+  movedServices,
+  readComposeProject,
+  runImages,
+  type ServiceImage,
+} from "../installation/images.ts";
 import { type GuardRecord, writeGuard } from "../job/guard-record.ts";
 import type { GuardSummary } from "../job/guard-summary.ts";
 import type { Part } from "../job/restore-findings.ts";
@@ -12,6 +20,7 @@ import { type KeptRestore, listRestores } from "../job/restore-journals.ts";
 import { type ResumeOptions, restoreWhole, resumeWhole } from "../job/restore-whole.ts";
 import type { WholeSummary } from "../job/whole-summaries.ts";
 import { connect } from "../postgres/connect.ts";
+import { releaseGuarded } from "./guard-hold.ts";
 import {
   type CheckFlags,
   type GuardSession,
@@ -128,9 +137,40 @@ async function placeOf(session: GuardSession): Promise<Omit<ResumeOptions, "outb
 async function bringServersBack(session: GuardSession, { before: { project } }: GuardRecord): Promise<void> {
   if (project === null) return;
   const { s } = session;
-  const now = await readComposeProject((await openGuarded(session)).installation, s);
-  const moved = movedServices(project, now).filter(({ isChatwoot }) => !isChatwoot);
-  if (moved.length === 0) return;
+  const now = await projectNow(session);
+  const moved = movedServices(project, now);
+  const servers = moved.filter(({ isChatwoot }) => !isChatwoot);
+  // Without a container of Chatwoot's nothing says where it is; which image they are of comes with the restore.
+  const lost = now === undefined ? moved.filter(({ isChatwoot }) => isChatwoot) : [];
+  if (servers.length === 0 && lost.length === 0) return;
+  await refuseGone(project, [...servers, ...lost], s);
+  await refuseGoneData(project, servers, s);
+  if (lost.length > 0) {
+    s.progress.stage(`making the containers of ${lost.map(({ service }) => service).join(", ")} again`);
+    await runImages(project, lost, { isStarted: false, signal: s.signal });
+  }
+  if (servers.length > 0) {
+    s.progress.stage(`starting ${servers.map(({ service }) => service).join(", ")} as before`);
+    await runImages(project, servers, { isStarted: true, signal: s.signal });
+  }
+  await waitForDatabase(session);
+}
+
+/** Undefined where the command left no container of Chatwoot's, as `docker compose down` does. */
+async function projectNow(session: GuardSession): Promise<ComposeProject | undefined> {
+  try {
+    return await readComposeProject((await openGuarded(session)).installation, session.s);
+  } catch (error) {
+    if (!isFailure(error, "installation/not-found")) throw error;
+    return undefined;
+  }
+}
+
+async function refuseGone(
+  project: ComposeProject,
+  moved: readonly ServiceImage[],
+  s: Pick<Surroundings, "signal">,
+): Promise<void> {
   const [gone] = await goneImages(project, moved, s);
   if (gone !== undefined) {
     throw new Failure(
@@ -142,9 +182,22 @@ async function bringServersBack(session: GuardSession, { before: { project } }: 
       },
     );
   }
-  s.progress.stage(`starting ${moved.map(({ service }) => service).join(", ")} as before`);
-  await runImages(project, moved, { isStarted: true, signal: s.signal });
-  await waitForDatabase(session);
+}
+
+async function refuseGoneData(
+  project: ComposeProject,
+  servers: readonly ServiceImage[],
+  s: Pick<Surroundings, "signal">,
+): Promise<void> {
+  const [volume] = await goneData(project, servers, s);
+  if (volume === undefined) return;
+  throw new Failure(
+    "target/unsuitable",
+    `the volume ${volume}, in which PostgreSQL kept its data, is no longer there: there is no database to go back in`,
+    {
+      hint: "Nothing was changed. Start the project with the images of before and let Chatwoot make an empty database; then 'chatkeep restore' brings the restore point into it, and 'chatkeep guard --forget' ends this.",
+    },
+  );
 }
 
 async function waitForDatabase(session: GuardSession): Promise<void> {
@@ -186,13 +239,14 @@ async function seeItIsBack(
   const reasons = judged.reasons.filter(({ kind }) => kind !== "guard-rows-lost" && kind !== "guard-migrations-lost");
   const isBack = reasons.length === 0;
   if (isBack) await writeGuard(file, { ...record, stage: "back" });
+  const released = isBack ? await releaseGuarded(session.globals, record.point, session.s) : [];
   return {
     ...summary,
     outcome: isBack ? "back" : "wrong",
     after,
     reasons,
     next: [...(whole?.next ?? []), isBack ? SINCE : AGAIN],
-    findings: [...(whole?.findings ?? []), ...judged.findings],
+    findings: [...(whole?.findings ?? []), ...judged.findings, ...released],
   };
 }
 

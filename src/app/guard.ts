@@ -18,6 +18,7 @@ import { lockRun } from "../system/run-lock.ts";
 import { fallLimitsOf } from "./alarms.ts";
 import { loadConfig, type LoadedConfig } from "./config.ts";
 import { commandOf, shownCommand } from "./guard-command.ts";
+import { holdGuarded, releaseGuarded } from "./guard-hold.ts";
 import { type PointFlags, provePoint } from "./guard-point.ts";
 import { type FoundInstallation, openInstallation } from "./installation.ts";
 import type { Point, PointList } from "../job/points.ts";
@@ -93,6 +94,7 @@ export async function runGuard(
     };
     if (before.project !== null) await keepImages(before.project, s);
     await writeGuard(file, record);
+    findings.push(...(await holdGuarded(globals, point, s)));
     s.progress.say(`restore point ${shortId(point.id)} is proven; now: ${record.command}`);
     onCommand();
     const ended = await runAttached(words, {
@@ -123,7 +125,8 @@ export async function forgetGuard(globals: Globals, s: Surroundings): Promise<Gu
   return await withGuard(globals, s, async (session) => {
     const record = await lastGuard(session);
     await writeGuard(guardFile(session.state), { ...record, stage: "forgotten" });
-    return summaryOf(record, { outcome: "forgotten" });
+    const findings = await releaseGuarded(globals, record.point, s);
+    return { ...summaryOf(record, { outcome: "forgotten" }), findings };
   });
 }
 
@@ -138,13 +141,14 @@ export async function lastGuard({ state }: GuardSession): Promise<GuardRecord> {
 
 /** Waits, looks and judges; keeps what came of it. */
 async function finish(session: GuardSession, record: GuardRecord, { waitMs }: CheckFlags): Promise<GuardSummary> {
-  const { state, s } = session;
+  const { globals, state, s } = session;
   const started = s.clock.monotonic();
   const file = guardFile(state);
   await writeGuard(file, { ...record, stage: record.stage === "running" ? "ran" : record.stage });
   const { judged, after } = await lookAndJudge(session, record, waitMs);
   const isWell = judged.reasons.length === 0;
   await writeGuard(file, { ...record, stage: isWell ? "well" : "wrong" });
+  if (isWell) judged.findings.push(...(await releaseGuarded(globals, record.point, s)));
   const seconds = Math.round((s.clock.monotonic() - started) / 100) / 10;
   const outcome = isWell ? "well" : "wrong";
   return { ...summaryOf(record, { outcome }), ...judged, after, next: isWell ? WELL : WRONG, seconds };

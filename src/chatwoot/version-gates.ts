@@ -35,6 +35,8 @@ export interface SavedDatabase {
   readonly hasVector: boolean;
   /** For people, how that code is had again: `the image …`, `commit …`. */
   readonly code: string | undefined;
+  /** For people, what it is: of a restore, the point's database. */
+  readonly what?: string;
 }
 
 export interface GateOptions {
@@ -119,14 +121,14 @@ function sameVersion({ code, version }: SavedDatabase): string {
   return code ?? (version === null ? "the code that the point was taken of" : `Chatwoot ${version}`);
 }
 
-function named(version: string | null): string {
-  return version === null ? "the point's database" : `the point's database, of Chatwoot ${version},`;
+function named({ version, what = "the point's database" }: SavedDatabase): string {
+  return version === null ? what : `${what}, of Chatwoot ${version},`;
 }
 
 function olderCode(saved: SavedDatabase, { what }: CodeFacts, { newer }: Gap): Finding {
   return alarm(
     "code-too-old",
-    `${named(saved.version)} has ${plural(newer.length, "migration")} that ${what} does not have (${listSome(newer)}): Chatwoot cannot go back`,
+    `${named(saved)} has ${plural(newer.length, "migration")} that ${what} does not have (${listSome(newer)}): Chatwoot cannot go back`,
     `Install ${sameVersion(saved)} here, and restore again.`,
   );
 }
@@ -134,7 +136,7 @@ function olderCode(saved: SavedDatabase, { what }: CodeFacts, { newer }: Gap): F
 function otherFork(saved: SavedDatabase, { what }: CodeFacts, { foreign }: Gap): Finding {
   return alarm(
     "code-of-another-fork",
-    `${named(saved.version)} is a fork's: ${plural(foreign.length, "migration")} of it (${listSome(foreign)}) ${foreign.length === 1 ? "is" : "are"} not in ${what}`,
+    `${named(saved)} is a fork's: ${plural(foreign.length, "migration")} of it (${listSome(foreign)}) ${foreign.length === 1 ? "is" : "are"} not in ${what}`,
     `Install ${sameVersion(saved)} here, and restore again.`,
   );
 }
@@ -142,7 +144,7 @@ function otherFork(saved: SavedDatabase, { what }: CodeFacts, { foreign }: Gap):
 function newerCode(saved: SavedDatabase, { what }: CodeFacts, { lacking }: Gap): Finding {
   return alarm(
     "code-newer",
-    `${what} has ${plural(lacking.length, "migration")} that ${named(saved.version)} lacks: it would not work as it is`,
+    `${what} has ${plural(lacking.length, "migration")} that ${named(saved)} lacks: it would not work as it is`,
     `Restore with --migrate, which lets Chatwoot run them; or install ${sameVersion(saved)} here first.`,
   );
 }
@@ -151,7 +153,7 @@ function newerCode(saved: SavedDatabase, { what }: CodeFacts, { lacking }: Gap):
 function jumpBlockers(saved: SavedDatabase, { what }: CodeFacts, code: ReadonlySet<string>): Finding[] {
   const has = new Set(saved.applied);
   const isSquashed = code.has(SQUASHED_INTO) && [...code].every((version) => version >= SQUASHED_INTO);
-  const says = (why: string) => `${what} cannot migrate ${named(saved.version)} ${why}`;
+  const says = (why: string) => `${what} cannot migrate ${named(saved)} ${why}`;
   if (isSquashed && !has.has(SQUASHED_INTO)) {
     return [
       alarm(
@@ -189,7 +191,7 @@ function unknownFinding({ what }: CodeFacts, saved: SavedDatabase): Finding {
   return {
     kind: "code-unknown",
     level: "warning",
-    message: `it is not known which migrations ${what} has, so it cannot be told whether it fits ${named(saved.version).replace(/,$/, "")}`,
+    message: `it is not known which migrations ${what} has, so it cannot be told whether it fits ${named(saved).replace(/,$/, "")}`,
     hint: `It should be ${sameVersion(saved)}. 'version' under 'installation' in the configuration says which release it is.`,
   };
 }
@@ -204,7 +206,7 @@ function judgeByNumber(saved: SavedDatabase, code: CodeFacts, options: GateOptio
     return { ...nothing, relation: "unknown", findings: [unknownFinding(code, saved)] };
   }
   if (difference < 0) {
-    const message = `${code.what} is older than ${named(saved.version).replace(/,$/, "")}: Chatwoot cannot go back`;
+    const message = `${code.what} is older than ${named(saved).replace(/,$/, "")}: Chatwoot cannot go back`;
     return {
       ...nothing,
       relation: "code-older",
@@ -212,7 +214,7 @@ function judgeByNumber(saved: SavedDatabase, code: CodeFacts, options: GateOptio
     };
   }
   if (options.migrate) return { ...nothing, relation: "code-newer", findings: [unknownFinding(code, saved)] };
-  const message = `${code.what} is newer than ${named(saved.version).replace(/,$/, "")}: it would not work as it is`;
+  const message = `${code.what} is newer than ${named(saved).replace(/,$/, "")}: it would not work as it is`;
   const hint = `Restore with --migrate, which lets Chatwoot bring it up; or install ${sameVersion(saved)} here first.`;
   return { ...nothing, relation: "code-newer", blockers: [alarm("code-newer", message, hint)] };
 }
@@ -252,7 +254,7 @@ function pendingFinding(saved: SavedDatabase, { lacking }: Gap): Finding {
   return {
     kind: "migrations-were-pending",
     level: "warning",
-    message: `${named(saved.version)} lacked ${plural(lacking.length, "migration")} of its own release when the point was taken (${listSome(lacking)}): an upgrade had not ended`,
+    message: `${named(saved)} lacked ${plural(lacking.length, "migration")} of its own release when the point was taken (${listSome(lacking)}): an upgrade had not ended`,
     hint: "It comes back as it was. --migrate lets Chatwoot run them; or choose a point from before the upgrade.",
   };
 }

@@ -27,6 +27,8 @@ export interface ServiceImage {
   digest: string | null;
   /** One of Chatwoot's own processes, and not its database or Redis. */
   isChatwoot: boolean;
+  /** The names of the volumes in which it keeps PostgreSQL's data; absent where there are none. */
+  dataVolumes?: string[];
 }
 
 /** A Compose project as its containers say it: plain JSON. */
@@ -81,10 +83,20 @@ function listOf(label: string | undefined): string[] {
 }
 
 async function imageOf(engine: EngineApi, service: string, container: Container): Promise<ServiceImage> {
-  const { Image: id, Config } = container.details;
+  const { Image: id, Config, Mounts } = container.details;
   const details = await engine.ask<ImageDetails>(`/images/${encodeURIComponent(id)}/json`);
   const digest = details?.RepoDigests?.[0] ?? null;
-  return { service, name: Config.Image, id, digest, isChatwoot: isChatwoot(container) };
+  const dataVolumes = (Mounts ?? []).flatMap(({ Type, Name, Destination }) =>
+    Type === "volume" && Name !== undefined && /postgres|pgsql/.test(Destination) ? [Name] : [],
+  );
+  return {
+    service,
+    name: Config.Image,
+    id,
+    digest,
+    isChatwoot: isChatwoot(container),
+    ...(dataVolumes.length === 0 ? {} : { dataVolumes }),
+  };
 }
 
 /** Those services that run another image than before, or are gone. */
@@ -111,6 +123,20 @@ export async function goneImages(
     { signal },
   );
   return images.filter((_, at) => looks[at] === undefined);
+}
+
+/** Volumes with PostgreSQL's data that are no longer there, by name: an image that is run again would begin with empty ones. */
+export async function goneData(
+  { engine: address }: ComposeProject,
+  images: readonly ServiceImage[],
+  { signal }: { signal: AbortSignal },
+): Promise<string[]> {
+  const engine = new EngineApi(address, { signal });
+  const gone: string[] = [];
+  for (const name of images.flatMap(({ dataVolumes = [] }) => dataVolumes)) {
+    if ((await engine.ask(`/volumes/${encodeURIComponent(name)}`)) === undefined) gone.push(name);
+  }
+  return gone;
 }
 
 /** A name of our own keeps an image from clean-ups that remove what has none. */

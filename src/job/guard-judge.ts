@@ -5,6 +5,7 @@ import { compareSchema, type Migration, type Release } from "../chatwoot/version
 import type { Health } from "../installation/processes.ts";
 import type { FallLimit, FallLimits } from "../policy/shrinkage.ts";
 import type { AttachedResult } from "../system/attached.ts";
+import { gateReasons } from "./guard-gates.ts";
 import { GUARDED_TABLES, type GuardedTable, type Looked } from "./guard-look.ts";
 
 export interface Judged {
@@ -36,6 +37,7 @@ export function judge(judging: Judging): Judged {
   if (unseen !== undefined) reasons.push({ kind: "guard-unseen", level: "alarm", ...unseen });
   if (after === undefined) return { reasons, findings: [], changes: [] };
   reasons.push(...rowReasons(before, after, judging.limits), ...schemaReasons(before, after, judging.known));
+  reasons.push(...gateReasons(before, after, judging.known));
   const fresh = after.worries.filter(
     (one) => !before.worries.some(({ kind, message }) => kind === one.kind && message === one.message),
   );

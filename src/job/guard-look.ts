@@ -44,6 +44,8 @@ export interface Looked {
   migrations: string[];
   /** Null for a table that is not there. */
   rows: Record<GuardedTable, number | null>;
+  /** Whether the database's server could make pgvector's extension; absent in what an earlier release kept. */
+  offersVector?: boolean;
   databaseBytes: number;
   disks: { what: string; freeBytes: number }[];
   /** A salted hash for each variable of the environment. */
@@ -73,6 +75,7 @@ export async function lookAround(options: LookOptions): Promise<Looked> {
   const [size] = await connection.query<{ bytes: string }>(
     "select pg_catalog.pg_database_size(pg_catalog.current_database())::text as bytes",
   );
+  const vector = await connection.query("select from pg_catalog.pg_available_extensions where name = 'vector'");
   progress.stage("trying keys and files");
   const keys = await tryKeys(environment, await readKeySamples(connection, await findKeySources(connection)));
   const storage = await examineStorage(found, { ...options, knownLost: new Map() });
@@ -88,6 +91,7 @@ export async function lookAround(options: LookOptions): Promise<Looked> {
     codeSchema: codeSchema ?? null,
     migrations,
     rows,
+    offersVector: vector.length > 0,
     databaseBytes: Number(size?.bytes ?? 0),
     disks: disks.map(({ freeBytes, users }) => ({ what: users.map(({ what }) => what).join(", "), freeBytes })),
     environment: Object.fromEntries([...environment].map(([name, value]) => [name, hashOf(salt, name, value)])),

@@ -81,7 +81,7 @@ export async function startDocker(): Promise<Docker> {
 const COMPOSE = resolve(import.meta.dirname, "../../.cache/docker-compose");
 
 /** Compose comes from Debian's `sid`: one file, which runs anywhere. */
-async function composeProgram(): Promise<string> {
+export async function composeProgram(): Promise<string> {
   const [found] = globSync("usr/**/docker-compose", { cwd: COMPOSE, withFileTypes: true }).filter((entry) =>
     entry.isFile(),
   );

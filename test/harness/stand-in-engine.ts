@@ -107,6 +107,16 @@ async function answerServices(
   answerJson(response, {});
 }
 
+/** A name means one image at a time. */
+function answerTag({ images = [] }: StandInWorld, id: string, { searchParams }: URL, response: ServerResponse): void {
+  const named = images.find((image) => image.Id === id);
+  if (named === undefined) return answerJson(response, undefined);
+  const name = `${searchParams.get("repo")}:${searchParams.get("tag")}`;
+  for (const image of images) image.RepoTags = (image.RepoTags ?? []).filter((one) => one !== name);
+  named.RepoTags?.push(name);
+  response.writeHead(201).end();
+}
+
 /** What was printed, as the engine frames it. */
 function framed(printed: string): Buffer {
   const bytes = Buffer.from(printed);
@@ -171,6 +181,7 @@ export async function startStandInEngine(world: StandInWorld, at?: string): Prom
     if (parts[0] === "networks") return answerJson(response, world.networks?.[parts[1] ?? ""]);
     if (parts[0] === "services") return answerServices(world, parts, request, response);
     if (parts[0] === "volumes") return answerJson(response, world.volumes?.[parts[1] ?? ""]);
+    if (parts[0] === "images" && parts[2] === "tag") return answerTag(world, parts[1] ?? "", url, response);
     if (parts[0] === "images")
       return answerJson(
         response,

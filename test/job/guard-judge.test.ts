@@ -1,6 +1,8 @@
 /** What counts as harm after an upgrade, from two looks. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { compareVersions } from "../../src/chatwoot/versions.ts";
+import { readReleases } from "../../src/installation/releases.ts";
 import { judge, type Judging } from "../../src/job/guard-judge.ts";
 import type { Looked } from "../../src/job/guard-look.ts";
 import { FALL_LIMITS } from "../../src/policy/shrinkage.ts";
@@ -125,4 +127,72 @@ test("what changed is told in words, and of the environment names alone", () => 
     "environment, changed: A",
     "environment, taken away: B",
   ]);
+});
+
+const known = await readReleases();
+
+/** What ran in a database of a release. */
+function migrationsOf(version: string): string[] {
+  return known.migrations
+    .filter(({ first, last }) => compareVersions(first, version) <= 0 && compareVersions(last, version) >= 0)
+    .map((migration) => migration.version);
+}
+
+interface Step {
+  from: string;
+  to: string;
+  /** What the database has afterwards, where it is not what it had. */
+  ran?: string[];
+  change?: Partial<Looked>;
+  /** Of both looks. */
+  both?: Partial<Looked>;
+}
+
+/** The kinds and hints of what stands in the way of the code that came. */
+function gates({ from, to, ran, change, both }: Step): string[] {
+  const before = { ...BEFORE, codeSchema: null, version: from, migrations: migrationsOf(from), ...both };
+  const after = { ...before, version: to, migrations: ran ?? before.migrations, ...change };
+  return judged({}, { before, after, known })
+    .reasons.filter(({ kind }) => !kind.startsWith("guard-"))
+    .map(({ kind, message, hint }) => `${kind}: ${message}. ${hint}`);
+}
+
+test("a release that could not be reached in one step is told, and where the way leads; one that was reached is not", () => {
+  const jump = { from: "3.16.0", to: "4.15.1" };
+  const [steps, ...others] = gates(jump);
+  assert.deepEqual(others, []);
+  assert.match(
+    steps ?? "",
+    /^upgrade-in-steps: Chatwoot 4\.15\.1 that is installed now cannot migrate the database, of Chatwoot 3\.16\.0,/,
+  );
+  assert.match(steps ?? "", /Put everything back\. Then go in steps, .* 4\.1\.0, and then to the newest\.$/);
+  assert.match(gates({ from: "2.16.0", to: "4.15.1" })[0] ?? "", /^upgrade-in-steps: .* older than 2\.17/);
+  assert.deepEqual(gates({ ...jump, ran: [...migrationsOf("3.16.0"), ...migrationsOf("4.15.1")] }), []);
+  assert.deepEqual(gates({ from: "4.1.0", to: "4.15.1" }), [], "migrations that only did not run are told as that");
+});
+
+test("pgvector is asked for only where the server lacks it, and a look that did not ask says nothing", () => {
+  const step = { from: "3.16.0", to: "4.1.0" };
+  assert.match(
+    gates({ ...step, change: { offersVector: false } })[0] ?? "",
+    /^pgvector-needed: .*Put everything back\./,
+  );
+  for (const change of [{ offersVector: true }, {}]) assert.deepEqual(gates({ ...step, change }), []);
+});
+
+function image(name: string): Pick<Looked, "image"> {
+  return { image: { name, id: "sha256:1", digest: null } };
+}
+
+test("an older release, or upstream's over a fork, is told though it answers; what was so before is not", () => {
+  assert.match(gates({ from: "4.15.1", to: "4.1.0" })[0] ?? "", /^code-too-old: .*Chatwoot cannot go back/);
+  const forked = { migrations: [...migrationsOf("4.15.1"), "20250101123456"] };
+  const both = { ...forked, ...image("example/chatwoot:1") };
+  const step = { from: "4.15.1", to: "4.15.1", ran: forked.migrations, both };
+  assert.deepEqual(gates(step), []);
+  assert.match(
+    gates({ ...step, change: image("chatwoot/chatwoot:v4.15.1") })[0] ?? "",
+    /^code-of-another-fork: the database/,
+  );
+  assert.deepEqual(gates({ from: "4.1.0", to: "4.1.0", both: { migrations: migrationsOf("4.15.1") } }), []);
 });

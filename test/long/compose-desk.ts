@@ -1,10 +1,18 @@
 /** Chatwoot's production Compose file on a real engine: real PostgreSQL with pgvector, real Redis, and a stand-in for Chatwoot. */
-import { cp, mkdir, writeFile } from "node:fs/promises";
+import { cp, mkdir, symlink, writeFile } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { DemoInstallation } from "../../src/demo/installation.ts";
 import { CHATKEEP, summaryOf } from "../harness/cli.ts";
-import { addNode, type Docker, makeDatabaseImage, makeImage, makeRedisImage, startDocker } from "../harness/docker.ts";
+import {
+  addNode,
+  composeProgram,
+  type Docker,
+  makeDatabaseImage,
+  makeImage,
+  makeRedisImage,
+  startDocker,
+} from "../harness/docker.ts";
 import { debianFolder, newerPostgres } from "../harness/newer-postgres.ts";
 import { mustRun, run, type RunResult } from "../harness/run.ts";
 import { temporaryFolder, type TestFolder } from "../harness/temporary.ts";
@@ -70,6 +78,8 @@ export interface ComposeDesk extends AsyncDisposable {
   seeded: DemoInstallation;
   /** The folder of PostgreSQL's programs, which see the engine's network. */
   programs: string;
+  /** With `docker compose`, and with the programs of PostgreSQL. */
+  env: Record<string, string | undefined>;
   /** Runs the command line where the engine's networks are. */
   chatkeep(args: readonly string[], options?: DeskOptions): Promise<RunResult>;
   /** The same, which must end with the status; returns the summary. */
@@ -195,8 +205,18 @@ export async function openComposeDesk(): Promise<ComposeDesk> {
     environment.delete("POSTGRES_PORT");
     const lines = [...environment].map(([name, value]) => `${name}='${value}'`);
     await writeFile(join(site, ".env"), `${lines.join("\n")}\n`, { mode: 0o600 });
+    await mkdir(folder.at("docker/cli-plugins"), { recursive: true });
+    await symlink(await composeProgram(), folder.at("docker/cli-plugins/docker-compose"));
+    const env = {
+      DOCKER_HOST: engine.host,
+      DOCKER_CONFIG: folder.at("docker"),
+      PATH: `${programs}:${process.env["PATH"] ?? ""}`,
+      NO_COLOR: "1",
+      NODE_TEST_CONTEXT: undefined,
+    };
     const desk = {
       engine,
+      env,
       folder,
       site,
       seeded,
@@ -204,14 +224,8 @@ export async function openComposeDesk(): Promise<ComposeDesk> {
       async chatkeep(args: readonly string[], { isBare = false }: DeskOptions = {}) {
         const [program = "", ...within] = engine.within;
         const config = ["--config", folder.at("chatkeep.yaml")];
-        const env = {
-          DOCKER_HOST: engine.host,
-          PATH: isBare ? process.env["PATH"] : `${programs}:${process.env["PATH"] ?? ""}`,
-          NO_COLOR: "1",
-          NODE_TEST_CONTEXT: undefined,
-        };
         return await run(program, [...within, process.execPath, CHATKEEP, ...config, ...args], {
-          env,
+          env: isBare ? { ...env, PATH: process.env["PATH"] } : env,
           cwd: folder.path,
         });
       },

@@ -82,3 +82,40 @@ test("signals go to the command; a guard that is killed is told of by doctor, an
   const checked = await guard(["--check"], 0);
   assert.deepEqual([checked.outcome, checked.status], ["well", null]);
 });
+
+function kindsOf(findings: readonly Finding[]): string[] {
+  return findings.map(({ kind }) => kind).toSorted();
+}
+
+test("a command that ends well and breaks the web process, or leaves the old one running", async () => {
+  const broken = await guard(["--point", "proven", "--wait", "0", "--", "touch", guarded.down], 1);
+  assert.deepEqual([broken.outcome, broken.status], ["wrong", 0]);
+  assert.deepEqual(kindsOf(broken.reasons), ["guard-not-well"]);
+  await rm(guarded.down);
+  assert.equal((await guard(["--check"], 0)).outcome, "well");
+  guarded.answersAs("4.0.0");
+  const old = await guard(["--point", "proven", "--wait", "0", "--", "true"], 1);
+  assert.match(old.reasons[0]?.message ?? "", /still answers as 4\.0\.0: was it started again\?$/);
+  guarded.answersAs(undefined);
+  assert.equal((await guard(["--forget"], 0)).outcome, "forgotten");
+});
+
+test("rows that a live desk deletes are told, and those that nobody deletes by the way are a loss", async () => {
+  const few = await guarded.upgrade("few", [`sql "delete from messages where id in (select max(id) from messages)"`]);
+  const fine = await guard(["--point", "proven", "--", few], 0);
+  assert.match(fine.changes.join("\n"), /^rows of messages: \d+ → \d+$/m);
+  const many = await guarded.upgrade("many", [`sql "delete from messages where id % 2 = 0"`]);
+  const lost = await guard(["--point", "proven", "--", many], 1);
+  assert.deepEqual(kindsOf(lost.reasons), ["guard-rows-lost"]);
+  assert.match(lost.reasons[0]?.message ?? "", /messages: \d+ before, \d+ now/);
+  await guard(["--forget"], 0);
+});
+
+test("the point of an open guard is not forgotten, even by name, until nothing is left to do", async () => {
+  const { point } = await guard(["--point", "proven", "--", "false"], 1);
+  const refused = await guarded.desk.chatkeep(["forget", point]);
+  assert.equal(refused.status, 1, refused.stdout);
+  assert.match(refused.stderr, /is held/);
+  await guard(["--forget"], 0);
+  await guarded.desk.summary(["forget", point]);
+});

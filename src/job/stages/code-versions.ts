@@ -20,9 +20,18 @@ function repositoryOf(name: string): string {
     .replace(/^(?:docker\.io\/)?(?:library\/)?/, "");
 }
 
-function isSameMake(one: ImagePlace | undefined, other: ImagePlace | undefined): boolean {
+/** Images of one repository, whatever their tags; or no images at all. */
+export function isSameMake(
+  one: Pick<ImagePlace, "name"> | undefined,
+  other: Pick<ImagePlace, "name"> | undefined,
+): boolean {
   if (one === undefined || other === undefined) return one === other;
   return repositoryOf(one.name) === repositoryOf(other.name);
+}
+
+/** True for one of Chatwoot's own images. */
+export function isOfUpstream(name: string): boolean {
+  return repositoryOf(name) === UPSTREAM;
 }
 
 export function isSameImage(one: ImagePlace, other: ImagePlace): boolean {
@@ -48,7 +57,7 @@ async function codeFactsOf({ image, version, code, root }: Installation, { chatw
     // Where an image runs, a folder of the machine is no part of it.
     migrations: await migrationFiles(image === undefined || code !== undefined ? folder : undefined),
     isSameMake: isSameMake(image, chatwoot.image),
-    isUpstreams: image !== undefined && repositoryOf(image.name) === UPSTREAM,
+    isUpstreams: image !== undefined && isOfUpstream(image.name),
     what: image === undefined ? `${number} that is installed here` : `the image ${image.name}`,
   };
 }

@@ -2,7 +2,6 @@
  * The containers of a Compose project run the images again that they ran before an upgrade. Names are given back to those
  * images, Compose files and their variables are put back, and the containers are made anew, not started.
  */
-import { mkdir, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { listSome } from "../../base/bytes.ts";
 import { Failure } from "../../base/errors.ts";
@@ -12,28 +11,24 @@ import {
   composeTrouble,
   goneImages,
   movedServices,
-  projectFiles,
   readComposeProject,
   runImages,
   type ServiceImage,
 } from "../../installation/images.ts";
-import type { Installation } from "../../installation/installation.ts";
-import { replaceFile } from "../../system/replace-file.ts";
-import type { PointReader } from "../point-reader.ts";
+import {
+  changedFiles,
+  keepProjectFiles,
+  type KeptProjectFile,
+  undoProjectFiles,
+  writeProjectFiles,
+} from "./project-files.ts";
 import type { Stage, StageContext, StagePlan, StageRecord, StageResult, UndoContext } from "./stage.ts";
 
 export interface KeptImages {
   /** What the containers ran until now. */
   readonly project: ComposeProject;
   /** Files that are other than the point has them, and their copies. */
-  readonly files: readonly { readonly path: string; readonly copy: string }[];
-}
-
-interface ChangedFile {
-  path: string;
-  text: string;
-  /** What the point has. */
-  saved: string;
+  readonly files: readonly KeptProjectFile[];
 }
 
 export const imageStage: Stage<KeptImages> = {
@@ -41,6 +36,11 @@ export const imageStage: Stage<KeptImages> = {
   plan: async (context) => await planImages(context),
   apply: async (context, record) => await putImagesBack(context, record),
   undo: async (context, record) => await undoImages(context, record),
+  planUndo: async ({ place, signal }, { kept }) => {
+    if (kept === undefined) return [];
+    const moved = chatwootOf(movedServices(kept.project, await readComposeProject(place.installation, { signal })));
+    return moved.length === 0 ? [] : await blockersOf(kept.project, moved, signal);
+  },
 };
 
 async function planImages(context: StageContext): Promise<StagePlan> {
@@ -112,26 +112,6 @@ function names(images: readonly ServiceImage[]): string {
   );
 }
 
-/** Those that the point has, and has otherwise. A file that is gone is other, too. */
-async function changedFiles(
-  reader: PointReader,
-  { envFile, nameOf }: Pick<Installation, "envFile" | "nameOf">,
-  project: ComposeProject,
-): Promise<ChangedFile[]> {
-  const changed: ChangedFile[] = [];
-  for (const path of projectFiles(project)) {
-    const below = `config/${path === envFile ? "env" : `files/${(nameOf?.(path) ?? path).replace(/^\/+/, "")}`}`;
-    if ((await reader.find(below)) === undefined) continue;
-    const saved = await reader.readText(below);
-    const text = await readFile(path, "utf8").catch((error: NodeJS.ErrnoException) => {
-      if (error.code === "ENOENT") return undefined;
-      throw error;
-    });
-    if (text !== saved) changed.push({ path, text: text ?? "", saved });
-  }
-  return changed;
-}
-
 async function putImagesBack(context: StageContext, record: StageRecord<KeptImages>): Promise<StageResult> {
   const { options, place, folder, reader, signal } = context;
   const wanted = options.project;
@@ -139,13 +119,9 @@ async function putImagesBack(context: StageContext, record: StageRecord<KeptImag
   if (wanted === undefined || now === undefined) return { lines: [], findings: [] };
   const files = await changedFiles(reader, place.installation, wanted);
   if (record.kept === undefined) {
-    const copies = join(folder, "compose");
-    await mkdir(copies, { recursive: true, mode: 0o700 });
-    const kept = files.map(({ path }, at) => ({ path, copy: join(copies, String(at)) }));
-    for (const [at, { copy }] of kept.entries()) await replaceFile(copy, files[at]?.text ?? "", 0o600);
-    await record.keep({ project: now, files: kept });
+    await record.keep({ project: now, files: await keepProjectFiles(join(folder, "compose"), files) });
   }
-  for (const { path, saved } of files) await replaceFile(path, saved, 0o600);
+  await writeProjectFiles(files, record.kept?.files ?? []);
   const before = record.kept?.project ?? now;
   const moved = chatwootOf(movedServices(wanted, await readComposeProject(place.installation, { signal })));
   await refuseGone(wanted, moved, signal);
@@ -154,7 +130,9 @@ async function putImagesBack(context: StageContext, record: StageRecord<KeptImag
   return {
     lines: [
       ...told.map(({ service, name, id }) => `${service} runs ${name} as it was (${id.slice(0, 19)})`),
-      ...(record.kept?.files ?? []).map(({ path, copy }) => `${path} is as it was; the other one is kept as ${copy}`),
+      ...(record.kept?.files ?? []).map(
+        ({ name, copy }) => `${name} is as it was${copy === null ? "" : `; the other one is kept as ${copy}`}`,
+      ),
     ],
     findings: [],
     next: told.length === 0 ? [] : [NEXT],
@@ -182,12 +160,7 @@ async function refuseGone(
 
 async function undoImages({ place, signal }: UndoContext, { kept }: StageRecord<KeptImages>): Promise<StageResult> {
   if (kept === undefined) return { lines: [], findings: [] };
-  const lines: string[] = [];
-  for (const { path, copy } of kept.files) {
-    const mode = (await stat(path).catch(() => undefined))?.mode ?? 0o600;
-    await replaceFile(path, await readFile(copy, "utf8"), mode & 0o777);
-    lines.push(`${path} is what it was before the restore`);
-  }
+  const lines = await undoProjectFiles(kept.files);
   const moved = chatwootOf(movedServices(kept.project, await readComposeProject(place.installation, { signal })));
   await runImages(kept.project, moved, { isStarted: false, signal });
   return { lines: [...lines, ...moved.map(({ service, name }) => `${service} runs ${name} again`)], findings: [] };

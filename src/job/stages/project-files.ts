@@ -1,0 +1,91 @@
+/** The files that say what a Compose project's containers are made of: put back as a point has them, and as they were before that. */
+import { mkdir, readFile, rm } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { type ComposeProject, projectFiles } from "../../installation/images.ts";
+import type { Installation } from "../../installation/installation.ts";
+import { type FileFacts, keepCopy, lookAtFile, writeFileAs } from "../../system/keep-file.ts";
+import type { PointReader } from "../point-reader.ts";
+
+export interface ChangedFile {
+  readonly path: string;
+  /** What the point has. */
+  readonly saved: string;
+}
+
+export interface KeptProjectFile extends FileFacts {
+  /** As the project names it. */
+  readonly name: string;
+  /** Where links lead. */
+  readonly path: string;
+  /** What it was; null where there was no such file. */
+  readonly copy: string | null;
+  readonly inPlace: boolean;
+}
+
+async function textOf(path: string): Promise<string | undefined> {
+  return await readFile(path, "utf8").catch((error: NodeJS.ErrnoException) => {
+    if (error.code === "ENOENT") return undefined;
+    throw error;
+  });
+}
+
+/** Those that the point has, and has otherwise. A file that is gone is other, too. */
+export async function changedFiles(
+  reader: Pick<PointReader, "find" | "readText">,
+  { envFile, nameOf }: Pick<Installation, "envFile" | "nameOf">,
+  project: ComposeProject,
+): Promise<ChangedFile[]> {
+  const changed: ChangedFile[] = [];
+  for (const path of projectFiles(project)) {
+    const below = `config/${path === envFile ? "env" : `files/${(nameOf?.(path) ?? path).replace(/^\/+/, "")}`}`;
+    if ((await reader.find(below)) === undefined) continue;
+    const saved = await reader.readText(below);
+    if ((await textOf(path)) !== saved) changed.push({ path, saved });
+  }
+  return changed;
+}
+
+/** Copies what is there into a folder, before anything is changed. */
+export async function keepProjectFiles(folder: string, files: readonly ChangedFile[]): Promise<KeptProjectFile[]> {
+  await mkdir(folder, { recursive: true, mode: 0o700 });
+  const kept: KeptProjectFile[] = [];
+  for (const [at, { path: name }] of files.entries()) {
+    const facts = await lookAtFile(name);
+    const copy = facts === undefined ? null : join(folder, String(at));
+    if (facts !== undefined && copy !== null) await keepCopy(facts.path, copy);
+    // A new one may hold passwords: it is for whoever has the folder.
+    const { mode, uid, gid, path, links } = facts ?? { ...(await ownerOf(name)), mode: 0o600, path: name, links: 1 };
+    kept.push({ name, path, copy, mode, uid, gid, inPlace: links > 1 });
+  }
+  return kept;
+}
+
+async function ownerOf(path: string): Promise<Pick<FileFacts, "uid" | "gid">> {
+  const folder = await lookAtFile(dirname(path));
+  return { uid: folder?.uid ?? process.getuid?.() ?? 0, gid: folder?.gid ?? process.getgid?.() ?? 0 };
+}
+
+async function put({ path, mode, uid, gid, inPlace }: KeptProjectFile, bytes: Uint8Array): Promise<void> {
+  const isThere = (await lookAtFile(path)) !== undefined;
+  await writeFileAs(path, bytes, { mode, uid, gid, inPlace: inPlace && isThere });
+}
+
+/** Writes what is not written yet. */
+export async function writeProjectFiles(
+  files: readonly ChangedFile[],
+  kept: readonly KeptProjectFile[],
+): Promise<void> {
+  for (const { path, saved } of files) {
+    const own = kept.find(({ name }) => name === path);
+    if (own !== undefined) await put(own, Buffer.from(saved, "utf8"));
+  }
+}
+
+/** @returns for people, a line each. */
+export async function undoProjectFiles(kept: readonly KeptProjectFile[]): Promise<string[]> {
+  for (const file of kept) {
+    if (file.copy === null) await rm(file.path, { force: true });
+    else await put(file, await readFile(file.copy));
+  }
+  return kept.map(({ name }) => `${name} is what it was before the restore`);
+}
