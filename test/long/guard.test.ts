@@ -10,6 +10,7 @@ import type { Finding } from "../../src/base/findings.ts";
 import { readGuard } from "../../src/job/guard-record.ts";
 import type { GuardSummary } from "../../src/job/guard-summary.ts";
 import { runCli, startCli, summaryOf } from "../harness/cli.ts";
+import { atTerminal } from "../harness/terminal.ts";
 import { type GuardDesk, openGuardDesk } from "../scenario/guard-desk.ts";
 
 let guarded: GuardDesk;
@@ -112,10 +113,39 @@ test("rows that a live desk deletes are told, and those that nobody deletes by t
 });
 
 test("the point of an open guard is not forgotten, even by name, until nothing is left to do", async () => {
+  await guarded.desk.summary(["backup"]);
   const { point } = await guard(["--point", "proven", "--", "false"], 1);
-  const refused = await guarded.desk.chatkeep(["forget", point]);
-  assert.equal(refused.status, 1, refused.stdout);
-  assert.match(refused.stderr, /is held/);
+  const refused = await guarded.desk.chatkeep(["forget", point, "--yes"]);
+  assert.equal(refused.status, 2, refused.stdout);
+  assert.match(refused.stderr, /is held: .*open-guard/);
   await guard(["--forget"], 0);
-  await guarded.desk.summary(["forget", point]);
+  // The last that is proven is not forgotten either.
+  await guarded.desk.summary(["drill"]);
+  await guarded.desk.summary(["forget", point, "--yes"]);
+});
+
+const QUESTION = /Put everything back as it was\? \(database, code or image, environment\) \[y\/N\]/;
+
+test("at a terminal somebody is asked once, after what is wrong: an empty answer is no, and 'y' puts everything back", async () => {
+  const broken = await guarded.upgrade("breaks", [`sql "delete from messages"`, "echo 'what it printed'", "exit 5"]);
+  const words = ["guard", "--outbound", "allow", "--point", "latest", "--", broken];
+  const no = await atTerminal(guarded.desk, words, { question: QUESTION, typed: "\n" });
+  assert.equal(no.status, 1, no.screen);
+  const at = ["what it printed", "the command ended with status 5", "rows were lost", "[y/N]"].map((text) =>
+    no.screen.indexOf(text),
+  );
+  assert.ok(
+    at.every((place, index) => place > (at[index - 1] ?? -1)),
+    no.screen,
+  );
+  assert.deepEqual(await guarded.onLive("select id from messages"), []);
+  assert.match((await unfinished())?.message ?? "", /nothing was put back$/);
+  const refused = await atTerminal(guarded.desk, ["guard", "--back"], { question: QUESTION, typed: "n\n" });
+  assert.equal(refused.status, 130, refused.screen);
+  const back = ["guard", "--back", "--outbound", "allow"];
+  const yes = await atTerminal(guarded.desk, back, { question: QUESTION, typed: "y\n" });
+  // The web process here gives no files out, which is told.
+  assert.equal(yes.status, 3, yes.screen);
+  assert.match(yes.screen, /✓ everything is as it was before/);
+  assert.notDeepEqual(await guarded.onLive("select id from messages"), []);
 });

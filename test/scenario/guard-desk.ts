@@ -37,7 +37,7 @@ export const GOES_WELL = [
 ];
 
 export async function openGuardDesk(): Promise<GuardDesk> {
-  const size = { messages: 300, conversations: 40, files: 6 };
+  const size = { messages: 150, conversations: 20, files: 6 };
   const desk = await openDesk({ size, isCheckout: true });
   const { codeRoot, database, envFile, environment } = desk.installation;
   const password = environment.get("REDIS_PASSWORD") ?? "";

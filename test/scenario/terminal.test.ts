@@ -1,11 +1,9 @@
 /** What a person at a terminal sees and is asked: `script` is the terminal. */
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
-import { once } from "node:events";
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { CHATKEEP } from "../harness/cli.ts";
+import { atTerminal as atTerminalOf, type Typing } from "../harness/terminal.ts";
 import { readFolder } from "../harness/tree.ts";
 import { makeCheapToOpen } from "./cheap-key.ts";
 import { type Desk, openDesk } from "./desk.ts";
@@ -20,28 +18,8 @@ before(async () => {
 
 after(async () => await desk[Symbol.asyncDispose]());
 
-/** Runs the command line at a terminal of 100 columns; what is typed comes when the question stands there. */
-async function atTerminal(
-  args: readonly string[],
-  { question, typed }: { question?: RegExp; typed?: string } = {},
-): Promise<{ status: number; screen: string }> {
-  const words = [process.execPath, CHATKEEP, "--config", desk.config, ...args].map((word) => `'${word}'`);
-  const child = spawn("script", ["-qec", `stty cols 100 && exec ${words.join(" ")}`, "/dev/null"], {
-    cwd: desk.root,
-    env: { ...process.env, TERM: "xterm", NO_COLOR: "1", NODE_TEST_CONTEXT: undefined, CHATKEEP_CONFIG: undefined },
-    stdio: ["pipe", "pipe", "inherit"],
-  });
-  let screen = "";
-  let answered = false;
-  child.stdout.on("data", (data: Buffer) => {
-    screen += data.toString("utf8");
-    if (answered || question === undefined || !question.test(screen)) return;
-    answered = true;
-    child.stdin.write(typed ?? "");
-  });
-  const [status] = (await once(child, "close")) as [number];
-  assert.equal(answered, question !== undefined, `the question did not come:\n${screen}`);
-  return { status, screen };
+async function atTerminal(args: readonly string[], typing?: Typing): Promise<{ status: number; screen: string }> {
+  return await atTerminalOf(desk, args, typing);
 }
 
 const QUESTION = /To go on, type the installation's name \(desk\):/;
