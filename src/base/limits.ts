@@ -105,9 +105,20 @@ export const LIMITS = {
   objectPartUnitBytes: 256 * KIB,
   /** Of files on their way into storage services, so much lies in memory at most. */
   putBytesInFlight: 64 * MIB,
-  /** Files that a restore writes down before it puts them … */
-  putBatchFiles: 512,
-  /** … and a bucket is listed, not asked for each, where so many are looked for. */
+  /** Files that a restore writes down before it puts them into a folder … */
+  putBatchFiles: 4_096,
+  putBatchBytes: 512 * MIB,
+  /** … or into a bucket, and these lie on the disk until they are sent, except what is larger than this. */
+  objectBatchFiles: 1_024,
+  objectBatchBytes: 128 * MIB,
+  gatheredBytes: 16 * MIB,
+  /** Files whose chunks are read in this thread: starting others takes as long as reading so much. */
+  gatheredHereBytes: 16 * MIB,
+  /** So few files or folders are synced one by one: a whole filesystem has what others wrote, too. */
+  syncedSingly: 48,
+  /** Files that are given their names before others get their turn. */
+  filesPerTurn: 64,
+  /** A bucket is listed, not asked for each file, where so many are looked for. */
   listedFrom: 16,
   /** Restore points that are asked whether they have what another lacks. */
   otherPointsAsked: 12,

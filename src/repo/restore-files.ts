@@ -11,6 +11,7 @@ import type { ChunkId, PackId } from "../base/ids.ts";
 import type { Keys } from "../format/crypto.ts";
 import type { Store } from "../store/store.ts";
 import { isDamage, openChunk } from "./chunk.ts";
+import { checkFiles, type CheckTask } from "./restore-check.ts";
 import { bytePath, type FileMeta, FolderMaker, folderOf } from "./restore-folders.ts";
 import type { WorkHandler, WorkTools } from "./work.ts";
 
@@ -59,7 +60,7 @@ export function makeRestorer(
   init: RestoreInit,
   store: Store,
   { signal }: Pick<WorkTools<never>, "signal">,
-): WorkHandler<RestoreTask, RestoreOutcome> {
+): WorkHandler<RestoreTask | CheckTask, RestoreOutcome> {
   const folders = new FolderMaker(init.root);
   /** Stretches that were asked for before it is their turn. */
   const foreseen = new Map<RestoreTask, Promise<Buffer>>();
@@ -67,12 +68,14 @@ export function makeRestorer(
     await store.get({ kind: "data", name: pack }, { signal, offset, length });
   return {
     foresee(task) {
+      if ("check" in task) return;
       const reading = read(task);
       // Told when its turn comes.
       reading.catch(() => {});
       foreseen.set(task, reading);
     },
     run: async (task) => {
+      if ("check" in task) return checkFiles(init.root, task, { signal });
       const damaged: { part: number; reason: string }[] = [];
       const refused: { path: string; reason: string }[] = [];
       let bytes = 0;

@@ -3,8 +3,10 @@ import type { ChunkId } from "../base/ids.ts";
 import { LIMITS } from "../base/limits.ts";
 import { SEAL_OVERHEAD } from "../format/crypto.ts";
 import type { ChunkIndex, ChunkLocation } from "./index.ts";
+import type { Announced, CheckedFile, CheckTask } from "./restore-check.ts";
 import type { RestorePart, RestoreTask, Target } from "./restore-files.ts";
 import type { FileMeta } from "./restore-folders.ts";
+import type { WalkedNode } from "./walk.ts";
 
 export interface PlannedFile {
   readonly path: string;
@@ -64,6 +66,26 @@ export function planReads(files: readonly PlannedFile[], index: ChunkIndex): Res
     a.pack < b.pack ? -1 : a.pack > b.pack ? 1 : a.offset - b.offset,
   );
   return join(sorted);
+}
+
+/** Files to be read back, some to a task. What is in no pack was not restored. */
+export function planChecks(files: readonly (WalkedNode & Announced)[], index: ChunkIndex): CheckTask[] {
+  const tasks: { check: CheckedFile[] }[] = [];
+  let bytes = Infinity;
+  for (const { path, node, md5 } of files) {
+    const content = node.content ?? [];
+    const layout = layOut(content, index);
+    if (layout === undefined) continue;
+    const { starts, length } = layout;
+    const chunks = content.map((id, at) => ({ id, length: (starts[at + 1] ?? length) - (starts[at] ?? 0) }));
+    if (bytes > LIMITS.readMaxBytes) {
+      tasks.push({ check: [] });
+      bytes = 0;
+    }
+    tasks.at(-1)?.check.push({ path, md5, chunks });
+    bytes += length;
+  }
+  return tasks;
 }
 
 function join(sorted: readonly Wanted[]): RestoreTask[] {

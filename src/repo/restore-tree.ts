@@ -28,9 +28,10 @@ import {
   type RestoreTask,
 } from "./restore-files.ts";
 import { bytePath, checkName, type FileMeta, FolderMaker, folderOf, makeSymlink } from "./restore-folders.ts";
-import { layOut, planReads, type PlannedFile } from "./restore-plan.ts";
+import { type Announced, type CheckTask } from "./restore-check.ts";
+import { layOut, planChecks, planReads, type PlannedFile } from "./restore-plan.ts";
 import type { RestoreWorkerInit } from "./restore-worker.ts";
-import { walkTree } from "./walk.ts";
+import { type WalkedNode, walkTree } from "./walk.ts";
 
 export interface RestoreOptions {
   signal: AbortSignal;
@@ -41,6 +42,8 @@ export interface RestoreOptions {
   place?: (path: string, node: TreeNode) => string | undefined;
   /** Gives files and folders their saved owners, and keeps set-user-id bits: for root only. */
   keepOwner?: boolean;
+  /** Permission bits of every file, whatever it had. */
+  fileMode?: number;
 }
 
 /** Something that was not restored, and why. */
@@ -68,20 +71,61 @@ export async function restoreTree(
   targetDir: string,
   options: RestoreOptions,
 ): Promise<RestoreResult> {
+  await using restorer = await openRestorer(repository, targetDir, options);
+  return await restorer.restore(tree);
+}
+
+/** Writes into one folder, again and again, with the same threads. */
+export interface Restorer extends AsyncDisposable {
+  /** Everything below a tree, or these files. @throws as {@link restoreTree}. */
+  restore(what: ChunkId | readonly WalkedNode[]): Promise<RestoreResult>;
+  /**
+   * Reads files that were restored back from the disk, and compares them with their announced MD5, or with their chunks.
+   * @returns by path, why one is another file than was announced.
+   * @throws Failure `store/unreachable` where the disk gives other bytes than were written.
+   */
+  check(files: readonly (WalkedNode & Announced)[]): Promise<Map<string, string>>;
+}
+
+export interface RestorerOptions extends Omit<RestoreOptions, "place" | "filter"> {
+  /** So little will be written that starting threads would take longer. */
+  isSmall?: boolean;
+}
+
+/** @throws Failure `target/unsuitable`, or of the store. */
+export async function openRestorer(
+  repository: Repository,
+  targetDir: string,
+  options: RestoreOptions & RestorerOptions,
+): Promise<Restorer> {
   await makeTarget(targetDir);
   const index = await repository.loadIndex({ signal: options.signal });
-  const spec = repository.store.spec;
+  const { spec } = repository.store;
   const name = import.meta.url.endsWith(".ts") ? "./restore-worker.ts" : "./restore-worker.js";
-  await using pool = openWorkPool<RestoreTask, RestoreOutcome, RestoreWorkerInit, never>({
-    url: spec === undefined ? undefined : new URL(name, import.meta.url),
+  const isHere = spec === undefined || options.isSmall === true;
+  const pool = openWorkPool<RestoreTask | CheckTask, RestoreOutcome, RestoreWorkerInit, never>({
+    url: isHere ? undefined : new URL(name, import.meta.url),
     count: workerCount(),
     ...(spec?.kind === "remote" ? { ahead: LIMITS.readsAhead } : {}),
     init: { keys: repository.keys, root: targetDir, spec },
     inline: async (init, tools) => makeRestorer(init, repository.store, tools),
     signal: options.signal,
   });
-  const restore = new Restore(repository, targetDir, { ...options, index, pool });
-  return await restore.run(tree);
+  const inside = { ...options, index, pool };
+  return {
+    restore: async (what) => await new Restore(repository, targetDir, inside).run(what),
+    async check(files) {
+      const bad = new Map<string, string>();
+      const tasks = planChecks(files, index);
+      const check = async (task: CheckTask) => {
+        const { refused } = await pool.run(task);
+        for (const { path, reason } of refused) bad.set(path, reason);
+      };
+      await mapConcurrent(tasks, pool.width, check, { signal: options.signal });
+      return bad;
+    },
+    [Symbol.asyncDispose]: async () => await pool.close(),
+  };
 }
 
 async function makeTarget(path: string): Promise<void> {
@@ -95,7 +139,7 @@ async function makeTarget(path: string): Promise<void> {
   }
 }
 
-type Inside = RestoreOptions & { index: ChunkIndex; pool: WorkPool<RestoreTask, RestoreOutcome> };
+type Inside = RestoreOptions & { index: ChunkIndex; pool: WorkPool<RestoreTask | CheckTask, RestoreOutcome> };
 
 class Restore {
   readonly #repository: Repository;
@@ -119,13 +163,11 @@ class Restore {
     this.#folders = new FolderMaker(root);
   }
 
-  async run(tree: ChunkId): Promise<RestoreResult> {
+  async run(what: ChunkId | readonly WalkedNode[]): Promise<RestoreResult> {
     const { signal, filter = () => true, place = (path: string) => path } = this.#options;
-    const walk = walkTree(this.#repository, tree, {
-      signal,
-      enter: filter,
-      onDamage: (path, reason) => this.#problems.set(path, reason),
-    });
+    const onDamage = (path: string, reason: string) => void this.#problems.set(path, reason);
+    const walk =
+      typeof what === "string" ? walkTree(this.#repository, what, { signal, enter: filter, onDamage }) : what;
     for await (const { path, node } of walk) {
       if (!filter(path, node)) continue;
       const to = place(path, node);
@@ -154,10 +196,11 @@ class Restore {
   }
 
   #metaOf(node: TreeNode): FileMeta {
-    const keepOwner = this.#options.keepOwner === true;
+    const { keepOwner = false, fileMode } = this.#options;
+    const own = node.type === "file" ? fileMode : undefined;
     return {
       // Set-id bits belong to an owner: without the one, not the other.
-      mode: permissionsOf(node.mode) & (keepOwner ? 0o7777 : 0o1777),
+      mode: own ?? permissionsOf(node.mode) & (keepOwner ? 0o7777 : 0o1777),
       mtime: Number(parseGoTime(node.mtime) / 1000n) / 1e6,
       ...(keepOwner ? { owner: { uid: node.uid, gid: node.gid } } : {}),
     };

@@ -27,8 +27,8 @@ class AzureSink implements ObjectSink {
   async stat(key: string, { signal }: ReadOptions): Promise<StoredBlob | undefined> {
     return await this.#service.ask(`cannot look for '${key}'`, signal, async (abortSignal) => {
       try {
-        const { contentLength = 0, contentMD5 } = await this.#service.blob(key).getProperties({ abortSignal });
-        return { bytes: contentLength, md5: base64(contentMD5) };
+        const found = await this.#service.blob(key).getProperties({ abortSignal });
+        return { bytes: found.contentLength ?? 0, md5: base64(found.contentMD5), type: found.contentType };
       } catch (error) {
         const { code, status } = factsOf(error);
         if (status === 404 && code !== "ContainerNotFound") return undefined;

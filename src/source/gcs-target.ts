@@ -17,6 +17,7 @@ interface GcsObject {
   readonly name?: string;
   readonly size?: string;
   readonly md5Hash?: string;
+  readonly contentType?: string;
 }
 
 function blobOf({ size, md5Hash }: GcsObject): StoredBlob {
@@ -34,11 +35,12 @@ class GcsSink implements ObjectSink {
   }
 
   async stat(key: string, { signal }: ReadOptions): Promise<StoredBlob | undefined> {
-    const query = { fields: "size,md5Hash" };
+    const query = { fields: "size,md5Hash,contentType" };
     const answer = await this.#service.ask({ method: "GET", path: this.#service.pathOf(key), query, signal });
     if (answer.status === 404 && !isBucketMissing(answer)) return undefined;
     this.#service.expect(answer, [200], `cannot look for '${key}'`);
-    return blobOf(parseGs(answer));
+    const object = parseGs(answer) as GcsObject;
+    return { ...blobOf(object), type: object.contentType };
   }
 
   async list(after: string | undefined, { signal }: ReadOptions): Promise<ObjectPage> {

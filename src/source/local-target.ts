@@ -3,35 +3,18 @@
  * owner and mode of the folder, and only then gets its name.
  */
 import { createHash, randomBytes } from "node:crypto";
-import {
-  closeSync,
-  constants,
-  fchmodSync,
-  fchownSync,
-  fstatSync,
-  mkdirSync,
-  openSync,
-  type Stats,
-  statSync,
-} from "node:fs";
-import { link, lstat, mkdir, open, readdir, rename, rm, rmdir, stat, unlink } from "node:fs/promises";
+import { constants, statSync } from "node:fs";
+import { lstat, mkdir, open, readdir, rm, rmdir, stat, unlink } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { Failure, isFailure, messageOf } from "../base/errors.ts";
 import { LIMITS } from "../base/limits.ts";
 import { blobPath } from "../chatwoot/blobs.ts";
-import { syncNames } from "../store/filesystem-sync.ts";
+import { syncFiles, syncNames } from "../store/filesystem-sync.ts";
+import { giveFileTo, giveTo, inTurns, makeFolder, nameFile, type Ownership, writeWhole } from "./local-files.ts";
 import { openLocalSource } from "./local-source.ts";
 import { assertAnnounced } from "./patient-target.ts";
 import type { BlobSource, LocalSpec, ReadOptions } from "./source.ts";
-import type { BlobFacts, BlobTarget, PutOptions, StoredBlob } from "./target.ts";
-
-/** Whose files and folders are, and with what rights. */
-export interface Ownership {
-  readonly uid: number;
-  readonly gid: number;
-  readonly fileMode: number;
-  readonly folderMode: number;
-}
+import type { BlobFacts, BlobTarget, PutOptions, StagedFile, StoredBlob } from "./target.ts";
 
 /** In the root, so that a file gets its name without being copied; no key begins with a dot. */
 const STAGING = ".chatkeep-restore";
@@ -102,11 +85,44 @@ class LocalTarget implements BlobTarget {
     try {
       await this.#write(part, key, pieces, options);
       await this.#makeFolders(dirname(path));
-      await this.#name(part, path);
+      nameFile(part, path);
       this.#touched.add(dirname(path));
     } catch (error) {
       await rm(part, { force: true }).catch(() => {});
       throw explain(error, `writing ${path}`);
+    }
+  }
+
+  async staging(): Promise<string> {
+    return await this.#staging();
+  }
+
+  async adopt<T extends StagedFile>(
+    files: readonly T[],
+    { onNamed, signal }: ReadOptions & { onNamed: (file: T) => void },
+  ): Promise<void> {
+    const { uid, gid, fileMode: mode } = await this.#own();
+    try {
+      // At once, as folders are made: a thread for each small call takes longer.
+      for await (const { path } of inTurns(files, { signal })) giveFileTo(path, { uid, gid, mode });
+      await syncFiles(
+        await this.#staging(),
+        files.map(({ path }) => path),
+        { signal },
+      );
+    } catch (error) {
+      throw explain(error, `writing below ${this.#root}`);
+    }
+    for await (const file of inTurns(files, { signal })) {
+      const path = blobPath(this.#root, file.key);
+      try {
+        await this.#makeFolders(dirname(path));
+        nameFile(file.path, path);
+      } catch (error) {
+        throw explain(error, `writing ${path}`);
+      }
+      this.#touched.add(dirname(path));
+      onNamed(file);
     }
   }
 
@@ -143,24 +159,6 @@ class LocalTarget implements BlobTarget {
         hint: "Look at the disk and its mount.",
       });
     }
-  }
-
-  /** Never takes the place of a file that is there. */
-  async #name(part: string, path: string): Promise<void> {
-    try {
-      await link(part, path);
-    } catch (error) {
-      const { code } = error as NodeJS.ErrnoException;
-      if (code === "EEXIST") throw new Failure("store/exists", `${path} is there already`, { cause: error });
-      // Some network filesystems have no links: the name was looked at just before.
-      if (code !== "EPERM" && code !== "ENOTSUP" && code !== "ENOSYS" && code !== "EMLINK") throw error;
-      if ((await lstat(path).catch(() => undefined)) !== undefined) {
-        throw new Failure("store/exists", `${path} is there already`, { cause: error });
-      }
-      await rename(part, path);
-      return;
-    }
-    await unlink(part);
   }
 
   async #staging(): Promise<string> {
@@ -208,7 +206,7 @@ class LocalTarget implements BlobTarget {
       for (const folder of own) {
         let found = isThere.get(folder);
         if (found === undefined) {
-          found = (await stat(join(this.#root, folder)).catch(() => undefined)) !== undefined;
+          found = isSomething(join(this.#root, folder));
           isThere.set(folder, found);
         }
         if (!found) lacking.add(folder);
@@ -307,6 +305,15 @@ class LocalTarget implements BlobTarget {
   }
 }
 
+/** At once, as folders are made. */
+function isSomething(path: string): boolean {
+  try {
+    return statSync(path, { throwIfNoEntry: false }) !== undefined;
+  } catch {
+    return false;
+  }
+}
+
 function* above(path: string): Generator<string> {
   for (let at = path; at !== dirname(at);) {
     at = dirname(at);
@@ -318,60 +325,6 @@ async function nearest(path: string): Promise<string> {
   for (const at of [path, ...above(path)])
     if ((await stat(at).catch(() => undefined))?.isDirectory() === true) return at;
   return "/";
-}
-
-type Handle = Awaited<ReturnType<typeof open>>;
-
-async function writeWhole(file: Handle, bytes: Uint8Array, at: number): Promise<void> {
-  for (let written = 0; written < bytes.length;) {
-    written += (await file.write(bytes, written, bytes.length - written, at + written)).bytesWritten;
-  }
-}
-
-function makeFolder(path: string, { uid, gid, folderMode }: Ownership): void {
-  mkdirSync(path, { mode: 0o700 });
-  const folder = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
-  try {
-    const before = fstatSync(folder);
-    if (before.uid !== uid || before.gid !== gid) {
-      try {
-        fchownSync(folder, uid, gid);
-      } catch (error) {
-        throw notGiven(path, { uid, gid }, error);
-      }
-    }
-    fchmodSync(folder, folderMode);
-  } finally {
-    closeSync(folder);
-  }
-}
-
-/** @throws Failure `target/unsuitable` where this user may not give it away: Chatwoot could not read or change it then. */
-async function giveTo(
-  file: Handle,
-  path: string,
-  { uid, gid, mode }: { uid: number; gid: number; mode: number },
-): Promise<void> {
-  const before: Stats = await file.stat();
-  if (before.uid !== uid || before.gid !== gid) {
-    try {
-      await file.chown(uid, gid);
-    } catch (error) {
-      throw notGiven(path, { uid, gid }, error);
-    }
-  }
-  await file.chmod(mode);
-}
-
-function notGiven(path: string, { uid, gid }: { uid: number; gid: number }, cause: unknown): Failure {
-  return new Failure(
-    "target/unsuitable",
-    `${path} cannot be given to user ${uid} and group ${gid}: ${messageOf(cause)}`,
-    {
-      hint: "Run Chatkeep as root, or as the user that the folder belongs to; on a network disk root may not be root there.",
-      cause,
-    },
-  );
 }
 
 function isAbsent(error: unknown): boolean {

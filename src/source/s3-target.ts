@@ -42,9 +42,9 @@ class S3Sink implements ObjectSink {
     const command = new HeadObjectCommand(this.#service.object(key));
     return await this.#service.ask(`cannot look for '${key}'`, signal, async (client, http) => {
       try {
-        const { ContentLength = 0, ETag, ServerSideEncryption } = await client.send(command, http);
+        const { ContentLength = 0, ETag, ServerSideEncryption, ContentType: type } = await client.send(command, http);
         const isPlain = ServerSideEncryption === undefined || ServerSideEncryption === "AES256";
-        return { bytes: ContentLength, md5: isPlain ? md5Of(ETag) : undefined };
+        return { bytes: ContentLength, md5: isPlain ? md5Of(ETag) : undefined, type };
       } catch (error) {
         if (factsOf(error).status === 404) return undefined;
         throw error;

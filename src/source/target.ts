@@ -12,6 +12,8 @@ export interface StoredBlob {
   readonly bytes: number;
   /** base64; undefined where the service does not tell without reading the file. */
   readonly md5: string | undefined;
+  /** Its content type; absent in a list, and for a file in a folder. */
+  readonly type?: string | undefined;
 }
 
 /** What a file in a folder has besides its bytes. */
@@ -31,6 +33,12 @@ export interface PutOptions extends ReadOptions {
   readonly type?: string | undefined;
 }
 
+/** A file that lies in a target's staging folder. */
+export interface StagedFile {
+  readonly key: string;
+  readonly path: string;
+}
+
 export interface BlobTarget {
   /** As `active_storage_blobs` calls it. */
   readonly service: string;
@@ -42,6 +50,17 @@ export interface BlobTarget {
   stat(key: string, options: ReadOptions): Promise<StoredBlob | undefined>;
   /** Everything that is there, a page a request; absent where a look at each file is cheaper. */
   list?(options: ReadOptions): AsyncIterable<readonly (StoredBlob & { readonly key: string })[]>;
+  /** A folder, its owner's alone, in which files may be written that {@link adopt} gives their names. Absent for a bucket. */
+  staging?(): Promise<string>;
+  /**
+   * Files of the staging folder, which are what they should be, get owner, mode and names, in their order: durable first.
+   * @param onNamed Told of each. What it throws ends it there.
+   * @throws Failure `store/exists` where one is there. Absent for a bucket.
+   */
+  adopt?<T extends StagedFile>(
+    files: readonly T[],
+    options: ReadOptions & { readonly onNamed: (file: T) => void },
+  ): Promise<void>;
   /** @throws Failure `source/unreadable` where other bytes come than were announced, `store/exists` where one is there. */
   put(key: string, pieces: AsyncIterable<Uint8Array>, options: PutOptions): Promise<void>;
   /** The file's bytes. @throws Failure `store/not-found`. */

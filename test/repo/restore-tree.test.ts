@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { randomBytes } from "node:crypto";
+import { hash, randomBytes } from "node:crypto";
 import {
   existsSync,
   lstatSync,
@@ -20,7 +20,7 @@ import { dirNode, fileNode, goMode, symlinkNode, type TreeNode } from "../../src
 import { encodeTree } from "../../src/format/tree.ts";
 import type { Repository } from "../../src/repo/repository.ts";
 import { FolderMaker } from "../../src/repo/restore-folders.ts";
-import { restoreTree, type RestoreOptions } from "../../src/repo/restore-tree.ts";
+import { openRestorer, restoreTree, type RestoreOptions } from "../../src/repo/restore-tree.ts";
 import { walkTree } from "../../src/repo/walk.ts";
 import { openLocalStore } from "../../src/store/local-store.ts";
 import { createMemoryStore, type MemoryStore } from "../../src/store/memory-store.ts";
@@ -112,6 +112,40 @@ test("in threads from a local store, thousands of files and many copies of one c
   for (let group = 0; group < 4; group += 1) {
     for (let at = 0; at < 500; at += 1) {
       assert.equal(readFileSync(folder.at(`out/${group}/${at}`), "utf8"), `${group} ${at % 50}`);
+    }
+  }
+});
+
+test("what was restored is read back, and told from what was announced and from what a disk makes of it", async () => {
+  await using folder = await temporaryFolder();
+  const local = openLocalStore(folder.at("repository"));
+  await local.create({ signal });
+  const contents = { small: Buffer.from("small"), large: randomBytes(9 << 20), plain: randomBytes(2 << 20) };
+  const nodes: TreeNode[] = [];
+  const { of } = await stored(async ({ tree, file }) => {
+    for (const [name, bytes] of Object.entries(contents)) nodes.push(await file(name, bytes, { mode: 0o444 }));
+    return await tree(nodes);
+  }, local);
+  for (const isSmall of [true, false]) {
+    const root = folder.at(`out-${isSmall}`);
+    await using restorer = await openRestorer(of, root, { ...OPTIONS, isSmall, fileMode: 0o600 });
+    const files = nodes.map((node) => ({ path: node.name, node, md5: undefined as string | undefined }));
+    for (const one of files) assert.deepEqual((await restorer.restore([one])).problems, []);
+    for (const [name, bytes] of Object.entries(contents)) {
+      assert.ok(readFileSync(folder.at(`out-${isSmall}`, name)).equals(bytes), name);
+      assert.equal(statSync(folder.at(`out-${isSmall}`, name)).mode & 0o777, 0o600);
+    }
+    assert.deepEqual(await restorer.check(files), new Map());
+    const md5 = (name: string) => hash("md5", contents[name as keyof typeof contents], "base64");
+    assert.deepEqual(await restorer.check(files.map((one) => ({ ...one, md5: md5(one.path) }))), new Map());
+    const others = await restorer.check(files.map((one) => ({ ...one, md5: md5("small") })));
+    assert.deepEqual([...others.keys()].toSorted(), ["large", "plain"]);
+    writeFileSync(folder.at(`out-${isSmall}`, "large"), Buffer.concat([contents.large.subarray(0, -1), Buffer.of(0)]));
+    for (const announced of [undefined, md5("large")]) {
+      const checking = restorer.check(
+        files.map((one) => ({ ...one, md5: one.path === "large" ? announced : undefined })),
+      );
+      await assert.rejects(checking, (error) => isFailure(error, "store/unreachable"));
     }
   }
 });

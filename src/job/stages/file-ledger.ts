@@ -20,6 +20,8 @@ export type LedgerLine =
       readonly bytes: number;
       readonly file: string;
       readonly facts?: BlobFacts | undefined;
+      /** Its content type in a bucket. */
+      readonly type?: string | undefined;
     };
 
 const NAME = "files.jsonl";

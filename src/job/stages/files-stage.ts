@@ -14,9 +14,11 @@ import { problemFindings } from "./file-findings.ts";
 import { FileLedger } from "./file-ledger.ts";
 import { applyMissing, planMissing } from "./missing-files.ts";
 import { keysOf, openMove, planFiles } from "./plan-files.ts";
-import { lookAt, putFiles, type PutResult, undoFiles } from "./put-files.ts";
+import { lookAt } from "./judge-files.ts";
+import { putFiles, type PutResult } from "./put-files.ts";
 import type { Stage, StageContext, StageResult, UndoContext } from "./stage.ts";
 import { findMoves, type FoundMove, type KeptFiles, type Move, sameMoves, targetSpecOf } from "./storage-moves.ts";
+import { undoFiles } from "./undo-files.ts";
 import { savedFiles } from "./wanted-files.ts";
 
 export const filesStage: Stage<KeptFiles> = {
@@ -80,7 +82,7 @@ async function putService({ target, service, ledger, database }: Putting, contex
   const onDamage = (path: string, reason: string) => {
     damaged.push({ path, reason });
   };
-  const keys = await keysOf(savedFiles(reader, service, { onDamage: () => {}, signal }));
+  const keys = async () => await keysOf(savedFiles(reader, service, { onDamage: () => {}, signal }));
   const presence = await lookAt(target, keys, { signal });
   const result = await putFiles(savedFiles(reader, service, { onDamage, database, signal }), {
     reader,

@@ -17,7 +17,8 @@ import { listPoints } from "../points.ts";
 import { problemFindings } from "./file-findings.ts";
 import { FileLedger } from "./file-ledger.ts";
 import { openMove } from "./plan-files.ts";
-import { lookAt, putFiles } from "./put-files.ts";
+import { lookAt } from "./judge-files.ts";
+import { putFiles } from "./put-files.ts";
 import type { StageContext, StagePlan, StageRecord, StageResult } from "./stage.ts";
 import { findMoves, type FoundMove, type KeptFiles } from "./storage-moves.ts";
 import { savedCopy, type WantedFile } from "./wanted-files.ts";
@@ -121,8 +122,7 @@ async function findLacking(
   const own = async function* () {
     for await (const file of liveFiles(database)) if (file.service === service.name) yield file;
   };
-  const keys = new Set<string>();
-  if (target.list !== undefined) for await (const { key } of own()) keys.add(key);
+  const keys = async () => new Set(await Array.fromAsync(own(), ({ key }) => key));
   const presence = await lookAt(target, keys, { signal });
   const absent: LiveFile[] = [];
   await mapConcurrent(

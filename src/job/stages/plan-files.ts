@@ -10,7 +10,7 @@ import { openTarget } from "../../source/open-target.ts";
 import type { BlobTarget } from "../../source/target.ts";
 import { nearestFolder } from "../../system/folders.ts";
 import { expectedFiles } from "../shortfall.ts";
-import { judge, lookAt } from "./put-files.ts";
+import { judge, lookAt } from "./judge-files.ts";
 import type { StageContext, StagePlan, UndoContext } from "./stage.ts";
 import { findMoves, type FoundMove } from "./storage-moves.ts";
 import { savedFiles, type WantedFile } from "./wanted-files.ts";
@@ -123,7 +123,7 @@ async function lookAtMove(
     await target.probe({ signal });
     // Damage is told when files are put: then it is known what could not be read.
     const walk = () => savedFiles(reader, service, { onDamage: () => {}, signal });
-    const presence = await lookAt(target, await keysOf(walk()), { signal });
+    const presence = await lookAt(target, async () => await keysOf(walk()), { signal });
     const looked = { move, service, there: 0, wrong: 0, lacking: 0, bytes: 0 };
     await mapConcurrent(
       walk(),

@@ -4,7 +4,13 @@ import { createHash } from "node:crypto";
 import { appendFile, mkdir, readdir, readFile, rm, stat, utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { GetObjectCommand, ListObjectsV2Command, PutObjectCommand, S3Client } from "@aws-sdk/client-s3";
+import {
+  GetObjectCommand,
+  HeadObjectCommand,
+  ListObjectsV2Command,
+  PutObjectCommand,
+  S3Client,
+} from "@aws-sdk/client-s3";
 import { silent } from "../../../src/base/progress.ts";
 import { systemClock } from "../../../src/base/clock.ts";
 import { blobPath } from "../../../src/chatwoot/blobs.ts";
@@ -210,8 +216,12 @@ test("files that are gone come back, a wrong one is put aside, and an undo leave
 });
 
 test("files go to a bucket, the restored database says so, and an undo empties the bucket; killed in the middle it goes on", async () => {
-  const others = new Map([["somebodys", createHash("md5").update("else").digest("hex")]]);
+  const others = new Map(
+    ["somebodys", keys[3] ?? ""].map((key) => [key, createHash("md5").update("else").digest("hex")]),
+  );
+  const asItWas = { Bucket: BUCKET, Key: keys[3], ContentType: "image/x-cut" };
   await client.send(new PutObjectCommand({ Bucket: BUCKET, Key: "somebodys", Body: "else" }));
+  await client.send(new PutObjectCommand({ ...asItWas, Body: "else" }));
   await appendFile(
     desk.installation.envFile,
     `\nSTORAGE_ACCESS_KEY_ID=S3RVER\nSTORAGE_SECRET_ACCESS_KEY=S3RVER\nSTORAGE_BUCKET_NAME=${BUCKET}\nSTORAGE_ENDPOINT=${proxy.endpoint}\nSTORAGE_FORCE_PATH_STYLE=true\n`,
@@ -244,6 +254,8 @@ test("files go to a bucket, the restored database says so, and an undo empties t
   assert.deepEqual(new Set((await rows(live())).map(({ service }) => service)), new Set(["local"]));
   await filesStage.undo(await contextIn(folder, { options }), record);
   assert.deepEqual(await bucket(), others);
+  const { ContentType } = await client.send(new HeadObjectCommand({ Bucket: BUCKET, Key: keys[3] }));
+  assert.equal(ContentType, asItWas.ContentType, "what was put aside is back as it was");
   assert.deepEqual(await storage(), before);
   await dropFresh();
 });
