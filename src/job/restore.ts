@@ -26,6 +26,7 @@ import {
   describeClone,
   writeCloneEnvironment,
 } from "./clone/restore-clone.ts";
+import { beginClone, finishClone, markFolder, UNFINISHED, unmarkFolder } from "./clone/unfinished-clone.ts";
 import { createLike } from "./create-database.ts";
 import { loadPoint } from "./load-point.ts";
 import { lockToRead } from "./lock.ts";
@@ -170,7 +171,7 @@ async function planFiles(
 
 async function folderBlockers(to: string, steps: RestorePlan["steps"]): Promise<Finding[]> {
   const blockers: Finding[] = [];
-  const entries = await readdir(to).catch((error: NodeJS.ErrnoException) => {
+  const entries: string[] = await readdir(to).catch((error: NodeJS.ErrnoException) => {
     if (error.code === "ENOENT") return [];
     throw new Failure("target/unsuitable", `cannot look into '${to}': ${error.message}`, {
       hint: "Name a folder that exists and may be written, or one to be made.",
@@ -182,7 +183,9 @@ async function folderBlockers(to: string, steps: RestorePlan["steps"]): Promise<
       kind: "folder-not-empty",
       level: "alarm",
       message: `the folder '${to}' is not empty`,
-      hint: "Name a new or empty folder with --to: nothing that exists is ever overwritten.",
+      hint: entries.includes(UNFINISHED)
+        ? "It holds a clone that was not finished: remove it, and restore again."
+        : "Name a new or empty folder with --to: nothing that exists is ever overwritten.",
     });
   }
   if (!(await isWritable(to))) {
@@ -268,34 +271,43 @@ export async function restore({ repository, choose }: RestoreSource, given: Rest
   };
   // Before hours of loading: a folder that cannot be made must not be found out afterwards.
   if (options.to !== undefined) await makeFolder(options.to);
+  if (options.to !== undefined && options.clone !== undefined) await markFolder(options.to);
+  let cloned: ClonedDatabase | undefined;
   if (has("database") && options.database !== undefined) {
     const { findings, ...restored } = options.isLive
       ? await intoLive(reader, options.database, database, options)
-      : await restoreDatabase(reader, options.database, database, options);
-    summary.database = restored;
+      : await restoreOrClone(reader, options.database, database, { ...options, hasStorage: has("storage") });
+    cloned = restored.cloned;
+    summary.database = { name: restored.name, previous: restored.previous, rows: restored.rows };
     summary.findings.push(...findings);
   }
-  const cloned = await cloneRestored(reader, options, has("storage"));
-  summary.findings.push(...(cloned?.findings ?? []));
   if (options.to !== undefined) {
     for (const part of ["storage", "config", "code"] as const) {
       if (has(part)) await restorePart(reader, part, { ...options, to: options.to }, { cloned, summary });
     }
   }
+  if (options.to !== undefined && options.clone !== undefined) await unmarkFolder(options.to);
   summary.next = nextSteps(await reader.manifest(), summary, database?.rows.isWhole === false);
   if (cloned !== undefined) summary.next = [...cloneNext(summary.config !== null), ...cloned.next];
   summary.seconds = (options.clock.monotonic() - started) / 1000;
   return summary;
 }
 
-async function cloneRestored(
+/** A copy gets its name when it is one. */
+async function restoreOrClone(
   reader: PointReader,
-  options: RestoreOptions,
-  hasStorage: boolean,
-): Promise<ClonedDatabase | undefined> {
-  const { database, clone, isLive } = options;
-  if (clone === undefined || database === undefined || isLive) return undefined;
-  return await cloneDatabase(reader, database, { ...options, clone, hasStorage });
+  address: ServerAddress,
+  plan: DatabasePlan | undefined,
+  options: RestoreOptions & { hasStorage: boolean },
+): Promise<RestoredDatabase> {
+  const { clone } = options;
+  if (clone === undefined) return await restoreDatabase(reader, address, plan, options);
+  const begun = await beginClone(reader, address, options);
+  const restored = await restoreDatabase(reader, begun.address, plan, options);
+  const cloned = await cloneDatabase(reader, begun.address, { ...options, clone, database: address });
+  await finishClone(begun, address, options);
+  const findings = [...begun.findings, ...restored.findings, ...cloned.findings];
+  return { ...restored, name: address.database, cloned, findings };
 }
 
 async function restorePart(
@@ -325,7 +337,7 @@ async function restorePart(
   summary[part] = target;
 }
 
-type RestoredDatabase = NonNullable<RestoreSummary["database"]> & { findings: Finding[] };
+type RestoredDatabase = NonNullable<RestoreSummary["database"]> & { findings: Finding[]; cloned?: ClonedDatabase };
 
 async function intoLive(
   reader: PointReader,
@@ -346,8 +358,9 @@ async function restoreDatabase(
   options: RestoreOptions,
 ): Promise<RestoredDatabase> {
   const target = await inspectTarget(address, options);
+  const isMade = target.state === "missing" || address.database !== options.database?.database;
   return await fillWithin(
-    { address, database: target.state === "missing" ? "made" : "given", estimate: plan?.estimate },
+    { address, database: isMade ? "made" : "given", estimate: plan?.estimate },
     async () => await fillDatabase(reader, { address, target, plan }, options),
   );
 }

@@ -10,7 +10,7 @@ import { HARMLESS_COLUMNS, OUTWARD_COLUMNS, REMOVED_TABLES, soundsOutward } from
 import { gatherOriginals } from "../../src/chatwoot/originals.ts";
 import { anonymise } from "../../src/job/clone/anonymise.ts";
 import { neutralise } from "../../src/job/clone/neutralise.ts";
-import { chatwoot4 } from "../harness/catalogues.ts";
+import { chatwoot3, chatwoot4 } from "../harness/catalogues.ts";
 import { dumpLines } from "../harness/pg-dump-diff.ts";
 import { startPostgres, type TestAddress, type TestServer } from "../harness/postgres.ts";
 import { type TestFolder, temporaryFolder } from "../harness/temporary.ts";
@@ -284,6 +284,12 @@ test("somebody who is still there is found, and the copy is refused", async () =
     assert.match(error.message, /still in the copy: public\.cards \(1\)/);
     return true;
   });
+  const [contact] = await server.query("select name from contacts where id = 1", "leaking");
+  assert.equal(
+    contact?.["name"],
+    "Leopoldine Kirchgessner",
+    "nothing is half replaced, so that a second call finds it too",
+  );
   const originals = gatherOriginals();
   for (const value of ["Leopoldine Kirchgessner", "Al", "anna.schmidt@acme.example"]) originals.add(value);
   const scanner = originals.seal(1_000_000);
@@ -291,3 +297,64 @@ test("somebody who is still there is found, and the copy is refused", async () =
   assert.equal(scanner.count('{"a":"x\\nleopoldine  KIRCHGESSNER","b":"<anna.schmidt@acme.example>"} Al'), 2);
   assert.equal(scanner.count("leopoldine x kirchgessner"), 0);
 });
+
+test("a database of an early release reaches nobody, and nobody is recognised in it", async () => {
+  await server.query("create database early");
+  const early = { ...server.address, database: "early" };
+  const tables = chatwoot3();
+  const create = tables.map(({ name, columns }) => {
+    const own = columns.map((column) => `"${column.name}" ${column.type}${column.isNullable ? "" : " not null"}`);
+    return `create table "${name}" (${own.join(", ")})`;
+  });
+  await server.query(create.join("; "), "early");
+  const filled = tables.map(({ name, columns }) => {
+    const values = columns.map((column) => valueFor(name, column));
+    return `insert into "${name}" select ${values.join(", ")} from generate_series(1, 3) n`;
+  });
+  await server.query(filled.join("; "), "early");
+  await server.query("create database early_people template early");
+  const before = (await dumpLines(early)).join("\n");
+  for (const told of ["canary-webhooks-url-1", "canary-channel_telegram-bot_token-1"]) assert.ok(before.includes(told));
+
+  const { findings } = await neutralise(early, { signal });
+
+  assert.deepEqual(findings, []);
+  const outward = (await dumpLines(early)).join("\n");
+  for (const { name: table, columns } of tables) {
+    for (const { name: column } of columns) {
+      const isGone = OUTWARD_COLUMNS[table]?.[column] !== undefined || table in REMOVED_TABLES;
+      if (isGone) assert.ok(!outward.includes(`canary-${table}-${column}-`), `${table}.${column}`);
+    }
+  }
+  const [webhooks] = await server.query("select count(*)::int as count from webhooks", "early");
+  assert.deepEqual(webhooks, { count: 0 });
+
+  const people = { ...early, database: "early_people" };
+  const files = { service: "local", write: async () => {} };
+  const done = await anonymise(people, { files, progress: silent, signal });
+  assert.deepEqual(done.findings, []);
+  assert.match(String(done.administrator), /@.*\.invalid$/);
+  const dump = (await dumpLines(people)).join("\n");
+  for (const told of ["canary-contacts-name", "canary-users-email", "canary-messages-content", "canary-users-name"])
+    assert.ok(!dump.includes(told), told);
+});
+
+/** Of a column in row `n`: a mark where it can hold one. */
+function valueFor(table: string, { name, type }: { name: string; type: string }): string {
+  const mark = `'canary-${table}-${name}-' || n`;
+  if (name === "email" || name === "uid") return `${mark} || '@acme.example'`;
+  if (table === "active_storage_blobs" && name === "service_name") return "'local'";
+  if (type.endsWith("[]")) return `'{}'::${type}`;
+  const limit = /\((\d+)\)/.exec(type)?.[1];
+  if (/^(?:varchar|character varying|text|citext)/.test(type))
+    return limit === undefined ? mark : `left(${mark}, ${limit})`;
+  if (type.startsWith("json")) return `json_build_object('nested', json_build_array(${mark}))::${type}`;
+  if (/^(?:smallint|integer|bigint)/.test(type)) return "n";
+  if (/^(?:numeric|double|real|float|decimal)/.test(type)) return "1.5";
+  if (type === "boolean") return "true";
+  if (type === "uuid") return "gen_random_uuid()";
+  if (type === "inet") return "'198.51.100.7'";
+  if (type === "date") return "current_date";
+  if (type.startsWith("timestamp")) return "now()";
+  return "null";
+}

@@ -2,11 +2,14 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { readdir, readFile, stat } from "node:fs/promises";
+import { once } from "node:events";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { blobPath } from "../../src/chatwoot/blobs.ts";
 import { readEnvFile } from "../../src/chatwoot/environment.ts";
 import { findSignedBlobIds, verifySignedBlobId } from "../../src/chatwoot/signed-id.ts";
+import { startCli } from "../harness/cli.ts";
 import { dumpLines } from "../harness/pg-dump-diff.ts";
 import { cannotCount, runCounted } from "../harness/namespace.ts";
 import { type Desk, openDesk } from "../scenario/desk.ts";
@@ -125,6 +128,48 @@ test("a clone with the address of what it copies is refused, and so is a part of
   ]);
   assert.match(none.stderr, /--as-clone is for a whole database/);
   assert.deepEqual(await desk.server.query("select 1 from pg_database where datname = 'refused'"), []);
+});
+
+test("killed before it is neutralised, it does not have the name that was asked for, and the next run takes it away", async () => {
+  const { host, port } = desk.server.address;
+  const url = `postgres://postgres@${host}:${port}/half`;
+  const to = (folder: string) => ["--database-url", url, "--to", join(desk.root, folder)];
+  const clone = ["restore", "latest", "--yes", "--as-clone", "--frontend-url", STAGING];
+  const child = startCli(["--config", desk.config, ...clone, ...to("half")], {
+    cwd: desk.root,
+    env: { TMPDIR: desk.root },
+  });
+  child.stdout?.resume();
+  child.stderr?.resume();
+  const closed = once(child, "close");
+  const left = async () => {
+    const rows = await desk.server.query("select datname as name from pg_database where datname like 'half%'");
+    return rows.map(({ name }) => String(name));
+  };
+  const hasRows = async () => {
+    const [name] = await left();
+    if (name === undefined) return false;
+    const [table] = await desk.server.query("select to_regclass('public.webhooks')::text as name", name);
+    if (typeof table?.["name"] !== "string") return false;
+    const [webhooks] = await desk.server.query("select count(*)::int as count from webhooks", name);
+    return webhooks?.["count"] !== 0;
+  };
+  while (child.exitCode === null && !(await hasRows().catch(() => false))) await Promise.race([sleep(5), closed]);
+  child.kill("SIGKILL");
+  assert.deepEqual(await closed, [null, "SIGKILL"]);
+  const [name = "", ...others] = await left();
+  assert.match(name, /^half_restoring_\d{8}T\d{6}$/);
+  assert.deepEqual(others, []);
+  assert.match(await readFile(join(desk.root, "half", "NOT-FINISHED.txt"), "utf8"), /may be production's/);
+  const again = await desk.chatkeep([...clone, ...to("half")]);
+  assert.match(again.stderr, /is not empty\nhint: It holds a clone that was not finished/);
+
+  const summary = await desk.summary([...clone, ...to("whole")]);
+
+  assert.equal((summary["database"] as { name: string }).name, "half");
+  assert.deepEqual(await left(), ["half"], "what was left is removed");
+  assert.ok(!(await readdir(join(desk.root, "whole"))).includes("NOT-FINISHED.txt"));
+  assert.equal((await environmentOf("whole")).get("POSTGRES_DATABASE"), "half");
 });
 
 test("a clone that is asked to send cannot: no packet leaves its network, where production's do", async (t) => {

@@ -39,10 +39,14 @@ export interface WholeDesk extends AsyncDisposable {
   /** The newest journal of the desk; undefined before there is one. */
   journal(): Promise<JournalValue | undefined>;
   /** Runs the command in a process of its own and kills it as soon as the newest journal is so; returns false if it ended before. */
-  killWhen(args: readonly string[], isSo: (journal: JournalValue) => boolean): Promise<boolean>;
+  killWhen(
+    args: readonly string[],
+    isSo: (journal: JournalValue) => boolean,
+    env?: Readonly<Record<string, string>>,
+  ): Promise<boolean>;
 }
 
-export interface WholeDeskOptions extends Pick<DeskOptions, "server"> {
+export interface WholeDeskOptions extends Pick<DeskOptions, "server" | "seed" | "isCheckout"> {
   /** Where a browser finds the files of each service that is none of a folder, without the key: they are open to everybody. */
   buckets?: Readonly<Record<string, string>>;
   /** The release that the web process says it is. Default: the demo's. */
@@ -93,7 +97,7 @@ export async function openWholeDesk(
     start: async () => await each("start"),
     stop: async () => await each("stop"),
     journal,
-    killWhen: async (args, isSo) => await killWhen(desk, { args, home, isSo, journal }),
+    killWhen: async (args, isSo, env) => await killWhen(desk, { args, home, isSo, journal, env }),
     async [Symbol.asyncDispose]() {
       await each("stop");
       await redis[Symbol.asyncDispose]();
@@ -165,13 +169,14 @@ interface Kill {
   home: string;
   isSo: (journal: JournalValue) => boolean;
   journal: () => Promise<JournalValue | undefined>;
+  env: Readonly<Record<string, string>> | undefined;
 }
 
-async function killWhen(desk: Desk, { args, home, isSo, journal }: Kill): Promise<boolean> {
+async function killWhen(desk: Desk, { args, home, isSo, journal, env }: Kill): Promise<boolean> {
   // What a killed run leaves of temporary files goes with the desk.
   const temporary = join(desk.root, "temporary");
   await mkdir(temporary, { recursive: true });
-  const child = startCli(["--config", desk.config, ...args], { cwd: desk.root, env: { TMPDIR: temporary } });
+  const child = startCli(["--config", desk.config, ...args], { cwd: desk.root, env: { ...env, TMPDIR: temporary } });
   child.stdout?.resume();
   child.stderr?.resume();
   const closed = once(child, "close");

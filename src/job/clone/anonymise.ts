@@ -20,7 +20,7 @@ import { readFilledViews, refreshViews } from "../../postgres/views.ts";
 import { forgetOldVersions, neutraliseIn } from "./neutralise.ts";
 import { replaceFiles, type WriteFile } from "./replace-files.ts";
 import { type Replace, type RewrittenColumn, rewriteTable } from "./rewrite.ts";
-import { originalsInDatabase } from "./scan.ts";
+import { type FoundOriginals, originalsInRows, originalsInStatistics } from "./scan.ts";
 import { withoutTriggers } from "./triggers.ts";
 
 export interface AnonymiseOptions {
@@ -74,12 +74,14 @@ export async function anonymise(address: ServerAddress, options: AnonymiseOption
     ? await replaceFiles(connection, options.files, { signal })
     : 0;
   await refreshViews(connection, await readFilledViews(connection));
+  progress.stage("looking for what was there before");
+  const scanner = originals.seal(tables.reduce((sum, { bytes }) => sum + bytes, 0));
+  // Before the commit: whoever comes after a kill knows nothing any more of what was there.
+  assertNobody(await originalsInRows(connection, scanner, { signal }));
   await connection.query("commit");
   progress.stage("writing the tables anew");
   await forgetOldVersions(connection, tables);
-  progress.stage("looking for what was there before");
-  const scanner = originals.seal(tables.reduce((sum, { bytes }) => sum + bytes, 0));
-  await assertNobody(connection, scanner, { signal });
+  assertNobody(await originalsInStatistics(connection, scanner, { signal }));
   return {
     rows,
     files,
@@ -234,12 +236,7 @@ async function dropLargeObjects(connection: Connection): Promise<void> {
   await connection.query("select pg_catalog.lo_unlink(oid) from pg_catalog.pg_largeobject_metadata");
 }
 
-async function assertNobody(
-  connection: Connection,
-  scanner: Scanner,
-  { signal }: { signal: AbortSignal },
-): Promise<void> {
-  const found = await originalsInDatabase(connection, scanner, { signal });
+function assertNobody(found: readonly FoundOriginals[]): void {
   if (found.length === 0) return;
   const places = found.map(({ where, count }) => `${where} (${formatCount(count)})`);
   throw new Failure(

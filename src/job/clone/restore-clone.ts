@@ -40,6 +40,8 @@ export function describeClone(clone: CloneChoice): string {
 
 interface CloneOptions {
   readonly clone: CloneChoice;
+  /** What the copy's database is called when it is finished. */
+  readonly database: ServerAddress;
   /** The folder of the restore; undefined where only the database is restored. */
   readonly to: string | undefined;
   readonly hasStorage: boolean;
@@ -95,7 +97,7 @@ export async function cloneDatabase(
 async function makeClone(reader: PointReader, address: ServerAddress, options: CloneOptions): Promise<ClonedDatabase> {
   const { clone, progress } = options;
   const saved = await savedEnvironment(reader);
-  const { host, port, user, password, database } = address;
+  const { host, port, user, password, database } = options.database;
   const own = { host, port, user, password, database };
   const environment =
     saved === undefined

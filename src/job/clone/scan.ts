@@ -15,8 +15,13 @@ export interface FoundOriginals {
   readonly count: number;
 }
 
-/** Where originals stand, and how many; the server's statistics on columns are looked through as well. */
-export async function originalsInDatabase(
+interface Source {
+  readonly where: string;
+  readonly select: string;
+}
+
+/** Where originals stand in the rows of tables and filled views, and how many. */
+export async function originalsInRows(
   connection: Connection,
   scanner: Scanner,
   { signal }: { signal: AbortSignal },
@@ -26,11 +31,26 @@ export async function originalsInDatabase(
     where: shownName(one),
     select: `select * from ${qualifiedName(one)}`,
   }));
-  sources.push({
-    where: "pg_stats",
-    select: `select most_common_vals::text, histogram_bounds::text from pg_catalog.pg_stats
-      where schemaname not in ('pg_catalog', 'information_schema')`,
-  });
+  return await originalsIn(connection, sources, scanner, { signal });
+}
+
+/** Where originals stand in what the server remembers of columns; of rows that are written anew, and not before. */
+export async function originalsInStatistics(
+  connection: Connection,
+  scanner: Scanner,
+  { signal }: { signal: AbortSignal },
+): Promise<FoundOriginals[]> {
+  const select = `select most_common_vals::text, histogram_bounds::text from pg_catalog.pg_stats
+      where schemaname not in ('pg_catalog', 'information_schema')`;
+  return await originalsIn(connection, [{ where: "pg_stats", select }], scanner, { signal });
+}
+
+async function originalsIn(
+  connection: Connection,
+  sources: readonly Source[],
+  scanner: Scanner,
+  { signal }: { signal: AbortSignal },
+): Promise<FoundOriginals[]> {
   const found: FoundOriginals[] = [];
   for (const { where, select } of sources) {
     const count = await countIn(connection.copyTo(`copy (${select}) to stdout`), scanner, { signal });

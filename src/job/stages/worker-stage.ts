@@ -7,17 +7,22 @@ import { stepsNamed } from "./stop-stage.ts";
 
 export const workerStage: Stage = {
   name: "worker",
-  async plan({ place, options }) {
+  plan({ place, options }) {
     const { start = [] } = place.installation.processes.worker ?? {};
-    if (options.clone !== undefined) return await Promise.resolve({ lines: [], blockers: [], findings: [] });
-    const line = start.length === 0 ? "leave the worker to you" : `start the worker: ${stepsNamed(start)}`;
-    return { lines: [line], blockers: [], findings: [] };
+    const started = start.length === 0 ? "leave the worker to you" : `start the worker: ${stepsNamed(start)}`;
+    const line = options.clone === undefined ? started : "leave the worker off: a clone sends nothing";
+    return Promise.resolve({ lines: [line], blockers: [], findings: [] });
   },
   async apply(context) {
     const { place, folder, signal, options } = context;
     const { worker } = place.installation.processes;
-    // A copy must not send anything.
-    if (options.clone !== undefined) return { lines: ["the worker was not started"], findings: [] };
+    if (options.clone !== undefined) {
+      return {
+        lines: ["the worker was not started: a clone sends nothing"],
+        findings: [],
+        next: ["leave the clone's worker off, after the machine was started again as well"],
+      };
+    }
     const isNew = (options.isElsewhere ?? options.afterUpgrade) === true;
     const steps = stepsToStart(worker, "worker", isNew ? undefined : await readRanBefore(folder));
     if (steps.length === 0) {
