@@ -15,6 +15,7 @@ import { ALL_STAGES } from "./stages/all.ts";
 import { Journal, journalFile, type JournalValue, type PlaceIdentity } from "./stages/journal.ts";
 import { type Applied, applyStages } from "./stages/run-stages.ts";
 import type { Place, StageContext, StageOptions } from "./stages/stage.ts";
+import { stopBeforeGoingOn } from "./stages/stop-again.ts";
 import type { WholeSummary } from "./whole-summaries.ts";
 
 /** By what the place is known again. Pure. */
@@ -112,6 +113,11 @@ export async function resumeWhole(
   const reader = await readerOf({ repository, choose }, options);
   const stages = journal.value.options;
   const context = await contextOf(reader, { ...options, stages, folder, fresh: value.fresh });
+  try {
+    await stopBeforeGoingOn(context, journal);
+  } catch (error) {
+    throw withWayOn(error, context.signal);
+  }
   return await goOn(journal, context, []);
 }
 

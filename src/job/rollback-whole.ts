@@ -9,6 +9,7 @@ import { ALL_STAGES } from "./stages/all.ts";
 import type { JournalValue } from "./stages/journal.ts";
 import { recordOf, stageOf, undoStages } from "./stages/run-stages.ts";
 import type { Place, UndoContext } from "./stages/stage.ts";
+import { stopBeforeUndo } from "./stages/stop-again.ts";
 import type { WholeRollbackPlan, WholeRollbackSummary } from "./whole-summaries.ts";
 
 export interface UndoOptions {
@@ -75,6 +76,7 @@ export async function rollbackWhole(kept: KeptRestore, options: UndoOptions): Pr
   if (blocker !== undefined) throw new Failure("target/unsuitable", blocker.message, { hint: blocker.hint });
   const { journal } = kept;
   try {
+    await stopBeforeUndo(contextOf(kept, options), journal);
     await undoStages(ALL_STAGES, contextOf(kept, options), journal);
   } catch (error) {
     throw withWayOn(error, options.signal);

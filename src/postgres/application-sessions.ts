@@ -1,6 +1,6 @@
 /** Who of the application is connected to its database: a database is not taken from under somebody. */
 import type { ServerAddress } from "./address.ts";
-import { connect } from "./connect.ts";
+import { connectIfThere } from "./connect-if-there.ts";
 import { quoteLiteral } from "./names.ts";
 
 export interface ApplicationSession {
@@ -31,7 +31,7 @@ interface Row {
 
 /**
  * The sessions of clients on this database that are the application's: those of its role, and those that call themselves
- * as Rails' processes do. Changes nothing; every role may ask.
+ * as Rails' processes do; none where there is no such database. Changes nothing; every role may ask.
  * @param options.role The application's own; the address may name another one.
  * @throws Failure of the `database/` codes.
  */
@@ -39,7 +39,8 @@ export async function applicationSessions(
   address: ServerAddress,
   { role, signal }: { role: string; signal: AbortSignal },
 ): Promise<ApplicationSession[]> {
-  await using connection = await connect(address, { signal });
+  await using connection = await connectIfThere(address, { signal });
+  if (connection === undefined) return [];
   const rows = await connection.query<Row>(
     `select a.pid as process, a.usename as role, a.application_name as program, pg_catalog.host(a.client_addr) as client,
        (extract(epoch from a.backend_start) * 1000)::bigint::text as since

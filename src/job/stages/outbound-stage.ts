@@ -6,6 +6,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { formatInstant } from "../../base/clock.ts";
 import { connect, type Connection } from "../../postgres/connect.ts";
+import { connectIfThere } from "../../postgres/connect-if-there.ts";
 import { replaceFile } from "../../system/replace-file.ts";
 import { channelChecklist, readChannels } from "../channel-checklist.ts";
 import { makeChanges, type OutboundChange, planDefuse, reviewOutbound } from "../outbound.ts";
@@ -81,7 +82,9 @@ export const outboundStage: Stage<OutboundKept> = {
 
   async undo({ place, folder, signal }, { kept }) {
     if (kept === undefined) return { lines: [], findings: [] };
-    await using connection = await connect(place.address, { signal });
+    await using connection = await connectIfThere(place.address, { signal });
+    // Dropped since: what was changed in it went with it.
+    if (connection === undefined) return { lines: [], findings: [] };
     const count = await makeChanges(connection, (await readChanges(folder, kept)).toReversed(), "revert");
     return { lines: [`${count} rows that had been made to rest are as they were`], findings: [] };
   },

@@ -5,6 +5,7 @@ import { LIMITS } from "../../base/limits.ts";
 import { readDatabase, readDatabaseNames } from "../../postgres/kept-databases.ts";
 import { sessionsSince } from "../../postgres/other-sessions.ts";
 import { swapDatabases } from "../../postgres/swap.ts";
+import { takeName } from "../../postgres/take-name.ts";
 import { connectBeside } from "../../postgres/target.ts";
 import { swapBlockers } from "../live-holders.ts";
 import { assertNotHeld } from "../load-beside.ts";
@@ -51,8 +52,13 @@ export const swapStage: Stage<SwapKept> = {
     const { address } = context.place;
     const { database: live } = address;
     const names = await namesNow(context, kept);
-    if (names.live === live) return { lines: [], findings: [] };
-    if (names.live === undefined || names.fresh !== live) throw lost(live, names.live);
+    const way = wayBack(live, names);
+    if (way === "none" || names.live === undefined) return { lines: [], findings: [] };
+    if (way === "lost") throw lost(live, names.live);
+    if (way === "rename") {
+      await takeName(address, names.live, context);
+      return { lines: [`'${live}' is the one that was there before; the restored one was gone already`], findings: [] };
+    }
     const swap = { live, fresh: names.live, why: "rolledback", point: kept.point } as const;
     const aside = await swapDatabases(address, swap, context);
     return {
@@ -68,13 +74,14 @@ export const swapStage: Stage<SwapKept> = {
     const { address } = context.place;
     const { database: live } = address;
     const names = await namesNow(context, kept);
-    if (names.live === live) return [];
-    if (names.live === undefined || names.fresh !== live) {
+    const way = wayBack(live, names);
+    if (way === "lost") {
       const { message, hint = "" } = lost(live, names.live);
       return [{ kind: "database-no-swap", level: "alarm", message, hint }];
     }
+    if (way === "none" || names.live === undefined) return [];
     await using connection = await connectBeside(address, context);
-    const out = await swapBlockers(connection, live, { side: "live" });
+    const out = way === "rename" ? undefined : await swapBlockers(connection, live, { side: "live" });
     const back = await swapBlockers(connection, names.live, { side: "back" });
     return [...(out?.blockers ?? []), ...(back?.blockers ?? [])];
   },
@@ -125,13 +132,32 @@ function isBack(database: string, sessions: readonly string[]): Failure {
   );
 }
 
-async function namesNow(
-  { place, signal }: UndoContext,
-  { liveOid, freshOid }: SwapKept,
-): Promise<{ live: string | undefined; fresh: string | undefined }> {
+interface Names {
+  /** What the one that was live is called; undefined where it is gone. */
+  live: string | undefined;
+  /** Likewise of the one that was loaded. */
+  fresh: string | undefined;
+  /** Some database has the live name. */
+  isTaken: boolean;
+}
+
+async function namesNow({ place, signal }: UndoContext, { liveOid, freshOid }: SwapKept): Promise<Names> {
   await using connection = await connectBeside(place.address, { signal });
   const names = await readDatabaseNames(connection);
-  return { live: names.get(liveOid), fresh: names.get(freshOid) };
+  const isTaken = [...names.values()].includes(place.address.database);
+  return { live: names.get(liveOid), fresh: names.get(freshOid), isTaken };
+}
+
+/**
+ * How a swap is undone. `none`: it was not done, or is undone. `rename`: somebody dropped the restored one since, so that the
+ * one of before only needs its name. Pure.
+ */
+function wayBack(live: string, { live: before, fresh, isTaken }: Names): "none" | "swap" | "rename" | "lost" {
+  if (before === live) return "none";
+  // Dropped by somebody, and nothing was put into its place.
+  if (before === undefined) return fresh === live ? "lost" : "none";
+  if (fresh === live) return "swap";
+  return fresh === undefined && !isTaken ? "rename" : "lost";
 }
 
 function changed(live: string, fresh: string): Failure {

@@ -195,6 +195,42 @@ test("a swap that was killed before or behind is gone on with, and an undo puts 
   await dropAll();
 });
 
+test("what somebody dropped since does not keep the rest from coming back", async () => {
+  const disk: Disk = { database: undefined, swap: undefined };
+  await makeFresh();
+  await run(swapStage, disk);
+  const blockers = async () =>
+    await swapStage.planUndo?.(await contextOf([]), recordOn(disk, "swap") as StageRecord<SwapKept>);
+  await desk.server.query(`drop database "${live}"`);
+  // Somebody's own is not touched, and stands in the way.
+  await desk.server.query(`create database "${live}"`);
+  assert.deepEqual(
+    (await blockers())?.map(({ kind }) => kind),
+    ["database-no-swap"],
+  );
+  await assert.rejects(undo(swapStage, disk), { code: "target/unsuitable" });
+  await desk.server.query(`drop database "${live}"`);
+  assert.deepEqual(await blockers(), []);
+  await undo(swapStage, disk);
+  await undo(swapStage, disk);
+  assert.deepEqual(await liveLines(), damaged);
+  const note = `select shobj_description(oid, 'pg_database') as note from pg_database where datname = '${live}'`;
+  assert.deepEqual(await desk.server.query(note), [{ note: null }]);
+
+  // Before the swap there is nothing to undo, whatever became of the live one.
+  await makeFresh();
+  const begun: Disk = { database: undefined, swap: undefined };
+  await run(swapStage, begun, { keep: 1, side: "behind" });
+  await desk.server.query(`alter database "${live}" rename to "away"`);
+  await desk.server.query(`create database "as_damaged" template "away"`);
+  await desk.server.query(`drop database "away"`);
+  await undo(swapStage, begun);
+  await undo(databaseStage, begun);
+  assert.deepEqual(await others(), []);
+  await desk.server.query(`alter database "as_damaged" rename to "${live}"`);
+  assert.deepEqual(await liveLines(), damaged);
+});
+
 test("a database that is not the one that was loaded is never swapped in", async () => {
   const disk: Disk = { database: undefined, swap: undefined };
   await desk.server.query(`create database "${live}${FRESH}"`);
