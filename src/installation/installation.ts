@@ -65,8 +65,10 @@ export interface EnvironmentSource {
   readonly fixed: ReadonlySet<string> | "all";
   /** For people: where else. */
   readonly where: string;
-  /** The command that makes the containers again with what the files say now. */
+  /** The command that makes the containers again with what the files say now; none of them runs then. */
   readonly remake?: string;
+  /** The same, and all of them run. */
+  readonly remakeAndStart?: string;
 }
 
 export interface Installation {

@@ -119,6 +119,8 @@ async function answerFile(path: string, response: ServerResponse): Promise<boole
 }
 
 function serveWeb(): void {
+  // The first process of a container has no way of its own to end on a signal.
+  process.on("SIGTERM", () => process.exit(0));
   createServer((request, response) => {
     void (async () => {
       if (await answerFile(request.url ?? "", response)) return;

@@ -184,6 +184,7 @@ test("it is known which files each process's environment comes from, which count
     sources[0]?.remake,
     "docker compose --project-name chatwoot --project-directory /opt/chatwoot --file /opt/chatwoot/docker-compose.yaml --file /opt/chatwoot/own.yaml up --no-start --no-deps rails sidekiq",
   );
+  assert.equal(sources[0]?.remakeAndStart, sources[0]?.remake?.replace("--no-start", "--detach"));
   const alone = await find([web({})]);
   assert.deepEqual(
     alone.installation.environmentFrom?.map(({ files, fixed, remake }) => ({ files, fixed, remake })),

@@ -24,8 +24,8 @@ function word(text: string): string {
   return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
 }
 
-/** Compose makes containers anew whose environment is another now, and starts none of them. */
-function remakeCommand(members: readonly Container[]): string | undefined {
+/** Compose makes containers anew whose environment is another now, and starts none of them, or all. */
+function remakeCommand(members: readonly Container[], how: "--no-start" | "--detach"): string | undefined {
   const [first] = members;
   const folder = first === undefined ? undefined : composeLabel(first, "project.working_dir");
   const files = first === undefined ? undefined : composeLabel(first, "project.config_files");
@@ -33,7 +33,7 @@ function remakeCommand(members: readonly Container[]): string | undefined {
   if (folder === undefined || files === undefined || project === undefined) return undefined;
   const named = files.split(",").map((file) => `--file ${word(file.trim())}`);
   const services = [...new Set(members.map(serviceOf))].map(word);
-  return `docker compose --project-name ${word(project)} --project-directory ${word(folder)} ${named.join(" ")} up --no-start --no-deps ${services.join(" ")}`;
+  return `docker compose --project-name ${word(project)} --project-directory ${word(folder)} ${named.join(" ")} up ${how} --no-deps ${services.join(" ")}`;
 }
 
 function sourceOf(container: Container, { given, paths }: ComposeFiles, machine: Machine): EnvironmentSource {
@@ -80,11 +80,12 @@ export function sourcesOf(
     return [{ of: listSome(services), files: [], fixed: "all", where }];
   }
   const all = members.map((container) => sourceOf(container, files, machine));
-  const remake = remakeCommand(members);
+  const [remake, remakeAndStart] = [remakeCommand(members, "--no-start"), remakeCommand(members, "--detach")];
   const different = all.filter((one, at) => all.findIndex((other) => isAlike(one, other)) === at);
   return different.map((one) => ({
     ...one,
     of: listSome(all.filter((other) => isAlike(one, other)).map(({ of }) => of)),
     ...(remake === undefined ? {} : { remake }),
+    ...(remakeAndStart === undefined ? {} : { remakeAndStart }),
   }));
 }

@@ -196,8 +196,13 @@ async function undo(context: UndoContext, record: StageRecord<EnvironmentRecord>
   const { files = [], isTold = false } = record.kept ?? {};
   const lines: string[] = [];
   for (const [at, file] of files.entries()) lines.push(await putBack(context, file, at));
-  const remake = remakeOf(installation);
-  return { lines, findings: [], next: isTold && remake !== undefined ? [`make the containers again: ${remake}`] : [] };
+  // What ran before is started by now, with the environment that its containers were made with on the way.
+  const again = sourcesOf(installation).find(({ remakeAndStart }) => remakeAndStart !== undefined)?.remakeAndStart;
+  return { lines, findings: [], next: isTold && again !== undefined ? [nextOfUndo(again)] : [] };
+}
+
+function nextOfUndo(command: string): string {
+  return `make the containers again at once, if that was done for the restore, for they have its keys: ${command}`;
 }
 
 export const environmentStage: Stage<EnvironmentRecord> = { name: "environment", plan, apply, undo };

@@ -271,7 +271,12 @@ test("containers have to be made again: the restore stops there until they have 
   await using folder = await temporaryFolder();
   const found = await placeWith(folder, FRESH);
   const files = [{ path: folder.at("chatwoot/.env"), isMounted: false, isReadAtStart: false }];
-  const place = elsewhereSet(found, { files, fixed: new Set(), remake: "docker compose up --no-start rails" });
+  const place = elsewhereSet(found, {
+    files,
+    fixed: new Set(),
+    remake: "docker compose up --no-start rails",
+    remakeAndStart: "docker compose up --detach rails",
+  });
   const running = new Map(place.environment);
   const context = await contextOf(folder, place);
   assert.ok((await environmentStage.plan(context)).findings.some(({ kind }) => kind === "containers-to-make-again"));
@@ -286,6 +291,8 @@ test("containers have to be made again: the restore stops there until they have 
     record,
   );
   assert.equal(done.holds, undefined);
+  const undone = await environmentStage.undo(context, record);
+  assert.match(undone.next?.join() ?? "", /^make the containers again at once, .*: docker compose up --detach rails$/);
 });
 
 test("other files of the configuration stay as they are, and what was saved of those that differ is put beside", async () => {
