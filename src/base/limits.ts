@@ -385,9 +385,6 @@ export const LIMITS = {
   runLockSilentMs: 10 * 60_000,
   /** A run that has held it for longer than this hangs: whoever meets it tells. */
   runHangsMs: 24 * 3_600_000,
-  /** How long a restore waits before the swap for whoever uses the live database again, and how often it looks. */
-  backPatienceMs: 10_000,
-  backPollMs: 250,
   /** A run that was killed is not begun again before so long after it began: what killed it may do so again. */
   killedRunMs: 3_600_000,
   /** That a run cannot begin, by the same error, is told again after so long: less than a day, for runs come by chance. */

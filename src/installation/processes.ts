@@ -9,8 +9,8 @@ import type { MigrateStep } from "./migration.ts";
 
 /** One thing to do. */
 export type Step =
-  /** A service of systemd on this machine. */
-  | { how: "unit"; unit: string; action: "stop" | "start" }
+  /** A service of systemd on this machine, and the folder in which units lie there. */
+  | { how: "unit"; unit: string; action: "stop" | "start"; folder?: string }
   /** A person's own line, run by `/bin/sh`. */
   | { how: "shell"; command: string }
   | { how: "container"; engine: EngineAddress; container: string; action: "stop" | "start" }

@@ -7,7 +7,7 @@ import { type KeptRestore, removeRestoreFolder } from "./restore-journals.ts";
 import { refuseOtherPlace } from "./restore-whole.ts";
 import { ALL_STAGES } from "./stages/all.ts";
 import type { JournalValue } from "./stages/journal.ts";
-import { recordOf, stageOf, undoStages } from "./stages/run-stages.ts";
+import { type Applied, recordOf, stageOf, undoStages } from "./stages/run-stages.ts";
 import type { Place, UndoContext } from "./stages/stage.ts";
 import { stopBeforeUndo } from "./stages/stop-again.ts";
 import type { WholeRollbackPlan, WholeRollbackSummary } from "./whole-summaries.ts";
@@ -75,20 +75,24 @@ export async function rollbackWhole(kept: KeptRestore, options: UndoOptions): Pr
   const [blocker] = plan.blockers;
   if (blocker !== undefined) throw new Failure("target/unsuitable", blocker.message, { hint: blocker.hint });
   const { journal } = kept;
+  let applied: Applied;
   try {
     await stopBeforeUndo(contextOf(kept, options), journal);
-    await undoStages(ALL_STAGES, contextOf(kept, options), journal);
+    applied = await undoStages(ALL_STAGES, contextOf(kept, options), journal);
   } catch (error) {
     throw withWayOn(error, options.signal);
   }
   const { value } = journal;
-  const undone = value.stages.filter(({ state }) => state === "undone").toReversed();
+  const { held } = applied;
+  const undone = value.stages.filter(({ name, state }) => state === "undone" || name === held?.stage).toReversed();
   return {
     type: "summary",
     verb: "rollback",
     isWhole: true,
     restore: value.id,
     point: value.point,
+    state: held === undefined ? "undone" : "held",
+    held: held ?? null,
     stages: undone.map(({ name, state, undoSeconds = 0, result }) => ({
       name,
       state,
@@ -96,17 +100,24 @@ export async function rollbackWhole(kept: KeptRestore, options: UndoOptions): Pr
       lines: [...(result?.lines ?? [])],
     })),
     seconds: undone.reduce((sum, { undoSeconds = 0 }) => sum + undoSeconds, 0),
-    findings: undone.flatMap(({ result }) => result?.findings ?? []),
+    findings: [...undone.flatMap(({ result }) => result?.findings ?? []), ...heldFindings(applied)],
     next: undone.flatMap(({ result }) => result?.next ?? []),
   };
 }
 
+function heldFindings({ held }: Applied): Finding[] {
+  if (held === undefined) return [];
+  const message = `the rollback stopped before the end, at '${held.stage}': ${held.why}`;
+  return [{ kind: "rollback-held", level: "warning", message, hint: GO_ON }];
+}
+
+const GO_ON = "'chatkeep rollback' goes on with what is not undone yet.";
+
 function withWayOn(error: unknown, signal: AbortSignal): unknown {
   const reason: unknown = signal.aborted ? signal.reason : error;
   if (!isFailure(reason)) return reason;
-  const way = "'chatkeep rollback' goes on with what is not undone yet.";
   const { code, message, hint } = reason;
-  return new Failure(code, message, { hint: hint === undefined ? way : `${hint} ${way}`, cause: reason });
+  return new Failure(code, message, { hint: hint === undefined ? GO_ON : `${hint} ${GO_ON}`, cause: reason });
 }
 
 /**

@@ -76,6 +76,9 @@ export interface WholeRollbackSummary {
   isWhole: true;
   restore: string;
   point: string;
+  /** `held`: it stopped in good order, and goes on when it is called again. */
+  state: "undone" | "held";
+  held: { stage: StageName; why: string } | null;
   stages: StageSummary[];
   seconds: number;
   findings: Finding[];

@@ -62,21 +62,3 @@ export async function describeUsers(connection: Connection, databases: readonly 
     ...prepared.slice(0, 3).map((name) => `prepared transaction '${name}' (COMMIT PREPARED or ROLLBACK PREPARED)`),
   ];
 }
-
-/**
- * Sessions of one role on a database that began after a moment and are not ours: its application is back. Changes nothing.
- * @param since RFC 3339.
- */
-export async function sessionsSince(
-  connection: Connection,
-  database: string,
-  { role, since }: { role: string; since: string },
-): Promise<string[]> {
-  const rows = await connection.query<SessionRow>(
-    `select ${SESSION} ${ofOthers([database])} and ${OF_CLIENTS} and a.usename = ${quoteLiteral(role)}
-       and a.application_name <> pg_catalog.current_setting('application_name')
-       and a.backend_start > ${quoteLiteral(since)}::timestamptz
-     order by a.pid`,
-  );
-  return rows.map(describe);
-}

@@ -18,6 +18,12 @@ export interface ContainerNetwork {
   DNSNames?: string[] | null;
 }
 
+/** `no` or an empty name: it is not started again. */
+export interface RestartPolicy {
+  readonly Name: string;
+  readonly MaximumRetryCount?: number;
+}
+
 export interface ContainerDetails {
   Id: string;
   /** RFC 3339. */
@@ -37,7 +43,13 @@ export interface ContainerDetails {
     WorkingDir?: string;
     Hostname?: string;
   };
-  HostConfig?: { NetworkMode?: string; PidMode?: string; Links?: string[] | null; ExtraHosts?: string[] | null };
+  HostConfig?: {
+    NetworkMode?: string;
+    PidMode?: string;
+    Links?: string[] | null;
+    ExtraHosts?: string[] | null;
+    RestartPolicy?: RestartPolicy;
+  };
   Mounts?: ContainerMount[] | null;
   NetworkSettings?: {
     Ports?: Record<string, { HostIp: string; HostPort: string }[] | null> | null;

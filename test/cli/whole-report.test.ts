@@ -78,6 +78,8 @@ const ROLLED_BACK: WholeRollbackSummary = {
   isWhole: true,
   restore: DONE.restore,
   point: POINT,
+  state: "undone",
+  held: null,
   stages: [
     {
       name: "swap",

@@ -201,6 +201,11 @@ export async function startStandInEngine(world: StandInWorld, at?: string): Prom
       );
     }
     if (parts[2] === "logs") return response.writeHead(200).end(framed(container.printed ?? ""));
+    if (parts[2] === "update") {
+      const { RestartPolicy } = JSON.parse(await text(request)) as NonNullable<ContainerDetails["HostConfig"]>;
+      container.HostConfig = { ...container.HostConfig, ...(RestartPolicy === undefined ? {} : { RestartPolicy }) };
+      return answerJson(response, { Warnings: [] });
+    }
     const act = `${parts[2]} ${details.Name.slice(1)}`;
     acts.push(act);
     const isSame = (parts[2] === "start") === details.State.Running;

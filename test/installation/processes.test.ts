@@ -116,8 +116,8 @@ test("an address as 'health' is asked, and counts more than what was found", asy
   assert.deepEqual(processes.health, { how: "http", url: "https://chat.example.com" });
 });
 
-function systemctl(action: string, ...units: string[]) {
-  return units.map((unit) => ({ how: "unit", unit, action }));
+function systemctl(folder: string, action: string, ...units: string[]) {
+  return units.map((unit) => ({ how: "unit", unit, action, folder }));
 }
 
 test("on a Linux machine web and worker are the units of their names, each by itself", async () => {
@@ -130,8 +130,11 @@ test("on a Linux machine web and worker are the units of their names, each by it
     await writeFile(machine.at(`etc/systemd/system/${name}.service`), unit);
   const options = { signal, filesystemRoot: machine.path };
   const { web, worker, health } = (await findInstallation({ kind: "linux-vm" }, options)).installation.processes;
-  assert.deepEqual(web?.stop, systemctl("stop", "chatwoot-web.1.service"));
-  assert.deepEqual(worker?.start, systemctl("start", "chatwoot-worker.1.service", "chatwoot-worker.2.service"));
+  assert.deepEqual(web?.stop, systemctl(machine.at("etc/systemd/system"), "stop", "chatwoot-web.1.service"));
+  assert.deepEqual(
+    worker?.start,
+    systemctl(machine.at("etc/systemd/system"), "start", "chatwoot-worker.1.service", "chatwoot-worker.2.service"),
+  );
   assert.deepEqual(health, { how: "http", url: "http://127.0.0.1:3100" });
 });
 

@@ -151,7 +151,9 @@ export function formatWholeRollbackPlan(plan: WholeRollbackPlan, look: Look): st
 
 export function formatWholeRollback(summary: WholeRollbackSummary, look: Look): string[] {
   return [
-    `${look.paint("green", "✓ rolled back")} the restore of point ${shortId(summary.point)} in ${formatSeconds(summary.seconds)}`,
+    summary.held === null
+      ? `${look.paint("green", "✓ rolled back")} the restore of point ${shortId(summary.point)} in ${formatSeconds(summary.seconds)}`
+      : `${look.paint("yellow", "! the rollback")} of the restore of point ${shortId(summary.point)} stopped before the end, after ${formatSeconds(summary.seconds)}`,
     ...steps(summary.stages, look),
   ];
 }

@@ -1,5 +1,5 @@
 /** A Linux machine as cwctl sets it up: a git checkout, systemd units, nginx. */
-import { basename, resolve } from "node:path";
+import { basename, dirname, resolve } from "node:path";
 import type { Finding } from "../../base/findings.ts";
 import { activeStorageService, railsEnvOf } from "../../chatwoot/environment.ts";
 import type { Installation } from "../installation.ts";
@@ -29,11 +29,12 @@ async function findRoot(settings: InstallationSettings, units: Units, machine: M
 }
 
 function controlOf(units: Units, process: "web" | "worker"): ProcessControl | undefined {
-  const names = units.files
-    .map((file) => basename(file))
-    .filter((name) => name.startsWith(`chatwoot-${process}`) && name.endsWith(".service"));
-  if (names.length === 0) return undefined;
-  const steps = (action: "stop" | "start") => names.map((unit) => ({ how: "unit", unit, action }) as const);
+  const files = units.files.filter(
+    (file) => basename(file).startsWith(`chatwoot-${process}`) && file.endsWith(".service"),
+  );
+  if (files.length === 0) return undefined;
+  const steps = (action: "stop" | "start") =>
+    files.map((file) => ({ how: "unit", unit: basename(file), action, folder: dirname(file) }) as const);
   return { stop: steps("stop"), start: steps("start") };
 }
 

@@ -10,6 +10,7 @@ import { outboundStage } from "./outbound-stage.ts";
 import { imageStage } from "./image-stage.ts";
 import { redisStage } from "./redis-stage.ts";
 import { STAGE_NAMES, type Stage } from "./stage.ts";
+import { stillStopped } from "./still-stopped.ts";
 import { stopStage } from "./stop-stage.ts";
 import { swapStage } from "./swap-stage.ts";
 import { webStage } from "./web-stage.ts";
@@ -23,13 +24,14 @@ const STAGES: readonly Stage[] = [
   cloneStage,
   swapStage,
   codeStage,
-  environmentStage,
-  redisStage,
-  migrateStage,
+  stillStopped(environmentStage),
+  stillStopped(redisStage),
+  stillStopped(migrateStage, { isMeant: ({ options }) => options.migrate }),
   webStage,
   healthStage,
-  outboundStage,
-  workerStage,
+  stillStopped(outboundStage, { isWorkerAlone: true }),
+  // One that is to be started may run: what was killed had just started it.
+  stillStopped(workerStage, { isWorkerAlone: true, isMeant: ({ options }) => options.clone !== undefined }),
   imageStage,
 ];
 

@@ -8,7 +8,8 @@ import { describeStep, showStep, type Step } from "../../installation/processes.
 import { howToRead, lastWords, type ProcessState, stateOf } from "../../installation/process-state.ts";
 import type { UndoContext } from "./stage.ts";
 
-const GO_ON = "Correct it and run chatkeep restore --resume; chatkeep rollback brings back what was there.";
+/** How every such failure ends while a restore goes on. */
+export const GO_ON = "Correct it and run chatkeep restore --resume; chatkeep rollback brings back what was there.";
 
 /** The installation as it is now; as it was found where it cannot be looked at again. */
 export async function lookAgain({ place }: Pick<UndoContext, "place">): Promise<Installation> {

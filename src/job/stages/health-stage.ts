@@ -2,12 +2,12 @@
 import { plural } from "../../base/bytes.ts";
 import type { Finding } from "../../base/findings.ts";
 import { LIMITS } from "../../base/limits.ts";
-import { checkHealth, type Health, type HealthCheck, showStep } from "../../installation/processes.ts";
+import { checkHealth, type Health, type HealthCheck, showStep, type Step } from "../../installation/processes.ts";
 import { stateOf } from "../../installation/process-state.ts";
 import { lookAgain, notWell, Starts, waitUntilSteady } from "./coming-up.ts";
 import { readRanBefore, stepsToStart } from "./ran-before.ts";
 import { filesFinding, sampleFiles } from "./sample-files.ts";
-import type { Stage, StageContext, StageResult } from "./stage.ts";
+import type { Stage, StageContext, StageResult, UndoContext } from "./stage.ts";
 
 const NOT_SEEN: StageResult = {
   lines: ["nobody could be asked whether Chatwoot is well"],
@@ -23,10 +23,17 @@ async function startedSteps({ place, folder, options }: StageContext) {
   return stepsToStart(place.installation.processes.web, "web", ran);
 }
 
-/** Until it is well; its address may be another one once it runs. @throws Failure `restore/not-well`. */
-async function waitUntilWell(context: StageContext): Promise<{ health: Health; check: HealthCheck } | undefined> {
+/**
+ * Until the web process is well; its address may be another one once it runs.
+ * @param steps What was started of it.
+ * @returns undefined where nobody can be asked, or was started.
+ * @throws Failure `restore/not-well`.
+ */
+export async function waitUntilWell(
+  context: UndoContext,
+  steps: readonly Step[],
+): Promise<{ health: Health; check: HealthCheck } | undefined> {
   const { clock, signal, place } = context;
-  const steps = await startedSteps(context);
   const isKnown = (place.installation.processes.web?.start.length ?? 0) > 0;
   const until = clock.monotonic() + LIMITS.healthPatienceMs;
   const starts = new Starts(context);
@@ -92,7 +99,7 @@ export const healthStage: Stage = {
     }),
   async apply(context) {
     const { manifest, options } = context;
-    const found = await waitUntilWell(context);
+    const found = await waitUntilWell(context, await startedSteps(context));
     if (found === undefined) return NOT_SEEN;
     const { health, check } = found;
     const files = await askForFiles(context, check);

@@ -2,6 +2,7 @@
 import { formatInstant } from "../../base/clock.ts";
 import { listSome } from "../../base/bytes.ts";
 import { Failure, isFailure } from "../../base/errors.ts";
+import type { Finding } from "../../base/findings.ts";
 import { LIMITS } from "../../base/limits.ts";
 import { databaseOf } from "../../chatwoot/environment.ts";
 import { runStep, showStep, type Step } from "../../installation/processes.ts";
@@ -10,7 +11,7 @@ import { openRedis } from "../../installation/redis.ts";
 import { parseDatabaseUrl } from "../../postgres/address.ts";
 import { type ApplicationSession, applicationSessions } from "../../postgres/application-sessions.ts";
 import { redisClients } from "../../system/redis-clients.ts";
-import type { Place, UndoContext } from "./stage.ts";
+import type { Place, StageResult, UndoContext } from "./stage.ts";
 
 /** How often in a row nobody must be seen: one that is being started has no connection yet. */
 const LOOKS = 3;
@@ -22,30 +23,66 @@ function roleOf({ installation, address }: Place): string {
   return named || address.user;
 }
 
-/** Those of the application that are connected to its database and its Redis now. Changes nothing. */
-export async function whoIsConnected({ place, signal }: Pick<UndoContext, "place" | "signal">): Promise<string[]> {
+export interface Connected {
+  /** Those of the application that are connected to its database and its Redis now, for people. */
+  readonly who: readonly string[];
+  /** Why Redis could not be asked; undefined where it was. */
+  readonly unasked: string | undefined;
+}
+
+/** What Sidekiq calls itself. */
+const SIDEKIQ = /sidekiq/i;
+
+/** Looks who of the application is connected, or of its worker alone. Changes nothing. */
+export async function whoIsConnected(
+  { place, signal }: Pick<UndoContext, "place" | "signal">,
+  { isWorkerAlone = false }: { isWorkerAlone?: boolean } = {},
+): Promise<Connected> {
   const sessions = await applicationSessions(place.address, { role: roleOf(place), signal });
-  return [...sessions.map(describeSession), ...(await whoIsInRedis(place, signal))];
+  const meant = isWorkerAlone ? sessions.filter(({ program }) => SIDEKIQ.test(program)) : sessions;
+  const { who, unasked } = await whoIsInRedis(place, { isWorkerAlone, signal });
+  return { who: [...meant.map(describeSession), ...who], unasked };
 }
 
 /** What Ruby's own libraries for Redis say of themselves. */
 const RUBYS_LIBRARY = /redis-(?:rb|client)/i;
 
-/** Nobody, where Redis does not answer or does not tell: the stage that clears it says so. */
-async function whoIsInRedis({ installation }: Place, signal: AbortSignal): Promise<string[]> {
+/** One that does not answer, or does not tell, keeps nobody from going on: the stage that clears it needs it, too. */
+async function whoIsInRedis(
+  { installation }: Place,
+  { isWorkerAlone, signal }: { isWorkerAlone: boolean; signal: AbortSignal },
+): Promise<Connected> {
   const { redis } = installation;
-  if (redis === undefined) return [];
+  if (redis === undefined) return { who: [], unasked: "Chatwoot's environment names none (REDIS_URL)" };
   try {
     await using session = await openRedis(installation, { signal, patienceMs: 0 });
-    const clients = (await redisClients(session, redis.database)) ?? [];
-    return clients
-      .filter(({ role, library }) => role !== "unknown" || RUBYS_LIBRARY.test(library))
-      .map(({ role, address }) => `${role === "unknown" ? "Ruby" : `the ${role}`} in Redis (${address})`);
+    const clients = await redisClients(session, redis.database);
+    if (clients === undefined) return { who: [], unasked: "it does not tell (CLIENT LIST is not allowed)" };
+    const meant = clients.filter(({ role, library }) =>
+      isWorkerAlone ? role === "worker" : role !== "unknown" || RUBYS_LIBRARY.test(library),
+    );
+    const named = meant.map(
+      ({ role, address }) => `${role === "unknown" ? "Ruby" : `the ${role}`} in Redis (${address})`,
+    );
+    return { who: named, unasked: undefined };
   } catch (error) {
     signal.throwIfAborted();
     if (!isFailure(error)) throw error;
-    return [];
+    return { who: [], unasked: error.message };
   }
+}
+
+/** That nobody was seen in Redis says nothing where it was not asked. */
+function unaskedFindings(unasked: string | undefined): Finding[] {
+  if (unasked === undefined) return [];
+  return [
+    {
+      kind: "redis-not-asked",
+      level: "note",
+      message: `Redis could not be asked who is connected: ${unasked}`,
+      hint: "A worker on another machine would be seen by its sessions in the database alone. See yourself that none runs.",
+    },
+  ];
 }
 
 /** `process 4711 of role 'chatwoot' (puma, 192.0.2.7), since 2026-01-01T02:30:00Z`. */
@@ -55,39 +92,73 @@ function describeSession({ process, role, program, client, sinceMs }: Applicatio
 }
 
 /** The steps that stop what is meant to run now. */
-async function stepsOfRunning({ place, signal }: UndoContext): Promise<Step[]> {
+async function stepsOfRunning({ place, signal }: UndoContext, isWorkerAlone: boolean): Promise<Step[]> {
   const { web, worker } = place.installation.processes;
   const running: Step[] = [];
-  for (const step of [...(worker?.stop ?? []), ...(web?.stop ?? [])]) {
+  for (const step of [...(worker?.stop ?? []), ...(isWorkerAlone ? [] : (web?.stop ?? []))]) {
     if ((await stateOf(step, { signal }))?.isWanted === true) running.push(step);
   }
   return running;
 }
 
+export interface NobodyOptions {
+  patienceMs?: number;
+  /** Once is enough where everything was seen to be stopped before: what is on its way is seen by what runs. */
+  looks?: number;
+  /** The web process runs already, and the worker must not. */
+  isWorkerAlone?: boolean;
+  /** Says so where Redis could not be asked: once in a restore is enough. */
+  tellsUnasked?: boolean;
+}
+
 /**
  * Waits until none of Chatwoot's processes runs and none is connected. What was started again since it was stopped, as by a
- * machine that was restarted, is stopped once more.
+ * machine that was restarted, is stopped once more, and told.
  * @throws Failure `restore/in-use` that names who stays, from where.
  */
 export async function seeNobody(
   context: UndoContext,
-  { patienceMs = LIMITS.nobodyPatienceMs }: { patienceMs?: number } = {},
-): Promise<void> {
+  {
+    patienceMs = LIMITS.nobodyPatienceMs,
+    looks = LOOKS,
+    isWorkerAlone = false,
+    tellsUnasked = false,
+  }: NobodyOptions = {},
+): Promise<StageResult> {
   const { clock, signal } = context;
   const until = clock.monotonic() + patienceMs;
-  let isStoppedAgain = false;
-  for (let seen = 0; seen < LOOKS;) {
-    const running = await stepsOfRunning(context);
+  let stopped: readonly Step[] = [];
+  for (let seen = 0; ;) {
+    const running = await stepsOfRunning(context, isWorkerAlone);
     if (running.length > 0) {
-      if (isStoppedAgain) throw startedAgain(running);
-      isStoppedAgain = true;
+      if (stopped.length > 0) throw startedAgain(running);
+      stopped = running;
       for (const step of running) await runStep(step, { signal });
     }
-    const connected = await whoIsConnected(context);
-    seen = running.length === 0 && connected.length === 0 ? seen + 1 : 0;
-    if (connected.length > 0 && clock.monotonic() >= until) throw stillConnected(context.place, connected);
-    if (seen < LOOKS) await clock.sleep(LIMITS.lookAgainMs, signal);
+    const connected = await whoIsConnected(context, { isWorkerAlone });
+    const isNobody = running.length === 0 && connected.who.length === 0;
+    seen = isNobody ? seen + 1 : 0;
+    // One that was met here is looked for as long as if it had just been stopped.
+    if (seen >= (stopped.length > 0 ? LOOKS : looks))
+      return told(stopped, tellsUnasked ? connected.unasked : undefined);
+    if (connected.who.length > 0 && clock.monotonic() >= until) throw stillConnected(context.place, connected.who);
+    await clock.sleep(LIMITS.lookAgainMs, signal);
   }
+}
+
+/** A stage's own result behind what was seen before it. Pure. */
+export function behind(seen: StageResult, result: StageResult): StageResult {
+  return { ...result, lines: [...seen.lines, ...result.lines], findings: [...seen.findings, ...result.findings] };
+}
+
+function told(stopped: readonly Step[], unasked: string | undefined): StageResult {
+  const findings = unaskedFindings(unasked);
+  if (stopped.length === 0) return { lines: [], findings };
+  const what = listSome(stopped.map(showStep));
+  const message = `${what} ran again after it was stopped, and was stopped once more`;
+  const hint =
+    "What it did until then is done: a worker may have sent messages. Was the machine or Docker restarted, or did somebody start it?";
+  return { lines: [message], findings: [{ kind: "ran-again", level: "warning", message, hint }, ...findings] };
 }
 
 const GO_ON = "Then go on with chatkeep restore --resume, or undo what was done with chatkeep rollback.";

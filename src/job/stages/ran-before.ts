@@ -1,13 +1,19 @@
 /** Which of Chatwoot's processes ran when a restore began: those alone are started again. */
+import { createHmac } from "node:crypto";
 import { readFile } from "node:fs/promises";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { Failure, messageOf } from "../../base/errors.ts";
+import { OPENING_NAMES } from "../../chatwoot/environment-match.ts";
+import type { Environment } from "../../chatwoot/environment.ts";
 import { type ProcessControl, describeStep, type Step } from "../../installation/processes.ts";
 import { stateOf } from "../../installation/process-state.ts";
 import { replaceFile } from "../../system/replace-file.ts";
 import type { UndoContext } from "./stage.ts";
 
 export type ProcessName = "web" | "worker";
+
+/** For people. */
+export const CALLED: Record<ProcessName, string> = { web: "the web process", worker: "the worker" };
 
 export interface RanProcess {
   /** By which it is known again, as {@link describeStep} has it. */
@@ -21,12 +27,24 @@ export interface RanProcess {
 export interface RanBefore {
   readonly web: readonly RanProcess[];
   readonly worker: readonly RanProcess[];
+  /** By name, a mark of each value that the data of the place needs: by it the same value is known again. */
+  readonly keys?: Readonly<Record<string, string>>;
+}
+
+/** No value can be read from it, and it is another in every restore. */
+function markOf(value: string, folder: string): string {
+  return createHmac("sha256", basename(folder)).update(value).digest("hex");
+}
+
+/** Marks of the keys that the place has. Pure. */
+export function keyMarks(environment: Environment, folder: string): Record<string, string> {
+  return Object.fromEntries(OPENING_NAMES.map((name) => [name, markOf(environment.get(name) ?? "", folder)]));
 }
 
 const NAME = "processes.json";
 
 /** Looks at them. Of one that a person's own command starts it cannot be told: it is taken to run. */
-export async function lookAtProcesses({ place, signal }: Pick<UndoContext, "place" | "signal">): Promise<RanBefore> {
+export async function lookAtProcesses({ place, folder, signal }: UndoContext): Promise<RanBefore> {
   const { web, worker } = place.installation.processes;
   const look = async (control: ProcessControl | undefined): Promise<RanProcess[]> => {
     const found: RanProcess[] = [];
@@ -37,7 +55,8 @@ export async function lookAtProcesses({ place, signal }: Pick<UndoContext, "plac
     }
     return found;
   };
-  return { web: await look(web), worker: await look(worker) };
+  const keys = keyMarks(place.installation.environment, folder);
+  return { web: await look(web), worker: await look(worker), keys };
 }
 
 /** Keeps it for the stages that start them. Returns when it is durable. @throws Failure `restore/record`. */

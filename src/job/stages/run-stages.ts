@@ -2,6 +2,7 @@
 import { type Clock, formatInstant } from "../../base/clock.ts";
 import { bug, Failure, isFailure } from "../../base/errors.ts";
 import type { Journal } from "./journal.ts";
+import { mayStart } from "./kept-stopped.ts";
 import type { Stage, StageContext, StageName, StageRecord, StageResult, UndoContext } from "./stage.ts";
 
 export interface Applied {
@@ -28,7 +29,9 @@ export async function applyStages(stages: readonly Stage[], context: StageContex
     const { holds } = result;
     if (holds !== undefined) {
       await journal.setStage(name, { result, seconds });
-      return { held: { stage: name, why: holds } };
+      const isUp = journal.stage("web")?.state === "done";
+      const care = await mayStart(context.folder, isUp ? ["worker"] : undefined);
+      return { held: { stage: name, why: care === undefined ? holds : `${holds}. ${care}` } };
     }
     await journal.setStage(name, { state: "done", result, seconds });
   }
@@ -40,7 +43,7 @@ export async function applyStages(stages: readonly Stage[], context: StageContex
  * Undoes what the journal says was begun, the last first. Called again after a kill, it goes on there.
  * @throws what a stage throws: those behind it are undone, and it and those before it are not.
  */
-export async function undoStages(stages: readonly Stage[], context: UndoContext, journal: Journal): Promise<void> {
+export async function undoStages(stages: readonly Stage[], context: UndoContext, journal: Journal): Promise<Applied> {
   const { clock, progress, signal } = context;
   if (journal.value.state !== "undoing") await journal.set({ state: "undoing" });
   for (const { name, state } of journal.value.stages.toReversed()) {
@@ -50,9 +53,14 @@ export async function undoStages(stages: readonly Stage[], context: UndoContext,
     progress.stage(`undoing ${name}`);
     const call = async () => await stage.undo(context, recordOf(journal, name));
     const { result, seconds } = await timed(journal, { name, of: "undoSeconds" }, clock, call);
+    if (result.holds !== undefined) {
+      await journal.setStage(name, { result, undoSeconds: seconds });
+      return { held: { stage: name, why: result.holds } };
+    }
     await journal.setStage(name, { state: "undone", result, undoSeconds: seconds });
   }
   await journal.set({ state: "undone", endedAt: formatInstant(clock.now()) });
+  return { held: undefined };
 }
 
 /** @throws Failure `restore/record` where this version does not have it. */

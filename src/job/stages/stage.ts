@@ -125,7 +125,7 @@ export interface StageResult {
   readonly findings: readonly Finding[];
   /** What is left for a person, in order. */
   readonly next?: readonly string[];
-  /** The restore stops here in good order, with this reason; calling it again goes on with this stage. */
+  /** The restore, or its rollback, stops here in good order, with this reason; calling it again goes on with this stage. */
   readonly holds?: string;
 }
 

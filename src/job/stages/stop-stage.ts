@@ -1,12 +1,24 @@
 /** Stops the worker, then the web process, and sees that nobody is connected any more. Undone, what ran before runs again. */
 import { listSome } from "../../base/bytes.ts";
+import { isFailure } from "../../base/errors.ts";
 import type { Finding } from "../../base/findings.ts";
+import { composeTrouble, readComposeProject, runImages } from "../../installation/images.ts";
 import { type ProcessControl, runStep, showStep } from "../../installation/processes.ts";
-import { seeNobody, whoIsConnected } from "./nobody.ts";
-import { keepRanBefore, lookAtProcesses, type ProcessName, type RanBefore, stepsToStart } from "./ran-before.ts";
-import type { Stage, StageContext, StagePlan } from "./stage.ts";
+import { GO_ON, lookAgain, waitUntilSteady } from "./coming-up.ts";
+import { waitUntilWell } from "./health-stage.ts";
+import { keepStopped, letStart } from "./kept-stopped.ts";
+import { behind, seeNobody, whoIsConnected } from "./nobody.ts";
+import {
+  CALLED,
+  keepRanBefore,
+  keyMarks,
+  lookAtProcesses,
+  type ProcessName,
+  type RanBefore,
+  stepsToStart,
+} from "./ran-before.ts";
+import type { Stage, StageContext, StagePlan, StageResult, UndoContext } from "./stage.ts";
 
-const CALLED: Record<ProcessName, string> = { web: "the web process", worker: "the worker" };
 /** A web process that goes on making work is stopped last, so that nobody waits in vain for longer than needed. */
 const ORDER = ["worker", "web"] as const;
 
@@ -26,7 +38,7 @@ async function plan(context: StageContext): Promise<StagePlan> {
     return canStop(control) ? [`stop ${CALLED[name]}: ${stepsNamed(control.stop)}`] : [];
   });
   const unknown = ORDER.filter((name) => !canStop(processes[name]));
-  const findings = unknown.length === 0 ? [] : await findingsOf(unknown, await whoIsConnected(context));
+  const findings = unknown.length === 0 ? [] : findingsOf(unknown, (await whoIsConnected(context)).who);
   return {
     lines: [...lines, "see that nobody is connected to the database any more"],
     blockers: findings.filter(({ level }) => level === "alarm"),
@@ -35,7 +47,7 @@ async function plan(context: StageContext): Promise<StagePlan> {
 }
 
 /** Who cannot be stopped from here stands in the way as long as somebody is connected, who may be just that one. */
-async function findingsOf(unknown: readonly ProcessName[], connected: readonly string[]): Promise<Finding[]> {
+function findingsOf(unknown: readonly ProcessName[], connected: readonly string[]): Finding[] {
   const who = unknown.map((name) => CALLED[name]).join(" and ");
   const commands = unknown.map((name) => `stop.${name} and start.${name}`).join(", ");
   const canDo = unknown.length === ORDER.length;
@@ -59,29 +71,85 @@ export const stopStage: Stage<RanBefore> = {
       await keepRanBefore(folder, ran);
       await record.keep(ran);
     }
+    await keepStopped(context);
     for (const name of ORDER) {
       const { stop = [] } = place.installation.processes[name] ?? {};
       if (stop.length > 0) progress.say(`stopping ${CALLED[name]}`);
       for (const step of stop) await runStep(step, { signal });
     }
-    await seeNobody(context);
-    return { lines: ["web and worker are stopped, and nobody is connected"], findings: [] };
+    const seen = await seeNobody(context, { tellsUnasked: true });
+    return behind(seen, { lines: [`web and worker are stopped, and ${nobodyIn(seen)}`], findings: [] });
   },
-  async undo({ place, signal }, { kept }) {
+  async undo(context, { kept }) {
+    const { place, signal } = context;
     if (kept === undefined) return { lines: [], findings: [] };
+    const wrong = await wrongKeys(context, kept);
+    if (wrong !== undefined) return { lines: [], findings: [], holds: wrong };
     const { processes } = place.installation;
-    const started: string[] = [];
+    const lines: string[] = [];
+    const findings: Finding[] = [];
     const next: string[] = [];
     for (const name of ORDER.toReversed()) {
       const control = processes[name];
       const steps = stepsToStart(control, name, kept, { isNew: false });
+      await letStart(context, name);
       for (const step of steps) await runStep(step, { signal });
-      if (steps.length > 0) started.push(`${CALLED[name]} runs again: ${stepsNamed(steps)}`);
+      const ill = await notWellAgain(context, name, steps);
+      findings.push(...ill);
+      if (steps.length > 0 && ill.length === 0) lines.push(`${CALLED[name]} runs again: ${stepsNamed(steps)}`);
       else if (!canStart(control)) next.push(`Start ${CALLED[name]} again, if it ran before.`);
     }
-    return { lines: started, findings: [], ...(next.length === 0 ? {} : { next }) };
+    return { lines, findings, ...(next.length === 0 ? {} : { next }) };
   },
 };
+
+/**
+ * With another key Chatwoot says nothing, and writes over what it cannot open: it is not started then. Containers keep what they
+ * were made with, whatever their files say, and are made again where Docker's program is there.
+ */
+async function wrongKeys(context: UndoContext, { keys = {} }: RanBefore): Promise<string | undefined> {
+  const { folder, signal } = context;
+  const differing = async () => {
+    const marks = keyMarks((await lookAgain(context)).environment, folder);
+    return Object.keys(keys).filter((name) => marks[name] !== keys[name]);
+  };
+  if ((await differing()).length === 0) return undefined;
+  const installation = await lookAgain(context);
+  const project = await readComposeProject(installation, { signal });
+  if (project !== undefined && (await composeTrouble({ signal })) === undefined) {
+    const ours = project.images.filter(({ isChatwoot }) => isChatwoot);
+    await runImages(project, ours, { isStarted: false, signal });
+  }
+  const names = await differing();
+  if (names.length === 0) return undefined;
+  const [remake] = (installation.environmentFrom ?? []).flatMap(({ remake: how }) => how ?? []);
+  const how = remake ?? "set what was there before, and make Chatwoot's containers again, if it runs in some";
+  return `Chatwoot is not started, for it has another ${names.join(", ")} than before the restore, with which it would damage its data: ${how}`;
+}
+
+/** What was started and does not stay up, or is not well, is told: all else is undone, and nothing is to be gone on with. */
+async function notWellAgain(
+  context: UndoContext,
+  name: ProcessName,
+  steps: ProcessControl["start"],
+): Promise<Finding[]> {
+  if (steps.length === 0) return [];
+  try {
+    if (name === "web") await waitUntilWell(context, steps);
+    else await waitUntilSteady(steps, context);
+    return [];
+  } catch (error) {
+    context.signal.throwIfAborted();
+    if (!isFailure(error, "restore/not-well")) throw error;
+    const hint = (error.hint ?? "").replace(GO_ON, "Everything else is as it was before the restore.");
+    return [{ kind: "not-well-again", level: "alarm", message: error.message, hint }];
+  }
+}
+
+function nobodyIn({ findings }: StageResult): string {
+  const isAsked = findings.every(({ kind }) => kind !== "redis-not-asked");
+  return isAsked ? "nobody is connected" : "nobody is connected to the database";
+}
 
 function canStart(control: ProcessControl | undefined): boolean {
   return control !== undefined && control.start.length > 0;

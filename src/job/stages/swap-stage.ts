@@ -1,16 +1,13 @@
 /** The restored database takes the live one's name; the live one is kept beside it. An undo swaps them back. */
-import { listSome } from "../../base/bytes.ts";
 import { Failure } from "../../base/errors.ts";
-import { LIMITS } from "../../base/limits.ts";
 import { readDatabase, readDatabaseNames } from "../../postgres/kept-databases.ts";
-import { sessionsSince } from "../../postgres/other-sessions.ts";
 import { swapDatabases } from "../../postgres/swap.ts";
 import { takeName } from "../../postgres/take-name.ts";
 import { connectBeside } from "../../postgres/target.ts";
 import { swapBlockers } from "../live-holders.ts";
 import { assertNotHeld } from "../load-beside.ts";
 import { besideOf } from "./database-stage.ts";
-import { seeNobody } from "./nobody.ts";
+import { behind, seeNobody } from "./nobody.ts";
 import type { Stage, StageContext, UndoContext } from "./stage.ts";
 
 /** Numbers of the two databases, which stay theirs whatever they are called. */
@@ -18,8 +15,6 @@ export interface SwapKept {
   readonly liveOid: number;
   readonly freshOid: number;
   readonly point: string;
-  /** RFC 3339: when the new database was made, which is after Chatwoot was stopped. */
-  readonly madeAt: string;
 }
 
 export const swapStage: Stage<SwapKept> = {
@@ -39,12 +34,11 @@ export const swapStage: Stage<SwapKept> = {
     // Killed behind the swap, and before it was told of.
     if (names.fresh === live) return swapped(live, names.live);
     if (names.live !== live || names.fresh !== fresh) throw changed(live, fresh);
-    // Somebody may have started what was stopped: loading has taken its time.
-    await seeNobody(context);
     await assertNotHeld({ address, fresh }, { stays: NOTHING_LOST, signal: context.signal });
-    await refuseBack(context, kept);
+    // Somebody may have started what was stopped: loading has taken its time. What Chatwoot would write now would be lost on it.
+    const seen = await seeNobody(context);
     const swap = { live, fresh, why: "before", point: kept.point } as const;
-    return swapped(live, await swapDatabases(address, swap, { ...context, stays: NOTHING_LOST }));
+    return behind(seen, swapped(live, await swapDatabases(address, swap, { ...context, stays: NOTHING_LOST })));
   },
 
   async undo(context, { kept }) {
@@ -59,14 +53,16 @@ export const swapStage: Stage<SwapKept> = {
       await takeName(address, names.live, context);
       return { lines: [`'${live}' is the one that was there before; the restored one was gone already`], findings: [] };
     }
+    // Nothing of the stages behind it may have been begun, and so nobody have been stopped again since.
+    const seen = await seeNobody(context);
     const swap = { live, fresh: names.live, why: "rolledback", point: kept.point } as const;
     const aside = await swapDatabases(address, swap, context);
-    return {
+    return behind(seen, {
       lines: [
         `database '${live}' is the one that was there before; what was restored, with what came since, is kept as '${aside}'`,
       ],
       findings: [],
-    };
+    });
   },
 
   async planUndo(context, { kept }) {
@@ -102,34 +98,7 @@ async function lookAtBoth(context: StageContext): Promise<SwapKept> {
   const [before, after] = [await readDatabase(connection, address.database), await readDatabase(connection, fresh)];
   const isOurs = after?.note?.chatkeep === "restoring" && after.note.point === point;
   if (before === undefined || after === undefined || !isOurs) throw changed(address.database, fresh);
-  return { liveOid: before.oid, freshOid: after.oid, point, madeAt: after.note?.at ?? "" };
-}
-
-/**
- * What Chatwoot would write between the swap and the environment would be lost on it. Idle sessions from before, as a pooler
- * keeps them, are ended by the swap; one that began since is of somebody who started Chatwoot again.
- * @throws Failure `target/unsuitable`.
- */
-async function refuseBack({ place, clock, signal }: StageContext, { madeAt }: SwapKept): Promise<void> {
-  const { database, user: role } = place.address;
-  await using connection = await connectBeside(place.address, { signal });
-  const until = clock.monotonic() + LIMITS.backPatienceMs;
-  for (;;) {
-    const back = await sessionsSince(connection, database, { role, since: madeAt });
-    if (back.length === 0) return;
-    if (clock.monotonic() >= until) throw isBack(database, back);
-    await clock.sleep(LIMITS.backPollMs, signal);
-  }
-}
-
-function isBack(database: string, sessions: readonly string[]): Failure {
-  return new Failure(
-    "target/unsuitable",
-    `somebody uses '${database}' again, who was stopped or was not there when the restore began: ${listSome(sessions)}`,
-    {
-      hint: `Nothing was swapped. Was Chatwoot started again, by a supervisor or on another machine? Stop it there. ${NOTHING_LOST}`,
-    },
-  );
+  return { liveOid: before.oid, freshOid: after.oid, point };
 }
 
 interface Names {

@@ -1,6 +1,7 @@
 /** Starts the web process on what was restored; undone, it is stopped before anything is taken from under it. */
 import { runStep } from "../../installation/processes.ts";
-import { seeNobody } from "./nobody.ts";
+import { keepStopped, letStart } from "./kept-stopped.ts";
+import { behind, seeNobody } from "./nobody.ts";
 import { readRanBefore, stepsToStart } from "./ran-before.ts";
 import type { Stage } from "./stage.ts";
 import { stepsNamed } from "./stop-stage.ts";
@@ -13,10 +14,12 @@ export const webStage: Stage = {
       start.length === 0 ? "wait for you to start the web process" : `start the web process: ${stepsNamed(start)}`;
     return await Promise.resolve({ lines: [line], blockers: [], findings: [] });
   },
-  async apply({ place, folder, signal, options }) {
+  async apply(context) {
+    const { place, folder, signal, options } = context;
     const { web } = place.installation.processes;
     const isNew = (options.isElsewhere ?? options.afterUpgrade) === true;
     const steps = stepsToStart(web, "web", isNew ? undefined : await readRanBefore(folder));
+    await letStart(context, "web");
     for (const step of steps) await runStep(step, { signal });
     if (steps.length > 0) return { lines: [`the web process was started: ${stepsNamed(steps)}`], findings: [] };
     const isKnown = (web?.start.length ?? 0) > 0;
@@ -27,9 +30,13 @@ export const webStage: Stage = {
     };
   },
   async undo(context) {
+    await keepStopped(context, ["web"]);
     const { stop = [] } = context.place.installation.processes.web ?? {};
     for (const step of stop) await runStep(step, { signal: context.signal });
-    await seeNobody(context);
-    return { lines: stop.length === 0 ? [] : [`the web process was stopped: ${stepsNamed(stop)}`], findings: [] };
+    const seen = await seeNobody(context);
+    return behind(seen, {
+      lines: stop.length === 0 ? [] : [`the web process was stopped: ${stepsNamed(stop)}`],
+      findings: [],
+    });
   },
 };

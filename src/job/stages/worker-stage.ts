@@ -1,6 +1,7 @@
 /** Starts the worker, last of all: from then on messages go out. */
 import { runStep } from "../../installation/processes.ts";
 import { waitUntilSteady } from "./coming-up.ts";
+import { howToLetStart, keepStopped, letStart } from "./kept-stopped.ts";
 import { readRanBefore, stepsToStart } from "./ran-before.ts";
 import type { Stage } from "./stage.ts";
 import { stepsNamed } from "./stop-stage.ts";
@@ -17,14 +18,21 @@ export const workerStage: Stage = {
     const { place, folder, signal, options } = context;
     const { worker } = place.installation.processes;
     if (options.clone !== undefined) {
+      const how = await howToLetStart(folder, "worker");
+      const isOff = how.length > 0;
       return {
         lines: ["the worker was not started: a clone sends nothing"],
         findings: [],
-        next: ["leave the clone's worker off, after the machine was started again as well"],
+        next: [
+          isOff
+            ? `leave the clone's worker off; nothing starts it by itself until this is called: ${how.join("; ")}`
+            : "leave the clone's worker off, after the machine was started again as well",
+        ],
       };
     }
     const isNew = (options.isElsewhere ?? options.afterUpgrade) === true;
     const steps = stepsToStart(worker, "worker", isNew ? undefined : await readRanBefore(folder));
+    await letStart(context, "worker");
     if (steps.length === 0) {
       const isKnown = (worker?.start.length ?? 0) > 0;
       return {
@@ -37,7 +45,9 @@ export const workerStage: Stage = {
     await waitUntilSteady(steps, context);
     return { lines: [`the worker runs: ${stepsNamed(steps)}`], findings: [] };
   },
-  async undo({ place, signal }) {
+  async undo(context) {
+    const { place, signal } = context;
+    await keepStopped(context, ["worker"]);
     const { stop = [] } = place.installation.processes.worker ?? {};
     for (const step of stop) await runStep(step, { signal });
     return { lines: stop.length === 0 ? [] : [`the worker was stopped: ${stepsNamed(stop)}`], findings: [] };

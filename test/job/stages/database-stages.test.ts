@@ -1,6 +1,7 @@
 /** The stages of the database on a real server: killed in their middle they go on, and an undo brings what was before. */
 import assert from "node:assert/strict";
 import { after, before, beforeEach, test } from "node:test";
+import { Client } from "pg";
 import { type Clock, systemClock } from "../../../src/base/clock.ts";
 import { type Progress, silent } from "../../../src/base/progress.ts";
 import { onDatabase } from "../../../src/demo/database.ts";
@@ -245,20 +246,37 @@ test("a database that is not the one that was loaded is never swapped in", async
   await dropAll();
 });
 
-test("nothing is swapped while Chatwoot uses the database again", async () => {
+test("nothing is swapped, forwards or back, while Chatwoot uses the database; a person who looks is ended", async () => {
   const disk: Disk = { database: undefined, swap: undefined };
   await makeFresh();
-  const clock = new HandClock({ wakesAtOnce: true });
-  await onDatabase(desk.installation.database, async () => {
-    const context = await contextOf([], undefined, clock);
-    await assert.rejects(swapStage.apply(context, recordOn(disk, "swap") as StageRecord<SwapKept>), {
-      code: "target/unsuitable",
-      message: new RegExp(`^somebody uses '${live}' again`),
+  /** Sessions wait until somebody gives up. */
+  class Impatient extends HandClock {
+    override async sleep(ms: number, aborted?: AbortSignal): Promise<void> {
+      await super.sleep(60 * ms, aborted);
+    }
+  }
+  const record = () => recordOn(disk, "swap") as StageRecord<SwapKept>;
+  const refused = async (act: "apply" | "undo") => {
+    const puma = new Client({ ...desk.installation.database, application_name: "puma" });
+    await puma.connect();
+    const context = await contextOf([], undefined, new Impatient({ wakesAtOnce: true }));
+    await assert.rejects(swapStage[act](context, record()), {
+      code: "restore/in-use",
+      message: new RegExp(`^Chatwoot is still connected to the database '${live}'`),
     });
-  });
+    await puma.end();
+  };
+  await refused("apply");
   assert.deepEqual(await liveLines(), damaged);
+  const looker = new Client({ ...desk.installation.database, application_name: "psql" });
+  looker.on("error", () => {});
+  const ended = new Promise<void>((resolve) => looker.once("end", () => resolve()));
+  await looker.connect();
   await run(swapStage, disk);
+  await ended;
+  await refused("undo");
   assert.deepEqual(await liveLines(), saved);
   await undo(swapStage, disk);
+  assert.deepEqual(await liveLines(), damaged);
   await dropAll();
 });

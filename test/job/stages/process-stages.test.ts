@@ -11,11 +11,12 @@ import { systemClock } from "../../../src/base/clock.ts";
 import { isFailure } from "../../../src/base/errors.ts";
 import { silent } from "../../../src/base/progress.ts";
 import { findInstallation, type InstallationSettings } from "../../../src/installation/find.ts";
+import { ALL_STAGES } from "../../../src/job/stages/all.ts";
 import { healthStage } from "../../../src/job/stages/health-stage.ts";
 import { judgeMigration, migrateStage, type MigrationLook } from "../../../src/job/stages/migrate-stage.ts";
 import { seeNobody } from "../../../src/job/stages/nobody.ts";
 import type { RanBefore } from "../../../src/job/stages/ran-before.ts";
-import type { StageContext, StageOptions, StageRecord } from "../../../src/job/stages/stage.ts";
+import type { Stage, StageContext, StageName, StageOptions, StageRecord } from "../../../src/job/stages/stage.ts";
 import { stopStage } from "../../../src/job/stages/stop-stage.ts";
 import { webStage } from "../../../src/job/stages/web-stage.ts";
 import { workerStage } from "../../../src/job/stages/worker-stage.ts";
@@ -218,17 +219,21 @@ test("worker, then web are stopped; whoever is still connected is waited for; an
   sidekiq.State.Running = false;
   await stopStage.apply(context, record);
   assert.deepEqual(engine.acts, ["stop chatwoot-sidekiq-1", "stop chatwoot-rails-1"]);
-  const ran = {
+  const { keys, ...ran } = record.kept ?? {};
+  assert.deepEqual(ran, {
     web: [{ what: "container chatwoot-rails-1", ran: true }],
     worker: [{ what: "container chatwoot-sidekiq-1", ran: false }],
-  };
-  assert.deepEqual(record.kept, ran);
+  });
+  const kept = { ...ran, keys };
   // The stages that start them read it, whichever process goes on.
-  assert.deepEqual(JSON.parse(await readFile(join(folder, "processes.json"), "utf8")), ran);
+  assert.deepEqual(JSON.parse(await readFile(join(folder, "processes.json"), "utf8")), kept);
   // Again after a kill: what is stopped now did run.
   await stopStage.apply(await contextOf(), record);
-  assert.deepEqual(record.kept, ran);
-  const { lines } = await stopStage.undo(await contextOf(), record);
+  assert.deepEqual(record.kept, kept);
+  world.onAct = async (act) => {
+    if (act === "start chatwoot-rails-1") await startWeb();
+  };
+  const { lines } = await stopStage.undo({ ...(await contextOf()), clock: systemClock }, record);
   assert.deepEqual(lines, ["the web process runs again: container chatwoot-rails-1"]);
   assert.deepEqual(isRunning(), { "chatwoot-rails-1": true, "chatwoot-sidekiq-1": false });
 });
@@ -287,6 +292,150 @@ test("what was started again meanwhile is stopped once more; what comes back eve
     seeNobody(context),
     (error) => isFailure(error, "restore/in-use") && /starts again .*container chatwoot-rails-1$/.test(error.message),
   );
+});
+
+function stageOf(name: StageName): Stage {
+  const found = ALL_STAGES.find((stage) => stage.name === name);
+  assert(found !== undefined);
+  return found;
+}
+
+test("what came back while a restore held behind the swap is stopped once more by the next stage, and told", async () => {
+  const [rails, sidekiq] = world.containers;
+  assert(rails !== undefined && sidekiq !== undefined);
+  await stopStage.apply(await contextOf(), recordOf<RanBefore>());
+  for (const name of ["environment", "redis", "migrate"] as const) {
+    rails.State.Running = sidekiq.State.Running = true;
+    const { lines, findings } = await stageOf(name).apply(
+      await contextOf({ options: { migrate: true } }),
+      recordOf<unknown>(),
+    );
+    assert.deepEqual(isRunning(), { "chatwoot-rails-1": false, "chatwoot-sidekiq-1": false }, name);
+    const what = "container chatwoot-sidekiq-1, container chatwoot-rails-1 ran again after it was stopped";
+    assert.equal(lines[0], `${what}, and was stopped once more`);
+    assert.deepEqual(
+      findings.map(({ kind, level }) => [kind, level]),
+      [["ran-again", "warning"]],
+    );
+  }
+  // Then the web process runs, and is connected; the worker alone must not be.
+  const puma = await connectAs("puma 6.4.3 (tcp://0.0.0.0:3000) [app]");
+  rails.State.Running = sidekiq.State.Running = true;
+  const clone = { frontendUrl: "https://staging.example.com", anonymise: false };
+  for (const [name, options] of [
+    ["outbound", {}],
+    ["worker", { clone }],
+  ] as const) {
+    sidekiq.State.Running = true;
+    const { findings } = await stageOf(name).apply(await contextOf({ options }), recordOf<unknown>());
+    assert.deepEqual(isRunning(), { "chatwoot-rails-1": true, "chatwoot-sidekiq-1": false }, name);
+    assert.match(findings[0]?.message ?? "", /^container chatwoot-sidekiq-1 ran again/);
+  }
+  await connectAs("sidekiq 7.3.1 app [0 of 10 busy]");
+  await assert.rejects(
+    stageOf("outbound").apply(await contextOf(), recordOf<unknown>()),
+    (error) => isFailure(error, "restore/in-use") && !error.message.includes("puma"),
+  );
+  await disconnect(puma);
+});
+
+function policies(): (string | undefined)[] {
+  return world.containers.slice(0, 2).map(({ HostConfig }) => HostConfig?.RestartPolicy?.Name);
+}
+
+function setPolicies(...names: string[]): void {
+  for (const [index, Name] of names.entries()) {
+    const container = world.containers[index];
+    if (container !== undefined) container.HostConfig = { ...container.HostConfig, RestartPolicy: { Name } };
+  }
+}
+
+test("no container starts by itself until its own stage, or an undo, and then as it did before; a clone's worker stays off", async () => {
+  setPolicies("always", "unless-stopped");
+  await stopStage.apply(await contextOf(), recordOf<RanBefore>());
+  assert.deepEqual(policies(), ["no", "no"]);
+  // A hold asked for containers that are made anew: they have their file's policy again.
+  setPolicies("always", "unless-stopped");
+  await stageOf("redis").apply(await contextOf(), recordOf<unknown>());
+  assert.deepEqual(policies(), ["no", "no"]);
+  await webStage.apply(await contextOf(), recordOf());
+  assert.deepEqual(policies(), ["always", "no"]);
+  const clone = { frontendUrl: "https://staging.example.com", anonymise: false };
+  const { next } = await stageOf("worker").apply(await contextOf({ options: { clone } }), recordOf<unknown>());
+  assert.match(next?.[0] ?? "", /until this is called: docker update --restart=unless-stopped chatwoot-sidekiq-1$/);
+  assert.deepEqual(policies(), ["always", "no"]);
+  await workerStage.apply(await contextOf(), recordOf());
+  assert.deepEqual(policies(), ["always", "unless-stopped"]);
+  await workerStage.undo(await contextOf(), recordOf());
+  await webStage.undo(await contextOf(), recordOf());
+  assert.deepEqual(policies(), ["no", "no"]);
+});
+
+test("an undo starts nothing with other keys than before, and goes on once they are what they were", async () => {
+  setPolicies("always", "always");
+  const record = recordOf<RanBefore>();
+  await stopStage.apply(await contextOf(), record);
+  const [rails, sidekiq] = world.containers;
+  assert(rails !== undefined && sidekiq !== undefined);
+  const before = [rails.Config.Env ?? [], sidekiq.Config.Env ?? []] as const;
+  for (const { Config } of [rails, sidekiq]) {
+    Config.Env = (Config.Env ?? []).map((line) => line.replace(/^SECRET_KEY_BASE=.*/, "SECRET_KEY_BASE=of-the-point"));
+  }
+  const { PATH } = process.env;
+  // Without Docker's program they are not made again here.
+  process.env["PATH"] = "/nowhere";
+  const held = await stopStage.undo(await contextOf(), record);
+  process.env["PATH"] = PATH;
+  assert.match(
+    held.holds ?? "",
+    /^Chatwoot is not started, for it has another SECRET_KEY_BASE than before the restore/,
+  );
+  assert.equal(JSON.stringify([held, record.kept]).includes(SECRET), false);
+  assert.deepEqual(
+    [isRunning(), policies()],
+    [{ "chatwoot-rails-1": false, "chatwoot-sidekiq-1": false }, ["no", "no"]],
+  );
+  [rails.Config.Env, sidekiq.Config.Env] = before;
+  world.onAct = async (act) => {
+    if (act === "start chatwoot-rails-1") await startWeb();
+  };
+  const { holds, lines, findings } = await stopStage.undo({ ...(await contextOf()), clock: systemClock }, record);
+  assert.deepEqual([holds, lines.length, findings], [undefined, 2, []]);
+  assert.deepEqual(
+    [isRunning(), policies()],
+    [{ "chatwoot-rails-1": true, "chatwoot-sidekiq-1": true }, ["always", "always"]],
+  );
+});
+
+test("what an undo starts, and does not become well, is told with its last lines", async () => {
+  const [rails] = world.containers;
+  assert(rails !== undefined);
+  const record = recordOf<RanBefore>();
+  await stopStage.apply(await contextOf(), record);
+  rails.printed = "Could not find rails-7.1 in locally installed gems\n";
+  const { lines, findings, next } = await stopStage.undo(await contextOf(), record);
+  assert.deepEqual([lines, next], [["the worker runs again: container chatwoot-sidekiq-1"], undefined]);
+  const [finding] = findings;
+  assert.deepEqual([finding?.kind, finding?.level], ["not-well-again", "alarm"]);
+  assert.match(finding?.message ?? "", /does not become well: .*ECONNREFUSED/);
+  assert.match(finding?.hint ?? "", /Could not find rails-7\.1[^]*Everything else is as it was before the restore\.$/);
+  assert.doesNotMatch(finding?.hint ?? "", /--resume/);
+});
+
+test("that Redis does not tell who is connected is told, and not taken for nobody", async () => {
+  await redis.session.command("ACL", "SETUSER", "default", "-client|list");
+  try {
+    const { lines, findings } = await stopStage.apply(await contextOf(), recordOf<RanBefore>());
+    assert.deepEqual(lines, ["web and worker are stopped, and nobody is connected to the database"]);
+    assert.deepEqual(
+      findings.map(({ kind, message }) => [kind, message]),
+      [["redis-not-asked", "Redis could not be asked who is connected: it does not tell (CLIENT LIST is not allowed)"]],
+    );
+  } finally {
+    await redis.session.command("ACL", "SETUSER", "default", "+client|list");
+  }
+  const { lines, findings } = await stopStage.apply(await contextOf(), recordOf<RanBefore>());
+  assert.deepEqual([lines, findings], [["web and worker are stopped, and nobody is connected"], []]);
 });
 
 test("who cannot be stopped stands in the way while somebody is connected, and is a note else", async () => {

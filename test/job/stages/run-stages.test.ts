@@ -30,6 +30,8 @@ const context = {
   clock: new HandClock(),
   progress: silent,
   signal: new AbortController().signal,
+  // There is none.
+  folder: "/nowhere",
 } as unknown as StageContext;
 
 const HEAD: Omit<JournalValue, "schema" | "state" | "stages"> = {
@@ -146,6 +148,25 @@ test("a stage that holds stops the restore there, and the next call goes on with
   holds = false;
   assert.equal((await applyStages(stages, context, journal)).held, undefined);
   assert.deepEqual(world.lines, [...BEFORE, "stopped", "started"]);
+});
+
+test("an undo that holds stops there, and the next call goes on with it", async () => {
+  const world = newWorld();
+  const fuse = new Fuse();
+  const stages = stagesOf(world, fuse);
+  const [stop, ...others] = stages;
+  assert.ok(stop);
+  const journal = await begin(world, fuse, stages);
+  await applyStages(stages, context, journal);
+  const holding: Stage = {
+    ...stop,
+    undo: () => Promise.resolve({ lines: [], findings: [], holds: "other keys" }),
+  };
+  const first = await undoStages([holding, ...others], context, journal);
+  assert.deepEqual(first.held, { stage: "stop", why: "other keys" });
+  assert.deepEqual([journal.value.state, journal.value.stages[0]?.state], ["undoing", "done"]);
+  assert.equal((await undoStages(stages, context, journal)).held, undefined);
+  assert.deepEqual([journal.value.state, world.lines], ["undone", BEFORE]);
 });
 
 test("a stage that this version does not have is refused, and nothing of it is done", async () => {
