@@ -61,7 +61,8 @@ const SCHEMA = `
   insert into schema_migrations values ('20230426130150'), ('20260601000000');
   create table ar_internal_metadata (key varchar primary key, value varchar);
   insert into ar_internal_metadata values ('environment', 'production');
-  create table active_storage_blobs (id bigserial primary key, key varchar, filename varchar, byte_size bigint, checksum varchar);`;
+  create table active_storage_blobs (id bigserial primary key, key varchar, filename varchar, byte_size bigint, checksum varchar,
+    service_name varchar default 'local');`;
 
 /** Puts uploaded files where the web process looks for them. */
 async function upload(storage: string): Promise<void> {
@@ -73,7 +74,7 @@ async function upload(storage: string): Promise<void> {
     const checksum = createHash("md5").update(text).digest("base64");
     // Ids from far apart, as a restored database has them.
     await server.query(
-      `insert into active_storage_blobs values (${[7, 70_000, 9_000_000][index]}, '${key}', '${filename}', ${Buffer.byteLength(text)}, '${checksum}')`,
+      `insert into active_storage_blobs (id, key, filename, byte_size, checksum) values (${[7, 70_000, 9_000_000][index]}, '${key}', '${filename}', ${Buffer.byteLength(text)}, '${checksum}')`,
       database.database,
     );
   }
