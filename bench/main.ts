@@ -2,7 +2,7 @@
  * `npm run bench [-- NAME…]`: whole processes, side by side, in turn. Nothing here is a test; bench/README.md keeps
  * what was measured, and on what. BENCH_RUNS says how often each side runs (3), BENCH_BLOBS how many files `blobs`
  * has (a million), BENCH_LINK_FILES `link` (50,000), BENCH_MESSAGES how many messages
- * (1,500,000), BENCH_RESTORED how many with all their indexes (300,000), BENCH_RECOVERED how many `recover` has (600,000).
+ * (1,500,000), BENCH_RESTORED how many with all their indexes (300,000), BENCH_RECOVERED how many `recover` has (400,000).
  */
 import { join } from "node:path";
 import { daily, database, restore } from "./database.ts";

@@ -9,7 +9,7 @@ import { addMessages } from "./messages.ts";
 import { ours, pgEnv, quick } from "./sides.ts";
 
 /** With all indexes, some 700 MB of database. */
-const MESSAGES = Number(process.env["BENCH_RECOVERED"] ?? "600000");
+const MESSAGES = Number(process.env["BENCH_RECOVERED"] ?? "400000");
 const FILES = 5_000;
 const FILE_BYTES = 250_000;
 
