@@ -4,7 +4,7 @@ import { access, chown, link, lstat, open, readdir, realpath, rename, rm, stat }
 import { basename, dirname, join } from "node:path";
 import { Failure, messageOf } from "../base/errors.ts";
 import { isMarkOver, ownMark } from "../system/leftovers.ts";
-import { makeFolders } from "../system/folders.ts";
+import { makeFolders, syncFolder } from "../system/folders.ts";
 
 const ELSEWHERE = "Run as a user that may write there, or name another place.";
 
@@ -94,19 +94,6 @@ async function removeDeadParts(path: string): Promise<void> {
   for (const name of await readdir(dirname(path)).catch(() => [])) {
     if (!name.startsWith(begin) || !isMarkOver(name.slice(begin.length))) continue;
     await rm(join(dirname(path), name), { force: true }).catch(() => {});
-  }
-}
-
-async function syncFolder(path: string): Promise<void> {
-  const folder = await open(path);
-  try {
-    await folder.sync();
-  } catch (error) {
-    // Some network filesystems have no sync for folders.
-    const { code } = error as NodeJS.ErrnoException;
-    if (code !== "EINVAL" && code !== "ENOTSUP") throw error;
-  } finally {
-    await folder.close();
   }
 }
 

@@ -1,5 +1,5 @@
 /** Makes names durable: syncs directories, many waiters to one call. */
-import { open } from "node:fs/promises";
+import { syncFolder } from "../system/folders.ts";
 
 interface Round {
   folders: Set<string>;
@@ -24,18 +24,5 @@ export class DirectorySync {
     }
     this.#next.folders.add(folder);
     await this.#next.done;
-  }
-}
-
-async function syncFolder(folder: string): Promise<void> {
-  const handle = await open(folder, "r");
-  try {
-    await handle.sync();
-  } catch (error) {
-    // Some network filesystems have no sync for directories (restic tolerates the same two).
-    const code = (error as NodeJS.ErrnoException).code;
-    if (code !== "EINVAL" && code !== "ENOTSUP") throw error;
-  } finally {
-    await handle.close();
   }
 }

@@ -1,5 +1,5 @@
-/** Making a folder and those above it. */
-import { access, constants, mkdir, stat } from "node:fs/promises";
+/** Making a folder and those above it, and making its names durable. */
+import { access, constants, mkdir, open, stat } from "node:fs/promises";
 import { dirname } from "node:path";
 
 /**
@@ -32,6 +32,20 @@ async function isFolder(path: string): Promise<boolean> {
     (facts) => facts.isDirectory(),
     () => false,
   );
+}
+
+/** Returns when the names in it are durable. @throws what the filesystem says. */
+export async function syncFolder(path: string): Promise<void> {
+  const folder = await open(path, "r");
+  try {
+    await folder.sync();
+  } catch (error) {
+    // Some network filesystems have no sync for folders (restic tolerates the same two).
+    const { code } = error as NodeJS.ErrnoException;
+    if (code !== "EINVAL" && code !== "ENOTSUP") throw error;
+  } finally {
+    await folder.close();
+  }
 }
 
 /** The folder, or the nearest one above it that exists. */

@@ -1,6 +1,8 @@
 /** Files that are changed and can be put back as they were, to the byte, with owner and mode. */
-import { chown, copyFile, open, realpath, rename, rm, stat } from "node:fs/promises";
+import { chown, copyFile, open, realpath, rm, stat } from "node:fs/promises";
 import { dirname } from "node:path";
+import { syncFolder } from "./folders.ts";
+import { takePlace } from "./replace-file.ts";
 
 export interface FileFacts {
   readonly mode: number;
@@ -20,13 +22,6 @@ export async function lookAtFile(path: string): Promise<(FileFacts & { path: str
   }
 }
 
-async function syncFolder(path: string): Promise<void> {
-  const folder = await open(path);
-  // Some network filesystems have no sync for folders.
-  await folder.sync().catch(() => {});
-  await folder.close();
-}
-
 /** Copies a file that only its owner reads, and returns when it is durable. One that is there is replaced. */
 export async function keepCopy(from: string, to: string): Promise<void> {
   await rm(to, { force: true });
@@ -38,7 +33,7 @@ export async function keepCopy(from: string, to: string): Promise<void> {
   } finally {
     await file.close();
   }
-  await syncFolder(dirname(to));
+  await syncFolder(dirname(to)).catch(() => {});
 }
 
 async function writeOver(path: string, bytes: Uint8Array): Promise<void> {
@@ -65,23 +60,15 @@ export async function writeFileAs(
 ): Promise<void> {
   if (inPlace) return await writeOver(path, bytes);
   const beside = `${path}.chatkeep-new`;
-  await rm(beside, { force: true });
   try {
-    const file = await open(beside, "wx", 0o600);
-    try {
+    await takePlace(path, beside, async (file) => {
       await file.writeFile(bytes);
       const own = await file.stat();
       if (own.uid !== uid || own.gid !== gid) await chown(beside, uid, gid);
       await file.chmod(mode);
-      await file.sync();
-    } finally {
-      await file.close();
-    }
-    await rename(beside, path);
+    });
   } catch (error) {
-    await rm(beside, { force: true }).catch(() => {});
     if ((error as NodeJS.ErrnoException).code !== "EBUSY") throw error;
-    return await writeOver(path, bytes);
+    await writeOver(path, bytes);
   }
-  await syncFolder(dirname(path));
 }

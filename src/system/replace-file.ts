@@ -1,22 +1,24 @@
 /** A file whose readers see the old text or the new one, and nothing between. */
-import { open, rename, rm, stat } from "node:fs/promises";
+import { type FileHandle, open, rename, rm, stat } from "node:fs/promises";
 import { dirname } from "node:path";
+import { syncFolder } from "./folders.ts";
 
 /**
- * Writes beside it and takes its place: also after a power cut it is the one or the other.
- * @param mode of a new file; one that is there keeps its own.
- * @throws what the filesystem says.
+ * Has a file written beside the path, and gives it the path's place when it is durable: also after a power cut it is the one or the
+ * other. What is left beside it by a run that died goes.
+ * @param write Given the new file, which only its owner reads.
+ * @throws what writing or the filesystem says: nothing is left beside it then.
  */
-export async function replaceFile(path: string, text: string, mode: number): Promise<void> {
-  const before = await stat(path).catch(() => undefined);
-  // A name that no reader of the folder takes for a file of its own kind.
-  const beside = `${path}.new`;
+export async function takePlace(
+  path: string,
+  beside: string,
+  write: (file: FileHandle) => Promise<void>,
+): Promise<void> {
   await rm(beside, { force: true });
   try {
     const file = await open(beside, "wx", 0o600);
     try {
-      await file.writeFile(text);
-      await file.chmod(before === undefined ? mode : before.mode & 0o777);
+      await write(file);
       await file.sync();
     } finally {
       await file.close();
@@ -26,7 +28,19 @@ export async function replaceFile(path: string, text: string, mode: number): Pro
     await rm(beside, { force: true }).catch(() => {});
     throw error;
   }
-  const folder = await open(dirname(path));
-  await folder.sync().catch(() => {});
-  await folder.close();
+  await syncFolder(dirname(path)).catch(() => {});
+}
+
+/**
+ * Writes beside it and takes its place.
+ * @param mode of a new file; one that is there keeps its own.
+ * @throws what the filesystem says.
+ */
+export async function replaceFile(path: string, text: string, mode: number): Promise<void> {
+  const before = await stat(path).catch(() => undefined);
+  // A name that no reader of the folder takes for a file of its own kind.
+  await takePlace(path, `${path}.new`, async (file) => {
+    await file.writeFile(text);
+    await file.chmod(before === undefined ? mode : before.mode & 0o777);
+  });
 }

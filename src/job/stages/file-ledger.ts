@@ -5,7 +5,7 @@
 import { open, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { BlobFacts } from "../../source/target.ts";
-import { makeFolders } from "../../system/folders.ts";
+import { makeFolders, syncFolder } from "../../system/folders.ts";
 
 export type LedgerLine =
   /** A folder was made. */
@@ -69,8 +69,7 @@ export class FileLedger {
     await using file = await open(this.#path, "a", 0o600);
     await file.truncate(Buffer.byteLength(text.slice(0, text.lastIndexOf("\n") + 1)));
     await file.sync();
-    await using folder = await open(this.#folder, "r");
-    await folder.sync();
+    await syncFolder(this.#folder);
     this.#isReady = true;
   }
 }

@@ -3,11 +3,11 @@
  * what an undo needs. It is replaced whole and durable before the change that it tells of, so that a restore that was
  * killed at any instant can be gone on with or undone.
  */
-import { open, readFile } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { Failure, messageOf } from "../../base/errors.ts";
 import type { InstallationKind } from "../../installation/installation.ts";
-import { makeFolders } from "../../system/folders.ts";
+import { makeFolders, syncFolder } from "../../system/folders.ts";
 import { replaceFile } from "../../system/replace-file.ts";
 import { STAGE_NAMES, type StageName, type StageOptions, type StageResult } from "./stage.ts";
 
@@ -161,9 +161,7 @@ export function journalPath(folder: string): string {
 async function makeDurableFolder(folder: string): Promise<void> {
   await makeFolders(folder, 0o700);
   for (const above of [dirname(folder), dirname(dirname(folder))]) {
-    const handle = await open(above);
-    await handle.sync().catch(() => {});
-    await handle.close();
+    await syncFolder(above).catch(() => {});
   }
 }
 

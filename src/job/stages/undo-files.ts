@@ -5,7 +5,7 @@ import { open, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { mapConcurrent } from "../../base/concurrent.ts";
 import type { BlobTarget } from "../../source/target.ts";
-import { makeFolders } from "../../system/folders.ts";
+import { makeFolders, syncFolder } from "../../system/folders.ts";
 import type { LedgerLine } from "./file-ledger.ts";
 
 export interface AsideOptions {
@@ -39,8 +39,7 @@ export async function saveAside({ key, bytes, file }: Aside, options: AsideOptio
     await copy.sync();
   }
   await rename(part, path);
-  await using folder = await open(own, "r");
-  await folder.sync();
+  await syncFolder(own);
   await target.remove(key, { signal });
 }
 
