@@ -58,11 +58,7 @@ const COUNTED_AGAIN = 8n;
  * @param before Empty: everything is counted.
  */
 export async function countStorage(database: Queries, before: StorageState): Promise<StorageListing> {
-  const known = [...before.values()].flatMap(({ name: service, folders }) =>
-    [...folders].map(([folder, { count, bytes, withoutChecksum, hash }]) => {
-      return { service, folder, count, bytes, withoutChecksum, hash };
-    }),
-  );
+  const known = foldersOf(before);
   const newest = known.reduce((most, { folder }) => (BigInt(folder) > most ? BigInt(folder) : most), -1n);
   const first = newest - COUNTED_AGAIN;
   const from = newest < 0n ? MIN_ID : first << BigInt(LIMITS.blobFolderBits);
@@ -79,6 +75,15 @@ export async function countStorage(database: Queries, before: StorageState): Pro
 }
 
 const MIN_ID = -(2n ** 63n);
+
+/** As the database would list what a state has. */
+function foldersOf(state: StorageState): FolderRow[] {
+  return [...state.values()].flatMap(({ name: service, folders }) =>
+    [...folders].map(([folder, { count, bytes, withoutChecksum, hash }]) => {
+      return { service, folder, count, bytes, withoutChecksum, hash };
+    }),
+  );
+}
 
 function folderRow({ service, folder, count, bytes, without_checksum, hash }: FolderQueryRow): FolderRow {
   return { service, folder, count, bytes: Number(bytes), withoutChecksum: without_checksum, hash };
@@ -119,13 +124,11 @@ async function listChanged(
   const shift = BigInt(k - LIMITS.blobFolderBits);
   if (shift < 0n) return undefined;
   const taken = new Map([...unchanged.keys()].map((bucket) => [bucket, { folders: [] as FolderRow[], rows: 0 }]));
-  for (const { name: service, folders } of parent.values()) {
-    for (const [folder, { count, bytes, withoutChecksum, hash }] of folders) {
-      const range = taken.get((BigInt(folder) >> shift).toString());
-      if (range === undefined || !HASH.test(hash)) continue;
-      range.folders.push({ service, folder, count, bytes, withoutChecksum, hash });
-      range.rows += count;
-    }
+  for (const row of foldersOf(parent)) {
+    const range = taken.get((BigInt(row.folder) >> shift).toString());
+    if (range === undefined || !HASH.test(row.hash)) continue;
+    range.folders.push(row);
+    range.rows += row.count;
   }
   const kept: FolderRow[] = [];
   const buckets = [...compared.changed];
@@ -138,16 +141,11 @@ async function listChanged(
   if (buckets.length * 4 > buckets.length + taken.size) return undefined;
   const first = buckets.map((bucket) => BigInt(bucket) << BigInt(k));
   const after = first.map((id) => id + (1n << BigInt(k)));
-  const asked =
-    buckets.length === 0
-      ? []
-      : (await database.query<FolderQueryRow>(FOLDERS_AMONG_QUERY, [first.map(String), after.map(String)])).map(
-          folderRow,
-        );
-  const order = ({ service, folder }: FolderRow) => [service, Number(folder)] as const;
-  const rows = [...kept, ...asked].toSorted((a, b) => {
-    const [[serviceA, folderA], [serviceB, folderB]] = [order(a), order(b)];
-    return serviceA === serviceB ? folderA - folderB : serviceA < serviceB ? -1 : 1;
+  const spans = [first.map(String), after.map(String)];
+  const asked = buckets.length === 0 ? [] : await database.query<FolderQueryRow>(FOLDERS_AMONG_QUERY, spans);
+  const rows = [...kept, ...asked.map(folderRow)].toSorted((a, b) => {
+    if (a.service !== b.service) return a.service < b.service ? -1 : 1;
+    return Number(a.folder) - Number(b.folder);
   });
   return listingOf(rows, database);
 }

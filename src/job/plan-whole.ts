@@ -17,7 +17,7 @@ import { refuseUnfinished } from "./restore-journals.ts";
 import { savedKeyFindings } from "./saved-keys.ts";
 import { ALL_STAGES } from "./stages/all.ts";
 import { planVersions } from "./stages/code-versions.ts";
-import type { Place, Stage, StageContext, StageName, StageOptions, StagePlan } from "./stages/stage.ts";
+import type { Place, Stage, StageContext, StageName, StageOptions, StagePlan, UndoContext } from "./stages/stage.ts";
 import { lackingFindings } from "./unreadable.ts";
 import type { WholePlan } from "./whole-summaries.ts";
 
@@ -209,24 +209,30 @@ async function freshName({ place: { address }, signal }: WholeOptions, at: strin
   return keptName(address.database, "restoring", at, [...(await readDatabaseNames(connection)).values()]);
 }
 
-interface ContextParts extends Watching {
+interface UndoContextParts extends Surrounding {
   place: Place;
-  stages: StageOptions;
   folder: string;
+  /** The new database's name. */
   fresh: string | undefined;
 }
 
+/** Pure. */
+export function undoContextOf(parts: UndoContextParts): UndoContext {
+  const { place, folder, fresh, clock, progress, signal } = parts;
+  const address = fresh === undefined ? undefined : { ...place.address, database: fresh };
+  return { place, folder, fresh: address, clock, progress, signal };
+}
+
+interface ContextParts extends Watching, UndoContextParts {
+  stages: StageOptions;
+}
+
 export async function contextOf(reader: PointReader, parts: ContextParts): Promise<StageContext> {
-  const { place, stages, folder, fresh, hide, ask, clock, progress, signal } = parts;
+  const { stages, hide, ask } = parts;
   const saved = await readSaved(reader);
   if (saved !== undefined) hide(saved);
   return {
-    place,
-    folder,
-    fresh: fresh === undefined ? undefined : { ...place.address, database: fresh },
-    clock,
-    progress,
-    signal,
+    ...undoContextOf(parts),
     reader,
     manifest: await reader.manifest(),
     saved,

@@ -2,7 +2,7 @@
  * Brings a restore point back into the installation's own place, stage by stage. What each stage changes is in a journal
  * first, so that the whole can be gone on with, or undone.
  */
-import { Failure, isFailure } from "../base/errors.ts";
+import { Failure } from "../base/errors.ts";
 import type { Finding } from "../base/findings.ts";
 import { shortId } from "../base/ids.ts";
 import type { Repository } from "../repo/repository.ts";
@@ -13,7 +13,7 @@ import { listPoints, type Point, type PointList } from "./points.ts";
 import type { KeptRestore } from "./restore-journals.ts";
 import { ALL_STAGES } from "./stages/all.ts";
 import { Journal, journalFile, type JournalValue, type PlaceIdentity } from "./stages/journal.ts";
-import { type Applied, applyStages } from "./stages/run-stages.ts";
+import { type Applied, applyStages, withWayOn } from "./stages/run-stages.ts";
 import type { Place, StageContext, StageOptions } from "./stages/stage.ts";
 import { stopBeforeGoingOn } from "./stages/stop-again.ts";
 import type { WholeSummary } from "./whole-summaries.ts";
@@ -116,7 +116,7 @@ export async function resumeWhole(
   try {
     await stopBeforeGoingOn(context, journal);
   } catch (error) {
-    throw withWayOn(error, context.signal);
+    throw withWayOn(error, WAY_ON, context.signal);
   }
   return await goOn(journal, context, []);
 }
@@ -140,20 +140,13 @@ async function goOn(journal: Journal, context: StageContext, findings: readonly 
   try {
     applied = await applyStages(ALL_STAGES, context, journal);
   } catch (error) {
-    throw withWayOn(error, context.signal);
+    throw withWayOn(error, WAY_ON, context.signal);
   }
   return summarize(journal, applied, findings);
 }
 
-const WAY_ON = "'chatkeep restore --resume' goes on where it stopped; 'chatkeep rollback' undoes what was done.";
-
 /** Whatever went wrong, there is a way on and a way back. */
-function withWayOn(error: unknown, signal: AbortSignal): unknown {
-  const reason: unknown = signal.aborted ? signal.reason : error;
-  if (!isFailure(reason)) return reason;
-  const { code, message, hint } = reason;
-  return new Failure(code, message, { hint: hint === undefined ? WAY_ON : `${hint} ${WAY_ON}`, cause: reason });
-}
+const WAY_ON = "'chatkeep restore --resume' goes on where it stopped; 'chatkeep rollback' undoes what was done.";
 
 function summarize(journal: Journal, { held }: Applied, findings: readonly Finding[]): WholeSummary {
   const { id, point, stages } = journal.value;

@@ -1,13 +1,14 @@
 /** Undoes a restore into an installation's own place by its journal, the last stage first; and forgets what was kept for that. */
 import type { Clock } from "../base/clock.ts";
-import { Failure, isFailure } from "../base/errors.ts";
+import { Failure } from "../base/errors.ts";
 import type { Finding } from "../base/findings.ts";
 import type { Progress } from "../base/progress.ts";
+import { undoContextOf } from "./plan-whole.ts";
 import { type KeptRestore, removeRestoreFolder } from "./restore-journals.ts";
 import { refuseOtherPlace } from "./restore-whole.ts";
 import { ALL_STAGES } from "./stages/all.ts";
 import type { JournalValue } from "./stages/journal.ts";
-import { type Applied, recordOf, stageOf, undoStages } from "./stages/run-stages.ts";
+import { type Applied, recordOf, stageOf, undoStages, withWayOn } from "./stages/run-stages.ts";
 import type { Place, UndoContext } from "./stages/stage.ts";
 import { stopBeforeUndo } from "./stages/stop-again.ts";
 import type { WholeRollbackPlan, WholeRollbackSummary } from "./whole-summaries.ts";
@@ -19,16 +20,8 @@ export interface UndoOptions {
   signal: AbortSignal;
 }
 
-function contextOf({ folder, journal }: KeptRestore, { place, clock, progress, signal }: UndoOptions): UndoContext {
-  const { fresh } = journal.value;
-  return {
-    place,
-    folder,
-    fresh: fresh === undefined ? undefined : { ...place.address, database: fresh },
-    clock,
-    progress,
-    signal,
-  };
+function contextOf({ folder, journal }: KeptRestore, options: UndoOptions): UndoContext {
+  return undoContextOf({ ...options, folder, fresh: journal.value.fresh });
 }
 
 /** Those of which something may be done, the last first. Pure. */
@@ -80,7 +73,7 @@ export async function rollbackWhole(kept: KeptRestore, options: UndoOptions): Pr
     await stopBeforeUndo(contextOf(kept, options), journal);
     applied = await undoStages(ALL_STAGES, contextOf(kept, options), journal);
   } catch (error) {
-    throw withWayOn(error, options.signal);
+    throw withWayOn(error, GO_ON, options.signal);
   }
   const { value } = journal;
   const { held } = applied;
@@ -112,13 +105,6 @@ function heldFindings({ held }: Applied): Finding[] {
 }
 
 const GO_ON = "'chatkeep rollback' goes on with what is not undone yet.";
-
-function withWayOn(error: unknown, signal: AbortSignal): unknown {
-  const reason: unknown = signal.aborted ? signal.reason : error;
-  if (!isFailure(reason)) return reason;
-  const { code, message, hint } = reason;
-  return new Failure(code, message, { hint: hint === undefined ? GO_ON : `${hint} ${GO_ON}`, cause: reason });
-}
 
 /**
  * Removes what a restore that is through, or was undone, kept for an undo; databases are dropped by others.

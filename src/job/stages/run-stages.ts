@@ -63,6 +63,14 @@ export async function undoStages(stages: readonly Stage[], context: UndoContext,
   return { held: undefined };
 }
 
+/** What a stage that failed, or the reason for cancelling it, says to do about it, and then the way that there is in any case. */
+export function withWayOn(error: unknown, way: string, signal: AbortSignal): unknown {
+  const reason: unknown = signal.aborted ? signal.reason : error;
+  if (!isFailure(reason)) return reason;
+  const { code, message, hint } = reason;
+  return new Failure(code, message, { hint: hint === undefined ? way : `${hint} ${way}`, cause: reason });
+}
+
 /** @throws Failure `restore/record` where this version does not have it. */
 export function stageOf(stages: readonly Stage[], name: StageName): Stage {
   const found = stages.find((stage) => stage.name === name);
