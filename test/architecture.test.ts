@@ -12,14 +12,15 @@ const SEES: Record<string, readonly string[]> = {
   // floor 0: pure
   base: [],
   format: ["base"],
-  point: ["base"],
+  wal: ["base"],
+  point: ["base", "wal"],
   chatwoot: ["base"],
   policy: ["base"],
   // floor 1: the world
   system: ["base"],
   store: ["base", "system"],
   repo: ["base", "format", "store", "system"],
-  postgres: ["base", "system"],
+  postgres: ["base", "system", "wal"],
   installation: ["base", "chatwoot", "system"],
   notify: ["base", "system"],
   schedule: ["base", "system"],
@@ -28,6 +29,7 @@ const SEES: Record<string, readonly string[]> = {
   job: [
     "base",
     "format",
+    "wal",
     "point",
     "chatwoot",
     "policy",
@@ -40,6 +42,7 @@ const SEES: Record<string, readonly string[]> = {
   ],
   app: [
     "base",
+    "wal",
     "point",
     "chatwoot",
     "policy",
@@ -59,7 +62,7 @@ const SEES: Record<string, readonly string[]> = {
 };
 
 /** Rooms that compute and never touch the world, and the only built-ins that they may use. */
-const PURE = new Set(["base", "format", "point", "chatwoot", "policy"]);
+const PURE = new Set(["base", "format", "wal", "point", "chatwoot", "policy"]);
 const PURE_BUILTINS = new Set(["node:buffer", "node:crypto", "node:zlib", "node:util", "node:module"]);
 const EXCEPTIONS = new Set(["src/base/clock.ts node:timers/promises"]);
 

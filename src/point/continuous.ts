@@ -1,0 +1,177 @@
+/**
+ * What continuous protection keeps beside restore points: physical bases, spans of the write-ahead log, and files that were
+ * uploaded since. Each is a snapshot of its own whose tags say what a list must know, so that what can be brought back is
+ * known without reading anything else. Positions are text as PostgreSQL writes them; instants are ISO 8601 in UTC with
+ * microseconds, as the log has them (`2026-11-23T15:58:50.123456Z`).
+ *
+ *     /chatkeep-base     base.json, backup_manifest, data/…         the cluster's files as BASE_BACKUP gave them
+ *     /chatkeep-wal      wal.json, wal/<segment>, wal/<n>.history   one span of one timeline, without a gap
+ *     /chatkeep-follow   follow.json, storage/…                     files that came after the newest restore point
+ *
+ * What is younger than the newest span lies in the journal, objects beside restic's folders.
+ */
+import { formatLsn, isLsn, type Lsn, parseLsn } from "../wal/lsn.ts";
+import { encodeName, installationTag, type RecordPlace } from "./layout.ts";
+
+export const BASE: RecordPlace = {
+  tag: "chatkeep-base",
+  path: "/chatkeep-base",
+  folder: "chatkeep-base",
+  file: "base.json",
+};
+export const WAL: RecordPlace = {
+  tag: "chatkeep-wal",
+  path: "/chatkeep-wal",
+  folder: "chatkeep-wal",
+  file: "wal.json",
+};
+export const FOLLOW: RecordPlace = {
+  tag: "chatkeep-follow",
+  path: "/chatkeep-follow",
+  folder: "chatkeep-follow",
+  file: "follow.json",
+};
+
+/** The cluster and the line of its history that positions belong to: the same number means something else elsewhere. */
+export interface Line {
+  /** The installation's id. */
+  readonly installation: string;
+  /** The cluster's system identifier, in decimal. */
+  readonly systemId: string;
+  /** From 1 on; a promotion begins the next. */
+  readonly timeline: number;
+}
+
+/** A span of the log that is there without a gap: the bytes from `from` on, up to and without `to`. */
+export interface WalSpan extends Line {
+  readonly from: Lsn;
+  readonly to: Lsn;
+  /** When the first and the last commit or abort in it were made, by the server's clock: microseconds since 1970; undefined where it has none. */
+  readonly firstCommitUs: bigint | undefined;
+  readonly lastCommitUs: bigint | undefined;
+}
+
+/** A physical base: the cluster can be brought to any position of its timeline (and of those that follow) from `to` on. */
+export interface Base extends Line {
+  /** Where replaying begins (the redo position of its checkpoint), and from where on the cluster is consistent. */
+  readonly from: Lsn;
+  readonly to: Lsn;
+  /** The server's major version. */
+  readonly major: number;
+  /** The server's `wal_segment_size`. */
+  readonly segmentBytes: number;
+  /** When it was begun, by the server's clock: microseconds since 1970. */
+  readonly beganUs: bigint;
+  /** Bytes of its files, before compression and deduplication. */
+  readonly bytes: number;
+}
+
+/** Microseconds since 1970 as ISO 8601 in UTC. */
+export function formatMicros(us: bigint): string {
+  const ms = us / 1000n;
+  const rest = (us % 1000n).toString().padStart(3, "0");
+  return `${new Date(Number(ms)).toISOString().slice(0, -1)}${rest}Z`; // oxlint-disable-line no-restricted-globals -- formats, reads no clock
+}
+
+const MICROS = /^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3})(\d{3})Z$/;
+
+/** Undefined for what {@link formatMicros} did not write. */
+export function parseMicros(text: string | undefined): bigint | undefined {
+  const match = MICROS.exec(text ?? "");
+  if (match === null) return undefined;
+  const ms = Date.parse(`${match[1] ?? ""}Z`); // oxlint-disable-line no-restricted-globals -- parses, reads no clock
+  return Number.isNaN(ms) ? undefined : BigInt(ms) * 1000n + BigInt(match[2] ?? "0");
+}
+
+function lineTags({ installation, systemId, timeline }: Line): string[] {
+  return [installationTag(installation), `system=${systemId}`, `timeline=${timeline}`];
+}
+
+export function walTags(span: WalSpan): string[] {
+  const { from, to, firstCommitUs, lastCommitUs } = span;
+  const times = [
+    ...(firstCommitUs === undefined ? [] : [`first=${formatMicros(firstCommitUs)}`]),
+    ...(lastCommitUs === undefined ? [] : [`last=${formatMicros(lastCommitUs)}`]),
+  ];
+  return [WAL.tag, ...lineTags(span), `from=${formatLsn(from)}`, `to=${formatLsn(to)}`, ...times];
+}
+
+export function baseTags(base: Base): string[] {
+  return [
+    BASE.tag,
+    ...lineTags(base),
+    `from=${formatLsn(base.from)}`,
+    `to=${formatLsn(base.to)}`,
+    `major=${base.major}`,
+    `segment=${base.segmentBytes}`,
+    `began=${formatMicros(base.beganUs)}`,
+    `bytes=${base.bytes}`,
+  ];
+}
+
+type Tags = readonly string[] | undefined;
+
+function valueOf(tags: Tags, name: string): string | undefined {
+  return tags?.find((tag) => tag.startsWith(`${name}=`))?.slice(name.length + 1);
+}
+
+function wholeNumber(text: string | undefined): number | undefined {
+  return text !== undefined && /^\d{1,15}$/.test(text) ? Number(text) : undefined;
+}
+
+function spanOf(tags: Tags): (Line & { from: Lsn; to: Lsn }) | undefined {
+  const [installation, systemId, from, to] = ["installation", "system", "from", "to"].map((name) =>
+    valueOf(tags, name),
+  );
+  const timeline = wholeNumber(valueOf(tags, "timeline"));
+  if (installation === undefined || systemId === undefined || from === undefined || to === undefined) return undefined;
+  if (timeline === undefined || !isLsn(from) || !isLsn(to)) return undefined;
+  return { installation, systemId, timeline, from: parseLsn(from), to: parseLsn(to) };
+}
+
+/** The span that a snapshot's tags tell of; undefined where they tell of none, or make no sense. */
+export function walOf(tags: Tags): WalSpan | undefined {
+  if (tags?.includes(WAL.tag) !== true) return undefined;
+  const span = spanOf(tags);
+  if (span === undefined) return undefined;
+  return {
+    ...span,
+    firstCommitUs: parseMicros(valueOf(tags, "first")),
+    lastCommitUs: parseMicros(valueOf(tags, "last")),
+  };
+}
+
+/** The base that a snapshot's tags tell of; undefined where they tell of none, or make no sense. */
+export function baseOf(tags: Tags): Base | undefined {
+  if (tags?.includes(BASE.tag) !== true) return undefined;
+  const span = spanOf(tags);
+  const [major, segmentBytes, bytes] = ["major", "segment", "bytes"].map((name) => wholeNumber(valueOf(tags, name)));
+  const beganUs = parseMicros(valueOf(tags, "began"));
+  if (span === undefined || major === undefined || segmentBytes === undefined) return undefined;
+  if (bytes === undefined || beganUs === undefined) return undefined;
+  return { ...span, major, segmentBytes, bytes, beganUs };
+}
+
+/** The folder of an installation's journal, below the repository's root. */
+export function journalFolder(installation: string): string {
+  return `chatkeep/journal/${encodeName(installation)}`;
+}
+
+const JOURNAL_NAME = /^(\d{1,20})-([0-9a-f]{8})-([0-9a-f]{16})-([0-9a-f]{16})$/;
+
+function hex(value: bigint, digits: number): string {
+  return value.toString(16).padStart(digits, "0");
+}
+
+/** The name of the journal's object that has a span: `<system>-<timeline>-<from>-<to>`, so that names sort as positions do. */
+export function journalName({ systemId, timeline, from, to }: Omit<WalSpan, "installation">): string {
+  return [systemId, hex(BigInt(timeline), 8), hex(from, 16), hex(to, 16)].join("-");
+}
+
+/** What the name of a journal's object says; undefined for a name that is none. */
+export function parseJournalName(name: string): Pick<WalSpan, "systemId" | "timeline" | "from" | "to"> | undefined {
+  const match = JOURNAL_NAME.exec(name);
+  if (match === null) return undefined;
+  const [systemId = "", timeline = "", from = "", to = ""] = match.slice(1);
+  return { systemId, timeline: Number.parseInt(timeline, 16), from: BigInt(`0x${from}`), to: BigInt(`0x${to}`) };
+}
