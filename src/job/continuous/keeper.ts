@@ -1,0 +1,195 @@
+/**
+ * One repository's part of continuous protection: takes what lies in the tail of the log, to the journal within seconds and as
+ * spans when whole segments have come together, and says up to where everything is durable there. Each repository has a
+ * keeper of its own, so that a slow one holds nobody up but the server, which keeps what is not acknowledged.
+ */
+import type { Clock } from "../../base/clock.ts";
+import { failureOf, isFailure, type Failure } from "../../base/errors.ts";
+import type { WalSpan } from "../../point/continuous.ts";
+import type { Lsn } from "../../wal/lsn.ts";
+import { TAIL_ENDED, type TailCommit, type WalTail } from "./wal-tail.ts";
+
+/** Bytes of the log that are to be stored, and what they are. */
+export interface SpanBytes {
+  readonly span: WalSpan;
+  /** Of all of it together: what was committed, in order. */
+  readonly commits: readonly TailCommit[];
+  readonly bytes: readonly Buffer[];
+}
+
+/** Where a keeper stores. What resolves is durable; what rejects may be tried again as it is. */
+export interface SpanPlace {
+  /** The repository's name. */
+  readonly name: string;
+  /** False where only restic's own names can be written: spans are stored more often then. */
+  readonly hasJournal: boolean;
+  putJournal(entry: SpanBytes, options: { signal: AbortSignal }): Promise<void>;
+  /** Whole segments, and where there is no journal the beginning of one more. */
+  saveSpan(entry: SpanBytes, options: { signal: AbortSignal }): Promise<void>;
+  /** Removes from the journal what spans hold up to there. What cannot be removed stays, and does no harm. */
+  sweepJournal(savedTo: Lsn, options: { signal: AbortSignal }): Promise<void>;
+}
+
+export interface KeeperTimes {
+  /** What came is durable after so long, where the place takes it. */
+  readonly flushMs: number;
+  /** A span is stored when it has so many bytes of whole segments … */
+  readonly spanBytes: number;
+  /** … or when so long has passed since its first byte came, and a whole segment is there. */
+  readonly spanMs: number;
+  /** Waits between tries at a place that refuses: the first, and the longest. */
+  readonly retryMs: number;
+  readonly retryMostMs: number;
+}
+
+export interface KeeperOptions {
+  readonly place: SpanPlace;
+  readonly tail: WalTail;
+  readonly line: Pick<WalSpan, "installation" | "systemId" | "timeline">;
+  /** Up to where spans have everything there; a segment's beginning. */
+  readonly savedTo: Lsn;
+  /** Up to where spans and journal together have everything; not less. */
+  readonly durableTo: Lsn;
+  readonly times: KeeperTimes;
+  readonly clock: Clock;
+  /** Something became durable, or is not needed here any more. */
+  readonly onProgress: () => void;
+  /** The place refused, and is tried again; or took something after that (undefined). */
+  readonly onTrouble: (trouble: Failure | undefined) => void;
+}
+
+type Step = { kind: "span"; to: Lsn } | { kind: "journal"; to: Lsn } | { kind: "wait"; ms: number | undefined };
+
+export class Keeper {
+  readonly #o: KeeperOptions;
+  #savedTo: Lsn;
+  #durableTo: Lsn;
+  /** Since when nothing was taken, milliseconds on the monotonic clock. */
+  #failingSinceMs: number | undefined;
+
+  constructor(options: KeeperOptions) {
+    this.#o = options;
+    this.#savedTo = options.savedTo;
+    this.#durableTo = options.durableTo;
+  }
+
+  get name(): string {
+    return this.#o.place.name;
+  }
+
+  /** Up to where the repository has everything, whatever happens here. */
+  get durableTo(): Lsn {
+    return this.#durableTo;
+  }
+
+  /** What lies before is needed in memory no more. */
+  get savedTo(): Lsn {
+    return this.#savedTo;
+  }
+
+  get failingSinceMs(): number | undefined {
+    return this.#failingSinceMs;
+  }
+
+  /**
+   * Stores until the signal is aborted or, when no more comes, everything is durable.
+   * @throws Failure what trying again does not help: a repository that is damaged, whose password changed; the signal's reason.
+   */
+  async run({ signal }: { signal: AbortSignal }): Promise<void> {
+    for (;;) {
+      signal.throwIfAborted();
+      const step = this.#next();
+      if (step.kind === "wait") {
+        if (this.#o.tail.isFinished && this.#durableTo >= this.#o.tail.end) return;
+        await this.#wait(step.ms, signal);
+      } else await this.#store(step, signal);
+    }
+  }
+
+  #next(): Step {
+    const { tail, times, place, clock } = this.#o;
+    const now = clock.monotonic();
+    const closed = tail.closed;
+    const unsaved = Number(closed - this.#savedTo);
+    const spanDue = this.#dueMs(this.#savedTo, times.spanMs, now);
+    if (unsaved >= times.spanBytes || (unsaved > 0 && spanDue === 0))
+      return { kind: "span", to: this.#spanEnd(closed) };
+    const flushDue =
+      tail.isFinished && tail.end > this.#durableTo ? 0 : this.#dueMs(this.#durableTo, times.flushMs, now);
+    if (flushDue === 0) return { kind: place.hasJournal ? "journal" : "span", to: tail.end };
+    const waits = [flushDue, unsaved > 0 ? spanDue : undefined].filter((ms) => ms !== undefined);
+    return { kind: "wait", ms: waits.length === 0 ? undefined : Math.min(...waits) };
+  }
+
+  /** A span is no longer than it has to be, whatever has come together while the place did not answer. */
+  #spanEnd(closed: Lsn): Lsn {
+    const most = this.#savedTo + BigInt(this.#o.times.spanBytes);
+    return closed < most ? closed : most;
+  }
+
+  /** Milliseconds until the byte at a position has been here for so long; 0 when it has; undefined where nothing is there. */
+  #dueMs(lsn: Lsn, afterMs: number, now: number): number | undefined {
+    const came = this.#o.tail.cameAt(lsn);
+    return came === undefined ? undefined : Math.max(0, came + afterMs - now);
+  }
+
+  async #wait(ms: number | undefined, signal: AbortSignal): Promise<void> {
+    const { tail, clock } = this.#o;
+    const over = new AbortController();
+    const inner = AbortSignal.any([signal, over.signal]);
+    const waits = [tail.changed({ signal: inner }), ...(ms === undefined ? [] : [clock.sleep(ms, inner)])];
+    try {
+      await Promise.race(waits);
+    } finally {
+      over.abort(TAIL_ENDED);
+      await Promise.allSettled(waits);
+    }
+  }
+
+  async #store({ kind, to }: Exclude<Step, { kind: "wait" }>, signal: AbortSignal): Promise<void> {
+    const { tail, line, place, times, clock, onProgress, onTrouble } = this.#o;
+    const from = kind === "span" ? this.#savedTo : this.#durableTo;
+    const commits = tail.commits(from, to);
+    const times_ = { firstCommitUs: commits[0]?.timeUs, lastCommitUs: commits.at(-1)?.timeUs };
+    const entry: SpanBytes = { span: { ...line, from, to, ...times_ }, commits, bytes: tail.read(from, to) };
+    for (let wait = times.retryMs; ; wait = Math.min(wait * 2, times.retryMostMs)) {
+      try {
+        await (kind === "span" ? place.saveSpan(entry, { signal }) : place.putJournal(entry, { signal }));
+        break;
+      } catch (error) {
+        if (signal.aborted) throw signal.reason;
+        if (!mayPass(error)) throw error;
+        this.#failingSinceMs ??= clock.monotonic();
+        onTrouble(failureOf(error));
+        await clock.sleep(wait, signal);
+      }
+    }
+    if (this.#failingSinceMs !== undefined) onTrouble(undefined);
+    this.#failingSinceMs = undefined;
+    if (to > this.#durableTo) this.#durableTo = to;
+    if (kind === "span") await this.#saved(to, signal);
+    onProgress();
+  }
+
+  /** Where a span ends inside a segment, the next one has that segment whole: its bytes stay here. */
+  async #saved(to: Lsn, signal: AbortSignal): Promise<void> {
+    const { place, tail } = this.#o;
+    const whole = to < tail.closed ? to : tail.closed;
+    this.#savedTo = to === whole ? to : whole < this.#savedTo ? this.#savedTo : whole;
+    if (!place.hasJournal) return;
+    // What stays in the journal is there twice, and goes with the next sweep.
+    await place.sweepJournal(this.#savedTo, { signal }).catch((error: unknown) => {
+      if (signal.aborted) throw signal.reason;
+      if (!isFailure(error)) throw error;
+    });
+  }
+}
+
+/**
+ * What a place says that was away, full, locked or refused for a while: it is tried for as long as the watch goes on, because
+ * somebody may mend it meanwhile, and the server keeps the log. Not damage, and not what is wrong with us.
+ */
+function mayPass(error: unknown): boolean {
+  if (!isFailure(error)) return false;
+  return ["store/unreachable", "store/denied", "store/full", "repo/locked", "repo/missing"].includes(error.code);
+}

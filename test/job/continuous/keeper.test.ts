@@ -1,0 +1,180 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { Failure } from "../../../src/base/errors.ts";
+import { Keeper, type SpanBytes, type SpanPlace } from "../../../src/job/continuous/keeper.ts";
+import { WalTail } from "../../../src/job/continuous/wal-tail.ts";
+import { HandClock, settle } from "../../harness/hand-clock.ts";
+
+const SEGMENT = 100;
+const START = 1_000n;
+const TIMES = { flushMs: 5_000, spanBytes: 400, spanMs: 600_000, retryMs: 1_000, retryMostMs: 60_000 };
+const LINE = { installation: "acme", systemId: "7", timeline: 1 };
+
+/** A place that takes note of what it is given, and refuses while it is told to. */
+class NotedPlace implements SpanPlace {
+  readonly name = "primary";
+  readonly hasJournal: boolean;
+  readonly calls: string[] = [];
+  readonly entries: SpanBytes[] = [];
+  refusal: Failure | undefined;
+
+  constructor(hasJournal = true) {
+    this.hasJournal = hasJournal;
+  }
+
+  async #take(kind: string, entry: SpanBytes): Promise<void> {
+    if (this.refusal !== undefined) throw this.refusal;
+    this.calls.push(`${kind} ${entry.span.from - START}-${entry.span.to - START}`);
+    this.entries.push(entry);
+  }
+
+  async putJournal(entry: SpanBytes): Promise<void> {
+    await this.#take("journal", entry);
+  }
+
+  async saveSpan(entry: SpanBytes): Promise<void> {
+    await this.#take("span", entry);
+  }
+
+  async sweepJournal(savedTo: bigint): Promise<void> {
+    this.calls.push(`sweep ${savedTo - START}`);
+  }
+}
+
+function world({ hasJournal = true, savedTo = START, durableTo = START } = {}) {
+  const stop = new AbortController();
+  const place = new NotedPlace(hasJournal);
+  const clock = new HandClock();
+  const tail = new WalTail({ start: START, segmentBytes: SEGMENT, maxBytes: 1_000_000 });
+  const troubles: (string | undefined)[] = [];
+  const keeper = new Keeper({
+    place,
+    tail,
+    line: LINE,
+    savedTo,
+    durableTo,
+    times: TIMES,
+    clock,
+    onProgress: () => tail.letGo(keeper.savedTo),
+    onTrouble: (trouble) => troubles.push(trouble?.code),
+  });
+  const run = keeper.run({ signal: stop.signal });
+  run.catch(() => {});
+  return {
+    place,
+    clock,
+    tail,
+    troubles,
+    keeper,
+    run,
+    add: async (length: number, commits: bigint[] = []) => {
+      await tail.add(
+        {
+          start: tail.end,
+          bytes: Buffer.alloc(length),
+          commits: commits.map((at) => ({ lsn: tail.end + at, timeUs: at })),
+          cameMs: clock.monotonic(),
+        },
+        stop,
+      );
+      await settle();
+    },
+    stop: async () => {
+      stop.abort(new Failure("run/cancelled", "the test is over"));
+      await assert.rejects(run, /the test is over/);
+    },
+  };
+}
+
+test("what came is in the journal when it has been here for the time to flush, and not before", async () => {
+  const { place, clock, keeper, add, stop } = world();
+  await add(30);
+  await clock.advance(4_000);
+  await add(10);
+  assert.deepEqual(place.calls, []);
+  await clock.advance(1_000);
+  assert.deepEqual(place.calls, ["journal 0-40"]);
+  assert.equal(keeper.durableTo, START + 40n);
+  await clock.advance(60_000);
+  assert.deepEqual(place.calls, ["journal 0-40"]);
+  await stop();
+});
+
+test("whole segments become a span when enough of them are here, or some have been for long, and the journal is swept", async () => {
+  const { place, clock, keeper, tail, add, stop } = world();
+  await add(450);
+  assert.deepEqual(place.calls, ["span 0-400", "sweep 400"]);
+  assert.equal(tail.start, START + 400n);
+  await add(60);
+  await clock.advance(5_000);
+  assert.deepEqual(place.calls.slice(2), ["journal 400-510"]);
+  await clock.advance(600_000);
+  assert.deepEqual(place.calls.slice(3), ["span 400-500", "sweep 500"]);
+  assert.equal(keeper.savedTo, START + 500n);
+  assert.equal(keeper.durableTo, START + 510n);
+  await stop();
+});
+
+test("a place that takes restic's names alone gets the segment's beginning as a span, and then the segment whole", async () => {
+  const { place, clock, keeper, tail, add, stop } = world({ hasJournal: false });
+  await add(130);
+  await clock.advance(5_000);
+  assert.deepEqual(place.calls, ["span 0-130"]);
+  assert.deepEqual([keeper.savedTo, keeper.durableTo, tail.start], [START + 100n, START + 130n, START + 100n]);
+  await add(40);
+  await clock.advance(5_000);
+  assert.deepEqual(place.calls.slice(1), ["span 100-170"]);
+  await stop();
+});
+
+test("a place that refuses is tried again for as long as it takes, and nothing is said to be durable meanwhile", async () => {
+  const { place, clock, keeper, troubles, add, stop } = world();
+  place.refusal = new Failure("store/unreachable", "no answer");
+  await add(30);
+  await clock.advance(5_000);
+  for (const wait of [1_000, 2_000, 4_000]) await clock.advance(wait);
+  assert.deepEqual(
+    troubles,
+    Array.from({ length: 4 }, () => "store/unreachable"),
+  );
+  assert.equal(keeper.durableTo, START);
+  assert.equal(keeper.failingSinceMs, 5_000);
+  place.refusal = undefined;
+  await clock.advance(60_000);
+  assert.equal(keeper.durableTo, START + 30n);
+  assert.deepEqual([troubles.at(-1), keeper.failingSinceMs], [undefined, undefined]);
+  await stop();
+});
+
+test("damage is not tried again", async () => {
+  const { place, clock, run, add } = world();
+  place.refusal = new Failure("repo/damaged", "a flipped bit");
+  await add(30);
+  await clock.advance(5_000);
+  await assert.rejects(run, /a flipped bit/);
+});
+
+test("a span says when its first and last commits were made", async () => {
+  const { place, clock, add, stop } = world();
+  await add(30, [10n, 20n, 30n]);
+  await clock.advance(5_000);
+  const [entry] = place.entries;
+  assert.deepEqual([entry?.span.firstCommitUs, entry?.span.lastCommitUs, entry?.commits.length], [10n, 30n, 3]);
+  await stop();
+});
+
+test("at the end everything is stored at once", async () => {
+  const { place, tail, run, add } = world();
+  await add(130);
+  tail.finish();
+  await run;
+  assert.deepEqual(place.calls, ["journal 0-130"]);
+});
+
+test("a keeper goes on where spans and journal end", async () => {
+  const { place, clock, add, stop } = world({ durableTo: START + 20n });
+  await add(50);
+  await clock.advance(5_000);
+  assert.deepEqual(place.calls, ["journal 20-50"]);
+  await stop();
+});
