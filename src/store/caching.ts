@@ -47,6 +47,7 @@ class CachingStore implements Store {
   readonly spec: StoreSpec | undefined;
   readonly probe: Store["probe"];
   readonly retention: Store["retention"];
+  readonly beside: Store["beside"];
   readonly note: Note;
   readonly #inner: Store;
   readonly #folder: string;
@@ -65,6 +66,7 @@ class CachingStore implements Store {
     this.spec = inner.spec?.kind === "remote" ? { ...inner.spec, cache: folder } : inner.spec;
     this.probe = inner.probe?.bind(inner);
     this.retention = inner.retention;
+    this.beside = inner.beside;
     this.note = {
       read: async () => await orNothing(readFile(join(folder, "notes", "retention"))),
       write: async (bytes) => void (await this.#write(join(folder, "notes", "retention"), "notes", bytes)),

@@ -3,6 +3,7 @@ import { mkdir, open, readdir, readFile, rm, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { leftoverName } from "../system/leftovers.ts";
 import { codeOf, storeFailure } from "./local-errors.ts";
+import { BESIDE } from "./beside.ts";
 import type { ProbePlace } from "./probe.ts";
 
 async function doing<T>(what: string, signal: AbortSignal, work: () => Promise<T>): Promise<T> {
@@ -74,7 +75,7 @@ export function localPlace(root: string): ProbePlace {
     },
     async time({ signal }) {
       return await doing(`asking '${root}' for the time`, signal, async () => {
-        const folder = pathOf("chatkeep/tmp");
+        const folder = pathOf(`${BESIDE}/tmp`);
         await makeFolder(folder);
         const path = join(folder, leftoverName());
         return await write(path, Buffer.alloc(0)).finally(async () => await rm(path, { force: true }));

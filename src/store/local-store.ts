@@ -11,6 +11,7 @@ import { dirname, join } from "node:path";
 import { assert, Failure } from "../base/errors.ts";
 import { isId } from "../base/ids.ts";
 import { LIMITS } from "../base/limits.ts";
+import { BESIDE, besideKey } from "./beside.ts";
 import { DirectorySync } from "./directory-sync.ts";
 import { makeFolders } from "../system/folders.ts";
 import { leftoverName, mayRemoveLeftover } from "../system/leftovers.ts";
@@ -18,13 +19,15 @@ import { codeOf, storeFailure } from "./local-errors.ts";
 import { localPlace } from "./local-place.ts";
 import { requireRoom } from "./local-room.ts";
 import { probePlace, type ProbeOptions, type StoreProbe } from "./probe.ts";
-import type { CallOptions, FileKind, FileRef, GetOptions, ListedFile, Store, StoreWriter } from "./store.ts";
+import type { Beside, CallOptions, FileKind, FileRef, GetOptions, ListedFile, Store, StoreWriter } from "./store.ts";
 
 const FOLDER_MODE = 0o700;
 /** Files are never written again, so nobody needs to be able to; restic does the same. */
 const FILE_MODE = 0o400;
 const FOLDERS = ["keys", "locks", "snapshots", "index", "data"] as const;
-const TEMPORARY = join("chatkeep", "tmp");
+/** Packs spread over 256 folders, so of a usual repository each folder is one round. */
+const LOOKED_AT_ONCE = 4096;
+const TEMPORARY = join(BESIDE, "tmp");
 
 export interface LocalSettings {
   /** Packs are refused before the disk is full. */
@@ -39,6 +42,19 @@ export function openLocalStore(path: string, { leavesRoom = false }: LocalSettin
 class LocalStore implements Store {
   readonly location: string;
   readonly spec: { kind: "local"; path: string; leavesRoom?: true };
+  readonly beside: Beside = {
+    put: async (path, bytes, { signal }) => {
+      signal.throwIfAborted();
+      const to = join(this.location, besideKey(path));
+      await writeWhole(bytes, async () => await this.#open({ publish: async (from) => await this.#give(from, to) }));
+    },
+    get: async (path, { signal }) => {
+      signal.throwIfAborted();
+      return await this.#read(join(this.location, besideKey(path)), { signal });
+    },
+    list: (folder, options) => filesIn(join(this.location, besideKey(folder)), options),
+    remove: async (path, options) => await this.#remove(join(this.location, besideKey(path)), options),
+  };
   readonly #directories = new DirectorySync();
 
   constructor(path: string, leavesRoom: boolean) {
@@ -76,6 +92,17 @@ class LocalStore implements Store {
 
   async begin(kind: FileKind, { signal }: CallOptions): Promise<StoreWriter> {
     signal.throwIfAborted();
+    return await this.#open({
+      publish: async (temporary, name) => {
+        const path = this.#pathOf({ kind, name });
+        await this.#giveName(path, async () => await this.#place(temporary, path, kind));
+      },
+      requireRoom:
+        kind === "data" && this.spec.leavesRoom === true ? (bytes) => requireRoom(this.location, bytes) : undefined,
+    });
+  }
+
+  async #open({ publish, requireRoom: room }: Opening): Promise<StoreWriter> {
     const path = join(this.location, TEMPORARY, leftoverName());
     const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
     try {
@@ -86,10 +113,9 @@ class LocalStore implements Store {
         return await open(path, flags, FILE_MODE);
       });
       return new LocalWriter(handle, path, {
-        publish: async (name) => await this.#publish(path, { kind, name }),
+        publish: async (name) => await publish(path, name),
         doing: `writing to '${this.location}'`,
-        requireRoom:
-          kind === "data" && this.spec.leavesRoom === true ? (bytes) => requireRoom(this.location, bytes) : undefined,
+        requireRoom: room,
       });
     } catch (error) {
       throw storeFailure(error, `writing to '${this.location}'`);
@@ -104,19 +130,24 @@ class LocalStore implements Store {
     });
   }
 
-  /** Gives a synced file its name. */
-  async #publish(temporary: string, ref: FileRef): Promise<void> {
-    const path = this.#pathOf(ref);
+  /** Gives a synced file its name, durably; what has it already is replaced. */
+  async #give(temporary: string, path: string): Promise<void> {
+    await this.#giveName(path, async () => await rename(temporary, path));
+  }
+
+  async #giveName(path: string, place: () => Promise<void>): Promise<void> {
     const folder = dirname(path);
     try {
-      await this.#place(temporary, path, ref.kind);
+      await place();
     } catch (error) {
       // Only a folder below a repository that is there is made anew.
       if (codeOf(error) !== "ENOENT") throw error;
       await this.#refuseGone();
       await makeFolders(folder, FOLDER_MODE);
-      await this.#directories.sync(dirname(folder));
-      await this.#place(temporary, path, ref.kind);
+      for (let above = dirname(folder); above.startsWith(this.location); above = dirname(above)) {
+        await this.#directories.sync(above);
+      }
+      await place();
     }
     await this.#directories.sync(folder);
   }
@@ -139,19 +170,15 @@ class LocalStore implements Store {
   }
 
   async put(ref: FileRef, bytes: Uint8Array, options: CallOptions): Promise<void> {
-    const writer = await this.begin(ref.kind, options);
-    try {
-      await writer.write(bytes);
-      await writer.commit(ref.name);
-    } catch (error) {
-      await writer.abort();
-      throw error;
-    }
+    await writeWhole(bytes, async () => await this.begin(ref.kind, options), ref.name);
   }
 
   async get(ref: FileRef, options: GetOptions): Promise<Buffer> {
     options.signal.throwIfAborted();
-    const path = this.#pathOf(ref);
+    return await this.#read(this.#pathOf(ref), options);
+  }
+
+  async #read(path: string, options: GetOptions): Promise<Buffer> {
     try {
       const handle = await open(path, "r");
       try {
@@ -186,17 +213,16 @@ class LocalStore implements Store {
     const folder = join(this.location, kind);
     const folders = kind === "data" ? (await namesIn(folder)).map((name) => join(folder, name)) : [folder];
     for (const at of folders) {
-      const names = (await namesIn(at)).filter(isId);
-      // A folder at a time: packs spread over 256 of them, so this many looks at once is few enough.
-      const files = await Promise.all(names.map(async (name) => await sizeOf(at, name)));
-      signal.throwIfAborted();
-      for (const file of files) if (file !== undefined) yield file;
+      for await (const file of filesIn(at, { signal })) if (isId(file.name)) yield file;
     }
   }
 
-  async remove(ref: FileRef, { signal }: CallOptions): Promise<void> {
+  async remove(ref: FileRef, options: CallOptions): Promise<void> {
+    await this.#remove(this.#pathOf(ref), options);
+  }
+
+  async #remove(path: string, { signal }: CallOptions): Promise<void> {
     signal.throwIfAborted();
-    const path = this.#pathOf(ref);
     try {
       await rm(path, { force: true });
       await this.#directories.sync(dirname(path));
@@ -250,6 +276,17 @@ async function namesIn(folder: string): Promise<string[]> {
   }
 }
 
+/** The files in a folder; none when it is not there. */
+async function* filesIn(folder: string, { signal }: CallOptions): AsyncGenerator<ListedFile> {
+  const names = await namesIn(folder);
+  for (let at = 0; at < names.length; at += LOOKED_AT_ONCE) {
+    const some = names.slice(at, at + LOOKED_AT_ONCE);
+    const files = await Promise.all(some.map(async (name) => await sizeOf(folder, name)));
+    signal.throwIfAborted();
+    for (const file of files) if (file !== undefined) yield file;
+  }
+}
+
 /** Undefined for what is no file, or was removed since it was listed. */
 async function sizeOf(folder: string, name: string): Promise<ListedFile | undefined> {
   try {
@@ -281,6 +318,23 @@ async function readExactly(handle: FileHandle, { offset, length, path }: Span, i
     filled += bytesRead;
   }
   return bytes;
+}
+
+async function writeWhole(bytes: Uint8Array, begin: () => Promise<StoreWriter>, name = ""): Promise<void> {
+  const writer = await begin();
+  try {
+    await writer.write(bytes);
+    await writer.commit(name);
+  } catch (error) {
+    await writer.abort();
+    throw error;
+  }
+}
+
+interface Opening {
+  /** Gives what was written its name. */
+  publish: (temporary: string, name: string) => Promise<void>;
+  requireRoom?: ((bytes: number) => void) | undefined;
 }
 
 interface Publication {

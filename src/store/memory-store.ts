@@ -1,13 +1,16 @@
 /** A repository in memory: for tests of everything above, and for what is thrown away. */
 import { assert, Failure } from "../base/errors.ts";
 import { isId } from "../base/ids.ts";
-import type { CallOptions, FileKind, FileRef, ListedFile, Store, StoreWriter } from "./store.ts";
+import { besideKey } from "./beside.ts";
+import type { Beside, CallOptions, FileKind, FileRef, ListedFile, Store, StoreWriter } from "./store.ts";
 
 /** One change of the store, told before it happens. */
 export interface MemoryWrite {
   readonly action: "create" | "put" | "remove";
-  /** Undefined for `create`. */
+  /** Undefined for `create`, and for files beside the repository. */
   readonly ref: FileRef | undefined;
+  /** The key of a file beside the repository. */
+  readonly beside?: string | undefined;
   /** Which change this is, counted from 1. */
   readonly count: number;
 }
@@ -35,11 +38,41 @@ class StoreInMemory implements MemoryStore {
   readonly spec = undefined;
   readonly files = new Map<string, Buffer>();
   beforeWrite: ((write: MemoryWrite) => void) | undefined;
+  readonly beside: Beside = {
+    put: async (path, bytes, { signal }) => {
+      signal.throwIfAborted();
+      const key = besideKey(path);
+      this.#announce("put", undefined, key);
+      this.files.set(key, Buffer.from(bytes));
+    },
+    get: async (path, { signal }) => {
+      signal.throwIfAborted();
+      const key = besideKey(path);
+      const bytes = this.files.get(key);
+      if (bytes === undefined) throw new Failure("store/not-found", `not there: reading '${key}'`);
+      return Buffer.from(bytes);
+    },
+    list: (folder, options) => this.#listBeside(`${besideKey(folder)}/`, options),
+    remove: async (path, { signal }) => {
+      signal.throwIfAborted();
+      const key = besideKey(path);
+      this.#announce("remove", undefined, key);
+      this.files.delete(key);
+    },
+  };
   #count = 0;
 
-  #announce(action: MemoryWrite["action"], ref?: FileRef): void {
+  async *#listBeside(folder: string, { signal }: CallOptions): AsyncGenerator<{ name: string; sizeBytes: number }> {
+    for (const [key, bytes] of this.files) {
+      signal.throwIfAborted();
+      const name = key.slice(folder.length);
+      if (key.startsWith(folder) && !name.includes("/")) yield { name, sizeBytes: bytes.length };
+    }
+  }
+
+  #announce(action: MemoryWrite["action"], ref?: FileRef, beside?: string): void {
     this.#count += 1;
-    this.beforeWrite?.({ action, ref, count: this.#count });
+    this.beforeWrite?.({ action, ref, beside, count: this.#count });
   }
 
   async create({ signal }: CallOptions): Promise<void> {

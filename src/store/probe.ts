@@ -11,6 +11,7 @@ import { type Clock, formatInstant, parseZonedInstant } from "../base/clock.ts";
 import { Failure, isFailure } from "../base/errors.ts";
 import { LIMITS } from "../base/limits.ts";
 import type { Backend, ListedKey } from "./backend.ts";
+import { BESIDE } from "./beside.ts";
 import type { PublicAccess } from "./public-access.ts";
 import type { CallOptions } from "./store.ts";
 
@@ -47,7 +48,7 @@ export interface ProbePlace extends Pick<
 
 type Tried = Omit<StoreProbe, "latencyMs" | "clockAheadMs" | "publicAccess">;
 
-const FOLDER = "chatkeep/probe";
+const FOLDER = `${BESIDE}/probe`;
 const NOTHING: Tried = {
   writeRate: undefined,
   readRate: undefined,

@@ -9,10 +9,12 @@ import { assert, Failure } from "../base/errors.ts";
 import { isId } from "../base/ids.ts";
 import { LIMITS } from "../base/limits.ts";
 import type { Backend } from "./backend.ts";
+import { besideOf } from "./beside.ts";
 import { probePlace, type ProbeOptions, type StoreProbe } from "./probe.ts";
 import type { Retention } from "./retention.ts";
 import type {
   BeginOptions,
+  Beside,
   CallOptions,
   FileKind,
   FileRef,
@@ -30,6 +32,7 @@ export class RemoteStore implements Store {
   readonly location: string;
   readonly spec: StoreSpec | undefined;
   readonly retention: Retention<FileRef> | undefined;
+  readonly beside: Beside | undefined;
   readonly #backend: Backend;
   /** What files were gathered in, to be used again: the collector would let hundreds of MiB of them pile up. */
   readonly #spare: Buffer[] = [];
@@ -40,6 +43,7 @@ export class RemoteStore implements Store {
     this.spec = spec;
     this.#backend = backend;
     this.retention = retentionOf(backend);
+    this.beside = besideOf(backend);
   }
 
   async create(options: CallOptions): Promise<void> {

@@ -10,6 +10,7 @@ import { mapConcurrent } from "../base/concurrent.ts";
 import { assert, Failure, isFailure, messageOf } from "../base/errors.ts";
 import { LIMITS } from "../base/limits.ts";
 import type { Backend, ListedKey } from "./backend.ts";
+import { BESIDE } from "./beside.ts";
 import { isLeftoverName, isLeftoverOver, leftoverName, LEFTOVER_KEPT_MS } from "../system/leftovers.ts";
 import type { RemotePlace } from "./open-store.ts";
 import { openSftp, orAborted, type SftpChannel, type SftpClient } from "./sftp-client.ts";
@@ -22,7 +23,7 @@ const FOLDER_MODE = 0o700;
 /** Files are never written again, so nobody needs to be able to; restic does the same. */
 const FILE_MODE = 0o400;
 const FOLDERS = ["keys", "locks", "snapshots", "index", "data"] as const;
-const TEMPORARY = "chatkeep/tmp";
+const TEMPORARY = `${BESIDE}/tmp`;
 const TYPE = 0o170000;
 const FOLDER = 0o040000;
 const FILE = 0o100000;

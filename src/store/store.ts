@@ -69,6 +69,21 @@ export interface GetOptions extends CallOptions {
   readonly tree?: "any" | "anew";
 }
 
+/**
+ * Files of our own below `chatkeep/`, where restic does not look. Paths have '/' between parts of letters, digits, `_`,
+ * `-`, `.` and `%`. A path is for one content: of two that are written under it, either may be found.
+ */
+export interface Beside {
+  /** Whole and durable when it resolves, or not there. The bytes are not changed meanwhile. */
+  put(path: string, bytes: Uint8Array, options: CallOptions): Promise<void>;
+  /** @throws Failure `store/not-found` when it is not there. */
+  get(path: string, options: CallOptions): Promise<Buffer>;
+  /** The files that lie in a folder itself, in no order; none where there is no such folder. */
+  list(folder: string, options: CallOptions): AsyncIterable<{ readonly name: string; readonly sizeBytes: number }>;
+  /** Removing what is not there is no error. */
+  remove(path: string, options: CallOptions): Promise<void>;
+}
+
 export interface Store {
   /** As restic writes it, without secrets; for messages. */
   readonly location: string;
@@ -95,6 +110,8 @@ export interface Store {
   remove(ref: FileRef, options: CallOptions): Promise<void>;
   /** Removes what runs that died left half-written; what another run may still be writing stays. Returns how many. */
   removeLeftovers(options: CallOptions): Promise<number>;
+  /** Undefined where only restic's own names can be written (`rest:`), and for an exported file. */
+  readonly beside?: Beside | undefined;
   /** Tries out how the place works, where there is one. @throws Failure what it refuses beyond removing. */
   readonly probe?: ((options: ProbeOptions) => Promise<StoreProbe>) | undefined;
   /** Lets go of connections and child processes; the store is of no use afterwards. Never rejects. */

@@ -4,7 +4,7 @@
  * The script is asked before each call and says what happens to it. `onCall` and `always` make the usual ones.
  */
 import { Failure } from "../../src/base/errors.ts";
-import type { CallOptions, FileKind, FileRef, ListedFile, Store, StoreWriter } from "../../src/store/store.ts";
+import type { Beside, CallOptions, FileKind, FileRef, ListedFile, Store, StoreWriter } from "../../src/store/store.ts";
 
 /** `put` is also the commit of a file that was begun. */
 export type StoreVerb = "create" | "put" | "get" | "stat" | "list" | "remove" | "removeLeftovers";
@@ -71,6 +71,8 @@ export class FaultyStore implements Store {
   readonly calls: StoreCall[] = [];
   /** May be set anew at any time; undefined lets everything pass. */
   script: FaultScript | undefined;
+  /** Calls of files beside the repository have no kind, and their path for a name. */
+  readonly beside: Beside | undefined;
   readonly #inner: Store;
   readonly #written = new Set<string>();
 
@@ -78,6 +80,22 @@ export class FaultyStore implements Store {
     this.location = inner.location;
     this.#inner = inner;
     this.script = script;
+    this.beside = this.#besideOf(inner.beside);
+  }
+
+  #besideOf(beside: Beside | undefined): Beside | undefined {
+    if (beside === undefined) return undefined;
+    const ask = (folder: string) => this.#ask("list", undefined, folder);
+    return {
+      put: (path, bytes, options) =>
+        this.#do("put", { name: path }, options.signal, () => beside.put(path, bytes, options)),
+      get: (path, options) => this.#do("get", { name: path }, options.signal, () => beside.get(path, options)),
+      remove: (path, options) => this.#do("remove", { name: path }, options.signal, () => beside.remove(path, options)),
+      async *list(folder, options) {
+        await begin(ask(folder), "list", options.signal);
+        yield* beside.list(folder, options);
+      },
+    };
   }
 
   /** How many calls of a verb there were, of a kind when one is named. */

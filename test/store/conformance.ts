@@ -7,7 +7,7 @@ import { test } from "node:test";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { mapConcurrent } from "../../src/base/concurrent.ts";
 import { isFailure } from "../../src/base/errors.ts";
-import type { FileKind, FileRef, Store } from "../../src/store/store.ts";
+import type { Beside, FileKind, FileRef, Store } from "../../src/store/store.ts";
 
 const KINDS: readonly FileKind[] = ["keys", "locks", "snapshots", "index", "data"];
 const signal = new AbortController().signal;
@@ -50,6 +50,8 @@ export interface StoreTraits {
    * skipped. A repository stands it: what no index names does not count, and the next write of the name makes it whole.
    */
   readonly showsParts?: string;
+  /** Only restic's own names can be written. */
+  readonly isNarrow?: true;
 }
 
 /** `open` makes an empty place for a store. */
@@ -76,6 +78,7 @@ export function testStore(what: string, open: () => Promise<OpenedStore>, traits
   if (traits.openDenied !== undefined) testDenied(testOn(traits.openDenied));
   const wholeTest = traits.showsParts === undefined ? storeTest : skipping(traits.showsParts);
   testTogether(storeTest, wholeTest);
+  testBeside(storeTest, wholeTest, traits.isNarrow === true);
   testAborts(storeTest, wholeTest);
 
   storeTest("a place where nothing is yet has no config and lists nothing", async (store) => {
@@ -349,6 +352,79 @@ function testAborts(storeTest: StoreTest, wholeTest: StoreTest): void {
       assert.ok((await store.get(ref, { signal })).equals(bytes));
     }
   });
+}
+
+/** Files of our own, which are no repository's. */
+function testBeside(storeTest: StoreTest, wholeTest: StoreTest, isNarrow: boolean): void {
+  if (isNarrow) {
+    storeTest("nothing is written beside a repository where only its own names can be", async (store) => {
+      assert.equal(store.beside, undefined);
+    });
+    return;
+  }
+  storeTest(
+    "files beside the repository come, are listed by folder, and go; no kind of the repository's tells them",
+    async (store) => {
+      await store.create({ signal });
+      const beside = besideOf(store);
+      assert.deepEqual(await namesBeside(store, "journal/a-b_c"), []);
+      await beside.remove("journal/a-b_c/1", { signal });
+      await assert.rejects(beside.get("journal/a-b_c/1", { signal }), (error) => isFailure(error, "store/not-found"));
+      const bytes = randomBytes(70_000);
+      await beside.put("journal/a-b_c/1-2.x", bytes, { signal });
+      await beside.put("journal/a-b_c/3", Buffer.alloc(0), { signal });
+      await beside.put("journal/a%20b/1", Buffer.from("another folder"), { signal });
+      await beside.put("journal/of-nobody", Buffer.from("above"), { signal });
+      assert.deepEqual(await namesBeside(store, "journal/a-b_c"), ["1-2.x 70000", "3 0"]);
+      assert.deepEqual(await namesBeside(store, "journal/a%20b"), ["1 14"]);
+      assert.ok((await beside.get("journal/a-b_c/1-2.x", { signal })).equals(bytes));
+      assert.equal((await beside.get("journal/a-b_c/3", { signal })).length, 0);
+      for (const kind of KINDS) assert.deepEqual(await namesOf(store, kind), []);
+      await beside.remove("journal/a-b_c/1-2.x", { signal });
+      assert.deepEqual(await namesBeside(store, "journal/a-b_c"), ["3 0"]);
+      await beside.put("journal/a-b_c/1-2.x", bytes, { signal });
+      assert.ok((await beside.get("journal/a-b_c/1-2.x", { signal })).equals(bytes));
+      assert.equal(await store.removeLeftovers({ signal }), 0);
+      assert.deepEqual(await namesBeside(store, "journal/a-b_c"), ["1-2.x 70000", "3 0"]);
+    },
+  );
+
+  wholeTest("a file beside the repository whose writing is aborted is whole or not there", async (store) => {
+    await store.create({ signal });
+    const beside = besideOf(store);
+    const reason = new Error("stopped");
+    await assert.rejects(beside.put("journal/a/0", Buffer.from("x"), { signal: AbortSignal.abort(reason) }), reason);
+    for (const turns of [0, 1, 3, 10, 30]) {
+      const bytes = randomBytes(LARGE / 4);
+      const controller = new AbortController();
+      const path = `journal/a/${turns}`;
+      const ended = beside.put(path, bytes, { signal: controller.signal }).then(
+        () => "written",
+        (error: unknown) => error,
+      );
+      for (let turn = 0; turn < turns; turn += 1) await nextTurn();
+      controller.abort(reason);
+      const end = await ended;
+      assert.ok(end === "written" || end === reason, String(end));
+      const found = await beside.get(path, { signal }).catch((error: unknown) => {
+        assert.ok(isFailure(error, "store/not-found"), String(error));
+      });
+      if (end === "written") assert.ok(found !== undefined);
+      assert.ok(found === undefined || found.equals(bytes));
+      await beside.put(path, bytes, { signal });
+      assert.ok((await beside.get(path, { signal })).equals(bytes));
+    }
+  });
+}
+
+async function namesBeside(store: Store, folder: string): Promise<string[]> {
+  const files = await Array.fromAsync(besideOf(store).list(folder, { signal }));
+  return files.map(({ name, sizeBytes }) => `${name} ${sizeBytes}`).toSorted();
+}
+
+function besideOf(store: Store): Beside {
+  assert.ok(store.beside, "nothing can be written beside the repository");
+  return store.beside;
 }
 
 /** What is denied must never look like what is not there: a repository would seem new, or a lock gone. */

@@ -40,7 +40,7 @@ testStore(
     const store = await openStore(server.location(`${path}/`), { env: server.env });
     return { store, dispose: async () => {}, fill: fillFolder(`${server.folder}/${path}`) };
   },
-  { showsParts: "rclone writes into the file that readers see" },
+  { showsParts: "rclone writes into the file that readers see", isNarrow: true },
 );
 
 async function withStore<T>(

@@ -112,10 +112,14 @@ function openThroughTar(folder: string): Store {
   };
 }
 
-testStore("what is read of a tar file", async () => {
-  const folder = await temporaryFolder();
-  return { store: openThroughTar(folder.path), dispose: async () => await folder[Symbol.asyncDispose]() };
-});
+testStore(
+  "what is read of a tar file",
+  async () => {
+    const folder = await temporaryFolder();
+    return { store: openThroughTar(folder.path), dispose: async () => await folder[Symbol.asyncDispose]() };
+  },
+  { isNarrow: true },
+);
 
 test("GNU tar unpacks what we write, with the same bytes, and finds nothing odd in it", async () => {
   await using folder = await temporaryFolder();
