@@ -22,6 +22,7 @@ import {
 import { runProgram } from "../system/process.ts";
 import { openTemporaryFolder } from "../system/temporary.ts";
 import type { ServerAddress } from "./address.ts";
+import { lackingLocales } from "./locales.ts";
 import { chooseParent, refuseHereWithoutSpace, refuseWithoutSpace, serverUser, type User } from "./scratch-place.ts";
 import {
   KEEPER,
@@ -36,6 +37,7 @@ import {
   type Lack,
   lackingExtensions,
   lackOf,
+  lackOfLocale,
   type Offer,
   type ScratchNeeds,
   type ScratchServer,
@@ -83,6 +85,10 @@ export async function lookAtContainer(needs: ScratchNeeds, places: ContainerPlac
       "Name an image that has it as drill.image.",
     );
   }
+  const unknown = lackingLocales(needs.cluster?.locales ?? [], inside.locales);
+  if (inside.locales !== "" && unknown.length > 0) {
+    return lackOfLocale("container", where, unknown, "Name the very image that the database ran in as drill.image.");
+  }
   return {
     kind: "container",
     where,
@@ -123,16 +129,21 @@ interface Inside {
   version: string;
   major: number;
   extensions: Set<string> | undefined;
+  /** As `locale -a` prints them; empty where it does not tell. */
+  locales: string;
 }
 
 /** Debian's packages put the programs where no PATH leads. */
 const FIND_PROGRAMS = 'for d in /usr/lib/postgresql/*/bin /usr/local/pgsql/bin; do PATH="$PATH:$d"; done';
 
+const LOCALES = "-- locales";
 const LOOK_INSIDE = `${FIND_PROGRAMS}
 postgres --version || exit 1
 for d in "$(pg_config --sharedir 2>/dev/null)" /usr/share/postgresql/* /usr/local/share/postgresql /usr/local/pgsql/share; do
   if test -f "$d/extension/plpgsql.control"; then ls "$d/extension"; break; fi
-done`;
+done
+echo ${LOCALES}
+locale -a 2>/dev/null || true`;
 
 async function lookInside(
   engine: Engine,
@@ -142,12 +153,13 @@ async function lookInside(
   const run = [...RUN, ...ownContainer(), ...(await asUser()).args, "--entrypoint", "/bin/sh", image.id];
   try {
     const { stdout } = await runProgram(engine.program, [...run, "-c", LOOK_INSIDE], { signal });
-    const [first = "", ...names] = stdout.toString("utf8").split("\n");
+    const [programs = "", locales = ""] = stdout.toString("utf8").split(`${LOCALES}\n`);
+    const [first = "", ...names] = programs.split("\n");
     const version = /\(PostgreSQL\)\s+(\d+[\w.]*)/.exec(first)?.[1];
     if (version !== undefined) {
       const extensions = names.filter((name) => name.endsWith(".control")).map((name) => name.slice(0, -8));
       const known = extensions.length === 0 ? undefined : new Set(extensions);
-      return { version, major: Number.parseInt(version, 10), extensions: known };
+      return { version, major: Number.parseInt(version, 10), extensions: known, locales: locales.trim() };
     }
   } catch (error) {
     if (!isFailure(error, "program/failed")) throw error;
@@ -181,7 +193,13 @@ async function asUser(): Promise<{ args: string[]; user: User; given: User | und
   return { args: ["--user", `${user.uid}:${user.gid}`], user, given };
 }
 
-/** Makes the data folder and hands over to {@link KEEPER}. Arguments: the encoding, the shared folder, the server's own. */
+/** Hands over to {@link KEEPER}. Arguments: the encoding, the shared folder, the server's own. */
+const START_GIVEN = `${FIND_PROGRAMS}
+export LC_ALL=C; unset PGDATA
+shift
+${KEEPER}`;
+
+/** The same, after it made the data folder. */
 const START_INSIDE = `${FIND_PROGRAMS}
 export LC_ALL=C; unset PGDATA
 encoding=$1; shift
@@ -192,7 +210,7 @@ async function openContainer(
   engine: Engine,
   image: Image,
   { major, version, where }: Pick<ScratchServer, "major" | "version" | "where">,
-  { encoding = "UTF8", neededBytes = 0, signal }: ScratchNeeds,
+  { encoding = "UTF8", neededBytes = 0, cluster, signal }: ScratchNeeds,
 ): Promise<ScratchServer> {
   await removeDeadContainers(engine, { signal });
   const { args: asOurs, user, given } = await asUser();
@@ -215,6 +233,7 @@ async function openContainer(
     // An image need not know our user, and PostgreSQL asks for its name.
     await writeFile(passwd, `root:x:0:0::/:/bin/sh\npostgres:x:${user.uid}:${user.gid}::/:/bin/sh\n`, { mode: 0o644 });
     if (given !== undefined) for (const path of [socket, shared, folder.path]) await chown(path, user.uid, user.gid);
+    await cluster?.prepare({ folder: shared, data, user: given });
     const sharing = [`source=${shared},target=${shared}`, `source=${passwd},target=/etc/passwd,readonly`];
     const options = [
       ...ownContainer(),
@@ -224,10 +243,11 @@ async function openContainer(
       "--shm-size=256m",
       ...sharing.flatMap((mount) => ["--mount", `type=bind,${mount}`]),
     ];
-    const server = ["postgres", ...serverArguments({ data, socket })];
-    const command = ["--entrypoint", "/bin/sh", image.id, "-c", START_INSIDE, "sh", encoding, shared, ...server];
+    const server = ["postgres", ...serverArguments({ data, socket }, cluster?.settings)];
+    const script = cluster === undefined ? START_INSIDE : START_GIVEN;
+    const command = ["--entrypoint", "/bin/sh", image.id, "-c", script, "sh", encoding, shared, ...server];
     started = startKept(engine.program, [...RUN, ...options, ...command], undefined);
-    const address = await untilReady(socket, started, signal);
+    const address = await (cluster?.untilReady ?? untilReady)(socket, started, signal);
     return { kind: "container", address, major, version, where, isThrowaway: true, [Symbol.asyncDispose]: dispose };
   } catch (error) {
     await dispose();

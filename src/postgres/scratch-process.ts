@@ -11,7 +11,7 @@ import type { ServerAddress } from "./address.ts";
 import { connect } from "./connect.ts";
 import type { User } from "./scratch-place.ts";
 
-const SCRATCH_PORT = 5432;
+export const SCRATCH_PORT = 5432;
 export const SCRATCH_SUPERUSER = "postgres";
 
 /** Everything in it is thrown away, so nothing is done for its safety. */
@@ -38,9 +38,12 @@ const SETTINGS = {
   logging_collector: "off",
 } as const;
 
-/** The server's arguments for a data folder and the folder of its socket. */
-export function serverArguments(places: { data: string; socket: string }): string[] {
-  const settings = { ...SETTINGS, unix_socket_directories: places.socket };
+/** The server's arguments for a data folder and the folder of its socket, with what a cluster asks for besides. */
+export function serverArguments(
+  places: { data: string; socket: string },
+  others: Readonly<Record<string, string>> = {},
+): string[] {
+  const settings = { ...SETTINGS, ...others, unix_socket_directories: places.socket };
   return ["-D", places.data, ...Object.entries(settings).flatMap(([name, value]) => ["-c", `${name}=${value}`])];
 }
 

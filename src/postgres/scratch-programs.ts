@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { Failure, isFailure } from "../base/errors.ts";
 import { runProgram } from "../system/process.ts";
 import { openTemporaryFolder } from "../system/temporary.ts";
+import { lackingHere, localeRemedy } from "./locales.ts";
 import {
   canReach,
   chooseParent,
@@ -26,6 +27,7 @@ import {
   type Lack,
   lackingExtensions,
   lackOf,
+  lackOfLocale,
   type Offer,
   type ScratchNeeds,
   type ScratchServer,
@@ -38,7 +40,7 @@ export async function lookAtPrograms(needs: ScratchNeeds): Promise<Offer | Lack>
   const { major, extensions, signal } = needs;
   const servers = (await findServers(signal)).filter((server) => server.major === major);
   const fit = servers.find((server) => lackingExtensions(extensions, server.extensions).length === 0);
-  if (fit !== undefined) return offer("programs", fit, needs);
+  if (fit !== undefined) return await offer("programs", fit, needs);
   const [first] = servers;
   if (first === undefined) {
     const why = `no server of PostgreSQL ${major} is installed on this machine`;
@@ -91,10 +93,12 @@ export async function lookAtEmbedded(needs: ScratchNeeds, folder: string | undef
       "Install it in a folder that everybody can enter, and name that as drill.embedded.",
     );
   }
-  return offer("embedded", own, needs);
+  return await offer("embedded", own, needs);
 }
 
-function offer(kind: Offer["kind"], programs: ServerPrograms, needs: ScratchNeeds): Offer {
+async function offer(kind: Offer["kind"], programs: ServerPrograms, needs: ScratchNeeds): Promise<Offer | Lack> {
+  const unknown = await lackingHere(needs.cluster?.locales ?? [], needs.signal);
+  if (unknown.length > 0) return lackOfLocale(kind, "this machine", unknown, localeRemedy(unknown));
   return {
     kind,
     where: programs.where,
@@ -124,10 +128,12 @@ async function openServer(
     await mkdir(socket, { mode: 0o700 });
     if (user !== undefined) for (const path of [socket, folder.path]) await chown(path, user.uid, user.gid);
     const data = join(folder.path, "data");
-    await initialise(programs, data, user, needs);
-    const command = [programs.postgres, ...serverArguments({ data, socket })];
+    const { cluster } = needs;
+    if (cluster === undefined) await initialise(programs, data, user, needs);
+    else await cluster.prepare({ folder: folder.path, data, user });
+    const command = [programs.postgres, ...serverArguments({ data, socket }, cluster?.settings)];
     started = startKept("/bin/sh", ["-c", KEEPER, "sh", folder.path, ...command], user);
-    const address = await untilReady(socket, started, signal);
+    const address = await (cluster?.untilReady ?? untilReady)(socket, started, signal);
     const { major, version, where } = programs;
     return { kind, address, major, version, where, isThrowaway: true, [Symbol.asyncDispose]: dispose };
   } catch (error) {

@@ -1,9 +1,23 @@
 /** What every place that a scratch server can come from has in common: it offers one, or says what it lacks. */
 import type { ServerAddress } from "./address.ts";
+import type { User } from "./scratch-place.ts";
+import type { Started } from "./scratch-process.ts";
 
 /** The places, in the order in which they are looked at where nobody says otherwise. */
 export const SCRATCH_KINDS = ["programs", "container", "embedded", "database-url", "in-place"] as const;
 export type ScratchKind = (typeof SCRATCH_KINDS)[number];
+
+/** A cluster that exists, which a server is started in instead of making a new one. */
+export interface GivenCluster {
+  /** Those of its databases, by their names on the machine that it was made on. */
+  locales: readonly string[];
+  /** Puts its files into the folder `data`, which is not there yet, below the one folder that the server gets. */
+  readonly prepare: (place: { folder: string; data: string; user: User | undefined }) => Promise<void>;
+  /** Settings for the server's command line, beside a scratch server's own. */
+  settings: Readonly<Record<string, string>>;
+  /** Resolves when it can be used, with where it answers. @throws Failure with what it logged. */
+  readonly untilReady: (socket: string, started: Started, signal: AbortSignal) => Promise<ServerAddress>;
+}
 
 export interface ScratchNeeds {
   /** The major version that the data came from. */
@@ -14,6 +28,8 @@ export interface ScratchNeeds {
   roles?: readonly string[];
   /** Encoding of its databases; UTF8 when left out. */
   encoding?: string;
+  /** In place of a new one; only servers of this machine, which are thrown away, take one. */
+  cluster?: GivenCluster;
   /** What its tables and indexes will take; it refuses to begin on a disk that cannot hold them. */
   neededBytes?: number;
   /** Told what a person should see and what keeps nothing from going on: a database that could not be dropped. */
@@ -64,6 +80,15 @@ export function isOffer(found: Offer | Lack): found is Offer {
 /** The extensions that are not there; none where it cannot be told. */
 export function lackingExtensions(needed: readonly string[], there: ReadonlySet<string> | undefined): string[] {
   return there === undefined ? [] : needed.filter((name) => !there.has(name));
+}
+
+/** What a place lacks whose machine does not know a locale of the cluster. */
+export function lackOfLocale(kind: ScratchKind, where: string, lacking: readonly string[], remedy: string): Lack {
+  return lackOf(
+    kind,
+    `${where} does not know the locale ${lacking.join(", ")}, by which the database orders its text`,
+    remedy,
+  );
 }
 
 /** The packages that bring a server, or an extension of it. */

@@ -1,0 +1,151 @@
+/**
+ * Makes the files of a base a data folder that a server of ours recovers in: nothing that the cluster was told about its old
+ * machine counts here, nothing of it is archived or replicated anywhere, and nobody but us gets in.
+ */
+import { chmod, lchown, lstat, mkdir, readdir, readFile, rename, rm, symlink, writeFile } from "node:fs/promises";
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { Failure } from "../base/errors.ts";
+import { formatLsn, type Lsn } from "../wal/lsn.ts";
+import type { User } from "./scratch-place.ts";
+import { RESTORE_COMMAND } from "./recovery-wal.ts";
+
+/** Where replaying the log ends. */
+export type RecoveryTarget =
+  /** Everything that was committed until then, by the server's clock: microseconds since 1970. */
+  | { kind: "time"; us: bigint }
+  /** Everything that lies before a position. */
+  | { kind: "lsn"; lsn: Lsn }
+  /** All that there is. */
+  | { kind: "end" };
+
+/** The settings of the cluster that a recovery must have at least, as the cluster had them. */
+export const NEEDED_SETTINGS = ["max_prepared_transactions", "max_locks_per_transaction"] as const;
+
+const EMPTY_FOLDERS = [
+  "base",
+  "global",
+  "pg_commit_ts",
+  "pg_dynshmem",
+  "pg_logical/mappings",
+  "pg_logical/snapshots",
+  "pg_multixact/members",
+  "pg_multixact/offsets",
+  "pg_notify",
+  "pg_replslot",
+  "pg_serial",
+  "pg_snapshots",
+  "pg_stat",
+  "pg_stat_tmp",
+  "pg_subtrans",
+  "pg_tblspc",
+  "pg_twophase",
+  "pg_wal/archive_status",
+  "pg_xact",
+] as const;
+
+/** What belongs to the old machine, or to a server that is not this one. */
+const NOT_OURS = [
+  "postgresql.auto.conf",
+  "postmaster.pid",
+  "postmaster.opts",
+  "standby.signal",
+  "recovery.conf",
+  "current_logfiles",
+  "tablespace_map",
+] as const;
+
+/**
+ * @param folder holds the data folder, and is all that the server gets of this machine.
+ * @throws Failure `recovery/damaged` for what is no base.
+ */
+export async function prepareCluster(folder: string, data: string, major: number): Promise<void> {
+  const version = await readFile(join(data, "PG_VERSION"), "utf8").catch(() => undefined);
+  if (version === undefined || !existsSync(join(data, "global/pg_control"))) throw notWhole("it has no control file");
+  if (version.trim() !== String(major))
+    throw notWhole(`it is of PostgreSQL ${version.trim().slice(0, 8)}, not ${major}`);
+  // Without it, a server would begin where the control file says, and find the cluster consistent where it is not.
+  if (!existsSync(join(data, "backup_label"))) throw notWhole("it has no backup_label");
+  for (const name of NOT_OURS) await rm(join(data, name), { force: true });
+  // Only what was handed over and checked is replayed; and slots of the old server keep nothing here.
+  for (const name of ["pg_wal", "pg_replslot"]) await rm(join(data, name), { recursive: true, force: true });
+  for (const name of EMPTY_FOLDERS) await mkdir(join(data, name), { recursive: true, mode: 0o700 });
+  await placeTablespaces(folder, data);
+  await writeFile(join(data, "postgresql.conf"), "");
+  await writeFile(join(data, "pg_hba.conf"), "local all all trust\n");
+  await writeFile(join(data, "pg_ident.conf"), "");
+  await writeFile(join(data, "recovery.signal"), "");
+  await chmod(data, 0o700);
+}
+
+function notWhole(why: string): Failure {
+  return new Failure("recovery/damaged", `the base cannot be recovered from: ${why}`, {
+    hint: "Take a moment that another base serves: 'chatkeep list' shows the window.",
+  });
+}
+
+/** Their files lie in the base where the cluster has links. */
+async function placeTablespaces(folder: string, data: string): Promise<void> {
+  for (const oid of await readdir(join(data, "pg_tblspc"))) {
+    const link = join(data, "pg_tblspc", oid);
+    if (!(await lstat(link)).isDirectory()) throw notWhole(`the files of its tablespace ${oid} are not in it`);
+    const place = join(folder, "tablespaces", oid);
+    await mkdir(join(folder, "tablespaces"), { recursive: true, mode: 0o700 });
+    await rename(link, place);
+    await symlink(place, link);
+  }
+}
+
+/** Gives everything below a folder to the user that the server runs as. */
+export async function giveTo(folder: string, { uid, gid }: User): Promise<void> {
+  await lchown(folder, uid, gid);
+  for (const entry of await readdir(folder, { recursive: true, withFileTypes: true })) {
+    await lchown(join(entry.parentPath, entry.name), uid, gid);
+  }
+}
+
+/** What the server is told on its command line, where it counts more than anything in its files. */
+export function recoverySettings(
+  target: RecoveryTarget,
+  {
+    timeline,
+    settings,
+    isReadOnly,
+  }: { timeline: number; settings: Readonly<Record<string, string>>; isReadOnly: boolean },
+): Record<string, string> {
+  const needed = NEEDED_SETTINGS.flatMap((name) => {
+    const value = settings[name];
+    return value !== undefined && /^\d{1,7}$/.test(value) ? [[name, value] as const] : [];
+  });
+  return {
+    ...Object.fromEntries(needed),
+    restore_command: RESTORE_COMMAND,
+    recovery_target_timeline: String(timeline),
+    recovery_target_action: "promote",
+    ...targetSettings(target),
+    // Nobody reads before the moment is reached; so nothing must be as large as it was on the old machine.
+    hot_standby: "off",
+    // Copied subscriptions would take from their publishers what the real one is to get.
+    max_logical_replication_workers: "0",
+    shared_preload_libraries: "",
+    session_preload_libraries: "",
+    local_preload_libraries: "",
+    archive_mode: "off",
+    lc_messages: "C",
+    ...(isReadOnly ? { default_transaction_read_only: "on" } : {}),
+  };
+}
+
+function targetSettings(target: RecoveryTarget): Record<string, string> {
+  if (target.kind === "end") return {};
+  if (target.kind === "lsn") {
+    return { recovery_target_lsn: formatLsn(target.lsn), recovery_target_inclusive: "off" };
+  }
+  return { recovery_target_time: timestampOf(target.us), recovery_target_inclusive: "on" };
+}
+
+/** As PostgreSQL reads it, to the microsecond; names of zones, `Z` too, are not known yet when it reads its command line. */
+function timestampOf(us: bigint): string {
+  const seconds = new Date(Number(us / 1000n)).toISOString().slice(0, -5); // oxlint-disable-line no-restricted-globals -- formats, reads no clock
+  return `${seconds}.${(us % 1_000_000n).toString().padStart(6, "0")}+00`;
+}

@@ -1,0 +1,197 @@
+/** A cluster comes back as it was at any moment, from a base and the log after it, with PostgreSQL's own tools as the source. */
+import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
+import { chmod, cp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { after, before, test } from "node:test";
+import { isFailure } from "../../src/base/errors.ts";
+import { silent } from "../../src/base/progress.ts";
+import { connect } from "../../src/postgres/connect.ts";
+import { type ClusterFacts, recover, type RecoveryOptions, type RecoveryTarget } from "../../src/postgres/recovery.ts";
+import { walFolder } from "../../src/postgres/recovery-wal.ts";
+import { parseLsn } from "../../src/wal/lsn.ts";
+import { startPostgres, type TestServer } from "../harness/postgres.ts";
+import { type TestFolder, temporaryFolder } from "../harness/temporary.ts";
+import { receiveWal, takeBase } from "../harness/wal.ts";
+
+const signal = new AbortController().signal;
+const SEGMENT = 16 * 1024 * 1024;
+
+interface Moment {
+  rows: number;
+  us: bigint;
+  lsn: string;
+}
+
+let folder: TestFolder;
+let cluster: ClusterFacts;
+const moments: Moment[] = [];
+
+/** Commits a row, and says when that was done and where the log was after it. */
+async function commitRow(server: TestServer): Promise<Moment> {
+  const rows = moments.length + 1;
+  await server.query(`insert into account select ${rows}, repeat('x', 200)`);
+  const [row] = await server.query(
+    "select (extract(epoch from clock_timestamp()) * 1000000)::bigint::text as us, pg_current_wal_insert_lsn()::text as lsn",
+  );
+  return { rows, us: BigInt(String(row?.["us"])), lsn: String(row?.["lsn"]) };
+}
+
+before(async () => {
+  folder = await temporaryFolder();
+  await chmod(folder.path, 0o755);
+  await using server = await startPostgres({
+    settings: [
+      "wal_level=replica",
+      "synchronous_commit=on",
+      "full_page_writes=on",
+      "wal_keep_size=256MB",
+      "max_prepared_transactions=5",
+    ],
+  });
+  await server.query("create table account (n int primary key, t text)");
+  await using receiver = await receiveWal(server, folder.at("wal"));
+  await takeBase(server, folder.at("base"));
+  for (let n = 1; n <= 5; n += 1) moments.push(await commitRow(server));
+  await server.query("select pg_switch_wal()");
+  for (let n = 6; n <= 8; n += 1) moments.push(await commitRow(server));
+  await receiver.caughtUp();
+  cluster = {
+    major: server.major,
+    segmentBytes: SEGMENT,
+    bytes: 40 * 1024 * 1024,
+    extensions: ["plpgsql"],
+    locales: ["C.UTF-8"],
+    settings: { max_prepared_transactions: "5", max_connections: "2000", wal_level: "replica" },
+    roles: ["nobody_of_this_name", "postgres"],
+  };
+});
+
+after(async () => await folder[Symbol.asyncDispose]());
+
+async function optionsFor(target: RecoveryTarget, more: Partial<RecoveryOptions> = {}): Promise<RecoveryOptions> {
+  return {
+    cluster,
+    files: async (data) => await cp(folder.at("base"), data, { recursive: true }),
+    wal: await walFolder(folder.at("wal"), SEGMENT),
+    timeline: 1,
+    target,
+    places: { kinds: ["programs"] },
+    progress: silent,
+    signal,
+    ...more,
+  };
+}
+
+/** What comes back for a target. */
+async function rowsAt(target: RecoveryTarget, more: Partial<RecoveryOptions> = {}) {
+  await using recovered = await recover(await optionsFor(target, more));
+  await using connection = await connect(recovered.address, { signal });
+  const [row] = await connection.query<{ rows: number }>("select count(*)::int as rows from account");
+  const { replayedTo, lastCommitUs, timeline } = recovered;
+  return { rows: row?.rows, replayedTo, lastCommitUs, timeline };
+}
+
+test("a moment has exactly what was committed until then", async () => {
+  for (const { rows, us } of [moments[2], moments[6]].filter((moment) => moment !== undefined)) {
+    const found = await rowsAt({ kind: "time", us });
+    assert.equal(found.rows, rows);
+    assert.equal(found.timeline, 2);
+    assert(found.lastCommitUs !== undefined && found.lastCommitUs <= us);
+  }
+});
+
+test("a position has what lies before it, and the end has everything", async () => {
+  const [fourth, last] = [moments[3], moments.at(-1)];
+  assert(fourth !== undefined && last !== undefined);
+  const at = await rowsAt({ kind: "lsn", lsn: parseLsn(fourth.lsn) });
+  assert.equal(at.rows, 4);
+  assert.equal(at.replayedTo, parseLsn(fourth.lsn));
+  const end = await rowsAt({ kind: "end" }, { reach: parseLsn(last.lsn) });
+  assert.equal(end.rows, 8);
+  assert(end.replayedTo >= parseLsn(last.lsn));
+});
+
+test("the server is private, told to change nothing where it is looked at, and gone afterwards", async () => {
+  let place = "";
+  {
+    await using recovered = await recover(await optionsFor({ kind: "end" }, { isReadOnly: true }));
+    place = dirname(recovered.address.host);
+    assert(existsSync(place));
+    await using connection = await connect(recovered.address, { signal });
+    const [row] = await connection.query<Record<string, string>>(
+      `select current_setting('listen_addresses') as listen, current_setting('archive_mode') as archive,
+              current_setting('max_logical_replication_workers') as workers, current_setting('max_prepared_transactions') as prepared`,
+    );
+    assert.deepEqual(row, { listen: "", archive: "off", workers: "0", prepared: "5" });
+    await assert.rejects(connection.query("insert into account values (100, '')"), /read-only transaction/);
+  }
+  assert.equal(existsSync(place), false);
+});
+
+test("a moment outside of what there is says on which side", async () => {
+  const first = moments[0];
+  assert(first !== undefined);
+  await assert.rejects(
+    rowsAt({ kind: "time", us: first.us + 3_600_000_000n }),
+    (error) => isFailure(error, "moment/outside") && /ends before that moment/.test(error.message),
+  );
+  await assert.rejects(
+    rowsAt({ kind: "lsn", lsn: parseLsn("0/1000028") }),
+    (error) => isFailure(error, "moment/outside") && /before the end of the base/.test(error.message),
+  );
+});
+
+test("what is damaged or lacking is told, and what to do", async () => {
+  const names = (await readdir(folder.at("wal"))).toSorted();
+  const wal = await walFolder(folder.at("wal"), SEGMENT);
+  const without = (lost: string | undefined) => ({ ...wal, names: wal.names.filter((name) => name !== lost) });
+  await assert.rejects(rowsAt({ kind: "end" }, { wal: without(undefined), reach: parseLsn("1/0") }), (error) =>
+    isFailure(error, "recovery/damaged"),
+  );
+  const [label = ""] = (await readFile(folder.at("base/backup_label"), "utf8")).match(/[0-9A-F]{24}/) ?? [];
+  assert(names.includes(label), "the segment in which the base begins");
+  await assert.rejects(rowsAt({ kind: "end" }, { wal: without(label) }), (error) =>
+    isFailure(error, "recovery/damaged"),
+  );
+  const failing = { ...wal, fetch: async () => await Promise.reject(new TypeError("gone")) };
+  await assert.rejects(rowsAt({ kind: "end" }, { wal: failing }), /gone/);
+  const copied = (change: (data: string) => Promise<void>) => ({
+    files: async (data: string) => {
+      await cp(folder.at("base"), data, { recursive: true });
+      await change(data);
+    },
+  });
+  await assert.rejects(
+    rowsAt(
+      { kind: "end" },
+      copied(async (data) => await rm(join(data, "backup_label"))),
+    ),
+    (error) => isFailure(error, "recovery/damaged") && /backup_label/.test(error.message),
+  );
+  await assert.rejects(
+    rowsAt(
+      { kind: "end" },
+      copied(async (data) => await writeFile(join(data, "global/pg_control"), Buffer.alloc(8192))),
+    ),
+    (error) => isFailure(error, "recovery/failed") || isFailure(error, "recovery/damaged"),
+  );
+});
+
+test("a locale that this machine lacks, another major and a full disk are told before anything is begun", async () => {
+  const untouched = { files: async () => await Promise.reject(new TypeError("the base was read")) };
+  const end = { kind: "end" } as const;
+  await assert.rejects(
+    rowsAt(end, { ...untouched, cluster: { ...cluster, locales: ["xx_YY.UTF-8"] } }),
+    (error) =>
+      isFailure(error, "program/missing") &&
+      /does not know the locale xx_YY\.UTF-8.*localedef -i xx_YY/.test(error.hint ?? ""),
+  );
+  await assert.rejects(
+    rowsAt(end, { ...untouched, cluster: { ...cluster, major: 77 } }),
+    (error) => isFailure(error, "program/missing") && /postgresql-77/.test(error.hint ?? ""),
+  );
+  await assert.rejects(rowsAt(end, { ...untouched, cluster: { ...cluster, bytes: 2 ** 50 } }), (error) =>
+    isFailure(error, "store/full"),
+  );
+});
