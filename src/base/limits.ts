@@ -405,4 +405,10 @@ export const LIMITS = {
   missingListBits: 14,
   /** What a point lacks, by name, in the mark that says so. */
   shortcomings: 1000,
+  /** One object of the journal holds so much of the log at most, before it is packed: it lies in memory whole. */
+  journalObjectBytes: 16 * MIB,
+  /** Objects of the journal that are read at once. */
+  journalReads: 8,
+  /** Where nothing can be removed the journal is written no more often than this: half a million objects a year. */
+  journalKeptFlushMs: 60_000,
 } as const;

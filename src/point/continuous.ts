@@ -152,20 +152,28 @@ export function baseOf(tags: Tags): Base | undefined {
   return { ...span, major, segmentBytes, bytes, beganUs };
 }
 
-/** The folder of an installation's journal, below the repository's root. */
+/** The folder of an installation's journal, among the files beside the repository's own (`chatkeep/`). */
 export function journalFolder(installation: string): string {
-  return `chatkeep/journal/${encodeName(installation)}`;
+  return `journal/${encodeName(installation)}`;
 }
 
-const JOURNAL_NAME = /^(\d{1,20})-([0-9a-f]{8})-([0-9a-f]{16})-([0-9a-f]{16})$/;
+const JOURNAL_NAME = /^(\d{1,20})-([0-9a-f]{8})-([0-9a-f]{16})-([0-9a-f]{16})-([0-9a-f]{8})$/;
 
 function hex(value: bigint, digits: number): string {
   return value.toString(16).padStart(digits, "0");
 }
 
-/** The name of the journal's object that has a span: `<system>-<timeline>-<from>-<to>`, so that names sort as positions do. */
-export function journalName({ systemId, timeline, from, to }: Omit<WalSpan, "installation">): string {
-  return [systemId, hex(BigInt(timeline), 8), hex(from, 16), hex(to, 16)].join("-");
+/**
+ * The name of the journal's object that has a span: `<system>-<timeline>-<from>-<to>-<mark>`, so that names sort as positions
+ * do.
+ * @param mark Eight hexadecimal digits that were drawn for it: two writers of one span never write over each other, so
+ * nothing that was acknowledged is replaced by bytes that may differ.
+ */
+export function journalName(
+  { systemId, timeline, from, to }: Pick<WalSpan, "systemId" | "timeline" | "from" | "to">,
+  mark: string,
+): string {
+  return [systemId, hex(BigInt(timeline), 8), hex(from, 16), hex(to, 16), mark].join("-");
 }
 
 /** What the name of a journal's object says; undefined for a name that is none. */

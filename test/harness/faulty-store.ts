@@ -76,11 +76,12 @@ export class FaultyStore implements Store {
   readonly #inner: Store;
   readonly #written = new Set<string>();
 
-  constructor(inner: Store, script?: FaultScript) {
+  /** @param options `isNarrow`: only restic's own names can be written. */
+  constructor(inner: Store, script?: FaultScript, { isNarrow = false }: { isNarrow?: boolean } = {}) {
     this.location = inner.location;
     this.#inner = inner;
     this.script = script;
-    this.beside = this.#besideOf(inner.beside);
+    this.beside = isNarrow ? undefined : this.#besideOf(inner.beside);
   }
 
   #besideOf(beside: Beside | undefined): Beside | undefined {

@@ -51,7 +51,7 @@ test("names of the journal sort as their positions do", () => {
   const lsn = fc.bigInt({ min: 0n, max: 2n ** 64n - 1n });
   fc.assert(
     fc.property(lsn, lsn, (a, b) => {
-      const [one, other] = [a, b].map((from) => journalName({ ...line, from, to: from }));
+      const [one, other] = [a, b].map((from) => journalName({ ...line, from, to: from }, "0a1b2c3d"));
       assert.ok(one !== undefined && other !== undefined);
       assert.equal(one < other, a < b);
       assert.deepEqual(parseJournalName(one), { systemId: LINE.systemId, timeline: 3, from: a, to: a });

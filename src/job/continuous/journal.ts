@@ -1,0 +1,268 @@
+/**
+ * The journal: what of the write-ahead log is younger than the newest span, as objects beside the repository's own files. A
+ * flush is one PUT, so it is durable within a second and needs no lock; whoever reads puts the objects together again.
+ *
+ * An object is sealed with the repository's keys, as every chunk is. Inside lie its own name, so that none can stand for
+ * another, the SHA-256 of its bytes, and the bytes as zstd packed them:
+ *
+ *     "CKJ1" ‖ length of the head (u32, big-endian) ‖ head (JSON) ‖ zstd(bytes)
+ *
+ * Retention never applies to these objects: what they hold is in a span within minutes, and spans are kept as everything
+ * else. Where a place lets nothing be removed they would pile up, so they are written less often there
+ * ({@link LIMITS.journalKeptFlushMs}); lists read only their names, so those that stay cost no more than that.
+ */
+import { createHash, randomBytes } from "node:crypto";
+import { promisify } from "node:util";
+import { constants, zstdCompress } from "node:zlib";
+import { mapConcurrent } from "../../base/concurrent.ts";
+import { assert, Failure, isFailure } from "../../base/errors.ts";
+import { LIMITS } from "../../base/limits.ts";
+import { unpackZstd } from "../../format/chunk.ts";
+import { seal, tryUnseal } from "../../format/crypto.ts";
+import { journalFolder, journalName, type Line, parseJournalName, type WalSpan } from "../../point/continuous.ts";
+import {
+  type Commit,
+  type CommitSummary,
+  commitsJson,
+  parseCommits,
+  parseRecord,
+  summarizeCommits,
+} from "../../point/wal-facts.ts";
+import type { Repository } from "../../repo/repository.ts";
+import type { Beside } from "../../store/store.ts";
+import { formatLsn, type Lsn } from "../../wal/lsn.ts";
+
+interface CallOptions {
+  signal: AbortSignal;
+}
+
+/** An object of the journal, as its name tells. */
+export interface JournalObject extends Line {
+  readonly name: string;
+  readonly from: Lsn;
+  readonly to: Lsn;
+}
+
+/** What an object holds, verified. */
+export interface JournalBytes extends JournalObject {
+  readonly commits: CommitSummary;
+  readonly bytes: Buffer;
+}
+
+export interface JournalList {
+  /** By cluster and timeline, then by position. */
+  readonly objects: readonly JournalObject[];
+  /** Names that are no journal's: never used. */
+  readonly foreign: readonly string[];
+}
+
+const MAGIC = Buffer.from("CKJ1", "latin1");
+const HEAD_AT = MAGIC.length + 4;
+/** Log that is written once and read rarely: the cheapest level that packs it to a third or so. */
+const LEVEL = { params: { [constants.ZSTD_c_compressionLevel]: 1 } };
+const compress = promisify(zstdCompress);
+
+/** True where what came can be made durable within seconds. */
+export function hasJournal(repository: Repository): boolean {
+  return repository.store.beside !== undefined;
+}
+
+function besideOf({ store }: Repository): Beside {
+  assert(store.beside !== undefined, `${store.location} takes no journal`);
+  return store.beside;
+}
+
+/**
+ * Makes bytes of the log durable in the journal; in several objects where they are many.
+ * @param entry `commits`: those whose records end in the bytes, in the log's order.
+ */
+export async function writeJournal(
+  repository: Repository,
+  { span, commits, bytes }: { span: WalSpan; commits: readonly Commit[]; bytes: readonly Buffer[] },
+  { signal }: CallOptions,
+): Promise<void> {
+  const beside = besideOf(repository);
+  const whole = bytes.length === 1 && bytes[0] !== undefined ? bytes[0] : Buffer.concat(bytes);
+  assert(whole.length === Number(span.to - span.from), "bytes of the journal are not those of its span");
+  for (let at = 0; at < whole.length; at += LIMITS.journalObjectBytes) {
+    const part = whole.subarray(at, at + LIMITS.journalObjectBytes);
+    const from = span.from + BigInt(at);
+    const to = from + BigInt(part.length);
+    const within = commits.filter(({ lsn }) => lsn > from && lsn <= to);
+    const name = journalName({ ...span, from, to }, randomBytes(4).toString("hex"));
+    const sealed = await sealObject(repository, {
+      installation: span.installation,
+      name,
+      commits: within,
+      bytes: part,
+    });
+    await beside.put(`${journalFolder(span.installation)}/${name}`, sealed, { signal });
+  }
+}
+
+async function sealObject(
+  { keys }: Repository,
+  {
+    installation,
+    name,
+    commits,
+    bytes,
+  }: { installation: string; name: string; commits: readonly Commit[]; bytes: Buffer },
+): Promise<Buffer> {
+  const sha256 = createHash("sha256").update(bytes).digest("hex");
+  const head = { schema: 1, installation, name, sha256, commits: commitsJson(summarizeCommits(commits)) };
+  const json = Buffer.from(JSON.stringify(head), "utf8");
+  const length = Buffer.alloc(4);
+  length.writeUInt32BE(json.length);
+  return seal(keys, Buffer.concat([MAGIC, length, json, await compress(bytes, LEVEL)]));
+}
+
+/** The journal's objects by their names; none where there is no journal. */
+export async function listJournal(
+  repository: Repository,
+  installation: string,
+  { signal }: CallOptions,
+): Promise<JournalList> {
+  const { beside } = repository.store;
+  if (beside === undefined) return { objects: [], foreign: [] };
+  const objects: JournalObject[] = [];
+  const foreign: string[] = [];
+  for await (const { name } of beside.list(journalFolder(installation), { signal })) {
+    const parsed = parseJournalName(name);
+    if (parsed === undefined || parsed.to <= parsed.from) foreign.push(name);
+    else objects.push({ ...parsed, installation, name });
+  }
+  return { objects: objects.toSorted(inOrder), foreign: foreign.toSorted() };
+}
+
+function inOrder(a: JournalObject, b: JournalObject): number {
+  if (a.systemId !== b.systemId) return a.systemId < b.systemId ? -1 : 1;
+  if (a.timeline !== b.timeline) return a.timeline - b.timeline;
+  if (a.from !== b.from) return a.from < b.from ? -1 : 1;
+  return a.to === b.to ? 0 : a.to < b.to ? -1 : 1;
+}
+
+/**
+ * One object, verified to the last byte.
+ * @throws Failure `repo/damaged` when it is not what its name says, or was sealed by another repository;
+ * `store/not-found` when it is gone.
+ */
+export async function readJournal(
+  repository: Repository,
+  object: JournalObject,
+  { signal }: CallOptions,
+): Promise<JournalBytes> {
+  const sealed = await besideOf(repository).get(`${journalFolder(object.installation)}/${object.name}`, { signal });
+  const plain = tryUnseal(repository.keys, sealed);
+  if (plain === undefined)
+    throw damaged(object, "its checksum does not fit: it was changed, or is another repository's");
+  if (plain.length < HEAD_AT || !plain.subarray(0, MAGIC.length).equals(MAGIC))
+    throw damaged(object, "it is no journal of a version that is known");
+  const end = HEAD_AT + plain.readUInt32BE(MAGIC.length);
+  const head = openHead(object, plain.subarray(HEAD_AT, end).toString("utf8"));
+  if (head.name !== object.name || head.installation !== object.installation) {
+    throw damaged(object, `it says that it is '${head.name}' of the installation ${head.installation}`);
+  }
+  const bytes = unpackZstd(plain.subarray(end), { length: Number(object.to - object.from) });
+  if (createHash("sha256").update(bytes).digest("hex") !== head.sha256)
+    throw damaged(object, "its bytes have another checksum");
+  return { ...object, commits: head.commits, bytes };
+}
+
+function openHead(object: JournalObject, text: string) {
+  try {
+    const { installation, name, sha256, commits } = parseRecord(text, "the head");
+    return { installation: String(installation), name: String(name), sha256, commits: parseCommits(commits) };
+  } catch (error) {
+    if (!isFailure(error, "point/invalid")) throw error;
+    throw damaged(object, error.message);
+  }
+}
+
+function damaged({ name }: JournalObject, reason: string): Failure {
+  return new Failure("repo/damaged", `the journal's object '${name}' cannot be used: ${reason}`, {
+    hint: "What it held is lost unless another object or span has it: 'chatkeep status' shows the gap.",
+  });
+}
+
+/** An object that cannot be used, and why. */
+export interface RefusedObject {
+  readonly name: string;
+  readonly reason: string;
+}
+
+/**
+ * Objects, in the order given, some read ahead. One that is gone meanwhile, because a span has it now, is left out; one that
+ * cannot be used is told to `onRefused` and left out.
+ */
+export async function* readJournals(
+  repository: Repository,
+  objects: readonly JournalObject[],
+  { signal, onRefused }: CallOptions & { onRefused: (refused: RefusedObject) => void },
+): AsyncGenerator<JournalBytes> {
+  const read = async (object: JournalObject) => {
+    try {
+      return await readJournal(repository, object, { signal });
+    } catch (error) {
+      if (isFailure(error, "store/not-found")) return undefined;
+      if (!isFailure(error, "repo/damaged")) throw error;
+      return { name: object.name, reason: error.message };
+    }
+  };
+  for (let at = 0; at < objects.length; at += LIMITS.journalReads) {
+    const some = objects.slice(at, at + LIMITS.journalReads);
+    for (const found of await mapConcurrent(some, LIMITS.journalReads, read, { signal })) {
+      if (found === undefined) continue;
+      if ("reason" in found) onRefused(found);
+      else yield found;
+    }
+  }
+}
+
+/**
+ * Removes objects of a line that lie wholly between two positions: what a span has now.
+ * @returns how many, and whether the place refused: then the rest stays, and does no harm.
+ */
+export async function sweepJournal(
+  repository: Repository,
+  within: Pick<WalSpan, "installation" | "systemId" | "timeline" | "from" | "to">,
+  { signal }: CallOptions,
+): Promise<{ removed: number; isRefused: boolean }> {
+  const { objects } = await listJournal(repository, within.installation, { signal });
+  const over = objects.filter(
+    ({ systemId, timeline, from, to }) =>
+      systemId === within.systemId && timeline === within.timeline && from >= within.from && to <= within.to,
+  );
+  return await removeJournal(repository, over, { signal });
+}
+
+/** As {@link sweepJournal}, of objects that the caller names. */
+export async function removeJournal(
+  repository: Repository,
+  objects: readonly JournalObject[],
+  { signal }: CallOptions,
+): Promise<{ removed: number; isRefused: boolean }> {
+  let removed = 0;
+  try {
+    await mapConcurrent(
+      objects,
+      LIMITS.removals,
+      async ({ installation, name }) => {
+        await besideOf(repository).remove(`${journalFolder(installation)}/${name}`, { signal });
+        removed += 1;
+      },
+      { signal },
+    );
+  } catch (error) {
+    if (!isFailure(error, "store/denied")) throw error;
+    return { removed, isRefused: true };
+  }
+  return { removed, isRefused: false };
+}
+
+/** Two writers wrote the same stretch of one timeline, and not the same bytes. */
+export function differs(lsn: Lsn): Failure {
+  return new Failure("repo/damaged", `the repository has two different versions of the log at ${formatLsn(lsn)}`, {
+    hint: "Two servers wrote the same timeline: only one of them may be watched. Recover to a moment before this position.",
+  });
+}
