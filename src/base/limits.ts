@@ -194,6 +194,16 @@ export const LIMITS = {
   lateFileAgeMs: 60_000,
   /** … and is waited for so long, before it is said to be missing. */
   lateFileWaitMs: 10_000,
+  /** Of uploaded files that are followed, the rows of so many of the newest ids are asked for each time … */
+  followedIds: 10_000,
+  /** … so many at once; … */
+  followedPage: 10_000,
+  /** … and a file that is not there is looked for again for so long after it was first asked for. */
+  followedLateMs: 15 * 60_000,
+  /** A row of snapshots of followed files ends when it has so many … */
+  followedFiles: 20_000,
+  /** … or is so old: then the next one begins, and what is old can be forgotten. */
+  followedAgeMs: 2 * 24 * 3_600_000,
   /** A password of the database that a command printed is used again for so long: the shortest tokens live five minutes. */
   passwordKeptMs: 2 * 60_000,
   /** Such a command ends within this time. */

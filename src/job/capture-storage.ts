@@ -291,6 +291,10 @@ function missingEntry(
   return { id, key, filename, bytes, reason, since: known?.since ?? startedAt };
 }
 
-function blobNode(blob: BlobRow, file: StoredFile & { kind: "stored" }): TreeNode {
+/** How a folder of files has a blob's file. */
+export function blobNode(
+  blob: Pick<BlobRow, "key" | "createdAt">,
+  file: Pick<StoredFile & { kind: "stored" }, "size" | "content">,
+): TreeNode {
   return fileNode({ name: blobFileName(blob.key), size: file.size, content: file.content, mtime: blob.createdAt });
 }

@@ -9,13 +9,26 @@ import type { LocalSpec, SourceSpec } from "../source/source.ts";
 import type { StoragePorts } from "./capture-storage.ts";
 import type { BlobRow } from "./storage-state.ts";
 
-export interface Fetched {
-  blob: BlobRow;
+/** What is asked of a row. */
+export type WantedBlob = Pick<BlobRow, "id" | "key" | "checksum" | "bytes" | "createdAt">;
+
+export interface Fetched<T extends WantedBlob = BlobRow> {
+  blob: T;
   file: StoredFile;
 }
 
+/** What this needs of the world. */
+export type FetchPorts = Pick<
+  StoragePorts,
+  "sources" | "storeFiles" | "storeObjects" | "rereadAll" | "onFile" | "startedAt"
+>;
+
 /** What each row's file is. Where none is wanted, nobody is asked. */
-export async function fetchBlobs(ports: StoragePorts, service: string, blobs: readonly BlobRow[]): Promise<Fetched[]> {
+export async function fetchBlobs<T extends WantedBlob>(
+  ports: FetchPorts,
+  service: string,
+  blobs: readonly T[],
+): Promise<Fetched<T>[]> {
   if (blobs.length === 0) return [];
   const place = await ports.sources.find(service);
   if (place.kind === "out") {
@@ -35,11 +48,11 @@ function isUsable(key: string, { kind }: SourceSpec): boolean {
 }
 
 /** What is not right in one root is looked for in the next; of files that are right nowhere the first one there counts. */
-async function readFiles(
-  ports: StoragePorts,
+async function readFiles<T extends WantedBlob>(
+  ports: FetchPorts,
   [root, ...others]: LocalSpec["roots"],
-  blobs: readonly BlobRow[],
-): Promise<Fetched[]> {
+  blobs: readonly T[],
+): Promise<Fetched<T>[]> {
   const fetched = await inBatches(ports, blobs, async (batch) => {
     return await ports.storeFiles(batch.map(({ key }) => ({ path: blobPath(root, key), isNew: !ports.rereadAll })));
   });
@@ -55,9 +68,13 @@ async function readFiles(
   });
 }
 
-async function readObjects(ports: StoragePorts, spec: SourceSpec, blobs: readonly BlobRow[]): Promise<Fetched[]> {
+async function readObjects<T extends WantedBlob>(
+  ports: FetchPorts,
+  spec: SourceSpec,
+  blobs: readonly T[],
+): Promise<Fetched<T>[]> {
   const { answered } = ports.sources;
-  const idOf = ({ key }: BlobRow) => `${spec.service} ${key}`;
+  const idOf = ({ key }: WantedBlob) => `${spec.service} ${key}`;
   const known = blobs.flatMap((blob) => {
     const file = answered.get(idOf(blob));
     return file === undefined ? [] : [{ blob, file }];
@@ -76,17 +93,17 @@ async function readObjects(ports: StoragePorts, spec: SourceSpec, blobs: readonl
   return [...known, ...fetched];
 }
 
-function isYoung({ startedAt }: StoragePorts, { createdAt }: BlobRow): boolean {
+function isYoung({ startedAt }: FetchPorts, { createdAt }: WantedBlob): boolean {
   const [made, began] = [parseZonedInstant(createdAt), parseZonedInstant(startedAt)];
   return made === undefined || began === undefined || made > began - LIMITS.lateFileAgeMs;
 }
 
-async function inBatches(
-  ports: StoragePorts,
-  blobs: readonly BlobRow[],
-  store: (batch: readonly BlobRow[]) => Promise<StoredFile[]>,
-): Promise<Fetched[]> {
-  const batches: BlobRow[][] = [];
+async function inBatches<T extends WantedBlob>(
+  ports: FetchPorts,
+  blobs: readonly T[],
+  store: (batch: readonly T[]) => Promise<StoredFile[]>,
+): Promise<Fetched<T>[]> {
+  const batches: T[][] = [];
   for (let at = 0; at < blobs.length; at += LIMITS.filesPerTask) {
     batches.push(blobs.slice(at, at + LIMITS.filesPerTask));
   }

@@ -5,6 +5,7 @@ import type { Connection } from "../postgres/connect.ts";
 import type { RowsCompared } from "./read-rows.ts";
 import {
   type BlobRow,
+  BLOBS_FROM_QUERY,
   BLOBS_QUERY,
   COUNTS_QUERY,
   FOLDERS_AMONG_QUERY,
@@ -193,7 +194,11 @@ async function listBlobs(database: Queries, row: FolderRow): Promise<BlobRow[]> 
   const first = BigInt(row.folder) << BigInt(LIMITS.blobFolderBits);
   const end = first + (1n << BigInt(LIMITS.blobFolderBits));
   const rows = await database.query<BlobQueryRow>(BLOBS_QUERY, [row.service, first.toString(), end.toString()]);
-  return rows.map((blob) => ({
+  return rows.map(blobRow);
+}
+
+function blobRow(blob: BlobQueryRow): BlobRow {
+  return {
     id: BigInt(blob.id),
     key: blob.key,
     filename: blob.filename,
@@ -201,7 +206,28 @@ async function listBlobs(database: Queries, row: FolderRow): Promise<BlobRow[]> 
     bytes: Number(blob.bytes),
     createdAt: formatNodeTime(blob.created_at),
     hash: [blob.hash, blob.mixed],
-  }));
+  };
+}
+
+/** The row of a blob without its hash, and the service that it is in. */
+export type FollowedBlob = Omit<BlobRow, "hash"> & { readonly service: string };
+
+/** The blobs from one id on, of all services, in the order of ids; `most` at most. */
+export async function listFrom(
+  database: Queries,
+  { from, most }: { from: bigint; most: number },
+): Promise<FollowedBlob[]> {
+  const rows = await database.query<BlobQueryRow & { service: string }>(BLOBS_FROM_QUERY, [from.toString(), most]);
+  return rows.map((row) => {
+    const { hash: _, ...blob } = blobRow(row);
+    return { ...blob, service: row.service };
+  });
+}
+
+/** Which of these ids the table still has. */
+export async function stillThere(database: Queries, ids: readonly bigint[]): Promise<Set<bigint>> {
+  const rows = await database.query<{ id: string }>(STILL_THERE_QUERY, [ids.map(String)]);
+  return new Set(rows.map(({ id }) => BigInt(id)));
 }
 
 /** As a node's times are written: no trailing zeros; the epoch where a row has no usable time. */

@@ -86,6 +86,12 @@ from (select id, key, filename, checksum, byte_size, created_at, ${ROW_HASH} as 
       where service_name = $1 and id >= $2::bigint and id < $3::bigint) b
 order by b.id`;
 
+/** The blobs from one id on, of all services: $1 the first id; $2 how many at most. */
+export const BLOBS_FROM_QUERY = `
+select service_name as service, id::text, key, filename, nullif(checksum, '') as checksum, byte_size::text as bytes,
+       to_char(created_at, 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as created_at, '0' as hash, '0' as mixed
+from active_storage_blobs b where id >= $1::bigint order by b.id limit $2`;
+
 /** Which of these ids the table still has. */
 export const STILL_THERE_QUERY = `select id::text from active_storage_blobs where id = any($1::bigint[])`;
 

@@ -109,6 +109,30 @@ export function baseTags(base: Base): string[] {
   ];
 }
 
+/** Followed files: all those that came from an instant on, as far as they were there at another one. */
+export interface Follow {
+  /** The installation's id. */
+  readonly installation: string;
+  /** Since when this row of snapshots collects: each has what the one before it had, which may go then. Milliseconds since 1970. */
+  readonly beganMs: number;
+  readonly files: number;
+  readonly bytes: number;
+}
+
+export function followTags({ installation, beganMs, files, bytes }: Follow): string[] {
+  return [FOLLOW.tag, installationTag(installation), `began=${beganMs}`, `files=${files}`, `bytes=${bytes}`];
+}
+
+/** The followed files that a snapshot's tags tell of; undefined where they tell of none, or make no sense. */
+export function followOf(tags: Tags): Follow | undefined {
+  if (tags?.includes(FOLLOW.tag) !== true) return undefined;
+  const [beganMs, files, bytes] = ["began", "files", "bytes"].map((name) => wholeNumber(valueOf(tags, name)));
+  const installation = valueOf(tags, "installation");
+  if (installation === undefined || beganMs === undefined || files === undefined || bytes === undefined)
+    return undefined;
+  return { installation, beganMs, files, bytes };
+}
+
 type Tags = readonly string[] | undefined;
 
 function valueOf(tags: Tags, name: string): string | undefined {

@@ -5,6 +5,8 @@ import {
   type Base,
   baseOf,
   baseTags,
+  followOf,
+  followTags,
   formatMicros,
   journalName,
   parseJournalName,
@@ -44,6 +46,14 @@ test("a base says in its tags what it is", () => {
   const base: Base = { ...LINE, from: 1n, to: 2n, major: 15, segmentBytes: 2 ** 24, beganUs: 5n, bytes: 991 };
   assert.deepEqual(baseOf(baseTags(base)), base);
   for (const tag of baseTags(base)) assert.equal(baseOf(baseTags(base).filter((each) => each !== tag)), undefined, tag);
+});
+
+test("followed files say in their tags what they are", () => {
+  const follow = { installation: "acme", beganMs: 1_795_449_530_123, files: 3, bytes: 991 };
+  assert.deepEqual(followOf(followTags(follow)), follow);
+  for (const tag of followTags(follow)) {
+    assert.equal(followOf(followTags(follow).filter((each) => each !== tag)), undefined, tag);
+  }
 });
 
 test("names of the journal sort as their positions do", () => {

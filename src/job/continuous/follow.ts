@@ -1,0 +1,140 @@
+/**
+ * Follows uploaded files: those that came since the newest restore point are kept within seconds, so that a moment has its files
+ * and not only their rows. Ids are given in order and committed in another one, and a row is committed before its file is there
+ * (Active Storage writes the file after the transaction), so the newest ten thousand ids are asked for each time, and a file that
+ * is not there is looked for again for a quarter of an hour.
+ */
+import type { Clock } from "../../base/clock.ts";
+import { LIMITS } from "../../base/limits.ts";
+import { type Fetched, problemOf } from "../fetch-blobs.ts";
+import { type FollowedBlob, listFrom, type Queries, stillThere } from "../list-storage.ts";
+
+/** Where followed files are kept: one repository. */
+export interface FollowPlace {
+  /** Ids below have their files in a restore point there, or are nobody's concern. */
+  readonly firstId: bigint;
+  /** True where the repository has the file of this row: in its newest point, or followed before. */
+  has(blob: FollowedBlob): Promise<boolean>;
+  /**
+   * Reads files and keeps those that are as their rows say; what is answered as stored and right is durable. Where it rejects,
+   * it is as if it had not been called.
+   */
+  keep(blobs: readonly FollowedBlob[], options: { signal: AbortSignal }): Promise<Fetched<FollowedBlob>[]>;
+}
+
+type Problem = NonNullable<ReturnType<typeof problemOf>>;
+
+/** A file that a row asks for and that did not come. */
+export interface NotFollowed {
+  readonly blob: FollowedBlob;
+  /** `purged`: its row went before its file was copied. */
+  readonly reason: Problem | "purged";
+}
+
+export interface FollowLook {
+  /** Files and bytes that this look kept. */
+  readonly files: number;
+  readonly bytes: number;
+  /** Rows whose files are still waited for. */
+  readonly waiting: number;
+  /** What is given up, or went: each is told once. */
+  readonly lost: readonly NotFollowed[];
+}
+
+interface Waiting {
+  readonly blob: FollowedBlob;
+  /** Milliseconds on the monotonic clock. */
+  readonly sinceMs: number;
+}
+
+export class Follower {
+  readonly #place: FollowPlace;
+  readonly #clock: Clock;
+  /** Ids whose files are kept, or given up; of the newest only. */
+  readonly #settled = new Set<bigint>();
+  readonly #waiting = new Map<bigint, Waiting>();
+  #newest = 0n;
+
+  constructor({ place, clock }: { place: FollowPlace; clock: Clock }) {
+    this.#place = place;
+    this.#clock = clock;
+  }
+
+  /**
+   * One look: what is new is kept.
+   * @throws Failure of the database, the store or the repository: the next look tries the same again.
+   */
+  async look(database: Queries, { signal }: { signal: AbortSignal }): Promise<FollowLook> {
+    const rows = await this.#list(database);
+    const listed = new Set(rows.map(({ id }) => id));
+    const lost = await this.#takePurged(database, listed);
+    // What is waited for may be older by now than what is asked for.
+    const older = [...this.#waiting.values()].map(({ blob }) => blob).filter(({ id }) => !listed.has(id));
+    const wanted = [...older, ...(await this.#wanted(rows))];
+    const kept = wanted.length === 0 ? [] : await this.#place.keep(wanted, { signal });
+    let [files, bytes] = [0, 0];
+    for (const { blob, file } of kept) {
+      const problem = problemOf(blob, file);
+      if (problem === undefined) {
+        this.#settle(blob.id);
+        files += 1;
+        bytes += blob.bytes;
+      } else if (this.#isGivenUp(blob)) lost.push({ blob, reason: problem });
+    }
+    return { files, bytes, waiting: this.#waiting.size, lost };
+  }
+
+  async #list(database: Queries): Promise<FollowedBlob[]> {
+    const rows: FollowedBlob[] = [];
+    for (let from = this.#from(); ;) {
+      const page = await listFrom(database, { from, most: LIMITS.followedPage });
+      rows.push(...page);
+      const last = page.at(-1);
+      if (last === undefined || page.length < LIMITS.followedPage) break;
+      from = last.id + 1n;
+    }
+    this.#newest = rows.reduce((most, { id }) => (id > most ? id : most), this.#newest);
+    const from = this.#from();
+    for (const id of this.#settled) if (id < from) this.#settled.delete(id);
+    return rows;
+  }
+
+  #from(): bigint {
+    const behind = this.#newest - BigInt(LIMITS.followedIds);
+    return behind > this.#place.firstId ? behind : this.#place.firstId;
+  }
+
+  async #wanted(rows: readonly FollowedBlob[]): Promise<FollowedBlob[]> {
+    const wanted: FollowedBlob[] = [];
+    for (const blob of rows) {
+      if (this.#settled.has(blob.id)) continue;
+      if (!this.#waiting.has(blob.id) && (await this.#place.has(blob))) this.#settle(blob.id);
+      else wanted.push(blob);
+    }
+    return wanted;
+  }
+
+  #settle(id: bigint): void {
+    this.#waiting.delete(id);
+    this.#settled.add(id);
+  }
+
+  /** Those that were waited for and whose rows are gone: nothing will come any more. */
+  async #takePurged(database: Queries, listed: ReadonlySet<bigint>): Promise<NotFollowed[]> {
+    const unlisted = [...this.#waiting.keys()].filter((id) => !listed.has(id));
+    const there = unlisted.length === 0 ? new Set<bigint>() : await stillThere(database, unlisted);
+    const purged = [...this.#waiting.values()].filter(({ blob: { id } }) => !listed.has(id) && !there.has(id));
+    for (const { blob } of purged) this.#settle(blob.id);
+    return purged.map(({ blob }) => ({ blob, reason: "purged" }));
+  }
+
+  /** True when it has been waited for long enough; it is not asked for again then. */
+  #isGivenUp(blob: FollowedBlob): boolean {
+    const now = this.#clock.monotonic();
+    const waiting = this.#waiting.get(blob.id) ?? { blob, sinceMs: now };
+    this.#waiting.set(blob.id, waiting);
+    if (now - waiting.sinceMs < LIMITS.followedLateMs) return false;
+    this.#settle(blob.id);
+    return true;
+  }
+}

@@ -1,0 +1,147 @@
+/** Files that came since the newest restore point are followed into a repository, from a real desk's database and folder. */
+import assert from "node:assert/strict";
+import { mkdir, rename, rm } from "node:fs/promises";
+import { dirname } from "node:path";
+import { after, test } from "node:test";
+import { systemClock } from "../../../src/base/clock.ts";
+import { Failure } from "../../../src/base/errors.ts";
+import { LIMITS } from "../../../src/base/limits.ts";
+import { silent } from "../../../src/base/progress.ts";
+import { attachFile } from "../../../src/demo/change.ts";
+import { onDatabase } from "../../../src/demo/database.ts";
+import { storagePath } from "../../../src/demo/files.ts";
+import { seededRandom } from "../../../src/demo/random.ts";
+import { Follower } from "../../../src/job/continuous/follow.ts";
+import { openFollowPlace } from "../../../src/job/continuous/follow-place.ts";
+import { followsOf, readFollowed } from "../../../src/job/continuous/followed-files.ts";
+import { Sources } from "../../../src/job/sources.ts";
+import { connect } from "../../../src/postgres/connect.ts";
+import { hasty, reopen, signal } from "../../repo/small-backup.ts";
+import { HandClock } from "../../harness/hand-clock.ts";
+import { backUpInto, IDENTITY, openMemoryDesk } from "../memory-desk.ts";
+
+const desk = await openMemoryDesk();
+after(async () => await desk[Symbol.asyncDispose]());
+await backUpInto(desk.repository, desk);
+const database = await connect(desk.demo.database, { signal });
+after(async () => await database.close());
+const random = seededRandom("followed files");
+
+async function openPlace() {
+  return await openFollowPlace({
+    open: async () => reopen(desk.repository),
+    sources: () => new Sources({ installation: desk.installation, progress: silent, signal }),
+    installation: IDENTITY,
+    program: "chatkeep test",
+    clock: hasty,
+    signal,
+  });
+}
+
+async function upload(): Promise<{ id: bigint; key: string; path: string }> {
+  return await onDatabase(desk.demo.database, async (client) => {
+    await attachFile(client, random, desk.demo.storageRoot);
+    const { rows } = await client.query<{ id: string; key: string }>(
+      "select id::text, key from active_storage_blobs b order by b.id desc limit 1",
+    );
+    const [row] = rows;
+    assert.ok(row !== undefined);
+    return { id: BigInt(row.id), key: row.key, path: storagePath(desk.demo.storageRoot, row.key) };
+  });
+}
+
+/** Names of all files in the newest snapshot of followed files, and how many such snapshots there are. */
+async function kept(): Promise<{ names: string[]; snapshots: number }> {
+  const repository = reopen(desk.repository);
+  const { snapshots } = await repository.listSnapshots({ signal });
+  const [newest, ...others] = followsOf(snapshots, IDENTITY.id);
+  if (newest === undefined) return { names: [], snapshots: 0 };
+  const { folders } = await readFollowed(repository, newest, { signal });
+  return {
+    names: [...folders.values()].flatMap((nodes) => [...nodes.keys()]).toSorted(),
+    snapshots: others.length + 1,
+  };
+}
+
+test("what the newest point has is not read again, what is new is kept, and stays kept when Chatwoot purges it", async () => {
+  const follower = new Follower({ place: await openPlace(), clock: systemClock });
+  assert.deepEqual(await follower.look(database, { signal }), { files: 0, bytes: 0, waiting: 0, lost: [] });
+  assert.equal((await kept()).snapshots, 0);
+  const [one, other] = [await upload(), await upload()];
+  assert.equal((await follower.look(database, { signal })).files, 2);
+  assert.deepEqual(await kept(), { names: [one.key, other.key].toSorted(), snapshots: 1 });
+  await onDatabase(desk.demo.database, async (client) => {
+    await client.query("delete from active_storage_attachments where blob_id = $1", [one.id.toString()]);
+    await client.query("delete from active_storage_blobs where id = $1", [one.id.toString()]);
+  });
+  await rm(one.path);
+  const third = await upload();
+  assert.equal((await follower.look(database, { signal })).files, 1);
+  assert.deepEqual(await kept(), { names: [one.key, other.key, third.key].toSorted(), snapshots: 1 });
+});
+
+test("who begins anew goes on with what was kept", async () => {
+  const before = await kept();
+  const follower = new Follower({ place: await openPlace(), clock: systemClock });
+  assert.equal((await follower.look(database, { signal })).files, 0);
+  const next = await upload();
+  assert.equal((await follower.look(database, { signal })).files, 1);
+  assert.deepEqual(await kept(), { names: [...before.names, next.key].toSorted(), snapshots: 1 });
+});
+
+test("a file that is not there yet is waited for, and one that never comes is told once", async () => {
+  const clock = new HandClock();
+  const follower = new Follower({ place: await openPlace(), clock });
+  const [late, never] = [await upload(), await upload()];
+  await mkdir(dirname(`${late.path}.aside`), { recursive: true });
+  await rename(late.path, `${late.path}.aside`);
+  await rm(never.path);
+  assert.deepEqual(await follower.look(database, { signal }), { files: 0, bytes: 0, waiting: 2, lost: [] });
+  await rename(`${late.path}.aside`, late.path);
+  const found = await follower.look(database, { signal });
+  assert.deepEqual([found.files, found.waiting, found.lost], [1, 1, []]);
+  await clock.advance(LIMITS.followedLateMs);
+  const { lost } = await follower.look(database, { signal });
+  assert.deepEqual(
+    lost.map(({ blob, reason }) => [blob.key, reason]),
+    [[never.key, "missing"]],
+  );
+  assert.deepEqual((await follower.look(database, { signal })).lost, []);
+});
+
+test("a file that was purged before it could be copied is told as that, and not as missing", async () => {
+  const follower = new Follower({ place: await openPlace(), clock: systemClock });
+  const gone = await upload();
+  await rm(gone.path);
+  await follower.look(database, { signal });
+  await onDatabase(desk.demo.database, async (client) => {
+    await client.query("delete from active_storage_attachments where blob_id = $1", [gone.id.toString()]);
+    await client.query("delete from active_storage_blobs where id = $1", [gone.id.toString()]);
+  });
+  const { lost } = await follower.look(database, { signal });
+  assert.deepEqual(
+    lost.map(({ blob, reason }) => [blob.key, reason]),
+    [[gone.key, "purged"]],
+  );
+});
+
+test("where the repository does not take it, the next look tries it again", async () => {
+  const place = await openPlace();
+  let refuses = true;
+  const follower = new Follower({
+    place: {
+      firstId: place.firstId,
+      has: async (blob) => await place.has(blob),
+      keep: async (blobs, options) => {
+        if (refuses) throw new Failure("store/unreachable", "no answer");
+        return await place.keep(blobs, options);
+      },
+    },
+    clock: systemClock,
+  });
+  const file = await upload();
+  await assert.rejects(follower.look(database, { signal }), /no answer/);
+  refuses = false;
+  assert.equal((await follower.look(database, { signal })).files, 1);
+  assert.ok((await kept()).names.includes(file.key));
+});
