@@ -409,6 +409,12 @@ export const LIMITS = {
   dueEarlyMs: 12 * 3_600_000,
   /** Processes of one systemd unit whose environment is looked at. */
   unitProcessesLookedAt: 32,
+  /** A record of the write-ahead log that tells of a transaction is looked into up to here: four million subtransactions. */
+  walTransactionBytes: 16 * MIB,
+  /** Of one that tells of rows, no more is needed: its list, images of its pages and the first of its main data. */
+  walRowBytes: 128 * KIB,
+  /** Files of tables, of all transactions that are open, of which rows are counted; about 200 bytes each. */
+  walOpenFiles: 200_000,
   /** Uploaded files of one service that a manifest names as missing or damaged; of more there is a list of all. */
   missingNamed: 1000,
   /** That list is cut at every 2^n ids, so that what is new changes its end alone. */
