@@ -1,5 +1,6 @@
 /** From configuration to the installation it describes, and to the database that its application uses. */
 import type { Finding } from "../base/findings.ts";
+import { secretsInCommand } from "../base/redact.ts";
 import { secretValuesOf } from "../chatwoot/secrets.ts";
 import { findInstallation, type InstallationSettings } from "../installation/find.ts";
 import type { Installation } from "../installation/installation.ts";
@@ -33,6 +34,7 @@ export async function openInstallation(
   const databaseUrl =
     urlFile === undefined ? config["database-url"] : await readSecretFile(urlFile, "the database's URL", s);
   if (databaseUrl !== undefined) s.hide([databaseUrl]);
+  s.hide(secretsInCommand(ownCommands(config)));
   const settings: InstallationSettings = {
     kind: config.kind,
     root: config.root,
@@ -63,6 +65,11 @@ export async function openInstallation(
       return { ...address, host, port };
     },
   };
+}
+
+/** A person's own lines for the shell. */
+function ownCommands({ stop, start, health, migrate }: Partial<InstallationConfig>): string[] {
+  return [stop?.web, stop?.worker, start?.web, start?.worker, health, migrate].flatMap((line) => line ?? []);
 }
 
 /** Where the standby is that the configuration names; undefined when it names none. */

@@ -6,7 +6,7 @@ import { Failure } from "../base/errors.ts";
 import { openRepository, Repository } from "../repo/repository.ts";
 import { caching } from "../store/caching.ts";
 import { assertLocation, openStore } from "../store/open-store.ts";
-import { secretsInLocation } from "../store/rest-location.ts";
+import { lacksPassword, secretsInLocation, withPassword } from "../store/rest-location.ts";
 import type { Store, StoreSettings } from "../store/store.ts";
 import type { RepositoryConfig } from "./config.ts";
 import { readPassword, readVariables } from "./secrets.ts";
@@ -60,12 +60,32 @@ export function absoluteLocation(location: string, s: Surroundings): string {
   return /^[a-z0-9]+:/.test(path) ? location : resolve(s.cwd, path);
 }
 
+/**
+ * A location whose password was left out where it was kept or printed: the configuration has it, or the environment, or whoever
+ * is at the terminal.
+ */
+async function completed(
+  location: string,
+  repository: RepositoryConfig | undefined,
+  { env, person }: Surroundings,
+): Promise<string> {
+  if (repository !== undefined && !lacksPassword(repository.location)) return repository.location;
+  const { RESTIC_REST_PASSWORD: given = "" } = env;
+  if (given !== "") return withPassword(location, given);
+  if (person !== undefined) return withPassword(location, await person.secret(`The password of ${location}:`));
+  throw new Failure("config/invalid", `the password in the location '${location}' was left out, and is not given`, {
+    hint: "A password in a location is never kept. Set RESTIC_REST_PASSWORD, or name the repository again with its password: --repository 'rest:https://USER:PASSWORD@HOST/PATH/'.",
+  });
+}
+
 /** The store of a repository, with the credentials that the configuration gives it. */
 export async function openPlace(
-  location: string,
+  named: string,
   repository: RepositoryConfig | undefined,
   s: Surroundings,
 ): Promise<Store> {
+  const env = await environmentOf(repository, s);
+  const location = lacksPassword(named) ? await completed(named, repository, { ...s, env }) : named;
   s.hide(secretsInLocation(location));
   if (s.atMs !== undefined && s.atMs > s.clock.now()) {
     throw new Failure("usage/invalid", `--at-time ${formatInstant(s.atMs)} lies in the future`, {
@@ -74,7 +94,7 @@ export async function openPlace(
   }
   const store = await openStore(location, {
     settings: settingsOf(repository, s),
-    env: await environmentOf(repository, s),
+    env,
     clock: s.clock,
     onRetry: ({ message, waitMs }) => s.progress.say(`${message}; trying again in ${formatSeconds(waitMs / 1000)}`),
   });

@@ -99,14 +99,21 @@ export interface RememberedRestore {
   readonly kept: KeptRestore;
 }
 
+/** Of the configured installation; without a configuration of each that this machine has restored. */
+export async function restoreHomes(
+  globals: Globals,
+  s: Surroundings,
+): Promise<{ loaded: LoadedConfig | undefined; home: RestoreHome }[]> {
+  const loaded = await findConfig(globals, s);
+  if (loaded !== undefined) return [{ loaded, home: await restoreHome(loaded, loaded.config.installation.id, s) }];
+  const ids = await readdir(unconfiguredState(s)).catch(() => []);
+  return await Promise.all(ids.map(async (id) => ({ loaded, home: await restoreHome(loaded, id, s) })));
+}
+
 /** Those of this installation, the newest first; without a configuration all that this machine remembers. */
 export async function rememberedRestores(globals: Globals, s: Surroundings): Promise<RememberedRestore[]> {
-  const loaded = await findConfig(globals, s);
-  const root = unconfiguredState(s);
-  const ids = loaded === undefined ? await readdir(root).catch(() => []) : [loaded.config.installation.id];
   const all: RememberedRestore[] = [];
-  for (const id of ids) {
-    const home = await restoreHome(loaded, id, s);
+  for (const { loaded, home } of await restoreHomes(globals, s)) {
     const { restores, unreadable } = await listRestores(home.path);
     const [first] = unreadable;
     if (first !== undefined) throw first.failure;

@@ -4,19 +4,12 @@ import { Failure } from "../base/errors.ts";
 import { secretValuesOf } from "../chatwoot/secrets.ts";
 import type { OutboundChoice, StageOptions, StageQuestion, WholeOptions } from "../job/plan-whole.ts";
 import { listPoints } from "../job/points.ts";
-import {
-  findUnfinished,
-  isUnfinished,
-  type KeptRestore,
-  listRestores,
-  refuseUnfinished,
-  removeRestoreFolder,
-} from "../job/restore-journals.ts";
+import { findUnfinished, isUnfinished, type KeptRestore, refuseUnfinished } from "../job/restore-journals.ts";
 import type { Part } from "../job/restore-findings.ts";
-import { forgetWhole, planWholeRollback, rollbackWhole } from "../job/rollback-whole.ts";
+import { planWholeRollback, rollbackWhole } from "../job/rollback-whole.ts";
 import type { WholePlan, WholeRollbackPlan, WholeRollbackSummary, WholeSummary } from "../job/whole-summaries.ts";
 import { listKept } from "../postgres/kept-databases.ts";
-import { findConfig, type LoadedConfig } from "./config.ts";
+import { findConfig } from "./config.ts";
 import { PROGRAM } from "./program.ts";
 import {
   lockHome,
@@ -26,6 +19,7 @@ import {
   type OpenedPlace,
   openPlace,
   restoreHome,
+  type RememberedRestore,
   type RestoreHome,
 } from "./restore-home.ts";
 import { findSnapshot, openPoint, openToRead, readingPoint } from "./session.ts";
@@ -101,10 +95,11 @@ function optionsOf(
 
 /** What a whole restore has of the run that it is in. */
 export function watching(s: Surroundings) {
-  const { clock, progress, signal, person } = s;
+  const { redact, clock, progress, signal, person } = s;
   return {
     hide: (environment: ReadonlyMap<string, string>) => s.hide(secretValuesOf(environment)),
     ask: person === undefined ? undefined : async (question: StageQuestion) => await ask(question, person, s),
+    redact,
     clock,
     progress,
     signal,
@@ -125,12 +120,6 @@ async function ask(
     if (chosen !== undefined) return chosen;
     progress.say(`'${typed}' is none of ${choices.map(({ answer }) => answer).join(", ")}`);
   }
-}
-
-interface Remembered {
-  loaded: LoadedConfig | undefined;
-  home: RestoreHome;
-  kept: KeptRestore;
 }
 
 /** Goes on with the restore that is not finished. @throws Failure `restore/record` where there is none. */
@@ -155,7 +144,11 @@ export async function resumeWhole(
 }
 
 /** The place of a restore that was begun: by the configuration, or without one by the kind that the journal says. */
-async function openRemembered(globals: Globals, { loaded, kept }: Remembered, s: Surroundings): Promise<OpenedPlace> {
+export async function openRemembered(
+  globals: Globals,
+  { loaded, kept }: RememberedRestore,
+  s: Surroundings,
+): Promise<OpenedPlace> {
   if (loaded !== undefined) return await openPlace(globals, undefined, s);
   const { kind } = kept.journal.value.place;
   return await openPlace(globals, ontoOf(kind), s);
@@ -170,7 +163,7 @@ function ontoOf(kind: string): OntoKind | undefined {
  * The whole restore that 'rollback' undoes: the newest that is not undone. Undefined where there is none, or where a restore of the
  * database alone, or its rollback, came after it.
  */
-export async function findRollback(globals: Globals, s: Surroundings): Promise<Remembered | undefined> {
+export async function findRollback(globals: Globals, s: Surroundings): Promise<RememberedRestore | undefined> {
   const all = await rememberedRestores(globals, s);
   const found = all.find(({ kept }) => kept.journal.value.state !== "undone");
   if (found === undefined || found.kept.journal.value.state !== "done") return found;
@@ -184,12 +177,20 @@ export async function findRollback(globals: Globals, s: Surroundings): Promise<R
   return swaps.some((swap) => swap.at > endedAt && !isUndone(swap)) ? undefined : found;
 }
 
-export async function planUndo(globals: Globals, found: Remembered, s: Surroundings): Promise<WholeRollbackPlan> {
+export async function planUndo(
+  globals: Globals,
+  found: RememberedRestore,
+  s: Surroundings,
+): Promise<WholeRollbackPlan> {
   const { place } = await openRemembered(globals, found, s);
   return await planWholeRollback(found.kept, { place, ...s });
 }
 
-export async function runUndo(globals: Globals, found: Remembered, s: Surroundings): Promise<WholeRollbackSummary> {
+export async function runUndo(
+  globals: Globals,
+  found: RememberedRestore,
+  s: Surroundings,
+): Promise<WholeRollbackSummary> {
   await using _lock = await lockHome(found.loaded, found.home, s);
   const kept = await readAgain(globals, found, s);
   const { place } = await openRemembered(globals, found, s);
@@ -201,37 +202,13 @@ export async function runUndo(globals: Globals, found: Remembered, s: Surroundin
  * undone it: what is written over their journal would lose what they did.
  * @throws Failure `run/locked`.
  */
-async function readAgain(globals: Globals, { kept: seen }: Remembered, s: Surroundings): Promise<KeptRestore> {
+async function readAgain(globals: Globals, { kept: seen }: RememberedRestore, s: Surroundings): Promise<KeptRestore> {
   const now = await rememberedRestores(globals, s);
   const same = now.find(({ kept }) => kept.id === seen.id)?.kept;
   if (same !== undefined && isDeepStrictEqual(same.journal.value, seen.journal.value)) return same;
   throw new Failure("run/locked", "somebody else went on with this restore, or undid it, meanwhile", {
     hint: "Nothing was changed by this call. 'chatkeep doctor' says where it stands; then say it again.",
   });
-}
-
-/** The restores that are through or undone and are still remembered. @throws Failure `restore/unfinished`. */
-export async function listForgettable(globals: Globals, s: Surroundings): Promise<{ id: string; folder: string }[]> {
-  const home = await configuredHome(globals, s);
-  if (home === undefined) return [];
-  const { restores, unreadable } = await listRestores(home.path);
-  if (restores.some(({ journal }) => isUnfinished(journal.value))) await refuseUnfinished(home.path);
-  return [
-    ...restores.map(({ id, folder }) => ({ id, folder })),
-    ...unreadable.map(({ folder }) => ({ id: folder, folder })),
-  ];
-}
-
-/** Forgets them, with all that they put aside but databases. */
-export async function forgetRestores(globals: Globals, s: Surroundings): Promise<void> {
-  const home = await configuredHome(globals, s);
-  if (home === undefined) return;
-  const { restores, unreadable } = await listRestores(home.path);
-  if (restores.length > 0) {
-    const { place } = await openPlace(globals, undefined, s);
-    for (const kept of restores) await forgetWhole(kept, { place, ...s });
-  }
-  for (const { folder } of unreadable) await removeRestoreFolder(folder);
 }
 
 async function configuredHome(globals: Globals, s: Surroundings): Promise<RestoreHome | undefined> {

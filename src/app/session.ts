@@ -10,14 +10,14 @@ import { PointReader } from "../job/point-reader.ts";
 import { listPoints, type Point, type PointList, resolvePoint } from "../job/points.ts";
 import { isDamage } from "../repo/chunk.ts";
 import { Repository } from "../repo/repository.ts";
-import { parseRestLocation } from "../store/rest-location.ts";
+import { parseRestLocation, withoutPassword } from "../store/rest-location.ts";
 import { type Config, findConfig, loadConfig, type LoadedConfig, type RepositoryConfig } from "./config.ts";
 import { openAt } from "./repository-place.ts";
 import type { Globals, Surroundings } from "./surroundings.ts";
 
 export interface OpenedRepository {
   repository: Repository;
-  /** The name in the configuration, or the location. */
+  /** The name in the configuration, or the location without a password: as `--repository` takes it. */
   name: string;
   /** Undefined when no configuration was needed. */
   config: Config | undefined;
@@ -45,7 +45,7 @@ export async function openChosenRepository(globals: Globals, s: Surroundings): P
     const repository = await openAt(wanted, known, s);
     return {
       repository,
-      name: known?.name ?? wanted,
+      name: known?.name ?? withoutPassword(wanted),
       config: known && loaded?.config,
       configPath: known && loaded?.path,
     };

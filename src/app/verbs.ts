@@ -7,7 +7,6 @@ import { Failure } from "../base/errors.ts";
 import { type PointList, resolvePoint } from "../job/points.ts";
 import type { CloneChoice, Part, RestoreOptions } from "../job/restore.ts";
 import { parseDatabaseUrl, type ServerAddress } from "../postgres/address.ts";
-import type { KeptDatabase } from "../postgres/kept-databases.ts";
 import type {
   BackupSummary,
   CopySummary,
@@ -264,22 +263,6 @@ export async function runRollback(globals: Globals, plan: RollbackPlan, s: Surro
   const { rollback } = await import("../job/rollback.ts");
   return await rollback(await liveAddress(globals, s), plan, s);
 }
-
-/** The databases that restores put aside, the newest first. */
-export async function listDiscardable(globals: Globals, s: Surroundings): Promise<KeptDatabase[]> {
-  const { listDiscardable: list } = await import("../job/restore-live.ts");
-  return await list(await liveAddress(globals, s), s);
-}
-
-export async function discard(globals: Globals, kept: readonly KeptDatabase[], s: Surroundings): Promise<void> {
-  const { dropDatabase } = await import("../postgres/swap.ts");
-  const address = await liveAddress(globals, s);
-  for (const { name, chatkeep } of kept) {
-    await dropDatabase(address, name, { isOwn: chatkeep === "restoring", signal: s.signal });
-  }
-}
-
-export type { KeptDatabase } from "../postgres/kept-databases.ts";
 
 const PARTS: readonly Part[] = ["database", "storage", "config", "code"];
 

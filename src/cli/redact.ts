@@ -3,7 +3,7 @@
  * printed goes through {@link Redactor.redact}. The one exception is the content that `dump` was asked for.
  */
 import { ERRORS } from "../base/errors.ts";
-import { createRedactor } from "../base/redact.ts";
+import { createRedactor, passwordsIn } from "../base/redact.ts";
 
 /** Fields of our JSON whose values are our own words: they stay readable even when a password is such a word. */
 const VOCABULARY = new Set(["type", "verb", "kind", "level"]);
@@ -42,28 +42,6 @@ export class Redactor {
     return Object.fromEntries(
       Object.entries(value).map(([key, item]) => [key, isVocabulary(key, item) ? item : this.#copy(item)]),
     );
-  }
-}
-
-/** Passwords in the addresses that were given on the command line or in the environment. */
-export function passwordsIn(texts: Iterable<string>): string[] {
-  const found: string[] = [];
-  for (const text of texts) {
-    for (const match of text.matchAll(/:\/\/[^/?#\s]*?:([^/\s]+)@/g)) {
-      const password = match[1] ?? "";
-      found.push(password, decodePercent(password));
-    }
-    for (const match of text.matchAll(/\bpassword=('[^']*'|[^&\s]+)/gi))
-      found.push((match[1] ?? "").replaceAll("'", ""));
-  }
-  return found;
-}
-
-function decodePercent(text: string): string {
-  try {
-    return decodeURIComponent(text);
-  } catch {
-    return text; // not percent-encoded after all
   }
 }
 

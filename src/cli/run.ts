@@ -7,6 +7,7 @@ import { PROGRAM } from "../app/program.ts";
 import { systemClock } from "../base/clock.ts";
 import { ERRORS, type Failure, failureOf, isFailure } from "../base/errors.ts";
 import { LIMITS } from "../base/limits.ts";
+import { secretsInCommand } from "../base/redact.ts";
 import type { CommandRow, Invocation } from "./command.ts";
 import type { ExitStatus } from "./exits.ts";
 import { formatOverview } from "./help.ts";
@@ -23,7 +24,7 @@ import {
   terminalProgress,
   type WatchedProgress,
 } from "./progress.ts";
-import { passwordsIn, Redactor, secretsOfEnvironment } from "./redact.ts";
+import { Redactor, secretsOfEnvironment } from "./redact.ts";
 import type { RawInput } from "./secret-line.ts";
 import { pageOf } from "./verbs/help.ts";
 
@@ -65,7 +66,7 @@ export class Run {
   constructor(line: CommandLine) {
     const { argv, env, stdout, stderr } = line;
     this.#line = line;
-    this.#redactor.hide([...secretsOfEnvironment(env), ...passwordsIn(argv)]);
+    this.#redactor.hide([...secretsOfEnvironment(env), ...secretsInCommand(argv)]);
     this.#printer = new Printer({ stdout, stderr, redactor: this.#redactor });
   }
 

@@ -11,8 +11,8 @@ import type { MigrateStep } from "./migration.ts";
 export type Step =
   /** A service of systemd on this machine, and the folder in which units lie there. */
   | { how: "unit"; unit: string; action: "stop" | "start"; folder?: string }
-  /** A person's own line, run by `/bin/sh`. */
-  | { how: "shell"; command: string }
+  /** A person's own line, run by `/bin/sh`; it may hold a secret, and is told by its name in the configuration: `stop.web`. */
+  | { how: "shell"; name: string; command: string }
   | { how: "container"; engine: EngineAddress; container: string; action: "stop" | "start" }
   /** A Swarm's, which starts every task again that is merely stopped. */
   | { how: "service"; engine: EngineAddress; service: string; replicas: number }
@@ -51,22 +51,12 @@ export async function runStep(step: Step, { signal }: { signal: AbortSignal }): 
   else await runProgram("systemctl", [step.action, step.unit], { signal });
 }
 
-/** What a person's own command takes of a report, in characters: enough to know it by. */
-const COMMAND_SHOWN = 60;
-
-/** {@link describeStep} for a line of a report: of a long command its beginning. */
-export function showStep(step: Step): string {
-  if (step.how !== "shell") return describeStep(step);
-  const command = step.command.trim().replaceAll(/\s+/g, " ");
-  return `command '${command.length > COMMAND_SHOWN ? `${command.slice(0, COMMAND_SHOWN - 1).trimEnd()}…` : command}'`;
-}
-
-/** By it the same process is known again: `container acme-rails-1`. For people {@link showStep}. */
+/** For people, and to know the same process again: `container acme-rails-1`. */
 export function describeStep(step: Step): string {
   if (step.how === "container") return `container ${step.container}`;
   if (step.how === "service") return `service ${step.service}`;
   if (step.how === "scale") return `${step.resource === "deployments" ? "Deployment" : "StatefulSet"} ${step.workload}`;
-  return step.how === "unit" ? step.unit : `command '${step.command}'`;
+  return step.how === "unit" ? step.unit : `command '${step.name}' of the configuration`;
 }
 
 export interface Health {

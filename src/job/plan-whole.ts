@@ -48,6 +48,8 @@ export interface OwnIdentity {
 }
 
 export interface Surrounding {
+  /** Takes every known secret out of what is recorded. */
+  redact: <T>(value: T) => T;
   clock: Clock;
   progress: Progress;
   signal: AbortSignal;
@@ -218,9 +220,9 @@ interface UndoContextParts extends Surrounding {
 
 /** Pure. */
 export function undoContextOf(parts: UndoContextParts): UndoContext {
-  const { place, folder, fresh, clock, progress, signal } = parts;
+  const { place, folder, fresh, redact, clock, progress, signal } = parts;
   const address = fresh === undefined ? undefined : { ...place.address, database: fresh };
-  return { place, folder, fresh: address, clock, progress, signal };
+  return { place, folder, fresh: address, redact, clock, progress, signal };
 }
 
 interface ContextParts extends Watching, UndoContextParts {

@@ -1,9 +1,7 @@
 /** Undoes a restore into an installation's own place by its journal, the last stage first; and forgets what was kept for that. */
-import type { Clock } from "../base/clock.ts";
 import { Failure } from "../base/errors.ts";
 import type { Finding } from "../base/findings.ts";
-import type { Progress } from "../base/progress.ts";
-import { undoContextOf } from "./plan-whole.ts";
+import { type Surrounding, undoContextOf } from "./plan-whole.ts";
 import { type KeptRestore, removeRestoreFolder } from "./restore-journals.ts";
 import { refuseOtherPlace } from "./restore-whole.ts";
 import { ALL_STAGES } from "./stages/all.ts";
@@ -13,11 +11,8 @@ import type { Place, UndoContext } from "./stages/stage.ts";
 import { stopBeforeUndo } from "./stages/stop-again.ts";
 import type { WholeRollbackPlan, WholeRollbackSummary } from "./whole-summaries.ts";
 
-export interface UndoOptions {
+export interface UndoOptions extends Surrounding {
   place: Place;
-  clock: Clock;
-  progress: Progress;
-  signal: AbortSignal;
 }
 
 function contextOf({ folder, journal }: KeptRestore, options: UndoOptions): UndoContext {

@@ -30,7 +30,7 @@ export function parseRestLocation(location: string, env: Environment = {}): Rest
   }
   const credentials = credentialsOf(url, env);
   const hasPassword = url.password !== "";
-  if (hasPassword) url.password = "***";
+  if (hasPassword) url.password = LEFT_OUT;
   const shown = `rest:${url.href}`;
   url.username = "";
   url.password = "";
@@ -55,13 +55,33 @@ function decode(text: string): string {
   }
 }
 
+/** In the place of a password that was left out, as restic shows it. */
+const LEFT_OUT = "***";
+const WITH_PASSWORD = /^((?:rest|s3|sftp):(?:[a-z+]+:)?\/+[^/?#]*?:)([^/?#]*)(?=@)/i;
+
 /** What of a location must never be printed: its password, as it is written and as it is meant. */
 export function secretsInLocation(location: string): string[] {
-  const [, written] = /^[a-z]+:(?:[a-z+]+:)?\/\/[^/?#]*?:([^/?#]*)@/.exec(location) ?? [];
-  if (written === undefined || written === "") return [];
+  const [, , written = ""] = WITH_PASSWORD.exec(location) ?? [];
+  if (written === "" || written === LEFT_OUT) return [];
   try {
     return [written, decodeURIComponent(written)];
   } catch {
     return [written]; // A location that will be refused.
   }
+}
+
+/** A location as it may be printed and kept: where it has a password, `***` stands in its place. */
+export function withoutPassword(location: string): string {
+  const [, before, written = ""] = WITH_PASSWORD.exec(location) ?? [];
+  return before === undefined || written === "" ? location : location.replace(WITH_PASSWORD, `$1${LEFT_OUT}`);
+}
+
+/** True for what {@link withoutPassword} gave of a location that had one. */
+export function lacksPassword(location: string): boolean {
+  return WITH_PASSWORD.exec(location)?.[2] === LEFT_OUT;
+}
+
+/** Puts a password, as it is meant, where {@link withoutPassword} left one out. */
+export function withPassword(location: string, password: string): string {
+  return location.replace(WITH_PASSWORD, (_, before: string) => before + encodeURIComponent(password));
 }

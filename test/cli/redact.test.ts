@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { assert as forAll, pre, property, string } from "fast-check";
-import { passwordsIn, Redactor, secretsOfEnvironment } from "../../src/cli/redact.ts";
+import { passwordsIn, secretsInCommand } from "../../src/base/redact.ts";
+import { Redactor, secretsOfEnvironment } from "../../src/cli/redact.ts";
 
 function redactorOf(...secrets: string[]): Redactor {
   const redactor = new Redactor();
@@ -74,6 +75,37 @@ test("passwords are found in addresses and connection strings on a command line"
     "rest:https://u:pass:word@host/",
   ];
   assert.deepEqual(passwordsIn(argv), ["s3cr%40et", "s3cr@et", "quo ted", "pass:word", "pass:word"]);
+});
+
+test("what looks like a secret in a command is found, in words as in a line for the shell", () => {
+  const table: [string[], string[]][] = [
+    [["cwctl", "--upgrade"], []],
+    [["env", "REGISTRY_TOKEN=hidden1", "docker", "compose", "pull"], ["hidden1"]],
+    [["curl", "-u", "admin:hidden-two", "https://host/"], ["hidden-two"]],
+    [
+      ["curl", "-H", "Authorization: Bearer hidden3", "-H", "X-Api-Key: hidden4"],
+      ["hidden3", "hidden4"],
+    ],
+    [
+      ["login", "--password", "hidden-5", "--token=hidden-6", "--password-file", "/etc/six"],
+      ["hidden-5", "hidden-6"],
+    ],
+    [
+      ["sshpass", "-p", "hidden-7", "ssh", "-p", "2222", "host"],
+      ["hidden-7", "2222"],
+    ],
+    [
+      ["sh", "-c", `exec env PGPASSWORD='hidden 8' psql "postgres://u:hidden9@h/d" | tee --api-key "hidden 10"`],
+      ["hidden", "hidden 8", "hidden9", "hidden 10"],
+    ],
+    // A word with spaces may be one value, or a line for the shell: it is taken for both.
+    [["TOKEN=hidden 11 more"], ["hidden", "hidden 11 more"]],
+    [["docker", "run", "-p", "8080:80", "-e", "SECRET_KEY_BASE=hidden11", "image"], ["hidden11"]],
+    [["--password-file", "x", "--secret-name", "y", "--no-token", "z", "key", "add"], ["z"]],
+  ];
+  for (const [words, secrets] of table) {
+    assert.deepEqual(secretsInCommand(words).toSorted(), secrets.toSorted(), words.join(" "));
+  }
 });
 
 test("the environment's own passwords are hidden from the start", () => {

@@ -16,7 +16,7 @@ import { type GuardDesk, openGuardDesk } from "../scenario/guard-desk.ts";
 let guarded: GuardDesk;
 
 before(async () => {
-  guarded = await openGuardDesk();
+  guarded = await openGuardDesk({ messages: 600 });
   await guarded.desk.summary(["backup"]);
   await guarded.desk.summary(["drill"]);
 });

@@ -11,18 +11,28 @@ import { startRedis } from "../harness/redis.ts";
 import { temporaryFolder } from "../harness/temporary.ts";
 import { openDesk, SMALL } from "../scenario/desk.ts";
 
-/** The fresh machine's home, and nothing that Chatkeep wrote before. */
+/** The fresh machine's home, and nothing of Chatkeep's but what it keeps there itself. */
 const MACHINE = `
 mount -t tmpfs tmpfs /home; mkdir /home/chatwoot; mount --bind "$1" /home/chatwoot
-mount -t tmpfs tmpfs /var/lib
-node=$2; chatkeep=$3; repository=$4; state=$5; shift 5
-run() { "$node" "$chatkeep" --json --repository "$repository" "$@"; }
-run restore latest --onto linux-vm --replace new.acme.example --yes --outbound allow || [ $? = 3 ]
+mkdir -p "$2/lib"; mount --bind "$2/lib" /var/lib
+state=$2; node=$3; chatkeep=$4; repository=$5; shift 5
+run() { "$node" "$chatkeep" --json "$@"; }
+`;
+const RESTORE = `${MACHINE}
+run --repository "$repository" restore latest --onto linux-vm --replace new.acme.example --yes --outbound allow || [ $? = 3 ]
 cp /home/chatwoot/chatwoot/.env "$state/restored.env"
-PGPASSWORD= "$node" "$chatkeep" --json rollback --yes
+PGPASSWORD= run rollback --yes
+`;
+/** What was put aside goes, with the secrets that are in it. */
+const DISCARD = `${MACHINE}
+secret() { grep -rlF "$(sed -n 's/^SECRET_KEY_BASE=//p' "$state/fresh.env")" /var/lib/chatkeep || true; }
+secret > "$state/secrets-before"
+PGPASSWORD= run restore --discard-previous --yes
+secret > "$state/secrets-after"
+find /var/lib/chatkeep -path '*/restore/*' > "$state/kept"
 `;
 
-test("a restore onto a fresh machine needs no configuration, and neither does its rollback", async (t) => {
+test("a restore onto a fresh machine needs no configuration, and neither do its rollback and what drops what was put aside", async (t) => {
   const why = IS_ROOT ? await cannotMount() : "only root may have mounts and its own /var/lib";
   if (why !== undefined) return t.skip(why);
   await using redis = await startRedis();
@@ -45,22 +55,32 @@ test("a restore onto a fresh machine needs no configuration, and neither does it
     .replace(/^REDIS_URL=.*$/m, `REDIS_URL=${redis.url}`)
     .replace(/^FRONTEND_URL=.*$/m, "FRONTEND_URL=https://new.acme.example");
   await writeFile(fresh.envFile, own);
+  await writeFile(join(machine.path, "fresh.env"), own);
   const empty = await dumpLines(fresh.database);
-  const args = [fresh.root, process.execPath, CHATKEEP, desk.repository, machine.path];
+  const args = [fresh.root, machine.path, process.execPath, CHATKEEP, desk.repository];
   const env = { CHATKEEP_PASSWORD_FILE: desk.passwordFile, CHATKEEP_CONFIG: "", NODE_TEST_CONTEXT: "" };
-  const { status, stdout, stderr } = await runWithMounts(MACHINE, args, { cwd: machine.path, env });
+  const { status, stdout, stderr } = await runWithMounts(RESTORE, args, { cwd: machine.path, env });
   assert.equal(status, 0, `${stderr}${stdout}`);
   assert.equal(summaryOf(stdout)["verb"], "rollback");
   const restored = stdout.split("\n").find((line) => line.includes('"state":"done"'));
   assert.ok(restored, stdout);
-  const [aside] = await desk.server.query(
-    "select datname as name from pg_database where datname like 'fresh_production_rolledback_%'",
-  );
-  assert.deepEqual(await dumpLines({ ...fresh.database, database: String(aside?.["name"]) }), saved);
+  const aside = async () => {
+    const like = "select datname from pg_database where datname like 'fresh_production_rolledback_%'";
+    return (await desk.server.query(like)).map(({ datname }) => String(datname));
+  };
+  const [rolledBack = "none"] = await aside();
+  assert.deepEqual(await dumpLines({ ...fresh.database, database: rolledBack }), saved);
   const environment = await readFile(join(machine.path, "restored.env"), "utf8");
   const secret = /^SECRET_KEY_BASE=.*$/m.exec(await readFile(desk.installation.envFile, "utf8"))?.[0] ?? "none";
   assert.ok(environment.includes(secret), "the keys are the point's");
   assert.match(environment, /^FRONTEND_URL=https:\/\/new\.acme\.example$/m);
   assert.deepEqual(await dumpLines(fresh.database), empty, "rolled back");
   assert.equal(await readFile(fresh.envFile, "utf8"), own);
+  const discarded = await runWithMounts(DISCARD, args, { cwd: machine.path, env });
+  assert.equal(discarded.status, 0, discarded.stderr);
+  assert.deepEqual(summaryOf(discarded.stdout)["forgotten"], [(JSON.parse(restored) as { restore: string }).restore]);
+  assert.deepEqual(await aside(), []);
+  const said = async (name: string) => await readFile(join(machine.path, name), "utf8");
+  assert.match(await said("secrets-before"), /\/environment\/\d+\.before\n/);
+  assert.deepEqual([await said("secrets-after"), await said("kept")], ["", ""]);
 });

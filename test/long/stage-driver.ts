@@ -41,6 +41,7 @@ async function contextOf({
     place: { installation: await look(), address, look },
     folder,
     fresh: undefined,
+    redact: <T>(value: T) => value,
     clock: systemClock,
     progress: silent,
     signal,

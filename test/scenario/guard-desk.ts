@@ -36,8 +36,9 @@ export const GOES_WELL = [
   `echo "ActiveRecord::Schema[7.1].define(version: 2099_01_01_000000) do" > db/schema.rb`,
 ];
 
-export async function openGuardDesk(): Promise<GuardDesk> {
-  const size = { messages: 150, conversations: 20, files: 6 };
+/** @param messages More than a live desk may lose unnoticed, where it is to lose some. */
+export async function openGuardDesk({ messages = 150 }: { messages?: number } = {}): Promise<GuardDesk> {
+  const size = { messages, conversations: 20, files: 6 };
   const desk = await openDesk({ size, isCheckout: true });
   const { codeRoot, database, envFile, environment } = desk.installation;
   const password = environment.get("REDIS_PASSWORD") ?? "";

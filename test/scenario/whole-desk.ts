@@ -46,7 +46,7 @@ export interface WholeDesk extends AsyncDisposable {
   ): Promise<boolean>;
 }
 
-export interface WholeDeskOptions extends Pick<DeskOptions, "server" | "seed" | "isCheckout"> {
+export interface WholeDeskOptions extends Pick<DeskOptions, "server" | "seed" | "isCheckout" | "hasServerForDrills"> {
   /** Where a browser finds the files of each service that is none of a folder, without the key: they are open to everybody. */
   buckets?: Readonly<Record<string, string>>;
   /** The release that the web process says it is. Default: the demo's. */

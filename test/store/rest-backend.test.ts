@@ -11,7 +11,13 @@ import { type ErrorCode, isFailure } from "../../src/base/errors.ts";
 import { openStore } from "../../src/store/open-store.ts";
 import { RemoteStore } from "../../src/store/remote-store.ts";
 import { openRestBackend } from "../../src/store/rest-backend.ts";
-import { parseRestLocation, secretsInLocation } from "../../src/store/rest-location.ts";
+import {
+  lacksPassword,
+  parseRestLocation,
+  secretsInLocation,
+  withoutPassword,
+  withPassword,
+} from "../../src/store/rest-location.ts";
 import type { Store } from "../../src/store/store.ts";
 import { startRestServer, type TestRestServer } from "../harness/rclone.ts";
 import { freePort } from "../harness/postgres.ts";
@@ -96,6 +102,29 @@ test("the password of a location is known as it is written and as it is meant", 
     "s3:https://host/b",
   ]) {
     assert.deepEqual(secretsInLocation(location), [], location);
+  }
+});
+
+test("where a password was left out of a location, it is known and can be put there again", () => {
+  const table: [string, string][] = [
+    ["rest:https://u:p%40ss@host/x/", "rest:https://u:***@host/x/"],
+    ["rest:HTTPS:/u:p@ss:word@host:8000/x", "rest:HTTPS:/u:***@host:8000/x"],
+  ];
+  for (const [location, kept] of table) {
+    assert.equal(withoutPassword(location), kept);
+    assert.ok(lacksPassword(kept) && !lacksPassword(location));
+    assert.deepEqual(secretsInLocation(kept), []);
+    assert.equal(parseRestLocation(withPassword(kept, "a:b@$&/c")).credentials, "u:a:b@$&/c");
+  }
+  for (const location of [
+    "rest:https://u@host:80/",
+    "rest:https://host/a:b@c",
+    "azure:c:/a:b@c",
+    "/srv/a:b@c",
+    "first",
+  ]) {
+    assert.equal(withoutPassword(location), location);
+    assert.ok(!lacksPassword(location));
   }
 });
 

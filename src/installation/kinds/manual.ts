@@ -6,14 +6,14 @@ import { namedRoot, readOnDisk, requireChatwoot } from "./on-disk.ts";
 
 const NO_UNITS: Units = { files: [], environment: new Map(), workingFolder: undefined, environmentFiles: [] };
 
-function steps(command: string | undefined): Step[] {
-  return command === undefined ? [] : [{ how: "shell", command }];
+function steps(name: string, command: string | undefined): Step[] {
+  return command === undefined ? [] : [{ how: "shell", name, command }];
 }
 
 function controlOf(settings: InstallationSettings, process: "web" | "worker"): ProcessControl | undefined {
   const [stop, start] = [settings.stop?.[process], settings.start?.[process]];
   if (stop === undefined && start === undefined) return undefined;
-  return { stop: steps(stop), start: steps(start) };
+  return { stop: steps(`stop.${process}`, stop), start: steps(`start.${process}`, start) };
 }
 
 /** What the configuration says of the processes; of any kind it counts more than what was found. */

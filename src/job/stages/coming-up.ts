@@ -4,7 +4,7 @@ import { LIMITS } from "../../base/limits.ts";
 import { createRedactor } from "../../base/redact.ts";
 import { secretValuesOf } from "../../chatwoot/secrets.ts";
 import type { Installation } from "../../installation/installation.ts";
-import { describeStep, showStep, type Step } from "../../installation/processes.ts";
+import { describeStep, type Step } from "../../installation/processes.ts";
 import { howToRead, lastWords, type ProcessState, stateOf } from "../../installation/process-state.ts";
 import type { UndoContext } from "./stage.ts";
 
@@ -28,7 +28,7 @@ export async function notWell(
     const lines = await lastWords(step, { signal });
     const command = howToRead(step);
     if (lines.length > 0)
-      said.push(`The last lines of ${showStep(step)}:`, ...lines.map((line) => `  ${redact(line)}`));
+      said.push(`The last lines of ${describeStep(step)}:`, ...lines.map((line) => `  ${redact(line)}`));
     if (command !== undefined) said.push(`More: ${command}`);
   }
   return new Failure("restore/not-well", redact(message), { hint: [...said, GO_ON].join("\n") });
@@ -53,7 +53,7 @@ export class Starts {
     this.#seen.set(what, marks.add(mark));
     // Several tasks or pods come one after the other, each of them a change.
     if (marks.size > MOST_STARTS + count)
-      throw await notWell(`${showStep(step)} ends again and again`, [step], this.#context);
+      throw await notWell(`${describeStep(step)} ends again and again`, [step], this.#context);
   }
 }
 
@@ -77,7 +77,7 @@ export async function waitUntilSteady(steps: readonly Step[], context: UndoConte
       if (!state.isUp) mark = undefined;
       else if (state.mark !== mark) [mark, upSince] = [state.mark, now];
       if (mark !== undefined && now - upSince >= LIMITS.steadyMs) break;
-      if (now >= until) throw await notWell(`${showStep(step)} does not stay up`, [step], context);
+      if (now >= until) throw await notWell(`${describeStep(step)} does not stay up`, [step], context);
       await clock.sleep(LIMITS.lookAgainMs, signal);
     }
   }

@@ -2,7 +2,7 @@
 import { plural } from "../../base/bytes.ts";
 import type { Finding } from "../../base/findings.ts";
 import { LIMITS } from "../../base/limits.ts";
-import { checkHealth, type Health, type HealthCheck, showStep, type Step } from "../../installation/processes.ts";
+import { checkHealth, type Health, type HealthCheck, describeStep, type Step } from "../../installation/processes.ts";
 import { stateOf } from "../../installation/process-state.ts";
 import { lookAgain, notWell, Starts, waitUntilSteady } from "./coming-up.ts";
 import { readRanBefore, stepsToStart } from "./ran-before.ts";
@@ -46,7 +46,7 @@ export async function waitUntilWell(
     for (const step of steps) {
       const state = await stateOf(step, { signal });
       if (state === undefined) continue;
-      if (!state.isWanted) throw await notWell(`${showStep(step)} has ended again`, [step], context);
+      if (!state.isWanted) throw await notWell(`${describeStep(step)} has ended again`, [step], context);
       await starts.count(step, state);
     }
     if (check === undefined) {

@@ -5,7 +5,7 @@ import { Failure, isFailure } from "../../base/errors.ts";
 import type { Finding } from "../../base/findings.ts";
 import { LIMITS } from "../../base/limits.ts";
 import { databaseOf } from "../../chatwoot/environment.ts";
-import { runStep, showStep, type Step } from "../../installation/processes.ts";
+import { runStep, describeStep, type Step } from "../../installation/processes.ts";
 import { stateOf } from "../../installation/process-state.ts";
 import { openRedis } from "../../installation/redis.ts";
 import { parseDatabaseUrl } from "../../postgres/address.ts";
@@ -154,7 +154,7 @@ export function behind(seen: StageResult, result: StageResult): StageResult {
 function told(stopped: readonly Step[], unasked: string | undefined): StageResult {
   const findings = unaskedFindings(unasked);
   if (stopped.length === 0) return { lines: [], findings };
-  const what = listSome(stopped.map(showStep));
+  const what = listSome(stopped.map(describeStep));
   const message = `${what} ran again after it was stopped, and was stopped once more`;
   const hint =
     "What it did until then is done: a worker may have sent messages. Was the machine or Docker restarted, or did somebody start it?";
@@ -164,7 +164,7 @@ function told(stopped: readonly Step[], unasked: string | undefined): StageResul
 const GO_ON = "Then go on with chatkeep restore --resume, or undo what was done with chatkeep rollback.";
 
 function startedAgain(running: readonly Step[]): Failure {
-  const what = listSome(running.map(showStep));
+  const what = listSome(running.map(describeStep));
   return new Failure("restore/in-use", `somebody starts again what Chatkeep stops: ${what}`, {
     hint: `An autoscaler (KEDA), a controller (Argo CD, Flux), Portainer, Coolify or a watchdog does that: pause it. ${GO_ON}`,
   });

@@ -1,5 +1,5 @@
 /** Does the stages of a restore in their order, goes on with one that was killed, and undoes them, the last first. */
-import { type Clock, formatInstant } from "../../base/clock.ts";
+import { formatInstant } from "../../base/clock.ts";
 import { bug, Failure, isFailure } from "../../base/errors.ts";
 import type { Journal } from "./journal.ts";
 import { mayStart } from "./kept-stopped.ts";
@@ -25,7 +25,7 @@ export async function applyStages(stages: readonly Stage[], context: StageContex
     if (state === "waiting") await journal.setStage(name, { state: "begun" });
     progress.stage(name);
     const call = async () => await stage.apply(context, recordOf(journal, name));
-    const { result, seconds } = await timed(journal, { name, of: "seconds" }, clock, call);
+    const { result, seconds } = await timed(journal, { name, of: "seconds" }, context, call);
     const { holds } = result;
     if (holds !== undefined) {
       await journal.setStage(name, { result, seconds });
@@ -52,7 +52,7 @@ export async function undoStages(stages: readonly Stage[], context: UndoContext,
     const stage = stageOf(stages, name);
     progress.stage(`undoing ${name}`);
     const call = async () => await stage.undo(context, recordOf(journal, name));
-    const { result, seconds } = await timed(journal, { name, of: "undoSeconds" }, clock, call);
+    const { result, seconds } = await timed(journal, { name, of: "undoSeconds" }, context, call);
     if (result.holds !== undefined) {
       await journal.setStage(name, { result, undoSeconds: seconds });
       return { held: { stage: name, why: result.holds } };
@@ -95,14 +95,15 @@ export function recordOf(journal: Journal, name: StageName): StageRecord<unknown
 async function timed(
   journal: Journal,
   { name, of }: { name: StageName; of: "seconds" | "undoSeconds" },
-  clock: Clock,
+  { clock, redact }: Pick<UndoContext, "clock" | "redact">,
   call: () => Promise<StageResult>,
 ): Promise<{ result: StageResult; seconds: number }> {
   const started = clock.monotonic();
   const before = journal.stage(name)?.[of] ?? 0;
   const seconds = () => before + Math.round(clock.monotonic() - started) / 1000;
   try {
-    return { result: await call(), seconds: seconds() };
+    // What a service or a person's own command said may hold anything.
+    return { result: redact(await call()), seconds: seconds() };
   } catch (error) {
     await journal.setStage(name, { [of]: seconds() }).catch(() => {});
     throw diskFailure(name, error) ?? error;

@@ -74,6 +74,8 @@ export interface UndoContext {
   readonly folder: string;
   /** What the new database is called until the swap; undefined where the database is not restored. */
   readonly fresh: ServerAddress | undefined;
+  /** Takes every known secret out of what is recorded. */
+  readonly redact: <T>(value: T) => T;
   readonly clock: Clock;
   readonly progress: Progress;
   readonly signal: AbortSignal;

@@ -3,7 +3,7 @@ import { listSome } from "../../base/bytes.ts";
 import { isFailure } from "../../base/errors.ts";
 import type { Finding } from "../../base/findings.ts";
 import { composeTrouble, readComposeProject, runImages } from "../../installation/images.ts";
-import { type ProcessControl, runStep, showStep } from "../../installation/processes.ts";
+import { type ProcessControl, runStep, describeStep } from "../../installation/processes.ts";
 import { GO_ON, lookAgain, waitUntilSteady } from "./coming-up.ts";
 import { waitUntilWell } from "./health-stage.ts";
 import { keepStopped, letStart } from "./kept-stopped.ts";
@@ -24,7 +24,7 @@ const ORDER = ["worker", "web"] as const;
 
 /** For people: `container acme-web-1, container acme-web-2`. */
 export function stepsNamed(steps: ProcessControl["stop"]): string {
-  return listSome(steps.map(showStep));
+  return listSome(steps.map(describeStep));
 }
 
 function canStop(control: ProcessControl | undefined): control is ProcessControl {

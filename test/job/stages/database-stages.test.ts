@@ -82,6 +82,7 @@ async function contextOf(said: string[], kill?: Kill, clock: Clock = systemClock
     place: { installation: { environment: new Map(), processes: {} } as unknown as Installation, address },
     folder: desk.root,
     fresh: { ...address, database: `${live}${FRESH}` },
+    redact: (value) => value,
     clock,
     progress,
     signal: new AbortController().signal,

@@ -134,6 +134,7 @@ async function contextIn(
     place: { installation, address: live() },
     folder,
     fresh: hasDatabase ? fresh() : undefined,
+    redact: (value) => value,
     clock: systemClock,
     progress,
     signal,

@@ -30,6 +30,7 @@ const context = {
   clock: new HandClock(),
   progress: silent,
   signal: new AbortController().signal,
+  redact: <T>(value: T) => value,
   // There is none.
   folder: "/nowhere",
 } as unknown as StageContext;

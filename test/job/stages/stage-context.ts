@@ -39,6 +39,7 @@ export async function contextFor(
     place: { installation, address },
     folder,
     fresh: undefined,
+    redact: (value) => value,
     clock: systemClock,
     progress: silent,
     signal,

@@ -58,6 +58,7 @@ export async function contextOf({
     place: { installation, address: { ...address } },
     folder: join(folder),
     fresh: { ...address, database: `${address.database}_restoring` },
+    redact: (value) => value,
     clock: systemClock,
     progress: silent,
     signal: new AbortController().signal,

@@ -1,0 +1,93 @@
+/** What restores put aside for a rollback: found and dropped, by the configuration or without one by what this machine remembers. */
+import { Failure } from "../base/errors.ts";
+import { isUnfinished, listRestores, refuseUnfinished, removeRestoreFolder } from "../job/restore-journals.ts";
+import { listDiscardable } from "../job/restore-live.ts";
+import { forgetWhole } from "../job/rollback-whole.ts";
+import type { ServerAddress } from "../postgres/address.ts";
+import type { KeptDatabase } from "../postgres/kept-databases.ts";
+import { dropDatabase } from "../postgres/swap.ts";
+import { loadConfig } from "./config.ts";
+import { openInstallation } from "./installation.ts";
+import { type RememberedRestore, restoreHomes } from "./restore-home.ts";
+import { openRemembered } from "./restore-whole.ts";
+import type { Globals, Surroundings } from "./surroundings.ts";
+
+export interface DiscardableDatabase extends KeptDatabase {
+  /** Of the database that it lies beside. */
+  readonly beside: ServerAddress;
+}
+
+export interface Discardable {
+  /** The newest first. */
+  readonly databases: readonly DiscardableDatabase[];
+  /** That are through or undone. */
+  readonly restores: readonly RememberedRestore[];
+  /** Folders of restores whose journal cannot be read. */
+  readonly unreadable: readonly string[];
+}
+
+/**
+ * Changes nothing.
+ * @throws Failure `restore/unfinished` where a restore is; `config/missing` where neither a configuration nor a restore says which
+ * place is meant.
+ */
+export async function findDiscardable(globals: Globals, s: Surroundings): Promise<Discardable> {
+  const restores: RememberedRestore[] = [];
+  const unreadable: string[] = [];
+  for (const { loaded, home } of await restoreHomes(globals, s)) {
+    const found = await listRestores(home.path);
+    if (found.restores.some(({ journal }) => isUnfinished(journal.value))) await refuseUnfinished(home.path);
+    restores.push(...found.restores.map((kept) => ({ loaded, home, kept })));
+    unreadable.push(...found.unreadable.map(({ folder }) => folder));
+  }
+  const databases: DiscardableDatabase[] = [];
+  for (const beside of await addressesOf(globals, restores, s)) {
+    databases.push(...(await listDiscardable(beside, s)).map((one) => ({ ...one, beside })));
+  }
+  return { databases, restores, unreadable };
+}
+
+/** Where databases may lie beside: the configured installation's own, else those of the places that were restored into. */
+async function addressesOf(
+  globals: Globals,
+  restores: readonly RememberedRestore[],
+  s: Surroundings,
+): Promise<ServerAddress[]> {
+  const remembered = restores.filter(({ loaded }) => loaded === undefined);
+  if (remembered.length === 0) {
+    const { config } = await loadConfig(globals, s);
+    return [(await openInstallation(config.installation, s, config.database)).address()];
+  }
+  const found = new Map<string, ServerAddress>();
+  for (const restore of remembered) {
+    const { address } = (await openRemembered(globals, restore, s)).place;
+    found.set(JSON.stringify([address.host, address.port, address.database]), address);
+  }
+  return [...found.values()];
+}
+
+/** @throws Failure when something is in use or cannot be dropped; what was dropped before stays so. */
+export async function discard(
+  globals: Globals,
+  { databases, restores, unreadable }: Discardable,
+  s: Surroundings,
+): Promise<void> {
+  for (const { name, chatkeep, beside } of databases) {
+    await dropDatabase(beside, name, { isOwn: chatkeep === "restoring", signal: s.signal });
+  }
+  for (const restore of restores) {
+    const { place } = await openRemembered(globals, restore, s);
+    await forgetWhole(restore.kept, { place, ...s });
+  }
+  for (const folder of unreadable) await removeRestoreFolder(folder);
+}
+
+/** @param name As somebody named it; undefined: all that there is is meant. */
+export function nothingToDiscard(name: string | undefined, databases: readonly KeptDatabase[]): Failure {
+  const names = databases.map((one) => one.name).join(", ");
+  return new Failure(
+    "target/unsuitable",
+    name === undefined ? "no restore put a database aside" : `'${name}' was put aside by no restore`,
+    { hint: names === "" ? "There is nothing to drop." : `These are kept: ${names}.` },
+  );
+}
