@@ -25,6 +25,8 @@ import {
 import { findSnapshot, openPoint, openToRead, readingPoint } from "./session.ts";
 import type { Globals, Surroundings } from "./surroundings.ts";
 
+export { blockedFailure } from "../job/rollback-whole.ts";
+
 export interface WholeFlags {
   parts: readonly Part[] | undefined;
   withRoles: boolean;

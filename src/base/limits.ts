@@ -283,6 +283,8 @@ export const LIMITS = {
   retryPatienceMs: 15 * 60_000,
   /** … but a place that never answered is more likely misspelt than down, and a person waits. */
   retryFirstContactMs: 10_000,
+  /** What a rollback takes out of a bucket again is tried for so long: Chatwoot is stopped meanwhile, and does not need it. */
+  retryUndoMs: 30_000,
   /** Longest first wait; it doubles each time … */
   retryFirstWaitMs: 1_000,
   /** … up to this. */

@@ -53,6 +53,8 @@ export interface CheckoutOptions {
 
 const REFS = "refs/chatkeep";
 const BEFORE = `${REFS}/before`;
+/** Of what somebody has made in between: an undo leaves these. */
+const SINCE = `${REFS}/since`;
 /** In the folder of what is kept. */
 const INDEX = "index";
 const FILES = "files";
@@ -105,7 +107,7 @@ export async function keepPaths(root: string, into: string, paths: readonly stri
 }
 
 /** Tracked files that are not as they are committed, hidden ones, too. */
-async function editedPaths(git: Git): Promise<string[]> {
+export async function editedPaths(git: Git): Promise<string[]> {
   const { indexFile } = await copyIndex(git);
   const index = indexFile === undefined ? {} : { indexFile };
   const how = ["--name-only", "-z", "--no-renames", "--ignore-submodules=all"];
@@ -124,13 +126,14 @@ async function refsBelow(git: Git, prefix: string): Promise<string[]> {
 /**
  * Keeps a checkout in a folder; commits that only its branches have are held by references of ours. Its work tree, index and
  * branches are only read.
- * @param options `label`: tells these references from those of other restores.
+ * @param options `label`: tells these references from those of other restores. `since`: what is kept was made after a restore, and of
+ * its commits those are held that this says yes to.
  * @returns Undefined for a checkout without a commit.
  */
 export async function keepCheckout(
   root: string,
   into: string,
-  options: CheckoutOptions & { label: string },
+  options: CheckoutOptions & { label: string; since?: (commit: string) => boolean },
 ): Promise<KeptCheckout | undefined> {
   await using git = await openGit(root, options);
   const { head, indexPath } = git.opened;
@@ -138,14 +141,19 @@ export async function keepCheckout(
   await rm(into, { recursive: true, force: true });
   await mkdir(into, { recursive: true, mode: 0o700 });
   const { branch, branches } = await readRefs(git);
-  const own = `${BEFORE}/${options.label.replaceAll(/[^\w-]/g, "-")}`;
+  const own = `${options.since === undefined ? BEFORE : SINCE}/${options.label.replaceAll(/[^\w-]/g, "-")}`;
   // What a run that was killed just now left of this very restore is no earlier one's.
   const earlier = (await refsBelow(git, REFS)).filter((ref) => !ref.startsWith(`${own}/`));
   const hasIndex = (await lookAt(indexPath)) !== undefined;
   if (hasIndex) await copyFile(indexPath, join(into, INDEX));
   const paths = await keepPaths(root, into, await editedPaths(git));
-  await git.run(["update-ref", `${own}/HEAD`, head]);
-  for (const { name, commit } of branches) await git.run(["update-ref", `${own}/heads/${name}`, commit]);
+  const { since: isHeld = () => true } = options;
+  for (const { name, commit } of [
+    { name: "HEAD", commit: head },
+    ...branches.map((one) => ({ ...one, name: `heads/${one.name}` })),
+  ]) {
+    if (isHeld(commit)) await git.run(["update-ref", `${own}/${name}`, commit]);
+  }
   const hasRemote = (await git.text(["remote"])) !== "";
   const named = branch === undefined ? {} : { branch };
   return { root, head, ...named, branches, refs: earlier, hasRemote, hasIndex, paths };
@@ -218,7 +226,18 @@ async function putRefsBack(git: Git, kept: KeptCheckout): Promise<void> {
     for (const name of (await git.text(["remote"])).split("\n")) {
       if (name !== "") await git.run(["remote", "remove", name]);
     }
-  for (const ref of await refsBelow(git, REFS)) if (!kept.refs.includes(ref)) await git.run(["update-ref", "-d", ref]);
+  for (const ref of await refsBelow(git, REFS)) {
+    if (!kept.refs.includes(ref) && !ref.startsWith(`${SINCE}/`)) await git.run(["update-ref", "-d", ref]);
+  }
+}
+
+/** Those of the kept files whose copies are gone. Changes nothing. */
+export async function goneFrom(kept: KeptFolder & Partial<KeptCheckout>, from: string): Promise<string[]> {
+  const copies = kept.paths.flatMap(({ path, kind }) => (kind === "none" ? [] : [join(FILES, path)]));
+  if (kept.hasIndex === true) copies.push(INDEX);
+  const gone: string[] = [];
+  for (const copy of copies) if ((await factsOf(join(from, copy))).kind === "none") gone.push(copy);
+  return gone;
 }
 
 /** Puts files back as they were kept; where nothing was, nothing is then. */

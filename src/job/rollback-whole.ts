@@ -1,4 +1,5 @@
 /** Undoes a restore into an installation's own place by its journal, the last stage first; and forgets what was kept for that. */
+import { plural } from "../base/bytes.ts";
 import { Failure } from "../base/errors.ts";
 import type { Finding } from "../base/findings.ts";
 import { type Surrounding, undoContextOf } from "./plan-whole.ts";
@@ -6,8 +7,9 @@ import { type KeptRestore, removeRestoreFolder } from "./restore-journals.ts";
 import { refuseOtherPlace } from "./restore-whole.ts";
 import { ALL_STAGES } from "./stages/all.ts";
 import type { JournalValue } from "./stages/journal.ts";
-import { type Applied, recordOf, stageOf, undoStages, withWayOn } from "./stages/run-stages.ts";
-import type { Place, UndoContext } from "./stages/stage.ts";
+import { leftFinding, mayBeTold } from "./stages/left-over.ts";
+import { type Applied, diskFailure, recordOf, stageOf, undoStages, withWayOn } from "./stages/run-stages.ts";
+import type { Place, StageName, UndoContext } from "./stages/stage.ts";
 import { stopBeforeUndo } from "./stages/stop-again.ts";
 import type { WholeRollbackPlan, WholeRollbackSummary } from "./whole-summaries.ts";
 
@@ -37,11 +39,7 @@ export async function planWholeRollback(kept: KeptRestore, options: UndoOptions)
   }
   refuseOtherPlace(value, options.place);
   const context = contextOf(kept, options);
-  const blockers: Finding[] = [];
-  for (const { name } of toUndo(value)) {
-    const stage = stageOf(ALL_STAGES, name);
-    blockers.push(...((await stage.planUndo?.(context, recordOf(kept.journal, name))) ?? []));
-  }
+  const { blockers, findings } = await lookBack(kept, context);
   return {
     type: "plan",
     verb: "rollback",
@@ -53,15 +51,62 @@ export async function planWholeRollback(kept: KeptRestore, options: UndoOptions)
     state: value.state,
     stages: toUndo(value).map(({ name }) => name),
     blockers,
-    findings: [],
+    findings,
   };
+}
+
+/** Every stage looks, also where another has found something in the way: all of it is told at once. */
+async function lookBack({ journal }: KeptRestore, context: UndoContext) {
+  const blockers: Finding[] = [];
+  const findings: Finding[] = [];
+  for (const { name } of toUndo(journal.value)) {
+    context.signal.throwIfAborted();
+    const stage = stageOf(ALL_STAGES, name);
+    try {
+      const found = await stage.planUndo?.(context, recordOf(journal, name));
+      blockers.push(...(found?.blockers ?? []));
+      findings.push(...(found?.findings ?? []));
+    } catch (error) {
+      const failure = diskFailure(name, error) ?? error;
+      if (!mayBeTold(failure, context)) throw error;
+      if (stage.undoIs === "spared") findings.push(leftFinding(name, failure));
+      else blockers.push(blockedFinding(name, failure));
+    }
+  }
+  return { blockers: eachOnce(blockers), findings: eachOnce(findings) };
+}
+
+function blockedFinding(name: StageName, { message, hint = "Put that right first." }: Failure): Finding {
+  return {
+    kind: "rollback-blocked",
+    level: "alarm",
+    subject: name,
+    message: `'${name}' cannot be undone: ${message}`,
+    hint,
+  };
+}
+
+/** What several of them need is told once. */
+function eachOnce(findings: readonly Finding[]): Finding[] {
+  return findings.filter(({ message }, at) => findings.findIndex((one) => one.message === message) === at);
+}
+
+/** Nothing was changed. Undefined where nothing stands in the way. */
+export function blockedFailure({ blockers }: Pick<WholeRollbackPlan, "blockers">): Failure | undefined {
+  const [first, ...others] = blockers;
+  if (first === undefined) return undefined;
+  const more =
+    others.length === 0
+      ? ""
+      : ` ${plural(others.length, "other thing")} ${others.length === 1 ? "stands" : "stand"} in the way, too: --plan names all.`;
+  return new Failure("target/unsuitable", first.message, { hint: `${first.hint} Nothing was undone.${more}` });
 }
 
 /** @throws Failure `target/unsuitable` when something stands in the way: nothing was undone then; and whatever a stage threw. */
 export async function rollbackWhole(kept: KeptRestore, options: UndoOptions): Promise<WholeRollbackSummary> {
   const plan = await planWholeRollback(kept, options);
-  const [blocker] = plan.blockers;
-  if (blocker !== undefined) throw new Failure("target/unsuitable", blocker.message, { hint: blocker.hint });
+  const blocked = blockedFailure(plan);
+  if (blocked !== undefined) throw blocked;
   const { journal } = kept;
   let applied: Applied;
   try {

@@ -14,6 +14,8 @@ export interface OpenTargetOptions {
   readonly connections?: number;
   /** Told of each wait for a service that does not answer. */
   readonly onRetry?: ((retry: Retry) => void) | undefined;
+  /** How long a call to a bucket that has answered is tried again. Default: as any remote place. */
+  readonly patienceMs?: number | undefined;
   /** Folders whose owner and mode files get where the storage's own folder is not there: the first that is. */
   readonly like?: readonly string[];
 }
@@ -21,11 +23,11 @@ export interface OpenTargetOptions {
 /** Nothing is asked yet. @throws Failure `usage/invalid` for a way that leads nowhere. */
 export async function openTarget(spec: SourceSpec, options: OpenTargetOptions = {}): Promise<BlobTarget> {
   if (spec.kind === "local") return openLocalTarget(spec, { like: options.like ?? [] });
-  const { clock = systemClock, connections = LIMITS.objectsInFlight, onRetry } = options;
+  const { clock = systemClock, connections = LIMITS.objectsInFlight, onRetry, patienceMs } = options;
   const sink = await openSink(spec, connections);
   const source = await openSource(spec, { clock, connections, ...(onRetry === undefined ? {} : { onRetry }) });
   const { service, bucket, names } = spec;
-  return new PatientTarget(sink, { service, bucket, names, clock, connections, onRetry, source });
+  return new PatientTarget(sink, { service, bucket, names, clock, connections, onRetry, patienceMs, source });
 }
 
 async function openSink(spec: Exclude<SourceSpec, { kind: "local" }>, connections: number): Promise<ObjectSink> {

@@ -22,6 +22,8 @@ export interface PatientTargetOptions {
   /** Requests under way at once. */
   readonly connections: number;
   readonly onRetry?: ((retry: Retry) => void) | undefined;
+  /** How long a call to a bucket that has answered is tried again. */
+  readonly patienceMs?: number | undefined;
   /** Reads what lies there. */
   readonly source: BlobSource;
 }

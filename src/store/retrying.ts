@@ -28,6 +28,8 @@ export interface RetryOptions {
   readonly random: () => number;
   /** True where the place answered already, in another thread. */
   readonly wasReached?: boolean;
+  /** How long a call to a place that has answered is tried again. Default: {@link LIMITS.retryPatienceMs}. */
+  readonly patienceMs?: number | undefined;
   /** Told of each wait; of calls that wait at the same time, of one. */
   readonly onRetry?: ((retry: Retry) => void) | undefined;
 }
@@ -189,7 +191,7 @@ class Tries {
 
   /** Resolves when it is time to try again; throws what cannot pass, and what did not in time. */
   async waitAfter(error: unknown): Promise<void> {
-    const { clock, random, onRetry } = this.#options;
+    const { clock, random, onRetry, patienceMs: most = LIMITS.retryPatienceMs } = this.#options;
     this.#signal.throwIfAborted();
     if (!isFailure(error) || !ERRORS[error.code].retry) throw error;
     const now = clock.monotonic();
@@ -197,7 +199,7 @@ class Tries {
     this.failed += 1;
     const spanMs = Math.min(LIMITS.retryLongestWaitMs, LIMITS.retryFirstWaitMs * 2 ** (this.failed - 1));
     const waitMs = Math.max(random() * spanMs, error.retryAfterMs ?? 0);
-    const patienceMs = this.#wasReached() ? LIMITS.retryPatienceMs : LIMITS.retryFirstContactMs;
+    const patienceMs = this.#wasReached() ? most : Math.min(most, LIMITS.retryFirstContactMs);
     if (now + waitMs - this.#firstFailedAt > patienceMs) throw givenUp(error, this.failed);
     onRetry?.({ message: error.message, waitMs, tries: this.failed });
     await clock.sleep(waitMs, this.#signal);

@@ -7,7 +7,7 @@ import { onDatabase } from "../../src/demo/database.ts";
 import { jsonLines } from "../harness/cli.ts";
 import { commit, git } from "../installation/checkout.ts";
 import { done, killedAndResumed } from "../scenario/moving-files.ts";
-import { assertSameState, type DeskState, openWholeDesk, type WholeDesk } from "../scenario/whole-desk.ts";
+import { assertSameState, type DeskState, openWholeDesk, rolledBack, type WholeDesk } from "../scenario/whole-desk.ts";
 import { installCode, makeOlder } from "./older-desk.ts";
 
 let whole: WholeDesk;
@@ -55,6 +55,7 @@ test("a desk of 3.16 whose code was taken to 4.15 comes back with its code, kill
   assertSameState(await whole.state(), saved, "restored");
   assert.deepEqual(await whole.running(), { web: true, worker: true });
   await done(whole, ["rollback", "--yes"]);
+  lost = rolledBack(lost, saved);
   assertSameState(await whole.state(), lost, "rolled back");
   await done(whole, ["restore", "--discard-previous", "--yes"]);
 });

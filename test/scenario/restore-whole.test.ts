@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { onDatabase } from "../../src/demo/database.ts";
 import { jsonLines } from "../harness/cli.ts";
-import { assertSameState, type DeskState, openWholeDesk, stageIs, type WholeDesk } from "./whole-desk.ts";
+import { assertSameState, type DeskState, openWholeDesk, rolledBack, stageIs, type WholeDesk } from "./whole-desk.ts";
 
 let whole: WholeDesk;
 let saved: DeskState;
@@ -95,7 +95,7 @@ test("killed within a step and between two, it is gone on with to the end; a rol
   assert.match(refused.stderr, /a rollback of that restore was begun/);
   const rolled = await desk.summary(["rollback", "--yes"]);
   assert.equal(rolled["isWhole"], true);
-  assertSameState(await whole.state(), damaged, "rolled back");
+  assertSameState(await whole.state(), rolledBack(damaged, saved), "rolled back");
   assert.deepEqual(await whole.running(), { web: true, worker: true });
   const twice = await desk.chatkeep(["rollback", "--yes"]);
   assert.equal(twice.status, 1);

@@ -205,6 +205,11 @@ export function stageIs(name: StageName, state: JournalValue["stages"][number]["
   return ({ stages }: JournalValue) => stages.find((stage) => stage.name === name)?.state === state;
 }
 
+/** What a rollback leaves: the state of before, with the files that its database lists and that the restore has brought back. */
+export function rolledBack(before: DeskState, saved: DeskState): DeskState {
+  return { ...before, files: { ...before.files, ...saved.files } };
+}
+
 export function assertSameState(is: DeskState, was: DeskState, what: string): void {
   const at = was.database.findIndex((line, index) => line !== is.database[index]);
   assert.deepEqual(is.database.slice(at, at + 3), at < 0 ? [] : was.database.slice(at, at + 3), `${what}: database`);

@@ -32,7 +32,8 @@ async function rollbackWhole(invocation: Invocation): Promise<ExitStatus | undef
   progress.end();
   if (mode.json) printer.json(plan);
   else if (isPlan || !(mode.quiet && mode.yes)) printer.out(formatWholeRollbackPlan(redactor.redactDeep(plan), look));
-  refuseBlocked(plan.blockers);
+  const blocked = app.blockedFailure(plan);
+  if (blocked !== undefined) throw blocked;
   if (isPlan) return notApplied(invocation);
   await confirm(invocation, "the installation's name", plan.installation);
   const summary = await app.runUndo(globals, found, surroundings);

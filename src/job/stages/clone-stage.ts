@@ -54,6 +54,8 @@ export const cloneStage: Stage<CloneKept> = {
     return { lines: [`${plural(tables.length, "table")} reach nobody any more`], findings };
   },
 
+  // Files that no row names are never asked for.
+  undoIs: "spared",
   async undo(context, { kept }) {
     if (kept === undefined) return { lines: [], findings: [] };
     const count = await removeFiles(context);

@@ -4,14 +4,16 @@
  */
 import { readdir, rm } from "node:fs/promises";
 import { basename, join } from "node:path";
-import { plural } from "../../base/bytes.ts";
+import { listSome, plural } from "../../base/bytes.ts";
 import { Failure } from "../../base/errors.ts";
 import type { Finding } from "../../base/findings.ts";
 import { changedBetween, lookAtCheckout } from "../../installation/checkout-look.ts";
+import { type CheckoutMarks, markCheckout } from "../../installation/checkout-marks.ts";
 import { CODE_FILES, CODE_UNTRACKED, type CodeInfo } from "../../installation/code-info.ts";
 import {
   clearWay,
   differingPaths,
+  goneFrom,
   keepCheckout,
   keepInTheWay,
   keepPaths,
@@ -24,15 +26,31 @@ import {
 import { bringSavedCommits, restoreCode } from "../../installation/restore-code.ts";
 import { restoreFolder } from "../restore-files.ts";
 import { type Ground, lookAround, planLines, SAVED, savedInfo } from "./code-ground.ts";
-import type { Stage, StageContext, StagePlan, StageRecord, StageResult, UndoContext } from "./stage.ts";
+import { checkoutChanges, folderChanges, keepCheckoutSince, keepFolderSince, sinceFinding } from "./code-since.ts";
+import {
+  NOTHING_TO_UNDO,
+  type Stage,
+  type StageContext,
+  type StagePlan,
+  type StageRecord,
+  type StageResult,
+  type UndoContext,
+  type UndoPlan,
+} from "./stage.ts";
 
 export type CodeRecord =
-  | { readonly kind: "git"; readonly checkout: KeptCheckout; readonly state: State }
+  | {
+      readonly kind: "git";
+      readonly checkout: KeptCheckout;
+      /** How the restore left it; absent before it was done. */
+      readonly marks?: CheckoutMarks | undefined;
+      readonly state: State;
+    }
   | { readonly kind: "files"; readonly folder: KeptFolder; readonly state: State }
   | { readonly kind: "beside"; readonly state: State };
 
-/** `told`: the libraries are another code's, and somebody was told so. */
-type State = "begun" | "done" | "told";
+/** `told`: the libraries are another code's, and somebody was told so. `undoing`: what was made since is put aside. */
+type State = "begun" | "done" | "told" | "undoing" | "undone";
 
 /** Of what was there, below the restore's folder. */
 const BEFORE = "code-before";
@@ -77,9 +95,11 @@ async function applyCheckout(
   const checkout = begun?.checkout ?? (await keepCheckout(root, before, { label: basename(folder), signal }));
   const { head = "" } = info;
   if (checkout === undefined) throw new Failure("target/unsuitable", `the code in ${root} has no commit`);
-  // What a killed run did by half is undone first.
-  if (begun !== undefined) await putCheckoutBack(checkout, before, { signal });
-  else await record.keep({ kind: "git", checkout, state: "begun" });
+  // What a killed run did by half is undone first; what somebody made meanwhile cannot be told from it, and is kept with it.
+  if (begun !== undefined) {
+    await keepCheckoutSince(checkout, undefined, context);
+    await putCheckoutBack(checkout, before, { signal });
+  } else await record.keep({ kind: "git", checkout, state: "begun" });
   const lacking = await bringSavedCommits(pieces, root, { signal });
   if (lacking.length > 0) throw wrongCode(root, lacking);
   const untracked = { saved: join(pieces, CODE_UNTRACKED), untracked: info.untracked };
@@ -92,7 +112,8 @@ async function applyCheckout(
     await putCheckoutBack(whole, before, { signal });
     throw wrongCode(root, conflicts);
   }
-  const done: GitRecord = { kind: "git", checkout: whole, state: "done" };
+  const marks = await markCheckout(whole, { signal });
+  const done: GitRecord = { kind: "git", checkout: whole, marks, state: "done" };
   await record.keep(done);
   if (conflicts.length > 0) findings.push(conflictFinding(root, conflicts, pieces));
   return await build(context, record, done, { lines: steps, findings });
@@ -196,21 +217,95 @@ async function begunGround({ reader }: StageContext, kept: CodeRecord): Promise<
   return { way, info, root, blockers: [], findings: [] };
 }
 
-async function undo({ folder, signal }: UndoContext, { kept }: StageRecord<CodeRecord>): Promise<StageResult> {
-  const before = join(folder, BEFORE);
-  if (kept === undefined || kept.kind === "beside") return { lines: [], findings: [] };
-  if (kept.kind === "files") {
-    await putPathsBack(kept.folder, before);
-    return { lines: [`the code in ${kept.folder.root} is as it was`], findings: [] };
-  }
-  await putCheckoutBack(kept.checkout, before, { signal });
+const AS_IT_WAS = { lines: [], findings: [] };
+
+async function undo(context: UndoContext, record: StageRecord<CodeRecord>): Promise<StageResult> {
+  const { kept } = record;
+  if (kept === undefined || kept.kind === "beside" || kept.state === "undone") return AS_IT_WAS;
+  return kept.kind === "files" ? await undoFolder(context, record, kept) : await undoCheckout(context, record, kept);
+}
+
+async function undoFolder(
+  context: UndoContext,
+  record: StageRecord<CodeRecord>,
+  kept: Extract<CodeRecord, { kind: "files" }>,
+): Promise<StageResult> {
+  const { folder } = context;
+  const changes = await folderChanges(kept.folder, join(folder, SAVED, CODE_FILES));
+  const aside = changes.length === 0 ? undefined : await keepFolderSince(kept.folder, changes, context);
+  // What was not brought to its end differs by itself.
+  const isTold = aside !== undefined && kept.state === "done";
+  await record.keep({ ...kept, state: "undoing" });
+  await putPathsBack(kept.folder, join(folder, BEFORE));
+  await record.keep({ ...kept, state: "undone" });
+  const { root } = kept.folder;
+  return { lines: [`the code in ${root} is as it was`], findings: isTold ? [sinceFinding(root, changes, aside)] : [] };
+}
+
+async function undoCheckout(
+  context: UndoContext,
+  record: StageRecord<CodeRecord>,
+  kept: GitRecord,
+): Promise<StageResult> {
+  const { folder, signal } = context;
+  const { root, head } = kept.checkout;
+  const isWhole = kept.state === "done" || kept.state === "told";
+  const changes = isWhole ? await checkoutChanges(kept.checkout, kept.marks, context) : [];
+  const isAside = changes.length > 0 || !isWhole || kept.marks === undefined;
+  const aside = isAside ? await keepCheckoutSince(kept.checkout, kept.marks, context) : undefined;
+  await record.keep({ ...kept, state: "undoing" });
+  await putCheckoutBack(kept.checkout, join(folder, BEFORE), { signal });
+  await record.keep({ ...kept, state: "undone" });
+  const lines = [`the code in ${root} is as it was, at ${head.slice(0, 10)}`];
+  if (aside !== undefined && changes.length === 0) lines.push(`what was there until now is kept in ${aside}`);
   const next =
     kept.state === "told" ? ["install the libraries of this code again: bundle install && pnpm install"] : [];
+  return { lines, findings: changes.length === 0 ? [] : [sinceFinding(root, changes, aside)], next };
+}
+
+async function planUndo(context: UndoContext, { kept }: Pick<StageRecord<CodeRecord>, "kept">): Promise<UndoPlan> {
+  const { folder, signal } = context;
+  if (kept === undefined || kept.kind === "beside" || kept.state === "undone") return NOTHING_TO_UNDO;
+  const ground = kept.kind === "git" ? kept.checkout : kept.folder;
+  const gone = await goneFrom(ground, join(folder, BEFORE));
+  const blockers = gone.length === 0 ? [] : [goneFinding(ground.root, gone, join(folder, BEFORE))];
+  if (kept.kind === "git") {
+    const { lacking } = await lookAtCheckout(ground.root, { commits: [kept.checkout.head], signal });
+    if (lacking.length > 0)
+      return { blockers: [...blockers, lackingFinding(ground.root, kept.checkout.head)], findings: [] };
+  }
+  if (kept.state !== "done" && kept.state !== "told") return { blockers, findings: [] };
+  const changes =
+    kept.kind === "git"
+      ? await checkoutChanges(kept.checkout, kept.marks, context)
+      : await folderChanges(kept.folder, join(folder, SAVED, CODE_FILES));
+  return { blockers, findings: changes.length === 0 ? [] : [sinceFinding(ground.root, changes, undefined)] };
+}
+
+function goneFinding(root: string, gone: readonly string[], before: string): Finding {
   return {
-    lines: [`the code in ${kept.checkout.root} is as it was, at ${kept.checkout.head.slice(0, 10)}`],
-    findings: [],
-    next,
+    kind: "put-aside-gone",
+    level: "alarm",
+    message: `the code in ${root} cannot be put back: of what it was ${plural(gone.length, "file")} ${gone.length === 1 ? "is" : "are"} no longer in ${before}: ${listSome(gone)}`,
+    hint: "Put that back from a copy of that disk. Then call 'chatkeep rollback' again.",
   };
 }
 
-export const codeStage: Stage<CodeRecord> = { name: "code", plan, apply, undo };
+function lackingFinding(root: string, head: string): Finding {
+  return {
+    kind: "code-commit-missing",
+    level: "alarm",
+    message: `the code in ${root} lacks commit ${head.slice(0, 10)}, at which it was before the restore`,
+    hint: "As the owner of the folder, in it: git fetch --all. Then call 'chatkeep rollback' again.",
+  };
+}
+
+export const codeStage: Stage<CodeRecord> = {
+  name: "code",
+  plan,
+  apply,
+  // Other code than the database was written by reads it wrongly, or migrates it.
+  undoIs: "needed",
+  planUndo,
+  undo,
+};

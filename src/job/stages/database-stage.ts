@@ -75,6 +75,8 @@ export const databaseStage: Stage<DatabaseKept> = {
     };
   },
 
+  // What lies beside the live one is in nobody's way, and the next restore removes it.
+  undoIs: "spared",
   async undo(context) {
     const { address, fresh } = besideOf(context);
     // After a swap that was undone it has another name, and is kept.

@@ -3,6 +3,7 @@ import { createHash } from "node:crypto";
 import { constants } from "node:fs";
 import { access, mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
+import type { Finding } from "../../base/findings.ts";
 import type { Environment } from "../../chatwoot/environment.ts";
 import { writeEnvFile } from "../../chatwoot/environment-writer.ts";
 import type { Installation } from "../../installation/installation.ts";
@@ -73,18 +74,52 @@ export async function deniedFiles(edits: readonly FileEdit[]): Promise<string[]>
   const denied: string[] = [];
   for (const { file, before } of edits) {
     const real = (await lookAtFile(file.path))?.path ?? file.path;
-    const folder = await nearestFolder(dirname(real));
-    const places = before === undefined || !file.isMounted ? [folder] : [];
-    if (before !== undefined) places.push(real);
-    for (const path of places) {
-      const isDenied = await access(path, constants.W_OK).then(
-        () => false,
-        () => true,
-      );
-      if (isDenied && !denied.includes(file.path)) denied.push(file.path);
-    }
+    const isOver = before !== undefined && file.isMounted;
+    const isDenied = await mayNotWrite(real, { isThere: before !== undefined, isOver });
+    if (isDenied && !denied.includes(file.path)) denied.push(file.path);
   }
   return denied;
+}
+
+/** @param how.isOver The file itself is written over; else another one takes its place. */
+async function mayNotWrite(path: string, { isThere, isOver }: { isThere: boolean; isOver: boolean }): Promise<boolean> {
+  const places = [...(isOver ? [] : [await nearestFolder(dirname(path))]), ...(isThere ? [path] : [])];
+  for (const one of places) {
+    const isDenied = await access(one, constants.W_OK).then(
+      () => false,
+      () => true,
+    );
+    if (isDenied) return true;
+  }
+  return false;
+}
+
+/** What would keep these files from being put back. Changes nothing. */
+export async function backBlockers(
+  { folder }: Pick<Restoring, "folder">,
+  files: readonly KeptFile[],
+): Promise<Finding[]> {
+  const blockers: Finding[] = [];
+  for (const { path, copy, inPlace } of files) {
+    if (copy !== null && (await lookAtFile(join(folder, copy))) === undefined) {
+      blockers.push({
+        kind: "put-aside-gone",
+        level: "alarm",
+        message: `${path} cannot be put back: what it was is no longer in ${join(folder, copy)}`,
+        hint: "Put that file back from a copy of that disk, or put there what the environment was before the restore. Then call 'chatkeep rollback' again.",
+      });
+    }
+    const isThere = (await lookAtFile(path)) !== undefined;
+    if (await mayNotWrite(path, { isThere, isOver: inPlace && isThere })) {
+      blockers.push({
+        kind: "environment-not-writable",
+        level: "alarm",
+        message: `${path} cannot be written, so it cannot be what it was`,
+        hint: "Run Chatkeep as root, or as a user that may write the file and its folder. Is it mounted read-only?",
+      });
+    }
+  }
+  return blockers;
 }
 
 /** Copies what is there, before anything is changed. */

@@ -10,6 +10,7 @@ import type { Environment } from "../../chatwoot/environment.ts";
 import type { Installation } from "../../installation/installation.ts";
 import { type ConfigDifference, findDifferences, putBeside } from "./config-differences.ts";
 import {
+  backBlockers,
   deniedFiles,
   keepFiles,
   type KeptFile,
@@ -30,6 +31,7 @@ import {
   type StageRecord,
   type StageResult,
   type UndoContext,
+  type UndoPlan,
 } from "./stage.ts";
 
 export interface EnvironmentRecord {
@@ -205,4 +207,19 @@ function nextOfUndo(command: string): string {
   return `make the containers again at once, if that was done for the restore, for they have its keys: ${command}`;
 }
 
-export const environmentStage: Stage<EnvironmentRecord> = { name: "environment", plan, apply, undo };
+async function planUndo(
+  { folder }: UndoContext,
+  { kept }: Pick<StageRecord<EnvironmentRecord>, "kept">,
+): Promise<UndoPlan> {
+  return { blockers: await backBlockers({ folder }, kept?.files ?? []), findings: [] };
+}
+
+export const environmentStage: Stage<EnvironmentRecord> = {
+  name: "environment",
+  plan,
+  apply,
+  // With the keys of the restored data Chatwoot would damage what was there before.
+  undoIs: "needed",
+  planUndo,
+  undo,
+};

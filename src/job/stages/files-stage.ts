@@ -12,13 +12,13 @@ import type { BlobTarget } from "../../source/target.ts";
 import type { Queries } from "../list-storage.ts";
 import { problemFindings } from "./file-findings.ts";
 import { FileLedger } from "./file-ledger.ts";
+import { discardFiles, planFilesBack, planFilesDiscard, takeFilesBack } from "./files-way-back.ts";
 import { applyMissing, planMissing } from "./missing-files.ts";
 import { keysOf, openMove, planFiles } from "./plan-files.ts";
 import { lookAt } from "./judge-files.ts";
 import { putFiles, type PutResult } from "./put-files.ts";
-import type { Stage, StageContext, StageResult, UndoContext } from "./stage.ts";
+import type { Stage, StageContext, StageResult } from "./stage.ts";
 import { findMoves, type FoundMove, type KeptFiles, type Move, sameMoves, targetSpecOf } from "./storage-moves.ts";
-import { undoFiles } from "./undo-files.ts";
 import { savedFiles } from "./wanted-files.ts";
 
 export const filesStage: Stage<KeptFiles> = {
@@ -35,7 +35,12 @@ export const filesStage: Stage<KeptFiles> = {
     if (record.kept === undefined) await record.keep({ moves: moves.map(({ from, to }) => ({ from, to })) });
     return await bringBack(context, services, moves);
   },
-  undo: async (context, record) => await undo(context, record.kept?.moves ?? []),
+  // Files that no row names are never asked for, so Chatwoot runs with them as well.
+  undoIs: "spared",
+  undo: takeFilesBack,
+  planUndo: planFilesBack,
+  discard: discardFiles,
+  planDiscard: planFilesDiscard,
 };
 
 async function bringBack(
@@ -168,28 +173,4 @@ function absentFindings({ from }: Move, lacking: readonly MissingBlob[]): Findin
       discreet: `${plural(lacking.length, "uploaded file")} of '${from}' ${lacking.length === 1 ? "is" : "are"} neither in the restore point nor here`,
     },
   ];
-}
-
-async function undo(context: UndoContext, moves: readonly Move[]): Promise<StageResult> {
-  const { folder, place, signal } = context;
-  const ledger = new FileLedger(folder);
-  const recorded = await ledger.read();
-  const lines: string[] = [];
-  const services = new Set(moves.map(({ to }) => to));
-  for (const to of services) {
-    const [move] = sameMoves([{ from: to, to }], place);
-    if (move === undefined || !recorded.some(({ service }) => service === to)) continue;
-    const target = await openMove(move, context);
-    try {
-      const { removed, putBack } = await undoFiles(recorded, { target, folder, signal });
-      const back =
-        putBack === 0
-          ? ""
-          : `, ${plural(putBack, "file")} that ${putBack === 1 ? "was" : "were"} there before put back`;
-      lines.push(`${plural(removed, "uploaded file")} taken out of ${target.shown} again${back}`);
-    } finally {
-      await target.close();
-    }
-  }
-  return { lines, findings: [] };
 }

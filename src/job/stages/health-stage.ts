@@ -110,5 +110,6 @@ export const healthStage: Stage = {
     };
   },
   // It only looked.
+  undoIs: "spared",
   undo: async () => await Promise.resolve({ lines: [], findings: [] }),
 };

@@ -17,12 +17,21 @@ import {
 } from "../../installation/images.ts";
 import {
   changedFiles,
+  goneCopies,
   keepProjectFiles,
   type KeptProjectFile,
   undoProjectFiles,
   writeProjectFiles,
 } from "./project-files.ts";
-import type { Stage, StageContext, StagePlan, StageRecord, StageResult, UndoContext } from "./stage.ts";
+import {
+  NOTHING_TO_UNDO,
+  type Stage,
+  type StageContext,
+  type StagePlan,
+  type StageRecord,
+  type StageResult,
+  type UndoContext,
+} from "./stage.ts";
 
 export interface KeptImages {
   /** What the containers ran until now. */
@@ -35,11 +44,17 @@ export const imageStage: Stage<KeptImages> = {
   name: "image",
   plan: async (context) => await planImages(context),
   apply: async (context, record) => await putImagesBack(context, record),
+  // Another image is another Chatwoot than the database of before is of.
+  undoIs: "needed",
   undo: async (context, record) => await undoImages(context, record),
   planUndo: async ({ place, signal }, { kept }) => {
-    if (kept === undefined) return [];
+    if (kept === undefined) return NOTHING_TO_UNDO;
     const moved = chatwootOf(movedServices(kept.project, await readComposeProject(place.installation, { signal })));
-    return moved.length === 0 ? [] : await blockersOf(kept.project, moved, signal);
+    const gone = await goneCopies(kept.files);
+    return {
+      blockers: [...gone, ...(moved.length === 0 ? [] : await blockersOf(kept.project, moved, signal))],
+      findings: [],
+    };
   },
 };
 

@@ -133,6 +133,7 @@ export const migrateStage: Stage<MigrationLook> = {
     const what = added === 0 ? "nothing was to be migrated" : `${plural(added, "migration")} more than before`;
     return { lines: [`Chatwoot's migrations ended well: ${what}`], findings: [] };
   },
+  undoIs: "needed",
   // Nothing of its own: they changed the restored database alone, and the swap's undo puts the one of before in its place.
   undo: async () => await Promise.resolve({ lines: [], findings: [] }),
 };

@@ -5,6 +5,7 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { formatInstant } from "../../base/clock.ts";
+import { Failure } from "../../base/errors.ts";
 import { connect, type Connection } from "../../postgres/connect.ts";
 import { connectIfThere } from "../../postgres/connect-if-there.ts";
 import { replaceFile } from "../../system/replace-file.ts";
@@ -12,6 +13,7 @@ import { channelChecklist, readChannels } from "../channel-checklist.ts";
 import { makeChanges, type OutboundChange, planDefuse, reviewOutbound } from "../outbound.ts";
 import type { OutboundItem } from "../outbound-kinds.ts";
 import { outboundLines, outboundTotals, restedLines } from "../outbound-lines.ts";
+import { mayBeTold } from "./left-over.ts";
 import {
   NOTHING_TO_DO,
   type OutboundChoice,
@@ -80,13 +82,23 @@ export const outboundStage: Stage<OutboundKept> = {
     return await withChannels(context, connection, await defuse(context, kept, connection));
   },
 
+  // These rows are in the restored database alone, which is put aside: whoever takes it out again is told.
+  undoIs: "spared",
   async undo({ place, folder, signal }, { kept }) {
     if (kept === undefined) return { lines: [], findings: [] };
-    await using connection = await connectIfThere(place.address, { signal });
-    // Dropped since: what was changed in it went with it.
-    if (connection === undefined) return { lines: [], findings: [] };
-    const count = await makeChanges(connection, (await readChanges(folder, kept)).toReversed(), "revert");
-    return { lines: [`${count} rows that had been made to rest are as they were`], findings: [] };
+    try {
+      await using connection = await connectIfThere(place.address, { signal });
+      // Dropped since: what was changed in it went with it.
+      if (connection === undefined) return { lines: [], findings: [] };
+      const count = await makeChanges(connection, (await readChanges(folder, kept)).toReversed(), "revert");
+      return { lines: [`${count} rows that had been made to rest are as they were`], findings: [] };
+    } catch (error) {
+      if (!mayBeTold(error, { signal })) throw error;
+      throw new Failure(error.code, `rows of the restored database that were made to rest stay so: ${error.message}`, {
+        hint: `The database of before never had them so. What they held is in ${join(folder, kept.file)}.`,
+        cause: error,
+      });
+    }
   },
 };
 

@@ -16,7 +16,11 @@ import { findMoves, type FoundMove } from "./storage-moves.ts";
 import { savedFiles, type WantedFile } from "./wanted-files.ts";
 
 /** The service that takes a move's files. @throws Failure `target/unsuitable` where the place has it no more. */
-export async function openMove({ to, spec, outage }: FoundMove, context: UndoContext): Promise<BlobTarget> {
+export async function openMove(
+  { to, spec, outage }: FoundMove,
+  context: UndoContext,
+  { patienceMs }: { patienceMs?: number } = {},
+): Promise<BlobTarget> {
   if (spec === undefined) {
     throw new Failure("target/unsuitable", `storage '${to}' cannot take files: ${outage?.why ?? "it is not there"}`, {
       hint: outage?.hint ?? "Was Chatwoot's environment changed meanwhile?",
@@ -25,6 +29,7 @@ export async function openMove({ to, spec, outage }: FoundMove, context: UndoCon
   const { root } = context.place.installation;
   return await openTarget(spec, {
     clock: context.clock,
+    patienceMs,
     onRetry: ({ message, waitMs }) =>
       context.progress.say(`${message}; trying again in ${formatSeconds(waitMs / 1000)}`),
     like: root === undefined ? [] : [root],

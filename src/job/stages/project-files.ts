@@ -1,6 +1,7 @@
 /** The files that say what a Compose project's containers are made of: put back as a point has them, and as they were before that. */
 import { mkdir, readFile, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
+import type { Finding } from "../../base/findings.ts";
 import { type ComposeProject, projectFiles } from "../../installation/images.ts";
 import type { Installation } from "../../installation/installation.ts";
 import { type FileFacts, keepCopy, lookAtFile, writeFileAs } from "../../system/keep-file.ts";
@@ -79,6 +80,21 @@ export async function writeProjectFiles(
     const own = kept.find(({ name }) => name === path);
     if (own !== undefined) await put(own, Buffer.from(saved, "utf8"));
   }
+}
+
+/** Copies that are no longer there, without which a file cannot be what it was. Changes nothing. */
+export async function goneCopies(kept: readonly KeptProjectFile[]): Promise<Finding[]> {
+  const gone: Finding[] = [];
+  for (const { name, copy } of kept) {
+    if (copy === null || (await lookAtFile(copy)) !== undefined) continue;
+    gone.push({
+      kind: "put-aside-gone",
+      level: "alarm",
+      message: `${name} cannot be put back: what it was is no longer in ${copy}`,
+      hint: "Put that file back from a copy of that disk. Then call 'chatkeep rollback' again.",
+    });
+  }
+  return gone;
 }
 
 /** @returns for people, a line each. */

@@ -6,6 +6,7 @@ import { basename } from "node:path";
 import { plural } from "../../base/bytes.ts";
 import { Failure, isFailure } from "../../base/errors.ts";
 import type { Finding } from "../../base/findings.ts";
+import { asidePattern } from "../../chatwoot/redis-keys.ts";
 import { openRedis } from "../../installation/redis.ts";
 import { connect } from "../../postgres/connect.ts";
 import type { RedisSession } from "../../system/redis.ts";
@@ -18,7 +19,15 @@ import {
   putBack,
   type RedisContents,
 } from "../redis-hygiene.ts";
-import { NOTHING_TO_DO, type Stage, type StagePlan, type StageResult, type UndoContext } from "./stage.ts";
+import {
+  NOTHING_TO_DO,
+  NOTHING_TO_UNDO,
+  type Stage,
+  type StagePlan,
+  type StageRecord,
+  type StageResult,
+  type UndoContext,
+} from "./stage.ts";
 
 export interface RedisKept {
   /** Ids of the accounts whose browsers are told. */
@@ -64,21 +73,35 @@ export const redisStage: Stage<RedisKept> = {
     }
   },
 
+  // Looked at before, for Chatwoot needs some Redis to run: but what it holds of jobs and caches is no reason to stay stopped for,
+  // when it is lost on the way.
+  undoIs: "spared",
+  async planUndo(context, { kept }) {
+    if (kept === undefined) return NOTHING_TO_UNDO;
+    try {
+      await using session = await openRedis(context.place.installation, context);
+      await countAside(session, { space: "before", restore: basename(context.folder) });
+      return NOTHING_TO_UNDO;
+    } catch (error) {
+      if (!isOfRedis(error)) throw error;
+      const { message, hint = "" } = error;
+      return { blockers: [{ kind: "redis-not-ready", level: "alarm", message, hint: withEmpty(hint) }], findings: [] };
+    }
+  },
   async undo(context, record) {
     const { kept } = record;
     if (kept === undefined) return nothing();
-    const restore = basename(context.folder);
-    await using session = await openForUndo(context);
-    if (kept.isTurnedBack !== true) {
-      await putAsideSince(session, restore);
-      await record.keep({ ...kept, isTurnedBack: true });
+    try {
+      return await goBack(context, record, kept);
+    } catch (error) {
+      if (!isOfRedis(error)) throw error;
+      throw leftInRedis(error, context);
     }
-    await putBack(session, { restore, accounts: kept.accounts, now: context.clock.now() });
-    const since = await countAside(session, { space: "after", restore });
-    const rest = since.jobs === 0 ? "" : `; ${plural(since.jobs, "job")} that came since stay put aside`;
-    return { lines: [`Redis: jobs and drafts have their names again, caches are empty${rest}`], findings: [] };
   },
 
+  async planDiscard(context) {
+    await using _session = await openRedis(context.place.installation, context);
+  },
   async discard(context) {
     await using session = await openRedis(context.place.installation, context);
     const keys = await discardAside(session, basename(context.folder));
@@ -103,17 +126,31 @@ function unreachable({ message, hint }: Failure): Finding {
   };
 }
 
-/** @throws Failure that says that a Redis without anything in it will do. */
-async function openForUndo(context: UndoContext): Promise<RedisSession> {
-  try {
-    return await openRedis(context.place.installation, context);
-  } catch (error) {
-    if (!isOfRedis(error)) throw error;
-    throw new Failure(error.code, error.message, {
-      hint: `${error.hint ?? ""} If its data is lost, an empty Redis will do. Then call 'chatkeep rollback' again.`.trim(),
-      cause: error,
-    });
+function withEmpty(hint: string): string {
+  return `${hint} If its data is lost, an empty Redis will do. Then call 'chatkeep rollback' again.`.trim();
+}
+
+/** What Redis has then, and what to do about it. */
+function leftInRedis(cause: Failure, { folder }: UndoContext): Failure {
+  const { code, message, hint = "" } = cause;
+  const aside = asidePattern("before", basename(folder));
+  return new Failure(code, message, {
+    hint: `${hint} Jobs and drafts of before that are not back are in it as '${aside}', and jobs that the restored Chatwoot left may be done: look at its queues as soon as it answers (Super Admin, Sidekiq).`.trim(),
+    cause,
+  });
+}
+
+async function goBack(context: UndoContext, record: StageRecord<RedisKept>, kept: RedisKept): Promise<StageResult> {
+  const restore = basename(context.folder);
+  await using session = await openRedis(context.place.installation, context);
+  if (kept.isTurnedBack !== true) {
+    await putAsideSince(session, restore);
+    await record.keep({ ...kept, isTurnedBack: true });
   }
+  await putBack(session, { restore, accounts: kept.accounts, now: context.clock.now() });
+  const since = await countAside(session, { space: "after", restore });
+  const rest = since.jobs === 0 ? "" : `; ${plural(since.jobs, "job")} that came since stay put aside`;
+  return { lines: [`Redis: jobs and drafts have their names again, caches are empty${rest}`], findings: [] };
 }
 
 async function readAccounts({ place, signal }: UndoContext): Promise<string[]> {

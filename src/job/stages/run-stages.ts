@@ -3,6 +3,7 @@ import { formatInstant } from "../../base/clock.ts";
 import { bug, Failure, isFailure } from "../../base/errors.ts";
 import type { Journal } from "./journal.ts";
 import { mayStart } from "./kept-stopped.ts";
+import { leftFinding, mayBeTold } from "./left-over.ts";
 import type { Stage, StageContext, StageName, StageRecord, StageResult, UndoContext } from "./stage.ts";
 
 export interface Applied {
@@ -41,7 +42,8 @@ export async function applyStages(stages: readonly Stage[], context: StageContex
 
 /**
  * Undoes what the journal says was begun, the last first. Called again after a kill, it goes on there.
- * @throws what a stage throws: those behind it are undone, and it and those before it are not.
+ * @throws what a stage throws that is needed: those behind it are undone, and it and those before it are not. What one leaves that is
+ * spared is a finding of its result.
  */
 export async function undoStages(stages: readonly Stage[], context: UndoContext, journal: Journal): Promise<Applied> {
   const { clock, progress, signal } = context;
@@ -51,7 +53,7 @@ export async function undoStages(stages: readonly Stage[], context: UndoContext,
     signal.throwIfAborted();
     const stage = stageOf(stages, name);
     progress.stage(`undoing ${name}`);
-    const call = async () => await stage.undo(context, recordOf(journal, name));
+    const call = async () => await undoOrTell(stage, context, recordOf(journal, name));
     const { result, seconds } = await timed(journal, { name, of: "undoSeconds" }, context, call);
     if (result.holds !== undefined) {
       await journal.setStage(name, { result, undoSeconds: seconds });
@@ -61,6 +63,17 @@ export async function undoStages(stages: readonly Stage[], context: UndoContext,
   }
   await journal.set({ state: "undone", endedAt: formatInstant(clock.now()) });
   return { held: undefined };
+}
+
+/** Nobody waits for what is spared: it is told, and the rest is undone. */
+async function undoOrTell(stage: Stage, context: UndoContext, record: StageRecord<unknown>): Promise<StageResult> {
+  try {
+    return await stage.undo(context, record);
+  } catch (error) {
+    const failure = diskFailure(stage.name, error) ?? error;
+    if (stage.undoIs === "needed" || !mayBeTold(failure, context)) throw error;
+    return { lines: [], findings: [leftFinding(stage.name, failure)] };
+  }
 }
 
 /** What a stage that failed, or the reason for cancelling it, says to do about it, and then the way that there is in any case. */
@@ -121,7 +134,7 @@ const DISK_HINTS: Readonly<Record<string, string>> = {
 };
 
 /** Undefined for what says itself what it is about. */
-function diskFailure(name: StageName, error: unknown): Failure | undefined {
+export function diskFailure(name: StageName, error: unknown): Failure | undefined {
   if (!(error instanceof Error) || isFailure(error)) return undefined;
   const { code, path, syscall } = error as NodeJS.ErrnoException;
   const hint = code === undefined ? undefined : DISK_HINTS[code];

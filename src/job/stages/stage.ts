@@ -121,6 +121,20 @@ export interface StageRecord<T> {
   keep(value: T): Promise<void>;
 }
 
+/** What the way back of a stage looks like before it is walked. */
+export interface UndoPlan {
+  /** What would stop the rollback half-way: nothing at all is undone then. */
+  readonly blockers: readonly Finding[];
+  /** What could not be undone, or is worth knowing; nothing waits for it. */
+  readonly findings: readonly Finding[];
+}
+
+/**
+ * `needed`: Chatwoot must not run, or cannot, before the stage is undone, so that a failure stops the rollback. `spared`: it runs as
+ * well without, so that nobody waits for it: it is undone as far as it can be, and what is left is told.
+ */
+export type UndoIs = "needed" | "spared";
+
 export interface StageResult {
   /** For people: what was done, a line each. */
   readonly lines: readonly string[];
@@ -141,12 +155,27 @@ export interface Stage<T = unknown> {
    * @throws Failure when it cannot go on: what was done stays recorded, to be gone on with or undone.
    */
   apply(context: StageContext, record: StageRecord<T>): Promise<StageResult>;
-  /** Undoes it, as far as it came; called again after a kill, likewise. What was never begun is not called. */
+  /** Whether Chatwoot waits for its undo. */
+  readonly undoIs: UndoIs;
+  /**
+   * Undoes it, as far as it came; called again after a kill, likewise. What was never begun is not called.
+   * @throws Failure when it cannot be undone: of a stage that is spared that is told, with its hint, and keeps nobody waiting.
+   */
   undo(context: UndoContext, record: StageRecord<T>): Promise<StageResult>;
   /** Forgets for good what it, or its undo, put aside outside of the restore's folder and the database. Called when nobody wants it back. */
   discard?(context: UndoContext, record: StageRecord<T>): Promise<StageResult>;
-  /** What would keep the undo from being done, as far as can be told. Changes nothing. Absent: nothing is known to. */
-  planUndo?(context: UndoContext, record: Pick<StageRecord<T>, "kept">): Promise<readonly Finding[]>;
+  /**
+   * Looks what would keep {@link discard} from being done, and changes nothing: the databases of before may be dropped behind it.
+   * @throws Failure that says what.
+   */
+  planDiscard?(context: UndoContext, record: Pick<StageRecord<T>, "kept">): Promise<void>;
+  /**
+   * Looks whether everything outside that the undo needs is there and answers. Changes nothing but for a small file that is tried out.
+   * Absent: it needs nothing but this restore's folder, or what another stage has looked at.
+   * @throws Failure as a blocker, or for a stage that is spared as a finding.
+   */
+  planUndo?(context: UndoContext, record: Pick<StageRecord<T>, "kept">): Promise<UndoPlan>;
 }
 
 export const NOTHING_TO_DO: StagePlan = { lines: [], blockers: [], findings: [] };
+export const NOTHING_TO_UNDO: UndoPlan = { blockers: [], findings: [] };

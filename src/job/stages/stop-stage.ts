@@ -6,7 +6,7 @@ import { composeTrouble, readComposeProject, runImages } from "../../installatio
 import { type ProcessControl, runStep, describeStep } from "../../installation/processes.ts";
 import { GO_ON, lookAgain, waitUntilSteady } from "./coming-up.ts";
 import { waitUntilWell } from "./health-stage.ts";
-import { keepStopped, letStart } from "./kept-stopped.ts";
+import { keepStopped, letStart, mayStart } from "./kept-stopped.ts";
 import { behind, seeNobody, whoIsConnected } from "./nobody.ts";
 import {
   CALLED,
@@ -17,7 +17,14 @@ import {
   type RanBefore,
   stepsToStart,
 } from "./ran-before.ts";
-import type { Stage, StageContext, StagePlan, StageResult, UndoContext } from "./stage.ts";
+import {
+  NOTHING_TO_UNDO,
+  type Stage,
+  type StageContext,
+  type StagePlan,
+  type StageResult,
+  type UndoContext,
+} from "./stage.ts";
 
 /** A web process that goes on making work is stopped last, so that nobody waits in vain for longer than needed. */
 const ORDER = ["worker", "web"] as const;
@@ -79,6 +86,14 @@ export const stopStage: Stage<RanBefore> = {
     }
     const seen = await seeNobody(context, { tellsUnasked: true });
     return behind(seen, { lines: [`web and worker are stopped, and ${nobodyIn(seen)}`], findings: [] });
+  },
+  // It starts what ran.
+  undoIs: "needed",
+  async planUndo(context) {
+    // Whoever runs the processes must answer, and it must be known what was switched off: both throw otherwise.
+    await lookAtProcesses(context);
+    await mayStart(context.folder);
+    return NOTHING_TO_UNDO;
   },
   async undo(context, { kept }) {
     const { place, signal } = context;

@@ -13,6 +13,8 @@ export interface Move {
 /** What goes where, as it was when it began: an undo and a resumed restore go by it. */
 export interface KeptFiles {
   readonly moves: readonly Move[];
+  /** An undo could not take all of it out again. */
+  readonly isLeft?: boolean;
 }
 
 export interface FoundMove extends Move {

@@ -1,14 +1,18 @@
 /** The restored database takes the live one's name; the live one is kept beside it. An undo swaps them back. */
 import { Failure } from "../../base/errors.ts";
-import { readDatabase, readDatabaseNames } from "../../postgres/kept-databases.ts";
+import type { Finding } from "../../base/findings.ts";
+import type { ServerAddress } from "../../postgres/address.ts";
+import { connect } from "../../postgres/connect.ts";
+import { keptName, type KeptNote, readDatabase, readDatabaseNames } from "../../postgres/kept-databases.ts";
 import { swapDatabases } from "../../postgres/swap.ts";
 import { takeName } from "../../postgres/take-name.ts";
 import { connectBeside } from "../../postgres/target.ts";
 import { swapBlockers } from "../live-holders.ts";
 import { assertNotHeld } from "../load-beside.ts";
 import { besideOf } from "./database-stage.ts";
+import { mayBeTold } from "./left-over.ts";
 import { behind, seeNobody } from "./nobody.ts";
-import type { Stage, StageContext, UndoContext } from "./stage.ts";
+import { NOTHING_TO_UNDO, type Stage, type StageContext, type UndoContext } from "./stage.ts";
 
 /** Numbers of the two databases, which stay theirs whatever they are called. */
 export interface SwapKept {
@@ -19,6 +23,8 @@ export interface SwapKept {
 
 export const swapStage: Stage<SwapKept> = {
   name: "swap",
+  // The database of before is what a rollback is for.
+  undoIs: "needed",
 
   plan({ place: { address } }) {
     const line = `the restored database is called '${address.database}' from then on; the one that is there now is kept beside it`;
@@ -66,22 +72,66 @@ export const swapStage: Stage<SwapKept> = {
   },
 
   async planUndo(context, { kept }) {
-    if (kept === undefined) return [];
+    if (kept === undefined) return NOTHING_TO_UNDO;
     const { address } = context.place;
     const { database: live } = address;
     const names = await namesNow(context, kept);
     const way = wayBack(live, names);
-    if (way === "lost") {
-      const { message, hint = "" } = lost(live, names.live);
-      return [{ kind: "database-no-swap", level: "alarm", message, hint }];
+    if (way === "lost") return { blockers: [lostFinding(live, names.live)], findings: [] };
+    if (way === "none" || names.live === undefined) return NOTHING_TO_UNDO;
+    const blockers: Finding[] = [];
+    const findings: Finding[] = [];
+    {
+      await using connection = await connectBeside(address, context);
+      findings.push(...renamedFinding(live, names.live, (await readDatabase(connection, names.live))?.note));
+      const out = way === "rename" ? undefined : await swapBlockers(connection, live, { side: "live" });
+      const back = await swapBlockers(connection, names.live, { side: "back" });
+      blockers.push(...(out?.blockers ?? []), ...(back?.blockers ?? []));
+      findings.push(...(out?.findings ?? []), ...(back?.findings ?? []));
     }
-    if (way === "none" || names.live === undefined) return [];
-    await using connection = await connectBeside(address, context);
-    const out = way === "rename" ? undefined : await swapBlockers(connection, live, { side: "live" });
-    const back = await swapBlockers(connection, names.live, { side: "back" });
-    return [...(out?.blockers ?? []), ...(back?.blockers ?? [])];
+    // One that takes no sessions any more would have its name again, and Chatwoot be down all the same.
+    const closed = await whyClosed({ ...address, database: names.live }, context);
+    if (closed !== undefined) blockers.push(closed);
+    return { blockers, findings };
   },
 };
+
+/** What is known by its number is put back, whatever somebody has called it since; whether that was meant, a person knows. */
+function renamedFinding(live: string, name: string, note: KeptNote | undefined): Finding[] {
+  if (note === undefined) return [];
+  const expected = keptName(live, note.chatkeep, note.at);
+  // A number behind it where two swaps fell into one second.
+  if (name === expected || /^_\d+$/.test(name.slice(expected.length))) return [];
+  return [
+    {
+      kind: "database-renamed",
+      level: "warning",
+      message: `the database that was there before was put aside as '${expected}', and somebody renamed it to '${name}'`,
+      hint: `The rollback gives it the name '${live}' again, with all that was written into it since. If it is in use for something else, copy it first: createdb --template.`,
+    },
+  ];
+}
+
+function lostFinding(live: string, name: string | undefined): Finding {
+  const { message, hint = "" } = lost(live, name);
+  return { kind: "database-no-swap", level: "alarm", message, hint };
+}
+
+async function whyClosed(address: ServerAddress, { signal }: UndoContext): Promise<Finding | undefined> {
+  try {
+    await using _connection = await connect(address, { signal });
+    return undefined;
+  } catch (error) {
+    if (!mayBeTold(error, { signal })) throw error;
+    const { message, hint = "Let Chatwoot's role connect to it." } = error;
+    return {
+      kind: "database-no-swap",
+      level: "alarm",
+      message: `'${address.database}', which was there before, lets nobody in: ${message}`,
+      hint,
+    };
+  }
+}
 
 const NOTHING_LOST = "The restored database stays beside the live one: 'chatkeep restore --resume' swaps it in.";
 

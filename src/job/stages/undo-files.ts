@@ -4,9 +4,12 @@ import { createReadStream } from "node:fs";
 import { open, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { mapConcurrent } from "../../base/concurrent.ts";
+import type { Failure } from "../../base/errors.ts";
+import { LIMITS } from "../../base/limits.ts";
 import type { BlobTarget } from "../../source/target.ts";
 import { makeFolders, syncFolder } from "../../system/folders.ts";
 import type { LedgerLine } from "./file-ledger.ts";
+import { mayBeTold } from "./left-over.ts";
 
 export interface AsideOptions {
   readonly target: BlobTarget;
@@ -43,34 +46,105 @@ export async function saveAside({ key, bytes, file }: Aside, options: AsideOptio
   await target.remove(key, { signal });
 }
 
+/** What a row of the database that is in force says of its file. */
+export interface ListedFile {
+  readonly bytes: number;
+  /** base64; null where the database has none. */
+  readonly md5: string | null;
+}
+
+export interface UndoFilesOptions extends AsideOptions {
+  /** Those of the keys that the database in force lists in this service. */
+  readonly listed: (keys: readonly string[]) => Promise<ReadonlyMap<string, ListedFile>>;
+}
+
 export interface UndoneFiles {
   removed: number;
   putBack: number;
+  /** Left where they are, because the database in force lists them. */
+  stay: number;
+  /** Not undone, for the first of these reasons. */
+  left: number;
+  failure: Failure | undefined;
 }
 
-/** Removes what was added to a service, and puts back what was put aside; may be called again after a kill. */
-export async function undoFiles(lines: readonly LedgerLine[], options: AsideOptions): Promise<UndoneFiles> {
-  const { target, signal } = options;
+/**
+ * Removes what was added to a service, and puts back what was put aside, as far as that can be done; may be called again after a
+ * kill. What the database in force lists is its file now, whoever has put it there, and stays.
+ */
+export async function undoFiles(lines: readonly LedgerLine[], options: UndoFilesOptions): Promise<UndoneFiles> {
+  const { target, signal, listed } = options;
   const own = lines.filter(({ service }) => service === target.service);
-  await target.tidy({ signal });
   const asides = new Map(own.flatMap((line) => (line.act === "aside" ? [[line.key, line] as const] : [])));
-  const added = own.flatMap((line) => (line.act === "put" && !asides.has(line.key) ? [line.key] : []));
-  await mapConcurrent(
-    added,
-    target.width,
-    async (key) => {
-      await target.remove(key, { signal });
-    },
-    { signal },
-  );
-  let putBack = 0;
-  for (const line of asides.values()) if (await undoAside(line, options)) putBack += 1;
-  await target.tidy({ signal });
-  await target.flush({ signal });
-  const folders = own.flatMap((line) => (line.act === "folder" ? [line.path] : []));
-  // The innermost first.
-  for (const path of folders.toSorted((a, b) => b.length - a.length)) await target.removeFolder(path);
-  return { removed: added.length, putBack };
+  const added = new Set(own.flatMap((line) => (line.act === "put" && !asides.has(line.key) ? [line.key] : [])));
+  const done: UndoneFiles = { removed: 0, putBack: 0, stay: 0, left: 0, failure: undefined };
+  await attempt(done, { files: 0, signal }, async () => await target.tidy({ signal }));
+  for (const keys of batchesOf([...added])) {
+    await attempt(done, { files: keys.length, signal }, async () => {
+      const rows = await listed(keys);
+      const gone = keys.filter((key) => !rows.has(key));
+      await mapConcurrent(
+        gone,
+        target.width,
+        async (key) => {
+          await attempt(done, { files: 1, signal }, async () => {
+            await target.remove(key, { signal });
+            done.removed += 1;
+          });
+        },
+        { signal },
+      );
+      done.stay += rows.size;
+    });
+  }
+  for (const line of asides.values()) {
+    await attempt(done, { files: 1, signal }, async () => {
+      const row = (await listed([line.key])).get(line.key);
+      if (row !== undefined && (await isRight(target, line.key, row, signal))) done.stay += 1;
+      else if (await undoAside(line, options)) done.putBack += 1;
+    });
+  }
+  await attempt(done, { files: 0, signal }, async () => {
+    await target.tidy({ signal });
+    await target.flush({ signal });
+    const folders = own.flatMap((line) => (line.act === "folder" ? [line.path] : []));
+    // The innermost first.
+    for (const path of folders.toSorted((a, b) => b.length - a.length)) await target.removeFolder(path);
+  });
+  return done;
+}
+
+function batchesOf(keys: readonly string[]): string[][] {
+  const batches: string[][] = [];
+  for (let at = 0; at < keys.length; at += LIMITS.putBatchFiles)
+    batches.push(keys.slice(at, at + LIMITS.putBatchFiles));
+  return batches;
+}
+
+/** One that fails keeps the others from nothing; a place that does not answer is not waited for once more. */
+async function attempt(
+  done: UndoneFiles,
+  { files, signal }: { files: number; signal: AbortSignal },
+  work: () => Promise<void>,
+): Promise<void> {
+  if (done.failure?.code.endsWith("/unreachable") === true) {
+    done.left += files;
+    return;
+  }
+  try {
+    await work();
+  } catch (error) {
+    if (!mayBeTold(error, { signal })) throw error;
+    done.left += files;
+    done.failure ??= error;
+  }
+}
+
+/** True where what lies there is what the row says, as far as the service tells without its being read. */
+async function isRight(target: BlobTarget, key: string, row: ListedFile, signal: AbortSignal): Promise<boolean> {
+  const found = await target.stat(key, { signal });
+  if (found?.bytes !== row.bytes) return false;
+  return row.md5 === null || found.md5 === undefined || found.md5 === row.md5;
 }
 
 /** False where it was never taken away, or is back already. */

@@ -29,6 +29,8 @@ export const webStage: Stage = {
       next: ["Start Chatwoot's web process, and see that /health and /api answer."],
     };
   },
+  // Whatever is put back is not to be taken from under somebody who works on it. That it can be stopped, 'stop' looks.
+  undoIs: "needed",
   async undo(context) {
     await keepStopped(context, ["web"]);
     const { stop = [] } = context.place.installation.processes.web ?? {};

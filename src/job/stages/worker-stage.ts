@@ -45,6 +45,8 @@ export const workerStage: Stage = {
     await waitUntilSteady(steps, context);
     return { lines: [`the worker runs: ${stepsNamed(steps)}`], findings: [] };
   },
+  // It would go on sending what the restored database says.
+  undoIs: "needed",
   async undo(context) {
     const { place, signal } = context;
     await keepStopped(context, ["worker"]);

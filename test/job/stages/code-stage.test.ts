@@ -1,11 +1,12 @@
 import assert from "node:assert/strict";
-import { cp, readFile } from "node:fs/promises";
+import { cp, readdir, readFile, rm } from "node:fs/promises";
+import { join, relative } from "node:path";
 import { after, before, test } from "node:test";
 import type { Installation } from "../../../src/installation/installation.ts";
 import { codeStage, type CodeRecord } from "../../../src/job/stages/code-stage.ts";
 import { temporaryFolder } from "../../harness/temporary.ts";
 import { readFolder } from "../../harness/tree.ts";
-import { commit, write } from "../../installation/checkout.ts";
+import { commit, git, write } from "../../installation/checkout.ts";
 import { contextOf, type ForkDesk, killedAt, openForkDesk, placeAt, stateOf, upgraded, workOf } from "./fork-desk.ts";
 import { memoryRecord } from "./stage-context.ts";
 
@@ -43,6 +44,94 @@ test("a fork's code comes back with its commits, edits and untracked files, also
   assert.deepEqual(await stateOf(root), then);
 });
 
+/** All that is put aside of edits, by its path. */
+async function since(folder: string): Promise<Record<string, string>> {
+  const into = `${folder}/restore/code-since-1/files`;
+  const names = await readdir(into, { recursive: true, withFileTypes: true });
+  const files = names.filter((one) => one.isFile()).map((one) => join(one.parentPath, one.name));
+  return Object.fromEntries(
+    await Promise.all(files.map(async (path) => [relative(into, path), await readFile(path, "utf8")] as const)),
+  );
+}
+
+test("what somebody changed in the code after the restore is seen before it is undone, and is put aside by it", async () => {
+  await using folder = await temporaryFolder();
+  const root = await upgraded(forks, folder);
+  const then = await stateOf(root);
+  const context = await contextOf(forks, folder, forks.fork, placeAt(forks, root));
+  const record = memoryRecord<CodeRecord>();
+  await codeStage.apply(context, record);
+  assert.deepEqual(await codeStage.planUndo?.(context, record), { blockers: [], findings: [] });
+  await write(root, "app/models/message.rb", "a person's\n");
+  await write(root, "config/app.yml", "a person's, too\n");
+  await write(root, "public/acme.css", "changed again\n");
+  await write(root, "lib/new.rb", "committed\n");
+  await git(root, "add", "lib/new.rb");
+  await git(
+    root,
+    "-c",
+    "core.hooksPath=/dev/null",
+    "commit",
+    "--quiet",
+    "--message",
+    "made since",
+    "--only",
+    "lib/new.rb",
+  );
+  const made = (await git(root, "rev-parse", "HEAD")).trim();
+  const edited = await stateOf(root);
+  const planned = await codeStage.planUndo?.(context, record);
+  assert.deepEqual(await stateOf(root), edited, "a look changes nothing");
+  assert.deepEqual(planned?.blockers, []);
+  assert.deepEqual(
+    planned?.findings.map(({ kind, level }) => [kind, level]),
+    [["code-changed-since", "warning"]],
+  );
+  for (const name of [
+    "app/models/message.rb",
+    "config/app.yml",
+    "public/acme.css",
+    `branch acme at ${made.slice(0, 10)}`,
+  ])
+    assert.ok(planned?.findings[0]?.message.includes(name), `${name}: ${planned?.findings[0]?.message}`);
+  // Killed when it had put them aside, and called again.
+  const killed = memoryRecord(record.kept);
+  await killedAt(1, killed, async () => await codeStage.undo(context, killed));
+  const { findings } = await codeStage.undo(context, memoryRecord(record.kept));
+  assert.match(findings[0]?.message ?? "", /put aside in .*code-since-2/);
+  const kept = await since(folder.path);
+  assert.deepEqual(
+    [kept["app/models/message.rb"], kept["config/app.yml"], kept["public/acme.css"]],
+    ["a person's\n", "a person's, too\n", "changed again\n"],
+  );
+  const held = await git(root, "for-each-ref", "--format=%(objectname)", "refs/chatkeep/since");
+  assert.deepEqual([...new Set(held.trim().split("\n"))], [made]);
+  for (const ref of (await git(root, "for-each-ref", "--format=%(refname)", "refs/chatkeep/since")).trim().split("\n"))
+    await git(root, "update-ref", "-d", ref);
+  assert.deepEqual(await stateOf(root), then);
+});
+
+test("code whose copies are gone, or whose commit is, stands in the way of a rollback", async () => {
+  await using folder = await temporaryFolder();
+  const root = await upgraded(forks, folder);
+  const context = await contextOf(forks, folder, forks.fork, placeAt(forks, root));
+  const record = memoryRecord<CodeRecord>();
+  await codeStage.apply(context, record);
+  await rm(folder.at("restore/code-before/files/config/app.yml"));
+  const kept = record.kept;
+  assert.ok(kept?.kind === "git");
+  const lacking = memoryRecord<CodeRecord>({ ...kept, checkout: { ...kept.checkout, head: "0".repeat(40) } });
+  const found = await codeStage.planUndo?.(context, record);
+  assert.deepEqual(
+    found?.blockers.map(({ kind, message }) => [kind, message.replace(/^.*: /, "")]),
+    [["put-aside-gone", "files/config/app.yml"]],
+  );
+  assert.deepEqual(
+    (await codeStage.planUndo?.(context, lacking))?.blockers.map(({ kind }) => kind),
+    ["put-aside-gone", "code-commit-missing"],
+  );
+});
+
 test("code that is as it was saved is left alone", async () => {
   await using folder = await temporaryFolder();
   await cp(forks.desk.folder.at("fork"), folder.at("app"), { recursive: true });
@@ -65,7 +154,14 @@ test("files without git come back, what differed is kept, and an undo puts it ba
   await codeStage.apply(context, record);
   const { "others.rb": others, ...back } = await readFolder(root);
   assert.deepEqual([back, others], [await readFolder(forks.desk.folder.at("plain")), then["others.rb"]]);
-  await codeStage.undo(context, record);
+  await write(root, "changed.rb", "a person's\n");
+  assert.deepEqual(
+    (await codeStage.planUndo?.(context, record))?.findings.map(({ kind }) => kind),
+    ["code-changed-since"],
+  );
+  const { findings } = await codeStage.undo(context, record);
+  assert.match(findings[0]?.message ?? "", /1 change .*: changed\.rb$/);
+  assert.deepEqual(await since(folder.path), { "changed.rb": "a person's\n" });
   assert.deepEqual(await readFolder(root), then);
 });
 

@@ -207,12 +207,12 @@ test("what somebody dropped since does not keep the rest from coming back", asyn
   // Somebody's own is not touched, and stands in the way.
   await desk.server.query(`create database "${live}"`);
   assert.deepEqual(
-    (await blockers())?.map(({ kind }) => kind),
+    (await blockers())?.blockers.map(({ kind }) => kind),
     ["database-no-swap"],
   );
   await assert.rejects(undo(swapStage, disk), { code: "target/unsuitable" });
   await desk.server.query(`drop database "${live}"`);
-  assert.deepEqual(await blockers(), []);
+  assert.deepEqual(await blockers(), { blockers: [], findings: [] });
   await undo(swapStage, disk);
   await undo(swapStage, disk);
   assert.deepEqual(await liveLines(), damaged);

@@ -65,6 +65,7 @@ export function fakeStage(
       }
       return { lines: [`${lines.length} added`], findings: [] };
     },
+    undoIs: "needed",
     async undo(_context, record) {
       for (const line of (record.kept?.put ?? []).toReversed()) {
         if (!world.lines.includes(line)) continue;

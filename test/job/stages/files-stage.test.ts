@@ -181,6 +181,19 @@ async function bucket(): Promise<Map<string, string>> {
   return objects;
 }
 
+/** As if other files had been uploaded in the place of these: the database in force does not list them any more. */
+async function unlist(wanted: readonly string[]): Promise<void> {
+  await onDatabase(live(), async (db) => {
+    await db.query("update active_storage_blobs set key = 'x' || key where key = any($1)", [wanted]);
+  });
+}
+
+async function listAgain(): Promise<void> {
+  await onDatabase(live(), async (db) => {
+    await db.query("update active_storage_blobs set key = substr(key, 2) where key like 'x%' and length(key) = 29");
+  });
+}
+
 test("files that are gone come back, a wrong one is put aside, and an undo leaves what was; killed anywhere too", async () => {
   const whole = await storage();
   for (const key of keys.slice(0, 9)) await rm(pathOf(key));
@@ -190,6 +203,7 @@ test("files that are gone come back, a wrong one is put aside, and an undo leave
   await utimes(pathOf(keys[10]), 1_700_000_000, 1_700_000_000);
   const damaged = await storage();
   await makeFresh();
+  await unlist([...keys.slice(0, 9), keys[10] ?? ""]);
   for (const killAt of [1, 18, undefined]) {
     const folder = await newFolder();
     const record = memoryRecord<KeptFiles>();
@@ -208,11 +222,65 @@ test("files that are gone come back, a wrong one is put aside, and an undo leave
         lines.join("\n"),
         /^10 uploaded files .*put into folder .*; 1 file that was not what the database says put aside$/,
       );
+    assert.deepEqual(await filesStage.planUndo?.(await contextIn(folder), record), { blockers: [], findings: [] });
     await filesStage.undo(await contextIn(folder), record);
     await filesStage.undo(await contextIn(folder), record);
     assert.deepEqual(await storage(), damaged, `killed at ${killAt}, finished and undone`);
   }
+  await listAgain();
   await filesStage.apply(await contextIn(await newFolder()), memoryRecord());
+  await dropFresh();
+});
+
+test("an undo takes out no file that the database in force lists, nor a right one for a wrong one", async () => {
+  const whole = contents(await storage());
+  const [listed = "", unlisted = "", cut = "", wanted = ""] = keys;
+  for (const key of [listed, unlisted]) await rm(pathOf(key));
+  for (const key of [cut, wanted]) await writeFile(pathOf(key), "cut short");
+  await makeFresh();
+  await unlist([unlisted]);
+  // What is there is what this row says.
+  const bytesOf = async (key: string, bytes: string) =>
+    await onDatabase(live(), async (db) => {
+      await db.query(`update active_storage_blobs set byte_size = ${bytes} where key = $1`, [key]);
+    });
+  const [size = 0] = await onDatabase(live(), async (db) => {
+    const { rows: found } = await db.query<{ bytes: number }>(
+      "select byte_size::int as bytes from active_storage_blobs where key = $1",
+      [wanted],
+    );
+    return found.map(({ bytes }) => bytes);
+  });
+  await bytesOf(wanted, "9");
+  const folder = await newFolder();
+  const record = memoryRecord<KeptFiles>();
+  await filesStage.apply(await contextIn(folder), record);
+  assert.deepEqual(contents(await storage()), whole);
+  const { lines, findings } = await filesStage.undo(await contextIn(folder), record);
+  assert.deepEqual(findings, []);
+  assert.match(
+    lines.join("\n"),
+    /^1 uploaded file taken out of folder .* again, 1 file that was there before put back, 2 files stay, for the database lists them$/,
+  );
+  const now = contents(await storage());
+  assert.deepEqual(
+    [now.get(pathOf(listed)), now.get(pathOf(cut))],
+    [whole.get(pathOf(listed)), whole.get(pathOf(cut))],
+  );
+  assert.equal(now.has(pathOf(unlisted)), false);
+  assert.equal(await readFile(pathOf(wanted), "utf8"), "cut short");
+  // Where nobody can say what is listed nothing is taken out, and it is told.
+  const nobody = { ...live(), database: "nobody" };
+  await filesStage.apply(await contextIn(folder), record);
+  const asked = await contextIn(folder);
+  const told = await filesStage.undo({ ...asked, place: { ...asked.place, address: nobody } }, record);
+  assert.deepEqual(contents(await storage()), whole);
+  assert.deepEqual(
+    told.findings.map(({ kind }) => kind),
+    ["rollback-left"],
+  );
+  await bytesOf(wanted, String(size));
+  await listAgain();
   await dropFresh();
 });
 
@@ -253,7 +321,27 @@ test("files go to a bucket, the restored database says so, and an undo empties t
   }
   assert.deepEqual(new Set((await rows(fresh())).map(({ service }) => service)), new Set(["s3_compatible"]));
   assert.deepEqual(new Set((await rows(live())).map(({ service }) => service)), new Set(["local"]));
-  await filesStage.undo(await contextIn(folder, { options }), record);
+  // One that refuses is seen before, keeps nobody waiting, and is tried again when what was put aside is dropped.
+  proxy.fault = ({ method }) =>
+    method === "DELETE" || method === "PUT"
+      ? { status: 403, body: "<Error><Code>AccessDenied</Code></Error>" }
+      : undefined;
+  const planned = await filesStage.planUndo?.(await contextIn(folder, { options }), record);
+  assert.deepEqual([planned?.blockers, planned?.findings.map(({ kind }) => kind)], [[], ["rollback-left"]]);
+  assert.match(
+    planned?.findings[0]?.message ?? "",
+    /24 uploaded files of the restore would stay in storage 's3_compatible'/,
+  );
+  const refused = await filesStage.undo(await contextIn(folder, { options }), record);
+  assert.match(refused.findings[0]?.message ?? "", /24 uploaded files of the restore stay in bucket 'acme'/);
+  assert.equal((await bucket()).size, moved.size);
+  await assert.rejects(async () => await filesStage.planDiscard?.(await contextIn(folder, { options }), record), {
+    message: /still cannot be taken out/,
+  });
+  proxy.fault = () => undefined;
+  await filesStage.planDiscard?.(await contextIn(folder, { options }), record);
+  await filesStage.discard?.(await contextIn(folder, { options }), record);
+  assert.equal(record.kept?.isLeft, false);
   assert.deepEqual(await bucket(), others);
   const { ContentType } = await client.send(new HeadObjectCommand({ Bucket: BUCKET, Key: keys[3] }));
   assert.equal(ContentType, asItWas.ContentType, "what was put aside is back as it was");
@@ -282,7 +370,7 @@ test("what would not work stands in the way before anything is begun", async () 
   await dropFresh();
 });
 
-test("--missing puts back what the live database lists and is not there, and rollback takes it out again", async () => {
+test("--missing puts back what the live database lists and is not there, and a rollback leaves it, for it is listed", async () => {
   const whole = await storage();
   const [first, second, third] = keys;
   for (const key of [first, second]) await rm(pathOf(key));
@@ -315,16 +403,10 @@ test("--missing puts back what the live database lists and is not there, and rol
   for (const key of [first, second]) assert.equal(now.get(pathOf(key)), contents(whole).get(pathOf(key)));
   assert.equal(await readFile(pathOf(third), "utf8"), "cut short", "what is there is not touched");
   await desk.summary(["rollback", "--yes"]);
-  assert.deepEqual(contents(await storage()), contents(emptied));
+  assert.deepEqual(
+    contents(await storage()),
+    new Map([...contents(whole), [pathOf(third), contents(emptied).get(pathOf(third))]]),
+  );
   await writeFile(pathOf(third), bytes);
-  for (const key of [first, second]) await writeFile(pathOf(key), await restored(key));
   await onDatabase(live(), async (db) => await db.query("delete from active_storage_blobs where key = 'zzlater'"));
 });
-
-async function restored(key: string | undefined): Promise<Buffer> {
-  const to = join(desk.root, "aside");
-  if ((await stat(to).catch(() => undefined)) === undefined) {
-    await desk.summary(["restore", "latest", "--only", "storage", "--to", to, "--yes"]);
-  }
-  return await readFile(blobPath(join(to, "storage"), key ?? ""));
-}

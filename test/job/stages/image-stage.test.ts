@@ -144,7 +144,7 @@ test("names mean the images of before again and containers are made of them, not
     /^compose --project-name=chatwoot .* up --no-start --no-deps --no-build --pull=never rails sidekiq$/,
   );
   assert.deepEqual((await imageStage.plan(context)).lines, [], "nothing is left to do");
-  assert.deepEqual(await imageStage.planUndo?.(context, record), []);
+  assert.deepEqual(await imageStage.planUndo?.(context, record), { blockers: [], findings: [] });
   await imageStage.undo(context, record);
   assert.deepEqual(running(), [NEW, NEW, SERVER, SERVER]);
   assert.deepEqual(

@@ -276,10 +276,19 @@ test("without a Redis it is said before the first change, the restore holds ther
   const done = await redisStage.apply(await context({ url }), record);
   assert.equal(done.holds, undefined);
   assert.match(said(done), /page of the first set-up, .* is taken away/);
+  assert.deepEqual(await redisStage.planUndo?.(await context({ url }), record), { blockers: [], findings: [] });
   await late.stop();
+  const back = await redisStage.planUndo?.(await context(patient), record);
+  assert.deepEqual(
+    back?.blockers.map(({ kind }) => kind),
+    ["redis-not-ready"],
+  );
+  assert.match(back?.blockers[0]?.hint ?? "", /an empty Redis will do\. Then call 'chatkeep rollback' again\./);
+  // Gone between the look and the way back: it is told, and nobody waits for it.
+  assert.equal(redisStage.undoIs, "spared");
   await assert.rejects(redisStage.undo(await context(patient), record), (error) => {
     assert.ok(isFailure(error, "redis/unreachable"));
-    assert.match(error.hint ?? "", /an empty Redis will do\. Then call 'chatkeep rollback' again\./);
+    assert.match(error.hint ?? "", /are in it as 'chatkeep:before:20260301T020304-abcd:\*', .*Sidekiq/);
     return true;
   });
 });

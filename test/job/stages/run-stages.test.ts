@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { isFailure } from "../../../src/base/errors.ts";
+import { Failure, isFailure } from "../../../src/base/errors.ts";
 import { silent } from "../../../src/base/progress.ts";
 import { Journal, type JournalValue } from "../../../src/job/stages/journal.ts";
 import { applyStages, undoStages } from "../../../src/job/stages/run-stages.ts";
@@ -229,4 +229,28 @@ test("a disk that is full, or refuses, in the middle of a stage is told by stage
   await assert.rejects(applyStages([stop, faulty, ...others], context, journal), TypeError);
   assert.deepEqual(await applyStages([stop, database, ...others], context, journal), { held: undefined });
   assert.deepEqual(world.lines, AFTER);
+});
+
+test("what is spared and cannot be undone is told, and all behind it is undone; what is needed stops there", async () => {
+  const world = newWorld();
+  await applyAll(world, new Fuse());
+  const opened = await openAgain(world);
+  assert.ok(opened);
+  const refusing = (name: string, undoIs: Stage["undoIs"], error: Error) =>
+    opened.stages.map((stage) =>
+      stage.name === name ? { ...stage, undoIs, undo: async () => await Promise.reject(error) } : stage,
+    );
+  const gone = new Failure("redis/unreachable", "nothing listens there", { hint: "Start it." });
+  await assert.rejects(undoStages(refusing("swap", "needed", gone), context, opened.journal), gone);
+  assert.deepEqual(world.lines, [...BEFORE, "stopped", "loaded", "proven", "swapped"]);
+  // A fault of ours is none of these, nor is a journal that cannot be written.
+  for (const error of [new TypeError("a fault"), new Failure("restore/record", "cannot be written")])
+    await assert.rejects(undoStages(refusing("swap", "spared", error), context, opened.journal), error);
+  const full = Object.assign(new Error("no"), { code: "EACCES", syscall: "unlink", path: "/x" });
+  assert.equal((await undoStages(refusing("swap", "spared", full), context, opened.journal)).held, undefined);
+  assert.deepEqual(world.lines, [...BEFORE, "swapped"], "all but what was spared");
+  const [finding] = opened.journal.stage("swap")?.result?.findings ?? [];
+  assert.deepEqual([finding?.kind, finding?.level, finding?.subject], ["rollback-left", "warning", "swap"]);
+  assert.match(finding?.message ?? "", /'swap' could not be undone as a whole.*unlink of '\/x' failed/);
+  assert.equal(opened.journal.value.state, "undone");
 });
