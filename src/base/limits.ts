@@ -423,6 +423,15 @@ export const LIMITS = {
   missingListBits: 14,
   /** What a point lacks, by name, in the mark that says so. */
   shortcomings: 1000,
+  /**
+   * Files of a database's cluster are cut here: eight pages of 8 KiB, from the file's beginning. Of scattered pages of which
+   * one in a hundred changed, one piece in thirteen is new; pieces of one page would want eight times the index.
+   */
+  baseChunkBytes: 64 * KIB,
+  /** Segments of the log are cut here, so that one which was stored half is stored again without that half. */
+  walChunkBytes: 1 * MIB,
+  /** What comes over a line is handed to a sealing thread in parts of about this much. */
+  piecesBytes: 2 * MIB,
   /** One object of the journal holds so much of the log at most, before it is packed: it lies in memory whole. */
   journalObjectBytes: 16 * MIB,
   /** Objects of the journal that are read at once. */

@@ -27,6 +27,22 @@ export function encodeTree(nodes: readonly TreeNode[]): Buffer {
 }
 
 /**
+ * {@link encodeTree} for a folder whose nodes together are large: each is asked for when its turn has come, in the order of
+ * names' bytes, and only its JSON is kept.
+ */
+export function encodeTreeInOrder(nodes: Iterable<TreeNode>): Buffer {
+  const parts: Buffer[] = [];
+  let before: string | undefined;
+  for (const node of nodes) {
+    if (before !== undefined && compareNames(before, node.name) >= 0)
+      throw bug(`a tree with '${node.name}' out of order`);
+    parts.push(Buffer.from(`${before === undefined ? "" : ","}${encodeNode(node)}`, "utf8"));
+    before = node.name;
+  }
+  return Buffer.concat([Buffer.from('{"nodes":['), ...parts, Buffer.from("]}\n")]);
+}
+
+/**
  * The nodes of a tree, in the order in which they are written (older restic did not always sort by bytes).
  * @throws {Failure} `repo/damaged` when the bytes are no tree, or a name occurs twice.
  */

@@ -55,10 +55,21 @@ export interface RangeTask {
   isNew?: boolean;
 }
 
+/** Bytes of files that come over a line, cut by whoever reads it. */
+export interface PiecesTask {
+  kind: "pieces";
+  bytes: Uint8Array;
+  /** The chunks' lengths, in order; together as long as the bytes. */
+  lengths: readonly number[];
+  /** The repository most likely has nothing of them. */
+  isNew: boolean;
+}
+
 export type SealingTask =
   | { kind: "files"; files: FileTask[] }
   | ObjectsTask
   | { kind: "bytes"; type: "data" | "tree"; bytes: Uint8Array }
+  | PiecesTask
   | RangeTask
   /** The database is not read for now: its session is closed. */
   | { kind: "leave" }
@@ -68,6 +79,8 @@ export type SealingTask =
 export type SealingResult =
   | { kind: "files"; files: StoredFile[] }
   | { kind: "bytes"; id: ChunkId; isNew: boolean }
+  /** The chunks' ids, 32 bytes each. */
+  | { kind: "pieces"; ids: Uint8Array }
   | { kind: "range"; range: RangeResult }
   | { kind: "leave" }
   | { kind: "send" }
@@ -131,6 +144,8 @@ export async function openSealingHandler(
           return { kind: "files", files: await objects.take(task) };
         case "bytes":
           return { kind: "bytes", ...(await sealer.add(task.type, task.bytes)) };
+        case "pieces":
+          return { kind: "pieces", ids: await storePieces(sealer, task) };
         case "range":
           return { kind: "range", range: await readRange(task) };
         case "leave":
@@ -152,4 +167,17 @@ export async function openSealingHandler(
       await objects.close();
     },
   };
+}
+
+async function storePieces(sealer: Sealer, { bytes, lengths, isNew }: PiecesTask): Promise<Uint8Array> {
+  const ids = Buffer.alloc(32 * lengths.length);
+  let at = 0;
+  for (const [index, length] of lengths.entries()) {
+    const piece = bytes.subarray(at, at + length);
+    const { id } = isNew ? await sealer.addNew("data", piece, () => {}) : await sealer.add("data", piece);
+    ids.write(id, 32 * index, "hex");
+    at += length;
+  }
+  assert(at === bytes.length, "pieces that are not all of their bytes");
+  return ids;
 }

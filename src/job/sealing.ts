@@ -141,6 +141,22 @@ export class Sealing implements AsyncDisposable {
     return ids;
   }
 
+  /** So many pieces at once keep every thread busy. */
+  get width(): number {
+    return this.#pool.width;
+  }
+
+  /**
+   * Stores bytes as chunks of the lengths given. Their memory goes to the thread: they are not to be used again.
+   * @returns the chunks' ids, 32 bytes each.
+   */
+  async storePieces(bytes: Uint8Array<ArrayBuffer>, lengths: readonly number[]): Promise<Uint8Array> {
+    const task: SealingTask = { kind: "pieces", bytes, lengths, isNew: this.#isFirst };
+    const result = await this.#pool.run(task, [bytes.buffer]);
+    if (result.kind !== "pieces") throw bug("a sealing thread answered another question");
+    return result.ids;
+  }
+
   async storeTree(bytes: Buffer): Promise<ChunkId> {
     return await this.storeBytes("tree", bytes);
   }

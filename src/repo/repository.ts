@@ -94,6 +94,18 @@ export class Repository {
     if (parts.index !== undefined) this.#index = Promise.resolve(parts.index);
   }
 
+  /** The same repository before anything of it was read: for whoever goes on for days, while others add and prune. */
+  anew(): Repository {
+    const { store, keys, config, keyId } = this;
+    return new Repository({
+      store,
+      keys,
+      config,
+      keyId,
+      ...(this.#keptIndex === undefined ? {} : { keptIndex: this.#keptIndex }),
+    });
+  }
+
   /** Index files that could not be read when the index was loaded; what they named was read from the packs instead. */
   get damagedIndexes(): readonly DamagedFile[] {
     return this.#damagedIndexes;

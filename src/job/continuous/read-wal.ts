@@ -1,0 +1,106 @@
+/**
+ * Puts the write-ahead log together again, from spans and then from the journal, as the files that a server's
+ * `restore_command` takes. What two of them have must be the same bytes; what one of them cannot give another may.
+ */
+import { copyFile, rename, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { Failure } from "../../base/errors.ts";
+import { silent } from "../../base/progress.ts";
+import type { Repository } from "../../repo/repository.ts";
+import { openRestorer } from "../../repo/restore-tree.ts";
+import { makeFolders } from "../../system/folders.ts";
+import { openTemporaryFolder } from "../../system/temporary.ts";
+import type { Lsn } from "../../wal/lsn.ts";
+import type { RefusedObject } from "./journal.ts";
+import { chooseSegments, isHistory, readSpans, restoreFiles } from "./span-files.ts";
+import { Leg, type WalToRead } from "./wal-leg.ts";
+
+/** The log as it can be had: files are made when they are asked for, so that no more of them lie on a disk than are needed. */
+export interface OpenedWal extends AsyncDisposable {
+  /** Of segments as `pg_wal` has them, in order, and of histories of timelines. */
+  readonly names: readonly string[];
+  /** Up to where each leg is there without a gap. */
+  readonly reached: readonly Lsn[];
+  /** What lay in the way and could not be used: damaged, or another's. The log is whole without it. */
+  readonly refused: readonly RefusedObject[];
+  /** Makes the file at a path where nothing is yet; zeros behind the last byte of the log. @throws Failure `repo/damaged`. */
+  fetch(name: string, path: string): Promise<void>;
+}
+
+/**
+ * @param folder A private one, which is made where it is not there: what spans do not have whole is put together in it.
+ * @throws Failure `moment/outside` where a leg has a gap before its end; `repo/damaged` where the repository has two versions of
+ * one stretch; of the store.
+ */
+export async function openWal(
+  repository: Repository,
+  wanted: WalToRead,
+  folder: string,
+  { signal }: { signal: AbortSignal },
+): Promise<OpenedWal> {
+  await makeFolders(folder, 0o700);
+  const refused: RefusedObject[] = [];
+  const found = await readSpans(repository, wanted, { signal, refused });
+  const histories = new Map(found.filter(isHistory).map((file) => [file.node.name, file]));
+  const restorer = await openRestorer(repository, folder, { signal, progress: silent, fileMode: 0o600 });
+  try {
+    const legs: Leg[] = [];
+    const reached: Lsn[] = [];
+    for (const leg of wanted.legs) {
+      const files = found.filter((file) => file.timeline === leg.timeline && !isHistory(file));
+      const assembled = new Leg({ wanted, leg, folder, restorer });
+      await assembled.take(
+        await chooseSegments(repository, (start) => assembled.wants(start), files, { signal }),
+        refused,
+      );
+      await assembled.fill(repository, { signal, refused });
+      reached.push(await assembled.finish(refused));
+      legs.push(assembled);
+    }
+    const names = [...histories.keys(), ...legs.flatMap((leg) => leg.names)];
+    return {
+      names,
+      reached,
+      refused,
+      async fetch(name, path) {
+        const there = legs.find((leg) => leg.isAssembled(name));
+        if (there !== undefined) return await copyFile(join(folder, name), path);
+        const file = histories.get(name) ?? legs.map((leg) => leg.stored(name)).find((each) => each !== undefined);
+        if (file === undefined) throw new Failure("moment/outside", `the log has no file '${name}'`);
+        const problems: RefusedObject[] = [];
+        await restoreFiles(restorer, [file], problems);
+        const [problem] = problems;
+        if (problem !== undefined) throw new Failure("repo/damaged", `'${name}' cannot be read: ${problem.reason}`);
+        await moveFile(join(folder, name), path);
+      },
+      [Symbol.asyncDispose]: async () => await restorer[Symbol.asyncDispose](),
+    };
+  } catch (error) {
+    await restorer[Symbol.asyncDispose]();
+    throw error;
+  }
+}
+
+async function moveFile(from: string, to: string): Promise<void> {
+  try {
+    await rename(from, to);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "EXDEV") throw error;
+    await copyFile(from, to);
+    await rm(from);
+  }
+}
+
+/** All of it at once, into a folder that is new or empty. */
+export async function readWal(
+  repository: Repository,
+  wanted: WalToRead,
+  folder: string,
+  { signal }: { signal: AbortSignal },
+): Promise<Pick<OpenedWal, "names" | "reached" | "refused">> {
+  await using work = await openTemporaryFolder("chatkeep-wal");
+  await using opened = await openWal(repository, wanted, work.path, { signal });
+  await makeFolders(folder, 0o700);
+  for (const name of opened.names) await opened.fetch(name, join(folder, name));
+  return opened;
+}
