@@ -3,32 +3,20 @@
  * whatever waits for it fails with the signal's reason.
  */
 import { randomBytes } from "node:crypto";
-import type { EventEmitter } from "node:events";
-import type { ConnectionOptions } from "node:tls";
-import { Client, type ClientConfig, type QueryResult, type QueryResultRow } from "pg";
+import type { Client, QueryResult, QueryResultRow } from "pg";
 import { from as copyFrom } from "pg-copy-streams";
 import type { Writable } from "node:stream";
-import { systemClock } from "../base/clock.ts";
 import { Failure } from "../base/errors.ts";
-import { describeAddress, type ServerAddress } from "./address.ts";
+import type { ServerAddress } from "./address.ts";
 import { CopyOut } from "./copy-out.ts";
-import { mayDifferWithoutSsl, sslAttempts } from "./encryption.ts";
-import { readPasswordFile } from "./password-file.ts";
-import { withPassword } from "./password.ts";
-import { isRemembered, serverFailure, SQLSTATE, sqlState } from "./server-errors.ts";
+import { serverFailure, SQLSTATE, sqlState } from "./server-errors.ts";
 import { sessionStatement } from "./session.ts";
-import { timeoutBehind, withoutTimeouts } from "./timeouts.ts";
+import { type Begin, signIn, signInOnce, streamOf } from "./sign-in.ts";
 
 export interface ConnectOptions {
   signal: AbortSignal;
   applicationName?: string;
 }
-
-/** PgBouncer remembers a refusal for 15 seconds, unless it was told otherwise. */
-const CONNECT_TIMEOUT_MS = 20_000;
-/** Load balancers and firewalls of providers wait for 4 minutes and more. */
-export const KEEP_ALIVE_SECONDS = 60;
-const REMEMBERED_POLL_MS = 500;
 
 export class Connection implements AsyncDisposable {
   readonly address: ServerAddress;
@@ -159,17 +147,13 @@ export class Connection implements AsyncDisposable {
   }
 }
 
-function streamOf(client: Client): { destroy(): void } | undefined {
-  return (client as unknown as { connection?: { stream?: { destroy(): void } } }).connection?.stream;
-}
-
 /**
  * Opens a session with our settings ({@link sessionStatement}).
  * @throws Failure `database/unreachable`, `database/denied` or `database/unsuitable` (no such database), with a hint.
  */
 export async function connect(address: ServerAddress, options: ConnectOptions): Promise<Connection> {
   try {
-    return await openPatiently(address, options);
+    return await signIn(address, options, beginWith(options));
   } catch (error) {
     if (options.signal.aborted) throw options.signal.reason;
     const failure = serverFailure(error, address);
@@ -177,106 +161,10 @@ export async function connect(address: ServerAddress, options: ConnectOptions): 
   }
 }
 
-async function openPatiently(address: ServerAddress, options: ConnectOptions): Promise<Connection> {
-  const until = systemClock.monotonic() + CONNECT_TIMEOUT_MS;
-  for (;;) {
-    try {
-      return await openEitherWay(address, options);
-    } catch (error) {
-      if (!isRemembered(error) || systemClock.monotonic() >= until) throw error;
-    }
-    await systemClock.sleep(REMEMBERED_POLL_MS, options.signal);
-  }
-}
-
-/** With and without encryption, as the mode says. What the server itself refuses tells more than a missing SSL. */
-async function openEitherWay(address: ServerAddress, options: ConnectOptions): Promise<Connection> {
-  const errors: unknown[] = [];
-  for (const ssl of sslAttempts(address)) {
-    options.signal.throwIfAborted();
-    try {
-      return await open(address, ssl, options);
-    } catch (error) {
-      if (!mayDifferWithoutSsl(error)) throw error;
-      errors.push(error);
-    }
-  }
-  throw errors.find((error) => sqlState(error) !== undefined) ?? errors.at(-1);
-}
-
-/** A password that a command printed may have run out since: then it is asked for once more. */
-async function open(
-  address: ServerAddress,
-  ssl: ConnectionOptions | false,
-  options: ConnectOptions,
-): Promise<Connection> {
-  const first = await withPassword(address, options);
-  try {
-    return await openWithout([], first, ssl, options);
-  } catch (error) {
-    if (address.passwordCommand === undefined || !isLogin(error)) throw error;
-    const again = await withPassword(address, { ...options, refused: first.password });
-    if (again.password === first.password) throw error;
-    return await openWithout([], again, ssl, options);
-  }
-}
-
-/** As servers refuse a password: their own, or what PAM, LDAP and the like check for them. */
-function isLogin(error: unknown): boolean {
-  return sqlState(error)?.startsWith("28") === true;
-}
-
-/** Timeouts that end sessions before they can be switched off are switched off from the start. */
-async function openWithout(
-  timeouts: readonly string[],
-  address: ServerAddress,
-  ssl: ConnectionOptions | false,
-  options: ConnectOptions,
-): Promise<Connection> {
-  try {
-    return await openWith(timeouts, address, ssl, options);
-  } catch (error) {
-    const timeout = timeoutBehind(error);
-    if (timeout === undefined || timeouts.includes(timeout)) throw error;
-    return await openWithout([...timeouts, timeout], address, ssl, options);
-  }
-}
-
-async function openWith(
-  timeouts: readonly string[],
-  address: ServerAddress,
-  ssl: ConnectionOptions | false,
-  options: ConnectOptions,
-): Promise<Connection> {
-  const password = address.password ?? (process.env["PGPASSWORD"] || (await readPasswordFile(address)));
-  const config: ClientConfig = {
-    host: address.host,
-    port: address.port,
-    user: address.user,
-    database: address.database,
-    ...(password === undefined ? {} : { password }),
-    ssl,
-    enableChannelBinding: address.channelBinding === "prefer" || address.channelBinding === "require",
-    application_name: options.applicationName ?? "chatkeep",
-    connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
-    // What stands in between forgets connections that are silent for some minutes, and ours may wait for hours.
-    keepAlive: true,
-    keepAliveInitialDelayMillis: KEEP_ALIVE_SECONDS * 1000,
-    ...(timeouts.length === 0 ? {} : { options: withoutTimeouts(timeouts) }),
-  };
-  const client = new Client(config);
-  // A session that is lost while idle is told by the next query; without a listener it would end the process.
-  let ended: Error | undefined;
-  client.on("error", (error: Error) => {
-    ended ??= error;
-  });
-  const cut = () => streamOf(client)?.destroy();
-  const binding = address.channelBinding === "require" ? watchBinding(client, cut) : undefined;
-  options.signal.addEventListener("abort", cut, { once: true });
-  try {
-    await client.connect();
-    if (binding?.isBound() === false) throw notBound(address);
-    const connection = new Connection(client, address, options.signal);
+/** Our settings, before anything else. */
+function beginWith({ signal }: ConnectOptions): Begin<Connection> {
+  return async (client, address) => {
+    const connection = new Connection(client, address, signal);
     try {
       // By itself, as it does not yet apply to the message that it comes in.
       await connection.query("set statement_timeout = 0");
@@ -286,46 +174,7 @@ async function openWith(
       throw error;
     }
     return connection;
-  } catch (error) {
-    cut();
-    if (binding?.isRefused() === true) throw notBound(address);
-    // What is asked afterwards only says that the session is gone.
-    throw sqlState(error) === undefined && sqlState(ended) !== undefined ? ended : error;
-  } finally {
-    options.signal.removeEventListener("abort", cut);
-  }
-}
-
-/**
- * Whether signing in was bound to the encryption. A server that asks for the password in another way gets nothing: whoever
- * stands in between could ask so.
- */
-function watchBinding(client: Client, cut: () => void): { isBound(): boolean; isRefused(): boolean } {
-  const protocol = (client as unknown as { connection: EventEmitter }).connection;
-  let state: "begun" | "offered" | "bound" | "refused" = "begun";
-  const refuse = () => {
-    state = "refused";
-    cut();
   };
-  for (const way of ["authenticationCleartextPassword", "authenticationMD5Password"]) protocol.on(way, refuse);
-  protocol.on("authenticationSASL", ({ mechanisms }: { mechanisms: string[] }) => {
-    if (mechanisms.includes("SCRAM-SHA-256-PLUS")) state = "offered";
-    else refuse();
-  });
-  protocol.on("authenticationSASLFinal", () => {
-    if (state === "offered") state = "bound";
-  });
-  return { isBound: () => state === "bound", isRefused: () => state === "refused" };
-}
-
-function notBound(address: ServerAddress): Failure {
-  return new Failure(
-    "database/denied",
-    `the server does not bind signing in to the encryption (${describeAddress(address)})`,
-    {
-      hint: "channel_binding=require asks for it: it takes encryption, and a password of SCRAM. Without the parameter it is used where it can be.",
-    },
-  );
 }
 
 /** Adds the databases that do exist: most often the name is nearly right. */
@@ -333,7 +182,7 @@ async function nameOthers(failure: Failure, address: ServerAddress, options: Con
   for (const database of ["postgres", "template1"]) {
     if (database === address.database) continue;
     try {
-      await using connection = await openEitherWay({ ...address, database }, options);
+      await using connection = await signInOnce({ ...address, database }, options, beginWith(options));
       const rows = await connection.query<{ name: string }>(
         "select datname as name from pg_catalog.pg_database where not datistemplate and datname <> 'postgres' order by 1",
       );

@@ -9,30 +9,17 @@
  */
 import { Readable } from "node:stream";
 import type { Submittable } from "pg";
+import { type BorrowedSocket, borrowSocket, HEAD_BYTES, LENGTH_BYTES } from "./borrowed-socket.ts";
 
 const COPY_DATA = 0x64; // d
 /** What may come before the data, and between rows: CopyOutResponse, ParameterStatus, NoticeResponse, NotificationResponse. */
 const PASSED_OVER: ReadonlySet<number> = new Set(Buffer.from("HSNA"));
 const ERROR_RESPONSE = 0x45; // E
-/** A letter, and a length that counts itself and not the letter. */
-const HEAD_BYTES = 5;
-const LENGTH_BYTES = 4;
-
-/** What is used of the library's connection: its socket, and how a statement is sent. */
-interface ProtocolConnection {
-  readonly stream: Readable;
-  query(sql: string): void;
-}
-
-type DataListener = (bytes: Buffer) => void;
 
 /** A statement for `Client.query`, and the stream of its data: rows as text, each with its line end. */
 export class CopyOut extends Readable implements Submittable {
   readonly #sql: string;
-  #socket: Readable | undefined;
-  /** How the library reads the session when it is not read here. */
-  #library: DataListener = () => {};
-  readonly #onReadable = () => this.#take();
+  #socket: BorrowedSocket | undefined;
   /** The beginning of a message's head, of which the rest has not come. */
   #head: Buffer = Buffer.alloc(0);
   /** What has still to come of the message under way. */
@@ -52,15 +39,8 @@ export class CopyOut extends Readable implements Submittable {
   }
 
   submit(connection: unknown): void {
-    const { stream } = connection as ProtocolConnection;
-    const [library, ...others] = stream.listeners("data");
-    if (library === undefined || others.length > 0) throw new Error("somebody else reads the session's socket");
-    this.#library = library as DataListener;
-    this.#socket = stream;
-    stream.removeListener("data", this.#library);
-    stream.pause();
-    stream.on("readable", this.#onReadable);
-    (connection as ProtocolConnection).query(this.#sql);
+    this.#socket = borrowSocket(connection, () => this.#take());
+    this.#socket.query(this.#sql);
   }
 
   handleError(error: Error): void {
@@ -81,7 +61,7 @@ export class CopyOut extends Readable implements Submittable {
 
   #take(): void {
     while (this.#isWanted && this.#socket !== undefined && !this.destroyed) {
-      const bytes = this.#socket.read() as Buffer | null;
+      const bytes = this.#socket.read();
       if (bytes === null) return;
       const { filled, rest } = this.#unwrap(this.#withHead(bytes));
       if (filled.length > 0) this.#isWanted = this.push(filled);
@@ -130,11 +110,8 @@ export class CopyOut extends Readable implements Submittable {
     const socket = this.#socket;
     if (socket === undefined) return;
     this.#socket = undefined;
-    socket.removeListener("readable", this.#onReadable);
-    socket.on("data", this.#library);
     // After an error the library calls handleError, and the data never ends well.
     if (rest[0] !== ERROR_RESPONSE) this.push(null);
-    this.#library(rest);
-    process.nextTick(() => socket.resume());
+    socket.giveBack(rest);
   }
 }
