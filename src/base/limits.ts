@@ -210,6 +210,14 @@ export const LIMITS = {
   passwordCommandMs: 60_000,
   /** A session that the server has no room for is asked for again for so long. */
   sessionWaitMs: 10_000,
+  /** Of what a server streams, so much is held for whoever reads it; then the socket waits. */
+  replicationAheadBytes: 4 * MIB,
+  /** A server that streams its log is told so often how far we are; PostgreSQL's own programs do the same. */
+  walStatusMs: 10_000,
+  /** One that says nothing for so long, though it is asked, is gone. */
+  walSilenceMs: 60_000,
+  /** What saying good-bye to such a server may take. */
+  walGoodbyeMs: 10_000,
   /** Connections that COPY at once. */
   copyConnections: 2,
   /** How long a run that failed may take to write the index of what it stored, and any run to take its lock away. */

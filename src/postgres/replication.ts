@@ -1,0 +1,216 @@
+/**
+ * A session of physical replication: it takes commands and no SQL, reads the whole cluster's log and files, and needs
+ * the attribute REPLICATION and a line in pg_hba.conf of its own. It belongs to one signal, as every session does.
+ *
+ * Source: PostgreSQL's documentation, "Streaming Replication Protocol".
+ */
+import type { Client } from "pg";
+import { bug, Failure } from "../base/errors.ts";
+import { formatLsn, historyName, isLsn, type Lsn, parseLsn } from "../wal/lsn.ts";
+import { describeAddress, type ServerAddress } from "./address.ts";
+import { quoteIdentifier } from "./names.ts";
+import { ReplicationAnswer, type Row } from "./replication-answer.ts";
+import { replicationFailure } from "./replication-failures.ts";
+import { type Ask, WalStream } from "./replication-stream.ts";
+import { signIn, streamOf } from "./sign-in.ts";
+
+export interface ReplicationOptions {
+  signal: AbortSignal;
+  /** What the server shows of the session; `synchronous_standby_names` goes by it. */
+  applicationName?: string;
+}
+
+export interface SystemIdentity {
+  /** Decimal. */
+  readonly systemId: string;
+  readonly timeline: number;
+  /** The end of what the server has written durably; of a standby, of what it has received or replayed. */
+  readonly flushed: Lsn;
+}
+
+export interface StreamFrom {
+  readonly from: Lsn;
+  readonly timeline: number;
+  /** A slot that is there already. */
+  readonly slot?: string | undefined;
+}
+
+export class ReplicationSession implements AsyncDisposable {
+  readonly address: ServerAddress;
+  readonly #client: Client;
+  readonly #signal: AbortSignal;
+  readonly #onAbort: () => void;
+  #isClosed = false;
+  /** What the server said when it ended the session. */
+  #end: Error | undefined;
+
+  /** Use {@link openReplication}. */
+  constructor(client: Client, address: ServerAddress, signal: AbortSignal) {
+    this.address = address;
+    this.#client = client;
+    this.#signal = signal;
+    this.#onAbort = () => this.destroy();
+    signal.addEventListener("abort", this.#onAbort, { once: true });
+    client.on("error", (error: Error) => (this.#end ??= error));
+    client.once("end", () => this.#forget());
+  }
+
+  /** True until the session was ended by either side. */
+  get isOpen(): boolean {
+    return !this.#isClosed && this.#end === undefined;
+  }
+
+  /**
+   * Sends a command, and returns its answer as it comes. It is read to its end, or the session destroyed.
+   * For what this room does with sessions; its errors go through {@link failure}.
+   */
+  ask(answer: ReplicationAnswer): ReplicationAnswer {
+    return this.#client.query(answer);
+  }
+
+  /** Sends a command that answers with one result. @throws Failure of the `database/` and `wal/` codes, or the signal's reason. */
+  async command(text: string): Promise<readonly Row[]> {
+    try {
+      let rows: readonly Row[] = [];
+      for await (const part of this.ask(new ReplicationAnswer(text))) if (part.kind === "rows") rows = part.rows;
+      return rows;
+    } catch (error) {
+      throw this.failure(error);
+    }
+  }
+
+  /** Which cluster this is, and how far its log goes. */
+  async identifySystem(): Promise<SystemIdentity> {
+    const [row] = await this.command("IDENTIFY_SYSTEM");
+    const [systemId, timeline, flushed] = [row?.["systemid"], row?.["timeline"], row?.["xlogpos"]];
+    if (!systemId || !timeline || !flushed || !isLsn(flushed)) throw unheardOf("IDENTIFY_SYSTEM");
+    return { systemId, timeline: Number(timeline), flushed: parseLsn(flushed) };
+  }
+
+  /** The value of a setting as SHOW writes it, with its unit. */
+  async showSetting(name: string): Promise<string> {
+    const [row] = await this.command(`SHOW ${quoteIdentifier(name)}`);
+    const value = row === undefined ? undefined : Object.values(row)[0];
+    if (value === undefined || value === null) throw unheardOf("SHOW");
+    return value;
+  }
+
+  /** `wal_segment_size` in bytes. */
+  async segmentBytes(): Promise<number> {
+    return parseSize(await this.showSetting("wal_segment_size"));
+  }
+
+  /**
+   * The history of a timeline, from 2 on: the text of its file, by which a server knows where it came from.
+   * @throws Failure `wal/gone` when the server does not have it.
+   */
+  async timelineHistory(timeline: number): Promise<{ name: string; text: string }> {
+    const [row] = await this.command(`TIMELINE_HISTORY ${timeline}`);
+    const text = row?.["content"];
+    if (text === undefined || text === null) throw unheardOf("TIMELINE_HISTORY");
+    return { name: row?.["filename"] ?? historyName(timeline), text };
+  }
+
+  /**
+   * Streams the log of a timeline from a position on, which is best the beginning of a segment: nothing before it comes.
+   * The session takes no other command until the stream has ended.
+   */
+  async streamWal({ from, timeline, slot }: StreamFrom): Promise<WalStream> {
+    const serverPatienceMs = parseDuration(await this.showSetting("wal_sender_timeout"));
+    const named = slot === undefined ? "" : `SLOT ${quoteIdentifier(slot)} `;
+    const command = `START_REPLICATION ${named}PHYSICAL ${formatLsn(from)} TIMELINE ${timeline}`;
+    const ask: Ask = (answer) => this.ask(answer);
+    const failure = (error: unknown) => this.failure(error);
+    const cut = () => this.destroy();
+    return new WalStream(command, ask, { from, serverPatienceMs, hasSlot: slot !== undefined, failure, cut });
+  }
+
+  /** An error of this session as a failure; the signal's reason when it was aborted. */
+  failure(error: unknown): unknown {
+    if (this.#signal.aborted) return this.#signal.reason;
+    return replicationFailure(error, this.address);
+  }
+
+  /** Ends the session at once; the server notices when it next sends. */
+  destroy(): void {
+    this.#forget();
+    streamOf(this.#client)?.destroy();
+  }
+
+  async close(): Promise<void> {
+    if (this.#isClosed) return;
+    this.#forget();
+    // A session that is cut already has nothing to say good-bye to.
+    await this.#client.end().catch(() => {});
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  #forget(): void {
+    this.#isClosed = true;
+    this.#signal.removeEventListener("abort", this.#onAbort);
+  }
+}
+
+/**
+ * Opens a session of physical replication.
+ * @throws Failure `database/unreachable`, `database/full`, `database/denied` or `database/unsuitable`, with a hint; the signal's
+ * reason.
+ */
+export async function openReplication(
+  address: ServerAddress,
+  options: ReplicationOptions,
+): Promise<ReplicationSession> {
+  try {
+    return await signIn(address, { ...options, isReplication: true }, async (client, signedIn) => {
+      const session = new ReplicationSession(client, signedIn, options.signal);
+      // A pooler that knows nothing of replication lets one in all the same, as somebody who wants statements.
+      await session.identifySystem();
+      return session;
+    });
+  } catch (error) {
+    if (options.signal.aborted) throw options.signal.reason;
+    throw replicationFailure(error, address);
+  }
+}
+
+/** @throws Failure `wal/other-cluster` where a server is not the one that was followed. */
+export function refuseOtherCluster(
+  found: Pick<SystemIdentity, "systemId">,
+  expected: string,
+  address: ServerAddress,
+): void {
+  if (found.systemId === expected) return;
+  throw new Failure(
+    "wal/other-cluster",
+    `the server is another one than was followed (${describeAddress(address)}): its system identifier is ${found.systemId}, not ${expected}`,
+    {
+      hint: "Was the data directory made anew, or does the address lead elsewhere now? A new cluster needs a base of its own.",
+    },
+  );
+}
+
+function unheardOf(command: string): Failure {
+  return bug(`the server answered ${command} in a way that is not known`);
+}
+
+const UNITS: Readonly<Record<string, number>> = { B: 1, kB: 1024, MB: 1024 ** 2, GB: 1024 ** 3, TB: 1024 ** 4 };
+
+/** A size as SHOW writes it: `16MB`. */
+export function parseSize(text: string): number {
+  const [, amount = "", unit = ""] = /^(\d+)(B|kB|MB|GB|TB)$/.exec(text) ?? [];
+  const bytes = Number(amount) * (UNITS[unit] ?? Number.NaN);
+  if (amount === "" || !Number.isSafeInteger(bytes)) throw unheardOf("SHOW");
+  return bytes;
+}
+
+const SPANS: Readonly<Record<string, number>> = { ms: 1, s: 1000, min: 60_000, h: 3_600_000, d: 86_400_000 };
+
+/** A time as SHOW writes it, in milliseconds: `1min`, `0`. */
+export function parseDuration(text: string): number {
+  const [, amount = "", unit = "ms"] = /^(\d+)(ms|s|min|h|d)?$/.exec(text) ?? [];
+  if (amount === "") throw unheardOf("SHOW");
+  return Number(amount) * (SPANS[unit] ?? 1);
+}
