@@ -36,8 +36,7 @@ export interface WalProblem {
   readonly seen: string;
 }
 
-const WHAT: Record<WalProblemKind, string> = {
-  end: "a page or record",
+const WHAT: Record<Exclude<WalProblemKind, "end">, string> = {
   version: "the page's version",
   page: "the page's header",
   "page-address": "the page's position",
@@ -55,5 +54,6 @@ const WHAT: Record<WalProblemKind, string> = {
 
 /** `0/16B3748: the record's checksum is 1a2b3c4d, not 5e6f7081`. */
 export function describeWalProblem({ kind, lsn, expected, seen }: WalProblem): string {
+  if (kind === "end") return `${formatLsn(lsn)}: nothing was written from here on`;
   return `${formatLsn(lsn)}: ${WHAT[kind]} is ${seen}, not ${expected}`;
 }
