@@ -273,10 +273,12 @@ export const LIMITS = {
   guardWellLooks: 2,
   /** A restore point that is older when an upgrade begins lacks so much that it is told. */
   guardPointAgeMs: 3_600_000,
+  /** A restore point that was made of a moment is kept so long, unless it is held. */
+  momentKeptMs: 24 * 3_600_000,
+  /** Restore points on either side of a moment that are asked for files which the nearest lacks. */
+  momentNeighbours: 3,
   /** Of a log that is replayed, so much lies ready for the server. */
   walAheadBytes: 128 * MIB,
-  /** Of a log that is replayed, what stays beside the data until the next restart point: the server's max_wal_size and more. */
-  walKeptBytes: 3 * 1024 * MIB,
   /** A container that does not end after its input ended is removed. */
   containerStopMs: 20_000,
   /** A child process that does not end after its input ended is ended. */

@@ -35,14 +35,7 @@ import type { Repository } from "../repo/repository.ts";
 import { acksElsewhere, acksOf, awaitingAck, type KnownAcks, type ListedElsewhere, readAck, SHRUNK } from "./acks.ts";
 import { storePoint } from "./build-point.ts";
 import { captureDatabase, type ComparedTables, type DatabaseCapture } from "./capture-database.ts";
-import {
-  type ElseCapture,
-  Gathering,
-  judgeElse,
-  readSnapshotFacts,
-  type SnapshotFacts,
-  storeElse,
-} from "./capture-else.ts";
+import { type ElseCapture, Gathering, judgeElse, readSnapshotFacts, type SnapshotFacts } from "./capture-else.ts";
 import { captureStorage, type StorageCapture, type StoragePorts } from "./capture-storage.ts";
 import { type ComparedStorage, countStorage, listStorageAtOnce, type StorageListing } from "./list-storage.ts";
 import { lossFindings, storageFindings } from "./findings.ts";
@@ -50,6 +43,7 @@ import { beginToWrite } from "./lock.ts";
 import { awaitLateFiles } from "./late-files.ts";
 import { buildManifest } from "./manifest.ts";
 import { findParent, type Parent } from "./parent.ts";
+import { installationThen, type MomentParts, storedElse } from "./moment-parts.ts";
 import { listPoints, type PointList } from "./points.ts";
 import { ParentRanges } from "./reuse.ts";
 import { isAckable, quietKnown, quietTold } from "./quiet.ts";
@@ -87,6 +81,8 @@ export interface BackupOptions {
   ownConfig: string | undefined;
   /** The database is an old dump, which was loaded for this: the point is of the dump's own time, and built upon nothing. */
   imported?: ImportedEntry | undefined;
+  /** The database was recovered as it was at a moment: the point is of that moment, and what is no row comes from other points. */
+  moment?: MomentParts | undefined;
   /** What the configuration says of storage services. */
   storageSettings?: StorageSettings | undefined;
   /** Sealing threads, each with a connection to the database. */
@@ -105,12 +101,13 @@ export interface BackupOptions {
 export async function backup(options: BackupOptions): Promise<BackupSummary> {
   const { repository, clock } = options;
   const startedMs = clock.monotonic();
-  const startedAt = options.imported?.madeAt ?? formatGoTime(BigInt(clock.now()) * 1_000_000n);
+  const startedAt =
+    options.imported?.madeAt ?? options.moment?.startedAt ?? formatGoTime(BigInt(clock.now()) * 1_000_000n);
   const lockLost = new AbortController();
   const signal = AbortSignal.any([options.signal, lockLost.signal]);
   const run: Run = { ...options, signal, startedAt };
   // A lock must settle before it counts: meanwhile everything begins that changes nothing.
-  await using gathering = new Gathering(run);
+  await using gathering = run.moment?.other === undefined ? new Gathering(run) : undefined;
   await using threads = new SealingThreads({ repository, signal, ...workersOf(options) });
   await using source = new SourceDatabase(run);
   await using lock = await beginToWrite(repository, options);
@@ -148,10 +145,9 @@ export async function backup(options: BackupOptions): Promise<BackupSummary> {
   const files = countFiles(storage);
   const { shrinkage, findings } = await judge(run, { list, parent, accounts: database.accounts, files, told });
   const manifest = buildManifest({
-    program: options.program,
-    identity: options.identity,
-    installation: options.installation,
+    ...options,
     imported: options.imported,
+    moment: options.moment?.entry,
     startedAt,
     endedAt: formatInstant(clock.now()),
     parent: parent?.point.id ?? null,
@@ -184,9 +180,11 @@ async function lookAtRepository(run: Run) {
   const listing = listPoints(repository, { signal });
   listing.catch(() => {});
   const prepared = await repository.prepareToWrite({ signal });
-  const found = run.imported === undefined ? await findParent({ ...run, list: listing }) : { findings: [] };
+  const found = run.moment ?? (run.imported === undefined ? await findParent({ ...run, list: listing }) : NO_PARENT);
   return { ...prepared, indexFiles: repository.indexFiles, list: await listing, ...found };
 }
+
+const NO_PARENT: { parent?: Parent; findings: Finding[] } = { findings: [] };
 
 interface Judged {
   list: PointList;
@@ -220,13 +218,15 @@ function awaitsAck({ kind, level }: Finding): boolean {
 
 async function judgeBy(
   known: readonly KnownAcks[],
-  { identity, fallLimits: limits }: Run,
+  { identity, fallLimits: limits, moment }: Run,
   { list, parent, accounts, files, told }: Judged,
 ): Promise<{ shrinkage: Shrinkage; findings: Finding[] }> {
   const records = known.flatMap(({ acks }) => acks);
   const awaiting = awaitingAck({ points: list.points, records }, identity.id);
   const points = new Set(list.points.map(({ id }) => id));
-  const shrinkage = await judgeShrinkage(accounts, files, { parent, known, awaiting, points, limits });
+  // What is of a moment was less than it is now in everything: it is compared with nothing.
+  const before = moment === undefined ? parent : undefined;
+  const shrinkage = await judgeShrinkage(accounts, files, { parent: before, known, awaiting, points, limits });
   const quiet = await quietKnown([...told, ...shrinkage.findings], known);
   return { shrinkage, findings: sortFindings(quietTold(quiet, parent?.manifest.findings ?? [])) };
 }
@@ -253,7 +253,7 @@ interface Tools {
   sealing: Sealing;
   /** Of the repository, before anything was added. */
   indexFiles: readonly string[];
-  gathering: Gathering;
+  gathering: Gathering | undefined;
   connection: Connection;
   /** What the database listed at the beginning, counted. */
   counted: StorageListing;
@@ -273,6 +273,7 @@ interface Captured {
 
 async function capture(run: Run, tools: Tools): Promise<Captured> {
   const { sealing, connection, counted, server, programs, parent } = tools;
+  const saved = run.moment?.saved ?? run.installation;
   const rows = parent?.rows;
   await using sources = new Sources({ ...run, settings: run.storageSettings });
   const ports = await storagePorts(run, { sealing, sources }, async (blob) => (await rows?.has(blob)) === true);
@@ -306,7 +307,7 @@ async function capture(run: Run, tools: Tools): Promise<Captured> {
     readRange: (snapshotId, table, range, sessions) => sealing.readRange(snapshotId, table, range, sessions),
     parent: parent?.manifest,
     async alsoIn(snapshot, compared) {
-      facts = await readSnapshotFacts(snapshot, run.installation);
+      facts = await readSnapshotFacts(snapshot, saved);
       const rowsOfBlobs = comparedBlobs(await compared, parent);
       listing = await snapshot.lookAt(
         [BLOBS],
@@ -320,24 +321,26 @@ async function capture(run: Run, tools: Tools): Promise<Captured> {
   // The second look takes over from the first, so the first one's trees must be readable.
   await sealing.flush();
   run.progress.stage("saving files that came meanwhile", { unit: "files" });
-  const second = await awaitLateFiles(
-    {
-      ...run,
-      storage: ports,
-      database: retrying(connection),
-      isStandby: database.standby !== undefined,
-      flush: () => sealing.flush(),
-    },
-    listing,
-    await captureStorage(ports, listing, first.state),
-  );
+  const look = await captureStorage(ports, listing, first.state);
+  const second =
+    run.moment !== undefined
+      ? { look, purged: 0 }
+      : await awaitLateFiles(
+          {
+            ...run,
+            storage: ports,
+            database: retrying(connection),
+            isStandby: database.standby !== undefined,
+            flush: () => sealing.flush(),
+          },
+          listing,
+          look,
+        );
   // Stored only now, so that a database that cannot be read leaves nothing new in the repository.
-  const stored = await storeElse(tools.gathering, {
-    ...run,
-    storeFiles: ports.storeFiles,
-    storeContent: (bytes) => sealing.storeContent(bytes),
-  });
-  const other = await judgeElse(stored, { ...run, facts, keys: run.repository.keys });
+  const storeContent = (bytes: Buffer) => sealing.storeContent(bytes);
+  const stored = await storedElse(run, tools.gathering, { ...run, storeFiles: ports.storeFiles, storeContent });
+  const installation = installationThen(run, facts);
+  const other = await judgeElse(stored, { installation, facts, keys: run.repository.keys });
   const storage = second.look.state;
   const aboutStorage = storageFindings(storage, parent?.storage, (name) => sources.outageOf(name));
   return { database, storage, looks: [first, second.look], purged: second.purged, aboutStorage, other };
@@ -373,6 +376,7 @@ async function storagePorts(
     isStored: (id) => index.has("data", id),
     trusted: new Set(),
     isKnownRow,
+    ...(run.moment === undefined ? {} : { elsewhere: run.moment.elsewhere }),
     isKept: () => false,
     settles: false,
     readTree: (id) => run.repository.readTree(id, { signal: run.signal }),
@@ -386,6 +390,7 @@ async function storagePorts(
 async function saveSnapshot(run: Run, manifest: Manifest, tree: ChunkId, parent: Parent | undefined): Promise<string> {
   const tags = [POINT_TAG, installationTag(run.identity.id), instantTag(manifest.startedAt), ...run.tags];
   if (manifest.chatwoot.version !== null) tags.push(versionTag(manifest.chatwoot.version));
+  if (run.moment !== undefined) tags.push(...run.moment.tags);
   if (manifest.imported !== undefined) tags.push(importedTag(manifest.imported.clientVersion));
   const torn = tablesLackingRows(manifest).length;
   if (torn > 0) tags.push(tornTag(torn));

@@ -40,6 +40,8 @@ export interface StoragePorts {
   settles: boolean;
   /** True when the parent has this row, and it asks for the same bytes. */
   isKnownRow: (blob: BlobRow) => Promise<boolean>;
+  /** What is elsewhere in the repository of files that the state before lacks, by their ids; each surely what its row asks for. */
+  elsewhere?: (row: FolderRow, blobs: readonly BlobRow[]) => Promise<ReadonlyMap<bigint, TreeNode>>;
   /** A file was looked at. */
   onFile: () => void;
   /** Reads every file again, even those that the state before has. */
@@ -253,7 +255,10 @@ async function readFolder(
     whole.set(id, node);
     if (there.has(id)) nodes.push(node);
   }
-  const wanted = lacking.filter(({ id }) => !there.has(id));
+  const unknown = lacking.filter(({ id }) => !there.has(id));
+  const elsewhere = await ports.elsewhere?.(folder.row, unknown);
+  if (elsewhere !== undefined) nodes.push(...elsewhere.values());
+  const wanted = unknown.filter(({ id }) => elsewhere?.has(id) !== true);
   for (const { blob, file } of await fetchBlobs(ports, service.name, wanted)) {
     const reason = problemOf(blob, file);
     const earlier = whole.get(blob.id);

@@ -11,14 +11,16 @@ import { listSome, plural } from "../base/bytes.ts";
 import { Failure, isFailure } from "../base/errors.ts";
 import type { Finding } from "../base/findings.ts";
 import { shortId, type SnapshotId } from "../base/ids.ts";
+import { LIMITS } from "../base/limits.ts";
 import type { Progress } from "../base/progress.ts";
 import { formatGoTime } from "../format/go-time.ts";
 import { FORGOTTEN } from "../point/layout.ts";
-import { planRetention, type RetentionPoint, type RetentionPolicy } from "../policy/retention.ts";
+import { momentOf } from "../point/moment.ts";
+import { pastMoments, planRetention, type RetentionPoint, type RetentionPolicy } from "../policy/retention.ts";
 import type { Repository } from "../repo/repository.ts";
 import { acksSpent, awaitingAck } from "./acks.ts";
 import { lockAlone, lockToRead } from "./lock.ts";
-import { isTorn, listPoints, resolvePoint, userTags, type Point, type PointList } from "./points.ts";
+import { isMoment, isTorn, listPoints, resolvePoint, userTags, type Point, type PointList } from "./points.ts";
 import {
   describeHold,
   isAck,
@@ -125,7 +127,7 @@ async function rememberForgotten(
   const left = list.points.filter((point) => !remove.includes(point));
   const known = new Set(list.records.filter(({ kind }) => kind === "forgotten").map(({ point }) => point));
   const at = formatGoTime(BigInt(clock.now()) * 1_000_000n);
-  for (const point of remove) {
+  for (const point of remove.filter((one) => !isMoment(one))) {
     const isThere = left.some(({ id }) => id === point.id);
     if (isThere || known.has(point.id) || isOlder(point, left, clock.now())) continue;
     known.add(point.id);
@@ -200,6 +202,11 @@ function toCandidate(point: Point, nowMs: number): Candidate {
   };
 }
 
+function toMoment(found: Point, nowMs: number) {
+  const holds = found.holds.filter((hold) => isInForce(hold, nowMs));
+  return { found, holds, madeMs: momentOf(found.snapshot.tags)?.madeMs ?? nowMs };
+}
+
 function planByPolicy(
   list: PointList,
   { policy, timeZone, installation }: Extract<ForgetRequest, { by: "policy" }>,
@@ -225,6 +232,15 @@ function planByPolicy(
   }
   const isInScope = (record: PointRecord) =>
     installationId === undefined || tagValue(record.snapshot, "installation") === installationId;
+  const ofMoments = list.moments.filter(
+    (point) => installationId === undefined || point.installationId === installationId,
+  );
+  remove.push(
+    ...pastMoments(
+      ofMoments.map((point) => toMoment(point, nowMs)),
+      { nowMs, keepMs: LIMITS.momentKeptMs },
+    ).map(({ found }) => found),
+  );
   const records = new Set([
     ...recordsOf(list, remove),
     // A snapshot that cannot be read may be the point that a record seems to lack.
@@ -266,10 +282,10 @@ function planByName(
     const found = resolvePoint(list, word, installationId);
     // restic may have left several snapshots of one name: by the name all are meant, by a snapshot's id that one.
     const isExact = word === found.snapshotId;
-    for (const point of list.points) if (point === found || (!isExact && point.id === found.id)) named.add(point);
+    for (const point of allPoints(list)) if (point === found || (!isExact && point.id === found.id)) named.add(point);
   }
   const remove = [...named].toSorted((a, b) => a.takenAtMs - b.takenAtMs);
-  const left = list.points.filter((point) => !named.has(point));
+  const left = allPoints(list).filter((point) => !named.has(point));
   for (const point of remove) refuseNeeded(point, { list, remove, left }, nowMs);
   return { keep: [], remove, records: recordsOf(list, remove), findings: [] };
 }
@@ -292,7 +308,9 @@ function refuseNeeded(
       hint: `If it may go, release it first: 'chatkeep hold --release ${shown} ${hold.name}'.`,
     });
   }
-  const isSame = (other: Point) => other.installationId === point.installationId;
+  // Without a moment, nothing is lacking: it stands in for no backup.
+  if (isMoment(point)) return;
+  const isSame = (other: Point) => other.installationId === point.installationId && !isMoment(other);
   if (!left.some(isSame)) {
     const count = remove.filter(isSame).length;
     throw new Failure(
@@ -332,10 +350,16 @@ function isMarked(point: Point): boolean {
  */
 function recordsOf(list: PointList, remove: readonly Point[]): PointRecord[] {
   const going = new Set(remove);
-  const left = list.points.filter((point) => !going.has(point));
+  const left = allPoints(list).filter((point) => !going.has(point));
   const [goingNames, goingTrees] = [namesOf(remove), treesOf(remove)];
   const [leftNames, leftTrees] = [namesOf(left), treesOf(left)];
-  const spent = list.damaged.length > 0 || remove.length === 0 ? [] : acksSpent(list, left);
+  const spent =
+    list.damaged.length > 0 || remove.length === 0
+      ? []
+      : acksSpent(
+          list,
+          left.filter((point) => !isMoment(point)),
+        );
   const about = list.records.filter((record) => {
     // Another repository may still have the hold, or the point.
     if (isRelease(record) || isAck(record) || record.kind === "forgotten") return false;
@@ -344,6 +368,10 @@ function recordsOf(list: PointList, remove: readonly Point[]): PointRecord[] {
     return !isHold(record) && goingTrees.has(tree) && !leftTrees.has(tree);
   });
   return [...about, ...spent];
+}
+
+function allPoints({ points, moments }: PointList): Point[] {
+  return [...points, ...moments];
 }
 
 function namesOf(points: readonly Point[]): Set<string> {
@@ -356,7 +384,7 @@ function treesOf(points: readonly Point[]): Set<string> {
 
 /** Records whose point is gone: an earlier run was stopped, or restic forgot it. A hold in force is left to a person. */
 function leftBehind(list: PointList, nowMs: number): PointRecord[] {
-  const names = namesOf(list.points);
+  const names = namesOf(allPoints(list));
   return list.records.filter((record) => {
     if (names.has(record.point) || isRelease(record) || isAck(record) || isNotCopied(record)) return false;
     if (record.kind === "forgotten") return isSaid(record, list.points, nowMs);

@@ -6,6 +6,7 @@ import {
   countsOf,
   CUTTER_VERSION,
   type ImportedEntry,
+  type MomentEntry,
   MANIFEST_SCHEMA,
   type Manifest,
   type ServiceEntry,
@@ -23,6 +24,7 @@ export interface ManifestParts {
   identity: { id: string; name: string };
   installation: Installation;
   imported: ImportedEntry | undefined;
+  moment: MomentEntry | undefined;
   startedAt: string;
   endedAt: string;
   parent: string | null;
@@ -86,6 +88,7 @@ export function buildManifest(parts: ManifestParts): Manifest {
     accounts: parts.shrinkage.accounts,
     peaks: parts.shrinkage.peaks,
     ...(imported === undefined ? {} : { imported }),
+    ...(parts.moment === undefined ? {} : { moment: parts.moment }),
     findings: parts.findings,
   };
 }

@@ -10,6 +10,7 @@ import { shortId } from "../base/ids.ts";
 import { LIMITS } from "../base/limits.ts";
 import type { Snapshot } from "../format/snapshot-file.ts";
 import { POINT_TAG } from "../point/layout.ts";
+import { momentOf } from "../point/moment.ts";
 import type { ListedSnapshot, Repository } from "../repo/repository.ts";
 import { awaitingAck, isShrunk } from "./acks.ts";
 import { isHold, recordOf, tagValue, type PointHold, type PointRecord } from "./records.ts";
@@ -42,6 +43,8 @@ export interface PointProof {
 export interface PointList {
   /** Newest first. */
   points: Point[];
+  /** Those that were made of a moment, newest first: they are no backups, and are meant only where one is named. */
+  moments: Point[];
   /** Proofs and holds, whether or not their point is here. */
   records: PointRecord[];
   /** Snapshots that are neither points nor records about them: restic's own, or another program's. */
@@ -59,6 +62,7 @@ export function pointListOf(
   { snapshots, damaged }: Awaited<ReturnType<Repository["listSnapshots"]>>,
 ): PointList {
   const points: Point[] = [];
+  const moments: Point[] = [];
   const records: PointRecord[] = [];
   const proofs = new Map<string, PointProof>();
   let others = 0;
@@ -69,7 +73,7 @@ export function pointListOf(
       records.push(record);
       if (record.kind === "proof") addProof(proofs, record, repository);
     } else if (snapshot.tags?.includes(POINT_TAG) && installationId !== undefined) {
-      points.push({
+      (isMoment({ snapshot }) ? moments : points).push({
         id: snapshot.original ?? id,
         snapshotId: id,
         snapshot,
@@ -87,7 +91,7 @@ export function pointListOf(
     [...new Set(points.map((point) => point.installationId))].flatMap((id) => awaitingAck({ points, records }, id)),
   );
   const marks = records.filter(({ kind, snapshot }) => kind === "not-whole" && isOf(snapshot, repository));
-  for (const point of points) {
+  for (const point of [...points, ...moments]) {
     const { id, snapshot } = point;
     point.notWhole = marks.findLast((mark) => mark.point === id && tagValue(mark.snapshot, "tree") === snapshot.tree);
     point.proof = proofs.get(proofKey(point.id, point.snapshot.tree));
@@ -96,8 +100,14 @@ export function pointListOf(
   }
   // What restic makes of a point keeps its time too: then the point as it was made comes first.
   const isFirst = (point: Point) => Number(point.id === point.snapshotId);
-  points.sort((a, b) => b.takenAtMs - a.takenAtMs || isFirst(b) - isFirst(a));
-  return { points, records, others, damaged: damaged.map(({ id, reason }) => ({ name: id, message: reason })) };
+  for (const list of [points, moments]) list.sort((a, b) => b.takenAtMs - a.takenAtMs || isFirst(b) - isFirst(a));
+  return {
+    points,
+    moments,
+    records,
+    others,
+    damaged: damaged.map(({ id, reason }) => ({ name: id, message: reason })),
+  };
 }
 
 /**
@@ -118,6 +128,11 @@ export function isImported({ snapshot }: Pick<Point, "snapshot">): boolean {
   return tagValue(snapshot, "imported") !== undefined;
 }
 
+/** True for a point that was made of a moment of continuous protection. */
+export function isMoment({ snapshot }: Pick<Point, "snapshot">): boolean {
+  return momentOf(snapshot.tags) !== undefined;
+}
+
 /** Seconds that bringing it back took in its last drill, if that proved it and could tell. */
 export function recoverSeconds({ proof }: Point): number | null {
   const told = proof?.proven === true ? Number(tagValue(proof.snapshot, "recover") ?? "?") : Number.NaN;
@@ -126,7 +141,8 @@ export function recoverSeconds({ proof }: Point): number | null {
 
 /** The tags that a person gave, without our own. */
 export function userTags({ snapshot }: Point): string[] {
-  const own = /^(chatkeep$|installation=|at=|chatwoot=|without=|shrunk=|torn=)/;
+  const own =
+    /^(chatkeep$|installation=|at=|chatwoot=|without=|shrunk=|torn=|moment=|up-to=|system=|timeline=|lsn=|made=)/;
   return (snapshot.tags ?? []).filter((tag) => !own.test(tag));
 }
 
@@ -159,17 +175,18 @@ function addProof(
  */
 export function resolvePoint(list: PointList, word: string, installationId: string | undefined): Point {
   const mine = list.points.filter((point) => installationId === undefined || point.installationId === installationId);
-  if (list.points.length === 0) {
+  const all = [...list.points, ...list.moments];
+  if (all.length === 0) {
     throw new Failure("point/not-found", "the repository holds no restore point", {
       hint: "Make one with 'chatkeep backup'.",
     });
   }
   if (word === "latest" || word === "proven") return newest(mine, word);
   if (/^[0-9a-f]{4,64}$/.test(word)) {
-    const exact = list.points.find((point) => point.snapshotId === word);
+    const exact = all.find((point) => point.snapshotId === word);
     if (exact !== undefined) return exact;
     // Where restic left two snapshots of one name, the newest of them is meant.
-    const named = list.points.filter((point) => point.id.startsWith(word) || point.snapshotId.startsWith(word));
+    const named = all.filter((point) => point.id.startsWith(word) || point.snapshotId.startsWith(word));
     const found = named.filter((point, at) => named.findIndex((other) => other.id === point.id) === at);
     if (found.length === 1 && found[0] !== undefined) return found[0];
     if (found.length > 1) {

@@ -193,6 +193,23 @@ export interface ImportedEntry {
   hasEnvironment: boolean;
 }
 
+/** Which moment a point was made of that no backup made, and from what. */
+export interface MomentEntry {
+  /** RFC 3339 in UTC, microseconds. */
+  at: string;
+  systemIdentifier: string;
+  /** Of the log that was replayed. */
+  timeline: number;
+  /** The end of the last record that was replayed, as PostgreSQL writes it. */
+  replayedTo: string;
+  /** RFC 3339: the last transaction in it; null where none was replayed. */
+  lastCommitAt: string | null;
+  /** The snapshot of the base that was recovered. */
+  base: string;
+  /** The restore point that configuration and code are of; null where they are of the installation as it was when this was made. */
+  configurationOf: string | null;
+}
+
 export interface Manifest {
   schema: number;
   program: string;
@@ -280,6 +297,8 @@ export interface Manifest {
   peaks?: Peak[];
   /** It was made of a dump by 'chatkeep import'; `server` is then the one that the dump was loaded into. */
   imported?: ImportedEntry;
+  /** It was made of a moment; `server` is then the one that was recovered for it. */
+  moment?: MomentEntry;
   findings: Finding[];
 }
 

@@ -117,6 +117,17 @@ export function planRetention<P extends RetentionPoint>(
   return { keep, remove };
 }
 
+/**
+ * Points that were made of a moment and are kept no longer: they can be made again, as long as the window reaches back to them.
+ * Rules do not count them, and one that is held stays.
+ */
+export function pastMoments<P extends { readonly madeMs: number; readonly holds: readonly unknown[] }>(
+  moments: readonly P[],
+  { nowMs, keepMs }: { nowMs: number; keepMs: number },
+): P[] {
+  return moments.filter(({ madeMs, holds }) => holds.length === 0 && madeMs < nowMs - keepMs);
+}
+
 interface Facts {
   /** Place in the list, the newest at 0. */
   at: number;

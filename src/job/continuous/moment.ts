@@ -1,0 +1,148 @@
+/**
+ * A moment becomes a restore point: the cluster is recovered as it was then in a private folder, and what comes back is saved
+ * as an installation's own database would be. So everything that is done with restore points is done with moments, too.
+ */
+import { findingOfCollation } from "./moment-findings.ts";
+import type { Clock } from "../../base/clock.ts";
+import { sortFindings } from "../../base/findings.ts";
+import type { SnapshotId } from "../../base/ids.ts";
+import type { Progress } from "../../base/progress.ts";
+import { formatGoTime } from "../../format/go-time.ts";
+import type { Installation } from "../../installation/installation.ts";
+import { formatMicros } from "../../point/continuous.ts";
+import { type AskedMoment, isSameMoment, momentOf, momentTags } from "../../point/moment.ts";
+import type { ServerAddress } from "../../postgres/address.ts";
+import { type ClusterFacts, recover, type Recovered, type RecoveryTarget } from "../../postgres/recovery.ts";
+import type { WalSource } from "../../postgres/recovery-wal.ts";
+import type { ScratchPlaces } from "../../postgres/scratch.ts";
+import type { Repository } from "../../repo/repository.ts";
+import { formatLsn, type Lsn } from "../../wal/lsn.ts";
+import type { BackupOptions } from "../backup.ts";
+import { gatherMoment, neighboursOf } from "../moment-parts.ts";
+import { type Point, pointListOf, type PointList } from "../points.ts";
+import type { BackupSummary } from "../summaries.ts";
+
+/** What serves a moment: a base, the log after it, and where replaying ends. */
+export interface MomentSource {
+  /** The cluster's system identifier, in decimal. */
+  readonly systemId: string;
+  /** The timeline that the moment lies on. */
+  readonly timeline: number;
+  readonly base: SnapshotId;
+  readonly cluster: ClusterFacts;
+  readonly wal: WalSource;
+  /** Where the log ends before the moment, because nothing was committed any more, that is its end. */
+  readonly target: RecoveryTarget;
+  /** What must have been replayed then. */
+  readonly reach?: Lsn;
+  /** Puts the base's files into a folder, which it makes. */
+  files(data: string): Promise<void>;
+}
+
+export interface MomentOptions {
+  repository: Repository;
+  /** Where the moment lies; never `now`, which somebody has made a time of. */
+  asked: Exclude<AskedMoment, { kind: "now" }>;
+  source: MomentSource;
+  identity: { id: string; name: string };
+  /** As it is now: where its storage is. */
+  installation: Installation;
+  /** Chatwoot's database; by default the one that the nearest point is of. */
+  database: string | undefined;
+  scratch: ScratchPlaces;
+  /** Makes a point of the database at an address. */
+  backup: (made: Pick<BackupOptions, "address" | "moment" | "findings">) => Promise<BackupSummary>;
+  clock: Clock;
+  progress: Progress;
+  signal: AbortSignal;
+}
+
+/** The point that was made of a moment already; undefined where there is none. */
+export function findMoment(
+  { moments }: PointList,
+  asked: MomentOptions["asked"],
+  line: { installationId: string; systemId: string; timeline: number },
+): Point | undefined {
+  return moments.find((point) => {
+    const facts = momentOf(point.snapshot.tags);
+    return point.installationId === line.installationId && facts !== undefined && isSameMoment(facts, asked, line);
+  });
+}
+
+/**
+ * Makes a restore point of a moment. The same moment again is the same point: ask {@link findMoment} before.
+ * @throws Failure as a recovery and as a backup.
+ */
+export async function makeMoment(options: MomentOptions): Promise<BackupSummary> {
+  const { repository, source, identity, scratch, progress, signal } = options;
+  const listed = await repository.listSnapshots({ signal });
+  const list = pointListOf(repository, listed);
+  await repository.loadIndex({ signal });
+  await using recovered = await recover({
+    cluster: source.cluster,
+    files: async (data) => await source.files(data),
+    wal: source.wal,
+    timeline: source.timeline,
+    target: source.target,
+    ...(source.reach === undefined ? {} : { reach: source.reach }),
+    places: scratch,
+    progress,
+    signal,
+  });
+  const us = momentUs(options, recovered);
+  const momentMs = Number(us / 1000n);
+  const { configurationOf, ...parts } = await gatherMoment({
+    repository,
+    points: list.points,
+    snapshots: listed.snapshots,
+    installation: options.installation,
+    installationId: identity.id,
+    momentMs,
+    signal,
+  });
+  const address = await addressOf(recovered, options, list, momentMs);
+  const entry = {
+    at: formatMicros(us),
+    systemIdentifier: source.systemId,
+    timeline: source.timeline,
+    replayedTo: formatLsn(recovered.replayedTo),
+    lastCommitAt: recovered.lastCommitUs === undefined ? null : formatMicros(recovered.lastCommitUs),
+    base: source.base,
+    configurationOf,
+  };
+  const tags = momentTags({
+    us,
+    upTo: options.asked.kind === "lsn" ? options.asked.lsn : undefined,
+    systemId: source.systemId,
+    timeline: source.timeline,
+    replayedTo: recovered.replayedTo,
+    madeMs: options.clock.now(),
+  });
+  return await options.backup({
+    address,
+    findings: sortFindings(await findingOfCollation(address, { signal })),
+    moment: { ...parts, startedAt: formatGoTime(us * 1000n), entry, tags },
+  });
+}
+
+/** Of a position: when the last transaction before it ended, or else when the base was begun. */
+function momentUs({ asked, clock }: MomentOptions, { lastCommitUs }: Recovered): bigint {
+  if (asked.kind === "time") return asked.us;
+  return lastCommitUs ?? BigInt(clock.now()) * 1000n;
+}
+
+/** A copy of the cluster has the same databases: that of the nearest point is Chatwoot's. */
+async function addressOf(
+  { address }: Recovered,
+  { database, identity, repository, signal }: MomentOptions,
+  { points }: PointList,
+  momentMs: number,
+): Promise<ServerAddress> {
+  if (database !== undefined) return { ...address, database };
+  const { before, after } = neighboursOf(points, identity.id, momentMs);
+  const [nearest] = [...before, ...after];
+  if (nearest === undefined) return address;
+  const { PointReader } = await import("../point-reader.ts");
+  const { server } = await new PointReader(repository, nearest, { signal }).manifest();
+  return { ...address, database: server.database };
+}
