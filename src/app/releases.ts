@@ -52,9 +52,9 @@ export async function settleNotCopied(
 ): Promise<void> {
   // What cannot be read may be such a point.
   const isSure = isAll && repositories.every(({ list }) => list.damaged.length === 0);
-  const anywhere = new Set(repositories.flatMap(({ list }) => list.points.map(({ id }) => id)));
+  const anywhere = new Set(repositories.flatMap(({ list }) => [...list.points, ...list.moments].map(({ id }) => id)));
   for (const { opened, list } of repositories) {
-    const here = new Set(list.points.map(({ id }) => id));
+    const here = new Set([...list.points, ...list.moments].map(({ id }) => id));
     const settled = list.records.filter(({ kind, point }) => {
       return kind === "not-copied" && (here.has(point) || (isSure && !anywhere.has(point)));
     });

@@ -17,10 +17,10 @@ export interface LostHeldPoint {
 }
 
 export function lostHeldPoints(
-  { points, records, damaged }: Pick<PointList, "points" | "records" | "damaged">,
+  { points, moments, records, damaged }: Pick<PointList, "points" | "moments" | "records" | "damaged">,
   nowMs: number,
 ): LostHeldPoint[] {
-  const there = new Set(points.map(({ id }) => id));
+  const there = new Set([...points, ...moments].map(({ id }) => id));
   const holds = records.filter(isHold).filter((hold) => isInForce(hold, nowMs) && !there.has(hold.point));
   const where =
     damaged.length > 0 ? "not to be seen: it may be in a snapshot file that cannot be read" : "not there any more";

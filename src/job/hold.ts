@@ -242,7 +242,7 @@ async function toLine(found: PointHold, list: PointList, options: HoldOptions): 
   const record = await readHold(options.repository, found, options);
   return {
     point,
-    takenAt: list.points.find(({ id }) => id === point)?.snapshot.time ?? null,
+    takenAt: [...list.points, ...list.moments].find(({ id }) => id === point)?.snapshot.time ?? null,
     name,
     reason: record?.reason ?? null,
     until: until ?? null,

@@ -13,11 +13,12 @@ import { assert, isFailure, messageOf } from "../base/errors.ts";
 import type { Installation } from "../installation/installation.ts";
 import { parseEnvironment, SAVED_ENVIRONMENT } from "../point/environment.ts";
 import { FOLLOW } from "../point/continuous.ts";
-import { blobFolder, encodeName, installationTag } from "../point/layout.ts";
+import { blobFolder, encodeName } from "../point/layout.ts";
 import type { MomentEntry } from "../point/manifest.ts";
 import { isDamage } from "../repo/chunk.ts";
 import { type Gathering, storeElse, type StoredElse, type StoreElseOptions } from "./capture-else.ts";
 import { damagedParent } from "./findings.ts";
+import { followsOf } from "./continuous/followed-files.ts";
 import type { FolderRow } from "./list-storage.ts";
 import { type Parent, readParent } from "./parent.ts";
 import { PointReader } from "./point-reader.ts";
@@ -224,15 +225,16 @@ type FollowedTrees = (row: FolderRow) => Promise<NonNullable<TreeNode["subtree"]
 
 /** The trees of a folder of ids in the snapshots of files that were followed, the newest first. */
 function followedFolders({ repository, snapshots, installationId, signal }: PartsOptions): FollowedTrees {
-  const mine = snapshots.filter(
-    ({ snapshot }) =>
-      snapshot.tags?.includes(FOLLOW.tag) === true && snapshot.tags.includes(installationTag(installationId)),
-  );
+  const rows = new Map<number, ListedSnapshot>();
+  // The first of a row that is seen has what the others of it have.
+  for (const { follow, listed } of followsOf(snapshots, installationId)) {
+    if (!rows.has(follow.beganMs)) rows.set(follow.beganMs, listed);
+  }
   return async ({ service, folder }) => {
     const { group } = blobFolder(BigInt(folder) << BigInt(LIMITS.blobFolderBits));
     const path = [FOLLOW.folder, "storage", encodeName(service), group, folder];
     const trees: NonNullable<TreeNode["subtree"]>[] = [];
-    for (const { snapshot } of mine) {
+    for (const { snapshot } of rows.values()) {
       let tree: TreeNode["subtree"] = snapshot.tree;
       for (const name of path) {
         if (tree === undefined) break;

@@ -219,7 +219,8 @@ export function resolveSnapshot(
   const named = /^[0-9a-f]{4,64}$/.test(word) ? others.filter((one) => nameOf(one).startsWith(word)) : [];
   const exact = named.find(({ id }) => id === word);
   if (exact !== undefined) return exact.id;
-  const points = named.length === 0 ? [] : list.points.filter((point) => beginOf(point, word) !== undefined);
+  const points =
+    named.length === 0 ? [] : [...list.points, ...list.moments].filter((point) => beginOf(point, word) !== undefined);
   // Several snapshots of one name are one thing to a person: the newest of them is meant, as with points.
   const found = [...new Set([...named.map(nameOf), ...points.map((point) => beginOf(point, word) ?? point.id)])];
   const newest = named.toSorted((a, b) => Date.parse(b.snapshot.time) - Date.parse(a.snapshot.time)).at(0); // oxlint-disable-line no-restricted-globals -- parses, reads no clock

@@ -2,7 +2,7 @@
 import type { Connection } from "./connect.ts";
 
 /** The version of the locale by which a database was built, and the one here; undefined where they are the same or nobody can tell. */
-export async function readCollationChange(connection: Connection): Promise<{ then: string; now: string } | undefined> {
+export async function readCollationChange(connection: Connection): Promise<{ from: string; to: string } | undefined> {
   // PostgreSQL remembers it of databases since 15.
   const [row] = await connection.query<{ version: string | null; number: number }>(
     `select pg_catalog.to_jsonb(d) ->> 'datcollversion' as version, pg_catalog.current_setting('server_version_num')::int as number
@@ -13,5 +13,5 @@ export async function readCollationChange(connection: Connection): Promise<{ the
     "select pg_catalog.pg_database_collation_actual_version(oid) as version from pg_catalog.pg_database where datname = pg_catalog.current_database()",
   );
   const there = now?.version ?? undefined;
-  return there === undefined || there === row.version ? undefined : { then: row.version, now: there };
+  return there === undefined || there === row.version ? undefined : { from: row.version, to: there };
 }

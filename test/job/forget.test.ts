@@ -9,6 +9,7 @@ import { copiedPoints, pointsLacking } from "../../src/job/copy.ts";
 import { markNotWhole } from "../../src/job/not-whole.ts";
 import { listPoints, userTags } from "../../src/job/points.ts";
 import type { Repository } from "../../src/repo/repository.ts";
+import { momentTags } from "../../src/point/moment.ts";
 import { verifyRepository } from "../../src/repo/verify.ts";
 import { createMemoryStore, type MemoryStore } from "../../src/store/memory-store.ts";
 import { silent } from "../../src/base/progress.ts";
@@ -366,4 +367,54 @@ test("of the newest points that were forgotten by name it is kept which they wer
   await addPoint(reopen(original, store), NOW);
   await forget(forgetting(reopen(original, store), policy({ last: 9 })));
   assert.deepEqual(await forgottenIn(), []);
+});
+
+test("points of moments go a day after they were made, are held as others are, and no rule counts them", async () => {
+  const { repository, store } = fresh();
+  const moment = async (madeMs: number, at: number) =>
+    await addPoint(repository, NOW - at * DAY, {
+      tags: momentTags({
+        us: BigInt(NOW - at * DAY) * 1000n,
+        upTo: undefined,
+        systemId: "1",
+        timeline: 1,
+        replayedTo: 1n,
+        madeMs,
+      }),
+      proven: true,
+    });
+  const [old, young, held] = [
+    await moment(NOW - 2 * DAY, 3),
+    await moment(NOW - HOUR, 4),
+    await moment(NOW - 2 * DAY, 5),
+  ];
+  const endless = { reason: undefined, until: undefined, timeZone: "UTC", program: "test" };
+  await hold(holding(repository), { ...endless, word: held, name: "audit" });
+  const before = await pointsIn(store);
+  assert.equal(before.includes(old), false, "a moment is no backup");
+  const summary = await forget(forgetting(repository, policy({ last: 7 })));
+  assert.deepEqual(
+    summary.forgotten.map(({ point }) => point),
+    [old],
+  );
+  const after = await look(store);
+  assert.deepEqual(
+    after.points.map(({ id }) => id),
+    before,
+  );
+  assert.deepEqual(
+    after.moments.map(({ id }) => id),
+    [young, held],
+  );
+  assert.deepEqual(
+    after.moments.map(({ proof }) => proof?.proven),
+    [true, true],
+    "the proofs of those that stay do",
+  );
+  await assert.rejects(forget(forgetting(reopen(original, store), byName(held))), isUsage);
+  await forget(forgetting(reopen(original, store), byName(young)));
+  assert.deepEqual(
+    (await look(store)).moments.map(({ id }) => id),
+    [held],
+  );
 });

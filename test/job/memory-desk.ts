@@ -9,7 +9,7 @@ import type { BackupSummary } from "../../src/job/summaries.ts";
 import { FALL_LIMITS } from "../../src/policy/shrinkage.ts";
 import type { Repository } from "../../src/repo/repository.ts";
 import { createMemoryStore, type MemoryStore } from "../../src/store/memory-store.ts";
-import { startPostgres } from "../harness/postgres.ts";
+import { startPostgres, type TestServer, type TestServerOptions } from "../harness/postgres.ts";
 import { temporaryFolder, type TestFolder } from "../harness/temporary.ts";
 import { newRepository, signal } from "../repo/small-backup.ts";
 
@@ -18,6 +18,7 @@ export const IDENTITY = { id: "0a61c0de-0000-4000-8000-000000000001", name: "des
 
 export interface MemoryDesk extends AsyncDisposable {
   readonly folder: TestFolder;
+  readonly server: TestServer;
   readonly demo: DemoInstallation;
   readonly installation: Installation;
   readonly store: MemoryStore;
@@ -25,9 +26,9 @@ export interface MemoryDesk extends AsyncDisposable {
   readonly repository: Repository;
 }
 
-export async function openMemoryDesk(): Promise<MemoryDesk> {
+export async function openMemoryDesk(options: TestServerOptions = {}): Promise<MemoryDesk> {
   const folder = await temporaryFolder();
-  const server = await startPostgres();
+  const server = await startPostgres(options);
   const dispose = async () => {
     await server.stop();
     await folder[Symbol.asyncDispose]();
@@ -40,7 +41,7 @@ export async function openMemoryDesk(): Promise<MemoryDesk> {
     const { code: _code, ...installation } = found.installation;
     const store = createMemoryStore();
     const repository = await newRepository(store);
-    return { folder, demo, installation, store, repository, [Symbol.asyncDispose]: dispose };
+    return { folder, server, demo, installation, store, repository, [Symbol.asyncDispose]: dispose };
   } catch (error) {
     await dispose();
     throw error;

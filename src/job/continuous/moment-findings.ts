@@ -19,7 +19,7 @@ export async function findingOfCollation(
     {
       kind: "moment-collation-differs",
       level: "note",
-      message: `text was ordered by version ${change.then} of the locale, and this machine has ${change.now}: what is looked up by text in the recovered server may not be found`,
+      message: `text was ordered by version ${change.from} of the locale, and this machine has ${change.to}: what is looked up by text in the recovered server may not be found`,
       hint: "Nothing to do: rows are saved in the order of their numbers, and a restore builds every index anew.",
     },
   ];
