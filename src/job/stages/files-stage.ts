@@ -10,6 +10,7 @@ import { isAbsent, type MissingBlob, type ServiceEntry } from "../../point/manif
 import { connect } from "../../postgres/connect.ts";
 import type { BlobTarget } from "../../source/target.ts";
 import type { Queries } from "../list-storage.ts";
+import { ArrivedFiles } from "./arrived-files.ts";
 import { problemFindings } from "./file-findings.ts";
 import { FileLedger } from "./file-ledger.ts";
 import { discardFiles, planFilesBack, planFilesDiscard, takeFilesBack } from "./files-way-back.ts";
@@ -61,11 +62,13 @@ async function bringBack(
     const target = await openMove(move, context);
     try {
       await target.tidy({ signal });
-      const result = await putService({ target, service, ledger, database }, context);
+      const isMoved = database !== undefined && move.from !== move.to;
+      const arrived = isMoved ? await ArrivedFiles.begin(database) : undefined;
+      const result = await putService({ target, service, ledger, database, arrived }, context);
       await target.tidy({ signal });
       const absent = await lookForAbsent({ move, target, service }, context);
-      if (database !== undefined && move.from !== move.to) await tellRows(database, move, absent.elsewhere);
-      lines.push(doneLine(move, target, result));
+      const stay = (await arrived?.tell(move, absent.moved)) ?? 0;
+      lines.push(doneLine(move, target, { ...result, stay }));
       findings.push(...problemFindings(result), ...absentFindings(move, absent.lacking));
     } finally {
       await target.close();
@@ -79,9 +82,14 @@ interface Putting {
   service: ServiceEntry;
   ledger: FileLedger;
   database: Queries | undefined;
+  /** Undefined where files go back to where they were. */
+  arrived: ArrivedFiles | undefined;
 }
 
-async function putService({ target, service, ledger, database }: Putting, context: StageContext): Promise<PutResult> {
+async function putService(
+  { target, service, ledger, database, arrived }: Putting,
+  context: StageContext,
+): Promise<PutResult> {
   const { reader, folder, progress, signal } = context;
   const damaged: { path: string; reason: string }[] = [];
   const onDamage = (path: string, reason: string) => {
@@ -96,6 +104,7 @@ async function putService({ target, service, ledger, database }: Putting, contex
     ledger,
     folder,
     replaces: true,
+    onThere: async (keys) => await arrived?.add(keys),
     progress,
     signal,
   });
@@ -103,28 +112,43 @@ async function putService({ target, service, ledger, database }: Putting, contex
   return result;
 }
 
+interface Absent {
+  /** Neither in the point nor here, as far as can be seen. */
+  lacking: MissingBlob[];
+  /** Ids of those that lie in the service that takes the others, or would be looked for there. */
+  moved: string[];
+}
+
 /** What the point has not may be at the place all the same: at the service that its rows will name, or at its own. */
 async function lookForAbsent(
   { move, target, service }: { move: FoundMove; target: BlobTarget; service: ServiceEntry },
   context: StageContext,
-): Promise<{ lacking: MissingBlob[]; elsewhere: string[] }> {
+): Promise<Absent> {
   const { reader, signal } = context;
-  const absent = (await reader.missing(service)).filter((blob) => isAbsent(blob) && blob.reason !== "purged");
-  if (absent.length === 0) return { lacking: [], elsewhere: [] };
+  const absent = (await reader.missing(service)).filter(isAbsent);
+  const found: Absent = { lacking: [], moved: [] };
+  if (absent.length === 0) return found;
   const own = move.from === move.to ? undefined : targetSpecOf(move.from, context.place);
   const before =
     own !== undefined && "spec" in own
       ? await openMove({ ...move, to: move.from, spec: own.spec }, context)
       : undefined;
-  const found = { lacking: [] as MissingBlob[], elsewhere: [] as string[] };
   try {
     await mapConcurrent(
       absent,
       target.width,
       async (blob) => {
-        if (await has(target, blob, signal)) return;
-        if (before !== undefined && (await has(before, blob, signal))) found.elsewhere.push(blob.id);
-        else found.lacking.push(blob);
+        const isPurged = blob.reason === "purged";
+        if (!isPurged && (await has(target, blob, signal)) === true) {
+          found.moved.push(blob.id);
+          return;
+        }
+        const isBefore = isPurged || before === undefined ? false : await has(before, blob, signal);
+        if (isBefore === true) return;
+        if (!isPurged) found.lacking.push(blob);
+        // One that was lost before lies nowhere: then the service that the place has is where it would be put. One that could not
+        // be read when the point was made, or now, may be where its row says.
+        if (isBefore === false && blob.reason !== "unreadable") found.moved.push(blob.id);
       },
       { signal },
     );
@@ -134,30 +158,28 @@ async function lookForAbsent(
   return found;
 }
 
-async function has(target: BlobTarget, { key, bytes }: MissingBlob, signal: AbortSignal): Promise<boolean> {
+/** Undefined where the service does not tell. */
+async function has(target: BlobTarget, { key, bytes }: MissingBlob, signal: AbortSignal): Promise<boolean | undefined> {
   try {
     return (await target.stat(key, { signal }))?.bytes === bytes;
   } catch (error) {
     signal.throwIfAborted();
     if (!isFailure(error) || error.code === "internal/bug") throw error;
-    return false;
+    return undefined;
   }
 }
 
-/** @param elsewhere Ids of those that stay where they are. */
-async function tellRows(database: Queries, { from, to }: Move, elsewhere: readonly string[]): Promise<void> {
-  await database.query(
-    "update active_storage_blobs set service_name = $1 where service_name = $2 and not (id = any($3::bigint[]))",
-    [to, from, elsewhere],
-  );
-}
-
-function doneLine({ from, to }: Move, target: BlobTarget, { files, bytes, there, aside }: PutResult): string {
+function doneLine(
+  { from, to }: Move,
+  target: BlobTarget,
+  { files, bytes, there, aside, stay }: PutResult & { stay: number },
+): string {
   const parts = [`${plural(files, "uploaded file")} (${formatBytes(bytes)}) of '${from}' put into ${target.shown}`];
   if (there > 0) parts.push(`${plural(there, "was", "were")} there`);
   if (aside > 0)
     parts.push(`${plural(aside, "file")} that ${aside === 1 ? "was" : "were"} not what the database says put aside`);
   if (from !== to) parts.push(`the database says '${to}' of them`);
+  if (stay > 0) parts.push(`of ${plural(stay, "file")} that did not come it goes on saying '${from}'`);
   return parts.join("; ");
 }
 

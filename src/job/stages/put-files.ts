@@ -28,6 +28,8 @@ export interface PutFilesOptions {
   readonly folder: string;
   /** False: a wrong file is left as it is, and told. */
   readonly replaces: boolean;
+  /** Told of those that are there, put or found so, some at a time. */
+  readonly onThere?: ((keys: readonly string[]) => Promise<void>) | undefined;
   readonly progress: Progress;
   readonly signal: AbortSignal;
 }
@@ -93,6 +95,8 @@ class Putting implements AsyncDisposable {
   readonly #result: PutResult = { files: 0, bytes: 0, there: 0, aside: 0, wrong: 0, problems: [] };
   readonly #memory = new Budget(LIMITS.putBytesInFlight);
   #gatherer: Gatherer | undefined;
+  /** Put, and not told of yet. */
+  #put: string[] = [];
   #before: Promise<void> = Promise.resolve();
 
   constructor(options: PutFilesOptions) {
@@ -152,6 +156,7 @@ class Putting implements AsyncDisposable {
     const [absent, wrong, there] = [of("absent"), of("wrong"), of("there")];
     for (const file of there) progress.advance(file.bytes);
     this.#result.there += there.length;
+    await this.#options.onThere?.(there.map(({ key }) => key));
     if (!replaces) this.#result.wrong += wrong.length;
     const aside: LedgerLine[] = [];
     for (const { key } of replaces ? wrong : []) {
@@ -189,6 +194,8 @@ class Putting implements AsyncDisposable {
     if (target.adopt === undefined) await this.#send(files, direct);
     else await target.adopt(files, { signal, onNamed: ({ file }) => this.#done(file) });
     await target.flush({ signal });
+    await this.#options.onThere?.(this.#put);
+    this.#put = [];
   }
 
   async #send(files: readonly GatheredFile[], direct: readonly WantedFile[]): Promise<void> {
@@ -241,7 +248,8 @@ class Putting implements AsyncDisposable {
     this.#options.progress.advance(bytes);
   }
 
-  #done({ bytes }: WantedFile): void {
+  #done({ key, bytes }: WantedFile): void {
+    this.#put.push(key);
     this.#result.files += 1;
     this.#result.bytes += bytes;
     this.#options.progress.advance(bytes);

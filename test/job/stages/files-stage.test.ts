@@ -1,7 +1,7 @@
 /** The stage of uploaded files on a real storage: what lacks comes back, killed anywhere it goes on, and an undo leaves what was. */
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
-import { appendFile, mkdir, readdir, readFile, rm, stat, utimes, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, rm, stat, utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import {
@@ -93,6 +93,12 @@ interface Calling {
   hasDatabase?: boolean;
   /** Dies when so many files are done. */
   killAt?: number;
+}
+
+/** The place gets a second service. */
+async function giveBucket(): Promise<void> {
+  const settings = `STORAGE_ACCESS_KEY_ID=S3RVER\nSTORAGE_SECRET_ACCESS_KEY=S3RVER\nSTORAGE_BUCKET_NAME=${BUCKET}\nSTORAGE_ENDPOINT=${proxy.endpoint}\nSTORAGE_FORCE_PATH_STYLE=true`;
+  await writeFile(desk.installation.envFile, `${environmentAtFirst}\n${settings}\n`);
 }
 
 let folders = 0;
@@ -291,10 +297,7 @@ test("files go to a bucket, the restored database says so, and an undo empties t
   const asItWas = { Bucket: BUCKET, Key: keys[3], ContentType: "image/x-cut" };
   await client.send(new PutObjectCommand({ Bucket: BUCKET, Key: "somebodys", Body: "else" }));
   await client.send(new PutObjectCommand({ ...asItWas, Body: "else" }));
-  await appendFile(
-    desk.installation.envFile,
-    `\nSTORAGE_ACCESS_KEY_ID=S3RVER\nSTORAGE_SECRET_ACCESS_KEY=S3RVER\nSTORAGE_BUCKET_NAME=${BUCKET}\nSTORAGE_ENDPOINT=${proxy.endpoint}\nSTORAGE_FORCE_PATH_STYLE=true\n`,
-  );
+  await giveBucket();
   await makeFresh();
   const before = await storage();
   const folder = await newFolder();
@@ -349,7 +352,33 @@ test("files go to a bucket, the restored database says so, and an undo empties t
   await dropFresh();
 });
 
+test("a row whose file could not be brought into the other service goes on naming the one that it named", async () => {
+  await giveBucket();
+  await makeFresh();
+  const [, broken = ""] = keys;
+  // What the point has of it is not what the database says.
+  await onDatabase(fresh(), async (db) => {
+    await db.query("update active_storage_blobs set checksum = 'AAAAAAAAAAAAAAAAAAAAAA==' where key = $1", [broken]);
+  });
+  const folder = await newFolder();
+  const options = { storage: "s3_compatible" };
+  const record = memoryRecord<KeptFiles>();
+  const { lines, findings } = await filesStage.apply(await contextIn(folder, { options }), record);
+  assert.match(lines.join("\n"), /23 uploaded files .*; of 1 file that did not come it goes on saying 'local'$/);
+  assert.deepEqual(
+    findings.map(({ kind }) => kind),
+    ["files-not-restored"],
+  );
+  assert.equal((await bucket()).has(broken), false);
+  const told = new Map((await rows(fresh())).map(({ key, service }) => [key, service]));
+  assert.deepEqual(told, new Map(keys.map((key) => [key, key === broken ? "local" : "s3_compatible"])));
+  await filesStage.undo(await contextIn(folder, { options }), record);
+  await writeFile(desk.installation.envFile, environmentAtFirst);
+  await dropFresh();
+});
+
 test("what would not work stands in the way before anything is begun", async () => {
+  await giveBucket();
   const plan = async (calling: Calling) => await filesStage.plan(await contextIn(desk.root, calling));
   const blockersOf = async (calling: Calling) =>
     (await plan(calling)).blockers.map(({ kind, message, hint }) => `${kind}: ${message}. ${hint}`);
