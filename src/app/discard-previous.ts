@@ -1,14 +1,22 @@
 /** What restores put aside for a rollback: found and dropped, by the configuration or without one by what this machine remembers. */
+import { isDeepStrictEqual } from "node:util";
 import { Failure } from "../base/errors.ts";
-import { isUnfinished, listRestores, refuseUnfinished, removeRestoreFolder } from "../job/restore-journals.ts";
+import type { Place } from "../job/plan-whole.ts";
+import {
+  isUnfinished,
+  type KeptRestore,
+  listRestores,
+  refuseUnfinished,
+  removeRestoreFolder,
+} from "../job/restore-journals.ts";
 import { listDiscardable } from "../job/restore-live.ts";
-import { forgetWhole } from "../job/rollback-whole.ts";
+import { forgetWhole, planForget } from "../job/rollback-whole.ts";
 import type { ServerAddress } from "../postgres/address.ts";
 import type { KeptDatabase } from "../postgres/kept-databases.ts";
 import { dropDatabase } from "../postgres/swap.ts";
 import { loadConfig } from "./config.ts";
 import { openInstallation } from "./installation.ts";
-import { type RememberedRestore, restoreHomes } from "./restore-home.ts";
+import { lockHome, type RememberedRestore, restoreHomes } from "./restore-home.ts";
 import { openRemembered } from "./restore-whole.ts";
 import type { Globals, Surroundings } from "./surroundings.ts";
 
@@ -66,20 +74,29 @@ async function addressesOf(
   return [...found.values()];
 }
 
-/** @throws Failure when something is in use or cannot be dropped; what was dropped before stays so. */
-export async function discard(
-  globals: Globals,
-  { databases, restores, unreadable }: Discardable,
-  s: Surroundings,
-): Promise<void> {
-  for (const { name, chatkeep, beside } of databases) {
+/**
+ * Drops what was shown. Nobody else works on the installation meanwhile, and everything is looked at before the first database goes.
+ * @throws Failure `run/locked`, `restore/unfinished` where somebody has begun one since it was shown, and what a look says: nothing was
+ * dropped then; or when something is in use or cannot be dropped: what was dropped before stays so.
+ */
+export async function discard(globals: Globals, shown: Discardable, s: Surroundings): Promise<void> {
+  await using locks = new AsyncDisposableStack();
+  for (const { loaded, home } of await restoreHomes(globals, s)) locks.use(await lockHome(loaded, home, s));
+  const now = await findDiscardable(globals, s);
+  const isShown = ({ name, beside }: DiscardableDatabase) =>
+    shown.databases.some((one) => one.name === name && isDeepStrictEqual(one.beside, beside));
+  const restores: { kept: KeptRestore; place: Place }[] = [];
+  for (const restore of now.restores) {
+    if (!shown.restores.some(({ kept }) => kept.id === restore.kept.id)) continue;
+    const { place } = await openRemembered(globals, restore, s);
+    await planForget(restore.kept, { place, ...s });
+    restores.push({ kept: restore.kept, place });
+  }
+  for (const { name, chatkeep, beside } of now.databases.filter(isShown)) {
     await dropDatabase(beside, name, { isOwn: chatkeep === "restoring", signal: s.signal });
   }
-  for (const restore of restores) {
-    const { place } = await openRemembered(globals, restore, s);
-    await forgetWhole(restore.kept, { place, ...s });
-  }
-  for (const folder of unreadable) await removeRestoreFolder(folder);
+  for (const { kept, place } of restores) await forgetWhole(kept, { place, ...s });
+  for (const folder of shown.unreadable) await removeRestoreFolder(folder);
 }
 
 /** @param name As somebody named it; undefined: all that there is is meant. */

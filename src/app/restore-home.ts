@@ -1,12 +1,19 @@
 /** Where the journals of restores lie, and which place a restore without a target works on. */
 import { readdir } from "node:fs/promises";
 import { homedir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { Failure } from "../base/errors.ts";
 import type { Finding } from "../base/findings.ts";
 import type { InstallationKind } from "../installation/installation.ts";
 import type { OwnIdentity, Place } from "../job/plan-whole.ts";
-import { type KeptRestore, listRestores, restoreFindings } from "../job/restore-journals.ts";
+import {
+  isUnfinished,
+  type JournalValue,
+  type KeptRestore,
+  listRestores,
+  restoreFindings,
+  unreadableFinding,
+} from "../job/restore-journals.ts";
 import { lockRun, type RunLock } from "../system/run-lock.ts";
 import { makeFolders } from "../system/folders.ts";
 import { findConfig, loadConfig, type LoadedConfig } from "./config.ts";
@@ -110,21 +117,51 @@ export async function restoreHomes(
   return await Promise.all(ids.map(async (id) => ({ loaded, home: await restoreHome(loaded, id, s) })));
 }
 
-/** Those of this installation, the newest first; without a configuration all that this machine remembers. */
-export async function rememberedRestores(globals: Globals, s: Surroundings): Promise<RememberedRestore[]> {
-  const all: RememberedRestore[] = [];
-  for (const { loaded, home } of await restoreHomes(globals, s)) {
-    const { restores, unreadable } = await listRestores(home.path);
-    const [first] = unreadable;
-    if (first !== undefined) throw first.failure;
-    all.push(...restores.map((kept) => ({ loaded, home, kept })));
-  }
-  return all.toSorted((a, b) => (a.kept.id < b.kept.id ? 1 : -1));
+/** What this machine remembers of restores, the newest first. */
+export interface RememberedRestores {
+  readonly restores: readonly RememberedRestore[];
+  /** Whose journal cannot be read: cut, damaged, or of a newer version. */
+  readonly unreadable: readonly { readonly id: string; readonly failure: Failure }[];
 }
 
-/** The first of {@link rememberedRestores}. */
-export async function newestRestore(globals: Globals, s: Surroundings): Promise<RememberedRestore | undefined> {
-  return (await rememberedRestores(globals, s))[0];
+/** Those of this installation; without a configuration all that this machine remembers. */
+export async function rememberedRestores(globals: Globals, s: Surroundings): Promise<RememberedRestores> {
+  const restores: RememberedRestore[] = [];
+  const unreadable: { id: string; failure: Failure }[] = [];
+  for (const { loaded, home } of await restoreHomes(globals, s)) {
+    const found = await listRestores(home.path);
+    restores.push(...found.restores.map((kept) => ({ loaded, home, kept })));
+    unreadable.push(...found.unreadable.map(({ folder, failure }) => ({ id: basename(folder), failure })));
+  }
+  return {
+    restores: restores.toSorted((a, b) => (a.kept.id < b.kept.id ? 1 : -1)),
+    unreadable: unreadable.toSorted((a, b) => (a.id < b.id ? 1 : -1)),
+  };
+}
+
+/** A restore that somebody meant without naming it, and what is to be said of those that could not be looked at. */
+export interface FoundRestore extends RememberedRestore {
+  readonly findings: readonly Finding[];
+}
+
+/**
+ * The one that is not finished, or else the newest that is meant. One that cannot be read, and is older, is told and passed over.
+ * @throws Failure `restore/record` where one that cannot be read may be the one that is meant.
+ */
+export function chooseRestore(
+  { restores, unreadable }: RememberedRestores,
+  isMeant: (journal: JournalValue) => boolean,
+): FoundRestore | undefined {
+  const unfinished = restores.find(({ kept: { journal } }) => isUnfinished(journal.value));
+  const found = unfinished ?? restores.find(({ kept: { journal } }) => isMeant(journal.value));
+  // While one is unfinished none begins: what cannot be read had come to its end before.
+  const inTheWay = unfinished === undefined ? unreadable.find(({ id }) => id > (found?.kept.id ?? "")) : undefined;
+  if (inTheWay !== undefined) {
+    const { message, hint } = unreadableFinding(inTheWay.failure);
+    throw new Failure("restore/record", message, { hint, cause: inTheWay.failure });
+  }
+  if (found === undefined) return undefined;
+  return { ...found, findings: unreadable.map(({ failure }) => unreadableFinding(failure)) };
 }
 
 /** What is to be said of a restore that is not finished. */

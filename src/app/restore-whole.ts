@@ -1,6 +1,6 @@
 /** Restores into an installation's own place as the doors call them: begun, gone on with, undone, and forgotten. */
 import { isDeepStrictEqual } from "node:util";
-import { Failure } from "../base/errors.ts";
+import { Failure, isFailure } from "../base/errors.ts";
 import { secretValuesOf } from "../chatwoot/secrets.ts";
 import type { OutboundChoice, StageOptions, StageQuestion, WholeOptions } from "../job/plan-whole.ts";
 import { listPoints } from "../job/points.ts";
@@ -8,12 +8,13 @@ import { findUnfinished, isUnfinished, type KeptRestore, refuseUnfinished } from
 import type { Part } from "../job/restore-findings.ts";
 import { planWholeRollback, rollbackWhole } from "../job/rollback-whole.ts";
 import type { WholePlan, WholeRollbackPlan, WholeRollbackSummary, WholeSummary } from "../job/whole-summaries.ts";
-import { listKept } from "../postgres/kept-databases.ts";
+import { type KeptDatabase, listKept } from "../postgres/kept-databases.ts";
 import { findConfig } from "./config.ts";
 import { PROGRAM } from "./program.ts";
 import {
+  chooseRestore,
+  type FoundRestore,
   lockHome,
-  newestRestore,
   rememberedRestores,
   type OntoKind,
   type OpenedPlace,
@@ -130,8 +131,8 @@ export async function resumeWhole(
   { outbound }: { outbound: OutboundChoice | undefined },
   s: Surroundings,
 ): Promise<WholeSummary> {
-  const found = await newestRestore(globals, s);
-  if (found === undefined || !isUnfinished(found.kept.journal.value)) {
+  const found = chooseRestore(await rememberedRestores(globals, s), isUnfinished);
+  if (found === undefined) {
     throw new Failure("restore/record", "no restore is unfinished here", {
       hint: "'chatkeep restore POINT' begins one. Was it begun with another configuration? Name that with --config.",
     });
@@ -142,7 +143,8 @@ export async function resumeWhole(
   const { place } = await openRemembered(globals, found, s);
   const { repository } = await openToRead({ ...globals, repository: named }, s);
   const job = await import("../job/restore-whole.ts");
-  return await job.resumeWhole(repository, kept, { place, outbound, ...watching(s) });
+  const summary = await job.resumeWhole(repository, kept, { place, outbound, ...watching(s) });
+  return { ...summary, findings: [...found.findings, ...summary.findings] };
 }
 
 /** The place of a restore that was begun: by the configuration, or without one by the kind that the journal says. */
@@ -162,41 +164,45 @@ function ontoOf(kind: string): OntoKind | undefined {
 }
 
 /**
- * The whole restore that 'rollback' undoes: the newest that is not undone. Undefined where there is none, or where a restore of the
- * database alone, or its rollback, came after it.
+ * The whole restore that 'rollback' undoes: the one that is not finished, or the newest that is not undone. Undefined where there is
+ * none, or where a restore of the database alone, or its rollback, came after it.
  */
-export async function findRollback(globals: Globals, s: Surroundings): Promise<RememberedRestore | undefined> {
+export async function findRollback(globals: Globals, s: Surroundings): Promise<FoundRestore | undefined> {
   const all = await rememberedRestores(globals, s);
-  const found = all.find(({ kept }) => kept.journal.value.state !== "undone");
+  const found = chooseRestore(all, ({ state }) => state !== "undone");
   if (found === undefined || found.kept.journal.value.state !== "done") return found;
-  const { endedAt = "" } = found.kept.journal.value;
+  const { endedAt = "", stages } = found.kept.journal.value;
   const { place } = await openRemembered(globals, found, s);
-  const swaps = (await listKept(place.address, s)).filter(({ chatkeep }) => chatkeep !== "restoring");
+  let kept: KeptDatabase[];
+  try {
+    kept = await listKept(place.address, s);
+  } catch (error) {
+    // Of a server that is down its own look tells, with all else that stands in the way.
+    if (isFailure(error, "database/unreachable") && stages.some(({ name }) => name === "swap")) return found;
+    throw error;
+  }
+  const swaps = kept.filter(({ chatkeep }) => chatkeep !== "restoring");
   // What a later restore swapped, and put back when it was undone, changed nothing.
-  const undone = all.flatMap(({ kept: { journal } }) => (journal.value.state === "undone" ? [journal.value] : []));
+  const undone = all.restores.flatMap(({ kept: { journal } }) =>
+    journal.value.state === "undone" ? [journal.value] : [],
+  );
   const isUndone = ({ at }: { at: string }) =>
     undone.some(({ beganAt, endedAt: over = "" }) => beganAt <= at && at <= over);
   return swaps.some((swap) => swap.at > endedAt && !isUndone(swap)) ? undefined : found;
 }
 
-export async function planUndo(
-  globals: Globals,
-  found: RememberedRestore,
-  s: Surroundings,
-): Promise<WholeRollbackPlan> {
+export async function planUndo(globals: Globals, found: FoundRestore, s: Surroundings): Promise<WholeRollbackPlan> {
   const { place } = await openRemembered(globals, found, s);
-  return await planWholeRollback(found.kept, { place, ...s });
+  const plan = await planWholeRollback(found.kept, { place, ...s });
+  return { ...plan, findings: [...found.findings, ...plan.findings] };
 }
 
-export async function runUndo(
-  globals: Globals,
-  found: RememberedRestore,
-  s: Surroundings,
-): Promise<WholeRollbackSummary> {
+export async function runUndo(globals: Globals, found: FoundRestore, s: Surroundings): Promise<WholeRollbackSummary> {
   await using _lock = await lockHome(found.loaded, found.home, s);
   const kept = await readAgain(globals, found, s);
   const { place } = await openRemembered(globals, found, s);
-  return await rollbackWhole(kept, { place, ...s });
+  const summary = await rollbackWhole(kept, { place, ...s });
+  return { ...summary, findings: [...found.findings, ...summary.findings] };
 }
 
 /**
@@ -205,8 +211,8 @@ export async function runUndo(
  * @throws Failure `run/locked`.
  */
 async function readAgain(globals: Globals, { kept: seen }: RememberedRestore, s: Surroundings): Promise<KeptRestore> {
-  const now = await rememberedRestores(globals, s);
-  const same = now.find(({ kept }) => kept.id === seen.id)?.kept;
+  const { restores } = await rememberedRestores(globals, s);
+  const same = restores.find(({ kept }) => kept.id === seen.id)?.kept;
   if (same !== undefined && isDeepStrictEqual(same.journal.value, seen.journal.value)) return same;
   throw new Failure("run/locked", "somebody else went on with this restore, or undid it, meanwhile", {
     hint: "Nothing was changed by this call. 'chatkeep doctor' says where it stands; then say it again.",

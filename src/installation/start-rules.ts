@@ -11,6 +11,7 @@ import { makeFolders } from "../system/folders.ts";
 import { runProgram } from "../system/process.ts";
 import { replaceFile } from "../system/replace-file.ts";
 import type { Step } from "./processes.ts";
+import { HOLDING_DROP_IN } from "./units.ts";
 
 /** What has to be switched off, and how it was. Plain JSON. */
 export type StartRule =
@@ -27,7 +28,6 @@ interface Asked {
   signal: AbortSignal;
 }
 
-const DROP_IN = "chatkeep-unfinished-restore.conf";
 const NEVER: RestartPolicy = { Name: "no" };
 
 async function policyOf(engine: EngineApi, container: string): Promise<RestartPolicy | undefined> {
@@ -49,7 +49,7 @@ export async function startRuleOf(step: Step, { signal }: Asked): Promise<StartR
     return policy === undefined ? "none" : { how: "container", engine, container, policy };
   }
   if (step.how === "unit" && step.folder !== undefined) {
-    return { how: "unit", unit: step.unit, file: join(step.folder, `${step.unit}.d`, DROP_IN) };
+    return { how: "unit", unit: step.unit, file: join(step.folder, `${step.unit}.d`, HOLDING_DROP_IN) };
   }
   // One that is scaled to none stays so over every restart.
   return step.how === "service" || step.how === "scale" ? "none" : "unknown";

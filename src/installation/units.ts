@@ -52,6 +52,9 @@ function apply(units: Units, machine: Machine, text: string): void {
 
 const FOLDER = "/etc/systemd/system";
 
+/** The drop-in by which Chatkeep keeps a unit from starting while a restore is unfinished: none of the installation's own files. */
+export const HOLDING_DROP_IN = "chatkeep-unfinished-restore.conf";
+
 /** Reads `chatwoot*` units below `/etc/systemd/system`. The web process's are read first; the worker's may add. */
 export async function readUnits(machine: Machine): Promise<Units> {
   const units: Units = { files: [], environment: new Map(), workingFolder: undefined, environmentFiles: [] };
@@ -62,7 +65,7 @@ export async function readUnits(machine: Machine): Promise<Units> {
   for (const name of names) {
     const files = name.endsWith(".d")
       ? (await namesIn(join(folder, name)))
-          .filter((file) => file.endsWith(".conf"))
+          .filter((file) => file.endsWith(".conf") && file !== HOLDING_DROP_IN)
           .map((file) => join(folder, name, file))
       : [join(folder, name)];
     for (const file of files) {

@@ -105,7 +105,8 @@ export async function restoreFindings(home: string): Promise<Finding[]> {
   }
 }
 
-function unreadableFinding({ message, hint }: Failure): Finding {
+/** What is said of one that is not asked for: those that can be read are gone on with. Pure. */
+export function unreadableFinding({ message, hint }: Failure): Finding {
   return {
     kind: "restore-record-unreadable",
     level: "warning",

@@ -62,6 +62,7 @@ export async function restoreWhole(source: WholeSource, given: WholeOptions): Pr
     options: options.stages,
     place: identityOf(options.place),
     fresh: fresh?.database,
+    findings: context.redact(plan.findings),
     stages: plan.stages.map(({ name }) => ({ name, state: "waiting", seconds: 0 })),
   });
   return await goOn(journal, context, plan.findings);
@@ -97,8 +98,9 @@ export async function resumeWhole(
     });
   }
   refuseOtherPlace(value, options.place);
-  const { outbound = value.options.outbound } = options;
-  if (outbound !== value.options.outbound) await journal.set({ options: { ...value.options, outbound } });
+  const { outbound } = options;
+  if (outbound !== undefined && outbound !== value.options.outbound)
+    await journal.set({ options: { ...value.options, outbound } });
   const choose = ({ points }: PointList) => {
     const found = points.find(({ snapshotId }) => snapshotId === value.snapshot);
     if (found !== undefined) return found;
@@ -111,14 +113,19 @@ export async function resumeWhole(
     );
   };
   const reader = await readerOf({ repository, choose }, options);
-  const stages = journal.value.options;
+  const stages = { ...journal.value.options, outbound: outbound ?? saidBefore(value, options) };
   const context = await contextOf(reader, { ...options, stages, folder, fresh: value.fresh });
   try {
     await stopBeforeGoingOn(context, journal);
   } catch (error) {
     throw withWayOn(error, WAY_ON, context.signal);
   }
-  return await goOn(journal, context, []);
+  return await goOn(journal, context, value.findings ?? []);
+}
+
+/** Whoever let a restore hold, and calls again at a terminal, is there to be asked now. */
+function saidBefore({ options: { outbound } }: JournalValue, { ask }: ResumeOptions): StageOptions["outbound"] {
+  return outbound === "hold" && ask !== undefined ? "ask" : outbound;
 }
 
 /** What a rollback or a resumed restore would work on must be what the restore worked on. @throws Failure `target/unsuitable`. */

@@ -146,6 +146,15 @@ function heldFindings({ held }: Applied): Finding[] {
 
 const GO_ON = "'chatkeep rollback' goes on with what is not undone yet.";
 
+/** Looks whether {@link forgetWhole} can be done, and changes nothing. @throws Failure that says what is in its way. */
+export async function planForget(kept: KeptRestore, options: UndoOptions): Promise<void> {
+  const { journal } = kept;
+  const context = contextOf(kept, options);
+  for (const { name, state } of journal.value.stages) {
+    if (state !== "waiting") await stageOf(ALL_STAGES, name).planDiscard?.(context, recordOf(journal, name));
+  }
+}
+
 /**
  * Removes what a restore that is through, or was undone, kept for an undo; databases are dropped by others.
  * @throws Failure `restore/unfinished`; whatever a stage threw: the journal is still there then.

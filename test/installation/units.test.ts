@@ -23,6 +23,9 @@ WorkingDirectory=/srv/chatwoot
     "etc/systemd/system/chatwoot-web.1.service.d/own.conf",
     "[Service]\nEnvironment=D=changed\n",
   );
+  // Chatkeep's own, while a restore is unfinished.
+  const holding = "etc/systemd/system/chatwoot-web.1.service.d/chatkeep-unfinished-restore.conf";
+  await write(folder.path, holding, "[Unit]\nConditionPathExists=!/x\n[Service]\nEnvironment=D=held\n");
   await write(folder.path, "etc/systemd/system/nochatwoot.service", "Environment=X=1\n");
   const units = await readUnits(machineAt(folder.path));
   assert.deepEqual(Object.fromEntries(units.environment), {

@@ -1,6 +1,6 @@
 /** A desk that lost a bit of everything is brought back as a whole into its own place, killed on the way, and rolled back. */
 import assert from "node:assert/strict";
-import { readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { onDatabase } from "../../src/demo/database.ts";
@@ -93,16 +93,36 @@ test("killed within a step and between two, it is gone on with to the end; a rol
   assert.ok(await whole.killWhen(["rollback", "--yes"], stageIs("environment", "undone")), "the rollback was killed");
   const refused = await desk.chatkeep(["restore", "--resume", "--yes"]);
   assert.match(refused.stderr, /a rollback of that restore was begun/);
-  const rolled = await desk.summary(["rollback", "--yes"]);
+  // One of long ago that nobody can read any more keeps nobody from going on, and is told.
+  const old = join(whole.home, "20200101T000000Z-deadbeef");
+  await mkdir(old);
+  await writeFile(join(old, "journal.json"), '{ "schema": 999 }');
+  const rolled = await desk.summary(["rollback", "--yes"], 3);
+  assert.ok((rolled["findings"] as { kind: string }[]).some(({ kind }) => kind === "restore-record-unreadable"));
   assert.equal(rolled["isWhole"], true);
   assertSameState(await whole.state(), rolledBack(damaged, saved), "rolled back");
   assert.deepEqual(await whole.running(), { web: true, worker: true });
+  // With all others undone it may be the one that is meant.
+  const next = await desk.chatkeep(["rollback", "--yes"]);
+  assert.match(next.stderr, /20200101T000000Z-deadbeef[^]*'chatkeep restore --discard-previous' forgets it/);
+  await rm(old, { recursive: true });
   const twice = await desk.chatkeep(["rollback", "--yes"]);
   assert.equal(twice.status, 1);
   assert.match(twice.stderr, /last swap was itself a rollback/);
 
+  // What was put aside in Redis could not be dropped: then nothing is.
+  await whole.redis.stop();
+  const kept = async () =>
+    await desk.server.query("select datname from pg_database where datname like '%\\_rolledback\\_%'");
+  const aside = await kept();
+  assert.equal(aside.length, 1);
+  const withoutRedis = await desk.chatkeep(["restore", "--discard-previous", "--yes"]);
+  assert.match(withoutRedis.stderr, /nothing listens there[^]*an empty Redis will do/);
+  assert.deepEqual(await kept(), aside);
+  await whole.startRedis();
   const dropped = await desk.summary(["restore", "--discard-previous", "--yes"]);
   assert.equal((dropped["forgotten"] as string[]).length, 1);
+  assert.deepEqual(await kept(), []);
   assert.equal(await whole.journal(), undefined);
 });
 

@@ -31,6 +31,10 @@ export interface WholeDesk extends AsyncDisposable {
   readonly desk: Desk;
   readonly redis: TestRedis;
   readonly web: string;
+  /** The folder with a folder for each restore. */
+  readonly home: string;
+  /** An empty Redis in the place of the one that was stopped. */
+  startRedis(): Promise<void>;
   state(): Promise<DeskState>;
   /** True for those of the two processes that run. */
   running(): Promise<{ web: boolean; worker: boolean }>;
@@ -57,7 +61,7 @@ export async function openWholeDesk(
   size?: Partial<DemoSize>,
   { buckets = {}, version, ...options }: WholeDeskOptions = {},
 ): Promise<WholeDesk> {
-  const redis = await startRedis();
+  let redis = await startRedis();
   const desk = await openDesk({ isCheckout: true, ...options, ...(size === undefined ? {} : { size }) });
   await makeCheapToOpen(desk);
   const { envFile, codeRoot, storageRoot } = desk.installation;
@@ -81,8 +85,14 @@ export async function openWholeDesk(
   const journal = async () => await newestJournal(home);
   return {
     desk,
-    redis,
+    get redis() {
+      return redis;
+    },
     web,
+    home,
+    async startRedis() {
+      redis = await startRedis({ port: redis.port });
+    },
     async state() {
       return {
         database: await dumpLines(desk.installation.database),

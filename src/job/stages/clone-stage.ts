@@ -2,8 +2,8 @@
  * The stage `clone`: what was loaded beside the live database becomes a copy that reaches nobody, before it takes the live one's
  * place; and one in which nobody can be recognised, where that was asked for.
  */
-import { appendFile, chown, mkdir, readFile, rm, stat, writeFile } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { chown, mkdir, rm, stat, writeFile } from "node:fs/promises";
+import { dirname } from "node:path";
 import { formatCount, plural } from "../../base/bytes.ts";
 import { bug } from "../../base/errors.ts";
 import type { Finding } from "../../base/findings.ts";
@@ -15,10 +15,13 @@ import { anonymise } from "../clone/anonymise.ts";
 import { moveLinks } from "../clone/move-links.ts";
 import { neutralise } from "../clone/neutralise.ts";
 import { describeClone, sharedFinding } from "../clone/restore-clone.ts";
+import { FileLedger } from "./file-ledger.ts";
 import { NOTHING_TO_DO, type Stage, type StageContext, type StageResult, type UndoContext } from "./stage.ts";
 
-/** Files that stand for uploaded ones are listed before they are written: below the restore's folder, a path a line. */
-const FILES = "clone-files.txt";
+/** Files that stand for uploaded ones are listed before they are written: a power cut must not leave one that nobody knows. */
+function ledgerIn(folder: string): FileLedger<{ path: string }> {
+  return new FileLedger(folder, "clone-files.jsonl");
+}
 
 export interface CloneKept {
   readonly begun: true;
@@ -102,11 +105,10 @@ async function applyAnonymous(context: StageContext): Promise<StageResult> {
   // Of a call that was killed: its transaction did not come to its end, or its files are replaced once more.
   await removeFiles(context);
   const owner = await stat(root);
-  const list = join(context.folder, FILES);
-  await mkdir(context.folder, { recursive: true });
+  const ledger = ledgerIn(context.folder);
   const write = async (key: string, pieces: Iterable<Buffer>) => {
     const path = blobPath(root, key);
-    await appendFile(list, `${path}\n`, { mode: 0o600 });
+    await ledger.append([{ path }]);
     const made = await mkdir(dirname(path), { recursive: true });
     await writeFile(path, pieces, { flag: "wx", mode: 0o644 });
     const owned = made === undefined ? [path] : [made, dirname(path), path];
@@ -127,13 +129,9 @@ async function applyAnonymous(context: StageContext): Promise<StageResult> {
 }
 
 async function removeFiles({ folder }: UndoContext): Promise<number> {
-  const list = join(folder, FILES);
-  const text = await readFile(list, "utf8").catch((error: NodeJS.ErrnoException) => {
-    if (error.code === "ENOENT") return "";
-    throw error;
-  });
-  const paths = text.split("\n").filter((path) => path !== "");
+  const ledger = ledgerIn(folder);
+  const paths = (await ledger.read()).map(({ path }) => path);
   for (const path of paths) await rm(path, { force: true });
-  await rm(list, { force: true });
+  await ledger.remove();
   return paths.length;
 }

@@ -2,7 +2,7 @@
  * What a restore of uploaded files did to a storage, a line each, written before it is done: so that an undo removes just
  * what was added, and puts back what was put aside.
  */
-import { open, readFile } from "node:fs/promises";
+import { open, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { BlobFacts } from "../../source/target.ts";
 import { makeFolders, syncFolder } from "../../system/folders.ts";
@@ -26,24 +26,26 @@ export type LedgerLine =
 
 const NAME = "files.jsonl";
 
-export class FileLedger {
+/** @typeParam T What a line says: plain JSON. */
+export class FileLedger<T = LedgerLine> {
   readonly #path: string;
   readonly #folder: string;
   #isReady = false;
 
-  constructor(folder: string) {
+  /** @param folder Of the restore. @param name Of the ledger in it. */
+  constructor(folder: string, name = NAME) {
     this.#folder = folder;
-    this.#path = join(folder, NAME);
+    this.#path = join(folder, name);
   }
 
   /** Every line that is whole: of what a cut one tells, nothing was done. */
-  async read(): Promise<LedgerLine[]> {
+  async read(): Promise<T[]> {
     const text = await this.#text();
     return text
       .slice(0, text.lastIndexOf("\n") + 1)
       .split("\n")
       .filter((line) => line !== "")
-      .map((line) => JSON.parse(line) as LedgerLine);
+      .map((line) => JSON.parse(line) as T);
   }
 
   async #text(): Promise<string> {
@@ -53,8 +55,14 @@ export class FileLedger {
     });
   }
 
+  /** Everything that it tells of is undone. */
+  async remove(): Promise<void> {
+    await rm(this.#path, { force: true });
+    this.#isReady = false;
+  }
+
   /** Returns when the lines are durable. */
-  async append(lines: readonly LedgerLine[]): Promise<void> {
+  async append(lines: readonly T[]): Promise<void> {
     if (lines.length === 0) return;
     if (!this.#isReady) await this.#begin();
     await using file = await open(this.#path, "a", 0o600);

@@ -6,6 +6,7 @@
 import { readFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { Failure, messageOf } from "../../base/errors.ts";
+import type { Finding } from "../../base/findings.ts";
 import type { InstallationKind } from "../../installation/installation.ts";
 import { makeFolders, syncFolder } from "../../system/folders.ts";
 import { replaceFile } from "../../system/replace-file.ts";
@@ -69,6 +70,8 @@ export interface JournalValue {
   readonly place: PlaceIdentity;
   /** What the new database is called until the swap; absent where the database is not restored. */
   readonly fresh?: string | undefined;
+  /** What its plan found: the end tells it, after however many calls. */
+  readonly findings?: readonly Finding[];
   /** In the order in which they are done. */
   readonly stages: readonly StageEntry[];
 }

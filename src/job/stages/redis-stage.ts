@@ -99,15 +99,30 @@ export const redisStage: Stage<RedisKept> = {
     }
   },
 
-  async planDiscard(context) {
-    await using _session = await openRedis(context.place.installation, context);
+  async planDiscard(context, { kept }) {
+    if (kept !== undefined) await inRedis(context, async () => await Promise.resolve());
   },
-  async discard(context) {
-    await using session = await openRedis(context.place.installation, context);
-    const keys = await discardAside(session, basename(context.folder));
+
+  async discard(context, { kept }) {
+    if (kept === undefined) return nothing();
+    const restore = basename(context.folder);
+    const keys = await inRedis(context, async (session) => await discardAside(session, restore));
     return { lines: [`Redis: ${plural(keys, "key")} that had been put aside are deleted`], findings: [] };
   },
 };
+
+/** @throws Failure that says that a Redis without anything in it will do. */
+async function inRedis<T>(context: UndoContext, work: (session: RedisSession) => Promise<T>): Promise<T> {
+  try {
+    await using session = await openRedis(context.place.installation, context);
+    return await work(session);
+  } catch (error) {
+    if (!isOfRedis(error)) throw error;
+    const { code, message, hint = "" } = error;
+    const empty = `${hint} What was put aside lies in it. If its data is lost, an empty Redis will do.`.trim();
+    throw new Failure(code, message, { hint: empty, cause: error });
+  }
+}
 
 function nothing(): StageResult {
   return { lines: [], findings: [] };
