@@ -1,6 +1,7 @@
 /** `README.txt` beside plain files: Chatwoot's own way of restoring, for exactly these. Nothing of ours is needed for it. */
 import { plural } from "../base/bytes.ts";
 import type { Manifest } from "./manifest.ts";
+import { codeCommands } from "./restore-notes.ts";
 import { quoteShell } from "./restore-script.ts";
 
 export interface PlainParts {
@@ -14,6 +15,7 @@ export function formatPlainReadme(manifest: Manifest, parts: PlainParts): string
     introduction(manifest),
     what(manifest, parts),
     install(manifest, parts),
+    ...(parts.hasCode ? [code(manifest)] : []),
     onMachine(manifest),
     inCompose(manifest),
     last(manifest),
@@ -48,7 +50,7 @@ function what({ server, storage, code }: Manifest, { hasEnvironment, hasConfig, 
   return `What is here\n\n${lines.map((line) => `  ${line}`).join("\n")}\n`;
 }
 
-function install({ chatwoot, server }: Manifest, { hasEnvironment }: PlainParts): string {
+function install({ chatwoot, server }: Manifest, { hasEnvironment, hasCode }: PlainParts): string {
   const version =
     chatwoot.version === null ? "the version that ran then" : `version ${chatwoot.version}, and no newer one`;
   const extensions = server.extensions.map(({ name }) => name).filter((name) => name !== "plpgsql");
@@ -59,7 +61,25 @@ function install({ chatwoot, server }: Manifest, { hasEnvironment }: PlainParts)
       : "No environment came with this point: without its SECRET_KEY_BASE and ACTIVE_RECORD_ENCRYPTION_* some logins, channels and links will not work."
   }
 3. The server must have ${extensions.length === 0 ? "no extensions" : `the extensions ${extensions.join(", ")}`}.
-4. Replace the new database with this one and put the files back, as below. Run it in this folder.
+4. Replace the new database with this one and put the files${hasCode ? " and the code" : ""} back, as below. Run it in this folder.
+`;
+}
+
+/** Before Chatwoot is started again: the database may need it. */
+function code(manifest: Manifest): string {
+  const { head, origin, bundle } = manifest.code;
+  const commands = codeCommands(manifest);
+  if (commands.length === 0)
+    return "The code: copy what you need of code/files/ over Chatwoot's own, before it is started.\n";
+  const from = origin === undefined ? "" : `, cloned from ${origin}`;
+  const has =
+    bundle === true ? "code/commits.bundle has the commits that its origin lacks" : "its origin has all of its commits";
+  return `The code, before Chatwoot is started (it was at commit ${head ?? ""}${from}; ${has}), as the user that runs Chatwoot:
+
+${commands.map((line) => `  ${line}`).join("\n")}
+
+  Changed code may need 'bundle install' and 'rails assets:precompile'. A folder code/files/ is there where its history could not be
+  saved: copy those files instead.
 `;
 }
 

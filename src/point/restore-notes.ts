@@ -145,6 +145,24 @@ started again when it was interrupted.
 ${others.length === 0 ? "" : `\nFiles of ${others.map((name) => `\`${name}\``).join(", ")} come into a folder of that name: upload them into the bucket under their bare file names.\n`}`;
 }
 
+function fetchOf(refs: string): string {
+  return `git -C "$app" fetch "$PWD/code/commits.bundle" '${refs}'`;
+}
+
+/** What brings the code of a checkout back, run in the folder that has `code/`; none for a point without one. Pure. */
+export function codeCommands({ code: { kind, files, head, branch, bundle } }: Manifest): string[] {
+  if (kind !== "git" || files === 0 || head === undefined) return [];
+  return [
+    `app=/home/chatwoot/chatwoot        # a checkout without changes; an empty one: mkdir "$app" && git -C "$app" init`,
+    ...(bundle === true ? [fetchOf("+refs/*:refs/chatkeep/*")] : []),
+    ...(bundle === true && branch === undefined ? [fetchOf("+HEAD:refs/chatkeep/HEAD")] : []),
+    `git -C "$app" checkout -b restored ${head}`,
+    `test ! -f code/staged.diff   || git -C "$app" apply --index "$PWD/code/staged.diff"`,
+    `test ! -f code/unstaged.diff || git -C "$app" apply "$PWD/code/unstaged.diff"`,
+    `test ! -d code/untracked     || cp -R code/untracked/. "$app"`,
+  ];
+}
+
 function code(manifest: Manifest): string[] {
   const { kind, head, branch, origin, bundle } = manifest.code;
   if (kind === "none" || manifest.code.files === 0) return [];
@@ -153,21 +171,15 @@ function code(manifest: Manifest): string[] {
       `## 6. The code\n\nThe saved files are in \`code/files/\`; copy those that you need over Chatwoot's own.\n`,
     ];
   }
-  const fetch = [
-    `    git -C "$app" fetch "$PWD/code/commits.bundle" '+refs/*:refs/chatkeep/*'`,
-    ...(branch === undefined ? [`    git -C "$app" fetch "$PWD/code/commits.bundle" '+HEAD:refs/chatkeep/HEAD'`] : []),
-  ];
   return [
     `## 6. The code
 
 It was at commit ${head}${branch === undefined ? "" : ` (branch ${branch})`}${origin === undefined ? "" : `, cloned from ${origin}`}.
 ${bundle === true ? "`code/commits.bundle` has the commits that its origin lacks; the rest must be in the checkout (clone or fetch the origin first)." : "Its origin has all of its commits: clone or fetch it first."}
 
-    app=/home/chatwoot/chatwoot        # a checkout without changes; an empty one: mkdir "$app" && git -C "$app" init
-${bundle === true ? `${fetch.join("\n")}\n` : ""}    git -C "$app" checkout -b restored ${head}
-    test ! -f code/staged.diff   || git -C "$app" apply --index "$PWD/code/staged.diff"
-    test ! -f code/unstaged.diff || git -C "$app" apply "$PWD/code/unstaged.diff"
-    test ! -d code/untracked     || cp -R code/untracked/. "$app"
+${codeCommands(manifest)
+  .map((line) => `    ${line}`)
+  .join("\n")}
 
 If there is a folder \`code/files/\`, its history could not be saved: copy those files instead. Where git speaks of dubious
 ownership: \`git config --global --add safe.directory "$app"\`. At the end the checkout must belong to the user that runs

@@ -1,6 +1,6 @@
 /**
  * PostgreSQL 17 and 18 with pgvector on a machine whose own Debian has neither: Debian 13, and Debian's sid, in a folder
- * below `.cache`, made once (about two minutes, 700 MB each). Their programs are run from outside by their own loader and
+ * below `.cache`, made once (about two minutes, 700 MB each); and the client programs of 13, of Debian 11. Their programs are run from outside by their own loader and
  * libraries, so that they see this machine's files and can be started by any user, as the machine's own programs are.
  */
 import { existsSync, readdirSync, statSync } from "node:fs";
@@ -49,11 +49,24 @@ export async function newerPostgres(major: NewerMajor): Promise<NewerPostgres> {
   return { major, programs: await makePrograms(place) };
 }
 
+/** The folder with `pg_dump`, `pg_restore` and `psql` of PostgreSQL 13, the oldest that a Debian still has. @throws as {@link newerPostgres}. */
+export async function olderClient(): Promise<string> {
+  const place = { root: join(CACHE, "bullseye"), bin: "usr/lib/postgresql/13/bin" };
+  await installDebian({
+    folder: place.root,
+    suite: "bullseye",
+    packages: ["postgresql-client-13"],
+    proof: join(place.bin, "pg_dump"),
+  });
+  // Its loader cannot say another name for the program; those of a client look for none beside them.
+  return await makePrograms(place, { isNamed: false });
+}
+
 /**
  * Small scripts that start each program through its own loader. They lie in a folder that has the same name from
  * `usr` on, because the programs look for their files, and for each other, beside the place they were called from.
  */
-async function makePrograms({ root, bin }: Place): Promise<string> {
+async function makePrograms({ root, bin }: Place, { isNamed = true } = {}): Promise<string> {
   const base = `${root}-programs`;
   const programs = join(base, bin);
   if (existsSync(join(programs, "postgres"))) return programs;
@@ -67,7 +80,7 @@ async function makePrograms({ root, bin }: Place): Promise<string> {
   for (const name of readdirSync(join(root, bin))) {
     const script = [
       "#!/bin/sh",
-      `exec "${loader}" --argv0 "$0" --library-path "${libraries}" "${join(root, bin, name)}" "$@"`,
+      `exec "${loader}"${isNamed ? ' --argv0 "$0"' : ""} --library-path "${libraries}" "${join(root, bin, name)}" "$@"`,
     ];
     await writeFile(join(made, bin, name), `${script.join("\n")}\n`, { mode: 0o755 });
   }
