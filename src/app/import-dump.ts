@@ -94,6 +94,7 @@ export async function runDumpImport(
     findings: [...findings, ...lackingParts(flags)],
     hasStorage: flags.storage !== undefined,
     hasEnvironment,
+    repository: opened.repository,
     backup,
     clock: s.clock,
     progress: s.progress,

@@ -4,9 +4,10 @@
  * everything that a backup checks, it checks of the dump and of the files that came with it.
  */
 import { basename } from "node:path";
-import type { Clock } from "../base/clock.ts";
+import { type Clock, formatInstant } from "../base/clock.ts";
 import { Failure } from "../base/errors.ts";
 import { type Finding, sortFindings } from "../base/findings.ts";
+import { shortId } from "../base/ids.ts";
 import type { Progress } from "../base/progress.ts";
 import { chooseDumped, lackingRows } from "../chatwoot/dumped.ts";
 import { formatGoTime } from "../format/go-time.ts";
@@ -19,7 +20,11 @@ import { type LeftOut, loadDump } from "../postgres/dump-load.ts";
 import { openDumpServer } from "../postgres/dump-server.ts";
 import { type DumpedDatabase, type DumpSurvey, surveyDump } from "../postgres/dump-survey.ts";
 import type { ScratchPlaces } from "../postgres/scratch.ts";
+import { Repository } from "../repo/repository.ts";
 import type { BackupOptions } from "./backup.ts";
+import { lockToRead } from "./lock.ts";
+import { PointReader } from "./point-reader.ts";
+import { isImported, listPoints, type Point } from "./points.ts";
 import type { DumpImportSummary } from "./plain-summaries.ts";
 import type { BackupSummary } from "./summaries.ts";
 
@@ -35,6 +40,8 @@ export interface ImportDumpOptions {
   findings: readonly Finding[];
   hasStorage: boolean;
   hasEnvironment: boolean;
+  /** Where the point goes. */
+  repository: Repository;
   /** Makes the point of the database at an address. */
   backup: (made: Pick<BackupOptions, "address" | "imported" | "findings">) => Promise<BackupSummary>;
   clock: Clock;
@@ -83,6 +90,7 @@ export async function importDump(options: ImportDumpOptions): Promise<DumpImport
     ...localeFindings(chosen),
   ];
   const made = await options.backup({ address: scratch.owner, imported, findings: sortFindings(findings) });
+  const twin = made.point === null ? undefined : await twinOf(made.point, options);
   return {
     type: "summary",
     verb: "import",
@@ -97,7 +105,42 @@ export async function importDump(options: ImportDumpOptions): Promise<DumpImport
     added: made.added,
     copies: made.copies,
     seconds: (clock.monotonic() - startedMs) / 1000,
-    findings: made.findings,
+    findings: twin === undefined ? made.findings : [...made.findings, importedBefore(twin)],
+  };
+}
+
+/** What of a point is the same whenever the same dump, files and environment are imported. */
+const SAME = ["database/data", "database/schema.sql", "database/sequences.sql", "storage", "config"] as const;
+
+/** An earlier import that holds just what this one holds. */
+async function twinOf(made: string, options: ImportDumpOptions): Promise<Point | undefined> {
+  // As it is now: what was written meanwhile is known to no index that was loaded before.
+  const repository = new Repository(options.repository);
+  await using lock = await lockToRead(repository, options);
+  const signal = AbortSignal.any([options.signal, lock.signal]);
+  await repository.loadIndex({ signal });
+  const { points } = await listPoints(repository, { signal });
+  const own = points.find(({ id }) => id === made);
+  if (own === undefined) return undefined;
+  const contentOf = async (point: Point) => {
+    const reader = new PointReader(repository, point, { signal });
+    const nodes = await Promise.all(SAME.map(async (path) => await reader.find(path)));
+    return JSON.stringify(nodes.map((node) => node?.subtree ?? node?.content ?? null));
+  };
+  const content = await contentOf(own);
+  for (const point of points) {
+    if (point === own || !isImported(point) || point.installationId !== own.installationId) continue;
+    if ((await contentOf(point)) === content) return point;
+  }
+  return undefined;
+}
+
+function importedBefore({ id, takenAtMs }: Point): Finding {
+  return {
+    kind: "dump-imported-before",
+    level: "note",
+    message: `all that was imported is in restore point ${shortId(id)} of ${formatInstant(takenAtMs)} too, which was imported before`,
+    hint: `Nothing of it is stored twice. One of the two is enough: 'chatkeep forget ${shortId(id)}' removes that one.`,
   };
 }
 

@@ -69,6 +69,7 @@ interface Imported {
   takenAt: string;
   findings: { kind: string; message: string }[];
   storage: { missing: number };
+  added: { bytes: number };
   imported: { format: string; packing: string | null; madeAtFrom: string; clientVersion: string };
 }
 
@@ -91,6 +92,15 @@ test("a custom dump that is packed, with a tar of the uploads and .env, is a poi
   assert.ok(Math.abs(Date.parse(takenAt) - mtimeMs) < 60_000, takenAt);
   await desk.summary(["drill", point]);
   await assertRestored("from_custom", point);
+  const again = await importDump([path, "--storage", uploads, "--env", env]);
+  const [told] = again.findings;
+  assert.deepEqual([again.findings.length, told?.kind, again.takenAt], [1, "dump-imported-before", takenAt]);
+  assert.ok(told?.message.includes(point.slice(0, 8)) === true, told?.message ?? "");
+  // Its manifest, and the schema as an archive with the time of its making in it.
+  assert.ok(again.added.bytes < 80_000, `${again.added.bytes} bytes were added`);
+  const listed = (await desk.summary(["list"]))["points"] as { point: string; takenAt: string }[];
+  const sameTime = listed.filter((one) => Date.parse(one.takenAt) === Date.parse(takenAt));
+  assert.deepEqual(sameTime.map((one) => one.point).toSorted(), [point, again.point].toSorted());
   // What is imported is no ground for a live backup, though it is newer: its server was another one.
   assert.equal((await desk.summary(["backup"]))["parent"], live);
 });
@@ -127,8 +137,10 @@ test("SQL with owners, grants, DROPs, \\restrict and a newer server's settings i
   await writeFile(path, newer.replaceAll("SET row_security = off;", `SET row_security = off;\n${block}\n`));
   const { point, imported, findings } = await importDump([path, ...parts()], 3);
   assert.deepEqual([imported.format, imported.madeAtFrom], ["plain", "dump"]);
+  const kinds = findings.map(({ kind }) => kind);
+  // It holds what other dumps of the desk hold.
   assert.deepEqual(
-    findings.map(({ kind }) => kind),
+    kinds.filter((kind) => kind !== "dump-imported-before"),
     ["dump-left-out"],
   );
   assert.ok(!existsSync(sign));
