@@ -16,7 +16,7 @@ export function durationMs(given: string): number {
 /** Words for how often, in milliseconds. */
 const OFTEN = { daily: 24 * 3_600_000, weekly: 7 * 24 * 3_600_000, monthly: 30 * 24 * 3_600_000 } as const;
 
-const often = z
+export const often = z
   .string()
   .regex(
     /^(daily|weekly|monthly|never|[1-9]\d{0,3}d)$/,

@@ -10,6 +10,7 @@ import { Failure, messageOf } from "../base/errors.ts";
 import { INSTALLATION_KINDS } from "../installation/installation.ts";
 import type { ScratchKind } from "../postgres/scratch.ts";
 import { hooksSchema, notifySchema, objectivesSchema, pingSchema, scheduleSchema } from "./config-daily.ts";
+import { watchSchema } from "./config-watch.ts";
 import type { Globals, Surroundings } from "./surroundings.ts";
 
 const name = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/, "use letters, digits, '.', '_' and '-', at most 63");
@@ -195,6 +196,8 @@ const configSchema = z.strictObject({
   alarms: alarmsSchema.optional(),
   schedule: scheduleSchema.optional(),
   objectives: objectivesSchema.optional(),
+  /** Continuous protection. */
+  watch: watchSchema.optional(),
   notify: notifySchema.optional(),
   /** A dead-man's switch: it is called when a run begins and ends, so that silence is noticed. */
   ping: pingSchema.optional(),

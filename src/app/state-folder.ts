@@ -80,6 +80,11 @@ export function guardFile({ path }: Pick<StateFolder, "path">): string {
   return join(path, "guard.json");
 }
 
+/** What the watch that runs, or ran last, says of itself. */
+export function watchFile({ path }: Pick<StateFolder, "path">): string {
+  return join(path, "watch.json");
+}
+
 /** Says that a run begins. A disk that is full keeps no run from beginning. */
 export async function markBegun({ began }: StateFolder, nowMs: number): Promise<void> {
   await replaceFile(began, `${formatInstant(nowMs)}\n`, 0o600).catch(() => {});

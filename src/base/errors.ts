@@ -48,6 +48,8 @@ export const ERRORS = {
   "moment/outside": { exit: 1, retry: false },
   "recovery/failed": { exit: 1, retry: false },
   "recovery/damaged": { exit: 13, retry: false },
+  "wal/damaged": { exit: 1, retry: true },
+  "wal/given-up": { exit: 1, retry: true },
   "repo/missing": { exit: 10, retry: false },
   "repo/exists": { exit: 1, retry: false },
   "repo/unsupported": { exit: 1, retry: false },

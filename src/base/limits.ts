@@ -194,6 +194,16 @@ export const LIMITS = {
   lateFileAgeMs: 60_000,
   /** … and is waited for so long, before it is said to be missing. */
   lateFileWaitMs: 10_000,
+  /** Between two restore points of a watch passes so many times what one takes. */
+  intervalShare: 20,
+  /** A repository that has taken nothing for so long is told of. */
+  watchTroubleMs: 60_000,
+  /** Objects that the journal of a segment which fills slowly comes to at most, before they become a span. */
+  journalObjects: 100,
+  /** Between two sessions of the log's at most; the first wait is half a second, and doubles. */
+  watchRetryMostMs: 30_000,
+  /** So often it is looked how much the server keeps for us, and whether a repository answers again. */
+  watchLookMs: 10_000,
   /** Of uploaded files that are followed, the rows of so many of the newest ids are asked for each time … */
   followedIds: 10_000,
   /** … so many at once; … */

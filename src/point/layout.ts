@@ -103,6 +103,9 @@ export function shrunkTag(accounts: number): string {
   return `shrunk=${accounts}`;
 }
 
+/** On a point that a watch made, one every few minutes: these are thinned out. */
+export const INTERVAL_TAG = "interval";
+
 /** On a point that was made of a dump, with the version of the pg_dump that wrote it. */
 export function importedTag(clientVersion: string | null): string {
   return `imported=${/^[\w.]+/.exec(clientVersion ?? "")?.[0] ?? "unknown"}`;

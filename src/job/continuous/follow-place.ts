@@ -178,8 +178,8 @@ class RepositoryFollowPlace implements FollowPlace {
   }
 }
 
-/** The next one has all of it; where nothing may be removed it stays, and does no harm. */
-async function removeReplaced(repository: Repository, name: SnapshotId, signal: AbortSignal): Promise<void> {
+/** A snapshot that the next one has all of: where nothing may be removed it stays, and does no harm. */
+export async function removeReplaced(repository: Repository, name: SnapshotId, signal: AbortSignal): Promise<void> {
   try {
     await repository.store.remove({ kind: "snapshots", name }, { signal });
   } catch (error) {

@@ -5,15 +5,17 @@
  */
 import type { Clock } from "../../base/clock.ts";
 import { failureOf, isFailure, type Failure } from "../../base/errors.ts";
+import { LIMITS } from "../../base/limits.ts";
 import type { WalSpan } from "../../point/continuous.ts";
+import type { Commit } from "../../point/wal-facts.ts";
 import type { Lsn } from "../../wal/lsn.ts";
-import { TAIL_ENDED, type TailCommit, type WalTail } from "./wal-tail.ts";
+import { TAIL_ENDED, type WalTail } from "./wal-tail.ts";
 
 /** Bytes of the log that are to be stored, and what they are. */
 export interface SpanBytes {
   readonly span: WalSpan;
   /** Of all of it together: what was committed, in order. */
-  readonly commits: readonly TailCommit[];
+  readonly commits: readonly Commit[];
   readonly bytes: readonly Buffer[];
 }
 
@@ -24,7 +26,7 @@ export interface SpanPlace {
   /** False where only restic's own names can be written: spans are stored more often then. */
   readonly hasJournal: boolean;
   putJournal(entry: SpanBytes, options: { signal: AbortSignal }): Promise<void>;
-  /** Whole segments, and where there is no journal the beginning of one more. */
+  /** Whole segments, and at times the beginning of one more: the next span has that segment whole. */
   saveSpan(entry: SpanBytes, options: { signal: AbortSignal }): Promise<void>;
   /** Removes from the journal what spans hold up to there. What cannot be removed stays, and does no harm. */
   sweepJournal(savedTo: Lsn, options: { signal: AbortSignal }): Promise<void>;
@@ -66,6 +68,8 @@ export class Keeper {
   #durableTo: Lsn;
   /** Since when nothing was taken, milliseconds on the monotonic clock. */
   #failingSinceMs: number | undefined;
+  /** In the journal since the last span. */
+  #objects = 0;
 
   constructor(options: KeeperOptions) {
     this.#o = options;
@@ -114,6 +118,8 @@ export class Keeper {
     const spanDue = this.#dueMs(this.#savedTo, times.spanMs, now);
     if (unsaved >= times.spanBytes || (unsaved > 0 && spanDue === 0))
       return { kind: "span", to: this.#spanEnd(closed) };
+    // A segment that fills slowly would leave thousands of objects behind it.
+    if (this.#objects >= LIMITS.journalObjects && spanDue === 0) return { kind: "span", to: tail.end };
     const flushDue =
       tail.isFinished && tail.end > this.#durableTo ? 0 : this.#dueMs(this.#durableTo, times.flushMs, now);
     if (flushDue === 0) return { kind: place.hasJournal ? "journal" : "span", to: tail.end };
@@ -167,6 +173,7 @@ export class Keeper {
     if (this.#failingSinceMs !== undefined) onTrouble(undefined);
     this.#failingSinceMs = undefined;
     if (to > this.#durableTo) this.#durableTo = to;
+    this.#objects = kind === "span" ? 0 : this.#objects + 1;
     if (kind === "span") await this.#saved(to, signal);
     onProgress();
   }
@@ -178,7 +185,7 @@ export class Keeper {
     this.#savedTo = to === whole ? to : whole < this.#savedTo ? this.#savedTo : whole;
     if (!place.hasJournal) return;
     // What stays in the journal is there twice, and goes with the next sweep.
-    await place.sweepJournal(this.#savedTo, { signal }).catch((error: unknown) => {
+    await place.sweepJournal(to, { signal }).catch((error: unknown) => {
       if (signal.aborted) throw signal.reason;
       if (!isFailure(error)) throw error;
     });

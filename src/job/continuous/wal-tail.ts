@@ -4,15 +4,8 @@
  * decides what may be let go of, and whoever adds waits while too much lies here, so that the server keeps the rest.
  */
 import { assert, Failure } from "../../base/errors.ts";
+import type { Commit } from "../../point/wal-facts.ts";
 import { formatLsn, type Lsn, segmentStart } from "../../wal/lsn.ts";
-
-/** A commit or an abort. */
-export interface TailCommit {
-  /** The end of its record: whoever has the log up to here has it. */
-  readonly lsn: Lsn;
-  /** Microseconds since 1970, by the server's clock. */
-  readonly timeUs: bigint;
-}
 
 interface Piece {
   readonly start: Lsn;
@@ -33,7 +26,7 @@ export class WalTail {
   readonly segmentBytes: number;
   readonly #maxBytes: number;
   #pieces: Piece[] = [];
-  #commits: TailCommit[] = [];
+  #commits: Commit[] = [];
   #start: Lsn;
   #end: Lsn;
   #failed: { error: unknown } | undefined;
@@ -74,7 +67,7 @@ export class WalTail {
    * @throws Failure `internal/bug` where they do not follow; the signal's reason.
    */
   async add(
-    { start, bytes, commits, cameMs }: Piece & { commits: readonly TailCommit[] },
+    { start, bytes, commits, cameMs }: Piece & { commits: readonly Commit[] },
     { signal }: { signal: AbortSignal },
   ): Promise<void> {
     assert(start === this.#end, `bytes of the log at ${formatLsn(start)} do not follow ${formatLsn(this.#end)}`);
@@ -138,7 +131,7 @@ export class WalTail {
   }
 
   /** Those whose records end after `from`, and not after `to`. */
-  commits(from: Lsn, to: Lsn): TailCommit[] {
+  commits(from: Lsn, to: Lsn): Commit[] {
     return this.#commits.filter(({ lsn }) => lsn > from && lsn <= to);
   }
 

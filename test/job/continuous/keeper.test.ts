@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Failure } from "../../../src/base/errors.ts";
+import { LIMITS } from "../../../src/base/limits.ts";
 import { Keeper, type SpanBytes, type SpanPlace } from "../../../src/job/continuous/keeper.ts";
 import { WalTail } from "../../../src/job/continuous/wal-tail.ts";
 import { HandClock, settle } from "../../harness/hand-clock.ts";
@@ -41,11 +42,11 @@ class NotedPlace implements SpanPlace {
   }
 }
 
-function world({ hasJournal = true, savedTo = START, durableTo = START } = {}) {
+function world({ hasJournal = true, savedTo = START, durableTo = START, segmentBytes = SEGMENT } = {}) {
   const stop = new AbortController();
   const place = new NotedPlace(hasJournal);
   const clock = new HandClock();
-  const tail = new WalTail({ start: START, segmentBytes: SEGMENT, maxBytes: 1_000_000 });
+  const tail = new WalTail({ start: START, segmentBytes, maxBytes: 1_000_000 });
   const troubles: (string | undefined)[] = [];
   const keeper = new Keeper({
     place,
@@ -112,6 +113,18 @@ test("whole segments become a span when enough of them are here, or some have be
   assert.deepEqual(place.calls.slice(3), ["span 400-500", "sweep 500"]);
   assert.equal(keeper.savedTo, START + 500n);
   assert.equal(keeper.durableTo, START + 510n);
+  await stop();
+});
+
+test("a segment that fills slowly becomes a span before it is whole, when its journal has grown long", async () => {
+  const { place, clock, keeper, tail, add, stop } = world({ segmentBytes: 1_000 });
+  for (let object = 0; object < LIMITS.journalObjects; object += 1) {
+    await add(1);
+    await clock.advance(6_000);
+  }
+  assert.equal(place.calls.filter((call) => call.startsWith("journal")).length, LIMITS.journalObjects);
+  assert.deepEqual(place.calls.slice(-2), [`span 0-${LIMITS.journalObjects}`, `sweep ${LIMITS.journalObjects}`]);
+  assert.deepEqual([keeper.savedTo, tail.start], [START, START]);
   await stop();
 });
 

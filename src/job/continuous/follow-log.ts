@@ -1,0 +1,350 @@
+/**
+ * Follows the write-ahead log of a server for as long as it is asked to, over sessions that come and go, over restarts and
+ * failovers: everything that can be had without a gap is had without one, and where there is a gap it is told, and a new line
+ * begins. A server that is not the one that was followed is never mixed with it.
+ */
+import { type Clock, systemClock } from "../../base/clock.ts";
+import { ERRORS, Failure, failureOf, isFailure } from "../../base/errors.ts";
+import { LIMITS } from "../../base/limits.ts";
+import type { Line } from "../../point/continuous.ts";
+import type { ServerAddress } from "../../postgres/address.ts";
+import { connect, type Connection } from "../../postgres/connect.ts";
+import {
+  openReplication,
+  refuseOtherCluster,
+  type ReplicationSession,
+  type SystemIdentity,
+} from "../../postgres/replication.ts";
+import { dropSlot, readSlot, type Slot, slotName } from "../../postgres/replication-slots.ts";
+import type { WalEvent } from "../../wal/events.ts";
+import { isAncestor } from "../../wal/history.ts";
+import { type Lsn, segmentStart } from "../../wal/lsn.ts";
+import type { KeeperTimes } from "./keeper.ts";
+import {
+  behind,
+  findLine,
+  givenUp,
+  historyOf,
+  majorOf,
+  oldestOf,
+  openSlot,
+  serverPosition,
+  takeUpJournal,
+  tryStanding,
+} from "./line-start.ts";
+import { type LineState, LogLine } from "./line.ts";
+import { receive } from "./receive.ts";
+import { planTakeUp } from "./take-up.ts";
+import type { WatchedPlace } from "./watched-place.ts";
+
+/** How the server's log is followed now. */
+export interface LogState extends LineState {
+  readonly line: Line;
+  /** How far the server is, as it said last. */
+  readonly serverEnd: Lsn;
+  readonly serverTimeUs: bigint;
+  readonly slot: Slot;
+}
+
+/** What begins where nothing goes on from what was there. */
+export interface LineBegun {
+  readonly line: Line;
+  readonly start: Lsn;
+  /** Repositories in which something is missing before. */
+  readonly gapped: readonly string[];
+  /** Repositories that do not answer, and take no part until they do. */
+  readonly away: readonly { name: string; failure: Failure }[];
+}
+
+export interface FollowLogOptions {
+  readonly address: ServerAddress;
+  /** The installation's id. */
+  readonly installation: string;
+  readonly places: readonly WatchedPlace[];
+  readonly times: KeeperTimes;
+  /** So much of the log lies in memory at most before the server has to wait. */
+  readonly maxBytes: number;
+  /** So much of the log the server may keep for us: beyond, the slot is given up. Undefined: what the server allows. */
+  readonly maxRetainedBytes: number | undefined;
+  readonly clock: Clock;
+  readonly signal: AbortSignal;
+  readonly onLine: (begun: LineBegun) => void;
+  readonly onState: (state: LogState) => void;
+  readonly onEvents?: (events: readonly WalEvent[]) => void;
+  /** A session could not begin, or ended; `inMs`: until the next is tried. Undefined: one goes on well. */
+  readonly onSession: (trouble: { failure: Failure; inMs: number } | undefined) => void;
+  readonly onTrouble: (repository: string, trouble: Failure | undefined) => void;
+}
+
+interface Followed {
+  readonly log: LogLine;
+  readonly segmentBytes: number;
+  /** Ends its keepers. */
+  readonly stop: AbortController;
+  /** Never rejects: what ended it is {@link failed}. */
+  readonly storing: Promise<void>;
+  readonly failed: AbortController;
+}
+
+/** What a session knows of its server. */
+interface Server {
+  readonly session: ReplicationSession;
+  readonly identity: SystemIdentity;
+  readonly major: number;
+  readonly segmentBytes: number;
+  readonly slot: Slot;
+}
+
+const FIRST_WAIT_MS = 500;
+
+export class LogFollower {
+  readonly #o: FollowLogOptions;
+  readonly #slotName: string;
+  #now: Followed | undefined;
+  /** Lines that are over, while what came of them is stored. */
+  readonly #ending = new Set<Promise<void>>();
+  /** Repositories that did not answer when the line began. */
+  #away: readonly { name: string; failure: Failure }[] = [];
+  #server: { serverEnd: Lsn; serverTimeUs: bigint } = { serverEnd: 0n, serverTimeUs: 0n };
+  #slot: Slot | undefined;
+  #wasFollowing = false;
+  /** Tells the server of the present session what is durable. */
+  #confirm: (() => void) | undefined;
+  /** The server keeps too much for us. */
+  #isGivingUp = false;
+  /** How often the server has said that what was asked for is gone, since something came. */
+  #timesGone = 0;
+
+  constructor(options: FollowLogOptions) {
+    this.#o = options;
+    this.#slotName = slotName(options.installation);
+  }
+
+  /**
+   * Until the signal is aborted; what came by then is stored first, as far as that is possible within bounds.
+   * @throws the signal's reason; before anything was followed, what trying again does not help (a role that may not
+   * replicate); later, a repository that is damaged.
+   */
+  async run(): Promise<never> {
+    const { signal, clock, onSession } = this.#o;
+    try {
+      for (let wait = FIRST_WAIT_MS; ; wait = Math.min(wait * 2, LIMITS.watchRetryMostMs)) {
+        const before = clock.monotonic();
+        const failure = await this.#session().then(
+          () => undefined,
+          (error: unknown) => failureOf(error),
+        );
+        signal.throwIfAborted();
+        // One that lasted begins the waits anew.
+        if (failure === undefined || clock.monotonic() - before > LIMITS.watchRetryMostMs) wait = FIRST_WAIT_MS;
+        if (failure === undefined) continue;
+        this.#afterFailure(failure);
+        onSession({ failure, inMs: wait });
+        await clock.sleep(wait, signal);
+      }
+    } finally {
+      await this.#storeRest();
+    }
+  }
+
+  #afterFailure(failure: Failure): void {
+    const { code } = failure;
+    const isOurs = code === "internal/bug" || code === "repo/damaged" || code === "repo/wrong-password";
+    if (isOurs || (!this.#wasFollowing && !ERRORS[code].retry && code !== "wal/gone")) throw failure;
+    // What is gone does not come back, and what was refused is asked for anew from where everything is durable.
+    if (code === "wal/gone" || code === "wal/damaged") this.#endLine();
+    if (code === "wal/gone") this.#timesGone += 1;
+    if (code === "wal/given-up") this.#isGivingUp = true;
+  }
+
+  async #session(): Promise<void> {
+    const { address, signal } = this.#o;
+    await using session = await openReplication(address, { signal });
+    await using connection = await connect(address, { signal });
+    const identity = await session.identifySystem();
+    const segmentBytes = await session.segmentBytes();
+    const major = await majorOf(connection);
+    const slot = await this.#openSlot(session, connection);
+    const followed = await this.#lineFor({ session, identity, major, segmentBytes, slot });
+    const over = new AbortController();
+    const inner = AbortSignal.any([signal, over.signal, followed.failed.signal]);
+    const looking = this.#look(connection, over, inner);
+    try {
+      const next = await receive({
+        session,
+        line: followed.log,
+        slot: slot.name,
+        onServer: (at) => this.#onServer(at),
+        onConfirm: (confirm) => (this.#confirm = confirm),
+        signal: inner,
+      });
+      if (next !== undefined) this.#endLine();
+    } catch (error) {
+      throw followed.failed.signal.aborted || over.signal.aborted ? inner.reason : error;
+    } finally {
+      this.#confirm = undefined;
+      over.abort(new Failure("run/cancelled", "the session has ended"));
+      await looking;
+    }
+  }
+
+  #onServer(server: { serverEnd: Lsn; serverTimeUs: bigint }): void {
+    this.#server = server;
+    this.#wasFollowing = true;
+    this.#timesGone = 0;
+    this.#o.onSession(undefined);
+    this.#tell();
+  }
+
+  #tell(): void {
+    if (this.#now === undefined || this.#slot === undefined) return;
+    const { log } = this.#now;
+    this.#o.onState({ ...log.state, ...this.#server, line: log.line, slot: this.#slot });
+  }
+
+  async #openSlot(session: ReplicationSession, connection: Connection): Promise<Slot> {
+    if (this.#isGivingUp) await dropSlot(session, connection, this.#slotName);
+    this.#isGivingUp = false;
+    const { slot, wasLost } = await openSlot(session, connection, this.#slotName);
+    if (wasLost) this.#endLine();
+    this.#slot = slot;
+    return slot;
+  }
+
+  /** Watches how much the server keeps for us, and whether a repository that was away answers again. */
+  async #look(connection: Connection, over: AbortController, signal: AbortSignal): Promise<void> {
+    const { clock, maxRetainedBytes: most } = this.#o;
+    try {
+      for (;;) {
+        await clock.sleep(LIMITS.watchLookMs, signal);
+        const name = this.#slot?.name;
+        this.#slot = name === undefined ? undefined : ((await readSlot(connection, name)) ?? this.#slot);
+        const serverEnd = await serverPosition(connection);
+        if (serverEnd > this.#server.serverEnd) this.#server = { ...this.#server, serverEnd };
+        this.#tell();
+        const retained = Number(serverEnd - (this.#slot?.restart ?? serverEnd));
+        if (most !== undefined && retained > most) throw givenUp(retained, most);
+        if (this.#away.length > 0 && (await this.#isBack(signal))) {
+          this.#endLine();
+          throw new Failure("run/cancelled", "a repository answers again");
+        }
+      }
+    } catch (error) {
+      if (!signal.aborted) over.abort(error);
+    }
+  }
+
+  async #isBack(signal: AbortSignal): Promise<boolean> {
+    if (this.#now === undefined) return false;
+    const { segmentBytes, log } = this.#now;
+    const { line } = log;
+    const names = new Set(this.#away.map(({ name }) => name));
+    for (const place of this.#o.places.filter(({ name }) => names.has(name))) {
+      if (!isFailure(await tryStanding(place, line, segmentBytes, { signal }))) return true;
+    }
+    return false;
+  }
+
+  /** The line that goes on with this server, or a new one. */
+  async #lineFor(server: Server): Promise<Followed> {
+    const { address } = this.#o;
+    const { identity, session } = server;
+    const now = this.#now;
+    if (now !== undefined) {
+      const { systemId, timeline } = now.log.line;
+      refuseOtherCluster(identity, systemId, address);
+      if (identity.timeline < timeline || (identity.timeline === timeline && identity.flushed < now.log.tail.end)) {
+        throw behind(identity, now.log, address);
+      }
+      if (identity.timeline === timeline) return now;
+      const { history } = await historyOf(session, identity.timeline);
+      // The server goes on with the rest of the timeline that was followed, unless more of it came to us than to it.
+      if (isAncestor(history, { timeline, lsn: now.log.tail.end })) return now;
+      this.#endLine();
+    }
+    await this.#untilStored();
+    return await this.#begin(server);
+  }
+
+  async #begin(server: Server): Promise<Followed> {
+    const { places, clock, signal, installation } = this.#o;
+    const { identity, segmentBytes, slot } = server;
+    const found = await findLine({ ...server, places, installation, signal });
+    const { line, history, histories, standings } = found;
+    const answering = standings.filter((one) => !isFailure(one.standing));
+    this.#away = standings.flatMap(({ place: { name }, standing }) => {
+      return isFailure(standing) ? [{ name, failure: standing }] : [];
+    });
+    const [first] = this.#away;
+    if (answering.length === 0 && first !== undefined) throw first.failure;
+    const known = answering.map(({ standing }) => (isFailure(standing) ? undefined : standing));
+    const asked = oldestOf(found, { slot, identity, timesGone: this.#timesGone });
+    const oldest = segmentStart(asked, segmentBytes);
+    const plan = planTakeUp(known, oldest);
+    const spanPlaces = await Promise.all(
+      answering.map(async ({ place }) => await place.spanPlace(line, { segmentBytes, histories })),
+    );
+    const failed = new AbortController();
+    const stop = new AbortController();
+    const log = new LogLine({
+      line,
+      history,
+      segmentBytes,
+      clock,
+      major: server.major,
+      start: plan.start,
+      places: spanPlaces.map((place, at) => {
+        const { savedTo, durableTo } = plan.places[at] ?? { savedTo: plan.start, durableTo: plan.start };
+        return { place, savedTo, durableTo };
+      }),
+      times: this.#o.times,
+      maxBytes: this.#o.maxBytes,
+      onDurable: () => {
+        this.#confirm?.();
+        this.#tell();
+      },
+      onTrouble: this.#o.onTrouble,
+      ...(this.#o.onEvents === undefined ? {} : { onEvents: this.#o.onEvents }),
+    });
+    const storing = log.store({ signal: stop.signal }).catch((error: unknown) => {
+      if (!stop.signal.aborted) failed.abort(error);
+    });
+    const followed = { log, segmentBytes, stop, storing, failed };
+    this.#now = followed;
+    const gapped = answering.filter((_, at) => plan.places[at]?.isGapped === true).map(({ place }) => place.name);
+    this.#o.onLine({ line, start: plan.start, gapped, away: this.#away });
+    const from = plan.from === undefined ? undefined : answering[plan.from]?.place;
+    if (from !== undefined) await takeUpJournal(from, log, { signal: AbortSignal.any([signal, failed.signal]) });
+    return followed;
+  }
+
+  /** No more comes of the line: what is there is stored, beside whatever begins next. */
+  #endLine(): void {
+    const now = this.#now;
+    if (now === undefined) return;
+    this.#now = undefined;
+    now.log.tail.finish();
+    const ending = now.storing.finally(() => this.#ending.delete(ending));
+    this.#ending.add(ending);
+  }
+
+  /** What comes next is taken up where everything before it is stored; a repository that takes nothing is not waited for. */
+  async #untilStored(): Promise<void> {
+    const { clock, signal } = this.#o;
+    const enough = new AbortController();
+    const waiting = clock.sleep(LIMITS.lastWordsMs, AbortSignal.any([signal, enough.signal])).catch(() => {});
+    await Promise.race([Promise.all(this.#ending), waiting]);
+    enough.abort();
+    signal.throwIfAborted();
+  }
+
+  async #storeRest(): Promise<void> {
+    const stop = this.#now?.stop;
+    this.#endLine();
+    const enough = new AbortController();
+    const waiting = systemClock.sleep(LIMITS.lastWordsMs, enough.signal).catch(() => {});
+    await Promise.race([Promise.all(this.#ending), waiting]);
+    enough.abort();
+    stop?.abort(new Failure("run/cancelled", "what could not be stored in time is asked for again by the next watch"));
+  }
+}

@@ -1,0 +1,201 @@
+/** What is asked of a server and of repositories before a line of the log is taken up. */
+import { formatBytes } from "../../base/bytes.ts";
+import { Failure, failureOf, isFailure } from "../../base/errors.ts";
+import type { Line } from "../../point/continuous.ts";
+import { describeAddress, type ServerAddress } from "../../postgres/address.ts";
+import type { Connection } from "../../postgres/connect.ts";
+import type { ReplicationSession, SystemIdentity } from "../../postgres/replication.ts";
+import { adoptSlot, createSlot, dropSlot, readSlot, type Slot } from "../../postgres/replication-slots.ts";
+import { firstTimeline, isAncestor, parseHistory, type TimelineHistory } from "../../wal/history.ts";
+import { formatLsn, type Lsn, parseLsn } from "../../wal/lsn.ts";
+import type { LogLine } from "./line.ts";
+import type { Standing } from "./take-up.ts";
+import type { WatchedPlace } from "./watched-place.ts";
+
+interface CallOptions {
+  readonly signal: AbortSignal;
+}
+
+/** The server's major version. */
+export async function majorOf(connection: Connection): Promise<number> {
+  const [row] = await connection.query<{ number: number }>(
+    "select pg_catalog.current_setting('server_version_num')::int as number",
+  );
+  return Math.floor((row?.number ?? 0) / 10_000);
+}
+
+/** How far the server's log is: what it has written, or as a standby received. */
+export async function serverPosition(connection: Connection): Promise<Lsn> {
+  const [row] = await connection.query<{ lsn: string | null }>(
+    `select (case when pg_catalog.pg_is_in_recovery()
+       then coalesce(pg_catalog.pg_last_wal_receive_lsn(), pg_catalog.pg_last_wal_replay_lsn())
+       else pg_catalog.pg_current_wal_flush_lsn() end)::text as lsn`,
+  );
+  return parseLsn(row?.lsn ?? "0/0");
+}
+
+/** PostgreSQL's names have 63 bytes; a number of a process follows. */
+const TEMPORARY_NAME = 50;
+
+/**
+ * The slot of this session: a permanent one only where the server bounds what it keeps for slots; elsewhere one that goes with
+ * the session, whose log is kept by `wal_keep_size` between two of them.
+ * @returns `wasLost`: the server had let go of what it kept for the permanent one, and it was made anew.
+ */
+export async function openSlot(
+  session: ReplicationSession,
+  connection: Connection,
+  name: string,
+): Promise<{ slot: Slot; wasLost: boolean }> {
+  const [row] = await connection.query<{ bounded: boolean }>(
+    "select setting::bigint >= 0 as bounded from pg_catalog.pg_settings where name = 'max_slot_wal_keep_size'",
+  );
+  if (row?.bounded !== true) {
+    const own = `${name.slice(0, TEMPORARY_NAME)}_${process.pid}`;
+    await createSlot(session, own, { isTemporary: true });
+    const slot = await readSlot(connection, own);
+    if (slot !== undefined) return { slot, wasLost: false };
+    throw new Failure("database/failed", `the temporary replication slot '${own}' was gone as soon as it was made`, {
+      hint: "Is the address that of a pooler, which leads each session elsewhere? Name the server itself.",
+    });
+  }
+  try {
+    return { slot: await adoptSlot(session, connection, name), wasLost: false };
+  } catch (error) {
+    if (!isFailure(error, "wal/gone")) throw error;
+    await dropSlot(session, connection, name);
+    return { slot: await adoptSlot(session, connection, name), wasLost: true };
+  }
+}
+
+export function givenUp(retained: number, most: number): Failure {
+  return new Failure(
+    "wal/given-up",
+    `the server keeps ${formatBytes(retained)} of its log for us, more than the ${formatBytes(most)} of watch.max-retained: its slot was given up, for its disk counts more`,
+    {
+      hint: "Does a repository not take what comes, or is the line to it too slow? What the server still has is fetched; where that is too little, a new base begins.",
+    },
+  );
+}
+
+/** What a server is that has less than was followed. */
+export function behind(identity: SystemIdentity, { line, tail }: LogLine, address: ServerAddress): Failure {
+  const at = `${formatLsn(identity.flushed)} of timeline ${identity.timeline}`;
+  const was = `${formatLsn(tail.end)} of timeline ${line.timeline}`;
+  return new Failure(
+    "wal/other-cluster",
+    `the server is behind what was followed: its log ends at ${at}, and there was ${was} (${describeAddress(address)})`,
+    {
+      hint: "Is it an old primary that came back, or a copy of the disk from before? Let the address lead to the server that Chatwoot uses; nothing of this one is mixed with what is kept.",
+    },
+  );
+}
+
+/** A place's standing, or why it does not tell. @throws what is no failure of a place. */
+export async function tryStanding(
+  place: WatchedPlace,
+  line: Line,
+  segmentBytes: number,
+  { signal }: CallOptions,
+): Promise<Standing | undefined | Failure> {
+  try {
+    return await place.standing(line, segmentBytes, { signal });
+  } catch (error) {
+    signal.throwIfAborted();
+    const failure = failureOf(error);
+    if (failure.code === "internal/bug") throw error;
+    return failure;
+  }
+}
+
+/** The history of a timeline, and the texts of its file and of those before it, as far as the server has them. */
+export async function historyOf(
+  session: ReplicationSession,
+  timeline: number,
+): Promise<{ history: TimelineHistory; histories: ReadonlyMap<number, string> }> {
+  const histories = new Map<number, string>();
+  if (timeline === 1) return { history: firstTimeline(), histories };
+  const { text } = await session.timelineHistory(timeline);
+  const history = parseHistory(timeline, text);
+  if (history === undefined) {
+    throw new Failure("database/failed", `the server's history of timeline ${timeline} cannot be read`, {
+      hint: "Look at the .history files in its pg_wal.",
+    });
+  }
+  histories.set(timeline, text);
+  for (const { timeline: parent } of history.parents) {
+    if (parent === 1) continue;
+    try {
+      histories.set(parent, (await session.timelineHistory(parent)).text);
+    } catch (error) {
+      // The newest one's file tells of all.
+      if (!isFailure(error, "wal/gone")) throw error;
+    }
+  }
+  return { history, histories };
+}
+
+export interface FoundLine {
+  readonly line: Line;
+  readonly history: TimelineHistory;
+  readonly histories: ReadonlyMap<number, string>;
+  readonly standings: readonly { readonly place: WatchedPlace; readonly standing: Standing | undefined | Failure }[];
+  /** Where the timeline before was left, when the line is the one that follows something that a repository has. */
+  readonly leftAt: Lsn | undefined;
+}
+
+export interface LineSearch {
+  readonly session: ReplicationSession;
+  readonly identity: SystemIdentity;
+  readonly segmentBytes: number;
+  readonly places: readonly WatchedPlace[];
+  readonly installation: string;
+  readonly signal: AbortSignal;
+}
+
+/**
+ * The newest timeline of the server's past that a repository has something of, all of which belongs to that past; without one
+ * the server's own.
+ */
+export async function findLine(search: LineSearch): Promise<FoundLine> {
+  const { session, identity, segmentBytes, places, installation, signal } = search;
+  const { history, histories } = await historyOf(session, identity.timeline);
+  const timelines = [identity.timeline, ...history.parents.map(({ timeline }) => timeline).toReversed()];
+  let leftAt: Lsn | undefined;
+  let own: FoundLine | undefined;
+  for (const timeline of timelines) {
+    const line = { installation, systemId: identity.systemId, timeline };
+    const standings = await Promise.all(
+      places.map(async (place) => ({ place, standing: await tryStanding(place, line, segmentBytes, { signal }) })),
+    );
+    const known = standings.flatMap(({ standing }) =>
+      standing === undefined || isFailure(standing) ? [] : [standing],
+    );
+    const parents = history.parents.filter((parent) => parent.timeline < timeline);
+    const found = { line, history: { timeline, parents }, histories, standings, leftAt: undefined };
+    own ??= found;
+    if (known.some(({ durableTo }) => isAncestor(history, { timeline, lsn: durableTo }))) return found;
+    // What came of a timeline and not to the server that was promoted is kept, and the next one begins where it was left.
+    if (known.length > 0) leftAt ??= history.parents.find((parent) => parent.timeline === timeline)?.switchLsn;
+    if (leftAt !== undefined) break;
+  }
+  if (own === undefined) throw new Failure("database/failed", "the server has no timeline");
+  return { ...own, leftAt };
+}
+
+/** From where on the server is asked, by how often it had to say that it is gone already. */
+export function oldestOf(
+  { standings, leftAt }: Pick<FoundLine, "standings" | "leftAt">,
+  { slot, identity, timesGone }: { slot: Slot; identity: SystemIdentity; timesGone: number },
+): Lsn {
+  const kept = slot.restart ?? identity.flushed;
+  const known = standings.flatMap(({ standing }) => (standing === undefined || isFailure(standing) ? [] : [standing]));
+  const ends = known.map(({ durableTo }) => durableTo).toSorted((a, b) => (a < b ? -1 : 1));
+  const hoped = [[leftAt, ends[0]], [ends.at(-1)]][timesGone] ?? [];
+  return hoped.filter((lsn) => lsn !== undefined).reduce((least, lsn) => (lsn < least ? lsn : least), kept);
+}
+
+/** Reads back what a repository's journal has of a line, and hands it on as if the server had sent it. */
+export async function takeUpJournal(place: WatchedPlace, log: LogLine, { signal }: CallOptions): Promise<void> {
+  for await (const bytes of place.readJournal(log.line, log.tail.end, { signal })) await log.add(bytes, { signal });
+}

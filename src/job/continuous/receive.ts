@@ -1,0 +1,36 @@
+/** Follows a timeline over one session, until the timeline or the session ends. */
+import type { ReplicationSession } from "../../postgres/replication.ts";
+import type { NextTimeline, WalPiece } from "../../postgres/replication-stream.ts";
+import type { LogLine } from "./line.ts";
+
+export interface ReceiveOptions {
+  readonly session: ReplicationSession;
+  readonly line: LogLine;
+  /** By which the server keeps the log; undefined where it keeps what it keeps. */
+  readonly slot: string | undefined;
+  /** The server said how far it is. */
+  readonly onServer: (at: Pick<WalPiece, "serverEnd" | "serverTimeUs">) => void;
+  /** Handed a function that tells the server what is durable now. */
+  readonly onConfirm: (confirm: () => void) => void;
+  readonly signal: AbortSignal;
+}
+
+/**
+ * @returns the timeline that follows; undefined where the server did not say.
+ * @throws Failure `wal/gone`, `wal/slot-in-use`, `wal/damaged`, of the `database/` codes; what storing threw; the signal's reason.
+ */
+export async function receive(options: ReceiveOptions): Promise<NextTimeline | undefined> {
+  const { session, line, slot, signal } = options;
+  const { tail } = line;
+  const { timeline } = line.line;
+  await using stream = await session.streamWal({ from: tail.end, timeline, slot });
+  const confirm = () => stream.confirm({ written: tail.end, flushed: line.durableTo });
+  options.onConfirm(confirm);
+  for await (const piece of stream) {
+    options.onServer(piece);
+    // A copy: what a piece lies in is the connection's.
+    if (piece.bytes.length > 0) await line.add(Buffer.from(piece.bytes), { signal });
+    confirm();
+  }
+  return stream.next;
+}

@@ -1,0 +1,73 @@
+/**
+ * Where a line of the log is taken up again: by what each repository has of it, and what the server still has. Pure: whoever
+ * calls it reads the lists and asks the server.
+ */
+import type { Line, WalSpan } from "../../point/continuous.ts";
+import { type Lsn, segmentStart } from "../../wal/lsn.ts";
+
+/** Up to where a repository has a line; undefined where it has nothing of it. */
+export interface Standing {
+  /** By spans: a segment's beginning. */
+  readonly savedTo: Lsn;
+  /** By spans and journal together. */
+  readonly durableTo: Lsn;
+}
+
+type Stretch = Pick<WalSpan, "systemId" | "timeline" | "from" | "to">;
+
+function isOf({ systemId, timeline }: Pick<Line, "systemId" | "timeline">): (stretch: Stretch) => boolean {
+  return (stretch) => stretch.systemId === systemId && stretch.timeline === timeline;
+}
+
+/**
+ * Only the newest stretch counts: what is missing before it does not come any more, and the window tells of it.
+ * @param spans and journal of one installation in one repository, in any order.
+ */
+export function standingOf(
+  line: Pick<Line, "systemId" | "timeline">,
+  spans: readonly Stretch[],
+  journal: readonly Stretch[],
+  segmentBytes: number,
+): Standing | undefined {
+  const own = spans.filter(isOf(line));
+  const objects = journal.filter(isOf(line)).toSorted((a, b) => (a.from < b.from ? -1 : 1));
+  const most = own.reduce<Lsn | undefined>((to, span) => (to === undefined || span.to > to ? span.to : to), undefined);
+  const first = most ?? objects[0]?.from;
+  if (first === undefined) return undefined;
+  let durableTo = first;
+  for (const { from, to } of objects) if (from <= durableTo && to > durableTo) durableTo = to;
+  // A span's last file may be a segment's beginning, and the journal may begin inside one: that segment comes again.
+  return { savedTo: segmentStart(first, segmentBytes), durableTo };
+}
+
+export interface TakeUp {
+  /** Where the line begins in memory: a segment's beginning. */
+  readonly start: Lsn;
+  /** Whose journal has what lies between `start` and what the server has; undefined where nothing does. */
+  readonly from: number | undefined;
+  /** In the order of the standings. One that lacks what lies between has a gap, and begins anew at `start`. */
+  readonly places: readonly (Standing & { readonly isGapped: boolean })[];
+}
+
+/**
+ * A repository goes on where its own journal reaches to what the server still has.
+ * @param standings of all repositories; undefined for one that has nothing of the line.
+ * @param oldest the beginning of the oldest segment that the server has.
+ */
+export function planTakeUp(standings: readonly (Standing | undefined)[], oldest: Lsn): TakeUp {
+  const [start, from] = standings.reduce<readonly [Lsn, number | undefined]>(
+    (least, one, at) => {
+      const goesOn = one !== undefined && one.durableTo >= oldest;
+      return goesOn && (least[1] === undefined || one.savedTo < least[0]) ? [one.savedTo, at] : least;
+    },
+    [oldest, undefined],
+  );
+  return {
+    start,
+    from,
+    places: standings.map((one) => {
+      const goesOn = one !== undefined && one.durableTo >= oldest;
+      return goesOn ? { ...one, isGapped: false } : { savedTo: start, durableTo: start, isGapped: one !== undefined };
+    }),
+  };
+}

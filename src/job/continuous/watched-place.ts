@@ -1,0 +1,16 @@
+/** What following the log needs of one repository. */
+import type { Line } from "../../point/continuous.ts";
+import type { Lsn } from "../../wal/lsn.ts";
+import type { SpanPlace } from "./keeper.ts";
+import type { Standing } from "./take-up.ts";
+
+export interface WatchedPlace {
+  /** The repository's name. */
+  readonly name: string;
+  /** Up to where it has a line; undefined where it has nothing of it. @throws Failure of the store or the repository. */
+  standing(line: Line, segmentBytes: number, options: { signal: AbortSignal }): Promise<Standing | undefined>;
+  /** What its journal has of a line from a position on, without a gap; ends where that ends, or cannot be read. */
+  readJournal(line: Line, from: Lsn, options: { signal: AbortSignal }): AsyncIterable<Buffer>;
+  /** @param facts `histories`: texts of the history files of the line's timeline and of those before it. */
+  spanPlace(line: Line, facts: { segmentBytes: number; histories: ReadonlyMap<number, string> }): Promise<SpanPlace>;
+}

@@ -1,0 +1,69 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import * as fc from "fast-check";
+import { planTakeUp, standingOf } from "../../../src/job/continuous/take-up.ts";
+
+const SEGMENT = 100;
+const LINE = { systemId: "7", timeline: 2 };
+
+function stretch(from: number, to: number, line = LINE) {
+  return { ...line, from: BigInt(from), to: BigInt(to) };
+}
+
+test("a repository stands where its newest span ends, and further where its journal goes on without a gap", () => {
+  const spans = [stretch(100, 300), stretch(300, 500), stretch(900, 950, { systemId: "7", timeline: 1 })];
+  const at = (journal: ReturnType<typeof stretch>[]) => standingOf(LINE, spans, journal, SEGMENT);
+  assert.deepEqual(at([]), { savedTo: 500n, durableTo: 500n });
+  assert.deepEqual(at([stretch(530, 560), stretch(500, 530)]), { savedTo: 500n, durableTo: 560n });
+  assert.deepEqual(at([stretch(500, 530), stretch(540, 560)]), { savedTo: 500n, durableTo: 530n });
+  assert.deepEqual(at([stretch(450, 530), stretch(470, 510)]), { savedTo: 500n, durableTo: 530n });
+  assert.deepEqual(at([stretch(500, 530, { systemId: "8", timeline: 2 })]), { savedTo: 500n, durableTo: 500n });
+});
+
+test("a span that ends inside a segment, and a journal that begins in one, are taken up at the segment's beginning", () => {
+  assert.deepEqual(standingOf(LINE, [stretch(100, 370)], [], SEGMENT), { savedTo: 300n, durableTo: 370n });
+  assert.deepEqual(standingOf(LINE, [], [stretch(120, 150)], SEGMENT), { savedTo: 100n, durableTo: 150n });
+  assert.equal(standingOf(LINE, [], [], SEGMENT), undefined);
+});
+
+test("who reaches what the server has goes on, who does not begins anew, and nothing begins later than it must", () => {
+  const behind = { savedTo: 100n, durableTo: 190n };
+  const inJournal = { savedTo: 300n, durableTo: 420n };
+  const inSpans = { savedTo: 500n, durableTo: 530n };
+  assert.deepEqual(planTakeUp([behind, inJournal, inSpans, undefined], 400n), {
+    start: 300n,
+    from: 1,
+    places: [
+      { savedTo: 300n, durableTo: 300n, isGapped: true },
+      { ...inJournal, isGapped: false },
+      { ...inSpans, isGapped: false },
+      { savedTo: 300n, durableTo: 300n, isGapped: false },
+    ],
+  });
+  assert.deepEqual(planTakeUp([behind, undefined], 400n).start, 400n);
+  assert.deepEqual(planTakeUp([inSpans], 200n), { start: 500n, from: 0, places: [{ ...inSpans, isGapped: false }] });
+});
+
+test("whoever goes on has everything before in its spans and journal, whatever the standings are", () => {
+  const standing = fc.option(
+    fc.tuple(fc.nat(20), fc.nat(300)).map(([segment, more]) => {
+      return { savedTo: BigInt(segment * SEGMENT), durableTo: BigInt(segment * SEGMENT + more) };
+    }),
+    { nil: undefined },
+  );
+  fc.assert(
+    fc.property(fc.array(standing, { minLength: 1, maxLength: 4 }), fc.nat(25), (standings, segment) => {
+      const oldest = BigInt(segment * SEGMENT);
+      const { start, from, places } = planTakeUp(standings, oldest);
+      const source = from === undefined ? undefined : standings[from];
+      // What lies between the start and the server's oldest is in one journal.
+      if (start < oldest) assert.ok(source !== undefined && source.savedTo === start && source.durableTo >= oldest);
+      for (const [at, { savedTo, durableTo, isGapped }] of places.entries()) {
+        assert.ok(savedTo >= start && durableTo >= savedTo);
+        const before = standings[at];
+        if (before !== undefined && !isGapped) assert.deepEqual({ savedTo, durableTo }, before);
+        if (isGapped) assert.ok(before !== undefined && before.durableTo < oldest);
+      }
+    }),
+  );
+});
