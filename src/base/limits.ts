@@ -264,6 +264,8 @@ export const LIMITS = {
   healthPatienceMs: 300_000,
   /** Between two looks at something that is waited for. */
   lookAgainMs: 1_000,
+  /** A git whose caller was killed may take so long to end what it began. */
+  gitEndsMs: 120_000,
   /** A process that was started is given so long to run … */
   startPatienceMs: 120_000,
   /** … and must stay up for so long to count. */

@@ -11,12 +11,14 @@ import {
   readdir,
   readFile,
   readlink,
+  rename,
   rm,
   rmdir,
   symlink,
 } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { copyIndex, readRefs, zeroes } from "./checkout-state.ts";
+import { clearCutOff } from "./cut-off-git.ts";
 import { type Git, openGit } from "./git.ts";
 import { codeOf, lookAt } from "./places.ts";
 
@@ -262,6 +264,7 @@ export async function removePaths({ root, paths }: KeptFolder): Promise<void> {
 export async function putCheckoutBack(kept: KeptCheckout, from: string, options: CheckoutOptions): Promise<void> {
   const { root } = kept;
   await using git = await openGit(root, options);
+  await clearCutOff(git, options);
   await removePaths(kept);
   await git.run(["reset", "--quiet", "--hard"]);
   await git.run(["checkout", "--quiet", "--force", "--detach", kept.head]);
@@ -270,7 +273,10 @@ export async function putCheckoutBack(kept: KeptCheckout, from: string, options:
   const { indexPath } = git.opened;
   if (!kept.hasIndex) await rm(indexPath, { force: true });
   else {
-    await copyFile(join(from, INDEX), indexPath);
-    await git.handOver(indexPath);
+    // Half an index is of no use to git: the next call would not come as far as here.
+    const beside = `${indexPath}.chatkeep-new`;
+    await copyFile(join(from, INDEX), beside);
+    await git.handOver(beside);
+    await rename(beside, indexPath);
   }
 }

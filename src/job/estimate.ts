@@ -5,7 +5,7 @@ import { formatBytes } from "../base/bytes.ts";
 import type { Manifest } from "../point/manifest.ts";
 import { parseProof, type Proof } from "../point/proof.ts";
 import type { ServerAddress } from "../postgres/address.ts";
-import { readFreeBytes } from "../postgres/target-space.ts";
+import { freeBytesOf } from "../system/folders.ts";
 import { PointReader } from "./point-reader.ts";
 import { listPoints, type Point } from "./points.ts";
 import { readRecord } from "./records.ts";
@@ -42,6 +42,8 @@ function textBytes({ tables, largeObjects }: Manifest): number {
 export interface EstimateOptions {
   address: ServerAddress;
   isLive: boolean;
+  /** Where the server keeps it, on this machine; undefined where that is not known. */
+  folder: string | undefined;
   signal: AbortSignal;
 }
 
@@ -54,7 +56,7 @@ export async function estimate(
   const manifest = await reader.manifest();
   return {
     diskBytes: estimateDisk(manifest, rows),
-    freeBytes: (await readFreeBytes(options.address, options)) ?? null,
+    freeBytes: options.folder === undefined ? null : ((await freeBytesOf(options.folder)) ?? null),
     seconds: await estimateSeconds(reader, rows, options),
   };
 }

@@ -7,12 +7,14 @@ import type { ServerAddress } from "../postgres/address.ts";
 import { type Archive, decodeArchive } from "../postgres/archive.ts";
 import { extensionEntries, isNeeded } from "../postgres/archive-list.ts";
 import { quoteIdentifier } from "../postgres/names.ts";
+import { findDataFolder } from "../postgres/target-space.ts";
 import { inspectTarget, type TargetFacts } from "../postgres/target.ts";
 import { type ExtensionState, findLacking, servesAdministrators } from "../postgres/target-extensions.ts";
 import { type DatabaseEstimate, estimate, spaceFinding } from "./estimate.ts";
 import type { PointReader } from "./point-reader.ts";
 import { liveBlockers } from "./restore-live.ts";
 import { planRights } from "./rights.ts";
+import type { RoomNeed } from "./room.ts";
 import { type ChosenRows, chooseRows, type RowChoice } from "./row-choice.ts";
 import type { RestorePlan } from "./summaries.ts";
 
@@ -36,6 +38,8 @@ export interface DatabasePlan {
   leaveOut: ReadonlySet<number>;
   roles: RestorePlan["roles"];
   estimate: DatabaseEstimate;
+  /** On the server's disk; undefined where that is none of this machine. What is too small is no blocker here: others may lie there. */
+  room: RoomNeed | undefined;
   blockers: Finding[];
   findings: Finding[];
 }
@@ -54,12 +58,13 @@ export async function planDatabase(reader: PointReader, options: DatabaseOptions
   const lacking = await findLacking(options.address, manifest.server.extensions, into, options);
   const rights = await planRights(manifest, options.address, options);
   const extensions = await judgeExtensions(lacking, archive, options);
-  const estimated = await estimate(reader, rows, options);
+  const folder = await findDataFolder(options.address, options);
+  const estimated = await estimate(reader, rows, { ...options, folder });
   const described = describe(manifest, rows);
-  const space = spaceFinding(estimated, { rowBytes: described.bytes, isLive: options.isLive });
   return {
     rows,
     estimate: estimated,
+    room: folder === undefined ? undefined : roomOf(folder, estimated, { rowBytes: described.bytes, ...options }),
     ...described,
     leaveOut: new Set([...rows.leaveOut, ...extensions.leaveOut]),
     roles: rights.roles,
@@ -69,10 +74,19 @@ export async function planDatabase(reader: PointReader, options: DatabaseOptions
       ...forSuperusers(manifest, options.address, target),
       ...rights.blockers,
       ...extensions.blockers,
-      ...(space?.level === "alarm" ? [space] : []),
     ],
-    findings: [...findings, ...rows.findings, ...extensions.findings, ...(space?.level === "warning" ? [space] : [])],
+    findings: [...findings, ...rows.findings, ...extensions.findings],
   };
+}
+
+function roomOf(
+  folder: string,
+  estimated: DatabaseEstimate,
+  { rowBytes, isLive }: { rowBytes: number; isLive: boolean },
+): RoomNeed {
+  const { diskBytes } = estimated;
+  const alone = spaceFinding(estimated, { rowBytes, isLive });
+  return { what: "the database", path: folder, bytes: diskBytes, leastBytes: Math.min(rowBytes, diskBytes), alone };
 }
 
 /** The saved schema's entries, read when they are first asked for. */

@@ -14,6 +14,7 @@ import { isNotWhole, notWholeFinding } from "./not-whole.ts";
 import type { PointReader } from "./point-reader.ts";
 import { absentPart, afterDamageFindings, isListed, missingFindings, type Part } from "./restore-findings.ts";
 import { refuseUnfinished } from "./restore-journals.ts";
+import { apart, lookForRoom, recordsNeed, roomFindings } from "./room.ts";
 import { savedKeyFindings } from "./saved-keys.ts";
 import { ALL_STAGES } from "./stages/all.ts";
 import { planVersions } from "./stages/code-versions.ts";
@@ -111,6 +112,7 @@ export async function planAll(reader: PointReader, options: WholeOptions): Promi
   const versions = await versionsFor(parts, context);
   if (planned.length === 0 && blockers.length === 0) blockers.push(absentPart("nothing at all"));
   blockers.push(...cloneBlockers(options.stages, planned), ...ownCloneBlockers(manifest, options));
+  const space = await spaceFor(planned, context);
   const { place } = options;
   const plan: WholePlan = {
     type: "plan",
@@ -128,7 +130,12 @@ export async function planAll(reader: PointReader, options: WholeOptions): Promi
       .filter(({ plan: { lines } }) => lines.length > 0)
       .map(({ name, plan: { lines } }) => ({ name, lines: [...lines] })),
     environment: planned.flatMap(({ plan: { environment = [] } }) => environment),
-    blockers: [...blockers, ...versions.blockers, ...planned.flatMap(({ plan: { blockers: found } }) => found)],
+    blockers: [
+      ...blockers,
+      ...versions.blockers,
+      ...planned.flatMap(({ plan: { blockers: found } }) => found),
+      ...space.blockers,
+    ],
     findings: [
       ...(parts.includes("database") ? lackingFindings(manifest) : []),
       ...findings,
@@ -136,6 +143,7 @@ export async function planAll(reader: PointReader, options: WholeOptions): Promi
       ...afterDamageFindings(manifest),
       ...missingFindings(manifest, parts),
       ...planned.flatMap(({ plan: { findings: found } }) => found),
+      ...space.findings,
     ],
   };
   return { plan, context, id, at };
@@ -181,6 +189,18 @@ function cloneBlockers({ clone }: StageOptions, planned: readonly { name: StageN
   const hint = "A copy has the whole database: leave --only out, or name a new database with --database-url.";
   return [{ kind: "clone-not-made", level: "alarm", message, hint }];
 }
+
+/** The database, files, code and what is kept for an undo may all lie on one disk: each has room there, and all have not. */
+async function spaceFor(
+  planned: readonly { plan: StagePlan }[],
+  { folder }: StageContext,
+): Promise<{ blockers: Finding[]; findings: Finding[] }> {
+  const needs = planned.flatMap(({ plan: { room = [] } }) => room);
+  return apart(roomFindings(await lookForRoom([recordsNeed(folder), ...needs]), MORE_ROOM));
+}
+
+const MORE_ROOM =
+  "Make room there: 'chatkeep restore --discard-previous' drops what earlier restores put aside. Or restore into another server (--database-url), or put the files into another storage service (--storage).";
 
 /** One look that fails hides nothing of the others. */
 async function planStages(

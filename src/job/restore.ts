@@ -2,10 +2,10 @@
  * Brings a restore point back into an empty database and an empty folder. The plan is made first and changes
  * nothing; a restore begins only when nothing stands in its way.
  */
-import { access, constants, readdir, statfs } from "node:fs/promises";
+import { access, constants, readdir } from "node:fs/promises";
 import { join } from "node:path";
 import type { Clock } from "../base/clock.ts";
-import { formatBytes, plural } from "../base/bytes.ts";
+import { plural } from "../base/bytes.ts";
 import { Failure, messageOf } from "../base/errors.ts";
 import type { Finding } from "../base/findings.ts";
 import type { Progress } from "../base/progress.ts";
@@ -40,6 +40,7 @@ import { restoreFolder, restoreStorage } from "./restore-files.ts";
 import { nextSteps } from "./restore-next.ts";
 import { applyGrants, createRoles } from "./rights.ts";
 import { restoreLive } from "./restore-live.ts";
+import { apart, knownNeed, lookForRoom, roomFindings, type RoomNeed } from "./room.ts";
 import { ALL_ROWS, type RowChoice } from "./row-choice.ts";
 import { savedKeyFindings } from "./saved-keys.ts";
 import { expectedFiles } from "./shortfall.ts";
@@ -98,7 +99,14 @@ async function planAll(reader: PointReader, options: RestoreOptions): Promise<Wh
   blockers.push(...(database?.blockers ?? []));
   if (options.clone !== undefined) blockers.push(...(await cloneBlockers(reader, options.clone)));
   findings.push(...(database?.findings ?? []));
-  if (options.to !== undefined) blockers.push(...(await folderBlockers(options.to, steps)));
+  const room = database?.room === undefined ? [] : [database.room];
+  if (options.to !== undefined) {
+    blockers.push(...(await folderBlockers(options.to)));
+    room.push(folderNeed(options.to, steps));
+  }
+  const space = apart(roomFindings(await lookForRoom(room), MORE_ROOM));
+  blockers.push(...space.blockers);
+  findings.push(...space.findings);
   const plan: RestorePlan = {
     type: "plan",
     verb: "restore",
@@ -169,7 +177,7 @@ async function planFiles(
   return { part, what: plural(files, "file"), target, bytes: 0 };
 }
 
-async function folderBlockers(to: string, steps: RestorePlan["steps"]): Promise<Finding[]> {
+async function folderBlockers(to: string): Promise<Finding[]> {
   const blockers: Finding[] = [];
   const entries: string[] = await readdir(to).catch((error: NodeJS.ErrnoException) => {
     if (error.code === "ENOENT") return [];
@@ -196,23 +204,14 @@ async function folderBlockers(to: string, steps: RestorePlan["steps"]): Promise<
       hint: "Name a folder that you may write to, or run Chatkeep as root.",
     });
   }
-  const needed = steps.filter((step) => step.part !== "database").reduce((sum, step) => sum + step.bytes, 0);
-  const free = await freeBytes(to);
-  if (free < needed) {
-    blockers.push({
-      kind: "disk-too-small",
-      level: "alarm",
-      message: `'${to}' has ${formatBytes(free)} free, the files need ${formatBytes(needed)}`,
-      hint: "Free some space, or name a folder on a larger disk.",
-    });
-  }
   return blockers;
 }
 
-/** Free bytes of the disk on which the folder lies or would be made. */
-async function freeBytes(path: string): Promise<number> {
-  const { bavail, bsize } = await statfs(await nearestFolder(path));
-  return bavail * bsize;
+const MORE_ROOM = "Free some space, or name a folder, or a database on another server, with more room.";
+
+function folderNeed(to: string, steps: RestorePlan["steps"]): RoomNeed {
+  const bytes = steps.filter((step) => step.part !== "database").reduce((sum, step) => sum + step.bytes, 0);
+  return knownNeed("the files", to, bytes);
 }
 
 async function isWritable(path: string): Promise<boolean> {

@@ -8,7 +8,8 @@ import { refuseOtherPlace } from "./restore-whole.ts";
 import { ALL_STAGES } from "./stages/all.ts";
 import type { JournalValue } from "./stages/journal.ts";
 import { leftFinding, mayBeTold } from "./stages/left-over.ts";
-import { type Applied, diskFailure, recordOf, stageOf, undoStages, withWayOn } from "./stages/run-stages.ts";
+import { nameDisk } from "./stages/full-disk.ts";
+import { type Applied, recordOf, stageOf, undoStages, withWayOn } from "./stages/run-stages.ts";
 import type { Place, StageName, UndoContext } from "./stages/stage.ts";
 import { stopBeforeUndo } from "./stages/stop-again.ts";
 import type { WholeRollbackPlan, WholeRollbackSummary } from "./whole-summaries.ts";
@@ -67,7 +68,8 @@ async function lookBack({ journal }: KeptRestore, context: UndoContext) {
       blockers.push(...(found?.blockers ?? []));
       findings.push(...(found?.findings ?? []));
     } catch (error) {
-      const failure = diskFailure(name, error) ?? error;
+      const { folder, place } = context;
+      const failure = await nameDisk(error, { name, folder, root: place.installation.root });
       if (!mayBeTold(failure, context)) throw error;
       if (stage.undoIs === "spared") findings.push(leftFinding(name, failure));
       else blockers.push(blockedFinding(name, failure));

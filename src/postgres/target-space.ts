@@ -1,7 +1,7 @@
 /**
  * Where a database lies, and how much room there is for another: PostgreSQL does not tell, the disk of this machine does.
  */
-import { readFile, statfs } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { isSocket, type ServerAddress } from "./address.ts";
 import type { Connection } from "./connect.ts";
@@ -39,24 +39,6 @@ const PLACE = `
   select (select s.setting from pg_catalog.pg_settings s where s.name = 'data_directory') as folder,
     pg_catalog.floor(extract(epoch from pg_catalog.pg_postmaster_start_time()))::int8::text as started,
     pg_catalog.current_setting('port') as port`;
-
-/**
- * Free bytes on the disk where the database will lie: in its tablespace, and where another is made beside it, in the same one if
- * our role may. Undefined where that cannot be known.
- */
-export async function readFreeBytes(
-  address: ServerAddress,
-  { isLive, signal }: { isLive: boolean; signal: AbortSignal },
-): Promise<number | undefined> {
-  const folder = await findDataFolder(address, { isLive, signal });
-  if (folder === undefined) return undefined;
-  try {
-    const { bavail, bsize } = await statfs(folder);
-    return bavail * bsize;
-  } catch {
-    return undefined;
-  }
-}
 
 /**
  * The folder of this machine in which the database lies, or would. Undefined where that cannot be known: another machine, a role

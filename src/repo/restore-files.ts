@@ -132,7 +132,7 @@ export function writeTarget(folders: FolderMaker, target: Target, chunk: Uint8Ar
     }
     return undefined;
   } catch (error) {
-    return isFailure(error, "target/not-empty") ? messageOf(error) : refusal(error, target.path);
+    return isFailure(error, "target/not-empty") ? messageOf(error) : refusal(error, folders.root, target.path);
   }
 }
 
@@ -171,18 +171,18 @@ const REFUSALS: Record<string, string> = {
 };
 
 /** The reason when an error is one file's own trouble. @throws Failure when it is everybody's. */
-export function refusal(error: unknown, path: string): string {
+export function refusal(error: unknown, root: string, path: string): string {
   const code = (error as NodeJS.ErrnoException).code ?? "";
   const reason = REFUSALS[code];
   if (reason !== undefined) return reason;
   if (error instanceof Failure || code === "") throw error;
   if (code === "ENOSPC" || code === "EDQUOT") {
-    throw new Failure("store/full", `no space left while writing '${path}'`, {
+    throw new Failure("store/full", `no space left while writing '${root}/${path}'`, {
       hint: "Free space where the files are restored to, or choose another folder.",
       cause: error,
     });
   }
-  throw new Failure("target/unsuitable", `cannot write '${path}': ${messageOf(error)}`, {
+  throw new Failure("target/unsuitable", `cannot write '${root}/${path}': ${messageOf(error)}`, {
     hint: "Choose a folder that this user may write to.",
     cause: error,
   });

@@ -178,12 +178,12 @@ class Restore {
     this.#throwIfFailed();
     let symlinks = 0;
     for (const { path, node } of this.#symlinks) {
-      const reason = attempt(path, () => makeSymlink(this.#root, path, { node, meta: this.#metaOf(node) }));
+      const reason = attempt(this.#root, path, () => makeSymlink(this.#root, path, { node, meta: this.#metaOf(node) }));
       if (reason === undefined) symlinks += 1;
       else this.#problems.set(path, reason);
     }
     this.#folders.finish((path, work) => {
-      const reason = attempt(path, work);
+      const reason = attempt(this.#root, path, work);
       if (reason !== undefined) this.#problems.set(path, reason);
     });
     return {
@@ -208,7 +208,7 @@ class Restore {
 
   async #take(path: string, node: TreeNode): Promise<void> {
     checkName(path.slice(path.lastIndexOf("/") + 1));
-    const reason = attempt(path, () => {
+    const reason = attempt(this.#root, path, () => {
       if (node.type === "dir") this.#folders.make(path, this.#metaOf(node));
       // What a file of one chunk lies in is made with it, in a thread.
       else if (node.type !== "file" || node.content?.length !== 1) this.#folders.make(folderOf(path));
@@ -260,7 +260,7 @@ class Restore {
 
   /** A file of no or several chunks is made here, in its whole length; the chunks are then written into it. */
   #makeEmpty({ path, sizeBytes, meta }: PlannedFile): boolean {
-    const reason = attempt(path, () =>
+    const reason = attempt(this.#root, path, () =>
       // Its own mode may forbid writing, so a file that is still to be filled gets it last.
       makeFile(bytePath(this.#root, path), sizeBytes === 0 ? meta : { mode: 0o600, mtime: 0 }, (descriptor) =>
         ftruncateSync(descriptor, sizeBytes),
@@ -341,12 +341,12 @@ class Restore {
 }
 
 /** Why this one cannot be restored. @throws what stops everything. */
-function attempt(path: string, work: () => void): string | undefined {
+function attempt(root: string, path: string, work: () => void): string | undefined {
   try {
     work();
     return undefined;
   } catch (error) {
     if (isFailure(error, "target/not-empty")) return messageOf(error);
-    return refusal(error, path);
+    return refusal(error, root, path);
   }
 }

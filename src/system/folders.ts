@@ -1,5 +1,5 @@
-/** Making a folder and those above it, and making its names durable. */
-import { access, constants, mkdir, open, stat } from "node:fs/promises";
+/** Making a folder and those above it, making its names durable, and how much room there is. */
+import { access, constants, mkdir, open, stat, statfs } from "node:fs/promises";
 import { dirname } from "node:path";
 
 /**
@@ -58,5 +58,15 @@ export async function nearestFolder(path: string): Promise<string> {
       const { code } = error as NodeJS.ErrnoException;
       if ((code !== "ENOENT" && code !== "ENOTDIR") || at === dirname(at)) return at;
     }
+  }
+}
+
+/** Free bytes of the disk on which a folder lies, for others than root; undefined where we may not look. */
+export async function freeBytesOf(folder: string): Promise<number | undefined> {
+  try {
+    const { bavail, bsize } = await statfs(folder);
+    return bavail * bsize;
+  } catch {
+    return undefined;
   }
 }

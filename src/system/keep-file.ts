@@ -1,8 +1,8 @@
 /** Files that are changed and can be put back as they were, to the byte, with owner and mode. */
-import { chown, copyFile, open, realpath, rm, stat } from "node:fs/promises";
+import { chown, copyFile, type FileHandle, open, realpath, rm, stat } from "node:fs/promises";
 import { dirname } from "node:path";
 import { syncFolder } from "./folders.ts";
-import { takePlace } from "./replace-file.ts";
+import { naming, takePlace } from "./replace-file.ts";
 
 export interface FileFacts {
   readonly mode: number;
@@ -26,25 +26,36 @@ export async function lookAtFile(path: string): Promise<(FileFacts & { path: str
 export async function keepCopy(from: string, to: string): Promise<void> {
   await rm(to, { force: true });
   await copyFile(from, to);
-  const file = await open(to, "r+");
-  try {
+  await naming(to, async () => {
+    await using file = await open(to, "r+");
     await file.chmod(0o600);
     await file.sync();
-  } finally {
-    await file.close();
-  }
+  });
   await syncFolder(dirname(to)).catch(() => {});
 }
 
 async function writeOver(path: string, bytes: Uint8Array): Promise<void> {
-  const file = await open(path, "r+");
-  try {
+  await naming(path, async () => {
+    await using file = await open(path, "r+");
+    const { size } = await file.stat();
+    try {
+      // What the file has no room for yet comes first: on a full disk it is as it was.
+      await writeAt(file, bytes.subarray(size), size);
+    } catch (error) {
+      await file.truncate(size);
+      throw error;
+    }
     // Shorter or longer: at no moment is there nothing in it.
-    await file.write(bytes, 0, bytes.length, 0);
+    await writeAt(file, bytes.subarray(0, size), 0);
     await file.truncate(bytes.length);
     await file.sync();
-  } finally {
-    await file.close();
+  });
+}
+
+/** All of them: a call may write less where a disk becomes full. */
+async function writeAt(file: FileHandle, bytes: Uint8Array, at: number): Promise<void> {
+  for (let done = 0; done < bytes.length;) {
+    done += (await file.write(bytes, done, bytes.length - done, at + done)).bytesWritten;
   }
 }
 

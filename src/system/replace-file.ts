@@ -4,6 +4,23 @@ import { dirname } from "node:path";
 import { syncFolder } from "./folders.ts";
 
 /**
+ * Does something with a file. What the system says of one that is open does not name it: then it does.
+ * @throws what the work throws, with the path in it where it had none.
+ */
+export async function naming<T>(path: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    const said = error as NodeJS.ErrnoException;
+    if (said instanceof Error && said.syscall !== undefined && said.path === undefined) {
+      said.path = path;
+      said.message += ` '${path}'`;
+    }
+    throw error;
+  }
+}
+
+/**
  * Has a file written beside the path, and gives it the path's place when it is durable: also after a power cut it is the one or the
  * other. What is left beside it by a run that died goes.
  * @param write Given the new file, which only its owner reads.
@@ -16,14 +33,16 @@ export async function takePlace(
 ): Promise<void> {
   await rm(beside, { force: true });
   try {
-    const file = await open(beside, "wx", 0o600);
-    try {
-      await write(file);
-      await file.sync();
-    } finally {
-      await file.close();
-    }
-    await rename(beside, path);
+    await naming(path, async () => {
+      const file = await open(beside, "wx", 0o600);
+      try {
+        await write(file);
+        await file.sync();
+      } finally {
+        await file.close();
+      }
+      await rename(beside, path);
+    });
   } catch (error) {
     await rm(beside, { force: true }).catch(() => {});
     throw error;

@@ -6,10 +6,13 @@
 import { randomUUID } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { link, readFile, rename, rm, stat, utimes, writeFile } from "node:fs/promises";
+import { dirname } from "node:path";
+import { formatBytes } from "../base/bytes.ts";
 import type { Clock } from "../base/clock.ts";
 import { dateOf, formatInstant, parseZonedInstant } from "../base/clock.ts";
 import { Failure, messageOf } from "../base/errors.ts";
 import { LIMITS } from "../base/limits.ts";
+import { freeBytesOf } from "./folders.ts";
 import { isMarkOver, isMarkHere, ownMark } from "./leftovers.ts";
 
 interface Holder {
@@ -66,9 +69,14 @@ async function place(path: string, own: Holder): Promise<boolean> {
     await link(beside, path);
     return true;
   } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code === "EEXIST") return false;
+    const { code } = cause as NodeJS.ErrnoException;
+    if (code === "EEXIST") return false;
+    const isFull = code === "ENOSPC" || code === "EDQUOT";
+    const free = isFull ? await freeBytesOf(dirname(path)) : undefined;
     throw new Failure("config/invalid", `cannot write '${path}': ${messageOf(cause)}`, {
-      hint: "Name a folder of this machine that Chatkeep may write to with state-dir.",
+      hint: isFull
+        ? `Make room on that disk${free === undefined ? "" : `, which has ${formatBytes(free)} free`}: a few hundred KiB are enough to go on.`
+        : "Name a folder of this machine that Chatkeep may write to with state-dir.",
       cause,
     });
   } finally {

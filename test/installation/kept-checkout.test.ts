@@ -1,6 +1,9 @@
 import assert from "node:assert/strict";
-import { chmod, mkdir, readFile, symlink } from "node:fs/promises";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { chmod, mkdir, readFile, symlink, truncate } from "node:fs/promises";
 import { test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { clearWay, keepCheckout, keepInTheWay, putCheckoutBack } from "../../src/installation/kept-checkout.ts";
 import { type TestFolder, temporaryFolder } from "../harness/temporary.ts";
 import { readFolder } from "../harness/tree.ts";
@@ -75,6 +78,40 @@ test("a checkout in disorder gives way to other code, and is put back to the byt
     const now = (await stateOf(folder, root)) as { index: string };
     assert.deepEqual(now, before, `time ${time}`);
   }
+});
+
+test("what a git that was cut off left is in nobody's way: its lock, half an index, half a work tree", async () => {
+  await using folder = await temporaryFolder();
+  const { root, other } = await makeDisorder(folder);
+  await git(root, "status");
+  const before = await stateOf(folder, root);
+  const kept = await keepCheckout(root, folder.at("kept"), { label: "one", signal });
+  assert(kept);
+  const whole = await keepInTheWay(kept, folder.at("kept"), {
+    commit: other,
+    saved: folder.at("saved"),
+    untracked: [],
+    signal,
+  });
+  await clearWay(whole, { signal });
+  await git(root, "checkout", "--quiet", "--detach", other);
+  const index = `${root}/.git/index`;
+  await truncate(index, 100);
+  await write(root, ".git/index.lock", "half of another");
+  await write(root, "README.md", "half of");
+  await putCheckoutBack(whole, folder.at("kept"), { signal });
+  assert.deepEqual(await stateOf(folder, root), before);
+
+  // One that works there is not disturbed: it is waited for.
+  await write(root, ".git/index.lock", "its own");
+  const works = spawn("git", ["cat-file", "--batch"], { cwd: root, stdio: ["pipe", "ignore", "ignore"] });
+  await once(works, "spawn");
+  const undone = putCheckoutBack(whole, folder.at("kept"), { signal });
+  const first = await Promise.race([undone.then(() => "undone"), sleep(1500, "waits")]);
+  assert.deepEqual([first, await readFile(`${root}/.git/index.lock`, "utf8")], ["waits", "its own"]);
+  works.stdin.end();
+  await undone;
+  assert.deepEqual(await stateOf(folder, root), before);
 });
 
 test("a checkout without a commit is not kept", async () => {

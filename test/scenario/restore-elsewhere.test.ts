@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { after, before, test } from "node:test";
 import { Client } from "pg";
+import { lookForRoom, roomFindings } from "../../src/job/room.ts";
 import { planDatabase } from "../../src/job/plan-database.ts";
 import type { PointReader } from "../../src/job/point-reader.ts";
 import { ALL_ROWS } from "../../src/job/row-choice.ts";
@@ -82,8 +83,9 @@ test("the plan says how much room and time it takes, and what cannot fit is refu
     [false, /another server/],
     [true, /--discard-previous/],
   ] as const) {
-    const { blockers } = await planDatabase(point, { ...options, isLive });
-    const [blocker] = blockers.filter(({ kind }) => kind === "server-disk-too-small");
+    const { room } = await planDatabase(point, { ...options, isLive });
+    const [blocker] = roomFindings(await lookForRoom(room === undefined ? [] : [room]), "");
+    assert.deepEqual([blocker?.kind, blocker?.level], ["server-disk-too-small", "alarm"]);
     assert.match(blocker?.message ?? "", /^the server's disk has .* free, the database needs about 1\.0 PiB$/);
     assert.match(blocker?.hint ?? "", hint);
   }
@@ -94,8 +96,9 @@ test("the plan says how much room and time it takes, and what cannot fit is refu
   point.manifest = async () => ({ ...manifest, tables: half, server: { ...manifest.server, databaseBytes: 2 ** 50 } });
   const tight = await planDatabase(point, { ...options, isLive: false });
   assert.deepEqual(tight.blockers, []);
-  const warned = tight.findings.find(({ kind }) => kind === "server-disk-too-small");
-  assert.equal(warned?.level, "warning");
+  assert(tight.room !== undefined);
+  const [warned] = roomFindings(await lookForRoom([tight.room]), "");
+  assert.deepEqual([warned?.kind, warned?.level], ["server-disk-too-small", "warning"]);
 });
 
 test("a server that is older than the point's, or lacks an extension of it, is refused; an older extension is told", async () => {

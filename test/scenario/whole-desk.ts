@@ -4,6 +4,7 @@ import { once } from "node:events";
 import { watch } from "node:fs";
 import { mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { parseDocument } from "yaml";
 import type { DemoSize } from "../../src/demo/seed/seed.ts";
 import type { JournalValue } from "../../src/job/stages/journal.ts";
@@ -42,11 +43,14 @@ export interface WholeDesk extends AsyncDisposable {
   stop(): Promise<void>;
   /** The newest journal of the desk; undefined before there is one. */
   journal(): Promise<JournalValue | undefined>;
-  /** Runs the command in a process of its own and kills it as soon as the newest journal is so; returns false if it ended before. */
+  /**
+   * Runs the command in a process of its own and kills it as soon as the newest journal is so, or a while after; returns false if it
+   * ended before.
+   */
   killWhen(
     args: readonly string[],
     isSo: (journal: JournalValue) => boolean,
-    env?: Readonly<Record<string, string>>,
+    options?: { env?: Readonly<Record<string, string>>; afterMs?: number },
   ): Promise<boolean>;
 }
 
@@ -107,7 +111,7 @@ export async function openWholeDesk(
     start: async () => await each("start"),
     stop: async () => await each("stop"),
     journal,
-    killWhen: async (args, isSo, env) => await killWhen(desk, { args, home, isSo, journal, env }),
+    killWhen: async (args, isSo, options) => await killWhen(desk, { args, home, isSo, journal, ...options }),
     async [Symbol.asyncDispose]() {
       await each("stop");
       await redis[Symbol.asyncDispose]();
@@ -179,10 +183,11 @@ interface Kill {
   home: string;
   isSo: (journal: JournalValue) => boolean;
   journal: () => Promise<JournalValue | undefined>;
-  env: Readonly<Record<string, string>> | undefined;
+  env?: Readonly<Record<string, string>>;
+  afterMs?: number;
 }
 
-async function killWhen(desk: Desk, { args, home, isSo, journal, env }: Kill): Promise<boolean> {
+async function killWhen(desk: Desk, { args, home, isSo, journal, env, afterMs = 0 }: Kill): Promise<boolean> {
   // What a killed run leaves of temporary files goes with the desk.
   const temporary = join(desk.root, "temporary");
   await mkdir(temporary, { recursive: true });
@@ -197,6 +202,7 @@ async function killWhen(desk: Desk, { args, home, isSo, journal, env }: Kill): P
     while (!ended.signal.aborted) {
       const now = await journal();
       if (now !== undefined && isSo(now)) {
+        await Promise.race([sleep(afterMs), closed]);
         child.kill("SIGKILL");
         break;
       }

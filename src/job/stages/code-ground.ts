@@ -17,8 +17,10 @@ import { captureCode } from "../../installation/code.ts";
 import { differingPaths } from "../../installation/kept-checkout.ts";
 import { openTemporaryFolder } from "../../system/temporary.ts";
 import { savedElsewhere } from "../capture-else.ts";
+import { walkTree } from "../../repo/walk.ts";
 import type { PointReader } from "../point-reader.ts";
 import { restoreFolder } from "../restore-files.ts";
+import { knownNeed, type RoomNeed } from "../room.ts";
 import { judgePlace, planVersions, savedCodeName } from "./code-versions.ts";
 import type { StageContext } from "./stage.ts";
 
@@ -124,6 +126,20 @@ export async function lookAround(context: StageContext): Promise<Ground> {
   const why = code === undefined ? "its code is not a folder" : "the one is a git checkout and the other is not";
   ground.findings.push(besideFinding(where, why));
   return { ...ground, way: "beside" };
+}
+
+/** The saved pieces lie in the restore's folder, and what they become in the code's own. */
+export async function roomForCode(
+  { way, root }: Ground,
+  { reader, folder, signal }: StageContext,
+): Promise<RoomNeed[]> {
+  const tree = await reader.folderTree("code");
+  if (way === "nothing" || tree === undefined) return [];
+  let bytes = 0;
+  for await (const { node } of walkTree(reader.repository, tree, { onDamage: () => {}, signal }))
+    bytes += Number(node.size ?? 0);
+  const pieces = knownNeed("the saved code", folder, bytes);
+  return way === "checkout" || way === "files" ? [pieces, knownNeed("the code", root, bytes)] : [pieces];
 }
 
 export function planLines({ way, info, root }: Ground, context: StageContext): string[] {

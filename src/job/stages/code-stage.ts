@@ -23,9 +23,10 @@ import {
   putPathsBack,
   removePaths,
 } from "../../installation/kept-checkout.ts";
+import { settleCheckout } from "../../installation/cut-off-git.ts";
 import { bringSavedCommits, restoreCode } from "../../installation/restore-code.ts";
 import { restoreFolder } from "../restore-files.ts";
-import { type Ground, lookAround, planLines, SAVED, savedInfo } from "./code-ground.ts";
+import { type Ground, lookAround, planLines, roomForCode, SAVED, savedInfo } from "./code-ground.ts";
 import { checkoutChanges, folderChanges, keepCheckoutSince, keepFolderSince, sinceFinding } from "./code-since.ts";
 import {
   NOTHING_TO_UNDO,
@@ -62,7 +63,8 @@ const ASSETS =
 
 async function plan(context: StageContext): Promise<StagePlan> {
   const ground = await lookAround(context);
-  return { lines: planLines(ground, context), blockers: ground.blockers, findings: ground.findings };
+  const { blockers, findings } = ground;
+  return { lines: planLines(ground, context), blockers, findings, room: await roomForCode(ground, context) };
 }
 
 /** The saved pieces, in the restore's folder: they stay there for a person to look at. */
@@ -250,6 +252,7 @@ async function undoCheckout(
   const { folder, signal } = context;
   const { root, head } = kept.checkout;
   const isWhole = kept.state === "done" || kept.state === "told";
+  if (!isWhole) await settleCheckout(root, { signal });
   const changes = isWhole ? await checkoutChanges(kept.checkout, kept.marks, context) : [];
   const isAside = changes.length > 0 || !isWhole || kept.marks === undefined;
   const aside = isAside ? await keepCheckoutSince(kept.checkout, kept.marks, context) : undefined;
@@ -307,5 +310,12 @@ export const codeStage: Stage<CodeRecord> = {
   // Other code than the database was written by reads it wrongly, or migrates it.
   undoIs: "needed",
   planUndo,
+  // What is there may be half of one and half of the other, which says nothing of the room.
+  async room(context) {
+    const { code } = context.place.installation;
+    const info = await savedInfo(context.reader);
+    const way = code === undefined || info?.kind !== code.kind ? "beside" : code.kind === "git" ? "checkout" : "files";
+    return await roomForCode({ way, info, root: code?.root ?? "", blockers: [], findings: [] }, context);
+  },
   undo,
 };

@@ -7,6 +7,7 @@ import { dirname, join } from "node:path";
 import type { TreeNode } from "../../format/node.ts";
 import { captureConfig } from "../../installation/config.ts";
 import type { Installation } from "../../installation/installation.ts";
+import { naming } from "../../system/replace-file.ts";
 import type { PointReader } from "../point-reader.ts";
 
 /** Below `config/` in a point. */
@@ -68,6 +69,7 @@ export async function putBeside(
   for (const { place, node } of differences) {
     const path = join(folder, place);
     await mkdir(dirname(path), { recursive: true, mode: 0o700 });
-    await writeFile(path, await bytesOf(reader, node), { mode: 0o600, flag: "wx" });
+    const bytes = await bytesOf(reader, node);
+    await naming(path, async () => await writeFile(path, bytes, { mode: 0o600, flag: "wx" }));
   }
 }

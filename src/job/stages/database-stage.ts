@@ -19,7 +19,8 @@ import {
   settleBeside,
 } from "../load-beside.ts";
 import { fillWithin } from "../no-space.ts";
-import { planDatabase } from "../plan-database.ts";
+import { type DatabasePlan, planDatabase } from "../plan-database.ts";
+import { apart, lookForRoom, roomFindings, type RoomNeed } from "../room.ts";
 import { ALL_ROWS } from "../row-choice.ts";
 import type { Stage, StageContext, StageRecord, UndoContext } from "./stage.ts";
 
@@ -47,7 +48,14 @@ export const databaseStage: Stage<DatabaseKept> = {
       ],
       blockers: planned.blockers,
       findings: planned.findings,
+      room: roomOf(planned),
     };
+  },
+
+  async room(context) {
+    const { withRoles } = context.options;
+    const { address } = context.place;
+    return roomOf(await planDatabase(context.reader, { ...context, address, isLive: true, rows: ALL_ROWS, withRoles }));
   },
 
   async apply(context, record) {
@@ -85,6 +93,10 @@ export const databaseStage: Stage<DatabaseKept> = {
     return { lines: isThere ? [`'${fresh}' is dropped`] : [], findings: [] };
   },
 };
+
+function roomOf({ room }: DatabasePlan): RoomNeed[] {
+  return room === undefined ? [] : [room];
+}
 
 function describeEstimate({ diskBytes, freeBytes, seconds }: DatabaseEstimate): string {
   const free = freeBytes === null ? "how much is free there is not known" : `${formatBytes(freeBytes)} free`;
@@ -132,7 +144,7 @@ async function load(
   const findings = await removeLeft(both, context);
   // What stands in the way may have come about since the plan was shown.
   const plan = await planDatabase(reader, { address, isLive: true, rows: ALL_ROWS, withRoles, signal });
-  const [blocker] = plan.blockers;
+  const [blocker] = [...plan.blockers, ...apart(roomFindings(await lookForRoom(roomOf(plan)), "")).blockers];
   if (blocker !== undefined) throw new Failure("target/unsuitable", blocker.message, { hint: blocker.hint });
   const { estimate, leaveOut } = plan;
   return await fillWithin({ address, database: "beside", estimate }, async () => {

@@ -1,7 +1,7 @@
 /** The environment files of a place: read, kept, written and put back. */
 import { createHash } from "node:crypto";
 import { constants } from "node:fs";
-import { access, mkdir, readFile, rm, writeFile } from "node:fs/promises";
+import { access, mkdir, readFile, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import type { Finding } from "../../base/findings.ts";
 import type { Environment } from "../../chatwoot/environment.ts";
@@ -9,6 +9,7 @@ import { writeEnvFile } from "../../chatwoot/environment-writer.ts";
 import type { Installation } from "../../installation/installation.ts";
 import { nearestFolder } from "../../system/folders.ts";
 import { type FileFacts, keepCopy, lookAtFile, writeFileAs } from "../../system/keep-file.ts";
+import { replaceFile } from "../../system/replace-file.ts";
 import { type FileEdit, filesOf, type Unsettable } from "./environment-plan.ts";
 
 export interface Restoring {
@@ -171,8 +172,7 @@ export async function writeToSet(
   const path = join(folder, OWN, TO_SET);
   await mkdir(dirname(path), { recursive: true, mode: 0o700 });
   const wanted = new Map(unsettable.map(({ name }) => [name, values.get(name) ?? ""]));
-  await rm(path, { force: true });
-  await writeFile(path, writeEnvFile("", wanted).text, { mode: 0o600, flag: "wx" });
+  await replaceFile(path, writeEnvFile("", wanted).text, 0o600);
   return path;
 }
 

@@ -2,12 +2,13 @@
  * The stage `environment`: what the point's data needs, and its settings, are merged into the place's environment files. All
  * else in them stays. What Chatkeep cannot write itself is told; other files of the configuration are put beside.
  */
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { plural } from "../../base/bytes.ts";
 import type { Finding } from "../../base/findings.ts";
 import { shortId } from "../../base/ids.ts";
 import type { Environment } from "../../chatwoot/environment.ts";
 import type { Installation } from "../../installation/installation.ts";
+import { knownNeed, type RoomNeed } from "../room.ts";
 import { type ConfigDifference, findDifferences, putBeside } from "./config-differences.ts";
 import {
   backBlockers,
@@ -110,7 +111,14 @@ async function plan(context: StageContext): Promise<StagePlan> {
     blockers,
     findings: environmentFindings(planned, { saved: saved ?? NONE, present, place: where, remake }),
     environment: planned.lines,
+    room: roomOf(planned),
   };
+}
+
+function roomOf({ edits }: EnvironmentPlan): RoomNeed[] {
+  return edits.map(({ file, after }) =>
+    knownNeed("environment files", dirname(file.path), Buffer.byteLength(after, "utf8")),
+  );
 }
 
 /** Names that containers were made with otherwise than the files have them now. */
@@ -193,6 +201,10 @@ async function takeEffect({ place }: StageContext, { planned, kept, record, done
   return done;
 }
 
+async function room(context: StageContext): Promise<RoomNeed[]> {
+  return roomOf(await planFor(context, await textsOf(context.place.installation)));
+}
+
 async function undo(context: UndoContext, record: StageRecord<EnvironmentRecord>): Promise<StageResult> {
   const { installation } = context.place;
   const { files = [], isTold = false } = record.kept ?? {};
@@ -218,6 +230,7 @@ export const environmentStage: Stage<EnvironmentRecord> = {
   name: "environment",
   plan,
   apply,
+  room,
   // With the keys of the restored data Chatwoot would damage what was there before.
   undoIs: "needed",
   planUndo,

@@ -6,6 +6,7 @@ import { open, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { BlobFacts } from "../../source/target.ts";
 import { makeFolders, syncFolder } from "../../system/folders.ts";
+import { naming } from "../../system/replace-file.ts";
 
 export type LedgerLine =
   /** A folder was made. */
@@ -65,9 +66,11 @@ export class FileLedger<T = LedgerLine> {
   async append(lines: readonly T[]): Promise<void> {
     if (lines.length === 0) return;
     if (!this.#isReady) await this.#begin();
-    await using file = await open(this.#path, "a", 0o600);
-    await file.writeFile(lines.map((line) => `${JSON.stringify(line)}\n`).join(""));
-    await file.sync();
+    await naming(this.#path, async () => {
+      await using file = await open(this.#path, "a", 0o600);
+      await file.writeFile(lines.map((line) => `${JSON.stringify(line)}\n`).join(""));
+      await file.sync();
+    });
   }
 
   /** A line that a kill has cut is taken off, so that the next one is not joined to it. */

@@ -15,7 +15,7 @@ import { problemFindings } from "./file-findings.ts";
 import { FileLedger } from "./file-ledger.ts";
 import { discardFiles, planFilesBack, planFilesDiscard, takeFilesBack } from "./files-way-back.ts";
 import { applyMissing, planMissing } from "./missing-files.ts";
-import { keysOf, openMove, planFiles } from "./plan-files.ts";
+import { keysOf, openMove, planFiles, roomForFiles } from "./plan-files.ts";
 import { lookAt } from "./judge-files.ts";
 import { putFiles, type PutResult } from "./put-files.ts";
 import type { Stage, StageContext, StageResult } from "./stage.ts";
@@ -35,6 +35,11 @@ export const filesStage: Stage<KeptFiles> = {
         : sameMoves(record.kept.moves, context.place);
     if (record.kept === undefined) await record.keep({ moves: moves.map(({ from, to }) => ({ from, to })) });
     return await bringBack(context, services, moves);
+  },
+  async room(context) {
+    if (context.options.missing === true) return (await planMissing(context)).room ?? [];
+    const names = context.manifest.storage.map(({ name }) => name);
+    return await roomForFiles(context, findMoves(names, context.place, context.options.storage));
   },
   // Files that no row names are never asked for, so Chatwoot runs with them as well.
   undoIs: "spared",

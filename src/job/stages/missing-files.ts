@@ -14,6 +14,7 @@ import { liveFiles, type LiveFile, type LiveService, listServices } from "../liv
 import type { Queries } from "../list-storage.ts";
 import { PointReader } from "../point-reader.ts";
 import { listPoints } from "../points.ts";
+import { knownNeed, type RoomNeed } from "../room.ts";
 import { problemFindings } from "./file-findings.ts";
 import { FileLedger } from "./file-ledger.ts";
 import { openMove } from "./plan-files.ts";
@@ -39,11 +40,14 @@ export async function planMissing(context: StageContext): Promise<StagePlan> {
   const blockers: Finding[] = [];
   const findings: Finding[] = [];
   const unsaved: LiveFile[] = [];
+  const room: RoomNeed[] = [];
   for (const { service, move } of await servicesOf(database, context)) {
     try {
       const target = await openMove(move, context);
       try {
         const lacking = await findLacking(database, { service, target }, context);
+        if (move.spec?.kind === "local")
+          room.push(knownNeed(`uploaded files of '${service.name}'`, move.spec.roots[0], bytesOf(lacking)));
         if (lacking.files.length > 0) await target.probe({ signal });
         lines.push(lineOf(lacking, target));
         unsaved.push(...lacking.files.flatMap(({ file, saved }) => (saved === undefined ? [file] : [])));
@@ -64,7 +68,7 @@ export async function planMissing(context: StageContext): Promise<StagePlan> {
     }
   }
   findings.push(...(await unsavedFindings(unsaved, context)));
-  return { lines, blockers, findings };
+  return { lines, blockers, findings, room };
 }
 
 export async function applyMissing(context: StageContext, record: StageRecord<KeptFiles>): Promise<StageResult> {
@@ -147,9 +151,15 @@ async function* eachOf(files: readonly WantedFile[]): AsyncGenerator<WantedFile>
   yield* files;
 }
 
-function lineOf({ service, files }: Lacking, { shown }: BlobTarget): string {
-  const saved = files.flatMap((one) => (one.saved === undefined ? [] : [one.saved.bytes]));
-  const bytes = saved.reduce((sum, one) => sum + one, 0);
+/** Of those that the point has. */
+function bytesOf({ files }: Lacking): number {
+  return files.reduce((sum, { saved }) => sum + (saved?.bytes ?? 0), 0);
+}
+
+function lineOf(lacking: Lacking, { shown }: BlobTarget): string {
+  const { service, files } = lacking;
+  const saved = files.filter((one) => one.saved !== undefined);
+  const bytes = bytesOf(lacking);
   if (files.length === 0) return `storage '${service.name}': every file is in ${shown}`;
   return `storage '${service.name}': ${formatCount(files.length)} of ${plural(service.files, "file")} ${files.length === 1 ? "is" : "are"} not in ${shown}; the restore point has ${formatCount(saved.length)} (${formatBytes(bytes)}), which ${saved.length === 1 ? "is" : "are"} put back`;
 }

@@ -1,5 +1,4 @@
 /** What bringing uploaded files back would do to a place, and what stands in the way. Nothing is changed but for a small file that is tried out. */
-import { statfs } from "node:fs/promises";
 import { formatBytes, formatSeconds, plural } from "../../base/bytes.ts";
 import { mapConcurrent } from "../../base/concurrent.ts";
 import { Failure, isFailure } from "../../base/errors.ts";
@@ -8,7 +7,8 @@ import { bucketServiceOf } from "../../chatwoot/environment.ts";
 import type { ServiceEntry } from "../../point/manifest.ts";
 import { openTarget } from "../../source/open-target.ts";
 import type { BlobTarget } from "../../source/target.ts";
-import { nearestFolder } from "../../system/folders.ts";
+import { LIMITS } from "../../base/limits.ts";
+import { knownNeed, type RoomNeed } from "../room.ts";
 import { expectedFiles } from "../shortfall.ts";
 import { judge, lookAt } from "./judge-files.ts";
 import type { StageContext, StagePlan, UndoContext } from "./stage.ts";
@@ -49,7 +49,10 @@ interface Looked {
   there: number;
   wrong: number;
   lacking: number;
+  /** Of what is put. */
   bytes: number;
+  /** Of what lies there, and is put aside. */
+  asideBytes: number;
 }
 
 export async function planFiles(context: StageContext): Promise<StagePlan> {
@@ -75,8 +78,7 @@ export async function planFiles(context: StageContext): Promise<StagePlan> {
       refused.add(move.to);
     } else looked.push(found);
   }
-  blockers.push(...(await roomBlockers(looked)));
-  return { lines: looked.map(lineOf), blockers, findings: [] };
+  return { lines: looked.map(lineOf), blockers, findings: [], room: roomOf(looked, context) };
 }
 
 function unknownService(wanted: string | undefined, { place }: StageContext): Finding | undefined {
@@ -121,32 +123,11 @@ async function lookAtMove(
   service: ServiceEntry,
   context: StageContext,
 ): Promise<Looked | { blocker: Finding }> {
-  const { reader, progress, signal } = context;
+  const { signal } = context;
   const target = await openMove(move, context);
-  progress.stage(`looking at storage '${move.to}'`);
   try {
     await target.probe({ signal });
-    // Damage is told when files are put: then it is known what could not be read.
-    const walk = () => savedFiles(reader, service, { onDamage: () => {}, signal });
-    const presence = await lookAt(target, async () => await keysOf(walk()), { signal });
-    const looked = { move, service, there: 0, wrong: 0, lacking: 0, bytes: 0 };
-    await mapConcurrent(
-      walk(),
-      target.width,
-      async (file) => {
-        const verdict = await judge(target, presence, file, { signal }).catch((error: unknown) => {
-          // One that is no file there: told when it is to be put.
-          if (isFailure(error, "source/unreadable")) return undefined;
-          throw error;
-        });
-        if (verdict === "there") looked.there += 1;
-        else if (verdict !== undefined) looked.bytes += file.bytes;
-        if (verdict === "wrong") looked.wrong += 1;
-        if (verdict === "absent") looked.lacking += 1;
-      },
-      { signal },
-    );
-    return looked;
+    return await lookAtFiles({ move, service, target }, context);
   } catch (error) {
     signal.throwIfAborted();
     if (!isFailure(error) || !/^(store|target|usage)\//.test(error.code)) throw error;
@@ -154,6 +135,36 @@ async function lookAtMove(
   } finally {
     await target.close();
   }
+}
+
+async function lookAtFiles(
+  { move, service, target }: { move: FoundMove; service: ServiceEntry; target: BlobTarget },
+  { reader, progress, signal }: StageContext,
+): Promise<Looked> {
+  progress.stage(`looking at storage '${move.to}'`);
+  // Damage is told when files are put: then it is known what could not be read.
+  const walk = () => savedFiles(reader, service, { onDamage: () => {}, signal });
+  const presence = await lookAt(target, async () => await keysOf(walk()), { signal });
+  const looked = { move, service, there: 0, wrong: 0, lacking: 0, bytes: 0, asideBytes: 0 };
+  await mapConcurrent(
+    walk(),
+    target.width,
+    async (file) => {
+      const verdict = await judge(target, presence, file, { signal }).catch((error: unknown) => {
+        // One that is no file there: told when it is to be put.
+        if (isFailure(error, "source/unreadable")) return undefined;
+        throw error;
+      });
+      if (verdict === "there") looked.there += 1;
+      else if (verdict !== undefined) looked.bytes += file.bytes;
+      if (verdict === "absent") looked.lacking += 1;
+      if (verdict !== "wrong") return;
+      looked.wrong += 1;
+      looked.asideBytes += (await presence(file.key))?.bytes ?? 0;
+    },
+    { signal },
+  );
+  return looked;
 }
 
 function refusalOf({ to }: FoundMove, failure: Failure): Finding {
@@ -179,22 +190,31 @@ function lineOf({ move, there, wrong, lacking, bytes }: Looked): string {
   return `${counts.join("; ")}${aside}${moved}${because}`;
 }
 
-async function roomBlockers(looked: readonly Looked[]): Promise<Finding[]> {
-  const needed = new Map<string, number>();
-  for (const { move, bytes } of looked) {
-    const { spec } = move;
-    if (spec?.kind === "local") needed.set(spec.roots[0], (needed.get(spec.roots[0]) ?? 0) + bytes);
+/** Files that are put aside lie in the restore's folder, and those that go to a bucket on their way. */
+function roomOf(looked: readonly Looked[], { folder }: UndoContext): RoomNeed[] {
+  return looked.flatMap(({ move: { spec }, bytes, asideBytes }) => {
+    const aside = knownNeed("files that are put aside", folder, asideBytes);
+    if (spec?.kind === "local") return [knownNeed("uploaded files", spec.roots[0], bytes), aside];
+    const onTheirWay = Math.min(bytes, LIMITS.objectBatchBytes * BATCHES);
+    return [knownNeed("uploaded files on their way to a bucket", folder, onTheirWay), aside];
+  });
+}
+
+/** One is sent while the next is brought. */
+const BATCHES = 2;
+
+/** What is not there yet, and what is put aside for it. @throws Failure of the target. */
+export async function roomForFiles(context: StageContext, moves: readonly FoundMove[]): Promise<RoomNeed[]> {
+  const looked: Looked[] = [];
+  for (const move of moves) {
+    const service = context.manifest.storage.find(({ name, blobs }) => name === move.from && blobs > 0);
+    if (service === undefined || move.spec === undefined) continue;
+    const target = await openMove(move, context);
+    try {
+      looked.push(await lookAtFiles({ move, service, target }, context));
+    } finally {
+      await target.close();
+    }
   }
-  const blockers: Finding[] = [];
-  for (const [root, bytes] of needed) {
-    const { bavail, bsize } = await statfs(await nearestFolder(root));
-    if (bavail * bsize >= bytes) continue;
-    blockers.push({
-      kind: "disk-too-small",
-      level: "alarm",
-      message: `'${root}' has ${formatBytes(bavail * bsize)} free, the files need ${formatBytes(bytes)}`,
-      hint: "Free some space there, or name another storage service with --storage.",
-    });
-  }
-  return blockers;
+  return roomOf(looked, context);
 }

@@ -1,6 +1,7 @@
 /** Does the stages of a restore in their order, goes on with one that was killed, and undoes them, the last first. */
 import { formatInstant } from "../../base/clock.ts";
 import { bug, Failure, isFailure } from "../../base/errors.ts";
+import { nameDisk, withDiskNamed } from "./full-disk.ts";
 import type { Journal } from "./journal.ts";
 import { mayStart } from "./kept-stopped.ts";
 import { leftFinding, mayBeTold } from "./left-over.ts";
@@ -17,24 +18,28 @@ export interface Applied {
  * @throws what a stage throws; Failure `restore/record` for a journal that cannot be written, or a stage that is unknown.
  */
 export async function applyStages(stages: readonly Stage[], context: StageContext, journal: Journal): Promise<Applied> {
-  const { clock, progress, signal } = context;
+  const { folder, clock, progress, signal } = context;
+  const { root } = context.place.installation;
   for (const { name, state } of journal.value.stages) {
     if (state === "done") continue;
     if (state === "undone") throw bug(`stage '${name}' was undone and cannot be gone on with`);
     signal.throwIfAborted();
     const stage = stageOf(stages, name);
-    if (state === "waiting") await journal.setStage(name, { state: "begun" });
-    progress.stage(name);
-    const call = async () => await stage.apply(context, recordOf(journal, name));
-    const { result, seconds } = await timed(journal, { name, of: "seconds" }, context, call);
-    const { holds } = result;
-    if (holds !== undefined) {
-      await journal.setStage(name, { result, seconds });
-      const isUp = journal.stage("web")?.state === "done";
-      const care = await mayStart(context.folder, isUp ? ["worker"] : undefined);
-      return { held: { stage: name, why: care === undefined ? holds : `${holds}. ${care}` } };
-    }
-    await journal.setStage(name, { state: "done", result, seconds });
+    const holds = await withDiskNamed(
+      { name, folder, root, room: async () => await stage.room?.(context) },
+      async () => {
+        if (state === "waiting") await journal.setStage(name, { state: "begun" });
+        progress.stage(name);
+        const call = async () => await stage.apply(context, recordOf(journal, name));
+        const { result, seconds } = await timed(journal, { name, of: "seconds" }, context, call);
+        await journal.setStage(name, { ...(result.holds === undefined ? { state: "done" } : {}), result, seconds });
+        return result.holds;
+      },
+    );
+    if (holds === undefined) continue;
+    const isUp = journal.stage("web")?.state === "done";
+    const care = await mayStart(context.folder, isUp ? ["worker"] : undefined);
+    return { held: { stage: name, why: care === undefined ? holds : `${holds}. ${care}` } };
   }
   if (journal.value.state !== "done") await journal.set({ state: "done", endedAt: formatInstant(clock.now()) });
   return { held: undefined };
@@ -46,20 +51,22 @@ export async function applyStages(stages: readonly Stage[], context: StageContex
  * spared is a finding of its result.
  */
 export async function undoStages(stages: readonly Stage[], context: UndoContext, journal: Journal): Promise<Applied> {
-  const { clock, progress, signal } = context;
+  const { folder, clock, progress, signal } = context;
+  const { root } = context.place.installation;
   if (journal.value.state !== "undoing") await journal.set({ state: "undoing" });
   for (const { name, state } of journal.value.stages.toReversed()) {
     if (state === "waiting" || state === "undone") continue;
     signal.throwIfAborted();
     const stage = stageOf(stages, name);
-    progress.stage(`undoing ${name}`);
-    const call = async () => await undoOrTell(stage, context, recordOf(journal, name));
-    const { result, seconds } = await timed(journal, { name, of: "undoSeconds" }, context, call);
-    if (result.holds !== undefined) {
-      await journal.setStage(name, { result, undoSeconds: seconds });
-      return { held: { stage: name, why: result.holds } };
-    }
-    await journal.setStage(name, { state: "undone", result, undoSeconds: seconds });
+    const holds = await withDiskNamed({ name, folder, root }, async () => {
+      progress.stage(`undoing ${name}`);
+      const call = async () => await undoOrTell(stage, context, recordOf(journal, name));
+      const { result, seconds } = await timed(journal, { name, of: "undoSeconds" }, context, call);
+      const undone = result.holds === undefined ? ({ state: "undone" } as const) : {};
+      await journal.setStage(name, { ...undone, result, undoSeconds: seconds });
+      return result.holds;
+    });
+    if (holds !== undefined) return { held: { stage: name, why: holds } };
   }
   await journal.set({ state: "undone", endedAt: formatInstant(clock.now()) });
   return { held: undefined };
@@ -70,7 +77,8 @@ async function undoOrTell(stage: Stage, context: UndoContext, record: StageRecor
   try {
     return await stage.undo(context, record);
   } catch (error) {
-    const failure = diskFailure(stage.name, error) ?? error;
+    const { folder, place } = context;
+    const failure = await nameDisk(error, { name: stage.name, folder, root: place.installation.root });
     if (stage.undoIs === "needed" || !mayBeTold(failure, context)) throw error;
     return { lines: [], findings: [leftFinding(stage.name, failure)] };
   }
@@ -119,33 +127,6 @@ async function timed(
     return { result: redact(await call()), seconds: seconds() };
   } catch (error) {
     await journal.setStage(name, { [of]: seconds() }).catch(() => {});
-    throw diskFailure(name, error) ?? error;
+    throw error;
   }
-}
-
-/** What the filesystem says when a disk is full, broken or somebody else's, by its codes. */
-const DISK_HINTS: Readonly<Record<string, string>> = {
-  ENOSPC: "Make room on that disk.",
-  EDQUOT: "Make room there, or have the quota raised.",
-  EACCES: "Give this user the right to, or run Chatkeep as root.",
-  EPERM: "Give this user the right to, or run Chatkeep as root. Is the file immutable (lsattr)?",
-  EROFS: "It is mounted read-only: mount it to be written, and see in the kernel's log why it was not.",
-  EIO: "The disk reports an error: see the kernel's log.",
-};
-
-/** Undefined for what says itself what it is about. */
-export function diskFailure(name: StageName, error: unknown): Failure | undefined {
-  if (!(error instanceof Error) || isFailure(error)) return undefined;
-  const { code, path, syscall } = error as NodeJS.ErrnoException;
-  const hint = code === undefined ? undefined : DISK_HINTS[code];
-  if (hint === undefined) return undefined;
-  const where = path === undefined ? "" : ` of '${path}'`;
-  return new Failure(
-    "restore/disk",
-    `'${name}' could not be done: ${syscall ?? "a call"}${where} failed (${code ?? ""})`,
-    {
-      hint,
-      cause: error,
-    },
-  );
 }

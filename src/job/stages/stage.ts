@@ -12,6 +12,7 @@ import type { Installation } from "../../installation/installation.ts";
 import type { Manifest } from "../../point/manifest.ts";
 import type { ServerAddress } from "../../postgres/address.ts";
 import type { PointReader } from "../point-reader.ts";
+import type { RoomNeed } from "../room.ts";
 import type { StorageSettings } from "../sources.ts";
 
 /** In the order in which they are done. */
@@ -109,6 +110,8 @@ export interface StagePlan {
   readonly blockers: readonly Finding[];
   /** What is worth knowing before. */
   readonly findings: readonly Finding[];
+  /** What it will write on disks of this machine, as far as that counts: others may write there, too. */
+  readonly room?: readonly RoomNeed[];
   /** Of the stage `environment`: each variable, what becomes of it and why. Never a value. */
   readonly environment?: readonly MatchLine[];
 }
@@ -155,6 +158,11 @@ export interface Stage<T = unknown> {
    * @throws Failure when it cannot go on: what was done stays recorded, to be gone on with or undone.
    */
   apply(context: StageContext, record: StageRecord<T>): Promise<StageResult>;
+  /**
+   * What it has still to write on disks of this machine; asked where one of them was full, so it writes nothing. Absent: too little to
+   * count.
+   */
+  room?(context: StageContext): Promise<readonly RoomNeed[]>;
   /** Whether Chatwoot waits for its undo. */
   readonly undoIs: UndoIs;
   /**

@@ -8,6 +8,7 @@ import type { Failure } from "../../base/errors.ts";
 import { LIMITS } from "../../base/limits.ts";
 import type { BlobTarget } from "../../source/target.ts";
 import { makeFolders, syncFolder } from "../../system/folders.ts";
+import { naming } from "../../system/replace-file.ts";
 import type { LedgerLine } from "./file-ledger.ts";
 import { mayBeTold } from "./left-over.ts";
 
@@ -35,12 +36,12 @@ export async function saveAside({ key, bytes, file }: Aside, options: AsideOptio
   const own = asideFolder(options.folder);
   await makeFolders(own, 0o700);
   const [path, part] = [join(own, file), join(own, `${file}.part`)];
-  {
+  await naming(part, async () => {
     await rm(part, { force: true });
     await using copy = await open(part, "wx", 0o600);
     for await (const piece of target.read(key, { expectedBytes: bytes, signal })) await copy.writeFile(piece);
     await copy.sync();
-  }
+  });
   await rename(part, path);
   await syncFolder(own);
   await target.remove(key, { signal });

@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
+import { tmpdir } from "node:os";
 import { test } from "node:test";
 import { Failure, isFailure } from "../../../src/base/errors.ts";
 import { silent } from "../../../src/base/progress.ts";
+import { knownNeed } from "../../../src/job/room.ts";
 import { Journal, type JournalValue } from "../../../src/job/stages/journal.ts";
 import { applyStages, undoStages } from "../../../src/job/stages/run-stages.ts";
 import type { Stage, StageContext } from "../../../src/job/stages/stage.ts";
@@ -33,6 +35,7 @@ const context = {
   redact: <T>(value: T) => value,
   // There is none.
   folder: "/nowhere",
+  place: { installation: {} },
 } as unknown as StageContext;
 
 const HEAD: Omit<JournalValue, "schema" | "state" | "stages"> = {
@@ -198,6 +201,14 @@ test("time counts over all calls of a stage, also those that failed", async () =
   assert.equal(journal.stage("files")?.seconds, 3);
 });
 
+function isLacking(thrown: unknown): boolean {
+  return (
+    isFailure(thrown, "restore/disk") &&
+    thrown.message === "'database' could not be done: 'git' ended with status 128" &&
+    /free, and .*1024 PiB.*: 1024 PiB are lacking\. It said: fatal: write error/.test(thrown.hint ?? "")
+  );
+}
+
 test("a disk that is full, or refuses, in the middle of a stage is told by stage and path, and the call can be made again", async () => {
   const world = newWorld();
   const [stop, database, ...others] = stagesOf(world, new Fuse());
@@ -224,6 +235,17 @@ test("a disk that is full, or refuses, in the middle of a stage is told by stage
       isFailure(thrown, "restore/disk") && thrown.message === message && thrown.hint !== undefined;
     await assert.rejects(applyStages([stop, failing, ...others], context, journal), expected);
   }
+  // What a program printed tells it, too; and what is still to be written, how much is lacking.
+  const git = new Failure("program/failed", "'git' ended with status 128", {
+    hint: "It said: fatal: write error: No space left on device",
+  });
+  const filling: Stage = {
+    ...database,
+    apply: async () => await Promise.reject(git),
+    undo: async () => await Promise.reject(git),
+    room: async () => await Promise.resolve([knownNeed("the code", tmpdir(), 2 ** 60)]),
+  };
+  await assert.rejects(applyStages([stop, filling, ...others], context, journal), isLacking);
   // A fault of ours stays one.
   const faulty: Stage = { ...database, apply: async () => await Promise.reject(new TypeError("x is undefined")) };
   await assert.rejects(applyStages([stop, faulty, ...others], context, journal), TypeError);

@@ -1,0 +1,173 @@
+/** Something of the place that is restored into is not as it should be: one line and a way on, and nothing that is left half done. */
+import assert from "node:assert/strict";
+import { chmod, chown, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { after, afterEach, before, test } from "node:test";
+import type { Finding } from "../../src/base/findings.ts";
+import { onDatabase } from "../../src/demo/database.ts";
+import { CHATKEEP } from "../harness/cli.ts";
+import { IS_ROOT, runBoundByModes } from "../harness/namespace.ts";
+import { startRedis } from "../harness/redis.ts";
+import { run, type RunResult } from "../harness/run.ts";
+import { assertRefused, type Refusal, secretsOf } from "../scenario/refusal.ts";
+import { assertSameState, type DeskState, openWholeDesk, type WholeDesk } from "../scenario/whole-desk.ts";
+
+let whole: WholeDesk;
+let saved: DeskState;
+let damaged: DeskState;
+/** Of the point that is whole. */
+let point: string;
+
+const OTHER = 4321;
+const OPTIONS = ["--yes", "--outbound", "allow"];
+const RESUME = ["restore", "--resume", "--outbound", "allow"];
+const ROLLBACK = ["rollback", "--yes"];
+const FORGET = ["restore", "--discard-previous", "--yes"];
+const needsRoot = IS_ROOT ? false : "only root may give files away";
+
+before(async () => {
+  whole = await openWholeDesk({ messages: 60, conversations: 10, files: 6 });
+  const backup = await whole.desk.summary(["backup"]);
+  point = String(backup["point"]);
+  saved = await whole.state();
+  const { envFile, storageRoot, database } = whole.desk.installation;
+  await onDatabase(database, async (client) => {
+    await client.query("delete from messages where id % 2 = 0");
+  });
+  const environment = await readFile(envFile, "utf8");
+  await writeFile(envFile, environment.replace(/^SECRET_KEY_BASE=.*$/m, `SECRET_KEY_BASE=${"0".repeat(64)}`));
+  const [folder = ""] = await readdir(storageRoot);
+  await rm(join(storageRoot, folder), { recursive: true });
+  damaged = await whole.state();
+  await whole.start();
+});
+after(async () => {
+  await whole[Symbol.asyncDispose]();
+});
+afterEach(async () => {
+  assertSameState(await whole.state(), damaged, "after a test");
+  assert.equal(await whole.journal(), undefined);
+});
+
+function lackingOf(summary: Record<string, unknown>): Finding[] {
+  return (summary["findings"] as Finding[]).filter(({ kind }) => kind === "point-misses-files");
+}
+
+async function refused(result: RunResult, refusal: Refusal): Promise<void> {
+  assertRefused(result, refusal, await secretsOf(whole.desk));
+}
+
+const environment = { NO_COLOR: "1", CHATKEEP_CONFIG: "", NODE_TEST_CONTEXT: undefined };
+
+/** As a user who is root but for one right: on a network disk root is often not root. */
+async function withoutChown(args: readonly string[]): Promise<RunResult> {
+  const command = [process.execPath, CHATKEEP, "--config", whole.desk.config, ...args];
+  return await run("setpriv", ["--bounding-set=-chown", "--", ...command], { env: environment, cwd: whole.desk.root });
+}
+
+async function undo(): Promise<void> {
+  await whole.desk.summary(ROLLBACK);
+  assertSameState(await whole.state(), damaged, "rolled back");
+  await whole.desk.summary(FORGET);
+}
+
+test("files that cannot be given to their owner stand in the way", { skip: needsRoot }, async () => {
+  const { storageRoot } = whole.desk.installation;
+  await chown(storageRoot, OTHER, OTHER);
+  try {
+    await refused(await withoutChown(["restore", point, ...OPTIONS]), {
+      status: 1,
+      error: /^error: storage 'local' of this place cannot take files: .* cannot be given to user 4321 and group 4321/,
+      hint: /Run Chatkeep as root, or as the user that the folder belongs to/,
+    });
+  } finally {
+    await chown(storageRoot, 0, 0);
+  }
+});
+
+test(
+  "an environment file that cannot be given to its owner stops the restore there, and it goes on",
+  { skip: needsRoot },
+  async () => {
+    const { envFile } = whole.desk.installation;
+    await chown(envFile, OTHER, OTHER);
+    try {
+      await refused(await withoutChown(["restore", point, ...OPTIONS]), {
+        status: 1,
+        error: /^error: 'environment' could not be done: chown of '.*\.env\S*' failed \(EPERM\)/,
+        hint: /run Chatkeep as root.*--resume/,
+      });
+      assert.equal((await whole.state()).environment, damaged.environment);
+      await whole.desk.summary(RESUME);
+      assertSameState(await whole.state(), saved, "restored");
+      assert.equal((await stat(envFile)).uid, OTHER);
+      await undo();
+    } finally {
+      await chown(envFile, 0, 0);
+    }
+  },
+);
+
+test("a storage that refuses writes stands in the way", { skip: needsRoot }, async () => {
+  const { storageRoot } = whole.desk.installation;
+  const { mode } = await stat(storageRoot);
+  await chmod(storageRoot, 0o555);
+  try {
+    const args = [CHATKEEP, "--config", whole.desk.config, "restore", point, ...OPTIONS];
+    const result = await runBoundByModes(process.execPath, args, { env: environment, cwd: whole.desk.root });
+    await refused(result, {
+      status: 1,
+      error: /^error: storage 'local' of this place cannot take files: writing to '?.*storage.*EACCES/,
+      hint: /Run Chatkeep as root/,
+    });
+  } finally {
+    await chmod(storageRoot, mode & 0o7777);
+  }
+});
+
+test("a Redis that is down stops the restore there, and its rollback, and an empty one will do", async () => {
+  const { port } = whole.redis;
+  await whole.redis.stop();
+  const held = await whole.desk.chatkeep(["restore", point, ...OPTIONS]);
+  assert.equal(held.status, 3, held.stderr);
+  assert.match(held.stderr + held.stdout, /stopped before the end, at 'redis'/);
+  assert.deepEqual(await whole.running(), { web: false, worker: false });
+  {
+    await using _again = await startRedis({ port });
+    await whole.desk.summary(RESUME);
+    assertSameState(await whole.state(), saved, "restored");
+  }
+  await refused(await whole.desk.chatkeep(ROLLBACK), {
+    status: 1,
+    error: /Redis/,
+    hint: /an empty Redis will do.*'chatkeep rollback'/,
+  });
+  await using _empty = await startRedis({ port });
+  await undo();
+});
+
+test("what the point lacks is told before and after, stays where it is there, and keeps nothing else from coming back", async () => {
+  const { storageRoot } = whole.desk.installation;
+  const files = (await readdir(storageRoot, { recursive: true, withFileTypes: true })).filter((entry) =>
+    entry.isFile(),
+  );
+  const [first] = files;
+  assert.ok(first);
+  const [there, away] = [join(first.parentPath, first.name), join(whole.desk.root, "away")];
+  // Whatever is lost of this installation is lacking in the new point.
+  await rename(there, away);
+  const backup = await whole.desk.chatkeep(["--json", "backup"]);
+  assert.ok([0, 3].includes(backup.status), backup.stderr);
+  const { points } = (await whole.desk.summary(["list"])) as unknown as { points: { point: string }[] };
+  const newest = points.find((one) => one.point !== point)?.point ?? "none";
+  await rename(away, there);
+
+  const restored = await whole.desk.summary(["restore", newest, ...OPTIONS]);
+  assert.equal(restored["state"], "done");
+  assert.match(JSON.stringify(lackingOf(restored)), /missing or damaged when the point was taken/);
+  const lacking = lackingOf(restored).find(({ message }) => /neither in the restore point nor here/.test(message));
+  // Those of the folder that is gone; the one that is there is not among them.
+  assert.ok(lacking && !lacking.message.includes(first.name));
+  assert.deepEqual((await whole.state()).files, damaged.files);
+  await undo();
+});
