@@ -15,7 +15,8 @@ const SEES: Record<string, readonly string[]> = {
   wal: ["base"],
   point: ["base", "wal"],
   chatwoot: ["base"],
-  policy: ["base"],
+  // What can be brought back is a matter of positions in the log.
+  policy: ["base", "wal"],
   // floor 1: the world
   system: ["base"],
   store: ["base", "system"],

@@ -49,8 +49,9 @@ export const BASE_SETTINGS = [
 ] as const;
 
 export function formatBaseFacts({ base, ...facts }: BaseFacts): string {
-  const { systemId: system, from, to, beganUs, ...rest } = base;
-  const told = { ...rest, system, from: formatLsn(from), to: formatLsn(to), began: formatMicros(beganUs) };
+  const { systemId: system, from, to, beganUs, endedUs, ...rest } = base;
+  const ended = endedUs === undefined ? {} : { ended: formatMicros(endedUs) };
+  const told = { ...rest, system, from: formatLsn(from), to: formatLsn(to), began: formatMicros(beganUs), ...ended };
   return `${JSON.stringify({ schema: 1, base: told, ...facts }, null, 1)}\n`;
 }
 
@@ -66,18 +67,21 @@ export function parseBaseFacts(text: string): BaseFacts {
   return { ...facts, base: parseBase(base) };
 }
 
-type BaseJson = Omit<Base, "systemId" | "from" | "to" | "beganUs"> & {
+type BaseJson = Omit<Base, "systemId" | "from" | "to" | "beganUs" | "endedUs"> & {
   readonly system: string;
   readonly from: string;
   readonly to: string;
   readonly began: string;
+  readonly ended?: string;
 };
 
-function parseBase({ system, from, to, began, ...rest }: BaseJson): Base {
+function parseBase({ system, from, to, began, ended, ...rest }: BaseJson): Base {
   const beganUs = parseMicros(began);
+  const endedUs = parseMicros(ended);
   if (!isLsn(from) || !isLsn(to) || beganUs === undefined || typeof system !== "string") throw odd();
   if (typeof rest.major !== "number" || typeof rest.segmentBytes !== "number") throw odd();
-  return { ...rest, systemId: system, from: parseLsn(from), to: parseLsn(to), beganUs };
+  const times = { beganUs, ...(endedUs === undefined ? {} : { endedUs }) };
+  return { ...rest, systemId: system, from: parseLsn(from), to: parseLsn(to), ...times };
 }
 
 function odd(): Failure {

@@ -49,6 +49,8 @@ export interface WalSpan extends Line {
   /** When the first and the last commit or abort in it were made, by the server's clock: microseconds since 1970; undefined where it has none. */
   readonly firstCommitUs: bigint | undefined;
   readonly lastCommitUs: bigint | undefined;
+  /** Where the timeline comes from, the oldest first; undefined for the first timeline, and where it is not known. */
+  readonly parents?: readonly { readonly timeline: number; readonly switchLsn: Lsn }[] | undefined;
 }
 
 /** A physical base: the cluster can be brought to any position of its timeline (and of those that follow) from `to` on. */
@@ -62,6 +64,8 @@ export interface Base extends Line {
   readonly segmentBytes: number;
   /** When it was begun, by the server's clock: microseconds since 1970. */
   readonly beganUs: bigint;
+  /** When `to` was reached, by the same clock: a moment that is no earlier can be had from it. Undefined where nobody asked. */
+  readonly endedUs?: bigint | undefined;
   /** Bytes of its files, before compression and deduplication. */
   readonly bytes: number;
 }
@@ -93,7 +97,8 @@ export function walTags(span: WalSpan): string[] {
     ...(firstCommitUs === undefined ? [] : [`first=${formatMicros(firstCommitUs)}`]),
     ...(lastCommitUs === undefined ? [] : [`last=${formatMicros(lastCommitUs)}`]),
   ];
-  return [WAL.tag, ...lineTags(span), `from=${formatLsn(from)}`, `to=${formatLsn(to)}`, ...times];
+  const parents = (span.parents ?? []).map((one) => `parent=${one.timeline}@${formatLsn(one.switchLsn)}`);
+  return [WAL.tag, ...lineTags(span), `from=${formatLsn(from)}`, `to=${formatLsn(to)}`, ...times, ...parents];
 }
 
 export function baseTags(base: Base): string[] {
@@ -105,6 +110,7 @@ export function baseTags(base: Base): string[] {
     `major=${base.major}`,
     `segment=${base.segmentBytes}`,
     `began=${formatMicros(base.beganUs)}`,
+    ...(base.endedUs === undefined ? [] : [`ended=${formatMicros(base.endedUs)}`]),
     `bytes=${base.bytes}`,
   ];
 }
@@ -162,7 +168,16 @@ export function walOf(tags: Tags): WalSpan | undefined {
     ...span,
     firstCommitUs: parseMicros(valueOf(tags, "first")),
     lastCommitUs: parseMicros(valueOf(tags, "last")),
+    ...parentsOf(tags),
   };
+}
+
+function parentsOf(tags: Tags): Pick<WalSpan, "parents"> {
+  const parents = (tags ?? []).flatMap((tag) => {
+    const [, timeline = "", at = ""] = /^parent=(\d{1,10})@(.+)$/.exec(tag) ?? [];
+    return isLsn(at) ? [{ timeline: Number(timeline), switchLsn: parseLsn(at) }] : [];
+  });
+  return parents.length === 0 ? {} : { parents: parents.toSorted((a, b) => a.timeline - b.timeline) };
 }
 
 /** The base that a snapshot's tags tell of; undefined where they tell of none, or make no sense. */
@@ -173,7 +188,8 @@ export function baseOf(tags: Tags): Base | undefined {
   const beganUs = parseMicros(valueOf(tags, "began"));
   if (span === undefined || major === undefined || segmentBytes === undefined) return undefined;
   if (bytes === undefined || beganUs === undefined) return undefined;
-  return { ...span, major, segmentBytes, bytes, beganUs };
+  const endedUs = parseMicros(valueOf(tags, "ended"));
+  return { ...span, major, segmentBytes, bytes, beganUs, ...(endedUs === undefined ? {} : { endedUs }) };
 }
 
 /** The folder of an installation's journal, among the files beside the repository's own (`chatkeep/`). */

@@ -46,7 +46,18 @@ export interface JournalObject extends Line {
 /** What an object holds, verified. */
 export interface JournalBytes extends JournalObject {
   readonly commits: CommitSummary;
+  /** The text of its timeline's history file; undefined where there is none. */
+  readonly history: string | undefined;
   readonly bytes: Buffer;
+}
+
+export interface JournalEntry {
+  readonly span: WalSpan;
+  /** Those whose records end in the bytes, in the log's order. */
+  readonly commits: readonly Commit[];
+  readonly bytes: readonly Buffer[];
+  /** The text of the timeline's history file, where it has one: until a span has it, nothing else tells where it began. */
+  readonly history?: string | undefined;
 }
 
 export interface JournalList {
@@ -72,15 +83,13 @@ function besideOf({ store }: Repository): Beside {
   return store.beside;
 }
 
-/**
- * Makes bytes of the log durable in the journal; in several objects where they are many.
- * @param entry `commits`: those whose records end in the bytes, in the log's order.
- */
+/** Makes bytes of the log durable in the journal; in several objects where they are many. */
 export async function writeJournal(
   repository: Repository,
-  { span, commits, bytes }: { span: WalSpan; commits: readonly Commit[]; bytes: readonly Buffer[] },
+  { span, commits, bytes, history }: JournalEntry,
   { signal }: CallOptions,
 ): Promise<void> {
+  const { installation } = span;
   const beside = besideOf(repository);
   const whole = bytes.length === 1 && bytes[0] !== undefined ? bytes[0] : Buffer.concat(bytes);
   assert(whole.length === Number(span.to - span.from), "bytes of the journal are not those of its span");
@@ -90,27 +99,28 @@ export async function writeJournal(
     const to = from + BigInt(part.length);
     const within = commits.filter(({ lsn }) => lsn > from && lsn <= to);
     const name = journalName({ ...span, from, to }, randomBytes(4).toString("hex"));
-    const sealed = await sealObject(repository, {
-      installation: span.installation,
-      name,
-      commits: within,
-      bytes: part,
-    });
-    await beside.put(`${journalFolder(span.installation)}/${name}`, sealed, { signal });
+    const sealed = await sealObject(repository, { installation, name, history, commits: within, bytes: part });
+    await beside.put(`${journalFolder(installation)}/${name}`, sealed, { signal });
   }
 }
 
-async function sealObject(
-  { keys }: Repository,
-  {
-    installation,
-    name,
-    commits,
-    bytes,
-  }: { installation: string; name: string; commits: readonly Commit[]; bytes: Buffer },
-): Promise<Buffer> {
+interface ObjectParts {
+  readonly installation: string;
+  readonly name: string;
+  readonly history: string | undefined;
+  readonly commits: readonly Commit[];
+  readonly bytes: Buffer;
+}
+
+async function sealObject({ keys }: Repository, { bytes, commits, history, ...names }: ObjectParts): Promise<Buffer> {
   const sha256 = createHash("sha256").update(bytes).digest("hex");
-  const head = { schema: 1, installation, name, sha256, commits: commitsJson(summarizeCommits(commits)) };
+  const head = {
+    schema: 1,
+    ...names,
+    sha256,
+    history: history ?? null,
+    commits: commitsJson(summarizeCommits(commits)),
+  };
   const json = Buffer.from(JSON.stringify(head), "utf8");
   const length = Buffer.alloc(4);
   length.writeUInt32BE(json.length);
@@ -166,13 +176,19 @@ export async function readJournal(
   const bytes = unpackZstd(plain.subarray(end), { length: Number(object.to - object.from) });
   if (createHash("sha256").update(bytes).digest("hex") !== head.sha256)
     throw damaged(object, "its bytes have another checksum");
-  return { ...object, commits: head.commits, bytes };
+  return { ...object, commits: head.commits, history: head.history, bytes };
 }
 
 function openHead(object: JournalObject, text: string) {
   try {
-    const { installation, name, sha256, commits } = parseRecord(text, "the head");
-    return { installation: String(installation), name: String(name), sha256, commits: parseCommits(commits) };
+    const { installation, name, sha256, commits, history } = parseRecord(text, "the head");
+    return {
+      installation: String(installation),
+      name: String(name),
+      sha256,
+      commits: parseCommits(commits),
+      history: typeof history === "string" ? history : undefined,
+    };
   } catch (error) {
     if (!isFailure(error, "point/invalid")) throw error;
     throw damaged(object, error.message);

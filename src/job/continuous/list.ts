@@ -2,7 +2,10 @@
 import { FOLLOW, type Base, BASE, baseOf, WAL, type WalSpan, walOf } from "../../point/continuous.ts";
 import { installationTag, type RecordPlace } from "../../point/layout.ts";
 import type { ListedSnapshot, Repository } from "../../repo/repository.ts";
-import { type JournalList, listJournal } from "./journal.ts";
+import { type CommitSummary } from "../../point/wal-facts.ts";
+import { type Window, type WindowBase, windowOf, type WindowPiece } from "../../policy/window.ts";
+import { parseHistory, type TimelineHistory } from "../../wal/history.ts";
+import { type JournalList, type JournalObject, listJournal, readJournals, type RefusedObject } from "./journal.ts";
 
 export interface ListedBase extends ListedSnapshot {
   readonly base: Base;
@@ -12,6 +15,8 @@ export interface ListedSpan extends ListedSnapshot {
   readonly span: WalSpan;
 }
 
+export type ClusterHistory = TimelineHistory & { readonly systemId: string };
+
 export interface Continuous {
   /** Oldest first. */
   readonly bases: readonly ListedBase[];
@@ -19,6 +24,8 @@ export interface Continuous {
   readonly spans: readonly ListedSpan[];
   readonly follows: readonly ListedSnapshot[];
   readonly journal: JournalList;
+  /** Of timelines above the first, as spans, or objects of the journal where no span has one yet, tell. */
+  readonly histories: readonly ClusterHistory[];
   /** Snapshots that say that they are one of these and do not say what: somebody changed their tags. */
   readonly odd: readonly ListedSnapshot[];
 }
@@ -32,7 +39,7 @@ export function continuousKind({ snapshot }: Pick<ListedSnapshot, "snapshot">): 
 export function sortContinuous(
   snapshots: readonly ListedSnapshot[],
   installation: string | undefined,
-): Omit<Continuous, "journal"> {
+): Omit<Continuous, "journal" | "histories"> {
   const bases: ListedBase[] = [];
   const spans: ListedSpan[] = [];
   const follows: ListedSnapshot[] = [];
@@ -61,5 +68,94 @@ export async function listContinuous(
   // The journal first: what is swept from it meanwhile is in a span that is listed after.
   const journal = await listJournal(repository, installation, { signal });
   const listed = snapshots ?? (await repository.listSnapshots({ signal })).snapshots;
-  return { ...sortContinuous(listed, installation), journal };
+  const found = { ...sortContinuous(listed, installation), journal };
+  return { ...found, histories: await historiesOf(repository, found, { signal }) };
+}
+
+function keyOf({ systemId, timeline }: { systemId: string; timeline: number }): string {
+  return `${systemId} ${timeline}`;
+}
+
+async function historiesOf(
+  repository: Repository,
+  { spans, journal }: Pick<Continuous, "spans" | "journal">,
+  options: { signal: AbortSignal },
+): Promise<ClusterHistory[]> {
+  const known = new Map<string, ClusterHistory>();
+  for (const { span } of spans) {
+    if (span.parents === undefined) continue;
+    const parents = span.parents.map((parent) => ({ ...parent, reason: "" }));
+    known.set(keyOf(span), { systemId: span.systemId, timeline: span.timeline, parents });
+  }
+  for (const object of journal.objects) {
+    if (object.timeline === 1 || known.has(keyOf(object))) continue;
+    // One that cannot be used, or is gone, says nothing; the next may.
+    for await (const { history } of readJournals(repository, [object], { ...options, onRefused: () => {} })) {
+      const parsed = history === undefined ? undefined : parseHistory(object.timeline, history);
+      if (parsed !== undefined) known.set(keyOf(object), { ...parsed, systemId: object.systemId });
+    }
+  }
+  return [...known.values()];
+}
+
+/**
+ * Which moments it makes.
+ * @param read What was found in the journal: when what lies there was committed, and what cannot be used.
+ */
+export function windowIn(
+  { bases, spans, journal, histories }: Pick<Continuous, "bases" | "spans" | "journal" | "histories">,
+  read: ReadObjects = { commits: new Map(), refused: [] },
+): Window<ListedWindowBase> {
+  const unusable = new Set(read.refused.map(({ name }) => name));
+  const pieces: WindowPiece[] = spans.map(({ span }) => span);
+  for (const object of journal.objects) {
+    if (unusable.has(object.name)) continue;
+    const commits = read.commits.get(object.name);
+    pieces.push({ ...object, firstCommitUs: commits?.first?.timeUs, lastCommitUs: commits?.last?.timeUs });
+  }
+  return windowOf({ bases: bases.map((listed) => ({ ...listed.base, id: listed.id, listed })), pieces, histories });
+}
+
+export interface ReadObjects {
+  /** By the objects' names; only of those that no span has. */
+  readonly commits: ReadonlyMap<string, CommitSummary>;
+  readonly refused: readonly RefusedObject[];
+}
+
+/** All that a repository has of an installation, and the moments that it makes. @throws Failure of the store. */
+export async function lookAtWindow(
+  repository: Repository,
+  installation: string,
+  options: { signal: AbortSignal; snapshots?: readonly ListedSnapshot[] },
+): Promise<Continuous & { readonly window: Window<ListedWindowBase>; readonly refused: readonly RefusedObject[] }> {
+  const continuous = await listContinuous(repository, installation, options);
+  const read = await readJournalCommits(repository, continuous, options);
+  return { ...continuous, window: windowIn(continuous, read), refused: read.refused };
+}
+
+export interface ListedWindowBase extends WindowBase {
+  readonly listed: ListedBase;
+}
+
+/**
+ * When what lies in the journal was committed, by the objects' names: for {@link windowIn}. Only those are read that no span
+ * has, which are a few minutes' worth.
+ */
+export async function readJournalCommits(
+  repository: Repository,
+  { spans, journal }: Pick<Continuous, "spans" | "journal">,
+  { signal }: { signal: AbortSignal },
+): Promise<ReadObjects> {
+  const isSaved = ({ systemId, timeline, from, to }: JournalObject) =>
+    spans.some(
+      ({ span }) => span.systemId === systemId && span.timeline === timeline && span.from <= from && span.to >= to,
+    );
+  const young = journal.objects.filter((object) => !isSaved(object));
+  const commits = new Map<string, CommitSummary>();
+  const refused: RefusedObject[] = [];
+  const onRefused = (object: RefusedObject) => void refused.push(object);
+  for await (const object of readJournals(repository, young, { signal, onRefused })) {
+    commits.set(object.name, object.commits);
+  }
+  return { commits, refused };
 }

@@ -2,7 +2,7 @@
  * Puts the write-ahead log together again, from spans and then from the journal, as the files that a server's
  * `restore_command` takes. What two of them have must be the same bytes; what one of them cannot give another may.
  */
-import { copyFile, rename, rm } from "node:fs/promises";
+import { copyFile, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { Failure } from "../../base/errors.ts";
 import { silent } from "../../base/progress.ts";
@@ -10,7 +10,7 @@ import type { Repository } from "../../repo/repository.ts";
 import { openRestorer } from "../../repo/restore-tree.ts";
 import { makeFolders } from "../../system/folders.ts";
 import { openTemporaryFolder } from "../../system/temporary.ts";
-import type { Lsn } from "../../wal/lsn.ts";
+import { historyName, type Lsn } from "../../wal/lsn.ts";
 import type { RefusedObject } from "./journal.ts";
 import { chooseSegments, isHistory, readSpans, restoreFiles } from "./span-files.ts";
 import { Leg, type WalToRead } from "./wal-leg.ts";
@@ -57,14 +57,15 @@ export async function openWal(
       reached.push(await assembled.finish(refused));
       legs.push(assembled);
     }
-    const names = [...histories.keys(), ...legs.flatMap((leg) => leg.names)];
+    const own = await writeHistories(folder, legs, histories);
+    const names = [...histories.keys(), ...own, ...legs.flatMap((leg) => leg.names)];
     return {
       names,
       reached,
       refused,
       async fetch(name, path) {
-        const there = legs.find((leg) => leg.isAssembled(name));
-        if (there !== undefined) return await copyFile(join(folder, name), path);
+        if (own.includes(name) || legs.some((leg) => leg.isAssembled(name)))
+          return await copyFile(join(folder, name), path);
         const file = histories.get(name) ?? legs.map((leg) => leg.stored(name)).find((each) => each !== undefined);
         if (file === undefined) throw new Failure("moment/outside", `the log has no file '${name}'`);
         const problems: RefusedObject[] = [];
@@ -79,6 +80,22 @@ export async function openWal(
     await restorer[Symbol.asyncDispose]();
     throw error;
   }
+}
+
+/** Those that only the journal has yet, into the folder. */
+async function writeHistories(
+  folder: string,
+  legs: readonly Leg[],
+  histories: ReadonlyMap<string, unknown>,
+): Promise<string[]> {
+  const names: string[] = [];
+  for (const { timeline, history } of legs) {
+    const name = historyName(timeline);
+    if (history === undefined || histories.has(name)) continue;
+    await writeFile(join(folder, name), history, { mode: 0o600 });
+    names.push(name);
+  }
+  return names;
 }
 
 async function moveFile(from: string, to: string): Promise<void> {

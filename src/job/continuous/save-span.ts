@@ -11,6 +11,7 @@ import { assert } from "../../base/errors.ts";
 import { LIMITS } from "../../base/limits.ts";
 import { WAL, type WalSpan, walTags } from "../../point/continuous.ts";
 import { type Commit, formatWalFacts, summarizeCommits, type WalFile } from "../../point/wal-facts.ts";
+import { parseHistory } from "../../wal/history.ts";
 import { historyName, segmentName, segmentStart } from "../../wal/lsn.ts";
 import { PointFolder } from "../point-tree.ts";
 import { Pieces } from "./pieces.ts";
@@ -65,8 +66,16 @@ export async function saveSpan(writer: Writer, toSave: SpanToSave): Promise<Writ
     const facts = formatWalFacts({ program: writer.program, span, segmentBytes, segments, histories, commits });
     const bytes = Buffer.from(facts, "utf8");
     root.addFile(WAL.file, bytes.length, await sealing.storeContent(bytes));
-    return { tree: await top.store(async (tree) => await sealing.storeTree(tree)), tags: walTags(span) };
+    const tags = walTags({ ...span, ...parentsIn(toSave) });
+    return { tree: await top.store(async (tree) => await sealing.storeTree(tree)), tags };
   });
+}
+
+/** From the timeline's own history file, which names all that it comes from. */
+function parentsIn({ span: { timeline }, histories }: SpanToSave): Pick<WalSpan, "parents"> {
+  const text = histories.get(timeline);
+  const history = text === undefined ? undefined : parseHistory(timeline, text);
+  return history === undefined ? {} : { parents: history.parents };
 }
 
 function sha256Of(parts: readonly Uint8Array[]): string {

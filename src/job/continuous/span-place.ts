@@ -28,7 +28,7 @@ export function openSpanPlace(
     name,
     hasJournal: hasJournal(repository),
     async putJournal(entry, { signal }) {
-      await writeJournal(repository, entry, { signal });
+      await writeJournal(repository, { ...entry, history: histories.get(entry.span.timeline) }, { signal });
     },
     async saveSpan({ span, commits, bytes }, { signal }) {
       await saveSpan({ ...writer, signal }, { span, commits, bytes, segmentBytes, histories });

@@ -48,6 +48,8 @@ export class Leg {
   readonly #stored = new Map<string, SpanFile>();
   /** Those that lie in the folder. */
   readonly #assembled = new Set<string>();
+  /** The timeline's history file, where the journal has it. */
+  history: string | undefined;
   /** What is there, in order, and joined where it touches. */
   #known: Stretch[] = [];
 
@@ -62,6 +64,10 @@ export class Leg {
 
   get names(): string[] {
     return [...this.#stored.keys(), ...this.#assembled].toSorted();
+  }
+
+  get timeline(): number {
+    return this.#leg.timeline;
   }
 
   stored(name: string): SpanFile | undefined {
@@ -145,7 +151,8 @@ export class Leg {
         !this.#covers(object),
     );
     const onRefused = (object: RefusedObject) => void refused.push(object);
-    for await (const { from, bytes } of readJournals(repository, lacking, { signal, onRefused })) {
+    for await (const { from, bytes, history } of readJournals(repository, lacking, { signal, onRefused })) {
+      this.history ??= history;
       await this.#write(from, bytes);
     }
   }

@@ -46,7 +46,9 @@ export async function putSpan(repository: Repository, part: Part): Promise<Snaps
 }
 
 export async function putJournal(repository: Repository, part: Part): Promise<void> {
-  await writeJournal(repository, { span: spanOf(part), commits: part.commits ?? [], bytes: [part.bytes] }, { signal });
+  const { bytes, commits = [], histories, timeline = 1 } = part;
+  const entry = { span: spanOf(part), commits, bytes: [bytes], history: histories?.get(timeline) };
+  await writeJournal(repository, entry, { signal });
 }
 
 /** Everything that the repository has of the log, from {@link START} to a position or as far as it goes. */
