@@ -19,7 +19,7 @@ export type Part =
   /** The server begins to copy; where it takes data, too, until either side has enough (`isBoth`). */
   | { readonly kind: "copy"; readonly isBoth: boolean }
   /** A piece of a message of copied data; the first of a message holds {@link HEADER_MOST} bytes of it, or all. */
-  | { readonly kind: "bytes"; readonly bytes: Buffer; readonly isStart: boolean }
+  | { readonly kind: "bytes"; readonly bytes: Buffer; readonly isStart: boolean; readonly isEnd: boolean }
   /** The server has copied everything. */
   | { readonly kind: "copied" };
 
@@ -181,7 +181,7 @@ export class ReplicationAnswer implements Submittable, AsyncIterable<Part> {
     this.#left -= piece.length;
     this.#queuedBytes += piece.length;
     if (isStart) this.#onMessage(piece);
-    this.#put({ kind: "bytes", bytes: piece, isStart });
+    this.#put({ kind: "bytes", bytes: piece, isStart, isEnd: this.#left === 0 });
     return piece.length;
   }
 

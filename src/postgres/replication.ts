@@ -10,6 +10,7 @@ import { formatLsn, historyName, isLsn, type Lsn, parseLsn } from "../wal/lsn.ts
 import { describeAddress, type ServerAddress } from "./address.ts";
 import { quoteIdentifier } from "./names.ts";
 import { ReplicationAnswer, type Row } from "./replication-answer.ts";
+import { type BaseBackup, type BaseBackupOptions, baseBackupCommand, beginBaseBackup } from "./replication-base.ts";
 import { replicationFailure } from "./replication-failures.ts";
 import { type Ask, WalStream } from "./replication-stream.ts";
 import { signIn, streamOf } from "./sign-in.ts";
@@ -123,6 +124,21 @@ export class ReplicationSession implements AsyncDisposable {
     const failure = (error: unknown) => this.failure(error);
     const cut = () => this.destroy();
     return new WalStream(command, ask, { from, serverPatienceMs, hasSlot: slot !== undefined, failure, cut });
+  }
+
+  /**
+   * Begins a base of the whole cluster; resolves when the server's checkpoint is done. The session takes no other command until
+   * it is finished, and is cut where it is left before.
+   * @throws Failure of the `database/` codes, or the signal's reason.
+   */
+  async baseBackup(options: BaseBackupOptions): Promise<BaseBackup> {
+    const major = Math.floor(Number(await this.showSetting("server_version_num")) / 10_000);
+    const answer = this.ask(new ReplicationAnswer(baseBackupCommand(major, options)));
+    return await beginBaseBackup(answer, {
+      major,
+      failure: (error) => this.failure(error),
+      cut: () => this.destroy(),
+    });
   }
 
   /** An error of this session as a failure; the signal's reason when it was aborted. */

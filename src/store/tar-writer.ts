@@ -2,7 +2,7 @@
 import { createHash } from "node:crypto";
 import { open, type FileHandle } from "node:fs/promises";
 import { Failure, messageOf } from "../base/errors.ts";
-import { encodeTarHeader, TAR_BLOCK, tarPadding } from "./tar.ts";
+import { encodeTarHeader, TAR_BLOCK, tarPadding } from "../base/tar.ts";
 
 export interface NewTarMember {
   /** At most 100 ASCII characters; a folder's ends with `/`. */

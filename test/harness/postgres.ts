@@ -52,6 +52,8 @@ export interface TestServerOptions {
   smallDiskBytes?: number;
   /** Makes it a standby of that server, which streams from it. */
   standbyOf?: TestServer;
+  /** Puts the server's data into a folder that is not there yet. */
+  data?: (folder: string) => Promise<void>;
 }
 
 const PROGRAMS = "/usr/lib/postgresql";
@@ -183,15 +185,22 @@ async function copyPrimary({ address, programs }: TestServer, folder: string) {
   return { data, user };
 }
 
+async function makeData(folder: string, programs: string, options: TestServerOptions) {
+  if (options.standbyOf !== undefined) return await copyPrimary(options.standbyOf, folder);
+  if (options.data === undefined) return await initialise(folder, programs, options.auth);
+  const user = serverUser();
+  const data = join(folder, "data");
+  await options.data(data);
+  if (user !== undefined) await mustRun("chown", ["-R", `${user.uid}:${user.gid}`, folder]);
+  return { data, user };
+}
+
 /** Starts a server; use it with `await using`, or `stop` it in an `after` hook. */
 export async function startPostgres(options: TestServerOptions = {}): Promise<TestServer> {
   const programs = options.programs ?? installedServers()[0]?.programs;
   if (programs === undefined) throw new Error("PostgreSQL is not installed: run 'npm test', which installs it");
   const folder = await mkdtemp(join(tmpdir(), "chatkeep-pg-"));
-  const { data, user } =
-    options.standbyOf === undefined
-      ? await initialise(folder, programs, options.auth)
-      : await copyPrimary(options.standbyOf, folder);
+  const { data, user } = await makeData(folder, programs, options);
   const socketFolder = join(folder, "socket");
   await mkdir(socketFolder, { mode: 0o777 });
   if (user !== undefined) chownSync(socketFolder, user.uid, user.gid);

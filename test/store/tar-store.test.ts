@@ -9,7 +9,7 @@ import { isFailure } from "../../src/base/errors.ts";
 import { createMemoryStore } from "../../src/store/memory-store.ts";
 import { openStore } from "../../src/store/open-store.ts";
 import type { FileKind, Store } from "../../src/store/store.ts";
-import { encodeTarHeader, TAR_BLOCK, tarPadding } from "../../src/store/tar.ts";
+import { encodeTarHeader, TAR_BLOCK, tarPadding } from "../../src/base/tar.ts";
 import { openTarStore } from "../../src/store/tar-store.ts";
 import { type NewTarMember, writeTar } from "../../src/store/tar-writer.ts";
 import { mustRun } from "../harness/run.ts";

@@ -1,0 +1,151 @@
+/** A tar read as it comes, once from its beginning to its end: where nothing else can be done, or nothing need be kept. */
+import type { Failure } from "./errors.ts";
+import { LIMITS } from "./limits.ts";
+import {
+  ANNOUNCING,
+  BETWEEN,
+  decodePaxRecords,
+  decodeTarHeader,
+  TAR_BLOCK,
+  type TarHeader,
+  tarPadding,
+  textAt,
+} from "./tar.ts";
+
+export interface TarEntry extends TarHeader {
+  /** Its bytes, before the next entry is asked for; what is not read is passed over. */
+  read(): AsyncGenerator<Buffer, void, void>;
+}
+
+export interface TarStreamOptions {
+  /** PostgreSQL before 15 leaves out the zeros that end a tar. */
+  readonly mayEndOpen?: boolean;
+  /** It is no tar at all; it ends too early; something in it means nothing. */
+  readonly failure: (what: "no-tar" | "cut-short" | "damaged") => Failure;
+}
+
+/** Bytes that come in pieces, taken in other pieces. */
+class Pieces {
+  readonly #chunks: AsyncIterator<Buffer>;
+  #held: Buffer = Buffer.alloc(0);
+  #isCut = false;
+
+  constructor(chunks: AsyncIterable<Buffer>) {
+    this.#chunks = chunks[Symbol.asyncIterator]();
+  }
+
+  /** Up to so many bytes, one at least; undefined at the end. */
+  async some(most: number): Promise<Buffer | undefined> {
+    while (this.#held.length === 0) {
+      const { value, done } = await this.#chunks.next();
+      if (done === true) return undefined;
+      this.#held = value;
+    }
+    const taken = this.#held.subarray(0, most);
+    this.#held = this.#held.subarray(taken.length);
+    return taken;
+  }
+
+  /** Whether it ended without a part of anything, when {@link exactly} has given nothing. */
+  get isAtEnd(): boolean {
+    return !this.#isCut;
+  }
+
+  /** Exactly so many; undefined where it ends before. */
+  async exactly(count: number): Promise<Buffer | undefined> {
+    const parts: Buffer[] = [];
+    for (let left = count; left > 0;) {
+      const part = await this.some(left);
+      if (part === undefined) {
+        this.#isCut = left < count;
+        return undefined;
+      }
+      parts.push(part);
+      left -= part.length;
+    }
+    const [only, ...others] = parts;
+    return only !== undefined && others.length === 0 ? only : Buffer.concat(parts);
+  }
+
+  async close(): Promise<void> {
+    await this.#chunks.return?.();
+  }
+}
+
+/**
+ * Every member of a tar: files, folders, links and whatever else there is. Paths are as they stand there, and may lead anywhere.
+ * @throws what `failure` makes, and what `chunks` throws.
+ */
+export async function* readTarEntries(
+  chunks: AsyncIterable<Buffer>,
+  { mayEndOpen = false, failure }: TarStreamOptions,
+): AsyncGenerator<TarEntry, void, void> {
+  const pieces = new Pieces(chunks);
+  try {
+    let announced: { path?: string; sizeBytes?: number } = {};
+    for (let isFirst = true; ; isFirst = false) {
+      const block = await pieces.exactly(TAR_BLOCK);
+      if (block === undefined && mayEndOpen && pieces.isAtEnd) return;
+      if (block === undefined) throw failure(isFirst ? "no-tar" : "cut-short");
+      if (block.every((byte) => byte === 0)) {
+        if (isFirst && !mayEndOpen) throw failure("no-tar");
+        return;
+      }
+      const header = decodeTarHeader(block);
+      if (header === undefined) throw failure(isFirst ? "no-tar" : "damaged");
+      if (ANNOUNCING.has(header.type)) {
+        announced = { ...announced, ...(await readAnnounced(pieces, header, failure)) };
+        continue;
+      }
+      const isBetween = BETWEEN.has(header.type);
+      const sizeBytes = isBetween ? header.sizeBytes : (announced.sizeBytes ?? header.sizeBytes);
+      const entry = openEntry(pieces, { ...header, path: announced.path ?? header.path, sizeBytes }, failure);
+      if (!isBetween) yield entry;
+      await entry.passOver();
+      if (!isBetween) announced = {};
+    }
+  } finally {
+    await pieces.close();
+  }
+}
+
+async function readAnnounced(
+  pieces: Pieces,
+  { type, sizeBytes }: TarHeader,
+  failure: TarStreamOptions["failure"],
+): Promise<{ path?: string; sizeBytes?: number }> {
+  if (sizeBytes > LIMITS.tarRecordMaxBytes) throw failure("damaged");
+  const record = await pieces.exactly(sizeBytes + tarPadding(sizeBytes));
+  if (record === undefined) throw failure("cut-short");
+  const text = record.subarray(0, sizeBytes);
+  const found = type === "L" ? { path: textAt(text, 0, text.length) } : decodePaxRecords(text);
+  if (found === undefined) throw failure("damaged");
+  return found;
+}
+
+function openEntry(pieces: Pieces, header: TarHeader, failure: TarStreamOptions["failure"]) {
+  const { sizeBytes } = header;
+  let left = sizeBytes + tarPadding(sizeBytes);
+  const take = async (most: number): Promise<Buffer> => {
+    const part = await pieces.some(Math.min(most, left));
+    if (part === undefined) throw failure("cut-short");
+    left -= part.length;
+    return part;
+  };
+  return {
+    ...header,
+    async *read(): AsyncGenerator<Buffer, void, void> {
+      for (let due = sizeBytes; due > 0;) {
+        const part = await take(due);
+        due -= part.length;
+        yield part;
+      }
+    },
+    async passOver(): Promise<void> {
+      for (;;) {
+        if (left === 0) return;
+        await take(left);
+      }
+    },
+  };
+}
