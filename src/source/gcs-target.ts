@@ -24,6 +24,12 @@ function blobOf({ size, md5Hash }: GcsObject): StoredBlob {
   return { bytes: Number(size ?? 0), md5: md5Hash };
 }
 
+/** How much of an upload in parts there is: Google may take less of a part than was sent. */
+function takenBytes({ headers }: RestAnswer): number {
+  const [, last] = /^bytes=0-(\d+)$/.exec(headers.range ?? "") ?? [];
+  return last === undefined ? 0 : Number(last) + 1;
+}
+
 /** Google's own words for what must not be there yet. */
 const NEW = { ifGenerationMatch: "0", fields: "size,md5Hash" };
 
@@ -113,7 +119,13 @@ class GcsSink implements ObjectSink {
         const headers = { "Content-Range": `bytes ${offset}-${end - 1}/${total}` };
         const said = await this.#service.ask({ method: "PUT", ...call, headers, body: bytes, signal: limited });
         // 308: go on. The last part is answered with the object.
-        if (end < total) this.#service.expect(said, [308], what);
+        if (end < total) {
+          this.#service.expect(said, [308], what);
+          const taken = takenBytes(said);
+          // Sent again, what it has is passed over.
+          if (taken < end) throw new Failure("store/unreachable", `${what}: Google took ${taken} of ${end} bytes`);
+        }
+        // What came meanwhile is found out only here.
         else if (said.status !== 412) this.#service.expect(said, [200, 201], what);
         last = said;
       },

@@ -20,6 +20,8 @@ export interface TestGs extends AsyncDisposable {
   metadata: object | "forbidden";
   /** Waited for before each answer. */
   gate: () => Promise<void>;
+  /** Of the next part of an upload it takes no more than so many bytes, as Google may. */
+  takesOfPart: number;
   /** So many requests so far. */
   requests: number;
   location(bucket: string, prefix?: string): string;
@@ -31,8 +33,26 @@ interface Session {
   readonly bucket: string;
   readonly name: string;
   readonly mustBeNew: boolean;
+  readonly contentType: string | undefined;
   bytes: Buffer;
 }
+
+/** What is told of an object that is to be made. */
+interface Sent {
+  readonly name: string;
+  readonly md5Hash?: string;
+  readonly contentType?: string;
+}
+
+interface InBucket {
+  readonly bucketName: string;
+  readonly bucket: Map<string, Buffer>;
+  readonly query: URLSearchParams;
+  readonly gs: Pick<TestGs, "takesOfPart">;
+}
+
+/** The content type that an object was made with. */
+const types = new WeakMap<Buffer, string>();
 
 const sessions = new Map<string, Session>();
 
@@ -70,6 +90,7 @@ export async function startGs(): Promise<TestGs> {
     authorization: undefined,
     metadata: {},
     gate: async () => {},
+    takesOfPart: Number.POSITIVE_INFINITY,
     requests: 0,
     env: { STORAGE_EMULATOR_HOST: endpoint, GOOGLE_PROJECT_ID: "desk" },
     buckets,
@@ -83,7 +104,7 @@ export async function startGs(): Promise<TestGs> {
 async function handle(
   request: IncomingMessage,
   response: ServerResponse,
-  gs: Pick<TestGs, "buckets" | "metadata" | "gate">,
+  gs: Pick<TestGs, "buckets" | "metadata" | "gate" | "takesOfPart">,
 ): Promise<void> {
   const sent = Buffer.concat((await Array.fromAsync(request)) as Buffer[]);
   if (!request.complete) return;
@@ -99,13 +120,15 @@ function failure(status: number, reason: string, message: string): Answer {
 
 const LOG_IN = failure(401, "required", "Anonymous caller does not have storage.objects.get access.");
 const FORBIDDEN = failure(403, "forbidden", "The account does not have storage.buckets.get access.");
+const THERE = failure(412, "conditionNotMet", "At least one of the pre-conditions you specified did not hold.");
 const NO_BUCKET = failure(404, "notFound", "The specified bucket does not exist.");
 
 function answerTo(
   request: IncomingMessage,
   sent: Buffer,
-  { buckets, metadata }: Pick<TestGs, "buckets" | "metadata">,
+  gs: Pick<TestGs, "buckets" | "metadata" | "takesOfPart">,
 ): Answer {
+  const { buckets, metadata } = gs;
   const url = new URL(request.url ?? "", "http://stand-in");
   const query = url.searchParams;
   const [, upload, rest = ""] = /^(\/upload)?\/storage\/v1\/b(.*)$/.exec(url.pathname) ?? [];
@@ -122,7 +145,7 @@ function answerTo(
   if (kind === undefined) {
     return metadata === "forbidden" ? FORBIDDEN : { status: 200, body: { name: bucketName, ...metadata } };
   }
-  if (query.get("uploadType") === "resumable") return inParts(request, sent, { bucketName, bucket, query });
+  if (query.get("uploadType") === "resumable") return inParts(request, sent, { bucketName, bucket, query, gs });
   if (upload !== undefined) return store(request, sent, bucket, query);
   if (object === undefined) return list(bucket, query);
   const bytes = bucket.get(object);
@@ -135,7 +158,7 @@ function answerTo(
   const generation = generationOf(bytes);
   const wanted = query.get("ifGenerationMatch") ?? generation;
   if (wanted !== generation) {
-    return failure(412, "conditionNotMet", "At least one of the pre-conditions you specified did not hold.");
+    return THERE;
   }
   return read(bytes, request.headers.range);
 }
@@ -144,36 +167,38 @@ function store(request: IncomingMessage, sent: Buffer, bucket: Map<string, Buffe
   const boundary = /boundary=(\S+)/.exec(request.headers["content-type"] ?? "")?.[1] ?? "";
   const headEnd = sent.indexOf("\r\n\r\n") + 4;
   const second = sent.indexOf(`\r\n--${boundary}\r\n`, headEnd);
-  const { name, md5Hash } = JSON.parse(sent.subarray(headEnd, second).toString()) as { name: string; md5Hash: string };
+  const { name, md5Hash, contentType } = JSON.parse(sent.subarray(headEnd, second).toString()) as Sent;
   const start = sent.indexOf("\r\n\r\n", second + 2) + 4;
   const bytes = sent.subarray(start, sent.lastIndexOf(`\r\n--${boundary}--`));
   if (createHash("md5").update(bytes).digest("base64") !== md5Hash) {
     return failure(400, "invalid", "Provided MD5 hash does not match calculated MD5 hash.");
   }
   if (query.get("ifGenerationMatch") === "0" && bucket.has(name)) {
-    return failure(412, "conditionNotMet", "At least one of the pre-conditions you specified did not hold.");
+    return THERE;
   }
-  bucket.set(name, Buffer.from(bytes));
+  return put(bucket, name, Buffer.from(bytes), contentType);
+}
+
+function put(bucket: Map<string, Buffer>, name: string, bytes: Buffer, contentType: string | undefined): Answer {
+  bucket.set(name, bytes);
+  if (contentType !== undefined) types.set(bytes, contentType);
   return { status: 200, body: resourceOf(name, bytes) };
 }
 
 function resourceOf(name: string, bytes: Buffer): object {
-  return { name, size: String(bytes.length), md5Hash: createHash("md5").update(bytes).digest("base64") };
+  const md5Hash = createHash("md5").update(bytes).digest("base64");
+  return { name, size: String(bytes.length), md5Hash, contentType: types.get(bytes) };
 }
 
 /** A session is opened with the object's name, takes its parts in order, and makes the object of the last one. */
-function inParts(
-  request: IncomingMessage,
-  sent: Buffer,
-  { bucketName, bucket, query }: { bucketName: string; bucket: Map<string, Buffer>; query: URLSearchParams },
-): Answer {
+function inParts(request: IncomingMessage, sent: Buffer, { bucketName, bucket, query, gs }: InBucket): Answer {
   const id = query.get("upload_id");
   if (id === null) {
-    const { name } = JSON.parse(sent.toString()) as { name: string };
+    const { name, contentType } = JSON.parse(sent.toString()) as Sent;
     const mustBeNew = query.get("ifGenerationMatch") === "0";
-    if (mustBeNew && bucket.has(name)) return failure(412, "conditionNotMet", "It is there.");
+    if (mustBeNew && bucket.has(name)) return THERE;
     const session = `session-${sessions.size}`;
-    sessions.set(session, { bucket: bucketName, name, mustBeNew, bytes: Buffer.alloc(0) });
+    sessions.set(session, { bucket: bucketName, name, mustBeNew, contentType, bytes: Buffer.alloc(0) });
     const path = `/upload/storage/v1/b/${bucketName}/o?uploadType=resumable&upload_id=${session}`;
     return { status: 200, headers: { location: `http://${request.headers.host}${path}` } };
   }
@@ -181,18 +206,21 @@ function inParts(
   if (session === undefined || session.bucket !== bucketName) return failure(404, "notFound", "No such session.");
   if (request.method === "DELETE") {
     sessions.delete(id);
-    return { status: 204 };
+    // As Google says that an upload was given up.
+    return { status: 499 };
   }
   const [, from = "0", , total = "0"] = /^bytes (\d+)-(\d+)\/(\d+)$/.exec(request.headers["content-range"] ?? "") ?? [];
   if (Number(from) > session.bytes.length) return failure(400, "invalid", "A part is lacking.");
   // What has come already is passed over.
-  session.bytes = Buffer.concat([session.bytes.subarray(0, Number(from)), sent]);
+  session.bytes = Buffer.concat([session.bytes.subarray(0, Number(from)), sent.subarray(0, gs.takesOfPart)]);
+  gs.takesOfPart = Number.POSITIVE_INFINITY;
   if (session.bytes.length < Number(total)) {
     if (sent.length % (256 * 1024) !== 0) return failure(400, "invalid", "Parts are multiples of 256 KiB.");
     return { status: 308, headers: { range: `bytes=0-${session.bytes.length - 1}` } };
   }
-  bucket.set(session.name, session.bytes);
-  return { status: 200, body: resourceOf(session.name, session.bytes) };
+  // The condition holds for the moment in which the object comes to be.
+  if (session.mustBeNew && bucket.has(session.name)) return THERE;
+  return put(bucket, session.name, session.bytes, session.contentType);
 }
 
 function list(bucket: Map<string, Buffer>, query: URLSearchParams): Answer {

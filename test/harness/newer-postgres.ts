@@ -69,7 +69,7 @@ export async function olderClient(): Promise<string> {
 async function makePrograms({ root, bin }: Place, { isNamed = true } = {}): Promise<string> {
   const base = `${root}-programs`;
   const programs = join(base, bin);
-  if (existsSync(join(programs, "postgres"))) return programs;
+  if (existsSync(join(programs, "pg_dump"))) return programs;
   await mkdir(CACHE, { recursive: true });
   const made = await mkdtemp(`${base}-`);
   await chmod(made, 0o755);
@@ -88,7 +88,7 @@ async function makePrograms({ root, bin }: Place, { isNamed = true } = {}): Prom
     await rename(made, base);
   } catch (error) {
     await rm(made, { recursive: true, force: true });
-    if (!existsSync(join(programs, "postgres"))) throw error;
+    if (!existsSync(join(programs, "pg_dump"))) throw error;
   }
   return programs;
 }

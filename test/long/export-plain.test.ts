@@ -148,7 +148,9 @@ test("files of a bucket are copied into a new one under their keys, with a progr
   );
   await s3.createBucket("fresh");
   const remote = `:s3,provider=Other,force_path_style=true,endpoint='${s3.endpoint}':fresh`;
-  const env = { ...s3.env, RCLONE_S3_ENV_AUTH: "true", RCLONE_CONFIG: join(desk.root, "none.conf") };
+  // A bundle of certificates is nothing to a server without any, and some releases of rclone stumble over it.
+  const own = { RCLONE_S3_ENV_AUTH: "true", RCLONE_CONFIG: join(desk.root, "none.conf"), AWS_CA_BUNDLE: undefined };
+  const env = { ...s3.env, ...own };
   await mustRun("rclone", ["copy", join(plain, "storage", "amazon"), remote], { env });
   const back = join(desk.root, "back");
   await mustRun("rclone", ["copy", remote, back], { env });

@@ -4,6 +4,7 @@ import { randomBytes } from "node:crypto";
 import { chmod, chown, mkdir, readdir, stat, writeFile } from "node:fs/promises";
 import { dirname } from "node:path";
 import { after, before, test } from "node:test";
+import { LIMITS } from "../../src/base/limits.ts";
 import { blobPath } from "../../src/chatwoot/blobs.ts";
 import { openTarget } from "../../src/source/open-target.ts";
 import { inParts } from "../../src/source/parts.ts";
@@ -93,6 +94,32 @@ test("files are put into a bucket of Google whole, in one request or in parts, a
   gs.buckets.set("acme", new Map());
   const target = await openTarget(gcsSpecOf(gs.endpoint), { clock: quick });
   await assertPuts(target);
+  await target.close();
+});
+
+test("of a file in parts Google has what it says it has, and one that came meanwhile stays", async () => {
+  await using gs = await startGs();
+  const bucket = new Map<string, Buffer>();
+  gs.buckets.set("acme", bucket);
+  const target = await openTarget(gcsSpecOf(gs.endpoint), { clock: quick });
+  const bytes = randomBytes(1.25 * LIMITS.objectPartBytes);
+  const put = async (key: string) => {
+    await target.put(key, pieces(bytes), { bytes: bytes.length, md5: md5(bytes), type: "image/png", signal });
+  };
+  gs.takesOfPart = 256 * 1024;
+  await put("large");
+  assert.ok(bucket.get("large")?.equals(bytes));
+  assert.equal((await target.stat("large", { signal }))?.type, "image/png");
+  const other = Buffer.from("somebody was quicker");
+  let asked = 0;
+  // Opened, one part, and before the last: it comes between two requests.
+  gs.gate = () => {
+    asked += 1;
+    if (asked === 3) bucket.set("late", other);
+    return Promise.resolve();
+  };
+  await assert.rejects(put("late"), { code: "store/exists" });
+  assert.equal(bucket.get("late"), other);
   await target.close();
 });
 
