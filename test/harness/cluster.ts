@@ -32,13 +32,16 @@ export interface ClusterOptions {
   auth: "trust" | "scram-sha-256";
   /** Whose the data is; undefined where that is whoever runs the tests. */
   user: { uid: number; gid: number } | undefined;
+  /** The size of the log's files; PostgreSQL's own choice (16) where nothing is said. */
+  segmentMib?: number;
 }
 
 /** Makes the data of a new server: `data`, in a folder that belongs to its user. */
-export async function createCluster(folder: string, { programs, auth, user }: ClusterOptions): Promise<string> {
+export async function createCluster(folder: string, options: ClusterOptions): Promise<string> {
+  const { auth } = options;
   const data = join(folder, "data");
-  const template = await templateOf(programs, user);
-  if (template === undefined) await initialise(programs, folder, user);
+  const template = await templateOf(options);
+  if (template === undefined) await initialise(folder, options);
   else await copyData(template, data);
   const who = ["local all", "host all", "local replication", "host replication"];
   const lines = who.map((kind) => `${kind} all ${kind.startsWith("host") ? "all " : ""}${auth}\n`);
@@ -53,11 +56,21 @@ export async function copyData(from: string, to: string): Promise<void> {
 }
 
 /** What `initdb` makes, made by the first that asks and kept in `.cache`; undefined where nothing can be kept. */
-async function templateOf(programs: string, user: ClusterOptions["user"]): Promise<string | undefined> {
+async function templateOf(options: ClusterOptions): Promise<string | undefined> {
+  const { programs, user, segmentMib } = options;
   const initdb = join(programs, "initdb");
   const { mtimeMs, size } = statSync(initdb);
   const owner = user?.uid ?? process.getuid?.() ?? 0;
-  const name = createHash("sha256").update(JSON.stringify([initdb, mtimeMs, size, owner, SUPERUSER_PASSWORD]));
+  const name = createHash("sha256").update(
+    JSON.stringify([
+      initdb,
+      mtimeMs,
+      size,
+      owner,
+      SUPERUSER_PASSWORD,
+      ...(segmentMib === undefined ? [] : [segmentMib]),
+    ]),
+  );
   const template = join(TEMPLATES, name.digest("hex").slice(0, 16));
   if (existsSync(template)) return template;
   const beside = await makeBeside(template);
@@ -65,7 +78,7 @@ async function templateOf(programs: string, user: ClusterOptions["user"]): Promi
   // The server's user may not be let into the project's folder.
   const folder = await mkdtemp(join(tmpdir(), "chatkeep-initdb-"));
   try {
-    await initialise(programs, folder, user);
+    await initialise(folder, options);
     await copyData(join(folder, "data"), join(beside, "data"));
     await rename(join(beside, "data"), template);
   } catch (error) {
@@ -89,7 +102,7 @@ async function makeBeside(template: string): Promise<string | undefined> {
   }
 }
 
-async function initialise(programs: string, folder: string, user: ClusterOptions["user"]): Promise<void> {
+async function initialise(folder: string, { programs, user, segmentMib }: ClusterOptions): Promise<void> {
   const pwfile = join(folder, "password");
   writeFileSync(pwfile, `${SUPERUSER_PASSWORD}\n`, { mode: 0o600 });
   if (user !== undefined) for (const path of [folder, pwfile]) chownSync(path, user.uid, user.gid);
@@ -100,6 +113,7 @@ async function initialise(programs: string, folder: string, user: ClusterOptions
     auth: "scram-sha-256",
     encoding: "UTF8",
     locale: "C.UTF-8",
+    ...(segmentMib === undefined ? {} : { "wal-segsize": segmentMib }),
   };
   const args = Object.entries(choices).map(([option, value]) => `--${option}=${value}`);
   await mustRun(join(programs, "initdb"), [...args, "--no-sync"], { ...user, cwd: folder });

@@ -48,6 +48,8 @@ export interface TestServerOptions {
   settings?: readonly string[];
   /** Another server's programs, for example of a newer major. */
   programs?: string;
+  /** The size of the log's files; PostgreSQL's own choice (16) where nothing is said. */
+  segmentMib?: number;
   /** A disk of so many bytes, empty, at {@link TestServer.smallDisk}, that only the server sees; takes root. */
   smallDiskBytes?: number;
   /** Makes it a standby of that server, which streams from it. */
@@ -167,10 +169,19 @@ export async function untilReady(child: ChildProcess, address: TestAddress, log:
   }
 }
 
-export async function initialise(folder: string, programs: string, auth: TestServerOptions["auth"] = "trust") {
+export async function initialise(
+  folder: string,
+  programs: string,
+  { auth = "trust", segmentMib }: Pick<TestServerOptions, "auth" | "segmentMib"> = {},
+) {
   const user = serverUser();
   if (user !== undefined) chownSync(folder, user.uid, user.gid);
-  const data = await createCluster(folder, { programs, auth: auth === "scram" ? "scram-sha-256" : "trust", user });
+  const data = await createCluster(folder, {
+    programs,
+    auth: auth === "scram" ? "scram-sha-256" : "trust",
+    user,
+    ...(segmentMib === undefined ? {} : { segmentMib }),
+  });
   return { data, user };
 }
 
@@ -187,7 +198,7 @@ async function copyPrimary({ address, programs }: TestServer, folder: string) {
 
 async function makeData(folder: string, programs: string, options: TestServerOptions) {
   if (options.standbyOf !== undefined) return await copyPrimary(options.standbyOf, folder);
-  if (options.data === undefined) return await initialise(folder, programs, options.auth);
+  if (options.data === undefined) return await initialise(folder, programs, options);
   const user = serverUser();
   const data = join(folder, "data");
   await options.data(data);

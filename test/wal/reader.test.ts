@@ -1,17 +1,16 @@
 import assert from "node:assert/strict";
-import { join } from "node:path";
 import { after, before, test } from "node:test";
 import * as fc from "fast-check";
 import type { WalEvent } from "../../src/wal/events.ts";
-import { formatLsn, parseLsn } from "../../src/wal/lsn.ts";
+import { formatLsn } from "../../src/wal/lsn.ts";
 import { startPostgres, type TestServer } from "../harness/postgres.ts";
-import { mustRun } from "../harness/run.ts";
+import { dump, type Judged } from "./judges.ts";
 import { ends, LOG_SETTINGS, readLog, readWhole, type RealLog, rowsByFile, work } from "./real-log.ts";
 
 let server: TestServer;
 let log: RealLog;
 let events: readonly WalEvent[];
-let dumped: Dumped;
+let dumped: Judged;
 
 before(async () => {
   server = await startPostgres({ settings: LOG_SETTINGS });
@@ -21,54 +20,12 @@ before(async () => {
   assert.equal(read.problem, undefined);
   assert.equal(formatLsn(read.reader.validTo), formatLsn(log.end));
   events = read.events;
-  dumped = await dump(log);
+  dumped = await dump(server, log);
 });
 
 after(async () => {
   await server.stop();
 });
-
-interface Dumped {
-  records: { at: bigint; length: number }[];
-  ends: string[];
-  rows: Record<string, string>;
-}
-
-const LINE = /^rmgr: (\S+) .*tx: +(\d+), lsn: (\S+), prev \S+ desc: (\S+) (.*)$/;
-
-/** The same by pg_waldump. */
-async function dump({ options, end, folder }: RealLog): Promise<Dumped> {
-  const args = ["--path", folder, "--start", formatLsn(options.from + 40n), "--end", formatLsn(end)];
-  const { stdout } = await mustRun(join(server.programs, "pg_waldump"), args, { env: { ...process.env, TZ: "UTC" } });
-  const found: Dumped = { records: [], ends: [], rows: {} };
-  const rows = new Map<string, [number, number, number]>();
-  for (const line of stdout.trimEnd().split("\n")) {
-    const [, rmgr, xid = "", lsn = "", what = "", rest = ""] = LINE.exec(line) ?? [];
-    if (rmgr === undefined) throw new Error(`not understood: ${line}`);
-    found.records.push({
-      at: parseLsn(`0/${lsn.slice(2)}`),
-      length: Number(/len \(rec\/tot\): +\d+\/ *(\d+)/.exec(line)?.[1]),
-    });
-    if (rmgr === "Transaction" && /^(?:COMMIT|ABORT)/.test(what)) {
-      const [, prepared = xid, time = "", micros = ""] = /^(?:(\d+): )?(\S+ \S+)\.(\d+) UTC/.exec(rest) ?? [];
-      const us = BigInt(Date.parse(`${time.replace(" ", "T")}Z`)) * 1000n + BigInt(micros);
-      const short = formatLsn(BigInt(`0x${lsn.replace("/", "")}`));
-      found.ends.push(`${short} ${prepared} ${what.startsWith("COMMIT") ? "commit" : "abort"} ${us}`);
-    }
-    if (!rmgr.startsWith("Heap")) continue;
-    const [, name = ""] = /blkref #0: rel (\S+)/.exec(rest) ?? [];
-    const counts = rows.get(name) ?? [0, 0, 0];
-    if (what.startsWith("INSERT")) counts[0] += 1;
-    else if (what.startsWith("MULTI_INSERT"))
-      counts[0] += Number(/^(?:\S+ )?(\d+) tuples/.exec(rest)?.[1] ?? /ntuples: (\d+)/.exec(rest)?.[1]);
-    else if (/^(?:HOT_)?UPDATE/.test(what)) counts[1] += 1;
-    else if (what.startsWith("DELETE")) counts[2] += 1;
-    else continue;
-    rows.set(name, counts);
-  }
-  found.rows = Object.fromEntries([...rows].map(([name, counts]) => [name, counts.join("/")]));
-  return found;
-}
 
 test("records, ends of transactions with their times, and rows are those that pg_waldump finds", () => {
   assert.equal(readWhole(log.options, log.bytes).reader.records, dumped.records.length);

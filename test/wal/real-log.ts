@@ -13,7 +13,7 @@ export const LOG_SETTINGS = [
   "wal_level=replica",
   "max_prepared_transactions=5",
   "track_commit_timestamp=on",
-  "min_wal_size=1GB",
+  "wal_keep_size=1GB",
   "max_wal_size=4GB",
 ];
 
@@ -26,7 +26,7 @@ export interface RealLog {
 }
 
 /** All of the log that is there: nobody may write meanwhile. */
-export async function readLog(server: TestServer, from?: Lsn): Promise<RealLog> {
+export async function readLog(server: TestServer): Promise<RealLog> {
   // The last of it is written to its file by a commit that waits for that.
   await server.query(
     "begin; set local synchronous_commit = on; select pg_logical_emit_message(true, 'end', ''); commit",
@@ -41,8 +41,9 @@ export async function readLog(server: TestServer, from?: Lsn): Promise<RealLog> 
   const segmentBytes = Number(row["segment"]);
   const timeline = Number(row["timeline"]);
   const end = parseLsn(String(row["end"]));
-  const names = (await readdir(folder)).filter((name) => name.length === 24).toSorted();
-  const start = from ?? parseSegmentName(names[0] ?? "", segmentBytes)?.start ?? 0n;
+  const names = (await readdir(folder)).map((name) => parseSegmentName(name, segmentBytes));
+  const starts = names.flatMap((name) => (name?.timeline === timeline ? [name.start] : []));
+  const start = starts.reduce((first, one) => (one < first ? one : first), end);
   const parts: Buffer[] = [];
   for (let at = start; at < end; at += BigInt(segmentBytes)) {
     parts.push(await readFile(join(folder, segmentName(timeline, at, segmentBytes))));
@@ -125,4 +126,12 @@ export function ends(events: readonly WalEvent[]): string[] {
       ? [`${formatLsn(event.startLsn)} ${event.xid} ${event.kind} ${event.timeUs}`]
       : [],
   );
+}
+
+/** What {@link work} did to the table `busy`, and its file, as {@link rowsByFile} has both. */
+export async function busyRows(server: TestServer): Promise<{ file: string; rows: string }> {
+  const [row = {}] = await server.query(
+    "select (select oid from pg_database where datname = current_database()) as db, pg_relation_filenode('busy') as file",
+  );
+  return { file: `1663/${Number(row["db"])}/${Number(row["file"])}`, rows: "4010/1052/401" };
 }
