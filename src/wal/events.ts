@@ -141,8 +141,9 @@ export function tell(record: WholeRecord, ledger: RowLedger, major: number): Wal
     // xl_running_xacts: u32 count, u32 of subtransactions, bool, padding, u32 next, u32 oldest that runs.
     if (record.to - main < 20) return "odd";
     noteRunning(ledger, { next: u32(bytes, main + 12), oldest: u32(bytes, main + 16) });
-  } else countRows(ledger, record, record);
-  return undefined;
+    return undefined;
+  }
+  return countRows(ledger, record, record) || record.isCut ? undefined : "odd";
 }
 
 function tellTransaction(record: WholeRecord, ledger: RowLedger, major: number): WalEvent | "odd" {

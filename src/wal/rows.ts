@@ -134,14 +134,26 @@ function forget(ledger: RowLedger): void {
   if (ledger.wholeFrom !== undefined) ledger.wholeFrom = (ledger.newest + 1) >>> 0;
 }
 
-/** A record for which {@link countsRows} holds; `bytes[main … to)` are its main data, as far as they are there. */
+/** Bytes of main data that a record's count needs. */
+function neededBytes(rmgr: number, operation: number): number {
+  if (rmgr === RMGR.storage) return 16;
+  if (rmgr === RMGR.heap2) return 4;
+  if (operation === HEAP_DELETE) return 8;
+  return operation === HEAP_TRUNCATE ? 12 : 0;
+}
+
+/**
+ * A record for which {@link countsRows} holds; `bytes[main … to)` are its main data, as far as they are there. False where they
+ * are too few to be what the record says it is.
+ */
 export function countRows(
   ledger: RowLedger,
   record: { xid: number; rmgr: number; info: number },
   { layout, bytes, main, to }: { layout: BodyLayout; bytes: Uint8Array; main: number; to: number },
-): void {
+): boolean {
   const { xid, rmgr, info } = record;
   const operation = info & HEAP_OPERATION;
+  if (main + neededBytes(rmgr, operation) > to) return false;
   if (rmgr === RMGR.storage) {
     // xl_smgr_truncate: u32 blocks that stay, then the file.
     if (xid !== 0 && u32(bytes, main) === 0) fileOf(ledger, xid, storageFile(bytes, main + 4)).isEmptied = true;
@@ -152,15 +164,16 @@ export function countRows(
   else if (operation === HEAP_UPDATE || operation === HEAP_HOT_UPDATE) fileOf(ledger, xid, layout).updated += 1;
   else if (operation === HEAP_DELETE) {
     // xl_heap_delete: u32 transaction, u16 place, u8 bits, u8 flags.
-    const isTakenBack = main + 8 <= to && ((bytes[main + 7] ?? 0) & DELETE_TAKES_BACK) !== 0;
+    const isTakenBack = ((bytes[main + 7] ?? 0) & DELETE_TAKES_BACK) !== 0;
     if (isTakenBack) fileOf(ledger, xid, layout).inserted -= 1;
     else fileOf(ledger, xid, layout).deleted += 1;
   } else {
     // xl_heap_truncate: u32 database, u32 count, u8 flags, padding, oids.
-    const count = Math.min(u32(bytes, main + 4), Math.max(0, (to - main - 12) >>> 2));
+    const count = Math.min(u32(bytes, main + 4), (to - main - 12) >>> 2);
     const { truncated } = openOf(ledger, xid);
     for (let n = 0; n < count; n += 1) truncated.push(u32(bytes, main + 12 + 4 * n));
   }
+  return true;
 }
 
 export function storageFile(bytes: Uint8Array, at: number): RelationFile {
