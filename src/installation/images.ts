@@ -6,16 +6,10 @@ import { LIMITS } from "../base/limits.ts";
 import type { ImageDetails } from "../system/container-details.ts";
 import { EngineApi, type EngineAddress } from "../system/engine-api.ts";
 import { runProgram } from "../system/process.ts";
-import {
-  type Container,
-  composeLabel,
-  isChatwoot,
-  isOneOff,
-  projectOf,
-  readContainers,
-  serviceOf,
-} from "./compose/containers.ts";
+import { type Container, isChatwoot, isOneOff, projectOf, readContainers, serviceOf } from "./compose/containers.ts";
+import { composeCallOf, projectArguments, upArguments } from "./compose/up-command.ts";
 import type { Installation } from "./installation.ts";
+import { lookAt } from "./places.ts";
 
 export interface ServiceImage {
   service: string;
@@ -27,6 +21,8 @@ export interface ServiceImage {
   digest: string | null;
   /** One of Chatwoot's own processes, and not its database or Redis. */
   isChatwoot: boolean;
+  /** How many containers it has; absent where that was not noted. */
+  count?: number;
   /** The names of the volumes in which it keeps PostgreSQL's data; absent where there are none. */
   dataVolumes?: string[];
 }
@@ -58,31 +54,30 @@ export async function readComposeProject(
   const containers = (await readContainers(engine, { signal })).filter(
     (one) => projectOf(one) === choice.project && !isOneOff(one),
   );
-  const [first] = containers;
-  const folder = first === undefined ? undefined : composeLabel(first, "project.working_dir");
-  if (first === undefined || folder === undefined) return undefined;
-  const byService = [...Map.groupBy(containers, serviceOf)].map(([service, [one]]) => ({ service, one }));
+  // Others may have been added with files of their own.
+  const first = containers.find(isChatwoot) ?? containers[0];
+  const call = first === undefined ? undefined : composeCallOf(first);
+  if (call === undefined) return undefined;
   const images = await mapConcurrent(
-    byService.flatMap(({ service, one }) => (one === undefined ? [] : [{ service, one }])),
+    [...Map.groupBy(containers, serviceOf).values()],
     LIMITS.smallReads,
-    async ({ service, one }) => await imageOf(engine, service, one),
+    async (members) => await imageOf(engine, members),
     { signal },
   );
   return {
     engine: step.engine,
-    name: choice.project,
-    folder,
-    files: listOf(composeLabel(first, "project.config_files")),
-    envFiles: listOf(composeLabel(first, "project.environment_file")),
-    images: images.toSorted((a, b) => (a.service < b.service ? -1 : 1)),
+    name: call.name,
+    folder: call.folder,
+    files: [...call.files],
+    envFiles: [...call.envFiles],
+    images: images.flatMap((image) => image ?? []).toSorted((a, b) => (a.service < b.service ? -1 : 1)),
   };
 }
 
-function listOf(label: string | undefined): string[] {
-  return (label ?? "").split(",").filter((path) => path !== "");
-}
-
-async function imageOf(engine: EngineApi, service: string, container: Container): Promise<ServiceImage> {
+/** Of the containers of one service. */
+async function imageOf(engine: EngineApi, members: readonly Container[]): Promise<ServiceImage | undefined> {
+  const [container] = members;
+  if (container === undefined) return undefined;
   const { Image: id, Config, Mounts } = container.details;
   const details = await engine.ask<ImageDetails>(`/images/${encodeURIComponent(id)}/json`);
   const digest = details?.RepoDigests?.[0] ?? null;
@@ -90,11 +85,12 @@ async function imageOf(engine: EngineApi, service: string, container: Container)
     Type === "volume" && Name !== undefined && /postgres|pgsql/.test(Destination) ? [Name] : [],
   );
   return {
-    service,
+    service: serviceOf(container),
     name: Config.Image,
     id,
     digest,
     isChatwoot: isChatwoot(container),
+    count: members.length,
     ...(dataVolumes.length === 0 ? {} : { dataVolumes }),
   };
 }
@@ -164,31 +160,16 @@ export async function runImages(
     // One that is named by its digest is that image, and cannot be given to another.
     if (!name.includes("@") && name !== id) await engine.tag(id, name);
   }
-  await runProgram("docker", composeArguments(project, images, isStarted), {
-    cwd: project.folder,
-    env: engineEnvironment(project.engine),
-    signal,
-  });
+  await runCompose(project, upArguments(project, images, { isStarted }), { signal });
 }
 
-function composeArguments(
-  { name, folder, files, envFiles }: ComposeProject,
-  images: readonly ServiceImage[],
-  isStarted: boolean,
-): string[] {
-  return [
-    "compose",
-    `--project-name=${name}`,
-    `--project-directory=${folder}`,
-    ...files.map((file) => `--file=${file}`),
-    ...envFiles.map((file) => `--env-file=${file}`),
-    "up",
-    isStarted ? "--detach" : "--no-start",
-    "--no-deps",
-    "--no-build",
-    "--pull=never",
-    ...images.map(({ service }) => service),
-  ];
+async function runCompose(
+  { folder, engine }: ComposeProject,
+  args: readonly string[],
+  { signal }: { signal: AbortSignal },
+): Promise<string> {
+  const { stdout } = await runProgram("docker", args, { cwd: folder, env: engineEnvironment(engine), signal });
+  return stdout.toString("utf8");
 }
 
 /** For `docker`, which asks the same engine. */
@@ -199,6 +180,37 @@ function engineEnvironment(address: EngineAddress): Record<string, string | unde
     DOCKER_CONTEXT: undefined,
     ...(address.certificates === undefined ? {} : { DOCKER_TLS_VERIFY: "1", DOCKER_CERT_PATH: address.certificates }),
   };
+}
+
+/**
+ * What keeps the containers of these services from being made again as they are; undefined where nothing does: Docker's program with
+ * Compose is here, the files are, and they name the images that the containers run, for which they may need variables of the shell
+ * that they were started from.
+ */
+export async function remakeTrouble(
+  project: ComposeProject,
+  images: readonly ServiceImage[],
+  { signal }: { signal: AbortSignal },
+): Promise<string | undefined> {
+  if (!(await isFolder(project.folder))) return `the project's folder ${project.folder} is not on this machine`;
+  for (const { service, name } of images) {
+    try {
+      const said = await runCompose(project, [...projectArguments(project), "config", "--images", service], { signal });
+      const named = said.split("\n").filter(Boolean);
+      if (!named.includes(name)) {
+        return `${service} runs ${name}, and by the Compose files as they are now it would run another image`;
+      }
+    } catch (error) {
+      signal.throwIfAborted();
+      if (!isFailure(error)) throw error;
+      return error.code === "program/missing" ? error.message : `${error.message}. ${error.hint ?? ""}`.trim();
+    }
+  }
+  return undefined;
+}
+
+async function isFolder(path: string): Promise<boolean> {
+  return (await lookAt(path))?.isFolder === true;
 }
 
 /** What stands in the way of `docker compose`; undefined where it can be run. */

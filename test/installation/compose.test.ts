@@ -182,9 +182,21 @@ test("it is known which files each process's environment comes from, which count
   );
   assert.equal(
     sources[0]?.remake,
-    "docker compose --project-name chatwoot --project-directory /opt/chatwoot --file /opt/chatwoot/docker-compose.yaml --file /opt/chatwoot/own.yaml up --no-start --no-deps rails sidekiq",
+    "docker compose --project-name=chatwoot --project-directory=/opt/chatwoot --file=/opt/chatwoot/docker-compose.yaml --file=/opt/chatwoot/own.yaml '--profile=*' up --no-start --no-deps --no-build --pull=never rails sidekiq",
   );
   assert.equal(sources[0]?.remakeAndStart, sources[0]?.remake?.replace("--no-start", "--detach"));
+  // Started with a file of its own for the variables, and more workers than the file says.
+  const labels = { "com.docker.compose.project.environment_file": "/etc/chat room.env" };
+  const [second] = [worker({ project: "chatwoot", labels })].map((one) => ({ ...one, Name: "/chatwoot-sidekiq-2" }));
+  assert(second !== undefined);
+  const more = await find([...production(STORAGE, { labels }), second]);
+  assert.equal(
+    more.installation.environmentFrom?.[0]?.remake,
+    "docker compose --project-name=chatwoot --project-directory=/opt/chatwoot --file=/opt/chatwoot/docker-compose.yaml '--env-file=/etc/chat room.env' '--profile=*' up --no-start --no-deps --no-build --pull=never --scale=sidekiq=2 rails sidekiq",
+  );
+  // Nobody has the file that was piped into Compose.
+  const piped = await find(production(STORAGE, { configFiles: "-" }));
+  assert.equal(piped.installation.environmentFrom?.[0]?.remake, undefined);
   const alone = await find([web({})]);
   assert.deepEqual(
     alone.installation.environmentFrom?.map(({ files, fixed, remake }) => ({ files, fixed, remake })),

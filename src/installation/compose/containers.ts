@@ -1,4 +1,5 @@
 /** Which containers of an engine are Chatwoot's, what each of them does, and which belong together. */
+import { resolve } from "node:path";
 import { mapConcurrent } from "../../base/concurrent.ts";
 import { LIMITS } from "../../base/limits.ts";
 import type { ContainerDetails } from "../../system/container-details.ts";
@@ -44,6 +45,16 @@ export function serviceOf({ labels, name }: Container): string {
 
 export function composeLabel({ labels }: Container, name: string): string | undefined {
   return labels[`${COMPOSE}.${name}`];
+}
+
+/** `a.yml,b.yml`; relative ones, as version 1 has written them, are in the project's folder. */
+export function labelledPaths(container: Container, label: string): string[] {
+  const folder = composeLabel(container, "project.working_dir") ?? "/";
+  return (composeLabel(container, label) ?? "")
+    .split(",")
+    .map((path) => path.trim())
+    .filter((path) => path !== "" && path !== "-")
+    .map((path) => resolve(folder, path));
 }
 
 /** All containers of the engine, running or not, in the order of their names. */

@@ -2,9 +2,10 @@
 import { listSome } from "../../base/bytes.ts";
 import type { EnvironmentFile, EnvironmentSource, InstallationKind } from "../installation.ts";
 import type { Machine } from "../places.ts";
-import { type Container, composeLabel, projectOf, serviceOf } from "./containers.ts";
+import { type Container, serviceOf } from "./containers.ts";
 import type { ComposeFiles } from "./files.ts";
 import { appFolder, hostPath, mountAt } from "./mounts.ts";
+import { composeCallOf, servicesOf, upCommand } from "./up-command.ts";
 
 /** A `.env` that is mounted into Chatwoot's folder: the process reads it when it starts. */
 function mountedFile(container: Container, machine: Machine): EnvironmentFile | undefined {
@@ -17,23 +18,6 @@ function mountedFile(container: Container, machine: Machine): EnvironmentFile | 
 
 function isMountedInto(container: Container, path: string, machine: Machine): boolean {
   return (container.details.Mounts ?? []).some(({ Type, Source }) => Type === "bind" && machine.at(Source) === path);
-}
-
-/** For a shell. */
-function word(text: string): string {
-  return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
-}
-
-/** Compose makes containers anew whose environment is another now, and starts none of them, or all. */
-function remakeCommand(members: readonly Container[], how: "--no-start" | "--detach"): string | undefined {
-  const [first] = members;
-  const folder = first === undefined ? undefined : composeLabel(first, "project.working_dir");
-  const files = first === undefined ? undefined : composeLabel(first, "project.config_files");
-  const project = first === undefined ? undefined : projectOf(first);
-  if (folder === undefined || files === undefined || project === undefined) return undefined;
-  const named = files.split(",").map((file) => `--file ${word(file.trim())}`);
-  const services = [...new Set(members.map(serviceOf))].map(word);
-  return `docker compose --project-name ${word(project)} --project-directory ${word(folder)} ${named.join(" ")} up ${how} --no-deps ${services.join(" ")}`;
 }
 
 function sourceOf(container: Container, { given, paths }: ComposeFiles, machine: Machine): EnvironmentSource {
@@ -80,7 +64,11 @@ export function sourcesOf(
     return [{ of: listSome(services), files: [], fixed: "all", where }];
   }
   const all = members.map((container) => sourceOf(container, files, machine));
-  const [remake, remakeAndStart] = [remakeCommand(members, "--no-start"), remakeCommand(members, "--detach")];
+  const [first] = members;
+  const call = first === undefined ? undefined : composeCallOf(first);
+  const [remake, remakeAndStart] = [false, true].map((isStarted) =>
+    call === undefined ? undefined : upCommand(call, servicesOf(members), { isStarted }),
+  );
   const different = all.filter((one, at) => all.findIndex((other) => isAlike(one, other)) === at);
   return different.map((one) => ({
     ...one,

@@ -1,9 +1,9 @@
 /** The files that containers were made of: Compose files with their overrides and what they include, environment files, files mounted from this machine. */
-import { dirname, join, resolve } from "node:path";
+import { dirname, join } from "node:path";
 import type { Finding } from "../../base/findings.ts";
 import { listSome, plural } from "../../base/bytes.ts";
 import { type Machine, lookAt, mayExist, readTextIfAllowed } from "../places.ts";
-import { type Container, composeLabel, serviceOf } from "./containers.ts";
+import { type Container, composeLabel, labelledPaths, serviceOf } from "./containers.ts";
 import { appFolder } from "./mounts.ts";
 import { variablesIn, walkCompose } from "./walk.ts";
 
@@ -40,16 +40,6 @@ function translator(machine: Machine, containers: readonly Container[]): Transla
     for (const place of places) if (await mayExist(place)) return place;
     return undefined;
   };
-}
-
-/** `a.yml,b.yml`; relative ones, as version 1 has written them, are in the project's folder. */
-function labelledPaths(container: Container, label: string): string[] {
-  const folder = composeLabel(container, "project.working_dir") ?? "/";
-  return (composeLabel(container, label) ?? "")
-    .split(",")
-    .map((path) => path.trim())
-    .filter((path) => path !== "" && path !== "-")
-    .map((path) => resolve(folder, path));
 }
 
 /** Sources of files and of folders of code that a person mounted into Chatwoot; what Chatwoot itself keeps is no configuration. */

@@ -111,9 +111,9 @@ function modeFindings({ lines }: EnvironmentPlan, saved: Environment, present: E
 
 export function environmentFindings(
   plan: EnvironmentPlan,
-  where: { saved: Environment; present: Environment; place: MatchPlace; remake: string | undefined },
+  where: { saved: Environment; present: Environment; place: MatchPlace },
 ): Finding[] {
-  const { saved, present, place, remake } = where;
+  const { saved, present, place } = where;
   const closed = new Set(closedBy(plan));
   const elsewhere = plan.unsettable.filter((one) => !closed.has(one));
   const findings = [
@@ -129,15 +129,17 @@ export function environmentFindings(
       hint: "The restore writes them into a file of its own, as lines to put there. Until then Chatwoot has what is set there now.",
     });
   }
-  if (plan.edits.some(({ file }) => !file.isReadAtStart)) {
-    findings.push({
-      kind: "containers-to-make-again",
-      level: "note",
-      message: "containers have the environment that they were made with: they have to be made again once it is merged",
-      hint: `The restore stops there and says how${remake === undefined ? "" : `: ${remake}`}. Then 'chatkeep restore --resume'.`,
-    });
-  }
   return findings;
+}
+
+/** @param remake The command by which a person does it. */
+export function toMakeAgain(trouble: string, remake: string | undefined): Finding {
+  return {
+    kind: "containers-to-make-again",
+    level: "note",
+    message: `containers have the environment that they were made with: they have to be made again once it is merged, and Chatkeep cannot do that here: ${trouble}`,
+    hint: `The restore stops there and says how${remake === undefined ? "" : `: ${remake}`}. Then 'chatkeep restore --resume'.`,
+  };
 }
 
 /** For people: what becomes of the variables. Values are never told. */

@@ -7,8 +7,8 @@ import { plural } from "../../base/bytes.ts";
 import type { Finding } from "../../base/findings.ts";
 import { shortId } from "../../base/ids.ts";
 import type { Environment } from "../../chatwoot/environment.ts";
-import type { Installation } from "../../installation/installation.ts";
 import { knownNeed, type RoomNeed } from "../room.ts";
+import { lookAgain } from "./coming-up.ts";
 import { type ConfigDifference, findDifferences, putBeside } from "./config-differences.ts";
 import {
   backBlockers,
@@ -21,9 +21,10 @@ import {
   writeEdits,
   writeToSet,
 } from "./environment-files.ts";
-import { environmentBlockers, environmentFindings, environmentLines } from "./environment-findings.ts";
+import { environmentBlockers, environmentFindings, environmentLines, toMakeAgain } from "./environment-findings.ts";
 import { columnsThatStayClosed } from "./environment-keys.ts";
-import { type EnvironmentPlan, filesOf, matchOptionsOf, planEnvironment, sourcesOf } from "./environment-plan.ts";
+import { type EnvironmentPlan, filesOf, matchOptionsOf, planEnvironment } from "./environment-plan.ts";
+import { makeAgain, planRemake, remakeCommandOf } from "./made-again.ts";
 import {
   NOTHING_TO_DO,
   type Stage,
@@ -40,6 +41,8 @@ export interface EnvironmentRecord {
   readonly isWritten: boolean;
   /** Somebody was told that containers have to be made again. */
   readonly isTold: boolean;
+  /** They were made again by Chatkeep. */
+  readonly isRemade?: boolean;
 }
 
 /** Below the restore's folder. */
@@ -70,10 +73,6 @@ async function differencesOf(context: StageContext): Promise<ConfigDifference[]>
   return await findDifferences(reader, installation, { environmentFiles, signal });
 }
 
-function remakeOf(installation: Installation): string | undefined {
-  return sourcesOf(installation).find(({ remake }) => remake !== undefined)?.remake;
-}
-
 function withoutSaved(): Finding {
   return {
     kind: "point-without-environment",
@@ -93,7 +92,7 @@ function differenceLines(differences: readonly ConfigDifference[], folder: strin
 }
 
 async function plan(context: StageContext): Promise<StagePlan> {
-  const { place, saved, manifest, reader, folder } = context;
+  const { place, saved, manifest, reader, folder, signal } = context;
   const { installation } = place;
   const planned = await planFor(context, await textsOf(installation));
   const differences = await differencesOf(context);
@@ -104,12 +103,23 @@ async function plan(context: StageContext): Promise<StagePlan> {
   const blockers = environmentBlockers(planned, { closed, denied, point: shortId(reader.point.id) });
   if (saved === undefined && where !== "clone") return { ...NOTHING_TO_DO, blockers, findings: [withoutSaved()] };
   const present = installation.environment;
-  const remake = remakeOf(installation);
   const isIdle = planned.edits.length === 0 && planned.unsettable.length === 0;
+  const isOfContainers = planned.edits.some(({ file }) => !file.isReadAtStart);
+  const remade = isOfContainers ? await planRemake(installation, { signal }) : undefined;
+  const remake = remakeCommandOf(installation);
   return {
-    lines: [...(isIdle ? [] : environmentLines(planned)), ...differenceLines(differences, folder)],
+    lines: [
+      ...(isIdle ? [] : environmentLines(planned)),
+      ...(remade !== undefined && "services" in remade
+        ? [`the containers of ${remade.services} are made again with it, and not started yet: ${remake ?? ""}`]
+        : []),
+      ...differenceLines(differences, folder),
+    ],
     blockers,
-    findings: environmentFindings(planned, { saved: saved ?? NONE, present, place: where, remake }),
+    findings: [
+      ...environmentFindings(planned, { saved: saved ?? NONE, present, place: where }),
+      ...(remade !== undefined && "trouble" in remade ? [toMakeAgain(remade.trouble, remake)] : []),
+    ],
     environment: planned.lines,
     room: roomOf(planned),
   };
@@ -183,22 +193,42 @@ interface Effect {
 }
 
 /** Processes read their files when they start; containers have what they were made with. */
-async function takeEffect({ place }: StageContext, { planned, kept, record, done }: Effect): Promise<StageResult> {
-  const { installation } = place;
+async function takeEffect(context: StageContext, { planned, kept, record, done }: Effect): Promise<StageResult> {
+  const { installation } = context.place;
   const isOfContainers = filesOf(installation).some(
     ({ path, isReadAtStart }) => !isReadAtStart && kept.files.some(({ name }) => name === path),
   );
-  const others = isOfContainers ? notInForce(planned, installation.environment) : [];
-  const waiting = kept.isTold ? others.filter((name) => isNeeded(planned, name)) : others;
-  if (waiting.length > 0) {
-    await record.keep({ ...kept, isTold: true });
-    const how =
-      remakeOf(installation) ?? "make Chatwoot's containers again from what they were made of, and start none of them";
-    return { ...done, holds: `containers still have another ${waiting.join(", ")} than their files: ${how}` };
-  }
+  const made = isOfContainers ? await bringIntoForce(context, { planned, kept, record }) : { lines: [] };
   // Whoever comes after this stage asks the application with what it is started with.
-  for (const [name, value] of planned.after) installation.environment.set(name, value);
-  return done;
+  if (made.holds === undefined) {
+    for (const [name, value] of planned.after) installation.environment.set(name, value);
+  }
+  return { ...done, ...made, lines: [...done.lines, ...made.lines] };
+}
+
+/** Compose tells which containers have to be made again; what they have afterwards is looked at all the same. */
+async function bringIntoForce(
+  context: StageContext,
+  { planned, kept, record }: Omit<Effect, "done">,
+): Promise<Pick<StageResult, "lines" | "holds">> {
+  const made = kept.isRemade === true ? undefined : await makeAgain(context);
+  const isRemade = made === undefined || "services" in made;
+  if (isRemade && kept.isRemade !== true) await record.keep({ ...kept, isRemade });
+  const now = await lookAgain(context);
+  const others = notInForce(planned, now.environment);
+  const waiting = isRemade || kept.isTold ? others.filter((name) => isNeeded(planned, name)) : others;
+  if (waiting.length === 0) {
+    const services = made !== undefined && "services" in made ? made.services : undefined;
+    return { lines: services === undefined ? [] : [`the containers of ${services} have it, and are not started yet`] };
+  }
+  await record.keep({ ...kept, isRemade, isTold: true });
+  const why = made !== undefined && "trouble" in made ? `, and Chatkeep cannot make them again: ${made.trouble}` : "";
+  const how =
+    remakeCommandOf(now) ?? "make Chatwoot's containers again from what they were made of, and start none of them";
+  return {
+    lines: [],
+    holds: `containers still have another ${waiting.join(", ")} than their files${why}. Call: ${how}`,
+  };
 }
 
 async function room(context: StageContext): Promise<RoomNeed[]> {
@@ -206,17 +236,10 @@ async function room(context: StageContext): Promise<RoomNeed[]> {
 }
 
 async function undo(context: UndoContext, record: StageRecord<EnvironmentRecord>): Promise<StageResult> {
-  const { installation } = context.place;
-  const { files = [], isTold = false } = record.kept ?? {};
   const lines: string[] = [];
-  for (const [at, file] of files.entries()) lines.push(await putBack(context, file, at));
-  // What ran before is started by now, with the environment that its containers were made with on the way.
-  const again = sourcesOf(installation).find(({ remakeAndStart }) => remakeAndStart !== undefined)?.remakeAndStart;
-  return { lines, findings: [], next: isTold && again !== undefined ? [nextOfUndo(again)] : [] };
-}
-
-function nextOfUndo(command: string): string {
-  return `make the containers again at once, if that was done for the restore, for they have its keys: ${command}`;
+  // Whoever starts the containers again sees to it that they have what the files say then.
+  for (const [at, file] of (record.kept?.files ?? []).entries()) lines.push(await putBack(context, file, at));
+  return { lines, findings: [] };
 }
 
 async function planUndo(

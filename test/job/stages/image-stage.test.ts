@@ -1,7 +1,6 @@
 /** The images of before an upgrade, with an engine that says what real ones say, and with `docker compose` in short. */
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
-import { chmod, chown, mkdir, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { chmod, chown, mkdir, readFile, stat, writeFile } from "node:fs/promises";
 import { afterEach, beforeEach, test } from "node:test";
 import { isFailure } from "../../../src/base/errors.ts";
 import { findInstallation } from "../../../src/installation/find.ts";
@@ -10,6 +9,7 @@ import { imageStage, type KeptImages } from "../../../src/job/stages/image-stage
 import type { PointReader } from "../../../src/job/point-reader.ts";
 import type { StageContext } from "../../../src/job/stages/stage.ts";
 import type { ImageDetails } from "../../../src/system/container-details.ts";
+import { makeStandInCompose, type StandInCompose } from "../../harness/stand-in-compose.ts";
 import { type StandInContainer, type StandInEngine, startStandInEngine } from "../../harness/stand-in-engine.ts";
 import { temporaryFolder, type TestFolder } from "../../harness/temporary.ts";
 import { production } from "../../installation/compose-shapes.ts";
@@ -25,36 +25,25 @@ let folder: TestFolder;
 let engine: StandInEngine;
 let images: ImageDetails[];
 let containers: StandInContainer[];
+let docker: StandInCompose;
 let compose: string;
 let wanted: ComposeProject;
 
-/** Calls of `docker`, a line each. */
-function calls(): string[] {
-  return readFileSync(folder.at("calls"), "utf8").split("\n").filter(Boolean);
-}
-
 /** Containers of the services that `docker compose up` was called for are of what their names mean then. */
 function made(of: readonly StandInContainer[]): StandInContainer[] {
-  const ups = calls().filter((line) => line.includes(" up "));
-  for (const line of ups.slice(seen)) {
+  for (const line of docker.newUps()) {
     for (const one of of.filter(({ Config }) => line.includes(` ${Config.Labels?.["com.docker.compose.service"]}`))) {
       one.Image = images.find(({ RepoTags }) => RepoTags?.includes(one.Config.Image))?.Id ?? one.Image;
     }
   }
-  seen = ups.length;
   return [...of];
 }
-let seen = 0;
 
 beforeEach(async () => {
   folder = await temporaryFolder();
-  seen = 0;
-  await mkdir(folder.at("bin"));
   await mkdir(folder.at("restore"));
-  await writeFile(folder.at("calls"), "");
-  const program = `#!/bin/sh\necho "$*" >>'${folder.at("calls")}'\n[ ! -e '${folder.at("fails")}' ] || { echo 'no space left' >&2; exit 1; }\n`;
-  await writeFile(folder.at("bin/docker"), program, { mode: 0o755 });
-  process.env["PATH"] = `${folder.at("bin")}:${PATH}`;
+  docker = await makeStandInCompose(folder, [NAME]);
+  process.env["PATH"] = `${docker.path}:${PATH}`;
   compose = folder.at("docker-compose.yaml");
   await writeFile(compose, FILE);
   images = [
@@ -138,10 +127,10 @@ test("names mean the images of before again and containers are made of them, not
   assert.match(next?.[0] ?? "", /the next 'docker compose pull' brings the newer ones back/);
   assert.deepEqual(running(), [OLD, OLD, SERVER, SERVER]);
   assert.deepEqual(await fileNow(), [FILE, ...owned]);
-  const [up] = calls().filter((line) => line.includes(" up "));
+  const [up] = docker.calls().filter((line) => line.includes(" up "));
   assert.match(
     up ?? "",
-    /^compose --project-name=chatwoot .* up --no-start --no-deps --no-build --pull=never rails sidekiq$/,
+    /^compose --project-name=chatwoot .* --profile=\* up --no-start --no-deps --no-build --pull=never rails sidekiq$/,
   );
   assert.deepEqual((await imageStage.plan(context)).lines, [], "nothing is left to do");
   assert.deepEqual(await imageStage.planUndo?.(context, record), { blockers: [], findings: [] });
@@ -164,10 +153,10 @@ test("killed before or after anything, it is called again and ends as if it had 
   assert.match((await fileNow())[0], /of the upgrade/, "it is kept before anything is changed");
   record.onKeep = () => {};
   // The engine has the names already, and Compose does not come to its end.
-  await writeFile(folder.at("fails"), "");
+  await docker.setFailing(true);
   await assert.rejects(imageStage.apply(context, record), (error) => isFailure(error, "program/failed"));
-  await rm(folder.at("fails"));
-  seen = calls().filter((line) => line.includes(" up ")).length;
+  await docker.setFailing(false);
+  assert.equal(docker.newUps().length, 1, "what failed has made nothing");
   assert.deepEqual(running().slice(0, 2), [NEW, NEW]);
   await imageStage.apply(context, record);
   const { lines } = await imageStage.apply(context, record);
@@ -181,7 +170,7 @@ test("killed before or after anything, it is called again and ends as if it had 
 test("an image that is gone stands in the way beforehand, with what brings it back; so does a machine without Compose", async () => {
   const context = await contextOf(wanted);
   images.splice(0, 1);
-  await writeFile(folder.at("fails"), "");
+  await docker.setFailing(true);
   const { blockers } = await imageStage.plan(context);
   assert.deepEqual(
     blockers.map(({ kind }) => kind),
