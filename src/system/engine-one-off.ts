@@ -53,6 +53,34 @@ async function remove(address: EngineAddress, path: string): Promise<void> {
   await engine.tell("DELETE", path);
 }
 
+/** What is done about one that an earlier run left and that runs still: it is waited for until it ends, or stopped. */
+export type LeftOver = "wait" | "stop";
+
+interface Settling {
+  readonly how: LeftOver;
+  readonly signal: AbortSignal;
+  /** Called where one runs still, before it is waited for or stopped. */
+  readonly onFound?: () => void;
+}
+
+/** Sees to one that an earlier run left of {@link runLikeContainer}, and removes it. @throws Failure `program/failed`. */
+export async function settleLikeContainer(
+  address: EngineAddress,
+  like: string,
+  { how, signal, onFound }: Settling,
+): Promise<void> {
+  const engine = new EngineApi(address, { signal });
+  const path = `/containers/${encodeURIComponent(`${like}${SUFFIX}`)}`;
+  const found = await engine.ask<Model>(`${path}/json`);
+  if (found === undefined) return;
+  if (found.State.Running) {
+    onFound?.();
+    if (how === "stop") await engine.act(`${like}${SUFFIX}`, "stop");
+    else await waitForContainer(engine, path, signal);
+  }
+  await remove(address, `${path}?force=1&v=1`);
+}
+
 /**
  * Runs it like a container. One that an earlier run left is waited for, and removed.
  * @throws Failure `program/failed` when there is no such container, or the engine refuses.
@@ -63,10 +91,7 @@ export async function runLikeContainer(address: EngineAddress, like: string, onc
   if (model === undefined) throw new Failure("program/failed", `there is no container '${like}' any more`);
   const name = encodeURIComponent(`${like}${SUFFIX}`);
   const path = `/containers/${name}`;
-  if ((await engine.ask(`${path}/json`)) !== undefined) {
-    await waitForContainer(engine, path, once.signal);
-    await remove(address, `${path}?force=1&v=1`);
-  }
+  await settleLikeContainer(address, like, { how: "wait", signal: once.signal });
   const [first, ...others] = networksOf(model);
   await engine.tell("POST", `/containers/create?name=${name}`, bodyOf(model, first, once));
   try {
@@ -127,6 +152,32 @@ interface Task {
 
 const ENDED = new Set(["complete", "failed", "rejected", "shutdown", "orphaned"]);
 
+/** Sees to one that an earlier run left of {@link runLikeService}, and removes it. @throws Failure `program/failed`. */
+export async function settleLikeService(
+  address: EngineAddress,
+  like: string,
+  { how, signal, onFound }: Settling,
+): Promise<void> {
+  const engine = new EngineApi(address, { signal });
+  const name = `${like}${SUFFIX}`;
+  const path = `/services/${encodeURIComponent(name)}`;
+  if ((await engine.ask(path)) === undefined) return;
+  onFound?.();
+  if (how === "wait") await waitForJob(engine, name, signal);
+  // Its task is stopped with it.
+  await remove(address, path);
+  const filters = encodeURIComponent(JSON.stringify({ label: [`com.docker.swarm.service.name=${name}`] }));
+  const until = systemClock.monotonic() + LIMITS.engineAnswerMs;
+  while (((await engine.ask<unknown[]>(`/containers/json?filters=${filters}`)) ?? []).length > 0) {
+    if (systemClock.monotonic() >= until) {
+      throw new Failure("program/failed", `the task of the job '${name}' does not end`, {
+        hint: `'docker ps --filter label=com.docker.swarm.service.name=${name}' shows it.`,
+      });
+    }
+    await systemClock.sleep(SETTLING_MS, signal);
+  }
+}
+
 /**
  * Runs it like a service of a Swarm, as a job of one task. One that an earlier run left is waited for, and removed.
  * @throws Failure `program/failed` when there is no such service, or the engine refuses.
@@ -137,10 +188,7 @@ export async function runLikeService(address: EngineAddress, like: string, once:
   if (model === undefined) throw new Failure("program/failed", `there is no service '${like}' any more`);
   const name = `${like}${SUFFIX}`;
   const path = `/services/${encodeURIComponent(name)}`;
-  if ((await engine.ask(path)) !== undefined) {
-    await waitForJob(engine, name, once.signal);
-    await remove(address, path);
-  }
+  await settleLikeService(address, like, { how: "wait", signal: once.signal });
   await engine.tell("POST", "/services/create", jobOf(model, name, once));
   try {
     const { status, why } = await waitForJob(engine, name, once.signal);

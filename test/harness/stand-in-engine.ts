@@ -206,6 +206,11 @@ export async function startStandInEngine(world: StandInWorld, at?: string): Prom
       container.HostConfig = { ...container.HostConfig, ...(RestartPolicy === undefined ? {} : { RestartPolicy }) };
       return answerJson(response, { Warnings: [] });
     }
+    if (request.method === "DELETE") {
+      acts.push(`remove ${details.Name.slice(1)}`);
+      world.containers = world.containers.filter((one) => one !== container);
+      return response.writeHead(204).end();
+    }
     const act = `${parts[2]} ${details.Name.slice(1)}`;
     acts.push(act);
     const isSame = (parts[2] === "start") === details.State.Running;
