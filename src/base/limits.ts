@@ -262,14 +262,23 @@ export const LIMITS = {
   healthAnswerMs: 10_000,
   /** One that was started is given so long to become well: Rails loads its code first, on a slow machine for minutes. */
   healthPatienceMs: 300_000,
-  /** Between two looks at something that is waited for. */
+  /** Between two looks at something that is waited for and may take minutes … */
   lookAgainMs: 1_000,
   /** A git whose caller was killed may take so long to end what it began. */
   gitEndsMs: 120_000,
+  /** … or is most often there at once. */
+  lookSoonMs: 200,
+  /** … and is looked for so densely for so long. */
+  soonMs: 10_000,
+  /** Nobody must be seen so often in a row, and over so long a time. */
+  nobodyLooks: 6,
+  nobodyMs: 1_000,
   /** A process that was started is given so long to run … */
   startPatienceMs: 120_000,
-  /** … and must stay up for so long to count. */
+  /** … and must stay up for so long to count, … */
   steadyMs: 10_000,
+  /** … or, once it was seen at work, so long. */
+  steadyAtWorkMs: 1_000,
   /** Sessions of processes that were stopped may take so long to end. */
   nobodyPatienceMs: 90_000,
   /** What is shown of what a process printed last. */

@@ -15,7 +15,6 @@ import { ALL_STAGES } from "./stages/all.ts";
 import { Journal, journalFile, type JournalValue, type PlaceIdentity } from "./stages/journal.ts";
 import { type Applied, applyStages, withWayOn } from "./stages/run-stages.ts";
 import type { Place, StageContext, StageOptions } from "./stages/stage.ts";
-import { stopBeforeGoingOn } from "./stages/stop-again.ts";
 import type { WholeSummary } from "./whole-summaries.ts";
 
 /** By what the place is known again. Pure. */
@@ -115,11 +114,6 @@ export async function resumeWhole(
   const reader = await readerOf({ repository, choose }, options);
   const stages = { ...journal.value.options, outbound: outbound ?? saidBefore(value, options) };
   const context = await contextOf(reader, { ...options, stages, folder, fresh: value.fresh });
-  try {
-    await stopBeforeGoingOn(context, journal);
-  } catch (error) {
-    throw withWayOn(error, WAY_ON, context.signal);
-  }
   return await goOn(journal, context, value.findings ?? []);
 }
 

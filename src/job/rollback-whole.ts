@@ -11,7 +11,6 @@ import { leftFinding, mayBeTold } from "./stages/left-over.ts";
 import { nameDisk } from "./stages/full-disk.ts";
 import { type Applied, recordOf, stageOf, undoStages, withWayOn } from "./stages/run-stages.ts";
 import type { Place, StageName, UndoContext } from "./stages/stage.ts";
-import { stopBeforeUndo } from "./stages/stop-again.ts";
 import type { WholeRollbackPlan, WholeRollbackSummary } from "./whole-summaries.ts";
 
 export interface UndoOptions extends Surrounding {
@@ -112,7 +111,6 @@ export async function rollbackWhole(kept: KeptRestore, options: UndoOptions): Pr
   const { journal } = kept;
   let applied: Applied;
   try {
-    await stopBeforeUndo(contextOf(kept, options), journal);
     applied = await undoStages(ALL_STAGES, contextOf(kept, options), journal);
   } catch (error) {
     throw withWayOn(error, GO_ON, options.signal);

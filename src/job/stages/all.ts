@@ -19,20 +19,22 @@ import { workerStage } from "./worker-stage.ts";
 /** What a stage keeps is its own business: the runner only hands it back. */
 const STAGES: readonly Stage[] = [
   stopStage,
-  databaseStage,
-  filesStage,
-  cloneStage,
+  stillStopped(databaseStage, { isBehindAnother: true }),
+  stillStopped(filesStage, { isBehindAnother: true }),
+  stillStopped(codeStage, { isBehindAnother: true }),
+  stillStopped(imageStage, { isBehindAnother: true }),
+  stillStopped(cloneStage, { isBehindAnother: true }),
+  // It looks itself, at the last moment.
   swapStage,
-  codeStage,
-  stillStopped(environmentStage),
-  stillStopped(redisStage),
-  stillStopped(migrateStage, { isMeant: ({ options }) => options.migrate }),
-  webStage,
-  healthStage,
+  stillStopped(environmentStage, { isLive: true }),
+  stillStopped(redisStage, { isLive: true }),
+  stillStopped(migrateStage, { isLive: true, isMeant: ({ options }) => options.migrate }),
+  // What would go out is reviewed, or was, before the worker runs.
+  stillStopped(webStage, { isWorkerAlone: true, isBehindAnother: true }),
+  stillStopped(healthStage, { isWorkerAlone: true, isBehindAnother: true }),
   stillStopped(outboundStage, { isWorkerAlone: true }),
   // One that is to be started may run: what was killed had just started it.
   stillStopped(workerStage, { isWorkerAlone: true, isMeant: ({ options }) => options.clone !== undefined }),
-  imageStage,
 ];
 
 /** In the order in which they are done. */

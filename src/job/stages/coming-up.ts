@@ -16,6 +16,11 @@ export async function lookAgain({ place }: Pick<UndoContext, "place">): Promise<
   return (await place.look?.()) ?? place.installation;
 }
 
+/** Until the next look at something: most often it is there at once, and else takes long. @param waitedMs So far. */
+export function pauseAfter(waitedMs: number): number {
+  return waitedMs < LIMITS.soonMs ? LIMITS.lookSoonMs : LIMITS.lookAgainMs;
+}
+
 /** What is thrown of a process that does not come up: with its last lines, without any secret. */
 export async function notWell(
   message: string,
@@ -58,27 +63,37 @@ export class Starts {
 }
 
 /**
- * Waits until all of them run, and have stayed up for a while.
+ * Waits until all of them run, and have stayed up for a while: one that cannot load its code ends within that. Who is seen at work has
+ * loaded it, and needs to stay for less; of several it cannot be told which one was seen.
+ * @param options.isAtWork Whether one of them is seen to do what it is there for.
  * @throws Failure `restore/not-well` with the last lines of one that does not.
  */
-export async function waitUntilSteady(steps: readonly Step[], context: UndoContext): Promise<void> {
+export async function waitUntilSteady(
+  steps: readonly Step[],
+  context: UndoContext,
+  { isAtWork = async () => await Promise.resolve(false) }: { isAtWork?: () => Promise<boolean> } = {},
+): Promise<void> {
   const { clock, signal } = context;
   const starts = new Starts(context);
   for (const step of steps) {
-    const until = clock.monotonic() + LIMITS.startPatienceMs;
+    const began = clock.monotonic();
     let mark: string | undefined;
-    let upSince = 0;
+    let [upSince, atWorkSince] = [began, Number.POSITIVE_INFINITY];
     for (;;) {
       const state = await stateOf(step, { signal });
       // Nobody tells of what a person's own command started.
       if (state === undefined) break;
       await starts.count(step, state);
+      const isTold = state.isUp && steps.length === 1 && (state.count ?? 1) === 1 && (await isAtWork());
       const now = clock.monotonic();
       if (!state.isUp) mark = undefined;
-      else if (state.mark !== mark) [mark, upSince] = [state.mark, now];
-      if (mark !== undefined && now - upSince >= LIMITS.steadyMs) break;
-      if (now >= until) throw await notWell(`${describeStep(step)} does not stay up`, [step], context);
-      await clock.sleep(LIMITS.lookAgainMs, signal);
+      else if (state.mark !== mark) [mark, upSince, atWorkSince] = [state.mark, now, Number.POSITIVE_INFINITY];
+      atWorkSince = isTold ? Math.min(atWorkSince, now) : Number.POSITIVE_INFINITY;
+      const isSteady = now - upSince >= LIMITS.steadyMs || now - atWorkSince >= LIMITS.steadyAtWorkMs;
+      if (mark !== undefined && isSteady) break;
+      if (now - began >= LIMITS.startPatienceMs)
+        throw await notWell(`${describeStep(step)} does not stay up`, [step], context);
+      await clock.sleep(pauseAfter(now - began), signal);
     }
   }
 }

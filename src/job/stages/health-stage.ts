@@ -4,7 +4,7 @@ import type { Finding } from "../../base/findings.ts";
 import { LIMITS } from "../../base/limits.ts";
 import { checkHealth, type Health, type HealthCheck, describeStep, type Step } from "../../installation/processes.ts";
 import { stateOf } from "../../installation/process-state.ts";
-import { lookAgain, notWell, Starts, waitUntilSteady } from "./coming-up.ts";
+import { lookAgain, notWell, pauseAfter, Starts, waitUntilSteady } from "./coming-up.ts";
 import { readRanBefore, stepsToStart } from "./ran-before.ts";
 import { filesFinding, sampleFiles } from "./sample-files.ts";
 import type { Stage, StageContext, StageResult, UndoContext } from "./stage.ts";
@@ -35,7 +35,7 @@ export async function waitUntilWell(
 ): Promise<{ health: Health; check: HealthCheck } | undefined> {
   const { clock, signal, place } = context;
   const isKnown = (place.installation.processes.web?.start.length ?? 0) > 0;
-  const until = clock.monotonic() + LIMITS.healthPatienceMs;
+  const began = clock.monotonic();
   const starts = new Starts(context);
   for (;;) {
     const check = (await lookAgain(context)).processes.health;
@@ -54,11 +54,12 @@ export async function waitUntilWell(
       await waitUntilSteady(steps, context);
       if ((await lookAgain(context)).processes.health === undefined) return undefined;
     }
-    if (clock.monotonic() >= until) {
+    const waited = clock.monotonic() - began;
+    if (waited >= LIMITS.healthPatienceMs) {
       const why = health?.detail ?? "it does not run";
       throw await notWell(`Chatwoot does not become well: ${why}`, steps, context);
     }
-    await clock.sleep(LIMITS.lookAgainMs, signal);
+    await clock.sleep(pauseAfter(waited), signal);
   }
 }
 

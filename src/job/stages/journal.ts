@@ -29,6 +29,10 @@ export interface StageEntry {
   readonly seconds: number;
   /** Of all calls to undo it. */
   readonly undoSeconds?: number;
+  /** What had to be done before it could be gone on with, in any run, … */
+  readonly seen?: Pick<StageResult, "lines" | "findings">;
+  /** … or undone. */
+  readonly undoSeen?: Pick<StageResult, "lines" | "findings">;
 }
 
 /** `undoing`: a rollback was begun, and nothing else can go on from there. */

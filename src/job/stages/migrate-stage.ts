@@ -2,14 +2,22 @@
  * Runs Chatwoot's own migrations on the restored database, when they are asked for. Its task makes every table anew, empty, where
  * `ar_internal_metadata` is not there (F6): so that is looked at before, and what is there is counted before and after.
  */
+import { basename } from "node:path";
 import { formatCount, listSome, plural } from "../../base/bytes.ts";
 import { Failure } from "../../base/errors.ts";
 import { createRedactor } from "../../base/redact.ts";
 import { secretValuesOf } from "../../chatwoot/secrets.ts";
-import { describeMigration, type MigrationRun, runMigration } from "../../installation/migration.ts";
+import { describeMigration, type MigrationRun, runMigration, settleMigration } from "../../installation/migration.ts";
 import type { ServerAddress } from "../../postgres/address.ts";
 import { connect } from "../../postgres/connect.ts";
-import type { Stage, StageContext, StagePlan } from "./stage.ts";
+import {
+  NOTHING_DONE,
+  type Stage,
+  type StageContext,
+  type StagePlan,
+  type StageResult,
+  type UndoContext,
+} from "./stage.ts";
 
 /** What is looked at before and after. Plain JSON. */
 export interface MigrationLook {
@@ -109,11 +117,44 @@ async function plan({ place, options }: StageContext): Promise<StagePlan> {
   };
 }
 
+/** Those that a run began which was killed go on by themselves, and would be taken for somebody who is connected. */
+async function settle(
+  { place, folder, progress, signal }: UndoContext,
+  { how, saying, told }: { how: "wait" | "stop"; saying: string; told: string },
+): Promise<StageResult> {
+  const { migrate } = place.installation.processes;
+  if (migrate === undefined) return NOTHING_DONE;
+  let isFound = false;
+  const onFound = () => {
+    isFound = true;
+    progress.say(saying);
+  };
+  await settleMigration(migrate, { mark: basename(folder), how, signal, onFound });
+  return isFound ? { lines: [told], findings: [] } : NOTHING_DONE;
+}
+
 export const migrateStage: Stage<MigrationLook> = {
   name: "migrate",
   plan,
+  /** Some make an index outside of a transaction, which is left invalid when they are stopped: they are waited for. */
+  async before(context) {
+    if (!context.options.migrate) return NOTHING_DONE;
+    return await settle(context, {
+      how: "wait",
+      saying: "waiting for the migrations that an earlier run began",
+      told: "the migrations that an earlier run began were waited for",
+    });
+  },
+  /** The database that they change is put aside. */
+  async beforeUndo(context) {
+    return await settle(context, {
+      how: "stop",
+      saying: "stopping the migrations that an earlier run began",
+      told: "the migrations that an earlier run began were stopped",
+    });
+  },
   async apply(context, record) {
-    const { place, progress, signal, options } = context;
+    const { place, folder, progress, signal, options } = context;
     const { migrate } = place.installation.processes;
     if (!options.migrate || migrate === undefined) return { lines: [], findings: [] };
     const now = await lookAtMigrations(place.address, { signal });
@@ -125,7 +166,7 @@ export const migrateStage: Stage<MigrationLook> = {
     const before = record.kept ?? now;
     if (record.kept === undefined) await record.keep(now);
     progress.say(`running Chatwoot's migrations ${describeMigration(migrate)}`);
-    const run = await runMigration(migrate, { signal });
+    const run = await runMigration(migrate, { mark: basename(folder), signal });
     const after = await lookAtMigrations(place.address, { signal });
     const wrong = judgeMigration(run, before, after);
     if (wrong !== undefined) throw failed(wrong, run, context);

@@ -11,10 +11,9 @@ import { openRedis } from "../../installation/redis.ts";
 import { parseDatabaseUrl } from "../../postgres/address.ts";
 import { type ApplicationSession, applicationSessions } from "../../postgres/application-sessions.ts";
 import { redisClients } from "../../system/redis-clients.ts";
+import { pauseAfter } from "./coming-up.ts";
+import { noteRanAgain } from "./ran-before.ts";
 import type { Place, StageResult, UndoContext } from "./stage.ts";
-
-/** How often in a row nobody must be seen: one that is being started has no connection yet. */
-const LOOKS = 3;
 
 /** The role that Chatwoot itself comes as. */
 function roleOf({ installation, address }: Place): string {
@@ -42,6 +41,17 @@ export async function whoIsConnected(
   const meant = isWorkerAlone ? sessions.filter(({ program }) => SIDEKIQ.test(program)) : sessions;
   const { who, unasked } = await whoIsInRedis(place, { isWorkerAlone, signal });
   return { who: [...meant.map(describeSession), ...who], unasked };
+}
+
+/** A worker has loaded all its code, and has its configuration, before it connects. Where it cannot be told it is not. */
+export async function isWorkerConnected(context: Pick<UndoContext, "place" | "signal">): Promise<boolean> {
+  try {
+    return (await whoIsConnected(context, { isWorkerAlone: true })).who.length > 0;
+  } catch (error) {
+    context.signal.throwIfAborted();
+    if (!isFailure(error)) throw error;
+    return false;
+  }
 }
 
 /** What Ruby's own libraries for Redis say of themselves. */
@@ -91,20 +101,27 @@ function describeSession({ process, role, program, client, sinceMs }: Applicatio
   return `process ${process} of role '${role}' (${from})${sinceMs === undefined ? "" : `, since ${formatInstant(sinceMs)}`}`;
 }
 
-/** The steps that stop what is meant to run now. */
-async function stepsOfRunning({ place, signal }: UndoContext, isWorkerAlone: boolean): Promise<Step[]> {
+/** The steps that stop what is meant to run now, and those of which nobody tells whether it does. */
+async function stepsOfRunning(
+  { place, signal }: UndoContext,
+  isWorkerAlone: boolean,
+): Promise<{ running: Step[]; unknown: Step[] }> {
   const { web, worker } = place.installation.processes;
-  const running: Step[] = [];
+  const [running, unknown]: [Step[], Step[]] = [[], []];
   for (const step of [...(worker?.stop ?? []), ...(isWorkerAlone ? [] : (web?.stop ?? []))]) {
-    if ((await stateOf(step, { signal }))?.isWanted === true) running.push(step);
+    const state = await stateOf(step, { signal });
+    if (state === undefined) unknown.push(step);
+    else if (state.isWanted) running.push(step);
   }
-  return running;
+  return { running, unknown };
 }
 
 export interface NobodyOptions {
   patienceMs?: number;
   /** Once is enough where everything was seen to be stopped before: what is on its way is seen by what runs. */
   looks?: number;
+  /** Everything was stopped before: whoever is connected was started again, by a person's own command too, which does not tell. */
+  isAgain?: boolean;
   /** The web process runs already, and the worker must not. */
   isWorkerAlone?: boolean;
   /** Says so where Redis could not be asked: once in a restore is enough. */
@@ -113,42 +130,59 @@ export interface NobodyOptions {
 
 /**
  * Waits until none of Chatwoot's processes runs and none is connected. What was started again since it was stopped, as by a
- * machine that was restarted, is stopped once more, and told.
+ * machine that was restarted, is stopped once more, told, and started again at the end, whether or not it ran before.
+ *
+ * Nobody must be seen several times in a row. What runs here and is only being started has no connection yet, and is known by whoever
+ * runs it; so these looks are for what comes from elsewhere. A worker stays connected; other things (a console, a job of cron) come for
+ * a moment, and are met the surer the denser one looks: five times a second meets whoever stays for 200 ms, where a look each second
+ * misses most of them, though three of those last twice as long.
  * @throws Failure `restore/in-use` that names who stays, from where.
  */
 export async function seeNobody(
   context: UndoContext,
   {
     patienceMs = LIMITS.nobodyPatienceMs,
-    looks = LOOKS,
+    looks = LIMITS.nobodyLooks,
+    isAgain = false,
     isWorkerAlone = false,
     tellsUnasked = false,
   }: NobodyOptions = {},
 ): Promise<StageResult> {
   const { clock, signal } = context;
-  const until = clock.monotonic() + patienceMs;
-  let stopped: readonly Step[] = [];
-  for (let seen = 0; ;) {
-    const running = await stepsOfRunning(context, isWorkerAlone);
+  const began = clock.monotonic();
+  const stopped: Step[] = [];
+  let [isAsked, seen, nobodySince] = [false, 0, began];
+  for (;;) {
+    const { running, unknown } = await stepsOfRunning(context, isWorkerAlone);
     if (running.length > 0) {
-      if (stopped.length > 0) throw startedAgain(running);
-      stopped = running;
-      for (const step of running) await runStep(step, { signal });
+      if (stopped.some((step) => running.includes(step))) throw startedAgain(running);
+      stopped.push(...running);
+      await stopOnceMore(context, running);
     }
     const connected = await whoIsConnected(context, { isWorkerAlone });
+    const now = clock.monotonic();
     const isNobody = running.length === 0 && connected.who.length === 0;
-    seen = isNobody ? seen + 1 : 0;
+    if (!isNobody) [seen, nobodySince] = [0, now];
+    else seen += 1;
     // One that was met here is looked for as long as if it had just been stopped.
-    if (seen >= (stopped.length > 0 ? LOOKS : looks))
+    const isLong = stopped.length > 0 || looks > 1;
+    if (isNobody && (!isLong || (seen >= LIMITS.nobodyLooks && now - nobodySince >= LIMITS.nobodyMs)))
       return told(stopped, tellsUnasked ? connected.unasked : undefined);
-    if (connected.who.length > 0 && clock.monotonic() >= until) throw stillConnected(context.place, connected.who);
-    await clock.sleep(LIMITS.lookAgainMs, signal);
+    if (connected.who.length > 0 && isAgain && !isAsked && unknown.length > 0) {
+      isAsked = true;
+      stopped.push(...unknown);
+      await stopOnceMore(context, unknown);
+    } else if (connected.who.length > 0 && now - began >= patienceMs) {
+      throw stillConnected(context.place, connected.who);
+    }
+    await clock.sleep(pauseAfter(now - began), signal);
   }
 }
 
-/** A stage's own result behind what was seen before it. Pure. */
-export function behind(seen: StageResult, result: StageResult): StageResult {
-  return { ...result, lines: [...seen.lines, ...result.lines], findings: [...seen.findings, ...result.findings] };
+/** What somebody started is wanted: it is started at the end, too. */
+async function stopOnceMore({ folder, signal }: UndoContext, steps: readonly Step[]): Promise<void> {
+  await noteRanAgain(folder, steps);
+  for (const step of steps) await runStep(step, { signal });
 }
 
 function told(stopped: readonly Step[], unasked: string | undefined): StageResult {

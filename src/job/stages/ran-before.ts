@@ -27,7 +27,7 @@ export interface RanProcess {
 export interface RanBefore {
   readonly web: readonly RanProcess[];
   readonly worker: readonly RanProcess[];
-  /** By name, a mark of each value that the data of the place needs: by it the same value is known again. */
+  /** By name, a mark of each value of the environment: by it the same value is known again. */
   readonly keys?: Readonly<Record<string, string>>;
 }
 
@@ -36,9 +36,10 @@ function markOf(value: string, folder: string): string {
   return createHmac("sha256", basename(folder)).update(value).digest("hex");
 }
 
-/** Marks of the keys that the place has. Pure. */
-export function keyMarks(environment: Environment, folder: string): Record<string, string> {
-  return Object.fromEntries(OPENING_NAMES.map((name) => [name, markOf(environment.get(name) ?? "", folder)]));
+/** Marks of what the place has. A key that it lacks has one, too: it is lacking. Pure. */
+export function environmentMarks(environment: Environment, folder: string): Record<string, string> {
+  const names = new Set([...OPENING_NAMES, ...environment.keys()]);
+  return Object.fromEntries([...names].map((name) => [name, markOf(environment.get(name) ?? "", folder)]));
 }
 
 const NAME = "processes.json";
@@ -55,7 +56,7 @@ export async function lookAtProcesses({ place, folder, signal }: UndoContext): P
     }
     return found;
   };
-  const keys = keyMarks(place.installation.environment, folder);
+  const keys = environmentMarks(place.installation.environment, folder);
   return { web: await look(web), worker: await look(worker), keys };
 }
 
@@ -84,6 +85,16 @@ export async function readRanBefore(folder: string): Promise<RanBefore | undefin
       cause,
     });
   }
+}
+
+/** What somebody started meanwhile is meant to run, as if it had run before. Nothing is noted where nothing was stopped. */
+export async function noteRanAgain(folder: string, steps: readonly Step[]): Promise<void> {
+  const ran = await readRanBefore(folder);
+  if (ran === undefined) return;
+  const what = new Set(steps.map(describeStep));
+  const again = (all: readonly RanProcess[]) => all.map((one) => (what.has(one.what) ? { ...one, ran: true } : one));
+  const now = { ...ran, web: again(ran.web), worker: again(ran.worker) };
+  if (JSON.stringify(now) !== JSON.stringify(ran)) await keepRanBefore(folder, now);
 }
 
 function isAnyRan({ web, worker }: RanBefore): boolean {

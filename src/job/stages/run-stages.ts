@@ -5,7 +5,16 @@ import { nameDisk, withDiskNamed } from "./full-disk.ts";
 import type { Journal } from "./journal.ts";
 import { mayStart } from "./kept-stopped.ts";
 import { leftFinding, mayBeTold } from "./left-over.ts";
-import type { Stage, StageContext, StageName, StageRecord, StageResult, UndoContext } from "./stage.ts";
+import {
+  behind,
+  NOTHING_DONE,
+  type Stage,
+  type StageContext,
+  type StageName,
+  type StageRecord,
+  type StageResult,
+  type UndoContext,
+} from "./stage.ts";
 
 export interface Applied {
   /** Why it stopped in good order before its end; undefined where all is done. */
@@ -20,17 +29,23 @@ export interface Applied {
 export async function applyStages(stages: readonly Stage[], context: StageContext, journal: Journal): Promise<Applied> {
   const { folder, clock, progress, signal } = context;
   const { root } = context.place.installation;
+  let isFirst = true;
   for (const { name, state } of journal.value.stages) {
     if (state === "done") continue;
     if (state === "undone") throw bug(`stage '${name}' was undone and cannot be gone on with`);
     signal.throwIfAborted();
     const stage = stageOf(stages, name);
+    const run = { isFirst };
+    isFirst = false;
     const holds = await withDiskNamed(
       { name, folder, root, room: async () => await stage.room?.(context) },
       async () => {
         if (state === "waiting") await journal.setStage(name, { state: "begun" });
         progress.stage(name);
-        const call = async () => await stage.apply(context, recordOf(journal, name));
+        const call = async () => {
+          const seen = await tellSeen(journal, { name, of: "seen" }, await stage.before?.(context, run));
+          return behind(seen, await stage.apply(context, recordOf(journal, name)));
+        };
         const { result, seconds } = await timed(journal, { name, of: "seconds" }, context, call);
         await journal.setStage(name, { ...(result.holds === undefined ? { state: "done" } : {}), result, seconds });
         return result.holds;
@@ -60,7 +75,10 @@ export async function undoStages(stages: readonly Stage[], context: UndoContext,
     const stage = stageOf(stages, name);
     const holds = await withDiskNamed({ name, folder, root }, async () => {
       progress.stage(`undoing ${name}`);
-      const call = async () => await undoOrTell(stage, context, recordOf(journal, name));
+      const call = async () => {
+        const seen = await tellSeen(journal, { name, of: "undoSeen" }, await stage.beforeUndo?.(context));
+        return behind(seen, await undoOrTell(stage, context, recordOf(journal, name)));
+      };
       const { result, seconds } = await timed(journal, { name, of: "undoSeconds" }, context, call);
       const undone = result.holds === undefined ? ({ state: "undone" } as const) : {};
       await journal.setStage(name, { ...undone, result, undoSeconds: seconds });
@@ -82,6 +100,19 @@ async function undoOrTell(stage: Stage, context: UndoContext, record: StageRecor
     if (stage.undoIs === "needed" || !mayBeTold(failure, context)) throw error;
     return { lines: [], findings: [leftFinding(stage.name, failure)] };
   }
+}
+
+/** What was done before a stage is kept at once: the stage may fail, hold or be killed, and nobody would know of it. */
+async function tellSeen(
+  journal: Journal,
+  { name, of }: { name: StageName; of: "seen" | "undoSeen" },
+  now: Pick<StageResult, "lines" | "findings"> = NOTHING_DONE,
+): Promise<Pick<StageResult, "lines" | "findings">> {
+  const before = journal.stage(name)?.[of] ?? NOTHING_DONE;
+  if (now.lines.length === 0 && now.findings.length === 0) return before;
+  const { lines, findings } = behind(before, { lines: now.lines, findings: now.findings });
+  await journal.setStage(name, { [of]: { lines, findings } });
+  return { lines, findings };
 }
 
 /** What a stage that failed, or the reason for cancelling it, says to do about it, and then the way that there is in any case. */

@@ -154,6 +154,12 @@ export interface Stage<T = unknown> {
   /** Looks, and changes nothing. Called before the first change of any stage. */
   plan(context: StageContext): Promise<StagePlan>;
   /**
+   * Sees to what must be so before it is applied, in every run that comes to it. What this did is told and kept, whatever becomes
+   * of the stage then.
+   * @param run.isFirst The run comes from elsewhere: nothing that an earlier one saw need be so any more.
+   */
+  before?(context: StageContext, run: { readonly isFirst: boolean }): Promise<StageResult>;
+  /**
    * Does it. Called again after a kill, with what was kept: what is done already is seen and not done twice.
    * @throws Failure when it cannot go on: what was done stays recorded, to be gone on with or undone.
    */
@@ -165,6 +171,8 @@ export interface Stage<T = unknown> {
   room?(context: StageContext): Promise<readonly RoomNeed[]>;
   /** Whether Chatwoot waits for its undo. */
   readonly undoIs: UndoIs;
+  /** As `before`, of the undo. */
+  beforeUndo?(context: UndoContext): Promise<StageResult>;
   /**
    * Undoes it, as far as it came; called again after a kill, likewise. What was never begun is not called.
    * @throws Failure when it cannot be undone: of a stage that is spared that is told, with its hint, and keeps nobody waiting.
@@ -183,6 +191,13 @@ export interface Stage<T = unknown> {
    * @throws Failure as a blocker, or for a stage that is spared as a finding.
    */
   planUndo?(context: UndoContext, record: Pick<StageRecord<T>, "kept">): Promise<UndoPlan>;
+}
+
+export const NOTHING_DONE: StageResult = { lines: [], findings: [] };
+
+/** What was done before something, and its own result behind it. Pure. */
+export function behind(seen: Pick<StageResult, "lines" | "findings">, result: StageResult): StageResult {
+  return { ...result, lines: [...seen.lines, ...result.lines], findings: [...seen.findings, ...result.findings] };
 }
 
 export const NOTHING_TO_DO: StagePlan = { lines: [], blockers: [], findings: [] };

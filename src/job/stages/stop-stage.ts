@@ -2,22 +2,25 @@
 import { listSome } from "../../base/bytes.ts";
 import { isFailure } from "../../base/errors.ts";
 import type { Finding } from "../../base/findings.ts";
-import { composeTrouble, readComposeProject, runImages } from "../../installation/images.ts";
-import { type ProcessControl, runStep, describeStep } from "../../installation/processes.ts";
+import { OPENING_NAMES } from "../../chatwoot/environment-match.ts";
+import { type ProcessControl, describeStep, runStep } from "../../installation/processes.ts";
 import { GO_ON, lookAgain, waitUntilSteady } from "./coming-up.ts";
 import { waitUntilWell } from "./health-stage.ts";
 import { keepStopped, letStart, mayStart } from "./kept-stopped.ts";
-import { behind, seeNobody, whoIsConnected } from "./nobody.ts";
+import { makeAgain } from "./made-again.ts";
+import { isWorkerConnected, seeNobody, whoIsConnected } from "./nobody.ts";
 import {
   CALLED,
+  environmentMarks,
   keepRanBefore,
-  keyMarks,
   lookAtProcesses,
+  readRanBefore,
   type ProcessName,
   type RanBefore,
   stepsToStart,
 } from "./ran-before.ts";
 import {
+  behind,
   NOTHING_TO_UNDO,
   type Stage,
   type StageContext,
@@ -95,15 +98,16 @@ export const stopStage: Stage<RanBefore> = {
     await mayStart(context.folder);
     return NOTHING_TO_UNDO;
   },
-  async undo(context, { kept }) {
-    const { place, signal } = context;
-    if (kept === undefined) return { lines: [], findings: [] };
-    const wrong = await wrongKeys(context, kept);
-    if (wrong !== undefined) return { lines: [], findings: [], holds: wrong };
+  async undo(context, { kept: recorded }) {
+    const { place, folder, signal } = context;
+    if (recorded === undefined) return { lines: [], findings: [] };
+    const kept = (await readRanBefore(folder)) ?? recorded;
+    const environment = await environmentAsBefore(context, kept);
+    if (environment.holds !== undefined) return { ...environment, findings: [] };
     const { processes } = place.installation;
-    const lines: string[] = [];
+    const lines = [...environment.lines];
     const findings: Finding[] = [];
-    const next: string[] = [];
+    const next = [...(environment.next ?? [])];
     for (const name of ORDER.toReversed()) {
       const control = processes[name];
       const steps = stepsToStart(control, name, kept, { isNew: false });
@@ -119,27 +123,39 @@ export const stopStage: Stage<RanBefore> = {
 };
 
 /**
- * With another key Chatwoot says nothing, and writes over what it cannot open: it is not started then. Containers keep what they
- * were made with, whatever their files say, and are made again where Docker's program is there.
+ * Containers keep what they were made with, whatever their files say: where it is other than before, they are made again. With another key
+ * Chatwoot says nothing, and writes over what it cannot open: then it is not started.
  */
-async function wrongKeys(context: UndoContext, { keys = {} }: RanBefore): Promise<string | undefined> {
-  const { folder, signal } = context;
+async function environmentAsBefore(
+  context: UndoContext,
+  { keys = {} }: RanBefore,
+): Promise<Pick<StageResult, "lines" | "next" | "holds">> {
+  const { folder } = context;
   const differing = async () => {
-    const marks = keyMarks((await lookAgain(context)).environment, folder);
-    return Object.keys(keys).filter((name) => marks[name] !== keys[name]);
+    const marks = environmentMarks((await lookAgain(context)).environment, folder);
+    return [...new Set([...Object.keys(keys), ...Object.keys(marks)])].filter((name) => marks[name] !== keys[name]);
   };
-  if ((await differing()).length === 0) return undefined;
-  const installation = await lookAgain(context);
-  const project = await readComposeProject(installation, { signal });
-  if (project !== undefined && (await composeTrouble({ signal })) === undefined) {
-    const ours = project.images.filter(({ isChatwoot }) => isChatwoot);
-    await runImages(project, ours, { isStarted: false, signal });
+  const before = await differing();
+  if (before.length === 0) return { lines: [] };
+  const { environmentFrom = [] } = await lookAgain(context);
+  const remake = environmentFrom.find((source) => source.remake !== undefined);
+  const made = remake === undefined ? undefined : await makeAgain(context);
+  const names = made !== undefined && "services" in made ? await differing() : before;
+  const closing = names.filter((name) => OPENING_NAMES.includes(name));
+  const trouble = made !== undefined && "trouble" in made ? made.trouble : undefined;
+  if (closing.length > 0) {
+    const why = trouble === undefined ? "" : `, and Chatkeep cannot make its containers again: ${trouble}`;
+    const how = remake?.remake ?? "set what was there before, and make Chatwoot's containers again, if it runs in some";
+    const message = `Chatwoot is not started, for it has another ${closing.join(", ")} than before the restore, with which it would damage its data${why}`;
+    return { lines: [], holds: `${message}. Call: ${how}` };
   }
-  const names = await differing();
-  if (names.length === 0) return undefined;
-  const [remake] = (installation.environmentFrom ?? []).flatMap(({ remake: how }) => how ?? []);
-  const how = remake ?? "set what was there before, and make Chatwoot's containers again, if it runs in some";
-  return `Chatwoot is not started, for it has another ${names.join(", ")} than before the restore, with which it would damage its data: ${how}`;
+  if (made !== undefined && "services" in made) {
+    return { lines: [`the containers of ${made.services} have the environment of before again`] };
+  }
+  const again = remake?.remakeAndStart;
+  if (again === undefined) return { lines: [] };
+  const message = `make the containers again, which still have what was restored of ${listSome(names)}: ${again}`;
+  return { lines: [], next: [message] };
 }
 
 /** What was started and does not stay up, or is not well, is told: all else is undone, and nothing is to be gone on with. */
@@ -151,7 +167,7 @@ async function notWellAgain(
   if (steps.length === 0) return [];
   try {
     if (name === "web") await waitUntilWell(context, steps);
-    else await waitUntilSteady(steps, context);
+    else await waitUntilSteady(steps, context, { isAtWork: async () => await isWorkerConnected(context) });
     return [];
   } catch (error) {
     context.signal.throwIfAborted();

@@ -11,8 +11,8 @@ import { swapBlockers } from "../live-holders.ts";
 import { assertNotHeld } from "../load-beside.ts";
 import { besideOf } from "./database-stage.ts";
 import { mayBeTold } from "./left-over.ts";
-import { behind, seeNobody } from "./nobody.ts";
-import { NOTHING_TO_UNDO, type Stage, type StageContext, type UndoContext } from "./stage.ts";
+import { seeNobody } from "./nobody.ts";
+import { behind, NOTHING_TO_UNDO, type Stage, type StageContext, type UndoContext } from "./stage.ts";
 
 /** Numbers of the two databases, which stay theirs whatever they are called. */
 export interface SwapKept {
@@ -42,7 +42,7 @@ export const swapStage: Stage<SwapKept> = {
     if (names.live !== live || names.fresh !== fresh) throw changed(live, fresh);
     await assertNotHeld({ address, fresh }, { stays: NOTHING_LOST, signal: context.signal });
     // Somebody may have started what was stopped: loading has taken its time. What Chatwoot would write now would be lost on it.
-    const seen = await seeNobody(context);
+    const seen = await seeNobody(context, { isAgain: true });
     const swap = { live, fresh, why: "before", point: kept.point } as const;
     return behind(seen, swapped(live, await swapDatabases(address, swap, { ...context, stays: NOTHING_LOST })));
   },
@@ -60,7 +60,7 @@ export const swapStage: Stage<SwapKept> = {
       return { lines: [`'${live}' is the one that was there before; the restored one was gone already`], findings: [] };
     }
     // Nothing of the stages behind it may have been begun, and so nobody have been stopped again since.
-    const seen = await seeNobody(context);
+    const seen = await seeNobody(context, { isAgain: true });
     const swap = { live, fresh: names.live, why: "rolledback", point: kept.point } as const;
     const aside = await swapDatabases(address, swap, context);
     return behind(seen, {

@@ -1,9 +1,9 @@
 /** Starts the web process on what was restored; undone, it is stopped before anything is taken from under it. */
 import { runStep } from "../../installation/processes.ts";
 import { keepStopped, letStart } from "./kept-stopped.ts";
-import { behind, seeNobody } from "./nobody.ts";
+import { seeNobody } from "./nobody.ts";
 import { readRanBefore, stepsToStart } from "./ran-before.ts";
-import type { Stage } from "./stage.ts";
+import { behind, type Stage } from "./stage.ts";
 import { stepsNamed } from "./stop-stage.ts";
 
 export const webStage: Stage = {

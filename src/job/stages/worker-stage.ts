@@ -2,6 +2,7 @@
 import { runStep } from "../../installation/processes.ts";
 import { waitUntilSteady } from "./coming-up.ts";
 import { howToLetStart, keepStopped, letStart } from "./kept-stopped.ts";
+import { isWorkerConnected } from "./nobody.ts";
 import { readRanBefore, stepsToStart } from "./ran-before.ts";
 import type { Stage } from "./stage.ts";
 import { stepsNamed } from "./stop-stage.ts";
@@ -42,7 +43,7 @@ export const workerStage: Stage = {
       };
     }
     for (const step of steps) await runStep(step, { signal });
-    await waitUntilSteady(steps, context);
+    await waitUntilSteady(steps, context, { isAtWork: async () => await isWorkerConnected(context) });
     return { lines: [`the worker runs: ${stepsNamed(steps)}`], findings: [] };
   },
   // It would go on sending what the restored database says.

@@ -1,199 +1,47 @@
 /** Stopping, starting, seeing that all is well, and migrating: on a real PostgreSQL, Redis and web process, with an engine that says what real ones say. */
 import assert from "node:assert/strict";
-import { type ChildProcess, spawn } from "node:child_process";
-import { createHash } from "node:crypto";
-import { once } from "node:events";
-import { mkdir, readFile, writeFile } from "node:fs/promises";
-import { join, resolve } from "node:path";
-import { after, afterEach, before, beforeEach, test } from "node:test";
-import { Client } from "pg";
+import { readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { test } from "node:test";
 import { systemClock } from "../../../src/base/clock.ts";
 import { isFailure } from "../../../src/base/errors.ts";
-import { silent } from "../../../src/base/progress.ts";
-import { findInstallation, type InstallationSettings } from "../../../src/installation/find.ts";
-import { ALL_STAGES } from "../../../src/job/stages/all.ts";
+import type { InstallationSettings } from "../../../src/installation/find.ts";
 import { healthStage } from "../../../src/job/stages/health-stage.ts";
-import { judgeMigration, migrateStage, type MigrationLook } from "../../../src/job/stages/migrate-stage.ts";
-import { seeNobody } from "../../../src/job/stages/nobody.ts";
+import { LIMITS } from "../../../src/base/limits.ts";
+import { isWorkerConnected, seeNobody } from "../../../src/job/stages/nobody.ts";
+import { waitUntilSteady } from "../../../src/job/stages/coming-up.ts";
 import type { RanBefore } from "../../../src/job/stages/ran-before.ts";
-import type { Stage, StageContext, StageName, StageOptions, StageRecord } from "../../../src/job/stages/stage.ts";
+import { NOTHING_DONE } from "../../../src/job/stages/stage.ts";
 import { stopStage } from "../../../src/job/stages/stop-stage.ts";
 import { webStage } from "../../../src/job/stages/web-stage.ts";
 import { workerStage } from "../../../src/job/stages/worker-stage.ts";
 import { HandClock } from "../../harness/hand-clock.ts";
-import { freePort, startPostgres, type TestAddress, type TestServer } from "../../harness/postgres.ts";
-import { startRedis, type TestRedis } from "../../harness/redis.ts";
-import { type StandInEngine, type StandInWorld, startStandInEngine } from "../../harness/stand-in-engine.ts";
-import { temporaryFolder, type TestFolder } from "../../harness/temporary.ts";
-import { ENVIRONMENT, IMAGES, production, SECRET } from "../../installation/compose-shapes.ts";
+import { makeStandInCompose } from "../../harness/stand-in-compose.ts";
+import { SECRET } from "../../installation/compose-shapes.ts";
+import {
+  FILES,
+  applied,
+  connectAs,
+  contextOf,
+  count,
+  database,
+  disconnect,
+  engine,
+  folder,
+  isRunning,
+  machine,
+  port,
+  recordOf,
+  redis,
+  stageOf,
+  startReal,
+  startWeb,
+  stopWeb,
+  useProcessDesk,
+  world,
+} from "./process-desk.ts";
 
-const { signal } = new AbortController();
-const STAND_IN = resolve(import.meta.dirname, "../../harness/stand-in-chatwoot.ts");
-const FILES = ["first.txt", "ünder way.png", "last one.pdf"];
-
-let server: TestServer;
-let redis: TestRedis;
-let machine: TestFolder;
-let database: TestAddress;
-let port: number;
-let world: StandInWorld;
-let engine: StandInEngine;
-let folder: string;
-let count = 0;
-/** What is open or runs, and is ended after each test. */
-let clients: Client[] = [];
-let web: ChildProcess | undefined;
-
-before(async () => {
-  [server, redis, machine] = await Promise.all([startPostgres(), startRedis(), temporaryFolder()]);
-  port = await freePort();
-});
-
-after(async () => {
-  await Promise.all([server.stop(), redis.stop()]);
-  await machine[Symbol.asyncDispose]();
-});
-
-const SCHEMA = `
-  create table accounts (id serial primary key);
-  insert into accounts select from generate_series(1, 3);
-  create table schema_migrations (version varchar primary key);
-  insert into schema_migrations values ('20230426130150'), ('20260601000000');
-  create table ar_internal_metadata (key varchar primary key, value varchar);
-  insert into ar_internal_metadata values ('environment', 'production');
-  create table active_storage_blobs (id bigserial primary key, key varchar, filename varchar, byte_size bigint, checksum varchar,
-    service_name varchar default 'local');`;
-
-/** Puts uploaded files where the web process looks for them. */
-async function upload(storage: string): Promise<void> {
-  for (const [index, filename] of FILES.entries()) {
-    const [key, text] = [`abcd${index}`, `the text of ${filename}`];
-    const at = join(storage, "ab/cd");
-    await mkdir(at, { recursive: true });
-    await writeFile(join(at, key), text);
-    const checksum = createHash("md5").update(text).digest("base64");
-    // Ids from far apart, as a restored database has them.
-    await server.query(
-      `insert into active_storage_blobs (id, key, filename, byte_size, checksum) values (${[7, 70_000, 9_000_000][index]}, '${key}', '${filename}', ${Buffer.byteLength(text)}, '${checksum}')`,
-      database.database,
-    );
-  }
-}
-
-beforeEach(async () => {
-  count += 1;
-  database = await server.createDatabase(`chat${count}`);
-  await server.query(SCHEMA, database.database);
-  folder = machine.at(`restore${count}`);
-  const storage = machine.at(`storage${count}`);
-  await mkdir(folder);
-  await upload(storage);
-  const environment = {
-    ...ENVIRONMENT,
-    POSTGRES_HOST: "127.0.0.1",
-    POSTGRES_PORT: String(database.port),
-    POSTGRES_USERNAME: database.user,
-    POSTGRES_DATABASE: database.database,
-    REDIS_URL: redis.url,
-    REDIS_PASSWORD: "",
-    PORT: String(port),
-    STORAGE_ROOT: storage,
-  };
-  // On the machine's own network, so that the servers are where the environment has them.
-  const containers = production(storage.slice(machine.path.length), { environment });
-  for (const container of containers) container.HostConfig = { NetworkMode: "host" };
-  world = { containers, images: IMAGES };
-  engine = await startStandInEngine(world);
-});
-
-afterEach(async () => {
-  for (const client of clients) await client.end();
-  clients = [];
-  await stopWeb();
-  await engine[Symbol.asyncDispose]();
-});
-
-/** As Chatwoot's processes come. */
-async function connectAs(program: string): Promise<Client> {
-  const client = new Client({ ...database, application_name: program });
-  client.on("error", () => {});
-  await client.connect();
-  clients.push(client);
-  return client;
-}
-
-async function disconnect(client: Client): Promise<void> {
-  clients = clients.filter((one) => one !== client);
-  await client.end();
-}
-
-async function startWeb(): Promise<void> {
-  const [rails] = world.containers;
-  const given = (rails?.Config.Env ?? []).map((line) => [
-    line.slice(0, line.indexOf("=")),
-    line.slice(line.indexOf("=") + 1),
-  ]);
-  const env = { ...process.env, ...(Object.fromEntries(given) as Record<string, string>), REDIS_PASSWORD: "none" };
-  web = spawn(process.execPath, [STAND_IN, "rails"], { env: { ...env, PATH: process.env["PATH"] }, stdio: "ignore" });
-  await once(web, "spawn");
-}
-
-async function stopWeb(): Promise<void> {
-  if (web === undefined) return;
-  const ended = once(web, "exit");
-  web.kill("SIGKILL");
-  await ended;
-  web = undefined;
-}
-
-/** Patience is over after a few looks. */
-class FastClock extends HandClock {
-  override async sleep(ms: number, aborted?: AbortSignal): Promise<void> {
-    await super.sleep(20 * ms, aborted);
-  }
-}
-
-interface Changes {
-  options?: Partial<StageOptions>;
-  settings?: InstallationSettings;
-  version?: string;
-}
-
-async function contextOf({ options = {}, settings = {}, version = "4.15.1" }: Changes = {}): Promise<StageContext> {
-  const look = async () => {
-    const at = { signal, env: { DOCKER_HOST: engine.host }, filesystemRoot: machine.path };
-    return (await findInstallation(settings, at)).installation;
-  };
-  return {
-    place: { installation: await look(), address: database, look },
-    folder,
-    fresh: undefined,
-    clock: new FastClock({ wakesAtOnce: true }),
-    progress: silent,
-    signal,
-    manifest: { storage: [], chatwoot: { version } },
-    options: { withRoles: false, storage: undefined, migrate: false, outbound: "ask", clone: undefined, ...options },
-    // What is asked of the repository is asked by other stages.
-  } as unknown as StageContext;
-}
-
-/** What a stage keeps goes through JSON, as in the journal. */
-function recordOf<T>(): StageRecord<T> & { text?: string } {
-  const record: StageRecord<T> & { text?: string } = {
-    get kept() {
-      return record.text === undefined ? undefined : (JSON.parse(record.text) as T);
-    },
-    keep(value) {
-      record.text = JSON.stringify(value);
-      return Promise.resolve();
-    },
-  };
-  return record;
-}
-
-function isRunning(): Record<string, boolean> {
-  return Object.fromEntries(world.containers.slice(0, 2).map(({ Name, State }) => [Name.slice(1), State.Running]));
-}
+useProcessDesk();
 
 test("worker, then web are stopped; whoever is still connected is waited for; an undo starts what ran, and nothing else", async () => {
   const [, sidekiq] = world.containers;
@@ -295,22 +143,13 @@ test("what was started again meanwhile is stopped once more; what comes back eve
   );
 });
 
-function stageOf(name: StageName): Stage {
-  const found = ALL_STAGES.find((stage) => stage.name === name);
-  assert(found !== undefined);
-  return found;
-}
-
 test("what came back while a restore held behind the swap is stopped once more by the next stage, and told", async () => {
   const [rails, sidekiq] = world.containers;
   assert(rails !== undefined && sidekiq !== undefined);
   await stopStage.apply(await contextOf(), recordOf<RanBefore>());
   for (const name of ["environment", "redis", "migrate"] as const) {
     rails.State.Running = sidekiq.State.Running = true;
-    const { lines, findings } = await stageOf(name).apply(
-      await contextOf({ options: { migrate: true } }),
-      recordOf<unknown>(),
-    );
+    const { lines, findings } = await applied(name, { options: { migrate: true } });
     assert.deepEqual(isRunning(), { "chatwoot-rails-1": false, "chatwoot-sidekiq-1": false }, name);
     const what = "container chatwoot-sidekiq-1, container chatwoot-rails-1 ran again after it was stopped";
     assert.equal(lines[0], `${what}, and was stopped once more`);
@@ -328,16 +167,76 @@ test("what came back while a restore held behind the swap is stopped once more b
     ["worker", { clone }],
   ] as const) {
     sidekiq.State.Running = true;
-    const { findings } = await stageOf(name).apply(await contextOf({ options }), recordOf<unknown>());
+    const { findings } = await applied(name, { options });
     assert.deepEqual(isRunning(), { "chatwoot-rails-1": true, "chatwoot-sidekiq-1": false }, name);
     assert.match(findings[0]?.message ?? "", /^container chatwoot-sidekiq-1 ran again/);
   }
   await connectAs("sidekiq 7.3.1 app [0 of 10 busy]");
   await assert.rejects(
-    stageOf("outbound").apply(await contextOf(), recordOf<unknown>()),
+    applied("outbound"),
     (error) => isFailure(error, "restore/in-use") && !error.message.includes("puma"),
   );
   await disconnect(puma);
+});
+
+test("what somebody started meanwhile is told and started at the end, though it did not run before; where a restore stopped nobody, it stops nobody", async () => {
+  const [rails, sidekiq] = world.containers;
+  assert(rails !== undefined && sidekiq !== undefined);
+  // Files alone are brought back: Chatwoot runs on.
+  const { lines } = (await stageOf("files").before?.(await contextOf(), { isFirst: true })) ?? {};
+  assert.deepEqual([lines, isRunning()["chatwoot-rails-1"]], [[], true]);
+  sidekiq.State.Running = false;
+  const record = recordOf<RanBefore>();
+  await stopStage.apply(await contextOf(), record);
+  sidekiq.State.Running = true;
+  // A stage behind another one of the same run needs no look of its own; the first of a run that goes on does.
+  assert.deepEqual(await stageOf("files").before?.(await contextOf(), { isFirst: false }), NOTHING_DONE);
+  assert.equal(isRunning()["chatwoot-sidekiq-1"], true);
+  const { findings = [] } = (await stageOf("files").before?.(await contextOf(), { isFirst: true })) ?? {};
+  assert.deepEqual(
+    findings.map(({ kind }) => kind),
+    ["ran-again"],
+  );
+  assert.equal(isRunning()["chatwoot-sidekiq-1"], false);
+  world.onAct = startReal;
+  await stopStage.undo({ ...(await contextOf()), clock: systemClock }, record);
+  assert.deepEqual(isRunning(), { "chatwoot-rails-1": true, "chatwoot-sidekiq-1": true });
+});
+
+test("what a person's own commands start does not tell whether it runs: who is connected again is stopped by them, once, and told", async () => {
+  const marker = machine.at(`stopped${count}`);
+  const url = `postgres://${database.user}@127.0.0.1:${database.port}/${database.database}`;
+  const end = `psql '${url}' --command "select pg_terminate_backend(pid) from pg_stat_activity where application_name ~ '^puma'"`;
+  const settings = (web: string): InstallationSettings => ({
+    kind: "manual",
+    databaseUrl: url,
+    stop: { web: `echo stopped >>'${marker}'; ${web}`, worker: "true" },
+    start: { web: "true", worker: "true" },
+  });
+  const context = await contextOf({ settings: settings("true") });
+  await stopStage.apply(context, recordOf<RanBefore>());
+  await connectAs("puma 6.4.3 (tcp://0.0.0.0:3000) [app]");
+  await assert.rejects(seeNobody(context, { isAgain: true }), (error) => isFailure(error, "restore/in-use"));
+  assert.equal(await readFile(marker, "utf8"), "stopped\n".repeat(2));
+  const { lines } = await seeNobody(await contextOf({ settings: settings(end) }), { isAgain: true });
+  assert.match(lines[0] ?? "", /^command 'true', command 'echo stopped .* ran again after it was stopped/);
+  assert.equal(await readFile(marker, "utf8"), "stopped\n".repeat(3));
+});
+
+test("a worker that is seen at work is waited for no longer; one that only runs has to stay up", async () => {
+  const steps = (await contextOf()).place.installation.processes.worker?.start ?? [];
+  const waited = async () => {
+    const clock = new HandClock({ wakesAtOnce: true });
+    const context = { ...(await contextOf()), clock };
+    await waitUntilSteady(steps, context, { isAtWork: async () => await isWorkerConnected(context) });
+    return clock.monotonic();
+  };
+  const alone = await waited();
+  assert.ok(alone >= LIMITS.steadyMs, `${alone}`);
+  const sidekiq = await connectAs("sidekiq 7.3.1 app [0 of 10 busy]");
+  const atWork = await waited();
+  assert.ok(atWork >= LIMITS.steadyAtWorkMs && atWork < LIMITS.steadyMs, `${atWork}`);
+  await disconnect(sidekiq);
 });
 
 function policies(): (string | undefined)[] {
@@ -357,12 +256,12 @@ test("no container starts by itself until its own stage, or an undo, and then as
   assert.deepEqual(policies(), ["no", "no"]);
   // A hold asked for containers that are made anew: they have their file's policy again.
   setPolicies("always", "unless-stopped");
-  await stageOf("redis").apply(await contextOf(), recordOf<unknown>());
+  await applied("redis");
   assert.deepEqual(policies(), ["no", "no"]);
   await webStage.apply(await contextOf(), recordOf());
   assert.deepEqual(policies(), ["always", "no"]);
   const clone = { frontendUrl: "https://staging.example.com", anonymise: false };
-  const { next } = await stageOf("worker").apply(await contextOf({ options: { clone } }), recordOf<unknown>());
+  const { next } = await applied("worker", { options: { clone } });
   assert.match(next?.[0] ?? "", /until this is called: docker update --restart=unless-stopped chatwoot-sidekiq-1$/);
   assert.deepEqual(policies(), ["always", "no"]);
   await workerStage.apply(await contextOf(), recordOf());
@@ -397,15 +296,51 @@ test("an undo starts nothing with other keys than before, and goes on once they 
     [{ "chatwoot-rails-1": false, "chatwoot-sidekiq-1": false }, ["no", "no"]],
   );
   [rails.Config.Env, sidekiq.Config.Env] = before;
-  world.onAct = async (act) => {
-    if (act === "start chatwoot-rails-1") await startWeb();
-  };
+  world.onAct = startReal;
   const { holds, lines, findings } = await stopStage.undo({ ...(await contextOf()), clock: systemClock }, record);
   assert.deepEqual([holds, lines.length, findings], [undefined, 2, []]);
   assert.deepEqual(
     [isRunning(), policies()],
     [{ "chatwoot-rails-1": true, "chatwoot-sidekiq-1": true }, ["always", "always"]],
   );
+});
+
+test("an undo gives containers the environment of before again, and says how where it cannot", async () => {
+  const record = recordOf<RanBefore>();
+  await stopStage.apply(await contextOf(), record);
+  const [rails, sidekiq] = world.containers;
+  assert(rails !== undefined && sidekiq !== undefined);
+  const before = [rails.Config.Env ?? [], sidekiq.Config.Env ?? []] as const;
+  const restored = () => {
+    for (const { Config } of [rails, sidekiq]) Config.Env = [...(Config.Env ?? []), "SMTP_ADDRESS=of-the-point"];
+  };
+  restored();
+  world.onAct = startReal;
+  const undone = async () => await stopStage.undo({ ...(await contextOf()), clock: systemClock }, record);
+  // The project's folder is not here.
+  const left = await undone();
+  assert.match(
+    left.next?.join() ?? "",
+    /^make the containers again, which still have what was restored of SMTP_ADDRESS: docker compose .* --detach /,
+  );
+  for (const { Config } of [rails, sidekiq]) {
+    Config.Labels = { ...Config.Labels, "com.docker.compose.project.working_dir": machine.path };
+  }
+  const docker = await makeStandInCompose(machine, ["chatwoot/chatwoot:v4.15.1"]);
+  const { PATH } = process.env;
+  process.env["PATH"] = `${docker.path}:${PATH}`;
+  const all = world.containers;
+  Object.defineProperty(world, "containers", {
+    get() {
+      for (const _ of docker.newUps()) [rails.Config.Env, sidekiq.Config.Env] = before;
+      return all;
+    },
+  });
+  const { lines, next, holds } = await undone();
+  process.env["PATH"] = PATH;
+  assert.deepEqual([next, holds], [undefined, undefined]);
+  assert.equal(lines[0], "the containers of rails, sidekiq have the environment of before again");
+  assert.deepEqual([rails.Config.Env, sidekiq.Config.Env], before);
 });
 
 test("what an undo starts, and does not become well, is told with its last lines", async () => {
@@ -534,107 +469,4 @@ test("a worker that did not run before stays stopped, a copy's never starts, and
   assert.equal(isRunning()["chatwoot-sidekiq-1"], false);
   await workerStage.apply(await contextOf({ options: { isElsewhere: true } }), recordOf());
   assert.equal(isRunning()["chatwoot-sidekiq-1"], true);
-});
-
-/** Runs the migrations as the engine's container would. */
-function migrateInContainer(statement: string, status = 0, printed = ""): void {
-  world.onRun = async () => {
-    await server.query(statement, database.database);
-    return { status, printed };
-  };
-}
-
-const MIGRATE: Changes = { options: { migrate: true } };
-
-test("migrations run in a container made as the web process's is, once, with the long statement timeout (F15, F32)", async () => {
-  const made: unknown[] = [];
-  world.onRun = async ({ Cmd, Env, Labels, HostConfig }) => {
-    made.push([Cmd, HostConfig["RestartPolicy"], HostConfig["PortBindings"], Labels["com.docker.compose.oneoff"]]);
-    assert.ok(Env.includes("POSTGRES_STATEMENT_TIMEOUT=600s") && Env.includes(`SECRET_KEY_BASE=${SECRET}`));
-    await server.query("insert into schema_migrations values ('20991231235959')", database.database);
-    return { status: 0, printed: "" };
-  };
-  const plan = await migrateStage.plan(await contextOf(MIGRATE));
-  assert.deepEqual(plan.lines, ["run Chatwoot's migrations in a container of its own, as chatwoot-rails-1 is"]);
-  const { lines } = await migrateStage.apply(await contextOf(MIGRATE), recordOf<MigrationLook>());
-  assert.deepEqual(lines, ["Chatwoot's migrations ended well: 1 migration more than before"]);
-  assert.deepEqual(made, [[["bundle", "exec", "rails", "db:chatwoot_prepare"], { Name: "no" }, {}, "True"]]);
-  // Not asked for: nothing is planned, and nothing run.
-  assert.deepEqual((await migrateStage.plan(await contextOf())).lines, []);
-  await migrateStage.apply(await contextOf(), recordOf<MigrationLook>());
-  assert.equal(made.length, 1);
-});
-
-test("migrations are never begun on a database that their task would make anew (F6)", async () => {
-  migrateInContainer("drop table accounts");
-  const refusedFor = async (statement: string, named: RegExp) => {
-    await server.query(statement, database.database);
-    await assert.rejects(
-      migrateStage.apply(await contextOf(MIGRATE), recordOf<MigrationLook>()),
-      (error) => isFailure(error, "restore/not-migrated") && named.test(error.message),
-    );
-  };
-  await refusedFor("delete from ar_internal_metadata", /^ar_internal_metadata .* is not there or empty/);
-  await refusedFor("drop table ar_internal_metadata", /^ar_internal_metadata /);
-  await refusedFor("delete from schema_migrations", /^schema_migrations and ar_internal_metadata .* are not there/);
-  assert.deepEqual(await server.query("select count(*)::int as n from accounts", database.database), [{ n: 3 }]);
-});
-
-test("migrations that fail, or leave less than there was, are told with their last lines; what an early initializer prints is noise (F30)", async () => {
-  const failsWith = async (statement: string, status: number, printed: string) => {
-    migrateInContainer(statement, status, printed);
-    const { message, hint = "" } = await migrateStage
-      .apply(await contextOf(MIGRATE), recordOf<MigrationLook>())
-      .then(() => assert.fail("it ended well"))
-      .catch((error: unknown) => (isFailure(error, "restore/not-migrated") ? error : assert.fail(String(error))));
-    return { message, hint };
-  };
-  const noise = `ERROR: relation "installation_configs" does not exist`;
-  const timedOut = await failsWith("select 1", 1, `canceling statement due to statement timeout\nkey ${SECRET}\n`);
-  assert.equal(timedOut.message, "Chatwoot's migrations ended with status 1");
-  assert.match(timedOut.hint, / {2}canceling statement due to statement timeout\n {2}key •••\n.*chatkeep rollback/s);
-  assert.match(
-    (await failsWith("select 1", 1, noise)).message,
-    /status 1, after asking for tables that were not there yet$/,
-  );
-  // Status 0 with that line: nothing is wrong.
-  migrateInContainer("select 1", 0, noise);
-  const { lines } = await migrateStage.apply(await contextOf(MIGRATE), recordOf<MigrationLook>());
-  assert.deepEqual(lines, ["Chatwoot's migrations ended well: nothing was to be migrated"]);
-  const gone = await failsWith("delete from schema_migrations where version like '2023%'", 0, "");
-  assert.match(gone.message, /^migrations that the database had are gone from it: 20230426130150$/);
-  assert.match(
-    (await failsWith("delete from accounts where id > 1", 0, "")).message,
-    /^3 accounts before the migrations, and 1 afterwards$/,
-  );
-});
-
-test("what migrations are judged by does not depend on what they print", () => {
-  const look = { versions: ["1", "2"], hasMetadata: true, accounts: 2 };
-  assert.equal(judgeMigration({ status: 0, lines: [] }, look, { ...look, versions: ["1", "2", "3"] }), undefined);
-  assert.match(judgeMigration({ status: 0, lines: [] }, look, { ...look, versions: undefined }) ?? "", /gone/);
-  assert.match(
-    judgeMigration({ status: 0, lines: [] }, look, { ...look, hasMetadata: false }) ?? "",
-    /ar_internal_metadata/,
-  );
-});
-
-test("a command of the configuration runs the migrations of any kind; without one, being asked for them stands in the way", async () => {
-  const url = `postgres://${database.user}@127.0.0.1:${database.port}/${database.database}`;
-  const migrate = `psql '${url}' --command "insert into schema_migrations values ('3')"; echo done; exit 4`;
-  const context = await contextOf({ ...MIGRATE, settings: { kind: "manual", databaseUrl: url, migrate } });
-  await assert.rejects(
-    migrateStage.apply(context, recordOf<MigrationLook>()),
-    (error) =>
-      isFailure(error, "restore/not-migrated") &&
-      error.message.endsWith("status 4") &&
-      / {2}done\n/.test(error.hint ?? ""),
-  );
-  const { blockers } = await migrateStage.plan(
-    await contextOf({ ...MIGRATE, settings: { kind: "manual", databaseUrl: url } }),
-  );
-  assert.deepEqual(
-    blockers.map(({ kind }) => kind),
-    ["migrate-unknown"],
-  );
 });

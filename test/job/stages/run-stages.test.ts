@@ -276,3 +276,45 @@ test("what is spared and cannot be undone is told, and all behind it is undone; 
   assert.match(finding?.message ?? "", /'swap' could not be undone as a whole.*unlink of '\/x' failed/);
   assert.equal(opened.journal.value.state, "undone");
 });
+
+test("what was seen before a stage is told though the stage failed then, held, and was gone on with; likewise of an undo", async () => {
+  const world = newWorld();
+  const stages = stagesOf(world, new Fuse());
+  const runs: boolean[] = [];
+  let outcome: "fails" | "holds" | "ends" = "fails";
+  const [stop, database] = stages;
+  assert(stop !== undefined && database !== undefined);
+  const told = (kind: string) => ({
+    lines: [kind],
+    findings: [{ kind, level: "note" as const, message: kind, hint: "" }],
+  });
+  const looking: Stage = {
+    ...database,
+    async before(_context, { isFirst }) {
+      runs.push(isFirst);
+      return await Promise.resolve(outcome === "ends" ? { lines: [], findings: [] } : told(`ran again ${outcome}`));
+    },
+    async apply(context, record) {
+      if (outcome === "fails") throw new Error("the disk is full");
+      const result = await database.apply(context, record);
+      return outcome === "holds" ? { ...result, holds: "somebody decides" } : result;
+    },
+    beforeUndo: async () => await Promise.resolve(told("ran before the undo")),
+  };
+  const journal = await begin(world, new Fuse(), [stop, looking]);
+  await assert.rejects(applyStages([stop, looking], context, journal), /disk is full/);
+  for (const next of ["holds", "ends"] as const) {
+    outcome = next;
+    await applyStages([stop, looking], context, journal);
+  }
+  const { result } = journal.stage("database") ?? {};
+  assert.deepEqual(result?.lines, ["ran again fails", "ran again holds", "2 added"]);
+  assert.deepEqual(
+    result?.findings.map(({ kind }) => kind),
+    ["ran again fails", "ran again holds"],
+  );
+  // Behind another stage, then the first of its run.
+  assert.deepEqual(runs, [false, true, true]);
+  await undoStages([stop, looking], context, journal);
+  assert.deepEqual(journal.stage("database")?.result?.lines, ["ran before the undo", "taken away"]);
+});
