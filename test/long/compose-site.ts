@@ -1,9 +1,17 @@
 /** Sites of Chatwoot's production Compose file on an engine of the test's own: real PostgreSQL with pgvector, real Redis, and a stand-in for Chatwoot. */
-import { cp, mkdir, writeFile } from "node:fs/promises";
+import { cp, mkdir, symlink, writeFile } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { DemoInstallation, DemoOptions } from "../../src/demo/installation.ts";
-import { addNode, type Docker, makeDatabaseImage, makeImage, makeRedisImage, startDocker } from "../harness/docker.ts";
+import {
+  addNode,
+  composeProgram,
+  type Docker,
+  makeDatabaseImage,
+  makeImage,
+  makeRedisImage,
+  startDocker,
+} from "../harness/docker.ts";
 import { debianFolder, newerPostgres } from "../harness/newer-postgres.ts";
 import { mustRun } from "../harness/run.ts";
 import { temporaryFolder, type TestFolder } from "../harness/temporary.ts";
@@ -159,6 +167,8 @@ export interface ComposeEngine extends AsyncDisposable {
   programs: string;
   /** The same, which see the engine's network. */
   programsWithin: string;
+  /** What Docker's program needs to have Compose. */
+  env: Readonly<Record<string, string>>;
 }
 
 /** Starts an engine that has all images of the file. It takes root, and half a minute. */
@@ -175,8 +185,12 @@ export async function openComposeEngine(): Promise<ComposeEngine> {
     await makeDatabaseImage(engine, { folder: debian, major, name: "pgvector/pgvector:pg17" });
     await makeRedisImage(engine, "redis:7");
     await makeChatwootImage(engine, debian);
-    await makePrograms(engine, programs, folder.at("programs"));
-    return { engine, folder, programs, programsWithin: folder.at("programs"), [Symbol.asyncDispose]: dispose };
+    const programsWithin = folder.at("programs");
+    await makePrograms(engine, programs, programsWithin);
+    await mkdir(folder.at("docker/cli-plugins"), { recursive: true });
+    await symlink(await composeProgram(), folder.at("docker/cli-plugins/docker-compose"));
+    const env = { DOCKER_CONFIG: folder.at("docker") };
+    return { engine, folder, programs, programsWithin, env, [Symbol.asyncDispose]: dispose };
   } catch (error) {
     await dispose();
     throw error;
@@ -191,6 +205,8 @@ export interface ComposeSite {
   seeded: DemoInstallation;
   /** The folder of a volume on this machine. */
   volume(name: string): Promise<string>;
+  /** Until the server takes connections. */
+  databaseReady(): Promise<void>;
   /** Starts all of it, and returns when the web process answers. */
   up(): Promise<void>;
 }
@@ -228,6 +244,7 @@ export async function makeComposeSite({ engine, folder }: ComposeEngine, options
       const asked = ["volume", "inspect", "--format", "{{.Mountpoint}}", `${project}_${name}`];
       return (await engine.docker(asked)).stdout.trim();
     },
+    databaseReady: async () => await waitFor(engine, path, READY),
     async up() {
       await engine.compose(path, ["up", "--detach"]);
       await waitFor(engine, path, ["rails", "node", "--eval", "fetch('http://127.0.0.1:3000/health')"]);

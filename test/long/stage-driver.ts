@@ -10,7 +10,14 @@ import { silent } from "../../src/base/progress.ts";
 import { findInstallation } from "../../src/installation/find.ts";
 import { ALL_STAGES } from "../../src/job/stages/all.ts";
 import { seeNobody } from "../../src/job/stages/nobody.ts";
-import type { StageContext, StageName, StageOptions, StageResult } from "../../src/job/stages/stage.ts";
+import {
+  behind,
+  NOTHING_DONE,
+  type StageContext,
+  type StageName,
+  type StageOptions,
+  type StageResult,
+} from "../../src/job/stages/stage.ts";
 import type { ServerAddress } from "../../src/postgres/address.ts";
 
 export interface DriverCall {
@@ -70,7 +77,13 @@ async function drive(call: DriverCall): Promise<StageResult> {
   };
   const stage = ALL_STAGES.find(({ name }) => name === call.stage);
   if (stage === undefined) throw new Error(`no stage '${call.stage}'`);
-  return call.act === "apply" ? await stage.apply(context, record) : await stage.undo(context, record);
+  // As the runner does it: what must be so before is seen to first.
+  if (call.act === "apply") {
+    const seen = (await stage.before?.(context, { isFirst: true })) ?? NOTHING_DONE;
+    return behind(seen, await stage.apply(context, record));
+  }
+  const seen = (await stage.beforeUndo?.(context)) ?? NOTHING_DONE;
+  return behind(seen, await stage.undo(context, record));
 }
 
 async function main(): Promise<DriverAnswer> {
