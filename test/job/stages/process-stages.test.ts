@@ -219,7 +219,10 @@ test("what a person's own commands start does not tell whether it runs: who is c
   await assert.rejects(seeNobody(context, { isAgain: true }), (error) => isFailure(error, "restore/in-use"));
   assert.equal(await readFile(marker, "utf8"), "stopped\n".repeat(2));
   const { lines } = await seeNobody(await contextOf({ settings: settings(end) }), { isAgain: true });
-  assert.match(lines[0] ?? "", /^command 'stop\.worker' of the configuration, command 'stop\.web' .* ran again after it was stopped/);
+  assert.match(
+    lines[0] ?? "",
+    /^command 'stop\.worker' of the configuration, command 'stop\.web' .* ran again after it was stopped/,
+  );
   assert.equal(await readFile(marker, "utf8"), "stopped\n".repeat(3));
 });
 

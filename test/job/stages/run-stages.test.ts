@@ -6,7 +6,7 @@ import { silent } from "../../../src/base/progress.ts";
 import { knownNeed } from "../../../src/job/room.ts";
 import { Journal, type JournalValue } from "../../../src/job/stages/journal.ts";
 import { applyStages, undoStages } from "../../../src/job/stages/run-stages.ts";
-import type { Stage, StageContext } from "../../../src/job/stages/stage.ts";
+import type { Stage, StageContext, StageResult } from "../../../src/job/stages/stage.ts";
 import { HandClock } from "../../harness/hand-clock.ts";
 import { fakeStage, Fuse, Killed, type World, worldJournal } from "./fake-stages.ts";
 
@@ -277,6 +277,10 @@ test("what is spared and cannot be undone is told, and all behind it is undone; 
   assert.equal(opened.journal.value.state, "undone");
 });
 
+function told(kind: string): StageResult {
+  return { lines: [kind], findings: [{ kind, level: "note", message: kind, hint: "" }] };
+}
+
 test("what was seen before a stage is told though the stage failed then, held, and was gone on with; likewise of an undo", async () => {
   const world = newWorld();
   const stages = stagesOf(world, new Fuse());
@@ -284,10 +288,6 @@ test("what was seen before a stage is told though the stage failed then, held, a
   let outcome: "fails" | "holds" | "ends" = "fails";
   const [stop, database] = stages;
   assert(stop !== undefined && database !== undefined);
-  const told = (kind: string) => ({
-    lines: [kind],
-    findings: [{ kind, level: "note" as const, message: kind, hint: "" }],
-  });
   const looking: Stage = {
     ...database,
     async before(_context, { isFirst }) {
