@@ -4,9 +4,14 @@ import { chown, cp, lstat, readdir, readFile, rm, writeFile } from "node:fs/prom
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import type { DemoAddress } from "../../src/demo/database.ts";
+import { buildInstallation } from "../../src/demo/installation.ts";
 import type { JournalValue } from "../../src/job/stages/journal.ts";
+import { summaryOf } from "../harness/cli.ts";
 import { dumpLines } from "../harness/pg-dump-diff.ts";
+import { startPostgres } from "../harness/postgres.ts";
+import { startRedis } from "../harness/redis.ts";
 import { mustRun } from "../harness/run.ts";
+import { temporaryFolder } from "../harness/temporary.ts";
 import { readFolder } from "../harness/tree.ts";
 import { openDesk, SMALL } from "../scenario/desk.ts";
 import { stageIs } from "../scenario/whole-desk.ts";
@@ -216,15 +221,63 @@ test("a Linux machine that was lost comes back into a fresh Compose project, and
 });
 
 /** What is left of a project that was lost with its volumes. */
-async function loseProject(): Promise<Saved> {
-  await using site = await openSite({ project: "lost", ...SAVED }, { isEmpty: false });
+async function loseProject(project: string): Promise<Saved> {
+  await using site = await openSite({ project, ...SAVED }, { isEmpty: false });
   return { lost: await stateOf(site), ...(await savingMachine(site.project)) };
 }
 
 test("a Compose project that was lost with its volumes comes back into one of another name", async () => {
-  const saved = await loseProject();
+  const saved = await loseProject("lost");
   await using site = await openSite({ project: "helpdesk", ...FRESH }, { isEmpty: true });
   await takesOver(site, saved, stageIs("swap", "done"));
+});
+
+test("a Compose project that was lost comes back onto a fresh Linux machine, and goes again", async () => {
+  const { lost, repository, passwordFile } = await loseProject("moved");
+  await using redis = await startRedis();
+  await using server = await startPostgres({ programs: own.programs });
+  await using machineFolder = await temporaryFolder();
+  const fresh = await buildInstallation({
+    root: machineFolder.at("home"),
+    address: server.address,
+    ...FRESH.seed,
+    isCheckout: false,
+    signal: new AbortController().signal,
+  });
+  const environment = (await readFile(fresh.envFile, "utf8"))
+    .replace(/^REDIS_URL=.*$/m, `REDIS_URL=${redis.url}`)
+    .replace(/^FRONTEND_URL=.*$/m, "FRONTEND_URL=https://new.acme.example");
+  await writeFile(fresh.envFile, environment);
+  const state = async (): Promise<State> => ({
+    database: await databaseOf(fresh.database, own.programs),
+    files: await readFolder(fresh.storageRoot),
+    environment: await readFile(fresh.envFile, "utf8"),
+  });
+  const before = await state();
+  const machine = await machineOf("linux", {
+    folder: own.folder,
+    programs: own.programs,
+    home: fresh.root,
+    args: ["--repository", repository],
+    env: { CHATKEEP_PASSWORD_FILE: passwordFile },
+  });
+  const restore = ["restore", "latest", "--onto", "linux-vm", "--replace", "new.acme.example", "--yes"];
+  assert.ok(await machine.killWhen(restore, stageIs("files", "begun")), "it was killed on the way");
+  const resumed = await machine.chatkeep(["restore", "--resume", "--outbound", "allow"]);
+  assert.ok(resumed.status === 0 || resumed.status === 3, `${resumed.stderr}${resumed.stdout}`);
+  assert.equal(summaryOf(resumed.stdout)["state"], "done");
+  const restored = await state();
+  assertSameDatabase(restored.database, lost.database, "restored");
+  assert.deepEqual(restored.files, lost.files);
+  for (const name of ["SECRET_KEY_BASE", "ACTIVE_RECORD_ENCRYPTION_PRIMARY_KEY", "SMTP_PASSWORD"]) {
+    assert.equal(valueOf(restored.environment, name), valueOf(lost.environment, name), name);
+  }
+  const ofPlace = ["FRONTEND_URL", "REDIS_URL", "INSTALLATION_ENV", "POSTGRES_HOST", "POSTGRES_PORT"];
+  for (const name of [...ofPlace, "POSTGRES_DATABASE", "POSTGRES_USERNAME", "POSTGRES_PASSWORD"]) {
+    assert.equal(valueOf(restored.environment, name), valueOf(before.environment, name), name);
+  }
+  assert.equal((await machine.summary(["rollback", "--yes"]))["isWhole"], true);
+  assertSameState(await state(), before, "rolled back");
 });
 
 test("rows, files and a key that were lost in place come back, and a rollback goes back to the loss", async () => {

@@ -4,8 +4,8 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { embeddedPostgres } from "../harness/embedded.ts";
 import { olderClient } from "../harness/newer-postgres.ts";
-import { assertSameDatabase } from "../harness/pg-dump-diff.ts";
-import { startPostgres, type TestServer } from "../harness/postgres.ts";
+import { dumpLines } from "../harness/pg-dump-diff.ts";
+import { startPostgres, type TestAddress, type TestServer } from "../harness/postgres.ts";
 import { mustRun } from "../harness/run.ts";
 import { makeCheapToOpen } from "../scenario/cheap-key.ts";
 import { type Desk, openDesk } from "../scenario/desk.ts";
@@ -26,6 +26,11 @@ after(async () => {
   await today.stop();
   await desk[Symbol.asyncDispose]();
 });
+
+/** As today's pg_dump has it, but for the version of the server. */
+async function linesOf(address: TestAddress): Promise<string[]> {
+  return (await dumpLines(address, { programs: today.programs })).filter((line) => !line.startsWith("-- Dumped from"));
+}
 
 const FORMS: readonly (readonly [name: string, format: string, args: readonly string[]])[] = [
   ["old.dump", "custom", ["--format=custom"]],
@@ -55,6 +60,6 @@ for (const [name, format, args] of FORMS) {
     const url = `postgresql://${today.address.user}@${today.address.host}:${today.address.port}/${into}`;
     const restored = await desk.chatkeep(["restore", String(point), "--database-url", url, "--yes"]);
     assert.ok(restored.status === 0 || restored.status === 3, restored.stderr);
-    await assertSameDatabase(database, { ...today.address, database: into }, { programs: today.programs });
+    assert.deepEqual(await linesOf({ ...today.address, database: into }), await linesOf(database));
   });
 }
