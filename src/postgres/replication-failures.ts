@@ -70,7 +70,7 @@ const RULES: readonly Rule[] = [
       ),
   ],
   [
-    /unsupported startup parameter: replication|replication connections? (is|are) not (allowed|supported)/i,
+    /unsupported startup parameter: replication|syntax error at or near "IDENTIFY_SYSTEM"|replication connections? (is|are) not (allowed|supported)/i,
     (_, address, cause) =>
       new Failure(
         "database/unsuitable",

@@ -1,0 +1,265 @@
+/**
+ * Whether a server's log can be followed from here, tried for real; and if not, each thing that is in the way with the one
+ * line that changes it. Nothing is changed on the server.
+ */
+import { formatBytes, plural } from "../base/bytes.ts";
+import { type Failure, isFailure, messageOf } from "../base/errors.ts";
+import { isSocket, type ServerAddress } from "./address.ts";
+import { connect, type Connection } from "./connect.ts";
+import { quoteIdentifier } from "./names.ts";
+import { looksLikePooler } from "./pooler.ts";
+import { openReplication, type SystemIdentity } from "./replication.ts";
+import { readReplicationFacts, type ReplicationFacts } from "./replication-facts.ts";
+
+export type ObstacleKind =
+  | "pooler"
+  | "managed"
+  | "wal-level"
+  | "walsenders"
+  | "pg-hba"
+  | "role"
+  /** Whatever else the server said. */
+  | "refused";
+
+export type RemarkKind =
+  | "slot-unbounded"
+  | "slots-full"
+  | "walsender-single"
+  | "standby"
+  | "synchronous"
+  | "tablespaces";
+
+export interface Told<Kind> {
+  readonly kind: Kind;
+  /** Lower case, no full stop. */
+  readonly message: string;
+  /** What changes it: a statement for a superuser, or a line of a file; undefined where nothing does. */
+  readonly line: string | undefined;
+  /** Where the line goes, and what makes it count: a sentence. */
+  readonly hint: string;
+}
+
+export interface ReplicationLook {
+  /** `stream`: a session of replication was opened, and what it needs is there. */
+  readonly mode: "stream" | "none";
+  /** What holds the log for us where it is streamed; see `replication-slots.ts`. */
+  readonly slot: "permanent" | "temporary" | "none";
+  /** What is in the way; empty where it can be streamed. */
+  readonly obstacles: readonly Told<ObstacleKind>[];
+  /** What is not in the way, and worth knowing. */
+  readonly remarks: readonly Told<RemarkKind>[];
+  readonly facts: ReplicationFacts;
+  /** Whom a session of replication met; undefined where none could be opened. */
+  readonly system: SystemIdentity | undefined;
+}
+
+/**
+ * Looks at a server, and opens a session of replication to see.
+ * @throws Failure of the `database/` codes where not even an ordinary session can be had; the signal's reason.
+ */
+export async function lookAtReplication(
+  address: ServerAddress,
+  { signal }: { signal: AbortSignal },
+): Promise<ReplicationLook> {
+  await using connection = await connect(address, { signal });
+  const facts = await readReplicationFacts(connection);
+  const isPooled = looksLikePooler(address) || (await isThroughPooler(connection));
+  const tried = await tryToReplicate(address, { signal });
+  const refused = isFailure(tried) ? obstaclesOf(tried, { address, facts, isPooled }) : [];
+  const obstacles = [...refused, ...missing(facts, refused)];
+  const mode = obstacles.length === 0 ? "stream" : "none";
+  return {
+    mode,
+    slot: mode === "none" || facts.slots.used >= facts.slots.most ? "none" : slotFor(facts),
+    obstacles,
+    remarks: remarksOn(facts),
+    facts,
+    system: isFailure(tried) ? undefined : tried,
+  };
+}
+
+/** A permanent slot is only made where the server bounds what it keeps. */
+export function slotFor({ slotKeepBytes }: Pick<ReplicationFacts, "slotKeepBytes">): "permanent" | "temporary" {
+  return slotKeepBytes === undefined ? "temporary" : "permanent";
+}
+
+/** What speaks the protocol by itself hands out a number of its own for a session, where the server names the process. */
+async function isThroughPooler(connection: Connection): Promise<boolean> {
+  const [row] = await connection.query<{ pid: number }>("select pg_catalog.pg_backend_pid() as pid");
+  return connection.announcedProcess !== row?.pid;
+}
+
+async function tryToReplicate(
+  address: ServerAddress,
+  { signal }: { signal: AbortSignal },
+): Promise<SystemIdentity | Failure> {
+  try {
+    await using session = await openReplication(address, { signal });
+    return await session.identifySystem();
+  } catch (error) {
+    if (signal.aborted || !isFailure(error)) throw error;
+    return error;
+  }
+}
+
+interface Tried {
+  readonly address: ServerAddress;
+  readonly facts: ReplicationFacts;
+  readonly isPooled: boolean;
+}
+
+const NO_ENTRY =
+  /(?:no pg_hba\.conf entry for|pg_hba\.conf rejects) replication connection from host "([^"]*)", user "[^"]*"(.*)$/s;
+
+function obstaclesOf(failure: Failure, { address, facts, isPooled }: Tried): Told<ObstacleKind>[] {
+  const said = messageOf(failure.cause ?? failure);
+  if (isPooled) return [poolerInBetween()];
+  if (facts.service !== undefined) return [managedBy(facts.service)];
+  const [, host, rest = ""] = NO_ENTRY.exec(said) ?? [];
+  if (host !== undefined) return [noEntry(host, /SSL (encryption|on)/.test(rest), address, facts)];
+  if (/may not replicate/.test(failure.message)) return [noRight(facts)];
+  if (/no walsender left/.test(failure.message)) return [noSender(facts)];
+  if (failure.code === "database/unsuitable") return [poolerInBetween()];
+  return [{ kind: "refused", message: failure.message, line: undefined, hint: failure.hint ?? "" }];
+}
+
+/** What the server's settings lack whatever it said: one thing may hide another. */
+function missing(facts: ReplicationFacts, refused: readonly Told<ObstacleKind>[]): Told<ObstacleKind>[] {
+  const isTold = (kind: ObstacleKind) => refused.some((one) => one.kind === kind);
+  if (isTold("pooler") || isTold("managed")) return [];
+  const found: Told<ObstacleKind>[] = [];
+  if (!facts.role.mayReplicate && !isTold("role")) found.push(noRight(facts));
+  if (facts.walLevel === "minimal") {
+    found.push({
+      kind: "wal-level",
+      message: "the server writes too little into its log (wal_level is minimal)",
+      line: "ALTER SYSTEM SET wal_level = 'replica';",
+      hint: "A superuser runs it, then the server is restarted.",
+    });
+  }
+  const { most, used } = facts.senders;
+  if (used >= most && !isTold("walsenders")) found.push(noSender(facts));
+  return found;
+}
+
+function poolerInBetween(): Told<ObstacleKind> {
+  return {
+    kind: "pooler",
+    message: "a pooler stands between here and the server, and passes no replication on",
+    line: undefined,
+    hint: "Give the server's own address for following its log: for PgBouncer, the host and port in its [databases].",
+  };
+}
+
+function managedBy(service: string): Told<ObstacleKind> {
+  return {
+    kind: "managed",
+    message: `the server is managed by ${service}, which lets no customer read its log`,
+    line: undefined,
+    hint: "Use the service's own recovery to a moment for the last minutes, and frequent restore points here.",
+  };
+}
+
+function noRight({ role }: ReplicationFacts): Told<ObstacleKind> {
+  return {
+    kind: "role",
+    message: `the role '${role.name}' may not replicate`,
+    line: `ALTER ROLE ${quoteIdentifier(role.name)} REPLICATION;`,
+    hint: "A superuser runs it; it counts at once. A role may then read everything that the server has, so it may be a role made for this.",
+  };
+}
+
+function noSender({ senders }: ReplicationFacts): Told<ObstacleKind> {
+  const { most, used } = senders;
+  return {
+    kind: "walsenders",
+    message:
+      most === 0
+        ? "the server sends its log to nobody (max_wal_senders is 0)"
+        : `${used} of ${most} walsenders are in use`,
+    line: `ALTER SYSTEM SET max_wal_senders = ${Math.max(10, most + 4)};`,
+    hint: "A superuser runs it, then the server is restarted: following the log takes one, a base another. A standby needs at least its primary's number.",
+  };
+}
+
+/** The line for just this role from just here, checked as passwords are kept. */
+function noEntry(
+  host: string,
+  isEncrypted: boolean,
+  address: ServerAddress,
+  { passwordEncryption, hbaFile, role }: ReplicationFacts,
+): Told<ObstacleKind> {
+  const user =
+    /^[a-z_][a-z0-9_]*$/.test(role.name) && !["all", "replication"].includes(role.name)
+      ? role.name
+      : quoteIdentifier(role.name);
+  const from = host.includes(":") ? `${host}/128` : `${host}/32`;
+  const isLocal = isSocket(address) || host === "[local]";
+  const where = isLocal
+    ? `local replication ${user}`
+    : `${isEncrypted ? "hostssl" : "host"} replication ${user} ${from}`;
+  return {
+    kind: "pg-hba",
+    message: `the server lets '${role.name}' replicate from nowhere that matches ${isLocal ? "its socket" : host}`,
+    line: `${where} ${passwordEncryption}`,
+    hint: [
+      `It goes into ${hbaFile === undefined ? "pg_hba.conf (SHOW hba_file says a superuser where)" : `'${hbaFile}' on the server's machine`}, above any line that rejects; 'all' does not mean replication.`,
+      "It counts after: select pg_reload_conf();",
+      ...(isLocal ? [] : [`Where addresses change, as of containers, 'samenet' may stand in place of ${from}.`]),
+    ].join(" "),
+  };
+}
+
+function remarksOn(facts: ReplicationFacts): Told<RemarkKind>[] {
+  const { slots, senders, slotKeepBytes, keepBytes, isStandby, synchronousStandbys, tablespaces } = facts;
+  const found: Told<RemarkKind>[] = [];
+  if (slotKeepBytes === undefined) {
+    found.push({
+      kind: "slot-unbounded",
+      message: `the server bounds nothing that it keeps for slots, so ours is temporary: while nobody reads, only ${formatBytes(keepBytes)} of its log are kept for sure`,
+      line: "ALTER SYSTEM SET max_slot_wal_keep_size = '10GB';",
+      hint: "A superuser runs it, then: select pg_reload_conf(); With a bound the slot stays, and nothing is lost while Chatkeep is stopped.",
+    });
+  }
+  if (slots.used >= slots.most) {
+    found.push({
+      kind: "slots-full",
+      message: `${slots.used} of ${slots.most} replication slots are in use, so that none is left for us`,
+      line: `ALTER SYSTEM SET max_replication_slots = ${Math.max(10, slots.most + 4)};`,
+      hint: `A superuser runs it, then the server is restarted. Without a slot only ${formatBytes(keepBytes)} of the log are kept for sure (wal_keep_size).`,
+    });
+  }
+  if (senders.most - senders.used === 1) {
+    found.push({
+      kind: "walsender-single",
+      message: "one walsender is left: a base cannot be taken while the log is followed",
+      line: `ALTER SYSTEM SET max_wal_senders = ${senders.most + 4};`,
+      hint: "A superuser runs it, then the server is restarted.",
+    });
+  }
+  if (isStandby) {
+    found.push({
+      kind: "standby",
+      message: "the server is a standby: what its primary has not yet sent to it is not saved",
+      line: undefined,
+      hint: "That is right where the primary must not be touched. When it is promoted its timeline ends, and the next is followed.",
+    });
+  }
+  if (/(^|[^a-z0-9_])(\*|chatkeep)([^a-z0-9_]|$)/i.test(synchronousStandbys)) {
+    found.push({
+      kind: "synchronous",
+      message: `commits may wait for us: synchronous_standby_names is '${synchronousStandbys}'`,
+      line: undefined,
+      hint: "Name the standbys there that commits are to wait for; '*' means whoever connects.",
+    });
+  }
+  if (tablespaces.length > 0) {
+    found.push({
+      kind: "tablespaces",
+      message: `${plural(tablespaces.length, "tablespace lies", "tablespaces lie")} outside of the data folder, and ${tablespaces.length === 1 ? "is" : "are"} saved with it`,
+      line: undefined,
+      hint: "A recovery puts them into its own folder.",
+    });
+  }
+  return found;
+}

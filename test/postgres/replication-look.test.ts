@@ -1,0 +1,139 @@
+import assert from "node:assert/strict";
+import { appendFile, readFile, writeFile } from "node:fs/promises";
+import { setTimeout as sleep } from "node:timers/promises";
+import { after, before, test } from "node:test";
+import { isFailure } from "../../src/base/errors.ts";
+import type { ServerAddress } from "../../src/postgres/address.ts";
+import { lookAtReplication, type ReplicationLook } from "../../src/postgres/replication-look.ts";
+import { openReplication } from "../../src/postgres/replication.ts";
+import { createSlot } from "../../src/postgres/replication-slots.ts";
+import { startPgbouncer } from "../harness/pgbouncer.ts";
+import { startPostgres, type TestServer } from "../harness/postgres.ts";
+
+const { signal } = new AbortController();
+let server: TestServer;
+let plain: ServerAddress;
+
+before(async () => {
+  server = await startPostgres({ auth: "scram", settings: ["max_wal_senders=2", "max_replication_slots=1"] });
+  await server.query(`create role "Plain one" login password 'plain-secret'`);
+  plain = { ...server.address, user: "Plain one", password: "plain-secret" };
+});
+after(async () => {
+  await server.stop();
+});
+
+const look = async (address: ServerAddress) => await lookAtReplication(address, { signal });
+const kinds = (told: readonly { kind: string }[]) => told.map(({ kind }) => kind);
+const lineOf = (seen: ReplicationLook, kind: string) =>
+  [...seen.obstacles, ...seen.remarks].find((told) => told.kind === kind)?.line ?? "";
+
+/** A line that was reloaded counts for whoever comes after the postmaster has read it. */
+async function untilLook(address: ServerAddress, fits: (seen: ReplicationLook) => boolean): Promise<ReplicationLook> {
+  for (;;) {
+    const seen = await look(address);
+    if (fits(seen)) return seen;
+    await sleep(50);
+  }
+}
+
+test("where the log can be streamed it is said by whom, and with which slot", async () => {
+  const seen = await look(server.address);
+  assert.equal(seen.mode, "stream");
+  assert.deepEqual(seen.obstacles, []);
+  assert.match(seen.system?.systemId ?? "", /^\d{10,}$/);
+  assert.equal(seen.slot, "temporary");
+  assert.deepEqual(kinds(seen.remarks), ["slot-unbounded"]);
+  const { facts } = seen;
+  assert.deepEqual(
+    [facts.major, facts.isStandby, facts.walLevel, facts.segmentBytes, facts.senders, facts.slots],
+    [server.major, false, "replica", 16 * 1024 ** 2, { most: 2, used: 0 }, { most: 1, used: 0 }],
+  );
+  assert.deepEqual([facts.slotKeepBytes, facts.keepBytes, facts.senderTimeoutSeconds], [undefined, 0, 60]);
+  assert(facts.hbaFile?.endsWith("/pg_hba.conf"));
+  assert(facts.databases.some(({ name, encoding }) => name === "postgres" && encoding === "UTF8"));
+  // The line does what it says.
+  await server.query(lineOf(seen, "slot-unbounded"));
+  await server.query("select pg_reload_conf()");
+  const bounded = await untilLook(server.address, ({ facts: { slotKeepBytes } }) => slotKeepBytes !== undefined);
+  assert.deepEqual(
+    [bounded.slot, bounded.facts.slotKeepBytes, kinds(bounded.remarks)],
+    ["permanent", 10 * 1024 ** 3, []],
+  );
+});
+
+test("each thing in the way is told with the line that changes it, and the lines do", async () => {
+  const hbaFile = (await look(server.address)).facts.hbaFile ?? "";
+  const before = await readFile(hbaFile, "utf8");
+  await writeFile(hbaFile, before.replaceAll(/^.* replication .*$/gm, ""));
+  await server.query("select pg_reload_conf()");
+  const shut = await untilLook(plain, ({ obstacles }) => kinds(obstacles).includes("pg-hba"));
+  assert.equal(shut.mode, "none");
+  assert.equal(shut.system, undefined);
+  assert.deepEqual(kinds(shut.obstacles), ["pg-hba", "role"]);
+  const line = lineOf(shut, "pg-hba");
+  assert.equal(line, `host replication "Plain one" 127.0.0.1/32 scram-sha-256`);
+  assert.equal(shut.facts.hbaFile, undefined);
+  const [told] = shut.obstacles;
+  assert.match(told?.hint ?? "", /^It goes into pg_hba\.conf \(SHOW hba_file says a superuser where\)/);
+  assert(!JSON.stringify(shut.obstacles).includes("plain-secret"));
+  const superusers = await look(server.address);
+  assert(superusers.obstacles[0]?.hint.includes(hbaFile));
+
+  await appendFile(hbaFile, `${line}\n`);
+  await server.query("select pg_reload_conf()");
+  const mayNot = await untilLook(plain, ({ obstacles }) => !kinds(obstacles).includes("pg-hba"));
+  assert.deepEqual(kinds(mayNot.obstacles), ["role"]);
+  assert.equal(lineOf(mayNot, "role"), `ALTER ROLE "Plain one" REPLICATION;`);
+  await server.query(lineOf(mayNot, "role"));
+  assert.equal((await look(plain)).mode, "stream");
+
+  // What a service's server has that nobody else has.
+  await server.query("create role rds_superuser");
+  const managed = await untilLook(server.address, ({ mode }) => mode === "none");
+  assert.deepEqual(kinds(managed.obstacles), ["managed"]);
+  assert.match(managed.obstacles[0]?.message ?? "", /Amazon RDS/);
+  await server.query("drop role rds_superuser");
+  await writeFile(hbaFile, before);
+  await server.query("select pg_reload_conf()");
+  await untilLook(server.address, ({ mode }) => mode === "stream");
+});
+
+test("walsenders and slots that are taken are counted", async () => {
+  await using first = await openReplication(server.address, { signal });
+  await createSlot(first, "somebody_elses", { isTemporary: true });
+  const one = await look(server.address);
+  assert.deepEqual([one.mode, one.slot, kinds(one.remarks)], ["stream", "none", ["slots-full", "walsender-single"]]);
+  assert.match(one.remarks[0]?.message ?? "", /^1 of 1 replication slots/);
+  assert.equal(lineOf(one, "slots-full"), "ALTER SYSTEM SET max_replication_slots = 10;");
+  await using second = await openReplication(server.address, { signal });
+  const none = await look(server.address);
+  assert.deepEqual([none.mode, kinds(none.obstacles)], ["none", ["walsenders"]]);
+  assert.equal(lineOf(none, "walsenders"), "ALTER SYSTEM SET max_wal_senders = 10;");
+  await assert.rejects(openReplication(server.address, { signal }), (error) => isFailure(error, "database/full"));
+  await assert.rejects(createSlot(second, "one_more", { isTemporary: true }), (error) =>
+    isFailure(error, "database/full"),
+  );
+});
+
+test("a pooler in between is told, whether it refuses replication or takes it for something else", async () => {
+  const { user, password = "" } = server.address;
+  const users = [{ name: user, password }];
+  for (const settings of [[], ["ignore_startup_parameters = replication"]]) {
+    await using pooler = await startPgbouncer(server.address, { mode: "session", users, settings });
+    const seen = await look({ ...server.address, port: pooler.port });
+    assert.deepEqual([seen.mode, kinds(seen.obstacles)], ["none", ["pooler"]]);
+  }
+});
+
+test("a server whose log has too little, and that sends it to nobody, is told in one look", async () => {
+  await using minimal = await startPostgres({ settings: ["wal_level=minimal", "max_wal_senders=0"] });
+  const seen = await look(minimal.address);
+  assert.equal(seen.mode, "none");
+  assert.deepEqual(kinds(seen.obstacles).toSorted(), ["wal-level", "walsenders"]);
+  assert.equal(lineOf(seen, "wal-level"), "ALTER SYSTEM SET wal_level = 'replica';");
+});
+
+test("a server that nobody answers at is a failure, and no look", async () => {
+  await assert.rejects(look({ ...server.address, port: 1 }), (error) => isFailure(error, "database/unreachable"));
+});
