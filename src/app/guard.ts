@@ -89,7 +89,8 @@ export async function runGuard(
       point,
       stage: "running",
       salt,
-      before,
+      // What a service said of itself may hold anything.
+      before: { ...before, health: s.redact(before.health), worries: s.redact(before.worries) },
       ended: null,
     };
     if (before.project !== null) await keepImages(before.project, s);
