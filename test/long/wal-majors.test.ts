@@ -58,7 +58,8 @@ for (const { major, segmentMib, settings } of VARIANTS) {
     });
     await work(server);
     const busy = await busyRows(server);
-    const worked = readWhole((await readLog(server)).options, (await readLog(server)).bytes);
+    const first = await readLog(server);
+    const worked = readWhole(first.options, first.bytes);
     assert.equal(rowsByFile(worked.events)[busy.file], busy.rows);
     const begun = worked.reader.validTo;
     for (const sql of LOAD) if (major >= 15 || !sql.includes("walinspect")) await server.query(sql);

@@ -25,18 +25,31 @@ export interface RealLog {
   readonly folder: string;
 }
 
+const TRIES = 100;
+
+/** The end of the log and whose it is, at a moment at which all of it is in its files. */
+async function standOf(server: TestServer): Promise<Record<string, unknown>> {
+  for (let n = 0; n < TRIES; n += 1) {
+    // What came before it is in its file, too, when a commit returns that waits for that.
+    await server.query(
+      "begin; set local synchronous_commit = on; select pg_logical_emit_message(true, 'end', ''); commit",
+    );
+    const [row = {}] = await server.query(
+      `select pg_current_wal_flush_lsn()::text as end, pg_current_wal_insert_lsn()::text as written,
+         current_setting('data_directory') as data,
+         (select system_identifier::text from pg_control_system()) as system,
+         (select timeline_id from pg_control_checkpoint()) as timeline,
+         (select bytes_per_wal_segment from pg_control_init()) as segment`,
+    );
+    // The server writes of its own accord, now and then, and may have half of that in its file.
+    if (row["end"] === row["written"]) return row;
+  }
+  throw new Error(`the server wrote something of its own ${TRIES} times`);
+}
+
 /** All of the log that is there: nobody may write meanwhile. */
 export async function readLog(server: TestServer): Promise<RealLog> {
-  // The last of it is written to its file by a commit that waits for that.
-  await server.query(
-    "begin; set local synchronous_commit = on; select pg_logical_emit_message(true, 'end', ''); commit",
-  );
-  const [row = {}] = await server.query(
-    `select pg_current_wal_flush_lsn()::text as end, current_setting('data_directory') as data,
-       (select system_identifier::text from pg_control_system()) as system,
-       (select timeline_id from pg_control_checkpoint()) as timeline,
-       (select bytes_per_wal_segment from pg_control_init()) as segment`,
-  );
+  const row = await standOf(server);
   const folder = join(String(row["data"]), "pg_wal");
   const segmentBytes = Number(row["segment"]);
   const timeline = Number(row["timeline"]);
