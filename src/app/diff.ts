@@ -3,7 +3,7 @@ import { assert, Failure } from "../base/errors.ts";
 import { PointReader } from "../job/point-reader.ts";
 import { listPoints, resolvePoint } from "../job/points.ts";
 import type { DiffSummary } from "../job/summaries.ts";
-import { openToRead, readingPoint } from "./session.ts";
+import { openToRead, readingPoint, settleWord } from "./session.ts";
 import type { Globals, Surroundings } from "./surroundings.ts";
 
 export interface DiffFlags {
@@ -15,8 +15,10 @@ export async function runDiff(globals: Globals, { points, table }: DiffFlags, s:
   const { signal } = s;
   const opened = await openToRead(globals, s);
   const { repository, name, config } = opened;
+  const words: string[] = [];
+  for (const word of points) words.push(await settleWord(opened, word, s));
   const list = await listPoints(repository, { signal });
-  const [one, two] = points.map((word) => {
+  const [one, two] = words.map((word) => {
     const point = resolvePoint(list, word, config?.installation.id);
     return { ...opened, list, reader: new PointReader(repository, point, { signal }) };
   });

@@ -10,7 +10,7 @@ import { openNextToDrill } from "./copies.ts";
 import { openInstallation } from "./installation.ts";
 import { PROGRAM } from "./program.ts";
 import { readSecretFile } from "./secrets.ts";
-import { openToRead } from "./session.ts";
+import { openToRead, settleWord } from "./session.ts";
 import type { Globals, Surroundings } from "./surroundings.ts";
 
 export interface DrillFlags extends PlaceFlags {
@@ -32,12 +32,13 @@ export async function runDrill(
 ): Promise<DrillSummary> {
   // Before the key is derived: what is wrong in the configuration is told at once.
   if (flags.inPlaceServer) await loadConfig(globals, s);
-  const { repository, name, config } =
-    point === undefined ? await openNextToDrill(globals, s) : await openToRead(globals, s);
+  const opened = point === undefined ? await openNextToDrill(globals, s) : await openToRead(globals, s);
+  const { repository, name, config } = opened;
+  const word = point === undefined ? "latest" : await settleWord(opened, point, s);
   return await drill({
     repository,
     repositoryName: name,
-    choose: (list) => resolvePoint(list, point ?? "latest", config?.installation.id),
+    choose: (list) => resolvePoint(list, word, config?.installation.id),
     isRecorded: s.atMs === undefined,
     isEveryFile: flags.all,
     scratch: await scratchPlaces(config, flags, s),

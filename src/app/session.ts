@@ -9,6 +9,7 @@ import { shortId } from "../base/ids.ts";
 import { PointReader } from "../job/point-reader.ts";
 import { listPoints, type Point, type PointList, resolvePoint } from "../job/points.ts";
 import { isDamage } from "../repo/chunk.ts";
+import { parseMoment } from "../point/moment.ts";
 import { Repository } from "../repo/repository.ts";
 import { parseRestLocation, withoutPassword } from "../store/rest-location.ts";
 import { type Config, findConfig, loadConfig, type LoadedConfig, type RepositoryConfig } from "./config.ts";
@@ -179,9 +180,16 @@ export async function readingPoint<T>(opened: OpenedPoint, s: Surroundings, read
   }
 }
 
-/** Opens a repository that answers, and the point that a word means. */
-export async function openPoint(globals: Globals, word: string, s: Surroundings): Promise<OpenedPoint> {
+/** A word that means a moment becomes the name of a point that is made of it; every other stays as it is. */
+export async function settleWord(opened: OpenedRepository, word: string, s: Surroundings): Promise<string> {
+  if (parseMoment(word, s.clock.now()) === undefined) return word;
+  return await (await import("./moments.ts")).settleMoment(opened, word, s);
+}
+
+/** Opens a repository that answers, and the point that a word means; of a moment, one is made. */
+export async function openPoint(globals: Globals, given: string, s: Surroundings): Promise<OpenedPoint> {
   const opened = await openToRead(globals, s);
+  const word = await settleWord(opened, given, s);
   const list = await listPoints(opened.repository, { signal: s.signal });
   const point = resolvePoint(list, word, opened.config?.installation.id);
   await opened.repository.loadIndex({ signal: s.signal });
@@ -189,8 +197,8 @@ export async function openPoint(globals: Globals, word: string, s: Surroundings)
 }
 
 /** The point of this very snapshot. @throws Failure `point/not-found`. */
-export function findSnapshot({ points }: PointList, snapshot: string): Point {
-  const found = points.find(({ snapshotId }) => snapshotId === snapshot);
+export function findSnapshot({ points, moments }: PointList, snapshot: string): Point {
+  const found = [...points, ...moments].find(({ snapshotId }) => snapshotId === snapshot);
   if (found !== undefined) return found;
   throw new Failure(
     "point/not-found",

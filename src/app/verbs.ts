@@ -45,7 +45,7 @@ import type { KitFlags } from "./kit.ts";
 import { openInstallation, withOwnPassword } from "./installation.ts";
 import type { ScheduleFlags } from "./schedule.ts";
 import { rowChoice } from "./row-flags.ts";
-import { findSnapshot, openChosenRepository, openPoint, openToRead, readingPoint } from "./session.ts";
+import { findSnapshot, openChosenRepository, openPoint, openToRead, readingPoint, settleWord } from "./session.ts";
 import type { Globals, Surroundings } from "./surroundings.ts";
 
 export async function runInit(globals: Globals, flags: InitFlags, s: Surroundings): Promise<InitSummary> {
@@ -299,9 +299,13 @@ export async function runRestore(
   s: Surroundings,
 ): Promise<RestoreSummary> {
   const options = await restoreOptions(globals, flags, s);
-  const { repository, config } = await openToRead(globals, s);
+  const opened = await openToRead(globals, s);
+  const { repository, config } = opened;
+  const word = typeof point === "string" ? await settleWord(opened, point, s) : undefined;
   const choose = (list: PointList) =>
-    typeof point === "string" ? resolvePoint(list, point, config?.installation.id) : findSnapshot(list, point.snapshot);
+    typeof point === "string"
+      ? resolvePoint(list, word ?? point, config?.installation.id)
+      : findSnapshot(list, point.snapshot);
   return await (await import("../job/restore.ts")).restore({ repository, choose }, options);
 }
 

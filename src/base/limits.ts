@@ -296,6 +296,8 @@ export const LIMITS = {
   guardPointAgeMs: 3_600_000,
   /** A restore point that was made of a moment is kept so long, unless it is held. */
   momentKeptMs: 24 * 3_600_000,
+  /** Of a moment at which a base was being taken, an earlier one is tried; so many at most. */
+  servingBases: 3,
   /** Restore points on either side of a moment that are asked for files which the nearest lacks. */
   momentNeighbours: 3,
   /** Of a log that is replayed, so much lies ready for the server. */

@@ -1,5 +1,5 @@
 /** What a server logs when it cannot be recovered, as a failure that says what to do; and what it logs when it was. */
-import { type ErrorCode, Failure } from "../base/errors.ts";
+import { type ErrorCode, Failure, isFailure } from "../base/errors.ts";
 import { extensionPackages } from "./scratch-source.ts";
 
 interface Case {
@@ -8,6 +8,18 @@ interface Case {
 }
 
 const EARLIER_BASE = "Take an earlier moment, or one that an earlier base serves: 'chatkeep list' shows the window.";
+
+const NO_EARLIER_BASE = "An earlier base is needed: 'chatkeep list' shows from when to when any moment can be had.";
+const BEFORE_BASE = "that moment lies before the end of the base that was taken for it";
+
+/** True where an earlier base may serve the moment: this one was being taken then. */
+export function needsEarlierBase(error: unknown): boolean {
+  return isFailure(error, "moment/outside") && error.message === BEFORE_BASE;
+}
+
+export function earlierBaseNeeded(): Failure {
+  return new Failure("moment/outside", BEFORE_BASE, { hint: NO_EARLIER_BASE });
+}
 
 /** The first that fits counts. */
 const CASES: readonly Case[] = [
@@ -23,8 +35,8 @@ const CASES: readonly Case[] = [
     said: /requested recovery stop point is before (?:consistent recovery point|end of online backup)/,
     explain: () => ({
       code: "moment/outside",
-      message: "that moment lies before the end of the base that was taken for it",
-      hint: "An earlier base is needed: 'chatkeep list' shows from when to when any moment can be had.",
+      message: BEFORE_BASE,
+      hint: NO_EARLIER_BASE,
     }),
   },
   {

@@ -13,6 +13,7 @@ import { formatMicros } from "../../point/continuous.ts";
 import { type AskedMoment, isSameMoment, momentOf, momentTags } from "../../point/moment.ts";
 import type { ServerAddress } from "../../postgres/address.ts";
 import { type ClusterFacts, recover, type Recovered, type RecoveryTarget } from "../../postgres/recovery.ts";
+import { earlierBaseNeeded } from "../../postgres/recovery-failure.ts";
 import type { WalSource } from "../../postgres/recovery-wal.ts";
 import type { ScratchPlaces } from "../../postgres/scratch.ts";
 import type { Repository } from "../../repo/repository.ts";
@@ -33,6 +34,8 @@ export interface MomentSource {
   readonly wal: WalSource;
   /** Where the log ends before the moment, because nothing was committed any more, that is its end. */
   readonly target: RecoveryTarget;
+  /** Microseconds since 1970: what lies in the base without being replayed was surely committed before; unknown: undefined. */
+  readonly soundFromUs?: bigint;
   /** What must have been replayed then. */
   readonly reach?: Lsn;
   /** Puts the base's files into a folder, which it makes. */
@@ -89,6 +92,7 @@ export async function makeMoment(options: MomentOptions): Promise<BackupSummary>
     progress,
     signal,
   });
+  refuseUnsound(options, recovered);
   const us = momentUs(options, recovered);
   const momentMs = Number(us / 1000n);
   const { configurationOf, ...parts } = await gatherMoment({
@@ -123,6 +127,15 @@ export async function makeMoment(options: MomentOptions): Promise<BackupSummary>
     findings: sortFindings(await findingOfCollation(address, { signal })),
     moment: { ...parts, startedAt: formatGoTime(us * 1000n), entry, tags },
   });
+}
+
+/**
+ * A server takes a base for what was there at a time before it, if nothing was committed while the base was taken: but what lies
+ * in its files may have been committed after that time.
+ */
+function refuseUnsound({ asked, source }: MomentOptions, { lastCommitUs }: Recovered): void {
+  if (asked.kind !== "time" || source.target.kind === "end" || lastCommitUs !== undefined) return;
+  if (source.soundFromUs === undefined || asked.us < source.soundFromUs) throw earlierBaseNeeded();
 }
 
 /** Of a position: when the last transaction before it ended, or else when the base was begun. */

@@ -1,0 +1,187 @@
+/**
+ * A word for a moment becomes the name of a restore point: of one that was made of that moment already, or of one that is made
+ * now. A plain time that no window covers stays what it was: the newest restore point at or before it.
+ */
+import { Failure, isFailure } from "../base/errors.ts";
+import { shortId } from "../base/ids.ts";
+import type { Finding } from "../base/findings.ts";
+import type { Installation } from "../installation/installation.ts";
+import type { BackupOptions } from "../job/backup.ts";
+import { findMoment, makeMoment, type MomentOptions } from "../job/continuous/moment.ts";
+import { findServingBases, openMomentSource } from "../job/continuous/moment-source.ts";
+import { listPoints, type PointList } from "../job/points.ts";
+import { type AskedMoment, isMomentAlone, parseMoment } from "../point/moment.ts";
+import { needsEarlierBase } from "../postgres/recovery-failure.ts";
+import { fallLimitsOf } from "./alarms.ts";
+import { scratchPlaces } from "./drills.ts";
+import { openInstallation } from "./installation.ts";
+import { PROGRAM } from "./program.ts";
+import { backupRetained } from "./retention.ts";
+import type { OpenedRepository } from "./session.ts";
+import { storageSettings } from "./storage.ts";
+import type { Surroundings } from "./surroundings.ts";
+
+/**
+ * @returns the snapshot of the point that was made of the moment; the word itself where it means no moment, or a time that no
+ * window covers.
+ * @throws Failure `moment/outside`, and as a recovery and a backup.
+ */
+export async function settleMoment(opened: OpenedRepository, word: string, s: Surroundings): Promise<string> {
+  const asked = parseMoment(word, s.clock.now());
+  if (asked === undefined) return word;
+  const { repository } = opened;
+  const list = await listPoints(repository, s);
+  const identity = identityOf(opened, list);
+  try {
+    if (identity === undefined) throw unknownInstallation();
+    return await pointOf(opened, { asked, identity, list }, s);
+  } catch (error) {
+    // A time means a restore point where it is no moment that can be had.
+    if (isMomentAlone(word) || !isFailure(error, "moment/outside")) throw error;
+    if ((error.hint ?? "") !== "" && list.points.length > 0) {
+      s.progress.say(`${error.message}: the restore point before it is taken`);
+    }
+    return word;
+  }
+}
+
+/** Whose moments are meant: the configuration's, or the only one that there is. */
+function identityOf({ config }: OpenedRepository, { points }: PointList): { id: string; name: string } | undefined {
+  if (config !== undefined) return { id: config.installation.id, name: config.installation.name };
+  const known = new Map(points.map(({ installationId, snapshot }) => [installationId, snapshot.hostname ?? ""]));
+  const [only] = known;
+  return known.size === 1 && only !== undefined ? { id: only[0], name: only[1] } : undefined;
+}
+
+function unknownInstallation(): Failure {
+  return new Failure("moment/outside", "it is not clear of which installation a moment is meant", {
+    hint: "Name the configuration of the installation with --config; 'chatkeep list --all' shows the points of all.",
+  });
+}
+
+interface Wanted {
+  asked: AskedMoment;
+  identity: { id: string; name: string };
+  list: PointList;
+}
+
+async function pointOf(opened: OpenedRepository, { asked, identity, list }: Wanted, s: Surroundings): Promise<string> {
+  const { repository, config } = opened;
+  const { signal, progress } = s;
+  await repository.loadIndex({ signal });
+  const search = { repository, installationId: identity.id, asked, signal };
+  const { serving, continuous } = await findServingBases(search);
+  for (const [at, base] of serving.entries()) {
+    const line = { ...base.base.base, installationId: identity.id };
+    const known = findMoment(list, base.asked, line);
+    if (known !== undefined) return known.snapshotId;
+    refuseInThePast(s);
+    const { installation, findings, database, role } = await installationOf(opened, s);
+    const roles = [...(role === undefined ? [] : [role]), "postgres", "chatwoot"];
+    await using source = await openMomentSource(base, continuous, { repository, database, roles, progress, signal });
+    try {
+      const summary = await makeMoment({
+        repository,
+        asked: base.asked,
+        source,
+        identity,
+        installation,
+        database,
+        scratch: await scratchPlaces(config, { inPlaceServer: false }, s),
+        backup: await backupOf(opened, { identity, installation, findings }, s),
+        clock: s.clock,
+        progress,
+        signal,
+      });
+      const made = (await listPoints(repository, s)).moments.find(({ id }) => id === summary.point);
+      progress.say(`the moment is restore point ${shortId(summary.point ?? "")}`);
+      return made?.snapshotId ?? summary.point ?? "";
+    } catch (error) {
+      if (!needsEarlierBase(error) || at === serving.length - 1) throw error;
+    }
+  }
+  throw new Failure("moment/outside", "no base serves that moment");
+}
+
+function refuseInThePast({ atMs }: Surroundings): void {
+  if (atMs === undefined) return;
+  throw new Failure(
+    "usage/invalid",
+    "a moment cannot be made into a restore point where a repository is read as it was",
+    {
+      hint: "Leave out --at-time, or name a restore point by its id.",
+    },
+  );
+}
+
+interface FoundPlace {
+  installation: Installation;
+  findings: readonly Finding[];
+  /** Undefined where nothing is configured: then a restore point says it. */
+  database: string | undefined;
+  role: string | undefined;
+}
+
+/** As it is configured; on an empty machine there is none, and files are those that the repository has. */
+async function installationOf({ config }: OpenedRepository, s: Surroundings): Promise<FoundPlace> {
+  if (config !== undefined) {
+    try {
+      const found = await openInstallation(config.installation, s, config.database);
+      const { installation, findings } = found;
+      const { database, user } = addressIfKnown(() => found.address()) ?? {};
+      return { installation, findings, database, role: user };
+    } catch (error) {
+      if (!isFailure(error)) throw error;
+      s.progress.say(
+        `the installation cannot be looked at (${error.message}): the moment is made of the repository alone`,
+      );
+    }
+  }
+  // Nothing asks it: the database is the one that is recovered.
+  const { installation } = await openInstallation(
+    { kind: "manual", "database-url": "postgresql://localhost/recovered" },
+    s,
+  );
+  return { installation, findings: [], database: undefined, role: undefined };
+}
+
+/** It need not be there any more: then that is why a moment is wanted. */
+function addressIfKnown(address: () => { database: string; user: string }) {
+  try {
+    return address();
+  } catch (error) {
+    if (!isFailure(error)) throw error;
+    return undefined;
+  }
+}
+
+async function backupOf(
+  { repository, name, config, configPath }: OpenedRepository,
+  { identity, installation, findings }: Pick<BackupOptions, "identity" | "installation" | "findings">,
+  s: Surroundings,
+): Promise<MomentOptions["backup"]> {
+  const settings = await storageSettings(config, s);
+  return async (made) =>
+    await backupRetained(
+      {
+        ...made,
+        findings: [...findings, ...made.findings],
+        repository,
+        repositoryName: name,
+        installation,
+        identity,
+        tags: [],
+        full: false,
+        fullEveryMs: 0,
+        fallLimits: fallLimitsOf(config?.alarms),
+        ownConfig: configPath,
+        storageSettings: settings,
+        workers: config?.database?.jobs,
+        program: PROGRAM,
+        clock: s.clock,
+        progress: s.progress,
+        signal: s.signal,
+      },
+      s,
+    );
+}

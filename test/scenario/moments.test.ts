@@ -1,0 +1,98 @@
+/** Any moment between a base and the end of the log stands where a restore point does, on the command line. */
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { attachFile, sendMessage } from "../../src/demo/change.ts";
+import { seededRandom } from "../../src/demo/random.ts";
+import { listPoints } from "../../src/job/points.ts";
+import type { Repository } from "../../src/repo/repository.ts";
+import { longTest } from "../harness/whole.ts";
+import { reopen, signal } from "../repo/small-backup.ts";
+import { makeCheapToOpen } from "./cheap-key.ts";
+import { type Desk, openDesk } from "./desk.ts";
+import { onDatabase } from "./hostile-installation.ts";
+import { FOLLOWED, protect } from "./protected-desk.ts";
+
+let desk: Desk;
+let repository: Repository;
+let backup: string;
+/** Before everything was deleted: a time, a position, and how many messages there were. */
+let good: { time: string; lsn: string; messages: number };
+/** Before the base. */
+let early: string;
+
+async function timeNow(): Promise<string> {
+  const [row] = await desk.server.query(
+    `select to_char(clock_timestamp() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as now`,
+  );
+  return String(row?.["now"]);
+}
+
+before(async () => {
+  desk = await openDesk({ server: { settings: [...FOLLOWED] }, size: { messages: 80, conversations: 12, files: 6 } });
+  ({ repository } = await makeCheapToOpen(desk));
+  backup = String((await desk.summary(["backup"]))["point"]);
+  early = await timeNow();
+  const [identity] = (await listPoints(repository, { signal })).points;
+  const { database } = desk.installation.database;
+  const protection = await protect(desk.server, { id: identity?.installationId ?? "", name: "desk" }, { database });
+  const random = seededRandom("moments");
+  await onDatabase(desk.installation, async (client) => {
+    for (let n = 0; n < 5; n += 1) await sendMessage(client, random);
+    await attachFile(client, random, desk.installation.storageRoot);
+  });
+  await desk.server.query("select pg_switch_wal()");
+  await onDatabase(desk.installation, async (client) => await sendMessage(client, random));
+  const [row] = await desk.server.query(
+    "select pg_current_wal_insert_lsn()::text as lsn, (select count(*)::int from messages) as messages",
+    database,
+  );
+  good = { time: await timeNow(), lsn: String(row?.["lsn"]), messages: Number(row?.["messages"]) };
+  await onDatabase(desk.installation, async (client) => {
+    await client.query("delete from messages");
+    await client.query("update accounts set name = 'after'");
+  });
+  await protection.finish(reopen(repository));
+});
+
+after(async () => await desk[Symbol.asyncDispose]());
+
+async function messagesOf(point: string): Promise<unknown> {
+  const manifest = JSON.parse((await desk.chatkeep(["dump", point, "manifest.json"])).stdout) as {
+    tables: { name: string; rows: number }[];
+  };
+  return manifest.tables.find(({ name }) => name === "messages")?.rows;
+}
+
+async function momentsThere(): Promise<number> {
+  return (await listPoints(reopen(repository), { signal })).moments.length;
+}
+
+test("a time is exactly that moment, made into a restore point once", async () => {
+  assert.equal(await messagesOf(good.time), good.messages);
+  assert.equal(await momentsThere(), 1);
+  const again = await desk.chatkeep(["ls", good.time, "database"]);
+  assert.equal(again.status, 0, again.stderr);
+  assert.equal(await momentsThere(), 1);
+  assert.equal(await messagesOf("latest"), await messagesOf(backup));
+});
+
+longTest("a moment is drilled, compared and restored as any restore point is", async () => {
+  const drilled = await desk.summary(["drill", good.time]);
+  assert.equal(drilled["proven"], true, JSON.stringify(drilled["checks"]));
+  const compared = await desk.summary(["diff", backup, good.time]);
+  assert.equal(JSON.stringify(compared).includes("messages"), true);
+});
+
+longTest("a position and the newest moment are each a point of their own", async () => {
+  assert.equal(await messagesOf(`lsn:${good.lsn}`), good.messages);
+  assert.equal(await messagesOf("now"), 0);
+});
+
+test("a time that no window covers is the restore point before it, and any other word is refused", async () => {
+  const result = await desk.chatkeep(["dump", early, "manifest.json"]);
+  assert.equal(result.status, 0, result.stderr);
+  assert.match(result.stderr, /cannot be had: the oldest base is of .*: the restore point before it is taken/);
+  const refused = await desk.chatkeep(["show", "lsn:0/16B3748"]);
+  assert.equal(refused.status, 1);
+  assert.match(refused.stderr, /error: the moment 0\/16B3748 cannot be had: the oldest base is of/);
+});
