@@ -3,15 +3,12 @@
  * now. A plain time that no window covers stays what it was: the newest restore point at or before it.
  */
 import { Failure, isFailure } from "../base/errors.ts";
-import { shortId } from "../base/ids.ts";
 import type { Finding } from "../base/findings.ts";
 import type { Installation } from "../installation/installation.ts";
 import type { BackupOptions } from "../job/backup.ts";
-import { findMoment, makeMoment, type MomentOptions } from "../job/continuous/moment.ts";
-import { findServingBases, openMomentSource } from "../job/continuous/moment-source.ts";
+import { type MomentPlace, momentPoint } from "../job/moment-point.ts";
 import { listPoints, type PointList } from "../job/points.ts";
-import { type AskedMoment, isMomentAlone, parseMoment } from "../point/moment.ts";
-import { needsEarlierBase } from "../postgres/recovery-failure.ts";
+import { isMomentAlone, parseMoment } from "../point/moment.ts";
 import { fallLimitsOf } from "./alarms.ts";
 import { scratchPlaces } from "./drills.ts";
 import { openInstallation } from "./installation.ts";
@@ -34,7 +31,16 @@ export async function settleMoment(opened: OpenedRepository, word: string, s: Su
   const identity = identityOf(opened, list);
   try {
     if (identity === undefined) throw unknownInstallation();
-    return await pointOf(opened, { asked, identity, list }, s);
+    const place = async () => await placeOf(opened, identity, s);
+    return await momentPoint({
+      repository,
+      asked,
+      identity,
+      place,
+      clock: s.clock,
+      progress: s.progress,
+      signal: s.signal,
+    });
   } catch (error) {
     // A time means a restore point where it is no moment that can be had.
     if (isMomentAlone(word) || !isFailure(error, "moment/outside")) throw error;
@@ -59,48 +65,21 @@ function unknownInstallation(): Failure {
   });
 }
 
-interface Wanted {
-  asked: AskedMoment;
-  identity: { id: string; name: string };
-  list: PointList;
-}
-
-async function pointOf(opened: OpenedRepository, { asked, identity, list }: Wanted, s: Surroundings): Promise<string> {
-  const { repository, config } = opened;
-  const { signal, progress } = s;
-  await repository.loadIndex({ signal });
-  const search = { repository, installationId: identity.id, asked, signal };
-  const { serving, continuous } = await findServingBases(search);
-  for (const [at, base] of serving.entries()) {
-    const line = { ...base.base.base, installationId: identity.id };
-    const known = findMoment(list, base.asked, line);
-    if (known !== undefined) return known.snapshotId;
-    refuseInThePast(s);
-    const { installation, findings, database, role } = await installationOf(opened, s);
-    const roles = [...(role === undefined ? [] : [role]), "postgres", "chatwoot"];
-    await using source = await openMomentSource(base, continuous, { repository, database, roles, progress, signal });
-    try {
-      const summary = await makeMoment({
-        repository,
-        asked: base.asked,
-        source,
-        identity,
-        installation,
-        database,
-        scratch: await scratchPlaces(config, { inPlaceServer: false }, s),
-        backup: await backupOf(opened, { identity, installation, findings }, s),
-        clock: s.clock,
-        progress,
-        signal,
-      });
-      const made = (await listPoints(repository, s)).moments.find(({ id }) => id === summary.point);
-      progress.say(`the moment is restore point ${shortId(summary.point ?? "")}`);
-      return made?.snapshotId ?? summary.point ?? "";
-    } catch (error) {
-      if (!needsEarlierBase(error) || at === serving.length - 1) throw error;
-    }
-  }
-  throw new Failure("moment/outside", "no base serves that moment");
+/** What a point of a moment is made with. */
+async function placeOf(
+  opened: OpenedRepository,
+  identity: { id: string; name: string },
+  s: Surroundings,
+): Promise<MomentPlace> {
+  refuseInThePast(s);
+  const { installation, findings, database, role } = await installationOf(opened, s);
+  return {
+    installation,
+    database,
+    roles: [...(role === undefined ? [] : [role]), "postgres", "chatwoot"],
+    scratch: await scratchPlaces(opened.config, { inPlaceServer: false }, s),
+    backup: await backupOf(opened, { identity, installation, findings }, s),
+  };
 }
 
 function refuseInThePast({ atMs }: Surroundings): void {
@@ -159,7 +138,7 @@ async function backupOf(
   { repository, name, config, configPath }: OpenedRepository,
   { identity, installation, findings }: Pick<BackupOptions, "identity" | "installation" | "findings">,
   s: Surroundings,
-): Promise<MomentOptions["backup"]> {
+): Promise<MomentPlace["backup"]> {
   const settings = await storageSettings(config, s);
   return async (made) =>
     await backupRetained(

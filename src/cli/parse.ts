@@ -4,6 +4,7 @@ import type { Globals, Rates } from "../app/surroundings.ts";
 import { parseZonedInstant } from "../base/clock.ts";
 import { bug, Failure } from "../base/errors.ts";
 import type { CommandRow, Mode, OptionRow } from "./command.ts";
+import { isTimeAgo } from "../point/moment.ts";
 import { COMMANDS, findCommand } from "./commands.ts";
 import { Given } from "./given.ts";
 import { GLOBAL_OPTIONS } from "./global-options.ts";
@@ -48,12 +49,12 @@ export function parseCall(argv: readonly string[]): Call {
     for (const option of row.options) command.addOption(toOption(option));
     command.action((...values: unknown[]) => {
       const args = values.slice(0, row.args.length) as (string | string[] | undefined)[];
-      call = toCall(row, new Given(args.flat(), command.opts()), program.opts());
+      call = toCall(row, new Given(args.flat().map(unguarded), mapValues(command.opts(), unguarded)), program.opts());
     });
     program.addCommand(command);
   }
   try {
-    program.parse([...argv], { from: "user" });
+    program.parse(guarded(argv), { from: "user" });
   } catch (error) {
     throw error instanceof CommanderError ? usageFailure(error, namedCommand(argv)) : error;
   }
@@ -61,6 +62,23 @@ export function parseCall(argv: readonly string[]): Call {
   refuseEmpty(call, program.opts());
   checkChoices(call);
   return call;
+}
+
+/** Nobody types it. */
+const GUARD = "\u0001";
+
+/** `-5m` is a moment, and no option is called so. */
+function guarded(argv: readonly string[]): string[] {
+  const options = optionWords(argv).length;
+  return argv.map((word, at) => (at < options && isTimeAgo(word) ? `${GUARD}${word}` : word));
+}
+
+function unguarded<T>(given: T): T | string {
+  return typeof given === "string" && given.startsWith(GUARD) ? given.slice(GUARD.length) : given;
+}
+
+function mapValues(record: Record<string, unknown>, map: (value: unknown) => unknown): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(record).map(([name, value]) => [name, map(value)]));
 }
 
 function newCommand(name: string): Command {

@@ -109,6 +109,13 @@ const POINTS: Topic = {
     "  proven                    the newest point of it that a drill has proven",
     "  2026-11-23T16:58:50Z      the last point before that time; its zone must be",
     "  2026-11-23T17:58+01:00    given, as Z or as an offset",
+    "",
+    "while 'watch' protects the installation, to look, drill, restore or export",
+    "  2026-11-23T16:58:50Z      exactly that moment, where it can be had: a restore",
+    "                            point is made of it, and kept for a day",
+    "  -90s  -5m  -2h  -1d       that long before now",
+    "  now                       the newest moment",
+    "  lsn:0/16B3748             what lies before a position of PostgreSQL's log",
   ],
 };
 

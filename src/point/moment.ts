@@ -38,6 +38,11 @@ export function parseMoment(word: string, nowMs: number): AskedMoment | undefine
   return ms === undefined ? undefined : { kind: "time", us: BigInt(Math.trunc(ms)) * MS_US + microsOf(word) };
 }
 
+/** True for so long before now, which looks as an option does. */
+export function isTimeAgo(word: string): boolean {
+  return RELATIVE.test(word);
+}
+
 /** True for a word that can mean nothing but a moment, where a time may also mean the restore point before it. */
 export function isMomentAlone(word: string): boolean {
   return word === "now" || RELATIVE.test(word) || word.startsWith("lsn:");

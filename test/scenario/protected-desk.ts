@@ -126,14 +126,14 @@ async function saveLog(
   folder: string,
   { line, from, major }: { line: Pick<WalSpan, "installation" | "systemId" | "timeline">; from: Lsn; major: number },
 ): Promise<void> {
-  const { names, fetch } = await walFolder(folder, SEGMENT);
+  const log = await walFolder(folder, SEGMENT);
   await using work = await temporaryFolder();
   const segments: { start: Lsn; bytes: Buffer }[] = [];
-  for (const name of names) {
+  for (const name of log.names) {
     const start = parseSegmentName(name, SEGMENT)?.start;
     if (start === undefined || start + BigInt(SEGMENT) <= from) continue;
     const path = join(work.path, name);
-    await fetch(name, path);
+    await log.fetch(name, path);
     segments.push({ start, bytes: await readFile(path) });
   }
   const first = segments[0]?.start ?? from;

@@ -6,28 +6,37 @@ import type { Progress } from "../../base/progress.ts";
 import type { BaseFacts } from "../../point/base-facts.ts";
 import { formatMicros } from "../../point/continuous.ts";
 import type { AskedMoment } from "../../point/moment.ts";
-import type { Commit } from "../../point/wal-facts.ts";
+import { type Leg, type Moment, nearest, serve, type Window } from "../../policy/window.ts";
 import type { ClusterFacts } from "../../postgres/recovery.ts";
 import type { Repository } from "../../repo/repository.ts";
 import { openTemporaryFolder } from "../../system/temporary.ts";
 import { formatLsn, type Lsn } from "../../wal/lsn.ts";
-import { readJournals } from "./journal.ts";
-import { type Continuous, type ListedBase, type ListedSpan, listContinuous } from "./list.ts";
+import {
+  type Continuous,
+  type ListedBase,
+  listContinuous,
+  type ReadObjects,
+  readJournalCommits,
+  windowIn,
+} from "./list.ts";
 import type { MomentSource } from "./moment.ts";
 import { readBase, readBaseFacts, readWalFacts } from "./read-base.ts";
 import { openWal } from "./read-wal.ts";
 
 export type SettledMoment = Exclude<AskedMoment, { kind: "now" }>;
 
-/** A base that serves a moment, with the log after it as far as it goes without a gap. */
+/** A base that serves a moment, and the log that is replayed on it. */
 export interface ServingBase {
   /** The moment: of `now`, the time of the last commit. */
   readonly asked: SettledMoment;
   readonly base: ListedBase;
-  /** Up to where the log is there. */
-  readonly reached: Lsn;
-  /** The last commit in it; undefined where it has none. */
-  readonly last: Commit | undefined;
+  /** The timeline that the log ends on. */
+  readonly timeline: number;
+  readonly legs: readonly Leg[];
+  /** True where all of the log is replayed: nothing in it was committed after the moment. */
+  readonly isEnd: boolean;
+  /** The end of the last commit in the log, where that is known. */
+  readonly lastCommit: Lsn | undefined;
 }
 
 export interface SourceSearch {
@@ -38,101 +47,91 @@ export interface SourceSearch {
 }
 
 /**
- * The bases that serve a moment, the newest first: of one that was being taken at that moment, the one before serves it.
- * @throws Failure `moment/outside`, with the nearest moment that can be had.
+ * The bases that serve a moment, the newest first: where it is not known when one was finished, the moment may lie before that,
+ * and the one before serves it.
+ * @throws Failure `moment/outside`, with the nearest moments that can be had.
  */
 export async function findServingBases(
   search: SourceSearch,
 ): Promise<{ serving: ServingBase[]; continuous: Continuous }> {
   const { repository, installationId, asked, signal } = search;
   const continuous = await listContinuous(repository, installationId, { signal });
-  const newestFirst = continuous.bases.toSorted((a, b) => Number(b.base.beganUs - a.base.beganUs));
-  const oldest = newestFirst.at(-1);
-  if (oldest === undefined) {
-    throw new Failure("moment/outside", "the repository has no base that a moment could be recovered from", {
+  const read = await readJournalCommits(repository, continuous, { signal });
+  const window = windowIn(continuous, read);
+  const serving: ServingBase[] = [];
+  let bases = continuous.bases;
+  while (serving.length < LIMITS.servingBases) {
+    const served = serve(windowIn({ ...continuous, bases }, read), momentOf(asked));
+    if (served === undefined) break;
+    const { range, base, legs } = served;
+    bases = bases.filter(({ id }) => id !== base.id);
+    const settled: SettledMoment = asked.kind === "now" ? { kind: "time", us: range.toUs ?? range.fromUs } : asked;
+    const isEnd =
+      settled.kind === "lsn" ? settled.lsn >= range.to : range.toUs === undefined || settled.us >= range.toUs;
+    const lastCommit = isEnd ? await lastCommitOf(legs, { ...continuous, commits: read.commits }, search) : undefined;
+    serving.push({ asked: settled, base: base.listed, timeline: range.timeline, legs, isEnd, lastCommit });
+  }
+  if (serving.length === 0) throw outside(asked, window);
+  return { serving, continuous };
+}
+
+function momentOf(asked: AskedMoment): Moment {
+  if (asked.kind === "now") return "now";
+  return asked.kind === "lsn" ? { lsn: asked.lsn } : { us: asked.us };
+}
+
+function outside(asked: AskedMoment, window: Window): Failure {
+  if (window.ranges.length === 0) {
+    return new Failure("moment/outside", "the repository has nothing that a moment could be recovered from", {
       hint: "Moments can be had while 'chatkeep watch' protects the installation. 'chatkeep list' shows the restore points.",
     });
   }
-  const before = newestFirst.filter(({ base }) => {
-    if (asked.kind === "now") return true;
-    return asked.kind === "lsn" ? base.to <= asked.lsn : base.beganUs <= asked.us;
-  });
-  if (before.length === 0) {
-    const from = asked.kind === "lsn" ? formatLsn(oldest.base.to) : formatMicros(oldest.base.beganUs);
-    throw outside(asked, `the oldest base is of ${from}`);
-  }
-  const serving: ServingBase[] = [];
-  let ends = "";
-  for (const base of before) {
-    const log = await logAfter(base, continuous, search);
-    const settled = settle(asked, base, log);
-    if (settled !== undefined) serving.push({ ...log, base, asked: settled });
-    else ends ||= endOf(asked, log);
-    if (serving.length === LIMITS.servingBases) break;
-  }
-  if (serving.length > 0) return { serving, continuous };
-  throw outside(asked, ends);
-}
-
-type Log = Pick<ServingBase, "reached" | "last">;
-
-/** `now` is the last commit that is there; a time after that may have seen others. */
-function settle(asked: AskedMoment, { base }: ListedBase, { reached, last }: Log): SettledMoment | undefined {
-  // Without the log that was written while it was taken, a base is not consistent.
-  if (reached < base.to) return undefined;
-  if (asked.kind === "now") return { kind: "time", us: last?.timeUs ?? base.beganUs };
-  if (asked.kind === "lsn") return asked.lsn <= reached ? asked : undefined;
-  return last !== undefined && asked.us <= last.timeUs ? asked : undefined;
-}
-
-function endOf({ kind }: AskedMoment, { reached, last }: Log): string {
-  if (kind === "lsn") return `the log after its base is there up to ${formatLsn(reached)}`;
-  return last === undefined
-    ? "the log after its base has no commit"
-    : `the last commit in the log after its base is of ${formatMicros(last.timeUs)}`;
-}
-
-function outside(asked: AskedMoment, why: string): Failure {
   const shown = asked.kind === "now" ? "now" : asked.kind === "lsn" ? formatLsn(asked.lsn) : formatMicros(asked.us);
-  return new Failure("moment/outside", `the moment ${shown} cannot be had: ${why}`, {
-    hint: "'chatkeep list' shows from when to when any moment can be had; 'now' is the newest.",
+  return new Failure("moment/outside", `the moment ${shown} cannot be had: ${nearestTo(asked, window)}`, {
+    hint: "'now' is the newest moment; a restore point is named by its id, or as latest.",
   });
 }
 
-/** How far the log goes on without a gap after a base, by what tags and names say; commits of the journal are read. */
-async function logAfter(
-  { base }: ListedBase,
-  { spans, journal }: Continuous,
-  { repository, signal }: SourceSearch,
-): Promise<Log> {
-  const isOurs = ({ systemId, timeline }: { systemId: string; timeline: number }) =>
-    systemId === base.systemId && timeline === base.timeline;
-  const pieces = [
-    ...spans
-      .filter(({ span }) => isOurs(span))
-      .map((span) => ({ from: span.span.from, to: span.span.to, span, object: undefined })),
-    ...journal.objects.filter(isOurs).map((object) => ({ from: object.from, to: object.to, span: undefined, object })),
-  ].toSorted((a, b) => (a.from < b.from ? -1 : a.from > b.from ? 1 : 0));
-  let reached = base.from;
-  let newest: ListedSpan | undefined;
-  const young: (typeof journal.objects)[number][] = [];
-  for (const { from, to, span, object } of pieces) {
-    if (from > reached || to <= reached) continue;
-    reached = to;
-    if (object !== undefined) young.push(object);
-    if (span?.span.lastCommitUs !== undefined) newest = span;
+function nearestTo(asked: AskedMoment, window: Window): string {
+  if (asked.kind === "lsn") {
+    const ranges = window.ranges.map(({ from, to }) => `${formatLsn(from)} to ${formatLsn(to)}`);
+    return `the log is there from ${ranges.join(", and from ")}`;
   }
-  let last = newest === undefined ? undefined : (await readWalFacts(repository, newest, { signal })).commits.last;
-  const options = { signal, onRefused: () => {} };
-  for await (const { commits } of readJournals(repository, young, options)) last = commits.last ?? last;
-  return { reached, last };
+  const { beforeUs, afterUs } = nearest(window, asked.kind === "time" ? asked.us : 0n);
+  const sides = [
+    ...(beforeUs === undefined ? [] : [`the nearest before it is ${formatMicros(beforeUs)}`]),
+    ...(afterUs === undefined ? [] : [`the nearest after it is ${formatMicros(afterUs)}`]),
+  ];
+  return sides.join(", ");
+}
+
+/** Of the newest piece of the last leg that has one. */
+async function lastCommitOf(
+  legs: readonly Leg[],
+  { spans, journal, commits }: Continuous & Pick<ReadObjects, "commits">,
+  { repository, signal }: SourceSearch,
+): Promise<Lsn | undefined> {
+  const leg = legs.at(-1);
+  if (leg === undefined) return undefined;
+  const inLeg = ({ timeline, from, to }: { timeline: number; from: Lsn; to: Lsn }) =>
+    timeline === leg.timeline && from < leg.to && to > leg.from && to <= leg.to;
+  const young = journal.objects
+    .filter(inLeg)
+    .map(({ name }) => commits.get(name)?.last?.lsn)
+    .findLast((lsn) => lsn !== undefined);
+  if (young !== undefined) return young;
+  const last = spans
+    .filter(({ span }) => inLeg(span) && span.lastCommitUs !== undefined)
+    .toSorted((a, b) => (a.span.to < b.span.to ? -1 : 1))
+    .at(-1);
+  return last === undefined ? undefined : (await readWalFacts(repository, last, { signal })).commits.last?.lsn;
 }
 
 export interface OpenedSource extends MomentSource, AsyncDisposable {}
 
 /** Opens what a base serves a moment with. What is read of the log lies in a temporary folder until it is handed on. */
 export async function openMomentSource(
-  { asked, base: listed, reached, last }: ServingBase,
+  { asked, base: listed, timeline, legs, isEnd, lastCommit }: ServingBase,
   { spans, journal }: Continuous,
   {
     repository,
@@ -153,11 +152,9 @@ export async function openMomentSource(
   const facts = await readBaseFacts(repository, listed, { signal });
   const folder = await openTemporaryFolder("chatkeep-wal");
   try {
-    const { installation, systemId, timeline, segmentBytes } = base;
-    const legs = [{ timeline, from: base.from, to: reached }];
+    const { installation, systemId, segmentBytes } = base;
     const wanted = { installation, systemId, segmentBytes, legs, spans, journal: journal.objects };
     const wal = await openWal(repository, wanted, folder.path, { signal });
-    const isEnd = asked.kind === "time" ? last === undefined || asked.us >= last.timeUs : asked.lsn >= reached;
     return {
       systemId,
       timeline,
@@ -166,7 +163,7 @@ export async function openMomentSource(
       wal,
       target: isEnd ? { kind: "end" } : asked,
       ...soundFrom(facts),
-      ...(isEnd && last !== undefined ? { reach: last.lsn } : {}),
+      ...(lastCommit === undefined ? {} : { reach: lastCommit }),
       files: async (data) => void (await readBase(repository, listed, data, { signal, progress })),
       async [Symbol.asyncDispose]() {
         await wal[Symbol.asyncDispose]();
@@ -180,7 +177,8 @@ export async function openMomentSource(
 }
 
 /** The label is written when the checkpoint is over, and says so to the second. Zones have names that mean several things. */
-function soundFrom({ backupLabel }: BaseFacts): { soundFromUs?: bigint } {
+function soundFrom({ backupLabel, base }: BaseFacts): { soundFromUs?: bigint } {
+  if (base.endedUs !== undefined) return { soundFromUs: base.endedUs };
   const [, day, time] = /^START TIME: (\S+) (\S+) (?:UTC|GMT)$/m.exec(backupLabel) ?? [];
   const ms = day === undefined ? undefined : parseZonedInstant(`${day}T${time ?? ""}Z`);
   return ms === undefined ? {} : { soundFromUs: BigInt(ms + 1000) * 1000n };

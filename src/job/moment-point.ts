@@ -1,0 +1,59 @@
+/** The restore point of a moment: the one that was made of it already, or one that is made now. */
+import type { Clock } from "../base/clock.ts";
+import { Failure } from "../base/errors.ts";
+import { shortId, type SnapshotId } from "../base/ids.ts";
+import type { Progress } from "../base/progress.ts";
+import type { AskedMoment } from "../point/moment.ts";
+import { needsEarlierBase } from "../postgres/recovery-failure.ts";
+import type { Repository } from "../repo/repository.ts";
+import { findMoment, makeMoment, type MomentOptions } from "./continuous/moment.ts";
+import { findServingBases, openMomentSource } from "./continuous/moment-source.ts";
+import { listPoints } from "./points.ts";
+
+/** Where a moment is brought back, and where its files may be read. */
+export type MomentPlace = Pick<MomentOptions, "installation" | "database" | "scratch" | "backup"> & {
+  /** Roles that may be in the cluster, the likeliest first. */
+  roles: readonly string[];
+};
+
+export interface MomentPointOptions {
+  repository: Repository;
+  asked: AskedMoment;
+  identity: { id: string; name: string };
+  /** Asked for when a point has to be made. @throws Failure where none may be made. */
+  place: () => Promise<MomentPlace>;
+  clock: Clock;
+  progress: Progress;
+  signal: AbortSignal;
+}
+
+/** @throws Failure `moment/outside`, and as a recovery and a backup. */
+export async function momentPoint(options: MomentPointOptions): Promise<SnapshotId> {
+  const { repository, asked, identity, clock, progress, signal } = options;
+  await repository.loadIndex({ signal });
+  const list = await listPoints(repository, { signal });
+  const search = { repository, installationId: identity.id, asked, signal };
+  const { serving, continuous } = await findServingBases(search);
+  for (const [at, served] of serving.entries()) {
+    const { systemId } = served.base.base;
+    const line = { systemId, timeline: served.timeline, installationId: identity.id };
+    const known = findMoment(list, served.asked, line);
+    if (known !== undefined) return known.snapshotId;
+    const { roles, ...place } = await options.place();
+    const { database } = place;
+    await using source = await openMomentSource(served, continuous, { repository, database, roles, progress, signal });
+    try {
+      const made = { ...place, repository, asked: served.asked, source, identity, clock, progress, signal };
+      const { point } = await makeMoment(made);
+      progress.say(`the moment is restore point ${shortId(point ?? "")}`);
+      const { moments } = await listPoints(repository, { signal });
+      const found = moments.find(({ id }) => id === point);
+      if (found !== undefined) return found.snapshotId;
+    } catch (error) {
+      if (!needsEarlierBase(error) || at === serving.length - 1) throw error;
+    }
+  }
+  throw new Failure("moment/outside", "the restore point of that moment was forgotten while it was made", {
+    hint: "Ask for it again.",
+  });
+}
