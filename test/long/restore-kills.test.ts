@@ -1,68 +1,112 @@
-/** A restore into the own place is killed at each of its stages, gone on with, rolled back, and that is killed too. */
+/** A restore into the own place is killed at each of its stages and at moments chosen by chance, gone on with, rolled back, and that is killed too. */
 import assert from "node:assert/strict";
 import { readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { onDatabase } from "../../src/demo/database.ts";
+import { seededRandom } from "../../src/demo/random.ts";
 import type { StageName } from "../../src/job/stages/stage.ts";
 import { jsonLines } from "../harness/cli.ts";
-import { assertSameState, type DeskState, openWholeDesk, stageIs, type WholeDesk } from "../scenario/whole-desk.ts";
+import {
+  assertSameState,
+  type DeskState,
+  loseListedFiles,
+  openWholeDesk,
+  stageIs,
+  type WholeDesk,
+} from "../scenario/whole-desk.ts";
 
 let whole: WholeDesk;
 let saved: DeskState;
 let damaged: DeskState;
 let stages: StageName[];
 
+const BEGIN = ["restore", "latest", "--yes", "--outbound", "allow"];
+const RESUME = ["restore", "--resume", "--outbound", "allow"];
+const ROLLBACK = ["rollback", "--yes"];
+const FORGET = ["restore", "--discard-previous", "--yes"];
+
+/** Each a restore and its rollback, killed once or twice. */
+const ROUNDS = 6;
+const seed = process.env["CHATKEEP_TEST_SEED"] ?? String(Date.now());
+const random = seededRandom(`restore-kills/${seed}`);
+
 before(async () => {
-  whole = await openWholeDesk({ messages: 120, conversations: 20, files: 6 });
+  whole = await openWholeDesk({ messages: 60, conversations: 10, files: 4 });
   await whole.desk.summary(["backup"]);
   saved = await whole.state();
-  const { envFile, database } = whole.desk.installation;
+  const { envFile, codeRoot, database } = whole.desk.installation;
   await onDatabase(database, async (client) => {
     await client.query("delete from messages where id % 2 = 0");
   });
   const environment = await readFile(envFile, "utf8");
   await writeFile(envFile, environment.replace(/^SECRET_KEY_BASE=.*$/m, `SECRET_KEY_BASE=${"0".repeat(64)}`));
+  await writeFile(join(codeRoot, "README.md"), "# emptied by a slip\n");
+  await loseListedFiles(whole.desk);
   damaged = await whole.state();
   await whole.start();
   const { stdout } = await whole.desk.chatkeep(["--json", "restore", "latest", "--plan"]);
   const plan = jsonLines(stdout).find(({ type }) => type === "plan") ?? {};
   stages = (plan["stages"] as { name: StageName }[]).map(({ name }) => name);
+  assert.ok(stages.length >= 8, stages.join());
 });
 after(async () => {
   await whole[Symbol.asyncDispose]();
 });
 
-test("killed at any stage, begun or done, it comes to the same end, and back to what was before", async (t) => {
-  assert.ok(stages.length >= 4, stages.join());
+async function isUnfinished(): Promise<boolean> {
+  return (await whole.journal())?.state === "restoring";
+}
+
+test("killed at each of its stages, begun and done, one after the other, it comes to the same end, and back to what was before", async () => {
+  const { desk } = whole;
+  let args = BEGIN;
+  let kills = 0;
   for (const name of stages) {
     for (const state of ["begun", "done"] as const) {
-      await t.test(`${name}, ${state}`, async () => {
-        const { desk } = whole;
-        const begin = ["restore", "latest", "--yes", "--outbound", "allow"];
-        const wasKilled = await whole.killWhen(begin, stageIs(name, state));
-        // The last one may be done before it is seen.
-        if (wasKilled) await desk.summary(["restore", "--resume", "--outbound", "allow"]);
-        assertSameState(await whole.state(), saved, `restored, killed at '${name}' ${state}`);
-        if (await whole.killWhen(["rollback", "--yes"], stageIs(name, "undone")))
-          await desk.summary(["rollback", "--yes"]);
-        assertSameState(await whole.state(), damaged, `rolled back, killed at '${name}'`);
-        await desk.summary(["restore", "--discard-previous", "--yes"]);
-      });
+      if (await whole.killWhen(args, stageIs(name, state))) kills += 1;
+      args = RESUME;
     }
   }
+  // What is short may be done before it is seen.
+  assert.ok(kills > stages.length, `${kills} kills`);
+  if (await isUnfinished()) await desk.summary(RESUME);
+  assertSameState(await whole.state(), saved, "restored");
+  for (const name of stages.toReversed()) await whole.killWhen(ROLLBACK, stageIs(name, "undone"));
+  if ((await whole.journal())?.state !== "undone") await desk.summary(ROLLBACK);
+  assertSameState(await whole.state(), damaged, "rolled back");
+  await desk.summary(FORGET);
 });
 
 test("undone half-way, from any stage, all is as it was", async (t) => {
   for (const name of stages) {
     await t.test(name, async () => {
       const { desk } = whole;
-      const wasKilled = await whole.killWhen(
-        ["restore", "latest", "--yes", "--outbound", "allow"],
-        stageIs(name, "begun"),
-      );
-      await desk.summary(["rollback", "--yes"]);
+      const wasKilled = await whole.killWhen(BEGIN, stageIs(name, "begun"));
+      await desk.summary(ROLLBACK);
       assertSameState(await whole.state(), damaged, `undone ${wasKilled ? "half-way" : "from the end"} at '${name}'`);
-      await desk.summary(["restore", "--discard-previous", "--yes"]);
+      await desk.summary(FORGET);
+    });
+  }
+});
+
+test(`killed at moments chosen by chance, going on and going back (CHATKEEP_TEST_SEED=${seed})`, async (t) => {
+  for (let round = 1; round <= ROUNDS; round += 1) {
+    const name = stages[random.below(stages.length)] ?? "stop";
+    // Loading takes longest.
+    const afterMs = random.below(name === "database" ? 4000 : 600);
+    const goesOn = random.below(2) === 1;
+    const backMs = random.below(4000);
+    const shown = `${afterMs} ms after '${name}' began, ${goesOn ? "gone on with" : "undone"}, killed ${backMs} ms into the rollback`;
+    await t.test(shown, async () => {
+      const { desk } = whole;
+      await whole.killWhen(BEGIN, stageIs(name, "begun"), { afterMs });
+      if (goesOn && (await isUnfinished())) await desk.summary(RESUME);
+      if (goesOn) assertSameState(await whole.state(), saved, "restored");
+      await whole.killWhen(ROLLBACK, ({ state }) => state === "undoing", { afterMs: backMs });
+      if ((await whole.journal())?.state !== "undone") await desk.summary(ROLLBACK);
+      assertSameState(await whole.state(), damaged, "rolled back");
+      await desk.summary(FORGET);
     });
   }
 });

@@ -1,16 +1,22 @@
 /** Something of the place that is restored into is not as it should be: one line and a way on, and nothing that is left half done. */
 import assert from "node:assert/strict";
-import { chmod, chown, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
+import { chmod, chown, readdir, readFile, rename, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, afterEach, before, test } from "node:test";
 import type { Finding } from "../../src/base/findings.ts";
 import { onDatabase } from "../../src/demo/database.ts";
-import { CHATKEEP } from "../harness/cli.ts";
+import { CHATKEEP, summaryOf } from "../harness/cli.ts";
 import { IS_ROOT, runBoundByModes } from "../harness/namespace.ts";
 import { startRedis } from "../harness/redis.ts";
 import { run, type RunResult } from "../harness/run.ts";
 import { assertRefused, type Refusal, secretsOf } from "../scenario/refusal.ts";
-import { assertSameState, type DeskState, openWholeDesk, type WholeDesk } from "../scenario/whole-desk.ts";
+import {
+  assertSameState,
+  type DeskState,
+  loseListedFiles,
+  openWholeDesk,
+  type WholeDesk,
+} from "../scenario/whole-desk.ts";
 
 let whole: WholeDesk;
 let saved: DeskState;
@@ -30,14 +36,13 @@ before(async () => {
   const backup = await whole.desk.summary(["backup"]);
   point = String(backup["point"]);
   saved = await whole.state();
-  const { envFile, storageRoot, database } = whole.desk.installation;
+  const { envFile, database } = whole.desk.installation;
   await onDatabase(database, async (client) => {
     await client.query("delete from messages where id % 2 = 0");
   });
   const environment = await readFile(envFile, "utf8");
   await writeFile(envFile, environment.replace(/^SECRET_KEY_BASE=.*$/m, `SECRET_KEY_BASE=${"0".repeat(64)}`));
-  const [folder = ""] = await readdir(storageRoot);
-  await rm(join(storageRoot, folder), { recursive: true });
+  await loseListedFiles(whole.desk);
   damaged = await whole.state();
   await whole.start();
 });
@@ -125,6 +130,35 @@ test("a storage that refuses writes stands in the way", { skip: needsRoot }, asy
   }
 });
 
+test("what the point lacks is told before and after, stays where it is there, and keeps nothing else from coming back", async () => {
+  const { storageRoot } = whole.desk.installation;
+  const entries = await readdir(storageRoot, { recursive: true, withFileTypes: true });
+  const paths = entries.filter((entry) => entry.isFile()).map(({ parentPath, name }) => join(parentPath, name));
+  const listed = (
+    await Promise.all(paths.map(async (path) => ((await readFile(path, "utf8")) === "another" ? [] : path)))
+  ).flat();
+  const [here = "", gone = ""] = listed;
+  const [hereAway, goneAway] = [join(whole.desk.root, "here"), join(whole.desk.root, "gone")];
+  await rename(here, hereAway);
+  await rename(gone, goneAway);
+  const backup = await whole.desk.chatkeep(["--json", "backup"]);
+  assert.ok([0, 3].includes(backup.status), backup.stderr);
+  const newest = String(summaryOf(backup.stdout)["point"]);
+  // One that was away when the point was taken is there again, the other is lost for good.
+  await rename(hereAway, here);
+
+  const restored = await whole.desk.summary(["restore", newest, ...OPTIONS]);
+  assert.equal(restored["state"], "done");
+  const messages = lackingOf(restored).map(({ message }) => message);
+  assert.deepEqual(messages.length, 2, messages.join());
+  assert.match(messages[0] ?? "", /^2 uploaded files were missing or damaged when the point was taken$/);
+  assert.match(messages[1] ?? "", /^1 uploaded file of 'local' is neither in the restore point nor here: /);
+  await rename(goneAway, gone);
+  assert.deepEqual((await whole.state()).files, damaged.files);
+  await undo();
+});
+
+// The last one: the desk's Redis is not there afterwards.
 test("a Redis that is down stops the restore there, and its rollback, and an empty one will do", async () => {
   const { port } = whole.redis;
   await whole.redis.stop();
@@ -143,31 +177,5 @@ test("a Redis that is down stops the restore there, and its rollback, and an emp
     hint: /an empty Redis will do.*'chatkeep rollback'/,
   });
   await using _empty = await startRedis({ port });
-  await undo();
-});
-
-test("what the point lacks is told before and after, stays where it is there, and keeps nothing else from coming back", async () => {
-  const { storageRoot } = whole.desk.installation;
-  const files = (await readdir(storageRoot, { recursive: true, withFileTypes: true })).filter((entry) =>
-    entry.isFile(),
-  );
-  const [first] = files;
-  assert.ok(first);
-  const [there, away] = [join(first.parentPath, first.name), join(whole.desk.root, "away")];
-  // Whatever is lost of this installation is lacking in the new point.
-  await rename(there, away);
-  const backup = await whole.desk.chatkeep(["--json", "backup"]);
-  assert.ok([0, 3].includes(backup.status), backup.stderr);
-  const { points } = (await whole.desk.summary(["list"])) as unknown as { points: { point: string }[] };
-  const newest = points.find((one) => one.point !== point)?.point ?? "none";
-  await rename(away, there);
-
-  const restored = await whole.desk.summary(["restore", newest, ...OPTIONS]);
-  assert.equal(restored["state"], "done");
-  assert.match(JSON.stringify(lackingOf(restored)), /missing or damaged when the point was taken/);
-  const lacking = lackingOf(restored).find(({ message }) => /neither in the restore point nor here/.test(message));
-  // Those of the folder that is gone; the one that is there is not among them.
-  assert.ok(lacking && !lacking.message.includes(first.name));
-  assert.deepEqual((await whole.state()).files, damaged.files);
   await undo();
 });

@@ -6,6 +6,7 @@ import { mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseDocument } from "yaml";
+import { onDatabase } from "../../src/demo/database.ts";
 import type { DemoSize } from "../../src/demo/seed/seed.ts";
 import type { JournalValue } from "../../src/job/stages/journal.ts";
 import type { StageName } from "../../src/job/stages/stage.ts";
@@ -233,4 +234,27 @@ export function assertSameState(is: DeskState, was: DeskState, what: string): vo
   assert.deepEqual(is.files, was.files, `${what}: files`);
   assert.equal(is.environment, was.environment, `${what}: environment`);
   assert.deepEqual(is.code, was.code, `${what}: code`);
+}
+
+/**
+ * A folder of uploaded files is lost, another file is not what it was, and their rows are gone: a restore brings all of it back, and a
+ * rollback leaves nothing of that, since no row lists them then.
+ */
+export async function loseListedFiles({ installation: { storageRoot, database } }: Desk): Promise<void> {
+  const [folder = "", other = ""] = await readdir(storageRoot);
+  const filesIn = async (name: string) =>
+    (await readdir(join(storageRoot, name), { recursive: true, withFileTypes: true })).filter((entry) =>
+      entry.isFile(),
+    );
+  const [lost, [wrong]] = [await filesIn(folder), await filesIn(other)];
+  assert.ok(wrong && lost.length > 0);
+  await rm(join(storageRoot, folder), { recursive: true });
+  await writeFile(join(wrong.parentPath, wrong.name), "another");
+  const keys = [...lost, wrong].map(({ name }) => name);
+  await onDatabase(database, async (client) => {
+    const blobs = "select id from active_storage_blobs where key = any($1)";
+    await client.query(`delete from active_storage_attachments where blob_id in (${blobs})`, [keys]);
+    await client.query(`delete from active_storage_variant_records where blob_id in (${blobs})`, [keys]);
+    await client.query("delete from active_storage_blobs where key = any($1)", [keys]);
+  });
 }

@@ -7,6 +7,7 @@ import { plural } from "../../base/bytes.ts";
 import type { Finding } from "../../base/findings.ts";
 import { shortId } from "../../base/ids.ts";
 import type { Environment } from "../../chatwoot/environment.ts";
+import { lookAtFile } from "../../system/keep-file.ts";
 import { knownNeed, type RoomNeed } from "../room.ts";
 import { lookAgain } from "./coming-up.ts";
 import { type ConfigDifference, findDifferences, putBeside } from "./config-differences.ts";
@@ -121,13 +122,17 @@ async function plan(context: StageContext): Promise<StagePlan> {
       ...(remade !== undefined && "trouble" in remade ? [toMakeAgain(remade.trouble, remake)] : []),
     ],
     environment: planned.lines,
-    room: roomOf(planned),
+    room: await roomOf(planned),
   };
 }
 
-function roomOf({ edits }: EnvironmentPlan): RoomNeed[] {
-  return edits.map(({ file, after }) =>
-    knownNeed("environment files", dirname(file.path), Buffer.byteLength(after, "utf8")),
+/** Where links lead. */
+async function roomOf({ edits }: EnvironmentPlan): Promise<RoomNeed[]> {
+  return await Promise.all(
+    edits.map(async ({ file: { path }, after }) => {
+      const real = (await lookAtFile(path))?.path ?? path;
+      return knownNeed("environment files", dirname(real), Buffer.byteLength(after, "utf8"));
+    }),
   );
 }
 
@@ -232,7 +237,7 @@ async function bringIntoForce(
 }
 
 async function room(context: StageContext): Promise<RoomNeed[]> {
-  return roomOf(await planFor(context, await textsOf(context.place.installation)));
+  return await roomOf(await planFor(context, await textsOf(context.place.installation)));
 }
 
 async function undo(context: UndoContext, record: StageRecord<EnvironmentRecord>): Promise<StageResult> {

@@ -54,7 +54,7 @@ export async function applyStages(stages: readonly Stage[], context: StageContex
     if (holds === undefined) continue;
     const isUp = journal.stage("web")?.state === "done";
     const care = await mayStart(context.folder, isUp ? ["worker"] : undefined);
-    return { held: { stage: name, why: care === undefined ? holds : `${holds}. ${care}` } };
+    return { held: { stage: name, why: care === undefined ? holds : `${holds.replace(/\.$/, "")}. ${care}` } };
   }
   if (journal.value.state !== "done") await journal.set({ state: "done", endedAt: formatInstant(clock.now()) });
   return { held: undefined };
