@@ -1,5 +1,6 @@
 /** The schema of what the configuration says about continuous protection. */
 import { z } from "zod";
+import { Failure } from "../base/errors.ts";
 import { often } from "./config-daily.ts";
 
 const LESS = { s: 1, m: 60, h: 3_600 } as const;
@@ -25,9 +26,29 @@ export const flushEvery = within("s", { least: 1, most: 60, example: "5s, from 1
 /** By `--interval` too. */
 export const interval = within("mh", { least: 60, most: 3_600, example: "5m, from 1m to 1h" });
 
+const TIMES = { "--flush-every": flushEvery, "--interval": interval } as const;
+
+/** @throws Failure `usage/invalid` for a time that the configuration would not take either. */
+export function checkWatchTime(flag: keyof typeof TIMES, given: string | undefined): void {
+  if (given === undefined) return;
+  const checked = TIMES[flag].safeParse(given);
+  if (checked.success) return;
+  const hint = checked.error.issues.map(({ message }) => message).join("; ");
+  throw new Failure("usage/invalid", `${flag} cannot be '${given}'`, {
+    hint: `${hint.charAt(0).toUpperCase()}${hint.slice(1)}.`,
+  });
+}
+
+export function isWatchMode(text: string | undefined): text is WatchMode {
+  return WATCH_MODES.some((mode) => mode === text);
+}
+
 export const watchSchema = z.strictObject({
   /** How: the log as it is written, or a restore point every few minutes. */
   mode: z.enum(WATCH_MODES).optional(),
+  /** Of a role that may replicate, where Chatwoot's own may not. */
+  "database-url": z.string().min(1).optional(),
+  "database-url-file": z.string().min(1).optional(),
   /** What was committed is in the repositories after so long. */
   "flush-every": flushEvery.optional(),
   /** Between two restore points, where the log cannot be had. */

@@ -47,6 +47,7 @@ import type { ScheduleFlags } from "./schedule.ts";
 import { rowChoice } from "./row-flags.ts";
 import { findSnapshot, openChosenRepository, openPoint, openToRead, readingPoint, settleWord } from "./session.ts";
 import type { Globals, Surroundings } from "./surroundings.ts";
+import type { WatchFlags } from "./watch.ts";
 
 export async function runInit(globals: Globals, flags: InitFlags, s: Surroundings): Promise<InitSummary> {
   if (flags.add !== undefined) return await (await import("./init-add.ts")).addRepository(globals, flags.add, flags, s);
@@ -316,6 +317,11 @@ export async function runDrill(
   s: Surroundings,
 ): Promise<DrillSummary> {
   return await (await import("./drills.ts")).runDrill(globals, point, flags, s);
+}
+
+/** Until it is ended. */
+export async function runWatch(globals: Globals, flags: WatchFlags, s: Surroundings): Promise<void> {
+  await (await import("./watch.ts")).runWatch(globals, flags, s);
 }
 
 export async function runScrub(globals: Globals, flags: { all: boolean }, s: Surroundings): Promise<ScrubSummary> {

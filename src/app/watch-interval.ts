@@ -44,14 +44,9 @@ async function makePoint(book: WatchBook, globals: Globals, s: Surroundings): Pr
     return summary;
   } catch (error) {
     s.signal.throwIfAborted();
-    const { message, hint, code } = failureOf(error);
-    if (code === "internal/bug") throw error;
-    book.find("point", {
-      kind: "point-not-made",
-      level: "alarm",
-      message: `the last restore point could not be made: ${message}`,
-      hint: `${hint ?? "See why."} The next one is tried by itself; what was saved before can be brought back.`,
-    });
+    const failure = failureOf(error);
+    if (failure.code === "internal/bug") throw error;
+    book.pointTrouble(failure);
     return undefined;
   }
 }

@@ -198,6 +198,24 @@ export const LIMITS = {
   intervalShare: 20,
   /** A repository that has taken nothing for so long is told of. */
   watchTroubleMs: 60_000,
+  /** A span of the log is stored when so much of it is there in whole segments … */
+  spanBytes: 64 * MIB,
+  /** … or when its first byte came so long ago, … */
+  spanMs: 10 * 60_000,
+  /** … and where that fails it is tried again after this, and then after twice as long each time. */
+  spanRetryMs: 1_000,
+  /** So much of the log lies in memory at most: then the server keeps the rest. */
+  tailBytes: 112 * MIB,
+  /** A watch writes down how it is so often. */
+  watchReportMs: 5_000,
+  /** Between two looks for uploaded files. */
+  followEveryMs: 5_000,
+  /** So often it is looked whether a base is due … */
+  watchBaseLookMs: 60_000,
+  /** … and after one that could not be taken no later than this. */
+  watchBaseRetryMostMs: 30 * 60_000,
+  /** The log is replayed at least as fast, until it was measured. Bytes a second. */
+  replayRate: 20 * MIB,
   /** Objects that the journal of a segment which fills slowly comes to at most, before they become a span. */
   journalObjects: 100,
   /** Between two sessions of the log's at most; the first wait is half a second, and doubles. */

@@ -1,6 +1,7 @@
 /** The one table of commands. Parser, help and completions are made from it; each command's code is loaded when called. */
 import type { CommandRow } from "./command.ts";
 import { BRING_BACK } from "./commands/bring-back.ts";
+import { CONTINUOUS } from "./commands/continuous.ts";
 import { DAILY } from "./commands/daily.ts";
 import { DIFF_ROW } from "./commands/diff.ts";
 import { GUARD_ROW } from "./commands/guard.ts";
@@ -307,6 +308,7 @@ export const COMMANDS: readonly CommandRow[] = [
   ...KEY_ROWS,
   ...BACK_UP,
   ...DAILY,
+  ...CONTINUOUS,
   EXPORT_ROW,
   ...LOOK,
   DIFF_ROW,

@@ -67,6 +67,7 @@ interface RepositoryPage {
   durable: Lsn | undefined;
   files: number;
   filesWaiting: number;
+  filesFailingSinceMs: number | undefined;
   trouble: { failure: Failure; sinceMs: number } | undefined;
 }
 
@@ -90,7 +91,10 @@ export class WatchBook {
     this.#evenMs = this.#sinceMs;
     this.#pages = new Map(
       options.repositories.map((name) => {
-        return [name, { durable: undefined, files: 0, filesWaiting: 0, trouble: undefined }];
+        return [
+          name,
+          { durable: undefined, files: 0, filesWaiting: 0, filesFailingSinceMs: undefined, trouble: undefined },
+        ];
       }),
     );
   }
@@ -161,8 +165,43 @@ export class WatchBook {
     }
   }
 
-  baseTaken(base: NonNullable<WatchStatus["base"]>): void {
-    this.#base = base;
+  baseTaken({ atMs, ...base }: { atMs: number; repository: string; bytes: number; seconds: number }): void {
+    this.#base = { at: formatInstant(atMs), ...base };
+  }
+
+  /** A base could not be taken; undefined: every repository has what it needs. */
+  baseTrouble(trouble: Failure | undefined): void {
+    this.#set("base", trouble, (failure) => ({
+      kind: "base-not-taken",
+      level: "alarm",
+      message: `no base could be taken: ${failure.message}`,
+      hint: `${failure.hint ?? "See why."} It is tried again by itself; moments after the last one that a base serves cannot be had meanwhile.`,
+    }));
+  }
+
+  /** Files could not be followed into a repository; undefined: a look went well. */
+  filesTrouble(name: string, trouble: Failure | undefined): void {
+    const page = this.#pages.get(name);
+    if (page === undefined) return;
+    page.filesFailingSinceMs = trouble === undefined ? undefined : (page.filesFailingSinceMs ?? this.#o.clock.now());
+    const isLong = this.#o.clock.now() - (page.filesFailingSinceMs ?? this.#o.clock.now()) >= LIMITS.watchTroubleMs;
+    this.#set(`files trouble ${name}`, isLong ? trouble : undefined, (failure) => ({
+      kind: "files-behind",
+      level: "alarm",
+      subject: name,
+      message: `uploaded files are not followed into repository '${name}': ${failure.message}`,
+      hint: `${failure.hint ?? "See why."} It is tried again by itself; the next restore point has them all the same, unless they are deleted before.`,
+    }));
+  }
+
+  /** A restore point could not be made. */
+  pointTrouble(failure: Failure): void {
+    this.#set("point", failure, ({ message, hint }) => ({
+      kind: "point-not-made",
+      level: "alarm",
+      message: `the last restore point could not be made: ${message}`,
+      hint: `${hint ?? "See why."} The next one is tried by itself; what was saved before can be brought back.`,
+    }));
   }
 
   pointMade(points: NonNullable<WatchStatus["points"]>): void {

@@ -282,7 +282,7 @@ export class LogFollower {
     const oldest = segmentStart(asked, segmentBytes);
     const plan = planTakeUp(known, oldest);
     const spanPlaces = await Promise.all(
-      answering.map(async ({ place }) => await place.spanPlace(line, { segmentBytes, histories })),
+      answering.map(async ({ place }) => await place.spanPlace({ segmentBytes, histories })),
     );
     const failed = new AbortController();
     const stop = new AbortController();

@@ -1,6 +1,5 @@
 /** A repository that keeps followed files: one snapshot that has all of them since it began, and that the next one replaces. */
 import type { Clock } from "../../base/clock.ts";
-import { isFailure } from "../../base/errors.ts";
 import type { SnapshotId } from "../../base/ids.ts";
 import { LIMITS } from "../../base/limits.ts";
 import { formatGoTime } from "../../format/go-time.ts";
@@ -17,6 +16,7 @@ import { Sealing } from "../sealing.ts";
 import type { Sources } from "../sources.ts";
 import { blobFileName } from "../storage-state.ts";
 import type { FollowPlace } from "./follow.ts";
+import { removeReplaced } from "./span-place.ts";
 import {
   addFiles,
   type FolderPath,
@@ -175,15 +175,5 @@ class RepositoryFollowPlace implements FollowPlace {
       fetched.push(...(await fetchBlobs(ports, service, wanted)));
     }
     return fetched;
-  }
-}
-
-/** A snapshot that the next one has all of: where nothing may be removed it stays, and does no harm. */
-export async function removeReplaced(repository: Repository, name: SnapshotId, signal: AbortSignal): Promise<void> {
-  try {
-    await repository.store.remove({ kind: "snapshots", name }, { signal });
-  } catch (error) {
-    if (signal.aborted) throw signal.reason;
-    if (!isFailure(error)) throw error;
   }
 }

@@ -25,6 +25,8 @@ export interface SpanPlace {
   readonly name: string;
   /** False where only restic's own names can be written: spans are stored more often then. */
   readonly hasJournal: boolean;
+  /** What comes is stored no more often. */
+  readonly leastFlushMs?: number;
   putJournal(entry: SpanBytes, options: { signal: AbortSignal }): Promise<void>;
   /** Whole segments, and at times the beginning of one more: the next span has that segment whole. */
   saveSpan(entry: SpanBytes, options: { signal: AbortSignal }): Promise<void>;
@@ -121,7 +123,9 @@ export class Keeper {
     // A segment that fills slowly would leave thousands of objects behind it.
     if (this.#objects >= LIMITS.journalObjects && spanDue === 0) return { kind: "span", to: tail.end };
     const flushDue =
-      tail.isFinished && tail.end > this.#durableTo ? 0 : this.#dueMs(this.#durableTo, times.flushMs, now);
+      tail.isFinished && tail.end > this.#durableTo
+        ? 0
+        : this.#dueMs(this.#durableTo, Math.max(times.flushMs, place.leastFlushMs ?? 0), now);
     if (flushDue === 0) return { kind: place.hasJournal ? "journal" : "span", to: tail.end };
     const waits = [flushDue, unsaved > 0 ? spanDue : undefined].filter((ms) => ms !== undefined);
     return { kind: "wait", ms: waits.length === 0 ? undefined : Math.min(...waits) };

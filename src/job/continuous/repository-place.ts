@@ -1,14 +1,11 @@
 /** A repository that the log goes to: what it has of a line, and how more is stored. */
 import type { Clock } from "../../base/clock.ts";
-import type { SnapshotId } from "../../base/ids.ts";
 import type { Line } from "../../point/continuous.ts";
 import type { Repository } from "../../repo/repository.ts";
-import { type Lsn, segmentStart } from "../../wal/lsn.ts";
-import { removeReplaced } from "./follow-place.ts";
-import { hasJournal, listJournal, readJournals, sweepJournal, writeJournal } from "./journal.ts";
-import type { SpanBytes, SpanPlace } from "./keeper.ts";
+import type { Lsn } from "../../wal/lsn.ts";
+import { listJournal, readJournals } from "./journal.ts";
 import { listContinuous } from "./list.ts";
-import { saveSpan } from "./save-span.ts";
+import { openSpanPlace } from "./span-place.ts";
 import { type Standing, standingOf } from "./take-up.ts";
 import type { WatchedPlace } from "./watched-place.ts";
 
@@ -41,7 +38,7 @@ export function repositoryPlace(options: RepositoryPlaceOptions): WatchedPlace {
     async *readJournal(line, from, { signal }) {
       yield* journalBytes(await open(), line, from, { signal });
     },
-    spanPlace: async (line, facts) => spansIn(options, await open(), line, facts),
+    spanPlace: async (facts) => openSpanPlace({ ...options, repository: await open() }, { name, ...facts }),
   };
 }
 
@@ -61,31 +58,4 @@ async function* journalBytes(
     yield bytes.subarray(Number(at - start));
     at = to;
   }
-}
-
-function spansIn(
-  { name, identity, program, clock }: RepositoryPlaceOptions,
-  repository: Repository,
-  line: Line,
-  facts: { segmentBytes: number; histories: ReadonlyMap<number, string> },
-): SpanPlace {
-  /** The newest span, where it ends inside a segment. */
-  let partial: { id: SnapshotId; from: Lsn } | undefined;
-  return {
-    name,
-    hasJournal: hasJournal(repository),
-    async putJournal(entry: SpanBytes, { signal }) {
-      await writeJournal(repository, entry, { signal });
-    },
-    async saveSpan(entry, { signal }) {
-      const { from, to } = entry.span;
-      const saved = await saveSpan({ repository, identity, program, clock, signal }, { ...entry, ...facts });
-      if (partial !== undefined && partial.from >= from) await removeReplaced(repository, partial.id, signal);
-      const isPartial = to !== segmentStart(to, facts.segmentBytes);
-      partial = isPartial ? { id: saved.snapshotId, from } : undefined;
-    },
-    async sweepJournal(to, { signal }) {
-      await sweepJournal(repository, { ...line, from: 0n, to }, { signal });
-    },
-  };
 }

@@ -1,5 +1,9 @@
 /** A repository as a keeper stores in it: the journal within seconds, spans when they have come together. */
-import type { Lsn } from "../../wal/lsn.ts";
+import { isFailure } from "../../base/errors.ts";
+import type { SnapshotId } from "../../base/ids.ts";
+import { LIMITS } from "../../base/limits.ts";
+import type { Repository } from "../../repo/repository.ts";
+import { type Lsn, segmentStart } from "../../wal/lsn.ts";
 import { hasJournal, sweepJournal, writeJournal } from "./journal.ts";
 import type { SpanPlace } from "./keeper.ts";
 import { saveSpan } from "./save-span.ts";
@@ -11,34 +15,52 @@ export interface SpanPlaceOptions {
   readonly segmentBytes: number;
   /** Of the timeline that is stored and of those that it comes from, as the server gave them; a timeline's number → text. */
   readonly histories: ReadonlyMap<number, string>;
-  /** Told when the place lets nothing be removed: from then on the journal is to be written less often. */
-  readonly onKept: () => void;
 }
 
 /** The writer's signal is not looked at: each call has its own. */
 export function openSpanPlace(
   writer: Omit<Writer, "signal">,
-  { name, segmentBytes, histories, onKept }: SpanPlaceOptions,
+  { name, segmentBytes, histories }: SpanPlaceOptions,
 ): SpanPlace {
   const { repository } = writer;
   // What lies before the first span of this run may be in none: another run knows.
   let sweptFrom: Lsn | undefined;
   let line: { installation: string; systemId: string; timeline: number } | undefined;
+  let isKept = false;
+  /** The newest span, where it ends inside a segment. */
+  let partial: { id: SnapshotId; from: Lsn } | undefined;
   return {
     name,
     hasJournal: hasJournal(repository),
+    // What can never be removed piles up, and so do snapshots.
+    get leastFlushMs() {
+      return isKept || !hasJournal(repository) ? LIMITS.journalKeptFlushMs : 0;
+    },
     async putJournal(entry, { signal }) {
       await writeJournal(repository, { ...entry, history: histories.get(entry.span.timeline) }, { signal });
     },
     async saveSpan({ span, commits, bytes }, { signal }) {
-      await saveSpan({ ...writer, signal }, { span, commits, bytes, segmentBytes, histories });
+      const saved = await saveSpan({ ...writer, signal }, { span, commits, bytes, segmentBytes, histories });
+      if (partial !== undefined && partial.from >= span.from) await removeReplaced(repository, partial.id, signal);
+      const isPartial = span.to !== segmentStart(span.to, segmentBytes);
+      partial = isPartial ? { id: saved.snapshotId, from: span.from } : undefined;
       line = span;
       sweptFrom ??= span.from;
     },
     async sweepJournal(savedTo, { signal }) {
       if (sweptFrom === undefined || line === undefined) return;
       const swept = await sweepJournal(repository, { ...line, from: sweptFrom, to: savedTo }, { signal });
-      if (swept.isRefused) onKept();
+      if (swept.isRefused) isKept = true;
     },
   };
+}
+
+/** A snapshot that the next one has all of: where nothing may be removed it stays, and does no harm. */
+export async function removeReplaced(repository: Repository, name: SnapshotId, signal: AbortSignal): Promise<void> {
+  try {
+    await repository.store.remove({ kind: "snapshots", name }, { signal });
+  } catch (error) {
+    if (signal.aborted) throw signal.reason;
+    if (!isFailure(error)) throw error;
+  }
 }

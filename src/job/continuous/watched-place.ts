@@ -12,5 +12,5 @@ export interface WatchedPlace {
   /** What its journal has of a line from a position on, without a gap; ends where that ends, or cannot be read. */
   readJournal(line: Line, from: Lsn, options: { signal: AbortSignal }): AsyncIterable<Buffer>;
   /** @param facts `histories`: texts of the history files of the line's timeline and of those before it. */
-  spanPlace(line: Line, facts: { segmentBytes: number; histories: ReadonlyMap<number, string> }): Promise<SpanPlace>;
+  spanPlace(facts: { segmentBytes: number; histories: ReadonlyMap<number, string> }): Promise<SpanPlace>;
 }

@@ -1,0 +1,35 @@
+/** The commands for continuous protection. */
+import type { CommandRow } from "../command.ts";
+import { REPOSITORY_EXITS } from "./shared.ts";
+
+export const CONTINUOUS: readonly CommandRow[] = [
+  {
+    name: "watch",
+    group: "back up",
+    args: [],
+    options: [
+      {
+        flag: "--mode",
+        value: "MODE",
+        kind: ["auto", "stream", "interval"],
+        help: "auto (default), stream or interval",
+      },
+      { flag: "--flush-every", value: "TIME", help: "what was committed is safe then: 1s to 60s (default: 5s)" },
+      { flag: "--interval", value: "TIME", help: "between two points of 'interval': 1m to 1h (default: 5m)" },
+    ],
+    purpose: "protect continuously: lose seconds, not a day",
+    description: [
+      "Stays in the foreground until it is ended. Follows PostgreSQL's write-ahead log over the replication protocol into every repository ('stream'), takes a base of the cluster at once and every week, and so any moment since can be brought back: a POINT may be a time, '-5m' or 'now'. Nothing is installed where the database runs.",
+      "Where the role may not replicate, 'auto' makes a restore point every few minutes instead ('interval'), and says why. Uploaded files are followed in both. The daily run goes on beside it.",
+      "What goes wrong is tried again, and told to those whom 'notify' names. The server keeps no more of its log for us than max_slot_wal_keep_size and watch.max-retained say.",
+    ],
+    examples: [
+      ["", "chatkeep watch"],
+      ["how it is", "chatkeep status"],
+      ["back to five minutes ago", "chatkeep restore -5m --plan"],
+    ],
+    exits: { 1: "the log cannot be had, and --mode stream was asked for", ...REPOSITORY_EXITS },
+    kept: "what came by now is stored first, and the next watch goes on from there",
+    load: async () => (await import("../verbs/watch.ts")).watch,
+  },
+];

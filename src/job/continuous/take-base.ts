@@ -1,0 +1,134 @@
+/** Takes a physical base from a server into a repository. */
+import type { Line } from "../../point/continuous.ts";
+import { BASE_SETTINGS, type BaseDatabase, type BaseFacts } from "../../point/base-facts.ts";
+import type { ServerAddress } from "../../postgres/address.ts";
+import { connect, type Connection } from "../../postgres/connect.ts";
+import { openReplication } from "../../postgres/replication.ts";
+import { majorOf } from "./line-start.ts";
+import { saveBase } from "./save-base.ts";
+import type { Writer, Written } from "./writing.ts";
+
+export interface TakeBaseOptions {
+  readonly address: ServerAddress;
+  /** Bytes a second at most. */
+  readonly rate: number | undefined;
+  /** `fast` when somebody waits for it. */
+  readonly checkpoint: "fast" | "spread";
+}
+
+export interface TakenBase extends Written {
+  readonly facts: BaseFacts;
+}
+
+const LABEL = "chatkeep base";
+
+/** @throws Failure of the `database/` codes, `repo/locked`, of the store; the signal's reason. Nothing counts then. */
+export async function takeBase(writer: Writer, { address, rate, checkpoint }: TakeBaseOptions): Promise<TakenBase> {
+  const { signal, identity, program } = writer;
+  await using connection = await connect(address, { signal });
+  await using session = await openReplication(address, { signal });
+  const { systemId } = await session.identifySystem();
+  const [major, segmentBytes, server] = [
+    await majorOf(connection),
+    await session.segmentBytes(),
+    await about(connection),
+  ];
+  const databases = await databasesOf(connection, major);
+  await using backup = await session.baseBackup({ label: LABEL, checkpoint, ...(rate === undefined ? {} : { rate }) });
+  const line: Line = { installation: identity.id, systemId, timeline: backup.timeline };
+  let bytes = 0;
+  async function* counted() {
+    for await (const entry of backup.files()) {
+      if (entry.kind === "file") bytes += entry.size;
+      yield entry;
+    }
+  }
+  let told: BaseFacts | undefined;
+  const facts = async () => {
+    const end = await backup.finish();
+    const base = { ...line, from: backup.start, to: end.end, major, segmentBytes, beganUs: server.nowUs, bytes };
+    const { version: serverVersion, settings } = server;
+    const found: BaseFacts = {
+      program,
+      base,
+      backupLabel: end.label,
+      tablespaceMap: end.tablespaceMap ?? null,
+      serverVersion,
+      settings,
+      databases,
+    };
+    told = found;
+    return { facts: found, manifest: end.manifest };
+  };
+  const written = await saveBase(writer, { files: counted(), expectedBytes: backup.expectedBytes, facts });
+  return { ...written, facts: told ?? (await facts()).facts };
+}
+
+interface About {
+  readonly version: string;
+  /** By the server's clock, microseconds since 1970. */
+  readonly nowUs: bigint;
+  readonly settings: Readonly<Record<string, string>>;
+}
+
+async function about(connection: Connection): Promise<About> {
+  const [row] = await connection.query<{ version: string; now: string }>(
+    `select pg_catalog.current_setting('server_version') as version,
+       (extract(epoch from pg_catalog.clock_timestamp()) * 1000000)::bigint::text as now`,
+  );
+  const rows = await connection.query<{ name: string; setting: string }>(
+    "select name, pg_catalog.current_setting(name, true) as setting from unnest($1::text[]) as name",
+    [BASE_SETTINGS],
+  );
+  const settings = rows
+    .filter(({ setting }) => typeof setting === "string")
+    .map(({ name, setting }) => [name, setting]);
+  return {
+    version: row?.version ?? "",
+    nowUs: BigInt(row?.now ?? 0),
+    settings: Object.fromEntries(settings) as Record<string, string>,
+  };
+}
+
+interface DatabaseRow {
+  name: string;
+  oid: number;
+  encoding: string;
+  provider: string;
+  collate: string | null;
+  ctype: string | null;
+  locale: string | null;
+  version: string | null;
+  isOwn: boolean;
+  [key: string]: unknown;
+}
+
+/** Which columns say the provider, and its locale, by major: 15 has providers, 17 named the column anew. */
+function databasesQuery(major: number): string {
+  const provider = major >= 15 ? "datlocprovider::text" : "'c'";
+  const locale = major >= 17 ? "datlocale" : major >= 15 ? "daticulocale" : "null";
+  const version = major >= 15 ? "datcollversion" : "null";
+  return `select datname::text as name, oid::int8::int4 as oid, pg_catalog.pg_encoding_to_char(encoding)::text as encoding,
+    ${provider} as provider, datcollate::text as collate, datctype::text as ctype, ${locale}::text as locale,
+    ${version}::text as version, datname = pg_catalog.current_database() as "isOwn"
+  from pg_catalog.pg_database order by oid`;
+}
+
+async function databasesOf(connection: Connection, major: number): Promise<BaseDatabase[]> {
+  const rows = await connection.query<DatabaseRow>(databasesQuery(major));
+  const extensions = await connection.query<{ name: string; version: string }>(
+    "select extname::text as name, extversion as version from pg_catalog.pg_extension order by extname",
+  );
+  return rows.map(({ name, oid, encoding, provider, collate, ctype, locale, version, isOwn }) => ({
+    name,
+    oid,
+    encoding,
+    provider,
+    collate,
+    ctype,
+    locale,
+    collationVersion: version,
+    // Of others nobody can look inside from here.
+    ...(isOwn ? { extensions } : {}),
+  }));
+}

@@ -1,0 +1,141 @@
+/**
+ * Continuous protection over the replication protocol: the log, bases for it, and uploaded files, each in a loop of its own that
+ * outlives whatever fails, until somebody ends it. What they have to tell goes into the book.
+ */
+import type { Clock } from "../base/clock.ts";
+import { together } from "../base/concurrent.ts";
+import { LIMITS } from "../base/limits.ts";
+import type { ServerAddress } from "../postgres/address.ts";
+import type { Repository } from "../repo/repository.ts";
+import { followFiles } from "./continuous/follow-files.ts";
+import { LogFollower } from "./continuous/follow-log.ts";
+import { BaseKeeper } from "./continuous/keep-bases.ts";
+import { repositoryPlace } from "./continuous/repository-place.ts";
+import type { Sources } from "./sources.ts";
+import type { WatchBook } from "./watch-book.ts";
+
+/** A repository that is watched into. */
+export interface WatchRepository {
+  /** Its name in the configuration. */
+  readonly name: string;
+  /** Opened when it is first needed, and again after it could not be. */
+  readonly open: () => Promise<Repository>;
+}
+
+export interface FilesOptions {
+  readonly repositories: readonly WatchRepository[];
+  readonly identity: { readonly id: string; readonly name: string };
+  /** Chatwoot's database. */
+  readonly address: ServerAddress;
+  /** The ways to the services' files, looked at anew. */
+  readonly sources: () => Sources;
+  readonly book: WatchBook;
+  readonly program: string;
+  readonly clock: Clock;
+  readonly signal: AbortSignal;
+}
+
+export interface WatchOptions extends FilesOptions {
+  /** Where the role may replicate: by default as Chatwoot's database. */
+  readonly replication: ServerAddress;
+  /** What was committed is in the repositories after so long. */
+  readonly flushMs: number;
+  /** Bytes of the log that the server may keep for us. */
+  readonly maxRetainedBytes: number | undefined;
+  /** Of bases. */
+  readonly baseEveryMs: number | undefined;
+  readonly baseRate: number | undefined;
+  /** A restore takes no longer. */
+  readonly rtoMs: number | undefined;
+  readonly say: (line: string) => void;
+}
+
+/** Until the signal is aborted. @throws its reason; what trying again does not help. */
+export async function watchLog(options: WatchOptions): Promise<void> {
+  const stop = new AbortController();
+  const signal = AbortSignal.any([options.signal, stop.signal]);
+  const bases = keepBases(options, signal);
+  const log = followLog(options, signal, bases);
+  await together(
+    [
+      async (inner) => {
+        // Where one of them fails, the others end.
+        inner.addEventListener("abort", () => stop.abort(inner.reason), { once: true });
+        await log.run();
+      },
+      async () => await bases.run(),
+      async (inner) => await watchFiles({ ...options, signal: inner }),
+    ],
+    options,
+  );
+}
+
+function keepBases(options: WatchOptions, signal: AbortSignal): BaseKeeper {
+  const { book, repositories, identity, program, clock, replication, say, rtoMs } = options;
+  return new BaseKeeper({
+    places: repositories,
+    address: replication,
+    identity,
+    program,
+    rate: options.baseRate,
+    everyMs: options.baseEveryMs,
+    mostLogBytes: rtoMs === undefined ? undefined : (rtoMs / 1000) * LIMITS.replayRate,
+    clock,
+    signal,
+    onBegin: (reason) => say(`taking a base: ${reason}`),
+    onBase: ({ base, repository, seconds }) => {
+      say(`a base is in '${repository}'`);
+      book.baseTaken({ atMs: Number(base.beganUs / 1000n), repository, bytes: base.bytes, seconds });
+    },
+    onTrouble: (trouble) => book.baseTrouble(trouble),
+  });
+}
+
+function followLog(options: WatchOptions, signal: AbortSignal, bases: BaseKeeper): LogFollower {
+  const { book, repositories, identity, program, clock, replication, flushMs, maxRetainedBytes } = options;
+  return new LogFollower({
+    address: replication,
+    installation: identity.id,
+    places: repositories.map(({ name, open }) => repositoryPlace({ name, open, identity, program, clock })),
+    times: {
+      flushMs,
+      spanBytes: LIMITS.spanBytes,
+      spanMs: LIMITS.spanMs,
+      retryMs: LIMITS.spanRetryMs,
+      retryMostMs: LIMITS.watchRetryMostMs,
+    },
+    maxBytes: LIMITS.tailBytes,
+    maxRetainedBytes,
+    clock,
+    signal,
+    onLine: (begun) => {
+      book.lineBegun(begun);
+      bases.lineBegun(begun);
+    },
+    onState: (state) => {
+      book.logState(state);
+      bases.position(state.durableTo);
+    },
+    onSession: (trouble) => book.session(trouble?.failure),
+    onTrouble: (name, trouble) => book.trouble(name, trouble),
+  });
+}
+
+/** Follows uploaded files into every repository. Until the signal is aborted. */
+export async function watchFiles(options: FilesOptions): Promise<void> {
+  const { repositories, identity: installation, book } = options;
+  await together(
+    repositories.map(({ name, open }) => async (signal) => {
+      await followFiles({
+        ...options,
+        open: async () => (await open()).anew(),
+        installation,
+        everyMs: LIMITS.followEveryMs,
+        signal,
+        onLook: (look) => book.followed(name, look),
+        onTrouble: (trouble) => book.filesTrouble(name, trouble),
+      });
+    }),
+    options,
+  );
+}
