@@ -2,7 +2,8 @@
  * `npm run bench [-- NAME…]`: whole processes, side by side, in turn. Nothing here is a test; bench/README.md keeps
  * what was measured, and on what. BENCH_RUNS says how often each side runs (3), BENCH_BLOBS how many files `blobs`
  * has (a million), BENCH_LINK_FILES `link` (50,000), BENCH_MESSAGES how many messages
- * (1,500,000), BENCH_RESTORED how many with all their indexes (300,000), BENCH_RECOVERED how many `recover` has (400,000).
+ * (1,500,000), BENCH_RESTORED how many with all their indexes (300,000), BENCH_RECOVERED how many `recover` has (400,000),
+ * BENCH_WAL_MIB how much of the log `wal` follows (2,048).
  */
 import { join } from "node:path";
 import { daily, database, restore } from "./database.ts";
@@ -11,6 +12,7 @@ import { recover } from "./recover.ts";
 import { compare, folderMiB, machine, print, type Side } from "./measure.ts";
 import { linkSides, openLink, watched } from "./link.ts";
 import { borgCreate, ours, resticBackup, restores } from "./sides.ts";
+import { wal } from "./wal.ts";
 import { bareQuery, growingRepository, prunes, verifies } from "./upkeep.ts";
 
 const LINK_FILES = Number(process.env["BENCH_LINK_FILES"] ?? "50000");
@@ -107,6 +109,7 @@ const CASES: Record<string, () => Promise<void>> = {
   upkeep,
   blobs,
   link,
+  wal: async () => await wal(RUNS),
 };
 
 const wanted = process.argv.slice(2);

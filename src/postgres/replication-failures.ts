@@ -42,7 +42,7 @@ const RULES: readonly Rule[] = [
       }),
   ],
   [
-    /exceeds max_wal_senders|reserved for .*replication/,
+    /exceeds max_wal_senders/,
     (_, address, cause) =>
       new Failure("database/full", `the server has no walsender left for us (${describeAddress(address)})`, {
         hint: "Raise max_wal_senders at the server and restart it: following the log takes one, a base another.",

@@ -21,10 +21,9 @@ const SEGMENT = 16 * 1024 * 1024;
 let server: TestServer;
 
 before(async () => {
-  // Short, so that a consumer can be slower; and with a bound, so that permanent slots are made.
-  server = await startPostgres({
-    settings: ["wal_sender_timeout=2s", "max_slot_wal_keep_size=64MB", "min_wal_size=32MB", "max_wal_size=32MB"],
-  });
+  server = await startPostgres({ settings: ["max_slot_wal_keep_size=64MB", "min_wal_size=32MB", "max_wal_size=32MB"] });
+  // Short, so that a consumer can be slower.
+  await setPatience("2s");
   await server.query("create table rows (id bigint generated always as identity, body text)");
 });
 after(async () => {
@@ -32,6 +31,13 @@ after(async () => {
 });
 
 const open = async (from: TestServer = server) => await openReplication(from.address, { signal });
+
+/** The server's wal_sender_timeout, also for those who stream already. */
+async function setPatience(timeout: string): Promise<void> {
+  await server.query(`alter system set wal_sender_timeout = '${timeout}'`);
+  await server.query("select pg_reload_conf()");
+  while ((await server.query("show wal_sender_timeout"))[0]?.["wal_sender_timeout"] !== timeout) await sleep(20);
+}
 
 async function write(rows: number, to: TestServer = server): Promise<void> {
   await to.query(`insert into rows (body) select repeat(md5(g::text), 10) from generate_series(1, ${rows}) g`);
@@ -149,6 +155,24 @@ test("a server that has nothing to send says how far it is, though nobody writes
     silent += 1;
     if (silent === 3) break;
   }
+});
+
+test("a server that becomes less patient than it said is answered when it asks", async () => {
+  await setPatience("1min");
+  await using session = await open();
+  const { stream } = await startHere(session);
+  const pieces = stream[Symbol.asyncIterator]();
+  await pieces.next();
+  await setPatience("1s");
+  // By ourselves we would say something after ten seconds: these come because the server asks for a sign of life.
+  for (let asked = 0; asked < 5;) {
+    const { value } = await pieces.next();
+    assert(value !== undefined);
+    if (value.bytes.length === 0) asked += 1;
+  }
+  await pieces.return();
+  await setPatience("2s");
+  assert(!server.log().includes("terminating walsender process due to replication timeout"));
 });
 
 test("a slot moves on by what was confirmed as durable, and by nothing else", async () => {
