@@ -152,3 +152,33 @@ test("a file server's program has ended when what was told to end at the end has
   for (const end of ends) await end();
   assert.equal(readFileSync(ended, "utf8"), "ended\n");
 });
+
+test("a password that was left out of a location is the configuration's, the environment's, or that of whoever is asked", async () => {
+  await using server = await startRestServer();
+  const address = (password: string) => server.location("asked/").replace("://", `://${server.user}:${password}@`);
+  const kept = address("***");
+  const hidden: string[] = [];
+  const hide = (secrets: Iterable<string>) => hidden.push(...secrets);
+  const opens = async (configured: RepositoryConfig | undefined, s: Surroundings) => {
+    const store = await openPlace(kept, configured, s);
+    // It answers to nobody else.
+    assert.equal(await store.stat({ kind: "config", name: "config" }, { signal }), undefined);
+    await store.close();
+  };
+  const whole = { name: "offsite", location: address(encodeURIComponent(server.password)), password: "secret" };
+  await opens(whole, surroundings({}, { hide }));
+  await opens(undefined, surroundings({ RESTIC_REST_PASSWORD: server.password }, { hide }));
+  const questions: string[] = [];
+  const secret = async (question: string) => {
+    questions.push(question);
+    return await Promise.resolve(server.password);
+  };
+  const person = { secret, text: secret, confirm: async () => await Promise.resolve(true) };
+  await opens(undefined, surroundings({}, { hide, person }));
+  assert.deepEqual(questions, [`The password of ${kept}:`]);
+  assert.equal(hidden.filter((value) => value === server.password).length, 3, "each time it is hidden from then on");
+  await assert.rejects(
+    openPlace(kept, undefined, surroundings({})),
+    (error) => isFailure(error, "config/invalid") && error.hint?.includes("RESTIC_REST_PASSWORD") === true,
+  );
+});
