@@ -1,7 +1,10 @@
 /** Who of the application is connected to its database: a database is not taken from under somebody. */
 import type { ServerAddress } from "./address.ts";
+import type { Connection } from "./connect.ts";
 import { connectIfThere } from "./connect-if-there.ts";
 import { quoteLiteral } from "./names.ts";
+import { sqlState } from "./server-errors.ts";
+import { connectBeside } from "./target.ts";
 
 export interface ApplicationSession {
   /** The server's process. */
@@ -39,13 +42,13 @@ export async function applicationSessions(
   address: ServerAddress,
   { role, signal }: { role: string; signal: AbortSignal },
 ): Promise<ApplicationSession[]> {
-  await using connection = await connectIfThere(address, { signal });
+  await using connection = await connectSomewhere(address, { signal });
   if (connection === undefined) return [];
   const rows = await connection.query<Row>(
     `select a.pid as process, a.usename as role, a.application_name as program, pg_catalog.host(a.client_addr) as client,
        (extract(epoch from a.backend_start) * 1000)::bigint::text as since
      from pg_catalog.pg_stat_activity a
-     where a.datname = pg_catalog.current_database() and a.pid <> pg_catalog.pg_backend_pid()
+     where a.datname = ${quoteLiteral(address.database)} and a.pid <> pg_catalog.pg_backend_pid()
        and coalesce(a.backend_type, 'client backend') = 'client backend' and a.usename is not null
        and (a.application_name ~* '${RAILS}'
          or a.usename = ${quoteLiteral(role)} and a.application_name !~* '${TOOLS}')
@@ -58,4 +61,18 @@ export async function applicationSessions(
     client: client ?? undefined,
     sinceMs: since === null ? undefined : Number(since),
   }));
+}
+
+/** A database that lets nobody in any more has sessions all the same: then another one of the server tells. */
+async function connectSomewhere(
+  address: ServerAddress,
+  options: { signal: AbortSignal },
+): Promise<Connection | undefined> {
+  try {
+    return await connectIfThere(address, options);
+  } catch (error) {
+    // Without an answer of the server no other will do.
+    if (sqlState(error) === undefined) throw error;
+    return await connectBeside(address, options);
+  }
 }

@@ -25,8 +25,8 @@ export interface S3Proxy extends AsyncDisposable {
   ) => { status: number; body: string } | { cutAfter: number } | { truncateTo: number } | undefined;
 }
 
-/** Signatures name the host that was asked, so it is handed on. */
-export async function startS3Proxy(target: string): Promise<S3Proxy> {
+/** Signatures name the host that was asked, so it is handed on. @param port Where it listens; a free one otherwise. */
+export async function startS3Proxy(target: string, port = 0): Promise<S3Proxy> {
   const proxy: S3Proxy = {
     get endpoint() {
       return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
@@ -40,7 +40,7 @@ export async function startS3Proxy(target: string): Promise<S3Proxy> {
     },
   };
   const server = createServer((request, response) => handle(proxy, target, request, response));
-  server.listen(0, "127.0.0.1");
+  server.listen(port, "127.0.0.1");
   await once(server, "listening");
   return proxy;
 }

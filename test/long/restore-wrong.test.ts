@@ -1,9 +1,18 @@
 /** What goes wrong around a restore into the own place: one line and a way on, and nothing that is left half done. */
 import assert from "node:assert/strict";
-import { readFile, writeFile } from "node:fs/promises";
+import { readdir, readFile, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, afterEach, before, test } from "node:test";
+import { resumeWhole } from "../../src/app/restore-whole.ts";
+import type { Surroundings } from "../../src/app/surroundings.ts";
+import { systemClock } from "../../src/base/clock.ts";
+import type { Finding } from "../../src/base/findings.ts";
+import { silent } from "../../src/base/progress.ts";
 import { onDatabase } from "../../src/demo/database.ts";
+import { jsonLines } from "../harness/cli.ts";
+import { startS3 } from "../harness/s3.ts";
+import { startS3Proxy } from "../harness/s3-proxy.ts";
+import { setEnvironment } from "../scenario/moving-files.ts";
 import { assertSameState, type DeskState, openWholeDesk, stageIs, type WholeDesk } from "../scenario/whole-desk.ts";
 
 let whole: WholeDesk;
@@ -96,4 +105,160 @@ test("a live database that somebody dropped before the swap does not keep the re
   await whole.desk.summary(["rollback", "--yes"]);
   await server.query(`alter database "as_damaged" rename to "${database}"`);
   await whole.desk.summary(FORGET);
+});
+
+const ROLLBACK = ["rollback", "--yes"];
+
+interface RollbackPlan {
+  blockers: Finding[];
+  findings: Finding[];
+}
+
+async function planned(): Promise<RollbackPlan> {
+  const { stdout } = await whole.desk.chatkeep(["--json", "rollback", "--plan"]);
+  return jsonLines(stdout).find(({ type }) => type === "plan") as unknown as RollbackPlan;
+}
+
+function kindsOf(findings: readonly Finding[]): string[] {
+  return findings.map(({ kind }) => kind).toSorted();
+}
+
+/** The rollback says no, and the restored desk goes on as if nobody had asked. */
+async function changesNothing(said: RegExp): Promise<void> {
+  const [journal, processes] = [await whole.journal(), await pids()];
+  await refused(ROLLBACK, said);
+  assertSameState(await whole.state(), saved, "nothing was undone");
+  assert.deepEqual(await whole.running(), { web: true, worker: true });
+  assert.deepEqual([await whole.journal(), await pids()], [journal, processes]);
+}
+
+/** The database that the restore has put aside. */
+async function putAside(): Promise<string> {
+  const [row] = await whole.desk.server.query("select datname from pg_database where datname like '%\\_before\\_%'");
+  return String(row?.["datname"]);
+}
+
+test("a rollback without Redis, or what was put aside, changes nothing and names both; then it goes back", async () => {
+  await whole.desk.summary(BEGIN);
+  await whole.redis.stop();
+  const [id = ""] = await readdir(whole.home);
+  const copy = join(whole.home, id, "environment", "0.before");
+  await rename(copy, `${copy}.away`);
+  assert.deepEqual(kindsOf((await planned()).blockers), ["put-aside-gone", "redis-not-ready"]);
+  await changesNothing(/nothing listens there[^]*empty Redis will do[^]*1 other thing stands in the way, too/);
+  await rename(`${copy}.away`, copy);
+  await changesNothing(/nothing listens there/);
+  // Its data is lost.
+  await whole.startRedis();
+  await undo();
+});
+
+/** Names of the objects that an s3rver keeps. */
+async function objectsIn(folder: string): Promise<string[]> {
+  return (await readdir(folder, { recursive: true })).filter((name) => name.endsWith("_S3rver_object"));
+}
+
+test("a bucket that is gone keeps no rollback from bringing the desk back, and is emptied when it is there again", async () => {
+  await using s3 = await startS3();
+  await s3.createBucket("acme");
+  const objects = async () => await objectsIn(join(s3.folder, "acme"));
+  let port: number;
+  {
+    await using bucket = await startS3Proxy(s3.endpoint);
+    port = Number(new URL(bucket.endpoint).port);
+    await setEnvironment(whole, {
+      STORAGE_BUCKET_NAME: "acme",
+      STORAGE_ENDPOINT: bucket.endpoint,
+      STORAGE_ACCESS_KEY_ID: "S3RVER",
+      STORAGE_SECRET_ACCESS_KEY: "S3RVER",
+      STORAGE_FORCE_PATH_STYLE: "true",
+    });
+    const restored = await whole.desk.chatkeep(["--json", ...BEGIN, "--storage", "s3_compatible"]);
+    // The stand-in asks for files without a key, and the bucket is not open to everybody.
+    assert.ok(restored.status === 0 || restored.status === 3, restored.stderr);
+    assert.ok((await objects()).length > 0);
+  }
+  const plan = await planned();
+  assert.deepEqual([kindsOf(plan.blockers), kindsOf(plan.findings)], [[], ["rollback-left"]]);
+  const rolled = await whole.desk.summary(ROLLBACK, 3);
+  const [left] = rolled["findings"] as Finding[];
+  assert.equal(left?.kind, "rollback-left");
+  assert.match(left.hint, /--discard-previous' tries again/);
+  const { environment, ...others } = await whole.state();
+  assertSameState({ ...others, environment: damaged.environment }, damaged, "rolled back without the bucket");
+  assert.ok(
+    environment.startsWith(damaged.environment),
+    "with the lines of the bucket, which are of before the restore",
+  );
+  assert.deepEqual(await whole.running(), { web: true, worker: true });
+  await refused(FORGET, /still cannot be taken out/);
+  await using _again = await startS3Proxy(s3.endpoint, port);
+  await whole.desk.summary(FORGET);
+  assert.deepEqual(await objects(), []);
+  await writeFile(whole.desk.installation.envFile, damaged.environment);
+});
+
+test("the database of before comes back whatever somebody has called it since, and that is told", async () => {
+  await whole.desk.summary(BEGIN);
+  await whole.desk.server.query(`alter database "${await putAside()}" rename to "somebodys_copy"`);
+  const { blockers, findings } = await planned();
+  assert.deepEqual([blockers, kindsOf(findings)], [[], ["database-renamed"]]);
+  await undo();
+});
+
+test("a database of before that is closed, or dropped, stands in the way before anything is undone", async () => {
+  const { server, installation } = whole.desk;
+  const { database: live } = installation.database;
+  await whole.desk.summary(BEGIN);
+  const aside = await putAside();
+  await server.query(`alter database "${aside}" allow_connections false`);
+  assert.deepEqual(kindsOf((await planned()).blockers), ["database-no-swap"]);
+  await changesNothing(/which was there before, lets nobody in/);
+  await server.query(`alter database "${aside}" allow_connections true`);
+  await server.query(`create database "as_damaged" template "${aside}"`);
+  await server.query(`drop database "${aside}"`);
+  await changesNothing(/the database that was live before is gone/);
+  // Somebody puts a copy of his own there.
+  await whole.stop();
+  await server.query(`drop database "${live}" with (force)`);
+  await server.query(`alter database "as_damaged" rename to "${live}"`);
+  await undo();
+});
+
+test("a restored database that lets nobody in any more does not keep the one of before from coming back", async () => {
+  const { server, installation } = whole.desk;
+  await whole.desk.summary(["restore", "latest", "--yes", "--outbound", "defuse"]);
+  await whole.stop();
+  await server.query(`alter database "${installation.database.database}" allow_connections false`);
+  const rolled = await whole.desk.summary(ROLLBACK, 3);
+  assert.match(JSON.stringify(rolled["findings"]), /rows of the restored database that were made to rest stay so/);
+  assertSameState(await whole.state(), damaged, "rolled back");
+  assert.deepEqual(await whole.running(), { web: true, worker: true });
+  await whole.desk.summary(FORGET);
+});
+
+test("a restore that was let hold asks whoever goes on with it at a terminal, and tells again what its plan found", async () => {
+  const { desk } = whole;
+  await desk.summary(["restore", "latest", "--yes", "--outbound", "hold"], 3);
+  const { findings: found = [] } = (await whole.journal()) ?? {};
+  const asked: string[] = [];
+  const answered = async (question: string) => {
+    asked.push(question);
+    return await Promise.resolve("allow");
+  };
+  const s: Surroundings = {
+    signal: new AbortController().signal,
+    progress: silent,
+    env: process.env,
+    cwd: desk.root,
+    clock: systemClock,
+    person: { text: answered, secret: answered, confirm: () => Promise.resolve(false) },
+    redact: (value) => value,
+    hide: () => {},
+  };
+  const summary = await resumeWhole({ config: desk.config }, { outbound: undefined }, s);
+  assert.equal(summary.state, "done");
+  assert.deepEqual(asked, ["The worker would do this by itself as soon as it is started."]);
+  assert.deepEqual(summary.findings.slice(0, found.length), found);
+  await undo();
 });
