@@ -1,14 +1,14 @@
 /** Undoes a restore into an installation's own place by its journal, the last stage first; and forgets what was kept for that. */
 import { plural } from "../base/bytes.ts";
-import { Failure } from "../base/errors.ts";
+import { Failure, isFailure } from "../base/errors.ts";
 import type { Finding } from "../base/findings.ts";
 import { type Surrounding, undoContextOf } from "./plan-whole.ts";
 import { type KeptRestore, removeRestoreFolder } from "./restore-journals.ts";
 import { refuseOtherPlace } from "./restore-whole.ts";
 import { ALL_STAGES } from "./stages/all.ts";
 import type { JournalValue } from "./stages/journal.ts";
-import { leftFinding, mayBeTold } from "./stages/left-over.ts";
 import { nameDisk } from "./stages/full-disk.ts";
+import { leftFinding } from "./stages/left-over.ts";
 import { type Applied, recordOf, stageOf, undoStages, withWayOn } from "./stages/run-stages.ts";
 import type { Place, StageName, UndoContext } from "./stages/stage.ts";
 import type { WholeRollbackPlan, WholeRollbackSummary } from "./whole-summaries.ts";
@@ -69,7 +69,8 @@ async function lookBack({ journal }: KeptRestore, context: UndoContext) {
     } catch (error) {
       const { folder, place } = context;
       const failure = await nameDisk(error, { name, folder, root: place.installation.root });
-      if (!mayBeTold(failure, context)) throw error;
+      // Also where a record of the restore cannot be read: as yet nothing was changed.
+      if (!isFailure(failure) || context.signal.aborted || failure.code === "internal/bug") throw error;
       if (stage.undoIs === "spared") findings.push(leftFinding(name, failure));
       else blockers.push(blockedFinding(name, failure));
     }

@@ -40,6 +40,9 @@ export interface KeptImages {
   readonly files: readonly KeptProjectFile[];
 }
 
+/** Of what was there, below the restore's folder. */
+const FILES = "compose";
+
 export const imageStage: Stage<KeptImages> = {
   name: "image",
   plan: async (context) => await planImages(context),
@@ -134,7 +137,7 @@ async function putImagesBack(context: StageContext, record: StageRecord<KeptImag
   if (wanted === undefined || now === undefined) return { lines: [], findings: [] };
   const files = await changedFiles(reader, place.installation, wanted);
   if (record.kept === undefined) {
-    await record.keep({ project: now, files: await keepProjectFiles(join(folder, "compose"), files) });
+    await record.keep({ project: now, files: await keepProjectFiles(join(folder, FILES), files) });
   }
   await writeProjectFiles(files, record.kept?.files ?? []);
   const before = record.kept?.project ?? now;
@@ -173,9 +176,12 @@ async function refuseGone(
   );
 }
 
-async function undoImages({ place, signal }: UndoContext, { kept }: StageRecord<KeptImages>): Promise<StageResult> {
+async function undoImages(
+  { place, folder, signal }: UndoContext,
+  { kept }: StageRecord<KeptImages>,
+): Promise<StageResult> {
   if (kept === undefined) return { lines: [], findings: [] };
-  const lines = await undoProjectFiles(kept.files);
+  const lines = await undoProjectFiles(join(folder, FILES), kept.files);
   const moved = chatwootOf(movedServices(kept.project, await readComposeProject(place.installation, { signal })));
   await runImages(kept.project, moved, { isStarted: false, signal });
   return { lines: [...lines, ...moved.map(({ service, name }) => `${service} runs ${name} again`)], findings: [] };

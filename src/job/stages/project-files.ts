@@ -1,4 +1,5 @@
 /** The files that say what a Compose project's containers are made of: put back as a point has them, and as they were before that. */
+import { createHash } from "node:crypto";
 import { mkdir, readFile, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import type { Finding } from "../../base/findings.ts";
@@ -21,6 +22,12 @@ export interface KeptProjectFile extends FileFacts {
   /** What it was; null where there was no such file. */
   readonly copy: string | null;
   readonly inPlace: boolean;
+  /** Of what it becomes. */
+  readonly after: string;
+}
+
+function hashOf(text: string): string {
+  return createHash("sha256").update(text).digest("hex");
 }
 
 async function textOf(path: string): Promise<string | undefined> {
@@ -50,13 +57,13 @@ export async function changedFiles(
 export async function keepProjectFiles(folder: string, files: readonly ChangedFile[]): Promise<KeptProjectFile[]> {
   await mkdir(folder, { recursive: true, mode: 0o700 });
   const kept: KeptProjectFile[] = [];
-  for (const [at, { path: name }] of files.entries()) {
+  for (const [at, { path: name, saved }] of files.entries()) {
     const facts = await lookAtFile(name);
     const copy = facts === undefined ? null : join(folder, String(at));
     if (facts !== undefined && copy !== null) await keepCopy(facts.path, copy);
     // A new one may hold passwords: it is for whoever has the folder.
     const { mode, uid, gid, path, links } = facts ?? { ...(await ownerOf(name)), mode: 0o600, path: name, links: 1 };
-    kept.push({ name, path, copy, mode, uid, gid, inPlace: links > 1 });
+    kept.push({ name, path, copy, mode, uid, gid, inPlace: links > 1, after: hashOf(saved) });
   }
   return kept;
 }
@@ -97,11 +104,21 @@ export async function goneCopies(kept: readonly KeptProjectFile[]): Promise<Find
   return gone;
 }
 
-/** @returns for people, a line each. */
-export async function undoProjectFiles(kept: readonly KeptProjectFile[]): Promise<string[]> {
-  for (const file of kept) {
-    if (file.copy === null) await rm(file.path, { force: true });
-    else await put(file, await readFile(file.copy));
+/** What somebody wrote into them since is kept beside. @param folder As {@link keepProjectFiles} had it. @returns for people, a line each. */
+export async function undoProjectFiles(folder: string, kept: readonly KeptProjectFile[]): Promise<string[]> {
+  const lines: string[] = [];
+  for (const [at, file] of kept.entries()) {
+    const before = file.copy === null ? undefined : await readFile(file.copy, "utf8");
+    const now = await textOf(file.path);
+    let aside = "";
+    if (now !== undefined && now !== before && hashOf(now) !== file.after) {
+      const changed = join(folder, `${at}.changed`);
+      await keepCopy(file.path, changed);
+      aside = `; what was written into it since is kept as ${changed}`;
+    }
+    if (before === undefined) await rm(file.path, { force: true });
+    else await put(file, Buffer.from(before, "utf8"));
+    lines.push(`${file.name} is what it was before the restore${aside}`);
   }
-  return kept.map(({ name }) => `${name} is what it was before the restore`);
+  return lines;
 }

@@ -4,7 +4,7 @@ import { createReadStream } from "node:fs";
 import { open, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { mapConcurrent } from "../../base/concurrent.ts";
-import type { Failure } from "../../base/errors.ts";
+import { Failure } from "../../base/errors.ts";
 import { LIMITS } from "../../base/limits.ts";
 import type { BlobTarget } from "../../source/target.ts";
 import { makeFolders, syncFolder } from "../../system/folders.ts";
@@ -148,14 +148,17 @@ async function isRight(target: BlobTarget, key: string, row: ListedFile, signal:
   return row.md5 === null || found.md5 === undefined || found.md5 === row.md5;
 }
 
-/** False where it was never taken away, or is back already. */
+/** False where it was never taken away, or is back already. @throws Failure where it was taken away, and its copy is gone. */
 async function undoAside(
-  { key, file, facts, type }: Aside,
+  { key, bytes, file, facts, type }: Aside,
   { target, folder, signal }: AsideOptions,
 ): Promise<boolean> {
   const path = join(asideFolder(folder), file);
   const kept = await stat(path).catch(() => undefined);
-  if (kept === undefined) return false;
+  if (kept === undefined) {
+    if ((await target.stat(key, { signal }))?.bytes === bytes) return false;
+    throw new Failure("target/unsuitable", `what lay under '${key}' is no longer put aside in ${asideFolder(folder)}`);
+  }
   await target.remove(key, { signal });
   await target.put(key, createReadStream(path) as AsyncIterable<Buffer>, { bytes: kept.size, type, signal });
   if (facts !== undefined) await target.giveFacts?.(key, facts);

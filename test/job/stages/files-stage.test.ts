@@ -285,8 +285,14 @@ test("an undo takes out no file that the database in force lists, nor a right on
     told.findings.map(({ kind }) => kind),
     ["rollback-left"],
   );
+  // What was put aside is gone: nobody is told that it is back.
+  await rm(join(folder, "aside"), { recursive: true });
+  const lost = await filesStage.undo(await contextIn(folder), record);
+  assert.match(lost.findings[0]?.message ?? "", /is no longer put aside in/);
   await bytesOf(wanted, String(size));
   await listAgain();
+  await filesStage.apply(await contextIn(await newFolder()), memoryRecord());
+  assert.deepEqual(contents(await storage()), whole);
   await dropFresh();
 });
 

@@ -1,6 +1,6 @@
 /** The images of before an upgrade, with an engine that says what real ones say, and with `docker compose` in short. */
 import assert from "node:assert/strict";
-import { chmod, chown, mkdir, readFile, stat, writeFile } from "node:fs/promises";
+import { chmod, chown, mkdir, readFile, stat, writeFile, rm } from "node:fs/promises";
 import { afterEach, beforeEach, test } from "node:test";
 import { isFailure } from "../../../src/base/errors.ts";
 import { findInstallation } from "../../../src/installation/find.ts";
@@ -134,13 +134,29 @@ test("names mean the images of before again and containers are made of them, not
   );
   assert.deepEqual((await imageStage.plan(context)).lines, [], "nothing is left to do");
   assert.deepEqual(await imageStage.planUndo?.(context, record), { blockers: [], findings: [] });
-  await imageStage.undo(context, record);
+  await writeFile(compose, `${FILE}# by a person\n`);
+  const back = await imageStage.undo(context, record);
+  const [, aside = ""] = /what was written into it since is kept as (\S+)$/m.exec(back.lines.join("\n")) ?? [];
+  assert.equal(await readFile(aside, "utf8"), `${FILE}# by a person\n`);
   assert.deepEqual(running(), [NEW, NEW, SERVER, SERVER]);
   assert.deepEqual(
     images.map(({ RepoTags }) => RepoTags?.includes(NAME)),
     [false, true, false],
   );
   assert.deepEqual(await fileNow(), [`${FILE}# of the upgrade\n`, ...owned]);
+});
+
+test("a copy that is gone stands in the way of going back", async () => {
+  const context = await contextOf(wanted);
+  const record = memoryRecord<KeptImages>();
+  await imageStage.apply(context, record);
+  await rm(folder.at("restore/compose/0"));
+  const { blockers = [] } = (await imageStage.planUndo?.(context, record)) ?? {};
+  assert.deepEqual(
+    blockers.map(({ kind }) => kind),
+    ["put-aside-gone"],
+  );
+  assert.ok(blockers[0]?.message.startsWith(`${compose} cannot be put back`));
 });
 
 test("killed before or after anything, it is called again and ends as if it had not been; so is its undo", async () => {
