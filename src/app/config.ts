@@ -114,6 +114,11 @@ const retentionSchema = z.strictObject({
   "within-monthly": span,
   "within-yearly": span,
   tags: z.array(z.string().min(1)).optional(),
+  /** Of continuous protection: any moment that is no older can be brought back. */
+  window: z
+    .string()
+    .regex(/^(?=\d)([1-9]\d{0,3}d)?([1-9]\d{0,4}h)?$/, "write it as 7d, 36h or 2d12h")
+    .optional(),
 });
 
 /** Where a drill looks for a server, in this order. */

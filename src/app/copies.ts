@@ -58,7 +58,7 @@ function chooseSnapshots(
 ): ListedSnapshot[] {
   if (all) return snapshots;
   if (words.length > 0) {
-    const list = { points, moments: [], records: [], others: 0, damaged: [] };
+    const list = { points, moments: [], continuous: [], records: [], others: 0, damaged: [] };
     const wanted = new Set(words.map((word) => resolveSnapshot(snapshots, list, { word, installationId })));
     return snapshots.filter(({ id }) => wanted.has(id));
   }
@@ -136,7 +136,7 @@ async function listWritten({ repository }: OpenedRepository, others: Other[], s:
       other.outcome = { ...other.outcome, ok: false, message: other.outcome.message ?? message };
       other.there = undefined;
     }
-    return { points: [], moments: [], records: [], others: 0, damaged: [] };
+    return { points: [], moments: [], continuous: [], records: [], others: 0, damaged: [] };
   }
 }
 

@@ -2,6 +2,7 @@
 import { Failure } from "../base/errors.ts";
 import type { ForgetOptions, ForgetRequest } from "../job/forget.ts";
 import type { ForgetSummary, LockLine, UnlockSummary } from "../job/summaries.ts";
+import { DEFAULT_WINDOW, parseWindow } from "../policy/keep-window.ts";
 import { isEmptyPolicy, type RetentionPolicy } from "../policy/retention.ts";
 import type { Config, RetentionConfig } from "./config.ts";
 import { PROGRAM } from "./program.ts";
@@ -54,7 +55,8 @@ function toRequest(flags: ForgetFlags, { config }: OpenedRepository): ForgetRequ
       hint: "Write 'retention: { daily: 14, weekly: 8, monthly: 12 }' into the configuration, or give --keep-daily 14 and the like.",
     });
   }
-  return { by: "policy", policy, timeZone: timeZoneOf(config), installation: whose(flags, config) };
+  const windowUs = parseWindow(config?.retention?.window ?? DEFAULT_WINDOW);
+  return { by: "policy", policy, windowUs, timeZone: timeZoneOf(config), installation: whose(flags, config) };
 }
 
 function whose({ installation, all }: ForgetFlags, config: Config | undefined) {

@@ -16,9 +16,11 @@ import type { Progress } from "../base/progress.ts";
 import { formatGoTime } from "../format/go-time.ts";
 import { FORGOTTEN } from "../point/layout.ts";
 import { momentOf } from "../point/moment.ts";
+import { DEFAULT_WINDOW, parseWindow } from "../policy/keep-window.ts";
 import { pastMoments, planRetention, type RetentionPoint, type RetentionPolicy } from "../policy/retention.ts";
 import type { Repository } from "../repo/repository.ts";
 import { acksSpent, awaitingAck } from "./acks.ts";
+import { forgetJournal, planForgetWindows, type WindowForgetting, windowLine } from "./continuous/forget-window.ts";
 import { lockAlone, lockToRead } from "./lock.ts";
 import { isMoment, isTorn, listPoints, resolvePoint, userTags, type Point, type PointList } from "./points.ts";
 import {
@@ -41,6 +43,8 @@ export type ForgetRequest =
       policy: RetentionPolicy;
       /** IANA. */
       timeZone: string;
+      /** For how long any moment can be brought back, in microseconds: what continuous protection keeps. Default: a week. */
+      windowUs?: bigint;
       /** Whose points: an installation's id, what a person calls it, or each of them, by itself. */
       installation: { id: string } | { called: string } | "all";
     }
@@ -73,13 +77,17 @@ export interface ForgetPlan {
   findings: Finding[];
 }
 
+/** A plan, and what of each installation's continuous protection is older than its window. */
+type WholePlan = ForgetPlan & { windows: WindowForgetting[] };
+
 /** Shows what would be forgotten, and changes nothing. */
 export async function planForget(options: ForgetOptions): Promise<ForgetSummary> {
   const started = options.clock.monotonic();
   await using lock = await lockToRead(options.repository, options);
   const signal = AbortSignal.any([options.signal, lock.signal]);
   const list = await listPoints(options.repository, { signal });
-  return summarize(options, makeForgetPlan(list, options), { type: "plan", started });
+  const plan = await withWindows(makeForgetPlan(list, options), list, { ...options, signal });
+  return summarize(options, plan, { type: "plan", started });
 }
 
 /**
@@ -92,18 +100,32 @@ export async function forget(options: ForgetOptions): Promise<ForgetSummary> {
   await using lock = await lockAlone(repository, options);
   const signal = AbortSignal.any([options.signal, lock.signal]);
   const list = await listPoints(repository, { signal });
-  const plan = makeForgetPlan(list, options);
-  if (options.request.by === "policy" && plan.remove.length > 0) refuseUnread(list);
+  const plan = await withWindows(makeForgetPlan(list, options), list, { ...options, signal });
+  const going = [...inOrder(plan).map(({ snapshotId }) => snapshotId), ...plan.windows.flatMap((one) => one.snapshots)];
+  if (options.request.by === "policy" && going.length > plan.records.length) refuseUnread(list);
   await lock.confirm({ signal });
-  progress.stage("forgetting", { total: plan.remove.length + plan.records.length });
+  progress.stage("forgetting", { total: going.length });
   if (options.request.by === "name") await rememberForgotten(list, plan.remove, { ...options, signal });
-  for (const { snapshotId } of inOrder(plan)) {
+  for (const snapshotId of going) {
     signal.throwIfAborted();
     await lock.confirmOld({ signal });
     await removeSnapshot(repository, snapshotId, signal);
     progress.advance(1);
   }
+  for (const window of plan.windows) await forgetJournal(repository, window, { signal });
   return summarize(options, plan, { type: "summary", started });
+}
+
+/** Of each installation whose points were looked at by a policy. */
+async function withWindows(plan: ForgetPlan, list: PointList, options: ForgetOptions): Promise<WholePlan> {
+  const { repository, request, clock, signal } = options;
+  if (request.by !== "policy") return { ...plan, windows: [] };
+  const { installation, windowUs = parseWindow(DEFAULT_WINDOW) } = request;
+  const only =
+    installation === "all" ? undefined : "id" in installation ? installation.id : findId(list, installation.called);
+  const kept = plan.keep.map(({ point }) => point);
+  const rules = { only, kept, windowUs, nowMs: clock.now(), signal };
+  return { ...plan, windows: await planForgetWindows(repository, list.continuous, rules) };
 }
 
 /** First what would bring a point back that has gone already, should this be stopped. */
@@ -427,7 +449,7 @@ function findingsOf(
 
 function summarize(
   { repositoryName, clock }: ForgetOptions,
-  plan: ForgetPlan,
+  plan: WholePlan,
   { type, started }: { type: ForgetSummary["type"]; started: number },
 ): ForgetSummary {
   return {
@@ -438,6 +460,7 @@ function summarize(
     kept: plan.keep.map(({ point, reasons }) => toLine(point, reasons)),
     forgotten: plan.remove.map((point) => toLine(point, [])),
     records: plan.records.length,
+    ...(plan.windows.length === 0 ? {} : { continuous: plan.windows.map(windowLine) }),
     seconds: (clock.monotonic() - started) / 1000,
     findings: plan.findings,
   };

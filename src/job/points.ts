@@ -9,6 +9,7 @@ import type { SnapshotId } from "../base/ids.ts";
 import { shortId } from "../base/ids.ts";
 import { LIMITS } from "../base/limits.ts";
 import type { Snapshot } from "../format/snapshot-file.ts";
+import { continuousPlace } from "../point/continuous.ts";
 import { POINT_TAG } from "../point/layout.ts";
 import { momentOf } from "../point/moment.ts";
 import type { ListedSnapshot, Repository } from "../repo/repository.ts";
@@ -47,6 +48,8 @@ export interface PointList {
   moments: Point[];
   /** Proofs and holds, whether or not their point is here. */
   records: PointRecord[];
+  /** Bases, spans of the log and followed files: continuous protection's own, of every installation. */
+  continuous: ListedSnapshot[];
   /** Snapshots that are neither points nor records about them: restic's own, or another program's. */
   others: number;
   damaged: { name: string; message: string }[];
@@ -63,6 +66,7 @@ export function pointListOf(
 ): PointList {
   const points: Point[] = [];
   const moments: Point[] = [];
+  const continuous: ListedSnapshot[] = [];
   const records: PointRecord[] = [];
   const proofs = new Map<string, PointProof>();
   let others = 0;
@@ -84,7 +88,9 @@ export function pointListOf(
         holds: [],
         shrunk: undefined,
       });
-    } else others += 1;
+    } else if (continuousPlace(snapshot.tags) !== undefined && installationId !== undefined)
+      continuous.push({ id, snapshot });
+    else others += 1;
   }
   const holds = Map.groupBy(records.filter(isHold), ({ point }) => point);
   const awaiting = new Set(
@@ -104,6 +110,7 @@ export function pointListOf(
   return {
     points,
     moments,
+    continuous,
     records,
     others,
     damaged: damaged.map(({ id, reason }) => ({ name: id, message: reason })),
@@ -200,7 +207,7 @@ export function resolvePoint(list: PointList, word: string, installationId: stri
 
 /** True for a snapshot that is neither a point nor a record about one: restic's own, or another program's. */
 export function isOther({ id, snapshot }: ListedSnapshot): boolean {
-  if (recordOf(id, snapshot) !== undefined) return false;
+  if (recordOf(id, snapshot) !== undefined || continuousPlace(snapshot.tags) !== undefined) return false;
   return snapshot.tags?.includes(POINT_TAG) !== true || tagValue(snapshot, "installation") === undefined;
 }
 
@@ -214,7 +221,7 @@ export function resolveSnapshot(
   list: PointList,
   { word, installationId }: { word: string; installationId: string | undefined },
 ): SnapshotId {
-  const others = snapshots.filter(isOther);
+  const others = snapshots.filter((one) => isOther(one) || continuousPlace(one.snapshot.tags) !== undefined);
   const nameOf = ({ id, snapshot }: ListedSnapshot) => (id.startsWith(word) ? id : (snapshot.original ?? id));
   const named = /^[0-9a-f]{4,64}$/.test(word) ? others.filter((one) => nameOf(one).startsWith(word)) : [];
   const exact = named.find(({ id }) => id === word);

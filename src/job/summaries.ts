@@ -5,6 +5,7 @@
 import type { Finding } from "../base/findings.ts";
 import type { Manifest } from "../point/manifest.ts";
 import type { ProofCheck, Recovery } from "../point/proof.ts";
+import type { WindowLine } from "./window-summary.ts";
 
 export type { DiffSummary } from "./diff-summary.ts";
 
@@ -496,6 +497,8 @@ export interface ForgetSummary {
   forgotten: ForgetLine[];
   /** Proofs and holds that went with their points. */
   records: number;
+  /** Of each installation that is protected continuously; not with named points. */
+  continuous?: WindowLine[];
   /** With `--prune`: what that freed. */
   prune?: PruneSummary;
   seconds: number;

@@ -32,6 +32,11 @@ export const FOLLOW: RecordPlace = {
   file: "follow.json",
 };
 
+/** What a snapshot with these tags is to continuous protection; undefined for every other. */
+export function continuousPlace(tags: readonly string[] | undefined): RecordPlace | undefined {
+  return [BASE, WAL, FOLLOW].find(({ tag }) => tags?.includes(tag));
+}
+
 /** The cluster and the line of its history that positions belong to: the same number means something else elsewhere. */
 export interface Line {
   /** The installation's id. */

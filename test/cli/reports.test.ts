@@ -1,4 +1,5 @@
 /** What people read: each report as a whole, so that a change of its words is seen. */
+import type { WindowLine } from "../../src/job/window-summary.ts";
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Finding } from "../../src/base/findings.ts";
@@ -55,6 +56,16 @@ import {
   UNLOCK,
   VERIFY,
 } from "./summaries.ts";
+
+/** Of an installation that is protected continuously. */
+const WINDOWS: WindowLine[] = [
+  {
+    installation: "0a61c0de-0000-4000-8000-000000000001",
+    from: "2026-11-17T08:00:00.000000Z",
+    kept: { bases: 3, spans: 1008 },
+    forgotten: { bases: 1, spans: 144, follows: 2, journal: 0 },
+  },
+];
 
 const LOOK = plainLook(Date.parse("2026-11-23T17:00:00Z"));
 const NARROW = { ...LOOK, width: 60 };
@@ -205,6 +216,10 @@ const REPORTS: Record<string, string[]> = {
   "what was forgotten": formatForget(FORGET, LOOK),
   "what would be forgotten": formatForget({ ...FORGET, dryRun: true }, LOOK),
   "nothing to forget": formatForget({ ...FORGET, kept: FORGET.kept.slice(0, 1), forgotten: [], records: 0 }, LOOK),
+  "what was forgotten of continuous protection": formatForget(
+    { ...FORGET, kept: FORGET.kept.slice(0, 1), continuous: WINDOWS },
+    LOOK,
+  ),
   "named points that were forgotten": formatForget({ ...FORGET, kept: [] }, LOOK),
   "the holds": formatHolds(HOLDS, LOOK),
   "a repository without holds": formatHolds({ ...HOLDS, holds: [] }, LOOK),

@@ -25,7 +25,7 @@ function point(digit: string, time: string, options: { installation?: string; pr
 }
 
 function list(...points: Point[]): PointList {
-  return { points, moments: [], records: [], others: 0, damaged: [] };
+  return { points, moments: [], continuous: [], records: [], others: 0, damaged: [] };
 }
 
 const NEW = point("a", "2026-11-24T12:00:00Z");

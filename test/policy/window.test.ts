@@ -6,46 +6,12 @@ import {
   nearest,
   serve,
   type Window,
-  type WindowBase,
   windowOf,
   type WindowParts,
   type WindowPiece,
 } from "../../src/policy/window.ts";
 import type { TimelineHistory } from "../../src/wal/history.ts";
-
-const SEGMENT = 8;
-const SYSTEM = "7";
-
-interface Numbers {
-  from: number;
-  to: number;
-  timeline?: number;
-  systemId?: string;
-}
-
-function onLine({ from, to, timeline = 1, systemId = SYSTEM }: Numbers) {
-  return { systemId, timeline, from: BigInt(from), to: BigInt(to) };
-}
-
-/** A commit at every position, at a second each. */
-function piece(numbers: Numbers): WindowPiece {
-  const { from, to } = numbers;
-  return { ...onLine(numbers), firstCommitUs: BigInt(from + 1) * 1_000_000n, lastCommitUs: BigInt(to) * 1_000_000n };
-}
-
-function base(id: string, numbers: Numbers): WindowBase {
-  const { from, to } = numbers;
-  const times = { beganUs: BigInt(from) * 1_000_000n, endedUs: BigInt(to) * 1_000_000n };
-  return { id, ...onLine(numbers), segmentBytes: SEGMENT, ...times };
-}
-
-function history(timeline: number, ...parents: [number, number][]) {
-  return {
-    systemId: SYSTEM,
-    timeline,
-    parents: parents.map(([parent, at]) => ({ timeline: parent, switchLsn: BigInt(at), reason: "" })),
-  };
-}
+import { base, cluster, history, piece, POSITIONS, SEGMENT } from "./clusters.ts";
 
 function made(parts: Partial<WindowParts>): Window {
   return windowOf({ bases: [], pieces: [], histories: [], ...parts });
@@ -149,41 +115,6 @@ test("a base whose end was not timed serves from the last commit that its log ma
   const window = made({ bases: [untimed], pieces: [piece({ from: 0, to: 16 }), piece({ from: 16, to: 32 })] });
   assert.deepEqual(window.ranges[0]?.fromUs, 16_000_000n);
 });
-
-const POSITIONS = 48;
-
-/** Up to three timelines, each of which left the one before at some place. */
-const cluster = fc
-  .record({
-    switches: fc.array(fc.integer({ min: 1, max: POSITIONS - 8 }), { maxLength: 2 }),
-    pieces: fc.array(
-      fc.record({
-        timeline: fc.integer({ min: 1, max: 3 }),
-        from: fc.nat(40),
-        length: fc.integer({ min: 1, max: 20 }),
-      }),
-      {
-        maxLength: 12,
-      },
-    ),
-    bases: fc.array(fc.record({ timeline: fc.integer({ min: 1, max: 3 }), from: fc.nat(40), length: fc.nat(6) }), {
-      maxLength: 4,
-    }),
-  })
-  .map(({ switches, pieces, bases }) => {
-    const sorted = switches.toSorted((a, b) => a - b);
-    const timelines = sorted.length + 1;
-    const histories = sorted.map((_, at) =>
-      history(at + 2, ...sorted.slice(0, at + 1).map((lsn, index): [number, number] => [index + 1, lsn])),
-    );
-    const there = <T extends { timeline: number }>(all: readonly T[]) =>
-      all.filter(({ timeline }) => timeline <= timelines);
-    return {
-      histories,
-      pieces: there(pieces).map(({ timeline, from, length }) => piece({ timeline, from, to: from + length })),
-      bases: there(bases).map(({ timeline, from, length }, at) => base(`${at}`, { timeline, from, to: from + length })),
-    };
-  });
 
 type Cluster = Omit<WindowParts, "histories"> & { histories: (TimelineHistory & { systemId: string })[] };
 

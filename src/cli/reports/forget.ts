@@ -1,6 +1,7 @@
 import { plural } from "../../base/bytes.ts";
 import { shortId } from "../../base/ids.ts";
 import type { ForgetLine, ForgetSummary } from "../../job/summaries.ts";
+import type { WindowLine } from "../../job/window-summary.ts";
 import type { Look } from "../look.ts";
 import { formatTable, type Column } from "../table.ts";
 import { formatAge, formatUtc } from "../when.ts";
@@ -12,8 +13,17 @@ export function formatForget(summary: ForgetSummary, look: Look, { isPruning = f
   const besides = records === 0 ? "" : `, and ${plural(records, "proof or hold", "proofs and holds")} about them`;
   const head = forgotten.length === 0 ? `nothing to forget in ${summary.repository}` : `${count} ${gone}${besides}`;
   const stay = kept.length === 0 ? "" : `; ${plural(kept.length, "stays", "stay")}`;
-  const space = forgotten.length === 0 || dryRun || isPruning ? [] : ["Their space comes back with 'chatkeep prune'."];
-  return [head + stay, ...table("forget", forgotten, look), ...table("keep", kept, look), ...space];
+  const isLess = forgotten.length > 0 || (summary.continuous ?? []).some((line) => line.forgotten.spans > 0);
+  const space = !isLess || dryRun || isPruning ? [] : ["Their space comes back with 'chatkeep prune'."];
+  const windows = (summary.continuous ?? []).flatMap((line) => formatWindow(line, gone));
+  return [head + stay, ...table("forget", forgotten, look), ...table("keep", kept, look), ...windows, ...space];
+}
+
+/** What else went is small beside these. */
+function formatWindow({ from, kept, forgotten: { bases, spans } }: WindowLine, gone: string): string[] {
+  const log = `${plural(kept.bases, "base")} and ${plural(kept.spans, "span")} of the log`;
+  const over = `${plural(bases, "base")} and ${plural(spans, "span")} before it ${gone}`;
+  return ["", `any moment since ${formatUtc(from)} stays: ${log}`, ...(bases + spans === 0 ? [] : [over])];
 }
 
 function table(title: string, lines: readonly ForgetLine[], look: Look): string[] {

@@ -1,6 +1,6 @@
 /** What a repository has of an installation's continuous protection: bases, spans, followed files, and the journal. */
-import { FOLLOW, type Base, BASE, baseOf, WAL, type WalSpan, walOf } from "../../point/continuous.ts";
-import { installationTag, type RecordPlace } from "../../point/layout.ts";
+import { type Base, baseOf, continuousPlace, FOLLOW, type WalSpan, walOf } from "../../point/continuous.ts";
+import { installationTag } from "../../point/layout.ts";
 import type { ListedSnapshot, Repository } from "../../repo/repository.ts";
 import { type CommitSummary } from "../../point/wal-facts.ts";
 import { type Window, type WindowBase, windowOf, type WindowPiece } from "../../policy/window.ts";
@@ -30,11 +30,6 @@ export interface Continuous {
   readonly odd: readonly ListedSnapshot[];
 }
 
-/** What a snapshot is to continuous protection; undefined for every other. */
-export function continuousKind({ snapshot }: Pick<ListedSnapshot, "snapshot">): RecordPlace | undefined {
-  return [BASE, WAL, FOLLOW].find(({ tag }) => snapshot.tags?.includes(tag));
-}
-
 /** Of snapshots that were listed already. @param installation undefined for every installation's. */
 export function sortContinuous(
   snapshots: readonly ListedSnapshot[],
@@ -45,8 +40,8 @@ export function sortContinuous(
   const follows: ListedSnapshot[] = [];
   const odd: ListedSnapshot[] = [];
   for (const listed of snapshots) {
-    const kind = continuousKind(listed);
     const { tags } = listed.snapshot;
+    const kind = continuousPlace(tags);
     if (kind === undefined) continue;
     if (installation !== undefined && tags?.includes(installationTag(installation)) !== true) continue;
     const base = baseOf(tags);

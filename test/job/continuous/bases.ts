@@ -41,16 +41,14 @@ export function factsOf(base: Partial<Base> = {}): BaseFacts {
   };
 }
 
-/** @param leftOut A path that is not sent. */
-export async function* entriesOf(root: string, leftOut?: string, below = ""): AsyncGenerator<BaseEntry> {
+export async function* entriesOf(root: string, below = ""): AsyncGenerator<BaseEntry> {
   for (const name of readdirSync(join(root, below))) {
     const path = below === "" ? name : `${below}/${name}`;
-    if (path === leftOut) continue;
     const facts = lstatSync(join(root, path));
     const entry = { path, mode: facts.mode & 0o7777, mtimeMs: Math.floor(facts.mtimeMs) };
     if (facts.isDirectory()) {
       yield { ...entry, kind: "folder" };
-      yield* entriesOf(root, leftOut, path);
+      yield* entriesOf(root, path);
     } else if (facts.isSymbolicLink()) yield { ...entry, kind: "link", target: readlinkSync(join(root, path)) };
     else yield { ...entry, kind: "file", size: facts.size, bytes: createReadStream(join(root, path)) };
   }
@@ -62,11 +60,11 @@ export async function putBase(
   {
     facts = factsOf(),
     manifest = Buffer.from("{}"),
-    leftOut,
-  }: { facts?: BaseFacts; manifest?: Buffer; leftOut?: string } = {},
+    atMs,
+  }: { facts?: BaseFacts; manifest?: Buffer; atMs?: number } = {},
 ): Promise<Written> {
-  return await saveBase(writerOf(repository), {
-    files: entriesOf(root, leftOut),
+  return await saveBase(writerOf(repository, atMs), {
+    files: entriesOf(root),
     expectedBytes: 1_000_000,
     facts: async () => ({ facts, manifest }),
   });

@@ -9,6 +9,7 @@ import type { WalSpan } from "../../../src/point/continuous.ts";
 import type { Commit } from "../../../src/point/wal-facts.ts";
 import type { Repository } from "../../../src/repo/repository.ts";
 import { hasty, signal } from "../../repo/small-backup.ts";
+import { clockAt } from "../kept-points.ts";
 
 export const LINE = {
   installation: "0a61c0de-0000-4000-8000-000000000001",
@@ -18,9 +19,11 @@ export const LINE = {
 export const SEGMENT = 1024 * 1024;
 export const START = 0x16_b300_0000n;
 
-export function writerOf(repository: Repository): Writer {
+/** @param atMs When it is; the system's time without it. */
+export function writerOf(repository: Repository, atMs?: number): Writer {
   const identity = { id: LINE.installation, name: "desk" };
-  return { repository, identity, program: "Chatkeep 0.0.0", clock: hasty, signal };
+  const clock = atMs === undefined ? hasty : clockAt(atMs);
+  return { repository, identity, program: "Chatkeep 0.0.0", clock, signal };
 }
 
 export interface Part {
@@ -31,6 +34,8 @@ export interface Part {
   systemId?: string;
   commits?: readonly Commit[];
   histories?: ReadonlyMap<number, string>;
+  /** When it is written; the system's time without it. */
+  atMs?: number;
 }
 
 function spanOf({ at, bytes, commits = [], timeline = 1, systemId = LINE.systemId }: Part): WalSpan {
@@ -42,7 +47,7 @@ function spanOf({ at, bytes, commits = [], timeline = 1, systemId = LINE.systemI
 export async function putSpan(repository: Repository, part: Part): Promise<SnapshotId> {
   const { bytes, commits = [], histories = new Map<number, string>() } = part;
   const toSave = { span: spanOf(part), commits, bytes: [bytes], segmentBytes: SEGMENT, histories };
-  return (await saveSpan(writerOf(repository), toSave)).snapshotId;
+  return (await saveSpan(writerOf(repository, part.atMs), toSave)).snapshotId;
 }
 
 export async function putJournal(repository: Repository, part: Part): Promise<void> {

@@ -1,0 +1,149 @@
+/**
+ * Takes away what is older than the window: bases first, so that wherever it stops no base is left without its log, then spans of
+ * the log, the oldest first, then followed files, then what of the journal nobody needs. Space comes back when the repository is
+ * pruned.
+ */
+import { type SnapshotId } from "../../base/ids.ts";
+import { parseGoTime } from "../../format/go-time.ts";
+import { isBeforeNeeded, type KeptSpan, planWindow, type WindowPlan } from "../../policy/keep-window.ts";
+import type { ListedSnapshot, Repository } from "../../repo/repository.ts";
+import { formatMicros } from "../../point/continuous.ts";
+import { tagValue } from "../records.ts";
+import type { WindowLine } from "../window-summary.ts";
+import { followsOf } from "./followed-files.ts";
+import { type JournalObject, removeJournal } from "./journal.ts";
+import { type Continuous, type ListedSpan, type ListedWindowBase, listContinuous, windowIn } from "./list.ts";
+
+interface SpanInPlan extends KeptSpan {
+  readonly listed: ListedSpan;
+}
+
+export interface WindowForgetting {
+  readonly installation: string;
+  readonly plan: WindowPlan<ListedWindowBase, SpanInPlan>;
+  /** In the order in which they go. */
+  readonly snapshots: readonly SnapshotId[];
+  readonly bases: number;
+  readonly spans: number;
+  readonly follows: number;
+  readonly journal: readonly JournalObject[];
+}
+
+export interface WindowRules {
+  readonly windowUs: bigint;
+  readonly nowMs: number;
+  /** When the restore points that stay were taken: what was followed before one of them is in it. */
+  readonly pointsMs: readonly number[];
+}
+
+/**
+ * Of each installation that has something.
+ * @param listed what is continuous protection's, of every installation.
+ * @throws Failure of the store.
+ */
+export async function planForgetWindows(
+  repository: Repository,
+  listed: readonly ListedSnapshot[],
+  {
+    only,
+    kept,
+    ...rules
+  }: Omit<WindowRules, "pointsMs"> & {
+    /** An installation's id. */
+    only: string | undefined;
+    /** The restore points that stay. */
+    kept: readonly { readonly installationId: string; readonly takenAtMs: number }[];
+    signal: AbortSignal;
+  },
+): Promise<WindowForgetting[]> {
+  const found: WindowForgetting[] = [];
+  for (const installation of new Set(listed.map(({ snapshot }) => tagValue(snapshot, "installation") ?? ""))) {
+    if (only !== undefined && installation !== only) continue;
+    const pointsMs = kept.filter((point) => point.installationId === installation).map(({ takenAtMs }) => takenAtMs);
+    found.push(await planForgetWindow(repository, { installation, snapshots: listed }, { ...rules, pointsMs }));
+  }
+  return found;
+}
+
+export function windowLine({ installation, plan, bases, spans, follows, journal }: WindowForgetting): WindowLine {
+  return {
+    installation,
+    from: formatMicros(plan.fromUs < 0n ? 0n : plan.fromUs),
+    kept: { bases: plan.keepBases.length, spans: plan.keepSpans.length },
+    forgotten: { bases, spans, follows, journal: journal.length },
+  };
+}
+
+/** @throws Failure of the store. */
+export async function planForgetWindow(
+  repository: Repository,
+  { installation, snapshots }: { installation: string; snapshots: readonly ListedSnapshot[] },
+  rules: WindowRules & { signal: AbortSignal },
+): Promise<WindowForgetting> {
+  const { signal } = rules;
+  return planOf(installation, await listContinuous(repository, installation, { signal, snapshots }), rules);
+}
+
+function planOf(installation: string, found: Continuous, { windowUs, nowMs, pointsMs }: WindowRules): WindowForgetting {
+  const window = windowIn(found);
+  const spans = found.spans.map((listed) => ({ ...listed.span, id: listed.id, writtenUs: usOf(listed), listed }));
+  const bases = found.bases.map((listed) => ({ ...listed.base, id: listed.id, listed }));
+  const plan = planWindow({ window, bases, spans }, { windowUs, nowUs: BigInt(nowMs) * 1000n });
+  const follows = overFollows(found.follows, installation, { fromUs: plan.fromUs, pointsMs });
+  const snapshots = [...plan.removeBases, ...plan.removeSpans].map(({ listed }) => listed.id);
+  return {
+    installation,
+    plan,
+    snapshots: [...snapshots, ...follows],
+    bases: plan.removeBases.length,
+    spans: plan.removeSpans.length,
+    follows: follows.length,
+    journal: found.journal.objects.filter(
+      (object) => isSaved(plan.keepSpans, object) || isBeforeNeeded(plan.needed, object),
+    ),
+  };
+}
+
+function usOf({ snapshot }: Pick<ListedSnapshot, "snapshot">): bigint {
+  return parseGoTime(snapshot.time) / 1000n;
+}
+
+/** A span that stays has all of it: it is there twice. */
+function isSaved(spans: readonly KeptSpan[], { systemId, timeline, from, to }: JournalObject): boolean {
+  return spans.some(
+    (span) => span.systemId === systemId && span.timeline === timeline && span.from <= from && span.to >= to,
+  );
+}
+
+/**
+ * Of a row of snapshots each has what the one before it had, so the last one says it all. A row goes when a point that was
+ * taken before the window, and stays, is newer: what was uploaded until then is in it.
+ */
+function overFollows(
+  listed: readonly ListedSnapshot[],
+  installation: string,
+  { fromUs, pointsMs }: { fromUs: bigint; pointsMs: readonly number[] },
+): SnapshotId[] {
+  const before = pointsMs.map((ms) => BigInt(ms) * 1000n).filter((us) => us <= fromUs);
+  const point = before.reduce<bigint | undefined>(
+    (newest, us) => (newest === undefined || us > newest ? us : newest),
+    undefined,
+  );
+  const rows = new Set<number>();
+  return followsOf(listed, installation)
+    .filter(({ follow, listed: one }) => {
+      const isLast = !rows.has(follow.beganMs);
+      rows.add(follow.beganMs);
+      return !isLast || (point !== undefined && usOf(one) < point);
+    })
+    .map(({ listed: one }) => one.id);
+}
+
+/** The journal's part, for which no lock is needed: how many went. What cannot be removed stays, and does no harm. */
+export async function forgetJournal(
+  repository: Repository,
+  { journal }: Pick<WindowForgetting, "journal">,
+  options: { signal: AbortSignal },
+): Promise<number> {
+  return journal.length === 0 ? 0 : (await removeJournal(repository, journal, options)).removed;
+}

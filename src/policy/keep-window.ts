@@ -1,0 +1,117 @@
+/**
+ * What of continuous protection is kept so that the last days stay without a gap, and what may go: pure, as the rules for
+ * restore points are.
+ *
+ * The time counts from the newest moment that is known, so that a machine that stood still forgets nothing. What can be
+ * brought back at the beginning of that time stays so: the newest base before it stays, with the log from there on.
+ */
+import { Failure } from "../base/errors.ts";
+import { segmentStart } from "../wal/lsn.ts";
+import type { Leg, Range, Window, WindowBase, WindowPiece } from "./window.ts";
+
+export interface KeptSpan extends WindowPiece {
+  readonly id: string;
+  /** When it was written, by the clock of who wrote it: microseconds since 1970. */
+  readonly writtenUs: bigint;
+}
+
+export interface WindowPlan<B extends WindowBase, S extends KeptSpan> {
+  /** From here on nothing is taken away: microseconds since 1970. */
+  readonly fromUs: bigint;
+  readonly keepBases: readonly B[];
+  readonly keepSpans: readonly S[];
+  /** Oldest first: the order in which they go. */
+  readonly removeBases: readonly B[];
+  readonly removeSpans: readonly S[];
+  /** The log that is needed, by cluster: what of the journal lies before all of it may go, too. */
+  readonly needed: readonly NeededLog[];
+}
+
+export interface NeededLog extends Leg {
+  readonly systemId: string;
+}
+
+/** How long the window is where nobody says otherwise. */
+export const DEFAULT_WINDOW = "7d";
+
+const HOUR_US = 3_600_000_000n;
+const SPAN = /^(?=\d)(?:(\d{1,4})d)?(?:(\d{1,5})h)?$/;
+
+/** `7d`, `36h`, `2d12h` → microseconds. @throws Failure `usage/invalid`. */
+export function parseWindow(text: string): bigint {
+  const [, days = "0", hours = "0"] = SPAN.exec(text) ?? [];
+  const us = (BigInt(days) * 24n + BigInt(hours)) * HOUR_US;
+  if (us > 0n) return us;
+  throw new Failure("usage/invalid", `'${text}' is no length of a window`, { hint: "Write it as 7d, 36h or 2d12h." });
+}
+
+/**
+ * @param window of all bases and pieces, the journal's too.
+ * @param options `nowUs`: a clock that runs ahead moves nothing out of the window.
+ */
+export function planWindow<B extends WindowBase, S extends KeptSpan>(
+  { window, bases, spans }: { window: Window<B>; bases: readonly B[]; spans: readonly S[] },
+  { nowUs, windowUs }: { nowUs: bigint; windowUs: bigint },
+): WindowPlan<B, S> {
+  const known = [...window.ranges.map(endOf), ...bases.map(baseUs), ...spans.map(spanUs)].filter((us) => us <= nowUs);
+  const fromUs = known.reduce((newest, us) => (us > newest ? us : newest), 0n) - windowUs;
+  const needed: NeededLog[] = [];
+  const serving = new Set<string>();
+  for (const range of window.ranges) {
+    if (endOf(range) < fromUs) continue;
+    const first = range.bases.findLast((one) => one.fromUs <= fromUs) ?? range.bases[0];
+    if (first === undefined) continue;
+    for (const { base } of range.bases) if (base.to >= first.base.to) serving.add(base.id);
+    needed.push(...logFrom(range, first.base));
+  }
+  const isNeeded = (span: S) => needed.some((leg) => overlaps(leg, span));
+  const goes = <T>(all: readonly T[], isKept: (one: T) => boolean, usOf: (one: T) => bigint) =>
+    all.filter((one) => !isKept(one) && usOf(one) < fromUs).toSorted((a, b) => (usOf(a) < usOf(b) ? -1 : 1));
+  const removeBases = goes(bases, ({ id }) => serving.has(id), baseUs);
+  const removeSpans = goes(spans, isNeeded, spanUs);
+  return {
+    fromUs,
+    keepBases: bases.filter((base) => !removeBases.includes(base)),
+    keepSpans: spans.filter((span) => !removeSpans.includes(span)),
+    removeBases,
+    removeSpans,
+    needed,
+  };
+}
+
+function endOf({ fromUs, toUs }: Range): bigint {
+  return toUs !== undefined && toUs > fromUs ? toUs : fromUs;
+}
+
+function baseUs({ beganUs, endedUs }: WindowBase): bigint {
+  return endedUs ?? beganUs;
+}
+
+/** Of its last commit or, where it says of none, of its writing: the later of the two, so that nothing goes too early. */
+function spanUs({ lastCommitUs, writtenUs }: KeptSpan): bigint {
+  return lastCommitUs !== undefined && lastCommitUs > writtenUs ? lastCommitUs : writtenUs;
+}
+
+/** From the beginning of the base's first segment, which a server reads whole. */
+function logFrom({ systemId, legs }: Range, base: WindowBase): NeededLog[] {
+  const begin = legs.findIndex(({ timeline }) => timeline === base.timeline);
+  return legs.slice(begin).map((leg, at) => {
+    const from = at === 0 ? segmentStart(base.from, base.segmentBytes) : segmentStart(leg.from, base.segmentBytes);
+    return { ...leg, systemId, from };
+  });
+}
+
+function overlaps(leg: NeededLog, piece: WindowPiece): boolean {
+  return (
+    piece.systemId === leg.systemId && piece.timeline === leg.timeline && piece.to > leg.from && piece.from < leg.to
+  );
+}
+
+/** True for what lies before all that is needed of its timeline, where something of it is. */
+export function isBeforeNeeded(
+  needed: readonly NeededLog[],
+  { systemId, timeline, to }: Pick<WindowPiece, "systemId" | "timeline" | "to">,
+): boolean {
+  const own = needed.filter((leg) => leg.systemId === systemId && leg.timeline === timeline);
+  return own.length > 0 && own.every(({ from }) => to <= from);
+}
