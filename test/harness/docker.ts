@@ -5,7 +5,7 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, globSync } from "node:fs";
-import { copyFile, mkdir, readdir, writeFile } from "node:fs/promises";
+import { copyFile, mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import { dirname, join, relative, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { installRedis, REDIS } from "./redis.ts";
@@ -22,16 +22,23 @@ export interface Docker extends AsyncDisposable {
   docker(args: readonly string[], input?: string): Promise<RunResult>;
   /** Runs `docker compose` of version 2 in a folder; a status other than 0 is an error, unless it may fail. */
   compose(folder: string, args: readonly string[], options?: { mayFail: boolean }): Promise<RunResult>;
+  /** Ends the engine and starts it again, as a machine that is restarted does: it starts what has a policy to. */
+  restart(): Promise<void>;
   /** What to put before a program that is to see this engine's networks and published ports. */
   within: readonly string[];
 }
 
-/** Ends the engine when its own input ends: also when the one who started it is killed. */
+/** Ends the engine when its own input ends: also when the one who started it is killed. As long as a file is there it is started again. */
 const KEEPER = `exec 3<&0
+pid=$1 again=$2
+shift 2
 ip link set lo up
-"$@" 3<&- </dev/null & server=$!
-{ cat <&3 >/dev/null; kill -TERM $server; } 2>/dev/null &
-wait $server`;
+{ cat <&3 >/dev/null; rm -f "$again"; kill -TERM $(cat "$pid"); } 2>/dev/null &
+while :; do
+  "$@" 3<&- </dev/null
+  [ -e "$again" ] || exit
+  rm "$again"
+done`;
 
 /** Starts an engine. @throws Error with what it said. */
 export async function startDocker(): Promise<Docker> {
@@ -46,7 +53,9 @@ export async function startDocker(): Promise<Docker> {
     `--host=${host}`,
     "--iptables=false",
   ];
-  const daemon = spawn("unshare", ["--net", "--mount", "/bin/sh", "-c", KEEPER, "sh", DAEMON, ...args], {
+  const [pidFile, again] = [folder.at("pid"), folder.at("again")];
+  const keeper = ["/bin/sh", "-c", KEEPER, "sh", pidFile, again];
+  const daemon = spawn("unshare", ["--net", "--mount", ...keeper, DAEMON, ...args], {
     stdio: ["pipe", "pipe", "pipe"],
   });
   let logged = "";
@@ -58,13 +67,16 @@ export async function startDocker(): Promise<Docker> {
     await ended;
     await folder[Symbol.asyncDispose]();
   };
-  while ((await run("docker", ["info"], { env })).status !== 0) {
-    if (daemon.exitCode !== null) {
-      await dispose();
-      throw new Error(`dockerd did not start:\n${logged}`);
+  const answers = async () => {
+    while ((await run("docker", ["info"], { env })).status !== 0) {
+      if (daemon.exitCode !== null) {
+        await dispose();
+        throw new Error(`dockerd did not start:\n${logged}`);
+      }
+      await sleep(100);
     }
-    await sleep(100);
-  }
+  };
+  await answers();
   return {
     host,
     async docker(command, input) {
@@ -72,6 +84,13 @@ export async function startDocker(): Promise<Docker> {
     },
     async compose(directory, command, { mayFail } = { mayFail: false }) {
       return await (mayFail ? run : mustRun)(await composeProgram(), command, { env, cwd: directory });
+    },
+    async restart() {
+      await writeFile(again, "");
+      process.kill(Number(await readFile(pidFile, "utf8")), "SIGTERM");
+      // The keeper takes the file away when the old one has ended.
+      while (existsSync(again)) await sleep(100);
+      await answers();
     },
     within: ["nsenter", `--net=/proc/${daemon.pid}/ns/net`],
     [Symbol.asyncDispose]: dispose,

@@ -13,7 +13,7 @@ import {
   startDocker,
 } from "../harness/docker.ts";
 import { debianFolder, newerPostgres } from "../harness/newer-postgres.ts";
-import { mustRun } from "../harness/run.ts";
+import { mustRun, type RunResult } from "../harness/run.ts";
 import { temporaryFolder, type TestFolder } from "../harness/temporary.ts";
 
 const ROOT = resolve(import.meta.dirname, "../..");
@@ -32,18 +32,24 @@ export interface SiteOptions {
   seed: Pick<DemoOptions, "size" | "seed" | "role" | "database">;
   /** The worker only stays connected: what it received would be in the way of a comparison. */
   isIdle?: boolean;
+  /** Its servers are in a profile, and its files are filled from another file than `.env`: each call has to say so. */
+  isNamed?: boolean;
   /** Other values in its `.env` than the seed makes. */
   environment?: Readonly<Record<string, string>>;
 }
 
-function composeFile({ passwords, isIdle = false }: SiteOptions): string {
+/** What every call of Compose has to say then. */
+const NAMED = ["--env-file", "names of files.env", "--profile", "servers"];
+
+function composeFile({ passwords, isIdle = false, isNamed = false }: SiteOptions): string {
+  const profile = isNamed ? 'profiles: ["servers"]' : "profiles: []";
   const idle = isIdle ? ', STAND_IN_IS_IDLE: "1"' : "";
   return `
 services:
   base: &base
     image: chatwoot/chatwoot:v4.15.1
     pull_policy: never
-    env_file: .env
+    env_file: ${isNamed ? "$CHATWOOT_ENV" : ".env"}
     volumes: ["storage_data:/app/storage"]
     profiles: ["never"]
   rails:
@@ -65,6 +71,7 @@ services:
     restart: always
   postgres:
     image: pgvector/pgvector:pg17
+    ${profile}
     pull_policy: never
     restart: always
     ports: ["127.0.0.1:${PORT}:5432"]
@@ -72,6 +79,7 @@ services:
     environment: { POSTGRES_DB: chatwoot, POSTGRES_USER: postgres, POSTGRES_PASSWORD: ${passwords.postgres} }
   redis:
     image: redis:7
+    ${profile}
     pull_policy: never
     restart: always
     command: ["--requirepass", "${passwords.redis}"]
@@ -112,14 +120,14 @@ async function makeChatwootImage(engine: Docker, debian: string): Promise<void> 
 
 const READY = ["postgres", "pg_isready", "--host=127.0.0.1"];
 
-async function waitFor(engine: Docker, site: string, args: readonly string[]): Promise<void> {
+async function waitFor(compose: ComposeSite["compose"], args: readonly string[]): Promise<void> {
   for (let attempt = 0; ; attempt += 1) {
     try {
-      await engine.compose(site, ["exec", "-T", ...args]);
+      await compose(["exec", "-T", ...args]);
       return;
     } catch (cause) {
       if (attempt === 100) {
-        const { stdout } = await engine.compose(site, ["logs", "--tail=20"]);
+        const { stdout } = await compose(["logs", "--tail=20"]);
         throw new Error(`it does not become ready:\n${stdout}`, { cause });
       }
       await sleep(200);
@@ -203,6 +211,8 @@ export interface ComposeSite {
   path: string;
   /** What was seeded; its storage is where it was made. */
   seeded: DemoInstallation;
+  /** Runs `docker compose` as it was started; a status other than 0 is an error. */
+  compose: (args: readonly string[]) => Promise<RunResult>;
   /** The folder of a volume on this machine. */
   volume(name: string): Promise<string>;
   /** Until the server takes connections. */
@@ -213,15 +223,17 @@ export interface ComposeSite {
 
 /** Makes a site whose servers run and whose application is made, with an empty volume for its files. One runs at a time: their ports are the same. */
 export async function makeComposeSite({ engine, folder }: ComposeEngine, options: SiteOptions): Promise<ComposeSite> {
-  const { project, passwords } = options;
+  const { project, passwords, isNamed = false } = options;
   const path = folder.at(project);
+  const compose = async (args: readonly string[]) => await engine.compose(path, [...(isNamed ? NAMED : []), ...args]);
   await mkdir(path);
   await writeFile(join(path, "docker-compose.yaml"), composeFile(options));
   await writeFile(join(path, ".env"), "", { mode: 0o600 });
-  await engine.compose(path, ["up", "--detach", "postgres", "redis"]);
-  await waitFor(engine, path, READY);
+  if (isNamed) await writeFile(join(path, "names of files.env"), "CHATWOOT_ENV=.env\n");
+  await compose(["up", "--detach", "postgres", "redis"]);
+  await waitFor(compose, READY);
   // The database that Chatwoot does not use, as its file makes it.
-  await engine.compose(path, ["exec", "-T", "postgres", "createdb", "--username=postgres", "chatwoot"]);
+  await compose(["exec", "-T", "postgres", "createdb", "--username=postgres", "chatwoot"]);
   const seeded = await seed(engine, folder.at(`seed-${project}`), options);
   const environment = new Map(seeded.environment);
   for (const [name, value] of [
@@ -235,19 +247,20 @@ export async function makeComposeSite({ engine, folder }: ComposeEngine, options
   environment.delete("POSTGRES_PORT");
   const lines = [...environment].map(([name, value]) => `${name}='${value}'`);
   await writeFile(join(path, ".env"), `${lines.join("\n")}\n`, { mode: 0o600 });
-  await engine.compose(path, ["create", "rails", "sidekiq"]);
+  await compose(["create", "rails", "sidekiq"]);
   return {
     project,
     path,
     seeded,
+    compose,
     async volume(name) {
       const asked = ["volume", "inspect", "--format", "{{.Mountpoint}}", `${project}_${name}`];
       return (await engine.docker(asked)).stdout.trim();
     },
-    databaseReady: async () => await waitFor(engine, path, READY),
+    databaseReady: async () => await waitFor(compose, READY),
     async up() {
-      await engine.compose(path, ["up", "--detach"]);
-      await waitFor(engine, path, ["rails", "node", "--eval", "fetch('http://127.0.0.1:3000/health')"]);
+      await compose(["up", "--detach"]);
+      await waitFor(compose, ["rails", "node", "--eval", "fetch('http://127.0.0.1:3000/health')"]);
     },
   };
 }

@@ -1,5 +1,7 @@
 /** The processes of Chatwoot's Compose file on a real engine: stopped, migrated, started and seen to be well, as a restore does it. */
 import assert from "node:assert/strict";
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { mkdir, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
@@ -26,15 +28,52 @@ after(async () => await desk[Symbol.asyncDispose]());
 
 type Call = Partial<DriverCall> & Pick<DriverCall, "stage">;
 
-/** Runs a stage where the engine's networks are. */
-async function drive(call: Call): Promise<DriverAnswer> {
+/** What runs a stage where the engine's networks are. */
+function commandOf(call: Call): [program: string, args: string[]] {
   const [program = "", ...within] = desk.engine.within;
   const { user, password } = desk.seeded.database;
   const address = { host: "127.0.0.1", port: 5432, user, password, database: "chatwoot_production" };
   const whole = { act: "apply", project: PROJECT, folder, address, ...call };
-  const args = [...within, process.execPath, DRIVER, JSON.stringify(whole)];
-  const { stdout } = await mustRun(program, args, { env: { DOCKER_HOST: desk.engine.host } });
+  return [program, [...within, process.execPath, DRIVER, JSON.stringify(whole)]];
+}
+
+async function drive(call: Call): Promise<DriverAnswer> {
+  const { stdout } = await mustRun(...commandOf(call), { env: { DOCKER_HOST: desk.engine.host } });
   return JSON.parse(stdout) as DriverAnswer;
+}
+
+interface Begun {
+  child: ChildProcess;
+  ended: Promise<unknown>;
+  /** Until it has said so. */
+  says(text: string): Promise<void>;
+  result(): Promise<StageResult>;
+}
+
+/** Likewise, without waiting for its end. */
+function begin(call: Call): Begun {
+  const env = { ...process.env, DOCKER_HOST: desk.engine.host };
+  const child = spawn(...commandOf(call), { env, stdio: ["ignore", "pipe", "pipe"] });
+  const ended = once(child, "close");
+  const said = { out: "", err: "" };
+  child.stdout.on("data", (data: Buffer) => (said.out += data.toString()));
+  child.stderr.on("data", (data: Buffer) => (said.err += data.toString()));
+  return {
+    child,
+    ended,
+    async says(text) {
+      while (!said.err.includes(text)) {
+        assert.equal(child.exitCode, null, said.err + said.out);
+        await sleep(50);
+      }
+    },
+    async result() {
+      await ended;
+      const answer = JSON.parse(said.out) as DriverAnswer;
+      assert("result" in answer, said.out);
+      return answer.result;
+    },
+  };
 }
 
 async function done(call: Call): Promise<StageResult> {
@@ -60,10 +99,28 @@ async function sql(statement: string): Promise<string> {
   return (await mustRun(`${desk.programs}/psql`, [url, "-Atc", statement])).stdout.trim();
 }
 
-test("'restart: always' does not bring back what is stopped; who is still connected from elsewhere is named", async () => {
+async function policies(): Promise<string[]> {
+  const { stdout } = await desk.engine.docker([
+    "inspect",
+    "--format",
+    "{{.HostConfig.RestartPolicy.Name}}",
+    RAILS,
+    SIDEKIQ,
+  ]);
+  return stdout.trim().split("\n");
+}
+
+test("'restart: always' does not bring back what is stopped, though the machine is restarted; who is still connected from elsewhere is named", async () => {
+  assert.deepEqual(await policies(), ["always", "always"]);
   await done({ stage: "stop" });
-  // Longer than the engine waits before it starts one again that has ended.
-  await sleep(5_000);
+  assert.deepEqual(await policies(), ["no", "no"]);
+  // Stopped by hand as well, and of the same policy: it shows what the engine does when it starts.
+  await desk.engine.docker(["run", "--detach", "--restart=always", "--name=witness", "redis:7"]);
+  await desk.engine.docker(["stop", "witness"]);
+  await desk.engine.restart();
+  await desk.databaseReady();
+  assert.equal(await isRunning("witness"), true);
+  await desk.engine.docker(["rm", "--force", "witness"]);
   assert.deepEqual([await isRunning(RAILS), await isRunning(SIDEKIQ)], [false, false]);
   // By another name and of no image of Chatwoot's, as a container that somebody forgot: with Chatwoot's environment and role.
   await desk.engine.docker(["tag", "chatwoot/chatwoot:v4.15.1", "forgotten:1"]);
@@ -80,7 +137,7 @@ test("'restart: always' does not bring back what is stopped; who is still connec
   await desk.engine.docker(["rm", "--force", "forgotten"]);
 });
 
-test("a machine that was restarted brings them back: they are stopped once more before anything is swapped", async () => {
+test("somebody starts them again: they are stopped once more before anything is swapped", async () => {
   await desk.engine.docker(["start", RAILS, SIDEKIQ]);
   await done({ stage: "nobody" });
   assert.deepEqual([await isRunning(RAILS), await isRunning(SIDEKIQ)], [false, false]);
@@ -104,6 +161,62 @@ test("migrations run as 'docker compose run --rm' does them, though the web cont
   await sql("alter table elsewhere rename to schema_migrations");
 });
 
+const ONCE = `${RAILS}-chatkeep-once`;
+
+/** Holds what a migration writes into, until it is let go. */
+async function holdMigrations(): Promise<() => Promise<void>> {
+  const { user, password = "" } = desk.seeded.database;
+  const url = `postgresql://${user}:${password}@127.0.0.1:5432/chatwoot_production`;
+  const psql = spawn(`${desk.programs}/psql`, [url, "-At"], { stdio: ["pipe", "pipe", "inherit"] });
+  const ended = once(psql, "exit");
+  psql.stdin.write("begin; lock table schema_migrations in share row exclusive mode; select 'held';\n");
+  for await (const text of psql.stdout.iterator({ destroyOnReturn: false })) if (String(text).includes("held")) break;
+  return async () => {
+    psql.stdin.end("commit;\n");
+    assert.deepEqual(await ended, [0, null]);
+  };
+}
+
+/** A run that has begun them and is killed. */
+async function killInMigrations(): Promise<void> {
+  const run = begin({ stage: "migrate", options: { migrate: true } });
+  const waiting = "select count(*) from pg_locks where not granted";
+  while ((await sql(waiting)) === "0") {
+    assert.equal(run.child.exitCode, null, "it ended before they had begun");
+    await sleep(50);
+  }
+  run.child.kill("SIGKILL");
+  await run.ended;
+  assert.equal(await isRunning(ONCE), true, "they go on");
+}
+
+test("migrations that a killed run left are waited for by the next one, and stopped before the database goes back", async () => {
+  const release = await holdMigrations();
+  await killInMigrations();
+  const next = begin({ stage: "migrate", options: { migrate: true } });
+  await next.says("waiting for the migrations that an earlier run began");
+  await release();
+  const { lines } = await next.result();
+  assert.deepEqual([lines[0], lines.length], ["the migrations that an earlier run began were waited for", 2]);
+  assert.match(lines[1] ?? "", /^Chatwoot's migrations ended well/);
+
+  const releaseAgain = await holdMigrations();
+  await killInMigrations();
+  const undo = begin({ stage: "migrate", act: "undo" });
+  await undo.says("stopping the migrations that an earlier run began");
+  while (await isThere(ONCE)) await sleep(50);
+  // Their session waits at the server still: nothing is taken from under it.
+  assert.equal(await sql("select count(*) from pg_locks where not granted"), "1");
+  assert.equal(undo.child.exitCode, null);
+  await releaseAgain();
+  assert.deepEqual((await undo.result()).lines, ["the migrations that an earlier run began were stopped"]);
+});
+
+async function isThere(name: string): Promise<boolean> {
+  const { stdout } = await desk.engine.docker(["ps", "--all", "--quiet", `--filter=name=^${name}$`]);
+  return stdout.trim() !== "";
+}
+
 test("web is well again at its new address, and uploaded files come through it; the worker stays up", async () => {
   await done({ stage: "web" });
   const { lines, findings } = await done({ stage: "health" });
@@ -119,6 +232,7 @@ test("undone the last first, web and worker run as they did before", async () =>
   assert.deepEqual([await isRunning(RAILS), await isRunning(SIDEKIQ)], [false, false]);
   await done({ stage: "stop", act: "undo" });
   assert.deepEqual([await isRunning(RAILS), await isRunning(SIDEKIQ)], [true, true]);
+  assert.deepEqual(await policies(), ["always", "always"]);
 });
 
 test("a web process that does not come up is told with what it printed last, and no secret", async () => {

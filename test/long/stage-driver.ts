@@ -50,7 +50,8 @@ async function contextOf({
     fresh: undefined,
     redact: <T>(value: T) => value,
     clock: systemClock,
-    progress: silent,
+    // Whoever waits for it sees how far it is.
+    progress: { ...silent, say: (text: string) => console.error(text) },
     signal,
     manifest: { storage: [], chatwoot: { version } },
     options: { withRoles: false, storage: undefined, migrate: false, outbound: "ask", clone: undefined, ...options },
