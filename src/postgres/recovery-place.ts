@@ -57,9 +57,13 @@ const NOT_OURS = [
 
 /**
  * @param folder holds the data folder, and is all that the server gets of this machine.
+ * @param user whom the server runs as, where that is not us.
  * @throws Failure `recovery/damaged` for what is no base.
  */
-export async function prepareCluster(folder: string, data: string, major: number): Promise<void> {
+export async function prepareCluster(
+  { folder, data, user }: { folder: string; data: string; user: User | undefined },
+  major: number,
+): Promise<void> {
   const version = await readFile(join(data, "PG_VERSION"), "utf8").catch(() => undefined);
   if (version === undefined || !existsSync(join(data, "global/pg_control"))) throw notWhole("it has no control file");
   if (version.trim() !== String(major))
@@ -70,12 +74,15 @@ export async function prepareCluster(folder: string, data: string, major: number
   // Only what was handed over and checked is replayed; and slots of the old server keep nothing here.
   for (const name of ["pg_wal", "pg_replslot"]) await rm(join(data, name), { recursive: true, force: true });
   for (const name of EMPTY_FOLDERS) await mkdir(join(data, name), { recursive: true, mode: 0o700 });
-  await placeTablespaces(folder, data);
+  const tablespaces = join(folder, "tablespaces");
+  await mkdir(tablespaces, { mode: 0o700 });
+  await placeTablespaces(tablespaces, data);
   await writeFile(join(data, "postgresql.conf"), "");
   await writeFile(join(data, "pg_hba.conf"), "local all all trust\n");
   await writeFile(join(data, "pg_ident.conf"), "");
   await writeFile(join(data, "recovery.signal"), "");
   await chmod(data, 0o700);
+  if (user !== undefined) for (const path of [data, tablespaces]) await giveTo(path, user);
 }
 
 function notWhole(why: string): Failure {
@@ -85,19 +92,18 @@ function notWhole(why: string): Failure {
 }
 
 /** Their files lie in the base where the cluster has links. */
-async function placeTablespaces(folder: string, data: string): Promise<void> {
+async function placeTablespaces(tablespaces: string, data: string): Promise<void> {
   for (const oid of await readdir(join(data, "pg_tblspc"))) {
     const link = join(data, "pg_tblspc", oid);
     if (!(await lstat(link)).isDirectory()) throw notWhole(`the files of its tablespace ${oid} are not in it`);
-    const place = join(folder, "tablespaces", oid);
-    await mkdir(join(folder, "tablespaces"), { recursive: true, mode: 0o700 });
+    const place = join(tablespaces, oid);
     await rename(link, place);
     await symlink(place, link);
   }
 }
 
 /** Gives everything below a folder to the user that the server runs as. */
-export async function giveTo(folder: string, { uid, gid }: User): Promise<void> {
+async function giveTo(folder: string, { uid, gid }: User): Promise<void> {
   await lchown(folder, uid, gid);
   for (const entry of await readdir(folder, { recursive: true, withFileTypes: true })) {
     await lchown(join(entry.parentPath, entry.name), uid, gid);

@@ -10,7 +10,7 @@ import { formatLsn, type Lsn, parseLsn } from "../wal/lsn.ts";
 import type { ServerAddress } from "./address.ts";
 import { connect, type Connection } from "./connect.ts";
 import { isReady, recoveryFailure } from "./recovery-failure.ts";
-import { giveTo, prepareCluster, recoverySettings, type RecoveryTarget } from "./recovery-place.ts";
+import { prepareCluster, recoverySettings, type RecoveryTarget } from "./recovery-place.ts";
 import { feed, prepareFeed, type WalSource } from "./recovery-wal.ts";
 import { openScratchServer, type ScratchPlaces, type ScratchServer } from "./scratch.ts";
 import type { User } from "./scratch-place.ts";
@@ -108,8 +108,7 @@ export async function recover(options: RecoveryOptions): Promise<Recovered> {
       async prepare({ folder, data, user }) {
         progress.stage("reading the base", { total: cluster.bytes, unit: "bytes" });
         await options.files(data);
-        await prepareCluster(folder, data, cluster.major);
-        if (user !== undefined) await giveTo(data, user);
+        await prepareCluster({ folder, data, user }, cluster.major);
         progress.stage("replaying the log", { total: walBytes, unit: "bytes" });
         await beginFeeding(folder, user);
       },

@@ -6,6 +6,8 @@ import { dirname, join } from "node:path";
 import { after, before, test } from "node:test";
 import { isFailure } from "../../src/base/errors.ts";
 import { silent } from "../../src/base/progress.ts";
+import { checkStructure } from "../../src/postgres/amcheck.ts";
+import { compareBase } from "../../src/postgres/base-manifest.ts";
 import { connect } from "../../src/postgres/connect.ts";
 import { type ClusterFacts, recover, type RecoveryOptions, type RecoveryTarget } from "../../src/postgres/recovery.ts";
 import { walFolder } from "../../src/postgres/recovery-wal.ts";
@@ -176,6 +178,42 @@ test("what is damaged or lacking is told, and what to do", async () => {
     ),
     (error) => isFailure(error, "recovery/failed") || isFailure(error, "recovery/damaged"),
   );
+});
+
+test("a base whose files are not those that were sent is told, file by file", async () => {
+  await using copy = await temporaryFolder();
+  const data = copy.at("base");
+  await cp(folder.at("base"), data, { recursive: true });
+  const manifest = await readFile(join(data, "backup_manifest"));
+  assert.deepEqual(await compareBase(data, manifest, { signal }), []);
+  await writeFile(join(data, "PG_VERSION"), "16\n");
+  await writeFile(join(data, "global/pg_control"), "short");
+  await rm(join(data, "backup_label"));
+  await writeFile(join(data, "base/stranger"), "");
+  assert.deepEqual(await compareBase(data, manifest, { signal }), [
+    { path: "PG_VERSION", reason: "other-bytes" },
+    { path: "backup_label", reason: "missing" },
+    { path: "base/stranger", reason: "not-listed" },
+    { path: "global/pg_control", reason: "other-size" },
+  ]);
+  const changed = Buffer.from(manifest.toString("utf8").replace('"PG_VERSION", "Size": 3', '"PG_VERSION", "Size": 4'));
+  await assert.rejects(compareBase(data, changed, { signal }), (error) => isFailure(error, "recovery/damaged"));
+});
+
+test("tables, indexes and pages of a recovered cluster are checked, and damage is told", async () => {
+  await using recovered = await recover(await optionsFor({ kind: "end" }));
+  await using connection = await connect(recovered.address, { signal });
+  const sound = await checkStructure(connection);
+  assert.deepEqual(sound?.problems, []);
+  assert((sound?.tables ?? 0) > 20 && (sound?.indexes ?? 0) > 50);
+  await connection.query("set enable_seqscan = off; set allow_system_table_mods = on");
+  // An index that lacks a row of its table.
+  await connection.query("update pg_index set indisready = false where indexrelid = 'account_pkey'::regclass");
+  await connection.query("insert into account values (500, 'not in the index')");
+  await connection.query("update pg_index set indisready = true where indexrelid = 'account_pkey'::regclass");
+  const broken = await checkStructure(connection);
+  assert.equal(broken?.problems.length, 1);
+  assert.match(broken.problems[0] ?? "", /^account_pkey: .*lacks matching index tuple/);
 });
 
 test("a locale that this machine lacks, another major and a full disk are told before anything is begun", async () => {

@@ -1,0 +1,134 @@
+/**
+ * Recovery with each major of PostgreSQL, from a base as the server sends it and the segments that it wrote: with tablespaces and
+ * page checksums, under load, and looked at as a drill does.
+ */
+import assert from "node:assert/strict";
+import { chmod, cp, mkdir, open, symlink } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { test } from "node:test";
+import { silent } from "../../src/base/progress.ts";
+import { checkStructure } from "../../src/postgres/amcheck.ts";
+import { compareBase } from "../../src/postgres/base-manifest.ts";
+import { connect } from "../../src/postgres/connect.ts";
+import { checkPages } from "../../src/postgres/page-checksums.ts";
+import { recover, type RecoveryTarget } from "../../src/postgres/recovery.ts";
+import { walFolder } from "../../src/postgres/recovery-wal.ts";
+import { openReplication } from "../../src/postgres/replication.ts";
+import { embeddedPostgres, type EmbeddedMajor } from "../harness/embedded.ts";
+import { serverUser, startPostgres, type TestServer } from "../harness/postgres.ts";
+import { mustRun } from "../harness/run.ts";
+import { type TestFolder, temporaryFolder } from "../harness/temporary.ts";
+
+const signal = new AbortController().signal;
+const SEGMENT = 16 * 1024 * 1024;
+
+/** As a watch receives it. */
+async function takeBase(server: TestServer, folder: string): Promise<Buffer> {
+  await using session = await openReplication(server.address, { signal });
+  await using base = await session.baseBackup({ label: "test", checkpoint: "fast" });
+  for await (const entry of base.files()) {
+    const path = join(folder, entry.path);
+    if (entry.kind === "folder") await mkdir(path, { recursive: true });
+    else if (entry.kind === "link") await symlink(entry.target, path);
+    else {
+      await mkdir(dirname(path), { recursive: true });
+      await using file = await open(path, "w", 0o600);
+      for await (const bytes of entry.bytes) await file.write(bytes);
+    }
+  }
+  return (await base.finish()).manifest;
+}
+
+async function dataFolder(server: TestServer): Promise<string> {
+  const [row] = await server.query("select current_setting('data_directory') as data");
+  return String(row?.["data"]);
+}
+
+async function now(server: TestServer): Promise<bigint> {
+  const [row] = await server.query("select (extract(epoch from clock_timestamp()) * 1000000)::bigint::text as us");
+  return BigInt(String(row?.["us"]));
+}
+
+async function makeTablespace(server: TestServer, folder: TestFolder): Promise<void> {
+  await mkdir(folder.at("space"));
+  const user = serverUser();
+  if (user !== undefined) await mustRun("chown", [`${user.uid}:${user.gid}`, folder.at("space")]);
+  await server.query(`create tablespace aside location '${folder.at("space")}'`);
+}
+
+for (const major of [13, 14, 16, 17, 18] as const satisfies readonly EmbeddedMajor[]) {
+  test(`PostgreSQL ${major}: a moment comes back, with its tablespace, and all of it is sound`, async () => {
+    const { folder: embedded, programs } = await embeddedPostgres(major);
+    await using folder = await temporaryFolder();
+    await chmod(folder.path, 0o755);
+    await using server = await startPostgres({
+      programs,
+      settings: ["wal_level=replica", "full_page_writes=on", "synchronous_commit=on", "wal_keep_size=1GB"],
+    });
+    await makeTablespace(server, folder);
+    await server.query(
+      "create table account (n int primary key, t text); create table far (n int primary key, t text) tablespace aside",
+    );
+    await server.query("insert into far select n, repeat('y', 100) from generate_series(1, 5000) n");
+    const manifest = await takeBase(server, folder.at("base"));
+    assert.deepEqual(await compareBase(folder.at("base"), manifest, { signal }), []);
+    await server.query(
+      "insert into account select n, repeat('x', 500) from generate_series(1, 20000) n; update far set t = 'moved'",
+    );
+    await server.query("select pg_switch_wal()");
+    await server.query(
+      "begin; savepoint a; insert into account values (0, 'kept'); savepoint b; insert into account values (-1, 'not'); rollback to b; commit",
+    );
+    const moment = await now(server);
+    await server.query("delete from account; drop table far");
+    await server.query("select pg_switch_wal()");
+    await cp(join(await dataFolder(server), "pg_wal"), folder.at("wal"), { recursive: true });
+    const recoverTo = async (target: RecoveryTarget) =>
+      await recover({
+        cluster: {
+          major,
+          segmentBytes: SEGMENT,
+          bytes: 100 * 1024 * 1024,
+          extensions: ["plpgsql"],
+          locales: ["C.UTF-8"],
+          settings: {},
+          roles: ["postgres"],
+        },
+        files: async (data) => await cp(folder.at("base"), data, { recursive: true }),
+        wal: await walFolder(folder.at("wal"), SEGMENT),
+        timeline: 1,
+        target,
+        places: { kinds: ["embedded"], embedded },
+        progress: silent,
+        signal,
+      });
+    await using recovered = await recoverTo({ kind: "time", us: moment });
+    await using connection = await connect(recovered.address, { signal });
+    const [row] = await connection.query(
+      "select (select count(*)::int from account) as account, (select min(n) from account) as least, (select count(*)::int from far where t = 'moved') as far",
+    );
+    assert.deepEqual(row, { account: 20_001, least: 0, far: 5000 });
+    const [place] = await connection.query<{ data: string; file: string }>(
+      "select current_setting('data_directory') as data, pg_relation_filepath('account') as file",
+    );
+    const { data = "", file = "" } = place ?? {};
+    const pages = await checkPages(connection, data, { signal });
+    // PostgreSQL 18 makes clusters with checksums.
+    assert.equal(pages === undefined, major < 18);
+    assert.deepEqual(pages?.wrong ?? [], []);
+    const structure = await checkStructure(connection);
+    assert.deepEqual(structure?.problems, []);
+    assert((structure?.indexes ?? 0) > 50);
+    const [left] = await connection.query("select count(*)::int as n from pg_extension where extname = 'amcheck'");
+    assert.deepEqual(left, { n: 0 });
+    if (pages !== undefined) {
+      assert(pages.pages > 1000, `${pages.pages} pages`);
+      await using damaged = await open(join(data, file), "r+");
+      await damaged.write(Buffer.from([0x55]), 0, 1, 3 * 8192 + 5000);
+      assert.deepEqual((await checkPages(connection, data, { signal }))?.wrong, [{ file, page: 3 }]);
+    }
+    await using end = await recoverTo({ kind: "end" });
+    await using later = await connect(end.address, { signal });
+    assert.deepEqual(await later.query("select count(*)::int as n from account"), [{ n: 0 }]);
+  });
+}
