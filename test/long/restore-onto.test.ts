@@ -2,14 +2,16 @@
 import assert from "node:assert/strict";
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { test } from "node:test";
+import { test, type TestContext } from "node:test";
 import { buildInstallation } from "../../src/demo/installation.ts";
 import { CHATKEEP, summaryOf } from "../harness/cli.ts";
 import { cannotMount, IS_ROOT, runWithMounts } from "../harness/namespace.ts";
 import { dumpLines } from "../harness/pg-dump-diff.ts";
 import { startRedis } from "../harness/redis.ts";
+import { mustRun } from "../harness/run.ts";
 import { temporaryFolder } from "../harness/temporary.ts";
-import { openDesk, SMALL } from "../scenario/desk.ts";
+import { readFolder } from "../harness/tree.ts";
+import { type Desk, openDesk, SMALL } from "../scenario/desk.ts";
 
 /** The fresh machine's home, and nothing of Chatkeep's but what it keeps there itself. */
 const MACHINE = `
@@ -21,6 +23,7 @@ run() { "$node" "$chatkeep" --json "$@"; }
 const RESTORE = `${MACHINE}
 run --repository "$repository" restore latest --onto linux-vm --replace new.acme.example --yes --outbound allow || [ $? = 3 ]
 cp /home/chatwoot/chatwoot/.env "$state/restored.env"
+cp -R /home/chatwoot/chatwoot/storage "$state/restored-storage"
 PGPASSWORD= run rollback --yes
 `;
 /** What was put aside goes, with the secrets that are in it. */
@@ -32,12 +35,33 @@ secret > "$state/secrets-after"
 find /var/lib/chatkeep -path '*/restore/*' > "$state/kept"
 `;
 
-test("a restore onto a fresh machine needs no configuration, and neither do its rollback and what drops what was put aside", async (t) => {
+/** Where the point comes from. */
+const POINTS: Readonly<Record<string, (desk: Desk) => Promise<void>>> = {
+  "that was saved": async (desk) => void (await desk.summary(["backup"])),
+  "that was imported, of a dump with its uploads and environment,": async (desk) => {
+    const { database, storageRoot, envFile } = desk.installation;
+    const { host, port, user, password = "", database: name } = database;
+    const file = join(desk.root, "chatwoot.sql");
+    await mustRun(join(desk.server.programs, "pg_dump"), ["--create", "-f", file, name], {
+      env: { PGHOST: host, PGPORT: String(port), PGUSER: user, PGPASSWORD: password },
+    });
+    await desk.summary(["import", "--database", file, "--storage", storageRoot, "--env", envFile]);
+    assert.equal((await desk.summary(["drill"]))["proven"], true);
+  },
+};
+
+for (const [which, makePoint] of Object.entries(POINTS)) {
+  test(`a point ${which} comes onto a fresh machine without a configuration, and goes again with all that was put aside`, async (t) => {
+    await ontoFreshMachine(makePoint, t);
+  });
+}
+
+async function ontoFreshMachine(makePoint: (desk: Desk) => Promise<void>, t: TestContext): Promise<void> {
   const why = IS_ROOT ? await cannotMount() : "only root may have mounts and its own /var/lib";
   if (why !== undefined) return t.skip(why);
   await using redis = await startRedis();
   await using desk = await openDesk({ size: SMALL });
-  await desk.summary(["backup"]);
+  await makePoint(desk);
   const saved = await dumpLines(desk.installation.database);
   await using machine = await temporaryFolder();
   const fresh = await buildInstallation({
@@ -70,6 +94,9 @@ test("a restore onto a fresh machine needs no configuration, and neither do its 
   };
   const [rolledBack = "none"] = await aside();
   assert.deepEqual(await dumpLines({ ...fresh.database, database: rolledBack }), saved);
+  const files = await readFolder(join(machine.path, "restored-storage"));
+  for (const [path, content] of Object.entries(await readFolder(desk.installation.storageRoot)))
+    assert.equal(files[path], content, path);
   const environment = await readFile(join(machine.path, "restored.env"), "utf8");
   const secret = /^SECRET_KEY_BASE=.*$/m.exec(await readFile(desk.installation.envFile, "utf8"))?.[0] ?? "none";
   assert.ok(environment.includes(secret), "the keys are the point's");
@@ -83,4 +110,4 @@ test("a restore onto a fresh machine needs no configuration, and neither do its 
   const said = async (name: string) => await readFile(join(machine.path, name), "utf8");
   assert.match(await said("secrets-before"), /\/environment\/\d+\.before\n/);
   assert.deepEqual([await said("secrets-after"), await said("kept")], ["", ""]);
-});
+}
