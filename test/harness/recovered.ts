@@ -1,0 +1,44 @@
+/** A cluster as it was at a moment, recovered from a repository into a private server: to be asked, and thrown away. */
+import { silent } from "../../src/base/progress.ts";
+import { findServingBases, openMomentSource } from "../../src/job/continuous/moment-source.ts";
+import type { AskedMoment } from "../../src/point/moment.ts";
+import { recover, type Recovered } from "../../src/postgres/recovery.ts";
+import type { Repository } from "../../src/repo/repository.ts";
+
+export interface RecoverMomentOptions {
+  repository: Repository;
+  /** The installation's id. */
+  installation: string;
+  asked: AskedMoment;
+  /** The database that is asked then. */
+  database: string;
+  signal: AbortSignal;
+}
+
+/** @throws Failure `moment/outside`, and as a recovery. */
+export async function recoverMoment(options: RecoverMomentOptions): Promise<Recovered> {
+  const { installation, asked, database, signal } = options;
+  const repository = options.repository.anew();
+  await repository.loadIndex({ signal });
+  const { serving, continuous } = await findServingBases({ repository, installationId: installation, asked, signal });
+  const [served] = serving;
+  if (served === undefined) throw new Error("no base serves the moment, and nothing said so");
+  await using source = await openMomentSource(served, continuous, {
+    repository,
+    database,
+    roles: ["postgres"],
+    progress: silent,
+    signal,
+  });
+  return await recover({
+    cluster: source.cluster,
+    files: async (data) => await source.files(data),
+    wal: source.wal,
+    timeline: source.timeline,
+    target: source.target,
+    ...(source.reach === undefined ? {} : { reach: source.reach }),
+    places: {},
+    progress: silent,
+    signal,
+  });
+}
