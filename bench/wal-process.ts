@@ -8,6 +8,8 @@ import { openReplication } from "../src/postgres/replication.ts";
 import { parseLsn, segmentName } from "../src/wal/lsn.ts";
 import { takeBase } from "../test/harness/physical-base.ts";
 
+/** Written at once. */
+const WRITE_BYTES = 1024 ** 2;
 const { signal } = new AbortController();
 
 async function openAt(port: string, user: string) {
@@ -23,6 +25,13 @@ async function followLog([port, user, timeline, from, to, folder]: readonly stri
   await mkdir(folder ?? "", { recursive: true });
   let file: FileHandle | undefined;
   let left = 0;
+  let parts: Buffer[] = [];
+  let gathered = 0;
+  const write = async () => {
+    if (parts.length > 0) await file?.writev(parts);
+    parts = [];
+    gathered = 0;
+  };
   for await (const { start, bytes } of stream) {
     for (let at = 0; at < bytes.length;) {
       if (file === undefined) {
@@ -31,9 +40,11 @@ async function followLog([port, user, timeline, from, to, folder]: readonly stri
         left = segmentBytes - Number(position % BigInt(segmentBytes));
       }
       const part = bytes.subarray(at, at + left);
-      await file.writeFile(part);
+      parts.push(part);
+      gathered += part.length;
       at += part.length;
       left -= part.length;
+      if (left === 0 || gathered >= WRITE_BYTES) await write();
       if (left > 0) continue;
       await file.sync();
       await file.close();
@@ -42,6 +53,7 @@ async function followLog([port, user, timeline, from, to, folder]: readonly stri
     stream.confirm({ written: stream.received, flushed: stream.received - (stream.received % BigInt(segmentBytes)) });
     if (stream.received >= end) break;
   }
+  await write();
   await file?.sync();
   await file?.close();
 }

@@ -14,18 +14,18 @@ const SEGMENT = 16 * MIB;
 /** Of log, written before anybody reads it; as much again while it is read. */
 const LOG_MIB = Number(process.env["BENCH_WAL_MIB"] ?? "2048");
 const PROCESS = join(import.meta.dirname, "wal-process.ts");
-/** Of one row that fills the log; compressible by half, as real ones are. */
-const ROW_KIB = 64;
+/** Of one message that fills the log. */
+const MESSAGE_KIB = 64;
 
 async function logEnd(server: TestServer): Promise<Lsn> {
   const [row] = await server.query("select pg_current_wal_flush_lsn()::text as lsn");
   return parseLsn(String(row?.["lsn"]));
 }
 
-const message = `pg_logical_emit_message(false, 'bench', (select string_agg(md5(g::text || i::text) || repeat('x', 32), '') from generate_series(1, ${(ROW_KIB * 1024) / 64}) i))`;
-
+/** Cheap to write, so that whoever follows is what is timed. */
 function fillLog(mib: number): string {
-  return `select count(${message}) from generate_series(1, ${Math.ceil((mib * 1024) / ROW_KIB)}) g`;
+  const message = `pg_logical_emit_message(false, 'bench', repeat(md5(g::text), ${MESSAGE_KIB * 32}))`;
+  return `select count(${message}) from generate_series(1, ${(mib * 1024) / MESSAGE_KIB}) g`;
 }
 
 interface Stretch {
@@ -131,7 +131,11 @@ async function bases(server: TestServer, folder: string, runs: number): Promise<
     name: `pg_basebackup ${args.join(" ")}`,
     command: [
       join(server.programs, "pg_basebackup"),
-      ...["-h", "127.0.0.1", "-p", String(port), "-U", user, "-D", to(name), "-X", "none", "-c", "fast", ...args],
+      `--dbname=host=127.0.0.1 port=${port} user=${user}`,
+      `--pgdata=${to(name)}`,
+      "--wal-method=none",
+      "--checkpoint=fast",
+      ...args,
     ],
     prepare: () => remove(to(name)),
   });
