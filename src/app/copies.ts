@@ -3,12 +3,21 @@ import { Failure, isFailure, messageOf } from "../base/errors.ts";
 import { type Finding, sortFindings } from "../base/findings.ts";
 import { plural } from "../base/bytes.ts";
 import { acksLacking, type ListedElsewhere } from "../job/acks.ts";
-import { copiedPoints, copy, mendingHint, pointsLacking, pointsOwed, snapshotsOf } from "../job/copy.ts";
+import {
+  copiedPoints,
+  copy,
+  type CopyOptions,
+  mendingHint,
+  pointsLacking,
+  pointsOwed,
+  snapshotsOf,
+} from "../job/copy.ts";
 import { holdsLacking, releasesIn } from "../job/holds-between.ts";
 import { isOther, listPoints, onlyOthers, type Point, type PointList, resolveSnapshot } from "../job/points.ts";
 import type { PointRelease } from "../job/records.ts";
 import { assertRetention, extendRetention } from "../job/retention.ts";
 import type { BackupSummary, CopyOutcome, CopySummary } from "../job/summaries.ts";
+import { DEFAULT_WINDOW, parseWindow } from "../policy/keep-window.ts";
 import type { ListedSnapshot } from "../repo/repository.ts";
 import { loadConfig } from "./config.ts";
 import { PROGRAM } from "./program.ts";
@@ -43,11 +52,19 @@ export async function runCopy(globals: Globals, flags: CopyFlags, s: Surrounding
     to,
     choose: (snapshots, points) => chooseSnapshots(snapshots, points, flags, { name: from.name, installationId: id }),
     holds: { released: await releasedIn([from, to], s) },
+    window: windowOf(flags, from),
     remembered: PROGRAM,
     ...tools(s),
   });
   await extendRetention(to.repository, s);
   return summary;
+}
+
+/** Where points are not named one by one, what brings back the moments between them goes along. */
+function windowOf({ all, points }: CopyFlags, { config }: OpenedRepository): CopyOptions["window"] {
+  if (all || points.length > 0 || config === undefined) return undefined;
+  const windowUs = parseWindow(config.retention?.window ?? DEFAULT_WINDOW);
+  return { installationId: config.installation.id, windowUs };
 }
 
 function chooseSnapshots(

@@ -11,11 +11,13 @@ import { LIMITS } from "../base/limits.ts";
 import type { Progress } from "../base/progress.ts";
 import { formatGoTime } from "../format/go-time.ts";
 import type { Snapshot } from "../format/snapshot-file.ts";
+import { continuousPlace } from "../point/continuous.ts";
 import { FORGOTTEN, NOT_COPIED, NOT_WHOLE, POINT_TAG, PROOF, RELEASE, withoutTag } from "../point/layout.ts";
 import { copiedSnapshot, Copying, isCopyOf } from "../repo/copy.ts";
 import type { ListedSnapshot, Repository } from "../repo/repository.ts";
 import { readWhileSettling, type RepositoryLock } from "../repo/lock.ts";
 import { acksLacking } from "./acks.ts";
+import { windowLacking } from "./continuous/copy-window.ts";
 import { holdsLacking } from "./holds-between.ts";
 import { beginToRead, beginToWrite } from "./lock.ts";
 import { listPoints, type Point, type PointList } from "./points.ts";
@@ -57,6 +59,8 @@ export interface CopyOptions {
    * acknowledged.
    */
   holds?: { released: readonly PointRelease[] };
+  /** What continuous protection needs of this installation for a window of so many microseconds goes along, too. */
+  window?: { installationId: string; windowUs: bigint } | undefined;
   /**
    * The target keeps which points could not be read whole, so that {@link pointsLacking} names them again although newer
    * ones went through. Name and version of this program.
@@ -90,7 +94,9 @@ export async function copy(options: CopyOptions): Promise<CopySummary> {
   const chosen = options
     .choose(snapshots, list.points, copiedPoints(known))
     .filter(({ snapshot }) => RECORDS_OF_ONE.every(({ tag }) => snapshot.tags?.includes(tag) !== true));
-  const left = chosen.filter((wanted) => !there.snapshots.some((one) => isCopyOf(one, wanted)));
+  const more = await continuousLacking(snapshots, there.snapshots, run);
+  const isThere = (wanted: ListedSnapshot) => there.snapshots.some((one) => isCopyOf(one, wanted));
+  const left = [...chosen, ...more.filter((one) => !chosen.includes(one))].filter((wanted) => !isThere(wanted));
   const held = heldSnapshots(snapshots, { list, known, left }, run);
   const summary: CopySummary = {
     type: "summary",
@@ -99,7 +105,7 @@ export async function copy(options: CopyOptions): Promise<CopySummary> {
     to: to.name,
     copied: [],
     holds: 0,
-    skipped: chosen.length - left.length,
+    skipped: chosen.filter(isThere).length,
     failed: damaged.map(({ id, reason }) => ({
       point: id,
       message: `snapshot ${shortId(id)} cannot be read: ${reason}`,
@@ -114,6 +120,17 @@ export async function copy(options: CopyOptions): Promise<CopySummary> {
     await copySnapshots({ ...run, lock: target, failing, there: ids }, [...left, ...held], summary);
   }
   return { ...summary, seconds: (clock.monotonic() - startedMs) / 1000 };
+}
+
+async function continuousLacking(
+  snapshots: readonly ListedSnapshot[],
+  there: readonly ListedSnapshot[],
+  { from, window, clock, signal }: CopyOptions,
+): Promise<ListedSnapshot[]> {
+  if (window === undefined) return [];
+  const { installationId: installation, windowUs } = window;
+  const rules = { windowUs, nowMs: clock.now(), signal };
+  return await windowLacking(from.repository, { installation, snapshots, there }, rules);
 }
 
 /** Those of the holds and acknowledgements that go along and were not chosen themselves. */
@@ -172,7 +189,7 @@ async function copySnapshots(
       const name = one.snapshot.original ?? one.id;
       summary.failed.push({
         point: name,
-        message: `restore point ${shortId(name)} of ${one.snapshot.time} cannot be copied: ${messageOf(error)}`,
+        message: `${isContinuous(one) ? "snapshot" : "restore point"} ${shortId(name)} of ${one.snapshot.time} cannot be copied: ${messageOf(error)}`,
       });
     }
     if (bytes >= LIMITS.copyBatchBytes) await write();
@@ -188,6 +205,10 @@ function holdsPoint({ id, snapshot }: ListedSnapshot): boolean {
 function isBeside({ id, snapshot }: ListedSnapshot): boolean {
   const kind = recordOf(id, snapshot)?.kind;
   return kind === "hold" || kind === "ack";
+}
+
+function isContinuous({ snapshot }: Pick<ListedSnapshot, "snapshot">): boolean {
+  return continuousPlace(snapshot.tags) !== undefined;
 }
 
 /** The points of one copying that could not be read whole, and are to be tried again. */
@@ -238,6 +259,7 @@ async function saveCopy(
   signal.throwIfAborted();
   const snapshot = await to.saveSnapshot(copiedSnapshot(one), { signal });
   if (holdsPoint(one)) summary.holds += 1;
+  else if (isContinuous(one)) summary.continuous = (summary.continuous ?? 0) + 1;
   else if (!isBeside(one))
     summary.copied.push({ point: one.snapshot.original ?? one.id, snapshot, takenAt: one.snapshot.time });
   return snapshot;

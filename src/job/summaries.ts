@@ -69,6 +69,8 @@ export interface CopySummary {
   copied: { point: string; snapshot: string; takenAt: string }[];
   /** Holds that went along. */
   holds: number;
+  /** Bases, spans of the log and followed files that came; left out where there are none. */
+  continuous?: number;
   /** Points that the other repository had already. */
   skipped: number;
   /** Points that are damaged in the source, and of which nothing was made visible. */

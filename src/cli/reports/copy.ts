@@ -4,14 +4,16 @@ import type { CopyOutcome, CopySummary } from "../../job/summaries.ts";
 import type { Look } from "../look.ts";
 
 export function formatCopy(summary: CopySummary, look: Look): string[] {
-  const { copied, skipped, added, from, to } = summary;
+  const { copied, skipped, added, from, to, continuous = 0 } = summary;
   const there = skipped === 0 ? "" : `; ${plural(skipped, "other")} there already`;
   const holds = summary.holds === 0 ? [] : [`  ${plural(summary.holds, "hold")} went along`];
-  if (copied.length === 0) return [`nothing to copy from ${from} to ${to}${there}`, ...holds];
+  const log = continuous === 0 ? [] : [`  ${plural(continuous, "snapshot")} of continuous protection went along`];
+  if (copied.length + continuous === 0) return [`nothing to copy from ${from} to ${to}${there}`, ...holds];
   return [
     `copied ${plural(copied.length, "restore point")} from ${from} to ${to} in ${formatSeconds(summary.seconds)}${there}`,
     ...copied.map(({ point, takenAt }) => `  ${look.paint("bold", shortId(point))}  ${takenAt}`),
     ...holds,
+    ...log,
     `  added ${formatBytes(added.bytes)}${added.packs === 0 ? "" : ` in ${plural(added.packs, "pack")}`}`,
   ];
 }
