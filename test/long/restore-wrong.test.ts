@@ -12,7 +12,7 @@ import { onDatabase } from "../../src/demo/database.ts";
 import { jsonLines } from "../harness/cli.ts";
 import { startS3 } from "../harness/s3.ts";
 import { startS3Proxy } from "../harness/s3-proxy.ts";
-import { setEnvironment } from "../scenario/moving-files.ts";
+import { done, setEnvironment } from "../scenario/moving-files.ts";
 import { assertSameState, type DeskState, openWholeDesk, stageIs, type WholeDesk } from "../scenario/whole-desk.ts";
 
 let whole: WholeDesk;
@@ -21,6 +21,7 @@ let damaged: DeskState;
 
 const BEGIN = ["restore", "latest", "--yes", "--outbound", "allow"];
 const RESUME = ["restore", "--resume", "--outbound", "allow"];
+const ROLLBACK = ["rollback", "--yes"];
 const FORGET = ["restore", "--discard-previous", "--yes"];
 
 before(async () => {
@@ -64,11 +65,19 @@ async function refused(args: readonly string[], said: RegExp): Promise<void> {
   assert.doesNotMatch(stderr, /\n {4}at |internal\/bug/, args.join(" "));
 }
 
+/** That it ran in between is told, whoever goes on or back. */
+function toldAgain({ findings }: Record<string, unknown>): void {
+  assert.ok(
+    (findings as Finding[]).some(({ kind }) => kind === "ran-again"),
+    JSON.stringify(findings),
+  );
+}
+
 test("what somebody started on half a restore is stopped again, by going on and by going back", async () => {
   assert.ok(await whole.killWhen(BEGIN, stageIs("swap", "done")));
   await whole.start();
   const byHand = await pids();
-  await whole.desk.summary(RESUME);
+  toldAgain(await done(whole, RESUME));
   assertSameState(await whole.state(), saved, "restored");
   const ours = await pids();
   assert.ok(
@@ -80,7 +89,9 @@ test("what somebody started on half a restore is stopped again, by going on and 
   assert.ok(await whole.killWhen(BEGIN, stageIs("swap", "done")));
   await whole.start();
   const again = await pids();
-  await undo();
+  toldAgain(await done(whole, ROLLBACK));
+  assertSameState(await whole.state(), damaged, "rolled back");
+  await whole.desk.summary(FORGET);
   assert.ok(
     (await pids()).every((pid, at) => pid !== again[at]),
     "both were started anew, on what was there before",
@@ -106,8 +117,6 @@ test("a live database that somebody dropped before the swap does not keep the re
   await server.query(`alter database "as_damaged" rename to "${database}"`);
   await whole.desk.summary(FORGET);
 });
-
-const ROLLBACK = ["rollback", "--yes"];
 
 interface RollbackPlan {
   blockers: Finding[];
