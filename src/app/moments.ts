@@ -25,7 +25,8 @@ import type { Surroundings } from "./surroundings.ts";
  */
 export async function settleMoment(opened: OpenedRepository, word: string, s: Surroundings): Promise<string> {
   const asked = parseMoment(word, s.clock.now());
-  if (asked === undefined) return word;
+  // Where a repository is read as it was nothing can be added to it: a time means the point before it there.
+  if (asked === undefined || (s.atMs !== undefined && !isMomentAlone(word))) return word;
   const { repository } = opened;
   const list = await listPoints(repository, s);
   const identity = identityOf(opened, list);
