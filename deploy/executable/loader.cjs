@@ -27,4 +27,10 @@ if (script.cachedDataRejected === true && process.env.CHATKEEP_DEBUG === "1") {
 }
 const program = { exports: {} };
 script.runInThisContext()(program, requireOwn, pathToFileURL(process.execPath).href);
-program.exports.start(isMainThread ? "main" : workerData.thread);
+program.exports.start(isMainThread ? nameOfProcess() : workerData.thread);
+
+/** Only who started it by itself, with a channel, makes a part of it. */
+function nameOfProcess() {
+  const [, , first = ""] = process.argv;
+  return process.channel !== undefined && first.startsWith("part:") ? first.slice("part:".length) : "main";
+}

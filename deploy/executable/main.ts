@@ -1,4 +1,4 @@
-/** What the single executable holds: the command line, and every thread that it starts. */
+/** What the single executable holds: the command line, and every thread and process that it starts. */
 type Start = () => Promise<unknown>;
 
 /** By the name of the file that a thread is started from elsewhere. */
@@ -7,6 +7,7 @@ const STARTS: Readonly<Record<string, Start>> = {
   "sealing-worker": async () => await import("../../src/job/sealing-worker.ts"),
   "copy-worker": async () => await import("../../src/repo/copy-worker.ts"),
   "restore-worker": async () => await import("../../src/repo/restore-worker.ts"),
+  "network-part": async () => await import("../../src/system/network-part.ts"),
   "verify-worker": async () => await import("../../src/repo/verify-worker.ts"),
 };
 

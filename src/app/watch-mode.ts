@@ -1,30 +1,113 @@
 /** How an installation can be protected continuously: by the log where the server lets it be had, else by restore points. */
-import { failureOf } from "../base/errors.ts";
-import type { ServerAddress } from "../postgres/address.ts";
+import { Failure, failureOf, isFailure } from "../base/errors.ts";
+import type { ServerNetwork } from "../installation/installation.ts";
+import type { Passage, ServerAddress } from "../postgres/address.ts";
+import { throughLoopback } from "../postgres/loopback.ts";
 import { openReplication } from "../postgres/replication.ts";
+import { lookAtReplication } from "../postgres/replication-look.ts";
+import { connectInside, mayEnterNetworks } from "../system/inside-network.ts";
 import type { WatchMode } from "./config-watch.ts";
 import type { Surroundings } from "./surroundings.ts";
 
 export interface ChosenMode {
   readonly mode: Exclude<WatchMode, "auto">;
+  /** Where the log is had. */
+  readonly address: ServerAddress;
   /** Why the log is not followed, where that would have been better. */
   readonly why?: string;
+  /** What would change that: a statement or a line, and where it goes. */
+  readonly change?: string;
+}
+
+export interface WayToServer {
+  readonly address: ServerAddress;
+  /** The network that the server's container has to itself. */
+  readonly network: ServerNetwork | undefined;
 }
 
 /** What time may mend is no reason to do with less. */
 const MAY_PASS = new Set(["database/unreachable", "database/full"]);
 
-/** @throws Failure why the log cannot be had, where only that was asked for; what keeps from telling. */
-export async function chooseMode(asked: WatchMode, address: ServerAddress, s: Surroundings): Promise<ChosenMode> {
-  if (asked === "interval") return { mode: "interval" };
+/**
+ * Tries the address as it is, then 127.0.0.1 where that is the same server, then 127.0.0.1 inside the server's container.
+ * @throws Failure why the log cannot be had, where only that was asked for; what keeps from telling.
+ */
+export async function chooseMode(asked: WatchMode, way: WayToServer, s: Surroundings): Promise<ChosenMode> {
+  if (asked === "interval") return { mode: "interval", address: way.address };
+  const found = await findWay(way, s);
+  if (!("refused" in found)) return { mode: "stream", address: found.address };
+  const { refused, address } = found;
+  if (refused.code === "internal/bug" || MAY_PASS.has(refused.code)) throw refused;
+  const { why, change } = (await reasonAt(address, s)) ?? { why: refused.message, change: refused.hint };
+  if (asked === "stream")
+    throw new Failure(refused.code, why, { ...(change === undefined ? {} : { hint: change }), cause: refused });
+  return { mode: "interval", address: way.address, why, ...(change === undefined ? {} : { change }) };
+}
+
+export interface FoundWay {
+  readonly address: ServerAddress;
+  /** Why the log cannot be had there, which is the nearest that one comes to it. */
+  readonly refused?: Failure;
+}
+
+/** The address by which the log can be had; where none does, the one that is worth mending, with what is in the way. */
+export async function findWay({ address, network }: WayToServer, s: Surroundings): Promise<FoundWay> {
+  const refused = await tryWay(address, s);
+  if (refused === undefined) return { address };
+  // Who comes from elsewhere is let in otherwise only where it was a matter of that.
+  if (refused.code !== "database/denied") return { address, refused };
+  let nearest: FoundWay = { address, refused };
+  for (const other of [
+    await throughLoopback(address, s),
+    network === undefined ? undefined : addressInside(address, network),
+  ]) {
+    if (other === undefined) continue;
+    const failed = await tryWay(other, s);
+    if (failed === undefined) return { address: other };
+    // Past that file, what is in the way is the role, or a setting.
+    if (!isOfPlace(failed)) nearest = { address: other, refused: failed };
+  }
+  return nearest;
+}
+
+/** The server, or its network, does not let in who comes that way. */
+function isOfPlace({ code, message }: Failure): boolean {
+  return code === "database/unreachable" || message.includes("pg_hba.conf");
+}
+
+async function tryWay(address: ServerAddress, s: Surroundings): Promise<Failure | undefined> {
   try {
     await using session = await openReplication(address, { signal: s.signal });
     await session.identifySystem();
-    return { mode: "stream" };
+    return undefined;
   } catch (error) {
     s.signal.throwIfAborted();
-    const failure = failureOf(error);
-    if (asked === "stream" || failure.code === "internal/bug" || MAY_PASS.has(failure.code)) throw error;
-    return { mode: "interval", why: failure.message };
+    return failureOf(error);
+  }
+}
+
+/** The server at 127.0.0.1 of its container's network; undefined where this process may not go in there. */
+export function addressInside(address: ServerAddress, network: ServerNetwork): ServerAddress | undefined {
+  if (!mayEnterNetworks()) return undefined;
+  const passage: Passage = {
+    name: `in the container ${network.name}`,
+    open: async (to, { signal }) => await connectInside(await network.pid(), { ...to, signal }),
+  };
+  return { ...address, host: "127.0.0.1", port: network.port, passage };
+}
+
+/** The first thing in the way, and what changes it; undefined where the server cannot be asked. */
+async function reasonAt(
+  address: ServerAddress,
+  s: Surroundings,
+): Promise<{ why: string; change: string | undefined } | undefined> {
+  try {
+    const [first] = (await lookAtReplication(address, s)).obstacles;
+    if (first === undefined) return undefined;
+    const { message, line, hint } = first;
+    return { why: message, change: line === undefined ? hint : `${line}  ${hint}` };
+  } catch (error) {
+    if (s.signal.aborted || !isFailure(error)) throw error;
+    return undefined;
   }
 }

@@ -15,7 +15,7 @@ import { runBackup } from "./back-up.ts";
 import { type Config, loadConfig, type LoadedConfig } from "./config.ts";
 import { oftenMs } from "./config-daily.ts";
 import { seconds, type WatchConfig, type WatchMode } from "./config-watch.ts";
-import { openInstallation } from "./installation.ts";
+import { type FoundInstallation, openInstallation } from "./installation.ts";
 import { objectivesOf } from "./objectives.ts";
 import { PROGRAM } from "./program.ts";
 import { readSecretFile } from "./secrets.ts";
@@ -24,7 +24,7 @@ import { openStateFolder, type StateFolder, watchFile } from "./state-folder.ts"
 import { storageSettings } from "./storage.ts";
 import type { Globals, Surroundings } from "./surroundings.ts";
 import { makePoints } from "./watch-interval.ts";
-import { chooseMode } from "./watch-mode.ts";
+import { chooseMode, type WayToServer } from "./watch-mode.ts";
 import { WatchTeller } from "./watch-told.ts";
 
 export interface WatchFlags {
@@ -48,9 +48,10 @@ export async function runWatch(globals: Globals, flags: WatchFlags, s: Surroundi
   await using _lock = await lockWatch(state, s);
   const found = await openInstallation(config.installation, s, config.database);
   const address = found.address();
-  const replication = (await replicationAddress(config.watch, s)) ?? address;
   const repositories = chooseRepositories(loaded, globals, s);
-  const { mode, why } = await chooseMode(flags.mode ?? config.watch?.mode ?? "auto", replication, s);
+  const way = await wayToLog(config, { found, address }, s);
+  const chosen = await chooseMode(flags.mode ?? config.watch?.mode ?? "auto", way, s);
+  const { mode, why, address: replication } = chosen;
   const names = repositories.map(({ name }) => name);
   const book = new WatchBook({
     program: PROGRAM,
@@ -64,6 +65,7 @@ export async function runWatch(globals: Globals, flags: WatchFlags, s: Surroundi
   s.progress.say(
     `watching into ${names.map((name) => `'${name}'`).join(", ")}: ${mode}${why === undefined ? "" : `, because ${why}`}`,
   );
+  if (chosen.change !== undefined) s.progress.say(`what would change that: ${chosen.change}`);
   const settings = await storageSettings(config, s);
   const files = (signal: AbortSignal): FilesOptions => ({
     repositories,
@@ -93,6 +95,17 @@ async function lockWatch({ path }: StateFolder, s: Surroundings) {
       cause: error,
     });
   }
+}
+
+/** Where the log is to be had: as `watch.database-url` says, else from Chatwoot's own server. */
+export async function wayToLog(
+  config: Config,
+  { found, address }: { found: FoundInstallation; address: ServerAddress },
+  s: Surroundings,
+): Promise<WayToServer> {
+  const own = await replicationAddress(config.watch, s);
+  const isSame = own === undefined || (own.host === address.host && own.port === address.port);
+  return { address: own ?? address, network: isSame ? found.installation.databaseNetwork : undefined };
 }
 
 async function replicationAddress(watch: WatchConfig | undefined, s: Surroundings): Promise<ServerAddress | undefined> {

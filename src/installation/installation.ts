@@ -22,6 +22,19 @@ export interface CodePlace {
   root: string;
 }
 
+/** A network of this machine in which a server of the application runs, as a container's. */
+export interface ServerNetwork {
+  /** The container. */
+  readonly name: string;
+  /** The server's, at 127.0.0.1 of that network. */
+  readonly port: number;
+  /**
+   * The number of a process of this machine that has that network now: another one whenever the container was started anew.
+   * @throws Failure `database/unreachable` when it does not run; `program/failed` when the engine does not answer.
+   */
+  pid(): Promise<number>;
+}
+
 /** A server that the application names, as it is reached from this machine. */
 export interface Reached {
   host: string;
@@ -89,6 +102,8 @@ export interface Installation {
   database: DatabaseSetting;
   /** Where a server that the environment names is reached from here; absent where its name is good here, too. */
   reach?: (host: string, port: number) => Reached;
+  /** The database's own network; absent where there is none of this machine's, or it is ours. */
+  databaseNetwork?: ServerNetwork;
   redis?: RedisPlace;
   /** Folders of this machine in which its servers keep their data, where discovery tells. */
   dataFolders?: { server: "PostgreSQL" | "Redis"; path: string }[];

@@ -6,6 +6,7 @@
  * This file: where a server is and who we are there. The password leaves it only for a connection or the
  * environment of a child process, never for a message or an argument.
  */
+import type { Socket } from "node:net";
 import { Failure } from "../base/errors.ts";
 
 const SSL_MODES = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] as const;
@@ -53,6 +54,16 @@ export interface ServerAddress {
   ssl?: SslSettings | undefined;
   /** libpq's setting: whether signing in must prove that nobody stands in between. Without it as it may be. */
   channelBinding?: ChannelBinding | undefined;
+  /** Where no route of this machine leads there: `host` and `port` are then those in there. Programs of PostgreSQL have no such way. */
+  passage?: Passage | undefined;
+}
+
+/** A way into another network, as a container's. */
+export interface Passage {
+  /** For people: `in the container desk-postgres-1`. */
+  readonly name: string;
+  /** @throws Failure `database/unreachable`; the signal's reason. */
+  open(to: { host: string; port: number }, options: { signal: AbortSignal }): Promise<Socket>;
 }
 
 const DEFAULT_PORT = 5432;
@@ -145,7 +156,8 @@ function sslOf(given: URLSearchParams): { ssl?: SslSettings } {
 /** `user@host:5432/database`: for people, without the password. */
 export function describeAddress(address: ServerAddress): string {
   const host = address.host.includes(":") ? `[${address.host}]` : address.host;
-  return `${address.user}@${host}:${address.port}/${address.database}`;
+  const where = address.passage === undefined ? "" : ` ${address.passage.name}`;
+  return `${address.user}@${host}:${address.port}/${address.database}${where}`;
 }
 
 /** What a child program of PostgreSQL finds its server with; `undefined` takes a variable of ours away from it. */

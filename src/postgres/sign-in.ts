@@ -4,6 +4,7 @@
  * then, its caller says: one for statements (`connect.ts`) or for replication (`replication.ts`).
  */
 import type { EventEmitter } from "node:events";
+import type { Socket } from "node:net";
 import type { ConnectionOptions } from "node:tls";
 import { Client, type ClientConfig } from "pg";
 import { systemClock } from "../base/clock.ts";
@@ -111,7 +112,9 @@ async function openWith<T>(
   options: OpenOptions,
   begin: Begin<T>,
 ): Promise<T> {
-  const client = new Client(await configOf(timeouts, address, options));
+  const config = await configOf(timeouts, address, options);
+  const stream = await address.passage?.open(address, options);
+  const client = new Client(stream === undefined ? config : { ...config, stream: () => connected(stream) });
   // A session that is lost while idle is told by the next query; without a listener it would end the process.
   let ended: Error | undefined;
   client.on("error", (error: Error) => {
@@ -132,6 +135,16 @@ async function openWith<T>(
   } finally {
     options.signal.removeEventListener("abort", cut);
   }
+}
+
+/** A socket that is connected already, as the library begins with one. */
+function connected(stream: Socket): Socket {
+  return Object.assign(stream, {
+    connect() {
+      process.nextTick(() => stream.emit("connect"));
+      return stream;
+    },
+  });
 }
 
 async function configOf(

@@ -6,6 +6,7 @@ import { readFileSync } from "node:fs";
 import { basename } from "node:path";
 import process from "node:process";
 import { getAsset, isSea } from "node:sea";
+import { fileURLToPath } from "node:url";
 import { Worker, type WorkerOptions } from "node:worker_threads";
 
 /** The text of a part, named as it lies in the project: `package.json`, `assets/…`. */
@@ -25,4 +26,17 @@ export function startThread(file: URL, options: WorkerOptions): Worker {
   const { NODE_OPTIONS: _, ...env } = options.env === undefined ? process.env : (options.env as NodeJS.ProcessEnv);
   const workerData = { thread: basename(file.pathname, ".js") };
   return new Worker(getAsset("loader.cjs", "utf8"), { ...options, env, eval: true, workerData });
+}
+
+/** Before the name of the part that a single executable is to be, where it was started by itself. */
+const PART = "part:";
+
+/**
+ * The command line of a program of ours that a process of its own runs, with a channel to its parent: its arguments come behind.
+ * `file` is where its code lies, or would lie.
+ */
+export function ownPartCommand(file: URL): [string, ...string[]] {
+  return isSea()
+    ? [process.execPath, `${PART}${basename(file.pathname, ".js")}`]
+    : [process.execPath, fileURLToPath(file)];
 }

@@ -19,7 +19,7 @@ export interface Surrounding {
   own?: Container | undefined;
 }
 
-const THIS_HOST = new Set(["localhost", "127.0.0.1", "::1"]);
+export const THIS_HOST = new Set(["localhost", "127.0.0.1", "::1"]);
 /** As an engine says "all addresses". */
 const EVERYWHERE = new Set(["", "0.0.0.0", "::"]);
 
@@ -186,6 +186,26 @@ function howToPublish(container: Container, port: number): string {
   return isSwarmTask(container)
     ? `Publish it, and close it to others by a firewall: docker service update --publish-add mode=host,published=${port},target=${port} ${service}`
     : `Publish it to this machine alone: add  ports: ["127.0.0.1:${port}:${port}"]  to the service ${service} in the Compose file, and run 'docker compose up --detach'.`;
+}
+
+/** The container whose network a server in a container is in; undefined where that is the machine's. */
+export function ownNetworkOf(container: Container, containers: readonly Container[]): Container | undefined {
+  const owner = networkOwner(container, containers);
+  return modeOf(owner) === "host" ? undefined : owner;
+}
+
+/** The container that publishes a port of this machine, and which of its ports that is. */
+export function publisherOf(
+  port: number,
+  containers: readonly Container[],
+): { container: Container; port: number } | undefined {
+  for (const container of containers) {
+    for (const [own, bindings] of Object.entries(container.details.NetworkSettings?.Ports ?? {})) {
+      const isIt = own.endsWith("/tcp") && (bindings ?? []).some(({ HostPort }) => Number(HostPort) === port);
+      if (isIt) return { container, port: Number.parseInt(own, 10) };
+    }
+  }
+  return undefined;
 }
 
 function publishedAt(

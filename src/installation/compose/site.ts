@@ -21,6 +21,7 @@ import type { ComposeFiles } from "./files.ts";
 import { isSeen, unseenFindings } from "./inside.ts";
 import { appFolder, hostPath, mountAt, storagePlace, type StoragePlace } from "./mounts.ts";
 import { containerNamed, placeOf, reach, type Surrounding } from "./reach.ts";
+import { serverNetwork } from "./server-network.ts";
 import { composeFindings } from "./worries.ts";
 
 const WEB_PORT = 3000;
@@ -107,6 +108,9 @@ export async function readSite(site: Site, ways: Ways, settings: InstallationSet
     seesProcesses,
   };
   installation.dataFolders = dataFoldersOf(seen, machine);
+  const isNamed = settings.databaseUrl !== undefined;
+  const databaseNetwork = serverNetwork(site, installation.database, { around, isNamed });
+  if (databaseNetwork !== undefined) installation.databaseNetwork = databaseNetwork;
   installation.notes = notesOf(site, ways, installation, { database, redis: seen.redis });
   const findings: Finding[] = [
     ...environmentFindings(installation, { commands, environmentFiles: [], idle: [] }),

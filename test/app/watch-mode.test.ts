@@ -1,0 +1,146 @@
+import assert from "node:assert/strict";
+import { readFile, writeFile } from "node:fs/promises";
+import { networkInterfaces } from "node:os";
+import { after, before, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+import { addressInside, chooseMode, findWay } from "../../src/app/watch-mode.ts";
+import type { Surroundings } from "../../src/app/surroundings.ts";
+import { isFailure } from "../../src/base/errors.ts";
+import type { ServerNetwork } from "../../src/installation/installation.ts";
+import type { ServerAddress } from "../../src/postgres/address.ts";
+import { connect } from "../../src/postgres/connect.ts";
+import { openReplication } from "../../src/postgres/replication.ts";
+import { connectInside } from "../../src/system/inside-network.ts";
+import { IS_ROOT } from "../harness/namespace.ts";
+import { type NetworkedServer, startInOwnNetwork } from "../harness/own-network.ts";
+import { startPostgres } from "../harness/postgres.ts";
+
+const { signal } = new AbortController();
+const s = { signal } as Surroundings;
+const skip = IS_ROOT ? false : "only root enters other networks";
+let server: NetworkedServer;
+let network: ServerNetwork;
+let inside: ServerAddress;
+
+before(async () => {
+  if (!IS_ROOT) return;
+  server = await startInOwnNetwork();
+  network = { name: "desk-postgres-1", port: server.inside.port, pid: async () => server.pid };
+  const address = addressInside({ ...server.inside, host: "postgres" }, network);
+  assert(address !== undefined);
+  inside = address;
+});
+after(async () => {
+  await server?.[Symbol.asyncDispose]();
+});
+
+test("a server at 127.0.0.1 of its own network is reached from within that network", { skip }, async () => {
+  await using connection = await connect(inside, { signal });
+  const [row] = await connection.query<{ from: string }>("select host(inet_client_addr()) as from");
+  assert.equal(row?.from, "127.0.0.1");
+  // The connection is the process's own: the program that made it is gone, and what is large comes whole.
+  const [large] = await connection.query<{ text: string }>("select repeat('x', 20000000) as text");
+  assert.equal(large?.text.length, 20_000_000);
+});
+
+test("the log is streamed over such a connection", { skip }, async () => {
+  await using session = await openReplication(inside, { signal });
+  const { timeline, flushed } = await session.identifySystem();
+  const from = flushed - (flushed % BigInt(await session.segmentBytes()));
+  const stream = await session.streamWal({ from, timeline });
+  await using connection = await connect(inside, { signal });
+  await connection.query("create table noted as select generate_series(1, 20000) as id");
+  let bytes = 0;
+  for await (const part of stream) {
+    bytes += part.bytes.length;
+    if (bytes > 1_000_000) break;
+  }
+  assert(bytes > 1_000_000);
+});
+
+test("a signal cuts such a connection, and what is wrong in there is said", { skip }, async () => {
+  const controller = new AbortController();
+  const connection = await connect(inside, { signal: controller.signal });
+  const asked = connection.query("select pg_sleep(600)");
+  controller.abort(new Error("enough"));
+  await assert.rejects(asked, /enough/);
+  await assert.rejects(connectInside(server.pid, { host: "127.0.0.1", port: 1, signal }), (error) => {
+    assert(isFailure(error, "database/unreachable"));
+    assert.match(error.message, /nothing answers at 127\.0\.0\.1:1 inside the container: .*ECONNREFUSED/);
+    return true;
+  });
+  await assert.rejects(connectInside(2 ** 22 + 1, { host: "127.0.0.1", port: 5432, signal }), (error) => {
+    assert(isFailure(error, "database/unreachable"));
+    assert.match(error.message, /the container's network cannot be entered: .*No such file/);
+    return true;
+  });
+  await assert.rejects(connectInside(server.pid, { host: "127.0.0.1", port: 1, signal: controller.signal }), /enough/);
+});
+
+test(
+  "where the server lets nobody in as the address is, the log is had through its container's network",
+  { skip },
+  async () => {
+    await using connection = await connect(server.bySocket, { signal });
+    const [row] = await connection.query<{ file: string }>("select current_setting('hba_file') as file");
+    const file = row?.file ?? "";
+    const was = await readFile(file, "utf8");
+    // By the socket, as it stands for an address from which nobody may replicate.
+    await writeFile(file, was.replace(/^local\s+replication.*$/m, ""));
+    try {
+      await connection.query("select pg_reload_conf()");
+      for (let look = 0; look < 600; look += 1) {
+        if ((await findWay({ address: server.bySocket, network: undefined }, s)).refused !== undefined) break;
+        await sleep(100);
+      }
+      const way = { address: server.bySocket, network };
+      const chosen = await chooseMode("auto", way, s);
+      assert.equal(chosen.mode, "stream");
+      assert.match(chosen.address.passage?.name ?? "", /in the container desk-postgres-1/);
+      // Where that is no way either, the line is said that would change it.
+      const told = await chooseMode("auto", { ...way, network: undefined }, s);
+      assert.deepEqual([told.mode, told.address], ["interval", server.bySocket]);
+      assert.match(told.why ?? "", /lets 'postgres' replicate from nowhere that matches its socket/);
+      assert.match(told.change ?? "", /^local replication postgres scram-sha-256 {2}It goes into '.*pg_hba\.conf'/);
+      await assert.rejects(chooseMode("stream", { ...way, network: undefined }, s), (error) => {
+        assert(isFailure(error, "database/denied"));
+        assert.match(error.hint ?? "", /local replication postgres/);
+        return true;
+      });
+      // A role that may not: the place is right, and the role is told.
+      await connection.query("create role plain login password 'plain'");
+      const plain = { ...server.bySocket, user: "plain", password: "plain" };
+      const mayNot = await chooseMode("auto", { address: plain, network }, s);
+      assert.deepEqual([mayNot.mode, mayNot.address], ["interval", plain]);
+      assert.match(mayNot.change ?? "", /^ALTER ROLE "plain" REPLICATION;/);
+    } finally {
+      await writeFile(file, was);
+      await connection.query("select pg_reload_conf()");
+    }
+  },
+);
+
+const far = Object.values(networkInterfaces())
+  .flatMap((several) => several ?? [])
+  .find(({ internal, family }) => !internal && family === "IPv4")?.address;
+const noAddress = far === undefined ? "the machine has no address but loopback's" : false;
+
+test(
+  "a server that is named by another address of its own machine is asked at 127.0.0.1",
+  { skip: noAddress },
+  async () => {
+    await using own = await startPostgres({ auth: "scram", settings: ["listen_addresses=*"] });
+    const [row] = await own.query("show hba_file");
+    const lines = ["host all all all scram-sha-256", "host replication all 127.0.0.1/32 scram-sha-256"];
+    await writeFile(String(row?.["hba_file"]), `${lines.join("\n")}\n`);
+    await own.query("select pg_reload_conf()");
+    const named = { ...own.address, host: far ?? "" };
+    // The lines count for whoever comes after they were read: before that, nobody is let in from there, or everybody.
+    let found = await findWay({ address: named, network: undefined }, s);
+    for (let look = 0; look < 600 && found.address.host !== own.address.host; look += 1) {
+      await sleep(100);
+      found = await findWay({ address: named, network: undefined }, s);
+    }
+    assert.deepEqual(found, { address: own.address });
+  },
+);
