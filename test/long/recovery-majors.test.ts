@@ -17,6 +17,7 @@ import { openReplication } from "../../src/postgres/replication.ts";
 import { embeddedPostgres, type EmbeddedMajor } from "../harness/embedded.ts";
 import { serverUser, startPostgres, type TestServer } from "../harness/postgres.ts";
 import { mustRun } from "../harness/run.ts";
+import { startStandby } from "../harness/standby.ts";
 import { type TestFolder, temporaryFolder } from "../harness/temporary.ts";
 
 const signal = new AbortController().signal;
@@ -132,3 +133,52 @@ for (const major of [13, 14, 16, 17, 18] as const satisfies readonly EmbeddedMaj
     assert.deepEqual(await later.query("select count(*)::int as n from account"), [{ n: 0 }]);
   });
 }
+
+test("after a failover, moments on either side of it come back from the base before", async () => {
+  await using folder = await temporaryFolder();
+  await chmod(folder.path, 0o755);
+  const settings = ["wal_level=replica", "full_page_writes=on", "synchronous_commit=on", "wal_keep_size=1GB"];
+  await using primary = await startPostgres({ settings });
+  await primary.query("create table account (n int primary key)");
+  await takeBase(primary, folder.at("base"));
+  await using standby = await startStandby(primary, settings);
+  await primary.query("insert into account select generate_series(1, 100)");
+  const before = await now(primary);
+  await primary.query("insert into account values (101)");
+  await standby.caughtUp();
+  await standby.promote();
+  // The old one goes on by itself: what it still writes is of no line of history any more.
+  await primary.query("insert into account select generate_series(1000, 2000)");
+  await standby.query("insert into account values (102)");
+  const behind = await now(standby);
+  await standby.query("delete from account; select pg_switch_wal()");
+  for (const server of [primary, standby]) {
+    await cp(join(await dataFolder(server), "pg_wal"), folder.at("wal"), { recursive: true, force: true });
+  }
+  for (const [us, rows] of [
+    [before, 100],
+    [behind, 102],
+  ] as const) {
+    await using recovered = await recover({
+      cluster: {
+        major: primary.major,
+        segmentBytes: SEGMENT,
+        bytes: 100 * 1024 * 1024,
+        extensions: ["plpgsql"],
+        locales: ["C.UTF-8"],
+        settings: {},
+        roles: ["postgres"],
+      },
+      files: async (data) => await cp(folder.at("base"), data, { recursive: true }),
+      wal: await walFolder(folder.at("wal"), SEGMENT),
+      timeline: 2,
+      target: { kind: "time", us },
+      places: { kinds: ["programs"] },
+      progress: silent,
+      signal,
+    });
+    await using connection = await connect(recovered.address, { signal });
+    assert.deepEqual(await connection.query("select count(*)::int as n from account"), [{ n: rows }]);
+    assert.equal(recovered.timeline, 3);
+  }
+});
