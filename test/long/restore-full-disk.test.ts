@@ -152,7 +152,7 @@ if (hasOwnMounts) {
       disk: "state",
       stage: "database",
       leaves: 4096,
-      error: /'database' could not be done: the journal of the restore cannot be written.*journal\.json/,
+      error: /'database' could not be done: .*cannot .*write.*state\/.*\.json/,
     },
     { disk: "files", stage: "files", error: /'files' could not be done: .*storage/ },
     { disk: "code", stage: "code", error: /'code' could not be done/, undo: /'code' could not be done/ },
@@ -186,7 +186,7 @@ if (hasOwnMounts) {
     await full(ROLLBACK, /cannot write '.*run\.lock'/, 2);
     await disks.state.clear();
     await disks.state.leave(4096);
-    await full(ROLLBACK, /the journal of the restore cannot be written|'code' could not be done: .*\/state\//);
+    await full(ROLLBACK, /(?:could not be done|cannot write).*\/state\//);
     await disks.state.clear();
     await whole.desk.summary(ROLLBACK);
     assertSameState(await whole.state(), damaged, "rolled back");
@@ -206,8 +206,8 @@ if (hasOwnMounts) {
           await disks[disk].clear();
           await whole.desk.summary(ROLLBACK);
         }
-        assertSameState(await whole.state(), damaged, `rolled back, ${disk} was full`);
         await disks[disk].clear();
+        assertSameState(await whole.state(), damaged, `rolled back, ${disk} was full`);
         await whole.desk.summary(["restore", "--discard-previous", "--yes"]);
       });
     }
@@ -227,7 +227,8 @@ if (hasOwnMounts) {
         return [...told("blockers"), ...told("findings")].filter(({ kind }) => /disk-too-small/.test(kind));
       };
       assert.deepEqual(await planned(), []);
-      await disks.database.leave(1024);
+      // Room for what is tried out, and not for the rows.
+      await disks.database.leave(64 * 1024);
       const [small, ...others] = await planned();
       assert.equal(others.length, 0);
       assert.match(
