@@ -209,7 +209,7 @@ test("a page whose checksum is wrong makes a base fail at its end, unless it is 
   assert.deepEqual(await differencesFrom(base.manifest, place.at("as-it-is")), []);
 });
 
-test("a base of a standby, and its log across a promotion", async () => {
+test("a base of a standby is whole, and the look says that it is one", async () => {
   await using place = await temporaryFolder();
   // The one that is installed has pg_basebackup, which makes standbys.
   await using primary = await startPostgres({ settings: ["full_page_writes=on"] });
