@@ -1,11 +1,9 @@
 /** Something of the place that is restored into is not as it should be: one line and a way on, and nothing that is left half done. */
 import assert from "node:assert/strict";
-import { chmod, chown, readdir, readFile, rename, stat, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { chmod, chown, readFile, stat, writeFile } from "node:fs/promises";
 import { after, afterEach, before, test } from "node:test";
-import type { Finding } from "../../src/base/findings.ts";
 import { onDatabase } from "../../src/demo/database.ts";
-import { CHATKEEP, summaryOf } from "../harness/cli.ts";
+import { CHATKEEP } from "../harness/cli.ts";
 import { IS_ROOT, runBoundByModes } from "../harness/namespace.ts";
 import { startRedis } from "../harness/redis.ts";
 import { run, type RunResult } from "../harness/run.ts";
@@ -53,10 +51,6 @@ afterEach(async () => {
   assertSameState(await whole.state(), damaged, "after a test");
   assert.equal(await whole.journal(), undefined);
 });
-
-function lackingOf(summary: Record<string, unknown>): Finding[] {
-  return (summary["findings"] as Finding[]).filter(({ kind }) => kind === "point-misses-files");
-}
 
 async function refused(result: RunResult, refusal: Refusal): Promise<void> {
   assertRefused(result, refusal, await secretsOf(whole.desk));
@@ -128,34 +122,6 @@ test("a storage that refuses writes stands in the way", { skip: needsRoot }, asy
   } finally {
     await chmod(storageRoot, mode & 0o7777);
   }
-});
-
-test("what the point lacks is told before and after, stays where it is there, and keeps nothing else from coming back", async () => {
-  const { storageRoot } = whole.desk.installation;
-  const entries = await readdir(storageRoot, { recursive: true, withFileTypes: true });
-  const paths = entries.filter((entry) => entry.isFile()).map(({ parentPath, name }) => join(parentPath, name));
-  const listed = (
-    await Promise.all(paths.map(async (path) => ((await readFile(path, "utf8")) === "another" ? [] : path)))
-  ).flat();
-  const [here = "", gone = ""] = listed;
-  const [hereAway, goneAway] = [join(whole.desk.root, "here"), join(whole.desk.root, "gone")];
-  await rename(here, hereAway);
-  await rename(gone, goneAway);
-  const backup = await whole.desk.chatkeep(["--json", "backup"]);
-  assert.ok([0, 3].includes(backup.status), backup.stderr);
-  const newest = String(summaryOf(backup.stdout)["point"]);
-  // One that was away when the point was taken is there again, the other is lost for good.
-  await rename(hereAway, here);
-
-  const restored = await whole.desk.summary(["restore", newest, ...OPTIONS]);
-  assert.equal(restored["state"], "done");
-  const messages = lackingOf(restored).map(({ message }) => message);
-  assert.deepEqual(messages.length, 2, messages.join());
-  assert.match(messages[0] ?? "", /^2 uploaded files were missing or damaged when the point was taken$/);
-  assert.match(messages[1] ?? "", /^1 uploaded file of 'local' is neither in the restore point nor here: /);
-  await rename(goneAway, gone);
-  assert.deepEqual((await whole.state()).files, damaged.files);
-  await undo();
 });
 
 // The last one: the desk's Redis is not there afterwards.
