@@ -62,7 +62,7 @@ export async function protect(
       const label = await readFile(folder.at("base", "backup_label"), "utf8");
       const writer = { repository, identity: installation, program: "chatkeep test", clock: hasty, signal };
       await saveBase(writer, {
-        files: entriesOf(folder.at("base"), "backup_manifest"),
+        files: clusterFiles(folder.at("base")),
         expectedBytes: 50_000_000,
         facts: async () => ({
           manifest,
@@ -88,6 +88,11 @@ export async function protect(
       await folder[Symbol.asyncDispose]();
     },
   };
+}
+
+/** The manifest lies beside the cluster's files, and is none of them. */
+async function* clusterFiles(root: string): ReturnType<typeof entriesOf> {
+  for await (const entry of entriesOf(root)) if (entry.path !== "backup_manifest") yield entry;
 }
 
 async function settingsOf(server: TestServer): Promise<Record<string, string>> {
