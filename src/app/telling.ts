@@ -46,6 +46,15 @@ export async function tellAll(
   return { notices: [...late.notices, ...told.map(({ outcome }) => outcome)], findings };
 }
 
+/** Only what could not be told before. @returns what still cannot be. */
+export async function tellKept(
+  { channels, broken }: { channels: readonly Channel[]; broken: readonly BrokenChannel[] },
+  tools: TellingTools,
+): Promise<Finding[]> {
+  const { failed } = await tellLate(channels, broken, tools);
+  return [...failed].map(([channel, failure]) => undelivered(channel, failure));
+}
+
 interface Told {
   outcome: NoticeOutcome;
   failure: Failure | undefined;

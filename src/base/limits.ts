@@ -208,6 +208,10 @@ export const LIMITS = {
   tailBytes: 112 * MIB,
   /** A watch writes down how it is so often. */
   watchReportMs: 5_000,
+  /** … and is taken for dead when it has not done so for so long. */
+  watchSilentMs: 60_000,
+  /** What comes and goes is told again after this at the earliest. */
+  watchToldAgainMs: 10 * 60_000,
   /** Between two looks for uploaded files. */
   followEveryMs: 5_000,
   /** So often it is looked whether a base is due … */

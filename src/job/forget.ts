@@ -14,7 +14,7 @@ import { shortId, type SnapshotId } from "../base/ids.ts";
 import { LIMITS } from "../base/limits.ts";
 import type { Progress } from "../base/progress.ts";
 import { formatGoTime } from "../format/go-time.ts";
-import { FORGOTTEN } from "../point/layout.ts";
+import { FORGOTTEN, INTERVAL_TAG } from "../point/layout.ts";
 import { momentOf } from "../point/moment.ts";
 import { DEFAULT_WINDOW, parseWindow } from "../policy/keep-window.ts";
 import { pastMoments, planRetention, type RetentionPoint, type RetentionPolicy } from "../policy/retention.ts";
@@ -220,6 +220,7 @@ function toCandidate(point: Point, nowMs: number): Candidate {
     tags: userTags(point),
     isProven: isProven(point),
     isNotWhole: isMarked(point),
+    isInterval: point.snapshot.tags?.includes(INTERVAL_TAG) === true,
     holds: point.holds.filter((hold) => isInForce(hold, nowMs)).map(describeHold),
   };
 }

@@ -4,6 +4,7 @@
  *
  * Of each hour, day, ISO week, month and year that has points the newest counts, from now backwards, until so many are
  * found; while a rule has counts left, the oldest point is kept too, so that the history grows to its full length.
+ * Points that a watch made every few minutes are thinned out besides: all of a day stay, and of a week one an hour.
  * `within` counts from the newest point, so that a machine that stood still forgets nothing. Whatever a policy says, the
  * newest point, the newest proven one (and the newest of those that are whole; where none is, the newest whole one), held ones and those that lie in the future
  * stay; the last take no place in any rule.
@@ -20,7 +21,15 @@ export interface RetentionPoint {
   readonly isNotWhole?: boolean;
   /** Holds in force, as a person reads them: `audit until 2027-01-01`. */
   readonly holds?: readonly string[];
+  /** One of many, made every few minutes: it stays for a while beside what the policy says. */
+  readonly isInterval?: boolean;
 }
+
+/** Of points that were made every few minutes: all of the last day, and of a week one an hour. They count from the newest of them. */
+const INTERVALS = [
+  { name: "made every few minutes, within", span: "1d", isHourly: false },
+  { name: "made every few minutes, hourly within", span: "7d", isHourly: true },
+] as const;
 
 export const PERIODS = ["hourly", "daily", "weekly", "monthly", "yearly"] as const;
 export type Period = (typeof PERIODS)[number];
@@ -160,7 +169,26 @@ function makeRules(policy: RetentionPolicy, zone: Zone, present: readonly Retent
     withinRule("within", since(policy.within), (point) => point.id),
     ...PERIODS.map((period) => withinRule(`${period} within`, since(spans[period]), buckets(period))),
     tagRule(policy.tags ?? []),
+    ...intervalRules(zone, present, buckets("hourly")),
   ].filter((rule) => rule !== undefined);
+}
+
+function intervalRules(
+  zone: Zone,
+  present: readonly RetentionPoint[],
+  hourOf: (point: RetentionPoint) => string,
+): Rule[] {
+  const newest = present.find(({ isInterval }) => isInterval === true);
+  if (newest === undefined) return [];
+  return INTERVALS.flatMap(({ name, span, isHourly }) => {
+    const since = { span, timeMs: zone.before(newest.timeMs, parseSpan(span)) };
+    const rule = withinRule(name, since, isHourly ? hourOf : (point) => point.id);
+    if (rule === undefined) return [];
+    // The oldest of all is kept by rules that let a history grow to its length.
+    return [
+      (point: RetentionPoint) => (point.isInterval === true ? rule(point, { at: 0, isOldest: false }) : undefined),
+    ];
+  });
 }
 
 /** A text that is the same for all points of one period. Where an hour is lived through twice, it is two hours. */

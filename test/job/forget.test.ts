@@ -418,3 +418,22 @@ test("points of moments go a day after they were made, are held as others are, a
     [held],
   );
 });
+
+test("of points that a watch made every few minutes one an hour stays beyond a day, beside what the policy keeps", async () => {
+  const own = createMemoryStore();
+  const repository = await newRepository(own);
+  const made = async (agoMs: number, tags: string[] = ["interval"]) =>
+    await addPoint(repository, NOW - agoMs, { tags });
+  const newest = await made(HOUR / 2);
+  const young = await made(HOUR);
+  const hourly = await made(2 * DAY + HOUR / 6);
+  const [between, untagged] = [await made(2 * DAY + HOUR / 3), await made(2 * DAY + HOUR / 2, [])];
+  const old = await made(8 * DAY);
+  await forget(forgetting(repository, policy({ last: 1 })));
+  const { points } = await listPoints(reopen(repository, own), { signal });
+  assert.deepEqual(
+    points.map(({ id }) => id),
+    [newest, young, hourly],
+  );
+  assert.equal(new Set([newest, young, hourly, between, untagged, old]).size, 6);
+});

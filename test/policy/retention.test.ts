@@ -446,3 +446,29 @@ for (const [zone, from, span_, expected] of [
     assert.equal(new Date(new Zone(zone).before(Date.parse(from), parseSpan(span_))).toISOString(), expected);
   });
 }
+
+test("points that were made every few minutes are thinned out: all of a day, one an hour of a week, and what the policy keeps", () => {
+  const end = Date.parse("2026-11-24T10:02:00Z");
+  const made = Array.from({ length: (10 * DAY) / (10 * 60_000) }, (_, at) => {
+    return point(new Date(end - at * 10 * 60_000).toISOString(), { isInterval: true });
+  });
+  const ordinary = daily("2026-11-24T02:30:00Z", 10);
+  const plan = planRetention([...made, ...ordinary], { daily: 3 }, UTC);
+  const [stay, others] = [true, undefined].map((isInterval) =>
+    plan.keep.filter(({ point: one }) => one.isInterval === isInterval),
+  );
+  const agesOf = (least: number, most: number) =>
+    stay?.map(({ point: { timeMs } }) => end - timeMs).filter((age) => age >= least && age < most) ?? [];
+  assert.equal(agesOf(0, DAY).length, 144);
+  // Of each hour the newest: the hours of the wall clock, not of the newest point.
+  assert.ok(agesOf(DAY, 2 * DAY).every((age) => new Date(end - age).getUTCMinutes() === 52));
+  assert.equal(agesOf(2 * DAY, 7 * DAY).length, 5 * 24);
+  assert.equal(agesOf(7 * DAY + HOUR, Infinity).length, 0, "the policy keeps three days, and they are within the week");
+  assert.ok((others?.length ?? 0) < 3, "a point that nobody tagged so gets no more than the policy gives");
+  const [newest] = plan.keep;
+  assert.deepEqual(newest?.reasons, [
+    "daily 1 of 3",
+    "made every few minutes, within 1d",
+    "made every few minutes, hourly within 7d",
+  ]);
+});
