@@ -32,9 +32,9 @@ export async function startAccount(address: TestAddress, { pauseMs = 5 } = {}): 
   for (const table of TABLES) await client.query(`create table ${table} (n bigint primary key, body text not null)`);
   await client.query("set synchronous_commit = on");
   const entries: Entry[] = [];
-  let isOver = false;
+  const over = new AbortController();
   const writing = (async () => {
-    while (!isOver) {
+    while (!over.signal.aborted) {
       const n = entries.length + 1;
       let askedMs = Date.now();
       try {
@@ -59,7 +59,7 @@ export async function startAccount(address: TestAddress, { pauseMs = 5 } = {}): 
   })();
   writing.catch(() => {});
   const stop = async () => {
-    isOver = true;
+    over.abort();
     await writing;
     await client.end().catch(() => {});
   };

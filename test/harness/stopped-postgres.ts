@@ -53,6 +53,16 @@ export class StoppedPostgres implements AsyncDisposable {
     await untilReady(child, this.address, log);
   }
 
+  /** As when the machine loses its power: nothing is written any more. */
+  async kill(): Promise<void> {
+    const child = this.#child;
+    if (child === undefined) return;
+    this.#child = undefined;
+    const ended = new Promise((resolve) => child.once("close", resolve));
+    process.kill(Number.parseInt(await readFile(join(this.data, "postmaster.pid"), "utf8"), 10), "SIGKILL");
+    await ended;
+  }
+
   async stop(): Promise<void> {
     const child = this.#child;
     if (child === undefined) return;
