@@ -32,7 +32,7 @@ import {
   takeUpJournal,
   tryStanding,
 } from "./line-start.ts";
-import { type LineState, LogLine } from "./line.ts";
+import { type LineState, LogLine, type LogLineOptions } from "./line.ts";
 import { receive } from "./receive.ts";
 import { planTakeUp } from "./take-up.ts";
 import type { WatchedPlace } from "./watched-place.ts";
@@ -92,6 +92,7 @@ interface Server {
   readonly identity: SystemIdentity;
   readonly major: number;
   readonly segmentBytes: number;
+  readonly pageBytes: number;
   readonly slot: Slot;
 }
 
@@ -163,9 +164,10 @@ export class LogFollower {
     await using connection = await connect(address, { signal });
     const identity = await session.identifySystem();
     const segmentBytes = await session.segmentBytes();
+    const pageBytes = Number(await session.showSetting("wal_block_size"));
     const major = await majorOf(connection);
     const slot = await this.#openSlot(session, connection);
-    const followed = await this.#lineFor({ session, identity, major, segmentBytes, slot });
+    const followed = await this.#lineFor({ session, identity, major, segmentBytes, pageBytes, slot });
     const over = new AbortController();
     const inner = AbortSignal.any([signal, over.signal, followed.failed.signal]);
     const looking = this.#look(connection, over, inner);
@@ -215,7 +217,7 @@ export class LogFollower {
   async #look(connection: Connection, over: AbortController, signal: AbortSignal): Promise<void> {
     const { clock, maxRetainedBytes: most } = this.#o;
     try {
-      for (;;) {
+      for (let before = this.#slot?.restart; ; before = this.#slot?.restart) {
         await clock.sleep(LIMITS.watchLookMs, signal);
         const name = this.#slot?.name;
         this.#slot = name === undefined ? undefined : ((await readSlot(connection, name)) ?? this.#slot);
@@ -223,7 +225,9 @@ export class LogFollower {
         if (serverEnd > this.#server.serverEnd) this.#server = { ...this.#server, serverEnd };
         this.#tell();
         const retained = Number(serverEnd - (this.#slot?.restart ?? serverEnd));
-        if (most !== undefined && retained > most) throw givenUp(retained, most);
+        // A slot that moves is not what fills the disk: what is in arrears is being fetched.
+        const isStuck = before === this.#slot?.restart;
+        if (most !== undefined && retained > most && isStuck) throw givenUp(retained, most);
         if (this.#away.length > 0 && (await this.#isBack(signal))) {
           this.#endLine();
           throw new Failure("run/cancelled", "a repository answers again");
@@ -290,6 +294,7 @@ export class LogFollower {
       line,
       history,
       segmentBytes,
+      pageBytes: server.pageBytes,
       clock,
       major: server.major,
       start: plan.start,
@@ -297,8 +302,7 @@ export class LogFollower {
         const { savedTo, durableTo } = plan.places[at] ?? { savedTo: plan.start, durableTo: plan.start };
         return { place, savedTo, durableTo };
       }),
-      times: this.#o.times,
-      maxBytes: this.#o.maxBytes,
+      ...this.#sizes(segmentBytes),
       onDurable: () => {
         this.#confirm?.();
         this.#tell();
@@ -316,6 +320,13 @@ export class LogFollower {
     const from = plan.from === undefined ? undefined : answering[plan.from]?.place;
     if (from !== undefined) await takeUpJournal(from, log, { signal: AbortSignal.any([signal, failed.signal]) });
     return followed;
+  }
+
+  /** Segments that are larger than usual need more room: a span has one at least, and the next one comes meanwhile. */
+  #sizes(segmentBytes: number): Pick<LogLineOptions, "times" | "maxBytes"> {
+    const { times, maxBytes } = this.#o;
+    const spanBytes = Math.max(times.spanBytes, segmentBytes);
+    return { times: { ...times, spanBytes }, maxBytes: Math.max(maxBytes, spanBytes + 2 * segmentBytes) };
   }
 
   /** No more comes of the line: what is there is stored, beside whatever begins next. */

@@ -6,7 +6,7 @@ import { describeAddress, type ServerAddress } from "../../postgres/address.ts";
 import type { Connection } from "../../postgres/connect.ts";
 import type { ReplicationSession, SystemIdentity } from "../../postgres/replication.ts";
 import { adoptSlot, createSlot, dropSlot, readSlot, type Slot } from "../../postgres/replication-slots.ts";
-import { firstTimeline, isAncestor, parseHistory, type TimelineHistory } from "../../wal/history.ts";
+import { firstTimeline, parseHistory, type TimelineHistory } from "../../wal/history.ts";
 import { formatLsn, type Lsn, parseLsn } from "../../wal/lsn.ts";
 import type { LogLine } from "./line.ts";
 import type { Standing } from "./take-up.ts";
@@ -161,8 +161,8 @@ export async function findLine(search: LineSearch): Promise<FoundLine> {
   const { session, identity, segmentBytes, places, installation, signal } = search;
   const { history, histories } = await historyOf(session, identity.timeline);
   const timelines = [identity.timeline, ...history.parents.map(({ timeline }) => timeline).toReversed()];
-  let leftAt: Lsn | undefined;
   let own: FoundLine | undefined;
+  let following: FoundLine | undefined;
   for (const timeline of timelines) {
     const line = { installation, systemId: identity.systemId, timeline };
     const standings = await Promise.all(
@@ -174,13 +174,15 @@ export async function findLine(search: LineSearch): Promise<FoundLine> {
     const parents = history.parents.filter((parent) => parent.timeline < timeline);
     const found = { line, history: { timeline, parents }, histories, standings, leftAt: undefined };
     own ??= found;
-    if (known.some(({ durableTo }) => isAncestor(history, { timeline, lsn: durableTo }))) return found;
-    // What came of a timeline and not to the server that was promoted is kept, and the next one begins where it was left.
-    if (known.length > 0) leftAt ??= history.parents.find((parent) => parent.timeline === timeline)?.switchLsn;
-    if (leftAt !== undefined) break;
+    const leftAt = history.parents.find((parent) => parent.timeline === timeline)?.switchLsn;
+    if (known.some(({ durableTo }) => leftAt === undefined || durableTo < leftAt)) return found;
+    // All of it is there up to where it was left, or more: what came of it and not to the server that was promoted is kept, and
+    // the next timeline begins where this one was left.
+    if (known.length > 0 && following !== undefined) return { ...following, leftAt };
+    following = found;
   }
   if (own === undefined) throw new Failure("database/failed", "the server has no timeline");
-  return { ...own, leftAt };
+  return own;
 }
 
 /** From where on the server is asked, by how often it had to say that it is gone already. */

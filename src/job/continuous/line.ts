@@ -29,6 +29,8 @@ export interface LogLineOptions {
   /** The server's major version. */
   readonly major: number;
   readonly segmentBytes: number;
+  /** The server's `wal_block_size`. */
+  readonly pageBytes: number;
   /** Where it begins: the beginning of a segment, not after any repository's `savedTo`. */
   readonly start: Lsn;
   readonly places: readonly PlaceStart[];
@@ -66,12 +68,19 @@ export class LogLine {
   #receivedCommitUs: bigint | undefined;
 
   constructor(options: LogLineOptions) {
-    const { line, history, major, segmentBytes, start, places, maxBytes } = options;
+    const { line, history, major, segmentBytes, pageBytes, start, places, maxBytes } = options;
     assert(places.length > 0, "a line of the log is followed into no repository");
     this.#o = options;
     this.line = line;
     this.tail = new WalTail({ start, segmentBytes, maxBytes });
-    this.#reader = createWalReader({ from: start, major, systemId: line.systemId, timeline: history, segmentBytes });
+    this.#reader = createWalReader({
+      from: start,
+      major,
+      systemId: line.systemId,
+      timeline: history,
+      segmentBytes,
+      pageBytes,
+    });
     this.#keepers = places.map((each) => this.#keeper(each));
   }
 

@@ -28,8 +28,7 @@ export async function receive(options: ReceiveOptions): Promise<NextTimeline | u
   options.onConfirm(confirm);
   for await (const piece of stream) {
     options.onServer(piece);
-    // A copy: what a piece lies in is the connection's.
-    if (piece.bytes.length > 0) await line.add(Buffer.from(piece.bytes), { signal });
+    if (piece.bytes.length > 0) await line.add(piece.bytes, { signal });
     confirm();
   }
   return stream.next;
