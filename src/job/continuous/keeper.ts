@@ -70,6 +70,8 @@ export class Keeper {
   #durableTo: Lsn;
   /** Since when nothing was taken, milliseconds on the monotonic clock. */
   #failingSinceMs: number | undefined;
+  /** Not before then, on the monotonic clock, is it tried again; and how long is waited after the next refusal. */
+  readonly #retries: Record<"span" | "journal", { atMs: number; waitMs: number }>;
   /** In the journal since the last span. */
   #objects = 0;
 
@@ -77,6 +79,8 @@ export class Keeper {
     this.#o = options;
     this.#savedTo = options.savedTo;
     this.#durableTo = options.durableTo;
+    const waitMs = options.times.retryMs;
+    this.#retries = { span: { atMs: 0, waitMs }, journal: { atMs: 0, waitMs } };
   }
 
   get name(): string {
@@ -113,28 +117,43 @@ export class Keeper {
   }
 
   #next(): Step {
-    const { tail, times, place, clock } = this.#o;
+    const { tail, place, clock } = this.#o;
     const now = clock.monotonic();
-    const closed = tail.closed;
-    const unsaved = Number(closed - this.#savedTo);
-    const spanDue = this.#dueMs(this.#savedTo, times.spanMs, now);
-    if (unsaved >= times.spanBytes || (unsaved > 0 && spanDue === 0))
-      return { kind: "span", to: this.#spanEnd(closed) };
-    // A segment that fills slowly would leave thousands of objects behind it.
-    if (this.#objects >= LIMITS.journalObjects && spanDue === 0) return { kind: "span", to: tail.end };
-    const flushDue =
-      tail.isFinished && tail.end > this.#durableTo
-        ? 0
-        : this.#dueMs(this.#durableTo, Math.max(times.flushMs, place.leastFlushMs ?? 0), now);
-    if (flushDue === 0) return { kind: place.hasJournal ? "journal" : "span", to: tail.end };
-    const waits = [flushDue, unsaved > 0 ? spanDue : undefined].filter((ms) => ms !== undefined);
+    const spanInMs = later(this.#spanInMs(now), this.#retries.span.atMs - now);
+    // Where there is a journal, a span that cannot be stored just now keeps nothing from being durable.
+    if (spanInMs === 0) return { kind: "span", to: this.#spanEnd() };
+    const flushInMs = later(this.#flushInMs(now), this.#retries[place.hasJournal ? "journal" : "span"].atMs - now);
+    if (flushInMs === 0) return { kind: place.hasJournal ? "journal" : "span", to: tail.end };
+    const waits = [flushInMs, spanInMs].filter((ms) => ms !== undefined);
     return { kind: "wait", ms: waits.length === 0 ? undefined : Math.min(...waits) };
   }
 
-  /** A span is no longer than it has to be, whatever has come together while the place did not answer. */
-  #spanEnd(closed: Lsn): Lsn {
-    const most = this.#savedTo + BigInt(this.#o.times.spanBytes);
-    return closed < most ? closed : most;
+  /** Milliseconds until a span is due; undefined while nothing is there that could be one. */
+  #spanInMs(now: number): number | undefined {
+    const { tail, times } = this.#o;
+    const unsaved = Number(tail.closed - this.#savedTo);
+    if (unsaved >= times.spanBytes) return 0;
+    // A segment that fills slowly would leave thousands of objects behind it.
+    const isLong = this.#objects >= LIMITS.journalObjects;
+    return unsaved > 0 || isLong ? this.#dueMs(this.#savedTo, times.spanMs, now) : undefined;
+  }
+
+  /** Milliseconds until what came is to be durable; undefined where all of it is. */
+  #flushInMs(now: number): number | undefined {
+    const { tail, times, place } = this.#o;
+    if (tail.isFinished && tail.end > this.#durableTo) return 0;
+    return this.#dueMs(this.#durableTo, Math.max(times.flushMs, place.leastFlushMs ?? 0), now);
+  }
+
+  /**
+   * Whole segments, and no more of them than a span has to have, whatever has come together while the place did not answer. Without
+   * any, the beginning of one.
+   */
+  #spanEnd(): Lsn {
+    const { tail, times } = this.#o;
+    if (tail.closed === this.#savedTo) return tail.end;
+    const most = this.#savedTo + BigInt(times.spanBytes);
+    return tail.closed < most ? tail.closed : most;
   }
 
   /** Milliseconds until the byte at a position has been here for so long; 0 when it has; undefined where nothing is there. */
@@ -162,18 +181,21 @@ export class Keeper {
     const commits = tail.commits(from, to);
     const times_ = { firstCommitUs: commits[0]?.timeUs, lastCommitUs: commits.at(-1)?.timeUs };
     const entry: SpanBytes = { span: { ...line, from, to, ...times_ }, commits, bytes: tail.read(from, to) };
-    for (let wait = times.retryMs; ; wait = Math.min(wait * 2, times.retryMostMs)) {
-      try {
-        await (kind === "span" ? place.saveSpan(entry, { signal }) : place.putJournal(entry, { signal }));
-        break;
-      } catch (error) {
-        if (signal.aborted) throw signal.reason;
-        if (!mayPass(error)) throw error;
-        this.#failingSinceMs ??= clock.monotonic();
-        onTrouble(failureOf(error));
-        await clock.sleep(wait, signal);
-      }
+    const retry = this.#retries[kind];
+    try {
+      await (kind === "span" ? place.saveSpan(entry, { signal }) : place.putJournal(entry, { signal }));
+    } catch (error) {
+      if (signal.aborted) throw signal.reason;
+      if (!mayPass(error)) throw error;
+      retry.atMs = clock.monotonic() + retry.waitMs;
+      retry.waitMs = Math.min(retry.waitMs * 2, times.retryMostMs);
+      // Somebody who prunes holds up spans alone: what comes is durable all the same.
+      if (kind === "span" && place.hasJournal && isFailure(error, "repo/locked")) return;
+      this.#failingSinceMs ??= clock.monotonic();
+      onTrouble(failureOf(error));
+      return;
     }
+    retry.waitMs = times.retryMs;
     if (this.#failingSinceMs !== undefined) onTrouble(undefined);
     this.#failingSinceMs = undefined;
     if (to > this.#durableTo) this.#durableTo = to;
@@ -194,6 +216,11 @@ export class Keeper {
       if (!isFailure(error)) throw error;
     });
   }
+}
+
+/** The later of two times from now, in milliseconds; undefined where the first is. */
+function later(inMs: number | undefined, otherMs: number): number | undefined {
+  return inMs === undefined ? undefined : Math.max(inMs, otherMs);
 }
 
 /**

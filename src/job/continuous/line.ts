@@ -3,7 +3,7 @@
  * is known up to where all of them have it. Sessions come and go meanwhile; the line goes on where it is.
  */
 import type { Clock } from "../../base/clock.ts";
-import { assert, Failure } from "../../base/errors.ts";
+import { assert, Failure, isFailure } from "../../base/errors.ts";
 import type { Line } from "../../point/continuous.ts";
 import type { Commit } from "../../point/wal-facts.ts";
 import type { WalEvent } from "../../wal/events.ts";
@@ -62,7 +62,8 @@ export class LogLine {
   readonly line: Line;
   readonly tail: WalTail;
   readonly #reader: WalReader;
-  readonly #keepers: readonly Keeper[];
+  /** Those that store, or can again. */
+  #keepers: readonly Keeper[];
   readonly #o: LogLineOptions;
   #durableCommitUs: bigint | undefined;
   #receivedCommitUs: bigint | undefined;
@@ -149,12 +150,24 @@ export class LogLine {
   }
 
   /**
-   * Stores what comes until the signal is aborted, or until no more comes and everything is durable.
-   * @throws Failure what storing cannot go on after.
+   * Stores what comes until the signal is aborted, or until no more comes and everything is durable. A repository that cannot go
+   * on, because it is damaged, leaves the others alone: nothing waits for it any more.
+   * @throws Failure why the last one cannot go on.
    */
   async store({ signal }: { signal: AbortSignal }): Promise<void> {
+    const run = async (keeper: Keeper) => {
+      try {
+        await keeper.run({ signal });
+      } catch (error) {
+        const others = this.#keepers.filter((other) => other !== keeper);
+        if (signal.aborted || others.length === 0 || !isFailure(error) || error.code === "internal/bug") throw error;
+        this.#keepers = others;
+        this.#o.onTrouble(keeper.name, error);
+        this.#progressed();
+      }
+    };
     try {
-      await Promise.all(this.#keepers.map(async (keeper) => await keeper.run({ signal })));
+      await Promise.all(this.#keepers.map(run));
     } catch (error) {
       this.tail.fail(error);
       throw error;

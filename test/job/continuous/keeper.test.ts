@@ -18,6 +18,7 @@ class NotedPlace implements SpanPlace {
   readonly calls: string[] = [];
   readonly entries: SpanBytes[] = [];
   refusal: Failure | undefined;
+  spanRefusal: Failure | undefined;
 
   constructor(hasJournal = true) {
     this.hasJournal = hasJournal;
@@ -34,6 +35,7 @@ class NotedPlace implements SpanPlace {
   }
 
   async saveSpan(entry: SpanBytes): Promise<void> {
+    if (this.spanRefusal !== undefined) throw this.spanRefusal;
     await this.#take("span", entry);
   }
 
@@ -156,6 +158,20 @@ test("a place that refuses is tried again for as long as it takes, and nothing i
   await clock.advance(60_000);
   assert.equal(keeper.durableTo, START + 30n);
   assert.deepEqual([troubles.at(-1), keeper.failingSinceMs], [undefined, undefined]);
+  await stop();
+});
+
+test("while somebody prunes, what comes is durable in the journal, and the span is stored when it can be", async () => {
+  const { place, clock, keeper, troubles, add, stop } = world();
+  place.spanRefusal = new Failure("repo/locked", "somebody prunes");
+  await add(450);
+  await clock.advance(5_000);
+  assert.deepEqual(place.calls, ["journal 0-450"]);
+  assert.equal(keeper.durableTo, START + 450n);
+  assert.deepEqual(troubles, []);
+  place.spanRefusal = undefined;
+  await clock.advance(60_000);
+  assert.deepEqual(place.calls.slice(1), ["span 0-400", "sweep 400"]);
   await stop();
 });
 
