@@ -31,11 +31,14 @@ export async function openWatchedDesk(options: DeskOptions = {}): Promise<Desk> 
   return desk;
 }
 
-function stateOf({ root }: Desk): string {
+/** What of a desk a watch needs. */
+export type WatchedPlace = Pick<Desk, "root" | "config">;
+
+export function stateOf({ root }: Pick<Desk, "root">): string {
   return join(root, "state");
 }
 
-export async function readWatchStatus(desk: Desk): Promise<WatchStatus | undefined> {
+export async function readWatchStatus(desk: WatchedPlace): Promise<WatchStatus | undefined> {
   try {
     const [installation = ""] = await readdir(stateOf(desk));
     return JSON.parse(await readFile(join(stateOf(desk), installation, "watch.json"), "utf8")) as WatchStatus;
@@ -44,8 +47,12 @@ export async function readWatchStatus(desk: Desk): Promise<WatchStatus | undefin
   }
 }
 
-export function startWatch(desk: Desk, args: readonly string[]): Watching {
-  const child = startCli(["--config", desk.config, "watch", ...args], { cwd: desk.root });
+export function startWatch(
+  desk: WatchedPlace,
+  args: readonly string[],
+  env: Readonly<Record<string, string>> = {},
+): Watching {
+  const child = startCli(["--config", desk.config, "watch", ...args], { cwd: desk.root, env });
   let told = "";
   child.stderr?.on("data", (text: Buffer) => (told += text.toString()));
   const ended = new Promise<number | null>((resolve) => child.once("exit", (code) => resolve(code)));
