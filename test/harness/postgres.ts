@@ -3,6 +3,7 @@
  * ended by its process id. Its data is thrown away, so nothing is synced to disk.
  */
 import { type ChildProcess, type ChildProcessWithoutNullStreams, spawn } from "node:child_process";
+import { randomInt } from "node:crypto";
 import { chownSync, existsSync, readdirSync, readFileSync } from "node:fs";
 import { mkdir, mkdtemp, readFile, rm } from "node:fs/promises";
 import { createServer } from "node:net";
@@ -80,14 +81,33 @@ export function serverUser(): { uid: number; gid: number } | undefined {
   return { uid: Number(user[2]), gid: Number(user[3]) };
 }
 
-/** A port of loopback that nobody listens on now. */
+/** Well above those that servers have by custom. */
+const LOWEST_PORT = 10_000;
+
+/** Where the system's own choice begins: a connection that goes out, or a server that asks for any port, takes one from there. */
+function lowestOfTheSystem(): number {
+  const path = "/proc/sys/net/ipv4/ip_local_port_range";
+  const lowest = existsSync(path) ? Number(readFileSync(path, "utf8").split(/\s/)[0]) : 0;
+  return lowest > LOWEST_PORT ? lowest : 32_768;
+}
+
+/**
+ * A port of loopback that nobody listens on now, and that the system gives to nobody before a test's server takes it, or while that
+ * server is away: chosen by chance below those that it chooses from.
+ */
 export async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const address = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  if (address === null || typeof address === "string") throw new Error("no free port");
-  return address.port;
+  for (let tries = 0; tries < 100; tries += 1) {
+    const port = randomInt(LOWEST_PORT, lowestOfTheSystem());
+    const server = createServer();
+    const isFree = await new Promise<boolean>((resolve) => {
+      server.once("error", () => resolve(false));
+      server.listen(port, "127.0.0.1", () => resolve(true));
+    });
+    if (!isFree) continue;
+    await new Promise((resolve) => server.close(resolve));
+    return port;
+  }
+  throw new Error("no free port");
 }
 
 async function onDatabase<T>(address: TestAddress, act: (client: Client) => Promise<T>): Promise<T> {
