@@ -13,7 +13,7 @@ import { listPoints, type Point, type PointList } from "./points.ts";
 import type { KeptRestore } from "./restore-journals.ts";
 import { ALL_STAGES } from "./stages/all.ts";
 import { Journal, journalFile, type JournalValue, type PlaceIdentity } from "./stages/journal.ts";
-import { type Applied, applyStages, withWayOn } from "./stages/run-stages.ts";
+import { type Applied, applyStages, unsettled, withWayOn } from "./stages/run-stages.ts";
 import type { Place, StageContext, StageOptions } from "./stages/stage.ts";
 import type { WholeSummary } from "./whole-summaries.ts";
 
@@ -143,7 +143,7 @@ async function goOn(journal: Journal, context: StageContext, findings: readonly 
   } catch (error) {
     throw withWayOn(error, WAY_ON, context.signal);
   }
-  return summarize(journal, applied, findings);
+  return summarize(journal, applied, unsettled(ALL_STAGES, journal, findings));
 }
 
 /** Whatever went wrong, there is a way on and a way back. */

@@ -1,6 +1,7 @@
 /** Does the stages of a restore in their order, goes on with one that was killed, and undoes them, the last first. */
 import { formatInstant } from "../../base/clock.ts";
 import { bug, Failure, isFailure } from "../../base/errors.ts";
+import type { Finding } from "../../base/findings.ts";
 import { nameDisk, withDiskNamed } from "./full-disk.ts";
 import type { Journal } from "./journal.ts";
 import { mayStart } from "./kept-stopped.ts";
@@ -113,6 +114,13 @@ async function tellSeen(
   const { lines, findings } = behind(before, { lines: now.lines, findings: now.findings });
   await journal.setStage(name, { [of]: { lines, findings } });
   return { lines, findings };
+}
+
+/** What the plan found, without what the stages that are done have settled since: whoever reads it at the end need not see to it. */
+export function unsettled(stages: readonly Stage[], journal: Journal, planned: readonly Finding[]): Finding[] {
+  const done = stages.filter(({ name }) => journal.stage(name)?.state === "done");
+  const settled = new Set(done.flatMap(({ settles = [] }) => settles));
+  return planned.filter(({ kind }) => !settled.has(kind));
 }
 
 /** What a stage that failed, or the reason for cancelling it, says to do about it, and then the way that there is in any case. */

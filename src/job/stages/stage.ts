@@ -169,6 +169,8 @@ export interface Stage<T = unknown> {
    * count.
    */
   room?(context: StageContext): Promise<readonly RoomNeed[]>;
+  /** Kinds of findings of the plan that hold no longer once it is done. */
+  readonly settles?: readonly string[];
   /** Whether Chatwoot waits for its undo. */
   readonly undoIs: UndoIs;
   /** As `before`, of the undo. */

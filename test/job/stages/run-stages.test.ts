@@ -2,10 +2,11 @@ import assert from "node:assert/strict";
 import { tmpdir } from "node:os";
 import { test } from "node:test";
 import { Failure, isFailure } from "../../../src/base/errors.ts";
+import type { Finding } from "../../../src/base/findings.ts";
 import { silent } from "../../../src/base/progress.ts";
 import { knownNeed } from "../../../src/job/room.ts";
 import { Journal, type JournalValue } from "../../../src/job/stages/journal.ts";
-import { applyStages, undoStages } from "../../../src/job/stages/run-stages.ts";
+import { applyStages, undoStages, unsettled } from "../../../src/job/stages/run-stages.ts";
 import type { Stage, StageContext, StageResult } from "../../../src/job/stages/stage.ts";
 import { HandClock } from "../../harness/hand-clock.ts";
 import { fakeStage, Fuse, Killed, type World, worldJournal } from "./fake-stages.ts";
@@ -317,4 +318,23 @@ test("what was seen before a stage is told though the stage failed then, held, a
   assert.deepEqual(runs, [false, true, true]);
   await undoStages([stop, looking], context, journal);
   assert.deepEqual(journal.stage("database")?.result?.lines, ["ran before the undo", "taken away"]);
+});
+
+test("what the plan found is told to the end, but for what a stage that is done has settled", async () => {
+  const world = newWorld();
+  const settling = { ...fakeStage("redis", ["emptied"], { world, fuse: new Fuse() }), settles: ["redis-not-ready"] };
+  const failing: Stage = {
+    ...fakeStage("web", [], { world, fuse: new Fuse() }),
+    apply: () => Promise.reject(new Failure("target/unsuitable", "not yet")),
+    settles: ["part-missing"],
+  };
+  const stages = [settling, failing];
+  const planned = ["redis-not-ready", "part-missing", "point-misses-files"].map((kind): Finding => {
+    return { kind, level: "warning", message: kind, hint: "Look." };
+  });
+  const told = () => unsettled(stages, journal, planned).map(({ kind }) => kind);
+  const journal = await begin(world, new Fuse(), stages);
+  assert.deepEqual(told(), ["redis-not-ready", "part-missing", "point-misses-files"]);
+  await assert.rejects(applyStages(stages, context, journal), /not yet/);
+  assert.deepEqual(told(), ["part-missing", "point-misses-files"]);
 });
