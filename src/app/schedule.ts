@@ -1,9 +1,5 @@
 /** `schedule`: the daily run, written down where this machine runs things by itself. */
-import { existsSync, realpathSync } from "node:fs";
-import { stat } from "node:fs/promises";
-import { homedir, userInfo } from "node:os";
-import { dirname, join, resolve } from "node:path";
-import { isSea } from "node:sea";
+import { resolve } from "node:path";
 import { formatInstant } from "../base/clock.ts";
 import { Failure, isFailure } from "../base/errors.ts";
 import type { Finding } from "../base/findings.ts";
@@ -14,22 +10,21 @@ import { findJob, formatCrontab, readCrontab, withJob, withoutJob, writeCrontab 
 import { type DailyJob, unitName } from "../schedule/job.ts";
 import { formatCompose } from "../schedule/manifests.ts";
 import { toOnCalendar } from "../schedule/on-calendar.ts";
-import {
-  installUnits,
-  isLingering,
-  ownUnits,
-  readTimer,
-  removeUnits,
-  requireSystemd,
-  type Systemd,
-} from "../schedule/systemd.ts";
+import { installUnits, ownUnits, readTimer, removeUnits, requireSystemd, type Systemd } from "../schedule/systemd.ts";
 import { formatUnits } from "../schedule/units.ts";
-import { findEngineAddress } from "../system/engine-api.ts";
-import { makeFolders } from "../system/folders.ts";
-import { type Config, loadConfig, type LoadedConfig } from "./config.ts";
+import { loadConfig, type LoadedConfig } from "./config.ts";
 import { timesOf } from "./due.ts";
 import { VERSION } from "./program.ts";
-import { findStateFolder, openStateFolder, readStatus, SYSTEM_STATE } from "./state-folder.ts";
+import {
+  composeOptions,
+  lingerFindings,
+  localPlaces,
+  makePlaces,
+  ownJob,
+  systemdHere,
+  variableFindings,
+} from "./service-here.ts";
+import { findStateFolder, readStatus, SYSTEM_STATE } from "./state-folder.ts";
 import { timeZoneOf } from "./tidy.ts";
 import type { Globals, Surroundings } from "./surroundings.ts";
 
@@ -57,44 +52,8 @@ export async function runSchedule(globals: Globals, flags: ScheduleFlags, s: Sur
 }
 
 async function jobOf(loaded: LoadedConfig, s: Surroundings): Promise<DailyJob> {
-  const { config, path } = loaded;
-  const state = dirname((await findStateFolder(loaded, s)).path);
-  return {
-    installation: config.installation,
-    command: ownCommand(),
-    config: path,
-    times: parseCron(timesOf(config), timeZoneOf(config)),
-    writes: writesOf(config, state, s),
-  };
-}
-
-/** How this program is called: a single executable by itself, else Node with its script. */
-function ownCommand(): string[] {
-  const script = process.argv[1];
-  return isSea() || script === undefined ? [process.execPath] : [process.execPath, realpathSync(script)];
-}
-
-/** Folders, for a file that is replaced takes its folder's place. */
-function writesOf(config: Config, state: string, s: Surroundings): string[] {
-  const local = localPlaces(config, s).map(({ path }) => path);
-  const files = [config["status-file"], config["metrics-file"]].flatMap((file) => {
-    return file === undefined ? [] : [dirname(resolve(s.cwd, file))];
-  });
-  return [...new Set([state, ...local, ...files])];
-}
-
-/** Of the repositories on this machine's disks. */
-function localPlaces({ repositories }: Config, s: Surroundings): { name: string; path: string }[] {
-  return repositories.flatMap(({ name, location }) => {
-    const path = location.replace(/^local:/, "");
-    return /^[a-z0-9]+:/.test(path) ? [] : [{ name, path: resolve(s.cwd, path) }];
-  });
-}
-
-function systemdHere({ env }: Surroundings): Systemd {
-  if (process.getuid?.() === 0) return { scope: "system", folder: "/etc/systemd/system" };
-  const config = env["XDG_CONFIG_HOME"] ?? join(homedir(), ".config");
-  return { scope: "user", folder: join(config, "systemd", "user") };
+  const { config } = loaded;
+  return { ...(await ownJob(loaded, s)), times: parseCron(timesOf(config), timeZoneOf(config)) };
 }
 
 async function summaryOf({ loaded, job, s }: Here, action: ScheduleSummary["action"]): Promise<ScheduleSummary> {
@@ -124,7 +83,6 @@ async function summaryOf({ loaded, job, s }: Here, action: ScheduleSummary["acti
 
 async function print(here: Here, kind: "cronjob" | "compose", image = `chatkeep:${VERSION}`): Promise<ScheduleSummary> {
   const { loaded, job, s } = here;
-  const { storage, root, code, kind: installed } = loaded.config.installation;
   if (kind === "cronjob") {
     // Of the pod, whatever this machine has.
     const stateDir = resolve(s.cwd, loaded.config["state-dir"] ?? SYSTEM_STATE);
@@ -132,18 +90,12 @@ async function print(here: Here, kind: "cronjob" | "compose", image = `chatkeep:
     const manifest = formatCronJob(job, { image, stateDir, local });
     return { ...(await summaryOf(here, "print")), manifest, findings: local.map(notInPod) };
   }
-  const stateDir = dirname((await findStateFolder(loaded, s)).path);
-  const reads = [...new Set([root, storage, code].filter((path) => path !== undefined))].map((path) =>
-    resolve(s.cwd, path),
-  );
-  const asksEngine = installed === "docker-compose" || installed === "swarm";
-  const engine = asksEngine ? await findEngineAddress(s.env, (path) => path) : undefined;
-  const owner = await stat(loaded.path);
-  const manifest = formatCompose(job, { image, reads, stateDir, owner, engine });
+  const manifest = formatCompose(job, { image, ...(await composeOptions(loaded, s)) });
   return { ...(await summaryOf(here, "print")), manifest };
 }
 
-function notInPod({ name, path }: { name: string; path: string }): Finding {
+/** A repository that a pod would not have. */
+export function notInPod({ name, path }: { name: string; path: string }): Finding {
   return {
     kind: "repository-not-in-pod",
     level: "warning",
@@ -168,42 +120,8 @@ async function installTimer(here: Here): Promise<ScheduleSummary> {
     installed,
     removed,
     next: nextMs === undefined ? null : formatInstant(nextMs),
-    findings: [...(await lingerFindings(systemd)), ...variableFindings(here)],
+    findings: [...(await lingerFindings(systemd, "timer")), ...variableFindings(here)],
   };
-}
-
-/** What is not there when the service starts cannot be made within its walls. A repository's disk may be away just now. */
-async function makePlaces({ loaded, job, s }: Here): Promise<void> {
-  await openStateFolder(loaded, s);
-  const local = new Set(localPlaces(loaded.config, s).map(({ path }) => path));
-  for (const path of job.writes) if (!local.has(path)) await makeFolders(path);
-}
-
-async function lingerFindings({ scope }: Systemd): Promise<Finding[]> {
-  const user = userInfo().username;
-  if (scope === "system" || (await isLingering(user))) return [];
-  return [
-    {
-      kind: "linger-off",
-      level: "warning",
-      message: `the timer of user '${user}' runs only while that user is logged in`,
-      hint: `Run: loginctl enable-linger ${user}`,
-    },
-  ];
-}
-
-/** A timer has another environment than the shell that the configuration was tried in. */
-function variableFindings({ loaded }: Here): Finding[] {
-  const file = join(dirname(loaded.path), "environment");
-  if (!loaded.usesVariables || existsSync(file)) return [];
-  return [
-    {
-      kind: "variables-unset",
-      level: "warning",
-      message: "the configuration names variables of the environment, which a timer does not have",
-      hint: `Write them as NAME=value into '${file}' (chmod 600), which the service reads.`,
-    },
-  ];
 }
 
 async function installCrontab(here: Here): Promise<ScheduleSummary> {

@@ -48,6 +48,8 @@ import { rowChoice } from "./row-flags.ts";
 import { findSnapshot, openChosenRepository, openPoint, openToRead, readingPoint, settleWord } from "./session.ts";
 import type { Globals, Surroundings } from "./surroundings.ts";
 import type { WatchFlags } from "./watch.ts";
+import type { WatchServiceFlags } from "./watch-install.ts";
+import type { WatchServiceSummary } from "../job/watch-service-summary.ts";
 
 export async function runInit(globals: Globals, flags: InitFlags, s: Surroundings): Promise<InitSummary> {
   if (flags.add !== undefined) return await (await import("./init-add.ts")).addRepository(globals, flags.add, flags, s);
@@ -322,6 +324,15 @@ export async function runDrill(
 /** Until it is ended. */
 export async function runWatch(globals: Globals, flags: WatchFlags, s: Surroundings): Promise<void> {
   await (await import("./watch.ts")).runWatch(globals, flags, s);
+}
+
+/** Installs, removes or prints what keeps {@link runWatch} going. */
+export async function runWatchService(
+  globals: Globals,
+  flags: WatchServiceFlags,
+  s: Surroundings,
+): Promise<WatchServiceSummary> {
+  return await (await import("./watch-install.ts")).runWatchService(globals, flags, s);
 }
 
 export async function runScrub(globals: Globals, flags: { all: boolean }, s: Surroundings): Promise<ScrubSummary> {

@@ -25,6 +25,7 @@ import { storageSettings } from "./storage.ts";
 import type { Globals, Surroundings } from "./surroundings.ts";
 import { makePoints } from "./watch-interval.ts";
 import { chooseMode, type WayToServer } from "./watch-mode.ts";
+import { mayLoseNetwork, watchNetwork } from "./watch-network.ts";
 import { WatchTeller } from "./watch-told.ts";
 
 export interface WatchFlags {
@@ -81,7 +82,8 @@ export async function runWatch(globals: Globals, flags: WatchFlags, s: Surroundi
     mode === "stream"
       ? async (signal: AbortSignal) => await stream({ ...files(signal), replication }, { config, flags, globals, s })
       : async (signal: AbortSignal) => await byInterval(files(signal), { config, flags, globals, s });
-  await together([work, async (signal) => await report(book, { config, state, s: { ...s, signal } })], s);
+  const lost = mayLoseNetwork() ? [async (signal: AbortSignal) => await watchNetwork({ clock: s.clock, signal })] : [];
+  await together([work, async (signal) => await report(book, { config, state, s: { ...s, signal } }), ...lost], s);
 }
 
 /** Another on this machine is refused; on another machine the slot keeps them apart. */

@@ -1,6 +1,6 @@
 /** Finds an installation: whichever kind is on this machine, or the one that the configuration names. */
 import { Failure } from "../base/errors.ts";
-import { ownContainerId } from "../system/own-container.ts";
+import { ownContainerId, ownMountPoints } from "../system/own-container.ts";
 import { DOCKER_COMPOSE } from "./kinds/docker-compose.ts";
 import type { Found, InstallationSettings, Kind, Look, World } from "./kinds/kind.ts";
 import { GIVEN_ENVIRONMENT } from "./kinds/given-environment.ts";
@@ -20,6 +20,8 @@ export interface FindOptions {
   filesystemRoot?: string;
   /** The number of the container that Chatkeep runs in, in place of the real one. */
   containerId?: string;
+  /** Where something is mounted in that container, in place of the real ones. */
+  mountPoints?: readonly string[];
 }
 
 const KINDS: readonly Kind[] = [LINUX_VM, DOCKER_COMPOSE, SWARM, KUBERNETES, GIVEN_ENVIRONMENT, MANUAL];
@@ -76,7 +78,8 @@ export async function findInstallation(settings: InstallationSettings, options: 
   options.signal.throwIfAborted();
   const { env = {}, signal } = options;
   const containerId = options.containerId ?? ownContainerId();
-  const world: World = { machine: machineAt(options.filesystemRoot), env, containerId, signal };
+  const mountPoints = options.mountPoints ?? ownMountPoints();
+  const world: World = { machine: machineAt(options.filesystemRoot), env, containerId, mountPoints, signal };
   const { kinds, isNamed } = kindsMeant(settings);
   const looks: Look[] = [];
   for (const kind of kinds) {

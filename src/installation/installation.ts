@@ -104,6 +104,8 @@ export interface Installation {
   reach?: (host: string, port: number) => Reached;
   /** The database's own network; absent where there is none of this machine's, or it is ours. */
   databaseNetwork?: ServerNetwork;
+  /** As Compose calls the database; absent where Compose did not make it, or it is not of Chatwoot's project. */
+  databaseService?: string;
   redis?: RedisPlace;
   /** Folders of this machine in which its servers keep their data, where discovery tells. */
   dataFolders?: { server: "PostgreSQL" | "Redis"; path: string }[];

@@ -4,6 +4,7 @@
  * reached for a week would fill the disk of the database. Elsewhere the slot is temporary and goes with the session.
  */
 import { createHash } from "node:crypto";
+import { systemClock } from "../base/clock.ts";
 import { Failure } from "../base/errors.ts";
 import { isLsn, type Lsn, parseLsn } from "../wal/lsn.ts";
 import { describeAddress, type ServerAddress } from "./address.ts";
@@ -123,6 +124,31 @@ export async function dropSlot(
 ): Promise<void> {
   if ((await readSlot(connection, name)) === undefined) return;
   await session.command(`DROP_REPLICATION_SLOT ${quoteIdentifier(name)}`);
+}
+
+/** A walsender whose client is gone ends within moments. Milliseconds. */
+const READER_ENDS_MS = 15_000;
+const LOOK_AGAIN_MS = 250;
+
+/**
+ * Drops it by a session of statements, which is let in where one of replication is not. Who reads from it may just be ending.
+ * @throws Failure `wal/slot-in-use` where somebody goes on reading; of the `database/` codes.
+ */
+export async function dropOwnSlot(
+  connection: Connection,
+  name: string,
+  { signal }: { signal: AbortSignal },
+): Promise<void> {
+  const until = systemClock.monotonic() + READER_ENDS_MS;
+  for (;;) {
+    const slot = await readSlot(connection, name);
+    if (slot === undefined) return;
+    if (slot.activePid === undefined) break;
+    if (systemClock.monotonic() >= until)
+      throw slotFailure(`is read from by process ${slot.activePid}`, name, connection.address);
+    await systemClock.sleep(LOOK_AGAIN_MS, signal);
+  }
+  await connection.query("select pg_catalog.pg_drop_replication_slot($1)", [name]);
 }
 
 function slotFailure(what: string, name: string, address: ServerAddress): Failure {

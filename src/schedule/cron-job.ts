@@ -1,8 +1,8 @@
-/** The daily run in Kubernetes: to be printed, looked through, and applied by a person. */
+/** The daily run, and continuous protection, in Kubernetes: to be printed, looked through, and applied by a person. */
 import { basename, dirname, join } from "node:path";
 import { stringify } from "yaml";
 import type { CronTimes } from "./cron.ts";
-import { type DailyJob, IMAGE_USER, unitName } from "./job.ts";
+import { type DailyJob, IMAGE_USER, type Job, unitName, type WatchJob } from "./job.ts";
 
 export interface CronJobOptions {
   image: string;
@@ -25,14 +25,11 @@ const TIME_TO_STOP = 120;
  */
 export function formatCronJob(job: DailyJob, options: CronJobOptions): string {
   const name = kubernetesName(unitName(job));
-  const labels = { "app.kubernetes.io/name": "chatkeep", "app.kubernetes.io/instance": name };
-  const claim = {
-    apiVersion: "v1",
-    kind: "PersistentVolumeClaim",
-    metadata: { name: `${name}-state`, labels },
-    spec: { accessModes: ["ReadWriteOnce"], resources: { requests: { storage: "2Gi" } } },
-  };
-  const pod = { metadata: { labels }, spec: podOf(name, job, options) };
+  const labels = labelsOf(name);
+  const claim = claimOf(name, labels);
+  const args = ["--config", job.config, "--json", "--quiet", "run"];
+  const parts = { name, labels, args, timeZone: job.times.timeZone, restartPolicy: "Never" } as const;
+  const pod = { metadata: { labels }, spec: podOf(job, parts, options) };
   const cronJob = {
     apiVersion: "batch/v1",
     kind: "CronJob",
@@ -62,21 +59,82 @@ export function formatCronJob(job: DailyJob, options: CronJobOptions): string {
     `The daily run of ${job.installation.name}, and the claim for its state. It needs beside it: the Secret '${name}-config' with`,
     `${basename(job.config)} and the password files that it names, and the service account 'chatkeep'. Credentials may stand in a`,
     `Secret '${name}-credentials', as variables. Where uploads lie on a claim, add that under 'volumes' and 'volumeMounts'.`,
-    ...(options.local ?? []).flatMap(({ name: repository, path }) => [
-      `NOT IN THE POD: the repository '${repository}' lies in the folder '${path}'. Mount a claim there, under 'volumes' and`,
-      "'volumeMounts', or name another place in the configuration: as it is, this run cannot write it.",
-    ]),
+    ...notInThePod(options),
   ];
   return [`${comment(head)}${yamlOf(claim)}`, yamlOf(cronJob)].join("---\n");
 }
 
-function podOf(name: string, { config, times }: DailyJob, { image, stateDir }: CronJobOptions): object {
+/**
+ * A Deployment (apps/v1) with a claim of its own. There is one at most, ever: two would read from one slot, so the old one ends
+ * before a new one begins.
+ */
+export function formatWatchDeployment(job: WatchJob, options: CronJobOptions): string {
+  const name = kubernetesName(unitName(job));
+  const own = `${name}-watch`;
+  const labels = labelsOf(own);
+  const claim = claimOf(own, labels);
+  const args = ["--config", job.config, ...job.options.program, "--json", "--quiet", "watch", ...job.options.watch];
+  const parts = { name, stateOf: own, labels, args, timeZone: job.timeZone, restartPolicy: "Always" } as const;
+  const deployment = {
+    apiVersion: "apps/v1",
+    kind: "Deployment",
+    metadata: { name: own, labels },
+    spec: {
+      replicas: 1,
+      strategy: { type: "Recreate" },
+      selector: { matchLabels: labels },
+      template: { metadata: { labels }, spec: podOf(job, parts, options) },
+    },
+  };
+  const head = [
+    `Continuous protection of ${job.installation.name}, and the claim for its state. It needs what the daily run needs: the Secret`,
+    `'${name}-config', the service account 'chatkeep', and '${name}-credentials' where there are any. The database's pg_hba.conf must let`,
+    "its role replicate from the pod's address: 'chatkeep doctor' says the line. Where it may not, a restore point is made every few minutes.",
+    ...notInThePod(options),
+  ];
+  return [`${comment(head)}${yamlOf(claim)}`, yamlOf(deployment)].join("---\n");
+}
+
+type Labels = Readonly<Record<string, string>>;
+
+function labelsOf(name: string): Labels {
+  return { "app.kubernetes.io/name": "chatkeep", "app.kubernetes.io/instance": name };
+}
+
+function claimOf(name: string, labels: Labels): object {
+  return {
+    apiVersion: "v1",
+    kind: "PersistentVolumeClaim",
+    metadata: { name: `${name}-state`, labels },
+    spec: { accessModes: ["ReadWriteOnce"], resources: { requests: { storage: "2Gi" } } },
+  };
+}
+
+function notInThePod({ local }: CronJobOptions): string[] {
+  return (local ?? []).flatMap(({ name, path }) => [
+    `NOT IN THE POD: the repository '${name}' lies in the folder '${path}'. Mount a claim there, under 'volumes' and`,
+    "'volumeMounts', or name another place in the configuration: as it is, this run cannot write it.",
+  ]);
+}
+
+interface PodParts {
+  /** Of the Secrets. */
+  name: string;
+  /** Of the claim for its state, where that is called otherwise. */
+  stateOf?: string;
+  args: readonly string[];
+  timeZone: string;
+  restartPolicy: "Never" | "Always";
+}
+
+function podOf({ config }: Job, parts: PodParts, { image, stateDir }: CronJobOptions): object {
+  const { name, stateOf = name, args, timeZone, restartPolicy } = parts;
   const container = {
     name: "chatkeep",
     image,
-    args: ["--config", config, "--json", "--quiet", "run"],
+    args,
     env: [
-      { name: "TZ", value: times.timeZone },
+      { name: "TZ", value: timeZone },
       { name: "XDG_CACHE_HOME", value: join(stateDir, "cache") },
     ],
     envFrom: [{ secretRef: { name: `${name}-credentials`, optional: true } }],
@@ -95,7 +153,7 @@ function podOf(name: string, { config, times }: DailyJob, { image, stateDir }: C
   return {
     serviceAccountName: "chatkeep",
     automountServiceAccountToken: true,
-    restartPolicy: "Never",
+    restartPolicy,
     terminationGracePeriodSeconds: TIME_TO_STOP,
     securityContext: {
       runAsNonRoot: true,
@@ -109,7 +167,7 @@ function podOf(name: string, { config, times }: DailyJob, { image, stateDir }: C
     containers: [container],
     volumes: [
       { name: "config", secret: { secretName: `${name}-config`, defaultMode: 0o440 } },
-      { name: "state", persistentVolumeClaim: { claimName: `${name}-state` } },
+      { name: "state", persistentVolumeClaim: { claimName: `${stateOf}-state` } },
       { name: "tmp", emptyDir: {} },
     ],
   };

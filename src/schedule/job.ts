@@ -1,25 +1,40 @@
 /** What is to run every day, wherever it is written down. */
 import type { CronTimes } from "./cron.ts";
 
-export interface DailyJob {
+export interface Job {
   installation: { id: string; name: string };
   /** The program and its first arguments, up to the command. */
   command: readonly string[];
   /** Absolute. */
   config: string;
-  times: CronTimes;
   /** Folders and files that the run writes to. */
   writes: readonly string[];
 }
 
+export interface DailyJob extends Job {
+  times: CronTimes;
+}
+
+/** What runs for good. */
+export interface WatchJob extends Job {
+  /** Options of the program and of `watch`, as given when it was installed. */
+  options: { readonly program: readonly string[]; readonly watch: readonly string[] };
+  timeZone: string;
+}
+
+/** The daily run, or what runs for good. */
+export type JobKind = "daily" | "watch";
+
 /** What a unit is called, without its kind. */
-export function unitName({ installation }: Pick<DailyJob, "installation">): string {
-  return `chatkeep-${installation.name}`;
+export function unitName({ installation }: Pick<Job, "installation">, kind: JobKind = "daily"): string {
+  return `chatkeep-${installation.name}${kind === "watch" ? "-watch" : ""}`;
 }
 
 /** By this line what is ours is known, and whose it is. */
-export function markerOf(installationId: string): string {
-  return `# Made by 'chatkeep schedule install' for installation ${installationId}; 'chatkeep schedule remove' takes it away.`;
+export function markerOf(installationId: string, kind: JobKind = "daily"): string {
+  const [install, remove] =
+    kind === "daily" ? ["schedule install", "schedule remove"] : ["watch --install", "watch --remove"];
+  return `# Made by 'chatkeep ${install}' for installation ${installationId}; 'chatkeep ${remove}' takes it away.`;
 }
 
 /** The user that Chatkeep's image runs as, by number: Kubernetes cannot tell whether a name is root's. */

@@ -1,8 +1,8 @@
-/** The daily run as a Compose service: to be printed, looked through, and added by a person. */
+/** The daily run, and continuous protection, as Compose services: to be printed, looked through, and added by a person. */
 import { dirname, join } from "node:path";
 import { stringify } from "yaml";
 import type { EngineAddress } from "../system/engine-api.ts";
-import { DELAY_MINUTES, type DailyJob, IMAGE_USER } from "./job.ts";
+import { DELAY_MINUTES, type DailyJob, IMAGE_USER, type Job, type WatchJob } from "./job.ts";
 
 export interface ManifestOptions {
   image: string;
@@ -27,7 +27,66 @@ const ENGINE_NOTES = [
 
 /** Docker Compose has no timer: the service waits for the time, does the day's work, ends, and is started again. */
 export function formatCompose(job: DailyJob, options: ManifestOptions): string {
-  const { image, reads, stateDir, engine } = options;
+  const { service, user, volumes } = partsOf(job, { ...options, timeZone: job.times.timeZone });
+  const chatkeep = {
+    ...service,
+    command: ["--config", job.config, ...RUN_WHEN_DUE],
+    // A backup that is stopped ends cleanly, which may take some seconds.
+    stop_grace_period: "1m",
+    // For the PostgreSQL server of a drill.
+    shm_size: "256m",
+  };
+  const head = [
+    `The daily run of ${job.installation.name}, to be added to Chatwoot's own file. It must reach the database: give it the`,
+    "network of Chatwoot's services, and see that the configuration names the database as it is called there.",
+    ...user.notes,
+    ...(options.engine === undefined ? [] : ENGINE_NOTES),
+  ];
+  return `${comment(head)}${stringify({ services: { chatkeep }, ...volumes })}`;
+}
+
+export interface WatchManifestOptions extends ManifestOptions {
+  /** The Compose service that the database is; undefined where it is not known. */
+  database: string | undefined;
+}
+
+/** As the service is called in Chatwoot's own file. */
+const USUAL_DATABASE = "postgres";
+
+/**
+ * Continuous protection, in the very network of the database's container: PostgreSQL's image lets replication in from 127.0.0.1
+ * alone, and that network's 127.0.0.1 is the container.
+ */
+export function formatWatchCompose(job: WatchJob, options: WatchManifestOptions): string {
+  const { service, user, volumes } = partsOf(job, { ...options, timeZone: job.timeZone });
+  const database = options.database ?? USUAL_DATABASE;
+  const watch = {
+    ...service,
+    command: ["--config", job.config, ...job.options.program, "--json", "--quiet", "watch", ...job.options.watch],
+    network_mode: `service:${database}`,
+    // Of a network whose container is made anew only a name is left: then this is made anew, too.
+    depends_on: { [database]: { condition: "service_started", restart: true } },
+    // What came by then is stored first.
+    stop_grace_period: "2m",
+  };
+  const head = [
+    `Continuous protection of ${job.installation.name}, to be added to Chatwoot's own file, beside the daily run. It joins the network of`,
+    `the service '${database}', where PostgreSQL lets 127.0.0.1 replicate: so it has no 'networks' and no 'ports' of its own.`,
+    ...(options.database === undefined
+      ? ["Is the database's service called otherwise? Then write its name in both places."]
+      : []),
+    ...user.notes,
+    ...(options.engine === undefined ? [] : ENGINE_NOTES),
+  ];
+  return `${comment(head)}${stringify({ services: { "chatkeep-watch": watch }, ...volumes })}`;
+}
+
+/** What both have. */
+function partsOf(
+  job: Job,
+  options: ManifestOptions & { timeZone: string },
+): { service: object; user: User; volumes: object } {
+  const { image, reads, stateDir, engine, timeZone } = options;
   const configDir = dirname(job.config);
   const writes = job.writes.filter((path) => path !== stateDir && !isBelow(path, configDir));
   const user = userOf(options);
@@ -35,9 +94,8 @@ export function formatCompose(job: DailyJob, options: ManifestOptions): string {
   const service = {
     image,
     ...(user.id === undefined ? {} : { user: user.id }),
-    command: ["--config", job.config, ...RUN_WHEN_DUE],
     restart: "always",
-    environment: { TZ: job.times.timeZone, XDG_CACHE_HOME: join(stateDir, "cache"), ...engineVariables(engine) },
+    environment: { TZ: timeZone, XDG_CACHE_HOME: join(stateDir, "cache"), ...engineVariables(engine) },
     volumes: [
       bind(configDir, true),
       state,
@@ -46,21 +104,11 @@ export function formatCompose(job: DailyJob, options: ManifestOptions): string {
       ...(user.ownsState ? [bind("/etc/passwd", true)] : []),
       ...engineMounts(engine),
     ],
-    // A backup that is stopped ends cleanly, which may take some seconds.
-    stop_grace_period: "1m",
     // Of 1,024, which others have: it counts only while they want the processor.
     cpu_shares: 204,
-    // For the PostgreSQL server of a drill.
-    shm_size: "256m",
   };
-  const head = [
-    `The daily run of ${job.installation.name}, to be added to Chatwoot's own file. It must reach the database: give it the`,
-    "network of Chatwoot's services, and see that the configuration names the database as it is called there.",
-    ...user.notes,
-    ...(engine === undefined ? [] : ENGINE_NOTES),
-  ];
   const volumes = user.ownsState ? {} : { volumes: { "chatkeep-state": {} } };
-  return `${comment(head)}${stringify({ services: { chatkeep: service }, ...volumes })}`;
+  return { service, user, volumes };
 }
 
 interface User {

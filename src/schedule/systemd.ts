@@ -6,8 +6,8 @@ import { Failure, isFailure, messageOf } from "../base/errors.ts";
 import { makeFolders } from "../system/folders.ts";
 import { runProgram } from "../system/process.ts";
 import { replaceFile } from "../system/replace-file.ts";
-import { markerOf } from "./job.ts";
-import type { Scope, Units } from "./units.ts";
+import { type JobKind, markerOf } from "./job.ts";
+import type { Scope, ServiceUnit, Units } from "./units.ts";
 
 export interface Systemd {
   readonly scope: Scope;
@@ -66,18 +66,50 @@ export async function systemctl(scope: Scope, args: readonly string[], { signal 
  * @throws Failure `schedule/unsuitable` when a unit of that name is somebody else's, or systemd refuses it.
  */
 export async function installUnits(
-  { scope, folder }: Systemd,
+  systemd: Systemd,
   { name, service, timer }: Units,
   installationId: string,
   tools: Tools,
 ): Promise<string[]> {
   const files = [
-    { path: join(folder, `${name}.service`), text: service },
-    { path: join(folder, `${name}.timer`), text: timer },
+    { name: `${name}.service`, text: service },
+    { name: `${name}.timer`, text: timer },
   ];
-  for (const { path } of files) await refuseForeign(path, installationId);
-  const others = (await ownUnits(folder, installationId)).filter((path) => !files.some((file) => file.path === path));
-  await takeAway({ scope, folder }, others, tools);
+  return await install(systemd, files, { kind: "daily", installationId, started: `${name}.timer` }, tools);
+}
+
+/** Writes the service that runs for good and starts it; one that runs is ended cleanly and started anew. @throws as {@link installUnits}. */
+export async function installService(
+  systemd: Systemd,
+  { name, service }: ServiceUnit,
+  installationId: string,
+  tools: Tools,
+): Promise<string[]> {
+  const file = `${name}.service`;
+  return await install(
+    systemd,
+    [{ name: file, text: service }],
+    { kind: "watch", installationId, started: file },
+    tools,
+  );
+}
+
+interface Whose {
+  kind: JobKind;
+  installationId: string;
+}
+
+async function install(
+  { scope, folder }: Systemd,
+  units: readonly { name: string; text: string }[],
+  { kind, installationId, started }: Whose & { started: string },
+  tools: Tools,
+): Promise<string[]> {
+  const files = units.map(({ name, text }) => ({ path: join(folder, name), text }));
+  for (const { path } of files) await refuseForeign(path, { kind, installationId });
+  const there = await ownUnits(folder, installationId, kind);
+  const others = there.filter((path) => !files.some((file) => file.path === path));
+  await takeAway({ scope, folder }, others, kind, tools);
   try {
     await makeFolders(folder);
     for (const { path, text } of files) await replaceFile(path, text, 0o644);
@@ -88,47 +120,56 @@ export async function installUnits(
     });
   }
   await systemctl(scope, ["daemon-reload"], tools);
-  await systemctl(scope, ["enable", `${name}.timer`], tools);
-  // One that was there already goes by its new times only when it is started again.
-  await systemctl(scope, ["restart", `${name}.timer`], tools);
+  await systemctl(scope, ["enable", started], tools);
+  // One that was there already goes by what is new only when it is started again.
+  await systemctl(scope, ["restart", started], tools);
   return files.map(({ path }) => path);
 }
 
-async function refuseForeign(path: string, installationId: string): Promise<void> {
+async function refuseForeign(path: string, whose: Whose): Promise<void> {
   const there = await readFile(path, "utf8").catch(() => undefined);
-  if (there === undefined || isOwn(there, installationId)) return;
+  if (there === undefined || isOwn(there, whose)) return;
   throw new Failure("schedule/unsuitable", `'${path}' is there already, and is not this installation's`, {
     hint: "Look at it; move it away, or give the installation another name.",
   });
 }
 
 /** The marker is the first line: what somebody copied it into, further down, is his. */
-function isOwn(unit: string, installationId: string): boolean {
-  return unit.split("\n", 1)[0] === markerOf(installationId);
+function isOwn(unit: string, { installationId, kind }: Whose): boolean {
+  return unit.split("\n", 1)[0] === markerOf(installationId, kind);
 }
 
 /** The files of this installation's units. */
-export async function ownUnits(folder: string, installationId: string): Promise<string[]> {
+export async function ownUnits(folder: string, installationId: string, kind: JobKind = "daily"): Promise<string[]> {
   const found: string[] = [];
   for (const name of await readdir(folder).catch(() => [])) {
     if (!/^chatkeep-.*\.(service|timer)$/.test(name)) continue;
     const path = join(folder, name);
     const unit = await readFile(path, "utf8").catch(() => "");
-    if (isOwn(unit, installationId)) found.push(path);
+    if (isOwn(unit, { installationId, kind })) found.push(path);
   }
   return found.toSorted();
 }
 
-/** Stops the timer and removes what is this installation's; a run that is under way goes on to its end. */
-export async function removeUnits(systemd: Systemd, installationId: string, tools: Tools): Promise<string[]> {
-  const files = await ownUnits(systemd.folder, installationId);
-  await takeAway(systemd, files, tools);
+/**
+ * Stops the timer and removes what is this installation's; a daily run that is under way goes on to its end. What runs for good is
+ * ended: it stores what came by then.
+ */
+export async function removeUnits(
+  systemd: Systemd,
+  installationId: string,
+  tools: Tools,
+  kind: JobKind = "daily",
+): Promise<string[]> {
+  const files = await ownUnits(systemd.folder, installationId, kind);
+  await takeAway(systemd, files, kind, tools);
   return files;
 }
 
-async function takeAway({ scope }: Systemd, files: readonly string[], tools: Tools): Promise<void> {
+async function takeAway({ scope }: Systemd, files: readonly string[], kind: JobKind, tools: Tools): Promise<void> {
   if (files.length === 0) return;
-  for (const path of files.filter((file) => file.endsWith(".timer"))) {
+  const stopped = kind === "daily" ? ".timer" : ".service";
+  for (const path of files.filter((file) => file.endsWith(stopped))) {
     // Where no systemd runs any more the files go all the same.
     await systemctl(scope, ["disable", "--now", nameOf(path)], tools).catch(ignoreUnsuitable);
   }
@@ -181,4 +222,15 @@ export async function isLingering(user: string): Promise<boolean> {
     () => true,
     () => false,
   );
+}
+
+/** Whether a service is enabled, and runs: `active`, `activating`, `failed` … */
+export async function readService(
+  { scope }: Systemd,
+  name: string,
+  tools: Tools,
+): Promise<{ isEnabled: boolean; state: string }> {
+  const shown = await systemctl(scope, ["show", `${name}.service`, "--property=UnitFileState,ActiveState"], tools);
+  const [, state = "unknown"] = /^ActiveState=(.*)$/m.exec(shown) ?? [];
+  return { isEnabled: /^UnitFileState=enabled$/m.test(shown), state };
 }

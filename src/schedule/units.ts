@@ -1,6 +1,6 @@
 /** The systemd units of the daily run, by systemd.service(5), systemd.exec(5) and systemd.timer(5). */
 import { dirname, join } from "node:path";
-import { DELAY_MINUTES, type DailyJob, markerOf, NICE, unitName } from "./job.ts";
+import { DELAY_MINUTES, type DailyJob, type Job, markerOf, NICE, unitName, type WatchJob } from "./job.ts";
 import { toOnCalendar } from "./on-calendar.ts";
 
 export interface Units {
@@ -13,6 +13,9 @@ export interface Units {
 /** For the machine, run by root; or for one user, whose manager cannot restrict as much. */
 export type Scope = "system" | "user";
 
+/** Seconds. */
+const TIME_TO_END = 120;
+
 export function formatUnits(job: DailyJob, scope: Scope): Units {
   return { name: unitName(job), service: formatService(job, scope), timer: formatTimer(job) };
 }
@@ -20,12 +23,11 @@ export function formatUnits(job: DailyJob, scope: Scope): Units {
 function formatService(job: DailyJob, scope: Scope): string {
   const { installation, command, config } = job;
   const call = [...command, "--config", config, "--json", "--quiet", "run"].map(quoteArgument).join(" ");
-  const cache = scope === "system" ? "/var/cache" : "%C";
   return text([
     markerOf(installation.id),
     "[Unit]",
     `Description=Chatkeep: daily backup of ${plain(installation.name)}`,
-    ...(scope === "system" ? ["Wants=network-online.target", "After=network-online.target"] : []),
+    ...afterNetwork(scope),
     "",
     "[Service]",
     "Type=oneshot",
@@ -34,14 +36,7 @@ function formatService(job: DailyJob, scope: Scope): string {
     "SuccessExitStatus=3",
     "# A first backup may take days.",
     "TimeoutStartSec=infinity",
-    "# For ${NAME} in the configuration; it need not be there.",
-    `EnvironmentFile=-${escapePercent(join(dirname(config), "environment"))}`,
-    `Environment=XDG_CACHE_HOME=${cache} NODE_COMPILE_CACHE=${cache}/chatkeep/compiled`,
-    "# Not /tmp: a drill in a container shares its folder with the engine, and a large one needs room.",
-    `Environment=TMPDIR=${cache}/chatkeep/tmp`,
-    "CacheDirectory=chatkeep chatkeep/tmp",
-    "UMask=0077",
-    "",
+    ...surroundings(config, scope),
     "# Chatwoot comes first.",
     `Nice=${NICE}`,
     "IOSchedulingClass=idle",
@@ -52,8 +47,69 @@ function formatService(job: DailyJob, scope: Scope): string {
   ]);
 }
 
+/** A name, and the whole of the unit. */
+export interface ServiceUnit {
+  name: string;
+  service: string;
+}
+
+/** What runs for good: it is started anew whatever ended it, and ends cleanly when it is told to. */
+export function formatWatchUnit(job: WatchJob, scope: Scope): ServiceUnit {
+  const { installation, command, config, options } = job;
+  const call = [...command, "--config", config, ...options.program, "--json", "--quiet", "watch", ...options.watch];
+  const service = text([
+    markerOf(installation.id, "watch"),
+    "[Unit]",
+    `Description=Chatkeep: continuous protection of ${plain(installation.name)}`,
+    ...afterNetwork(scope),
+    "# However often it ends: a database that is away for a night comes back.",
+    "StartLimitIntervalSec=0",
+    "",
+    "[Service]",
+    "Type=exec",
+    `ExecStart=${call.map(quoteArgument).join(" ")}`,
+    "Restart=always",
+    "RestartSec=10",
+    "# 130: told to end, and ended cleanly.",
+    "SuccessExitStatus=130",
+    "# What came by then is stored first.",
+    `TimeoutStopSec=${TIME_TO_END}`,
+    ...surroundings(config, scope),
+    "# Chatwoot comes first. Not idle: a disk that is busy for an hour would hold the log up for an hour.",
+    `Nice=${NICE}`,
+    "IOSchedulingClass=best-effort",
+    "IOSchedulingPriority=7",
+    "CPUWeight=20",
+    "",
+    "NoNewPrivileges=yes",
+    ...(scope === "system" ? restrictions(job) : []),
+    "",
+    "[Install]",
+    `WantedBy=${scope === "system" ? "multi-user.target" : "default.target"}`,
+  ]);
+  return { name: unitName(job, "watch"), service };
+}
+
+function afterNetwork(scope: Scope): string[] {
+  return scope === "system" ? ["Wants=network-online.target", "After=network-online.target"] : [];
+}
+
+function surroundings(config: string, scope: Scope): string[] {
+  const cache = scope === "system" ? "/var/cache" : "%C";
+  return [
+    "# For ${NAME} in the configuration; it need not be there.",
+    `EnvironmentFile=-${escapePercent(join(dirname(config), "environment"))}`,
+    `Environment=XDG_CACHE_HOME=${cache} NODE_COMPILE_CACHE=${cache}/chatkeep/compiled`,
+    "# Not /tmp: a drill in a container shares its folder with the engine, and a large one needs room.",
+    `Environment=TMPDIR=${cache}/chatkeep/tmp`,
+    "CacheDirectory=chatkeep chatkeep/tmp",
+    "UMask=0077",
+    "",
+  ];
+}
+
 /** It reads everything that root may, and writes only what the configuration names. */
-function restrictions({ writes }: DailyJob): string[] {
+function restrictions({ writes }: Job): string[] {
   return [
     "PrivateTmp=yes",
     "ProtectSystem=strict",

@@ -25,3 +25,23 @@ export function ownContainerId(): string | undefined {
     return undefined; // No Linux, so no container of it.
   }
 }
+
+/** Where something is mounted in a table of mounts, as {@link containerIdIn} reads it: the field after the place on the machine. */
+export function mountPointsIn(mountinfo: string): string[] {
+  return mountinfo.split("\n").flatMap((line) => {
+    const target = line.split(" ")[4];
+    // Blanks and their like are written as \\040.
+    return target === undefined
+      ? []
+      : [target.replaceAll(/\\([0-7]{3})/g, (_, octal: string) => String.fromCodePoint(Number.parseInt(octal, 8)))];
+  });
+}
+
+/** Of this process. */
+export function ownMountPoints(): string[] {
+  try {
+    return mountPointsIn(readFileSync("/proc/self/mountinfo", "utf8"));
+  } catch {
+    return [];
+  }
+}

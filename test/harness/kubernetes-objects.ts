@@ -77,6 +77,7 @@ interface Template {
 /** What the pods of an object are made of; undefined for one that has none. */
 export function podOf(object: KubernetesObject): Template | undefined {
   if (object.kind === "Pod") return object as unknown as Template;
+  if (object.kind === "Deployment") return (object as unknown as { spec: { template: Template } }).spec.template;
   if (object.kind !== "CronJob") return undefined;
   return (object as unknown as { spec: { jobTemplate: { spec: { template: Template } } } }).spec.jobTemplate.spec
     .template;

@@ -6,7 +6,7 @@ import { after, before, test } from "node:test";
 import { isFailure } from "../../src/base/errors.ts";
 import { captureConfig } from "../../src/installation/config.ts";
 import { type Found, findInstallation } from "../../src/installation/find.ts";
-import { containerIdIn } from "../../src/system/own-container.ts";
+import { containerIdIn, mountPointsIn } from "../../src/system/own-container.ts";
 import { type StandInContainer, startStandInEngine } from "../harness/stand-in-engine.ts";
 import { temporaryFolder, type TestFolder } from "../harness/temporary.ts";
 import {
@@ -180,6 +180,23 @@ test("without the socket, the environment that Chatkeep was given is Chatwoot's,
   assert.match(again.findings[0]?.hint ?? "", /Mount Chatwoot's volume of uploaded files there/);
 });
 
+test("a container in the database's network, which has that one's names, is told by what is mounted", async () => {
+  const others = production(STORAGE);
+  const database = others.find(({ Name }) => Name.includes("postgres"));
+  assert.ok(database !== undefined);
+  const own = ownContainer();
+  own.HostConfig = { ...own.HostConfig, NetworkMode: `container:${database.Id}` };
+  await using engine = await startStandInEngine({ containers: [...others, own], images: IMAGES });
+  const world = { signal, env: { DOCKER_HOST: engine.host }, filesystemRoot: inside.path, containerId: database.Id };
+  const mountPoints = ["/", "/etc/hosts", "/chatwoot", "/app/storage"];
+  const { installation } = await findInstallation({}, { ...world, mountPoints });
+  assert.deepEqual(installation.storage, [{ serviceName: "local", kind: "local", roots: [inside.at("app/storage")] }]);
+  assert.deepEqual(installation.reach?.("postgres", 5432), { host: "127.0.0.1", port: 5432 });
+  assert.equal(installation.databaseService, "postgres");
+  // Its own network is no other's that would have to be entered.
+  assert.equal(installation.databaseNetwork, undefined);
+});
+
 test("where the engine may be asked, what it says counts, and the given environment is not a second Chatwoot", async () => {
   await using engine = await startStandInEngine({ containers: production(STORAGE), images: IMAGES });
   const env = { ...ENVIRONMENT, DOCKER_HOST: engine.host };
@@ -197,4 +214,5 @@ test("the container that a process runs in is told by what its engine mounts, an
   assert.equal(containerIdIn(`x\n${podman}\n`), ID);
   assert.equal(containerIdIn(ofMachine), undefined);
   assert.equal(containerIdIn(""), undefined);
+  assert.deepEqual(mountPointsIn(`1 2 8:1 /a /with\\040blank rw - ext4 /dev/vda rw\n`), ["/with blank"]);
 });

@@ -2,6 +2,8 @@
 import type { CommandRow } from "../command.ts";
 import { REPOSITORY_EXITS } from "./shared.ts";
 
+export const WATCH_MANIFESTS = ["systemd", "compose", "kubernetes"] as const;
+
 export const CONTINUOUS: readonly CommandRow[] = [
   {
     name: "watch",
@@ -16,16 +18,24 @@ export const CONTINUOUS: readonly CommandRow[] = [
       },
       { flag: "--flush-every", value: "TIME", help: "what was committed is safe then: 1s to 60s (default: 5s)" },
       { flag: "--interval", value: "TIME", help: "between two points of 'interval': 1m to 1h (default: 5m)" },
+      { flag: "--install", help: "as a systemd service that runs for good, and start it" },
+      { flag: "--remove", help: "take that away, and drop the slot at the server (asks)" },
+      {
+        flag: "--print",
+        value: "KIND",
+        kind: WATCH_MANIFESTS,
+        help: "a unit, a Compose service or a Deployment: systemd, compose, kubernetes",
+      },
+      { flag: "--image", value: "NAME", help: "Chatkeep's image in what is printed" },
     ],
     purpose: "protect continuously: lose seconds, not a day",
     description: [
       "Stays in the foreground until it is ended. Follows PostgreSQL's write-ahead log over the replication protocol into every repository ('stream'), takes a base of the cluster at once and every week, and so any moment since can be brought back: a POINT may be a time, '-5m' or 'now'. Nothing is installed where the database runs.",
       "Where the role may not replicate, 'auto' makes a restore point every few minutes instead ('interval'), and says why. Uploaded files are followed in both. The daily run goes on beside it.",
-      "What goes wrong is tried again, and told to those whom 'notify' names. The server keeps no more of its log for us than max_slot_wal_keep_size and watch.max-retained say.",
+      "What goes wrong is tried again, and told to those whom 'notify' names. The server keeps no more of its log for us than max_slot_wal_keep_size and watch.max-retained say. docs/continuous.md has where it runs, and what the server must allow.",
     ],
     examples: [
-      ["", "chatkeep watch"],
-      ["how it is", "chatkeep status"],
+      ["for good, where systemd runs", "chatkeep watch --install"],
       ["back to five minutes ago", "chatkeep restore -5m --plan"],
     ],
     exits: { 1: "the log cannot be had, and --mode stream was asked for", ...REPOSITORY_EXITS },

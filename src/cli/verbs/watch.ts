@@ -1,13 +1,48 @@
-import { runWatch } from "../../app/verbs.ts";
 import { checkWatchTime, isWatchMode } from "../../app/config-watch.ts";
-import type { Verb } from "../command.ts";
+import { runWatch, runWatchService } from "../../app/verbs.ts";
+import { Failure } from "../../base/errors.ts";
+import { answer, tellFindings } from "../answer.ts";
+import type { Invocation, Verb } from "../command.ts";
+import { WATCH_MANIFESTS } from "../commands/continuous.ts";
+import { formatWatchService } from "../reports/watch-service.ts";
 
-export const watch: Verb = async ({ given, globals, surroundings }) => {
+export const watch: Verb = async (invocation) => {
+  const { given, globals, mode: asked, surroundings } = invocation;
   const mode = given.text("mode");
   const flushEvery = given.text("flushEvery");
   const interval = given.text("interval");
   checkWatchTime("--flush-every", flushEvery);
   checkWatchTime("--interval", interval);
-  await runWatch(globals, { mode: isWatchMode(mode) ? mode : undefined, flushEvery, interval }, surroundings);
-  return 0;
+  const flags = { mode: isWatchMode(mode) ? mode : undefined, flushEvery, interval };
+  const action = actionOf(invocation);
+  if (action === undefined) {
+    await runWatch(globals, flags, surroundings);
+    return 0;
+  }
+  const confirm = async (question: string) => asked.yes || (await surroundings.person?.confirm(question)) === true;
+  const image = given.text("image");
+  const summary = await runWatchService(globals, { ...flags, action, image, confirm }, surroundings);
+  answer(invocation, summary, formatWatchService, { isAnswer: true });
+  return tellFindings(invocation, summary.findings);
 };
+
+/** What to do in place of watching; undefined: to watch. */
+function actionOf({ given }: Invocation) {
+  const print = WATCH_MANIFESTS.find((kind) => kind === given.text("print"));
+  const [action, ...others] = [
+    ...(given.has("install") ? (["install"] as const) : []),
+    ...(given.has("remove") ? (["remove"] as const) : []),
+    ...(print === undefined ? [] : [print]),
+  ];
+  if (others.length > 0) {
+    throw new Failure("usage/invalid", "--install, --remove and --print are one thing each", {
+      hint: "Leave out all but one of them.",
+    });
+  }
+  if (given.text("image") !== undefined && (print === undefined || print === "systemd")) {
+    throw new Failure("usage/invalid", "--image is for what is printed for containers", {
+      hint: "Give --print compose or --print kubernetes.",
+    });
+  }
+  return action;
+}

@@ -4,7 +4,7 @@ import { describeEngine, EngineApi, findEngineAddress, openEngine } from "../../
 import type { InstallationKind } from "../installation.ts";
 import type { InstallationSettings, Look, World } from "../kinds/kind.ts";
 import { type Container, groupChatwoot, leaderOf, readContainers, serviceOf } from "./containers.ts";
-import { machineThrough } from "./inside.ts";
+import { machineThrough, ownAmong } from "./inside.ts";
 import { readSite, type Site, type Ways } from "./site.ts";
 
 export interface EngineKind {
@@ -28,7 +28,7 @@ export async function lookAtEngine(kind: EngineKind, settings: InstallationSetti
     return { sightings: [], lookedFor, ...(engine.isDenied ? { blocked: engine } : {}) };
   }
   const all = await readContainers(engine, world);
-  const own = all.find(({ details }) => details.Id === world.containerId);
+  const own = ownAmong(all, world);
   const containers = await kind.choose(all, engine, world);
   const sites = groupChatwoot(containers).flatMap((group): Site[] => {
     const leader = leaderOf(group);

@@ -22,6 +22,31 @@ function mountsOf({ details }: Container): { source: string; target: string }[] 
     .toSorted((a, b) => b.source.length - a.source.length);
 }
 
+/**
+ * The container that we are in. One that shares another's network has the names of that one, and is told by what is mounted: then all
+ * that is of it is here, and of those that fit the one with most.
+ */
+export function ownAmong(
+  containers: readonly Container[],
+  { containerId, mountPoints = [] }: { containerId?: string | undefined; mountPoints?: readonly string[] | undefined },
+): Container | undefined {
+  const named = containers.find(({ details }) => details.Id === containerId);
+  if (named === undefined) return undefined;
+  const sharing = containers.filter(({ details: { HostConfig, State } }) => {
+    const [, lender] = /^container:(.+)$/.exec(HostConfig?.NetworkMode ?? "") ?? [];
+    return State.Running && (lender === named.details.Id || lender === named.name);
+  });
+  const here = new Set(mountPoints);
+  // Where nothing tells them apart, it is the one whose names they are.
+  return [named, ...sharing].toSorted((a, b) => fit(b, here) - fit(a, here))[0];
+}
+
+/** How much of what is mounted into a container is here; −1 where something is not. */
+function fit(container: Container, here: ReadonlySet<string>): number {
+  const targets = mountsOf(container).map(({ target }) => target);
+  return targets.every((target) => here.has(target)) ? targets.length : -1;
+}
+
 /** Where a place of the machine is in a container that it is mounted into; undefined where it is not. */
 export function seenFrom(own: Container, path: string): string | undefined {
   return mountsOf(own)

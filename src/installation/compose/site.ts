@@ -111,6 +111,9 @@ export async function readSite(site: Site, ways: Ways, settings: InstallationSet
   const isNamed = settings.databaseUrl !== undefined;
   const databaseNetwork = serverNetwork(site, installation.database, { around, isNamed });
   if (databaseNetwork !== undefined) installation.databaseNetwork = databaseNetwork;
+  const service =
+    database === undefined || projectOf(database) !== group.project ? undefined : composeLabel(database, "service");
+  if (service !== undefined) installation.databaseService = service;
   installation.notes = notesOf(site, ways, installation, { database, redis: seen.redis });
   const findings: Finding[] = [
     ...environmentFindings(installation, { commands, environmentFiles: [], idle: [] }),

@@ -49,6 +49,8 @@ export interface World {
   env: Readonly<Record<string, string | undefined>>;
   /** The container that Chatkeep itself runs in, if it does: its number. */
   containerId?: string | undefined;
+  /** Where something is mounted in that container. */
+  mountPoints?: readonly string[] | undefined;
   signal: AbortSignal;
 }
 
