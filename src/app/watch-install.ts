@@ -66,8 +66,11 @@ export async function runWatchService(
   return await print(here, flags.action);
 }
 
+function given(flag: string, value: string | undefined): string[] {
+  return value === undefined ? [] : [flag, value];
+}
+
 function optionsOf({ repository }: Globals, { mode, flushEvery, interval }: WatchFlags): WatchJob["options"] {
-  const given = (flag: string, value: string | undefined) => (value === undefined ? [] : [flag, value]);
   return {
     program: given("--repository", repository),
     watch: [...given("--mode", mode), ...given("--flush-every", flushEvery), ...given("--interval", interval)],

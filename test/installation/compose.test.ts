@@ -554,27 +554,29 @@ test("each of the smaller worries is told once", async () => {
   assert.equal(JSON.stringify(found.findings).includes("replace_with"), false);
 });
 
+async function networkFound(settings: InstallationSettings, shape: Shape = {}) {
+  const containers = production(STORAGE).filter(({ Name }) => !Name.includes("postgres"));
+  const server = postgres({ project: "chatwoot", ...shape });
+  server.State.Pid = 4711;
+  await using engine = await startStandInEngine({ containers: [...containers, server], images: IMAGES });
+  const env = { DOCKER_HOST: engine.host };
+  const { installation } = await findInstallation(settings, { signal, env, filesystemRoot: machine.path });
+  const network = installation.databaseNetwork;
+  return network && { name: network.name, port: network.port, pid: await network.pid() };
+}
+
+/** As the configuration names the database. */
+function namedAt(port: number): InstallationSettings {
+  return { kind: "docker-compose", databaseUrl: `postgres://u@127.0.0.1:${port}/chatwoot` };
+}
+
 test("the network that the database has to itself is known, by Chatwoot's name for it and by this machine's", async () => {
-  const lookFor = async (settings: InstallationSettings, shape: Shape = {}) => {
-    const containers = production(STORAGE).filter(({ Name }) => !Name.includes("postgres"));
-    const server = postgres({ project: "chatwoot", ...shape });
-    server.State.Pid = 4711;
-    await using engine = await startStandInEngine({ containers: [...containers, server], images: IMAGES });
-    const env = { DOCKER_HOST: engine.host };
-    const { installation } = await findInstallation(settings, { signal, env, filesystemRoot: machine.path });
-    const network = installation.databaseNetwork;
-    return network && { name: network.name, port: network.port, pid: await network.pid() };
-  };
   const expected = { name: "chatwoot-postgres-1", port: 5432, pid: 4711 };
-  assert.deepEqual(await lookFor({}), expected);
+  assert.deepEqual(await networkFound({}), expected);
   const ports = { "5432/tcp": [{ HostIp: "127.0.0.1", HostPort: "6543" }] };
-  const named = (port: number) => ({
-    kind: "docker-compose" as const,
-    databaseUrl: `postgres://u@127.0.0.1:${port}/chatwoot`,
-  });
-  assert.deepEqual(await lookFor(named(6543), { ports }), expected);
-  assert.equal(await lookFor(named(6544), { ports }), undefined);
-  await assert.rejects(lookFor({}, { isStopped: true }), (error) => isFailure(error, "database/unreachable"));
+  assert.deepEqual(await networkFound(namedAt(6543), { ports }), expected);
+  assert.equal(await networkFound(namedAt(6544), { ports }), undefined);
+  await assert.rejects(networkFound({}, { isStopped: true }), (error) => isFailure(error, "database/unreachable"));
 });
 
 test("a server is reached where its container publishes it, else at the container's address, else it is said what to publish", async () => {

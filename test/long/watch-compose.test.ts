@@ -83,7 +83,7 @@ async function untilBase({ folder, said }: { folder: string; said: () => string 
 function startWatch(): { child: ChildProcess; said: () => string } {
   const [program = "", ...within] = desk.engine.within;
   const args = [...within, process.execPath, CHATKEEP, "--config", config, "watch"];
-  const child = spawn(program, args, { env: desk.env as NodeJS.ProcessEnv, stdio: ["ignore", "pipe", "pipe"] });
+  const child = spawn(program, args, { env: desk.env, stdio: ["ignore", "pipe", "pipe"] });
   let text = "";
   for (const stream of [child.stdout, child.stderr]) stream?.on("data", (part: Buffer) => (text += part.toString()));
   return { child, said: () => text };
@@ -104,17 +104,19 @@ async function rowsAt(point: string): Promise<number | undefined> {
   return manifest.tables.find(({ name }) => name === "noted")?.rows;
 }
 
+const said = () => "see the service's log";
+
 test("on the machine, root follows the log through the network of the database's container, and a moment comes back", async () => {
   const rules = await sql(
     "select string_agg(type || ' ' || database::text || ' ' || coalesce(address, ''), '; ') from pg_hba_file_rules",
   );
   assert.match(rules, /host \{replication\} 127\.0\.0\.1/);
-  const { child, said } = startWatch();
-  const own = { folder: desk.folder.at("state"), since: "", said };
+  const { child, said: told } = startWatch();
+  const own = { folder: desk.folder.at("state"), since: "", said: told };
   await untilBase(own);
   let position = await commitRows("host", 1_000);
   const status = await untilDurable(own, position);
-  assert.deepEqual([status.mode, status.why], ["stream", null], said());
+  assert.deepEqual([status.mode, status.why], ["stream", null], told());
   const [from] = (
     await sql("select client_addr from pg_stat_replication where application_name like 'chatkeep%'")
   ).split("\n");
@@ -124,16 +126,16 @@ test("on the machine, root follows the log through the network of the database's
   await desk.databaseReady();
   position = await commitRows("host", 500);
   await untilDurable(own, position);
-  assert.equal(await end(child), 130, said());
+  assert.equal(await end(child), 130, told());
   assert.equal(await rowsAt(`lsn:${position}`), 1_500);
 });
 
 test("a machine without the server's programs recovers in a container of its image", async () => {
   const since = (await statusNow(desk.folder.at("state")))?.since ?? "";
-  const { child, said } = startWatch();
+  const { child, said: told } = startWatch();
   const position = await commitRows("bare", 10);
-  await untilDurable({ folder: desk.folder.at("state"), since, said }, position);
-  assert.equal(await end(child), 130, said());
+  await untilDurable({ folder: desk.folder.at("state"), since, said: told }, position);
+  assert.equal(await end(child), 130, told());
   const result = await desk.chatkeep(["dump", `lsn:${position}`, "manifest.json"], { isBare: true });
   assert.equal(result.status, 0, result.stderr);
   assert.match(result.stdout, /"noted"/);
@@ -164,7 +166,6 @@ services:
   const files = ["-f", "docker-compose.yaml", "-f", "watch.yaml", "-f", "more.yaml"];
   const since = new Date().toISOString();
   await desk.engine.compose(desk.site, [...files, "up", "--detach", "chatkeep-watch"]);
-  const said = () => "see the service's log";
   const state = await desk.volume("chatkeep-state");
   const position = await commitRows("service", 250);
   try {
