@@ -206,6 +206,8 @@ export const LIMITS = {
   spanRetryMs: 1_000,
   /** So much of the log lies in memory at most: then the server keeps the rest. */
   tailBytes: 112 * MIB,
+  /** Whoever wants a repository alone waits so long for a watch: a base may take minutes. */
+  watchLockPatienceMs: 15 * 60_000,
   /** A watch writes down how it is so often. */
   watchReportMs: 5_000,
   /** … and is taken for dead when it has not done so for so long. */

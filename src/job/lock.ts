@@ -2,14 +2,13 @@
 import { hostname } from "node:os";
 import type { Clock } from "../base/clock.ts";
 import { isFailure } from "../base/errors.ts";
+import { LIMITS } from "../base/limits.ts";
 import {
-  beginExclusive,
   beginShared,
   lockExclusive,
   lockShared,
   type ExclusiveLock,
   type RepositoryLock,
-  type SettlingExclusiveLock,
   type SettlingLock,
 } from "../repo/lock.ts";
 import type { Repository } from "../repo/repository.ts";
@@ -17,32 +16,41 @@ import type { Repository } from "../repo/repository.ts";
 export interface LockOptions {
   clock: Clock;
   signal: AbortSignal;
+  /** Of the lock, where it is not the person's: {@link WATCH_USERNAME}. */
+  lockedAs?: string;
 }
 
 /** For a verb that adds to the repository. @throws Failure `repo/locked`. */
-export async function lockToWrite(repository: Repository, { clock, signal }: LockOptions): Promise<RepositoryLock> {
-  return await lockShared(repository, { clock, signal, hostname: hostname(), pid: process.pid });
+export async function lockToWrite(repository: Repository, options: LockOptions): Promise<RepositoryLock> {
+  return await lockShared(repository, ownLock(options));
 }
 
 /** {@link lockToWrite} before it has settled: until then only reading is allowed. @throws Failure `repo/locked`. */
-export async function beginToWrite(repository: Repository, { clock, signal }: LockOptions): Promise<SettlingLock> {
-  return await beginShared(repository, { clock, signal, hostname: hostname(), pid: process.pid });
+export async function beginToWrite(repository: Repository, options: LockOptions): Promise<SettlingLock> {
+  return await beginShared(repository, ownLock(options));
+}
+
+function ownLock({ clock, signal, lockedAs: username }: LockOptions) {
+  return { clock, signal, hostname: hostname(), pid: process.pid, ...(username === undefined ? {} : { username }) };
 }
 
 /**
- * For a verb that removes something from the repository; comes back before the lock has settled: until then only reading
- * is allowed. @throws Failure `repo/locked`, `store/denied`.
+ * For a verb that removes something from the repository: settled. A watch that is just storing something is waited for, as it takes
+ * seconds and comes again and again.
+ * @throws Failure `repo/locked`, `store/denied`.
  */
-export async function beginAlone(
-  repository: Repository,
-  { clock, signal }: LockOptions,
-): Promise<SettlingExclusiveLock> {
-  return await beginExclusive(repository, { clock, signal, hostname: hostname(), pid: process.pid });
-}
-
-/** {@link beginAlone}, settled. */
-export async function lockAlone(repository: Repository, { clock, signal }: LockOptions): Promise<ExclusiveLock> {
-  return await lockExclusive(repository, { clock, signal, hostname: hostname(), pid: process.pid });
+export async function lockAlone(repository: Repository, options: LockOptions): Promise<ExclusiveLock> {
+  const { clock, signal } = options;
+  const until = clock.monotonic() + LIMITS.watchLockPatienceMs;
+  for (;;) {
+    try {
+      return await lockExclusive(repository, ownLock(options));
+    } catch (error) {
+      if (!isFailure(error, "repo/locked") || error.retryAfterMs === undefined) throw error;
+      if (clock.monotonic() >= until) throw error;
+      await clock.sleep(error.retryAfterMs, signal);
+    }
+  }
 }
 
 /**

@@ -7,7 +7,7 @@ import type { MaxUnused } from "../repo/prune-plan.ts";
 import { pruneRepository } from "../repo/prune.ts";
 import type { Repository } from "../repo/repository.ts";
 import { lostHeldPoints, refuseLostHeldPoints } from "./held-points.ts";
-import { beginAlone } from "./lock.ts";
+import { lockAlone } from "./lock.ts";
 import { pointListOf } from "./points.ts";
 import { recordOf } from "./records.ts";
 import type { PruneSummary } from "./summaries.ts";
@@ -51,7 +51,7 @@ export async function prune(options: PruneOptions): Promise<PruneSummary> {
   const { repository, clock, dryRun, progress, maxUnused, maxRepackBytes } = options;
   const started = clock.monotonic();
   const repositoryName = options.repositoryName ?? repository.store.location;
-  await using lock = await beginAlone(repository, options);
+  await using lock = await lockAlone(repository, options);
   const signal = AbortSignal.any([options.signal, lock.signal]);
   const result = await pruneRepository(repository, {
     maxUnused,

@@ -30,7 +30,12 @@ export const LOCK_TIMES = {
   /** Without a refresh for so long, whoever holds the lock stops. */
   giveUp: 22.5 * 60_000,
   stale: 30 * 60_000,
+  /** After so long a lock that is held for seconds is most likely gone. Ours, not restic's. */
+  brief: 1_000,
 } as const;
+
+/** Whoever has this name holds locks for seconds, again and again: whoever wants the repository alone waits for a while. */
+export const WATCH_USERNAME = "chatkeep-watch";
 
 export interface LockOptions {
   clock: Clock;
@@ -67,8 +72,6 @@ export interface ExclusiveLock extends RepositoryLock {
   readonly [exclusive]: true;
 }
 
-export type SettlingExclusiveLock = ExclusiveLock & SettlingLock;
-
 /**
  * Locks the repository for reading and adding.
  * @throws Failure `repo/locked` when somebody holds it alone.
@@ -90,13 +93,6 @@ export async function lockExclusive(repository: Repository, options: LockOptions
   await refuseUnremovable(repository, options);
   const lock: unknown = await acquire(repository, { ...options, isExclusive: true });
   return lock as ExclusiveLock;
-}
-
-/** {@link lockExclusive} for whoever has something to read first: comes back before the lock has settled. */
-export async function beginExclusive(repository: Repository, options: LockOptions): Promise<SettlingExclusiveLock> {
-  await refuseUnremovable(repository, options);
-  const lock: unknown = await begin(repository, { ...options, isExclusive: true });
-  return lock as SettlingExclusiveLock;
 }
 
 type Acquiring = LockOptions & { isExclusive: boolean };
@@ -211,6 +207,7 @@ function ageMs(lock: LockFile, clock: Clock): number {
 function locked({ id, lock }: OtherLock, { clock }: Acquiring): Failure {
   const how = lock.exclusive ? "locked for itself alone" : "being used";
   const isOld = ageMs(lock, clock) > LOCK_TIMES.stale;
+  const isBrief = !lock.exclusive && lock.username === WATCH_USERNAME;
   return new Failure(
     "repo/locked",
     `the repository is ${how} by process ${lock.pid} of ${lock.username || "unknown"}@${lock.hostname || "unknown"} since ${lock.time} (lock ${shortId(id)})`,
@@ -218,6 +215,7 @@ function locked({ id, lock }: OtherLock, { clock }: Acquiring): Failure {
       hint: isOld
         ? "That lock was not refreshed for half an hour: if that process is gone, remove it with 'chatkeep unlock'."
         : "Wait until it is done; if that process is gone, remove its lock with 'chatkeep unlock'.",
+      ...(isBrief ? { retryAfterMs: LOCK_TIMES.brief } : {}),
     },
   );
 }

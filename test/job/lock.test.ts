@@ -6,6 +6,7 @@ import { type ErrorCode, Failure, isFailure } from "../../src/base/errors.ts";
 import { silent } from "../../src/base/progress.ts";
 import { encodeLock } from "../../src/format/lock-file.ts";
 import { lockAlone, lockToRead, lockToWrite } from "../../src/job/lock.ts";
+import { LOCK_TIMES, WATCH_USERNAME } from "../../src/repo/lock.ts";
 import { verify } from "../../src/job/verify.ts";
 import type { Repository } from "../../src/repo/repository.ts";
 import { createMemoryStore, type MemoryStore } from "../../src/store/memory-store.ts";
@@ -62,4 +63,26 @@ for (const code of ["store/denied", "store/full"] as const) {
 test("a place that does not answer is not read without a lock", async () => {
   const { repository } = refusing("store/unreachable");
   await assert.rejects(lockToRead(repository, OPTIONS), (error) => isFailure(error, "store/unreachable"));
+});
+
+test("a watch that is just storing something is waited for by whoever wants the repository alone, and nobody else is", async () => {
+  const repository = reopen(original, copyStore(store));
+  const waits: number[] = [];
+  const watching = await lockToWrite(repository, { ...OPTIONS, lockedAs: WATCH_USERNAME });
+  const clock = {
+    ...hasty,
+    sleep: async (ms: number, stop?: AbortSignal) => {
+      if (ms === LOCK_TIMES.brief) {
+        waits.push(ms);
+        await watching[Symbol.asyncDispose]();
+      } else await hasty.sleep(ms, stop);
+    },
+  };
+  {
+    await using _alone = await lockAlone(reopen(repository), { clock, signal });
+    assert.deepEqual(waits, [LOCK_TIMES.brief]);
+  }
+  await using _somebody = await lockToWrite(repository, OPTIONS);
+  await assert.rejects(lockAlone(reopen(repository), { clock, signal }), { code: "repo/locked" });
+  assert.deepEqual(waits, [LOCK_TIMES.brief]);
 });

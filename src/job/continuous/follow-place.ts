@@ -5,6 +5,7 @@ import { LIMITS } from "../../base/limits.ts";
 import { formatGoTime } from "../../format/go-time.ts";
 import { FOLLOW, followTags } from "../../point/continuous.ts";
 import { isDamage } from "../../repo/chunk.ts";
+import { WATCH_USERNAME } from "../../repo/lock.ts";
 import type { Repository } from "../../repo/repository.ts";
 import { blobNode } from "../capture-storage.ts";
 import { type Fetched, fetchBlobs, problemOf } from "../fetch-blobs.ts";
@@ -129,7 +130,7 @@ class RepositoryFollowPlace implements FollowPlace {
   async keep(blobs: readonly FollowedBlob[], options: { signal: AbortSignal }): Promise<Fetched<FollowedBlob>[]> {
     const { open, clock, installation, program } = this.#o;
     const repository = await open();
-    await using lock = await lockToWrite(repository, { clock, signal: options.signal });
+    await using lock = await lockToWrite(repository, { clock, signal: options.signal, lockedAs: WATCH_USERNAME });
     const signal = AbortSignal.any([options.signal, lock.signal]);
     // Files are new, so hardly anything is taken for stored: that no pack was lost is for the next backup to look at.
     const small = { expectedChunks: blobs.length, workers: 1, isPrepared: true };

@@ -2,6 +2,7 @@
 import type { Clock } from "../../base/clock.ts";
 import type { SnapshotId } from "../../base/ids.ts";
 import { Copying, copiedSnapshot, isCopyOf } from "../../repo/copy.ts";
+import { WATCH_USERNAME } from "../../repo/lock.ts";
 import type { ListedSnapshot, Repository } from "../../repo/repository.ts";
 import { lockToRead, lockToWrite } from "../lock.ts";
 import { type ListedSpan, listContinuous } from "./list.ts";
@@ -23,8 +24,8 @@ export async function copySnapshots(
 ): Promise<SnapshotId[]> {
   if (snapshots.length === 0) return [];
   const [source, target] = [from.anew(), to.anew()];
-  await using sourceLock = await lockToRead(source, { clock, signal: asked });
-  await using lock = await lockToWrite(target, { clock, signal: asked });
+  await using sourceLock = await lockToRead(source, { clock, signal: asked, lockedAs: WATCH_USERNAME });
+  await using lock = await lockToWrite(target, { clock, signal: asked, lockedAs: WATCH_USERNAME });
   const signal = AbortSignal.any([asked, sourceLock.signal, lock.signal]);
   await using copying = await Copying.open(source, target, { signal, lock });
   for (const { snapshot } of snapshots) await copying.copyTree(snapshot.tree);

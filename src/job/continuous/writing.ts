@@ -3,7 +3,7 @@ import type { Clock } from "../../base/clock.ts";
 import type { ChunkId, SnapshotId } from "../../base/ids.ts";
 import { formatGoTime } from "../../format/go-time.ts";
 import type { RecordPlace } from "../../point/layout.ts";
-import { readWhileSettling } from "../../repo/lock.ts";
+import { readWhileSettling, WATCH_USERNAME } from "../../repo/lock.ts";
 import type { Repository } from "../../repo/repository.ts";
 import { beginToWrite } from "../lock.ts";
 import { Sealing, SealingThreads } from "../sealing.ts";
@@ -47,7 +47,7 @@ export async function writeSnapshot(
   const signal = AbortSignal.any([writer.signal, lockLost.signal]);
   const startedMs = clock.now();
   await using threads = new SealingThreads({ repository, signal, ...(workers === undefined ? {} : { workers }) });
-  await using lock = await beginToWrite(repository, writer);
+  await using lock = await beginToWrite(repository, { clock, signal: writer.signal, lockedAs: WATCH_USERNAME });
   lock.signal.addEventListener("abort", () => lockLost.abort(lock.signal.reason));
   lock.signal.throwIfAborted();
   await readWhileSettling(lock, async () => await repository.prepareToWrite({ signal }));
