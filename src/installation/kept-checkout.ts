@@ -125,6 +125,24 @@ async function refsBelow(git: Git, prefix: string): Promise<string[]> {
   return listed.split("\n").filter((line) => line !== "");
 }
 
+function inRef(label: string): string {
+  return label.replaceAll(/[^\w-]/g, "-");
+}
+
+/**
+ * Lets go of the commits that {@link keepCheckout} has held: those of before of that label, and those of since whose label begins with
+ * it. The work tree, index and branches are left. Of a checkout that is gone there is nothing to let go of.
+ * @throws Failure as {@link openGit} does.
+ */
+export async function letGoOfCommits(root: string, label: string, options: CheckoutOptions): Promise<void> {
+  if ((await lookAt(root)) === undefined) return;
+  await using git = await openGit(root, options);
+  for (const ref of [...(await refsBelow(git, BEFORE)), ...(await refsBelow(git, SINCE))]) {
+    const isOf = ref.startsWith(`${BEFORE}/${inRef(label)}/`) || ref.startsWith(`${SINCE}/${inRef(label)}-`);
+    if (isOf) await git.run(["update-ref", "-d", ref]);
+  }
+}
+
 /**
  * Keeps a checkout in a folder; commits that only its branches have are held by references of ours. Its work tree, index and
  * branches are only read.
@@ -143,7 +161,7 @@ export async function keepCheckout(
   await rm(into, { recursive: true, force: true });
   await mkdir(into, { recursive: true, mode: 0o700 });
   const { branch, branches } = await readRefs(git);
-  const own = `${options.since === undefined ? BEFORE : SINCE}/${options.label.replaceAll(/[^\w-]/g, "-")}`;
+  const own = `${options.since === undefined ? BEFORE : SINCE}/${inRef(options.label)}`;
   // What a run that was killed just now left of this very restore is no earlier one's.
   const earlier = (await refsBelow(git, REFS)).filter((ref) => !ref.startsWith(`${own}/`));
   const hasIndex = (await lookAt(indexPath)) !== undefined;

@@ -5,7 +5,7 @@
 import { readdir, rm } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { listSome, plural } from "../../base/bytes.ts";
-import { Failure } from "../../base/errors.ts";
+import { Failure, isFailure } from "../../base/errors.ts";
 import type { Finding } from "../../base/findings.ts";
 import { changedBetween, lookAtCheckout } from "../../installation/checkout-look.ts";
 import { type CheckoutMarks, markCheckout } from "../../installation/checkout-marks.ts";
@@ -19,6 +19,7 @@ import {
   keepPaths,
   type KeptCheckout,
   type KeptFolder,
+  letGoOfCommits,
   putCheckoutBack,
   putPathsBack,
   removePaths,
@@ -303,6 +304,18 @@ function lackingFinding(root: string, head: string): Finding {
   };
 }
 
+/** Copies go with the restore's folder. A checkout that git cannot read any more keeps nothing from being dropped. */
+async function discard({ folder, signal }: UndoContext, { kept }: StageRecord<CodeRecord>): Promise<StageResult> {
+  if (kept?.kind !== "git") return AS_IT_WAS;
+  try {
+    await letGoOfCommits(kept.checkout.root, basename(folder), { signal });
+  } catch (error) {
+    signal.throwIfAborted();
+    if (!isFailure(error) || error.code === "internal/bug") throw error;
+  }
+  return AS_IT_WAS;
+}
+
 export const codeStage: Stage<CodeRecord> = {
   name: "code",
   plan,
@@ -318,4 +331,5 @@ export const codeStage: Stage<CodeRecord> = {
     return await roomForCode({ way, info, root: code?.root ?? "", blockers: [], findings: [] }, context);
   },
   undo,
+  discard,
 };

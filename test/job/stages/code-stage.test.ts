@@ -106,9 +106,26 @@ test("what somebody changed in the code after the restore is seen before it is u
   );
   const held = await git(root, "for-each-ref", "--format=%(objectname)", "refs/chatkeep/since");
   assert.deepEqual([...new Set(held.trim().split("\n"))], [made]);
-  for (const ref of (await git(root, "for-each-ref", "--format=%(refname)", "refs/chatkeep/since")).trim().split("\n"))
-    await git(root, "update-ref", "-d", ref);
+  await codeStage.discard?.(context, record);
   assert.deepEqual(await stateOf(root), then);
+});
+
+test("what is dropped of a restore holds no commit in the checkout any more, and another restore's are left", async () => {
+  await using folder = await temporaryFolder();
+  const root = await upgraded(forks, folder);
+  const context = await contextOf(forks, folder, forks.fork, placeAt(forks, root));
+  const record = memoryRecord<CodeRecord>();
+  const held = async () => await git(root, "for-each-ref", "--format=%(refname)", "refs/chatkeep/before");
+  const others = "refs/chatkeep/before/restored-earlier/HEAD";
+  await git(root, "update-ref", others, "HEAD");
+  await codeStage.apply(context, record);
+  assert.match(await held(), /^refs\/chatkeep\/before\/restore\/HEAD$/m);
+  const restored = await workOf(root);
+  await codeStage.discard?.(context, record);
+  assert.equal((await held()).trim(), others);
+  assert.deepEqual(await workOf(root), restored);
+  await rm(root, { recursive: true });
+  await codeStage.discard?.(context, record);
 });
 
 test("code whose copies are gone, or whose commit is, stands in the way of a rollback", async () => {
