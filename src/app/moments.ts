@@ -29,9 +29,8 @@ export async function settleMoment(opened: OpenedRepository, word: string, s: Su
   if (asked === undefined || (s.atMs !== undefined && !isMomentAlone(word))) return word;
   const { repository } = opened;
   const list = await listPoints(repository, s);
-  const identity = identityOf(opened, list);
   try {
-    if (identity === undefined) throw unknownInstallation();
+    const identity = identityOf(opened, list);
     const place = async () => await placeOf(opened, identity, s);
     return await momentPoint({
       repository,
@@ -52,16 +51,13 @@ export async function settleMoment(opened: OpenedRepository, word: string, s: Su
   }
 }
 
-/** Whose moments are meant: the configuration's, or the only one that there is. */
-function identityOf({ config }: OpenedRepository, { points }: PointList): { id: string; name: string } | undefined {
+/** Whose moments are meant: the configuration's, or the only one that there is. @throws Failure `moment/outside` where it is not clear. */
+export function identityOf({ config }: OpenedRepository, { points }: PointList): { id: string; name: string } {
   if (config !== undefined) return { id: config.installation.id, name: config.installation.name };
   const known = new Map(points.map(({ installationId, snapshot }) => [installationId, snapshot.hostname ?? ""]));
   const [only] = known;
-  return known.size === 1 && only !== undefined ? { id: only[0], name: only[1] } : undefined;
-}
-
-function unknownInstallation(): Failure {
-  return new Failure("moment/outside", "it is not clear of which installation a moment is meant", {
+  if (known.size === 1 && only !== undefined) return { id: only[0], name: only[1] };
+  throw new Failure("moment/outside", "it is not clear of which installation a moment is meant", {
     hint: "Name the configuration of the installation with --config; 'chatkeep list --all' shows the points of all.",
   });
 }

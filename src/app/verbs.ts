@@ -32,12 +32,14 @@ import type {
 import type { DumpImportSummary, PlainExportSummary } from "../job/plain-summaries.ts";
 import type { RunSummary } from "../job/run-summary.ts";
 import type { NotifySummary, ScheduleSummary } from "../job/schedule-summary.ts";
+import type { MomentsSummary } from "../job/commits-summary.ts";
 import type { ScrubSummary } from "../job/scrub-summary.ts";
 import { findConfig, loadConfig } from "./config.ts";
 import type { BackupFlags } from "./back-up.ts";
 import type { CopyFlags } from "./copies.ts";
 import type { DrillFlags } from "./drills.ts";
 import type { DumpImportFlags } from "./import-dump.ts";
+import type { MomentsFlags } from "./find-moments.ts";
 import type { InitFlags } from "./init.ts";
 import type { ExportFlags, ImportFlags } from "./portable.ts";
 import type { KeyFlags } from "./keys.ts";
@@ -341,4 +343,8 @@ export async function runScrub(globals: Globals, flags: { all: boolean }, s: Sur
 
 export async function runDoctor(globals: Globals, _flags: object, s: Surroundings): Promise<DoctorSummary> {
   return await (await import("./doctor.ts")).runDoctor(globals, s);
+}
+
+export async function runMoments(globals: Globals, flags: MomentsFlags, s: Surroundings): Promise<MomentsSummary> {
+  return await (await import("./find-moments.ts")).findMoments(globals, flags, s);
 }

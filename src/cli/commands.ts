@@ -263,12 +263,19 @@ const REST: readonly CommandRow[] = [
     name: "demo",
     group: "try it",
     args: [],
-    options: [{ flag: "--keep", help: "keep the demo's installation and repository, and say where they are" }],
+    options: [
+      { flag: "--continuous", help: "the second act: the database is destroyed while messages are written" },
+      { flag: "--keep", help: "keep the demo's installation and repository, and say where they are" },
+    ],
     purpose: "a throwaway Chatwoot, backed up, destroyed, restored and proven",
     description: [
       "Needs no configuration and touches nothing of yours: everything happens in a temporary folder, with a PostgreSQL server of its own, in about a minute.",
+      "With --continuous: 'watch' follows the database, messages flow, and its server is killed and its files are deleted meanwhile. What was acknowledged is counted outside of it, and compared with what comes back.",
     ],
-    examples: [["", "chatkeep demo"]],
+    examples: [
+      ["", "chatkeep demo"],
+      ["seconds lost, not a day", "chatkeep demo --continuous"],
+    ],
     exits: { 1: "the demo's restore was not proven" },
     kept: "the demo's folder and server are taken away",
     load: async () => (await import("./verbs/demo.ts")).demo,

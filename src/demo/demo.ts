@@ -2,20 +2,19 @@
  * `chatkeep demo`: a throwaway installation is backed up, works for a day, is backed up again, destroyed, brought back
  * and proven, before your eyes. Every verb runs as it does for a real one; nothing outside a temporary folder is touched.
  */
-import { mkdir, rename, rm } from "node:fs/promises";
+import { rename, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { runBackup, runDrill, runInit, runRestore, runVerify } from "../app/verbs.ts";
+import { runBackup, runDrill, runRestore, runVerify } from "../app/verbs.ts";
 import type { Globals, Surroundings } from "../app/surroundings.ts";
 import { formatBytes, formatCount, formatSeconds, plural } from "../base/bytes.ts";
-import { shortId } from "../base/ids.ts";
-import { silent } from "../base/progress.ts";
 import { restoreCode } from "../installation/restore-code.ts";
 import type { BackupSummary, DrillSummary } from "../job/summaries.ts";
 import { findServerMajor, openScratchServer } from "../postgres/scratch.ts";
 import { openTemporaryFolder } from "../system/temporary.ts";
-import { countInstallation, type InstallationCounts } from "./counts.ts";
+import { countInstallation } from "./counts.ts";
 import { dayOfWork } from "./day-of-work.ts";
 import { buildInstallation, type DemoInstallation, destroyInstallation } from "./installation.ts";
+import { describe, describeBackup, type Say, setUp, step } from "./stage.ts";
 
 export interface DemoSummary {
   proven: boolean;
@@ -24,13 +23,20 @@ export interface DemoSummary {
   kept: string | null;
 }
 
-type Say = (line: string) => void;
+export interface DemoFlags {
+  /** Everything it made stays where it is. */
+  keep: boolean;
+  /** The second act: continuous protection, and a database that is destroyed under load. */
+  continuous: boolean;
+}
 
-export async function runDemo(flags: { keep: boolean }, s: Surroundings, say: Say): Promise<DemoSummary> {
+export async function runDemo(flags: DemoFlags, s: Surroundings, say: Say): Promise<DemoSummary> {
   const started = s.clock.monotonic();
   const folder = await openTemporaryFolder("chatkeep-demo");
   try {
-    const proven = await play(folder.path, s, say);
+    const proven = flags.continuous
+      ? await (await import("./second-act.ts")).playSecondAct(folder.path, s, say)
+      : await play(folder.path, s, say);
     const seconds = (s.clock.monotonic() - started) / 1000;
     say("");
     if (flags.keep) say(`All of it is kept in ${folder.path}; the database server was stopped.`);
@@ -76,44 +82,6 @@ async function play(root: string, s: Surroundings, say: Say): Promise<boolean> {
   const check = await runVerify(globals, { readData: "all" }, quiet);
   closing(say, { one, two, proof, errors: check.errors, restoreSeconds: seconds });
   return proof.proven && isSame && check.errors === 0;
-}
-
-function step(say: Say, number: number, title: string, lines: readonly string[]): void {
-  const [first = "", ...rest] = lines;
-  say(`${number}  ${title.padEnd(21)} ${first}`);
-  for (const line of rest) say(`${" ".repeat(25)}${line}`);
-}
-
-function describe(counts: InstallationCounts): string {
-  const { tables, messages, conversations, files } = counts;
-  return `${plural(tables, "table")}, ${plural(messages, "message")} in ${plural(conversations, "conversation")}, ${plural(files, "file")}`;
-}
-
-/** What `chatkeep init` does, without questions. */
-async function setUp(
-  root: string,
-  installation: DemoInstallation,
-  s: Surroundings,
-): Promise<{ globals: Globals; quiet: Surroundings }> {
-  const globals = { config: join(root, "chatkeep", "chatkeep.yaml") };
-  const quiet = { ...s, progress: silent, person: undefined };
-  await mkdir(join(root, "chatkeep"), { mode: 0o700 });
-  const flags = {
-    name: "demo",
-    location: join(root, "repository"),
-    root: installation.codeRoot,
-    envFile: installation.envFile,
-  };
-  await runInit(globals, { ...flags, code: installation.codeRoot }, quiet);
-  return { globals, quiet };
-}
-
-function describeBackup(summary: BackupSummary): string[] {
-  const { database, storage, added } = summary;
-  return [
-    `${shortId(summary.point ?? "")} in ${formatSeconds(summary.seconds)}: ${plural(database.rows, "row")}, ${plural(storage.blobs, "file")}, configuration, code`,
-    `${formatCount(storage.copied)} files read, ${formatCount(storage.reused)} taken over; ${formatBytes(added.bytes)} added to the repository`,
-  ];
 }
 
 /** Back to where it was: database by the same name, files, environment and code in the same folder. */

@@ -210,7 +210,7 @@ async function openContainer(
   engine: Engine,
   image: Image,
   { major, version, where }: Pick<ScratchServer, "major" | "version" | "where">,
-  { encoding = "UTF8", neededBytes = 0, cluster, signal }: ScratchNeeds,
+  { encoding = "UTF8", neededBytes = 0, cluster, settings, signal }: ScratchNeeds,
 ): Promise<ScratchServer> {
   await removeDeadContainers(engine, { signal });
   const { args: asOurs, user, given } = await asUser();
@@ -243,7 +243,7 @@ async function openContainer(
       "--shm-size=256m",
       ...sharing.flatMap((mount) => ["--mount", `type=bind,${mount}`]),
     ];
-    const server = ["postgres", ...serverArguments({ data, socket }, cluster?.settings)];
+    const server = ["postgres", ...serverArguments({ data, socket }, cluster?.settings ?? settings)];
     const script = cluster === undefined ? START_INSIDE : START_GIVEN;
     const command = ["--entrypoint", "/bin/sh", image.id, "-c", script, "sh", encoding, shared, ...server];
     started = startKept(engine.program, [...RUN, ...options, ...command], undefined);

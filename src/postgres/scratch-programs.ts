@@ -131,7 +131,7 @@ async function openServer(
     const { cluster } = needs;
     if (cluster === undefined) await initialise(programs, data, user, needs);
     else await cluster.prepare({ folder: folder.path, data, user });
-    const command = [programs.postgres, ...serverArguments({ data, socket }, cluster?.settings)];
+    const command = [programs.postgres, ...serverArguments({ data, socket }, cluster?.settings ?? needs.settings)];
     started = startKept("/bin/sh", ["-c", KEEPER, "sh", folder.path, ...command], user);
     const address = await (cluster?.untilReady ?? untilReady)(socket, started, signal);
     const { major, version, where } = programs;

@@ -30,6 +30,8 @@ export interface ScratchNeeds {
   encoding?: string;
   /** In place of a new one; only servers of this machine, which are thrown away, take one. */
   cluster?: GivenCluster;
+  /** Settings of a new one, beside a scratch server's own; only servers of this machine take them. */
+  settings?: Readonly<Record<string, string>>;
   /** What its tables and indexes will take; it refuses to begin on a disk that cannot hold them. */
   neededBytes?: number;
   /** Told what a person should see and what keeps nothing from going on: a database that could not be dropped. */

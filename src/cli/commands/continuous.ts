@@ -1,6 +1,6 @@
 /** The commands for continuous protection. */
 import type { CommandRow } from "../command.ts";
-import { REPOSITORY_EXITS } from "./shared.ts";
+import { NOTHING_WRITTEN, READING_EXITS, REPOSITORY_EXITS } from "./shared.ts";
 
 export const WATCH_MANIFESTS = ["systemd", "compose", "kubernetes"] as const;
 
@@ -41,5 +41,33 @@ export const CONTINUOUS: readonly CommandRow[] = [
     exits: { 1: "the log cannot be had, and --mode stream was asked for", ...REPOSITORY_EXITS },
     kept: "what came by now is stored first, and the next watch goes on from there",
     load: async () => (await import("../verbs/watch.ts")).watch,
+  },
+  {
+    name: "moments",
+    group: "look",
+    args: [],
+    options: [
+      { flag: "--table", value: "NAME", help: "transactions that changed this table" },
+      { flag: "--deleted", value: "N", help: "that deleted at least N rows of one table, or emptied it" },
+      { flag: "--updated", value: "N", help: "that changed at least N rows of one table" },
+      { flag: "--inserted", value: "N", help: "that added at least N rows to one table" },
+      { flag: "--since", value: "TIME", help: "from then on: 2026-11-23T11:00+01:00, or -2h" },
+      { flag: "--until", value: "TIME", help: "up to then" },
+      { flag: "--limit", value: "N", help: "show so many, the newest (default: 40)" },
+    ],
+    purpose: "find the moment before something was deleted or changed",
+    description: [
+      "Reads the log that 'watch' kept and lists what was committed: when, and how many rows of which tables. Each line begins with the POINT that has everything before that transaction and nothing of it: give it to 'restore', 'drill', 'dump' or 'diff'.",
+      "'emptied' is a table that was cut to nothing at once, dropped or rewritten: the log does not tell TRUNCATE from VACUUM FULL. 'at least' stands where a transaction had begun before what was read.",
+      "No server is needed. Tables that are younger than the newest base are called by the live database, where it answers, or else by the number of their file.",
+    ],
+    examples: [
+      ["who deleted the conversations", "chatkeep moments --table conversations --deleted 10"],
+      ["as it was before that", "chatkeep restore lsn:0/16B3748 --plan"],
+      ["the last hour", "chatkeep moments --since -1h"],
+    ],
+    exits: { 3: "a part of the log could not be read", ...READING_EXITS },
+    kept: NOTHING_WRITTEN,
+    load: async () => (await import("../verbs/moments.ts")).moments,
   },
 ];

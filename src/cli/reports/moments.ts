@@ -1,0 +1,52 @@
+import { formatBytes, formatCount, plural } from "../../base/bytes.ts";
+import type { FoundCommit, MomentsSummary, TableChange } from "../../job/commits-summary.ts";
+import type { Look } from "../look.ts";
+import { formatTable } from "../table.ts";
+
+/** More tables of one transaction than these are counted, not named; `--json` names them all. */
+const TABLES = 4;
+
+export function formatMoments(summary: MomentsSummary, look: Look): string[] {
+  const { found, matching, commits } = summary;
+  const bytes = summary.searched.reduce((sum, range) => sum + range.bytes, 0);
+  const read = `${plural(commits, "transaction")} in ${formatBytes(bytes)} of the log`;
+  const [last] = found.toReversed();
+  if (last === undefined) return [`nothing of that in ${read}`];
+  const earlier = matching - found.length;
+  const rows = formatTable(
+    [
+      { title: "everything before it", cell: ({ before }: FoundCommit) => look.paint("bold", before) },
+      { title: "committed (UTC)", cell: ({ at }: FoundCommit) => at.slice(0, 23).replace("T", " ") },
+      { title: "transaction", cell: ({ xid }: FoundCommit) => String(xid), align: "right", leaveOut: 1 },
+      { title: "rows", cell: changesOf },
+    ],
+    found,
+    look,
+  );
+  return [
+    ...rows,
+    "",
+    `${formatCount(matching)} of ${read}${earlier > 0 ? `; ${formatCount(earlier)} earlier ones are not shown: --limit, --until` : ""}`,
+    `'chatkeep restore ${last.before} --plan' says what would come back as it was before the last of them`,
+  ];
+}
+
+function changesOf({ tables, whole }: FoundCommit): string {
+  const others = tables.length - TABLES;
+  const shown = tables.slice(0, TABLES).map((change) => `${change.table}: ${changeOf(change)}`);
+  const text = [...shown, ...(others > 0 ? [`and ${plural(others, "other table")}`] : [])].join("; ");
+  return whole ? text : `at least ${text}`;
+}
+
+function changeOf({ inserted, updated, deleted, replaced }: TableChange): string {
+  return [
+    ...(replaced ? ["emptied"] : []),
+    ...(deleted > 0 ? [`${formatCount(deleted)} deleted`] : []),
+    ...(updated > 0 ? [`${formatCount(updated)} changed`] : []),
+    ...(inserted > 0 ? [`${formatCount(inserted)} added`] : []),
+  ].join(", ");
+}
+
+export function formatUnread({ unread }: MomentsSummary): string[] {
+  return unread.map((line) => `warning: ${line}`);
+}

@@ -1,0 +1,230 @@
+/**
+ * Searches the log of a window for transactions by what they did: the DELETE that should not have been. The log is read once from
+ * the first byte to the last, a segment at a time, and of what is found only so many are kept: memory does not grow with it.
+ */
+import { createReadStream } from "node:fs";
+import { rm } from "node:fs/promises";
+import { join } from "node:path";
+import { LIMITS } from "../../base/limits.ts";
+import type { Progress } from "../../base/progress.ts";
+import { formatMicros } from "../../point/continuous.ts";
+import type { Leg, Range } from "../../policy/window.ts";
+import type { Repository } from "../../repo/repository.ts";
+import { openTemporaryFolder } from "../../system/temporary.ts";
+import type { TransactionEnd } from "../../wal/events.ts";
+import type { TimelineHistory } from "../../wal/history.ts";
+import { formatLsn, type Lsn, parseSegmentName, segmentStart } from "../../wal/lsn.ts";
+import { describeWalProblem } from "../../wal/problem.ts";
+import { createWalReader } from "../../wal/reader.ts";
+import type { FoundCommit, SearchedRange, TableChange } from "../commits-summary.ts";
+import type { Continuous, ListedSpan, ListedWindowBase } from "./list.ts";
+import { type OpenedWal, openWal } from "./read-wal.ts";
+import type { TableNames } from "./table-names.ts";
+
+/** A transaction is wanted that did so much to one table. */
+export interface WantedChange {
+  readonly table: string | undefined;
+  /** At least so many; a table that was emptied at once has lost more than any number. */
+  readonly inserted: number;
+  readonly updated: number;
+  readonly deleted: number;
+}
+
+export interface CommitSearch {
+  repository: Repository;
+  installationId: string;
+  continuous: Continuous;
+  ranges: readonly Range<ListedWindowBase>[];
+  names: TableNames;
+  wanted: WantedChange;
+  /** Microseconds since 1970, by the server's clock. */
+  sinceUs: bigint | undefined;
+  untilUs: bigint | undefined;
+  /** So many of the newest are kept. */
+  limit: number;
+  progress: Progress;
+  signal: AbortSignal;
+}
+
+export interface FoundCommits {
+  searched: SearchedRange[];
+  commits: number;
+  matching: number;
+  found: FoundCommit[];
+  unread: string[];
+}
+
+/** @throws Failure of the store, `moment/outside` where the log is not what its list says. */
+export async function searchCommits(search: CommitSearch): Promise<FoundCommits> {
+  const found: FoundCommits = { searched: [], commits: 0, matching: 0, found: [], unread: [] };
+  const stretches = search.ranges.flatMap((range) => stretchOf(range, search) ?? []);
+  const total = stretches.reduce((sum, { legs }) => sum + bytesOf(legs), 0);
+  search.progress.stage("reading the log", { total, unit: "bytes" });
+  for (const stretch of stretches) await searchStretch(stretch, search, found);
+  return found;
+}
+
+interface Stretch {
+  readonly range: Range<ListedWindowBase>;
+  readonly legs: readonly Leg[];
+}
+
+function bytesOf(legs: readonly Leg[]): number {
+  return legs.reduce((sum, { from, to }) => sum + Number(to - from), 0);
+}
+
+/** What of a range may hold what is asked for; undefined where nothing does. */
+function stretchOf(
+  range: Range<ListedWindowBase>,
+  { continuous: { spans }, sinceUs, untilUs }: CommitSearch,
+): Stretch | undefined {
+  const own = spans.filter(({ span }) => span.systemId === range.systemId);
+  const from = max(range.from, sinceUs === undefined ? range.from : beginFor(own, range, sinceUs));
+  const to = untilUs === undefined ? range.to : endFor(own, range, untilUs);
+  const legs = range.legs
+    .filter((leg) => leg.to > from && leg.from < to)
+    .map((leg) => ({ ...leg, from: max(leg.from, from), to: leg.to < to ? leg.to : to }));
+  return legs.length === 0 ? undefined : { range, legs };
+}
+
+function max(a: Lsn, b: Lsn): Lsn {
+  return a > b ? a : b;
+}
+
+/** One span earlier than need be: transactions take a while, and commits do not come in the order of their times. */
+function beginFor(spans: readonly ListedSpan[], range: Range, sinceUs: bigint): Lsn {
+  const before = spans
+    .filter(({ span }) => isOn(span, range) && span.lastCommitUs !== undefined && span.lastCommitUs < sinceUs)
+    .toSorted((a, b) => (a.span.to < b.span.to ? -1 : 1));
+  return before.at(-1)?.span.from ?? range.from;
+}
+
+function endFor(spans: readonly ListedSpan[], range: Range, untilUs: bigint): Lsn {
+  return spans
+    .filter(({ span }) => isOn(span, range) && span.firstCommitUs !== undefined && span.firstCommitUs > untilUs)
+    .reduce((end, { span }) => (span.to < end ? span.to : end), range.to);
+}
+
+function isOn({ timeline, from, to }: { timeline: number; from: Lsn; to: Lsn }, { legs }: Range): boolean {
+  return legs.some((leg) => leg.timeline === timeline && from < leg.to && to > leg.from);
+}
+
+async function searchStretch({ range, legs }: Stretch, search: CommitSearch, found: FoundCommits): Promise<void> {
+  const { repository, installationId, continuous, signal } = search;
+  const [served] = range.bases;
+  if (served === undefined) return;
+  const { systemId, segmentBytes, listed } = served.base;
+  const { spans, journal } = continuous;
+  await using folder = await openTemporaryFolder("chatkeep-search");
+  const wanted = { installation: installationId, systemId, segmentBytes, legs, spans, journal: journal.objects };
+  await using wal = await openWal(repository, wanted, join(folder.path, "put-together"), { signal });
+  for (const leg of legs) {
+    const history = continuous.histories.find((one) => one.systemId === systemId && one.timeline === leg.timeline);
+    const reading = { leg, history, wal, major: listed.base.major, systemId, segmentBytes, folder: folder.path };
+    await searchLeg(reading, search, found);
+  }
+  const [first, last] = [legs[0], legs.at(-1)];
+  if (first === undefined || last === undefined) return;
+  found.searched.push({
+    from: `lsn:${formatLsn(first.from)}`,
+    to: `lsn:${formatLsn(last.to)}`,
+    bytes: bytesOf(legs),
+  });
+}
+
+interface LegReading {
+  readonly leg: Leg;
+  readonly history: TimelineHistory | undefined;
+  readonly wal: OpenedWal;
+  readonly major: number;
+  readonly systemId: string;
+  readonly segmentBytes: number;
+  readonly folder: string;
+}
+
+async function searchLeg(reading: LegReading, search: CommitSearch, found: FoundCommits): Promise<void> {
+  const { leg, history, wal, major, systemId, segmentBytes, folder } = reading;
+  const { progress, signal } = search;
+  const from = segmentStart(leg.from, segmentBytes);
+  const reader = createWalReader({ from, major, systemId, timeline: history ?? leg.timeline, segmentBytes });
+  const path = join(folder, "segment");
+  for (const name of wal.names) {
+    const segment = parseSegmentName(name, segmentBytes);
+    if (segment === undefined || segment.timeline !== leg.timeline) continue;
+    if (segment.start !== reader.position || segment.start >= leg.to) continue;
+    signal.throwIfAborted();
+    await wal.fetch(name, path);
+    // Behind the leg's end lies what belongs to nobody.
+    const end = Number(leg.to - segment.start) - 1;
+    const highWaterMark = LIMITS.walChunkBytes;
+    for await (const bytes of createReadStream(path, { highWaterMark, end, signal }) as AsyncIterable<Buffer>) {
+      const { events, problem } = reader.push(bytes);
+      for (const event of events) if (event.kind === "commit") consider(event, leg, search, found);
+      progress.advance(bytes.length);
+      if (problem === undefined) continue;
+      found.unread.push(
+        `the log of timeline ${leg.timeline} cannot be read from ${formatLsn(problem.lsn)} on: ${describeWalProblem(problem)}`,
+      );
+      break;
+    }
+    await rm(path, { force: true });
+    if (reader.problem !== undefined) return;
+  }
+}
+
+function consider(event: TransactionEnd, leg: Leg, search: CommitSearch, found: FoundCommits): void {
+  const { sinceUs, untilUs, limit } = search;
+  if (event.startLsn < leg.from || event.lsn > leg.to) return;
+  if (sinceUs !== undefined && event.timeUs < sinceUs) return;
+  if (untilUs !== undefined && event.timeUs > untilUs) return;
+  found.commits += 1;
+  const tables = changesOf(event, search.names);
+  if (!tables.some((change) => isWanted(change, search.wanted))) return;
+  found.matching += 1;
+  found.found.push({
+    at: formatMicros(event.timeUs),
+    before: `lsn:${formatLsn(event.startLsn)}`,
+    after: `lsn:${formatLsn(event.lsn)}`,
+    xid: event.xid,
+    timeline: leg.timeline,
+    tables,
+    whole: event.isWhole,
+  });
+  if (found.found.length > limit) found.found.shift();
+}
+
+function isWanted(change: TableChange, { table, inserted, updated, deleted }: WantedChange): boolean {
+  if (table !== undefined && change.table !== table) return false;
+  return change.inserted >= inserted && change.updated >= updated && (change.replaced || change.deleted >= deleted);
+}
+
+/** By table: a table may have had two files in one transaction, and rows of TOAST tables are no rows that anybody wrote. */
+function changesOf({ rows, dropped, truncated }: TransactionEnd, names: TableNames): TableChange[] {
+  const changes = new Map<string, TableChange>();
+  const of = (table: string): TableChange => {
+    const known = changes.get(table) ?? { table, inserted: 0, updated: 0, deleted: 0, replaced: false };
+    changes.set(table, known);
+    return known;
+  };
+  for (const counts of rows) {
+    const name = names.covers(counts) ? names.nameOf(counts) : undefined;
+    if (name === undefined || counts.inserted + counts.updated + counts.deleted === 0) continue;
+    const change = of(name);
+    change.inserted += counts.inserted;
+    change.updated += counts.updated;
+    change.deleted += counts.deleted;
+  }
+  for (const file of dropped) {
+    const name = names.covers(file) ? names.knownNameOf(file) : undefined;
+    if (name !== undefined) of(name).replaced = true;
+  }
+  for (const oid of truncated) {
+    const name = names.nameOfOid(oid);
+    if (name !== undefined) of(name).replaced = true;
+  }
+  return [...changes.values()].toSorted((a, b) => weight(b) - weight(a) || (a.table < b.table ? -1 : 1));
+}
+
+function weight({ inserted, updated, deleted, replaced }: TableChange): number {
+  return replaced ? Infinity : inserted + updated + deleted;
+}
