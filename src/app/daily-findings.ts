@@ -3,6 +3,7 @@ import { resolve } from "node:path";
 import { isFailure } from "../base/errors.ts";
 import type { Finding } from "../base/findings.ts";
 import { guardFindings, readGuard } from "../job/guard-record.ts";
+import { watchFindings } from "../job/watch-findings.ts";
 import { secretFile } from "../job/doctor-repositories.ts";
 import { parseCron } from "../schedule/cron.ts";
 import { channelNames, openChannels, openPings } from "./channels.ts";
@@ -13,6 +14,7 @@ import { findStateFolder, guardFile } from "./state-folder.ts";
 import type { Surroundings } from "./surroundings.ts";
 import { pingFailed, undelivered } from "./telling.ts";
 import { timeZoneOf } from "./tidy.ts";
+import { readWatch } from "./watched.ts";
 
 export async function dailyFindings(loaded: LoadedConfig, s: Surroundings): Promise<Finding[]> {
   const { config } = loaded;
@@ -20,6 +22,7 @@ export async function dailyFindings(loaded: LoadedConfig, s: Surroundings): Prom
   return [
     ...(await findingsOfRestores(loaded, s)),
     ...(await unfinishedGuard(loaded, s)),
+    ...watchFindings(await readWatch(loaded, s), s.clock.now()),
     ...scheduleFindings(config),
     ...broken.map(({ name, failure }) => undelivered(name, failure, { isKept: false })),
     ...(await pingFindings(config, s)),

@@ -12,6 +12,7 @@ import { LIMITS } from "../base/limits.ts";
 import { proofFindings, recoveryFindings } from "../job/objectives.ts";
 import type { RepositoryState, RunLooks, RunStage, RunStatus } from "../job/run-summary.ts";
 import type { BackupSummary, DrillSummary } from "../job/summaries.ts";
+import { type WatchFacts, watchFindings, watchState } from "../job/watch-findings.ts";
 import { runBackup } from "./back-up.ts";
 import type { Config } from "./config.ts";
 import { oftenMs } from "./config-daily.ts";
@@ -33,6 +34,8 @@ interface Context {
   globals: Globals;
   config: Config;
   before: RunStatus | undefined;
+  /** What a watch writes down of itself on this machine, read anew each time: a stage may take long. */
+  watched: () => Promise<WatchFacts>;
   day: Day;
   s: Surroundings;
 }
@@ -61,6 +64,7 @@ export async function workThroughDay(context: Context): Promise<void> {
   const newest = newestProof(day.repositories);
   const age = newest === undefined ? undefined : s.clock.now() - newest;
   day.findings.push(...proofFindings(age, objectivesOf(context.config)));
+  day.findings.push(...watchFindings(await context.watched(), s.clock.now()));
   await lookAround(context);
 }
 
@@ -116,13 +120,16 @@ async function makeBackup({ globals, s }: Context): Promise<Done<BackupSummary>>
   return { summary, findings: summary.findings };
 }
 
-async function survey({ globals, config, before, day, s }: Context): Promise<void> {
+async function survey({ globals, config, before, watched, day, s }: Context): Promise<void> {
   const names = globals.repository === undefined ? config.repositories.map(({ name }) => name) : [globals.repository];
   const known = before?.repositories ?? [];
   day.repositories = known.filter(({ name }) => names.includes(name));
   if (s.signal.aborted) return;
   try {
-    day.repositories = await surveyRepositories(names, known, { globals, config }, s);
+    const watch = async () => watchState(await watched(), s.clock.now());
+    const { states, findings } = await surveyRepositories(names, known, { globals, config, watch }, s);
+    day.repositories = states;
+    day.findings.push(...findings);
   } catch (error) {
     if (!s.signal.aborted) throw error;
   }

@@ -3,7 +3,8 @@ import { dirname } from "node:path";
 import { access } from "node:fs/promises";
 import { doctor } from "../job/doctor.ts";
 import type { DoctorSummary } from "../job/summaries.ts";
-import { findConfig } from "./config.ts";
+import { watchState } from "../job/watch-findings.ts";
+import { findConfig, type LoadedConfig } from "./config.ts";
 import { dailyFindings } from "./daily-findings.ts";
 import { scratchPlaces } from "./drills.ts";
 import { openInstallation, standbyAddress } from "./installation.ts";
@@ -14,6 +15,7 @@ import { readPassword } from "./secrets.ts";
 import { openChosenRepository } from "./session.ts";
 import { storageSettings } from "./storage.ts";
 import type { Globals, Surroundings } from "./surroundings.ts";
+import { readWatch, windowMsOf } from "./watched.ts";
 
 export async function runDoctor(globals: Globals, s: Surroundings): Promise<DoctorSummary> {
   const loaded = await findConfig(globals, s);
@@ -24,6 +26,7 @@ export async function runDoctor(globals: Globals, s: Surroundings): Promise<Doct
     storageSettings: () => storageSettings(config, s),
     standby: () => standbyAddress(config?.database, s),
     objectives: objectivesOf(config),
+    continuous: loaded === undefined ? undefined : continuousOf(loaded, s),
     openRepository: (name) => openChosenRepository({ ...globals, repository: name }, s),
     ownFolders: () => ownFolders(loaded, s),
     otherFindings: async () => (loaded === undefined ? [] : await dailyFindings(loaded, s)),
@@ -38,6 +41,11 @@ export async function runDoctor(globals: Globals, s: Surroundings): Promise<Doct
     progress: s.progress,
     signal: s.signal,
   });
+}
+
+function continuousOf(loaded: LoadedConfig, s: Surroundings) {
+  const watch = async () => watchState(await readWatch(loaded, s), s.clock.now());
+  return { watch, windowMs: windowMsOf(loaded.config) };
 }
 
 /** A page to print that lies where `init` and `kit` write them: of this repository alone, or of all. */

@@ -23,6 +23,7 @@ import { markBegun, openStateFolder, readStatus, type StateFolder } from "./stat
 import { callSwitch, pingFailed, tellAll } from "./telling.ts";
 import { timeZoneOf } from "./tidy.ts";
 import type { Globals, Surroundings } from "./surroundings.ts";
+import { readWatch } from "./watched.ts";
 
 /**
  * @throws Failure `run/locked` when another run is under way, and what keeps it from beginning; whatever fails then is in
@@ -44,7 +45,8 @@ export async function runDay(globals: Globals, s: Surroundings): Promise<RunSumm
   const listeners = await openChannels(config, s);
   const pings = await findPings(config, day, s);
   day.findings.push(...(await callSwitch(pings.start, { ...s })));
-  if (await runBefore(config, day, s)) await workThroughDay({ globals, config, before, day, s });
+  const watched = async () => await readWatch(loaded, s);
+  if (await runBefore(config, day, s)) await workThroughDay({ globals, config, before, watched, day, s });
   await runAfter(config, day, s);
   const summary = summarize({ config, day, before, begun }, s);
   return await finish({ summary, loaded, state, pings, listeners }, s);

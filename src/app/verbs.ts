@@ -33,6 +33,7 @@ import type { DumpImportSummary, PlainExportSummary } from "../job/plain-summari
 import type { RunSummary } from "../job/run-summary.ts";
 import type { NotifySummary, ScheduleSummary } from "../job/schedule-summary.ts";
 import type { MomentsSummary } from "../job/commits-summary.ts";
+import type { StatusSummary } from "../job/status-summary.ts";
 import type { ScrubSummary } from "../job/scrub-summary.ts";
 import { findConfig, loadConfig } from "./config.ts";
 import type { BackupFlags } from "./back-up.ts";
@@ -143,6 +144,10 @@ export async function runList(globals: Globals, flags: { all: boolean }, s: Surr
   return await (
     await import("../job/look.ts")
   ).listVerb(repository, name, flags.all ? undefined : config?.installation.id, { clock: s.clock, signal: s.signal });
+}
+
+export async function runStatus(globals: Globals, s: Surroundings): Promise<StatusSummary> {
+  return await (await import("./status.ts")).runStatus(globals, s);
 }
 
 export async function runShow(globals: Globals, point: string, s: Surroundings): Promise<ShowSummary> {

@@ -11,6 +11,7 @@ import { AT_TIME, NOTHING_WRITTEN, POINT, READING_EXITS, REPOSITORY_EXITS } from
 import { SCRUB_ROW } from "./commands/scrub.ts";
 import { SPACE } from "./commands/space.ts";
 import { STATS_ROW } from "./commands/stats.ts";
+import { STATUS_ROW } from "./commands/status.ts";
 import { TIDY } from "./commands/tidy.ts";
 
 export { PARTS } from "./commands/shared.ts";
@@ -133,6 +134,7 @@ const BACK_UP: readonly CommandRow[] = [
 ];
 
 const LOOK: readonly CommandRow[] = [
+  STATUS_ROW,
   {
     name: "list",
     group: "look",
@@ -141,6 +143,7 @@ const LOOK: readonly CommandRow[] = [
     purpose: "list the restore points, and which of them are proven",
     description: [
       "Newest first. 'proven' says when a drill last restored the point in a scratch server and found everything the same. A point without it has been saved, but nobody has tried it yet. 'not whole' says that 'repair packs' found something lacking that has not come back since.",
+      "Where 'watch' protects continuously, the window follows: from when to when any moment can be had, and why not in between.",
     ],
     examples: [
       ["", "chatkeep list"],

@@ -21,8 +21,10 @@ import { aheadFindings, lostBlobs, missingFindings } from "./findings.ts";
 import { heldPointFindings, lostHeldPoints } from "./held-points.ts";
 import {
   DEFAULT_OBJECTIVES,
+  noPointFinding,
   type Objectives,
   overdueFindings,
+  pointObjectives,
   proofAge,
   proofFindings,
   recoveryFindings,
@@ -30,6 +32,9 @@ import {
 import { PointReader } from "./point-reader.ts";
 import { isImported, listPoints, type Point, type PointList, pointsAhead, recoverSeconds } from "./points.ts";
 import { awaitingFinding } from "./shrinkage.ts";
+import { NO_WATCH, safeUntilMs, windowFindings } from "./watch-findings.ts";
+import { reportWindows } from "./window-report.ts";
+import type { WatchState, WindowReport } from "./window-summary.ts";
 
 export interface RepositoriesExamination {
   config: {
@@ -45,6 +50,8 @@ export interface RepositoriesExamination {
   findKit?(name: string): Promise<string | undefined>;
   /** What is not said is {@link DEFAULT_OBJECTIVES}. */
   objectives?: Objectives;
+  /** What is known of a watch here, and `retention.window` in milliseconds. */
+  continuous?: { watch: () => Promise<WatchState>; windowMs: number } | undefined;
   clock: Clock;
   progress: Progress;
   signal: AbortSignal;
@@ -94,7 +101,8 @@ export async function examineRepositories(ports: RepositoriesExamination, report
       acks.push(acksIn(opened.repository, list, id, ports));
       const last = newestOf(mine, ports.clock.now());
       if (last !== undefined) readers.push(new PointReader(opened.repository, last, ports));
-      examinePoints(ports, report, name, mine);
+      const [window] = await reportWindows(opened.repository, list, { ...ports, installationId: id });
+      examinePoints(ports, report, { name, mine, window, watch: (await ports.continuous?.watch()) ?? NO_WATCH });
     });
   }
   const newest = await attempt(report, async () => await examineNewest(report, readers));
@@ -174,16 +182,20 @@ function minePoints(list: PointList, id: string): CopiedPoints & { points: Point
   return { ...copiedPoints(list), points: list.points.filter((point) => point.installationId === id) };
 }
 
-function examinePoints(ports: RepositoriesExamination, report: Report, name: string, mine: readonly Point[]): void {
+function examinePoints(
+  ports: RepositoriesExamination,
+  report: Report,
+  {
+    name,
+    mine,
+    window,
+    watch,
+  }: { name: string; mine: readonly Point[]; window: WindowReport | undefined; watch: WatchState },
+): void {
   report.findings.push(...aheadFindings(pointsAhead(mine, ports.clock.now()), name));
   const newest = newestOf(mine, ports.clock.now());
   if (newest === undefined) {
-    report.findings.push({
-      kind: "no-restore-point",
-      level: "alarm",
-      message: `repository '${name}' holds no restore point of this installation${mine.length === 0 ? "" : " but what was imported from dumps"}`,
-      hint: "Run 'chatkeep backup'.",
-    });
+    report.findings.push(noPointFinding(name, mine.length > 0));
     return;
   }
   const age = (ports.clock.now() - newest.takenAtMs) / 1000;
@@ -193,7 +205,13 @@ function examinePoints(ports: RepositoriesExamination, report: Report, name: str
     from: newest.snapshot.time,
   });
   const objectives = ports.objectives ?? DEFAULT_OBJECTIVES;
-  report.findings.push(...overdueFindings(name, age * 1000, objectives));
+  const nowMs = ports.clock.now();
+  const windowMs = ports.continuous?.windowMs ?? 0;
+  const asked = pointObjectives(objectives, safeUntilMs(name, window, watch), nowMs);
+  report.findings.push(
+    ...overdueFindings(name, age * 1000, asked),
+    ...windowFindings(name, { window, watch }, { objectives, windowMs, nowMs }),
+  );
   const proven = mine.find((point) => point.proof?.proven === true);
   if (proven !== undefined) report.findings.push(...recoveryFindings(name, recoverSeconds(proven), objectives));
   if (proven === undefined) {

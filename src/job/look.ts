@@ -12,6 +12,7 @@ import { isNotWhole } from "./not-whole.ts";
 import { PointReader } from "./point-reader.ts";
 import { isTorn, listPoints, type Point, recoverSeconds, userTags } from "./points.ts";
 import { describeHold, isInForce, readRecord, tagValue } from "./records.ts";
+import { reportWindows } from "./window-report.ts";
 import type { ListedEntry, ListSummary, PointLine, ShowSummary } from "./summaries.ts";
 
 interface LookOptions {
@@ -27,7 +28,8 @@ export async function listVerb(
   installationId: string | undefined,
   options: LookOptions,
 ): Promise<ListSummary> {
-  const { points, others, damaged } = await listPoints(repository, options);
+  const list = await listPoints(repository, options);
+  const { points, others, damaged } = list;
   const shown = points.filter((point) => installationId === undefined || point.installationId === installationId);
   const lines: PointLine[] = [];
   for (const point of shown) {
@@ -39,7 +41,16 @@ export async function listVerb(
       lines.push(await bareLine(repository, point, options));
     }
   }
-  return { type: "summary", verb: "list", repository: repositoryName, points: lines, otherSnapshots: others, damaged };
+  const windows = await reportWindows(repository, list, { installationId, signal: options.signal });
+  return {
+    type: "summary",
+    verb: "list",
+    repository: repositoryName,
+    points: lines,
+    windows,
+    otherSnapshots: others,
+    damaged,
+  };
 }
 
 async function bareLine(repository: Repository, point: Point, { clock, signal }: LookOptions): Promise<PointLine> {

@@ -16,6 +16,27 @@ export interface Objectives {
 /** A daily backup, and two hours for one that takes longer than the day before. */
 export const DEFAULT_OBJECTIVES: Objectives = { rpoMs: 26 * 3_600_000 };
 
+/**
+ * While what was committed lately can be had from the window, a restore point need only be there for what the log has not: a daily one is
+ * enough, whatever the objective.
+ * @param safeUntilMs until when that is, milliseconds since 1970; undefined where nothing of it is.
+ */
+export function pointObjectives(objectives: Objectives, safeUntilMs: number | undefined, nowMs: number): Objectives {
+  const { rpoMs } = objectives;
+  if (safeUntilMs === undefined || nowMs - safeUntilMs > rpoMs) return objectives;
+  return { ...objectives, rpoMs: Math.max(rpoMs, DEFAULT_OBJECTIVES.rpoMs) };
+}
+
+/** @param hasImported it has none but what was imported. */
+export function noPointFinding(name: string, hasImported: boolean): Finding {
+  return {
+    kind: "no-restore-point",
+    level: "alarm",
+    message: `repository '${name}' holds no restore point of this installation${hasImported ? " but what was imported from dumps" : ""}`,
+    hint: "Run 'chatkeep backup'.",
+  };
+}
+
 export function overdueFindings(name: string, ageMs: number, { rpoMs }: Objectives): Finding[] {
   if (ageMs <= rpoMs) return [];
   return [

@@ -1,6 +1,8 @@
 /** The status as metrics in Prometheus's text format, for node_exporter's textfile collector. */
 import { parseZonedInstant } from "../base/clock.ts";
+import { parseMicros } from "../point/continuous.ts";
 import type { RunOutcome, RunStatus } from "./run-summary.ts";
+import type { WatchStatus } from "./watch-book.ts";
 
 interface Sample {
   labels?: Readonly<Record<string, string>>;
@@ -17,7 +19,7 @@ export function formatMetrics(status: RunStatus): string {
   const { lastRun, lastSuccess, repositories, findings, installation } = status;
   const own = { installation: installation.name };
   const count = (level: string) => findings.filter((finding) => finding.level === level).length;
-  const families: [name: string, help: string, samples: Sample[]][] = [
+  const families: Family[] = [
     ["last_run_timestamp_seconds", "When the last run ended.", instant(lastRun.endedAt)],
     ["last_success_timestamp_seconds", "When a run last ended without a failure.", instant(lastSuccess)],
     ["last_run_duration_seconds", "How long the last run took.", [{ value: lastRun.seconds }]],
@@ -51,7 +53,50 @@ export function formatMetrics(status: RunStatus): string {
       "When a restore point was last proven to restore.",
       repositories.flatMap(({ name, proven }) => instant(proven?.at, { repository: name })),
     ],
+    [
+      "window_start_timestamp_seconds",
+      "Since when any moment can be brought back without a gap.",
+      repositories.flatMap(({ name, window }) => micros(window?.from, { repository: name })),
+    ],
+    [
+      "window_end_timestamp_seconds",
+      "The newest moment that can be brought back.",
+      repositories.flatMap(({ name, window }) => micros(window?.to, { repository: name })),
+    ],
   ];
+  return formatFamilies(families, own);
+}
+
+type Family = [name: string, help: string, samples: Sample[]];
+
+/** Of a watch that runs, for a file of its own: it is written far more often than what a run knows. */
+export function formatWatchMetrics(status: WatchStatus, installation: string): string {
+  const { at, log, repositories, findings } = status;
+  const count = (level: string) => findings.filter((finding) => finding.level === level).length;
+  const families: Family[] = [
+    ["watch_report_timestamp_seconds", "When the watch wrote this.", instant(at)],
+    ["watch_lag_bytes", "What the server has of its log and not every repository.", known(log?.lagBytes)],
+    ["watch_lag_seconds", "For how long it has had that.", known(log?.lagSeconds)],
+    [
+      "watch_files_waiting",
+      "Uploaded files that are still to come.",
+      repositories.map(({ name, filesWaiting }) => ({ labels: { repository: name }, value: filesWaiting })),
+    ],
+    [
+      "watch_repository_up",
+      "1 unless the repository takes nothing.",
+      repositories.map(({ name, trouble }) => ({ labels: { repository: name }, value: Number(trouble === null) })),
+    ],
+    [
+      "watch_findings",
+      "What the watch found that somebody must look at, by level.",
+      ["alarm", "warning"].map((level) => ({ labels: { level }, value: count(level) })),
+    ],
+  ];
+  return formatFamilies(families, { installation });
+}
+
+function formatFamilies(families: readonly Family[], own: Readonly<Record<string, string>>): string {
   return families
     .filter(([, , samples]) => samples.length > 0)
     .flatMap(([name, help, samples]) => [
@@ -66,6 +111,16 @@ export function formatMetrics(status: RunStatus): string {
 function instant(text: string | null | undefined, labels: Record<string, string> = {}): Sample[] {
   const ms = parseZonedInstant(text ?? "");
   return ms === undefined ? [] : [{ labels, value: ms / 1000 }];
+}
+
+function known(value: number | undefined): Sample[] {
+  return value === undefined ? [] : [{ value }];
+}
+
+/** As continuous protection writes times. */
+function micros(text: string | undefined, labels: Record<string, string>): Sample[] {
+  const us = parseMicros(text);
+  return us === undefined ? [] : [{ labels, value: Number(us) / 1e6 }];
 }
 
 function formatLabels(labels: Readonly<Record<string, string>>): string {

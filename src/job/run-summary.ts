@@ -27,6 +27,8 @@ export interface RepositoryState {
   newest: { point: string; at: string } | null;
   /** The newest proof: of which point, and when it was made. */
   proven: { point: string; at: string } | null;
+  /** Between these any moment can be had; lacking where it is not protected continuously, and in what earlier builds wrote. */
+  window?: { from: string; to: string };
   /** When this machine last pruned it. */
   prunedAt: string | null;
 }

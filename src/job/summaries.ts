@@ -5,7 +5,7 @@
 import type { Finding } from "../base/findings.ts";
 import type { Manifest } from "../point/manifest.ts";
 import type { ProofCheck, Recovery } from "../point/proof.ts";
-import type { WindowLine } from "./window-summary.ts";
+import type { WindowLine, WindowReport } from "./window-summary.ts";
 
 export type { DiffSummary } from "./diff-summary.ts";
 
@@ -285,6 +285,8 @@ export interface ListSummary {
   verb: "list";
   repository: string;
   points: PointLine[];
+  /** Of each installation that is protected continuously: from when to when any moment can be had. */
+  windows: WindowReport[];
   /** Snapshots in the repository that are not restore points, and files that cannot be read. */
   otherSnapshots: number;
   damaged: { name: string; message: string }[];

@@ -1,4 +1,6 @@
 /** What the reports say of continuous protection. */
+import type { GapReason } from "../policy/window.ts";
+import type { WatchStatus } from "./watch-book.ts";
 
 /** What continuous protection keeps of an installation, and what went. */
 export interface WindowLine {
@@ -9,4 +11,71 @@ export interface WindowLine {
   kept: { bases: number; spans: number };
   /** `follows`: snapshots of files; `journal`: objects. */
   forgotten: { bases: number; spans: number; follows: number; journal: number };
+}
+
+/** From when to when any moment can be brought back. Times are ISO 8601 in UTC, by the clock of the database's server. */
+export interface RangeLine {
+  from: string;
+  /** Of the last commit that is there; null where nothing was committed since `from`, as far as is known. */
+  to: string | null;
+  /** The one that its end lies on, and those that it goes through before. */
+  timeline: number;
+  timelines: number[];
+  systemId: string;
+  /** How many recovery can begin from. */
+  bases: number;
+}
+
+/** Between these no moment can be had. */
+export interface GapLine {
+  reason: GapReason;
+  /** Null where nothing is known of the commits on that side. */
+  from: string | null;
+  to: string | null;
+  timeline: number;
+  systemId: string;
+}
+
+/** A restore point that was made of a moment. */
+export interface MomentLine {
+  point: string;
+  moment: string;
+  timeline: number;
+  madeAt: string;
+  /** When a drill last proved it. */
+  provenAt: string | null;
+}
+
+/** How long it takes until the newest moment is back, about. */
+export interface RecoveryEstimate {
+  seconds: number;
+  /** What is fetched of the newest base and replayed of the log after it, at a rate that nobody has measured here. */
+  bytes: { base: number; log: number };
+  assumedBytesPerSecond: number;
+  /** Loading what comes of it, as the newest drill of a point measured; null where none did, and it comes on top. */
+  loadSeconds: number | null;
+}
+
+/** What a repository has of the continuous protection of an installation. */
+export interface WindowReport {
+  /** Its id. */
+  installation: string;
+  /** In the order of their ends; the last is the one that goes on. */
+  ranges: RangeLine[];
+  gaps: GapLine[];
+  lastBase: { at: string; bytes: number } | null;
+  /** Newest first. */
+  moments: MomentLine[];
+  recovery: RecoveryEstimate | null;
+  /** Objects of the journal, and snapshots, that are there and cannot be used. */
+  unusable: number;
+}
+
+/** What is known of `watch` on this machine. */
+export interface WatchState {
+  isRunning: boolean;
+  /** Of its report; null where there is none. */
+  ageSeconds: number | null;
+  /** What it wrote down last. */
+  report: WatchStatus | null;
 }

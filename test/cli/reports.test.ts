@@ -26,6 +26,8 @@ import { formatFailures, formatRun } from "../../src/cli/reports/run.ts";
 import { formatSchedule } from "../../src/cli/reports/schedule.ts";
 import { formatScrub } from "../../src/cli/reports/scrub.ts";
 import { formatShow } from "../../src/cli/reports/show.ts";
+import { formatStatus } from "../../src/cli/reports/status.ts";
+import { STATUS, STATUS_OF_PLACE, WATCH, WINDOW } from "./status-summaries.ts";
 import { formatStats, formatUncounted } from "../../src/cli/reports/stats.ts";
 import { formatUnlock } from "../../src/cli/reports/unlock.ts";
 import { formatProblems, formatVerify } from "../../src/cli/reports/verify.ts";
@@ -172,6 +174,42 @@ const REPORTS: Record<string, string[]> = {
   "what doctor found where all is well": formatDoctor({ ...DOCTOR, findings: [] }, LOOK),
   "the list of restore points": formatList(LIST, LOOK),
   "the list of restore points on a narrow terminal": formatList(LIST, NARROW),
+  "a list with a window": formatList({ ...LIST, points: LIST.points.slice(0, 1), windows: [WINDOW] }, LOOK),
+  "how everything is": formatStatus(STATUS, LOOK),
+  "how everything is where the watch died": formatStatus(
+    { ...STATUS, watch: { isRunning: false, ageSeconds: 4_000, report: WATCH } },
+    LOOK,
+  ),
+  "how everything is where points are made every few minutes": formatStatus(
+    {
+      ...STATUS,
+      findings: [],
+      watch: {
+        isRunning: true,
+        ageSeconds: 2,
+        report: {
+          ...WATCH,
+          mode: "interval",
+          why: "the role may not replicate",
+          log: null,
+          base: null,
+          points: { last: "2026-11-23T16:56:00.000Z", seconds: 4, next: "2026-11-23T17:01:00.000Z" },
+          repositories: WATCH.repositories.slice(0, 1),
+        },
+      },
+    },
+    LOOK,
+  ),
+  "what a repository has, with no configuration": formatStatus(STATUS_OF_PLACE, LOOK),
+  "how everything is before anything was done": formatStatus(
+    {
+      ...STATUS_OF_PLACE,
+      lastBackup: null,
+      newestMoment: null,
+      repositories: [{ name: "primary", trouble: null, installations: [] }],
+    },
+    LOOK,
+  ),
   "an empty list": formatList({ ...LIST, points: [] }, LOOK),
   "a restore point": formatShow(SHOW, LOOK),
   "a restore point that nobody has proven": formatShow({ ...SHOW, proof: null }, LOOK),

@@ -168,6 +168,7 @@ export const LIST: ListSummary = {
       holds: [],
     },
   ],
+  windows: [],
   otherSnapshots: 2,
   damaged: [],
 };

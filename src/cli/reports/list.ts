@@ -5,6 +5,7 @@ import type { Look } from "../look.ts";
 import { formatAbout } from "./drill.ts";
 import { formatTable, type Column } from "../table.ts";
 import { formatAge, formatUtc } from "../when.ts";
+import { formatWindow } from "./window.ts";
 
 function count(value: number | null): string {
   return value === null ? "?" : formatCount(value);
@@ -26,7 +27,8 @@ function recovery({ recoverSeconds }: PointLine): string {
 
 export function formatList(summary: ListSummary, look: Look): string[] {
   const { points } = summary;
-  if (points.length === 0) return [`no restore point in ${summary.repository} yet`, ...others(summary)];
+  if (points.length === 0)
+    return [`no restore point in ${summary.repository} yet`, ...windows(summary, look), ...others(summary)];
   const installations = new Set(points.map((line) => line.installation.id));
   const columns: Column<PointLine>[] = [
     { title: "point", cell: (line) => look.paint("bold", shortId(line.point)) },
@@ -59,7 +61,22 @@ export function formatList(summary: ListSummary, look: Look): string[] {
       ? [{ title: "tags", cell: (line: PointLine) => line.tags.join(", "), leaveOut: 5 }]
       : []),
   ];
-  return [...formatTable(columns, points, look), ...torn(points), ...shrunk(points), ...others(summary)];
+  return [
+    ...formatTable(columns, points, look),
+    ...torn(points),
+    ...shrunk(points),
+    ...windows(summary, look),
+    ...others(summary),
+  ];
+}
+
+/** What lies between the points, where that is kept. */
+function windows({ windows: all, points }: ListSummary, look: Look): string[] {
+  return all.flatMap((window) => {
+    const name = points.find(({ installation }) => installation.id === window.installation)?.installation.name;
+    const whose = all.length > 1 ? ` of ${name ?? window.installation}` : "";
+    return ["", `continuous protection${whose}`, ...formatWindow(window, look, "  ")];
+  });
 }
 
 function torn(points: readonly PointLine[]): string[] {

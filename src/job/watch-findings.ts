@@ -1,0 +1,125 @@
+/** What a watch's report, and the window that it makes, mean for whoever counts on them. Pure. */
+import { formatSpan } from "../base/bytes.ts";
+import { formatInstant, parseZonedInstant } from "../base/clock.ts";
+import type { Finding } from "../base/findings.ts";
+import { LIMITS } from "../base/limits.ts";
+import { parseMicros } from "../point/continuous.ts";
+import { isLsn, parseLsn } from "../wal/lsn.ts";
+import type { Objectives } from "./objectives.ts";
+import type { WatchStatus } from "./watch-book.ts";
+import type { WatchState, WindowReport } from "./window-summary.ts";
+
+export interface WatchFacts {
+  /** What it wrote down last; undefined where nothing, or nothing that can be read, is there. */
+  readonly report: WatchStatus | undefined;
+  /** Whether its process is there; undefined where it is another machine's, or another container's. */
+  readonly isAlive: boolean | undefined;
+  /** The configuration has `watch:`. */
+  readonly isConfigured: boolean;
+  /** Where the report lies. */
+  readonly file: string;
+}
+
+/** Where nothing is known of one. */
+export const NO_WATCH: WatchState = { isRunning: false, ageSeconds: null, report: null };
+
+/** A watch writes down how it is every few seconds: one that does not is dead or hangs, whatever its process looks like. */
+export function watchState({ report, isAlive }: WatchFacts, nowMs: number): WatchState {
+  if (report === undefined) return NO_WATCH;
+  const ageMs = nowMs - (parseZonedInstant(report.at) ?? 0);
+  const isRunning = isAlive !== false && ageMs <= LIMITS.watchSilentMs;
+  return { isRunning, ageSeconds: Math.max(0, Math.round(ageMs / 1000)), report };
+}
+
+/** An alarm where somebody counts on a watch that does not run. */
+export function watchFindings(facts: WatchFacts, nowMs: number): Finding[] {
+  const { isRunning, ageSeconds, report } = watchState(facts, nowMs);
+  if (isRunning || (report === null && !facts.isConfigured)) return [];
+  const file = facts.file;
+  const never = "and has left no report on this machine";
+  const silent = report === null ? never : `: its last word is ${formatSpan(ageSeconds ?? 0)} old`;
+  const hangs = facts.isAlive === true ? `, though its process ${report?.pid ?? ""} is there` : "";
+  return [
+    {
+      kind: "watch-not-running",
+      level: "alarm",
+      message: `continuous protection does not run${report === null ? " " : ""}${silent}${hangs}`,
+      hint: `Start it: 'chatkeep watch', or the service that runs it; it goes on from where it was. If it is not wanted any more, take 'watch' out of the configuration and remove '${file}'.`,
+    },
+  ];
+}
+
+/**
+ * Until when what was committed is in a repository, in milliseconds since 1970; undefined where nothing of it is. A database in which nothing
+ * is written has no new commits: a watch that runs says that there are none.
+ */
+export function safeUntilMs(
+  name: string,
+  window: WindowReport | undefined,
+  { isRunning, report }: WatchState,
+): number | undefined {
+  const end = windowEndMs(window);
+  const own = report?.repositories.find((repository) => repository.name === name);
+  const log = report?.log;
+  if (end === undefined || !isRunning || report === null || log === undefined || log === null) return end;
+  if (own === undefined || own.durable === null || !isLsn(own.durable) || !isLsn(log.server)) return end;
+  const atMs = parseZonedInstant(report.at) ?? 0;
+  const isEven = parseLsn(own.durable) >= parseLsn(log.server);
+  return Math.max(end, isEven ? atMs : atMs - log.lagSeconds * 1000);
+}
+
+/** Of the newest moment; of a range in which nothing was committed, of its beginning. */
+export function windowEndMs(window: WindowReport | undefined): number | undefined {
+  const last = window?.ranges.at(-1);
+  return last === undefined ? undefined : toMs(last.to ?? last.from);
+}
+
+function toMs(micros: string): number | undefined {
+  const us = parseMicros(micros);
+  return us === undefined ? undefined : Number(us / 1000n);
+}
+
+export interface WindowExpectations {
+  readonly objectives: Objectives;
+  /** `retention.window` in milliseconds. */
+  readonly windowMs: number;
+  readonly nowMs: number;
+}
+
+/** What the window of one repository lacks of what was asked for. */
+export function windowFindings(
+  name: string,
+  { window, watch }: { window: WindowReport | undefined; watch: WatchState },
+  { objectives, windowMs, nowMs }: WindowExpectations,
+): Finding[] {
+  const untilMs = safeUntilMs(name, window, watch);
+  const fromMs = toMs(window?.ranges.at(-1)?.from ?? "");
+  // Where points are made every few minutes, they are what must not be too old.
+  if (window === undefined || untilMs === undefined || fromMs === undefined || watch.report?.mode === "interval")
+    return [];
+  const findings: Finding[] = [];
+  if (nowMs - untilMs > objectives.rpoMs && isWatched(name, watch)) {
+    findings.push({
+      kind: "window-behind",
+      level: "alarm",
+      subject: name,
+      message: `what was written after ${formatInstant(untilMs)}, ${formatSpan((nowMs - untilMs) / 1000)} ago, cannot be brought back from '${name}' but for what restore points have`,
+      hint: `It should never be more than ${formatSpan(objectives.rpoMs / 1000)} (objectives.rpo). 'chatkeep status' says how the watch is, and what holds it up.`,
+    });
+  }
+  if (nowMs - fromMs < windowMs) {
+    findings.push({
+      kind: "window-short",
+      level: "note",
+      subject: name,
+      message: `any moment can be had from '${name}' since ${formatInstant(fromMs)} without a gap, and retention.window asks for ${formatSpan(windowMs / 1000)}`,
+      hint: "It grows by itself. What was before, and why there is a gap, 'chatkeep list' shows.",
+    });
+  }
+  return findings;
+}
+
+/** One that is not watched into any more is a copy: it has what 'chatkeep copy' brought. */
+function isWatched(name: string, { report }: WatchState): boolean {
+  return report?.repositories.some((repository) => repository.name === name) === true;
+}

@@ -1,0 +1,102 @@
+/** The window of a repository as a value for people and scripts: what any moment can be had of, and how long that would take. */
+import { formatInstant } from "../base/clock.ts";
+import { LIMITS } from "../base/limits.ts";
+import { tagValue } from "./records.ts";
+import { formatMicros } from "../point/continuous.ts";
+import { momentOf } from "../point/moment.ts";
+import { type Gap, type Range, serve } from "../policy/window.ts";
+import type { Repository } from "../repo/repository.ts";
+import { type ListedWindowBase, lookAtWindow } from "./continuous/list.ts";
+import { type Point, type PointList, recoverSeconds } from "./points.ts";
+import type { GapLine, MomentLine, RangeLine, RecoveryEstimate, WindowReport } from "./window-summary.ts";
+
+type Looked = Awaited<ReturnType<typeof lookAtWindow>>;
+
+/**
+ * Of each installation that is protected continuously into the repository.
+ * @param list of the repository's points, as they were listed just now.
+ * @param installationId limits it to one.
+ * @throws Failure of the store.
+ */
+export async function reportWindows(
+  repository: Repository,
+  list: PointList,
+  { installationId, signal }: { installationId: string | undefined; signal: AbortSignal },
+): Promise<WindowReport[]> {
+  const ids = new Set(list.continuous.flatMap(({ snapshot }) => tagValue(snapshot, "installation") ?? []));
+  const reports: WindowReport[] = [];
+  for (const id of ids) {
+    if (installationId !== undefined && id !== installationId) continue;
+    // Listed anew, after the journal: what was swept from it since would be missing from an earlier list.
+    reports.push(windowReport(id, await lookAtWindow(repository, id, { signal }), list));
+  }
+  return reports;
+}
+
+export function windowReport(
+  installation: string,
+  looked: Looked,
+  list: Pick<PointList, "points" | "moments">,
+): WindowReport {
+  const { window, bases, odd, refused } = looked;
+  const isOwn = (point: Point) => point.installationId === installation;
+  const base = bases.at(-1)?.base;
+  return {
+    installation,
+    ranges: window.ranges.map(rangeLine),
+    gaps: window.gaps.map(gapLine),
+    lastBase: base === undefined ? null : { at: formatMicros(base.endedUs ?? base.beganUs), bytes: base.bytes },
+    moments: list.moments.filter(isOwn).flatMap(momentLine),
+    recovery: estimate(looked, [...list.points, ...list.moments].filter(isOwn)) ?? null,
+    unusable: odd.length + refused.length,
+  };
+}
+
+function rangeLine({ fromUs, toUs, timeline, legs, systemId, bases }: Range): RangeLine {
+  return {
+    from: formatMicros(fromUs),
+    to: toUs === undefined || toUs < fromUs ? null : formatMicros(toUs),
+    timeline,
+    timelines: legs.map((leg) => leg.timeline),
+    systemId,
+    bases: bases.length,
+  };
+}
+
+function gapLine({ reason, fromUs, toUs, timeline, systemId }: Gap): GapLine {
+  const [from, to] = [fromUs, toUs].map((us) => (us === undefined ? null : formatMicros(us)));
+  return { reason, from: from ?? null, to: to ?? null, timeline, systemId };
+}
+
+function momentLine({ id, snapshot, proof }: Point): MomentLine[] {
+  const facts = momentOf(snapshot.tags);
+  if (facts === undefined) return [];
+  return [
+    {
+      point: id,
+      moment: formatMicros(facts.us),
+      timeline: facts.timeline,
+      madeAt: formatInstant(facts.madeMs),
+      provenAt: proof?.proven === true ? proof.at : null,
+    },
+  ];
+}
+
+/** A rate is assumed where none was measured; loading is what the newest drill that could tell says. */
+function estimate({ window }: Pick<Looked, "window">, points: readonly Point[]): RecoveryEstimate | undefined {
+  const served = serve<ListedWindowBase>(window, "now");
+  if (served === undefined) return undefined;
+  const base = served.base.listed.base.bytes;
+  const log = Number(served.legs.reduce((sum, { from, to }) => sum + (to > from ? to - from : 0n), 0n));
+  const drilled = points
+    .filter((point) => recoverSeconds(point) !== null)
+    .toSorted((a, b) => ((a.proof?.at ?? "") < (b.proof?.at ?? "") ? 1 : -1));
+  const loadSeconds = drilled[0] === undefined ? null : recoverSeconds(drilled[0]);
+  const rate = LIMITS.replayRate;
+  return {
+    seconds: Math.round((base + log) / rate + (loadSeconds ?? 0)),
+    bytes: { base, log },
+    assumedBytesPerSecond: rate,
+    loadSeconds,
+  };
+}

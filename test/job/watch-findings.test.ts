@@ -1,0 +1,91 @@
+/** When a watch is dead, until when what was committed is safe, and what of that needs somebody. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { pointObjectives } from "../../src/job/objectives.ts";
+import {
+  NO_WATCH,
+  safeUntilMs,
+  type WatchFacts,
+  watchFindings,
+  watchState,
+  windowFindings,
+} from "../../src/job/watch-findings.ts";
+import { WATCH, WINDOW } from "../cli/status-summaries.ts";
+
+const HOUR = 3_600_000;
+const AT = Date.parse(WATCH.at);
+/** Of its last commit. */
+const END = Date.parse("2026-11-23T16:59:57.001Z");
+
+function facts(given: Partial<WatchFacts> = {}): WatchFacts {
+  return { report: WATCH, isAlive: true, isConfigured: true, file: "/var/lib/chatkeep/desk/watch.json", ...given };
+}
+
+const kindsAt = (given: Partial<WatchFacts>, ms: number) =>
+  watchFindings(facts(given), AT + ms).map(({ kind, level, message }) => `${level} ${kind}: ${message}`);
+
+test("a watch runs whose process is there and whose report is no older than a minute", () => {
+  assert.deepEqual(kindsAt({}, 60_000), []);
+  assert.deepEqual(
+    kindsAt({ isAlive: undefined }, 60_000),
+    [],
+    "one of another container is known by its report alone",
+  );
+  assert.deepEqual(kindsAt({ isAlive: false }, 2_000), [
+    "alarm watch-not-running: continuous protection does not run: its last word is 2.0 s old",
+  ]);
+  assert.deepEqual(kindsAt({}, 60_001), [
+    "alarm watch-not-running: continuous protection does not run: its last word is 1 min 0 s old, though its process 4711 is there",
+  ]);
+  assert.equal(watchState(facts(), AT + 90_000).isRunning, false);
+});
+
+test("where nobody asked for a watch and none has run, none is missed", () => {
+  assert.deepEqual(kindsAt({ report: undefined, isConfigured: false }, 0), []);
+  assert.equal(kindsAt({ isConfigured: false }, HOUR).length, 1);
+  assert.deepEqual(kindsAt({ report: undefined, isAlive: undefined }, 0), [
+    "alarm watch-not-running: continuous protection does not run and has left no report on this machine",
+  ]);
+});
+
+test("a database in which nothing is written is safe until the watch's last word, where a repository has all of it", () => {
+  const [primary] = WATCH.repositories;
+  assert.ok(primary !== undefined && WATCH.log !== null);
+  const state = (durable: string | null, log = WATCH.log) => {
+    return { isRunning: true, ageSeconds: 2, report: { ...WATCH, log, repositories: [{ ...primary, durable }] } };
+  };
+  assert.equal(safeUntilMs("primary", WINDOW, state(WATCH.log.server)), AT);
+  // One that is behind has at least what the watch says of all, and what lies in it.
+  const late = { ...WATCH.log, lagSeconds: 600 };
+  assert.equal(safeUntilMs("primary", WINDOW, state("0/1", late)), END);
+  const old = { ...WINDOW, ranges: WINDOW.ranges.slice(0, 1) };
+  assert.equal(safeUntilMs("primary", old, state("0/1", late)), AT - 600_000);
+  assert.equal(safeUntilMs("primary", WINDOW, state(null)), END);
+  assert.equal(safeUntilMs("offsite", WINDOW, state(WATCH.log.server)), END);
+  assert.equal(safeUntilMs("primary", WINDOW, { ...state(WATCH.log.server), isRunning: false }), END);
+  assert.equal(
+    safeUntilMs("primary", undefined, state(WATCH.log.server)),
+    undefined,
+    "without a base the log is nothing",
+  );
+  assert.equal(safeUntilMs("primary", WINDOW, NO_WATCH), END);
+});
+
+test("a window that does not reach the objective is an alarm, however new a point is; one that does asks for no point of minutes", () => {
+  const dead = { isRunning: false, ageSeconds: 4_000, report: WATCH };
+  const objectives = { rpoMs: 300_000 };
+  const asked = (nowMs: number, windowMs = 24 * HOUR) => ({ objectives, windowMs, nowMs });
+  const kinds = (nowMs: number, watch = dead, windowMs?: number) =>
+    windowFindings("primary", { window: WINDOW, watch }, asked(nowMs, windowMs)).map(
+      ({ kind, level }) => `${level} ${kind}`,
+    );
+  assert.deepEqual(kinds(END + 300_000), []);
+  assert.deepEqual(kinds(END + 300_001), ["alarm window-behind"]);
+  assert.deepEqual(pointObjectives(objectives, END, END + 300_000).rpoMs, 26 * HOUR);
+  assert.deepEqual(pointObjectives(objectives, END, END + 300_001).rpoMs, 300_000);
+  assert.deepEqual(pointObjectives({ rpoMs: 48 * HOUR }, END, END).rpoMs, 48 * HOUR);
+  assert.deepEqual(kinds(END, dead, 7 * 24 * HOUR), ["note window-short"], "there was a gap three days ago");
+  assert.deepEqual(kinds(END + HOUR, { ...dead, report: { ...WATCH, mode: "interval" } }), []);
+  const copy = windowFindings("offsite", { window: WINDOW, watch: dead }, asked(END + HOUR));
+  assert.deepEqual(copy, [], "what nobody watches into has what copies bring");
+});
