@@ -1,6 +1,7 @@
 /**
  * What people have today brings Chatwoot back: in each format in which a dump may be kept it is imported, drilled, and restored as a
- * whole into Chatwoot's own place, and every row, every file and the environment are those of the moment of the dump.
+ * whole into Chatwoot's own place, killed on the way and gone on with, and every row, every file and the environment are those of the
+ * moment of the dump.
  */
 import assert from "node:assert/strict";
 import { cp, mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
@@ -9,6 +10,7 @@ import { after, before, test } from "node:test";
 import { gzipSync, zstdCompressSync } from "node:zlib";
 import { onDatabase } from "../../src/demo/database.ts";
 import { mustRun } from "../harness/run.ts";
+import { done, killedAndResumed } from "../scenario/moving-files.ts";
 import { assertSameState, type DeskState, openWholeDesk, type WholeDesk } from "../scenario/whole-desk.ts";
 
 let whole: WholeDesk;
@@ -100,16 +102,13 @@ for (const [at, { name, format, make }] of FORMS.entries()) {
     await destroy();
     const damaged = await whole.state();
     assert.notDeepEqual(damaged, saved);
-    const restore = ["--json", "restore", String(point), "--yes", "--outbound", "allow"];
-    const restored = await desk.chatkeep(restore);
-    assert.ok(restored.status === 0 || restored.status === 3, restored.stderr + restored.stdout);
+    await killedAndResumed(whole, "files", ["restore", String(point), "--yes"]);
     assertSameState(await whole.state(), saved, name);
     assert.deepEqual(await whole.running(), { web: true, worker: true });
     if (at === 0) {
       await desk.summary(["rollback", "--yes"]);
       assertSameState(await whole.state(), damaged, "rolled back");
-      const again = await desk.chatkeep(restore);
-      assert.ok(again.status === 0 || again.status === 3, again.stderr + again.stdout);
+      await done(whole, ["restore", String(point), "--yes", "--outbound", "allow"]);
       assertSameState(await whole.state(), saved, "restored once more");
     }
     await desk.summary(["restore", "--discard-previous", "--yes"]);

@@ -1,4 +1,4 @@
-/** A new machine with a fresh Chatwoot on it and no configuration: the repository and its password are enough. */
+/** A new machine with a fresh Chatwoot on it and no configuration: the repository and its password are enough, and a kill on the way is not the end. */
 import assert from "node:assert/strict";
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -21,7 +21,12 @@ state=$2; node=$3; chatkeep=$4; repository=$5; shift 5
 run() { "$node" "$chatkeep" --json "$@"; }
 `;
 const RESTORE = `${MACHINE}
-run --repository "$repository" restore latest --onto linux-vm --replace new.acme.example --yes --outbound allow || [ $? = 3 ]
+"$node" "$chatkeep" --json --repository "$repository" restore latest --onto linux-vm --replace new.acme.example --yes &
+begun() { cat /var/lib/chatkeep/*/restore/*/journal.json 2>/dev/null | tr -d ' \n' | grep -q '"name":"files","state":"begun"'; }
+until begun; do kill -0 $! || exit 9; sleep 0.02; done
+kill -KILL $! || exit 9
+wait $! || [ $? = 137 ] || exit 9
+run --repository "$repository" restore --resume --outbound allow || [ $? = 3 ]
 cp /home/chatwoot/chatwoot/.env "$state/restored.env"
 cp -R /home/chatwoot/chatwoot/storage "$state/restored-storage"
 PGPASSWORD= run rollback --yes
