@@ -11,11 +11,10 @@
  * remote place, whose store gathers a pack in memory.
  */
 import { createHash, hash, type Hash } from "node:crypto";
-import { releaseUnpacked } from "../base/bytes.ts";
 import { bug, Failure, isFailure } from "../base/errors.ts";
 import { parseChunkId, parsePackId, shortId, type ChunkId } from "../base/ids.ts";
 import { LIMITS } from "../base/limits.ts";
-import { packChunk, unpackChunk, type ChunkType, type PackedChunk } from "../format/chunk.ts";
+import { openPacker, packChunk, unpackChunk, type ChunkType, type PackedChunk } from "../format/chunk.ts";
 import { SEAL_OVERHEAD, sealInto, unsealInto, type Keys } from "../format/crypto.ts";
 import { encodePackHeader, type PackEntry } from "../format/pack.ts";
 import type { Store, StoreWriter } from "../store/store.ts";
@@ -70,6 +69,7 @@ export class Sealer {
   readonly #open: Record<ChunkType, OpenPack | undefined> = { data: undefined, tree: undefined };
   /** Buffers of finished packs, to be used again. */
   readonly #spare: Buffer[] = [];
+  readonly #packer = openPacker();
   /** What a sealed chunk is opened into again: one piece of memory, not a new one for each. */
   #opened = Buffer.alloc(0);
   readonly #closing = new Set<Promise<void>>();
@@ -98,9 +98,9 @@ export class Sealer {
       const idBytes = hash("sha256", bytes, "buffer");
       const id = parseChunkId(idBytes.toString("hex"));
       if (this.#isKnown(type, id, idBytes) || !this.#claim(type, idBytes)) return { id, isNew: false };
-      const packed = packChunk(bytes, type);
+      const packed = this.#packer.pack(bytes, type);
       await this.#append(type, { id, idBytes, packed });
-      letGo(packed);
+      this.#letGo(packed);
       return { id, isNew: true };
     });
   }
@@ -140,9 +140,9 @@ export class Sealer {
     onOpened: (opened: Uint8Array) => void,
   ): Promise<{ id: ChunkId; isNew: boolean }> {
     return await this.#inTurn(async () => {
-      const packed = packChunk(bytes, type);
+      const packed = this.#packer.pack(bytes, type);
       const sealed = await this.#seal(type, packed);
-      letGo(packed);
+      this.#letGo(packed);
       const opened = this.#openAgain(sealed);
       // Against what was given: hashing alone would take a fault between the two for what was meant.
       if (Buffer.compare(opened, bytes) !== 0) throw changedAfterSealing();
@@ -271,7 +271,7 @@ export class Sealer {
     try {
       if (this.#opened.length < sealed.length) this.#opened = Buffer.allocUnsafeSlow(sealed.length);
       const opened = unsealInto(this.#keys, sealed, this.#opened, 0);
-      return unpackChunk(this.#opened.subarray(0, opened), uncompressedLength);
+      return this.#packer.unpack(this.#opened.subarray(0, opened), uncompressedLength);
     } catch (error) {
       throw bug(
         "a chunk that was just sealed cannot be opened (if it happens again, test this machine's memory)",
@@ -282,7 +282,12 @@ export class Sealer {
 
   /** Gives back what {@link #openAgain} unpacked; what was stored raw lies in the buffer that is used again. */
   #letGoOpened(opened: Uint8Array): void {
-    if (opened.buffer !== this.#opened.buffer) releaseUnpacked(opened);
+    if (opened.buffer !== this.#opened.buffer) this.#packer.release(opened);
+  }
+
+  /** Gives back what was made by compressing; bytes that are stored raw are the caller's own. */
+  #letGo(packed: PackedChunk): void {
+    if (packed.uncompressedLength > 0) this.#packer.release(packed.bytes);
   }
 
   async #begin(type: ChunkType): Promise<OpenPack> {
@@ -335,11 +340,6 @@ export class Sealer {
       await writer.abort();
     }
   }
-}
-
-/** Gives back what was made by compressing; bytes that are stored raw are the caller's own. */
-function letGo(packed: PackedChunk): void {
-  if (packed.uncompressedLength > 0) releaseUnpacked(packed.bytes);
 }
 
 /** Why a chunk that another repository gave cannot be it; undefined when it is. */

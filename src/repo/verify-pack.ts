@@ -4,7 +4,7 @@ import { releaseBytes } from "../base/bytes.ts";
 import { Failure, messageOf } from "../base/errors.ts";
 import { shortId } from "../base/ids.ts";
 import { LIMITS } from "../base/limits.ts";
-import { unpackChunk } from "../format/chunk.ts";
+import { openPacker, type Packer } from "../format/chunk.ts";
 import { unsealInto, type Keys } from "../format/crypto.ts";
 import { decodePackHeader, type PackEntry } from "../format/pack.ts";
 import type { Store } from "../store/store.ts";
@@ -95,8 +95,11 @@ async function readPack(
     try {
       const sealed = bytes.subarray(entry.offset, entry.offset + entry.length);
       const length = unsealInto(source.keys, sealed, opened, 0);
-      const plain = unpackChunk(opened.subarray(0, length), entry.uncompressedLength);
-      if (hash("sha256", plain) !== entry.id) throw new Failure("repo/damaged", "it does not match its checksum");
+      packer ??= openPacker();
+      const plain = packer.unpack(opened.subarray(0, length), entry.uncompressedLength);
+      const isIt = hash("sha256", plain) === entry.id;
+      if (plain.buffer !== opened.buffer) packer.release(plain);
+      if (!isIt) throw new Failure("repo/damaged", "it does not match its checksum");
     } catch (error) {
       if (!isDamage(error)) throw error;
       bad.push(entry);
@@ -108,6 +111,8 @@ async function readPack(
   return { reason, bad };
 }
 
+/** Of this thread: no chunk is waited for between its unpacking and its hash. */
+let packer: Packer | undefined;
 /** One piece of memory for all chunks that this thread opens, one after another: a repository may have millions. */
 let scratch = Buffer.alloc(0);
 
