@@ -168,7 +168,7 @@ async function stream(files: FilesOptions & { replication: ServerAddress }, here
         await watchLog({
           ...files,
           flushMs,
-          maxRetainedBytes: retained === undefined ? undefined : retained * MIB,
+          maxRetainedBytes: retained === undefined ? LIMITS.retainedBytes : retained * MIB,
           baseEveryMs: oftenMs(watch?.base ?? "weekly"),
           baseRate: rate === undefined ? undefined : rate * 1024,
           rtoMs: objectivesOf(config).rtoMs,

@@ -206,6 +206,8 @@ export const LIMITS = {
   spanRetryMs: 1_000,
   /** So much of the log lies in memory at most: then the server keeps the rest. */
   tailBytes: 112 * MIB,
+  /** So much of its log may a server keep for a watch, where the configuration does not say: its disk counts more than a gap. */
+  retainedBytes: 4 * 1024 * MIB,
   /** Whoever wants a repository alone waits so long for a watch: a base may take minutes. */
   watchLockPatienceMs: 15 * 60_000,
   /** A watch writes down how it is so often. */

@@ -41,7 +41,7 @@ export interface WatchOptions extends FilesOptions {
   /** What was committed is in the repositories after so long. */
   readonly flushMs: number;
   /** Bytes of the log that the server may keep for us. */
-  readonly maxRetainedBytes: number | undefined;
+  readonly maxRetainedBytes: number;
   /** Of bases. */
   readonly baseEveryMs: number | undefined;
   readonly baseRate: number | undefined;

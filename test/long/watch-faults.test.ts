@@ -79,6 +79,31 @@ test("after a failover the old timeline's end is kept, and the new one goes on f
   assert.ok(first >= begin, "the old timeline reaches to where the new one begins");
 });
 
+test("a promoted server that lacks the end of the old timeline is followed all the same, and the gap is told", async () => {
+  const repository = await newRepository(createMemoryStore());
+  const small = ["min_wal_size=32MB", "max_wal_size=32MB", "wal_keep_size=0"];
+  await using primary = await startServer(small);
+  await using standby = await startStandby(primary, [...SETTINGS, ...small]);
+  const first = follow(primary.address, { primary: repository });
+  await write(primary.address, 5_000);
+  await first.caughtUp();
+  await first.stop();
+  await write(primary.address, 5_000);
+  await standby.caughtUp();
+  await primary.stop();
+  await standby.promote();
+  for (let round = 0; round < 6; round += 1) {
+    await write(standby.address, 20_000);
+    await standby.query("select pg_switch_wal()");
+    await standby.query("checkpoint");
+  }
+  await using second = follow(standby.address, { primary: repository });
+  await second.until("the new timeline is followed", () => second.state()?.line.timeline === 2);
+  await second.until("the gap is told", () => second.begun.some(({ gapped }) => gapped.includes("primary")));
+  await write(standby.address, 5_000);
+  await second.caughtUp();
+});
+
 test("a slot that somebody dropped is made again, and what the server still has is no gap", async () => {
   const repository = await newRepository(createMemoryStore());
   await using server = await startServer();

@@ -23,6 +23,7 @@ import type { KeeperTimes } from "./keeper.ts";
 import {
   behind,
   findLine,
+  type FoundLine,
   givenUp,
   historyOf,
   majorOf,
@@ -64,8 +65,8 @@ export interface FollowLogOptions {
   readonly times: KeeperTimes;
   /** So much of the log lies in memory at most before the server has to wait. */
   readonly maxBytes: number;
-  /** So much of the log the server may keep for us: beyond, the slot is given up. Undefined: what the server allows. */
-  readonly maxRetainedBytes: number | undefined;
+  /** So much of the log the server may keep for us: beyond, the slot is given up. */
+  readonly maxRetainedBytes: number;
   readonly clock: Clock;
   readonly signal: AbortSignal;
   readonly onLine: (begun: LineBegun) => void;
@@ -97,13 +98,18 @@ interface Server {
 }
 
 const FIRST_WAIT_MS = 500;
+/** After the server has said so often that what was asked for is gone, nothing of that timeline is hoped for. */
+const MOST_TIMES_GONE = 2;
+/** Lines that are over and not stored yet, while a repository refuses. */
+const MOST_ENDING = 1;
+const NOT_STORED = new Failure("run/cancelled", "what could not be stored in time is asked for again");
 
 export class LogFollower {
   readonly #o: FollowLogOptions;
   readonly #slotName: string;
   #now: Followed | undefined;
   /** Lines that are over, while what came of them is stored. */
-  readonly #ending = new Set<Promise<void>>();
+  readonly #ending: { readonly done: Promise<void>; readonly stop: AbortController }[] = [];
   /** Repositories that did not answer when the line began. */
   #away: readonly { name: string; failure: Failure }[] = [];
   #server: { serverEnd: Lsn; serverTimeUs: bigint } = { serverEnd: 0n, serverTimeUs: 0n };
@@ -153,7 +159,8 @@ export class LogFollower {
     const isOurs = code === "internal/bug" || code === "repo/damaged" || code === "repo/wrong-password";
     if (isOurs || (!this.#wasFollowing && !ERRORS[code].retry && code !== "wal/gone")) throw failure;
     // What is gone does not come back, and what was refused is asked for anew from where everything is durable.
-    if (code === "wal/gone" || code === "wal/damaged") this.#endLine();
+    const isOver = code === "wal/gone" || code === "wal/damaged" || this.#now?.failed.signal.aborted === true;
+    if (isOver) this.#endLine();
     if (code === "wal/gone") this.#timesGone += 1;
     if (code === "wal/given-up") this.#isGivingUp = true;
   }
@@ -186,6 +193,8 @@ export class LogFollower {
     } finally {
       this.#confirm = undefined;
       over.abort(new Failure("run/cancelled", "the session has ended"));
+      // A question that nobody answers any more would hold up the next session.
+      connection.destroy();
       await looking;
     }
   }
@@ -217,7 +226,7 @@ export class LogFollower {
   async #look(connection: Connection, over: AbortController, signal: AbortSignal): Promise<void> {
     const { clock, maxRetainedBytes: most } = this.#o;
     try {
-      for (let before = this.#slot?.restart; ; before = this.#slot?.restart) {
+      for (let before = 0; ;) {
         await clock.sleep(LIMITS.watchLookMs, signal);
         const name = this.#slot?.name;
         this.#slot = name === undefined ? undefined : ((await readSlot(connection, name)) ?? this.#slot);
@@ -225,9 +234,9 @@ export class LogFollower {
         if (serverEnd > this.#server.serverEnd) this.#server = { ...this.#server, serverEnd };
         this.#tell();
         const retained = Number(serverEnd - (this.#slot?.restart ?? serverEnd));
-        // A slot that moves is not what fills the disk: what is in arrears is being fetched.
-        const isStuck = before === this.#slot?.restart;
-        if (most !== undefined && retained > most && isStuck) throw givenUp(retained, most);
+        // What becomes less is being fetched: it fills no disk.
+        if (retained > most && retained >= before && before > 0) throw givenUp(retained, most);
+        before = retained;
         if (this.#away.length > 0 && (await this.#isBack(signal))) {
           this.#endLine();
           throw new Failure("run/cancelled", "a repository answers again");
@@ -273,7 +282,7 @@ export class LogFollower {
   async #begin(server: Server): Promise<Followed> {
     const { places, clock, signal, installation } = this.#o;
     const { identity, segmentBytes, slot } = server;
-    const found = await findLine({ ...server, places, installation, signal });
+    const { found, lacking } = this.#chooseLine(await findLine({ ...server, places, installation, signal }), server);
     const { line, history, histories, standings } = found;
     const answering = standings.filter((one) => !isFailure(one.standing));
     this.#away = standings.flatMap(({ place: { name }, standing }) => {
@@ -315,11 +324,26 @@ export class LogFollower {
     });
     const followed = { log, segmentBytes, stop, storing, failed };
     this.#now = followed;
-    const gapped = answering.filter((_, at) => plan.places[at]?.isGapped === true).map(({ place }) => place.name);
+    const gapped = answering
+      .filter(({ place }, at) => plan.places[at]?.isGapped === true || lacking.has(place.name))
+      .map(({ place }) => place.name);
     this.#o.onLine({ line, start: plan.start, gapped, away: this.#away });
     const from = plan.from === undefined ? undefined : answering[plan.from]?.place;
     if (from !== undefined) await takeUpJournal(from, log, { signal: AbortSignal.any([signal, failed.signal]) });
     return followed;
+  }
+
+  /**
+   * What a repository lacks of an older timeline, the server may not have any more: then the timeline that follows is taken up, and
+   * there is a gap.
+   */
+  #chooseLine(found: FoundLine, { slot, identity }: Server): { found: FoundLine; lacking: ReadonlySet<string> } {
+    const timesGone = this.#timesGone;
+    const isGone =
+      timesGone >= MOST_TIMES_GONE || oldestOf(found, { slot, identity, timesGone }) >= (found.next?.at ?? 0n);
+    if (found.next === undefined || !isGone) return { found, lacking: new Set() };
+    const known = found.standings.filter(({ standing }) => standing !== undefined && !isFailure(standing));
+    return { found: found.next.line, lacking: new Set(known.map(({ place }) => place.name)) };
   }
 
   /** Segments that are larger than usual need more room: a span has one at least, and the next one comes meanwhile. */
@@ -335,8 +359,11 @@ export class LogFollower {
     if (now === undefined) return;
     this.#now = undefined;
     now.log.tail.finish();
-    const ending = now.storing.finally(() => this.#ending.delete(ending));
-    this.#ending.add(ending);
+    const ending = { stop: now.stop, done: now.storing };
+    this.#ending.push(ending);
+    void now.storing.finally(() => this.#ending.splice(this.#ending.indexOf(ending), 1));
+    // What is not stored was not acknowledged, and comes again: no more of it is held in memory.
+    this.#ending.at(-1 - MOST_ENDING)?.stop.abort(NOT_STORED);
   }
 
   /** What comes next is taken up where everything before it is stored; a repository that takes nothing is not waited for. */
@@ -344,18 +371,17 @@ export class LogFollower {
     const { clock, signal } = this.#o;
     const enough = new AbortController();
     const waiting = clock.sleep(LIMITS.lastWordsMs, AbortSignal.any([signal, enough.signal])).catch(() => {});
-    await Promise.race([Promise.all(this.#ending), waiting]);
+    await Promise.race([Promise.all(this.#ending.map(({ done }) => done)), waiting]);
     enough.abort();
     signal.throwIfAborted();
   }
 
   async #storeRest(): Promise<void> {
-    const stop = this.#now?.stop;
     this.#endLine();
     const enough = new AbortController();
     const waiting = systemClock.sleep(LIMITS.lastWordsMs, enough.signal).catch(() => {});
-    await Promise.race([Promise.all(this.#ending), waiting]);
+    await Promise.race([Promise.all(this.#ending.map(({ done }) => done)), waiting]);
     enough.abort();
-    stop?.abort(new Failure("run/cancelled", "what could not be stored in time is asked for again by the next watch"));
+    for (const { stop } of this.#ending) stop.abort(NOT_STORED);
   }
 }

@@ -8,7 +8,7 @@ import { failureOf, isFailure, type Failure } from "../../base/errors.ts";
 import { LIMITS } from "../../base/limits.ts";
 import type { WalSpan } from "../../point/continuous.ts";
 import type { Commit } from "../../point/wal-facts.ts";
-import type { Lsn } from "../../wal/lsn.ts";
+import { type Lsn, segmentStart } from "../../wal/lsn.ts";
 import { TAIL_ENDED, type WalTail } from "./wal-tail.ts";
 
 /** Bytes of the log that are to be stored, and what they are. */
@@ -189,8 +189,8 @@ export class Keeper {
       if (!mayPass(error)) throw error;
       retry.atMs = clock.monotonic() + retry.waitMs;
       retry.waitMs = Math.min(retry.waitMs * 2, times.retryMostMs);
-      // Somebody who prunes holds up spans alone: what comes is durable all the same.
-      if (kind === "span" && place.hasJournal && isFailure(error, "repo/locked")) return;
+      // Somebody who prunes holds up spans alone: what comes is durable all the same, until no more of it can come.
+      if (kind === "span" && place.hasJournal && isFailure(error, "repo/locked") && !tail.isFull) return;
       this.#failingSinceMs ??= clock.monotonic();
       onTrouble(failureOf(error));
       return;
@@ -207,8 +207,9 @@ export class Keeper {
   /** Where a span ends inside a segment, the next one has that segment whole: its bytes stay here. */
   async #saved(to: Lsn, signal: AbortSignal): Promise<void> {
     const { place, tail } = this.#o;
-    const whole = to < tail.closed ? to : tail.closed;
-    this.#savedTo = to === whole ? to : whole < this.#savedTo ? this.#savedTo : whole;
+    // Not by what is closed now: a segment that was not when the span was begun may be whole by now.
+    const whole = segmentStart(to, tail.segmentBytes);
+    if (whole > this.#savedTo) this.#savedTo = whole;
     if (!place.hasJournal) return;
     // What stays in the journal is there twice, and goes with the next sweep.
     await place.sweepJournal(to, { signal }).catch((error: unknown) => {

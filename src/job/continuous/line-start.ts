@@ -51,6 +51,9 @@ export async function openSlot(
     "select setting::bigint >= 0 as bounded from pg_catalog.pg_settings where name = 'max_slot_wal_keep_size'",
   );
   if (row?.bounded !== true) {
+    // One that was made while the server had a bound would keep its log for ever now.
+    const old = await readSlot(connection, name);
+    if (old?.isPhysical === true && old.activePid === undefined) await dropSlot(session, connection, name);
     const own = `${name.slice(0, TEMPORARY_NAME)}_${process.pid}`;
     await createSlot(session, own, { isTemporary: true });
     const slot = await readSlot(connection, own);
@@ -142,6 +145,8 @@ export interface FoundLine {
   readonly standings: readonly { readonly place: WatchedPlace; readonly standing: Standing | undefined | Failure }[];
   /** Where the timeline before was left, when the line is the one that follows something that a repository has. */
   readonly leftAt: Lsn | undefined;
+  /** Where its own timeline was left, and the line that follows then; undefined for the one that the server is on. */
+  readonly next: { readonly at: Lsn; readonly line: FoundLine } | undefined;
 }
 
 export interface LineSearch {
@@ -172,9 +177,10 @@ export async function findLine(search: LineSearch): Promise<FoundLine> {
       standing === undefined || isFailure(standing) ? [] : [standing],
     );
     const parents = history.parents.filter((parent) => parent.timeline < timeline);
-    const found = { line, history: { timeline, parents }, histories, standings, leftAt: undefined };
-    own ??= found;
     const leftAt = history.parents.find((parent) => parent.timeline === timeline)?.switchLsn;
+    const next = leftAt === undefined || following === undefined ? undefined : { at: leftAt, line: following };
+    const found: FoundLine = { line, history: { timeline, parents }, histories, standings, leftAt: undefined, next };
+    own ??= found;
     if (known.some(({ durableTo }) => leftAt === undefined || durableTo < leftAt)) return found;
     // All of it is there up to where it was left, or more: what came of it and not to the server that was promoted is kept, and
     // the next timeline begins where this one was left.

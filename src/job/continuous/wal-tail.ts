@@ -61,6 +61,11 @@ export class WalTail {
     return Number(this.#end - this.#start);
   }
 
+  /** True while whoever adds has to wait. */
+  get isFull(): boolean {
+    return this.bytes > this.#maxBytes;
+  }
+
   /**
    * Takes the next bytes, and waits while more than `maxBytes` lie here.
    * @param commits those whose records end in these bytes.
@@ -75,7 +80,7 @@ export class WalTail {
     this.#commits.push(...commits);
     this.#end = start + BigInt(bytes.length);
     this.#notify();
-    while (this.bytes > this.#maxBytes) await this.changed({ signal });
+    while (this.isFull) await this.changed({ signal });
   }
 
   /** Resolves when something was added or let go of since it was called. @throws what {@link fail} was told. */

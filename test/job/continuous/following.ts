@@ -100,7 +100,7 @@ export function follow(
     }),
     times: TIMES,
     maxBytes: 8 * SEGMENT,
-    maxRetainedBytes: undefined,
+    maxRetainedBytes: 2 ** 40,
     clock: hasty,
     signal: stop.signal,
     onLine: (line) => begun.push(line),

@@ -9,6 +9,7 @@ import { HandClock, settle } from "../../harness/hand-clock.ts";
 const SEGMENT = 100;
 const START = 1_000n;
 const TIMES = { flushMs: 5_000, spanBytes: 400, spanMs: 600_000, retryMs: 1_000, retryMostMs: 60_000 };
+const { signal } = new AbortController();
 const LINE = { installation: "acme", systemId: "7", timeline: 1 };
 
 /** A place that takes note of what it is given, and refuses while it is told to. */
@@ -19,6 +20,7 @@ class NotedPlace implements SpanPlace {
   readonly entries: SpanBytes[] = [];
   refusal: Failure | undefined;
   spanRefusal: Failure | undefined;
+  beforeSpan: (() => Promise<void>) | undefined;
 
   constructor(hasJournal = true) {
     this.hasJournal = hasJournal;
@@ -36,6 +38,7 @@ class NotedPlace implements SpanPlace {
 
   async saveSpan(entry: SpanBytes): Promise<void> {
     if (this.spanRefusal !== undefined) throw this.spanRefusal;
+    await this.beforeSpan?.();
     await this.#take("span", entry);
   }
 
@@ -158,6 +161,22 @@ test("a place that refuses is tried again for as long as it takes, and nothing i
   await clock.advance(60_000);
   assert.equal(keeper.durableTo, START + 30n);
   assert.deepEqual([troubles.at(-1), keeper.failingSinceMs], [undefined, undefined]);
+  await stop();
+});
+
+test("a segment that becomes whole while its beginning is being stored is in the next span from its first byte on", async () => {
+  const { place, clock, keeper, tail, add, stop } = world({ hasJournal: false });
+  place.beforeSpan = async () => {
+    place.beforeSpan = undefined;
+    await tail.add({ start: tail.end, bytes: Buffer.alloc(100), commits: [], cameMs: clock.monotonic() }, { signal });
+  };
+  await add(30);
+  await clock.advance(5_000);
+  assert.deepEqual(place.calls, ["span 0-30"]);
+  assert.deepEqual([keeper.savedTo, tail.start], [START, START]);
+  await clock.advance(5_000);
+  assert.deepEqual(place.calls.slice(1), ["span 0-130"]);
+  assert.equal(keeper.savedTo, START + 100n);
   await stop();
 });
 
