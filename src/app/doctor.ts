@@ -1,6 +1,7 @@
 /** `doctor` as the doors call it. */
 import { dirname } from "node:path";
 import { access } from "node:fs/promises";
+import { Failure } from "../base/errors.ts";
 import { doctor } from "../job/doctor.ts";
 import type { DoctorSummary } from "../job/summaries.ts";
 import { watchState } from "../job/watch-findings.ts";
@@ -16,9 +17,30 @@ import { openChosenRepository } from "./session.ts";
 import { storageSettings } from "./storage.ts";
 import type { Globals, Surroundings } from "./surroundings.ts";
 import { readWatch, windowMsOf } from "./watched.ts";
+import { fixServer, type FixOptions, followFindings } from "./watch-doctor.ts";
 
-export async function runDoctor(globals: Globals, s: Surroundings): Promise<DoctorSummary> {
+export interface DoctorFlags {
+  /** Changes what it may, each with consent, before it looks. */
+  readonly fix: FixOptions | undefined;
+}
+
+export async function runDoctor(
+  globals: Globals,
+  s: Surroundings,
+  { fix }: DoctorFlags = { fix: undefined },
+): Promise<DoctorSummary> {
   const loaded = await findConfig(globals, s);
+  if (fix === undefined) return await look(loaded, globals, s);
+  if (loaded === undefined) {
+    throw new Failure("config/missing", "there is no configuration, so it is not known what is to be mended", {
+      hint: "Run 'chatkeep init'.",
+    });
+  }
+  const fixes = await fixServer(loaded, fix, s);
+  return { ...(await look(loaded, globals, s)), fixes };
+}
+
+async function look(loaded: LoadedConfig | undefined, globals: Globals, s: Surroundings): Promise<DoctorSummary> {
   const { config } = loaded ?? {};
   return await doctor({
     config: loaded,
@@ -30,6 +52,7 @@ export async function runDoctor(globals: Globals, s: Surroundings): Promise<Doct
     openRepository: (name) => openChosenRepository({ ...globals, repository: name }, s),
     ownFolders: () => ownFolders(loaded, s),
     otherFindings: async () => (loaded === undefined ? [] : await dailyFindings(loaded, s)),
+    followFindings: async () => (loaded === undefined ? [] : await followFindings(loaded, s)),
     scratch: await scratchPlaces(config, { inPlaceServer: false }, s),
     readPassword: (name) =>
       readPassword(

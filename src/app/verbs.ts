@@ -50,6 +50,7 @@ import type { ScheduleFlags } from "./schedule.ts";
 import { rowChoice } from "./row-flags.ts";
 import { findSnapshot, openChosenRepository, openPoint, openToRead, readingPoint, settleWord } from "./session.ts";
 import type { Globals, Surroundings } from "./surroundings.ts";
+import type { DoctorFlags } from "./doctor.ts";
 import type { WatchFlags } from "./watch.ts";
 import type { WatchServiceFlags } from "./watch-install.ts";
 import type { WatchServiceSummary } from "../job/watch-service-summary.ts";
@@ -346,8 +347,8 @@ export async function runScrub(globals: Globals, flags: { all: boolean }, s: Sur
   return await (await import("./scrub.ts")).runScrub(globals, flags, s);
 }
 
-export async function runDoctor(globals: Globals, _flags: object, s: Surroundings): Promise<DoctorSummary> {
-  return await (await import("./doctor.ts")).runDoctor(globals, s);
+export async function runDoctor(globals: Globals, flags: DoctorFlags, s: Surroundings): Promise<DoctorSummary> {
+  return await (await import("./doctor.ts")).runDoctor(globals, s, flags);
 }
 
 export async function runMoments(globals: Globals, flags: MomentsFlags, s: Surroundings): Promise<MomentsSummary> {

@@ -75,7 +75,8 @@ function isOfPlace({ code, message }: Failure): boolean {
   return code === "database/unreachable" || message.includes("pg_hba.conf");
 }
 
-async function tryWay(address: ServerAddress, s: Surroundings): Promise<Failure | undefined> {
+/** Undefined where the log can be had that way; else why not. */
+export async function tryWay(address: ServerAddress, s: Surroundings): Promise<Failure | undefined> {
   try {
     await using session = await openReplication(address, { signal: s.signal });
     await session.identifySystem();

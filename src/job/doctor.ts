@@ -37,6 +37,8 @@ export interface DoctorPorts
   ownFolders(): Promise<{ what: string; path: string }[]>;
   /** What only the configuration tells: of the daily run, of who is told, of the recovery kit. */
   otherFindings(): Promise<Finding[]>;
+  /** Whether the server's log can be followed, where that is meant. */
+  followFindings?(): Promise<Finding[]>;
 }
 
 interface Found {
@@ -62,6 +64,7 @@ export async function doctor(ports: DoctorPorts): Promise<DoctorSummary> {
   addTo(report, { ...repositories, findings: repositories.findings.filter(({ message }) => !isTold.has(message)) });
   report.findings.push(...roomFindings(disks ?? [], known.empty, filesBytes));
   await attempt(report, async () => addTo(report, { findings: await ports.otherFindings() }));
+  await attempt(report, async () => addTo(report, { findings: (await ports.followFindings?.()) ?? [] }));
   const { facts, places } = report;
   const findings = quietTold(await quietKnown(report.findings, known.acks), known.told);
   return { type: "summary", verb: "doctor", facts, places, findings: sortFindings(findings) };

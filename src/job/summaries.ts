@@ -2,6 +2,7 @@
  * What each verb answers: the last line of `--json`, and what the terminal prints. Scripts rely on the names; fields
  * may be added, never renamed.
  */
+import type { FixLine } from "./fix-summary.ts";
 import type { Finding } from "../base/findings.ts";
 import type { Manifest } from "../point/manifest.ts";
 import type { ProofCheck, Recovery } from "../point/proof.ts";
@@ -333,6 +334,8 @@ export interface DoctorSummary {
   facts: { name: string; value: string; from: string }[];
   /** How the repositories' places work, of those that could be tried. */
   places: TriedPlace[];
+  /** Of `--fix`. */
+  fixes?: FixLine[];
   findings: Finding[];
 }
 

@@ -19,7 +19,33 @@ export function formatDoctor(summary: DoctorSummary, look: Look): string[] {
     const source = from === "" ? "" : look.paint("dim", `(${from})`);
     return `  ${look.paint("dim", padEnd(name, names))}  ${padEnd(value, values)}  ${source}`.trimEnd();
   });
-  return ["found", ...facts, "", ...formatFindings(summary.findings, look), verdict(summary, look), ...wayOn(summary)];
+  return [
+    ...fixLines(summary, look),
+    "found",
+    ...facts,
+    "",
+    ...formatFindings(summary.findings, look),
+    verdict(summary, look),
+    ...wayOn(summary),
+  ];
+}
+
+const OUTCOMES = {
+  done: "✓ changed",
+  declined: "- not changed",
+  failed: "✗ failed",
+  told: "- to be done by hand",
+} as const;
+
+function fixLines({ fixes }: DoctorSummary, look: Look): string[] {
+  if (fixes === undefined) return [];
+  if (fixes.length === 0) return ["nothing keeps the server's log from being followed", ""];
+  const lines = fixes.flatMap(({ what, outcome, line, note }) => [
+    `${look.paint(outcome === "done" ? "green" : "dim", OUTCOMES[outcome])}: ${what}`,
+    ...(line === null ? [] : [`    ${line}`]),
+    `    ${note}`,
+  ]);
+  return [...lines, ""];
 }
 
 /** What is as somebody wants it should not ring again. */

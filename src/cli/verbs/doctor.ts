@@ -5,8 +5,10 @@ import { statusOf } from "../findings.ts";
 import { formatWorries, formatDoctor } from "../reports/doctor.ts";
 
 export const doctor: Verb = async (invocation) => {
-  const { mode, globals, surroundings } = invocation;
-  const summary = await runDoctor(globals, {}, surroundings);
+  const { given, mode, globals, surroundings } = invocation;
+  const confirm = async (question: string) => mode.yes || (await surroundings.person?.confirm(question)) === true;
+  const fix = given.has("fix") ? { confirm } : undefined;
+  const summary = await runDoctor(globals, { fix }, surroundings);
   answer(invocation, summary, mode.quiet ? formatWorries : formatDoctor, { isAnswer: true });
   return statusOf(summary.findings);
 };

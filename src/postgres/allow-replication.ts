@@ -1,0 +1,148 @@
+/** Changes at a server that let its log be followed. Each is small, can be undone, and is told with how. */
+import { readFile } from "node:fs/promises";
+import { systemClock } from "../base/clock.ts";
+import { Failure, messageOf } from "../base/errors.ts";
+import { keepCopy, lookAtFile } from "../system/keep-file.ts";
+import { takePlace } from "../system/replace-file.ts";
+import type { Connection } from "./connect.ts";
+import { quoteIdentifier } from "./names.ts";
+
+/** A change that was made. */
+export interface Changed {
+  /** What takes it back: a statement for a superuser, or a command. */
+  readonly undo: string;
+}
+
+interface Call {
+  readonly signal: AbortSignal;
+}
+
+/** How long a server may take to read its files again, and how often that is looked at. Milliseconds. */
+const RELOAD_MS = 20_000;
+const LOOK_AGAIN_MS = 100;
+
+/** @throws Failure of the `database/` codes. */
+export async function allowRole(connection: Connection, role: string): Promise<Changed> {
+  const name = quoteIdentifier(role);
+  await connection.query(`alter role ${name} replication`);
+  return { undo: `ALTER ROLE ${name} NOREPLICATION;` };
+}
+
+/**
+ * Bounds what the server keeps for slots.
+ * @param mib Of its log.
+ * @throws Failure of the `database/` codes; `database/failed` where another place of its configuration has the last word: then it
+ * is taken back.
+ */
+export async function boundSlots(connection: Connection, mib: number, { signal }: Call): Promise<Changed> {
+  await connection.query(`alter system set max_slot_wal_keep_size = '${mib}MB'`);
+  await connection.query("select pg_catalog.pg_reload_conf()");
+  const isTaken = await until(async () => {
+    const [row] = await connection.query<{ setting: string }>(
+      "select setting from pg_catalog.pg_settings where name = 'max_slot_wal_keep_size'",
+    );
+    return row?.setting === String(mib);
+  }, signal);
+  const undo = "ALTER SYSTEM RESET max_slot_wal_keep_size;";
+  if (isTaken) return { undo: `${undo} SELECT pg_reload_conf();` };
+  await connection.query(undo);
+  await connection.query("select pg_catalog.pg_reload_conf()");
+  throw new Failure("database/failed", "the server did not take max_slot_wal_keep_size, so it was taken back", {
+    hint: "Its command line, or what manages it, says something else: set it there.",
+  });
+}
+
+/**
+ * The file as this machine has it, if it is the very one that the server reads and we may write it; else why not.
+ * Only a superuser's session can tell.
+ */
+export async function ownHbaFile(connection: Connection): Promise<{ path: string } | { why: string }> {
+  const [row] = await connection.query<{ path: string; text: string }>(
+    "select pg_catalog.current_setting('hba_file') as path, pg_catalog.pg_read_file(pg_catalog.current_setting('hba_file')) as text",
+  );
+  if (row === undefined) return { why: "the server does not say where it is" };
+  try {
+    const found = await lookAtFile(row.path);
+    if (found === undefined || (await readFile(found.path, "utf8")) !== row.text)
+      return { why: `'${row.path}' is not on this machine` };
+    if (found.links > 1) return { why: `'${row.path}' has another name as well, and somebody may rely on it` };
+    return { path: found.path };
+  } catch (error) {
+    return { why: `'${row.path}' cannot be read from here: ${messageOf(error)}` };
+  }
+}
+
+export interface HbaLine {
+  readonly path: string;
+  readonly line: string;
+  /** Whether it does what it is for, by trying. */
+  readonly works: () => Promise<boolean>;
+}
+
+const MARK = "# Added by 'chatkeep doctor --fix': whoever follows the server's log from there, and nobody else.";
+
+/**
+ * Puts a line before all others of pg_hba.conf, reloads the server, and tries it. A copy of the file as it was lies beside it.
+ * @throws Failure `database/failed` where the server finds fault with the file, or the line does not help: then the file is as it was.
+ */
+export async function addHbaLine(connection: Connection, { path, line, works }: HbaLine, call: Call): Promise<Changed> {
+  const before = await readFile(path, "utf8");
+  const kept = `${path}.chatkeep-before`;
+  await keepCopy(path, kept);
+  await put(path, `${MARK}\n${line}\n\n${before}`);
+  try {
+    await refuseFaults(connection);
+    await connection.query("select pg_catalog.pg_reload_conf()");
+    if (!(await until(works, call.signal))) {
+      throw new Failure(
+        "database/failed",
+        `the line in '${path}' does not let the log be followed, so it was taken back`,
+        {
+          hint: "The server sees another address, or its file includes others. Its own log says which line it went by.",
+        },
+      );
+    }
+  } catch (error) {
+    await put(path, before);
+    await connection.query("select pg_catalog.pg_reload_conf()").catch(() => {});
+    throw error;
+  }
+  return {
+    undo: `take the two lines at the beginning of '${path}' out, or put '${kept}' back; then SELECT pg_reload_conf();`,
+  };
+}
+
+/** The view reads the file as it is on the disk, before the server does. */
+async function refuseFaults(connection: Connection): Promise<void> {
+  const [fault] = await connection.query<{ line: number; error: string }>(
+    "select line_number as line, error from pg_catalog.pg_hba_file_rules where error is not null order by 1 limit 1",
+  );
+  if (fault === undefined) return;
+  throw new Failure(
+    "database/failed",
+    `the server finds fault with line ${fault.line} of its pg_hba.conf: ${fault.error}`,
+    {
+      hint: "The file is as it was. Mend that line first.",
+    },
+  );
+}
+
+/** With the owner and mode that it has. */
+async function put(path: string, text: string): Promise<void> {
+  const found = await lookAtFile(path);
+  await takePlace(path, `${path}.chatkeep-new`, async (file) => {
+    await file.writeFile(text);
+    if (found === undefined) return;
+    await file.chown(found.uid, found.gid);
+    await file.chmod(found.mode);
+  });
+}
+
+async function until(holds: () => Promise<boolean>, signal: AbortSignal): Promise<boolean> {
+  const end = systemClock.monotonic() + RELOAD_MS;
+  for (;;) {
+    if (await holds()) return true;
+    if (systemClock.monotonic() >= end) return false;
+    await systemClock.sleep(LOOK_AGAIN_MS, signal);
+  }
+}
