@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { formatMetrics } from "../../src/job/run-metrics.ts";
+import { WATCH } from "../cli/status-summaries.ts";
+import { formatMetrics, formatWatchMetrics } from "../../src/job/run-metrics.ts";
 import { describeRun } from "../../src/job/run-notice.ts";
 import { type RunSummary, statusAfter, worstExit } from "../../src/job/run-summary.ts";
 import { RUN, RUN_FAILED } from "../cli/run-summaries.ts";
@@ -80,6 +81,28 @@ test("the metrics are what Prometheus reads, with the times as gauges", () => {
   assert.equal(value("newest_proof_timestamp_seconds", { repository: "offsite" }), undefined, "never proven");
   assert.equal(value("repository_up", { repository: "offsite" }), 0);
   for (const { type } of families.values()) assert.equal(type, "gauge");
+});
+
+test("the window has its times, and a watch's own file what changes by the second", () => {
+  const [first] = RUN.repositories;
+  assert.ok(first !== undefined);
+  const window = { from: "2026-11-17T02:00:04.000000Z", to: "2026-11-23T16:59:57.500000Z" };
+  const run = parseMetrics(formatMetrics(statusAfter({ ...RUN, repositories: [{ ...first, window }] }, "chatkeep 0")));
+  const ends = ["start", "end"].map((name) => run.get(`chatkeep_window_${name}_timestamp_seconds`)?.samples[0]?.value);
+  assert.deepEqual(ends, [Date.parse("2026-11-17T02:00:04Z") / 1000, Date.parse("2026-11-23T16:59:57.500Z") / 1000]);
+  assert.ok(!formatMetrics(statusAfter(RUN, "chatkeep 0")).includes("chatkeep_window"), "no window, no sample");
+
+  const watch = parseMetrics(formatWatchMetrics(WATCH, "acme"));
+  const samples = (name: string) =>
+    watch.get(`chatkeep_watch_${name}`)?.samples.map(({ labels, value }) => `${labels["repository"] ?? ""} ${value}`);
+  assert.deepEqual(samples("lag_bytes"), [" 232"]);
+  assert.deepEqual(samples("lag_seconds"), [" 1.2"]);
+  assert.deepEqual(samples("files_waiting"), ["primary 1", "usb 25"]);
+  assert.deepEqual(samples("repository_up"), ["primary 1", "usb 0"]);
+  assert.deepEqual(samples("report_timestamp_seconds"), [` ${Date.parse(WATCH.at) / 1000}`]);
+  assert.ok(!formatWatchMetrics({ ...WATCH, log: null }, "acme").includes("lag"), "points of minutes have no lag");
+  const names = [...watch.keys()].filter((name) => run.has(name));
+  assert.deepEqual(names, [], "one name in two files is read as none");
 });
 
 test("a failed run keeps the time of the last that went well", () => {
