@@ -93,7 +93,8 @@ async function newFolder(folder: string): Promise<string> {
 
 /** @param into Undefined before it is done. */
 export function sinceFinding(root: string, changes: readonly string[], into: string | undefined): Finding {
-  const where = into === undefined ? "are put aside first" : `are put aside in ${into}`;
+  const are = changes.length === 1 ? "is" : "are";
+  const where = into === undefined ? `${are} put aside first` : `${are} put aside in ${into}`;
   return {
     kind: "code-changed-since",
     level: "warning",

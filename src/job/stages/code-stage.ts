@@ -46,6 +46,10 @@ export type CodeRecord =
       readonly checkout: KeptCheckout;
       /** How the restore left it; absent before it was done. */
       readonly marks?: CheckoutMarks | undefined;
+      /** What somebody changed after the restore, and where the undo has put it. */
+      readonly since?: { readonly changes: readonly string[]; readonly into: string | undefined } | undefined;
+      /** How an undo that failed left it. */
+      readonly left?: CheckoutMarks | undefined;
       readonly state: State;
     }
   | { readonly kind: "files"; readonly folder: KeptFolder; readonly state: State }
@@ -255,16 +259,31 @@ async function undoCheckout(
   const isWhole = kept.state === "done" || kept.state === "told";
   if (!isWhole) await settleCheckout(root, { signal });
   const changes = isWhole ? await checkoutChanges(kept.checkout, kept.marks, context) : [];
-  const isAside = changes.length > 0 || !isWhole || kept.marks === undefined;
+  const isAside = changes.length > 0 || !(await isAsWeLeftIt(context, kept));
   const aside = isAside ? await keepCheckoutSince(kept.checkout, kept.marks, context) : undefined;
-  await record.keep({ ...kept, state: "undoing" });
-  await putCheckoutBack(kept.checkout, join(folder, BEFORE), { signal });
-  await record.keep({ ...kept, state: "undone" });
+  const since = changes.length === 0 ? kept.since : { changes, into: aside };
+  const undoing: GitRecord = { ...kept, since, left: undefined, state: "undoing" };
+  await record.keep(undoing);
+  try {
+    await putCheckoutBack(kept.checkout, join(folder, BEFORE), { signal });
+  } catch (error) {
+    // So that the next call does not take what is half put back for somebody's work. Without it that is copied once more.
+    const left = await markCheckout(kept.checkout, { signal }).catch(() => undefined);
+    if (left !== undefined) await record.keep({ ...undoing, left }).catch(() => {});
+    throw error;
+  }
+  await record.keep({ ...undoing, state: "undone" });
   const lines = [`the code in ${root} is as it was, at ${head.slice(0, 10)}`];
   if (aside !== undefined && changes.length === 0) lines.push(`what was there until now is kept in ${aside}`);
   const next =
     kept.state === "told" ? ["install the libraries of this code again: bundle install && pnpm install"] : [];
-  return { lines, findings: changes.length === 0 ? [] : [sinceFinding(root, changes, aside)], next };
+  return { lines, findings: since === undefined ? [] : [sinceFinding(root, since.changes, since.into)], next };
+}
+
+/** False where nobody can tell: the restore, or its undo, was killed there. */
+async function isAsWeLeftIt(context: UndoContext, { checkout, marks, left, state }: GitRecord): Promise<boolean> {
+  if (state === "done" || state === "told") return marks !== undefined;
+  return left !== undefined && (await checkoutChanges(checkout, left, context)).length === 0;
 }
 
 async function planUndo(context: UndoContext, { kept }: Pick<StageRecord<CodeRecord>, "kept">): Promise<UndoPlan> {

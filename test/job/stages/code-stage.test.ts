@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { cp, readdir, readFile, rm } from "node:fs/promises";
+import { cp, readdir, readFile, rename, rm } from "node:fs/promises";
 import { join, relative } from "node:path";
 import { after, before, test } from "node:test";
 import type { Installation } from "../../../src/installation/installation.ts";
@@ -106,6 +106,34 @@ test("what somebody changed in the code after the restore is seen before it is u
   );
   const held = await git(root, "for-each-ref", "--format=%(objectname)", "refs/chatkeep/since");
   assert.deepEqual([...new Set(held.trim().split("\n"))], [made]);
+  await codeStage.discard?.(context, record);
+  assert.deepEqual(await stateOf(root), then);
+});
+
+test("a rollback that fails at the code says in the end what it has put aside, and does not put it aside each time", async () => {
+  await using folder = await temporaryFolder();
+  const root = await upgraded(forks, folder);
+  const then = await stateOf(root);
+  const context = await contextOf(forks, folder, forks.fork, placeAt(forks, root));
+  const record = memoryRecord<CodeRecord>();
+  await codeStage.apply(context, record);
+  await write(root, "app/models/message.rb", "a person's\n");
+  const copy = folder.at("restore/code-before/files/config/app.yml");
+  await rename(copy, `${copy}.away`);
+  const asides = async () => (await readdir(folder.at("restore"))).filter((name) => name.startsWith("code-since"));
+  for (const _try of [1, 2]) {
+    await assert.rejects(async () => await codeStage.undo(context, record), /ENOENT/);
+    assert.deepEqual(await asides(), ["code-since-1"]);
+  }
+  // What comes between two calls is somebody's again.
+  await write(root, "app/models/message.rb", "once more\n");
+  await assert.rejects(async () => await codeStage.undo(context, record), /ENOENT/);
+  assert.deepEqual(await asides(), ["code-since-1", "code-since-2"]);
+  await rename(`${copy}.away`, copy);
+  const { findings } = await codeStage.undo(context, record);
+  assert.match(findings[0]?.message ?? "", /1 change is put aside in .*code-since-1: app\/models\/message\.rb$/);
+  assert.equal((await since(folder.path))["app/models/message.rb"], "a person's\n");
+  assert.deepEqual(await asides(), ["code-since-1", "code-since-2"]);
   await codeStage.discard?.(context, record);
   assert.deepEqual(await stateOf(root), then);
 });
