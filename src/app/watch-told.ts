@@ -10,8 +10,8 @@ import { tellAll, tellKept } from "./telling.ts";
 import type { StateFolder } from "./state-folder.ts";
 import type { Surroundings } from "./surroundings.ts";
 
-function nameOf({ kind, subject }: Finding): string {
-  return subject === undefined ? kind : `${kind} ${subject}`;
+function nameOf({ kind, subject, event }: Finding): string {
+  return [kind, subject, event].filter((part) => part !== undefined).join(" ");
 }
 
 /** What people were told, and have not been told to be over. */

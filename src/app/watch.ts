@@ -63,6 +63,7 @@ export async function runWatch(globals: Globals, flags: WatchFlags, s: Surroundi
     why: why ?? null,
     repositories: names,
     clock: s.clock,
+    rpoMs: objectivesOf(config).rpoMs,
   });
   s.progress.say(
     `watching into ${names.map((name) => `'${name}'`).join(", ")}: ${mode}${why === undefined ? "" : `, because ${why}`}`,
@@ -192,7 +193,7 @@ async function makeFirstPoint({ repositories, book }: FilesOptions, { config, gl
       }
       s.progress.say("making the first restore point: the log has no uploaded files, configuration and code");
       const { findings } = await runBackup(globals, { full: false, tags: [], dryRun: false }, { ...s, signal });
-      book.find("point", ...findings);
+      book.happened("point", ...findings);
       return;
     } catch (error) {
       signal.throwIfAborted();

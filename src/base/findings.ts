@@ -16,6 +16,8 @@ export interface Finding {
   readonly hint: string;
   /** What it is about, where the message says more than has to stay the same for it to be known. */
   readonly subject?: string;
+  /** Which one it is, where another of its kind about the same is news, too. */
+  readonly event?: string;
   /** The message without what people wrote, as names of files: for whatever leaves the machine. */
   readonly discreet?: string;
   /** What it names, where it is known for as long as nothing is added. */

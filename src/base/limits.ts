@@ -198,6 +198,12 @@ export const LIMITS = {
   intervalShare: 20,
   /** A repository that has taken nothing for so long is told of. */
   watchTroubleMs: 60_000,
+  /** What the server has had for so long without its being in every repository is told of … */
+  watchLagMs: 60_000,
+  /** … and is an alarm then, or beyond `objectives.rpo` where that is less. */
+  watchLagAlarmMs: 10 * 60_000,
+  /** What happened once, as a file that was lost, is known for so long. */
+  watchEventMs: 24 * 60 * 60_000,
   /** A span of the log is stored when so much of it is there in whole segments … */
   spanBytes: 64 * MIB,
   /** … or when its first byte came so long ago, … */

@@ -2,15 +2,17 @@
  * What a watch knows of itself: how far everything is, and what somebody must know. It is written down every few seconds for
  * whoever asks (`status`, `list`), and what is new in it is told. Nothing here waits for anything.
  */
-import { formatBytes, formatSpan, plural } from "../base/bytes.ts";
+import { formatBytes, formatSpan } from "../base/bytes.ts";
 import { type Clock, formatInstant } from "../base/clock.ts";
 import type { Failure } from "../base/errors.ts";
 import { type Finding, sortFindings } from "../base/findings.ts";
 import { LIMITS } from "../base/limits.ts";
-import { formatMicros } from "../point/continuous.ts";
+import { formatMicros, type Line } from "../point/continuous.ts";
 import { formatLsn, type Lsn } from "../wal/lsn.ts";
 import type { NotFollowed } from "./continuous/follow.ts";
 import type { LineBegun, LogState } from "./continuous/follow-log.ts";
+import { FollowedLosses } from "./followed-losses.ts";
+import { Lag } from "./lag.ts";
 
 /** Positions as PostgreSQL writes them, instants in RFC 3339. */
 export interface WatchStatus {
@@ -61,6 +63,16 @@ export interface BookOptions {
   readonly why: string | null;
   readonly repositories: readonly string[];
   readonly clock: Clock;
+  /** `objectives.rpo`: no more may be lost. A lag of so long, or of {@link LIMITS.watchLagAlarmMs}, is an alarm. */
+  readonly rpoMs: number;
+}
+
+/** What a repository lacks of the log, while no base serves what comes after it. */
+interface LogGap {
+  readonly count: number;
+  /** Of the newest one: where the log goes on. */
+  readonly line: Line;
+  readonly end: Lsn;
 }
 
 interface RepositoryPage {
@@ -69,31 +81,37 @@ interface RepositoryPage {
   filesWaiting: number;
   filesFailingSinceMs: number | undefined;
   trouble: { failure: Failure; sinceMs: number } | undefined;
+  gap: LogGap | undefined;
+  readonly losses: FollowedLosses;
 }
-
-/** A purge that came before the copy, and files that never came, are told in one line each: so many names at most. */
-const NAMED = 5;
 
 export class WatchBook {
   readonly #o: BookOptions;
   readonly #sinceMs: number;
   readonly #pages: ReadonlyMap<string, RepositoryPage>;
-  readonly #findings = new Map<string, readonly Finding[]>();
+  readonly #findings = new Map<string, { readonly findings: readonly Finding[]; readonly untilMs: number }>();
   #log: LogState | undefined;
-  /** When everything that the server had was in every repository for the last time. */
-  #evenMs: number;
+  readonly #lag: Lag;
   #points: WatchStatus["points"] = null;
   #base: WatchStatus["base"] = null;
 
   constructor(options: BookOptions) {
     this.#o = options;
     this.#sinceMs = options.clock.now();
-    this.#evenMs = this.#sinceMs;
+    this.#lag = new Lag(this.#sinceMs);
     this.#pages = new Map(
       options.repositories.map((name) => {
         return [
           name,
-          { durable: undefined, files: 0, filesWaiting: 0, filesFailingSinceMs: undefined, trouble: undefined },
+          {
+            durable: undefined,
+            files: 0,
+            filesWaiting: 0,
+            filesFailingSinceMs: undefined,
+            trouble: undefined,
+            gap: undefined,
+            losses: new FollowedLosses(name),
+          },
         ];
       }),
     );
@@ -101,7 +119,7 @@ export class WatchBook {
 
   logState(state: LogState): void {
     this.#log = state;
-    if (state.durableTo >= state.serverEnd) this.#evenMs = this.#o.clock.now();
+    this.#lag.look(state.serverEnd, state.durableTo, this.#o.clock.now());
     for (const { name, durableTo } of state.places) {
       const page = this.#pages.get(name);
       if (page !== undefined) page.durable = durableTo;
@@ -109,16 +127,16 @@ export class WatchBook {
   }
 
   lineBegun({ line, start, gapped, away }: LineBegun): void {
-    for (const name of gapped) {
-      this.find(`gap ${name} ${formatLsn(start)}`, {
-        kind: "log-gap",
-        level: "alarm",
-        subject: name,
-        message: `repository '${name}' lacks a part of the log before ${formatLsn(start)} of timeline ${line.timeline}: the server did not have it any more`,
-        hint: "Moments before and after the gap can be had, those in it cannot; 'chatkeep list' shows it. A new base is taken now.",
-      });
+    for (const [name, page] of this.#pages) {
+      if (gapped.includes(name)) page.gap = { count: (page.gap?.count ?? 0) + 1, line, end: start };
+      this.trouble(name, away.find((one) => one.name === name)?.failure);
     }
-    for (const { name, failure } of away) this.trouble(name, failure);
+  }
+
+  /** A repository has a base behind its gap, or what it lacked. */
+  gapServed(name: string): void {
+    const page = this.#pages.get(name);
+    if (page !== undefined) page.gap = undefined;
   }
 
   /** A session with the server could not begin or ended; undefined: one goes on. */
@@ -127,7 +145,7 @@ export class WatchBook {
       kind: failure.code === "wal/other-cluster" ? "other-cluster" : "log-not-received",
       level: "alarm",
       message: `the log is not received: ${failure.message}`,
-      hint: `${failure.hint ?? "See why."} It is tried again by itself; until then only what is in the repositories can be brought back.`,
+      hint: `${failure.hint ?? "See why."} It is tried again by itself. What is in the repositories is safe; what is written meanwhile is fetched afterwards, where the server still has it.`,
     }));
   }
 
@@ -144,25 +162,7 @@ export class WatchBook {
     if (page === undefined) return;
     page.files += look.files;
     page.filesWaiting = look.waiting;
-    for (const [isPurged, lost] of Map.groupBy(look.lost, ({ reason }) => reason === "purged")) {
-      const names = lost.slice(0, NAMED).map(({ blob }) => `'${blob.filename}' (${blob.id})`);
-      const more = lost.length > NAMED ? ` and ${lost.length - NAMED} more` : "";
-      const what = plural(lost.length, "uploaded file");
-      this.find(`files ${name} ${isPurged} ${lost[0]?.blob.id ?? ""}`, {
-        kind: isPurged ? "purged-before-copy" : "files-not-followed",
-        level: isPurged ? "note" : "warning",
-        subject: name,
-        message: isPurged
-          ? `${what} went before a copy was made: ${names.join(", ")}${more}`
-          : `${what} did not come, or not as the database says: ${names.join(", ")}${more}`,
-        discreet: isPurged
-          ? `${what} went before a copy was made`
-          : `${what} did not come, or not as the database says`,
-        hint: isPurged
-          ? "Chatwoot deleted them seconds after they were uploaded; a moment between has their rows and not the files."
-          : "'chatkeep doctor' looks for what is missing in the storage.",
-      });
-    }
+    page.losses.looked(look.lost, this.#o.clock.now());
   }
 
   baseTaken({ atMs, ...base }: { atMs: number; repository: string; bytes: number; seconds: number }): void {
@@ -175,7 +175,7 @@ export class WatchBook {
       kind: "base-not-taken",
       level: "alarm",
       message: `no base could be taken: ${failure.message}`,
-      hint: `${failure.hint ?? "See why."} It is tried again by itself; moments after the last one that a base serves cannot be had meanwhile.`,
+      hint: `${failure.hint ?? "See why."} It is tried again by itself. The log is kept meanwhile: where an earlier base serves it, every moment can be had; where there is none, or a gap lies behind it, none can until a base is taken ('chatkeep list' shows it).`,
     }));
   }
 
@@ -190,7 +190,7 @@ export class WatchBook {
       level: "alarm",
       subject: name,
       message: `uploaded files are not followed into repository '${name}': ${failure.message}`,
-      hint: `${failure.hint ?? "See why."} It is tried again by itself; the next restore point has them all the same, unless they are deleted before.`,
+      hint: `${failure.hint ?? "See why."} It is tried again by itself. The rows of these files are safe, and the next restore point has the files, unless they are deleted before.`,
     }));
   }
 
@@ -211,7 +211,14 @@ export class WatchBook {
   /** @param key by which the next replaces it; none takes it away. */
   find(key: string, ...findings: readonly Finding[]): void {
     if (findings.length === 0) this.#findings.delete(key);
-    else this.#findings.set(key, findings);
+    else this.#findings.set(key, { findings, untilMs: Infinity });
+  }
+
+  /** What happened, and does not go on: it is known for a day. @param key as of {@link find}. */
+  happened(key: string, ...findings: readonly Finding[]): void {
+    this.find(key);
+    const untilMs = this.#o.clock.now() + LIMITS.watchEventMs;
+    if (findings.length > 0) this.#findings.set(key, { findings, untilMs });
   }
 
   #set(key: string, failure: Failure | undefined, make: (failure: Failure) => Finding): void {
@@ -219,7 +226,58 @@ export class WatchBook {
   }
 
   get findings(): Finding[] {
-    return sortFindings([...[...this.#findings.values()].flat(), ...this.#troubles(), ...this.#slotFindings()]);
+    const now = this.#o.clock.now();
+    return sortFindings([
+      ...[...this.#findings.values()].flatMap(({ findings, untilMs }) => (now < untilMs ? findings : [])),
+      ...this.#gaps(),
+      ...[...this.#pages.values()].flatMap(({ losses }) => losses.findings),
+      ...this.#troubles(),
+      ...this.#lagFindings(),
+      ...this.#slotFindings(),
+    ]);
+  }
+
+  #gaps(): Finding[] {
+    return [...this.#pages].flatMap(([name, { gap }]) => {
+      if (gap === undefined) return [];
+      const { count, line, end } = gap;
+      const at = `${formatLsn(end)} of timeline ${line.timeline}`;
+      const more = count === 1 ? "" : `, the last of ${count} gaps since a base was taken`;
+      return [
+        {
+          kind: "log-gap",
+          level: "alarm",
+          subject: name,
+          event: `${line.systemId} ${at}`,
+          message: `repository '${name}' lacks a part of the log before ${at}${more}: the server did not have it any more`,
+          hint: "Moments before the gap can be had, those in it never; 'chatkeep list' shows it. Those after it can be had when the base is there that is taken now by itself, and this goes then. Until then 'chatkeep backup' makes a restore point of now.",
+        } as const,
+      ];
+    });
+  }
+
+  /** What the server has is not in every repository, for longer than storing takes. */
+  #lagFindings(): Finding[] {
+    const lagMs = this.#lagMs();
+    const next = this.#lag.next;
+    if (lagMs < LIMITS.watchLagMs || next === undefined || this.#log === undefined) return [];
+    const { received, durableCommitUs, places } = this.#log;
+    const late = places
+      .filter(({ durableTo }) => durableTo < next)
+      .map(({ name }) => {
+        const failure = this.#pages.get(name)?.trouble?.failure;
+        const why = received < next ? "it has not come from the server yet" : "it takes it more slowly than it comes";
+        return `'${name}' (${failure?.message ?? why})`;
+      });
+    const safe = durableCommitUs === undefined ? "" : `; everything up to ${formatMicros(durableCommitUs)} is safe`;
+    return [
+      {
+        kind: "log-behind",
+        level: lagMs >= Math.min(LIMITS.watchLagAlarmMs, this.#o.rpoMs) ? "alarm" : "warning",
+        message: `what the server wrote in the last ${formatSpan(lagMs / 1000)} is not in ${late.join(" and ")}${safe}`,
+        hint: "Were the database lost now, that much would be missing there. It is stored by itself as soon as that is possible, and the server keeps it meanwhile as far as its slot allows: mend what is named, or look whether the line to it is too slow for what Chatwoot writes.",
+      },
+    ];
   }
 
   #troubles(): Finding[] {
@@ -233,7 +291,7 @@ export class WatchBook {
           level: "alarm",
           subject: name,
           message: `repository '${name}' has taken nothing for ${formatSpan((now - trouble.sinceMs) / 1000)}: ${trouble.failure.message}`,
-          hint: `${trouble.failure.hint ?? "See why."} The server keeps the log meanwhile, as far as it may.`,
+          hint: `${trouble.failure.hint ?? "See why."} It is tried again by itself. What is in it, and in the other repositories, is safe; the server keeps what comes meanwhile, as far as max_slot_wal_keep_size and watch.max-retained let it.`,
         } as const,
       ];
     });
@@ -249,7 +307,7 @@ export class WatchBook {
         kind: "slot-near-limit",
         level: slot.walStatus === "unreserved" ? "alarm" : "warning",
         message: `the server keeps more of its log than it needs itself for the slot '${slot.name}' (${slot.walStatus}${safe})`,
-        hint: "Whatever holds the repositories up should end soon: beyond max_slot_wal_keep_size the log is lost to us, and a gap and a new base follow.",
+        hint: "'chatkeep status' says which repository is behind and why: mend that, or raise max_slot_wal_keep_size if the server's disk has room. Beyond it the log is gone before it was stored: moments in that gap cannot be had, and a new base begins what follows. What is stored is safe.",
       },
     ];
   }
@@ -280,6 +338,11 @@ export class WatchBook {
     };
   }
 
+  #lagMs(): number {
+    const isBehind = this.#log !== undefined && this.#log.durableTo < this.#log.serverEnd;
+    return isBehind ? this.#lag.of(this.#o.clock.now()) : 0;
+  }
+
   #logStatus(): WatchStatus["log"] {
     if (this.#log === undefined) return null;
     const { line, serverEnd, received, durableTo, durableCommitUs, slot } = this.#log;
@@ -291,7 +354,7 @@ export class WatchBook {
       received: formatLsn(received),
       durable: formatLsn(durableTo),
       lagBytes: behind ? Number(serverEnd - durableTo) : 0,
-      lagSeconds: behind ? Math.max(0, (this.#o.clock.now() - this.#evenMs) / 1000) : 0,
+      lagSeconds: this.#lagMs() / 1000,
       lastCommit: durableCommitUs === undefined ? null : formatMicros(durableCommitUs),
       slot: {
         name: slot.name,

@@ -88,6 +88,7 @@ function keepBases(options: WatchOptions, signal: AbortSignal): BaseKeeper {
       book.baseTaken({ atMs: Number(base.beganUs / 1000n), repository, bytes: base.bytes, seconds });
     },
     onTrouble: (trouble) => book.baseTrouble(trouble),
+    onServed: (name) => book.gapServed(name),
   });
 }
 

@@ -4,9 +4,13 @@ import { test } from "node:test";
 import { Failure } from "../../src/base/errors.ts";
 import { LIMITS } from "../../src/base/limits.ts";
 import type { LogState } from "../../src/job/continuous/follow-log.ts";
-import { WatchBook } from "../../src/job/watch-book.ts";
+import { type BookOptions, WatchBook } from "../../src/job/watch-book.ts";
+import { Lag } from "../../src/job/lag.ts";
+import { newsOf, NOTHING_TOLD } from "../../src/app/watch-told.ts";
+import type { NotFollowed } from "../../src/job/continuous/follow.ts";
 import { HandClock } from "../harness/hand-clock.ts";
 
+const MINUTE = 60_000;
 const MIB = 1024n * 1024n;
 const LINE = { installation: "desk", systemId: "7000000000000000001", timeline: 2 };
 const SLOT = {
@@ -19,7 +23,7 @@ const SLOT = {
   safeBytes: 1024,
 };
 
-function openBook() {
+function openBook(more: Partial<BookOptions> = {}) {
   const clock = new HandClock();
   const book = new WatchBook({
     program: "chatkeep 0.1.0",
@@ -29,6 +33,8 @@ function openBook() {
     why: null,
     repositories: ["primary", "usb"],
     clock,
+    rpoMs: 24 * 60 * MINUTE,
+    ...more,
   });
   return { clock, book };
 }
@@ -84,6 +90,127 @@ test("lag counts from when everything was in every repository for the last time,
   );
   book.logState(state(40n * MIB, 40n * MIB));
   assert.deepEqual([book.status.log?.lagBytes, book.status.log?.lagSeconds], [0, 0]);
+});
+
+test("a server that writes without a pause is behind by what storing takes, and not since it was idle last", async () => {
+  const { clock, book } = openBook();
+  for (let second = 1n; second <= 600n; second += 1n) {
+    await clock.advance(1000);
+    book.logState(state((second - 5n) * MIB, second * MIB));
+  }
+  assert.equal(book.status.log?.lagSeconds, 5);
+  assert.deepEqual(kinds(book), []);
+});
+
+test("a lag is a warning after a minute, an alarm after ten or beyond the objective, with where and why, and goes by itself", async () => {
+  const { clock, book } = openBook();
+  book.logState(state(32n * MIB, 40n * MIB));
+  await clock.advance(MINUTE - 1);
+  assert.deepEqual(kinds(book), []);
+  await clock.advance(1);
+  assert.deepEqual(kinds(book), ["warning log-behind"]);
+  const message = () => book.findings.find(({ kind }) => kind === "log-behind")?.message ?? "";
+  assert.match(
+    message(),
+    /in the last 1 min 0 s is not in 'usb' \(it takes it more slowly than it comes\); everything up to 2025-/,
+  );
+  book.trouble("usb", AWAY);
+  assert.match(message(), /'usb' \(192\.0\.2\.1 does not answer\)/);
+  book.trouble("usb", undefined);
+  await clock.advance(9 * MINUTE);
+  assert.deepEqual(kinds(book), ["alarm log-behind"]);
+  book.logState(state(40n * MIB, 40n * MIB));
+  assert.deepEqual(kinds(book), []);
+  const strict = openBook({ rpoMs: 2 * MINUTE });
+  strict.book.logState(state(32n * MIB, 40n * MIB));
+  await strict.clock.advance(2 * MINUTE);
+  assert.deepEqual(kinds(strict.book), ["alarm log-behind"]);
+});
+
+test("a lag of hours is known with few marks, and never as shorter than it is", () => {
+  const lag = new Lag(0);
+  for (let second = 1; second <= 20_000; second += 1) lag.look(BigInt(second), 0n, second * 1000);
+  assert.equal(lag.of(20_000_000), 20_000_000);
+  lag.look(20_001n, 10_000n, 20_001_000);
+  const told = lag.of(20_001_000);
+  assert.ok(told >= 10_001_000 && told < 10_200_000, `${told}`);
+});
+
+test("a repository that is told to be back by a line that begins is in no trouble any more", async () => {
+  const { clock, book } = openBook();
+  book.lineBegun({ line: LINE, start: 0n, gapped: [], away: [{ name: "usb", failure: AWAY }] });
+  await clock.advance(LIMITS.watchTroubleMs);
+  assert.deepEqual(kinds(book), ["alarm repository-behind usb"]);
+  book.lineBegun({ line: LINE, start: 0n, gapped: [], away: [] });
+  assert.deepEqual(kinds(book), []);
+  assert.equal(book.status.repositories[1]?.trouble, null);
+});
+
+test("gaps of one repository are one finding, each is news, and it goes when a base is there", () => {
+  const { book } = openBook();
+  const begin = (start: bigint) => book.lineBegun({ line: LINE, start, gapped: ["primary"], away: [] });
+  begin(48n * MIB);
+  const [first] = book.findings;
+  let { told } = newsOf(NOTHING_TOLD, book.findings, 0);
+  begin(96n * MIB);
+  assert.deepEqual(kinds(book), ["alarm log-gap primary"]);
+  assert.notEqual(book.findings[0]?.event, first?.event);
+  assert.match(book.findings[0]?.message ?? "", /before 0\/6000000 of timeline 2, the last of 2 gaps/);
+  const news = newsOf(told, book.findings, 5_000);
+  assert.deepEqual(
+    news.fresh.map(({ kind }) => kind),
+    ["log-gap"],
+    "the second is told while the first stands",
+  );
+  ({ told } = news);
+  book.gapServed("usb");
+  assert.deepEqual(kinds(book), ["alarm log-gap primary"]);
+  book.gapServed("primary");
+  assert.deepEqual(kinds(book), []);
+  assert.ok(newsOf(told, book.findings, 10_000).isOver, "all is well");
+});
+
+test("files that are lost for weeks are one finding, told at most every ten minutes, and gone after a day without any", async () => {
+  const { clock, book } = openBook();
+  const lose = (id: number) => {
+    const lost = [{ blob: { id: BigInt(id), filename: `scan-${id}.pdf` }, reason: "missing" }];
+    book.followed("primary", { files: 0, waiting: 0, lost: lost as unknown as NotFollowed[] });
+  };
+  let told = NOTHING_TOLD;
+  const tellings: number[] = [];
+  const tell = () => {
+    const news = newsOf(told, book.findings, clock.now());
+    ({ told } = news);
+    if (news.fresh.length > 0) tellings.push(clock.now() / MINUTE);
+    return news;
+  };
+  for (let id = 0; id < 2000; id += 1) {
+    if (id < 1000) lose(id);
+    else book.followed("primary", { files: 0, waiting: 0, lost: [] });
+    tell();
+    await clock.advance(MINUTE / 60);
+  }
+  assert.deepEqual(tellings, [0, 10, 20], "what came since is told, and nothing is told twice");
+  assert.deepEqual(kinds(book), ["warning files-not-followed primary"]);
+  const [{ message } = { message: "" }] = book.findings;
+  assert.match(
+    message,
+    /^1,000 uploaded files were .* \(the newest: 'scan-995\.pdf' \(995\), .* 'scan-999\.pdf' \(999\)\)$/,
+  );
+  assert.ok(JSON.stringify(book.status).length < 5_000);
+  await clock.advance(LIMITS.watchEventMs);
+  book.followed("primary", { files: 0, waiting: 0, lost: [] });
+  assert.deepEqual(kinds(book), []);
+  assert.ok(tell().isOver);
+});
+
+test("what a restore point that was made once has to tell is known for a day", async () => {
+  const { clock, book } = openBook();
+  book.happened("point", { kind: "files-missing", level: "warning", message: "2 files are missing", hint: "Look." });
+  await clock.advance(LIMITS.watchEventMs - 1);
+  assert.deepEqual(kinds(book), ["warning files-missing"]);
+  await clock.advance(1);
+  assert.deepEqual(kinds(book), []);
 });
 
 test("a repository that refuses is told of after a minute, with since when, and no longer when it takes something", async () => {

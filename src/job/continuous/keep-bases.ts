@@ -38,6 +38,8 @@ export interface BaseKeeperOptions {
   readonly onBase: (taken: { base: Base; repository: string; seconds: number }) => void;
   /** One could not be taken, and is tried again; undefined: all have what they need. */
   readonly onTrouble: (trouble: Failure | undefined) => void;
+  /** A repository has a base behind the last gap in its log. */
+  readonly onServed: (repository: string) => void;
 }
 
 interface Watched {
@@ -104,6 +106,10 @@ export class BaseKeeper {
     const watched = this.#watched;
     if (watched === undefined) return;
     const standings = await this.#standings(watched);
+    // What began meanwhile may have a gap of its own.
+    if (this.#watched === watched) {
+      for (const { place, newest } of standings) if (newest !== undefined) this.#o.onServed(place.name);
+    }
     const lacking = standings.flatMap((standing) => {
       const reason = this.#reason(standing.newest?.base);
       return reason === undefined ? [] : [{ ...standing, reason }];

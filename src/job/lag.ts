@@ -1,0 +1,61 @@
+/**
+ * For how long a server has had what is not in every repository. A server that writes without a pause is never caught up with to
+ * the last byte, so it is noted how far it was at which time, and asked until when everything of that is stored.
+ */
+import type { Lsn } from "../wal/lsn.ts";
+
+interface Mark {
+  readonly lsn: Lsn;
+  readonly atMs: number;
+}
+
+/** Between two marks passes so long at least … */
+const APART_MS = 1000;
+/**
+ * … and twice as long whenever so many are there, of which every second one goes: the lag is then told as longer by a hundredth,
+ * never as shorter.
+ */
+const MARKS = 256;
+
+export class Lag {
+  /** Everything that the server had then is in every repository. */
+  #evenMs: number;
+  /** In order; none is reached. */
+  #marks: Mark[] = [];
+  #apartMs = APART_MS;
+
+  constructor(nowMs: number) {
+    this.#evenMs = nowMs;
+  }
+
+  /** @param server how far the server is. @param durable up to where every repository has everything. */
+  look(server: Lsn, durable: Lsn, nowMs: number): void {
+    if (durable >= server) {
+      this.#evenMs = nowMs;
+      this.#marks = [];
+      this.#apartMs = APART_MS;
+      return;
+    }
+    const reached = this.#marks.findLast(({ lsn }) => lsn <= durable);
+    if (reached !== undefined) {
+      this.#evenMs = reached.atMs;
+      this.#marks = this.#marks.filter(({ lsn }) => lsn > durable);
+    }
+    const last = this.#marks.at(-1);
+    if (last !== undefined && (server <= last.lsn || nowMs - last.atMs < this.#apartMs)) return;
+    this.#marks.push({ lsn: server, atMs: nowMs });
+    if (this.#marks.length < MARKS) return;
+    this.#marks = this.#marks.filter((_, at) => at % 2 === 0);
+    this.#apartMs *= 2;
+  }
+
+  /** Milliseconds. */
+  of(nowMs: number): number {
+    return Math.max(0, nowMs - this.#evenMs);
+  }
+
+  /** What has to be stored before the lag becomes less; undefined where everything is. */
+  get next(): Lsn | undefined {
+    return this.#marks[0]?.lsn;
+  }
+}
