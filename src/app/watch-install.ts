@@ -10,7 +10,14 @@ import { dropOwnSlot, readSlot, slotName } from "../postgres/replication-slots.t
 import { formatWatchDeployment } from "../schedule/cron-job.ts";
 import type { WatchJob } from "../schedule/job.ts";
 import { formatWatchCompose } from "../schedule/manifests.ts";
-import { installService, readService, removeUnits, requireSystemd, type Systemd } from "../schedule/systemd.ts";
+import {
+  ELSE_WATCH,
+  installService,
+  readService,
+  removeUnits,
+  requireSystemd,
+  type Systemd,
+} from "../schedule/systemd.ts";
 import { formatWatchUnit } from "../schedule/units.ts";
 import { loadConfig, type LoadedConfig } from "./config.ts";
 import { openInstallation } from "./installation.ts";
@@ -95,7 +102,7 @@ function summaryOf(action: WatchServiceSummary["action"]): WatchServiceSummary {
 
 async function install(here: Here): Promise<WatchServiceSummary> {
   const { job, systemd, s } = here;
-  await requireSystemd(systemd, s);
+  await requireSystemd(systemd, s, ELSE_WATCH);
   await makePlaces(here);
   const unit = formatWatchUnit(job, systemd.scope);
   const installed = await installService(systemd, unit, job.installation.id, s);

@@ -88,7 +88,8 @@ function partsOf(
 ): { service: object; user: User; volumes: object } {
   const { image, reads, stateDir, engine, timeZone } = options;
   const configDir = dirname(job.config);
-  const writes = job.writes.filter((path) => path !== stateDir && !isBelow(path, configDir));
+  // A folder in the configuration's own is mounted over it, writable; that one itself only where it is written to.
+  const writes = job.writes.filter((path) => path !== stateDir && path !== configDir);
   const user = userOf(options);
   const state = user.ownsState ? bind(stateDir, false) : { type: "volume", source: "chatkeep-state", target: stateDir };
   const service = {
@@ -97,7 +98,7 @@ function partsOf(
     restart: "always",
     environment: { TZ: timeZone, XDG_CACHE_HOME: join(stateDir, "cache"), ...engineVariables(engine) },
     volumes: [
-      bind(configDir, true),
+      bind(configDir, !job.writes.includes(configDir)),
       state,
       ...writes.map((path) => bind(path, false)),
       ...reads.map((path) => bind(path, true)),
@@ -108,7 +109,10 @@ function partsOf(
     cpu_shares: 204,
   };
   const volumes = user.ownsState ? {} : { volumes: { "chatkeep-state": {} } };
-  return { service, user, volumes };
+  const nested = [stateDir, ...writes].filter((path) => path !== configDir && path.startsWith(`${configDir}/`));
+  // Nothing can be made in a folder that is mounted to be read alone.
+  const notes = nested.map((path) => `'${path}' must be there when the service starts: install -d -m 700 '${path}'`);
+  return { service, user: { ...user, notes: [...user.notes, ...notes] }, volumes };
 }
 
 interface User {
@@ -153,10 +157,6 @@ function engineMounts(engine: EngineAddress | undefined): object[] {
 
 function bind(source: string, isReadOnly: boolean, target = source): object {
   return { type: "bind", source, target, ...(isReadOnly ? { read_only: true } : {}) };
-}
-
-function isBelow(path: string, folder: string): boolean {
-  return path === folder || path.startsWith(`${folder}/`);
 }
 
 function comment(lines: readonly string[]): string {

@@ -22,23 +22,27 @@ interface Tools {
 /** systemd's own test of whether it runs: sd_booted(3). */
 const BOOTED = "/run/systemd/system";
 
+/** In place of a unit of ours. */
+export const ELSE_WATCH =
+  "Use 'chatkeep watch --print compose' for a container, or keep 'chatkeep watch' running with what starts services here.";
+
 const ELSE =
   "Use 'chatkeep schedule install --crontab' where cron runs, or 'chatkeep schedule --print compose' for a container.";
 
 /** @throws Failure `schedule/unsuitable` where no systemd runs, or none for this user. */
-export async function requireSystemd({ scope }: Systemd, { signal }: Tools): Promise<void> {
+export async function requireSystemd({ scope }: Systemd, { signal }: Tools, otherwise: string = ELSE): Promise<void> {
   const isBooted = await stat(BOOTED).then(
     () => true,
     () => false,
   );
-  if (!isBooted) throw new Failure("schedule/unsuitable", "no systemd runs on this machine", { hint: ELSE });
+  if (!isBooted) throw new Failure("schedule/unsuitable", "no systemd runs on this machine", { hint: otherwise });
   if (scope === "system") return;
   try {
     await systemctl(scope, ["show-environment"], { signal });
   } catch (cause) {
     if (!isFailure(cause, "schedule/unsuitable")) throw cause;
     throw new Failure("schedule/unsuitable", "systemd does not run for this user here", {
-      hint: `Log in as that user (not with su or sudo), or run the command as root. ${ELSE}`,
+      hint: `Log in as that user (not with su or sudo), or run the command as root. ${otherwise}`,
       cause,
     });
   }

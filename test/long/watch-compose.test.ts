@@ -5,7 +5,7 @@
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { appendFile, readdir, readFile, writeFile } from "node:fs/promises";
+import { appendFile, mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { after, before, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -151,6 +151,8 @@ test("the printed service follows the log in the network of the database's servi
     "ENV LD_LIBRARY_PATH=/usr/local/lib",
   ];
   await makeImage(desk.engine, { name: "chatkeep:here", folder: debianFolder(17), extra: extra.path, changes });
+  assert.match(printed, /^# .* must be there when the service starts: install -d -m 700 .*state'?$/m);
+  await mkdir(desk.folder.at("state"), { recursive: true });
   await writeFile(join(desk.site, "watch.yaml"), printed);
   // The code that is tested, the libraries that it uses, and Chatwoot's own volume, which a person mounts as the text says.
   const more = `
@@ -167,6 +169,7 @@ services:
   const since = new Date().toISOString();
   await desk.engine.compose(desk.site, [...files, "up", "--detach", "chatkeep-watch"]);
   const state = await desk.volume("chatkeep-state");
+  await untilBase({ folder: state, said });
   const position = await commitRows("service", 250);
   try {
     const status = await untilDurable({ folder: state, since, said }, position);
@@ -186,5 +189,6 @@ services:
     throw new Error(stdout, { cause });
   }
   await desk.engine.compose(desk.site, [...files, "stop", "chatkeep-watch"]);
-  assert.equal(await rowsAt(`lsn:${further}`), 2_010);
+  const there = Number(await sql("select count(*) from noted", "chatwoot_production"));
+  assert.equal(await rowsAt(`lsn:${further}`), there);
 });

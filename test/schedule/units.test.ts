@@ -136,6 +136,8 @@ test("the Compose service has the same times, and waits by itself", () => {
     [
       ["/srv/with blank", true],
       ["/var/lib/chatkeep", false],
+      // Below what is mounted to be read alone.
+      ["/srv/with blank/100%", false],
       ["/home/chatwoot", true],
     ],
   );
