@@ -17,7 +17,6 @@ export async function readWatch(loaded: LoadedConfig, s: Surroundings): Promise<
     // Numbers of processes are each machine's, and each container's, own.
     isAlive: report?.host === hostname() ? isAlive(report.pid) : undefined,
     isConfigured: loaded.config.watch !== undefined,
-    file,
   };
 }
 

@@ -16,8 +16,6 @@ export interface WatchFacts {
   readonly isAlive: boolean | undefined;
   /** The configuration has `watch:`. */
   readonly isConfigured: boolean;
-  /** Where the report lies. */
-  readonly file: string;
 }
 
 /** Where nothing is known of one. */
@@ -35,7 +33,6 @@ export function watchState({ report, isAlive }: WatchFacts, nowMs: number): Watc
 export function watchFindings(facts: WatchFacts, nowMs: number): Finding[] {
   const { isRunning, ageSeconds, report } = watchState(facts, nowMs);
   if (isRunning || (report === null && !facts.isConfigured)) return [];
-  const file = facts.file;
   const never = "and has left no report on this machine";
   const silent = report === null ? never : `: its last word is ${formatSpan(ageSeconds ?? 0)} old`;
   const hangs = facts.isAlive === true ? `, though its process ${report?.pid ?? ""} is there` : "";
@@ -44,7 +41,7 @@ export function watchFindings(facts: WatchFacts, nowMs: number): Finding[] {
       kind: "watch-not-running",
       level: "alarm",
       message: `continuous protection does not run${report === null ? " " : ""}${silent}${hangs}`,
-      hint: `Start it: 'chatkeep watch', or the service that runs it; it goes on from where it was. If it is not wanted any more, take 'watch' out of the configuration and remove '${file}'.`,
+      hint: "Start it: 'chatkeep watch', or the service that runs it; it goes on from where it was. If it is not wanted any more, 'chatkeep watch --remove', and take 'watch' out of the configuration.",
     },
   ];
 }

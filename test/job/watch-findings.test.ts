@@ -18,7 +18,7 @@ const AT = Date.parse(WATCH.at);
 const END = Date.parse("2026-11-23T16:59:57.001Z");
 
 function facts(given: Partial<WatchFacts> = {}): WatchFacts {
-  return { report: WATCH, isAlive: true, isConfigured: true, file: "/var/lib/chatkeep/desk/watch.json", ...given };
+  return { report: WATCH, isAlive: true, isConfigured: true, ...given };
 }
 
 const kindsAt = (given: Partial<WatchFacts>, ms: number) =>

@@ -10,11 +10,20 @@ import type { Desk } from "./desk.ts";
 import { isReady, openWatchedDesk, startWatch } from "./watched-desk.ts";
 
 /** The last line of `--json`. */
-async function ask<Summary>(desk: Desk, args: readonly string[]): Promise<{ summary: Summary; exit: number | null }> {
+async function ask(desk: Desk, args: readonly string[]): Promise<{ summary: unknown; exit: number | null }> {
   const result = await desk.chatkeep([...args, "--json"]);
-  const last = result.stdout.trim().split("\n").at(-1) ?? "";
-  assert.match(last, /^\{/, result.stderr);
-  return { summary: JSON.parse(last) as Summary, exit: result.status };
+  return { summary: lastLine(result), exit: result.status };
+}
+
+function lastLine({ stdout, stderr }: { stdout: string; stderr: string }): unknown {
+  const last = stdout.trim().split("\n").at(-1) ?? "";
+  assert.match(last, /^\{/, stderr);
+  return JSON.parse(last);
+}
+
+async function askStatus(desk: Desk) {
+  const { summary, exit } = await ask(desk, ["status"]);
+  return { summary: summary as StatusSummary, exit };
 }
 
 const kindsOf = ({ findings }: StatusSummary | DoctorSummary) =>
@@ -26,7 +35,7 @@ test("status, list and doctor know the window, while a watch runs and after it d
     desk.config,
     `schedule: { drill: never, scrub: never, doctor: never }\nobjectives: { rpo: 1h }\nmetrics-file: ${desk.root}/desk.prom\n`,
   );
-  const before = await ask<StatusSummary>(desk, ["status"]);
+  const before = await askStatus(desk);
   assert.equal(before.exit, 3);
   assert.deepEqual(kindsOf(before.summary), ["no-restore-point"]);
   assert.equal(before.summary.watch, null, "nobody asked for one");
@@ -34,7 +43,7 @@ test("status, list and doctor know the window, while a watch runs and after it d
   await using watching = startWatch(desk, ["--mode", "stream", "--flush-every", "1s"]);
   await watching.until("a base and a point are there", isReady);
   await watching.until("all is in the repository", ({ log }) => log !== null && log.lagBytes === 0);
-  const during = await ask<StatusSummary>(desk, ["status"]);
+  const during = await askStatus(desk);
   assert.deepEqual(kindsOf(during.summary), []);
   assert.equal(during.exit, 0);
   const { watch, repositories, newestMoment, lastBackup } = during.summary;
@@ -49,37 +58,34 @@ test("status, list and doctor know the window, while a watch runs and after it d
   const shown = await desk.chatkeep(["status"]);
   assert.match(shown.stdout, /^✓ installation .*: nothing needs attention\n[^]*runs +yes[^]*any moment/);
   assert.match((await desk.chatkeep(["list"])).stdout, /\ncontinuous protection\n.* any moment/);
-  const doctor = await ask<DoctorSummary>(desk, ["doctor"]);
-  assert.ok(
-    !kindsOf(doctor.summary).some((kind) => /^(?:watch|window|backup)-/.test(kind)),
-    doctor.summary.findings.join(),
-  );
+  const doctor = (await ask(desk, ["doctor"])).summary as DoctorSummary;
+  assert.ok(!kindsOf(doctor).some((kind) => /^(?:watch|window|backup)-/.test(kind)), JSON.stringify(doctor.findings));
   const metrics = parseMetrics(await readFile(`${desk.root}/desk-watch.prom`, "utf8"));
   assert.equal(metrics.get("chatkeep_watch_repository_up")?.samples[0]?.value, 1);
   assert.ok(metrics.has("chatkeep_watch_lag_bytes") && metrics.has("chatkeep_watch_report_timestamp_seconds"));
 
   await watching.kill();
-  const after = await ask<StatusSummary>(desk, ["status"]);
+  const after = await askStatus(desk);
   assert.equal(after.exit, 3);
   assert.deepEqual(kindsOf(after.summary), ["watch-not-running"]);
   assert.deepEqual(after.summary.repositories[0]?.installations[0]?.window?.ranges.length, 1);
   // A day's run makes a point, and says all the same that nobody follows the log.
-  const run = await ask<{ findings: { kind: string }[] }>(desk, ["run"]);
-  assert.ok(run.summary.findings.some(({ kind }) => kind === "watch-not-running"));
+  const run = (await ask(desk, ["run"])).summary as { findings: { kind: string }[] };
+  assert.ok(run.findings.some(({ kind }) => kind === "watch-not-running"));
   const daily = parseMetrics(await readFile(`${desk.root}/desk.prom`, "utf8"));
   const [start, end] = ["start", "end"].map((name) => {
     return daily.get(`chatkeep_window_${name}_timestamp_seconds`)?.samples[0]?.value ?? 0;
   });
   assert.ok(start !== undefined && end !== undefined && start > 1e9 && end >= start);
 
-  const list = await ask<ListSummary>(desk, ["list"]);
-  assert.equal(list.summary.windows[0]?.ranges.length, 1);
-  assert.equal(list.summary.otherSnapshots, 0);
+  const list = (await ask(desk, ["list"])).summary as ListSummary;
+  assert.equal(list.windows[0]?.ranges.length, 1);
+  assert.equal(list.otherSnapshots, 0);
   // On a machine that has nothing but the repository and its password.
   const env = { HOME: desk.root, XDG_CONFIG_HOME: desk.root, CHATKEEP_PASSWORD_FILE: desk.passwordFile };
   const bare = await runCli(["status", "--json", "--repository", desk.repository], { cwd: desk.root, env });
   assert.equal(bare.status, 0, bare.stderr);
-  const place = JSON.parse(bare.stdout.trim().split("\n").at(-1) ?? "") as StatusSummary;
+  const place = lastLine(bare) as StatusSummary;
   assert.deepEqual([place.installation, place.watch, place.run], [null, null, null]);
-  assert.deepEqual(place.repositories[0]?.installations[0]?.window?.ranges, list.summary.windows[0]?.ranges);
+  assert.deepEqual(place.repositories[0]?.installations[0]?.window?.ranges, list.windows[0]?.ranges);
 });
