@@ -46,7 +46,8 @@ export async function takeBase(writer: Writer, { address, rate, checkpoint }: Ta
   let told: BaseFacts | undefined;
   const facts = async () => {
     const end = await backup.finish();
-    const base = { ...line, from: backup.start, to: end.end, major, segmentBytes, beganUs: server.nowUs, bytes };
+    const times = { beganUs: server.nowUs, ...(await endedAt(address, { signal })) };
+    const base = { ...line, from: backup.start, to: end.end, major, segmentBytes, ...times, bytes };
     const { version: serverVersion, settings } = server;
     const found: BaseFacts = {
       program,
@@ -62,6 +63,23 @@ export async function takeBase(writer: Writer, { address, rate, checkpoint }: Ta
   };
   const written = await saveBase(writer, { files: counted(), expectedBytes: backup.expectedBytes, facts });
   return { ...written, facts: told ?? (await facts()).facts };
+}
+
+/**
+ * From which time on a base can be brought: whatever was committed before its end says no later time. Asked on a connection of its
+ * own, for the first one stood still as long as the base took. A standby does not say it: commits have its primary's time.
+ * @throws Failure `database/` where the server does not answer; the signal's reason.
+ */
+async function endedAt(
+  address: ServerAddress,
+  { signal }: { signal: AbortSignal },
+): Promise<{ endedUs: bigint } | undefined> {
+  await using connection = await connect(address, { signal });
+  const [row] = await connection.query<{ now: string; standby: boolean }>(
+    `select (extract(epoch from pg_catalog.clock_timestamp()) * 1000000)::bigint::text as now,
+       pg_catalog.pg_is_in_recovery() as standby`,
+  );
+  return row === undefined || row.standby ? undefined : { endedUs: BigInt(row.now) };
 }
 
 interface About {
