@@ -50,9 +50,13 @@ export async function callCli(argv: readonly string[], options: RunOptions & { c
   return { status, stdout: out.toString("utf8"), stderr: err.toString("utf8"), stdoutBytes: out };
 }
 
-/** Starts `chatkeep` and does not wait: for signals and kills. */
-export function startCli(args: readonly string[], options: Omit<RunOptions, "input"> = {}): ChildProcess {
-  return spawn(process.execPath, [CHATKEEP, ...args], {
+/** Starts `chatkeep` and does not wait: for signals and kills. @param options `within`: a program that becomes it, as `nsenter` does. */
+export function startCli(
+  args: readonly string[],
+  { within = [], ...options }: Omit<RunOptions, "input"> & { within?: readonly string[] } = {},
+): ChildProcess {
+  const [program = "", ...rest] = [...within, process.execPath, CHATKEEP, ...args];
+  return spawn(program, rest, {
     ...options,
     env: { ...process.env, ...CLEAN, ...options.env },
     stdio: ["ignore", "pipe", "pipe"],

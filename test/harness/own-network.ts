@@ -16,8 +16,8 @@ export interface NetworkedServer extends AsyncDisposable {
 
 const PORT = 5432;
 
-/** Starts it; every connection but by the socket needs the password. */
-export async function startInOwnNetwork(): Promise<NetworkedServer> {
+/** Starts it; every connection but by the socket needs the password. @param more Lines of postgresql.conf. */
+export async function startInOwnNetwork(more: readonly string[] = []): Promise<NetworkedServer> {
   const programs = installedServers()[0]?.programs;
   if (programs === undefined) throw new Error("PostgreSQL is not installed: run 'npm test', which installs it");
   const folder = await mkdtemp(join(tmpdir(), "chatkeep-pg-"));
@@ -26,7 +26,13 @@ export async function startInOwnNetwork(): Promise<NetworkedServer> {
   const socketFolder = join(folder, "socket");
   await mkdir(socketFolder);
   await chown(socketFolder, user.uid, user.gid);
-  const settings = [...SETTINGS, "listen_addresses=*", `unix_socket_directories=${socketFolder}`, `port=${PORT}`];
+  const settings = [
+    ...SETTINGS,
+    ...more,
+    "listen_addresses=*",
+    `unix_socket_directories=${socketFolder}`,
+    `port=${PORT}`,
+  ];
   const server = [join(programs, "postgres"), "-D", data, ...settings.flatMap((setting) => ["-c", setting])];
   const begin = `ip link set lo up; exec setpriv --reuid=${user.uid} --regid=${user.gid} --clear-groups "$@"`;
   const { child, log } = startKept(["unshare", "--net", "sh", "-euc", begin, "sh", ...server], {

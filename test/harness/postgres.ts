@@ -53,6 +53,8 @@ export interface TestServerOptions {
   segmentMib?: number;
   /** A disk of so many bytes, empty, at {@link TestServer.smallDisk}, that only the server sees; takes root. */
   smallDiskBytes?: number;
+  /** True: the server's log lies on that disk. */
+  isLogOnSmallDisk?: boolean;
   /** Makes it a standby of that server, which streams from it. */
   standbyOf?: TestServer;
   /** Puts the server's data into a folder that is not there yet. */
@@ -163,15 +165,21 @@ export function startKept(
   return { child, log: () => logged };
 }
 
+interface SmallDisk {
+  path: string;
+  bytes: number;
+  /** A folder that is moved onto it. */
+  log: string | undefined;
+  user: { uid: number; gid: number } | undefined;
+}
+
 /** The server's command with a disk mounted that goes when the server ends; root mounts it and then is the server's user. */
-function withSmallDisk(
-  server: readonly string[],
-  { path, bytes, user }: { path: string; bytes: number; user: { uid: number; gid: number } | undefined },
-): string[] {
+function withSmallDisk(server: readonly string[], { path, bytes, log, user }: SmallDisk): string[] {
   if (user === undefined) throw new Error("only root can mount a disk for the server");
   const { uid, gid } = user;
-  const mount = `mount -t tmpfs -o size=${bytes},mode=700,uid=${uid},gid=${gid} tmpfs "$1"; shift; exec setpriv --reuid=${uid} --regid=${gid} --clear-groups "$@"`;
-  return ["unshare", "--mount", "sh", "-eu", "-c", mount, "sh", path, ...server];
+  const move = log === undefined ? "" : '; mv "$2" "$1/log"; ln -s "$1/log" "$2"';
+  const mount = `mount -t tmpfs -o size=${bytes},mode=700,uid=${uid},gid=${gid} tmpfs "$1"${move}; shift 2; exec setpriv --reuid=${uid} --regid=${gid} --clear-groups "$@"`;
+  return ["unshare", "--mount", "sh", "-eu", "-c", mount, "sh", path, log ?? "", ...server];
 }
 
 export async function untilReady(child: ChildProcess, address: TestAddress, log: () => string): Promise<void> {
@@ -244,11 +252,12 @@ export async function startPostgres(options: TestServerOptions = {}): Promise<Te
   ];
   const server = [join(programs, "postgres"), "-D", data, ...settings.flatMap((setting) => ["-c", setting])];
   const smallDisk = join(folder, "small");
+  const movedLog = options.isLogOnSmallDisk === true ? join(data, "pg_wal") : undefined;
   if (options.smallDiskBytes !== undefined) await mkdir(smallDisk);
   const { child, log } =
     options.smallDiskBytes === undefined
       ? startKept(server, { folder, user })
-      : startKept(withSmallDisk(server, { path: smallDisk, bytes: options.smallDiskBytes, user }), {
+      : startKept(withSmallDisk(server, { path: smallDisk, bytes: options.smallDiskBytes, log: movedLog, user }), {
           folder,
           user: undefined,
         });

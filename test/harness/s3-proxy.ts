@@ -16,6 +16,8 @@ export interface S3Proxy extends AsyncDisposable {
   readonly endpoint: string;
   /** What was asked so far. */
   readonly requests: ProxyRequest[];
+  /** Every request waits for so long before it goes on; milliseconds. */
+  delayMs: number;
   /**
    * What happens to a request: an answer of its own, `cut` after so many bytes of the real one, or nothing
    * (`undefined`: it goes on to the server).
@@ -32,6 +34,7 @@ export async function startS3Proxy(target: string, port = 0): Promise<S3Proxy> {
       return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
     },
     requests: [],
+    delayMs: 0,
     fault: () => undefined,
     async [Symbol.asyncDispose]() {
       server.closeAllConnections();
@@ -70,5 +73,6 @@ function handle(proxy: S3Proxy, target: string, request: IncomingMessage, respon
       return response.write(bytes.subarray(0, fault.cutAfter), () => response.destroy());
     });
   });
-  request.pipe(onward);
+  if (proxy.delayMs === 0) request.pipe(onward);
+  else setTimeout(() => request.pipe(onward), proxy.delayMs);
 }

@@ -35,8 +35,10 @@ export interface TestSshd extends AsyncDisposable {
   readonly uid: number;
   readonly gid: number;
   log(): string;
-  /** Ends the server, and with it every connection. */
+  /** Ends the server; connections that were made go on. */
   stop(): Promise<void>;
+  /** Ends the server and every connection, and starts it again at the same port when something is done. */
+  away(meanwhile: () => Promise<void>): Promise<void>;
 }
 
 function userName(uid: number): string {
@@ -69,22 +71,34 @@ interface Running {
   log: () => string;
 }
 
+/** Undefined where it does not answer. */
+async function runAt(
+  port: number,
+  config: string,
+  user: { uid: number; gid: number },
+  onLog: (text: string) => void,
+): Promise<ChildProcess | undefined> {
+  const child = spawn(SSHD, ["-f", config, "-D", "-e"], {
+    stdio: ["ignore", "ignore", "pipe"],
+    ...(process.getuid?.() === 0 ? user : {}),
+  });
+  process.once("exit", () => child.kill("SIGKILL"));
+  child.stderr.on("data", (data: Buffer) => onLog(data.toString()));
+  for (let tries = 0; tries < 4000 && child.exitCode === null; tries += 1) {
+    if (await answers(port)) return child;
+    await sleep(25);
+  }
+  child.kill("SIGKILL");
+  return undefined;
+}
+
 /** A port that was free may be taken by the time that it is asked for: then another is tried. */
 async function run(config: (port: number) => Promise<string>, user: { uid: number; gid: number }): Promise<Running> {
   let log = "";
   for (let attempt = 0; attempt < 5; attempt += 1) {
     const port = await freePort();
-    const child = spawn(SSHD, ["-f", await config(port), "-D", "-e"], {
-      stdio: ["ignore", "ignore", "pipe"],
-      ...(process.getuid?.() === 0 ? user : {}),
-    });
-    process.once("exit", () => child.kill("SIGKILL"));
-    child.stderr.on("data", (data: Buffer) => (log += data.toString()));
-    for (let tries = 0; tries < 4000 && child.exitCode === null; tries += 1) {
-      if (await answers(port)) return { child, port, log: () => log };
-      await sleep(25);
-    }
-    child.kill("SIGKILL");
+    const child = await runAt(port, await config(port), user, (text) => (log += text));
+    if (child !== undefined) return { child, port, log: () => log };
   }
   throw new Error(`sshd did not start:\n${log}`);
 }
@@ -140,7 +154,9 @@ export async function startSshd(options: { lines?: readonly string[] } = {}): Pr
     "UpdateHostKeys no",
   ];
   await writeFile(sshConfig, `${client.join("\n")}\n`);
-  const { child, port, log } = running;
+  const { port } = running;
+  let { child } = running;
+  let later = "";
   const stop = async () => {
     if (child.exitCode !== null || child.signalCode !== null) return;
     const ended = once(child, "exit");
@@ -157,8 +173,17 @@ export async function startSshd(options: { lines?: readonly string[] } = {}): Pr
     resticCommand: `ssh -F ${sshConfig} ${HOST} -s sftp`,
     sshConfig,
     knownHosts,
-    log,
+    log: () => running.log() + later,
     stop,
+    async away(meanwhile) {
+      const sessions = (await readFile(`/proc/${child.pid}/task/${child.pid}/children`, "utf8")).trim().split(" ");
+      await stop();
+      for (const pid of sessions.filter((text) => text !== "")) process.kill(Number(pid), "SIGKILL");
+      await meanwhile();
+      const again = await runAt(port, `${own}/sshd_config`, user, (text) => (later += text));
+      if (again === undefined) throw new Error(`sshd did not start again:\n${later}`);
+      child = again;
+    },
     async [Symbol.asyncDispose]() {
       await stop();
       await outer[Symbol.asyncDispose]();

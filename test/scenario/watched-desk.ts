@@ -47,12 +47,13 @@ export async function readWatchStatus(desk: WatchedPlace): Promise<WatchStatus |
   }
 }
 
+/** @param options `within`: a program, and its arguments, that becomes the watch. */
 export function startWatch(
   desk: WatchedPlace,
   args: readonly string[],
-  env: Readonly<Record<string, string>> = {},
+  { env = {}, within = [] }: { env?: Readonly<Record<string, string>>; within?: readonly string[] } = {},
 ): Watching {
-  const child = startCli(["--config", desk.config, "watch", ...args], { cwd: desk.root, env });
+  const child = startCli(["--config", desk.config, "watch", ...args], { cwd: desk.root, env, within });
   let told = "";
   child.stderr?.on("data", (text: Buffer) => (told += text.toString()));
   const ended = new Promise<number | null>((resolve) => child.once("exit", (code) => resolve(code)));
