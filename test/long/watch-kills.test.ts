@@ -52,13 +52,13 @@ test(`a watch is killed at ${KILLS} moments, and each time another goes on (CHAT
   for (let kill = 1; kill <= KILLS; kill += 1) {
     await using watching = startWatch(desk, ARGS);
     // Some while it begins, some while a base is taken, some while spans are stored.
-    if (random.below(3) > 0) await watching.until("a base is there", isReady);
+    if (random.below(3) > 0) await watching.until("it follows", ({ log }) => log !== null);
     if (random.below(2) > 0) await ask(address, burst);
     await sleep(random.below(4_000));
     await watching.kill();
   }
   await using last = startWatch(desk, ARGS);
-  await last.until("a base is there", ({ log }) => log !== null);
+  await last.until("it follows", ({ log }) => log !== null);
   await assertNothingLost(desk, account, last, address);
   t.diagnostic(`${KILLS} kills, ${account.entries.length} commits`);
 });
