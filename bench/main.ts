@@ -3,7 +3,7 @@
  * what was measured, and on what. BENCH_RUNS says how often each side runs (3), BENCH_BLOBS how many files `blobs`
  * has (a million), BENCH_LINK_FILES `link` (50,000), BENCH_MESSAGES how many messages
  * (1,500,000), BENCH_RESTORED how many with all their indexes (300,000), BENCH_RECOVERED how many `recover` has (400,000),
- * BENCH_WAL_MIB how much of the log `wal` follows (2,048).
+ * BENCH_WAL_MIB how much of the log `wal` follows (2,048). BENCH_SETTLE_MS is waited before each run that begins anew (8,000).
  */
 import { join } from "node:path";
 import { daily, database, restore } from "./database.ts";

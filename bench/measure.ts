@@ -6,7 +6,8 @@ import { join } from "node:path";
 import { availableParallelism, cpus } from "node:os";
 import { setTimeout } from "node:timers/promises";
 
-const SETTLE_MS = 8_000;
+const SETTLE_MS = Number(process.env["BENCH_SETTLE_MS"] ?? "8000");
+const BACKEND_ENDS_MS = 500;
 
 export interface Side {
   name: string;
@@ -23,7 +24,25 @@ export interface Side {
 export interface Figure {
   name: string;
   seconds: number[];
+  /** Of processors, of the side's own processes, in user mode and in the kernel. */
+  cpuSeconds: number[];
+  /** The same of the server that it worked with, where that is watched. */
+  serverSeconds: number[];
   peakMiB: number;
+}
+
+/** What a shell says of the processes that it has waited for: minutes and seconds, in user mode and in the kernel. */
+function cpuSecondsOf(times: string): number {
+  const last = times.trim().split("\n").at(-1) ?? "";
+  return [...last.matchAll(/(\d+)m([\d.]+)s/g)].reduce((sum, [, m, s]) => sum + Number(m) * 60 + Number(s), 0);
+}
+
+const TICKS_A_SECOND = 100;
+
+/** Of a process's children that have ended, as the kernel counts them: a server's backends. */
+function endedChildrenSeconds(pid: number): number {
+  const fields = readFileSync(`/proc/${pid}/stat`, "utf8").split(") ").at(-1)?.split(" ") ?? [];
+  return (Number(fields[13]) + Number(fields[14])) / TICKS_A_SECOND;
 }
 
 /** Resident memory of a process and all its children but database servers, in MiB, as the kernel counts it now. */
@@ -46,12 +65,20 @@ function residentMiB(pid: number): number {
   return kib / 1024;
 }
 
-async function runOnce(side: Side): Promise<{ seconds: number; peakMiB: number }> {
-  const [program, ...args] = side.command;
+/** Runs a command, and says behind it, on the third file, what it took. */
+const TIMED = ["sh", "-c", '"$@" 3>&-; status=$?; times >&3; exit $status', "timed"] as const;
+
+async function runOnce(side: Side): Promise<{ seconds: number; cpuSeconds: number; peakMiB: number }> {
+  const [program, ...args] = [...TIMED, ...side.command];
   const started = performance.now();
-  const child = spawn(program, args, { env: { ...process.env, ...side.env }, stdio: ["ignore", "ignore", "pipe"] });
+  const child = spawn(program, args, {
+    env: { ...process.env, ...side.env },
+    stdio: ["ignore", "ignore", "pipe", "pipe"],
+  });
   const stderr: Buffer[] = [];
-  child.stderr.on("data", (data: Buffer) => stderr.push(data));
+  let times = "";
+  child.stdio[3]?.on("data", (data: Buffer) => (times += data.toString("latin1")));
+  child.stderr?.on("data", (data: Buffer) => stderr.push(data));
   let peakMiB = 0;
   const watching = setInterval(() => {
     if (child.pid !== undefined) peakMiB = Math.max(peakMiB, residentMiB(child.pid));
@@ -65,7 +92,7 @@ async function runOnce(side: Side): Promise<{ seconds: number; peakMiB: number }
   if (status !== 0 && !side.allowStatus?.includes(status ?? -1)) {
     throw new Error(`${side.name} ended with ${status}:\n${Buffer.concat(stderr).toString("utf8").slice(-2000)}`);
   }
-  return { seconds, peakMiB };
+  return { seconds, cpuSeconds: cpuSecondsOf(times), peakMiB };
 }
 
 /** For some seconds after much was deleted, ext4 makes new files at a fraction of its speed: whoever came next would pay. */
@@ -83,9 +110,11 @@ async function readThrough(folder: string): Promise<void> {
 export async function compare(
   sides: readonly Side[],
   runs: number,
-  { warm }: { warm?: string } = {},
+  { warm, serverPid }: { warm?: string; serverPid?: number } = {},
 ): Promise<Figure[]> {
-  const figures = sides.map((side) => ({ name: side.name, seconds: [] as number[], peakMiB: 0 }));
+  const figures = sides.map(({ name }): Figure => {
+    return { name, seconds: [], cpuSeconds: [], serverSeconds: [], peakMiB: 0 };
+  });
   for (let round = 0; round < runs; round += 1) {
     const order = sides.map((_, at) => (at + round) % sides.length);
     for (const at of order) {
@@ -97,10 +126,19 @@ export async function compare(
         await settle();
       }
       if (warm !== undefined) await readThrough(warm);
-      const { seconds, peakMiB } = await runOnce(side);
+      const before = serverPid === undefined ? 0 : endedChildrenSeconds(serverPid);
+      const { seconds, cpuSeconds, peakMiB } = await runOnce(side);
       figure.seconds.push(seconds);
+      figure.cpuSeconds.push(cpuSeconds);
+      if (serverPid !== undefined) {
+        // A backend ends a moment after whoever it served.
+        await setTimeout(BACKEND_ENDS_MS);
+        figure.serverSeconds.push(endedChildrenSeconds(serverPid) - before);
+      }
       figure.peakMiB = Math.max(figure.peakMiB, peakMiB);
-      process.stderr.write(`  ${side.name}: ${seconds.toFixed(2)} s, ${peakMiB.toFixed(0)} MiB\n`);
+      process.stderr.write(
+        `  ${side.name}: ${seconds.toFixed(2)} s, ${cpuSeconds.toFixed(2)} s of processors, ${peakMiB.toFixed(0)} MiB\n`,
+      );
       await side.ended?.(seconds);
     }
   }
@@ -113,19 +151,21 @@ export function median(values: readonly number[]): number {
   return sorted.length % 2 === 1 ? (sorted[middle] ?? 0) : ((sorted[middle - 1] ?? 0) + (sorted[middle] ?? 0)) / 2;
 }
 
-/** A table in Markdown: seconds, the ratio of ours (the first) to each, and the peak. */
+/** A table in Markdown: seconds, the ratio of ours (the first) to each, seconds of processors, and the peak. */
 function table(title: string, figures: readonly Figure[]): string {
   const ours = median(figures[0]?.seconds ?? []);
-  const rows = figures.map(({ name, seconds, peakMiB }) => {
+  const rows = figures.map(({ name, seconds, cpuSeconds, serverSeconds, peakMiB }) => {
     const [low, high] = [Math.min(...seconds), Math.max(...seconds)];
     const ratio = (ours / median(seconds)).toFixed(2);
-    return `| ${name} | ${median(seconds).toFixed(2)} (${low.toFixed(2)}–${high.toFixed(2)}) | ${ratio} | ${peakMiB.toFixed(0)} |`;
+    const server = serverSeconds.length === 0 ? "" : ` + ${median(serverSeconds).toFixed(2)}`;
+    const cpu = `${median(cpuSeconds).toFixed(2)}${server}`;
+    return `| ${name} | ${median(seconds).toFixed(2)} (${low.toFixed(2)}–${high.toFixed(2)}) | ${ratio} | ${cpu} | ${peakMiB.toFixed(0)} |`;
   });
   return [
     `### ${title}`,
     "",
-    "| | seconds: median (lowest–highest) | ours / this | peak MiB |",
-    "|---|---|---|---|",
+    "| | seconds: median (lowest–highest) | ours / this | of processors (+ the server's) | peak MiB |",
+    "|---|---|---|---|---|",
     ...rows,
     "",
   ].join("\n");

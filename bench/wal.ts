@@ -1,11 +1,12 @@
 /**
- * The server's log, followed while it is written and in arrears, and a physical base, against PostgreSQL's own programs. What
- * is measured is this layer alone, with plain files at its end: no repository, and nothing encrypted.
+ * The server's log, followed while it is written and in arrears, and a physical base, against PostgreSQL's own programs: into a
+ * repository, as `watch` does it, and, to tell what the repository costs, into plain files, where nothing is encrypted.
  */
 import { mkdirSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { formatLsn, type Lsn, parseLsn, segmentName, segmentStart } from "../src/wal/lsn.ts";
 import { startPostgres, type TestServer } from "../test/harness/postgres.ts";
+import { mustRun } from "../test/harness/run.ts";
 import { temporaryFolder } from "../test/harness/temporary.ts";
 import { compare, print, remove, type Side } from "./measure.ts";
 
@@ -14,6 +15,9 @@ const SEGMENT = 16 * MIB;
 /** Of log, written before anybody reads it; as much again while it is read. */
 const LOG_MIB = Number(process.env["BENCH_WAL_MIB"] ?? "2048");
 const PROCESS = join(import.meta.dirname, "wal-process.ts");
+const PROTECTING = join(import.meta.dirname, "protect-process.ts");
+/** A page in so many is changed before the second base. */
+const ONE_IN = 100;
 /** Of one message that fills the log. */
 const MESSAGE_KIB = 64;
 
@@ -40,21 +44,23 @@ function followers(
   { stretch, before, prepare }: { stretch: () => Stretch; before: string; prepare: () => Promise<void> },
 ): Side[] {
   const { port, user } = server.address;
-  const [ours, theirs] = [join(folder, "ours"), join(folder, "theirs")];
+  const theirs = join(folder, "theirs");
   const script = (command: string) => `${before}${command}; status=$?; wait; exit $status`;
-  return [
-    {
-      name: "Chatkeep's streaming",
-      get command() {
-        const { from, to } = stretch();
-        const words = [process.execPath, PROCESS, "log", String(port), user, "1", formatLsn(from), formatLsn(to), ours];
-        return ["sh", "-c", script(words.map((word) => `'${word}'`).join(" "))] as const;
-      },
-      async prepare() {
-        remove(ours);
-        await prepare();
-      },
+  const ours = (name: string, program: string, place: string): Side => ({
+    name,
+    get command() {
+      const { from, to } = stretch();
+      const words = [process.execPath, program, "log", String(port), user, "1", formatLsn(from), formatLsn(to), place];
+      return ["sh", "-c", script(words.map((word) => `'${word}'`).join(" "))] as const;
     },
+    async prepare() {
+      remove(place);
+      await prepare();
+    },
+  });
+  return [
+    ours("Chatkeep, into a repository", PROTECTING, join(folder, "repository")),
+    ours("Chatkeep's streaming alone, into files", PROCESS, join(folder, "ours")),
     {
       name: "pg_receivewal",
       get command() {
@@ -103,7 +109,7 @@ export async function wal(runs: number): Promise<void> {
   await server.query(fillLog(LOG_MIB));
   const arrears: Stretch = { from, to: await logEnd(server) };
   const behind = followers(server, folder.path, { stretch: () => arrears, before: "", prepare: async () => {} });
-  print(`The log, ${LOG_MIB} MiB in arrears`, await compare(behind, runs));
+  print(`The log, ${LOG_MIB} MiB in arrears`, await compare(behind, runs, { serverPid: server.pid }));
 
   let now: Stretch = arrears;
   const { port, user } = server.address;
@@ -117,7 +123,7 @@ export async function wal(runs: number): Promise<void> {
       now = { from: begin, to: begin + BigInt(LOG_MIB * MIB) };
     },
   });
-  print(`The log, ${LOG_MIB} MiB while they are written`, await compare(beside, runs));
+  print(`The log, ${LOG_MIB} MiB while they are written`, await compare(beside, runs, { serverPid: server.pid }));
   await bases(server, folder.path, runs);
 }
 
@@ -139,9 +145,15 @@ async function bases(server: TestServer, folder: string, runs: number): Promise<
     ],
     prepare: () => remove(to(name)),
   });
+  const repository = to("base-repository");
   const sides: Side[] = [
     {
-      name: "Chatkeep's base, into files",
+      name: "Chatkeep, into a repository",
+      command: [process.execPath, PROTECTING, "base", String(port), user, repository],
+      prepare: () => remove(repository),
+    },
+    {
+      name: "Chatkeep's base alone, into files",
       command: [process.execPath, PROCESS, "base", String(port), user, to("base")],
       prepare: () => remove(to("base")),
     },
@@ -151,5 +163,34 @@ async function bases(server: TestServer, folder: string, runs: number): Promise<
       : []),
   ];
   const [size] = await server.query("select pg_size_pretty(sum(pg_database_size(oid))) as size from pg_database");
-  print(`A base of ${String(size?.["size"])}`, await compare(sides, runs));
+  print(`A base of ${String(size?.["size"])}`, await compare(sides, runs, { serverPid: server.pid }));
+  await nextBases(server, repository);
+}
+
+/** What a second base uploads, after pages that lie together were changed, and after as many here and there. */
+async function nextBases(server: TestServer, repository: string): Promise<void> {
+  const { port, user } = server.address;
+  const take = async (): Promise<{ added: number; bytes: number }> => {
+    const { stdout } = await mustRun(process.execPath, [PROTECTING, "base", String(port), user, repository]);
+    const [added = 0, bytes = 1] = stdout.trim().split(" ").map(Number);
+    return { added, bytes };
+  };
+  const pages = "pg_relation_size('bench') / current_setting('block_size')::int";
+  const change = async (page: string) => {
+    await server.query(`update bench set a = upper(a) where ctid in
+      (select format('(%s,1)', ${page})::tid from generate_series(0, ${pages} / ${ONE_IN} - 1) g)`);
+    await server.query("checkpoint");
+  };
+  remove(repository);
+  const first = await take();
+  await take();
+  for (const [name, page] of [
+    ["that lie together", "g"],
+    ["here and there", `g * ${ONE_IN} + abs(hashint8(g)) % ${ONE_IN}`],
+  ] as const) {
+    await change(page);
+    const { added } = await take();
+    const share = ((added / first.added) * 100).toFixed(1);
+    process.stdout.write(`A next base after 1 % of the pages, ${name}: ${share} % of what the first one stored\n\n`);
+  }
 }

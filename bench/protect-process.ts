@@ -1,0 +1,94 @@
+/**
+ * What the bench times of continuous protection, each in a process of its own: `base PORT USER REPOSITORY` takes a base into a
+ * repository and prints what that added; `log PORT USER TIMELINE FROM TO REPOSITORY` follows the log into one until a span or the
+ * journal has everything up to `TO`. A repository that is not there is made.
+ */
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { systemClock } from "../src/base/clock.ts";
+import { LIMITS } from "../src/base/limits.ts";
+import { LogLine } from "../src/job/continuous/line.ts";
+import { receive } from "../src/job/continuous/receive.ts";
+import { openSpanPlace } from "../src/job/continuous/span-place.ts";
+import { takeBase } from "../src/job/continuous/take-base.ts";
+import { openReplication } from "../src/postgres/replication.ts";
+import { createRepository, openRepository, type Repository } from "../src/repo/repository.ts";
+import { openStore } from "../src/store/open-store.ts";
+import { parseLsn } from "../src/wal/lsn.ts";
+
+const IDENTITY = { id: "0a61c0de-0000-4000-8000-000000000001", name: "bench" };
+const PROGRAM = "Chatkeep bench";
+const clock = systemClock;
+const never = new AbortController().signal;
+
+function addressOf(port = "", user = "") {
+  return { host: "127.0.0.1", port: Number(port), user, database: "postgres" };
+}
+
+async function repositoryAt(path = ""): Promise<Repository> {
+  const store = await openStore(path);
+  const options = { password: "bench", clock, signal: never };
+  if (existsSync(join(path, "config"))) return await openRepository(store, options);
+  // Deriving a key as slowly as it should be is no part of what is timed.
+  const cost = { N: 1024, r: 8, p: 1 };
+  return await createRepository(store, { ...options, hostname: "bench", username: "bench", cost });
+}
+
+async function base([port, user, path]: readonly string[]): Promise<void> {
+  const repository = await repositoryAt(path);
+  const writer = { repository, identity: IDENTITY, program: PROGRAM, clock, signal: never };
+  const address = addressOf(port, user);
+  const { addedBytes, facts } = await takeBase(writer, { address, rate: undefined, checkpoint: "fast" });
+  process.stdout.write(`${addedBytes} ${facts.base.bytes}\n`);
+}
+
+async function log([port, user, timeline, from, to, path]: readonly string[]): Promise<void> {
+  const repository = await repositoryAt(path);
+  const [start, end] = [parseLsn(from ?? ""), parseLsn(to ?? "")];
+  const enough = new AbortController();
+  await using session = await openReplication(addressOf(port, user), { signal: enough.signal });
+  const [{ systemId }, segmentBytes] = [await session.identifySystem(), await session.segmentBytes()];
+  const major = Math.floor(Number(await session.showSetting("server_version_num")) / 10_000);
+  const pageBytes = Number(await session.showSetting("wal_block_size"));
+  const writer = { repository, identity: IDENTITY, program: PROGRAM, clock };
+  const place = openSpanPlace(writer, { name: "bench", segmentBytes, histories: new Map() });
+  const times = {
+    flushMs: 1000,
+    spanBytes: LIMITS.spanBytes,
+    spanMs: LIMITS.spanMs,
+    retryMs: LIMITS.spanRetryMs,
+    retryMostMs: LIMITS.watchRetryMostMs,
+  };
+  const line = new LogLine({
+    line: { installation: IDENTITY.id, systemId, timeline: Number(timeline) },
+    history: { timeline: Number(timeline), parents: [] },
+    major,
+    segmentBytes,
+    pageBytes,
+    start,
+    places: [{ place, savedTo: start, durableTo: start }],
+    times,
+    maxBytes: LIMITS.tailBytes,
+    clock,
+    onDurable: () => {},
+    onTrouble: (_, trouble) => void (trouble === undefined || process.stderr.write(`${trouble.message}\n`)),
+  });
+  const storing = line.store({ signal: never });
+  try {
+    await receive({
+      session,
+      line,
+      slot: undefined,
+      onServer: () => void (line.tail.end < end || enough.abort()),
+      onConfirm: () => {},
+      signal: enough.signal,
+    });
+  } catch (error) {
+    if (!enough.signal.aborted) throw error;
+  }
+  line.tail.finish();
+  await storing;
+}
+
+const [what, ...args] = process.argv.slice(2);
+await (what === "base" ? base(args) : log(args));
