@@ -42,6 +42,8 @@ export const scheduleSchema = z.strictObject({
   /** Of the daily run, as cron has it: five fields. */
   backup: text.optional(),
   drill: often.optional(),
+  /** Of a moment by chance, where the log is followed; by default as often as the drill of a point. */
+  moment: often.optional(),
   prune: often.optional(),
   scrub: often.optional(),
   doctor: often.optional(),

@@ -7,6 +7,7 @@ import { failureOf, isFailure, type ErrorCode } from "../base/errors.ts";
 import { type Finding, needsAttention } from "../base/findings.ts";
 import { ERRORS } from "../base/errors.ts";
 import { formatSpan } from "../base/bytes.ts";
+import { shortId } from "../base/ids.ts";
 import { formatInstant, parseZonedInstant } from "../base/clock.ts";
 import { LIMITS } from "../base/limits.ts";
 import { proofFindings, recoveryFindings } from "../job/objectives.ts";
@@ -52,7 +53,8 @@ export async function workThroughDay(context: Context): Promise<void> {
   day.point = made?.point ?? undefined;
   await survey(context);
   await drillWhenDue(context);
-  const failed = day.stages.find(({ status }) => status === "failed")?.stage;
+  await drillMomentWhenDue(context);
+  const failed = day.stages.find((stage) => stage.status === "failed" && !isOfPlace(stage))?.stage;
   // What was saved may be half restored, and no older point goes for it.
   const half = day.findings.some(({ kind }) => kind === "restore-unfinished") ? "a restore is not finished" : undefined;
   const why = s.signal.aborted ? STOPPED : failed === undefined ? half : `the ${failed} failed`;
@@ -66,6 +68,11 @@ export async function workThroughDay(context: Context): Promise<void> {
   day.findings.push(...proofFindings(age, objectivesOf(context.config)));
   day.findings.push(...watchFindings(await context.watched(), s.clock.now()));
   await lookAround(context);
+}
+
+/** A moment that could not be recovered here, for want of a server say, says nothing of what is stored. */
+function isOfPlace({ stage, error }: RunStage): boolean {
+  return stage === "drill of a moment" && error?.code !== "drill/not-proven";
 }
 
 const STOPPED = "the run was stopped";
@@ -172,14 +179,38 @@ async function drillWhenDue(context: Context): Promise<void> {
   if (state !== undefined) state.proven = { point: summary.point, at: formatInstant(s.clock.now()) };
 }
 
-function notProven({ proven, checks, repository }: DrillSummary): Pick<Done<DrillSummary>, "error"> {
+/** Where the log is followed, any moment of its window by chance: the point that was drilled says nothing of it. */
+async function drillMomentWhenDue(context: Context): Promise<void> {
+  const { globals, config, day, s } = context;
+  const followed = day.repositories.flatMap(({ moments }) => moments ?? []);
+  if (followed.length === 0) return;
+  const named = { stage: "drill of a moment", repository: null } as const;
+  const { drill, moment } = config.schedule ?? {};
+  const proofs = followed.flatMap(({ proven }) => parseZonedInstant(proven?.at ?? "") ?? []);
+  const last = proofs.length === 0 ? undefined : Math.max(...proofs);
+  const why = s.signal.aborted ? STOPPED : notDue(last, oftenMs(moment ?? drill ?? "weekly"), s.clock.now());
+  if (why !== undefined) return leaveOut(context, named, why);
+  const summary = await doStage(context, named, async () => {
+    const { RANDOM, runDrill } = await import("./drills.ts");
+    const drilled = await runDrill(globals, undefined, { all: false, at: RANDOM, inPlaceServer: false }, s);
+    return { summary: drilled, ...notProven(drilled, "a moment") };
+  });
+  const state = day.repositories.find(({ name }) => name === summary?.repository);
+  if (state?.moments !== undefined && summary !== undefined)
+    state.moments.proven = { point: summary.point, at: formatInstant(s.clock.now()) };
+}
+
+function notProven(
+  { proven, checks, repository, point }: DrillSummary,
+  what = "the newest restore point",
+): Pick<Done<DrillSummary>, "error"> {
   if (proven) return {};
   const failed = checks.filter(({ ok }) => !ok).map(({ name }) => name);
   return {
     error: {
       code: "drill/not-proven",
-      message: `the newest restore point in '${repository}' was not proven: ${failed.join(", ")}`,
-      hint: "Do not count on this point. 'chatkeep show latest' says which check failed; 'chatkeep verify --read-data' tells whether the repository is damaged.",
+      message: `${what} in '${repository}' was not proven: ${failed.join(", ")}`,
+      hint: `Do not count on this point. 'chatkeep show ${what === "a moment" ? shortId(point) : "latest"}' says which check failed; 'chatkeep verify --read-data' tells whether the repository is damaged.`,
     },
   };
 }

@@ -1,8 +1,10 @@
 /** Drills: which point of which repository, and where a scratch server may come from. */
-import { isFailure } from "../base/errors.ts";
+import { Failure, isFailure } from "../base/errors.ts";
 import { drill } from "../job/drill.ts";
 import { resolvePoint } from "../job/points.ts";
+import type { MomentProving } from "../job/moment-point.ts";
 import type { DrillSummary } from "../job/summaries.ts";
+import { parseMoment } from "../point/moment.ts";
 import { parseDatabaseUrl, type ServerAddress } from "../postgres/address.ts";
 import type { ScratchPlaces } from "../postgres/scratch.ts";
 import { type Config, DRILL_SERVERS, loadConfig } from "./config.ts";
@@ -10,12 +12,17 @@ import { openNextToDrill } from "./copies.ts";
 import { openInstallation } from "./installation.ts";
 import { PROGRAM } from "./program.ts";
 import { readSecretFile } from "./secrets.ts";
-import { openToRead, settleWord } from "./session.ts";
+import { type OpenedRepository, openToRead } from "./session.ts";
 import type { Globals, Surroundings } from "./surroundings.ts";
+
+/** For `--at`. */
+export const RANDOM = "random";
 
 export interface DrillFlags extends PlaceFlags {
   /** Every uploaded file is read, and not the new ones and a part of the others alone. */
   all: boolean;
+  /** `random`, or what names a moment: that one is recovered and drilled, and what was recovered is checked too. */
+  at?: string | undefined;
 }
 
 export interface PlaceFlags {
@@ -34,18 +41,41 @@ export async function runDrill(
   if (flags.inPlaceServer) await loadConfig(globals, s);
   const opened = point === undefined ? await openNextToDrill(globals, s) : await openToRead(globals, s);
   const { repository, name, config } = opened;
-  const word = point === undefined ? "latest" : await settleWord(opened, point, s);
+  const proving: MomentProving = { checks: [], recoverySeconds: 0 };
+  const word = await wordOf(opened, point ?? flags.at, { proving, isMomentOnly: point === undefined }, s);
   return await drill({
     repository,
     repositoryName: name,
     choose: (list) => resolvePoint(list, word, config?.installation.id),
     isRecorded: s.atMs === undefined,
     isEveryFile: flags.all,
+    ...(proving.checks.length === 0
+      ? {}
+      : { before: { checks: proving.checks, stages: { recovery: proving.recoverySeconds } } }),
     scratch: await scratchPlaces(config, flags, s),
     program: PROGRAM,
     clock: s.clock,
     progress: s.progress,
     signal: s.signal,
+  });
+}
+
+/** The name of the point that is drilled; of a moment it is made now, and what is recovered for it is checked on the way. */
+async function wordOf(
+  opened: OpenedRepository,
+  asked: string | undefined,
+  { proving, isMomentOnly }: { proving: MomentProving; isMomentOnly: boolean },
+  s: Surroundings,
+): Promise<string> {
+  if (asked === undefined) return "latest";
+  const { chanceWord, settleMoment } = await import("./moments.ts");
+  const word = asked === RANDOM ? await chanceWord(opened, s) : asked;
+  if (asked === RANDOM) s.progress.say(`the moment that is proven: ${word}`);
+  if (parseMoment(word, s.clock.now()) === undefined) return word;
+  const settled = await settleMoment(opened, word, s, proving);
+  if (!isMomentOnly || settled !== word) return settled;
+  throw new Failure("moment/outside", `the moment ${word} cannot be had`, {
+    hint: "'chatkeep list' shows the window. Given as POINT, a time also means the restore point before it.",
   });
 }
 

@@ -6,8 +6,9 @@ import { Failure, isFailure } from "../base/errors.ts";
 import type { Finding } from "../base/findings.ts";
 import type { Installation } from "../installation/installation.ts";
 import type { BackupOptions } from "../job/backup.ts";
-import { type MomentPlace, momentPoint } from "../job/moment-point.ts";
+import { type MomentPlace, momentByChance, momentPoint, type MomentProving } from "../job/moment-point.ts";
 import { listPoints, type PointList } from "../job/points.ts";
+import { formatMicros } from "../point/continuous.ts";
 import { isMomentAlone, parseMoment } from "../point/moment.ts";
 import { fallLimitsOf } from "./alarms.ts";
 import { scratchPlaces } from "./drills.ts";
@@ -23,7 +24,12 @@ import type { Surroundings } from "./surroundings.ts";
  * window covers.
  * @throws Failure `moment/outside`, and as a recovery and a backup.
  */
-export async function settleMoment(opened: OpenedRepository, word: string, s: Surroundings): Promise<string> {
+export async function settleMoment(
+  opened: OpenedRepository,
+  word: string,
+  s: Surroundings,
+  proving?: MomentProving,
+): Promise<string> {
   const asked = parseMoment(word, s.clock.now());
   // Where a repository is read as it was nothing can be added to it: a time means the point before it there.
   if (asked === undefined || (s.atMs !== undefined && !isMomentAlone(word))) return word;
@@ -37,6 +43,7 @@ export async function settleMoment(opened: OpenedRepository, word: string, s: Su
       asked,
       identity,
       place,
+      proving,
       clock: s.clock,
       progress: s.progress,
       signal: s.signal,
@@ -49,6 +56,17 @@ export async function settleMoment(opened: OpenedRepository, word: string, s: Su
     }
     return word;
   }
+}
+
+/** A moment of the window by chance, as POINT has it. @throws Failure `moment/outside` where there is no window. */
+export async function chanceWord(opened: OpenedRepository, s: Surroundings): Promise<string> {
+  const { repository } = opened;
+  await repository.loadIndex(s);
+  const us = await momentByChance(repository, identityOf(opened, await listPoints(repository, s)).id, s);
+  if (us !== undefined) return formatMicros(us);
+  throw new Failure("moment/outside", "the repository has no moment that could be recovered", {
+    hint: "Moments can be had while 'chatkeep watch' protects the installation by the log.",
+  });
 }
 
 /** Whose moments are meant: the configuration's, or the only one that there is. @throws Failure `moment/outside` where it is not clear. */

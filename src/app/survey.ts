@@ -2,7 +2,8 @@
 import { formatInstant, parseZonedInstant } from "../base/clock.ts";
 import { isFailure, messageOf } from "../base/errors.ts";
 import type { Finding } from "../base/findings.ts";
-import type { Point } from "../job/points.ts";
+import { isFollowed } from "../job/moment-point.ts";
+import type { Point, PointList } from "../job/points.ts";
 import { isImported, listPoints, pointsAhead } from "../job/points.ts";
 import type { RepositoryState } from "../job/run-summary.ts";
 import { windowFindings } from "../job/watch-findings.ts";
@@ -43,8 +44,14 @@ export async function surveyRepositories(
       findings.push(
         ...windowFindings(name, { window, watch: await watch() }, asked).filter(({ level }) => level !== "note"),
       );
-      const { window: _before, ...rest } = known ?? nothing;
-      states.push({ ...rest, ...stateOf(mine, nowMs), ...windowState(window), trouble: null });
+      const { window: _before, moments: _proven, ...rest } = known ?? nothing;
+      states.push({
+        ...rest,
+        ...stateOf(mine, nowMs),
+        ...windowState(window),
+        ...momentsOf(list, config),
+        trouble: null,
+      });
     } catch (error) {
       if (s.signal.aborted || !isFailure(error) || error.code === "internal/bug") throw error;
       states.push({ ...(known ?? nothing), trouble: messageOf(error) });
@@ -59,16 +66,27 @@ function windowState(window: WindowReport | undefined): Pick<RepositoryState, "w
   return last === undefined ? {} : { window: { from: last.from, to: last.to ?? last.from } };
 }
 
+/** Nothing where the log was never followed. */
+function momentsOf(list: PointList, { installation: { id } }: Config): Pick<RepositoryState, "moments"> {
+  if (!isFollowed(list, id)) return {};
+  const proven = newestProof(list.moments.filter(({ installationId }) => installationId === id));
+  return { moments: { proven } };
+}
+
 function stateOf(points: readonly Point[], nowMs: number): Pick<RepositoryState, "newest" | "proven"> {
   const ahead = pointsAhead(points, nowMs);
   // Neither one from a clock that was ahead nor an imported dump must hide that no backup was made since.
   const newest = points.find((point) => !ahead.includes(point) && !isImported(point));
+  return {
+    newest: newest === undefined ? null : { point: newest.id, at: formatInstant(newest.takenAtMs) },
+    proven: newestProof(points),
+  };
+}
+
+function newestProof(points: readonly Point[]): RepositoryState["proven"] {
   const proven = points
     .flatMap(({ id, proof }) => (proof?.proven === true ? [{ point: id, atMs: parseZonedInstant(proof.at) ?? 0 }] : []))
     .toSorted((a, b) => b.atMs - a.atMs)
     .at(0);
-  return {
-    newest: newest === undefined ? null : { point: newest.id, at: formatInstant(newest.takenAtMs) },
-    proven: proven === undefined ? null : { point: proven.point, at: formatInstant(proven.atMs) },
-  };
+  return proven === undefined ? null : { point: proven.point, at: formatInstant(proven.atMs) };
 }

@@ -41,6 +41,8 @@ export interface DrillOptions {
   isRecorded: boolean;
   /** Every uploaded file is read, those too that an earlier proof covers. */
   isEveryFile: boolean;
+  /** What was proven before of the cluster that the point was made of, and the seconds that it took. */
+  before?: { checks: readonly ProofCheck[]; stages: Readonly<Record<string, number>> };
   /** Where the server that the point is restored into may come from. */
   scratch?: ScratchPlaces;
   /** Name and version of this program. */
@@ -65,8 +67,8 @@ export async function drill(options: DrillOptions): Promise<DrillSummary> {
     point,
     signal,
     reader: new PointReader(repository, point, { signal }),
-    checks: [],
-    stages: {},
+    checks: [...(options.before?.checks ?? [])],
+    stages: { ...options.before?.stages },
     where: { host: hostname(), server: "(none was started)", serverVersion: "" },
   };
   await attempt(run, "manifest", async () => {

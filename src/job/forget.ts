@@ -6,7 +6,7 @@
  * Points go first and the oldest of them first, their records last: wherever it stops, what is left is a repository that a
  * policy keeps the same points of, and a record without its point is harmless; the next run removes it.
  */
-import type { Clock } from "../base/clock.ts";
+import { type Clock, parseZonedInstant } from "../base/clock.ts";
 import { listSome, plural } from "../base/bytes.ts";
 import { Failure, isFailure } from "../base/errors.ts";
 import type { Finding } from "../base/findings.ts";
@@ -227,7 +227,9 @@ function toCandidate(point: Point, nowMs: number): Candidate {
 
 function toMoment(found: Point, nowMs: number) {
   const holds = found.holds.filter((hold) => isInForce(hold, nowMs));
-  return { found, holds, madeMs: momentOf(found.snapshot.tags)?.madeMs ?? nowMs };
+  const { proof } = found;
+  const provenMs = proof?.proven === true ? parseZonedInstant(proof.at) : undefined;
+  return { found, holds, provenMs, madeMs: momentOf(found.snapshot.tags)?.madeMs ?? nowMs };
 }
 
 function planByPolicy(
@@ -258,12 +260,10 @@ function planByPolicy(
   const ofMoments = list.moments.filter(
     (point) => installationId === undefined || point.installationId === installationId,
   );
-  remove.push(
-    ...pastMoments(
-      ofMoments.map((point) => toMoment(point, nowMs)),
-      { nowMs, keepMs: LIMITS.momentKeptMs },
-    ).map(({ found }) => found),
-  );
+  for (const own of Map.groupBy(ofMoments, (point) => point.installationId).values()) {
+    const moments = own.map((point) => toMoment(point, nowMs));
+    remove.push(...pastMoments(moments, { nowMs, keepMs: LIMITS.momentKeptMs }).map(({ found }) => found));
+  }
   const records = new Set([
     ...recordsOf(list, remove),
     // A snapshot that cannot be read may be the point that a record seems to lack.

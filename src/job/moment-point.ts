@@ -1,14 +1,19 @@
 /** The restore point of a moment: the one that was made of it already, or one that is made now. */
+import { randomBytes } from "node:crypto";
 import type { Clock } from "../base/clock.ts";
 import { Failure } from "../base/errors.ts";
 import { shortId, type SnapshotId } from "../base/ids.ts";
 import type { Progress } from "../base/progress.ts";
 import type { AskedMoment } from "../point/moment.ts";
+import { randomMoment } from "../policy/random-moment.ts";
 import { needsEarlierBase } from "../postgres/recovery-failure.ts";
 import type { Repository } from "../repo/repository.ts";
-import { findMoment, makeMoment, type MomentOptions } from "./continuous/moment.ts";
+import { findMoment, makeMoment, type MomentOptions, type MomentProving } from "./continuous/moment.ts";
+import { lookAtWindow, sortContinuous } from "./continuous/list.ts";
 import { findServingBases, openMomentSource } from "./continuous/moment-source.ts";
-import { listPoints } from "./points.ts";
+import { listPoints, type PointList } from "./points.ts";
+
+export type { MomentProving } from "./continuous/moment.ts";
 
 /** Where a moment is brought back, and where its files may be read. */
 export type MomentPlace = Pick<MomentOptions, "installation" | "database" | "scratch" | "backup"> & {
@@ -20,6 +25,8 @@ export interface MomentPointOptions {
   repository: Repository;
   asked: AskedMoment;
   identity: { id: string; name: string };
+  /** For a drill: told what is proven of the recovered cluster. Stays empty where the point was made earlier. */
+  proving?: MomentProving | undefined;
   /** Asked for when a point has to be made. @throws Failure where none may be made. */
   place: () => Promise<MomentPlace>;
   clock: Clock;
@@ -43,7 +50,19 @@ export async function momentPoint(options: MomentPointOptions): Promise<Snapshot
     const { database } = place;
     await using source = await openMomentSource(served, continuous, { repository, database, roles, progress, signal });
     try {
-      const made = { ...place, repository, asked: served.asked, source, identity, clock, progress, signal };
+      // Of a base that did not serve nothing is proven.
+      if (options.proving !== undefined) options.proving.checks.length = 0;
+      const made = {
+        ...place,
+        proving: options.proving,
+        repository,
+        asked: served.asked,
+        source,
+        identity,
+        clock,
+        progress,
+        signal,
+      };
       const { point } = await makeMoment(made);
       progress.say(`the moment is restore point ${shortId(point ?? "")}`);
       const { moments } = await listPoints(repository, { signal });
@@ -56,4 +75,19 @@ export async function momentPoint(options: MomentPointOptions): Promise<Snapshot
   throw new Failure("moment/outside", "the restore point of that moment was forgotten while it was made", {
     hint: "Ask for it again.",
   });
+}
+
+/** True where a repository has a base of an installation: then there may be moments that can be had. */
+export function isFollowed({ continuous }: Pick<PointList, "continuous">, installationId: string): boolean {
+  return sortContinuous(continuous, installationId).bases.length > 0;
+}
+
+/** Any moment of the window, by chance: microseconds since 1970; undefined where there is none. */
+export async function momentByChance(
+  repository: Repository,
+  installationId: string,
+  { signal }: { signal: AbortSignal },
+): Promise<bigint | undefined> {
+  const { window } = await lookAtWindow(repository, installationId, { signal });
+  return randomMoment(window, (end) => BigInt(`0x${randomBytes(16).toString("hex")}`) % end);
 }

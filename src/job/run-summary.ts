@@ -5,7 +5,16 @@ import { discreetly, needsAttention, type Finding } from "../base/findings.ts";
 export type RunOutcome = "success" | "finding" | "failure";
 
 export interface RunStage {
-  stage: "hook before" | "backup" | "drill" | "forget" | "prune" | "scrub" | "doctor" | "hook after";
+  stage:
+    | "hook before"
+    | "backup"
+    | "drill"
+    | "drill of a moment"
+    | "forget"
+    | "prune"
+    | "scrub"
+    | "doctor"
+    | "hook after";
   /** Where each repository has its own; null where the stage is one. */
   repository: string | null;
   status: "done" | "failed" | "skipped";
@@ -29,6 +38,8 @@ export interface RepositoryState {
   proven: { point: string; at: string } | null;
   /** Between these any moment can be had; lacking where it is not protected continuously, and in what earlier builds wrote. */
   window?: { from: string; to: string };
+  /** Where the log is followed: the newest moment that was proven, by its point, and when that was. */
+  moments?: { proven: { point: string; at: string } | null };
   /** When this machine last pruned it. */
   prunedAt: string | null;
 }

@@ -128,13 +128,15 @@ export function planRetention<P extends RetentionPoint>(
 
 /**
  * Points that were made of a moment and are kept no longer: they can be made again, as long as the window reaches back to them.
- * Rules do not count them, and one that is held stays.
+ * Rules do not count them, and one that is held stays; so does the one that was proven last, for its proof goes with it.
  */
-export function pastMoments<P extends { readonly madeMs: number; readonly holds: readonly unknown[] }>(
-  moments: readonly P[],
-  { nowMs, keepMs }: { nowMs: number; keepMs: number },
-): P[] {
-  return moments.filter(({ madeMs, holds }) => holds.length === 0 && madeMs < nowMs - keepMs);
+export function pastMoments<
+  P extends { readonly madeMs: number; readonly holds: readonly unknown[]; readonly provenMs?: number | undefined },
+>(moments: readonly P[], { nowMs, keepMs }: { nowMs: number; keepMs: number }): P[] {
+  const newest = Math.max(...moments.map(({ provenMs = -Infinity }) => provenMs));
+  return moments.filter(
+    ({ madeMs, holds, provenMs }) => holds.length === 0 && madeMs < nowMs - keepMs && provenMs !== newest,
+  );
 }
 
 interface Facts {

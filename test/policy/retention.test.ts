@@ -5,6 +5,7 @@ import { isFailure } from "../../src/base/errors.ts";
 import { daysInMonth, daysOf, isoWeek, parseSpan, Zone } from "../../src/policy/calendar.ts";
 import {
   isEmptyPolicy,
+  pastMoments,
   PERIODS,
   planRetention,
   type RetentionPlan,
@@ -471,4 +472,19 @@ test("points that were made every few minutes are thinned out: all of a day, one
     "made every few minutes, within 1d",
     "made every few minutes, hourly within 7d",
   ]);
+});
+
+test("of moments the one that was proven last stays, and no older proof", () => {
+  const moments = [
+    { madeMs: 0, holds: [], provenMs: 10 },
+    { madeMs: 5, holds: [], provenMs: 20 },
+    { madeMs: 6, holds: [] },
+    { madeMs: 100, holds: [] },
+  ];
+  const past = pastMoments(moments, { nowMs: 110, keepMs: 50 });
+  assert.deepEqual(
+    past.map(({ madeMs }) => madeMs),
+    [0, 6],
+  );
+  assert.deepEqual(pastMoments([{ madeMs: 0, holds: [] }], { nowMs: 110, keepMs: 50 }).length, 1);
 });

@@ -83,6 +83,32 @@ longTest("a moment is drilled, compared and restored as any restore point is", a
   assert.equal(JSON.stringify(compared).includes("messages"), true);
 });
 
+longTest(
+  "a moment by chance is proven, with the base, the pages and the indexes that it was recovered from",
+  async () => {
+    const drilled = await desk.summary(["drill", "--at", "random"]);
+    assert.equal(drilled["proven"], true, JSON.stringify(drilled["checks"]));
+    const names = (drilled["checks"] as { name: string }[]).map(({ name }) => name);
+    for (const name of ["base-files", "table-structure", "rows"]) assert.ok(names.includes(name), names.join(" "));
+    assert.ok("recovery" in (drilled["stages"] as object));
+    const [newest] = (await listPoints(reopen(repository), { signal })).moments.filter(
+      ({ id }) => id === drilled["point"],
+    );
+    assert.equal(newest?.proof?.proven, true);
+  },
+);
+
+test("a drill takes one name for what it proves", async () => {
+  for (const args of [
+    ["drill", "latest", "--at", "random"],
+    ["drill", "--at", "latest"],
+  ]) {
+    assert.equal((await desk.chatkeep(args)).status, 2);
+  }
+  const outside = await desk.chatkeep(["drill", "--at", early]);
+  assert.match(outside.stderr, /error: the moment .* cannot be had/);
+});
+
 longTest("a position and the newest moment are each a point of their own", async () => {
   assert.equal(await messagesOf(`lsn:${good.lsn}`), good.messages);
   assert.equal(await messagesOf("now"), 0);

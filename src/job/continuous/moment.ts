@@ -11,6 +11,7 @@ import { formatGoTime } from "../../format/go-time.ts";
 import type { Installation } from "../../installation/installation.ts";
 import { formatMicros } from "../../point/continuous.ts";
 import { type AskedMoment, isSameMoment, momentOf, momentTags } from "../../point/moment.ts";
+import type { ProofCheck } from "../../point/proof.ts";
 import type { ServerAddress } from "../../postgres/address.ts";
 import { type ClusterFacts, recover, type Recovered, type RecoveryTarget } from "../../postgres/recovery.ts";
 import { earlierBaseNeeded } from "../../postgres/recovery-failure.ts";
@@ -19,6 +20,7 @@ import type { ScratchPlaces } from "../../postgres/scratch.ts";
 import type { Repository } from "../../repo/repository.ts";
 import { formatLsn, type Lsn } from "../../wal/lsn.ts";
 import type { BackupOptions } from "../backup.ts";
+import { checkBaseFiles, checkRecovered } from "../check-recovered.ts";
 import { gatherMoment, neighboursOf } from "../moment-parts.ts";
 import { type Point, pointListOf, type PointList } from "../points.ts";
 import type { BackupSummary } from "../summaries.ts";
@@ -53,11 +55,19 @@ export interface MomentOptions {
   /** Chatwoot's database; by default the one that the nearest point is of. */
   database: string | undefined;
   scratch: ScratchPlaces;
+  /** Told each check of the recovered cluster, and how long recovering it took, in seconds; without it nothing is checked. */
+  proving?: MomentProving | undefined;
   /** Makes a point of the database at an address. */
   backup: (made: Pick<BackupOptions, "address" | "moment" | "findings">) => Promise<BackupSummary>;
   clock: Clock;
   progress: Progress;
   signal: AbortSignal;
+}
+
+/** What was proven of a cluster before a point was made of it. */
+export interface MomentProving {
+  checks: ProofCheck[];
+  recoverySeconds: number;
 }
 
 /** The point that was made of a moment already; undefined where there is none. */
@@ -81,9 +91,16 @@ export async function makeMoment(options: MomentOptions): Promise<BackupSummary>
   const listed = await repository.listSnapshots({ signal });
   const list = pointListOf(repository, listed);
   await repository.loadIndex({ signal });
+  const { proving } = options;
+  const began = options.clock.monotonic();
+  let folder = "";
   await using recovered = await recover({
     cluster: source.cluster,
-    files: async (data) => await source.files(data),
+    files: async (data) => {
+      folder = data;
+      await source.files(data);
+      proving?.checks.push(await checkBaseFiles(data, { progress, signal }));
+    },
     wal: source.wal,
     timeline: source.timeline,
     target: source.target,
@@ -92,6 +109,7 @@ export async function makeMoment(options: MomentOptions): Promise<BackupSummary>
     progress,
     signal,
   });
+  if (proving !== undefined) proving.recoverySeconds = Math.round(options.clock.monotonic() - began) / 1000;
   refuseUnsound(options, recovered);
   const us = momentUs(options, recovered);
   const momentMs = Number(us / 1000n);
@@ -105,6 +123,7 @@ export async function makeMoment(options: MomentOptions): Promise<BackupSummary>
     signal,
   });
   const address = await addressOf(recovered, options, list, momentMs);
+  proving?.checks.push(...(await checkRecovered(address, folder, { progress, signal })));
   const entry = {
     at: formatMicros(us),
     systemIdentifier: source.systemId,
