@@ -133,10 +133,10 @@ export function planRetention<P extends RetentionPoint>(
 export function pastMoments<
   P extends { readonly madeMs: number; readonly holds: readonly unknown[]; readonly provenMs?: number | undefined },
 >(moments: readonly P[], { nowMs, keepMs }: { nowMs: number; keepMs: number }): P[] {
-  const newest = Math.max(...moments.map(({ provenMs = -Infinity }) => provenMs));
-  return moments.filter(
-    ({ madeMs, holds, provenMs }) => holds.length === 0 && madeMs < nowMs - keepMs && provenMs !== newest,
-  );
+  const [newest] = moments
+    .filter(({ provenMs }) => provenMs !== undefined)
+    .toSorted((a, b) => (b.provenMs ?? 0) - (a.provenMs ?? 0) || b.madeMs - a.madeMs);
+  return moments.filter((one) => one.holds.length === 0 && one.madeMs < nowMs - keepMs && one !== newest);
 }
 
 interface Facts {
