@@ -385,7 +385,7 @@ test("points of moments go a day after they were made, are held as others are, a
     });
   const [old, young, held] = [
     await moment(NOW - 2 * DAY, 3),
-    await moment(NOW - HOUR, 4),
+    await moment(NOW - HOUR, 2),
     await moment(NOW - 2 * DAY, 5),
   ];
   const endless = { reason: undefined, until: undefined, timeZone: "UTC", program: "test" };
