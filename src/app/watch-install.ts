@@ -37,6 +37,7 @@ import type { Globals, Surroundings } from "./surroundings.ts";
 import { timeZoneOf } from "./tidy.ts";
 import { wayToLog, type WatchFlags } from "./watch.ts";
 import { chooseMode } from "./watch-mode.ts";
+import { watchMetricsFile } from "./watched.ts";
 
 const WATCH_MANIFESTS = ["systemd", "compose", "kubernetes"] as const;
 
@@ -145,6 +146,8 @@ async function remove(here: Here): Promise<WatchServiceSummary> {
   const removed = await removeUnits(systemd, id, s, "watch");
   // What nobody writes any more would be taken for a watch that has died.
   await rm(watchFile(await findStateFolder(loaded, s)), { force: true });
+  const metrics = watchMetricsFile(loaded.config, s);
+  if (metrics !== undefined) await rm(metrics, { force: true });
   const { slot, findings } = await giveUpSlot(here);
   return { ...summaryOf("remove"), removed, slot, findings, stays: staysOf(loaded) };
 }

@@ -1,6 +1,6 @@
 /** `watch`: continuous protection, in the foreground until it is told to end. */
 import { hostname } from "node:os";
-import { join, parse, resolve } from "node:path";
+import { join } from "node:path";
 import { together } from "../base/concurrent.ts";
 import { Failure, isFailure } from "../base/errors.ts";
 import { LIMITS } from "../base/limits.ts";
@@ -28,6 +28,7 @@ import { makePoints } from "./watch-interval.ts";
 import { chooseMode, type WayToServer } from "./watch-mode.ts";
 import { mayLoseNetwork, watchNetwork } from "./watch-network.ts";
 import { WatchTeller } from "./watch-told.ts";
+import { watchMetricsFile } from "./watched.ts";
 
 export interface WatchFlags {
   readonly mode: WatchMode | undefined;
@@ -218,22 +219,16 @@ async function byInterval(files: FilesOptions, { config, flags, globals, s }: He
 /** Writes down how it is every few seconds, and tells what is new. */
 async function report(book: WatchBook, { config, state, s }: { config: Config; state: StateFolder; s: Surroundings }) {
   const teller = new WatchTeller(config, state, s);
-  const metrics = config["metrics-file"];
+  const metrics = watchMetricsFile(config, s);
   for (;;) {
     const status = s.redact(book.status);
     // A disk that is full keeps nobody from protecting what can be.
     await replaceFile(watchFile(state), `${JSON.stringify(status, null, 1)}\n`, 0o600).catch(() => {});
     if (metrics !== undefined) {
       const text = formatWatchMetrics(status, config.installation.name);
-      await replaceFile(resolve(s.cwd, besideMetrics(metrics)), text, 0o644).catch(() => {});
+      await replaceFile(metrics, text, 0o644).catch(() => {});
     }
     book.find("told", ...(await teller.tell(book.findings)));
     await s.clock.sleep(LIMITS.watchReportMs, s.signal);
   }
-}
-
-/** A file of its own: that of the daily run is written as a whole, once a day. `chatkeep.prom` → `chatkeep-watch.prom`. */
-function besideMetrics(path: string): string {
-  const { dir, name, ext } = parse(path);
-  return join(dir, `${name}-watch${ext}`);
 }

@@ -1,6 +1,7 @@
 /** What a watch of the configured installation left on this machine. */
 import { readFile } from "node:fs/promises";
 import { hostname } from "node:os";
+import { parse as parsePath, resolve } from "node:path";
 import type { WatchStatus } from "../job/watch-book.ts";
 import type { WatchFacts } from "../job/watch-findings.ts";
 import { DEFAULT_WINDOW, parseWindow } from "../policy/keep-window.ts";
@@ -36,4 +37,15 @@ function parse(text: string): WatchStatus | undefined {
 /** `retention.window` in milliseconds. */
 export function windowMsOf(config: Config | undefined): number {
   return Number(parseWindow(config?.retention?.window ?? DEFAULT_WINDOW) / 1000n);
+}
+
+/**
+ * Beside the metrics of the daily run, which are written as a whole once a day: `chatkeep.prom` → `chatkeep-watch.prom`. Undefined where
+ * none are asked for.
+ */
+export function watchMetricsFile(config: Config, { cwd }: Pick<Surroundings, "cwd">): string | undefined {
+  const path = config["metrics-file"];
+  if (path === undefined) return undefined;
+  const { dir, name, ext } = parsePath(path);
+  return resolve(cwd, dir, `${name}-watch${ext}`);
 }
