@@ -29,6 +29,7 @@ const AWAY_MS = Number(process.env["CHATKEEP_TEST_AWAY_SECONDS"] ?? 150) * 1000;
 const seed = process.env["CHATKEEP_TEST_SEED"] ?? String(Date.now());
 const ARGS = ["--mode", "stream", "--flush-every", "1s"];
 const SETTINGS = ["max_slot_wal_keep_size=1GB"];
+const PATIENCE_MS = 120_000;
 const MIB = 1024 * 1024;
 
 /** Waits until what is wrong is told, and for as long as it is to last. */
@@ -59,6 +60,10 @@ test(`a watch is killed at ${KILLS} moments, and each time another goes on (CHAT
   }
   await using last = startWatch(desk, ARGS);
   await last.until("it follows", ({ log }) => log !== null);
+  // All may have been killed before their base was there.
+  for (const end = performance.now() + PATIENCE_MS; (await desk.window()).ranges === 0; await sleep(500)) {
+    assert.ok(performance.now() < end, "a base is there");
+  }
   await assertNothingLost(desk, account, last, address);
   t.diagnostic(`${KILLS} kills, ${account.entries.length} commits`);
 });
