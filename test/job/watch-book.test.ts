@@ -264,6 +264,7 @@ test("a line that begins with a gap says in which repositories, and who is away"
   const { clock, book } = openBook();
   book.lineBegun({
     line: LINE,
+    history: { timeline: LINE.timeline, parents: [] },
     start: 48n * MIB,
     gapped: ["primary"],
     away: [{ name: "usb", failure: AWAY }],

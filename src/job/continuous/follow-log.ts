@@ -17,7 +17,7 @@ import {
 } from "../../postgres/replication.ts";
 import { dropSlot, readSlot, type Slot, slotName } from "../../postgres/replication-slots.ts";
 import type { WalEvent } from "../../wal/events.ts";
-import { isAncestor } from "../../wal/history.ts";
+import { isAncestor, type TimelineHistory } from "../../wal/history.ts";
 import { type Lsn, segmentStart } from "../../wal/lsn.ts";
 import type { KeeperTimes } from "./keeper.ts";
 import {
@@ -50,6 +50,7 @@ export interface LogState extends LineState {
 /** What begins where nothing goes on from what was there. */
 export interface LineBegun {
   readonly line: Line;
+  readonly history: TimelineHistory;
   readonly start: Lsn;
   /** Repositories in which something is missing before. */
   readonly gapped: readonly string[];
@@ -327,7 +328,7 @@ export class LogFollower {
     const gapped = answering
       .filter(({ place }, at) => plan.places[at]?.isGapped === true || lacking.has(place.name))
       .map(({ place }) => place.name);
-    this.#o.onLine({ line, start: plan.start, gapped, away: this.#away });
+    this.#o.onLine({ line, history, start: plan.start, gapped, away: this.#away });
     const from = plan.from === undefined ? undefined : answering[plan.from]?.place;
     if (from !== undefined) await takeUpJournal(from, log, { signal: AbortSignal.any([signal, failed.signal]) });
     return followed;

@@ -4,15 +4,16 @@
  * copied to the other repositories.
  */
 import type { Clock } from "../../base/clock.ts";
-import { type Failure, failureOf, isFailure } from "../../base/errors.ts";
+import { Failure, failureOf, isFailure } from "../../base/errors.ts";
 import { LIMITS } from "../../base/limits.ts";
-import type { Base, Line } from "../../point/continuous.ts";
+import type { Base } from "../../point/continuous.ts";
 import type { ServerAddress } from "../../postgres/address.ts";
 import type { Repository } from "../../repo/repository.ts";
-import type { Lsn } from "../../wal/lsn.ts";
+import { formatLsn, type Lsn } from "../../wal/lsn.ts";
 import type { LineBegun } from "./follow-log.ts";
 import { type ListedBase, listContinuous } from "./list.ts";
-import { copySnapshots, shareSpans } from "./share.ts";
+import { helpBy, type KeptLine, type Lists, servingBases, spansForHoles } from "./serving-bases.ts";
+import { copySnapshots } from "./share.ts";
 import { takeBase } from "./take-base.ts";
 
 export interface BasePlace {
@@ -42,17 +43,18 @@ export interface BaseKeeperOptions {
   readonly onServed: (repository: string) => void;
 }
 
-interface Watched {
-  readonly line: Line;
-  /** From where on a repository has the log without a gap, where there was one; by its name. */
-  readonly since: ReadonlyMap<string, Lsn>;
-}
-
-/** A repository, and the newest base in it that serves what is kept now. */
+/** A repository, what it has, and the newest base in it that serves what is kept now. */
 interface Standing {
   readonly place: BasePlace;
   readonly repository: Repository;
+  readonly lists: Lists;
   readonly newest: ListedBase | undefined;
+}
+
+interface Watched {
+  readonly begun: LineBegun;
+  /** Repositories in which something is missing before the line's beginning. */
+  readonly gapped: ReadonlySet<string>;
 }
 
 export class BaseKeeper {
@@ -65,12 +67,10 @@ export class BaseKeeper {
     this.#o = options;
   }
 
-  /** A line was taken up: repositories with a gap need a base behind it. */
-  lineBegun({ line, start, gapped }: LineBegun): void {
-    const isSame = this.#watched?.line.systemId === line.systemId;
-    const since = new Map(isSame ? this.#watched?.since : []);
-    for (const name of gapped) since.set(name, start);
-    this.#watched = { line, since };
+  /** A line was taken up: a repository with a gap may need a base behind it. */
+  lineBegun(begun: LineBegun): void {
+    this.#watched = { begun, gapped: new Set(begun.gapped) };
+    this.#position = begun.start;
     this.#poked.resolve();
   }
 
@@ -110,20 +110,24 @@ export class BaseKeeper {
     if (this.#watched === watched) {
       for (const { place, newest } of standings) if (newest !== undefined) this.#o.onServed(place.name);
     }
-    const lacking = standings.flatMap((standing) => {
-      const reason = this.#reason(standing.newest?.base);
-      return reason === undefined ? [] : [{ ...standing, reason }];
-    });
-    const [first] = lacking;
-    if (first !== undefined) {
-      const source = standings.find(({ newest }) => newest !== undefined && this.#reason(newest.base) === undefined);
-      if (source?.newest === undefined) await this.#take(first);
-      for (const { place, repository } of lacking) {
-        if (source === undefined && place === first.place) continue;
-        await this.#copy(source ?? (await this.#standingOf(first, watched)), repository);
+    const lacking: number[] = [];
+    for (const [at, standing] of standings.entries()) {
+      if (this.#reason(standing) === undefined) continue;
+      const helped = await this.#help(standing, standings, watched);
+      if (helped === undefined) lacking.push(at);
+      else standings[at] = helped;
+    }
+    const [first, ...more] = lacking;
+    const toTake = first === undefined ? undefined : standings[first];
+    if (first !== undefined && toTake !== undefined) {
+      const taken = await this.#take(toTake, watched);
+      standings[first] = taken;
+      for (const at of more) {
+        const standing = standings[at];
+        if (standing !== undefined) standings[at] = (await this.#help(standing, [taken], watched)) ?? standing;
       }
     }
-    await this.#fillGaps(standings, watched);
+    await this.#fillHoles(standings);
   }
 
   async #standings(watched: Watched): Promise<Standing[]> {
@@ -145,51 +149,88 @@ export class BaseKeeper {
 
   async #standingOf(
     { place, repository }: Pick<Standing, "place" | "repository">,
-    { line, since }: Watched,
+    watched: Watched,
   ): Promise<Standing> {
-    const { bases } = await listContinuous(repository, line.installation, this.#o);
-    const from = since.get(place.name) ?? 0n;
-    const serving = bases.filter(({ base }) => {
-      return base.systemId === line.systemId && base.timeline <= line.timeline && base.from >= from;
-    });
-    return { place, repository, newest: serving.toSorted((a, b) => (a.base.from < b.base.from ? -1 : 1)).at(-1) };
+    const lists = await listContinuous(repository, watched.begun.line.installation, this.#o);
+    const serving = servingBases(lists, this.#kept(watched), watched.gapped.has(place.name));
+    return { place, repository, lists, newest: serving.at(-1) };
+  }
+
+  #kept({ begun }: Watched): KeptLine {
+    return { ...begun, position: this.#position };
   }
 
   /** Why a base is due; undefined where none is. */
-  #reason(newest: Base | undefined): string | undefined {
+  #reason({ lists, newest }: Pick<Standing, "lists" | "newest">): string | undefined {
+    if (newest !== undefined) return this.#due(newest);
+    return lists.bases.length === 0 ? "there is none" : "none has the log that it needs";
+  }
+
+  #due({ base }: ListedBase): string | undefined {
     const { everyMs, mostLogBytes, clock } = this.#o;
-    if (newest === undefined) return "there is none";
-    const ageMs = clock.now() - Number(newest.beganUs / 1000n);
+    const ageMs = clock.now() - Number(base.beganUs / 1000n);
     if (everyMs !== undefined && ageMs > everyMs) return "the newest is old";
-    const since = Number(this.#position - newest.from);
+    const since = Number(this.#position - base.from);
     return mostLogBytes !== undefined && since > mostLogBytes ? "replaying what came since takes too long" : undefined;
   }
 
-  async #take({ place, repository, newest, reason }: Standing & { reason: string }): Promise<void> {
+  /** Brings a repository what it lacks from another one. Undefined where no other has that, or not in one piece. */
+  async #help(standing: Standing, all: readonly Standing[], watched: Watched): Promise<Standing | undefined> {
+    const { place, repository, lists } = standing;
+    const isGapped = watched.gapped.has(place.name);
+    const isDue = (base: ListedBase) => this.#due(base) !== undefined;
+    for (const other of all) {
+      if (other.place === place) continue;
+      const help = helpBy(other.lists, { lists, kept: this.#kept(watched), isGapped, isDue });
+      if (help === undefined) continue;
+      try {
+        const snapshots = [...help.spans, ...(help.isCopied ? [help.base] : [])];
+        await copySnapshots(other.repository, repository, snapshots, this.#o);
+      } catch (error) {
+        // Of what cannot be read any more nothing is brought; the next one may have it.
+        if (!isFailure(error, "repo/damaged")) throw error;
+        continue;
+      }
+      const helped = await this.#standingOf(standing, watched);
+      if (this.#reason(helped) === undefined) return helped;
+    }
+    return undefined;
+  }
+
+  /** @throws Failure also where the base does not serve: another one at once would not, either. */
+  async #take(standing: Standing, watched: Watched): Promise<Standing> {
+    const { place, repository, newest } = standing;
     const { address, rate, identity, program, clock, signal, onBegin, onBase } = this.#o;
-    onBegin(reason);
+    onBegin(this.#reason(standing) ?? "");
     const began = clock.monotonic();
     const writer = { repository, identity, program, clock, signal };
     // Somebody without any waits for the first; no other is worth a burst of writing.
     const checkpoint = newest === undefined ? "fast" : "spread";
-    const { facts } = await takeBase(writer, { address, rate, checkpoint });
+    const { line } = watched.begun;
+    const expected = { systemId: line.systemId, timeline: line.timeline, least: this.#position };
+    const { facts } = await takeBase(writer, { address, rate, checkpoint, expected });
     onBase({ base: facts.base, repository: place.name, seconds: (clock.monotonic() - began) / 1000 });
-  }
-
-  async #copy({ newest, repository: from }: Standing, to: Repository): Promise<void> {
-    if (newest !== undefined) await copySnapshots(from, to, [newest], this.#o);
+    const taken = await this.#standingOf(standing, this.#watched ?? watched);
+    if (taken.newest !== undefined) return taken;
+    const at = formatLsn(facts.base.from);
+    throw new Failure(
+      "database/failed",
+      `the base in '${place.name}' begins at ${at}, and the log that is kept later`,
+      {
+        hint: "A standby begins a base at its last restartpoint: let it have one ('checkpoint'), or name the primary. It is tried again.",
+      },
+    );
   }
 
   /** What one repository missed while it was away, another has. */
-  async #fillGaps(standings: readonly Standing[], { line, since }: Watched): Promise<void> {
-    const lacking = standings.filter(({ place }) => since.has(place.name));
-    const others = standings.filter(({ place }) => !since.has(place.name));
-    for (const { place, repository } of lacking) {
-      for (const other of others) await shareSpans(other.repository, repository, line.installation, this.#o);
-      if (others.length === 0 || this.#watched === undefined) continue;
-      const left = new Map(this.#watched.since);
-      left.delete(place.name);
-      this.#watched = { ...this.#watched, since: left };
+  async #fillHoles(standings: readonly Standing[]): Promise<void> {
+    for (const { place, repository, lists } of standings) {
+      for (const other of standings) {
+        if (other.place === place) continue;
+        const spans = spansForHoles(lists, other.lists);
+        await copySnapshots(other.repository, repository, spans, this.#o);
+        if (spans.length > 0) break;
+      }
     }
   }
 }

@@ -82,7 +82,11 @@ export function givenUp(retained: number, most: number): Failure {
 }
 
 /** What a server is that has less than was followed. */
-export function behind(identity: SystemIdentity, { line, tail }: LogLine, address: ServerAddress): Failure {
+export function behind(
+  identity: Pick<SystemIdentity, "flushed" | "timeline">,
+  { line, tail }: { line: Pick<Line, "timeline">; tail: { readonly end: Lsn } },
+  address: ServerAddress,
+): Failure {
   const at = `${formatLsn(identity.flushed)} of timeline ${identity.timeline}`;
   const was = `${formatLsn(tail.end)} of timeline ${line.timeline}`;
   return new Failure(

@@ -5,7 +5,7 @@ import { Copying, copiedSnapshot, isCopyOf } from "../../repo/copy.ts";
 import { WATCH_USERNAME } from "../../repo/lock.ts";
 import type { ListedSnapshot, Repository } from "../../repo/repository.ts";
 import { lockToRead, lockToWrite } from "../lock.ts";
-import { type ListedSpan, listContinuous } from "./list.ts";
+import type { ListedSpan } from "./list.ts";
 
 export interface ShareOptions {
   readonly clock: Clock;
@@ -49,19 +49,4 @@ function isCovered({ span }: ListedSpan, others: readonly ListedSpan[]): boolean
   let at = span.from;
   for (const { from, to } of own) if (from <= at && to > at) at = to;
   return at >= span.to;
-}
-
-/** Copies every span that the other lacks. @returns how many. */
-export async function shareSpans(
-  from: Repository,
-  to: Repository,
-  installation: string,
-  options: ShareOptions,
-): Promise<number> {
-  const [theirs, ours] = await Promise.all([
-    listContinuous(from, installation, options),
-    listContinuous(to, installation, options),
-  ]);
-  const lacking = spansLacking(theirs.spans, ours.spans);
-  return (await copySnapshots(from, to, lacking, options)).length;
 }

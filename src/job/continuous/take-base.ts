@@ -1,10 +1,12 @@
 /** Takes a physical base from a server into a repository. */
+import { Failure } from "../../base/errors.ts";
 import type { Line } from "../../point/continuous.ts";
 import { BASE_SETTINGS, type BaseDatabase, type BaseFacts } from "../../point/base-facts.ts";
 import type { ServerAddress } from "../../postgres/address.ts";
 import { connect, type Connection } from "../../postgres/connect.ts";
-import { openReplication } from "../../postgres/replication.ts";
-import { majorOf } from "./line-start.ts";
+import { openReplication, refuseOtherCluster, type SystemIdentity } from "../../postgres/replication.ts";
+import type { Lsn } from "../../wal/lsn.ts";
+import { behind, majorOf } from "./line-start.ts";
 import { saveBase } from "./save-base.ts";
 import type { Writer, Written } from "./writing.ts";
 
@@ -14,6 +16,14 @@ export interface TakeBaseOptions {
   readonly rate: number | undefined;
   /** `fast` when somebody waits for it. */
   readonly checkpoint: "fast" | "spread";
+  /** Of which server it must be, and how far that has come at least. */
+  readonly expected: ExpectedServer;
+}
+
+export interface ExpectedServer {
+  readonly systemId: string;
+  readonly timeline: number;
+  readonly least: Lsn;
 }
 
 export interface TakenBase extends Written {
@@ -22,12 +32,18 @@ export interface TakenBase extends Written {
 
 const LABEL = "chatkeep base";
 
-/** @throws Failure of the `database/` codes, `repo/locked`, of the store; the signal's reason. Nothing counts then. */
-export async function takeBase(writer: Writer, { address, rate, checkpoint }: TakeBaseOptions): Promise<TakenBase> {
+/**
+ * @throws Failure `wal/other-cluster` of a server that is not the expected one, or is behind it; of the `database/` codes,
+ * `repo/locked`, of the store; the signal's reason. Nothing counts then.
+ */
+export async function takeBase(writer: Writer, options: TakeBaseOptions): Promise<TakenBase> {
+  const { address, rate, checkpoint, expected } = options;
   const { signal, identity, program } = writer;
   await using connection = await connect(address, { signal });
   await using session = await openReplication(address, { signal });
-  const { systemId } = await session.identifySystem();
+  const found = await session.identifySystem();
+  refuseUnexpected(found, expected, address);
+  const { systemId } = found;
   const [major, segmentBytes, server] = [
     await majorOf(connection),
     await session.segmentBytes(),
@@ -49,7 +65,7 @@ export async function takeBase(writer: Writer, { address, rate, checkpoint }: Ta
     const times = { beganUs: server.nowUs, ...(await endedAt(address, { signal })) };
     const base = { ...line, from: backup.start, to: end.end, major, segmentBytes, ...times, bytes };
     const { version: serverVersion, settings } = server;
-    const found: BaseFacts = {
+    const whole: BaseFacts = {
       program,
       base,
       backupLabel: end.label,
@@ -58,8 +74,8 @@ export async function takeBase(writer: Writer, { address, rate, checkpoint }: Ta
       settings,
       databases,
     };
-    told = found;
-    return { facts: found, manifest: end.manifest };
+    told = whole;
+    return { facts: whole, manifest: end.manifest };
   };
   const written = await saveBase(writer, { files: counted(), expectedBytes: backup.expectedBytes, facts });
   return { ...written, facts: told ?? (await facts()).facts };
@@ -80,6 +96,22 @@ async function endedAt(
        pg_catalog.pg_is_in_recovery() as standby`,
   );
   return row === undefined || row.standby ? undefined : { endedUs: BigInt(row.now) };
+}
+
+function refuseUnexpected(found: SystemIdentity, expected: ExpectedServer, address: ServerAddress): void {
+  const { systemId, timeline, least } = expected;
+  refuseOtherCluster(found, systemId, address);
+  if (found.timeline < timeline || (found.timeline === timeline && found.flushed < least)) {
+    throw behind(found, { line: { timeline }, tail: { end: least } }, address);
+  }
+  if (found.timeline === timeline) return;
+  throw new Failure(
+    "database/failed",
+    `no base is taken yet: the server is on timeline ${found.timeline}, and its log is still followed on ${timeline}`,
+    {
+      hint: "It is taken when the log of the new timeline is followed. If it stays so, look at what 'chatkeep status' says of the log.",
+    },
+  );
 }
 
 interface About {
@@ -110,7 +142,8 @@ async function about(connection: Connection): Promise<About> {
 
 interface DatabaseRow {
   name: string;
-  oid: number;
+  /** A number without a sign: beyond what an `int4` holds. */
+  oid: string;
   encoding: string;
   provider: string;
   collate: string | null;
@@ -126,10 +159,10 @@ function databasesQuery(major: number): string {
   const provider = major >= 15 ? "datlocprovider::text" : "'c'";
   const locale = major >= 17 ? "datlocale" : major >= 15 ? "daticulocale" : "null";
   const version = major >= 15 ? "datcollversion" : "null";
-  return `select datname::text as name, oid::int8::int4 as oid, pg_catalog.pg_encoding_to_char(encoding)::text as encoding,
+  return `select datname::text as name, oid::text as oid, pg_catalog.pg_encoding_to_char(encoding)::text as encoding,
     ${provider} as provider, datcollate::text as collate, datctype::text as ctype, ${locale}::text as locale,
     ${version}::text as version, datname = pg_catalog.current_database() as "isOwn"
-  from pg_catalog.pg_database order by oid`;
+  from pg_catalog.pg_database order by pg_database.oid`;
 }
 
 async function databasesOf(connection: Connection, major: number): Promise<BaseDatabase[]> {
@@ -139,7 +172,7 @@ async function databasesOf(connection: Connection, major: number): Promise<BaseD
   );
   return rows.map(({ name, oid, encoding, provider, collate, ctype, locale, version, isOwn }) => ({
     name,
-    oid,
+    oid: Number(oid),
     encoding,
     provider,
     collate,

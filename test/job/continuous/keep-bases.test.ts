@@ -1,0 +1,120 @@
+/** A real server's bases go to repositories: one that is there first, one that comes later; and none of a server that is not the one. */
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+import { systemClock } from "../../../src/base/clock.ts";
+import { Failure, type ErrorCode } from "../../../src/base/errors.ts";
+import { BaseKeeper } from "../../../src/job/continuous/keep-bases.ts";
+import { lookAtWindow } from "../../../src/job/continuous/list.ts";
+import { readBaseFacts } from "../../../src/job/continuous/read-base.ts";
+import type { Repository } from "../../../src/repo/repository.ts";
+import { createMemoryStore } from "../../../src/store/memory-store.ts";
+import { startPostgres, type TestServer } from "../../harness/postgres.ts";
+import { newRepository, reopen, signal } from "../../repo/small-backup.ts";
+import { IDENTITY } from "../memory-desk.ts";
+import { ask, follow, type Following, write } from "./following.ts";
+
+const PATIENCE_MS = 120_000;
+/** Nobody waits a minute here. */
+const quick = { ...systemClock, sleep: async (_: number, end: AbortSignal) => await systemClock.sleep(50, end) };
+
+let server: TestServer;
+
+before(async () => {
+  server = await startPostgres({ settings: ["max_slot_wal_keep_size=1GB"] });
+  await server.query("create table rows (id bigint generated always as identity, body text)");
+  await server.query("create database late oid 3000000000");
+});
+after(async () => {
+  await server.stop();
+});
+
+interface Watching extends AsyncDisposable {
+  readonly following: Following;
+  /** Repositories into which a base was taken from the server. */
+  readonly taken: string[];
+  readonly troubles: (ErrorCode | undefined)[];
+  until(what: string, holds: () => Promise<boolean> | boolean): Promise<void>;
+}
+
+function watch(repositories: Readonly<Record<string, Repository>>, address = server.address): Watching {
+  const stop = new AbortController();
+  const taken: string[] = [];
+  const troubles: (ErrorCode | undefined)[] = [];
+  const keeper = new BaseKeeper({
+    places: Object.entries(repositories).map(([name, one]) => ({ name, open: async () => reopen(one) })),
+    address,
+    identity: IDENTITY,
+    program: "chatkeep test",
+    rate: undefined,
+    everyMs: undefined,
+    mostLogBytes: undefined,
+    clock: quick,
+    signal: stop.signal,
+    onBegin() {},
+    onBase: ({ repository }) => taken.push(repository),
+    onServed() {},
+    onTrouble: (trouble) => troubles.push(trouble?.code),
+  });
+  const following = follow(server.address, repositories, { onLine: (begun) => keeper.lineBegun(begun) });
+  const running = keeper.run();
+  running.catch(() => {});
+  return {
+    following,
+    taken,
+    troubles,
+    async until(what, holds) {
+      const end = performance.now() + PATIENCE_MS;
+      while (!(await holds())) {
+        assert.ok(performance.now() < end, `${what}; ${troubles.join(" ")}`);
+        await sleep(50);
+      }
+    },
+    async [Symbol.asyncDispose]() {
+      stop.abort(new Failure("run/cancelled", "the test is over"));
+      await assert.rejects(running, /the test is over/);
+      await following[Symbol.asyncDispose]();
+    },
+  };
+}
+
+async function windowOf(repository: Repository) {
+  return await lookAtWindow(reopen(repository), IDENTITY.id, { signal });
+}
+
+test("one base serves a repository and one that is added later, to which the log since is brought, too", async () => {
+  const [one, other] = [await newRepository(createMemoryStore()), await newRepository(createMemoryStore())];
+  {
+    await using first = watch({ one });
+    await first.until("a base is there", () => first.taken.length > 0);
+    await write(server.address, 60_000);
+    await first.following.caughtUp();
+    const { window, bases } = await windowOf(one);
+    assert.equal(window.ranges.length, 1);
+    const [base] = bases;
+    assert.ok(base);
+    const { databases } = await readBaseFacts(one, base, { signal });
+    assert.equal(databases.find(({ name }) => name === "late")?.oid, 3_000_000_000);
+  }
+  await using both = watch({ one, other });
+  await both.until("any moment can be had of the other", async () => (await windowOf(other)).window.ranges.length > 0);
+  await write(server.address, 2_000);
+  const end = await both.following.caughtUp();
+  const looks = both.troubles.length;
+  await both.until("it was looked at again", () => both.troubles.length > looks + 1);
+  for (const repository of [one, other]) {
+    const { window, bases } = await windowOf(repository);
+    assert.deepEqual([window.ranges.length, window.gaps, bases.length], [1, [], 1]);
+    assert.ok((window.ranges[0]?.to ?? 0n) >= end);
+  }
+  assert.deepEqual(both.taken, []);
+});
+
+test("no base is taken of a server that is another one, or has less than was followed", async () => {
+  const repository = await newRepository(createMemoryStore());
+  await using stranger = await startPostgres();
+  await using watching = watch({ primary: repository }, stranger.address);
+  await watching.until("it is refused", () => watching.troubles.includes("wal/other-cluster"));
+  assert.equal((await ask(stranger.address, "select 1 as one")).length, 1);
+  assert.deepEqual((await windowOf(repository)).bases, []);
+});
