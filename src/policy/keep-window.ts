@@ -58,7 +58,8 @@ export function planWindow<B extends WindowBase, S extends KeptSpan>(
   const needed: NeededLog[] = [];
   const serving = new Set<string>();
   for (const range of window.ranges) {
-    if (endOf(range) < fromUs) continue;
+    // Log comes without a commit, too: what can be brought back now stays, however old its newest commit is.
+    if (range !== window.ranges.at(-1) && endOf(range) < fromUs) continue;
     const first = range.bases.findLast((one) => one.fromUs <= fromUs) ?? range.bases[0];
     if (first === undefined) continue;
     for (const { base } of range.bases) if (base.to >= first.base.to) serving.add(base.id);

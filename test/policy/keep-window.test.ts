@@ -12,6 +12,10 @@ function span(id: string, from: number, to: number, timeline = 1): KeptSpan {
   return { ...piece({ from, to, timeline }), id, writtenUs: BigInt(to) * second };
 }
 
+function quiet(id: string, from: number, to: number): KeptSpan {
+  return { ...span(id, from, to), firstCommitUs: undefined, lastCommitUs: undefined };
+}
+
 function plan(parts: Omit<WindowParts, "pieces"> & { spans: readonly KeptSpan[] }, seconds: number, now = 1000) {
   const { spans, bases, histories } = parts;
   const window = windowOf({ bases, pieces: spans, histories });
@@ -42,6 +46,14 @@ test("a machine that stood still forgets nothing, and a clock that is behind no 
   assert.equal(names([...stood.removeBases, ...stood.removeSpans]), "");
   const behind = plan({ bases, spans, histories: [] }, 10, 30);
   assert.equal(names([...behind.removeBases, ...behind.removeSpans]), "");
+});
+
+test("what can be brought back now stays while log comes without a commit, however old its base is", () => {
+  const bases = [base("A", { from: 0, to: 2 })];
+  const planned = plan({ bases, spans: [quiet("s0", 0, 60), quiet("s1", 60, 400)], histories: [] }, 50);
+  assert.equal(planned.fromUs, 350n * second);
+  assert.equal(names([...planned.removeBases, ...planned.removeSpans]), "");
+  assert.deepEqual(planned.needed, [{ systemId: "7", timeline: 1, from: 0n, to: 400n }]);
 });
 
 test("what an old server still wrote goes when the window has passed it, and not what the new one came from", () => {
