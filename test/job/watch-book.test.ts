@@ -13,6 +13,7 @@ import { HandClock } from "../harness/hand-clock.ts";
 const MINUTE = 60_000;
 const MIB = 1024n * 1024n;
 const LINE = { installation: "desk", systemId: "7000000000000000001", timeline: 2 };
+const HISTORY = { timeline: LINE.timeline, parents: [] };
 const SLOT = {
   name: "chatkeep_desk",
   isPhysical: true,
@@ -138,17 +139,18 @@ test("a lag of hours is known with few marks, and never as shorter than it is", 
 
 test("a repository that is told to be back by a line that begins is in no trouble any more", async () => {
   const { clock, book } = openBook();
-  book.lineBegun({ line: LINE, start: 0n, gapped: [], away: [{ name: "usb", failure: AWAY }] });
+  book.lineBegun({ line: LINE, history: HISTORY, start: 0n, gapped: [], away: [{ name: "usb", failure: AWAY }] });
   await clock.advance(LIMITS.watchTroubleMs);
   assert.deepEqual(kinds(book), ["alarm repository-behind usb"]);
-  book.lineBegun({ line: LINE, start: 0n, gapped: [], away: [] });
+  book.lineBegun({ line: LINE, history: HISTORY, start: 0n, gapped: [], away: [] });
   assert.deepEqual(kinds(book), []);
   assert.equal(book.status.repositories[1]?.trouble, null);
 });
 
 test("gaps of one repository are one finding, each is news, and it goes when a base is there", () => {
   const { book } = openBook();
-  const begin = (start: bigint) => book.lineBegun({ line: LINE, start, gapped: ["primary"], away: [] });
+  const begin = (start: bigint) =>
+    book.lineBegun({ line: LINE, history: HISTORY, start, gapped: ["primary"], away: [] });
   begin(48n * MIB);
   const [first] = book.findings;
   let { told } = newsOf(NOTHING_TOLD, book.findings, 0);
@@ -264,7 +266,7 @@ test("a line that begins with a gap says in which repositories, and who is away"
   const { clock, book } = openBook();
   book.lineBegun({
     line: LINE,
-    history: { timeline: LINE.timeline, parents: [] },
+    history: HISTORY,
     start: 48n * MIB,
     gapped: ["primary"],
     away: [{ name: "usb", failure: AWAY }],
