@@ -34,11 +34,18 @@ async function repositoryAt(path = ""): Promise<Repository> {
   return await createRepository(store, { ...options, hostname: "bench", username: "bench", cost });
 }
 
+async function expectedAt(address: ReturnType<typeof addressOf>) {
+  await using session = await openReplication(address, { signal: never });
+  const { systemId, timeline, flushed } = await session.identifySystem();
+  return { systemId, timeline, least: flushed };
+}
+
 async function base([port, user, path]: readonly string[]): Promise<void> {
   const repository = await repositoryAt(path);
   const writer = { repository, identity: IDENTITY, program: PROGRAM, clock, signal: never };
   const address = addressOf(port, user);
-  const { addedBytes, facts } = await takeBase(writer, { address, rate: undefined, checkpoint: "fast" });
+  const expected = await expectedAt(address);
+  const { addedBytes, facts } = await takeBase(writer, { address, rate: undefined, checkpoint: "fast", expected });
   process.stdout.write(`${addedBytes} ${facts.base.bytes}\n`);
 }
 
