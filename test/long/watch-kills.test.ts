@@ -110,10 +110,10 @@ test("a bucket is away for minutes, and then slow, and nothing is lost", async (
   await using account = await startAccount(desk.installation.database);
   await untilDurable(watching, address);
   await proxy[Symbol.asyncDispose]();
-  await untilTold(watching, "repository-behind");
+  await untilTold(watching, "log-behind");
   await using again = await startS3Proxy(s3.endpoint, Number(new URL(proxy.endpoint).port));
   await untilDurable(watching, address);
-  await untilWell(watching, "repository-behind");
+  await untilWell(watching, "log-behind");
   again.delayMs = 2_000;
   await sleep(AWAY_MS / 4);
   await untilDurable(watching, address);
@@ -134,9 +134,9 @@ test("a file server is away for minutes, with every connection to it, and nothin
   await watching.until("a base is there", isReady);
   await using account = await startAccount(desk.installation.database);
   await untilDurable(watching, address);
-  await sshd.away(async () => await untilTold(watching, "repository-behind"));
+  await sshd.away(async () => await untilTold(watching, "log-behind"));
   await untilDurable(watching, address);
-  await untilWell(watching, "repository-behind");
+  await untilWell(watching, "log-behind");
   await assertNothingLost(desk, account, watching, address);
   t.diagnostic(`away for ${AWAY_MS / 1000} s, ${account.entries.length} commits`);
 });
