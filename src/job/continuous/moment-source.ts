@@ -153,7 +153,7 @@ export async function openMomentSource(
   const folder = await openTemporaryFolder("chatkeep-wal");
   try {
     const { installation, systemId, segmentBytes } = base;
-    const wanted = { installation, systemId, segmentBytes, legs, spans, journal: journal.objects };
+    const wanted = { installation, systemId, segmentBytes, legs, spans, journal: journal.objects, isOpenEnd: !isEnd };
     const wal = await openWal(repository, wanted, folder.path, { signal });
     return {
       systemId,

@@ -54,8 +54,10 @@ export async function openWal(
         refused,
       );
       await assembled.fill(repository, { signal, refused });
-      reached.push(await assembled.finish(refused));
+      const to = await assembled.finish(refused);
+      reached.push(to);
       legs.push(assembled);
+      if (leg.to !== undefined && to < leg.to) break;
     }
     const own = await writeHistories(folder, legs, histories);
     const names = [...histories.keys(), ...own, ...legs.flatMap((leg) => leg.names)];

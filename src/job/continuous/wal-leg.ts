@@ -23,6 +23,11 @@ export interface WalToRead extends Pick<Line, "installation" | "systemId"> {
   readonly legs: readonly WalLeg[];
   readonly spans: readonly ListedSpan[];
   readonly journal: readonly JournalObject[];
+  /**
+   * True for a moment before the legs' end: the log ends where something lacks or is there in two versions, and whoever replays it
+   * refuses a moment that was not reached.
+   */
+  readonly isOpenEnd?: boolean;
 }
 
 interface Stretch {
@@ -52,6 +57,8 @@ export class Leg {
   history: string | undefined;
   /** What is there, in order, and joined where it touches. */
   #known: Stretch[] = [];
+  /** Where two versions begin. */
+  #cut: Lsn | undefined;
 
   constructor({ wanted, leg, folder, restorer }: LegParts) {
     this.#wanted = wanted;
@@ -132,7 +139,8 @@ export class Leg {
   }
 
   get #reached(): Lsn {
-    return this.#known.find(({ from, to }) => from <= this.#begin && to > this.#begin)?.to ?? this.#begin;
+    const to = this.#known.find((one) => one.from <= this.#begin && one.to > this.#begin)?.to ?? this.#begin;
+    return this.#cut !== undefined && this.#cut < to ? this.#cut : to;
   }
 
   /** What spans do not have, from the journal. */
@@ -181,7 +189,10 @@ export class Leg {
       const at = Number(from - lsn);
       const there = Buffer.alloc(Number(to - from));
       await file.read(there, 0, there.length, within + at);
-      if (!there.equals(part.subarray(at, at + there.length))) throw differs(from);
+      if (there.equals(part.subarray(at, at + there.length))) continue;
+      if (this.#wanted.isOpenEnd !== true) throw differs(from);
+      if (this.#cut === undefined || from < this.#cut) this.#cut = from;
+      return;
     }
     await file.write(part, 0, part.length, within);
     this.#learn({ from: lsn, to: end });
@@ -192,7 +203,7 @@ export class Leg {
     const { segmentBytes } = this.#wanted;
     const { timeline, to } = this.#leg;
     const reached = this.#reached;
-    if (to !== undefined && reached < to) {
+    if (to !== undefined && reached < to && this.#wanted.isOpenEnd !== true) {
       const why = refused.length === 0 ? "" : `: ${refused[0]?.reason ?? ""}`;
       throw new Failure(
         "moment/outside",

@@ -84,6 +84,15 @@ test("what comes twice and is the same is fine; what is not is refused with its 
       readWal(repository, await wantAll(repository), folder.at("again"), { signal }),
       (error) => isFailure(error, "repo/damaged") && error.message.includes("two different versions"),
     );
+    // What lies before is there for a moment before.
+    const wanted = { ...(await wantAll(repository, 2 * SEGMENT)), isOpenEnd: true };
+    const read = await readWal(repository, wanted, folder.at("before"), { signal });
+    const [reached = 0n] = read.reached;
+    assert.ok(reached >= START + BigInt(SEGMENT + 1500) && reached <= START + BigInt(SEGMENT + 4500));
+    const last = readFileSync(folder.at("before", names(2)[1] ?? ""));
+    const length = Number(reached - START) - SEGMENT;
+    assert.ok(last.subarray(0, length).equals(log.subarray(SEGMENT, SEGMENT + length)));
+    assert.ok(last.subarray(length).every((byte) => byte === 0));
   });
 });
 
@@ -116,6 +125,9 @@ test("behind a gap nothing counts, and a moment behind it is refused", async () 
       readWal(repository, await wantAll(repository, 3 * SEGMENT), folder.at("again"), { signal }),
       (error) => isFailure(error, "moment/outside"),
     );
+    const before = { ...(await wantAll(repository, 3 * SEGMENT)), isOpenEnd: true };
+    const found = await readWal(repository, before, folder.at("before"), { signal });
+    assert.deepEqual(found.reached, [START + BigInt(SEGMENT + 10)]);
   });
 });
 
