@@ -63,7 +63,7 @@ export async function chanceWord(opened: OpenedRepository, s: Surroundings): Pro
   const { repository } = opened;
   await repository.loadIndex(s);
   const us = await momentByChance(repository, identityOf(opened, await listPoints(repository, s)).id, s);
-  if (us !== undefined) return formatMicros(us);
+  if (us !== undefined) return us === "now" ? us : formatMicros(us);
   throw new Failure("moment/outside", "the repository has no moment that could be recovered", {
     hint: "Moments can be had while 'chatkeep watch' protects the installation by the log.",
   });

@@ -82,12 +82,13 @@ export function isFollowed({ continuous }: Pick<PointList, "continuous">, instal
   return sortContinuous(continuous, installationId).bases.length > 0;
 }
 
-/** Any moment of the window, by chance: microseconds since 1970; undefined where there is none. */
+/** Any moment of the window, by chance: microseconds since 1970; `now` where nothing was committed in it; undefined where there is none. */
 export async function momentByChance(
   repository: Repository,
   installationId: string,
   { signal }: { signal: AbortSignal },
-): Promise<bigint | undefined> {
+): Promise<bigint | "now" | undefined> {
   const { window } = await lookAtWindow(repository, installationId, { signal });
-  return randomMoment(window, (end) => BigInt(`0x${randomBytes(16).toString("hex")}`) % end);
+  const us = randomMoment(window, (end) => BigInt(`0x${randomBytes(16).toString("hex")}`) % end);
+  return us ?? (window.ranges.length > 0 ? "now" : undefined);
 }

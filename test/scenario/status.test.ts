@@ -33,7 +33,7 @@ test("status, list and doctor know the window, while a watch runs and after it d
   await using desk = await openWatchedDesk({ size: { messages: 60, conversations: 10, files: 6 } });
   await appendFile(
     desk.config,
-    `schedule: { drill: never, scrub: never, doctor: never }\nobjectives: { rpo: 1h }\nmetrics-file: ${desk.root}/desk.prom\n`,
+    `schedule: { drill: never, moment: weekly, scrub: never, doctor: never }\nobjectives: { rpo: 1h }\nmetrics-file: ${desk.root}/desk.prom\n`,
   );
   const before = await askStatus(desk);
   assert.equal(before.exit, 3);
@@ -70,8 +70,14 @@ test("status, list and doctor know the window, while a watch runs and after it d
   assert.deepEqual(kindsOf(after.summary), ["watch-not-running"]);
   assert.deepEqual(after.summary.repositories[0]?.installations[0]?.window?.ranges.length, 1);
   // A day's run makes a point, and says all the same that nobody follows the log.
-  const run = (await ask(desk, ["run"])).summary as { findings: { kind: string }[] };
+  const run = (await ask(desk, ["run"])).summary as {
+    findings: { kind: string }[];
+    stages: { stage: string; status: string; summary: { proven?: boolean } | null }[];
+  };
   assert.ok(run.findings.some(({ kind }) => kind === "watch-not-running"));
+  // And proves a moment of the window.
+  const drill = run.stages.find(({ stage }) => stage === "drill of a moment");
+  assert.deepEqual([drill?.status, drill?.summary?.proven], ["done", true], JSON.stringify(drill));
   const daily = parseMetrics(await readFile(`${desk.root}/desk.prom`, "utf8"));
   const [start, end] = ["start", "end"].map((name) => {
     return daily.get(`chatkeep_window_${name}_timestamp_seconds`)?.samples[0]?.value ?? 0;
