@@ -89,7 +89,7 @@ export async function runWatch(globals: Globals, flags: WatchFlags, s: Surroundi
   await together([work, async (signal) => await report(book, { config, state, s: { ...s, signal } }), ...lost], s);
 }
 
-/** Another on this machine is refused; on another machine the slot keeps them apart. */
+/** Another on this machine is refused; of another machine's the server tells, by the slot that it reads from. */
 async function lockWatch({ path }: StateFolder, s: Surroundings) {
   try {
     return await lockRun(join(path, "watch.lock"), s);

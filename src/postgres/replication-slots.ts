@@ -38,6 +38,22 @@ export function slotName(installation: string): string {
   return `${PREFIX}${plain.slice(0, NAME_MOST - PREFIX.length - mark.length - 1)}_${mark}`;
 }
 
+/** Digits of a process's number, which follows in a temporary slot's name: Linux counts to four million. */
+const NUMBER_MOST = 7;
+
+/** What the names of an installation's temporary slots begin with: each process of ours has one of its own. */
+function temporaryPrefix(name: string): string {
+  const most = NAME_MOST - NUMBER_MOST - 1;
+  // The end of a long one tells it from others.
+  const plain = name.length <= most ? name : `${name.slice(0, most - 9)}${name.slice(-9)}`;
+  return `${plain}_`;
+}
+
+/** @param name of the installation's permanent slot. */
+export function temporarySlotName(name: string): string {
+  return `${temporaryPrefix(name)}${process.pid % 10 ** NUMBER_MOST}`;
+}
+
 interface SlotRow {
   name: string;
   type: string;
@@ -67,6 +83,27 @@ export async function readSlot(connection: Pick<Connection, "query">, name: stri
     walStatus: row.status ?? undefined,
     safeBytes: row.safe === null ? undefined : Number(row.safe),
   };
+}
+
+/**
+ * Two watches of one installation would keep everything twice and take one another's pieces for their own; temporary slots have
+ * names of their own, which keep nobody apart.
+ * @param name of the installation's permanent slot. @param own the one that this session may have.
+ * @throws Failure `wal/slot-in-use` where another slot of the installation is read from.
+ */
+export async function refuseOtherReader(
+  connection: Pick<Connection, "query" | "address">,
+  name: string,
+  own: string | undefined,
+): Promise<void> {
+  const prefix = temporaryPrefix(name);
+  const [row] = await connection.query<SlotRow>(
+    `${SLOTS} where active_pid is not null and slot_name::text is distinct from $1::text and (slot_name::text = $2
+      or (left(slot_name::text, length($3::text)) = $3 and substr(slot_name::text, length($3::text) + 1) ~ '^[0-9]+$'))`,
+    [own ?? null, name, prefix],
+  );
+  if (row === undefined) return;
+  throw slotFailure(`of this installation is read from by process ${row.pid ?? "?"}`, row.name, connection.address);
 }
 
 /**
@@ -153,6 +190,6 @@ export async function dropOwnSlot(
 
 function slotFailure(what: string, name: string, address: ServerAddress): Failure {
   return new Failure("wal/slot-in-use", `the replication slot '${name}' ${what} (${describeAddress(address)})`, {
-    hint: "Does another Chatkeep follow this installation? select * from pg_replication_slots, pg_stat_replication says who. A session of ours that was cut is let go of within wal_sender_timeout.",
+    hint: "Does another 'chatkeep watch' follow this installation, on another machine? One is enough: end one of them. 'select * from pg_stat_replication' at the server says from where it reads. A session of ours that was cut is let go of within wal_sender_timeout, and then it goes on by itself.",
   });
 }

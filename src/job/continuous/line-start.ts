@@ -5,7 +5,15 @@ import type { Line } from "../../point/continuous.ts";
 import { describeAddress, type ServerAddress } from "../../postgres/address.ts";
 import type { Connection } from "../../postgres/connect.ts";
 import type { ReplicationSession, SystemIdentity } from "../../postgres/replication.ts";
-import { adoptSlot, createSlot, dropSlot, readSlot, type Slot } from "../../postgres/replication-slots.ts";
+import {
+  adoptSlot,
+  createSlot,
+  dropSlot,
+  readSlot,
+  refuseOtherReader,
+  type Slot,
+  temporarySlotName,
+} from "../../postgres/replication-slots.ts";
 import { firstTimeline, parseHistory, type TimelineHistory } from "../../wal/history.ts";
 import { formatLsn, type Lsn, parseLsn } from "../../wal/lsn.ts";
 import type { LogLine } from "./line.ts";
@@ -34,12 +42,10 @@ export async function serverPosition(connection: Connection): Promise<Lsn> {
   return parseLsn(row?.lsn ?? "0/0");
 }
 
-/** PostgreSQL's names have 63 bytes; a number of a process follows. */
-const TEMPORARY_NAME = 50;
-
 /**
  * The slot of this session: a permanent one only where the server bounds what it keeps for slots; elsewhere one that goes with
  * the session, whose log is kept by `wal_keep_size` between two of them.
+ * @throws Failure `wal/slot-in-use` where another watch of the installation reads, on whatever machine.
  * @returns `wasLost`: the server had let go of what it kept for the permanent one, and it was made anew.
  */
 export async function openSlot(
@@ -54,14 +60,18 @@ export async function openSlot(
     // One that was made while the server had a bound would keep its log for ever now.
     const old = await readSlot(connection, name);
     if (old?.isPhysical === true && old.activePid === undefined) await dropSlot(session, connection, name);
-    const own = `${name.slice(0, TEMPORARY_NAME)}_${process.pid}`;
+    const own = temporarySlotName(name);
+    await refuseOtherReader(connection, name, undefined);
     await createSlot(session, own, { isTemporary: true });
+    // Another one may have looked at the same time.
+    await refuseOtherReader(connection, name, own);
     const slot = await readSlot(connection, own);
     if (slot !== undefined) return { slot, wasLost: false };
     throw new Failure("database/failed", `the temporary replication slot '${own}' was gone as soon as it was made`, {
       hint: "Is the address that of a pooler, which leads each session elsewhere? Name the server itself.",
     });
   }
+  await refuseOtherReader(connection, name, name);
   try {
     return { slot: await adoptSlot(session, connection, name), wasLost: false };
   } catch (error) {

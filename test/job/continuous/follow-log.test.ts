@@ -2,6 +2,8 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { listContinuous } from "../../../src/job/continuous/list.ts";
+import { openReplication } from "../../../src/postgres/replication.ts";
+import { createSlot, slotName } from "../../../src/postgres/replication-slots.ts";
 import { createMemoryStore } from "../../../src/store/memory-store.ts";
 import { startPostgres, type TestServer } from "../../harness/postgres.ts";
 import { newRepository } from "../../repo/small-backup.ts";
@@ -92,4 +94,28 @@ test("another server behind the same address is refused, and nothing of it is mi
   const end = await following.caughtUp();
   assert.ok((await assertSameAsServer(server.address, repository)) >= end);
   assert.equal(following.begun.length, 1);
+});
+
+test("a server that another watch of the installation reads from is left alone until that one ends, whatever its slot is called", async () => {
+  const { signal } = new AbortController();
+  await using unbounded = await startPostgres({});
+  await unbounded.query("create table rows (id bigint generated always as identity, body text)");
+  for (const { on, isTemporary, suffix } of [
+    { on: unbounded, isTemporary: true, suffix: "_1" },
+    { on: unbounded, isTemporary: true, suffix: `_${process.pid}` },
+    { on: server, isTemporary: true, suffix: "_1" },
+  ]) {
+    const other = await openReplication(on.address, { signal });
+    await createSlot(other, `${slotName(IDENTITY.id)}${suffix}`, { isTemporary });
+    const stranger = await openReplication(on.address, { signal });
+    await createSlot(stranger, `${slotName(IDENTITY.id)}_of_another`, { isTemporary });
+    await using following = follow(on.address, { primary: await newRepository(createMemoryStore()) });
+    await following.until("it is refused", () => following.troubles.includes("wal/slot-in-use"));
+    assert.deepEqual(following.begun, []);
+    await other[Symbol.asyncDispose]();
+    await write(on.address, 100);
+    await following.until("it begins", () => following.begun.length === 1);
+    await following.caughtUp();
+    await stranger[Symbol.asyncDispose]();
+  }
 });
