@@ -1,15 +1,19 @@
 /**
  * A word for a moment becomes the name of a restore point: of one that was made of that moment already, or of one that is made
- * now. A plain time that no window covers stays what it was: the newest restore point at or before it.
+ * now. A plain time that no window covers stays what it was, the newest restore point at or before it, where no moment that can be had
+ * lies nearer.
  */
+import { formatInstant } from "../base/clock.ts";
 import { Failure, isFailure } from "../base/errors.ts";
 import type { Finding } from "../base/findings.ts";
+import { shortId } from "../base/ids.ts";
 import type { Installation } from "../installation/installation.ts";
 import type { BackupOptions } from "../job/backup.ts";
+import { lookBefore } from "../job/last-commit.ts";
 import { type MomentPlace, momentByChance, momentPoint, type MomentProving } from "../job/moment-point.ts";
 import { listPoints, type PointList } from "../job/points.ts";
 import { formatMicros } from "../point/continuous.ts";
-import { isMomentAlone, parseMoment } from "../point/moment.ts";
+import { type AskedMoment, isMomentAlone, parseMoment } from "../point/moment.ts";
 import { fallLimitsOf } from "./alarms.ts";
 import { scratchPlaces } from "./drills.ts";
 import { openInstallation } from "./installation.ts";
@@ -18,6 +22,7 @@ import { backupRetained } from "./retention.ts";
 import type { OpenedRepository } from "./session.ts";
 import { storageSettings } from "./storage.ts";
 import type { Surroundings } from "./surroundings.ts";
+import { readWatch } from "./watched.ts";
 
 /**
  * @returns the snapshot of the point that was made of the moment; the word itself where it means no moment, or a time that no
@@ -35,22 +40,23 @@ export async function settleMoment(
   if (asked === undefined || (s.atMs !== undefined && !isMomentAlone(word))) return word;
   const { repository } = opened;
   const list = await listPoints(repository, s);
+  let identity: { id: string; name: string } | undefined;
+  const make = async (moment: AskedMoment) => {
+    const whose = (identity = identityOf(opened, list));
+    const place = async () => await placeOf(opened, whose, s);
+    const { clock, progress, signal } = s;
+    return await momentPoint({ repository, asked: moment, identity: whose, place, proving, clock, progress, signal });
+  };
   try {
-    const identity = identityOf(opened, list);
-    const place = async () => await placeOf(opened, identity, s);
-    return await momentPoint({
-      repository,
-      asked,
-      identity,
-      place,
-      proving,
-      clock: s.clock,
-      progress: s.progress,
-      signal: s.signal,
-    });
+    return await make(asked);
   } catch (error) {
+    if (!isFailure(error, "moment/outside")) throw error;
+    if (asked.kind === "time" && identity !== undefined) {
+      const commit = await commitBefore(opened, { us: asked.us, word, identity, list }, s);
+      if (commit !== undefined) return await make(commit);
+    }
     // A time means a restore point where it is no moment that can be had.
-    if (isMomentAlone(word) || !isFailure(error, "moment/outside")) throw error;
+    if (isMomentAlone(word)) throw error;
     if ((error.hint ?? "") !== "" && list.points.length > 0) {
       s.progress.say(`${error.message}: the restore point before it is taken`);
     }
@@ -67,6 +73,47 @@ export async function chanceWord(opened: OpenedRepository, s: Surroundings): Pro
   throw new Failure("moment/outside", "the repository has no moment that could be recovered", {
     hint: "Moments can be had while 'chatkeep watch' protects the installation by the log.",
   });
+}
+
+interface AskedTime {
+  readonly us: bigint;
+  readonly word: string;
+  readonly identity: { readonly id: string };
+  readonly list: PointList;
+}
+
+/**
+ * For a time outside of the window: the commit before it, where it is known that the database was the same still.
+ * @throws Failure `moment/outside` where that is not known, and the restore point before the time is older than a moment that can be had:
+ * whoever asked would get less than there is.
+ */
+async function commitBefore(
+  opened: OpenedRepository,
+  { us, word, identity, list }: AskedTime,
+  s: Surroundings,
+): Promise<AskedMoment | undefined> {
+  const { config, configPath: path } = opened;
+  const watch = config === undefined || path === undefined ? undefined : await readWatch({ config, path }, s);
+  const time = { us, installation: identity.id, report: watch?.report };
+  const { commitUs, beforeUs } = await lookBefore(opened.repository, time, s);
+  if (commitUs !== undefined) {
+    const was = formatMicros(commitUs);
+    s.progress.say(`nothing was committed from ${was} to ${formatMicros(us)}: the moment of that commit is taken`);
+    return { kind: "time", us: commitUs };
+  }
+  if (beforeUs === undefined || isMomentAlone(word)) return undefined;
+  const point = list.points.find(({ installationId, takenAtMs }) => {
+    return installationId === identity.id && BigInt(Math.trunc(takenAtMs)) * 1000n <= us;
+  });
+  if (point !== undefined && BigInt(Math.trunc(point.takenAtMs)) * 1000n >= beforeUs) return undefined;
+  const newest = formatMicros(beforeUs);
+  const other =
+    point === undefined ? "" : `, or ${shortId(point.id)}, the restore point of ${formatInstant(point.takenAtMs)}`;
+  throw new Failure(
+    "moment/outside",
+    `the moment ${formatMicros(us)} cannot be had: the nearest before it that the log has is ${newest}, and whether something was committed in between is not known`,
+    { hint: `Say which you want: ${newest}${other}.` },
+  );
 }
 
 /** Whose moments are meant: the configuration's, or the only one that there is. @throws Failure `moment/outside` where it is not clear. */

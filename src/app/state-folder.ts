@@ -33,7 +33,7 @@ function below(path: string, installationId: string): StateFolder {
 }
 
 /** The folders that it can be, the one that is used first. */
-function candidates({ config, path }: LoadedConfig, s: Surroundings): string[] {
+function candidates({ config, path }: Pick<LoadedConfig, "config" | "path">, s: Surroundings): string[] {
   const named = config["state-dir"];
   // Who may not write into the system's folder keeps it beside the configuration.
   return named === undefined ? [SYSTEM_STATE, join(dirname(path), "state")] : [resolve(s.cwd, named)];
@@ -62,7 +62,10 @@ export async function openStateFolder(loaded: LoadedConfig, s: Surroundings): Pr
 }
 
 /** The folder that {@link openStateFolder} would use, as far as can be told without making it. */
-export async function findStateFolder(loaded: LoadedConfig, s: Surroundings): Promise<StateFolder> {
+export async function findStateFolder(
+  loaded: Pick<LoadedConfig, "config" | "path">,
+  s: Surroundings,
+): Promise<StateFolder> {
   const all = candidates(loaded, s);
   for (const folder of all) {
     const isThere = await access(join(folder, loaded.config.installation.id), constants.W_OK).then(

@@ -10,7 +10,7 @@ import type { Config, LoadedConfig } from "./config.ts";
 import { findStateFolder, watchFile } from "./state-folder.ts";
 import type { Surroundings } from "./surroundings.ts";
 
-export async function readWatch(loaded: LoadedConfig, s: Surroundings): Promise<WatchFacts> {
+export async function readWatch(loaded: Pick<LoadedConfig, "config" | "path">, s: Surroundings): Promise<WatchFacts> {
   const file = watchFile(await findStateFolder(loaded, s));
   const report = parse(await readFile(file, "utf8").catch(() => ""));
   return {

@@ -202,6 +202,8 @@ export const LIMITS = {
   watchLagMs: 60_000,
   /** … and is an alarm then, or beyond `objectives.rpo` where that is less. */
   watchLagAlarmMs: 10 * 60_000,
+  /** A commit is in the log so long after the time that it has, at the latest. */
+  commitSettlesMs: 10_000,
   /** What happened once, as a file that was lost, is known for so long. */
   watchEventMs: 24 * 60 * 60_000,
   /** A span of the log is stored when so much of it is there in whole segments … */

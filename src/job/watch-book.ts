@@ -38,6 +38,8 @@ export interface WatchStatus {
     lagSeconds: number;
     /** When the last commit that is in every repository was made, by the server's clock. */
     lastCommit: string | null;
+    /** The newest time, by the server's clock, at which everything that it had, to that position, was in every repository. */
+    even?: { at: string; lsn: string };
     slot: { name: string; permanent: boolean; retainedBytes: number; safeBytes: number | null; status: string | null };
   } | null;
   /** Of the mode interval. */
@@ -92,6 +94,7 @@ export class WatchBook {
   readonly #findings = new Map<string, { readonly findings: readonly Finding[]; readonly untilMs: number }>();
   #log: LogState | undefined;
   readonly #lag: Lag;
+  #even: { at: string; lsn: string } | undefined;
   #points: WatchStatus["points"] = null;
   #base: WatchStatus["base"] = null;
 
@@ -119,6 +122,9 @@ export class WatchBook {
 
   logState(state: LogState): void {
     this.#log = state;
+    if (state.durableTo >= state.serverEnd && state.serverTimeUs > 0n) {
+      this.#even = { at: formatMicros(state.serverTimeUs), lsn: formatLsn(state.serverEnd) };
+    }
     this.#lag.look(state.serverEnd, state.durableTo, this.#o.clock.now());
     for (const { name, durableTo } of state.places) {
       const page = this.#pages.get(name);
@@ -127,6 +133,8 @@ export class WatchBook {
   }
 
   lineBegun({ line, start, gapped, away }: LineBegun): void {
+    // What is said of one line is not true of another.
+    this.#even = undefined;
     for (const [name, page] of this.#pages) {
       if (gapped.includes(name)) page.gap = { count: (page.gap?.count ?? 0) + 1, line, end: start };
       this.trouble(name, away.find((one) => one.name === name)?.failure);
@@ -356,6 +364,7 @@ export class WatchBook {
       lagBytes: behind ? Number(serverEnd - durableTo) : 0,
       lagSeconds: this.#lagMs() / 1000,
       lastCommit: durableCommitUs === undefined ? null : formatMicros(durableCommitUs),
+      ...(this.#even === undefined ? {} : { even: this.#even }),
       slot: {
         name: slot.name,
         permanent: !slot.isTemporary,

@@ -301,3 +301,17 @@ test("files that were followed add up, those that went before are a note, and no
     ),
   );
 });
+
+test("it is said until when, by the server's clock, nothing that was committed can be missing", () => {
+  const { book } = openBook();
+  const at = (durable: bigint, timeUs: bigint) => book.logState({ ...state(durable, 40n * MIB), serverTimeUs: timeUs });
+  at(32n * MIB, 1_764_000_000_000_000n);
+  assert.equal(book.status.log?.even, undefined);
+  at(40n * MIB, 1_764_000_060_000_000n);
+  const even = { at: "2025-11-24T16:01:00.000000Z", lsn: "0/2800000" };
+  assert.deepEqual(book.status.log?.even, even);
+  at(32n * MIB, 1_764_000_120_000_000n);
+  assert.deepEqual(book.status.log?.even, even, "it stays true");
+  book.lineBegun({ line: { ...LINE, timeline: 3 }, start: 0n, gapped: [], away: [] });
+  assert.equal(book.status.log?.even, undefined);
+});

@@ -1,6 +1,9 @@
 /** Any moment between a base and the end of the log stands where a restore point does, on the command line. */
 import assert from "node:assert/strict";
+import { appendFile, mkdir, writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { after, before, test } from "node:test";
+import { watchFile } from "../../src/app/state-folder.ts";
 import { attachFile, sendMessage } from "../../src/demo/change.ts";
 import { seededRandom } from "../../src/demo/random.ts";
 import { listPoints } from "../../src/job/points.ts";
@@ -126,4 +129,32 @@ test("a time that no window covers is the restore point before it, and any other
     refused.stderr,
     /error: the moment 0\/16B3748 cannot be had: the log is there from 0\/[0-9A-F]+ to 0\/[0-9A-F]+\n/,
   );
+});
+
+test("a time after the last commit is refused, with both that can be had, until it is known that nothing came since", async () => {
+  const [row] = await desk.server.query(
+    `select to_char(at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as asked,
+       to_char((at + interval '1 hour') at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as later,
+       (select system_identifier::text from pg_control_system()) as system
+     from (select clock_timestamp() + interval '1 minute' as at) as times`,
+  );
+  const asked = String(row?.["asked"]);
+  const refused = await desk.chatkeep(["dump", asked, "manifest.json"]);
+  assert.equal(refused.status, 1, refused.stdout);
+  assert.match(
+    refused.stderr,
+    /cannot be had: the nearest before it that the log has is \d{4}-.*in between is not known/,
+  );
+  assert.match(refused.stderr, new RegExp(`Say which you want: \\d{4}-.*Z, or ${backup.slice(0, 8)}`));
+
+  const identity = (await listPoints(reopen(repository), { signal })).points[0]?.installationId ?? "";
+  const log = { systemId: String(row?.["system"]), timeline: 1, even: { at: String(row?.["later"]), lsn: "0/1" } };
+  const report = { schema: 1, at: asked, pid: 1, repositories: [], findings: [], log };
+  const state = join(desk.root, "state", identity);
+  await mkdir(state, { recursive: true });
+  await appendFile(desk.config, `state-dir: ${join(desk.root, "state")}\n`);
+  await writeFile(watchFile({ path: state }), JSON.stringify(report));
+  assert.equal(await messagesOf(asked), 0, "everything was deleted by the last commit");
+  const again = await desk.chatkeep(["ls", asked, "database"]);
+  assert.match(again.stderr, /nothing was committed from .* to .*: the moment of that commit is taken/);
 });
