@@ -312,6 +312,6 @@ test("it is said until when, by the server's clock, nothing that was committed c
   assert.deepEqual(book.status.log?.even, even);
   at(32n * MIB, 1_764_000_120_000_000n);
   assert.deepEqual(book.status.log?.even, even, "it stays true");
-  book.lineBegun({ line: { ...LINE, timeline: 3 }, start: 0n, gapped: [], away: [] });
+  book.lineBegun({ line: { ...LINE, timeline: 3 }, history: HISTORY, start: 0n, gapped: [], away: [] });
   assert.equal(book.status.log?.even, undefined);
 });
