@@ -194,6 +194,8 @@ export const LIMITS = {
   lateFileAgeMs: 60_000,
   /** … and is waited for so long, before it is said to be missing. */
   lateFileWaitMs: 10_000,
+  /** A repository that has not finished one call after so long is told of. */
+  watchSlowMs: 30_000,
   /** Between two restore points of a watch passes so many times what one takes. */
   intervalShare: 20,
   /** A repository that has taken nothing for so long is told of. */
@@ -207,13 +209,13 @@ export const LIMITS = {
   /** What happened once, as a file that was lost, is known for so long. */
   watchEventMs: 24 * 60 * 60_000,
   /** A span of the log is stored when so much of it is there in whole segments … */
-  spanBytes: 64 * MIB,
+  spanBytes: 32 * MIB,
   /** … or when its first byte came so long ago, … */
   spanMs: 10 * 60_000,
   /** … and where that fails it is tried again after this, and then after twice as long each time. */
   spanRetryMs: 1_000,
   /** So much of the log lies in memory at most: then the server keeps the rest. */
-  tailBytes: 112 * MIB,
+  tailBytes: 64 * MIB,
   /** So much of its log may a server keep for a watch, where the configuration does not say: its disk counts more than a gap. */
   retainedBytes: 4 * 1024 * MIB,
   /** Whoever wants a repository alone waits so long for a watch: a base may take minutes. */

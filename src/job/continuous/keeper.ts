@@ -4,7 +4,7 @@
  * keeper of its own, so that a slow one holds nobody up but the server, which keeps what is not acknowledged.
  */
 import type { Clock } from "../../base/clock.ts";
-import { failureOf, isFailure, type Failure } from "../../base/errors.ts";
+import { Failure, failureOf, isFailure } from "../../base/errors.ts";
 import { LIMITS } from "../../base/limits.ts";
 import type { WalSpan } from "../../point/continuous.ts";
 import type { Commit } from "../../point/wal-facts.ts";
@@ -183,7 +183,9 @@ export class Keeper {
     const entry: SpanBytes = { span: { ...line, from, to, ...times_ }, commits, bytes: tail.read(from, to) };
     const retry = this.#retries[kind];
     try {
-      await (kind === "span" ? place.saveSpan(entry, { signal }) : place.putJournal(entry, { signal }));
+      await this.#tellingWhenSlow(
+        kind === "span" ? place.saveSpan(entry, { signal }) : place.putJournal(entry, { signal }),
+      );
     } catch (error) {
       if (signal.aborted) throw signal.reason;
       if (!mayPass(error)) throw error;
@@ -202,6 +204,26 @@ export class Keeper {
     this.#objects = kind === "span" ? 0 : this.#objects + 1;
     if (kind === "span") await this.#saved(to, signal);
     onProgress();
+  }
+
+  /** A place tries by itself for a long time what does not answer: whoever waits for it is told before. */
+  async #tellingWhenSlow(storing: Promise<void>): Promise<void> {
+    const { clock, onTrouble, place } = this.#o;
+    const over = new AbortController();
+    const waiting = clock.sleep(LIMITS.watchSlowMs, over.signal).then(
+      () => {
+        this.#failingSinceMs ??= clock.monotonic();
+        const hint = "It is still being tried. Can its place be reached, and does it take anything?";
+        onTrouble(new Failure("store/unreachable", `'${place.name}' has not answered for a while`, { hint }));
+      },
+      () => {},
+    );
+    try {
+      await storing;
+    } finally {
+      over.abort(TAIL_ENDED);
+      await waiting;
+    }
   }
 
   /** Where a span ends inside a segment, the next one has that segment whole: its bytes stay here. */

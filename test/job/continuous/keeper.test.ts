@@ -21,6 +21,7 @@ class NotedPlace implements SpanPlace {
   refusal: Failure | undefined;
   spanRefusal: Failure | undefined;
   beforeSpan: (() => Promise<void>) | undefined;
+  beforeJournal: (() => Promise<void>) | undefined;
 
   constructor(hasJournal = true) {
     this.hasJournal = hasJournal;
@@ -33,6 +34,7 @@ class NotedPlace implements SpanPlace {
   }
 
   async putJournal(entry: SpanBytes): Promise<void> {
+    await this.beforeJournal?.();
     await this.#take("journal", entry);
   }
 
@@ -177,6 +179,22 @@ test("a segment that becomes whole while its beginning is being stored is in the
   await clock.advance(5_000);
   assert.deepEqual(place.calls.slice(1), ["span 0-130"]);
   assert.equal(keeper.savedTo, START + 100n);
+  await stop();
+});
+
+test("a place that does not answer is told of while it is waited for, and no longer when it has answered", async () => {
+  const { place, clock, troubles, add, stop } = world();
+  const answer = Promise.withResolvers<void>();
+  place.beforeJournal = async () => await answer.promise;
+  await add(30);
+  await clock.advance(5_000);
+  await clock.advance(LIMITS.watchSlowMs);
+  assert.deepEqual(troubles, ["store/unreachable"]);
+  answer.resolve();
+  await settle();
+  await settle();
+  assert.deepEqual(troubles, ["store/unreachable", undefined]);
+  assert.deepEqual(place.calls, ["journal 0-30"]);
   await stop();
 });
 
