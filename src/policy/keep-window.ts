@@ -62,7 +62,10 @@ export function planWindow<B extends WindowBase, S extends KeptSpan>(
     if (range !== window.ranges.at(-1) && endOf(range) < fromUs) continue;
     const first = range.bases.findLast((one) => one.fromUs <= fromUs) ?? range.bases[0];
     if (first === undefined) continue;
-    for (const { base } of range.bases) if (base.to >= first.base.to) serving.add(base.id);
+    // One that was begun before it and ended with it or later serves nothing more, and needs log that may go.
+    for (const { base } of range.bases) {
+      if (base.to >= first.base.to && base.from >= first.base.from) serving.add(base.id);
+    }
     needed.push(...logFrom(range, first.base));
   }
   const isNeeded = (span: S) => needed.some((leg) => overlaps(leg, span));

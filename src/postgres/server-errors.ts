@@ -27,7 +27,8 @@ export function sqlState(error: unknown): string | undefined {
   if (isFailure(error)) return error.cause === undefined ? undefined : sqlState(error.cause);
   const code = error instanceof Error && "code" in error ? error.code : undefined;
   if (error instanceof Error && code === POOLERS_OWN) return poolersState(error.message) ?? code;
-  return typeof code === "string" && /^[0-9A-Z]{5}$/.test(code) ? code : undefined;
+  // Each has a digit: EPIPE, which the network says when a server has ended a session, is none.
+  return typeof code === "string" && /^(?=.*\d)[0-9A-Z]{5}$/.test(code) ? code : undefined;
 }
 
 /**

@@ -67,6 +67,10 @@ export const cluster = fc
     return {
       histories,
       pieces: there(pieces).map(({ timeline, from, length }) => piece({ timeline, from, to: from + length })),
-      bases: there(bases).map(({ timeline, from, length }, at) => base(`${at}`, { timeline, from, to: from + length })),
+      bases: there(bases).map(({ timeline, from: asked, length }, at) => {
+        // A base is of a timeline that has begun.
+        const from = Math.max(asked, sorted[timeline - 2] ?? 0);
+        return base(`${at}`, { timeline, from, to: from + length });
+      }),
     };
   });

@@ -61,5 +61,6 @@ test("a failure passes unchanged, and the server's own code is found behind it",
   assert.equal(serverFailure(failure, address), failure);
   assert.equal(sqlState(failure), "42P01");
   assert.equal(sqlState(error("connect", "ECONNREFUSED")), undefined);
+  assert.equal(sqlState(error("write", "EPIPE")), undefined);
   assert.equal(serverFailure("text", address).code, "database/failed");
 });

@@ -60,10 +60,12 @@ test("a database is saved and loaded whatever timeouts its role has", async () =
 test("a session at rest asks for a sign of life after a minute", { skip: process.platform !== "linux" }, async () => {
   await using connection = await connect(database, { signal });
   const [row] = await connection.query<{ port: number }>("select inet_client_port() as port");
-  const local = `0100007F:${(row?.port ?? 0).toString(16).toUpperCase().padStart(4, "0")}`;
+  const end = (port: number) => `0100007F:${port.toString(16).toUpperCase().padStart(4, "0")}`;
+  const ends = [end(row?.port ?? 0), end(database.port)];
   const look = async () => {
     const sockets = (await readFile("/proc/net/tcp", "utf8")).split("\n").map((line) => line.trim().split(/\s+/));
-    return sockets.find((fields) => fields[1] === local)?.[5] ?? "";
+    // A port is used for several servers at once.
+    return sockets.find((fields) => fields[1] === ends[0] && fields[2] === ends[1])?.[5] ?? "";
   };
   let timer = await look();
   // Until the last packet is acknowledged another timer runs. 2: keepalive. A hundred ticks are a second.
