@@ -16,6 +16,7 @@ import {
   PROOF,
   RELEASE,
   type RecordPlace,
+  tagText,
 } from "../point/layout.ts";
 import type { Ack } from "../point/ack.ts";
 import type { Hold } from "../point/hold.ts";
@@ -61,7 +62,7 @@ export interface PointAck extends PointRecord {
 
 /** The value of a `name=value` tag. */
 export function tagValue(snapshot: Snapshot, name: string): string | undefined {
-  return snapshot.tags?.find((tag) => tag.startsWith(`${name}=`))?.slice(name.length + 1);
+  return tagText(snapshot.tags, name);
 }
 
 export function proofTags({ point, repository, tree, proven, recovery }: Proof): string[] {

@@ -11,7 +11,7 @@
  * What is younger than the newest span lies in the journal, objects beside restic's folders.
  */
 import { formatLsn, isLsn, type Lsn, parseLsn } from "../wal/lsn.ts";
-import { encodeName, installationTag, type RecordPlace } from "./layout.ts";
+import { encodeName, installationTag, type RecordPlace, tagText } from "./layout.ts";
 
 export const BASE: RecordPlace = {
   tag: "chatkeep-base",
@@ -137,8 +137,8 @@ export function followTags({ installation, beganMs, files, bytes }: Follow): str
 /** The followed files that a snapshot's tags tell of; undefined where they tell of none, or make no sense. */
 export function followOf(tags: Tags): Follow | undefined {
   if (tags?.includes(FOLLOW.tag) !== true) return undefined;
-  const [beganMs, files, bytes] = ["began", "files", "bytes"].map((name) => wholeNumber(valueOf(tags, name)));
-  const installation = valueOf(tags, "installation");
+  const [beganMs, files, bytes] = ["began", "files", "bytes"].map((name) => wholeNumber(tagText(tags, name)));
+  const installation = tagText(tags, "installation");
   if (installation === undefined || beganMs === undefined || files === undefined || bytes === undefined)
     return undefined;
   return { installation, beganMs, files, bytes };
@@ -146,19 +146,15 @@ export function followOf(tags: Tags): Follow | undefined {
 
 type Tags = readonly string[] | undefined;
 
-function valueOf(tags: Tags, name: string): string | undefined {
-  return tags?.find((tag) => tag.startsWith(`${name}=`))?.slice(name.length + 1);
-}
-
 function wholeNumber(text: string | undefined): number | undefined {
   return text !== undefined && /^\d{1,15}$/.test(text) ? Number(text) : undefined;
 }
 
 function spanOf(tags: Tags): (Line & { from: Lsn; to: Lsn }) | undefined {
   const [installation, systemId, from, to] = ["installation", "system", "from", "to"].map((name) =>
-    valueOf(tags, name),
+    tagText(tags, name),
   );
-  const timeline = wholeNumber(valueOf(tags, "timeline"));
+  const timeline = wholeNumber(tagText(tags, "timeline"));
   if (installation === undefined || systemId === undefined || from === undefined || to === undefined) return undefined;
   if (timeline === undefined || !isLsn(from) || !isLsn(to)) return undefined;
   return { installation, systemId, timeline, from: parseLsn(from), to: parseLsn(to) };
@@ -171,8 +167,8 @@ export function walOf(tags: Tags): WalSpan | undefined {
   if (span === undefined) return undefined;
   return {
     ...span,
-    firstCommitUs: parseMicros(valueOf(tags, "first")),
-    lastCommitUs: parseMicros(valueOf(tags, "last")),
+    firstCommitUs: parseMicros(tagText(tags, "first")),
+    lastCommitUs: parseMicros(tagText(tags, "last")),
     ...parentsOf(tags),
   };
 }
@@ -189,11 +185,11 @@ function parentsOf(tags: Tags): Pick<WalSpan, "parents"> {
 export function baseOf(tags: Tags): Base | undefined {
   if (tags?.includes(BASE.tag) !== true) return undefined;
   const span = spanOf(tags);
-  const [major, segmentBytes, bytes] = ["major", "segment", "bytes"].map((name) => wholeNumber(valueOf(tags, name)));
-  const beganUs = parseMicros(valueOf(tags, "began"));
+  const [major, segmentBytes, bytes] = ["major", "segment", "bytes"].map((name) => wholeNumber(tagText(tags, name)));
+  const beganUs = parseMicros(tagText(tags, "began"));
   if (span === undefined || major === undefined || segmentBytes === undefined) return undefined;
   if (bytes === undefined || beganUs === undefined) return undefined;
-  const endedUs = parseMicros(valueOf(tags, "ended"));
+  const endedUs = parseMicros(tagText(tags, "ended"));
   return { ...span, major, segmentBytes, bytes, beganUs, ...(endedUs === undefined ? {} : { endedUs }) };
 }
 

@@ -87,6 +87,11 @@ export const LARGE_OBJECTS_SQL = "large-objects.sql";
 export const ROLES_SQL = "roles.sql";
 export const GRANTS_SQL = "grants.sql";
 
+/** The value of a `name=value` tag. */
+export function tagText(tags: readonly string[] | undefined, name: string): string | undefined {
+  return tags?.find((tag) => tag.startsWith(`${name}=`))?.slice(name.length + 1);
+}
+
 export function installationTag(id: string): string {
   return `installation=${id}`;
 }

@@ -5,6 +5,7 @@
 import { parseZonedInstant } from "../base/clock.ts";
 import { formatLsn, isLsn, type Lsn, parseLsn } from "../wal/lsn.ts";
 import { formatMicros, parseMicros } from "./continuous.ts";
+import { tagText } from "./layout.ts";
 
 /** A moment that was asked for. Times are microseconds since 1970, by the clock of the database's server. */
 export type AskedMoment =
@@ -83,7 +84,7 @@ export function momentTags({ us, upTo, systemId, timeline, replayedTo, madeMs }:
 
 /** What a snapshot's tags say of the moment that it is of; undefined for a point that a backup or an import made. */
 export function momentOf(tags: readonly string[] | undefined): MomentFacts | undefined {
-  const value = (name: string) => tags?.find((tag) => tag.startsWith(`${name}=`))?.slice(name.length + 1);
+  const value = (name: string) => tagText(tags, name);
   const [us, made] = [parseMicros(value("moment")), parseMicros(value("made"))];
   const [systemId, timeline, lsn, upTo] = [value("system"), value("timeline"), value("lsn"), value("up-to")];
   if (us === undefined || made === undefined || systemId === undefined) return undefined;

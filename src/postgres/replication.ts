@@ -101,6 +101,11 @@ export class ReplicationSession implements AsyncDisposable {
     return parseSize(await this.showSetting("wal_segment_size"));
   }
 
+  /** The server's major version. */
+  async major(): Promise<number> {
+    return Math.floor(Number(await this.showSetting("server_version_num")) / 10_000);
+  }
+
   /**
    * The history of a timeline, from 2 on: the text of its file, by which a server knows where it came from.
    * @throws Failure `wal/gone` when the server does not have it.
@@ -132,7 +137,7 @@ export class ReplicationSession implements AsyncDisposable {
    * @throws Failure of the `database/` codes, or the signal's reason.
    */
   async baseBackup(options: BaseBackupOptions): Promise<BaseBackup> {
-    const major = Math.floor(Number(await this.showSetting("server_version_num")) / 10_000);
+    const major = await this.major();
     const answer = this.ask(new ReplicationAnswer(baseBackupCommand(major, options)));
     return await beginBaseBackup(answer, {
       major,

@@ -26,7 +26,6 @@ import {
   type FoundLine,
   givenUp,
   historyOf,
-  majorOf,
   oldestOf,
   openSlot,
   serverPosition,
@@ -173,7 +172,7 @@ export class LogFollower {
     const identity = await session.identifySystem();
     const segmentBytes = await session.segmentBytes();
     const pageBytes = Number(await session.showSetting("wal_block_size"));
-    const major = await majorOf(connection);
+    const major = await session.major();
     const slot = await this.#openSlot(session, connection);
     const followed = await this.#lineFor({ session, identity, major, segmentBytes, pageBytes, slot });
     const over = new AbortController();

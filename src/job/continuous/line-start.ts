@@ -24,14 +24,6 @@ interface CallOptions {
   readonly signal: AbortSignal;
 }
 
-/** The server's major version. */
-export async function majorOf(connection: Connection): Promise<number> {
-  const [row] = await connection.query<{ number: number }>(
-    "select pg_catalog.current_setting('server_version_num')::int as number",
-  );
-  return Math.floor((row?.number ?? 0) / 10_000);
-}
-
 /** How far the server's log is: what it has written, or as a standby received. */
 export async function serverPosition(connection: Connection): Promise<Lsn> {
   const [row] = await connection.query<{ lsn: string | null }>(

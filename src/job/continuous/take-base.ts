@@ -6,7 +6,7 @@ import type { ServerAddress } from "../../postgres/address.ts";
 import { connect, type Connection } from "../../postgres/connect.ts";
 import { openReplication, refuseOtherCluster, type SystemIdentity } from "../../postgres/replication.ts";
 import type { Lsn } from "../../wal/lsn.ts";
-import { behind, majorOf } from "./line-start.ts";
+import { behind } from "./line-start.ts";
 import { saveBase } from "./save-base.ts";
 import type { Writer, Written } from "./writing.ts";
 
@@ -44,11 +44,7 @@ export async function takeBase(writer: Writer, options: TakeBaseOptions): Promis
   const found = await session.identifySystem();
   refuseUnexpected(found, expected, address);
   const { systemId } = found;
-  const [major, segmentBytes, server] = [
-    await majorOf(connection),
-    await session.segmentBytes(),
-    await about(connection),
-  ];
+  const [major, segmentBytes, server] = [await session.major(), await session.segmentBytes(), await about(connection)];
   const databases = await databasesOf(connection, major);
   await using backup = await session.baseBackup({ label: LABEL, checkpoint, ...(rate === undefined ? {} : { rate }) });
   const line: Line = { installation: identity.id, systemId, timeline: backup.timeline };
