@@ -6,7 +6,8 @@ import type { PodDetails, ScaleDetails } from "../system/cluster-details.ts";
 import type { ServiceDetails } from "../system/container-details.ts";
 import { EngineApi } from "../system/engine-api.ts";
 import { runProgram } from "../system/process.ts";
-import type { Step } from "./processes.ts";
+import { lastLinesOf, leftRunning, lookAtLeftRunning } from "./own-command.ts";
+import { describeStep, type Step } from "./processes.ts";
 
 export interface ProcessState {
   /** It is meant to run: whoever runs it keeps it running, or starts it again. */
@@ -17,18 +18,34 @@ export interface ProcessState {
   readonly mark: string;
   /** How many tasks or pods there are meant to be. */
   readonly count?: number;
+  /** It has ended with this status, and nobody starts it again. */
+  readonly status?: number;
 }
 
 interface Asked {
   signal: AbortSignal;
 }
 
-/** @returns undefined where only a person's own command is known, which does not tell. */
+/** @returns undefined where only a person's own command is known, and it does not tell what became of what it started. */
 export async function stateOf(step: Step, { signal }: Asked): Promise<ProcessState | undefined> {
   if (step.how === "container") return await stateOfContainer(step, signal);
   if (step.how === "service") return await stateOfService(step, signal);
   if (step.how === "scale") return await stateOfWorkload(step, signal);
-  return step.how === "unit" ? await stateOfUnit(step.unit, signal) : undefined;
+  return step.how === "unit" ? await stateOfUnit(step.unit, signal) : await stateOfOwn(step);
+}
+
+async function stateOfOwn(step: Step): Promise<ProcessState | undefined> {
+  const { pid, status } = (await lookAtLeftRunning(step)) ?? {};
+  // One that ended well may have started others.
+  if (pid === undefined || status === 0) return undefined;
+  if (status === undefined) return { isWanted: true, isUp: true, mark: String(pid) };
+  return { isWanted: false, isUp: false, mark: "", status };
+}
+
+/** That it runs no more, for people. Pure. */
+export function describeEnd(step: Step, { status }: ProcessState): string {
+  if (status === undefined) return `${describeStep(step)} has ended again`;
+  return `what ${describeStep(step)} started has ended again, with status ${status}`;
 }
 
 interface RunState {
@@ -134,7 +151,8 @@ async function readWords(step: Step, signal: AbortSignal): Promise<string[]> {
     const { stdout } = await runProgram("journalctl", args, { signal });
     return stdout.toString("utf8").split("\n").filter(Boolean);
   }
-  return [];
+  const printed = leftRunning(step)?.printed;
+  return printed === undefined ? [] : await lastLinesOf(printed);
 }
 
 /** The command by which a person sees what it printed. */
@@ -142,6 +160,8 @@ export function howToRead(step: Step): string | undefined {
   if (step.how === "container") return `docker logs --tail 100 ${step.container}`;
   if (step.how === "service") return `docker service logs --tail 100 ${step.service}`;
   if (step.how === "unit") return `journalctl -u ${step.unit} -n 100`;
+  const printed = leftRunning(step)?.printed;
+  if (printed !== undefined) return `tail -n 100 '${printed}'`;
   if (step.how !== "scale") return undefined;
   const kind = step.resource === "deployments" ? "deployment" : "statefulset";
   return `kubectl --namespace ${step.namespace} logs --tail 100 ${kind}/${step.workload}`;

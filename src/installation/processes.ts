@@ -6,6 +6,7 @@ import { type Scaling, scaleWorkload } from "../system/cluster-scale.ts";
 import { EngineApi, type EngineAddress } from "../system/engine-api.ts";
 import { runProgram } from "../system/process.ts";
 import type { MigrateStep } from "./migration.ts";
+import { startByCommand } from "./own-command.ts";
 
 /** One thing to do. */
 export type Step =
@@ -49,6 +50,15 @@ export async function runStep(step: Step, { signal }: { signal: AbortSignal }): 
     await scaleWorkload(await openCluster(cluster, { namespace, signal }), scaling, { signal });
   } else if (step.how === "shell") await runProgram("/bin/sh", ["-c", step.command], { signal });
   else await runProgram("systemctl", [step.action, step.unit], { signal });
+}
+
+/**
+ * Starts a process, by a person's own command so that it is known what becomes of it.
+ * @param options.folder Where what that command prints is kept.
+ * @throws as {@link runStep}.
+ */
+export async function startStep(step: Step, options: { folder: string; signal: AbortSignal }): Promise<void> {
+  await (step.how === "shell" ? startByCommand(step, options) : runStep(step, options));
 }
 
 /** For people, and to know the same process again: `container acme-rails-1`. */

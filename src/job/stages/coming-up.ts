@@ -5,7 +5,7 @@ import { createRedactor } from "../../base/redact.ts";
 import { secretValuesOf } from "../../chatwoot/secrets.ts";
 import type { Installation } from "../../installation/installation.ts";
 import { describeStep, type Step } from "../../installation/processes.ts";
-import { howToRead, lastWords, type ProcessState, stateOf } from "../../installation/process-state.ts";
+import { describeEnd, howToRead, lastWords, type ProcessState, stateOf } from "../../installation/process-state.ts";
 import type { UndoContext } from "./stage.ts";
 
 /** How every such failure ends while a restore goes on. */
@@ -81,8 +81,9 @@ export async function waitUntilSteady(
     let [upSince, atWorkSince] = [began, Number.POSITIVE_INFINITY];
     for (;;) {
       const state = await stateOf(step, { signal });
-      // Nobody tells of what a person's own command started.
+      // A person's own command need not tell of what it started.
       if (state === undefined) break;
+      if (state.status !== undefined) throw await notWell(describeEnd(step, state), [step], context);
       await starts.count(step, state);
       const isTold = state.isUp && steps.length === 1 && (state.count ?? 1) === 1 && (await isAtWork());
       const now = clock.monotonic();

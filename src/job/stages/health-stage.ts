@@ -1,13 +1,20 @@
 /** Sees that the web process is well, that it is the version that it was, and that uploaded files come through it. */
-import { plural } from "../../base/bytes.ts";
+import { listSome, plural } from "../../base/bytes.ts";
 import type { Finding } from "../../base/findings.ts";
 import { LIMITS } from "../../base/limits.ts";
-import { checkHealth, type Health, type HealthCheck, describeStep, type Step } from "../../installation/processes.ts";
-import { stateOf } from "../../installation/process-state.ts";
+import {
+  checkHealth,
+  describeStep,
+  type Health,
+  type HealthCheck,
+  startStep,
+  type Step,
+} from "../../installation/processes.ts";
+import { describeEnd, stateOf } from "../../installation/process-state.ts";
 import { lookAgain, notWell, pauseAfter, Starts, waitUntilSteady } from "./coming-up.ts";
 import { readRanBefore, stepsToStart } from "./ran-before.ts";
 import { filesFinding, sampleFiles } from "./sample-files.ts";
-import type { Stage, StageContext, StageResult, UndoContext } from "./stage.ts";
+import { NOTHING_DONE, type Stage, type StageContext, type StageResult, type UndoContext } from "./stage.ts";
 
 const NOT_SEEN: StageResult = {
   lines: ["nobody could be asked whether Chatwoot is well"],
@@ -46,7 +53,7 @@ export async function waitUntilWell(
     for (const step of steps) {
       const state = await stateOf(step, { signal });
       if (state === undefined) continue;
-      if (!state.isWanted) throw await notWell(`${describeStep(step)} has ended again`, [step], context);
+      if (!state.isWanted) throw await notWell(describeEnd(step, state), [step], context);
       await starts.count(step, state);
     }
     if (check === undefined) {
@@ -61,6 +68,31 @@ export async function waitUntilWell(
     }
     await clock.sleep(pauseAfter(waited), signal);
   }
+}
+
+/**
+ * For a restore that is gone on with: what has ended since it was started, and was corrected, is started anew. Of what a person's own
+ * command has started by an earlier run nobody tells, so one that does not become well soon is taken to have ended.
+ */
+async function startOnceMore(context: StageContext): Promise<StageResult> {
+  const { clock, folder, signal } = context;
+  const steps = await startedSteps(context);
+  const began = clock.monotonic();
+  while (steps.length > 0) {
+    const check = (await lookAgain(context)).processes.health;
+    if (check !== undefined && (await checkHealth(check, { signal })).isWell) break;
+    const isLate = check !== undefined && clock.monotonic() - began >= LIMITS.soonMs;
+    const states = await Promise.all(steps.map(async (step) => await stateOf(step, { signal })));
+    const ended = steps.filter((_, at) => states[at]?.isWanted === false || (states[at] === undefined && isLate));
+    for (const step of ended) await startStep(step, { folder, signal });
+    if (ended.length > 0) {
+      const lines = [`the web process was started once more: ${listSome(ended.map(describeStep))}`];
+      return { lines, findings: [] };
+    }
+    if (check === undefined || isLate || !states.includes(undefined)) break;
+    await clock.sleep(pauseAfter(clock.monotonic() - began), signal);
+  }
+  return NOTHING_DONE;
 }
 
 /** The code that runs may be another than the one that the database was written by. Pure. */
@@ -98,6 +130,7 @@ export const healthStage: Stage = {
       blockers: [],
       findings: [],
     }),
+  before: async (context, { isFirst }) => (isFirst ? await startOnceMore(context) : NOTHING_DONE),
   async apply(context) {
     const { manifest, options } = context;
     const found = await waitUntilWell(context, await startedSteps(context));

@@ -3,7 +3,7 @@ import { listSome } from "../../base/bytes.ts";
 import { isFailure } from "../../base/errors.ts";
 import type { Finding } from "../../base/findings.ts";
 import { OPENING_NAMES } from "../../chatwoot/environment-match.ts";
-import { type ProcessControl, describeStep, runStep } from "../../installation/processes.ts";
+import { type ProcessControl, describeStep, runStep, startStep } from "../../installation/processes.ts";
 import { GO_ON, lookAgain, waitUntilSteady } from "./coming-up.ts";
 import { waitUntilWell } from "./health-stage.ts";
 import { keepStopped, letStart, mayStart } from "./kept-stopped.ts";
@@ -112,7 +112,7 @@ export const stopStage: Stage<RanBefore> = {
       const control = processes[name];
       const steps = stepsToStart(control, name, kept, { isNew: false });
       await letStart(context, name);
-      for (const step of steps) await runStep(step, { signal });
+      for (const step of steps) await startStep(step, { folder, signal });
       const ill = await notWellAgain(context, name, steps);
       findings.push(...ill);
       if (steps.length > 0 && ill.length === 0) lines.push(`${CALLED[name]} runs again: ${stepsNamed(steps)}`);

@@ -1,5 +1,5 @@
 /** Starts the web process on what was restored; undone, it is stopped before anything is taken from under it. */
-import { runStep } from "../../installation/processes.ts";
+import { runStep, startStep } from "../../installation/processes.ts";
 import { keepStopped, letStart } from "./kept-stopped.ts";
 import { seeNobody } from "./nobody.ts";
 import { readRanBefore, stepsToStart } from "./ran-before.ts";
@@ -20,7 +20,7 @@ export const webStage: Stage = {
     const isNew = (options.isElsewhere ?? options.afterUpgrade) === true;
     const steps = stepsToStart(web, "web", isNew ? undefined : await readRanBefore(folder));
     await letStart(context, "web");
-    for (const step of steps) await runStep(step, { signal });
+    for (const step of steps) await startStep(step, { folder, signal });
     if (steps.length > 0) return { lines: [`the web process was started: ${stepsNamed(steps)}`], findings: [] };
     const isKnown = (web?.start.length ?? 0) > 0;
     return {

@@ -1,5 +1,5 @@
 /** Starts the worker, last of all: from then on messages go out. */
-import { runStep } from "../../installation/processes.ts";
+import { runStep, startStep } from "../../installation/processes.ts";
 import { waitUntilSteady } from "./coming-up.ts";
 import { howToLetStart, keepStopped, letStart } from "./kept-stopped.ts";
 import { isWorkerConnected } from "./nobody.ts";
@@ -42,7 +42,7 @@ export const workerStage: Stage = {
         next: ["Start Chatwoot's worker (Sidekiq): without it no message is sent and none is fetched."],
       };
     }
-    for (const step of steps) await runStep(step, { signal });
+    for (const step of steps) await startStep(step, { folder, signal });
     await waitUntilSteady(steps, context, { isAtWork: async () => await isWorkerConnected(context) });
     return { lines: [`the worker runs: ${stepsNamed(steps)}`], findings: [] };
   },

@@ -43,6 +43,13 @@ import {
 
 useProcessDesk();
 
+/** Whoever waits waits as long as it takes, and no time passes. */
+class StillClock extends HandClock {
+  override async sleep(): Promise<void> {
+    await systemClock.sleep(20);
+  }
+}
+
 test("worker, then web are stopped; whoever is still connected is waited for; an undo starts what ran, and nothing else", async () => {
   const [, sidekiq] = world.containers;
   assert(sidekiq !== undefined);
@@ -458,6 +465,55 @@ test("a web process that does not come up is told with what it said last, withou
     healthStage.apply(await contextOf(), recordOf()),
     (error) => isFailure(error, "restore/not-well") && error.message.endsWith("chatwoot-rails-1 has ended again"),
   );
+});
+
+test("what a person's own command started and ends with a failure is told at once, for web and worker, and is started anew when it is gone on with", async () => {
+  const started = machine.at(`begun${count}`);
+  const settings: InstallationSettings = {
+    kind: "manual",
+    databaseUrl: `postgres://${database.user}@127.0.0.1:${database.port}/${database.database}`,
+    stop: { web: "true", worker: "true" },
+    start: {
+      web: `echo begun >>'${started}'; (echo "no such gem as ${SECRET}" >&2; exit 3) &`,
+      worker: "(echo 'cannot reach Redis'; exit 1) &",
+    },
+    // Nothing answers there.
+    health: `http://127.0.0.1:${port}`,
+  };
+  // Five minutes of it are never waited for: its time stands still.
+  const context = { ...(await contextOf({ settings })), clock: new StillClock() };
+  context.place.installation.environment.set("SECRET_KEY_BASE", SECRET);
+  await webStage.apply(context, recordOf());
+  await assert.rejects(healthStage.apply(context, recordOf()), (error) => {
+    assert(isFailure(error, "restore/not-well"));
+    assert.equal(error.message, "what command 'start.web' of the configuration started has ended again, with status 3");
+    assert.match(
+      error.hint ?? "",
+      /'start\.web' of the configuration:\n {2}no such gem as •••\nMore: tail -n 100 '.*\/start\.web\.log'\n/,
+    );
+    return true;
+  });
+  await assert.rejects(
+    workerStage.apply(context, recordOf()),
+    (error) => isFailure(error, "restore/not-well") && /'start\.worker'.*status 1$/.test(error.message),
+  );
+  // Another run, which knows nothing of what that one started.
+  const later = await contextOf({ settings });
+  assert.deepEqual(await healthStage.before?.(later, { isFirst: false }), NOTHING_DONE);
+  const { lines } = (await healthStage.before?.(later, { isFirst: true })) ?? {};
+  assert.deepEqual(lines, ["the web process was started once more: command 'start.web' of the configuration"]);
+  assert.equal(await readFile(started, "utf8"), "begun\n".repeat(2));
+});
+
+test("a container that has ended is started anew when a restore is gone on with, and one that runs is not", async () => {
+  const [rails] = world.containers;
+  assert(rails !== undefined);
+  await stopStage.apply(await contextOf(), recordOf<RanBefore>());
+  world.onAct = startReal;
+  const { lines } = (await healthStage.before?.(await contextOf(), { isFirst: true })) ?? {};
+  assert.deepEqual(lines, ["the web process was started once more: container chatwoot-rails-1"]);
+  await healthStage.apply({ ...(await contextOf()), clock: systemClock }, recordOf());
+  assert.deepEqual(await healthStage.before?.(await contextOf(), { isFirst: true }), NOTHING_DONE);
 });
 
 test("a worker that did not run before stays stopped, a copy's never starts, and on a new machine everything does", async () => {

@@ -1,0 +1,161 @@
+/**
+ * A person's own command that starts a process of Chatwoot's: what it prints is kept, and of what it leaves running in the background
+ * it is known, as long as this process lives, whether that ends with a failure.
+ */
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { open, readlink, stat } from "node:fs/promises";
+import type { Socket } from "node:net";
+import { join } from "node:path";
+import { Failure } from "../base/errors.ts";
+import { LIMITS } from "../base/limits.ts";
+import { naming } from "../system/replace-file.ts";
+import type { Step } from "./processes.ts";
+
+export type OwnCommand = Extract<Step, { how: "shell" }>;
+
+/** The process that a command has left running in the background, the last one where there are several. */
+export interface LeftRunning {
+  readonly pid: number;
+  /** The file that it prints its failures into, as far as that was seen. */
+  printed: string;
+  /** How it has ended; undefined while it runs, or where its end was not seen. */
+  readonly status: number | undefined;
+}
+
+/** By the very step that was run, for as long as somebody has it. */
+const LEFT = new WeakMap<Step, LeftRunning>();
+const watching = new Set<ChildProcess>();
+
+/**
+ * The command's own shell says how the command came to its end and what it has left running, and then waits for that, for only a parent
+ * learns how a process ends. It says so on descriptor 3, which the command itself does not have.
+ */
+const SHELL = `
+told() {
+  status=$?
+  trap - EXIT
+  echo "$status $!" >&3
+  [ -n "$!" ] || exit "$status"
+  wait "$!"
+  echo "$?" >&3
+}
+trap told EXIT
+eval "$1" 3>&-`;
+
+/**
+ * Runs it to its end. What it prints, and what it leaves running prints later, goes to a file in the folder: `start.web.log`.
+ * @param options.folder Kept for as long as what was started may have to be explained.
+ * @throws Failure `program/failed` with its last lines, or the signal's reason; what the filesystem says of that file.
+ */
+export async function startByCommand(
+  step: OwnCommand,
+  { folder, signal }: { folder: string; signal: AbortSignal },
+): Promise<void> {
+  LEFT.delete(step);
+  const printed = join(folder, `${step.name}.log`);
+  const file = await naming(printed, async () => await open(printed, "w", 0o600));
+  // Its words are written without us: what it leaves running goes on when this process ends.
+  const shell = spawn("/bin/sh", ["-c", SHELL, "sh", step.command], { stdio: ["ignore", file.fd, file.fd, "pipe"] });
+  const telling = shell.stdio[3] as Socket;
+  const stop = () => {
+    shell.kill("SIGKILL");
+    telling.destroy();
+  };
+  signal.addEventListener("abort", stop, { once: true });
+  if (signal.aborted) stop();
+  try {
+    const lines = await toldBy(shell, telling);
+    signal.throwIfAborted();
+    const [status = endOf(shell), pid = ""] = lines[0]?.split(" ") ?? [];
+    if (status !== "0") throw await failedWith(step, printed, status);
+    if (pid === "") return;
+    LEFT.set(step, {
+      pid: Number(pid),
+      printed,
+      get status() {
+        return lines[1] === undefined ? undefined : Number(lines[1]);
+      },
+    });
+    letBe(shell, telling);
+  } finally {
+    signal.removeEventListener("abort", stop);
+    await file.close();
+  }
+}
+
+/** The lines that come, which go on coming; returns with the first, or when none will come. */
+async function toldBy(shell: ChildProcess, telling: Socket): Promise<readonly string[]> {
+  const lines: string[] = [];
+  let rest = "";
+  const first = new Promise<void>((resolve) => {
+    telling.on("data", (data: Buffer) => {
+      const parts = (rest + data.toString("latin1")).split("\n");
+      rest = parts.pop() ?? "";
+      lines.push(...parts);
+      if (lines.length > 0) resolve();
+    });
+  });
+  await Promise.race([first, once(shell, "close")]);
+  return lines;
+}
+
+/** Of a shell that told nothing: it was killed, or has become another program. */
+function endOf({ exitCode, signalCode }: ChildProcess): string {
+  return String(exitCode ?? signalCode);
+}
+
+async function failedWith(step: OwnCommand, printed: string, status: string): Promise<Failure> {
+  const lines = await lastLinesOf(printed);
+  const how = /^\d+$/.test(status) ? `ended with status ${status}` : `was ended by ${status}`;
+  return new Failure("program/failed", `command '${step.name}' of the configuration ${how}`, {
+    hint: lines.length === 0 ? "It printed nothing that explains it." : `It said: ${lines.join("\n")}`,
+  });
+}
+
+/** It goes on waiting, and this process need not. */
+function letBe(shell: ChildProcess, telling: Socket): void {
+  process.off("exit", endWatching);
+  process.on("exit", endWatching);
+  watching.add(shell);
+  shell.once("exit", () => watching.delete(shell));
+  shell.unref();
+  telling.unref();
+}
+
+/** The shells, and not what they have started. */
+function endWatching(): void {
+  for (const shell of watching) shell.kill("SIGKILL");
+}
+
+/** What the step has left running, where this process has run it. */
+export function leftRunning(step: Step): Readonly<LeftRunning> | undefined {
+  return LEFT.get(step);
+}
+
+/** Likewise, and sees where what it prints goes, as long as it runs: a command may redirect that. */
+export async function lookAtLeftRunning(step: Step): Promise<Readonly<LeftRunning> | undefined> {
+  const left = LEFT.get(step);
+  if (left === undefined || left.status !== undefined) return left;
+  try {
+    const path = await readlink(`/proc/${left.pid}/fd/2`);
+    if ((await stat(path)).isFile()) left.printed = path;
+  } catch {
+    // It ends at this moment, or is somebody else's, or there is no /proc.
+  }
+  return left;
+}
+
+/** The last lines of such a file, oldest first; none where it cannot be read. */
+export async function lastLinesOf(path: string): Promise<string[]> {
+  try {
+    await using file = await open(path);
+    const { size } = await file.stat();
+    const buffer = Buffer.alloc(Math.min(size, LIMITS.stderrKeptBytes));
+    const { bytesRead } = await file.read(buffer, 0, buffer.length, size - buffer.length);
+    const lines = buffer.toString("utf8", 0, bytesRead).split("\n").filter(Boolean);
+    return lines.slice(-LIMITS.lastWordsLines);
+  } catch {
+    return [];
+  }
+}

@@ -1,0 +1,118 @@
+/** What a person's own command starts: told when it ends with a failure, and left alone otherwise. */
+import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
+import { readFile, writeFile } from "node:fs/promises";
+import { after, before, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+import { Failure, isFailure } from "../../src/base/errors.ts";
+import { leftRunning, type OwnCommand, startByCommand } from "../../src/installation/own-command.ts";
+import { howToRead, lastWords, type ProcessState, stateOf } from "../../src/installation/process-state.ts";
+import { isAlive } from "../../src/system/alive.ts";
+import { run } from "../harness/run.ts";
+import { temporaryFolder, type TestFolder } from "../harness/temporary.ts";
+
+const { signal } = new AbortController();
+let folder: TestFolder;
+
+before(async () => (folder = await temporaryFolder()));
+after(async () => await folder[Symbol.asyncDispose]());
+
+function own(command: string): OwnCommand {
+  return { how: "shell", name: "start.web", command };
+}
+
+async function started(command: string): Promise<OwnCommand> {
+  const step = own(command);
+  await startByCommand(step, { folder: folder.path, signal });
+  return step;
+}
+
+/** As soon as it is told to have ended. */
+async function endOf(step: OwnCommand): Promise<ProcessState> {
+  for (;;) {
+    const state = await stateOf(step, { signal });
+    if (state !== undefined && !state.isWanted) return state;
+    await sleep(20);
+  }
+}
+
+test("what it leaves running and ends with a failure is told with its status and last lines, wherever it prints them", async () => {
+  const step = await started("(echo 'no such gem' >&2; exit 7) & echo begun");
+  assert.deepEqual(await endOf(step), { isWanted: false, isUp: false, mark: "", status: 7 });
+  assert.deepEqual((await lastWords(step, { signal })).toSorted(), ["begun", "no such gem"]);
+  assert.equal(howToRead(step), `tail -n 100 '${folder.at("start.web.log")}'`);
+
+  const log = folder.at("desk's own.log");
+  const gate = folder.at("gate");
+  const reads = `(read line <'${gate}'; echo "cannot $line"; exit 1) >"${log}" 2>&1 &`;
+  const other = await started(`mkfifo '${gate}'; ${reads}`);
+  while (!existsSync(log)) await sleep(20);
+  assert.equal((await stateOf(other, { signal }))?.isUp, true);
+  await writeFile(gate, "load\n");
+  assert.equal((await endOf(other)).status, 1);
+  assert.deepEqual(await lastWords(other, { signal }), ["cannot load"]);
+});
+
+test("what goes on running, in a session of its own too, is waited for by nobody, and outlives whoever started it", async () => {
+  const pidFile = folder.at("pid");
+  const step = await started(`setsid sleep 600 & echo $! >'${pidFile}'; exit 0`);
+  const pid = Number(await readFile(pidFile, "utf8"));
+  try {
+    assert.deepEqual(await stateOf(step, { signal }), { isWanted: true, isUp: true, mark: String(pid) });
+    // Chatkeep's own process ends, though what it started still prints where it was told to.
+    const module = new URL("../../src/installation/own-command.ts", import.meta.url).href;
+    const script = `const { startByCommand } = await import(${JSON.stringify(module)});
+      await startByCommand({ how: "shell", name: "start.worker", command: "sleep 600 & echo $!" },
+        { folder: ${JSON.stringify(folder.path)}, signal: new AbortController().signal });`;
+    const { status, stderr } = await run(process.execPath, ["--input-type=module", "--eval", script], {
+      env: { NODE_TEST_CONTEXT: undefined },
+    });
+    assert.equal(status, 0, stderr);
+    const second = Number(await readFile(folder.at("start.worker.log"), "utf8"));
+    assert.ok(second > 0 && isAlive(second));
+    process.kill(second);
+  } finally {
+    process.kill(pid);
+  }
+});
+
+test("of what ends well, or nobody left running, nothing is told", async () => {
+  const daemon = await started("(exit 0) & wait");
+  while (leftRunning(daemon)?.status === undefined) await sleep(20);
+  assert.equal(await stateOf(daemon, { signal }), undefined);
+  assert.equal(await stateOf(await started("true"), { signal }), undefined);
+  assert.equal(leftRunning(own("true")), undefined);
+});
+
+test("a command that fails itself is told by its name with what it said, and none of it is what it is run by", async () => {
+  for (const [command, status] of [
+    ["echo no such unit >&2; exit 5", "status 5"],
+    ["if then (", "status 2"],
+    ["exec sh -c 'echo gone; kill -9 $$'", "SIGKILL"],
+  ] as const) {
+    await assert.rejects(started(command), (error) => {
+      assert(isFailure(error, "program/failed"));
+      assert.match(error.message, new RegExp(`^command 'start\\.web' of the configuration .*${status}$`));
+      assert.match(error.hint ?? "", /no such unit|[Ss]yntax error|gone/);
+      return true;
+    });
+  }
+  const step = await started("[ -e /proc/self/fd/3 ] || echo closed; exec 4>&1");
+  assert.equal(await readFile(folder.at("start.web.log"), "utf8"), "closed\n");
+  assert.equal(await stateOf(step, { signal }), undefined);
+});
+
+test("cancelled, it waits for nothing", async () => {
+  const stopping = new AbortController();
+  const reason = new Failure("run/cancelled", "stopped before the end");
+  const pidFile = folder.at("waits");
+  const starting = startByCommand(own(`echo $$ >'${pidFile}'; sleep 600 & wait`), {
+    folder: folder.path,
+    signal: stopping.signal,
+  });
+  const refused = assert.rejects(starting, (error) => error === reason);
+  while ((await readFile(pidFile, "utf8").catch(() => "")) === "") await sleep(20);
+  stopping.abort(reason);
+  await refused;
+  await run("pkill", ["-P", (await readFile(pidFile, "utf8")).trim()]);
+});
