@@ -214,6 +214,14 @@ export const LIMITS = {
   spanMs: 10 * 60_000,
   /** … and where that fails it is tried again after this, and then after twice as long each time. */
   spanRetryMs: 1_000,
+  /** While the server has a whole span more, what came waits so long for the span, and is not stored in the journal first. */
+  spanComingMs: 5_000,
+  /** Of spans that follow each other the lock is held so long at most, so that whoever wants the repository alone gets it … */
+  writingLockMs: 10_000,
+  /** … and so long where the next one is waited for. */
+  writingPauseMs: 2_000,
+  /** Threads that seal spans end when there was none for so long. */
+  writingRestMs: 60_000,
   /** So much of the log lies in memory at most: then the server keeps the rest. */
   tailBytes: 64 * MIB,
   /** So much of its log may a server keep for a watch, where the configuration does not say: its disk counts more than a gap. */

@@ -2,6 +2,7 @@
  * The work that is done beside the main thread: read, hash, compress, seal, open again, write. One handler serves a
  * worker thread and, for stores that live in this thread only, the main thread itself.
  */
+import { createHash } from "node:crypto";
 import { assert } from "../base/errors.ts";
 import type { ChunkId } from "../base/ids.ts";
 import type { Keys } from "../format/crypto.ts";
@@ -65,12 +66,26 @@ export interface PiecesTask {
   isNew: boolean;
 }
 
+/** A file that lies in memory which threads share, and which nobody changes before the answer. */
+export interface SharedTask {
+  kind: "shared";
+  /** Its bytes, in order. */
+  parts: readonly Uint8Array[];
+  /** It is cut so often from its beginning. */
+  chunkBytes: number;
+}
+
+/** What another snapshot is stored against: see {@link SealingInit}. */
+export type AnewTask = { kind: "anew" } & Pick<SealingInit, "known" | "claims">;
+
 export type SealingTask =
   | { kind: "files"; files: FileTask[] }
   | ObjectsTask
   | { kind: "bytes"; type: "data" | "tree"; bytes: Uint8Array }
   | PiecesTask
+  | SharedTask
   | RangeTask
+  | AnewTask
   /** The database is not read for now: its session is closed. */
   | { kind: "leave" }
   | { kind: "send" }
@@ -81,6 +96,9 @@ export type SealingResult =
   | { kind: "bytes"; id: ChunkId; isNew: boolean }
   /** The chunks' ids, 32 bytes each. */
   | { kind: "pieces"; ids: Uint8Array }
+  /** The same, and the whole file's SHA-256 in hexadecimal. */
+  | { kind: "shared"; ids: Uint8Array; sha256: string }
+  | { kind: "anew" }
   | { kind: "range"; range: RangeResult }
   | { kind: "leave" }
   | { kind: "send" }
@@ -135,28 +153,28 @@ export async function openSealingHandler(
     },
     async run(task) {
       switch (task.kind) {
-        case "files": {
-          const files: StoredFile[] = [];
-          for (const file of task.files) files.push(await storeFile(sealer, file.path, buffer, file));
-          return { kind: "files", files };
-        }
+        case "files":
+          return { kind: "files", files: await storeFiles(sealer, task.files, buffer) };
         case "objects":
           return { kind: "files", files: await objects.take(task) };
         case "bytes":
           return { kind: "bytes", ...(await sealer.add(task.type, task.bytes)) };
         case "pieces":
           return { kind: "pieces", ids: await storePieces(sealer, task) };
+        case "shared":
+          return { kind: "shared", ...(await storeShared(sealer, task)) };
         case "range":
           return { kind: "range", range: await readRange(task) };
+        case "anew":
+          sealer.anew({ known: new SharedIndexView(task.known), claims: new ClaimTable(task.claims) });
+          return { kind: "anew" };
         case "leave":
           await reader?.close();
           return { kind: "leave" };
         case "send":
-          await sealer.send();
-          return { kind: "send" };
         case "flush":
-          await sealer.flush();
-          return { kind: "flush" };
+          await sealer[task.kind]();
+          return { kind: task.kind };
         default:
           throw task satisfies never;
       }
@@ -167,6 +185,12 @@ export async function openSealingHandler(
       await objects.close();
     },
   };
+}
+
+async function storeFiles(sealer: Sealer, tasks: readonly FileTask[], buffer: Buffer): Promise<StoredFile[]> {
+  const files: StoredFile[] = [];
+  for (const file of tasks) files.push(await storeFile(sealer, file.path, buffer, file));
+  return files;
 }
 
 async function storePieces(sealer: Sealer, { bytes, lengths, isNew }: PiecesTask): Promise<Uint8Array> {
@@ -180,4 +204,40 @@ async function storePieces(sealer: Sealer, { bytes, lengths, isNew }: PiecesTask
   }
   assert(at === bytes.length, "pieces that are not all of their bytes");
   return ids;
+}
+
+async function storeShared(
+  sealer: Sealer,
+  { parts, chunkBytes }: SharedTask,
+): Promise<{ ids: Uint8Array; sha256: string }> {
+  const whole = createHash("sha256");
+  const ids: Buffer[] = [];
+  for (const chunk of chunksOf(parts, chunkBytes)) {
+    whole.update(chunk);
+    ids.push(Buffer.from((await sealer.addNew("data", chunk, () => {})).id, "hex"));
+  }
+  return { ids: Buffer.concat(ids), sha256: whole.digest("hex") };
+}
+
+/** Views of the parts, and copies only of what lies in more than one: each is used before the next is asked for. */
+function* chunksOf(parts: readonly Uint8Array[], chunkBytes: number): Generator<Uint8Array, void, void> {
+  let gathered: Buffer | undefined;
+  let filled = 0;
+  for (const part of parts) {
+    for (let at = 0; at < part.length;) {
+      const piece = part.subarray(at, at + chunkBytes - filled);
+      at += piece.length;
+      if (filled === 0 && piece.length === chunkBytes) {
+        yield piece;
+        continue;
+      }
+      gathered ??= Buffer.allocUnsafeSlow(chunkBytes);
+      gathered.set(piece, filled);
+      filled += piece.length;
+      if (filled < chunkBytes) continue;
+      yield gathered;
+      filled = 0;
+    }
+  }
+  if (gathered !== undefined && filled > 0) yield gathered.subarray(0, filled);
 }

@@ -32,8 +32,10 @@ export interface SealingOptions {
   /** About how many chunks this run may add: sizes the table that keeps two threads from storing the same one. */
   expectedChunks: number;
   workers?: number;
-  /** Threads that were started before; they are closed with this. */
+  /** Threads that were started before; they are closed with this … */
   threads?: SealingThreads;
+  /** … unless whoever started them closes them. */
+  keepsThreads?: boolean;
   /** The caller has called `prepareToWrite`, and looked at what it found. */
   isPrepared?: boolean;
   /** Under which the run works. */
@@ -43,30 +45,55 @@ export interface SealingOptions {
 
 /**
  * The threads, which load their code while the repository is locked and looked at. They seal nothing before
- * {@link Sealing.open} has told them what is known.
+ * {@link Sealing.open} has told them what is known; another `Sealing` may go on with them when one has finished.
  */
 export class SealingThreads implements AsyncDisposable {
   readonly pool: WorkPool<SealingTask, SealingResult>;
   readonly count: number;
   readonly #told = Promise.withResolvers<SealingInit>();
+  /** What a thread that starts now begins with. */
+  #init: Promise<SealingInit> = this.#told.promise;
+  #hasBegun = false;
   #onPack: ((record: PackRecord) => void) | undefined;
   #closed: Promise<void> | undefined;
 
-  constructor({ repository, workers, signal }: Pick<SealingOptions, "repository" | "workers" | "signal">) {
+  /** @param options `startsLate`: see {@link WorkPool}. */
+  constructor({
+    repository,
+    workers,
+    signal,
+    startsLate = false,
+  }: Pick<SealingOptions, "repository" | "workers" | "signal"> & { startsLate?: boolean }) {
     const isHere = repository.store.spec === undefined;
+    const initNow = () => this.#init;
     this.count = isHere ? 1 : (workers ?? LIMITS.sealingWorkers);
+    this.#told.promise.catch(() => {});
     this.pool = openWorkPool<SealingTask, SealingResult, SealingInit, PackRecord>({
       url: isHere ? undefined : workerUrl(),
       count: this.count,
-      init: this.#told.promise,
+      startsLate,
+      get init() {
+        return initNow();
+      },
       inline: async (init, tools) => await openSealingHandler(init, tools, repository.store),
       onMessage: (record) => this.#onPack?.(record),
       signal,
     });
   }
 
-  begin(init: SealingInit, onPack: (record: PackRecord) => void): void {
+  /** Starts the first so many, where they are not. */
+  start(count: number): void {
+    this.pool.start(count);
+  }
+
+  /** @throws what ended the threads. */
+  async begin(init: SealingInit, onPack: (record: PackRecord) => void): Promise<void> {
     this.#onPack = onPack;
+    if (this.#hasBegun) {
+      this.#init = Promise.resolve(init);
+      await this.pool.all({ kind: "anew", known: init.known, claims: init.claims });
+    }
+    this.#hasBegun = true;
     this.#told.resolve(init);
   }
 
@@ -82,10 +109,16 @@ export class Sealing implements AsyncDisposable {
   readonly #writer: IndexWriter;
   /** The repository had nothing yet. */
   readonly #isFirst: boolean;
+  readonly #keepsThreads: boolean;
 
-  private constructor(threads: SealingThreads, writer: IndexWriter, isFirst: boolean) {
+  private constructor(
+    threads: SealingThreads,
+    writer: IndexWriter,
+    facts: { isFirst: boolean; keepsThreads: boolean },
+  ) {
     this.#threads = threads;
-    this.#isFirst = isFirst;
+    this.#isFirst = facts.isFirst;
+    this.#keepsThreads = facts.keepsThreads;
     this.#pool = threads.pool;
     this.#writer = writer;
   }
@@ -103,8 +136,8 @@ export class Sealing implements AsyncDisposable {
       claims: new ClaimTable(options.expectedChunks).parts,
       address: options.address,
     };
-    threads.begin(init, (record) => writer.add(record));
-    return new Sealing(threads, writer, index.size === 0);
+    await threads.begin(init, (record) => writer.add(record));
+    return new Sealing(threads, writer, { isFirst: index.size === 0, keepsThreads: options.keepsThreads === true });
   }
 
   /** What was added to the repository so far: durable packs only. */
@@ -157,6 +190,20 @@ export class Sealing implements AsyncDisposable {
     return result.ids;
   }
 
+  /**
+   * Stores a file that lies in memory which threads share, cut every `chunkBytes`; elsewhere it is copied to the thread.
+   * @param lanes By the first so many threads.
+   * @returns the chunks' ids, 32 bytes each, and the file's SHA-256 in hexadecimal.
+   */
+  async storeShared(
+    parts: readonly Uint8Array[],
+    { chunkBytes, lanes }: { chunkBytes: number; lanes: number },
+  ): Promise<{ ids: Uint8Array; sha256: string }> {
+    const result = await this.#pool.run({ kind: "shared", parts, chunkBytes }, [], lanes);
+    if (result.kind !== "shared") throw bug("a sealing thread answered another question");
+    return result;
+  }
+
   async storeTree(bytes: Buffer): Promise<ChunkId> {
     return await this.storeBytes("tree", bytes);
   }
@@ -192,7 +239,7 @@ export class Sealing implements AsyncDisposable {
 
   /** A run that failed or was stopped still names its packs in an index, so that the next run uses them. */
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#threads[Symbol.asyncDispose]();
+    if (!this.#keepsThreads) await this.#threads[Symbol.asyncDispose]();
     await this.#writer.lastWords();
   }
 }

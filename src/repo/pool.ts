@@ -23,7 +23,9 @@ export interface WorkPoolOptions<Task, Result, Init, Message> {
   /** Tasks that each worker is given ahead of its answer; {@link LIMITS.tasksAhead} without it. */
   ahead?: number;
   /** Sent to every worker; a promise lets the threads load while it is made. When it rejects, the pool ends with that. */
-  init: Init | Promise<Init>;
+  readonly init: Init | Promise<Init>;
+  /** Threads are started, and `init` asked for, when they are first given a task: the first, then the next where that is busy. */
+  startsLate?: boolean;
   /** Makes a worker of this thread. */
   inline: (
     init: Init,
@@ -38,8 +40,10 @@ export interface WorkPool<Task, Result> extends AsyncDisposable {
   readonly width: number;
   /** `lanes`: only the first so many workers may be given it. */
   run(task: Task, transfer?: readonly Transferable[], lanes?: number): Promise<Result>;
-  /** Gives the task to every worker; the results are in the workers' order. */
+  /** Gives the task to every worker that was started; the results are in the workers' order. */
   all(task: Task): Promise<Result[]>;
+  /** Starts the first so many, where they are not. */
+  start(lanes: number): void;
   /** Ends the workers; tasks still under way are rejected. */
   close(): Promise<void>;
 }
@@ -75,7 +79,9 @@ export function openWorkPool<Task, Result, Init = unknown, Message = unknown>(
 
 class Pool<Task, Result, Init, Message> implements WorkPool<Task, Result> {
   readonly width: number;
-  readonly #lanes: Lane<Task, Result>[];
+  readonly #lanes: Lane<Task, Result>[] = [];
+  readonly #begin: () => Lane<Task, Result>;
+  readonly #count: number;
   readonly #ahead: number;
   readonly #waiting: Job<Task, Result>[] = [];
   readonly #signal: AbortSignal;
@@ -92,9 +98,10 @@ class Pool<Task, Result, Init, Message> implements WorkPool<Task, Result> {
       signal: this.#inner.signal,
     };
     const { url } = options;
-    this.#lanes = Array.from({ length: options.count }, () =>
-      url === undefined ? inlineLane(options, events) : threadLane<Task, Result, Message>(url, options.init, events),
-    );
+    this.#begin = () =>
+      url === undefined ? inlineLane(options, events) : threadLane<Task, Result, Message>(url, options.init, events);
+    this.#count = options.count;
+    if (options.startsLate !== true) this.start(options.count);
     this.#ahead = options.ahead ?? LIMITS.tasksAhead;
     this.width = options.count * this.#ahead;
     if (this.#signal.aborted) this.#onAbort();
@@ -123,14 +130,26 @@ class Pool<Task, Result, Init, Message> implements WorkPool<Task, Result> {
     return await Promise.all(jobs);
   }
 
+  start(lanes: number): void {
+    if (this.#ended !== undefined) return;
+    while (this.#lanes.length < Math.min(lanes, this.#count)) this.#lanes.push(this.#begin());
+  }
+
   #hand(): void {
     for (let job = this.#waiting[0]; job !== undefined; job = this.#waiting[0]) {
-      const lanes = this.#lanes.slice(0, job.lanes);
-      const lane = lanes.reduce((a, b) => (b.outstanding.size < a.outstanding.size ? b : a));
-      if (lane.outstanding.size >= this.#ahead) return;
+      const lane = this.#laneFor(job);
+      if (lane === undefined) return;
       this.#waiting.shift();
       lane.give(job);
     }
+  }
+
+  /** The least busy worker that may be given it; undefined where all of them have enough. */
+  #laneFor({ lanes }: Job<Task, Result>): Lane<Task, Result> | undefined {
+    const busy = this.#lanes.slice(0, lanes).every(({ outstanding }) => outstanding.size > 0);
+    if (busy && this.#lanes.length < lanes) this.start(this.#lanes.length + 1);
+    const lane = this.#lanes.slice(0, lanes).reduce((a, b) => (b.outstanding.size < a.outstanding.size ? b : a));
+    return lane.outstanding.size < this.#ahead ? lane : undefined;
   }
 
   #end(error: unknown): void {

@@ -66,6 +66,8 @@ function changedAfterSealing(): Failure {
 export class Sealer {
   readonly #options: SealerOptions;
   readonly #keys: Keys;
+  #known: KnownChunks;
+  #claims: ClaimTable;
   readonly #open: Record<ChunkType, OpenPack | undefined> = { data: undefined, tree: undefined };
   /** Buffers of finished packs, to be used again. */
   readonly #spare: Buffer[] = [];
@@ -82,6 +84,8 @@ export class Sealer {
 
   constructor(options: SealerOptions) {
     this.#options = options;
+    this.#known = options.known;
+    this.#claims = options.claims;
     this.#isRemote = options.store.spec?.kind === "remote";
     // Buffers become plain arrays on their way to a worker.
     const { encrypt, macK, macR } = options.keys;
@@ -171,6 +175,13 @@ export class Sealer {
     });
   }
 
+  /** Goes on, after {@link flush}, with what is known and claimed in another run. */
+  anew({ known, claims }: Pick<SealerOptions, "known" | "claims">): void {
+    this.#known = known;
+    this.#claims = claims;
+    this.#hasSent = false;
+  }
+
   /** Closes the open packs: they become durable while others are filled. */
   async send(): Promise<void> {
     await this.#inTurn(async () => {
@@ -218,13 +229,13 @@ export class Sealer {
   }
 
   #isKnown(type: ChunkType, id: ChunkId, idBytes: Uint8Array): boolean {
-    const { known } = this.#options;
+    const known = this.#known;
     return known.hasBytes === undefined ? known.has(type, id) : known.hasBytes(type, idBytes);
   }
 
   /** The same bytes as data and as a tree are two chunks, so a tree's claim is made under the id's mirror image. */
   #claim(type: ChunkType, idBytes: Buffer): boolean {
-    return this.#options.claims.claim(type === "data" ? idBytes : idBytes.toReversed());
+    return this.#claims.claim(type === "data" ? idBytes : idBytes.toReversed());
   }
 
   async #append(type: ChunkType, chunk: { id: ChunkId; idBytes: Buffer; packed: PackedChunk }): Promise<void> {

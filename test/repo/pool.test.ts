@@ -9,7 +9,7 @@ const isBug = (error: unknown) => isFailure(error, "internal/bug");
 
 function open(
   url: URL | undefined,
-  options: { signal?: AbortSignal; posted?: string[]; init?: Init | Promise<Init> } = {},
+  options: { signal?: AbortSignal; posted?: string[]; init?: Init | Promise<Init>; startsLate?: boolean } = {},
 ): WorkPool<Task, number> {
   return openWorkPool<Task, number, Init, string>({
     url,
@@ -18,6 +18,7 @@ function open(
     inline: openHandler,
     onMessage: (text) => options.posted?.push(text),
     signal: options.signal ?? new AbortController().signal,
+    ...(options.startsLate === undefined ? {} : { startsLate: options.startsLate }),
   });
 }
 
@@ -50,6 +51,16 @@ for (const [where, url] of [
     init.reject(new Error("no index"));
     await assert.rejects(answer, /no index/);
     await assert.rejects(pool.run({ do: "double", number: 4 }), /no index/);
+  });
+
+  test(`${where}: workers that start late are those that are needed, and no more than a task may be given to`, async () => {
+    await using pool = open(url, { startsLate: true });
+    assert.deepEqual(await pool.all({ do: "double", number: 1 }), []);
+    const one = Array.from({ length: 8 }, async () => await pool.run({ do: "double", number: 4 }, [], 1));
+    assert.deepEqual(new Set(await Promise.all(one)), new Set([9]));
+    assert.equal((await pool.all({ do: "double", number: 1 })).length, 1);
+    await Promise.all(Array.from({ length: 8 }, async () => await pool.run({ do: "double", number: 4 })));
+    assert.equal((await pool.all({ do: "double", number: 1 })).length, 2);
   });
 
   test(`${where}: what a worker posts arrives before its answer, and every worker gets what all get`, async () => {

@@ -28,10 +28,15 @@ export interface SpanPlace {
   /** What comes is stored no more often. */
   readonly leastFlushMs?: number;
   putJournal(entry: SpanBytes, options: { signal: AbortSignal }): Promise<void>;
-  /** Whole segments, and at times the beginning of one more: the next span has that segment whole. */
-  saveSpan(entry: SpanBytes, options: { signal: AbortSignal }): Promise<void>;
+  /**
+   * Whole segments, and at times the beginning of one more: the next span has that segment whole. `goesOn` says, when the span is
+   * stored, whether the next one comes at once.
+   */
+  saveSpan(entry: SpanBytes, options: { signal: AbortSignal; goesOn: () => boolean }): Promise<void>;
   /** Removes from the journal what spans hold up to there. What cannot be removed stays, and does no harm. */
   sweepJournal(savedTo: Lsn, options: { signal: AbortSignal }): Promise<void>;
+  /** Nothing is stored there any more by this keeper. */
+  close?(): Promise<void>;
 }
 
 export interface KeeperTimes {
@@ -106,13 +111,17 @@ export class Keeper {
    * @throws Failure what trying again does not help: a repository that is damaged, whose password changed; the signal's reason.
    */
   async run({ signal }: { signal: AbortSignal }): Promise<void> {
-    for (;;) {
-      signal.throwIfAborted();
-      const step = this.#next();
-      if (step.kind === "wait") {
-        if (this.#o.tail.isFinished && this.#durableTo >= this.#o.tail.end) return;
-        await this.#wait(step.ms, signal);
-      } else await this.#store(step, signal);
+    try {
+      for (;;) {
+        signal.throwIfAborted();
+        const step = this.#next();
+        if (step.kind === "wait") {
+          if (this.#o.tail.isFinished && this.#durableTo >= this.#o.tail.end) return;
+          await this.#wait(step.ms, signal);
+        } else await this.#store(step, signal);
+      }
+    } finally {
+      await this.#o.place.close?.();
     }
   }
 
@@ -142,7 +151,15 @@ export class Keeper {
   #flushInMs(now: number): number | undefined {
     const { tail, times, place } = this.#o;
     if (tail.isFinished && tail.end > this.#durableTo) return 0;
-    return this.#dueMs(this.#durableTo, Math.max(times.flushMs, place.leastFlushMs ?? 0), now);
+    // In arrears everything would be stored twice: the server has it until it is in a span.
+    const spanMs = this.#isMoreToCome(this.#savedTo) && this.#retries.span.atMs <= now ? LIMITS.spanComingMs : 0;
+    return this.#dueMs(this.#durableTo, Math.max(times.flushMs, place.leastFlushMs ?? 0, spanMs), now);
+  }
+
+  /** Whether the server has a whole span from there on, or it is here already. */
+  #isMoreToCome(from: Lsn): boolean {
+    const { tail, times } = this.#o;
+    return !tail.isFinished && Number(tail.serverEnd - from) >= times.spanBytes;
   }
 
   /**
@@ -183,8 +200,9 @@ export class Keeper {
     const entry: SpanBytes = { span: { ...line, from, to, ...times_ }, commits, bytes: tail.read(from, to) };
     const retry = this.#retries[kind];
     try {
+      const goesOn = () => this.#isMoreToCome(segmentStart(to, tail.segmentBytes));
       await this.#tellingWhenSlow(
-        kind === "span" ? place.saveSpan(entry, { signal }) : place.putJournal(entry, { signal }),
+        kind === "span" ? place.saveSpan(entry, { signal, goesOn }) : place.putJournal(entry, { signal }),
       );
     } catch (error) {
       if (signal.aborted) throw signal.reason;

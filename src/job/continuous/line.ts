@@ -162,6 +162,7 @@ export class LogLine {
         const others = this.#keepers.filter((other) => other !== keeper);
         if (signal.aborted || others.length === 0 || !isFailure(error) || error.code === "internal/bug") throw error;
         this.#keepers = others;
+        this.tail.useNoneAgain();
         this.#o.onTrouble(keeper.name, error);
         this.#progressed();
       }

@@ -23,11 +23,17 @@ export class ChunkIds {
   }
 
   list(): ChunkId[] {
-    return Array.from(
-      { length: this.#bytes.length / ID_BYTES },
-      (_, at) => this.#bytes.toString("hex", at * ID_BYTES, (at + 1) * ID_BYTES) as ChunkId,
-    );
+    return listIds(this.#bytes);
   }
+}
+
+/** Ids of chunks that lie one behind the other, 32 bytes each. */
+export function listIds(bytes: Uint8Array): ChunkId[] {
+  const ids = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+  return Array.from(
+    { length: ids.length / ID_BYTES },
+    (_, at) => ids.toString("hex", at * ID_BYTES, (at + 1) * ID_BYTES) as ChunkId,
+  );
 }
 
 /** Where the chunks of a gathered part belong. */

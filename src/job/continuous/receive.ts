@@ -28,13 +28,9 @@ export async function receive(options: ReceiveOptions): Promise<NextTimeline | u
   options.onConfirm(confirm);
   for await (const piece of stream) {
     options.onServer(piece);
-    if (piece.bytes.length > 0) await line.add(ofItsOwn(piece.bytes), { signal });
+    tail.heard(piece.serverEnd);
+    if (piece.bytes.length > 0) await line.add(piece.bytes, { signal });
     confirm();
   }
   return stream.next;
-}
-
-/** What lies in memory for minutes must not hold on to the whole of what was read from the connection with it. */
-function ofItsOwn(bytes: Buffer): Buffer {
-  return bytes.length * 2 < bytes.buffer.byteLength ? Buffer.from(bytes) : bytes;
 }

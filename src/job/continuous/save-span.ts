@@ -6,7 +6,8 @@
  *     chatkeep-wal/wal/<24 hex>      a segment; `<24 hex>.partial` just the bytes of its beginning
  *     chatkeep-wal/wal/<8 hex>.history
  */
-import { createHash } from "node:crypto";
+import { hash } from "node:crypto";
+import { mapConcurrent } from "../../base/concurrent.ts";
 import { assert } from "../../base/errors.ts";
 import { LIMITS } from "../../base/limits.ts";
 import { WAL, type WalSpan, walTags } from "../../point/continuous.ts";
@@ -14,8 +15,9 @@ import { type Commit, formatWalFacts, summarizeCommits, type WalFile } from "../
 import { parseHistory } from "../../wal/history.ts";
 import { historyName, segmentName, segmentStart } from "../../wal/lsn.ts";
 import { PointFolder } from "../point-tree.ts";
-import { Pieces } from "./pieces.ts";
-import { type Writer, writeSnapshot, type Written } from "./writing.ts";
+import type { Sealing } from "../sealing.ts";
+import { listIds } from "./pieces.ts";
+import { type Writer, Writing, type Written } from "./writing.ts";
 
 export const WAL_FOLDER = "wal";
 export const PARTIAL = ".partial";
@@ -32,43 +34,72 @@ export interface SpanToSave {
   readonly histories: ReadonlyMap<number, string>;
 }
 
+/** How a span becomes a snapshot. */
+export interface SaveSpanOptions {
+  readonly signal: AbortSignal;
+  /** Asked when it is there, whether another one follows at once. */
+  readonly goesOn?: () => boolean;
+  /** Threads that seal it. */
+  readonly lanes?: number;
+}
+
 /** @throws Failure `repo/locked`, of the store. */
 export async function saveSpan(writer: Writer, toSave: SpanToSave): Promise<Written> {
-  const { span, segmentBytes } = toSave;
+  await using writing = new Writing(writer);
+  return await writeSpan(writing, { ...toSave, program: writer.program }, { signal: writer.signal });
+}
+
+/** @throws Failure `repo/locked`, of the store. */
+export async function writeSpan(
+  writing: Writing,
+  toSave: SpanToSave & { readonly program: string },
+  { signal, goesOn, lanes = 1 }: SaveSpanOptions,
+): Promise<Written> {
+  const { span, segmentBytes, program } = toSave;
   assert(span.from === segmentStart(span.from, segmentBytes), "a span of the log begins inside a segment");
-  const expectedChunks = Number(span.to - span.from) / LIMITS.walChunkBytes + 64;
-  const options = { place: WAL, expectedChunks: Math.ceil(expectedChunks), workers: 1 };
-  return await writeSnapshot(writer, options, async (sealing) => {
+  const expectedChunks = Math.ceil(Number(span.to - span.from) / LIMITS.walChunkBytes + 64);
+  const options = { place: WAL, expectedChunks, signal, ...(goesOn === undefined ? {} : { goesOn }) };
+  return await writing.write(options, async (sealing) => {
     const top = new PointFolder();
     const root = top.folder(WAL.folder);
     const folder = root.folder(WAL_FOLDER);
-    const pieces = new Pieces(sealing, LIMITS.walChunkBytes);
-    const stored = [];
-    for (const segment of segmentsOf(toSave)) {
-      stored.push({
-        file: segment.file,
-        ids: await pieces.add({ path: segment.file.name, size: segment.file.bytes }, segment.parts),
-      });
-    }
-    await pieces.finish();
-    const segments = stored.map(({ file, ids }) => {
-      folder.addFile(file.name, file.bytes, ids.list());
-      return file;
-    });
+    const segments = await mapConcurrent(
+      segmentsOf(toSave),
+      sealing.width,
+      async ({ parts, ...file }) => await storeSegment(sealing, { ...file, parts, lanes }),
+      { signal },
+    );
+    for (const { file, ids } of segments) folder.addFile(file.name, file.bytes, listIds(ids));
     const histories: WalFile[] = [];
     for (const [timeline, text] of toSave.histories) {
       const bytes = Buffer.from(text, "utf8");
-      const file = { name: historyName(timeline), bytes: bytes.length, sha256: sha256Of([bytes]) };
+      const file = { name: historyName(timeline), bytes: bytes.length, sha256: hash("sha256", bytes) };
       folder.addFile(file.name, file.bytes, await sealing.storeContent(bytes));
       histories.push(file);
     }
     const commits = summarizeCommits(toSave.commits);
-    const facts = formatWalFacts({ program: writer.program, span, segmentBytes, segments, histories, commits });
+    const files = segments.map(({ file }) => file);
+    const facts = formatWalFacts({ program, span, segmentBytes, segments: files, histories, commits });
     const bytes = Buffer.from(facts, "utf8");
     root.addFile(WAL.file, bytes.length, await sealing.storeContent(bytes));
     const tags = walTags({ ...span, ...parentsIn(toSave) });
     return { tree: await top.store(async (tree) => await sealing.storeTree(tree)), tags };
   });
+}
+
+interface SegmentToStore {
+  readonly name: string;
+  readonly bytes: number;
+  readonly parts: readonly Buffer[];
+  readonly lanes: number;
+}
+
+async function storeSegment(
+  sealing: Sealing,
+  { name, bytes, parts, lanes }: SegmentToStore,
+): Promise<{ file: WalFile; ids: Uint8Array }> {
+  const { ids, sha256 } = await sealing.storeShared(parts, { chunkBytes: LIMITS.walChunkBytes, lanes });
+  return { file: { name, bytes, sha256 }, ids };
 }
 
 /** From the timeline's own history file, which names all that it comes from. */
@@ -78,14 +109,8 @@ function parentsIn({ span: { timeline }, histories }: SpanToSave): Pick<WalSpan,
   return history === undefined ? {} : { parents: history.parents };
 }
 
-function sha256Of(parts: readonly Uint8Array[]): string {
-  const hash = createHash("sha256");
-  for (const part of parts) hash.update(part);
-  return hash.digest("hex");
-}
-
 /** The span's bytes by segments, as parts of the buffers given. */
-function* segmentsOf({ span, bytes, segmentBytes }: SpanToSave): Generator<{ file: WalFile; parts: Buffer[] }> {
+function* segmentsOf({ span, bytes, segmentBytes }: SpanToSave): Generator<Omit<SegmentToStore, "lanes">> {
   let [index, within] = [0, 0];
   for (let start = span.from; start < span.to; start += BigInt(segmentBytes)) {
     const length = Math.min(segmentBytes, Number(span.to - start));
@@ -100,6 +125,6 @@ function* segmentsOf({ span, bytes, segmentBytes }: SpanToSave): Generator<{ fil
       if (part.length === next.length) [index, within] = [index + 1, 0];
     }
     const name = `${segmentName(span.timeline, start, segmentBytes)}${length === segmentBytes ? "" : PARTIAL}`;
-    yield { file: { name, bytes: length, sha256: sha256Of(parts) }, parts };
+    yield { name, bytes: length, parts };
   }
 }

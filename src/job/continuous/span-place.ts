@@ -6,8 +6,8 @@ import type { Repository } from "../../repo/repository.ts";
 import { type Lsn, segmentStart } from "../../wal/lsn.ts";
 import { hasJournal, sweepJournal, writeJournal } from "./journal.ts";
 import type { SpanPlace } from "./keeper.ts";
-import { saveSpan } from "./save-span.ts";
-import type { Writer } from "./writing.ts";
+import { writeSpan } from "./save-span.ts";
+import { type Writer, Writing } from "./writing.ts";
 
 export interface SpanPlaceOptions {
   /** The repository's name in the configuration, or its location. */
@@ -22,7 +22,10 @@ export function openSpanPlace(
   writer: Omit<Writer, "signal">,
   { name, segmentBytes, histories }: SpanPlaceOptions,
 ): SpanPlace {
-  const { repository } = writer;
+  const { repository, program } = writer;
+  const writing = new Writing(writer, { startsLate: true });
+  /** The span before this one said that it follows at once. */
+  let isOneOfMany = false;
   // What lies before the first span of this run may be in none: another run knows.
   let sweptFrom: Lsn | undefined;
   let line: { installation: string; systemId: string; timeline: number } | undefined;
@@ -39,8 +42,14 @@ export function openSpanPlace(
     async putJournal(entry, { signal }) {
       await writeJournal(repository, { ...entry, history: histories.get(entry.span.timeline) }, { signal });
     },
-    async saveSpan({ span, commits, bytes }, { signal }) {
-      const saved = await saveSpan({ ...writer, signal }, { span, commits, bytes, segmentBytes, histories });
+    async saveSpan({ span, commits, bytes }, { signal, goesOn }) {
+      const lanes = isOneOfMany ? LIMITS.sealingWorkers : 1;
+      isOneOfMany = false;
+      const saved = await writeSpan(
+        writing,
+        { span, commits, bytes, segmentBytes, histories, program },
+        { signal, lanes, goesOn: () => (isOneOfMany = goesOn()) },
+      );
       if (partial !== undefined && partial.from >= span.from) await removeReplaced(repository, partial.id, signal);
       const isPartial = span.to !== segmentStart(span.to, segmentBytes);
       partial = isPartial ? { id: saved.snapshotId, from: span.from } : undefined;
@@ -51,6 +60,9 @@ export function openSpanPlace(
       if (sweptFrom === undefined || line === undefined) return;
       const swept = await sweepJournal(repository, { ...line, from: sweptFrom, to: savedTo }, { signal });
       if (swept.isRefused) isKept = true;
+    },
+    async close() {
+      await writing[Symbol.asyncDispose]();
     },
   };
 }

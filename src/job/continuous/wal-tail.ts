@@ -2,16 +2,27 @@
  * The end of the write-ahead log that was received and is not in a span of every repository yet: bytes in order and without a
  * gap, in memory, and what was committed in them. Several repositories read from it, each at its own pace; the slowest
  * decides what may be let go of, and whoever adds waits while too much lies here, so that the server keeps the rest.
+ *
+ * The bytes lie in blocks that threads share, so that nothing is copied on its way to one: {@link LIMITS.walChunkBytes} each, of
+ * which the first begins where the tail does, so that a block is a chunk of a span. Blocks that were let go of are used again, as
+ * many as were needed since the time before.
  */
 import { assert, Failure } from "../../base/errors.ts";
+import { LIMITS } from "../../base/limits.ts";
 import type { Commit } from "../../point/wal-facts.ts";
 import { formatLsn, type Lsn, segmentStart } from "../../wal/lsn.ts";
 
-interface Piece {
+/** What came at once. */
+interface Arrival {
   readonly start: Lsn;
-  readonly bytes: Buffer;
   /** Milliseconds on the monotonic clock. */
   readonly cameMs: number;
+}
+
+/** The bytes from `start` on; of the last block some are not there yet. */
+interface Block {
+  readonly start: Lsn;
+  readonly bytes: Buffer;
 }
 
 export interface WalTailOptions {
@@ -25,10 +36,17 @@ export interface WalTailOptions {
 export class WalTail {
   readonly segmentBytes: number;
   readonly #maxBytes: number;
-  #pieces: Piece[] = [];
+  readonly #blockBytes: number;
+  #blocks: Block[] = [];
+  #spare: Buffer[] = [];
+  /** Blocks that were begun since some were last let go of. */
+  #begun = 0;
+  #mayUseAgain = true;
+  #arrivals: Arrival[] = [];
   #commits: Commit[] = [];
   #start: Lsn;
   #end: Lsn;
+  #serverEnd: Lsn;
   #failed: { error: unknown } | undefined;
   #isFinished = false;
   #changed = Promise.withResolvers<void>();
@@ -37,8 +55,10 @@ export class WalTail {
     assert(start === segmentStart(start, segmentBytes), "a tail of the log begins inside a segment");
     this.segmentBytes = segmentBytes;
     this.#maxBytes = maxBytes;
+    this.#blockBytes = Math.min(LIMITS.walChunkBytes, segmentBytes);
     this.#start = start;
     this.#end = start;
+    this.#serverEnd = start;
   }
 
   /** The first byte that is still here. */
@@ -49,6 +69,16 @@ export class WalTail {
   /** The byte after the last one. */
   get end(): Lsn {
     return this.#end;
+  }
+
+  /** How far the server's own log is, as far as it is known: not before {@link end}. */
+  get serverEnd(): Lsn {
+    return this.#serverEnd > this.#end ? this.#serverEnd : this.#end;
+  }
+
+  /** The server said how far its log is. */
+  heard(serverEnd: Lsn): void {
+    if (serverEnd > this.#serverEnd) this.#serverEnd = serverEnd;
   }
 
   /** The end of the last segment that is here whole; not before {@link start}. */
@@ -67,20 +97,42 @@ export class WalTail {
   }
 
   /**
-   * Takes the next bytes, and waits while more than `maxBytes` lie here.
+   * Takes a copy of the next bytes, and waits while more than `maxBytes` lie here.
    * @param commits those whose records end in these bytes.
    * @throws Failure `internal/bug` where they do not follow; the signal's reason.
    */
   async add(
-    { start, bytes, commits, cameMs }: Piece & { commits: readonly Commit[] },
+    { start, bytes, commits, cameMs }: Arrival & { bytes: Uint8Array; commits: readonly Commit[] },
     { signal }: { signal: AbortSignal },
   ): Promise<void> {
     assert(start === this.#end, `bytes of the log at ${formatLsn(start)} do not follow ${formatLsn(this.#end)}`);
-    this.#pieces.push({ start, bytes, cameMs });
+    if (bytes.length > 0) this.#arrivals.push({ start, cameMs });
     this.#commits.push(...commits);
-    this.#end = start + BigInt(bytes.length);
+    this.#fill(bytes);
     this.#notify();
     while (this.isFull) await this.changed({ signal });
+  }
+
+  #fill(bytes: Uint8Array): void {
+    for (let at = 0; at < bytes.length;) {
+      const last = this.#blocks.at(-1);
+      const filled = last === undefined ? this.#blockBytes : Number(this.#end - last.start);
+      const isFull = filled === this.#blockBytes;
+      const block = isFull || last === undefined ? this.#begin() : last;
+      const inBlock = isFull ? 0 : filled;
+      const count = Math.min(bytes.length - at, this.#blockBytes - inBlock);
+      block.bytes.set(bytes.subarray(at, at + count), inBlock);
+      at += count;
+      this.#end += BigInt(count);
+    }
+  }
+
+  #begin(): Block {
+    const bytes = this.#spare.pop() ?? Buffer.from(new SharedArrayBuffer(this.#blockBytes));
+    const block = { start: this.#end, bytes };
+    this.#blocks.push(block);
+    this.#begun += 1;
+    return block;
   }
 
   /** Resolves when something was added or let go of since it was called. @throws what {@link fail} was told. */
@@ -102,37 +154,30 @@ export class WalTail {
     this.#changed = Promise.withResolvers<void>();
   }
 
-  /** Copies of nothing: pieces of what is here from `from` on, up to and without `to`. */
+  /**
+   * Copies of nothing: pieces of what is here from `from` on, up to and without `to`. They are what they are until whoever reads lets
+   * go of them.
+   */
   read(from: Lsn, to: Lsn): Buffer[] {
     assert(
       from >= this.#start && to <= this.#end && from <= to,
       "bytes of the log that are not in memory were asked for",
     );
     const found: Buffer[] = [];
-    for (let at = this.#find(from); at < this.#pieces.length; at += 1) {
-      const piece = this.#pieces[at];
-      if (piece === undefined || piece.start >= to) break;
-      const begin = from > piece.start ? Number(from - piece.start) : 0;
-      const end = Math.min(piece.bytes.length, Number(to - piece.start));
-      if (end > begin) found.push(piece.bytes.subarray(begin, end));
+    for (let at = lastBefore(this.#blocks, from); at < this.#blocks.length; at += 1) {
+      const block = this.#blocks[at];
+      if (block === undefined || block.start >= to) break;
+      const begin = from > block.start ? Number(from - block.start) : 0;
+      const end = Math.min(this.#blockBytes, Number(to - block.start));
+      if (end > begin) found.push(block.bytes.subarray(begin, end));
     }
     return found;
   }
 
-  /** The last piece that begins at or before a position. */
-  #find(lsn: Lsn): number {
-    let [low, high] = [0, this.#pieces.length];
-    while (low < high) {
-      const middle = (low + high) >> 1;
-      if ((this.#pieces[middle]?.start ?? lsn) <= lsn) low = middle + 1;
-      else high = middle;
-    }
-    return Math.max(0, low - 1);
-  }
-
   /** When the byte at a position came, milliseconds on the monotonic clock; undefined where nothing is there. */
   cameAt(lsn: Lsn): number | undefined {
-    return lsn >= this.#start && lsn < this.#end ? this.#pieces[this.#find(lsn)]?.cameMs : undefined;
+    if (lsn < this.#start || lsn >= this.#end) return undefined;
+    return this.#arrivals[lastBefore(this.#arrivals, lsn)]?.cameMs;
   }
 
   /** Those whose records end after `from`, and not after `to`. */
@@ -144,17 +189,20 @@ export class WalTail {
   letGo(before: Lsn): void {
     if (before <= this.#start) return;
     assert(before <= this.#end, "bytes of the log that never came were let go of");
-    const at = this.#find(before);
-    const kept = this.#pieces.slice(at);
-    const [first] = kept;
-    if (first !== undefined && first.start < before) {
-      const bytes = first.bytes.subarray(Number(before - first.start));
-      kept.splice(0, 1, ...(bytes.length === 0 ? [] : [{ ...first, start: before, bytes }]));
-    }
-    this.#pieces = kept;
+    this.#arrivals.splice(0, lastBefore(this.#arrivals, before));
+    const gone = this.#blocks.findIndex(({ start }) => start + BigInt(this.#blockBytes) > before);
+    const free = this.#blocks.splice(0, gone < 0 ? this.#blocks.length : gone).map(({ bytes }) => bytes);
+    this.#spare = this.#mayUseAgain ? [...this.#spare, ...free].slice(0, this.#begun) : [];
+    this.#begun = 0;
     this.#commits = this.#commits.filter(({ lsn }) => lsn > before);
     this.#start = before;
     this.#notify();
+  }
+
+  /** Somebody may still look at what is let go of: no block is used again. */
+  useNoneAgain(): void {
+    this.#mayUseAgain = false;
+    this.#spare = [];
   }
 
   /** True when no more comes: what is here is stored without waiting. */
@@ -174,6 +222,17 @@ export class WalTail {
     this.#changed.reject(error);
     this.#changed.promise.catch(() => {});
   }
+}
+
+/** The last one that begins at or before a position; the first where none does. */
+function lastBefore(sorted: readonly { readonly start: Lsn }[], lsn: Lsn): number {
+  let [low, high] = [0, sorted.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if ((sorted[middle]?.start ?? lsn) <= lsn) low = middle + 1;
+    else high = middle;
+  }
+  return Math.max(0, low - 1);
 }
 
 /** Why keepers stop that were told to. */

@@ -18,6 +18,7 @@ class NotedPlace implements SpanPlace {
   readonly hasJournal: boolean;
   readonly calls: string[] = [];
   readonly entries: SpanBytes[] = [];
+  readonly goOn: boolean[] = [];
   refusal: Failure | undefined;
   spanRefusal: Failure | undefined;
   beforeSpan: (() => Promise<void>) | undefined;
@@ -38,18 +39,23 @@ class NotedPlace implements SpanPlace {
     await this.#take("journal", entry);
   }
 
-  async saveSpan(entry: SpanBytes): Promise<void> {
+  async saveSpan(entry: SpanBytes, { goesOn }: { goesOn: () => boolean }): Promise<void> {
     if (this.spanRefusal !== undefined) throw this.spanRefusal;
     await this.beforeSpan?.();
     await this.#take("span", entry);
+    this.goOn.push(goesOn());
   }
 
   async sweepJournal(savedTo: bigint): Promise<void> {
     this.calls.push(`sweep ${savedTo - START}`);
   }
+
+  async close(): Promise<void> {
+    this.calls.push("close");
+  }
 }
 
-function world({ hasJournal = true, savedTo = START, durableTo = START, segmentBytes = SEGMENT } = {}) {
+function world({ hasJournal = true, savedTo = START, durableTo = START, segmentBytes = SEGMENT, times = TIMES } = {}) {
   const stop = new AbortController();
   const place = new NotedPlace(hasJournal);
   const clock = new HandClock();
@@ -61,7 +67,7 @@ function world({ hasJournal = true, savedTo = START, durableTo = START, segmentB
     line: LINE,
     savedTo,
     durableTo,
-    times: TIMES,
+    times,
     clock,
     onProgress: () => tail.letGo(keeper.savedTo),
     onTrouble: (trouble) => troubles.push(trouble?.code),
@@ -212,6 +218,50 @@ test("while somebody prunes, what comes is durable in the journal, and the span 
   await stop();
 });
 
+test("while the server has a whole span more, what came waits for it, and is not stored twice", async () => {
+  const { place, clock, tail, add, stop } = world();
+  tail.heard(START + 1_000n);
+  await add(150);
+  await clock.advance(TIMES.flushMs - 1);
+  assert.deepEqual(place.calls, []);
+  await add(300);
+  assert.deepEqual(place.calls, ["span 0-400", "sweep 400"]);
+  await stop();
+});
+
+test("a span that does not come, because the server's line is slow, keeps nothing from being durable for long", async () => {
+  const { place, clock, tail, keeper, add, stop } = world({ times: { ...TIMES, flushMs: 10 } });
+  tail.heard(START + 1_000n);
+  await add(150);
+  await clock.advance(LIMITS.spanComingMs - 1);
+  assert.deepEqual(place.calls, []);
+  await clock.advance(1);
+  assert.deepEqual(place.calls, ["journal 0-150"]);
+  assert.equal(keeper.durableTo, START + 150n);
+  await stop();
+});
+
+test("while a span that could be stored is refused, the journal is written at its usual pace", async () => {
+  const { place, clock, tail, add, stop } = world({ times: { ...TIMES, flushMs: 10 } });
+  place.spanRefusal = new Failure("repo/locked", "somebody prunes");
+  tail.heard(START + 1_000n);
+  await add(450);
+  await clock.advance(10);
+  assert.deepEqual(place.calls, ["journal 0-450"]);
+  await stop();
+});
+
+test("a place is told whether the next span follows at once, and when nothing more is stored there", async () => {
+  const { place, tail, run, add } = world();
+  tail.heard(START + 900n);
+  await add(450);
+  await add(400);
+  tail.finish();
+  await run;
+  assert.deepEqual(place.goOn, [true, false]);
+  assert.equal(place.calls.at(-1), "close");
+});
+
 test("damage is not tried again", async () => {
   const { place, clock, run, add } = world();
   place.refusal = new Failure("repo/damaged", "a flipped bit");
@@ -234,7 +284,7 @@ test("at the end everything is stored at once", async () => {
   await add(130);
   tail.finish();
   await run;
-  assert.deepEqual(place.calls, ["journal 0-130"]);
+  assert.deepEqual(place.calls, ["journal 0-130", "close"]);
 });
 
 test("a keeper goes on where spans and journal end", async () => {

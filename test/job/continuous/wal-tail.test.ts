@@ -41,6 +41,22 @@ test("what was added is read back from any position to any other, however it cam
   );
 });
 
+test("what was read stays as it is while more comes and what lies before is let go of, and for ever once nothing is used again", async () => {
+  const tail = tailOf();
+  const add = async (length: number, value: number) =>
+    await tail.add({ start: tail.end, bytes: Buffer.alloc(length, value), commits: [], cameMs: 0 }, { signal });
+  await add(3 * SEGMENT, 1);
+  await add(SEGMENT, 2);
+  const kept = tail.read(START + BigInt(3 * SEGMENT), tail.end);
+  tail.letGo(START + BigInt(3 * SEGMENT));
+  await add(10 * SEGMENT, 3);
+  assert.deepEqual(Buffer.concat(kept), Buffer.alloc(SEGMENT, 2));
+  tail.useNoneAgain();
+  tail.letGo(tail.end);
+  await add(10 * SEGMENT, 4);
+  assert.deepEqual(Buffer.concat(kept), Buffer.alloc(SEGMENT, 2));
+});
+
 test("whoever adds waits while too much is here, and goes on when it was let go of", async () => {
   const tail = tailOf(100);
   await tail.add({ start: START, bytes: Buffer.alloc(100), commits: [], cameMs: 0 }, { signal });
