@@ -35,32 +35,46 @@ export async function settleMoment(
   s: Surroundings,
   proving?: MomentProving,
 ): Promise<string> {
+  const { repository } = opened;
+  const settled = await ofMoment(opened, word, s, async (asked, identity) => {
+    const place = async () => await placeOf(opened, identity, s);
+    const { clock, progress, signal } = s;
+    return await momentPoint({ repository, asked, identity, place, proving, clock, progress, signal });
+  });
+  return settled ?? word;
+}
+
+/**
+ * What is made of the moment that a word means; undefined where it means none, or a time that no window covers and for which the restore
+ * point before it is taken.
+ * @throws Failure `moment/outside`, and what making it throws.
+ */
+export async function ofMoment<T>(
+  opened: OpenedRepository,
+  word: string,
+  s: Surroundings,
+  make: (asked: AskedMoment, identity: { id: string; name: string }) => Promise<T>,
+): Promise<T | undefined> {
   const asked = parseMoment(word, s.clock.now());
   // Where a repository is read as it was nothing can be added to it: a time means the point before it there.
-  if (asked === undefined || (s.atMs !== undefined && !isMomentAlone(word))) return word;
-  const { repository } = opened;
-  const list = await listPoints(repository, s);
+  if (asked === undefined || (s.atMs !== undefined && !isMomentAlone(word))) return undefined;
+  const list = await listPoints(opened.repository, s);
   let identity: { id: string; name: string } | undefined;
-  const make = async (moment: AskedMoment) => {
-    const whose = (identity = identityOf(opened, list));
-    const place = async () => await placeOf(opened, whose, s);
-    const { clock, progress, signal } = s;
-    return await momentPoint({ repository, asked: moment, identity: whose, place, proving, clock, progress, signal });
-  };
+  const makeIt = async (moment: AskedMoment) => await make(moment, (identity = identityOf(opened, list)));
   try {
-    return await make(asked);
+    return await makeIt(asked);
   } catch (error) {
     if (!isFailure(error, "moment/outside")) throw error;
     if (asked.kind === "time" && identity !== undefined) {
       const commit = await commitBefore(opened, { us: asked.us, word, identity, list }, s);
-      if (commit !== undefined) return await make(commit);
+      if (commit !== undefined) return await makeIt(commit);
     }
     // A time means a restore point where it is no moment that can be had.
     if (isMomentAlone(word)) throw error;
     if ((error.hint ?? "") !== "" && list.points.length > 0) {
       s.progress.say(`${error.message}: the restore point before it is taken`);
     }
-    return word;
+    return undefined;
   }
 }
 
@@ -127,6 +141,23 @@ export function identityOf({ config }: OpenedRepository, { points }: PointList):
   });
 }
 
+/** Where a moment is recovered, and whose database it is. */
+export async function recoveryPlace(
+  opened: OpenedRepository,
+  s: Surroundings,
+): Promise<Pick<MomentPlace, "database" | "roles" | "scratch">> {
+  const { database, role } = await installationOf(opened, s);
+  return {
+    database,
+    roles: likelyRoles(role),
+    scratch: await scratchPlaces(opened.config, { inPlaceServer: false }, s),
+  };
+}
+
+function likelyRoles(role: string | undefined): string[] {
+  return [...(role === undefined ? [] : [role]), "postgres", "chatwoot"];
+}
+
 /** What a point of a moment is made with. */
 async function placeOf(
   opened: OpenedRepository,
@@ -138,7 +169,7 @@ async function placeOf(
   return {
     installation,
     database,
-    roles: [...(role === undefined ? [] : [role]), "postgres", "chatwoot"],
+    roles: likelyRoles(role),
     scratch: await scratchPlaces(opened.config, { inPlaceServer: false }, s),
     backup: await backupOf(opened, { identity, installation, findings }, s),
   };

@@ -5,6 +5,7 @@ import { findConfig, loadConfig } from "./config.ts";
 import { objectivesOf } from "./objectives.ts";
 import { openChosenRepository } from "./session.ts";
 import { findStateFolder, readStatus } from "./state-folder.ts";
+import { serversOf } from "./server-records.ts";
 import type { Globals, Surroundings } from "./surroundings.ts";
 import { readWatch, windowMsOf } from "./watched.ts";
 
@@ -23,6 +24,7 @@ export async function runStatus(globals: Globals, s: Surroundings): Promise<Stat
     objectives: objectivesOf(loaded?.config),
     windowMs: windowMsOf(loaded?.config),
     watch: loaded === undefined ? undefined : async () => await readWatch(loaded, s),
+    servers: loaded === undefined ? [] : await serversOf(loaded, s),
     run: loaded === undefined ? undefined : await readStatus(await findStateFolder(loaded, s)),
     clock: s.clock,
     progress: s.progress,

@@ -116,6 +116,8 @@ const POINTS: Topic = {
     "  -90s  -5m  -2h  -1d       that long before now",
     "  now                       the newest moment",
     "  lsn:0/16B3748             what lies before a position of PostgreSQL's log",
+    "",
+    "'chatkeep restore POINT --run' leaves a read-only server of it running, to look.",
   ],
 };
 

@@ -2,6 +2,7 @@
 import type { ErrorCode } from "../base/errors.ts";
 import type { Finding } from "../base/findings.ts";
 import type { RunOutcome } from "./run-summary.ts";
+import type { RecoveredServer } from "./server-summary.ts";
 import type { WatchState, WindowReport } from "./window-summary.ts";
 
 /** A restore point, or the proof of one. */
@@ -55,6 +56,8 @@ export interface StatusSummary {
   } | null;
   /** Null where nobody asked for one, and none has run here. */
   watch: WatchState | null;
+  /** Those of `restore --run`; absent where none runs. */
+  servers?: RecoveredServer[];
   repositories: RepositoryStatus[];
   findings: Finding[];
 }

@@ -15,6 +15,7 @@ import {
 } from "./objectives.ts";
 import { isImported, listPoints, type Point, type PointList, pointsAhead, recoverSeconds } from "./points.ts";
 import type { RunStatus } from "./run-summary.ts";
+import type { RecoveredServer } from "./server-summary.ts";
 import type { InstallationStatus, RepositoryStatus, StatusSummary } from "./status-summary.ts";
 import { NO_WATCH, safeUntilMs, type WatchFacts, watchFindings, watchState, windowFindings } from "./watch-findings.ts";
 import { reportWindows } from "./window-report.ts";
@@ -32,6 +33,8 @@ export interface StatusPorts {
   readonly watch: (() => Promise<WatchFacts>) | undefined;
   /** Of the last daily run. */
   readonly run: RunStatus | undefined;
+  /** Servers that were left running here to be looked at. */
+  readonly servers?: readonly RecoveredServer[];
   readonly clock: Clock;
   readonly progress: Progress;
   readonly signal: AbortSignal;
@@ -70,6 +73,7 @@ export async function status(ports: StatusPorts): Promise<StatusSummary> {
     lastProof,
     run: run === undefined ? null : lastRun(run, nowMs),
     watch: watching.report === null && facts?.isConfigured !== true ? null : watching,
+    ...(ports.servers === undefined || ports.servers.length === 0 ? {} : { servers: [...ports.servers] }),
     repositories,
     findings: sortFindings(findings),
   };

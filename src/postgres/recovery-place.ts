@@ -110,6 +110,29 @@ async function giveTo(folder: string, { uid, gid }: User): Promise<void> {
   }
 }
 
+/** Of a server whose files are looked at again by one that only follows: that refuses a log which holds too little for it. */
+export const MAY_STAY: Readonly<Record<string, string>> = { wal_level: "replica" };
+
+/** What lets a copy of a cluster reach nobody, and run nothing but what it is asked. */
+export const QUIET: Readonly<Record<string, string>> = {
+  // Copied subscriptions would take from their publishers what the real one is to get.
+  max_logical_replication_workers: "0",
+  shared_preload_libraries: "",
+  session_preload_libraries: "",
+  local_preload_libraries: "",
+  archive_mode: "off",
+  lc_messages: "C",
+};
+
+/** The settings of the cluster that count here. */
+export function neededSettings(settings: Readonly<Record<string, string>>): Record<string, string> {
+  const needed = NEEDED_SETTINGS.flatMap((name) => {
+    const value = settings[name];
+    return value !== undefined && /^\d{1,7}$/.test(value) ? [[name, value] as const] : [];
+  });
+  return Object.fromEntries(needed);
+}
+
 /** What the server is told on its command line, where it counts more than anything in its files. */
 export function recoverySettings(
   target: RecoveryTarget,
@@ -117,27 +140,19 @@ export function recoverySettings(
     timeline,
     settings,
     isReadOnly,
-  }: { timeline: number; settings: Readonly<Record<string, string>>; isReadOnly: boolean },
+    mayStay = false,
+  }: { timeline: number; settings: Readonly<Record<string, string>>; isReadOnly: boolean; mayStay?: boolean },
 ): Record<string, string> {
-  const needed = NEEDED_SETTINGS.flatMap((name) => {
-    const value = settings[name];
-    return value !== undefined && /^\d{1,7}$/.test(value) ? [[name, value] as const] : [];
-  });
   return {
-    ...Object.fromEntries(needed),
+    ...neededSettings(settings),
+    ...(mayStay ? MAY_STAY : {}),
     restore_command: RESTORE_COMMAND,
     recovery_target_timeline: String(timeline),
     recovery_target_action: "promote",
     ...targetSettings(target),
     // Nobody reads before the moment is reached; so nothing must be as large as it was on the old machine.
     hot_standby: "off",
-    // Copied subscriptions would take from their publishers what the real one is to get.
-    max_logical_replication_workers: "0",
-    shared_preload_libraries: "",
-    session_preload_libraries: "",
-    local_preload_libraries: "",
-    archive_mode: "off",
-    lc_messages: "C",
+    ...QUIET,
     ...(isReadOnly ? { default_transaction_read_only: "on" } : {}),
   };
 }

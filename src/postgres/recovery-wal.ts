@@ -74,6 +74,9 @@ export interface FeedOptions {
   onFile: (name: string) => void;
 }
 
+/** What {@link prepareFeed} puts there, and {@link feed}. */
+export const FEED_FILES = ["give", "names", "wal", "want", "coming", "failed"] as const;
+
 /** What the server's `restore_command` needs, in the folder that holds its data folder. */
 export async function prepareFeed({ source, place, user }: FeedOptions): Promise<void> {
   await writeFile(join(place, "give"), GIVE, { mode: 0o644 });

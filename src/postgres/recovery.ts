@@ -48,6 +48,8 @@ export interface RecoveryOptions {
   reach?: Lsn;
   /** Who connects cannot change anything by mistake. */
   isReadOnly?: boolean;
+  /** A private folder of ours that the server lies in, and may be laid to rest in; by default a temporary one. */
+  folder?: string;
   places: Pick<ScratchPlaces, "kinds" | "embedded" | "image" | "installation">;
   progress: Progress;
   signal: AbortSignal;
@@ -97,6 +99,7 @@ export async function recover(options: RecoveryOptions): Promise<Recovered> {
     major: cluster.major,
     extensions: [...cluster.extensions],
     neededBytes: cluster.bytes + walBytes,
+    folder: options.folder,
     signal: options.signal,
     cluster: {
       locales: cluster.locales,
@@ -104,6 +107,7 @@ export async function recover(options: RecoveryOptions): Promise<Recovered> {
         timeline: options.timeline,
         settings: cluster.settings,
         isReadOnly: options.isReadOnly === true,
+        mayStay: options.folder !== undefined,
       }),
       async prepare({ folder, data, user }) {
         progress.stage("reading the base", { total: cluster.bytes, unit: "bytes" });

@@ -20,10 +20,10 @@ import {
   removeDeadContainers,
 } from "../system/containers.ts";
 import { runProgram } from "../system/process.ts";
-import { openTemporaryFolder } from "../system/temporary.ts";
 import type { ServerAddress } from "./address.ts";
 import { lackingLocales } from "./locales.ts";
-import { chooseParent, refuseHereWithoutSpace, refuseWithoutSpace, serverUser, type User } from "./scratch-place.ts";
+import { layToRest, openServerFolder } from "./scratch-folder.ts";
+import { refuseHereWithoutSpace, serverUser, type User } from "./scratch-place.ts";
 import {
   KEEPER,
   SCRATCH_SUPERUSER,
@@ -39,6 +39,7 @@ import {
   lackOf,
   lackOfLocale,
   type Offer,
+  type RestingServer,
   type ScratchNeeds,
   type ScratchServer,
 } from "./scratch-source.ts";
@@ -206,17 +207,25 @@ encoding=$1; shift
 initdb --pgdata="$1/data" --username=${SCRATCH_SUPERUSER} --auth=trust --encoding="$encoding" --locale=C --no-sync </dev/null >/dev/null || exit 1
 ${KEEPER}`;
 
+/** It is nobody's whose end would be the container's. */
+const STANDING = ["--label", "chatkeep.recovered=yes"] as const;
+
+/** A server that was laid to rest, with all that it prints in a file. Arguments: the file, the server's own. */
+const START_AGAIN = `${FIND_PROGRAMS}
+export LC_ALL=C; unset PGDATA
+log=$1; shift
+exec "$@" </dev/null >>"$log" 2>&1`;
+
 async function openContainer(
   engine: Engine,
   image: Image,
   { major, version, where }: Pick<ScratchServer, "major" | "version" | "where">,
-  { encoding = "UTF8", neededBytes = 0, cluster, settings, signal }: ScratchNeeds,
+  needs: ScratchNeeds,
 ): Promise<ScratchServer> {
+  const { encoding = "UTF8", cluster, settings, signal } = needs;
   await removeDeadContainers(engine, { signal });
   const { args: asOurs, user, given } = await asUser();
-  const parent = await chooseParent(given);
-  await refuseWithoutSpace(parent, neededBytes);
-  const folder = await openTemporaryFolder("chatkeep-server", parent, { owner: given?.uid });
+  const folder = await openServerFolder(needs, given);
   const [shared, passwd, idFile] = ["c", "passwd", "id"].map((name) => join(folder.path, name)) as [
     string,
     string,
@@ -235,20 +244,34 @@ async function openContainer(
     if (given !== undefined) for (const path of [socket, shared, folder.path]) await chown(path, user.uid, user.gid);
     await cluster?.prepare({ folder: shared, data, user: given });
     const sharing = [`source=${shared},target=${shared}`, `source=${passwd},target=/etc/passwd,readonly`];
-    const options = [
-      ...ownContainer(),
-      ...asOurs,
-      "--interactive",
-      `--cidfile=${idFile}`,
-      "--shm-size=256m",
-      ...sharing.flatMap((mount) => ["--mount", `type=bind,${mount}`]),
-    ];
-    const server = ["postgres", ...serverArguments({ data, socket }, cluster?.settings ?? settings)];
+    const places = [...asOurs, "--shm-size=256m", ...sharing.flatMap((mount) => ["--mount", `type=bind,${mount}`])];
+    const options = [...ownContainer(), "--interactive", `--cidfile=${idFile}`, ...places];
+    const program = ["postgres", ...serverArguments({ data, socket }, cluster?.settings ?? settings)];
     const script = cluster === undefined ? START_INSIDE : START_GIVEN;
-    const command = ["--entrypoint", "/bin/sh", image.id, "-c", script, "sh", encoding, shared, ...server];
+    const command = ["--entrypoint", "/bin/sh", image.id, "-c", script, "sh", encoding, shared, ...program];
     started = startKept(engine.program, [...RUN, ...options, ...command], undefined);
     const address = await (cluster?.untilReady ?? untilReady)(socket, started, signal);
-    return { kind: "container", address, major, version, where, isThrowaway: true, [Symbol.asyncDispose]: dispose };
+    const server = started;
+    const rest = async (): Promise<RestingServer> => {
+      await layToRest(folder, { within: shared, data, started: server });
+      const again = ["--entrypoint", "/bin/sh", image.id, "-c", START_AGAIN, "sh"];
+      const start: RestingServer["start"] = async (args, log, signal) => {
+        const command = [...RUN, "--detach", ...STANDING, ...places, ...again, log, "postgres", ...args];
+        const { stdout } = await runProgram(engine.program, command, { signal });
+        return { kind: "container", program: engine.program, id: stdout.toString("utf8").trim() };
+      };
+      return { major, data, socket, user: given, isNetworked: false, start };
+    };
+    return {
+      kind: "container",
+      address,
+      major,
+      version,
+      where,
+      isThrowaway: true,
+      ...(needs.folder === undefined ? {} : { rest }),
+      [Symbol.asyncDispose]: dispose,
+    };
   } catch (error) {
     await dispose();
     throw error;

@@ -59,9 +59,13 @@ export function initdbArguments(data: string, encoding: string): string[] {
   ];
 }
 
+/** In the folder of a server that is to be started again. */
+export const STAYS = "stays";
+
 /**
  * Runs the server, and ends it and removes its folder when standard input ends: that happens when we close it, and
- * also when we are killed. More than one signal, as a shell's background process ignores this one until it is a server that
+ * also when we are killed. Where the folder holds a file {@link STAYS}, the server is ended cleanly and the folder is left.
+ * More than one signal, as a shell's background process ignores this one until it is a server that
  * listens to it. Arguments: the folder, the program and its arguments.
  */
 export const KEEPER = `
@@ -69,10 +73,11 @@ folder=$1; shift
 exec 3<&0
 "$@" 3<&- </dev/null &
 server=$!
-{ cat <&3 >/dev/null; while kill -QUIT "$server"; do sleep 1; done; } >/dev/null 2>&1 &
+{ cat <&3 >/dev/null; how=QUIT; [ -e "$folder/${STAYS}" ] && how=INT
+  while kill -"$how" "$server"; do sleep 1; done; } >/dev/null 2>&1 &
 exec 3<&-
 wait "$server"
-cd / && rm -rf -- "$folder"
+[ -e "$folder/${STAYS}" ] || { cd / && rm -rf -- "$folder"; }
 `;
 
 export interface Started {

@@ -1,18 +1,14 @@
 /** Scratch servers made of programs that lie on this machine: its own packages', or npm's embedded server. */
-import { chown, mkdir } from "node:fs/promises";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { chown, mkdir, open } from "node:fs/promises";
 import { join } from "node:path";
 import { Failure, isFailure } from "../base/errors.ts";
+import { knownProcess } from "../system/known-process.ts";
 import { runProgram } from "../system/process.ts";
-import { openTemporaryFolder } from "../system/temporary.ts";
 import { lackingHere, localeRemedy } from "./locales.ts";
-import {
-  canReach,
-  chooseParent,
-  refuseHereWithoutSpace,
-  refuseWithoutSpace,
-  serverUser,
-  type User,
-} from "./scratch-place.ts";
+import { layToRest, openServerFolder } from "./scratch-folder.ts";
+import { canReach, refuseHereWithoutSpace, serverUser, type User } from "./scratch-place.ts";
 import {
   initdbArguments,
   KEEPER,
@@ -31,6 +27,7 @@ import {
   type Offer,
   type ScratchNeeds,
   type ScratchServer,
+  type StandingProcess,
   serverPackages,
 } from "./scratch-source.ts";
 import { embeddedFolders, EMBEDDED_PACKAGE, findServers, type ServerPrograms, serversIn } from "./server-programs.ts";
@@ -115,9 +112,7 @@ async function openServer(
 ): Promise<ScratchServer> {
   const { signal } = needs;
   const user = await serverUser();
-  const parent = await chooseParent(user);
-  await refuseWithoutSpace(parent, needs.neededBytes ?? 0);
-  const folder = await openTemporaryFolder("chatkeep-server", parent, { owner: user?.uid });
+  const folder = await openServerFolder(needs, user);
   let started: Started | undefined;
   const dispose = async () => {
     await stopKept(started?.child);
@@ -132,14 +127,50 @@ async function openServer(
     if (cluster === undefined) await initialise(programs, data, user, needs);
     else await cluster.prepare({ folder: folder.path, data, user });
     const command = [programs.postgres, ...serverArguments({ data, socket }, cluster?.settings ?? needs.settings)];
-    started = startKept("/bin/sh", ["-c", KEEPER, "sh", folder.path, ...command], user);
-    const address = await (cluster?.untilReady ?? untilReady)(socket, started, signal);
-    const { major, version, where } = programs;
-    return { kind, address, major, version, where, isThrowaway: true, [Symbol.asyncDispose]: dispose };
+    const running = startKept("/bin/sh", ["-c", KEEPER, "sh", folder.path, ...command], user);
+    started = running;
+    const address = await (cluster?.untilReady ?? untilReady)(socket, running, signal);
+    const { major, version, where, postgres } = programs;
+    const rest = async () => {
+      await layToRest(folder, { within: folder.path, data, started: running });
+      const start = async (args: readonly string[], log: string) => await startStanding(postgres, args, { log, user });
+      return { major, data, socket, user, isNetworked: true, start };
+    };
+    return {
+      kind,
+      address,
+      major,
+      version,
+      where,
+      isThrowaway: true,
+      ...(needs.folder === undefined ? {} : { rest }),
+      [Symbol.asyncDispose]: dispose,
+    };
   } catch (error) {
     await dispose();
     throw error;
   }
+}
+
+/** With nothing of ours that it could miss when we are gone. */
+async function startStanding(
+  postgres: string,
+  args: readonly string[],
+  { log, user }: { log: string; user: User | undefined },
+): Promise<StandingProcess> {
+  await using file = await open(log, "a", 0o600);
+  const child = spawn(postgres, args, {
+    cwd: "/",
+    env: { ...process.env, LC_ALL: "C", PGDATA: undefined },
+    stdio: ["ignore", file.fd, file.fd],
+    detached: true,
+    ...user,
+  });
+  await once(child, "spawn");
+  const { pid } = child;
+  child.unref();
+  if (pid === undefined) throw new Failure("program/failed", `'${postgres}' could not be started`);
+  return { kind: "process", ...knownProcess(pid) };
 }
 
 async function initialise(

@@ -1,4 +1,5 @@
 /** What every place that a scratch server can come from has in common: it offers one, or says what it lacks. */
+import type { KnownProcess } from "../system/known-process.ts";
 import type { ServerAddress } from "./address.ts";
 import type { User } from "./scratch-place.ts";
 import type { Started } from "./scratch-process.ts";
@@ -32,6 +33,11 @@ export interface ScratchNeeds {
   cluster?: GivenCluster;
   /** Settings of a new one, beside a scratch server's own; only servers of this machine take them. */
   settings?: Readonly<Record<string, string>>;
+  /**
+   * A private folder of ours that it is made in, by default a temporary one. It goes with the server, unless that is laid to rest.
+   * Only servers of this machine take one.
+   */
+  folder?: string | undefined;
   /** What its tables and indexes will take; it refuses to begin on a disk that cannot hold them. */
   neededBytes?: number;
   /** Told what a person should see and what keeps nothing from going on: a database that could not be dropped. */
@@ -49,6 +55,27 @@ export interface ScratchServer extends AsyncDisposable {
   readonly where: string;
   /** The whole server is gone afterwards, and with it the roles that were made in it. */
   readonly isThrowaway: boolean;
+  /** Ends it cleanly and leaves its files; only where it was given its folder. @throws Failure `program/failed`. */
+  rest?(): Promise<RestingServer>;
+}
+
+/** What runs on after the command that started it. */
+export type StandingProcess =
+  | ({ readonly kind: "process" } & KnownProcess)
+  | { readonly kind: "container"; readonly program: string; readonly id: string };
+
+/** A server that was ended cleanly, and can be started on its files again. */
+export interface RestingServer {
+  readonly major: number;
+  readonly data: string;
+  /** The folder of its socket. */
+  readonly socket: string;
+  /** Whom it runs as, where that is not us. */
+  readonly user: User | undefined;
+  /** False in a container, which has no network: it is reached by its socket alone. */
+  readonly isNetworked: boolean;
+  /** @param args the server's own. @param log a file beside its data that takes what it prints. */
+  start(args: readonly string[], log: string, signal: AbortSignal): Promise<StandingProcess>;
 }
 
 /** A server that fits. */

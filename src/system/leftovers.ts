@@ -73,8 +73,13 @@ const MARK = /^([0-9a-f]{6})\.([0-9a-f]{6})\.([0-9a-f]{6})\.(\d+)$/;
 
 /** This process in short, for the name of a folder that is its own: `<machine>.<boot>.<processes>.<pid>`. */
 export function ownMark(): string {
+  return markOf(process.pid);
+}
+
+/** The same of another process that can be seen from here. */
+export function markOf(pid: number): string {
   const { machine, boot, processes } = thisPlace();
-  return [...[machine, boot, processes].map((part) => part.slice(0, SHORT)), process.pid].join(".");
+  return [...[machine, boot, processes].map((part) => part.slice(0, SHORT)), pid].join(".");
 }
 
 /** True when the process that {@link ownMark} marked is surely over. */

@@ -4,7 +4,6 @@
  * container with the same folder) one that was not touched for ten minutes is.
  */
 import { randomUUID } from "node:crypto";
-import { readFileSync } from "node:fs";
 import { link, readFile, rename, rm, stat, utimes, writeFile } from "node:fs/promises";
 import { dirname } from "node:path";
 import { formatBytes } from "../base/bytes.ts";
@@ -12,6 +11,7 @@ import type { Clock } from "../base/clock.ts";
 import { dateOf, formatInstant, parseZonedInstant } from "../base/clock.ts";
 import { Failure, messageOf } from "../base/errors.ts";
 import { LIMITS } from "../base/limits.ts";
+import { beganAt } from "./alive.ts";
 import { freeBytesOf } from "./folders.ts";
 import { isMarkOver, isMarkHere, ownMark } from "./leftovers.ts";
 
@@ -146,14 +146,4 @@ function locked({ pid, since }: Holder): Failure {
   return new Failure("run/locked", `another run is under way: process ${pid}, since ${since}`, {
     hint: "Wait until it is over. If it hangs, look at what it does, then end it; the next run goes on.",
   });
-}
-
-/** Field 22 of proc_pid_stat(5); empty where there is none. The name of the program may hold anything but ends with ')'. */
-function beganAt(pid: number): string {
-  try {
-    const text = readFileSync(`/proc/${pid}/stat`, "latin1");
-    return text.slice(text.lastIndexOf(")") + 2).split(" ")[19] ?? "";
-  } catch {
-    return "";
-  }
 }

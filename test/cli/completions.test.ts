@@ -24,7 +24,7 @@ COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _chatkeep; printf '%s\\n' "\${COMPREP
 test("bash offers commands, their options, points and values", async () => {
   assert.deepEqual(await offered("ba"), ["backup"]);
   assert.deepEqual(await offered("restore", "la"), ["latest"]);
-  assert.deepEqual(await offered("restore", "latest", "--p"), ["--plan"]);
+  assert.deepEqual(await offered("restore", "latest", "--pl"), ["--plan"]);
   assert.deepEqual(await offered("restore", "--only", "st"), ["storage"]);
   assert.deepEqual(await offered("--json", "backup", "--f"), ["--full", "--from-standby"]);
   assert.deepEqual(await offered("completion", "z"), ["zsh"]);

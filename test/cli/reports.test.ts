@@ -23,6 +23,7 @@ import { formatEntries } from "../../src/cli/reports/ls.ts";
 import { formatPlan, formatRestored } from "../../src/cli/reports/restore.ts";
 import { formatNotify } from "../../src/cli/reports/notify.ts";
 import { formatFailures, formatRun } from "../../src/cli/reports/run.ts";
+import { formatServers, formatStarted, formatStopped } from "../../src/cli/reports/run-server.ts";
 import { formatSchedule } from "../../src/cli/reports/schedule.ts";
 import { formatScrub } from "../../src/cli/reports/scrub.ts";
 import { formatShow } from "../../src/cli/reports/show.ts";
@@ -33,6 +34,7 @@ import { formatUnlock } from "../../src/cli/reports/unlock.ts";
 import { formatProblems, formatVerify } from "../../src/cli/reports/verify.ts";
 import { GUARD_BACK, GUARD_HELD, GUARD_WELL, GUARD_WRONG } from "./guard-summaries.ts";
 import { NOTIFIED, RUN, RUN_FAILED, SCHEDULED } from "./run-summaries.ts";
+import { POINT_SERVED, SERVER_ACCESS, SERVER_STARTED } from "./server-summaries.ts";
 import {
   BACKUP,
   COPY,
@@ -162,6 +164,41 @@ const REPORTS: Record<string, string[]> = {
     { ...EXPORTED, wasBegun: true, passwordFile: null },
     LOOK,
   ),
+  "a server that was left running": formatStarted(SERVER_STARTED, LOOK),
+  "a restore point's server, asked through its socket": formatStarted(
+    {
+      ...SERVER_STARTED,
+      started: {
+        ...SERVER_STARTED.started,
+        point: POINT_SERVED,
+        lastCommitAt: null,
+        replayedTo: null,
+        access: {
+          ...SERVER_ACCESS,
+          host: "/var/tmp/chatkeep-recovered-3fa91c/c/s",
+          port: 5432,
+          url: "postgresql://chatkeep_look_3fa91c@/chatwoot_production?host=%2Fvar%2Ftmp%2Fchatkeep-recovered-3fa91c%2Fc%2Fs&port=5432",
+        },
+      },
+    },
+    LOOK,
+  ),
+  "servers that run": [
+    ...formatServers(
+      {
+        servers: [
+          SERVER_STARTED.started,
+          { ...SERVER_STARTED.started, id: "77ab01", state: "recovering", access: null },
+        ],
+      },
+      LOOK,
+    ),
+    ...formatServers({ servers: [] }, LOOK),
+  ],
+  "servers that were ended": [
+    ...formatStopped({ type: "summary", verb: "restore", stopped: ["3fa91c"] }),
+    ...formatStopped({ type: "summary", verb: "restore", stopped: [] }),
+  ],
   "an imported file": formatImport(IMPORTED, LOOK),
   "an imported file whose points were there": formatImport({ ...IMPORTED, imported: [], skipped: 1, others: 0 }, LOOK),
   "an imported file that is damaged": [

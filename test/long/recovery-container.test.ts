@@ -1,5 +1,6 @@
 /** Recovery in a container of an image that has the database's server, where this machine itself is not asked for one. */
 import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
 import { chmod, copyFile, cp, mkdir } from "node:fs/promises";
 import { dirname } from "node:path";
 import { after, before, test } from "node:test";
@@ -8,8 +9,9 @@ import { silent } from "../../src/base/progress.ts";
 import { connect } from "../../src/postgres/connect.ts";
 import { recover, type RecoveryOptions } from "../../src/postgres/recovery.ts";
 import { walFolder } from "../../src/postgres/recovery-wal.ts";
+import { endStanding, isStandingOver, standOn } from "../../src/postgres/standing.ts";
 import { type Docker, makeImage, startDocker } from "../harness/docker.ts";
-import { startPostgres } from "../harness/postgres.ts";
+import { serverUser, startPostgres } from "../harness/postgres.ts";
 import { mustRun } from "../harness/run.ts";
 import { type TestFolder, temporaryFolder } from "../harness/temporary.ts";
 import { receiveWal, takeBase } from "../harness/wal.ts";
@@ -109,6 +111,28 @@ test("a moment comes back in a container of the image, and nothing of it stays",
     assert.notEqual(await containers(), "");
   }
   assert.equal(await containers(), "");
+});
+
+test("a server of a moment goes on in a container without a network, is asked through its socket, and goes", async () => {
+  const place = folder.at("stands");
+  await mkdir(place, { mode: 0o700 });
+  const user = serverUser();
+  if (user !== undefined) await mustRun("chown", [`${user.uid}:${user.gid}`, place]);
+  await using recovered = await recover({ ...options, folder: place });
+  const looker = { user: "looker", password: "seen", database: "postgres" };
+  const stand = { looker, settings: {}, onStart: async () => {}, signal };
+  const standing = await standOn(recovered.server, recovered.address, { ...stand, port: undefined });
+  await recovered[Symbol.asyncDispose]();
+  {
+    await using connection = await connect(standing.address, { signal });
+    assert.deepEqual(await connection.query("select count(*)::int as n from account"), [{ n: 1001 }]);
+    await assert.rejects(connection.query("delete from account"), /read-only transaction/);
+  }
+  assert.equal(await isStandingOver(standing.process, { signal }), false);
+  await endStanding(standing.process);
+  assert.equal(await isStandingOver(standing.process, { signal }), true);
+  assert.equal(await containers(), "");
+  assert.equal(existsSync(place), true, "the folder is its owner's to remove");
 });
 
 test("a moment outside of the log, and a locale that the image lacks, are told", async () => {

@@ -6,6 +6,7 @@ import assert from "node:assert/strict";
 import { chmod, cp, mkdir, open, symlink } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { test } from "node:test";
+import { isFailure } from "../../src/base/errors.ts";
 import { silent } from "../../src/base/progress.ts";
 import { checkStructure } from "../../src/postgres/amcheck.ts";
 import { compareBase } from "../../src/postgres/base-manifest.ts";
@@ -13,6 +14,7 @@ import { connect } from "../../src/postgres/connect.ts";
 import { checkPages } from "../../src/postgres/page-checksums.ts";
 import { recover, type RecoveryTarget } from "../../src/postgres/recovery.ts";
 import { walFolder } from "../../src/postgres/recovery-wal.ts";
+import { endStanding, isStandingOver, standOn } from "../../src/postgres/standing.ts";
 import { openReplication } from "../../src/postgres/replication.ts";
 import { embeddedPostgres, type EmbeddedMajor } from "../harness/embedded.ts";
 import { serverUser, startPostgres, type TestServer } from "../harness/postgres.ts";
@@ -131,6 +133,102 @@ for (const major of [13, 14, 16, 17, 18] as const satisfies readonly EmbeddedMaj
     await using end = await recoverTo({ kind: "end" });
     await using later = await connect(end.address, { signal });
     assert.deepEqual(await later.query("select count(*)::int as n from account"), [{ n: 0 }]);
+  });
+}
+
+for (const major of [13, 18] as const satisfies readonly EmbeddedMajor[]) {
+  test(`PostgreSQL ${major}: a server of a moment stands, can be read by its own role, and refuses every change`, async () => {
+    const { folder: embedded, programs } = await embeddedPostgres(major);
+    await using folder = await temporaryFolder();
+    await chmod(folder.path, 0o755);
+    await using server = await startPostgres({
+      programs,
+      settings: ["wal_level=replica", "full_page_writes=on", "synchronous_commit=on", "wal_keep_size=1GB"],
+    });
+    await makeTablespace(server, folder);
+    await server.query(
+      `create table far (n int primary key) tablespace aside; insert into far select generate_series(1, 5000);
+       create schema own; create table own.rows (n int); insert into own.rows values (1), (2);
+       alter table own.rows enable row level security; revoke all on database postgres from public;
+       create sequence numbers; select nextval('numbers'); select lo_from_bytea(4711, 'kept');
+       create materialized view seen as select count(*) as n from far`,
+    );
+    if (major >= 17) {
+      await server.query(
+        `create table signed_in (at timestamptz); create function note() returns event_trigger language plpgsql
+           as $$ begin insert into signed_in values (now()); end $$;
+         create event trigger noting on login execute function note(); alter event trigger noting enable always`,
+      );
+    }
+    await takeBase(server, folder.at("base"));
+    await server.query("insert into own.rows values (3)");
+    const moment = await now(server);
+    await server.query("drop schema own cascade; select pg_switch_wal()");
+    await cp(join(await dataFolder(server), "pg_wal"), folder.at("wal"), { recursive: true });
+    const place = folder.at("stands");
+    await mkdir(place, { mode: 0o700 });
+    const user = serverUser();
+    if (user !== undefined) await mustRun("chown", [`${user.uid}:${user.gid}`, place]);
+    await using recovered = await recover({
+      cluster: {
+        major,
+        segmentBytes: SEGMENT,
+        bytes: 100 * 1024 * 1024,
+        extensions: ["plpgsql"],
+        locales: ["C.UTF-8"],
+        settings: {},
+        roles: ["postgres"],
+      },
+      files: async (data) => await cp(folder.at("base"), data, { recursive: true }),
+      wal: await walFolder(folder.at("wal"), SEGMENT),
+      timeline: 1,
+      target: { kind: "time", us: moment },
+      folder: place,
+      places: { kinds: ["embedded"], embedded },
+      progress: silent,
+      signal,
+    });
+    const standing = await standOn(recovered.server, recovered.address, {
+      looker: { user: "looker", password: "seen", database: "postgres" },
+      port: undefined,
+      settings: {},
+      onStart: async () => {},
+      signal,
+    });
+    try {
+      await using connection = await connect(standing.address, { signal });
+      const [row] = await connection.query(
+        `select (select count(*)::int from own.rows) as rows, (select count(*)::int from far) as far,
+                (select last_value::int from numbers) as number, (select n::int from seen) as seen,
+                convert_from(lo_get(4711), 'UTF8') as object, pg_is_in_recovery() as follows,
+                (select rolsuper from pg_roles where rolname = current_user) as super`,
+      );
+      assert.deepEqual(row, {
+        rows: 3,
+        far: 5000,
+        number: 1,
+        seen: 5000,
+        object: "kept",
+        follows: true,
+        super: false,
+      });
+      for (const sql of [
+        "insert into own.rows values (4)",
+        "create temp table t (n int)",
+        "select nextval('numbers')",
+      ]) {
+        await connection.query("set default_transaction_read_only = off");
+        await assert.rejects(connection.query(sql), /read-only transaction|during recovery|permission denied/);
+      }
+      for (const wrong of [{ password: "guessed" }, { user: "postgres" }]) {
+        await assert.rejects(connect({ ...standing.address, ...wrong }, { signal }), (error) =>
+          isFailure(error, "database/denied"),
+        );
+      }
+    } finally {
+      await endStanding(standing.process);
+    }
+    assert.equal(await isStandingOver(standing.process, { signal }), true);
   });
 }
 

@@ -1,13 +1,18 @@
 /** Any moment between a base and the end of the log stands where a restore point does, on the command line. */
 import assert from "node:assert/strict";
-import { appendFile, mkdir, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { appendFile, chmod, mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { basename, join } from "node:path";
 import { after, before, test } from "node:test";
+import { setImmediate } from "node:timers/promises";
 import { watchFile } from "../../src/app/state-folder.ts";
 import { attachFile, sendMessage } from "../../src/demo/change.ts";
 import { seededRandom } from "../../src/demo/random.ts";
 import { listPoints } from "../../src/job/points.ts";
+import type { RecoveredServer, ServerAccess } from "../../src/job/server-summary.ts";
 import type { Repository } from "../../src/repo/repository.ts";
+import { isProcessOver, knownProcess } from "../../src/system/known-process.ts";
+import { run } from "../harness/run.ts";
+import { type TestFolder, temporaryFolder } from "../harness/temporary.ts";
 import { longTest } from "../harness/whole.ts";
 import { reopen, signal } from "../repo/small-backup.ts";
 import { makeCheapToOpen } from "./cheap-key.ts";
@@ -16,6 +21,8 @@ import { onDatabase } from "./hostile-installation.ts";
 import { FOLLOWED, protect } from "./protected-desk.ts";
 
 let desk: Desk;
+/** Where recovered servers lie. */
+let place: TestFolder;
 let repository: Repository;
 let backup: string;
 /** Before everything was deleted: a time, a position, and how many messages there were. */
@@ -33,6 +40,9 @@ async function timeNow(): Promise<string> {
 before(async () => {
   desk = await openDesk({ server: { settings: [...FOLLOWED] }, size: { messages: 80, conversations: 12, files: 6 } });
   ({ repository } = await makeCheapToOpen(desk));
+  await appendFile(desk.config, `state-dir: ${join(desk.root, "state")}\n`);
+  place = await temporaryFolder();
+  await chmod(place.path, 0o755);
   backup = String((await desk.summary(["backup"]))["point"]);
   early = await timeNow();
   const [identity] = (await listPoints(repository, { signal })).points;
@@ -57,7 +67,11 @@ before(async () => {
   await protection.finish(reopen(repository));
 });
 
-after(async () => await desk[Symbol.asyncDispose]());
+after(async () => {
+  for (const { id } of await runningNow()) await desk.chatkeep(["restore", "--stop", id]);
+  await place[Symbol.asyncDispose]();
+  await desk[Symbol.asyncDispose]();
+});
 
 async function messagesOf(point: string): Promise<unknown> {
   const manifest = JSON.parse((await desk.chatkeep(["dump", point, "manifest.json"])).stdout) as {
@@ -117,6 +131,113 @@ longTest("a position and the newest moment are each a point of their own", async
   assert.equal(await messagesOf("now"), 0);
 });
 
+/** Leaves a server running. */
+async function startServer(point: string, more: readonly string[] = []): Promise<RecoveredServer> {
+  return (await desk.summary(["restore", point, "--run", "--to", place.path, ...more]))["started"] as RecoveredServer;
+}
+
+async function runningNow(): Promise<RecoveredServer[]> {
+  return (await desk.summary(["restore", "--run"]))["servers"] as RecoveredServer[];
+}
+
+function accessTo({ access }: RecoveredServer): ServerAccess {
+  assert.ok(access !== null);
+  return access;
+}
+
+/** As psql is let in by what was printed. */
+async function ask(server: RecoveredServer, sql: string) {
+  return await run("psql", [accessTo(server).url, "-XAtc", sql], { env: { PGPASSWORD: undefined } });
+}
+
+test("a server of a moment is left running, which nobody can write into, and goes without a trace", async () => {
+  const server = await startServer(good.time);
+  const { host, port, database } = accessTo(server);
+  assert.equal(host, "127.0.0.1");
+  assert.equal(server.point, good.time);
+  assert.ok(server.lastCommitAt !== null && server.lastCommitAt <= good.time);
+  const counted = await ask(server, "select count(*) from messages");
+  assert.equal(counted.stdout, `${good.messages}\n`, counted.stderr);
+  const begun = await readFile(join(server.folder, "data", "postmaster.opts"), "utf8");
+  for (const setting of ["archive_mode=off", "primary_conninfo=", "shared_preload_libraries=", "max_wal_senders=0"]) {
+    assert.ok(begun.includes(`"${setting}"`), begun);
+  }
+  const insert = "insert into accounts (name, created_at, updated_at) values ('x', now(), now())";
+  for (const sql of [insert, `set default_transaction_read_only = off; ${insert}`, `begin read write; ${insert}`]) {
+    assert.match((await ask(server, sql)).stderr, /read-only transaction|read-write mode during recovery/);
+  }
+  // Nobody else is let in, with whatever name the cluster knows.
+  const other = await run(
+    "psql",
+    ["-h", host, "-p", String(port), "-U", "postgres", "-w", "-c", "select 1", database],
+    {},
+  );
+  assert.match(other.stderr, /no pg_hba.conf entry/);
+  assert.deepEqual(
+    (await runningNow()).map(({ id, access }) => [id, access?.port]),
+    [[server.id, port]],
+  );
+  const taken = await desk.chatkeep(["restore", good.time, "--run", "--port", String(port)]);
+  assert.equal(taken.status, 1);
+  assert.match(taken.stderr, /error: port \d+ of 127\.0\.0\.1 cannot be had/);
+  assert.deepEqual((await desk.summary(["restore", "--stop"]))["stopped"], [server.id]);
+  assert.deepEqual(await readdir(place.path), []);
+  assert.deepEqual((await desk.summary(["restore", "--stop", server.id]))["stopped"], []);
+  assert.deepEqual(await runningNow(), []);
+});
+
+test("what is no look, and a place that does not fit, is refused before anything is begun", async () => {
+  for (const args of [
+    [good.time, "--run", "--plan"],
+    [good.time, "--run", "--onto", "compose"],
+    [good.time, "--run", "--only", "database"],
+    [good.time, "--run", "--stop"],
+    [good.time, "--port", "5555"],
+    [good.time, "--run", "--port", "80"],
+    [good.time, "--stop"],
+    ["--run", "--to", place.path],
+  ]) {
+    const result = await desk.chatkeep(["restore", ...args]);
+    assert.equal(result.status, 2, `${args.join(" ")}: ${result.stderr}`);
+  }
+  for (const [to, said] of [
+    [join(place.path, "nowhere"), /error: there is no folder '.*nowhere'/],
+    [join(place.path, "n".repeat(90)), /error: the path '.*' is too long for a server's socket/],
+  ] as const) {
+    if (to.length > 100) await mkdir(to);
+    const result = await desk.chatkeep(["restore", good.time, "--run", "--to", to]);
+    assert.equal(result.status, 1, result.stderr);
+    assert.match(result.stderr, said);
+    await rm(to, { recursive: true, force: true });
+  }
+  assert.deepEqual(await runningNow(), []);
+  assert.deepEqual(await readdir(place.path), []);
+});
+
+longTest("two servers run beside each other; one that was killed is forgotten with all that it had", async () => {
+  const first = await startServer(`lsn:${good.lsn}`);
+  const second = await startServer("latest");
+  const count = "select count(*) from messages";
+  assert.equal((await ask(first, count)).stdout, `${good.messages}\n`);
+  assert.equal((await ask(second, count)).stdout, `${String(await messagesOf(backup))}\n`);
+  assert.match((await ask(second, "create table t (n int)")).stderr, /read-only transaction/);
+  assert.equal((await runningNow()).length, 2);
+  const unclear = await desk.chatkeep(["restore", "--stop"]);
+  assert.equal(unclear.status, 2);
+  assert.match(unclear.stderr, /error: 2 servers run: /);
+  const [pid = ""] = (await readFile(join(first.folder, "data", "postmaster.pid"), "utf8")).split("\n");
+  const killed = knownProcess(Number(pid));
+  process.kill(killed.pid, "SIGKILL");
+  while (!isProcessOver(killed)) await setImmediate();
+  assert.deepEqual(
+    (await runningNow()).map(({ id }) => id),
+    [second.id],
+  );
+  assert.deepEqual(await readdir(place.path), [basename(second.folder)]);
+  assert.deepEqual((await desk.summary(["restore", "--stop"]))["stopped"], [second.id]);
+  assert.deepEqual(await readdir(place.path), []);
+});
+
 test("a time that no window covers is the restore point before it, and any other word is refused", async () => {
   const result = await desk.chatkeep(["dump", early, "manifest.json"]);
   assert.equal(result.status, 0, result.stderr);
@@ -152,7 +273,6 @@ test("a time after the last commit is refused, with both that can be had, until 
   const report = { schema: 1, at: asked, pid: 1, repositories: [], findings: [], log };
   const state = join(desk.root, "state", identity);
   await mkdir(state, { recursive: true });
-  await appendFile(desk.config, `state-dir: ${join(desk.root, "state")}\n`);
   await writeFile(watchFile({ path: state }), JSON.stringify(report));
   assert.equal(await messagesOf(asked), 0, "everything was deleted by the last commit");
   const again = await desk.chatkeep(["ls", asked, "database"]);

@@ -8,13 +8,14 @@ import type { Look } from "../look.ts";
 import { formatPairs } from "../table.ts";
 import { formatAge, formatUtc } from "../when.ts";
 import { formatAbout } from "./drill.ts";
+import { formatServers } from "./run-server.ts";
 import { formatWindow } from "./window.ts";
 
 type Pair = readonly [string, string];
 
 /** What is wrong first: whoever looks at three in the morning reads no further. */
 export function formatStatus(summary: StatusSummary, look: Look): string[] {
-  const { installation, watch, repositories, findings } = summary;
+  const { installation, watch, servers = [], repositories, findings } = summary;
   const loud = findings.filter(({ level }) => level !== "note");
   const name = installation === null ? "what the repository has" : `installation ${installation.name}`;
   const verdict =
@@ -27,8 +28,19 @@ export function formatStatus(summary: StatusSummary, look: Look): string[] {
     "",
     ...formatPairs(overview(summary, look), look),
     ...(watch === null ? [] : ["", "watch", ...formatPairs(watchPairs(watch, look), look, "  ")]),
+    ...(servers.length === 0
+      ? []
+      : [
+          "",
+          "recovered servers: 'chatkeep restore --stop NAME' ends one",
+          ...indent(formatServers({ servers }, look)),
+        ]),
     ...repositories.flatMap((repository) => ["", ...formatRepository(repository, look)]),
   ];
+}
+
+function indent(lines: readonly string[]): string[] {
+  return lines.map((line) => `  ${line}`);
 }
 
 function overview(

@@ -12,6 +12,8 @@ import { discardPrevious } from "./discard-previous.ts";
 
 export const restore: Verb = async (invocation) => {
   const { given, globals, surroundings, mode, printer, redactor, look } = invocation;
+  const server = await import("./run-server.ts");
+  if (server.isServerMeant(invocation)) return await server.runServer(invocation);
   if (given.has("resume")) return await (await import("./restore-whole.ts")).resume(invocation);
   if (given.has("discardPrevious")) return await discardPrevious(invocation);
   const whole = await import("./restore-whole.ts");

@@ -152,7 +152,10 @@ export async function makeMoment(options: MomentOptions): Promise<BackupSummary>
  * A server takes a base for what was there at a time before it, if nothing was committed while the base was taken: but what lies
  * in its files may have been committed after that time.
  */
-function refuseUnsound({ asked, source }: MomentOptions, { lastCommitUs }: Recovered): void {
+export function refuseUnsound(
+  { asked, source }: Pick<MomentOptions, "asked" | "source">,
+  { lastCommitUs }: Pick<Recovered, "lastCommitUs">,
+): void {
   if (asked.kind !== "time" || source.target.kind === "end" || lastCommitUs !== undefined) return;
   if (source.soundFromUs === undefined || asked.us < source.soundFromUs) throw earlierBaseNeeded();
 }
@@ -164,9 +167,9 @@ function momentUs({ asked, clock }: MomentOptions, { lastCommitUs }: Recovered):
 }
 
 /** A copy of the cluster has the same databases: that of the nearest point is Chatwoot's. */
-async function addressOf(
+export async function addressOf(
   { address }: Recovered,
-  { database, identity, repository, signal }: MomentOptions,
+  { database, identity, repository, signal }: Pick<MomentOptions, "database" | "identity" | "repository" | "signal">,
   { points }: PointList,
   momentMs: number,
 ): Promise<ServerAddress> {

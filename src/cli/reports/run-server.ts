@@ -1,0 +1,68 @@
+import { formatSeconds, plural } from "../../base/bytes.ts";
+import { shortId } from "../../base/ids.ts";
+import type {
+  RecoveredServer,
+  ServersSummary,
+  StartedServerSummary,
+  StoppedServersSummary,
+} from "../../job/server-summary.ts";
+import type { Look } from "../look.ts";
+import { formatPairs, formatTable } from "../table.ts";
+import { formatAge, formatUtc } from "../when.ts";
+
+/** What has to be copied stands in lines of its own, whatever the width. */
+export function formatStarted({ started, seconds }: StartedServerSummary, look: Look): string[] {
+  const { id, access } = started;
+  return [
+    `${look.paint("green", "✓ runs")}, read-only, as server ${look.paint("bold", id)}; ready in ${formatSeconds(seconds)}`,
+    ...formatPairs(aboutPairs(started), look, "  "),
+    "",
+    "to look",
+    `  psql '${access?.url ?? ""}'`,
+    `  chatkeep ls ${pointWord(started)} storage`,
+    "to end it, and remove all of it",
+    `  chatkeep restore --stop ${id}`,
+  ];
+}
+
+function aboutPairs({ point, lastCommitAt, replayedTo, server, folder, access }: RecoveredServer): [string, string][] {
+  const replayed = replayedTo === null ? "" : `, ${replayedTo}`;
+  const commit: [string, string][] =
+    replayedTo === null ? [] : [["last commit", `${lastCommitAt ?? "before the base"}${replayed}`]];
+  return [
+    [replayedTo === null ? "restore point" : "moment", /^[0-9a-f]{64}$/.test(point) ? shortId(point) : point],
+    ...commit,
+    ["server", server],
+    ["where", access === null ? "" : whereOf(access)],
+    ["password", access?.passwordFile ?? ""],
+    ["folder", folder],
+  ];
+}
+
+function whereOf({ host, port, user, database }: NonNullable<RecoveredServer["access"]>): string {
+  const at = host.startsWith("/") ? `socket in ${host}` : `${host}:${port}`;
+  return `${at}, database ${database}, as ${user}`;
+}
+
+function pointWord({ point }: RecoveredServer): string {
+  return /^[0-9a-f]{64}$/.test(point) ? shortId(point) : point;
+}
+
+export function formatServers({ servers }: Pick<ServersSummary, "servers">, look: Look): string[] {
+  if (servers.length === 0) return ["no recovered server runs"];
+  return formatTable(
+    [
+      { title: "server", cell: ({ id }) => id },
+      { title: "since", cell: ({ since }) => `${formatUtc(since)}, ${formatAge(since, look.nowMs)}`, leaveOut: 1 },
+      { title: "as of", cell: pointWord },
+      { title: "where", cell: ({ access }) => (access === null ? "is being recovered" : whereOf(access)), leaveOut: 2 },
+    ],
+    servers,
+    look,
+  );
+}
+
+export function formatStopped({ stopped }: StoppedServersSummary): string[] {
+  if (stopped.length === 0) return ["no such server runs: nothing is left of it"];
+  return [`ended, and nothing is left of ${plural(stopped.length, "server")}: ${stopped.join(", ")}`];
+}

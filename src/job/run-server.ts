@@ -1,0 +1,308 @@
+/**
+ * Leaves a server running that has a database as it was: recovered up to a moment, or loaded from a restore point. To be looked at;
+ * nobody can write into it.
+ */
+import { randomBytes } from "node:crypto";
+import { access, chown, constants, mkdir, stat, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { type Clock, formatInstant } from "../base/clock.ts";
+import { Failure } from "../base/errors.ts";
+import type { Finding } from "../base/findings.ts";
+import type { Progress } from "../base/progress.ts";
+import { formatMicros } from "../point/continuous.ts";
+import type { AskedMoment } from "../point/moment.ts";
+import type { ServerAddress } from "../postgres/address.ts";
+import { findPrograms } from "../postgres/programs.ts";
+import { recover } from "../postgres/recovery.ts";
+import { MAY_STAY } from "../postgres/recovery-place.ts";
+import { needsEarlierBase } from "../postgres/recovery-failure.ts";
+import { openScratchServer, type ScratchPlaces, type ScratchServer } from "../postgres/scratch.ts";
+import { canReach, chooseParent, serverUser, type User } from "../postgres/scratch-place.ts";
+import { findPort, type StandingOptions, type StandingProcess, standOn } from "../postgres/standing.ts";
+import type { Repository } from "../repo/repository.ts";
+import { openTemporaryFolder } from "../system/temporary.ts";
+import { formatLsn } from "../wal/lsn.ts";
+import { estimateDisk } from "./estimate.ts";
+import { addressOf, refuseUnsound } from "./continuous/moment.ts";
+import { findingOfCollation } from "./continuous/moment-findings.ts";
+import { findServingBases, openMomentSource, type SettledMoment } from "./continuous/moment-source.ts";
+import { loadPoint } from "./load-point.ts";
+import type { PointReader } from "./point-reader.ts";
+import { listPoints } from "./points.ts";
+import { createRoles, namedRoles } from "./rights.ts";
+import type { RecoveredServer, StartedServerSummary } from "./server-summary.ts";
+import {
+  beingRecovered,
+  folderName,
+  newServerId,
+  runningServers,
+  stopServer,
+  writeServer,
+} from "./standing-servers.ts";
+
+export interface RunServerOptions {
+  /** The folder of the installation's records. */
+  home: string;
+  /** Where the server's folder is made; by default the system's temporary folder. */
+  parent: string | undefined;
+  port: number | undefined;
+  scratch: ScratchPlaces;
+  /** Told the password of the role that is made. */
+  hide: (secrets: Iterable<string>) => void;
+  clock: Clock;
+  progress: Progress;
+  signal: AbortSignal;
+}
+
+export interface RunMomentOptions extends RunServerOptions {
+  repository: Repository;
+  asked: AskedMoment;
+  identity: { id: string; name: string };
+  /** Chatwoot's; by default the one that the nearest restore point is of. */
+  database: string | undefined;
+  /** Roles that may be in the cluster, the likeliest first. */
+  roles: readonly string[];
+}
+
+/** Those have a folder of their own on this machine. */
+const OWN = new Set<string>(["programs", "container", "embedded"]);
+
+/** @throws Failure `moment/outside`, and as a recovery; `target/unsuitable` for a folder or port that cannot be had. */
+export async function runMoment(options: RunMomentOptions): Promise<StartedServerSummary> {
+  const { repository, asked, identity, signal } = options;
+  await repository.loadIndex({ signal });
+  const search = { repository, installationId: identity.id, asked, signal };
+  const { serving, continuous } = await findServingBases(search);
+  let told: unknown;
+  for (const served of serving) {
+    try {
+      await using source = await openMomentSource(served, continuous, options);
+      return await leaveRunning(options, wordFor(served.asked), async (folder) => {
+        return await recoverMoment(folder, { ...options, asked: served.asked, source });
+      });
+    } catch (error) {
+      if (!needsEarlierBase(error)) throw error;
+      told = error;
+    }
+  }
+  throw told;
+}
+
+/** A moment as POINT has it. */
+function wordFor(asked: SettledMoment): string {
+  return asked.kind === "lsn" ? `lsn:${formatLsn(asked.lsn)}` : formatMicros(asked.us);
+}
+
+/** What has a database as it was, and is not yet read-only. */
+interface Made extends AsyncDisposable {
+  server: ScratchServer;
+  /** On the database that is looked at. */
+  address: ServerAddress;
+  settings: Readonly<Record<string, string>>;
+  about: Pick<RecoveredServer, "lastCommitAt" | "replayedTo">;
+  findings: Finding[];
+}
+
+type MomentToRecover = Omit<RunMomentOptions, "asked"> & {
+  asked: SettledMoment;
+  source: Awaited<ReturnType<typeof openMomentSource>>;
+};
+
+async function recoverMoment(folder: string, options: MomentToRecover): Promise<Made> {
+  const { source, scratch, progress, signal } = options;
+  const recovered = await recover({
+    cluster: source.cluster,
+    files: async (data) => await source.files(data),
+    wal: source.wal,
+    timeline: source.timeline,
+    target: source.target,
+    ...(source.reach === undefined ? {} : { reach: source.reach }),
+    folder,
+    places: scratch,
+    progress,
+    signal,
+  });
+  try {
+    refuseUnsound(options, recovered);
+    const { lastCommitUs, replayedTo } = recovered;
+    const us = options.asked.kind === "time" ? options.asked.us : (lastCommitUs ?? BigInt(options.clock.now()) * 1000n);
+    const list = await listPoints(options.repository, { signal });
+    const address = await addressOf(recovered, options, list, Number(us / 1000n));
+    const lastCommitAt = lastCommitUs === undefined ? null : formatMicros(lastCommitUs);
+    return {
+      server: recovered.server,
+      address,
+      settings: source.cluster.settings,
+      about: { lastCommitAt, replayedTo: formatLsn(replayedTo) },
+      findings: (await findingOfCollation(address, { signal })).map(forLooking),
+      [Symbol.asyncDispose]: async () => await recovered[Symbol.asyncDispose](),
+    };
+  } catch (error) {
+    await recovered[Symbol.asyncDispose]();
+    throw error;
+  }
+}
+
+function forLooking(finding: Finding): Finding {
+  return {
+    ...finding,
+    hint: "What you look up by text and do not find may be there: 'set enable_indexscan = off; set enable_bitmapscan = off; set enable_indexonlyscan = off' reads the tables themselves.",
+  };
+}
+
+/** An ordinary restore point, loaded as a drill loads it. @throws Failure as a drill's server and a restore. */
+export async function runPoint(reader: PointReader, options: RunServerOptions): Promise<StartedServerSummary> {
+  const { id } = reader.point;
+  return await leaveRunning(options, id, async (folder) => await loadInto(folder, reader, options));
+}
+
+async function loadInto(
+  folder: string,
+  reader: PointReader,
+  { scratch, progress, signal }: RunServerOptions,
+): Promise<Made> {
+  const manifest = await reader.manifest();
+  const { major, clientMajor, encoding, extensions } = manifest.server;
+  progress.stage("making a server");
+  const server = await openScratchServer({
+    ...scratch,
+    kinds: scratch.kinds?.filter((kind) => OWN.has(kind)),
+    major,
+    extensions: extensions.map(({ name }) => name),
+    roles: namedRoles(manifest.roles ?? []),
+    encoding,
+    settings: MAY_STAY,
+    neededBytes: estimateDisk(manifest),
+    folder,
+    signal,
+  });
+  try {
+    await using work = await openTemporaryFolder("chatkeep-load");
+    const programs = await findPrograms(Math.max(server.major, clientMajor), { signal });
+    const { address } = server;
+    if (manifest.roles !== undefined) await createRoles(reader, address, { signal });
+    const loaded = await loadPoint(reader, address, { programs, workFolder: work.path, progress, signal });
+    return {
+      server,
+      address,
+      settings: {},
+      about: { lastCommitAt: null, replayedTo: null },
+      findings: loaded.findings,
+      [Symbol.asyncDispose]: async () => await server[Symbol.asyncDispose](),
+    };
+  } catch (error) {
+    await server[Symbol.asyncDispose]();
+    throw error;
+  }
+}
+
+/** All that fails leaves nothing behind; killed, it is removed by whoever looks next. */
+async function leaveRunning(
+  options: RunServerOptions,
+  point: string,
+  make: (folder: string) => Promise<Made>,
+): Promise<StartedServerSummary> {
+  const { home, clock, signal } = options;
+  const started = clock.monotonic();
+  await runningServers(home, { signal });
+  if (options.port !== undefined) await findPort(options.port);
+  const user = await serverUser();
+  const id = newServerId();
+  const folder = join(await parentFor(options.parent, user), folderName(id));
+  const server: RecoveredServer = {
+    id,
+    state: "recovering",
+    since: formatInstant(clock.now()),
+    point,
+    lastCommitAt: null,
+    replayedTo: null,
+    server: "",
+    folder,
+    access: null,
+  };
+  let record = beingRecovered(server);
+  await writeServer(home, record);
+  const onStart = async (standing: StandingProcess) => {
+    record = { ...record, standing };
+    await writeServer(home, record);
+  };
+  try {
+    await mkdir(folder, { mode: 0o700 });
+    if (user !== undefined) await chown(folder, user.uid, user.gid);
+    await using made = await make(folder);
+    const running = await stand(made, server, { ...options, onStart });
+    await writeServer(home, { ...record, server: running, recovering: null });
+    const seconds = (clock.monotonic() - started) / 1000;
+    return { type: "summary", verb: "restore", started: running, seconds, findings: made.findings };
+  } catch (error) {
+    await stopServer(home, record);
+    throw error;
+  }
+}
+
+async function stand(
+  made: Made,
+  server: RecoveredServer,
+  { port, hide, onStart, progress, signal }: RunServerOptions & Pick<StandingOptions, "onStart">,
+): Promise<RecoveredServer> {
+  progress.stage("starting the server read-only");
+  const { database } = made.address;
+  const user = `chatkeep_look_${server.id}`;
+  const password = randomBytes(18).toString("base64url");
+  hide([password]);
+  const looker = { user, password, database };
+  const { settings } = made;
+  const { address } = await standOn(made.server, made.address, { looker, port, settings, onStart, signal });
+  const passwordFile = join(server.folder, "password");
+  await writeFile(passwordFile, `*:${address.port}:*:${user}:${password}\n`, { mode: 0o600 });
+  const access = { host: address.host, port: address.port, user, database, passwordFile };
+  return {
+    ...server,
+    ...made.about,
+    state: "running",
+    server: made.server.where,
+    access: { ...access, url: urlFor(access) },
+  };
+}
+
+function urlFor(access: { host: string; port: number; user: string; database: string; passwordFile: string }): string {
+  const { host, port, user, database, passwordFile } = access;
+  const named = encodeURIComponent(database);
+  const passfile = `passfile=${encodeURIComponent(passwordFile)}`;
+  if (!host.startsWith("/")) return `postgresql://${user}@${host}:${port}/${named}?${passfile}`;
+  return `postgresql://${user}@/${named}?host=${encodeURIComponent(host)}&port=${port}&${passfile}`;
+}
+
+/** The path of a socket has 107 bytes at most, and ends in `/c/s/.s.PGSQL.65535`. */
+const PATH_BYTES = 107 - "/chatkeep-recovered-012345/c/s/.s.PGSQL.65535".length;
+
+/** @throws Failure `target/unsuitable` for what is no folder that the server's user could get to. */
+async function parentFor(named: string | undefined, user: User | undefined): Promise<string> {
+  const parent = named ?? (await chooseParent(user));
+  const isFolder = await stat(parent).then(
+    (facts) => facts.isDirectory(),
+    () => false,
+  );
+  if (!isFolder)
+    throw unsuitable(`there is no folder '${parent}'`, "Name a folder that is there: the server's own is made in it.");
+  if (Buffer.byteLength(parent) > PATH_BYTES) {
+    throw unsuitable(
+      `the path '${parent}' is too long for a server's socket`,
+      `Name one of at most ${PATH_BYTES} bytes with --to.`,
+    );
+  }
+  await access(parent, constants.W_OK | constants.X_OK).catch((cause: unknown) => {
+    throw unsuitable(`nothing can be made in '${parent}'`, "Name another folder with --to.", cause);
+  });
+  if (user !== undefined && !(await canReach(parent, user))) {
+    throw unsuitable(
+      `the user that PostgreSQL runs as cannot get to '${parent}'`,
+      "Name a folder that everybody can enter: the server's own is private all the same.",
+    );
+  }
+  return parent;
+}
+
+function unsuitable(message: string, hint: string, cause?: unknown): Failure {
+  return new Failure("target/unsuitable", message, { hint, cause });
+}
