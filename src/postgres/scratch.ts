@@ -106,11 +106,15 @@ const NAMES = {
   "in-place": "Chatwoot's own server",
 } as const satisfies Record<ScratchKind, string>;
 
-function noneFits({ major, extensions }: ScratchOptions, lacks: readonly Lack[]): Failure {
+function noneFits({ major, extensions, cluster }: ScratchOptions, lacks: readonly Lack[]): Failure {
   const own = extensions.filter((name) => name !== "plpgsql");
   const needed = `PostgreSQL ${major}${own.length === 0 ? "" : ` with ${own.join(", ")}`}`;
   const each = lacks.map(({ kind, why, remedy }, at) => `(${at + 1}) ${NAMES[kind]}: ${why}. ${remedy}`);
-  return new Failure("program/missing", `there is no server to drill in: ${needed} is needed`, {
-    hint: `Any one of these will do. ${each.join(" ")}`,
-  });
+  return new Failure(
+    "program/missing",
+    `there is no server to ${cluster === undefined ? "drill" : "recover"} in: ${needed} is needed`,
+    {
+      hint: `Any one of these will do. ${each.join(" ")}`,
+    },
+  );
 }

@@ -216,7 +216,7 @@ test("tables, indexes and pages of a recovered cluster are checked, and damage i
   assert.match(broken.problems[0] ?? "", /^account_pkey: .*lacks matching index tuple/);
 });
 
-test("a locale that this machine lacks, another major and a full disk are told before anything is begun", async () => {
+test("a locale or an extension that this machine lacks, another major and a full disk are told before anything is begun", async () => {
   const untouched = { files: async () => await Promise.reject(new TypeError("the base was read")) };
   const end = { kind: "end" } as const;
   await assert.rejects(
@@ -228,6 +228,15 @@ test("a locale that this machine lacks, another major and a full disk are told b
   await assert.rejects(
     rowsAt(end, { ...untouched, cluster: { ...cluster, major: 77 } }),
     (error) => isFailure(error, "program/missing") && /postgresql-77/.test(error.hint ?? ""),
+  );
+  const extensions = ["plpgsql", "of_nobody", "vector_of_nobody"];
+  await assert.rejects(
+    rowsAt(end, { ...untouched, cluster: { ...cluster, extensions } }),
+    (error) =>
+      isFailure(error, "program/missing") &&
+      error.message ===
+        `there is no server to recover in: PostgreSQL ${cluster.major} with of_nobody, vector_of_nobody is needed` &&
+      /lacks the extension of_nobody, vector_of_nobody\. Install the package that brings it/.test(error.hint ?? ""),
   );
   await assert.rejects(rowsAt(end, { ...untouched, cluster: { ...cluster, bytes: 2 ** 50 } }), (error) =>
     isFailure(error, "store/full"),

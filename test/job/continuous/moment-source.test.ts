@@ -1,0 +1,91 @@
+/** What serves a moment, and what is told of one that nothing serves. */
+import assert from "node:assert/strict";
+import { randomBytes } from "node:crypto";
+import { after, before, test } from "node:test";
+import { isFailure } from "../../../src/base/errors.ts";
+import { findServingBases } from "../../../src/job/continuous/moment-source.ts";
+import type { AskedMoment } from "../../../src/point/moment.ts";
+import type { Repository } from "../../../src/repo/repository.ts";
+import { createMemoryStore } from "../../../src/store/memory-store.ts";
+import { temporaryFolder, type TestFolder } from "../../harness/temporary.ts";
+import { newRepository, signal } from "../../repo/small-backup.ts";
+import { factsOf, putBase } from "./bases.ts";
+import { LINE, putSpan, SEGMENT, START } from "./spans.ts";
+
+const DAY_US = 1_796_083_200_000_000n; // 2026-12-01
+const us = (seconds: number) => DAY_US + BigInt(seconds) * 1_000_000n;
+const shown = (seconds: number) => `2026-12-01T00:00:${String(seconds).padStart(2, "0")}.000000Z`;
+const at = (bytes: number) => START + BigInt(bytes);
+
+let folder: TestFolder;
+let repository: Repository;
+
+/** A base, and a segment of the log after it with a commit at each of the seconds. */
+async function putRange(bytes: number, seconds: readonly number[]): Promise<void> {
+  const [first = 0] = seconds;
+  const times = { beganUs: us(first - 2), endedUs: us(first - 1) };
+  await putBase(repository, folder.path, {
+    facts: factsOf({ from: at(bytes + 100), to: at(bytes + 5000), ...times }),
+  });
+  const commits = seconds.map((second, n) => ({ lsn: at(bytes + 10_000 * (n + 1)), timeUs: us(second) }));
+  await putSpan(repository, { at: bytes, bytes: randomBytes(SEGMENT), commits });
+}
+
+before(async () => {
+  folder = await temporaryFolder();
+  repository = await newRepository(createMemoryStore());
+  // Two segments of the log between them were never received.
+  await putRange(0, [10, 20]);
+  await putRange(3 * SEGMENT, [40, 50]);
+});
+after(async () => await folder[Symbol.asyncDispose]());
+
+async function serving(asked: AskedMoment, of = repository) {
+  return (await findServingBases({ repository: of, installationId: LINE.installation, asked, signal })).serving;
+}
+
+async function assertOutside(asked: AskedMoment, message: string, of = repository): Promise<void> {
+  await assert.rejects(serving(asked, of), (error) => {
+    assert.ok(isFailure(error, "moment/outside"));
+    assert.equal(error.message, message);
+    assert.ok((error.hint ?? "") !== "" && !message.includes("\n"));
+    return true;
+  });
+}
+
+test("a moment in a gap is refused with the nearest on either side, one outside with the nearest that there is", async () => {
+  const inGap = `the moment ${shown(30)} cannot be had: the nearest before it is ${shown(20)}, the nearest after it is ${shown(39)}`;
+  await assertOutside({ kind: "time", us: us(30) }, inGap);
+  const early = `the moment ${shown(5)} cannot be had: the nearest after it is ${shown(9)}`;
+  await assertOutside({ kind: "time", us: us(5) }, early);
+  const late = `the moment ${shown(59)} cannot be had: the nearest before it is ${shown(50)}`;
+  await assertOutside({ kind: "time", us: us(59) }, late);
+});
+
+test("a position in a gap is refused with the stretches that are there", async () => {
+  await assertOutside(
+    { kind: "lsn", lsn: at(2 * SEGMENT) },
+    "the moment 16/B3200000 cannot be had: the log is there from 16/B3001388 to 16/B3100000, and from 16/B3301388 to 16/B3400000",
+  );
+});
+
+test("what the refusal names can be had, and now is the newest", async () => {
+  for (const [seconds, end] of [
+    [20, SEGMENT],
+    [39, 4 * SEGMENT],
+    [9, SEGMENT],
+    [50, 4 * SEGMENT],
+  ] as const) {
+    const [served] = await serving({ kind: "time", us: us(seconds) });
+    assert.equal(served?.legs.at(-1)?.to, at(end), `${seconds}`);
+  }
+  const [newest] = await serving({ kind: "now" });
+  assert.deepEqual([newest?.asked, newest?.isEnd], [{ kind: "time", us: us(50) }, true]);
+});
+
+test("where nothing was ever followed, that is said", async () => {
+  const empty = await newRepository(createMemoryStore());
+  const nothing = "the repository has nothing that a moment could be recovered from";
+  await assertOutside({ kind: "now" }, nothing, empty);
+  await assertOutside({ kind: "time", us: us(20) }, nothing, empty);
+});
