@@ -34,6 +34,8 @@ export interface ClusterOptions {
   user: { uid: number; gid: number } | undefined;
   /** The size of the log's files; PostgreSQL's own choice (16) where nothing is said. */
   segmentMib?: number;
+  /** True: pages carry checksums, whatever the major does by itself. */
+  hasChecksums?: boolean;
 }
 
 /** Makes the data of a new server: `data`, in a folder that belongs to its user. */
@@ -57,7 +59,7 @@ export async function copyData(from: string, to: string): Promise<void> {
 
 /** What `initdb` makes, made by the first that asks and kept in `.cache`; undefined where nothing can be kept. */
 async function templateOf(options: ClusterOptions): Promise<string | undefined> {
-  const { programs, user, segmentMib } = options;
+  const { programs, user, segmentMib, hasChecksums } = options;
   const initdb = join(programs, "initdb");
   const { mtimeMs, size } = statSync(initdb);
   const owner = user?.uid ?? process.getuid?.() ?? 0;
@@ -69,6 +71,7 @@ async function templateOf(options: ClusterOptions): Promise<string | undefined> 
       owner,
       SUPERUSER_PASSWORD,
       ...(segmentMib === undefined ? [] : [segmentMib]),
+      ...(hasChecksums === true ? ["checksums"] : []),
     ]),
   );
   const template = join(TEMPLATES, name.digest("hex").slice(0, 16));
@@ -102,7 +105,7 @@ async function makeBeside(template: string): Promise<string | undefined> {
   }
 }
 
-async function initialise(folder: string, { programs, user, segmentMib }: ClusterOptions): Promise<void> {
+async function initialise(folder: string, { programs, user, segmentMib, hasChecksums }: ClusterOptions): Promise<void> {
   const pwfile = join(folder, "password");
   writeFileSync(pwfile, `${SUPERUSER_PASSWORD}\n`, { mode: 0o600 });
   if (user !== undefined) for (const path of [folder, pwfile]) chownSync(path, user.uid, user.gid);
@@ -116,7 +119,8 @@ async function initialise(folder: string, { programs, user, segmentMib }: Cluste
     ...(segmentMib === undefined ? {} : { "wal-segsize": segmentMib }),
   };
   const args = Object.entries(choices).map(([option, value]) => `--${option}=${value}`);
-  await mustRun(join(programs, "initdb"), [...args, "--no-sync"], { ...user, cwd: folder });
+  const sums = hasChecksums === true ? ["--data-checksums"] : [];
+  await mustRun(join(programs, "initdb"), [...args, ...sums, "--no-sync"], { ...user, cwd: folder });
 }
 
 /** Where the first page of a file of the log names its cluster (`XLogLongPageHeaderData` in xlog_internal.h). */

@@ -51,6 +51,8 @@ export interface TestServerOptions {
   programs?: string;
   /** The size of the log's files; PostgreSQL's own choice (16) where nothing is said. */
   segmentMib?: number;
+  /** True: its pages carry checksums, whatever the major does by itself. */
+  hasChecksums?: boolean;
   /** A disk of so many bytes, empty, at {@link TestServer.smallDisk}, that only the server sees; takes root. */
   smallDiskBytes?: number;
   /** True: the server's log lies on that disk. */
@@ -200,7 +202,7 @@ export async function untilReady(child: ChildProcess, address: TestAddress, log:
 export async function initialise(
   folder: string,
   programs: string,
-  { auth = "trust", segmentMib }: Pick<TestServerOptions, "auth" | "segmentMib"> = {},
+  { auth = "trust", segmentMib, hasChecksums }: Pick<TestServerOptions, "auth" | "segmentMib" | "hasChecksums"> = {},
 ) {
   const user = serverUser();
   if (user !== undefined) chownSync(folder, user.uid, user.gid);
@@ -209,6 +211,7 @@ export async function initialise(
     auth: auth === "scram" ? "scram-sha-256" : "trust",
     user,
     ...(segmentMib === undefined ? {} : { segmentMib }),
+    ...(hasChecksums === undefined ? {} : { hasChecksums }),
   });
   return { data, user };
 }

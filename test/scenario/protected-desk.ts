@@ -39,7 +39,16 @@ export interface Protection {
 export async function protect(
   server: TestServer,
   installation: { id: string; name: string },
-  { programs = server.programs, database }: { programs?: string; database: string },
+  {
+    programs = server.programs,
+    database,
+    args = [],
+  }: {
+    programs?: string;
+    database: string;
+    /** More arguments for `pg_basebackup`. */
+    args?: readonly string[];
+  },
 ): Promise<Protection> {
   const folder = await temporaryFolder();
   await chmod(folder.path, 0o755);
@@ -47,7 +56,7 @@ export async function protect(
   const [row] = await server.query(
     "select system_identifier::text as id, (extract(epoch from clock_timestamp()) * 1000000)::bigint::text as us from pg_control_system()",
   );
-  await takeBase(server, folder.at("base"), { programs });
+  await takeBase(server, folder.at("base"), { programs, args });
   const line = { installation: installation.id, systemId: String(row?.["id"]), timeline: 1 };
   const manifest = await readFile(folder.at("base", "backup_manifest"));
   return {
