@@ -3,6 +3,7 @@ import { silent } from "../../src/base/progress.ts";
 import { findServingBases, openMomentSource } from "../../src/job/continuous/moment-source.ts";
 import type { AskedMoment } from "../../src/point/moment.ts";
 import { recover, type Recovered } from "../../src/postgres/recovery.ts";
+import type { ScratchPlaces } from "../../src/postgres/scratch.ts";
 import type { Repository } from "../../src/repo/repository.ts";
 
 export interface RecoverMomentOptions {
@@ -12,12 +13,14 @@ export interface RecoverMomentOptions {
   asked: AskedMoment;
   /** The database that is asked then. */
   database: string;
+  /** Where its server may come from; by default from any place. */
+  places?: Pick<ScratchPlaces, "kinds" | "embedded">;
   signal: AbortSignal;
 }
 
 /** @throws Failure `moment/outside`, and as a recovery. */
 export async function recoverMoment(options: RecoverMomentOptions): Promise<Recovered> {
-  const { installation, asked, database, signal } = options;
+  const { installation, asked, database, places = {}, signal } = options;
   const repository = options.repository.anew();
   await repository.loadIndex({ signal });
   const { serving, continuous } = await findServingBases({ repository, installationId: installation, asked, signal });
@@ -37,7 +40,7 @@ export async function recoverMoment(options: RecoverMomentOptions): Promise<Reco
     timeline: source.timeline,
     target: source.target,
     ...(source.reach === undefined ? {} : { reach: source.reach }),
-    places: {},
+    places,
     progress: silent,
     signal,
   });
