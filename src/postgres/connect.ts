@@ -9,9 +9,10 @@ import type { Writable } from "node:stream";
 import { Failure } from "../base/errors.ts";
 import type { ServerAddress } from "./address.ts";
 import { CopyOut } from "./copy-out.ts";
+import { Lifeline } from "./lifeline.ts";
 import { serverFailure, SQLSTATE, sqlState } from "./server-errors.ts";
 import { sessionStatement } from "./session.ts";
-import { type Begin, signIn, signInOnce, streamOf } from "./sign-in.ts";
+import { type Begin, signIn, signInOnce } from "./sign-in.ts";
 
 export interface ConnectOptions {
   signal: AbortSignal;
@@ -23,34 +24,14 @@ export class Connection implements AsyncDisposable {
   #client: Client;
   #mark = randomBytes(8).toString("hex");
   readonly #signal: AbortSignal;
-  readonly #onAbort: () => void;
-  #closed = false;
-  /** What the server said when it ended the session. */
-  #end: Error | undefined;
+  #life: Lifeline;
 
   /** Use {@link connect}. */
   constructor(client: Client, address: ServerAddress, signal: AbortSignal) {
     this.address = address;
     this.#client = client;
     this.#signal = signal;
-    this.#onAbort = () => this.destroy();
-    this.#adopt(client);
-  }
-
-  #adopt(client: Client): void {
-    this.#client = client;
-    this.#signal.addEventListener("abort", this.#onAbort, { once: true });
-    client.on("error", (error: Error) => {
-      if (client === this.#client) this.#end ??= error;
-    });
-    client.once("end", () => {
-      if (client === this.#client) this.#forget();
-    });
-  }
-
-  #forget(): void {
-    this.#closed = true;
-    this.#signal.removeEventListener("abort", this.#onAbort);
+    this.#life = new Lifeline(client, signal);
   }
 
   /** Of this session alone, kept by the server as the setting `chatkeep.session`: hex. */
@@ -65,7 +46,7 @@ export class Connection implements AsyncDisposable {
 
   /** True until the session was ended by either side. */
   get isOpen(): boolean {
-    return !this.#closed && this.#end === undefined;
+    return this.#life.isOpen;
   }
 
   /**
@@ -76,11 +57,9 @@ export class Connection implements AsyncDisposable {
     if (this.isOpen) return;
     this.destroy();
     const other = await connect(this.address, { signal: this.#signal });
-    other.#forget();
-    this.#end = undefined;
-    this.#closed = false;
     this.#mark = other.#mark;
-    this.#adopt(other.#client);
+    this.#client = other.#client;
+    this.#life = other.#life;
   }
 
   /**
@@ -124,22 +103,18 @@ export class Connection implements AsyncDisposable {
   /** An error of this session as a failure; the signal's reason when it was aborted. */
   failure(error: unknown): unknown {
     if (this.#signal.aborted) return this.#signal.reason;
-    if (error instanceof Error && Reflect.get(error, "severity") === "FATAL") this.#end ??= error;
+    if (error instanceof Error && Reflect.get(error, "severity") === "FATAL") this.#life.endedBy(error);
     // The next query only says that the session is gone.
-    return serverFailure(sqlState(error) === undefined ? (this.#end ?? error) : error, this.address);
+    return serverFailure(sqlState(error) === undefined ? (this.#life.end ?? error) : error, this.address);
   }
 
   /** Ends the session at once; the server notices when it next sends. */
   destroy(): void {
-    this.#forget();
-    streamOf(this.#client)?.destroy();
+    this.#life.destroy();
   }
 
   async close(): Promise<void> {
-    if (this.#closed) return;
-    this.#forget();
-    // A session that is cut already has nothing to say good-bye to.
-    await this.#client.end().catch(() => {});
+    await this.#life.close();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

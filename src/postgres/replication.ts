@@ -8,12 +8,13 @@ import type { Client } from "pg";
 import { bug, Failure } from "../base/errors.ts";
 import { formatLsn, historyName, isLsn, type Lsn, parseLsn } from "../wal/lsn.ts";
 import { describeAddress, type ServerAddress } from "./address.ts";
+import { Lifeline } from "./lifeline.ts";
 import { quoteIdentifier } from "./names.ts";
 import { ReplicationAnswer, type Row } from "./replication-answer.ts";
 import { type BaseBackup, type BaseBackupOptions, baseBackupCommand, beginBaseBackup } from "./replication-base.ts";
 import { replicationFailure } from "./replication-failures.ts";
 import { type Ask, WalStream } from "./replication-stream.ts";
-import { signIn, streamOf } from "./sign-in.ts";
+import { signIn } from "./sign-in.ts";
 
 export interface ReplicationOptions {
   signal: AbortSignal;
@@ -40,25 +41,19 @@ export class ReplicationSession implements AsyncDisposable {
   readonly address: ServerAddress;
   readonly #client: Client;
   readonly #signal: AbortSignal;
-  readonly #onAbort: () => void;
-  #isClosed = false;
-  /** What the server said when it ended the session. */
-  #end: Error | undefined;
+  readonly #life: Lifeline;
 
   /** Use {@link openReplication}. */
   constructor(client: Client, address: ServerAddress, signal: AbortSignal) {
     this.address = address;
     this.#client = client;
     this.#signal = signal;
-    this.#onAbort = () => this.destroy();
-    signal.addEventListener("abort", this.#onAbort, { once: true });
-    client.on("error", (error: Error) => (this.#end ??= error));
-    client.once("end", () => this.#forget());
+    this.#life = new Lifeline(client, signal);
   }
 
   /** True until the session was ended by either side. */
   get isOpen(): boolean {
-    return !this.#isClosed && this.#end === undefined;
+    return this.#life.isOpen;
   }
 
   /**
@@ -154,24 +149,15 @@ export class ReplicationSession implements AsyncDisposable {
 
   /** Ends the session at once; the server notices when it next sends. */
   destroy(): void {
-    this.#forget();
-    streamOf(this.#client)?.destroy();
+    this.#life.destroy();
   }
 
   async close(): Promise<void> {
-    if (this.#isClosed) return;
-    this.#forget();
-    // A session that is cut already has nothing to say good-bye to.
-    await this.#client.end().catch(() => {});
+    await this.#life.close();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
-  }
-
-  #forget(): void {
-    this.#isClosed = true;
-    this.#signal.removeEventListener("abort", this.#onAbort);
   }
 }
 
