@@ -5,6 +5,8 @@ import type { Line } from "../../point/continuous.ts";
 import { describeAddress, type ServerAddress } from "../../postgres/address.ts";
 import type { Connection } from "../../postgres/connect.ts";
 import type { ReplicationSession, SystemIdentity } from "../../postgres/replication.ts";
+import { readReplicationFacts } from "../../postgres/replication-facts.ts";
+import { slotFor } from "../../postgres/replication-look.ts";
 import {
   adoptSlot,
   createSlot,
@@ -45,10 +47,7 @@ export async function openSlot(
   connection: Connection,
   name: string,
 ): Promise<{ slot: Slot; wasLost: boolean }> {
-  const [row] = await connection.query<{ bounded: boolean }>(
-    "select setting::bigint >= 0 as bounded from pg_catalog.pg_settings where name = 'max_slot_wal_keep_size'",
-  );
-  if (row?.bounded !== true) {
+  if (slotFor(await readReplicationFacts(connection)) === "temporary") {
     // One that was made while the server had a bound would keep its log for ever now.
     const old = await readSlot(connection, name);
     if (old?.isPhysical === true && old.activePid === undefined) await dropSlot(session, connection, name);
