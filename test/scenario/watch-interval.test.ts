@@ -11,7 +11,7 @@ import { listPoints } from "../../src/job/points.ts";
 import { openRepository } from "../../src/repo/repository.ts";
 import { openLocalStore } from "../../src/store/local-store.ts";
 import { followedIn } from "../harness/followed.ts";
-import { readWatchStatus, openWatchedDesk, startWatch } from "./watched-desk.ts";
+import { openWatchedDesk, purgeBeforeCopy, readWatchStatus, startWatch } from "./watched-desk.ts";
 
 const PATIENCE_MS = 120_000;
 const { signal } = new AbortController();
@@ -46,6 +46,7 @@ test("a role that may not replicate, and a server that lets nobody replicate, ge
   for (const end = performance.now() + PATIENCE_MS; !(await followedIn(repository, id)).has(sum); await sleep(500)) {
     assert.ok(performance.now() < end, `the file is followed: ${JSON.stringify(await readWatchStatus(desk))}`);
   }
+  await purgeBeforeCopy(desk, watching);
   await watching.kill();
 
   // Whoever comes is let in now, and the role may not.

@@ -13,7 +13,7 @@ import { seededRandom } from "../../src/demo/random.ts";
 import { assertAsOf, lastIn, startAccount } from "../harness/account.ts";
 import { startPostgres } from "../harness/postgres.ts";
 import { readFolder } from "../harness/tree.ts";
-import { isReady, openWatchedDesk, startWatch } from "./watched-desk.ts";
+import { isReady, openWatchedDesk, purgeBeforeCopy, startWatch } from "./watched-desk.ts";
 
 /** What was acknowledged longer before the end than the time to flush and this is safe. */
 const SLACK_MS = 2_000;
@@ -29,6 +29,7 @@ test("a desk that dies comes back as it was seconds before, and as it was at an 
     return await attachFile(client, seededRandom("a watched desk"), storageRoot);
   });
   await watching.until("the file is followed", ({ repositories }) => (repositories[0]?.files ?? 0) > 6);
+  await purgeBeforeCopy(desk, watching);
   const middleMs = Date.now();
   await sleep(3_000);
   const killedMs = Date.now();

@@ -3,6 +3,9 @@ import assert from "node:assert/strict";
 import { appendFile, readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { attachFile } from "../../src/demo/change.ts";
+import { onDatabase } from "../../src/demo/database.ts";
+import { seededRandom } from "../../src/demo/random.ts";
 import type { WatchStatus } from "../../src/job/watch-book.ts";
 import { startCli } from "../harness/cli.ts";
 import { type Desk, type DeskOptions, openDesk } from "./desk.ts";
@@ -86,4 +89,23 @@ export function startWatch(
 /** A base, and a restore point, are there. */
 export function isReady({ base, repositories }: WatchStatus): boolean {
   return base !== null && repositories.every(({ durable }) => durable !== null);
+}
+
+/** A file whose row comes and goes before its bytes are there, and that the watch tells of: lost to nobody, and nothing to be done. */
+export async function purgeBeforeCopy({ installation }: Pick<Desk, "installation">, watching: Watching): Promise<void> {
+  const { database, storageRoot } = installation;
+  await onDatabase(database, async (client) => {
+    await attachFile(client, seededRandom("purged before it was copied"), storageRoot, async () => {
+      await watching.until("the file is waited for", ({ repositories }) => (repositories[0]?.filesWaiting ?? 0) === 1);
+      const newest = "(select max(id) from active_storage_blobs)";
+      await client.query(`delete from active_storage_attachments where blob_id = ${newest}`);
+      await client.query(`delete from active_storage_blobs where id = ${newest}`);
+    });
+  });
+  const kind = "purged-before-copy";
+  const { findings } = await watching.until("it is told", (status) => status.findings.some((one) => one.kind === kind));
+  assert.deepEqual(
+    findings.filter((one) => /^(?:purged|files)-/.test(one.kind)).map((one) => [one.kind, one.level]),
+    [[kind, "note"]],
+  );
 }
