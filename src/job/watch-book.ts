@@ -2,7 +2,7 @@
  * What a watch knows of itself: how far everything is, and what somebody must know. It is written down every few seconds for
  * whoever asks (`status`, `list`), and what is new in it is told. Nothing here waits for anything.
  */
-import { formatBytes, formatSpan } from "../base/bytes.ts";
+import { formatBytes, formatSpan, plural } from "../base/bytes.ts";
 import { type Clock, formatInstant } from "../base/clock.ts";
 import type { Failure } from "../base/errors.ts";
 import { type Finding, sortFindings } from "../base/findings.ts";
@@ -11,6 +11,7 @@ import { formatMicros, type Line } from "../point/continuous.ts";
 import { formatLsn, type Lsn } from "../wal/lsn.ts";
 import type { NotFollowed } from "./continuous/follow.ts";
 import type { LineBegun, LogState } from "./continuous/follow-log.ts";
+import type { RefusedObject } from "./continuous/journal.ts";
 import { FollowedLosses } from "./followed-losses.ts";
 import { Lag } from "./lag.ts";
 
@@ -132,13 +133,14 @@ export class WatchBook {
     }
   }
 
-  lineBegun({ line, start, gapped, away }: LineBegun): void {
+  lineBegun({ line, start, gapped, away, refused }: LineBegun): void {
     // What is said of one line is not true of another.
     this.#even = undefined;
     for (const [name, page] of this.#pages) {
       if (gapped.includes(name)) page.gap = { count: (page.gap?.count ?? 0) + 1, line, end: start };
       this.trouble(name, away.find((one) => one.name === name)?.failure);
     }
+    for (const { name, objects } of refused) this.happened(`journal ${name}`, journalFinding(name, objects));
   }
 
   /** A repository has a base behind its gap, or what it lacked. */
@@ -374,4 +376,17 @@ export class WatchBook {
       },
     };
   }
+}
+
+function journalFinding(repository: string, objects: readonly RefusedObject[]): Finding {
+  const [first] = objects;
+  const more = objects.length > 1 ? `, and ${plural(objects.length - 1, "more")}` : "";
+  return {
+    kind: "journal-damaged",
+    level: "warning",
+    subject: repository,
+    event: first?.name ?? "",
+    message: `a part of the journal in repository '${repository}' cannot be used: ${first?.reason ?? ""}${more}`,
+    hint: "What it held was fetched again from another repository or from the server; where none of them had it any more, 'log-gap' is told, too. Something changed what was stored: look at the disk or the service that holds the repository, and run 'chatkeep verify --read-data'.",
+  };
 }

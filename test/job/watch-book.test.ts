@@ -139,10 +139,17 @@ test("a lag of hours is known with few marks, and never as shorter than it is", 
 
 test("a repository that is told to be back by a line that begins is in no trouble any more", async () => {
   const { clock, book } = openBook();
-  book.lineBegun({ line: LINE, history: HISTORY, start: 0n, gapped: [], away: [{ name: "usb", failure: AWAY }] });
+  book.lineBegun({
+    line: LINE,
+    history: HISTORY,
+    start: 0n,
+    gapped: [],
+    away: [{ name: "usb", failure: AWAY }],
+    refused: [],
+  });
   await clock.advance(LIMITS.watchTroubleMs);
   assert.deepEqual(kinds(book), ["alarm repository-behind usb"]);
-  book.lineBegun({ line: LINE, history: HISTORY, start: 0n, gapped: [], away: [] });
+  book.lineBegun({ line: LINE, history: HISTORY, start: 0n, gapped: [], away: [], refused: [] });
   assert.deepEqual(kinds(book), []);
   assert.equal(book.status.repositories[1]?.trouble, null);
 });
@@ -150,7 +157,7 @@ test("a repository that is told to be back by a line that begins is in no troubl
 test("gaps of one repository are one finding, each is news, and it goes when a base is there", () => {
   const { book } = openBook();
   const begin = (start: bigint) =>
-    book.lineBegun({ line: LINE, history: HISTORY, start, gapped: ["primary"], away: [] });
+    book.lineBegun({ line: LINE, history: HISTORY, start, gapped: ["primary"], away: [], refused: [] });
   begin(48n * MIB);
   const [first] = book.findings;
   let { told } = newsOf(NOTHING_TOLD, book.findings, 0);
@@ -270,6 +277,7 @@ test("a line that begins with a gap says in which repositories, and who is away"
     start: 48n * MIB,
     gapped: ["primary"],
     away: [{ name: "usb", failure: AWAY }],
+    refused: [],
   });
   assert.deepEqual(kinds(book), ["alarm log-gap primary"]);
   assert.match(book.findings[0]?.message ?? "", /before 0\/3000000 of timeline 2/);
@@ -312,6 +320,6 @@ test("it is said until when, by the server's clock, nothing that was committed c
   assert.deepEqual(book.status.log?.even, even);
   at(32n * MIB, 1_764_000_120_000_000n);
   assert.deepEqual(book.status.log?.even, even, "it stays true");
-  book.lineBegun({ line: { ...LINE, timeline: 3 }, history: HISTORY, start: 0n, gapped: [], away: [] });
+  book.lineBegun({ line: { ...LINE, timeline: 3 }, history: HISTORY, start: 0n, gapped: [], away: [], refused: [] });
   assert.equal(book.status.log?.even, undefined);
 });

@@ -19,17 +19,20 @@ import { dropSlot, readSlot, type Slot, slotName } from "../../postgres/replicat
 import type { WalEvent } from "../../wal/events.ts";
 import { isAncestor, type TimelineHistory } from "../../wal/history.ts";
 import { type Lsn, segmentStart } from "../../wal/lsn.ts";
+import type { RefusedObject } from "./journal.ts";
 import type { KeeperTimes } from "./keeper.ts";
 import {
   behind,
+  chooseLine,
   findLine,
-  type FoundLine,
   givenUp,
   historyOf,
+  JournalBounds,
   oldestOf,
   openSlot,
+  refusedIn,
   serverPosition,
-  takeUpJournal,
+  takeUpJournals,
   tryStanding,
 } from "./line-start.ts";
 import { type LineState, LogLine, type LogLineOptions } from "./line.ts";
@@ -55,6 +58,8 @@ export interface LineBegun {
   readonly gapped: readonly string[];
   /** Repositories that do not answer, and take no part until they do. */
   readonly away: readonly { name: string; failure: Failure }[];
+  /** What of repositories' journals cannot be used. */
+  readonly refused: readonly { name: string; objects: readonly RefusedObject[] }[];
 }
 
 export interface FollowLogOptions {
@@ -80,6 +85,8 @@ export interface FollowLogOptions {
 interface Followed {
   readonly log: LogLine;
   readonly segmentBytes: number;
+  /** What lies before came from journals. */
+  readonly takenUpTo: Lsn;
   /** Ends its keepers. */
   readonly stop: AbortController;
   /** Never rejects: what ended it is {@link failed}. */
@@ -98,8 +105,6 @@ interface Server {
 }
 
 const FIRST_WAIT_MS = 500;
-/** After the server has said so often that what was asked for is gone, nothing of that timeline is hoped for. */
-const MOST_TIMES_GONE = 2;
 /** Lines that are over and not stored yet, while a repository refuses. */
 const MOST_ENDING = 1;
 const NOT_STORED = new Failure("run/cancelled", "what could not be stored in time is asked for again");
@@ -119,6 +124,7 @@ export class LogFollower {
   #confirm: (() => void) | undefined;
   /** The server keeps too much for us. */
   #isGivingUp = false;
+  readonly #bounds = new JournalBounds();
   /** How often the server has said that what was asked for is gone, since something came. */
   #timesGone = 0;
 
@@ -160,6 +166,7 @@ export class LogFollower {
     if (isOurs || (!this.#wasFollowing && !ERRORS[code].retry && code !== "wal/gone")) throw failure;
     // What is gone does not come back, and what was refused is asked for anew from where everything is durable.
     const isOver = code === "wal/gone" || code === "wal/damaged" || this.#now?.failed.signal.aborted === true;
+    if (code === "wal/damaged") this.#boundJournals();
     if (isOver) this.#endLine();
     if (code === "wal/gone") this.#timesGone += 1;
     if (code === "wal/given-up") this.#isGivingUp = true;
@@ -203,6 +210,7 @@ export class LogFollower {
     this.#server = server;
     this.#wasFollowing = true;
     this.#timesGone = 0;
+    if (this.#now !== undefined && this.#now.log.validTo > this.#now.takenUpTo) this.#bounds.clear();
     this.#o.onSession(undefined);
     this.#tell();
   }
@@ -280,9 +288,11 @@ export class LogFollower {
   }
 
   async #begin(server: Server): Promise<Followed> {
-    const { places, clock, signal, installation } = this.#o;
-    const { identity, segmentBytes, slot } = server;
-    const { found, lacking } = this.#chooseLine(await findLine({ ...server, places, installation, signal }), server);
+    const { clock, signal, installation } = this.#o;
+    const { segmentBytes } = server;
+    const places = this.#o.places.map((place) => this.#bounds.within(place));
+    const asking = { ...server, timesGone: this.#timesGone };
+    const { found, lacking } = chooseLine(await findLine({ ...server, places, installation, signal }), asking);
     const { line, history, histories, standings } = found;
     const answering = standings.filter((one) => !isFailure(one.standing));
     this.#away = standings.flatMap(({ place: { name }, standing }) => {
@@ -291,9 +301,7 @@ export class LogFollower {
     const [first] = this.#away;
     if (answering.length === 0 && first !== undefined) throw first.failure;
     const known = answering.map(({ standing }) => (isFailure(standing) ? undefined : standing));
-    const asked = oldestOf(found, { slot, identity, timesGone: this.#timesGone });
-    const oldest = segmentStart(asked, segmentBytes);
-    const plan = planTakeUp(known, oldest);
+    const plan = planTakeUp(known, segmentStart(oldestOf(found, asking), segmentBytes));
     const spanPlaces = await Promise.all(
       answering.map(async ({ place }) => await place.spanPlace({ segmentBytes, histories })),
     );
@@ -322,28 +330,29 @@ export class LogFollower {
     const storing = log.store({ signal: stop.signal }).catch((error: unknown) => {
       if (!stop.signal.aborted) failed.abort(error);
     });
-    const followed = { log, segmentBytes, stop, storing, failed };
+    const followed = { log, segmentBytes, takenUpTo: plan.to, stop, storing, failed };
     this.#now = followed;
+    const from = plan.from.flatMap((at) => answering[at]?.place ?? []);
+    const taking = { to: plan.to, signal: AbortSignal.any([signal, failed.signal]) };
+    if (!(await takeUpJournals(from, log, taking))) {
+      this.#boundJournals();
+      this.#endLine();
+      await this.#untilStored();
+      return await this.#begin(server);
+    }
     const gapped = answering
       .filter(({ place }, at) => plan.places[at]?.isGapped === true || lacking.has(place.name))
       .map(({ place }) => place.name);
-    this.#o.onLine({ line, history, start: plan.start, gapped, away: this.#away });
-    const from = plan.from === undefined ? undefined : answering[plan.from]?.place;
-    if (from !== undefined) await takeUpJournal(from, log, { signal: AbortSignal.any([signal, failed.signal]) });
+    this.#o.onLine({ line, history, start: plan.start, gapped, away: this.#away, refused: refusedIn(answering) });
     return followed;
   }
 
-  /**
-   * What a repository lacks of an older timeline, the server may not have any more: then the timeline that follows is taken up, and
-   * there is a gap.
-   */
-  #chooseLine(found: FoundLine, { slot, identity }: Server): { found: FoundLine; lacking: ReadonlySet<string> } {
-    const timesGone = this.#timesGone;
-    const isGone =
-      timesGone >= MOST_TIMES_GONE || oldestOf(found, { slot, identity, timesGone }) >= (found.next?.at ?? 0n);
-    if (found.next === undefined || !isGone) return { found, lacking: new Set() };
-    const known = found.standings.filter(({ standing }) => standing !== undefined && !isFailure(standing));
-    return { found: found.next.line, lacking: new Set(known.map(({ place }) => place.name)) };
+  /** What does not fit began in what journals had: the server is asked from the last whole record before it. */
+  #boundJournals(): void {
+    if (this.#now === undefined) return;
+    const { log, takenUpTo } = this.#now;
+    if (log.validTo >= takenUpTo) return;
+    for (const { name } of this.#o.places) this.#bounds.set(name, log.line, log.validTo);
   }
 
   /** Segments that are larger than usual need more room: a span has one at least, and the next one comes meanwhile. */

@@ -55,6 +55,8 @@ interface Watched {
   readonly begun: LineBegun;
   /** Repositories in which something is missing before the line's beginning. */
   readonly gapped: ReadonlySet<string>;
+  /** Objects of the journal that cannot be used: they have nothing, whatever they are called. */
+  readonly refused: ReadonlySet<string>;
 }
 
 export class BaseKeeper {
@@ -69,7 +71,8 @@ export class BaseKeeper {
 
   /** A line was taken up: a repository with a gap may need a base behind it. */
   lineBegun(begun: LineBegun): void {
-    this.#watched = { begun, gapped: new Set(begun.gapped) };
+    const refused = new Set(begun.refused.flatMap(({ objects }) => objects.map(({ name }) => name)));
+    this.#watched = { begun, gapped: new Set(begun.gapped), refused };
     this.#position = begun.start;
     this.#poked.resolve();
   }
@@ -151,7 +154,9 @@ export class BaseKeeper {
     { place, repository }: Pick<Standing, "place" | "repository">,
     watched: Watched,
   ): Promise<Standing> {
-    const lists = await listContinuous(repository, watched.begun.line.installation, this.#o);
+    const found = await listContinuous(repository, watched.begun.line.installation, this.#o);
+    const objects = found.journal.objects.filter(({ name }) => !watched.refused.has(name));
+    const lists = { ...found, journal: { ...found.journal, objects } };
     const serving = servingBases(lists, this.#kept(watched), watched.gapped.has(place.name));
     return { place, repository, lists, newest: serving.at(-1) };
   }

@@ -18,9 +18,13 @@ import {
 } from "../../postgres/replication-slots.ts";
 import { firstTimeline, parseHistory, type TimelineHistory } from "../../wal/history.ts";
 import { formatLsn, type Lsn, parseLsn } from "../../wal/lsn.ts";
+import type { RefusedObject } from "./journal.ts";
 import type { LogLine } from "./line.ts";
 import type { Standing } from "./take-up.ts";
 import type { WatchedPlace } from "./watched-place.ts";
+
+/** After the server has said so often that what was asked for is gone, nothing of that timeline is hoped for. */
+const MOST_TIMES_GONE = 2;
 
 interface CallOptions {
   readonly signal: AbortSignal;
@@ -196,6 +200,14 @@ export async function findLine(search: LineSearch): Promise<FoundLine> {
   return own;
 }
 
+/** What of the journals cannot be used. */
+export function refusedIn(standings: FoundLine["standings"]): { name: string; objects: readonly RefusedObject[] }[] {
+  return standings.flatMap(({ place: { name }, standing }) => {
+    const objects = standing === undefined || isFailure(standing) ? [] : (standing.refused ?? []);
+    return objects.length === 0 ? [] : [{ name, objects }];
+  });
+}
+
 /** From where on the server is asked, by how often it had to say that it is gone already. */
 export function oldestOf(
   { standings, leftAt }: Pick<FoundLine, "standings" | "leftAt">,
@@ -208,7 +220,74 @@ export function oldestOf(
   return hoped.filter((lsn) => lsn !== undefined).reduce((least, lsn) => (lsn < least ? lsn : least), kept);
 }
 
-/** Reads back what a repository's journal has of a line, and hands it on as if the server had sent it. */
-export async function takeUpJournal(place: WatchedPlace, log: LogLine, { signal }: CallOptions): Promise<void> {
-  for await (const bytes of place.readJournal(log.line, log.tail.end, { signal })) await log.add(bytes, { signal });
+/**
+ * What a repository lacks of an older timeline, the server may not have any more: then the timeline that follows is taken up, and
+ * there is a gap in those that are `lacking`.
+ */
+export function chooseLine(
+  found: FoundLine,
+  asking: { slot: Slot; identity: SystemIdentity; timesGone: number },
+): { found: FoundLine; lacking: ReadonlySet<string> } {
+  const isGone = asking.timesGone >= MOST_TIMES_GONE || oldestOf(found, asking) >= (found.next?.at ?? 0n);
+  if (found.next === undefined || !isGone) return { found, lacking: new Set() };
+  const known = found.standings.filter(({ standing }) => standing !== undefined && !isFailure(standing));
+  return { found: found.next.line, lacking: new Set(known.map(({ place }) => place.name)) };
+}
+
+/** Up to where journals count, where what they have behind did not fit: a record that was begun there is no record. */
+export class JournalBounds {
+  readonly #bounds = new Map<string, { readonly line: Line; readonly to: Lsn }>();
+
+  set(place: string, line: Line, to: Lsn): void {
+    this.#bounds.set(place, { line, to });
+  }
+
+  clear(): void {
+    this.#bounds.clear();
+  }
+
+  /** The place, whose journal counts no further than that. */
+  within(place: WatchedPlace): WatchedPlace {
+    return {
+      ...place,
+      standing: async (line, segmentBytes, options) => {
+        const standing = await place.standing(line, segmentBytes, options);
+        const bound = this.#bounds.get(place.name);
+        const isOwn = bound?.line.systemId === line.systemId && bound.line.timeline === line.timeline;
+        if (standing === undefined || bound === undefined || !isOwn || standing.durableTo <= bound.to) return standing;
+        const reason = `what the journal has from ${formatLsn(bound.to)} on does not follow what lies before it`;
+        const refused = [...(standing.refused ?? []), { name: formatLsn(bound.to), reason }];
+        const { savedTo } = standing;
+        return { savedTo, durableTo: bound.to > savedTo ? bound.to : savedTo, refused };
+      },
+    };
+  }
+}
+
+/**
+ * Reads back what journals have of a line up to a position, and hands it on as if the server had sent it: what one of them lacks,
+ * another may have.
+ * @returns false where they do not have it, or what they have does not follow what lies before it: see {@link LogLine.validTo}.
+ * @throws Failure of the stores.
+ */
+export async function takeUpJournals(
+  places: readonly WatchedPlace[],
+  log: LogLine,
+  { to, signal }: CallOptions & { to: Lsn },
+): Promise<boolean> {
+  const { tail } = log;
+  try {
+    for (let before: Lsn | undefined; tail.end < to && before !== tail.end;) {
+      before = tail.end;
+      for (const place of places) {
+        for await (const bytes of place.readJournal(log.line, tail.end, { signal })) {
+          await log.add(bytes.subarray(0, Number(to - tail.end)), { signal });
+          if (tail.end >= to) return true;
+        }
+      }
+    }
+  } catch (error) {
+    if (!isFailure(error, "wal/damaged")) throw error;
+  }
+  return tail.end >= to;
 }

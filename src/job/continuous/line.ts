@@ -113,6 +113,11 @@ export class LogLine {
     return this.#keepers.reduce((least, { durableTo }) => (durableTo < least ? durableTo : least), this.#most());
   }
 
+  /** The end of the last record that came whole; behind it lies half a one at most. */
+  get validTo(): Lsn {
+    return this.#reader.validTo;
+  }
+
   #most(): Lsn {
     return this.#keepers.reduce((most, { durableTo }) => (durableTo > most ? durableTo : most), this.tail.start);
   }

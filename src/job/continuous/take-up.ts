@@ -4,6 +4,7 @@
  */
 import type { Line, WalSpan } from "../../point/continuous.ts";
 import { type Lsn, segmentStart } from "../../wal/lsn.ts";
+import type { RefusedObject } from "./journal.ts";
 
 /** Up to where a repository has a line; undefined where it has nothing of it. */
 export interface Standing {
@@ -11,6 +12,8 @@ export interface Standing {
   readonly savedTo: Lsn;
   /** By spans and journal together. */
   readonly durableTo: Lsn;
+  /** What of the journal cannot be used: it does not count. */
+  readonly refused?: readonly RefusedObject[];
 }
 
 type Stretch = Pick<WalSpan, "systemId" | "timeline" | "from" | "to">;
@@ -43,31 +46,43 @@ export function standingOf(
 export interface TakeUp {
   /** Where the line begins in memory: a segment's beginning. */
   readonly start: Lsn;
-  /** Whose journal has what lies between `start` and what the server has; undefined where nothing does. */
-  readonly from: number | undefined;
+  /** Up to where journals together have what comes from there on; `start` where none has anything. */
+  readonly to: Lsn;
+  /** Whose journals that are. */
+  readonly from: readonly number[];
   /** In the order of the standings. One that lacks what lies between has a gap, and begins anew at `start`. */
   readonly places: readonly (Standing & { readonly isGapped: boolean })[];
 }
 
 /**
- * A repository goes on where its own journal reaches to what the server still has.
+ * A repository goes on where its own journal reaches to what the server still has, or to where another one's does.
  * @param standings of all repositories; undefined for one that has nothing of the line.
  * @param oldest the beginning of the oldest segment that the server has.
  */
 export function planTakeUp(standings: readonly (Standing | undefined)[], oldest: Lsn): TakeUp {
-  const [start, from] = standings.reduce<readonly [Lsn, number | undefined]>(
-    (least, one, at) => {
-      const goesOn = one !== undefined && one.durableTo >= oldest;
-      return goesOn && (least[1] === undefined || one.savedTo < least[0]) ? [one.savedTo, at] : least;
-    },
-    [oldest, undefined],
-  );
+  const known = standings.filter((one) => one !== undefined);
+  const leastOf = (reaching: Lsn) =>
+    known
+      .filter(({ durableTo }) => durableTo >= reaching)
+      .reduce<Lsn | undefined>(
+        (least, { savedTo }) => (least === undefined || savedTo < least ? savedTo : least),
+        undefined,
+      );
+  let start = leastOf(oldest) ?? oldest;
+  for (let earlier = leastOf(start); earlier !== undefined && earlier < start; earlier = leastOf(start))
+    start = earlier;
+  let to = start;
+  for (const { savedTo, durableTo } of known.toSorted((a, b) => (a.savedTo < b.savedTo ? -1 : 1))) {
+    if (savedTo <= to && durableTo > to) to = durableTo;
+  }
   return {
     start,
-    from,
+    to,
+    from: standings.flatMap((one, at) => (one !== undefined && one.durableTo >= start ? [at] : [])),
     places: standings.map((one) => {
-      const goesOn = one !== undefined && one.durableTo >= oldest;
-      return goesOn ? { ...one, isGapped: false } : { savedTo: start, durableTo: start, isGapped: one !== undefined };
+      const goesOn = one !== undefined && one.durableTo >= start;
+      const { savedTo, durableTo } = goesOn ? one : { savedTo: start, durableTo: start };
+      return { savedTo, durableTo, isGapped: one !== undefined && !goesOn };
     }),
   };
 }

@@ -32,7 +32,8 @@ test("who reaches what the server has goes on, who does not begins anew, and not
   const inSpans = { savedTo: 500n, durableTo: 530n };
   assert.deepEqual(planTakeUp([behind, inJournal, inSpans, undefined], 400n), {
     start: 300n,
-    from: 1,
+    to: 420n,
+    from: [1, 2],
     places: [
       { savedTo: 300n, durableTo: 300n, isGapped: true },
       { ...inJournal, isGapped: false },
@@ -41,7 +42,24 @@ test("who reaches what the server has goes on, who does not begins anew, and not
     ],
   });
   assert.deepEqual(planTakeUp([behind, undefined], 400n).start, 400n);
-  assert.deepEqual(planTakeUp([inSpans], 200n), { start: 500n, from: 0, places: [{ ...inSpans, isGapped: false }] });
+  const places = [{ ...inSpans, isGapped: false }];
+  assert.deepEqual(planTakeUp([inSpans], 200n), { start: 500n, to: 530n, from: [0], places });
+});
+
+test("where one journal ends another goes on, so that nothing lacks that any two of them have", () => {
+  const cut = { savedTo: 300n, durableTo: 450n };
+  const whole = { savedTo: 400n, durableTo: 720n };
+  const far = { savedTo: 0n, durableTo: 200n };
+  assert.deepEqual(planTakeUp([whole, cut, far], 700n), {
+    start: 300n,
+    to: 720n,
+    from: [0, 1],
+    places: [
+      { ...whole, isGapped: false },
+      { ...cut, isGapped: false },
+      { savedTo: 300n, durableTo: 300n, isGapped: true },
+    ],
+  });
 });
 
 test("whoever goes on has everything before in its spans and journal, whatever the standings are", () => {
@@ -54,15 +72,21 @@ test("whoever goes on has everything before in its spans and journal, whatever t
   fc.assert(
     fc.property(fc.array(standing, { minLength: 1, maxLength: 4 }), fc.nat(25), (standings, segment) => {
       const oldest = BigInt(segment * SEGMENT);
-      const { start, from, places } = planTakeUp(standings, oldest);
-      const source = from === undefined ? undefined : standings[from];
-      // What lies between the start and the server's oldest is in one journal.
-      if (start < oldest) assert.ok(source !== undefined && source.savedTo === start && source.durableTo >= oldest);
+      const { start, to, from, places } = planTakeUp(standings, oldest);
+      const sources = from.map((at) => standings[at]);
+      const reached = sources
+        .toSorted((a, b) => Number((a?.savedTo ?? 0n) - (b?.savedTo ?? 0n)))
+        .reduce((end, one) => (one && one.savedTo <= end && one.durableTo > end ? one.durableTo : end), start);
+      // What lies between the start and the server's oldest is in journals, one after the other.
+      assert.equal(to, reached);
+      assert.ok(start >= oldest || to >= oldest);
+      const known = standings.filter((one) => one !== undefined);
+      assert.ok(!known.some((one) => one.savedTo < start && one.durableTo >= start), "it begins as early as it can");
       for (const [at, { savedTo, durableTo, isGapped }] of places.entries()) {
         assert.ok(savedTo >= start && durableTo >= savedTo);
         const before = standings[at];
         if (before !== undefined && !isGapped) assert.deepEqual({ savedTo, durableTo }, before);
-        if (isGapped) assert.ok(before !== undefined && before.durableTo < oldest);
+        if (isGapped) assert.ok(before !== undefined && before.durableTo < oldest && before.durableTo < start);
       }
     }),
   );
