@@ -6,15 +6,15 @@ import { CHATKEEP } from "./cli.ts";
 
 export interface Typing {
   /** What is waited for before anything is typed. */
-  question?: RegExp;
-  typed?: string;
+  question: RegExp;
+  typed: string;
 }
 
-/** Runs it at a terminal of 100 columns; what is typed comes when the question stands there. */
+/** Runs it at a terminal of 100 columns; what is typed comes when its question stands there, one after the other. */
 export async function atTerminal(
   { config, root }: { config: string; root: string },
   args: readonly string[],
-  { question, typed }: Typing = {},
+  ...typing: readonly Typing[]
 ): Promise<{ status: number; screen: string }> {
   const words = [process.execPath, CHATKEEP, "--config", config, ...args].map((word) => `'${word}'`);
   const child = spawn("script", ["-qec", `stty cols 100 && exec ${words.join(" ")}`, "/dev/null"], {
@@ -23,14 +23,17 @@ export async function atTerminal(
     stdio: ["pipe", "pipe", "inherit"],
   });
   let screen = "";
-  let answered = false;
+  const left = [...typing];
+  let answeredTo = 0;
   child.stdout.on("data", (data: Buffer) => {
     screen += data.toString("utf8");
-    if (answered || question === undefined || !question.test(screen)) return;
-    answered = true;
-    child.stdin.write(typed ?? "");
+    const [next] = left;
+    if (next === undefined || !next.question.test(screen.slice(answeredTo))) return;
+    left.shift();
+    answeredTo = screen.length;
+    child.stdin.write(next.typed);
   });
   const [status] = (await once(child, "close")) as [number];
-  assert.equal(answered, question !== undefined, `the question did not come:\n${screen}`);
+  assert.deepEqual(left, [], `a question did not come:\n${screen}`);
   return { status, screen };
 }

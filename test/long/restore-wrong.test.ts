@@ -271,3 +271,80 @@ test("a restore that was let hold asks whoever goes on with it at a terminal, an
   assert.deepEqual(summary.findings.slice(0, found.length), found);
   await undo();
 });
+
+/** Answers as S3 does where a key may not write. */
+const DENIED = {
+  status: 403,
+  body: "<?xml version='1.0'?><Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>",
+};
+
+test("a bucket that refuses writes stands in the way; one that begins to in the middle is gone on with, or what was there comes back", async () => {
+  await using s3 = await startS3();
+  await s3.createBucket("acme");
+  await using bucket = await startS3Proxy(s3.endpoint);
+  const objects = async () => await objectsIn(join(s3.folder, "acme"));
+  const into = ["--storage", "s3_compatible"];
+  let put = 0;
+  /** Lets so many uploaded files through, and the small file that is tried out always. */
+  const allowing = (files: number) => {
+    put = 0;
+    bucket.fault = ({ method, path }) => {
+      if (method !== "PUT" || /chatkeep-probe/.test(path)) return undefined;
+      put += 1;
+      return put > files ? DENIED : undefined;
+    };
+  };
+  await setEnvironment(whole, {
+    STORAGE_BUCKET_NAME: "acme",
+    STORAGE_ENDPOINT: bucket.endpoint,
+    STORAGE_ACCESS_KEY_ID: "S3RVER",
+    STORAGE_SECRET_ACCESS_KEY: "S3RVER",
+    STORAGE_FORCE_PATH_STYLE: "true",
+  });
+  const here = await whole.state();
+  const processes = await pids();
+
+  bucket.fault = ({ method }) => (method === "PUT" ? DENIED : undefined);
+  const hint = /hint: Check STORAGE_ACCESS_KEY_ID and STORAGE_SECRET_ACCESS_KEY in Chatwoot's environment/;
+  await refused(
+    [...BEGIN, ...into],
+    /^error: storage 's3_compatible' of this place cannot take files: .*Access ?Denied/m,
+  );
+  await refused([...BEGIN, ...into], hint);
+  assert.equal(await whole.journal(), undefined);
+  assertSameState(await whole.state(), here, "planned");
+  assert.deepEqual([await objects(), await pids()], [[], processes]);
+
+  for (const way of ["on", "back"] as const) {
+    allowing(2);
+    await refused(
+      [...BEGIN, ...into],
+      /^error: cannot write '\w+' at bucket 'acme' of storage 's3_compatible': .*Access ?Denied/m,
+    );
+    assert.ok(stageIs("files", "begun")((await whole.journal()) ?? assert.fail()));
+    assertSameState(await whole.state(), here, "refused in the middle");
+    assert.equal((await objects()).length, 2);
+    if (way === "on") {
+      await refused(RESUME, hint);
+      bucket.fault = () => undefined;
+      // The stand-in asks for files without a key, and the bucket is not open to everybody.
+      const { status, stderr } = await whole.desk.chatkeep(["--json", ...RESUME]);
+      assert.ok(status === 0 || status === 3, stderr);
+      assert.equal((await whole.journal())?.state, "done");
+      const { database } = whole.desk.installation.database;
+      const rows = await whole.desk.server.query(
+        "select key, service_name as service from active_storage_blobs",
+        database,
+      );
+      assert.ok(rows.length > 2 && rows.every(({ service }) => service === "s3_compatible"));
+      const there = new Set((await objects()).map((name) => name.split("._S3rver_object")[0]));
+      assert.deepEqual(there, new Set(rows.map(({ key }) => key)));
+    }
+    await whole.desk.summary(ROLLBACK);
+    assertSameState(await whole.state(), here, `${way}, rolled back`);
+    assert.deepEqual(await objects(), [], "nothing is left in the bucket");
+    assert.deepEqual(await whole.running(), { web: true, worker: true });
+    await whole.desk.summary(FORGET);
+  }
+  await writeFile(whole.desk.installation.envFile, damaged.environment);
+});

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { onDatabase } from "../../src/demo/database.ts";
 import { jsonLines } from "../harness/cli.ts";
+import { atTerminal } from "../harness/terminal.ts";
 import { assertSameState, type DeskState, openWholeDesk, rolledBack, stageIs, type WholeDesk } from "./whole-desk.ts";
 
 let whole: WholeDesk;
@@ -130,6 +131,7 @@ test("a point of another address is not put in the place of what is here, unless
   const { envFile } = whole.desk.installation;
   const environment = await readFile(envFile, "utf8");
   await writeFile(envFile, environment.replace(/^FRONTEND_URL=.*$/m, "FRONTEND_URL=https://staging.acme.example"));
+  const here = await whole.state();
   try {
     const shown = await plan();
     assert.deepEqual(shown["replaces"], {
@@ -142,6 +144,24 @@ test("a point of another address is not put in the place of what is here, unless
     const wrong = await whole.desk.chatkeep(["restore", "latest", "--yes", "--replace", "support.acme.example"]);
     assert.equal(wrong.status, 2);
     assert.equal(await whole.journal(), undefined);
+    // Whoever is at a terminal is asked twice: for the point's installation, and for the place that it would replace.
+    const first = { question: /type the installation's name \(desk\):/, typed: "desk\n" };
+    const second = /This is another place: .*type its name \(staging\.acme\.example\):/s;
+    for (const typed of ["support.acme.example\n", "\u0004"]) {
+      const asked = await atTerminal(whole.desk, ["restore", "latest"], first, { question: second, typed });
+      assert.equal(asked.status, 130, asked.screen);
+      assert.match(asked.screen, /error: the (?:restore was not confirmed|question was not answered)/);
+      assert.equal(await whole.journal(), undefined);
+      assertSameState(await whole.state(), here, JSON.stringify(typed));
+    }
+    const name = { question: second, typed: "staging.acme.example\n" };
+    const begun = { question: /(?:^|\W)stop(?:ping|\W)/, typed: "\u0003" };
+    const { status, screen } = await atTerminal(whole.desk, ["restore", "latest"], first, name, begun);
+    assert.equal(status, 130, screen);
+    assert.equal((await whole.journal())?.state, "restoring");
+    await whole.desk.summary(["rollback", "--yes"]);
+    assertSameState(await whole.state(), here, "rolled back");
+    await whole.desk.summary(["restore", "--discard-previous", "--yes"]);
   } finally {
     await writeFile(envFile, environment);
   }

@@ -18,8 +18,8 @@ before(async () => {
 
 after(async () => await desk[Symbol.asyncDispose]());
 
-async function atTerminal(args: readonly string[], typing?: Typing): Promise<{ status: number; screen: string }> {
-  return await atTerminalOf(desk, args, typing);
+async function atTerminal(args: readonly string[], ...typing: Typing[]): Promise<{ status: number; screen: string }> {
+  return await atTerminalOf(desk, args, ...typing);
 }
 
 const QUESTION = /To go on, type the installation's name \(desk\):/;
