@@ -13,7 +13,10 @@ import {
 } from "./tar.ts";
 
 export interface TarEntry extends TarHeader {
-  /** Its bytes, before the next entry is asked for; what is not read is passed over. */
+  /**
+   * Its bytes, before the next entry is asked for; what is not read is passed over. A part may be gone when the next one is asked
+   * for, where those that came may.
+   */
   read(): AsyncGenerator<Buffer, void, void>;
 }
 
@@ -24,7 +27,7 @@ export interface TarStreamOptions {
   readonly failure: (what: "no-tar" | "cut-short" | "damaged") => Failure;
 }
 
-/** Bytes that come in pieces, taken in other pieces. */
+/** Bytes that come in pieces, taken in other pieces. A piece that came may be gone when the next one is asked for. */
 class Pieces {
   readonly #chunks: AsyncIterator<Buffer>;
   #held: Buffer = Buffer.alloc(0);
@@ -53,18 +56,20 @@ class Pieces {
 
   /** Exactly so many; undefined where it ends before. */
   async exactly(count: number): Promise<Buffer | undefined> {
-    const parts: Buffer[] = [];
-    for (let left = count; left > 0;) {
-      const part = await this.some(left);
+    if (count === 0) return Buffer.alloc(0);
+    const first = await this.some(count);
+    if (first === undefined || first.length === count) return first;
+    const whole = Buffer.alloc(count);
+    let filled = first.copy(whole);
+    while (filled < count) {
+      const part = await this.some(count - filled);
       if (part === undefined) {
-        this.#isCut = left < count;
+        this.#isCut = true;
         return undefined;
       }
-      parts.push(part);
-      left -= part.length;
+      filled += part.copy(whole, filled);
     }
-    const [only, ...others] = parts;
-    return only !== undefined && others.length === 0 ? only : Buffer.concat(parts);
+    return whole;
   }
 
   async close(): Promise<void> {

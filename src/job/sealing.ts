@@ -180,12 +180,13 @@ export class Sealing implements AsyncDisposable {
   }
 
   /**
-   * Stores bytes as chunks of the lengths given. Their memory goes to the thread: they are not to be used again.
+   * Stores bytes as chunks of the lengths given. They lie in memory that threads share, and are not changed before the answer;
+   * elsewhere all of that memory is copied to the thread.
    * @returns the chunks' ids, 32 bytes each.
    */
-  async storePieces(bytes: Uint8Array<ArrayBuffer>, lengths: readonly number[]): Promise<Uint8Array> {
+  async storePieces(bytes: Uint8Array, lengths: readonly number[]): Promise<Uint8Array> {
     const task: SealingTask = { kind: "pieces", bytes, lengths, isNew: this.#isFirst };
-    const result = await this.#pool.run(task, [bytes.buffer]);
+    const result = await this.#pool.run(task);
     if (result.kind !== "pieces") throw bug("a sealing thread answered another question");
     return result.ids;
   }

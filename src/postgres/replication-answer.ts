@@ -8,6 +8,7 @@
  * Source: PostgreSQL's documentation, "Frontend/Backend Protocol": "COPY Operations", "Streaming Replication Protocol".
  */
 import type { Submittable } from "pg";
+import { releaseBytes } from "../base/bytes.ts";
 import { LIMITS } from "../base/limits.ts";
 import { type BorrowedSocket, borrowSocket, HEAD_BYTES, LENGTH_BYTES } from "./borrowed-socket.ts";
 
@@ -34,12 +35,22 @@ const MESSAGE_MOST = 1024 ** 3;
 export interface AnswerOptions {
   /** Told of each message of copied data as soon as its beginning is here, whether or not anybody reads. */
   onMessage?: (start: Buffer) => void;
+  /**
+   * The bytes of a part are lent: they are gone when the next part is asked for. Their memory is then given back at once; the
+   * collector would be called for each of some tens of MiB that pass.
+   */
+  lends?: boolean;
 }
 
 /** A command for `Client.query`, and its answer, to be read once. */
 export class ReplicationAnswer implements Submittable, AsyncIterable<Part> {
   readonly #command: string;
   readonly #onMessage: (start: Buffer) => void;
+  readonly #lends: boolean;
+  /** What came from the socket at once, by the last part of it. */
+  readonly #lent = new WeakMap<Part, Buffer>();
+  /** To be given back when the next part is asked for. */
+  #due: Buffer | undefined;
   #socket: BorrowedSocket | undefined;
   /** What came of a message that cannot be looked at before more of it has come. */
   #held: Buffer = Buffer.alloc(0);
@@ -54,8 +65,9 @@ export class ReplicationAnswer implements Submittable, AsyncIterable<Part> {
   #wake: () => void = () => {};
   #end: { error?: unknown } | undefined;
 
-  constructor(command: string, { onMessage }: AnswerOptions = {}) {
+  constructor(command: string, { onMessage, lends = false }: AnswerOptions = {}) {
     this.#command = command;
+    this.#lends = lends;
     this.#onMessage = onMessage ?? (() => {});
   }
 
@@ -92,9 +104,12 @@ export class ReplicationAnswer implements Submittable, AsyncIterable<Part> {
 
   /** The next part; undefined at the end. @throws what the server, the network or the library says. */
   async next(): Promise<Part | undefined> {
+    if (this.#due !== undefined) releaseBytes(this.#due);
+    this.#due = undefined;
     for (;;) {
       const part = this.#queue.shift();
       if (part !== undefined) {
+        this.#due = this.#lent.get(part);
         if (part.kind === "bytes") this.#queuedBytes -= part.bytes.length;
         this.#take();
         return part;
@@ -158,7 +173,10 @@ export class ReplicationAnswer implements Submittable, AsyncIterable<Part> {
     while (this.#socket !== undefined && this.isRead) {
       const bytes = this.#socket.read();
       if (bytes === null) return;
-      this.#read(this.#held.length === 0 ? bytes : Buffer.concat([this.#held, bytes]));
+      const whole = this.#held.length === 0 ? bytes : Buffer.concat([this.#held, bytes]);
+      this.#read(whole);
+      const last = this.#queue.at(-1);
+      if (this.#lends && last?.kind === "bytes" && last.bytes.buffer === whole.buffer) this.#lent.set(last, whole);
     }
   }
 
@@ -169,7 +187,7 @@ export class ReplicationAnswer implements Submittable, AsyncIterable<Part> {
       const taken = this.#left > 0 ? this.#readData(rest, false) : this.#readMessage(rest);
       if (this.#socket === undefined) return;
       if (taken === 0) {
-        this.#held = rest;
+        this.#held = Buffer.from(rest);
         return;
       }
       at += taken;
@@ -222,7 +240,8 @@ export class ReplicationAnswer implements Submittable, AsyncIterable<Part> {
   #giveBack(rest: Buffer): number {
     const socket = this.#socket;
     this.#socket = undefined;
-    socket?.giveBack(rest);
+    // The library may keep a part of it for longer than it is lent.
+    socket?.giveBack(Buffer.from(rest));
     return rest.length;
   }
 }

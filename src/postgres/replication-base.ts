@@ -24,6 +24,8 @@ export interface BaseBackupOptions {
   readonly rate?: number | undefined;
   /** Whether a page whose checksum is wrong makes the base fail at its end; true without it, as the server does. */
   readonly verifyChecksums?: boolean | undefined;
+  /** A part of a file's bytes may be gone when the next one is asked for, which saves a copy; they stay without it. */
+  readonly lends?: boolean;
 }
 
 export interface Tablespace {
@@ -221,7 +223,7 @@ function receiveBase(arrivals: Ahead, { failure, cut, major }: BaseSession): Pic
       try {
         if ((await arrivals.take())?.kind !== "manifest") throw unheardOf();
         const manifest: Buffer[] = [];
-        for await (const bytes of arrivals.data()) manifest.push(bytes);
+        for await (const bytes of arrivals.data()) manifest.push(Buffer.from(bytes));
         const last = await arrivals.take();
         const { start: end, timeline } = positionOf(last?.kind === "rows" ? last.rows[0] : undefined);
         while ((await arrivals.take()) !== undefined);
@@ -255,7 +257,7 @@ async function entryOf(
     return { ...common, kind: "file", size: entry.sizeBytes, bytes: explained(entry.read(), failure) };
   }
   const parts: Buffer[] = [];
-  for await (const part of entry.read()) parts.push(part);
+  for await (const part of entry.read()) parts.push(Buffer.from(part));
   const whole = Buffer.concat(parts);
   texts[path] = whole.toString("utf8");
   return { ...common, kind: "file", size: whole.length, bytes: once(whole) };
@@ -294,7 +296,7 @@ async function* framedArrivals(answer: ReplicationAnswer): AsyncGenerator<Arriva
     if (kind === DATA && bytes.length > 0) yield { kind: "data", bytes };
     if (kind === MANIFEST) yield { kind: "manifest" };
     if (kind !== NEW_ARCHIVE) continue;
-    name.push(bytes);
+    name.push(Buffer.from(bytes));
     if (!(part satisfies Bytes).isEnd) continue;
     yield { kind: "archive", oid: oidOf(Buffer.concat(name)) };
     name = [];

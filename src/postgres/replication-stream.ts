@@ -17,7 +17,7 @@ import { HEADER_MOST, type Part, ReplicationAnswer, type Row } from "./replicati
 export interface WalPiece {
   /** Where it begins. */
   readonly start: Lsn;
-  /** Empty where the server only says how far it is: everything up to `serverEnd` that there was to send has come. */
+  /** Lent, where that was asked for. Empty where the server only says how far it is: everything up to `serverEnd` that there was to send has come. */
   readonly bytes: Buffer;
   /** How far the server's own log is. */
   readonly serverEnd: Lsn;
@@ -55,6 +55,8 @@ export interface WalStreamOptions {
   readonly serverPatienceMs: number;
   /** Without a slot nothing depends on what is flushed, and a server could wait for us at each commit. */
   readonly hasSlot: boolean;
+  /** The bytes of a piece are gone when the next one is asked for. */
+  readonly lends: boolean;
   /** Makes a failure of what an answer throws. */
   readonly failure: (error: unknown) => unknown;
   /** Cuts the session. */
@@ -80,9 +82,9 @@ export class WalStream implements AsyncIterable<WalPiece>, AsyncDisposable {
     this.#options = options;
     this.#received = options.from;
     this.#confirmed = { written: 0n, flushed: 0n };
-    const { serverPatienceMs } = options;
+    const { serverPatienceMs, lends } = options;
     const intervalMs = Math.min(LIMITS.walStatusMs, ...(serverPatienceMs > 0 ? [serverPatienceMs / 4] : []));
-    this.#answer = ask(new ReplicationAnswer(command, { onMessage: (start) => this.#onMessage(start) }));
+    this.#answer = ask(new ReplicationAnswer(command, { onMessage: (start) => this.#onMessage(start), lends }));
     void this.#keepTelling(intervalMs);
   }
 

@@ -35,6 +35,8 @@ export interface StreamFrom {
   readonly timeline: number;
   /** A slot that is there already. */
   readonly slot?: string | undefined;
+  /** The bytes of a piece may be gone when the next one is asked for, which saves a copy; they stay without it. */
+  readonly lends?: boolean;
 }
 
 export class ReplicationSession implements AsyncDisposable {
@@ -116,14 +118,15 @@ export class ReplicationSession implements AsyncDisposable {
    * Streams the log of a timeline from a position on, which is best the beginning of a segment: nothing before it comes.
    * The session takes no other command until the stream has ended.
    */
-  async streamWal({ from, timeline, slot }: StreamFrom): Promise<WalStream> {
+  async streamWal({ from, timeline, slot, lends = false }: StreamFrom): Promise<WalStream> {
     const serverPatienceMs = parseDuration(await this.showSetting("wal_sender_timeout"));
     const named = slot === undefined ? "" : `SLOT ${quoteIdentifier(slot)} `;
     const command = `START_REPLICATION ${named}PHYSICAL ${formatLsn(from)} TIMELINE ${timeline}`;
     const ask: Ask = (answer) => this.ask(answer);
     const failure = (error: unknown) => this.failure(error);
     const cut = () => this.destroy();
-    return new WalStream(command, ask, { from, serverPatienceMs, hasSlot: slot !== undefined, failure, cut });
+    const hasSlot = slot !== undefined;
+    return new WalStream(command, ask, { from, serverPatienceMs, hasSlot, lends, failure, cut });
   }
 
   /**
@@ -133,7 +136,9 @@ export class ReplicationSession implements AsyncDisposable {
    */
   async baseBackup(options: BaseBackupOptions): Promise<BaseBackup> {
     const major = await this.major();
-    const answer = this.ask(new ReplicationAnswer(baseBackupCommand(major, options)));
+    const answer = this.ask(
+      new ReplicationAnswer(baseBackupCommand(major, options), { lends: options.lends === true }),
+    );
     return await beginBaseBackup(answer, {
       major,
       failure: (error) => this.failure(error),

@@ -1,7 +1,8 @@
 /**
  * Stores files that come over a line, one behind the other, in chunks of a fixed length from each file's beginning. Small
  * files and pieces are gathered, so that a thread is asked once for some megabytes; as many parts are on their way as keep
- * every thread busy, so memory does not grow with what passes.
+ * every thread busy, so memory does not grow with what passes. They are gathered in memory that threads share, and that is used
+ * again: one buffer more than there are parts on their way.
  */
 import { Failure } from "../../base/errors.ts";
 import type { ChunkId } from "../../base/ids.ts";
@@ -46,7 +47,8 @@ interface Piece {
 export class Pieces {
   readonly #sealing: Pick<Sealing, "storePieces" | "width">;
   readonly #pieceBytes: number;
-  #gathered = Buffer.alloc(0);
+  #gathered: Buffer = Buffer.alloc(0);
+  readonly #spare: Buffer[] = [];
   #filled = 0;
   #pieces: Piece[] = [];
   readonly #running = new Set<Promise<void>>();
@@ -91,28 +93,32 @@ export class Pieces {
   async #begin(piece: Piece): Promise<void> {
     if (this.#filled + piece.length > this.#gathered.length) {
       await this.#send();
-      this.#gathered = Buffer.allocUnsafeSlow(Math.max(LIMITS.piecesBytes, piece.length));
+      const length = Math.max(LIMITS.piecesBytes, piece.length);
+      this.#gathered =
+        (length === LIMITS.piecesBytes ? this.#spare.pop() : undefined) ?? Buffer.from(new SharedArrayBuffer(length));
     }
     this.#pieces.push(piece);
   }
 
   async #send(): Promise<void> {
-    const pieces = this.#pieces;
-    const bytes = this.#gathered.subarray(0, this.#filled);
+    const [pieces, gathered, filled] = [this.#pieces, this.#gathered, this.#filled];
     this.#pieces = [];
     this.#filled = 0;
     this.#gathered = Buffer.alloc(0);
     if (pieces.length === 0) return;
-    const storing = this.#store(bytes, pieces).catch((error: unknown) => {
-      this.#failed ??= { error };
-    });
+    const storing = this.#store(gathered.subarray(0, filled), pieces).then(
+      () => void (gathered.length === LIMITS.piecesBytes && this.#spare.push(gathered)),
+      (error: unknown) => {
+        this.#failed ??= { error };
+      },
+    );
     this.#running.add(storing);
     void storing.then(() => this.#running.delete(storing));
     while (this.#running.size >= this.#sealing.width) await Promise.race(this.#running);
     if (this.#failed !== undefined) throw this.#failed.error;
   }
 
-  async #store(bytes: Buffer<ArrayBuffer>, pieces: readonly Piece[]): Promise<void> {
+  async #store(bytes: Buffer, pieces: readonly Piece[]): Promise<void> {
     const found = await this.#sealing.storePieces(
       bytes,
       pieces.map(({ length }) => length),

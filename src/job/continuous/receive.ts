@@ -23,7 +23,7 @@ export async function receive(options: ReceiveOptions): Promise<NextTimeline | u
   const { session, line, slot, signal } = options;
   const { tail } = line;
   const { timeline } = line.line;
-  await using stream = await session.streamWal({ from: tail.end, timeline, slot });
+  await using stream = await session.streamWal({ from: tail.end, timeline, slot, lends: true });
   const confirm = () => stream.confirm({ written: tail.end, flushed: line.durableTo });
   options.onConfirm(confirm);
   for await (const piece of stream) {

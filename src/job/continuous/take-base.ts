@@ -46,7 +46,12 @@ export async function takeBase(writer: Writer, options: TakeBaseOptions): Promis
   const { systemId } = found;
   const [major, segmentBytes, server] = [await session.major(), await session.segmentBytes(), await about(connection)];
   const databases = await databasesOf(connection, major);
-  await using backup = await session.baseBackup({ label: LABEL, checkpoint, ...(rate === undefined ? {} : { rate }) });
+  await using backup = await session.baseBackup({
+    label: LABEL,
+    checkpoint,
+    lends: true,
+    ...(rate === undefined ? {} : { rate }),
+  });
   const line: Line = { installation: identity.id, systemId, timeline: backup.timeline };
   let bytes = 0;
   async function* counted() {
