@@ -92,6 +92,25 @@ async function runAt(
   return undefined;
 }
 
+/** A session has several, and one of them alone keeps its connection. */
+async function processesBelow(pid: number): Promise<number[]> {
+  const text = await readFile(`/proc/${pid}/task/${pid}/children`, "utf8").catch(() => "");
+  const children = text
+    .split(" ")
+    .filter((each) => each.trim() !== "")
+    .map(Number);
+  return [...children, ...(await Promise.all(children.map(processesBelow))).flat()];
+}
+
+/** One may end because another has. */
+function killIfThere(pid: number): void {
+  try {
+    process.kill(pid, "SIGKILL");
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error;
+  }
+}
+
 /** A port that was free may be taken by the time that it is asked for: then another is tried. */
 async function run(config: (port: number) => Promise<string>, user: { uid: number; gid: number }): Promise<Running> {
   let log = "";
@@ -176,9 +195,9 @@ export async function startSshd(options: { lines?: readonly string[] } = {}): Pr
     log: () => running.log() + later,
     stop,
     async away(meanwhile) {
-      const sessions = (await readFile(`/proc/${child.pid}/task/${child.pid}/children`, "utf8")).trim().split(" ");
+      const sessions = await processesBelow(child.pid ?? -1);
       await stop();
-      for (const pid of sessions.filter((text) => text !== "")) process.kill(Number(pid), "SIGKILL");
+      for (const pid of sessions) killIfThere(pid);
       await meanwhile();
       const again = await runAt(port, `${own}/sshd_config`, user, (text) => (later += text));
       if (again === undefined) throw new Error(`sshd did not start again:\n${later}`);
