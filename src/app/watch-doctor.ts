@@ -6,7 +6,14 @@ import type { Finding } from "../base/findings.ts";
 import type { FixLine } from "../job/fix-summary.ts";
 import type { Installation } from "../installation/installation.ts";
 import type { ServerAddress } from "../postgres/address.ts";
-import { addHbaLine, allowRole, boundSlots, type Changed, ownHbaFile } from "../postgres/allow-replication.ts";
+import {
+  addHbaLine,
+  allowRole,
+  boundSlots,
+  type Changed,
+  ownHbaFile,
+  summarizeWal,
+} from "../postgres/allow-replication.ts";
 import { connect, type Connection } from "../postgres/connect.ts";
 import {
   lookAtReplication,
@@ -59,9 +66,9 @@ function obstacleFinding(told: Told<ObstacleKind>): Finding {
   };
 }
 
-const FIXABLE: ReadonlySet<ObstacleKind | RemarkKind> = new Set(["role", "pg-hba", "slot-unbounded"]);
+const FIXABLE: ReadonlySet<ObstacleKind | RemarkKind> = new Set(["role", "pg-hba", "slot-unbounded", "summaries-off"]);
 /** As somebody may well have it. */
-const AS_MEANT: ReadonlySet<RemarkKind> = new Set(["standby", "tablespaces"]);
+const AS_MEANT: ReadonlySet<RemarkKind> = new Set(["standby", "tablespaces", "summaries-off"]);
 
 function remarkFinding(told: Told<RemarkKind>): Finding {
   return {
@@ -135,6 +142,7 @@ type Step = { line?: string; make: () => Promise<Changed> } | { why: string };
 async function stepFor(told: Told<ObstacleKind | RemarkKind>, fixing: Fixing): Promise<Step> {
   const { connection, look, address, installation, s } = fixing;
   if (told.kind === "role") return { make: async () => await allowRole(connection, look.facts.role.name) };
+  if (told.kind === "summaries-off") return { make: async () => await summarizeWal(connection, s) };
   if (told.kind === "slot-unbounded") {
     const mib = await slotBound(installation);
     if (mib === undefined)

@@ -240,6 +240,8 @@ export const LIMITS = {
   watchBaseLookMs: 60_000,
   /** … and after one that could not be taken no later than this. */
   watchBaseRetryMostMs: 30 * 60_000,
+  /** Of so many bases in a row a server sends only what changed: with the next it reads all its pages, and checks them. */
+  builtBases: 6,
   /** The log is replayed at least as fast, until it was measured. Bytes a second. */
   replayRate: 20 * MIB,
   /** Objects that the journal of a segment which fills slowly comes to at most, before they become a span. */

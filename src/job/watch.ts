@@ -2,6 +2,7 @@
  * Continuous protection over the replication protocol: the log, bases for it, and uploaded files, each in a loop of its own that
  * outlives whatever fails, until somebody ends it. What they have to tell goes into the book.
  */
+import { formatBytes } from "../base/bytes.ts";
 import type { Clock } from "../base/clock.ts";
 import { together } from "../base/concurrent.ts";
 import { LIMITS } from "../base/limits.ts";
@@ -83,8 +84,10 @@ function keepBases(options: WatchOptions, signal: AbortSignal): BaseKeeper {
     clock,
     signal,
     onBegin: (reason) => say(`taking a base: ${reason}`),
-    onBase: ({ base, repository, seconds }) => {
-      say(`a base is in '${repository}'`);
+    onBase: ({ base, repository, seconds, sentBytes, whyWhole }) => {
+      const sent = `the server sent ${formatBytes(sentBytes)} of ${formatBytes(base.bytes)}`;
+      say(`a base is in '${repository}'${sentBytes < base.bytes ? `: ${sent}, and the rest is as before` : ""}`);
+      if (whyWhole !== undefined) say(`the server had to send all of it: ${whyWhole}`);
       book.baseTaken({ atMs: Number(base.beganUs / 1000n), repository, bytes: base.bytes, seconds });
     },
     onTrouble: (trouble) => book.baseTrouble(trouble),

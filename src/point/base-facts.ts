@@ -24,6 +24,13 @@ export interface BaseDatabase {
 export interface BaseFacts {
   readonly program: string;
   readonly base: Base;
+  /** The snapshot of the base whose unchanged pages were taken over; undefined where the server sent everything. */
+  readonly builtOn?:
+    | {
+        readonly id: string;
+        /** Bases since one of which the server sent everything; from 1 on. */ readonly count: number;
+      }
+    | undefined;
   /** The text of `backup_label`. */
   readonly backupLabel: string;
   /** The text of `tablespace_map`; null where there are none. */
@@ -63,6 +70,7 @@ export function parseBaseFacts(text: string): BaseFacts {
     ...facts
   } = parseRecord(text, "base.json") as unknown as { schema: 1; base: BaseJson } & Omit<BaseFacts, "base">;
   if (typeof base !== "object" || typeof facts.backupLabel !== "string" || !Array.isArray(facts.databases)) throw odd();
+  if (facts.builtOn !== undefined && typeof facts.builtOn.count !== "number") throw odd();
   if (typeof facts.settings !== "object" || typeof facts.serverVersion !== "string") throw odd();
   return { ...facts, base: parseBase(base) };
 }

@@ -34,20 +34,35 @@ export async function allowRole(connection: Connection, role: string): Promise<C
  * @throws Failure of the `database/` codes; `database/failed` where another place of its configuration has the last word: then it
  * is taken back.
  */
-export async function boundSlots(connection: Connection, mib: number, { signal }: Call): Promise<Changed> {
-  await connection.query(`alter system set max_slot_wal_keep_size = '${mib}MB'`);
+export async function boundSlots(connection: Connection, mib: number, call: Call): Promise<Changed> {
+  return await set(connection, { name: "max_slot_wal_keep_size", value: `${mib}MB`, reads: String(mib) }, call);
+}
+
+/** Has the server note which pages change. @throws as {@link boundSlots}. */
+export async function summarizeWal(connection: Connection, call: Call): Promise<Changed> {
+  return await set(connection, { name: "summarize_wal", value: "on", reads: "on" }, call);
+}
+
+/** @param reads The value as `pg_settings` has it. */
+async function set(
+  connection: Connection,
+  { name, value, reads }: { name: string; value: string; reads: string },
+  { signal }: Call,
+): Promise<Changed> {
+  await connection.query(`alter system set ${name} = '${value}'`);
   await connection.query("select pg_catalog.pg_reload_conf()");
   const isTaken = await until(async () => {
     const [row] = await connection.query<{ setting: string }>(
-      "select setting from pg_catalog.pg_settings where name = 'max_slot_wal_keep_size'",
+      "select setting from pg_catalog.pg_settings where name = $1",
+      [name],
     );
-    return row?.setting === String(mib);
+    return row?.setting === reads;
   }, signal);
-  const undo = "ALTER SYSTEM RESET max_slot_wal_keep_size;";
+  const undo = `ALTER SYSTEM RESET ${name};`;
   if (isTaken) return { undo: `${undo} SELECT pg_reload_conf();` };
   await connection.query(undo);
   await connection.query("select pg_catalog.pg_reload_conf()");
-  throw new Failure("database/failed", "the server did not take max_slot_wal_keep_size, so it was taken back", {
+  throw new Failure("database/failed", `the server did not take ${name}, so it was taken back`, {
     hint: "Its command line, or what manages it, says something else: set it there.",
   });
 }

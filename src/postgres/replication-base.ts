@@ -26,6 +26,11 @@ export interface BaseBackupOptions {
   readonly verifyChecksums?: boolean | undefined;
   /** A part of a file's bytes may be gone when the next one is asked for, which saves a copy; they stay without it. */
   readonly lends?: boolean;
+  /**
+   * `backup_manifest` of an earlier base: of relations' files then come the blocks that changed since, as `INCREMENTAL.<name>`
+   * (`incremental-file.ts`), and no checksum of a page is looked at. From PostgreSQL 17 on, with `summarize_wal`.
+   */
+  readonly since?: Buffer | undefined;
 }
 
 export interface Tablespace {
@@ -88,7 +93,7 @@ const RATE = { least: 32, most: 1024 ** 2 } as const;
 /** The command that asks a server of a major for a base. */
 export function baseBackupCommand(
   major: number,
-  { label, checkpoint, rate, verifyChecksums = true }: BaseBackupOptions,
+  { label, checkpoint, rate, verifyChecksums = true, since }: BaseBackupOptions,
 ): string {
   const kilobytes = rate === undefined ? undefined : Math.min(RATE.most, Math.max(RATE.least, Math.floor(rate / KIB)));
   const always = [`LABEL ${quoteLiteral(label)}`, "PROGRESS", "TABLESPACE_MAP"];
@@ -97,7 +102,16 @@ export function baseBackupCommand(
   // The server need not wait for its archive: the log comes to us by itself.
   if (major >= FRAMED_FROM) {
     const checks = verifyChecksums ? [] : ["VERIFY_CHECKSUMS false"];
-    const options = [...always, `CHECKPOINT '${checkpoint}'`, "WAIT false", ...slow, ...checks, ...manifest];
+    const changed = since === undefined ? [] : ["INCREMENTAL"];
+    const options = [
+      ...always,
+      `CHECKPOINT '${checkpoint}'`,
+      "WAIT false",
+      ...slow,
+      ...checks,
+      ...changed,
+      ...manifest,
+    ];
     return `BASE_BACKUP (${options.join(", ")})`;
   }
   const words = [...(checkpoint === "fast" ? ["FAST"] : []), "NOWAIT"];

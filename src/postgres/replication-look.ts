@@ -27,7 +27,8 @@ export type RemarkKind =
   | "walsender-single"
   | "standby"
   | "synchronous"
-  | "tablespaces";
+  | "tablespaces"
+  | "summaries-off";
 
 export interface Told<Kind> {
   readonly kind: Kind;
@@ -210,6 +211,9 @@ function noEntry(
   };
 }
 
+/** The major from which on a server can say what changed since a base. */
+const SUMMARIES_FROM = 17;
+
 function remarksOn(facts: ReplicationFacts): Told<RemarkKind>[] {
   const { slots, senders, slotKeepBytes, keepBytes, isStandby, synchronousStandbys, tablespaces } = facts;
   const found: Told<RemarkKind>[] = [];
@@ -251,6 +255,14 @@ function remarksOn(facts: ReplicationFacts): Told<RemarkKind>[] {
       message: `commits may wait for us: synchronous_standby_names is '${synchronousStandbys}'`,
       line: undefined,
       hint: "Name the standbys there that commits are to wait for; '*' means whoever connects.",
+    });
+  }
+  if (facts.major >= SUMMARIES_FROM && !facts.summarizesWal && facts.walLevel !== "minimal") {
+    found.push({
+      kind: "summaries-off",
+      message: "the server does not note which pages change, so it has to send all of each base",
+      line: "ALTER SYSTEM SET summarize_wal = on;",
+      hint: "A superuser runs it, then: select pg_reload_conf(); From then on it sends what changed since the base before, and needs a little disk for its notes (pg_wal/summaries), which it keeps for ten days (wal_summary_keep_time).",
     });
   }
   if (tablespaces.length > 0) {

@@ -9,6 +9,7 @@ import { bug, Failure } from "../base/errors.ts";
 import { formatLsn, historyName, isLsn, type Lsn, parseLsn } from "../wal/lsn.ts";
 import { describeAddress, type ServerAddress } from "./address.ts";
 import { Lifeline } from "./lifeline.ts";
+import { ManifestUpload } from "./manifest-upload.ts";
 import { quoteIdentifier } from "./names.ts";
 import { ReplicationAnswer, type Row } from "./replication-answer.ts";
 import { type BaseBackup, type BaseBackupOptions, baseBackupCommand, beginBaseBackup } from "./replication-base.ts";
@@ -136,6 +137,7 @@ export class ReplicationSession implements AsyncDisposable {
    */
   async baseBackup(options: BaseBackupOptions): Promise<BaseBackup> {
     const major = await this.major();
+    if (options.since !== undefined) await this.#upload(options.since);
     const answer = this.ask(
       new ReplicationAnswer(baseBackupCommand(major, options), { lends: options.lends === true }),
     );
@@ -144,6 +146,16 @@ export class ReplicationSession implements AsyncDisposable {
       failure: (error) => this.failure(error),
       cut: () => this.destroy(),
     });
+  }
+
+  async #upload(manifest: Buffer): Promise<void> {
+    try {
+      const upload = new ManifestUpload(manifest);
+      this.#client.query(upload);
+      await upload.done;
+    } catch (error) {
+      throw this.failure(error);
+    }
   }
 
   /** An error of this session as a failure; the signal's reason when it was aborted. */

@@ -36,11 +36,21 @@ export interface BaseKeeperOptions {
   readonly clock: Clock;
   readonly signal: AbortSignal;
   readonly onBegin: (reason: string) => void;
-  readonly onBase: (taken: { base: Base; repository: string; seconds: number }) => void;
+  readonly onBase: (taken: BaseNews) => void;
   /** One could not be taken, and is tried again; undefined: all have what they need. */
   readonly onTrouble: (trouble: Failure | undefined) => void;
   /** A repository has a base behind the last gap in its log. */
   readonly onServed: (repository: string) => void;
+}
+
+export interface BaseNews {
+  readonly base: Base;
+  readonly repository: string;
+  readonly seconds: number;
+  /** What the server sent of it: less than all where it said what changed since the base before. */
+  readonly sentBytes: number;
+  /** Why it sent all of it although there is a base before; told once as long as it is the same. */
+  readonly whyWhole: string | undefined;
 }
 
 /** A repository, what it has, and the newest base in it that serves what is kept now. */
@@ -64,6 +74,7 @@ export class BaseKeeper {
   #watched: Watched | undefined;
   #position: Lsn = 0n;
   #poked = Promise.withResolvers<void>();
+  #toldWhy: string | undefined;
 
   constructor(options: BaseKeeperOptions) {
     this.#o = options;
@@ -213,8 +224,13 @@ export class BaseKeeper {
     const checkpoint = newest === undefined ? "fast" : "spread";
     const { line } = watched.begun;
     const expected = { systemId: line.systemId, timeline: line.timeline, least: this.#position };
-    const { facts } = await takeBase(writer, { address, rate, checkpoint, expected });
-    onBase({ base: facts.base, repository: place.name, seconds: (clock.monotonic() - began) / 1000 });
+    // One that serves has the log from it to now, without a gap: it is of this very history.
+    const options = { address, rate, checkpoint, expected, earlier: newest } as const;
+    const { facts, sentBytes, whyWhole } = await takeBase(writer, options);
+    const seconds = (clock.monotonic() - began) / 1000;
+    const isNews = whyWhole !== this.#toldWhy;
+    this.#toldWhy = whyWhole;
+    onBase({ base: facts.base, repository: place.name, seconds, sentBytes, whyWhole: isNews ? whyWhole : undefined });
     const taken = await this.#standingOf(standing, this.#watched ?? watched);
     if (taken.newest !== undefined) return taken;
     const at = formatLsn(facts.base.from);

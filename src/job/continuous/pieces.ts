@@ -89,6 +89,13 @@ export class Pieces {
     return ids;
   }
 
+  /** Takes one chunk of a file; its id is there when {@link finish} has returned. @throws Failure of the store. */
+  async addPiece(ids: ChunkIds, at: number, bytes: Uint8Array): Promise<void> {
+    await this.#begin({ ids, at, length: bytes.length });
+    this.#gathered.set(bytes, this.#filled);
+    this.#filled += bytes.length;
+  }
+
   /** Makes room for a piece, which is filled from then on. */
   async #begin(piece: Piece): Promise<void> {
     if (this.#filled + piece.length > this.#gathered.length) {

@@ -20,6 +20,7 @@ import { dirNode, fileNode, isUsableName, symlinkNode, type TreeNode } from "../
 import { compareNames, encodeTree, encodeTreeInOrder } from "../../format/tree.ts";
 import { type BaseFacts, formatBaseFacts } from "../../point/base-facts.ts";
 import { BASE, baseTags } from "../../point/continuous.ts";
+import type { Repository } from "../../repo/repository.ts";
 import type { Sealing } from "../sealing.ts";
 import { type ChunkIds, Pieces } from "./pieces.ts";
 import { type Writer, writeSnapshot, type Written } from "./writing.ts";
@@ -42,13 +43,18 @@ export type BaseEntry =
       readonly kind: "file";
       readonly size: number;
       readonly bytes: AsyncIterable<Uint8Array> | Iterable<Uint8Array>;
+      /** Stores it in place of the bytes, where some of its chunks are known. */
+      readonly store?: ((pieces: Pieces) => Promise<ChunkIds>) | undefined;
     })
   | (Entry & { readonly kind: "folder" })
   | (Entry & { readonly kind: "link"; readonly target: string });
 
 export interface BaseToSave {
-  /** In any order; each file's bytes are read before the next entry is asked for. */
-  readonly files: AsyncIterable<BaseEntry>;
+  /**
+   * In any order; each file's bytes are read before the next entry is asked for. Or what gives them when the repository is locked,
+   * as its index is then.
+   */
+  readonly files: AsyncIterable<BaseEntry> | ((locked: Repository) => AsyncIterable<BaseEntry>);
   /** About how many bytes come: sizes what keeps two threads from storing the same. */
   readonly expectedBytes: number;
   /** Asked when all files have come, because the server says the rest only then. */
@@ -58,12 +64,12 @@ export interface BaseToSave {
 /** @throws Failure `repo/locked`, of the store, `database/failed` where the server's bytes make no sense; what `files` throws. */
 export async function saveBase(writer: Writer, { files, expectedBytes, facts }: BaseToSave): Promise<Written> {
   const expectedChunks = Math.ceil(expectedBytes / LIMITS.baseChunkBytes) + 10_000;
-  return await writeSnapshot(writer, { place: BASE, expectedChunks }, async (sealing, signal) => {
+  return await writeSnapshot(writer, { place: BASE, expectedChunks }, async (sealing, signal, locked) => {
     const data = new BaseFolder(0o700, 0);
     const pieces = new Pieces(sealing, LIMITS.baseChunkBytes);
-    for await (const entry of files) {
+    for await (const entry of typeof files === "function" ? files(locked) : files) {
       signal.throwIfAborted();
-      const ids = entry.kind === "file" ? await pieces.add(entry, entry.bytes) : undefined;
+      const ids = entry.kind === "file" ? await (entry.store?.(pieces) ?? pieces.add(entry, entry.bytes)) : undefined;
       data.add(entry, ids);
     }
     await pieces.finish();
@@ -104,7 +110,7 @@ class BaseFolder {
     const folder = names.reduce<BaseFolder>(below, this);
     if (last === undefined || folder.#others.has(last) || folder.#folders.has(last)) throw odd(entry);
     // What its bytes came from is not to be held.
-    folder.#others.set(last, { entry: entry.kind === "file" ? { ...entry, bytes: [] } : entry, ids });
+    folder.#others.set(last, { entry: entry.kind === "file" ? { ...entry, bytes: [], store: undefined } : entry, ids });
   }
 
   folder(name: string): BaseFolder {

@@ -1,13 +1,19 @@
 /** Takes a physical base from a server into a repository. */
 import { Failure } from "../../base/errors.ts";
-import type { Line } from "../../point/continuous.ts";
 import { BASE_SETTINGS, type BaseDatabase, type BaseFacts } from "../../point/base-facts.ts";
+import type { Line } from "../../point/continuous.ts";
 import type { ServerAddress } from "../../postgres/address.ts";
 import { connect, type Connection } from "../../postgres/connect.ts";
+import { wholeLabel } from "../../postgres/incremental-file.ts";
 import { openReplication, refuseOtherCluster, type SystemIdentity } from "../../postgres/replication.ts";
+import type { Repository } from "../../repo/repository.ts";
 import type { Lsn } from "../../wal/lsn.ts";
+import { builtOn, usableEarlier, whyNotBuilt } from "./build-on.ts";
+import { type EarlierBase, EarlierFiles } from "./earlier-base.ts";
 import { behind } from "./line-start.ts";
-import { saveBase } from "./save-base.ts";
+import type { ListedBase } from "./list.ts";
+import { Together } from "./put-together.ts";
+import { type BaseEntry, saveBase } from "./save-base.ts";
 import type { Writer, Written } from "./writing.ts";
 
 export interface TakeBaseOptions {
@@ -18,6 +24,11 @@ export interface TakeBaseOptions {
   readonly checkpoint: "fast" | "spread";
   /** Of which server it must be, and how far that has come at least. */
   readonly expected: ExpectedServer;
+  /**
+   * A base of this repository to build on. From it to now the repository must have the log without a gap, so that both are known to
+   * be of one history.
+   */
+  readonly earlier?: ListedBase | undefined;
 }
 
 export interface ExpectedServer {
@@ -28,58 +39,93 @@ export interface ExpectedServer {
 
 export interface TakenBase extends Written {
   readonly facts: BaseFacts;
+  /** What came from the server: all of the base's bytes, or of an incremental one what changed. */
+  readonly sentBytes: number;
+  /** Why all of it came although there is an earlier base; undefined where it did not, or nothing else could be expected. */
+  readonly whyWhole: string | undefined;
 }
 
 const LABEL = "chatkeep base";
 
 /**
+ * Where the server can say what changed since an earlier base, that is all it sends, and the base is put together here; else, and
+ * where that fails, it sends everything.
  * @throws Failure `wal/other-cluster` of a server that is not the expected one, or is behind it; of the `database/` codes,
  * `repo/locked`, of the store; the signal's reason. Nothing counts then.
  */
 export async function takeBase(writer: Writer, options: TakeBaseOptions): Promise<TakenBase> {
-  const { address, rate, checkpoint, expected } = options;
+  const server = await lookAtServer(writer, options);
+  const found = await usableEarlier(writer, options.earlier, server);
+  if (!("base" in found)) return await takeOne(writer, options, { server, whyWhole: found.whyWhole });
+  try {
+    return await takeOne(writer, options, { server, earlier: found.base, whyWhole: undefined });
+  } catch (error) {
+    writer.signal.throwIfAborted();
+    const whyWhole = whyNotBuilt(error);
+    if (whyWhole === undefined) throw error;
+    return await takeOne(writer, options, { server: await lookAtServer(writer, options), whyWhole });
+  }
+}
+
+interface Read {
+  readonly server: Server;
+  readonly earlier?: EarlierBase;
+  readonly whyWhole: string | undefined;
+}
+
+async function takeOne(
+  writer: Writer,
+  { address, rate, checkpoint, expected }: TakeBaseOptions,
+  { server, earlier, whyWhole }: Read,
+): Promise<TakenBase> {
   const { signal, identity, program } = writer;
-  await using connection = await connect(address, { signal });
   await using session = await openReplication(address, { signal });
   const found = await session.identifySystem();
   refuseUnexpected(found, expected, address);
-  const { systemId } = found;
-  const [major, segmentBytes, server] = [await session.major(), await session.segmentBytes(), await about(connection)];
-  const databases = await databasesOf(connection, major);
-  await using backup = await session.baseBackup({
-    label: LABEL,
-    checkpoint,
-    lends: true,
-    ...(rate === undefined ? {} : { rate }),
-  });
-  const line: Line = { installation: identity.id, systemId, timeline: backup.timeline };
-  let bytes = 0;
-  async function* counted() {
-    for await (const entry of backup.files()) {
-      if (entry.kind === "file") bytes += entry.size;
-      yield entry;
-    }
+  const limits = rate === undefined ? {} : { rate };
+  const since = earlier === undefined ? {} : { since: earlier.manifest };
+  await using backup = await session.baseBackup({ label: LABEL, checkpoint, lends: true, ...limits, ...since });
+  const line: Line = { installation: identity.id, systemId: found.systemId, timeline: backup.timeline };
+  let [bytes, sentBytes] = [0, 0];
+  let together: Together | undefined;
+  async function* files(locked: Repository) {
+    if (earlier !== undefined)
+      together = new Together(new EarlierFiles(locked, earlier, { signal }), server.blockBytes);
+    const sent = counted(backup.files(), (size) => (sentBytes += size));
+    const whole: AsyncIterable<BaseEntry> = together?.entries(sent) ?? sent;
+    yield* counted(whole, (size) => (bytes += size));
   }
   let told: BaseFacts | undefined;
   const facts = async () => {
     const end = await backup.finish();
     const times = { beganUs: server.nowUs, ...(await endedAt(address, { signal })) };
+    const { major, segmentBytes, version: serverVersion, settings, databases } = server;
     const base = { ...line, from: backup.start, to: end.end, major, segmentBytes, ...times, bytes };
-    const { version: serverVersion, settings } = server;
     const whole: BaseFacts = {
       program,
       base,
-      backupLabel: end.label,
+      ...(earlier === undefined ? {} : { builtOn: builtOn(earlier) }),
+      backupLabel: together === undefined ? end.label : wholeLabel(end.label),
       tablespaceMap: end.tablespaceMap ?? null,
       serverVersion,
       settings,
       databases,
     };
     told = whole;
-    return { facts: whole, manifest: end.manifest };
+    return { facts: whole, manifest: together?.manifest(end.manifest) ?? end.manifest };
   };
-  const written = await saveBase(writer, { files: counted(), expectedBytes: backup.expectedBytes, facts });
-  return { ...written, facts: told ?? (await facts()).facts };
+  const written = await saveBase(writer, { files, expectedBytes: backup.expectedBytes, facts });
+  return { ...written, facts: told ?? (await facts()).facts, sentBytes, whyWhole };
+}
+
+async function* counted<Entry extends { readonly kind: string; readonly size?: number }>(
+  entries: AsyncIterable<Entry>,
+  count: (size: number) => void,
+): AsyncGenerator<Entry, void, void> {
+  for await (const entry of entries) {
+    count(entry.size ?? 0);
+    yield entry;
+  }
 }
 
 /**
@@ -120,12 +166,31 @@ interface About {
   /** By the server's clock, microseconds since 1970. */
   readonly nowUs: bigint;
   readonly settings: Readonly<Record<string, string>>;
+  readonly blockBytes: number;
+  readonly summarizesWal: boolean;
+}
+
+/** What a base says of its server, and what decides how it is read. */
+export interface Server extends About {
+  readonly major: number;
+  readonly segmentBytes: number;
+  readonly databases: readonly BaseDatabase[];
+}
+
+async function lookAtServer({ signal }: Writer, { address, expected }: TakeBaseOptions): Promise<Server> {
+  await using connection = await connect(address, { signal });
+  await using session = await openReplication(address, { signal });
+  refuseUnexpected(await session.identifySystem(), expected, address);
+  const [major, segmentBytes] = [await session.major(), await session.segmentBytes()];
+  return { ...(await about(connection)), major, segmentBytes, databases: await databasesOf(connection, major) };
 }
 
 async function about(connection: Connection): Promise<About> {
-  const [row] = await connection.query<{ version: string; now: string }>(
+  const [row] = await connection.query<{ version: string; now: string; block: string; summarizes: boolean }>(
     `select pg_catalog.current_setting('server_version') as version,
-       (extract(epoch from pg_catalog.clock_timestamp()) * 1000000)::bigint::text as now`,
+       (extract(epoch from pg_catalog.clock_timestamp()) * 1000000)::bigint::text as now,
+       pg_catalog.current_setting('block_size') as block,
+       coalesce(pg_catalog.current_setting('summarize_wal', true), 'off') = 'on' as summarizes`,
   );
   const rows = await connection.query<{ name: string; setting: string }>(
     "select name, pg_catalog.current_setting(name, true) as setting from unnest($1::text[]) as name",
@@ -138,6 +203,8 @@ async function about(connection: Connection): Promise<About> {
     version: row?.version ?? "",
     nowUs: BigInt(row?.now ?? 0),
     settings: Object.fromEntries(settings) as Record<string, string>,
+    blockBytes: Number(row?.block ?? 0),
+    summarizesWal: row?.summarizes === true,
   };
 }
 

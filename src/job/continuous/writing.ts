@@ -32,8 +32,12 @@ export interface Written {
   readonly addedBytes: number;
 }
 
-/** Stores what the snapshot is of, and gives its tree. */
-export type Build = (sealing: Sealing, signal: AbortSignal) => Promise<{ tree: ChunkId; tags: readonly string[] }>;
+/** Stores what the snapshot is of, and gives its tree. The repository is as it was read under the lock. */
+export type Build = (
+  sealing: Sealing,
+  signal: AbortSignal,
+  locked: Repository,
+) => Promise<{ tree: ChunkId; tags: readonly string[] }>;
 
 /**
  * Locks, reads the index anew (others may have pruned since it was last read), stores what `build` gives, and writes the
@@ -134,7 +138,7 @@ export class Writing implements AsyncDisposable {
         keepsThreads: true,
         signal,
       });
-      const { tree, tags } = await this.#sealed(sealing, async () => await build(sealing, signal));
+      const { tree, tags } = await this.#sealed(sealing, async () => await build(sealing, signal, repository));
       await lock.confirm({ signal });
       const snapshotId = await repository.saveSnapshot(
         {

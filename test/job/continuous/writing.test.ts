@@ -96,12 +96,12 @@ test("the lock is kept while the next snapshot follows at once, and let go of wh
   await writing.write({ ...OPTIONS, goesOn: always }, build);
   assert.deepEqual(locks(), first);
   await clock.advance(LIMITS.writingPauseMs);
-  await writing.write({ ...OPTIONS, goesOn: always }, async (sealing, inner) => {
+  await writing.write({ ...OPTIONS, goesOn: always }, async (sealing, inner, locked) => {
     const [second, ...others] = locks();
     assert.ok(second !== undefined && !first.includes(second));
     assert.deepEqual(others, []);
     await clock.advance(LIMITS.writingLockMs);
-    return await build(sealing, inner);
+    return await build(sealing, inner, locked);
   });
   assert.deepEqual(locks(), []);
 });
@@ -112,16 +112,16 @@ test("after a failure the lock is gone, and the next snapshot is written by othe
   await using writing = new Writing({ ...writerOf(repository), clock: hasty });
   const build = storing([shared(Buffer.from("some of the log"))], () => {});
   await writing.write({ ...OPTIONS, goesOn: always }, build);
-  const failing = writing.write(OPTIONS, async (sealing, inner) => {
-    await build(sealing, inner);
+  const failing = writing.write(OPTIONS, async (sealing, inner, locked) => {
+    await build(sealing, inner, locked);
     throw new Failure("store/unreachable", "no answer");
   });
   await assert.rejects(failing, /no answer/);
   assert.deepEqual(locks(), []);
   const stop = new AbortController();
-  const stopped = writing.write({ ...OPTIONS, signal: stop.signal }, async (sealing) => {
+  const stopped = writing.write({ ...OPTIONS, signal: stop.signal }, async (sealing, _, locked) => {
     stop.abort(new Failure("run/cancelled", "the test ends it"));
-    return await build(sealing, stop.signal);
+    return await build(sealing, stop.signal, locked);
   });
   await assert.rejects(stopped, /the test ends it/);
   assert.deepEqual(locks(), []);

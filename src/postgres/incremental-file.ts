@@ -1,0 +1,131 @@
+/**
+ * A relation's file as an incremental base has it, under the name `INCREMENTAL.<name>`: a header that says which blocks come, and
+ * the blocks. Whoever has the file of an earlier base puts the two together.
+ *
+ *     4 bytes    0xd3ae1f0d
+ *     4 bytes    the number of blocks that come
+ *     4 bytes    the number of blocks that the file has at least; what does not come of them is as it was
+ *     4 bytes    … for each block its number in the file, ascending
+ *                zeros up to a whole block, where any come
+ *                the blocks
+ *
+ * Numbers are little-endian, as on every machine that Chatwoot's servers run on; elsewhere the first one is not what it should be.
+ *
+ * Source: PostgreSQL 17, `basebackup_incremental.h` and what pg_combinebackup makes of such files.
+ */
+import { Failure } from "../base/errors.ts";
+
+/** What the header says. */
+export interface IncrementalHeader {
+  /** Numbers of the blocks that come, ascending. */
+  readonly blocks: Uint32Array;
+  /** Blocks before this one that do not come are those of the earlier file; or zeros, where that is shorter. */
+  readonly keptBlocks: number;
+}
+
+const MAGIC = 0xd3ae1f0d;
+const NUMBER_BYTES = 4;
+const FIXED_BYTES = 3 * NUMBER_BYTES;
+/** Of one file: servers cut relations at 1 GiB unless they were built otherwise, and never at more than 32 bits can say. */
+const MOST_BLOCKS = 2 ** 24;
+
+const INCREMENTAL = /^((?:base\/|pg_tblspc\/)(?:.+\/)|global\/)INCREMENTAL\.([^/]+)$/;
+
+/** The path of the file that an incremental one belongs to; undefined for every other. Elsewhere such a name is somebody's own. */
+export function pathOfWhole(path: string): string | undefined {
+  const [, folder, name] = INCREMENTAL.exec(path) ?? [];
+  return folder === undefined || name === undefined ? undefined : `${folder}${name}`;
+}
+
+export interface IncrementalFile extends IncrementalHeader {
+  /** The next block that comes, which may be gone when another is asked for. To be called once for each block. @throws Failure `database/failed` where fewer come. */
+  next(): Promise<Buffer>;
+  /** To be called when all blocks were taken. @throws Failure `database/failed` where more came than was said. */
+  end(): Promise<void>;
+}
+
+/**
+ * @param blockBytes the server's `block_size`.
+ * @throws Failure `database/failed` for what is no such file.
+ */
+export async function readIncrementalFile(
+  { path, bytes }: { readonly path: string; readonly bytes: AsyncIterable<Buffer> },
+  blockBytes: number,
+): Promise<IncrementalFile> {
+  const parts = new Parts(path, bytes);
+  const fixed = await parts.exactly(FIXED_BYTES);
+  const [magic, count, keptBlocks] = [fixed.readUInt32LE(0), fixed.readUInt32LE(4), fixed.readUInt32LE(8)];
+  if (magic !== MAGIC) throw noIncremental(path, "it does not begin as one");
+  if (count > MOST_BLOCKS || keptBlocks > MOST_BLOCKS) throw noIncremental(path, "it has more blocks than a file can");
+  const numbers = await parts.exactly(count * NUMBER_BYTES);
+  const blocks = new Uint32Array(count);
+  for (let at = 0; at < count; at += 1) {
+    const block = numbers.readUInt32LE(at * NUMBER_BYTES);
+    if (block >= MOST_BLOCKS || (at > 0 && block <= (blocks[at - 1] ?? 0)))
+      throw noIncremental(path, "its blocks are in no order");
+    blocks[at] = block;
+  }
+  const over = (FIXED_BYTES + count * NUMBER_BYTES) % blockBytes;
+  if (count > 0 && over > 0) await parts.exactly(blockBytes - over);
+  return {
+    blocks,
+    keptBlocks,
+    next: async () => await parts.exactly(blockBytes),
+    async end() {
+      if (!(await parts.isOver())) throw noIncremental(path, "more came than its header says");
+    },
+  };
+}
+
+/** Bytes that come in pieces, taken in other pieces. A piece that came may be gone when the next one is asked for. */
+class Parts {
+  readonly #path: string;
+  readonly #bytes: AsyncIterator<Buffer>;
+  #held: Buffer = Buffer.alloc(0);
+
+  constructor(path: string, bytes: AsyncIterable<Buffer>) {
+    this.#path = path;
+    this.#bytes = bytes[Symbol.asyncIterator]();
+  }
+
+  /** @throws Failure `database/failed` where fewer come. */
+  async exactly(count: number): Promise<Buffer> {
+    if (this.#held.length >= count) {
+      const taken = this.#held.subarray(0, count);
+      this.#held = this.#held.subarray(count);
+      return taken;
+    }
+    const whole = Buffer.alloc(count);
+    let filled = this.#held.copy(whole);
+    while (filled < count) {
+      const { value, done } = await this.#bytes.next();
+      if (done === true) throw noIncremental(this.#path, "it ends too early");
+      const taken = value.copy(whole, filled);
+      this.#held = value.subarray(taken);
+      filled += taken;
+    }
+    return whole;
+  }
+
+  async isOver(): Promise<boolean> {
+    while (this.#held.length === 0) {
+      const { value, done } = await this.#bytes.next();
+      if (done === true) return true;
+      this.#held = value;
+    }
+    return false;
+  }
+}
+
+function noIncremental(path: string, why: string): Failure {
+  return new Failure("database/failed", `the server sent '${path}', which is no file of changed blocks: ${why}`, {
+    hint: "Is this a PostgreSQL server, and nothing between that changes its answers?",
+  });
+}
+
+const INCREMENTAL_FROM = /^INCREMENTAL FROM [A-Z]+: .*\n/gm;
+
+/** `backup_label` of the base once it is put together: with the lines that say what it was, no server starts on it. */
+export function wholeLabel(label: string): string {
+  return label.replaceAll(INCREMENTAL_FROM, "");
+}
