@@ -10,7 +10,7 @@ import { Failure, isFailure, messageOf } from "../base/errors.ts";
 import type { ChunkId, PackId } from "../base/ids.ts";
 import type { Keys } from "../format/crypto.ts";
 import type { Store } from "../store/store.ts";
-import { isDamage, openChunk } from "./chunk.ts";
+import { ChunkOpener, isDamage } from "./chunk.ts";
 import { checkFiles, type CheckTask } from "./restore-check.ts";
 import { bytePath, type FileMeta, FolderMaker, folderOf } from "./restore-folders.ts";
 import type { WorkHandler, WorkTools } from "./work.ts";
@@ -62,6 +62,7 @@ export function makeRestorer(
   { signal }: Pick<WorkTools<never>, "signal">,
 ): WorkHandler<RestoreTask | CheckTask, RestoreOutcome> {
   const folders = new FolderMaker(init.root);
+  const opener = new ChunkOpener(init.keys);
   /** Stretches that were asked for before it is their turn. */
   const foreseen = new Map<RestoreTask, Promise<Buffer>>();
   const read = async ({ pack, offset, length }: RestoreTask) =>
@@ -89,22 +90,23 @@ export function makeRestorer(
       } finally {
         foreseen.delete(task);
       }
-      for (const [part, { id, offset, length, uncompressedLength, targets }] of task.parts.entries()) {
-        signal.throwIfAborted();
-        let chunk: Buffer;
-        try {
-          chunk = openChunk(init.keys, { id, sealed: stretch.subarray(offset, offset + length), uncompressedLength });
-        } catch (error) {
-          if (!isDamage(error)) throw error;
-          damaged.push({ part, reason: messageOf(error) });
-          continue;
-        }
+      using last = new LastFile();
+      const write = (chunk: Buffer, targets: RestorePart["targets"]) => {
         for (const target of targets) {
-          const reason = writeTarget(folders, target, chunk);
+          const reason = writeTarget(folders, target, chunk, last);
           if (reason === undefined) bytes += chunk.length;
           else refused.push({ path: target.path, reason });
         }
-        releaseBytes(chunk);
+      };
+      for (const [part, { id, offset, length, uncompressedLength, targets }] of task.parts.entries()) {
+        signal.throwIfAborted();
+        try {
+          const sealed = stretch.subarray(offset, offset + length);
+          opener.open({ id, sealed, uncompressedLength }, (chunk) => write(chunk, targets));
+        } catch (error) {
+          if (!isDamage(error)) throw error;
+          damaged.push({ part, reason: messageOf(error) });
+        }
       }
       releaseBytes(stretch);
       return { bytes, damaged, refused };
@@ -112,21 +114,40 @@ export function makeRestorer(
   };
 }
 
+/** The file that was written to last stays open: most of its chunks lie behind one another. */
+class LastFile implements Disposable {
+  #file: { path: string; descriptor: number } | undefined;
+
+  open(path: Buffer, target: Target): number {
+    if (this.#file?.path === target.path) return this.#file.descriptor;
+    this[Symbol.dispose]();
+    const descriptor = openSync(path, constants.O_WRONLY | constants.O_NOFOLLOW);
+    this.#file = { path: target.path, descriptor };
+    return descriptor;
+  }
+
+  [Symbol.dispose](): void {
+    const descriptor = this.#file?.descriptor;
+    this.#file = undefined;
+    if (descriptor !== undefined) closeSync(descriptor);
+  }
+}
+
+/** {@link writeTarget} of a chunk alone. */
+export function writeOne(folders: FolderMaker, target: Target, chunk: Uint8Array): string | undefined {
+  using last = new LastFile();
+  return writeTarget(folders, target, chunk, last);
+}
+
 /**
  * Writes a chunk to its place. @returns why this file cannot be written, for a reason that others do not share.
  * @throws Failure `store/full`, `target/unsuitable` for what stops everything.
  */
-export function writeTarget(folders: FolderMaker, target: Target, chunk: Uint8Array): string | undefined {
+function writeTarget(folders: FolderMaker, target: Target, chunk: Uint8Array, last: LastFile): string | undefined {
   const path = bytePath(folders.root, target.path);
   try {
-    if (target.whole === undefined) {
-      const descriptor = openSync(path, constants.O_WRONLY | constants.O_NOFOLLOW);
-      try {
-        writeAll(descriptor, chunk, target.at);
-      } finally {
-        closeSync(descriptor);
-      }
-    } else {
+    if (target.whole === undefined) writeAll(last.open(path, target), chunk, target.at);
+    else {
       folders.make(folderOf(target.path));
       makeFile(path, target.whole, (descriptor) => writeAll(descriptor, chunk, 0));
     }

@@ -23,7 +23,7 @@ import {
   makeFile,
   makeRestorer,
   refusal,
-  writeTarget,
+  writeOne,
   type RestoreOutcome,
   type RestoreTask,
 } from "./restore-files.ts";
@@ -316,7 +316,7 @@ class Restore {
     }
     let bytes = 0;
     for (const target of part.targets) {
-      const reason = writeTarget(this.#folders, target, chunk);
+      const reason = writeOne(this.#folders, target, chunk);
       if (reason === undefined) bytes += chunk.length;
       else failed.bad.set(target.path, reason);
     }
