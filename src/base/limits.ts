@@ -242,8 +242,12 @@ export const LIMITS = {
   watchBaseRetryMostMs: 30 * 60_000,
   /** Of so many bases in a row a server sends only what changed: with the next it reads all its pages, and checks them. */
   builtBases: 6,
-  /** The log is replayed at least as fast, until it was measured. Bytes a second. */
+  /** A base is read, and the log replayed, at least as fast, until it was measured. Bytes a second. */
   replayRate: 20 * MIB,
+  /** What fewer bytes took says nothing of how long more of them take; … */
+  measuredBytes: 16 * MIB,
+  /** … and so many of the newest recoveries are remembered. */
+  measuresKept: 10,
   /** Objects that the journal of a segment which fills slowly comes to at most, before they become a span. */
   journalObjects: 100,
   /** Between two sessions of the log's at most; the first wait is half a second, and doubles. */
@@ -348,6 +352,8 @@ export const LIMITS = {
   momentNeighbours: 3,
   /** Of a log that is replayed, so much lies ready for the server. */
   walAheadBytes: 128 * MIB,
+  /** So many of its files are read at once: a place far away answers slowly, and a thread unpacks one at a time. */
+  walFetches: 3,
   /** A container that does not end after its input ended is removed. */
   containerStopMs: 20_000,
   /** A child process that does not end after its input ended is ended. */

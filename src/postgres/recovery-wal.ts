@@ -49,13 +49,13 @@ export async function walFolder(folder: string, segmentBytes: number): Promise<W
 const GIVE = `
 name=$1; target=$2
 case $name in *[!0-9A-Za-z.]*|"") exit 1;; esac
-mv -f "../wal/$name" "$target" 2>/dev/null && exit 0
+[ -e "../wal/$name" ] && mv -f "../wal/$name" "$target" 2>/dev/null && exit 0
 grep -qxF -e "$name" ../names || exit 1
 : >"../want/$name" || exit 1
-until mv -f "../wal/$name" "$target" 2>/dev/null; do
+until [ -e "../wal/$name" ] && mv -f "../wal/$name" "$target" 2>/dev/null; do
   [ -d ../want ] || exit 1
   [ -e ../failed ] && exit 126
-  sleep 0.02
+  sleep 0.01
 done
 rm -f "../want/$name"
 `;
@@ -88,42 +88,86 @@ export async function prepareFeed({ source, place, user }: FeedOptions): Promise
 }
 
 /**
- * Hands out what is asked for, and gets what comes next meanwhile, until it is stopped.
+ * Hands out what is asked for, and gets what comes next meanwhile, some of it at once, until it is stopped.
  * @throws what fetching a file threw; the server gives up then.
  */
 export async function feed(options: FeedOptions, { signal }: { signal: AbortSignal }): Promise<void> {
   const { source, place } = options;
   const order = new Map(source.names.map((name, at) => [name, at]));
   const ahead = Math.max(1, Math.floor(LIMITS.walAheadBytes / options.segmentBytes));
+  const fetching = new Fetching(options);
   /** The first of those that were never fetched; unknown until something is asked for. */
   let next: number | undefined;
   try {
     while (!signal.aborted) {
+      fetching.throwIfFailed();
       const [asked] = await readdir(join(place, "want"));
       const at = asked === undefined ? undefined : order.get(asked);
       if (asked !== undefined && at !== undefined) {
         const there = await readdir(join(place, "wal"));
-        if (!there.includes(asked)) await hand(asked, options);
+        if (!there.includes(asked)) await fetching.get(asked);
         await rm(join(place, "want", asked), { force: true });
         if (HISTORY.test(asked)) continue;
         next = Math.max(next ?? 0, at + 1);
         // One that was got twice, because it was asked for just then, is asked for no more.
         for (const name of there) if ((order.get(name) ?? at) < at) await rm(join(place, "wal", name), { force: true });
-        continue;
       }
-      const name = next === undefined ? undefined : source.names[next];
-      if (next !== undefined && name !== undefined && (await readdir(join(place, "wal"))).length < ahead) {
+      const count = next === undefined ? 0 : (await readdir(join(place, "wal"))).length + fetching.count;
+      const name = next === undefined || count >= ahead ? undefined : source.names[next];
+      if (next !== undefined && name !== undefined && fetching.count < LIMITS.walFetches) {
         next += 1;
-        if (!HISTORY.test(name)) await hand(name, options);
-        continue;
-      }
-      await systemClock.sleep(POLL_MS, signal);
+        if (!HISTORY.test(name)) fetching.begin(name);
+      } else if (asked === undefined) await systemClock.sleep(POLL_MS, signal);
     }
   } catch (error) {
     // With the server goes its folder; why it ended, it said itself.
     if (signal.aborted || !existsSync(join(place, "want"))) return;
     await writeFile(join(place, "failed"), "").catch(() => {});
     throw error;
+  } finally {
+    await fetching.end();
+  }
+}
+
+/** Files that are on their way. */
+class Fetching {
+  readonly #options: FeedOptions;
+  readonly #under = new Map<string, Promise<void>>();
+  #failed: { error: unknown } | undefined;
+
+  constructor(options: FeedOptions) {
+    this.#options = options;
+  }
+
+  get count(): number {
+    return this.#under.size;
+  }
+
+  begin(name: string): void {
+    void this.get(name).catch(() => {});
+  }
+
+  /** Until the file is handed over. One that is on its way already is not fetched again. */
+  async get(name: string): Promise<void> {
+    const known = this.#under.get(name);
+    if (known !== undefined) return await known;
+    const fetching = hand(name, this.#options).finally(() => this.#under.delete(name));
+    this.#under.set(name, fetching);
+    try {
+      await fetching;
+    } catch (error) {
+      this.#failed ??= { error };
+      throw error;
+    }
+  }
+
+  /** @throws what the first that failed threw. */
+  throwIfFailed(): void {
+    if (this.#failed !== undefined) throw this.#failed.error;
+  }
+
+  async end(): Promise<void> {
+    await Promise.allSettled(this.#under.values());
   }
 }
 
