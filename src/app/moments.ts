@@ -18,6 +18,7 @@ import { fallLimitsOf } from "./alarms.ts";
 import { scratchPlaces } from "./drills.ts";
 import { openInstallation } from "./installation.ts";
 import { PROGRAM } from "./program.ts";
+import { keepMeasure } from "./recoveries.ts";
 import { backupRetained } from "./retention.ts";
 import type { OpenedRepository } from "./session.ts";
 import { storageSettings } from "./storage.ts";
@@ -172,6 +173,7 @@ async function placeOf(
     roles: likelyRoles(role),
     scratch: await scratchPlaces(opened.config, { inPlaceServer: false }, s),
     backup: await backupOf(opened, { identity, installation, findings }, s),
+    onMade: async (measure) => await keepMeasure(opened, measure, s),
   };
 }
 

@@ -43,7 +43,10 @@ function candidates({ config, path }: Pick<LoadedConfig, "config" | "path">, s: 
  * Makes it, where it is not there.
  * @throws Failure `config/invalid` when no folder can be written to.
  */
-export async function openStateFolder(loaded: LoadedConfig, s: Surroundings): Promise<StateFolder> {
+export async function openStateFolder(
+  loaded: Pick<LoadedConfig, "config" | "path">,
+  s: Surroundings,
+): Promise<StateFolder> {
   let last: unknown;
   for (const folder of candidates(loaded, s)) {
     const state = below(folder, loaded.config.installation.id);
@@ -81,6 +84,11 @@ export async function findStateFolder(
 /** What the last `guard` kept. */
 export function guardFile({ path }: Pick<StateFolder, "path">): string {
   return join(path, "guard.json");
+}
+
+/** What the newest recoveries of moments took. */
+export function recoveriesFile({ path }: Pick<StateFolder, "path">): string {
+  return join(path, "recoveries.json");
 }
 
 /** What the watch that runs, or ran last, says of itself. */

@@ -3,6 +3,7 @@ import { status } from "../job/status.ts";
 import type { StatusSummary } from "../job/status-summary.ts";
 import { findConfig, loadConfig } from "./config.ts";
 import { objectivesOf } from "./objectives.ts";
+import { readMeasures } from "./recoveries.ts";
 import { openChosenRepository } from "./session.ts";
 import { findStateFolder, readStatus } from "./state-folder.ts";
 import { serversOf } from "./server-records.ts";
@@ -25,6 +26,7 @@ export async function runStatus(globals: Globals, s: Surroundings): Promise<Stat
     windowMs: windowMsOf(loaded?.config),
     watch: loaded === undefined ? undefined : async () => await readWatch(loaded, s),
     servers: loaded === undefined ? [] : await serversOf(loaded, s),
+    measures: await readMeasures(loaded, s),
     run: loaded === undefined ? undefined : await readStatus(await findStateFolder(loaded, s)),
     clock: s.clock,
     progress: s.progress,

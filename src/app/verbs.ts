@@ -140,11 +140,13 @@ export async function runDumpImport(
 }
 
 export async function runList(globals: Globals, flags: { all: boolean }, s: Surroundings): Promise<ListSummary> {
-  const { repository, name, config } = await openToRead(globals, s);
+  const { repository, name, config, configPath: path } = await openToRead(globals, s);
   await repository.loadIndex({ signal: s.signal });
-  return await (
-    await import("../job/look.ts")
-  ).listVerb(repository, name, flags.all ? undefined : config?.installation.id, { clock: s.clock, signal: s.signal });
+  const { listVerb } = await import("../job/look.ts");
+  const { readMeasures } = await import("./recoveries.ts");
+  const measures = await readMeasures(config === undefined || path === undefined ? undefined : { config, path }, s);
+  const installationId = flags.all ? undefined : config?.installation.id;
+  return await listVerb(repository, name, installationId, { clock: s.clock, signal: s.signal, measures });
 }
 
 export async function runStatus(globals: Globals, s: Surroundings): Promise<StatusSummary> {

@@ -5,6 +5,7 @@ import { together } from "../base/concurrent.ts";
 import { Failure, isFailure } from "../base/errors.ts";
 import { LIMITS } from "../base/limits.ts";
 import { listPoints } from "../job/points.ts";
+import { paceOf } from "../job/recovery-pace.ts";
 import { formatWatchMetrics } from "../job/run-metrics.ts";
 import { Sources } from "../job/sources.ts";
 import { type FilesOptions, watchFiles, watchLog, type WatchRepository } from "../job/watch.ts";
@@ -19,6 +20,7 @@ import { seconds, type WatchConfig, type WatchMode } from "./config-watch.ts";
 import { type FoundInstallation, openInstallation } from "./installation.ts";
 import { objectivesOf } from "./objectives.ts";
 import { PROGRAM } from "./program.ts";
+import { readMeasures } from "./recoveries.ts";
 import { readSecretFile } from "./secrets.ts";
 import { openChosenRepository } from "./session.ts";
 import { openStateFolder, type StateFolder, watchFile } from "./state-folder.ts";
@@ -83,8 +85,8 @@ export async function runWatch(globals: Globals, flags: WatchFlags, s: Surroundi
   });
   const work =
     mode === "stream"
-      ? async (signal: AbortSignal) => await stream({ ...files(signal), replication }, { config, flags, globals, s })
-      : async (signal: AbortSignal) => await byInterval(files(signal), { config, flags, globals, s });
+      ? async (signal: AbortSignal) => await stream({ ...files(signal), replication }, { loaded, flags, globals, s })
+      : async (signal: AbortSignal) => await byInterval(files(signal), { loaded, flags, globals, s });
   const lost = mayLoseNetwork() ? [async (signal: AbortSignal) => await watchNetwork({ clock: s.clock, signal })] : [];
   await together([work, async (signal) => await report(book, { config, state, s: { ...s, signal } }), ...lost], s);
 }
@@ -152,14 +154,15 @@ function chooseRepositories({ config, path }: LoadedConfig, globals: Globals, s:
 }
 
 interface Here {
-  readonly config: Config;
+  readonly loaded: LoadedConfig;
   readonly flags: WatchFlags;
   readonly globals: Globals;
   readonly s: Surroundings;
 }
 
 async function stream(files: FilesOptions & { replication: ServerAddress }, here: Here): Promise<void> {
-  const { config, flags, s } = here;
+  const { flags, s } = here;
+  const { config } = here.loaded;
   const { watch } = config;
   const flushMs = seconds(flags.flushEvery ?? watch?.["flush-every"] ?? "5s") * 1000;
   const retained = watch?.["max-retained"];
@@ -174,6 +177,7 @@ async function stream(files: FilesOptions & { replication: ServerAddress }, here
           baseEveryMs: oftenMs(watch?.base ?? "weekly"),
           baseRate: rate === undefined ? undefined : rate * 1024,
           rtoMs: objectivesOf(config).rtoMs,
+          replayRate: async () => paceOf(await readMeasures(here.loaded, s)).log.bytesPerSecond,
           say: (line) => s.progress.say(line),
           signal,
         });
@@ -185,7 +189,11 @@ async function stream(files: FilesOptions & { replication: ServerAddress }, here
 }
 
 /** The log has rows alone: what else there is comes from restore points, so there must be one. */
-async function makeFirstPoint({ repositories, book }: FilesOptions, { config, globals, s }: Here, signal: AbortSignal) {
+async function makeFirstPoint(
+  { repositories, book }: FilesOptions,
+  { loaded: { config }, globals, s }: Here,
+  signal: AbortSignal,
+) {
   for (let wait: number = LIMITS.watchBaseLookMs; ; wait = Math.min(wait * 2, LIMITS.watchBaseRetryMostMs)) {
     try {
       for (const { open } of repositories.slice(0, 1)) {
@@ -205,7 +213,7 @@ async function makeFirstPoint({ repositories, book }: FilesOptions, { config, gl
   }
 }
 
-async function byInterval(files: FilesOptions, { config, flags, globals, s }: Here): Promise<void> {
+async function byInterval(files: FilesOptions, { loaded: { config }, flags, globals, s }: Here): Promise<void> {
   const everyMs = seconds(flags.interval ?? config.watch?.interval ?? "5m") * 1000;
   await together(
     [

@@ -11,6 +11,7 @@ import type { Repository } from "../repo/repository.ts";
 import { isNotWhole } from "./not-whole.ts";
 import { PointReader } from "./point-reader.ts";
 import { isTorn, listPoints, type Point, recoverSeconds, userTags } from "./points.ts";
+import type { RecoveryMeasure } from "./recovery-pace.ts";
 import { describeHold, isInForce, readRecord, tagValue } from "./records.ts";
 import { reportWindows } from "./window-report.ts";
 import type { ListedEntry, ListSummary, PointLine, ShowSummary } from "./summaries.ts";
@@ -26,7 +27,7 @@ export async function listVerb(
   repository: Repository,
   repositoryName: string,
   installationId: string | undefined,
-  options: LookOptions,
+  options: LookOptions & { measures?: readonly RecoveryMeasure[] },
 ): Promise<ListSummary> {
   const list = await listPoints(repository, options);
   const { points, others, damaged } = list;
@@ -41,7 +42,7 @@ export async function listVerb(
       lines.push(await bareLine(repository, point, options));
     }
   }
-  const windows = await reportWindows(repository, list, { installationId, signal: options.signal });
+  const windows = await reportWindows(repository, list, { ...options, installationId });
   return {
     type: "summary",
     verb: "list",

@@ -16,7 +16,7 @@ import { listPoints, type PointList } from "./points.ts";
 export type { MomentProving } from "./continuous/moment.ts";
 
 /** Where a moment is brought back, and where its files may be read. */
-export type MomentPlace = Pick<MomentOptions, "installation" | "database" | "scratch" | "backup"> & {
+export type MomentPlace = Pick<MomentOptions, "installation" | "database" | "scratch" | "backup" | "onMade"> & {
   /** Roles that may be in the cluster, the likeliest first. */
   roles: readonly string[];
 };

@@ -14,6 +14,7 @@ import {
   recoveryFindings,
 } from "./objectives.ts";
 import { isImported, listPoints, type Point, type PointList, pointsAhead, recoverSeconds } from "./points.ts";
+import type { RecoveryMeasure } from "./recovery-pace.ts";
 import type { RunStatus } from "./run-summary.ts";
 import type { RecoveredServer } from "./server-summary.ts";
 import type { InstallationStatus, RepositoryStatus, StatusSummary } from "./status-summary.ts";
@@ -31,6 +32,8 @@ export interface StatusPorts {
   readonly windowMs: number;
   /** Read anew each time, as a repository may take long to answer. Undefined where nothing is configured. */
   readonly watch: (() => Promise<WatchFacts>) | undefined;
+  /** Of recoveries on this machine, the oldest first. */
+  readonly measures: readonly RecoveryMeasure[];
   /** Of the last daily run. */
   readonly run: RunStatus | undefined;
   /** Servers that were left running here to be looked at. */

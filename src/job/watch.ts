@@ -48,6 +48,8 @@ export interface WatchOptions extends FilesOptions {
   readonly baseRate: number | undefined;
   /** A restore takes no longer. */
   readonly rtoMs: number | undefined;
+  /** Bytes of the log that this machine replays in a second, as far as is known when it is asked. */
+  readonly replayRate: () => Promise<number>;
   readonly say: (line: string) => void;
 }
 
@@ -72,7 +74,7 @@ export async function watchLog(options: WatchOptions): Promise<void> {
 }
 
 function keepBases(options: WatchOptions, signal: AbortSignal): BaseKeeper {
-  const { book, repositories, identity, program, clock, replication, say, rtoMs } = options;
+  const { book, repositories, identity, program, clock, replication, say, rtoMs, replayRate } = options;
   return new BaseKeeper({
     places: repositories,
     address: replication,
@@ -80,7 +82,7 @@ function keepBases(options: WatchOptions, signal: AbortSignal): BaseKeeper {
     program,
     rate: options.baseRate,
     everyMs: options.baseEveryMs,
-    mostLogBytes: rtoMs === undefined ? undefined : (rtoMs / 1000) * LIMITS.replayRate,
+    mostLogBytes: async () => (rtoMs === undefined ? undefined : (rtoMs / 1000) * (await replayRate())),
     clock,
     signal,
     onBegin: (reason) => say(`taking a base: ${reason}`),

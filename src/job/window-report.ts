@@ -1,6 +1,5 @@
 /** The window of a repository as a value for people and scripts: what any moment can be had of, and how long that would take. */
 import { formatInstant } from "../base/clock.ts";
-import { LIMITS } from "../base/limits.ts";
 import { tagValue } from "./records.ts";
 import { formatMicros } from "../point/continuous.ts";
 import { momentOf } from "../point/moment.ts";
@@ -8,6 +7,7 @@ import { type Gap, type Range, serve } from "../policy/window.ts";
 import type { Repository } from "../repo/repository.ts";
 import { type ListedWindowBase, lookAtWindow } from "./continuous/list.ts";
 import { type Point, type PointList, recoverSeconds } from "./points.ts";
+import { paceOf, type RecoveryMeasure } from "./recovery-pace.ts";
 import type { GapLine, MomentLine, RangeLine, RecoveryEstimate, WindowReport } from "./window-summary.ts";
 
 type Looked = Awaited<ReturnType<typeof lookAtWindow>>;
@@ -16,19 +16,24 @@ type Looked = Awaited<ReturnType<typeof lookAtWindow>>;
  * Of each installation that is protected continuously into the repository.
  * @param list of the repository's points, as they were listed just now.
  * @param installationId limits it to one.
+ * @param measures of recoveries on this machine, the oldest first.
  * @throws Failure of the store.
  */
 export async function reportWindows(
   repository: Repository,
   list: PointList,
-  { installationId, signal }: { installationId: string | undefined; signal: AbortSignal },
+  {
+    installationId,
+    measures = [],
+    signal,
+  }: { installationId: string | undefined; measures?: readonly RecoveryMeasure[] | undefined; signal: AbortSignal },
 ): Promise<WindowReport[]> {
   const ids = new Set(list.continuous.flatMap(({ snapshot }) => tagValue(snapshot, "installation") ?? []));
   const reports: WindowReport[] = [];
   for (const id of ids) {
     if (installationId !== undefined && id !== installationId) continue;
     // Listed anew, after the journal: what was swept from it since would be missing from an earlier list.
-    reports.push(windowReport(id, await lookAtWindow(repository, id, { signal }), list));
+    reports.push(windowReport(id, await lookAtWindow(repository, id, { signal }), { ...list, measures }));
   }
   return reports;
 }
@@ -36,7 +41,7 @@ export async function reportWindows(
 export function windowReport(
   installation: string,
   looked: Looked,
-  list: Pick<PointList, "points" | "moments">,
+  list: Pick<PointList, "points" | "moments"> & { measures: readonly RecoveryMeasure[] },
 ): WindowReport {
   const { window, bases, odd, refused } = looked;
   const isOwn = (point: Point) => point.installationId === installation;
@@ -47,7 +52,7 @@ export function windowReport(
     gaps: window.gaps.map(gapLine),
     lastBase: base === undefined ? null : { at: formatMicros(base.endedUs ?? base.beganUs), bytes: base.bytes },
     moments: list.moments.filter(isOwn).flatMap(momentLine),
-    recovery: estimate(looked, [...list.points, ...list.moments].filter(isOwn)) ?? null,
+    recovery: estimate(looked, [...list.points, ...list.moments].filter(isOwn), list.measures) ?? null,
     unusable: odd.length + refused.length,
   };
 }
@@ -83,7 +88,11 @@ function momentLine({ id, snapshot, proof }: Point): MomentLine[] {
 }
 
 /** A rate is assumed where none was measured; loading is what the newest drill that could tell says. */
-function estimate({ window }: Pick<Looked, "window">, points: readonly Point[]): RecoveryEstimate | undefined {
+function estimate(
+  { window }: Pick<Looked, "window">,
+  points: readonly Point[],
+  measures: readonly RecoveryMeasure[],
+): RecoveryEstimate | undefined {
   const served = serve<ListedWindowBase>(window, "now");
   if (served === undefined) return undefined;
   const base = served.base.listed.base.bytes;
@@ -92,11 +101,13 @@ function estimate({ window }: Pick<Looked, "window">, points: readonly Point[]):
     .filter((point) => recoverSeconds(point) !== null)
     .toSorted((a, b) => ((a.proof?.at ?? "") < (b.proof?.at ?? "") ? 1 : -1));
   const loadSeconds = drilled[0] === undefined ? null : recoverSeconds(drilled[0]);
-  const rate = LIMITS.replayRate;
+  const { saveSeconds, ...rates } = paceOf(measures);
+  const replaySeconds = base / rates.base.bytesPerSecond + log / rates.log.bytesPerSecond;
   return {
-    seconds: Math.round((base + log) / rate + (loadSeconds ?? 0)),
+    seconds: Math.round(replaySeconds + (saveSeconds ?? 0) + (loadSeconds ?? 0)),
     bytes: { base, log },
-    assumedBytesPerSecond: rate,
+    rates,
+    saveSeconds,
     loadSeconds,
   };
 }

@@ -1,5 +1,6 @@
 /** What the reports say of continuous protection. */
 import type { GapReason } from "../policy/window.ts";
+import type { Rate } from "./recovery-pace.ts";
 import type { WatchStatus } from "./watch-book.ts";
 
 /** What continuous protection keeps of an installation, and what went. */
@@ -49,9 +50,12 @@ export interface MomentLine {
 /** How long it takes until the newest moment is back, about. */
 export interface RecoveryEstimate {
   seconds: number;
-  /** What is fetched of the newest base and replayed of the log after it, at a rate that nobody has measured here. */
+  /** What is read of the newest base, and replayed of the log after it. */
   bytes: { base: number; log: number };
-  assumedBytesPerSecond: number;
+  /** How fast that went in recoveries on this machine, or is assumed to go. */
+  rates: { base: Rate; log: Rate };
+  /** Saving what came back as a restore point, in the newest recovery; null where none was made here, and it comes on top. */
+  saveSeconds: number | null;
   /** Loading what comes of it, as the newest drill of a point measured; null where none did, and it comes on top. */
   loadSeconds: number | null;
 }

@@ -2,6 +2,7 @@ import { formatBytes, formatSpan, plural } from "../../base/bytes.ts";
 import { shortId } from "../../base/ids.ts";
 import type { InstallationStatus, RepositoryStatus, StatusSummary } from "../../job/status-summary.ts";
 import type { WatchStatus } from "../../job/watch-book.ts";
+import type { Rate } from "../../job/recovery-pace.ts";
 import type { RecoveryEstimate, WatchState } from "../../job/window-summary.ts";
 import { formatFindings } from "../findings.ts";
 import type { Look } from "../look.ts";
@@ -154,11 +155,21 @@ function windowLines({ window }: InstallationStatus, look: Look): string[] {
   return ["  window", ...formatWindow(window, look, "    "), ...formatPairs(pairs, look, "  ")];
 }
 
-function recoveryText({ seconds, bytes, assumedBytesPerSecond, loadSeconds }: RecoveryEstimate): string {
-  const parts = `${formatBytes(bytes.base)} of a base and ${formatBytes(bytes.log)} of log at ${formatBytes(assumedBytesPerSecond)} a second, which is assumed`;
-  const load =
+function recoveryText({ seconds, bytes, rates, saveSeconds, loadSeconds }: RecoveryEstimate): string {
+  const parts = [
+    `${formatBytes(bytes.base)} of a base ${rateText(rates.base)}`,
+    `${formatBytes(bytes.log)} of log ${rateText(rates.log)}`,
+    saveSeconds === null
+      ? "saving what comes back is not counted, as no recovery was made here"
+      : `${formatAbout(saveSeconds)} of saving what comes back, as in the last recovery`,
     loadSeconds === null
-      ? "; loading it into a database comes on top, as no drill has measured that"
-      : `, and ${formatAbout(loadSeconds)} of loading, as the last drill measured`;
-  return `${formatAbout(seconds)}: ${parts}${load}`;
+      ? "loading it into a database is not counted, as no drill has measured that"
+      : `${formatAbout(loadSeconds)} of loading, as in the last drill`,
+  ];
+  return `${formatAbout(seconds)}: ${parts.join("; ")}`;
+}
+
+function rateText({ bytesPerSecond, measurements }: Rate): string {
+  const by = measurements === 0 ? "which is assumed" : `by ${plural(measurements, "recovery", "recoveries")} here`;
+  return `at ${formatBytes(bytesPerSecond)} a second, ${by}`;
 }

@@ -31,8 +31,8 @@ export interface BaseKeeperOptions {
   readonly rate: number | undefined;
   /** Milliseconds after which a base is taken anew; undefined: never for its age. */
   readonly everyMs: number | undefined;
-  /** Bytes of the log after which a base is taken anew; undefined: never for that. */
-  readonly mostLogBytes: number | undefined;
+  /** Bytes of the log after which a base is taken anew, asked at each look; undefined: never for that. */
+  readonly mostLogBytes: () => Promise<number | undefined>;
   readonly clock: Clock;
   readonly signal: AbortSignal;
   readonly onBegin: (reason: string) => void;
@@ -73,6 +73,7 @@ export class BaseKeeper {
   readonly #o: BaseKeeperOptions;
   #watched: Watched | undefined;
   #position: Lsn = 0n;
+  #mostLogBytes: number | undefined;
   #poked = Promise.withResolvers<void>();
   #toldWhy: string | undefined;
 
@@ -119,6 +120,7 @@ export class BaseKeeper {
   async #look(): Promise<void> {
     const watched = this.#watched;
     if (watched === undefined) return;
+    this.#mostLogBytes = await this.#o.mostLogBytes();
     const standings = await this.#standings(watched);
     // What began meanwhile may have a gap of its own.
     if (this.#watched === watched) {
@@ -183,11 +185,12 @@ export class BaseKeeper {
   }
 
   #due({ base }: ListedBase): string | undefined {
-    const { everyMs, mostLogBytes, clock } = this.#o;
+    const { everyMs, clock } = this.#o;
+    const most = this.#mostLogBytes;
     const ageMs = clock.now() - Number(base.beganUs / 1000n);
     if (everyMs !== undefined && ageMs > everyMs) return "the newest is old";
     const since = Number(this.#position - base.from);
-    return mostLogBytes !== undefined && since > mostLogBytes ? "replaying what came since takes too long" : undefined;
+    return most !== undefined && since > most ? "replaying what came since takes too long" : undefined;
   }
 
   /** Brings a repository what it lacks from another one. Undefined where no other has that, or not in one piece. */

@@ -159,6 +159,7 @@ export async function openMomentSource(
       systemId,
       timeline,
       base: listed.id,
+      from: base.from,
       cluster: clusterOf(facts, { database, roles }),
       wal,
       target: isEnd ? { kind: "end" } : asked,

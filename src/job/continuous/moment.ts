@@ -3,7 +3,7 @@
  * as an installation's own database would be. So everything that is done with restore points is done with moments, too.
  */
 import { findingOfCollation } from "./moment-findings.ts";
-import type { Clock } from "../../base/clock.ts";
+import { type Clock, formatInstant } from "../../base/clock.ts";
 import { sortFindings } from "../../base/findings.ts";
 import type { SnapshotId } from "../../base/ids.ts";
 import type { Progress } from "../../base/progress.ts";
@@ -23,6 +23,7 @@ import type { BackupOptions } from "../backup.ts";
 import { checkBaseFiles, checkRecovered } from "../check-recovered.ts";
 import { gatherMoment, neighboursOf } from "../moment-parts.ts";
 import { type Point, pointListOf, type PointList } from "../points.ts";
+import type { RecoveryMeasure } from "../recovery-pace.ts";
 import type { BackupSummary } from "../summaries.ts";
 
 /** What serves a moment: a base, the log after it, and where replaying ends. */
@@ -32,6 +33,8 @@ export interface MomentSource {
   /** The timeline that the moment lies on. */
   readonly timeline: number;
   readonly base: SnapshotId;
+  /** Where replaying begins. */
+  readonly from: Lsn;
   readonly cluster: ClusterFacts;
   readonly wal: WalSource;
   /** Where the log ends before the moment, because nothing was committed any more, that is its end. */
@@ -57,6 +60,8 @@ export interface MomentOptions {
   scratch: ScratchPlaces;
   /** Told each check of the recovered cluster, and how long recovering it took, in seconds; without it nothing is checked. */
   proving?: MomentProving | undefined;
+  /** Told what it took, when the point is there. */
+  onMade?: ((measure: RecoveryMeasure) => Promise<void>) | undefined;
   /** Makes a point of the database at an address. */
   backup: (made: Pick<BackupOptions, "address" | "moment" | "findings">) => Promise<BackupSummary>;
   clock: Clock;
@@ -87,29 +92,12 @@ export function findMoment(
  * @throws Failure as a recovery and as a backup.
  */
 export async function makeMoment(options: MomentOptions): Promise<BackupSummary> {
-  const { repository, source, identity, scratch, progress, signal } = options;
+  const { repository, source, identity, proving, clock, progress, signal } = options;
   const listed = await repository.listSnapshots({ signal });
   const list = pointListOf(repository, listed);
   await repository.loadIndex({ signal });
-  const { proving } = options;
-  const began = options.clock.monotonic();
-  let folder = "";
-  await using recovered = await recover({
-    cluster: source.cluster,
-    files: async (data) => {
-      folder = data;
-      await source.files(data);
-      proving?.checks.push(await checkBaseFiles(data, { progress, signal }));
-    },
-    wal: source.wal,
-    timeline: source.timeline,
-    target: source.target,
-    ...(source.reach === undefined ? {} : { reach: source.reach }),
-    places: scratch,
-    progress,
-    signal,
-  });
-  if (proving !== undefined) proving.recoverySeconds = Math.round(options.clock.monotonic() - began) / 1000;
+  const { folder, base, log, ...timed } = await recoverTimed(options);
+  await using recovered = timed.recovered;
   refuseUnsound(options, recovered);
   const us = momentUs(options, recovered);
   const momentMs = Number(us / 1000n);
@@ -139,13 +127,61 @@ export async function makeMoment(options: MomentOptions): Promise<BackupSummary>
     systemId: source.systemId,
     timeline: source.timeline,
     replayedTo: recovered.replayedTo,
-    madeMs: options.clock.now(),
+    madeMs: clock.now(),
   });
-  return await options.backup({
+  const saving = clock.monotonic();
+  const made = await options.backup({
     address,
     findings: sortFindings(await findingOfCollation(address, { signal })),
     moment: { ...parts, startedAt: formatGoTime(us * 1000n), entry, tags },
   });
+  const saveSeconds = secondsSince(saving, clock);
+  await options.onMade?.({ at: formatInstant(clock.now()), base, log, saveSeconds });
+  return made;
+}
+
+interface Timed extends Pick<RecoveryMeasure, "base" | "log"> {
+  recovered: Recovered;
+  /** The cluster's folder. */
+  folder: string;
+}
+
+async function recoverTimed({ source, scratch, proving, clock, progress, signal }: MomentOptions): Promise<Timed> {
+  const began = clock.monotonic();
+  let [folder, baseSeconds, replaying] = ["", 0, began];
+  const recovered = await recover({
+    cluster: source.cluster,
+    files: async (data) => {
+      folder = data;
+      const reading = clock.monotonic();
+      await source.files(data);
+      baseSeconds = secondsSince(reading, clock);
+      proving?.checks.push(await checkBaseFiles(data, { progress, signal }));
+      replaying = clock.monotonic();
+    },
+    wal: source.wal,
+    timeline: source.timeline,
+    target: source.target,
+    ...(source.reach === undefined ? {} : { reach: source.reach }),
+    places: scratch,
+    progress,
+    signal,
+  });
+  if (proving !== undefined) proving.recoverySeconds = secondsSince(began, clock);
+  const { replayedTo } = recovered;
+  return {
+    recovered,
+    folder,
+    base: { bytes: source.cluster.bytes, seconds: baseSeconds },
+    log: {
+      bytes: replayedTo > source.from ? Number(replayedTo - source.from) : 0,
+      seconds: secondsSince(replaying, clock),
+    },
+  };
+}
+
+function secondsSince(ms: number, clock: Clock): number {
+  return Math.round(clock.monotonic() - ms) / 1000;
 }
 
 /**

@@ -104,10 +104,13 @@ export function follow(
     clock: hasty,
     signal: stop.signal,
     onLine: (line) => begun.push(line),
-    onState: (now) => (state = now),
     onSession: (trouble) => troubles.push(trouble?.failure.code),
     onTrouble: () => {},
     ...more,
+    onState: (now) => {
+      state = now;
+      more.onState?.(now);
+    },
   });
   const running = follower.run();
   let failed: unknown;

@@ -12,7 +12,7 @@ import { createMemoryStore } from "../../../src/store/memory-store.ts";
 import { startPostgres, type TestServer } from "../../harness/postgres.ts";
 import { newRepository, reopen, signal } from "../../repo/small-backup.ts";
 import { IDENTITY } from "../memory-desk.ts";
-import { ask, follow, type Following, write } from "./following.ts";
+import { ask, follow, type Following, SEGMENT, write } from "./following.ts";
 
 const PATIENCE_MS = 120_000;
 /** Nobody waits a minute here. */
@@ -37,7 +37,15 @@ interface Watching extends AsyncDisposable {
   until(what: string, holds: () => Promise<boolean> | boolean): Promise<void>;
 }
 
-function watch(repositories: Readonly<Record<string, Repository>>, address = server.address): Watching {
+interface WatchingOptions {
+  address?: TestServer["address"];
+  mostLogBytes?: () => Promise<number | undefined>;
+}
+
+function watch(
+  repositories: Readonly<Record<string, Repository>>,
+  { address = server.address, mostLogBytes = async () => undefined }: WatchingOptions = {},
+): Watching {
   const stop = new AbortController();
   const taken: string[] = [];
   const troubles: (ErrorCode | undefined)[] = [];
@@ -48,7 +56,7 @@ function watch(repositories: Readonly<Record<string, Repository>>, address = ser
     program: "chatkeep test",
     rate: undefined,
     everyMs: undefined,
-    mostLogBytes: undefined,
+    mostLogBytes,
     clock: quick,
     signal: stop.signal,
     onBegin() {},
@@ -56,7 +64,10 @@ function watch(repositories: Readonly<Record<string, Repository>>, address = ser
     onServed() {},
     onTrouble: (trouble) => troubles.push(trouble?.code),
   });
-  const following = follow(server.address, repositories, { onLine: (begun) => keeper.lineBegun(begun) });
+  const following = follow(server.address, repositories, {
+    onLine: (begun) => keeper.lineBegun(begun),
+    onState: ({ durableTo }) => keeper.position(durableTo),
+  });
   const running = keeper.run();
   running.catch(() => {});
   return {
@@ -110,10 +121,32 @@ test("one base serves a repository and one that is added later, to which the log
   assert.deepEqual(both.taken, []);
 });
 
+test("a base is taken anew when replaying what came since would take too long, by what is known then", async () => {
+  const repository = await newRepository(createMemoryStore());
+  let most = Infinity;
+  await using watching = watch({ primary: repository }, { mostLogBytes: async () => most });
+  await watching.until("a base is there", () => watching.taken.length === 1);
+  await write(server.address, 50_000);
+  await watching.following.caughtUp();
+  const looks = watching.troubles.length;
+  await watching.until("it was looked at again", () => watching.troubles.length > looks + 1);
+  assert.equal(watching.taken.length, 1);
+  // A base ends with the rest of a file of the log, which nobody wrote.
+  most = 2 * SEGMENT;
+  await watching.until("another is there", async () => {
+    // Else the one that it waits for takes minutes, so that nobody notices it.
+    await server.query("checkpoint");
+    return watching.taken.length === 2;
+  });
+  const taken = watching.troubles.length;
+  await watching.until("it was looked at once more", () => watching.troubles.length > taken + 1);
+  assert.equal(watching.taken.length, 2, "which has all of it");
+});
+
 test("no base is taken of a server that is another one, or has less than was followed", async () => {
   const repository = await newRepository(createMemoryStore());
   await using stranger = await startPostgres();
-  await using watching = watch({ primary: repository }, stranger.address);
+  await using watching = watch({ primary: repository }, { address: stranger.address });
   await watching.until("it is refused", () => watching.troubles.includes("wal/other-cluster"));
   assert.equal((await ask(stranger.address, "select 1 as one")).length, 1);
   assert.deepEqual((await windowOf(repository)).bases, []);

@@ -15,11 +15,13 @@ import { openFollowPlace } from "../../../src/job/continuous/follow-place.ts";
 import { findMoment, makeMoment, type MomentOptions, type MomentSource } from "../../../src/job/continuous/moment.ts";
 import { PointReader } from "../../../src/job/point-reader.ts";
 import { listPoints, type Point, resolvePoint } from "../../../src/job/points.ts";
+import type { RecoveryMeasure } from "../../../src/job/recovery-pace.ts";
 import { Sources } from "../../../src/job/sources.ts";
 import { type AskedMoment, momentOf } from "../../../src/point/moment.ts";
 import { FALL_LIMITS } from "../../../src/policy/shrinkage.ts";
 import { connect } from "../../../src/postgres/connect.ts";
 import { walFolder } from "../../../src/postgres/recovery-wal.ts";
+import { parseLsn } from "../../../src/wal/lsn.ts";
 import { receiveWal, takeBase } from "../../harness/wal.ts";
 import { hasty, reopen, signal } from "../../repo/small-backup.ts";
 import { savedFiles, savedRows } from "../../scenario/saved-point.ts";
@@ -75,6 +77,7 @@ before(async () => {
   await chmod(folder.path, 0o755);
   earlier = (await backUpInto(repository, desk)).point ?? "";
   const receiver = await receiveWal(server, folder.at("wal"));
+  const [began] = await server.query("select pg_current_wal_flush_lsn()::text as lsn");
   await takeBase(server, folder.at("base"));
   await onDatabase(demo.database, async (client) => await sendMessage(client, seededRandom("moment")));
   files.followed = await attach("followed");
@@ -98,6 +101,7 @@ before(async () => {
     systemId: String(identity?.["id"]),
     timeline: 1,
     base: parseSnapshotId("a".repeat(64)),
+    from: parseLsn(String(began?.["lsn"])),
     cluster: {
       major: server.major,
       segmentBytes: SEGMENT,
@@ -158,7 +162,8 @@ async function readerOf(name: string): Promise<{ point: Point; reader: PointRead
 }
 
 test("the point of a moment has its rows, its files from either side, and the configuration of the point before it", async () => {
-  const summary = await makeMoment(optionsFor());
+  const measures: RecoveryMeasure[] = [];
+  const summary = await makeMoment(optionsFor({ onMade: async (measure) => void measures.push(measure) }));
   const { point, reader } = await readerOf(summary.point ?? "");
   const manifest = await reader.manifest();
   assert.equal(manifest.tables.find(({ name }) => name === "messages")?.rows, messages);
@@ -167,6 +172,12 @@ test("the point of a moment has its rows, its files from either side, and the co
   assert.equal(BigInt(point.takenAtMs), asked.us / 1000n);
   const before = await readerOf(earlier);
   assert.deepEqual(await reader.folderTree("config"), await before.reader.folderTree("config"));
+  const [measure] = measures;
+  assert.equal(measures.length, 1);
+  assert.equal(measure?.base.bytes, source.cluster.bytes);
+  const replayed = parseLsn(manifest.moment?.replayedTo ?? "") - source.from;
+  assert.ok(replayed > 0n && measure.log.bytes === Number(replayed), `${measure.log.bytes} of ${replayed}`);
+  assert.ok(measure.log.seconds > 0 && measure.saveSeconds > 0);
   // The later point deleted rows, and no alarm of accounts that have less comes from it.
   assert.equal(point.shrunk, undefined);
   const saved = await savedFiles(reader);
