@@ -1,20 +1,24 @@
 /**
  * What the bench times of continuous protection, each in a process of its own: `base PORT USER REPOSITORY` takes a base into a
  * repository and prints what that added; `log PORT USER TIMELINE FROM TO REPOSITORY` follows the log into one until a span or the
- * journal has everything up to `TO`. A repository that is not there is made.
+ * journal has everything up to `TO`; `recover REPOSITORY` brings the newest moment back and prints how far that is. A repository
+ * that is not there is made.
  */
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { systemClock } from "../src/base/clock.ts";
 import { LIMITS } from "../src/base/limits.ts";
+import { silent } from "../src/base/progress.ts";
 import { LogLine } from "../src/job/continuous/line.ts";
+import { findServingBases, openMomentSource } from "../src/job/continuous/moment-source.ts";
 import { receive } from "../src/job/continuous/receive.ts";
 import { openSpanPlace } from "../src/job/continuous/span-place.ts";
 import { takeBase } from "../src/job/continuous/take-base.ts";
+import { recover } from "../src/postgres/recovery.ts";
 import { openReplication } from "../src/postgres/replication.ts";
 import { createRepository, openRepository, type Repository } from "../src/repo/repository.ts";
 import { openStore } from "../src/store/open-store.ts";
-import { parseLsn } from "../src/wal/lsn.ts";
+import { formatLsn, parseLsn } from "../src/wal/lsn.ts";
 
 const IDENTITY = { id: "0a61c0de-0000-4000-8000-000000000001", name: "bench" };
 const PROGRAM = "Chatkeep bench";
@@ -97,5 +101,22 @@ async function log([port, user, timeline, from, to, path]: readonly string[]): P
   await storing;
 }
 
+async function recoverNow([path]: readonly string[]): Promise<void> {
+  const repository = await repositoryAt(path);
+  await repository.loadIndex({ signal: never });
+  const ports = { repository, database: undefined, roles: ["postgres"], progress: silent, signal: never };
+  const search = { repository, installationId: IDENTITY.id, asked: { kind: "now" }, signal: never } as const;
+  const { serving, continuous } = await findServingBases(search);
+  const [newest] = serving;
+  if (newest === undefined) throw new Error("the repository has no moment");
+  await using source = await openMomentSource(newest, continuous, ports);
+  const places = { kinds: ["programs"] } as const;
+  await using recovered = await recover({ ...source, places, progress: silent, signal: never });
+  process.stdout.write(`${formatLsn(recovered.replayedTo)}\n`);
+}
+
+const VERBS = { base, log, recover: recoverNow } as const;
 const [what, ...args] = process.argv.slice(2);
-await (what === "base" ? base(args) : log(args));
+const verb = Object.entries(VERBS).find(([name]) => name === what)?.[1];
+if (verb === undefined) throw new Error(`unknown: ${what ?? "nothing"}`);
+await verb(args);

@@ -161,10 +161,48 @@ async function bases(server: TestServer, folder: string, runs: number): Promise<
     ...(server.major >= 15
       ? [theirs("packed", ["--format=tar", "--compress=server-zstd:1", "--no-sync", "--manifest-checksums=SHA256"])]
       : []),
+    ...(await pgBackRest(server, folder)),
   ];
   const [size] = await server.query("select pg_size_pretty(sum(pg_database_size(oid))) as size from pg_database");
   print(`A base of ${String(size?.["size"])}`, await compare(sides, runs, { serverPid: server.pid }));
   await nextBases(server, repository);
+}
+
+/** Into a local repository of its own, packed with zstd as ours is, as it is and encrypted. It reads the server's files itself. */
+async function pgBackRest(server: TestServer, folder: string): Promise<Side[]> {
+  const [data] = await server.query("show data_directory");
+  const { stdout } = await mustRun("pgbackrest", ["version"]);
+  const side = (kind: string, own: Record<string, string>): Side => {
+    const place = join(folder, `pgbackrest-${kind}`);
+    const options = {
+      stanza: "bench",
+      "pg1-path": String(data?.["data_directory"]),
+      "pg1-socket-path": server.socketFolder,
+      "pg1-port": String(server.address.port),
+      "pg1-user": server.address.user,
+      "repo1-path": join(place, "repository"),
+      "lock-path": join(place, "lock"),
+      "log-path": place,
+      "log-level-file": "off",
+      ...own,
+    };
+    const args = Object.entries(options).map(([name, value]) => `--${name}=${value}`);
+    const only = { "compress-type": "zst", "compress-level": "1", "process-max": "2", "repo1-retention-full": "2" };
+    const backup = Object.entries(only).map(([name, value]) => `--${name}=${value}`);
+    return {
+      name: `${stdout.trim()}, ${kind}`,
+      command: ["pgbackrest", ...args, ...backup, "--type=full", "--start-fast", "--no-archive-check", "backup"],
+      async prepare() {
+        remove(place);
+        mkdirSync(place, { recursive: true });
+        await mustRun("pgbackrest", [...args, "stanza-create"]);
+      },
+    };
+  };
+  return [
+    side("packed", {}),
+    side("packed and encrypted", { "repo1-cipher-type": "aes-256-cbc", "repo1-cipher-pass": "bench" }),
+  ];
 }
 
 /** What a second base uploads, after pages that lie together were changed, and after as many here and there. */

@@ -37,6 +37,11 @@ const NEEDS = {
     words: "systemd-analyze, of systemd 250 or newer",
   },
   borg: { isThere: () => findProgram("borg") !== undefined, package: "borgbackup", words: "borg 1.2 or newer" },
+  pgbackrest: {
+    isThere: () => findProgram("pgbackrest") !== undefined,
+    package: "pgbackrest",
+    words: "pgBackRest 2.45 or newer",
+  },
 };
 
 const PURPOSES = {
