@@ -10,6 +10,8 @@ import { test } from "node:test";
 import { parse } from "yaml";
 import { parseConfig } from "../../src/app/config.ts";
 import { parseCall } from "../../src/cli/parse.ts";
+import { formatWatchDeployment } from "../../src/schedule/cron-job.ts";
+import type { WatchJob } from "../../src/schedule/job.ts";
 import { clusterPrograms, HELM_MAJORS } from "../harness/helm.ts";
 import {
   assertRestricted,
@@ -242,6 +244,32 @@ for (const major of HELM_MAJORS) {
     }
     const misspelt = structuredClone(oneOf(objects, "CronJob"));
     Object.assign(misspelt["spec"] as object, { concurencyPolicy: "Forbid" });
+    await assert.rejects(assertKnown(misspelt));
+  });
+
+  test(`kubectl beside Helm ${major}: it knows every field of the Deployment that 'watch --print kubernetes' prints`, async () => {
+    const job: WatchJob = {
+      installation: { id: "6f1c0000-0000-4000-8000-000000000001", name: "acme" },
+      command: ["chatkeep"],
+      config: "/etc/chatkeep/chatkeep.yaml",
+      writes: [],
+      timeZone: "Europe/Berlin",
+      options: { program: ["--repository", "primary"], watch: ["--mode", "stream", "--flush-every", "1s"] },
+    };
+    const printed = formatWatchDeployment(job, { image: "chatkeep:test", stateDir: "/var/lib/chatkeep" });
+    const objects = objectsIn(printed);
+    assert.deepEqual(objects.map(({ kind }) => kind).toSorted(), ["Deployment", "PersistentVolumeClaim"]);
+    for (const object of objects) {
+      await assertValid(object);
+      await assertKnown(object);
+    }
+    const deployment = oneOf(objects, "Deployment");
+    const pod = podOf(deployment);
+    assert.ok(pod !== undefined);
+    assertRestricted(pod);
+    parseCall(pod.spec.containers[0].args ?? []);
+    const misspelt = structuredClone(deployment);
+    Object.assign(misspelt["spec"] as object, { stratgy: { type: "Recreate" } });
     await assert.rejects(assertKnown(misspelt));
   });
 
