@@ -21,7 +21,7 @@ import { commandOf, shownCommand } from "./guard-command.ts";
 import { holdGuarded, releaseGuarded } from "./guard-hold.ts";
 import { type PointFlags, provePoint } from "./guard-point.ts";
 import { type FoundInstallation, openInstallation } from "./installation.ts";
-import type { Point, PointList } from "../job/points.ts";
+import { type Point, type PointList, pointOfSnapshot } from "../job/points.ts";
 import { guardFile, openStateFolder, type StateFolder } from "./state-folder.ts";
 import { storageSettings } from "./storage.ts";
 import type { Globals, Surroundings } from "./surroundings.ts";
@@ -219,8 +219,9 @@ export async function openGuarded({ loaded: { config }, s }: GuardSession): Prom
 }
 
 /** The very point, whatever else has come to have its name. @throws Failure `point/not-found`. */
-export function pointOf({ points }: PointList, { id, snapshot }: GuardedPoint): Point {
-  const found = points.find(({ snapshotId }) => snapshotId === snapshot) ?? points.find((one) => one.id === id);
+export function pointOf(list: PointList, { id, snapshot }: GuardedPoint): Point {
+  const named = [...list.points, ...list.moments].find((one) => one.id === id);
+  const found = pointOfSnapshot(list, snapshot) ?? named;
   if (found !== undefined) return found;
   throw new Failure("point/not-found", `restore point ${shortId(id)} from before the upgrade is no longer there`, {
     hint: "A copy in another repository does as well: name it with --repository.",

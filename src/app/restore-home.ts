@@ -113,8 +113,13 @@ export async function restoreHomes(
 ): Promise<{ loaded: LoadedConfig | undefined; home: RestoreHome }[]> {
   const loaded = await findConfig(globals, s);
   if (loaded !== undefined) return [{ loaded, home: await restoreHome(loaded, loaded.config.installation.id, s) }];
+  return (await unconfiguredHomes(s)).map((home) => ({ loaded, home }));
+}
+
+/** Of each installation that was worked on here without a configuration. */
+export async function unconfiguredHomes(s: Surroundings): Promise<RestoreHome[]> {
   const ids = await readdir(unconfiguredState(s)).catch(() => []);
-  return await Promise.all(ids.map(async (id) => ({ loaded, home: await restoreHome(loaded, id, s) })));
+  return await Promise.all(ids.map(async (id) => await restoreHome(undefined, id, s)));
 }
 
 /** What this machine remembers of restores, the newest first. */

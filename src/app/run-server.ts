@@ -11,7 +11,7 @@ import { ownContainerId } from "../system/own-container.ts";
 import { findConfig, type LoadedConfig } from "./config.ts";
 import { scratchPlaces } from "./drills.ts";
 import { ofMoment, recoveryPlace } from "./moments.ts";
-import { restoreHome, restoreHomes } from "./restore-home.ts";
+import { restoreHome, restoreHomes, unconfiguredHomes } from "./restore-home.ts";
 import { recordsIn } from "./server-records.ts";
 import { openToRead, readingPoint } from "./session.ts";
 import { openStateFolder } from "./state-folder.ts";
@@ -88,11 +88,12 @@ interface Known {
   record: ServerRecord;
 }
 
-/** Of the configured installation; without a configuration of each that this machine remembers. */
+/** Of the configured installation, and of each that a repository was named for which no configuration has. */
 async function known(globals: Globals, s: Surroundings): Promise<Known[]> {
+  const configured = (await restoreHomes(globals, s)).map(({ home }) => home);
+  const homes = [...configured, ...(await unconfiguredHomes(s))].map(({ path }) => recordsIn(dirname(path)));
   const found: Known[] = [];
-  for (const { home: restores } of await restoreHomes(globals, s)) {
-    const home = recordsIn(dirname(restores.path));
+  for (const home of new Set(homes)) {
     found.push(...(await runningServers(home, s)).map((record) => ({ home, record })));
   }
   return found;

@@ -7,7 +7,7 @@ import { resolve } from "node:path";
 import { type ErrorCode, Failure, isFailure } from "../base/errors.ts";
 import { shortId } from "../base/ids.ts";
 import { PointReader } from "../job/point-reader.ts";
-import { listPoints, type Point, type PointList, resolvePoint } from "../job/points.ts";
+import { listPoints, type Point, type PointList, pointOfSnapshot, resolvePoint } from "../job/points.ts";
 import { isDamage } from "../repo/chunk.ts";
 import { parseMoment } from "../point/moment.ts";
 import { Repository } from "../repo/repository.ts";
@@ -197,8 +197,8 @@ export async function openPoint(globals: Globals, given: string, s: Surroundings
 }
 
 /** The point of this very snapshot. @throws Failure `point/not-found`. */
-export function findSnapshot({ points, moments }: PointList, snapshot: string): Point {
-  const found = [...points, ...moments].find(({ snapshotId }) => snapshotId === snapshot);
+export function findSnapshot(list: PointList, snapshot: string): Point {
+  const found = pointOfSnapshot(list, snapshot);
   if (found !== undefined) return found;
   throw new Failure(
     "point/not-found",

@@ -205,6 +205,11 @@ export function resolvePoint(list: PointList, word: string, installationId: stri
   return atTime(mine, word);
 }
 
+/** The point that a snapshot file holds, whether a backup made it or it was made of a moment. */
+export function pointOfSnapshot({ points, moments }: PointList, snapshot: string): Point | undefined {
+  return [...points, ...moments].find(({ snapshotId }) => snapshotId === snapshot);
+}
+
 /** True for a snapshot that is neither a point nor a record about one: restic's own, or another program's. */
 export function isOther({ id, snapshot }: ListedSnapshot): boolean {
   if (recordOf(id, snapshot) !== undefined || continuousPlace(snapshot.tags) !== undefined) return false;

@@ -9,7 +9,7 @@ import type { Repository } from "../repo/repository.ts";
 import { lockToRead } from "./lock.ts";
 import { contextOf, planAll, type Surrounding, type Watching, type WholeOptions } from "./plan-whole.ts";
 import { PointReader } from "./point-reader.ts";
-import { listPoints, type Point, type PointList } from "./points.ts";
+import { listPoints, type Point, type PointList, pointOfSnapshot } from "./points.ts";
 import type { KeptRestore } from "./restore-journals.ts";
 import { ALL_STAGES } from "./stages/all.ts";
 import { Journal, journalFile, type JournalValue, type PlaceIdentity } from "./stages/journal.ts";
@@ -100,8 +100,8 @@ export async function resumeWhole(
   const { outbound } = options;
   if (outbound !== undefined && outbound !== value.options.outbound)
     await journal.set({ options: { ...value.options, outbound } });
-  const choose = ({ points }: PointList) => {
-    const found = points.find(({ snapshotId }) => snapshotId === value.snapshot);
+  const choose = (list: PointList) => {
+    const found = pointOfSnapshot(list, value.snapshot);
     if (found !== undefined) return found;
     throw new Failure(
       "point/not-found",

@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { pointOf } from "../../src/app/guard.ts";
 import { isFailure } from "../../src/base/errors.ts";
 import { parseChunkId, parseSnapshotId } from "../../src/base/ids.ts";
-import { type Point, type PointList, resolvePoint, resolveSnapshot } from "../../src/job/points.ts";
+import { type Point, type PointList, pointOfSnapshot, resolvePoint, resolveSnapshot } from "../../src/job/points.ts";
 import type { ListedSnapshot } from "../../src/repo/repository.ts";
 
 const TREE = parseChunkId("0".repeat(64));
@@ -47,6 +48,19 @@ for (const [word, expected] of [
     assert.equal(resolvePoint(THREE, word, "one").id, expected.id);
   });
 }
+
+test("what was shown, begun or guarded is found again by its snapshot, where it was made of a moment too", () => {
+  const made = point("d", "2026-11-23T13:00:00Z");
+  const all = { ...THREE, moments: [made] };
+  for (const one of [MIDDLE, made]) {
+    const { id, snapshotId: snapshot } = one;
+    const guarded = { id, snapshot, repository: "primary", takenAt: one.snapshot.time };
+    assert.equal(pointOfSnapshot(all, snapshot), one);
+    assert.equal(pointOf(all, guarded), one);
+    assert.equal(pointOf(all, { ...guarded, snapshot: "e".repeat(64) }), one);
+  }
+  assert.equal(pointOfSnapshot(all, "e".repeat(64)), undefined);
+});
 
 for (const [word, code] of [
   ["dddd", "point/not-found"],

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { appendFile, chmod, mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { basename, join } from "node:path";
+import { once } from "node:events";
 import { after, before, test } from "node:test";
 import { setImmediate } from "node:timers/promises";
 import { watchFile } from "../../src/app/state-folder.ts";
@@ -11,6 +12,7 @@ import { listPoints } from "../../src/job/points.ts";
 import type { RecoveredServer, ServerAccess } from "../../src/job/server-summary.ts";
 import type { Repository } from "../../src/repo/repository.ts";
 import { isProcessOver, knownProcess } from "../../src/system/known-process.ts";
+import { runCli, startCli, summaryOf } from "../harness/cli.ts";
 import { run } from "../harness/run.ts";
 import { type TestFolder, temporaryFolder } from "../harness/temporary.ts";
 import { longTest } from "../harness/whole.ts";
@@ -215,7 +217,11 @@ test("what is no look, and a place that does not fit, is refused before anything
 });
 
 longTest("two servers run beside each other; one that was killed is forgotten with all that it had", async () => {
-  const first = await startServer(`lsn:${good.lsn}`);
+  // In a process of its own, which it outlives.
+  const args = ["--config", desk.config, "--json", "restore", `lsn:${good.lsn}`, "--run", "--to", place.path];
+  const ended = await runCli(args, { cwd: desk.root });
+  assert.equal(ended.status, 0, ended.stderr);
+  const first = summaryOf(ended.stdout)["started"] as RecoveredServer;
   const second = await startServer("latest");
   const count = "select count(*) from messages";
   assert.equal((await ask(first, count)).stdout, `${good.messages}\n`);
@@ -236,6 +242,27 @@ longTest("two servers run beside each other; one that was killed is forgotten wi
   assert.deepEqual(await readdir(place.path), [basename(second.folder)]);
   assert.deepEqual((await desk.summary(["restore", "--stop"]))["stopped"], [second.id]);
   assert.deepEqual(await readdir(place.path), []);
+});
+
+longTest("a command that is killed while it recovers leaves nothing that runs, and what it left goes", async () => {
+  const command = startCli(["--config", desk.config, "restore", good.time, "--run", "--to", place.path], {
+    cwd: desk.root,
+  });
+  command.stdout?.resume();
+  command.stderr?.resume();
+  const ended = once(command, "close");
+  const hasBegun = async () => (await readdir(place.path)).length > 0;
+  while (command.exitCode === null && !(await hasBegun())) await setImmediate();
+  const [coming] = await runningNow();
+  assert.equal(coming?.state, "recovering");
+  const refused = await desk.chatkeep(["restore", "--stop"]);
+  assert.equal(refused.status, 11);
+  assert.match(refused.stderr, /is being recovered still, by process \d+/);
+  command.kill("SIGKILL");
+  await ended;
+  assert.deepEqual(await runningNow(), []);
+  // A server that it had started already ends by itself, and takes the folder along.
+  while (await hasBegun()) await setImmediate();
 });
 
 test("a time that no window covers is the restore point before it, and any other word is refused", async () => {
