@@ -1,8 +1,8 @@
 /**
- * What the bench times of continuous protection, each in a process of its own: `base PORT USER REPOSITORY` takes a base into a
- * repository and prints what that added; `log PORT USER TIMELINE FROM TO REPOSITORY` follows the log into one until a span or the
- * journal has everything up to `TO`; `recover REPOSITORY` brings the newest moment back and prints how far that is. A repository
- * that is not there is made.
+ * What the bench times of continuous protection, each in a process of its own: `base PORT USER REPOSITORY [built]` takes a base into
+ * a repository, built on the newest there where that is asked, and prints what that added, what it has and what was sent;
+ * `log PORT USER TIMELINE FROM TO REPOSITORY` follows the log into one until a span or the journal has everything up to `TO`;
+ * `recover REPOSITORY` brings the newest moment back and prints how far that is. A repository that is not there is made.
  */
 import { existsSync } from "node:fs";
 import { join } from "node:path";
@@ -13,6 +13,7 @@ import { LogLine } from "../src/job/continuous/line.ts";
 import { findServingBases, openMomentSource } from "../src/job/continuous/moment-source.ts";
 import { receive } from "../src/job/continuous/receive.ts";
 import { openSpanPlace } from "../src/job/continuous/span-place.ts";
+import { listContinuous } from "../src/job/continuous/list.ts";
 import { takeBase } from "../src/job/continuous/take-base.ts";
 import { recover } from "../src/postgres/recovery.ts";
 import { openReplication } from "../src/postgres/replication.ts";
@@ -44,13 +45,17 @@ async function expectedAt(address: ReturnType<typeof addressOf>) {
   return { systemId, timeline, least: flushed };
 }
 
-async function base([port, user, path]: readonly string[]): Promise<void> {
+async function base([port, user, path, how]: readonly string[]): Promise<void> {
   const repository = await repositoryAt(path);
+  const { bases } = await listContinuous(repository, IDENTITY.id, { signal: never });
+  const earlier = how === "built" ? bases.at(-1) : undefined;
   const writer = { repository, identity: IDENTITY, program: PROGRAM, clock, signal: never };
   const address = addressOf(port, user);
   const expected = await expectedAt(address);
-  const { addedBytes, facts } = await takeBase(writer, { address, rate: undefined, checkpoint: "fast", expected });
-  process.stdout.write(`${addedBytes} ${facts.base.bytes}\n`);
+  const options = { address, rate: undefined, checkpoint: "fast", expected, earlier } as const;
+  const { addedBytes, facts, sentBytes, whyWhole } = await takeBase(writer, options);
+  if (whyWhole !== undefined) throw new Error(whyWhole);
+  process.stdout.write(`${addedBytes} ${facts.base.bytes} ${sentBytes}\n`);
 }
 
 async function log([port, user, timeline, from, to, path]: readonly string[]): Promise<void> {

@@ -18,6 +18,8 @@ import { takeBase, type TakenBase } from "../../src/job/continuous/take-base.ts"
 import { prune } from "../../src/job/prune.ts";
 import { compareBase } from "../../src/postgres/base-manifest.ts";
 import { connect } from "../../src/postgres/connect.ts";
+import { summarizeWal } from "../../src/postgres/allow-replication.ts";
+import { lookAtReplication } from "../../src/postgres/replication-look.ts";
 import { recover } from "../../src/postgres/recovery.ts";
 import { walFolder } from "../../src/postgres/recovery-wal.ts";
 import { openReplication } from "../../src/postgres/replication.ts";
@@ -382,13 +384,22 @@ test("what keeps a server from saying what changed costs a whole base, and is to
   await readInto(repository, await newestBase(repository), folder.at("back"));
 });
 
-test("a server that is not asked to note what changes sends whole bases, and says so", async () => {
+test("a server that does not note what changes sends whole bases, is told of, and is changed where a person wants it", async () => {
   await using server = await startMajor(18, []);
   await using folder = await temporaryFolder();
   const repository = await newRepository(openLocalStore(folder.at("repo")));
   await take(repository, server);
   const taken = await take(repository, server, { earlier: await newestBase(repository) });
   assert.match(taken.whyWhole ?? "", /summarize_wal is off/);
+  const remarks = async () => (await lookAtReplication(server.address, { signal })).remarks.map(({ kind }) => kind);
+  assert.ok((await remarks()).includes("summaries-off"));
+  await using connection = await connect(server.address, { signal });
+  const { undo } = await summarizeWal(connection, { signal });
+  assert.equal(undo, "ALTER SYSTEM RESET summarize_wal; SELECT pg_reload_conf();");
+  assert.ok(!(await remarks()).includes("summaries-off"));
+  await take(repository, server);
+  const built = await take(repository, server, { earlier: await newestBase(repository) });
+  assert.deepEqual([built.whyWhole, built.facts.builtOn?.count], [undefined, 1]);
 });
 
 test("a standby's bases are built on each other where enough happened between, and over its promotion", async () => {
