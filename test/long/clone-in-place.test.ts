@@ -17,7 +17,10 @@ test("a clone in staging's place reaches nobody, has nothing of production's, an
   const { production, staging } = desks;
   const was = await staging.state();
   await staging.start();
-  assert.ok(await staging.killWhen([...desks.from, ...CLONE, "--yes"], stageIs("clone", "begun"), desks.env), "killed");
+  assert.ok(
+    await staging.killWhen([...desks.from, ...CLONE, "--yes"], stageIs("clone", "begun"), { env: desks.env }),
+    "killed",
+  );
   // Files are put beside what is there.
   assertSameState({ ...(await staging.state()), files: was.files }, was, "killed before the swap");
 
@@ -54,7 +57,9 @@ test("nobody of production is recognised at staging, none of its files is there,
   const was = await staging.state();
   await staging.start();
   assert.ok(
-    await staging.killWhen([...desks.from, ...CLONE, "--anonymise", "--yes"], stageIs("clone", "begun"), desks.env),
+    await staging.killWhen([...desks.from, ...CLONE, "--anonymise", "--yes"], stageIs("clone", "begun"), {
+      env: desks.env,
+    }),
     "killed",
   );
 

@@ -201,13 +201,16 @@ async function killWhen(desk: Desk, { args, home, isSo, journal, env, afterMs = 
   const changes = watch(home, { recursive: true });
   try {
     while (!ended.signal.aborted) {
+      // Before it is read: what changes while it is read counts. In a folder that is new a change may go unseen.
+      const changed = once(changes, "change", { signal: AbortSignal.any([ended.signal, AbortSignal.timeout(100)]) });
+      changed.catch(() => {});
       const now = await journal();
       if (now !== undefined && isSo(now)) {
         await Promise.race([sleep(afterMs), closed]);
         child.kill("SIGKILL");
         break;
       }
-      await once(changes, "change", { signal: ended.signal }).catch(() => {});
+      await changed.catch(() => {});
     }
   } finally {
     changes.close();
