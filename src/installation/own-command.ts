@@ -68,7 +68,11 @@ export async function startByCommand(
     const lines = await toldBy(shell, telling);
     signal.throwIfAborted();
     const [status = endOf(shell), pid = ""] = lines[0]?.split(" ") ?? [];
-    if (status !== "0") throw await failedWith(step, printed, status);
+    if (status !== "0") {
+      // It may have left something running all the same.
+      stop();
+      throw await failedWith(step, printed, status);
+    }
     if (pid === "") return;
     LEFT.set(step, {
       pid: Number(pid),

@@ -53,24 +53,32 @@ test("what it leaves running and ends with a failure is told with its status and
   assert.deepEqual(await lastWords(other, { signal }), ["cannot load"]);
 });
 
+/** Runs it in a process of its own, which ends; the number that the command prints is of what it has left running. */
+async function startedByAnother(command: string): Promise<number> {
+  const module = new URL("../../src/installation/own-command.ts", import.meta.url).href;
+  const step: OwnCommand = { how: "shell", name: "start.worker", command };
+  const script = `const { startByCommand } = await import(${JSON.stringify(module)});
+    await startByCommand(${JSON.stringify(step)}, { folder: ${JSON.stringify(folder.path)}, signal: new AbortController().signal })
+      .catch(({ message }) => console.error(message));`;
+  const args = ["--input-type=module", "--eval", script];
+  const { status, stderr } = await run(process.execPath, args, { env: { NODE_TEST_CONTEXT: undefined } });
+  assert.equal(status, 0, stderr);
+  assert.equal(/ended with status 5/.test(stderr), /exit 5/.test(command), stderr);
+  return Number(await readFile(folder.at("start.worker.log"), "utf8"));
+}
+
 test("what goes on running, in a session of its own too, is waited for by nobody, and outlives whoever started it", async () => {
   const pidFile = folder.at("pid");
   const step = await started(`setsid sleep 600 & echo $! >'${pidFile}'; exit 0`);
   const pid = Number(await readFile(pidFile, "utf8"));
   try {
     assert.deepEqual(await stateOf(step, { signal }), { isWanted: true, isUp: true, mark: String(pid) });
-    // Chatkeep's own process ends, though what it started still prints where it was told to.
-    const module = new URL("../../src/installation/own-command.ts", import.meta.url).href;
-    const script = `const { startByCommand } = await import(${JSON.stringify(module)});
-      await startByCommand({ how: "shell", name: "start.worker", command: "sleep 600 & echo $!" },
-        { folder: ${JSON.stringify(folder.path)}, signal: new AbortController().signal });`;
-    const { status, stderr } = await run(process.execPath, ["--input-type=module", "--eval", script], {
-      env: { NODE_TEST_CONTEXT: undefined },
-    });
-    assert.equal(status, 0, stderr);
-    const second = Number(await readFile(folder.at("start.worker.log"), "utf8"));
-    assert.ok(second > 0 && isAlive(second));
-    process.kill(second);
+    // Chatkeep's own process ends, though what it started still prints where it was told to, and whether or not the command ended well.
+    for (const command of ["sleep 600 & echo $!", "sleep 600 & echo $!; exit 5"]) {
+      const second = await startedByAnother(command);
+      assert.ok(second > 0 && isAlive(second), command);
+      process.kill(second);
+    }
   } finally {
     process.kill(pid);
   }
