@@ -517,6 +517,9 @@ export const LIMITS = {
   walChunkBytes: 1 * MIB,
   /** What comes over a line is handed to a sealing thread in parts of about this much. */
   piecesBytes: 2 * MIB,
+  /** Segments that a repository has twice of which it is found out which version is right, the newest ones; each lies in memory for that. */
+  settledSegments: 64,
+  settledSegmentBytes: 64 * MIB,
   /** One object of the journal holds so much of the log at most, before it is packed: it lies in memory whole. */
   journalObjectBytes: 16 * MIB,
   /** Objects of the journal that are read at once. */

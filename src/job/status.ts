@@ -194,6 +194,7 @@ const SEEN_ANEW: ReadonlySet<string> = new Set([
   "no-restore-point",
   "proof-overdue",
   "recovery-slow",
+  "pieces-unusable",
   "watch-not-running",
   "window-behind",
   "window-short",

@@ -1,5 +1,5 @@
 /** What a watch's report, and the window that it makes, mean for whoever counts on them. Pure. */
-import { formatSpan } from "../base/bytes.ts";
+import { formatSpan, plural } from "../base/bytes.ts";
 import { formatInstant, parseZonedInstant } from "../base/clock.ts";
 import type { Finding } from "../base/findings.ts";
 import { LIMITS } from "../base/limits.ts";
@@ -91,10 +91,10 @@ export function windowFindings(
 ): Finding[] {
   const untilMs = safeUntilMs(name, window, watch);
   const fromMs = toMs(window?.ranges.at(-1)?.from ?? "");
+  const findings = unusableFindings(name, window);
   // Where points are made every few minutes, they are what must not be too old.
   if (window === undefined || untilMs === undefined || fromMs === undefined || watch.report?.mode === "interval")
-    return [];
-  const findings: Finding[] = [];
+    return findings;
   if (nowMs - untilMs > objectives.rpoMs && isWatched(name, watch)) {
     findings.push({
       kind: "window-behind",
@@ -114,6 +114,20 @@ export function windowFindings(
     });
   }
   return findings;
+}
+
+function unusableFindings(name: string, window: WindowReport | undefined): Finding[] {
+  const count = window?.unusable ?? 0;
+  if (count === 0) return [];
+  return [
+    {
+      kind: "pieces-unusable",
+      level: "warning",
+      subject: name,
+      message: `${plural(count, "piece")} of continuous protection in '${name}' cannot be used`,
+      hint: "Something changed what was stored. 'chatkeep list' shows whether a moment lacks for that; a watch that begins fetches again what the server or another repository still has. Look at the disk or the service that holds the repository, and run 'chatkeep verify --read-data'.",
+    },
+  ];
 }
 
 /** One that is not watched into any more is a copy: it has what 'chatkeep copy' brought. */

@@ -38,6 +38,8 @@ export interface WindowParts<B extends WindowBase = WindowBase, P extends Window
   readonly pieces: readonly P[];
   /** Of timelines above the first, where they are known. */
   readonly histories: readonly (TimelineHistory & { readonly systemId: string })[];
+  /** Where the log is there in versions of which nobody can tell which one is right: no piece has that. */
+  readonly undecided?: readonly OnLine[];
 }
 
 /** A stretch of one timeline that a recovery reads. */
@@ -72,6 +74,8 @@ export interface Range<B extends WindowBase = WindowBase> {
 export type GapReason =
   /** The log is there before and behind it, and not here. */
   | "log-missing"
+  /** The log is there in several versions, and nobody can tell which one is the server's. */
+  | "log-twice"
   /** The log is there, and no base before it on its line of history. */
   | "no-base"
   /** A base is there, and not the log that makes it consistent. */
@@ -103,12 +107,13 @@ export function windowOf<B extends WindowBase>(parts: WindowParts<B>): Window<B>
   for (const systemId of new Set([...parts.bases, ...parts.pieces].map((one) => one.systemId))) {
     const ofCluster = <T extends { readonly systemId: string }>(all: readonly T[]) =>
       all.filter((one) => one.systemId === systemId);
-    const { bases, pieces, histories } = parts;
+    const { bases, pieces, histories, undecided = [] } = parts;
     clusters.push(
       windowOfCluster(systemId, {
         bases: ofCluster(bases),
         pieces: ofCluster(pieces),
         histories: ofCluster(histories),
+        undecided: ofCluster(undecided),
       }),
     );
   }
@@ -292,7 +297,7 @@ function withoutShared<B extends WindowBase>(range: Range<B>, all: readonly Rang
   return shared === undefined ? [range] : [{ ...range, from: shared }];
 }
 
-function gapsOf(line: HistoryLine, stretches: readonly Stretch[], { bases }: WindowParts): Gap[] {
+function gapsOf(line: HistoryLine, stretches: readonly Stretch[], { bases, undecided = [] }: WindowParts): Gap[] {
   const { systemId } = line;
   const on = bases.filter((base) => isOn(line.legs, base));
   const gaps: Gap[] = [];
@@ -302,7 +307,7 @@ function gapsOf(line: HistoryLine, stretches: readonly Stretch[], { bases }: Win
     if (before !== undefined) {
       const times = { fromUs: lastCommitUs(before.pieces), toUs: firstCommitUs(stretch.pieces) };
       gaps.push({
-        reason: "log-missing",
+        reason: undecidedAt(line, before.to, undecided) === undefined ? "log-missing" : "log-twice",
         systemId,
         timeline: timelineAt(before.to),
         from: before.to,
@@ -321,12 +326,31 @@ function gapsOf(line: HistoryLine, stretches: readonly Stretch[], { bases }: Win
     const times = { fromUs: firstCommitUs(stretch.pieces), toUs: lastCommitUs(lacking) };
     gaps.push({ reason, systemId, timeline: timelineAt(stretch.from), from: stretch.from, to, ...times });
   }
+  const last = stretches.at(-1);
+  const behind = last === undefined ? undefined : undecidedAt(line, last.to, undecided);
+  if (last !== undefined && behind !== undefined) {
+    const { timeline, from, to } = behind;
+    gaps.push({
+      reason: "log-twice",
+      systemId,
+      timeline,
+      from,
+      to,
+      fromUs: lastCommitUs(last.pieces),
+      toUs: undefined,
+    });
+  }
   for (const base of on) {
     if (stretches.some((stretch) => isConsistent(line.legs, stretch, base))) continue;
     const { timeline, from, to, beganUs, endedUs } = base;
     gaps.push({ reason: "base-without-log", systemId, timeline, from, to, fromUs: beganUs, toUs: endedUs });
   }
   return gaps;
+}
+
+/** What begins where a stretch ends. */
+function undecidedAt({ legs }: HistoryLine, lsn: Lsn, undecided: readonly OnLine[]): OnLine | undefined {
+  return undecided.find(({ timeline, from }) => from === lsn && legs.some((leg) => leg.timeline === timeline));
 }
 
 function firstCommitUs(pieces: readonly WindowPiece[]): bigint | undefined {

@@ -11,7 +11,7 @@ import type { ServerAddress } from "../../postgres/address.ts";
 import type { Repository } from "../../repo/repository.ts";
 import { formatLsn, type Lsn } from "../../wal/lsn.ts";
 import type { LineBegun } from "./follow-log.ts";
-import { type ListedBase, listContinuous } from "./list.ts";
+import { type ListedBase, listContinuous, settleListed } from "./list.ts";
 import { helpBy, type KeptLine, type Lists, servingBases, spansForHoles } from "./serving-bases.ts";
 import { copySnapshots } from "./share.ts";
 import { takeBase } from "./take-base.ts";
@@ -169,7 +169,8 @@ export class BaseKeeper {
   ): Promise<Standing> {
     const found = await listContinuous(repository, watched.begun.line.installation, this.#o);
     const objects = found.journal.objects.filter(({ name }) => !watched.refused.has(name));
-    const lists = { ...found, journal: { ...found.journal, objects } };
+    const settled = await settleListed(repository, found, this.#o);
+    const lists = { ...found, journal: { ...found.journal, objects }, settled };
     const serving = servingBases(lists, this.#kept(watched), watched.gapped.has(place.name));
     return { place, repository, lists, newest: serving.at(-1) };
   }

@@ -5,6 +5,7 @@ import type { ListedSnapshot, Repository } from "../../repo/repository.ts";
 import { type CommitSummary } from "../../point/wal-facts.ts";
 import { type Window, type WindowBase, windowOf, type WindowPiece } from "../../policy/window.ts";
 import { parseHistory, type TimelineHistory } from "../../wal/history.ts";
+import { NOTHING_TWICE, type Settled, settleVersions } from "./versions.ts";
 import { type JournalList, type JournalObject, listJournal, readJournals, type RefusedObject } from "./journal.ts";
 
 export interface ListedBase extends ListedSnapshot {
@@ -98,23 +99,54 @@ async function historiesOf(
  * @param read What was found in the journal: when what lies there was committed, and what cannot be used.
  */
 export function windowIn(
-  { bases, spans, journal, histories }: Pick<Continuous, "bases" | "spans" | "journal" | "histories">,
-  read: ReadObjects = { commits: new Map(), refused: [] },
+  {
+    bases,
+    spans,
+    journal,
+    histories,
+    settled = NOTHING_TWICE,
+  }: Pick<Continuous, "bases" | "spans" | "journal" | "histories"> & { settled?: Settled },
+  read: ReadObjects = { commits: new Map(), refused: [], settled },
 ): Window<ListedWindowBase> {
   const unusable = new Set(read.refused.map(({ name }) => name));
-  const pieces: WindowPiece[] = spans.map(({ span }) => span);
+  const pieces: (WindowPiece & { readonly name: string })[] = spans.map(({ id, span }) => ({ ...span, name: id }));
   for (const object of journal.objects) {
     if (unusable.has(object.name)) continue;
     const commits = read.commits.get(object.name);
     pieces.push({ ...object, firstCommitUs: commits?.first?.timeUs, lastCommitUs: commits?.last?.timeUs });
   }
-  return windowOf({ bases: bases.map((listed) => ({ ...listed.base, id: listed.id, listed })), pieces, histories });
+  return windowOf({
+    bases: bases.map((listed) => ({ ...listed.base, id: listed.id, listed })),
+    pieces: pieces.flatMap((piece) => withoutHoles(piece, read.settled)),
+    histories,
+    undecided: read.settled.undecided,
+  });
+}
+
+/** What of a piece counts. When what is left of it was committed is known of its own ends alone. */
+function withoutHoles(piece: WindowPiece & { readonly name: string }, { wrong, undecided }: Settled): WindowPiece[] {
+  const holes = [
+    ...wrong.filter(({ name }) => name === piece.name).map((one) => ({ ...one, lastCommitUs: undefined })),
+    ...undecided.filter(({ systemId, timeline }) => systemId === piece.systemId && timeline === piece.timeline),
+  ];
+  let left: WindowPiece[] = [piece];
+  for (const { from, to, lastCommitUs } of holes) {
+    left = left.flatMap((one) => {
+      if (to <= one.from || from >= one.to) return [one];
+      const before = { ...one, to: from, firstCommitUs: lastCommitUs === undefined ? undefined : one.firstCommitUs };
+      const behind = { ...one, from: to, firstCommitUs: undefined };
+      return [...(from > one.from ? [{ ...before, lastCommitUs }] : []), ...(to < one.to ? [behind] : [])];
+    });
+  }
+  return left;
 }
 
 export interface ReadObjects {
   /** By the objects' names; only of those that no span has. */
   readonly commits: ReadonlyMap<string, CommitSummary>;
   readonly refused: readonly RefusedObject[];
+  /** Of what is there twice, what counts. */
+  readonly settled: Settled;
 }
 
 /** All that a repository has of an installation, and the moments that it makes. @throws Failure of the store. */
@@ -138,19 +170,55 @@ export interface ListedWindowBase extends WindowBase {
  */
 export async function readJournalCommits(
   repository: Repository,
-  { spans, journal }: Pick<Continuous, "spans" | "journal">,
+  { bases, spans, journal, histories }: Pick<Continuous, "bases" | "spans" | "journal" | "histories">,
   { signal }: { signal: AbortSignal },
 ): Promise<ReadObjects> {
-  const isSaved = ({ systemId, timeline, from, to }: JournalObject) =>
-    spans.some(
-      ({ span }) => span.systemId === systemId && span.timeline === timeline && span.from <= from && span.to >= to,
-    );
-  const young = journal.objects.filter((object) => !isSaved(object));
   const commits = new Map<string, CommitSummary>();
   const refused: RefusedObject[] = [];
   const onRefused = (object: RefusedObject) => void refused.push(object);
+  const young = objectsWithoutSpan(journal.objects, spans);
   for await (const object of readJournals(repository, young, { signal, onRefused })) {
     commits.set(object.name, object.commits);
   }
-  return { commits, refused };
+  const objects = young.filter(({ name }) => commits.has(name));
+  return {
+    commits,
+    refused,
+    settled: await settleListed(repository, { bases, spans, histories, objects }, { signal }),
+  };
+}
+
+/** Those of which no span has all. */
+export function objectsWithoutSpan(
+  objects: readonly JournalObject[],
+  spans: readonly ListedSpan[],
+): readonly JournalObject[] {
+  return objects.filter(
+    ({ systemId, timeline, from, to }) =>
+      !spans.some(
+        ({ span }) => span.systemId === systemId && span.timeline === timeline && span.from <= from && span.to >= to,
+      ),
+  );
+}
+
+/** Of what is there twice, what counts, by the names of spans and of the objects given. */
+export async function settleListed(
+  repository: Repository,
+  {
+    bases,
+    spans,
+    histories,
+    objects = [],
+  }: Pick<Continuous, "bases" | "spans" | "histories"> & { objects?: readonly JournalObject[] },
+  { signal }: { signal: AbortSignal },
+): Promise<Settled> {
+  const all: Settled[] = [];
+  // A cluster of which there is no base brings nothing back, whatever its log says.
+  for (const [systemId, [listed]] of Map.groupBy(bases, ({ base }) => base.systemId)) {
+    if (listed === undefined) continue;
+    const { segmentBytes, major } = listed.base;
+    const toSettle = { systemId, segmentBytes, major, histories, spans, objects, isListing: true };
+    all.push(await settleVersions(repository, toSettle, { signal }));
+  }
+  return { wrong: all.flatMap(({ wrong }) => wrong), undecided: all.flatMap(({ undecided }) => undecided) };
 }

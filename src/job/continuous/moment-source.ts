@@ -132,7 +132,7 @@ export interface OpenedSource extends MomentSource, AsyncDisposable {}
 /** Opens what a base serves a moment with. What is read of the log lies in a temporary folder until it is handed on. */
 export async function openMomentSource(
   { asked, base: listed, timeline, legs, isEnd, lastCommit }: ServingBase,
-  { spans, journal }: Continuous,
+  { spans, journal, histories }: Continuous,
   {
     repository,
     database,
@@ -152,8 +152,9 @@ export async function openMomentSource(
   const facts = await readBaseFacts(repository, listed, { signal });
   const folder = await openTemporaryFolder("chatkeep-wal");
   try {
-    const { installation, systemId, segmentBytes } = base;
-    const wanted = { installation, systemId, segmentBytes, legs, spans, journal: journal.objects, isOpenEnd: !isEnd };
+    const { installation, systemId, segmentBytes, major } = base;
+    const log = { spans, journal: journal.objects, major, histories };
+    const wanted = { installation, systemId, segmentBytes, legs, ...log, isOpenEnd: !isEnd };
     const wal = await openWal(repository, wanted, folder.path, { signal });
     return {
       systemId,

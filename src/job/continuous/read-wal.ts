@@ -10,9 +10,11 @@ import type { Repository } from "../../repo/repository.ts";
 import { openRestorer } from "../../repo/restore-tree.ts";
 import { makeFolders } from "../../system/folders.ts";
 import { openTemporaryFolder } from "../../system/temporary.ts";
-import { historyName, type Lsn } from "../../wal/lsn.ts";
+import { historyName, type Lsn, segmentStart } from "../../wal/lsn.ts";
 import type { RefusedObject } from "./journal.ts";
 import { chooseSegments, isHistory, readSpans, restoreFiles } from "./span-files.ts";
+import { objectsWithoutSpan } from "./list.ts";
+import { settleVersions, type ToSettle } from "./versions.ts";
 import { Leg, type WalToRead } from "./wal-leg.ts";
 
 /** The log as it can be had: files are made when they are asked for, so that no more of them lie on a disk than are needed. */
@@ -41,6 +43,7 @@ export async function openWal(
   await makeFolders(folder, 0o700);
   const refused: RefusedObject[] = [];
   const found = await readSpans(repository, wanted, { signal, refused });
+  const settled = await settleVersions(repository, versionsIn(wanted), { signal });
   const histories = new Map(found.filter(isHistory).map((file) => [file.node.name, file]));
   const restorer = await openRestorer(repository, folder, { signal, progress: silent, fileMode: 0o600 });
   try {
@@ -48,11 +51,9 @@ export async function openWal(
     const reached: Lsn[] = [];
     for (const leg of wanted.legs) {
       const files = found.filter((file) => file.timeline === leg.timeline && !isHistory(file));
-      const assembled = new Leg({ wanted, leg, folder, restorer });
-      await assembled.take(
-        await chooseSegments(repository, (start) => assembled.wants(start), files, { signal }),
-        refused,
-      );
+      const assembled = new Leg({ wanted, leg, folder, restorer, settled });
+      const own = files.filter(({ start }) => assembled.wants(start));
+      await assembled.take(chooseSegments(own, settled), refused);
       await assembled.fill(repository, { signal, refused });
       const to = await assembled.finish(refused);
       reached.push(to);
@@ -82,6 +83,26 @@ export async function openWal(
     await restorer[Symbol.asyncDispose]();
     throw error;
   }
+}
+
+/** What of the wanted log is to be looked at for being there twice: the journal where no span has it. */
+function versionsIn(wanted: WalToRead): ToSettle {
+  const { systemId, segmentBytes, major, histories = [], spans, journal, legs } = wanted;
+  return {
+    systemId,
+    segmentBytes,
+    major,
+    histories,
+    spans,
+    objects: objectsWithoutSpan(journal, spans),
+    wants: (timeline, start) =>
+      legs.some(
+        (leg) =>
+          leg.timeline === timeline &&
+          start >= segmentStart(leg.from, segmentBytes) &&
+          (leg.to === undefined || start < leg.to),
+      ),
+  };
 }
 
 /** Those that only the journal has yet, into the folder. */

@@ -3,8 +3,8 @@ import type { Clock } from "../../base/clock.ts";
 import type { Line, WalSpan } from "../../point/continuous.ts";
 import type { Repository } from "../../repo/repository.ts";
 import type { Lsn } from "../../wal/lsn.ts";
-import { type JournalObject, listJournal, readJournals, type RefusedObject } from "./journal.ts";
-import { listContinuous } from "./list.ts";
+import { type JournalObject, readJournals, type RefusedObject } from "./journal.ts";
+import { listContinuous, settleListed } from "./list.ts";
 import { openSpanPlace } from "./span-place.ts";
 import { type Standing, standingOf } from "./take-up.ts";
 import type { WatchedPlace } from "./watched-place.ts";
@@ -27,12 +27,10 @@ export function repositoryPlace(options: RepositoryPlaceOptions): WatchedPlace {
     name,
     async standing(line, segmentBytes, { signal }): Promise<Standing | undefined> {
       const repository = await open();
-      const { spans, journal } = await listContinuous(repository, line.installation, { signal });
-      const own = spans.map(({ span }) => span);
-      const { usable, refused } = await usableObjects(repository, journal.objects.filter(isYoung(line, own)), {
-        signal,
-      });
-      const standing = standingOf(line, own, usable, segmentBytes);
+      const { spans, young } = await youngOf(repository, line, { signal });
+      const { usable, refused } = await usableObjects(repository, young, { signal });
+      const stretches = usable.map(({ object, counts }) => ({ ...object, to: counts }));
+      const standing = standingOf(line, spans, stretches, segmentBytes);
       return standing === undefined ? undefined : { ...standing, refused };
     },
     async *readJournal(line, from, { signal }) {
@@ -42,12 +40,33 @@ export function repositoryPlace(options: RepositoryPlaceOptions): WatchedPlace {
   };
 }
 
-/** Of objects of a line: those that no span has. */
-function isYoung(line: Line, spans: readonly WalSpan[]): (object: JournalObject) => boolean {
+/** An object, and up to where it counts. */
+interface Counting {
+  readonly object: JournalObject;
+  readonly counts: Lsn;
+}
+
+/** Of a line what spans have, and objects that none has. Of what two objects say differently the server's own counts. */
+async function youngOf(
+  repository: Repository,
+  line: Line,
+  { signal }: CallOptions,
+): Promise<{ spans: readonly WalSpan[]; young: readonly Counting[] }> {
   const isOwn = ({ systemId, timeline }: Pick<Line, "systemId" | "timeline">) =>
     systemId === line.systemId && timeline === line.timeline;
+  const lists = await listContinuous(repository, line.installation, { signal });
+  const spans = lists.spans.map(({ span }) => span);
   const saved = spans.filter(isOwn).reduce((most, { to }) => (to > most ? to : most), 0n);
-  return (object) => isOwn(object) && object.to > saved;
+  const objects = lists.journal.objects.filter((object) => isOwn(object) && object.to > saved);
+  const { wrong, undecided } = await settleListed(repository, { ...lists, objects }, { signal });
+  const young = objects.map((object): Counting => {
+    const ends = [...wrong.filter(({ name }) => name === object.name), ...undecided.filter(isOwn)].filter(
+      ({ from, to }) => from < object.to && to > object.from,
+    );
+    const counts = ends.reduce((least, { from }) => (from < least ? from : least), object.to);
+    return { object, counts };
+  });
+  return { spans, young: young.filter(({ object, counts }) => counts > object.from) };
 }
 
 /**
@@ -56,35 +75,33 @@ function isYoung(line: Line, spans: readonly WalSpan[]): (object: JournalObject)
  */
 async function usableObjects(
   repository: Repository,
-  objects: readonly JournalObject[],
+  young: readonly Counting[],
   { signal }: CallOptions,
-): Promise<{ usable: JournalObject[]; refused: RefusedObject[] }> {
-  const usable: JournalObject[] = [];
+): Promise<{ usable: Counting[]; refused: RefusedObject[] }> {
+  const names = new Set<string>();
   const refused: RefusedObject[] = [];
   const onRefused = (object: RefusedObject) => void refused.push(object);
-  for await (const { name, installation, systemId, timeline, from, to } of readJournals(repository, objects, {
-    signal,
-    onRefused,
-  })) {
-    usable.push({ name, installation, systemId, timeline, from, to });
-  }
-  return { usable, refused };
+  const objects = young.map(({ object }) => object);
+  for await (const { name } of readJournals(repository, objects, { signal, onRefused })) names.add(name);
+  return { usable: young.filter(({ object }) => names.has(object.name)), refused };
 }
 
 /** Ends where the journal has a gap, or what it has cannot be used: the server is asked for the rest. */
 async function* journalBytes(
   repository: Repository,
-  { installation, systemId, timeline }: Line,
+  line: Line,
   from: Lsn,
   { signal }: CallOptions,
 ): AsyncGenerator<Buffer, void, void> {
-  const { objects } = await listJournal(repository, installation, { signal });
-  const own = objects.filter((one) => one.systemId === systemId && one.timeline === timeline && one.to > from);
+  const { young } = await youngOf(repository, line, { signal });
+  const ends = new Map(young.map(({ object, counts }) => [object.name, counts]));
+  const wanted = young.filter(({ counts }) => counts > from).map(({ object }) => object);
   let at = from;
-  for await (const { from: start, to, bytes } of readJournals(repository, own, { signal, onRefused() {} })) {
+  for await (const { name, from: start, bytes } of readJournals(repository, wanted, { signal, onRefused() {} })) {
     if (start > at) return;
+    const to = ends.get(name) ?? at;
     if (to <= at) continue;
-    yield bytes.subarray(Number(at - start));
+    yield bytes.subarray(Number(at - start), Number(to - start));
     at = to;
   }
 }

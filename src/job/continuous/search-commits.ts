@@ -114,9 +114,10 @@ async function searchStretch({ range, legs }: Stretch, search: CommitSearch, fou
   const [served] = range.bases;
   if (served === undefined) return;
   const { systemId, segmentBytes, listed } = served.base;
-  const { spans, journal } = continuous;
+  const { spans, journal, histories } = continuous;
+  const log = { spans, journal: journal.objects, major: listed.base.major, histories };
   await using folder = await openTemporaryFolder("chatkeep-search");
-  const wanted = { installation: installationId, systemId, segmentBytes, legs, spans, journal: journal.objects };
+  const wanted = { installation: installationId, systemId, segmentBytes, legs, ...log };
   await using wal = await openWal(repository, wanted, join(folder.path, "put-together"), { signal });
   for (const leg of legs) {
     const history = continuous.histories.find((one) => one.systemId === systemId && one.timeline === leg.timeline);

@@ -8,8 +8,9 @@ import { type Lsn, segmentStart } from "../../wal/lsn.ts";
 import type { JournalObject } from "./journal.ts";
 import { type Continuous, type ListedBase, type ListedSpan, windowIn } from "./list.ts";
 import { spansLacking } from "./share.ts";
+import type { Settled } from "./versions.ts";
 
-export type Lists = Pick<Continuous, "bases" | "spans" | "journal" | "histories">;
+export type Lists = Pick<Continuous, "bases" | "spans" | "journal" | "histories"> & { readonly settled?: Settled };
 
 /** The line that is followed now. */
 export interface KeptLine {

@@ -1,13 +1,14 @@
-/** The files of spans: what lies in which snapshot, and of several of one segment the longest. */
+/** The files of spans: what lies in which snapshot, and of several of one segment the one that has most of it. */
 import { isFailure } from "../../base/errors.ts";
-import type { ChunkId } from "../../base/ids.ts";
 import type { TreeNode } from "../../format/node.ts";
 import { WAL } from "../../point/continuous.ts";
 import type { Repository } from "../../repo/repository.ts";
 import type { Restorer } from "../../repo/restore-tree.ts";
 import { type Lsn, parseSegmentName, segmentStart } from "../../wal/lsn.ts";
-import { differs, type RefusedObject } from "./journal.ts";
+import type { RefusedObject } from "./journal.ts";
+import type { ListedSpan } from "./list.ts";
 import { PARTIAL, WAL_FOLDER } from "./save-span.ts";
+import type { Settled } from "./versions.ts";
 import type { WalToRead } from "./wal-leg.ts";
 
 /** A file of a span; `start` of a segment. */
@@ -15,6 +16,27 @@ export interface SpanFile {
   readonly timeline: number;
   readonly start: Lsn;
   readonly node: TreeNode;
+  /** The id of its span's snapshot. */
+  readonly span: string;
+  /** So many bytes of it count. */
+  readonly bytes: number;
+}
+
+/** Segments that a span has, whole or not, under the names that they have in `pg_wal`; and files of histories. @throws Failure `repo/damaged`. */
+export async function readSegmentNodes(
+  repository: Repository,
+  { snapshot }: Pick<ListedSpan, "snapshot">,
+  { segmentBytes, signal }: { segmentBytes: number; signal: AbortSignal },
+): Promise<TreeNode[]> {
+  const top = await repository.readTree(snapshot.tree, { signal });
+  const root = top.find(({ name }) => name === WAL.folder)?.subtree;
+  const folder = root && (await repository.readTree(root, { signal })).find(({ name }) => name === WAL_FOLDER)?.subtree;
+  const nodes = folder === undefined ? [] : await repository.readTree(folder, { signal });
+  return nodes.flatMap((node) => {
+    const name = node.name.endsWith(PARTIAL) ? node.name.slice(0, -PARTIAL.length) : node.name;
+    const isKnown = parseSegmentName(name, segmentBytes) !== undefined || name.endsWith(".history");
+    return isKnown ? [{ ...node, name }] : [];
+  });
 }
 
 export async function readSpans(
@@ -23,7 +45,8 @@ export async function readSpans(
   { signal, refused }: { signal: AbortSignal; refused: RefusedObject[] },
 ): Promise<SpanFile[]> {
   const files: SpanFile[] = [];
-  for (const { id, snapshot, span } of spans) {
+  for (const listed of spans) {
+    const { id, span } = listed;
     const isWanted = legs.some(
       ({ timeline, from, to }) =>
         span.timeline === timeline &&
@@ -32,15 +55,9 @@ export async function readSpans(
     );
     if (span.systemId !== systemId || !isWanted) continue;
     try {
-      const top = await repository.readTree(snapshot.tree, { signal });
-      const root = top.find(({ name }) => name === WAL.folder)?.subtree;
-      const folder =
-        root && (await repository.readTree(root, { signal })).find(({ name }) => name === WAL_FOLDER)?.subtree;
-      for (const node of folder === undefined ? [] : await repository.readTree(folder, { signal })) {
-        const name = node.name.endsWith(PARTIAL) ? node.name.slice(0, -PARTIAL.length) : node.name;
-        const parsed = parseSegmentName(name, segmentBytes);
-        if (parsed !== undefined) files.push({ ...parsed, node: { ...node, name } });
-        else if (node.name.endsWith(".history")) files.push({ timeline: 0, start: 0n, node });
+      for (const node of await readSegmentNodes(repository, listed, { segmentBytes, signal })) {
+        const { timeline, start } = parseSegmentName(node.name, segmentBytes) ?? { timeline: 0, start: 0n };
+        files.push({ timeline, start, node, span: id, bytes: sizeOf(node) });
       }
     } catch (error) {
       if (!isFailure(error, "repo/damaged")) throw error;
@@ -62,72 +79,23 @@ export async function restoreFiles(
   return files.filter(({ node }) => !bad.has(node.name));
 }
 
-/** Of each segment the longest; the others must be its beginning. */
-export async function chooseSegments(
-  repository: Repository,
-  wants: (start: Lsn) => boolean,
-  files: readonly SpanFile[],
-  { signal }: { signal: AbortSignal },
-): Promise<SpanFile[]> {
+/** Of each segment the file of which most counts: all of them are the same as far as they count. */
+export function chooseSegments(files: readonly SpanFile[], { wrong, undecided }: Settled): SpanFile[] {
   const chosen = new Map<string, SpanFile>();
-  for (const file of files.filter(({ start }) => wants(start))) {
-    const known = chosen.get(file.node.name);
-    if (known !== undefined) await requireBeginning(repository, known, file, { signal });
-    if (known === undefined || sizeOf(known.node) < sizeOf(file.node)) chosen.set(file.node.name, file);
+  for (const file of files) {
+    const { timeline, start, node, span } = file;
+    const ends = [
+      ...wrong.filter((one) => one.name === span),
+      ...undecided.filter((one) => one.timeline === timeline),
+    ].flatMap(({ from, to }) => (from < start + BigInt(sizeOf(node)) && to > start ? [Number(from - start)] : []));
+    const bytes = Math.max(0, Math.min(sizeOf(node), ...ends));
+    if (bytes > (chosen.get(node.name)?.bytes ?? 0)) chosen.set(node.name, { ...file, bytes });
   }
   return [...chosen.values()];
 }
 
 export function sizeOf({ size }: TreeNode): number {
   return Number(size ?? 0);
-}
-
-/** @throws Failure `repo/damaged` where the shorter one is not how the longer one begins. */
-async function requireBeginning(
-  repository: Repository,
-  one: SpanFile,
-  other: SpanFile,
-  { signal }: { signal: AbortSignal },
-): Promise<void> {
-  const length = Math.min(sizeOf(one.node), sizeOf(other.node));
-  const [ahead, behind] = [one, other].map((file) => new ChunkReader(repository, file.node.content ?? [], { signal }));
-  if (ahead === undefined || behind === undefined) return;
-  for (let at = 0; at < length;) {
-    const [a, b] = [await ahead.peek(), await behind.peek()];
-    const shared = Math.min(a.length, b.length, length - at);
-    if (shared === 0 || !a.subarray(0, shared).equals(b.subarray(0, shared))) throw differs(one.start + BigInt(at));
-    ahead.skip(shared);
-    behind.skip(shared);
-    at += shared;
-  }
-}
-
-/** A file's bytes from its chunks, wherever it was cut. */
-class ChunkReader {
-  readonly #repository: Repository;
-  readonly #ids: ChunkId[];
-  readonly #options: { signal: AbortSignal };
-  #bytes: Buffer = Buffer.alloc(0);
-
-  constructor(repository: Repository, ids: readonly ChunkId[], options: { signal: AbortSignal }) {
-    this.#repository = repository;
-    this.#ids = [...ids];
-    this.#options = options;
-  }
-
-  /** The next bytes; none at the end. */
-  async peek(): Promise<Buffer> {
-    while (this.#bytes.length === 0) {
-      const id = this.#ids.shift();
-      if (id === undefined) break;
-      this.#bytes = await this.#repository.readChunk("data", id, this.#options);
-    }
-    return this.#bytes;
-  }
-
-  skip(count: number): void {
-    this.#bytes = this.#bytes.subarray(count);
-  }
 }
 
 export function isHistory({ node }: SpanFile): boolean {

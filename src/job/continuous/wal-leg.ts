@@ -8,7 +8,9 @@ import type { Restorer } from "../../repo/restore-tree.ts";
 import { formatLsn, type Lsn, parseSegmentName, segmentName, segmentStart } from "../../wal/lsn.ts";
 import { differs, type JournalObject, readJournals, type RefusedObject } from "./journal.ts";
 import type { ListedSpan } from "./list.ts";
-import { restoreFiles, sizeOf, type SpanFile } from "./span-files.ts";
+import { differsAt } from "../../wal/versions.ts";
+import { restoreFiles, type SpanFile } from "./span-files.ts";
+import type { Settled, ToSettle } from "./versions.ts";
 
 /** A stretch of one timeline. */
 export interface WalLeg {
@@ -23,6 +25,9 @@ export interface WalToRead extends Pick<Line, "installation" | "systemId"> {
   readonly legs: readonly WalLeg[];
   readonly spans: readonly ListedSpan[];
   readonly journal: readonly JournalObject[];
+  /** The server's major, and its timelines: where something is there twice, reading it says which version is the server's. */
+  readonly major?: number | undefined;
+  readonly histories?: ToSettle["histories"];
   /**
    * True for a moment before the legs' end: the log ends where something lacks or is there in two versions, and whoever replays it
    * refuses a moment that was not reached.
@@ -40,6 +45,7 @@ interface LegParts {
   readonly leg: WalLeg;
   readonly folder: string;
   readonly restorer: Restorer;
+  readonly settled: Settled;
 }
 
 /** One leg, as it comes together. */
@@ -48,6 +54,7 @@ export class Leg {
   readonly #leg: WalLeg;
   readonly #folder: string;
   readonly #restorer: Restorer;
+  readonly #settled: Settled;
   readonly #begin: Lsn;
   /** Segments that a span has whole, by name: they stay where they are until they are asked for. */
   readonly #stored = new Map<string, SpanFile>();
@@ -60,13 +67,19 @@ export class Leg {
   /** Where two versions begin. */
   #cut: Lsn | undefined;
 
-  constructor({ wanted, leg, folder, restorer }: LegParts) {
+  constructor({ wanted, leg, folder, restorer, settled }: LegParts) {
     this.#wanted = wanted;
     this.#leg = leg;
     this.#folder = folder;
     this.#restorer = restorer;
+    this.#settled = settled;
     // A server reads a segment from its first page on.
     this.#begin = segmentStart(leg.from, wanted.segmentBytes);
+    const cuts = settled.undecided.filter(({ timeline, to }) => timeline === leg.timeline && to > this.#begin);
+    this.#cut = cuts.reduce<Lsn | undefined>(
+      (least, { from }) => (least === undefined || from < least ? from : least),
+      undefined,
+    );
   }
 
   get names(): string[] {
@@ -96,16 +109,18 @@ export class Leg {
   /** Segments of spans: whole ones are only noted, beginnings are put into the folder. */
   async take(files: readonly SpanFile[], refused: RefusedObject[]): Promise<void> {
     const { segmentBytes } = this.#wanted;
-    const isWhole = ({ node }: SpanFile) => sizeOf(node) === segmentBytes;
+    const isWhole = ({ bytes }: SpanFile) => bytes === segmentBytes;
     for (const file of files.filter(isWhole)) {
       this.#stored.set(file.node.name, file);
       this.#learn({ from: file.start, to: file.start + BigInt(segmentBytes) });
     }
     const beginnings = files.filter((file) => !isWhole(file));
-    for (const { start, node } of await restoreFiles(this.#restorer, beginnings, refused)) {
-      await truncate(join(this.#folder, node.name), segmentBytes);
+    for (const { start, node, bytes } of await restoreFiles(this.#restorer, beginnings, refused)) {
+      const path = join(this.#folder, node.name);
+      await truncate(path, bytes);
+      await truncate(path, segmentBytes);
       this.#assembled.add(node.name);
-      this.#learn({ from: start, to: start + BigInt(sizeOf(node)) });
+      this.#learn({ from: start, to: start + BigInt(bytes) });
     }
   }
 
@@ -159,9 +174,14 @@ export class Leg {
         !this.#covers(object),
     );
     const onRefused = (object: RefusedObject) => void refused.push(object);
-    for await (const { from, bytes, history } of readJournals(repository, lacking, { signal, onRefused })) {
+    for await (const { name, from, to: end, bytes, history } of readJournals(repository, lacking, {
+      signal,
+      onRefused,
+    })) {
       this.history ??= history;
-      await this.#write(from, bytes);
+      const wrong = this.#settled.wrong.filter((one) => one.name === name).map((one) => one.from);
+      const counts = wrong.reduce((least, each) => (each < least ? each : least), end);
+      await this.#write(from, bytes.subarray(0, Number(counts - from)));
     }
   }
 
@@ -189,20 +209,23 @@ export class Leg {
       const at = Number(from - lsn);
       const there = Buffer.alloc(Number(to - from));
       await file.read(there, 0, there.length, within + at);
-      if (there.equals(part.subarray(at, at + there.length))) continue;
-      if (this.#wanted.isOpenEnd !== true) throw differs(from);
-      if (this.#cut === undefined || from < this.#cut) this.#cut = from;
+      const differs = differsAt(there, part.subarray(at, at + there.length));
+      if (differs === undefined) continue;
+      const cut = from + BigInt(differs);
+      if (this.#cut === undefined || cut < this.#cut) this.#cut = cut;
       return;
     }
     await file.write(part, 0, part.length, within);
     this.#learn({ from: lsn, to: end });
   }
 
-  /** @throws Failure `moment/outside` where something lacks before the leg's end. */
+  /** @throws Failure `moment/outside` where something lacks before the leg's end, `repo/damaged` where versions differ there. */
   async finish(refused: readonly RefusedObject[]): Promise<Lsn> {
     const { segmentBytes } = this.#wanted;
     const { timeline, to } = this.#leg;
     const reached = this.#reached;
+    const isDifferent = reached === this.#cut && (to === undefined || reached < to);
+    if (isDifferent && this.#wanted.isOpenEnd !== true) throw differs(reached);
     if (to !== undefined && reached < to && this.#wanted.isOpenEnd !== true) {
       const why = refused.length === 0 ? "" : `: ${refused[0]?.reason ?? ""}`;
       throw new Failure(

@@ -169,7 +169,9 @@ export async function assertSameAsServer(
   const [line] = pieces.toSorted((a, b) => (a.from < b.from ? -1 : 1));
   assert.ok(line !== undefined);
   const legs = [{ timeline, from: line.from, to: undefined }];
-  const wanted = { ...line, segmentBytes: SEGMENT, legs, spans, journal: journal.objects };
+  const [version] = await ask(address, "select current_setting('server_version_num')::int / 10000 as major");
+  const log = { spans, journal: journal.objects, major: Number(version?.["major"]) };
+  const wanted = { ...line, segmentBytes: SEGMENT, legs, ...log };
   const { names, reached, refused } = await readWal(fresh, wanted, folder.at("wal"), { signal });
   assert.equal(refused.length, damaged);
   const [end = 0n] = reached;
