@@ -48,7 +48,7 @@ import {
 import { unreadableFindings } from "./unreadable.ts";
 import { isSameState, keyEntry, type ParentRanges, STAMPS_VERSION, whyIncomparable, whyReadAll } from "./reuse.ts";
 import type { RangeResult } from "./sealing-tasks.ts";
-import { lagFindings, unloggedFindings } from "./standby-findings.ts";
+import { lagFindings, unloggedFindings, unloggedOf } from "./standby-findings.ts";
 
 export interface DatabaseCapture {
   tables: SavedTable[];
@@ -271,7 +271,7 @@ async function captureInSnapshot(ports: Attempt, text: string): Promise<Database
       ...unreadableFindings(planned),
       ...problems,
       ...sequenceFindings(accounts, sequences, dump.sql),
-      ...(standby === undefined ? [] : [...lagFindings(standby), ...unloggedFindings(tables)]),
+      ...(standby === undefined ? [] : [...lagFindings(standby), ...unloggedFindings(unloggedOf(tables), "standby")]),
     ],
   };
 }

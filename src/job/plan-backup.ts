@@ -15,7 +15,7 @@ import { findParent, type Parent } from "./parent.ts";
 import { findKeySources, readKeySamples, tryKeys } from "./prove-keys.ts";
 import { quietTold } from "./quiet.ts";
 import { sourceOf } from "./sources.ts";
-import { lagFindings, noStandbyFinding, unloggedFindings } from "./standby-findings.ts";
+import { lagFindings, noStandbyFinding, unloggedFindings, unloggedOf } from "./standby-findings.ts";
 import type { BackupSummary } from "./summaries.ts";
 
 /** Reads what the database lists, takes no lock in the repository and writes nothing. What a standby ends is read again. */
@@ -82,7 +82,7 @@ async function lookInSnapshot(
     storage,
     findings: [
       ...problems,
-      ...(standby === undefined ? [] : [...lagFindings(standby), ...unloggedFindings(tables)]),
+      ...(standby === undefined ? [] : [...lagFindings(standby), ...unloggedFindings(unloggedOf(tables), "standby")]),
       ...(options.fromStandby === true && standby === undefined ? [noStandbyFinding(address)] : []),
       ...keys.findings,
       ...unreachable(options, listing),

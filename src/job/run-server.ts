@@ -24,7 +24,7 @@ import { openTemporaryFolder } from "../system/temporary.ts";
 import { formatLsn } from "../wal/lsn.ts";
 import { estimateDisk } from "./estimate.ts";
 import { addressOf, refuseUnsound } from "./continuous/moment.ts";
-import { findingOfCollation } from "./continuous/moment-findings.ts";
+import { recoveredFindings } from "./continuous/moment-findings.ts";
 import { findServingBases, openMomentSource, type SettledMoment } from "./continuous/moment-source.ts";
 import { loadPoint } from "./load-point.ts";
 import type { PointReader } from "./point-reader.ts";
@@ -134,7 +134,7 @@ async function recoverMoment(folder: string, options: MomentToRecover): Promise<
       address,
       settings: source.cluster.settings,
       about: { lastCommitAt, replayedTo: formatLsn(replayedTo) },
-      findings: (await findingOfCollation(address, { signal })).map(forLooking),
+      findings: (await recoveredFindings(address, { signal })).map(forLooking),
       [Symbol.asyncDispose]: async () => await recovered[Symbol.asyncDispose](),
     };
   } catch (error) {
@@ -143,7 +143,9 @@ async function recoverMoment(folder: string, options: MomentToRecover): Promise<
   }
 }
 
+/** Who only looks has nothing to mend. */
 function forLooking(finding: Finding): Finding {
+  if (finding.kind !== "moment-collation-differs") return { ...finding, level: "note" };
   return {
     ...finding,
     hint: "What you look up by text and do not find may be there: 'set enable_indexscan = off; set enable_bitmapscan = off; set enable_indexonlyscan = off' reads the tables themselves.",

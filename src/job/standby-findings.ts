@@ -35,17 +35,26 @@ export function noStandbyFinding(address: ServerAddress): Finding {
   };
 }
 
-/** Tables that only a primary has. */
-export function unloggedFindings(tables: readonly TableFacts[]): Finding[] {
-  const unlogged = tables.filter(({ isUnlogged }) => isUnlogged);
-  if (unlogged.length === 0) return [];
-  const names = listSome(unlogged.map((table) => shownName(table)));
+/** Why what was read has no rows of tables that are not in the log. */
+const WITHOUT_ROWS = {
+  standby: { who: "a standby", instead: "Save from the primary" },
+  moment: { who: "the write-ahead log, and so a moment,", instead: "Restore points before and after it have them" },
+} as const;
+
+export function unloggedOf(tables: readonly TableFacts[]): string[] {
+  return tables.filter(({ isUnlogged }) => isUnlogged).map((table) => shownName(table));
+}
+
+/** Tables whose rows only a primary has. @param names as they are shown. */
+export function unloggedFindings(names: readonly string[], from: keyof typeof WITHOUT_ROWS): Finding[] {
+  if (names.length === 0) return [];
+  const { who, instead } = WITHOUT_ROWS[from];
   return [
     {
       kind: "unlogged-tables",
       level: "warning",
-      message: `a standby has no rows of ${plural(unlogged.length, "unlogged table")}, so none are saved: ${names}`,
-      hint: "Save from the primary, or make it an ordinary table: ALTER TABLE … SET LOGGED.",
+      message: `${who} has no rows of ${plural(names.length, "unlogged table")}, so none are saved: ${listSome(names)}`,
+      hint: `${instead}; or make it an ordinary table: ALTER TABLE … SET LOGGED.`,
     },
   ];
 }

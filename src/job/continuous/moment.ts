@@ -2,7 +2,7 @@
  * A moment becomes a restore point: the cluster is recovered as it was then in a private folder, and what comes back is saved
  * as an installation's own database would be. So everything that is done with restore points is done with moments, too.
  */
-import { findingOfCollation } from "./moment-findings.ts";
+import { recoveredFindings } from "./moment-findings.ts";
 import { type Clock, formatInstant } from "../../base/clock.ts";
 import { sortFindings } from "../../base/findings.ts";
 import type { SnapshotId } from "../../base/ids.ts";
@@ -132,7 +132,7 @@ export async function makeMoment(options: MomentOptions): Promise<BackupSummary>
   const saving = clock.monotonic();
   const made = await options.backup({
     address,
-    findings: sortFindings(await findingOfCollation(address, { signal })),
+    findings: sortFindings(await recoveredFindings(address, { signal })),
     moment: { ...parts, startedAt: formatGoTime(us * 1000n), entry, tags },
   });
   const saveSeconds = secondsSince(saving, clock);

@@ -75,6 +75,7 @@ before(async () => {
   });
   const { server, folder, demo, repository } = desk;
   await chmod(folder.path, 0o755);
+  await server.query("create unlogged table unlogged as select 1 as id", demo.database.database);
   earlier = (await backUpInto(repository, desk)).point ?? "";
   const receiver = await receiveWal(server, folder.at("wal"));
   const [began] = await server.query("select pg_current_wal_flush_lsn()::text as lsn");
@@ -169,6 +170,17 @@ test("the point of a moment has its rows, its files from either side, and the co
   assert.equal(manifest.tables.find(({ name }) => name === "messages")?.rows, messages);
   assert.equal((await savedRows(reader, "messages"))?.length, messages);
   assert.equal(manifest.moment?.configurationOf, earlier);
+  // What is in no log does not come back, and that is said.
+  assert.equal(manifest.tables.find(({ name }) => name === "unlogged")?.rows, 0);
+  const unlogged = manifest.findings.filter(({ kind }) => kind === "unlogged-tables");
+  assert.deepEqual(
+    unlogged.map(({ level }) => level),
+    ["warning"],
+  );
+  assert.match(
+    unlogged[0]?.message ?? "",
+    /^the write-ahead log, and so a moment, has no rows of 1 unlogged table, .*: public\.unlogged$/,
+  );
   assert.equal(BigInt(point.takenAtMs), asked.us / 1000n);
   const before = await readerOf(earlier);
   assert.deepEqual(await reader.folderTree("config"), await before.reader.folderTree("config"));
