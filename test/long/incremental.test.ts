@@ -8,8 +8,10 @@ import { chmod, chown, cp, mkdir, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 import { silent } from "../../src/base/progress.ts";
+import { Failure } from "../../src/base/errors.ts";
 import { LIMITS } from "../../src/base/limits.ts";
 import { EarlierFiles, readEarlierBase } from "../../src/job/continuous/earlier-base.ts";
+import { BaseKeeper, type BaseNews } from "../../src/job/continuous/keep-bases.ts";
 import { type ListedBase, listContinuous } from "../../src/job/continuous/list.ts";
 import { Together } from "../../src/job/continuous/put-together.ts";
 import { readBase } from "../../src/job/continuous/read-base.ts";
@@ -36,6 +38,7 @@ import { startStandby } from "../harness/standby.ts";
 import { temporaryFolder, type TestFolder } from "../harness/temporary.ts";
 import { readFolder } from "../harness/tree.ts";
 import { entriesOf, factsOf } from "../job/continuous/bases.ts";
+import { follow, write } from "../job/continuous/following.ts";
 import { IDENTITY } from "../job/memory-desk.ts";
 import { hasty, newRepository, PASSWORD, reopen, signal } from "../repo/small-backup.ts";
 
@@ -429,4 +432,56 @@ test("a standby's bases are built on each other where enough happened between, a
   await readInto(repository, await newestBase(repository), back);
   const judged = await run(join(programs, "pg_verifybackup"), ["--no-parse-wal", back]);
   assert.equal(judged.status, 0, judged.stderr);
+});
+
+test("a watch builds its next base on the one before, whose log since is there, and says what was sent", async () => {
+  await using server = await startMajor(17, [
+    "summarize_wal=on",
+    "checkpoint_timeout=30s",
+    "checkpoint_completion_target=0.01",
+  ]);
+  await server.query("create table rows (id bigint generated always as identity, body text)");
+  await write(server.address, 20_000);
+  await using folder = await temporaryFolder();
+  const repository = await newRepository(openLocalStore(folder.at("repo")));
+  const stop = new AbortController();
+  const news: BaseNews[] = [];
+  let position = 0n;
+  const keeper = new BaseKeeper({
+    places: [{ name: "one", open: async () => reopen(repository) }],
+    address: server.address,
+    identity: IDENTITY,
+    program: "chatkeep test",
+    rate: undefined,
+    everyMs: undefined,
+    // Whatever is written makes one due.
+    mostLogBytes: async () => 64 * 1024,
+    clock: { ...hasty, sleep: async (_, end) => await hasty.sleep(50, end) },
+    signal: stop.signal,
+    onBegin() {},
+    onBase: (one) => news.push(one),
+    onServed() {},
+    onTrouble() {},
+  });
+  await using following = follow(
+    server.address,
+    { one: repository },
+    {
+      onLine: (begun) => keeper.lineBegun(begun),
+      onState: ({ durableTo }) => keeper.position((position = durableTo)),
+    },
+  );
+  const running = keeper.run();
+  running.catch(() => {});
+  await following.until("a base is there", () => news.length > 0);
+  await write(server.address, 100);
+  await following.caughtUp();
+  await following.until("the next one is there", () => news.length > 1);
+  const [first, second] = news;
+  assert.ok(first && second && position > first.base.to);
+  assert.deepEqual([first.sentBytes, first.whyWhole], [first.base.bytes, undefined]);
+  assert.ok(second.sentBytes < second.base.bytes, `${second.sentBytes} of ${second.base.bytes}`);
+  assert.equal(second.whyWhole, undefined);
+  stop.abort(new Failure("run/cancelled", "the test is over"));
+  await assert.rejects(running, /the test is over/);
 });
