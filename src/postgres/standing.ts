@@ -220,6 +220,8 @@ function standingSettings({
     default_transaction_read_only: "on",
     // Large objects have no right that could be given for all of them.
     lo_compat_privileges: "on",
+    // Where a user's shared memory is removed when he signs out (logind's RemoveIPC), this kind is not.
+    dynamic_shared_memory_type: "mmap",
     // It need not look for more of a log that never comes.
     wal_retrieve_retry_interval: "1h",
     // What the cluster does when somebody signs in is no business of a look.
