@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { together } from "../base/concurrent.ts";
 import { Failure, isFailure } from "../base/errors.ts";
 import { LIMITS } from "../base/limits.ts";
-import { listPoints } from "../job/points.ts";
+import { listPoints, type Point } from "../job/points.ts";
 import { paceOf } from "../job/recovery-pace.ts";
 import { formatWatchMetrics } from "../job/run-metrics.ts";
 import { Sources } from "../job/sources.ts";
@@ -217,11 +217,26 @@ async function byInterval(files: FilesOptions, { loaded: { config }, flags, glob
   const everyMs = seconds(flags.interval ?? config.watch?.interval ?? "5m") * 1000;
   await together(
     [
-      async (signal) => await makePoints({ everyMs, book: files.book }, globals, { ...s, signal }),
+      async (signal) => {
+        const points = async () => await pointsIn(files, config, signal);
+        await makePoints({ everyMs, book: files.book, points }, globals, { ...s, signal });
+      },
       async (signal) => await watchFiles({ ...files, signal }),
     ],
     files,
   );
+}
+
+/** Of the repository that points are made in. */
+async function pointsIn(
+  { repositories }: FilesOptions,
+  { installation }: Config,
+  signal: AbortSignal,
+): Promise<Point[]> {
+  const [first] = repositories;
+  if (first === undefined) return [];
+  const { points } = await listPoints(await first.open(), { signal });
+  return points.filter(({ installationId }) => installationId === installation.id);
 }
 
 /** Writes down how it is every few seconds, and tells what is new. */

@@ -248,7 +248,8 @@ export interface VerifySummary {
   bytesRead: number;
   points: number;
   seconds: number;
-  problems: { kind: string; name: string; message: string; points: string[] }[];
+  /** `continuous`: the bases, stretches of the log and followed files that it touches, by what they are. */
+  problems: { kind: string; name: string; message: string; points: string[]; continuous: string[] }[];
 }
 
 export interface PointLine {

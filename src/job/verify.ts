@@ -3,6 +3,7 @@ import { parseBytes } from "../base/bytes.ts";
 import type { Clock } from "../base/clock.ts";
 import { Failure } from "../base/errors.ts";
 import type { Progress } from "../base/progress.ts";
+import { describePiece } from "../point/continuous.ts";
 import { readWhileSettling } from "../repo/lock.ts";
 import type { Repository } from "../repo/repository.ts";
 import { type ReadDataSubset, verifyRepository } from "../repo/verify.ts";
@@ -51,18 +52,20 @@ export async function verify(options: VerifyOptions): Promise<VerifySummary> {
   const list = await listPoints(repository, { signal });
   const { points, damaged } = list;
   const names = new Map(points.map((point) => [point.snapshotId as string, point.id]));
+  const pieces = new Map(list.continuous.map(({ id, snapshot }) => [id as string, describePiece(snapshot.tags)]));
   const problems: VerifySummary["problems"] = result.problems.map(({ kind, name, message, snapshots }) => ({
     kind,
     name,
     message,
-    points: snapshots.map((id) => names.get(id) ?? id),
+    points: snapshots.filter((id) => !pieces.has(id)).map((id) => names.get(id) ?? id),
+    continuous: snapshots.flatMap((id) => pieces.get(id) ?? []),
   }));
   for (const { name, message } of damaged) {
     if (!problems.some((problem) => problem.name === name))
-      problems.push({ kind: "snapshot-damaged", name, message, points: [] });
+      problems.push({ kind: "snapshot-damaged", name, message, points: [], continuous: [] });
   }
   for (const { point, message } of lostHeldPoints(list, clock.now())) {
-    problems.push({ kind: "held-point-lost", name: point, message, points: [point] });
+    problems.push({ kind: "held-point-lost", name: point, message, points: [point], continuous: [] });
   }
   return {
     type: "summary",

@@ -54,7 +54,8 @@ export interface WatchStatus {
     trouble: string | null;
     since: string | null;
   }[];
-  base: { at: string; repository: string; bytes: number; seconds: number } | null;
+  /** The newest that serves what is kept now. `seconds`: how long taking it was; null where an earlier watch took it. */
+  base: { at: string; repository: string; bytes: number; seconds: number | null } | null;
   findings: Finding[];
 }
 
@@ -177,6 +178,12 @@ export class WatchBook {
 
   baseTaken({ atMs, ...base }: { atMs: number; repository: string; bytes: number; seconds: number }): void {
     this.#base = { at: formatInstant(atMs), ...base };
+  }
+
+  /** A base that is there already serves what is kept now. */
+  baseServes({ atMs, ...base }: { atMs: number; repository: string; bytes: number }): void {
+    const at = formatInstant(atMs);
+    if (this.#base === null || at > this.#base.at) this.#base = { at, ...base, seconds: null };
   }
 
   /** A base could not be taken; undefined: every repository has what it needs. */

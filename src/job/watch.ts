@@ -93,7 +93,10 @@ function keepBases(options: WatchOptions, signal: AbortSignal): BaseKeeper {
       book.baseTaken({ atMs: Number(base.beganUs / 1000n), repository, bytes: base.bytes, seconds });
     },
     onTrouble: (trouble) => book.baseTrouble(trouble),
-    onServed: (name) => book.gapServed(name),
+    onServed: (repository, base) => {
+      book.gapServed(repository);
+      book.baseServes({ atMs: Number(base.beganUs / 1000n), repository, bytes: base.bytes });
+    },
   });
 }
 

@@ -224,3 +224,19 @@ export function parseJournalName(name: string): Pick<WalSpan, "systemId" | "time
   const [systemId = "", timeline = "", from = "", to = ""] = match.slice(1);
   return { systemId, timeline: Number.parseInt(timeline, 16), from: BigInt(`0x${from}`), to: BigInt(`0x${to}`) };
 }
+
+/** What a snapshot of continuous protection is, in words, with the times that `list` shows. */
+export function describePiece(tags: Tags): string {
+  const base = baseOf(tags);
+  if (base !== undefined) return `the base of ${formatMicros(base.endedUs ?? base.beganUs)}`;
+  const span = walOf(tags);
+  if (span === undefined)
+    return continuousPlace(tags ?? undefined) === FOLLOW
+      ? "followed files"
+      : "a piece of which nobody knows what it is";
+  const { firstCommitUs: first, lastCommitUs: last, from, to, timeline } = span;
+  const stretch = `the log from ${formatLsn(from)} to ${formatLsn(to)} of timeline ${timeline}`;
+  return first === undefined || last === undefined
+    ? stretch
+    : `${stretch} (${formatMicros(first)} to ${formatMicros(last)})`;
+}

@@ -105,7 +105,11 @@ longTest(
       redact: (value) => value,
       hide: () => {},
     };
-    await assert.rejects(makePoints({ everyMs: EVERY, book }, { config: desk.config }, s), /the test is over/);
+    const seen = async () => (await listPoints(reopen(repository), { signal })).points;
+    await assert.rejects(
+      makePoints({ everyMs: EVERY, book, points: seen }, { config: desk.config }, s),
+      /the test is over/,
+    );
 
     const points = (await listPoints(reopen(repository), { signal })).points.toReversed();
     assert.deepEqual(

@@ -365,8 +365,9 @@ export const VERIFY: VerifySummary = {
       name: "ab12",
       message: "pack ab12cd34 does not match its checksum",
       points: [FIRST, SECOND],
+      continuous: ["the base of 2026-11-22T02:30:05.000000Z"],
     },
-    { kind: "index-damaged", name: "cd34", message: "index cd34ef56 cannot be read", points: [] },
+    { kind: "index-damaged", name: "cd34", message: "index cd34ef56 cannot be read", points: [], continuous: [] },
   ],
 };
 

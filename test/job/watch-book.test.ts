@@ -323,3 +323,22 @@ test("it is said until when, by the server's clock, nothing that was committed c
   book.lineBegun({ line: { ...LINE, timeline: 3 }, history: HISTORY, start: 0n, gapped: [], away: [], refused: [] });
   assert.equal(book.status.log?.even, undefined);
 });
+
+test("a base that is there when a watch begins is told, and the newest of those that serve", () => {
+  const { book } = openBook();
+  const at = (minutes: number) => ({ atMs: minutes * MINUTE, repository: "primary", bytes: 5 });
+  const base = () => book.status.base;
+  assert.equal(base(), null);
+  book.baseServes(at(2));
+  assert.deepEqual(base(), {
+    at: new Date(2 * MINUTE).toISOString(),
+    repository: "primary",
+    bytes: 5,
+    seconds: null,
+  });
+  book.baseServes({ ...at(1), repository: "usb" });
+  assert.equal(base()?.repository, "primary");
+  book.baseTaken({ ...at(9), seconds: 7 });
+  book.baseServes(at(9));
+  assert.equal(base()?.seconds, 7);
+});

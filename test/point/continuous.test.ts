@@ -5,6 +5,7 @@ import {
   type Base,
   baseOf,
   baseTags,
+  describePiece,
   followOf,
   followTags,
   formatMicros,
@@ -68,4 +69,16 @@ test("names of the journal sort as their positions do", () => {
     }),
   );
   assert.equal(parseJournalName("7412345678901234567-00000003-0-1"), undefined);
+});
+
+test("a piece is named by the times that a list shows, and by positions where it has none", () => {
+  const at = { ...LINE, from: 0x16_b300_0000n, to: 0x16_b700_0000n };
+  const base = { ...at, major: 15, segmentBytes: 16_777_216, bytes: 5, beganUs: 0n, endedUs: 1_795_449_530_123_456n };
+  assert.equal(describePiece(baseTags(base)), "the base of 2026-11-23T15:58:50.123456Z");
+  const quiet = walTags({ ...at, firstCommitUs: undefined, lastCommitUs: undefined });
+  assert.equal(describePiece(quiet), "the log from 16/B3000000 to 16/B7000000 of timeline 3");
+  const busy = walTags({ ...at, firstCommitUs: 0n, lastCommitUs: 1_795_449_530_123_456n });
+  assert.match(describePiece(busy), /timeline 3 \(1970-01-01T00:00:00.000000Z to 2026-11-23T15:58:50.123456Z\)$/);
+  assert.equal(describePiece(followTags({ installation: "acme", beganMs: 1, files: 2, bytes: 3 })), "followed files");
+  assert.match(describePiece(quiet.filter((tag) => !tag.startsWith("from="))), /nobody knows/);
 });

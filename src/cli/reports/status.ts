@@ -92,9 +92,9 @@ function watchPairs({ isRunning, ageSeconds, report }: WatchState, look: Look): 
 }
 
 function baseText(base: WatchStatus["base"]): string {
-  if (base === null) return "none since it runs";
+  if (base === null) return "none";
   const { at, repository, bytes, seconds } = base;
-  return `${formatUtc(at)} in '${repository}', ${formatBytes(bytes)} in ${formatSpan(seconds)}`;
+  return `${formatUtc(at)} in '${repository}', ${formatBytes(bytes)}${seconds === null ? "" : ` in ${formatSpan(seconds)}`}`;
 }
 
 function logPairs({ lagBytes, lagSeconds, lastCommit, timeline, slot }: NonNullable<WatchStatus["log"]>): Pair[] {

@@ -10,13 +10,13 @@ export function formatVerify(summary: VerifySummary, look: Look): string[] {
   return [`${look.paint("red", "✗")} ${plural(summary.errors, "error")}: ${scope}`];
 }
 
-/** Each with the restore points that it touches. */
+/** Each with the restore points that it touches, and what of continuous protection. */
 export function formatProblems(summary: VerifySummary, look: Look): string[] {
-  const lines = summary.problems.flatMap(({ message, points }) => [
+  const lines = summary.problems.flatMap(({ message, points, continuous }) => [
     `${look.paint("red", "error:")} ${message}`,
-    ...(points.length === 0
+    ...(points.length + continuous.length === 0
       ? ["  touches no restore point"]
-      : wrap(`touches ${points.map(shortId).join(", ")}`, proseWidth(look), "  ")),
+      : wrap(`touches ${[...points.map(shortId), ...continuous].join(", ")}`, proseWidth(look), "  ")),
   ]);
   const hint =
     "Restore points that are not named here are whole. Delete nothing, and look at the disk below the repository. A new backup stores again what a lost pack held; what is damaged inside a pack must come from another copy: 'chatkeep repair packs --from NAME'.";

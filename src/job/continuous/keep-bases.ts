@@ -40,7 +40,7 @@ export interface BaseKeeperOptions {
   /** One could not be taken, and is tried again; undefined: all have what they need. */
   readonly onTrouble: (trouble: Failure | undefined) => void;
   /** A repository has a base behind the last gap in its log. */
-  readonly onServed: (repository: string) => void;
+  readonly onServed: (repository: string, base: Base) => void;
 }
 
 export interface BaseNews {
@@ -124,7 +124,7 @@ export class BaseKeeper {
     const standings = await this.#standings(watched);
     // What began meanwhile may have a gap of its own.
     if (this.#watched === watched) {
-      for (const { place, newest } of standings) if (newest !== undefined) this.#o.onServed(place.name);
+      for (const { place, newest } of standings) if (newest !== undefined) this.#o.onServed(place.name, newest.base);
     }
     const lacking: number[] = [];
     for (const [at, standing] of standings.entries()) {
