@@ -4,6 +4,7 @@ type Start = () => Promise<unknown>;
 /** By the name of the file that a thread is started from elsewhere. */
 const STARTS: Readonly<Record<string, Start>> = {
   main: async () => await import("../../src/cli/main.ts"),
+  "sealing-bytes-worker": async () => await import("../../src/job/sealing-bytes-worker.ts"),
   "sealing-worker": async () => await import("../../src/job/sealing-worker.ts"),
   "copy-worker": async () => await import("../../src/repo/copy-worker.ts"),
   "restore-worker": async () => await import("../../src/repo/restore-worker.ts"),

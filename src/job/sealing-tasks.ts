@@ -8,7 +8,7 @@ import type { ChunkId } from "../base/ids.ts";
 import type { Keys } from "../format/crypto.ts";
 import type { ServerAddress } from "../postgres/address.ts";
 import { LARGE_OBJECTS } from "../postgres/large-objects.ts";
-import { openRangeReader, type RangeReader, type RowsPlan } from "../postgres/range-reader.ts";
+import type { openRangeReader, RangeReader, RowsPlan } from "../postgres/range-reader.ts";
 import type { RangePlan } from "../postgres/ranges.ts";
 import type { UnreadableRows } from "../postgres/unreadable-rows.ts";
 import { ClaimTable, type ClaimTableParts } from "../repo/claim-table.ts";
@@ -113,10 +113,15 @@ export interface SealingInit {
   address: ServerAddress | undefined;
 }
 
-/** Makes the handler of one thread. `store` is given where the store cannot be opened from its spec. */
+type OpenRangeReader = typeof openRangeReader;
+
+/**
+ * Makes the handler of one thread. `store` is given where the store cannot be opened from its spec, and what reads ranges where it
+ * should not have to be loaded when the first one is asked for.
+ */
 export async function openSealingHandler(
   init: SealingInit,
-  { post, signal }: WorkTools<PackRecord>,
+  { post, signal, openReader }: WorkTools<PackRecord> & { readonly openReader?: OpenRangeReader },
   store?: Store,
 ): Promise<WorkHandler<SealingTask, SealingResult>> {
   const place = store ?? (init.store === undefined ? undefined : await openStore(init.store));
@@ -131,21 +136,7 @@ export async function openSealingHandler(
   });
   const buffer = makeFileBuffer();
   const objects = new ObjectReader(sealer, { signal });
-  let reader: RangeReader | undefined;
-
-  async function readRange(task: RangeTask): Promise<RangeResult> {
-    assert(init.address !== undefined, "a range needs a database");
-    reader ??= await openRangeReader(init.address, { signal });
-    const { snapshotId, table, range } = task;
-    const chunks: ChunkId[] = [];
-    const sink = async (chunk: Buffer) => {
-      const added = task.isNew === true ? sealer.addNew("data", chunk, () => {}) : sealer.add("data", chunk);
-      chunks.push((await added).id);
-    };
-    if (table === LARGE_OBJECTS) return { ...(await reader.readRange(snapshotId, table, range, sink)), chunks };
-    const again = () => void (chunks.length = 0);
-    return { ...(await reader.readAround(snapshotId, table, range, { sink, again })), chunks };
-  }
+  const ranges = new Ranges(sealer, init.address, { signal, openReader });
 
   return {
     foresee(task) {
@@ -164,12 +155,12 @@ export async function openSealingHandler(
         case "shared":
           return { kind: "shared", ...(await storeShared(sealer, task)) };
         case "range":
-          return { kind: "range", range: await readRange(task) };
+          return { kind: "range", range: await ranges.read(task) };
         case "anew":
           sealer.anew({ known: new SharedIndexView(task.known), claims: new ClaimTable(task.claims) });
           return { kind: "anew" };
         case "leave":
-          await reader?.close();
+          await ranges.close();
           return { kind: "leave" };
         case "send":
         case "flush":
@@ -180,11 +171,51 @@ export async function openSealingHandler(
       }
     },
     async close() {
-      await reader?.close();
+      await ranges.close();
       await sealer.abort();
       await objects.close();
     },
   };
+}
+
+/** Ranges of rows, over one session of this thread. */
+class Ranges {
+  readonly #sealer: Sealer;
+  readonly #address: ServerAddress | undefined;
+  readonly #signal: AbortSignal;
+  readonly #openReader: OpenRangeReader | undefined;
+  #reader: RangeReader | undefined;
+
+  constructor(
+    sealer: Sealer,
+    address: ServerAddress | undefined,
+    { signal, openReader }: { signal: AbortSignal; openReader: OpenRangeReader | undefined },
+  ) {
+    this.#sealer = sealer;
+    this.#address = address;
+    this.#signal = signal;
+    this.#openReader = openReader;
+  }
+
+  async read({ snapshotId, table, range, isNew }: RangeTask): Promise<RangeResult> {
+    assert(this.#address !== undefined, "a range needs a database");
+    // Threads that seal what others read do without it: it is half of what a thread loads.
+    const open = this.#openReader ?? (await import("../postgres/range-reader.ts")).openRangeReader;
+    const reader = (this.#reader ??= await open(this.#address, { signal: this.#signal }));
+    const sealer = this.#sealer;
+    const chunks: ChunkId[] = [];
+    const sink = async (chunk: Buffer) => {
+      const added = isNew === true ? sealer.addNew("data", chunk, () => {}) : sealer.add("data", chunk);
+      chunks.push((await added).id);
+    };
+    if (table === LARGE_OBJECTS) return { ...(await reader.readRange(snapshotId, table, range, sink)), chunks };
+    const again = () => void (chunks.length = 0);
+    return { ...(await reader.readAround(snapshotId, table, range, { sink, again })), chunks };
+  }
+
+  async close(): Promise<void> {
+    await this.#reader?.close();
+  }
 }
 
 async function storeFiles(sealer: Sealer, tasks: readonly FileTask[], buffer: Buffer): Promise<StoredFile[]> {

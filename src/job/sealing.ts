@@ -57,19 +57,20 @@ export class SealingThreads implements AsyncDisposable {
   #onPack: ((record: PackRecord) => void) | undefined;
   #closed: Promise<void> | undefined;
 
-  /** @param options `startsLate`: see {@link WorkPool}. */
+  /** @param options `startsLate`: see {@link WorkPool}. `readsRows`: false where no database is read; true without it. */
   constructor({
     repository,
     workers,
     signal,
     startsLate = false,
-  }: Pick<SealingOptions, "repository" | "workers" | "signal"> & { startsLate?: boolean }) {
+    readsRows = true,
+  }: Pick<SealingOptions, "repository" | "workers" | "signal"> & { startsLate?: boolean; readsRows?: boolean }) {
     const isHere = repository.store.spec === undefined;
     const initNow = () => this.#init;
     this.count = isHere ? 1 : (workers ?? LIMITS.sealingWorkers);
     this.#told.promise.catch(() => {});
     this.pool = openWorkPool<SealingTask, SealingResult, SealingInit, PackRecord>({
-      url: isHere ? undefined : workerUrl(),
+      url: isHere ? undefined : workerUrl(readsRows),
       count: this.count,
       startsLate,
       get init() {
@@ -245,6 +246,7 @@ export class Sealing implements AsyncDisposable {
   }
 }
 
-function workerUrl(): URL {
-  return new URL(import.meta.url.endsWith(".ts") ? "./sealing-worker.ts" : "./sealing-worker.js", import.meta.url);
+function workerUrl(readsRows: boolean): URL {
+  const name = readsRows ? "sealing-worker" : "sealing-bytes-worker";
+  return new URL(`./${name}.${import.meta.url.endsWith(".ts") ? "ts" : "js"}`, import.meta.url);
 }

@@ -173,7 +173,12 @@ export class Writing implements AsyncDisposable {
     const { repository } = this.#writer;
     const stop = new AbortController();
     if (signal.aborted) stop.abort(signal.reason);
-    const sealing = new SealingThreads({ repository, startsLate: this.#startsLate, signal: stop.signal });
+    const sealing = new SealingThreads({
+      repository,
+      readsRows: false,
+      startsLate: this.#startsLate,
+      signal: stop.signal,
+    });
     sealing.start(1);
     return { sealing, stop };
   }
