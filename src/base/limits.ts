@@ -221,7 +221,7 @@ export const LIMITS = {
   /** … and so long where the next one is waited for. */
   writingPauseMs: 2_000,
   /** Threads that seal spans end when there was none for so long. */
-  writingRestMs: 60_000,
+  writingRestMs: 10_000,
   /** So much of the log lies in memory at most: then the server keeps the rest. */
   tailBytes: 64 * MIB,
   /** So much of its log may a server keep for a watch, where the configuration does not say: its disk counts more than a gap. */
@@ -520,8 +520,10 @@ export const LIMITS = {
   /** Segments that a repository has twice of which it is found out which version is right, the newest ones; each lies in memory for that. */
   settledSegments: 64,
   settledSegmentBytes: 64 * MIB,
+  /** Memory that threads share is allocated in this much, of which what is not used takes none: above 32 MiB it has its own mapping. */
+  sharedAreaBytes: 33 * MIB,
   /** One object of the journal holds so much of the log at most, before it is packed: it lies in memory whole. */
-  journalObjectBytes: 16 * MIB,
+  journalObjectBytes: 8 * MIB,
   /** Objects of the journal that are read at once. */
   journalReads: 8,
   /** Where nothing can be removed the journal is written no more often than this: half a million objects a year. */

@@ -134,7 +134,7 @@ export async function openSealingHandler(
     signal,
     onPack: post,
   });
-  const buffer = makeFileBuffer();
+  let buffer: Buffer | undefined;
   const objects = new ObjectReader(sealer, { signal });
   const ranges = new Ranges(sealer, init.address, { signal, openReader });
 
@@ -145,7 +145,7 @@ export async function openSealingHandler(
     async run(task) {
       switch (task.kind) {
         case "files":
-          return { kind: "files", files: await storeFiles(sealer, task.files, buffer) };
+          return { kind: "files", files: await storeFiles(sealer, task.files, (buffer ??= makeFileBuffer())) };
         case "objects":
           return { kind: "files", files: await objects.take(task) };
         case "bytes":

@@ -91,17 +91,40 @@ export async function writeJournal(
 ): Promise<void> {
   const { installation } = span;
   const beside = besideOf(repository);
-  const whole = bytes.length === 1 && bytes[0] !== undefined ? bytes[0] : Buffer.concat(bytes);
-  assert(whole.length === Number(span.to - span.from), "bytes of the journal are not those of its span");
-  for (let at = 0; at < whole.length; at += LIMITS.journalObjectBytes) {
-    const part = whole.subarray(at, at + LIMITS.journalObjectBytes);
-    const from = span.from + BigInt(at);
-    const to = from + BigInt(part.length);
+  const length = bytes.reduce((sum, part) => sum + part.length, 0);
+  assert(length === Number(span.to - span.from), "bytes of the journal are not those of its span");
+  let to = span.from;
+  for (const part of objectsOf(bytes)) {
+    const from = to;
+    to += BigInt(part.length);
     const within = commits.filter(({ lsn }) => lsn > from && lsn <= to);
     const name = journalName({ ...span, from, to }, randomBytes(4).toString("hex"));
     const sealed = await sealObject(repository, { installation, name, history, commits: within, bytes: part });
     await beside.put(`${journalFolder(installation)}/${name}`, sealed, { signal });
   }
+}
+
+/** The bytes in as few objects as may be; one at a time lies in memory. */
+function* objectsOf(bytes: readonly Buffer[]): Generator<Buffer, void, void> {
+  let parts: Buffer[] = [];
+  let filled = 0;
+  for (const each of bytes) {
+    for (let at = 0; at < each.length;) {
+      const part = each.subarray(at, at + LIMITS.journalObjectBytes - filled);
+      parts.push(part);
+      filled += part.length;
+      at += part.length;
+      if (filled < LIMITS.journalObjectBytes) continue;
+      yield joined(parts);
+      [parts, filled] = [[], 0];
+    }
+  }
+  if (filled > 0) yield joined(parts);
+}
+
+function joined(parts: readonly Buffer[]): Buffer {
+  const [only, ...others] = parts;
+  return only !== undefined && others.length === 0 ? only : Buffer.concat(parts);
 }
 
 interface ObjectParts {

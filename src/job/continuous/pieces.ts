@@ -8,6 +8,7 @@ import { Failure } from "../../base/errors.ts";
 import type { ChunkId } from "../../base/ids.ts";
 import { LIMITS } from "../../base/limits.ts";
 import type { Sealing } from "../sealing.ts";
+import { SharedBlocks } from "./shared-blocks.ts";
 
 const ID_BYTES = 32;
 
@@ -48,7 +49,7 @@ export class Pieces {
   readonly #sealing: Pick<Sealing, "storePieces" | "width">;
   readonly #pieceBytes: number;
   #gathered: Buffer = Buffer.alloc(0);
-  readonly #spare: Buffer[] = [];
+  readonly #memory = new SharedBlocks(LIMITS.piecesBytes);
   #filled = 0;
   #pieces: Piece[] = [];
   readonly #running = new Set<Promise<void>>();
@@ -101,8 +102,8 @@ export class Pieces {
     if (this.#filled + piece.length > this.#gathered.length) {
       await this.#send();
       const length = Math.max(LIMITS.piecesBytes, piece.length);
-      this.#gathered =
-        (length === LIMITS.piecesBytes ? this.#spare.pop() : undefined) ?? Buffer.from(new SharedArrayBuffer(length));
+      const isUsual = length === LIMITS.piecesBytes;
+      this.#gathered = isUsual ? this.#memory.take() : Buffer.from(new SharedArrayBuffer(length));
     }
     this.#pieces.push(piece);
   }
@@ -114,7 +115,7 @@ export class Pieces {
     this.#gathered = Buffer.alloc(0);
     if (pieces.length === 0) return;
     const storing = this.#store(gathered.subarray(0, filled), pieces).then(
-      () => void (gathered.length === LIMITS.piecesBytes && this.#spare.push(gathered)),
+      () => this.#memory.giveBack(gathered),
       (error: unknown) => {
         this.#failed ??= { error };
       },

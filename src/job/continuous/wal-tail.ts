@@ -4,11 +4,11 @@
  * decides what may be let go of, and whoever adds waits while too much lies here, so that the server keeps the rest.
  *
  * The bytes lie in blocks that threads share, so that nothing is copied on its way to one: {@link LIMITS.walChunkBytes} each, of
- * which the first begins where the tail does, so that a block is a chunk of a span. Blocks that were let go of are used again, as
- * many as were needed since the time before.
+ * which the first begins where the tail does, so that a block is a chunk of a span. Blocks that were let go of are used again.
  */
 import { assert, Failure } from "../../base/errors.ts";
 import { LIMITS } from "../../base/limits.ts";
+import { SharedBlocks } from "./shared-blocks.ts";
 import type { Commit } from "../../point/wal-facts.ts";
 import { formatLsn, type Lsn, segmentStart } from "../../wal/lsn.ts";
 
@@ -38,10 +38,7 @@ export class WalTail {
   readonly #maxBytes: number;
   readonly #blockBytes: number;
   #blocks: Block[] = [];
-  #spare: Buffer[] = [];
-  /** Blocks that were begun since some were last let go of. */
-  #begun = 0;
-  #mayUseAgain = true;
+  readonly #memory: SharedBlocks;
   #arrivals: Arrival[] = [];
   #commits: Commit[] = [];
   #start: Lsn;
@@ -56,6 +53,7 @@ export class WalTail {
     this.segmentBytes = segmentBytes;
     this.#maxBytes = maxBytes;
     this.#blockBytes = Math.min(LIMITS.walChunkBytes, segmentBytes);
+    this.#memory = new SharedBlocks(this.#blockBytes);
     this.#start = start;
     this.#end = start;
     this.#serverEnd = start;
@@ -128,10 +126,8 @@ export class WalTail {
   }
 
   #begin(): Block {
-    const bytes = this.#spare.pop() ?? Buffer.from(new SharedArrayBuffer(this.#blockBytes));
-    const block = { start: this.#end, bytes };
+    const block = { start: this.#end, bytes: this.#memory.take() };
     this.#blocks.push(block);
-    this.#begun += 1;
     return block;
   }
 
@@ -191,9 +187,9 @@ export class WalTail {
     assert(before <= this.#end, "bytes of the log that never came were let go of");
     this.#arrivals.splice(0, lastBefore(this.#arrivals, before));
     const gone = this.#blocks.findIndex(({ start }) => start + BigInt(this.#blockBytes) > before);
-    const free = this.#blocks.splice(0, gone < 0 ? this.#blocks.length : gone).map(({ bytes }) => bytes);
-    this.#spare = this.#mayUseAgain ? [...this.#spare, ...free].slice(0, this.#begun) : [];
-    this.#begun = 0;
+    for (const { bytes } of this.#blocks.splice(0, gone < 0 ? this.#blocks.length : gone)) this.#memory.giveBack(bytes);
+    // What comes at once needs it again.
+    if (Number(this.serverEnd - this.#end) < LIMITS.spanBytes) this.#memory.trim();
     this.#commits = this.#commits.filter(({ lsn }) => lsn > before);
     this.#start = before;
     this.#notify();
@@ -201,8 +197,7 @@ export class WalTail {
 
   /** Somebody may still look at what is let go of: no block is used again. */
   useNoneAgain(): void {
-    this.#mayUseAgain = false;
-    this.#spare = [];
+    this.#memory.useNoneAgain();
   }
 
   /** True when no more comes: what is here is stored without waiting. */
