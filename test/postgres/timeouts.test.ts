@@ -57,11 +57,15 @@ test("a database is saved and loaded whatever timeouts its role has", async () =
   assert.deepEqual(digestsOf(await saveDatabase(target)), digestsOf(saved));
 });
 
+/** As `/proc/net/tcp` writes 127.0.0.1 and a port. */
+function onLoopback(port: number): string {
+  return `0100007F:${port.toString(16).toUpperCase().padStart(4, "0")}`;
+}
+
 test("a session at rest asks for a sign of life after a minute", { skip: process.platform !== "linux" }, async () => {
   await using connection = await connect(database, { signal });
   const [row] = await connection.query<{ port: number }>("select inet_client_port() as port");
-  const end = (port: number) => `0100007F:${port.toString(16).toUpperCase().padStart(4, "0")}`;
-  const ends = [end(row?.port ?? 0), end(database.port)];
+  const ends = [onLoopback(row?.port ?? 0), onLoopback(database.port)];
   const look = async () => {
     const sockets = (await readFile("/proc/net/tcp", "utf8")).split("\n").map((line) => line.trim().split(/\s+/));
     // A port is used for several servers at once.
