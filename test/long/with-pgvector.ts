@@ -127,9 +127,9 @@ export function testWithPgvector(major: NewerMajor): void {
     await protection.finish(reopen(repository));
 
     // npm's server of the same major has no extension but PostgreSQL's own.
-    const config = await readFile(desk.config, "utf8");
+    const config = `${await readFile(desk.config, "utf8")}\nstate-dir: ${join(desk.root, "state")}\n`;
     const { folder } = await embeddedPostgres(major);
-    await writeFile(desk.config, `${config}\ndrill: { servers: [embedded], embedded: "${folder}" }\n`);
+    await writeFile(desk.config, `${config}drill: { servers: [embedded], embedded: "${folder}" }\n`);
     const before = await readFolder(desk.repository);
     const target = await desk.server.createDatabase("of a moment");
     const url = `postgres://postgres@${target.host}:${target.port}/of%20a%20moment`;
