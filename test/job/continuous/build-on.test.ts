@@ -52,9 +52,15 @@ test("a base is built on one of the same major and pages, of a server that notes
   });
 });
 
+function said(code: string): Error {
+  return Object.assign(new Error("the server's words"), { code });
+}
+
+function failure(cause: Error): Failure {
+  return new Failure("database/failed", "it failed", { cause });
+}
+
 test("what a server refuses, or what is kept no longer gives, costs a whole base; what a whole base would meet, too, is told", () => {
-  const said = (code: string) => Object.assign(new Error("the server's words"), { code });
-  const failure = (cause: Error) => new Failure("database/failed", "it failed", { cause });
   assert.equal(whyNotBuilt(failure(said("55000"))), "it failed");
   assert.equal(whyNotBuilt(new Failure("repo/damaged", "a chunk is gone")), "a chunk is gone");
   assert.equal(whyNotBuilt(new Failure("database/failed", "what came is no file")), "what came is no file");
