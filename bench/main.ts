@@ -3,7 +3,8 @@
  * what was measured, and on what. BENCH_RUNS says how often each side runs (3), BENCH_BLOBS how many files `blobs`
  * has (a million), BENCH_LINK_FILES `link` (50,000), BENCH_MESSAGES how many messages
  * (1,500,000), BENCH_RESTORED how many with all their indexes (300,000), BENCH_RECOVERED how many `recover` has (400,000),
- * BENCH_WAL_MIB how much of the log `wal` follows (2,048), BENCH_BASE_ROWS how many rows `incremental` has (2,000,000), BENCH_PGBENCH_SECONDS how long pgbench writes what `recover-wal`
+ * BENCH_WAL_MIB how much of the log `wal` follows (2,048; `base` takes one of half as much), BENCH_BASE_ROWS how many rows
+ * `incremental` has (2,000,000), BENCH_PGBENCH_SECONDS how long pgbench writes what `recover-wal`
  * replays (120) and BENCH_PGBENCH_SCALE into how large a database (50). BENCH_SETTLE_MS is waited before each run that begins anew (8,000).
  */
 import { join } from "node:path";
@@ -15,7 +16,7 @@ import { recoverWal } from "./recover-wal.ts";
 import { compare, folderMiB, machine, print, type Side } from "./measure.ts";
 import { linkSides, openLink, watched } from "./link.ts";
 import { borgCreate, ours, resticBackup, restores } from "./sides.ts";
-import { wal } from "./wal.ts";
+import { base, wal } from "./wal.ts";
 import { bareQuery, growingRepository, prunes, verifies } from "./upkeep.ts";
 
 const LINK_FILES = Number(process.env["BENCH_LINK_FILES"] ?? "50000");
@@ -115,6 +116,7 @@ const CASES: Record<string, () => Promise<void>> = {
   link,
   wal: async () => await wal(RUNS),
   incremental: async () => await incremental(RUNS),
+  base: async () => await base(RUNS),
 };
 
 const wanted = process.argv.slice(2);

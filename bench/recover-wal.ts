@@ -9,6 +9,7 @@ import { formatLsn, type Lsn, parseLsn, segmentStart } from "../src/wal/lsn.ts";
 import { serverUser, startPostgres, type TestServer } from "../test/harness/postgres.ts";
 import { mustRun } from "../test/harness/run.ts";
 import { temporaryFolder } from "../test/harness/temporary.ts";
+import { COMPILED } from "./sides.ts";
 import { compare, folderMiB, print, remove, type Side } from "./measure.ts";
 
 const MIB = 1024 ** 2;
@@ -63,7 +64,10 @@ async function writeAndKeep(server: TestServer, { base, archive, repository }: K
   return Number(to - begun);
 }
 
-/** What PostgreSQL's manual says to do: its files put in place, and a `restore_command` that copies. */
+/**
+ * What PostgreSQL's manual says to do: its files put in place, and a `restore_command` that copies. Both sides end their server, so
+ * that what it took of processors is counted.
+ */
 function theirs(
   name: string,
   settings: readonly string[],
@@ -77,11 +81,16 @@ cp -r "$1" "$2"
 touch "$2/recovery.signal"
 mkdir -p "$2/pg_wal"
 chmod 700 "$2"
-ctl=$3; data=$2; shift 3
-"$ctl" -D "$data" -w -t 86400 -s -l "$data/said" -o "$*" start
-"$ctl" -D "$data" -m immediate -s stop`;
-  const restore = ["-c", `restore_command='cp ${kept.archive}/%f %p'`, "-c", "hot_standby=off"];
-  const words = [kept.base, data, join(programs, "pg_ctl"), ...settings, ...restore];
+postgres=$3; data=$2; shift 3
+"$postgres" -D "$data" "$@" >"$data/said" 2>&1 & server=$!
+until grep -q "ready to accept connections" "$data/said"; do
+  kill -0 $server
+  sleep 0.02
+done
+kill -QUIT $server
+wait $server || true`;
+  const restore = ["-c", `restore_command=cp ${kept.archive}/%f %p`, "-c", "hot_standby=off"];
+  const words = [kept.base, data, join(programs, "postgres"), ...settings, ...restore];
   return {
     name,
     command: ["setpriv", ...as, "sh", "-euc", script, "sh", ...words],
@@ -116,7 +125,11 @@ export async function recoverWal(runs: number): Promise<void> {
   const [, , ...same] = serverArguments({ data: "", socket: folder.path });
   const apart = ["-c", "listen_addresses=", "-c", `unix_socket_directories=${folder.path}`];
   const sides: Side[] = [
-    { name: "Chatkeep, from a repository", command: [process.execPath, PROTECTING, "recover", kept.repository] },
+    {
+      name: "Chatkeep, from a repository",
+      command: [process.execPath, PROTECTING, "recover", kept.repository],
+      env: COMPILED,
+    },
     theirs("PostgreSQL, cp, nothing synced, as ours", same, where),
     theirs("PostgreSQL, cp, its own settings", apart, where),
   ];

@@ -1,5 +1,6 @@
 /** The programs that are compared, each doing the same piece of work. */
 import { mkdirSync } from "node:fs";
+import { homedir } from "node:os";
 import { join } from "node:path";
 import { CHATKEEP } from "../test/harness/cli.ts";
 import { resticPaths } from "../test/harness/restic.ts";
@@ -11,6 +12,9 @@ export const PASSWORD = {
   BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK: "yes",
   BORG_PASSPHRASE: "bench",
 };
+
+/** For what is not started by bin/chatkeep.js, which keeps compiled code there, too. */
+export const COMPILED = { NODE_COMPILE_CACHE: join(homedir(), ".cache", "chatkeep", "compiled") };
 
 export function newestRestic(): { path: string; version: string } {
   const found = resticPaths().toSorted((a, b) => (a.version < b.version ? 1 : -1));

@@ -1,6 +1,6 @@
 /**
- * The server's log, followed while it is written and in arrears, and a physical base, against PostgreSQL's own programs: into a
- * repository, as `watch` does it, and, to tell what the repository costs, into plain files, where nothing is encrypted.
+ * The server's log, followed while it is written and in arrears, and a physical base, against PostgreSQL's own programs and
+ * pgBackRest: into a repository, as `watch` does it, and, to tell what the repository costs, into plain files, where nothing is encrypted.
  */
 import { mkdirSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -9,6 +9,7 @@ import { startPostgres, type TestServer } from "../test/harness/postgres.ts";
 import { mustRun } from "../test/harness/run.ts";
 import { temporaryFolder } from "../test/harness/temporary.ts";
 import { compare, print, remove, type Side } from "./measure.ts";
+import { COMPILED } from "./sides.ts";
 
 const MIB = 1024 ** 2;
 const SEGMENT = 16 * MIB;
@@ -53,6 +54,7 @@ function followers(
       const words = [process.execPath, program, "log", String(port), user, "1", formatLsn(from), formatLsn(to), place];
       return ["sh", "-c", script(words.map((word) => `'${word}'`).join(" "))] as const;
     },
+    env: COMPILED,
     async prepare() {
       remove(place);
       await prepare();
@@ -124,10 +126,12 @@ export async function wal(runs: number): Promise<void> {
     },
   });
   print(`The log, ${LOG_MIB} MiB while they are written`, await compare(beside, runs, { serverPid: server.pid }));
-  await bases(server, folder.path, runs);
 }
 
-async function bases(server: TestServer, folder: string, runs: number): Promise<void> {
+export async function base(runs: number): Promise<void> {
+  await using temporary = await temporaryFolder();
+  const folder = temporary.path;
+  await using server = await startPostgres({ settings: ["fsync=on", "full_page_writes=on", "max_wal_size=4GB"] });
   await server.query(
     `create table bench as select g as id, md5(g::text) as a, repeat(md5((g / 8)::text), 6) as b from generate_series(1, ${LOG_MIB * 2_000}) g`,
   );
@@ -150,11 +154,13 @@ async function bases(server: TestServer, folder: string, runs: number): Promise<
     {
       name: "Chatkeep, into a repository",
       command: [process.execPath, PROTECTING, "base", String(port), user, repository],
+      env: COMPILED,
       prepare: () => remove(repository),
     },
     {
       name: "Chatkeep's base alone, into files",
       command: [process.execPath, PROCESS, "base", String(port), user, to("base")],
+      env: COMPILED,
       prepare: () => remove(to("base")),
     },
     theirs("plain", ["--format=plain", "--no-sync", "--manifest-checksums=SHA256"]),
@@ -172,8 +178,8 @@ async function bases(server: TestServer, folder: string, runs: number): Promise<
 async function pgBackRest(server: TestServer, folder: string): Promise<Side[]> {
   const [data] = await server.query("show data_directory");
   const { stdout } = await mustRun("pgbackrest", ["version"]);
-  const side = (kind: string, own: Record<string, string>): Side => {
-    const place = join(folder, `pgbackrest-${kind}`);
+  const side = (kind: string, env: Record<string, string>): Side => {
+    const place = join(folder, `pgbackrest-${kind.replaceAll(" ", "-")}`);
     const options = {
       stanza: "bench",
       "pg1-path": String(data?.["data_directory"]),
@@ -184,7 +190,6 @@ async function pgBackRest(server: TestServer, folder: string): Promise<Side[]> {
       "lock-path": join(place, "lock"),
       "log-path": place,
       "log-level-file": "off",
-      ...own,
     };
     const args = Object.entries(options).map(([name, value]) => `--${name}=${value}`);
     const only = { "compress-type": "zst", "compress-level": "1", "process-max": "2", "repo1-retention-full": "2" };
@@ -192,16 +197,20 @@ async function pgBackRest(server: TestServer, folder: string): Promise<Side[]> {
     return {
       name: `${stdout.trim()}, ${kind}`,
       command: ["pgbackrest", ...args, ...backup, "--type=full", "--start-fast", "--no-archive-check", "backup"],
+      env,
       async prepare() {
         remove(place);
         mkdirSync(place, { recursive: true });
-        await mustRun("pgbackrest", [...args, "stanza-create"]);
+        await mustRun("pgbackrest", [...args, "stanza-create"], { env });
       },
     };
   };
   return [
     side("packed", {}),
-    side("packed and encrypted", { "repo1-cipher-type": "aes-256-cbc", "repo1-cipher-pass": "bench" }),
+    side("packed and encrypted", {
+      PGBACKREST_REPO1_CIPHER_TYPE: "aes-256-cbc",
+      PGBACKREST_REPO1_CIPHER_PASS: "bench",
+    }),
   ];
 }
 
