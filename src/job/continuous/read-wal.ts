@@ -5,6 +5,7 @@
 import { copyFile, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { Failure } from "../../base/errors.ts";
+import { LIMITS } from "../../base/limits.ts";
 import { silent } from "../../base/progress.ts";
 import type { Repository } from "../../repo/repository.ts";
 import { openRestorer } from "../../repo/restore-tree.ts";
@@ -12,7 +13,7 @@ import { makeFolders } from "../../system/folders.ts";
 import { openTemporaryFolder } from "../../system/temporary.ts";
 import { historyName, type Lsn, segmentStart } from "../../wal/lsn.ts";
 import type { RefusedObject } from "./journal.ts";
-import { chooseSegments, isHistory, readSpans, restoreFiles } from "./span-files.ts";
+import { chooseSegments, isHistory, readSpans, restoreFiles, sizeOf } from "./span-files.ts";
 import { objectsWithoutSpan } from "./list.ts";
 import { settleVersions, type ToSettle } from "./versions.ts";
 import { Leg, type WalToRead } from "./wal-leg.ts";
@@ -45,7 +46,8 @@ export async function openWal(
   const found = await readSpans(repository, wanted, { signal, refused });
   const settled = await settleVersions(repository, versionsIn(wanted), { signal });
   const histories = new Map(found.filter(isHistory).map((file) => [file.node.name, file]));
-  const restorer = await openRestorer(repository, folder, { signal, progress: silent, fileMode: 0o600 });
+  const isSmall = found.reduce((sum, { node }) => sum + sizeOf(node), 0) <= LIMITS.walHereBytes;
+  const restorer = await openRestorer(repository, folder, { signal, progress: silent, fileMode: 0o600, isSmall });
   try {
     const legs: Leg[] = [];
     const reached: Lsn[] = [];
