@@ -37,6 +37,17 @@ export function pathOfWhole(path: string): string | undefined {
   return folder === undefined || name === undefined ? undefined : `${folder}${name}`;
 }
 
+/**
+ * True for a relation's map of which pages everybody sees all of. Whoever changes a row takes its page out of the map by the record of the
+ * row, which does not name the map's page: so the server does not note that this changed, and a page of the map that does not come may
+ * say too much. Zeros are right for it: they promise nothing, and the next VACUUM makes the map anew.
+ *
+ * Source: PostgreSQL's `visibilitymap.c`: clearing a bit is not logged by itself, but done anew when the row's record is replayed.
+ */
+export function isVisibilityMap(path: string): boolean {
+  return /\/\d+_vm(?:\.\d+)?$/.test(path);
+}
+
 export interface IncrementalFile extends IncrementalHeader {
   /** The next block that comes, which may be gone when another is asked for. To be called once for each block. @throws Failure `database/failed` where fewer come. */
   next(): Promise<Buffer>;

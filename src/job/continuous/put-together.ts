@@ -7,7 +7,13 @@ import { createHash } from "node:crypto";
 import { Failure } from "../../base/errors.ts";
 import { LIMITS } from "../../base/limits.ts";
 import { type ManifestFile, manifestWith, parseManifest } from "../../postgres/base-manifest.ts";
-import { type IncrementalFile, pathOfWhole, readIncrementalFile, wholeLabel } from "../../postgres/incremental-file.ts";
+import {
+  type IncrementalFile,
+  isVisibilityMap,
+  pathOfWhole,
+  readIncrementalFile,
+  wholeLabel,
+} from "../../postgres/incremental-file.ts";
 import type { BaseEntry as SentEntry } from "../../postgres/replication-base.ts";
 import { type EarlierFile, type EarlierFiles, ID_BYTES } from "./earlier-base.ts";
 import { ChunkIds, type Pieces } from "./pieces.ts";
@@ -61,7 +67,7 @@ export class Together {
     const bytes = hashing(entry.bytes, sum);
     const file = await readIncrementalFile({ path: entry.path, bytes }, this.#blockBytes);
     const lengths = {
-      earlierBytes: earlier.size,
+      earlierBytes: isVisibilityMap(path) ? 0 : earlier.size,
       blockBytes: this.#blockBytes,
       chunkBytes: LIMITS.baseChunkBytes,
     };

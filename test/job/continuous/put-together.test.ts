@@ -137,6 +137,21 @@ test("what did not change is neither read nor stored, and keeps its checksum; wh
   assert.deepEqual(told, [true, false, true]);
 });
 
+test("of a map of visible pages nothing is kept that did not come: it may say too much", async () => {
+  await using folder = await temporaryFolder();
+  const repository = await newRepository(createMemoryStore());
+  const listed = await putWhole(repository, folder, new Map([["base/5/1_vm", randomBytes(12 * BLOCK)]]));
+  const block = randomBytes(BLOCK);
+  const sent = new Map([
+    ["base/5/INCREMENTAL.1_vm", encodeIncremental({ keptBlocks: 12, blocks: new Map([[9, block]]) })],
+    ["backup_label", Buffer.from(LABEL)],
+  ]);
+  await build(repository, listed, sent);
+  const place = await filesOf(repository, folder, await newestBase(repository));
+  const whole = Buffer.concat([Buffer.alloc(9 * BLOCK), block, Buffer.alloc(2 * BLOCK)]);
+  assert.ok(readFileSync(`${place}/base/5/1_vm`).equals(whole));
+});
+
 function lose(store: MemoryStore, repository: Repository): Repository {
   const packs = [...store.files].filter(([key]) => key.startsWith("data/"));
   const [largest] = packs.toSorted(([, a], [, b]) => b.length - a.length);
