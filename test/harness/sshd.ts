@@ -182,6 +182,11 @@ export async function startSshd(options: { lines?: readonly string[] } = {}): Pr
     child.kill("SIGTERM");
     await ended;
   };
+  const endSessions = async () => {
+    const sessions = await processesBelow(child.pid ?? -1);
+    await stop();
+    for (const pid of sessions) killIfThere(pid);
+  };
   return {
     port,
     user: name,
@@ -195,16 +200,15 @@ export async function startSshd(options: { lines?: readonly string[] } = {}): Pr
     log: () => running.log() + later,
     stop,
     async away(meanwhile) {
-      const sessions = await processesBelow(child.pid ?? -1);
-      await stop();
-      for (const pid of sessions) killIfThere(pid);
+      await endSessions();
       await meanwhile();
       const again = await runAt(port, `${own}/sshd_config`, user, (text) => (later += text));
       if (again === undefined) throw new Error(`sshd did not start again:\n${later}`);
       child = again;
     },
     async [Symbol.asyncDispose]() {
-      await stop();
+      // A client that nobody ended would keep its process going.
+      await endSessions();
       await outer[Symbol.asyncDispose]();
     },
   };
