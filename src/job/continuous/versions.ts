@@ -99,19 +99,31 @@ interface NamedPart {
   readonly bytes: Uint8Array;
 }
 
-/** What was found of segments, by all that has a part in that: what is stored under a name never changes. */
-const FOUND = new Map<string, SettledSegment>();
+interface Known {
+  readonly found: SettledSegment;
+  /** Those that it was found of. */
+  readonly parts: readonly { readonly name: string; readonly from: Lsn; readonly to: Lsn }[];
+}
+
+/**
+ * What was found of segments, by all that has a part in that: what is stored under a name never changes, and a watch looks every
+ * minute.
+ */
+const FOUND = new Map<string, Known>();
+const MOST_FOUND = 4096;
+const SAME: Known = { found: { ends: [], undecidedFrom: undefined, lastCommitUs: undefined }, parts: [] };
 
 class LineVersions {
   readonly #repository: Repository;
   readonly #timeline: number;
   readonly #o: ToSettle;
   readonly #signal: AbortSignal;
-  readonly #settled = new Map<Lsn, { readonly found: SettledSegment; readonly parts: readonly NamedPart[] }>();
+  readonly #settled = new Map<Lsn, Known>();
   readonly #nodes = new Map<string, ReturnType<typeof readSegmentNodes>>();
 
   constructor(repository: Repository, timeline: number, toSettle: ToSettle, { signal }: CallOptions) {
-    this.#repository = repository;
+    // What was stored since the index was read is looked at, too.
+    this.#repository = repository.anew();
     this.#timeline = timeline;
     this.#o = toSettle;
     this.#signal = signal;
@@ -138,9 +150,8 @@ class LineVersions {
     for (const start of judged) {
       const { found, parts } = this.#settled.get(start) ?? { found: undefined, parts: [] };
       const end = start + BigInt(segmentBytes);
-      for (const [index, { name, from, bytes }] of parts.entries()) {
+      for (const [index, { name, to }] of parts.entries()) {
         const counts = found?.ends[index] ?? end;
-        const to = from + BigInt(bytes.length);
         if (counts < to) wrong.push({ ...line, name, from: counts, to });
       }
       if (found?.undecidedFrom === undefined) continue;
@@ -151,31 +162,28 @@ class LineVersions {
 
   async #settleOne(start: Lsn, open: ReadonlySet<Lsn>): Promise<SettledSegment> {
     const size = BigInt(this.#o.segmentBytes);
-    if (await this.#isSame(start)) {
-      const found = { ends: [], undecidedFrom: undefined, lastCommitUs: undefined };
-      this.#settled.set(start, { found, parts: [] });
-      return found;
-    }
-    const parts = await this.#partsOf(start);
     const [before, after] = [start - size, start + size].map((each) => (open.has(each) ? undefined : each));
     const around = [before, start, after].map((each) => (each === undefined ? "" : this.#namesOf(each).join(" ")));
-    const key = [this.#timeline, this.#o.major, start, ...around].join("|");
-    const known = FOUND.get(key);
-    const found =
-      known !== undefined && known.ends.length === parts.length
-        ? known
-        : settleSegment({
-            start,
-            segmentBytes: this.#o.segmentBytes,
-            parts,
-            before: before === undefined ? undefined : await this.#bytesOf(before),
-            after: after === undefined ? undefined : await this.#bytesOf(after),
-            open: this.#reader(),
-          });
-    if (FOUND.size > LIMITS.settledSegments) FOUND.clear();
-    FOUND.set(key, found);
-    this.#settled.set(start, { found, parts });
-    return found;
+    const key = [this.#o.systemId, this.#timeline, this.#o.major, start, ...around].join("|");
+    const known = FOUND.get(key) ?? (await this.#find(start, before, after));
+    if (FOUND.size > MOST_FOUND) FOUND.clear();
+    FOUND.set(key, known);
+    this.#settled.set(start, known);
+    return known.found;
+  }
+
+  async #find(start: Lsn, before: Lsn | undefined, after: Lsn | undefined): Promise<Known> {
+    if (await this.#isSame(start)) return SAME;
+    const parts = await this.#partsOf(start);
+    const found = settleSegment({
+      start,
+      segmentBytes: this.#o.segmentBytes,
+      parts,
+      before: before === undefined ? undefined : await this.#bytesOf(before),
+      after: after === undefined ? undefined : await this.#bytesOf(after),
+      open: this.#reader(),
+    });
+    return { found, parts: parts.map(({ name, from, bytes }) => ({ name, from, to: from + BigInt(bytes.length) })) };
   }
 
   #reader(): ((from: Lsn) => WalReader) | undefined {
@@ -266,12 +274,13 @@ class LineVersions {
   /** What is there of a segment without a gap, of what counts. */
   async #bytesOf(start: Lsn): Promise<Uint8Array | undefined> {
     const known = this.#settled.get(start);
-    const parts = known === undefined || known.parts.length === 0 ? await this.#partsOf(start) : known.parts;
+    const parts = await this.#partsOf(start);
+    const endOf = (name: string) => known?.found.ends[known.parts.findIndex((part) => part.name === name)];
     const size = this.#o.segmentBytes;
     const joined = new Uint8Array(size);
     let filled = 0;
-    for (const [index, { from, bytes }] of parts.entries()) {
-      const counts = known?.found.ends[index] ?? from + BigInt(bytes.length);
+    for (const { name, from, bytes } of parts) {
+      const counts = endOf(name) ?? from + BigInt(bytes.length);
       const undecided = known?.found.undecidedFrom ?? counts;
       const [begin, to] = [from, undecided < counts ? undecided : counts].map((lsn) => Number(lsn - start));
       if (begin === undefined || to === undefined) continue;
