@@ -223,7 +223,7 @@ export const LIMITS = {
   /** Threads that seal spans end when there was none for so long. */
   writingRestMs: 10_000,
   /** So much of the log lies in memory at most: then the server keeps the rest. */
-  tailBytes: 64 * MIB,
+  tailBytes: 48 * MIB,
   /** So much of its log may a server keep for a watch, where the configuration does not say: its disk counts more than a gap. */
   retainedBytes: 4 * 1024 * MIB,
   /** Whoever wants a repository alone waits so long for a watch: a base may take minutes. */

@@ -359,7 +359,7 @@ export class LogFollower {
   #sizes(segmentBytes: number): Pick<LogLineOptions, "times" | "maxBytes"> {
     const { times, maxBytes } = this.#o;
     const spanBytes = Math.max(times.spanBytes, segmentBytes);
-    return { times: { ...times, spanBytes }, maxBytes: Math.max(maxBytes, spanBytes + 2 * segmentBytes) };
+    return { times: { ...times, spanBytes }, maxBytes: Math.max(maxBytes, spanBytes + segmentBytes) };
   }
 
   /** No more comes of the line: what is there is stored, beside whatever begins next. */
