@@ -53,11 +53,16 @@ export async function protect(
   const folder = await temporaryFolder();
   await chmod(folder.path, 0o755);
   const receiver = await receiveWal(server, folder.at("wal"), { programs });
-  const [row] = await server.query(
-    "select system_identifier::text as id, (extract(epoch from clock_timestamp()) * 1000000)::bigint::text as us from pg_control_system()",
-  );
+  const now = async () => {
+    const [row] = await server.query(
+      "select system_identifier::text as id, (extract(epoch from clock_timestamp()) * 1000000)::bigint::text as us from pg_control_system()",
+    );
+    return { systemId: String(row?.["id"]), us: BigInt(String(row?.["us"])) };
+  };
+  const began = await now();
   await takeBase(server, folder.at("base"), { programs, args });
-  const line = { installation: installation.id, systemId: String(row?.["id"]), timeline: 1 };
+  const ended = await now();
+  const line = { installation: installation.id, systemId: began.systemId, timeline: 1 };
   const manifest = await readFile(folder.at("base", "backup_manifest"));
   return {
     async finish(repository) {
@@ -82,7 +87,8 @@ export async function protect(
               ...at,
               major: server.major,
               segmentBytes: SEGMENT,
-              beganUs: BigInt(String(row?.["us"])),
+              beganUs: began.us,
+              endedUs: ended.us,
               bytes: 50_000_000,
             },
             backupLabel: label,
