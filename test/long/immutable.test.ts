@@ -1,7 +1,8 @@
 /** An immutable repository in a bucket with object lock, on moto: what is used stays locked, whoever has the credentials. */
 import assert from "node:assert/strict";
-import { readFile, writeFile } from "node:fs/promises";
+import { appendFile, readFile, writeFile } from "node:fs/promises";
 import { after, before, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import {
   DeleteObjectCommand,
   HeadObjectCommand,
@@ -9,9 +10,12 @@ import {
   ListObjectVersionsCommand,
   PutObjectRetentionCommand,
 } from "@aws-sdk/client-s3";
+import type { ListSummary } from "../../src/job/summaries.ts";
+import { parseLsn } from "../../src/wal/lsn.ts";
 import { startMoto, type TestMoto } from "../harness/moto.ts";
 import { resticPaths, runRestic } from "../harness/restic.ts";
 import { type Desk, openDesk } from "../scenario/desk.ts";
+import { isReady, startWatch, stateOf } from "../scenario/watched-desk.ts";
 
 const BUCKET = "locked";
 const DAY = 24 * 3_600_000;
@@ -73,9 +77,11 @@ async function head({ key, id }: Listed): Promise<HeadObjectCommandOutput> {
   return await moto.client.send(new HeadObjectCommand({ Bucket: BUCKET, Key: key, VersionId: id }));
 }
 
-/** Every file that is there now, and none of them a lock of the repository. */
+const isJournal = ({ key }: Listed) => key.includes("/chatkeep/journal/");
+
+/** Every file that is there now but for the journal, and none of them a lock of the repository. */
 async function assertLocked(): Promise<Listed[]> {
-  const now = (await versions()).filter(({ isLatest }) => isLatest);
+  const now = (await versions()).filter((one) => one.isLatest && !isJournal(one));
   for (const file of now) {
     const { ObjectLockMode, ObjectLockRetainUntilDate } = await head(file);
     assert.equal(ObjectLockMode, "GOVERNANCE", file.key);
@@ -160,6 +166,51 @@ test("a copy into an immutable repository is locked too", async () => {
   await assertLocked();
   await desk.summary(["copy", "--to", "offsite"], 0, { env: moto.env });
   await assertLocked();
+});
+
+test("what a watch stores is locked as everything else, but for the journal; forgetting leaves the window whole", async () => {
+  const watched = `state-dir: ${stateOf(desk)}\nwatch: { repositories: [offsite], mode: stream, flush-every: 1s }\n`;
+  await appendFile(desk.config, watched);
+  const before = new Set((await versions()).map(({ key }) => key));
+  await using watching = startWatch(desk, [], { env: moto.env });
+  await watching.until("a base is there", isReady);
+  await desk.server.query("create table noted as select n, md5(n::text) from generate_series(1, 1000) n");
+  const [row] = await desk.server.query("select pg_current_wal_insert_lsn()::text as lsn");
+  const position = parseLsn(String(row?.["lsn"]));
+  await watching.until("all of it is durable", ({ log }) => log !== null && parseLsn(log.durable) >= position);
+  const journal = (await versions()).filter(isJournal);
+  assert.ok(journal.length > 0);
+  for (const file of journal) assert.equal((await head(file)).ObjectLockMode, undefined, file.key);
+  // So many whole segments are a span, beside the base.
+  for (let n = 0; n < 3; n += 1) {
+    await desk.server.query("insert into noted select n, md5(n::text) from generate_series(1, 100) n");
+    await desk.server.query("select pg_switch_wal()");
+  }
+  await watching.until("nothing is lacking", ({ log }) => log !== null && log.lagBytes === 0);
+  const isNewSnapshot = ({ key }: Listed) => key.includes("/snapshots/") && !before.has(key);
+  for (let look = 0; (await versions()).filter(isNewSnapshot).length < 2; look += 1) {
+    assert.ok(look < 600, watching.told());
+    await sleep(200);
+  }
+  assert.equal(await watching.stop(), 130, watching.told());
+  const added = (await assertLocked()).filter(({ key }) => !before.has(key));
+  for (const kind of ["/data/", "/index/", "/snapshots/"]) {
+    assert.ok(
+      added.some(({ key }) => key.includes(kind)),
+      kind,
+    );
+  }
+  for (const { key, id } of added) {
+    await assert.rejects(moto.client.send(new DeleteObjectCommand({ Bucket: BUCKET, Key: key, VersionId: id })), key);
+  }
+  const { windows } = (await offsite(["list"])) as unknown as ListSummary;
+  assert.deepEqual([windows[0]?.ranges.length, windows[0]?.gaps], [1, []]);
+  await offsite(["forget", "--keep-last", "1", "--yes"]);
+  const left = (await offsite(["list"])) as unknown as ListSummary;
+  assert.deepEqual([left.points.length, left.windows], [1, windows]);
+  const dumped = await desk.chatkeep(["--repository", "offsite", "dump", "now", "manifest.json"], { env: moto.env });
+  assert.equal(dumped.status, 0, dumped.stderr);
+  assert.equal((await offsite(["verify", "--read-data"]))["errors"], 0);
 });
 
 test("a bucket without object lock is refused before anything is written, by backup and by doctor, with what to do", async () => {
