@@ -3,7 +3,7 @@
  * the log. A drill of a moment reads every page of the recovered cluster, and finds it.
  */
 import assert from "node:assert/strict";
-import { open } from "node:fs/promises";
+import { appendFile, open } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { sendMessage } from "../../src/demo/change.ts";
@@ -37,6 +37,7 @@ before(async () => {
     size: { messages: 60, conversations: 10, files: 6 },
   });
   ({ repository } = await makeCheapToOpen(desk));
+  await appendFile(desk.config, `state-dir: ${join(desk.root, "state")}\n`);
   await desk.summary(["backup"]);
   const [point] = (await listPoints(repository, { signal })).points;
   installation = { id: point?.installationId ?? "", name: "desk" };
