@@ -51,7 +51,7 @@ export async function openPlace(globals: Globals, onto: OntoKind | undefined, s:
       "target/unsuitable",
       `the configuration says that this is a ${configured}, and --onto a ${kind}`,
       {
-        hint: "Leave --onto out, or name the configuration of the other one with --config.",
+        hint: "Leave --onto out, or name the configuration of the other one with --config. One that came here from a lost machine is not needed: move it away.",
       },
     );
   }

@@ -38,6 +38,8 @@ export const KIT_WARNING =
 
 export interface KitStep {
   title: string;
+  /** What a person does before the commands, in lines of at most 72 columns. */
+  notes?: readonly string[];
   commands: readonly string[];
 }
 
@@ -52,7 +54,19 @@ export function kitSteps({ installation, repositories }: RecoveryKit): KitStep[]
       commands: [`(umask 077; mkdir -p /etc/chatkeep; cat > ${PASSWORD_FILE})`],
     },
     {
-      title: `With Chatkeep${from}`,
+      title: `Everything, onto a new machine${from}`,
+      notes: [
+        "Install Chatkeep, then the version of Chatwoot that 'show' names, and go",
+        "through its first page. KIND is linux-vm, compose, swarm or kubernetes.",
+      ],
+      commands: [
+        `export CHATKEEP_PASSWORD_FILE=${PASSWORD_FILE}`,
+        `chatkeep --repository ${location} show latest`,
+        `chatkeep --repository ${location} restore latest --onto KIND`,
+      ],
+    },
+    {
+      title: `Only the data, into a folder and a new database${from}`,
       commands: [
         `chatkeep init --from ${location} --password-file ${PASSWORD_FILE}`,
         "chatkeep list",
@@ -143,8 +157,15 @@ export function formatRecoveryKit(kit: RecoveryKit): string {
     "",
     ...kit.repositories.flatMap(formatRepository),
   ];
-  for (const { title, commands } of kitSteps(kit)) {
-    lines.push(LINE, `  ${title}`, "", ...commands.map((command) => `    ${command}`), "");
+  for (const { title, notes = [], commands } of kitSteps(kit)) {
+    lines.push(
+      LINE,
+      `  ${title}`,
+      ...notes.map((note) => `  ${note}`),
+      "",
+      ...commands.map((command) => `    ${command}`),
+      "",
+    );
   }
   lines.push("=".repeat(WIDTH), "");
   return lines.join("\n");

@@ -82,8 +82,8 @@ function formatRepository({ name, location, opened, password }: KitRepository): 
 export function formatRecoveryPage(kit: RecoveryKit): string {
   const { installation, writtenAt } = kit;
   const steps = kitSteps(kit).map(
-    ({ title, commands }) =>
-      `<section><h2>${escapeHtml(title)}</h2><pre>${escapeHtml(commands.join("\n"))}</pre></section>`,
+    ({ title, notes = [], commands }) =>
+      `<section><h2>${escapeHtml(title)}</h2>${notes.length === 0 ? "" : `<p>${escapeHtml(notes.join(" "))}</p>`}<pre>${escapeHtml(commands.join("\n"))}</pre></section>`,
   );
   return [
     "<!doctype html>",

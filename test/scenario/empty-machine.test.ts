@@ -95,10 +95,13 @@ function newDatabase(name: string) {
   return { address, url: `postgresql://${address.user}@${address.host}:${address.port}/${name}` };
 }
 
-/** The kit's commands up to those of stock restic, as a person types them; only the places are a test's. */
+/**
+ * The kit's commands up to those of stock restic, as a person types them; only the places are a test's. No fresh Chatwoot is here
+ * to restore onto: test/long/restore-onto.test.ts has one.
+ */
 function commandsOfKit(kit: string, places: readonly (readonly [string, string])[]): string {
   const block = kit.slice(kit.indexOf("  First: "), kit.indexOf("  The same without Chatkeep"));
-  const lines = block.split("\n").filter((line) => line.startsWith("    "));
+  const lines = block.split("\n").filter((line) => line.startsWith("    ") && !line.includes("--onto"));
   return places.reduce((text, [from, to]) => text.replaceAll(from, to), lines.join("\n"));
 }
 
@@ -114,17 +117,18 @@ test("the kit's own commands, one after the other: the database and the files ar
     ["/etc/chatkeep", join(machine.folder, "etc")],
     ["/srv/restored", join(machine.folder, "restored")],
     ["postgresql://postgres@localhost/chatwoot_restored", url],
+    ["chatkeep init", `export CHATKEEP_CONFIG='${join(machine.folder, "etc/chatkeep.yaml")}'\n    chatkeep init`],
     // Nobody is at a terminal here to type the installation's name.
     ["chatkeep restore", "chatkeep --yes restore"],
   ]);
   assert.match(commands, /; cat > /);
+  assert.match(commands, /^ +chatkeep --repository .* show latest$/m);
   const result = await run("bash", ["-ec", commands], {
     cwd: machine.folder,
     input: `${paper.password}\n`,
     env: {
       PATH: `${bin}:${process.env["PATH"] ?? ""}`,
       HOME: join(machine.folder, "../home"),
-      CHATKEEP_CONFIG: join(machine.folder, "etc/chatkeep.yaml"),
       NODE_TEST_CONTEXT: undefined,
     },
   });
