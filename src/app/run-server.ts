@@ -107,7 +107,8 @@ export async function listServers(globals: Globals, s: Surroundings): Promise<Se
 
 /**
  * Ends the named one, or the only one, and removes all of it. One that is gone is no failure.
- * @throws Failure `usage/invalid` where it is not clear which is meant; `run/locked` where it is being recovered.
+ * @throws Failure `usage/invalid` where it is not clear which is meant; `run/locked` where it is being recovered; `target/unsuitable`
+ * where it cannot be seen from here.
  */
 export async function stopServers(
   globals: Globals,
@@ -134,6 +135,8 @@ export async function stopServers(
       },
     );
   }
+  const [unseen] = meant.filter(({ record }) => record.server.state === "unseen");
+  if (unseen !== undefined && running.length === 0) await stopServer(unseen.home, unseen.record);
   for (const { home, record } of running) await stopServer(home, record);
   return { type: "summary", verb: "restore", stopped: running.map(({ record }) => record.server.id) };
 }

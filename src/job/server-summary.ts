@@ -5,8 +5,8 @@ import type { Finding } from "../base/findings.ts";
 export interface RecoveredServer {
   /** By which it is stopped: six hexadecimal digits. */
   id: string;
-  /** `recovering`: another command is at it still. */
-  state: "recovering" | "running";
+  /** `recovering`: another command is at it still. `unseen`: of another machine or container, and so nothing is known of it. */
+  state: "recovering" | "running" | "unseen";
   /** RFC 3339: when it was begun. */
   since: string;
   /** POINT by which files of the same moment are read. */

@@ -5,9 +5,10 @@
 import { randomBytes } from "node:crypto";
 import { readdir, readFile, rm } from "node:fs/promises";
 import { basename, join } from "node:path";
-import { endStanding, isStandingOver, type StandingProcess } from "../postgres/standing.ts";
+import { Failure } from "../base/errors.ts";
+import { endStanding, isStandingOver, isStandingSeen, type StandingProcess } from "../postgres/standing.ts";
 import { makeFolders } from "../system/folders.ts";
-import { isProcessOver, type KnownProcess, knownProcess } from "../system/known-process.ts";
+import { isProcessOver, isProcessSeen, type KnownProcess, knownProcess } from "../system/known-process.ts";
 import { replaceFile } from "../system/replace-file.ts";
 import type { RecoveredServer } from "./server-summary.ts";
 
@@ -72,9 +73,16 @@ export async function lookAtServers(
 ): Promise<{ running: ServerRecord[]; over: ServerRecord[] }> {
   const found: { running: ServerRecord[]; over: ServerRecord[] } = { running: [], over: [] };
   for (const record of await readServers(home)) {
-    found[(await isOver(record, { signal })) ? "over" : "running"].push(record);
+    if (await isOver(record, { signal })) found.over.push(record);
+    else found.running.push(isSeen(record) ? record : { ...record, server: { ...record.server, state: "unseen" } });
   }
   return found;
+}
+
+/** The folder of the records may be shared with other machines and containers. */
+function isSeen({ recovering, standing }: ServerRecord): boolean {
+  if (standing !== null) return isStandingSeen(standing);
+  return recovering === null || isProcessSeen(recovering);
 }
 
 async function isOver({ recovering, standing }: ServerRecord, { signal }: { signal: AbortSignal }): Promise<boolean> {
@@ -91,8 +99,17 @@ async function forgetServer(home: string, record: ServerRecord): Promise<void> {
   await rm(fileOf(home, record), { force: true });
 }
 
-/** Ends it and removes all of it. @throws Failure `program/failed` where it is another user's. */
+/**
+ * Ends it and removes all of it.
+ * @throws Failure `program/failed` where it is another user's; `target/unsuitable` where it cannot be seen from here. Nothing goes then.
+ */
 export async function stopServer(home: string, record: ServerRecord): Promise<void> {
+  const { server } = record;
+  if (server.state === "unseen") {
+    throw new Failure("target/unsuitable", `server ${server.id} cannot be seen from here, and so not be ended`, {
+      hint: `It was started on another machine, or in another container: say it there. Where that is gone, so is the server: remove '${fileOf(home, record)}', and '${server.folder}' there.`,
+    });
+  }
   if (record.standing !== null) await endStanding(record.standing);
   await forgetServer(home, record);
 }

@@ -10,7 +10,7 @@ import { systemClock } from "../base/clock.ts";
 import { Failure, isFailure } from "../base/errors.ts";
 import { LIMITS } from "../base/limits.ts";
 import { removeContainer } from "../system/containers.ts";
-import { isProcessOver } from "../system/known-process.ts";
+import { isProcessOver, isProcessSeen } from "../system/known-process.ts";
 import { runProgram } from "../system/process.ts";
 import type { ServerAddress } from "./address.ts";
 import { connect, type Connection } from "./connect.ts";
@@ -188,7 +188,7 @@ async function startOn(
     await refuseWriting(address, { signal });
     return { process: standing, address };
   } catch (error) {
-    await endStanding(standing);
+    await endStanding(standing, { isOurs: true });
     throw error;
   }
 }
@@ -274,11 +274,17 @@ export async function isStandingOver(
   }
 }
 
+/** False where its number may be another process's here: of a server of another machine or container with the same records. */
+export function isStandingSeen(standing: StandingProcess): boolean {
+  return standing.kind === "container" || isProcessSeen(standing);
+}
+
 /**
  * Returns when it has ended. Whoever is connected is cut off.
- * @throws Failure `program/failed` where it is somebody else's.
+ * @param options.isOurs it was started by this process, which has not yet been told of its end: its number is no other's.
+ * @throws Failure `program/failed` where it is somebody else's, `target/unsuitable` where it cannot be seen from here. Nothing is ended then.
  */
-export async function endStanding(standing: StandingProcess): Promise<void> {
+export async function endStanding(standing: StandingProcess, { isOurs = false } = {}): Promise<void> {
   const { signal } = new AbortController();
   if (standing.kind === "container") {
     await removeContainer(standing.program, standing.id, { signal });
@@ -287,6 +293,11 @@ export async function endStanding(standing: StandingProcess): Promise<void> {
   for (const how of ["SIGINT", "SIGQUIT", "SIGKILL"] as const) {
     const until = systemClock.monotonic() + LIMITS.containerStopMs;
     if (isProcessOver(standing)) return;
+    if (!isOurs && !isProcessSeen(standing)) {
+      throw new Failure("target/unsuitable", `process ${standing.pid} cannot be seen from here`, {
+        hint: "It was started on another machine, or in another container: end it there.",
+      });
+    }
     send(standing.pid, how);
     while (!isProcessOver(standing) && systemClock.monotonic() < until) await systemClock.sleep(POLL_MS, signal);
   }

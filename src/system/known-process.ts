@@ -15,7 +15,12 @@ export function knownProcess(pid: number): KnownProcess {
   return { pid, mark: markOf(pid), began: beganAt(pid) };
 }
 
-/** True when it is surely over. */
+/** True when it is surely the same one, and runs: only then may it be sent a signal. */
+export function isProcessSeen(known: KnownProcess): boolean {
+  return !isProcessOver(known) && isMarkHere(known.mark) && known.began !== "";
+}
+
+/** True when it is surely over. Of one that cannot be seen from here that is not known, nor where the system tells no beginnings. */
 export function isProcessOver({ pid, mark, began }: KnownProcess): boolean {
   return isMarkOver(mark) || (isMarkHere(mark) && began !== "" && beganAt(pid) !== began);
 }

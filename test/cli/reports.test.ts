@@ -189,6 +189,7 @@ const REPORTS: Record<string, string[]> = {
         servers: [
           SERVER_STARTED.started,
           { ...SERVER_STARTED.started, id: "77ab01", state: "recovering", access: null },
+          { ...SERVER_STARTED.started, id: "90cd12", state: "unseen" },
         ],
       },
       LOOK,

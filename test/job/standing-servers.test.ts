@@ -1,5 +1,7 @@
 /** What is remembered of servers that were left running: what is over goes, what runs stays, and nothing else is touched. */
 import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { existsSync } from "node:fs";
 import { mkdir, readdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -14,6 +16,8 @@ import {
   stopServer,
   writeServer,
 } from "../../src/job/standing-servers.ts";
+import { isFailure } from "../../src/base/errors.ts";
+import { isAlive } from "../../src/system/alive.ts";
 import { isProcessOver, knownProcess } from "../../src/system/known-process.ts";
 import { temporaryFolder } from "../harness/temporary.ts";
 
@@ -81,6 +85,40 @@ test("what a machine or command that went down left is removed, and what runs or
   assert(unready !== undefined);
   await stopServer(home, unready);
   assert.equal(existsSync(coming.folder), false);
+});
+
+function isRefused(error: unknown): boolean {
+  return isFailure(error, "target/unsuitable");
+}
+
+test("a server that cannot be seen from here is said to be one, and whatever has its number here goes on", async () => {
+  await using folder = await temporaryFolder();
+  const home = folder.at("servers");
+  const other = spawn("sleep", ["600"], { stdio: "ignore" });
+  const ended = once(other, "exit");
+  await once(other, "spawn");
+  try {
+    const here = knownProcess(other.pid ?? 0);
+    const elsewhere = { ...here, mark: ["000000", BOOT, ...here.mark.split(".").slice(2)].join(".") };
+    // Where the system tells no beginnings it may be another's after a restart.
+    for (const known of [elsewhere, { ...here, began: "" }]) {
+      const server = serverAt(folder.path, "000007");
+      await mkdir(server.folder, { recursive: true });
+      await writeServer(home, standing(server, known));
+      const [record, ...more] = await runningServers(home, { signal });
+      assert(record !== undefined);
+      assert.deepEqual([record.server.state, more], ["unseen", []]);
+      await assert.rejects(stopServer(home, record), isRefused);
+      await assert.rejects(stopServer(home, standing(server, known)), isRefused);
+      assert.equal(isAlive(here.pid), true);
+      assert.equal(existsSync(server.folder), true);
+    }
+    await stopServer(home, standing(serverAt(folder.path, "000007"), here));
+    await ended;
+    assert.deepEqual([isAlive(here.pid), await readdir(home)], [false, []]);
+  } finally {
+    other.kill("SIGKILL");
+  }
 });
 
 test("a record that names a folder which is none of ours, or cannot be read, removes nothing", async () => {

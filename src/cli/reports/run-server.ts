@@ -44,6 +44,11 @@ function whereOf({ host, port, user, database }: NonNullable<RecoveredServer["ac
   return `${at}, database ${database}, as ${user}`;
 }
 
+function placeOf({ state, access }: RecoveredServer): string {
+  if (state === "unseen") return "cannot be seen from here";
+  return access === null ? "is being recovered" : whereOf(access);
+}
+
 function pointWord({ point }: RecoveredServer): string {
   return /^[0-9a-f]{64}$/.test(point) ? shortId(point) : point;
 }
@@ -55,7 +60,7 @@ export function formatServers({ servers }: Pick<ServersSummary, "servers">, look
       { title: "server", cell: ({ id }) => id },
       { title: "since", cell: ({ since }) => `${formatUtc(since)}, ${formatAge(since, look.nowMs)}`, leaveOut: 1 },
       { title: "as of", cell: pointWord },
-      { title: "where", cell: ({ access }) => (access === null ? "is being recovered" : whereOf(access)), leaveOut: 2 },
+      { title: "where", cell: placeOf, leaveOut: 2 },
     ],
     servers,
     look,
