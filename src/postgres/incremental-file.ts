@@ -4,30 +4,41 @@
  *
  *     4 bytes    0xd3ae1f0d
  *     4 bytes    the number of blocks that come
- *     4 bytes    the number of blocks that the file has at least; what does not come of them is as it was
+ *     4 bytes    the number of blocks that the file has at least; what does not come of them is as it was. Before 17.8, and in
+ *                early 18, of the relation from this file on: more than a file can have, where VACUUM made the relation shorter
  *     4 bytes    … for each block its number in the file, ascending
  *                zeros up to a whole block, where any come
  *                the blocks
  *
  * Numbers are little-endian, as on every machine that Chatwoot's servers run on; elsewhere the first one is not what it should be.
  *
- * Source: PostgreSQL 17, `basebackup_incremental.h` and what pg_combinebackup makes of such files.
+ * Source: PostgreSQL 17, `basebackup_incremental.h` and what pg_combinebackup makes of such files; the release notes of 17.8,
+ * "truncation block length in excess of segment size".
  */
 import { Failure } from "../base/errors.ts";
+
+/** How a server cuts what relations hold. */
+export interface RelationCut {
+  /** Bytes of a block: its `block_size`. */
+  readonly blockBytes: number;
+  /** Blocks of a file at most, behind which the relation goes on in the next one: its `segment_size`. */
+  readonly segmentBlocks: number;
+}
 
 /** What the header says. */
 export interface IncrementalHeader {
   /** Numbers of the blocks that come, ascending. */
   readonly blocks: Uint32Array;
-  /** Blocks before this one that do not come are those of the earlier file; or zeros, where that is shorter. */
+  /**
+   * Blocks before this one that do not come are those of the earlier file; or zeros, where that is shorter. No more than a file can
+   * have.
+   */
   readonly keptBlocks: number;
 }
 
 const MAGIC = 0xd3ae1f0d;
 const NUMBER_BYTES = 4;
 const FIXED_BYTES = 3 * NUMBER_BYTES;
-/** Of one file: servers cut relations at 1 GiB unless they were built otherwise, and never at more than 32 bits can say. */
-const MOST_BLOCKS = 2 ** 24;
 
 const INCREMENTAL = /^((?:base\/|pg_tblspc\/)(?:.+\/)|global\/)INCREMENTAL\.([^/]+)$/;
 
@@ -55,32 +66,29 @@ export interface IncrementalFile extends IncrementalHeader {
   end(): Promise<void>;
 }
 
-/**
- * @param blockBytes the server's `block_size`.
- * @throws Failure `database/failed` for what is no such file.
- */
+/** @throws Failure `database/failed` for what is no such file. */
 export async function readIncrementalFile(
   { path, bytes }: { readonly path: string; readonly bytes: AsyncIterable<Buffer> },
-  blockBytes: number,
+  { blockBytes, segmentBlocks }: RelationCut,
 ): Promise<IncrementalFile> {
   const parts = new Parts(path, bytes);
   const fixed = await parts.exactly(FIXED_BYTES);
-  const [magic, count, keptBlocks] = [fixed.readUInt32LE(0), fixed.readUInt32LE(4), fixed.readUInt32LE(8)];
+  const [magic, count, least] = [fixed.readUInt32LE(0), fixed.readUInt32LE(4), fixed.readUInt32LE(8)];
   if (magic !== MAGIC) throw noIncremental(path, "it does not begin as one");
-  if (count > MOST_BLOCKS || keptBlocks > MOST_BLOCKS) throw noIncremental(path, "it has more blocks than a file can");
+  if (count > segmentBlocks) throw noIncremental(path, "it has more blocks than a file can");
   const numbers = await parts.exactly(count * NUMBER_BYTES);
   const blocks = new Uint32Array(count);
   for (let at = 0; at < count; at += 1) {
     const block = numbers.readUInt32LE(at * NUMBER_BYTES);
-    if (block >= MOST_BLOCKS || (at > 0 && block <= (blocks[at - 1] ?? 0)))
-      throw noIncremental(path, "its blocks are in no order");
+    if (block >= segmentBlocks) throw noIncremental(path, "it has more blocks than a file can");
+    if (at > 0 && block <= (blocks[at - 1] ?? 0)) throw noIncremental(path, "its blocks are in no order");
     blocks[at] = block;
   }
   const over = (FIXED_BYTES + count * NUMBER_BYTES) % blockBytes;
   if (count > 0 && over > 0) await parts.exactly(blockBytes - over);
   return {
     blocks,
-    keptBlocks,
+    keptBlocks: Math.min(least, segmentBlocks),
     next: async () => await parts.exactly(blockBytes),
     async end() {
       if (!(await parts.isOver())) throw noIncremental(path, "more came than its header says");

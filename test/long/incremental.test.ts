@@ -203,7 +203,7 @@ async function together(
   let made: Together | undefined;
   const { snapshotId } = await saveBase(writerFor(repository), {
     files(locked): AsyncIterable<BaseEntry> {
-      made = new Together(new EarlierFiles(locked, earlier, { signal }), 8192);
+      made = new Together(new EarlierFiles(locked, earlier, { signal }), { blockBytes: 8192, segmentBlocks: 131_072 });
       return made.entries(sentFrom(raw));
     },
     expectedBytes: 1_000_000,

@@ -12,8 +12,10 @@ async function* inPieces(bytes: Buffer, length: number): AsyncGenerator<Buffer> 
   for (let at = 0; at < bytes.length; at += length) yield bytes.subarray(at, at + length);
 }
 
+const CUT = { blockBytes: BLOCK, segmentBlocks: 131_072 };
+
 async function read(bytes: Buffer, length = 1000) {
-  const file = await readIncrementalFile({ path: "base/5/INCREMENTAL.1", bytes: inPieces(bytes, length) }, BLOCK);
+  const file = await readIncrementalFile({ path: "base/5/INCREMENTAL.1", bytes: inPieces(bytes, length) }, CUT);
   const blocks: Buffer[] = [];
   for (const _ of file.blocks) blocks.push(await file.next());
   await file.end();
@@ -34,6 +36,12 @@ test("a file of changed blocks is read as it was written, however it is cut", as
   }
 });
 
+test("a file is told to be no longer than one can be, whatever the server says of its relation", async () => {
+  const blocks = new Map([[131_071, randomBytes(BLOCK)]]);
+  assert.equal((await read(encodeIncremental({ blocks, keptBlocks: 156_789 }))).keptBlocks, 131_072);
+  assert.equal((await read(encodeIncremental({ blocks, keptBlocks: 131_071 }))).keptBlocks, 131_071);
+});
+
 test("what is no such file is refused: another beginning, blocks in no order, too few or too many bytes", async () => {
   const changed = { blocks: new Map([1, 2].map((number) => [number, randomBytes(BLOCK)])), keptBlocks: 3 };
   const whole = encodeIncremental(changed);
@@ -48,6 +56,10 @@ test("what is no such file is refused: another beginning, blocks in no order, to
       Buffer.from([1, 0, 0, 0, 1, 0, 0, 0]),
       whole.subarray(20),
     ]),
+    "a block behind a file's last one": encodeIncremental({
+      blocks: new Map([[131_072, randomBytes(BLOCK)]]),
+      keptBlocks: 3,
+    }),
     "more blocks than a file can have": Buffer.concat([
       whole.subarray(0, 4),
       Buffer.from("ffffffff", "hex"),

@@ -2,6 +2,7 @@
 import { isFailure } from "../../base/errors.ts";
 import { LIMITS } from "../../base/limits.ts";
 import type { BaseFacts } from "../../point/base-facts.ts";
+import type { RelationCut } from "../../postgres/incremental-file.ts";
 import { isServersOwnFault, sqlState } from "../../postgres/server-errors.ts";
 import { type EarlierBase, readEarlierBase } from "./earlier-base.ts";
 import type { ListedBase } from "./list.ts";
@@ -10,7 +11,7 @@ import type { Writer } from "./writing.ts";
 /** What decides of the server. */
 export interface Builder {
   readonly major: number;
-  readonly blockBytes: number;
+  readonly cut: RelationCut;
   readonly summarizesWal: boolean;
   readonly settings: Readonly<Record<string, string>>;
 }
@@ -41,12 +42,14 @@ export async function usableEarlier(
 }
 
 function whyNot({ builtOn: before, settings }: BaseFacts, server: Builder): string | undefined {
+  const { blockBytes, segmentBlocks } = server.cut;
   if ((before?.count ?? 0) >= LIMITS.builtBases)
     return `after ${LIMITS.builtBases} bases of what changed, all pages are read and checked once`;
   if (settings["data_checksums"] !== server.settings["data_checksums"])
     return "page checksums were switched on or off since the last one";
-  if (server.blockBytes <= 0 || LIMITS.baseChunkBytes % server.blockBytes !== 0)
+  if (blockBytes <= 0 || LIMITS.baseChunkBytes % blockBytes !== 0)
     return "the server's pages have another length than is known";
+  if (!(segmentBlocks > 0)) return "the server does not say how long a file of a table is (segment_size)";
   return undefined;
 }
 

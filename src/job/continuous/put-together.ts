@@ -12,6 +12,7 @@ import {
   isVisibilityMap,
   pathOfWhole,
   readIncrementalFile,
+  type RelationCut,
   wholeLabel,
 } from "../../postgres/incremental-file.ts";
 import type { BaseEntry as SentEntry } from "../../postgres/replication-base.ts";
@@ -27,16 +28,16 @@ const LABEL = "backup_label";
 
 export class Together {
   readonly #earlier: EarlierFiles;
-  readonly #blockBytes: number;
+  readonly #cut: RelationCut;
   /** By the path under which it came: the SHA-256 of what came … */
   readonly #came = new Map<string, string>();
   /** … and what became of it. */
   readonly #files = new Map<string, ManifestFile>();
 
-  /** @param blockBytes the server's `block_size`. */
-  constructor(earlier: EarlierFiles, blockBytes: number) {
+  /** @param cut the server's. */
+  constructor(earlier: EarlierFiles, cut: RelationCut) {
     this.#earlier = earlier;
-    this.#blockBytes = blockBytes;
+    this.#cut = cut;
   }
 
   /** @throws Failure `repo/damaged` where the earlier base lacks what is needed, `database/failed` for what is no file of blocks. */
@@ -65,10 +66,10 @@ export class Together {
     const earlier = await this.#earlier.find(path);
     const sum = createHash("sha256");
     const bytes = hashing(entry.bytes, sum);
-    const file = await readIncrementalFile({ path: entry.path, bytes }, this.#blockBytes);
+    const file = await readIncrementalFile({ path: entry.path, bytes }, this.#cut);
     const lengths = {
       earlierBytes: isVisibilityMap(path) ? 0 : earlier.size,
-      blockBytes: this.#blockBytes,
+      blockBytes: this.#cut.blockBytes,
       chunkBytes: LIMITS.baseChunkBytes,
     };
     const plan = planFile(file, lengths);
@@ -96,7 +97,7 @@ export class Together {
       const bytes = Buffer.alloc(chunk.length);
       if (was !== undefined && was.length < chunk.earlierBytes) throw cutOtherwise(path);
       if (was !== undefined) bytes.set(was.subarray(0, chunk.earlierBytes));
-      for (const block of chunk.blocks) bytes.set(await file.next(), block * this.#blockBytes);
+      for (const block of chunk.blocks) bytes.set(await file.next(), block * this.#cut.blockBytes);
       whole?.update(bytes);
       await pieces.addPiece(ids, chunk.at, bytes);
     }

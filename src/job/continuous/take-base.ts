@@ -4,7 +4,7 @@ import { BASE_SETTINGS, type BaseDatabase, type BaseFacts } from "../../point/ba
 import type { Line } from "../../point/continuous.ts";
 import type { ServerAddress } from "../../postgres/address.ts";
 import { connect, type Connection } from "../../postgres/connect.ts";
-import { wholeLabel } from "../../postgres/incremental-file.ts";
+import { type RelationCut, wholeLabel } from "../../postgres/incremental-file.ts";
 import { openReplication, refuseOtherCluster, type SystemIdentity } from "../../postgres/replication.ts";
 import type { Repository } from "../../repo/repository.ts";
 import type { Lsn } from "../../wal/lsn.ts";
@@ -89,8 +89,7 @@ async function takeOne(
   let [bytes, sentBytes] = [0, 0];
   let together: Together | undefined;
   async function* files(locked: Repository) {
-    if (earlier !== undefined)
-      together = new Together(new EarlierFiles(locked, earlier, { signal }), server.blockBytes);
+    if (earlier !== undefined) together = new Together(new EarlierFiles(locked, earlier, { signal }), server.cut);
     const sent = counted(backup.files(), (size) => (sentBytes += size));
     const whole: AsyncIterable<BaseEntry> = together?.entries(sent) ?? sent;
     yield* counted(whole, (size) => (bytes += size));
@@ -166,7 +165,7 @@ interface About {
   /** By the server's clock, microseconds since 1970. */
   readonly nowUs: bigint;
   readonly settings: Readonly<Record<string, string>>;
-  readonly blockBytes: number;
+  readonly cut: RelationCut;
   readonly summarizesWal: boolean;
 }
 
@@ -186,10 +185,17 @@ async function lookAtServer({ signal }: Writer, { address, expected }: TakeBaseO
 }
 
 async function about(connection: Connection): Promise<About> {
-  const [row] = await connection.query<{ version: string; now: string; block: string; summarizes: boolean }>(
+  const [row] = await connection.query<{
+    version: string;
+    now: string;
+    block: string;
+    segment: string | null;
+    summarizes: boolean;
+  }>(
     `select pg_catalog.current_setting('server_version') as version,
        (extract(epoch from pg_catalog.clock_timestamp()) * 1000000)::bigint::text as now,
        pg_catalog.current_setting('block_size') as block,
+       (select setting from pg_catalog.pg_settings where pg_settings.name = 'segment_size') as segment,
        coalesce(pg_catalog.current_setting('summarize_wal', true), 'off') = 'on' as summarizes`,
   );
   const rows = await connection.query<{ name: string; setting: string }>(
@@ -203,7 +209,7 @@ async function about(connection: Connection): Promise<About> {
     version: row?.version ?? "",
     nowUs: BigInt(row?.now ?? 0),
     settings: Object.fromEntries(settings) as Record<string, string>,
-    blockBytes: Number(row?.block ?? 0),
+    cut: { blockBytes: Number(row?.block ?? 0), segmentBlocks: Number(row?.segment ?? 0) },
     summarizesWal: row?.summarizes === true,
   };
 }

@@ -14,7 +14,8 @@ import { newRepository, signal } from "../../repo/small-backup.ts";
 import { factsOf, putBase } from "./bases.ts";
 import { LINE, writerOf } from "./spans.ts";
 
-const SERVER: Builder = { major: 17, blockBytes: 8192, summarizesWal: true, settings: { data_checksums: "on" } };
+const CUT = { blockBytes: 8192, segmentBlocks: 131_072 };
+const SERVER: Builder = { major: 17, cut: CUT, summarizesWal: true, settings: { data_checksums: "on" } };
 const MANIFEST = encodeManifest(new Map([["PG_VERSION", Buffer.from("17\n")]]));
 
 async function decided(
@@ -42,7 +43,8 @@ test("a base is built on one of the same major and pages, of a server that notes
   );
   assert.match(await decided({ settings: { data_checksums: "off" } }), /^page checksums were switched on or off/);
   assert.match(await decided({}, { summarizesWal: false }), /summarize_wal is off/);
-  assert.match(await decided({}, { blockBytes: 0 }), /pages have another length/);
+  assert.match(await decided({}, { cut: { ...CUT, blockBytes: 0 } }), /pages have another length/);
+  assert.match(await decided({}, { cut: { ...CUT, segmentBlocks: 0 } }), /how long a file of a table is/);
   assert.equal(await decided({}, { major: 18 }), unexpected);
   assert.equal(await decided({ major: 16 }, { major: 16 }), unexpected);
   const changed = Buffer.from(MANIFEST.toString().replace('"Size": 3', '"Size": 4'));

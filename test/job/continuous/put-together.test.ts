@@ -54,12 +54,13 @@ async function build(
   listed: ListedBase,
   sent: Files,
   manifest = encodeManifest(sent),
+  segmentBlocks = 131_072,
 ): Promise<Written> {
   const earlier = await readEarlierBase(reopen(repository), listed, { signal });
   let together: Together | undefined;
   return await saveBase(writerOf(repository), {
     files: (locked) => {
-      together = new Together(new EarlierFiles(locked, earlier, { signal }), BLOCK);
+      together = new Together(new EarlierFiles(locked, earlier, { signal }), { blockBytes: BLOCK, segmentBlocks });
       return together.entries(sentFiles(sent));
     },
     expectedBytes: 1_000_000,
@@ -135,6 +136,22 @@ test("what did not change is neither read nor stored, and keeps its checksum; wh
   );
   const told = ["1", "2", "3"].map((name) => sums.get(`base/5/${name}`));
   assert.deepEqual(told, [true, false, true]);
+});
+
+test("a server that says a file is longer than one can be, as 17.7 does, gets no more of it than there is", async () => {
+  await using folder = await temporaryFolder();
+  const repository = await newRepository(createMemoryStore());
+  const whole = randomBytes(24 * BLOCK);
+  const listed = await putWhole(repository, folder, new Map([["base/5/1", whole]]));
+  const block = randomBytes(BLOCK);
+  const sent = new Map([
+    ["base/5/INCREMENTAL.1", encodeIncremental({ keptBlocks: 156, blocks: new Map([[3, block]]) })],
+    ["backup_label", Buffer.from(LABEL)],
+  ]);
+  await build(repository, listed, sent, encodeManifest(sent), 24);
+  const place = await filesOf(repository, folder, await newestBase(repository));
+  block.copy(whole, 3 * BLOCK);
+  assert.ok(readFileSync(`${place}/base/5/1`).equals(whole));
 });
 
 test("of a map of visible pages nothing is kept that did not come: it may say too much", async () => {
