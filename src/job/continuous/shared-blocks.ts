@@ -21,6 +21,11 @@ export class SharedBlocks {
     this.#blockBytes = blockBytes;
   }
 
+  /** How many areas stay in memory although nobody looks at a block of them. */
+  get heldAreas(): number {
+    return this.#areas.length;
+  }
+
   /** A block, with whatever it held last. */
   take(): Buffer {
     const most = Math.max(1, Math.floor(LIMITS.sharedAreaBytes / this.#blockBytes));
@@ -30,7 +35,9 @@ export class SharedBlocks {
     if (area === undefined) {
       const bytes = Math.max(LIMITS.sharedAreaBytes, this.#blockBytes);
       area = { memory: new SharedArrayBuffer(bytes), begun: 0, free: [] };
-      this.#areas.push(area);
+      // Where nothing is given back, only the one that is being filled is needed here.
+      if (this.#mayUseAgain) this.#areas.push(area);
+      else this.#areas = [area];
     }
     area.begun += 1;
     return Buffer.from(area.memory, (area.begun - 1) * this.#blockBytes, this.#blockBytes);
