@@ -519,8 +519,9 @@ export const LIMITS = {
   walChunkBytes: 1 * MIB,
   /** What comes over a line is handed to a sealing thread in parts of about this much. */
   piecesBytes: 2 * MIB,
-  /** Segments that a repository has twice of which it is found out which version is right, the newest ones; each lies in memory for that. */
+  /** Segments of which a repository has versions that differ, and of which it is found out which one is right: the newest ones. */
   settledSegments: 64,
+  /** Larger segments are not read for that: all versions of one and of those beside it lie in memory. */
   settledSegmentBytes: 64 * MIB,
   /** Memory that threads share is allocated in this much, of which what is not used takes none: above 32 MiB it has its own mapping. */
   sharedAreaBytes: 33 * MIB,

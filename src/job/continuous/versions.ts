@@ -2,9 +2,11 @@
  * Where a repository has a stretch of the log more than once: whether that is the same, and else which version is the server's.
  * Names tell where to look, so that nothing is read where nothing overlaps.
  */
+import { mapConcurrent } from "../../base/concurrent.ts";
 import { isFailure } from "../../base/errors.ts";
 import type { ChunkId } from "../../base/ids.ts";
 import { LIMITS } from "../../base/limits.ts";
+import type { TreeNode } from "../../format/node.ts";
 import type { Line } from "../../point/continuous.ts";
 import type { Repository } from "../../repo/repository.ts";
 import { type TimelineHistory } from "../../wal/history.ts";
@@ -13,7 +15,7 @@ import { createWalReader, type WalReader } from "../../wal/reader.ts";
 import { type SettledSegment, settleSegment } from "../../wal/versions.ts";
 import { type JournalObject, readJournal } from "./journal.ts";
 import type { ListedSpan } from "./list.ts";
-import { readSegmentNodes } from "./span-files.ts";
+import { readSegmentNodes, sizeOf } from "./span-files.ts";
 
 /** A stretch of one timeline. */
 export interface Hole extends Pick<Line, "systemId" | "timeline"> {
@@ -92,33 +94,49 @@ function segmentsTwice({ spans, objects, segmentBytes, isListing = false }: ToSe
   return [...starts].toSorted((a, b) => (a < b ? -1 : 1));
 }
 
-/** A part of a segment, as far as it counts. */
-interface NamedPart {
+/** What has a part of a segment, and how much of it. */
+interface Holder {
   readonly name: string;
-  readonly from: Lsn;
-  readonly bytes: Uint8Array;
+  readonly length: number;
 }
 
-interface Known {
-  readonly found: SettledSegment;
-  /** Those that it was found of. */
-  readonly parts: readonly { readonly name: string; readonly from: Lsn; readonly to: Lsn }[];
+/** One version of a part of a segment, and all that have it or its beginning; the first has all of it. */
+interface NamedPart {
+  readonly from: Lsn;
+  readonly holders: readonly Holder[];
 }
+
+type PartBytes = NamedPart & { readonly bytes: Uint8Array };
+
+interface SettledParts {
+  readonly found: SettledSegment;
+  readonly parts: readonly NamedPart[];
+}
+
+/** Files of spans of which each is the beginning of the one before it, the longest first. */
+type Likes = { readonly id: string; readonly node: TreeNode }[];
 
 /**
  * What was found of segments, by all that has a part in that: what is stored under a name never changes, and a watch looks every
  * minute.
  */
-const FOUND = new Map<string, Known>();
+const FOUND = new Map<string, SettledParts>();
+/** Of which segments all that is there is the same, or not. */
+const SAME = new Map<string, boolean>();
 const MOST_FOUND = 4096;
-const SAME: Known = { found: { ends: [], undecidedFrom: undefined, lastCommitUs: undefined }, parts: [] };
+
+/** A segment and those beside it. */
+const READ_AT_ONCE = 3;
 
 class LineVersions {
   readonly #repository: Repository;
   readonly #timeline: number;
   readonly #o: ToSettle;
   readonly #signal: AbortSignal;
-  readonly #settled = new Map<Lsn, Known>();
+  readonly #settled = new Map<Lsn, SettledParts>();
+  readonly #files = new Map<Lsn, Likes[]>();
+  /** Of the segments that were read last. */
+  readonly #bytes = new Map<Lsn, readonly PartBytes[]>();
   readonly #nodes = new Map<string, ReturnType<typeof readSegmentNodes>>();
 
   constructor(repository: Repository, timeline: number, toSettle: ToSettle, { signal }: CallOptions) {
@@ -135,12 +153,13 @@ class LineVersions {
     const wrong: (Hole & { name: string })[] = [];
     const undecided: Settled["undecided"][number][] = [];
     const line = { systemId, timeline: this.#timeline };
+    const differing = await this.#differing(twice);
     const isTooMuch = segmentBytes > LIMITS.settledSegmentBytes;
-    const judged = isTooMuch ? [] : twice.slice(-LIMITS.settledSegments);
-    for (const start of twice.filter((one) => !judged.includes(one))) {
+    const judged = isTooMuch ? [] : differing.slice(-LIMITS.settledSegments);
+    for (const start of differing.slice(0, differing.length - judged.length)) {
       undecided.push({ ...line, from: start, to: start + BigInt(segmentBytes), lastCommitUs: undefined });
     }
-    const open = new Set<Lsn>(judged);
+    const open = new Set<Lsn>(differing);
     // What the segment behind has to say is known only when that one is settled.
     for (const order of [judged, judged.toReversed()]) {
       for (const start of order.filter((one) => open.has(one))) {
@@ -150,9 +169,12 @@ class LineVersions {
     for (const start of judged) {
       const { found, parts } = this.#settled.get(start) ?? { found: undefined, parts: [] };
       const end = start + BigInt(segmentBytes);
-      for (const [index, { name, to }] of parts.entries()) {
+      for (const [index, { from, holders }] of parts.entries()) {
         const counts = found?.ends[index] ?? end;
-        if (counts < to) wrong.push({ ...line, name, from: counts, to });
+        for (const { name, length } of holders) {
+          const to = from + BigInt(length);
+          if (counts < to) wrong.push({ ...line, name, from: counts, to });
+        }
       }
       if (found?.undecidedFrom === undefined) continue;
       undecided.push({ ...line, from: found.undecidedFrom, to: end, lastCommitUs: found.lastCommitUs });
@@ -160,20 +182,45 @@ class LineVersions {
     return { wrong, undecided };
   }
 
+  /** Segments of which not all that is there is the same. */
+  async #differing(twice: readonly Lsn[]): Promise<Lsn[]> {
+    const [young, saved] = [true, false].map((has) => twice.filter((at) => this.#objectsOf(at).length > 0 === has));
+    const differing = new Set<Lsn>();
+    const compare = async (start: Lsn) => {
+      const key = [this.#o.systemId, this.#timeline, start, ...this.#namesOf(start)].join("|");
+      const isSame = SAME.get(key) ?? (await this.#isSame(start));
+      if (SAME.size > MOST_FOUND) SAME.clear();
+      SAME.set(key, isSame);
+      if (isSame) this.#files.delete(start);
+      else differing.add(start);
+    };
+    await mapConcurrent(saved ?? [], LIMITS.journalReads, compare, { signal: this.#signal });
+    // Of these all bytes are read.
+    for (const start of young ?? []) await compare(start);
+    return twice.filter((start) => differing.has(start));
+  }
+
+  /** Of spans the chunks' names tell, and a beginning's last chunk; nothing more of the log is read for that. */
+  async #isSame(start: Lsn): Promise<boolean> {
+    const { segmentBytes } = this.#o;
+    const files = await this.#filesOf(start);
+    if (this.#objectsOf(start).length === 0) return files.length <= 1;
+    if (segmentBytes > LIMITS.settledSegmentBytes) return false;
+    const parts = await this.#partsOf(start);
+    const alone = { start, segmentBytes, parts, before: undefined, after: undefined, open: undefined };
+    return settleSegment(alone).undecidedFrom === undefined;
+  }
+
   async #settleOne(start: Lsn, open: ReadonlySet<Lsn>): Promise<SettledSegment> {
     const size = BigInt(this.#o.segmentBytes);
     const [before, after] = [start - size, start + size].map((each) => (open.has(each) ? undefined : each));
     const around = [before, start, after].map((each) => (each === undefined ? "" : this.#namesOf(each).join(" ")));
     const key = [this.#o.systemId, this.#timeline, this.#o.major, start, ...around].join("|");
-    const known = FOUND.get(key) ?? (await this.#find(start, before, after));
-    if (FOUND.size > MOST_FOUND) FOUND.clear();
-    FOUND.set(key, known);
-    this.#settled.set(start, known);
-    return known.found;
-  }
-
-  async #find(start: Lsn, before: Lsn | undefined, after: Lsn | undefined): Promise<Known> {
-    if (await this.#isSame(start)) return SAME;
+    const known = FOUND.get(key);
+    if (known !== undefined) {
+      this.#settled.set(start, known);
+      return known.found;
+    }
     const parts = await this.#partsOf(start);
     const found = settleSegment({
       start,
@@ -183,7 +230,11 @@ class LineVersions {
       after: after === undefined ? undefined : await this.#bytesOf(after),
       open: this.#reader(),
     });
-    return { found, parts: parts.map(({ name, from, bytes }) => ({ name, from, to: from + BigInt(bytes.length) })) };
+    const settled = { found, parts: parts.map(({ from, holders }) => ({ from, holders })) };
+    if (FOUND.size > MOST_FOUND) FOUND.clear();
+    FOUND.set(key, settled);
+    this.#settled.set(start, settled);
+    return found;
   }
 
   #reader(): ((from: Lsn) => WalReader) | undefined {
@@ -208,16 +259,47 @@ class LineVersions {
     return [...this.#spansOf(start).map(({ id }) => id), ...this.#objectsOf(start).map(({ name }) => name)];
   }
 
-  /** True where spans alone have it, and by their chunks' names all of them the same; nothing of the log is read for that. */
-  async #isSame(start: Lsn): Promise<boolean> {
-    if (this.#objectsOf(start).length > 0) return false;
-    const lists: (readonly ChunkId[])[] = [];
+  /** What spans have of a segment: files that differ, each with those that are its beginning. */
+  async #filesOf(start: Lsn): Promise<Likes[]> {
+    const known = this.#files.get(start);
+    if (known !== undefined) return known;
+    const found: Likes[] = [];
     for (const listed of this.#spansOf(start)) {
       const node = await this.#nodeOf(listed, start);
-      if (node !== undefined) lists.push(node.content ?? []);
+      if (node !== undefined) found.push([{ id: listed.id, node }]);
     }
-    const longest = lists.reduce((most, list) => (list.length > most.length ? list : most), []);
-    return lists.every((list) => list.every((id, at) => id === longest[at]));
+    const files: Likes[] = [];
+    for (const one of found.flat().toSorted((a, b) => sizeOf(b.node) - sizeOf(a.node))) {
+      const likes = await this.#likesOf(one.node, files);
+      if (likes === undefined) files.push([one]);
+      else likes.push(one);
+    }
+    this.#files.set(start, files);
+    return files;
+  }
+
+  async #likesOf(node: TreeNode, files: readonly Likes[]): Promise<Likes | undefined> {
+    for (const likes of files) {
+      const shortest = likes.at(-1);
+      if (shortest !== undefined && (await this.#isBeginning(node, shortest.node))) return likes;
+    }
+    return undefined;
+  }
+
+  /** @param whole not shorter. False too where a chunk cannot be read that would tell. */
+  async #isBeginning(node: TreeNode, whole: TreeNode): Promise<boolean> {
+    const [ids, others] = [node.content ?? [], whole.content ?? []];
+    const at = ids.findIndex((id, index) => id !== others[index]);
+    if (at === -1) return true;
+    const [last, other] = [ids[at], others[at]];
+    if (last === undefined || other === undefined || at < ids.length - 1 || sizeOf(node) === sizeOf(whole))
+      return false;
+    const read = async () => await this.#readChunk(last);
+    const [bytes, longer] = [
+      await this.#unlessLost(read),
+      await this.#unlessLost(async () => await this.#readChunk(other)),
+    ];
+    return bytes !== undefined && longer !== undefined && longer.subarray(0, bytes.length).equals(bytes);
   }
 
   async #nodeOf(listed: ListedSpan, start: Lsn) {
@@ -233,12 +315,26 @@ class LineVersions {
     return (await nodes).find((node) => node.name === name);
   }
 
-  async #partsOf(start: Lsn): Promise<NamedPart[]> {
+  async #partsOf(start: Lsn): Promise<readonly PartBytes[]> {
+    const known = this.#bytes.get(start);
+    if (known !== undefined) return known;
+    const parts = await this.#readParts(start);
+    for (const oldest of this.#bytes.keys()) if (this.#bytes.size >= READ_AT_ONCE) this.#bytes.delete(oldest);
+    this.#bytes.set(start, parts);
+    return parts;
+  }
+
+  async #readParts(start: Lsn): Promise<PartBytes[]> {
     const end = start + BigInt(this.#o.segmentBytes);
-    const parts: NamedPart[] = [];
-    for (const listed of this.#spansOf(start)) {
-      const bytes = await this.#unlessLost(async () => await this.#readFile(listed, start));
-      if (bytes !== undefined) parts.push({ name: listed.id, from: start, bytes });
+    const parts: PartBytes[] = [];
+    for (const likes of await this.#filesOf(start)) {
+      for (const [index, { node }] of likes.entries()) {
+        const bytes = await this.#unlessLost(async () => await this.#readFile(node));
+        if (bytes === undefined) continue;
+        const holders = likes.slice(index).map((one) => ({ name: one.id, length: sizeOf(one.node) }));
+        parts.push({ from: start, holders, bytes });
+        break;
+      }
     }
     for (const object of this.#objectsOf(start)) {
       const read = async () => (await readJournal(this.#repository, object, { signal: this.#signal })).bytes;
@@ -246,20 +342,21 @@ class LineVersions {
       if (bytes === undefined) continue;
       const from = object.from > start ? object.from : start;
       const to = object.to < end ? object.to : end;
-      const part = bytes.subarray(Number(from - object.from), Number(to - object.from));
-      parts.push({ name: object.name, from, bytes: part });
+      // A copy, so that no more of the object stays in memory.
+      const part = new Uint8Array(bytes.subarray(Number(from - object.from), Number(to - object.from)));
+      parts.push({ from, holders: [{ name: object.name, length: part.length }], bytes: part });
     }
     return parts;
   }
 
-  async #readFile(listed: ListedSpan, start: Lsn): Promise<Buffer | undefined> {
-    const node = await this.#nodeOf(listed, start);
-    if (node === undefined) return undefined;
+  async #readFile({ content }: TreeNode): Promise<Buffer> {
     const chunks: Buffer[] = [];
-    for (const id of node.content ?? []) {
-      chunks.push(await this.#repository.readChunk("data", id, { signal: this.#signal }));
-    }
+    for (const id of content ?? []) chunks.push(await this.#readChunk(id));
     return Buffer.concat(chunks);
+  }
+
+  async #readChunk(id: ChunkId): Promise<Buffer> {
+    return await this.#repository.readChunk("data", id, { signal: this.#signal });
   }
 
   async #unlessLost(read: () => Promise<Buffer | undefined>): Promise<Buffer | undefined> {
@@ -275,12 +372,13 @@ class LineVersions {
   async #bytesOf(start: Lsn): Promise<Uint8Array | undefined> {
     const known = this.#settled.get(start);
     const parts = await this.#partsOf(start);
-    const endOf = (name: string) => known?.found.ends[known.parts.findIndex((part) => part.name === name)];
+    // What could be read when it was settled, and cannot be now.
+    if (known !== undefined && known.parts.length !== parts.length) return undefined;
     const size = this.#o.segmentBytes;
     const joined = new Uint8Array(size);
     let filled = 0;
-    for (const { name, from, bytes } of parts) {
-      const counts = endOf(name) ?? from + BigInt(bytes.length);
+    for (const [index, { from, bytes }] of parts.entries()) {
+      const counts = known?.found.ends[index] ?? from + BigInt(bytes.length);
       const undecided = known?.found.undecidedFrom ?? counts;
       const [begin, to] = [from, undecided < counts ? undecided : counts].map((lsn) => Number(lsn - start));
       if (begin === undefined || to === undefined) continue;

@@ -5,6 +5,7 @@ import { readFileSync } from "node:fs";
 import { mkdir } from "node:fs/promises";
 import { test } from "node:test";
 import { isFailure } from "../../../src/base/errors.ts";
+import { LIMITS } from "../../../src/base/limits.ts";
 import { silent } from "../../../src/base/progress.ts";
 import { listContinuous, lookAtWindow, settleListed } from "../../../src/job/continuous/list.ts";
 import { findServingBases, openMomentSource } from "../../../src/job/continuous/moment-source.ts";
@@ -174,5 +175,42 @@ test("what overlaps and is the same is one log", async () => {
       undecided: [],
     });
     assert.ok((await replayed(repository, at(3 * SEGMENT), folder)).equals(log));
+  });
+});
+
+test("beginnings that stayed beside whole segments are one log, however many, and what differs among them is settled", async () => {
+  await withBase(async (repository, folder) => {
+    const log = realLog(LIMITS.settledSegments + 2);
+    await putSpan(repository, { at: 0, bytes: log });
+    for (let from = 0; from < log.length; from += SEGMENT) {
+      await putSpan(repository, { at: from, bytes: log.subarray(from, from + 1000) });
+    }
+    const bad = flipped(log, 300_000);
+    for (const length of [200_000, 600_000, SEGMENT]) {
+      await putSpan(repository, { at: 0, bytes: bad.subarray(0, length) });
+    }
+    const { window, ...lists } = await lookAtWindow(repository, LINE.installation, { signal });
+    assert.deepEqual([window.ranges.map(({ to }) => to), window.gaps], [[at(log.length)], []]);
+    const { wrong, undecided } = await settleListed(repository, lists, { signal });
+    assert.deepEqual(undecided, []);
+    assert.deepEqual(
+      wrong.map(({ from, to }) => [from, to]),
+      [
+        [at(300_000), at(SEGMENT)],
+        [at(300_000), at(600_000)],
+      ],
+    );
+    assert.ok((await replayed(repository, at(log.length), folder)).equals(log));
+  });
+});
+
+test("a beginning that the right version and a wrong one share counts, and the longer wrong one does not", async () => {
+  await withBase(async (repository, folder) => {
+    const log = realLog(2);
+    const bad = flipped(log, SEGMENT + 400_000).subarray(SEGMENT);
+    await putSpan(repository, { at: 0, bytes: log });
+    await putSpan(repository, { at: SEGMENT, bytes: bad.subarray(0, 300_000) });
+    await putSpan(repository, { at: SEGMENT, bytes: bad.subarray(0, 900_000) });
+    assert.ok((await replayed(repository, at(2 * SEGMENT), folder)).equals(log));
   });
 });
