@@ -83,11 +83,15 @@ function besideOf({ store }: Repository): Beside {
   return store.beside;
 }
 
-/** Makes bytes of the log durable in the journal; in several objects where they are many. */
+/**
+ * Makes bytes of the log durable in the journal; in several objects where they are many.
+ * @param onStored Called with the position up to which they are, after each object: what fails need not be written again from the
+ * beginning.
+ */
 export async function writeJournal(
   repository: Repository,
   { span, commits, bytes, history }: JournalEntry,
-  { signal }: CallOptions,
+  { signal, onStored }: CallOptions & { onStored?: (to: Lsn) => void },
 ): Promise<void> {
   const { installation } = span;
   const beside = besideOf(repository);
@@ -101,6 +105,7 @@ export async function writeJournal(
     const name = journalName({ ...span, from, to }, randomBytes(4).toString("hex"));
     const sealed = await sealObject(repository, { installation, name, history, commits: within, bytes: part });
     await beside.put(`${journalFolder(installation)}/${name}`, sealed, { signal });
+    onStored?.(to);
   }
 }
 

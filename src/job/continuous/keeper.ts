@@ -19,7 +19,7 @@ export interface SpanBytes {
   readonly bytes: readonly Buffer[];
 }
 
-/** Where a keeper stores. What resolves is durable; what rejects may be tried again as it is. */
+/** Where a keeper stores. What resolves is durable; what rejects may be tried again. */
 export interface SpanPlace {
   /** The repository's name. */
   readonly name: string;
@@ -27,7 +27,8 @@ export interface SpanPlace {
   readonly hasJournal: boolean;
   /** What comes is stored no more often. */
   readonly leastFlushMs?: number;
-  putJournal(entry: SpanBytes, options: { signal: AbortSignal }): Promise<void>;
+  /** `onStored` is told up to where it is durable, whatever becomes of the rest. */
+  putJournal(entry: SpanBytes, options: { signal: AbortSignal; onStored: (to: Lsn) => void }): Promise<void>;
   /**
    * Whole segments, and at times the beginning of one more: the next span has that segment whole. `goesOn` says, when the span is
    * stored, whether the next one comes at once.
@@ -201,8 +202,13 @@ export class Keeper {
     const retry = this.#retries[kind];
     try {
       const goesOn = () => this.#isMoreToCome(segmentStart(to, tail.segmentBytes));
+      const onStored = (stored: Lsn) => {
+        this.#objects += 1;
+        if (stored > this.#durableTo) this.#durableTo = stored;
+        onProgress();
+      };
       await this.#tellingWhenSlow(
-        kind === "span" ? place.saveSpan(entry, { signal, goesOn }) : place.putJournal(entry, { signal }),
+        kind === "span" ? place.saveSpan(entry, { signal, goesOn }) : place.putJournal(entry, { signal, onStored }),
       );
     } catch (error) {
       if (signal.aborted) throw signal.reason;
@@ -219,8 +225,10 @@ export class Keeper {
     if (this.#failingSinceMs !== undefined) onTrouble(undefined);
     this.#failingSinceMs = undefined;
     if (to > this.#durableTo) this.#durableTo = to;
-    this.#objects = kind === "span" ? 0 : this.#objects + 1;
-    if (kind === "span") await this.#saved(to, signal);
+    if (kind === "span") {
+      this.#objects = 0;
+      await this.#saved(to, signal);
+    }
     onProgress();
   }
 

@@ -39,8 +39,8 @@ export function openSpanPlace(
     get leastFlushMs() {
       return isKept || !hasJournal(repository) ? LIMITS.journalKeptFlushMs : 0;
     },
-    async putJournal(entry, { signal }) {
-      await writeJournal(repository, { ...entry, history: histories.get(entry.span.timeline) }, { signal });
+    async putJournal(entry, options) {
+      await writeJournal(repository, { ...entry, history: histories.get(entry.span.timeline) }, options);
     },
     async saveSpan({ span, commits, bytes }, { signal, goesOn }) {
       // A line is slower than one thread, and a second one would hold its packs in memory, too.

@@ -15,7 +15,7 @@ import {
 import type { WalSpan } from "../../../src/point/continuous.ts";
 import type { Repository } from "../../../src/repo/repository.ts";
 import { createMemoryStore, type MemoryStore } from "../../../src/store/memory-store.ts";
-import { FaultyStore } from "../../harness/faulty-store.ts";
+import { FaultyStore, onCall } from "../../harness/faulty-store.ts";
 import { newRepository, signal } from "../../repo/small-backup.ts";
 
 const LINE = { installation: "0a61c0de-0000-4000-8000-000000000001", systemId: "7412345678901234567", timeline: 1 };
@@ -88,6 +88,22 @@ test("much that came at once becomes several objects, each with its own commits"
   assert.deepEqual(
     read.map((object) => object.commits.count),
     [2, 1],
+  );
+});
+
+test("of several objects those count that were stored before one was refused", async () => {
+  const store = new FaultyStore(createMemoryStore());
+  const repository = await newRepository(store);
+  const bytes = Buffer.alloc(LIMITS.journalObjectBytes + 10, "log");
+  const stored: bigint[] = [];
+  store.script = onCall("put", 2, { how: "fail", error: new Failure("store/unreachable", "no answer") });
+  const onStored = (to: bigint) => void stored.push(to);
+  await assert.rejects(writeJournal(repository, entry(START, bytes), { signal, onStored }), /no answer/);
+  const first = START + BigInt(LIMITS.journalObjectBytes);
+  assert.deepEqual(stored, [first]);
+  assert.deepEqual(
+    (await all(repository)).read.map(({ from, to }) => [from, to]),
+    [[START, first]],
   );
 });
 

@@ -21,6 +21,8 @@ class NotedPlace implements SpanPlace {
   readonly goOn: boolean[] = [];
   refusal: Failure | undefined;
   spanRefusal: Failure | undefined;
+  /** Then the first half of what goes to the journal is stored, and the rest is not. */
+  halfRefusal: Failure | undefined;
   beforeSpan: (() => Promise<void>) | undefined;
   beforeJournal: (() => Promise<void>) | undefined;
 
@@ -34,9 +36,16 @@ class NotedPlace implements SpanPlace {
     this.entries.push(entry);
   }
 
-  async putJournal(entry: SpanBytes): Promise<void> {
+  async putJournal(entry: SpanBytes, { onStored }: { onStored: (to: bigint) => void }): Promise<void> {
     await this.beforeJournal?.();
+    if (this.halfRefusal !== undefined) {
+      const half = (entry.span.from + entry.span.to) / 2n;
+      this.calls.push(`half ${entry.span.from - START}-${half - START}`);
+      onStored(half);
+      throw this.halfRefusal;
+    }
     await this.#take("journal", entry);
+    onStored(entry.span.to);
   }
 
   async saveSpan(entry: SpanBytes, { goesOn }: { goesOn: () => boolean }): Promise<void> {
@@ -169,6 +178,23 @@ test("a place that refuses is tried again for as long as it takes, and nothing i
   await clock.advance(60_000);
   assert.equal(keeper.durableTo, START + 30n);
   assert.deepEqual([troubles.at(-1), keeper.failingSinceMs], [undefined, undefined]);
+  await stop();
+});
+
+test("what was stored before a place refused the rest is durable, and not stored again", async () => {
+  const { place, clock, keeper, troubles, add, stop } = world();
+  place.halfRefusal = new Failure("store/unreachable", "no answer");
+  await add(40, [10n, 30n]);
+  await clock.advance(5_000);
+  assert.deepEqual([keeper.durableTo, troubles], [START + 20n, ["store/unreachable"]]);
+  place.halfRefusal = undefined;
+  await clock.advance(5_000);
+  assert.deepEqual(place.calls, ["half 0-20", "journal 20-40"]);
+  assert.deepEqual(
+    place.entries.map(({ commits }) => commits.map(({ timeUs }) => timeUs)),
+    [[30n]],
+  );
+  assert.deepEqual([keeper.durableTo, troubles.at(-1)], [START + 40n, undefined]);
   await stop();
 });
 
