@@ -11,6 +11,7 @@ import type { Repository } from "../repo/repository.ts";
 import { followFiles } from "./continuous/follow-files.ts";
 import { LogFollower } from "./continuous/follow-log.ts";
 import { BaseKeeper } from "./continuous/keep-bases.ts";
+import { damagedPagesFinding } from "./damaged-pages.ts";
 import { repositoryPlace } from "./continuous/repository-place.ts";
 import type { Sources } from "./sources.ts";
 import type { WatchBook } from "./watch-book.ts";
@@ -75,6 +76,10 @@ export async function watchLog(options: WatchOptions): Promise<void> {
 
 function keepBases(options: WatchOptions, signal: AbortSignal): BaseKeeper {
   const { book, repositories, identity, program, clock, replication, say, rtoMs, replayRate } = options;
+  const tellPages = (repository: string, hasDamagedPages: boolean | undefined) => {
+    if (hasDamagedPages === undefined) return;
+    book.find(`pages ${repository}`, ...(hasDamagedPages ? [damagedPagesFinding(repository)] : []));
+  };
   return new BaseKeeper({
     places: repositories,
     address: replication,
@@ -86,15 +91,17 @@ function keepBases(options: WatchOptions, signal: AbortSignal): BaseKeeper {
     clock,
     signal,
     onBegin: (reason) => say(`taking a base: ${reason}`),
-    onBase: ({ base, repository, seconds, sentBytes, whyWhole }) => {
+    onBase: ({ base, repository, seconds, sentBytes, whyWhole, hasDamagedPages }) => {
       const sent = `the server sent ${formatBytes(sentBytes)} of ${formatBytes(base.bytes)}`;
       say(`a base is in '${repository}'${sentBytes < base.bytes ? `: ${sent}, and the rest is as before` : ""}`);
       if (whyWhole !== undefined) say(`the server had to send all of it: ${whyWhole}`);
+      tellPages(repository, hasDamagedPages);
       book.baseTaken({ atMs: Number(base.beganUs / 1000n), repository, bytes: base.bytes, seconds });
     },
     onTrouble: (trouble) => book.baseTrouble(trouble),
-    onServed: (repository, base) => {
+    onServed: (repository, base, hasDamagedPages) => {
       book.gapServed(repository);
+      tellPages(repository, hasDamagedPages);
       book.baseServes({ atMs: Number(base.beganUs / 1000n), repository, bytes: base.bytes });
     },
   });

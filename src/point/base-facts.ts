@@ -31,6 +31,8 @@ export interface BaseFacts {
         /** Bases since one of which the server sent everything; from 1 on. */ readonly count: number;
       }
     | undefined;
+  /** The server found pages that their checksums do not fit, and sent them as they are; undefined where it found none, or did not look. */
+  readonly hasDamagedPages?: true | undefined;
   /** The text of `backup_label`. */
   readonly backupLabel: string;
   /** The text of `tablespace_map`; null where there are none. */

@@ -39,6 +39,11 @@ export function isServersOwnFault(error: unknown): boolean {
   return /^(5[378]...|XX00[12])$/.test(sqlState(error) ?? "");
 }
 
+/** True where a server found its own data damaged: a page whose checksum is wrong, for one. */
+export function isDataCorrupted(error: unknown): boolean {
+  return sqlState(error) === "XX001";
+}
+
 const POOLERS_OWN = "08P01";
 
 /** PgBouncer has one SQLSTATE for all that it says: its words tell the one that a server would have used. */

@@ -24,6 +24,40 @@ export async function idsOn(server: TestServer, database: string, table: string,
   return (await server.query(sql, database)).map(({ id }) => Number(id));
 }
 
+async function fileOf(server: TestServer, database: string, table: string): Promise<string> {
+  return join(
+    await one(server, database, "show data_directory"),
+    await one(server, database, `select pg_relation_filepath('${table}')`),
+  );
+}
+
+/**
+ * Turns one bit in the middle of a page on the disk, whose checksum then tells: by its head it is as old as it was. The function that
+ * comes back turns it back.
+ */
+export async function turnBit(
+  server: TestServer,
+  database: string,
+  table: string,
+  page: number,
+): Promise<() => Promise<void>> {
+  const file = await fileOf(server, database, table);
+  await server.query("checkpoint", database);
+  const turn = () => {
+    const handle = openSync(file, "r+");
+    try {
+      const byte = Buffer.alloc(1);
+      const at = page * PAGE + 5000;
+      readSync(handle, byte, 0, 1, at);
+      writeSync(handle, Buffer.from([(byte[0] ?? 0) ^ 1]), 0, 1, at);
+    } finally {
+      closeSync(handle);
+    }
+  };
+  turn();
+  return async () => turn();
+}
+
 /** Writes nonsense over a page on the disk; the function that comes back mends it. */
 export async function damagePage(
   server: TestServer,
@@ -31,10 +65,7 @@ export async function damagePage(
   table: string,
   page: number,
 ): Promise<() => Promise<void>> {
-  const file = join(
-    await one(server, database, "show data_directory"),
-    await one(server, database, `select pg_relation_filepath('${table}')`),
-  );
+  const file = await fileOf(server, database, table);
   await server.query("checkpoint", database);
   await evict(server, database);
   const before = Buffer.alloc(PAGE);

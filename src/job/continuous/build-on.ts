@@ -41,10 +41,12 @@ export async function usableEarlier(
   }
 }
 
-function whyNot({ builtOn: before, settings }: BaseFacts, server: Builder): string | undefined {
+function whyNot({ builtOn: before, settings, hasDamagedPages }: BaseFacts, server: Builder): string | undefined {
   const { blockBytes, segmentBlocks } = server.cut;
   if ((before?.count ?? 0) >= LIMITS.builtBases)
     return `after ${LIMITS.builtBases} bases of what changed, all pages are read and checked once`;
+  // A page that is put back into its file from elsewhere is in no log: the server would not send it.
+  if (hasDamagedPages === true) return "the last one has damaged pages, and whether they were mended no log says";
   if (settings["data_checksums"] !== server.settings["data_checksums"])
     return "page checksums were switched on or off since the last one";
   if (blockBytes <= 0 || LIMITS.baseChunkBytes % blockBytes !== 0)

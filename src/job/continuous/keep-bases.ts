@@ -13,6 +13,7 @@ import { formatLsn, type Lsn } from "../../wal/lsn.ts";
 import type { LineBegun } from "./follow-log.ts";
 import { type ListedBase, listContinuous, settleListed } from "./list.ts";
 import { helpBy, type KeptLine, type Lists, servingBases, spansForHoles } from "./serving-bases.ts";
+import { readBaseFacts } from "./read-base.ts";
 import { copySnapshots } from "./share.ts";
 import { takeBase } from "./take-base.ts";
 
@@ -39,8 +40,8 @@ export interface BaseKeeperOptions {
   readonly onBase: (taken: BaseNews) => void;
   /** One could not be taken, and is tried again; undefined: all have what they need. */
   readonly onTrouble: (trouble: Failure | undefined) => void;
-  /** A repository has a base behind the last gap in its log. */
-  readonly onServed: (repository: string, base: Base) => void;
+  /** A repository has a base behind the last gap in its log; undefined where nobody can tell whether it has damaged pages. */
+  readonly onServed: (repository: string, base: Base, hasDamagedPages: boolean | undefined) => void;
 }
 
 export interface BaseNews {
@@ -51,6 +52,8 @@ export interface BaseNews {
   readonly sentBytes: number;
   /** Why it sent all of it although there is a base before; told once as long as it is the same. */
   readonly whyWhole: string | undefined;
+  /** The server found damaged pages, and sent them as they are. */
+  readonly hasDamagedPages: boolean;
 }
 
 /** A repository, what it has, and the newest base in it that serves what is kept now. */
@@ -76,6 +79,8 @@ export class BaseKeeper {
   #mostLogBytes: number | undefined;
   #poked = Promise.withResolvers<void>();
   #toldWhy: string | undefined;
+  /** Of bases, by their ids, what they say of their pages. */
+  readonly #damaged = new Map<string, boolean | undefined>();
 
   constructor(options: BaseKeeperOptions) {
     this.#o = options;
@@ -124,7 +129,10 @@ export class BaseKeeper {
     const standings = await this.#standings(watched);
     // What began meanwhile may have a gap of its own.
     if (this.#watched === watched) {
-      for (const { place, newest } of standings) if (newest !== undefined) this.#o.onServed(place.name, newest.base);
+      for (const { place, repository, newest } of standings) {
+        if (newest === undefined) continue;
+        this.#o.onServed(place.name, newest.base, await this.#hasDamagedPages(repository, newest));
+      }
     }
     const lacking: number[] = [];
     for (const [at, standing] of standings.entries()) {
@@ -173,6 +181,12 @@ export class BaseKeeper {
     const lists = { ...found, journal: { ...found.journal, objects }, settled };
     const serving = servingBases(lists, this.#kept(watched), watched.gapped.has(place.name));
     return { place, repository, lists, newest: serving.at(-1) };
+  }
+
+  /** Asked once: a watch that begins goes on telling of the base that an earlier one took. */
+  async #hasDamagedPages(repository: Repository, listed: ListedBase): Promise<boolean | undefined> {
+    if (!this.#damaged.has(listed.id)) this.#damaged.set(listed.id, await damagedIn(repository, listed, this.#o));
+    return this.#damaged.get(listed.id);
   }
 
   #kept({ begun }: Watched): KeptLine {
@@ -234,7 +248,14 @@ export class BaseKeeper {
     const seconds = (clock.monotonic() - began) / 1000;
     const isNews = whyWhole !== this.#toldWhy;
     this.#toldWhy = whyWhole;
-    onBase({ base: facts.base, repository: place.name, seconds, sentBytes, whyWhole: isNews ? whyWhole : undefined });
+    onBase({
+      base: facts.base,
+      repository: place.name,
+      seconds,
+      sentBytes,
+      whyWhole: isNews ? whyWhole : undefined,
+      hasDamagedPages: facts.hasDamagedPages === true,
+    });
     const taken = await this.#standingOf(standing, this.#watched ?? watched);
     if (taken.newest !== undefined) return taken;
     const at = formatLsn(facts.base.from);
@@ -257,5 +278,20 @@ export class BaseKeeper {
         if (spans.length > 0) break;
       }
     }
+  }
+}
+
+/** Undefined where the base cannot be read, which others tell. */
+async function damagedIn(
+  repository: Repository,
+  listed: ListedBase,
+  { signal }: { signal: AbortSignal },
+): Promise<boolean | undefined> {
+  try {
+    return (await readBaseFacts(repository.anew(), listed, { signal })).hasDamagedPages === true;
+  } catch (error) {
+    signal.throwIfAborted();
+    if (!isFailure(error, "repo/damaged") && !isFailure(error, "point/invalid")) throw error;
+    return undefined;
   }
 }

@@ -5,6 +5,7 @@ import type { Line } from "../../point/continuous.ts";
 import type { ServerAddress } from "../../postgres/address.ts";
 import { connect, type Connection } from "../../postgres/connect.ts";
 import { type RelationCut, wholeLabel } from "../../postgres/incremental-file.ts";
+import { isDataCorrupted } from "../../postgres/server-errors.ts";
 import { openReplication, refuseOtherCluster, type SystemIdentity } from "../../postgres/replication.ts";
 import type { Repository } from "../../repo/repository.ts";
 import type { Lsn } from "../../wal/lsn.ts";
@@ -49,21 +50,37 @@ const LABEL = "chatkeep base";
 
 /**
  * Where the server can say what changed since an earlier base, that is all it sends, and the base is put together here; else, and
- * where that fails, it sends everything.
+ * where that fails, it sends everything. One with damaged pages, of which it tells at the very end, is read once more with these
+ * pages as they are ({@link BaseFacts.hasDamagedPages}): it is worth more than none.
  * @throws Failure `wal/other-cluster` of a server that is not the expected one, or is behind it; of the `database/` codes,
  * `repo/locked`, of the store; the signal's reason. Nothing counts then.
  */
 export async function takeBase(writer: Writer, options: TakeBaseOptions): Promise<TakenBase> {
   const server = await lookAtServer(writer, options);
   const found = await usableEarlier(writer, options.earlier, server);
-  if (!("base" in found)) return await takeOne(writer, options, { server, whyWhole: found.whyWhole });
+  if (!("base" in found)) return await takeWhole(writer, options, { server, whyWhole: found.whyWhole });
   try {
     return await takeOne(writer, options, { server, earlier: found.base, whyWhole: undefined });
   } catch (error) {
     writer.signal.throwIfAborted();
     const whyWhole = whyNotBuilt(error);
     if (whyWhole === undefined) throw error;
-    return await takeOne(writer, options, { server: await lookAtServer(writer, options), whyWhole });
+    return await takeWhole(writer, options, { server: await lookAtServer(writer, options), whyWhole });
+  }
+}
+
+/** The SQLSTATE tells: while it sends a whole base, a server has it for nothing but checksums of pages. */
+async function takeWhole(writer: Writer, options: TakeBaseOptions, read: Omit<Read, "earlier">): Promise<TakenBase> {
+  try {
+    return await takeOne(writer, options, read);
+  } catch (error) {
+    writer.signal.throwIfAborted();
+    if (!isDataCorrupted(error)) throw error;
+    return await takeOne(writer, options, {
+      ...read,
+      server: await lookAtServer(writer, options),
+      hasDamagedPages: true,
+    });
   }
 }
 
@@ -71,12 +88,14 @@ interface Read {
   readonly server: Server;
   readonly earlier?: EarlierBase;
   readonly whyWhole: string | undefined;
+  /** The server has said so, and is to send them. */
+  readonly hasDamagedPages?: true;
 }
 
 async function takeOne(
   writer: Writer,
   { address, rate, checkpoint, expected }: TakeBaseOptions,
-  { server, earlier, whyWhole }: Read,
+  { server, earlier, whyWhole, hasDamagedPages }: Read,
 ): Promise<TakenBase> {
   const { signal, identity, program } = writer;
   await using session = await openReplication(address, { signal });
@@ -84,7 +103,9 @@ async function takeOne(
   refuseUnexpected(found, expected, address);
   const limits = rate === undefined ? {} : { rate };
   const since = earlier === undefined ? {} : { since: earlier.manifest };
-  await using backup = await session.baseBackup({ label: LABEL, checkpoint, lends: true, ...limits, ...since });
+  const verifyChecksums = hasDamagedPages !== true;
+  const asked = { label: LABEL, checkpoint, verifyChecksums, lends: true, ...limits, ...since };
+  await using backup = await session.baseBackup(asked);
   const line: Line = { installation: identity.id, systemId: found.systemId, timeline: backup.timeline };
   let [bytes, sentBytes] = [0, 0];
   let together: Together | undefined;
@@ -104,6 +125,7 @@ async function takeOne(
       program,
       base,
       ...(earlier === undefined ? {} : { builtOn: builtOn(earlier) }),
+      ...(hasDamagedPages === undefined ? {} : { hasDamagedPages }),
       backupLabel: together === undefined ? end.label : wholeLabel(end.label),
       tablespaceMap: end.tablespaceMap ?? null,
       serverVersion,

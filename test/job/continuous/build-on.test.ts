@@ -42,6 +42,7 @@ test("a base is built on one of the same major and pages, of a server that notes
     /^after 6 bases .* all pages are read/,
   );
   assert.match(await decided({ settings: { data_checksums: "off" } }), /^page checksums were switched on or off/);
+  assert.match(await decided({ hasDamagedPages: true }), /^the last one has damaged pages/);
   assert.match(await decided({}, { summarizesWal: false }), /summarize_wal is off/);
   assert.match(await decided({}, { cut: { ...CUT, blockBytes: 0 } }), /pages have another length/);
   assert.match(await decided({}, { cut: { ...CUT, segmentBlocks: 0 } }), /how long a file of a table is/);

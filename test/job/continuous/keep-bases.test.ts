@@ -12,6 +12,7 @@ import { createMemoryStore } from "../../../src/store/memory-store.ts";
 import { startPostgres, type TestServer } from "../../harness/postgres.ts";
 import { newRepository, reopen, signal } from "../../repo/small-backup.ts";
 import { IDENTITY } from "../memory-desk.ts";
+import { turnBit } from "../damaged-page.ts";
 import { ask, follow, type Following, SEGMENT, write } from "./following.ts";
 
 const PATIENCE_MS = 120_000;
@@ -34,18 +35,23 @@ interface Watching extends AsyncDisposable {
   /** Repositories into which a base was taken from the server. */
   readonly taken: string[];
   readonly troubles: (ErrorCode | undefined)[];
+  /** What was said of the pages of each that was taken, and of those that were there. */
+  readonly damaged: { readonly taken: boolean[]; readonly there: (boolean | undefined)[] };
   until(what: string, holds: () => Promise<boolean> | boolean): Promise<void>;
 }
 
 interface WatchingOptions {
+  /** Whose log is followed. */
+  of?: TestServer;
   address?: TestServer["address"];
   mostLogBytes?: () => Promise<number | undefined>;
 }
 
 function watch(
   repositories: Readonly<Record<string, Repository>>,
-  { address = server.address, mostLogBytes = async () => undefined }: WatchingOptions = {},
+  { of = server, address = of.address, mostLogBytes = async () => undefined }: WatchingOptions = {},
 ): Watching {
+  const damaged: Watching["damaged"] = { taken: [], there: [] };
   const stop = new AbortController();
   const taken: string[] = [];
   const troubles: (ErrorCode | undefined)[] = [];
@@ -60,11 +66,14 @@ function watch(
     clock: quick,
     signal: stop.signal,
     onBegin() {},
-    onBase: ({ repository }) => taken.push(repository),
-    onServed() {},
+    onBase: ({ repository, hasDamagedPages }) => {
+      damaged.taken.push(hasDamagedPages);
+      taken.push(repository);
+    },
+    onServed: (_name, _base, hasDamagedPages) => damaged.there.push(hasDamagedPages),
     onTrouble: (trouble) => troubles.push(trouble?.code),
   });
-  const following = follow(server.address, repositories, {
+  const following = follow(of.address, repositories, {
     onLine: (begun) => keeper.lineBegun(begun),
     onState: ({ durableTo }) => keeper.position(durableTo),
   });
@@ -74,6 +83,7 @@ function watch(
     following,
     taken,
     troubles,
+    damaged,
     async until(what, holds) {
       const end = performance.now() + PATIENCE_MS;
       while (!(await holds())) {
@@ -150,4 +160,35 @@ test("no base is taken of a server that is another one, or has less than was fol
   await watching.until("it is refused", () => watching.troubles.includes("wal/other-cluster"));
   assert.equal((await ask(stranger.address, "select 1 as one")).length, 1);
   assert.deepEqual((await windowOf(repository)).bases, []);
+});
+
+test("of a server with a damaged page there is a base that says so, after another start too, until one without is there", async () => {
+  await using worn = await startPostgres({ hasChecksums: true });
+  const { database } = worn.address;
+  await worn.query("create table rows (id bigint generated always as identity, body text)");
+  await write(worn.address, 1_000);
+  const mend = await turnBit(worn, database, "rows", 3);
+  const repository = await newRepository(createMemoryStore());
+  {
+    await using first = watch({ one: repository }, { of: worn });
+    await first.until("a base is there", () => first.taken.length > 0);
+    assert.deepEqual(first.damaged.taken, [true]);
+    await write(worn.address, 100);
+    await first.following.caughtUp();
+    const { window, bases } = await windowOf(repository);
+    assert.deepEqual([window.ranges.length, bases.length], [1, 1], "any moment can be had of it");
+  }
+  let most = Infinity;
+  await using second = watch({ one: repository }, { of: worn, mostLogBytes: async () => most });
+  await second.until("it is said again", () => second.damaged.there.includes(true));
+  assert.deepEqual(second.taken, []);
+  await mend();
+  most = 0;
+  await second.until("another is there", async () => {
+    await worn.query("checkpoint");
+    return second.taken.length > 0;
+  });
+  most = Infinity;
+  await second.until("its pages are as they should be", () => second.damaged.there.at(-1) === false);
+  assert.equal(second.damaged.taken[0], false);
 });
