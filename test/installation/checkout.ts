@@ -2,6 +2,7 @@
 import { mkdir, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { mustRun } from "../harness/run.ts";
+import { readFolder } from "../harness/tree.ts";
 
 const ENV = {
   GIT_CONFIG_GLOBAL: "/dev/null",
@@ -51,4 +52,31 @@ export const ORIGIN = "https://github.com/chatwoot/chatwoot.git";
 export async function makeCheckout(upstream: string, folder: string): Promise<void> {
   await git(dirname(folder), "clone", "--quiet", upstream, folder);
   await git(folder, "remote", "set-url", "origin", ORIGIN);
+}
+
+/** What git says of a checkout of Chatwoot, and what lies in it but for uploads, environment and what is made anew. */
+export interface Checkout {
+  head: string;
+  branch: string;
+  branches: string;
+  status: string;
+  edited: string;
+  staged: string;
+  history: string;
+  files: Record<string, string>;
+}
+
+export async function readCheckout(root: string): Promise<Checkout> {
+  // So that git's memory of times is fresh.
+  await git(root, "status");
+  return {
+    head: await git(root, "rev-parse", "HEAD"),
+    branch: await git(root, "symbolic-ref", "HEAD"),
+    branches: await git(root, "for-each-ref", "refs/heads", "refs/tags"),
+    status: await git(root, "status", "--porcelain=v2"),
+    edited: await git(root, "diff", "--binary"),
+    staged: await git(root, "diff", "--cached", "--binary"),
+    history: await git(root, "log", "--format=%H %s"),
+    files: await readFolder(root, { except: (path) => /^(?:\.git|\.env|storage|tmp|log)$/.test(path) }),
+  };
 }

@@ -7,8 +7,7 @@ import { readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { onDatabase } from "../../src/demo/database.ts";
-import { readFolder } from "../harness/tree.ts";
-import { commit, git, write } from "../installation/checkout.ts";
+import { type Checkout, commit, git, readCheckout, write } from "../installation/checkout.ts";
 import { done, killedAndResumed } from "../scenario/moving-files.ts";
 import { assertSameState, type DeskState, openWholeDesk, type WholeDesk } from "../scenario/whole-desk.ts";
 
@@ -18,33 +17,6 @@ let saved: DeskState;
 let savedCode: Checkout;
 let found: DeskState;
 let foundCode: Checkout;
-
-/** What git says of a checkout, and what lies in it. */
-interface Checkout {
-  head: string;
-  branch: string;
-  branches: string;
-  status: string;
-  edited: string;
-  staged: string;
-  history: string;
-  files: Record<string, string>;
-}
-
-async function checkout(): Promise<Checkout> {
-  // So that git's memory of times is fresh.
-  await git(root, "status");
-  return {
-    head: await git(root, "rev-parse", "HEAD"),
-    branch: await git(root, "symbolic-ref", "HEAD"),
-    branches: await git(root, "for-each-ref", "refs/heads", "refs/tags"),
-    status: await git(root, "status", "--porcelain=v2"),
-    edited: await git(root, "diff", "--binary"),
-    staged: await git(root, "diff", "--cached", "--binary"),
-    history: await git(root, "log", "--format=%H %s"),
-    files: await readFolder(root, { except: (path) => /^(?:\.git|\.env|storage|tmp|log)$/.test(path) }),
-  };
-}
 
 before(async () => {
   whole = await openWholeDesk({ messages: 120, conversations: 20, files: 10 });
@@ -62,11 +34,11 @@ before(async () => {
   await write(root, "public/acme.css", "untracked\n");
   await done(whole, ["backup"]);
   saved = await whole.state();
-  savedCode = await checkout();
+  savedCode = await readCheckout(root);
 
   await moveOn();
   found = await whole.state();
-  foundCode = await checkout();
+  foundCode = await readCheckout(root);
   await whole.start();
 });
 after(async () => {
@@ -99,12 +71,12 @@ test("a fork comes back with its commits and edits, and a rollback leaves what w
   await killedAndResumed(whole, "code", ["restore", "latest", "--yes"]);
   assertSameState(await whole.state(), saved, "restored");
   // Branches that were made since stay.
-  const restored = await checkout();
+  const restored = await readCheckout(root);
   assert.deepEqual({ ...restored, branches: savedCode.branches }, savedCode);
   assert.deepEqual(await whole.running(), { web: true, worker: true });
   await done(whole, ["rollback", "--yes"]);
   assertSameState(await whole.state(), found, "rolled back");
-  assert.deepEqual(await checkout(), foundCode);
+  assert.deepEqual(await readCheckout(root), foundCode);
 });
 
 test("undone while it stands at the code, the checkout is as it was found", async () => {
@@ -114,7 +86,11 @@ test("undone while it stands at the code, the checkout is as it was found", asyn
   );
   await done(whole, ["rollback", "--yes"]);
   assertSameState(await whole.state(), found, "rolled back");
-  assert.deepEqual(await checkout(), foundCode);
+  assert.deepEqual(await readCheckout(root), foundCode);
   await done(whole, ["restore", "--discard-previous", "--yes"]);
-  assert.deepEqual((await checkout()).branches, foundCode.branches, "nothing of ours is left in the repository");
+  assert.deepEqual(
+    (await readCheckout(root)).branches,
+    foundCode.branches,
+    "nothing of ours is left in the repository",
+  );
 });

@@ -11,6 +11,7 @@ import { startRedis } from "../harness/redis.ts";
 import { mustRun } from "../harness/run.ts";
 import { temporaryFolder } from "../harness/temporary.ts";
 import { readFolder } from "../harness/tree.ts";
+import { type Checkout, git, readCheckout } from "../installation/checkout.ts";
 import { type Desk, openDesk, SMALL } from "../scenario/desk.ts";
 
 /** The fresh machine's home, and nothing of Chatkeep's but what it keeps there itself. */
@@ -29,6 +30,7 @@ wait $! || [ $? = 137 ] || exit 9
 run --repository "$repository" restore --resume --outbound allow || [ $? = 3 ]
 cp /home/chatwoot/chatwoot/.env "$state/restored.env"
 cp -R /home/chatwoot/chatwoot/storage "$state/restored-storage"
+cp -a /home/chatwoot/chatwoot "$state/restored-code"
 PGPASSWORD= run rollback --yes
 `;
 /** What was put aside goes, with the secrets that are in it. */
@@ -40,9 +42,17 @@ secret > "$state/secrets-after"
 find /var/lib/chatkeep -path '*/restore/*' > "$state/kept"
 `;
 
+interface MadePoint {
+  /** False: it holds no code, and the new machine's stays. */
+  readonly hasCode: boolean;
+}
+
 /** Where the point comes from. */
-const POINTS: Readonly<Record<string, (desk: Desk) => Promise<void>>> = {
-  "that was saved": async (desk) => void (await desk.summary(["backup"])),
+const POINTS: Readonly<Record<string, (desk: Desk) => Promise<MadePoint>>> = {
+  "that was saved": async (desk) => {
+    await desk.summary(["backup"]);
+    return { hasCode: true };
+  },
   "that was imported, of a dump with its uploads and environment,": async (desk) => {
     const { database, storageRoot, envFile } = desk.installation;
     const { host, port, user, password = "", database: name } = database;
@@ -52,6 +62,7 @@ const POINTS: Readonly<Record<string, (desk: Desk) => Promise<void>>> = {
     });
     await desk.summary(["import", "--database", file, "--storage", storageRoot, "--env", envFile]);
     assert.equal((await desk.summary(["drill"]))["proven"], true);
+    return { hasCode: false };
   },
 };
 
@@ -61,12 +72,31 @@ for (const [which, makePoint] of Object.entries(POINTS)) {
   });
 }
 
-async function ontoFreshMachine(makePoint: (desk: Desk) => Promise<void>, t: TestContext): Promise<void> {
+/** A checkout as it is after an installation: the release, and nothing of anybody's own. */
+async function asReleased(root: string): Promise<Checkout> {
+  await git(root, "reset", "--quiet", "--hard", "origin/master");
+  await git(root, "clean", "--quiet", "-d", "--force");
+  const released = await readCheckout(root);
+  assert.deepEqual([released.status, released.edited, released.staged], ["", "", ""]);
+  return released;
+}
+
+/** The one has all that a code's own can be, and the other none of it. */
+function assertOwn(own: Checkout, released: Checkout): void {
+  assert.ok(own.history.endsWith(`\n${released.history}`), "commits upon the release");
+  assert.match(own.status, /^1 \.M /m, "an edit");
+  assert.match(own.status, /^\? /m, "a file that git does not know");
+  assert.notEqual(own.edited, "");
+}
+
+async function ontoFreshMachine(makePoint: (desk: Desk) => Promise<MadePoint>, t: TestContext): Promise<void> {
   const why = IS_ROOT ? await cannotMount() : "only root may have mounts and its own /var/lib";
   if (why !== undefined) return t.skip(why);
   await using redis = await startRedis();
-  await using desk = await openDesk({ size: SMALL });
-  await makePoint(desk);
+  // Its checkout has a commit of its own, an edit that nobody committed, and a file that git does not know.
+  await using desk = await openDesk({ size: SMALL, isCheckout: true });
+  const { hasCode } = await makePoint(desk);
+  const ownCode = await readCheckout(desk.installation.codeRoot);
   const saved = await dumpLines(desk.installation.database);
   await using machine = await temporaryFolder();
   const fresh = await buildInstallation({
@@ -76,9 +106,11 @@ async function ontoFreshMachine(makePoint: (desk: Desk) => Promise<void>, t: Tes
     seed: 7,
     role: "fresh",
     database: "fresh_production",
-    isCheckout: false,
+    isCheckout: true,
     signal: new AbortController().signal,
   });
+  const freshCode = await asReleased(fresh.codeRoot);
+  assertOwn(ownCode, freshCode);
   const before = await readFile(fresh.envFile, "utf8");
   const own = before
     .replace(/^REDIS_URL=.*$/m, `REDIS_URL=${redis.url}`)
@@ -102,12 +134,14 @@ async function ontoFreshMachine(makePoint: (desk: Desk) => Promise<void>, t: Tes
   const files = await readFolder(join(machine.path, "restored-storage"));
   for (const [path, content] of Object.entries(await readFolder(desk.installation.storageRoot)))
     assert.equal(files[path], content, path);
+  assert.deepEqual(await readCheckout(join(machine.path, "restored-code")), hasCode ? ownCode : freshCode, "code");
   const environment = await readFile(join(machine.path, "restored.env"), "utf8");
   const secret = /^SECRET_KEY_BASE=.*$/m.exec(await readFile(desk.installation.envFile, "utf8"))?.[0] ?? "none";
   assert.ok(environment.includes(secret), "the keys are the point's");
   assert.match(environment, /^FRONTEND_URL=https:\/\/new\.acme\.example$/m);
   assert.deepEqual(await dumpLines(fresh.database), empty, "rolled back");
   assert.equal(await readFile(fresh.envFile, "utf8"), own);
+  assert.deepEqual(await readCheckout(fresh.codeRoot), freshCode, "code, rolled back");
   const discarded = await runWithMounts(DISCARD, args, { cwd: machine.path, env });
   assert.equal(discarded.status, 0, discarded.stderr);
   assert.deepEqual(summaryOf(discarded.stdout)["forgotten"], [(JSON.parse(restored) as { restore: string }).restore]);
