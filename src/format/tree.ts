@@ -5,6 +5,7 @@
 import { Buffer, constants } from "node:buffer";
 import { bug, Failure } from "../base/errors.ts";
 import { parseRecord } from "./fields.ts";
+import { parseJson } from "./go-json.ts";
 import { decodeNode, encodeNode, type TreeNode } from "./node.ts";
 import { nameToBytes } from "./quote.ts";
 
@@ -58,4 +59,61 @@ export function decodeTree(bytes: Uint8Array): TreeNode[] {
     throw new Failure("repo/damaged", "a tree has two nodes of one name");
   }
   return nodes;
+}
+
+const HEAD = Buffer.from('{"nodes":[');
+const TAIL = Buffer.from("]}\n");
+const QUOTE = 0x22;
+const COMMA = 0x2c;
+const BACKSLASH = 0x5c;
+const OPENING: ReadonlySet<number | undefined> = new Set([0x5b, 0x7b]);
+const CLOSING: ReadonlySet<number | undefined> = new Set([0x5d, 0x7d]);
+
+/**
+ * {@link decodeTree} for a folder whose nodes together are large: each is read when it is asked for, and no text is made of all of them.
+ * For trees as {@link encodeTree} and restic lay them out; what is laid out in another way is refused.
+ * @throws {Failure} `repo/damaged` when that node is reached which is none, or which has the name of an earlier one.
+ */
+export function* decodeNodes(bytes: Buffer): Generator<TreeNode, void, void> {
+  if (!bytes.subarray(0, HEAD.length).equals(HEAD)) throw notLaidOut();
+  const names = new Set<string>();
+  let at = HEAD.length;
+  while (names.size > 0 ? bytes[at] === COMMA : !isTail(bytes, at)) {
+    const from = at + (names.size > 0 ? 1 : 0);
+    at = endOfValue(bytes, from);
+    const node = decodeNode(parseJson(bytes.toString("utf8", from, at), "a tree"));
+    if (names.has(node.name)) throw new Failure("repo/damaged", "a tree has two nodes of one name");
+    names.add(node.name);
+    yield node;
+  }
+  if (!isTail(bytes, at)) throw notLaidOut();
+}
+
+function isTail(bytes: Buffer, at: number): boolean {
+  return bytes.subarray(at).equals(TAIL);
+}
+
+/** Where the object or list that begins at a place ends. */
+function endOfValue(bytes: Buffer, from: number): number {
+  for (let at = from, depth = 0; at < bytes.length; at += 1) {
+    if (bytes[at] === QUOTE) at = endOfString(bytes, at);
+    else if (OPENING.has(bytes[at])) depth += 1;
+    else if (CLOSING.has(bytes[at])) depth -= 1;
+    if (depth <= 0) return at + 1;
+  }
+  throw notLaidOut();
+}
+
+/** The quote that ends the string whose first one is at a place. */
+function endOfString(bytes: Buffer, from: number): number {
+  for (let at = bytes.indexOf(QUOTE, from + 1); at >= 0; at = bytes.indexOf(QUOTE, at + 1)) {
+    let escapes = 0;
+    while (bytes[at - 1 - escapes] === BACKSLASH) escapes += 1;
+    if (escapes % 2 === 0) return at;
+  }
+  throw notLaidOut();
+}
+
+function notLaidOut(): Failure {
+  return new Failure("repo/damaged", "a tree is not laid out as one");
 }

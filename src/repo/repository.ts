@@ -26,7 +26,7 @@ import { parseGoTime } from "../format/go-time.ts";
 import type { TreeNode } from "../format/node.ts";
 import { createKeyFile, type ScryptCost } from "../format/key-file.ts";
 import { decodeSnapshot, encodeSnapshot, type Snapshot } from "../format/snapshot-file.ts";
-import { decodeTree } from "../format/tree.ts";
+import { decodeNodes, decodeTree } from "../format/tree.ts";
 import { decodeUnpacked, encodeUnpacked } from "../format/unpacked.ts";
 import type { FileKind, Store } from "../store/store.ts";
 import { isDamage, openChunk } from "./chunk.ts";
@@ -287,6 +287,11 @@ export class Repository {
 
   async readTree(id: ChunkId, { signal }: CallOptions): Promise<TreeNode[]> {
     return decodeTree(await this.readChunk("tree", id, { signal }));
+  }
+
+  /** {@link readTree} for a folder whose nodes together are large: each is decoded when it is asked for. */
+  async readNodes(id: ChunkId, { signal }: CallOptions): Promise<Iterable<TreeNode>> {
+    return decodeNodes(await this.readChunk("tree", id, { signal }));
   }
 
   /** Seals and stores an index, snapshot or lock. */

@@ -6,7 +6,7 @@ import * as fc from "fast-check";
 import { isFailure } from "../../src/base/errors.ts";
 import { dirNode, fileNode, symlinkNode, type TreeNode } from "../../src/format/node.ts";
 import { nameToBytes } from "../../src/format/quote.ts";
-import { compareNames, decodeTree, encodeTree } from "../../src/format/tree.ts";
+import { compareNames, decodeNodes, decodeTree, encodeTree } from "../../src/format/tree.ts";
 import { hostile, refusal, survives, withEachFieldReplaced } from "./refusal.ts";
 import { anyNode, chunkId } from "./sample-nodes.ts";
 
@@ -130,5 +130,50 @@ test("hostile trees are refused or read, and nothing else", () => {
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 100 }), (bytes) => survives(() => decodeTree(bytes))),
     { numRuns: 200 },
+  );
+});
+
+test("read one by one, a tree has the nodes that it has at once", () => {
+  const nodes = fc.uniqueArray(anyNode, { selector: ({ name }) => name, maxLength: 8 });
+  fc.assert(
+    fc.property(nodes, (given) => {
+      const bytes = encodeTree(given);
+      assert.deepEqual([...decodeNodes(bytes)], decodeTree(bytes));
+    }),
+    { numRuns: 200 },
+  );
+});
+
+test("read one by one, a node comes before the next one is looked at; whatever is no tree is refused", () => {
+  const [a, b] = [file("a"), file("b")].map((node) => encodeTree([node]).toString().slice(10, -3));
+  const nodes = decodeNodes(Buffer.from(`{"nodes":[${a},${b?.replace("file", "none")}]}\n`));
+  assert.equal(nodes.next().value?.name, "a");
+  refusal(() => nodes.next());
+  const others = [
+    `[${a},${a}]`,
+    `[${a},]`,
+    `[,${a}]`,
+    `[${a}${b}]`,
+    `[${a},${b}`,
+    `[${a}],"x":1`,
+    "[null]",
+    "[1]",
+    "[[]]",
+  ];
+  for (const list of others) refusal(() => [...decodeNodes(Buffer.from(`{"nodes":${list}}\n`))]);
+  for (const json of ["", "null", "{}", '{"nodes":1}', `{"nodes":[${a}]}`, `{"nodes":[${a}]}\n\n`, `{"nodes":["a`])
+    refusal(() => [...decodeNodes(Buffer.from(json))]);
+  for (const changed of withEachFieldReplaced(SAMPLE)) survives(() => [...decodeNodes(Buffer.from(changed))]);
+  fc.assert(
+    fc.property(hostile(SAMPLE), (json) => {
+      const read = (parse: (bytes: Buffer) => Iterable<TreeNode>) => {
+        let found: TreeNode[] | undefined;
+        survives(() => (found = [...parse(Buffer.from(json))]));
+        return found;
+      };
+      const found = read(decodeNodes);
+      if (found !== undefined) assert.deepEqual(found, read(decodeTree));
+    }),
+    { numRuns: 500 },
   );
 });

@@ -104,7 +104,8 @@ export class EarlierFiles {
   }
 
   async #readFolder(folder: string): Promise<ReadonlyMap<string, EarlierFile>> {
-    const nodes = await this.#repository.readTree(await this.#treeOf(folder), this.#options);
+    // Of a folder with a large database no more is to be held than 32 bytes for each chunk.
+    const nodes = await this.#repository.readNodes(await this.#treeOf(folder), this.#options);
     const files = new Map<string, EarlierFile>();
     for (const { name, type, ...node } of nodes) {
       const [size, content] = [Number(node.size ?? 0), node.content ?? []];
