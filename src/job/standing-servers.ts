@@ -62,7 +62,11 @@ async function readServers(home: string): Promise<ServerRecord[]> {
 /** Those that run or are being recovered. What others left is removed: of a server that was killed, of a machine that was restarted. */
 export async function runningServers(home: string, { signal }: { signal: AbortSignal }): Promise<ServerRecord[]> {
   const { running, over } = await lookAtServers(home, { signal });
-  for (const record of over) await forgetServer(home, record);
+  for (const record of over) {
+    // One whose command ended before it could say how it is reached is of no use.
+    if (record.standing !== null && record.recovering !== null) await endStanding(record.standing);
+    await forgetServer(home, record);
+  }
   return running;
 }
 
@@ -81,13 +85,14 @@ export async function lookAtServers(
 
 /** The folder of the records may be shared with other machines and containers. */
 function isSeen({ recovering, standing }: ServerRecord): boolean {
-  if (standing !== null) return isStandingSeen(standing);
-  return recovering === null || isProcessSeen(recovering);
+  if (recovering !== null) return isProcessSeen(recovering);
+  return standing === null || isStandingSeen(standing);
 }
 
+/** While a command is at it, that decides: what it has started so far may have ended, and another be coming. */
 async function isOver({ recovering, standing }: ServerRecord, { signal }: { signal: AbortSignal }): Promise<boolean> {
-  if (standing !== null) return (await isStandingOver(standing, { signal })) === true;
-  return recovering === null || isProcessOver(recovering);
+  if (recovering !== null) return isProcessOver(recovering);
+  return standing === null || (await isStandingOver(standing, { signal })) === true;
 }
 
 /**

@@ -3,9 +3,10 @@ import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync } from "node:fs";
-import { mkdir, readdir, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import type { RecoveredServer } from "../../src/job/server-summary.ts";
 import {
   beingRecovered,
@@ -90,6 +91,48 @@ test("what a machine or command that went down left is removed, and what runs or
 function isRefused(error: unknown): boolean {
   return isFailure(error, "target/unsuitable");
 }
+
+test("while a command is at it, its server is left alone whatever became of a first attempt; afterwards all of it goes", async () => {
+  await using folder = await temporaryFolder();
+  const home = folder.at("servers");
+  const server = serverAt(folder.path, "000008");
+  await mkdir(server.folder, { recursive: true });
+  const coming = { ...beingRecovered(server), standing: { kind: "process", ...OWN, began: "1" } as const };
+  await writeServer(home, coming);
+  assert.equal((await runningServers(home, { signal })).length, 1);
+  assert.equal(existsSync(server.folder), true);
+
+  const started = spawn("sleep", ["600"], { stdio: "ignore" });
+  const ended = once(started, "exit");
+  await once(started, "spawn");
+  try {
+    const standing = { kind: "process", ...knownProcess(started.pid ?? 0) } as const;
+    await writeServer(home, { ...coming, recovering: { ...OWN, began: "1" }, standing });
+    assert.deepEqual(await runningServers(home, { signal }), []);
+    await ended;
+    assert.deepEqual([await readdir(home), existsSync(server.folder)], [[], false]);
+  } finally {
+    started.kill("SIGKILL");
+  }
+});
+
+test("a process that has ended is over, though nobody asks how it ended", async () => {
+  // What the shell becomes knows nothing of its child.
+  const parent = spawn("/bin/sh", ["-c", "sleep 600 & echo $!; exec sleep 600"], {
+    stdio: ["ignore", "pipe", "ignore"],
+  });
+  try {
+    const [printed] = (await once(parent.stdout, "data")) as [Buffer];
+    const known = knownProcess(Number(printed.toString("latin1")));
+    assert.equal(isProcessOver(known), false);
+    process.kill(known.pid);
+    while (!/\) Z /.test(await readFile(`/proc/${known.pid}/stat`, "latin1"))) await sleep(10);
+    assert.equal(isProcessOver(known), true);
+    assert.equal(isAlive(known.pid), false);
+  } finally {
+    parent.kill("SIGKILL");
+  }
+});
 
 test("a server that cannot be seen from here is said to be one, and whatever has its number here goes on", async () => {
   await using folder = await temporaryFolder();

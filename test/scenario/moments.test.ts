@@ -22,6 +22,9 @@ import { type Desk, openDesk } from "./desk.ts";
 import { onDatabase } from "./hostile-installation.ts";
 import { FOLLOWED, protect } from "./protected-desk.ts";
 
+/** Far more than what is waited for ever takes: PostgreSQL looks for its lock file every minute. */
+const WAITED_MS = 300_000;
+
 let desk: Desk;
 /** Where recovered servers lie. */
 let place: TestFolder;
@@ -216,6 +219,14 @@ test("what is no look, and a place that does not fit, is refused before anything
   assert.deepEqual(await readdir(place.path), []);
 });
 
+async function until(isSo: () => boolean | Promise<boolean>): Promise<void> {
+  const limit = performance.now() + WAITED_MS;
+  while (!(await isSo())) {
+    assert.ok(performance.now() < limit, "it does not come about");
+    await setImmediate();
+  }
+}
+
 longTest("two servers run beside each other; one that was killed is forgotten with all that it had", async () => {
   // In a process of its own, which it outlives.
   const args = ["--config", desk.config, "--json", "restore", `lsn:${good.lsn}`, "--run", "--to", place.path];
@@ -234,7 +245,7 @@ longTest("two servers run beside each other; one that was killed is forgotten wi
   const [pid = ""] = (await readFile(join(first.folder, "data", "postmaster.pid"), "utf8")).split("\n");
   const killed = knownProcess(Number(pid));
   process.kill(killed.pid, "SIGKILL");
-  while (!isProcessOver(killed)) await setImmediate();
+  await until(() => isProcessOver(killed));
   assert.deepEqual(
     (await runningNow()).map(({ id }) => id),
     [second.id],
@@ -252,7 +263,7 @@ longTest("a command that is killed while it recovers leaves nothing that runs, a
   command.stderr?.resume();
   const ended = once(command, "close");
   const hasBegun = async () => (await readdir(place.path)).length > 0;
-  while (command.exitCode === null && !(await hasBegun())) await setImmediate();
+  await until(async () => command.exitCode !== null || (await hasBegun()));
   const [coming] = await runningNow();
   assert.equal(coming?.state, "recovering");
   const refused = await desk.chatkeep(["restore", "--stop"]);
@@ -262,7 +273,7 @@ longTest("a command that is killed while it recovers leaves nothing that runs, a
   await ended;
   assert.deepEqual(await runningNow(), []);
   // A server that it had started already ends by itself, and takes the folder along.
-  while (await hasBegun()) await setImmediate();
+  await until(async () => !(await hasBegun()));
 });
 
 test("a time that no window covers is the restore point before it, and any other word is refused", async () => {
