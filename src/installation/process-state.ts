@@ -34,10 +34,13 @@ export async function stateOf(step: Step, { signal }: Asked): Promise<ProcessSta
   return step.how === "unit" ? await stateOfUnit(step.unit, signal) : await stateOfOwn(step);
 }
 
+/** A shell's statuses of what was ended by SIGHUP, SIGINT or SIGTERM. */
+const ASKED_TO_END = new Set([129, 130, 143]);
+
 async function stateOfOwn(step: Step): Promise<ProcessState | undefined> {
   const { pid, status } = (await lookAtLeftRunning(step)) ?? {};
-  // One that ended well may have started others.
-  if (pid === undefined || status === 0) return undefined;
+  // One that ended well may have started others, and a command may end its own helpers.
+  if (pid === undefined || status === 0 || ASKED_TO_END.has(status ?? 0)) return undefined;
   if (status === undefined) return { isWanted: true, isUp: true, mark: String(pid) };
   return { isWanted: false, isUp: false, mark: "", status };
 }

@@ -84,6 +84,15 @@ test("what goes on running, in a session of its own too, is waited for by nobody
   }
 });
 
+test("a helper that the command itself ends is no process of Chatwoot's", async () => {
+  for (const command of ["sleep 600 & kill $!", "sleep 600 & kill -INT $!; kill -HUP $!; wait $!; true"]) {
+    const step = await started(command);
+    while (leftRunning(step)?.status === undefined) await sleep(20);
+    assert.notEqual(leftRunning(step)?.status, 0);
+    assert.equal(await stateOf(step, { signal }), undefined);
+  }
+});
+
 test("of what ends well, or nobody left running, nothing is told", async () => {
   const daemon = await started("(exit 0) & wait");
   while (leftRunning(daemon)?.status === undefined) await sleep(20);
