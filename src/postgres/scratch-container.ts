@@ -249,7 +249,9 @@ async function openContainer(
     const program = ["postgres", ...serverArguments({ data, socket }, cluster?.settings ?? settings)];
     const script = cluster === undefined ? START_INSIDE : START_GIVEN;
     const command = ["--entrypoint", "/bin/sh", image.id, "-c", script, "sh", encoding, shared, ...program];
-    started = startKept(engine.program, [...RUN, ...options, ...command], undefined);
+    // The engine's program finds its engine by it; into the container goes nothing of it.
+    const env = { ...process.env, LC_ALL: "C" };
+    started = startKept(engine.program, [...RUN, ...options, ...command], { env });
     const address = await (cluster?.untilReady ?? untilReady)(socket, started, signal);
     const server = started;
     const rest = async (): Promise<RestingServer> => {

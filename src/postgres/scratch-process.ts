@@ -86,11 +86,26 @@ export interface Started {
   hasEnded(): boolean;
 }
 
-/** Starts a program that ends when its standard input does, and gathers what it prints. */
-export function startKept(program: string, args: readonly string[], user: User | undefined): Started {
+/** Where programs, libraries, locales and time zones are found. */
+const FOR_SERVERS = ["PATH", "LD_LIBRARY_PATH", "LOCPATH", "LOCALE_ARCHIVE", "ICU_DATA", "TZ", "TZDIR"] as const;
+
+/** What a server is given of our environment: passwords in it could be read by whatever else runs as the server's user. */
+export function serverEnvironment(): Record<string, string | undefined> {
+  return { ...Object.fromEntries(FOR_SERVERS.map((name) => [name, process.env[name]])), LC_ALL: "C" };
+}
+
+/**
+ * Starts a program that ends when its standard input does, and gathers what it prints.
+ * @param options.env all of its environment. @param options.user whom it runs as, where that is not us.
+ */
+export function startKept(
+  program: string,
+  args: readonly string[],
+  { env, user }: { env: Readonly<Record<string, string | undefined>>; user?: User | undefined },
+): Started {
   const child = spawn(program, args, {
     cwd: "/",
-    env: { ...process.env, LC_ALL: "C", PGDATA: undefined },
+    env: { ...env },
     stdio: ["pipe", "pipe", "pipe"],
     // Ctrl-C is for us: we end the server when we have ended our work.
     detached: true,

@@ -13,6 +13,7 @@ import {
   initdbArguments,
   KEEPER,
   serverArguments,
+  serverEnvironment,
   type Started,
   startKept,
   stopKept,
@@ -127,7 +128,10 @@ async function openServer(
     if (cluster === undefined) await initialise(programs, data, user, needs);
     else await cluster.prepare({ folder: folder.path, data, user });
     const command = [programs.postgres, ...serverArguments({ data, socket }, cluster?.settings ?? needs.settings)];
-    const running = startKept("/bin/sh", ["-c", KEEPER, "sh", folder.path, ...command], user);
+    const running = startKept("/bin/sh", ["-c", KEEPER, "sh", folder.path, ...command], {
+      env: serverEnvironment(),
+      user,
+    });
     started = running;
     const address = await (cluster?.untilReady ?? untilReady)(socket, running, signal);
     const { major, version, where, postgres } = programs;
@@ -161,7 +165,7 @@ async function startStanding(
   await using file = await open(log, "a", 0o600);
   const child = spawn(postgres, args, {
     cwd: "/",
-    env: { ...process.env, LC_ALL: "C", PGDATA: undefined },
+    env: serverEnvironment(),
     stdio: ["ignore", file.fd, file.fd],
     detached: true,
     ...user,

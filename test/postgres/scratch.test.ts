@@ -1,14 +1,17 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
-import { chmod, mkdir, stat } from "node:fs/promises";
-import { dirname } from "node:path";
+import { chmod, chown, mkdir, readFile, stat } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { isFailure } from "../../src/base/errors.ts";
 import { connect } from "../../src/postgres/connect.ts";
 import { findScratchServer, findServerMajor, openScratchServer } from "../../src/postgres/scratch.ts";
-import { chooseParent } from "../../src/postgres/scratch-place.ts";
+import { chooseParent, serverUser } from "../../src/postgres/scratch-place.ts";
+import { serverArguments } from "../../src/postgres/scratch-process.ts";
+import { MAY_STAY } from "../../src/postgres/recovery-place.ts";
+import { endStanding } from "../../src/postgres/standing.ts";
 import { findServers } from "../../src/postgres/server-programs.ts";
 import { installedServers } from "../harness/postgres.ts";
 import { temporaryFolder } from "../harness/temporary.ts";
@@ -47,6 +50,49 @@ test("a scratch server works, is private, and is gone afterwards with everything
   }
   assert.equal(isAlive(pid), false);
   assert.equal(existsSync(folder), false);
+});
+
+/** The environment of the server that has this data folder, and of the one that started it, as far as it is ours. */
+async function environmentsOf(data: string): Promise<string> {
+  const [pid = ""] = (await readFile(join(data, "postmaster.pid"), "utf8")).split("\n");
+  const parent = /^PPid:\s*(\d+)$/m.exec(await readFile(`/proc/${pid}/status`, "utf8"))?.[1] ?? "";
+  const of = [pid, ...(parent === "1" || parent === String(process.pid) ? [] : [parent])];
+  return (await Promise.all(of.map(async (each) => await readFile(`/proc/${each}/environ`, "utf8")))).join("\0");
+}
+
+test("a server knows nothing of our environment but where things are found, also when it goes on without us", async () => {
+  await using folder = await temporaryFolder();
+  await chmod(folder.path, 0o755);
+  const [path, user] = [folder.at("server"), await serverUser()];
+  await mkdir(path, { mode: 0o700 });
+  if (user !== undefined) await chown(path, user.uid, user.gid);
+  process.env["CHATKEEP_TEST_PASSWORD"] = "hunter2";
+  try {
+    await using server = await openScratchServer({
+      kinds: ["programs"],
+      major,
+      extensions: [],
+      settings: MAY_STAY,
+      folder: path,
+      signal,
+    });
+    const before = await environmentsOf(join(path, "data"));
+    assert.match(before, /(^|\0)PATH=/);
+    assert.doesNotMatch(before, /hunter2/);
+    assert(server.rest !== undefined);
+    const resting = await server.rest();
+    const standing = await resting.start(serverArguments(resting), join(path, "log"), signal);
+    try {
+      assert(standing.kind === "process");
+      const after = await readFile(`/proc/${standing.pid}/environ`, "utf8");
+      assert.match(after, /(^|\0)PATH=/);
+      assert.doesNotMatch(after, /hunter2/);
+    } finally {
+      await endStanding(standing);
+    }
+  } finally {
+    delete process.env["CHATKEEP_TEST_PASSWORD"];
+  }
 });
 
 test("a scratch server does not outlive an owner that is killed", async () => {
