@@ -109,7 +109,7 @@ type MomentToRecover = Omit<RunMomentOptions, "asked"> & {
 };
 
 async function recoverMoment(folder: string, options: MomentToRecover): Promise<Made> {
-  const { source, scratch, progress, signal } = options;
+  const { source, scratch, port, progress, signal } = options;
   const recovered = await recover({
     cluster: source.cluster,
     files: async (data) => await source.files(data),
@@ -118,7 +118,7 @@ async function recoverMoment(folder: string, options: MomentToRecover): Promise<
     target: source.target,
     ...(source.reach === undefined ? {} : { reach: source.reach }),
     folder,
-    places: scratch,
+    places: { ...scratch, wantsPort: port !== undefined },
     progress,
     signal,
   });
@@ -161,7 +161,7 @@ export async function runPoint(reader: PointReader, options: RunServerOptions): 
 async function loadInto(
   folder: string,
   reader: PointReader,
-  { scratch, progress, signal }: RunServerOptions,
+  { scratch, port, progress, signal }: RunServerOptions,
 ): Promise<Made> {
   const manifest = await reader.manifest();
   const { major, clientMajor, encoding, extensions } = manifest.server;
@@ -169,6 +169,7 @@ async function loadInto(
   const server = await openScratchServer({
     ...scratch,
     kinds: scratch.kinds?.filter((kind) => OWN.has(kind)),
+    wantsPort: port !== undefined,
     major,
     extensions: extensions.map(({ name }) => name),
     roles: namedRoles(manifest.roles ?? []),

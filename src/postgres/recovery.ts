@@ -50,7 +50,7 @@ export interface RecoveryOptions {
   isReadOnly?: boolean;
   /** A private folder of ours that the server lies in, and may be laid to rest in; by default a temporary one. */
   folder?: string;
-  places: Pick<ScratchPlaces, "kinds" | "embedded" | "image" | "installation">;
+  places: Pick<ScratchPlaces, "kinds" | "embedded" | "image" | "installation" | "wantsPort">;
   progress: Progress;
   signal: AbortSignal;
 }

@@ -25,6 +25,8 @@ export { SCRATCH_KINDS, type ScratchKind, type ScratchServer } from "./scratch-s
 export interface ScratchPlaces extends ContainerPlaces {
   /** Which places are looked at, in this order; by default all of them. */
   kinds?: readonly ScratchKind[] | undefined;
+  /** It is to be reached by a port; a container that is made for it has no network. */
+  wantsPort?: boolean | undefined;
   /** A folder with npm's embedded server. */
   embedded?: string | undefined;
   /** A server on which a database may be made. */
@@ -78,7 +80,10 @@ async function choose(options: ScratchOptions): Promise<Offer> {
 
 const LOOKS: Readonly<Record<ScratchKind, (options: ScratchOptions) => Promise<Offer | Lack>>> = {
   programs: lookAtPrograms,
-  container: async (options) => await lookAtContainer(options, options),
+  container: async (options) =>
+    options.wantsPort === true
+      ? lackOf("container", "it has no network, and so no port", "Leave out --port: it is reached by its socket.")
+      : await lookAtContainer(options, options),
   embedded: async (options) => await lookAtEmbedded(options, options.embedded),
   "database-url": async (options) =>
     options.server === undefined

@@ -95,6 +95,13 @@ test("a server knows nothing of our environment but where things are found, also
   }
 });
 
+test("where a port is wanted no container is taken, and that is said before anything is made", async () => {
+  await assert.rejects(
+    openScratchServer({ kinds: ["container"], wantsPort: true, major, extensions: [], signal }),
+    (error) => isFailure(error, "program/missing") && /no network, and so no port.*--port/.test(error.hint ?? ""),
+  );
+});
+
 test("a scratch server does not outlive an owner that is killed", async () => {
   const script = `
     import { openScratchServer } from ${JSON.stringify(import.meta.resolve("../../src/postgres/scratch.ts"))};
