@@ -36,6 +36,7 @@ export async function runServer(
   const loaded = await findConfig(globals, s);
   const { config } = opened;
   const optionsFor = async (id: string): Promise<Omit<RunServerOptions, "scratch">> => ({
+    repositoryName: opened.name,
     home: await homeFor(config === undefined ? undefined : loaded, id, s),
     parent: flags.to === undefined ? undefined : resolve(s.cwd, flags.to),
     port,

@@ -41,6 +41,8 @@ import {
 } from "./standing-servers.ts";
 
 export interface RunServerOptions {
+  /** What the repository is called, for people. */
+  repositoryName: string;
   /** The folder of the installation's records. */
   home: string;
   /** Where the server's folder is made; by default the system's temporary folder. */
@@ -205,7 +207,7 @@ async function leaveRunning(
   point: string,
   make: (folder: string) => Promise<Made>,
 ): Promise<StartedServerSummary> {
-  const { home, clock, signal } = options;
+  const { home, repositoryName, clock, signal } = options;
   const started = clock.monotonic();
   await runningServers(home, { signal });
   if (options.port !== undefined) await findPort(options.port);
@@ -236,7 +238,8 @@ async function leaveRunning(
     const running = await stand(made, server, { ...options, onStart });
     await writeServer(home, { ...record, server: running, recovering: null });
     const seconds = (clock.monotonic() - started) / 1000;
-    return { type: "summary", verb: "restore", started: running, seconds, findings: made.findings };
+    const { findings } = made;
+    return { type: "summary", verb: "restore", started: running, repository: repositoryName, seconds, findings };
   } catch (error) {
     await stopServer(home, record);
     throw error;

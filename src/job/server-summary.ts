@@ -39,6 +39,8 @@ export interface StartedServerSummary {
   type: "summary";
   verb: "restore";
   started: RecoveredServer;
+  /** As `--repository` takes it, without a password. */
+  repository: string;
   seconds: number;
   findings: Finding[];
 }

@@ -165,6 +165,11 @@ const REPORTS: Record<string, string[]> = {
     LOOK,
   ),
   "a server that was left running": formatStarted(SERVER_STARTED, LOOK),
+  "a server of a repository and configuration that were named": formatStarted(
+    { ...SERVER_STARTED, repository: "rest:https://acme@host/desk" },
+    LOOK,
+    { config: "/srv/acme desk.yml", repository: "rest:https://acme:secret@host/desk" },
+  ),
   "a restore point's server, asked through its socket": formatStarted(
     {
       ...SERVER_STARTED,

@@ -26,6 +26,7 @@ export const SERVER_STARTED: StartedServerSummary = {
     folder: "/var/tmp/chatkeep-recovered-3fa91c",
     access: SERVER_ACCESS,
   },
+  repository: "nas",
   seconds: 8.2,
   findings: [],
 };

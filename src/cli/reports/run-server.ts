@@ -1,5 +1,6 @@
 import { formatSeconds, plural } from "../../base/bytes.ts";
 import { shortId } from "../../base/ids.ts";
+import { shellWord } from "../../point/restore-script.ts";
 import type {
   RecoveredServer,
   ServersSummary,
@@ -10,8 +11,17 @@ import type { Look } from "../look.ts";
 import { formatPairs, formatTable } from "../table.ts";
 import { formatAge, formatUtc } from "../when.ts";
 
-/** What has to be copied stands in lines of its own, whatever the width. */
-export function formatStarted({ started, seconds }: StartedServerSummary, look: Look): string[] {
+/**
+ * What has to be copied stands in lines of its own, whatever the width.
+ * @param given by which the command was told where to look: the next ones are told likewise.
+ */
+export function formatStarted(
+  { started, repository, seconds }: StartedServerSummary,
+  look: Look,
+  given: { config?: string | undefined; repository?: string | undefined } = {},
+): string[] {
+  const config = given.config === undefined ? "" : ` --config ${shellWord(given.config)}`;
+  const from = given.repository === undefined ? "" : ` --repository ${shellWord(repository)}`;
   const { id, access } = started;
   return [
     `${look.paint("green", "✓ runs")}, read-only, as server ${look.paint("bold", id)}; ready in ${formatSeconds(seconds)}`,
@@ -19,9 +29,9 @@ export function formatStarted({ started, seconds }: StartedServerSummary, look: 
     "",
     "to look",
     `  psql '${access?.url ?? ""}'`,
-    `  chatkeep ls ${pointWord(started)} storage`,
+    `  chatkeep${config}${from} ls ${pointWord(started)} storage`,
     "to end it, and remove all of it",
-    `  chatkeep restore --stop ${id}`,
+    `  chatkeep${config} restore --stop ${id}`,
   ];
 }
 

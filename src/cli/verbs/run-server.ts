@@ -1,8 +1,10 @@
 /** `restore --run` and `restore --stop`: a server to look at a database as it was. */
 import { Failure } from "../../base/errors.ts";
+import type { StartedServerSummary } from "../../job/server-summary.ts";
 import { answer, tellFindings } from "../answer.ts";
 import type { Invocation } from "../command.ts";
 import type { ExitStatus } from "../exits.ts";
+import type { Look } from "../look.ts";
 import { formatServers, formatStarted, formatStopped } from "../reports/run-server.ts";
 
 /** What goes with `--run`, as commander names it. */
@@ -52,7 +54,8 @@ export async function runServer(invocation: Invocation): Promise<ExitStatus> {
     return 0;
   }
   const summary = await app.runServer(globals, point, { to: given.text("to"), port: given.text("port") }, surroundings);
-  answer(invocation, summary, formatStarted, { isAnswer: true });
+  const format = (shown: StartedServerSummary, look: Look) => formatStarted(shown, look, globals);
+  answer(invocation, summary, format, { isAnswer: true });
   return tellFindings(invocation, summary.findings);
 }
 
