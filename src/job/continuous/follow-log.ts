@@ -87,6 +87,8 @@ interface Followed {
   readonly segmentBytes: number;
   /** What lies before came from journals. */
   readonly takenUpTo: Lsn;
+  /** The repository whose journal's bytes came last. */
+  takenFrom: string | undefined;
   /** Ends its keepers. */
   readonly stop: AbortController;
   /** Never rejects: what ended it is {@link failed}. */
@@ -330,10 +332,11 @@ export class LogFollower {
     const storing = log.store({ signal: stop.signal }).catch((error: unknown) => {
       if (!stop.signal.aborted) failed.abort(error);
     });
-    const followed = { log, segmentBytes, takenUpTo: plan.to, stop, storing, failed };
+    const followed: Followed = { log, segmentBytes, takenUpTo: plan.to, takenFrom: undefined, stop, storing, failed };
     this.#now = followed;
     const from = plan.from.flatMap((at) => answering[at]?.place ?? []);
-    const taking = { to: plan.to, signal: AbortSignal.any([signal, failed.signal]) };
+    const onTaken = (name: string) => void (followed.takenFrom = name);
+    const taking = { to: plan.to, onTaken, signal: AbortSignal.any([signal, failed.signal]) };
     if (!(await takeUpJournals(from, log, taking))) {
       this.#boundJournals();
       this.#endLine();
@@ -347,12 +350,17 @@ export class LogFollower {
     return followed;
   }
 
-  /** What does not fit began in what journals had: the server is asked from the last whole record before it. */
+  /**
+   * What does not fit began in what journals had. The one that it came from counts no further than the last whole record before it,
+   * and another may have what follows; where that helped no more none counts further, and the server is asked from there.
+   */
   #boundJournals(): void {
     if (this.#now === undefined) return;
-    const { log, takenUpTo } = this.#now;
+    const { log, takenUpTo, takenFrom } = this.#now;
     if (log.validTo >= takenUpTo) return;
-    for (const { name } of this.#o.places) this.#bounds.set(name, log.line, log.validTo);
+    const isFirst = takenFrom !== undefined && !this.#bounds.has(takenFrom, log.line);
+    const names = isFirst ? [takenFrom] : this.#o.places.map(({ name }) => name);
+    for (const name of names) this.#bounds.set(name, log.line, log.validTo);
   }
 
   /** Segments that are larger than usual need more room: a span has one at least, and the next one comes meanwhile. */

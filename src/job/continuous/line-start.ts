@@ -252,28 +252,53 @@ export class JournalBounds {
       ...place,
       standing: async (line, segmentBytes, options) => {
         const standing = await place.standing(line, segmentBytes, options);
-        const bound = this.#bounds.get(place.name);
-        const isOwn = bound?.line.systemId === line.systemId && bound.line.timeline === line.timeline;
-        if (standing === undefined || bound === undefined || !isOwn || standing.durableTo <= bound.to) return standing;
-        const reason = `what the journal has from ${formatLsn(bound.to)} on does not follow what lies before it`;
-        const refused = [...(standing.refused ?? []), { name: formatLsn(bound.to), reason }];
+        const bound = this.#of(place.name, line);
+        if (standing === undefined || bound === undefined || standing.durableTo <= bound) return standing;
+        const reason = `what the journal has from ${formatLsn(bound)} on does not follow what lies before it`;
+        const refused = [...(standing.refused ?? []), { name: formatLsn(bound), reason }];
         const { savedTo } = standing;
-        return { savedTo, durableTo: bound.to > savedTo ? bound.to : savedTo, refused };
+        return { savedTo, durableTo: bound > savedTo ? bound : savedTo, refused };
+      },
+      readJournal: (line, from, options) => {
+        const bound = this.#of(place.name, line);
+        const journal = place.readJournal(line, from, options);
+        return bound === undefined ? journal : upTo(journal, Number(bound - from));
       },
     };
+  }
+
+  has(place: string, line: Line): boolean {
+    return this.#of(place, line) !== undefined;
+  }
+
+  #of(place: string, line: Line): Lsn | undefined {
+    const bound = this.#bounds.get(place);
+    const isOwn = bound?.line.systemId === line.systemId && bound.line.timeline === line.timeline;
+    return isOwn ? bound.to : undefined;
+  }
+}
+
+async function* upTo(parts: AsyncIterable<Buffer>, length: number): AsyncGenerator<Buffer, void, void> {
+  let left = length;
+  if (left <= 0) return;
+  for await (const bytes of parts) {
+    yield bytes.subarray(0, left);
+    left -= bytes.length;
+    if (left <= 0) return;
   }
 }
 
 /**
  * Reads back what journals have of a line up to a position, and hands it on as if the server had sent it: what one of them lacks,
  * another may have.
+ * @param onTaken Called with the name of the repository whose bytes come next.
  * @returns false where they do not have it, or what they have does not follow what lies before it: see {@link LogLine.validTo}.
  * @throws Failure of the stores.
  */
 export async function takeUpJournals(
   places: readonly WatchedPlace[],
   log: LogLine,
-  { to, signal }: CallOptions & { to: Lsn },
+  { to, onTaken, signal }: CallOptions & { to: Lsn; onTaken: (place: string) => void },
 ): Promise<boolean> {
   const { tail } = log;
   try {
@@ -281,6 +306,7 @@ export async function takeUpJournals(
       before = tail.end;
       for (const place of places) {
         for await (const bytes of place.readJournal(log.line, tail.end, { signal })) {
+          onTaken(place.name);
           await log.add(bytes.subarray(0, Number(to - tail.end)), { signal });
           if (tail.end >= to) return true;
         }

@@ -158,15 +158,39 @@ test("where another repository has what a damaged object held, nothing lacks", a
   assert.ok(ours.bytes.subarray(0, length).equals(theirs.bytes.subarray(0, length)));
 });
 
+test("where a journal has another log than the server's, and another repository the right one, nothing lacks in that one", async () => {
+  const place = await makePlace();
+  const { repository: other } = await makePlace();
+  const { repository: primary } = place;
+  await watched({ primary, other });
+  await harmMiddle(place, another);
+  await letGo();
+  await using following = follow(server.address, { primary, other }, WITHOUT_SPANS);
+  await write(server.address, 1_000);
+  const end = await following.caughtUp();
+  assert.deepEqual(
+    following.begun.map((one) => [one.gapped, one.refused.map(({ name }) => name)]),
+    [[[], ["primary"]]],
+  );
+  const [row] = await ask(server.address, "select current_setting('server_version_num')::int / 10000 as major");
+  await using folder = await temporaryFolder();
+  const theirs = await logOf(other, folder.at("theirs"));
+  const ours = await logOf(primary, folder.at("ours"), Number(row?.["major"]));
+  assert.ok(ours.end >= end && theirs.end >= end);
+  assert.equal(ours.begin, theirs.begin);
+  const length = Number((ours.end < theirs.end ? ours.end : theirs.end) - ours.begin);
+  assert.ok(ours.bytes.subarray(0, length).equals(theirs.bytes.subarray(0, length)));
+});
+
 /** All that a repository has, from its first segment on. */
-async function logOf(repository: Repository, folder: string) {
+async function logOf(repository: Repository, folder: string, major?: number) {
   const fresh = reopen(repository);
   await fresh.loadIndex({ signal });
   const { spans, journal } = await listContinuous(fresh, IDENTITY.id, { signal });
   const [first] = [...spans.map(({ span }) => span), ...journal.objects].toSorted((a, b) => (a.from < b.from ? -1 : 1));
   assert.ok(first !== undefined);
   const legs = [{ timeline: 1, from: first.from, to: undefined }];
-  const wanted = { ...first, segmentBytes: SEGMENT, legs, spans, journal: journal.objects };
+  const wanted = { ...first, segmentBytes: SEGMENT, major, legs, spans, journal: journal.objects };
   const { names, reached } = await readWal(fresh, wanted, folder, { signal });
   const bytes = Buffer.concat(await Promise.all(names.map(async (name) => await readFile(`${folder}/${name}`))));
   return { begin: parseSegmentName(names[0] ?? "", SEGMENT)?.start ?? 0n, end: reached[0] ?? 0n, bytes };
