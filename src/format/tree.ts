@@ -4,10 +4,17 @@
  */
 import { Buffer, constants } from "node:buffer";
 import { bug, Failure } from "../base/errors.ts";
+import { LIMITS } from "../base/limits.ts";
 import { parseRecord } from "./fields.ts";
 import { parseJson } from "./go-json.ts";
 import { decodeNode, encodeNode, type TreeNode } from "./node.ts";
 import { nameToBytes } from "./quote.ts";
+
+const HEAD = Buffer.from('{"nodes":[');
+const TAIL = Buffer.from("]}\n");
+
+/** What {@link decodeTree} can be given. */
+const MOST_BYTES = Math.min(LIMITS.unpackedMaxBytes, constants.MAX_STRING_LENGTH);
 
 /** Beyond the basic plane, JavaScript's own order of strings is not that of their bytes. */
 const SURROGATE = /[\ud800-\udfff]/;
@@ -30,17 +37,23 @@ export function encodeTree(nodes: readonly TreeNode[]): Buffer {
 /**
  * {@link encodeTree} for a folder whose nodes together are large: each is asked for when its turn has come, in the order of
  * names' bytes, and only its JSON is kept.
+ * @param mostBytes what can be read back.
+ * @returns undefined where it would be longer than that.
  */
-export function encodeTreeInOrder(nodes: Iterable<TreeNode>): Buffer {
-  const parts: Buffer[] = [];
+export function encodeTreeInOrder(nodes: Iterable<TreeNode>, mostBytes: number = MOST_BYTES): Buffer | undefined {
+  const parts = [HEAD];
+  let length = HEAD.length + TAIL.length;
   let before: string | undefined;
   for (const node of nodes) {
     if (before !== undefined && compareNames(before, node.name) >= 0)
       throw bug(`a tree with '${node.name}' out of order`);
-    parts.push(Buffer.from(`${before === undefined ? "" : ","}${encodeNode(node)}`, "utf8"));
+    const part = Buffer.from(`${before === undefined ? "" : ","}${encodeNode(node)}`, "utf8");
+    length += part.length;
+    if (length > mostBytes) return undefined;
+    parts.push(part);
     before = node.name;
   }
-  return Buffer.concat([Buffer.from('{"nodes":['), ...parts, Buffer.from("]}\n")]);
+  return Buffer.concat([...parts, TAIL], length);
 }
 
 /**
@@ -61,8 +74,6 @@ export function decodeTree(bytes: Uint8Array): TreeNode[] {
   return nodes;
 }
 
-const HEAD = Buffer.from('{"nodes":[');
-const TAIL = Buffer.from("]}\n");
 const QUOTE = 0x22;
 const COMMA = 0x2c;
 const BACKSLASH = 0x5c;

@@ -6,7 +6,7 @@ import * as fc from "fast-check";
 import { isFailure } from "../../src/base/errors.ts";
 import { dirNode, fileNode, symlinkNode, type TreeNode } from "../../src/format/node.ts";
 import { nameToBytes } from "../../src/format/quote.ts";
-import { compareNames, decodeNodes, decodeTree, encodeTree } from "../../src/format/tree.ts";
+import { compareNames, decodeNodes, decodeTree, encodeTree, encodeTreeInOrder } from "../../src/format/tree.ts";
 import { hostile, refusal, survives, withEachFieldReplaced } from "./refusal.ts";
 import { anyNode, chunkId } from "./sample-nodes.ts";
 
@@ -131,6 +131,21 @@ test("hostile trees are refused or read, and nothing else", () => {
     fc.property(fc.uint8Array({ maxLength: 100 }), (bytes) => survives(() => decodeTree(bytes))),
     { numRuns: 200 },
   );
+});
+
+test("a tree that is longer than what can be read back is not made, and no node is asked for that is behind that", () => {
+  const names = ["a", "b", "c", "d"];
+  const whole = encodeTree(names.map(file));
+  assert.deepEqual(encodeTreeInOrder(names.map(file), whole.length), whole);
+  const asked: string[] = [];
+  function* nodes() {
+    for (const name of names) {
+      asked.push(name);
+      yield file(name);
+    }
+  }
+  assert.equal(encodeTreeInOrder(nodes(), encodeTree([file("a"), file("b")]).length), undefined);
+  assert.deepEqual(asked, ["a", "b", "c"]);
 });
 
 test("read one by one, a tree has the nodes that it has at once", () => {

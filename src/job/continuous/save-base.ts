@@ -125,7 +125,9 @@ class BaseFolder {
     const subtrees = new Map<string, ChunkId>();
     for (const [name, folder] of this.#folders) subtrees.set(name, await folder.store(sealing));
     const names = [...this.#folders.keys(), ...this.#others.keys()].toSorted(compareNames);
-    return await sealing.storeTree(encodeTreeInOrder(this.#nodes(names, subtrees)));
+    const tree = encodeTreeInOrder(this.#nodes(names, subtrees));
+    if (tree === undefined) throw tooLarge();
+    return await sealing.storeTree(tree);
   }
 
   *#nodes(names: readonly string[], subtrees: ReadonlyMap<string, ChunkId>): Generator<TreeNode> {
@@ -143,6 +145,14 @@ class BaseFolder {
       }
     }
   }
+}
+
+function tooLarge(): Failure {
+  return new Failure(
+    "database/unsuitable",
+    "no base is written, for it could not be read back: a folder of the server's files, as one database has, is larger than about 480 GiB",
+    { hint: "Use 'chatkeep watch --mode interval': what it makes has no such bound." },
+  );
 }
 
 function below(folder: BaseFolder, name: string): BaseFolder {
