@@ -1,6 +1,7 @@
 /**
- * Whole restores of a desk whose uploaded files lie in a folder and in a bucket at once: each into its own service, and all of
- * them into a container of Azure; and what lacks of them put back alone. Each is killed while files are put, gone on with, and undone.
+ * Whole restores of a desk whose uploaded files lie in a folder and in a bucket at once: each into its own service, all of them
+ * into a container of Azure or the bucket of S3, and from the latter back into the folder;
+ * and what lacks of them put back alone. Each is killed while files are put, gone on with, and undone.
  */
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
@@ -36,6 +37,8 @@ let moto: TestMoto;
 let azure: TestAzure;
 let whole: WholeDesk;
 let saved: DeskState;
+/** The restore point in which each file lies where it was uploaded. */
+let uploaded: string;
 /** What was uploaded into each service. */
 let ofFolder: Objects;
 let ofBucket: Objects;
@@ -50,7 +53,12 @@ before(async () => {
   const endpoint = moto.location("").replace(/^s3:/, "").replace(/\/$/, "");
   whole = await openWholeDesk(
     { messages: 120, conversations: 20, files: 40 },
-    { buckets: { s3_compatible: `${endpoint}/${BUCKET}`, microsoft: `${azure.endpoint}/${CONTAINER}` } },
+    {
+      buckets: {
+        s3_compatible: `${endpoint}/${BUCKET}`,
+        microsoft: `${azure.endpoint}/${CONTAINER}`,
+      },
+    },
   );
   const connection = azure.env["AZURE_STORAGE_CONNECTION_STRING"] ?? "";
   await setEnvironment(whole, {
@@ -66,7 +74,7 @@ before(async () => {
   });
   await appendFile(whole.desk.config, `\nstorage:\n  microsoft: { endpoint: "${azure.endpoint}" }\n`);
   await moveHalfIntoBucket();
-  await done(whole, ["backup"]);
+  uploaded = String((await done(whole, ["backup"]))["point"]);
   saved = await whole.state();
   [ofFolder, ofBucket] = [await listed(whole, "local"), await listed(whole, "s3_compatible")];
   assert.ok(ofFolder.size > 0 && ofBucket.size > 0);
@@ -143,7 +151,7 @@ test("files of two services come back each into its own", async () => {
   assertSame(await everything(), { state: saved, bucket: ofBucket, container: new Map() }, "restored");
   assert.deepEqual(await whole.running(), { web: true, worker: true });
   await done(whole, ["rollback", "--yes"]);
-  const listedStay = { state: rolledBack(lost.state, saved), bucket: ofBucket, container: lost.container };
+  const listedStay = { ...lost, state: rolledBack(lost.state, saved), bucket: ofBucket };
   assertSame(await everything(), listedStay, "rolled back");
 });
 
@@ -179,4 +187,31 @@ test("what lacks of two services is put back alone, by a point in which all lay 
   assertSameState({ ...back.state, files: {} }, { ...lost.state, files: {} }, "but for the files");
   await done(whole, ["rollback", "--yes"]);
   assertSame(await everything(), back, "rolled back: the database lists all of them");
+});
+
+/** Of where all of them lie by the newest point, they come back into the folder, killed on the way; and that is undone. */
+async function backIntoFolder(lost: Everything): Promise<void> {
+  await killedAndResumed(whole, "files", ["restore", "latest", "--storage", "local", "--yes"]);
+  const back = await everything();
+  const all = new Map([...ofFolder, ...ofBucket]);
+  assert.deepEqual(await localKeys(whole), [...all.keys()].toSorted());
+  for (const [key, checksum] of all)
+    assert.equal(md5(readFileSync(blobPath(whole.desk.installation.storageRoot, key))), checksum, key);
+  assert.deepEqual(await listed(whole, "local"), all);
+  assert.deepEqual(back.state.code, saved.code);
+  assert.match(back.state.environment, /^ACTIVE_STORAGE_SERVICE=local$/m);
+  assertSame({ ...back, state: lost.state }, lost, "what is elsewhere stays");
+  assert.deepEqual(await whole.running(), { web: true, worker: true });
+  await done(whole, ["rollback", "--yes"]);
+  assertSame(await everything(), { ...lost, state: rolledBack(lost.state, saved) }, "rolled back");
+}
+
+test("files of a folder move into a bucket, and of the bucket all come back into the folder", async () => {
+  await killedAndResumed(whole, "files", ["restore", uploaded, "--storage", "s3_compatible", "--yes"]);
+  const all = new Map([...ofFolder, ...ofBucket]);
+  assert.deepEqual([await bucket(), await listed(whole, "s3_compatible")], [all, all]);
+  await done(whole, ["backup"]);
+  await done(whole, ["rollback", "--yes"]);
+  await loseFiles();
+  await backIntoFolder(await everything());
 });
