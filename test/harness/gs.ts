@@ -1,7 +1,7 @@
 /**
  * A stand-in for the few requests of Google Cloud Storage's JSON API that Chatkeep makes, in this process and in
- * memory: uploads with their MD5 and preconditions, reading with ranges, listing by pages, deleting. Nobody else's
- * server of that API can be installed here, so it shows that we do as Google's documentation says, and no more.
+ * memory: uploads with their MD5 and preconditions, reading with ranges, listing by pages, deleting; and for what a
+ * browser asks for, an object by its public address. Nobody else's server of that API can be installed here, so it shows that we do as Google's documentation says, and no more.
  */
 import { createHash } from "node:crypto";
 import { once } from "node:events";
@@ -140,6 +140,7 @@ function answerTo(
     buckets.set(name, new Map());
     return { status: 200, body: { name } };
   }
+  if (rest === "" && request.method === "GET") return publicObject(url.pathname, buckets);
   const bucket = buckets.get(bucketName);
   if (bucket === undefined) return NO_BUCKET;
   if (kind === undefined) {
@@ -161,6 +162,13 @@ function answerTo(
     return THERE;
   }
   return read(bytes, request.headers.range);
+}
+
+/** As at `https://storage.googleapis.com/BUCKET/OBJECT`. */
+function publicObject(path: string, buckets: Map<string, Map<string, Buffer>>): Answer {
+  const [, bucketName = "", object = ""] = path.split("/").map(decodeURIComponent);
+  const bytes = buckets.get(bucketName)?.get(object);
+  return bytes === undefined ? { status: 404 } : { status: 200, body: bytes };
 }
 
 function store(request: IncomingMessage, sent: Buffer, bucket: Map<string, Buffer>, query: URLSearchParams): Answer {

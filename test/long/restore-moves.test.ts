@@ -1,6 +1,6 @@
 /**
  * Whole restores of a desk whose uploaded files lie in a folder and in a bucket at once: each into its own service, all of them
- * into a container of Azure or the bucket of S3, and from the latter back into the folder;
+ * into a container of Azure, a bucket of Google or the bucket of S3, and from the last two back into the folder;
  * and what lacks of them put back alone. Each is killed while files are put, gone on with, and undone.
  */
 import assert from "node:assert/strict";
@@ -17,6 +17,7 @@ import {
 import { blobPath } from "../../src/chatwoot/blobs.ts";
 import { onDatabase } from "../../src/demo/database.ts";
 import { startAzure, type TestAzure } from "../harness/azure.ts";
+import { startGs, type TestGs } from "../harness/gs.ts";
 import { startMoto, type TestMoto } from "../harness/moto.ts";
 import {
   blobRows,
@@ -32,9 +33,11 @@ import { assertSameState, type DeskState, openWholeDesk, rolledBack, type WholeD
 
 const BUCKET = "acme-uploads";
 const CONTAINER = "acme";
+const GOOGLE_BUCKET = "acme-google";
 
 let moto: TestMoto;
 let azure: TestAzure;
+let gs: TestGs;
 let whole: WholeDesk;
 let saved: DeskState;
 /** The restore point in which each file lies where it was uploaded. */
@@ -44,12 +47,13 @@ let ofFolder: Objects;
 let ofBucket: Objects;
 
 before(async () => {
-  [moto, azure] = await Promise.all([startMoto(), startAzure()]);
+  [moto, azure, gs] = await Promise.all([startMoto(), startAzure(), startGs()]);
   await moto.createBucket(BUCKET);
   const everybody = { Effect: "Allow", Principal: "*", Action: "s3:GetObject", Resource: `arn:aws:s3:::${BUCKET}/*` };
   const Policy = JSON.stringify({ Version: "2012-10-17", Statement: [everybody] });
   await moto.client.send(new PutBucketPolicyCommand({ Bucket: BUCKET, Policy }));
   await azure.client.createContainer(CONTAINER, { access: "blob" });
+  gs.buckets.set(GOOGLE_BUCKET, new Map());
   const endpoint = moto.location("").replace(/^s3:/, "").replace(/\/$/, "");
   whole = await openWholeDesk(
     { messages: 120, conversations: 20, files: 40 },
@@ -57,6 +61,7 @@ before(async () => {
       buckets: {
         s3_compatible: `${endpoint}/${BUCKET}`,
         microsoft: `${azure.endpoint}/${CONTAINER}`,
+        google: `${gs.endpoint}/${GOOGLE_BUCKET}`,
       },
     },
   );
@@ -71,6 +76,10 @@ before(async () => {
     AZURE_STORAGE_ACCOUNT_NAME: /AccountName=([^;]+)/.exec(connection)?.[1] ?? "",
     AZURE_STORAGE_ACCESS_KEY: /AccountKey=([^;]+)/.exec(connection)?.[1] ?? "",
     AZURE_STORAGE_CONTAINER: CONTAINER,
+    GCS_PROJECT: "acme",
+    GCS_BUCKET: GOOGLE_BUCKET,
+    GCS_CREDENTIALS: '{"type":"service_account"}',
+    STORAGE_EMULATOR_HOST: gs.endpoint,
   });
   await appendFile(whole.desk.config, `\nstorage:\n  microsoft: { endpoint: "${azure.endpoint}" }\n`);
   await moveHalfIntoBucket();
@@ -84,6 +93,7 @@ beforeEach(async () => {
 });
 after(async () => {
   await whole[Symbol.asyncDispose]();
+  await gs[Symbol.asyncDispose]();
   await azure[Symbol.asyncDispose]();
   await moto[Symbol.asyncDispose]();
 });
@@ -129,26 +139,35 @@ async function container(): Promise<Objects> {
   return objects;
 }
 
+function googleBucket(): Objects {
+  return new Map([...(gs.buckets.get(GOOGLE_BUCKET) ?? [])].map(([name, bytes]) => [name, md5(bytes)]));
+}
+
 interface Everything {
   state: DeskState;
   bucket: Objects;
   container: Objects;
+  google: Objects;
 }
 
 async function everything(): Promise<Everything> {
-  return { state: await whole.state(), bucket: await bucket(), container: await container() };
+  return { state: await whole.state(), bucket: await bucket(), container: await container(), google: googleBucket() };
 }
 
 function assertSame(is: Everything, was: Everything, what: string): void {
   assertSameState(is.state, was.state, what);
-  assert.deepEqual([is.bucket, is.container], [was.bucket, was.container], what);
+  assert.deepEqual([is.bucket, is.container, is.google], [was.bucket, was.container, was.google], what);
 }
 
 test("files of two services come back each into its own", async () => {
   const lost = await everything();
   assert.ok(lost.bucket.size < ofBucket.size);
   await killedAndResumed(whole, "files", ["restore", "latest", "--yes"]);
-  assertSame(await everything(), { state: saved, bucket: ofBucket, container: new Map() }, "restored");
+  assertSame(
+    await everything(),
+    { state: saved, bucket: ofBucket, container: new Map(), google: new Map() },
+    "restored",
+  );
   assert.deepEqual(await whole.running(), { web: true, worker: true });
   await done(whole, ["rollback", "--yes"]);
   const listedStay = { ...lost, state: rolledBack(lost.state, saved), bucket: ofBucket };
@@ -214,4 +233,31 @@ test("files of a folder move into a bucket, and of the bucket all come back into
   await done(whole, ["rollback", "--yes"]);
   await loseFiles();
   await backIntoFolder(await everything());
+});
+
+test("killed while Google takes a file, a move into its bucket is gone on with; and of the bucket all come back into the folder", async () => {
+  const lost = await everything();
+  const held = Promise.withResolvers<void>();
+  gs.gate = async () => {
+    if (googleBucket().size >= 3) await held.promise;
+  };
+  assert.ok(
+    await whole.killWhen(["restore", uploaded, "--storage", "google", "--yes"], () => googleBucket().size >= 3),
+    "killed",
+  );
+  gs.gate = async () => {};
+  held.resolve();
+  const all = new Map([...ofFolder, ...ofBucket]);
+  assert.ok(googleBucket().size < all.size, "in the middle");
+  await done(whole, ["restore", "--resume", "--yes", "--outbound", "allow"]);
+  const moved = await everything();
+  assert.deepEqual([moved.google, await listed(whole, "google")], [all, all]);
+  assert.match(moved.state.environment, /^ACTIVE_STORAGE_SERVICE=google$/m);
+  assertSame({ ...moved, state: lost.state, google: lost.google }, lost, "what is elsewhere stays");
+  assert.deepEqual(moved.state.files, lost.state.files);
+  assert.deepEqual(await whole.running(), { web: true, worker: true });
+  await done(whole, ["backup"]);
+  await done(whole, ["rollback", "--yes"]);
+  assertSame(await everything(), lost, "rolled back");
+  await backIntoFolder(lost);
 });
