@@ -277,12 +277,15 @@ function lastCommitUs(pieces: readonly WindowPiece[]): bigint | undefined {
   );
 }
 
-/** From which time on a base can be brought: that of its end, or what can be said of it by the commits around. */
+/**
+ * From which time on a base can be brought: that of its end, or what can be said of it by the commits around. Where its log has none,
+ * the first one behind it is the first moment that is surely after its end: a recovery to a time before that ends too early.
+ */
 export function reachedUs(base: WindowBase, pieces: readonly WindowPiece[]): bigint {
   if (base.endedUs !== undefined) return base.endedUs;
   const within = pieces.filter(({ from, to }) => from < base.to && to >= base.from);
-  const last = lastCommitUs(within);
-  return last !== undefined && last > base.beganUs ? last : base.beganUs;
+  const us = lastCommitUs(within) ?? firstCommitUs(pieces.filter(({ from }) => from >= base.to));
+  return us !== undefined && us > base.beganUs ? us : base.beganUs;
 }
 
 /** Of two timelines that share their past, the newer one has it; the older one keeps what came after it was left. */

@@ -116,6 +116,17 @@ test("a base whose end was not timed serves from the last commit that its log ma
   assert.deepEqual(window.ranges[0]?.fromUs, 16_000_000n);
 });
 
+test("where its log has no commit it serves from the first one behind it, and not from when it began", () => {
+  const untimed = { ...base("A", { from: 0, to: 10 }), endedUs: undefined };
+  const quiet = { ...piece({ from: 0, to: 16 }), firstCommitUs: undefined, lastCommitUs: undefined };
+  const window = made({ bases: [untimed], pieces: [quiet, piece({ from: 20, to: 32 }), piece({ from: 16, to: 20 })] });
+  assert.equal(window.ranges[0]?.fromUs, 17_000_000n);
+  assert.equal(serve(window, { us: 16_999_999n }), undefined);
+  assert.equal(serve(window, { us: 17_000_000n })?.base.id, "A");
+  const silent = made({ bases: [untimed], pieces: [quiet] });
+  assert.equal(silent.ranges[0]?.fromUs, untimed.beganUs, "nothing was committed since");
+});
+
 type Cluster = Omit<WindowParts, "histories"> & { histories: (TimelineHistory & { systemId: string })[] };
 
 /** Whether the state at a position can be had on the line of a timeline, byte by byte. */
