@@ -13,6 +13,7 @@ import { LogFollower } from "./continuous/follow-log.ts";
 import { BaseKeeper } from "./continuous/keep-bases.ts";
 import { damagedPagesFinding } from "./damaged-pages.ts";
 import { repositoryPlace } from "./continuous/repository-place.ts";
+import { clockOffFindings } from "./clock-off.ts";
 import type { Sources } from "./sources.ts";
 import type { WatchBook } from "./watch-book.ts";
 
@@ -130,6 +131,8 @@ function followLog(options: WatchOptions, signal: AbortSignal, bases: BaseKeeper
     },
     onState: (state) => {
       book.logState(state);
+      const { clockAheadMs = 0 } = state;
+      book.find("clock", ...clockOffFindings("the database's server", clockAheadMs));
       bases.position(state.durableTo);
     },
     onSession: (trouble) => book.session(trouble?.failure),

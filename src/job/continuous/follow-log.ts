@@ -46,6 +46,8 @@ export interface LogState extends LineState {
   /** How far the server is, as it said last. */
   readonly serverEnd: Lsn;
   readonly serverTimeUs: bigint;
+  /** The server's clock less ours; undefined before it was asked. */
+  readonly clockAheadMs?: number;
   readonly slot: Slot;
 }
 
@@ -119,7 +121,7 @@ export class LogFollower {
   readonly #ending: { readonly done: Promise<void>; readonly stop: AbortController }[] = [];
   /** Repositories that did not answer when the line began. */
   #away: readonly { name: string; failure: Failure }[] = [];
-  #server: { serverEnd: Lsn; serverTimeUs: bigint } = { serverEnd: 0n, serverTimeUs: 0n };
+  #server: Pick<LogState, "serverEnd" | "serverTimeUs" | "clockAheadMs"> = { serverEnd: 0n, serverTimeUs: 0n };
   #slot: Slot | undefined;
   #wasFollowing = false;
   /** Tells the server of the present session what is durable. */
@@ -209,7 +211,7 @@ export class LogFollower {
   }
 
   #onServer(server: { serverEnd: Lsn; serverTimeUs: bigint }): void {
-    this.#server = server;
+    this.#server = { ...this.#server, ...server };
     this.#wasFollowing = true;
     this.#timesGone = 0;
     if (this.#now !== undefined && this.#now.log.validTo > this.#now.takenUpTo) this.#bounds.clear();
@@ -240,7 +242,8 @@ export class LogFollower {
         await clock.sleep(LIMITS.watchLookMs, signal);
         const name = this.#slot?.name;
         this.#slot = name === undefined ? undefined : ((await readSlot(connection, name)) ?? this.#slot);
-        const serverEnd = await serverPosition(connection);
+        const { serverEnd, clockAheadMs } = await serverPosition(connection, clock);
+        this.#server = { ...this.#server, clockAheadMs };
         if (serverEnd > this.#server.serverEnd) this.#server = { ...this.#server, serverEnd };
         this.#tell();
         const retained = Number(serverEnd - (this.#slot?.restart ?? serverEnd));

@@ -1,5 +1,6 @@
 /** What is asked of a server and of repositories before a line of the log is taken up. */
 import { formatBytes } from "../../base/bytes.ts";
+import type { Clock } from "../../base/clock.ts";
 import { Failure, failureOf, isFailure } from "../../base/errors.ts";
 import type { Line } from "../../point/continuous.ts";
 import { describeAddress, type ServerAddress } from "../../postgres/address.ts";
@@ -30,14 +31,20 @@ interface CallOptions {
   readonly signal: AbortSignal;
 }
 
-/** How far the server's log is: what it has written, or as a standby received. */
-export async function serverPosition(connection: Connection): Promise<Lsn> {
-  const [row] = await connection.query<{ lsn: string | null }>(
+/** How far the server's log is: what it has written, or as a standby received; and its clock less ours, in milliseconds. */
+export async function serverPosition(
+  connection: Connection,
+  clock: Clock,
+): Promise<{ serverEnd: Lsn; clockAheadMs: number }> {
+  const before = clock.now();
+  const [row] = await connection.query<{ lsn: string | null; ms: string }>(
     `select (case when pg_catalog.pg_is_in_recovery()
        then coalesce(pg_catalog.pg_last_wal_receive_lsn(), pg_catalog.pg_last_wal_replay_lsn())
-       else pg_catalog.pg_current_wal_flush_lsn() end)::text as lsn`,
+       else pg_catalog.pg_current_wal_flush_lsn() end)::text as lsn,
+       pg_catalog.floor(extract(epoch from pg_catalog.clock_timestamp()) * 1000)::int8::text as ms`,
   );
-  return parseLsn(row?.lsn ?? "0/0");
+  const clockAheadMs = Number(row?.ms ?? before) - (before + clock.now()) / 2;
+  return { serverEnd: parseLsn(row?.lsn ?? "0/0"), clockAheadMs };
 }
 
 /**

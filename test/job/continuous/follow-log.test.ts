@@ -1,12 +1,13 @@
 /** A real server's log goes to a repository, over sessions that are cut, watches that end, and a place that refuses. */
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
+import { clockOffFindings } from "../../../src/job/clock-off.ts";
 import { listContinuous } from "../../../src/job/continuous/list.ts";
 import { openReplication } from "../../../src/postgres/replication.ts";
 import { createSlot, slotName } from "../../../src/postgres/replication-slots.ts";
 import { createMemoryStore } from "../../../src/store/memory-store.ts";
 import { startPostgres, type TestServer } from "../../harness/postgres.ts";
-import { newRepository } from "../../repo/small-backup.ts";
+import { hasty, newRepository } from "../../repo/small-backup.ts";
 import { IDENTITY } from "../memory-desk.ts";
 import { assertSameAsServer, follow, write } from "./following.ts";
 
@@ -40,6 +41,15 @@ test("what a server writes is in the journal, and in spans when segments are who
     following.begun.map(({ gapped, away }) => ({ gapped, away })),
     [{ gapped: [], away: [] }],
   );
+});
+
+test("a machine whose clock is an hour behind the server's knows it", async () => {
+  const behind = { ...hasty, now: () => hasty.now() - 3_600_000 };
+  const repository = await newRepository(createMemoryStore());
+  await using following = follow(server.address, { primary: repository }, { clock: behind });
+  await following.until("the server was asked", () => following.state()?.clockAheadMs !== undefined);
+  const [finding] = clockOffFindings("the database's server", following.state()?.clockAheadMs ?? 0);
+  assert.match(finding?.message ?? "", /clock is .* behind that of the database's server/);
 });
 
 test("a session that is cut is followed by another, and a watch by the next one, without a gap", async () => {
