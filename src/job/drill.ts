@@ -26,6 +26,7 @@ import { createRoles, namedRoles } from "./rights.ts";
 import { estimateDisk } from "./estimate.ts";
 import { type LoadedPoint, loadPoint } from "./load-point.ts";
 import { lockToRead, lockToWrite } from "./lock.ts";
+import { momentFindings } from "./moment-told.ts";
 import { PointReader } from "./point-reader.ts";
 import { listPoints, type Point, type PointList } from "./points.ts";
 import { proofTags, saveRecord } from "./records.ts";
@@ -114,6 +115,7 @@ export async function drill(options: DrillOptions): Promise<DrillSummary> {
     amounts: amountsOf(run),
     recovery: recovery ?? null,
     server: where.server,
+    findings: run.manifest === undefined ? [] : momentFindings(run.manifest),
   };
 }
 

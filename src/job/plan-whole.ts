@@ -19,6 +19,7 @@ import { savedKeyFindings } from "./saved-keys.ts";
 import { ALL_STAGES } from "./stages/all.ts";
 import { planVersions } from "./stages/code-versions.ts";
 import type { Place, Stage, StageContext, StageName, StageOptions, StagePlan, UndoContext } from "./stages/stage.ts";
+import { momentFindings } from "./moment-told.ts";
 import { lackingFindings } from "./unreadable.ts";
 import type { WholePlan } from "./whole-summaries.ts";
 
@@ -138,6 +139,7 @@ export async function planAll(reader: PointReader, options: WholeOptions): Promi
     ],
     findings: [
       ...(parts.includes("database") ? lackingFindings(manifest) : []),
+      ...momentFindings(manifest),
       ...findings,
       ...versions.findings,
       ...afterDamageFindings(manifest),

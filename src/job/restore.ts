@@ -44,6 +44,7 @@ import { apart, knownNeed, lookForRoom, roomFindings, type RoomNeed } from "./ro
 import { ALL_ROWS, type RowChoice } from "./row-choice.ts";
 import { savedKeyFindings } from "./saved-keys.ts";
 import { expectedFiles } from "./shortfall.ts";
+import { momentFindings } from "./moment-told.ts";
 import { lackingFindings } from "./unreadable.ts";
 import type { RestorePlan, RestoreSummary } from "./summaries.ts";
 
@@ -122,6 +123,7 @@ async function planAll(reader: PointReader, options: RestoreOptions): Promise<Wh
     blockers,
     findings: [
       ...(steps.some(({ part }) => part === "database") ? lackingFindings(manifest) : []),
+      ...momentFindings(manifest),
       ...findings,
       ...missingFindings(manifest, options.parts),
     ],

@@ -143,7 +143,8 @@ export interface ImportSummary {
   seconds: number;
 }
 
-export interface DrillSummary {
+/** Its findings are of the moment that the point was made of; none of any other point. */
+export interface DrillSummary extends Pick<RestoreSummary, "findings"> {
   type: "summary";
   verb: "drill";
   point: string;

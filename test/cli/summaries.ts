@@ -191,6 +191,7 @@ export const DRILL: DrillSummary = {
   amounts: { rows: 20_134, bytes: 18_400_000, files: 300, fileBytes: 1_288_490_188 },
   recovery: { seconds: 13.7, database: 9.84, files: 3.9, compare: 6.2 },
   server: "PostgreSQL 15.14 from /usr/lib/postgresql/15/bin",
+  findings: [],
 };
 
 const MANIFEST: Manifest = {

@@ -2,6 +2,7 @@ import { formatBytes, formatSeconds, plural } from "../../base/bytes.ts";
 import { shortId } from "../../base/ids.ts";
 import type { DrillSummary } from "../../job/summaries.ts";
 import type { ProofCheck, Recovery } from "../../point/proof.ts";
+import { formatFindings } from "../findings.ts";
 import { padEnd, widthOf, type Look } from "../look.ts";
 import { formatPairs, formatTable } from "../table.ts";
 
@@ -35,6 +36,7 @@ export function formatDrill(summary: DrillSummary, look: Look): string[] {
     "",
     ...formatStages(summary, look),
     ...formatPairs(pairs, look, "  "),
+    ...(summary.findings.length === 0 ? [] : ["", ...formatFindings(summary.findings, look)]),
   ];
 }
 
