@@ -10,7 +10,7 @@ import type { ProofCheck } from "../point/proof.ts";
 import type { ServerAddress } from "../postgres/address.ts";
 import type { Connection } from "../postgres/connect.ts";
 import { copyDatabaseEntry } from "../postgres/database-entry.ts";
-import { type KeptDatabase, type KeptNote, listKept, noteDatabase } from "../postgres/kept-databases.ts";
+import { type KeptDatabase, type KeptNote, listKept, noteDatabase, readDatabase } from "../postgres/kept-databases.ts";
 import type { UnheldKey } from "../postgres/load-foreign-keys.ts";
 import { findPrograms } from "../postgres/programs.ts";
 import { dropDatabase, staysBeside } from "../postgres/swap.ts";
@@ -65,7 +65,8 @@ export async function makeBeside(
   // Where the live one lies, if our role may; else where the server makes all.
   const tablespace = own?.mayCreate === true ? own.name : undefined;
   const findings = await createLike(manifest, { ...address, database: fresh }, { tablespace, signal });
-  const note: KeptNote = { chatkeep: "restoring", of: address.database, point: reader.point.id, at };
+  const hadNone = (await readDatabase(beside, address.database)) === undefined;
+  const note: KeptNote = { chatkeep: "restoring", of: address.database, point: reader.point.id, at, hadNone };
   try {
     await noteDatabase(beside, fresh, note);
   } catch (error) {

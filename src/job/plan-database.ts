@@ -22,6 +22,8 @@ export interface DatabaseOptions {
   address: ServerAddress;
   /** It takes the place of the one that Chatwoot uses. */
   isLive: boolean;
+  /** Where there is none whose place it could take, it becomes the one that Chatwoot uses. */
+  mayBeGone?: boolean;
   rows: RowChoice;
   /** Roles that are lacking are made, and owners and rights are what they were. */
   withRoles: boolean;
@@ -50,9 +52,7 @@ export async function planDatabase(reader: PointReader, options: DatabaseOptions
   const archive = lazily(reader);
   const rows = await chooseRows(options.rows, manifest, archive);
   const target = await inspectTarget(options.address, options);
-  const { blockers, findings } = options.isLive
-    ? await liveBlockers(options.address, options)
-    : { blockers: occupied(options.address, target), findings: [] };
+  const { blockers, findings } = await judgePlace(target, options);
   // A database in the place of the live one is made for it, and empty.
   const into: TargetFacts = options.isLive ? { ...target, state: "missing", installed: [] } : target;
   const lacking = await findLacking(options.address, manifest.server.extensions, into, options);
@@ -106,6 +106,35 @@ function describe({ tables, largeObjects }: Manifest, rows: ChosenRows): { what:
   const all = `${plural(tables.length, "table")} without rows`;
   if (rows.tables.length === 0) return { what: all, bytes };
   return { what: `${plural(count, "row")} of ${plural(rows.tables.length, "table")} (of ${tables.length})`, bytes };
+}
+
+async function judgePlace(
+  target: TargetFacts,
+  options: DatabaseOptions,
+): Promise<{ blockers: Finding[]; findings: Finding[] }> {
+  const { address, isLive, mayBeGone = false } = options;
+  if (!isLive) return { blockers: occupied(address, target), findings: [] };
+  if (target.state !== "missing" || !mayBeGone) return await liveBlockers(address, options);
+  return target.canCreate
+    ? { blockers: [], findings: [gone(address)] }
+    : { blockers: [mayNotMake(address)], findings: [] };
+}
+
+function gone({ database }: ServerAddress): Finding {
+  return {
+    kind: "database-gone",
+    level: "note",
+    message: `there is no database '${database}': the restored one takes the name, and a rollback leaves none of that name again`,
+    hint: "Was it only renamed? ALTER DATABASE … RENAME TO gives it its name back; then restore again.",
+  };
+}
+
+function mayNotMake({ database, user }: ServerAddress): Finding {
+  return alarm(
+    "database-missing",
+    `database '${database}' does not exist and role '${user}' may not create it`,
+    `Let an administrator run: ALTER ROLE ${quoteIdentifier(user)} CREATEDB; Then restore again.`,
+  );
 }
 
 function occupied({ database, user }: ServerAddress, target: TargetFacts): Finding[] {

@@ -81,7 +81,8 @@ function elsewhere({ database, user }: ServerAddress, own: OwnTablespace | undef
 /** Whoever was not told that a swap was done, because the run was killed just behind it, is told by the next call. */
 export function swappedFindings(kept: readonly KeptDatabase[]): Finding[] {
   const newest = kept.find(({ chatkeep }) => chatkeep !== "restoring");
-  if (newest === undefined) return [];
+  // What was put aside without anything in its place is told by whoever lists what is kept.
+  if (newest === undefined || newest.hadNone === true) return [];
   const { name, chatkeep, of, point, at } = newest;
   const [message, hint] =
     chatkeep === "before"

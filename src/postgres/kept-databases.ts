@@ -16,6 +16,8 @@ export interface KeptNote {
   point: string;
   /** RFC 3339: when it was put aside, or begun. */
   at: string;
+  /** No database had the live name when this one was begun: a rollback leaves none. */
+  hadNone?: boolean;
 }
 
 export interface KeptDatabase extends KeptNote {
@@ -66,17 +68,17 @@ export async function listKept(address: ServerAddress, { signal }: { signal: Abo
 }
 
 /** Begins with the word by which databases of ours are found. */
-export function writeNote({ chatkeep, of, point, at }: KeptNote): string {
-  return JSON.stringify({ chatkeep, of, point, at });
+export function writeNote({ chatkeep, of, point, at, hadNone = false }: KeptNote): string {
+  return JSON.stringify({ chatkeep, of, point, at, ...(hadNone ? { hadNone } : {}) });
 }
 
 function readNote(text: string): KeptNote | undefined {
   try {
     const note = JSON.parse(text) as Partial<KeptNote>;
-    const { chatkeep, of, point, at } = note;
+    const { chatkeep, of, point, at, hadNone } = note;
     const isKind = chatkeep === "before" || chatkeep === "rolledback" || chatkeep === "restoring";
     if (!isKind || typeof of !== "string" || typeof point !== "string" || typeof at !== "string") return undefined;
-    return { chatkeep, of, point, at };
+    return { chatkeep, of, point, at, ...(hadNone === true ? { hadNone } : {}) };
   } catch {
     return undefined;
   }

@@ -30,6 +30,9 @@ export type DatabaseKept =
   /** Everything is in the database of this number; it may have been proven. */
   | { readonly state: "loaded"; readonly oid: number; readonly loaded: LoadedBeside; readonly findings: Finding[] };
 
+/** All of it, where Chatwoot's own is, or was until somebody dropped it. */
+const INTO_PLACE = { isLive: true, mayBeGone: true, rows: ALL_ROWS } as const;
+
 export const databaseStage: Stage<DatabaseKept> = {
   name: "database",
 
@@ -37,7 +40,7 @@ export const databaseStage: Stage<DatabaseKept> = {
     const { reader, options } = context;
     const { address } = context.place;
     const { withRoles } = options;
-    const planned = await planDatabase(reader, { ...context, address, isLive: true, rows: ALL_ROWS, withRoles });
+    const planned = await planDatabase(reader, { ...context, ...INTO_PLACE, address, withRoles });
     return {
       lines: [
         `${planned.what}, ${formatBytes(planned.bytes)}, are loaded beside '${address.database}' and compared with the point`,
@@ -55,7 +58,7 @@ export const databaseStage: Stage<DatabaseKept> = {
   async room(context) {
     const { withRoles } = context.options;
     const { address } = context.place;
-    return roomOf(await planDatabase(context.reader, { ...context, address, isLive: true, rows: ALL_ROWS, withRoles }));
+    return roomOf(await planDatabase(context.reader, { ...context, ...INTO_PLACE, address, withRoles }));
   },
 
   async apply(context, record) {
@@ -143,7 +146,7 @@ async function load(
   await dropDatabase(address, fresh, { isOwn: true, signal });
   const findings = await removeLeft(both, context);
   // What stands in the way may have come about since the plan was shown.
-  const plan = await planDatabase(reader, { address, isLive: true, rows: ALL_ROWS, withRoles, signal });
+  const plan = await planDatabase(reader, { ...INTO_PLACE, address, withRoles, signal });
   const [blocker] = [...plan.blockers, ...apart(roomFindings(await lookForRoom(roomOf(plan)), "")).blockers];
   if (blocker !== undefined) throw new Failure("target/unsuitable", blocker.message, { hint: blocker.hint });
   const { estimate, leaveOut } = plan;

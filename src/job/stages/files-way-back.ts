@@ -8,6 +8,7 @@ import type { Finding } from "../../base/findings.ts";
 import { LIMITS } from "../../base/limits.ts";
 import type { Connection } from "../../postgres/connect.ts";
 import { connectIfThere } from "../../postgres/connect-if-there.ts";
+import { listKept } from "../../postgres/kept-databases.ts";
 import type { BlobTarget } from "../../source/target.ts";
 import { FileLedger, type LedgerLine } from "./file-ledger.ts";
 import { leftFinding, mayBeTold } from "./left-over.ts";
@@ -147,6 +148,8 @@ class Listing implements AsyncDisposable {
   readonly #context: UndoContext;
   #connection: Connection | undefined;
   #hasTable = true;
+  /** There was no database before the restore, and so none wants a file that the restore put there. */
+  #isNone = false;
 
   constructor(context: UndoContext) {
     this.#context = context;
@@ -154,8 +157,9 @@ class Listing implements AsyncDisposable {
 
   /** @throws Failure where nobody can say it: what may be wanted is not removed. */
   async of(service: string, keys: readonly string[]): Promise<Map<string, ListedFile>> {
+    if (this.#isNone) return new Map();
     const connection = (this.#connection ??= await this.#open());
-    if (!this.#hasTable) return new Map();
+    if (connection === undefined || !this.#hasTable) return new Map();
     const rows = await connection.query<{ key: string; bytes: string; md5: string | null }>(
       `select key, byte_size::text as bytes, nullif(checksum, '') as md5
        from public.active_storage_blobs where service_name = $1 and key = any($2::text[])`,
@@ -164,10 +168,13 @@ class Listing implements AsyncDisposable {
     return new Map(rows.map(({ key, bytes, md5 }) => [key, { bytes: Number(bytes), md5 }]));
   }
 
-  async #open(): Promise<Connection> {
+  async #open(): Promise<Connection | undefined> {
     const { address } = this.#context.place;
     const connection = await connectIfThere(address, this.#context);
     if (connection === undefined) {
+      const kept = await listKept(address, this.#context);
+      this.#isNone = kept.some(({ hadNone }) => hadNone === true);
+      if (this.#isNone) return undefined;
       throw new Failure("target/unsuitable", `there is no database '${address.database}' that says which are wanted`);
     }
     const [row] = await connection.query<{ there: boolean }>(

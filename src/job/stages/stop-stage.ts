@@ -4,6 +4,7 @@ import { isFailure } from "../../base/errors.ts";
 import type { Finding } from "../../base/findings.ts";
 import { OPENING_NAMES } from "../../chatwoot/environment-match.ts";
 import { type ProcessControl, describeStep, runStep, startStep } from "../../installation/processes.ts";
+import { connectIfThere } from "../../postgres/connect-if-there.ts";
 import { GO_ON, lookAgain, waitUntilSteady } from "./coming-up.ts";
 import { waitUntilWell } from "./health-stage.ts";
 import { keepStopped, letStart, mayStart } from "./kept-stopped.ts";
@@ -165,6 +166,7 @@ async function notWellAgain(
   steps: ProcessControl["start"],
 ): Promise<Finding[]> {
   if (steps.length === 0) return [];
+  if (!(await hasDatabase(context))) return [notWaitedFor(context, name)];
   try {
     if (name === "web") await waitUntilWell(context, steps);
     else await waitUntilSteady(steps, context, { isAtWork: async () => await isWorkerConnected(context) });
@@ -175,6 +177,27 @@ async function notWellAgain(
     const hint = (error.hint ?? "").replace(GO_ON, "Everything else is as it was before the restore.");
     return [{ kind: "not-well-again", level: "alarm", message: error.message, hint }];
   }
+}
+
+/** Without one Chatwoot does not become well, however long it is waited for. */
+async function hasDatabase(context: UndoContext): Promise<boolean> {
+  try {
+    await using connection = await connectIfThere(context.place.address, context);
+    return connection !== undefined;
+  } catch (error) {
+    context.signal.throwIfAborted();
+    if (!isFailure(error)) throw error;
+    return true;
+  }
+}
+
+function notWaitedFor({ place: { address } }: UndoContext, name: ProcessName): Finding {
+  return {
+    kind: "not-well-again",
+    level: "warning",
+    message: `${CALLED[name]} was started and not waited for: there is no database '${address.database}'`,
+    hint: "Everything else is as it was before the restore.",
+  };
 }
 
 function nobodyIn({ findings }: StageResult): string {

@@ -1,22 +1,34 @@
-/** The restored database takes the live one's name; the live one is kept beside it. An undo swaps them back. */
+/**
+ * The restored database takes the live one's name; the live one is kept beside it. An undo swaps them back. Where none had the
+ * name when the restored one was begun, it takes the name alone, and an undo takes it away again.
+ */
 import { Failure } from "../../base/errors.ts";
 import type { Finding } from "../../base/findings.ts";
 import type { ServerAddress } from "../../postgres/address.ts";
 import { connect } from "../../postgres/connect.ts";
 import { keptName, type KeptNote, readDatabase, readDatabaseNames } from "../../postgres/kept-databases.ts";
 import { swapDatabases } from "../../postgres/swap.ts";
-import { takeName } from "../../postgres/take-name.ts";
+import { leaveName, takeName } from "../../postgres/take-name.ts";
 import { connectBeside } from "../../postgres/target.ts";
 import { swapBlockers } from "../live-holders.ts";
 import { assertNotHeld } from "../load-beside.ts";
 import { besideOf } from "./database-stage.ts";
 import { mayBeTold } from "./left-over.ts";
 import { seeNobody } from "./nobody.ts";
-import { behind, NOTHING_TO_UNDO, type Stage, type StageContext, type UndoContext } from "./stage.ts";
+import {
+  behind,
+  NOTHING_TO_UNDO,
+  type Stage,
+  type StageContext,
+  type StageResult,
+  type UndoContext,
+  type UndoPlan,
+} from "./stage.ts";
 
 /** Numbers of the two databases, which stay theirs whatever they are called. */
 export interface SwapKept {
-  readonly liveOid: number;
+  /** null where there was none. */
+  readonly liveOid: number | null;
   readonly freshOid: number;
   readonly point: string;
 }
@@ -26,9 +38,13 @@ export const swapStage: Stage<SwapKept> = {
   // The database of before is what a rollback is for.
   undoIs: "needed",
 
-  plan({ place: { address } }) {
-    const line = `the restored database is called '${address.database}' from then on; the one that is there now is kept beside it`;
-    return Promise.resolve({ lines: [line], blockers: [], findings: [] });
+  async plan(context) {
+    const { address } = context.place;
+    await using connection = await connectBeside(address, context);
+    const isThere = (await readDatabase(connection, address.database)) !== undefined;
+    const rest = isThere ? "the one that is there now is kept beside it" : "none has that name now";
+    const line = `the restored database is called '${address.database}' from then on; ${rest}`;
+    return { lines: [line], blockers: [], findings: [] };
   },
 
   async apply(context, record) {
@@ -38,13 +54,18 @@ export const swapStage: Stage<SwapKept> = {
     if (record.kept === undefined) await record.keep(kept);
     const names = await namesNow(context, kept);
     // Killed behind the swap, and before it was told of.
-    if (names.fresh === live) return swapped(live, names.live);
-    if (names.live !== live || names.fresh !== fresh) throw changed(live, fresh);
+    if (names.fresh === live) return swapped(live, kept, names.live);
+    const isAsBefore = kept.liveOid === null ? !names.isTaken : names.live === live;
+    if (!isAsBefore || names.fresh !== fresh) throw changed(live, fresh);
     await assertNotHeld({ address, fresh }, { stays: NOTHING_LOST, signal: context.signal });
     // Somebody may have started what was stopped: loading has taken its time. What Chatwoot would write now would be lost on it.
     const seen = await seeNobody(context, { isAgain: true });
+    if (kept.liveOid === null) {
+      await takeName(address, fresh, { ...context, again: `Nothing was renamed. ${NOTHING_LOST}` });
+      return behind(seen, swapped(live, kept, undefined));
+    }
     const swap = { live, fresh, why: "before", point: kept.point } as const;
-    return behind(seen, swapped(live, await swapDatabases(address, swap, { ...context, stays: NOTHING_LOST })));
+    return behind(seen, swapped(live, kept, await swapDatabases(address, swap, { ...context, stays: NOTHING_LOST })));
   },
 
   async undo(context, { kept }) {
@@ -52,6 +73,7 @@ export const swapStage: Stage<SwapKept> = {
     const { address } = context.place;
     const { database: live } = address;
     const names = await namesNow(context, kept);
+    if (kept.liveOid === null) return await undoAlone(context, kept, names);
     const way = wayBack(live, names);
     if (way === "none" || names.live === undefined) return { lines: [], findings: [] };
     if (way === "lost") throw lost(live, names.live);
@@ -76,6 +98,7 @@ export const swapStage: Stage<SwapKept> = {
     const { address } = context.place;
     const { database: live } = address;
     const names = await namesNow(context, kept);
+    if (kept.liveOid === null) return await planUndoAlone(context, names);
     const way = wayBack(live, names);
     if (way === "lost") return { blockers: [lostFinding(live, names.live)], findings: [] };
     if (way === "none" || names.live === undefined) return NOTHING_TO_UNDO;
@@ -95,6 +118,29 @@ export const swapStage: Stage<SwapKept> = {
     return { blockers, findings };
   },
 };
+
+/** There was none before: the restored one, with what came since, is put aside. One that has another name by now is left alone. */
+async function undoAlone(context: UndoContext, { point }: SwapKept, { fresh }: Names): Promise<StageResult> {
+  const { address } = context.place;
+  const { database: live } = address;
+  if (fresh !== live) return { lines: [], findings: [] };
+  const seen = await seeNobody(context, { isAgain: true });
+  const aside = await leaveName(address, { ...context, point });
+  return behind(seen, {
+    lines: [
+      `there is no database '${live}', as before; what was restored, with what came since, is kept as '${aside}'`,
+    ],
+    findings: [],
+  });
+}
+
+async function planUndoAlone(context: UndoContext, { fresh }: Names): Promise<UndoPlan> {
+  const { address } = context.place;
+  const { database: live } = address;
+  if (fresh !== live) return NOTHING_TO_UNDO;
+  await using connection = await connectBeside(address, context);
+  return (await swapBlockers(connection, live, { side: "live" })) ?? NOTHING_TO_UNDO;
+}
 
 /** What is known by its number is put back, whatever somebody has called it since; whether that was meant, a person knows. */
 function renamedFinding(live: string, name: string, note: KeptNote | undefined): Finding[] {
@@ -135,8 +181,9 @@ async function whyClosed(address: ServerAddress, { signal }: UndoContext): Promi
 
 const NOTHING_LOST = "The restored database stays beside the live one: 'chatkeep restore --resume' swaps it in.";
 
-function swapped(live: string, previous: string | undefined) {
-  const kept = previous === undefined ? "the earlier one is gone" : `the earlier one is kept as '${previous}'`;
+function swapped(live: string, { liveOid }: SwapKept, previous: string | undefined) {
+  const none = liveOid === null ? "there was none before" : "the earlier one is gone";
+  const kept = previous === undefined ? none : `the earlier one is kept as '${previous}'`;
   return { lines: [`'${live}' is the restored database; ${kept}`], findings: [] };
 }
 
@@ -147,8 +194,10 @@ async function lookAtBoth(context: StageContext): Promise<SwapKept> {
   await using connection = await connectBeside(address, context);
   const [before, after] = [await readDatabase(connection, address.database), await readDatabase(connection, fresh)];
   const isOurs = after?.note?.chatkeep === "restoring" && after.note.point === point;
-  if (before === undefined || after === undefined || !isOurs) throw changed(address.database, fresh);
-  return { liveOid: before.oid, freshOid: after.oid, point };
+  // One that was there when the restore began, and is not there now, may come back: somebody renamed it.
+  const isExpected = before !== undefined || after?.note?.hadNone === true;
+  if (!isExpected || after === undefined || !isOurs) throw changed(address.database, fresh);
+  return { liveOid: before?.oid ?? null, freshOid: after.oid, point };
 }
 
 interface Names {
@@ -164,7 +213,7 @@ async function namesNow({ place, signal }: UndoContext, { liveOid, freshOid }: S
   await using connection = await connectBeside(place.address, { signal });
   const names = await readDatabaseNames(connection);
   const isTaken = [...names.values()].includes(place.address.database);
-  return { live: names.get(liveOid), fresh: names.get(freshOid), isTaken };
+  return { live: liveOid === null ? undefined : names.get(liveOid), fresh: names.get(freshOid), isTaken };
 }
 
 /**

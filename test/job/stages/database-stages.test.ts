@@ -165,9 +165,9 @@ test("a database of that name that is not ours is left alone", async () => {
 });
 
 /** As the stage before the swap leaves one: the saved rows, quicker than by loading them. */
-async function makeFresh(): Promise<void> {
+async function makeFresh(more: { hadNone?: true } = {}): Promise<void> {
   await desk.server.query(`create database "${live}${FRESH}" template "${SAVED}"`);
-  const note = { chatkeep: "restoring", of: live, point: reader.point.id, at: "2026-03-01T02:03:04.000Z" };
+  const note = { chatkeep: "restoring", of: live, point: reader.point.id, at: "2026-03-01T02:03:04.000Z", ...more };
   await desk.server.query(`comment on database "${live}${FRESH}" is '${JSON.stringify(note)}'`);
 }
 
@@ -231,6 +231,77 @@ test("what somebody dropped since does not keep the rest from coming back", asyn
   assert.deepEqual(await others(), []);
   await desk.server.query(`alter database "as_damaged" rename to "${live}"`);
   assert.deepEqual(await liveLines(), damaged);
+});
+
+test("where somebody dropped the live database the restored one takes its name, killed or not, and an undo leaves none again", async () => {
+  const disk: Disk = { database: undefined, swap: undefined };
+  const planned = async () => {
+    const context = await contextOf([]);
+    const [database, swap] = [await databaseStage.plan(context), await swapStage.plan(context)];
+    return { blockers: database.blockers, kinds: database.findings.map(({ kind }) => kind), line: swap.lines.join() };
+  };
+  await desk.server.query(`alter database "${live}" rename to "away"`);
+  const gone = await planned();
+  assert.deepEqual(gone.blockers, []);
+  assert.ok(gone.kinds.includes("database-gone"), gone.kinds.join());
+  assert.match(gone.line, /; none has that name now$/);
+  await desk.server.query("create role may_make_none login");
+  const context = await contextOf([]);
+  const address = { ...context.place.address, user: "may_make_none" };
+  const poor = { ...context, place: { ...context.place, address } };
+  assert.deepEqual(
+    (await databaseStage.plan(poor)).blockers.map(({ kind, hint }) => [kind, hint.split(";")[0]]).slice(0, 1),
+    [["database-missing", 'Let an administrator run: ALTER ROLE "may_make_none" CREATEDB']],
+  );
+
+  await run(databaseStage, disk);
+  assert.deepEqual(await others(), [`${live}${FRESH}`], "nothing has the name before the swap");
+  await run(swapStage, disk, { keep: 1, side: "behind" });
+  await undo(swapStage, disk);
+  assert.deepEqual(await others(), [`${live}${FRESH}`], "an undo before the swap changes nothing");
+  await run(swapStage, disk);
+  assert.deepEqual(await liveLines(), saved);
+  // As after a kill behind the swap: nothing was recorded since.
+  await run(swapStage, disk);
+  assert.deepEqual(await others(), []);
+  const back = await swapStage.planUndo?.(await contextOf([]), recordOn(disk, "swap") as StageRecord<SwapKept>);
+  assert.deepEqual(back, { blockers: [], findings: [] });
+  await undo(swapStage, disk);
+  await undo(swapStage, disk);
+  await undo(databaseStage, disk);
+  const [aside, ...none] = await others();
+  assert.deepEqual(none, []);
+  assert.match(aside ?? "", /_rolledback_/);
+  assert.deepEqual(await dumpLines({ ...desk.installation.database, database: aside ?? "" }), saved);
+  const named = await desk.server.query(`select 1 from pg_database where datname = '${live}'`);
+  assert.deepEqual(named, [], "none has the name, as before");
+
+  // What somebody made meanwhile is theirs, and put aside as any other.
+  await desk.server.query(`drop database "${aside}"`);
+  const second: Disk = { database: undefined, swap: undefined };
+  await makeFresh({ hadNone: true });
+  await desk.server.query(`create database "${live}"`);
+  await run(swapStage, second);
+  assert.deepEqual(await liveLines(), saved);
+  await undo(swapStage, second);
+  assert.deepEqual(await onLive("select 1 from pg_class where relname = 'messages'"), [], "theirs is back");
+  await dropAll();
+  await desk.server.query(`drop database "${live}"`);
+  await desk.server.query(`alter database "away" rename to "${live}"`);
+  assert.deepEqual(await liveLines(), damaged);
+});
+
+test("a live database that was renamed since the restore began is waited for: nothing takes its name", async () => {
+  const disk: Disk = { database: undefined, swap: undefined };
+  await makeFresh();
+  await desk.server.query(`alter database "${live}" rename to "away"`);
+  await assert.rejects(run(swapStage, disk), {
+    code: "target/unsuitable",
+    message: /^somebody renamed, made or dropped/,
+  });
+  await desk.server.query(`alter database "away" rename to "${live}"`);
+  assert.deepEqual(await liveLines(), damaged);
+  await dropAll();
 });
 
 test("a database that is not the one that was loaded is never swapped in", async () => {

@@ -1,0 +1,70 @@
+/** A part of the desk is gone altogether when the restore begins: it comes back, and a rollback leaves what there was, nothing. */
+import assert from "node:assert/strict";
+import { rm } from "node:fs/promises";
+import { after, before, test } from "node:test";
+import type { Finding } from "../../src/base/findings.ts";
+import { readFolder } from "../harness/tree.ts";
+import { done } from "../scenario/moving-files.ts";
+import { assertSameState, type DeskState, openWholeDesk, stageIs, type WholeDesk } from "../scenario/whole-desk.ts";
+
+let whole: WholeDesk;
+let saved: DeskState;
+let live: string;
+
+const BEGIN = ["restore", "latest", "--yes", "--outbound", "allow"];
+const RESUME = ["restore", "--resume", "--outbound", "allow"];
+const ROLLBACK = ["rollback", "--yes"];
+const FORGET = ["restore", "--discard-previous", "--yes"];
+
+before(async () => {
+  whole = await openWholeDesk({ messages: 60, conversations: 10, files: 6 });
+  await whole.desk.summary(["backup"]);
+  saved = await whole.state();
+  live = whole.desk.installation.database.database;
+});
+after(async () => {
+  await whole[Symbol.asyncDispose]();
+});
+
+/** The live database and those beside it. */
+async function databases(): Promise<string[]> {
+  const rows = await whole.desk.server.query(
+    `select datname from pg_database where datname like '${live}%' order by 1`,
+  );
+  return rows.map((row) => String(row["datname"]));
+}
+
+function kindsOf(summary: Record<string, unknown>): string[] {
+  return (summary["findings"] as Finding[]).map(({ kind }) => kind);
+}
+
+test("a database and files that are gone come back, killed at the swap or not, and a rollback leaves neither", async () => {
+  const { storageRoot } = whole.desk.installation;
+  await whole.desk.server.query(`drop database "${live}" with (force)`);
+  await rm(storageRoot, { recursive: true });
+  assert.ok(kindsOf(await done(whole, BEGIN)).includes("database-gone"));
+  assertSameState(await whole.state(), saved, "restored");
+  assert.deepEqual(await whole.running(), { web: true, worker: true });
+  assert.deepEqual(await databases(), [live]);
+  const undone = await done(whole, ROLLBACK);
+  assert.deepEqual(
+    kindsOf(undone),
+    ["not-well-again", "not-well-again"],
+    "nothing is waited for that cannot become well",
+  );
+  const [aside = "", ...none] = await databases();
+  assert.deepEqual(none, []);
+  assert.match(aside, /_rolledback_/);
+  assert.deepEqual(
+    await readFolder(storageRoot).catch(() => ({})),
+    {},
+    "the files that it had put there are gone again",
+  );
+  await whole.desk.summary(FORGET);
+  assert.deepEqual(await databases(), []);
+
+  assert.ok(await whole.killWhen(BEGIN, stageIs("swap", "begun")));
+  await done(whole, RESUME);
+  assertSameState(await whole.state(), saved, "gone on with");
+  await whole.desk.summary(FORGET);
+});
