@@ -1,5 +1,6 @@
 /** What bringing back a point's database into a server means there, and what stands in its way. Changes nothing. */
 import { listSome, plural } from "../base/bytes.ts";
+import { isFailure } from "../base/errors.ts";
 import type { Finding } from "../base/findings.ts";
 import { SCHEMA_DUMP } from "../point/layout.ts";
 import type { Manifest } from "../point/manifest.ts";
@@ -7,6 +8,7 @@ import type { ServerAddress } from "../postgres/address.ts";
 import { type Archive, decodeArchive } from "../postgres/archive.ts";
 import { extensionEntries, isNeeded } from "../postgres/archive-list.ts";
 import { quoteIdentifier } from "../postgres/names.ts";
+import { findPrograms } from "../postgres/programs.ts";
 import { findDataFolder } from "../postgres/target-space.ts";
 import { inspectTarget, type TargetFacts } from "../postgres/target.ts";
 import { type ExtensionState, findLacking, servesAdministrators } from "../postgres/target-extensions.ts";
@@ -52,10 +54,11 @@ export async function planDatabase(reader: PointReader, options: DatabaseOptions
   const archive = lazily(reader);
   const rows = await chooseRows(options.rows, manifest, archive);
   const target = await inspectTarget(options.address, options);
-  const { blockers, findings } = await judgePlace(target, options);
+  const { blockers, findings } = await judgePlace(target, manifest, options);
   // A database in the place of the live one is made for it, and empty.
   const into: TargetFacts = options.isLive ? { ...target, state: "missing", installed: [] } : target;
   const lacking = await findLacking(options.address, manifest.server.extensions, into, options);
+  const programs = await programsLacking(Math.max(target.major, manifest.server.clientMajor), options);
   const rights = await planRights(manifest, options.address, options);
   const extensions = await judgeExtensions(lacking, archive, options);
   const folder = await findDataFolder(options.address, options);
@@ -70,6 +73,7 @@ export async function planDatabase(reader: PointReader, options: DatabaseOptions
     roles: rights.roles,
     blockers: [
       ...blockers,
+      ...programs,
       ...tooOld(manifest, target),
       ...forSuperusers(manifest, options.address, target),
       ...rights.blockers,
@@ -110,10 +114,11 @@ function describe({ tables, largeObjects }: Manifest, rows: ChosenRows): { what:
 
 async function judgePlace(
   target: TargetFacts,
+  manifest: Manifest,
   options: DatabaseOptions,
 ): Promise<{ blockers: Finding[]; findings: Finding[] }> {
   const { address, isLive, mayBeGone = false } = options;
-  if (!isLive) return { blockers: occupied(address, target), findings: [] };
+  if (!isLive) return { blockers: occupied(address, target, manifest), findings: [] };
   if (target.state !== "missing" || !mayBeGone) return await liveBlockers(address, options);
   return target.canCreate
     ? { blockers: [], findings: [gone(address)] }
@@ -137,7 +142,18 @@ function mayNotMake({ database, user }: ServerAddress): Finding {
   );
 }
 
-function occupied({ database, user }: ServerAddress, target: TargetFacts): Finding[] {
+function occupied({ database, user }: ServerAddress, target: TargetFacts, { tables }: Manifest): Finding[] {
+  // Since PostgreSQL 15 only the owner of a database may make anything in it, unless that was granted.
+  if (target.state === "empty" && !target.mayFill && tables.some(({ schema }) => schema === "public")) {
+    const [name, role] = [quoteIdentifier(database), quoteIdentifier(user)];
+    return [
+      alarm(
+        "schema-denied",
+        `role '${user}' may not create tables in the database '${database}'`,
+        `Let an administrator run: ALTER DATABASE ${name} OWNER TO ${role}; or, in that database: GRANT CREATE ON SCHEMA public TO ${role};`,
+      ),
+    ];
+  }
   if (target.state === "not-empty") {
     return [
       alarm(
@@ -155,6 +171,17 @@ function occupied({ database, user }: ServerAddress, target: TargetFacts): Findi
       `Create it first: CREATE DATABASE "${database}" OWNER "${user}".`,
     ),
   ];
+}
+
+/** Without them the schema cannot be made, and Chatwoot would be stopped already. */
+async function programsLacking(major: number, { signal }: DatabaseOptions): Promise<Finding[]> {
+  try {
+    await findPrograms(major, { signal });
+    return [];
+  } catch (error) {
+    if (!isFailure(error, "program/missing")) throw error;
+    return [alarm("programs-missing", error.message, error.hint ?? "")];
+  }
 }
 
 function tooOld({ server }: Manifest, target: TargetFacts): Finding[] {

@@ -15,6 +15,8 @@ export interface TargetFacts {
   tables: number;
   /** Relations of every kind, functions and types; a database is empty when it has none of its users' own. */
   objects: number;
+  /** Our role may make tables in the schema `public` of what is there. */
+  mayFill: boolean;
   canCreate: boolean;
   isSuperuser: boolean;
   version: string;
@@ -25,6 +27,10 @@ export interface TargetFacts {
   /** Extensions that the database has already. */
   installed: string[];
 }
+
+type Content = Pick<TargetFacts, "tables" | "objects" | "mayFill" | "installed">;
+
+const NOTHING: Content = { tables: 0, objects: 0, mayFill: true, installed: [] };
 
 interface ServerRow {
   version: string;
@@ -54,6 +60,8 @@ const CONTENT = `
     + (select pg_catalog.count(*)::int from pg_catalog.pg_type t join pg_catalog.pg_namespace n on n.oid = t.typnamespace
       where t.typtype in ('d', 'e', 'r') and ${USER_SCHEMAS} and not ${ownedByExtension("pg_type", "t.oid")})
     + (select pg_catalog.count(*)::int from pg_catalog.pg_largeobject_metadata) as objects,
+    coalesce((select pg_catalog.has_schema_privilege(n.oid, 'create') from pg_catalog.pg_namespace n where n.nspname = 'public'), true)
+      as "mayFill",
     (select coalesce(pg_catalog.json_agg(extname order by extname), '[]') from pg_catalog.pg_extension) as installed`;
 
 /**
@@ -64,12 +72,13 @@ export async function inspectTarget(address: ServerAddress, { signal }: { signal
   try {
     await using connection = await connect(address, { signal });
     await refuseSharedSessions(connection, { signal });
-    const [content] = await connection.query<{ tables: number; objects: number; installed: string[] }>(CONTENT);
-    const { tables, objects, installed } = content ?? { tables: 0, objects: 0, installed: [] };
+    const [content] = await connection.query<Content & { [key: string]: unknown }>(CONTENT);
+    const { tables, objects, mayFill, installed } = content ?? NOTHING;
     return {
       state: objects > 0 ? "not-empty" : "empty",
       tables,
       objects,
+      mayFill,
       installed,
       ...(await readServer(connection)),
     };
@@ -78,12 +87,10 @@ export async function inspectTarget(address: ServerAddress, { signal }: { signal
   }
   await using connection = await connectBeside(address, { signal });
   await refuseSharedSessions(connection, { signal });
-  return { state: "missing", tables: 0, objects: 0, installed: [], ...(await readServer(connection)) };
+  return { state: "missing", ...NOTHING, ...(await readServer(connection)) };
 }
 
-async function readServer(
-  connection: Connection,
-): Promise<Omit<TargetFacts, "state" | "tables" | "objects" | "installed">> {
+async function readServer(connection: Connection): Promise<Omit<TargetFacts, "state" | keyof Content>> {
   const [row] = await connection.query<ServerRow & { [key: string]: unknown }>(SERVER);
   if (row === undefined) throw new TypeError("the server did not say what it is");
   return {

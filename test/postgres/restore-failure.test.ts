@@ -38,3 +38,11 @@ test("a server that has too little memory, or is told to stop, is told from a sc
     assert.equal(message, `the target server could not restore the schema: ${said.slice(8)}`);
   }
 });
+
+test("a role that may make nothing in the schema is told what lets it", () => {
+  const printed = "pg_restore: error: could not execute query: ERROR:  permission denied for schema public\n";
+  const { code, message, hint } = restoreFailure(printed, target);
+  assert.equal(code, "target/unsuitable");
+  assert.equal(message, "'chatwoot' may not create tables in the database 'back'");
+  assert.match(hint ?? "", /GRANT CREATE ON SCHEMA public TO "chatwoot";$/);
+});

@@ -7,6 +7,8 @@ import { type Progress, silent } from "../../../src/base/progress.ts";
 import { onDatabase } from "../../../src/demo/database.ts";
 import type { Installation } from "../../../src/installation/installation.ts";
 import type { PointReader } from "../../../src/job/point-reader.ts";
+import { planDatabase } from "../../../src/job/plan-database.ts";
+import { ALL_ROWS } from "../../../src/job/row-choice.ts";
 import { databaseStage } from "../../../src/job/stages/database-stage.ts";
 import type { Stage, StageContext, StageRecord } from "../../../src/job/stages/stage.ts";
 import { type SwapKept, swapStage } from "../../../src/job/stages/swap-stage.ts";
@@ -289,6 +291,37 @@ test("where somebody dropped the live database the restored one takes its name, 
   await desk.server.query(`drop database "${live}"`);
   await desk.server.query(`alter database "away" rename to "${live}"`);
   assert.deepEqual(await liveLines(), damaged);
+});
+
+test("client programs that are lacking stand in the way before Chatwoot is stopped", async () => {
+  const context = await contextOf([]);
+  const { manifest } = context;
+  // No machine has those of that version, nor an image of it.
+  const far = { ...manifest, server: { ...manifest.server, clientMajor: 99 } };
+  const asked = Object.create(reader, { manifest: { value: async () => await Promise.resolve(far) } }) as PointReader;
+  const { blockers } = await databaseStage.plan({ ...context, reader: asked });
+  assert.deepEqual(
+    blockers.map(({ kind }) => kind),
+    ["programs-missing"],
+  );
+  assert.match(blockers[0]?.hint ?? "", /postgresql-client-99/);
+});
+
+test("an empty database that its role may not fill stands in the way before anything is made, with the line that lets it", async () => {
+  await desk.server.query("create role filler login");
+  await desk.server.query('create database "to_fill"');
+  await desk.server.query("revoke create on schema public from public", "to_fill");
+  const address = { ...desk.installation.database, database: "to_fill", user: "filler" };
+  const signal = new AbortController().signal;
+  const planned = async () =>
+    (await planDatabase(reader, { address, isLive: false, rows: ALL_ROWS, withRoles: false, signal })).blockers;
+  const [blocker] = await planned();
+  assert.equal(blocker?.kind, "schema-denied");
+  assert.match(blocker?.hint ?? "", /GRANT CREATE ON SCHEMA public TO "filler";$/);
+  await desk.server.query('GRANT CREATE ON SCHEMA public TO "filler"', "to_fill");
+  assert.ok((await planned()).every(({ kind }) => kind !== "schema-denied"));
+  await desk.server.query('drop database "to_fill"');
+  await desk.server.query("drop role filler");
 });
 
 test("a live database that was renamed since the restore began is waited for: nothing takes its name", async () => {
