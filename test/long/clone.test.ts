@@ -11,7 +11,8 @@ import { readEnvFile } from "../../src/chatwoot/environment.ts";
 import { findSignedBlobIds, verifySignedBlobId } from "../../src/chatwoot/signed-id.ts";
 import { startCli } from "../harness/cli.ts";
 import { dumpLines } from "../harness/pg-dump-diff.ts";
-import { cannotCount, runCounted } from "../harness/namespace.ts";
+import { cannotCount } from "../harness/namespace.ts";
+import { whatLeaves } from "../scenario/clone-desks.ts";
 import { type Desk, openDesk } from "../scenario/desk.ts";
 
 let desk: Desk;
@@ -175,18 +176,9 @@ test("killed before it is neutralised, it does not have the name that was asked 
 test("a clone that is asked to send cannot: no packet leaves its network, where production's do", async (t) => {
   const reason = await cannotCount();
   if (reason !== undefined) return t.skip(reason);
-  const send = async (database: string, envFile: string) => {
-    const script = join(import.meta.dirname, "../harness/would-be-sender.ts");
-    const { socketFolder, address } = desk.server;
-    const args = [script, socketFolder, String(address.port), database, envFile];
-    const { status, stdout, stderr } = await runCounted(process.execPath, args);
-    assert.equal(status, 0, stderr);
-    const [said = "", packets = ""] = stdout.trim().split("\n");
-    return { ...(JSON.parse(said) as { tried: string[]; addresses: number }), packets: Number(packets) };
-  };
-  const production = await send("chatwoot_production", desk.installation.envFile);
+  const production = await whatLeaves(desk.server, "chatwoot_production", desk.installation.envFile);
   assert.ok(production.packets >= production.tried.length && production.tried.length > 8, JSON.stringify(production));
-  const clone = await send("staging", join(desk.root, "staging", ENVIRONMENT));
+  const clone = await whatLeaves(desk.server, "staging", join(desk.root, "staging", ENVIRONMENT));
   assert.equal(clone.packets, 0, JSON.stringify(clone));
   assert.ok(clone.addresses > 5 && clone.tried.every((way) => way.startsWith("127.0.0.1:")), JSON.stringify(clone));
 });

@@ -4,12 +4,22 @@ import { readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { SECRET_NAMES } from "../../src/chatwoot/secrets.ts";
 import type { DemoSize } from "../../src/demo/seed/seed.ts";
+import { runCounted } from "../harness/namespace.ts";
 import { dumpLines } from "../harness/pg-dump-diff.ts";
+import type { TestServer } from "../harness/postgres.ts";
 import { makeCheapToOpen } from "./cheap-key.ts";
 import { type Desk, openDesk } from "./desk.ts";
 import { openWholeDesk, type WholeDesk } from "./whole-desk.ts";
 
 export const STAGING = "https://chat.acme-staging.example";
+
+/** What staging has of its own for those whom Chatwoot speaks to, besides what every installation has. */
+export const OWN_CREDENTIALS: Readonly<Record<string, string>> = {
+  SENTRY_DSN: "https://0123456789abcdef@errors.acme-staging.example/2",
+  SLACK_CLIENT_SECRET: "staging-slack-secret",
+  OPENAI_API_KEY: "sk-staging-0123456789",
+  OPENAI_API_ENDPOINT: "https://llm.acme-staging.example/v1",
+};
 
 export interface CloneDesks extends AsyncDisposable {
   readonly production: Desk;
@@ -29,7 +39,8 @@ export async function openCloneDesks(size: Partial<DemoSize>): Promise<CloneDesk
   const { envFile } = staging.desk.installation;
   const text = await readFile(envFile, "utf8");
   const own = text.replaceAll("acme.example", "acme-staging.example");
-  await writeFile(envFile, own.replace(/^FRONTEND_URL=.*$/m, `FRONTEND_URL=${STAGING}`));
+  const credentials = Object.entries(OWN_CREDENTIALS).map(([name, value]) => `${name}=${value}\n`);
+  await writeFile(envFile, own.replace(/^FRONTEND_URL=.*$/m, `FRONTEND_URL=${STAGING}`) + credentials.join(""));
   const from = ["--repository", production.repository];
   const env = { CHATKEEP_PASSWORD_FILE: production.passwordFile };
   return {
@@ -86,4 +97,23 @@ export async function assertNothingOf({ production, staging }: CloneDesks): Prom
       assert.equal(at, -1, `${name} of production is in ${place}: ${text.slice(Math.max(0, at - 60), at + 80)}`);
     }
   }
+}
+
+export interface Leaving {
+  /** Host and port of each way that was tried. */
+  tried: string[];
+  /** Addresses that were found. */
+  addresses: number;
+  /** That left the network which the sender was in. */
+  packets: number;
+}
+
+/** What leaves when whoever a database and its environment name is spoken to. */
+export async function whatLeaves(server: TestServer, database: string, envFile: string): Promise<Leaving> {
+  const script = join(import.meta.dirname, "../harness/would-be-sender.ts");
+  const args = [script, server.socketFolder, String(server.address.port), database, envFile];
+  const { status, stdout, stderr } = await runCounted(process.execPath, args);
+  assert.equal(status, 0, stderr);
+  const [said = "", packets = ""] = stdout.trim().split("\n");
+  return { ...(JSON.parse(said) as Omit<Leaving, "packets">), packets: Number(packets) };
 }
