@@ -1,4 +1,4 @@
-/** A restore into the own place is killed at each of its stages and at moments chosen by chance, gone on with, rolled back, and that is killed too. */
+/** A restore into the own place is killed, or interrupted as with one Ctrl-C, at each of its stages and at moments chosen by chance, gone on with, rolled back, and that is killed too. */
 import assert from "node:assert/strict";
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -10,6 +10,7 @@ import { jsonLines } from "../harness/cli.ts";
 import {
   assertSameState,
   type DeskState,
+  type KillSignal,
   loseListedFiles,
   openWholeDesk,
   stageIs,
@@ -54,6 +55,11 @@ after(async () => {
   await whole[Symbol.asyncDispose]();
 });
 
+/** Every other one. */
+function signalOf(at: number): KillSignal {
+  return at % 2 === 0 ? "SIGKILL" : "SIGINT";
+}
+
 async function isUnfinished(): Promise<boolean> {
   return (await whole.journal())?.state === "restoring";
 }
@@ -61,28 +67,31 @@ async function isUnfinished(): Promise<boolean> {
 test("killed at each of its stages, begun and done, one after the other, it comes to the same end, and back to what was before", async () => {
   const { desk } = whole;
   let args = BEGIN;
-  let kills = 0;
-  for (const name of stages) {
+  const kills = { SIGKILL: 0, SIGINT: 0 };
+  for (const [at, name] of stages.entries()) {
     for (const state of ["begun", "done"] as const) {
-      if (await whole.killWhen(args, stageIs(name, state))) kills += 1;
+      const signal = signalOf(state === "begun" ? at : at + 1);
+      if (await whole.killWhen(args, stageIs(name, state), { signal })) kills[signal] += 1;
       args = RESUME;
     }
   }
   // What is short may be done before it is seen.
-  assert.ok(kills > stages.length, `${kills} kills`);
+  assert.ok(kills.SIGKILL + kills.SIGINT > stages.length && kills.SIGINT > 0, JSON.stringify(kills));
   if (await isUnfinished()) await desk.summary(RESUME);
   assertSameState(await whole.state(), saved, "restored");
-  for (const name of stages.toReversed()) await whole.killWhen(ROLLBACK, stageIs(name, "undone"));
+  for (const [at, name] of stages.toReversed().entries())
+    await whole.killWhen(ROLLBACK, stageIs(name, "undone"), { signal: signalOf(at) });
   if ((await whole.journal())?.state !== "undone") await desk.summary(ROLLBACK);
   assertSameState(await whole.state(), damaged, "rolled back");
   await desk.summary(FORGET);
 });
 
 test("undone half-way, from any stage, all is as it was", async (t) => {
-  for (const name of stages) {
-    await t.test(name, async () => {
+  for (const [at, name] of stages.entries()) {
+    const signal = signalOf(at + 1);
+    await t.test(`${name}, ${signal}`, async () => {
       const { desk } = whole;
-      const wasKilled = await whole.killWhen(BEGIN, stageIs(name, "begun"));
+      const wasKilled = await whole.killWhen(BEGIN, stageIs(name, "begun"), { signal });
       await desk.summary(ROLLBACK);
       assertSameState(await whole.state(), damaged, `undone ${wasKilled ? "half-way" : "from the end"} at '${name}'`);
       await desk.summary(FORGET);
@@ -97,13 +106,17 @@ test(`killed at moments chosen by chance, going on and going back (CHATKEEP_TEST
     const afterMs = random.below(name === "database" ? 4000 : 600);
     const goesOn = random.below(2) === 1;
     const backMs = random.below(4000);
-    const shown = `${afterMs} ms after '${name}' began, ${goesOn ? "gone on with" : "undone"}, killed ${backMs} ms into the rollback`;
+    const [signal, backSignal] = [signalOf(random.below(2)), signalOf(random.below(2))];
+    const shown = `${signal} ${afterMs} ms after '${name}' began, ${goesOn ? "gone on with" : "undone"}, ${backSignal} ${backMs} ms into the rollback`;
     await t.test(shown, async () => {
       const { desk } = whole;
-      await whole.killWhen(BEGIN, stageIs(name, "begun"), { afterMs });
+      await whole.killWhen(BEGIN, stageIs(name, "begun"), { afterMs, signal });
       if (goesOn && (await isUnfinished())) await desk.summary(RESUME);
       if (goesOn) assertSameState(await whole.state(), saved, "restored");
-      await whole.killWhen(ROLLBACK, ({ state }) => state === "undoing", { afterMs: backMs });
+      await whole.killWhen(ROLLBACK, ({ state }) => state === "undoing", {
+        afterMs: backMs,
+        signal: backSignal,
+      });
       if ((await whole.journal())?.state !== "undone") await desk.summary(ROLLBACK);
       assertSameState(await whole.state(), damaged, "rolled back");
       await desk.summary(FORGET);

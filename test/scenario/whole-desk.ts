@@ -29,6 +29,9 @@ export interface DeskState {
   code: Record<string, string>;
 }
 
+/** Of somebody who pulls the plug, and of somebody who types Ctrl-C once. */
+export type KillSignal = "SIGKILL" | "SIGINT";
+
 export interface WholeDesk extends AsyncDisposable {
   readonly desk: Desk;
   readonly redis: TestRedis;
@@ -45,13 +48,13 @@ export interface WholeDesk extends AsyncDisposable {
   /** The newest journal of the desk; undefined before there is one. */
   journal(): Promise<JournalValue | undefined>;
   /**
-   * Runs the command in a process of its own and kills it as soon as the newest journal is so, or a while after; returns false if it
-   * ended before.
+   * Runs the command in a process of its own and kills it, or sends it the other signal, as soon as the newest journal is so, or a
+   * while after; returns false if it came to its end nevertheless.
    */
   killWhen(
     args: readonly string[],
     isSo: (journal: JournalValue) => boolean,
-    options?: { env?: Readonly<Record<string, string>>; afterMs?: number },
+    options?: { env?: Readonly<Record<string, string>>; afterMs?: number; signal?: KillSignal },
   ): Promise<boolean>;
 }
 
@@ -186,9 +189,16 @@ interface Kill {
   journal: () => Promise<JournalValue | undefined>;
   env?: Readonly<Record<string, string>>;
   afterMs?: number;
+  signal?: KillSignal;
 }
 
-async function killWhen(desk: Desk, { args, home, isSo, journal, env, afterMs = 0 }: Kill): Promise<boolean> {
+/** How a command ends that was interrupted. */
+const INTERRUPTED = 130;
+
+async function killWhen(
+  desk: Desk,
+  { args, home, isSo, journal, env, afterMs = 0, signal = "SIGKILL" }: Kill,
+): Promise<boolean> {
   // What a killed run leaves of temporary files goes with the desk.
   const temporary = join(desk.root, "temporary");
   await mkdir(temporary, { recursive: true });
@@ -207,7 +217,7 @@ async function killWhen(desk: Desk, { args, home, isSo, journal, env, afterMs = 
       const now = await journal();
       if (now !== undefined && isSo(now)) {
         await Promise.race([sleep(afterMs), closed]);
-        child.kill("SIGKILL");
+        child.kill(signal);
         break;
       }
       await changed.catch(() => {});
@@ -215,9 +225,9 @@ async function killWhen(desk: Desk, { args, home, isSo, journal, env, afterMs = 
   } finally {
     changes.close();
   }
-  const [, killedBy] = (await closed) as [number | null, string | null];
+  const [status, killedBy] = (await closed) as [number | null, string | null];
   await rm(temporary, { recursive: true, force: true });
-  return killedBy === "SIGKILL";
+  return signal === "SIGKILL" ? killedBy === signal : status === INTERRUPTED;
 }
 
 /** True where the stage of the newest journal has come to that state. */
