@@ -1,7 +1,7 @@
 /** Dumps of PostgreSQL 17 with pgvector, in the formats and shapes that the daily tests have no time for. */
 import assert from "node:assert/strict";
 import { readFile, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { basename, join, resolve } from "node:path";
 import { after, before, test } from "node:test";
 import { gzipSync, zstdCompressSync } from "node:zlib";
 import { runCli } from "../harness/cli.ts";
@@ -16,11 +16,15 @@ import { assertRefused } from "../scenario/refusal.ts";
 let desk: Desk;
 let path: string;
 let pathBefore: string;
+/** The pg_dump of a newer release than the server's. */
+let newer: string;
 
 before(async () => {
   const { programs } = await newerPostgres(17);
+  const of18 = (await newerPostgres(18)).programs;
+  newer = join(of18, "pg_dump");
   pathBefore = process.env["PATH"] ?? "";
-  path = `${programs}:${pathBefore}`;
+  path = `${programs}:${of18}:${pathBefore}`;
   process.env["PATH"] = path;
   desk = await openDesk({
     hasProcesses: true,
@@ -37,8 +41,8 @@ after(async () => {
 async function dump(name: string, args: readonly string[], program = "pg_dump"): Promise<string> {
   const { host, port, user, password, database } = desk.installation.database;
   const file = join(desk.root, name);
-  const where = program === "pg_dump" ? [database] : [];
-  await mustRun(join(desk.server.programs, program), [...args, "-f", file, ...where], {
+  const where = basename(program) === "pg_dump" ? [database] : [];
+  await mustRun(resolve(desk.server.programs, program), [...args, "-f", file, ...where], {
     env: { PGHOST: host, PGPORT: String(port), PGUSER: user, PGPASSWORD: password ?? "" },
   });
   return file;
@@ -69,6 +73,19 @@ test("a custom dump that pg_dump packed with zstd comes back, vectors and all", 
   assert.deepEqual(row, { n: 1 });
   await assertWhole(await dump("custom.dump", ["--format=custom", "--compress=zstd"]), "from_custom", "custom");
 });
+
+const OF_18: readonly (readonly [file: string, format: string, args: readonly string[]])[] = [
+  ["newer.dump", "custom", ["--format=custom"]],
+  ["newer.sql", "plain", ["--create", "--clean", "--if-exists"]],
+];
+
+for (const [file, format, args] of OF_18) {
+  test(`what a pg_dump of PostgreSQL 18 made of this server (${file}) comes back`, async () => {
+    const { imported } = await assertWhole(await dump(file, args, newer), `from_18_${format}`, format);
+    const { serverVersion, clientVersion } = imported as { serverVersion: string; clientVersion: string };
+    assert.match(`${serverVersion} / ${clientVersion}`, /^17\.\d+.* \/ 18\.\d+/);
+  });
+}
 
 test("a tar that is gzipped comes back", async () => {
   const file = await dump("dump.tar", ["--format=tar"]);
