@@ -3,7 +3,7 @@ import { isFailure } from "../../base/errors.ts";
 import { LIMITS } from "../../base/limits.ts";
 import type { BaseFacts } from "../../point/base-facts.ts";
 import type { RelationCut } from "../../postgres/incremental-file.ts";
-import { isServersOwnFault, sqlState } from "../../postgres/server-errors.ts";
+import { isDataCorrupted, isServersOwnFault, sqlState } from "../../postgres/server-errors.ts";
 import { type EarlierBase, readEarlierBase } from "./earlier-base.ts";
 import type { ListedBase } from "./list.ts";
 import type { Writer } from "./writing.ts";
@@ -66,7 +66,8 @@ export function builtOn({ listed, facts }: EarlierBase): { id: string; count: nu
  */
 export function whyNotBuilt(error: unknown): string | undefined {
   if (!isFailure(error)) return undefined;
-  const isRefused = sqlState(error) !== undefined && !isServersOwnFault(error);
+  // A damaged summary has the SQLSTATE of a damaged page: only a whole base tells which it was.
+  const isRefused = sqlState(error) !== undefined && (isDataCorrupted(error) || !isServersOwnFault(error));
   const isUnusable = ["repo/damaged", "recovery/damaged", "point/invalid"].includes(error.code);
   const isOdd = error.code === "database/failed" && error.cause === undefined;
   return isRefused || isUnusable || isOdd ? error.message : undefined;

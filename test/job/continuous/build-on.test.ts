@@ -64,7 +64,7 @@ function failure(cause: Error): Failure {
 }
 
 test("what a server refuses, or what is kept no longer gives, costs a whole base; what a whole base would meet, too, is told", () => {
-  assert.equal(whyNotBuilt(failure(said("55000"))), "it failed");
+  for (const code of ["55000", "XX001"]) assert.equal(whyNotBuilt(failure(said(code))), "it failed", code);
   assert.equal(whyNotBuilt(new Failure("repo/damaged", "a chunk is gone")), "a chunk is gone");
   assert.equal(whyNotBuilt(new Failure("database/failed", "what came is no file")), "what came is no file");
   for (const told of [
