@@ -84,6 +84,10 @@ export interface EnvironmentSource {
   readonly remakeAndStart?: string;
 }
 
+/** The way on where the environment file is gone. */
+export const LOST_ENVIRONMENT =
+  "If it is lost: 'chatkeep restore latest --only config --to DIR' writes it to DIR/config/env; put it where it was, for Chatwoot's user, and say the same again.";
+
 export interface Installation {
   kind: InstallationKind;
   /**

@@ -1,10 +1,11 @@
 /** What bringing a point back into an installation's own place means there: every stage looks, and nothing is changed. */
 import { type Clock, formatInstant } from "../base/clock.ts";
-import { isFailure } from "../base/errors.ts";
+import { Failure, isFailure } from "../base/errors.ts";
 import type { Finding } from "../base/findings.ts";
 import { shortId } from "../base/ids.ts";
 import type { Progress } from "../base/progress.ts";
 import type { Environment } from "../chatwoot/environment.ts";
+import { LOST_ENVIRONMENT } from "../installation/installation.ts";
 import { parseEnvironment, SAVED_ENVIRONMENT } from "../point/environment.ts";
 import type { Manifest } from "../point/manifest.ts";
 import { keptName, readDatabaseNames } from "../postgres/kept-databases.ts";
@@ -228,9 +229,19 @@ async function planStage(stage: Stage, context: StageContext): Promise<StagePlan
 }
 
 /** A name that no database has. */
-async function freshName({ place: { address }, signal }: WholeOptions, at: string): Promise<string> {
-  await using connection = await connectBeside(address, { signal });
-  return keptName(address.database, "restoring", at, [...(await readDatabaseNames(connection)).values()]);
+async function freshName({ place, signal }: WholeOptions, at: string): Promise<string> {
+  const { address, installation } = place;
+  try {
+    await using connection = await connectBeside(address, { signal });
+    return keptName(address.database, "restoring", at, [...(await readDatabaseNames(connection)).values()]);
+  } catch (error) {
+    const isLost = ["linux-vm", "manual"].includes(installation.kind) && installation.envFile === undefined;
+    if (signal.aborted || !isLost || !isFailure(error) || !error.code.startsWith("database/")) throw error;
+    throw new Failure(error.code, `${error.message}; .env, which says where the database is, is not there`, {
+      hint: LOST_ENVIRONMENT,
+      cause: error,
+    });
+  }
 }
 
 interface UndoContextParts extends Surrounding {

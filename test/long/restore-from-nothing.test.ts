@@ -1,7 +1,9 @@
 /** A part of the desk is gone altogether when the restore begins: it comes back, and a rollback leaves what there was, nothing. */
 import assert from "node:assert/strict";
-import { rm } from "node:fs/promises";
+import { copyFile, readFile, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { after, before, test } from "node:test";
+import { parseDocument } from "yaml";
 import type { Finding } from "../../src/base/findings.ts";
 import { readFolder } from "../harness/tree.ts";
 import { done } from "../scenario/moving-files.ts";
@@ -66,5 +68,30 @@ test("a database and files that are gone come back, killed at the swap or not, a
   assert.ok(await whole.killWhen(BEGIN, stageIs("swap", "begun")));
   await done(whole, RESUME);
   assertSameState(await whole.state(), saved, "gone on with");
+  await whole.desk.summary(FORGET);
+});
+
+test("without its environment file a restore is refused, and goes once that is back from the point", async () => {
+  const { envFile, codeRoot } = whole.desk.installation;
+  const { config } = whole.desk;
+  await whole.start();
+  await rm(envFile);
+  const named = await readFile(config, "utf8");
+  const byFolder = parseDocument(named);
+  byFolder.deleteIn(["installation", "env-file"]);
+  byFolder.setIn(["installation", "root"], codeRoot);
+  for (const text of [byFolder.toString(), named]) {
+    await writeFile(config, text);
+    const refused = await whole.desk.chatkeep(BEGIN);
+    assert.notEqual(refused.status, 0);
+    assert.match(refused.stderr, /^error: .*\.env/m);
+    assert.match(refused.stderr, /^hint: .*--only config --to DIR/m);
+  }
+  assert.deepEqual(await whole.running(), { web: true, worker: true }, "nothing was stopped");
+  const folder = join(whole.desk.root, "of the point");
+  await whole.desk.summary(["restore", "latest", "--only", "config", "--to", folder, "--yes"]);
+  await copyFile(join(folder, "config/env"), envFile);
+  await done(whole, BEGIN);
+  assertSameState(await whole.state(), saved, "restored");
   await whole.desk.summary(FORGET);
 });

@@ -14,7 +14,7 @@ import {
 } from "../../chatwoot/environment.ts";
 import { parseAppVersion, parseSchemaVersion } from "../../chatwoot/versions.ts";
 import { unitFindings } from "../in-force.ts";
-import type { CodePlace, EnvironmentSource, Installation } from "../installation.ts";
+import { type CodePlace, type EnvironmentSource, type Installation, LOST_ENVIRONMENT } from "../installation.ts";
 import { lookAt, type Machine, mayExist, readText, readTextIfAllowed } from "../places.ts";
 import { knownPasswordFinding } from "../process-worries.ts";
 import type { Processes } from "../processes.ts";
@@ -106,7 +106,7 @@ async function readEnvironment(
       "installation/not-found",
       `there is no environment file ${named}, which the configuration names`,
       {
-        hint: "Correct 'env-file' under 'installation'; it is the .env that Chatwoot's processes load.",
+        hint: `Correct 'env-file' under 'installation'; it is the .env that Chatwoot's processes load. ${LOST_ENVIRONMENT}`,
       },
     );
   }
