@@ -4,7 +4,7 @@
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { open, readlink, stat } from "node:fs/promises";
+import { type FileHandle, open, readlink, stat } from "node:fs/promises";
 import type { Socket } from "node:net";
 import { join } from "node:path";
 import { Failure } from "../base/errors.ts";
@@ -19,6 +19,8 @@ export interface LeftRunning {
   readonly pid: number;
   /** The file that it prints its failures into, as far as that was seen. */
   printed: string;
+  /** The last lines that came before the command's end: of both, and in no file any more. */
+  readonly said: readonly string[];
   /** How it has ended; undefined while it runs, or where its end was not seen. */
   readonly status: number | undefined;
 }
@@ -44,7 +46,8 @@ trap told EXIT
 eval "$1" 3>&-`;
 
 /**
- * Runs it to its end. What it prints, and what it leaves running prints later, goes to a file in the folder: `start.web.log`.
+ * Runs it to its end. What it prints is not kept then, for it may hold a secret. What it leaves running goes on printing into a file
+ * in the folder, `start.web.log`, where the command did not send that elsewhere.
  * @param options.folder Kept for as long as what was started may have to be explained.
  * @throws Failure `program/failed` with its last lines, or the signal's reason; what the filesystem says of that file.
  */
@@ -54,7 +57,7 @@ export async function startByCommand(
 ): Promise<void> {
   LEFT.delete(step);
   const printed = join(folder, `${step.name}.log`);
-  const file = await naming(printed, async () => await open(printed, "w", 0o600));
+  const file = await naming(printed, async () => await open(printed, "w+", 0o600));
   // Its words are written without us: what it leaves running goes on when this process ends.
   const shell = spawn("/bin/sh", ["-c", SHELL, "sh", step.command], { stdio: ["ignore", file.fd, file.fd, "pipe"] });
   const telling = shell.stdio[3] as Socket;
@@ -68,15 +71,17 @@ export async function startByCommand(
     const lines = await toldBy(shell, telling);
     signal.throwIfAborted();
     const [status = endOf(shell), pid = ""] = lines[0]?.split(" ") ?? [];
+    const said = await takeOut(file);
     if (status !== "0") {
       // It may have left something running all the same.
       stop();
-      throw await failedWith(step, printed, status);
+      throw failedWith(step, said, status);
     }
     if (pid === "") return;
     LEFT.set(step, {
       pid: Number(pid),
       printed,
+      said,
       get status() {
         return lines[1] === undefined ? undefined : Number(lines[1]);
       },
@@ -109,8 +114,7 @@ function endOf({ exitCode, signalCode }: ChildProcess): string {
   return String(exitCode ?? signalCode);
 }
 
-async function failedWith(step: OwnCommand, printed: string, status: string): Promise<Failure> {
-  const lines = await lastLinesOf(printed);
+function failedWith(step: OwnCommand, lines: readonly string[], status: string): Failure {
   const how = /^\d+$/.test(status) ? `ended with status ${status}` : `was ended by ${status}`;
   return new Failure("program/failed", `command '${step.name}' of the configuration ${how}`, {
     hint: lines.length === 0 ? "It printed nothing that explains it." : `It said: ${lines.join("\n")}`,
@@ -154,12 +158,25 @@ export async function lookAtLeftRunning(step: Step): Promise<Readonly<LeftRunnin
 export async function lastLinesOf(path: string): Promise<string[]> {
   try {
     await using file = await open(path);
-    const { size } = await file.stat();
-    const buffer = Buffer.alloc(Math.min(size, LIMITS.stderrKeptBytes));
-    const { bytesRead } = await file.read(buffer, 0, buffer.length, size - buffer.length);
-    const lines = buffer.toString("utf8", 0, bytesRead).split("\n").filter(Boolean);
-    return lines.slice(-LIMITS.lastWordsLines);
+    return await lastLines(file, (await file.stat()).size);
   } catch {
     return [];
   }
+}
+
+async function lastLines(file: FileHandle, size: number): Promise<string[]> {
+  const buffer = Buffer.alloc(Math.min(size, LIMITS.stderrKeptBytes));
+  const { bytesRead } = await file.read(buffer, 0, buffer.length, size - buffer.length);
+  const lines = buffer.toString("utf8", 0, bytesRead).split("\n");
+  return lines.filter((line) => line.trim() !== "").slice(-LIMITS.lastWordsLines);
+}
+
+/** Its last lines, and blanks instead of them: cut short it would lose what is being printed at this moment. */
+async function takeOut(file: FileHandle): Promise<string[]> {
+  const { size } = await file.stat();
+  const lines = await lastLines(file, size);
+  const blank = Buffer.alloc(Math.min(size, LIMITS.stderrKeptBytes), " ");
+  for (let at = 0; at < size; at += blank.length) await file.write(blank, 0, Math.min(blank.length, size - at), at);
+  if (size > 0) await file.write("\n", size - 1);
+  return lines;
 }

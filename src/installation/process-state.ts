@@ -154,8 +154,9 @@ async function readWords(step: Step, signal: AbortSignal): Promise<string[]> {
     const { stdout } = await runProgram("journalctl", args, { signal });
     return stdout.toString("utf8").split("\n").filter(Boolean);
   }
-  const printed = leftRunning(step)?.printed;
-  return printed === undefined ? [] : await lastLinesOf(printed);
+  const left = leftRunning(step);
+  if (left === undefined) return [];
+  return [...left.said, ...(await lastLinesOf(left.printed))].slice(-LIMITS.lastWordsLines);
 }
 
 /** The command by which a person sees what it printed. */

@@ -53,6 +53,16 @@ test("what it leaves running and ends with a failure is told with its status and
   assert.deepEqual(await lastWords(other, { signal }), ["cannot load"]);
 });
 
+test("what the command itself prints is in no file behind its end, and what it leaves running prints on", async () => {
+  const gate = folder.at("another gate");
+  const step = await started(`mkfifo '${gate}'; (read line <'${gate}'; echo "$line"; exit 1) & echo 'a secret'`);
+  assert.equal(await readFile(folder.at("start.web.log"), "utf8"), "        \n");
+  await writeFile(gate, "cannot load\n");
+  await endOf(step);
+  assert.equal(await readFile(folder.at("start.web.log"), "utf8"), "        \ncannot load\n");
+  assert.deepEqual(await lastWords(step, { signal }), ["a secret", "cannot load"]);
+});
+
 /** Runs it in a process of its own, which ends; the number that the command prints is of what it has left running. */
 async function startedByAnother(command: string): Promise<number> {
   const module = new URL("../../src/installation/own-command.ts", import.meta.url).href;
@@ -64,7 +74,7 @@ async function startedByAnother(command: string): Promise<number> {
   const { status, stderr } = await run(process.execPath, args, { env: { NODE_TEST_CONTEXT: undefined } });
   assert.equal(status, 0, stderr);
   assert.equal(/ended with status 5/.test(stderr), /exit 5/.test(command), stderr);
-  return Number(await readFile(folder.at("start.worker.log"), "utf8"));
+  return Number(await readFile(folder.at("number"), "utf8"));
 }
 
 test("what goes on running, in a session of its own too, is waited for by nobody, and outlives whoever started it", async () => {
@@ -74,7 +84,8 @@ test("what goes on running, in a session of its own too, is waited for by nobody
   try {
     assert.deepEqual(await stateOf(step, { signal }), { isWanted: true, isUp: true, mark: String(pid) });
     // Chatkeep's own process ends, though what it started still prints where it was told to, and whether or not the command ended well.
-    for (const command of ["sleep 600 & echo $!", "sleep 600 & echo $!; exit 5"]) {
+    const number = `'${folder.at("number")}'`;
+    for (const command of [`sleep 600 & echo $! >${number}`, `sleep 600 & echo $! >${number}; exit 5`]) {
       const second = await startedByAnother(command);
       assert.ok(second > 0 && isAlive(second), command);
       process.kill(second);
@@ -114,8 +125,8 @@ test("a command that fails itself is told by its name with what it said, and non
       return true;
     });
   }
-  const step = await started("[ -e /proc/self/fd/3 ] || echo closed; exec 4>&1");
-  assert.equal(await readFile(folder.at("start.web.log"), "utf8"), "closed\n");
+  const step = await started(`[ -e /proc/self/fd/3 ] || echo closed >'${folder.at("third")}'; exec 4>&1`);
+  assert.equal(await readFile(folder.at("third"), "utf8"), "closed\n");
   assert.equal(await stateOf(step, { signal }), undefined);
 });
 
