@@ -62,13 +62,18 @@ async function journalOf(repository: Repository) {
   return (await listContinuous(reopen(repository), IDENTITY.id, { signal })).journal.objects;
 }
 
-/** Harms an object that others lie before and behind. */
+/** Harms an object that others lie before and behind, and that has records where it is harmed: behind a switch of segments are zeros. */
 async function harmMiddle(place: Place, harm: Harm): Promise<void> {
   const { repository, store } = place;
   const objects = await journalOf(repository);
-  const middle = objects[1];
-  assert.ok(objects.length > 2 && middle !== undefined, `${objects.length} objects`);
-  await harm(store, `chatkeep/${journalFolder(IDENTITY.id)}/${middle.name}`, place);
+  for (const object of objects.slice(1, -1)) {
+    const { bytes } = await readJournal(reopen(repository), object, { signal });
+    const records = bytes.subarray(5000, 9000).filter((byte) => byte !== 0);
+    if (records.length < 1000) continue;
+    await harm(store, `chatkeep/${journalFolder(IDENTITY.id)}/${object.name}`, place);
+    return;
+  }
+  assert.fail(`${objects.length} objects, and none in the middle has records`);
 }
 
 interface Place {
