@@ -100,12 +100,13 @@ ${files ? "  mkdir -p /home/chatwoot/chatwoot/storage\n  cp -a storage/. /home/c
 
 function inCompose({ storage }: Manifest): string {
   const files = storage.some(({ kind, blobs }) => kind === "local" && blobs > 0);
-  return `With Docker Compose (services rails, sidekiq, postgres, redis), in the folder of the Compose file; HERE is this folder:
+  return `With Docker Compose (services rails, sidekiq, postgres, redis), in the folder of the Compose file. HERE is this folder, ROLE is
+what POSTGRES_USERNAME of Chatwoot's environment says, most often postgres:
 
   docker compose stop rails sidekiq
   docker compose exec -T postgres dropdb -U postgres chatwoot_production
-  docker compose exec -T postgres createdb -U postgres -T template0 -E UTF8 chatwoot_production
-  docker compose exec -T postgres pg_restore -U postgres --no-owner --no-acl -e -d chatwoot_production < HERE/chatwoot.dump
+  docker compose exec -T postgres createdb -U postgres -T template0 -E UTF8 -O ROLE chatwoot_production
+  docker compose exec -T postgres pg_restore -U postgres --no-owner --no-acl --role=ROLE -e -d chatwoot_production < HERE/chatwoot.dump
 ${files ? "  docker compose cp HERE/storage/. rails:/app/storage/\n" : ""}  docker compose exec -T redis sh -c 'redis-cli -a "$REDIS_PASSWORD" del ${KEY}'
   docker compose start rails
 `;
