@@ -1,7 +1,7 @@
-/** The command under guard has the terminal and the signals; a guard that is killed leaves word. */
+/** The command under guard has the terminal and the signals; a guard that is killed leaves word, and its way back is gone on with. */
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { existsSync } from "node:fs";
+import { existsSync, globSync, readFileSync } from "node:fs";
 import { readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
@@ -9,9 +9,11 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Finding } from "../../src/base/findings.ts";
 import { readGuard } from "../../src/job/guard-record.ts";
 import type { GuardSummary } from "../../src/job/guard-summary.ts";
+import type { JournalValue } from "../../src/job/stages/journal.ts";
+import type { StageName } from "../../src/job/stages/stage.ts";
 import { runCli, startCli, summaryOf } from "../harness/cli.ts";
 import { atTerminal } from "../harness/terminal.ts";
-import { type GuardDesk, openGuardDesk } from "../scenario/guard-desk.ts";
+import { GOES_WRONG, type GuardDesk, openGuardDesk } from "../scenario/guard-desk.ts";
 
 let guarded: GuardDesk;
 
@@ -149,4 +151,45 @@ test("at a terminal somebody is asked once, after what is wrong: an empty answer
   assert.equal(yes.status, 3, yes.screen);
   assert.match(yes.screen, /✓ everything is as it was before/);
   assert.notDeepEqual(await guarded.onLive("select id from messages"), []);
+});
+
+function hasBegun(stage: StageName): boolean {
+  const journals = globSync("*/restore/*/journal.json", { cwd: guarded.state }).map(
+    (path) => JSON.parse(readFileSync(join(guarded.state, path), "utf8")) as JournalValue,
+  );
+  const open = journals.find(({ state }) => state === "restoring");
+  return open?.stages.some(({ name, state }) => name === stage && state !== "waiting") ?? false;
+}
+
+/** Kills a guard when its way back has begun that stage. */
+async function killAt(words: readonly string[], stage: StageName): Promise<void> {
+  const { config, root } = guarded.desk;
+  const child = startCli(["--config", config, "guard", ...words], { cwd: root, env: { TMPDIR: root } });
+  child.stdout?.resume();
+  child.stderr?.resume();
+  const ended = once(child, "exit");
+  while (!hasBegun(stage)) {
+    assert.equal(child.exitCode, null, `it ended before '${stage}'`);
+    await sleep(5);
+  }
+  child.kill("SIGKILL");
+  assert.deepEqual(await ended, [null, "SIGKILL"]);
+}
+
+test("the way back from an upgrade that failed is killed three times, and gone on with to the state of before", async () => {
+  const was = await guarded.stands();
+  const broken = await guarded.upgrade("goes-wrong", GOES_WRONG);
+  await killAt(["--on-failure", "rollback", "--outbound", "allow", "--", broken], "database");
+  assert.notDeepEqual(await guarded.stands(), was, "the upgrade has broken it");
+  assert.match((await unfinished())?.message ?? "", /was stopped while it put everything back$/);
+  const refused = await guarded.desk.chatkeep(["guard", "--point", "proven", "--", "true"]);
+  assert.equal(refused.status, 1, refused.stdout);
+  const back = ["--back", "--yes", "--outbound", "allow"];
+  for (const stage of ["code", "environment"] as const) await killAt(back, stage);
+  // The web process here gives no files out, which is told.
+  assert.equal((await guard(back, 3)).outcome, "back");
+  assert.deepEqual(await guarded.stands(), was);
+  assert.equal(existsSync(guarded.down), false, "the web process runs again");
+  const record = await readGuard(join(guarded.state, await onlyFolder(), "guard.json"));
+  assert.equal(record?.stage, "back");
 });

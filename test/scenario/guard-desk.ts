@@ -5,6 +5,7 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { onDatabase } from "../../src/demo/database.ts";
+import { dumpLines } from "../harness/pg-dump-diff.ts";
 import { startRedis } from "../harness/redis.ts";
 import { parseAppVersion } from "../../src/chatwoot/versions.ts";
 import { makeCheapToOpen } from "./cheap-key.ts";
@@ -24,6 +25,8 @@ export interface GuardDesk extends AsyncDisposable {
   onLive<T>(sql: string): Promise<T[]>;
   /** Of the code. */
   version(): Promise<string | undefined>;
+  /** What an upgrade changes of the desk. */
+  stands(): Promise<Record<string, unknown>>;
   /** What the web process says that it is; undefined: as the code. */
   answersAs(version: string | undefined): void;
 }
@@ -34,6 +37,15 @@ export const GOES_WELL = [
   `sql "alter table accounts add column of_the_upgrade text"`,
   `sed -i "s/${BEFORE}/${AFTER}/" config/app.yml`,
   `echo "ActiveRecord::Schema[7.1].define(version: 2099_01_01_000000) do" > db/schema.rb`,
+];
+
+/** What an upgrade does that fails: to rows, to code that was changed here, and to the key of everything. */
+export const GOES_WRONG = [
+  `sql "delete from messages where id % 2 = 1"`,
+  `echo "broken = true" >> app/models/inbox.rb`,
+  "rm lib/acme/opening_hours.rb",
+  `sed -i "s/^SECRET_KEY_BASE=.*/SECRET_KEY_BASE=0123456789abcdef0123456789abcdef/" .env`,
+  "exit 5",
 ];
 
 /** @param messages More than a live desk may lose unnoticed, where it is to lose some. */
@@ -79,6 +91,16 @@ export async function openGuardDesk({ messages = 150 }: { messages?: number } = 
     state,
     down,
     version,
+    async stands() {
+      return {
+        database: await dumpLines(database, { programs: desk.server.programs }),
+        version: await version(),
+        edited: await readFile(join(codeRoot, "app/models/inbox.rb"), "utf8"),
+        untracked: await readFile(join(codeRoot, "lib/acme/opening_hours.rb"), "utf8").catch(() => undefined),
+        schema: await readFile(join(codeRoot, "db/schema.rb"), "utf8"),
+        env: await readFile(envFile, "utf8"),
+      };
+    },
     answersAs(version) {
       said = version;
     },

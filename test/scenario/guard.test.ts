@@ -7,8 +7,7 @@ import { after, before, test } from "node:test";
 import type { Finding } from "../../src/base/findings.ts";
 import type { GuardSummary } from "../../src/job/guard-summary.ts";
 import { summaryOf } from "../harness/cli.ts";
-import { dumpLines } from "../harness/pg-dump-diff.ts";
-import { AFTER, BEFORE, GOES_WELL, type GuardDesk, MIGRATION, openGuardDesk } from "./guard-desk.ts";
+import { AFTER, BEFORE, GOES_WELL, GOES_WRONG, type GuardDesk, MIGRATION, openGuardDesk } from "./guard-desk.ts";
 
 let guarded: GuardDesk;
 
@@ -18,24 +17,10 @@ let was: Record<string, unknown>;
 
 before(async () => {
   guarded = await openGuardDesk();
-  was = await state();
+  was = await guarded.stands();
   first = await guard(["--", await guarded.upgrade("well", GOES_WELL)], 0);
 });
 after(async () => await guarded[Symbol.asyncDispose]());
-
-/** What an upgrade changes of the desk. */
-async function state(): Promise<Record<string, unknown>> {
-  const { codeRoot, database, envFile } = guarded.desk.installation;
-  const { programs } = guarded.desk.server;
-  return {
-    database: await dumpLines(database, { programs }),
-    version: await guarded.version(),
-    edited: await readFile(join(codeRoot, "app/models/inbox.rb"), "utf8"),
-    untracked: await readFile(join(codeRoot, "lib/acme/opening_hours.rb"), "utf8"),
-    schema: await readFile(join(codeRoot, "db/schema.rb"), "utf8"),
-    env: await readFile(envFile, "utf8"),
-  };
-}
 
 async function guard(words: readonly string[], status: number): Promise<GuardSummary> {
   const args = ["--json", "guard", ...words];
@@ -97,16 +82,10 @@ test("a command that fails is left as it is where nobody can be asked, and no ot
 });
 
 test("what a failed upgrade did to rows, code and environment is undone at once, and said", async () => {
-  const path = await guarded.upgrade("breaks", [
-    `sql "delete from messages where id % 2 = 1"`,
-    `echo "broken = true" >> app/models/inbox.rb`,
-    "rm lib/acme/opening_hours.rb",
-    `sed -i "s/^SECRET_KEY_BASE=.*/SECRET_KEY_BASE=0123456789abcdef0123456789abcdef/" .env`,
-    "exit 5",
-  ]);
+  const path = await guarded.upgrade("breaks", GOES_WRONG);
   const summary = await guard(["--on-failure", "rollback", "--outbound", "allow", "--point", "proven", "--", path], 1);
   assert.deepEqual([summary.outcome, summary.status], ["back", 5], JSON.stringify(summary, null, 1));
-  assert.deepEqual(await state(), was);
+  assert.deepEqual(await guarded.stands(), was);
   assert.equal(existsSync(guarded.down), false, "the web process runs again");
   const aside = await guarded.desk.server.query(
     `select datname from pg_database where datname like '${guarded.desk.installation.database.database}_before_%'`,
