@@ -117,3 +117,37 @@ export async function whatLeaves(server: TestServer, database: string, envFile: 
   const [said = "", packets = ""] = stdout.trim().split("\n");
   return { ...(JSON.parse(said) as Omit<Leaving, "packets">), packets: Number(packets) };
 }
+
+/**
+ * Every name, address, telephone number and text by which somebody of production would be recognised, as its own dump has
+ * them, byte by byte as `dumpLines` has it, in small letters.
+ */
+export async function originalsOf({ installation: { database }, server }: Desk): Promise<string[]> {
+  const rows = await server.query(
+    `select 'name' as kind, name as value from contacts where name like '% %' union select 'name', name from users where name like '% %'
+     union select 'mail', email from contacts union select 'mail', email from users union select 'identifier', identifier from contacts
+     union select 'telephone', phone_number from contacts union select 'telephone', phone_number from channel_whatsapp
+     union select 'text', content from messages where length(content) > 60`,
+    database.database,
+  );
+  const found = new Map<string, Set<string>>();
+  for (const { kind, value } of rows) {
+    if (typeof value !== "string" || value === "") continue;
+    const told = { telephone: value.replace(/^\+/, ""), text: longestPart(value) }[String(kind)] ?? value;
+    found.set(
+      String(kind),
+      (found.get(String(kind)) ?? new Set()).add(Buffer.from(told).toString("latin1").toLowerCase()),
+    );
+  }
+  for (const kind of ["name", "mail", "telephone", "text"]) assert.ok((found.get(kind)?.size ?? 0) > 1, kind);
+  const originals = [...found.values()].flatMap((values) => [...values]);
+  const dump = (await dumpLines(database)).join("\n").toLowerCase();
+  for (const original of originals) assert.ok(dump.includes(original), `production's own dump has no '${original}'`);
+  return originals;
+}
+
+/** What a dump writes as it is: neither an end of a line nor a backslash is in it. */
+function longestPart(text: string): string {
+  const [longest = ""] = text.split(/[\n\r\t\\]/).toSorted((a, b) => b.length - a.length);
+  return longest.slice(0, 40);
+}
