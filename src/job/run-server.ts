@@ -25,6 +25,7 @@ import { formatLsn } from "../wal/lsn.ts";
 import { estimateDisk } from "./estimate.ts";
 import { addressOf, refuseUnsound } from "./continuous/moment.ts";
 import { recoveredFindings } from "./continuous/moment-findings.ts";
+import { recoveryOf } from "./continuous/moment.ts";
 import { findServingBases, openMomentSource, type SettledMoment } from "./continuous/moment-source.ts";
 import { loadPoint } from "./load-point.ts";
 import type { PointReader } from "./point-reader.ts";
@@ -113,12 +114,7 @@ type MomentToRecover = Omit<RunMomentOptions, "asked"> & {
 async function recoverMoment(folder: string, options: MomentToRecover): Promise<Made> {
   const { source, scratch, port, progress, signal } = options;
   const recovered = await recover({
-    cluster: source.cluster,
-    files: async (data) => await source.files(data),
-    wal: source.wal,
-    timeline: source.timeline,
-    target: source.target,
-    ...(source.reach === undefined ? {} : { reach: source.reach }),
+    ...recoveryOf(source),
     folder,
     places: { ...scratch, wantsPort: port !== undefined },
     progress,

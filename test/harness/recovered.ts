@@ -1,5 +1,6 @@
 /** A cluster as it was at a moment, recovered from a repository into a private server: to be asked, and thrown away. */
 import { silent } from "../../src/base/progress.ts";
+import { recoveryOf } from "../../src/job/continuous/moment.ts";
 import { findServingBases, openMomentSource } from "../../src/job/continuous/moment-source.ts";
 import type { AskedMoment } from "../../src/point/moment.ts";
 import { recover, type Recovered } from "../../src/postgres/recovery.ts";
@@ -34,12 +35,7 @@ export async function recoverMoment(options: RecoverMomentOptions): Promise<Reco
     signal,
   });
   return await recover({
-    cluster: source.cluster,
-    files: async (data) => await source.files(data),
-    wal: source.wal,
-    timeline: source.timeline,
-    target: source.target,
-    ...(source.reach === undefined ? {} : { reach: source.reach }),
+    ...recoveryOf(source),
     places,
     progress: silent,
     signal,

@@ -13,7 +13,13 @@ import { formatMicros } from "../../point/continuous.ts";
 import { type AskedMoment, isSameMoment, momentOf, momentTags } from "../../point/moment.ts";
 import type { ProofCheck } from "../../point/proof.ts";
 import type { ServerAddress } from "../../postgres/address.ts";
-import { type ClusterFacts, recover, type Recovered, type RecoveryTarget } from "../../postgres/recovery.ts";
+import {
+  type ClusterFacts,
+  recover,
+  type Recovered,
+  type RecoveryOptions,
+  type RecoveryTarget,
+} from "../../postgres/recovery.ts";
 import { earlierBaseNeeded } from "../../postgres/recovery-failure.ts";
 import type { WalSource } from "../../postgres/recovery-wal.ts";
 import type { ScratchPlaces } from "../../postgres/scratch.ts";
@@ -45,6 +51,15 @@ export interface MomentSource {
   readonly reach?: Lsn;
   /** Puts the base's files into a folder, which it makes. */
   files(data: string): Promise<void>;
+}
+
+/** What a recovery is told of it. */
+export function recoveryOf(
+  source: MomentSource,
+): Pick<RecoveryOptions, "cluster" | "files" | "wal" | "timeline" | "target" | "reach"> {
+  const { cluster, wal, timeline, target, reach } = source;
+  const files = async (data: string) => await source.files(data);
+  return { cluster, files, wal, timeline, target, ...(reach === undefined ? {} : { reach }) };
 }
 
 export interface MomentOptions {
@@ -150,7 +165,7 @@ async function recoverTimed({ source, scratch, proving, clock, progress, signal 
   const began = clock.monotonic();
   let [folder, baseSeconds, replaying] = ["", 0, began];
   const recovered = await recover({
-    cluster: source.cluster,
+    ...recoveryOf(source),
     files: async (data) => {
       folder = data;
       const reading = clock.monotonic();
@@ -159,10 +174,6 @@ async function recoverTimed({ source, scratch, proving, clock, progress, signal 
       proving?.checks.push(await checkBaseFiles(data, { progress, signal }));
       replaying = clock.monotonic();
     },
-    wal: source.wal,
-    timeline: source.timeline,
-    target: source.target,
-    ...(source.reach === undefined ? {} : { reach: source.reach }),
     places: scratch,
     progress,
     signal,
