@@ -183,9 +183,9 @@ async function initialise(
   user: User | undefined,
   { encoding = "UTF8", signal }: ScratchNeeds,
 ): Promise<void> {
-  const env = { LC_ALL: "C", PGDATA: undefined };
+  const env = { env: serverEnvironment(), hasOwnEnvironment: true };
   try {
-    await runProgram(programs.initdb, initdbArguments(data, encoding), { signal, env, cwd: "/", ...user });
+    await runProgram(programs.initdb, initdbArguments(data, encoding), { signal, ...env, cwd: "/", ...user });
   } catch (error) {
     if (!isFailure(error, "program/failed")) throw error;
     throw new Failure("program/failed", "the scratch server's data folder could not be made", {

@@ -12,6 +12,8 @@ export interface ProgramOptions {
   signal: AbortSignal;
   /** Added to this process's own environment; `undefined` removes a variable. */
   env?: Readonly<Record<string, string | undefined>>;
+  /** `env` is all that it is given: it runs as somebody else, who may read nothing of ours. */
+  hasOwnEnvironment?: boolean;
   cwd?: string;
   /** Written to its standard input, which is otherwise empty. A stream that fails ends the program, and its error is thrown. */
   input?: string | Uint8Array | AsyncIterable<Uint8Array>;
@@ -46,7 +48,7 @@ function start(what: Program, rest: readonly string[], options: ProgramOptions):
   const [program, ...args] = typeof what === "string" ? [what, ...rest] : [...what.command, ...rest];
   const child = spawn(program, args, {
     cwd: options.cwd,
-    env: { ...process.env, ...options.env },
+    env: { ...(options.hasOwnEnvironment === true ? {} : process.env), ...options.env },
     stdio: ["pipe", "pipe", "pipe"],
     detached: options.hasOwnGroup === true,
     ...(options.uid === undefined ? {} : { uid: options.uid }),

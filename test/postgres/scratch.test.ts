@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
-import { chmod, chown, mkdir, readFile, stat } from "node:fs/promises";
+import { chmod, chown, mkdir, readFile, stat, symlink, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -100,6 +100,33 @@ test("where a port is wanted no container is taken, and that is said before anyt
     openScratchServer({ kinds: ["container"], wantsPort: true, major, extensions: [], signal }),
     (error) => isFailure(error, "program/missing") && /no network, and so no port.*--port/.test(error.hint ?? ""),
   );
+});
+
+test("who makes a server's data folder knows nothing of our environment either", async () => {
+  await using folder = await temporaryFolder();
+  const [given, bin] = [folder.at("given"), folder.at("native/bin")];
+  await mkdir(bin, { recursive: true });
+  await mkdir(given);
+  for (const [path, mode] of [
+    [folder.path, 0o755],
+    [given, 0o777],
+  ] as const)
+    await chmod(path, mode);
+  const real = installedServers()[0]?.programs ?? "";
+  await symlink(join(real, "postgres"), join(bin, "postgres"));
+  const script = `#!/bin/sh\nenv >'${given}/environment'\nexec '${real}/initdb' "$@"\n`;
+  await writeFile(join(bin, "initdb"), script, { mode: 0o755 });
+  process.env["CHATKEEP_TEST_PASSWORD"] = "hunter2";
+  try {
+    const needs = { embedded: folder.path, major, extensions: [], signal };
+    await using server = await openScratchServer({ kinds: ["embedded"], ...needs });
+    assert.equal(server.kind, "embedded");
+  } finally {
+    delete process.env["CHATKEEP_TEST_PASSWORD"];
+  }
+  const environment = await readFile(join(given, "environment"), "utf8");
+  assert.match(environment, /^PATH=/m);
+  assert.doesNotMatch(environment, /hunter2/);
 });
 
 test("a scratch server does not outlive an owner that is killed", async () => {
