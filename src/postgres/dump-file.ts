@@ -75,7 +75,8 @@ async function openArchive(file: Known, beginning: Buffer, signal: AbortSignal):
   const head = decodeDumpHead(beginning);
   if (head === undefined) throw cutShort("its first lines are not whole");
   const major = Math.max(majorOf(head.programVersion) ?? 0, majorOf(head.serverVersion) ?? 0);
-  const { pgRestore } = await findPrograms(major, { signal });
+  const what = `the dump, which pg_dump ${major} made`;
+  const { pgRestore } = await findPrograms(major, { signal, wanted: { program: "pg_restore", what } });
   return { ...file, head, read: (options) => readArchive(file, pgRestore, options) };
 }
 

@@ -46,11 +46,20 @@ function listFolder(folder: string): string[] {
   return existsSync(folder) ? readdirSync(folder) : [];
 }
 
+export interface FindOptions {
+  signal: AbortSignal;
+  /** For people: which of the programs is wanted, and what for. Default: pg_dump for the server. */
+  wanted?: { program: (typeof PROGRAMS)[number]; what: string };
+}
+
 /**
  * The programs of the server's own major version, or the next newer ones; where there are none, those of an image of that major.
  * @throws Failure `program/missing` naming the package to install.
  */
-export async function findPrograms(serverMajor: number, { signal }: { signal: AbortSignal }): Promise<ClientPrograms> {
+export async function findPrograms(
+  serverMajor: number,
+  { signal, wanted = { program: "pg_dump", what: `the server's ${serverMajor}` } }: FindOptions,
+): Promise<ClientPrograms> {
   const found: ClientPrograms[] = [];
   const seen = new Set<string>();
   for (const folder of programFolders()) {
@@ -71,7 +80,7 @@ export async function findPrograms(serverMajor: number, { signal }: { signal: Ab
     "program/missing",
     older === undefined
       ? `PostgreSQL's programs (${PROGRAMS.join(", ")}) are not installed`
-      : `the newest pg_dump here is of PostgreSQL ${older}, too old for the server's ${serverMajor}`,
+      : `the newest ${wanted.program} here is of PostgreSQL ${older}, too old for ${wanted.what}`,
     {
       hint: `Install the package postgresql-client-${serverMajor} (Debian, Ubuntu; apt.postgresql.org has every version) or postgresql${serverMajor} (Red Hat). An image of PostgreSQL ${serverMajor} that is on this machine will do, too, where Chatkeep may use Docker.`,
     },

@@ -171,6 +171,14 @@ test("what is no whole dump of a Chatwoot is one line, one hint and its status, 
     /cut short or damaged/,
     /SHA-256/,
   );
+  const version = new RegExp(`(?<!\\d)${desk.server.major}(?=\\.\\d)`, "g");
+  const newer = archive.toString("latin1", 0, 300).replace(version, "77");
+  await refuse(
+    await make("newer.dump", Buffer.concat([Buffer.from(newer, "latin1"), archive.subarray(300)])),
+    1,
+    /: the newest pg_restore here is of PostgreSQL \d+, too old for the dump, which pg_dump 77 made$/,
+    /postgresql-client-77/,
+  );
   await refuse(await make("cut.gz", gzipSync(sql).subarray(0, 20_000)), 13, /cut short/, /size/);
   await refuse(await make("cut.zst", zstdCompressSync(sql).subarray(0, 20_000)), 13, /cut short/, /size/);
   await refuse(await make("other.txt", "hello"), 1, /is no dump/, /pg_dump/);
