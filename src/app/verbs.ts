@@ -26,13 +26,13 @@ import type {
   RollbackPlan,
   RollbackSummary,
   ShowSummary,
-  StatsSummary,
   VerifySummary,
 } from "../job/summaries.ts";
 import type { DumpImportSummary, PlainExportSummary } from "../job/plain-summaries.ts";
 import type { RunSummary } from "../job/run-summary.ts";
 import type { NotifySummary, ScheduleSummary } from "../job/schedule-summary.ts";
 import type { MomentsSummary } from "../job/commits-summary.ts";
+import type { StatsSummary } from "../job/stats-summary.ts";
 import type { StatusSummary } from "../job/status-summary.ts";
 import type { ScrubSummary } from "../job/scrub-summary.ts";
 import { findConfig, loadConfig } from "./config.ts";

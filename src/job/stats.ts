@@ -2,13 +2,14 @@
 import type { Clock } from "../base/clock.ts";
 import { isFailure } from "../base/errors.ts";
 import type { Progress } from "../base/progress.ts";
+import { describePiece, kindOfPiece } from "../point/continuous.ts";
 import type { FileKind } from "../store/store.ts";
 import type { Repository } from "../repo/repository.ts";
 import { measureUsage, type RepositoryUsage } from "../repo/usage.ts";
 import { lockToRead } from "./lock.ts";
 import { PointReader } from "./point-reader.ts";
-import { listPoints, type Point } from "./points.ts";
-import type { NewestSize, PointSize, StatsSummary } from "./summaries.ts";
+import { listPoints, type Point, type PointList } from "./points.ts";
+import type { NewestSize, OtherSize, PointSize, StatsSummary } from "./stats-summary.ts";
 
 export interface StatsOptions {
   repository: Repository;
@@ -61,9 +62,47 @@ export async function stats(options: StatsOptions): Promise<StatsSummary> {
     ratios: ratiosOf(usage),
     points,
     otherSnapshots: snapshots.length - points.length,
+    otherSizes: otherSizesOf(list, usage),
     newest: newest === undefined ? null : await describeNewest(repository, newest, signal),
-    damaged: [...unreadable.map(({ id, reason }) => ({ name: id, message: reason })), ...usage.damaged],
+    damaged: [
+      // Of a snapshot that cannot be read nobody knows what it was.
+      ...unreadable.map(({ id, reason }) => ({ name: id, message: reason, points: [], continuous: [] })),
+      ...usage.damaged.map(({ snapshots: ids, ...one }) => ({ ...one, ...namesOf(list, ids) })),
+    ],
     seconds: (clock.monotonic() - started) / 1000,
+  };
+}
+
+const OTHERS = ["moments", "bases", "log", "files", "marks", "others"] as const;
+const PIECES = { base: "bases", log: "log", files: "files" } as const;
+
+function otherSizesOf(list: PointList, { snapshots }: RepositoryUsage): OtherSize[] {
+  const points = new Set<string>(list.points.map(({ snapshotId }) => snapshotId));
+  const kinds = new Map<string, OtherSize["what"]>([
+    ...list.moments.map(({ snapshotId }) => [snapshotId, "moments"] as const),
+    ...list.records.map(({ snapshotId }) => [snapshotId, "marks"] as const),
+    ...list.continuous.flatMap(({ id, snapshot }) => {
+      const kind = kindOfPiece(snapshot.tags);
+      return kind === undefined ? [] : [[id, PIECES[kind]] as const];
+    }),
+  ]);
+  const sizes = Map.groupBy(
+    snapshots.filter(({ id }) => !points.has(id)),
+    ({ id }) => kinds.get(id) ?? "others",
+  );
+  return OTHERS.flatMap((what) => {
+    const of = sizes.get(what) ?? [];
+    const addedBytes = of.reduce((sum, size) => sum + size.addedBytes, 0);
+    return of.length === 0 ? [] : [{ what, snapshots: of.length, addedBytes }];
+  });
+}
+
+function namesOf(list: PointList, ids: readonly string[]): { points: string[]; continuous: string[] } {
+  const names = new Map([...list.points, ...list.moments].map(({ snapshotId, id }) => [snapshotId as string, id]));
+  const pieces = new Map(list.continuous.map(({ id, snapshot }) => [id as string, describePiece(snapshot.tags)]));
+  return {
+    points: ids.flatMap((id) => names.get(id) ?? []),
+    continuous: ids.flatMap((id) => pieces.get(id) ?? []),
   };
 }
 

@@ -225,6 +225,13 @@ export function parseJournalName(name: string): Pick<WalSpan, "systemId" | "time
   return { systemId, timeline: Number.parseInt(timeline, 16), from: BigInt(`0x${from}`), to: BigInt(`0x${to}`) };
 }
 
+/** What a snapshot of continuous protection holds; undefined where nobody knows. */
+export function kindOfPiece(tags: Tags): "base" | "log" | "files" | undefined {
+  if (baseOf(tags) !== undefined) return "base";
+  if (walOf(tags) !== undefined) return "log";
+  return continuousPlace(tags ?? undefined) === FOLLOW ? "files" : undefined;
+}
+
 /** What a snapshot of continuous protection is, in words, with the times that `list` shows. */
 export function describePiece(tags: Tags): string {
   const base = baseOf(tags);

@@ -32,7 +32,14 @@ export interface RepositoryUsage {
   /** What any of them needs, each chunk once. */
   readonly used: { chunks: number; trees: number; bytes: number; unpackedBytes: number };
   /** Trees that cannot be read or are not there: what is below them is not counted. */
-  readonly damaged: { name: string; message: string }[];
+  readonly damaged: Uncounted[];
+}
+
+export interface Uncounted {
+  readonly name: string;
+  readonly message: string;
+  /** Which snapshots need it: one or two of them, for what is everybody's is not entered again. */
+  readonly snapshots: readonly SnapshotId[];
 }
 
 const NOBODY = 0;
@@ -58,7 +65,11 @@ export async function measureUsage(
       uniqueBytes: unique[at + 1] ?? 0,
     })),
     used: measuring.used,
-    damaged: [...measuring.damaged].map(([name, message]) => ({ name, message })),
+    damaged: [...measuring.damaged].map(([name, { message, owners }]) => ({
+      name,
+      message,
+      snapshots: [...owners].flatMap((owner) => snapshots[owner - 1]?.id ?? []),
+    })),
   };
 }
 
@@ -76,7 +87,7 @@ interface Folder {
 }
 
 class Measuring {
-  readonly damaged = new Map<string, string>();
+  readonly damaged = new Map<string, { message: string; owners: Set<number> }>();
   readonly used = { chunks: 0, trees: 0, bytes: 0, unpackedBytes: 0 };
   readonly #repository: Repository;
   readonly #index: ChunkIndex;
@@ -116,7 +127,7 @@ class Measuring {
   #claim(type: ChunkType, id: ChunkId, owner: number, added: Added): boolean {
     const row = this.#index.rowOf(type, id);
     if (row < 0) {
-      this.damaged.set(id, `${type === "tree" ? "tree" : "chunk"} ${id} is in no pack of the repository`);
+      this.#notCounted(id, `${type === "tree" ? "tree" : "chunk"} ${id} is in no pack of the repository`, owner);
       return false;
     }
     const before = this.#owners[row] ?? NOBODY;
@@ -149,10 +160,15 @@ class Measuring {
       }
     } catch (error) {
       if (!isDamage(error)) throw error;
-      this.damaged.set(tree, messageOf(error));
+      this.#notCounted(tree, messageOf(error), owner);
     }
     this.#folders.set(this.#index.rowOf("tree", tree), folder);
     return below;
+  }
+
+  #notCounted(name: string, message: string, owner: number): void {
+    const { owners } = this.damaged.get(name) ?? { owners: new Set() };
+    this.damaged.set(name, { message, owners: owners.add(owner) });
   }
 
   /** Files and bytes of all below a tree; each folder is added up once. */

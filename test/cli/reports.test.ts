@@ -56,10 +56,10 @@ import {
   RESTORED,
   SCRUB,
   SHOW,
-  STATS,
   UNLOCK,
   VERIFY,
 } from "./summaries.ts";
+import { STATS } from "./stats-summary.ts";
 
 /** Of an installation that is protected continuously. */
 const WINDOWS: WindowLine[] = [
@@ -99,10 +99,18 @@ const REPORTS: Record<string, string[]> = {
   "a recovery kit without a password": formatKit({ ...KIT, withPassword: false }, LOOK),
   sizes: formatStats(STATS, LOOK),
   "sizes on a narrow terminal": formatStats(STATS, NARROW),
-  "sizes of a repository without a point": formatStats({ ...STATS, points: [], newest: null }, LOOK),
+  "sizes of a repository without a point": formatStats({ ...STATS, points: [], otherSizes: [], newest: null }, LOOK),
   "sizes with something that cannot be read": formatUncounted({
     ...STATS,
-    damaged: [{ name: "aa", message: "tree aa is in no pack of the repository" }],
+    damaged: [
+      { name: "aa", message: "tree aa is in no pack of the repository", points: [], continuous: [] },
+      {
+        name: "bb",
+        message: "tree bb is damaged",
+        points: [SHOW.line.point],
+        continuous: ["the base of 2026-11-23T15:58:50Z"],
+      },
+    ],
   }),
   "a backup": formatBackup(BACKUP, LOOK),
   "a first backup": formatBackup(

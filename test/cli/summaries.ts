@@ -21,7 +21,6 @@ import type {
   RestorePlan,
   RestoreSummary,
   ShowSummary,
-  StatsSummary,
   UnlockSummary,
   VerifySummary,
 } from "../../src/job/summaries.ts";
@@ -29,9 +28,9 @@ import type { ScrubSummary } from "../../src/job/scrub-summary.ts";
 import type { Manifest } from "../../src/point/manifest.ts";
 
 const IMAGE = { name: "chatwoot/chatwoot:v4.15.1", id: "sha256:5d2e", digest: "chatwoot/chatwoot@sha256:9f8e" };
-const FIRST = "4f3a91c2".padEnd(64, "0");
-const SECOND = "b07d55e1".padEnd(64, "1");
-const INSTALLATION = { id: "6f1c0d5e-9a77-4d0e-8f2b-3f6f5b1c2d3e", name: "acme" };
+export const FIRST = "4f3a91c2".padEnd(64, "0");
+export const SECOND = "b07d55e1".padEnd(64, "1");
+export const INSTALLATION = { id: "6f1c0d5e-9a77-4d0e-8f2b-3f6f5b1c2d3e", name: "acme" };
 
 export const BACKUP: BackupSummary = {
   type: "summary",
@@ -480,48 +479,6 @@ export const KIT: KitSummary = {
     { name: "offsite", location: "s3:https://s3.example.com/acme", fingerprint: null },
   ],
   findings: [],
-};
-
-const SIZE = {
-  point: FIRST,
-  takenAt: "2026-11-22T16:18:50.000Z",
-  installation: INSTALLATION,
-  files: 402,
-  bytes: 1_376_570_572,
-  addedBytes: 1_150_000_000,
-  addedChunks: 2_011,
-  uniqueBytes: 12_000,
-};
-
-export const STATS: StatsSummary = {
-  type: "summary",
-  verb: "stats",
-  repository: "primary",
-  stored: { packs: 74, bytes: 1_171_000_000, chunks: 2_190 },
-  used: { chunks: 2_187, trees: 61, bytes: 1_170_800_000, unpackedBytes: 1_410_000_000 },
-  unusedBytes: 200_000,
-  beside: { files: 9, bytes: 190_000 },
-  ratios: { compression: 1.2043, deduplication: 1.957, overall: 2.3566 },
-  points: [
-    SIZE,
-    { ...SIZE, point: SECOND, takenAt: "2026-11-23T16:18:50.000Z", addedBytes: 20_800_000, uniqueBytes: 20_700_000 },
-  ],
-  otherSnapshots: 1,
-  newest: {
-    point: SECOND,
-    database: {
-      rows: 20_134,
-      bytes: 88_080_384,
-      tables: Array.from({ length: 10 }, (_table, at) => ({
-        name: at === 0 ? "messages" : `table_${at}`,
-        rows: 10_000 - 1000 * at,
-        bytes: 70_000_000 >> (2 * at),
-      })),
-    },
-    storage: [{ name: "local", kind: "Disk", files: 300, bytes: 1_288_490_188 }],
-  },
-  damaged: [],
-  seconds: 0.4,
 };
 
 export const REPAIRED: RepairSummary = {

@@ -7,7 +7,8 @@ import { chmod, mkdir, readdir, readFile, rm, stat, writeFile } from "node:fs/pr
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { dayOfWork } from "../../src/demo/day-of-work.ts";
-import type { KeySummary, StatsSummary } from "../../src/job/summaries.ts";
+import type { StatsSummary } from "../../src/job/stats-summary.ts";
+import type { KeySummary } from "../../src/job/summaries.ts";
 import { lockShared } from "../../src/repo/lock.ts";
 import { systemClock } from "../../src/base/clock.ts";
 import { callCli } from "../harness/cli.ts";

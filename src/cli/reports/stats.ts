@@ -1,6 +1,6 @@
 import { formatBytes, formatCount, plural } from "../../base/bytes.ts";
 import { shortId } from "../../base/ids.ts";
-import type { NewestSize, PointSize, StatsSummary } from "../../job/summaries.ts";
+import type { NewestSize, OtherSize, PointSize, StatsSummary } from "../../job/stats-summary.ts";
 import { formatBar } from "../bars.ts";
 import type { Look } from "../look.ts";
 import { formatPairs, formatTable, type Column } from "../table.ts";
@@ -32,6 +32,7 @@ export function formatStats(summary: StatsSummary, look: Look): string[] {
       "  ",
     ),
     ...points(summary, look),
+    ...others(summary, look),
     ...(summary.newest === null ? [] : newest(summary.newest, look)),
   ];
 }
@@ -61,6 +62,25 @@ function points({ points: all }: StatsSummary, look: Look): string[] {
     ...formatTable(columns, shown, look),
     ...(older > 0 ? [`and ${plural(older, "older point")}: --json has all of them`] : []),
   ];
+}
+
+const WHAT: Readonly<Record<OtherSize["what"], string>> = {
+  moments: "points of moments",
+  bases: "bases",
+  log: "stretches of the log",
+  files: "followed files",
+  marks: "proofs, holds and other marks",
+  others: "snapshots of other programs",
+};
+
+function others({ otherSizes }: StatsSummary, look: Look): string[] {
+  if (otherSizes.length === 0) return [];
+  const columns: Column<OtherSize>[] = [
+    { title: "beside them", cell: ({ what }) => WHAT[what] },
+    { title: "snapshots", cell: ({ snapshots }) => formatCount(snapshots), align: "right" },
+    { title: "added", cell: ({ addedBytes }) => formatBytes(addedBytes), align: "right" },
+  ];
+  return ["", ...formatTable(columns, otherSizes, look)];
 }
 
 function newest({ point, database, storage }: NewestSize, look: Look): string[] {
@@ -95,7 +115,10 @@ function newest({ point, database, storage }: NewestSize, look: Look): string[] 
 export function formatUncounted({ damaged }: StatsSummary): string[] {
   if (damaged.length === 0) return [];
   return [
-    ...damaged.map(({ message }) => `warning: not counted: ${message}`),
-    "  Run 'chatkeep verify' to see which restore points that touches.",
+    ...damaged.map(({ message, points: touched, continuous }) => {
+      const of = [...touched.map((point) => `point ${shortId(point)}`), ...continuous];
+      return `warning: not counted${of.length === 0 ? "" : `, of ${of.join(" and ")}`}: ${message}`;
+    }),
+    "  Run 'chatkeep verify' to see all that it touches.",
   ];
 }
