@@ -323,6 +323,10 @@ export const LIMITS = {
   /** Nobody must be seen so often in a row, and over so long a time. */
   nobodyLooks: 6,
   nobodyMs: 1_000,
+  /** That a person's own start command has not ended yet is told after so long … */
+  startCommandToldMs: 30_000,
+  /** … and it is ended after so long: one that pulls images first may take minutes, and one that stays in the foreground never ends. */
+  startCommandPatienceMs: 15 * 60_000,
   /** A process that was started is given so long to run … */
   startPatienceMs: 120_000,
   /** … and must stay up for so long to count, … */

@@ -4,11 +4,15 @@
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
+import { readFileSync } from "node:fs";
 import { type FileHandle, open, readlink, stat } from "node:fs/promises";
 import type { Socket } from "node:net";
 import { join } from "node:path";
+import { formatSeconds, plural } from "../base/bytes.ts";
+import { type Clock, systemClock } from "../base/clock.ts";
 import { Failure } from "../base/errors.ts";
 import { LIMITS } from "../base/limits.ts";
+import type { Progress } from "../base/progress.ts";
 import { naming } from "../system/replace-file.ts";
 import type { Step } from "./processes.ts";
 
@@ -45,15 +49,24 @@ told() {
 trap told EXIT
 eval "$1" 3>&-`;
 
+export interface StartOptions {
+  /** Kept for as long as what was started may have to be explained. */
+  readonly folder: string;
+  readonly progress: Pick<Progress, "say">;
+  /** By which a command is waited for, which takes its own time. Default: the machine's. */
+  readonly clock?: Clock;
+  readonly signal: AbortSignal;
+}
+
 /**
  * Runs it to its end. What it prints is not kept then, for it may hold a secret. What it leaves running goes on printing into a file
- * in the folder, `start.web.log`, where the command did not send that elsewhere.
- * @param options.folder Kept for as long as what was started may have to be explained.
+ * in the folder, `start.web.log`, where the command did not send that elsewhere. One that has not ended for long is told, and at last
+ * ended with all that it runs, for it stays in the foreground.
  * @throws Failure `program/failed` with its last lines, or the signal's reason; what the filesystem says of that file.
  */
 export async function startByCommand(
   step: OwnCommand,
-  { folder, signal }: { folder: string; signal: AbortSignal },
+  { folder, progress, clock = systemClock, signal }: StartOptions,
 ): Promise<void> {
   LEFT.delete(step);
   const printed = join(folder, `${step.name}.log`);
@@ -65,11 +78,24 @@ export async function startByCommand(
     shell.kill("SIGKILL");
     telling.destroy();
   };
-  signal.addEventListener("abort", stop, { once: true });
-  if (signal.aborted) stop();
+  const stopAll = () => {
+    const below = shell.pid === undefined ? [] : descendantsOf(shell.pid);
+    // First, or it would begin with what comes next in the command.
+    stop();
+    for (const pid of below) end(pid);
+  };
+  signal.addEventListener("abort", stopAll, { once: true });
+  if (signal.aborted) stopAll();
+  const hasEnded = new AbortController();
   try {
-    const lines = await toldBy(shell, telling);
+    const ended = toldBy(shell, telling);
+    const patience = waitFor(step, { progress, clock, signal: hasEnded.signal });
+    const lines = await Promise.race([ended, patience]);
     signal.throwIfAborted();
+    if (lines === undefined) {
+      stopAll();
+      throw notEnded(step, await takeOut(file));
+    }
     const [status = endOf(shell), pid = ""] = lines[0]?.split(" ") ?? [];
     const said = await takeOut(file);
     if (status !== "0") {
@@ -88,9 +114,56 @@ export async function startByCommand(
     });
     letBe(shell, telling);
   } finally {
-    signal.removeEventListener("abort", stop);
+    hasEnded.abort();
+    signal.removeEventListener("abort", stopAll);
     await file.close();
   }
+}
+
+/** Returns when it has been waited for long enough; rejects once it has ended. */
+async function waitFor(
+  { name }: OwnCommand,
+  { progress, clock, signal }: Required<Pick<StartOptions, "progress" | "clock" | "signal">>,
+): Promise<undefined> {
+  const { startCommandToldMs: toldMs, startCommandPatienceMs: mostMs } = LIMITS;
+  await clock.sleep(toldMs, signal);
+  progress.say(
+    `command '${name}' of the configuration has not come to its end after ${formatSeconds(toldMs / 1_000)}: it has to, and leave the process running; it is waited for, and ended after ${plural(mostMs / 60_000, "minute")}`,
+  );
+  await clock.sleep(mostMs - toldMs, signal);
+  return undefined;
+}
+
+/** What a process and those that it started have started, as far as this machine tells (proc(5), `children`). */
+function descendantsOf(pid: number): number[] {
+  let children: number[] = [];
+  try {
+    const text = readFileSync(`/proc/${pid}/task/${pid}/children`, "latin1");
+    children = text.split(" ").filter(Boolean).map(Number);
+  } catch {
+    // It has just ended, or there is no /proc.
+  }
+  return children.flatMap((child) => [child, ...descendantsOf(child)]);
+}
+
+function end(pid: number): void {
+  try {
+    process.kill(pid, "SIGTERM");
+  } catch {
+    // It has ended by itself.
+  }
+}
+
+function notEnded(step: OwnCommand, lines: readonly string[]): Failure {
+  const most = plural(LIMITS.startCommandPatienceMs / 60_000, "minute");
+  const said = lines.length === 0 ? "" : ` It said: ${lines.join("\n")}`;
+  return new Failure(
+    "program/failed",
+    `command '${step.name}' of the configuration did not come to its end in ${most}, and was ended with what it ran`,
+    {
+      hint: `A start command has to leave the process running and end: name whoever keeps it running (systemctl start …), or put it into the background (… >>log/web.log 2>&1 &). Correct it and go on.${said}`,
+    },
+  );
 }
 
 /** The lines that come, which go on coming; returns with the first, or when none will come. */

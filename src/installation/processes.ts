@@ -6,7 +6,7 @@ import { type Scaling, scaleWorkload } from "../system/cluster-scale.ts";
 import { EngineApi, type EngineAddress } from "../system/engine-api.ts";
 import { runProgram } from "../system/process.ts";
 import type { MigrateStep } from "./migration.ts";
-import { startByCommand } from "./own-command.ts";
+import { startByCommand, type StartOptions } from "./own-command.ts";
 
 /** One thing to do. */
 export type Step =
@@ -54,10 +54,10 @@ export async function runStep(step: Step, { signal }: { signal: AbortSignal }): 
 
 /**
  * Starts a process, by a person's own command so that it is known what becomes of it.
- * @param options.folder Where what that command prints is kept.
+ * @param options.folder Where what that command prints is kept. @param options.progress Told when that command does not end.
  * @throws as {@link runStep}.
  */
-export async function startStep(step: Step, options: { folder: string; signal: AbortSignal }): Promise<void> {
+export async function startStep(step: Step, options: StartOptions): Promise<void> {
   await (step.how === "shell" ? startByCommand(step, options) : runStep(step, options));
 }
 

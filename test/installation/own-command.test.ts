@@ -5,9 +5,12 @@ import { readFile, writeFile } from "node:fs/promises";
 import { after, before, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Failure, isFailure } from "../../src/base/errors.ts";
+import { LIMITS } from "../../src/base/limits.ts";
+import { silent } from "../../src/base/progress.ts";
 import { leftRunning, type OwnCommand, startByCommand } from "../../src/installation/own-command.ts";
 import { howToRead, lastWords, type ProcessState, stateOf } from "../../src/installation/process-state.ts";
 import { isAlive } from "../../src/system/alive.ts";
+import { HandClock, settle } from "../harness/hand-clock.ts";
 import { run } from "../harness/run.ts";
 import { temporaryFolder, type TestFolder } from "../harness/temporary.ts";
 
@@ -23,7 +26,7 @@ function own(command: string): OwnCommand {
 
 async function started(command: string): Promise<OwnCommand> {
   const step = own(command);
-  await startByCommand(step, { folder: folder.path, signal });
+  await startByCommand(step, { folder: folder.path, progress: silent, signal });
   return step;
 }
 
@@ -68,7 +71,7 @@ async function startedByAnother(command: string): Promise<number> {
   const module = new URL("../../src/installation/own-command.ts", import.meta.url).href;
   const step: OwnCommand = { how: "shell", name: "start.worker", command };
   const script = `const { startByCommand } = await import(${JSON.stringify(module)});
-    await startByCommand(${JSON.stringify(step)}, { folder: ${JSON.stringify(folder.path)}, signal: new AbortController().signal })
+    await startByCommand(${JSON.stringify(step)}, { folder: ${JSON.stringify(folder.path)}, progress: { say() {} }, signal: new AbortController().signal })
       .catch(({ message }) => console.error(message));`;
   const args = ["--input-type=module", "--eval", script];
   const { status, stderr } = await run(process.execPath, args, { env: { NODE_TEST_CONTEXT: undefined } });
@@ -130,17 +133,70 @@ test("a command that fails itself is told by its name with what it said, and non
   assert.equal(await stateOf(step, { signal }), undefined);
 });
 
+/** As soon as somebody has written it. */
+async function numberIn(path: string): Promise<number> {
+  for (;;) {
+    const text = await readFile(path, "utf8").catch(() => "");
+    if (text.endsWith("\n")) return Number(text);
+    await sleep(20);
+  }
+}
+
 test("cancelled, it waits for nothing", async () => {
   const stopping = new AbortController();
   const reason = new Failure("run/cancelled", "stopped before the end");
   const pidFile = folder.at("waits");
-  const starting = startByCommand(own(`echo $$ >'${pidFile}'; sleep 600 & wait`), {
+  const starting = startByCommand(own(`sleep 600 & echo $! >'${pidFile}'; wait`), {
     folder: folder.path,
+    progress: silent,
     signal: stopping.signal,
   });
   const refused = assert.rejects(starting, (error) => error === reason);
-  while ((await readFile(pidFile, "utf8").catch(() => "")) === "") await sleep(20);
+  const pid = await numberIn(pidFile);
   stopping.abort(reason);
   await refused;
-  await run("pkill", ["-P", (await readFile(pidFile, "utf8")).trim()]);
+  // What it ran would be an orphan that nobody knows of.
+  while (isAlive(pid)) await sleep(20);
+});
+
+test("one that stays in the foreground is told, and at last ended with what it runs; one that is slow is waited for", async () => {
+  const clock = new HandClock();
+  const said: string[] = [];
+  const start = async (command: string) => {
+    const progress = { say: (line: string) => void said.push(line) };
+    await startByCommand(own(command), { folder: folder.path, progress, clock, signal });
+  };
+  const told = async (starting: Promise<void>) => {
+    const number = said.length;
+    while (clock.asleep === 0) await sleep(20);
+    await clock.advance(LIMITS.startCommandToldMs);
+    assert.equal(said.length, number + 1);
+    return await Promise.race([starting, settle()]);
+  };
+  const gate = folder.at("slow gate");
+  await run("mkfifo", [gate]);
+  const slow = start(`read line <'${gate}'`);
+  await told(slow);
+  await writeFile(gate, "go\n");
+  await slow;
+  assert.match(said[0] ?? "", /^command 'start\.web' of the configuration has not come to its end after 30 s: /);
+
+  const [pidFile, behind] = [folder.at("foreground"), folder.at("behind")];
+  const foreground = start(`(sh -c 'echo $$; exec sleep 600' >'${pidFile}'; true); echo on >'${behind}'`);
+  const refused = assert.rejects(foreground, (error) => {
+    assert(isFailure(error, "program/failed"));
+    assert.match(
+      error.message,
+      /^command 'start\.web' of the configuration did not come to its end in 15 minutes, and was ended with what it ran$/,
+    );
+    assert.match(error.hint ?? "", /systemctl start.*2>&1 &/);
+    return true;
+  });
+  const pid = await numberIn(pidFile);
+  await told(foreground);
+  assert.ok(isAlive(pid));
+  await clock.advance(LIMITS.startCommandPatienceMs);
+  await refused;
+  while (isAlive(pid)) await sleep(20);
+  assert.equal(existsSync(behind), false, "nothing behind it was begun");
 });

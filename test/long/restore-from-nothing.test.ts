@@ -71,6 +71,29 @@ test("a database and files that are gone come back, killed at the swap or not, a
   await whole.desk.summary(FORGET);
 });
 
+test("an empty database that was made anew by hand gives way to the restored one, and a rollback puts it back as it was", async () => {
+  await whole.start();
+  const [owner] = await whole.desk.server.query(
+    `select pg_get_userbyid(datdba) as name from pg_database where datname = '${live}'`,
+  );
+  await whole.desk.server.query(`drop database "${live}" with (force)`);
+  await whole.desk.server.createDatabase(live, String(owner?.["name"]));
+  await done(whole, BEGIN);
+  assertSameState(await whole.state(), saved, "restored");
+  const undone = await done(whole, ROLLBACK);
+  assert.deepEqual(kindsOf(undone), ["not-well-again", "not-well-again"]);
+  for (const { message } of undone["findings"] as Finding[]) assert.match(message, /has none of Chatwoot's tables$/);
+  const tables = await whole.desk.server.query(
+    "select from pg_class where relnamespace = 'public'::regnamespace",
+    live,
+  );
+  assert.deepEqual(tables, []);
+  // Whoever needs the desk, and not the empty database, restores again.
+  await done(whole, BEGIN);
+  assertSameState(await whole.state(), saved, "restored again");
+  await whole.desk.summary(FORGET);
+});
+
 test("without its environment file a restore is refused, and goes once that is back from the point", async () => {
   const { envFile, codeRoot } = whole.desk.installation;
   const { config } = whole.desk;

@@ -75,7 +75,7 @@ export async function waitUntilWell(
  * command has started by an earlier run nobody tells, so one that does not become well soon is taken to have ended.
  */
 async function startOnceMore(context: StageContext): Promise<StageResult> {
-  const { clock, folder, signal } = context;
+  const { clock, folder, progress, signal } = context;
   const steps = await startedSteps(context);
   const began = clock.monotonic();
   while (steps.length > 0) {
@@ -84,7 +84,7 @@ async function startOnceMore(context: StageContext): Promise<StageResult> {
     const isLate = check !== undefined && clock.monotonic() - began >= LIMITS.soonMs;
     const states = await Promise.all(steps.map(async (step) => await stateOf(step, { signal })));
     const ended = steps.filter((_, at) => states[at]?.isWanted === false || (states[at] === undefined && isLate));
-    for (const step of ended) await startStep(step, { folder, signal });
+    for (const step of ended) await startStep(step, { folder, progress, signal });
     if (ended.length > 0) {
       const lines = [`the web process was started once more: ${listSome(ended.map(describeStep))}`];
       return { lines, findings: [] };

@@ -100,7 +100,7 @@ export const stopStage: Stage<RanBefore> = {
     return NOTHING_TO_UNDO;
   },
   async undo(context, { kept: recorded }) {
-    const { place, folder, signal } = context;
+    const { place, folder, progress, signal } = context;
     if (recorded === undefined) return { lines: [], findings: [] };
     const kept = (await readRanBefore(folder)) ?? recorded;
     const environment = await environmentAsBefore(context, kept);
@@ -113,7 +113,7 @@ export const stopStage: Stage<RanBefore> = {
       const control = processes[name];
       const steps = stepsToStart(control, name, kept, { isNew: false });
       await letStart(context, name);
-      for (const step of steps) await startStep(step, { folder, signal });
+      for (const step of steps) await startStep(step, { folder, progress, signal });
       const ill = await notWellAgain(context, name, steps);
       findings.push(...ill);
       if (steps.length > 0 && ill.length === 0) lines.push(`${CALLED[name]} runs again: ${stepsNamed(steps)}`);
@@ -166,7 +166,8 @@ async function notWellAgain(
   steps: ProcessControl["start"],
 ): Promise<Finding[]> {
   if (steps.length === 0) return [];
-  if (!(await hasDatabase(context))) return [notWaitedFor(context, name)];
+  const lack = await databaseLacking(context);
+  if (lack !== undefined) return [notWaitedFor(lack, name)];
   try {
     if (name === "web") await waitUntilWell(context, steps);
     else await waitUntilSteady(steps, context, { isAtWork: async () => await isWorkerConnected(context) });
@@ -179,23 +180,31 @@ async function notWellAgain(
   }
 }
 
-/** Without one Chatwoot does not become well, however long it is waited for. */
-async function hasDatabase(context: UndoContext): Promise<boolean> {
+/**
+ * Without a database, or its tables, Chatwoot does not become well, however long it is waited for.
+ * @returns for people, what is lacking.
+ */
+async function databaseLacking(context: UndoContext): Promise<string | undefined> {
+  const { database } = context.place.address;
   try {
     await using connection = await connectIfThere(context.place.address, context);
-    return connection !== undefined;
+    if (connection === undefined) return `there is no database '${database}'`;
+    const [row] = await connection.query<{ has: boolean }>(
+      "select pg_catalog.to_regclass('accounts') is not null as has",
+    );
+    return row?.has === false ? `database '${database}' has none of Chatwoot's tables` : undefined;
   } catch (error) {
     context.signal.throwIfAborted();
     if (!isFailure(error)) throw error;
-    return true;
+    return undefined;
   }
 }
 
-function notWaitedFor({ place: { address } }: UndoContext, name: ProcessName): Finding {
+function notWaitedFor(lack: string, name: ProcessName): Finding {
   return {
     kind: "not-well-again",
     level: "warning",
-    message: `${CALLED[name]} was started and not waited for: there is no database '${address.database}'`,
+    message: `${CALLED[name]} was started and not waited for: ${lack}`,
     hint: "Everything else is as it was before the restore.",
   };
 }

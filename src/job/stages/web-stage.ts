@@ -15,12 +15,12 @@ export const webStage: Stage = {
     return await Promise.resolve({ lines: [line], blockers: [], findings: [] });
   },
   async apply(context) {
-    const { place, folder, signal, options } = context;
+    const { place, folder, progress, signal, options } = context;
     const { web } = place.installation.processes;
     const isNew = (options.isElsewhere ?? options.afterUpgrade) === true;
     const steps = stepsToStart(web, "web", isNew ? undefined : await readRanBefore(folder));
     await letStart(context, "web");
-    for (const step of steps) await startStep(step, { folder, signal });
+    for (const step of steps) await startStep(step, { folder, progress, signal });
     if (steps.length > 0) return { lines: [`the web process was started: ${stepsNamed(steps)}`], findings: [] };
     const isKnown = (web?.start.length ?? 0) > 0;
     return {

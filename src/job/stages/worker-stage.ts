@@ -16,7 +16,7 @@ export const workerStage: Stage = {
     return Promise.resolve({ lines: [line], blockers: [], findings: [] });
   },
   async apply(context) {
-    const { place, folder, signal, options } = context;
+    const { place, folder, progress, signal, options } = context;
     const { worker } = place.installation.processes;
     if (options.clone !== undefined) {
       const how = await howToLetStart(folder, "worker");
@@ -42,7 +42,7 @@ export const workerStage: Stage = {
         next: ["Start Chatwoot's worker (Sidekiq): without it no message is sent and none is fetched."],
       };
     }
-    for (const step of steps) await startStep(step, { folder, signal });
+    for (const step of steps) await startStep(step, { folder, progress, signal });
     await waitUntilSteady(steps, context, { isAtWork: async () => await isWorkerConnected(context) });
     return { lines: [`the worker runs: ${stepsNamed(steps)}`], findings: [] };
   },

@@ -33,6 +33,7 @@ import {
   port,
   recordOf,
   redis,
+  server,
   stageOf,
   startReal,
   startWeb,
@@ -366,6 +367,24 @@ test("what an undo starts, and does not become well, is told with its last lines
   assert.match(finding?.message ?? "", /does not become well: .*ECONNREFUSED/);
   assert.match(finding?.hint ?? "", /Could not find rails-7\.1[^]*Everything else is as it was before the restore\.$/);
   assert.doesNotMatch(finding?.hint ?? "", /--resume/);
+});
+
+test("an undo starts what ran and waits for none of it where the database has no tables, as before the restore", async () => {
+  const record = recordOf<RanBefore>();
+  await stopStage.apply(await contextOf(), record);
+  await server.query("drop table accounts", database.database);
+  const { lines, findings } = await stopStage.undo(await contextOf(), record);
+  assert.deepEqual(lines, []);
+  assert.deepEqual(isRunning(), { "chatwoot-rails-1": true, "chatwoot-sidekiq-1": true });
+  const why = `database '${database.database}' has none of Chatwoot's tables`;
+  assert.deepEqual(
+    findings.map(({ kind, level, message }) => ({ kind, level, message })),
+    ["the web process", "the worker"].map((name) => ({
+      kind: "not-well-again",
+      level: "warning",
+      message: `${name} was started and not waited for: ${why}`,
+    })),
+  );
 });
 
 test("that Redis does not tell who is connected is told, and not taken for nobody", async () => {
