@@ -40,9 +40,23 @@ export async function lackingHere(wanted: readonly string[], signal: AbortSignal
   }
 }
 
+/** What `localedef` calls the sets of characters whose names are written in several ways. */
+const CHARMAPS: Readonly<Record<string, string>> = { utf8: "UTF-8", euctw: "EUC-TW", euckr: "EUC-KR", eucjp: "EUC-JP" };
+
+function charmapOf(codeset: string): string {
+  const plain = codeset.toLowerCase().replaceAll(/[^a-z0-9]/g, "");
+  const part = /^iso8859(\d+)$/.exec(plain)?.[1];
+  return part === undefined ? (CHARMAPS[plain] ?? codeset) : `ISO-8859-${part}`;
+}
+
 /** How a machine is given a locale, as a sentence. */
 export function localeRemedy(lacking: readonly string[]): string {
   const [first = ""] = lacking;
-  const [language = ""] = first.split(".");
-  return `Make it: 'localedef -i ${language} -f UTF-8 ${language}.UTF-8' as root (Debian, Ubuntu: install the package locales first; Red Hat: glibc-langpack-${language.split("_")[0] ?? ""}).`;
+  const [, language = "", codeset, modifier = ""] = /^([^.@]*)(?:\.([^@]*))?(@.*)?$/.exec(first) ?? [];
+  const packages = `Debian, Ubuntu: install the package locales first; Red Hat: glibc-langpack-${language.split("_")[0] ?? ""}`;
+  // What a name means that says no set of characters, the system's own list knows.
+  if (codeset === undefined)
+    return `Make it: 'localedef -i ${language}${modifier} -f CHARMAP ${first}' as root, with the CHARMAP that '${first}' has in /usr/share/i18n/SUPPORTED (${packages}).`;
+  const charmap = charmapOf(codeset);
+  return `Make it: 'localedef -i ${language}${modifier} -f ${charmap} ${language}.${charmap}${modifier}' as root (${packages}).`;
 }
