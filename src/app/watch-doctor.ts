@@ -22,6 +22,7 @@ import {
   type ReplicationLook,
   type Told,
 } from "../postgres/replication-look.ts";
+import { slotName } from "../postgres/replication-slots.ts";
 import type { LoadedConfig } from "./config.ts";
 import { openInstallation } from "./installation.ts";
 import { findStateFolder, watchFile } from "./state-folder.ts";
@@ -40,7 +41,8 @@ async function lookAtServer({ config }: LoadedConfig, s: Surroundings): Promise<
   const found = await openInstallation(config.installation, s, config.database);
   const way = await wayToLog(config, { found, address: found.address() }, s);
   const { address } = await findWay(way, s);
-  return { look: await lookAtReplication(address, s), address, installation: found.installation };
+  const own = slotName(config.installation.id);
+  return { look: await lookAtReplication(address, { ...s, own }), address, installation: found.installation };
 }
 
 /** Where continuous protection is meant to follow the log: what is in the way, and what is worth knowing. */

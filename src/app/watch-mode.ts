@@ -2,8 +2,10 @@
 import { Failure, failureOf, isFailure } from "../base/errors.ts";
 import type { ServerNetwork } from "../installation/installation.ts";
 import type { Passage, ServerAddress } from "../postgres/address.ts";
+import { connect } from "../postgres/connect.ts";
 import { throughLoopback } from "../postgres/loopback.ts";
 import { openReplication } from "../postgres/replication.ts";
+import { readReplicationFacts } from "../postgres/replication-facts.ts";
 import { lookAtReplication } from "../postgres/replication-look.ts";
 import { connectInside, mayEnterNetworks } from "../system/inside-network.ts";
 import type { WatchMode } from "./config-watch.ts";
@@ -25,22 +27,24 @@ export interface WayToServer {
   readonly network: ServerNetwork | undefined;
 }
 
-/** What time may mend is no reason to do with less. */
-const MAY_PASS = new Set(["database/unreachable", "database/full"]);
-
 /**
  * Tries the address as it is, then 127.0.0.1 where that is the same server, then 127.0.0.1 inside the server's container.
  * @throws Failure why the log cannot be had, where only that was asked for; what keeps from telling.
  */
 export async function chooseMode(asked: WatchMode, way: WayToServer, s: Surroundings): Promise<ChosenMode> {
   if (asked === "interval") return { mode: "interval", address: way.address };
-  const found = await findWay(way, s);
-  if (!("refused" in found)) return { mode: "stream", address: found.address };
-  const { refused, address } = found;
-  if (refused.code === "internal/bug" || MAY_PASS.has(refused.code)) throw refused;
-  const { why, change } = (await reasonAt(address, s)) ?? { why: refused.message, change: refused.hint };
-  if (asked === "stream")
-    throw new Failure(refused.code, why, { ...(change === undefined ? {} : { hint: change }), cause: refused });
+  const { address, refused = await lackOfSlots(address, s) } = await findWay(way, s);
+  if (refused === undefined) return { mode: "stream", address };
+  const { code } = refused;
+  if (code === "internal/bug" || code === "database/unreachable") throw refused;
+  const reason = await reasonAt(address, s);
+  // What time may mend is no reason to do with less.
+  if (code === "database/full" && reason?.isLasting !== true) throw refused;
+  const { why, change } = reason ?? { why: refused.message, change: refused.hint };
+  if (asked === "stream") {
+    const hint = change === undefined ? {} : { hint: change };
+    throw new Failure(code === "database/full" ? "database/unsuitable" : code, why, { ...hint, cause: refused });
+  }
   return { mode: "interval", address: way.address, why, ...(change === undefined ? {} : { change }) };
 }
 
@@ -97,16 +101,35 @@ export function addressInside(address: ServerAddress, network: ServerNetwork): S
   return { ...address, host: "127.0.0.1", port: network.port, passage };
 }
 
-/** The first thing in the way, and what changes it; undefined where the server cannot be asked. */
-async function reasonAt(
-  address: ServerAddress,
-  s: Surroundings,
-): Promise<{ why: string; change: string | undefined } | undefined> {
+/** A session of replication tells nothing of slots. */
+async function lackOfSlots(address: ServerAddress, s: Surroundings): Promise<Failure | undefined> {
   try {
-    const [first] = (await lookAtReplication(address, s)).obstacles;
+    await using connection = await connect(address, s);
+    const { slots } = await readReplicationFacts(connection);
+    if (slots.most > 0) return undefined;
+    return new Failure("database/unsuitable", "the server has no replication slots (max_replication_slots is 0)");
+  } catch (error) {
+    s.signal.throwIfAborted();
+    return failureOf(error);
+  }
+}
+
+interface Reason {
+  readonly why: string;
+  readonly change: string | undefined;
+  /** False for what may pass by itself. */
+  readonly isLasting: boolean;
+}
+
+/** The first thing in the way that stays, or else the first, and what changes it; undefined where the server cannot be asked. */
+async function reasonAt(address: ServerAddress, s: Surroundings): Promise<Reason | undefined> {
+  try {
+    const { obstacles, facts } = await lookAtReplication(address, s);
+    const isBusy = ({ kind }: (typeof obstacles)[number]) => kind === "walsenders" && facts.senders.most > 0;
+    const first = obstacles.find((one) => !isBusy(one)) ?? obstacles[0];
     if (first === undefined) return undefined;
     const { message, line, hint } = first;
-    return { why: message, change: line === undefined ? hint : `${line}  ${hint}` };
+    return { why: message, change: line === undefined ? hint : `${line}  ${hint}`, isLasting: !isBusy(first) };
   } catch (error) {
     if (s.signal.aborted || !isFailure(error)) throw error;
     return undefined;

@@ -1,5 +1,6 @@
 /** What a server says of itself that decides how its log can be followed. Every role may ask; what is kept back is left out. */
 import type { Connection } from "./connect.ts";
+import { ownSlots } from "./replication-slots.ts";
 
 export interface ReplicationFacts {
   readonly major: number;
@@ -7,10 +8,12 @@ export interface ReplicationFacts {
   readonly isStandby: boolean;
   /** `minimal` has not enough in it. */
   readonly walLevel: string;
-  /** `max_wal_senders`, and how many run. */
+  /** `max_wal_senders`, and how many run for others. */
   readonly senders: { readonly most: number; readonly used: number };
-  /** `max_replication_slots`, and how many there are. */
+  /** `max_replication_slots`, and how many there are of others. */
   readonly slots: { readonly most: number; readonly used: number };
+  /** A slot of the installation that was asked about is read from. */
+  readonly isFollowed: boolean;
   /** What the server keeps at most for slots; undefined: whatever they ask for, until its disk is full. */
   readonly slotKeepBytes: number | undefined;
   /** What it keeps for whoever has no slot. */
@@ -51,6 +54,7 @@ interface FactsRow {
   settings: Record<string, string | undefined>;
   senders: number;
   slots: number;
+  followed: boolean;
   role: string;
   superuser: boolean;
   replication: boolean;
@@ -76,12 +80,16 @@ const SETTINGS = [
 ] as const;
 
 const FACTS = `
+  with own as (select o.slot_name, o.active_pid from pg_catalog.pg_replication_slots o where o.slot_name::text ~ $3)
   select pg_catalog.current_setting('server_version_num')::int as number,
     pg_catalog.current_setting('server_version') as version,
     pg_catalog.pg_is_in_recovery() as standby,
     (select pg_catalog.json_object_agg(s.name, s.setting) from pg_catalog.pg_settings s where s.name = any ($1)) as settings,
-    (select pg_catalog.count(*)::int from pg_catalog.pg_stat_replication) as senders,
-    (select pg_catalog.count(*)::int from pg_catalog.pg_replication_slots) as slots,
+    (select pg_catalog.count(*)::int from pg_catalog.pg_stat_replication t
+      where not exists (select from own where own.active_pid = t.pid)) as senders,
+    (select pg_catalog.count(*)::int from pg_catalog.pg_replication_slots t
+      where not exists (select from own where own.slot_name = t.slot_name)) as slots,
+    exists (select from own where own.active_pid is not null) as followed,
     r.rolname as role, r.rolsuper as superuser, r.rolreplication as replication,
     (select coalesce(pg_catalog.json_agg(s.rolname), '[]') from pg_catalog.pg_roles s where s.rolname = any ($2)) as services,
     (select coalesce(pg_catalog.json_agg(pg_catalog.json_build_object('name', t.spcname, 'location', pg_catalog.pg_tablespace_location(t.oid))
@@ -94,9 +102,19 @@ const FACTS = `
 
 const MIB = 1024 ** 2;
 
-/** @throws Failure of the `database/` codes. */
-export async function readReplicationFacts(connection: Pick<Connection, "query">): Promise<ReplicationFacts> {
-  const [row] = await connection.query<FactsRow>(FACTS, [[...SETTINGS], Object.keys(SERVICES)]);
+/**
+ * @param own name of the installation's permanent slot: what it has at the server already is not in its own way.
+ * @throws Failure of the `database/` codes.
+ */
+export async function readReplicationFacts(
+  connection: Pick<Connection, "query">,
+  own?: string,
+): Promise<ReplicationFacts> {
+  const [row] = await connection.query<FactsRow>(FACTS, [
+    [...SETTINGS],
+    Object.keys(SERVICES),
+    own === undefined ? null : ownSlots(own),
+  ]);
   if (row === undefined) throw new TypeError("the server did not say what it is");
   const { settings } = row;
   const text = (name: (typeof SETTINGS)[number]) => settings[name] ?? "";
@@ -111,6 +129,7 @@ export async function readReplicationFacts(connection: Pick<Connection, "query">
     walLevel: text("wal_level"),
     senders: { most: number("max_wal_senders"), used: row.senders },
     slots: { most: number("max_replication_slots"), used: row.slots },
+    isFollowed: row.followed,
     slotKeepBytes: slotKeep < 0 ? undefined : slotKeep * MIB,
     keepBytes: number("wal_keep_size") * MIB,
     segmentBytes: number("wal_segment_size"),

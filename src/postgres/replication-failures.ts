@@ -34,7 +34,7 @@ const RULES: readonly Rule[] = [
       ),
   ],
   [
-    /all replication slots are in use/,
+    /all replication slots are in use|can only be used if max_replication_slots > 0/,
     (_, address, cause) =>
       new Failure("database/full", `the server has no replication slot left (${describeAddress(address)})`, {
         hint: "Raise max_replication_slots at the server and restart it, or drop a slot that nobody needs: select * from pg_replication_slots.",

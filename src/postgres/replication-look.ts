@@ -16,6 +16,7 @@ export type ObstacleKind =
   | "managed"
   | "wal-level"
   | "walsenders"
+  | "slots"
   | "pg-hba"
   | "role"
   /** Whatever else the server said. */
@@ -56,14 +57,15 @@ export interface ReplicationLook {
 
 /**
  * Looks at a server, and opens a session of replication to see.
+ * @param own name of the installation's permanent slot, where it may be followed already.
  * @throws Failure of the `database/` codes where not even an ordinary session can be had; the signal's reason.
  */
 export async function lookAtReplication(
   address: ServerAddress,
-  { signal }: { signal: AbortSignal },
+  { own, signal }: { own?: string; signal: AbortSignal },
 ): Promise<ReplicationLook> {
   await using connection = await connect(address, { signal });
-  const facts = await readReplicationFacts(connection);
+  const facts = await readReplicationFacts(connection, own);
   const isPooled = looksLikePooler(address) || (await isThroughPooler(connection));
   const tried = await tryToReplicate(address, { signal });
   const refused = isFailure(tried) ? obstaclesOf(tried, { address, facts, isPooled }) : [];
@@ -119,7 +121,11 @@ function obstaclesOf(failure: Failure, { address, facts, isPooled }: Tried): Tol
   const [, host, rest = ""] = NO_ENTRY.exec(said) ?? [];
   if (host !== undefined) return [noEntry(host, /SSL (encryption|on)/.test(rest), address, facts)];
   if (/may not replicate/.test(failure.message)) return [noRight(facts)];
-  if (/no walsender left/.test(failure.message)) return [noSender(facts)];
+  if (/no walsender left/.test(failure.message)) {
+    // The last one is the one that it is followed by.
+    if (facts.isFollowed && facts.senders.used < facts.senders.most) return [];
+    return [facts.walLevel === "minimal" ? tooLittle() : noSender(facts)];
+  }
   if (failure.code === "database/unsuitable") return [poolerInBetween()];
   return [{ kind: "refused", message: failure.message, line: undefined, hint: failure.hint ?? "" }];
 }
@@ -130,18 +136,36 @@ function missing(facts: ReplicationFacts, refused: readonly Told<ObstacleKind>[]
   if (isTold("pooler") || isTold("managed")) return [];
   const found: Told<ObstacleKind>[] = [];
   if (!facts.role.mayReplicate && !isTold("role")) found.push(noRight(facts));
-  if (facts.walLevel === "minimal") {
-    found.push({
-      kind: "wal-level",
-      message: "the server writes too little into its log (wal_level is minimal)",
-      line: "ALTER SYSTEM SET wal_level = 'replica';",
-      hint: "A superuser runs it, then the server is restarted.",
-    });
-  }
+  const isMinimal = facts.walLevel === "minimal";
+  if (isMinimal && !isTold("wal-level")) found.push(tooLittle());
   const { most, used } = facts.senders;
-  if (used >= most && !isTold("walsenders")) found.push(noSender(facts));
+  if (used >= most && !isMinimal && !isTold("walsenders")) found.push(noSender(facts));
+  if (facts.slots.most === 0) found.push(noSlots());
   return found;
 }
+
+/** Such a server has no walsender, and with one it does not start: the two lines belong together. */
+function tooLittle(): Told<ObstacleKind> {
+  return {
+    kind: "wal-level",
+    message: "the server writes too little into its log, and sends it to nobody (wal_level is minimal)",
+    line: `ALTER SYSTEM SET wal_level = 'replica'; ALTER SYSTEM SET max_wal_senders = ${SENDERS};`,
+    hint: "A superuser runs both, then the server is restarted. With the second alone it would not start.",
+  };
+}
+
+function noSlots(): Told<ObstacleKind> {
+  return {
+    kind: "slots",
+    message: "the server has no replication slots (max_replication_slots is 0)",
+    line: `ALTER SYSTEM SET max_replication_slots = ${SLOTS};`,
+    hint: "A superuser runs it, then the server is restarted: a slot makes the server keep what is not yet here.",
+  };
+}
+
+/** PostgreSQL's own numbers. */
+const SENDERS = 10;
+const SLOTS = 10;
 
 function poolerInBetween(): Told<ObstacleKind> {
   return {
@@ -178,7 +202,7 @@ function noSender({ senders }: ReplicationFacts): Told<ObstacleKind> {
       most === 0
         ? "the server sends its log to nobody (max_wal_senders is 0)"
         : `${used} of ${most} walsenders are in use`,
-    line: `ALTER SYSTEM SET max_wal_senders = ${Math.max(10, most + 4)};`,
+    line: `ALTER SYSTEM SET max_wal_senders = ${Math.max(SENDERS, most + 4)};`,
     hint: "A superuser runs it, then the server is restarted: following the log takes one, a base another. A standby needs at least its primary's number.",
   };
 }
@@ -225,12 +249,12 @@ function remarksOn(facts: ReplicationFacts): Told<RemarkKind>[] {
       hint: "A superuser runs it, then: select pg_reload_conf(); With a bound the slot stays, and nothing is lost while Chatkeep is stopped.",
     });
   }
-  if (slots.used >= slots.most) {
+  if (slots.used >= slots.most && slots.most > 0) {
     found.push({
       kind: "slots-full",
       message: `${slots.used} of ${slots.most} replication slots are in use, so that none is left for us`,
-      line: `ALTER SYSTEM SET max_replication_slots = ${Math.max(10, slots.most + 4)};`,
-      hint: `A superuser runs it, then the server is restarted. Without a slot only ${formatBytes(keepBytes)} of the log are kept for sure (wal_keep_size).`,
+      line: `ALTER SYSTEM SET max_replication_slots = ${Math.max(SLOTS, slots.most + 4)};`,
+      hint: "A superuser runs it, then the server is restarted; or drop one that nobody needs: select * from pg_replication_slots. The log is followed as soon as one is free.",
     });
   }
   if (senders.most - senders.used === 1) {

@@ -54,6 +54,14 @@ export function temporarySlotName(name: string): string {
   return `${temporaryPrefix(name)}${process.pid % 10 ** NUMBER_MOST}`;
 }
 
+/**
+ * The names of an installation's slots, the permanent one's and those of its temporary ones, as a regular expression of PostgreSQL's.
+ * @param name of the permanent one.
+ */
+export function ownSlots(name: string): string {
+  return `^(${name}|${temporaryPrefix(name)}[0-9]+)$`;
+}
+
 interface SlotRow {
   name: string;
   type: string;
@@ -96,11 +104,9 @@ export async function refuseOtherReader(
   name: string,
   own: string | undefined,
 ): Promise<void> {
-  const prefix = temporaryPrefix(name);
   const [row] = await connection.query<SlotRow>(
-    `${SLOTS} where active_pid is not null and slot_name::text is distinct from $1::text and (slot_name::text = $2
-      or (left(slot_name::text, length($3::text)) = $3 and substr(slot_name::text, length($3::text) + 1) ~ '^[0-9]+$'))`,
-    [own ?? null, name, prefix],
+    `${SLOTS} where active_pid is not null and slot_name::text is distinct from $1::text and slot_name::text ~ $2`,
+    [own ?? null, ownSlots(name)],
   );
   if (row === undefined) return;
   throw slotFailure(`of this installation is read from by process ${row.pid ?? "?"}`, row.name, connection.address);

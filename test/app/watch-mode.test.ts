@@ -3,9 +3,9 @@ import { readFile, writeFile } from "node:fs/promises";
 import { networkInterfaces } from "node:os";
 import { after, before, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import { addressInside, chooseMode, findWay } from "../../src/app/watch-mode.ts";
+import { addressInside, chooseMode, findWay, type WayToServer } from "../../src/app/watch-mode.ts";
 import type { Surroundings } from "../../src/app/surroundings.ts";
-import { isFailure } from "../../src/base/errors.ts";
+import { type ErrorCode, type Failure, isFailure } from "../../src/base/errors.ts";
 import type { ServerNetwork } from "../../src/installation/installation.ts";
 import type { ServerAddress } from "../../src/postgres/address.ts";
 import { connect } from "../../src/postgres/connect.ts";
@@ -13,6 +13,7 @@ import { openReplication } from "../../src/postgres/replication.ts";
 import { connectInside } from "../../src/system/inside-network.ts";
 import { IS_ROOT } from "../harness/namespace.ts";
 import { type NetworkedServer, startInOwnNetwork } from "../harness/own-network.ts";
+import { startPgbouncer } from "../harness/pgbouncer.ts";
 import { startPostgres } from "../harness/postgres.ts";
 
 const { signal } = new AbortController();
@@ -144,3 +145,55 @@ test(
     assert.deepEqual(found, { address: own.address });
   },
 );
+
+async function onServer(settings: readonly string[], act: (way: WayToServer) => Promise<void>): Promise<void> {
+  await using own = await startPostgres({ settings });
+  await act({ address: own.address, network: undefined });
+}
+
+function isRefusal(error: unknown, code: ErrorCode, hint: RegExp): error is Failure {
+  return isFailure(error, code) && !error.message.includes("\n") && hint.test(error.hint ?? "");
+}
+
+test("a server that has no log for anybody gets restore points, with the lines that would change it; one whose walsenders are in use is waited for", async () => {
+  for (const { settings, why, change } of [
+    {
+      settings: ["wal_level=minimal", "max_wal_senders=0"],
+      why: "the server writes too little into its log, and sends it to nobody (wal_level is minimal)",
+      change:
+        /^ALTER SYSTEM SET wal_level = 'replica'; ALTER SYSTEM SET max_wal_senders = 10; {2}A superuser runs both/,
+    },
+    {
+      settings: ["max_replication_slots=0"],
+      why: "the server has no replication slots (max_replication_slots is 0)",
+      change: /^ALTER SYSTEM SET max_replication_slots = 10; {2}A superuser runs it, then the server is restarted/,
+    },
+  ]) {
+    await onServer(settings, async (way) => {
+      const chosen = await chooseMode("auto", way, s);
+      assert.deepEqual([chosen.mode, chosen.why], ["interval", why]);
+      assert.match(chosen.change ?? "", change);
+      await assert.rejects(chooseMode("stream", way, s), (error) => {
+        return isRefusal(error, "database/unsuitable", change) && error.message === why;
+      });
+    });
+  }
+  await onServer(["max_wal_senders=1"], async (way) => {
+    await using busy = await openReplication(way.address, { signal });
+    for (const mode of ["auto", "stream"] as const)
+      await assert.rejects(chooseMode(mode, way, s), (error) => {
+        return isRefusal(error, "database/full", /^Raise max_wal_senders/);
+      });
+    await busy.identifySystem();
+  });
+});
+
+test("behind a pooler restore points are made, and the server's own address is asked for", async () => {
+  await using own = await startPostgres();
+  await using pooler = await startPgbouncer(own.address, { mode: "session", users: [{ name: own.address.user }] });
+  const way = { address: { ...own.address, port: pooler.port }, network: undefined };
+  const chosen = await chooseMode("auto", way, s);
+  assert.deepEqual([chosen.mode, chosen.address], ["interval", way.address]);
+  assert.equal(chosen.why, "a pooler stands between here and the server, and passes no replication on");
+  assert.match(chosen.change ?? "", /^Give the server's own address/);
+});

@@ -9,6 +9,8 @@ import { openReplication } from "../../src/postgres/replication.ts";
 import { createSlot } from "../../src/postgres/replication-slots.ts";
 import { startPgbouncer } from "../harness/pgbouncer.ts";
 import { startPostgres, type TestServer } from "../harness/postgres.ts";
+import { StoppedPostgres } from "../harness/stopped-postgres.ts";
+import { ask } from "../job/continuous/following.ts";
 
 const { signal } = new AbortController();
 let server: TestServer;
@@ -126,12 +128,43 @@ test("a pooler in between is told, whether it refuses replication or takes it fo
   }
 });
 
-test("a server whose log has too little, and that sends it to nobody, is told in one look", async () => {
-  await using minimal = await startPostgres({ settings: ["wal_level=minimal", "max_wal_senders=0"] });
-  const seen = await look(minimal.address);
+test("a server whose log has too little, and that sends it to nobody, is told in one look, with lines that belong together", async () => {
+  await using stopped = await StoppedPostgres.make();
+  await stopped.start();
+  await ask(stopped.address, "alter system set wal_level = minimal");
+  await ask(stopped.address, "alter system set max_wal_senders = 0");
+  await ask(stopped.address, "alter system set max_replication_slots = 0");
+  await stopped.stop();
+  await stopped.start();
+  const seen = await look(stopped.address);
   assert.equal(seen.mode, "none");
-  assert.deepEqual(kinds(seen.obstacles).toSorted(), ["wal-level", "walsenders"]);
-  assert.equal(lineOf(seen, "wal-level"), "ALTER SYSTEM SET wal_level = 'replica';");
+  assert.deepEqual(kinds(seen.obstacles), ["wal-level", "slots"]);
+  const lines = lineOf(seen, "wal-level");
+  assert.equal(lines, "ALTER SYSTEM SET wal_level = 'replica'; ALTER SYSTEM SET max_wal_senders = 10;");
+  for (const line of [...lines.split("; "), lineOf(seen, "slots")]) await ask(stopped.address, line);
+  await stopped.stop();
+  await stopped.start();
+  assert.deepEqual((await look(stopped.address)).obstacles, []);
+});
+
+test("what the installation itself has at the server is not in its own way", async () => {
+  const own = "chatkeep_desk";
+  // Sessions of the tests before may still be ending.
+  await untilLook(server.address, ({ facts }) => facts.senders.used + facts.slots.used === 0);
+  await using first = await openReplication(server.address, { signal });
+  await createSlot(first, `${own}_${process.pid}`, { isTemporary: true });
+  const mine = await lookAtReplication(server.address, { signal, own });
+  assert.deepEqual([mine.facts.slots.used, mine.facts.senders.used, mine.facts.isFollowed], [0, 0, true]);
+  assert(!kinds(mine.remarks).some((kind) => kind === "slots-full" || kind === "walsender-single"));
+  const theirs = await lookAtReplication(server.address, { signal, own: "chatkeep_another" });
+  assert.deepEqual([theirs.facts.slots.used, theirs.facts.senders.used, theirs.facts.isFollowed], [1, 1, false]);
+  // The last walsender is a base of ours, or whoever came for a moment.
+  await using second = await openReplication(server.address, { signal });
+  assert.deepEqual(
+    [await lookAtReplication(server.address, { signal, own }), await look(server.address)].map(({ mode }) => mode),
+    ["stream", "none"],
+  );
+  await second.identifySystem();
 });
 
 test("a server that nobody answers at is a failure, and no look", async () => {
