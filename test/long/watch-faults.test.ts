@@ -1,14 +1,17 @@
 /** What can happen to a server whose log is followed, and to those who follow it: no gap goes unnoticed, and none is made that need not be. */
 import assert from "node:assert/strict";
+import { rm } from "node:fs/promises";
 import { test } from "node:test";
 import { Failure } from "../../src/base/errors.ts";
 import { listContinuous } from "../../src/job/continuous/list.ts";
 import { slotName } from "../../src/postgres/replication-slots.ts";
 import { parseLsn } from "../../src/wal/lsn.ts";
 import { createMemoryStore } from "../../src/store/memory-store.ts";
+import { copyData } from "../harness/cluster.ts";
 import { startPostgres, type TestServer } from "../harness/postgres.ts";
 import { startStandby } from "../harness/standby.ts";
 import { StoppedPostgres } from "../harness/stopped-postgres.ts";
+import { temporaryFolder } from "../harness/temporary.ts";
 import { ask, assertSameAsServer, follow, type Gate, write } from "../job/continuous/following.ts";
 import { IDENTITY } from "../job/memory-desk.ts";
 import { newRepository } from "../repo/small-backup.ts";
@@ -28,7 +31,7 @@ async function makeTable(address: TestServer["address"]): Promise<void> {
   await ask(address, "create table rows (id bigint generated always as identity, body text)");
 }
 
-test("a server that is killed and comes up again is followed on without a gap", async () => {
+test("a server that is killed, stopped or crashes, and comes up again, is followed on without a gap", async () => {
   const repository = await newRepository(createMemoryStore());
   await using server = await StoppedPostgres.make();
   await server.start(SETTINGS);
@@ -36,14 +39,14 @@ test("a server that is killed and comes up again is followed on without a gap", 
   await using following = follow(server.address, { primary: repository });
   await write(server.address, 30_000);
   await following.caughtUp();
-  for (let round = 0; round < 3; round += 1) {
+  for (const end of ["kill", "stop", "crash", "kill", "stop"] as const) {
     await write(server.address, 2_000);
-    await server.kill();
+    await server[end]();
     await following.until("the loss is noticed", () => following.troubles.at(-1) !== undefined);
     await server.start(SETTINGS);
     await write(server.address, 2_000);
-    const end = await following.caughtUp();
-    assert.ok((await assertSameAsServer(server.address, repository)) >= end);
+    const to = await following.caughtUp();
+    assert.ok((await assertSameAsServer(server.address, repository)) >= to, end);
   }
   assert.equal(following.begun.length, 1, "it is one line");
 });
@@ -77,6 +80,68 @@ test("after a failover the old timeline's end is kept, and the new one goes on f
   const first = pieces.filter(({ timeline }) => timeline === 1).reduce((most, { to }) => (to > most ? to : most), 0n);
   const begin = following.begun[1]?.start ?? 0n;
   assert.ok(first >= begin, "the old timeline reaches to where the new one begins");
+});
+
+const CUT = "select pg_terminate_backend(pid) from pg_stat_replication where application_name = 'chatkeep'";
+
+test("an old primary that comes back after a failover is refused, and the promoted one is followed on", async () => {
+  const repository = await newRepository(createMemoryStore());
+  await using primary = await startServer();
+  await using standby = await startStandby(primary, SETTINGS);
+  const address = { ...primary.address };
+  await using following = follow(address, { primary: repository });
+  await write(address, 5_000);
+  await following.caughtUp();
+  await standby.caughtUp();
+  await standby.promote();
+  address.port = standby.address.port;
+  await primary.query(CUT);
+  await write(address, 5_000);
+  await following.until("the next timeline is followed", () => following.state()?.line.timeline === 2);
+  await following.caughtUp();
+  // It knows nothing of its successor, and goes on writing.
+  address.port = primary.address.port;
+  await standby.query(CUT);
+  await write(address, 5_000);
+  await following.until("it is refused", () => following.troubles.includes("wal/other-cluster"));
+  address.port = standby.address.port;
+  await write(address, 5_000);
+  const end = await following.caughtUp();
+  assert.ok((await assertSameAsServer(address, repository, 2)) >= end);
+  assert.deepEqual(
+    following.begun.map(({ line, gapped }) => [line.timeline, gapped]),
+    [
+      [1, []],
+      [2, []],
+    ],
+  );
+});
+
+test("a server that is back on a disk from before is refused, and the right one is followed on without a gap", async () => {
+  const repository = await newRepository(createMemoryStore());
+  await using server = await StoppedPostgres.make();
+  await server.start(SETTINGS);
+  await makeTable(server.address);
+  await server.stop();
+  const before = await server.remember();
+  await server.start(SETTINGS);
+  await using following = follow(server.address, { primary: repository });
+  await write(server.address, 20_000);
+  await following.caughtUp();
+  await server.stop();
+  await using folder = await temporaryFolder();
+  await copyData(server.data, folder.at("now"));
+  await before();
+  await server.start(SETTINGS);
+  await following.until("it is refused", () => following.troubles.includes("wal/other-cluster"));
+  await server.stop();
+  await rm(server.data, { recursive: true });
+  await copyData(folder.at("now"), server.data);
+  await server.start(SETTINGS);
+  await write(server.address, 5_000);
+  const end = await following.caughtUp();
+  assert.ok((await assertSameAsServer(server.address, repository)) >= end);
+  assert.equal(following.begun.length, 1, "it is one line");
 });
 
 test("a promoted server that lacks the end of the old timeline is followed all the same, and the gap is told", async () => {

@@ -13,7 +13,7 @@ import { createMemoryStore } from "../../src/store/memory-store.ts";
 import { startAccount } from "../harness/account.ts";
 import { IS_ROOT } from "../harness/namespace.ts";
 import { startInOwnNetwork } from "../harness/own-network.ts";
-import { startPostgres } from "../harness/postgres.ts";
+import { freePort, startPostgres } from "../harness/postgres.ts";
 import { mustRun } from "../harness/run.ts";
 import { startS3 } from "../harness/s3.ts";
 import { startS3Proxy } from "../harness/s3-proxy.ts";
@@ -102,7 +102,8 @@ test("the network is cut for minutes, and nothing is lost", { skip }, async (t) 
 
 test("a bucket is away for minutes, and then slow, and nothing is lost", async (t) => {
   await using s3 = await startS3();
-  const proxy = await startS3Proxy(s3.endpoint);
+  // Nobody is given that port while it is away.
+  const proxy = await startS3Proxy(s3.endpoint, await freePort());
   const location = `s3:${proxy.endpoint}/desk`;
   const port = Number(new URL(proxy.endpoint).port);
   await using desk = await openAccountDesk({ location, env: s3.env, settings: SETTINGS });

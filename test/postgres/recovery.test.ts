@@ -1,7 +1,7 @@
 /** A cluster comes back as it was at any moment, from a base and the log after it, with PostgreSQL's own tools as the source. */
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
-import { chmod, cp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { chmod, chown, cp, mkdir, readdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { after, before, test } from "node:test";
 import { isFailure } from "../../src/base/errors.ts";
@@ -11,8 +11,9 @@ import { compareBase } from "../../src/postgres/base-manifest.ts";
 import { connect } from "../../src/postgres/connect.ts";
 import { type ClusterFacts, recover, type RecoveryOptions, type RecoveryTarget } from "../../src/postgres/recovery.ts";
 import { walFolder } from "../../src/postgres/recovery-wal.ts";
+import { openReplication } from "../../src/postgres/replication.ts";
 import { parseLsn } from "../../src/wal/lsn.ts";
-import { startPostgres, type TestServer } from "../harness/postgres.ts";
+import { serverUser, startPostgres, type TestServer } from "../harness/postgres.ts";
 import { type TestFolder, temporaryFolder } from "../harness/temporary.ts";
 import { receiveWal, takeBase } from "../harness/wal.ts";
 
@@ -92,6 +93,22 @@ async function rowsAt(target: RecoveryTarget, more: Partial<RecoveryOptions> = {
   const [row] = await connection.query<{ rows: number }>("select count(*)::int as rows from account");
   const { replayedTo, lastCommitUs, timeline } = recovered;
   return { rows: row?.rows, replayedTo, lastCommitUs, timeline };
+}
+
+/** As a watch receives it. */
+async function putBase(server: TestServer, to: string): Promise<void> {
+  await using session = await openReplication(server.address, { signal });
+  await using base = await session.baseBackup({ label: "test", checkpoint: "fast" });
+  for await (const entry of base.files()) {
+    const path = join(to, entry.path);
+    if (entry.kind === "folder") await mkdir(path, { recursive: true });
+    else if (entry.kind === "link") await symlink(entry.target, path);
+    else {
+      await mkdir(dirname(path), { recursive: true });
+      await writeFile(path, entry.bytes);
+    }
+  }
+  await base.finish();
 }
 
 test("a moment has exactly what was committed until then", async () => {
@@ -178,6 +195,41 @@ test("what is damaged or lacking is told, and what to do", async () => {
     ),
     (error) => isFailure(error, "recovery/failed") || isFailure(error, "recovery/damaged"),
   );
+});
+
+test("what lies in a tablespace comes back in the private folder, and the place that it had is not touched", async () => {
+  await using own = await temporaryFolder();
+  await chmod(own.path, 0o755);
+  await using server = await startPostgres({
+    settings: ["wal_level=replica", "full_page_writes=on", "wal_keep_size=256MB"],
+  });
+  await mkdir(own.at("space"));
+  const user = serverUser();
+  if (user !== undefined) await chown(own.at("space"), user.uid, user.gid);
+  await server.query(`create tablespace aside location '${own.at("space")}'`);
+  await server.query("create table far (n int primary key) tablespace aside");
+  await server.query("insert into far select generate_series(1, 1000)");
+  await putBase(server, own.at("base"));
+  await server.query("insert into far select generate_series(1001, 2000)");
+  await server.query("select pg_switch_wal()");
+  const [row] = await server.query("select current_setting('data_directory') as data");
+  await cp(join(String(row?.["data"]), "pg_wal"), own.at("wal"), { recursive: true });
+  // Nothing of it is there any more.
+  await server.query("drop table far");
+  await server.query("drop tablespace aside");
+  await rm(own.at("space"), { recursive: true });
+  await using recovered = await recover({
+    ...(await optionsFor({ kind: "end" })),
+    files: async (data) => await cp(own.at("base"), data, { recursive: true }),
+    wal: await walFolder(own.at("wal"), SEGMENT),
+  });
+  await using connection = await connect(recovered.address, { signal });
+  const [found] = await connection.query<{ rows: number; at: string }>(
+    `select count(*)::int as rows, (select pg_tablespace_location(oid) from pg_tablespace where spcname = 'aside') as at from far`,
+  );
+  assert.equal(found?.rows, 2000);
+  assert.ok(found?.at.startsWith(dirname(recovered.address.host)), found?.at);
+  assert.equal(existsSync(own.at("space")), false);
 });
 
 test("a base whose files are not those that were sent is told, file by file", async () => {

@@ -1,6 +1,7 @@
 /** A real server's log goes to a repository, over sessions that are cut, watches that end, and a place that refuses. */
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
+import { Failure } from "../../../src/base/errors.ts";
 import { clockOffFindings } from "../../../src/job/clock-off.ts";
 import { listContinuous } from "../../../src/job/continuous/list.ts";
 import { openReplication } from "../../../src/postgres/replication.ts";
@@ -9,7 +10,7 @@ import { createMemoryStore } from "../../../src/store/memory-store.ts";
 import { startPostgres, type TestServer } from "../../harness/postgres.ts";
 import { hasty, newRepository } from "../../repo/small-backup.ts";
 import { IDENTITY } from "../memory-desk.ts";
-import { assertSameAsServer, follow, write } from "./following.ts";
+import { assertSameAsServer, follow, type Gate, write } from "./following.ts";
 
 let server: TestServer;
 
@@ -74,6 +75,105 @@ test("a session that is cut is followed by another, and a watch by the next one,
     [[]],
   );
   assert.ok((await assertSameAsServer(server.address, repository)) >= end);
+});
+
+test("while the server has neither a walsender nor a slot left, that is said, and nothing lacks when there is one again", async () => {
+  const { signal } = new AbortController();
+  const repository = await newRepository(createMemoryStore());
+  await using small = await startPostgres({
+    settings: ["max_slot_wal_keep_size=1GB", "max_wal_senders=2", "max_replication_slots=1"],
+  });
+  await small.query("create table rows (id bigint generated always as identity, body text)");
+  const first = follow(small.address, { primary: repository });
+  await write(small.address, 1_000);
+  await first.caughtUp();
+  await first.stop();
+  const taken = [await openReplication(small.address, { signal }), await openReplication(small.address, { signal })];
+  await using second = follow(small.address, { primary: repository });
+  await second.until("no walsender is left", () => second.troubles.includes("database/full"));
+  assert.deepEqual(second.begun, []);
+  // Somebody drops our slot and takes the last place.
+  const [thief, other] = taken;
+  await small.query(`select pg_drop_replication_slot('${slotName(IDENTITY.id)}')`);
+  if (thief !== undefined) await createSlot(thief, "somebody_elses", { isTemporary: true });
+  await other?.[Symbol.asyncDispose]();
+  await write(small.address, 1_000);
+  const told = second.troubles.length;
+  await second.until(
+    "no slot is left",
+    () => second.troubles.length > told && second.troubles.at(-1) === "database/full",
+  );
+  assert.deepEqual(second.begun, []);
+  await thief?.[Symbol.asyncDispose]();
+  const end = await second.caughtUp();
+  assert.deepEqual(
+    second.begun.map(({ gapped }) => gapped),
+    [[]],
+  );
+  assert.ok((await assertSameAsServer(small.address, repository)) >= end);
+});
+
+test("a slot that somebody drops while it is read from is made again without a gap", async () => {
+  const repository = await newRepository(createMemoryStore());
+  await using following = follow(server.address, { primary: repository });
+  await write(server.address, 1_000);
+  await following.caughtUp();
+  const name = slotName(IDENTITY.id);
+  for (let round = 0; round < 3; round += 1) {
+    await write(server.address, 1_000);
+    // Whoever reads from it is ended first; it may come back before the slot is dropped.
+    await server.query(`do $$ begin loop
+      perform pg_terminate_backend(active_pid) from pg_replication_slots where slot_name = '${name}';
+      begin perform pg_drop_replication_slot('${name}'); exit; exception when object_in_use then perform pg_sleep(0.01); end;
+    end loop; end $$`);
+    await write(server.address, 1_000);
+    await following.caughtUp();
+  }
+  assert.ok(following.troubles.some((code) => code !== undefined));
+  assert.equal(following.begun.length, 1, "it is one line");
+  const end = await following.caughtUp();
+  assert.ok((await assertSameAsServer(server.address, repository)) >= end);
+  const [slot] = await server.query(`select count(*)::int as n from pg_replication_slots where slot_name = '${name}'`);
+  assert.deepEqual(slot, { n: 1 });
+});
+
+test("a slot of which the server let go, while nobody read or while somebody did, is made anew, and the gap is told", async () => {
+  const repository = await newRepository(createMemoryStore());
+  const small = ["max_slot_wal_keep_size=4MB", "wal_keep_size=0", "min_wal_size=2MB", "max_wal_size=4MB"];
+  await using own = await startPostgres({ settings: small, segmentMib: 1 });
+  await own.query("create table rows (id bigint generated always as identity, body text)");
+  const goOnUntil = async (what: string, holds: () => Promise<boolean> | boolean) => {
+    for (let round = 0; !(await holds()); round += 1) {
+      assert.ok(round < 200, what);
+      await own.query("select pg_logical_emit_message(false, 'test', repeat('x', 1000)), pg_switch_wal()");
+      await own.query("checkpoint");
+    }
+  };
+  const isLost = async () => (await own.query("select from pg_replication_slots where wal_status = 'lost'")).length > 0;
+  const first = follow(own.address, { primary: repository });
+  await write(own.address, 100);
+  await first.caughtUp();
+  await first.stop();
+  await goOnUntil("the slot is lost", isLost);
+  // Later its repository refuses, so that what was received is not confirmed, and the server ends the session itself.
+  const gate: Gate = { refusal: undefined };
+  await using second = follow(own.address, { primary: repository }, { gate });
+  await second.until("the gap is told", () => second.begun.some(({ gapped }) => gapped.includes("primary")));
+  await write(own.address, 100);
+  await second.caughtUp();
+  gate.refusal = new Failure("store/unreachable", "no answer");
+  const told = second.troubles.length;
+  await goOnUntil("the session is ended", () => second.troubles.slice(told).some((code) => code !== undefined));
+  gate.refusal = undefined;
+  const end = await second.caughtUp();
+  const { spans, journal } = await listContinuous(repository, IDENTITY.id, new AbortController());
+  const pieces = [...spans.map(({ span }) => span), ...journal.objects].toSorted((one, other) =>
+    Number(one.from - other.from),
+  );
+  const last = second.begun.at(-1);
+  assert.deepEqual(last?.gapped, ["primary"], "the second gap is told, too");
+  const reached = pieces.reduce((at, { from, to }) => (from <= at && to > at ? to : at), last.start);
+  assert.ok(reached >= end, "behind the gap there is none");
 });
 
 test("a second repository that comes later has everything from then on, and the first goes on", async () => {
