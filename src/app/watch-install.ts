@@ -22,6 +22,7 @@ import { formatWatchUnit } from "../schedule/units.ts";
 import { loadConfig, type LoadedConfig } from "./config.ts";
 import { openInstallation } from "./installation.ts";
 import { VERSION } from "./program.ts";
+import { acceptServer } from "./new-server.ts";
 import { notInPod } from "./schedule.ts";
 import {
   composeOptions,
@@ -42,7 +43,7 @@ import { watchMetricsFile } from "./watched.ts";
 const WATCH_MANIFESTS = ["systemd", "compose", "kubernetes"] as const;
 
 export interface WatchServiceFlags extends WatchFlags {
-  readonly action: "install" | "remove" | (typeof WATCH_MANIFESTS)[number];
+  readonly action: "install" | "remove" | "new-server" | (typeof WATCH_MANIFESTS)[number];
   readonly image: string | undefined;
   /** Asks before something of the server's is dropped; false where nobody can answer. */
   readonly confirm: (question: string) => Promise<boolean>;
@@ -63,6 +64,8 @@ export async function runWatchService(
   s: Surroundings,
 ): Promise<WatchServiceSummary> {
   const loaded = await loadConfig(globals, s);
+  if (flags.action === "new-server")
+    return { ...summaryOf("new-server"), server: await acceptServer(loaded, flags, s) };
   const job: WatchJob = {
     ...(await ownJob(loaded, s)),
     timeZone: timeZoneOf(loaded.config),
@@ -96,6 +99,7 @@ function summaryOf(action: WatchServiceSummary["action"]): WatchServiceSummary {
     removed: [],
     slot: null,
     stays: [],
+    server: null,
     manifest: null,
     findings: [],
   };

@@ -14,6 +14,7 @@ import { WatchBook } from "../job/watch-book.ts";
 import { parseDatabaseUrl, type ServerAddress } from "../postgres/address.ts";
 import { replaceFile } from "../system/replace-file.ts";
 import { lockRun } from "../system/run-lock.ts";
+import { isNewServer } from "./accepted-server.ts";
 import { runBackup } from "./back-up.ts";
 import { type Config, loadConfig, type LoadedConfig } from "./config.ts";
 import { oftenMs } from "./config-daily.ts";
@@ -179,6 +180,7 @@ async function stream(files: FilesOptions & { replication: ServerAddress }, here
           maxRetainedBytes: retained === undefined ? LIMITS.retainedBytes : retained * MIB,
           baseEveryMs: oftenMs(watch?.base ?? "weekly"),
           baseRate: rate === undefined ? undefined : rate * 1024,
+          isAccepted: async (systemId) => await isNewServer(await openStateFolder(here.loaded, s), systemId),
           rtoMs: objectivesOf(config).rtoMs,
           replayRate: async () => paceOf(await readMeasures(here.loaded, s)).log.bytesPerSecond,
           say: (line) => s.progress.say(line),

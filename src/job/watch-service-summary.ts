@@ -1,10 +1,10 @@
-/** What `watch --install`, `--remove` and `--print` answer. */
+/** What `watch --install`, `--remove`, `--print` and `--new-server` answer. */
 import type { Finding } from "../base/findings.ts";
 
 export interface WatchServiceSummary {
   type: "summary";
   verb: "watch";
-  action: "install" | "remove" | "print";
+  action: "install" | "remove" | "print" | "new-server";
   /** Who keeps it running; null where nobody does, or nothing was asked. */
   by: "systemd" | "systemd user" | null;
   /** As systemd has it after `install`: `active`, `activating`, `failed` …; null otherwise. */
@@ -15,6 +15,8 @@ export interface WatchServiceSummary {
   slot: { name: string; wasThere: boolean; isDropped: boolean } | null;
   /** After `remove`: what is left as it is, a sentence each. */
   stays: string[];
+  /** After `new-server`: the one that is followed from now on. */
+  server: { address: string; systemId: string } | null;
   manifest: string | null;
   findings: Finding[];
 }

@@ -45,6 +45,8 @@ export interface WatchOptions extends FilesOptions {
   readonly flushMs: number;
   /** Bytes of the log that the server may keep for us. */
   readonly maxRetainedBytes: number;
+  /** Whether somebody said that a cluster takes the place of the one that the repositories have. */
+  readonly isAccepted: (systemId: string) => Promise<boolean>;
   /** Of bases. */
   readonly baseEveryMs: number | undefined;
   readonly baseRate: number | undefined;
@@ -123,6 +125,7 @@ function followLog(options: WatchOptions, signal: AbortSignal, bases: BaseKeeper
     },
     maxBytes: LIMITS.tailBytes,
     maxRetainedBytes,
+    isAccepted: options.isAccepted,
     clock,
     signal,
     onLine: (begun) => {

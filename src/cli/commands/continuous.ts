@@ -20,6 +20,7 @@ export const CONTINUOUS: readonly CommandRow[] = [
       { flag: "--interval", value: "TIME", help: "between two points of 'interval': 1m to 1h (default: 5m)" },
       { flag: "--install", help: "as a systemd service that runs for good, and start it" },
       { flag: "--remove", help: "take that away, and drop the slot at the server (asks)" },
+      { flag: "--new-server", help: "the server at the address takes the old one's place (asks)" },
       {
         flag: "--print",
         value: "KIND",

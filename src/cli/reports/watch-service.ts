@@ -3,9 +3,10 @@ import type { Look } from "../look.ts";
 import { formatPairs } from "../table.ts";
 
 export function formatWatchService(summary: WatchServiceSummary, look: Look): string[] {
-  const { manifest, action, by, state, installed } = summary;
+  const { manifest, action, by, state, installed, server } = summary;
   if (manifest !== null) return manifest.trimEnd().split("\n");
   if (action === "remove") return removedLines(summary);
+  if (server !== null) return acceptedLines(server, look);
   return [
     `${look.paint("green", "✓")} installed`,
     ...formatPairs(
@@ -19,6 +20,13 @@ export function formatWatchService(summary: WatchServiceSummary, look: Look): st
       look,
       "  ",
     ),
+  ];
+}
+
+function acceptedLines({ address, systemId }: NonNullable<WatchServiceSummary["server"]>, look: Look): string[] {
+  return [
+    `${look.paint("green", "✓")} the server at ${address} (${systemId}) is the one to follow from now on`,
+    "A watch that runs on this machine goes on with it within half a minute, and takes a base.",
   ];
 }
 

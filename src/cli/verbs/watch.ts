@@ -32,10 +32,11 @@ function actionOf({ given }: Invocation) {
   const [action, ...others] = [
     ...(given.has("install") ? (["install"] as const) : []),
     ...(given.has("remove") ? (["remove"] as const) : []),
+    ...(given.has("newServer") ? (["new-server"] as const) : []),
     ...(print === undefined ? [] : [print]),
   ];
   if (others.length > 0) {
-    throw new Failure("usage/invalid", "--install, --remove and --print are one thing each", {
+    throw new Failure("usage/invalid", "--install, --remove, --new-server and --print are one thing each", {
       hint: "Leave out all but one of them.",
     });
   }

@@ -37,6 +37,7 @@ import {
 } from "./line-start.ts";
 import { type LineState, LogLine, type LogLineOptions } from "./line.ts";
 import { receive } from "./receive.ts";
+import { refuseStrangers } from "./newest-line.ts";
 import { planTakeUp } from "./take-up.ts";
 import type { WatchedPlace } from "./watched-place.ts";
 
@@ -68,6 +69,8 @@ export interface FollowLogOptions {
   readonly address: ServerAddress;
   /** The installation's id. */
   readonly installation: string;
+  /** Whether somebody said that a cluster takes the place of the one that the repositories have. Without it none does. */
+  readonly isAccepted?: (systemId: string) => Promise<boolean>;
   readonly places: readonly WatchedPlace[];
   readonly times: KeeperTimes;
   /** So much of the log lies in memory at most before the server has to wait. */
@@ -167,7 +170,9 @@ export class LogFollower {
   #afterFailure(failure: Failure): void {
     const { code } = failure;
     const isOurs = code === "internal/bug" || code === "repo/damaged" || code === "repo/wrong-password";
-    if (isOurs || (!this.#wasFollowing && !ERRORS[code].retry && code !== "wal/gone")) throw failure;
+    // The address may lead to the right server again, or somebody says that this one is.
+    const mayPass = ERRORS[code].retry || code === "wal/gone" || code === "wal/other-cluster";
+    if (isOurs || (!this.#wasFollowing && !mayPass)) throw failure;
     // What is gone does not come back, and what was refused is asked for anew from where everything is durable.
     const isOver = code === "wal/gone" || code === "wal/damaged" || this.#now?.failed.signal.aborted === true;
     if (code === "wal/damaged") this.#boundJournals();
@@ -184,6 +189,8 @@ export class LogFollower {
     const segmentBytes = await session.segmentBytes();
     const pageBytes = Number(await session.showSetting("wal_block_size"));
     const major = await session.major();
+    // No slot is made at a server that is not to be followed.
+    await this.#refuseOther(identity);
     const slot = await this.#openSlot(session, connection);
     const followed = await this.#lineFor({ session, identity, major, segmentBytes, pageBytes, slot });
     const over = new AbortController();
@@ -271,17 +278,23 @@ export class LogFollower {
     return false;
   }
 
+  /** @throws Failure `wal/other-cluster`. */
+  async #refuseOther(identity: SystemIdentity): Promise<void> {
+    const { address } = this.#o;
+    if (this.#now === undefined) return await refuseStrangers(identity, this.#o);
+    const { line, tail } = this.#now.log;
+    refuseOtherCluster(identity, line.systemId, address);
+    if (identity.timeline < line.timeline || (identity.timeline === line.timeline && identity.flushed < tail.end)) {
+      throw behind(identity, { line, tail }, address);
+    }
+  }
+
   /** The line that goes on with this server, or a new one. */
   async #lineFor(server: Server): Promise<Followed> {
-    const { address } = this.#o;
     const { identity, session } = server;
     const now = this.#now;
     if (now !== undefined) {
-      const { systemId, timeline } = now.log.line;
-      refuseOtherCluster(identity, systemId, address);
-      if (identity.timeline < timeline || (identity.timeline === timeline && identity.flushed < now.log.tail.end)) {
-        throw behind(identity, now.log, address);
-      }
+      const { timeline } = now.log.line;
       if (identity.timeline === timeline) return now;
       const { history } = await historyOf(session, identity.timeline);
       // The server goes on with the rest of the timeline that was followed, unless more of it came to us than to it.

@@ -5,6 +5,7 @@ import type { Repository } from "../../repo/repository.ts";
 import type { Lsn } from "../../wal/lsn.ts";
 import { type JournalObject, readJournals, type RefusedObject } from "./journal.ts";
 import { listContinuous, settleListed } from "./list.ts";
+import { newestLine } from "./newest-line.ts";
 import { openSpanPlace } from "./span-place.ts";
 import { type Standing, standingOf } from "./take-up.ts";
 import type { WatchedPlace } from "./watched-place.ts";
@@ -25,6 +26,7 @@ export function repositoryPlace(options: RepositoryPlaceOptions): WatchedPlace {
   const { name, open } = options;
   return {
     name,
+    newest: async ({ signal }) => newestLine(await listContinuous(await open(), options.identity.id, { signal })),
     async standing(line, segmentBytes, { signal }): Promise<Standing | undefined> {
       const repository = await open();
       const { spans, young } = await youngOf(repository, line, { signal });

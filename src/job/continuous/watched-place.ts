@@ -2,11 +2,14 @@
 import type { Line } from "../../point/continuous.ts";
 import type { Lsn } from "../../wal/lsn.ts";
 import type { SpanPlace } from "./keeper.ts";
+import type { NewestLine } from "./newest-line.ts";
 import type { Standing } from "./take-up.ts";
 
 export interface WatchedPlace {
   /** The repository's name. */
   readonly name: string;
+  /** The newest that it has, of whatever line; undefined where it has nothing. @throws Failure of the store or the repository. */
+  newest(options: { signal: AbortSignal }): Promise<NewestLine | undefined>;
   /** Up to where it has a line; undefined where it has nothing of it. @throws Failure of the store or the repository. */
   standing(line: Line, segmentBytes: number, options: { signal: AbortSignal }): Promise<Standing | undefined>;
   /** What its journal has of a line from a position on, without a gap; ends where that ends, or cannot be read. */

@@ -206,6 +206,28 @@ test("another server behind the same address is refused, and nothing of it is mi
   assert.equal(following.begun.length, 1);
 });
 
+test("a watch that begins anew refuses a server that the repositories do not know, until somebody says that it is the new one", async () => {
+  const repository = await newRepository(createMemoryStore());
+  const first = follow(server.address, { primary: repository });
+  await write(server.address, 1_000);
+  await first.caughtUp();
+  await first.stop();
+  await using stranger = await startPostgres({ settings: ["max_slot_wal_keep_size=1GB"] });
+  await stranger.query("create table rows (id bigint generated always as identity, body text)");
+  const accepted = new Set<string>();
+  const isAccepted = async (systemId: string) => accepted.has(systemId);
+  await using second = follow(stranger.address, { primary: repository }, { isAccepted });
+  await second.until("it is refused", () => second.troubles.includes("wal/other-cluster"));
+  assert.equal(second.begun.length, 0);
+  assert.deepEqual(await stranger.query("select slot_name from pg_replication_slots"), []);
+  const [row] = await stranger.query("select system_identifier::text as id from pg_control_system()");
+  accepted.add(String(row?.["id"]));
+  await write(stranger.address, 1_000);
+  await second.until("it begins", () => second.begun.length === 1);
+  await second.caughtUp();
+  assert.equal(second.begun[0]?.line.systemId, String(row?.["id"]));
+});
+
 test("a server that another watch of the installation reads from is left alone until that one ends, whatever its slot is called", async () => {
   const { signal } = new AbortController();
   await using unbounded = await startPostgres({});
