@@ -356,8 +356,8 @@ export const LIMITS = {
   momentNeighbours: 3,
   /** Of a log that is replayed, so much lies ready for the server. */
   walAheadBytes: 128 * MIB,
-  /** Of a log that has no more, no threads are started for the reading: that takes as long. */
-  walHereBytes: 64 * MIB,
+  /** Of a base, or of a log, that has no more, no threads are started for the reading: that takes as long. */
+  readHereBytes: 64 * MIB,
   /** So many of its files are read at once: a place far away answers slowly, and a thread unpacks one at a time. */
   walFetches: 3,
   /** A container that does not end after its input ended is removed. */

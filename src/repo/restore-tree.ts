@@ -69,7 +69,7 @@ export async function restoreTree(
   repository: Repository,
   tree: ChunkId,
   targetDir: string,
-  options: RestoreOptions,
+  options: RestoreOptions & Pick<RestorerOptions, "isSmall">,
 ): Promise<RestoreResult> {
   await using restorer = await openRestorer(repository, targetDir, options);
   return await restorer.restore(tree);

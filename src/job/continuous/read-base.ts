@@ -1,6 +1,7 @@
 /** Brings a physical base back into a folder. */
 import { Failure } from "../../base/errors.ts";
 import { listSome } from "../../base/bytes.ts";
+import { LIMITS } from "../../base/limits.ts";
 import type { Progress } from "../../base/progress.ts";
 import { type BaseFacts, parseBaseFacts } from "../../point/base-facts.ts";
 import { BASE } from "../../point/continuous.ts";
@@ -71,6 +72,7 @@ export async function readBase(
   const { bytes, problems } = await restoreTree(repository, listed.snapshot.tree, folder, {
     signal,
     progress,
+    isSmall: facts.base.bytes <= LIMITS.readHereBytes,
     place: (path) => {
       if (path.startsWith(`${data}/`)) return path.slice(data.length + 1);
       return path === `${BASE.folder}/${BASE_MANIFEST}` ? BASE_MANIFEST : undefined;

@@ -46,7 +46,7 @@ export async function openWal(
   const found = await readSpans(repository, wanted, { signal, refused });
   const settled = await settleVersions(repository, versionsIn(wanted), { signal });
   const histories = new Map(found.filter(isHistory).map((file) => [file.node.name, file]));
-  const isSmall = found.reduce((sum, { node }) => sum + sizeOf(node), 0) <= LIMITS.walHereBytes;
+  const isSmall = found.reduce((sum, { node }) => sum + sizeOf(node), 0) <= LIMITS.readHereBytes;
   const restorer = await openRestorer(repository, folder, { signal, progress: silent, fileMode: 0o600, isSmall });
   try {
     const legs: Leg[] = [];
