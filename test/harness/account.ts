@@ -7,6 +7,7 @@ import assert from "node:assert/strict";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Client } from "pg";
 import { type Lsn, parseLsn } from "../../src/wal/lsn.ts";
+import { assertVaried, isPrepared, makeVaried, vary } from "./account-varied.ts";
 import type { TestAddress } from "./postgres.ts";
 
 /** Milliseconds since 1970, by this machine's clock, which is the server's too. */
@@ -30,6 +31,8 @@ export interface AccountOptions {
   pauseMs?: number;
   /** True: it connects again when it was cut, asks what became of the commit that had no answer, and goes on. */
   isPersistent?: boolean;
+  /** True: commits do what else databases do, too; not with one that is persistent. The server has `VARIED_SETTINGS`. */
+  isVaried?: boolean;
 }
 
 interface Asked {
@@ -64,26 +67,28 @@ async function orCut<T>(act: () => Promise<T>): Promise<T | typeof CUT> {
 
 export async function startAccount(
   address: TestAddress,
-  { pauseMs = 5, isPersistent = false }: AccountOptions = {},
+  { pauseMs = 5, isPersistent = false, isVaried = false }: AccountOptions = {},
 ): Promise<Account> {
   let client = await open(address);
+  if (isVaried) await makeVaried(client);
   for (const table of TABLES) await client.query(`create table ${table} (n bigint primary key, body text not null)`);
   const entries: Entry[] = [];
   const unanswered = (entry: Asked) => void entries.push({ ...entry, acknowledgedMs: undefined });
   const answered = (entry: Asked) => void entries.push({ ...entry, acknowledgedMs: Date.now() });
   const over = new AbortController();
   const commit = async (entry: Asked) => {
+    const n = entries.length + 1;
     await client.query("begin");
     for (const table of TABLES) {
-      const { rows } = await client.query<{ lsn: string }>(
-        `insert into ${table} (n, body) values ($1::bigint, repeat(md5($1::bigint::text), 8))
-           returning pg_current_wal_insert_lsn()::text as lsn`,
-        [entries.length + 1],
-      );
-      entry.lsn = parseLsn(rows[0]?.lsn ?? "");
+      await client.query(`insert into ${table} (n, body) values ($1::bigint, repeat(md5($1::bigint::text), 8))`, [n]);
     }
+    if (isVaried) await vary(client, n);
+    const isOfTwo = isVaried && isPrepared(n);
+    if (isOfTwo) await client.query(`prepare transaction 'account ${n}'`);
+    const { rows } = await client.query<{ lsn: string }>("select pg_current_wal_insert_lsn()::text as lsn");
+    entry.lsn = parseLsn(rows[0]?.lsn ?? "");
     entry.askedMs = Date.now();
-    await client.query("commit");
+    await client.query(isOfTwo ? `commit prepared 'account ${n}'` : "commit");
   };
   const writing = (async () => {
     while (!over.signal.aborted) {
@@ -135,17 +140,20 @@ export async function lastIn(address: TestAddress): Promise<number> {
   const client = new Client(address);
   await client.connect();
   try {
-    const counts: { rows: number; last: number }[] = [];
+    const counts: { rows: number; whole: number; last: number }[] = [];
     for (const table of TABLES) {
-      const { rows } = await client.query<{ rows: number; last: number }>(
-        `select count(*)::int as rows, coalesce(max(n), 0)::int as last from ${table} where body = repeat(md5(n::text), 8)`,
+      const { rows } = await client.query<{ rows: number; whole: number; last: number }>(
+        `select count(*)::int as rows, (count(*) filter (where body = repeat(md5(n::text), 8)))::int as whole,
+                coalesce(max(n), 0)::int as last from ${table}`,
       );
       counts.push(...rows);
     }
     const [one] = counts;
     assert.ok(one !== undefined);
     for (const other of counts) assert.deepEqual(one, other, "nothing is half");
-    assert.equal(one.rows, one.last, "nothing is left out");
+    assert.deepEqual([one.rows, one.whole], [one.last, one.last], "nothing is left out, and nothing else is there");
+    const { rows } = await client.query<{ is: boolean }>("select to_regclass('account_moving') is not null as is");
+    if (rows[0]?.is === true) await assertVaried(client, one.last);
     return one.last;
   } finally {
     await client.end();

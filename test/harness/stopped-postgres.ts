@@ -29,9 +29,9 @@ export class StoppedPostgres implements AsyncDisposable {
     this.address = { host: "127.0.0.1", port, user: "postgres", database: "postgres" };
   }
 
-  /** Not started yet. */
-  static async make(): Promise<StoppedPostgres> {
-    const programs = installedServers()[0]?.programs;
+  /** Not started yet. @param given The folder of another server's programs. */
+  static async make(given?: string): Promise<StoppedPostgres> {
+    const programs = given ?? installedServers()[0]?.programs;
     if (programs === undefined) throw new Error("PostgreSQL is not installed: run 'npm test', which installs it");
     const folder = await mkdtemp(join(tmpdir(), "chatkeep-pg-"));
     const { user } = await initialise(folder, programs);

@@ -19,21 +19,23 @@ import { StoppedPostgres } from "../harness/stopped-postgres.ts";
 import { temporaryFolder } from "../harness/temporary.ts";
 import { parseLsn } from "../../src/wal/lsn.ts";
 import { ask } from "../job/continuous/following.ts";
+import { reopen } from "../repo/small-backup.ts";
+import { makeCheapToOpen } from "../scenario/cheap-key.ts";
 import { stateOf, type Watching } from "../scenario/watched-desk.ts";
 
 /** What is acknowledged longer ago than the time to flush and this is safe. */
 export const SLACK_MS = 2_000;
 const { signal } = new AbortController();
 
-/** What a desk's repository brings back. */
+/** What a desk's repositories bring back. */
 export interface Kept {
-  /** As another machine sees the repository. */
-  open(): Promise<{ repository: Repository; id: string }>;
-  /** The number of the last commit that a moment has, of which nothing is half or left out. */
-  lastAt(asked: AskedMoment): Promise<number>;
+  /** Of the installation. */
+  readonly id: string;
+  /** The number of the last commit that a moment has in each repository, of which nothing is half or left out. */
+  lastAt(asked: AskedMoment, repository?: number): Promise<number>;
   /** How many ranges the window has, and its gaps. */
   window(): Promise<{ ranges: number; gaps: readonly string[] }>;
-  /** Asserts that what is followed has every file that was uploaded before, byte for byte. */
+  /** Asserts that what is followed has every file that was uploaded before, byte for byte, in each repository. */
   assertFollowed(files: readonly UploadedFile[]): Promise<void>;
 }
 
@@ -42,6 +44,8 @@ export interface MadeDesk extends Kept {
   readonly root: string;
   readonly config: string;
   readonly installation: DemoInstallation;
+  /** How many it has. */
+  readonly repositories: number;
   /** What every command needs. */
   readonly env: Readonly<Record<string, string>>;
 }
@@ -51,11 +55,13 @@ interface DeskPlace {
   readonly address: TestAddress;
   /** Of the repository. */
   readonly location: string;
+  /** Of another one. */
+  readonly second?: string | undefined;
   readonly env: Readonly<Record<string, string>>;
 }
 
-/** Builds an installation, and makes its repository with a first restore point. */
-export async function makeDesk({ root, address, location, env }: DeskPlace): Promise<MadeDesk> {
+/** Builds an installation, and makes its repositories with a first restore point. */
+export async function makeDesk({ root, address, location, second, env }: DeskPlace): Promise<MadeDesk> {
   const size = { messages: 60, conversations: 10, files: 6 };
   const installation = await buildInstallation({ root: join(root, "home"), address, size, signal });
   const config = join(root, "chatkeep", "chatkeep.yaml");
@@ -65,27 +71,68 @@ export async function makeDesk({ root, address, location, env }: DeskPlace): Pro
     assert.equal(result.status, 0, result.stderr);
   };
   await must(["init", "--yes", "--name", "desk", "--root", installation.codeRoot, "--location", location]);
+  if (second !== undefined) await must(["init", "--add", "second", "--location", second]);
   await appendFile(config, `state-dir: ${stateOf({ root })}\n`);
   await must(["backup"]);
   const { id } = (parse(await readFile(config, "utf8")) as { installation: { id: string } }).installation;
-  const password = (await readFile(join(root, "chatkeep", "chatkeep.password"), "utf8")).trim();
-  const open = async () => {
-    const store = await openStore(location, { env: { ...process.env, ...env } });
-    return { repository: await openRepository(store, { password, signal }), id };
-  };
-  return { root, config, installation, env, ...keptBy(open, installation.database) };
+  const repositories = [];
+  for (const [place, name] of [
+    [location, ""] as const,
+    ...(second === undefined ? [] : [[second, "-second"] as const]),
+  ]) {
+    const passwordFile = join(root, "chatkeep", `chatkeep${name}.password`);
+    if (isFolder(place)) await makeCheapToOpen({ repository: place, passwordFile });
+    const password = (await readFile(passwordFile, "utf8")).trim();
+    repositories.push(opener(place, { password, env: { ...process.env, ...env } }));
+  }
+  const kept = keptBy(repositories, id, installation.database);
+  return { root, config, installation, repositories: repositories.length, env, id, ...kept };
 }
 
-function keptBy(open: Kept["open"], { database }: DemoInstallation["database"]): Kept {
+function isFolder(location: string): boolean {
+  return location.startsWith("/");
+}
+
+type Opened = AsyncDisposable & { readonly repository: Repository };
+
+/** A repository as another machine sees it, each time; its password is made a key once. */
+function opener(
+  location: string,
+  { password, env }: { password: string; env: Readonly<Record<string, string | undefined>> },
+): () => Promise<Opened> {
+  let known: Repository | undefined;
+  return async () => {
+    const store = await openStore(location, { env });
+    try {
+      known ??= await openRepository(store, { password, signal });
+      return { repository: reopen(known, store), [Symbol.asyncDispose]: async () => await store.close() };
+    } catch (error) {
+      await store.close();
+      throw error;
+    }
+  };
+}
+
+function keptBy(
+  repositories: readonly (() => Promise<Opened>)[],
+  id: string,
+  { database }: DemoInstallation["database"],
+): Omit<Kept, "id"> {
+  const open = async (index: number): Promise<Opened> => {
+    const opening = repositories[index];
+    assert.ok(opening !== undefined);
+    return await opening();
+  };
   return {
-    open,
-    async lastAt(asked) {
-      const { repository, id } = await open();
+    async lastAt(asked, index = 0) {
+      await using opened = await open(index);
+      const { repository } = opened;
       await using recovered = await recoverMoment({ repository, installation: id, asked, database, signal });
       return await lastIn({ ...recovered.address, database });
     },
     async window() {
-      const { repository, id } = await open();
+      await using opened = await open(0);
+      const { repository } = opened;
       await repository.loadIndex({ signal });
       const { window } = await lookAtWindow(repository, id, { signal });
       return {
@@ -94,10 +141,12 @@ function keptBy(open: Kept["open"], { database }: DemoInstallation["database"]):
       };
     },
     async assertFollowed(files) {
-      const { repository, id } = await open();
-      const kept = await followedIn(repository, id);
-      const lacking = files.filter(({ sha256 }) => !kept.has(sha256));
-      assert.equal(lacking.length, 0, `${lacking.length} of ${files.length} files were not followed`);
+      for (const index of repositories.keys()) {
+        await using opened = await open(index);
+        const kept = await followedIn(opened.repository, id);
+        const lacking = files.filter(({ sha256 }) => !kept.has(sha256));
+        assert.equal(lacking.length, 0, `${lacking.length} of ${files.length} files were not followed`);
+      }
     },
   };
 }
@@ -106,7 +155,7 @@ export interface AccountDesk extends MadeDesk, AsyncDisposable {
   readonly server: StoppedPostgres;
   /** Starts the server. */
   start(): Promise<void>;
-  /** Everything as it was made, and the server runs: where the repository is a folder. */
+  /** Everything as it was made, and the server runs: where the repositories lie in folders that are known. */
   renew(): Promise<void>;
 }
 
@@ -115,22 +164,45 @@ export interface AccountDeskOptions {
   settings?: readonly string[];
   /** Where the repository is; by default in a folder. */
   location?: string;
+  /** True: there is another one, in a folder. */
+  hasSecond?: boolean;
+  /** The folder of this machine that a service keeps the repository in. */
+  kept?: string;
   env?: Readonly<Record<string, string>>;
+  /** The folder of another server's programs. */
+  programs?: string;
+  /** True: the server has no databases that nobody uses, so that its files are half as many and quicker brought back. */
+  isLean?: boolean;
+}
+
+async function dropTemplates(address: TestAddress): Promise<void> {
+  await ask(address, "update pg_database set datistemplate = false");
+  for (const name of ["template0", "template1"]) await ask(address, `drop database ${name}`);
 }
 
 /** Makes all of it, and the first restore point; the server runs. */
 export async function openAccountDesk(options: AccountDeskOptions = {}): Promise<AccountDesk> {
-  const { settings = ["max_slot_wal_keep_size=1GB"], env = {} } = options;
+  const { settings = ["max_slot_wal_keep_size=1GB"] } = options;
   const folder = await temporaryFolder();
   const root = folder.path;
-  const server = await StoppedPostgres.make();
+  // Copies of what lies in a bucket are this desk's alone.
+  const env = { XDG_CACHE_HOME: join(root, "cache"), ...options.env };
+  const server = await StoppedPostgres.make(options.programs);
   const start = async () => await server.start(settings);
   await start();
-  const [own, pristine] = [join(root, "repository"), join(root, "pristine")];
-  const desk = await makeDesk({ root, address: server.address, location: options.location ?? own, env });
+  const [own, other] = [join(root, "repository"), join(root, "other-repository")];
+  const location = options.location ?? own;
+  const second = options.hasSecond === true ? other : undefined;
+  const desk = await makeDesk({ root, address: server.address, location, second, env });
+  if (options.isLean === true) await dropTemplates(server.address);
   await server.stop();
   const putBack = await server.remember();
-  if (options.location === undefined) await cp(own, pristine, { recursive: true });
+  const folders = [
+    desk.installation.storageRoot,
+    ...(options.location === undefined ? [own] : options.kept === undefined ? [] : [options.kept]),
+    ...(second === undefined ? [] : [second]),
+  ].map((path, index) => ({ path, pristine: join(root, `pristine-${index}`) }));
+  for (const { path, pristine } of folders) await cp(path, pristine, { recursive: true });
   await start();
   return {
     ...desk,
@@ -141,8 +213,10 @@ export async function openAccountDesk(options: AccountDeskOptions = {}): Promise
       await mkdir(server.data, { recursive: true });
       await putBack();
       await rm(stateOf({ root }), { recursive: true, force: true });
-      await rm(own, { recursive: true });
-      await cp(pristine, own, { recursive: true });
+      for (const { path, pristine } of folders) {
+        await rm(path, { recursive: true, force: true });
+        await cp(pristine, path, { recursive: true });
+      }
       await start();
     },
     async [Symbol.asyncDispose]() {

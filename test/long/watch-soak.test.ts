@@ -111,8 +111,7 @@ const ANEW: typeof FAULTS = {
   "the watch is ended": async (soak) => await soak.restartWatch("stop"),
   "the slot is dropped meanwhile": async (soak) => {
     await soak.restartWatch("stop", async () => {
-      const { id } = await soak.desk.open();
-      await ask(soak.desk.server.address, `select pg_drop_replication_slot('${slotName(id)}')`);
+      await ask(soak.desk.server.address, `select pg_drop_replication_slot('${slotName(soak.desk.id)}')`);
     });
   },
 };

@@ -11,6 +11,7 @@ import { attachFile } from "../../src/demo/change.ts";
 import { onDatabase } from "../../src/demo/database.ts";
 import { seededRandom } from "../../src/demo/random.ts";
 import { assertAsOf, lastIn, startAccount } from "../harness/account.ts";
+import { VARIED_SETTINGS } from "../harness/account-varied.ts";
 import { startPostgres } from "../harness/postgres.ts";
 import { readFolder } from "../harness/tree.ts";
 import { isReady, openWatchedDesk, purgeBeforeCopy, startWatch } from "./watched-desk.ts";
@@ -19,11 +20,12 @@ import { isReady, openWatchedDesk, purgeBeforeCopy, startWatch } from "./watched
 const SLACK_MS = 2_000;
 
 test("a desk that dies comes back as it was seconds before, and as it was at an earlier moment, with its files", async () => {
-  await using desk = await openWatchedDesk({ size: { messages: 60, conversations: 10, files: 6 } });
+  const size = { messages: 60, conversations: 10, files: 6 };
+  await using desk = await openWatchedDesk({ size, server: { settings: VARIED_SETTINGS } });
   await using watching = startWatch(desk, ["--mode", "stream", "--flush-every", "1s"]);
   await watching.until("a base and a point are there", isReady);
   const { database, storageRoot } = desk.installation;
-  const account = await startAccount(database);
+  const account = await startAccount(database, { isVaried: true });
   await sleep(2_000);
   const file = await onDatabase(database, async (client) => {
     return await attachFile(client, seededRandom("a watched desk"), storageRoot);
