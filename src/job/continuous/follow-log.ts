@@ -310,7 +310,7 @@ export class LogFollower {
     const { segmentBytes } = server;
     const places = this.#o.places.map((place) => this.#bounds.within(place));
     const asking = { ...server, timesGone: this.#timesGone };
-    const { found, lacking } = chooseLine(await findLine({ ...server, places, installation, signal }), asking);
+    const { found, lacking } = chooseLine(await findLine({ ...asking, places, installation, signal }), asking);
     const { line, history, histories, standings } = found;
     const answering = standings.filter((one) => !isFailure(one.standing));
     this.#away = standings.flatMap(({ place: { name }, standing }) => {

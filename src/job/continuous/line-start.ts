@@ -21,7 +21,7 @@ import { firstTimeline, parseHistory, type TimelineHistory } from "../../wal/his
 import { formatLsn, type Lsn, parseLsn } from "../../wal/lsn.ts";
 import type { RefusedObject } from "./journal.ts";
 import type { LogLine } from "./line.ts";
-import type { Standing } from "./take-up.ts";
+import { behindGap, type Standing } from "./take-up.ts";
 import type { WatchedPlace } from "./watched-place.ts";
 
 /** After the server has said so often that what was asked for is gone, nothing of that timeline is hoped for. */
@@ -171,6 +171,8 @@ export interface LineSearch {
   readonly segmentBytes: number;
   readonly places: readonly WatchedPlace[];
   readonly installation: string;
+  /** How often the server has said that what was asked for is gone. */
+  readonly timesGone: number;
   readonly signal: AbortSignal;
 }
 
@@ -179,7 +181,7 @@ export interface LineSearch {
  * the server's own.
  */
 export async function findLine(search: LineSearch): Promise<FoundLine> {
-  const { session, identity, segmentBytes, places, installation, signal } = search;
+  const { session, identity, segmentBytes, places, installation, timesGone, signal } = search;
   const { history, histories } = await historyOf(session, identity.timeline);
   const timelines = [identity.timeline, ...history.parents.map(({ timeline }) => timeline).toReversed()];
   let own: FoundLine | undefined;
@@ -187,7 +189,11 @@ export async function findLine(search: LineSearch): Promise<FoundLine> {
   for (const timeline of timelines) {
     const line = { installation, systemId: identity.systemId, timeline };
     const standings = await Promise.all(
-      places.map(async (place) => ({ place, standing: await tryStanding(place, line, segmentBytes, { signal }) })),
+      places.map(async (place) => {
+        const standing = await tryStanding(place, line, segmentBytes, { signal });
+        const isSettled = standing === undefined || isFailure(standing) || timesGone === 0;
+        return { place, standing: isSettled ? standing : behindGap(standing) };
+      }),
     );
     const known = standings.flatMap(({ standing }) =>
       standing === undefined || isFailure(standing) ? [] : [standing],
@@ -260,7 +266,9 @@ export class JournalBounds {
       standing: async (line, segmentBytes, options) => {
         const standing = await place.standing(line, segmentBytes, options);
         const bound = this.#of(place.name, line);
-        if (standing === undefined || bound === undefined || standing.durableTo <= bound) return standing;
+        if (standing === undefined || bound === undefined) return standing;
+        const { newest: _, ...counting } = standing;
+        if (standing.durableTo <= bound) return counting;
         const reason = `what the journal has from ${formatLsn(bound)} on does not follow what lies before it`;
         const refused = [...(standing.refused ?? []), { name: formatLsn(bound), reason }];
         const { savedTo } = standing;

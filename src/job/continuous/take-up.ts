@@ -14,6 +14,10 @@ export interface Standing {
   readonly durableTo: Lsn;
   /** What of the journal cannot be used: it does not count. */
   readonly refused?: readonly RefusedObject[];
+  /** What the journal has behind something that lacks, of the newest line that began there. */
+  readonly newest?: Pick<Standing, "savedTo" | "durableTo">;
+  /** Something lacks before it. */
+  readonly isBehindGap?: boolean;
 }
 
 type Stretch = Pick<WalSpan, "systemId" | "timeline" | "from" | "to">;
@@ -23,7 +27,8 @@ function isOf({ systemId, timeline }: Pick<Line, "systemId" | "timeline">): (str
 }
 
 /**
- * Only the newest stretch counts: what is missing before it does not come any more, and the window tells of it.
+ * What is missing before the newest span does not come any more, and the window tells of it; what the journal lacks behind it the
+ * server may still have.
  * @param spans and journal of one installation in one repository, in any order.
  */
 export function standingOf(
@@ -38,9 +43,24 @@ export function standingOf(
   const first = most ?? objects[0]?.from;
   if (first === undefined) return undefined;
   let durableTo = first;
-  for (const { from, to } of objects) if (from <= durableTo && to > durableTo) durableTo = to;
+  let newest: Standing["newest"];
+  for (const { from, to } of objects) {
+    if (newest !== undefined && from <= newest.durableTo) {
+      if (to > newest.durableTo) newest = { ...newest, durableTo: to };
+    } else if (from <= durableTo) {
+      if (to > durableTo) durableTo = to;
+    } else if (from === segmentStart(from, segmentBytes)) {
+      // As a line begins; what goes on elsewhere lacks something before it.
+      newest = { savedTo: from, durableTo: to };
+    }
+  }
   // A span's last file may be a segment's beginning, and the journal may begin inside one: that segment comes again.
-  return { savedTo: segmentStart(first, segmentBytes), durableTo };
+  return { savedTo: segmentStart(first, segmentBytes), durableTo, ...(newest === undefined ? {} : { newest }) };
+}
+
+/** Where a repository stands when the server no longer has what lacks in its journal. */
+export function behindGap({ newest, ...standing }: Standing): Standing {
+  return newest === undefined ? standing : { ...standing, ...newest, isBehindGap: true };
 }
 
 export interface TakeUp {
@@ -50,7 +70,7 @@ export interface TakeUp {
   readonly to: Lsn;
   /** Whose journals that are. */
   readonly from: readonly number[];
-  /** In the order of the standings. One that lacks what lies between has a gap, and begins anew at `start`. */
+  /** In the order of the standings. One that lacks what lies between has a gap, and begins anew at `start`, or goes on behind it. */
   readonly places: readonly (Standing & { readonly isGapped: boolean })[];
 }
 
@@ -82,7 +102,7 @@ export function planTakeUp(standings: readonly (Standing | undefined)[], oldest:
     places: standings.map((one) => {
       const goesOn = one !== undefined && one.durableTo >= start;
       const { savedTo, durableTo } = goesOn ? one : { savedTo: start, durableTo: start };
-      return { savedTo, durableTo, isGapped: one !== undefined && !goesOn };
+      return { savedTo, durableTo, isGapped: one !== undefined && (!goesOn || one.isBehindGap === true) };
     }),
   };
 }

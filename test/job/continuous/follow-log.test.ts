@@ -77,6 +77,12 @@ test("a session that is cut is followed by another, and a watch by the next one,
   assert.ok((await assertSameAsServer(server.address, repository)) >= end);
 });
 
+/** Up to where pieces of the log lie one after the other. */
+function reachedFrom(start: bigint, pieces: readonly { from: bigint; to: bigint }[]): bigint {
+  const inOrder = pieces.toSorted((one, other) => Number(one.from - other.from));
+  return inOrder.reduce((at, { from, to }) => (from <= at && to > at ? to : at), start);
+}
+
 test("while the server has neither a walsender nor a slot left, that is said, and nothing lacks when there is one again", async () => {
   const { signal } = new AbortController();
   const repository = await newRepository(createMemoryStore());
@@ -167,13 +173,46 @@ test("a slot of which the server let go, while nobody read or while somebody did
   gate.refusal = undefined;
   const end = await second.caughtUp();
   const { spans, journal } = await listContinuous(repository, IDENTITY.id, new AbortController());
-  const pieces = [...spans.map(({ span }) => span), ...journal.objects].toSorted((one, other) =>
-    Number(one.from - other.from),
-  );
   const last = second.begun.at(-1);
   assert.deepEqual(last?.gapped, ["primary"], "the second gap is told, too");
-  const reached = pieces.reduce((at, { from, to }) => (from <= at && to > at ? to : at), last.start);
-  assert.ok(reached >= end, "behind the gap there is none");
+  const pieces = [...spans.map(({ span }) => span), ...journal.objects];
+  assert.ok(reachedFrom(last.start, pieces) >= end, "behind the gap there is none");
+});
+
+test("a watch that begins anew soon after a gap makes no second one, where the server keeps what came since", async () => {
+  const repository = await newRepository(createMemoryStore());
+  // Without a bound the slot is temporary, and begins where the server's last checkpoint did.
+  await using own = await startPostgres({ settings: ["min_wal_size=2MB", "max_wal_size=4MB"], segmentMib: 1 });
+  await own.query("create table rows (id bigint generated always as identity, body text)");
+  const goOn = async () => {
+    for (let round = 0; round < 8; round += 1) {
+      await own.query("select pg_logical_emit_message(false, 'test', repeat('x', 1000)), pg_switch_wal()");
+      await own.query("checkpoint");
+    }
+  };
+  const first = follow(own.address, { primary: repository });
+  await write(own.address, 100);
+  await first.caughtUp();
+  await first.stop();
+  await goOn();
+  const second = follow(own.address, { primary: repository });
+  await second.until("the gap is told", () => second.begun.some(({ gapped }) => gapped.includes("primary")));
+  const start = second.begun.at(-1)?.start ?? 0n;
+  await own.query("alter system set wal_keep_size = '64MB'");
+  await own.query("select pg_reload_conf()");
+  await write(own.address, 100);
+  await second.caughtUp();
+  await second.stop();
+  await goOn();
+  await using third = follow(own.address, { primary: repository });
+  const end = await third.caughtUp();
+  assert.equal(third.begun.at(-1)?.start, start, "it goes on with the line behind the gap");
+  assert.deepEqual(third.begun.at(-1)?.gapped, ["primary"], "the gap is told by whoever begins");
+  const { spans, journal } = await listContinuous(repository, IDENTITY.id, new AbortController());
+  assert.ok(
+    reachedFrom(start, [...spans.map(({ span }) => span), ...journal.objects]) >= end,
+    "behind it there is none",
+  );
 });
 
 test("a second repository that comes later has everything from then on, and the first goes on", async () => {

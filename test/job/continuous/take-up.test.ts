@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import * as fc from "fast-check";
-import { planTakeUp, standingOf } from "../../../src/job/continuous/take-up.ts";
+import { behindGap, planTakeUp, standingOf } from "../../../src/job/continuous/take-up.ts";
 
 const SEGMENT = 100;
 const LINE = { systemId: "7", timeline: 2 };
@@ -24,6 +24,25 @@ test("a span that ends inside a segment, and a journal that begins in one, are t
   assert.deepEqual(standingOf(LINE, [stretch(100, 370)], [], SEGMENT), { savedTo: 300n, durableTo: 370n });
   assert.deepEqual(standingOf(LINE, [], [stretch(120, 150)], SEGMENT), { savedTo: 100n, durableTo: 150n });
   assert.equal(standingOf(LINE, [], [], SEGMENT), undefined);
+});
+
+test("what the journal has behind a gap counts when the server lacks what lies between, from where a line began there", () => {
+  const spans = [stretch(100, 300)];
+  const at = (...journal: ReturnType<typeof stretch>[]) => standingOf(LINE, spans, journal, SEGMENT);
+  const before = { savedTo: 300n, durableTo: 340n };
+  const objects = [stretch(300, 340), stretch(600, 650), stretch(640, 710)];
+  assert.deepEqual(at(...objects), { ...before, newest: { savedTo: 600n, durableTo: 710n } });
+  // Of what goes on amid a segment something lacks that was not told.
+  assert.deepEqual(at(stretch(300, 340), stretch(610, 650)), before);
+  assert.deepEqual(at(...objects, stretch(720, 760)), { ...before, newest: { savedTo: 600n, durableTo: 710n } });
+  assert.deepEqual(at(...objects, stretch(800, 860))?.newest, { savedTo: 800n, durableTo: 860n });
+  assert.deepEqual(behindGap(before), before);
+  const standing = at(...objects);
+  assert.ok(standing !== undefined);
+  const behind = behindGap(standing);
+  assert.deepEqual(behind, { savedTo: 600n, durableTo: 710n, isBehindGap: true });
+  const goesOn = { savedTo: 600n, durableTo: 710n, isGapped: true };
+  assert.deepEqual(planTakeUp([behind], 700n), { start: 600n, to: 710n, from: [0], places: [goesOn] });
 });
 
 test("who reaches what the server has goes on, who does not begins anew, and nothing begins later than it must", () => {
