@@ -6,11 +6,10 @@ import { shortId, type SnapshotId } from "../base/ids.ts";
 import type { Progress } from "../base/progress.ts";
 import type { AskedMoment } from "../point/moment.ts";
 import { randomMoment } from "../policy/random-moment.ts";
-import { needsEarlierBase } from "../postgres/recovery-failure.ts";
 import type { Repository } from "../repo/repository.ts";
 import { findMoment, makeMoment, type MomentOptions, type MomentProving } from "./continuous/moment.ts";
 import { lookAtWindow, sortContinuous } from "./continuous/list.ts";
-import { findServingBases, openMomentSource } from "./continuous/moment-source.ts";
+import { findServingBases, openMomentSource, type ServingBase, withServingBase } from "./continuous/moment-source.ts";
 import { listPoints, type PointList } from "./points.ts";
 
 export type { MomentProving } from "./continuous/moment.ts";
@@ -41,40 +40,37 @@ export async function momentPoint(options: MomentPointOptions): Promise<Snapshot
   const list = await listPoints(repository, { signal });
   const search = { repository, installationId: identity.id, asked, signal };
   const { serving, continuous } = await findServingBases(search);
-  for (const [at, served] of serving.entries()) {
+  const find = async (served: ServingBase): Promise<SnapshotId> => {
     const { systemId } = served.base.base;
-    const line = { systemId, timeline: served.timeline, installationId: identity.id };
+    const line = { systemId, timeline: served.timeline, installationId: identity.id, reach: served.lastCommit };
     const known = findMoment(list, served.asked, line);
     if (known !== undefined) return known.snapshotId;
     const { roles, ...place } = await options.place();
     const { database } = place;
     await using source = await openMomentSource(served, continuous, { repository, database, roles, progress, signal });
-    try {
-      // Of a base that did not serve nothing is proven.
-      if (options.proving !== undefined) options.proving.checks.length = 0;
-      const made = {
-        ...place,
-        proving: options.proving,
-        repository,
-        asked: served.asked,
-        source,
-        identity,
-        clock,
-        progress,
-        signal,
-      };
-      const { point } = await makeMoment(made);
-      progress.say(`the moment is restore point ${shortId(point ?? "")}`);
-      const { moments } = await listPoints(repository, { signal });
-      const found = moments.find(({ id }) => id === point);
-      if (found !== undefined) return found.snapshotId;
-    } catch (error) {
-      if (!needsEarlierBase(error) || at === serving.length - 1) throw error;
-    }
-  }
-  throw new Failure("moment/outside", "the restore point of that moment was forgotten while it was made", {
-    hint: "Ask for it again.",
-  });
+    // Of a base that did not serve nothing is proven.
+    if (options.proving !== undefined) options.proving.checks.length = 0;
+    const made = {
+      ...place,
+      proving: options.proving,
+      repository,
+      asked: served.asked,
+      source,
+      identity,
+      clock,
+      progress,
+      signal,
+    };
+    const { point } = await makeMoment(made);
+    progress.say(`the moment is restore point ${shortId(point ?? "")}`);
+    const { moments } = await listPoints(repository, { signal });
+    const found = moments.find(({ id }) => id === point);
+    if (found !== undefined) return found.snapshotId;
+    throw new Failure("moment/outside", "the restore point of that moment was forgotten while it was made", {
+      hint: "Ask for it again.",
+    });
+  };
+  return await withServingBase(serving, find, { progress, isProof: options.proving !== undefined });
 }
 
 /** True where a repository has a base of an installation: then there may be moments that can be had. */

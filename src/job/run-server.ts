@@ -15,7 +15,6 @@ import type { ServerAddress } from "../postgres/address.ts";
 import { findPrograms } from "../postgres/programs.ts";
 import { recover } from "../postgres/recovery.ts";
 import { MAY_STAY } from "../postgres/recovery-place.ts";
-import { needsEarlierBase } from "../postgres/recovery-failure.ts";
 import { openScratchServer, type ScratchPlaces, type ScratchServer } from "../postgres/scratch.ts";
 import { canReach, chooseParent, serverUser, type User } from "../postgres/scratch-place.ts";
 import { findPort, type StandingOptions, type StandingProcess, standOn } from "../postgres/standing.ts";
@@ -26,7 +25,13 @@ import { estimateDisk } from "./estimate.ts";
 import { addressOf, refuseUnsound } from "./continuous/moment.ts";
 import { recoveredFindings } from "./continuous/moment-findings.ts";
 import { recoveryOf } from "./continuous/moment.ts";
-import { findServingBases, openMomentSource, type SettledMoment } from "./continuous/moment-source.ts";
+import {
+  findServingBases,
+  openMomentSource,
+  type ServingBase,
+  type SettledMoment,
+  withServingBase,
+} from "./continuous/moment-source.ts";
 import { loadPoint } from "./load-point.ts";
 import type { PointReader } from "./point-reader.ts";
 import { listPoints } from "./points.ts";
@@ -76,19 +81,13 @@ export async function runMoment(options: RunMomentOptions): Promise<StartedServe
   await repository.loadIndex({ signal });
   const search = { repository, installationId: identity.id, asked, signal };
   const { serving, continuous } = await findServingBases(search);
-  let told: unknown;
-  for (const served of serving) {
-    try {
-      await using source = await openMomentSource(served, continuous, options);
-      return await leaveRunning(options, wordFor(served.asked), async (folder) => {
-        return await recoverMoment(folder, { ...options, asked: served.asked, source });
-      });
-    } catch (error) {
-      if (!needsEarlierBase(error)) throw error;
-      told = error;
-    }
-  }
-  throw told;
+  const run = async (served: ServingBase) => {
+    await using source = await openMomentSource(served, continuous, options);
+    return await leaveRunning(options, wordFor(served.asked), async (folder) => {
+      return await recoverMoment(folder, { ...options, asked: served.asked, source });
+    });
+  };
+  return await withServingBase(serving, run, options);
 }
 
 /** A moment as POINT has it. */

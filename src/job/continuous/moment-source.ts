@@ -1,6 +1,6 @@
 /** What of a repository serves a moment: which base, which stretch of the log after it, and where replaying ends. */
 import { parseZonedInstant } from "../../base/clock.ts";
-import { Failure } from "../../base/errors.ts";
+import { Failure, isFailure, messageOf } from "../../base/errors.ts";
 import { LIMITS } from "../../base/limits.ts";
 import type { Progress } from "../../base/progress.ts";
 import type { BaseFacts } from "../../point/base-facts.ts";
@@ -8,6 +8,8 @@ import { formatMicros } from "../../point/continuous.ts";
 import type { AskedMoment } from "../../point/moment.ts";
 import { type Leg, type Moment, nearest, serve, type Window } from "../../policy/window.ts";
 import type { ClusterFacts } from "../../postgres/recovery.ts";
+import { needsEarlierBase } from "../../postgres/recovery-failure.ts";
+import { isDamage } from "../../repo/chunk.ts";
 import type { Repository } from "../../repo/repository.ts";
 import { openTemporaryFolder } from "../../system/temporary.ts";
 import { formatLsn, type Lsn } from "../../wal/lsn.ts";
@@ -127,6 +129,54 @@ async function lastCommitOf(
   return last === undefined ? undefined : (await readWalFacts(repository, last, { signal })).commits.last?.lsn;
 }
 
+/**
+ * Does with the first base that will do what is to be done with a moment: one that was being taken then is passed over, and one that is
+ * damaged is told and passed over, for the one before it serves the same moment with more of the log.
+ * @param options `isProof`: what is damaged is not passed over.
+ * @throws what the attempts threw: of several the first that tells of damage, else the last.
+ */
+export async function withServingBase<T>(
+  serving: readonly ServingBase[],
+  attempt: (served: ServingBase) => Promise<T>,
+  { progress, isProof = false }: { progress: Progress; isProof?: boolean },
+): Promise<T> {
+  let damaged: Failure | undefined;
+  let last: unknown;
+  for (const [at, served] of serving.entries()) {
+    try {
+      return await attempt(served);
+    } catch (error) {
+      last = error;
+      if (needsEarlierBase(error)) continue;
+      const isDamaged = isFailure(error, "recovery/damaged") && !isProof;
+      if (!isDamaged) throw damaged ?? error;
+      damaged ??= error;
+      const before = serving[at + 1]?.base.base.beganUs;
+      if (before === undefined) continue;
+      const next = `the base of ${formatMicros(before)} is taken in its place, with more of the log to replay`;
+      progress.say(`${error.message}; ${next}. 'chatkeep verify --read-data' says what else is touched`);
+    }
+  }
+  throw damaged ?? last;
+}
+
+/** What reads a base says of it. */
+async function ofBase<T>({ id, base }: ListedBase, read: () => Promise<T>): Promise<T> {
+  try {
+    return await read();
+  } catch (error) {
+    if (!isDamage(error) && !isFailure(error, "point/invalid")) throw error;
+    throw new Failure(
+      "recovery/damaged",
+      `the base ${id.slice(0, 8)} of ${formatMicros(base.beganUs)} is damaged: ${messageOf(error)}`,
+      {
+        hint: "Moments that another base serves, and every restore point, are untouched; 'chatkeep verify --read-data' says what else is damaged, and 'chatkeep repair packs' mends what another repository has.",
+        cause: error,
+      },
+    );
+  }
+}
+
 export interface OpenedSource extends MomentSource, AsyncDisposable {}
 
 /** Opens what a base serves a moment with. What is read of the log lies in a temporary folder until it is handed on. */
@@ -149,7 +199,7 @@ export async function openMomentSource(
   },
 ): Promise<OpenedSource> {
   const { base } = listed;
-  const facts = await readBaseFacts(repository, listed, { signal });
+  const facts = await ofBase(listed, async () => await readBaseFacts(repository, listed, { signal }));
   const folder = await openTemporaryFolder("chatkeep-wal");
   try {
     const { installation, systemId, segmentBytes, major } = base;
@@ -166,7 +216,9 @@ export async function openMomentSource(
       target: isEnd ? { kind: "end" } : asked,
       ...soundFrom(facts),
       ...(lastCommit === undefined ? {} : { reach: lastCommit }),
-      files: async (data) => void (await readBase(repository, listed, data, { signal, progress })),
+      files: async (data) => {
+        await ofBase(listed, async () => await readBase(repository, listed, data, { signal, progress }));
+      },
       async [Symbol.asyncDispose]() {
         await wal[Symbol.asyncDispose]();
         await folder[Symbol.asyncDispose]();

@@ -90,15 +90,20 @@ export interface MomentProving {
   recoverySeconds: number;
 }
 
-/** The point that was made of a moment already; undefined where there is none. */
+/**
+ * The point that was made of a moment already; undefined where there is none.
+ * @param line `reach`: what it must have, where the log's end is meant. A clock that was set back gives the same time to what was
+ * committed since.
+ */
 export function findMoment(
   { moments }: PointList,
   asked: MomentOptions["asked"],
-  line: { installationId: string; systemId: string; timeline: number },
+  line: { installationId: string; systemId: string; timeline: number; reach?: Lsn | undefined },
 ): Point | undefined {
   return moments.find((point) => {
     const facts = momentOf(point.snapshot.tags);
-    return point.installationId === line.installationId && facts !== undefined && isSameMoment(facts, asked, line);
+    if (point.installationId !== line.installationId || facts === undefined) return false;
+    return isSameMoment(facts, asked, line) && (line.reach === undefined || facts.replayedTo >= line.reach);
   });
 }
 

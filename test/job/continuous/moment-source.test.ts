@@ -2,8 +2,11 @@
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { after, before, test } from "node:test";
-import { isFailure } from "../../../src/base/errors.ts";
-import { findServingBases } from "../../../src/job/continuous/moment-source.ts";
+import { Failure, isFailure } from "../../../src/base/errors.ts";
+import { parseChunkId } from "../../../src/base/ids.ts";
+import { type Progress, silent } from "../../../src/base/progress.ts";
+import { findServingBases, openMomentSource, withServingBase } from "../../../src/job/continuous/moment-source.ts";
+import { earlierBaseNeeded } from "../../../src/postgres/recovery-failure.ts";
 import type { AskedMoment } from "../../../src/point/moment.ts";
 import type { Repository } from "../../../src/repo/repository.ts";
 import { createMemoryStore } from "../../../src/store/memory-store.ts";
@@ -88,4 +91,52 @@ test("where nothing was ever followed, that is said", async () => {
   const nothing = "the repository has nothing that a moment could be recovered from";
   await assertOutside({ kind: "now" }, nothing, empty);
   await assertOutside({ kind: "time", us: us(20) }, nothing, empty);
+});
+
+async function servingNow() {
+  return await findServingBases({ repository, installationId: LINE.installation, asked: { kind: "now" }, signal });
+}
+
+test("a base that is damaged is told, and the one before it serves the moment; a drill takes no other", async () => {
+  const { serving } = await servingNow();
+  const [one] = serving;
+  assert(one !== undefined);
+  const before = { ...one, base: { ...one.base, id: "b".repeat(64) as typeof one.base.id } };
+  const said: string[] = [];
+  const progress: Progress = { ...silent, say: (line) => void said.push(line) };
+  const damaged = new Failure("recovery/damaged", "the base is damaged");
+  const attempt = async (served: typeof one) => {
+    if (served === one) throw damaged;
+    return served.base.id;
+  };
+  assert.equal(await withServingBase([one, before], attempt, { progress }), before.base.id);
+  assert.equal(said.length, 1);
+  assert.match(said[0] ?? "", /the base is damaged; the base of 2026-12-01T00:00:38\.000000Z is taken in its place/);
+  await assert.rejects(withServingBase([one, before], attempt, { progress, isProof: true }), damaged);
+  await assert.rejects(withServingBase([one], attempt, { progress }), damaged);
+  const needs = earlierBaseNeeded();
+  const neither = async (served: typeof one) => {
+    throw served === one ? damaged : needs;
+  };
+  await assert.rejects(withServingBase([one, before], neither, { progress }), damaged);
+  assert.equal(said.length, 2);
+  const refused = new Failure("store/full", "no room");
+  const full = async () => {
+    throw refused;
+  };
+  await assert.rejects(withServingBase([one, before], full, { progress }), refused);
+});
+
+test("a base of which a part is gone is damaged, and not the repository's fault alone", async () => {
+  const { serving, continuous } = await servingNow();
+  const [one] = serving;
+  assert(one !== undefined);
+  const tree = parseChunkId("c".repeat(64));
+  const base = { ...one.base, snapshot: { ...one.base.snapshot, tree } };
+  const options = { repository, database: undefined, roles: [], progress: silent, signal };
+  await assert.rejects(openMomentSource({ ...one, base }, continuous, options), (error) => {
+    return (
+      isFailure(error, "recovery/damaged") && /the base .* of 2026-12-01T00:00:38.* is damaged/.test(error.message)
+    );
+  });
 });

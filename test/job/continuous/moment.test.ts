@@ -210,6 +210,10 @@ test("the same moment is found again, and stands in for no backup", async () => 
   assert.deepEqual(momentOf(found.snapshot.tags)?.us, asked.us);
   assert.equal(findMoment(list, { kind: "time", us: asked.us + 1n }, line), undefined);
   assert.equal(findMoment(list, asked, { ...line, timeline: 2 }), undefined);
+  // At the log's end the same time may mean more: a clock was set back, or two commits have one time.
+  const replayedTo = momentOf(found.snapshot.tags)?.replayedTo ?? 0n;
+  assert.equal(findMoment(list, asked, { ...line, reach: replayedTo }), found);
+  assert.equal(findMoment(list, asked, { ...line, reach: replayedTo + 1n }), undefined);
   assert.equal(findMoment(list, asked, { ...line, systemId: "1" }), undefined);
   assert.equal(resolvePoint(list, "latest", IDENTITY.id).id, later);
   assert.equal(list.points.includes(found), false);
