@@ -39,7 +39,7 @@ export class CopyOut extends Readable implements Submittable {
   }
 
   submit(connection: unknown): void {
-    this.#socket = borrowSocket(connection, () => this.#take());
+    this.#socket = borrowSocket(connection, { onReadable: () => this.#take() });
     this.#socket.query(this.#sql);
   }
 

@@ -8,7 +8,6 @@
  * Source: PostgreSQL's documentation, "Frontend/Backend Protocol": "COPY Operations", "Streaming Replication Protocol".
  */
 import type { Submittable } from "pg";
-import { releaseBytes } from "../base/bytes.ts";
 import { LIMITS } from "../base/limits.ts";
 import { type BorrowedSocket, borrowSocket, HEAD_BYTES, LENGTH_BYTES } from "./borrowed-socket.ts";
 
@@ -36,8 +35,8 @@ export interface AnswerOptions {
   /** Told of each message of copied data as soon as its beginning is here, whether or not anybody reads. */
   onMessage?: (start: Buffer) => void;
   /**
-   * The bytes of a part are lent: they are gone when the next part is asked for. Their memory is then given back at once; the
-   * collector would be called for each of some tens of MiB that pass.
+   * The bytes of a part are lent: they are gone when the next part is asked for. Their memory is then used again, or given back
+   * at once; the collector would be called for each of some tens of MiB that pass.
    */
   lends?: boolean;
 }
@@ -47,10 +46,10 @@ export class ReplicationAnswer implements Submittable, AsyncIterable<Part> {
   readonly #command: string;
   readonly #onMessage: (start: Buffer) => void;
   readonly #lends: boolean;
-  /** What came from the socket at once, by the last part of it. */
-  readonly #lent = new WeakMap<Part, Buffer>();
-  /** To be given back when the next part is asked for. */
-  #due: Buffer | undefined;
+  /** How what came from the socket at once is given back, by the last part of it. */
+  readonly #lent = new WeakMap<Part, () => void>();
+  /** What is to be given back when the next part is asked for. */
+  #due: (() => void) | undefined;
   #socket: BorrowedSocket | undefined;
   /** What came of a message that cannot be looked at before more of it has come. */
   #held: Buffer = Buffer.alloc(0);
@@ -104,7 +103,7 @@ export class ReplicationAnswer implements Submittable, AsyncIterable<Part> {
 
   /** The next part; undefined at the end. @throws what the server, the network or the library says. */
   async next(): Promise<Part | undefined> {
-    if (this.#due !== undefined) releaseBytes(this.#due);
+    this.#due?.();
     this.#due = undefined;
     for (;;) {
       const part = this.#queue.shift();
@@ -127,7 +126,7 @@ export class ReplicationAnswer implements Submittable, AsyncIterable<Part> {
   }
 
   submit(connection: unknown): void {
-    this.#socket = borrowSocket(connection, () => this.#take());
+    this.#socket = borrowSocket(connection, { onReadable: () => this.#take(), lends: this.#lends });
     this.#socket.query(this.#command);
   }
 
@@ -170,13 +169,16 @@ export class ReplicationAnswer implements Submittable, AsyncIterable<Part> {
   }
 
   #take(): void {
-    while (this.#socket !== undefined && this.isRead) {
-      const bytes = this.#socket.read();
+    for (let socket = this.#socket; socket !== undefined && this.isRead; socket = this.#socket) {
+      const bytes = socket.read();
       if (bytes === null) return;
       const whole = this.#held.length === 0 ? bytes : Buffer.concat([this.#held, bytes]);
+      const queued = this.#queue.length;
       this.#read(whole);
-      const last = this.#queue.at(-1);
-      if (this.#lends && last?.kind === "bytes" && last.bytes.buffer === whole.buffer) this.#lent.set(last, whole);
+      const giveBack = () => socket.release(bytes);
+      const last = this.#queue.length > queued ? this.#queue.at(-1) : undefined;
+      if (last === undefined || whole !== bytes) giveBack();
+      else this.#lent.set(last, giveBack);
     }
   }
 

@@ -10,6 +10,7 @@ import { Client, type ClientConfig } from "pg";
 import { systemClock } from "../base/clock.ts";
 import { Failure } from "../base/errors.ts";
 import { describeAddress, type ServerAddress } from "./address.ts";
+import { openBlockSocket } from "./block-socket.ts";
 import { mayDifferWithoutSsl, sslAttempts } from "./encryption.ts";
 import { readPasswordFile } from "./password-file.ts";
 import { withPassword } from "./password.ts";
@@ -114,7 +115,7 @@ async function openWith<T>(
 ): Promise<T> {
   const config = await configOf(timeouts, address, options);
   const stream = await address.passage?.open(address, options);
-  const client = new Client(stream === undefined ? config : { ...config, stream: () => connected(stream) });
+  const client = new Client({ ...config, ...streamFor(stream, options) });
   // A session that is lost while idle is told by the next query; without a listener it would end the process.
   let ended: Error | undefined;
   client.on("error", (error: Error) => {
@@ -135,6 +136,12 @@ async function openWith<T>(
   } finally {
     options.signal.removeEventListener("abort", cut);
   }
+}
+
+/** What a session is read from, where that is not a socket as the library makes it. TLS reads by itself. */
+function streamFor(passage: Socket | undefined, { ssl, isReplication }: OpenOptions): Pick<ClientConfig, "stream"> {
+  if (passage !== undefined) return { stream: () => connected(passage) };
+  return isReplication === true && ssl === false ? { stream: openBlockSocket } : {};
 }
 
 /** A socket that is connected already, as the library begins with one. */
