@@ -12,6 +12,8 @@ import {
   textAt,
 } from "./tar.ts";
 
+const ZEROS = Buffer.alloc(TAR_BLOCK);
+
 export interface TarEntry extends TarHeader {
   /**
    * Its bytes, before the next entry is asked for; what is not read is passed over. A part may be gone when the next one is asked
@@ -92,7 +94,7 @@ export async function* readTarEntries(
       const block = await pieces.exactly(TAR_BLOCK);
       if (block === undefined && mayEndOpen && pieces.isAtEnd) return;
       if (block === undefined) throw failure(isFirst ? "no-tar" : "cut-short");
-      if (block.every((byte) => byte === 0)) {
+      if (block.equals(ZEROS)) {
         if (isFirst && !mayEndOpen) throw failure("no-tar");
         return;
       }

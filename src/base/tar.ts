@@ -40,7 +40,8 @@ export function encodeTarHeader(path: string, sizeBytes: number): Buffer {
 /** The sum of a header's bytes, its own field read as spaces. */
 function checksumOf(header: Buffer): number {
   let sum = 8 * 0x20;
-  for (const [at, byte] of header.entries()) if (at < 148 || at >= 156) sum += byte;
+  for (let at = 0; at < 148; at += 1) sum += header[at] as number;
+  for (let at = 156; at < header.length; at += 1) sum += header[at] as number;
   return sum;
 }
 
