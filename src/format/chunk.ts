@@ -32,20 +32,31 @@ const WORTHWHILE = 0.97;
  */
 const LEVEL = 2;
 
+/** zstd's quickest without loss of its entropy coding: for what is compressed in hundreds of MiB at once, while somebody waits. */
+export const QUICK_LEVEL = 1;
+
+/** Of shorter chunks the look whether they are random takes a noticeable part of the time that it takes to compress them. */
+const SHORT_BYTES = 128 * 1024;
+
 /** Compresses a chunk when that pays. Trees always are: stock restic would rewrite those that are not. */
 export function packChunk(bytes: Uint8Array, type: ChunkType = "data"): PackedChunk {
-  return packBy(compress, bytes, type);
+  return packBy((raw) => compress(raw, LEVEL), bytes, { type });
 }
 
-function compress(bytes: Uint8Array): Buffer {
-  const params = { [constants.ZSTD_c_compressionLevel]: LEVEL };
+function compress(bytes: Uint8Array, level: number): Buffer {
+  const params = { [constants.ZSTD_c_compressionLevel]: level };
   return zstdCompressSync(bytes, { params, chunkSize: Math.max(bytes.length, 1024) });
 }
 
-function packBy(compressBy: (bytes: Uint8Array) => Buffer, bytes: Uint8Array, type: ChunkType): PackedChunk {
+/** @param isLooked False: compressed without a look whether that is worth trying. */
+function packBy(
+  compressBy: (bytes: Uint8Array) => Buffer,
+  bytes: Uint8Array,
+  { type, isLooked = true }: { type: ChunkType; isLooked?: boolean },
+): PackedChunk {
   const raw = { bytes, uncompressedLength: 0 };
   if (bytes.length === 0) return raw;
-  if (type === "data" && looksRandom(bytes)) return raw;
+  if (type === "data" && isLooked && looksRandom(bytes)) return raw;
   const packed = compressBy(bytes);
   if (type === "data" && packed.length > bytes.length * WORTHWHILE) return raw;
   return { bytes: packed, uncompressedLength: bytes.length };
@@ -61,7 +72,10 @@ export function unpackChunk(bytes: Uint8Array, uncompressedLength: number): Uint
 
 /** Packs and unpacks chunks one after the other, in memory that is used again: the hot path. */
 export interface Packer {
-  /** As {@link packChunk}; what is packed lies there until the next call of this. */
+  /**
+   * As {@link packChunk}; what is packed lies there until the next call of this. A short chunk that comes after one which became
+   * half as long is compressed without a look.
+   */
   pack(bytes: Uint8Array, type: ChunkType): PackedChunk;
   /** As {@link unpackChunk}, with the same errors; the bytes lie there until the next call of this. */
   unpack(bytes: Uint8Array, uncompressedLength: number): Uint8Array;
@@ -70,15 +84,22 @@ export interface Packer {
 }
 
 /** One for each who packs or unpacks, and who does not begin with the next chunk before the last one is done with. */
-export function openPacker(): Packer {
-  const contexts = openZstdContexts(LEVEL);
+export function openPacker(level: number = LEVEL): Packer {
+  const contexts = openZstdContexts(level);
   const kept = new WeakSet<ArrayBufferLike>();
   const keep = (bytes: Buffer | undefined): Buffer | undefined => {
     if (bytes !== undefined) kept.add(bytes.buffer);
     return bytes;
   };
+  /** Whether the last chunk became half as long, or less: then the next one is not random, either. */
+  let hasShrunk = false;
   return {
-    pack: (bytes, type) => packBy((raw) => keep(contexts?.compress(raw)) ?? compress(raw), bytes, type),
+    pack(bytes, type) {
+      const isLooked = !hasShrunk || bytes.length > SHORT_BYTES;
+      const packed = packBy((raw) => keep(contexts?.compress(raw)) ?? compress(raw, level), bytes, { type, isLooked });
+      hasShrunk = packed.uncompressedLength > 0 && packed.bytes.length * 2 <= bytes.length;
+      return packed;
+    },
     unpack(bytes, uncompressedLength) {
       // A length that the frame itself denies is told of by the other way.
       const isSaid = uncompressedLength > 0 && frameContentSize(bytes) === uncompressedLength;

@@ -151,7 +151,7 @@ export async function openSealingHandler(
         case "bytes":
           return { kind: "bytes", ...(await sealer.add(task.type, task.bytes)) };
         case "pieces":
-          return { kind: "pieces", ids: await storePieces(sealer, task) };
+          return { kind: "pieces", ids: await sealer.addPieces(task.bytes, task.lengths, task) };
         case "shared":
           return { kind: "shared", ...(await storeShared(sealer, task)) };
         case "range":
@@ -222,19 +222,6 @@ async function storeFiles(sealer: Sealer, tasks: readonly FileTask[], buffer: Bu
   const files: StoredFile[] = [];
   for (const file of tasks) files.push(await storeFile(sealer, file.path, buffer, file));
   return files;
-}
-
-async function storePieces(sealer: Sealer, { bytes, lengths, isNew }: PiecesTask): Promise<Uint8Array> {
-  const ids = Buffer.alloc(32 * lengths.length);
-  let at = 0;
-  for (const [index, length] of lengths.entries()) {
-    const piece = bytes.subarray(at, at + length);
-    const { id } = isNew ? await sealer.addNew("data", piece, () => {}) : await sealer.add("data", piece);
-    ids.write(id, 32 * index, "hex");
-    at += length;
-  }
-  assert(at === bytes.length, "pieces that are not all of their bytes");
-  return ids;
 }
 
 async function storeShared(

@@ -11,10 +11,18 @@
  * remote place, whose store gathers a pack in memory.
  */
 import { createHash, hash, type Hash } from "node:crypto";
-import { bug, Failure, isFailure } from "../base/errors.ts";
+import { assert, bug, Failure, isFailure } from "../base/errors.ts";
 import { parseChunkId, parsePackId, shortId, type ChunkId } from "../base/ids.ts";
 import { LIMITS } from "../base/limits.ts";
-import { openPacker, packChunk, unpackChunk, type ChunkType, type PackedChunk } from "../format/chunk.ts";
+import {
+  openPacker,
+  packChunk,
+  QUICK_LEVEL,
+  unpackChunk,
+  type ChunkType,
+  type PackedChunk,
+  type Packer,
+} from "../format/chunk.ts";
 import { SEAL_OVERHEAD, sealInto, unsealInto, type Keys } from "../format/crypto.ts";
 import { encodePackHeader, type PackEntry } from "../format/pack.ts";
 import type { Store, StoreWriter } from "../store/store.ts";
@@ -59,6 +67,17 @@ interface Sealed {
   readonly uncompressedLength: number;
 }
 
+const ID_BYTES = 32;
+
+function idOf(idBytes: Buffer): ChunkId {
+  return parseChunkId(idBytes.toString("hex"));
+}
+
+/** Gives back what was made by compressing; bytes that are stored raw are the caller's own. */
+function letGo(packer: Packer, packed: PackedChunk): void {
+  if (packed.uncompressedLength > 0) packer.release(packed.bytes);
+}
+
 function changedAfterSealing(): Failure {
   return bug("a chunk came back changed after sealing (if it happens again, test this machine's memory)");
 }
@@ -72,6 +91,8 @@ export class Sealer {
   /** Buffers of finished packs, to be used again. */
   readonly #spare: Buffer[] = [];
   readonly #packer = openPacker();
+  /** For {@link addPieces}. */
+  #quickPacker: Packer | undefined;
   /** What a sealed chunk is opened into again: one piece of memory, not a new one for each. */
   #opened = Buffer.alloc(0);
   readonly #closing = new Set<Promise<void>>();
@@ -99,14 +120,18 @@ export class Sealer {
    */
   async add(type: ChunkType, bytes: Uint8Array): Promise<{ id: ChunkId; isNew: boolean }> {
     return await this.#inTurn(async () => {
-      const idBytes = hash("sha256", bytes, "buffer");
-      const id = parseChunkId(idBytes.toString("hex"));
-      if (this.#isKnown(type, id, idBytes) || !this.#claim(type, idBytes)) return { id, isNew: false };
-      const packed = this.#packer.pack(bytes, type);
-      await this.#append(type, { id, idBytes, packed });
-      this.#letGo(packed);
-      return { id, isNew: true };
+      const { idBytes, isNew } = await this.#add(type, bytes, this.#packer);
+      return { id: idOf(idBytes), isNew };
     });
+  }
+
+  async #add(type: ChunkType, bytes: Uint8Array, packer: Packer): Promise<{ idBytes: Buffer; isNew: boolean }> {
+    const idBytes = hash("sha256", bytes, "buffer");
+    if (this.#isKnown(type, idBytes) || !this.#claim(type, idBytes)) return { idBytes, isNew: false };
+    const packed = packer.pack(bytes, type);
+    await this.#append(type, { idBytes, packed });
+    letGo(packer, packed);
+    return { idBytes, isNew: true };
   }
 
   /**
@@ -121,7 +146,7 @@ export class Sealer {
       // A tree that is stored raw would be rewritten by the next 'restic prune'.
       const isFit = type === "data" || packed.uncompressedLength > 0;
       try {
-        await this.#append(type, { id, idBytes, packed: isFit ? packed : packChunk(packed.bytes, type) });
+        await this.#append(type, { idBytes, packed: isFit ? packed : packChunk(packed.bytes, type) });
         return undefined;
       } catch (error) {
         // Opening what was sealed is the only test that costs: whose fault it is, is asked when it fails.
@@ -144,19 +169,51 @@ export class Sealer {
     onOpened: (opened: Uint8Array) => void,
   ): Promise<{ id: ChunkId; isNew: boolean }> {
     return await this.#inTurn(async () => {
-      const packed = this.#packer.pack(bytes, type);
-      const sealed = await this.#seal(type, packed);
-      this.#letGo(packed);
-      const opened = this.#openAgain(sealed);
-      // Against what was given: hashing alone would take a fault between the two for what was meant.
-      if (Buffer.compare(opened, bytes) !== 0) throw changedAfterSealing();
-      onOpened(opened);
-      const idBytes = hash("sha256", opened, "buffer");
-      this.#letGoOpened(opened);
-      const id = parseChunkId(idBytes.toString("hex"));
-      if (this.#isKnown(type, id, idBytes) || !this.#claim(type, idBytes)) return { id, isNew: false };
-      await this.#keep(type, id, sealed);
-      return { id, isNew: true };
+      const { idBytes, isNew } = await this.#addNew(type, bytes, { packer: this.#packer, onOpened });
+      return { id: idOf(idBytes), isNew };
+    });
+  }
+
+  async #addNew(
+    type: ChunkType,
+    bytes: Uint8Array,
+    { packer, onOpened }: { packer: Packer; onOpened?: (opened: Uint8Array) => void },
+  ): Promise<{ idBytes: Buffer; isNew: boolean }> {
+    const packed = packer.pack(bytes, type);
+    const length = packed.bytes.length + SEAL_OVERHEAD;
+    // To wait for what is there takes as long as to encrypt a short chunk.
+    const sealed = this.#seal(this.#withRoom(type, length) ?? (await this.#makeRoom(type, length)), packed);
+    letGo(packer, packed);
+    const opened = this.#openAgain(sealed);
+    // Against what was given: hashing alone would take a fault between the two for what was meant.
+    if (Buffer.compare(opened, bytes) !== 0) throw changedAfterSealing();
+    onOpened?.(opened);
+    const idBytes = hash("sha256", opened, "buffer");
+    this.#letGoOpened(opened);
+    if (this.#isKnown(type, idBytes) || !this.#claim(type, idBytes)) return { idBytes, isNew: false };
+    if (this.#take(type, idOf(idBytes), sealed)) await this.#pass(type, sealed.pack);
+    return { idBytes, isNew: true };
+  }
+
+  /**
+   * Short chunks of data that lie one behind the other, in one turn: as {@link addNew}, or as {@link add} where the repository most
+   * likely has them, but compressed at {@link QUICK_LEVEL}.
+   * @param lengths The chunks', in order; together as long as the bytes.
+   * @returns the chunks' ids, 32 bytes each.
+   */
+  async addPieces(bytes: Uint8Array, lengths: readonly number[], { isNew }: { isNew: boolean }): Promise<Buffer> {
+    assert(lengths.reduce((sum, length) => sum + length, 0) === bytes.length, "pieces that are not all of their bytes");
+    return await this.#inTurn(async () => {
+      const packer = (this.#quickPacker ??= openPacker(QUICK_LEVEL));
+      const ids = Buffer.allocUnsafeSlow(ID_BYTES * lengths.length);
+      let at = 0;
+      for (const [index, length] of lengths.entries()) {
+        const piece = bytes.subarray(at, at + length);
+        const added = isNew ? this.#addNew("data", piece, { packer }) : this.#add("data", piece, packer);
+        ids.set((await added).idBytes, ID_BYTES * index);
+        at += length;
+      }
+      return ids;
     });
   }
 
@@ -169,9 +226,9 @@ export class Sealer {
     sealed: Uint8Array,
   ): Promise<void> {
     await this.#inTurn(async () => {
-      const pack = await this.#makeRoom(type, sealed.length);
+      const pack = this.#withRoom(type, sealed.length) ?? (await this.#makeRoom(type, sealed.length));
       pack.buffer.set(sealed, pack.filled);
-      await this.#keep(type, id, { pack, length: sealed.length, uncompressedLength });
+      if (this.#take(type, id, { pack, length: sealed.length, uncompressedLength })) await this.#pass(type, pack);
     });
   }
 
@@ -228,9 +285,9 @@ export class Sealer {
     if (this.#failed !== undefined) throw this.#failed.error;
   }
 
-  #isKnown(type: ChunkType, id: ChunkId, idBytes: Uint8Array): boolean {
+  #isKnown(type: ChunkType, idBytes: Buffer): boolean {
     const known = this.#known;
-    return known.hasBytes === undefined ? known.has(type, id) : known.hasBytes(type, idBytes);
+    return known.hasBytes === undefined ? known.has(type, idOf(idBytes)) : known.hasBytes(type, idBytes);
   }
 
   /** The same bytes as data and as a tree are two chunks, so a tree's claim is made under the id's mirror image. */
@@ -238,22 +295,28 @@ export class Sealer {
     return this.#claims.claim(type === "data" ? idBytes : idBytes.toReversed());
   }
 
-  async #append(type: ChunkType, chunk: { id: ChunkId; idBytes: Buffer; packed: PackedChunk }): Promise<void> {
-    const sealed = await this.#seal(type, chunk.packed);
+  async #append(type: ChunkType, { idBytes, packed }: { idBytes: Buffer; packed: PackedChunk }): Promise<void> {
+    const length = packed.bytes.length + SEAL_OVERHEAD;
+    const sealed = this.#seal(this.#withRoom(type, length) ?? (await this.#makeRoom(type, length)), packed);
     const opened = this.#openAgain(sealed);
-    if (!hash("sha256", opened, "buffer").equals(chunk.idBytes)) throw changedAfterSealing();
+    if (!hash("sha256", opened, "buffer").equals(idBytes)) throw changedAfterSealing();
     this.#letGoOpened(opened);
-    await this.#keep(type, chunk.id, sealed);
+    if (this.#take(type, idOf(idBytes), sealed)) await this.#pass(type, sealed.pack);
   }
 
-  /** Seals bytes behind what the open pack's buffer holds; they are not part of the pack before {@link #keep}. */
-  async #seal(type: ChunkType, packed: PackedChunk): Promise<Sealed> {
-    const pack = await this.#makeRoom(type, packed.bytes.length + SEAL_OVERHEAD);
+  /** Seals bytes behind what a pack's buffer holds; they are not part of the pack before {@link #take}. */
+  #seal(pack: OpenPack, packed: PackedChunk): Sealed {
     const length = sealInto(this.#keys, packed.bytes, pack.buffer, pack.filled);
     return { pack, length, uncompressedLength: packed.uncompressedLength };
   }
 
-  /** The open pack of a type, with room in its buffer for so many bytes more. */
+  /** The open pack of a type, where its buffer has room for so many bytes more. */
+  #withRoom(type: ChunkType, sealedLength: number): OpenPack | undefined {
+    const pack = this.#open[type];
+    return pack !== undefined && pack.filled + sealedLength <= pack.buffer.length ? pack : undefined;
+  }
+
+  /** The open pack of a type, with room made for so many bytes more. */
   async #makeRoom(type: ChunkType, sealedLength: number): Promise<OpenPack> {
     const pack = (this.#open[type] ??= await this.#begin(type));
     if (pack.filled + sealedLength > pack.buffer.length) {
@@ -263,12 +326,21 @@ export class Sealer {
     return pack;
   }
 
-  async #keep(type: ChunkType, id: ChunkId, { pack, length, uncompressedLength }: Sealed): Promise<void> {
+  /** Makes a sealed chunk a part of its pack. @returns whether the pack is to be written, or closed. */
+  #take(type: ChunkType, id: ChunkId, { pack, length, uncompressedLength }: Sealed): boolean {
     pack.entries.push({ id, type, offset: pack.size, length, uncompressedLength });
     pack.filled += length;
     pack.size += length;
+    return pack.filled >= LIMITS.packWriteBytes || this.#isFull(type, pack);
+  }
+
+  #isFull(type: ChunkType, { size, entries }: OpenPack): boolean {
+    return size >= this.#targetOf(type) || entries.length >= LIMITS.packMaxChunks;
+  }
+
+  async #pass(type: ChunkType, pack: OpenPack): Promise<void> {
     if (pack.filled >= LIMITS.packWriteBytes) await this.#write(pack);
-    if (pack.size >= this.#targetOf(type) || pack.entries.length >= LIMITS.packMaxChunks) await this.#close(type);
+    if (this.#isFull(type, pack)) await this.#close(type);
   }
 
   /** The first pack is a small one, so that a line is not idle for long; packs are then sent one behind the other. */
@@ -294,11 +366,6 @@ export class Sealer {
   /** Gives back what {@link #openAgain} unpacked; what was stored raw lies in the buffer that is used again. */
   #letGoOpened(opened: Uint8Array): void {
     if (opened.buffer !== this.#opened.buffer) this.#packer.release(opened);
-  }
-
-  /** Gives back what was made by compressing; bytes that are stored raw are the caller's own. */
-  #letGo(packed: PackedChunk): void {
-    if (packed.uncompressedLength > 0) this.#packer.release(packed.bytes);
   }
 
   async #begin(type: ChunkType): Promise<OpenPack> {

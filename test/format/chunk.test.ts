@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { constants, gzipSync, zstdCompressSync } from "node:zlib";
 import * as fc from "fast-check";
-import { looksRandom, packChunk, unpackChunk, unpackZstd } from "../../src/format/chunk.ts";
+import { looksRandom, openPacker, packChunk, QUICK_LEVEL, unpackChunk, unpackZstd } from "../../src/format/chunk.ts";
 import { refusal, survives, withBitFlipped } from "./refusal.ts";
 
 const PHOTO = readFileSync(join(import.meta.dirname, "../golden/format/photo.jpg"));
@@ -55,6 +55,23 @@ test("what is tried and shrinks by less than three in a hundred is stored raw", 
   bytes.fill(0, 12_400, 13_100);
   assert.equal(looksRandom(bytes), false);
   assert.deepEqual(packChunk(bytes), { bytes, uncompressedLength: 0 });
+});
+
+test("whatever came before it, noise is stored raw and text compressed, at each level", () => {
+  for (const level of [undefined, QUICK_LEVEL]) {
+    const packer = openPacker(level);
+    for (const bytes of [ROWS, noise(65_536), noise(8_192), ROWS, PHOTO, noise(300_000), ROWS, ROWS, noise(1)]) {
+      const packed = packer.pack(bytes, "data");
+      if (bytes === ROWS) {
+        assert.ok(packed.bytes.length < bytes.length / 2);
+        const params = { [constants.ZSTD_c_compressionLevel]: level ?? 2 };
+        assert.deepEqual(Buffer.from(packed.bytes), zstdCompressSync(bytes, { params }));
+        assert.ok(Buffer.from(packer.unpack(packed.bytes, packed.uncompressedLength)).equals(bytes));
+      } else {
+        assert.deepEqual(packed, { bytes, uncompressedLength: 0 });
+      }
+    }
+  }
 });
 
 test("trees are compressed whatever they look like, and nothing at all is stored raw", () => {

@@ -102,6 +102,36 @@ test("what is sealed before it is known for new is stored once, and given as it 
   );
 });
 
+test("pieces are stored one by one, in one turn, whether they are taken for new or for known, and come back as they were", async () => {
+  const { repository } = fresh();
+  const { sealer, writer } = await openWriting(repository);
+  const pieces = [1, 64, 65_536, 65_536, 8_192, 65_536, 1_000_000].flatMap((length, at) => [
+    unlike(length),
+    Buffer.alloc(length, `${at} compressible `),
+  ]);
+  // Each twice: what has just been stored is known.
+  const bytes = Buffer.concat([...pieces, ...pieces]);
+  const lengths = [...pieces, ...pieces].map(({ length }) => length);
+  const expected = pieces.map((piece) => createHash("sha256").update(piece).digest("hex"));
+  for (const isNew of [true, false, true]) {
+    const ids = await sealer.addPieces(bytes, lengths, { isNew });
+    assert.deepEqual(
+      lengths.map((_, at) => ids.toString("hex", 32 * at, 32 * at + 32)),
+      [...expected, ...expected],
+    );
+  }
+  await sealer.flush();
+  await writer.finish();
+  const after = reopen(repository);
+  assert.equal((await after.loadIndex({ signal })).size, new Set(expected).size);
+  for (const [at, id] of expected.entries()) {
+    assert.ok((await after.readChunk("data", id as never, { signal })).equals(pieces[at] ?? Buffer.alloc(1, 1)));
+  }
+  const { problems } = await verifyRepository(after, { readData: "all", signal, progress: silent });
+  assert.deepEqual(problems, []);
+  await assert.rejects(sealer.addPieces(bytes, [1], { isNew: true }), /not all of their bytes/);
+});
+
 test("data and trees never share a pack, and no pack is left small while more comes", async () => {
   const { repository, store } = fresh();
   const { sealer, writer } = await openWriting(repository);
