@@ -23,7 +23,7 @@ import { BASE, baseTags } from "../../point/continuous.ts";
 import type { Repository } from "../../repo/repository.ts";
 import type { Sealing } from "../sealing.ts";
 import { type ChunkIds, Pieces } from "./pieces.ts";
-import { type Writer, writeSnapshot, type Written } from "./writing.ts";
+import { type Writer, Writing, type Written } from "./writing.ts";
 
 export const BASE_DATA = "data";
 export const BASE_MANIFEST = "backup_manifest";
@@ -59,12 +59,24 @@ export interface BaseToSave {
   readonly expectedBytes: number;
   /** Asked when all files have come, because the server says the rest only then. */
   readonly facts: () => Promise<{ readonly facts: BaseFacts; readonly manifest: Buffer }>;
+  /** By which it is written, where that has begun; else by one of its own. */
+  readonly writing?: Writing | undefined;
 }
 
 /** @throws Failure `repo/locked`, of the store, `database/failed` where the server's bytes make no sense; what `files` throws. */
-export async function saveBase(writer: Writer, { files, expectedBytes, facts }: BaseToSave): Promise<Written> {
+export async function saveBase(writer: Writer, base: BaseToSave): Promise<Written> {
+  if (base.writing !== undefined) return await saveBy(base.writing, writer, base);
+  await using writing = new Writing(writer);
+  return await saveBy(writing, writer, base);
+}
+
+async function saveBy(
+  writing: Writing,
+  { signal: asked }: Writer,
+  { files, expectedBytes, facts }: BaseToSave,
+): Promise<Written> {
   const expectedChunks = Math.ceil(expectedBytes / LIMITS.baseChunkBytes) + 10_000;
-  return await writeSnapshot(writer, { place: BASE, expectedChunks }, async (sealing, signal, locked) => {
+  return await writing.write({ place: BASE, expectedChunks, signal: asked }, async (sealing, signal, locked) => {
     const data = new BaseFolder(0o700, 0);
     const pieces = new Pieces(sealing, LIMITS.baseChunkBytes);
     for await (const entry of typeof files === "function" ? files(locked) : files) {

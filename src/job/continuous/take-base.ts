@@ -15,7 +15,7 @@ import { behind } from "./line-start.ts";
 import type { ListedBase } from "./list.ts";
 import { Together } from "./put-together.ts";
 import { type BaseEntry, saveBase } from "./save-base.ts";
-import type { Writer, Written } from "./writing.ts";
+import { type Writer, Writing, type Written } from "./writing.ts";
 
 export interface TakeBaseOptions {
   readonly address: ServerAddress;
@@ -56,6 +56,18 @@ const LABEL = "chatkeep base";
  * `repo/locked`, of the store; the signal's reason. Nothing counts then.
  */
 export async function takeBase(writer: Writer, options: TakeBaseOptions): Promise<TakenBase> {
+  await using writing = new Writing(writer);
+  // A checkpoint that is spread takes minutes, for which nobody need be kept away from the repository.
+  if (options.checkpoint === "fast") writing.begin(writer.signal);
+  return await take({ ...writer, writing }, options);
+}
+
+/** A writer, and what it writes by. */
+interface Taker extends Writer {
+  readonly writing: Writing;
+}
+
+async function take(writer: Taker, options: TakeBaseOptions): Promise<TakenBase> {
   const server = await lookAtServer(writer, options);
   const found = await usableEarlier(writer, options.earlier, server);
   if (!("base" in found)) return await takeWhole(writer, options, { server, whyWhole: found.whyWhole });
@@ -70,7 +82,7 @@ export async function takeBase(writer: Writer, options: TakeBaseOptions): Promis
 }
 
 /** The SQLSTATE tells: while it sends a whole base, a server has it for nothing but checksums of pages. */
-async function takeWhole(writer: Writer, options: TakeBaseOptions, read: Omit<Read, "earlier">): Promise<TakenBase> {
+async function takeWhole(writer: Taker, options: TakeBaseOptions, read: Omit<Read, "earlier">): Promise<TakenBase> {
   try {
     return await takeOne(writer, options, read);
   } catch (error) {
@@ -93,11 +105,11 @@ interface Read {
 }
 
 async function takeOne(
-  writer: Writer,
+  writer: Taker,
   { address, rate, checkpoint, expected }: TakeBaseOptions,
   { server, earlier, whyWhole, hasDamagedPages }: Read,
 ): Promise<TakenBase> {
-  const { signal, identity, program } = writer;
+  const { signal, identity, program, writing } = writer;
   await using session = await openReplication(address, { signal });
   const found = await session.identifySystem();
   refuseUnexpected(found, expected, address);
@@ -135,7 +147,7 @@ async function takeOne(
     told = whole;
     return { facts: whole, manifest: together?.manifest(end.manifest) ?? end.manifest };
   };
-  const written = await saveBase(writer, { files, expectedBytes: backup.expectedBytes, facts });
+  const written = await saveBase(writer, { files, expectedBytes: backup.expectedBytes, facts, writing });
   return { ...written, facts: told ?? (await facts()).facts, sentBytes, whyWhole };
 }
 

@@ -39,16 +39,6 @@ export type Build = (
   locked: Repository,
 ) => Promise<{ tree: ChunkId; tags: readonly string[] }>;
 
-/**
- * Locks, reads the index anew (others may have pruned since it was last read), stores what `build` gives, and writes the
- * snapshot when everything is durable and the lock is seen to be there.
- * @throws Failure `repo/locked`, of the store, or what `build` throws; what was stored is used by the next run.
- */
-export async function writeSnapshot(writer: Writer, options: WriteOptions, build: Build): Promise<Written> {
-  await using writing = new Writing(writer);
-  return await writing.write({ ...options, signal: writer.signal }, build);
-}
-
 /** The lock, and the repository as it was read under it. */
 interface Held {
   readonly repository: Repository;
@@ -66,7 +56,7 @@ interface Threads {
 const OVER = new Failure("run/cancelled", "the writing is over");
 
 /**
- * {@link writeSnapshot} again and again. Where another snapshot follows at once, the lock is kept, for
+ * Writes snapshots one after the other. Where another one follows at once, the lock is kept, for
  * {@link LIMITS.writingLockMs} at most: to settle takes longer than to store a span. The threads wait for the next snapshot,
  * for {@link LIMITS.writingRestMs}; after a failure there are new ones.
  */
@@ -86,9 +76,17 @@ export class Writing implements AsyncDisposable {
     this.#startsLate = startsLate;
   }
 
+  /** Starts the threads and locks, while there is other work to do before {@link write}; what fails here is tried again there. */
+  begin(signal: AbortSignal): void {
+    this.#threads ??= this.#startThreads(signal);
+    this.#inTurn(async () => void (this.#held ??= await this.#lock(signal))).catch(() => {});
+  }
+
   /**
+   * Locks, reads the index anew (others may have pruned since it was last read), stores what `build` gives, and writes the
+   * snapshot when everything is durable and the lock is seen to be there.
    * @param options `goesOn`: asked when the snapshot is there, whether another follows at once.
-   * @throws as {@link writeSnapshot}.
+   * @throws Failure `repo/locked`, of the store, or what `build` throws; what was stored is used by the next run.
    */
   async write(
     { goesOn, ...options }: WriteOptions & { readonly signal: AbortSignal; readonly goesOn?: () => boolean },

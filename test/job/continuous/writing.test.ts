@@ -3,12 +3,12 @@ import { createHash } from "node:crypto";
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import { Failure } from "../../../src/base/errors.ts";
+import { Failure, isFailure } from "../../../src/base/errors.ts";
 import { LIMITS } from "../../../src/base/limits.ts";
 import { listIds } from "../../../src/job/continuous/pieces.ts";
 import { type Build, Writing } from "../../../src/job/continuous/writing.ts";
 import { WAL } from "../../../src/point/continuous.ts";
-import { LOCK_TIMES } from "../../../src/repo/lock.ts";
+import { LOCK_TIMES, lockExclusive } from "../../../src/repo/lock.ts";
 import type { Repository } from "../../../src/repo/repository.ts";
 import { openStore } from "../../../src/store/open-store.ts";
 import { HandClock } from "../../harness/hand-clock.ts";
@@ -103,6 +103,36 @@ test("the lock is kept while the next snapshot follows at once, and let go of wh
     await clock.advance(LIMITS.writingLockMs);
     return await build(sealing, inner, locked);
   });
+  assert.deepEqual(locks(), []);
+});
+
+test("what is begun early is locked then and used by the next snapshot; what cannot be begun is tried again, and left it leaves nothing", async () => {
+  const { folder, repository, locks } = await world();
+  await using _ = folder;
+  const build = storing([shared(Buffer.from("some of the log"))], () => {});
+  {
+    await using writing = new Writing({ ...writerOf(repository), clock: hasty });
+    writing.begin(signal);
+    while (locks().length === 0) await new Promise(setImmediate);
+    const early = locks();
+    await writing.write(OPTIONS, async (sealing, inner, locked) => {
+      assert.deepEqual(locks(), early);
+      return await build(sealing, inner, locked);
+    });
+    assert.deepEqual(locks(), []);
+  }
+  {
+    await using writing = new Writing({ ...writerOf(repository), clock: hasty });
+    writing.begin(signal);
+  }
+  assert.deepEqual(locks(), []);
+  const alone = await lockExclusive(repository, { clock: hasty, signal, hostname: "elsewhere", pid: 1 });
+  await using writing = new Writing({ ...writerOf(repository), clock: hasty });
+  writing.begin(signal);
+  await assert.rejects(writing.write(OPTIONS, build), (error) => isFailure(error, "repo/locked"));
+  writing.begin(signal);
+  await alone[Symbol.asyncDispose]();
+  await writing.write(OPTIONS, build);
   assert.deepEqual(locks(), []);
 });
 
