@@ -2,20 +2,13 @@
  * What the bench times of continuous protection, each in a process of its own: `base PORT USER REPOSITORY [built]` takes a base into
  * a repository, built on the newest there where that is asked, and prints what that added, what it has and what was sent;
  * `log PORT USER TIMELINE FROM TO REPOSITORY` follows the log into one until a span or the journal has everything up to `TO`;
- * `recover REPOSITORY` brings the newest moment back and prints how far that is. A repository that is not there is made.
+ * `recover REPOSITORY` brings the newest moment back and prints how far that is. A repository that is not there is made; `make REPOSITORY`
+ * does nothing else. Each loads what it needs alone.
  */
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { systemClock } from "../src/base/clock.ts";
 import { LIMITS } from "../src/base/limits.ts";
-import { silent } from "../src/base/progress.ts";
-import { LogLine } from "../src/job/continuous/line.ts";
-import { findServingBases, openMomentSource } from "../src/job/continuous/moment-source.ts";
-import { receive } from "../src/job/continuous/receive.ts";
-import { openSpanPlace } from "../src/job/continuous/span-place.ts";
-import { listContinuous } from "../src/job/continuous/list.ts";
-import { takeBase } from "../src/job/continuous/take-base.ts";
-import { recover } from "../src/postgres/recovery.ts";
 import { openReplication } from "../src/postgres/replication.ts";
 import { createRepository, openRepository, type Repository } from "../src/repo/repository.ts";
 import { openStore } from "../src/store/open-store.ts";
@@ -46,6 +39,8 @@ async function expectedAt(address: ReturnType<typeof addressOf>) {
 }
 
 async function base([port, user, path, how]: readonly string[]): Promise<void> {
+  const { listContinuous } = await import("../src/job/continuous/list.ts");
+  const { takeBase } = await import("../src/job/continuous/take-base.ts");
   const repository = await repositoryAt(path);
   const { bases } = await listContinuous(repository, IDENTITY.id, { signal: never });
   const earlier = how === "built" ? bases.at(-1) : undefined;
@@ -59,6 +54,9 @@ async function base([port, user, path, how]: readonly string[]): Promise<void> {
 }
 
 async function log([port, user, timeline, from, to, path]: readonly string[]): Promise<void> {
+  const { LogLine } = await import("../src/job/continuous/line.ts");
+  const { receive } = await import("../src/job/continuous/receive.ts");
+  const { openSpanPlace } = await import("../src/job/continuous/span-place.ts");
   const repository = await repositoryAt(path);
   const [start, end] = [parseLsn(from ?? ""), parseLsn(to ?? "")];
   const enough = new AbortController();
@@ -107,6 +105,9 @@ async function log([port, user, timeline, from, to, path]: readonly string[]): P
 }
 
 async function recoverNow([path]: readonly string[]): Promise<void> {
+  const { silent } = await import("../src/base/progress.ts");
+  const { findServingBases, openMomentSource } = await import("../src/job/continuous/moment-source.ts");
+  const { recover } = await import("../src/postgres/recovery.ts");
   const repository = await repositoryAt(path);
   await repository.loadIndex({ signal: never });
   const ports = { repository, database: undefined, roles: ["postgres"], progress: silent, signal: never };
@@ -120,7 +121,11 @@ async function recoverNow([path]: readonly string[]): Promise<void> {
   process.stdout.write(`${formatLsn(recovered.replayedTo)}\n`);
 }
 
-const VERBS = { base, log, recover: recoverNow } as const;
+async function make([path]: readonly string[]): Promise<void> {
+  await repositoryAt(path);
+}
+
+const VERBS = { base, log, make, recover: recoverNow } as const;
 const [what, ...args] = process.argv.slice(2);
 const verb = Object.entries(VERBS).find(([name]) => name === what)?.[1];
 if (verb === undefined) throw new Error(`unknown: ${what ?? "nothing"}`);

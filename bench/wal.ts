@@ -155,7 +155,10 @@ export async function base(runs: number): Promise<void> {
       name: "Chatkeep, into a repository",
       command: [process.execPath, PROTECTING, "base", String(port), user, repository],
       env: COMPILED,
-      prepare: () => remove(repository),
+      async prepare() {
+        remove(repository);
+        await mustRun(process.execPath, [PROTECTING, "make", repository]);
+      },
     },
     {
       name: "Chatkeep's base alone, into files",
