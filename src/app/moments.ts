@@ -11,7 +11,7 @@ import type { Installation } from "../installation/installation.ts";
 import type { BackupOptions } from "../job/backup.ts";
 import { lookBefore } from "../job/last-commit.ts";
 import { type MomentPlace, momentByChance, momentPoint, type MomentProving } from "../job/moment-point.ts";
-import { listPoints, type PointList } from "../job/points.ts";
+import { listPoints, type Point, type PointList } from "../job/points.ts";
 import { formatMicros } from "../point/continuous.ts";
 import { type AskedMoment, isMomentAlone, parseMoment } from "../point/moment.ts";
 import { fallLimitsOf } from "./alarms.ts";
@@ -72,7 +72,8 @@ export async function ofMoment<T>(
     }
     // A time means a restore point where it is no moment that can be had.
     if (isMomentAlone(word)) throw error;
-    if ((error.hint ?? "") !== "" && list.points.length > 0) {
+    const isBefore = ({ takenAtMs }: Point) => asked.kind === "time" && BigInt(takenAtMs) * 1000n <= asked.us;
+    if ((error.hint ?? "") !== "" && list.points.some(isBefore)) {
       s.progress.say(`${error.message}: the restore point before it is taken`);
     }
     return undefined;

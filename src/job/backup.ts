@@ -299,7 +299,8 @@ async function capture(run: Run, tools: Tools): Promise<Captured> {
     readers: run.workers ?? LIMITS.sealingWorkers,
     leaveDatabase: async () => await sealing.leaveDatabase(),
     parentRanges: parent === undefined ? undefined : new ParentRanges(parent.reader, parent.manifest, isStored),
-    readsAll: run.full || isDoubtful,
+    // A server that was recovered for a moment can never say what changed since the parent, and nobody need hear that.
+    readsAll: run.full || isDoubtful || run.moment !== undefined,
     isDoubtful,
     startedAt: run.startedAt,
     fullEveryMs: run.fullEveryMs,

@@ -10,7 +10,8 @@ import type { Repository } from "../repo/repository.ts";
 import { findMoment, makeMoment, type MomentOptions, type MomentProving } from "./continuous/moment.ts";
 import { lookAtWindow, sortContinuous } from "./continuous/list.ts";
 import { findServingBases, openMomentSource, type ServingBase, withServingBase } from "./continuous/moment-source.ts";
-import { listPoints, type PointList } from "./points.ts";
+import { PointReader } from "./point-reader.ts";
+import { listPoints, type Point, type PointList } from "./points.ts";
 
 export type { MomentProving } from "./continuous/moment.ts";
 
@@ -44,7 +45,10 @@ export async function momentPoint(options: MomentPointOptions): Promise<Snapshot
     const { systemId } = served.base.base;
     const line = { systemId, timeline: served.timeline, installationId: identity.id, reach: served.lastCommit };
     const known = findMoment(list, served.asked, line);
-    if (known !== undefined) return known.snapshotId;
+    if (known !== undefined) {
+      progress.say(`the moment was brought back before: ${await describe(repository, known, { signal })}`);
+      return known.snapshotId;
+    }
     const { roles, ...place } = await options.place();
     const { database } = place;
     await using source = await openMomentSource(served, continuous, { repository, database, roles, progress, signal });
@@ -62,15 +66,28 @@ export async function momentPoint(options: MomentPointOptions): Promise<Snapshot
       signal,
     };
     const { point } = await makeMoment(made);
-    progress.say(`the moment is restore point ${shortId(point ?? "")}`);
     const { moments } = await listPoints(repository, { signal });
     const found = moments.find(({ id }) => id === point);
-    if (found !== undefined) return found.snapshotId;
-    throw new Failure("moment/outside", "the restore point of that moment was forgotten while it was made", {
-      hint: "Ask for it again.",
-    });
+    if (found === undefined) {
+      throw new Failure("moment/outside", "the restore point of that moment was forgotten while it was made", {
+        hint: "Ask for it again.",
+      });
+    }
+    progress.say(`the moment is ${await describe(repository, found, { signal })}`);
+    return found.snapshotId;
   };
   return await withServingBase(serving, find, { progress, isProof: options.proving !== undefined });
+}
+
+/** With the last commit that is in it: whoever looks for a time before something went wrong sees whether it is. */
+async function describe(repository: Repository, point: Point, { signal }: { signal: AbortSignal }): Promise<string> {
+  const { moment } = await new PointReader(repository, point, { signal }).manifest();
+  const name = `restore point ${shortId(point.id)}`;
+  if (moment === undefined) return name;
+  const { lastCommitAt, replayedTo } = moment;
+  return lastCommitAt === null
+    ? `${name}; nothing was committed between the base and it`
+    : `${name}; the last commit in it is of ${lastCommitAt}, lsn:${replayedTo}`;
 }
 
 /** True where a repository has a base of an installation: then there may be moments that can be had. */

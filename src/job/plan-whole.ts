@@ -123,6 +123,7 @@ export async function planAll(reader: PointReader, options: WholeOptions): Promi
     point: reader.point.id,
     snapshot: reader.point.snapshotId,
     takenAt: manifest.startedAt,
+    ...(manifest.moment === undefined ? {} : { moment: manifest.moment }),
     installation: manifest.installation.name,
     chatwoot: manifest.chatwoot.version,
     place: describePlace(place),

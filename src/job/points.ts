@@ -11,7 +11,7 @@ import { LIMITS } from "../base/limits.ts";
 import type { Snapshot } from "../format/snapshot-file.ts";
 import { continuousPlace } from "../point/continuous.ts";
 import { POINT_TAG } from "../point/layout.ts";
-import { momentOf } from "../point/moment.ts";
+import { isMomentAlone, momentOf, parseMoment } from "../point/moment.ts";
 import type { ListedSnapshot, Repository } from "../repo/repository.ts";
 import { awaitingAck, isShrunk } from "./acks.ts";
 import { isHold, recordOf, tagValue, type PointHold, type PointRecord } from "./records.ts";
@@ -292,11 +292,18 @@ function newest(points: readonly Point[], word: "latest" | "proven"): Point {
   );
 }
 
+const WORDS =
+  "'chatkeep list' shows the points; a time needs its zone, as in 2026-11-23T16:58:50Z or +01:00. A moment that is no time is written now, -90s, -5m, -2h, -1d or lsn:0/16B3748.";
+
+const MADE_FIRST = (word: string) =>
+  `'chatkeep show ${word}' makes a restore point of the moment, and says its name: give that here.`;
+
 function atTime(points: readonly Point[], word: string): Point {
   const instant = parseZonedInstant(word);
   if (instant === undefined) {
     throw new Failure("point/not-found", `there is no restore point '${word}'`, {
-      hint: "'chatkeep list' shows the points; a time needs its zone, as in 2026-11-23T16:58:50Z or +01:00.",
+      // Whoever takes a moment has made a point of it before the word comes here.
+      hint: isMomentAlone(word) && parseMoment(word, 0) !== undefined ? MADE_FIRST(word) : WORDS,
     });
   }
   const found = points.find((point) => point.takenAtMs <= instant);

@@ -114,6 +114,7 @@ async function planAll(reader: PointReader, options: RestoreOptions): Promise<Wh
     point: reader.point.id,
     snapshot: reader.point.snapshotId,
     takenAt: manifest.startedAt,
+    ...(manifest.moment === undefined ? {} : { moment: manifest.moment }),
     installation: manifest.installation.name,
     chatwoot: manifest.chatwoot.version,
     isLive: options.isLive,

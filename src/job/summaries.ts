@@ -4,7 +4,7 @@
  */
 import type { FixLine } from "./fix-summary.ts";
 import type { Finding } from "../base/findings.ts";
-import type { Manifest } from "../point/manifest.ts";
+import type { Manifest, MomentEntry } from "../point/manifest.ts";
 import type { ProofCheck, Recovery } from "../point/proof.ts";
 import type { WindowLine, WindowReport } from "./window-summary.ts";
 
@@ -198,6 +198,8 @@ export interface RestorePlan {
   /** The snapshot that is restored: another one may have the same name. */
   snapshot: string;
   takenAt: string;
+  /** Of a point that was made of one. */
+  moment?: MomentEntry;
   installation: string;
   chatwoot: string | null;
   /** The restored database takes the place of the one that Chatwoot uses. */

@@ -2,6 +2,7 @@
 import type { Finding } from "../base/findings.ts";
 import type { MatchLine } from "../chatwoot/environment-match.ts";
 import type { InstallationKind } from "../installation/installation.ts";
+import type { MomentEntry } from "../point/manifest.ts";
 import type { Part } from "./restore-findings.ts";
 import type { StageState } from "./stages/journal.ts";
 import type { StageName } from "./stages/stage.ts";
@@ -14,6 +15,8 @@ export interface WholePlan {
   /** The snapshot that is restored: another one may have the same name. */
   snapshot: string;
   takenAt: string;
+  /** Of a point that was made of one. */
+  moment?: MomentEntry;
   /** Of the point. */
   installation: string;
   chatwoot: string | null;

@@ -28,6 +28,7 @@ import { formatSchedule } from "../../src/cli/reports/schedule.ts";
 import { formatScrub } from "../../src/cli/reports/scrub.ts";
 import { formatShow } from "../../src/cli/reports/show.ts";
 import { formatStatus } from "../../src/cli/reports/status.ts";
+import { MOMENT } from "./moment-entry.ts";
 import { STATUS, STATUS_OF_PLACE, WATCH, WINDOW } from "./status-summaries.ts";
 import { formatStats, formatUncounted } from "../../src/cli/reports/stats.ts";
 import { formatUnlock } from "../../src/cli/reports/unlock.ts";
@@ -263,6 +264,7 @@ const REPORTS: Record<string, string[]> = {
   ),
   "an empty list": formatList({ ...LIST, points: [] }, LOOK),
   "a restore point": formatShow(SHOW, LOOK),
+  "a restore point of a moment": formatShow({ ...SHOW, manifest: { ...SHOW.manifest, moment: MOMENT } }, LOOK),
   "a restore point that nobody has proven": formatShow({ ...SHOW, proof: null }, LOOK),
   "files of a restore point": formatEntries(ENTRIES, LOOK),
   "a look at live files": formatScrub(SCRUB, LOOK),
@@ -282,6 +284,7 @@ const REPORTS: Record<string, string[]> = {
     LOOK,
   ),
   "the plan of a restore": formatPlan(PLAN, LOOK),
+  "the plan of a restore of a moment": formatPlan({ ...PLAN, moment: MOMENT }, LOOK),
   "the plan of a restore into a server of which little is known": formatPlan(
     { ...PLAN, estimate: { diskBytes: 160_432_128, freeBytes: null, seconds: null } },
     LOOK,

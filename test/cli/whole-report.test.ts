@@ -9,6 +9,7 @@ import {
   formatWholeRollbackPlan,
 } from "../../src/cli/reports/restore-whole.ts";
 import type { WholePlan, WholeRollbackSummary, WholeSummary } from "../../src/job/whole-summaries.ts";
+import { MOMENT } from "./moment-entry.ts";
 
 const LOOK = plainLook(Date.parse("2026-11-23T17:00:00Z"), 100);
 const POINT = "b07d55e1".padEnd(64, "0");
@@ -96,6 +97,7 @@ const ROLLED_BACK: WholeRollbackSummary = {
 
 const REPORTS: Readonly<Record<string, readonly string[]>> = {
   "the plan": formatWholePlan(PLAN, LOOK),
+  "the plan of a moment": formatWholePlan({ ...PLAN, moment: MOMENT }, LOOK),
   "the plan in another place, with all that stands in the way": formatWholePlan(
     {
       ...PLAN,

@@ -76,6 +76,21 @@ for (const [word, code] of [
   });
 }
 
+function hintOf(word: string): string {
+  try {
+    return resolvePoint(THREE, word, "one").id;
+  } catch (error) {
+    return isFailure(error) ? (error.hint ?? "") : "";
+  }
+}
+
+test("a word that means a moment is told how to become a point, and any other how a moment is written", () => {
+  for (const word of ["now", "-5m", "lsn:0/16B3748"])
+    assert.match(hintOf(word), new RegExp(`^'chatkeep show ${word}' makes a restore point`));
+  for (const word of ["0/16B3748", "5m", "-5min", "lsn:zzz"])
+    assert.match(hintOf(word), /now, -90s,.* or lsn:0\/16B3748/);
+});
+
 test("the beginning of two names is refused, and both are named", () => {
   const twins = list(point("ab", "2026-11-24T12:00:00Z"), point("abab0", "2026-11-23T12:00:00Z"));
   assert.throws(

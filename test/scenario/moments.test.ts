@@ -8,6 +8,7 @@ import { setImmediate } from "node:timers/promises";
 import { watchFile } from "../../src/app/state-folder.ts";
 import { attachFile, sendMessage } from "../../src/demo/change.ts";
 import { seededRandom } from "../../src/demo/random.ts";
+import type { Manifest } from "../../src/point/manifest.ts";
 import { listPoints } from "../../src/job/points.ts";
 import type { RecoveredServer, ServerAccess } from "../../src/job/server-summary.ts";
 import type { Repository } from "../../src/repo/repository.ts";
@@ -90,8 +91,22 @@ async function momentsThere(): Promise<number> {
 }
 
 test("a time is exactly that moment, made into a restore point once", async () => {
-  assert.equal(await messagesOf(good.time), good.messages);
+  const made = await desk.chatkeep(["dump", good.time, "manifest.json"]);
+  const { moment, tables } = JSON.parse(made.stdout) as Manifest;
+  assert.equal(tables.find(({ name }) => name === "messages")?.rows, good.messages);
+  const last = `the last commit in it is of ${moment?.lastCommitAt}, lsn:${moment?.replayedTo}`;
+  assert.match(made.stderr, new RegExp(`^the moment is restore point [0-9a-f]{8}; ${last}$`, "m"));
+  assert.doesNotMatch(made.stderr, /reading every row/);
   assert.equal(await momentsThere(), 1);
+  const plan = await desk.chatkeep(["restore", good.time, "--to", join(desk.root, "unmade"), "--plan"]);
+  assert.match(
+    plan.stderr,
+    new RegExp(`^the moment was brought back before: restore point [0-9a-f]{8}; ${last}$`, "m"),
+  );
+  assert.match(
+    plan.stdout,
+    new RegExp(`^  moment +${moment?.at}, .*\n  last commit +${moment?.lastCommitAt}, lsn:`, "m"),
+  );
   const again = await desk.chatkeep(["ls", good.time, "database"]);
   assert.equal(again.status, 0, again.stderr);
   assert.equal(await momentsThere(), 1);
@@ -286,8 +301,13 @@ test("a time that no window covers is the restore point before it, and any other
   assert.equal(refused.status, 1);
   assert.match(
     refused.stderr,
-    /error: the moment 0\/16B3748 cannot be had: the log is there from 0\/[0-9A-F]+ to 0\/[0-9A-F]+\n/,
+    /error: the moment lsn:0\/16B3748 cannot be had: the log is there from lsn:0\/[0-9A-F]+ to lsn:0\/[0-9A-F]+\n/,
   );
+  const held = await desk.chatkeep(["hold", "-5m", "--name", "audit"]);
+  assert.match(held.stderr, /^error: there is no restore point '-5m'\nhint: 'chatkeep show -5m' makes .*name: give/m);
+  const before = await desk.chatkeep(["show", "2020-01-01T00:00:00Z"]);
+  assert.doesNotMatch(before.stderr, /the restore point before it is taken/);
+  assert.match(before.stderr, /^error: no restore point is as old as 2020/m);
 });
 
 test("a time after the last commit is refused, with both that can be had, until it is known that nothing came since", async () => {

@@ -12,6 +12,7 @@ import { formatFindings } from "../findings.ts";
 import { type Look, padEnd, padStart, proseWidth, wrap } from "../look.ts";
 import { formatPairs } from "../table.ts";
 import { formatAge, formatUtc } from "../when.ts";
+import { momentPairs } from "./moment.ts";
 import { formatBlockers } from "./restore.ts";
 
 /** The steps as people call them. */
@@ -41,7 +42,9 @@ export function formatWholePlan(plan: WholePlan, look: Look): string[] {
     ...formatPairs(
       [
         ["restore point", shortId(plan.point)],
-        ["taken", `${formatUtc(plan.takenAt)}, ${formatAge(plan.takenAt, look.nowMs)}`],
+        ...(plan.moment === undefined
+          ? [["taken", `${formatUtc(plan.takenAt)}, ${formatAge(plan.takenAt, look.nowMs)}`] as const]
+          : momentPairs(plan.moment, look)),
         ["chatwoot", plan.chatwoot ?? "version unknown"],
         ["place", place],
         ...(frontendUrl === null ? [] : [["address", frontendUrl] as const]),

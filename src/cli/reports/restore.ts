@@ -7,6 +7,7 @@ import { formatFindings } from "../findings.ts";
 import { proseWidth, wrap, type Look } from "../look.ts";
 import { formatPairs, formatTable } from "../table.ts";
 import { formatAge, formatUtc } from "../when.ts";
+import { momentPairs } from "./moment.ts";
 
 const NOUNS = { database: "database", storage: "uploaded files", config: "configuration", code: "code" } as const;
 
@@ -32,7 +33,9 @@ export function formatPlan(plan: RestorePlan, look: Look): string[] {
     ...formatPairs(
       [
         ["restore point", shortId(plan.point)],
-        ["taken", `${formatUtc(plan.takenAt)}, ${formatAge(plan.takenAt, look.nowMs)}`],
+        ...(plan.moment === undefined
+          ? [["taken", `${formatUtc(plan.takenAt)}, ${formatAge(plan.takenAt, look.nowMs)}`] as const]
+          : momentPairs(plan.moment, look)),
         ["chatwoot", plan.chatwoot ?? "version unknown"],
       ],
       look,

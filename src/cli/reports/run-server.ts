@@ -36,9 +36,8 @@ export function formatStarted(
 }
 
 function aboutPairs({ point, lastCommitAt, replayedTo, server, folder, access }: RecoveredServer): [string, string][] {
-  const replayed = replayedTo === null ? "" : `, ${replayedTo}`;
   const commit: [string, string][] =
-    replayedTo === null ? [] : [["last commit", `${lastCommitAt ?? "before the base"}${replayed}`]];
+    replayedTo === null ? [] : [["last commit", `${lastCommitAt ?? "before the base"}, lsn:${replayedTo}`]];
   return [
     [replayedTo === null ? "restore point" : "moment", /^[0-9a-f]{64}$/.test(point) ? shortId(point) : point],
     ...commit,

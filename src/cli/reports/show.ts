@@ -14,6 +14,7 @@ import type { Look } from "../look.ts";
 import { formatPairs, formatTable } from "../table.ts";
 import { formatAge, formatUtc } from "../when.ts";
 import { describeRecovery, formatChecks, withoutFiles } from "./drill.ts";
+import { momentPairs } from "./moment.ts";
 
 /** More than this many are counted, not named; the manifest, or the lists beside it, name them all. */
 const NAMED = 10;
@@ -22,7 +23,7 @@ export function formatShow(summary: ShowSummary, look: Look): string[] {
   const { line, manifest } = summary;
   return [
     `restore point ${look.paint("bold", shortId(line.point))} of ${manifest.installation.name}, ${formatUtc(line.takenAt)}, ${formatAge(line.takenAt, look.nowMs)}`,
-    ...formatPairs(origin(summary), look, "  "),
+    ...formatPairs(origin(summary, look), look, "  "),
     "",
     "holds",
     ...formatPairs(contents(summary), look, "  "),
@@ -45,11 +46,12 @@ export function formatShow(summary: ShowSummary, look: Look): string[] {
 
 type Pairs = [string, string][];
 
-function origin({ line, manifest }: ShowSummary): Pairs {
+function origin({ line, manifest }: ShowSummary, look: Look): Pairs {
   const { chatwoot, server } = manifest;
   const extensions = server.extensions.map(({ name, version }) => `${name} ${version}`).join(", ");
   return [
     ["name", line.point],
+    ...momentPairs(manifest.moment, look),
     ["chatwoot", [chatwoot.version ?? "version unknown", chatwoot.edition, chatwoot.commit].filter(Boolean).join(", ")],
     ...(chatwoot.image === undefined
       ? []

@@ -88,15 +88,20 @@ function outside(asked: AskedMoment, window: Window): Failure {
       hint: "Moments can be had while 'chatkeep watch' protects the installation. 'chatkeep list' shows the restore points.",
     });
   }
-  const shown = asked.kind === "now" ? "now" : asked.kind === "lsn" ? formatLsn(asked.lsn) : formatMicros(asked.us);
+  const shown = asked.kind === "now" ? "now" : asked.kind === "lsn" ? wordOf(asked.lsn) : formatMicros(asked.us);
   return new Failure("moment/outside", `the moment ${shown} cannot be had: ${nearestTo(asked, window)}`, {
     hint: "'now' is the newest moment; a restore point is named by its id, or as latest.",
   });
 }
 
+/** As POINT takes it. */
+function wordOf(lsn: Lsn): string {
+  return `lsn:${formatLsn(lsn)}`;
+}
+
 function nearestTo(asked: AskedMoment, window: Window): string {
   if (asked.kind === "lsn") {
-    const ranges = window.ranges.map(({ from, to }) => `${formatLsn(from)} to ${formatLsn(to)}`);
+    const ranges = window.ranges.map(({ from, to }) => `${wordOf(from)} to ${wordOf(to)}`);
     return `the log is there from ${ranges.join(", and from ")}`;
   }
   const { beforeUs, afterUs } = nearest(window, asked.kind === "time" ? asked.us : 0n);
