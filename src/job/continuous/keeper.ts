@@ -132,7 +132,10 @@ export class Keeper {
     const spanInMs = later(this.#spanInMs(now), this.#retries.span.atMs - now);
     // Where there is a journal, a span that cannot be stored just now keeps nothing from being durable.
     if (spanInMs === 0) return { kind: "span", to: this.#spanEnd() };
-    const flushInMs = later(this.#flushInMs(now), this.#retries[place.hasJournal ? "journal" : "span"].atMs - now);
+    const flushInMs = later(
+      this.#flushInMs(this.#savedTo, now),
+      this.#retries[place.hasJournal ? "journal" : "span"].atMs - now,
+    );
     if (flushInMs === 0) return { kind: place.hasJournal ? "journal" : "span", to: tail.end };
     const waits = [flushInMs, spanInMs].filter((ms) => ms !== undefined);
     return { kind: "wait", ms: waits.length === 0 ? undefined : Math.min(...waits) };
@@ -148,12 +151,12 @@ export class Keeper {
     return unsaved > 0 || isLong ? this.#dueMs(this.#savedTo, times.spanMs, now) : undefined;
   }
 
-  /** Milliseconds until what came is to be durable; undefined where all of it is. */
-  #flushInMs(now: number): number | undefined {
+  /** Milliseconds until what came is to be durable; undefined where all of it is. @param spanFrom Where the next span begins. */
+  #flushInMs(spanFrom: Lsn, now: number): number | undefined {
     const { tail, times, place } = this.#o;
     if (tail.isFinished && tail.end > this.#durableTo) return 0;
     // In arrears everything would be stored twice: the server has it until it is in a span.
-    const spanMs = this.#isMoreToCome(this.#savedTo) && this.#retries.span.atMs <= now ? LIMITS.spanComingMs : 0;
+    const spanMs = this.#isMoreToCome(spanFrom) && this.#retries.span.atMs <= now ? LIMITS.spanComingMs : 0;
     return this.#dueMs(this.#durableTo, Math.max(times.flushMs, place.leastFlushMs ?? 0, spanMs), now);
   }
 
@@ -208,7 +211,9 @@ export class Keeper {
         onProgress();
       };
       await this.#tellingWhenSlow(
-        kind === "span" ? place.saveSpan(entry, { signal, goesOn }) : place.putJournal(entry, { signal, onStored }),
+        kind === "span"
+          ? this.#withJournal(place.saveSpan(entry, { signal, goesOn }), to, signal)
+          : place.putJournal(entry, { signal, onStored }),
       );
     } catch (error) {
       if (signal.aborted) throw signal.reason;
@@ -230,6 +235,47 @@ export class Keeper {
       await this.#saved(to, signal);
     }
     onProgress();
+  }
+
+  /**
+   * While a span is stored, what comes behind it goes to the journal as ever: a place that is far away or busy may take the span for
+   * longer than what comes may wait. Resolves when both are over.
+   */
+  async #withJournal(storing: Promise<void>, to: Lsn, signal: AbortSignal): Promise<void> {
+    if (!this.#o.place.hasJournal) return await storing;
+    const over = new AbortController();
+    const flushing = this.#flushBehind(to, signal, over.signal);
+    flushing.catch(() => {});
+    try {
+      await storing;
+    } finally {
+      over.abort(TAIL_ENDED);
+      // With the span its bytes are let go of, and used again.
+      await flushing;
+    }
+  }
+
+  /** @param to The end of the span. @param over What is being stored then is stored to its end. */
+  async #flushBehind(to: Lsn, signal: AbortSignal, over: AbortSignal): Promise<void> {
+    const { tail, clock } = this.#o;
+    const inner = AbortSignal.any([signal, over]);
+    while (!inner.aborted) {
+      const now = clock.monotonic();
+      // Where a whole span more waits, or no more comes, storing this twice would only make it later.
+      const isSoon = tail.isFinished || this.#isMoreToCome(to);
+      const flushInMs = isSoon ? undefined : this.#flushInMs(to, now);
+      const inMs = later(flushInMs, this.#retries.journal.atMs - now);
+      if (inMs === 0) {
+        await this.#store({ kind: "journal", to: tail.end }, signal);
+        continue;
+      }
+      try {
+        await this.#wait(inMs, inner);
+      } catch {
+        // It is over, or no more comes, which whoever stores next is told.
+        return;
+      }
+    }
   }
 
   /** A place tries by itself for a long time what does not answer: whoever waits for it is told before. */

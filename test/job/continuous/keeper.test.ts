@@ -214,6 +214,50 @@ test("a segment that becomes whole while its beginning is being stored is in the
   await stop();
 });
 
+test("while a span is being stored, what comes behind it is durable in time, and the span's bytes stay until both are stored", async () => {
+  const { place, clock, keeper, tail, add, stop } = world();
+  const [span, journal] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  place.beforeSpan = async () => await span.promise;
+  await add(410);
+  await add(30);
+  await clock.advance(4_999);
+  assert.deepEqual(place.calls, []);
+  await clock.advance(1);
+  assert.deepEqual([place.calls, keeper.durableTo], [["journal 0-440"], START + 440n]);
+  place.beforeJournal = async () => await journal.promise;
+  await add(30);
+  await clock.advance(5_000);
+  span.resolve();
+  await settle();
+  assert.deepEqual([place.calls.slice(1), tail.start], [["span 0-400"], START]);
+  journal.resolve();
+  await settle();
+  await settle();
+  assert.deepEqual(place.calls.slice(2), ["journal 440-470", "sweep 400"]);
+  assert.deepEqual([keeper.savedTo, keeper.durableTo, tail.start], [START + 400n, START + 470n, START + 400n]);
+  await clock.advance(60_000);
+  assert.equal(place.calls.length, 4);
+  await stop();
+});
+
+test("while a span is being stored and the server has another, or no more comes, nothing behind it is stored twice", async () => {
+  for (const isFinished of [false, true]) {
+    const { place, clock, tail, add, run, stop } = world();
+    const span = Promise.withResolvers<void>();
+    place.beforeSpan = async () => await span.promise;
+    if (!isFinished) tail.heard(START + 1_000n);
+    await add(450);
+    if (isFinished) tail.finish();
+    await clock.advance(20_000);
+    assert.deepEqual(place.calls, []);
+    span.resolve();
+    await settle();
+    if (isFinished) await run;
+    assert.deepEqual(place.calls.slice(0, 2), ["span 0-400", "sweep 400"]);
+    if (!isFinished) await stop();
+  }
+});
+
 test("a place that does not answer is told of while it is waited for, and no longer when it has answered", async () => {
   const { place, clock, troubles, add, stop } = world();
   const answer = Promise.withResolvers<void>();
