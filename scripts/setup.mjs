@@ -44,8 +44,9 @@ const NEEDS = {
   },
 };
 
+/** What is fetched at the same time as the node modules, and what needs them. */
 const PURPOSES = {
-  demo: { needs: [NEEDS.libatomic, NEEDS.postgres, NEEDS.git], extras: [] },
+  demo: { needs: [NEEDS.libatomic, NEEDS.postgres, NEEDS.git], beside: [], extras: [] },
   test: {
     needs: [
       NEEDS.libatomic,
@@ -59,18 +60,20 @@ const PURPOSES = {
       NEEDS.redis,
       NEEDS.systemd,
     ],
-    extras: [fetchNewestRestic, fetchOlderNode, fetchNodeLicence],
+    beside: [fetchNewestRestic, fetchOlderNode],
+    extras: [fetchNodeLicence],
   },
   bench: {
     needs: Object.values(NEEDS).filter((need) => ![NEEDS.pgbouncer, NEEDS.redis, NEEDS.systemd].includes(need)),
-    extras: [fetchNewestRestic],
+    beside: [fetchNewestRestic],
+    extras: [],
   },
-  executable: { needs: [NEEDS.libatomic], extras: [fetchNodeLicence] },
+  executable: { needs: [NEEDS.libatomic], beside: [], extras: [fetchNodeLicence] },
 };
 
 /** Sets up for one purpose. Throws a SetupError that names what is missing. */
 export async function setUp(purpose) {
-  const { needs, extras } = PURPOSES[purpose] ?? {};
+  const { needs, beside, extras } = PURPOSES[purpose] ?? {};
   if (needs === undefined) throw new SetupError(`unknown purpose '${purpose}': ${Object.keys(PURPOSES).join(", ")}`);
   await putBackLeftovers();
   const missing = needs.filter((need) => !need.isThere());
@@ -81,7 +84,12 @@ export async function setUp(purpose) {
     throw new SetupError("PostgreSQL does not run as root: add a user named 'postgres' or 'nobody'");
   }
   // After the packages: from here on npm finds the project's own Node first, so that must be able to start.
-  await installModules();
+  const fetching = Promise.all(beside.map(async (fetchExtra) => await fetchExtra()));
+  try {
+    await installModules();
+  } finally {
+    await fetching;
+  }
   for (const fetchExtra of extras) await fetchExtra();
 }
 
