@@ -7,6 +7,7 @@ import { BlobServiceClient } from "@azure/storage-blob";
 import { isListening } from "./listening.ts";
 import { freePort } from "./postgres.ts";
 import { temporaryFolder } from "./temporary.ts";
+import { withParent } from "./with-parent.ts";
 
 /** Known to everybody: Azurite's only account. */
 const ACCOUNT = "devstoreaccount1";
@@ -39,9 +40,7 @@ export async function startAzure(): Promise<TestAzure> {
   for (let attempt = 0; attempt < 5; attempt += 1) {
     const port = await freePort();
     const args = [program, ...flags, "--blobHost", "127.0.0.1", "--blobPort", String(port)];
-    const child = spawn(process.execPath, args, { cwd: folder.path, stdio: "ignore" });
-    const kill = () => child.kill("SIGKILL");
-    process.once("exit", kill);
+    const child = spawn(...withParent(process.execPath, args), { cwd: folder.path, stdio: "ignore" });
     for (let tries = 0; tries < 6000 && child.exitCode === null; tries += 1) {
       if (!(await isListening(port))) {
         await sleep(25);
@@ -50,7 +49,6 @@ export async function startAzure(): Promise<TestAzure> {
       const endpoint = `http://127.0.0.1:${port}/${ACCOUNT}`;
       const connection = `DefaultEndpointsProtocol=http;AccountName=${ACCOUNT};AccountKey=${KEY};BlobEndpoint=${endpoint};`;
       const stop = async () => {
-        process.off("exit", kill);
         await end(child);
         await folder[Symbol.asyncDispose]();
       };

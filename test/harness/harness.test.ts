@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Client } from "pg";
+import { isListening } from "./listening.ts";
 import { assertSameDatabase, sortCopyBlocks } from "./pg-dump-diff.ts";
 import { initialise, installedServers, startPostgres } from "./postgres.ts";
 import { resticPaths, runRestic } from "./restic.ts";
@@ -56,6 +57,22 @@ test("a test server does not outlive the process that started it, even when that
   for (let tries = 0; tries < 2400 && existsSync(folder); tries++) await sleep(50);
   assert.equal(isAlive(pid), false);
   assert.equal(existsSync(folder), false);
+});
+
+test("nor does a server of a program that would go on", async () => {
+  const text = `import { startRestServer } from ${JSON.stringify(join(import.meta.dirname, "rclone.ts"))};
+    const server = await startRestServer();
+    process.stdout.write(server.port + "\\n");
+    setInterval(() => {}, 1000);`;
+  const child = spawn(process.execPath, ["--input-type=module-typescript", "--eval", text], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  const [line] = (await once(child.stdout, "data")) as [Buffer];
+  const port = Number(line.toString());
+  assert.equal(await isListening(port), true);
+  child.kill("SIGKILL");
+  for (let tries = 0; tries < 2400 && (await isListening(port)); tries++) await sleep(50);
+  assert.equal(await isListening(port), false);
 });
 
 test("a server that wants passwords refuses a wrong one", async () => {

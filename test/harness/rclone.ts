@@ -6,6 +6,7 @@ import { isListening } from "./listening.ts";
 import { freePort } from "./postgres.ts";
 import { mustRun } from "./run.ts";
 import { temporaryFolder } from "./temporary.ts";
+import { withParent } from "./with-parent.ts";
 
 export interface TestRestServer extends AsyncDisposable {
   readonly port: number;
@@ -54,11 +55,11 @@ export async function startRestServer(options: RestServerOptions = {}): Promise<
   let log = "";
   for (let attempt = 0; attempt < 5; attempt += 1) {
     const port = await freePort();
-    const child = spawn("rclone", ["serve", "restic", "--addr", `127.0.0.1:${port}`, ...args, folder], {
+    const serve = ["serve", "restic", "--addr", `127.0.0.1:${port}`, ...args, folder];
+    const child = spawn(...withParent("rclone", serve), {
       env: { ...process.env, RCLONE_CONFIG: outer.at("none.conf"), ...(options.open === true ? {} : own) },
       stdio: ["ignore", "ignore", "pipe"],
     });
-    process.once("exit", () => child.kill("SIGKILL"));
     child.stderr.on("data", (data: Buffer) => (log += data.toString()));
     const stop = async () => {
       if (child.exitCode !== null || child.signalCode !== null) return;

@@ -12,6 +12,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { freePort, serverUser } from "./postgres.ts";
 import { mustRun } from "./run.ts";
 import { temporaryFolder } from "./temporary.ts";
+import { withParent } from "./with-parent.ts";
 
 const SSHD = "/usr/sbin/sshd";
 const HOST = "desk-files";
@@ -78,11 +79,10 @@ async function runAt(
   user: { uid: number; gid: number },
   onLog: (text: string) => void,
 ): Promise<ChildProcess | undefined> {
-  const child = spawn(SSHD, ["-f", config, "-D", "-e"], {
+  const child = spawn(...withParent(SSHD, ["-f", config, "-D", "-e"]), {
     stdio: ["ignore", "ignore", "pipe"],
     ...(process.getuid?.() === 0 ? user : {}),
   });
-  process.once("exit", () => child.kill("SIGKILL"));
   child.stderr.on("data", (data: Buffer) => onLog(data.toString()));
   for (let tries = 0; tries < 4000 && child.exitCode === null; tries += 1) {
     if (await answers(port)) return child;
