@@ -29,7 +29,8 @@ function surroundings(folder: TestFolder): Surroundings {
 }
 
 async function runWith(folder: TestFolder, text: string): Promise<string | undefined> {
-  await writeFile(folder.at("chatkeep.yaml"), text);
+  const state = text.includes("state-dir:") ? "" : `state-dir: ${folder.at("state")}\n`;
+  await writeFile(folder.at("chatkeep.yaml"), `${text}${state}`);
   try {
     await runDay({ config: "chatkeep.yaml" }, surroundings(folder));
     return undefined;

@@ -12,6 +12,11 @@ export function sampled(few: number, all: number): number {
   return isWhole ? all : few;
 }
 
+/** The first so many of them in `npm test`, and all of them in the long run. */
+export function firstOf<T>(all: readonly T[], few: number): readonly T[] {
+  return isWhole ? all : all.slice(0, few);
+}
+
 /** A test of the long run. */
 export function longTest(name: string, act: (t: TestContext) => Promise<void>, options: TestOptions = {}): void {
   if (isWhole) test(name, options, act);

@@ -33,7 +33,6 @@ let third: string;
 
 before(async () => {
   desk = await openDesk({
-    isCheckout: true,
     hasServerForDrills: true,
     size: { messages: 120, conversations: 20, files: 10 },
   });

@@ -14,6 +14,7 @@ let desk: Desk;
 
 first(async () => {
   desk = await openDesk({
+    hasOwnState: true,
     size: { messages: 400, conversations: 40, files: 10 },
     server: { settings: FEW_BUFFERS },
   });

@@ -6,6 +6,7 @@ import type { DemoSize } from "../../src/demo/seed/seed.ts";
 import { callCli, runCli, summaryOf } from "../harness/cli.ts";
 import { startPostgres, type TestServer, type TestServerOptions } from "../harness/postgres.ts";
 import { temporaryFolder } from "../harness/temporary.ts";
+import { isWhole } from "../harness/whole.ts";
 import type { RunOptions, RunResult } from "../harness/run.ts";
 
 export interface Desk extends AsyncDisposable {
@@ -31,8 +32,15 @@ export interface DeskOptions {
   isCheckout?: boolean;
   /** True: drills make their database on the desk's own server. Default: each on a server that it starts, for two seconds of a processor. */
   hasServerForDrills?: boolean;
+  /** True: what is kept on the machine between two runs lies below the desk's root, for what keeps something. */
+  hasOwnState?: boolean;
   /** True: every command is a process of its own. Default: as `callCli` does. */
   hasProcesses?: boolean;
+  /**
+   * True: backups read over two connections, each with a thread, as they do by themselves; so does whatever has processes, and the
+   * long run. Default: over one, for a fifth less work: a desk of a test is small.
+   */
+  hasTwoReaders?: boolean;
 }
 
 /** Builds all of it and runs `init`. */
@@ -77,6 +85,9 @@ export async function openDesk(options: DeskOptions = {}): Promise<Desk> {
     };
     await desk.summary(["init", "--yes", "--name", "desk", ...placeArguments(installation), "--location", repository]);
     if (options.hasServerForDrills === true) await appendFile(config, serverForDrills(server));
+    if (options.hasOwnState === true) await appendFile(config, `state-dir: ${join(root, "state")}\n`);
+    const isQuick = !isWhole && options.hasProcesses !== true && options.hasTwoReaders !== true;
+    if (isQuick) await appendFile(config, "database: { jobs: 1 }\n");
     return desk;
   } catch (error) {
     await server.stop();

@@ -27,6 +27,7 @@ let desk: Desk;
 
 before(async () => {
   desk = await openDesk({
+    hasServerForDrills: true,
     size: { messages: 60, conversations: 8, files: FILES, fileBytes: BYTES },
   });
   await makeCheapToOpen(desk);

@@ -11,7 +11,7 @@ let live: string;
 let newest: () => Promise<PointReader>;
 
 before(async () => {
-  desk = await openDesk({ size: { messages: 200, conversations: 20, files: 6 } });
+  desk = await openDesk({ hasTwoReaders: true, size: { messages: 200, conversations: 20, files: 6 } });
   live = desk.installation.database.database;
   const { repository } = await makeCheapToOpen(desk);
   newest = async () => {

@@ -54,12 +54,25 @@ async function takeBlobs(from: number, count: number): Promise<Blob[]> {
   return rows.map(({ id, key, byte_size }) => ({ id, path: storagePath(root, key), bytes: Number(byte_size) }));
 }
 
-/** As root who is bound by modes, so that a file can be unreadable. */
-async function backup(...args: string[]): Promise<{ result: RunResult; findings: Finding[]; point: string }> {
-  const argv = [CHATKEEP, "--config", desk.config, "--json", "backup", ...args];
-  const result = await runBoundByModes(process.execPath, argv, { cwd: desk.root });
+interface Backup {
+  result: RunResult;
+  findings: Finding[];
+  point: string;
+}
+
+function read(result: RunResult): Backup {
   const summary = summaryOf(result.stdout);
   return { result, findings: summary["findings"] as Finding[], point: String(summary["point"]) };
+}
+
+async function backup(...args: string[]): Promise<Backup> {
+  return read(await desk.chatkeep(["--json", "backup", ...args]));
+}
+
+/** As root who is bound by modes, so that a file can be unreadable: in a process of its own. */
+async function boundBackup(...args: string[]): Promise<Backup> {
+  const argv = [CHATKEEP, "--config", desk.config, "--json", "backup", ...args];
+  return read(await runBoundByModes(process.execPath, argv, { cwd: desk.root }));
 }
 
 function levelsOf(findings: readonly Finding[]): Record<string, string> {
@@ -97,14 +110,14 @@ test("files that are newly lost alarm, are noted while they stay lost, and are w
   await truncate(zero, 0);
   await chmod(unreadable, 0o000);
 
-  const first = await backup();
+  const first = await boundBackup();
   assert.equal(first.result.status, 3);
   assert.deepEqual(damageOf(first.findings), levelled("alarm", [...LOST, UNREAD]));
   const shortOnes = first.findings.find(({ kind }) => kind === "blobs-short");
   assert.match(shortOnes?.message ?? "", /^2 uploaded files of storage 'local' are /);
 
   // What may not be read is there, and is in no restore point: that stays an alarm.
-  const second = await backup();
+  const second = await boundBackup();
   assert.equal(second.result.status, 3);
   assert.deepEqual(damageOf(second.findings), [...levelled("alarm", [UNREAD]), ...levelled("note", LOST)]);
 
@@ -114,14 +127,14 @@ test("files that are newly lost alarm, are noted while they stay lost, and are w
     /blobs-unreadable: 1 uploaded file [^]*'chatkeep ack blobs-unreadable'/,
   );
   await desk.summary(["ack", UNREAD, "--reason", "of another owner"]);
-  const known = await backup();
+  const known = await boundBackup();
   assert.equal(known.result.status, 0, known.result.stderr);
   assert.deepEqual(damageOf(known.findings), levelled("note", [...LOST, UNREAD]));
   assert.match(known.findings.find(({ kind }) => kind === UNREAD)?.message ?? "", / \(acknowledged\)$/);
   const [another] = await takeBlobs(5, 1);
   assert.ok(another);
   await chmod(another.path, 0o000);
-  const more = await backup("--full");
+  const more = await boundBackup("--full");
   assert.equal(more.result.status, 3);
   assert.deepEqual(damageOf(more.findings), [...levelled("alarm", [UNREAD]), ...levelled("note", LOST)]);
   assert.equal((await desk.chatkeep(["ack", "chunks-damaged"])).status, 2);

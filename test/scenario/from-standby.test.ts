@@ -25,6 +25,8 @@ let standbyUrl: string;
 
 before(async () => {
   desk = await openDesk({
+    hasOwnState: true,
+    hasTwoReaders: true,
     size: { messages: 200, conversations: 20, files: 10 },
     server: { settings: ["synchronous_commit=on", "log_connections=on"] },
   });

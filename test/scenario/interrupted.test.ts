@@ -30,6 +30,7 @@ let password: string;
 
 before(async () => {
   desk = await openDesk({
+    hasTwoReaders: true,
     isCheckout: true,
     size: { messages: 120, conversations: 20, files: 30 },
   });

@@ -6,6 +6,7 @@ import assert from "node:assert/strict";
 import { chmod, mkdir, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
+import { parse, stringify } from "yaml";
 import { dayOfWork } from "../../src/demo/day-of-work.ts";
 import type { StatsSummary } from "../../src/job/stats-summary.ts";
 import type { KeySummary } from "../../src/job/summaries.ts";
@@ -236,8 +237,13 @@ test("the kit is written anew where one says, never over another, and fits the k
 
 test("a repository that cannot be opened is on the kit, and is a warning", async () => {
   const config = join(desk.root, "two.yaml");
-  const gone = `  - name: offsite\n    location: ${join(desk.root, "gone")}\n    password-file: ${desk.passwordFile}\n`;
-  await writeFile(config, `${(await readFile(desk.config, "utf8")).trimEnd()}\n${gone}`);
+  const settings = parse(await readFile(desk.config, "utf8")) as { repositories: object[] };
+  settings.repositories.push({
+    name: "offsite",
+    location: join(desk.root, "gone"),
+    "password-file": desk.passwordFile,
+  });
+  await writeFile(config, stringify(settings));
   const kit = await callCli(["--config", config, "kit", "--out", "two"], { cwd: desk.root });
   assert.equal(kit.status, 3, kit.stderr);
   assert.match(kit.stderr, /^warning: repository 'offsite' could not be opened/m);

@@ -78,7 +78,7 @@ async function bytesOf(folder: string): Promise<number> {
 
 /** Kills as many backups of a desk of its own, goes on, and proves every point. */
 export async function killBackups({ kills, random }: { kills: number; random: SeededRandom }): Promise<void> {
-  await using desk = await openDesk({ isCheckout: true, hasServerForDrills: true, size: SMALL });
+  await using desk = await openDesk({ hasTwoReaders: true, isCheckout: true, hasServerForDrills: true, size: SMALL });
   await mkdir(join(desk.root, "temporary"));
   const { repository, password } = await makeCheapToOpen(desk);
   const restic = { repo: desk.repository, password };

@@ -11,7 +11,7 @@ const seed = process.env["CHATKEEP_TEST_SEED"] ?? "1";
 let desk: Desk;
 
 before(async () => {
-  desk = await openDesk({ size: { messages: 100, conversations: 20, files: 10 } });
+  desk = await openDesk({ hasTwoReaders: true, size: { messages: 100, conversations: 20, files: 10 } });
 });
 after(async () => await desk[Symbol.asyncDispose]());
 

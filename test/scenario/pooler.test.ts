@@ -11,7 +11,11 @@ let desk: Desk;
 let config: string;
 
 before(async () => {
-  desk = await openDesk({ size: { messages: 120, conversations: 12, files: 4 } });
+  desk = await openDesk({
+    hasOwnState: true,
+    hasTwoReaders: true,
+    size: { messages: 120, conversations: 12, files: 4 },
+  });
   await makeCheapToOpen(desk);
   config = await readFile(desk.config, "utf8");
   await desk.summary(["backup"]);

@@ -21,7 +21,7 @@ const { signal } = new AbortController();
 let desk: Desk;
 
 before(async () => {
-  desk = await openDesk({ isCheckout: true, size: { messages: 150, conversations: 20, files: 12 } });
+  desk = await openDesk({ hasOwnState: true, isCheckout: true, size: { messages: 150, conversations: 20, files: 12 } });
   await makeCheapToOpen(desk);
   await desk.server.query("create role keeper login createdb; create role guest login");
   await desk.summary(["backup"]);

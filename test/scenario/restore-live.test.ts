@@ -17,10 +17,7 @@ let desk: Desk;
 let live: string;
 
 before(async () => {
-  desk = await openDesk({
-    size: SMALL,
-    server: { settings: ["max_prepared_transactions=2"] },
-  });
+  desk = await openDesk({ hasOwnState: true, size: SMALL, server: { settings: ["max_prepared_transactions=2"] } });
   await makeCheapToOpen(desk);
   live = desk.installation.database.database;
   await desk.server.query(`alter database ${live} set idle_in_transaction_session_timeout = '7min'`);

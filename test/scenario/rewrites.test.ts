@@ -11,7 +11,7 @@ import { Client } from "pg";
 import { FILE_TABLES } from "../../src/chatwoot/accounts.ts";
 import { jsonLines, startCli, summaryOf } from "../harness/cli.ts";
 import type { RunResult } from "../harness/run.ts";
-import { sampled } from "../harness/whole.ts";
+import { firstOf, sampled } from "../harness/whole.ts";
 import { changeBusyTables, createBusyTables, faultsOf } from "./busy-tables.ts";
 import { makeCheapToOpen, type OpenedDesk } from "./cheap-key.ts";
 import { type Desk, openDesk } from "./desk.ts";
@@ -23,7 +23,7 @@ let desk: Desk;
 let opened: OpenedDesk;
 
 before(async () => {
-  desk = await openDesk({ size: { messages: 100, conversations: 20, files: 4 } });
+  desk = await openDesk({ hasTwoReaders: true, size: { messages: 100, conversations: 20, files: 4 } });
   opened = await makeCheapToOpen(desk);
   await withClient(createBusyTables);
 });
@@ -139,7 +139,7 @@ const CHANGES: Readonly<Record<string, string>> = {
     CREATE TABLE busy_states (name text PRIMARY KEY, generation int NOT NULL); INSERT INTO busy_states TABLE kept`,
 };
 
-for (const [what, change] of Object.entries(CHANGES)) {
+for (const [what, change] of firstOf(Object.entries(CHANGES), 1)) {
   test(`a table that is ${what} after the snapshot makes the backup start over`, async () => {
     const pointsBefore = (await savedPoints(opened.repository)).length;
     await withClient(async (client) => {

@@ -16,6 +16,7 @@ import { Repository } from "../../src/repo/repository.ts";
 import { makeCheapToOpen } from "./cheap-key.ts";
 import { type Desk, openDesk } from "./desk.ts";
 import { savedPoints } from "./saved-point.ts";
+import { longTest } from "../harness/whole.ts";
 
 const { signal } = new AbortController();
 const TABLE = { schema: "public", name: "big" };
@@ -27,7 +28,11 @@ let desk: Desk;
 let repository: Repository;
 
 before(async () => {
-  desk = await openDesk({ hasServerForDrills: true, size: { messages: 60, conversations: 10, files: 4 } });
+  desk = await openDesk({
+    hasTwoReaders: true,
+    hasServerForDrills: true,
+    size: { messages: 60, conversations: 10, files: 4 },
+  });
   ({ repository } = await makeCheapToOpen(desk));
   await run(
     `create table big (id bigint primary key, body text);
@@ -119,7 +124,7 @@ test("nothing changed: ranges are taken over, but for those whose turn it is; on
   assert.equal((await desk.summary(["drill"]))["proven"], true);
 });
 
-test("--full, and full-every reached: every row is read", async () => {
+longTest("--full, and full-every reached: every row is read", async () => {
   assert.equal((await backup("--full")).database.rangesReused, 0);
   assert.ok((await backup()).database.rangesReused > 0);
   const config = await readFile(desk.config, "utf8");

@@ -14,7 +14,7 @@ import { makeCheapToOpen } from "./cheap-key.ts";
 import { type Desk, openDesk } from "./desk.ts";
 import { savedFiles, savedPoints, savedRows } from "./saved-point.ts";
 
-const BACKUPS = sampled(4, 10);
+const BACKUPS = sampled(3, 10);
 
 interface Tally {
   blobs: number;
@@ -78,7 +78,7 @@ async function backUpWith(desk: Desk, act: (stage: string) => Promise<void>): Pr
 }
 
 test("a file that comes after its row is waited for, and one whose row goes first is noted as purged", async () => {
-  await using desk = await openDesk({ size: { messages: 60, conversations: 10, files: 4 } });
+  await using desk = await openDesk({ hasTwoReaders: true, size: { messages: 60, conversations: 10, files: 4 } });
   const { repository } = await makeCheapToOpen(desk);
   const { database, storageRoot } = desk.installation;
   const content = Buffer.from("came late");
@@ -107,6 +107,7 @@ test("a file that comes after its row is waited for, and one whose row goes firs
 
 test(`in ${BACKUPS} backups under load each blob row has its file, or is noted as purged, or was missing before`, async () => {
   await using desk = await openDesk({
+    hasTwoReaders: true,
     hasServerForDrills: true,
     size: { messages: 300, conversations: 30, files: 30 },
   });
@@ -135,7 +136,7 @@ test(`in ${BACKUPS} backups under load each blob row has its file, or is noted a
   }
   assert.ok(counts.messages > 0 && counts.attached.length > 0 && counts.purged.length > 0, JSON.stringify(counts));
   assert.ok(new Set(blobs).size > 1, `the load changed nothing that was saved: ${blobs.join()}`);
-  for (const point of [points.at(-1), points[Math.floor(Math.random() * (BACKUPS - 1))]]) {
+  for (const point of [points.at(-1), points[0]]) {
     const drilled = await desk.summary(["drill", point?.point.id ?? ""]);
     assert.equal(drilled["proven"], true, JSON.stringify(drilled["checks"]));
   }
