@@ -40,8 +40,8 @@ function testArguments(args, isLong) {
   const files = named.length === 0 ? all : named.flatMap((path) => (isFolder(path) ? testFiles(path) : [path]));
   if (files.length === 0) throw new SetupError(`there is no test file in ${named.join(", ") || LONG}`);
   const seed = isLong ? [] : [`--import=${pathToFileURL(join(ROOT, "test", "harness", "same-seed.ts")).href}`];
-  // One more than there are processors: a test waits for a fifth of its time, for locks to settle and servers to start.
-  const atOnce = availableParallelism() + (isLong ? 0 : 1);
+  // Two more than there are processors: a test waits for a fifth of its time, for locks to settle and servers to start.
+  const atOnce = availableParallelism() + (isLong ? 0 : 2);
   return [...seed, "--test", `--test-concurrency=${atOnce}`, ...options, ...files];
 }
 

@@ -14,7 +14,7 @@ import { copyStore, reopen as reopenRepository, signal } from "../repo/small-bac
 import { savedFiles, savedPoints, savedRows } from "../scenario/saved-point.ts";
 import { backUpInto, openMemoryDesk, type MemoryDesk } from "./memory-desk.ts";
 
-const EVERY = sampled(3, 1);
+const EVERY = sampled(5, 1);
 
 let desk: MemoryDesk;
 
@@ -63,7 +63,7 @@ async function changeInstallation(): Promise<void> {
   });
 }
 
-test(`stopped after ${EVERY === 1 ? "any" : "every third"} of its writes, a backup harms no point, and the next one goes on and is whole`, async () => {
+test(`stopped after ${EVERY === 1 ? "any" : "every fifth"} of its writes, a backup harms no point, and the next one goes on and is whole`, async () => {
   const first = copyStore(desk.store);
   await backUp(first);
   const saved = await readAll(first);

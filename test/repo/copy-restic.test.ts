@@ -8,7 +8,7 @@ import { copy } from "../../src/job/copy.ts";
 import type { CopySummary } from "../../src/job/summaries.ts";
 import { openRepository, type Repository } from "../../src/repo/repository.ts";
 import { openLocalStore } from "../../src/store/local-store.ts";
-import { resticPaths, runRestic } from "../harness/restic.ts";
+import { judges, resticPaths, runRestic } from "../harness/restic.ts";
 import { temporaryFolder } from "../harness/temporary.ts";
 import { readFolder } from "../harness/tree.ts";
 import { backUpFolder, hasty, newRepository, PASSWORD as OURS, reopen, signal } from "./small-backup.ts";
@@ -34,7 +34,7 @@ async function copyAll(from: Repository, to: Repository): Promise<CopySummary> {
   });
 }
 
-for (const { path: restic, version } of resticPaths()) {
+for (const { path: restic, version } of judges()) {
   test(`what restic ${version} saved is copied into ours, and its own copy sees that it is there`, async () => {
     await using folder = await temporaryFolder();
     makeFolder(folder.at("source"));

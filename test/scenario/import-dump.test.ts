@@ -7,6 +7,7 @@ import { after, before, test } from "node:test";
 import { gzipSync, zstdCompressSync } from "node:zlib";
 import { assertSameDatabase } from "../harness/pg-dump-diff.ts";
 import { mustRun } from "../harness/run.ts";
+import { longTest } from "../harness/whole.ts";
 import { makeCheapToOpen } from "./cheap-key.ts";
 import { type Desk, openDesk } from "./desk.ts";
 import { ownMark } from "../../src/system/leftovers.ts";
@@ -105,7 +106,7 @@ test("a custom dump that is packed, with a tar of the uploads and .env, is a poi
   assert.equal((await desk.summary(["backup"]))["parent"], live);
 });
 
-test("a folder of pg_dump's, without anything beside it: what is lacking is told", async () => {
+longTest("a folder of pg_dump's, without anything beside it: what is lacking is told", async () => {
   const path = await dump("folder", ["--format=directory"]);
   const { findings, storage } = await importDump([path, "--made-at", "2025-03-31T02:15:00Z"], 3);
   const kinds = findings.map(({ kind }) => kind).toSorted();

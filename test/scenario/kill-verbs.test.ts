@@ -18,7 +18,11 @@ before(async () => {
 });
 after(async () => await folder[Symbol.asyncDispose]());
 
+/** Those that remove, that replace what opens a repository, that mend one and that fill one; all are in test/long/kills.test.ts. */
+const TRIED = ["prune", "key passwd", "repair packs", "import"];
+
 for (const [name, verb] of Object.entries({ ...EVERYWHERE, ...IN_A_FOLDER })) {
+  if (!TRIED.includes(name)) continue;
   test(`${name}, killed at a moment ${told}`, async () => {
     await using place = await PLACES.folder();
     await killVerb(verb, ground, { name, place, kills: 1, random: seededRandom(`${name}/${seed}`), root: folder.path });

@@ -7,6 +7,7 @@ import { callCli, summaryOf } from "../harness/cli.ts";
 import { judges, resticPaths, runRestic } from "../harness/restic.ts";
 import { temporaryFolder, type TestFolder } from "../harness/temporary.ts";
 import { readFolder } from "../harness/tree.ts";
+import { longTest } from "../harness/whole.ts";
 import { assertRefused } from "./refusal.ts";
 
 const PASSWORD = "correct horse battery";
@@ -77,7 +78,7 @@ for (const { path: restic, version } of judges()) {
     assert.match(stdout, /to delete: +0 blobs/);
   });
 
-  test(`after a prune of restic ${version} ours finds nothing to free`, async () => {
+  longTest(`after a prune of restic ${version} ours finds nothing to free`, async () => {
     await using folder = await temporaryFolder();
     const place = { folder, repo: folder.at("repository"), restic };
     await fill(place);

@@ -133,23 +133,26 @@ test("what an account loses is an alarm until it is acknowledged, and until then
   assert.deepEqual((await backup(0)).told, []);
 });
 
-test("a little less each day is an alarm as soon as all of it is too much, and counts from the day on which there was most", async () => {
-  const most = await messagesOf(2);
-  const first = await backup(0);
-  await lose(2, 0.04);
-  assert.deepEqual((await backup(0)).told, []);
-  // The point that had most may be gone by then.
-  await forget(0);
-  await lose(2, 0.05);
-  assert.deepEqual((await backup(0)).told, []);
-  await lose(2, 0.05);
-  const { told } = await backup(3);
-  const expected = `from ${most} messages to ${await messagesOf(2)} since restore point ${first.point.slice(0, 8)} of `;
-  const { message, hint } = told[0] ?? { message: "", hint: "" };
-  assert.ok(message.includes(expected), message);
-  assert.ok(!hint.includes(first.point.slice(0, 8)), hint);
-  await ack(0, "shrunk");
-});
+longTest(
+  "a little less each day is an alarm as soon as all of it is too much, and counts from the day on which there was most",
+  async () => {
+    const most = await messagesOf(2);
+    const first = await backup(0);
+    await lose(2, 0.04);
+    assert.deepEqual((await backup(0)).told, []);
+    // The point that had most may be gone by then.
+    await forget(0);
+    await lose(2, 0.05);
+    assert.deepEqual((await backup(0)).told, []);
+    await lose(2, 0.05);
+    const { told } = await backup(3);
+    const expected = `from ${most} messages to ${await messagesOf(2)} since restore point ${first.point.slice(0, 8)} of `;
+    const { message, hint } = told[0] ?? { message: "", hint: "" };
+    assert.ok(message.includes(expected), message);
+    assert.ok(!hint.includes(first.point.slice(0, 8)), hint);
+    await ack(0, "shrunk");
+  },
+);
 
 longTest(
   "what is acknowledged while the first repository is away is not told again by the backup that reaches it",
