@@ -1,6 +1,5 @@
 /** What keeps a server's log from being followed: told by `doctor`, and changed by `doctor --fix` with a person's consent. */
 import { existsSync } from "node:fs";
-import { statfs } from "node:fs/promises";
 import { failureOf } from "../base/errors.ts";
 import type { Finding } from "../base/findings.ts";
 import type { FixLine } from "../job/fix-summary.ts";
@@ -25,6 +24,7 @@ import {
 import { slotName } from "../postgres/replication-slots.ts";
 import type { LoadedConfig } from "./config.ts";
 import { openInstallation } from "./installation.ts";
+import { freeForServer, SHARE_OF_DISK } from "./most-retained.ts";
 import { findStateFolder, watchFile } from "./state-folder.ts";
 import type { Surroundings } from "./surroundings.ts";
 import { wayToLog } from "./watch.ts";
@@ -168,23 +168,18 @@ async function stepFor(told: Told<ObstacleKind | RemarkKind>, fixing: Fixing): P
 }
 
 const MIB = 1024 ** 2;
-/** Of the free room of the server's disk, for the log that it keeps for us: the rest is Chatwoot's. */
-const SHARE = 0.25;
 const LEAST_MIB = 512;
 const MOST_MIB = 50 * 1024;
 
 /** In MiB; undefined where the server's disk is not this machine's, or has too little room for any. */
-async function slotBound({ dataFolders }: Installation): Promise<number | undefined> {
-  const folder = dataFolders?.find(({ server }) => server === "PostgreSQL")?.path;
-  if (folder === undefined) return undefined;
-  const disk = await statfs(folder).catch(() => undefined);
-  if (disk === undefined) return undefined;
-  return boundFor(disk.bavail * disk.bsize);
+async function slotBound(installation: Installation): Promise<number | undefined> {
+  const free = await freeForServer(installation);
+  return free === undefined ? undefined : boundFor(free);
 }
 
 /** A round number of MiB for so many bytes that are free; undefined where it would be too little to be of use. Pure. */
 export function boundFor(freeBytes: number): number | undefined {
-  const mib = Math.min(MOST_MIB, Math.floor((freeBytes * SHARE) / MIB));
+  const mib = Math.min(MOST_MIB, Math.floor((freeBytes * SHARE_OF_DISK) / MIB));
   if (mib < LEAST_MIB) return undefined;
   return mib < 1024 ? LEAST_MIB : Math.floor(mib / 1024) * 1024;
 }

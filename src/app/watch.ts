@@ -5,6 +5,7 @@ import v8 from "node:v8";
 import { together } from "../base/concurrent.ts";
 import { Failure, isFailure } from "../base/errors.ts";
 import { LIMITS } from "../base/limits.ts";
+import type { Installation } from "../installation/installation.ts";
 import { listPoints, type Point } from "../job/points.ts";
 import { paceOf } from "../job/recovery-pace.ts";
 import { formatWatchMetrics } from "../job/run-metrics.ts";
@@ -20,6 +21,7 @@ import { type Config, loadConfig, type LoadedConfig } from "./config.ts";
 import { oftenMs } from "./config-daily.ts";
 import { seconds, type WatchConfig, type WatchMode } from "./config-watch.ts";
 import { type FoundInstallation, openInstallation } from "./installation.ts";
+import { mostRetained } from "./most-retained.ts";
 import { objectivesOf } from "./objectives.ts";
 import { PROGRAM } from "./program.ts";
 import { readMeasures } from "./recoveries.ts";
@@ -87,10 +89,12 @@ export async function runWatch(globals: Globals, flags: WatchFlags, s: Surroundi
     clock: s.clock,
     signal,
   });
+  const { installation } = found;
+  const here: Here = { loaded, flags, globals, installation, s };
   const work =
     mode === "stream"
-      ? async (signal: AbortSignal) => await stream({ ...files(signal), replication }, { loaded, flags, globals, s })
-      : async (signal: AbortSignal) => await byInterval(files(signal), { loaded, flags, globals, s });
+      ? async (signal: AbortSignal) => await stream({ ...files(signal), replication }, here)
+      : async (signal: AbortSignal) => await byInterval(files(signal), here);
   const lost = mayLoseNetwork() ? [async (signal: AbortSignal) => await watchNetwork({ clock: s.clock, signal })] : [];
   await together([work, async (signal) => await report(book, { config, state, s: { ...s, signal } }), ...lost], s);
 }
@@ -158,6 +162,7 @@ function chooseRepositories({ config, path }: LoadedConfig, globals: Globals, s:
 }
 
 interface Here {
+  readonly installation: Installation;
   readonly loaded: LoadedConfig;
   readonly flags: WatchFlags;
   readonly globals: Globals;
@@ -177,7 +182,7 @@ async function stream(files: FilesOptions & { replication: ServerAddress }, here
         await watchLog({
           ...files,
           flushMs,
-          maxRetainedBytes: retained === undefined ? LIMITS.retainedBytes : retained * MIB,
+          maxRetainedBytes: retained === undefined ? mostRetained(here.installation) : retained * MIB,
           baseEveryMs: oftenMs(watch?.base ?? "weekly"),
           baseRate: rate === undefined ? undefined : rate * 1024,
           isAccepted: async (systemId) => await isNewServer(await openStateFolder(here.loaded, s), systemId),

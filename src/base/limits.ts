@@ -226,6 +226,10 @@ export const LIMITS = {
   tailBytes: 48 * MIB,
   /** So much of its log may a server keep for a watch, where the configuration does not say: its disk counts more than a gap. */
   retainedBytes: 4 * 1024 * MIB,
+  /** The same where nobody knows how much room that disk has, and the server has no bound of its own. */
+  retainedUnseenBytes: 1024 * MIB,
+  /** It may always be so much: below, each outage of a minute would cost a base. */
+  retainedLeastBytes: 64 * MIB,
   /** Whoever wants a repository alone waits so long for a watch: a base may take minutes. */
   watchLockPatienceMs: 15 * 60_000,
   /** A watch writes down how it is so often. */

@@ -5,17 +5,22 @@
 import { formatBytes } from "../base/bytes.ts";
 import type { Clock } from "../base/clock.ts";
 import { together } from "../base/concurrent.ts";
+import { type Failure, isFailure } from "../base/errors.ts";
+import type { Finding } from "../base/findings.ts";
 import { LIMITS } from "../base/limits.ts";
 import type { ServerAddress } from "../postgres/address.ts";
 import type { Repository } from "../repo/repository.ts";
 import { followFiles } from "./continuous/follow-files.ts";
 import { LogFollower } from "./continuous/follow-log.ts";
+import type { MostRetained } from "./continuous/retained.ts";
 import { BaseKeeper } from "./continuous/keep-bases.ts";
 import { damagedPagesFinding } from "./damaged-pages.ts";
 import { repositoryPlace } from "./continuous/repository-place.ts";
 import { clockOffFindings } from "./clock-off.ts";
 import type { Sources } from "./sources.ts";
 import type { WatchBook } from "./watch-book.ts";
+
+export type { MostRetained } from "./continuous/retained.ts";
 
 /** A repository that is watched into. */
 export interface WatchRepository {
@@ -44,7 +49,7 @@ export interface WatchOptions extends FilesOptions {
   /** What was committed is in the repositories after so long. */
   readonly flushMs: number;
   /** Bytes of the log that the server may keep for us. */
-  readonly maxRetainedBytes: number;
+  readonly maxRetainedBytes: MostRetained;
   /** Whether somebody said that a cluster takes the place of the one that the repositories have. */
   readonly isAccepted: (systemId: string) => Promise<boolean>;
   /** Of bases. */
@@ -138,9 +143,17 @@ function followLog(options: WatchOptions, signal: AbortSignal, bases: BaseKeeper
       book.find("clock", ...clockOffFindings("the database's server", clockAheadMs));
       bases.position(state.durableTo);
     },
-    onSession: (trouble) => book.session(trouble?.failure),
+    onSession: (trouble) => {
+      book.session(trouble?.failure);
+      if (isFailure(trouble?.failure, "wal/given-up")) book.happened("slot-given-up", slotGivenUp(trouble.failure));
+    },
     onTrouble: (name, trouble) => book.trouble(name, trouble),
   });
+}
+
+/** The next session goes on a second later, so the trouble of the session itself would tell nobody. */
+function slotGivenUp({ message, hint }: Failure): Finding {
+  return { kind: "slot-given-up", level: "alarm", message, hint: hint ?? "Look at what keeps the repositories." };
 }
 
 /** Follows uploaded files into every repository. Until the signal is aborted. */

@@ -25,7 +25,6 @@ import {
   behind,
   chooseLine,
   findLine,
-  givenUp,
   historyOf,
   JournalBounds,
   oldestOf,
@@ -38,6 +37,7 @@ import {
 import { type LineState, LogLine, type LogLineOptions } from "./line.ts";
 import { receive } from "./receive.ts";
 import { refuseStrangers } from "./newest-line.ts";
+import { type MostRetained, Retained } from "./retained.ts";
 import { planTakeUp } from "./take-up.ts";
 import type { WatchedPlace } from "./watched-place.ts";
 
@@ -76,7 +76,7 @@ export interface FollowLogOptions {
   /** So much of the log lies in memory at most before the server has to wait. */
   readonly maxBytes: number;
   /** So much of the log the server may keep for us: beyond, the slot is given up. */
-  readonly maxRetainedBytes: number;
+  readonly maxRetainedBytes: MostRetained;
   readonly clock: Clock;
   readonly signal: AbortSignal;
   readonly onLine: (begun: LineBegun) => void;
@@ -132,12 +132,14 @@ export class LogFollower {
   /** The server keeps too much for us. */
   #isGivingUp = false;
   readonly #bounds = new JournalBounds();
+  readonly #retained: Retained;
   /** How often the server has said that what was asked for is gone, since something came. */
   #timesGone = 0;
 
   constructor(options: FollowLogOptions) {
     this.#o = options;
     this.#slotName = slotName(options.installation);
+    this.#retained = new Retained(options.maxRetainedBytes);
   }
 
   /**
@@ -192,6 +194,7 @@ export class LogFollower {
     // No slot is made at a server that is not to be followed.
     await this.#refuseOther(identity);
     const slot = await this.#openSlot(session, connection);
+    await this.#retained.begins(slot, identity.flushed);
     const followed = await this.#lineFor({ session, identity, major, segmentBytes, pageBytes, slot });
     const over = new AbortController();
     const inner = AbortSignal.any([signal, over.signal, followed.failed.signal]);
@@ -201,6 +204,7 @@ export class LogFollower {
         session,
         line: followed.log,
         slot: slot.name,
+        keptFrom: slot.restart,
         onServer: (at) => this.#onServer(at),
         onConfirm: (confirm) => (this.#confirm = confirm),
         signal: inner,
@@ -243,9 +247,9 @@ export class LogFollower {
 
   /** Watches how much the server keeps for us, and whether a repository that was away answers again. */
   async #look(connection: Connection, over: AbortController, signal: AbortSignal): Promise<void> {
-    const { clock, maxRetainedBytes: most } = this.#o;
+    const { clock } = this.#o;
     try {
-      for (let before = 0; ;) {
+      for (;;) {
         await clock.sleep(LIMITS.watchLookMs, signal);
         const name = this.#slot?.name;
         this.#slot = name === undefined ? undefined : ((await readSlot(connection, name)) ?? this.#slot);
@@ -253,10 +257,7 @@ export class LogFollower {
         this.#server = { ...this.#server, clockAheadMs };
         if (serverEnd > this.#server.serverEnd) this.#server = { ...this.#server, serverEnd };
         this.#tell();
-        const retained = Number(serverEnd - (this.#slot?.restart ?? serverEnd));
-        // What becomes less is being fetched: it fills no disk.
-        if (retained > most && retained >= before && before > 0) throw givenUp(retained, most);
-        before = retained;
+        if (this.#slot !== undefined) await this.#retained.look(this.#slot, serverEnd);
         if (this.#away.length > 0 && (await this.#isBack(signal))) {
           this.#endLine();
           throw new Failure("run/cancelled", "a repository answers again");

@@ -1,5 +1,4 @@
 /** What is asked of a server and of repositories before a line of the log is taken up. */
-import { formatBytes } from "../../base/bytes.ts";
 import type { Clock } from "../../base/clock.ts";
 import { Failure, failureOf, isFailure } from "../../base/errors.ts";
 import type { Line } from "../../point/continuous.ts";
@@ -81,16 +80,6 @@ export async function openSlot(
     await dropSlot(session, connection, name);
     return { slot: await adoptSlot(session, connection, name), wasLost: true };
   }
-}
-
-export function givenUp(retained: number, most: number): Failure {
-  return new Failure(
-    "wal/given-up",
-    `the server keeps ${formatBytes(retained)} of its log for us, more than the ${formatBytes(most)} of watch.max-retained: its slot was given up, for its disk counts more`,
-    {
-      hint: "Does a repository not take what comes, or is the line to it too slow? What the server still has is fetched; where that is too little, a new base begins.",
-    },
-  );
 }
 
 /** What a server is that has less than was followed. */
