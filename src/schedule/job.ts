@@ -45,3 +45,15 @@ export const DELAY_MINUTES = 30;
 
 /** Behind everything that somebody waits for, as nice(1) counts. */
 export const NICE = 10;
+
+/**
+ * What glibc is told in each process of ours (mallopt(3)); a watch runs for months. Threads take memory from areas, eight for each
+ * core, and what one of them has let go of is of no use to another: two areas are enough. What is larger than the threshold gets a
+ * mapping of its own and goes back when it is let go of; else the threshold would rise to the largest that ever was, and packs would lie
+ * between what stays. The image of deploy/docker sets the same for all that runs in a container.
+ */
+export const MEMORY: Readonly<Record<string, string>> = {
+  MALLOC_ARENA_MAX: "2",
+  MALLOC_MMAP_THRESHOLD_: "1048576",
+  MALLOC_TRIM_THRESHOLD_: "4194304",
+};

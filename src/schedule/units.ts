@@ -1,6 +1,6 @@
 /** The systemd units of the daily run, by systemd.service(5), systemd.exec(5) and systemd.timer(5). */
 import { dirname, join } from "node:path";
-import { DELAY_MINUTES, type DailyJob, type Job, markerOf, NICE, unitName, type WatchJob } from "./job.ts";
+import { DELAY_MINUTES, type DailyJob, type Job, markerOf, MEMORY, NICE, unitName, type WatchJob } from "./job.ts";
 import { toOnCalendar } from "./on-calendar.ts";
 
 export interface Units {
@@ -102,6 +102,10 @@ function surroundings(config: string, scope: Scope): string[] {
     `Environment=XDG_CACHE_HOME=${cache} NODE_COMPILE_CACHE=${cache}/chatkeep/compiled`,
     "# Not /tmp: a drill in a container shares its folder with the engine, and a large one needs room.",
     `Environment=TMPDIR=${cache}/chatkeep/tmp`,
+    "# glibc's: what was let go of is used by any thread, or given back.",
+    `Environment=${Object.entries(MEMORY)
+      .map(([name, value]) => `${name}=${value}`)
+      .join(" ")}`,
     "CacheDirectory=chatkeep chatkeep/tmp",
     "UMask=0077",
     "",

@@ -7,6 +7,7 @@ import { test } from "node:test";
 import { parse } from "yaml";
 import { parseCall } from "../../src/cli/parse.ts";
 import { findInstallation } from "../../src/installation/find.ts";
+import { MEMORY } from "../../src/schedule/job.ts";
 import { formatCompose, RUN_WHEN_DUE } from "../../src/schedule/manifests.ts";
 import { parseCron } from "../../src/schedule/cron.ts";
 import { mustRun } from "../harness/run.ts";
@@ -78,6 +79,7 @@ test("what the service is given and what it mounts are where the code looks", as
   await writeFile(machine.at("chatwoot/docker-compose.yaml"), "services: {}\n");
   const env = {
     ...beside.environment,
+    ...MEMORY,
     DOCKER_HOST: `unix://${machine.at("none.sock")}`,
     SECRET_KEY_BASE: "0123456789abcdef",
     POSTGRES_HOST: "postgres",
@@ -86,6 +88,10 @@ test("what the service is given and what it mounts are where the code looks", as
   const options = { signal: new AbortController().signal, env, filesystemRoot: machine.path };
   const { installation, findings } = await findInstallation({}, options);
   assert.equal(installation.kind, "environment");
+  assert.deepEqual(
+    Object.keys(MEMORY).filter((name) => installation.environment.has(name)),
+    [],
+  );
   assert.equal(installation.database.url ?? installation.database.database, "chatwoot_production");
   assert.deepEqual(installation.systemFiles, [machine.at("chatwoot/docker-compose.yaml")]);
   assert.deepEqual(
@@ -101,6 +107,7 @@ test("user, folders and version are the same in the image, in the Compose file a
     assert.ok(created.includes(folder), folder);
   const [env = ""] = instructions("ENV");
   assert.ok(env.includes("CHATKEEP_CONFIG=/etc/chatkeep/chatkeep.yaml"));
+  for (const [name, value] of Object.entries(MEMORY)) assert.match(env, new RegExp(`\\b${name}=${value}\\b`));
   const documented = read("docs/docker.md");
   for (const text of [documented, read("deploy/docker/compose.chatkeep.yaml")]) {
     const made = /install -d -o (\d+) -g (\d+)/.exec(text);

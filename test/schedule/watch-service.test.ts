@@ -38,7 +38,13 @@ for (const scope of ["system", "user"] as const) {
     const verified = await run("systemd-analyze", args, { env });
     assert.equal(`${verified.stdout}${verified.stderr}`, "");
     assert.equal(verified.status, 0);
-    for (const line of ["Restart=always", "SuccessExitStatus=130", "StartLimitIntervalSec=0", "Nice=10"])
+    for (const line of [
+      "Restart=always",
+      "SuccessExitStatus=130",
+      "StartLimitIntervalSec=0",
+      "Nice=10",
+      "Environment=MALLOC_ARENA_MAX=2 MALLOC_MMAP_THRESHOLD_=1048576 MALLOC_TRIM_THRESHOLD_=4194304",
+    ])
       assert.ok(service.includes(`\n${line}\n`), line);
     const start = service.split("\n").find((line) => line.startsWith("ExecStart=")) ?? "";
     assert.match(start, /"--repository" "primary" "--json" "--quiet" "watch" "--mode" "stream"$/);

@@ -16,7 +16,7 @@ const SITE = "/chatwoot";
 
 /** What a container, a shell, or Chatkeep's own image sets: no part of Chatwoot. */
 const OURS =
-  /^(?:PATH|HOME|HOSTNAME|PWD|OLDPWD|SHLVL|TERM|USER|LOGNAME|SHELL|_|TMPDIR|NODE_VERSION|YARN_VERSION|XDG_\w+|DOCKER_\w+|CHATKEEP_\w+)$/;
+  /^(?:PATH|HOME|HOSTNAME|PWD|OLDPWD|SHLVL|TERM|USER|LOGNAME|SHELL|_|TMPDIR|NODE_VERSION|YARN_VERSION|MALLOC_\w+|XDG_\w+|DOCKER_\w+|CHATKEEP_\w+)$/;
 
 function givenBy(env: World["env"]): Map<string, string> {
   return new Map(
