@@ -181,8 +181,9 @@ export function unpackZstd(bytes: Uint8Array, { length }: { length?: number } = 
   }
   let unpacked: Buffer;
   try {
-    // One more than comes out, or the decoder would ask for a second piece of memory.
-    const chunkSize = Math.min(Math.max(expected ?? bytes.length * 4, 1024), LIMITS.chunkMaxBytes) + 1;
+    // One more than comes out, or the decoder would ask for a second piece of memory. What only the frame says may be a lie.
+    const most = length === undefined ? LIMITS.chunkMaxBytes : LIMITS.unpackedMaxBytes;
+    const chunkSize = Math.min(Math.max(expected ?? bytes.length * 4, 1024), most) + 1;
     unpacked = zstdDecompressSync(bytes, { maxOutputLength: expected || LIMITS.unpackedMaxBytes, chunkSize });
   } catch (error) {
     throw new Failure("repo/damaged", `compressed bytes do not unpack: ${messageOf(error)}`, { cause: error });

@@ -3,6 +3,7 @@
  * be equal bytes: nodes in the order of their names' bytes, JSON as Go writes it, and a newline at the end.
  */
 import { Buffer, constants } from "node:buffer";
+import { releaseBytes } from "../base/bytes.ts";
 import { bug, Failure } from "../base/errors.ts";
 import { LIMITS } from "../base/limits.ts";
 import { parseRecord } from "./fields.ts";
@@ -36,12 +37,12 @@ export function encodeTree(nodes: readonly TreeNode[]): Buffer {
 
 /**
  * {@link encodeTree} for a folder whose nodes together are large: each is asked for when its turn has come, in the order of
- * names' bytes, and only its JSON is kept.
+ * names' bytes, and only its JSON is kept; the tree lies in memory that threads share, so that none has to have a copy.
  * @param mostBytes what can be read back.
  * @returns undefined where it would be longer than that.
  */
 export function encodeTreeInOrder(nodes: Iterable<TreeNode>, mostBytes: number = MOST_BYTES): Buffer | undefined {
-  const parts = [HEAD];
+  const parts: Buffer[] = [];
   let length = HEAD.length + TAIL.length;
   let before: string | undefined;
   for (const node of nodes) {
@@ -53,7 +54,17 @@ export function encodeTreeInOrder(nodes: Iterable<TreeNode>, mostBytes: number =
     parts.push(part);
     before = node.name;
   }
-  return Buffer.concat([...parts, TAIL], length);
+  const tree = Buffer.from(new SharedArrayBuffer(length));
+  tree.set(HEAD);
+  let at = HEAD.length;
+  for (const part of parts) {
+    tree.set(part, at);
+    at += part.length;
+    // Of a folder with a large database everything would lie in memory twice.
+    releaseBytes(part);
+  }
+  tree.set(TAIL, at);
+  return tree;
 }
 
 /**
