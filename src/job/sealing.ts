@@ -129,7 +129,7 @@ export class Sealing implements AsyncDisposable {
     if (options.isPrepared !== true) await repository.prepareToWrite({ signal });
     const index = await repository.loadIndex({ signal });
     const writer = new IndexWriter(repository, index, { signal, lock: options.lock });
-    const threads = options.threads ?? new SealingThreads(options);
+    const threads = options.threads ?? new SealingThreads({ ...options, readsRows: options.address !== undefined });
     const init: SealingInit = {
       store: repository.store.spec,
       keys: repository.keys,

@@ -43,9 +43,7 @@ export function openSpanPlace(
       await writeJournal(repository, { ...entry, history: histories.get(entry.span.timeline) }, options);
     },
     async saveSpan({ span, commits, bytes }, { signal, goesOn }) {
-      // A line is slower than one thread, and a second one would hold its packs in memory, too.
-      const isRemote = repository.store.spec?.kind === "remote";
-      const lanes = isOneOfMany && !isRemote ? LIMITS.sealingWorkers : 1;
+      const lanes = isOneOfMany ? LIMITS.sealingWorkers : 1;
       isOneOfMany = false;
       const saved = await writeSpan(
         writing,

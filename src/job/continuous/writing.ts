@@ -174,6 +174,8 @@ export class Writing implements AsyncDisposable {
     const sealing = new SealingThreads({
       repository,
       readsRows: false,
+      // A line is slower than one thread, and a second one would hold its packs in memory, too.
+      ...(repository.store.spec?.kind === "remote" ? { workers: 1 } : {}),
       startsLate: this.#startsLate,
       signal: stop.signal,
     });
