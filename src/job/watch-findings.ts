@@ -110,7 +110,7 @@ export function windowFindings(
       level: "note",
       subject: name,
       message: `any moment can be had from '${name}' since ${formatInstant(fromMs)} without a gap, and retention.window asks for ${formatSpan(windowMs / 1000)}`,
-      hint: "It grows by itself. What was before, and why there is a gap, 'chatkeep list' shows.",
+      hint: "It grows by itself. If more should be there, 'chatkeep list' shows what lies before, and why there is a gap.",
     });
   }
   return findings;

@@ -94,7 +94,7 @@ function watchPairs({ isRunning, ageSeconds, report }: WatchState, look: Look): 
 function baseText(base: WatchStatus["base"]): string {
   if (base === null) return "none";
   const { at, repository, bytes, seconds } = base;
-  return `${formatUtc(at)} in '${repository}', ${formatBytes(bytes)}${seconds === null ? "" : ` in ${formatSpan(seconds)}`}`;
+  return `begun ${formatUtc(at)} in '${repository}', ${formatBytes(bytes)}${seconds === null ? "" : ` in ${formatSpan(seconds)}`}`;
 }
 
 function logPairs({ lagBytes, lagSeconds, lastCommit, timeline, slot }: NonNullable<WatchStatus["log"]>): Pair[] {
