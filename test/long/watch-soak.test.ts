@@ -9,6 +9,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { test, type TestContext } from "node:test";
 import { type SeededRandom, seededRandom } from "../../src/demo/random.ts";
 import { slotName } from "../../src/postgres/replication-slots.ts";
+import { MEMORY } from "../../src/schedule/job.ts";
 import { type Account, assertAsOf, startAccount } from "../harness/account.ts";
 import { startFileAccount } from "../harness/account-files.ts";
 import { startS3Proxy, type S3Proxy } from "../harness/s3-proxy.ts";
@@ -25,6 +26,8 @@ const ARGS = ["--mode", "stream", "--flush-every", "2s"];
 
 interface Sample {
   readonly rss: number;
+  /** The most that it ever had, as the kernel counts it. */
+  readonly peak: number;
   readonly files: number;
 }
 
@@ -35,19 +38,27 @@ class Soak {
   watching: Watching;
   /** Of the watch that runs now. */
   samples: Sample[] = [];
+  /** Of those before it. */
+  readonly earlier: Sample[][] = [];
 
   constructor(desk: AccountDesk, proxy: S3Proxy) {
     this.desk = desk;
     this.proxy = proxy;
     this.random = seededRandom(`${seed}/soak`);
-    this.watching = startWatch(desk, ARGS, desk);
+    this.watching = this.#start();
   }
 
   async restartWatch(how: "kill" | "stop", meanwhile: () => Promise<void> = async () => {}): Promise<void> {
     await this.watching[how]();
     await meanwhile();
-    this.watching = startWatch(this.desk, ARGS, this.desk);
+    this.watching = this.#start();
+    this.earlier.push(this.samples);
     this.samples = [];
+  }
+
+  /** With what its service would find in its environment. */
+  #start(): Watching {
+    return startWatch(this.desk, ARGS, { env: { ...this.desk.env, ...MEMORY } });
   }
 
   async caughtUp(): Promise<void> {
@@ -57,12 +68,20 @@ class Soak {
   async sample(): Promise<void> {
     const folder = `/proc/${this.watching.pid}`;
     try {
-      const [, kib = "0"] = /^VmRSS:\s+(\d+) kB$/m.exec(await readFile(`${folder}/status`, "utf8")) ?? [];
-      this.samples.push({ rss: Number(kib) * 1024, files: (await readdir(`${folder}/fd`)).length });
+      const status = await readFile(`${folder}/status`, "utf8");
+      const bytesOf = (name: string) =>
+        Number(new RegExp(`^${name}:\\s+(\\d+) kB$`, "m").exec(status)?.[1] ?? "0") * 1024;
+      const files = (await readdir(`${folder}/fd`)).length;
+      this.samples.push({ rss: bytesOf("VmRSS"), peak: bytesOf("VmHWM"), files });
     } catch {
       // It is being started anew.
     }
   }
+}
+
+/** At once: whoever runs it waits for an hour. */
+function say(line: string): void {
+  process.stdout.write(`${line}\n`);
 }
 
 type Fault = (soak: Soak) => Promise<void>;
@@ -116,7 +135,7 @@ const ANEW: typeof FAULTS = {
   },
 };
 
-async function prove(t: TestContext, soak: Soak, account: Account): Promise<void> {
+async function prove(soak: Soak, account: Account): Promise<void> {
   await soak.caughtUp();
   const safe = account.entries.filter(({ acknowledgedMs }) => acknowledgedMs !== undefined);
   // What was acknowledged a moment ago may have come after the position that was waited for.
@@ -125,7 +144,8 @@ async function prove(t: TestContext, soak: Soak, account: Account): Promise<void
   assert.deepEqual(await soak.desk.window(), { ranges: 1, gaps: [] });
   const last = await soak.desk.lastAt({ kind: "time", us: BigInt(entry.askedMs) * 1_000n });
   assertAsOf(account.entries, last, { atMs: entry.askedMs, what: "a random moment" });
-  t.diagnostic(`a moment is proven: ${last} of ${account.entries.length}`);
+  const { rss = 0, files = 0 } = soak.samples.at(-1) ?? {};
+  say(`a moment is proven: ${last} of ${account.entries.length}; ${mib(rss)} MiB, ${files} open files`);
 }
 
 const mib = (bytes: number) => Math.round(bytes / 1024 / 1024);
@@ -135,14 +155,16 @@ function median(values: readonly number[]): number {
 }
 
 /** What the last third has is no more than what the middle one had, but for what comes and goes. */
-function assertFlat(t: TestContext, samples: readonly Sample[]): void {
+function assertFlat(t: TestContext, { samples, earlier }: Pick<Soak, "samples" | "earlier">): void {
   const third = Math.floor(samples.length / 3);
   const [middle, last] = [samples.slice(third, 2 * third), samples.slice(2 * third)];
   const [rss, files] = [
     (all: typeof last) => all.map((one) => one.rss),
     (all: typeof last) => all.map((one) => one.files),
   ];
-  const most = Math.max(...rss([...samples]));
+  const most = Math.max(...rss([...earlier, samples].flat()));
+  const peaks = [...earlier, samples].map((all) => mib(Math.max(0, ...all.map((one) => one.peak))));
+  t.diagnostic(`most memory of each watch, in MiB: ${peaks.join(", ")}`);
   t.diagnostic(
     `memory: ${mib(most)} MiB at most, ${mib(median(rss(middle)))} in the middle and ${mib(median(rss(last)))} at the end; open files: ${median(files(middle))}, then ${median(files(last))}, of ${samples.length} samples`,
   );
@@ -170,13 +192,13 @@ test(`watched for ${MINUTES} minutes (CHATKEEP_TEST_SEED=${seed})`, async (t) =>
       // Afterwards one process is looked at to its end.
       const faults = Object.entries(elapsed < MINUTES * 20_000 ? { ...FAULTS, ...ANEW } : FAULTS);
       const [name = "", fault] = faults[soak.random.below(faults.length)] ?? [];
-      t.diagnostic(`${Math.round(elapsed / 1000)} s: ${name}`);
+      say(`${Math.round(elapsed / 1000)} s: ${name}`);
       await fault?.(soak);
       done[name] = (done[name] ?? 0) + 1;
       await soak.caughtUp();
       await pauseOf(soak, 8_000);
       if (performance.now() - provedMs < PROVE_MS) continue;
-      await prove(t, soak, account);
+      await prove(soak, account);
       provedMs = performance.now();
     }
     clearInterval(sampling);
@@ -184,7 +206,7 @@ test(`watched for ${MINUTES} minutes (CHATKEEP_TEST_SEED=${seed})`, async (t) =>
     t.diagnostic(JSON.stringify(done));
     await uploads.stop();
     await assertNothingLost(desk, account, soak.watching, desk.server.address);
-    assertFlat(t, soak.samples);
+    assertFlat(t, soak);
     await desk.assertFollowed(followedBefore(uploads.files, endedMs));
   } finally {
     clearInterval(sampling);
