@@ -10,7 +10,7 @@ import { Failure } from "../base/errors.ts";
 import type { Finding } from "../base/findings.ts";
 import type { Progress } from "../base/progress.ts";
 import { formatMicros } from "../point/continuous.ts";
-import type { AskedMoment } from "../point/moment.ts";
+import { type AskedMoment, formatPosition } from "../point/moment.ts";
 import type { ServerAddress } from "../postgres/address.ts";
 import { findPrograms } from "../postgres/programs.ts";
 import { recover } from "../postgres/recovery.ts";
@@ -92,7 +92,7 @@ export async function runMoment(options: RunMomentOptions): Promise<StartedServe
 
 /** A moment as POINT has it. */
 function wordFor(asked: SettledMoment): string {
-  return asked.kind === "lsn" ? `lsn:${formatLsn(asked.lsn)}` : formatMicros(asked.us);
+  return asked.kind === "lsn" ? formatPosition(asked) : formatMicros(asked.us);
 }
 
 /** What has a database as it was, and is not yet read-only. */

@@ -2,9 +2,10 @@
 import { formatInstant } from "../base/clock.ts";
 import { tagValue } from "./records.ts";
 import { formatMicros } from "../point/continuous.ts";
-import { momentOf } from "../point/moment.ts";
-import { type Gap, type Range, serve } from "../policy/window.ts";
+import { formatPosition, momentOf } from "../point/moment.ts";
+import { type Gap, placeOf, type Range, serve, type Window } from "../policy/window.ts";
 import type { Repository } from "../repo/repository.ts";
+import type { Lsn } from "../wal/lsn.ts";
 import { type ListedWindowBase, lookAtWindow } from "./continuous/list.ts";
 import { type Point, type PointList, recoverSeconds } from "./points.ts";
 import { paceOf, type RecoveryMeasure } from "./recovery-pace.ts";
@@ -48,7 +49,7 @@ export function windowReport(
   const base = bases.at(-1)?.base;
   return {
     installation,
-    ranges: window.ranges.map(rangeLine),
+    ranges: window.ranges.map((range) => rangeLine(range, window)),
     gaps: window.gaps.map(gapLine),
     lastBase: base === undefined ? null : { at: formatMicros(base.endedUs ?? base.beganUs), bytes: base.bytes },
     moments: list.moments.filter(isOwn).flatMap(momentLine),
@@ -57,8 +58,15 @@ export function windowReport(
   };
 }
 
-function rangeLine({ fromUs, toUs, timeline, legs, systemId, bases }: Range): RangeLine {
+function rangeLine(range: Range, window: Window): RangeLine {
+  const { fromUs, toUs, timeline, legs, systemId, bases } = range;
+  const isLeft = window.ranges.some((one) => {
+    if (one.systemId !== systemId || one.timeline <= timeline) return false;
+    return one.legs.some((leg) => leg.timeline === timeline && leg.to <= range.from);
+  });
+  const wordOf = (lsn: Lsn) => formatPosition(placeOf(window, { systemId, timeline, lsn }));
   return {
+    left: isLeft ? { from: wordOf(range.from), to: wordOf(range.to) } : null,
     from: formatMicros(fromUs),
     to: toUs === undefined || toUs < fromUs ? null : formatMicros(toUs),
     timeline,

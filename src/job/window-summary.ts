@@ -25,6 +25,8 @@ export interface RangeLine {
   systemId: string;
   /** How many recovery can begin from. */
   bases: number;
+  /** Of what a server wrote that another one took over from, and that one does not have: between which words of POINT; else null. */
+  left: { from: string; to: string } | null;
 }
 
 /** Between these no moment can be had. */

@@ -7,12 +7,20 @@ import { formatLsn, isLsn, type Lsn, parseLsn } from "../wal/lsn.ts";
 import { formatMicros, parseMicros } from "./continuous.ts";
 import { tagText } from "./layout.ts";
 
+/** Of the newest timeline, and of the cluster that lives, that has it; unless they are named. */
+export interface Position {
+  readonly lsn: Lsn;
+  readonly timeline?: number | undefined;
+  /** The cluster's system identifier, in decimal. */
+  readonly systemId?: string | undefined;
+}
+
 /** A moment that was asked for. Times are microseconds since 1970, by the clock of the database's server. */
 export type AskedMoment =
   /** Everything that was committed until then. */
   | { readonly kind: "time"; readonly us: bigint }
   /** Everything that lies before a position of the log. */
-  | { readonly kind: "lsn"; readonly lsn: Lsn }
+  | ({ readonly kind: "lsn" } & Position)
   /** The newest that there is. */
   | { readonly kind: "now" };
 
@@ -22,7 +30,7 @@ const MS_US = 1_000n;
 
 /**
  * The moment that a word means: a time with its zone, to the microsecond; `-90s`, `-5m`, `-2h`, `-1d` before now; `now`; or
- * `lsn:0/16B3748`. Undefined for any other word.
+ * `lsn:0/16B3748`, with a timeline before it or a cluster and a timeline ({@link formatPosition}). Undefined for any other word.
  */
 export function parseMoment(word: string, nowMs: number): AskedMoment | undefined {
   if (word === "now") return { kind: "now" };
@@ -33,10 +41,28 @@ export function parseMoment(word: string, nowMs: number): AskedMoment | undefine
       us: BigInt(Math.trunc(nowMs)) * MS_US - BigInt(amount) * UNIT_US[unit as keyof typeof UNIT_US],
     };
   }
-  const position = word.startsWith("lsn:") ? word.slice("lsn:".length) : undefined;
-  if (position !== undefined) return isLsn(position) ? { kind: "lsn", lsn: parseLsn(position) } : undefined;
+  if (word.startsWith("lsn:")) return parsePosition(word);
   const ms = parseZonedInstant(word);
   return ms === undefined ? undefined : { kind: "time", us: BigInt(Math.trunc(ms)) * MS_US + microsOf(word) };
+}
+
+const POSITION = /^lsn:(?:(?:(\d{1,20})\.)?(\d{1,9}):)?([^:]+)$/;
+
+function parsePosition(word: string): AskedMoment | undefined {
+  const [, systemId, timeline, lsn] = POSITION.exec(word) ?? [];
+  if (lsn === undefined || !isLsn(lsn)) return undefined;
+  return {
+    kind: "lsn",
+    lsn: parseLsn(lsn),
+    ...(timeline === undefined ? {} : { timeline: Number(timeline) }),
+    ...(systemId === undefined ? {} : { systemId }),
+  };
+}
+
+/** As {@link parseMoment} takes it: `lsn:0/16B3748`; of a timeline `lsn:1:0/16B3748`, and of a cluster `lsn:7570000000000000001.1:0/16B3748`. */
+export function formatPosition({ lsn, timeline, systemId }: Position): string {
+  const cluster = systemId === undefined ? "" : `${systemId}.`;
+  return `lsn:${timeline === undefined ? "" : `${cluster}${timeline}:`}${formatLsn(lsn)}`;
 }
 
 /** True for so long before now, which looks as an option does. */

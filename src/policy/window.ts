@@ -363,11 +363,17 @@ function firstCommitUs(pieces: readonly WindowPiece[]): bigint | undefined {
   );
 }
 
+interface Place {
+  readonly lsn: Lsn;
+  readonly timeline?: number | undefined;
+  readonly systemId?: string | undefined;
+}
+
 export type Moment =
   /** The last state that had been committed then. */
   | { readonly us: bigint }
-  /** Everything up to a position; of the newest timeline that has it, unless one is named. */
-  | { readonly lsn: Lsn; readonly timeline?: number | undefined }
+  /** Everything up to a position; of the newest timeline that has it, and of the cluster that lives, unless they are named. */
+  | Place
   /** The newest there is. */
   | "now";
 
@@ -403,10 +409,33 @@ function baseFor<B extends WindowBase>(range: Range<B>, moment: Moment): B | und
     if (range.toUs === undefined || moment.us < range.fromUs || moment.us > range.toUs) return undefined;
     return range.bases.findLast(({ fromUs }) => fromUs <= moment.us)?.base;
   }
-  const { lsn, timeline } = moment;
+  const { lsn, timeline, systemId } = moment;
   if (lsn < range.from || lsn > range.to) return undefined;
+  if (systemId !== undefined && systemId !== range.systemId) return undefined;
   if (timeline !== undefined && timelineOf(range, lsn) !== timeline) return undefined;
   return range.bases.findLast(({ base }) => base.to <= lsn)?.base;
+}
+
+/**
+ * What names a position, as short as it can be: after a failover two timelines have the same numbers, and two clusters always do.
+ * Where nothing serves it all is named.
+ */
+export function placeOf(window: Pick<Window, "ranges">, place: OnPlace): Place {
+  const { lsn, timeline, systemId } = place;
+  const shorter: readonly Place[] = [{ lsn }, { lsn, timeline }];
+  return (
+    shorter.find((one) => {
+      const range = serve({ ranges: window.ranges, gaps: [] }, one)?.range;
+      if (range?.systemId !== systemId) return false;
+      return range.legs.some((leg) => leg.timeline === timeline && leg.from <= lsn && lsn <= leg.to);
+    }) ?? place
+  );
+}
+
+interface OnPlace {
+  readonly lsn: Lsn;
+  readonly timeline: number;
+  readonly systemId: string;
 }
 
 function timelineOf({ legs, timeline }: Range, lsn: Lsn): number {

@@ -16,6 +16,7 @@ export const WINDOW: WindowReport = {
       timelines: [1],
       systemId: SYSTEM,
       bases: 1,
+      left: null,
     },
     {
       from: "2026-11-20T12:02:40.000000Z",
@@ -24,6 +25,7 @@ export const WINDOW: WindowReport = {
       timelines: [1, 2],
       systemId: SYSTEM,
       bases: 2,
+      left: null,
     },
   ],
   gaps: [

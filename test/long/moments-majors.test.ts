@@ -170,6 +170,10 @@ test("after a failover what either timeline has is found once, and what the old 
   const [after] = of(behind, 2);
   assert.deepEqual(after?.tables, [{ ...messages, deleted: 40 }]);
   const places = { kinds: ["programs"] } as const;
+  // Only the old server had it: its positions name the timeline.
+  const lost = of(alone, 1)[0]?.after ?? "";
+  assert.match(lost, /^lsn:1:/);
+  assert.equal(await rowsAt(repository, lost, places), 110);
   assert.equal(await rowsAt(repository, after.before, places), 100);
   assert.equal(await rowsAt(repository, after.after, places), 60);
 });

@@ -1,6 +1,13 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { isMomentAlone, isSameMoment, momentOf, momentTags, parseMoment } from "../../src/point/moment.ts";
+import {
+  formatPosition,
+  isMomentAlone,
+  isSameMoment,
+  momentOf,
+  momentTags,
+  parseMoment,
+} from "../../src/point/moment.ts";
 
 const NOW_MS = Date.parse("2026-11-23T16:00:00.500Z");
 const NOW_US = BigInt(NOW_MS) * 1000n;
@@ -18,6 +25,13 @@ test("a moment is a time with its zone, so long ago, now, or a position of the l
   };
   for (const [word, us] of Object.entries(times))
     assert.deepEqual(parseMoment(word, NOW_MS), { kind: "time", us }, word);
+  const place = { lsn: 0x16b3748n, timeline: 2, systemId: "7570000000000000001" };
+  for (const asked of [{ lsn: place.lsn }, { lsn: place.lsn, timeline: 2 }, place]) {
+    assert.deepEqual(parseMoment(formatPosition(asked), NOW_MS), { kind: "lsn", ...asked });
+  }
+  assert.equal(formatPosition(place), "lsn:7570000000000000001.2:0/16B3748");
+  for (const word of ["lsn:1:", "lsn:x:0/1", "lsn:7.:0/1", "lsn:1:2:0/1"])
+    assert.equal(parseMoment(word, NOW_MS), undefined);
   assert.deepEqual(parseMoment("now", NOW_MS), { kind: "now" });
   assert.deepEqual(parseMoment("lsn:16/B374D848", NOW_MS), { kind: "lsn", lsn: 0x16b374d848n });
   for (const word of [

@@ -4,6 +4,7 @@ import * as fc from "fast-check";
 import {
   legsOf,
   nearest,
+  placeOf,
   serve,
   type Window,
   windowOf,
@@ -12,6 +13,8 @@ import {
 } from "../../src/policy/window.ts";
 import type { TimelineHistory } from "../../src/wal/history.ts";
 import { base, cluster, history, piece, POSITIONS, SEGMENT } from "./clusters.ts";
+
+const SYSTEM = base("A", { from: 0, to: 2 }).systemId;
 
 function made(parts: Partial<WindowParts>): Window {
   return windowOf({ bases: [], pieces: [], histories: [], ...parts });
@@ -90,6 +93,11 @@ test("after a promotion the range goes on, and what the old server still wrote i
   assert.equal(serve(window, { lsn: 20n, timeline: 1 })?.range.timeline, 1);
   assert.equal(serve(window, { lsn: 10n, timeline: 1 })?.range.timeline, 2);
   assert.equal(serve(window, { lsn: 30n, timeline: 1 }), undefined);
+  const named = (lsn: bigint, timeline: number) => placeOf(window, { systemId: SYSTEM, timeline, lsn });
+  assert.deepEqual(named(10n, 1), { lsn: 10n });
+  assert.deepEqual(named(18n, 1), { lsn: 18n });
+  assert.deepEqual(named(20n, 2), { lsn: 20n });
+  assert.deepEqual(named(20n, 1), { lsn: 20n, timeline: 1 });
 });
 
 test("a base of the old timeline that ended behind the switch serves nothing on the new one", () => {
@@ -108,6 +116,14 @@ test("another cluster behind the same name begins a range of its own, with the t
   });
   assert.deepEqual(shown(window), ["1: 2-24 by A", "1: 101-120 by B", "other-cluster 1: 101-101"]);
   assert.equal(serve(window, "now")?.range.systemId, "8");
+  const both = made({
+    bases: [base("A", { from: 0, to: 2 }), base("B", { from: 10, to: 11, systemId: "8" })],
+    pieces: [piece({ from: 0, to: 24 }), { ...piece({ from: 8, to: 24, systemId: "8" }), lastCommitUs: 99_000_000n }],
+  });
+  assert.deepEqual(placeOf(both, { systemId: "8", timeline: 1, lsn: 20n }), { lsn: 20n });
+  const old = placeOf(both, { systemId: SYSTEM, timeline: 1, lsn: 20n });
+  assert.deepEqual(old, { systemId: SYSTEM, timeline: 1, lsn: 20n });
+  assert.equal(serve(both, old)?.range.systemId, SYSTEM);
 });
 
 test("a base whose end was not timed serves from the last commit that its log may hold", () => {

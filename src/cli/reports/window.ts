@@ -33,9 +33,13 @@ export function formatWindow(window: WindowReport, look: Look, indent = ""): str
   return told.map((line) => `${indent}${line}`);
 }
 
-function rangeLine({ from, to, timeline, timelines }: RangeLine, all: readonly RangeLine[], look: Look): string {
+function rangeLine({ from, to, timeline, timelines, left }: RangeLine, all: readonly RangeLine[], look: Look): string {
   const isSplit = new Set(all.flatMap((range) => range.timelines)).size > 1;
   const where = isSplit ? `, timeline ${(timelines.length > 1 ? timelines : [timeline]).join(" → ")}` : "";
+  if (left !== null) {
+    const words = `POINT is ${left.from} to ${left.to}`;
+    return `${formatUtc(to ?? from)}  ${look.paint("yellow", "left behind")}: what the old server alone had (timeline ${timeline}); ${words}`;
+  }
   const until = to === null ? `${formatUtc(from)}, as nothing was written since` : formatUtc(to);
   return `${formatUtc(from)} – ${until}  ${look.paint("green", "any moment")}${where}`;
 }

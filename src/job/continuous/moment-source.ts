@@ -5,8 +5,8 @@ import { LIMITS } from "../../base/limits.ts";
 import type { Progress } from "../../base/progress.ts";
 import type { BaseFacts } from "../../point/base-facts.ts";
 import { formatMicros } from "../../point/continuous.ts";
-import type { AskedMoment } from "../../point/moment.ts";
-import { type Leg, type Moment, nearest, serve, type Window } from "../../policy/window.ts";
+import { type AskedMoment, formatPosition } from "../../point/moment.ts";
+import { type Leg, type Moment, nearest, placeOf, type Range, serve, type Window } from "../../policy/window.ts";
 import type { ClusterFacts } from "../../postgres/recovery.ts";
 import { needsEarlierBase } from "../../postgres/recovery-failure.ts";
 import { isDamage } from "../../repo/chunk.ts";
@@ -79,7 +79,7 @@ export async function findServingBases(
 
 function momentOf(asked: AskedMoment): Moment {
   if (asked.kind === "now") return "now";
-  return asked.kind === "lsn" ? { lsn: asked.lsn } : { us: asked.us };
+  return asked.kind === "lsn" ? asked : { us: asked.us };
 }
 
 function outside(asked: AskedMoment, window: Window): Failure {
@@ -88,20 +88,16 @@ function outside(asked: AskedMoment, window: Window): Failure {
       hint: "Moments can be had while 'chatkeep watch' protects the installation. 'chatkeep list' shows the restore points.",
     });
   }
-  const shown = asked.kind === "now" ? "now" : asked.kind === "lsn" ? wordOf(asked.lsn) : formatMicros(asked.us);
+  const shown = asked.kind === "now" ? "now" : asked.kind === "lsn" ? formatPosition(asked) : formatMicros(asked.us);
   return new Failure("moment/outside", `the moment ${shown} cannot be had: ${nearestTo(asked, window)}`, {
     hint: "'now' is the newest moment; a restore point is named by its id, or as latest.",
   });
 }
 
-/** As POINT takes it. */
-function wordOf(lsn: Lsn): string {
-  return `lsn:${formatLsn(lsn)}`;
-}
-
 function nearestTo(asked: AskedMoment, window: Window): string {
   if (asked.kind === "lsn") {
-    const ranges = window.ranges.map(({ from, to }) => `${wordOf(from)} to ${wordOf(to)}`);
+    const wordOf = (range: Range, lsn: Lsn) => formatPosition(placeOf(window, { ...range, lsn }));
+    const ranges = window.ranges.map((range) => `${wordOf(range, range.from)} to ${wordOf(range, range.to)}`);
     return `the log is there from ${ranges.join(", and from ")}`;
   }
   const { beforeUs, afterUs } = nearest(window, asked.kind === "time" ? asked.us : 0n);

@@ -8,7 +8,8 @@ import { join } from "node:path";
 import { LIMITS } from "../../base/limits.ts";
 import type { Progress } from "../../base/progress.ts";
 import { formatMicros } from "../../point/continuous.ts";
-import type { Leg, Range } from "../../policy/window.ts";
+import { formatPosition } from "../../point/moment.ts";
+import { type Leg, placeOf, type Range } from "../../policy/window.ts";
 import type { Repository } from "../../repo/repository.ts";
 import { openTemporaryFolder } from "../../system/temporary.ts";
 import type { TransactionEnd } from "../../wal/events.ts";
@@ -127,8 +128,8 @@ async function searchStretch({ range, legs }: Stretch, search: CommitSearch, fou
   const [first, last] = [legs[0], legs.at(-1)];
   if (first === undefined || last === undefined) return;
   found.searched.push({
-    from: `lsn:${formatLsn(first.from)}`,
-    to: `lsn:${formatLsn(last.to)}`,
+    from: formatPosition(placeOf(search, { systemId, timeline: first.timeline, lsn: first.from })),
+    to: formatPosition(placeOf(search, { systemId, timeline: last.timeline, lsn: last.to })),
     bytes: bytesOf(legs),
   });
 }
@@ -160,7 +161,7 @@ async function searchLeg(reading: LegReading, search: CommitSearch, found: Found
     const highWaterMark = LIMITS.walChunkBytes;
     for await (const bytes of createReadStream(path, { highWaterMark, end, signal }) as AsyncIterable<Buffer>) {
       const { events, problem } = reader.push(bytes);
-      for (const event of events) if (event.kind === "commit") consider(event, leg, search, found);
+      for (const event of events) if (event.kind === "commit") consider(event, reading, search, found);
       progress.advance(bytes.length);
       if (problem === undefined) continue;
       found.unread.push(
@@ -173,7 +174,12 @@ async function searchLeg(reading: LegReading, search: CommitSearch, found: Found
   }
 }
 
-function consider(event: TransactionEnd, leg: Leg, search: CommitSearch, found: FoundCommits): void {
+function consider(
+  event: TransactionEnd,
+  { leg, systemId }: Pick<LegReading, "leg" | "systemId">,
+  search: CommitSearch,
+  found: FoundCommits,
+): void {
   const { sinceUs, untilUs, limit } = search;
   if (event.startLsn < leg.from || event.lsn > leg.to) return;
   if (sinceUs !== undefined && event.timeUs < sinceUs) return;
@@ -182,10 +188,11 @@ function consider(event: TransactionEnd, leg: Leg, search: CommitSearch, found: 
   const tables = changesOf(event, search.names);
   if (!tables.some((change) => isWanted(change, search.wanted))) return;
   found.matching += 1;
+  const wordOf = (lsn: Lsn) => formatPosition(placeOf(search, { systemId, timeline: leg.timeline, lsn }));
   found.found.push({
     at: formatMicros(event.timeUs),
-    before: `lsn:${formatLsn(event.startLsn)}`,
-    after: `lsn:${formatLsn(event.lsn)}`,
+    before: wordOf(event.startLsn),
+    after: wordOf(event.lsn),
     xid: event.xid,
     timeline: leg.timeline,
     tables,

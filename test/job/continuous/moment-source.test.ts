@@ -68,7 +68,7 @@ test("a moment in a gap is refused with the nearest on either side, one outside 
 test("a position in a gap is refused with the stretches that are there", async () => {
   await assertOutside(
     { kind: "lsn", lsn: at(2 * SEGMENT) },
-    "the moment 16/B3200000 cannot be had: the log is there from 16/B3001388 to 16/B3100000, and from 16/B3301388 to 16/B3400000",
+    "the moment lsn:16/B3200000 cannot be had: the log is there from lsn:16/B3001388 to lsn:16/B3100000, and from lsn:16/B3301388 to lsn:16/B3400000",
   );
 });
 
