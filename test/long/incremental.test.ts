@@ -7,6 +7,7 @@ import assert from "node:assert/strict";
 import { chmod, chown, cp, mkdir, readdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { silent } from "../../src/base/progress.ts";
 import { Failure } from "../../src/base/errors.ts";
 import { LIMITS } from "../../src/base/limits.ts";
@@ -360,6 +361,17 @@ for (const major of MAJORS) {
   });
 }
 
+/** What it has not yet noted it would note once its notes are gone. */
+async function notesAreAsFarAs(server: TestServer, lsn: string): Promise<void> {
+  for (;;) {
+    const [row] = await server.query(
+      `select coalesce(max(end_lsn) >= ${lsn}, false) as is from pg_available_wal_summaries()`,
+    );
+    if (row?.["is"] === true) return;
+    await sleep(50);
+  }
+}
+
 test("what keeps a server from saying what changed costs a whole base, and is told", async () => {
   await using server = await startMajor(17);
   await using folder = await temporaryFolder();
@@ -383,6 +395,7 @@ test("what keeps a server from saying what changed costs a whole base, and is to
   // Its notes are gone.
   await server.query("insert into rows select g, 'more' from generate_series(1, 50000) g");
   await server.query("checkpoint");
+  await notesAreAsFarAs(server, "(select redo_lsn from pg_control_checkpoint())");
   const summaries = join(await dataFolder(server), "pg_wal/summaries");
   for (const name of await readdir(summaries)) if (name.endsWith(".summary")) await rm(join(summaries, name));
   await wholeBecause(/WAL summaries are required/);
