@@ -9,12 +9,15 @@ import { after, before, test } from "node:test";
 import { sendMessage } from "../../src/demo/change.ts";
 import { seededRandom } from "../../src/demo/random.ts";
 import { listPoints } from "../../src/job/points.ts";
+import type { WatchStatus } from "../../src/job/watch-book.ts";
+import { baseOf } from "../../src/point/continuous.ts";
 import type { Repository } from "../../src/repo/repository.ts";
 import { reopen, signal } from "../repo/small-backup.ts";
 import { makeCheapToOpen } from "../scenario/cheap-key.ts";
 import { type Desk, openDesk } from "../scenario/desk.ts";
 import { onDatabase } from "../scenario/hostile-installation.ts";
 import { FOLLOWED, protect } from "../scenario/protected-desk.ts";
+import { isReady, startWatch } from "../scenario/watched-desk.ts";
 
 const PAGE = 8192;
 const random = seededRandom("a damaged base");
@@ -65,6 +68,29 @@ async function turnBit(): Promise<void> {
   await page.write(Buffer.from([(byte[0] ?? 0) ^ 1]), 0, 1, at);
 }
 
+/** The same by a watch, until it has a base and has told what it has to tell of it; then a few commits, and its end. */
+async function watchNow(what: string, isTold: (status: WatchStatus) => boolean): Promise<void> {
+  await using watching = startWatch(desk, ["--mode", "stream", "--flush-every", "1s"]);
+  await watching.until(what, (status) => isReady(status) && isTold(status));
+  await onDatabase(desk.installation, async (client) => {
+    for (let n = 0; n < 5; n += 1) await sendMessage(client, random);
+  });
+  assert.equal(await watching.stop(), 130);
+}
+
+/** As restic does it; with none that serves, a watch takes one. */
+async function forgetBases(): Promise<void> {
+  const read = reopen(repository);
+  const { continuous } = await listPoints(read, { signal });
+  for (const { id, snapshot } of continuous) {
+    if (baseOf(snapshot.tags) !== undefined) await read.store.remove({ kind: "snapshots", name: id }, { signal });
+  }
+}
+
+function tellsOfPages({ findings }: WatchStatus): boolean {
+  return findings.some(({ kind }) => kind === "pages-damaged");
+}
+
 /** A base as the server has it now, whatever its checksums say, and a few commits after it. */
 async function protectNow(): Promise<void> {
   const { database } = desk.installation.database;
@@ -108,5 +134,28 @@ test("with the page as it was, a moment of the next base is proven, by its pages
   assert.equal(proven, true, JSON.stringify(checks));
   const pages = checks.find(({ name }) => name === "page-checksums");
   assert.match(pages?.detail ?? "", /^[\d,]+ pages as their checksums say$/);
+  assert.equal(await proofOf(point), true);
+});
+
+test("a base that a watch took of a damaged server is told while it is watched, and no moment of it is proven", async () => {
+  await turnBit();
+  await forgetBases();
+  await watchNow("the damaged page is told", tellsOfPages);
+  const { point, proven, checks } = await drillAt("now");
+  assert.equal(proven, false);
+  assert.deepEqual(
+    checks.filter(({ ok }) => !ok),
+    [{ name: "page-checksums", ok: false, detail: `damaged: ${file}, page 3` }],
+  );
+  assert.equal(await proofOf(point), false);
+});
+
+test("with the page as it was and that base forgotten, a watch takes another, and its moment is proven", async () => {
+  await turnBit();
+  await forgetBases();
+  await watchNow("a base without it is there", (status) => !tellsOfPages(status));
+  const { point, proven, checks } = await drillAt("now");
+  assert.equal(proven, true, JSON.stringify(checks));
+  assert.ok(checks.some(({ name, ok }) => name === "page-checksums" && ok));
   assert.equal(await proofOf(point), true);
 });
