@@ -1,6 +1,7 @@
 /**
  * Two versions of one stretch of the log: which one is the server's. A version that does not read on from what lies before it (a
- * checksum, a link, a page's header) is none; where several do, the one that leads into the segment behind. Pure.
+ * checksum, a link, a page's header) is none, nor is one that ends before another's next record is whole; where several do, the one
+ * that leads into the segment behind. Pure.
  */
 import type { WalEvent } from "./events.ts";
 import type { Lsn } from "./lsn.ts";
@@ -33,7 +34,8 @@ export interface SettledSegment {
   readonly lastCommitUs: bigint | undefined;
 }
 
-type Verdict = "broken" | "fits" | "joins";
+/** `ends`: before a record behind the fork is whole, so that nothing in it was ever acknowledged. */
+type Verdict = "broken" | "ends" | "fits" | "joins";
 
 export function settleSegment(segment: Segment): SettledSegment {
   const { parts } = segment;
@@ -67,11 +69,19 @@ function wrongOnes(segment: Segment, fork: Fork): number[] {
   if (led === undefined) return [];
   const verdicts = there.map((index) => {
     const { from, bytes } = parts[index] ?? { from: at, bytes: led };
-    return verdictOn(segment, led, bytes.subarray(Number(at - from), Number((ends[index] ?? at) - from)));
+    return verdictOn(segment, { led, at }, bytes.subarray(Number(at - from), Number((ends[index] ?? at) - from)));
   });
+  const byteOf = (index: number) => parts[index]?.bytes[Number(at - (parts[index]?.from ?? at))];
+  // Another part may have the rest of its record.
+  const isContinued = (index: number) =>
+    parts.some(({ from }, other) => {
+      const end = ends[index] ?? at;
+      return from <= end && (ends[other] ?? from) > end && (from > at || byteOf(other) === byteOf(index));
+    });
   const broken = there.filter((_, index) => verdicts[index] === "broken");
   if (broken.length > 0) return broken.length < there.length ? broken : [];
-  const byteOf = (index: number) => parts[index]?.bytes[Number(at - (parts[index]?.from ?? at))];
+  const ending = there.filter((index, nth) => verdicts[nth] === "ends" && !isContinued(index));
+  if (ending.length > 0) return ending.length < there.length ? ending : [];
   const joining = new Set(there.filter((_, index) => verdicts[index] === "joins").map(byteOf));
   return joining.size === 1 ? there.filter((index) => !joining.has(byteOf(index))) : [];
 }
@@ -91,12 +101,13 @@ function prefixOf({ start, parts }: Segment, { ends, at }: Fork): Uint8Array | u
   return prefix;
 }
 
-function verdictOn(segment: Segment, prefix: Uint8Array, version: Uint8Array): Verdict {
+function verdictOn(segment: Segment, { led, at }: { led: Uint8Array; at: Lsn }, version: Uint8Array): Verdict {
   const { start, segmentBytes, after } = segment;
-  const reader = readerBefore(segment, prefix)?.reader;
+  const reader = readerBefore(segment, led)?.reader;
   if (reader === undefined) return "fits";
   const { problem } = reader.push(version);
   if (problem !== undefined) return "broken";
+  if (reader.position < start + BigInt(segmentBytes) && reader.validTo <= at) return "ends";
   const end = start + BigInt(segmentBytes);
   if (after === undefined || reader.position < end) return "fits";
   const behind = reader.push(after);

@@ -69,6 +69,22 @@ test("a byte that differs is never decided for the wrong one", () => {
   assert.ok(decided > 15, `${decided} of 25`);
 });
 
+test("a record that ends in nothing is none where another version has it whole, unless a part behind it may have its end", () => {
+  const [, other] = threeSegments(1000);
+  assert.ok(other !== undefined);
+  const at = whole.findIndex((byte, index) => byte !== other[index]);
+  const fork = START + BigInt(at);
+  const cut = part(whole.subarray(0, at + 5));
+  assert.deepEqual(settleSegment(segment([cut, part(other)], { after: undefined })).ends, [fork, END]);
+  assert.deepEqual(settleSegment(segment([part(other), cut], { after: undefined })).ends, [END, fork]);
+  const rest = part(whole.subarray(at + 5, at + 9000), at + 5);
+  const two = settleSegment(segment([cut, part(other), rest], { after: undefined }));
+  assert.equal(two.undecidedFrom, fork);
+  // Where neither has one, nobody can tell.
+  const short = part(other.subarray(0, at + 5));
+  assert.equal(settleSegment(segment([cut, short])).undecidedFrom, fork);
+});
+
 test("of two servers' logs the one counts that what lies behind goes on from; without that nobody can tell", () => {
   const [, other, otherAfter] = threeSegments(1000);
   assert.ok(other !== undefined && otherAfter !== undefined && !other.equals(whole));
