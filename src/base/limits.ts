@@ -256,6 +256,8 @@ export const LIMITS = {
   journalObjects: 100,
   /** Between two sessions of the log's at most; the first wait is half a second, and doubles. */
   watchRetryMostMs: 30_000,
+  /** A server's log that is another one than before is begun anew so often at most: each time takes a base. */
+  partAgainMs: 10 * 60_000,
   /** So often it is looked how much the server keeps for us, and whether a repository answers again. */
   watchLookMs: 10_000,
   /** Of uploaded files that are followed, the rows of so many of the newest ids are asked for each time … */
@@ -523,6 +525,11 @@ export const LIMITS = {
    * one in a hundred changed, one piece in thirteen is new; pieces of one page would want eight times the index.
    */
   baseChunkBytes: 64 * KIB,
+  /**
+   * Files of one database, which lie in one folder, are this much at most: of each piece its folder's JSON has 67 bytes, and that
+   * unpacks to {@link LIMITS.unpackedMaxBytes} at most (489 GiB, less what is said of each file).
+   */
+  baseDatabaseBytes: 480 * 1024 * MIB,
   /** Segments of the log are cut here, so that one which was stored half is stored again without that half. */
   walChunkBytes: 1 * MIB,
   /** What comes over a line is handed to a sealing thread in parts of about this much. */
@@ -535,6 +542,10 @@ export const LIMITS = {
   sharedAreaBytes: 33 * MIB,
   /** One object of the journal holds so much of the log at most, before it is packed: it lies in memory whole. */
   journalObjectBytes: 8 * MIB,
+  /** Objects of the journal that are compared with the spans that have their place, before they go; the rest goes with a later run. */
+  comparedObjects: 1_000,
+  /** Where more of them lie in the place of spans, nothing can be removed there: they are not read for that. */
+  coveredObjects: 100,
   /** Objects of the journal that are read at once. */
   journalReads: 8,
   /** Where nothing can be removed the journal is written no more often than this: half a million objects a year. */

@@ -7,9 +7,9 @@
 import type { Base, WalSpan } from "../../point/continuous.ts";
 import type { ListedSnapshot, Repository } from "../../repo/repository.ts";
 import type { Lsn } from "../../wal/lsn.ts";
-import { planForgetWindow, type WindowRules } from "./forget-window.ts";
+import { planOf, type WindowRules } from "./forget-window.ts";
 import { followsOf } from "./followed-files.ts";
-import { sortContinuous } from "./list.ts";
+import { listContinuous, sortContinuous } from "./list.ts";
 
 /** @returns snapshots of the source, oldest first. */
 export async function windowLacking(
@@ -21,7 +21,7 @@ export async function windowLacking(
   }: { installation: string; snapshots: readonly ListedSnapshot[]; there: readonly ListedSnapshot[] },
   rules: Omit<WindowRules, "pointsMs"> & { signal: AbortSignal },
 ): Promise<ListedSnapshot[]> {
-  const { plan } = await planForgetWindow(source, { installation, snapshots }, { ...rules, pointsMs: [] });
+  const plan = planOf(await listContinuous(source, installation, { signal: rules.signal, snapshots }), rules);
   const known = sortContinuous(there, installation);
   const wanted = new Set<string>();
   for (const { listed } of plan.keepBases) {

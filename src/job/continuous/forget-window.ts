@@ -4,6 +4,7 @@
  * pruned.
  */
 import { type SnapshotId } from "../../base/ids.ts";
+import { LIMITS } from "../../base/limits.ts";
 import { parseGoTime } from "../../format/go-time.ts";
 import { isBeforeNeeded, type KeptSpan, planWindow, type WindowPlan } from "../../policy/keep-window.ts";
 import type { ListedSnapshot, Repository } from "../../repo/repository.ts";
@@ -11,8 +12,16 @@ import { formatMicros } from "../../point/continuous.ts";
 import { tagValue } from "../records.ts";
 import type { WindowLine } from "../window-summary.ts";
 import { followsOf } from "./followed-files.ts";
+import { coverOf, heldBySpans } from "./held-by-spans.ts";
 import { type JournalObject, removeJournal } from "./journal.ts";
-import { type Continuous, type ListedSpan, type ListedWindowBase, listContinuous, windowIn } from "./list.ts";
+import {
+  type Continuous,
+  type ListedSpan,
+  type ListedWindowBase,
+  listContinuous,
+  settleListed,
+  windowIn,
+} from "./list.ts";
 
 interface SpanInPlan extends KeptSpan {
   readonly listed: ListedSpan;
@@ -81,38 +90,61 @@ export async function planForgetWindow(
   rules: WindowRules & { signal: AbortSignal },
 ): Promise<WindowForgetting> {
   const { signal } = rules;
-  return planOf(installation, await listContinuous(repository, installation, { signal, snapshots }), rules);
-}
-
-function planOf(installation: string, found: Continuous, { windowUs, nowMs, pointsMs }: WindowRules): WindowForgetting {
-  const window = windowIn(found);
-  const spans = found.spans.map((listed) => ({ ...listed.span, id: listed.id, writtenUs: usOf(listed), listed }));
-  const bases = found.bases.map((listed) => ({ ...listed.base, id: listed.id, listed }));
-  const plan = planWindow({ window, bases, spans }, { windowUs, nowUs: BigInt(nowMs) * 1000n });
-  const follows = overFollows(found.follows, installation, { fromUs: plan.fromUs, pointsMs });
-  const snapshots = [...plan.removeBases, ...plan.removeSpans].map(({ listed }) => listed.id);
+  const found = await listContinuous(repository, installation, { signal, snapshots });
+  const plan = planOf(found, rules);
+  const follows = overFollows(found.follows, installation, { fromUs: plan.fromUs, pointsMs: rules.pointsMs });
   return {
     installation,
     plan,
-    snapshots: [...snapshots, ...follows],
+    snapshots: [...[...plan.removeBases, ...plan.removeSpans].map(({ listed }) => listed.id), ...follows],
     bases: plan.removeBases.length,
     spans: plan.removeSpans.length,
     follows: follows.length,
-    journal: found.journal.objects.filter(
-      (object) => isSaved(plan.keepSpans, object) || isBeforeNeeded(plan.needed, object),
-    ),
+    journal: await overObjects(repository, found, plan, { signal }),
   };
+}
+
+/** What of the window is kept, and what goes. */
+export function planOf(
+  found: Continuous,
+  { windowUs, nowMs }: Omit<WindowRules, "pointsMs">,
+): WindowForgetting["plan"] {
+  const window = windowIn(found);
+  const spans = found.spans.map((listed) => ({ ...listed.span, id: listed.id, writtenUs: usOf(listed), listed }));
+  const bases = found.bases.map((listed) => ({ ...listed.base, id: listed.id, listed }));
+  return planWindow({ window, bases, spans }, { windowUs, nowUs: BigInt(nowMs) * 1000n });
+}
+
+/** Of the journal what lies before all that is needed, and what is there twice because spans that stay have it. */
+async function overObjects(
+  repository: Repository,
+  { bases, histories, journal }: Continuous,
+  { keepSpans, needed }: WindowForgetting["plan"],
+  options: { signal: AbortSignal },
+): Promise<JournalObject[]> {
+  const isCovered = coverOf(keepSpans);
+  const old = journal.objects.filter((object) => isBeforeNeeded(needed, object));
+  const covered = journal.objects
+    .filter((object) => !isBeforeNeeded(needed, object) && isCovered(object))
+    .slice(0, LIMITS.comparedObjects);
+  if (covered.length === 0) return old;
+  const spans = keepSpans.map(({ listed }) => listed);
+  const { wrong, undecided } = await settleListed(repository, { bases, spans, histories, covered }, options);
+  const held = await heldBySpans(
+    repository,
+    covered,
+    {
+      spans,
+      doubtful: [...wrong, ...undecided],
+      segmentBytes: (systemId) => bases.find(({ base }) => base.systemId === systemId)?.base.segmentBytes,
+    },
+    options,
+  );
+  return [...old, ...held];
 }
 
 function usOf({ snapshot }: Pick<ListedSnapshot, "snapshot">): bigint {
   return parseGoTime(snapshot.time) / 1000n;
-}
-
-/** A span that stays has all of it: it is there twice. */
-function isSaved(spans: readonly KeptSpan[], { systemId, timeline, from, to }: JournalObject): boolean {
-  return spans.some(
-    (span) => span.systemId === systemId && span.timeline === timeline && span.from <= from && span.to >= to,
-  );
 }
 
 /**

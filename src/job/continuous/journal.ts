@@ -85,13 +85,13 @@ function besideOf({ store }: Repository): Beside {
 
 /**
  * Makes bytes of the log durable in the journal; in several objects where they are many.
- * @param onStored Called with the position up to which they are, after each object: what fails need not be written again from the
- * beginning.
+ * @param onStored Called with the position up to which they are, and the object's name, after each: what fails need not be written
+ * again from the beginning.
  */
 export async function writeJournal(
   repository: Repository,
   { span, commits, bytes, history }: JournalEntry,
-  { signal, onStored }: CallOptions & { onStored?: (to: Lsn) => void },
+  { signal, onStored }: CallOptions & { onStored?: (to: Lsn, name: string) => void },
 ): Promise<void> {
   const { installation } = span;
   const beside = besideOf(repository);
@@ -105,7 +105,7 @@ export async function writeJournal(
     const name = journalName({ ...span, from, to }, randomBytes(4).toString("hex"));
     const sealed = await sealObject(repository, { installation, name, history, commits: within, bytes: part });
     await beside.put(`${journalFolder(installation)}/${name}`, sealed, { signal });
-    onStored?.(to);
+    onStored?.(to, name);
   }
 }
 
@@ -263,21 +263,58 @@ export async function* readJournals(
   }
 }
 
+/** What a span has just been given. */
+export interface Swept {
+  readonly within: Pick<WalSpan, "installation" | "systemId" | "timeline" | "from" | "to">;
+  /** Tells by its name whether whoever sweeps has written an object: these lie in the span, or in one before it. */
+  readonly own: { has(name: string): boolean };
+  /**
+   * The bytes of the newest span. Of others only what is the same there goes, and nothing behind what differs: they may be of another
+   * log.
+   */
+  readonly saved: { readonly from: Lsn; readonly bytes: readonly Buffer[] };
+}
+
 /**
  * Removes objects of a line that lie wholly between two positions: what a span has now.
  * @returns how many, and whether the place refused: then the rest stays, and does no harm.
  */
 export async function sweepJournal(
   repository: Repository,
-  within: Pick<WalSpan, "installation" | "systemId" | "timeline" | "from" | "to">,
+  { within, own, saved }: Swept,
   { signal }: CallOptions,
 ): Promise<{ removed: number; isRefused: boolean }> {
   const { objects } = await listJournal(repository, within.installation, { signal });
-  const over = objects.filter(
+  const there = objects.filter(
     ({ systemId, timeline, from, to }) =>
       systemId === within.systemId && timeline === within.timeline && from >= within.from && to <= within.to,
   );
-  return await removeJournal(repository, over, { signal });
+  const over = new Set(there.filter(({ name }) => own.has(name)).map(({ name }) => name));
+  const others = there.filter(({ name, from }) => !over.has(name) && from >= saved.from);
+  for await (const { name, from, bytes } of readJournals(repository, others, { signal, onRefused() {} })) {
+    if (!hasAt(saved.bytes, Number(from - saved.from), bytes)) break;
+    over.add(name);
+  }
+  return await removeJournal(
+    repository,
+    there.filter(({ name }) => over.has(name)),
+    { signal },
+  );
+}
+
+/** Whether bytes that lie in parts have others at a position. */
+function hasAt(parts: readonly Buffer[], at: number, bytes: Buffer): boolean {
+  let [begin, left] = [0, bytes];
+  for (const part of parts) {
+    const within = at - begin;
+    begin += part.length;
+    if (within >= part.length || left.length === 0) continue;
+    const there = part.subarray(within, within + left.length);
+    if (!there.equals(left.subarray(0, there.length))) return false;
+    left = left.subarray(there.length);
+    at += there.length;
+  }
+  return left.length === 0;
 }
 
 /** As {@link sweepJournal}, of objects that the caller names. */

@@ -1,11 +1,14 @@
 /** What a repository has of an installation's continuous protection: bases, spans, followed files, and the journal. */
+import { LIMITS } from "../../base/limits.ts";
 import { type Base, baseOf, continuousPlace, FOLLOW, type WalSpan, walOf } from "../../point/continuous.ts";
 import { installationTag } from "../../point/layout.ts";
 import type { ListedSnapshot, Repository } from "../../repo/repository.ts";
 import { type CommitSummary } from "../../point/wal-facts.ts";
 import { type Window, type WindowBase, windowOf, type WindowPiece } from "../../policy/window.ts";
 import { parseHistory, type TimelineHistory } from "../../wal/history.ts";
+import type { Lsn } from "../../wal/lsn.ts";
 import { NOTHING_TWICE, type Settled, settleVersions } from "./versions.ts";
+import { coverOf } from "./held-by-spans.ts";
 import { type JournalList, type JournalObject, listJournal, readJournals, type RefusedObject } from "./journal.ts";
 
 export interface ListedBase extends ListedSnapshot {
@@ -177,28 +180,52 @@ export async function readJournalCommits(
   const refused: RefusedObject[] = [];
   const onRefused = (object: RefusedObject) => void refused.push(object);
   const young = objectsWithoutSpan(journal.objects, spans);
-  for await (const object of readJournals(repository, young, { signal, onRefused })) {
-    commits.set(object.name, object.commits);
-  }
-  const objects = young.filter(({ name }) => commits.has(name));
-  return {
-    commits,
-    refused,
-    settled: await settleListed(repository, { bases, spans, histories, objects }, { signal }),
+  const read = async (objects: readonly JournalObject[]) => {
+    for await (const object of readJournals(repository, objects, { signal, onRefused })) {
+      commits.set(object.name, object.commits);
+    }
   };
+  await read(young);
+  const covered = coveredObjects(journal.objects, young);
+  const usable = (objects: readonly JournalObject[]) => objects.filter(({ name }) => commits.has(name));
+  const lists = { bases, spans, histories };
+  const settled = await settleListed(repository, { ...lists, objects: usable(young), covered }, { signal });
+  const doubtful = covered.filter((object) => isDoubtful(object, spans, settled));
+  if (doubtful.length === 0) return { commits, refused, settled };
+  await read(doubtful);
+  const objects = usable([...young, ...doubtful]);
+  return { commits, refused, settled: await settleListed(repository, { ...lists, objects, covered }, { signal }) };
 }
 
-/** Those of which no span has all. */
+/**
+ * Those of which spans have all, by their names. They go when a span has their bytes, so there are few of them; where nothing can be
+ * removed there are many, and none is looked at.
+ */
+export function coveredObjects(
+  objects: readonly JournalObject[],
+  young: readonly JournalObject[],
+): readonly JournalObject[] {
+  const own = new Set(young);
+  const covered = objects.filter((object) => !own.has(object));
+  return covered.length > LIMITS.coveredObjects ? [] : covered;
+}
+
+/** A span that has it is not the server's log there, or nobody can tell. */
+function isDoubtful(object: JournalObject, spans: readonly ListedSpan[], { wrong, undecided }: Settled): boolean {
+  const ofSpans = new Set<string>(spans.map(({ id }) => id));
+  return [...wrong.filter(({ name }) => ofSpans.has(name)), ...undecided].some(
+    ({ systemId, timeline, from, to }) =>
+      systemId === object.systemId && timeline === object.timeline && from < object.to && to > object.from,
+  );
+}
+
+/** Those of which spans do not have all. */
 export function objectsWithoutSpan(
   objects: readonly JournalObject[],
   spans: readonly ListedSpan[],
 ): readonly JournalObject[] {
-  return objects.filter(
-    ({ systemId, timeline, from, to }) =>
-      !spans.some(
-        ({ span }) => span.systemId === systemId && span.timeline === timeline && span.from <= from && span.to >= to,
-      ),
-  );
+  const isCovered = coverOf(spans.map(({ span }) => span));
+  return objects.filter((object) => !isCovered(object));
 }
 
 /** Of what is there twice, what counts, by the names of spans and of the objects given. */
@@ -209,7 +236,12 @@ export async function settleListed(
     spans,
     histories,
     objects = [],
-  }: Pick<Continuous, "bases" | "spans" | "histories"> & { objects?: readonly JournalObject[] },
+    covered = [],
+  }: Pick<Continuous, "bases" | "spans" | "histories"> & {
+    objects?: readonly JournalObject[];
+    /** Where these lie, beginnings of segments are compared with what has more of them, too. */
+    covered?: readonly JournalObject[];
+  },
   { signal }: { signal: AbortSignal },
 ): Promise<Settled> {
   const all: Settled[] = [];
@@ -217,7 +249,15 @@ export async function settleListed(
   for (const [systemId, [listed]] of Map.groupBy(bases, ({ base }) => base.systemId)) {
     if (listed === undefined) continue;
     const { segmentBytes, major } = listed.base;
-    const toSettle = { systemId, segmentBytes, major, histories, spans, objects, isListing: true };
+    const isListing = (timeline: number, start: Lsn) =>
+      !covered.some(
+        (one) =>
+          one.systemId === systemId &&
+          one.timeline === timeline &&
+          one.from < start + BigInt(segmentBytes) &&
+          one.to > start,
+      );
+    const toSettle = { systemId, segmentBytes, major, histories, spans, objects, isListing };
     all.push(await settleVersions(repository, toSettle, { signal }));
   }
   return { wrong: all.flatMap(({ wrong }) => wrong), undecided: all.flatMap(({ undecided }) => undecided) };

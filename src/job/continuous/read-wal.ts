@@ -14,7 +14,7 @@ import { openTemporaryFolder } from "../../system/temporary.ts";
 import { historyName, type Lsn, segmentStart } from "../../wal/lsn.ts";
 import type { RefusedObject } from "./journal.ts";
 import { chooseSegments, isHistory, readSpans, restoreFiles, sizeOf } from "./span-files.ts";
-import { objectsWithoutSpan } from "./list.ts";
+import { coveredObjects, objectsWithoutSpan } from "./list.ts";
 import { settleVersions, type ToSettle } from "./versions.ts";
 import { Leg, type WalToRead } from "./wal-leg.ts";
 
@@ -87,16 +87,17 @@ export async function openWal(
   }
 }
 
-/** What of the wanted log is to be looked at for being there twice: the journal where no span has it. */
+/** What of the wanted log is to be looked at for being there twice. */
 function versionsIn(wanted: WalToRead): ToSettle {
   const { systemId, segmentBytes, major, histories = [], spans, journal, legs } = wanted;
+  const young = objectsWithoutSpan(journal, spans);
   return {
     systemId,
     segmentBytes,
     major,
     histories,
     spans,
-    objects: objectsWithoutSpan(journal, spans),
+    objects: [...young, ...coveredObjects(journal, young)],
     wants: (timeline, start) =>
       legs.some(
         (leg) =>

@@ -4,7 +4,7 @@ import type { SnapshotId } from "../../base/ids.ts";
 import { LIMITS } from "../../base/limits.ts";
 import type { Repository } from "../../repo/repository.ts";
 import { type Lsn, segmentStart } from "../../wal/lsn.ts";
-import { hasJournal, sweepJournal, writeJournal } from "./journal.ts";
+import { hasJournal, type Swept, sweepJournal, writeJournal } from "./journal.ts";
 import type { SpanPlace } from "./keeper.ts";
 import { writeSpan } from "./save-span.ts";
 import { type Writer, Writing } from "./writing.ts";
@@ -30,6 +30,10 @@ export function openSpanPlace(
   let sweptFrom: Lsn | undefined;
   let line: { installation: string; systemId: string; timeline: number } | undefined;
   let isKept = false;
+  /** Objects that this run wrote, and that were not swept yet: by their names where they end. */
+  const own = new Map<string, Lsn>();
+  /** The bytes of the newest span, until the journal was swept. */
+  let newest: Swept["saved"] | undefined;
   /** The newest span, where it ends inside a segment. */
   let partial: { id: SnapshotId; from: Lsn } | undefined;
   return {
@@ -40,7 +44,12 @@ export function openSpanPlace(
       return isKept || !hasJournal(repository) ? LIMITS.journalKeptFlushMs : 0;
     },
     async putJournal(entry, options) {
-      await writeJournal(repository, { ...entry, history: histories.get(entry.span.timeline) }, options);
+      const onStored = (to: Lsn, object: string) => {
+        own.set(object, to);
+        options.onStored(to);
+      };
+      const { signal } = options;
+      await writeJournal(repository, { ...entry, history: histories.get(entry.span.timeline) }, { signal, onStored });
     },
     async saveSpan({ span, commits, bytes }, { signal, goesOn }) {
       const lanes = isOneOfMany ? LIMITS.sealingWorkers : 1;
@@ -55,10 +64,19 @@ export function openSpanPlace(
       partial = isPartial ? { id: saved.snapshotId, from: span.from } : undefined;
       line = span;
       sweptFrom ??= span.from;
+      newest = hasJournal(repository) ? { from: span.from, bytes } : undefined;
     },
     async sweepJournal(savedTo, { signal }) {
-      if (sweptFrom === undefined || line === undefined) return;
-      const swept = await sweepJournal(repository, { ...line, from: sweptFrom, to: savedTo }, { signal });
+      if (sweptFrom === undefined || line === undefined || newest === undefined) return;
+      const saved = newest;
+      // Whoever stored them lets go of them now.
+      newest = undefined;
+      const swept = await sweepJournal(
+        repository,
+        { within: { ...line, from: sweptFrom, to: savedTo }, own, saved },
+        { signal },
+      );
+      for (const [object, to] of own) if (to <= savedTo) own.delete(object);
       if (swept.isRefused) isKept = true;
     },
     async close() {

@@ -13,6 +13,7 @@ import { type TimelineHistory } from "../../wal/history.ts";
 import { type Lsn, segmentName, segmentStart } from "../../wal/lsn.ts";
 import { createWalReader, type WalReader } from "../../wal/reader.ts";
 import { type SettledSegment, settleSegment } from "../../wal/versions.ts";
+import { coverOf } from "./held-by-spans.ts";
 import { type JournalObject, readJournal } from "./journal.ts";
 import type { ListedSpan } from "./list.ts";
 import { readSegmentNodes, sizeOf } from "./span-files.ts";
@@ -44,10 +45,10 @@ export interface ToSettle {
   /** Segments that are looked at; all without it. */
   readonly wants?: (timeline: number, start: Lsn) => boolean;
   /**
-   * True for a list: where a watch went on, its span has the segment whole of which an earlier one has the beginning. That is looked
-   * at when the segment is read.
+   * Where it is true, a segment of which one span has the beginning and another one more of it counts as there once: so it is where a
+   * watch went on. It is looked at when the segment is read.
    */
-  readonly isListing?: boolean;
+  readonly isListing?: (timeline: number, start: Lsn) => boolean;
 }
 
 type CallOptions = { readonly signal: AbortSignal };
@@ -68,29 +69,35 @@ export async function settleVersions(
       spans: spans.filter(({ span }) => span.timeline === timeline),
       objects: objects.filter((object) => object.timeline === timeline),
     };
-    const twice = segmentsTwice(own).filter((start) => toSettle.wants?.(timeline, start) !== false);
+    const twice = segmentsTwice(own, timeline).filter((start) => toSettle.wants?.(timeline, start) !== false);
     if (twice.length > 0) all.push(await new LineVersions(repository, timeline, own, options).settle(twice));
   }
   return { wrong: all.flatMap(({ wrong }) => wrong), undecided: all.flatMap(({ undecided }) => undecided) };
 }
 
 /** Beginnings of segments that, by the names, are there twice in part at least, in order. */
-function segmentsTwice({ spans, objects, segmentBytes, isListing = false }: ToSettle): Lsn[] {
+function segmentsTwice({ spans, objects, segmentBytes, isListing }: ToSettle, timeline: number): Lsn[] {
   const starts = new Set<Lsn>();
+  const add = (from: Lsn, to: Lsn) => {
+    for (let at = segmentStart(from, segmentBytes); at < to; at += BigInt(segmentBytes)) starts.add(at);
+  };
   const ofSpans = spans.map(({ span: { from, to }, snapshot }) => ({ from, to, tree: snapshot.tree as string }));
   for (const stretches of [ofSpans, objects.map(({ from, to, name }) => ({ from, to, tree: name }))]) {
     let open: typeof stretches = [];
     for (const next of stretches.toSorted((a, b) => (a.from < b.from ? -1 : a.from > b.from ? 1 : 0))) {
       open = open.filter(({ to }) => to > next.from);
       for (const one of open) {
-        const isGoneOnWith = one.to < next.to && next.from === segmentStart(one.to, segmentBytes);
-        if (one.tree === next.tree || (isListing && isGoneOnWith)) continue;
+        if (one.tree === next.tree) continue;
         const to = one.to < next.to ? one.to : next.to;
-        for (let at = segmentStart(next.from, segmentBytes); at < to; at += BigInt(segmentBytes)) starts.add(at);
+        const start = segmentStart(one.to, segmentBytes);
+        const isGoneOnWith = one.to < next.to && next.from === start;
+        if (!isGoneOnWith || isListing?.(timeline, start) !== true) add(next.from, to);
       }
       open.push(next);
     }
   }
+  const isCovered = coverOf(spans.map(({ span }) => span));
+  for (const object of objects) if (isCovered(object)) add(object.from, object.to);
   return [...starts].toSorted((a, b) => (a < b ? -1 : 1));
 }
 

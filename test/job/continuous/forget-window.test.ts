@@ -27,6 +27,7 @@ const REQUEST = { by: "policy", policy: { last: 3 }, timeZone: "UTC", installati
 let folder: TestFolder;
 /** Twelve days: a base every third, a segment of log every day, and a little in the journal. */
 let store: MemoryStore;
+const LOG = randomBytes(DAYS * SEGMENT);
 let original: Repository;
 
 async function fill(repository: Repository, days = DAYS): Promise<void> {
@@ -38,7 +39,8 @@ async function fill(repository: Repository, days = DAYS): Promise<void> {
       await putBase(repository, folder.path, { facts, atMs: at(day) + HOUR });
     }
     const commits = [2, 20].map((hour) => ({ lsn: from + BigInt(hour * 10_000), timeUs: us(at(day) + hour * HOUR) }));
-    await putSpan(repository, { at: day * SEGMENT, bytes: randomBytes(SEGMENT), commits, atMs: at(day) + 23 * HOUR });
+    const bytes = LOG.subarray(day * SEGMENT, (day + 1) * SEGMENT);
+    await putSpan(repository, { at: day * SEGMENT, bytes, commits, atMs: at(day) + 23 * HOUR });
     await addPoint(repository, at(day) + HOUR / 2);
   }
   await putJournal(repository, { at: days * SEGMENT, bytes: randomBytes(100) });
@@ -125,16 +127,37 @@ test("a longer window keeps more, and a repository that lets nothing go says so 
   assert.deepEqual((await windowOf(repository)).spans.length, 12);
 });
 
-test("what spans have is taken out of the journal, and what they lack stays", async () => {
+test("what spans have is taken out of the journal, whatever pieces it lies in, and what they lack stays", async () => {
   const { repository } = fresh();
-  await putJournal(repository, { at: SEGMENT, bytes: randomBytes(50) });
-  await putJournal(repository, { at: 10 * SEGMENT + 5, bytes: randomBytes(50) });
+  const put = async (from: number, to: number) => {
+    await putJournal(repository, { at: from, bytes: LOG.subarray(from, to) });
+  };
+  await put(SEGMENT, SEGMENT + 50);
+  await put(10 * SEGMENT + 5, 10 * SEGMENT + 50);
+  // Of two spans together, and over the bounds of chunks and segments.
+  await put(9 * SEGMENT - 3_000_000 + 17, 10 * SEGMENT + 1);
   const summary = await forget(forgetting(repository, REQUEST));
-  assert.equal(summary.continuous?.[0]?.forgotten.journal, 2);
+  assert.equal(summary.continuous?.[0]?.forgotten.journal, 3);
   const { journal } = await windowOf(repository);
   assert.deepEqual(
     journal.objects.map(({ from }) => from),
     [START + BigInt(DAYS * SEGMENT)],
+  );
+});
+
+test("what lies in the place of a span, and is not what that has, stays: it may be the server's log, and the span another's", async () => {
+  const { repository } = fresh();
+  const from = 10 * SEGMENT + 500;
+  const changed = Buffer.from(LOG.subarray(from, from + 900));
+  changed.writeUInt8(changed.readUInt8(899) ^ 1, 899);
+  await putJournal(repository, { at: from, bytes: changed });
+  const plan = await planForget(forgetting(reopen(repository), REQUEST));
+  const summary = await forget(forgetting(repository, REQUEST));
+  assert.deepEqual([plan.continuous?.[0]?.forgotten.journal, summary.continuous?.[0]?.forgotten.journal], [0, 0]);
+  const { journal } = await windowOf(repository);
+  assert.deepEqual(
+    journal.objects.map((object) => object.from),
+    [START + BigInt(from), START + BigInt(DAYS * SEGMENT)],
   );
 });
 

@@ -181,6 +181,11 @@ test("names that are no journal's are told apart, and another installation's are
   assert.deepEqual(foreign, ["README"]);
 });
 
+/** As whoever wrote all that is there. */
+function ownFrom(from: bigint, to: bigint) {
+  return { within: { ...LINE, from, to }, own: { has: () => true }, saved: { from, bytes: [] } };
+}
+
 test("sweeping takes what lies wholly within a stretch of the same line, and nothing else", async () => {
   const { repository } = await memoryRepository();
   const bytes = Buffer.alloc(100, "log");
@@ -188,12 +193,37 @@ test("sweeping takes what lies wholly within a stretch of the same line, and not
   const other = entry(START + 100n, bytes);
   await writeJournal(repository, { ...other, span: { ...other.span, timeline: 2 } }, { signal });
   await writeJournal(repository, { ...other, span: { ...other.span, systemId: "1" } }, { signal });
-  const swept = await sweepJournal(repository, { ...LINE, from: START + 100n, to: START + 300n }, { signal });
+  const swept = await sweepJournal(repository, ownFrom(START + 100n, START + 300n), { signal });
   assert.deepEqual(swept, { removed: 2, isRefused: false });
   const { objects } = await listJournal(repository, LINE.installation, { signal });
   assert.deepEqual(
     objects.map(({ systemId, timeline, from }) => `${systemId} ${timeline} ${from - START}`),
     ["1 1 100", `${LINE.systemId} 1 0`, `${LINE.systemId} 1 250`, `${LINE.systemId} 2 100`],
+  );
+});
+
+test("of what another watch has written, sweeping takes what is the same as the span's bytes, and nothing else", async () => {
+  const { repository } = await memoryRepository();
+  const bytes = randomBytes(400);
+  const other = Buffer.from(bytes.subarray(200, 300));
+  other.writeUInt8(other.readUInt8(99) ^ 1, 99);
+  for (const [at, part] of [
+    [0n, bytes.subarray(0, 100)],
+    [100n, bytes.subarray(100, 200)],
+    [200n, other],
+    // Behind what differs the span may not count, whatever it has.
+    [300n, bytes.subarray(300)],
+  ] as const) {
+    await writeJournal(repository, entry(START + at, part), { signal });
+  }
+  const within = { ...LINE, from: START - 100n, to: START + 400n };
+  const saved = { from: START, bytes: [bytes.subarray(0, 170), bytes.subarray(170, 380), bytes.subarray(380)] };
+  const swept = await sweepJournal(repository, { within, own: new Set(), saved }, { signal });
+  assert.deepEqual(swept, { removed: 2, isRefused: false });
+  const { objects } = await listJournal(repository, LINE.installation, { signal });
+  assert.deepEqual(
+    objects.map(({ from }) => from - START),
+    [200n, 300n],
   );
 });
 
@@ -203,7 +233,7 @@ test("where nothing may be removed sweeping says so, and what stays does no harm
   await writeJournal(repository, entry(START, Buffer.from("log")), { signal });
   const error = new Failure("store/denied", "nothing is removed here");
   store.script = ({ verb }) => (verb === "remove" ? { how: "fail", error } : undefined);
-  const swept = await sweepJournal(repository, { ...LINE, from: START, to: START + 3n }, { signal });
+  const swept = await sweepJournal(repository, ownFrom(START, START + 3n), { signal });
   assert.deepEqual(swept, { removed: 0, isRefused: true });
   assert.equal((await all(repository)).read.length, 1);
 });

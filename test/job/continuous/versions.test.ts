@@ -7,6 +7,7 @@ import { test } from "node:test";
 import { isFailure } from "../../../src/base/errors.ts";
 import { LIMITS } from "../../../src/base/limits.ts";
 import { silent } from "../../../src/base/progress.ts";
+import { forget } from "../../../src/job/forget.ts";
 import { listContinuous, lookAtWindow, settleListed } from "../../../src/job/continuous/list.ts";
 import { findServingBases, openMomentSource } from "../../../src/job/continuous/moment-source.ts";
 import { readWal } from "../../../src/job/continuous/read-wal.ts";
@@ -14,12 +15,14 @@ import { servingBases } from "../../../src/job/continuous/serving-bases.ts";
 import type { Repository } from "../../../src/repo/repository.ts";
 import { createMemoryStore } from "../../../src/store/memory-store.ts";
 import { temporaryFolder, type TestFolder } from "../../harness/temporary.ts";
-import { newRepository, signal } from "../../repo/small-backup.ts";
+import { newRepository, reopen, signal } from "../../repo/small-backup.ts";
 import { commit, filling, writeLog } from "../../wal/log-writer.ts";
+import { forgetting, ONE } from "../kept-points.ts";
 import { factsOf, putBase } from "./bases.ts";
 import { LINE, putJournal, putSpan, SEGMENT, START, wantAll } from "./spans.ts";
 
 const at = (bytes: number) => START + BigInt(bytes);
+const REQUEST = { by: "policy", policy: { last: 3 }, timeZone: "UTC", installation: { id: ONE } } as const;
 
 /** A log that reads well, of so many segments, with a commit in each. */
 function realLog(segments: number): Buffer {
@@ -161,6 +164,53 @@ test("of two objects of the journal with one stretch the one counts that reads o
       assert.ok(read.subarray(0, end).equals(bytes.subarray(0, end)) && read.subarray(end).every((byte) => byte === 0));
     });
   }
+});
+
+test("a span of another log in the place of the journal's: forget leaves the journal, and what comes back is the server's", async () => {
+  await withBase(async (repository, folder) => {
+    const log = realLog(3);
+    const bad = flipped(log, SEGMENT + 300_000);
+    await putSpan(repository, { at: 0, bytes: log.subarray(0, SEGMENT) });
+    await putSpan(repository, { at: SEGMENT, bytes: bad.subarray(SEGMENT, 2 * SEGMENT) });
+    await putSpan(repository, { at: 2 * SEGMENT, bytes: log.subarray(2 * SEGMENT) });
+    for (const [from, to] of [
+      [SEGMENT, SEGMENT + 200_000],
+      [SEGMENT + 200_000, SEGMENT + 900_000],
+      [SEGMENT + 900_000, 2 * SEGMENT],
+    ] as const) {
+      await putJournal(repository, { at: from, bytes: log.subarray(from, to) });
+    }
+    // What lies before the first byte that differs is in the span, too; behind it the span does not count.
+    const line = { bases: 0, spans: 0, follows: 0, journal: 1 };
+    const summary = await forget(forgetting(reopen(repository), REQUEST));
+    assert.deepEqual(summary.continuous?.[0]?.forgotten, line);
+    const end = at(3 * SEGMENT);
+    assert.ok((await replayed(reopen(repository), end, folder)).equals(log));
+  });
+});
+
+test("a beginning of the server's log and a longer span of another's: what the journal has of the rest counts", async () => {
+  await withBase(async (repository, folder) => {
+    const log = realLog(3);
+    const bad = flipped(log, SEGMENT + 300_000);
+    await putSpan(repository, { at: 0, bytes: log.subarray(0, SEGMENT + 600_000) });
+    await putSpan(repository, { at: SEGMENT, bytes: bad.subarray(SEGMENT, 2 * SEGMENT) });
+    await putSpan(repository, { at: 2 * SEGMENT, bytes: log.subarray(2 * SEGMENT) });
+    for (const [from, to] of [
+      [SEGMENT + 500_000, SEGMENT + 900_000],
+      [SEGMENT + 900_000, 2 * SEGMENT],
+    ] as const) {
+      await putJournal(repository, { at: from, bytes: log.subarray(from, to) });
+    }
+    const { window } = await lookAtWindow(repository, LINE.installation, { signal });
+    assert.deepEqual(
+      [window.ranges.map(({ from, to }) => [from, to]), window.gaps],
+      [[[at(1000), at(3 * SEGMENT)]], []],
+    );
+    const { forgotten } = (await forget(forgetting(reopen(repository), REQUEST))).continuous?.[0] ?? {};
+    assert.equal(forgotten?.journal, 0);
+    assert.ok((await replayed(reopen(repository), at(3 * SEGMENT), folder)).equals(log));
+  });
 });
 
 test("what overlaps and is the same is one log", async () => {
