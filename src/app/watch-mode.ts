@@ -3,6 +3,7 @@ import { Failure, failureOf, isFailure } from "../base/errors.ts";
 import type { ServerNetwork } from "../installation/installation.ts";
 import type { Passage, ServerAddress } from "../postgres/address.ts";
 import { connect } from "../postgres/connect.ts";
+import { refuseTooLarge } from "../postgres/database-size.ts";
 import { throughLoopback } from "../postgres/loopback.ts";
 import { openReplication } from "../postgres/replication.ts";
 import { readReplicationFacts } from "../postgres/replication-facts.ts";
@@ -33,7 +34,7 @@ export interface WayToServer {
  */
 export async function chooseMode(asked: WatchMode, way: WayToServer, s: Surroundings): Promise<ChosenMode> {
   if (asked === "interval") return { mode: "interval", address: way.address };
-  const { address, refused = await lackOfSlots(address, s) } = await findWay(way, s);
+  const { address, refused = await lackOf(address, s) } = await findWay(way, s);
   if (refused === undefined) return { mode: "stream", address };
   const { code } = refused;
   if (code === "internal/bug" || code === "database/unreachable") throw refused;
@@ -101,12 +102,12 @@ export function addressInside(address: ServerAddress, network: ServerNetwork): S
   return { ...address, host: "127.0.0.1", port: network.port, passage };
 }
 
-/** A session of replication tells nothing of slots. */
-async function lackOfSlots(address: ServerAddress, s: Surroundings): Promise<Failure | undefined> {
+/** A session of replication tells nothing of slots, nor of how large a base would be. */
+async function lackOf(address: ServerAddress, s: Surroundings): Promise<Failure | undefined> {
   try {
     await using connection = await connect(address, s);
     const { slots } = await readReplicationFacts(connection);
-    if (slots.most > 0) return undefined;
+    if (slots.most > 0) return await refuseTooLarge(connection).then(() => undefined);
     return new Failure("database/unsuitable", "the server has no replication slots (max_replication_slots is 0)");
   } catch (error) {
     s.signal.throwIfAborted();

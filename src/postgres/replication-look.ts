@@ -6,6 +6,7 @@ import { formatBytes, plural } from "../base/bytes.ts";
 import { type Failure, isFailure, messageOf } from "../base/errors.ts";
 import { isSocket, type ServerAddress } from "./address.ts";
 import { connect, type Connection } from "./connect.ts";
+import { describeTooLarge, TOO_LARGE_HINT, tooLargeDatabase } from "./database-size.ts";
 import { quoteIdentifier } from "./names.ts";
 import { looksLikePooler } from "./pooler.ts";
 import { openReplication, type SystemIdentity } from "./replication.ts";
@@ -19,6 +20,7 @@ export type ObstacleKind =
   | "slots"
   | "pg-hba"
   | "role"
+  | "too-large"
   /** Whatever else the server said. */
   | "refused";
 
@@ -69,7 +71,7 @@ export async function lookAtReplication(
   const isPooled = looksLikePooler(address) || (await isThroughPooler(connection));
   const tried = await tryToReplicate(address, { signal });
   const refused = isFailure(tried) ? obstaclesOf(tried, { address, facts, isPooled }) : [];
-  const obstacles = [...refused, ...missing(facts, refused)];
+  const obstacles = [...refused, ...missing(facts, refused), ...(await tooLarge(connection))];
   const mode = obstacles.length === 0 ? "stream" : "none";
   return {
     mode,
@@ -166,6 +168,13 @@ function noSlots(): Told<ObstacleKind> {
 /** PostgreSQL's own numbers. */
 const SENDERS = 10;
 const SLOTS = 10;
+
+/** It can be followed, and is of no use without a base. */
+async function tooLarge(connection: Connection): Promise<Told<ObstacleKind>[]> {
+  const found = await tooLargeDatabase(connection);
+  if (found === undefined) return [];
+  return [{ kind: "too-large", message: describeTooLarge(found), line: undefined, hint: TOO_LARGE_HINT }];
+}
 
 function poolerInBetween(): Told<ObstacleKind> {
   return {

@@ -1,16 +1,24 @@
 import assert from "node:assert/strict";
-import { appendFile, readFile, writeFile } from "node:fs/promises";
+import { appendFile, open, readFile, writeFile } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
 import { after, before, test } from "node:test";
+import type { Surroundings } from "../../src/app/surroundings.ts";
+import { chooseMode } from "../../src/app/watch-mode.ts";
+import { systemClock } from "../../src/base/clock.ts";
 import { isFailure } from "../../src/base/errors.ts";
+import { LIMITS } from "../../src/base/limits.ts";
+import { takeBase } from "../../src/job/continuous/take-base.ts";
 import type { ServerAddress } from "../../src/postgres/address.ts";
 import { lookAtReplication, type ReplicationLook } from "../../src/postgres/replication-look.ts";
 import { openReplication } from "../../src/postgres/replication.ts";
 import { createSlot } from "../../src/postgres/replication-slots.ts";
+import { createMemoryStore } from "../../src/store/memory-store.ts";
 import { startPgbouncer } from "../harness/pgbouncer.ts";
 import { startPostgres, type TestServer } from "../harness/postgres.ts";
 import { StoppedPostgres } from "../harness/stopped-postgres.ts";
 import { ask } from "../job/continuous/following.ts";
+import { IDENTITY } from "../job/memory-desk.ts";
+import { newRepository } from "../repo/small-backup.ts";
 
 const { signal } = new AbortController();
 let server: TestServer;
@@ -169,4 +177,31 @@ test("what the installation itself has at the server is not in its own way", asy
 
 test("a server that nobody answers at is a failure, and no look", async () => {
   await assert.rejects(look({ ...server.address, port: 1 }), (error) => isFailure(error, "database/unreachable"));
+});
+
+test("a database whose base could not be read back is in the way, and is refused before a base is begun", async () => {
+  await using vast = await startPostgres();
+  const [row] = await vast.query(
+    "select current_setting('data_directory') as data, oid from pg_database where datname = 'postgres'",
+  );
+  // Nothing is written: the file has a length, and no blocks.
+  const file = await open(`${String(row?.["data"])}/base/${String(row?.["oid"])}/4000000000`, "wx");
+  await file.truncate(LIMITS.baseDatabaseBytes);
+  await file.close();
+  const seen = await look(vast.address);
+  assert.equal(seen.mode, "none");
+  const [told] = seen.obstacles.filter(({ kind }) => kind === "too-large");
+  assert.match(told?.message ?? "", /^the database 'postgres' has 480 GiB of files, and a base of more than 480 GiB /);
+  const repository = await newRepository(createMemoryStore());
+  const writer = { repository, identity: IDENTITY, program: "chatkeep test", clock: systemClock, signal };
+  const expected = { systemId: seen.system?.systemId ?? "", timeline: 1, least: 0n };
+  await assert.rejects(
+    takeBase(writer, { address: vast.address, rate: undefined, checkpoint: "fast", expected }),
+    (error) => isFailure(error, "database/unsuitable") && error.message === told?.message,
+  );
+  const s = { signal } as Surroundings;
+  const way = { address: vast.address, network: undefined };
+  const { mode, why } = await chooseMode("auto", way, s);
+  assert.deepEqual([mode, why], ["interval", told?.message]);
+  await assert.rejects(chooseMode("stream", way, s), (error) => isFailure(error, "database/unsuitable"));
 });

@@ -12,6 +12,7 @@
  * bytes for each piece in it: 103 MB if all of it lies in one database), and two and a half times as much while that is packed, opened
  * again and compared. The contents never lie in memory: some megabytes for each thread are under way.
  */
+import { formatBytes } from "../../base/bytes.ts";
 import { Failure } from "../../base/errors.ts";
 import type { ChunkId } from "../../base/ids.ts";
 import { LIMITS } from "../../base/limits.ts";
@@ -20,6 +21,7 @@ import { dirNode, fileNode, isUsableName, symlinkNode, type TreeNode } from "../
 import { compareNames, encodeTree, encodeTreeInOrder } from "../../format/tree.ts";
 import { type BaseFacts, formatBaseFacts } from "../../point/base-facts.ts";
 import { BASE, baseTags } from "../../point/continuous.ts";
+import { TOO_LARGE_HINT } from "../../postgres/database-size.ts";
 import type { Repository } from "../../repo/repository.ts";
 import type { Sealing } from "../sealing.ts";
 import { type ChunkIds, Pieces } from "./pieces.ts";
@@ -162,8 +164,8 @@ class BaseFolder {
 function tooLarge(): Failure {
   return new Failure(
     "database/unsuitable",
-    "no base is written, for it could not be read back: a folder of the server's files, as one database has, is larger than about 480 GiB",
-    { hint: "Use 'chatkeep watch --mode interval': what it makes has no such bound." },
+    `no base is written, for it could not be read back: a folder of the server's files, as one database has, is larger than about ${formatBytes(LIMITS.baseDatabaseBytes)}`,
+    { hint: TOO_LARGE_HINT },
   );
 }
 

@@ -4,6 +4,7 @@ import { BASE_SETTINGS, type BaseDatabase, type BaseFacts } from "../../point/ba
 import type { Line } from "../../point/continuous.ts";
 import type { ServerAddress } from "../../postgres/address.ts";
 import { connect, type Connection } from "../../postgres/connect.ts";
+import { refuseTooLarge } from "../../postgres/database-size.ts";
 import { type RelationCut, wholeLabel } from "../../postgres/incremental-file.ts";
 import { isDataCorrupted } from "../../postgres/server-errors.ts";
 import { openReplication, refuseOtherCluster, type SystemIdentity } from "../../postgres/replication.ts";
@@ -52,7 +53,8 @@ const LABEL = "chatkeep base";
  * Where the server can say what changed since an earlier base, that is all it sends, and the base is put together here; else, and
  * where that fails, it sends everything. One with damaged pages, of which it tells at the very end, is read once more with these
  * pages as they are ({@link BaseFacts.hasDamagedPages}): it is worth more than none.
- * @throws Failure `wal/other-cluster` of a server that is not the expected one, or is behind it; of the `database/` codes,
+ * @throws Failure `wal/other-cluster` of a server that is not the expected one, or is behind it; of the `database/` codes
+ * (`database/unsuitable` of a database that is too large, before anything is read),
  * `repo/locked`, of the store; the signal's reason. Nothing counts then.
  */
 export async function takeBase(writer: Writer, options: TakeBaseOptions): Promise<TakenBase> {
@@ -214,6 +216,7 @@ async function lookAtServer({ signal }: Writer, { address, expected }: TakeBaseO
   await using connection = await connect(address, { signal });
   await using session = await openReplication(address, { signal });
   refuseUnexpected(await session.identifySystem(), expected, address);
+  await refuseTooLarge(connection);
   const [major, segmentBytes] = [await session.major(), await session.segmentBytes()];
   return { ...(await about(connection)), major, segmentBytes, databases: await databasesOf(connection, major) };
 }
