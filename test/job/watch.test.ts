@@ -1,0 +1,69 @@
+/** What a watch of a real server finds out by itself comes to be known: it is in its book, which is what is written down and told. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+import { Failure } from "../../src/base/errors.ts";
+import { watchLog } from "../../src/job/watch.ts";
+import { WatchBook } from "../../src/job/watch-book.ts";
+import { createMemoryStore } from "../../src/store/memory-store.ts";
+import { startPostgres } from "../harness/postgres.ts";
+import { hasty, newRepository, reopen } from "../repo/small-backup.ts";
+import { turnBit } from "./damaged-page.ts";
+import { IDENTITY } from "./memory-desk.ts";
+
+const PATIENCE_MS = 120_000;
+
+test("a base with damaged pages and a clock that is an hour behind are among a watch's findings, and in what it writes down", async () => {
+  const settings = ["max_slot_wal_keep_size=1GB"];
+  await using server = await startPostgres({ settings, hasChecksums: true });
+  await server.query("create table filler as select n, repeat('x', 200) t from generate_series(1, 2000) n");
+  await turnBit(server, server.address.database, "filler", 3);
+  const repository = await newRepository(createMemoryStore());
+  const clock = { ...hasty, now: () => hasty.now() - 3_600_000 };
+  const book = new WatchBook({
+    program: "chatkeep test",
+    host: "desk-1",
+    pid: process.pid,
+    mode: "stream",
+    why: null,
+    repositories: ["primary"],
+    clock,
+    rpoMs: 24 * 3_600_000,
+  });
+  const said: string[] = [];
+  const stop = new AbortController();
+  const watching = watchLog({
+    repositories: [{ name: "primary", open: async () => reopen(repository) }],
+    identity: IDENTITY,
+    address: server.address,
+    replication: server.address,
+    sources: () => assert.fail("there are no files"),
+    book,
+    program: "chatkeep test",
+    clock,
+    signal: stop.signal,
+    flushMs: 100,
+    maxRetainedBytes: 2 ** 40,
+    isAccepted: async () => false,
+    baseEveryMs: undefined,
+    baseRate: undefined,
+    rtoMs: undefined,
+    replayRate: async () => 1,
+    say: (line) => void said.push(line),
+  });
+  let failed: unknown;
+  watching.catch((error: unknown) => (failed = error));
+  const wanted = ["pages-damaged", "clock-differs"];
+  const missing = () => wanted.filter((kind) => !book.findings.some((finding) => finding.kind === kind));
+  for (const end = performance.now() + PATIENCE_MS; missing().length > 0; await sleep(50)) {
+    if (failed !== undefined) throw failed;
+    assert.ok(performance.now() < end, `${missing().join(" ")}; ${book.findings.map(({ kind }) => kind).join(" ")}`);
+  }
+  const found = book.status.findings.filter(({ kind }) => wanted.includes(kind));
+  const about = found.map(({ kind, subject, message }) => `${kind} ${subject ?? ""}: ${message}`).toSorted();
+  assert.match(about[0] ?? "", /^clock-differs .*clock is 1 h .* behind that of the database's server/);
+  assert.match(about[1] ?? "", /^pages-damaged primary: .*'primary'/);
+  assert.deepEqual(said, ["taking a base: there is none", "a base is in 'primary'"]);
+  stop.abort(new Failure("run/cancelled", "the test is over"));
+  await assert.rejects(watching, /the test is over/);
+});
