@@ -16,7 +16,11 @@ export const CONTINUOUS: readonly CommandRow[] = [
         kind: ["auto", "stream", "interval"],
         help: "auto (default), stream or interval",
       },
-      { flag: "--flush-every", value: "TIME", help: "what was committed is safe then: 1s to 60s (default: 5s)" },
+      {
+        flag: "--flush-every",
+        value: "TIME",
+        help: "what was committed is safe then (in arrears 5s or more): 1s to 60s (default: 5s)",
+      },
       { flag: "--interval", value: "TIME", help: "between two points of 'interval': 1m to 1h (default: 5m)" },
       { flag: "--install", help: "as a systemd service that runs for good, and start it" },
       { flag: "--remove", help: "take that away, and drop the slot at the server (asks)" },
