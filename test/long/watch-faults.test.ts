@@ -17,6 +17,8 @@ import { IDENTITY } from "../job/memory-desk.ts";
 import { newRepository } from "../repo/small-backup.ts";
 
 const SETTINGS = ["max_slot_wal_keep_size=1GB"];
+/** What is compared with the server's own files in the end must still be there, however often it was stopped. */
+const KEPT = [...SETTINGS, "wal_keep_size=1GB"];
 const SLOT = slotName(IDENTITY.id);
 const MIB = 1024 * 1024;
 const { signal } = new AbortController();
@@ -33,10 +35,8 @@ async function makeTable(address: TestServer["address"]): Promise<void> {
 
 test("a server that is killed, stopped or crashes, and comes up again, is followed on without a gap", async () => {
   const repository = await newRepository(createMemoryStore());
-  // What is compared in the end must still be there.
-  const settings = [...SETTINGS, "wal_keep_size=1GB"];
   await using server = await StoppedPostgres.make();
-  await server.start(settings);
+  await server.start(KEPT);
   await makeTable(server.address);
   await using following = follow(server.address, { primary: repository });
   await write(server.address, 30_000);
@@ -45,7 +45,7 @@ test("a server that is killed, stopped or crashes, and comes up again, is follow
     await write(server.address, 2_000);
     await server[end]();
     await following.until("the loss is noticed", () => following.troubles.at(-1) !== undefined);
-    await server.start(settings);
+    await server.start(KEPT);
     await write(server.address, 2_000);
     const to = await following.caughtUp();
     assert.ok((await assertSameAsServer(server.address, repository)) >= to, end);
@@ -122,11 +122,11 @@ test("an old primary that comes back after a failover is refused, and the promot
 test("a server that is back on a disk from before is refused, and the right one is followed on without a gap", async () => {
   const repository = await newRepository(createMemoryStore());
   await using server = await StoppedPostgres.make();
-  await server.start(SETTINGS);
+  await server.start(KEPT);
   await makeTable(server.address);
   await server.stop();
   const before = await server.remember();
-  await server.start(SETTINGS);
+  await server.start(KEPT);
   await using following = follow(server.address, { primary: repository });
   await write(server.address, 20_000);
   await following.caughtUp();
@@ -134,12 +134,12 @@ test("a server that is back on a disk from before is refused, and the right one 
   await using folder = await temporaryFolder();
   await copyData(server.data, folder.at("now"));
   await before();
-  await server.start(SETTINGS);
+  await server.start(KEPT);
   await following.until("it is refused", () => following.troubles.includes("wal/other-cluster"));
   await server.stop();
   await rm(server.data, { recursive: true });
   await copyData(folder.at("now"), server.data);
-  await server.start(SETTINGS);
+  await server.start(KEPT);
   await write(server.address, 5_000);
   const end = await following.caughtUp();
   assert.ok((await assertSameAsServer(server.address, repository)) >= end);
