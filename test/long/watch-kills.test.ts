@@ -21,7 +21,7 @@ import { startSshd } from "../harness/sshd.ts";
 import { temporaryFolder } from "../harness/temporary.ts";
 import { ask, follow, type Gate, write } from "../job/continuous/following.ts";
 import { newRepository } from "../repo/small-backup.ts";
-import { isReady, startWatch, type Watching } from "../scenario/watched-desk.ts";
+import { isReady, readWatchStatus, startWatch, type Watching } from "../scenario/watched-desk.ts";
 import { assertNothingLost, makeDesk, openAccountDesk, untilDurable } from "./account-desk.ts";
 
 const KILLS = Number(process.env["CHATKEEP_TEST_KILLS"] ?? 40);
@@ -29,7 +29,7 @@ const AWAY_MS = Number(process.env["CHATKEEP_TEST_AWAY_SECONDS"] ?? 150) * 1000;
 const seed = process.env["CHATKEEP_TEST_SEED"] ?? String(Date.now());
 const ARGS = ["--mode", "stream", "--flush-every", "1s"];
 const SETTINGS = ["max_slot_wal_keep_size=1GB"];
-const PATIENCE_MS = 120_000;
+const PATIENCE_MS = 300_000;
 const MIB = 1024 * 1024;
 
 /** Waits until what is wrong is told, and for as long as it is to last. */
@@ -61,9 +61,10 @@ test(`a watch is killed at ${KILLS} moments, and each time another goes on (CHAT
   }
   await using last = startWatch(desk, ARGS);
   await last.until("it follows", ({ log }) => log !== null);
-  // All may have been killed before their base was there.
+  // All may have been killed before their base was there, with much of the log in arrears by now.
   for (const end = performance.now() + PATIENCE_MS; (await desk.window()).ranges === 0; await sleep(500)) {
-    assert.ok(performance.now() < end, "a base is there");
+    const isLate = performance.now() >= end;
+    assert.ok(!isLate, `a base is there: ${JSON.stringify(await readWatchStatus(desk))}\n${last.told()}`);
   }
   await assertNothingLost(desk, account, last, address);
   t.diagnostic(`${KILLS} kills, ${account.entries.length} commits`);
