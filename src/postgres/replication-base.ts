@@ -277,16 +277,22 @@ async function entryOf(
   return { ...common, kind: "file", size: whole.length, bytes: once(whole) };
 }
 
-/** Whoever reads a file is told of a failure there, and not as the server or the network said it. */
-async function* explained(
-  bytes: AsyncIterable<Buffer>,
+/** Whoever reads a file is told of a failure there, and not as the server or the network said it. No generator: it is called for each message. */
+function explained(
+  bytes: AsyncGenerator<Buffer, void, void>,
   failure: BaseSession["failure"],
-): AsyncGenerator<Buffer, void, void> {
-  try {
-    yield* bytes;
-  } catch (error) {
-    throw failure(error);
-  }
+): AsyncIterable<Buffer, void, void> {
+  const iterator: AsyncIterator<Buffer, void, void> = {
+    async next() {
+      try {
+        return await bytes.next();
+      } catch (error) {
+        throw failure(error);
+      }
+    },
+    return: async () => await bytes.return(),
+  };
+  return { [Symbol.asyncIterator]: () => iterator };
 }
 
 async function* once(bytes: Buffer): AsyncGenerator<Buffer, void, void> {
