@@ -77,6 +77,8 @@ interface LogGap {
   /** Of the newest one: where the log goes on. */
   readonly line: Line;
   readonly end: Lsn;
+  /** The server has another log since. */
+  readonly isParted: boolean;
 }
 
 interface RepositoryPage {
@@ -134,14 +136,18 @@ export class WatchBook {
     }
   }
 
-  lineBegun({ line, start, gapped, away, refused }: LineBegun): void {
+  lineBegun({ line, start, gapped, away, refused, partedAt }: LineBegun): void {
     // What is said of one line is not true of another.
     this.#even = undefined;
     for (const [name, page] of this.#pages) {
-      if (gapped.includes(name)) page.gap = { count: (page.gap?.count ?? 0) + 1, line, end: start };
+      if (gapped.includes(name)) {
+        const count = (page.gap?.count ?? 0) + 1;
+        page.gap = { count, line, end: start, isParted: partedAt !== undefined };
+      }
       this.trouble(name, away.find((one) => one.name === name)?.failure);
     }
     for (const { name, objects } of refused) this.happened(`journal ${name}`, journalFinding(name, objects));
+    if (partedAt !== undefined) this.happened("parted", partedFinding(line, { partedAt, start }));
   }
 
   /** A repository has a base behind its gap, or what it lacked. */
@@ -257,7 +263,8 @@ export class WatchBook {
   #gaps(): Finding[] {
     return [...this.#pages].flatMap(([name, { gap }]) => {
       if (gap === undefined) return [];
-      const { count, line, end } = gap;
+      const { count, line, end, isParted } = gap;
+      const why = isParted ? "the server's log is another one than before" : "the server did not have it any more";
       const at = `${formatLsn(end)} of timeline ${line.timeline}`;
       const more = count === 1 ? "" : `, the last of ${count} gaps since a base was taken`;
       return [
@@ -266,7 +273,7 @@ export class WatchBook {
           level: "alarm",
           subject: name,
           event: `${line.systemId} ${at}`,
-          message: `repository '${name}' lacks a part of the log before ${at}${more}: the server did not have it any more`,
+          message: `repository '${name}' lacks a part of the log before ${at}${more}: ${why}`,
           hint: "Moments before the gap can be had, those in it never; 'chatkeep list' shows it. Those after it can be had when the base is there that is taken now by itself, and this goes then. Until then 'chatkeep backup' makes a restore point of now.",
         } as const,
       ];
@@ -383,6 +390,17 @@ export class WatchBook {
       },
     };
   }
+}
+
+function partedFinding({ systemId, timeline }: Line, { partedAt, start }: { partedAt: Lsn; start: Lsn }): Finding {
+  const from = formatLsn(partedAt);
+  return {
+    kind: "log-parted",
+    level: "alarm",
+    event: `${systemId} ${timeline} ${from}`,
+    message: `the server's log is another one than before from ${from} of timeline ${timeline} on: it has lost what it had written behind that, or its disk was brought back from before`,
+    hint: `Look at the server: fsync must be on, and its disk must keep what it says it has. What it lost is in the repositories: go back to a moment before the gap to have it ('chatkeep list' shows it). The log is followed again from ${formatLsn(start)} on; moments from then on can be had when the base is there that is taken now by itself.`,
+  };
 }
 
 function journalFinding(repository: string, objects: readonly RefusedObject[]): Finding {

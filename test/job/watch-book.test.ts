@@ -137,6 +137,21 @@ test("a lag of hours is known with few marks, and never as shorter than it is", 
   assert.ok(told >= 10_001_000 && told < 10_200_000, `${told}`);
 });
 
+test("a log that is another one than before is told for a day, and the gap says why", async () => {
+  const { clock, book } = openBook();
+  const begun = { line: LINE, history: HISTORY, start: 64n * MIB, away: [], refused: [] };
+  book.lineBegun({ ...begun, gapped: ["primary"], partedAt: 40n * MIB });
+  assert.deepEqual(kinds(book), ["alarm log-parted", "alarm log-gap primary"]);
+  const [parted, gap] = book.findings;
+  assert.match(parted?.message ?? "", /another one than before from 0\/2800000 of timeline 2 on/);
+  assert.match(gap?.message ?? "", /before 0\/4000000 of timeline 2: the server's log is another one than before$/);
+  book.gapServed("primary");
+  await clock.advance(LIMITS.watchEventMs);
+  assert.deepEqual(kinds(book), []);
+  book.lineBegun({ ...begun, gapped: ["primary"] });
+  assert.match(book.findings[0]?.message ?? "", /: the server did not have it any more$/);
+});
+
 test("a repository that is told to be back by a line that begins is in no trouble any more", async () => {
   const { clock, book } = openBook();
   book.lineBegun({

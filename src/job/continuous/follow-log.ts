@@ -20,21 +20,21 @@ import type { WalEvent } from "../../wal/events.ts";
 import { isAncestor, type TimelineHistory } from "../../wal/history.ts";
 import { type Lsn, segmentStart } from "../../wal/lsn.ts";
 import type { RefusedObject } from "./journal.ts";
+import { JournalBounds, Takings, takeUpJournals } from "./journal-bounds.ts";
 import type { KeeperTimes } from "./keeper.ts";
 import {
   behind,
   chooseLine,
   findLine,
   historyOf,
-  JournalBounds,
   oldestOf,
   openSlot,
   refusedIn,
   serverPosition,
-  takeUpJournals,
   tryStanding,
 } from "./line-start.ts";
 import { type LineState, LogLine, type LogLineOptions } from "./line.ts";
+import { Parting } from "./parting.ts";
 import { receive } from "./receive.ts";
 import { refuseStrangers } from "./newest-line.ts";
 import { type MostRetained, Retained } from "./retained.ts";
@@ -63,6 +63,8 @@ export interface LineBegun {
   readonly away: readonly { name: string; failure: Failure }[];
   /** What of repositories' journals cannot be used. */
   readonly refused: readonly { name: string; objects: readonly RefusedObject[] }[];
+  /** Up to where the server's log was the one that repositories have, where it is another one now: see `parting.ts`. */
+  readonly partedAt?: Lsn;
 }
 
 export interface FollowLogOptions {
@@ -92,8 +94,7 @@ interface Followed {
   readonly segmentBytes: number;
   /** What lies before came from journals. */
   readonly takenUpTo: Lsn;
-  /** The repository whose journal's bytes came last. */
-  takenFrom: string | undefined;
+  readonly takings: Takings;
   /** Ends its keepers. */
   readonly stop: AbortController;
   /** Never rejects: what ended it is {@link failed}. */
@@ -133,6 +134,7 @@ export class LogFollower {
   #isGivingUp = false;
   readonly #bounds = new JournalBounds();
   readonly #retained: Retained;
+  readonly #parting: Parting;
   /** How often the server has said that what was asked for is gone, since something came. */
   #timesGone = 0;
 
@@ -140,6 +142,7 @@ export class LogFollower {
     this.#o = options;
     this.#slotName = slotName(options.installation);
     this.#retained = new Retained(options.maxRetainedBytes);
+    this.#parting = new Parting(options.clock);
   }
 
   /**
@@ -177,9 +180,10 @@ export class LogFollower {
     if (isOurs || (!this.#wasFollowing && !mayPass)) throw failure;
     // What is gone does not come back, and what was refused is asked for anew from where everything is durable.
     const isOver = code === "wal/gone" || code === "wal/damaged" || this.#now?.failed.signal.aborted === true;
-    if (code === "wal/damaged") this.#boundJournals();
+    if (code === "wal/damaged") this.#doesNotFit();
     if (isOver) this.#endLine();
-    if (code === "wal/gone") this.#timesGone += 1;
+    // What the server has no more, a journal may have that was left out.
+    if (code === "wal/gone" && !this.#bounds.leaveOutAnother()) this.#timesGone += 1;
     if (code === "wal/given-up") this.#isGivingUp = true;
   }
 
@@ -309,7 +313,7 @@ export class LogFollower {
   async #begin(server: Server): Promise<Followed> {
     const { clock, signal, installation } = this.#o;
     const { segmentBytes } = server;
-    const places = this.#o.places.map((place) => this.#bounds.within(place));
+    const places = this.#o.places.map((place) => this.#bounds.within(this.#parting.within(place)));
     const asking = { ...server, timesGone: this.#timesGone };
     const { found, lacking } = chooseLine(await findLine({ ...asking, places, installation, signal }), asking);
     const { line, history, histories, standings } = found;
@@ -320,7 +324,9 @@ export class LogFollower {
     const [first] = this.#away;
     if (answering.length === 0 && first !== undefined) throw first.failure;
     const known = answering.map(({ standing }) => (isFailure(standing) ? undefined : standing));
-    const plan = planTakeUp(known, segmentStart(oldestOf(found, asking), segmentBytes));
+    const oldest = segmentStart(oldestOf(found, asking), segmentBytes);
+    const beginning = this.#parting.beginning(found, { ...server, oldest, address: this.#o.address });
+    const plan = planTakeUp(known, beginning.oldest);
     const spanPlaces = await Promise.all(
       answering.map(async ({ place }) => await place.spanPlace({ segmentBytes, histories })),
     );
@@ -349,35 +355,39 @@ export class LogFollower {
     const storing = log.store({ signal: stop.signal }).catch((error: unknown) => {
       if (!stop.signal.aborted) failed.abort(error);
     });
-    const followed: Followed = { log, segmentBytes, takenUpTo: plan.to, takenFrom: undefined, stop, storing, failed };
+    const takings = new Takings();
+    const followed: Followed = { log, segmentBytes, takenUpTo: plan.to, takings, stop, storing, failed };
     this.#now = followed;
     const from = plan.from.flatMap((at) => answering[at]?.place ?? []);
-    const onTaken = (name: string) => void (followed.takenFrom = name);
-    const taking = { to: plan.to, onTaken, signal: AbortSignal.any([signal, failed.signal]) };
+    const taking = { to: plan.to, takings, signal: AbortSignal.any([signal, failed.signal]) };
     if (!(await takeUpJournals(from, log, taking))) {
-      this.#boundJournals();
+      this.#doesNotFit();
       this.#endLine();
       await this.#untilStored();
       return await this.#begin(server);
     }
+    const lacks = new Set([...lacking, ...beginning.lacking]);
     const gapped = answering
-      .filter(({ place }, at) => plan.places[at]?.isGapped === true || lacking.has(place.name))
+      .filter(({ place }, at) => plan.places[at]?.isGapped === true || lacks.has(place.name))
       .map(({ place }) => place.name);
-    this.#o.onLine({ line, history, start: plan.start, gapped, away: this.#away, refused: refusedIn(answering) });
+    const begun = { line, history, start: plan.start, gapped, away: this.#away, refused: refusedIn(answering) };
+    this.#o.onLine({ ...begun, ...(beginning.partedAt === undefined ? {} : { partedAt: beginning.partedAt }) });
     return followed;
   }
 
   /**
-   * What does not fit began in what journals had. The one that it came from counts no further than the last whole record before it,
-   * and another may have what follows; where that helped no more none counts further, and the server is asked from there.
+   * What came does not fit behind the last whole record. Where that is what journals had, one of them or all are left out from there on;
+   * else it is the server's.
    */
-  #boundJournals(): void {
+  #doesNotFit(): void {
     if (this.#now === undefined) return;
-    const { log, takenUpTo, takenFrom } = this.#now;
-    if (log.validTo >= takenUpTo) return;
-    const isFirst = takenFrom !== undefined && !this.#bounds.has(takenFrom, log.line);
-    const names = isFirst ? [takenFrom] : this.#o.places.map(({ name }) => name);
-    for (const name of names) this.#bounds.set(name, log.line, log.validTo);
+    const { log, takenUpTo, takings } = this.#now;
+    if (log.validTo >= takenUpTo) {
+      if (this.#parting.misfit(log.line, log.validTo)) this.#bounds.clear();
+      return;
+    }
+    const all = this.#o.places.map(({ name }) => name);
+    this.#bounds.blame(log.line, log.validTo, { givers: takings.givers(log.validTo), all });
   }
 
   /** Segments that are larger than usual need more room: a span has one at least, and the next one comes meanwhile. */

@@ -19,7 +19,6 @@ import {
 import { firstTimeline, parseHistory, type TimelineHistory } from "../../wal/history.ts";
 import { formatLsn, type Lsn, parseLsn } from "../../wal/lsn.ts";
 import type { RefusedObject } from "./journal.ts";
-import type { LogLine } from "./line.ts";
 import { behindGap, type Standing } from "./take-up.ts";
 import type { WatchedPlace } from "./watched-place.ts";
 
@@ -234,90 +233,4 @@ export function chooseLine(
   if (found.next === undefined || !isGone) return { found, lacking: new Set() };
   const known = found.standings.filter(({ standing }) => standing !== undefined && !isFailure(standing));
   return { found: found.next.line, lacking: new Set(known.map(({ place }) => place.name)) };
-}
-
-/** Up to where journals count, where what they have behind did not fit: a record that was begun there is no record. */
-export class JournalBounds {
-  readonly #bounds = new Map<string, { readonly line: Line; readonly to: Lsn }>();
-
-  set(place: string, line: Line, to: Lsn): void {
-    this.#bounds.set(place, { line, to });
-  }
-
-  clear(): void {
-    this.#bounds.clear();
-  }
-
-  /** The place, whose journal counts no further than that. */
-  within(place: WatchedPlace): WatchedPlace {
-    return {
-      ...place,
-      standing: async (line, segmentBytes, options) => {
-        const standing = await place.standing(line, segmentBytes, options);
-        const bound = this.#of(place.name, line);
-        if (standing === undefined || bound === undefined) return standing;
-        const { newest: _, ...counting } = standing;
-        if (standing.durableTo <= bound) return counting;
-        const reason = `what the journal has from ${formatLsn(bound)} on does not follow what lies before it`;
-        const refused = [...(standing.refused ?? []), { name: formatLsn(bound), reason }];
-        const { savedTo } = standing;
-        return { savedTo, durableTo: bound > savedTo ? bound : savedTo, refused };
-      },
-      readJournal: (line, from, options) => {
-        const bound = this.#of(place.name, line);
-        const journal = place.readJournal(line, from, options);
-        return bound === undefined ? journal : upTo(journal, Number(bound - from));
-      },
-    };
-  }
-
-  has(place: string, line: Line): boolean {
-    return this.#of(place, line) !== undefined;
-  }
-
-  #of(place: string, line: Line): Lsn | undefined {
-    const bound = this.#bounds.get(place);
-    const isOwn = bound?.line.systemId === line.systemId && bound.line.timeline === line.timeline;
-    return isOwn ? bound.to : undefined;
-  }
-}
-
-async function* upTo(parts: AsyncIterable<Buffer>, length: number): AsyncGenerator<Buffer, void, void> {
-  let left = length;
-  if (left <= 0) return;
-  for await (const bytes of parts) {
-    yield bytes.subarray(0, left);
-    left -= bytes.length;
-    if (left <= 0) return;
-  }
-}
-
-/**
- * Reads back what journals have of a line up to a position, and hands it on as if the server had sent it: what one of them lacks,
- * another may have.
- * @param onTaken Called with the name of the repository whose bytes come next.
- * @returns false where they do not have it, or what they have does not follow what lies before it: see {@link LogLine.validTo}.
- * @throws Failure of the stores.
- */
-export async function takeUpJournals(
-  places: readonly WatchedPlace[],
-  log: LogLine,
-  { to, onTaken, signal }: CallOptions & { to: Lsn; onTaken: (place: string) => void },
-): Promise<boolean> {
-  const { tail } = log;
-  try {
-    for (let before: Lsn | undefined; tail.end < to && before !== tail.end;) {
-      before = tail.end;
-      for (const place of places) {
-        for await (const bytes of place.readJournal(log.line, tail.end, { signal })) {
-          onTaken(place.name);
-          await log.add(bytes.subarray(0, Number(to - tail.end)), { signal });
-          if (tail.end >= to) return true;
-        }
-      }
-    }
-  } catch (error) {
-    if (!isFailure(error, "wal/damaged")) throw error;
-  }
-  return tail.end >= to;
 }

@@ -27,13 +27,13 @@ export function repositoryPlace(options: RepositoryPlaceOptions): WatchedPlace {
   return {
     name,
     newest: async ({ signal }) => newestLine(await listContinuous(await open(), options.identity.id, { signal })),
-    async standing(line, segmentBytes, { signal }): Promise<Standing | undefined> {
+    async standing(line, segmentBytes, { signal, after = -1n }): Promise<Standing | undefined> {
       const repository = await open();
-      const { spans, young } = await youngOf(repository, line, { signal });
+      const { spans, young, reach } = await youngOf(repository, line, { signal, after });
       const { usable, refused } = await usableObjects(repository, young, { signal });
       const stretches = usable.map(({ object, counts }) => ({ ...object, to: counts }));
       const standing = standingOf(line, spans, stretches, segmentBytes);
-      return standing === undefined ? undefined : { ...standing, refused };
+      return standing === undefined ? undefined : { ...standing, refused, reach };
     },
     async *readJournal(line, from, { signal }) {
       yield* journalBytes(await open(), line, from, { signal });
@@ -52,14 +52,16 @@ interface Counting {
 async function youngOf(
   repository: Repository,
   line: Line,
-  { signal }: CallOptions,
-): Promise<{ spans: readonly WalSpan[]; young: readonly Counting[] }> {
+  { signal, after = -1n }: CallOptions & { after?: Lsn },
+): Promise<{ spans: readonly WalSpan[]; young: readonly Counting[]; reach: Lsn }> {
   const isOwn = ({ systemId, timeline }: Pick<Line, "systemId" | "timeline">) =>
     systemId === line.systemId && timeline === line.timeline;
   const lists = await listContinuous(repository, line.installation, { signal });
-  const spans = lists.spans.map(({ span }) => span);
-  const saved = spans.filter(isOwn).reduce((most, { to }) => (to > most ? to : most), 0n);
-  const objects = lists.journal.objects.filter((object) => isOwn(object) && object.to > saved);
+  const all = lists.spans.map(({ span }) => span);
+  const reach = endOf([...all, ...lists.journal.objects].filter(isOwn));
+  const spans = all.filter((span) => isOwn(span) && span.from > after);
+  const saved = endOf(spans);
+  const objects = lists.journal.objects.filter((object) => isOwn(object) && object.from > after && object.to > saved);
   const { wrong, undecided } = await settleListed(repository, { ...lists, objects }, { signal });
   const young = objects.map((object): Counting => {
     const ends = [...wrong.filter(({ name }) => name === object.name), ...undecided.filter(isOwn)].filter(
@@ -68,7 +70,11 @@ async function youngOf(
     const counts = ends.reduce((least, { from }) => (from < least ? from : least), object.to);
     return { object, counts };
   });
-  return { spans, young: young.filter(({ object, counts }) => counts > object.from) };
+  return { spans, young: young.filter(({ object, counts }) => counts > object.from), reach };
+}
+
+function endOf(stretches: readonly { readonly to: Lsn }[]): Lsn {
+  return stretches.reduce((most, { to }) => (to > most ? to : most), 0n);
 }
 
 /**

@@ -18,6 +18,8 @@ export interface Standing {
   readonly newest?: Pick<Standing, "savedTo" | "durableTo">;
   /** Something lacks before it. */
   readonly isBehindGap?: boolean;
+  /** The end of all that there is of the line, whatever lacks before it and whether it can be used. */
+  readonly reach?: Lsn;
 }
 
 type Stretch = Pick<WalSpan, "systemId" | "timeline" | "from" | "to">;

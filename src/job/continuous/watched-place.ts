@@ -10,8 +10,16 @@ export interface WatchedPlace {
   readonly name: string;
   /** The newest that it has, of whatever line; undefined where it has nothing. @throws Failure of the store or the repository. */
   newest(options: { signal: AbortSignal }): Promise<NewestLine | undefined>;
-  /** Up to where it has a line; undefined where it has nothing of it. @throws Failure of the store or the repository. */
-  standing(line: Line, segmentBytes: number, options: { signal: AbortSignal }): Promise<Standing | undefined>;
+  /**
+   * Up to where it has a line; undefined where it has nothing of it.
+   * @param options `after`: only of what begins behind that.
+   * @throws Failure of the store or the repository.
+   */
+  standing(
+    line: Line,
+    segmentBytes: number,
+    options: { signal: AbortSignal; after?: Lsn },
+  ): Promise<Standing | undefined>;
   /** What its journal has of a line from a position on, without a gap; ends where that ends, or cannot be read. */
   readJournal(line: Line, from: Lsn, options: { signal: AbortSignal }): AsyncIterable<Buffer>;
   /** @param facts `histories`: texts of the history files of the line's timeline and of those before it. */

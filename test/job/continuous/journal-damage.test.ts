@@ -3,7 +3,7 @@
  * fetches it from another repository or from the server, and where nobody has it begins anew behind a gap that it tells.
  */
 import assert from "node:assert/strict";
-import { readFile } from "node:fs/promises";
+import { mkdir, readFile } from "node:fs/promises";
 import { after, before, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { readJournal, writeJournal } from "../../../src/job/continuous/journal.ts";
@@ -18,6 +18,7 @@ import { temporaryFolder } from "../../harness/temporary.ts";
 import { firstOf } from "../../harness/whole.ts";
 import { newRepository, reopen, signal } from "../../repo/small-backup.ts";
 import { IDENTITY } from "../memory-desk.ts";
+import { factsOf, putBase } from "./bases.ts";
 import { ask, assertSameAsServer, follow, SEGMENT, TIMES, write } from "./following.ts";
 
 /** No segments come together to a span, which would take the place of what is damaged. */
@@ -188,6 +189,45 @@ test("where a journal has another log than the server's, and another repository 
   assert.equal(ours.begin, theirs.begin);
   const length = Number((ours.end < theirs.end ? ours.end : theirs.end) - ours.begin);
   assert.ok(ours.bytes.subarray(0, length).equals(theirs.bytes.subarray(0, length)));
+});
+
+test("where a record's beginning is wrong in one journal, and another has its end and the right beginning, nothing lacks", async () => {
+  const place = await makePlace();
+  const { repository: other } = await makePlace();
+  const { repository: primary } = place;
+  await watched({ primary, other });
+  const [row] = await ask(server.address, "select current_setting('server_version_num')::int / 10000 as major");
+  const major = Number(row?.["major"]);
+  await using folder = await temporaryFolder();
+  await mkdir(folder.at("empty"));
+  for (const repository of [primary, other]) {
+    const { systemId, from } = (await journalOf(repository))[0] ?? assert.fail("there is no journal");
+    const facts = factsOf({ systemId, major, segmentBytes: SEGMENT, from, to: from + 1000n });
+    await putBase(repository, folder.at("empty"), { facts });
+  }
+  await harmMiddle(place, async (store, key) => {
+    const object = (await journalOf(primary)).find(({ name }) => key.endsWith(name)) ?? assert.fail(key);
+    const { bytes } = await readJournal(reopen(primary), object, { signal });
+    store.files.delete(key);
+    // No record ends at an odd position: the last byte is of one that goes on in the other journal.
+    const begun = Buffer.from(bytes.subarray(0, 6001));
+    begun.writeUInt8(begun.readUInt8(6000) ^ 0x55, 6000);
+    const span = { ...object, to: object.from + 6001n, firstCommitUs: undefined, lastCommitUs: undefined };
+    await writeJournal(primary, { span, commits: [], bytes: [begun] }, { signal });
+  });
+  await letGo();
+  await using following = follow(server.address, { primary, other }, WITHOUT_SPANS);
+  await write(server.address, 1_000);
+  const end = await following.caughtUp();
+  assert.deepEqual(
+    following.begun.map((one) => [one.gapped, one.refused.map(({ name }) => name)]),
+    [
+      [[], ["other"]],
+      [[], ["primary"]],
+    ],
+  );
+  // What was taken of the wrong beginning meanwhile does not count.
+  assert.ok((await logOf(other, folder.at("theirs"), major)).end >= end);
 });
 
 /** All that a repository has, from its first segment on. */
