@@ -228,6 +228,8 @@ export const LIMITS = {
   retainedBytes: 4 * 1024 * MIB,
   /** The same where nobody knows how much room that disk has, and the server has no bound of its own. */
   retainedUnseenBytes: 1024 * MIB,
+  /** A base that is taken because much was written stays the newest for so many times as long as it took. */
+  baseRestTimes: 10,
   /** It may always be so much: below, each outage of a minute would cost a base. */
   retainedLeastBytes: 64 * MIB,
   /** Whoever wants a repository alone waits so long for a watch: a base may take minutes. */

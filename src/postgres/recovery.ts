@@ -98,7 +98,7 @@ export async function recover(options: RecoveryOptions): Promise<Recovered> {
     kinds: (places.kinds ?? SCRATCH_KINDS).filter((kind) => OWN.has(kind)),
     major: cluster.major,
     extensions: [...cluster.extensions],
-    neededBytes: cluster.bytes + walBytes,
+    neededBytes: roomFor(cluster.bytes, walBytes),
     folder: options.folder,
     signal: options.signal,
     cluster: {
@@ -135,6 +135,16 @@ export async function recover(options: RecoveryOptions): Promise<Recovered> {
     await server[Symbol.asyncDispose]();
     throw error;
   }
+}
+
+/** Of the log so much may lie in the folder: what the feed has ahead, and what the server keeps until its next restartpoint. */
+const LOG_AT_ONCE = 4 * 1024 ** 3;
+/** What the log adds to the cluster is less than the log itself, and rarely more than a part of what is there. */
+const GROWTH = 0.25;
+
+/** Bytes that a recovery takes in its folder, at most and about: files of the log go when they are replayed. */
+export function roomFor(baseBytes: number, logBytes: number): number {
+  return baseBytes + Math.min(logBytes, LOG_AT_ONCE + baseBytes * GROWTH);
 }
 
 /** Waits until the server says that it is ready, has ended, or was not given a file of its log. */

@@ -9,7 +9,13 @@ import { silent } from "../../src/base/progress.ts";
 import { checkStructure } from "../../src/postgres/amcheck.ts";
 import { compareBase } from "../../src/postgres/base-manifest.ts";
 import { connect } from "../../src/postgres/connect.ts";
-import { type ClusterFacts, recover, type RecoveryOptions, type RecoveryTarget } from "../../src/postgres/recovery.ts";
+import {
+  type ClusterFacts,
+  recover,
+  type RecoveryOptions,
+  type RecoveryTarget,
+  roomFor,
+} from "../../src/postgres/recovery.ts";
 import { walFolder } from "../../src/postgres/recovery-wal.ts";
 import { openReplication } from "../../src/postgres/replication.ts";
 import { parseLsn } from "../../src/wal/lsn.ts";
@@ -230,6 +236,13 @@ test("what lies in a tablespace comes back in the private folder, and the place 
   assert.equal(found?.rows, 2000);
   assert.ok(found?.at.startsWith(dirname(recovered.address.host)), found?.at);
   assert.equal(existsSync(own.at("space")), false);
+});
+
+test("room is wanted for the base and for what of the log lies there at once, not for weeks of it", () => {
+  const gib = 1024 ** 3;
+  assert.equal(roomFor(10 * gib, gib), 11 * gib);
+  assert.equal(roomFor(10 * gib, 70 * gib), 16.5 * gib);
+  assert.equal(roomFor(0, 3 * gib), 3 * gib);
 });
 
 test("a base whose files are not those that were sent is told, file by file", async () => {

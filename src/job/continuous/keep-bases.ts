@@ -32,6 +32,8 @@ export interface BaseKeeperOptions {
   readonly rate: number | undefined;
   /** Milliseconds after which a base is taken anew; undefined: never for its age. */
   readonly everyMs: number | undefined;
+  /** As of {@link dueBecause}; {@link LIMITS.baseRestTimes} without it. */
+  readonly restTimes?: number;
   /** Bytes of the log after which a base is taken anew, asked at each look; undefined: never for that. */
   readonly mostLogBytes: () => Promise<number | undefined>;
   readonly clock: Clock;
@@ -70,6 +72,24 @@ interface Watched {
   readonly gapped: ReadonlySet<string>;
   /** Objects of the journal that cannot be used: they have nothing, whatever they are called. */
   readonly refused: ReadonlySet<string>;
+}
+
+/**
+ * Why another base is due after this one; undefined where none is. What was written while it was taken counts as log that is replayed, so where
+ * much is written the next one may be due as soon as one is there: the server is read for a part of the time only.
+ * @param limits `restTimes`: so many times as long as it took it stays the newest, however much log there is.
+ */
+export function dueBecause(
+  base: Pick<Base, "from" | "beganUs" | "endedUs">,
+  { nowMs, position }: { nowMs: number; position: Lsn },
+  limits: { everyMs: number | undefined; mostLogBytes: number | undefined; restTimes?: number | undefined },
+): string | undefined {
+  const { everyMs, mostLogBytes: most, restTimes = LIMITS.baseRestTimes } = limits;
+  const ageMs = nowMs - Number(base.beganUs / 1000n);
+  if (everyMs !== undefined && ageMs > everyMs) return "the newest is old";
+  if (most === undefined || Number(position - base.from) <= most) return undefined;
+  const tookMs = Number(((base.endedUs ?? base.beganUs) - base.beganUs) / 1000n);
+  return ageMs < tookMs * restTimes ? undefined : "replaying what came since takes too long";
 }
 
 export class BaseKeeper {
@@ -201,11 +221,8 @@ export class BaseKeeper {
 
   #due({ base }: ListedBase): string | undefined {
     const { everyMs, clock } = this.#o;
-    const most = this.#mostLogBytes;
-    const ageMs = clock.now() - Number(base.beganUs / 1000n);
-    if (everyMs !== undefined && ageMs > everyMs) return "the newest is old";
-    const since = Number(this.#position - base.from);
-    return most !== undefined && since > most ? "replaying what came since takes too long" : undefined;
+    const limits = { everyMs, mostLogBytes: this.#mostLogBytes, restTimes: this.#o.restTimes };
+    return dueBecause(base, { nowMs: clock.now(), position: this.#position }, limits);
   }
 
   /** Brings a repository what it lacks from another one. Undefined where no other has that, or not in one piece. */

@@ -4,7 +4,7 @@ import { after, before, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { systemClock } from "../../../src/base/clock.ts";
 import { Failure, type ErrorCode } from "../../../src/base/errors.ts";
-import { BaseKeeper } from "../../../src/job/continuous/keep-bases.ts";
+import { BaseKeeper, dueBecause } from "../../../src/job/continuous/keep-bases.ts";
 import { lookAtWindow } from "../../../src/job/continuous/list.ts";
 import { readBaseFacts } from "../../../src/job/continuous/read-base.ts";
 import type { Repository } from "../../../src/repo/repository.ts";
@@ -62,6 +62,8 @@ function watch(
     program: "chatkeep test",
     rate: undefined,
     everyMs: undefined,
+    // Here they come as soon as they are due.
+    restTimes: 0,
     mostLogBytes,
     clock: quick,
     signal: stop.signal,
@@ -129,6 +131,24 @@ test("one base serves a repository and one that is added later, to which the log
     assert.ok((window.ranges[0]?.to ?? 0n) >= end);
   }
   assert.deepEqual(both.taken, []);
+});
+
+test("a base that much log makes due is taken a part of the time only, one that is old at once", () => {
+  const base = { from: 0x100n, beganUs: 1_000_000_000n, endedUs: 1_060_000_000n };
+  const at = (
+    minutes: number,
+    position: bigint,
+    limits: { everyMs?: number; mostLogBytes?: number; restTimes?: number },
+  ) => {
+    const now = { nowMs: 1_000_000 + minutes * 60_000, position };
+    return dueBecause(base, now, { everyMs: undefined, mostLogBytes: undefined, ...limits });
+  };
+  const most = { mostLogBytes: 1000 };
+  assert.equal(at(2, 0x100000n, most), undefined, "it took a minute");
+  assert.equal(at(10, 0x100000n, most), "replaying what came since takes too long");
+  assert.equal(at(2, 0x100000n, { ...most, restTimes: 1 }), "replaying what came since takes too long");
+  assert.equal(at(10, 0x200n, most), undefined);
+  assert.equal(at(2, 0x200n, { ...most, everyMs: 60_000 }), "the newest is old");
 });
 
 test("a base is taken anew when replaying what came since would take too long, by what is known then", async () => {
