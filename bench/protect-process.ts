@@ -56,7 +56,7 @@ async function base([port, user, path, how]: readonly string[]): Promise<void> {
 async function log([port, user, timeline, from, to, path]: readonly string[]): Promise<void> {
   const { LogLine } = await import("../src/job/continuous/line.ts");
   const { receive } = await import("../src/job/continuous/receive.ts");
-  const { openSpanPlace } = await import("../src/job/continuous/span-place.ts");
+  const { repositoryPlace } = await import("../src/job/continuous/repository-place.ts");
   const repository = await repositoryAt(path);
   const [start, end] = [parseLsn(from ?? ""), parseLsn(to ?? "")];
   const enough = new AbortController();
@@ -64,14 +64,15 @@ async function log([port, user, timeline, from, to, path]: readonly string[]): P
   const [{ systemId }, segmentBytes] = [await session.identifySystem(), await session.segmentBytes()];
   const major = Math.floor(Number(await session.showSetting("server_version_num")) / 10_000);
   const pageBytes = Number(await session.showSetting("wal_block_size"));
-  const writer = { repository, identity: IDENTITY, program: PROGRAM, clock };
-  const place = openSpanPlace(writer, { name: "bench", segmentBytes, histories: new Map() });
+  const opened = { name: "bench", open: async () => repository, identity: IDENTITY, program: PROGRAM, clock };
+  const place = await repositoryPlace(opened).spanPlace({ segmentBytes, histories: new Map() });
   const times = {
     flushMs: 1000,
     spanBytes: LIMITS.spanBytes,
     spanMs: LIMITS.spanMs,
     retryMs: LIMITS.spanRetryMs,
     retryMostMs: LIMITS.watchRetryMostMs,
+    patienceMs: LIMITS.heldUpMs,
   };
   const line = new LogLine({
     line: { installation: IDENTITY.id, systemId, timeline: Number(timeline) },
@@ -80,11 +81,12 @@ async function log([port, user, timeline, from, to, path]: readonly string[]): P
     segmentBytes,
     pageBytes,
     start,
-    places: [{ place, savedTo: start, durableTo: start }],
+    places: [{ place, savedTo: start, durableTo: start, since: start }],
     times,
     maxBytes: LIMITS.tailBytes,
     clock,
     onDurable: () => {},
+    onLeft: () => {},
     onTrouble: (_, trouble) => void (trouble === undefined || process.stderr.write(`${trouble.message}\n`)),
   });
   const storing = line.store({ signal: never });

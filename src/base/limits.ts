@@ -224,6 +224,12 @@ export const LIMITS = {
   writingRestMs: 10_000,
   /** So much of the log lies in memory at most: then the server keeps the rest. */
   tailBytes: 48 * MIB,
+  /** A repository for whose sake memory is full while another one waits for more is left behind after so long altogether … */
+  heldUpMs: 5_000,
+  /** … and where it holds up the others again it joins them again after twice as long each time, up to this. */
+  leftBehindMostMs: 10 * 60_000,
+  /** Where a repository has answered, others are waited for so long in all; then they join when they answer. */
+  placeAnswerMs: 20_000,
   /** So much of its log may a server keep for a watch, where the configuration does not say: its disk counts more than a gap. */
   retainedBytes: 4 * 1024 * MIB,
   /** The same where nobody knows how much room that disk has, and the server has no bound of its own. */
@@ -232,8 +238,10 @@ export const LIMITS = {
   baseRestTimes: 10,
   /** It may always be so much: below, each outage of a minute would cost a base. */
   retainedLeastBytes: 64 * MIB,
-  /** Whoever wants a repository alone waits so long for a watch: a base may take minutes. */
-  watchLockPatienceMs: 15 * 60_000,
+  /** Whoever wants a repository alone waits so long for a watch: it stores within seconds, and a base may take more than an hour. */
+  watchLockPatienceMs: 2 * 60 * 60_000,
+  /** While somebody has a repository alone it is told after this that files are not followed into it. */
+  filesLockedMs: 60 * 60_000,
   /** A watch writes down how it is so often. */
   watchReportMs: 5_000,
   /** … and is taken for dead when it has not done so for so long. */

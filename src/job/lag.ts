@@ -1,5 +1,5 @@
 /**
- * For how long a server has had what is not in every repository. A server that writes without a pause is never caught up with to
+ * For how long a server has had what is not in a repository. A server that writes without a pause is never caught up with to
  * the last byte, so it is noted how far it was at which time, and asked until when everything of that is stored.
  */
 import type { Lsn } from "../wal/lsn.ts";
@@ -18,7 +18,7 @@ const APART_MS = 1000;
 const MARKS = 256;
 
 export class Lag {
-  /** Everything that the server had then is in every repository. */
+  /** Everything that the server had then is in it. */
   #evenMs: number;
   /** In order; none is reached. */
   #marks: Mark[] = [];
@@ -28,7 +28,7 @@ export class Lag {
     this.#evenMs = nowMs;
   }
 
-  /** @param server how far the server is. @param durable up to where every repository has everything. */
+  /** @param server how far the server is. @param durable up to where the repository has everything. */
   look(server: Lsn, durable: Lsn, nowMs: number): void {
     if (durable >= server) {
       this.#evenMs = nowMs;

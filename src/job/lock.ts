@@ -36,7 +36,7 @@ function ownLock({ clock, signal, lockedAs: username }: LockOptions) {
 
 /**
  * For a verb that removes something from the repository: settled. A watch that is just storing something is waited for, as it takes
- * seconds and comes again and again.
+ * seconds and comes again and again, or takes a base.
  * @throws Failure `repo/locked`, `store/denied`.
  */
 export async function lockAlone(repository: Repository, options: LockOptions): Promise<ExclusiveLock> {

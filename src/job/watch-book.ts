@@ -10,7 +10,7 @@ import { LIMITS } from "../base/limits.ts";
 import { formatMicros, type Line } from "../point/continuous.ts";
 import { formatLsn, type Lsn } from "../wal/lsn.ts";
 import type { NotFollowed } from "./continuous/follow.ts";
-import type { LineBegun, LogState } from "./continuous/follow-log.ts";
+import type { LineBegun, LogState, PlaceJoined } from "./continuous/follow-log.ts";
 import type { RefusedObject } from "./continuous/journal.ts";
 import { FollowedLosses } from "./followed-losses.ts";
 import { Lag } from "./lag.ts";
@@ -37,9 +37,9 @@ export interface WatchStatus {
     lagBytes: number;
     /** For how long the server has had what is not in every repository; 0 where there is nothing. */
     lagSeconds: number;
-    /** When the last commit that is in every repository was made, by the server's clock. */
+    /** When the last commit that is in every repository that takes part was made, by the server's clock. */
     lastCommit: string | null;
-    /** The newest time, by the server's clock, at which everything that it had, to that position, was in every repository. */
+    /** The newest time, by the server's clock, at which everything that it had, to that position, was in all that took part. */
     even?: { at: string; lsn: string };
     slot: { name: string; permanent: boolean; retainedBytes: number; safeBytes: number | null; status: string | null };
   } | null;
@@ -48,6 +48,8 @@ export interface WatchStatus {
   repositories: {
     name: string;
     durable: string | null;
+    /** For how long the server has had what is not in it. */
+    lagSeconds?: number;
     /** Uploaded files that this watch has kept. */
     files: number;
     filesWaiting: number;
@@ -81,13 +83,23 @@ interface LogGap {
   readonly isParted: boolean;
 }
 
+/** What came while a repository took nothing, until it has it from another one. */
+interface Missed {
+  readonly line: Line;
+  /** Undefined where it had nothing of that line. */
+  readonly from: Lsn | undefined;
+  readonly to: Lsn;
+}
+
 interface RepositoryPage {
   durable: Lsn | undefined;
+  readonly lag: Lag;
   files: number;
   filesWaiting: number;
   filesFailingSinceMs: number | undefined;
   trouble: { failure: Failure; sinceMs: number } | undefined;
   gap: LogGap | undefined;
+  missed: Missed | undefined;
   readonly losses: FollowedLosses;
 }
 
@@ -97,7 +109,6 @@ export class WatchBook {
   readonly #pages: ReadonlyMap<string, RepositoryPage>;
   readonly #findings = new Map<string, { readonly findings: readonly Finding[]; readonly untilMs: number }>();
   #log: LogState | undefined;
-  readonly #lag: Lag;
   #even: { at: string; lsn: string } | undefined;
   #points: WatchStatus["points"] = null;
   #base: WatchStatus["base"] = null;
@@ -105,18 +116,19 @@ export class WatchBook {
   constructor(options: BookOptions) {
     this.#o = options;
     this.#sinceMs = options.clock.now();
-    this.#lag = new Lag(this.#sinceMs);
     this.#pages = new Map(
       options.repositories.map((name) => {
         return [
           name,
           {
             durable: undefined,
+            lag: new Lag(this.#sinceMs),
             files: 0,
             filesWaiting: 0,
             filesFailingSinceMs: undefined,
             trouble: undefined,
             gap: undefined,
+            missed: undefined,
             losses: new FollowedLosses(name),
           },
         ];
@@ -129,10 +141,12 @@ export class WatchBook {
     if (state.durableTo >= state.serverEnd && state.serverTimeUs > 0n) {
       this.#even = { at: formatMicros(state.serverTimeUs), lsn: formatLsn(state.serverEnd) };
     }
-    this.#lag.look(state.serverEnd, state.durableTo, this.#o.clock.now());
     for (const { name, durableTo } of state.places) {
       const page = this.#pages.get(name);
       if (page !== undefined) page.durable = durableTo;
+    }
+    for (const { lag, durable } of this.#pages.values()) {
+      if (durable !== undefined) lag.look(state.serverEnd, durable, this.#o.clock.now());
     }
   }
 
@@ -150,10 +164,19 @@ export class WatchBook {
     if (partedAt !== undefined) this.happened("parted", partedFinding(line, { partedAt, start }));
   }
 
+  /** A repository that took nothing for a while takes what comes again. */
+  joined({ name, line, start, lacksFrom, isGapped, refused }: PlaceJoined): void {
+    const page = this.#pages.get(name);
+    if (page !== undefined && isGapped) page.missed = { line, from: page.missed?.from ?? lacksFrom, to: start };
+    if (refused.length > 0) this.happened(`journal ${name}`, journalFinding(name, refused));
+  }
+
   /** A repository has a base behind its gap, or what it lacked. */
   gapServed(name: string): void {
     const page = this.#pages.get(name);
-    if (page !== undefined) page.gap = undefined;
+    if (page === undefined) return;
+    page.gap = undefined;
+    page.missed = undefined;
   }
 
   /** A session with the server could not begin or ended; undefined: one goes on. */
@@ -207,7 +230,9 @@ export class WatchBook {
     const page = this.#pages.get(name);
     if (page === undefined) return;
     page.filesFailingSinceMs = trouble === undefined ? undefined : (page.filesFailingSinceMs ?? this.#o.clock.now());
-    const isLong = this.#o.clock.now() - (page.filesFailingSinceMs ?? this.#o.clock.now()) >= LIMITS.watchTroubleMs;
+    // Who prunes ends by himself.
+    const patienceMs = trouble?.code === "repo/locked" ? LIMITS.filesLockedMs : LIMITS.watchTroubleMs;
+    const isLong = this.#o.clock.now() - (page.filesFailingSinceMs ?? this.#o.clock.now()) >= patienceMs;
     this.#set(`files trouble ${name}`, isLong ? trouble : undefined, (failure) => ({
       kind: "files-behind",
       level: "alarm",
@@ -283,15 +308,14 @@ export class WatchBook {
   /** What the server has is not in every repository, for longer than storing takes. */
   #lagFindings(): Finding[] {
     const lagMs = this.#lagMs();
-    const next = this.#lag.next;
-    if (lagMs < LIMITS.watchLagMs || next === undefined || this.#log === undefined) return [];
-    const { received, durableCommitUs, places } = this.#log;
-    const late = places
-      .filter(({ durableTo }) => durableTo < next)
-      .map(({ name }) => {
-        const failure = this.#pages.get(name)?.trouble?.failure;
-        const why = received < next ? "it has not come from the server yet" : "it takes it more slowly than it comes";
-        return `'${name}' (${failure?.message ?? why})`;
+    if (lagMs < LIMITS.watchLagMs || this.#log === undefined) return [];
+    const { received, durableCommitUs } = this.#log;
+    const late = [...this.#pages]
+      .filter(([, page]) => this.#lagOf(page) >= LIMITS.watchLagMs)
+      .map(([name, { trouble, lag }]) => {
+        const isHere = received >= (lag.next ?? received);
+        const why = isHere ? "it takes it more slowly than it comes" : "it has not come from the server yet";
+        return `'${name}' (${trouble?.failure.message ?? why})`;
       });
     const safe = durableCommitUs === undefined ? "" : `; everything up to ${formatMicros(durableCommitUs)} is safe`;
     return [
@@ -306,16 +330,22 @@ export class WatchBook {
 
   #troubles(): Finding[] {
     const now = this.#o.clock.now();
-    return [...this.#pages].flatMap(([name, { trouble }]) => {
+    const goesOn =
+      this.#pages.size > 1
+        ? "The other repositories go on, and what this one lacks by then is brought from them; while none takes anything, the server keeps what comes"
+        : "What is in it is safe, and the server keeps what comes meanwhile";
+    return [...this.#pages].flatMap(([name, { trouble, missed }]) => {
       // A place that refuses once, as places do now and then, is worth no word.
-      if (trouble === undefined || now - trouble.sinceMs < LIMITS.watchTroubleMs) return [];
+      if (trouble === undefined || now - trouble.sinceMs < LIMITS.watchTroubleMs) {
+        return missed === undefined ? [] : [missedFinding(name, missed)];
+      }
       return [
         {
           kind: "repository-behind",
           level: "alarm",
           subject: name,
           message: `repository '${name}' has taken nothing for ${formatSpan((now - trouble.sinceMs) / 1000)}: ${trouble.failure.message}`,
-          hint: `${trouble.failure.hint ?? "See why."} It is tried again by itself. What is in it, and in the other repositories, is safe; the server keeps what comes meanwhile, as far as max_slot_wal_keep_size and watch.max-retained let it.`,
+          hint: `${trouble.failure.hint ?? "See why."} It is tried again by itself. ${goesOn}, as far as max_slot_wal_keep_size and watch.max-retained let it.`,
         } as const,
       ];
     });
@@ -349,27 +379,40 @@ export class WatchBook {
       why,
       log: this.#logStatus(),
       points: this.#points,
-      repositories: [...this.#pages].map(([name, { durable, files, filesWaiting, trouble }]) => ({
+      repositories: [...this.#pages].map(([name, page]) => ({
         name,
-        durable: durable === undefined ? null : formatLsn(durable),
-        files,
-        filesWaiting,
-        trouble: trouble?.failure.message ?? null,
-        since: trouble === undefined ? null : formatInstant(trouble.sinceMs),
+        durable: page.durable === undefined ? null : formatLsn(page.durable),
+        ...(page.durable === undefined ? {} : { lagSeconds: this.#lagOf(page) / 1000 }),
+        files: page.files,
+        filesWaiting: page.filesWaiting,
+        trouble: page.trouble?.failure.message ?? null,
+        since: page.trouble === undefined ? null : formatInstant(page.trouble.sinceMs),
       })),
       base: this.#base,
       findings: this.findings,
     };
   }
 
+  /** Of the repository that is furthest behind. */
   #lagMs(): number {
-    const isBehind = this.#log !== undefined && this.#log.durableTo < this.#log.serverEnd;
-    return isBehind ? this.#lag.of(this.#o.clock.now()) : 0;
+    return [...this.#pages.values()].reduce((most, page) => Math.max(most, this.#lagOf(page)), 0);
+  }
+
+  #lagOf({ lag, durable }: RepositoryPage): number {
+    const isBehind = this.#log !== undefined && durable !== undefined && durable < this.#log.serverEnd;
+    return isBehind ? lag.of(this.#o.clock.now()) : 0;
+  }
+
+  /** Up to where every repository has everything, whether it takes part or not. */
+  #durableTo({ durableTo }: LogState): Lsn {
+    const known = [...this.#pages.values()].flatMap(({ durable }) => durable ?? []);
+    return known.reduce((least, each) => (each < least ? each : least), durableTo);
   }
 
   #logStatus(): WatchStatus["log"] {
     if (this.#log === undefined) return null;
-    const { line, serverEnd, received, durableTo, durableCommitUs, slot } = this.#log;
+    const { line, serverEnd, received, durableCommitUs, slot } = this.#log;
+    const durableTo = this.#durableTo(this.#log);
     const behind = durableTo < serverEnd;
     return {
       systemId: line.systemId,
@@ -400,6 +443,17 @@ function partedFinding({ systemId, timeline }: Line, { partedAt, start }: { part
     event: `${systemId} ${timeline} ${from}`,
     message: `the server's log is another one than before from ${from} of timeline ${timeline} on: it has lost what it had written behind that, or its disk was brought back from before`,
     hint: `Look at the server: fsync must be on, and its disk must keep what it says it has. What it lost is in the repositories: go back to a moment before the gap to have it ('chatkeep list' shows it). The log is followed again from ${formatLsn(start)} on; moments from then on can be had when the base is there that is taken now by itself.`,
+  };
+}
+
+function missedFinding(repository: string, { line: { timeline }, from, to }: Missed): Finding {
+  const between = from === undefined ? `before ${formatLsn(to)}` : `from ${formatLsn(from)} to ${formatLsn(to)}`;
+  return {
+    kind: "repository-behind",
+    level: "warning",
+    subject: repository,
+    message: `repository '${repository}' lacks the log ${between} of timeline ${timeline}, which came while it took nothing`,
+    hint: "It takes what comes again, and what it lacks is brought from another repository by itself. Until then moments from there on can be had from the others alone; 'chatkeep list' shows it.",
   };
 }
 

@@ -62,7 +62,7 @@ export function safeUntilMs(
   if (own === undefined || own.durable === null || !isLsn(own.durable) || !isLsn(log.server)) return end;
   const atMs = parseZonedInstant(report.at) ?? 0;
   const isEven = parseLsn(own.durable) >= parseLsn(log.server);
-  return Math.max(end, isEven ? atMs : atMs - log.lagSeconds * 1000);
+  return Math.max(end, isEven ? atMs : atMs - (own.lagSeconds ?? log.lagSeconds) * 1000);
 }
 
 /** Of the newest moment; of a range in which nothing was committed, of its beginning. */

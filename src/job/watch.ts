@@ -127,6 +127,7 @@ function followLog(options: WatchOptions, signal: AbortSignal, bases: BaseKeeper
       spanMs: LIMITS.spanMs,
       retryMs: LIMITS.spanRetryMs,
       retryMostMs: LIMITS.watchRetryMostMs,
+      patienceMs: LIMITS.heldUpMs,
     },
     maxBytes: LIMITS.tailBytes,
     maxRetainedBytes,
@@ -136,6 +137,10 @@ function followLog(options: WatchOptions, signal: AbortSignal, bases: BaseKeeper
     onLine: (begun) => {
       book.lineBegun(begun);
       bases.lineBegun(begun);
+    },
+    onJoined: (joined) => {
+      book.joined(joined);
+      bases.joined(joined);
     },
     onState: (state) => {
       book.logState(state);

@@ -36,6 +36,17 @@ export function summarizeCommits(commits: readonly Commit[]): CommitSummary {
   return { count: commits.length, first, last, minutes };
 }
 
+/** Of stretches of the log that follow each other, in order: as if all their commits had been summarized together. */
+export function joinCommits(summaries: readonly CommitSummary[]): CommitSummary {
+  const { minutes } = summarizeCommits(summaries.flatMap((one) => one.minutes));
+  return {
+    count: summaries.reduce((sum, { count }) => sum + count, 0),
+    first: summaries.find(({ first }) => first !== undefined)?.first,
+    last: summaries.findLast(({ last }) => last !== undefined)?.last,
+    minutes,
+  };
+}
+
 type CommitJson = readonly [lsn: string, at: string];
 
 function commitJson({ lsn, timeUs }: Commit): CommitJson {

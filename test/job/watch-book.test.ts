@@ -252,6 +252,56 @@ test("a repository that refuses is told of after a minute, with since when, and 
   assert.equal(book.status.repositories[1]?.trouble, null);
 });
 
+test("what a repository missed while the others went on is told until it has it from them", async () => {
+  const { clock, book } = openBook();
+  const missed = { name: "usb", line: LINE, isGapped: true, refused: [] };
+  book.trouble("usb", AWAY);
+  book.joined({ ...missed, start: 48n * MIB, lacksFrom: 16n * MIB });
+  book.trouble("usb", undefined);
+  book.joined({ ...missed, name: "primary", isGapped: false, start: 48n * MIB, lacksFrom: undefined });
+  assert.deepEqual(kinds(book), ["warning repository-behind usb"]);
+  assert.match(book.findings[0]?.message ?? "", /'usb' lacks the log from 0\/1000000 to 0\/3000000 of timeline 2/);
+  book.joined({ ...missed, start: 96n * MIB, lacksFrom: 64n * MIB });
+  assert.match(book.findings[0]?.message ?? "", /from 0\/1000000 to 0\/6000000/, "the first is not there yet");
+  book.trouble("usb", AWAY);
+  await clock.advance(LIMITS.watchTroubleMs);
+  assert.deepEqual(kinds(book), ["alarm repository-behind usb"], "one finding at a time");
+  assert.match(
+    book.findings[0]?.hint ?? "",
+    /The other repositories go on, and what this one lacks by then is brought/,
+  );
+  book.trouble("usb", undefined);
+  book.gapServed("usb");
+  assert.deepEqual(kinds(book), []);
+});
+
+test("one that was left behind is behind alone, for as long as it is, and the others are not", async () => {
+  const { clock, book } = openBook();
+  const left = { ...state(40n * MIB, 40n * MIB), places: state(32n * MIB, 40n * MIB).places };
+  book.logState(left);
+  await clock.advance(10 * MINUTE);
+  assert.deepEqual(kinds(book), ["alarm log-behind"]);
+  assert.match(book.findings[0]?.message ?? "", / is not in 'usb' \(/);
+  const { log, repositories } = book.status;
+  assert.deepEqual([log?.lagBytes, log?.lagSeconds, log?.durable], [Number(8n * MIB), 600, "0/2000000"]);
+  assert.deepEqual(
+    repositories.map(({ lagSeconds }) => lagSeconds),
+    [0, 600],
+  );
+});
+
+test("files that wait for somebody who prunes are told of when that takes an hour", async () => {
+  const { clock, book } = openBook();
+  const locked = new Failure("repo/locked", "somebody prunes");
+  book.filesTrouble("usb", locked);
+  await clock.advance(LIMITS.filesLockedMs - 1);
+  book.filesTrouble("usb", locked);
+  assert.deepEqual(kinds(book), []);
+  await clock.advance(1);
+  book.filesTrouble("usb", locked);
+  assert.deepEqual(kinds(book), ["alarm files-behind usb"]);
+});
+
 test("a slot that holds more than the server needs is a warning, one whose log goes next an alarm", () => {
   const { book } = openBook();
   book.logState(state(0n, MIB, { walStatus: "extended" }));

@@ -19,6 +19,7 @@ import { dropSlot, readSlot, type Slot, slotName } from "../../postgres/replicat
 import type { WalEvent } from "../../wal/events.ts";
 import { isAncestor, type TimelineHistory } from "../../wal/history.ts";
 import { type Lsn, segmentStart } from "../../wal/lsn.ts";
+import { AwayPlaces } from "./away.ts";
 import type { RefusedObject } from "./journal.ts";
 import { JournalBounds, Takings, takeUpJournals } from "./journal-bounds.ts";
 import type { KeeperTimes } from "./keeper.ts";
@@ -31,9 +32,8 @@ import {
   openSlot,
   refusedIn,
   serverPosition,
-  tryStanding,
 } from "./line-start.ts";
-import { type LineState, LogLine, type LogLineOptions } from "./line.ts";
+import { type Joined, type LineState, LogLine, type LogLineOptions } from "./line.ts";
 import { Parting } from "./parting.ts";
 import { receive } from "./receive.ts";
 import { refuseStrangers } from "./newest-line.ts";
@@ -67,6 +67,13 @@ export interface LineBegun {
   readonly partedAt?: Lsn;
 }
 
+/** A repository that took no part for a while takes part again in a line that went on. */
+export interface PlaceJoined extends Joined {
+  readonly name: string;
+  readonly line: Line;
+  readonly refused: readonly RefusedObject[];
+}
+
 export interface FollowLogOptions {
   readonly address: ServerAddress;
   /** The installation's id. */
@@ -87,11 +94,13 @@ export interface FollowLogOptions {
   /** A session could not begin, or ended; `inMs`: until the next is tried. Undefined: one goes on well. */
   readonly onSession: (trouble: { failure: Failure; inMs: number } | undefined) => void;
   readonly onTrouble: (repository: string, trouble: Failure | undefined) => void;
+  readonly onJoined: (joined: PlaceJoined) => void;
 }
 
 interface Followed {
   readonly log: LogLine;
   readonly segmentBytes: number;
+  readonly histories: ReadonlyMap<number, string>;
   /** What lies before came from journals. */
   readonly takenUpTo: Lsn;
   readonly takings: Takings;
@@ -123,8 +132,9 @@ export class LogFollower {
   #now: Followed | undefined;
   /** Lines that are over, while what came of them is stored. */
   readonly #ending: { readonly done: Promise<void>; readonly stop: AbortController }[] = [];
-  /** Repositories that did not answer when the line began. */
-  #away: readonly { name: string; failure: Failure }[] = [];
+  readonly #away: AwayPlaces;
+  /** Ends the present session. */
+  #over: AbortController | undefined;
   #server: Pick<LogState, "serverEnd" | "serverTimeUs" | "clockAheadMs"> = { serverEnd: 0n, serverTimeUs: 0n };
   #slot: Slot | undefined;
   #wasFollowing = false;
@@ -143,6 +153,7 @@ export class LogFollower {
     this.#slotName = slotName(options.installation);
     this.#retained = new Retained(options.maxRetainedBytes);
     this.#parting = new Parting(options.clock);
+    this.#away = new AwayPlaces(options);
   }
 
   /**
@@ -201,6 +212,7 @@ export class LogFollower {
     await this.#retained.begins(slot, identity.flushed);
     const followed = await this.#lineFor({ session, identity, major, segmentBytes, pageBytes, slot });
     const over = new AbortController();
+    this.#over = over;
     const inner = AbortSignal.any([signal, over.signal, followed.failed.signal]);
     const looking = this.#look(connection, over, inner);
     try {
@@ -262,25 +274,33 @@ export class LogFollower {
         if (serverEnd > this.#server.serverEnd) this.#server = { ...this.#server, serverEnd };
         this.#tell();
         if (this.#slot !== undefined) await this.#retained.look(this.#slot, serverEnd);
-        if (this.#away.length > 0 && (await this.#isBack(signal))) {
-          this.#endLine();
-          throw new Failure("run/cancelled", "a repository answers again");
-        }
+        this.#askAway();
       }
     } catch (error) {
       if (!signal.aborted) over.abort(error);
     }
   }
 
-  async #isBack(signal: AbortSignal): Promise<boolean> {
-    if (this.#now === undefined) return false;
-    const { segmentBytes, log } = this.#now;
-    const { line } = log;
-    const names = new Set(this.#away.map(({ name }) => name));
-    for (const place of this.#o.places.filter(({ name }) => names.has(name))) {
-      if (!isFailure(await tryStanding(place, line, segmentBytes, { signal }))) return true;
-    }
-    return false;
+  #askAway(): void {
+    const now = this.#now;
+    if (now === undefined || this.#away.all.length === 0) return;
+    const { log, segmentBytes, histories } = now;
+    const places = this.#o.places.map((place) => this.#bounds.within(this.#parting.within(place)));
+    this.#away.ask(places, {
+      log,
+      segmentBytes,
+      histories,
+      isOver: () => this.#now !== now,
+      onJoined: (name, joined, refused) => {
+        this.#o.onJoined({ ...joined, name, line: log.line, refused });
+        this.#tell();
+      },
+      onLacking: () => {
+        this.#endLine();
+        this.#over?.abort(new Failure("run/cancelled", "a repository answers again"));
+      },
+      onFault: (error) => now.failed.abort(error),
+    });
   }
 
   /** @throws Failure `wal/other-cluster`. */
@@ -315,14 +335,16 @@ export class LogFollower {
     const { segmentBytes } = server;
     const places = this.#o.places.map((place) => this.#bounds.within(this.#parting.within(place)));
     const asking = { ...server, timesGone: this.#timesGone };
-    const { found, lacking } = chooseLine(await findLine({ ...asking, places, installation, signal }), asking);
+    const search = { ...asking, places, installation, clock, signal };
+    const { found, lacking } = chooseLine(await findLine(search), asking);
     const { line, history, histories, standings } = found;
     const answering = standings.filter((one) => !isFailure(one.standing));
-    this.#away = standings.flatMap(({ place: { name }, standing }) => {
+    const away = standings.flatMap(({ place: { name }, standing }) => {
       return isFailure(standing) ? [{ name, failure: standing }] : [];
     });
-    const [first] = this.#away;
+    const [first] = away;
     if (answering.length === 0 && first !== undefined) throw first.failure;
+    this.#away.begin(away);
     const known = answering.map(({ standing }) => (isFailure(standing) ? undefined : standing));
     const oldest = segmentStart(oldestOf(found, asking), segmentBytes);
     const beginning = this.#parting.beginning(found, { ...server, oldest, address: this.#o.address });
@@ -341,22 +363,18 @@ export class LogFollower {
       major: server.major,
       start: plan.start,
       places: spanPlaces.map((place, at) => {
-        const { savedTo, durableTo } = plan.places[at] ?? { savedTo: plan.start, durableTo: plan.start };
-        return { place, savedTo, durableTo };
+        const { start } = plan;
+        const { savedTo, durableTo, since } = plan.places[at] ?? { savedTo: start, durableTo: start, since: start };
+        return { place, savedTo, durableTo, since };
       }),
       ...this.#sizes(segmentBytes),
-      onDurable: () => {
-        this.#confirm?.();
-        this.#tell();
-      },
-      onTrouble: this.#o.onTrouble,
-      ...(this.#o.onEvents === undefined ? {} : { onEvents: this.#o.onEvents }),
+      ...this.#tellings(),
     });
     const storing = log.store({ signal: stop.signal }).catch((error: unknown) => {
       if (!stop.signal.aborted) failed.abort(error);
     });
     const takings = new Takings();
-    const followed: Followed = { log, segmentBytes, takenUpTo: plan.to, takings, stop, storing, failed };
+    const followed: Followed = { log, segmentBytes, histories, takenUpTo: plan.to, takings, stop, storing, failed };
     this.#now = followed;
     const from = plan.from.flatMap((at) => answering[at]?.place ?? []);
     const taking = { to: plan.to, takings, signal: AbortSignal.any([signal, failed.signal]) };
@@ -370,7 +388,7 @@ export class LogFollower {
     const gapped = answering
       .filter(({ place }, at) => plan.places[at]?.isGapped === true || lacks.has(place.name))
       .map(({ place }) => place.name);
-    const begun = { line, history, start: plan.start, gapped, away: this.#away, refused: refusedIn(answering) };
+    const begun = { line, history, start: plan.start, gapped, away: this.#away.all, refused: refusedIn(answering) };
     this.#o.onLine({ ...begun, ...(beginning.partedAt === undefined ? {} : { partedAt: beginning.partedAt }) });
     return followed;
   }
@@ -388,6 +406,22 @@ export class LogFollower {
     }
     const all = this.#o.places.map(({ name }) => name);
     this.#bounds.blame(log.line, log.validTo, { givers: takings.givers(log.validTo), all });
+  }
+
+  /** What a line has to say. */
+  #tellings(): Pick<LogLineOptions, "onDurable" | "onTrouble" | "onLeft" | "onEvents"> {
+    return {
+      onDurable: () => {
+        this.#confirm?.();
+        this.#tell();
+      },
+      onTrouble: this.#o.onTrouble,
+      onLeft: (name, why, failingSinceMs) => {
+        this.#away.leave(name, why, failingSinceMs);
+        this.#o.onTrouble(name, why);
+      },
+      ...(this.#o.onEvents === undefined ? {} : { onEvents: this.#o.onEvents }),
+    };
   }
 
   /** Segments that are larger than usual need more room: a span has one at least, and the next one comes meanwhile. */

@@ -10,7 +10,7 @@ import type { Base } from "../../point/continuous.ts";
 import type { ServerAddress } from "../../postgres/address.ts";
 import type { Repository } from "../../repo/repository.ts";
 import { formatLsn, type Lsn } from "../../wal/lsn.ts";
-import type { LineBegun } from "./follow-log.ts";
+import type { LineBegun, PlaceJoined } from "./follow-log.ts";
 import { type ListedBase, listContinuous, settleListed } from "./list.ts";
 import { helpBy, type KeptLine, type Lists, servingBases, spansForHoles } from "./serving-bases.ts";
 import { readBaseFacts } from "./read-base.ts";
@@ -68,8 +68,8 @@ interface Standing {
 
 interface Watched {
   readonly begun: LineBegun;
-  /** Repositories in which something is missing before the line's beginning. */
-  readonly gapped: ReadonlySet<string>;
+  /** Repositories in which something is missing, and where the log goes on in them. */
+  readonly gapped: ReadonlyMap<string, Lsn>;
   /** Objects of the journal that cannot be used: they have nothing, whatever they are called. */
   readonly refused: ReadonlySet<string>;
 }
@@ -109,8 +109,17 @@ export class BaseKeeper {
   /** A line was taken up: a repository with a gap may need a base behind it. */
   lineBegun(begun: LineBegun): void {
     const refused = new Set(begun.refused.flatMap(({ objects }) => objects.map(({ name }) => name)));
-    this.#watched = { begun, gapped: new Set(begun.gapped), refused };
+    this.#watched = { begun, gapped: new Map(begun.gapped.map((name) => [name, begun.start])), refused };
     this.#position = begun.start;
+    this.#poked.resolve();
+  }
+
+  /** A repository took no part for a while: what it lacks others have. */
+  joined({ name, start, isGapped, refused }: PlaceJoined): void {
+    const watched = this.#watched;
+    if (watched === undefined) return;
+    const gapped = isGapped ? new Map([...watched.gapped, [name, start]]) : watched.gapped;
+    this.#watched = { ...watched, gapped, refused: new Set([...watched.refused, ...refused.map((one) => one.name)]) };
     this.#poked.resolve();
   }
 
@@ -199,7 +208,7 @@ export class BaseKeeper {
     const objects = found.journal.objects.filter(({ name }) => !watched.refused.has(name));
     const settled = await settleListed(repository, found, this.#o);
     const lists = { ...found, journal: { ...found.journal, objects }, settled };
-    const serving = servingBases(lists, this.#kept(watched), watched.gapped.has(place.name));
+    const serving = servingBases(lists, this.#kept(watched, place), watched.gapped.has(place.name));
     return { place, repository, lists, newest: serving.at(-1) };
   }
 
@@ -209,8 +218,8 @@ export class BaseKeeper {
     return this.#damaged.get(listed.id);
   }
 
-  #kept({ begun }: Watched): KeptLine {
-    return { ...begun, position: this.#position };
+  #kept({ begun, gapped }: Watched, { name }: BasePlace): KeptLine {
+    return { ...begun, start: gapped.get(name) ?? begun.start, position: this.#position };
   }
 
   /** Why a base is due; undefined where none is. */
@@ -232,7 +241,7 @@ export class BaseKeeper {
     const isDue = (base: ListedBase) => this.#due(base) !== undefined;
     for (const other of all) {
       if (other.place === place) continue;
-      const help = helpBy(other.lists, { lists, kept: this.#kept(watched), isGapped, isDue });
+      const help = helpBy(other.lists, { lists, kept: this.#kept(watched, place), isGapped, isDue });
       if (help === undefined) continue;
       try {
         const snapshots = [...help.spans, ...(help.isCopied ? [help.base] : [])];

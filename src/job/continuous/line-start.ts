@@ -1,6 +1,7 @@
 /** What is asked of a server and of repositories before a line of the log is taken up. */
 import type { Clock } from "../../base/clock.ts";
 import { Failure, failureOf, isFailure } from "../../base/errors.ts";
+import { LIMITS } from "../../base/limits.ts";
 import type { Line } from "../../point/continuous.ts";
 import { describeAddress, type ServerAddress } from "../../postgres/address.ts";
 import type { Connection } from "../../postgres/connect.ts";
@@ -18,6 +19,7 @@ import {
 } from "../../postgres/replication-slots.ts";
 import { firstTimeline, parseHistory, type TimelineHistory } from "../../wal/history.ts";
 import { formatLsn, type Lsn, parseLsn } from "../../wal/lsn.ts";
+import { answersOf } from "./answers.ts";
 import type { RefusedObject } from "./journal.ts";
 import { behindGap, type Standing } from "./take-up.ts";
 import type { WatchedPlace } from "./watched-place.ts";
@@ -153,6 +155,25 @@ export interface FoundLine {
   readonly next: { readonly at: Lsn; readonly line: FoundLine } | undefined;
 }
 
+/** What places have of a line. One that is late counts as away. */
+async function standingsOf(
+  line: Line,
+  { places, segmentBytes, clock, signal }: Pick<LineSearch, "places" | "segmentBytes" | "clock" | "signal">,
+): Promise<ReadonlyMap<WatchedPlace, Standing | undefined | Failure>> {
+  const answers = await answersOf(
+    places,
+    async (place, inner) => await tryStanding(place, line, segmentBytes, { signal: inner }),
+    { isAnswer: (standing) => !isFailure(standing), clock, signal },
+  );
+  return new Map(places.map((place) => [place, answers.has(place) ? answers.get(place) : late(place)]));
+}
+
+function late({ name }: WatchedPlace): Failure {
+  return new Failure("store/unreachable", `'${name}' has not answered for ${LIMITS.placeAnswerMs / 1000} seconds`, {
+    hint: "It is asked again by itself. Can its place be reached?",
+  });
+}
+
 export interface LineSearch {
   readonly session: ReplicationSession;
   readonly identity: SystemIdentity;
@@ -161,6 +182,7 @@ export interface LineSearch {
   readonly installation: string;
   /** How often the server has said that what was asked for is gone. */
   readonly timesGone: number;
+  readonly clock: Clock;
   readonly signal: AbortSignal;
 }
 
@@ -169,20 +191,22 @@ export interface LineSearch {
  * the server's own.
  */
 export async function findLine(search: LineSearch): Promise<FoundLine> {
-  const { session, identity, segmentBytes, places, installation, timesGone, signal } = search;
+  const { session, identity, installation, timesGone } = search;
   const { history, histories } = await historyOf(session, identity.timeline);
   const timelines = [identity.timeline, ...history.parents.map(({ timeline }) => timeline).toReversed()];
   let own: FoundLine | undefined;
   let following: FoundLine | undefined;
+  const away = new Map<WatchedPlace, Failure>();
   for (const timeline of timelines) {
     const line = { installation, systemId: identity.systemId, timeline };
-    const standings = await Promise.all(
-      places.map(async (place) => {
-        const standing = await tryStanding(place, line, segmentBytes, { signal });
-        const isSettled = standing === undefined || isFailure(standing) || timesGone === 0;
-        return { place, standing: isSettled ? standing : behindGap(standing) };
-      }),
-    );
+    const places = search.places.filter((place) => !away.has(place));
+    const answers = await standingsOf(line, { ...search, places });
+    for (const [place, standing] of answers) if (isFailure(standing)) away.set(place, standing);
+    const standings = search.places.map((place) => {
+      const standing = away.get(place) ?? answers.get(place);
+      const isSettled = standing === undefined || isFailure(standing) || timesGone === 0;
+      return { place, standing: isSettled ? standing : behindGap(standing) };
+    });
     const known = standings.flatMap(({ standing }) =>
       standing === undefined || isFailure(standing) ? [] : [standing],
     );

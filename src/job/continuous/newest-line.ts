@@ -1,8 +1,10 @@
 /** Which server, and how much of its log, the repositories have already: nothing of another one is mixed with that. */
+import type { Clock } from "../../base/clock.ts";
 import { Failure, failureOf } from "../../base/errors.ts";
 import { describeAddress, type ServerAddress } from "../../postgres/address.ts";
 import type { SystemIdentity } from "../../postgres/replication.ts";
 import { formatLsn, type Lsn } from "../../wal/lsn.ts";
+import { answersOf } from "./answers.ts";
 import type { Continuous } from "./list.ts";
 import type { WatchedPlace } from "./watched-place.ts";
 
@@ -50,6 +52,7 @@ export interface StrangerSearch {
   readonly places: readonly Pick<WatchedPlace, "newest">[];
   /** Whether somebody said that a cluster takes the place of the one before. */
   readonly isAccepted?: (systemId: string) => Promise<boolean>;
+  readonly clock: Clock;
   readonly signal: AbortSignal;
 }
 
@@ -60,20 +63,25 @@ export interface StrangerSearch {
  */
 export async function refuseStrangers(
   found: SystemIdentity,
-  { address, places, isAccepted, signal }: StrangerSearch,
+  { address, places, isAccepted, clock, signal }: StrangerSearch,
 ): Promise<void> {
-  const asked = await Promise.all(
-    places.map(async (place) => {
-      try {
-        return await place.newest({ signal });
-      } catch (error) {
-        signal.throwIfAborted();
-        if (failureOf(error).code === "internal/bug") throw error;
-        return undefined;
-      }
-    }),
-  );
+  const answers = await answersOf(places, askNewest, { isAnswer: (answer) => answer !== undefined, clock, signal });
+  const asked = [...answers.values()].map((answer) => answer?.newest);
   refuseStranger(found, newestOf(asked), { address, isAccepted: (await isAccepted?.(found.systemId)) === true });
+}
+
+/** Undefined where it does not answer. */
+async function askNewest(
+  place: Pick<WatchedPlace, "newest">,
+  signal: AbortSignal,
+): Promise<{ newest: NewestLine | undefined } | undefined> {
+  try {
+    return { newest: await place.newest({ signal }) };
+  } catch (error) {
+    signal.throwIfAborted();
+    if (failureOf(error).code === "internal/bug") throw error;
+    return undefined;
+  }
 }
 
 /** As {@link refuseStrangers}, by what is known. */

@@ -31,10 +31,12 @@ export async function receive(options: ReceiveOptions): Promise<NextTimeline | u
   const { timeline } = line.line;
   await using stream = await session.streamWal({ from: tail.end, timeline, slot, lends: true });
   const confirm = () => {
-    stream.confirm({ written: tail.end, flushed: line.durableTo < keptFrom ? 0n : line.durableTo });
+    stream.confirm({ written: tail.end, flushed: line.acknowledged < keptFrom ? 0n : line.acknowledged });
   };
   options.onConfirm(confirm);
   for await (const piece of stream) {
+    // An idle server says something every few seconds, too.
+    signal.throwIfAborted();
     options.onServer(piece);
     tail.heard(piece.serverEnd);
     if (piece.bytes.length > 0) await line.add(piece.bytes, { signal });

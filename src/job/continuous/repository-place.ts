@@ -24,6 +24,9 @@ type CallOptions = { readonly signal: AbortSignal };
 
 export function repositoryPlace(options: RepositoryPlaceOptions): WatchedPlace {
   const { name, open } = options;
+  const readJournal: WatchedPlace["readJournal"] = async function* (line, from, { signal }) {
+    yield* journalBytes(await open(), line, from, { signal });
+  };
   return {
     name,
     newest: async ({ signal }) => newestLine(await listContinuous(await open(), options.identity.id, { signal })),
@@ -35,10 +38,9 @@ export function repositoryPlace(options: RepositoryPlaceOptions): WatchedPlace {
       const standing = standingOf(line, spans, stretches, segmentBytes);
       return standing === undefined ? undefined : { ...standing, refused, reach };
     },
-    async *readJournal(line, from, { signal }) {
-      yield* journalBytes(await open(), line, from, { signal });
-    },
-    spanPlace: async (facts) => openSpanPlace({ ...options, repository: await open() }, { name, ...facts }),
+    readJournal,
+    spanPlace: async (facts) =>
+      openSpanPlace({ ...options, repository: await open() }, { name, readJournal, ...facts }),
   };
 }
 

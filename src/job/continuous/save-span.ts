@@ -11,7 +11,13 @@ import { mapConcurrent } from "../../base/concurrent.ts";
 import { assert } from "../../base/errors.ts";
 import { LIMITS } from "../../base/limits.ts";
 import { WAL, type WalSpan, walTags } from "../../point/continuous.ts";
-import { type Commit, formatWalFacts, summarizeCommits, type WalFile } from "../../point/wal-facts.ts";
+import {
+  type Commit,
+  type CommitSummary,
+  formatWalFacts,
+  summarizeCommits,
+  type WalFile,
+} from "../../point/wal-facts.ts";
 import { parseHistory } from "../../wal/history.ts";
 import { historyName, segmentName, segmentStart } from "../../wal/lsn.ts";
 import { PointFolder } from "../point-tree.ts";
@@ -25,10 +31,10 @@ export const PARTIAL = ".partial";
 export interface SpanToSave {
   /** Its beginning is a segment's. */
   readonly span: WalSpan;
-  /** Those whose records end in it, in the log's order. */
-  readonly commits: readonly Commit[];
-  /** Its bytes, in order. */
-  readonly bytes: readonly Buffer[];
+  /** Of those whose records end in it. */
+  readonly commits: CommitSummary;
+  /** Its bytes, in order; or what gives them when the repository is locked. */
+  readonly bytes: readonly Buffer[] | (() => Promise<readonly Buffer[]>);
   readonly segmentBytes: number;
   /** Of the span's timeline and of those that it comes from; a timeline's number → the file's text. */
   readonly histories: ReadonlyMap<number, string>;
@@ -43,10 +49,18 @@ export interface SaveSpanOptions {
   readonly lanes?: number;
 }
 
-/** @throws Failure `repo/locked`, of the store. */
-export async function saveSpan(writer: Writer, toSave: SpanToSave): Promise<Written> {
+/**
+ * One span alone.
+ * @param toSave `commits`: those whose records end in it, in the log's order.
+ * @throws Failure `repo/locked`, of the store.
+ */
+export async function saveSpan(
+  writer: Writer,
+  { commits, ...toSave }: Omit<SpanToSave, "commits"> & { readonly commits: readonly Commit[] },
+): Promise<Written> {
   await using writing = new Writing(writer);
-  return await writeSpan(writing, { ...toSave, program: writer.program }, { signal: writer.signal });
+  const { program, signal } = writer;
+  return await writeSpan(writing, { ...toSave, commits: summarizeCommits(commits), program }, { signal });
 }
 
 /** @throws Failure `repo/locked`, of the store. */
@@ -60,11 +74,12 @@ export async function writeSpan(
   const expectedChunks = Math.ceil(Number(span.to - span.from) / LIMITS.walChunkBytes + 64);
   const options = { place: WAL, expectedChunks, signal, ...(goesOn === undefined ? {} : { goesOn }) };
   return await writing.write(options, async (sealing) => {
+    const bytesOf = typeof toSave.bytes === "function" ? await toSave.bytes() : toSave.bytes;
     const top = new PointFolder();
     const root = top.folder(WAL.folder);
     const folder = root.folder(WAL_FOLDER);
     const segments = await mapConcurrent(
-      segmentsOf(toSave),
+      segmentsOf(toSave, bytesOf),
       sealing.width,
       async ({ parts, ...file }) => await storeSegment(sealing, { ...file, parts, lanes }),
       { signal },
@@ -77,7 +92,7 @@ export async function writeSpan(
       folder.addFile(file.name, file.bytes, await sealing.storeContent(bytes));
       histories.push(file);
     }
-    const commits = summarizeCommits(toSave.commits);
+    const { commits } = toSave;
     const files = segments.map(({ file }) => file);
     const facts = formatWalFacts({ program, span, segmentBytes, segments: files, histories, commits });
     const bytes = Buffer.from(facts, "utf8");
@@ -110,7 +125,10 @@ function parentsIn({ span: { timeline }, histories }: SpanToSave): Pick<WalSpan,
 }
 
 /** The span's bytes by segments, as parts of the buffers given. */
-function* segmentsOf({ span, bytes, segmentBytes }: SpanToSave): Generator<Omit<SegmentToStore, "lanes">> {
+function* segmentsOf(
+  { span, segmentBytes }: SpanToSave,
+  bytes: readonly Buffer[],
+): Generator<Omit<SegmentToStore, "lanes">> {
   let [index, within] = [0, 0];
   for (let start = span.from; start < span.to; start += BigInt(segmentBytes)) {
     const length = Math.min(segmentBytes, Number(span.to - start));

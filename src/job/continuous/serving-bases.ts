@@ -16,7 +16,7 @@ export type Lists = Pick<Continuous, "bases" | "spans" | "journal" | "histories"
 export interface KeptLine {
   readonly line: Line;
   readonly history: TimelineHistory;
-  /** Where it begins in memory. */
+  /** Where it begins for the repository that is asked about. */
   readonly start: Lsn;
   /** How much of it is durable. */
   readonly position: Lsn;

@@ -15,7 +15,6 @@ export class SharedBlocks {
   readonly #blockBytes: number;
   /** Those of which something is in use, or may be again. */
   #areas: Area[] = [];
-  #mayUseAgain = true;
 
   constructor(blockBytes: number) {
     this.#blockBytes = blockBytes;
@@ -35,9 +34,7 @@ export class SharedBlocks {
     if (area === undefined) {
       const bytes = Math.max(LIMITS.sharedAreaBytes, this.#blockBytes);
       area = { memory: new SharedArrayBuffer(bytes), begun: 0, free: [] };
-      // Where nothing is given back, only the one that is being filled is needed here.
-      if (this.#mayUseAgain) this.#areas.push(area);
-      else this.#areas = [area];
+      this.#areas.push(area);
     }
     area.begun += 1;
     return Buffer.from(area.memory, (area.begun - 1) * this.#blockBytes, this.#blockBytes);
@@ -45,7 +42,7 @@ export class SharedBlocks {
 
   /** Nobody looks at it any more. */
   giveBack(block: Buffer): void {
-    if (this.#mayUseAgain) this.#areas.find(({ memory }) => memory === block.buffer)?.free.push(block);
+    this.#areas.find(({ memory }) => memory === block.buffer)?.free.push(block);
   }
 
   /** Gives up areas of which nothing is in use. */
@@ -53,9 +50,8 @@ export class SharedBlocks {
     this.#areas = this.#areas.filter(({ begun, free }) => free.length < begun);
   }
 
-  /** Somebody may look at blocks for longer than it is known: they go when nobody does. */
-  useNoneAgain(): void {
-    this.#mayUseAgain = false;
+  /** Somebody may look at blocks that were taken so far for longer than it is known: they go when nobody does. */
+  leaveAll(): void {
     this.#areas = [];
   }
 }

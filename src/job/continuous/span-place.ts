@@ -2,6 +2,7 @@
 import { isFailure } from "../../base/errors.ts";
 import type { SnapshotId } from "../../base/ids.ts";
 import { LIMITS } from "../../base/limits.ts";
+import type { Line } from "../../point/continuous.ts";
 import type { Repository } from "../../repo/repository.ts";
 import { type Lsn, segmentStart } from "../../wal/lsn.ts";
 import { hasJournal, type Swept, sweepJournal, writeJournal } from "./journal.ts";
@@ -15,12 +16,14 @@ export interface SpanPlaceOptions {
   readonly segmentBytes: number;
   /** Of the timeline that is stored and of those that it comes from, as the server gave them; a timeline's number → text. */
   readonly histories: ReadonlyMap<number, string>;
+  /** What the repository's journal has of a line from a position on, without a gap. */
+  readonly readJournal: (line: Line, from: Lsn, options: { signal: AbortSignal }) => AsyncIterable<Buffer>;
 }
 
 /** The writer's signal is not looked at: each call has its own. */
 export function openSpanPlace(
   writer: Omit<Writer, "signal">,
-  { name, segmentBytes, histories }: SpanPlaceOptions,
+  { name, segmentBytes, histories, readJournal }: SpanPlaceOptions,
 ): SpanPlace {
   const { repository, program } = writer;
   const writing = new Writing(writer, { startsLate: true });
@@ -51,12 +54,17 @@ export function openSpanPlace(
       const { signal } = options;
       await writeJournal(repository, { ...entry, history: histories.get(entry.span.timeline) }, { signal, onStored });
     },
+    async readJournal(of, { from, to }, { signal }) {
+      return await gather(readJournal(of, from, { signal }), Number(to - from));
+    },
     async saveSpan({ span, commits, bytes }, { signal, goesOn }) {
       const lanes = isOneOfMany ? LIMITS.sealingWorkers : 1;
       isOneOfMany = false;
+      let stored: readonly Buffer[] = [];
+      const read = async () => (stored = typeof bytes === "function" ? await bytes() : bytes);
       const saved = await writeSpan(
         writing,
-        { span, commits, bytes, segmentBytes, histories, program },
+        { span, commits, bytes: read, segmentBytes, histories, program },
         { signal, lanes, goesOn: () => (isOneOfMany = goesOn()) },
       );
       if (partial !== undefined && partial.from >= span.from) await removeReplaced(repository, partial.id, signal);
@@ -64,7 +72,7 @@ export function openSpanPlace(
       partial = isPartial ? { id: saved.snapshotId, from: span.from } : undefined;
       line = span;
       sweptFrom ??= span.from;
-      newest = hasJournal(repository) ? { from: span.from, bytes } : undefined;
+      newest = hasJournal(repository) ? { from: span.from, bytes: stored } : undefined;
     },
     async sweepJournal(savedTo, { signal }) {
       if (sweptFrom === undefined || line === undefined || newest === undefined) return;
@@ -83,6 +91,17 @@ export function openSpanPlace(
       await writing[Symbol.asyncDispose]();
     },
   };
+}
+
+/** In memory that threads share. Fewer bytes where fewer come. */
+async function gather(parts: AsyncIterable<Buffer>, length: number): Promise<Buffer> {
+  const all = Buffer.from(new SharedArrayBuffer(length));
+  let filled = 0;
+  for await (const part of parts) {
+    filled += part.copy(all, filled);
+    if (filled === length) break;
+  }
+  return all.subarray(0, filled);
 }
 
 /** A snapshot that the next one has all of: where nothing may be removed it stays, and does no harm. */

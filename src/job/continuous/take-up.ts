@@ -12,6 +12,8 @@ export interface Standing {
   readonly savedTo: Lsn;
   /** By spans and journal together. */
   readonly durableTo: Lsn;
+  /** From where on it has all of that. */
+  readonly since: Lsn;
   /** What of the journal cannot be used: it does not count. */
   readonly refused?: readonly RefusedObject[];
   /** What the journal has behind something that lacks, of the newest line that began there. */
@@ -57,12 +59,23 @@ export function standingOf(
     }
   }
   // A span's last file may be a segment's beginning, and the journal may begin inside one: that segment comes again.
-  return { savedTo: segmentStart(first, segmentBytes), durableTo, ...(newest === undefined ? {} : { newest }) };
+  const since = sinceOf(own, first);
+  return { savedTo: segmentStart(first, segmentBytes), durableTo, since, ...(newest === undefined ? {} : { newest }) };
 }
 
 /** Where a repository stands when the server no longer has what lacks in its journal. */
 export function behindGap({ newest, ...standing }: Standing): Standing {
-  return newest === undefined ? standing : { ...standing, ...newest, isBehindGap: true };
+  return newest === undefined ? standing : { ...standing, ...newest, since: newest.savedTo, isBehindGap: true };
+}
+
+/** Where the stretch of spans begins that goes on without a gap up to a position. */
+function sinceOf(spans: readonly Stretch[], end: Lsn): Lsn {
+  let since = end;
+  for (const { from, to } of spans.toSorted((a, b) => (a.to > b.to ? -1 : 1))) {
+    if (to < since) break;
+    if (from < since) since = from;
+  }
+  return since;
 }
 
 export interface TakeUp {
@@ -103,8 +116,9 @@ export function planTakeUp(standings: readonly (Standing | undefined)[], oldest:
     from: standings.flatMap((one, at) => (one !== undefined && one.durableTo >= start ? [at] : [])),
     places: standings.map((one) => {
       const goesOn = one !== undefined && one.durableTo >= start;
-      const { savedTo, durableTo } = goesOn ? one : { savedTo: start, durableTo: start };
-      return { savedTo, durableTo, isGapped: one !== undefined && (!goesOn || one.isBehindGap === true) };
+      const { savedTo, durableTo, since } = goesOn ? one : { savedTo: start, durableTo: start, since: start };
+      const isGapped = one !== undefined && (!goesOn || one.isBehindGap === true);
+      return { savedTo, durableTo, since, isGapped };
     }),
   };
 }

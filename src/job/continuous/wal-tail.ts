@@ -1,7 +1,7 @@
 /**
  * The end of the write-ahead log that was received and is not in a span of every repository yet: bytes in order and without a
- * gap, in memory, and what was committed in them. Several repositories read from it, each at its own pace; the slowest
- * decides what may be let go of, and whoever adds waits while too much lies here, so that the server keeps the rest.
+ * gap, in memory, and what was committed in them. Several repositories read from it, each at its own pace. What none of them needs
+ * any more is let go of, and whoever adds waits while too much lies here, so that the server keeps the rest.
  *
  * The bytes lie in blocks that threads share, so that nothing is copied on its way to one: {@link LIMITS.walChunkBytes} each, of
  * which the first begins where the tail does, so that a block is a chunk of a span. Blocks that were let go of are used again.
@@ -195,9 +195,9 @@ export class WalTail {
     this.#notify();
   }
 
-  /** Somebody may still look at what is let go of: no block is used again. */
-  useNoneAgain(): void {
-    this.#memory.useNoneAgain();
+  /** Somebody who reads no more may still look at what is here: none of these blocks is used again. */
+  leaveBlocks(): void {
+    this.#memory.leaveAll();
   }
 
   /** True when no more comes: what is here is stored without waiting. */

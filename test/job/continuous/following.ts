@@ -10,6 +10,7 @@ import {
   LogFollower,
   type LineBegun,
   type LogState,
+  type PlaceJoined,
 } from "../../../src/job/continuous/follow-log.ts";
 import type { SpanPlace } from "../../../src/job/continuous/keeper.ts";
 import { listContinuous } from "../../../src/job/continuous/list.ts";
@@ -24,7 +25,14 @@ import { hasty, reopen } from "../../repo/small-backup.ts";
 import { IDENTITY } from "../memory-desk.ts";
 
 export const SEGMENT = 16 * 1024 * 1024;
-export const TIMES = { flushMs: 100, spanBytes: 2 * SEGMENT, spanMs: 600_000, retryMs: 20, retryMostMs: 100 };
+export const TIMES = {
+  flushMs: 100,
+  spanBytes: 2 * SEGMENT,
+  spanMs: 600_000,
+  retryMs: 20,
+  retryMostMs: 100,
+  patienceMs: 200,
+};
 const PATIENCE_MS = 120_000;
 
 /** One statement on a server of its own address. */
@@ -43,28 +51,61 @@ export async function write(address: TestAddress, rows: number): Promise<void> {
   await ask(address, `insert into rows (body) select repeat(md5(g::text), 30) from generate_series(1, ${rows}) g`);
 }
 
-/** While it has a refusal, every repository refuses what is to be stored. */
+/** How a repository behaves. */
 export interface Gate {
+  /** What is to be stored is refused. */
   refusal: Failure | undefined;
+  /** Spans are. */
+  spanRefusal?: Failure | undefined;
+  /** What it has is not told, either. */
+  isAway?: boolean;
+  /** Nothing is answered before this. */
+  silence?: Promise<void> | undefined;
+}
+
+/** As a call to a place that does not answer: it ends with its signal. */
+async function answered(gate: Gate | undefined, { signal }: { signal: AbortSignal }): Promise<void> {
+  const { promise, reject } = Promise.withResolvers<never>();
+  const stop = () => reject(signal.reason);
+  signal.addEventListener("abort", stop, { once: true });
+  try {
+    await Promise.race([gate?.silence, promise]);
+  } finally {
+    signal.removeEventListener("abort", stop);
+  }
 }
 
 function gated(place: WatchedPlace, gate: Gate | undefined): WatchedPlace {
-  const pass = <T extends unknown[]>(act: (...args: T) => Promise<void>) => {
-    return async (...args: T) => {
-      if (gate?.refusal !== undefined) throw gate.refusal;
-      await act(...args);
+  const pass = <T, O extends { signal: AbortSignal }>(act: (what: T, options: O) => Promise<void>, isSpan = false) => {
+    return async (what: T, options: O) => {
+      await answered(gate, options);
+      const refusal = gate?.refusal ?? (isSpan ? gate?.spanRefusal : undefined);
+      if (refusal !== undefined) throw refusal;
+      await act(what, options);
     };
   };
   return {
     ...place,
+    async newest(options) {
+      await answered(gate, options);
+      if (gate?.isAway === true) throw gate.refusal;
+      return await place.newest(options);
+    },
+    async standing(line, segmentBytes, options) {
+      await answered(gate, options);
+      if (gate?.isAway === true) throw gate.refusal;
+      return await place.standing(line, segmentBytes, options);
+    },
     async spanPlace(facts) {
       const inner = await place.spanPlace(facts);
       return {
         name: inner.name,
         hasJournal: inner.hasJournal,
         putJournal: pass(async (entry, options) => await inner.putJournal(entry, options)),
-        saveSpan: pass(async (entry, options) => await inner.saveSpan(entry, options)),
+        saveSpan: pass(async (entry, options) => await inner.saveSpan(entry, options), true),
+        readJournal: async (...args) => await inner.readJournal(...args),
         sweepJournal: async (to, options) => await inner.sweepJournal(to, options),
+        close: async () => await inner.close?.(),
       } satisfies SpanPlace;
     },
   };
@@ -72,6 +113,7 @@ function gated(place: WatchedPlace, gate: Gate | undefined): WatchedPlace {
 
 export interface Following extends AsyncDisposable {
   readonly begun: LineBegun[];
+  readonly joined: PlaceJoined[];
   readonly troubles: (string | undefined)[];
   state(): LogState | undefined;
   /** Waits until something holds. @throws what ended the following before. */
@@ -81,13 +123,19 @@ export interface Following extends AsyncDisposable {
   stop(): Promise<void>;
 }
 
+/** @param options `gate` of every repository; `gates` of single ones, by their names. */
 export function follow(
   address: TestAddress,
   repositories: Readonly<Record<string, Repository>>,
-  { gate, ...more }: Partial<FollowLogOptions> & { gate?: Gate } = {},
+  {
+    gate,
+    gates = {},
+    ...more
+  }: Partial<FollowLogOptions> & { gate?: Gate; gates?: Readonly<Record<string, Gate>> } = {},
 ): Following {
   const stop = new AbortController();
   const begun: LineBegun[] = [];
+  const joined: PlaceJoined[] = [];
   const troubles: (string | undefined)[] = [];
   let state: LogState | undefined;
   const follower = new LogFollower({
@@ -96,7 +144,7 @@ export function follow(
     places: Object.entries(repositories).map(([name, repository]) => {
       const open = async () => reopen(repository);
       const place = repositoryPlace({ name, open, identity: IDENTITY, program: "chatkeep test", clock: hasty });
-      return gated(place, gate);
+      return gated(place, gates[name] ?? gate);
     }),
     times: TIMES,
     maxBytes: 8 * SEGMENT,
@@ -107,6 +155,10 @@ export function follow(
     onSession: (trouble) => troubles.push(trouble?.failure.code),
     onTrouble: () => {},
     ...more,
+    onJoined: (one) => {
+      joined.push(one);
+      more.onJoined?.(one);
+    },
     onState: (now) => {
       state = now;
       more.onState?.(now);
@@ -129,6 +181,7 @@ export function follow(
   };
   return {
     begun,
+    joined,
     troubles,
     state: () => state,
     until,
@@ -144,7 +197,15 @@ export function follow(
   };
 }
 
-async function flushed(address: TestAddress): Promise<Lsn> {
+/** As {@link write}, and then so many segments of which little is used: much log for little work. */
+export async function grow(address: TestAddress, segments: number): Promise<void> {
+  for (let segment = 0; segment < segments; segment += 1) {
+    await write(address, 50);
+    await ask(address, "select pg_switch_wal()");
+  }
+}
+
+export async function flushed(address: TestAddress): Promise<Lsn> {
   const [row] = await ask(address, "select pg_logical_emit_message(true, 'test', 'flush')::text as lsn");
   const [now] = await ask(address, "select pg_current_wal_flush_lsn()::text as lsn");
   return parseLsn(String(now?.["lsn"] ?? row?.["lsn"]));
@@ -159,6 +220,7 @@ export async function assertSameAsServer(
   repository: Repository,
   timeline = 1,
   damaged = 0,
+  segmentBytes = SEGMENT,
 ): Promise<Lsn> {
   await using folder = await temporaryFolder();
   const { signal } = new AbortController();
@@ -171,14 +233,14 @@ export async function assertSameAsServer(
   const legs = [{ timeline, from: line.from, to: undefined }];
   const [version] = await ask(address, "select current_setting('server_version_num')::int / 10000 as major");
   const log = { spans, journal: journal.objects, major: Number(version?.["major"]) };
-  const wanted = { ...line, segmentBytes: SEGMENT, legs, ...log };
+  const wanted = { ...line, segmentBytes, legs, ...log };
   const { names, reached, refused } = await readWal(fresh, wanted, folder.at("wal"), { signal });
   assert.equal(refused.length, damaged);
   const [end = 0n] = reached;
   for (const name of names) {
     if (name.endsWith(".history")) continue;
-    const start = parseSegmentName(name, SEGMENT)?.start ?? end;
-    const length = Math.min(SEGMENT, Number(end - start));
+    const start = parseSegmentName(name, segmentBytes)?.start ?? end;
+    const length = Math.min(segmentBytes, Number(end - start));
     const [row] = await ask(address, `select pg_read_binary_file('pg_wal/${name}', 0, ${length}) as bytes`);
     const ours = (await readFile(join(folder.at("wal"), name))).subarray(0, length);
     assert.ok(ours.equals(row?.["bytes"] as Buffer), `${name} is not what the server has`);

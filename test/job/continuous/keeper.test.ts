@@ -2,13 +2,20 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Failure } from "../../../src/base/errors.ts";
 import { LIMITS } from "../../../src/base/limits.ts";
-import { Keeper, type SpanBytes, type SpanPlace } from "../../../src/job/continuous/keeper.ts";
+import { Keeper, type SpanBytes, type SpanPlace, type SpanToStore } from "../../../src/job/continuous/keeper.ts";
 import { WalTail } from "../../../src/job/continuous/wal-tail.ts";
 import { HandClock, settle } from "../../harness/hand-clock.ts";
 
 const SEGMENT = 100;
 const START = 1_000n;
-const TIMES = { flushMs: 5_000, spanBytes: 400, spanMs: 600_000, retryMs: 1_000, retryMostMs: 60_000 };
+const TIMES = {
+  flushMs: 5_000,
+  spanBytes: 400,
+  spanMs: 600_000,
+  retryMs: 1_000,
+  retryMostMs: 60_000,
+  patienceMs: 5_000,
+};
 const { signal } = new AbortController();
 const LINE = { installation: "acme", systemId: "7", timeline: 1 };
 
@@ -18,6 +25,9 @@ class NotedPlace implements SpanPlace {
   readonly hasJournal: boolean;
   readonly calls: string[] = [];
   readonly entries: SpanBytes[] = [];
+  readonly spans: SpanToStore[] = [];
+  /** What its journal has, from {@link START} on. */
+  readonly journal: Buffer[] = [];
   readonly goOn: boolean[] = [];
   refusal: Failure | undefined;
   spanRefusal: Failure | undefined;
@@ -30,10 +40,9 @@ class NotedPlace implements SpanPlace {
     this.hasJournal = hasJournal;
   }
 
-  async #take(kind: string, entry: SpanBytes): Promise<void> {
+  #take(kind: string, { span }: Pick<SpanBytes, "span">): void {
     if (this.refusal !== undefined) throw this.refusal;
-    this.calls.push(`${kind} ${entry.span.from - START}-${entry.span.to - START}`);
-    this.entries.push(entry);
+    this.calls.push(`${kind} ${span.from - START}-${span.to - START}`);
   }
 
   async putJournal(entry: SpanBytes, { onStored }: { onStored: (to: bigint) => void }): Promise<void> {
@@ -44,15 +53,24 @@ class NotedPlace implements SpanPlace {
       onStored(half);
       throw this.halfRefusal;
     }
-    await this.#take("journal", entry);
+    this.#take("journal", entry);
+    this.entries.push(entry);
+    this.journal.push(...entry.bytes.map((bytes) => Buffer.from(bytes)));
     onStored(entry.span.to);
   }
 
-  async saveSpan(entry: SpanBytes, { goesOn }: { goesOn: () => boolean }): Promise<void> {
+  async saveSpan(entry: SpanToStore, { goesOn }: { goesOn: () => boolean }): Promise<void> {
     if (this.spanRefusal !== undefined) throw this.spanRefusal;
     await this.beforeSpan?.();
-    await this.#take("span", entry);
+    const bytes = typeof entry.bytes === "function" ? await entry.bytes() : entry.bytes;
+    this.#take("span", entry);
+    this.spans.push({ ...entry, bytes: [Buffer.concat(bytes)] });
     this.goOn.push(goesOn());
+  }
+
+  async readJournal(_: unknown, { from, to }: { from: bigint; to: bigint }): Promise<Buffer> {
+    this.calls.push(`read ${from - START}-${to - START}`);
+    return Buffer.concat(this.journal).subarray(Number(from - START), Number(to - START));
   }
 
   async sweepJournal(savedTo: bigint): Promise<void> {
@@ -64,11 +82,18 @@ class NotedPlace implements SpanPlace {
   }
 }
 
-function world({ hasJournal = true, savedTo = START, durableTo = START, segmentBytes = SEGMENT, times = TIMES } = {}) {
+function world({
+  hasJournal = true,
+  savedTo = START,
+  durableTo = START,
+  segmentBytes = SEGMENT,
+  times = TIMES,
+  maxBytes = 1_000_000,
+} = {}) {
   const stop = new AbortController();
   const place = new NotedPlace(hasJournal);
   const clock = new HandClock();
-  const tail = new WalTail({ start: START, segmentBytes, maxBytes: 1_000_000 });
+  const tail = new WalTail({ start: START, segmentBytes, maxBytes });
   const troubles: (string | undefined)[] = [];
   const keeper = new Keeper({
     place,
@@ -78,7 +103,10 @@ function world({ hasJournal = true, savedTo = START, durableTo = START, segmentB
     durableTo,
     times,
     clock,
-    onProgress: () => tail.letGo(keeper.savedTo),
+    onProgress: () => {
+      keeper.noteBefore(keeper.neededFrom);
+      tail.letGo(keeper.neededFrom);
+    },
     onTrouble: (trouble) => troubles.push(trouble?.code),
   });
   const run = keeper.run({ signal: stop.signal });
@@ -286,6 +314,81 @@ test("while somebody prunes, what comes is durable in the journal, and the span 
   await clock.advance(60_000);
   assert.deepEqual(place.calls.slice(1), ["span 0-400", "sweep 400"]);
   await stop();
+});
+
+test("while somebody prunes for so long that memory is full, what the journal has is let go of, and read back when a span can be stored", async () => {
+  const { place, clock, keeper, tail, troubles, stop } = world({ maxBytes: 500 });
+  place.spanRefusal = new Failure("repo/locked", "somebody prunes");
+  const written: Buffer[] = [];
+  const come = async (length: number) => {
+    const bytes = Buffer.alloc(length, written.length + 1);
+    const commits = [1n, 60_000_000n, 70_000_000n].map((timeUs, at) => {
+      return { lsn: tail.end + BigInt(at + 1), timeUs: BigInt(written.length) * 1_000n + timeUs };
+    });
+    written.push(bytes);
+    void tail.add({ start: tail.end, bytes, commits, cameMs: clock.monotonic() }, { signal }).catch(() => {});
+    for (let turn = 0; turn < 10; turn += 1) await settle();
+  };
+  for (let piece = 0; piece < 12; piece += 1) await come(110);
+  assert.ok(!tail.isFull, "whoever receives goes on");
+  assert.deepEqual([keeper.savedTo, troubles], [START, []]);
+  await clock.advance(5_000);
+  assert.equal(keeper.durableTo, tail.end);
+  assert.ok(tail.start > START + 400n);
+  const before = tail.start;
+  place.spanRefusal = undefined;
+  place.calls.length = 0;
+  for (let turn = 0; turn < 20; turn += 1) await clock.advance(60_000);
+  const spans = place.spans.map(({ span }) => [Number(span.from - START), Number(span.to - START)]);
+  const [first, ...others] = spans;
+  assert.deepEqual(first, [0, 400]);
+  for (const [at, [from]] of others.entries()) assert.equal(from, spans[at]?.[1], "one follows the other");
+  assert.equal(keeper.savedTo, START + 1_300n);
+  const reads = place.calls.filter((call) => call.startsWith("read"));
+  assert.equal(reads.length, Math.ceil(Number(before - START) / 400), "and no more than that is read back");
+  const all = Buffer.concat(place.spans.flatMap(({ bytes }) => (typeof bytes === "function" ? [] : bytes)));
+  assert.deepEqual(all, Buffer.concat(written).subarray(0, 1_300));
+  // What was committed is told of each span as if memory had had it all the time.
+  const counted = place.spans.reduce((sum, { commits }) => sum + commits.count, 0);
+  assert.equal(counted, 36);
+  for (const { span, commits } of place.spans) {
+    assert.deepEqual([span.firstCommitUs, span.lastCommitUs], [commits.first?.timeUs, commits.last?.timeUs]);
+    assert.ok(commits.first !== undefined && commits.first.lsn > span.from && commits.first.lsn <= span.to);
+    assert.ok(commits.last !== undefined && commits.last.lsn > span.from && commits.last.lsn <= span.to);
+  }
+  await stop();
+});
+
+test("while spans are made of the journal, what comes is in the journal first", async () => {
+  const { place, clock, keeper, tail, stop } = world({ maxBytes: 500 });
+  place.spanRefusal = new Failure("repo/locked", "somebody prunes");
+  const come = async (length: number) => {
+    void tail.add({ start: tail.end, bytes: Buffer.alloc(length), commits: [], cameMs: clock.monotonic() }, { signal });
+    for (let turn = 0; turn < 10; turn += 1) await settle();
+  };
+  for (let piece = 0; piece < 12; piece += 1) await come(110);
+  await clock.advance(5_000);
+  await come(30);
+  assert.equal(keeper.durableTo, tail.end - 30n);
+  place.calls.length = 0;
+  place.spanRefusal = undefined;
+  await clock.advance(60_000);
+  assert.equal(place.calls[0], "journal 1320-1350");
+  assert.equal(place.calls[1], "read 0-400");
+  await stop();
+});
+
+test("what the journal does not have any more is damage", async () => {
+  const { place, clock, tail, run } = world({ maxBytes: 500 });
+  place.spanRefusal = new Failure("repo/locked", "somebody prunes");
+  for (let piece = 0; piece < 6; piece += 1) {
+    void tail.add({ start: tail.end, bytes: Buffer.alloc(110), commits: [], cameMs: 0 }, { signal }).catch(() => {});
+    for (let turn = 0; turn < 10; turn += 1) await settle();
+  }
+  place.spanRefusal = undefined;
+  place.journal.length = 0;
+  await clock.advance(60_000);
+  await assert.rejects(run, /the journal of 'primary' cannot be read at 0\/[0-9A-F]+ any more/);
 });
 
 test("while the server has a whole span more, what came waits for it, and is not stored twice", async () => {

@@ -1,6 +1,7 @@
 /** A watch that begins anew follows only what goes on from what the repositories have. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { systemClock } from "../../../src/base/clock.ts";
 import { Failure } from "../../../src/base/errors.ts";
 import { type NewestLine, refuseStrangers } from "../../../src/job/continuous/newest-line.ts";
 
@@ -25,7 +26,8 @@ async function verdict(
 ): Promise<string> {
   const identity = { systemId: "7", timeline: 2, flushed: 0x5000n, ...found };
   try {
-    await refuseStrangers(identity, { address, places, isAccepted: async (id) => id === accepted, signal });
+    const isAccepted = async (id: string) => id === accepted;
+    await refuseStrangers(identity, { address, places, isAccepted, clock: systemClock, signal });
     return "followed";
   } catch (error) {
     assert.ok(error instanceof Failure && error.code === "wal/other-cluster", String(error));

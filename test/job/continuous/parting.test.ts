@@ -107,7 +107,7 @@ test("what does not fit must not do so three times, and is no reason for one bas
     name: "primary",
     newest: async () => undefined,
     standing: async (_, __, { after = -1n }) =>
-      after < 180n ? { savedTo: 100n, durableTo: 180n, reach: 200n } : undefined,
+      after < 180n ? { savedTo: 100n, durableTo: 180n, since: 100n, reach: 200n } : undefined,
     readJournal: async function* () {},
     spanPlace: () => assert.fail("nothing is stored"),
   };

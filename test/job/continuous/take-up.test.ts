@@ -13,23 +13,27 @@ function stretch(from: number, to: number, line = LINE) {
 test("a repository stands where its newest span ends, and further where its journal goes on without a gap", () => {
   const spans = [stretch(100, 300), stretch(300, 500), stretch(900, 950, { systemId: "7", timeline: 1 })];
   const at = (journal: ReturnType<typeof stretch>[]) => standingOf(LINE, spans, journal, SEGMENT);
-  assert.deepEqual(at([]), { savedTo: 500n, durableTo: 500n });
-  assert.deepEqual(at([stretch(530, 560), stretch(500, 530)]), { savedTo: 500n, durableTo: 560n });
-  assert.deepEqual(at([stretch(500, 530), stretch(540, 560)]), { savedTo: 500n, durableTo: 530n });
-  assert.deepEqual(at([stretch(450, 530), stretch(470, 510)]), { savedTo: 500n, durableTo: 530n });
-  assert.deepEqual(at([stretch(500, 530, { systemId: "8", timeline: 2 })]), { savedTo: 500n, durableTo: 500n });
+  assert.deepEqual(at([]), { savedTo: 500n, durableTo: 500n, since: 100n });
+  assert.deepEqual(at([stretch(530, 560), stretch(500, 530)]), { savedTo: 500n, durableTo: 560n, since: 100n });
+  assert.deepEqual(at([stretch(500, 530), stretch(540, 560)]), { savedTo: 500n, durableTo: 530n, since: 100n });
+  assert.deepEqual(at([stretch(450, 530), stretch(470, 510)]), { savedTo: 500n, durableTo: 530n, since: 100n });
+  assert.deepEqual(at([stretch(500, 530, { systemId: "8", timeline: 2 })]), {
+    savedTo: 500n,
+    durableTo: 500n,
+    since: 100n,
+  });
 });
 
 test("a span that ends inside a segment, and a journal that begins in one, are taken up at the segment's beginning", () => {
-  assert.deepEqual(standingOf(LINE, [stretch(100, 370)], [], SEGMENT), { savedTo: 300n, durableTo: 370n });
-  assert.deepEqual(standingOf(LINE, [], [stretch(120, 150)], SEGMENT), { savedTo: 100n, durableTo: 150n });
+  assert.deepEqual(standingOf(LINE, [stretch(100, 370)], [], SEGMENT), { savedTo: 300n, durableTo: 370n, since: 100n });
+  assert.deepEqual(standingOf(LINE, [], [stretch(120, 150)], SEGMENT), { savedTo: 100n, durableTo: 150n, since: 120n });
   assert.equal(standingOf(LINE, [], [], SEGMENT), undefined);
 });
 
 test("what the journal has behind a gap counts when the server lacks what lies between, from where a line began there", () => {
   const spans = [stretch(100, 300)];
   const at = (...journal: ReturnType<typeof stretch>[]) => standingOf(LINE, spans, journal, SEGMENT);
-  const before = { savedTo: 300n, durableTo: 340n };
+  const before = { savedTo: 300n, durableTo: 340n, since: 100n };
   const objects = [stretch(300, 340), stretch(600, 650), stretch(640, 710)];
   assert.deepEqual(at(...objects), { ...before, newest: { savedTo: 600n, durableTo: 710n } });
   // Of what goes on amid a segment something lacks that was not told.
@@ -40,24 +44,29 @@ test("what the journal has behind a gap counts when the server lacks what lies b
   const standing = at(...objects);
   assert.ok(standing !== undefined);
   const behind = behindGap(standing);
-  assert.deepEqual(behind, { savedTo: 600n, durableTo: 710n, isBehindGap: true });
-  const goesOn = { savedTo: 600n, durableTo: 710n, isGapped: true };
+  assert.deepEqual(behind, { savedTo: 600n, durableTo: 710n, since: 600n, isBehindGap: true });
+  const goesOn = { savedTo: 600n, durableTo: 710n, since: 600n, isGapped: true };
   assert.deepEqual(planTakeUp([behind], 700n), { start: 600n, to: 710n, from: [0], places: [goesOn] });
 });
 
+test("a repository has everything from where its newest stretch of spans begins, in whatever order and however they overlap", () => {
+  const spans = [stretch(700, 900), stretch(0, 200), stretch(500, 800), stretch(300, 500), stretch(600, 700)];
+  assert.equal(standingOf(LINE, spans, [], SEGMENT)?.since, 300n);
+});
+
 test("who reaches what the server has goes on, who does not begins anew, and nothing begins later than it must", () => {
-  const behind = { savedTo: 100n, durableTo: 190n };
-  const inJournal = { savedTo: 300n, durableTo: 420n };
-  const inSpans = { savedTo: 500n, durableTo: 530n };
+  const behind = { savedTo: 100n, durableTo: 190n, since: 0n };
+  const inJournal = { savedTo: 300n, durableTo: 420n, since: 200n };
+  const inSpans = { savedTo: 500n, durableTo: 530n, since: 400n };
   assert.deepEqual(planTakeUp([behind, inJournal, inSpans, undefined], 400n), {
     start: 300n,
     to: 420n,
     from: [1, 2],
     places: [
-      { savedTo: 300n, durableTo: 300n, isGapped: true },
+      { savedTo: 300n, durableTo: 300n, since: 300n, isGapped: true },
       { ...inJournal, isGapped: false },
       { ...inSpans, isGapped: false },
-      { savedTo: 300n, durableTo: 300n, isGapped: false },
+      { savedTo: 300n, durableTo: 300n, since: 300n, isGapped: false },
     ],
   });
   assert.deepEqual(planTakeUp([behind, undefined], 400n).start, 400n);
@@ -66,9 +75,9 @@ test("who reaches what the server has goes on, who does not begins anew, and not
 });
 
 test("where one journal ends another goes on, so that nothing lacks that any two of them have", () => {
-  const cut = { savedTo: 300n, durableTo: 450n };
-  const whole = { savedTo: 400n, durableTo: 720n };
-  const far = { savedTo: 0n, durableTo: 200n };
+  const cut = { savedTo: 300n, durableTo: 450n, since: 300n };
+  const whole = { savedTo: 400n, durableTo: 720n, since: 100n };
+  const far = { savedTo: 0n, durableTo: 200n, since: 0n };
   assert.deepEqual(planTakeUp([whole, cut, far], 700n), {
     start: 300n,
     to: 720n,
@@ -76,7 +85,7 @@ test("where one journal ends another goes on, so that nothing lacks that any two
     places: [
       { ...whole, isGapped: false },
       { ...cut, isGapped: false },
-      { savedTo: 300n, durableTo: 300n, isGapped: true },
+      { savedTo: 300n, durableTo: 300n, since: 300n, isGapped: true },
     ],
   });
 });
@@ -84,7 +93,7 @@ test("where one journal ends another goes on, so that nothing lacks that any two
 test("whoever goes on has everything before in its spans and journal, whatever the standings are", () => {
   const standing = fc.option(
     fc.tuple(fc.nat(20), fc.nat(300)).map(([segment, more]) => {
-      return { savedTo: BigInt(segment * SEGMENT), durableTo: BigInt(segment * SEGMENT + more) };
+      return { savedTo: BigInt(segment * SEGMENT), durableTo: BigInt(segment * SEGMENT + more), since: 0n };
     }),
     { nil: undefined },
   );
@@ -101,10 +110,10 @@ test("whoever goes on has everything before in its spans and journal, whatever t
       assert.ok(start >= oldest || to >= oldest);
       const known = standings.filter((one) => one !== undefined);
       assert.ok(!known.some((one) => one.savedTo < start && one.durableTo >= start), "it begins as early as it can");
-      for (const [at, { savedTo, durableTo, isGapped }] of places.entries()) {
+      for (const [at, { savedTo, durableTo, since, isGapped }] of places.entries()) {
         assert.ok(savedTo >= start && durableTo >= savedTo);
         const before = standings[at];
-        if (before !== undefined && !isGapped) assert.deepEqual({ savedTo, durableTo }, before);
+        if (before !== undefined && !isGapped) assert.deepEqual({ savedTo, durableTo, since }, before);
         if (isGapped) assert.ok(before !== undefined && before.durableTo < oldest && before.durableTo < start);
       }
     }),

@@ -41,7 +41,7 @@ test("what was added is read back from any position to any other, however it cam
   );
 });
 
-test("what was read stays as it is while more comes and what lies before is let go of, and for ever once nothing is used again", async () => {
+test("what was read stays as it is while more comes and what lies before is let go of, and for ever once its blocks were left", async () => {
   const tail = tailOf();
   // So much more comes that what was let go of is used again.
   tail.heard(START + 2n ** 40n);
@@ -53,7 +53,7 @@ test("what was read stays as it is while more comes and what lies before is let 
   tail.letGo(START + BigInt(3 * SEGMENT));
   await add(10 * SEGMENT, 3);
   assert.deepEqual(Buffer.concat(kept), Buffer.alloc(SEGMENT, 2));
-  tail.useNoneAgain();
+  tail.leaveBlocks();
   tail.letGo(tail.end);
   await add(10 * SEGMENT, 4);
   assert.deepEqual(Buffer.concat(kept), Buffer.alloc(SEGMENT, 2));
