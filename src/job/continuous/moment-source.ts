@@ -12,7 +12,7 @@ import { needsEarlierBase } from "../../postgres/recovery-failure.ts";
 import { isDamage } from "../../repo/chunk.ts";
 import type { Repository } from "../../repo/repository.ts";
 import { openTemporaryFolder } from "../../system/temporary.ts";
-import { formatLsn, type Lsn } from "../../wal/lsn.ts";
+import type { Lsn } from "../../wal/lsn.ts";
 import {
   type Continuous,
   type ListedBase,
