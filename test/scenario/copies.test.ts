@@ -404,42 +404,45 @@ longTest(
   { skip: noMounts ?? false },
 );
 
-test("a first repository that goes away while the run writes is passed over too, and nothing is written where it was", async () => {
-  const away = `${desk.repository}.away`;
-  let text = "";
-  const ended = Promise.withResolvers<number | null>();
-  await onDatabase(desk.installation.database, async (client) => {
-    // It waits for this table when it has begun to write, and before it is done.
-    await client.query("begin");
-    await client.query("lock table contacts in access exclusive mode");
-    const child = startCli(["--config", desk.config, "--json", "backup"], { cwd: desk.root });
-    child.on("close", (code) => ended.resolve(code));
-    child.stderr?.resume();
-    const begun = new Promise<void>((resolve) => {
-      child.stdout?.setEncoding("utf8").on("data", (data: string) => {
-        text += data;
-        if (text.includes('"saving new files"')) resolve();
+longTest(
+  "a first repository that goes away while the run writes is passed over too, and nothing is written where it was",
+  async () => {
+    const away = `${desk.repository}.away`;
+    let text = "";
+    const ended = Promise.withResolvers<number | null>();
+    await onDatabase(desk.installation.database, async (client) => {
+      // It waits for this table when it has begun to write, and before it is done.
+      await client.query("begin");
+      await client.query("lock table contacts in access exclusive mode");
+      const child = startCli(["--config", desk.config, "--json", "backup"], { cwd: desk.root });
+      child.on("close", (code) => ended.resolve(code));
+      child.stderr?.resume();
+      const begun = new Promise<void>((resolve) => {
+        child.stdout?.setEncoding("utf8").on("data", (data: string) => {
+          text += data;
+          if (text.includes('"saving new files"')) resolve();
+        });
       });
+      await Promise.race([begun, ended.promise]);
+      renameSync(desk.repository, away);
+      // As the mount point that an unmounted disk leaves.
+      mkdirSync(desk.repository);
+      await client.query("commit");
     });
-    await Promise.race([begun, ended.promise]);
-    renameSync(desk.repository, away);
-    // As the mount point that an unmounted disk leaves.
-    mkdirSync(desk.repository);
-    await client.query("commit");
-  });
-  const status = await ended.promise;
-  const left = readdirSync(desk.repository);
-  rmSync(desk.repository, { recursive: true });
-  renameSync(away, desk.repository);
-  assert.equal(status, 3, text);
-  assert.deepEqual(left, []);
-  const summary = summaryOf(text);
-  assert.equal(summary["repository"], "second");
-  assert.match(alarms(summary)[0]?.message ?? "", /'primary' cannot be written to.* is not there any more/);
-  const next = await desk.summary(["backup"]);
-  assert.equal(copies(next)[0]?.brought, 1);
-  assert.ok((await points("primary")).includes(String(summary["point"])));
-});
+    const status = await ended.promise;
+    const left = readdirSync(desk.repository);
+    rmSync(desk.repository, { recursive: true });
+    renameSync(away, desk.repository);
+    assert.equal(status, 3, text);
+    assert.deepEqual(left, []);
+    const summary = summaryOf(text);
+    assert.equal(summary["repository"], "second");
+    assert.match(alarms(summary)[0]?.message ?? "", /'primary' cannot be written to.* is not there any more/);
+    const next = await desk.summary(["backup"]);
+    assert.equal(copies(next)[0]?.brought, 1);
+    assert.ok((await points("primary")).includes(String(summary["point"])));
+  },
+);
 
 async function held(): Promise<Record<string, string[]>> {
   const found: Record<string, string[]> = {};
@@ -463,38 +466,41 @@ async function whileAway<T>(path: string, work: () => Promise<T>): Promise<T> {
   }
 }
 
-test("a hold is in every repository that is reached, and comes to and goes from the others with the next backup", async () => {
-  const made = await desk.summary(["hold", "latest", "--name", "audit"]);
-  assert.deepEqual([made["repositories"], made["findings"]], [["primary", "second", "third"], []]);
-  assert.deepEqual(await held(), everywhere("audit"));
-  const [point = ""] = await points("second");
-  const refused = await desk.chatkeep(["forget", point, "--repository", "second", "--yes"]);
-  assert.equal(refused.status, 2);
-  assert.match(refused.stderr, /is held: audit/);
+longTest(
+  "a hold is in every repository that is reached, and comes to and goes from the others with the next backup",
+  async () => {
+    const made = await desk.summary(["hold", "latest", "--name", "audit"]);
+    assert.deepEqual([made["repositories"], made["findings"]], [["primary", "second", "third"], []]);
+    assert.deepEqual(await held(), everywhere("audit"));
+    const [point = ""] = await points("second");
+    const refused = await desk.chatkeep(["forget", point, "--repository", "second", "--yes"]);
+    assert.equal(refused.status, 2);
+    assert.match(refused.stderr, /is held: audit/);
 
-  const partly = await whileAway(second, async () => await desk.summary(["hold", point, "--name", "court"], 3));
-  assert.deepEqual(partly["repositories"], ["primary", "third"]);
-  assert.deepEqual(await held(), { ...everywhere("audit", "court"), second: ["audit"] });
-  await desk.summary(["backup"]);
-  assert.deepEqual(await held(), everywhere("audit", "court"));
+    const partly = await whileAway(second, async () => await desk.summary(["hold", point, "--name", "court"], 3));
+    assert.deepEqual(partly["repositories"], ["primary", "third"]);
+    assert.deepEqual(await held(), { ...everywhere("audit", "court"), second: ["audit"] });
+    await desk.summary(["backup"]);
+    assert.deepEqual(await held(), everywhere("audit", "court"));
 
-  const released = await whileAway(second, async () => await desk.summary(["hold", "--release", point, "audit"], 3));
-  assert.match((released["findings"] as Finding[])[0]?.message ?? "", /'second' it is still held/);
-  assert.deepEqual(await held(), { ...everywhere("court"), second: ["audit", "court"] });
-  await desk.summary(["backup"]);
-  assert.deepEqual(await held(), everywhere("court"));
-  await desk.summary(["hold", "--release", point, "court"]);
-  assert.deepEqual(await held(), everywhere());
-  // No trace of all this is left.
-  for (const repository of ["primary", "second", "third"]) {
-    const repo = { primary: desk.repository, second, third }[repository] ?? "";
-    const { stdout } = await runRestic(["snapshots", "--json", "--tag", "chatkeep-hold-released"], {
-      repo,
-      password: passwordOf(repository),
-    });
-    assert.deepEqual(JSON.parse(stdout), [], repository);
-  }
-});
+    const released = await whileAway(second, async () => await desk.summary(["hold", "--release", point, "audit"], 3));
+    assert.match((released["findings"] as Finding[])[0]?.message ?? "", /'second' it is still held/);
+    assert.deepEqual(await held(), { ...everywhere("court"), second: ["audit", "court"] });
+    await desk.summary(["backup"]);
+    assert.deepEqual(await held(), everywhere("court"));
+    await desk.summary(["hold", "--release", point, "court"]);
+    assert.deepEqual(await held(), everywhere());
+    // No trace of all this is left.
+    for (const repository of ["primary", "second", "third"]) {
+      const repo = { primary: desk.repository, second, third }[repository] ?? "";
+      const { stdout } = await runRestic(["snapshots", "--json", "--tag", "chatkeep-hold-released"], {
+        repo,
+        password: passwordOf(repository),
+      });
+      assert.deepEqual(JSON.parse(stdout), [], repository);
+    }
+  },
+);
 
 longTest(
   "what is held while the first repository is away is held there too after the next backup, and a copy brings its hold",

@@ -18,6 +18,7 @@ import { makeCheapToOpen } from "./cheap-key.ts";
 import { damageChunk } from "./damaged-chunk.ts";
 import { type Desk, openDesk } from "./desk.ts";
 import { onDatabase } from "./hostile-installation.ts";
+import { longTest } from "../harness/whole.ts";
 
 /** Together more than what is always read whole. */
 const FILES = 68;
@@ -138,13 +139,16 @@ test("a file that is not read is found all the same when its bytes are in no pac
   assert.match(bad?.detail ?? "", /^1 file wrong: blob 60: 1 chunk is in no pack$/);
 });
 
-test("what is damaged in a file that is not in its turn is found with --all, and from then on by every drill", async () => {
-  const mend = await damage(60);
-  try {
-    assert.match((await drill(["--all"], 1)).files, /^\d+ files? wrong: blob 60: /);
-    // Nothing that was proven before counts after a failure.
-    assert.match((await drill([], 1)).files, /^\d+ files? wrong: blob 60: /);
-  } finally {
-    mend();
-  }
-});
+longTest(
+  "what is damaged in a file that is not in its turn is found with --all, and from then on by every drill",
+  async () => {
+    const mend = await damage(60);
+    try {
+      assert.match((await drill(["--all"], 1)).files, /^\d+ files? wrong: blob 60: /);
+      // Nothing that was proven before counts after a failure.
+      assert.match((await drill([], 1)).files, /^\d+ files? wrong: blob 60: /);
+    } finally {
+      mend();
+    }
+  },
+);

@@ -9,7 +9,7 @@ import { CHATKEEP, jsonLines, startCli } from "../harness/cli.ts";
 import { cannotMount, runWithMounts } from "../harness/namespace.ts";
 import { judges, runRestic } from "../harness/restic.ts";
 import { mustRun, type RunResult } from "../harness/run.ts";
-import { firstOf } from "../harness/whole.ts";
+import { firstOf, longTest } from "../harness/whole.ts";
 import { makeCheapToOpen } from "./cheap-key.ts";
 import { type Desk, openDesk } from "./desk.ts";
 import { assertNoSecret, assertRefused } from "./refusal.ts";
@@ -238,7 +238,7 @@ test("a disk that is too small is told before anything is written to it", { skip
   }
 });
 
-test("killed at any stage, nothing has the file's name, and the same command goes on", async () => {
+longTest("killed at any stage, nothing has the file's name, and the same command goes on", async () => {
   const target = join(desk.root, "killed.tar");
   const args = ["export", "latest", target, "--password-file", passwordFile];
   for (const stage of [/^copying/, /^writing/, /^reading/]) {
@@ -261,7 +261,7 @@ test("killed at any stage, nothing has the file's name, and the same command goe
   await runRestic(["check", "--read-data"], { repo, password: password() });
 });
 
-test("what was begun for another point does not get into the file", async () => {
+longTest("what was begun for another point does not get into the file", async () => {
   const target = join(desk.root, "changed.tar");
   const args = (which: string) => ["export", which, target, "--password-file", passwordFile];
   const child = startCli(["--config", desk.config, "--json", ...args("latest")], { cwd: desk.root });

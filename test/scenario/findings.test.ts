@@ -15,6 +15,7 @@ import { readFolder } from "../harness/tree.ts";
 import { makeCheapToOpen } from "./cheap-key.ts";
 import { type Desk, openDesk } from "./desk.ts";
 import { savedPoints } from "./saved-point.ts";
+import { longTest } from "../harness/whole.ts";
 
 let desk: Desk;
 let client: Client;
@@ -246,29 +247,32 @@ test("a file that Chatwoot deletes while the backup runs is a note", async () =>
   assert.equal(levelsOf(next.findings)["purged-during-backup"], undefined);
 });
 
-test("a point from a clock that was an hour ahead is told of, and is the parent of none that has another", async () => {
-  const { signal } = new AbortController();
-  const honest = await backup();
-  const { point } = (await savedPoints(repository)).find((reader) => reader.point.id === honest.point) ?? {};
-  assert.ok(point);
-  const time = new Date(Date.now() + 3_600_000).toISOString();
-  const ahead = await repository.saveSnapshot({ ...point.snapshot, time }, { signal });
-  // What would be done is built upon the point that it is then built upon.
-  const planned = summaryOf((await desk.chatkeep(["--json", "backup", "--dry-run"])).stdout);
-  assert.equal(planned["parent"], honest.point);
-  assert.equal(levelsOf(planned["findings"] as Finding[])["points-in-the-future"], "warning");
-  const next = await backup();
-  assert.equal(levelsOf(next.findings)["points-in-the-future"], "warning");
-  assert.equal(next.result.status, 3);
-  assert.equal(summaryOf(next.result.stdout)["parent"], honest.point);
-  const listed = await desk.chatkeep(["list"]);
-  assert.match(listed.stdout, new RegExp(`^${ahead.slice(0, 8)} +in the future`, "m"));
-  const doctor = summaryOf((await desk.chatkeep(["--json", "doctor"])).stdout)["findings"] as Finding[];
-  assert.equal(levelsOf(doctor)["points-in-the-future"], "warning");
-  // The hint's own command.
-  await desk.summary(["forget", ahead.slice(0, 8), "--yes"]);
-  assert.equal(levelsOf((await backup()).findings)["points-in-the-future"], undefined);
-});
+longTest(
+  "a point from a clock that was an hour ahead is told of, and is the parent of none that has another",
+  async () => {
+    const { signal } = new AbortController();
+    const honest = await backup();
+    const { point } = (await savedPoints(repository)).find((reader) => reader.point.id === honest.point) ?? {};
+    assert.ok(point);
+    const time = new Date(Date.now() + 3_600_000).toISOString();
+    const ahead = await repository.saveSnapshot({ ...point.snapshot, time }, { signal });
+    // What would be done is built upon the point that it is then built upon.
+    const planned = summaryOf((await desk.chatkeep(["--json", "backup", "--dry-run"])).stdout);
+    assert.equal(planned["parent"], honest.point);
+    assert.equal(levelsOf(planned["findings"] as Finding[])["points-in-the-future"], "warning");
+    const next = await backup();
+    assert.equal(levelsOf(next.findings)["points-in-the-future"], "warning");
+    assert.equal(next.result.status, 3);
+    assert.equal(summaryOf(next.result.stdout)["parent"], honest.point);
+    const listed = await desk.chatkeep(["list"]);
+    assert.match(listed.stdout, new RegExp(`^${ahead.slice(0, 8)} +in the future`, "m"));
+    const doctor = summaryOf((await desk.chatkeep(["--json", "doctor"])).stdout)["findings"] as Finding[];
+    assert.equal(levelsOf(doctor)["points-in-the-future"], "warning");
+    // The hint's own command.
+    await desk.summary(["forget", ahead.slice(0, 8), "--yes"]);
+    assert.equal(levelsOf((await backup()).findings)["points-in-the-future"], undefined);
+  },
+);
 
 test("backup and doctor tell a transaction that somebody has open for long", async () => {
   const { server } = desk;

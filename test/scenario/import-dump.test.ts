@@ -121,7 +121,7 @@ longTest("a folder of pg_dump's, without anything beside it: what is lacking is 
   assert.equal(Date.parse(points.at(-1)?.takenAt ?? ""), Date.parse("2025-03-31T02:15:00Z"));
 });
 
-test("SQL with owners, grants, DROPs, \\restrict and a newer server's settings is the same", async () => {
+longTest("SQL with owners, grants, DROPs, \\restrict and a newer server's settings is the same", async () => {
   const path = await dump("chatwoot.sql", ["--clean", "--create", "--verbose"]);
   const sql = await readFile(path, "utf8");
   assert.match(sql, /OWNER TO chatwoot/);

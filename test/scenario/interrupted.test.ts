@@ -22,6 +22,7 @@ import { makeCheapToOpen } from "./cheap-key.ts";
 import { type Desk, openDesk } from "./desk.ts";
 import { fillDisks } from "./full-disk.ts";
 import { assertRefused, secretsOf } from "./refusal.ts";
+import { longTest } from "../harness/whole.ts";
 
 let desk: Desk;
 let client: Client;
@@ -143,11 +144,14 @@ test("a run whose lock was taken from it while it was suspended writes no restor
 const DISKS = 1;
 const seed = process.env["CHATKEEP_TEST_SEED"] ?? "1";
 
-test(`${DISKS} disk that fills up (CHATKEEP_TEST_SEED=${seed}): one line each, and with more room the next one goes on`, async (t) => {
-  const why = await cannotMount();
-  if (why !== undefined) return t.skip(why);
-  await fillDisks(desk, { disks: DISKS, random: seededRandom(`disks/${seed}`), password });
-});
+longTest(
+  `${DISKS} disk that fills up (CHATKEEP_TEST_SEED=${seed}): one line each, and with more room the next one goes on`,
+  async (t) => {
+    const why = await cannotMount();
+    if (why !== undefined) return t.skip(why);
+    await fillDisks(desk, { disks: DISKS, random: seededRandom(`disks/${seed}`), password });
+  },
+);
 
 /** Uploads of noise, which nothing makes smaller. */
 async function upload(files: number, bytesEach: number): Promise<void> {

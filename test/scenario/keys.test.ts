@@ -13,6 +13,7 @@ import type { RunResult } from "../harness/run.ts";
 import { makeCheapToOpen } from "./cheap-key.ts";
 import { type Desk, openDesk } from "./desk.ts";
 import { assertNoSecret } from "./refusal.ts";
+import { longTest } from "../harness/whole.ts";
 
 const OTHER = {
   ACTIVE_RECORD_ENCRYPTION_PRIMARY_KEY: "canary-other-primary-key-0123456",
@@ -101,7 +102,7 @@ test("other ACTIVE_RECORD_ENCRYPTION_* keys than those that the secrets were enc
   });
 });
 
-test("no ACTIVE_RECORD_ENCRYPTION_* keys at all, and only two of the three", async () => {
+longTest("no ACTIVE_RECORD_ENCRYPTION_* keys at all, and only two of the three", async () => {
   const expected = {
     backup: ["encryption-keys-missing"],
     drill: ["encryption-keys"],
@@ -122,7 +123,7 @@ test("no ACTIVE_RECORD_ENCRYPTION_* keys at all, and only two of the three", asy
   );
 });
 
-test("some columns that were encrypted with other keys are named, and no other", async () => {
+longTest("some columns that were encrypted with other keys are named, and no other", async () => {
   const others = deriveEncryptionKeys({
     primaryKey: OTHER[`${PREFIX}PRIMARY_KEY`],
     deterministicKey: OTHER[`${PREFIX}DETERMINISTIC_KEY`],

@@ -4,6 +4,7 @@ import { seededRandom } from "../../src/demo/random.ts";
 import { makeCheapToOpen } from "./cheap-key.ts";
 import { type Desk, openDesk } from "./desk.ts";
 import { killDrills, killInits, killRestores, prepareDesk } from "./kill-desk.ts";
+import { longTest } from "../harness/whole.ts";
 
 const seed = process.env["CHATKEEP_TEST_SEED"] ?? "1";
 const options = (name: string) => ({ kills: 1, random: seededRandom(`${name}/${seed}`) });
@@ -26,9 +27,12 @@ test(`a drill, killed (CHATKEEP_TEST_SEED=${seed}): it says nothing of the point
   await killDrills(desk, check, options("drill"));
 });
 
-test(`a restore, killed (CHATKEEP_TEST_SEED=${seed}): the repository is as it was, and another place gets everything`, async () => {
-  await killRestores(desk, check, options("restore"));
-});
+longTest(
+  `a restore, killed (CHATKEEP_TEST_SEED=${seed}): the repository is as it was, and another place gets everything`,
+  async () => {
+    await killRestores(desk, check, options("restore"));
+  },
+);
 
 test(`init, killed (CHATKEEP_TEST_SEED=${seed}): the next one ends it`, async () => {
   await killInits(desk, options("init"));

@@ -18,8 +18,8 @@ before(async () => {
 });
 after(async () => await folder[Symbol.asyncDispose]());
 
-/** Those that remove, that replace what opens a repository, that mend one and that fill one; all are in test/long/kills.test.ts. */
-const TRIED = ["prune", "key passwd", "repair packs", "import"];
+/** One that removes, and one that replaces what opens a repository; all are in test/long/kills.test.ts. */
+const TRIED = ["prune", "key passwd"];
 
 for (const [name, verb] of Object.entries({ ...EVERYWHERE, ...IN_A_FOLDER })) {
   if (!TRIED.includes(name)) continue;

@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { seededRandom } from "../../src/demo/random.ts";
 import { killBackups } from "./kill-backups.ts";
 
-const KILLS = 3;
+const KILLS = 2;
 const seed = process.env["CHATKEEP_TEST_SEED"] ?? "1";
 
 test(`killed at ${KILLS} moments (CHATKEEP_TEST_SEED=${seed}): sound each time, and every point is proven`, async () => {

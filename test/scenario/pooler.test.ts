@@ -6,6 +6,7 @@ import { startPgbouncer, type TestPgbouncer } from "../harness/pgbouncer.ts";
 import { readFolder } from "../harness/tree.ts";
 import { makeCheapToOpen } from "./cheap-key.ts";
 import { type Desk, openDesk } from "./desk.ts";
+import { longTest } from "../harness/whole.ts";
 
 let desk: Desk;
 let config: string;
@@ -86,7 +87,7 @@ test("in session mode a backup, restores, a rollback and a drill go through it",
   assert.deepEqual(await desk.server.query(count, "elsewhere"), live);
 });
 
-test("a pooler that lets only two in is enough, although the server has room for more", async () => {
+longTest("a pooler that lets only two in is enough, although the server has room for more", async () => {
   await using _ = await pooled("session", ["max_client_conn = 2"]);
   const { stderr, status } = await desk.chatkeep(["backup"]);
   assert.equal(status, 0, stderr);

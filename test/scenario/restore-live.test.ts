@@ -7,7 +7,7 @@ import { onDatabase } from "../../src/demo/database.ts";
 import { seededRandom } from "../../src/demo/random.ts";
 import { keptName } from "../../src/postgres/kept-databases.ts";
 import { startCli } from "../harness/cli.ts";
-import { sampled } from "../harness/whole.ts";
+import { longTest, sampled } from "../harness/whole.ts";
 import { makeCheapToOpen } from "./cheap-key.ts";
 import { openDesk, SMALL, type Desk } from "./desk.ts";
 
@@ -156,55 +156,58 @@ test("a database that does not come back to the bit is not swapped in, and is re
   }
 });
 
-test("killed at any moment, the old or the new database is in place and whole, and the next call goes on", async () => {
-  const random = seededRandom(process.env["CHATKEEP_TEST_SEED"] ?? "1");
-  const all = await messages();
-  await onLive("delete from messages where id % 3 = 0");
-  const fewer = await messages();
-  for (let round = 0; round < KILLS; round += 1) {
-    const child = startCli(["--config", desk.config, "restore", "latest", "--only", "database", "--yes"], {
-      cwd: desk.root,
-    });
-    const ended = new Promise((resolve) => child.once("close", resolve));
-    child.stdout?.resume();
-    child.stderr?.resume();
-    await sleep(300 + random.below(6_000));
-    child.kill("SIGKILL");
-    await ended;
-    const atOnce = await messages();
-    assert.ok(atOnce === fewer || atOnce === all, `${atOnce} messages`);
-    // What the killed run had asked of the server, and programs of its own, may still be at work for a moment.
-    const working = `select count(*)::int as n from pg_stat_activity
+longTest(
+  "killed at any moment, the old or the new database is in place and whole, and the next call goes on",
+  async () => {
+    const random = seededRandom(process.env["CHATKEEP_TEST_SEED"] ?? "1");
+    const all = await messages();
+    await onLive("delete from messages where id % 3 = 0");
+    const fewer = await messages();
+    for (let round = 0; round < KILLS; round += 1) {
+      const child = startCli(["--config", desk.config, "restore", "latest", "--only", "database", "--yes"], {
+        cwd: desk.root,
+      });
+      const ended = new Promise((resolve) => child.once("close", resolve));
+      child.stdout?.resume();
+      child.stderr?.resume();
+      await sleep(300 + random.below(6_000));
+      child.kill("SIGKILL");
+      await ended;
+      const atOnce = await messages();
+      assert.ok(atOnce === fewer || atOnce === all, `${atOnce} messages`);
+      // What the killed run had asked of the server, and programs of its own, may still be at work for a moment.
+      const working = `select count(*)::int as n from pg_stat_activity
       where datname like '%_restoring_%' or application_name like 'chatkeep%'`;
-    while ((await desk.server.query(working))[0]?.["n"] !== 0) await sleep(50);
-    const found = await messages();
-    assert.ok(found === fewer || found === all, `${found} messages`);
-    const told = await planned();
-    const beside = await databases();
-    assert.equal(
-      told.has("restore-left"),
-      beside.some((name) => name.includes("_restoring_")),
-    );
-    const kept = beside.findLast((name) => name.includes("_before_"));
-    assert.equal(kept !== undefined, found === all, "what is live is a restore point as soon as one is kept");
-    if (kept === undefined) assert.ok(!told.has("database-swapped"));
-    else assert.ok(told.get("database-swapped")?.includes(kept), "the next call says which one is live");
-  }
-  // One that cannot be removed is said, and the restore goes on.
-  const stuck = keptName(live, "restoring", "2026-01-01T00:00:00Z");
-  await desk.server.createDatabase(stuck);
-  await desk.server.query("begin; create table half (n int); prepare transaction 'stuck'", stuck);
-  try {
-    const summary = await desk.summary(["restore", "latest", "--only", "database", "--yes"], 3);
-    const told = (summary["findings"] as Finding[]).filter(
-      ({ kind, level }) => kind === "restore-left" && level !== "note",
-    );
-    assert.deepEqual([told.length, told[0]?.message.includes(stuck)], [1, true]);
-  } finally {
-    await desk.server.query("rollback prepared 'stuck'", stuck);
-  }
-  assert.equal(await messages(), all);
-  const left = (await databases()).filter((name) => name.includes("_restoring_"));
-  assert.deepEqual(left, [stuck], "what was left is removed");
-  await discardAll();
-});
+      while ((await desk.server.query(working))[0]?.["n"] !== 0) await sleep(50);
+      const found = await messages();
+      assert.ok(found === fewer || found === all, `${found} messages`);
+      const told = await planned();
+      const beside = await databases();
+      assert.equal(
+        told.has("restore-left"),
+        beside.some((name) => name.includes("_restoring_")),
+      );
+      const kept = beside.findLast((name) => name.includes("_before_"));
+      assert.equal(kept !== undefined, found === all, "what is live is a restore point as soon as one is kept");
+      if (kept === undefined) assert.ok(!told.has("database-swapped"));
+      else assert.ok(told.get("database-swapped")?.includes(kept), "the next call says which one is live");
+    }
+    // One that cannot be removed is said, and the restore goes on.
+    const stuck = keptName(live, "restoring", "2026-01-01T00:00:00Z");
+    await desk.server.createDatabase(stuck);
+    await desk.server.query("begin; create table half (n int); prepare transaction 'stuck'", stuck);
+    try {
+      const summary = await desk.summary(["restore", "latest", "--only", "database", "--yes"], 3);
+      const told = (summary["findings"] as Finding[]).filter(
+        ({ kind, level }) => kind === "restore-left" && level !== "note",
+      );
+      assert.deepEqual([told.length, told[0]?.message.includes(stuck)], [1, true]);
+    } finally {
+      await desk.server.query("rollback prepared 'stuck'", stuck);
+    }
+    assert.equal(await messages(), all);
+    const left = (await databases()).filter((name) => name.includes("_restoring_"));
+    assert.deepEqual(left, [stuck], "what was left is removed");
+    await discardAll();
+  },
+);

@@ -66,7 +66,7 @@ test("what a new slot does not keep is never confirmed: the server would keep it
   const line = {
     line: { installation: "a", systemId: "7", timeline: 1 },
     tail: { end: 0x3000n, heard() {} },
-    get durableTo() {
+    get acknowledged() {
       return durableTo;
     },
   } as unknown as LogLine;

@@ -6,9 +6,9 @@ import { after, before as first, test } from "node:test";
 import type { Finding } from "../../src/base/findings.ts";
 import type { ProofCheck } from "../../src/point/proof.ts";
 import { damagePage, FEW_BUFFERS, idsOn, pageOf } from "../job/damaged-page.ts";
-import { serverEnvironment, shell, tryShell } from "./by-hand.ts";
-import { makeCheapToOpen } from "./cheap-key.ts";
-import { type Desk, openDesk } from "./desk.ts";
+import { serverEnvironment, shell, tryShell } from "../scenario/by-hand.ts";
+import { makeCheapToOpen } from "../scenario/cheap-key.ts";
+import { type Desk, openDesk } from "../scenario/desk.ts";
 
 let desk: Desk;
 

@@ -4,9 +4,9 @@ import { test } from "node:test";
 import { cannotMount, IS_ROOT } from "../harness/namespace.ts";
 import { dumpLines } from "../harness/pg-dump-diff.ts";
 import { mustRun } from "../harness/run.ts";
-import { makeCheapToOpen } from "./cheap-key.ts";
-import { openDesk } from "./desk.ts";
-import { assertRefused, secretsOf } from "./refusal.ts";
+import { makeCheapToOpen } from "../scenario/cheap-key.ts";
+import { openDesk } from "../scenario/desk.ts";
+import { assertRefused, secretsOf } from "../scenario/refusal.ts";
 
 const MIB = 1024 ** 2;
 

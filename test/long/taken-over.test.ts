@@ -15,9 +15,9 @@ import { blobPath } from "../../src/chatwoot/blobs.ts";
 import { blobFolder } from "../../src/point/layout.ts";
 import { runRestic } from "../harness/restic.ts";
 import { firstOf, longTest } from "../harness/whole.ts";
-import { makeCheapToOpen } from "./cheap-key.ts";
-import { type Desk, openDesk } from "./desk.ts";
-import { savedPoints } from "./saved-point.ts";
+import { makeCheapToOpen } from "../scenario/cheap-key.ts";
+import { type Desk, openDesk } from "../scenario/desk.ts";
+import { savedPoints } from "../scenario/saved-point.ts";
 
 let desk: Desk;
 let repository: Repository;

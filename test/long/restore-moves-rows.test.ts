@@ -15,8 +15,8 @@ import {
   md5,
   type Objects,
   setEnvironment,
-} from "./moving-files.ts";
-import { assertSameState, openWholeDesk, rolledBack, type WholeDesk } from "./whole-desk.ts";
+} from "../scenario/moving-files.ts";
+import { assertSameState, openWholeDesk, rolledBack, type WholeDesk } from "../scenario/whole-desk.ts";
 
 const BUCKET = "acme";
 const OBJECT = "._S3rver_object";

@@ -14,9 +14,9 @@ import type { BackupSummary, DoctorSummary } from "../../src/job/summaries.ts";
 import type { Repository } from "../../src/repo/repository.ts";
 import { startCli } from "../harness/cli.ts";
 import { type Standby, startStandby } from "../harness/standby.ts";
-import { makeCheapToOpen } from "./cheap-key.ts";
-import { type Desk, openDesk } from "./desk.ts";
-import { savedPoints } from "./saved-point.ts";
+import { makeCheapToOpen } from "../scenario/cheap-key.ts";
+import { type Desk, openDesk } from "../scenario/desk.ts";
+import { savedPoints } from "../scenario/saved-point.ts";
 
 let desk: Desk;
 let repository: Repository;

@@ -2,9 +2,9 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import type { PointReader } from "../../src/job/point-reader.ts";
-import { makeCheapToOpen } from "./cheap-key.ts";
-import { type Desk, openDesk } from "./desk.ts";
-import { savedPoints } from "./saved-point.ts";
+import { makeCheapToOpen } from "../scenario/cheap-key.ts";
+import { type Desk, openDesk } from "../scenario/desk.ts";
+import { savedPoints } from "../scenario/saved-point.ts";
 
 let desk: Desk;
 let live: string;

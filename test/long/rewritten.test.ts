@@ -13,9 +13,9 @@ import { Sealing } from "../../src/job/sealing.ts";
 import type { DrillSummary, ListSummary, RestoreSummary } from "../../src/job/summaries.ts";
 import { CHATKEEP } from "../harness/cli.ts";
 import { runBoundByModes } from "../harness/namespace.ts";
-import { makeCheapToOpen, type OpenedDesk } from "./cheap-key.ts";
-import { type Desk, openDesk } from "./desk.ts";
-import { savedPoints } from "./saved-point.ts";
+import { makeCheapToOpen, type OpenedDesk } from "../scenario/cheap-key.ts";
+import { type Desk, openDesk } from "../scenario/desk.ts";
+import { savedPoints } from "../scenario/saved-point.ts";
 
 const { signal } = new AbortController();
 let desk: Desk;

@@ -11,10 +11,10 @@ import { openRepository } from "../../src/repo/repository.ts";
 import { openLocalStore } from "../../src/store/local-store.ts";
 import { assertSameDatabase } from "../harness/pg-dump-diff.ts";
 import { jsonLines } from "../harness/cli.ts";
-import { makeCheapToOpen } from "./cheap-key.ts";
-import { type Desk, openDesk } from "./desk.ts";
-import { assertRefused } from "./refusal.ts";
-import { savedPoints } from "./saved-point.ts";
+import { makeCheapToOpen } from "../scenario/cheap-key.ts";
+import { type Desk, openDesk } from "../scenario/desk.ts";
+import { assertRefused } from "../scenario/refusal.ts";
+import { savedPoints } from "../scenario/saved-point.ts";
 
 const { signal } = new AbortController();
 

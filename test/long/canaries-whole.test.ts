@@ -10,9 +10,9 @@ import { after, before, test } from "node:test";
 import { parseDocument } from "yaml";
 import { startRestServer, type TestRestServer } from "../harness/rclone.ts";
 import type { RunOptions, RunResult } from "../harness/run.ts";
-import { LeakFinder } from "./leaks.ts";
-import { assertRefused } from "./refusal.ts";
-import { openWholeDesk, type WholeDesk } from "./whole-desk.ts";
+import { LeakFinder } from "../scenario/leaks.ts";
+import { assertRefused } from "../scenario/refusal.ts";
+import { openWholeDesk, type WholeDesk } from "../scenario/whole-desk.ts";
 
 const IN_COMMANDS = {
   // Nothing tells that it is one.
