@@ -10,7 +10,7 @@ import { Failure } from "../base/errors.ts";
 import type { Finding } from "../base/findings.ts";
 import type { Progress } from "../base/progress.ts";
 import { formatMicros } from "../point/continuous.ts";
-import { type AskedMoment, formatPosition } from "../point/moment.ts";
+import { type AskedMoment, formatMoment } from "../point/moment.ts";
 import type { ServerAddress } from "../postgres/address.ts";
 import { findPrograms } from "../postgres/programs.ts";
 import { recover } from "../postgres/recovery.ts";
@@ -83,16 +83,11 @@ export async function runMoment(options: RunMomentOptions): Promise<StartedServe
   const { serving, continuous } = await findServingBases(search);
   const run = async (served: ServingBase) => {
     await using source = await openMomentSource(served, continuous, options);
-    return await leaveRunning(options, wordFor(served.asked), async (folder) => {
+    return await leaveRunning(options, formatMoment(served.asked), async (folder) => {
       return await recoverMoment(folder, { ...options, asked: served.asked, source });
     });
   };
   return await withServingBase(serving, run, options);
-}
-
-/** A moment as POINT has it. */
-function wordFor(asked: SettledMoment): string {
-  return asked.kind === "lsn" ? formatPosition(asked) : formatMicros(asked.us);
 }
 
 /** What has a database as it was, and is not yet read-only. */

@@ -65,6 +65,12 @@ export function formatPosition({ lsn, timeline, systemId }: Position): string {
   return `lsn:${timeline === undefined ? "" : `${cluster}${timeline}:`}${formatLsn(lsn)}`;
 }
 
+/** As {@link parseMoment} takes it, with the time in UTC to the microsecond. */
+export function formatMoment(asked: AskedMoment): string {
+  if (asked.kind === "now") return "now";
+  return asked.kind === "lsn" ? formatPosition(asked) : formatMicros(asked.us);
+}
+
 /** True for so long before now, which looks as an option does. */
 export function isTimeAgo(word: string): boolean {
   return RELATIVE.test(word);

@@ -28,6 +28,7 @@ import {
   chooseLine,
   findLine,
   historyOf,
+  isBehind,
   oldestOf,
   openSlot,
   refusedIn,
@@ -309,7 +310,7 @@ export class LogFollower {
     if (this.#now === undefined) return await refuseStrangers(identity, this.#o);
     const { line, tail } = this.#now.log;
     refuseOtherCluster(identity, line.systemId, address);
-    if (identity.timeline < line.timeline || (identity.timeline === line.timeline && identity.flushed < tail.end)) {
+    if (isBehind(identity, { timeline: line.timeline, end: tail.end })) {
       throw behind(identity, { line, tail }, address);
     }
   }

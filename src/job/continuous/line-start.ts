@@ -83,6 +83,14 @@ export async function openSlot(
   }
 }
 
+/** Whether a server has less than something that was had of its cluster. */
+export function isBehind(
+  identity: Pick<SystemIdentity, "flushed" | "timeline">,
+  { timeline, end }: { readonly timeline: number; readonly end: Lsn },
+): boolean {
+  return identity.timeline < timeline || (identity.timeline === timeline && identity.flushed < end);
+}
+
 /** What a server is that has less than was followed. */
 export function behind(
   identity: Pick<SystemIdentity, "flushed" | "timeline">,

@@ -5,7 +5,7 @@ import { LIMITS } from "../../base/limits.ts";
 import type { Progress } from "../../base/progress.ts";
 import type { BaseFacts } from "../../point/base-facts.ts";
 import { formatMicros } from "../../point/continuous.ts";
-import { type AskedMoment, formatPosition } from "../../point/moment.ts";
+import { type AskedMoment, formatMoment, formatPosition } from "../../point/moment.ts";
 import { type Leg, type Moment, nearest, placeOf, type Range, serve, type Window } from "../../policy/window.ts";
 import type { ClusterFacts } from "../../postgres/recovery.ts";
 import { needsEarlierBase } from "../../postgres/recovery-failure.ts";
@@ -88,8 +88,7 @@ function outside(asked: AskedMoment, window: Window): Failure {
       hint: "Moments can be had while 'chatkeep watch' protects the installation. 'chatkeep list' shows the restore points.",
     });
   }
-  const shown = asked.kind === "now" ? "now" : asked.kind === "lsn" ? formatPosition(asked) : formatMicros(asked.us);
-  return new Failure("moment/outside", `the moment ${shown} cannot be had: ${nearestTo(asked, window)}`, {
+  return new Failure("moment/outside", `the moment ${formatMoment(asked)} cannot be had: ${nearestTo(asked, window)}`, {
     hint: "'now' is the newest moment; a restore point is named by its id, or as latest.",
   });
 }

@@ -5,6 +5,7 @@ import { describeAddress, type ServerAddress } from "../../postgres/address.ts";
 import type { SystemIdentity } from "../../postgres/replication.ts";
 import { formatLsn, type Lsn } from "../../wal/lsn.ts";
 import { answersOf } from "./answers.ts";
+import { isBehind } from "./line-start.ts";
 import type { Continuous } from "./list.ts";
 import type { WatchedPlace } from "./watched-place.ts";
 
@@ -101,15 +102,15 @@ export function refuseStranger(
       },
     );
   }
-  const isOnIt = found.timeline === newest.timeline;
-  if (found.timeline > newest.timeline || (isOnIt && found.flushed >= newest.end)) return;
+  if (!isBehind(found, newest)) return;
   throw new Failure(
     "wal/other-cluster",
     `the server is behind what the repositories have: its log ends at ${formatLsn(found.flushed)} of timeline ${found.timeline}, and they have ${formatLsn(newest.end)} of timeline ${newest.timeline} (${describeAddress(address)})`,
     {
-      hint: isOnIt
-        ? "Is it a copy of the disk from before, or a standby that lags? Let the address lead to the server that Chatwoot uses. Where this one is to go on from its earlier state, give it a timeline of its own: stop it, make an empty file standby.signal in its data folder, start it, and run SELECT pg_promote()."
-        : "Is it an old primary that came back? Let the address lead to the server that Chatwoot uses, and make this one a standby of that (pg_rewind).",
+      hint:
+        found.timeline === newest.timeline
+          ? "Is it a copy of the disk from before, or a standby that lags? Let the address lead to the server that Chatwoot uses. Where this one is to go on from its earlier state, give it a timeline of its own: stop it, make an empty file standby.signal in its data folder, start it, and run SELECT pg_promote()."
+          : "Is it an old primary that came back? Let the address lead to the server that Chatwoot uses, and make this one a standby of that (pg_rewind).",
     },
   );
 }
