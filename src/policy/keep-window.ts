@@ -35,6 +35,11 @@ export interface NeededLog extends Leg {
 export const DEFAULT_WINDOW = "7d";
 
 const HOUR_US = 3_600_000_000n;
+/**
+ * Log behind the newest base that no base serves stays for so long, however short the window is: a base may be under way that begins
+ * with it, which nobody can see here while it is taken into another repository.
+ */
+const BASE_UNDER_WAY_US = 7n * 24n * HOUR_US;
 const SPAN = /^(?=\d)(?:(\d{1,4})d)?(?:(\d{1,5})h)?$/;
 
 /** `7d`, `36h`, `2d12h` → microseconds. @throws Failure `usage/invalid`. */
@@ -54,7 +59,8 @@ export function planWindow<B extends WindowBase, S extends KeptSpan>(
   { nowUs, windowUs }: { nowUs: bigint; windowUs: bigint },
 ): WindowPlan<B, S> {
   const known = [...window.ranges.map(endOf), ...bases.map(baseUs), ...spans.map(spanUs)].filter((us) => us <= nowUs);
-  const fromUs = known.reduce((newest, us) => (us > newest ? us : newest), 0n) - windowUs;
+  const newestUs = known.reduce((newest, us) => (us > newest ? us : newest), 0n);
+  const fromUs = newestUs - windowUs;
   const needed: NeededLog[] = [];
   const serving = new Set<string>();
   for (const range of window.ranges) {
@@ -68,7 +74,11 @@ export function planWindow<B extends WindowBase, S extends KeptSpan>(
     }
     needed.push(...logFrom(range, first.base));
   }
-  const isNeeded = (span: S) => needed.some((leg) => overlaps(leg, span));
+  const isServed = (span: S) =>
+    window.ranges.some(({ systemId, legs }) => legs.some((leg) => overlaps({ ...leg, systemId }, span)));
+  const mayBeNeeded = (span: S) =>
+    spanUs(span) >= newestUs - BASE_UNDER_WAY_US && !isServed(span) && isBehindBases(span, bases);
+  const isNeeded = (span: S) => needed.some((leg) => overlaps(leg, span)) || mayBeNeeded(span);
   const goes = <T>(all: readonly T[], isKept: (one: T) => boolean, usOf: (one: T) => bigint) =>
     all.filter((one) => !isKept(one) && usOf(one) < fromUs).toSorted((a, b) => (usOf(a) < usOf(b) ? -1 : 1));
   const removeBases = goes(bases, ({ id }) => serving.has(id), baseUs);
@@ -94,6 +104,13 @@ function baseUs({ beganUs, endedUs }: WindowBase): bigint {
 /** Of its last commit or, where it says of none, of its writing: the later of the two, so that nothing goes too early. */
 function spanUs({ lastCommitUs, writtenUs }: KeptSpan): bigint {
   return lastCommitUs !== undefined && lastCommitUs > writtenUs ? lastCommitUs : writtenUs;
+}
+
+/** True where no base of the cluster begins behind it: the next one may. */
+function isBehindBases({ systemId, timeline, to }: WindowPiece, bases: readonly WindowBase[]): boolean {
+  return bases.every(
+    (base) => base.systemId !== systemId || base.timeline < timeline || (base.timeline === timeline && base.from < to),
+  );
 }
 
 /** From the beginning of the base's first segment, which a server reads whole. */

@@ -66,10 +66,32 @@ test("what an old server still wrote goes when the window has passed it, and not
   assert.equal(names([...planned.removeBases, ...planned.removeSpans]), "A old tail");
 });
 
+const DAY = 86_400;
+
+function written(id: string, [from, to]: [number, number], day: number, timeline = 1): KeptSpan {
+  return { ...quiet(id, from, to), timeline, writtenUs: BigInt(day * DAY) * second };
+}
+
 test("log that no base serves stays while it is young, for the base may come back", () => {
-  const spans = [span("s0", 0, 20), span("s1", 40, 60), span("s2", 60, 90)];
-  const planned = plan({ bases: [], spans, histories: [] }, 40);
+  const spans = [written("s0", [0, 20], 1), written("s1", [40, 60], 9), written("s2", [60, 90], 10)];
+  const planned = plan({ bases: [], spans, histories: [] }, 2 * DAY, 20 * DAY);
   assert.equal(names(planned.removeSpans), "s0");
+});
+
+test("a base that is under way has the log from its beginning, however short the window is, when it comes", () => {
+  const hour = 3_600;
+  const under = (bases: WindowBase[], spans: KeptSpan[]) =>
+    names(plan({ bases, spans, histories: [] }, hour, 20 * DAY).removeSpans);
+  const spans = [written("s0", [0, 20], 8), written("s1", [20, 40], 9), written("s2", [40, 60], 10)];
+  // The first one; the first of another cluster; the first behind a gap, on a timeline whose history is not known, too.
+  assert.equal(under([], spans), "");
+  assert.equal(under([{ ...base("A", { from: 0, to: 2 }), systemId: "8" }], spans), "");
+  const gapped = [...spans, written("behind", [64, 80], 9), written("later", [80, 90], 11)];
+  assert.equal(under([base("A", { from: 0, to: 2 })], gapped), "");
+  assert.equal(under([base("A", { from: 0, to: 2 })], [...spans, written("new", [64, 80], 10, 2)]), "");
+  // Nothing can begin with what lies before a base that is there.
+  const missed = [written("missed", [0, 20], 9), written("s1", [40, 60], 10), written("s2", [60, 90], 10.5)];
+  assert.equal(under([base("A", { from: 41, to: 42 })], missed), "missed");
 });
 
 test("whatever there is, no moment within the window is lost, and forgetting again finds nothing", () => {

@@ -127,6 +127,31 @@ test("a longer window keeps more, and a repository that lets nothing go says so 
   assert.deepEqual((await windowOf(repository)).spans.length, 12);
 });
 
+test("a base that takes longer than the window is long finds all of the log from its beginning when it is stored", async () => {
+  // It is taken into another repository meanwhile: nothing here says so, and no lock.
+  const repository = await newRepository(createMemoryStore());
+  const short = { ...REQUEST, windowUs: us(HOUR) };
+  const put = async (segment: number, day: number) => {
+    const bytes = LOG.subarray(segment * SEGMENT, (segment + 1) * SEGMENT);
+    await putSpan(repository, { at: segment * SEGMENT, bytes, atMs: at(day) });
+  };
+  await put(0, 2);
+  for (const [segment, day] of [7, 8, 9].entries()) await put(segment + 1, day);
+  await addPoint(repository, at(9));
+  // The first is a week older than the newest: no base began with it.
+  await put(4, 9.5);
+  const early = await forget(forgetting(reopen(repository), short));
+  assert.deepEqual(early.continuous?.[0]?.forgotten, { bases: 0, spans: 1, follows: 0, journal: 0 });
+  const from = START + BigInt(SEGMENT) + 100n;
+  const facts = factsOf({ from, to: from + 5000n, beganUs: us(at(7)), endedUs: us(at(9.5)) });
+  await putBase(repository, folder.path, { facts, atMs: at(9.5) });
+  const { window } = await windowOf(repository);
+  assert.deepEqual([window.ranges.length, window.gaps], [1, []]);
+  assert.equal(window.ranges[0]?.to, START + BigInt(5 * SEGMENT));
+  const later = await forget(forgetting(reopen(repository), short));
+  assert.deepEqual(later.continuous?.[0]?.forgotten, { bases: 0, spans: 0, follows: 0, journal: 0 });
+});
+
 test("what spans have is taken out of the journal, whatever pieces it lies in, and what they lack stays", async () => {
   const { repository } = fresh();
   const put = async (from: number, to: number) => {
