@@ -3,7 +3,7 @@
  * that fails is told, and those that make sense without it still run: after a backup or a drill that failed nothing is
  * forgotten or pruned.
  */
-import { failureOf, isFailure, type ErrorCode } from "../base/errors.ts";
+import { type Failure, failureOf, isFailure, type ErrorCode } from "../base/errors.ts";
 import { type Finding, needsAttention } from "../base/findings.ts";
 import { ERRORS } from "../base/errors.ts";
 import { formatSpan } from "../base/bytes.ts";
@@ -231,11 +231,12 @@ async function forgetIn(context: Context, name: string, blocked: string | undefi
 async function pruneWhenDue(context: Context, name: string, blocked: string | undefined): Promise<void> {
   const { globals, config, day, s } = context;
   const named = { stage: "prune", repository: name } as const;
-  const state = day.repositories.find((known) => known.name === name);
+  const state = stateIn(day, name);
   const every = oftenMs(config.schedule?.prune ?? "weekly");
   const last = parseZonedInstant(state?.prunedAt ?? "");
   const forgetting = day.stages.find(({ stage, repository }) => stage === "forget" && repository === name);
-  const failed = forgetting?.status === "failed" ? "the forget failed" : undefined;
+  const failed =
+    forgetting?.status === "failed" ? "the forget failed" : forgetting?.why === IN_USE ? forgetting.why : undefined;
   const isUnasked = config.retention === undefined && config.schedule?.prune === undefined;
   const unasked = isUnasked ? "the configuration has no retention" : undefined;
   const why = blocked ?? failed ?? unasked ?? notDue(last, every, s.clock.now());
@@ -275,7 +276,13 @@ export async function lookWhenDue(
   await doStage(context, named, async () => await look(name, work, { looks: day.looks, told: day.findings }, s));
 }
 
-/** Credentials that cannot delete are somebody's choice, and no failure; they are told as a note. */
+/** A watch that takes a base needs the repository for as long as that takes. */
+const IN_USE = "a watch takes a base there";
+
+/**
+ * Credentials that cannot delete are somebody's choice, and no failure; they are told as a note. Nor is a base that is being taken for longer
+ * than a removal waits: it is tried again with the next run, and told as an alarm when nothing came of it for a week.
+ */
 export async function doRemoval(
   context: Pick<Context, "day" | "s">,
   named: { stage: "forget" | "prune"; repository: string },
@@ -286,25 +293,65 @@ export async function doRemoval(
     leaveOut(context, named, STOPPED);
     return false;
   }
-  let denied: string | undefined;
+  let skipped: { why: string; finding: Finding } | undefined;
   const summary = await doStage(context, named, async () => {
     try {
       return await work();
     } catch (error) {
-      if (!isFailure(error, "store/denied")) throw error;
-      denied = error.message;
+      if (isFailure(error, "store/denied")) skipped = { why: error.message, finding: denied(named, error.message) };
+      else if (isOfWatch(error)) skipped = { why: IN_USE, finding: putOff(context, named, error.message) };
+      else throw error;
       return { summary: {} };
     }
   });
-  if (denied === undefined) return summary !== undefined;
+  if (skipped === undefined) {
+    if (summary !== undefined) delete stateIn(day, named.repository)?.putOff?.[named.stage];
+    return summary !== undefined;
+  }
   day.stages.pop();
-  leaveOut(context, named, denied);
-  day.findings.push({
+  leaveOut(context, named, skipped.why);
+  day.findings.push(skipped.finding);
+  return false;
+}
+
+function stateIn({ repositories }: Day, name: string): RepositoryState | undefined {
+  return repositories.find((known) => known.name === name);
+}
+
+/** The lock that was waited for is one that a watch holds while it stores something. */
+function isOfWatch(error: unknown): error is Failure {
+  return isFailure(error, "repo/locked") && error.retryAfterMs !== undefined;
+}
+
+interface Removal {
+  readonly stage: "forget" | "prune";
+  readonly repository: string;
+}
+
+function denied({ stage, repository }: Removal, message: string): Finding {
+  return {
     kind: "removal-denied",
     level: "note",
-    subject: named.repository,
-    message: `nothing was removed in '${named.repository}': ${denied}`,
-    hint: `If that is meant, run 'chatkeep ${named.stage} --repository ${named.repository}' from where it may; else give it the right.`,
-  });
-  return false;
+    subject: repository,
+    message: `nothing was removed in '${repository}': ${message}`,
+    hint: `If that is meant, run 'chatkeep ${stage} --repository ${repository}' from where it may; else give it the right.`,
+  };
+}
+
+function putOff({ day, s }: Pick<Context, "day" | "s">, { stage, repository }: Removal, message: string): Finding {
+  const now = s.clock.now();
+  const state = stateIn(day, repository);
+  const since = state?.putOff?.[stage] ?? formatInstant(now);
+  if (state !== undefined) state.putOff = { ...state.putOff, [stage]: since };
+  const sinceMs = parseZonedInstant(since) ?? now;
+  const isLong = now - sinceMs > LIMITS.putOffMostMs - LIMITS.dueEarlyMs;
+  return {
+    kind: "removal-put-off",
+    level: isLong ? "alarm" : "note",
+    subject: repository,
+    message: `nothing was removed in '${repository}'${isLong ? ` since ${since}` : ""}: ${message}`,
+    hint: isLong
+      ? `The repository grows. 'chatkeep status' says whether a watch takes bases without end; a higher watch.base-rate makes each shorter, and 'chatkeep ${stage} --repository ${repository}' removes what is old when none is taken.`
+      : `A watch takes a base there, for longer than 'chatkeep ${stage}' waits. Nothing is to be done: the next run tries it again.`,
+  };
 }

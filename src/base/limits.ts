@@ -240,6 +240,8 @@ export const LIMITS = {
   retainedLeastBytes: 64 * MIB,
   /** Whoever wants a repository alone waits so long for a watch: it stores within seconds, and a base may take more than an hour. */
   watchLockPatienceMs: 2 * 60 * 60_000,
+  /** It looks so often at last whether the watch is done. */
+  watchLockMostMs: 30_000,
   /** While somebody has a repository alone it is told after this that files are not followed into it. */
   filesLockedMs: 60 * 60_000,
   /** A watch writes down how it is so often. */
@@ -516,6 +518,8 @@ export const LIMITS = {
   runLockAttempts: 10,
   /** A daily run comes a little earlier or later: what is due in less is due now. */
   dueEarlyMs: 12 * 3_600_000,
+  /** Where a watch was at work whenever something was to be removed, for so long, somebody must look. */
+  putOffMostMs: 7 * 24 * 3_600_000,
   /** Processes of one systemd unit whose environment is looked at. */
   unitProcessesLookedAt: 32,
   /** A record of the write-ahead log that tells of a transaction is looked into up to here: four million subtransactions. */

@@ -1,10 +1,11 @@
 /** The repository lock of a verb, as restic would take it. */
 import { hostname } from "node:os";
 import type { Clock } from "../base/clock.ts";
-import { isFailure } from "../base/errors.ts";
+import { Failure, isFailure } from "../base/errors.ts";
 import { LIMITS } from "../base/limits.ts";
 import {
   beginShared,
+  LOCK_TIMES,
   lockExclusive,
   lockShared,
   type ExclusiveLock,
@@ -37,20 +38,35 @@ function ownLock({ clock, signal, lockedAs: username }: LockOptions) {
 /**
  * For a verb that removes something from the repository: settled. A watch that is just storing something is waited for, as it takes
  * seconds and comes again and again, or takes a base.
- * @throws Failure `repo/locked`, `store/denied`.
+ * @throws Failure `repo/locked`, with `retryAfterMs` where a watch is still at work; `store/denied`.
  */
 export async function lockAlone(repository: Repository, options: LockOptions): Promise<ExclusiveLock> {
   const { clock, signal } = options;
-  const until = clock.monotonic() + LIMITS.watchLockPatienceMs;
+  const began = clock.monotonic();
+  let seen = { message: "", sinceMs: began };
   for (;;) {
     try {
       return await lockExclusive(repository, ownLock(options));
     } catch (error) {
       if (!isFailure(error, "repo/locked") || error.retryAfterMs === undefined) throw error;
-      if (clock.monotonic() >= until) throw error;
-      await clock.sleep(error.retryAfterMs, signal);
+      const now = clock.monotonic();
+      // A refresh is a lock of another name.
+      if (error.message !== seen.message) seen = { message: error.message, sinceMs: now };
+      if (now - seen.sinceMs >= LOCK_TIMES.stale) throw leftBehind(error);
+      if (now - began >= LIMITS.watchLockPatienceMs) throw error;
+      // Each look writes: a base is asked for less often than what takes seconds.
+      const waitMs = Math.min((now - began) / 60, LIMITS.watchLockMostMs);
+      await clock.sleep(Math.max(error.retryAfterMs, waitMs), signal);
     }
   }
+}
+
+/** Seen by one clock alone: that of another machine may be wrong. */
+function leftBehind(locked: Failure): Failure {
+  return new Failure("repo/locked", locked.message, {
+    hint: "That lock was not refreshed for half an hour: if that process is gone, remove it with 'chatkeep unlock'.",
+    cause: locked,
+  });
 }
 
 /**

@@ -42,6 +42,8 @@ export interface RepositoryState {
   moments?: { proven: { point: string; at: string } | null };
   /** When this machine last pruned it. */
   prunedAt: string | null;
+  /** Since when it could not be forgotten or pruned because a watch took a base whenever that was tried; RFC 3339. */
+  putOff?: { forget?: string; prune?: string };
 }
 
 /** When each was last done, or since when the time to it counts. RFC 3339. */

@@ -84,6 +84,32 @@ test("credentials that cannot delete are a note and no failure; other trouble is
   );
 });
 
+test("a base that is being taken all the time puts a removal off with a note, and is an alarm when it did so for a week", async () => {
+  const { day: first, s, clock } = open();
+  const busy = new Failure("repo/locked", "used by chatkeep-watch", { retryAfterMs: 1000 });
+  const repositories = [{ name: "primary", trouble: null, newest: null, proven: null, prunedAt: null }];
+  let day: Day = { ...first, repositories };
+  const nextDay = () => (day = { ...newDay(), repositories: day.repositories });
+  const levels: unknown[] = [];
+  for (let run = 0; run < 9; run += 1) {
+    assert.equal(await doRemoval({ day, s }, FORGET, () => Promise.reject(busy)), false);
+    assert.deepEqual(told(day), [["forget", "skipped", 0, "a watch takes a base there"]]);
+    levels.push(...day.findings.map(({ kind, level, subject }) => `${level} ${kind} ${subject ?? ""}`));
+    await clock.advance(DAY_MS);
+    nextDay();
+  }
+  const note = "note removal-put-off primary";
+  assert.deepEqual(levels, [...Array<string>(7).fill(note), ...Array<string>(2).fill("alarm removal-put-off primary")]);
+  // Once it could be done it counts anew.
+  assert.equal(await doRemoval({ day, s }, FORGET, async () => ({ summary: {} })), true);
+  nextDay();
+  await doRemoval({ day, s }, FORGET, () => Promise.reject(busy));
+  assert.deepEqual(
+    day.findings.map(({ level }) => level),
+    ["note"],
+  );
+});
+
 test("a look is due a week after the first run, then every week; 'never' is never, and a stopped run looks at nothing", async () => {
   const { day, s, clock, stop } = open();
   let looked = 0;

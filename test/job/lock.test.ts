@@ -10,6 +10,7 @@ import { LOCK_TIMES, WATCH_USERNAME } from "../../src/repo/lock.ts";
 import { verify } from "../../src/job/verify.ts";
 import type { Repository } from "../../src/repo/repository.ts";
 import { createMemoryStore, type MemoryStore } from "../../src/store/memory-store.ts";
+import { HandClock } from "../harness/hand-clock.ts";
 import { backUp, copyStore, hasty, newRepository, reopen, signal } from "../repo/small-backup.ts";
 
 const OPTIONS = { clock: hasty, signal };
@@ -85,4 +86,41 @@ test("a watch that is just storing something is waited for by whoever wants the 
   await using _somebody = await lockToWrite(repository, OPTIONS);
   await assert.rejects(lockAlone(reopen(repository), { clock, signal }), { code: "repo/locked" });
   assert.deepEqual(waits, [LOCK_TIMES.brief]);
+});
+
+test("a watch that takes a base is waited for, for two hours; what nobody has refreshed for half an hour is no watch any more", async () => {
+  for (const isAlive of [true, false]) {
+    const repository = reopen(original, copyStore(store));
+    const hand = new HandClock({ wakesAtOnce: true });
+    const put = async () => {
+      const lock = {
+        time: formatInstant(hand.now()),
+        exclusive: false,
+        hostname: "elsewhere",
+        username: WATCH_USERNAME,
+      };
+      return await repository.putUnpacked("locks", encodeLock({ ...lock, pid: 1 }), { signal });
+    };
+    let last = { name: await put(), atMs: 0 };
+    const clock = {
+      now: () => hand.now(),
+      monotonic: () => hand.monotonic(),
+      sleep: async (ms: number) => {
+        await hand.sleep(ms);
+        if (!isAlive || hand.now() - last.atMs < LOCK_TIMES.refresh) return;
+        await repository.store.remove({ kind: "locks", name: last.name }, { signal });
+        last = { name: await put(), atMs: hand.now() };
+      },
+    };
+    const failure = await lockAlone(reopen(repository), { clock, signal }).then(
+      () => undefined,
+      (error: unknown) => error,
+    );
+    assert.ok(isFailure(failure, "repo/locked"));
+    assert.equal(failure.retryAfterMs !== undefined, isAlive);
+    assert.match(failure.hint ?? "", isAlive ? /^Wait until it is done/ : /not refreshed for half an hour.*unlock/);
+    const minutes = Math.floor(hand.now() / 60_000);
+    assert.equal(minutes, isAlive ? 120 : 30);
+    assert.ok(hand.waits.length < 600, "and it is not asked every second");
+  }
 });
