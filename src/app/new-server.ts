@@ -9,8 +9,7 @@ import type { LoadedConfig } from "./config.ts";
 import { openInstallation } from "./installation.ts";
 import { openStateFolder } from "./state-folder.ts";
 import type { Surroundings } from "./surroundings.ts";
-import { wayToLog } from "./watch.ts";
-import { findWay } from "./watch-mode.ts";
+import { findWay, wayToLog } from "./watch-mode.ts";
 
 export interface NewServer {
   readonly address: string;

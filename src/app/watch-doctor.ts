@@ -27,8 +27,7 @@ import { openInstallation } from "./installation.ts";
 import { freeForServer, SHARE_OF_DISK } from "./most-retained.ts";
 import { findStateFolder, watchFile } from "./state-folder.ts";
 import type { Surroundings } from "./surroundings.ts";
-import { wayToLog } from "./watch.ts";
-import { findWay, tryWay } from "./watch-mode.ts";
+import { findWay, tryWay, wayToLog } from "./watch-mode.ts";
 
 interface Looked {
   readonly look: ReplicationLook;

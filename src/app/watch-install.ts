@@ -36,8 +36,8 @@ import {
 import { findStateFolder, SYSTEM_STATE, watchFile } from "./state-folder.ts";
 import type { Globals, Surroundings } from "./surroundings.ts";
 import { timeZoneOf } from "./tidy.ts";
-import { wayToLog, type WatchFlags } from "./watch.ts";
-import { chooseMode } from "./watch-mode.ts";
+import type { WatchFlags } from "./watch.ts";
+import { chooseMode, wayToLog } from "./watch-mode.ts";
 import { watchMetricsFile } from "./watched.ts";
 
 const WATCH_MANIFESTS = ["systemd", "compose", "kubernetes"] as const;

@@ -1,7 +1,7 @@
 /** How an installation can be protected continuously: by the log where the server lets it be had, else by restore points. */
-import { Failure, failureOf, isFailure } from "../base/errors.ts";
+import { ERRORS, Failure, failureOf, isFailure } from "../base/errors.ts";
 import type { ServerNetwork } from "../installation/installation.ts";
-import type { Passage, ServerAddress } from "../postgres/address.ts";
+import { parseDatabaseUrl, type Passage, type ServerAddress } from "../postgres/address.ts";
 import { connect } from "../postgres/connect.ts";
 import { refuseTooLarge } from "../postgres/database-size.ts";
 import { throughLoopback } from "../postgres/loopback.ts";
@@ -9,7 +9,10 @@ import { openReplication } from "../postgres/replication.ts";
 import { readReplicationFacts } from "../postgres/replication-facts.ts";
 import { lookAtReplication } from "../postgres/replication-look.ts";
 import { connectInside, mayEnterNetworks } from "../system/inside-network.ts";
-import type { WatchMode } from "./config-watch.ts";
+import type { Config } from "./config.ts";
+import type { WatchConfig, WatchMode } from "./config-watch.ts";
+import type { FoundInstallation } from "./installation.ts";
+import { readSecretFile } from "./secrets.ts";
 import type { Surroundings } from "./surroundings.ts";
 
 export interface ChosenMode {
@@ -26,6 +29,30 @@ export interface WayToServer {
   readonly address: ServerAddress;
   /** The network that the server's container has to itself. */
   readonly network: ServerNetwork | undefined;
+  /** Chatwoot's database, where the log is had elsewhere, or as another role. */
+  readonly database?: ServerAddress | undefined;
+}
+
+/** Where the log is to be had: as `watch.database-url` says, else from Chatwoot's own server. */
+export async function wayToLog(
+  config: Config,
+  { found, address }: { found: FoundInstallation; address: ServerAddress },
+  s: Surroundings,
+): Promise<WayToServer> {
+  const own = await replicationAddress(config.watch, s);
+  const isSame = own === undefined || (own.host === address.host && own.port === address.port);
+  const network = isSame ? found.installation.databaseNetwork : undefined;
+  return { address: own ?? address, network, database: own === undefined ? undefined : address };
+}
+
+async function replicationAddress(watch: WatchConfig | undefined, s: Surroundings): Promise<ServerAddress | undefined> {
+  const file = watch?.["database-url-file"];
+  const url = file === undefined ? watch?.["database-url"] : await readSecretFile(file, "the URL of watch", s);
+  if (url === undefined) return undefined;
+  s.hide([url]);
+  const address = parseDatabaseUrl(url);
+  if (address.password !== undefined) s.hide([address.password]);
+  return address;
 }
 
 /**
@@ -39,13 +66,16 @@ export async function chooseMode(asked: WatchMode, way: WayToServer, s: Surround
   const { code } = refused;
   if (code === "internal/bug" || code === "database/unreachable") throw refused;
   const reason = await reasonAt(address, s);
+  const known = isFailure(reason) ? undefined : reason;
   // What time may mend is no reason to do with less.
-  if (code === "database/full" && reason?.isLasting !== true) throw refused;
-  const { why, change } = reason ?? { why: refused.message, change: refused.hint };
+  if (code === "database/full" && known?.isLasting !== true) throw refused;
+  if (isFailure(reason) && ERRORS[reason.code].retry) throw reason;
+  const { why, change } = known ?? { why: refused.message, change: refused.hint };
   if (asked === "stream") {
     const hint = change === undefined ? {} : { hint: change };
     throw new Failure(code === "database/full" ? "database/unsuitable" : code, why, { ...hint, cause: refused });
   }
+  if (isFailure(reason)) await tryStatements(way, s);
   return { mode: "interval", address: way.address, why, ...(change === undefined ? {} : { change }) };
 }
 
@@ -122,8 +152,16 @@ interface Reason {
   readonly isLasting: boolean;
 }
 
-/** The first thing in the way that stays, or else the first, and what changes it; undefined where the server cannot be asked. */
-async function reasonAt(address: ServerAddress, s: Surroundings): Promise<Reason | undefined> {
+/** A restore point takes statements, which are let in or not. @throws Failure why not. */
+async function tryStatements({ address, database = address }: WayToServer, s: Surroundings): Promise<void> {
+  await using _ = await connect(database, s);
+}
+
+/**
+ * The first thing in the way that stays, or else the first, and what changes it; undefined where nothing is any more. A failure where
+ * the server cannot be asked.
+ */
+async function reasonAt(address: ServerAddress, s: Surroundings): Promise<Reason | Failure | undefined> {
   try {
     const { obstacles, facts } = await lookAtReplication(address, s);
     const isBusy = ({ kind }: (typeof obstacles)[number]) => kind === "walsenders" && facts.senders.most > 0;
@@ -133,6 +171,6 @@ async function reasonAt(address: ServerAddress, s: Surroundings): Promise<Reason
     return { why: message, change: line === undefined ? hint : `${line}  ${hint}`, isLasting: !isBusy(first) };
   } catch (error) {
     if (s.signal.aborted || !isFailure(error)) throw error;
-    return undefined;
+    return error;
   }
 }

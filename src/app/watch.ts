@@ -12,26 +12,24 @@ import { formatWatchMetrics } from "../job/run-metrics.ts";
 import { Sources } from "../job/sources.ts";
 import { type FilesOptions, watchFiles, watchLog, type WatchRepository } from "../job/watch.ts";
 import { WatchBook } from "../job/watch-book.ts";
-import { parseDatabaseUrl, type ServerAddress } from "../postgres/address.ts";
+import type { ServerAddress } from "../postgres/address.ts";
 import { replaceFile } from "../system/replace-file.ts";
 import { lockRun } from "../system/run-lock.ts";
 import { isNewServer } from "./accepted-server.ts";
 import { runBackup } from "./back-up.ts";
 import { type Config, loadConfig, type LoadedConfig } from "./config.ts";
 import { oftenMs } from "./config-daily.ts";
-import { seconds, type WatchConfig, type WatchMode } from "./config-watch.ts";
-import { type FoundInstallation, openInstallation } from "./installation.ts";
+import { seconds, type WatchMode } from "./config-watch.ts";
 import { mostRetained } from "./most-retained.ts";
 import { objectivesOf } from "./objectives.ts";
 import { PROGRAM } from "./program.ts";
 import { readMeasures } from "./recoveries.ts";
-import { readSecretFile } from "./secrets.ts";
 import { openChosenRepository } from "./session.ts";
 import { openStateFolder, type StateFolder, watchFile } from "./state-folder.ts";
 import { storageSettings } from "./storage.ts";
 import type { Globals, Surroundings } from "./surroundings.ts";
+import { type Begun, lookForServer, untilServer } from "./watch-begin.ts";
 import { makePoints } from "./watch-interval.ts";
-import { chooseMode, type WayToServer } from "./watch-mode.ts";
 import { mayLoseNetwork, watchNetwork } from "./watch-network.ts";
 import { WatchTeller } from "./watch-told.ts";
 import { watchMetricsFile } from "./watched.ts";
@@ -46,7 +44,7 @@ export interface WatchFlags {
 const MIB = 1024 * 1024;
 
 /**
- * Until the signal is aborted; what came by then is stored.
+ * Until the signal is aborted; what came by then is stored. A server that is not there is waited for.
  * @throws the signal's reason; `run/locked` where another watch of this installation runs on this machine; what trying again does not
  * help.
  */
@@ -57,46 +55,58 @@ export async function runWatch(globals: Globals, flags: WatchFlags, s: Surroundi
   const { config } = loaded;
   const state = await openStateFolder(loaded, s);
   await using _lock = await lockWatch(state, s);
-  const found = await openInstallation(config.installation, s, config.database);
-  const address = found.address();
   const repositories = chooseRepositories(loaded, globals, s);
-  const way = await wayToLog(config, { found, address }, s);
-  const chosen = await chooseMode(flags.mode ?? config.watch?.mode ?? "auto", way, s);
-  const { mode, why, address: replication } = chosen;
   const names = repositories.map(({ name }) => name);
+  const asked = { config, mode: flags.mode ?? config.watch?.mode ?? "auto" };
+  const first = await lookForServer(asked, s);
+  const { mode, why } = isFailure(first.server)
+    ? { mode: "waiting" as const, why: first.server.message }
+    : first.server.chosen;
   const book = new WatchBook({
     program: PROGRAM,
     host: hostname(),
     pid: process.pid,
     mode,
-    why: why ?? null,
+    why,
     repositories: names,
     clock: s.clock,
     rpoMs: objectivesOf(config).rpoMs,
   });
-  s.progress.say(
-    `watching into ${names.map((name) => `'${name}'`).join(", ")}: ${mode}${why === undefined ? "" : `, because ${why}`}`,
-  );
-  if (chosen.change !== undefined) s.progress.say(`what would change that: ${chosen.change}`);
+  const here = { loaded, flags, globals };
+  const work = async (signal: AbortSignal) => {
+    const inner = { ...s, signal };
+    const begun = await untilServer({ first, asked, repositories, book }, inner);
+    const { mode, why, change } = begun.chosen;
+    const into = names.map((name) => `'${name}'`).join(", ");
+    s.progress.say(`watching into ${into}: ${mode}${why === undefined ? "" : `, because ${why}`}`);
+    if (change !== undefined) s.progress.say(`what would change that: ${change}`);
+    await watchServer(begun, { repositories, book }, { ...here, s: inner });
+  };
+  const lost = mayLoseNetwork() ? [async (signal: AbortSignal) => await watchNetwork({ clock: s.clock, signal })] : [];
+  await together([work, async (signal) => await report(book, { config, state, s: { ...s, signal } }), ...lost], s);
+}
+
+/** In the mode that was chosen. */
+async function watchServer(
+  { found: { installation }, address, chosen }: Begun,
+  { repositories, book }: Pick<FilesOptions, "repositories" | "book">,
+  here: Omit<Here, "installation">,
+): Promise<void> {
+  const { config } = here.loaded;
+  const { s } = here;
   const settings = await storageSettings(config, s);
-  const files = (signal: AbortSignal): FilesOptions => ({
+  const files: FilesOptions = {
     repositories,
     identity: config.installation,
     address,
-    sources: () => new Sources({ installation: found.installation, settings, progress: s.progress, signal }),
+    sources: () => new Sources({ installation, settings, progress: s.progress, signal: s.signal }),
     book,
     program: PROGRAM,
     clock: s.clock,
-    signal,
-  });
-  const { installation } = found;
-  const here: Here = { loaded, flags, globals, installation, s };
-  const work =
-    mode === "stream"
-      ? async (signal: AbortSignal) => await stream({ ...files(signal), replication }, here)
-      : async (signal: AbortSignal) => await byInterval(files(signal), here);
-  const lost = mayLoseNetwork() ? [async (signal: AbortSignal) => await watchNetwork({ clock: s.clock, signal })] : [];
-  await together([work, async (signal) => await report(book, { config, state, s: { ...s, signal } }), ...lost], s);
+    signal: s.signal,
+  };
+  if (chosen.mode === "interval") return await byInterval(files, { ...here, installation });
+  await stream({ ...files, replication: chosen.address }, { ...here, installation });
 }
 
 /** Another on this machine is refused; of another machine's the server tells, by the slot that it reads from. */
@@ -110,27 +120,6 @@ async function lockWatch({ path }: StateFolder, s: Surroundings) {
       cause: error,
     });
   }
-}
-
-/** Where the log is to be had: as `watch.database-url` says, else from Chatwoot's own server. */
-export async function wayToLog(
-  config: Config,
-  { found, address }: { found: FoundInstallation; address: ServerAddress },
-  s: Surroundings,
-): Promise<WayToServer> {
-  const own = await replicationAddress(config.watch, s);
-  const isSame = own === undefined || (own.host === address.host && own.port === address.port);
-  return { address: own ?? address, network: isSame ? found.installation.databaseNetwork : undefined };
-}
-
-async function replicationAddress(watch: WatchConfig | undefined, s: Surroundings): Promise<ServerAddress | undefined> {
-  const file = watch?.["database-url-file"];
-  const url = file === undefined ? watch?.["database-url"] : await readSecretFile(file, "the URL of watch", s);
-  if (url === undefined) return undefined;
-  s.hide([url]);
-  const address = parseDatabaseUrl(url);
-  if (address.password !== undefined) s.hide([address.password]);
-  return address;
 }
 
 /** Those that the configuration names, or that `--repository` does. Each is opened when it is first needed. */

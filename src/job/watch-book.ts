@@ -2,7 +2,7 @@
  * What a watch knows of itself: how far everything is, and what somebody must know. It is written down every few seconds for
  * whoever asks (`status`, `list`), and what is new in it is told. Nothing here waits for anything.
  */
-import { formatBytes, formatSpan, plural } from "../base/bytes.ts";
+import { formatBytes, formatSpan } from "../base/bytes.ts";
 import { type Clock, formatInstant } from "../base/clock.ts";
 import type { Failure } from "../base/errors.ts";
 import { type Finding, sortFindings } from "../base/findings.ts";
@@ -11,9 +11,9 @@ import { formatMicros, type Line } from "../point/continuous.ts";
 import { formatLsn, type Lsn } from "../wal/lsn.ts";
 import type { NotFollowed } from "./continuous/follow.ts";
 import type { LineBegun, LogState, PlaceJoined } from "./continuous/follow-log.ts";
-import type { RefusedObject } from "./continuous/journal.ts";
 import { FollowedLosses } from "./followed-losses.ts";
 import { Lag } from "./lag.ts";
+import { journalFinding, type Missed, missedFinding, partedFinding } from "./log-findings.ts";
 
 /** Positions as PostgreSQL writes them, instants in RFC 3339. */
 export interface WatchStatus {
@@ -24,7 +24,8 @@ export interface WatchStatus {
   /** Since when it runs, and when this was written. */
   since: string;
   at: string;
-  mode: "stream" | "interval";
+  /** `waiting`: none yet, because the server is not there. */
+  mode: "stream" | "interval" | "waiting";
   /** Why the log is not had; null in the mode stream. */
   why: string | null;
   log: {
@@ -66,7 +67,8 @@ export interface BookOptions {
   readonly host: string;
   readonly pid: number;
   readonly mode: WatchStatus["mode"];
-  readonly why: string | null;
+  /** Why the log is not had. */
+  readonly why?: string | undefined;
   readonly repositories: readonly string[];
   readonly clock: Clock;
   /** `objectives.rpo`: no more may be lost. A lag of so long, or of {@link LIMITS.watchLagAlarmMs}, is an alarm. */
@@ -81,14 +83,6 @@ interface LogGap {
   readonly end: Lsn;
   /** The server has another log since. */
   readonly isParted: boolean;
-}
-
-/** What came while a repository took nothing, until it has it from another one. */
-interface Missed {
-  readonly line: Line;
-  /** Undefined where it had nothing of that line. */
-  readonly from: Lsn | undefined;
-  readonly to: Lsn;
 }
 
 interface RepositoryPage {
@@ -110,12 +104,14 @@ export class WatchBook {
   readonly #findings = new Map<string, { readonly findings: readonly Finding[]; readonly untilMs: number }>();
   #log: LogState | undefined;
   #even: { at: string; lsn: string } | undefined;
+  #mode: Pick<WatchStatus, "mode" | "why">;
   #points: WatchStatus["points"] = null;
   #base: WatchStatus["base"] = null;
 
   constructor(options: BookOptions) {
     this.#o = options;
     this.#sinceMs = options.clock.now();
+    this.#mode = { mode: options.mode, why: options.why ?? null };
     this.#pages = new Map(
       options.repositories.map((name) => {
         return [
@@ -134,6 +130,19 @@ export class WatchBook {
         ];
       }),
     );
+  }
+
+  /** The server is not there yet. @param asked how it is to be protected: where only points are, no log is missed. */
+  waits(failure: Failure, asked: WatchStatus["mode"] | "auto"): void {
+    this.#mode = { mode: "waiting", why: failure.message };
+    if (asked === "interval") this.pointTrouble(failure);
+    else this.session(failure);
+  }
+
+  /** It is there. What was said of it meanwhile goes when something has come of it. */
+  begins({ mode, why }: Pick<BookOptions, "mode" | "why">): void {
+    this.#mode = { mode, why: why ?? null };
+    if (mode === "interval") this.session(undefined);
   }
 
   logState(state: LogState): void {
@@ -367,7 +376,7 @@ export class WatchBook {
   }
 
   get status(): WatchStatus {
-    const { program, host, pid, mode, why, clock } = this.#o;
+    const { program, host, pid, clock } = this.#o;
     return {
       schema: 1,
       program,
@@ -375,8 +384,7 @@ export class WatchBook {
       pid,
       since: formatInstant(this.#sinceMs),
       at: formatInstant(clock.now()),
-      mode,
-      why,
+      ...this.#mode,
       log: this.#logStatus(),
       points: this.#points,
       repositories: [...this.#pages].map(([name, page]) => ({
@@ -433,39 +441,4 @@ export class WatchBook {
       },
     };
   }
-}
-
-function partedFinding({ systemId, timeline }: Line, { partedAt, start }: { partedAt: Lsn; start: Lsn }): Finding {
-  const from = formatLsn(partedAt);
-  return {
-    kind: "log-parted",
-    level: "alarm",
-    event: `${systemId} ${timeline} ${from}`,
-    message: `the server's log is another one than before from ${from} of timeline ${timeline} on: it has lost what it had written behind that, or its disk was brought back from before`,
-    hint: `Look at the server: fsync must be on, and its disk must keep what it says it has. What it lost is in the repositories: go back to a moment before the gap to have it ('chatkeep list' shows it). The log is followed again from ${formatLsn(start)} on; moments from then on can be had when the base is there that is taken now by itself.`,
-  };
-}
-
-function missedFinding(repository: string, { line: { timeline }, from, to }: Missed): Finding {
-  const between = from === undefined ? `before ${formatLsn(to)}` : `from ${formatLsn(from)} to ${formatLsn(to)}`;
-  return {
-    kind: "repository-behind",
-    level: "warning",
-    subject: repository,
-    message: `repository '${repository}' lacks the log ${between} of timeline ${timeline}, which came while it took nothing`,
-    hint: "It takes what comes again, and what it lacks is brought from another repository by itself. Until then moments from there on can be had from the others alone; 'chatkeep list' shows it.",
-  };
-}
-
-function journalFinding(repository: string, objects: readonly RefusedObject[]): Finding {
-  const [first] = objects;
-  const more = objects.length > 1 ? `, and ${plural(objects.length - 1, "more")}` : "";
-  return {
-    kind: "journal-damaged",
-    level: "warning",
-    subject: repository,
-    event: first?.name ?? "",
-    message: `a part of the journal in repository '${repository}' cannot be used: ${first?.reason ?? ""}${more}`,
-    hint: "What it held was fetched again from another repository or from the server; where none of them had it any more, 'log-gap' is told, too. Something changed what was stored: look at the disk or the service that holds the repository, and run 'chatkeep verify --read-data'.",
-  };
 }

@@ -84,7 +84,7 @@ longTest(
       host: "here",
       pid: process.pid,
       mode: "interval",
-      why: null,
+      why: undefined,
       repositories: ["primary"],
       clock,
       rpoMs: HOUR,

@@ -143,6 +143,13 @@ test(
       found = await findWay({ address: named, network: undefined }, s);
     }
     assert.deepEqual(found, { address: own.address });
+    // Who is not let in at all makes no points either, unless Chatwoot's own role can.
+    const wrong = { address: { ...own.address, password: "wrong" }, network: undefined };
+    for (const mode of ["auto", "stream"] as const)
+      await assert.rejects(chooseMode(mode, wrong, s), (error) => isRefusal(error, "database/denied", /password/));
+    const points = await chooseMode("auto", { ...wrong, database: own.address }, s);
+    assert.deepEqual([points.mode, points.address], ["interval", wrong.address]);
+    assert.match(points.why ?? "", /refuses the password of 'postgres'/);
   },
 );
 

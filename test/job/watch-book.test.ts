@@ -31,7 +31,6 @@ function openBook(more: Partial<BookOptions> = {}) {
     host: "desk-1",
     pid: 4711,
     mode: "stream",
-    why: null,
     repositories: ["primary", "usb"],
     clock,
     rpoMs: 24 * 60 * MINUTE,
@@ -406,4 +405,21 @@ test("a base that is there when a watch begins is told, and the newest of those 
   book.baseTaken({ ...at(9), seconds: 7 });
   book.baseServes(at(9));
   assert.equal(base()?.seconds, 7);
+});
+
+test("a watch whose server is not there says that it waits, and by what it was asked for what is missed", () => {
+  const away = new Failure("database/unreachable", "no server answers");
+  const { book } = openBook({ mode: "waiting", why: away.message });
+  assert.deepEqual([book.status.mode, book.status.why, kinds(book)], ["waiting", "no server answers", []]);
+  book.waits(away, "auto");
+  assert.deepEqual(kinds(book), ["alarm log-not-received"]);
+  book.begins({ mode: "stream" });
+  assert.deepEqual([book.status.mode, book.status.why, kinds(book)], ["stream", null, ["alarm log-not-received"]]);
+  book.session(undefined);
+  assert.deepEqual(kinds(book), []);
+  book.waits(away, "auto");
+  book.begins({ mode: "interval", why: "nobody may replicate" });
+  assert.deepEqual([book.status.mode, book.status.why, kinds(book)], ["interval", "nobody may replicate", []]);
+  book.waits(away, "interval");
+  assert.deepEqual(kinds(book), ["alarm point-not-made"]);
 });

@@ -25,7 +25,6 @@ test("a base with damaged pages and a clock that is an hour behind are among a w
     host: "desk-1",
     pid: process.pid,
     mode: "stream",
-    why: null,
     repositories: ["primary"],
     clock,
     rpoMs: 24 * 3_600_000,

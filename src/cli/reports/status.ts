@@ -83,12 +83,17 @@ function watchPairs({ isRunning, ageSeconds, report }: WatchState, look: Look): 
     : `${look.paint("red", "no")}: ${age}; what follows was so then`;
   return [
     ["runs", runs],
-    ["mode", why === null ? mode : `${mode}, because ${why}`],
+    ["mode", modeText(mode, why)],
     ...(log === null ? [] : logPairs(log)),
     ...(points === null ? [] : ([["points", pointsText(points, look)]] as const)),
-    ...(mode === "interval" ? [] : [["last base", baseText(base)] as const]),
+    ...(mode === "stream" ? [["last base", baseText(base)] as const] : []),
     ...repositories.map((one): Pair => [`into '${one.name}'`, intoText(one, look)]),
   ];
+}
+
+function modeText(mode: WatchStatus["mode"], why: WatchStatus["why"]): string {
+  const told = mode === "waiting" ? "none yet: it waits for the database's server" : mode;
+  return why === null ? told : `${told}, because ${why}`;
 }
 
 function baseText(base: WatchStatus["base"]): string {

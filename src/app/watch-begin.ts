@@ -1,0 +1,96 @@
+/** What a watch begins with: its server, and how that lets itself be followed. One that is not there yet is waited for. */
+import { ERRORS, type Failure, failureOf, isFailure } from "../base/errors.ts";
+import { LIMITS } from "../base/limits.ts";
+import type { WatchRepository } from "../job/watch.ts";
+import type { WatchBook } from "../job/watch-book.ts";
+import type { ServerAddress } from "../postgres/address.ts";
+import type { Config } from "./config.ts";
+import type { WatchMode } from "./config-watch.ts";
+import { type FoundInstallation, openInstallation } from "./installation.ts";
+import type { Surroundings } from "./surroundings.ts";
+import { type ChosenMode, chooseMode, wayToLog } from "./watch-mode.ts";
+
+interface Asked {
+  readonly config: Config;
+  readonly mode: WatchMode;
+}
+
+interface ServerThere {
+  /** Chatwoot's database. */
+  readonly address: ServerAddress;
+  readonly chosen: ChosenMode;
+}
+
+export type Begun = ServerThere & { readonly found: FoundInstallation };
+
+export interface ServerLook {
+  readonly found: FoundInstallation;
+  /** A failure where the server does not answer, or has no room for us: what time mends. */
+  readonly server: ServerThere | Failure;
+}
+
+/**
+ * Looks once. @param known What was found before, which counts where the installation cannot be looked at now.
+ * @throws Failure for what somebody has to mend.
+ */
+export async function lookForServer(
+  { config, mode }: Asked,
+  s: Surroundings,
+  known?: FoundInstallation,
+): Promise<ServerLook> {
+  const found = await openInstallation(config.installation, s, config.database).catch((error: unknown) => {
+    if (known === undefined || s.signal.aborted || !isFailure(error)) throw error;
+    return known;
+  });
+  try {
+    const address = found.address();
+    const chosen = await chooseMode(mode, await wayToLog(config, { found, address }, s), s);
+    return { found, server: { address, chosen } };
+  } catch (error) {
+    s.signal.throwIfAborted();
+    if (!isFailure(error, "database/unreachable") && !isFailure(error, "database/full")) throw error;
+    return { found, server: error };
+  }
+}
+
+interface Waiting {
+  readonly first: ServerLook;
+  readonly asked: Asked;
+  readonly repositories: readonly WatchRepository[];
+  readonly book: WatchBook;
+}
+
+const FIRST_WAIT_MS = 500;
+
+/**
+ * Until the server is there.
+ * @throws Failure for what somebody has to mend, at the server or, while it is away, at the repositories; the signal's reason.
+ */
+export async function untilServer({ first, asked, repositories, book }: Waiting, s: Surroundings): Promise<Begun> {
+  if (!isFailure(first.server)) return { ...first.server, found: first.found };
+  const stop = new AbortController();
+  const signal = AbortSignal.any([s.signal, stop.signal]);
+  // Whoever waits for the server learns of the others by and by.
+  refuseUnusable(repositories).catch((error: unknown) => stop.abort(error));
+  let look: ServerLook = first;
+  let told: string | undefined;
+  for (let wait = FIRST_WAIT_MS; isFailure(look.server); wait = Math.min(wait * 2, LIMITS.watchRetryMostMs)) {
+    const failure = look.server;
+    if (failure.message !== told) s.progress.say(`waiting for the database's server: ${failure.message}`);
+    // As after a machine's start, it may come within a moment: that is worth no word to anybody.
+    if (told !== undefined) book.waits(failure, asked.mode);
+    told = failure.message;
+    await s.clock.sleep(wait, signal);
+    look = await lookForServer(asked, { ...s, signal }, look.found);
+  }
+  book.begins(look.server.chosen);
+  return { ...look.server, found: look.found };
+}
+
+/** @throws Failure where no repository can be used, and waiting does not help. */
+async function refuseUnusable(repositories: readonly WatchRepository[]): Promise<void> {
+  const opened = await Promise.all(repositories.map(async ({ open }) => await open().then(() => undefined, failureOf)));
+  const failures = opened.flatMap((failure) => failure ?? []);
+  const [first] = failures.filter(({ code }) => !ERRORS[code].retry);
+  if (first !== undefined && failures.length === opened.length) throw first;
+}

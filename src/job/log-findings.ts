@@ -1,0 +1,52 @@
+/** What a watch says of a log that is not whole where it lies. */
+import { plural } from "../base/bytes.ts";
+import type { Finding } from "../base/findings.ts";
+import type { Line } from "../point/continuous.ts";
+import { formatLsn, type Lsn } from "../wal/lsn.ts";
+import type { RefusedObject } from "./continuous/journal.ts";
+
+/** What came while a repository took nothing, until it has it from another one. */
+export interface Missed {
+  readonly line: Line;
+  /** Undefined where it had nothing of that line. */
+  readonly from: Lsn | undefined;
+  readonly to: Lsn;
+}
+
+export function partedFinding(
+  { systemId, timeline }: Line,
+  { partedAt, start }: { partedAt: Lsn; start: Lsn },
+): Finding {
+  const from = formatLsn(partedAt);
+  return {
+    kind: "log-parted",
+    level: "alarm",
+    event: `${systemId} ${timeline} ${from}`,
+    message: `the server's log is another one than before from ${from} of timeline ${timeline} on: it has lost what it had written behind that, or its disk was brought back from before`,
+    hint: `Look at the server: fsync must be on, and its disk must keep what it says it has. What it lost is in the repositories: go back to a moment before the gap to have it ('chatkeep list' shows it). The log is followed again from ${formatLsn(start)} on; moments from then on can be had when the base is there that is taken now by itself.`,
+  };
+}
+
+export function missedFinding(repository: string, { line: { timeline }, from, to }: Missed): Finding {
+  const between = from === undefined ? `before ${formatLsn(to)}` : `from ${formatLsn(from)} to ${formatLsn(to)}`;
+  return {
+    kind: "repository-behind",
+    level: "warning",
+    subject: repository,
+    message: `repository '${repository}' lacks the log ${between} of timeline ${timeline}, which came while it took nothing`,
+    hint: "It takes what comes again, and what it lacks is brought from another repository by itself. Until then moments from there on can be had from the others alone; 'chatkeep list' shows it.",
+  };
+}
+
+export function journalFinding(repository: string, objects: readonly RefusedObject[]): Finding {
+  const [first] = objects;
+  const more = objects.length > 1 ? `, and ${plural(objects.length - 1, "more")}` : "";
+  return {
+    kind: "journal-damaged",
+    level: "warning",
+    subject: repository,
+    event: first?.name ?? "",
+    message: `a part of the journal in repository '${repository}' cannot be used: ${first?.reason ?? ""}${more}`,
+    hint: "What it held was fetched again from another repository or from the server; where none of them had it any more, 'log-gap' is told, too. Something changed what was stored: look at the disk or the service that holds the repository, and run 'chatkeep verify --read-data'.",
+  };
+}
