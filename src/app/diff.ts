@@ -3,7 +3,8 @@ import { assert, Failure } from "../base/errors.ts";
 import { PointReader } from "../job/point-reader.ts";
 import { listPoints, resolvePoint } from "../job/points.ts";
 import type { DiffSummary } from "../job/summaries.ts";
-import { openToRead, readingPoint, settleWord } from "./session.ts";
+import { readingPoint, settleWord } from "./opened-point.ts";
+import { openFor } from "./repository-for.ts";
 import type { Globals, Surroundings } from "./surroundings.ts";
 
 export interface DiffFlags {
@@ -13,7 +14,7 @@ export interface DiffFlags {
 
 export async function runDiff(globals: Globals, { points, table }: DiffFlags, s: Surroundings): Promise<DiffSummary> {
   const { signal } = s;
-  const opened = await openToRead(globals, s);
+  const opened = await openFor(globals, points, s);
   const { repository, name, config } = opened;
   const words: string[] = [];
   for (const word of points) words.push(await settleWord(opened, word, s));

@@ -12,7 +12,8 @@ import { openNextToDrill } from "./copies.ts";
 import { openInstallation } from "./installation.ts";
 import { PROGRAM } from "./program.ts";
 import { readSecretFile } from "./secrets.ts";
-import { type OpenedRepository, openToRead } from "./session.ts";
+import { openFor } from "./repository-for.ts";
+import type { OpenedRepository } from "./session.ts";
 import type { Globals, Surroundings } from "./surroundings.ts";
 
 /** For `--at`. */
@@ -39,7 +40,8 @@ export async function runDrill(
 ): Promise<DrillSummary> {
   // Before the key is derived: what is wrong in the configuration is told at once.
   if (flags.inPlaceServer) await loadConfig(globals, s);
-  const opened = point === undefined ? await openNextToDrill(globals, s) : await openToRead(globals, s);
+  const named = point ?? (flags.at === RANDOM ? undefined : flags.at);
+  const opened = named === undefined ? await openNextToDrill(globals, s) : await openFor(globals, [named], s);
   const { repository, name, config } = opened;
   const proving: MomentProving = { checks: [], recoverySeconds: 0 };
   const word = await wordOf(opened, point ?? flags.at, { proving, isMomentOnly: point === undefined }, s);

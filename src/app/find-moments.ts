@@ -1,5 +1,6 @@
 /** `moments`: what the log of the window says was done, so that the moment before it is found. */
 import { Failure, isFailure } from "../base/errors.ts";
+import { LIMITS } from "../base/limits.ts";
 import type { MomentsSummary } from "../job/commits-summary.ts";
 import { findCommits, type WantedChange } from "../job/find-commits.ts";
 import { listPoints } from "../job/points.ts";
@@ -7,7 +8,8 @@ import { parseMoment } from "../point/moment.ts";
 import type { ServerAddress } from "../postgres/address.ts";
 import { openInstallation } from "./installation.ts";
 import { identityOf } from "./moments.ts";
-import { openToRead, type OpenedRepository } from "./session.ts";
+import { openFor } from "./repository-for.ts";
+import type { OpenedRepository } from "./session.ts";
 import type { Globals, Surroundings } from "./surroundings.ts";
 
 export interface MomentsFlags extends WantedChange {
@@ -22,7 +24,9 @@ export async function findMoments(globals: Globals, flags: MomentsFlags, s: Surr
   const started = s.clock.monotonic();
   const sinceUs = instantOf("--since", flags.since, s);
   const untilUs = instantOf("--until", flags.until, s);
-  const opened = await openToRead(globals, s);
+  // The log is searched as far back as it goes: for the newest seconds alone none is preferred.
+  const choice = { subject: "the log", slackMs: LIMITS.watchLagMs };
+  const opened = await openFor(globals, ["now"], s, choice);
   const { repository, config } = opened;
   const { id } = identityOf(opened, await listPoints(repository, s));
   const { limit, since: _since, until: _until, ...wanted } = flags;

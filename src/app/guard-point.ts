@@ -8,7 +8,7 @@ import { LIMITS } from "../base/limits.ts";
 import type { GuardedPoint } from "../job/guard-record.ts";
 import { runBackup } from "./back-up.ts";
 import { runDrill } from "./drills.ts";
-import { openPoint } from "./session.ts";
+import { openPoint } from "./opened-point.ts";
 import type { Globals, Surroundings } from "./surroundings.ts";
 
 export interface PointFlags {

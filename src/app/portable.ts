@@ -15,7 +15,8 @@ import { choosePassword } from "./init.ts";
 import { writeNew } from "./new-file.ts";
 import { readNewPassword } from "./new-password.ts";
 import { readPassword, readSecretFile } from "./secrets.ts";
-import { openChosenRepository, openPoint, type OpenedRepository, readingPoint } from "./session.ts";
+import { openPoint, readingPoint } from "./opened-point.ts";
+import { openChosenRepository, type OpenedRepository } from "./session.ts";
 import type { Globals, Surroundings } from "./surroundings.ts";
 
 export interface ExportFlags {

@@ -23,7 +23,15 @@ import {
   type RememberedRestore,
   type RestoreHome,
 } from "./restore-home.ts";
-import { findSnapshot, openPoint, openToRead, readingPoint } from "./session.ts";
+import {
+  type ChosenPlan,
+  type ChosenPoint,
+  findSnapshot,
+  openPoint,
+  readingPoint,
+  whereChosen,
+} from "./opened-point.ts";
+import { openToRead } from "./session.ts";
 import type { Globals, Surroundings } from "./surroundings.ts";
 
 export { blockedFailure } from "../job/rollback-whole.ts";
@@ -47,29 +55,29 @@ export async function planWhole(
   point: string,
   flags: WholeFlags,
   s: Surroundings,
-): Promise<WholePlan> {
+): Promise<ChosenPlan<WholePlan>> {
   const opened = await openPlace(globals, flags.onto, s);
   const found = await openPoint(globals, point, s);
   const job = await import("../job/plan-whole.ts");
   const options = optionsOf(flags, opened, found.name, s);
   return await readingPoint(found, s, async () => {
     const plan = await job.planWhole(found.reader, options);
-    return { ...plan, findings: [...opened.findings, ...plan.findings] };
+    return { ...plan, findings: [...opened.findings, ...plan.findings], repository: found.name };
   });
 }
 
 /** @param snapshot The very one that was shown and confirmed. */
 export async function runWhole(
   globals: Globals,
-  { snapshot }: { snapshot: string },
+  chosen: ChosenPoint,
   flags: WholeFlags,
   s: Surroundings,
 ): Promise<WholeSummary> {
   const opened = await openPlace(globals, flags.onto, s);
-  const { repository, name } = await openToRead(globals, s);
+  const { repository, name } = await openToRead(whereChosen(globals, chosen), s);
   const { restoreWhole } = await import("../job/restore-whole.ts");
   const options = optionsOf(flags, opened, name, s);
-  const choose = (list: Parameters<typeof findSnapshot>[0]) => findSnapshot(list, snapshot);
+  const choose = (list: Parameters<typeof findSnapshot>[0]) => findSnapshot(list, chosen.snapshot);
   const { installationId } = choose(await listPoints(repository, s));
   const home = await restoreHome(opened.loaded, installationId, s);
   await using _lock = await lockHome(opened.loaded, home, s);

@@ -13,7 +13,8 @@ import { scratchPlaces } from "./drills.ts";
 import { ofMoment, recoveryPlace } from "./moments.ts";
 import { restoreHome, restoreHomes, unconfiguredHomes } from "./restore-home.ts";
 import { recordsIn } from "./server-records.ts";
-import { openToRead, readingPoint } from "./session.ts";
+import { readingPoint } from "./opened-point.ts";
+import { openFor } from "./repository-for.ts";
 import { openStateFolder } from "./state-folder.ts";
 import type { Globals, Surroundings } from "./surroundings.ts";
 
@@ -32,7 +33,7 @@ export async function runServer(
 ): Promise<StartedServerSummary> {
   refuseInContainer();
   const port = parsePort(flags.port);
-  const opened = await openToRead(globals, s);
+  const opened = await openFor(globals, [word], s);
   const loaded = await findConfig(globals, s);
   const { config } = opened;
   const optionsFor = async (id: string): Promise<Omit<RunServerOptions, "scratch">> => ({

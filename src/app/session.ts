@@ -5,12 +5,7 @@
 import { realpathSync } from "node:fs";
 import { resolve } from "node:path";
 import { type ErrorCode, Failure, isFailure } from "../base/errors.ts";
-import { shortId } from "../base/ids.ts";
-import { PointReader } from "../job/point-reader.ts";
-import { listPoints, type Point, type PointList, pointOfSnapshot, resolvePoint } from "../job/points.ts";
-import { isDamage } from "../repo/chunk.ts";
-import { parseMoment } from "../point/moment.ts";
-import { Repository } from "../repo/repository.ts";
+import type { Repository } from "../repo/repository.ts";
 import { parseRestLocation, withoutPassword } from "../store/rest-location.ts";
 import { type Config, findConfig, loadConfig, type LoadedConfig, type RepositoryConfig } from "./config.ts";
 import { openAt } from "./repository-place.ts";
@@ -56,7 +51,12 @@ export async function openChosenRepository(globals: Globals, s: Surroundings): P
   return await openOf(loaded, chosen, s);
 }
 
-async function openOf(loaded: LoadedConfig, chosen: RepositoryConfig, s: Surroundings): Promise<OpenedRepository> {
+/** One of the configuration's. */
+export async function openOf(
+  loaded: LoadedConfig,
+  chosen: RepositoryConfig,
+  s: Surroundings,
+): Promise<OpenedRepository> {
   const repository = await openAt(chosen.location, chosen, s);
   return { repository, name: chosen.name, config: loaded.config, configPath: loaded.path };
 }
@@ -144,67 +144,4 @@ function restUrl(location: string): string {
   } catch {
     return location; // It will be refused where it is opened.
   }
-}
-
-export interface OpenedPoint extends OpenedRepository {
-  reader: PointReader;
-  list: PointList;
-}
-
-/**
- * Reads from a point that was opened without a lock: what somebody forgot or pruned meanwhile is no damage.
- * @throws Failure `point/not-found` when the point is gone, `repo/locked` when the repository was pruned, and else what
- * the reading threw.
- */
-export async function readingPoint<T>(opened: OpenedPoint, s: Surroundings, read: () => Promise<T>): Promise<T> {
-  try {
-    return await read();
-  } catch (cause) {
-    if (!isDamage(cause) || s.signal.aborted) throw cause;
-    const { store, keys, config, keyId } = opened.repository;
-    const { id, snapshotId } = opened.reader.point;
-    if ((await store.stat({ kind: "snapshots", name: snapshotId }, s)) === undefined) {
-      throw new Failure("point/not-found", `restore point ${shortId(id)} was forgotten while it was read`, {
-        hint: "'chatkeep list' shows those that are there.",
-        cause,
-      });
-    }
-    const now = await new Repository({ store, keys, config, keyId }).loadIndex(s);
-    const packs = new Set([...now.packSizes()].map((pack) => pack.id));
-    const before = await opened.repository.loadIndex(s);
-    if ([...before.packSizes()].every((pack) => packs.has(pack.id))) throw cause;
-    throw new Failure("repo/locked", `the repository was pruned while restore point ${shortId(id)} was read`, {
-      hint: "Nothing is lost: run the command again.",
-      cause,
-    });
-  }
-}
-
-/** A word that means a moment becomes the name of a point that is made of it; every other stays as it is. */
-export async function settleWord(opened: OpenedRepository, word: string, s: Surroundings): Promise<string> {
-  if (parseMoment(word, s.clock.now()) === undefined) return word;
-  return await (await import("./moments.ts")).settleMoment(opened, word, s);
-}
-
-/** Opens a repository that answers, and the point that a word means; of a moment, one is made. */
-export async function openPoint(globals: Globals, given: string, s: Surroundings): Promise<OpenedPoint> {
-  const opened = await openToRead(globals, s);
-  const word = await settleWord(opened, given, s);
-  const list = await listPoints(opened.repository, { signal: s.signal });
-  const point = resolvePoint(list, word, opened.config?.installation.id);
-  await opened.repository.loadIndex({ signal: s.signal });
-  return { ...opened, list, reader: new PointReader(opened.repository, point, { signal: s.signal }) };
-}
-
-/** The point of this very snapshot. @throws Failure `point/not-found`. */
-export function findSnapshot(list: PointList, snapshot: string): Point {
-  const found = pointOfSnapshot(list, snapshot);
-  if (found !== undefined) return found;
-  throw new Failure(
-    "point/not-found",
-    `the restore point that was shown (${snapshot.slice(0, 8)}) is no longer there`,
-    {
-      hint: "Somebody removed or changed it meanwhile, or another repository answered. Look at the plan again.",
-    },
-  );
 }

@@ -48,7 +48,17 @@ import type { KitFlags } from "./kit.ts";
 import { openInstallation, withOwnPassword } from "./installation.ts";
 import type { ScheduleFlags } from "./schedule.ts";
 import { rowChoice } from "./row-flags.ts";
-import { findSnapshot, openChosenRepository, openPoint, openToRead, readingPoint, settleWord } from "./session.ts";
+import {
+  type ChosenPlan,
+  type ChosenPoint,
+  findSnapshot,
+  openPoint,
+  readingPoint,
+  settleWord,
+  whereChosen,
+} from "./opened-point.ts";
+import { openFor } from "./repository-for.ts";
+import { openChosenRepository, openToRead } from "./session.ts";
 import type { Globals, Surroundings } from "./surroundings.ts";
 import type { DoctorFlags } from "./doctor.ts";
 import type { WatchFlags } from "./watch.ts";
@@ -296,23 +306,25 @@ export async function planRestore(
   point: string,
   flags: RestoreFlags,
   s: Surroundings,
-): Promise<RestorePlan> {
+): Promise<ChosenPlan<RestorePlan>> {
   const options = await restoreOptions(globals, flags, s);
   if (options.isLive) await (await import("./restore-whole.ts")).refuseBesideUnfinished(globals, s);
   const opened = await openPoint(globals, point, s);
   const restoring = await import("../job/restore.ts");
-  return await readingPoint(opened, s, async () => await restoring.planRestore(opened.reader, options));
+  const plan = await readingPoint(opened, s, async () => await restoring.planRestore(opened.reader, options));
+  return { ...plan, repository: opened.name };
 }
 
 /** @param point A word, or the very snapshot that was shown and confirmed. */
 export async function runRestore(
   globals: Globals,
-  point: string | { snapshot: string },
+  point: string | ChosenPoint,
   flags: RestoreFlags,
   s: Surroundings,
 ): Promise<RestoreSummary> {
   const options = await restoreOptions(globals, flags, s);
-  const opened = await openToRead(globals, s);
+  const opened =
+    typeof point === "string" ? await openFor(globals, [point], s) : await openToRead(whereChosen(globals, point), s);
   const { repository, config } = opened;
   const word = typeof point === "string" ? await settleWord(opened, point, s) : undefined;
   const choose = (list: PointList) =>

@@ -117,6 +117,8 @@ const POINTS: Topic = {
     "  now                       the newest moment",
     "  lsn:0/16B3748             what lies before a position of PostgreSQL's log",
     "",
+    "Of several repositories the one that has most of it is read.",
+    "",
     "'chatkeep restore POINT --run' leaves a read-only server of it running, to look.",
   ],
 };

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { globSync, rmSync } from "node:fs";
 import { test } from "node:test";
-import { openPoint, readingPoint } from "../../src/app/session.ts";
+import { openPoint, readingPoint } from "../../src/app/opened-point.ts";
 import { runExport } from "../../src/app/portable.ts";
 import type { Surroundings } from "../../src/app/surroundings.ts";
 import { systemClock } from "../../src/base/clock.ts";

@@ -72,7 +72,12 @@ export async function restoreWhole(invocation: Invocation): Promise<ExitStatus> 
   }
   await confirm(invocation, plan);
   // By its exact snapshot: 'latest' may be another by now, and what was confirmed is what is done.
-  const summary = await app.runWhole(globals, { snapshot: plan.snapshot }, flags, surroundings);
+  const summary = await app.runWhole(
+    globals,
+    { snapshot: plan.snapshot, repository: plan.repository },
+    flags,
+    surroundings,
+  );
   return tell(invocation, summary, plan);
 }
 

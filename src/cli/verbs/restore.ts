@@ -44,7 +44,12 @@ export const restore: Verb = async (invocation) => {
   }
   await confirm(invocation, plan);
   // By its exact id: 'latest' may be another by now, and what was confirmed is what is done.
-  const summary = await runRestore(globals, { snapshot: plan.snapshot }, options, surroundings);
+  const summary = await runRestore(
+    globals,
+    { snapshot: plan.snapshot, repository: plan.repository },
+    options,
+    surroundings,
+  );
   answer(invocation, summary, formatRestored);
   tellFindings(invocation, notIn(plan, summary.findings));
   if (!mode.json && !mode.quiet) printer.note(formatNext(redactor.redactDeep(summary), look));

@@ -1,0 +1,156 @@
+/** Of several repositories one was left behind: what is read for a word is the one that has most of it, and that is said. */
+import assert from "node:assert/strict";
+import { randomBytes } from "node:crypto";
+import { mkdirSync, writeFileSync } from "node:fs";
+import { after, before, test } from "node:test";
+import { type ChoiceOptions, openFor } from "../../src/app/repository-for.ts";
+import type { Surroundings } from "../../src/app/surroundings.ts";
+import { formatInstant, systemClock } from "../../src/base/clock.ts";
+import { isFailure } from "../../src/base/errors.ts";
+import { type Progress, silent } from "../../src/base/progress.ts";
+import { forget } from "../../src/job/forget.ts";
+import { formatMicros } from "../../src/point/continuous.ts";
+import type { Repository } from "../../src/repo/repository.ts";
+import { openLocalStore } from "../../src/store/local-store.ts";
+import { callCli } from "../harness/cli.ts";
+import { temporaryFolder, type TestFolder } from "../harness/temporary.ts";
+import { factsOf, putBase } from "../job/continuous/bases.ts";
+import { LINE, putJournal, putSpan, SEGMENT, START } from "../job/continuous/spans.ts";
+import { addPoint, DAY, forgetting, HOUR, NOW, ONE } from "../job/kept-points.ts";
+import { newRepository, PASSWORD, reopen, signal } from "../repo/small-backup.ts";
+
+const us = (minutes: number) => BigInt(NOW + minutes * 60_000) * 1000n;
+const shown = (minutes: number) => formatMicros(us(minutes));
+
+let folder: TestFolder;
+let first: Repository;
+let second: Repository;
+
+/** A base of minute 1, and a segment of the log with commits at 10 and 20. */
+async function putLog(repository: Repository): Promise<void> {
+  const [from, to] = [START + 100n, START + 5000n];
+  await putBase(repository, folder.at("data"), { facts: factsOf({ from, to, beganUs: us(0), endedUs: us(1) }) });
+  const commits = [10, 20].map((minute) => ({ lsn: START + BigInt(minute * 1000), timeUs: us(minute) }));
+  await putSpan(repository, { at: 0, bytes: randomBytes(SEGMENT), commits });
+}
+
+/** More of the log, in the journal, with a commit at its end. */
+async function putMore(repository: Repository, minute: number, from: number, to: number): Promise<void> {
+  const commits = [{ lsn: START + BigInt(to), timeUs: us(minute) }];
+  await putJournal(repository, { at: from, bytes: randomBytes(to - from), commits });
+}
+
+before(async () => {
+  folder = await temporaryFolder("chatkeep-which");
+  mkdirSync(folder.at("data"));
+  [first, second] = (await Promise.all(
+    ["first", "second"].map(async (name) => await newRepository(openLocalStore(folder.at(name)))),
+  )) as [Repository, Repository];
+  for (const repository of [first, second]) await putLog(repository);
+  configure("first", "second");
+});
+after(async () => await folder[Symbol.asyncDispose]());
+
+function configure(...names: string[]): void {
+  const repositories = names.map((name) => ({ name, location: folder.at(name), password: PASSWORD }));
+  const installation = { id: ONE, name: "desk", kind: "manual", "database-url": "postgresql://localhost:1/none" };
+  writeFileSync(folder.at("chatkeep.yaml"), JSON.stringify({ installation, repositories }));
+}
+
+async function choose(words: string | string[], options?: ChoiceOptions & { repository?: string }) {
+  const said: string[] = [];
+  const progress: Progress = { ...silent, say: (line) => void said.push(line) };
+  const s: Surroundings = {
+    hide: () => {},
+    redact: <T>(value: T) => value,
+    person: undefined,
+    progress,
+    signal,
+    env: {},
+    cwd: folder.path,
+    clock: systemClock,
+  };
+  const { repository } = options ?? {};
+  const opened = await openFor({ config: folder.at("chatkeep.yaml"), repository }, [words].flat(), s, options);
+  return { name: opened.name, said };
+}
+
+const FIRST = { name: "first", said: [] };
+
+test("where all have the same the first is read, and nothing is said", async () => {
+  for (const word of ["now", shown(15), "lsn:16/B3002000"]) assert.deepEqual(await choose(word), FIRST, word);
+  // Nothing was committed in it.
+  await putJournal(second, { at: SEGMENT, bytes: randomBytes(4096) });
+  assert.deepEqual(await choose("now"), FIRST);
+});
+
+test("now is read where the log goes furthest, and any other moment where the log has it", async () => {
+  await putMore(second, 30, SEGMENT + 4096, SEGMENT + 65_536);
+  assert.deepEqual(await choose("now"), {
+    name: "second",
+    said: [`'now' is read from repository 'second': it goes to ${shown(30)}, 'first' to ${shown(20)}`],
+  });
+  assert.deepEqual(await choose(shown(15)), FIRST);
+  assert.deepEqual(await choose(shown(25)), {
+    name: "second",
+    said: [`'${shown(25)}' is read from repository 'second': 'first' does not have it`],
+  });
+  assert.equal((await choose("lsn:16/B3108000")).name, "second");
+  // Nobody has it: where the nearest before it is newest, so that this is told.
+  assert.equal((await choose(shown(40))).name, "second");
+  assert.equal((await choose("now", { repository: "first" })).name, "first");
+  assert.deepEqual(await choose([shown(15), shown(25)]), {
+    name: "second",
+    said: [`'${shown(25)}' is read from repository 'second': 'first' does not have it`],
+  });
+});
+
+test("where little is newer the first is searched, and where the first has more it is read", async () => {
+  await putMore(first, 29.5, SEGMENT, SEGMENT + 32_768);
+  assert.equal((await choose("now", { slackMs: 60_000, subject: "the log" })).name, "first");
+  assert.equal((await choose("now", { slackMs: 20_000 })).name, "second");
+  await putMore(first, 31, SEGMENT + 32_768, SEGMENT + 98_304);
+  assert.deepEqual(await choose("now"), FIRST);
+});
+
+test("one that does not answer, or cannot be read, keeps nobody from what another has, and is said", async () => {
+  configure("first", "gone", "second");
+  const gone = /^repository 'gone' does not answer \(there is no repository.*\): whether it has more is not known$/;
+  const { name, said } = await choose("now");
+  assert.deepEqual([name, said.length], ["first", 1]);
+  assert.match(said[0] ?? "", gone);
+  configure("gone", "second", "first");
+  const found = await choose("now");
+  assert.match(found.said[0] ?? "", /^repository 'gone' does not answer \(.*\): reading from 'first'$/);
+  assert.match(found.said[1] ?? "", /^'now' is read from repository 'first': it goes to .*, 'second' to /);
+  configure("gone", "away");
+  await assert.rejects(choose("now"), (error) => isFailure(error, "repo/missing"));
+  configure("first", "second");
+});
+
+test("the newest restore point is read where it is, unless it was forgotten by name", async () => {
+  const [old, newer] = [NOW - 2 * DAY, NOW - DAY];
+  const [point] = await Promise.all([first, second].map(async (repository) => await addPoint(repository, old)));
+  assert.deepEqual(await choose("latest"), FIRST);
+  const made = await addPoint(second, newer);
+  const why = `it has one of ${formatInstant(newer)}, 'first' one of ${formatInstant(old)}`;
+  assert.deepEqual(await choose("latest"), {
+    name: "second",
+    said: [`'latest' is read from repository 'second': ${why}`],
+  });
+  // A time that no log has means the newest point before it.
+  assert.equal((await choose(formatInstant(newer + HOUR))).name, "second");
+  assert.deepEqual(await choose(point ?? ""), FIRST);
+  assert.equal((await choose(made)).name, "second");
+  assert.equal((await choose(made.slice(0, 8))).name, "second");
+  assert.deepEqual(await choose("0123abcd"), FIRST, "what nobody has is refused by the first");
+  const dumped = await callCli(["--config", folder.at("chatkeep.yaml"), "dump", "latest", "manifest.json"], {
+    cwd: folder.path,
+  });
+  assert.deepEqual([dumped.status, dumped.stdout], [0, formatInstant(newer)], dumped.stderr);
+  assert.match(dumped.stderr, /^'latest' is read from repository 'second': /m);
+
+  const copy = await addPoint(first, newer, { original: made });
+  await forget(forgetting(reopen(first), { by: "name", words: [copy], installationId: LINE.installation }));
+  assert.deepEqual(await choose("latest"), FIRST);
+});
