@@ -57,12 +57,38 @@ export interface FoundCommits {
 
 /** @throws Failure of the store, `moment/outside` where the log is not what its list says. */
 export async function searchCommits(search: CommitSearch): Promise<FoundCommits> {
-  const found: FoundCommits = { searched: [], commits: 0, matching: 0, found: [], unread: [] };
+  const found: Finds = { searched: [], commits: 0, matching: 0, kept: [], unread: [] };
   const stretches = search.ranges.flatMap((range) => stretchOf(range, search) ?? []);
   const total = stretches.reduce((sum, { legs }) => sum + bytesOf(legs), 0);
   search.progress.stage("reading the log", { total, unit: "bytes" });
   for (const stretch of stretches) await searchStretch(stretch, search, found);
-  return found;
+  const { kept, ...rest } = found;
+  return { ...rest, found: kept.map((commit) => toldOf(commit, search)) };
+}
+
+/** While it is searched: words are made of what is kept in the end alone. */
+type Finds = Omit<FoundCommits, "found"> & { kept: KeptCommit[] };
+
+type KeptCommit = Pick<TransactionEnd, "timeUs" | "startLsn" | "lsn" | "xid" | "isWhole"> & {
+  readonly systemId: string;
+  readonly timeline: number;
+  readonly tables: TableChange[];
+};
+
+function toldOf(
+  { systemId, timeline, tables, timeUs, startLsn, lsn, xid, isWhole }: KeptCommit,
+  search: CommitSearch,
+): FoundCommit {
+  const wordOf = (at: Lsn) => formatPosition(placeOf(search, { systemId, timeline, lsn: at }));
+  return {
+    at: formatMicros(timeUs),
+    before: wordOf(startLsn),
+    after: wordOf(lsn),
+    xid,
+    timeline,
+    tables,
+    whole: isWhole,
+  };
 }
 
 interface Stretch {
@@ -110,7 +136,7 @@ function isOn({ timeline, from, to }: { timeline: number; from: Lsn; to: Lsn }, 
   return legs.some((leg) => leg.timeline === timeline && from < leg.to && to > leg.from);
 }
 
-async function searchStretch({ range, legs }: Stretch, search: CommitSearch, found: FoundCommits): Promise<void> {
+async function searchStretch({ range, legs }: Stretch, search: CommitSearch, found: Finds): Promise<void> {
   const { repository, installationId, continuous, signal } = search;
   const [served] = range.bases;
   if (served === undefined) return;
@@ -144,7 +170,7 @@ interface LegReading {
   readonly folder: string;
 }
 
-async function searchLeg(reading: LegReading, search: CommitSearch, found: FoundCommits): Promise<void> {
+async function searchLeg(reading: LegReading, search: CommitSearch, found: Finds): Promise<void> {
   const { leg, history, wal, major, systemId, segmentBytes, folder } = reading;
   const { progress, signal } = search;
   const from = segmentStart(leg.from, segmentBytes);
@@ -178,7 +204,7 @@ function consider(
   event: TransactionEnd,
   { leg, systemId }: Pick<LegReading, "leg" | "systemId">,
   search: CommitSearch,
-  found: FoundCommits,
+  found: Finds,
 ): void {
   const { sinceUs, untilUs, limit } = search;
   if (event.startLsn < leg.from || event.lsn > leg.to) return;
@@ -188,17 +214,9 @@ function consider(
   const tables = changesOf(event, search.names);
   if (!tables.some((change) => isWanted(change, search.wanted))) return;
   found.matching += 1;
-  const wordOf = (lsn: Lsn) => formatPosition(placeOf(search, { systemId, timeline: leg.timeline, lsn }));
-  found.found.push({
-    at: formatMicros(event.timeUs),
-    before: wordOf(event.startLsn),
-    after: wordOf(event.lsn),
-    xid: event.xid,
-    timeline: leg.timeline,
-    tables,
-    whole: event.isWhole,
-  });
-  if (found.found.length > limit) found.found.shift();
+  const { timeUs, startLsn, lsn, xid, isWhole } = event;
+  found.kept.push({ timeUs, startLsn, lsn, xid, isWhole, systemId, timeline: leg.timeline, tables });
+  if (found.kept.length > limit) found.kept.shift();
 }
 
 function isWanted(change: TableChange, { table, inserted, updated, deleted }: WantedChange): boolean {
