@@ -8,6 +8,7 @@ import { ROOT } from "../point/layout.ts";
 import { lostFiles, missingFiles } from "../point/manifest.ts";
 import { parseProof } from "../point/proof.ts";
 import type { Repository } from "../repo/repository.ts";
+import { toldMoment } from "./moment-position.ts";
 import { isNotWhole } from "./not-whole.ts";
 import { PointReader } from "./point-reader.ts";
 import { isTorn, listPoints, type Point, recoverSeconds, userTags } from "./points.ts";
@@ -96,11 +97,13 @@ async function pointLine(reader: PointReader, options: LookOptions): Promise<Poi
 
 export async function showVerb(reader: PointReader, options: LookOptions): Promise<ShowSummary> {
   const line = await pointLine(reader, options);
+  const manifest = await reader.manifest();
   return {
     type: "summary",
     verb: "show",
     line,
-    manifest: await reader.manifest(),
+    manifest,
+    ...(await toldMoment(reader, manifest, options)),
     proof: await readProof(reader, options),
   };
 }

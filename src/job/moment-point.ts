@@ -8,8 +8,9 @@ import type { AskedMoment } from "../point/moment.ts";
 import { randomMoment } from "../policy/random-moment.ts";
 import type { Repository } from "../repo/repository.ts";
 import { findMoment, makeMoment, type MomentOptions, type MomentProving } from "./continuous/moment.ts";
-import { lookAtWindow, sortContinuous } from "./continuous/list.ts";
+import { type Continuous, lookAtWindow, sortContinuous } from "./continuous/list.ts";
 import { findServingBases, openMomentSource, type ServingBase, withServingBase } from "./continuous/moment-source.ts";
+import { positionIn } from "./moment-position.ts";
 import { PointReader } from "./point-reader.ts";
 import { listPoints, type Point, type PointList } from "./points.ts";
 
@@ -46,7 +47,7 @@ export async function momentPoint(options: MomentPointOptions): Promise<Snapshot
     const line = { systemId, timeline: served.timeline, installationId: identity.id, reach: served.lastCommit };
     const known = findMoment(list, served.asked, line);
     if (known !== undefined) {
-      progress.say(`the moment was brought back before: ${await describe(repository, known, { signal })}`);
+      progress.say(`the moment was brought back before: ${await describe(repository, known, { continuous, signal })}`);
       return known.snapshotId;
     }
     const { roles, ...place } = await options.place();
@@ -73,21 +74,25 @@ export async function momentPoint(options: MomentPointOptions): Promise<Snapshot
         hint: "Ask for it again.",
       });
     }
-    progress.say(`the moment is ${await describe(repository, found, { signal })}`);
+    progress.say(`the moment is ${await describe(repository, found, { continuous, signal })}`);
     return found.snapshotId;
   };
   return await withServingBase(serving, find, { progress, isProof: options.proving !== undefined });
 }
 
 /** With the last commit that is in it: whoever looks for a time before something went wrong sees whether it is. */
-async function describe(repository: Repository, point: Point, { signal }: { signal: AbortSignal }): Promise<string> {
+async function describe(
+  repository: Repository,
+  point: Point,
+  { continuous, signal }: { continuous: Continuous; signal: AbortSignal },
+): Promise<string> {
   const { moment } = await new PointReader(repository, point, { signal }).manifest();
   const name = `restore point ${shortId(point.id)}`;
   if (moment === undefined) return name;
-  const { lastCommitAt, replayedTo } = moment;
+  const { lastCommitAt } = moment;
   return lastCommitAt === null
     ? `${name}; nothing was committed between the base and it`
-    : `${name}; the last commit in it is of ${lastCommitAt}, lsn:${replayedTo}`;
+    : `${name}; the last commit in it is of ${lastCommitAt}, ${positionIn(continuous, moment)}`;
 }
 
 /** True where a repository has a base of an installation: then there may be moments that can be had. */

@@ -20,6 +20,7 @@ import { savedKeyFindings } from "./saved-keys.ts";
 import { ALL_STAGES } from "./stages/all.ts";
 import { planVersions } from "./stages/code-versions.ts";
 import type { Place, Stage, StageContext, StageName, StageOptions, StagePlan, UndoContext } from "./stages/stage.ts";
+import { toldMoment } from "./moment-position.ts";
 import { momentFindings } from "./moment-told.ts";
 import { lackingFindings } from "./unreadable.ts";
 import type { WholePlan } from "./whole-summaries.ts";
@@ -123,7 +124,7 @@ export async function planAll(reader: PointReader, options: WholeOptions): Promi
     point: reader.point.id,
     snapshot: reader.point.snapshotId,
     takenAt: manifest.startedAt,
-    ...(manifest.moment === undefined ? {} : { moment: manifest.moment }),
+    ...(await toldMoment(reader, manifest, options)),
     installation: manifest.installation.name,
     chatwoot: manifest.chatwoot.version,
     place: describePlace(place),

@@ -44,6 +44,7 @@ import { apart, knownNeed, lookForRoom, roomFindings, type RoomNeed } from "./ro
 import { ALL_ROWS, type RowChoice } from "./row-choice.ts";
 import { savedKeyFindings } from "./saved-keys.ts";
 import { expectedFiles } from "./shortfall.ts";
+import { toldMoment } from "./moment-position.ts";
 import { momentFindings } from "./moment-told.ts";
 import { lackingFindings } from "./unreadable.ts";
 import type { RestorePlan, RestoreSummary } from "./summaries.ts";
@@ -114,7 +115,7 @@ async function planAll(reader: PointReader, options: RestoreOptions): Promise<Wh
     point: reader.point.id,
     snapshot: reader.point.snapshotId,
     takenAt: manifest.startedAt,
-    ...(manifest.moment === undefined ? {} : { moment: manifest.moment }),
+    ...(await toldMoment(reader, manifest, options)),
     installation: manifest.installation.name,
     chatwoot: manifest.chatwoot.version,
     isLive: options.isLive,

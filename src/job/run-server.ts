@@ -20,7 +20,7 @@ import { canReach, chooseParent, serverUser, type User } from "../postgres/scrat
 import { findPort, type StandingOptions, type StandingProcess, standOn } from "../postgres/standing.ts";
 import type { Repository } from "../repo/repository.ts";
 import { openTemporaryFolder } from "../system/temporary.ts";
-import { formatLsn } from "../wal/lsn.ts";
+import { formatLsn, type Lsn } from "../wal/lsn.ts";
 import { estimateDisk } from "./estimate.ts";
 import { addressOf, refuseUnsound } from "./continuous/moment.ts";
 import { recoveredFindings } from "./continuous/moment-findings.ts";
@@ -32,7 +32,9 @@ import {
   type SettledMoment,
   withServingBase,
 } from "./continuous/moment-source.ts";
+import type { Continuous } from "./continuous/list.ts";
 import { loadPoint } from "./load-point.ts";
+import { positionIn } from "./moment-position.ts";
 import type { PointReader } from "./point-reader.ts";
 import { listPoints } from "./points.ts";
 import { createRoles, namedRoles } from "./rights.ts";
@@ -84,7 +86,7 @@ export async function runMoment(options: RunMomentOptions): Promise<StartedServe
   const run = async (served: ServingBase) => {
     await using source = await openMomentSource(served, continuous, options);
     return await leaveRunning(options, formatMoment(served.asked), async (folder) => {
-      return await recoverMoment(folder, { ...options, asked: served.asked, source });
+      return await recoverMoment(folder, { ...options, asked: served.asked, source, continuous });
     });
   };
   return await withServingBase(serving, run, options);
@@ -103,6 +105,7 @@ interface Made extends AsyncDisposable {
 type MomentToRecover = Omit<RunMomentOptions, "asked"> & {
   asked: SettledMoment;
   source: Awaited<ReturnType<typeof openMomentSource>>;
+  continuous: Continuous;
 };
 
 async function recoverMoment(folder: string, options: MomentToRecover): Promise<Made> {
@@ -125,7 +128,7 @@ async function recoverMoment(folder: string, options: MomentToRecover): Promise<
       server: recovered.server,
       address,
       settings: source.cluster.settings,
-      about: { lastCommitAt, replayedTo: formatLsn(replayedTo) },
+      about: { lastCommitAt, replayedTo: replayedTold(replayedTo, options) },
       findings: (await recoveredFindings(address, { signal })).map(forLooking),
       [Symbol.asyncDispose]: async () => await recovered[Symbol.asyncDispose](),
     };
@@ -133,6 +136,12 @@ async function recoverMoment(folder: string, options: MomentToRecover): Promise<
     await recovered[Symbol.asyncDispose]();
     throw error;
   }
+}
+
+/** As POINT takes it, behind `lsn:`. */
+function replayedTold(replayedTo: Lsn, { source: { systemId, timeline }, continuous }: MomentToRecover): string {
+  const moment = { systemIdentifier: systemId, timeline, replayedTo: formatLsn(replayedTo) };
+  return positionIn(continuous, moment).replace(/^lsn:/, "");
 }
 
 /** Who only looks has nothing to mend. */

@@ -13,7 +13,7 @@ export interface RecoveredServer {
   point: string;
   /** RFC 3339, to the microsecond, by the old server's clock; null where nothing was replayed, and for a restore point. */
   lastCommitAt: string | null;
-  /** The end of the last record that was replayed; null for a restore point. */
+  /** The end of the last record that was replayed, as POINT takes it behind `lsn:`; null for a restore point. */
   replayedTo: string | null;
   /** From what it was made, for people. */
   server: string;

@@ -4,7 +4,8 @@
  */
 import type { FixLine } from "./fix-summary.ts";
 import type { Finding } from "../base/findings.ts";
-import type { Manifest, MomentEntry } from "../point/manifest.ts";
+import type { Manifest } from "../point/manifest.ts";
+import type { ToldMoment } from "./moment-position.ts";
 import type { ProofCheck, Recovery } from "../point/proof.ts";
 import type { WindowLine, WindowReport } from "./window-summary.ts";
 
@@ -199,7 +200,7 @@ export interface RestorePlan {
   snapshot: string;
   takenAt: string;
   /** Of a point that was made of one. */
-  moment?: MomentEntry;
+  moment?: ToldMoment;
   installation: string;
   chatwoot: string | null;
   /** The restored database takes the place of the one that Chatwoot uses. */
@@ -302,6 +303,8 @@ export interface ShowSummary {
   verb: "show";
   line: PointLine;
   manifest: Manifest;
+  /** Of a point that was made of one. */
+  moment?: ToldMoment;
   proof: { at: string; proven: boolean; checks: ProofCheck[]; server: string; recovery: Recovery | null } | null;
 }
 

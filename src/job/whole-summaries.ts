@@ -2,7 +2,7 @@
 import type { Finding } from "../base/findings.ts";
 import type { MatchLine } from "../chatwoot/environment-match.ts";
 import type { InstallationKind } from "../installation/installation.ts";
-import type { MomentEntry } from "../point/manifest.ts";
+import type { ToldMoment } from "./moment-position.ts";
 import type { Part } from "./restore-findings.ts";
 import type { StageState } from "./stages/journal.ts";
 import type { StageName } from "./stages/stage.ts";
@@ -16,7 +16,7 @@ export interface WholePlan {
   snapshot: string;
   takenAt: string;
   /** Of a point that was made of one. */
-  moment?: MomentEntry;
+  moment?: ToldMoment;
   /** Of the point. */
   installation: string;
   chatwoot: string | null;

@@ -131,12 +131,16 @@ export function momentOf(tags: readonly string[] | undefined): MomentFacts | und
   };
 }
 
-/** True when a point is of the very moment that is asked for, in the same history. */
+/**
+ * True when a point is of the very moment that is asked for, in the same history. What was brought to a position has everything before
+ * that, whatever it was asked for by.
+ */
 export function isSameMoment(
   facts: MomentFacts,
   asked: Exclude<AskedMoment, { kind: "now" }>,
   { systemId, timeline }: Pick<MomentFacts, "systemId" | "timeline">,
 ): boolean {
   if (facts.systemId !== systemId || facts.timeline !== timeline) return false;
-  return asked.kind === "lsn" ? facts.upTo === asked.lsn : facts.upTo === undefined && facts.us === asked.us;
+  if (asked.kind === "lsn") return facts.upTo === asked.lsn || facts.replayedTo === asked.lsn;
+  return facts.upTo === undefined && facts.us === asked.us;
 }

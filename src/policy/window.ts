@@ -432,6 +432,14 @@ export function placeOf(window: Pick<Window, "ranges">, place: OnPlace): Place {
   );
 }
 
+/** The same of a position that was reached along a timeline: it may lie on a parent of that one. */
+export function placeAlong(window: Pick<Window, "ranges">, { lsn, timeline, systemId }: OnPlace): Place {
+  const along = window.ranges.findLast((range) => {
+    return range.systemId === systemId && range.timeline === timeline && range.from <= lsn && lsn <= range.to;
+  });
+  return placeOf(window, { lsn, systemId, timeline: along === undefined ? timeline : timelineOf(along, lsn) });
+}
+
 interface OnPlace {
   readonly lsn: Lsn;
   readonly timeline: number;

@@ -264,7 +264,7 @@ const REPORTS: Record<string, string[]> = {
   ),
   "an empty list": formatList({ ...LIST, points: [] }, LOOK),
   "a restore point": formatShow(SHOW, LOOK),
-  "a restore point of a moment": formatShow({ ...SHOW, manifest: { ...SHOW.manifest, moment: MOMENT } }, LOOK),
+  "a restore point of a moment": formatShow({ ...SHOW, moment: MOMENT }, LOOK),
   "a restore point that nobody has proven": formatShow({ ...SHOW, proof: null }, LOOK),
   "files of a restore point": formatEntries(ENTRIES, LOOK),
   "a look at live files": formatScrub(SCRUB, LOOK),

@@ -72,7 +72,7 @@ test("tags of a moment say all of it, and those of others nothing", () => {
   }
 });
 
-test("a moment is the same in the same history, and asked for in the same way", () => {
+test("a moment is the same in the same history, by its time, or by the position that it was brought to", () => {
   const line = { systemId: "1", timeline: 1 };
   const ofTime = { ...line, us: 5n, upTo: undefined, replayedTo: 9n, madeMs: 0 };
   const ofPosition = { ...ofTime, upTo: 8n };
@@ -80,6 +80,9 @@ test("a moment is the same in the same history, and asked for in the same way", 
   assert(isSameMoment(ofPosition, { kind: "lsn", lsn: 8n }, line));
   assert.equal(isSameMoment(ofTime, { kind: "time", us: 6n }, line), false);
   assert.equal(isSameMoment(ofPosition, { kind: "time", us: 5n }, line), false);
-  assert.equal(isSameMoment(ofTime, { kind: "lsn", lsn: 9n }, line), false);
+  for (const facts of [ofTime, ofPosition]) {
+    assert(isSameMoment(facts, { kind: "lsn", lsn: 9n }, line));
+    assert.equal(isSameMoment(facts, { kind: "lsn", lsn: 7n }, line), false);
+  }
   assert.equal(isSameMoment(ofTime, { kind: "time", us: 5n }, { ...line, timeline: 2 }), false);
 });

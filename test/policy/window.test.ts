@@ -4,6 +4,7 @@ import * as fc from "fast-check";
 import {
   legsOf,
   nearest,
+  placeAlong,
   placeOf,
   serve,
   type Window,
@@ -98,6 +99,10 @@ test("after a promotion the range goes on, and what the old server still wrote i
   assert.deepEqual(named(18n, 1), { lsn: 18n });
   assert.deepEqual(named(20n, 2), { lsn: 20n });
   assert.deepEqual(named(20n, 1), { lsn: 20n, timeline: 1 });
+  const reached = (lsn: bigint, timeline: number) => placeAlong(window, { systemId: SYSTEM, timeline, lsn });
+  assert.deepEqual(reached(10n, 2), { lsn: 10n });
+  assert.deepEqual(reached(20n, 2), { lsn: 20n });
+  assert.deepEqual(reached(20n, 1), { lsn: 20n, timeline: 1 });
 });
 
 test("a base of the old timeline that ended behind the switch serves nothing on the new one", () => {

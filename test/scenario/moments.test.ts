@@ -107,6 +107,10 @@ test("a time is exactly that moment, made into a restore point once", async () =
     plan.stdout,
     new RegExp(`^  moment +${moment?.at}, .*\n  last commit +${moment?.lastCommitAt}, lsn:`, "m"),
   );
+  // What the plan says for the same moment again is the same point.
+  const position = /^ {2}same again +chatkeep restore (lsn:\S+)$/m.exec(plan.stdout)?.[1];
+  assert.equal(position, `lsn:${moment?.replayedTo}`);
+  assert.match((await desk.chatkeep(["ls", position, "database"])).stderr, /^the moment was brought back before/m);
   const again = await desk.chatkeep(["ls", good.time, "database"]);
   assert.equal(again.status, 0, again.stderr);
   assert.equal(await momentsThere(), 1);

@@ -12,7 +12,7 @@ import { formatFindings } from "../findings.ts";
 import { type Look, padEnd, padStart, proseWidth, wrap } from "../look.ts";
 import { formatPairs } from "../table.ts";
 import { formatAge, formatUtc } from "../when.ts";
-import { momentPairs } from "./moment.ts";
+import { plannedMomentPairs } from "./moment.ts";
 import { formatBlockers } from "./restore.ts";
 
 /** The steps as people call them. */
@@ -44,7 +44,7 @@ export function formatWholePlan(plan: WholePlan, look: Look): string[] {
         ["restore point", shortId(plan.point)],
         ...(plan.moment === undefined
           ? [["taken", `${formatUtc(plan.takenAt)}, ${formatAge(plan.takenAt, look.nowMs)}`] as const]
-          : momentPairs(plan.moment, look)),
+          : plannedMomentPairs(plan.moment, look)),
         ["chatwoot", plan.chatwoot ?? "version unknown"],
         ["place", place],
         ...(frontendUrl === null ? [] : [["address", frontendUrl] as const]),

@@ -7,7 +7,7 @@ import { formatFindings } from "../findings.ts";
 import { proseWidth, wrap, type Look } from "../look.ts";
 import { formatPairs, formatTable } from "../table.ts";
 import { formatAge, formatUtc } from "../when.ts";
-import { momentPairs } from "./moment.ts";
+import { plannedMomentPairs } from "./moment.ts";
 
 const NOUNS = { database: "database", storage: "uploaded files", config: "configuration", code: "code" } as const;
 
@@ -35,7 +35,7 @@ export function formatPlan(plan: RestorePlan, look: Look): string[] {
         ["restore point", shortId(plan.point)],
         ...(plan.moment === undefined
           ? [["taken", `${formatUtc(plan.takenAt)}, ${formatAge(plan.takenAt, look.nowMs)}`] as const]
-          : momentPairs(plan.moment, look)),
+          : plannedMomentPairs(plan.moment, look)),
         ["chatwoot", plan.chatwoot ?? "version unknown"],
       ],
       look,

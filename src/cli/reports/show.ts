@@ -46,12 +46,12 @@ export function formatShow(summary: ShowSummary, look: Look): string[] {
 
 type Pairs = [string, string][];
 
-function origin({ line, manifest }: ShowSummary, look: Look): Pairs {
+function origin({ line, manifest, moment }: ShowSummary, look: Look): Pairs {
   const { chatwoot, server } = manifest;
   const extensions = server.extensions.map(({ name, version }) => `${name} ${version}`).join(", ");
   return [
     ["name", line.point],
-    ...momentPairs(manifest.moment, look),
+    ...momentPairs(moment, look),
     ["chatwoot", [chatwoot.version ?? "version unknown", chatwoot.edition, chatwoot.commit].filter(Boolean).join(", ")],
     ...(chatwoot.image === undefined
       ? []
