@@ -10,6 +10,7 @@ import type { Base } from "../../point/continuous.ts";
 import type { ServerAddress } from "../../postgres/address.ts";
 import type { Repository } from "../../repo/repository.ts";
 import { formatLsn, type Lsn } from "../../wal/lsn.ts";
+import { answersOf } from "./answers.ts";
 import type { LineBegun, PlaceJoined } from "./follow-log.ts";
 import { type ListedBase, listContinuous, settleListed } from "./list.ts";
 import { helpBy, type KeptLine, type Lists, servingBases, spansForHoles } from "./serving-bases.ts";
@@ -99,6 +100,8 @@ export class BaseKeeper {
   #mostLogBytes: number | undefined;
   #poked = Promise.withResolvers<void>();
   #toldWhy: string | undefined;
+  /** Questions whose answers nobody has had yet. */
+  readonly #asked = new Map<BasePlace, { readonly watched: Watched; readonly answer: Promise<Standing | Failure> }>();
   /** Of bases, by their ids, what they say of their pages. */
   readonly #damaged = new Map<string, boolean | undefined>();
 
@@ -183,21 +186,29 @@ export class BaseKeeper {
     await this.#fillHoles(standings);
   }
 
+  /** All are asked at the same time. One that takes longer than the others wait for it is looked at the next time. */
   async #standings(watched: Watched): Promise<Standing[]> {
-    const { places, signal } = this.#o;
-    const found: Standing[] = [];
-    let failed: unknown;
-    for (const place of places) {
-      try {
-        found.push(await this.#standingOf({ place, repository: await place.open() }, watched));
-      } catch (error) {
-        signal.throwIfAborted();
-        failed ??= error;
-      }
-    }
+    const { places, clock, signal } = this.#o;
+    const isAnswer = (answer: Standing | Failure) => !isFailure(answer);
+    const ask = async (place: BasePlace) => await this.#ask(place, watched);
+    const answers = await answersOf(places, ask, { isAnswer, clock, signal });
+    for (const place of answers.keys()) this.#asked.delete(place);
+    const found = places.flatMap((place) => answers.get(place) ?? []);
+    const standings = found.flatMap((answer) => (isFailure(answer) ? [] : [answer]));
+    const [failure] = found.flatMap((answer) => (isFailure(answer) ? [answer] : []));
     // One that is away is told by who stores the log.
-    if (found.length === 0 && failed !== undefined) throw failed;
-    return found;
+    if (standings.length === 0 && failure !== undefined) throw failure;
+    return standings;
+  }
+
+  /** What is being asked already, or was answered when nobody waited any more, is not asked again. */
+  async #ask(place: BasePlace, watched: Watched): Promise<Standing | Failure> {
+    const before = this.#asked.get(place);
+    if (before?.watched === watched) return await before.answer;
+    const asking = async () => await this.#standingOf({ place, repository: await place.open() }, watched);
+    const answer = asking().catch(failureOf);
+    this.#asked.set(place, { watched, answer });
+    return await answer;
   }
 
   async #standingOf(

@@ -1,23 +1,32 @@
 /** A real server's bases go to repositories: one that is there first, one that comes later; and none of a server that is not the one. */
 import assert from "node:assert/strict";
+import { writeFile } from "node:fs/promises";
 import { after, before, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { systemClock } from "../../../src/base/clock.ts";
 import { Failure, type ErrorCode } from "../../../src/base/errors.ts";
+import { LIMITS } from "../../../src/base/limits.ts";
 import { BaseKeeper, dueBecause } from "../../../src/job/continuous/keep-bases.ts";
-import { lookAtWindow } from "../../../src/job/continuous/list.ts";
+import { listContinuous, lookAtWindow } from "../../../src/job/continuous/list.ts";
 import { readBaseFacts } from "../../../src/job/continuous/read-base.ts";
 import type { Repository } from "../../../src/repo/repository.ts";
 import { createMemoryStore } from "../../../src/store/memory-store.ts";
+import { firstTimeline } from "../../../src/wal/history.ts";
+import { temporaryFolder } from "../../harness/temporary.ts";
 import { startPostgres, type TestServer } from "../../harness/postgres.ts";
 import { newRepository, reopen, signal } from "../../repo/small-backup.ts";
 import { IDENTITY } from "../memory-desk.ts";
 import { turnBit } from "../damaged-page.ts";
+import { factsOf, putBase } from "./bases.ts";
+import { LINE, putSpan, SEGMENT as OWN_SEGMENT, START } from "./spans.ts";
 import { ask, follow, type Following, SEGMENT, write } from "./following.ts";
 
 const PATIENCE_MS = 120_000;
-/** Nobody waits a minute here. */
-const quick = { ...systemClock, sleep: async (_: number, end: AbortSignal) => await systemClock.sleep(50, end) };
+/** Nobody waits a minute here, but for who is slow to answer. */
+const quick = {
+  ...systemClock,
+  sleep: async (ms: number, end?: AbortSignal) => await systemClock.sleep(ms === LIMITS.placeAnswerMs ? ms : 50, end),
+};
 
 let server: TestServer;
 
@@ -131,6 +140,52 @@ test("one base serves a repository and one that is added later, to which the log
     assert.ok((window.ranges[0]?.to ?? 0n) >= end);
   }
   assert.deepEqual(both.taken, []);
+});
+
+test("a repository that does not answer holds up no other, is asked once meanwhile, and gets the base when it answers", async () => {
+  await using folder = await temporaryFolder();
+  await writeFile(folder.at("PG_VERSION"), "15\n");
+  const [one, other] = [await newRepository(createMemoryStore()), await newRepository(createMemoryStore())];
+  await putBase(one, folder.path, { facts: factsOf({ from: START, to: START + 1000n }) });
+  for (const repository of [one, other]) await putSpan(repository, { at: 0, bytes: Buffer.alloc(OWN_SEGMENT) });
+  const answers = Promise.withResolvers<void>();
+  const [asked, served, stop] = [{ one: 0, other: 0 }, new Set<string>(), new AbortController()];
+  const silent = async () => {
+    asked.other += 1;
+    await answers.promise;
+    return reopen(other);
+  };
+  const keeper = new BaseKeeper({
+    places: [
+      { name: "other", open: silent },
+      { name: "one", open: async () => ((asked.one += 1), reopen(one)) },
+    ],
+    // Nobody is there: no base can be taken.
+    address: { ...server.address, port: 1 },
+    identity: { id: LINE.installation, name: "desk" },
+    program: "chatkeep test",
+    rate: undefined,
+    everyMs: undefined,
+    mostLogBytes: async () => undefined,
+    clock: { ...systemClock, sleep: async (_: number, end?: AbortSignal) => await systemClock.sleep(20, end) },
+    signal: stop.signal,
+    onBegin() {},
+    onBase() {},
+    onTrouble() {},
+    onServed: (name) => served.add(name),
+  });
+  const start = START + BigInt(OWN_SEGMENT);
+  keeper.lineBegun({ line: LINE, history: firstTimeline(), start, gapped: [], away: [], refused: [] });
+  const running = keeper.run();
+  running.catch(() => {});
+  const end = performance.now() + PATIENCE_MS;
+  while (asked.one < 3 && performance.now() < end) await sleep(10);
+  assert.deepEqual([asked.other, [...served]], [1, ["one"]]);
+  answers.resolve();
+  while (!served.has("other") && performance.now() < end) await sleep(10);
+  assert.equal((await listContinuous(reopen(other), LINE.installation, { signal })).bases.length, 1);
+  stop.abort(new Failure("run/cancelled", "the test is over"));
+  await assert.rejects(running, /the test is over/);
 });
 
 test("a base that much log makes due is taken a part of the time only, one that is old at once", () => {

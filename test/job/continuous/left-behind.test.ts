@@ -95,7 +95,8 @@ test("while one repository does not answer the other has everything, and it gets
     rate: undefined,
     everyMs: undefined,
     mostLogBytes: async () => undefined,
-    clock: eager,
+    // Where one is slow, and not away, it is waited for.
+    clock: { ...eager, sleep: async (ms, end) => await (ms === LIMITS.placeAnswerMs ? hasty : eager).sleep(ms, end) },
     signal: stop.signal,
     onBegin() {},
     onBase: ({ repository }) => taken.push(repository),
