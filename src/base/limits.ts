@@ -268,6 +268,8 @@ export const LIMITS = {
   journalObjects: 100,
   /** Between two sessions of the log's at most; the first wait is half a second, and doubles. */
   watchRetryMostMs: 30_000,
+  /** What an old primary wrote alone is read for its commits, where it is no more than this. */
+  oldTailBytes: 256 * MIB,
   /** A server's log that is another one than before is begun anew so often at most: each time takes a base. */
   partAgainMs: 10 * 60_000,
   /** So often it is looked how much the server keeps for us, and whether a repository answers again. */

@@ -1,9 +1,11 @@
-/** What a watch says of a log that is not whole where it lies. */
+/** What a watch tells of the log that it follows, in words. Pure. */
 import { plural } from "../base/bytes.ts";
 import type { Finding } from "../base/findings.ts";
-import type { Line } from "../point/continuous.ts";
+import { formatMicros, type Line } from "../point/continuous.ts";
+import { formatPosition } from "../point/moment.ts";
 import { formatLsn, type Lsn } from "../wal/lsn.ts";
 import type { RefusedObject } from "./continuous/journal.ts";
+import type { OldTail, TailCommits } from "./continuous/old-tail.ts";
 
 /** What came while a repository took nothing, until it has it from another one. */
 export interface Missed {
@@ -24,6 +26,25 @@ export function partedFinding(
     event: `${systemId} ${timeline} ${from}`,
     message: `the server's log is another one than before from ${from} of timeline ${timeline} on: it has lost what it had written behind that, or its disk was brought back from before`,
     hint: `Look at the server: fsync must be on, and its disk must keep what it says it has. What it lost is in the repositories: go back to a moment before the gap to have it ('chatkeep list' shows it). The log is followed again from ${formatLsn(start)} on; moments from then on can be had when the base is there that is taken now by itself.`,
+  };
+}
+
+export function oldTailFinding({ line, from, to, repositories }: OldTail, commits: TailCommits | undefined): Finding {
+  const { systemId, timeline } = line;
+  const end = commits?.last?.lsn ?? to;
+  const [first, last] = [from, end].map((lsn) => formatPosition({ lsn, timeline }));
+  const within = [commits?.first, commits?.last].flatMap((one, at) =>
+    one === undefined ? [] : [` --${at === 0 ? "since" : "until"} ${formatMicros(one.timeUs)}`],
+  );
+  const count = commits === undefined ? "" : `${plural(commits.count, "commit")}, `;
+  const time = commits?.last === undefined ? "" : `, the last of ${formatMicros(commits.last.timeUs)}`;
+  const where = repositories.map((name) => `'${name}'`).join(" and ");
+  return {
+    kind: "failover-left-behind",
+    level: "alarm",
+    event: `${systemId} ${first}`,
+    message: `the server that took over does not have what the one before wrote last: ${count}from ${first} to ${last}${time}. It is in ${where}`,
+    hint: `It was acknowledged, and does not come back by itself. 'chatkeep moments${within.join("")}' shows what was done there, by lsn:${timeline}:…; 'chatkeep diff ${first} ${last}' the rows; 'chatkeep restore ${last} --run' is that database, to be looked at.`,
   };
 }
 

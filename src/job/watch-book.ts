@@ -11,9 +11,10 @@ import { formatMicros, type Line } from "../point/continuous.ts";
 import { formatLsn, type Lsn } from "../wal/lsn.ts";
 import type { NotFollowed } from "./continuous/follow.ts";
 import type { LineBegun, LogState, PlaceJoined } from "./continuous/follow-log.ts";
+import type { OldTail, TailCommits } from "./continuous/old-tail.ts";
 import { FollowedLosses } from "./followed-losses.ts";
 import { Lag } from "./lag.ts";
-import { journalFinding, type Missed, missedFinding, partedFinding } from "./log-findings.ts";
+import { journalFinding, type Missed, missedFinding, oldTailFinding, partedFinding } from "./log-findings.ts";
 
 /** Positions as PostgreSQL writes them, instants in RFC 3339. */
 export interface WatchStatus {
@@ -171,6 +172,11 @@ export class WatchBook {
     }
     for (const { name, objects } of refused) this.happened(`journal ${name}`, journalFinding(name, objects));
     if (partedAt !== undefined) this.happened("parted", partedFinding(line, { partedAt, start }));
+  }
+
+  /** @param commits of what an old primary wrote alone; undefined where nobody could count them. */
+  oldTail(tail: OldTail, commits: TailCommits | undefined): void {
+    if (commits?.count !== 0) this.happened("old tail", oldTailFinding(tail, commits));
   }
 
   /** A repository that took nothing for a while takes what comes again. */

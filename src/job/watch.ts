@@ -12,6 +12,7 @@ import type { ServerAddress } from "../postgres/address.ts";
 import type { Repository } from "../repo/repository.ts";
 import { followFiles } from "./continuous/follow-files.ts";
 import { LogFollower } from "./continuous/follow-log.ts";
+import { commitsInTail, type OldTail } from "./continuous/old-tail.ts";
 import type { MostRetained } from "./continuous/retained.ts";
 import { BaseKeeper } from "./continuous/keep-bases.ts";
 import { damagedPagesFinding } from "./damaged-pages.ts";
@@ -137,6 +138,7 @@ function followLog(options: WatchOptions, signal: AbortSignal, bases: BaseKeeper
     onLine: (begun) => {
       book.lineBegun(begun);
       bases.lineBegun(begun);
+      if (begun.oldTail !== undefined) void tellOldTail(begun.oldTail, { ...options, signal });
     },
     onJoined: (joined) => {
       book.joined(joined);
@@ -154,6 +156,17 @@ function followLog(options: WatchOptions, signal: AbortSignal, bases: BaseKeeper
     },
     onTrouble: (name, trouble) => book.trouble(name, trouble),
   });
+}
+
+/** Nobody waits for the counting, and it is told without where it cannot be done. */
+async function tellOldTail(tail: OldTail, { repositories, book, signal }: WatchOptions): Promise<void> {
+  const place = repositories.find(({ name }) => name === tail.repositories[0]);
+  try {
+    const repository = (await place?.open())?.anew();
+    book.oldTail(tail, repository === undefined ? undefined : await commitsInTail(repository, tail, { signal }));
+  } catch {
+    if (!signal.aborted) book.oldTail(tail, undefined);
+  }
 }
 
 /** The next session goes on a second later, so the trouble of the session itself would tell nobody. */

@@ -40,7 +40,7 @@ interface Asked {
   lsn: Lsn | undefined;
 }
 
-const TABLES = ["account_one", "account_other", "account_third"] as const;
+export const TABLES = ["account_one", "account_other", "account_third"] as const;
 const RECONNECT_MS = 100;
 const CUT = Symbol("cut");
 

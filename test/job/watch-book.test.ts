@@ -151,6 +151,29 @@ test("a log that is another one than before is told for a day, and the gap says 
   assert.match(book.findings[0]?.message ?? "", /: the server did not have it any more$/);
 });
 
+test("what an old primary wrote alone is told for a day with how to look at it, and nothing where it committed nothing", async () => {
+  const { clock, book } = openBook();
+  const line = { ...LINE, timeline: 1 };
+  const tail = { line, from: 32n * MIB, to: 40n * MIB, repositories: ["usb", "primary"], segmentBytes: 1, major: 15 };
+  book.oldTail(tail, { count: 0, first: undefined, last: undefined });
+  assert.deepEqual(kinds(book), []);
+  const only = { lsn: 33n * MIB, timeUs: 1_764_000_000_123_456n };
+  book.oldTail(tail, { count: 1, first: only, last: only });
+  const [told] = book.findings;
+  assert.match(
+    told?.message ?? "",
+    /last: 1 commit, from lsn:1:0\/2000000 to lsn:1:0\/2100000, the last of 2025-11-24T/,
+  );
+  assert.match(told?.message ?? "", /It is in 'usb' and 'primary'$/);
+  assert.match(told?.hint ?? "", /'chatkeep diff lsn:1:0\/2000000 lsn:1:0\/2100000'/);
+  assert.match(told?.hint ?? "", /moments --since 2025-11-24T16:00:00\.123456Z --until 2025-11-24T16:00:00\.123456Z'/);
+  book.oldTail(tail, undefined);
+  assert.match(book.findings[0]?.message ?? "", /last: from lsn:1:0\/2000000 to lsn:1:0\/2800000\. It is in/);
+  assert.deepEqual(kinds(book), ["alarm failover-left-behind"]);
+  await clock.advance(LIMITS.watchEventMs);
+  assert.deepEqual(kinds(book), []);
+});
+
 test("a repository that is told to be back by a line that begins is in no trouble any more", async () => {
   const { clock, book } = openBook();
   book.lineBegun({
