@@ -425,11 +425,21 @@ export function placeOf(window: Pick<Window, "ranges">, place: OnPlace): Place {
   const shorter: readonly Place[] = [{ lsn }, { lsn, timeline }];
   return (
     shorter.find((one) => {
+      if (mayChange(window, place, one)) return false;
       const range = serve({ ranges: window.ranges, gaps: [] }, one)?.range;
       if (range?.systemId !== systemId) return false;
       return range.legs.some((leg) => leg.timeline === timeline && leg.from <= lsn && lsn <= leg.to);
     }) ?? place
   );
+}
+
+/** True where the word means something else as soon as the server that lives has come so far. */
+function mayChange({ ranges }: Pick<Window, "ranges">, { systemId }: OnPlace, { lsn, timeline }: Place): boolean {
+  const living = ranges.at(-1);
+  if (living === undefined) return false;
+  if (timeline === undefined) return lsn > living.to;
+  if (systemId === living.systemId) return false;
+  return timeline > living.timeline || (timeline === living.timeline && lsn > living.to);
 }
 
 /** The same of a position that was reached along a timeline: it may lie on a parent of that one. */

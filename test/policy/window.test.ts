@@ -99,6 +99,13 @@ test("after a promotion the range goes on, and what the old server still wrote i
   assert.deepEqual(named(18n, 1), { lsn: 18n });
   assert.deepEqual(named(20n, 2), { lsn: 20n });
   assert.deepEqual(named(20n, 1), { lsn: 20n, timeline: 1 });
+  // Right after the promotion, too: soon the new server has that position.
+  const young = made({
+    ...parts,
+    histories: [history(2, [1, 18])],
+    pieces: [...parts.pieces.slice(0, 1), piece({ from: 16, to: 19, timeline: 2 })],
+  });
+  assert.deepEqual(placeOf(young, { systemId: SYSTEM, timeline: 1, lsn: 22n }), { lsn: 22n, timeline: 1 });
   const reached = (lsn: bigint, timeline: number) => placeAlong(window, { systemId: SYSTEM, timeline, lsn });
   assert.deepEqual(reached(10n, 2), { lsn: 10n });
   assert.deepEqual(reached(20n, 2), { lsn: 20n });
@@ -120,6 +127,7 @@ test("another cluster behind the same name begins a range of its own, with the t
     pieces: [piece({ from: 0, to: 24 }), piece({ from: 96, to: 120, systemId: "8" })],
   });
   assert.deepEqual(shown(window), ["1: 2-24 by A", "1: 101-120 by B", "other-cluster 1: 101-101"]);
+  assert.deepEqual(placeOf(window, { systemId: SYSTEM, timeline: 1, lsn: 20n }), { lsn: 20n });
   assert.equal(serve(window, "now")?.range.systemId, "8");
   const both = made({
     bases: [base("A", { from: 0, to: 2 }), base("B", { from: 10, to: 11, systemId: "8" })],
@@ -129,6 +137,11 @@ test("another cluster behind the same name begins a range of its own, with the t
   const old = placeOf(both, { systemId: SYSTEM, timeline: 1, lsn: 20n });
   assert.deepEqual(old, { systemId: SYSTEM, timeline: 1, lsn: 20n });
   assert.equal(serve(both, old)?.range.systemId, SYSTEM);
+  const later = made({
+    bases: [base("A", { from: 0, to: 2 }), base("B", { from: 10, to: 11, systemId: "8" })],
+    pieces: [piece({ from: 0, to: 24 }), { ...piece({ from: 8, to: 16, systemId: "8" }), lastCommitUs: 99_000_000n }],
+  });
+  assert.deepEqual(placeOf(later, { systemId: SYSTEM, timeline: 1, lsn: 20n }), old);
 });
 
 test("a base whose end was not timed serves from the last commit that its log may hold", () => {
