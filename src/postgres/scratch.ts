@@ -111,6 +111,10 @@ const NAMES = {
   "in-place": "Chatwoot's own server",
 } as const satisfies Record<ScratchKind, string>;
 
+/** A moment is recovered in a folder of its own, and not on a server that runs. */
+const NONE_ALLOWED =
+  "The configuration's drill.servers leaves out all that could: add programs, container or embedded to it, or leave it out.";
+
 function noneFits({ major, extensions, cluster }: ScratchOptions, lacks: readonly Lack[]): Failure {
   const own = extensions.filter((name) => name !== "plpgsql");
   const needed = `PostgreSQL ${major}${own.length === 0 ? "" : ` with ${own.join(", ")}`}`;
@@ -118,8 +122,6 @@ function noneFits({ major, extensions, cluster }: ScratchOptions, lacks: readonl
   return new Failure(
     "program/missing",
     `there is no server to ${cluster === undefined ? "drill" : "recover"} in: ${needed} is needed`,
-    {
-      hint: `Any one of these will do. ${each.join(" ")}`,
-    },
+    { hint: each.length === 0 ? NONE_ALLOWED : `Any one of these will do. ${each.join(" ")}` },
   );
 }

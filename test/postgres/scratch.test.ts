@@ -166,6 +166,14 @@ test("what is lacking is named with the package that brings it", async () => {
   for (const server of await findServers(signal)) assert(server.extensions?.has("plpgsql"), server.where);
 });
 
+test("where none may be looked at, what may be allowed is said", async () => {
+  await assert.rejects(openScratchServer({ kinds: [], major, extensions: [], signal }), (error) => {
+    return (
+      isFailure(error, "program/missing") && /drill\.servers leaves out .* programs, container/.test(error.hint ?? "")
+    );
+  });
+});
+
 test("where no place fits, each says why, in the order in which they were looked at", async () => {
   await using nothing = await temporaryFolder();
   const path = process.env["PATH"];
