@@ -120,12 +120,12 @@ async function settingsOf(server: TestServer): Promise<Record<string, string>> {
 async function databasesOf(server: TestServer, database: string) {
   const extensions = await server.query("select extname as name, extversion as version from pg_extension", database);
   const rows = await server.query(
-    "select datname as name, oid::int as oid, datcollate as collate, datctype as ctype from pg_database where datallowconn",
+    "select datname as name, oid::int as oid, pg_encoding_to_char(encoding) as encoding, datcollate as collate, datctype as ctype from pg_database where datallowconn",
   );
-  return rows.map(({ name, oid, collate, ctype }) => ({
+  return rows.map(({ name, oid, encoding, collate, ctype }) => ({
     name: String(name),
     oid: Number(oid),
-    encoding: "UTF8",
+    encoding: String(encoding),
     provider: "c",
     collate: String(collate),
     ctype: String(ctype),
