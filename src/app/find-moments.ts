@@ -24,7 +24,7 @@ export async function findMoments(globals: Globals, flags: MomentsFlags, s: Surr
   const started = s.clock.monotonic();
   const sinceUs = instantOf("--since", flags.since, s);
   const untilUs = instantOf("--until", flags.until, s);
-  // The log is searched as far back as it goes: for the newest seconds alone none is preferred.
+  // Who searches wants what is long ago, too: that is not left out for the newest seconds.
   const choice = { subject: "the log", slackMs: LIMITS.watchLagMs };
   const opened = await openFor(globals, ["now"], s, choice);
   const { repository, config } = opened;

@@ -18,7 +18,7 @@ import type { Globals, Surroundings } from "./surroundings.ts";
 export interface ChoiceOptions {
   /** What is said to be read; by default the word. */
   readonly subject?: string;
-  /** One that has so much newer things than one before it is not preferred for that: milliseconds. */
+  /** One whose log goes so much further and begins later than that of one before it is not preferred: milliseconds. */
   readonly slackMs?: number;
 }
 

@@ -31,6 +31,8 @@ export interface LogEnd {
   /** The end of the newest that was committed: a repository whose log goes so far has it, too. */
   readonly mark: Lsn;
   readonly to: Lsn;
+  /** From when on it goes to there without a gap: microseconds since 1970. */
+  readonly sinceUs: bigint;
 }
 
 export interface AskedWord {
@@ -39,7 +41,7 @@ export interface AskedWord {
   readonly asked: AskedMoment | undefined;
 }
 
-/** True where one has more of what is asked for than another that stands before it. @param slackUs so much newer is no more. */
+/** True where one has more of what is asked for than another that stands before it. @param slackUs so much newer is no more, where the log begins later. */
 export function hasMore(
   one: Standing | undefined,
   { than, slackUs = 0n }: { than: Standing | undefined; slackUs?: bigint },
@@ -50,7 +52,7 @@ export function hasMore(
   if (one.log === undefined || than.log === undefined || one.log.systemId !== than.log.systemId) return isNewer;
   if (one.log.timeline !== than.log.timeline) return one.log.timeline > than.log.timeline;
   // By positions, for a clock that was set back gives older times to what came later.
-  return one.log.mark > than.log.to && (slackUs === 0n || isNewer);
+  return one.log.mark > than.log.to && (slackUs === 0n || isNewer || one.log.sinceUs <= than.log.sinceUs);
 }
 
 export interface Looked {
@@ -135,10 +137,11 @@ async function standingOf({ word, asked }: AskedWord, where: Where): Promise<Sta
     const { base } = served.base;
     const to = served.legs.at(-1)?.to ?? base.to;
     const mark = served.lastCommit ?? base.to;
+    const { sinceUs } = served;
     return {
       isExact: true,
       us: served.asked.us,
-      log: { systemId: base.systemId, timeline: served.timeline, mark, to },
+      log: { systemId: base.systemId, timeline: served.timeline, mark, to, sinceUs },
     };
   } catch (error) {
     if (!isFailure(error, "moment/outside")) throw error;

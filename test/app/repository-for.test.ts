@@ -26,10 +26,10 @@ let folder: TestFolder;
 let first: Repository;
 let second: Repository;
 
-/** A base of minute 1, and a segment of the log with commits at 10 and 20. */
-async function putLog(repository: Repository): Promise<void> {
+/** A base that ended at a minute, and a segment of the log with commits at 10 and 20. */
+async function putLog(repository: Repository, ended: number): Promise<void> {
   const [from, to] = [START + 100n, START + 5000n];
-  await putBase(repository, folder.at("data"), { facts: factsOf({ from, to, beganUs: us(0), endedUs: us(1) }) });
+  await putBase(repository, folder.at("data"), { facts: factsOf({ from, to, beganUs: us(0), endedUs: us(ended) }) });
   const commits = [10, 20].map((minute) => ({ lsn: START + BigInt(minute * 1000), timeUs: us(minute) }));
   await putSpan(repository, { at: 0, bytes: randomBytes(SEGMENT), commits });
 }
@@ -46,7 +46,8 @@ before(async () => {
   [first, second] = (await Promise.all(
     ["first", "second"].map(async (name) => await newRepository(openLocalStore(folder.at(name)))),
   )) as [Repository, Repository];
-  for (const repository of [first, second]) await putLog(repository);
+  await putLog(first, 1);
+  await putLog(second, 2);
   configure("first", "second");
 });
 after(async () => await folder[Symbol.asyncDispose]());
@@ -105,12 +106,15 @@ test("now is read where the log goes furthest, and any other moment where the lo
   });
 });
 
-test("where little is newer the first is searched, and where the first has more it is read", async () => {
+test("a longer log is not left for little that is newer, and where the first has more it is read", async () => {
   await putMore(first, 29.5, SEGMENT, SEGMENT + 32_768);
   assert.equal((await choose("now", { slackMs: 60_000, subject: "the log" })).name, "first");
   assert.equal((await choose("now", { slackMs: 20_000 })).name, "second");
   await putMore(first, 31, SEGMENT + 32_768, SEGMENT + 98_304);
   assert.deepEqual(await choose("now"), FIRST);
+  configure("second", "first");
+  assert.equal((await choose("now", { slackMs: 2 * HOUR })).name, "first", "it has more of both");
+  configure("first", "second");
 });
 
 test("one that does not answer, or cannot be read, keeps nobody from what another has, and is said", async () => {

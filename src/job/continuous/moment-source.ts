@@ -39,6 +39,8 @@ export interface ServingBase {
   readonly isEnd: boolean;
   /** The end of the last commit in the log, where that is known. */
   readonly lastCommit: Lsn | undefined;
+  /** The first moment from which on there is no gap up to it: microseconds since 1970. */
+  readonly sinceUs: bigint;
 }
 
 export interface SourceSearch {
@@ -71,7 +73,15 @@ export async function findServingBases(
     const isEnd =
       settled.kind === "lsn" ? settled.lsn >= range.to : range.toUs === undefined || settled.us >= range.toUs;
     const lastCommit = isEnd ? await lastCommitOf(legs, { ...continuous, commits: read.commits }, search) : undefined;
-    serving.push({ asked: settled, base: base.listed, timeline: range.timeline, legs, isEnd, lastCommit });
+    serving.push({
+      asked: settled,
+      base: base.listed,
+      timeline: range.timeline,
+      legs,
+      isEnd,
+      lastCommit,
+      sinceUs: range.fromUs,
+    });
   }
   if (serving.length === 0) throw outside(asked, window);
   return { serving, continuous };
