@@ -5,6 +5,7 @@ import { basename, join } from "node:path";
 import { once } from "node:events";
 import { after, before, test } from "node:test";
 import { setImmediate } from "node:timers/promises";
+import { parse, stringify } from "yaml";
 import { watchFile } from "../../src/app/state-folder.ts";
 import { attachFile, sendMessage } from "../../src/demo/change.ts";
 import { seededRandom } from "../../src/demo/random.ts";
@@ -312,6 +313,50 @@ test("a time that no window covers is the restore point before it, and any other
   const before = await desk.chatkeep(["show", "2020-01-01T00:00:00Z"]);
   assert.doesNotMatch(before.stderr, /the restore point before it is taken/);
   assert.match(before.stderr, /^error: no restore point is as old as 2020/m);
+});
+
+longTest("what the first repository lacks is brought back from another, from the plan to the end", async () => {
+  const plain = await readFile(desk.config, "utf8");
+  try {
+    // The copy gets what lies in snapshots, and not the journal, which has the newest.
+    await desk.summary(["init", "--add", "behind", "--location", join(desk.root, "behind")]);
+    await desk.summary(["copy", "--to", "behind"]);
+    const config = parse(await readFile(desk.config, "utf8")) as { repositories: { name: string }[] };
+    config.repositories.reverse();
+    await writeFile(desk.config, stringify(config));
+    const why = /^'now' is read from repository 'primary': it goes to 2\S+Z, 'behind' to 2\S+Z$/m;
+    await desk.server.query("create database brought");
+    const url = `postgresql://postgres@127.0.0.1:${desk.server.address.port}/brought`;
+    const to = ["--only", "database", "--database-url", url];
+    const plan = await desk.chatkeep(["restore", "now", ...to, "--plan"]);
+    assert.match(plan.stderr, why);
+    const position = /^ {2}same again +chatkeep restore (lsn:\S+)$/m.exec(plan.stdout)?.[1] ?? "";
+    const restored = await desk.chatkeep(["restore", position, ...to, "--yes"]);
+    assert.equal(restored.status, 0, restored.stderr);
+    const [row] = await desk.server.query(
+      "select (select count(*)::int from messages) as n, name from accounts",
+      "brought",
+    );
+    assert.deepEqual(row, { n: 0, name: "after" });
+
+    assert.equal(await messagesOf("now"), 0);
+    assert.equal((await desk.summary(["drill", "now"]))["repository"], "primary");
+    assert.equal((await desk.summary(["drill", "--at", "now"]))["repository"], "primary");
+    assert.equal((await desk.summary(["moments"]))["repository"], "primary");
+    const run = await desk.summary(["restore", "now", "--run", "--to", place.path]);
+    assert.equal(run["repository"], "primary");
+    const plainDump = [join(desk.root, "out.sql"), "--only", "database", "--format", "plain"];
+    assert.match((await desk.chatkeep(["export", good.time, ...plainDump])).stderr, /'behind' does not have it/);
+    assert.equal((await desk.summary(["diff", "latest", good.time]))["repository"], "primary");
+    await desk.summary(["restore", "--stop"]);
+    assert.equal(
+      (await desk.summary(["restore", "now", "--run", "--repository", "behind", "--to", place.path]))["repository"],
+      "behind",
+    );
+    await desk.summary(["restore", "--stop"]);
+  } finally {
+    await writeFile(desk.config, plain);
+  }
 });
 
 test("a time after the last commit is refused, with both that can be had, until it is known that nothing came since", async () => {
