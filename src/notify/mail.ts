@@ -1,8 +1,8 @@
 /** A notice as an e-mail, by SMTP. */
-import { getCACertificates } from "node:tls";
 import { createTransport } from "nodemailer";
 import { Failure, messageOf } from "../base/errors.ts";
 import { LIMITS } from "../base/limits.ts";
+import { tls } from "../system/late-modules.ts";
 import type { MailChannel, Notice } from "./notice.ts";
 
 /** @throws Failure `notice/failed` for what may pass by itself, `notice/refused` for what does not. */
@@ -19,7 +19,7 @@ export async function sendMail(
     requireTLS: security === "starttls",
     ignoreTLS: security === "none",
     ...(user === undefined ? {} : { auth: { user, pass: password ?? "" } }),
-    ...(authority === undefined ? {} : { tls: { ca: [...getCACertificates("default"), authority] } }),
+    ...(authority === undefined ? {} : { tls: { ca: [...tls().getCACertificates("default"), authority] } }),
     connectionTimeout: limitMs,
     greetingTimeout: limitMs,
     socketTimeout: limitMs,

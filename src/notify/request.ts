@@ -2,11 +2,11 @@
  * One HTTP request to a place that is told something: bounded in time and length, through the proxy that the environment
  * names. Nothing that is said of it holds its address, which is a secret for most of these places: only its host.
  */
-import { Agent as HttpAgent, type IncomingMessage, request as httpRequest } from "node:http";
-import { Agent as HttpsAgent, request as httpsRequest } from "node:https";
+import type { IncomingMessage } from "node:http";
 import { Failure, messageOf } from "../base/errors.ts";
 import { LIMITS } from "../base/limits.ts";
 import { parseRetryAfter } from "../base/retry-after.ts";
+import { http, https } from "../system/late-modules.ts";
 
 export interface HttpCall {
   readonly method: "GET" | "POST";
@@ -98,13 +98,13 @@ function redirected(call: HttpCall, { status, location }: Answer): HttpCall {
 }
 
 async function exchange({ method, url, headers, body }: HttpCall, { signal, env }: HttpTools): Promise<Answer> {
-  const isTls = url.protocol === "https:";
+  const client = url.protocol === "https:" ? https() : http();
   // Node older than 24.5 knows no proxies here and connects directly.
-  const agent = isTls ? new HttpsAgent({ proxyEnv: env }) : new HttpAgent({ proxyEnv: env });
+  const agent = new client.Agent({ proxyEnv: env });
   const bytes = body === undefined ? undefined : Buffer.from(body, "utf8");
   const { promise, resolve, reject } = Promise.withResolvers<Answer>();
   try {
-    const request = (isTls ? httpsRequest : httpRequest)(url, {
+    const request = client.request(url, {
       agent,
       method,
       signal,

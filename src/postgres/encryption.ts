@@ -2,8 +2,9 @@
 import { readFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { join } from "node:path";
-import { checkServerIdentity, type ConnectionOptions } from "node:tls";
+import type { ConnectionOptions } from "node:tls";
 import { Failure, isFailure } from "../base/errors.ts";
+import { tls } from "../system/late-modules.ts";
 import { isSocket, type ServerAddress, type SslMode } from "./address.ts";
 import { sqlState } from "./server-errors.ts";
 
@@ -26,7 +27,7 @@ function sslOptions(address: ServerAddress, mode: SslMode): ConnectionOptions {
     mode === "verify-ca" || mode === "verify-full" || (mode === "require" && rootCertificate !== undefined);
   return {
     rejectUnauthorized: verifies,
-    checkServerIdentity: mode === "verify-full" ? checkServerIdentity : () => undefined,
+    checkServerIdentity: mode === "verify-full" ? tls().checkServerIdentity : () => undefined,
     ...(root === undefined || !verifies ? {} : { ca: readPem(root, "sslrootcert") }),
     ...(certificate === undefined ? {} : { cert: readPem(certificate, "sslcert") }),
     ...(key === undefined ? {} : { key: readPem(key, "sslkey") }),

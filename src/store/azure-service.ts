@@ -1,6 +1,6 @@
 /** The service behind a container, and how it is called. Nothing is tried again here. */
-import { Agent as HttpAgent } from "node:http";
-import { Agent as HttpsAgent } from "node:https";
+import type { Agent as HttpAgent } from "node:http";
+import type { Agent as HttpsAgent } from "node:https";
 import {
   AnonymousCredential,
   type BlobItem,
@@ -14,6 +14,7 @@ import {
 import { formatInstant, systemClock } from "../base/clock.ts";
 import { Failure, isFailure } from "../base/errors.ts";
 import { LIMITS } from "../base/limits.ts";
+import { http, https } from "../system/late-modules.ts";
 import { explainAzure } from "./azure-errors.ts";
 import { type BucketLocation, objectName, parseBucketLocation } from "./bucket-location.ts";
 import { readAuthorities } from "./certificates.ts";
@@ -66,7 +67,7 @@ interface Agents {
 
 function connect({ url, credential }: Account, { connections, ca }: Connecting) {
   const kept = { keepAlive: true, maxSockets: connections };
-  const agents: Agents = { http: new HttpAgent(kept), https: new HttpsAgent({ ...kept, ...(ca && { ca }) }) };
+  const agents: Agents = { http: new (http().Agent)(kept), https: new (https().Agent)({ ...kept, ...(ca && { ca }) }) };
   // Retries are made around the store, for every kind of place alike.
   const pipeline = newPipeline(credential, { retryOptions: { maxTries: 1 } });
   pipeline.factories.unshift({

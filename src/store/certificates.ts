@@ -1,7 +1,7 @@
 /** Whom a remote place's certificate may come from (the system's authorities, and those a person names), and its refusal. */
 import { readFileSync } from "node:fs";
-import { getCACertificates } from "node:tls";
 import { Failure, messageOf } from "../base/errors.ts";
+import { tls } from "../system/late-modules.ts";
 
 /**
  * Node's words for a certificate that cannot be verified. That does not pass by itself, and somebody may stand between:
@@ -16,7 +16,10 @@ export function readAuthorities(
 ): string[] | undefined {
   const named = variables.filter((variable) => (env[variable] ?? "") !== "");
   if (named.length === 0) return undefined;
-  return [...getCACertificates("default"), ...named.map((variable) => readAuthority(env[variable] ?? "", variable))];
+  return [
+    ...tls().getCACertificates("default"),
+    ...named.map((variable) => readAuthority(env[variable] ?? "", variable)),
+  ];
 }
 
 function readAuthority(path: string, variable: string): string {

@@ -1,9 +1,10 @@
 /** One HTTP request of the REST protocol: its whole answer, or a failure that says what to do. */
-import { Agent as HttpAgent, type IncomingHttpHeaders, type IncomingMessage, request as httpRequest } from "node:http";
-import { Agent as HttpsAgent, request as httpsRequest } from "node:https";
+import type { Agent as HttpAgent, IncomingHttpHeaders, IncomingMessage } from "node:http";
+import type { Agent as HttpsAgent } from "node:https";
 import { parseHttpDate } from "../base/clock.ts";
 import { assert, Failure, messageOf } from "../base/errors.ts";
 import { LIMITS } from "../base/limits.ts";
+import { http, https } from "../system/late-modules.ts";
 import { UNTRUSTED } from "./certificates.ts";
 
 export interface RestCall {
@@ -45,7 +46,7 @@ export interface RestClient {
 /** Keeps connections; nothing is opened before the first call. */
 export function createRestClient({ connections, ca, credentials }: RestConnections): RestClient {
   const kept = { keepAlive: true, maxSockets: connections };
-  const agents = { "http:": new HttpAgent(kept), "https:": new HttpsAgent({ ...kept, ...(ca && { ca }) }) };
+  const agents = { "http:": new (http().Agent)(kept), "https:": new (https().Agent)({ ...kept, ...(ca && { ca }) }) };
   const own = {
     Accept: "application/vnd.x.restic.rest.v2",
     ...(credentials === undefined ? {} : { Authorization: `Basic ${Buffer.from(credentials).toString("base64")}` }),
@@ -76,7 +77,7 @@ async function exchange(call: RestCall, options: ExchangeOptions): Promise<RestA
   const { method, url, body, signal } = call;
   signal.throwIfAborted();
   const { promise, resolve, reject } = Promise.withResolvers<RestAnswer | undefined>();
-  const start = url.protocol === "https:" ? httpsRequest : httpRequest;
+  const start = url.protocol === "https:" ? https().request : http().request;
   const request = start(url, {
     ...options,
     method,

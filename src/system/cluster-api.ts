@@ -5,8 +5,8 @@
  * themselves are ours: what is saved has to be what the cluster said, also of fields that the client does not know yet.
  */
 import { readFile } from "node:fs/promises";
-import { type IncomingMessage, request as requestPlain } from "node:http";
-import { request as requestSecure, type RequestOptions } from "node:https";
+import type { IncomingMessage } from "node:http";
+import type { RequestOptions } from "node:https";
 import { delimiter, join } from "node:path";
 import { buffer } from "node:stream/consumers";
 import type { KubeConfig } from "@kubernetes/client-node";
@@ -15,6 +15,7 @@ import { Failure, isFailure, messageOf } from "../base/errors.ts";
 import { LIMITS } from "../base/limits.ts";
 import { parseRetryAfter } from "../base/retry-after.ts";
 import type { ClusterObject } from "./cluster-details.ts";
+import { http, https } from "./late-modules.ts";
 
 /** Where a cluster is and who we are there, as a value. */
 export type ClusterAddress =
@@ -226,7 +227,7 @@ export class ClusterApi {
       },
     };
     await this.#logIn(options);
-    const send = this.server.startsWith("https:") ? requestSecure : requestPlain;
+    const send = this.server.startsWith("https:") ? https().request : http().request;
     return await new Promise<IncomingMessage>((resolve, reject) => {
       const request = send(`${this.server}${path}`, options, resolve);
       request.on("timeout", () => request.destroy(new Error("it fell silent")));

@@ -3,8 +3,7 @@
  * Reference: "Docker Engine API", any version; what is used here has not changed since 1.24.
  */
 import { readFile, stat } from "node:fs/promises";
-import { type IncomingMessage, request as requestPlain, type RequestOptions } from "node:http";
-import { request as requestSecure } from "node:https";
+import type { IncomingMessage, RequestOptions } from "node:http";
 import { join } from "node:path";
 import { buffer } from "node:stream/consumers";
 import { Failure, messageOf } from "../base/errors.ts";
@@ -12,6 +11,7 @@ import { systemClock } from "../base/clock.ts";
 import { LIMITS } from "../base/limits.ts";
 import type { ServiceDetails } from "./container-details.ts";
 import type { NoEngine } from "./containers.ts";
+import { http, https } from "./late-modules.ts";
 
 /** Where an engine listens. */
 export type EngineAddress =
@@ -254,7 +254,7 @@ export class EngineApi {
     const secure = certificates === undefined ? undefined : await readCertificates(certificates);
     const response = await new Promise<IncomingMessage>((resolve, reject) => {
       const request =
-        secure === undefined ? requestPlain(options, resolve) : requestSecure({ ...options, ...secure }, resolve);
+        secure === undefined ? http().request(options, resolve) : https().request({ ...options, ...secure }, resolve);
       request.on("timeout", () => request.destroy(new Error("it fell silent")));
       request.on("error", reject);
       if (content === undefined) request.end();

@@ -3,11 +3,11 @@
  * one signal: when that is aborted, the session is cut, and whatever waits for it fails with the signal's reason.
  */
 import { isIP } from "node:net";
-import { getCACertificates } from "node:tls";
 import type { RedisClientOptions } from "@redis/client";
 import { type Clock, systemClock } from "../base/clock.ts";
 import { Failure, isFailure } from "../base/errors.ts";
 import { LIMITS } from "../base/limits.ts";
+import { tls } from "./late-modules.ts";
 import { type FailingPlace, isReply, mayRecover, redisFailure } from "./redis-failure.ts";
 
 export interface RedisAddress {
@@ -303,7 +303,7 @@ function tlsOf({ host, isVerified }: RedisAddress): object {
     tls: true,
     rejectUnauthorized: isVerified,
     // Whoever signed it may be known to this machine alone, which is where Ruby looks.
-    ca: [...getCACertificates("default"), ...getCACertificates("system")],
+    ca: [...tls().getCACertificates("default"), ...tls().getCACertificates("system")],
     // It is called so, wherever it is reached.
     ...(isIP(host) === 0 ? { servername: host } : {}),
   };
