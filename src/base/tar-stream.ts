@@ -13,13 +13,14 @@ import {
 } from "./tar.ts";
 
 const ZEROS = Buffer.alloc(TAR_BLOCK);
+const OVER: IteratorReturnResult<void> = { value: undefined, done: true };
 
 export interface TarEntry extends TarHeader {
   /**
    * Its bytes, before the next entry is asked for; what is not read is passed over. A part may be gone when the next one is asked
    * for, where those that came may.
    */
-  read(): AsyncGenerator<Buffer, void, void>;
+  read(): AsyncIterable<Buffer, void, void>;
 }
 
 export interface TarStreamOptions {
@@ -141,12 +142,22 @@ function openEntry(pieces: Pieces, header: TarHeader, failure: TarStreamOptions[
   };
   return {
     ...header,
-    async *read(): AsyncGenerator<Buffer, void, void> {
-      for (let due = sizeBytes; due > 0;) {
-        const part = await take(due);
-        due -= part.length;
-        yield part;
-      }
+    read() {
+      let due = sizeBytes;
+      // No generator: it is called for each piece that comes.
+      const iterator: AsyncIterator<Buffer, void, void> = {
+        async next() {
+          if (due === 0) return OVER;
+          const value = await take(due);
+          due -= value.length;
+          return { value, done: false };
+        },
+        async return() {
+          due = 0;
+          return OVER;
+        },
+      };
+      return { [Symbol.asyncIterator]: () => iterator };
     },
     async passOver(): Promise<void> {
       for (;;) {

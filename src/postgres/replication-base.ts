@@ -152,7 +152,7 @@ export async function beginBaseBackup(answer: ReplicationAnswer, session: BaseSe
       ...positionOf(begin),
       tablespaces,
       expectedBytes,
-      ...receiveBase(new Ahead(arrivals), session),
+      ...receiveBase(new Ahead(arrivals, session.failure), session),
       [Symbol.asyncDispose]: async () => void (answer.isOver || session.cut()),
     };
   } catch (error) {
@@ -178,21 +178,27 @@ function tablespaceOf(row: Row): Tablespace {
   return { oid: row["spcoid"] ?? undefined, location: row["spclocation"] ?? "", sizeBytes };
 }
 
+/** Gives what comes, one after the other; undefined at the end. */
+type NextArrival = () => Promise<Arrival | undefined>;
+
 /** Things that come, of which the next may be looked at first. */
 class Ahead {
-  readonly #arrivals: AsyncIterator<Arrival>;
+  readonly #arrive: NextArrival;
+  readonly #failure: BaseSession["failure"];
   #next: Arrival | undefined;
 
-  constructor(arrivals: AsyncIterator<Arrival>) {
-    this.#arrivals = arrivals;
+  constructor(arrive: NextArrival, failure: BaseSession["failure"]) {
+    this.#arrive = arrive;
+    this.#failure = failure;
   }
 
+  /** Whoever reads is told of a failure here, and not as the server or the network said it. */
   async peek(): Promise<Arrival | undefined> {
-    if (this.#next === undefined) {
-      const { value, done } = await this.#arrivals.next();
-      this.#next = done === true ? undefined : value;
+    try {
+      return (this.#next ??= await this.#arrive());
+    } catch (error) {
+      throw this.#failure(error);
     }
-    return this.#next;
   }
 
   async take(): Promise<Arrival | undefined> {
@@ -201,12 +207,17 @@ class Ahead {
     return arrival;
   }
 
-  /** The data up to whatever else comes. */
-  async *data(): AsyncGenerator<Buffer, void, void> {
-    for (let next = await this.peek(); next?.kind === "data"; next = await this.peek()) {
-      this.#next = undefined;
-      yield next.bytes;
-    }
+  /** The data up to whatever else comes. No generator: it is called for each message. */
+  data(): AsyncIterable<Buffer, void, void> {
+    const iterator: AsyncIterator<Buffer, void, void> = {
+      next: async () => {
+        const next = await this.peek();
+        if (next?.kind !== "data") return { value: undefined, done: true };
+        this.#next = undefined;
+        return { value: next.bytes, done: false };
+      },
+    };
+    return { [Symbol.asyncIterator]: () => iterator };
   }
 }
 
@@ -221,7 +232,7 @@ function receiveBase(arrivals: Ahead, { failure, cut, major }: BaseSession): Pic
           const oid = archive?.kind === "archive" ? archive.oid : undefined;
           const options = { mayEndOpen: major < FRAMED_FROM, failure: notATar };
           for await (const entry of readTarEntries(arrivals.data(), options))
-            yield await entryOf(entry, { oid, texts, failure });
+            yield await entryOf(entry, { oid, texts });
           // After its end a tar may be filled up with zeros.
           for await (const _ of arrivals.data());
         }
@@ -257,10 +268,7 @@ type Texts = Partial<Record<string, string>>;
 /** Files of the data folder's top that recovery is told by, and that are therefore kept as text, too. */
 const KEPT: ReadonlySet<string> = new Set(["backup_label", "tablespace_map"]);
 
-async function entryOf(
-  entry: TarEntry,
-  { oid, texts, failure }: { oid: string | undefined; texts: Texts; failure: BaseSession["failure"] },
-): Promise<BaseEntry> {
+async function entryOf(entry: TarEntry, { oid, texts }: { oid: string | undefined; texts: Texts }): Promise<BaseEntry> {
   const inArchive = entry.path.replace(/^(\.\/)+/, "").replace(/\/+$/, "");
   const path = oid === undefined ? inArchive : `pg_tblspc/${oid}/${inArchive}`;
   const common = { path, mode: entry.mode, mtimeMs: entry.mtimeSeconds * 1000 };
@@ -268,31 +276,13 @@ async function entryOf(
   if (entry.type === "2") return { ...common, kind: "link", target: entry.linkTarget };
   if (!ORDINARY.has(entry.type)) throw notATar("damaged");
   if (!KEPT.has(path) || entry.sizeBytes > LIMITS.tarRecordMaxBytes) {
-    return { ...common, kind: "file", size: entry.sizeBytes, bytes: explained(entry.read(), failure) };
+    return { ...common, kind: "file", size: entry.sizeBytes, bytes: entry.read() };
   }
   const parts: Buffer[] = [];
   for await (const part of entry.read()) parts.push(Buffer.from(part));
   const whole = Buffer.concat(parts);
   texts[path] = whole.toString("utf8");
   return { ...common, kind: "file", size: whole.length, bytes: once(whole) };
-}
-
-/** Whoever reads a file is told of a failure there, and not as the server or the network said it. No generator: it is called for each message. */
-function explained(
-  bytes: AsyncGenerator<Buffer, void, void>,
-  failure: BaseSession["failure"],
-): AsyncIterable<Buffer, void, void> {
-  const iterator: AsyncIterator<Buffer, void, void> = {
-    async next() {
-      try {
-        return await bytes.next();
-      } catch (error) {
-        throw failure(error);
-      }
-    },
-    return: async () => await bytes.return(),
-  };
-  return { [Symbol.asyncIterator]: () => iterator };
 }
 
 async function* once(bytes: Buffer): AsyncGenerator<Buffer, void, void> {
@@ -305,22 +295,28 @@ const DATA = 0x64; // d
 
 type Bytes = Extract<Part, { kind: "bytes" }>;
 
-async function* framedArrivals(answer: ReplicationAnswer): AsyncGenerator<Arrival, void, void> {
+function framedArrivals(answer: ReplicationAnswer): NextArrival {
   let kind: number | undefined;
   let name: Buffer[] = [];
-  for await (const part of answer) {
-    if (part.kind === "rows") yield part;
-    if (part.kind !== "bytes") continue;
+  const arrivalOf = (part: Bytes): Arrival | undefined => {
     if (part.isStart) kind = part.bytes[0];
     const bytes = part.isStart ? part.bytes.subarray(1) : part.bytes;
-    if (kind === DATA && bytes.length > 0) yield { kind: "data", bytes };
-    if (kind === MANIFEST) yield { kind: "manifest" };
-    if (kind !== NEW_ARCHIVE) continue;
+    if (kind === DATA && bytes.length > 0) return { kind: "data", bytes };
+    if (kind === MANIFEST) return { kind: "manifest" };
+    if (kind !== NEW_ARCHIVE) return undefined;
     name.push(Buffer.from(bytes));
-    if (!(part satisfies Bytes).isEnd) continue;
-    yield { kind: "archive", oid: oidOf(Buffer.concat(name)) };
+    if (!part.isEnd) return undefined;
+    const oid = oidOf(Buffer.concat(name));
     name = [];
-  }
+    return { kind: "archive", oid };
+  };
+  return async () => {
+    for (let part = await answer.next(); part !== undefined; part = await answer.next()) {
+      const arrival = part.kind === "bytes" ? arrivalOf(part) : part.kind === "rows" ? part : undefined;
+      if (arrival !== undefined) return arrival;
+    }
+    return undefined;
+  };
 }
 
 /** `base.tar`, or the tablespace's oid with `.tar`, and behind it where that lies. */
@@ -332,18 +328,18 @@ function oidOf(message: Buffer): string | undefined {
   return oid;
 }
 
-async function* plainArrivals(
-  answer: ReplicationAnswer,
-  oids: readonly (string | undefined)[],
-): AsyncGenerator<Arrival, void, void> {
+function plainArrivals(answer: ReplicationAnswer, oids: readonly (string | undefined)[]): NextArrival {
   let copies = 0;
-  for await (const part of answer) {
-    if (part.kind === "rows") yield part;
-    if (part.kind === "bytes" && part.bytes.length > 0) yield { kind: "data", bytes: part.bytes };
-    if (part.kind !== "copy") continue;
-    yield copies < oids.length ? { kind: "archive", oid: oids[copies] } : { kind: "manifest" };
-    copies += 1;
-  }
+  return async () => {
+    for (let part = await answer.next(); part !== undefined; part = await answer.next()) {
+      if (part.kind === "rows") return part;
+      if (part.kind === "bytes" && part.bytes.length > 0) return { kind: "data", bytes: part.bytes };
+      if (part.kind !== "copy") continue;
+      copies += 1;
+      return copies <= oids.length ? { kind: "archive", oid: oids[copies - 1] } : { kind: "manifest" };
+    }
+    return undefined;
+  };
 }
 
 function notATar(what: "no-tar" | "cut-short" | "damaged"): Failure {
