@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { Failure } from "../../base/errors.ts";
 import { LIMITS } from "../../base/limits.ts";
 import { silent } from "../../base/progress.ts";
+import type { TreeNode } from "../../format/node.ts";
 import type { Repository } from "../../repo/repository.ts";
 import { openRestorer } from "../../repo/restore-tree.ts";
 import { makeFolders } from "../../system/folders.ts";
@@ -44,7 +45,9 @@ export async function openWal(
   await makeFolders(folder, 0o700);
   const refused: RefusedObject[] = [];
   const found = await readSpans(repository, wanted, { signal, refused });
-  const settled = await settleVersions(repository, versionsIn(wanted), { signal });
+  const nodes = new Map<string, TreeNode[]>();
+  for (const { span, node } of found) nodes.set(span, [...(nodes.get(span) ?? []), node]);
+  const settled = await settleVersions(repository, { ...versionsIn(wanted), nodes }, { signal });
   const histories = new Map(found.filter(isHistory).map((file) => [file.node.name, file]));
   const isSmall = found.reduce((sum, { node }) => sum + sizeOf(node), 0) <= LIMITS.readHereBytes;
   const restorer = await openRestorer(repository, folder, { signal, progress: silent, fileMode: 0o600, isSmall });

@@ -1,5 +1,7 @@
 /** The files of spans: what lies in which snapshot, and of several of one segment the one that has most of it. */
+import { mapConcurrent } from "../../base/concurrent.ts";
 import { isFailure } from "../../base/errors.ts";
+import { LIMITS } from "../../base/limits.ts";
 import type { TreeNode } from "../../format/node.ts";
 import { WAL } from "../../point/continuous.ts";
 import type { Repository } from "../../repo/repository.ts";
@@ -39,32 +41,35 @@ export async function readSegmentNodes(
   });
 }
 
+/** In the spans' order. */
 export async function readSpans(
   repository: Repository,
   { systemId, legs, spans, segmentBytes }: WalToRead,
   { signal, refused }: { signal: AbortSignal; refused: RefusedObject[] },
 ): Promise<SpanFile[]> {
-  const files: SpanFile[] = [];
-  for (const listed of spans) {
-    const { id, span } = listed;
-    const isWanted = legs.some(
+  const isWanted = ({ span }: ListedSpan) =>
+    span.systemId === systemId &&
+    legs.some(
       ({ timeline, from, to }) =>
         span.timeline === timeline &&
         span.to > segmentStart(from, segmentBytes) &&
         (to === undefined || span.from < to),
     );
-    if (span.systemId !== systemId || !isWanted) continue;
+  const read = async (listed: ListedSpan): Promise<SpanFile[]> => {
+    const { id } = listed;
     try {
-      for (const node of await readSegmentNodes(repository, listed, { segmentBytes, signal })) {
+      const nodes = await readSegmentNodes(repository, listed, { segmentBytes, signal });
+      return nodes.map((node) => {
         const { timeline, start } = parseSegmentName(node.name, segmentBytes) ?? { timeline: 0, start: 0n };
-        files.push({ timeline, start, node, span: id, bytes: sizeOf(node) });
-      }
+        return { timeline, start, node, span: id, bytes: sizeOf(node) };
+      });
     } catch (error) {
       if (!isFailure(error, "repo/damaged")) throw error;
       refused.push({ name: `span ${id.slice(0, 8)}`, reason: error.message });
+      return [];
     }
-  }
-  return files;
+  };
+  return (await mapConcurrent(spans.filter(isWanted), LIMITS.smallReads, read, { signal })).flat();
 }
 
 export async function restoreFiles(

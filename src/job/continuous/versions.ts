@@ -42,6 +42,8 @@ export interface ToSettle {
   readonly spans: readonly ListedSpan[];
   /** Those that count. */
   readonly objects: readonly JournalObject[];
+  /** What spans have, by their snapshots' ids, of those that were read already. */
+  readonly nodes?: ReadonlyMap<string, readonly TreeNode[]>;
   /** Segments that are looked at; all without it. */
   readonly wants?: (timeline: number, start: Lsn) => boolean;
   /**
@@ -144,7 +146,7 @@ class LineVersions {
   readonly #files = new Map<Lsn, Likes[]>();
   /** Of the segments that were read last. */
   readonly #bytes = new Map<Lsn, readonly PartBytes[]>();
-  readonly #nodes = new Map<string, ReturnType<typeof readSegmentNodes>>();
+  readonly #nodes = new Map<string, Promise<readonly TreeNode[]>>();
 
   constructor(repository: Repository, timeline: number, toSettle: ToSettle, { signal }: CallOptions) {
     // What was stored since the index was read is looked at, too.
@@ -309,17 +311,23 @@ class LineVersions {
     return bytes !== undefined && longer !== undefined && longer.subarray(0, bytes.length).equals(bytes);
   }
 
-  async #nodeOf(listed: ListedSpan, start: Lsn) {
-    const { segmentBytes } = this.#o;
-    const nodes =
-      this.#nodes.get(listed.id) ??
-      readSegmentNodes(this.#repository, listed, { segmentBytes, signal: this.#signal }).catch((error: unknown) => {
-        if (!isFailure(error, "repo/damaged")) throw error;
-        return [];
-      });
+  async #nodeOf(listed: ListedSpan, start: Lsn): Promise<TreeNode | undefined> {
+    const name = segmentName(this.#timeline, start, this.#o.segmentBytes);
+    const nodes = this.#nodes.get(listed.id) ?? this.#readNodes(listed);
     this.#nodes.set(listed.id, nodes);
-    const name = segmentName(this.#timeline, start, segmentBytes);
     return (await nodes).find((node) => node.name === name);
+  }
+
+  async #readNodes(listed: ListedSpan): Promise<readonly TreeNode[]> {
+    const { segmentBytes, nodes } = this.#o;
+    const known = nodes?.get(listed.id);
+    if (known !== undefined) return known;
+    try {
+      return await readSegmentNodes(this.#repository, listed, { segmentBytes, signal: this.#signal });
+    } catch (error) {
+      if (!isFailure(error, "repo/damaged")) throw error;
+      return [];
+    }
   }
 
   async #partsOf(start: Lsn): Promise<readonly PartBytes[]> {
