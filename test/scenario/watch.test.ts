@@ -1,7 +1,7 @@
 /**
- * A support desk is watched while somebody commits numbered rows; its server is killed and its data are gone. What comes back is what
- * an account that was kept outside says: everything acknowledged by then, nothing half, and at earlier moments exactly what was
- * there.
+ * A support desk is watched while somebody commits numbered rows. Its watch is killed and another goes on; then its server is killed and
+ * its data are gone. What comes back is what an account that was kept outside says: everything acknowledged by then, nothing half, and at
+ * earlier moments exactly what was there.
  */
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
@@ -10,6 +10,8 @@ import { test } from "node:test";
 import { attachFile } from "../../src/demo/change.ts";
 import { onDatabase } from "../../src/demo/database.ts";
 import { seededRandom } from "../../src/demo/random.ts";
+import type { ListSummary } from "../../src/job/summaries.ts";
+import { parseLsn } from "../../src/wal/lsn.ts";
 import { assertAsOf, lastIn, startAccount } from "../harness/account.ts";
 import { VARIED_SETTINGS } from "../harness/account-varied.ts";
 import { startPostgres } from "../harness/postgres.ts";
@@ -19,21 +21,30 @@ import { isReady, openWatchedDesk, purgeBeforeCopy, startWatch } from "./watched
 /** What was acknowledged longer before the end than the time to flush and this is safe. */
 const SLACK_MS = 2_000;
 
-test("a desk that dies comes back as it was seconds before, and as it was at an earlier moment, with its files", async () => {
+test("a desk that dies comes back as it was seconds before, and as it was while its watch was dead, with its files", async () => {
   const size = { messages: 60, conversations: 10, files: 6 };
   await using desk = await openWatchedDesk({ size, server: { settings: VARIED_SETTINGS } });
-  await using watching = startWatch(desk, ["--mode", "stream", "--flush-every", "1s"]);
-  await watching.until("a base and a point are there", isReady);
+  const args = ["--mode", "stream", "--flush-every", "1s"];
+  await using first = startWatch(desk, args);
+  await first.until("a base and a point are there", isReady);
   const { database, storageRoot } = desk.installation;
   const account = await startAccount(database, { isVaried: true });
-  await sleep(2_000);
+  await sleep(500);
   const file = await onDatabase(database, async (client) => {
     return await attachFile(client, seededRandom("a watched desk"), storageRoot);
   });
-  await watching.until("the file is followed", ({ repositories }) => (repositories[0]?.files ?? 0) > 6);
-  await purgeBeforeCopy(desk, watching);
+  await first.until("the file is followed", ({ repositories }) => (repositories[0]?.files ?? 0) > 6);
+  await purgeBeforeCopy(desk, first);
+  const list = async () => (await desk.summary(["list"])) as unknown as ListSummary;
+  // It is made beside the base, and may take longer.
+  while ((await list()).points.length === 0) await sleep(100);
+  await first.kill();
   const middleMs = Date.now();
-  await sleep(3_000);
+  const [row] = await desk.server.query("select pg_current_wal_flush_lsn()::text as lsn");
+  const missed = parseLsn(String(row?.["lsn"]));
+  await using watching = startWatch(desk, args);
+  await watching.until("another goes on", ({ log }) => log !== null && parseLsn(log.durable) >= missed);
+  await sleep(1_000);
   const killedMs = Date.now();
   process.kill(desk.server.pid, "SIGKILL");
   await account.stop();
@@ -42,6 +53,8 @@ test("a desk that dies comes back as it was seconds before, and as it was at an 
   });
   await watching.kill();
   await desk.server.stop();
+  const [window] = (await list()).windows;
+  assert.deepEqual([window?.ranges.length, window?.gaps], [1, []]);
 
   await using other = await startPostgres();
   const back = async (moment: string, name: string) => {
