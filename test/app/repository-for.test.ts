@@ -5,7 +5,7 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { after, before, test } from "node:test";
 import { type ChoiceOptions, openFor } from "../../src/app/repository-for.ts";
 import type { Surroundings } from "../../src/app/surroundings.ts";
-import { formatInstant, systemClock } from "../../src/base/clock.ts";
+import { type Clock, formatInstant, systemClock } from "../../src/base/clock.ts";
 import { isFailure } from "../../src/base/errors.ts";
 import { type Progress, silent } from "../../src/base/progress.ts";
 import { forget } from "../../src/job/forget.ts";
@@ -52,13 +52,17 @@ before(async () => {
 });
 after(async () => await folder[Symbol.asyncDispose]());
 
-function configure(...names: string[]): void {
-  const repositories = names.map((name) => ({ name, location: folder.at(name), password: PASSWORD }));
+type Opening = { name: string } & ({ password: string } | { "password-command": string });
+
+function configure(...given: (string | Opening)[]): void {
+  const repositories = given
+    .map((one) => (typeof one === "string" ? { name: one, password: PASSWORD } : one))
+    .map((one) => ({ ...one, location: folder.at(one.name) }));
   const installation = { id: ONE, name: "desk", kind: "manual", "database-url": "postgresql://localhost:1/none" };
   writeFileSync(folder.at("chatkeep.yaml"), JSON.stringify({ installation, repositories }));
 }
 
-async function choose(words: string | string[], options?: ChoiceOptions & { repository?: string }) {
+async function choose(words: string | string[], options?: ChoiceOptions & { repository?: string; clock?: Clock }) {
   const said: string[] = [];
   const progress: Progress = { ...silent, say: (line) => void said.push(line) };
   const s: Surroundings = {
@@ -69,7 +73,7 @@ async function choose(words: string | string[], options?: ChoiceOptions & { repo
     signal,
     env: {},
     cwd: folder.path,
-    clock: systemClock,
+    clock: options?.clock ?? systemClock,
   };
   const { repository } = options ?? {};
   const opened = await openFor({ config: folder.at("chatkeep.yaml"), repository }, [words].flat(), s, options);
@@ -127,6 +131,19 @@ test("one that does not answer, or cannot be read, keeps nobody from what anothe
   const found = await choose("now");
   assert.match(found.said[0] ?? "", /^repository 'gone' does not answer \(.*\): reading from 'first'$/);
   assert.match(found.said[1] ?? "", /^'now' is read from repository 'first': it goes to .*, 'second' to /);
+  configure("first", { name: "second", password: "wrong" });
+  assert.match(
+    (await choose("now")).said.join(),
+    /^repository 'second' cannot be read \(.*password.*\): whether it has more/,
+  );
+  configure({ name: "first", password: "wrong" }, "second");
+  await assert.rejects(choose("now"), (error) => isFailure(error, "repo/wrong-password"));
+  configure("first", { name: "second", "password-command": "exec sleep 10000" });
+  const late = await choose("now", { clock: { ...systemClock, sleep: async () => {} } });
+  assert.deepEqual(late, {
+    name: "first",
+    said: ["repository 'second' has not answered in 20 s: whether it has more is not known"],
+  });
   configure("gone", "away");
   await assert.rejects(choose("now"), (error) => isFailure(error, "repo/missing"));
   configure("first", "second");
