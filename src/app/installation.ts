@@ -2,7 +2,7 @@
 import type { Finding } from "../base/findings.ts";
 import { secretsInCommand } from "../base/redact.ts";
 import { secretValuesOf } from "../chatwoot/secrets.ts";
-import { findInstallation, type InstallationSettings } from "../installation/find.ts";
+import type { InstallationSettings } from "../installation/find.ts";
 import type { Installation } from "../installation/installation.ts";
 import { parseDatabaseUrl, type ServerAddress } from "../postgres/address.ts";
 import type { Config, InstallationConfig } from "./config.ts";
@@ -53,6 +53,8 @@ export async function openInstallation(
     health: config.health,
     migrate: config.migrate,
   };
+  // Most of a command's modules, and a command that only looks into a repository does without.
+  const { findInstallation } = await import("../installation/find.ts");
   const { installation, findings } = await findInstallation(settings, { signal: s.signal, env: s.env });
   s.hide(secretValuesOf(installation.environment));
   return {
