@@ -7,11 +7,11 @@ import { test } from "node:test";
 import { jsonLines, startCli } from "../harness/cli.ts";
 import { temporaryFolder, type TestFolder } from "../harness/temporary.ts";
 
-/** A configuration whose password command writes its process id and then takes for ever. */
-function writeConfig(folder: TestFolder, command: string): string {
+/** A configuration whose password command does what is to be done first, writes its process id, and then takes for ever. */
+function writeConfig(folder: TestFolder, command: string, first = "true"): string {
   const config = folder.at("chatkeep.yaml");
   const value = JSON.stringify(
-    `echo $$ > '${folder.at("pid.new")}'; mv '${folder.at("pid.new")}' '${folder.at("pid")}'; ${command}`,
+    `${first}; echo $$ > '${folder.at("pid.new")}'; mv '${folder.at("pid.new")}' '${folder.at("pid")}'; ${command}`,
   );
   writeFileSync(
     config,
@@ -58,8 +58,8 @@ test("Ctrl-C once stops cleanly: the child is ended, the status is 130, and it i
 test("Ctrl-C twice ends at once, whatever the child does", async () => {
   await using folder = await temporaryFolder();
   // The loop keeps the shell, which does not listen, and lets it end by itself when the folder is gone.
-  const command = `trap '' TERM INT; while [ -e '${folder.at("pid")}' ]; do sleep 0.1; done`;
-  const child = startCli(["list", "--config", writeConfig(folder, command)]);
+  const command = `while [ -e '${folder.at("pid")}' ]; do sleep 0.1; done`;
+  const child = startCli(["list", "--config", writeConfig(folder, command, "trap '' TERM INT")]);
   const closed = once(child, "exit");
   const pid = await started(folder);
   try {
