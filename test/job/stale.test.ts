@@ -13,6 +13,7 @@ import { connect } from "../../src/postgres/connect.ts";
 import { readTextDigest } from "../../src/postgres/stamps.ts";
 import { startPostgres, type TestAddress, type TestServer } from "../harness/postgres.ts";
 import { StoppedPostgres } from "../harness/stopped-postgres.ts";
+import { longTest } from "../harness/whole.ts";
 import {
   assertSameAsFull,
   assertWouldBeStale,
@@ -200,34 +201,37 @@ test("an older data directory that was put back gives transaction ids again: eve
   assert.equal(later.capture.rangesReused, 0);
 });
 
-test("a server that goes back with its memory, so that it was started when it was: its log is behind, and everything is read", async () => {
-  await using postgres = await StoppedPostgres.make();
-  const { address } = postgres;
-  await postgres.start(["synchronous_commit=on"]);
-  await query(address, WITHOUT_TIMES);
-  await query(address, "checkpoint");
-  await postgres.stop();
-  const putBack = await postgres.remember();
-  await postgres.start(["synchronous_commit=on"]);
-  await query(address, "update t set v = 'one' where id = 1");
-  await query(address, "select pg_logical_emit_message(false, 'test', repeat('x', 100000))");
-  const before = await take(address);
-  await postgres.stop();
-  await putBack();
-  await postgres.start(["synchronous_commit=on"]);
-  await query(address, "update t set v = 'two' where id = 1");
-  // A memory cannot be put back here: so the time of the start, which lies in it, is.
-  const { postmasterStartedAt } = await factsOf(address);
-  const first = {
-    ...before,
-    manifest: { ...before.manifest, server: { ...before.manifest.server, postmasterStartedAt } },
-  };
-  const now = await take(address, first);
-  assertWouldBeStale(first, now, "t");
-  assert.equal(await reasonOf(address, first, now), "the server's log is behind where it was");
-  assert.equal(now.capture.rangesReused, 0);
-  await assertSameAsFull(address, now, first);
-});
+longTest(
+  "a server that goes back with its memory, so that it was started when it was: its log is behind, and everything is read",
+  async () => {
+    await using postgres = await StoppedPostgres.make();
+    const { address } = postgres;
+    await postgres.start(["synchronous_commit=on"]);
+    await query(address, WITHOUT_TIMES);
+    await query(address, "checkpoint");
+    await postgres.stop();
+    const putBack = await postgres.remember();
+    await postgres.start(["synchronous_commit=on"]);
+    await query(address, "update t set v = 'one' where id = 1");
+    await query(address, "select pg_logical_emit_message(false, 'test', repeat('x', 100000))");
+    const before = await take(address);
+    await postgres.stop();
+    await putBack();
+    await postgres.start(["synchronous_commit=on"]);
+    await query(address, "update t set v = 'two' where id = 1");
+    // A memory cannot be put back here: so the time of the start, which lies in it, is.
+    const { postmasterStartedAt } = await factsOf(address);
+    const first = {
+      ...before,
+      manifest: { ...before.manifest, server: { ...before.manifest.server, postmasterStartedAt } },
+    };
+    const now = await take(address, first);
+    assertWouldBeStale(first, now, "t");
+    assert.equal(await reasonOf(address, first, now), "the server's log is behind where it was");
+    assert.equal(now.capture.rangesReused, 0);
+    await assertSameAsFull(address, now, first);
+  },
+);
 
 test("another server at the same address, even one of the same history: everything is read", async () => {
   await using other = await StoppedPostgres.make();
@@ -254,7 +258,7 @@ test("another server at the same address, even one of the same history: everythi
   await assertSameAsFull(other.address, now, first);
 });
 
-test("another database under the same name: everything is read", async () => {
+longTest("another database under the same name: everything is read", async () => {
   const address = await server.createDatabase("named");
   await query(address, WITHOUT_TIMES);
   const first = await take(address);
@@ -370,27 +374,30 @@ function spoilt({ capture, manifest }: Taken): Taken {
   return { capture: { ...capture, tables }, manifest };
 }
 
-test("--full, and full-every reached: a range is read that would have been taken over, whatever it holds", async () => {
-  const address = await server.createDatabase("every_row");
-  await query(address, WITHOUT_TIMES);
-  let first = await take(address);
-  // Until it is no range's turn to be read all the same.
-  const turn = () => (first.manifest.stamps?.turn ?? 0) + 1;
-  const isAnyTurn = () => ["t", "still"].some((name) => isItsTurn({ schema: "public", name }, "0", turn()));
-  while (isAnyTurn()) first = await take(address, first);
-  const whole = contentsOf(first);
-  const parent = spoilt(first);
-  assert.deepEqual(contentsOf(await take(address, parent)), contentsOf(parent), "it is taken over");
-  for (const options of [{ full: true }, { fullEveryMs: 0 }]) {
-    const now = await take(address, parent, options);
-    assert.deepEqual(contentsOf(now), whole);
-    // What equal stamps had promised is compared all the same.
-    assert.deepEqual(
-      now.capture.findings.map(({ kind }) => kind),
-      ["stale-range"],
-    );
-  }
-  const readAt = Date.parse(first.manifest.stamps?.fullReadAt ?? "");
-  assert.deepEqual(contentsOf(await take(address, parent, { at: readAt + 7 * DAY - 1 })), contentsOf(parent));
-  assert.deepEqual(contentsOf(await take(address, parent, { at: readAt + 7 * DAY })), whole);
-});
+longTest(
+  "--full, and full-every reached: a range is read that would have been taken over, whatever it holds",
+  async () => {
+    const address = await server.createDatabase("every_row");
+    await query(address, WITHOUT_TIMES);
+    let first = await take(address);
+    // Until it is no range's turn to be read all the same.
+    const turn = () => (first.manifest.stamps?.turn ?? 0) + 1;
+    const isAnyTurn = () => ["t", "still"].some((name) => isItsTurn({ schema: "public", name }, "0", turn()));
+    while (isAnyTurn()) first = await take(address, first);
+    const whole = contentsOf(first);
+    const parent = spoilt(first);
+    assert.deepEqual(contentsOf(await take(address, parent)), contentsOf(parent), "it is taken over");
+    for (const options of [{ full: true }, { fullEveryMs: 0 }]) {
+      const now = await take(address, parent, options);
+      assert.deepEqual(contentsOf(now), whole);
+      // What equal stamps had promised is compared all the same.
+      assert.deepEqual(
+        now.capture.findings.map(({ kind }) => kind),
+        ["stale-range"],
+      );
+    }
+    const readAt = Date.parse(first.manifest.stamps?.fullReadAt ?? "");
+    assert.deepEqual(contentsOf(await take(address, parent, { at: readAt + 7 * DAY - 1 })), contentsOf(parent));
+    assert.deepEqual(contentsOf(await take(address, parent, { at: readAt + 7 * DAY })), whole);
+  },
+);

@@ -213,58 +213,61 @@ test("when the first repository is away the next one is written, told by an alar
   renameSync(`${desk.repository}.away`, desk.repository);
 });
 
-test("the next backup that reaches the first repository brings it what was made without it, and nothing that was forgotten", async () => {
-  const [made = ""] = await points("second");
-  assert.ok(!(await points("primary")).includes(made));
-  // Where it lies cannot be read now: told, tried again, and nothing is copied there that would say it was done.
-  const locks = join(second, "locks");
-  renameSync(locks, `${locks}.kept`);
-  writeFileSync(locks, "");
-  const failed = await desk.summary(["backup"], 3);
-  assert.deepEqual(
-    copies(failed).map(({ repository, brought, ok }) => [repository, brought, ok]),
-    [
-      ["second", 0, false],
-      ["third", 1, true],
-    ],
-  );
-  assert.match(alarms(failed)[0]?.message ?? "", /'primary' did not get from 'second' what was made while/);
-  rmSync(locks);
-  renameSync(`${locks}.kept`, locks);
+longTest(
+  "the next backup that reaches the first repository brings it what was made without it, and nothing that was forgotten",
+  async () => {
+    const [made = ""] = await points("second");
+    assert.ok(!(await points("primary")).includes(made));
+    // Where it lies cannot be read now: told, tried again, and nothing is copied there that would say it was done.
+    const locks = join(second, "locks");
+    renameSync(locks, `${locks}.kept`);
+    writeFileSync(locks, "");
+    const failed = await desk.summary(["backup"], 3);
+    assert.deepEqual(
+      copies(failed).map(({ repository, brought, ok }) => [repository, brought, ok]),
+      [
+        ["second", 0, false],
+        ["third", 1, true],
+      ],
+    );
+    assert.match(alarms(failed)[0]?.message ?? "", /'primary' did not get from 'second' what was made while/);
+    rmSync(locks);
+    renameSync(`${locks}.kept`, locks);
 
-  const summary = await desk.summary(["backup"]);
-  assert.deepEqual(
-    copies(summary).map(({ repository, points, ok }) => [repository, points, ok]),
-    [
-      ["second", 2, true],
-      ["third", 1, true],
-    ],
-  );
-  assert.deepEqual(await points("primary"), await points("second"));
-  await runRestic(["check", "--read-data"], {
-    repo: desk.repository,
-    password: passwordOf("primary"),
-    restic: resticPaths().at(-1)?.path ?? "",
-  });
+    const summary = await desk.summary(["backup"]);
+    assert.deepEqual(
+      copies(summary).map(({ repository, points, ok }) => [repository, points, ok]),
+      [
+        ["second", 2, true],
+        ["third", 1, true],
+      ],
+    );
+    assert.deepEqual(await points("primary"), await points("second"));
+    await runRestic(["check", "--read-data"], {
+      repo: desk.repository,
+      password: passwordOf("primary"),
+      restic: resticPaths().at(-1)?.path ?? "",
+    });
 
-  await desk.summary(["forget", made, "--yes"]);
-  assert.ok((await points("second")).includes(made));
-  const next = await desk.summary(["backup"]);
-  assert.ok(copies(next).every(({ brought }) => brought === 0));
-  assert.ok(!(await points("primary")).includes(made));
-  const again = await desk.summary(["copy", "--to", "second"]);
-  assert.deepEqual([again["copied"], again["failed"]], [[], []]);
+    await desk.summary(["forget", made, "--yes"]);
+    assert.ok((await points("second")).includes(made));
+    const next = await desk.summary(["backup"]);
+    assert.ok(copies(next).every(({ brought }) => brought === 0));
+    assert.ok(!(await points("primary")).includes(made));
+    const again = await desk.summary(["copy", "--to", "second"]);
+    assert.deepEqual([again["copied"], again["failed"]], [[], []]);
 
-  // The newest one of a copy, taken out of it by name: nothing there is newer, and it does not come back all the same.
-  const [newest = ""] = await points("second");
-  await desk.summary(["forget", newest, "--repository", "second", "--yes"]);
-  const last = await desk.summary(["backup"]);
-  assert.deepEqual(
-    copies(last).map(({ points }) => points),
-    [1, 1],
-  );
-  assert.ok(!(await points("second")).includes(newest));
-});
+    // The newest one of a copy, taken out of it by name: nothing there is newer, and it does not come back all the same.
+    const [newest = ""] = await points("second");
+    await desk.summary(["forget", newest, "--repository", "second", "--yes"]);
+    const last = await desk.summary(["backup"]);
+    assert.deepEqual(
+      copies(last).map(({ points }) => points),
+      [1, 1],
+    );
+    assert.ok(!(await points("second")).includes(newest));
+  },
+);
 
 /** Changes one byte of the point's top tree, which no other point has. */
 async function damage(location: string, password: string, point: string): Promise<void> {
@@ -563,7 +566,7 @@ test("a wrong password is no reason to go elsewhere", async () => {
   }
 });
 
-test("drills take the repositories in turn, and a proof counts for one of them", async () => {
+longTest("drills take the repositories in turn, and a proof counts for one of them", async () => {
   assert.equal((await desk.summary(["drill"]))["repository"], "primary");
   assert.equal((await desk.summary(["drill"]))["repository"], "second");
   const proven = async (name: string) => {

@@ -14,6 +14,7 @@ import { cannotMount, runWithMounts } from "../harness/namespace.ts";
 import { type RunResult } from "../harness/run.ts";
 import { temporaryFolder, type TestFolder } from "../harness/temporary.ts";
 import { type Listener, startListener } from "../harness/told.ts";
+import { longTest } from "../harness/whole.ts";
 import { makeCheapToOpen } from "./cheap-key.ts";
 import { type Desk, openDesk } from "./desk.ts";
 
@@ -246,7 +247,7 @@ async function forgetLooks(): Promise<void> {
   await writeFile(path, JSON.stringify({ ...status, looks: { scrub: long, doctor: long } }));
 }
 
-test("a day on which live files and the installation are looked at: what no backup sees is told", async () => {
+longTest("a day on which live files and the installation are looked at: what no backup sees is told", async () => {
   await configure();
   await forgetLooks();
   const [live] = (await readdir(desk.installation.storageRoot, { recursive: true, withFileTypes: true })).filter(

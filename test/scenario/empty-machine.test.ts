@@ -8,6 +8,7 @@ import { CHATKEEP, runCli, summaryOf } from "../harness/cli.ts";
 import { assertSameDatabase } from "../harness/pg-dump-diff.ts";
 import { run, type RunResult } from "../harness/run.ts";
 import { readFolder } from "../harness/tree.ts";
+import { longTest } from "../harness/whole.ts";
 import { type Desk, openDesk } from "./desk.ts";
 import { assertRefused, secretsOf } from "./refusal.ts";
 
@@ -198,7 +199,7 @@ test("with --repository LOCATION no configuration is needed, wherever the passwo
   assert.deepEqual(await readdir(machine.folder), ["restored"]);
 });
 
-test("two installations share one repository and are kept apart", async () => {
+longTest("two installations share one repository and are kept apart", async () => {
   const init = ["init", "--yes", "--location", desk.repository, "--root", second.codeRoot];
   const asSecond = async (...args: string[]) =>
     await runCli(["--config", secondConfig, "--json", ...args], { cwd: desk.root });

@@ -9,6 +9,7 @@ import { assertSameDatabase } from "../harness/pg-dump-diff.ts";
 import { startPostgres, type TestAddress, type TestServer } from "../harness/postgres.ts";
 import { mustRun } from "../harness/run.ts";
 import { temporaryFolder, type TestFolder } from "../harness/temporary.ts";
+import { longTest } from "../harness/whole.ts";
 import { everything, everythingEntry, EVERYTHING_ROLES } from "../postgres/everything.ts";
 import { commandFrom, serverEnvironment, shell, tryShell } from "./by-hand.ts";
 import { makeCheapToOpen } from "./cheap-key.ts";
@@ -119,27 +120,30 @@ test("a drill proves it", async () => {
   await prove({ desk, programs: desk.server.programs }, point, "things.kept");
 });
 
-test("restore.sh brings it back with psql and pg_restore alone, roles that are there being left alone", async () => {
-  const notes = (await desk.chatkeep(["dump", point, "RESTORE.md"])).stdout;
-  const command = commandFrom(notes, "restic restore").replace("/srv/restored", `"$TARGET"`);
-  const password = (await mustRun("cat", [desk.passwordFile])).stdout.trim();
-  const restic = { RESTIC_REPOSITORY: desk.repository, RESTIC_PASSWORD: password, TARGET: folder.path };
-  await shell(command.replace("restic", "restic --no-cache"), { cwd: folder.path, env: restic });
-  await other.query("alter role support nocreatedb");
-  for (const sql of ["alter subscription copying disable", "drop subscription copying"]) {
-    await other.query(sql, source.database);
-  }
-  await other.query(`drop database "${source.database}"`);
-  const target = await other.createDatabase(source.database);
-  const env = { ...serverEnvironment(target, desk.server.programs), PGDATABASE: target.database };
-  const cwd = join(folder.path, "chatkeep");
-  const { status, stderr } = await tryShell("sh restore.sh --database --with-roles", { cwd, env });
-  assert.equal(status, 0, stderr);
-  await assertSameDatabase(source, target, {
-    programs: desk.server.programs,
-    isWhole: true,
-    args: ["--no-tablespaces"],
-  });
-  const [support] = await other.query("select rolcreatedb from pg_roles where rolname = 'support'");
-  assert.deepEqual(support, { rolcreatedb: false });
-});
+longTest(
+  "restore.sh brings it back with psql and pg_restore alone, roles that are there being left alone",
+  async () => {
+    const notes = (await desk.chatkeep(["dump", point, "RESTORE.md"])).stdout;
+    const command = commandFrom(notes, "restic restore").replace("/srv/restored", `"$TARGET"`);
+    const password = (await mustRun("cat", [desk.passwordFile])).stdout.trim();
+    const restic = { RESTIC_REPOSITORY: desk.repository, RESTIC_PASSWORD: password, TARGET: folder.path };
+    await shell(command.replace("restic", "restic --no-cache"), { cwd: folder.path, env: restic });
+    await other.query("alter role support nocreatedb");
+    for (const sql of ["alter subscription copying disable", "drop subscription copying"]) {
+      await other.query(sql, source.database);
+    }
+    await other.query(`drop database "${source.database}"`);
+    const target = await other.createDatabase(source.database);
+    const env = { ...serverEnvironment(target, desk.server.programs), PGDATABASE: target.database };
+    const cwd = join(folder.path, "chatkeep");
+    const { status, stderr } = await tryShell("sh restore.sh --database --with-roles", { cwd, env });
+    assert.equal(status, 0, stderr);
+    await assertSameDatabase(source, target, {
+      programs: desk.server.programs,
+      isWhole: true,
+      args: ["--no-tablespaces"],
+    });
+    const [support] = await other.query("select rolcreatedb from pg_roles where rolname = 'support'");
+    assert.deepEqual(support, { rolcreatedb: false });
+  },
+);

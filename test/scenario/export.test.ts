@@ -108,7 +108,7 @@ test("the file is listed, verified and restored from where it lies, without a co
   assertRefused(written, { status: 20, error: /is only read/, hint: /chatkeep import FILE/ });
 });
 
-test("imported into an empty repository the point has its name, is proven by a drill, and comes once", async () => {
+longTest("imported into an empty repository the point has its name, is proven by a drill, and comes once", async () => {
   const location = join(desk.root, "second");
   await desk.summary(["init", "--add", "second", "--location", location]);
   const args = ["import", file, "--password-file", passwordFile, "--to", "second"];

@@ -157,7 +157,7 @@ test("files that are newly lost alarm, are noted while they stay lost, and are w
   );
 });
 
-test("a storage that was emptied stays an alarm until somebody says that it is known", async (t) => {
+longTest("a storage that was emptied stays an alarm until somebody says that it is known", async (t) => {
   const { rows } = await client.query<{ count: number }>(
     "select count(*)::int as count from active_storage_blobs where byte_size > 1",
   );
@@ -178,7 +178,7 @@ test("a storage that was emptied stays an alarm until somebody says that it is k
   assert.deepEqual(damageOf((await backup()).findings), []);
 });
 
-test("a file that is lost after it was saved stays in the next points, and a full backup says so", async () => {
+longTest("a file that is lost after it was saved stays in the next points, and a full backup says so", async () => {
   const [blob] = await takeBlobs(6, 1);
   assert.ok(blob);
   await backup();

@@ -155,7 +155,7 @@ longTest("some columns that were encrypted with other keys are named, and no oth
   }
 });
 
-test("another SECRET_KEY_BASE than the one that signed the links in the data", async () => {
+longTest("another SECRET_KEY_BASE than the one that signed the links in the data", async () => {
   assert.deepEqual(await withEnvironment({ SECRET_KEY_BASE: OTHER_BASE }, notice), {
     backup: ["secret-key-base-wrong"],
     drill: ["secret-key-base"],

@@ -74,7 +74,7 @@ test("in transaction and statement mode everything is refused before anything is
   assert.deepEqual(Object.keys(await readFolder(desk.repository)), before);
 });
 
-test("in session mode a backup, restores, a rollback and a drill go through it", async () => {
+longTest("in session mode a backup, restores, a rollback and a drill go through it", async () => {
   await using pooler = await pooled("session", ["server_login_retry = 1"]);
   await desk.summary(["backup", "--full"]);
   assert.equal((await desk.summary(["drill", "latest"]))["proven"], true);

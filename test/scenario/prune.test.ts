@@ -89,7 +89,7 @@ for (const { path: restic, version } of judges()) {
   });
 }
 
-test("a pack that is damaged and an index that is gone are mended, and restic finds nothing wrong", async () => {
+longTest("a pack that is damaged and an index that is gone are mended, and restic finds nothing wrong", async () => {
   await using folder = await temporaryFolder();
   const restic = resticPaths().at(-1)?.path ?? "";
   const place = { folder, repo: folder.at("repository"), restic };

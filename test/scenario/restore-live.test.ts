@@ -137,7 +137,7 @@ test("a role that may not create databases is refused before anything is touched
   }
 });
 
-test("a database that does not come back to the bit is not swapped in, and is removed", async () => {
+longTest("a database that does not come back to the bit is not swapped in, and is removed", async () => {
   // Whenever the server fills the view, which is once more than when the point was made, a row comes into the table.
   await onLive(`create table drawn (n int);
     create function draw() returns int language sql as 'insert into public.drawn values (1) returning n';

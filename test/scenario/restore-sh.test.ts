@@ -13,6 +13,7 @@ import type { TestAddress } from "../harness/postgres.ts";
 import { mustRun } from "../harness/run.ts";
 import { temporaryFolder, type TestFolder } from "../harness/temporary.ts";
 import { readFolder } from "../harness/tree.ts";
+import { longTest } from "../harness/whole.ts";
 import { commandFrom, serverEnvironment, shell, type ShellOptions, tryShell } from "./by-hand.ts";
 import { makeCheapToOpen } from "./cheap-key.ts";
 import { type Desk, openDesk } from "./desk.ts";
@@ -122,21 +123,24 @@ test("a database that is not empty is refused and stays as it is, whatever is in
   }
 });
 
-test("a database with an odd name and extensions that an administrator made is loaded by a role that may not make them", async () => {
-  const name = 'it\'s = \\ an "odd" name';
-  const quoted = `"${name.replaceAll('"', '""')}"`;
-  await desk.server.query("create role plain login password 'of plain'");
-  await desk.server.query(`create database ${quoted} owner plain template template0`);
-  for (const command of notes.split("\n").filter((line) => line.includes("CREATE EXTENSION"))) {
-    const sql = /'(CREATE EXTENSION .*)'$/.exec(command)?.[1];
-    assert.ok(sql, command);
-    await desk.server.query(sql, name);
-  }
-  const address = { ...desk.server.address, user: "plain", password: "of plain", database: name };
-  const { env } = options(address);
-  await shell("sh restore.sh --database --jobs 1", options(address, { env: { ...env, PGDATABASE: name } }));
-  await assertSameDatabase(desk.installation.database, { ...desk.server.address, database: name });
-});
+longTest(
+  "a database with an odd name and extensions that an administrator made is loaded by a role that may not make them",
+  async () => {
+    const name = 'it\'s = \\ an "odd" name';
+    const quoted = `"${name.replaceAll('"', '""')}"`;
+    await desk.server.query("create role plain login password 'of plain'");
+    await desk.server.query(`create database ${quoted} owner plain template template0`);
+    for (const command of notes.split("\n").filter((line) => line.includes("CREATE EXTENSION"))) {
+      const sql = /'(CREATE EXTENSION .*)'$/.exec(command)?.[1];
+      assert.ok(sql, command);
+      await desk.server.query(sql, name);
+    }
+    const address = { ...desk.server.address, user: "plain", password: "of plain", database: name };
+    const { env } = options(address);
+    await shell("sh restore.sh --database --jobs 1", options(address, { env: { ...env, PGDATABASE: name } }));
+    await assertSameDatabase(desk.installation.database, { ...desk.server.address, database: name });
+  },
+);
 
 test("the uploaded files come back as the installation has them, from anywhere, into a folder with an odd name", async () => {
   const target = folder.at("uploads of 'ours'");

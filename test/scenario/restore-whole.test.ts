@@ -6,6 +6,7 @@ import { after, before, test } from "node:test";
 import { onDatabase } from "../../src/demo/database.ts";
 import { jsonLines } from "../harness/cli.ts";
 import { atTerminal } from "../harness/terminal.ts";
+import { longTest } from "../harness/whole.ts";
 import { assertSameState, type DeskState, openWholeDesk, rolledBack, stageIs, type WholeDesk } from "./whole-desk.ts";
 
 let whole: WholeDesk;
@@ -127,7 +128,7 @@ test("killed within a step and between two, it is gone on with to the end; a rol
   assert.equal(await whole.journal(), undefined);
 });
 
-test("a point of another address is not put in the place of what is here, unless that is named", async () => {
+longTest("a point of another address is not put in the place of what is here, unless that is named", async () => {
   const { envFile } = whole.desk.installation;
   const environment = await readFile(envFile, "utf8");
   await writeFile(envFile, environment.replace(/^FRONTEND_URL=.*$/m, "FRONTEND_URL=https://staging.acme.example"));

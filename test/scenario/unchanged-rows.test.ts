@@ -158,7 +158,7 @@ test("a range that is other than its stamp says is an alarm once, and the point 
   assert.ok(next.database.rangesReused > 0);
 });
 
-test("a point whose drill failed hands nothing on", async () => {
+longTest("a point whose drill failed hands nothing on", async () => {
   await forge((range) => ({ ...range, sha256: range.sha256.split("").toReversed().join("") }));
   const { stderr } = await desk.chatkeep(["drill"]);
   assert.match(stderr, /failed: rows/);

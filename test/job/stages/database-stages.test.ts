@@ -14,6 +14,7 @@ import type { Stage, StageContext, StageRecord } from "../../../src/job/stages/s
 import { type SwapKept, swapStage } from "../../../src/job/stages/swap-stage.ts";
 import { HandClock } from "../../harness/hand-clock.ts";
 import { dumpLines } from "../../harness/pg-dump-diff.ts";
+import { longTest } from "../../harness/whole.ts";
 import { makeCheapToOpen } from "../../scenario/cheap-key.ts";
 import { openDesk, type Desk } from "../../scenario/desk.ts";
 import { savedPoints } from "../../scenario/saved-point.ts";
@@ -199,7 +200,7 @@ test("a swap that was killed before or behind is gone on with, and an undo puts 
   await dropAll();
 });
 
-test("what somebody dropped since does not keep the rest from coming back", async () => {
+longTest("what somebody dropped since does not keep the rest from coming back", async () => {
   const disk: Disk = { database: undefined, swap: undefined };
   await makeFresh();
   await run(swapStage, disk);
@@ -235,63 +236,66 @@ test("what somebody dropped since does not keep the rest from coming back", asyn
   assert.deepEqual(await liveLines(), damaged);
 });
 
-test("where somebody dropped the live database the restored one takes its name, killed or not, and an undo leaves none again", async () => {
-  const disk: Disk = { database: undefined, swap: undefined };
-  const planned = async () => {
+longTest(
+  "where somebody dropped the live database the restored one takes its name, killed or not, and an undo leaves none again",
+  async () => {
+    const disk: Disk = { database: undefined, swap: undefined };
+    const planned = async () => {
+      const context = await contextOf([]);
+      const [database, swap] = [await databaseStage.plan(context), await swapStage.plan(context)];
+      return { blockers: database.blockers, kinds: database.findings.map(({ kind }) => kind), line: swap.lines.join() };
+    };
+    await desk.server.query(`alter database "${live}" rename to "away"`);
+    const gone = await planned();
+    assert.deepEqual(gone.blockers, []);
+    assert.ok(gone.kinds.includes("database-gone"), gone.kinds.join());
+    assert.match(gone.line, /; none has that name now$/);
+    await desk.server.query("create role may_make_none login");
     const context = await contextOf([]);
-    const [database, swap] = [await databaseStage.plan(context), await swapStage.plan(context)];
-    return { blockers: database.blockers, kinds: database.findings.map(({ kind }) => kind), line: swap.lines.join() };
-  };
-  await desk.server.query(`alter database "${live}" rename to "away"`);
-  const gone = await planned();
-  assert.deepEqual(gone.blockers, []);
-  assert.ok(gone.kinds.includes("database-gone"), gone.kinds.join());
-  assert.match(gone.line, /; none has that name now$/);
-  await desk.server.query("create role may_make_none login");
-  const context = await contextOf([]);
-  const address = { ...context.place.address, user: "may_make_none" };
-  const poor = { ...context, place: { ...context.place, address } };
-  assert.deepEqual(
-    (await databaseStage.plan(poor)).blockers.map(({ kind, hint }) => [kind, hint.split(";")[0]]).slice(0, 1),
-    [["database-missing", 'Let an administrator run: ALTER ROLE "may_make_none" CREATEDB']],
-  );
+    const address = { ...context.place.address, user: "may_make_none" };
+    const poor = { ...context, place: { ...context.place, address } };
+    assert.deepEqual(
+      (await databaseStage.plan(poor)).blockers.map(({ kind, hint }) => [kind, hint.split(";")[0]]).slice(0, 1),
+      [["database-missing", 'Let an administrator run: ALTER ROLE "may_make_none" CREATEDB']],
+    );
 
-  await run(databaseStage, disk);
-  assert.deepEqual(await others(), [`${live}${FRESH}`], "nothing has the name before the swap");
-  await run(swapStage, disk, { keep: 1, side: "behind" });
-  await undo(swapStage, disk);
-  assert.deepEqual(await others(), [`${live}${FRESH}`], "an undo before the swap changes nothing");
-  await run(swapStage, disk);
-  assert.deepEqual(await liveLines(), saved);
-  // As after a kill behind the swap: nothing was recorded since.
-  await run(swapStage, disk);
-  assert.deepEqual(await others(), []);
-  const back = await swapStage.planUndo?.(await contextOf([]), recordOn(disk, "swap") as StageRecord<SwapKept>);
-  assert.deepEqual(back, { blockers: [], findings: [] });
-  await undo(swapStage, disk);
-  await undo(swapStage, disk);
-  await undo(databaseStage, disk);
-  const [aside, ...none] = await others();
-  assert.deepEqual(none, []);
-  assert.match(aside ?? "", /_rolledback_/);
-  assert.deepEqual(await dumpLines({ ...desk.installation.database, database: aside ?? "" }), saved);
-  const named = await desk.server.query(`select 1 from pg_database where datname = '${live}'`);
-  assert.deepEqual(named, [], "none has the name, as before");
+    await run(databaseStage, disk);
+    assert.deepEqual(await others(), [`${live}${FRESH}`], "nothing has the name before the swap");
+    await run(swapStage, disk, { keep: 1, side: "behind" });
+    await undo(swapStage, disk);
+    assert.deepEqual(await others(), [`${live}${FRESH}`], "an undo before the swap changes nothing");
+    await run(swapStage, disk);
+    assert.deepEqual(await liveLines(), saved);
+    // As after a kill behind the swap: nothing was recorded since.
+    await run(swapStage, disk);
+    assert.deepEqual(await others(), []);
+    const back = await swapStage.planUndo?.(await contextOf([]), recordOn(disk, "swap") as StageRecord<SwapKept>);
+    assert.deepEqual(back, { blockers: [], findings: [] });
+    await undo(swapStage, disk);
+    await undo(swapStage, disk);
+    await undo(databaseStage, disk);
+    const [aside, ...none] = await others();
+    assert.deepEqual(none, []);
+    assert.match(aside ?? "", /_rolledback_/);
+    assert.deepEqual(await dumpLines({ ...desk.installation.database, database: aside ?? "" }), saved);
+    const named = await desk.server.query(`select 1 from pg_database where datname = '${live}'`);
+    assert.deepEqual(named, [], "none has the name, as before");
 
-  // What somebody made meanwhile is theirs, and put aside as any other.
-  await desk.server.query(`drop database "${aside}"`);
-  const second: Disk = { database: undefined, swap: undefined };
-  await makeFresh({ hadNone: true });
-  await desk.server.query(`create database "${live}"`);
-  await run(swapStage, second);
-  assert.deepEqual(await liveLines(), saved);
-  await undo(swapStage, second);
-  assert.deepEqual(await onLive("select 1 from pg_class where relname = 'messages'"), [], "theirs is back");
-  await dropAll();
-  await desk.server.query(`drop database "${live}"`);
-  await desk.server.query(`alter database "away" rename to "${live}"`);
-  assert.deepEqual(await liveLines(), damaged);
-});
+    // What somebody made meanwhile is theirs, and put aside as any other.
+    await desk.server.query(`drop database "${aside}"`);
+    const second: Disk = { database: undefined, swap: undefined };
+    await makeFresh({ hadNone: true });
+    await desk.server.query(`create database "${live}"`);
+    await run(swapStage, second);
+    assert.deepEqual(await liveLines(), saved);
+    await undo(swapStage, second);
+    assert.deepEqual(await onLive("select 1 from pg_class where relname = 'messages'"), [], "theirs is back");
+    await dropAll();
+    await desk.server.query(`drop database "${live}"`);
+    await desk.server.query(`alter database "away" rename to "${live}"`);
+    assert.deepEqual(await liveLines(), damaged);
+  },
+);
 
 test("client programs that are lacking stand in the way before Chatwoot is stopped", async () => {
   const context = await contextOf([]);
