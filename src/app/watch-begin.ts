@@ -3,12 +3,13 @@ import { ERRORS, type Failure, failureOf, isFailure } from "../base/errors.ts";
 import { LIMITS } from "../base/limits.ts";
 import type { WatchRepository } from "../job/watch.ts";
 import type { WatchBook } from "../job/watch-book.ts";
+import type { Whereabouts } from "../job/watched-server.ts";
 import type { ServerAddress } from "../postgres/address.ts";
 import type { Config } from "./config.ts";
 import type { WatchMode } from "./config-watch.ts";
 import { type FoundInstallation, openInstallation } from "./installation.ts";
 import type { Surroundings } from "./surroundings.ts";
-import { type ChosenMode, chooseMode, wayToLog } from "./watch-mode.ts";
+import { type ChosenMode, chooseMode, findWay, wayToLog } from "./watch-mode.ts";
 
 interface Asked {
   readonly config: Config;
@@ -51,6 +52,24 @@ export async function lookForServer(
     if (!isFailure(error, "database/unreachable") && !isFailure(error, "database/full")) throw error;
     return { found, server: error };
   }
+}
+
+/**
+ * Where the server is by now that is protected already.
+ * @throws Failure where the installation cannot be looked at, or its database's container does not run.
+ */
+export async function lookAgain(
+  { config, mode }: { config: Config; mode: ChosenMode["mode"] },
+  before: Whereabouts,
+  s: Surroundings,
+): Promise<Whereabouts & { found: FoundInstallation }> {
+  const found = await openInstallation(config.installation, s, config.database);
+  const address = found.address();
+  if (mode === "interval") return { found, address, replication: address };
+  const { address: replication, refused } = await findWay(await wayToLog(config, { found, address }, s), s);
+  // Which way is the right one shows a server that answers and has room; one that refuses us there is worth being named.
+  const isTold = refused === undefined || !ERRORS[refused.code].retry;
+  return { found, address, replication: isTold ? replication : before.replication };
 }
 
 interface Waiting {

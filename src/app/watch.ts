@@ -12,7 +12,7 @@ import { formatWatchMetrics } from "../job/run-metrics.ts";
 import { Sources } from "../job/sources.ts";
 import { type FilesOptions, watchFiles, watchLog, type WatchRepository } from "../job/watch.ts";
 import { WatchBook } from "../job/watch-book.ts";
-import type { ServerAddress } from "../postgres/address.ts";
+import { WatchedServer } from "../job/watched-server.ts";
 import { replaceFile } from "../system/replace-file.ts";
 import { lockRun } from "../system/run-lock.ts";
 import { isNewServer } from "./accepted-server.ts";
@@ -28,7 +28,7 @@ import { openChosenRepository } from "./session.ts";
 import { openStateFolder, type StateFolder, watchFile } from "./state-folder.ts";
 import { storageSettings } from "./storage.ts";
 import type { Globals, Surroundings } from "./surroundings.ts";
-import { type Begun, lookForServer, untilServer } from "./watch-begin.ts";
+import { type Begun, lookAgain, lookForServer, untilServer } from "./watch-begin.ts";
 import { makePoints } from "./watch-interval.ts";
 import { mayLoseNetwork, watchNetwork } from "./watch-network.ts";
 import { WatchTeller } from "./watch-told.ts";
@@ -88,17 +88,29 @@ export async function runWatch(globals: Globals, flags: WatchFlags, s: Surroundi
 
 /** In the mode that was chosen. */
 async function watchServer(
-  { found: { installation }, address, chosen }: Begun,
+  { found, address, chosen }: Begun,
   { repositories, book }: Pick<FilesOptions, "repositories" | "book">,
   here: Omit<Here, "installation">,
 ): Promise<void> {
   const { config } = here.loaded;
   const { s } = here;
   const settings = await storageSettings(config, s);
+  let { installation } = found;
+  await using server = new WatchedServer({
+    address,
+    replication: chosen.address,
+    look: async (before, { signal }) => {
+      const again = await lookAgain({ config, mode: chosen.mode }, before, { ...s, signal });
+      ({ installation } = again.found);
+      return again;
+    },
+    say: (line) => s.progress.say(line),
+    signal: s.signal,
+  });
   const files: FilesOptions = {
     repositories,
     identity: config.installation,
-    address,
+    server,
     sources: () => new Sources({ installation, settings, progress: s.progress, signal: s.signal }),
     book,
     program: PROGRAM,
@@ -106,7 +118,7 @@ async function watchServer(
     signal: s.signal,
   };
   if (chosen.mode === "interval") return await byInterval(files, { ...here, installation });
-  await stream({ ...files, replication: chosen.address }, { ...here, installation });
+  await stream(files, { ...here, installation });
 }
 
 /** Another on this machine is refused; of another machine's the server tells, by the slot that it reads from. */
@@ -158,7 +170,7 @@ interface Here {
   readonly s: Surroundings;
 }
 
-async function stream(files: FilesOptions & { replication: ServerAddress }, here: Here): Promise<void> {
+async function stream(files: FilesOptions, here: Here): Promise<void> {
   const { flags, s } = here;
   const { config } = here.loaded;
   const { watch } = config;

@@ -8,7 +8,6 @@ import { together } from "../base/concurrent.ts";
 import { type Failure, isFailure } from "../base/errors.ts";
 import type { Finding } from "../base/findings.ts";
 import { LIMITS } from "../base/limits.ts";
-import type { ServerAddress } from "../postgres/address.ts";
 import type { Repository } from "../repo/repository.ts";
 import { followFiles } from "./continuous/follow-files.ts";
 import { LogFollower } from "./continuous/follow-log.ts";
@@ -20,6 +19,7 @@ import { repositoryPlace } from "./continuous/repository-place.ts";
 import { clockOffFindings } from "./clock-off.ts";
 import type { Sources } from "./sources.ts";
 import type { WatchBook } from "./watch-book.ts";
+import type { WatchedServer } from "./watched-server.ts";
 
 export type { MostRetained } from "./continuous/retained.ts";
 
@@ -34,8 +34,7 @@ export interface WatchRepository {
 export interface FilesOptions {
   readonly repositories: readonly WatchRepository[];
   readonly identity: { readonly id: string; readonly name: string };
-  /** Chatwoot's database. */
-  readonly address: ServerAddress;
+  readonly server: WatchedServer;
   /** The ways to the services' files, looked at anew. */
   readonly sources: () => Sources;
   readonly book: WatchBook;
@@ -45,8 +44,6 @@ export interface FilesOptions {
 }
 
 export interface WatchOptions extends FilesOptions {
-  /** Where the role may replicate: by default as Chatwoot's database. */
-  readonly replication: ServerAddress;
   /** What was committed is in the repositories after so long. */
   readonly flushMs: number;
   /** Bytes of the log that the server may keep for us. */
@@ -84,14 +81,14 @@ export async function watchLog(options: WatchOptions): Promise<void> {
 }
 
 function keepBases(options: WatchOptions, signal: AbortSignal): BaseKeeper {
-  const { book, repositories, identity, program, clock, replication, say, rtoMs, replayRate } = options;
+  const { book, repositories, identity, program, clock, server, say, rtoMs, replayRate } = options;
   const tellPages = (repository: string, hasDamagedPages: boolean | undefined) => {
     if (hasDamagedPages === undefined) return;
     book.find(`pages ${repository}`, ...(hasDamagedPages ? [damagedPagesFinding(repository)] : []));
   };
   return new BaseKeeper({
     places: repositories,
-    address: replication,
+    address: () => server.replication,
     identity,
     program,
     rate: options.baseRate,
@@ -117,9 +114,9 @@ function keepBases(options: WatchOptions, signal: AbortSignal): BaseKeeper {
 }
 
 function followLog(options: WatchOptions, signal: AbortSignal, bases: BaseKeeper): LogFollower {
-  const { book, repositories, identity, program, clock, replication, flushMs, maxRetainedBytes } = options;
+  const { book, repositories, identity, program, clock, server, flushMs, maxRetainedBytes } = options;
   return new LogFollower({
-    address: replication,
+    address: () => server.replication,
     installation: identity.id,
     places: repositories.map(({ name, open }) => repositoryPlace({ name, open, identity, program, clock })),
     times: {
@@ -152,6 +149,7 @@ function followLog(options: WatchOptions, signal: AbortSignal, bases: BaseKeeper
     },
     onSession: (trouble) => {
       book.session(trouble?.failure);
+      server.session(trouble?.failure);
       if (isFailure(trouble?.failure, "wal/given-up")) book.happened("slot-given-up", slotGivenUp(trouble.failure));
     },
     onTrouble: (name, trouble) => book.trouble(name, trouble),
@@ -176,17 +174,21 @@ function slotGivenUp({ message, hint }: Failure): Finding {
 
 /** Follows uploaded files into every repository. Until the signal is aborted. */
 export async function watchFiles(options: FilesOptions): Promise<void> {
-  const { repositories, identity: installation, book } = options;
+  const { repositories, identity: installation, book, server } = options;
   await together(
     repositories.map(({ name, open }) => async (signal) => {
       await followFiles({
         ...options,
+        address: () => server.address,
         open: async () => (await open()).anew(),
         installation,
         everyMs: LIMITS.followEveryMs,
         signal,
         onLook: (look) => book.followed(name, look),
-        onTrouble: (trouble) => book.filesTrouble(name, trouble),
+        onTrouble: (trouble) => {
+          book.filesTrouble(name, trouble);
+          server.session(trouble, `files ${name}`);
+        },
       });
     }),
     options,

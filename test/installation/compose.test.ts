@@ -8,7 +8,7 @@ import type { Finding } from "../../src/base/findings.ts";
 import { type Found, findInstallation, type InstallationSettings } from "../../src/installation/find.ts";
 import { runStep } from "../../src/installation/processes.ts";
 import { isAckable } from "../../src/job/quiet.ts";
-import { type StandInContainer, startStandInEngine } from "../harness/stand-in-engine.ts";
+import { type StandInContainer, startStandInEngine, type StandInWorld } from "../harness/stand-in-engine.ts";
 import { temporaryFolder, type TestFolder } from "../harness/temporary.ts";
 import {
   bind,
@@ -577,6 +577,24 @@ test("the network that the database has to itself is known, by Chatwoot's name f
   assert.deepEqual(await networkFound(namedAt(6543), { ports }), expected);
   assert.equal(await networkFound(namedAt(6544), { ports }), undefined);
   await assert.rejects(networkFound({}, { isStopped: true }), (error) => isFailure(error, "database/unreachable"));
+});
+
+test("the network of a container that was made anew is its new one, by the same name", async () => {
+  const containers = () => [...production(STORAGE).filter(({ Name }) => !Name.includes("postgres")), made()];
+  let pid = 4711;
+  const made = () => {
+    const server = postgres({ project: "chatwoot" });
+    server.State.Pid = pid;
+    return server;
+  };
+  const world: StandInWorld = { containers: containers(), images: IMAGES };
+  await using engine = await startStandInEngine(world);
+  const env = { DOCKER_HOST: engine.host };
+  const { installation } = await findInstallation({}, { signal, env, filesystemRoot: machine.path });
+  assert.equal(await installation.databaseNetwork?.pid(), 4711);
+  pid = 4712;
+  world.containers = containers();
+  assert.equal(await installation.databaseNetwork?.pid(), 4712);
 });
 
 test("a server is reached where its container publishes it, else at the container's address, else it is said what to publish", async () => {

@@ -5,6 +5,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { Failure } from "../../src/base/errors.ts";
 import { watchLog } from "../../src/job/watch.ts";
 import { WatchBook } from "../../src/job/watch-book.ts";
+import { WatchedServer } from "../../src/job/watched-server.ts";
 import { createMemoryStore } from "../../src/store/memory-store.ts";
 import { startPostgres } from "../harness/postgres.ts";
 import { hasty, newRepository, reopen } from "../repo/small-backup.ts";
@@ -34,8 +35,13 @@ test("a base with damaged pages and a clock that is an hour behind are among a w
   const watching = watchLog({
     repositories: [{ name: "primary", open: async () => reopen(repository) }],
     identity: IDENTITY,
-    address: server.address,
-    replication: server.address,
+    server: new WatchedServer({
+      address: server.address,
+      replication: server.address,
+      look: async (now) => now,
+      say() {},
+      signal: stop.signal,
+    }),
     sources: () => assert.fail("there are no files"),
     book,
     program: "chatkeep test",

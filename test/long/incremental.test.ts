@@ -474,7 +474,7 @@ test("a watch builds its next base on the one before, whose log since is there, 
   let position = 0n;
   const keeper = new BaseKeeper({
     places: [{ name: "one", open: async () => reopen(repository) }],
-    address: server.address,
+    address: () => server.address,
     identity: IDENTITY,
     program: "chatkeep test",
     rate: undefined,

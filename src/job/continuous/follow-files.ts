@@ -8,7 +8,8 @@ import { type FollowLook, Follower } from "./follow.ts";
 import { type FollowPlaceOptions, openFollowPlace } from "./follow-place.ts";
 
 export interface FollowFilesOptions extends FollowPlaceOptions {
-  readonly address: ServerAddress;
+  /** Where the database is, asked for each connection. */
+  readonly address: () => ServerAddress;
   /** Between two looks. */
   readonly everyMs: number;
   readonly clock: Clock;
@@ -26,7 +27,7 @@ export async function followFiles(options: FollowFilesOptions): Promise<never> {
     for (let wait = everyMs; ;) {
       try {
         follower ??= new Follower({ place: await openFollowPlace(options), clock });
-        if (connection?.isOpen !== true) connection = await connect(address, { signal });
+        if (connection?.isOpen !== true) connection = await connect(address(), { signal });
         onLook(await follower.look(connection, { signal }));
         onTrouble(undefined);
         wait = everyMs;

@@ -79,7 +79,8 @@ export interface PlaceJoined extends Joined {
 }
 
 export interface FollowLogOptions {
-  readonly address: ServerAddress;
+  /** Where the server is, asked for each session. */
+  readonly address: () => ServerAddress;
   /** The installation's id. */
   readonly installation: string;
   /** Whether somebody said that a cluster takes the place of the one that the repositories have. Without it none does. */
@@ -119,6 +120,7 @@ interface Followed {
 interface Server {
   readonly session: ReplicationSession;
   readonly identity: SystemIdentity;
+  readonly address: ServerAddress;
   readonly major: number;
   readonly segmentBytes: number;
   readonly pageBytes: number;
@@ -203,7 +205,8 @@ export class LogFollower {
   }
 
   async #session(): Promise<void> {
-    const { address, signal } = this.#o;
+    const { signal } = this.#o;
+    const address = this.#o.address();
     await using session = await openReplication(address, { signal });
     await using connection = await connect(address, { signal });
     const identity = await session.identifySystem();
@@ -211,10 +214,10 @@ export class LogFollower {
     const pageBytes = Number(await session.showSetting("wal_block_size"));
     const major = await session.major();
     // No slot is made at a server that is not to be followed.
-    await this.#refuseOther(identity);
+    await this.#refuseOther(identity, address);
     const slot = await this.#openSlot(session, connection);
     await this.#retained.begins(slot, identity.flushed);
-    const followed = await this.#lineFor({ session, identity, major, segmentBytes, pageBytes, slot });
+    const followed = await this.#lineFor({ session, identity, address, major, segmentBytes, pageBytes, slot });
     const over = new AbortController();
     this.#over = over;
     const inner = AbortSignal.any([signal, over.signal, followed.failed.signal]);
@@ -308,9 +311,8 @@ export class LogFollower {
   }
 
   /** @throws Failure `wal/other-cluster`. */
-  async #refuseOther(identity: SystemIdentity): Promise<void> {
-    const { address } = this.#o;
-    if (this.#now === undefined) return await refuseStrangers(identity, this.#o);
+  async #refuseOther(identity: SystemIdentity, address: ServerAddress): Promise<void> {
+    if (this.#now === undefined) return await refuseStrangers(identity, { ...this.#o, address });
     const { line, tail } = this.#now.log;
     refuseOtherCluster(identity, line.systemId, address);
     if (isBehind(identity, { timeline: line.timeline, end: tail.end })) {
@@ -351,7 +353,7 @@ export class LogFollower {
     this.#away.begin(away);
     const known = answering.map(({ standing }) => (isFailure(standing) ? undefined : standing));
     const oldest = segmentStart(oldestOf(found, asking), segmentBytes);
-    const beginning = this.#parting.beginning(found, { ...server, oldest, address: this.#o.address });
+    const beginning = this.#parting.beginning(found, { ...server, oldest });
     const plan = planTakeUp(known, beginning.oldest);
     const spanPlaces = await Promise.all(
       answering.map(async ({ place }) => await place.spanPlace({ segmentBytes, histories })),

@@ -26,7 +26,8 @@ export interface BasePlace {
 
 export interface BaseKeeperOptions {
   readonly places: readonly BasePlace[];
-  readonly address: ServerAddress;
+  /** Where the server is, asked for each base. */
+  readonly address: () => ServerAddress;
   readonly identity: { readonly id: string; readonly name: string };
   readonly program: string;
   /** Bytes a second that are read from the server at most. */
@@ -280,7 +281,7 @@ export class BaseKeeper {
     const { line } = watched.begun;
     const expected = { systemId: line.systemId, timeline: line.timeline, least: this.#position };
     // One that serves has the log from it to now, without a gap: it is of this very history.
-    const options = { address, rate, checkpoint, expected, earlier: newest } as const;
+    const options = { address: address(), rate, checkpoint, expected, earlier: newest } as const;
     const { facts, sentBytes, whyWhole } = await takeBase(writer, options);
     const seconds = (clock.monotonic() - began) / 1000;
     const isNews = whyWhole !== this.#toldWhy;

@@ -139,7 +139,7 @@ export function follow(
   const troubles: (string | undefined)[] = [];
   let state: LogState | undefined;
   const follower = new LogFollower({
-    address,
+    address: () => address,
     installation: IDENTITY.id,
     places: Object.entries(repositories).map(([name, repository]) => {
       const open = async () => reopen(repository);

@@ -66,7 +66,7 @@ function watch(
   const troubles: (ErrorCode | undefined)[] = [];
   const keeper = new BaseKeeper({
     places: Object.entries(repositories).map(([name, one]) => ({ name, open: async () => reopen(one) })),
-    address,
+    address: () => address,
     identity: IDENTITY,
     program: "chatkeep test",
     rate: undefined,
@@ -161,7 +161,7 @@ test("a repository that does not answer holds up no other, is asked once meanwhi
       { name: "one", open: async () => ((asked.one += 1), reopen(one)) },
     ],
     // Nobody is there: no base can be taken.
-    address: { ...server.address, port: 1 },
+    address: () => ({ ...server.address, port: 1 }),
     identity: { id: LINE.installation, name: "desk" },
     program: "chatkeep test",
     rate: undefined,

@@ -89,7 +89,7 @@ test("while one repository does not answer the other has everything, and it gets
   const [taken, served]: [string[], string[]] = [[], []];
   const bases = new BaseKeeper({
     places: Object.entries(repositories).map(([name, one]) => ({ name, open: async () => reopen(one) })),
-    address: server.address,
+    address: () => server.address,
     identity: IDENTITY,
     program: "chatkeep test",
     rate: undefined,
