@@ -7,6 +7,7 @@ import { readWatch } from "../../src/app/watched.ts";
 import { loadConfig } from "../../src/app/config.ts";
 import type { Surroundings } from "../../src/app/surroundings.ts";
 import { runWatch } from "../../src/app/watch.ts";
+import { lookAgain } from "../../src/app/watch-begin.ts";
 import { systemClock } from "../../src/base/clock.ts";
 import { Failure, isFailure } from "../../src/base/errors.ts";
 import { silent } from "../../src/base/progress.ts";
@@ -77,11 +78,12 @@ watch: { base-rate: 32 }
   return path;
 }
 
-function watch(config: string, mode: "auto" | "stream" | "interval", env: Surroundings["env"] = {}) {
-  const stop = new AbortController();
-  const said: string[] = [];
-  const s: Surroundings = {
-    signal: stop.signal,
+function surroundings(
+  signal: AbortSignal,
+  { env = {}, said = [] }: { env?: Surroundings["env"]; said?: string[] } = {},
+): Surroundings {
+  return {
+    signal,
     progress: { ...silent, say: (line) => void said.push(line) },
     env,
     cwd: folder.path,
@@ -90,6 +92,12 @@ function watch(config: string, mode: "auto" | "stream" | "interval", env: Surrou
     redact: (value) => value,
     hide: () => {},
   };
+}
+
+function watch(config: string, mode: "auto" | "stream" | "interval", env: Surroundings["env"] = {}) {
+  const stop = new AbortController();
+  const said: string[] = [];
+  const s = surroundings(stop.signal, { env, said });
   const running = runWatch({ config }, { mode, flushEvery: "1s", interval: undefined }, s);
   let over: { error: unknown } | undefined;
   running.catch((error: unknown) => (over = { error }));
@@ -181,6 +189,21 @@ test(
     );
   },
 );
+
+test("while nobody answers, which way the log is had by cannot be told, and stays", async () => {
+  await using other = await StoppedPostgres.make();
+  const path = await configure(manual(other.address.port));
+  const s = surroundings(new AbortController().signal);
+  const { config } = await loadConfig({ config: path }, s);
+  const before = { address: other.address, replication: { ...other.address, host: "127.0.0.2" } };
+  const hosts = async () => {
+    const { address, replication } = await lookAgain({ config, mode: "stream" }, before, s);
+    return [address.host, replication.host];
+  };
+  assert.deepEqual(await hosts(), ["127.0.0.1", "127.0.0.2"]);
+  await other.start(settings("127.0.0.2"));
+  assert.deepEqual(await hosts(), ["127.0.0.1", "127.0.0.1"]);
+});
 
 test("a server that takes the place of the one before is followed when somebody says so", async () => {
   await using other = await StoppedPostgres.make();
