@@ -1,4 +1,4 @@
-/** `kill -9` of the verbs that change a repository; a backup is killed in kill.test.ts, and over a network in kill-remote.test.ts. */
+/** `kill -9` of the verbs that change a repository; a backup is killed in kill.test.ts, and over a network in test/long/kills.test.ts. */
 import { after, before, test } from "node:test";
 import { seededRandom } from "../../src/demo/random.ts";
 import { temporaryFolder, type TestFolder } from "../harness/temporary.ts";
@@ -29,7 +29,7 @@ for (const [name, verb] of Object.entries({ ...EVERYWHERE, ...IN_A_FOLDER })) {
   });
 }
 
-// One of them, on a place where no backup is killed in kill-remote.test.ts; all on all places are in test/long/kills.test.ts.
+// One of them, on a place over a network; all on all places are in test/long/kills.test.ts.
 const [, , kind = "sftp"] = remoteKinds(seed).toReversed();
 const { copy } = EVERYWHERE;
 test(`copy on ${kind}, killed at a moment ${told}`, async () => {

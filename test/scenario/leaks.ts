@@ -2,6 +2,7 @@
 import { readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { sampled } from "../harness/whole.ts";
 
 /** A name that may be shown, and the secret that may not. */
 export type Canaries = Readonly<Record<string, string>>;
@@ -14,6 +15,8 @@ function formsOf(secret: string): Buffer[] {
 
 /** A process is looked at in each of its first rounds, in which it becomes what it is to be. */
 const YOUNG_ROUNDS = 64;
+/** Between two looks. */
+const PAUSE_MS = sampled(8, 2);
 /** How often that is looked at which lasts longer. */
 const SELDOM = 16;
 
@@ -93,8 +96,9 @@ export class LeakFinder {
       this.scanProcesses(isOwn);
       // Files live longer than command lines, and cost more to look at.
       if (round % SELDOM === 0) this.temporaryFiles += this.scanFolder(temporary);
-      // The shortest-lived program takes longer than this, and the runs must get on.
-      await sleep(2);
+      // The shortest-lived program takes longer than 2 ms. To look that often takes as much of a processor as what is looked at; with
+      // fewer looks each of the programs, of which there are hundreds of each kind, is met less often, and all kinds are.
+      await sleep(PAUSE_MS);
     }
     return await ended;
   }
