@@ -121,8 +121,8 @@ test("on the machine, root follows the log through the network of the database's
     await sql("select client_addr from pg_stat_replication where application_name like 'chatkeep%'")
   ).split("\n");
   assert.equal(from, "127.0.0.1");
-  // The container gets another network, and another process.
-  await desk.engine.docker(["restart", DATABASE]);
+  // As after a change of the Compose file: another container, network and process, and maybe another address.
+  await desk.engine.compose(desk.site, ["up", "--detach", "--force-recreate", "--no-deps", "postgres"]);
   await desk.databaseReady();
   position = await commitRows("host", 500);
   await untilDurable(own, position);
