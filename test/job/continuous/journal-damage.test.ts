@@ -37,10 +37,15 @@ after(async () => {
 
 type Harm = (store: MemoryStore, key: string, place: Place) => Promise<void> | void;
 
-const cutShort: Harm = (store, key) => void store.files.set(key, bytesOf(store, key).subarray(0, 1000));
+/** To the half: how small one is depends on what was written when it was flushed. */
+const cutShort: Harm = (store, key) => {
+  const bytes = bytesOf(store, key);
+  store.files.set(key, bytes.subarray(0, Math.floor(bytes.length / 2)));
+};
 const flipped: Harm = (store, key) => {
   const bytes = Buffer.from(bytesOf(store, key));
-  bytes.writeUInt8(bytes.readUInt8(500) ^ 0x40, 500);
+  const at = Math.floor(bytes.length / 2);
+  bytes.writeUInt8(bytes.readUInt8(at) ^ 0x40, at);
   store.files.set(key, bytes);
 };
 const gone: Harm = (store, key) => void store.files.delete(key);
