@@ -11,6 +11,7 @@ import {
 } from "../../src/job/list-storage.ts";
 import type { StorageState } from "../../src/job/storage-state.ts";
 import { startPostgres, type TestAddress, type TestServer } from "../harness/postgres.ts";
+import { isWhole } from "../harness/whole.ts";
 import { take, type Taken } from "./captures.ts";
 
 let server: TestServer;
@@ -111,7 +112,8 @@ const CHANGES: Readonly<Record<string, { sql: string; isAll?: true; none?: true 
   "all rows": { sql: "update active_storage_blobs set byte_size = byte_size + 1", isAll: true },
 };
 
-for (const [name, { sql, isAll, none }] of Object.entries(CHANGES)) {
+// Every second kind in the short run.
+for (const [name, { sql, isAll, none }] of Object.entries(CHANGES).filter((_, at) => isWhole || at % 2 === 0)) {
   test(`the list is the same, and no longer than it must be, after ${name}`, async () => {
     const desk = await openDesk(`list_${Object.keys(CHANGES).indexOf(name)}`);
     await change(desk.address, sql);

@@ -13,6 +13,7 @@ import { assertSameDatabase } from "../harness/pg-dump-diff.ts";
 import { judges, type Restic, resticPaths, runRestic } from "../harness/restic.ts";
 import { temporaryFolder, type TestFolder } from "../harness/temporary.ts";
 import { readFolder } from "../harness/tree.ts";
+import { longTest } from "../harness/whole.ts";
 import { makeCheapToOpen, type OpenedDesk } from "./cheap-key.ts";
 import { type Desk, openDesk } from "./desk.ts";
 import { savedPoints } from "./saved-point.ts";
@@ -190,43 +191,46 @@ for (const restic of judges()) {
     await assertSameDatabase(desk.installation.database, { ...desk.installation.database, database });
   });
 
-  test(`a copy that restic ${restic.version} makes keeps the points' names, needs no configuration, and is not proven`, async () => {
-    const copy = await copyRepository(restic, "copied");
-    const target = join(copy.place, "another repository");
-    const options = {
-      repo: target,
-      password: COPY_PASSWORD,
-      restic: restic.path,
-      env: { RESTIC_FROM_REPOSITORY: copy.repository, RESTIC_FROM_PASSWORD: opened.password },
-    };
-    await runRestic(["init", "--from-repo", copy.repository, "--copy-chunker-params"], options);
-    // Everything, the proof too: it was made in the first repository and counts for no other.
-    await runRestic(["copy", "--from-repo", copy.repository], options);
-    const { stdout } = await runRestic(["snapshots", "--tag", "chatkeep", "--json"], options);
-    const snapshots = JSON.parse(stdout) as { id: string; original?: string }[];
-    assert.deepEqual(new Set(snapshots.map(({ original }) => original)), new Set([first, second]));
-    assert.equal(snapshots.length, 2);
-    assert.ok(snapshots.every(({ id }) => id !== first && id !== second));
+  longTest(
+    `a copy that restic ${restic.version} makes keeps the points' names, needs no configuration, and is not proven`,
+    async () => {
+      const copy = await copyRepository(restic, "copied");
+      const target = join(copy.place, "another repository");
+      const options = {
+        repo: target,
+        password: COPY_PASSWORD,
+        restic: restic.path,
+        env: { RESTIC_FROM_REPOSITORY: copy.repository, RESTIC_FROM_PASSWORD: opened.password },
+      };
+      await runRestic(["init", "--from-repo", copy.repository, "--copy-chunker-params"], options);
+      // Everything, the proof too: it was made in the first repository and counts for no other.
+      await runRestic(["copy", "--from-repo", copy.repository], options);
+      const { stdout } = await runRestic(["snapshots", "--tag", "chatkeep", "--json"], options);
+      const snapshots = JSON.parse(stdout) as { id: string; original?: string }[];
+      assert.deepEqual(new Set(snapshots.map(({ original }) => original)), new Set([first, second]));
+      assert.equal(snapshots.length, 2);
+      assert.ok(snapshots.every(({ id }) => id !== first && id !== second));
 
-    const empty = join(copy.place, "empty");
-    await mkdir(empty);
-    const env = { CHATKEEP_PASSWORD: COPY_PASSWORD };
-    const there = async (...args: string[]) => await summarize(["--repository", target, ...args], empty, env);
-    assert.deepEqual(await proofs(copy.summary("list")), [
-      [second, true],
-      [first, false],
-    ]);
-    assert.deepEqual(await proofs(there("list")), [
-      [second, false],
-      [first, false],
-    ]);
-    const { status, stderr } = await callCli(["--repository", target, "show", "proven"], { cwd: empty, env });
-    assert.equal(status, 1, stderr);
-    assert.match(stderr, /no restore point is proven yet/);
-    const to = join(copy.place, "restored");
-    await there("restore", first.slice(0, 12), "--to", to, "--yes");
-    assert.deepEqual(await readFolder(to), ours.get(first));
-  });
+      const empty = join(copy.place, "empty");
+      await mkdir(empty);
+      const env = { CHATKEEP_PASSWORD: COPY_PASSWORD };
+      const there = async (...args: string[]) => await summarize(["--repository", target, ...args], empty, env);
+      assert.deepEqual(await proofs(copy.summary("list")), [
+        [second, true],
+        [first, false],
+      ]);
+      assert.deepEqual(await proofs(there("list")), [
+        [second, false],
+        [first, false],
+      ]);
+      const { status, stderr } = await callCli(["--repository", target, "show", "proven"], { cwd: empty, env });
+      assert.equal(status, 1, stderr);
+      assert.match(stderr, /no restore point is proven yet/);
+      const to = join(copy.place, "restored");
+      await there("restore", first.slice(0, 12), "--to", to, "--yes");
+      assert.deepEqual(await readFolder(to), ours.get(first));
+    },
+  );
 }
 
 test("restic is found at all", () => {

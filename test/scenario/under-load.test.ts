@@ -14,7 +14,7 @@ import { makeCheapToOpen } from "./cheap-key.ts";
 import { type Desk, openDesk } from "./desk.ts";
 import { savedFiles, savedPoints, savedRows } from "./saved-point.ts";
 
-const BACKUPS = sampled(3, 10);
+const BACKUPS = sampled(2, 10);
 
 interface Tally {
   blobs: number;
