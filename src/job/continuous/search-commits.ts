@@ -215,8 +215,17 @@ function consider(
   if (!tables.some((change) => isWanted(change, search.wanted))) return;
   found.matching += 1;
   const { timeUs, startLsn, lsn, xid, isWhole } = event;
-  found.kept.push({ timeUs, startLsn, lsn, xid, isWhole, systemId, timeline: leg.timeline, tables });
-  if (found.kept.length > limit) found.kept.shift();
+  keepNewest(found.kept, { timeUs, startLsn, lsn, xid, isWhole, systemId, timeline: leg.timeline, tables }, limit);
+}
+
+/**
+ * The newest by their times: of timelines that servers wrote at the same time one is read after the other. Oldest first; those of the same
+ * time as they came.
+ */
+export function keepNewest<T extends { readonly timeUs: bigint }>(kept: T[], commit: T, limit: number): void {
+  const at = kept.findLastIndex(({ timeUs }) => timeUs <= commit.timeUs) + 1;
+  kept.splice(at, 0, commit);
+  if (kept.length > limit) kept.shift();
 }
 
 function isWanted(change: TableChange, { table, inserted, updated, deleted }: WantedChange): boolean {
