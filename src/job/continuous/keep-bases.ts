@@ -160,31 +160,34 @@ export class BaseKeeper {
     if (watched === undefined) return;
     this.#mostLogBytes = await this.#o.mostLogBytes();
     const standings = await this.#standings(watched);
-    // What began meanwhile may have a gap of its own.
-    if (this.#watched === watched) {
-      for (const { place, repository, newest } of standings) {
-        if (newest === undefined) continue;
-        this.#o.onServed(place.name, newest.base, await this.#hasDamagedPages(repository, newest));
-      }
-    }
+    for (const standing of standings) await this.#tellServed(standing, watched);
     const lacking: number[] = [];
     for (const [at, standing] of standings.entries()) {
       if (this.#reason(standing) === undefined) continue;
       const helped = await this.#help(standing, standings, watched);
       if (helped === undefined) lacking.push(at);
-      else standings[at] = helped;
+      else await this.#tellServed((standings[at] = helped), watched);
     }
     const [first, ...more] = lacking;
     const toTake = first === undefined ? undefined : standings[first];
     if (first !== undefined && toTake !== undefined) {
       const taken = await this.#take(toTake, watched);
       standings[first] = taken;
+      await this.#tellServed(taken, watched);
       for (const at of more) {
         const standing = standings[at];
-        if (standing !== undefined) standings[at] = (await this.#help(standing, [taken], watched)) ?? standing;
+        const helped = standing === undefined ? undefined : await this.#help(standing, [taken], watched);
+        if (helped !== undefined) await this.#tellServed((standings[at] = helped), watched);
       }
     }
     await this.#fillHoles(standings);
+  }
+
+  /** Not of a line that began meanwhile: it may have a gap of its own. */
+  async #tellServed({ place, repository, newest }: Standing, watched: Watched): Promise<void> {
+    if (newest === undefined || this.#watched !== watched) return;
+    const hasDamagedPages = await this.#hasDamagedPages(repository, newest);
+    if (this.#watched === watched) this.#o.onServed(place.name, newest.base, hasDamagedPages);
   }
 
   /** All are asked at the same time. One that takes longer than the others wait for it is looked at the next time. */

@@ -43,6 +43,8 @@ interface Watching extends AsyncDisposable {
   readonly following: Following;
   /** Repositories into which a base was taken from the server. */
   readonly taken: string[];
+  /** What it told, in order. */
+  readonly order: string[];
   readonly troubles: (ErrorCode | undefined)[];
   /** What was said of the pages of each that was taken, and of those that were there. */
   readonly damaged: { readonly taken: boolean[]; readonly there: (boolean | undefined)[] };
@@ -62,7 +64,7 @@ function watch(
 ): Watching {
   const damaged: Watching["damaged"] = { taken: [], there: [] };
   const stop = new AbortController();
-  const taken: string[] = [];
+  const [taken, order]: [string[], string[]] = [[], []];
   const troubles: (ErrorCode | undefined)[] = [];
   const keeper = new BaseKeeper({
     places: Object.entries(repositories).map(([name, one]) => ({ name, open: async () => reopen(one) })),
@@ -80,9 +82,16 @@ function watch(
     onBase: ({ repository, hasDamagedPages }) => {
       damaged.taken.push(hasDamagedPages);
       taken.push(repository);
+      order.push("a base is stored");
     },
-    onServed: (_name, _base, hasDamagedPages) => damaged.there.push(hasDamagedPages),
-    onTrouble: (trouble) => troubles.push(trouble?.code),
+    onServed: (_name, _base, hasDamagedPages) => {
+      damaged.there.push(hasDamagedPages);
+      order.push("it serves");
+    },
+    onTrouble: (trouble) => {
+      troubles.push(trouble?.code);
+      order.push("the look is over");
+    },
   });
   const following = follow(of.address, repositories, {
     onLine: (begun) => keeper.lineBegun(begun),
@@ -93,6 +102,7 @@ function watch(
   return {
     following,
     taken,
+    order,
     troubles,
     damaged,
     async until(what, holds) {
@@ -123,6 +133,8 @@ test("one base serves a repository and one that is added later, to which the log
     await first.following.caughtUp();
     const { window, bases } = await windowOf(one);
     assert.equal(window.ranges.length, 1);
+    const { order } = first;
+    assert.equal(order[order.indexOf("a base is stored") + 1], "it serves", "it is told at once");
     const [base] = bases;
     assert.ok(base);
     const { databases } = await readBaseFacts(one, base, { signal });
