@@ -1,9 +1,12 @@
 /** Tells people of what a watch finds: when something new needs a look, and when all is well again. */
+import { readFile } from "node:fs/promises";
 import { hostname } from "node:os";
-import { formatInstant } from "../base/clock.ts";
+import { join } from "node:path";
+import { formatInstant, parseZonedInstant } from "../base/clock.ts";
 import { discreetly, type Finding } from "../base/findings.ts";
 import { LIMITS } from "../base/limits.ts";
 import type { Notice } from "../notify/notice.ts";
+import { replaceFile } from "../system/replace-file.ts";
 import type { Config } from "./config.ts";
 import { openChannels } from "./channels.ts";
 import { tellAll, tellKept } from "./telling.ts";
@@ -14,10 +17,19 @@ function nameOf({ kind, subject, event }: Finding): string {
   return [kind, subject, event].filter((part) => part !== undefined).join(" ");
 }
 
+interface Telling {
+  /** When it was told last, milliseconds since 1970. */
+  readonly atMs: number;
+  readonly isAlarm: boolean;
+  readonly isOver: boolean;
+  /** It is about something that happened, and does not come again. */
+  readonly isEvent: boolean;
+}
+
 /** What people were told, and have not been told to be over. */
 export interface Told {
-  /** By name: when it was told last, and whether it was told as an alarm. What is well again stays, until it may be told anew. */
-  readonly last: ReadonlyMap<string, { readonly atMs: number; readonly isAlarm: boolean; readonly isOver: boolean }>;
+  /** By name. What is well again stays, until it may be told anew. */
+  readonly last: ReadonlyMap<string, Telling>;
   /** They believe that something is wrong. */
   readonly isOwed: boolean;
 }
@@ -26,7 +38,8 @@ export const NOTHING_TOLD: Told = { last: new Map(), isOwed: false };
 
 /**
  * What of this needs somebody and was not told yet; and what is known to them then. Something that comes and goes is told again
- * when {@link LIMITS.watchToldAgainMs} have passed since it was told, if it is there then; what becomes an alarm is told at once.
+ * when {@link LIMITS.watchToldAgainMs} have passed since it was told, if it is there then; what happened is not, within a day; what
+ * becomes an alarm is told at once.
  */
 export function newsOf(
   { last, isOwed }: Told,
@@ -37,16 +50,18 @@ export function newsOf(
   const fresh = [...loud].filter(([name, { level }]) => {
     const before = last.get(name);
     if (before === undefined || (level === "alarm" && !before.isAlarm)) return true;
-    return before.isOver && nowMs - before.atMs >= LIMITS.watchToldAgainMs;
+    return before.isOver && !before.isEvent && nowMs - before.atMs >= LIMITS.watchToldAgainMs;
   });
-  const told = new Map<string, { atMs: number; isAlarm: boolean; isOver: boolean }>();
+  const told = new Map<string, Telling>();
   for (const [name, before] of last) {
     const isThere = loud.has(name);
-    if (isThere || nowMs - before.atMs < LIMITS.watchToldAgainMs) {
+    if (isThere || nowMs - before.atMs < (before.isEvent ? LIMITS.watchEventMs : LIMITS.watchToldAgainMs)) {
       told.set(name, { ...before, isOver: before.isOver || !isThere });
     }
   }
-  for (const [name, { level }] of fresh) told.set(name, { atMs: nowMs, isAlarm: level === "alarm", isOver: false });
+  for (const [name, { level, event }] of fresh) {
+    told.set(name, { atMs: nowMs, isAlarm: level === "alarm", isOver: false, isEvent: event !== undefined });
+  }
   const isOver = isOwed && loud.size === 0;
   return {
     fresh: fresh.map(([, one]) => one),
@@ -59,7 +74,8 @@ export class WatchTeller {
   readonly #config: Config;
   readonly #state: StateFolder;
   readonly #s: Surroundings;
-  #told = NOTHING_TOLD;
+  /** Undefined before it was read what an earlier watch told. */
+  #told: Told | undefined;
   /** What could not be told the last time, and when that was. */
   #failed: Finding[] = [];
   #triedMs = 0;
@@ -76,9 +92,10 @@ export class WatchTeller {
    */
   async tell(findings: readonly Finding[], signal = this.#s.signal): Promise<Finding[]> {
     const now = this.#s.clock.now();
+    const before = (this.#told ??= { ...NOTHING_TOLD, last: await readEvents(this.#state) });
     // That somebody cannot be told is no news for those who can.
     const { fresh, told, isOver } = newsOf(
-      this.#told,
+      before,
       findings.filter(({ kind }) => kind !== "notice-failed"),
       now,
     );
@@ -91,8 +108,41 @@ export class WatchTeller {
     this.#failed = isNews
       ? (await tellAll(listeners, noticeOf(this.#config, isOver ? [] : fresh, now), s)).findings
       : await tellKept(listeners, s);
+    // Told twice is better than not at all: it is written down when it was told.
+    if (fresh.some(({ event }) => event !== undefined)) await writeEvents(this.#state, told);
     return this.#failed;
   }
+}
+
+/** What happened is told once, and not by every watch that begins anew. */
+function eventsFile({ path }: StateFolder): string {
+  return join(path, "watch-told.json");
+}
+
+/** Empty where nothing is there, or nothing that can be read. */
+async function readEvents(state: StateFolder): Promise<Told["last"]> {
+  try {
+    const value = JSON.parse(await readFile(eventsFile(state), "utf8")) as { schema?: unknown; told?: unknown };
+    if (value.schema !== 1 || !Array.isArray(value.told)) return new Map();
+    const told = value.told as { name: unknown; at: unknown; isAlarm: unknown }[];
+    return new Map(
+      told.flatMap(({ name, at, isAlarm }) => {
+        const atMs = typeof at === "string" ? parseZonedInstant(at) : undefined;
+        if (typeof name !== "string" || atMs === undefined) return [];
+        return [[name, { atMs, isAlarm: isAlarm === true, isOver: true, isEvent: true }]];
+      }),
+    );
+  } catch {
+    return new Map();
+  }
+}
+
+/** A disk that is full keeps nobody from being told. */
+async function writeEvents(state: StateFolder, { last }: Told): Promise<void> {
+  const told = [...last].flatMap(([name, { atMs, isAlarm, isEvent }]) =>
+    isEvent ? [{ name, at: formatInstant(atMs), isAlarm }] : [],
+  );
+  await replaceFile(eventsFile(state), `${JSON.stringify({ schema: 1, told }, null, 1)}\n`, 0o600).catch(() => {});
 }
 
 /** @param fresh empty: all is well again. */

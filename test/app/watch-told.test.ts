@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { writeFile } from "node:fs/promises";
 import { test } from "node:test";
 import { parseConfig } from "../../src/app/config.ts";
 import type { StateFolder } from "../../src/app/state-folder.ts";
@@ -35,7 +36,8 @@ notify:\n${notify}`;
     hide: () => {},
   };
   const state = { path: folder.path, notices: folder.at("notices") } as StateFolder;
-  return { clock, teller: new WatchTeller(parseConfig(text, "c.yaml", {}), state, s) };
+  const begin = () => new WatchTeller(parseConfig(text, "c.yaml", {}), state, s);
+  return { clock, teller: begin(), begin };
 }
 
 /** What each look of a watch tells, one after another. */
@@ -160,4 +162,26 @@ test("one that takes nothing is a finding until it does, and gets what it missed
   await clock.advance(10 * MINUTE);
   assert.deepEqual(await teller.tell([alarm("base-not-taken"), ...found]), []);
   assert.equal(listener.told.length, asked + 1);
+});
+
+test("what happened is told once, also by a watch that begins anew, and another of its kind is told", async () => {
+  await using folder = await temporaryFolder();
+  await using listener = await startListener();
+  const { clock, teller, begin } = tellerIn(folder, `  - { kind: generic, url: "${listener.url}" }\n`);
+  const event = (name: string) => ({ ...alarm("failover-left-behind"), event: name });
+  await teller.tell([event("first"), alarm("base-not-taken")]);
+  assert.equal(listener.told.length, 1);
+  await clock.advance(60 * MINUTE);
+  const again = begin();
+  for (const looked of [[], [event("first")], [], [event("first")]]) {
+    await again.tell(looked);
+    await clock.advance(20 * MINUTE);
+  }
+  assert.equal(listener.told.length, 1);
+  await again.tell([event("first"), alarm("base-not-taken"), event("second")]);
+  assert.equal(listener.told.length, 2, "what goes on is told by the one that begins, and what is new");
+  await clock.advance(24 * 60 * MINUTE);
+  await writeFile(folder.at("watch-told.json"), "half of it");
+  await begin().tell([event("first")]);
+  assert.equal(listener.told.length, 3, "told twice is better than not at all");
 });
