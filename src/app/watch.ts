@@ -69,6 +69,7 @@ export async function runWatch(globals: Globals, flags: WatchFlags, s: Surroundi
     mode,
     why,
     repositories: names,
+    hasOthers: new Set([...names, ...config.repositories.map(({ name }) => name)]).size > 1,
     clock: s.clock,
     rpoMs: objectivesOf(config).rpoMs,
   });

@@ -270,6 +270,12 @@ export const LIMITS = {
   watchRetryMostMs: 30_000,
   /** What an old primary wrote alone is read for its commits, where it is no more than this. */
   oldTailBytes: 256 * MIB,
+  /** Where they cannot be counted for so long, they are told without; … */
+  oldTailPatienceMs: 2 * 60_000,
+  /** … and it is tried again after so long at first, … */
+  oldTailRetryMs: 10_000,
+  /** … and later no less often than this. */
+  oldTailRetryMostMs: 10 * 60_000,
   /** A server's log that is another one than before is begun anew so often at most: each time takes a base. */
   partAgainMs: 10 * 60_000,
   /** So often it is looked how much the server keeps for us, and whether a repository answers again. */

@@ -5,7 +5,7 @@ import { formatMicros, type Line } from "../point/continuous.ts";
 import { formatPosition } from "../point/moment.ts";
 import { formatLsn, type Lsn } from "../wal/lsn.ts";
 import type { RefusedObject } from "./continuous/journal.ts";
-import type { OldTail, TailCommits } from "./continuous/old-tail.ts";
+import type { LeftBehind } from "./continuous/old-tails.ts";
 
 /** What came while a repository took nothing, until it has it from another one. */
 export interface Missed {
@@ -29,22 +29,37 @@ export function partedFinding(
   };
 }
 
-export function oldTailFinding({ line, from, to, repositories }: OldTail, commits: TailCommits | undefined): Finding {
+/**
+ * What was acknowledged and is on no line that goes on.
+ * @param hasOthers Other repositories are configured, and may be read in place of the one that has it.
+ */
+export function oldTailFinding({ line, from, to, repositories, commits }: LeftBehind, hasOthers: boolean): Finding {
   const { systemId, timeline } = line;
-  const end = commits?.last?.lsn ?? to;
+  const isCounted = typeof commits === "object";
+  const end = (isCounted ? commits.last?.lsn : undefined) ?? to;
   const [first, last] = [from, end].map((lsn) => formatPosition({ lsn, timeline }));
-  const within = [commits?.first, commits?.last].flatMap((one, at) =>
-    one === undefined ? [] : [` --${at === 0 ? "since" : "until"} ${formatMicros(one.timeUs)}`],
-  );
-  const count = commits === undefined ? "" : `${plural(commits.count, "commit")}, `;
-  const time = commits?.last === undefined ? "" : `, the last of ${formatMicros(commits.last.timeUs)}`;
-  const where = repositories.map((name) => `'${name}'`).join(" and ");
+  const count = isCounted ? `${plural(commits.count, "commit")}, ` : "";
+  const time = isCounted && commits.last !== undefined ? `, the last of ${formatMicros(commits.last.timeUs)}` : "";
+  const where = `It is in ${repositories.map((name) => `'${name}'`).join(" and ")}`;
+  const message = `the server that took over does not have what the one before wrote last: ${count}from ${first} to ${last}${time}`;
+  const known = { kind: "failover-left-behind", event: `${systemId} ${first}` };
+  if (commits === "counting") {
+    const hint = "Nothing need be done yet: this goes where there was none, and becomes an alarm where there was one.";
+    return {
+      ...known,
+      level: "note",
+      message: `${message}. ${where}. Whether that was committed is being looked at`,
+      hint,
+    };
+  }
+  const of = hasOthers ? ` --repository ${repositories[0] ?? ""}` : "";
+  const within = isCounted ? ` --since ${formatMicros(commits.sinceUs)} --until ${formatMicros(commits.untilUs)}` : "";
+  const what = isCounted ? "It was acknowledged, and does" : "It may have been acknowledged, and does";
   return {
-    kind: "failover-left-behind",
+    ...known,
     level: "alarm",
-    event: `${systemId} ${first}`,
-    message: `the server that took over does not have what the one before wrote last: ${count}from ${first} to ${last}${time}. It is in ${where}`,
-    hint: `It was acknowledged, and does not come back by itself. 'chatkeep moments${within.join("")}' shows what was done there, by lsn:${timeline}:…; 'chatkeep diff ${first} ${last}' the rows; 'chatkeep restore ${last} --run' is that database, to be looked at.`,
+    message: `${message}${isCounted ? "" : ", whose commits could not be counted"}. ${where}`,
+    hint: `${what} not come back by itself. 'chatkeep moments${of}${within}' shows what was done there, by lsn:${timeline}:…; 'chatkeep diff${of} ${first} ${last}' the rows; 'chatkeep restore${of} ${last} --run' is that database, to be looked at.`,
   };
 }
 

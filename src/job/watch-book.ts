@@ -11,7 +11,7 @@ import { formatMicros, type Line } from "../point/continuous.ts";
 import { formatLsn, type Lsn } from "../wal/lsn.ts";
 import type { NotFollowed } from "./continuous/follow.ts";
 import type { LineBegun, LogState, PlaceJoined } from "./continuous/follow-log.ts";
-import type { OldTail, TailCommits } from "./continuous/old-tail.ts";
+import type { LeftBehind } from "./continuous/old-tails.ts";
 import { FollowedLosses } from "./followed-losses.ts";
 import { Lag } from "./lag.ts";
 import { journalFinding, type Missed, missedFinding, oldTailFinding, partedFinding } from "./log-findings.ts";
@@ -71,6 +71,8 @@ export interface BookOptions {
   /** Why the log is not had. */
   readonly why?: string | undefined;
   readonly repositories: readonly string[];
+  /** More repositories are configured than one; by those that are watched into where nothing says it. */
+  readonly hasOthers?: boolean;
   readonly clock: Clock;
   /** `objectives.rpo`: no more may be lost. A lag of so long, or of {@link LIMITS.watchLagAlarmMs}, is an alarm. */
   readonly rpoMs: number;
@@ -174,9 +176,14 @@ export class WatchBook {
     if (partedAt !== undefined) this.happened("parted", partedFinding(line, { partedAt, start }));
   }
 
-  /** @param commits of what an old primary wrote alone; undefined where nobody could count them. */
-  oldTail(tail: OldTail, commits: TailCommits | undefined): void {
-    if (commits?.count !== 0) this.happened("old tail", oldTailFinding(tail, commits));
+  /** What an old primary wrote alone: of each failover. It is known for a day from then on, over restarts of the watch, too. */
+  oldTail(left: LeftBehind): void {
+    const { commits, sinceMs } = left;
+    const finding = oldTailFinding(left, this.#o.hasOthers ?? this.#pages.size > 1);
+    const key = `old tail ${finding.event}`;
+    this.find(key);
+    if (typeof commits === "object" && commits.count === 0) return;
+    this.#findings.set(key, { findings: [finding], untilMs: sinceMs + LIMITS.watchEventMs });
   }
 
   /** A repository that took nothing for a while takes what comes again. */

@@ -11,7 +11,7 @@ import { LIMITS } from "../base/limits.ts";
 import type { Repository } from "../repo/repository.ts";
 import { followFiles } from "./continuous/follow-files.ts";
 import { LogFollower } from "./continuous/follow-log.ts";
-import { commitsInTail, type OldTail } from "./continuous/old-tail.ts";
+import { OldTails } from "./continuous/old-tails.ts";
 import type { MostRetained } from "./continuous/retained.ts";
 import { BaseKeeper } from "./continuous/keep-bases.ts";
 import { damagedPagesFinding } from "./damaged-pages.ts";
@@ -65,7 +65,10 @@ export async function watchLog(options: WatchOptions): Promise<void> {
   const stop = new AbortController();
   const signal = AbortSignal.any([options.signal, stop.signal]);
   const bases = keepBases(options, signal);
-  const log = followLog(options, signal, bases);
+  const { repositories: places, identity, clock, book } = options;
+  const onTail = book.oldTail.bind(book);
+  const tails = new OldTails({ places, installation: identity.id, clock, signal, onTail });
+  const log = followLog(options, signal, { bases, tails });
   await together(
     [
       async (inner) => {
@@ -74,6 +77,7 @@ export async function watchLog(options: WatchOptions): Promise<void> {
         await log.run();
       },
       async () => await bases.run(),
+      async () => await tails.run(),
       async (inner) => await watchFiles({ ...options, signal: inner }),
     ],
     options,
@@ -113,7 +117,13 @@ function keepBases(options: WatchOptions, signal: AbortSignal): BaseKeeper {
   });
 }
 
-function followLog(options: WatchOptions, signal: AbortSignal, bases: BaseKeeper): LogFollower {
+/** Who is told of what begins. */
+interface Followers {
+  readonly bases: BaseKeeper;
+  readonly tails: OldTails;
+}
+
+function followLog(options: WatchOptions, signal: AbortSignal, { bases, tails }: Followers): LogFollower {
   const { book, repositories, identity, program, clock, server, flushMs, maxRetainedBytes } = options;
   return new LogFollower({
     address: () => server.replication,
@@ -135,11 +145,12 @@ function followLog(options: WatchOptions, signal: AbortSignal, bases: BaseKeeper
     onLine: (begun) => {
       book.lineBegun(begun);
       bases.lineBegun(begun);
-      if (begun.oldTail !== undefined) void tellOldTail(begun.oldTail, { ...options, signal });
+      tails.lineBegun(begun);
     },
     onJoined: (joined) => {
       book.joined(joined);
       bases.joined(joined);
+      tails.joined(joined);
     },
     onState: (state) => {
       book.logState(state);
@@ -154,17 +165,6 @@ function followLog(options: WatchOptions, signal: AbortSignal, bases: BaseKeeper
     },
     onTrouble: (name, trouble) => book.trouble(name, trouble),
   });
-}
-
-/** Nobody waits for the counting, and it is told without where it cannot be done. */
-async function tellOldTail(tail: OldTail, { repositories, book, signal }: WatchOptions): Promise<void> {
-  const place = repositories.find(({ name }) => name === tail.repositories[0]);
-  try {
-    const repository = (await place?.open())?.anew();
-    book.oldTail(tail, repository === undefined ? undefined : await commitsInTail(repository, tail, { signal }));
-  } catch {
-    if (!signal.aborted) book.oldTail(tail, undefined);
-  }
 }
 
 /** The next session goes on a second later, so the trouble of the session itself would tell nobody. */

@@ -151,27 +151,44 @@ test("a log that is another one than before is told for a day, and the gap says 
   assert.match(book.findings[0]?.message ?? "", /: the server did not have it any more$/);
 });
 
-test("what an old primary wrote alone is told for a day with how to look at it, and nothing where it committed nothing", async () => {
+test("what an old primary wrote alone is told for a day with how to look at it, of each failover, and nothing where it committed nothing", async () => {
   const { clock, book } = openBook();
   const line = { ...LINE, timeline: 1 };
-  const tail = { line, from: 32n * MIB, to: 40n * MIB, repositories: ["usb", "primary"], segmentBytes: 1, major: 15 };
-  book.oldTail(tail, { count: 0, first: undefined, last: undefined });
+  const left = { line, from: 32n * MIB, to: 40n * MIB, repositories: ["usb", "primary"], sinceMs: clock.now() };
+  book.oldTail({ ...left, commits: "counting" });
+  assert.deepEqual(kinds(book), ["note failover-left-behind"], "nobody is woken for what may be nothing");
+  const told = newsOf(NOTHING_TOLD, book.findings, 0);
+  assert.deepEqual(told.fresh, []);
+  book.oldTail({ ...left, commits: { count: 0, last: undefined, sinceUs: 0n, untilUs: 0n } });
   assert.deepEqual(kinds(book), []);
-  const only = { lsn: 33n * MIB, timeUs: 1_764_000_000_123_456n };
-  book.oldTail(tail, { count: 1, first: only, last: only });
-  const [told] = book.findings;
+  book.oldTail({ ...left, commits: "unknown" });
+  const [uncounted] = book.findings;
+  assert.match(uncounted?.message ?? "", /last: from lsn:1:0\/2000000 to lsn:1:0\/2800000, whose commits could not be/);
+  assert.match(uncounted?.hint ?? "", /^It may have been acknowledged, .*'chatkeep moments --repository usb' shows/);
+  const uncountedNews = newsOf(told.told, book.findings, 1);
+  assert.equal(uncountedNews.fresh.length, 1);
+  const last = { lsn: 33n * MIB, timeUs: 1_764_000_000_123_456n };
+  const commits = { count: 2, last, sinceUs: last.timeUs - 1n, untilUs: last.timeUs + 1n };
+  book.oldTail({ ...left, commits });
+  const [counted] = book.findings;
+  assert.deepEqual(newsOf(uncountedNews.told, book.findings, 2).fresh, [], "it is the same that was told");
   assert.match(
-    told?.message ?? "",
-    /last: 1 commit, from lsn:1:0\/2000000 to lsn:1:0\/2100000, the last of 2025-11-24T/,
+    counted?.message ?? "",
+    /last: 2 commits, from lsn:1:0\/2000000 to lsn:1:0\/2100000, the last of 2025-11-24T/,
   );
-  assert.match(told?.message ?? "", /It is in 'usb' and 'primary'$/);
-  assert.match(told?.hint ?? "", /'chatkeep diff lsn:1:0\/2000000 lsn:1:0\/2100000'/);
-  assert.match(told?.hint ?? "", /moments --since 2025-11-24T16:00:00\.123456Z --until 2025-11-24T16:00:00\.123456Z'/);
-  book.oldTail(tail, undefined);
-  assert.match(book.findings[0]?.message ?? "", /last: from lsn:1:0\/2000000 to lsn:1:0\/2800000\. It is in/);
-  assert.deepEqual(kinds(book), ["alarm failover-left-behind"]);
+  assert.match(counted?.message ?? "", /It is in 'usb' and 'primary'$/);
+  assert.match(counted?.hint ?? "", /^It was acknowledged, and/);
+  const words = ["diff --repository usb lsn:1:0/2000000 lsn:1:0/2100000", "restore --repository usb lsn:1:0/2100000"];
+  for (const word of words) assert.ok(counted?.hint.includes(`'chatkeep ${word}`), word);
+  assert.match(counted?.hint ?? "", /moments --repository usb --since \S+\.123455Z --until \S+\.123457Z'/);
+  const second = { ...left, line: LINE, commits, sinceMs: clock.now() + MINUTE };
+  book.oldTail(second);
+  assert.deepEqual(kinds(book), ["alarm failover-left-behind", "alarm failover-left-behind"]);
   await clock.advance(LIMITS.watchEventMs);
-  assert.deepEqual(kinds(book), []);
+  assert.deepEqual(kinds(book), ["alarm failover-left-behind"]);
+  const { book: only } = openBook({ repositories: ["usb"] });
+  only.oldTail({ ...left, repositories: ["usb"], commits });
+  assert.doesNotMatch(only.findings[0]?.hint ?? "", /--repository/);
 });
 
 test("a repository that is told to be back by a line that begins is in no trouble any more", async () => {

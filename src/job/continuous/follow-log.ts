@@ -23,7 +23,6 @@ import { AwayPlaces } from "./away.ts";
 import type { RefusedObject } from "./journal.ts";
 import { JournalBounds, Takings, takeUpJournals } from "./journal-bounds.ts";
 import type { KeeperTimes } from "./keeper.ts";
-import type { OldTail } from "./old-tail.ts";
 import {
   behind,
   chooseLine,
@@ -67,8 +66,6 @@ export interface LineBegun {
   readonly refused: readonly { name: string; objects: readonly RefusedObject[] }[];
   /** Up to where the server's log was the one that repositories have, where it is another one now: see `parting.ts`. */
   readonly partedAt?: Lsn;
-  /** After a failover: what repositories have of the old timeline, and the new one does not. Told when the new one is begun with. */
-  readonly oldTail?: OldTail | undefined;
 }
 
 /** A repository that took no part for a while takes part again in a line that went on. */
@@ -343,7 +340,7 @@ export class LogFollower {
     const asking = { ...server, timesGone: this.#timesGone };
     const search = { ...asking, places, installation, clock, signal };
     const { found, lacking } = chooseLine(await findLine(search), asking);
-    const { line, history, histories, standings, oldTail } = found;
+    const { line, history, histories, standings } = found;
     const answering = standings.filter((one) => !isFailure(one.standing));
     const away = standings.flatMap(({ place: { name }, standing }) => {
       return isFailure(standing) ? [{ name, failure: standing }] : [];
@@ -401,7 +398,6 @@ export class LogFollower {
       gapped,
       away: this.#away.all,
       refused: refusedIn(answering),
-      oldTail,
     };
     this.#o.onLine({ ...begun, ...(beginning.partedAt === undefined ? {} : { partedAt: beginning.partedAt }) });
     return followed;

@@ -21,7 +21,6 @@ import { firstTimeline, parseHistory, type TimelineHistory } from "../../wal/his
 import { formatLsn, type Lsn, parseLsn } from "../../wal/lsn.ts";
 import { answersOf } from "./answers.ts";
 import type { RefusedObject } from "./journal.ts";
-import { type OldTail, oldTailOf } from "./old-tail.ts";
 import { behindGap, type Standing } from "./take-up.ts";
 import type { WatchedPlace } from "./watched-place.ts";
 
@@ -162,8 +161,6 @@ export interface FoundLine {
   readonly leftAt: Lsn | undefined;
   /** Where its own timeline was left, and the line that follows then; undefined for the one that the server is on. */
   readonly next: { readonly at: Lsn; readonly line: FoundLine } | undefined;
-  /** What repositories have of the timeline before, behind where it was left. */
-  readonly oldTail?: OldTail | undefined;
 }
 
 /** What places have of a line. One that is late counts as away. */
@@ -189,7 +186,6 @@ export interface LineSearch {
   readonly session: ReplicationSession;
   readonly identity: SystemIdentity;
   readonly segmentBytes: number;
-  readonly major: number;
   readonly places: readonly WatchedPlace[];
   readonly installation: string;
   /** How often the server has said that what was asked for is gone. */
@@ -231,7 +227,7 @@ export async function findLine(search: LineSearch): Promise<FoundLine> {
     // All of it is there up to where it was left, or more: what came of it and not to the server that was promoted is kept, and
     // the next timeline begins where this one was left.
     if (known.length > 0 && following !== undefined && leftAt !== undefined) {
-      return { ...following, leftAt, oldTail: oldTailOf({ line, at: leftAt }, standings, search) };
+      return { ...following, leftAt };
     }
     following = found;
   }
@@ -265,12 +261,10 @@ export function oldestOf(
  */
 export function chooseLine(
   found: FoundLine,
-  asking: { slot: Slot; identity: SystemIdentity; timesGone: number; segmentBytes: number; major: number },
+  asking: { slot: Slot; identity: SystemIdentity; timesGone: number },
 ): { found: FoundLine; lacking: ReadonlySet<string> } {
   const isGone = asking.timesGone >= MOST_TIMES_GONE || oldestOf(found, asking) >= (found.next?.at ?? 0n);
   if (found.next === undefined || !isGone) return { found, lacking: new Set() };
   const known = found.standings.filter(({ standing }) => standing !== undefined && !isFailure(standing));
-  // One of them may have all of it, and more.
-  const oldTail = oldTailOf({ line: found.line, at: found.next.at }, found.standings, asking);
-  return { found: { ...found.next.line, oldTail }, lacking: new Set(known.map(({ place }) => place.name)) };
+  return { found: found.next.line, lacking: new Set(known.map(({ place }) => place.name)) };
 }

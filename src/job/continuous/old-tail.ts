@@ -5,55 +5,63 @@
 import { createReadStream } from "node:fs";
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
-import { isFailure, type Failure } from "../../base/errors.ts";
 import { LIMITS } from "../../base/limits.ts";
+import { parseGoTime } from "../../format/go-time.ts";
 import type { Line } from "../../point/continuous.ts";
 import type { Commit } from "../../point/wal-facts.ts";
 import type { Repository } from "../../repo/repository.ts";
 import { openTemporaryFolder } from "../../system/temporary.ts";
+import type { TimelineHistory } from "../../wal/history.ts";
 import { type Lsn, parseSegmentName, segmentStart } from "../../wal/lsn.ts";
 import { createWalReader } from "../../wal/reader.ts";
-import { listContinuous } from "./list.ts";
+import { type Continuous, listContinuous } from "./list.ts";
 import { openWal } from "./read-wal.ts";
-import type { Standing } from "./take-up.ts";
+import { standingOf } from "./take-up.ts";
 
+/** Of one repository. */
 export interface OldTail {
   /** The old timeline. */
   readonly line: Line;
-  /** Where the new one left it, and up to where it is there. */
+  /** Where the next one left it, and up to where it is there. */
   readonly from: Lsn;
   readonly to: Lsn;
-  /** The repositories that have something of it, the one that has most first. */
-  readonly repositories: readonly string[];
-  readonly segmentBytes: number;
-  readonly major: number;
+  /** When the repository got the first of what came after it, milliseconds since 1970; undefined where it has nothing of that. */
+  readonly leftMs: number | undefined;
+  /** Of the server; undefined where no base in the repository tells it. */
+  readonly server: { readonly segmentBytes: number; readonly major: number } | undefined;
 }
 
-/** What is there of a timeline behind the position at which the next one left it; undefined where nothing is. */
-export function oldTailOf(
-  { line, at }: { line: Line; at: Lsn },
-  standings: readonly {
-    readonly place: { readonly name: string };
-    readonly standing: Standing | undefined | Failure;
-  }[],
-  facts: Pick<OldTail, "segmentBytes" | "major">,
-): OldTail | undefined {
-  const having = standings
-    .flatMap(({ place, standing }) =>
-      standing === undefined || isFailure(standing) ? [] : [{ name: place.name, to: standing.durableTo }],
-    )
-    .filter(({ to }) => to > at)
-    .toSorted((a, b) => (a.to > b.to ? -1 : a.to < b.to ? 1 : 0));
-  const [most] = having;
-  if (most === undefined) return undefined;
-  return { line, from: at, to: most.to, repositories: having.map(({ name }) => name), ...facts };
+/** What a repository has of older timelines behind the positions at which the history of a line left them, the oldest first. */
+export function oldTailsIn(
+  found: Pick<Continuous, "bases" | "spans" | "journal">,
+  { line, history }: { line: Line; history: TimelineHistory },
+): OldTail[] {
+  const spans = found.spans.filter(({ span }) => span.systemId === line.systemId);
+  const base = found.bases.find((one) => one.base.systemId === line.systemId)?.base;
+  const server = base === undefined ? undefined : { segmentBytes: base.segmentBytes, major: base.major };
+  return history.parents.flatMap(({ timeline, switchLsn: from }) => {
+    const old = { ...line, timeline };
+    const stretches = spans.map(({ span }) => span);
+    const to = standingOf(old, stretches, found.journal.objects, server?.segmentBytes ?? 1)?.durableTo ?? from;
+    if (to <= from) return [];
+    const after = spans
+      .filter(({ span }) => span.timeline > timeline)
+      .map(({ snapshot }) => parseGoTime(snapshot.time));
+    const first = after.reduce<bigint | undefined>(
+      (least, ns) => (least === undefined || ns < least ? ns : least),
+      undefined,
+    );
+    return [{ line: old, from, to, leftMs: first === undefined ? undefined : Number(first / 1_000_000n), server }];
+  });
 }
 
 export interface TailCommits {
   readonly count: number;
   /** In the log's order; undefined where there is none. */
-  readonly first: Commit | undefined;
   readonly last: Commit | undefined;
+  /** The earliest and the latest of their times, which need not come in the log's order: microseconds since 1970. */
+  readonly sinceUs: bigint;
+  readonly untilUs: bigint;
 }
 
 /**
@@ -63,10 +71,11 @@ export interface TailCommits {
  */
 export async function commitsInTail(
   repository: Repository,
-  { line, from, to, segmentBytes, major }: Omit<OldTail, "repositories">,
+  { line, from, to, server }: Pick<OldTail, "line" | "from" | "to" | "server">,
   { signal }: { signal: AbortSignal },
 ): Promise<TailCommits | undefined> {
-  if (to - from > BigInt(LIMITS.oldTailBytes)) return undefined;
+  if (server === undefined || to - from > BigInt(LIMITS.oldTailBytes)) return undefined;
+  const { segmentBytes, major } = server;
   const { spans, journal, histories } = await listContinuous(repository, line.installation, { signal });
   const { systemId, timeline } = line;
   const history = histories.find((one) => one.systemId === systemId && one.timeline === timeline);
@@ -76,9 +85,7 @@ export async function commitsInTail(
   await using wal = await openWal(repository, wanted, join(folder.path, "put-together"), { signal });
   const start = segmentStart(from, segmentBytes);
   const reader = createWalReader({ from: start, major, systemId, timeline: history ?? timeline, segmentBytes });
-  let count = 0;
-  let first: Commit | undefined;
-  let last: Commit | undefined;
+  let commits: TailCommits = { count: 0, last: undefined, sinceUs: 0n, untilUs: 0n };
   const path = join(folder.path, "segment");
   for (const name of wal.names) {
     const segment = parseSegmentName(name, segmentBytes);
@@ -90,13 +97,19 @@ export async function commitsInTail(
       const { events, problem } = reader.push(bytes as Buffer);
       if (problem !== undefined) return undefined;
       for (const event of events) {
-        if (event.kind !== "commit" || event.lsn <= from || event.lsn > to) continue;
-        count += 1;
-        last = { lsn: event.lsn, timeUs: event.timeUs };
-        first ??= last;
+        if (event.kind === "commit" && event.lsn > from && event.lsn <= to) commits = withCommit(commits, event);
       }
     }
     await rm(path, { force: true });
   }
-  return reader.position < to ? undefined : { count, first, last };
+  return reader.position < to ? undefined : commits;
+}
+
+function withCommit({ count, sinceUs, untilUs }: TailCommits, { lsn, timeUs }: Commit): TailCommits {
+  return {
+    count: count + 1,
+    last: { lsn, timeUs },
+    sinceUs: count === 0 || timeUs < sinceUs ? timeUs : sinceUs,
+    untilUs: timeUs > untilUs ? timeUs : untilUs,
+  };
 }
