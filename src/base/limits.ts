@@ -276,6 +276,8 @@ export const LIMITS = {
   oldTailRetryMs: 10_000,
   /** … and later no less often than this. */
   oldTailRetryMostMs: 10 * 60_000,
+  /** It is looked for once more so long after a line began. */
+  oldTailAgainMs: 15 * 60_000,
   /** A server's log that is another one than before is begun anew so often at most: each time takes a base. */
   partAgainMs: 10 * 60_000,
   /** So often it is looked how much the server keeps for us, and whether a repository answers again. */

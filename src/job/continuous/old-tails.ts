@@ -84,10 +84,16 @@ export class OldTails {
     if (begun === undefined || begun.history.parents.length === 0) return;
     this.#begin(place, async (signal) => {
       const { installation } = this.#o;
-      const found = await this.#trying(signal, async () => {
-        return await listContinuous(await openAnew(place, signal), installation, { signal });
-      });
-      for (const tail of oldTailsIn(found, begun)) this.#found(tail, place, hasJoined);
+      const look = async () => {
+        const found = await this.#trying(signal, async () => {
+          return await listContinuous(await openAnew(place, signal), installation, { signal });
+        });
+        for (const tail of oldTailsIn(found, begun)) this.#found(tail, place, hasJoined);
+      };
+      await look();
+      // The last of the old line may have been stored beside the new one, where a place was slow.
+      await this.#o.clock.sleep(LIMITS.oldTailAgainMs, signal);
+      await look();
     });
   }
 

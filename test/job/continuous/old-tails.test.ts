@@ -113,7 +113,7 @@ test("while it cannot be counted nobody is told of what may be nothing; after a 
   await using watched = watch([place], leftAt);
   const { clock } = watched;
   for (let waited = 0; waited < LIMITS.oldTailPatienceMs; waited += LIMITS.oldTailRetryMs) {
-    await watched.until("it waits to try again", () => clock.asleep === 2);
+    await watched.until("it waits to try again", () => clock.asleep === 3);
     assert.equal(watched.last(), "counting");
     await clock.advance(LIMITS.oldTailRetryMs);
   }
@@ -124,11 +124,23 @@ test("while it cannot be counted nobody is told of what may be nothing; after a 
   await watched.until("it is counted", () => watched.last() === 1);
 });
 
+test("what a slow place stores of the old line after the new one began is seen later", async () => {
+  const { bytes, leftAt } = logWith(1);
+  const repository = await repositoryWith(bytes.subarray(0, Number(leftAt - START)));
+  await using watched = watch([placeOf("primary", repository)], leftAt);
+  await watched.until("it was looked", () => watched.clock.asleep === 1);
+  assert.equal(watched.told.length, 0);
+  const at = Number(leftAt - START);
+  await putJournal(repository, { at, bytes: bytes.subarray(at) });
+  await watched.clock.advance(LIMITS.oldTailAgainMs);
+  await watched.until("it is counted", () => watched.last() === 1);
+});
+
 test("a failover that left no commit behind is known as such, however often its store did not answer", async () => {
   const { bytes, leftAt } = logWith(0);
   const place = placeOf("primary", await repositoryWith(bytes), (times) => times % 2 === 1);
   await using watched = watch([place], leftAt);
-  await watched.until("it waits to try again", () => watched.clock.asleep === 2);
+  await watched.until("it waits to try again", () => watched.clock.asleep === 3);
   await watched.clock.advance(LIMITS.oldTailRetryMs);
   await watched.until("it is counted", () => watched.last() === 0);
   assert.deepEqual(
