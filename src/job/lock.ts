@@ -2,6 +2,7 @@
 import { hostname } from "node:os";
 import type { Clock } from "../base/clock.ts";
 import { Failure, isFailure } from "../base/errors.ts";
+import type { FileId } from "../base/ids.ts";
 import { LIMITS } from "../base/limits.ts";
 import {
   beginShared,
@@ -43,16 +44,20 @@ function ownLock({ clock, signal, lockedAs: username }: LockOptions) {
 export async function lockAlone(repository: Repository, options: LockOptions): Promise<ExclusiveLock> {
   const { clock, signal } = options;
   const began = clock.monotonic();
-  let seen = { message: "", sinceMs: began };
+  // A lock that is refreshed, and the next one of who works again and again, have names of their own.
+  let seenSince = new Map<FileId, number>();
   for (;;) {
+    const others = new Map<FileId, Failure>();
+    const onOther = (id: FileId, locked: Failure) => void others.set(id, locked);
     try {
-      return await lockExclusive(repository, ownLock(options));
+      return await lockExclusive(repository, { ...ownLock(options), onOther });
     } catch (error) {
       if (!isFailure(error, "repo/locked") || error.retryAfterMs === undefined) throw error;
       const now = clock.monotonic();
-      // A refresh is a lock of another name.
-      if (error.message !== seen.message) seen = { message: error.message, sinceMs: now };
-      if (now - seen.sinceMs >= LOCK_TIMES.stale) throw leftBehind(error);
+      seenSince = new Map([...others.keys()].map((id) => [id, seenSince.get(id) ?? now]));
+      for (const [id, locked] of others) {
+        if (now - (seenSince.get(id) ?? now) >= LOCK_TIMES.stale) throw leftBehind(locked);
+      }
       if (now - began >= LIMITS.watchLockPatienceMs) throw error;
       // Each look writes: a base is asked for less often than what takes seconds.
       const waitMs = Math.min((now - began) / 60, LIMITS.watchLockMostMs);

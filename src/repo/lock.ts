@@ -44,6 +44,8 @@ export interface LockOptions {
   hostname: string;
   pid: number;
   username?: string;
+  /** Called with each lock that is in the way, before that is thrown. */
+  onOther?: (id: FileId, locked: Failure) => void;
 }
 
 /** Holds a lock until it is disposed of. */
@@ -158,12 +160,13 @@ interface OtherLock {
   lock: LockFile;
 }
 
-/** @throws Failure `repo/locked` when another lock forbids ours. Removes what dead processes of this machine left. */
+/** @throws Failure `repo/locked` when other locks forbid ours, with one of them. Removes what dead processes of this machine left. */
 async function refuseConflict(
   repository: Repository,
   options: Acquiring & { own?: ReadonlySet<FileId> },
 ): Promise<void> {
   const { signal } = options;
+  const inTheWay: Failure[] = [];
   for await (const { name, sizeBytes } of repository.store.list("locks", { signal })) {
     const id = parseFileId(name);
     // An empty one was being written when its machine went down.
@@ -174,8 +177,14 @@ async function refuseConflict(
       await repository.store.remove({ kind: "locks", name }, { signal }).catch(() => {});
       continue;
     }
-    if (options.isExclusive || other.lock.exclusive) throw locked(other, options);
+    if (!options.isExclusive && !other.lock.exclusive) continue;
+    const failure = locked(other, options);
+    options.onOther?.(id, failure);
+    inTheWay.push(failure);
   }
+  // A lock that is held for seconds says least of how long to wait.
+  const first = inTheWay.find(({ retryAfterMs }) => retryAfterMs === undefined) ?? inTheWay[0];
+  if (first !== undefined) throw first;
 }
 
 async function readLock(repository: Repository, id: FileId, signal: AbortSignal): Promise<OtherLock | undefined> {

@@ -124,3 +124,49 @@ test("a watch that takes a base is waited for, for two hours; what nobody has re
     assert.ok(hand.waits.length < 600, "and it is not asked every second");
   }
 });
+
+test("what a dead watch left behind is told with its name, though a live one locks again and again beside it", async () => {
+  const copy = copyStore(store);
+  const repository = reopen(original, copy);
+  const hand = new HandClock({ wakesAtOnce: true });
+  const put = async (hostname: string) => {
+    const lock = { time: formatInstant(hand.now()), exclusive: false, hostname, username: WATCH_USERNAME, pid: 1 };
+    return await repository.putUnpacked("locks", encodeLock(lock), { signal });
+  };
+  let live = await put("live");
+  const dead = `locks/${await put("dead")}`;
+  const clock = {
+    now: () => hand.now(),
+    monotonic: () => hand.monotonic(),
+    sleep: async (ms: number) => {
+      await hand.sleep(ms);
+      await repository.store.remove({ kind: "locks", name: live }, { signal });
+      live = await put("live");
+      // Listed behind it.
+      const bytes = copy.files.get(dead) ?? assert.fail("nobody removed it");
+      copy.files.delete(dead);
+      copy.files.set(dead, bytes);
+    },
+  };
+  await assert.rejects(lockAlone(reopen(repository), { clock, signal }), (error) => {
+    assert.ok(isFailure(error, "repo/locked"));
+    assert.equal(error.retryAfterMs, undefined);
+    assert.match(error.message, /chatkeep-watch@dead/);
+    assert.match(error.hint ?? "", /not refreshed for half an hour.*unlock/);
+    return true;
+  });
+  assert.equal(Math.floor(hand.now() / 60_000), 30);
+});
+
+test("who is not waited for is told of, though a watch stores something beside", async () => {
+  const repository = reopen(original, copyStore(store));
+  await using _before = await lockToWrite(repository, { ...OPTIONS, lockedAs: WATCH_USERNAME });
+  await using _somebody = await lockToWrite(repository, OPTIONS);
+  await using _after = await lockToWrite(repository, { ...OPTIONS, lockedAs: WATCH_USERNAME });
+  await assert.rejects(lockAlone(reopen(repository), OPTIONS), (error) => {
+    assert.ok(isFailure(error, "repo/locked"));
+    assert.equal(error.retryAfterMs, undefined);
+    assert.doesNotMatch(error.message, /chatkeep-watch/);
+    return true;
+  });
+});
