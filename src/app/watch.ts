@@ -96,13 +96,14 @@ async function watchServer(
   const { config } = here.loaded;
   const { s } = here;
   const settings = await storageSettings(config, s);
-  let { installation } = found;
+  // Whose database is followed, its files are: not those of another that the installation names meanwhile.
+  const installations = new WeakMap([[address, found.installation]]);
   await using server = new WatchedServer({
     address,
     replication: chosen.address,
     look: async (before, { signal }) => {
       const again = await lookAgain({ config, mode: chosen.mode }, before, { ...s, signal });
-      ({ installation } = again.found);
+      installations.set(again.address, again.found.installation);
       return again;
     },
     say: (line) => s.progress.say(line),
@@ -112,14 +113,17 @@ async function watchServer(
     repositories,
     identity: config.installation,
     server,
-    sources: () => new Sources({ installation, settings, progress: s.progress, signal: s.signal }),
+    sources: () => {
+      const installation = installations.get(server.address) ?? found.installation;
+      return new Sources({ installation, settings, progress: s.progress, signal: s.signal });
+    },
     book,
     program: PROGRAM,
     clock: s.clock,
     signal: s.signal,
   };
-  if (chosen.mode === "interval") return await byInterval(files, { ...here, installation });
-  await stream(files, { ...here, installation });
+  if (chosen.mode === "interval") return await byInterval(files, here);
+  await stream(files, { ...here, installation: found.installation });
 }
 
 /** Another on this machine is refused; of another machine's the server tells, by the slot that it reads from. */
@@ -225,7 +229,10 @@ async function makeFirstPoint(
   }
 }
 
-async function byInterval(files: FilesOptions, { loaded: { config }, flags, globals, s }: Here): Promise<void> {
+async function byInterval(
+  files: FilesOptions,
+  { loaded: { config }, flags, globals, s }: Omit<Here, "installation">,
+): Promise<void> {
   const everyMs = seconds(flags.interval ?? config.watch?.interval ?? "5m") * 1000;
   await together(
     [

@@ -65,7 +65,7 @@ export async function watchLog(options: WatchOptions): Promise<void> {
   const stop = new AbortController();
   const signal = AbortSignal.any([options.signal, stop.signal]);
   const bases = keepBases(options, signal);
-  const { repositories: places, identity, clock, book } = options;
+  const { repositories: places, identity, clock, book, server } = options;
   const onTail = book.oldTail.bind(book);
   const tails = new OldTails({ places, installation: identity.id, clock, signal, onTail });
   const log = followLog(options, signal, { bases, tails });
@@ -78,7 +78,7 @@ export async function watchLog(options: WatchOptions): Promise<void> {
       },
       async () => await bases.run(),
       async () => await tails.run(),
-      async (inner) => await watchFiles({ ...options, signal: inner }),
+      async (inner) => await watchFiles({ ...options, signal: inner }, () => server.cluster),
     ],
     options,
   );
@@ -143,6 +143,7 @@ function followLog(options: WatchOptions, signal: AbortSignal, { bases, tails }:
     clock,
     signal,
     onLine: (begun) => {
+      server.follows(begun.line.systemId);
       book.lineBegun(begun);
       bases.lineBegun(begun);
       tails.lineBegun(begun);
@@ -172,14 +173,18 @@ function slotGivenUp({ message, hint }: Failure): Finding {
   return { kind: "slot-given-up", level: "alarm", message, hint: hint ?? "Look at what keeps the repositories." };
 }
 
-/** Follows uploaded files into every repository. Until the signal is aborted. */
-export async function watchFiles(options: FilesOptions): Promise<void> {
+/**
+ * Follows uploaded files into every repository. Until the signal is aborted.
+ * @param cluster Where the log is followed, of which cluster; undefined as long as that is not known.
+ */
+export async function watchFiles(options: FilesOptions, cluster?: () => string | undefined): Promise<void> {
   const { repositories, identity: installation, book, server } = options;
   await together(
     repositories.map(({ name, open }) => async (signal) => {
       await followFiles({
         ...options,
         address: () => server.address,
+        cluster,
         open: async () => (await open()).anew(),
         installation,
         everyMs: LIMITS.followEveryMs,

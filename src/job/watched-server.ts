@@ -31,6 +31,7 @@ export class WatchedServer implements AsyncDisposable {
   #now: Whereabouts;
   /** Where Chatwoot's database is, as was found last. */
   #found: ServerAddress;
+  #cluster: string | undefined;
   /** How often each of them has failed, one time after the other. */
   readonly #failures = new Map<string, number>();
   #looking: EarlyWork<void> | undefined;
@@ -50,6 +51,16 @@ export class WatchedServer implements AsyncDisposable {
 
   get replication(): ServerAddress {
     return this.#now.replication;
+  }
+
+  /** The system identifier of the cluster whose log is followed, at whatever address; undefined before any is. */
+  get cluster(): string | undefined {
+    return this.#cluster;
+  }
+
+  /** The log of a cluster is followed from now on. */
+  follows(systemId: string): void {
+    this.#cluster = systemId;
   }
 
   /** A session could not begin, or ended (undefined: one goes on well). @param who the log without it, or of which repository the files are. */
@@ -74,7 +85,7 @@ export class WatchedServer implements AsyncDisposable {
     if (found === undefined || signal.aborted) return;
     this.#said = undefined;
     this.#found = found.address;
-    // Who follows the log tells a stranger by its identity; who follows files does not, and goes where that one was let in.
+    // While the log is nowhere it is not known whether that is the right server: files go where the log is let in.
     const address = this.#failures.has(LOG) ? this.#now.address : found.address;
     this.#goOn({ address, replication: found.replication });
   }

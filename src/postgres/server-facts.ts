@@ -141,6 +141,11 @@ async function readExtensions(connection: Connection): Promise<ExtensionFacts[]>
   return rows.map(({ name, version, schema }) => ({ name, version, schema }));
 }
 
+/** Of the cluster behind this session; empty where the server keeps it to itself. */
+export async function readSystemIdentifier(connection: Connection): Promise<string> {
+  return await tell(connection, "(select system_identifier from pg_catalog.pg_control_system())", "");
+}
+
 /** Some managed servers keep these functions from everybody. */
 async function readIdentity(
   connection: Connection,
@@ -151,7 +156,7 @@ async function readIdentity(
     ? "(select timeline_id from pg_catalog.pg_control_checkpoint())"
     : "('x' || pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()), 1, 8))::bit(32)::int";
   return {
-    systemIdentifier: await tell(connection, "(select system_identifier from pg_catalog.pg_control_system())", ""),
+    systemIdentifier: await readSystemIdentifier(connection),
     timeline: Number(await tell(connection, timeline, "0")),
   };
 }

@@ -12,10 +12,12 @@ import { onDatabase } from "../../../src/demo/database.ts";
 import { storagePath } from "../../../src/demo/files.ts";
 import { seededRandom } from "../../../src/demo/random.ts";
 import { Follower } from "../../../src/job/continuous/follow.ts";
+import { followFiles } from "../../../src/job/continuous/follow-files.ts";
 import { openFollowPlace } from "../../../src/job/continuous/follow-place.ts";
 import { followsOf, readFollowed } from "../../../src/job/continuous/followed-files.ts";
 import { Sources } from "../../../src/job/sources.ts";
 import { connect } from "../../../src/postgres/connect.ts";
+import { readSystemIdentifier } from "../../../src/postgres/server-facts.ts";
 import { hasty, reopen, signal } from "../../repo/small-backup.ts";
 import { HandClock } from "../../harness/hand-clock.ts";
 import { backUpInto, IDENTITY, openMemoryDesk } from "../memory-desk.ts";
@@ -27,15 +29,17 @@ const database = await connect(desk.demo.database, { signal });
 after(async () => await database.close());
 const random = seededRandom("followed files");
 
+const INTO = {
+  open: async () => reopen(desk.repository),
+  sources: () => new Sources({ installation: desk.installation, progress: silent, signal }),
+  installation: IDENTITY,
+  program: "chatkeep test",
+  clock: hasty,
+  signal,
+};
+
 async function openPlace() {
-  return await openFollowPlace({
-    open: async () => reopen(desk.repository),
-    sources: () => new Sources({ installation: desk.installation, progress: silent, signal }),
-    installation: IDENTITY,
-    program: "chatkeep test",
-    clock: hasty,
-    signal,
-  });
+  return await openFollowPlace(INTO);
 }
 
 async function upload(): Promise<{ id: bigint; key: string; path: string }> {
@@ -144,4 +148,36 @@ test("where the repository does not take it, the next look tries it again", asyn
   refuses = false;
   assert.equal((await follower.look(database, { signal })).files, 1);
   assert.ok((await kept()).names.includes(file.key));
+});
+
+test("files wait until the log's cluster is known, and those of another one are not taken", async () => {
+  const stop = new AbortController();
+  const events: string[] = [];
+  const enough = Promise.withResolvers<void>();
+  const other = "7000000000000000001";
+  const own = await readSystemIdentifier(database);
+  // After each of what happens, which cluster the log is of.
+  const clusters = [other, own, own, other, own];
+  let asked = 0;
+  const following = followFiles({
+    ...INTO,
+    signal: stop.signal,
+    address: () => desk.demo.database,
+    cluster: () => ((asked += 1) < 3 ? undefined : (clusters[events.length] ?? own)),
+    everyMs: 1,
+    onLook: () => void events.push("looked"),
+    onTrouble: (trouble) => {
+      if (events.length >= 5) enough.resolve();
+      if (trouble === undefined) return;
+      assert.match(
+        trouble.message,
+        /database is on another server than the one whose log is followed \(.*, not 7000000/,
+      );
+      events.push(trouble.code);
+    },
+  });
+  await Promise.race([enough.promise, following]);
+  stop.abort(new Failure("run/cancelled", "the test is over"));
+  await assert.rejects(following, /the test is over/);
+  assert.deepEqual(events.slice(0, 5), ["wal/other-cluster", "looked", "looked", "wal/other-cluster", "looked"]);
 });
