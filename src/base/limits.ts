@@ -228,8 +228,10 @@ export const LIMITS = {
   heldUpMs: 5_000,
   /** … and where it holds up the others again it joins them again after twice as long each time, up to this. */
   leftBehindMostMs: 10 * 60_000,
-  /** Where a repository has answered, others are waited for so long in all; then they join when they answer. */
+  /** Where a repository has answered, others are waited for so long in all; then they join when they answer. To read, from the first answer on. */
   placeAnswerMs: 20_000,
+  /** Logs that end within so long of each other are like: `flush-every` at its most, and what storing takes. */
+  likeLogMs: 90_000,
   /** So much of its log may a server keep for a watch, where the configuration does not say: its disk counts more than a gap. */
   retainedBytes: 4 * 1024 * MIB,
   /** The same where nobody knows how much room that disk has, and the server has no bound of its own. */

@@ -4,6 +4,7 @@
  */
 import type { Clock } from "../base/clock.ts";
 import { type Failure, isFailure } from "../base/errors.ts";
+import { LIMITS } from "../base/limits.ts";
 import type { AskedMoment } from "../point/moment.ts";
 import { isMomentAlone } from "../point/moment.ts";
 import type { Repository } from "../repo/repository.ts";
@@ -11,7 +12,7 @@ import type { Lsn } from "../wal/lsn.ts";
 import { answersOf } from "./continuous/answers.ts";
 import { findServingBases } from "./continuous/moment-source.ts";
 import { lookBefore } from "./last-commit.ts";
-import { listPoints, type PointList, resolvePoint } from "./points.ts";
+import { listPoints, type Point, type PointList, resolvePoint } from "./points.ts";
 
 /** What a repository has of what is asked for. */
 export interface Standing {
@@ -21,6 +22,8 @@ export interface Standing {
   readonly us: bigint | undefined;
   /** Of `now`: how far the log goes. */
   readonly log?: LogEnd;
+  /** Of `now`: when the newest restore point was taken, microseconds since 1970. Files and configuration come from those. */
+  readonly newestPointUs?: bigint | undefined;
   /** The name of the restore point that is meant. */
   readonly point?: string;
 }
@@ -41,7 +44,10 @@ export interface AskedWord {
   readonly asked: AskedMoment | undefined;
 }
 
-/** True where one has more of what is asked for than another that stands before it. @param slackUs so much newer is no more, where the log begins later. */
+/**
+ * True where one has more of what is asked for than another that stands before it.
+ * @param slackUs so much newer is no more, where the log begins later.
+ */
 export function hasMore(
   one: Standing | undefined,
   { than, slackUs = 0n }: { than: Standing | undefined; slackUs?: bigint },
@@ -51,8 +57,24 @@ export function hasMore(
   const isNewer = (one.us ?? 0n) > (than.us ?? 0n) + slackUs;
   if (one.log === undefined || than.log === undefined || one.log.systemId !== than.log.systemId) return isNewer;
   if (one.log.timeline !== than.log.timeline) return one.log.timeline > than.log.timeline;
+  if (!goesFurther(one, { than })) return false;
+  if (slackUs > 0n && !isNewer && one.log.sinceUs > than.log.sinceUs) return false;
+  return !isLittleFor(one, than);
+}
+
+/** True where the log of one goes further than that of another on the same timeline. */
+export function goesFurther(one: Standing | undefined, { than }: { than: Standing | undefined }): boolean {
+  const [log, other] = [one?.log, than?.log];
+  if (log === undefined || other === undefined) return false;
   // By positions, for a clock that was set back gives older times to what came later.
-  return one.log.mark > than.log.to && (slackUs === 0n || isNewer || one.log.sinceUs <= than.log.sinceUs);
+  return log.systemId === other.systemId && log.timeline === other.timeline && log.mark > other.to;
+}
+
+/** The last moments of a log are worth less than the files and the configuration of newer restore points. */
+function isLittleFor(one: Standing, than: Standing): boolean {
+  const aheadUs = (one.us ?? 0n) - (than.us ?? 0n);
+  if (aheadUs < 0n || aheadUs > BigInt(LIMITS.likeLogMs) * 1000n) return false;
+  return (one.newestPointUs ?? 0n) < (than.newestPointUs ?? 0n);
 }
 
 export interface Looked {
@@ -60,6 +82,8 @@ export interface Looked {
   readonly standings: readonly (Standing | undefined)[];
   /** Restore points that somebody took out of it by name. */
   readonly forgotten: ReadonlySet<string>;
+  /** When the newest restore point was taken: microseconds since 1970. Undefined where there is none. */
+  readonly newestPointUs?: bigint | undefined;
 }
 
 /** The first that has most of all that is asked for; the first of all where none has any of it. */
@@ -87,35 +111,85 @@ export interface LookOptions<P, O> {
   readonly open: (place: P, signal: AbortSignal) => Promise<O>;
   readonly words: readonly AskedWord[];
   readonly installationId: string;
+  /** As {@link answersOf} takes it. */
+  readonly typing?: (() => Promise<void> | undefined) | undefined;
+  /** Told of one that was opened, and takes long to say what it has. */
+  readonly onSlow?: ((place: P) => void) | undefined;
   readonly clock: Clock;
   readonly signal: AbortSignal;
 }
 
 /**
- * Opens several repositories at the same time, and looks what each has.
- * @returns what each that was in time has, or why it cannot be told.
+ * Opens several repositories at the same time, and looks what each has. Only the opening must be in time: the one with most of the log
+ * has most to read. One that was opened is waited for until it has told, or its store gives up.
+ * @returns what each that was opened in time has, or why it cannot be told.
  * @throws the signal's reason.
  */
 export async function lookAtEach<P, O extends { readonly repository: Repository }>(
   places: readonly P[],
-  { open, words, installationId, clock, signal: whole }: LookOptions<P, O>,
+  { open, words, installationId, typing, onSlow, clock, signal: whole }: LookOptions<P, O>,
 ): Promise<ReadonlyMap<P, LookedAt<O> | Failure>> {
-  const look = async (place: P, signal: AbortSignal): Promise<LookedAt<O> | Failure> => {
+  const trying = async <T>(attempt: () => Promise<T>): Promise<T | Failure> => {
     try {
-      const opened = await open(place, signal);
-      const { repository } = opened;
-      const list = await listPoints(repository, { signal });
-      const standings: (Standing | undefined)[] = [];
-      for (const word of words) standings.push(await standingOf(word, { repository, list, installationId, signal }));
-      const forgotten = new Set(list.records.filter(({ kind }) => kind === "forgotten").map(({ point }) => point));
-      return { opened, standings, forgotten };
+      return await attempt();
     } catch (error) {
       whole.throwIfAborted();
       if (!isFailure(error) || error.code === "internal/bug") throw error;
       return error;
     }
   };
-  return await answersOf(places, look, { isAnswer: (answer) => !isFailure(answer), clock, signal: whole });
+  const begin = async (place: P, signal: AbortSignal) =>
+    await trying(async () => {
+      const opened = await open(place, signal);
+      signal.throwIfAborted();
+      const look = trying(async () => await lookAt(opened, { words, installationId, signal: whole }));
+      look.catch(() => {}); // Thrown where it is waited for.
+      return { look };
+    });
+  const begun = await answersOf(places, begin, {
+    isAnswer: (answer) => !isFailure(answer),
+    isFromFirst: true,
+    typing,
+    clock,
+    signal: whole,
+  });
+  const told = new Map<P, LookedAt<O> | Failure>();
+  const looking = [...begun].map(async ([place, answer]) => {
+    told.set(place, isFailure(answer) ? answer : await answer.look);
+  });
+  const over = new AbortController();
+  const slow = Promise.any(looking).then(async () => {
+    await clock.sleep(LIMITS.placeAnswerMs, over.signal);
+    for (const place of begun.keys()) if (!told.has(place)) onSlow?.(place);
+  });
+  slow.catch(() => {}); // Nobody was slow.
+  try {
+    await Promise.all(looking);
+  } finally {
+    over.abort();
+  }
+  return told;
+}
+
+async function lookAt<O extends { readonly repository: Repository }>(
+  opened: O,
+  { words, installationId, signal }: Pick<LookOptions<unknown, O>, "words" | "installationId" | "signal">,
+): Promise<LookedAt<O>> {
+  const { repository } = opened;
+  const list = await listPoints(repository, { signal });
+  const newest = list.points.find((point) => point.installationId === installationId);
+  const newestPointUs = newest && usOf(newest);
+  const standings: (Standing | undefined)[] = [];
+  for (const word of words) {
+    const standing = await standingOf(word, { repository, list, installationId, signal });
+    standings.push(standing?.log === undefined ? standing : { ...standing, newestPointUs });
+  }
+  const forgotten = new Set(list.records.filter(({ kind }) => kind === "forgotten").map(({ point }) => point));
+  return { opened, standings, forgotten, newestPointUs };
+}
+
+function usOf({ takenAtMs }: Pick<Point, "takenAtMs">): bigint {
+  return BigInt(Math.trunc(takenAtMs)) * 1000n;
 }
 
 interface Where {
@@ -160,8 +234,8 @@ async function nearestBefore(word: string, us: bigint, where: Where): Promise<St
 
 function pointStanding(word: string, { list, installationId }: Where): Standing | undefined {
   try {
-    const { id, takenAtMs } = resolvePoint(list, word, installationId);
-    return { isExact: true, us: BigInt(Math.trunc(takenAtMs)) * 1000n, point: id };
+    const point = resolvePoint(list, word, installationId);
+    return { isExact: true, us: usOf(point), point: point.id };
   } catch (error) {
     // Told by the repository that is read in the end.
     if (!isFailure(error)) throw error;

@@ -6,6 +6,10 @@ import { LIMITS } from "../../base/limits.ts";
 export interface AskOptions<T> {
   /** Whether it is what was asked for, and not a reason why there is none. */
   readonly isAnswer: (answer: T) => boolean;
+  /** The time of the others counts from the first answer on, and not from the beginning. */
+  readonly isFromFirst?: boolean;
+  /** Pending while a person types what an answer needs: that is nobody's lateness. Undefined when none does. Never rejects. */
+  readonly typing?: (() => Promise<void> | undefined) | undefined;
   readonly clock: Clock;
   readonly signal: AbortSignal;
 }
@@ -21,7 +25,7 @@ const LATE = new Failure("run/cancelled", "a repository that does not answer is 
 export async function answersOf<P, T>(
   places: readonly P[],
   ask: (place: P, signal: AbortSignal) => Promise<T>,
-  { isAnswer, clock, signal }: AskOptions<T>,
+  { isAnswer, isFromFirst = false, typing, clock, signal }: AskOptions<T>,
 ): Promise<ReadonlyMap<P, T>> {
   const over = new AbortController();
   const inner = AbortSignal.any([signal, over.signal]);
@@ -34,7 +38,14 @@ export async function answersOf<P, T>(
       if (isAnswer(answer)) first.resolve();
     }),
   );
-  const enough = Promise.all([first.promise, clock.sleep(LIMITS.placeAnswerMs, inner)]);
+  const passing = async (): Promise<void> => {
+    for (;;) {
+      await typing?.();
+      await clock.sleep(LIMITS.placeAnswerMs, inner);
+      if (typing?.() === undefined) return;
+    }
+  };
+  const enough = isFromFirst ? first.promise.then(passing) : Promise.all([first.promise, passing()]);
   // Of those that are not waited for nobody asks what became of them.
   for (const each of [all, enough]) each.catch(() => {});
   try {
