@@ -4,7 +4,6 @@ import { drill } from "../job/drill.ts";
 import { resolvePoint } from "../job/points.ts";
 import type { MomentProving } from "../job/moment-point.ts";
 import type { DrillSummary } from "../job/summaries.ts";
-import { parseMoment } from "../point/moment.ts";
 import { parseDatabaseUrl, type ServerAddress } from "../postgres/address.ts";
 import type { ScratchPlaces } from "../postgres/scratch.ts";
 import { type Config, DRILL_SERVERS, loadConfig } from "./config.ts";
@@ -13,7 +12,7 @@ import { openInstallation } from "./installation.ts";
 import { PROGRAM } from "./program.ts";
 import { readSecretFile } from "./secrets.ts";
 import { openFor } from "./repository-for.ts";
-import type { OpenedRepository } from "./session.ts";
+import { askedOf, type OpenedRepository } from "./session.ts";
 import type { Globals, Surroundings } from "./surroundings.ts";
 
 /** For `--at`. */
@@ -73,7 +72,7 @@ async function wordOf(
   const { chanceWord, settleMoment } = await import("./moments.ts");
   const word = asked === RANDOM ? await chanceWord(opened, s) : asked;
   if (asked === RANDOM) s.progress.say(`the moment that is proven: ${word}`);
-  if (parseMoment(word, s.clock.now()) === undefined) return word;
+  if (askedOf(opened, word, s) === undefined) return word;
   const settled = await settleMoment(opened, word, s, proving);
   if (!isMomentOnly || settled !== word) return settled;
   throw new Failure("moment/outside", `the moment ${word} cannot be had`, {

@@ -59,7 +59,7 @@ async function backUp(globals: Globals, s: Surroundings): Promise<MadePoint> {
 
 /** Somebody's own choice: what was written since is told, and not refused. */
 async function namedPoint(globals: Globals, word: string, s: Surroundings): Promise<MadePoint> {
-  const { name, reader } = await openPoint(globals, word, s);
+  const { name, reader, findings: known = [] } = await openPoint(globals, word, s);
   const { id, snapshotId, takenAtMs, proof, notWhole } = reader.point;
   const ageMs = s.clock.now() - takenAtMs;
   const old: Finding[] = [
@@ -73,6 +73,6 @@ async function namedPoint(globals: Globals, word: string, s: Surroundings): Prom
   return {
     point: { id, snapshot: snapshotId, repository: name, takenAt: formatInstant(takenAtMs) },
     isProven: proof?.proven === true && notWhole === undefined,
-    findings: ageMs > LIMITS.guardPointAgeMs ? old : [],
+    findings: [...known, ...(ageMs > LIMITS.guardPointAgeMs ? old : [])],
   };
 }

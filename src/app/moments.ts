@@ -13,14 +13,14 @@ import { lookBefore } from "../job/last-commit.ts";
 import { type MomentPlace, momentByChance, momentPoint, type MomentProving } from "../job/moment-point.ts";
 import { listPoints, type Point, type PointList } from "../job/points.ts";
 import { formatMicros } from "../point/continuous.ts";
-import { type AskedMoment, isMomentAlone, parseMoment } from "../point/moment.ts";
+import { type AskedMoment, isMomentAlone } from "../point/moment.ts";
 import { fallLimitsOf } from "./alarms.ts";
 import { scratchPlaces } from "./drills.ts";
 import { openInstallation } from "./installation.ts";
 import { PROGRAM } from "./program.ts";
 import { keepMeasure } from "./recoveries.ts";
 import { backupRetained } from "./retention.ts";
-import type { OpenedRepository } from "./session.ts";
+import { askedOf, type OpenedRepository } from "./session.ts";
 import { storageSettings } from "./storage.ts";
 import type { Surroundings } from "./surroundings.ts";
 import { readWatch } from "./watched.ts";
@@ -56,7 +56,7 @@ export async function ofMoment<T>(
   s: Surroundings,
   make: (asked: AskedMoment, identity: { id: string; name: string }) => Promise<T>,
 ): Promise<T | undefined> {
-  const asked = parseMoment(word, s.clock.now());
+  const asked = askedOf(opened, word, s);
   // Where a repository is read as it was nothing can be added to it: a time means the point before it there.
   if (asked === undefined || (s.atMs !== undefined && !isMomentAlone(word))) return undefined;
   const list = await listPoints(opened.repository, s);

@@ -1,13 +1,13 @@
 /** The restore point that a word means, in the repository that has most of it; and reading it while others forget and prune. */
 import { Failure } from "../base/errors.ts";
+import type { Finding } from "../base/findings.ts";
 import { shortId } from "../base/ids.ts";
 import { PointReader } from "../job/point-reader.ts";
 import { listPoints, type Point, type PointList, pointOfSnapshot, resolvePoint } from "../job/points.ts";
-import { parseMoment } from "../point/moment.ts";
 import { isDamage } from "../repo/chunk.ts";
 import { Repository } from "../repo/repository.ts";
 import { openFor } from "./repository-for.ts";
-import type { OpenedRepository } from "./session.ts";
+import { askedOf, type OpenedRepository } from "./session.ts";
 import type { Globals, Surroundings } from "./surroundings.ts";
 
 export interface OpenedPoint extends OpenedRepository {
@@ -46,7 +46,7 @@ export async function readingPoint<T>(opened: OpenedPoint, s: Surroundings, read
 
 /** A word that means a moment becomes the name of a point that is made of it; every other stays as it is. */
 export async function settleWord(opened: OpenedRepository, word: string, s: Surroundings): Promise<string> {
-  if (parseMoment(word, s.clock.now()) === undefined) return word;
+  if (askedOf(opened, word, s) === undefined) return word;
   return await (await import("./moments.ts")).settleMoment(opened, word, s);
 }
 
@@ -65,9 +65,19 @@ export interface ChosenPoint {
   snapshot: string;
   /** As `--repository` takes it; undefined for the first that answers. */
   repository?: string | undefined;
+  /** Of the plan that was shown. */
+  findings?: readonly Finding[];
 }
 
-export type ChosenPlan<T> = T & { repository: string };
+export type ChosenPlan<T> = T & {
+  repository: string;
+  /** Why it is that one, where it is not the first of the configuration. */
+  repositoryWhy?: string;
+};
+
+export function chosenPlan<T>(plan: T, { name, why }: OpenedRepository): ChosenPlan<T> {
+  return { ...plan, repository: name, ...(why === undefined ? {} : { repositoryWhy: why }) };
+}
 
 /** Names the repository of what was shown. */
 export function whereChosen(globals: Globals, { repository }: ChosenPoint): Globals {

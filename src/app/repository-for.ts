@@ -2,18 +2,14 @@
  * Which of several repositories is read for what a word means. One may have been away for hours: what is restored from it would be
  * older than need be, and nobody would see it.
  */
-import { isDeepStrictEqual } from "node:util";
-import { formatSeconds } from "../base/bytes.ts";
-import { formatInstant } from "../base/clock.ts";
-import { type Failure, isFailure } from "../base/errors.ts";
-import { LIMITS } from "../base/limits.ts";
+import { isFailure } from "../base/errors.ts";
 import { listPoints, resolvePoint } from "../job/points.ts";
-import { type AskedWord, type LookedAt, lookAtEach, mostOf, type Standing } from "../job/which-repository.ts";
-import { formatMicros } from "../point/continuous.ts";
-import { formatPosition, isMomentAlone, parseMoment } from "../point/moment.ts";
+import { type AskedWord, type LookedAt, lookAtEach, mostOf } from "../job/which-repository.ts";
+import { isMomentAlone, parseMoment } from "../point/moment.ts";
 import { loadConfig, type LoadedConfig, type RepositoryConfig } from "./config.ts";
+import { type Answer, betterBy, choiceFindings, isLooked, isName, noAnswer } from "./repository-findings.ts";
 import { isAway, openAnsweringRepository, type OpenedRepository, openOf, openToRead } from "./session.ts";
-import type { Globals, Surroundings } from "./surroundings.ts";
+import type { Globals, Person, Surroundings } from "./surroundings.ts";
 
 export interface ChoiceOptions {
   /** What is said to be read; by default the word. */
@@ -33,29 +29,28 @@ export async function openFor(
   s: Surroundings,
   options: ChoiceOptions = {},
 ): Promise<OpenedRepository> {
+  // Once: opening takes seconds, and somebody may have to type a password.
+  const saidAtMs = s.clock.now();
   const loaded = globals.repository === undefined ? await loadConfig(globals, s) : undefined;
-  if (loaded === undefined || loaded.config.repositories.length < 2) return await openToRead(globals, s);
-  const words = given.map((word): AskedWord => ({ word, asked: askedBy(word, s) }));
+  if (loaded === undefined || loaded.config.repositories.length < 2)
+    return { ...(await openToRead(globals, s)), saidAtMs };
+  const words = given.map((word): AskedWord => ({ word, asked: askedBy(word, saidAtMs, s) }));
   // A name means the same point wherever it is: the others are asked where the first does not have it.
   if (words.every(isName)) {
     const { passedOver, ...opened } = await openAnsweringRepository(globals, s);
     if (await hasAll(opened, words, s)) {
-      for (const { name, failure } of passedOver)
-        s.progress.say(`${noAnswer(name, failure)}: reading from '${opened.name}'`);
-      return opened;
+      const why = passedOver.map(({ name, failure }) => noAnswer(name, failure));
+      for (const line of why) s.progress.say(`${line}: reading from '${opened.name}'`);
+      return why.length === 0 ? opened : { ...opened, why: why.join("; ") };
     }
   }
-  return await openBest(loaded, words, s, options);
+  return { ...(await openBest(loaded, words, s, options)), saidAtMs };
 }
 
-function askedBy(word: string, s: Surroundings): AskedWord["asked"] {
-  const asked = parseMoment(word, s.clock.now());
+function askedBy(word: string, saidAtMs: number, { atMs }: Surroundings): AskedWord["asked"] {
+  const asked = parseMoment(word, saidAtMs);
   // Where a repository is read as it was a time means the restore point before it.
-  return s.atMs !== undefined && !isMomentAlone(word) ? undefined : asked;
-}
-
-function isName({ word, asked }: AskedWord): boolean {
-  return asked === undefined && /^[0-9a-f]+$/.test(word);
+  return atMs !== undefined && !isMomentAlone(word) ? undefined : asked;
 }
 
 async function hasAll({ repository, config }: OpenedRepository, words: readonly AskedWord[], s: Surroundings) {
@@ -69,8 +64,6 @@ async function hasAll({ repository, config }: OpenedRepository, words: readonly 
   }
 }
 
-type Answer = LookedAt<OpenedRepository> | Failure | undefined;
-
 async function openBest(
   loaded: LoadedConfig,
   words: readonly AskedWord[],
@@ -79,33 +72,62 @@ async function openBest(
 ): Promise<OpenedRepository> {
   const { repositories, installation } = loaded.config;
   const [first] = repositories;
+  const { person, typing } = attended(s.person);
   const answers = await lookAtEach(repositories, {
     // Two that ask for a password at once would be one too many.
     open: async (one, signal) =>
-      await openOf(loaded, one, { ...s, signal, person: one === first ? s.person : undefined }),
+      await openOf(loaded, one, { ...s, signal, person: one === first ? person : undefined }),
     words,
     installationId: installation.id,
+    typing,
+    onSlow: ({ name }) => s.progress.say(`repository '${name}' takes long to say what it has: it is waited for`),
     clock: s.clock,
     signal: s.signal,
   });
   const looked = lookedAt(repositories, answers);
   const best = mostOf(looked, { slackUs: BigInt(slackMs) * 1000n });
   const [preferred] = looked;
-  if (best === undefined || preferred === undefined) {
+  if (first === undefined || best === undefined || preferred === undefined) {
     const failure = repositories.map((one) => answers.get(one)).find((answer) => isFailure(answer));
     throw failure ?? s.signal.reason;
   }
+  const { name } = best.opened;
   let isBefore = true;
   for (const one of repositories) {
     const answer = answers.get(one);
     if (isLooked(answer)) isBefore = false;
     else
       s.progress.say(
-        `${noAnswer(one.name, answer)}: ${isBefore ? `reading from '${best.opened.name}'` : "whether it has more is not known"}`,
+        `${noAnswer(one.name, answer)}: ${isBefore ? `reading from '${name}'` : "whether it has more is not known"}`,
       );
   }
-  if (best !== preferred) s.progress.say(whyNotFirst(best, preferred, { words, subject }));
-  return best.opened;
+  const firstAnswer = answers.get(first);
+  const why = isLooked(firstAnswer) ? [] : [noAnswer(first.name, firstAnswer)];
+  if (best !== preferred) {
+    const better = betterBy(best, preferred, words);
+    s.progress.say(`${subject ?? `'${better.word}'`} is read from repository '${name}': ${better.why}`);
+    why.push(better.why);
+  }
+  const findings = choiceFindings({ repositories, answers, best, words });
+  return { ...best.opened, findings, ...(why.length === 0 ? {} : { why: why.join("; ") }) };
+}
+
+/** A person, and whether they are being asked. */
+function attended(person: Person | undefined): { person: Person | undefined; typing: () => Promise<void> | undefined } {
+  let asking: Promise<void> | undefined;
+  const noting = async <T>(ask: (one: Person) => Promise<T>, one: Person): Promise<T> => {
+    const answered = ask(one);
+    const over = () => void (asking = undefined);
+    asking = answered.then(over, over);
+    return await answered;
+  };
+  const noted = person && {
+    confirm: async (question: string) => await noting(async (one) => await one.confirm(question), person),
+    text: async (question: string, suggested?: string) =>
+      await noting(async (one) => await one.text(question, suggested), person),
+    secret: async (question: string) => await noting(async (one) => await one.secret(question), person),
+  };
+  return { person: noted, typing: () => asking };
 }
 
 /** Those that can be read, in the order of the configuration. @throws what one answered that can be had, where none before it can be read. */
@@ -121,51 +143,4 @@ function lookedAt(
     else if (answer !== undefined && looked.length === 0 && !isAway(answer)) throw answer;
   }
   return looked;
-}
-
-function isLooked(answer: Answer): answer is LookedAt<OpenedRepository> {
-  return answer !== undefined && !isFailure(answer);
-}
-
-function noAnswer(name: string, failure: Failure | undefined): string {
-  const seconds = formatSeconds(LIMITS.placeAnswerMs / 1000);
-  if (failure === undefined) return `repository '${name}' has not answered in ${seconds}`;
-  const { message } = failure;
-  return isAway(failure)
-    ? `repository '${name}' does not answer (${message})`
-    : `repository '${name}' cannot be read (${message})`;
-}
-
-/** By the first of the words in which they differ. */
-function whyNotFirst(
-  best: LookedAt<OpenedRepository>,
-  first: LookedAt<OpenedRepository>,
-  { words, subject }: { words: readonly AskedWord[]; subject: string | undefined },
-): string {
-  const differing = words.findIndex((_, at) => !isDeepStrictEqual(best.standings[at], first.standings[at]));
-  const at = Math.max(differing, 0);
-  const [one, other] = [best.standings[at], first.standings[at]];
-  const [name, firstName] = [best.opened.name, first.opened.name];
-  const what = subject ?? `'${words[at]?.word ?? ""}'`;
-  return `${what} is read from repository '${name}': ${comparison(one, { name: firstName, standing: other })}`;
-}
-
-function comparison(
-  one: Standing | undefined,
-  { name, standing }: { name: string; standing: Standing | undefined },
-): string {
-  if (one?.us === undefined || standing?.us === undefined || one.isExact !== standing.isExact)
-    return `'${name}' does not have it`;
-  if (one.log === undefined || standing.log === undefined) {
-    const [its, that] = [one.us, standing.us].map((us) => formatInstant(Number(us / 1000n)));
-    return `it has one of ${its}, '${name}' one of ${that}`;
-  }
-  const { log } = one;
-  const isSameLine = log.systemId === standing.log.systemId && log.timeline === standing.log.timeline;
-  if (isSameLine && one.us !== standing.us)
-    return `it goes to ${formatMicros(one.us)}, '${name}' to ${formatMicros(standing.us)}`;
-  const [its, that] = [log, standing.log].map(({ systemId, timeline, to: lsn }) =>
-    formatPosition(isSameLine ? { lsn } : { systemId, timeline, lsn }),
-  );
-  return `it goes to ${formatMicros(one.us)}, ${its}; '${name}' to ${formatMicros(standing.us)}, ${that}`;
 }

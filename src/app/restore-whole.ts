@@ -24,6 +24,7 @@ import {
   type RestoreHome,
 } from "./restore-home.ts";
 import {
+  chosenPlan,
   type ChosenPlan,
   type ChosenPoint,
   findSnapshot,
@@ -31,6 +32,7 @@ import {
   readingPoint,
   whereChosen,
 } from "./opened-point.ts";
+import { ofChoice } from "./repository-findings.ts";
 import { openToRead } from "./session.ts";
 import type { Globals, Surroundings } from "./surroundings.ts";
 
@@ -59,10 +61,10 @@ export async function planWhole(
   const opened = await openPlace(globals, flags.onto, s);
   const found = await openPoint(globals, point, s);
   const job = await import("../job/plan-whole.ts");
-  const options = optionsOf(flags, opened, found.name, s);
+  const options = { ...optionsOf(flags, opened, found.name, s), known: found.findings ?? [] };
   return await readingPoint(found, s, async () => {
     const plan = await job.planWhole(found.reader, options);
-    return { ...plan, findings: [...opened.findings, ...plan.findings], repository: found.name };
+    return chosenPlan({ ...plan, findings: [...opened.findings, ...plan.findings] }, found);
   });
 }
 
@@ -76,7 +78,7 @@ export async function runWhole(
   const opened = await openPlace(globals, flags.onto, s);
   const { repository, name } = await openToRead(whereChosen(globals, chosen), s);
   const { restoreWhole } = await import("../job/restore-whole.ts");
-  const options = optionsOf(flags, opened, name, s);
+  const options = { ...optionsOf(flags, opened, name, s), known: ofChoice(chosen.findings ?? []) };
   const choose = (list: Parameters<typeof findSnapshot>[0]) => findSnapshot(list, chosen.snapshot);
   const { installationId } = choose(await listPoints(repository, s));
   const home = await restoreHome(opened.loaded, installationId, s);

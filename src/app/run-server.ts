@@ -52,14 +52,16 @@ export async function runServer(
     const options = { ...(await optionsFor(identity.id)), ...(await recoveryPlace(opened, s)) };
     return await job.runMoment({ ...options, repository, asked, identity });
   });
-  if (moment !== undefined) return moment;
+  const { findings: known = [] } = opened;
+  if (moment !== undefined) return { ...moment, findings: [...known, ...moment.findings] };
   const list = await listPoints(opened.repository, s);
   const point = resolvePoint(list, word, config?.installation.id);
   await opened.repository.loadIndex(s);
   const reader = new PointReader(opened.repository, point, { signal: s.signal });
   const scratch = await scratchPlaces(config, { inPlaceServer: false }, s);
   const options = { ...(await optionsFor(point.installationId)), scratch };
-  return await readingPoint({ ...opened, list, reader }, s, async () => await job.runPoint(reader, options));
+  const started = await readingPoint({ ...opened, list, reader }, s, async () => await job.runPoint(reader, options));
+  return { ...started, findings: [...known, ...started.findings] };
 }
 
 /** A container that was made for one command ends with it, and all that it started. */

@@ -5,6 +5,8 @@
 import { realpathSync } from "node:fs";
 import { resolve } from "node:path";
 import { type ErrorCode, Failure, isFailure } from "../base/errors.ts";
+import type { Finding } from "../base/findings.ts";
+import { type AskedMoment, parseMoment } from "../point/moment.ts";
 import type { Repository } from "../repo/repository.ts";
 import { parseRestLocation, withoutPassword } from "../store/rest-location.ts";
 import { type Config, findConfig, loadConfig, type LoadedConfig, type RepositoryConfig } from "./config.ts";
@@ -18,6 +20,21 @@ export interface OpenedRepository {
   /** Undefined when no configuration was needed. */
   config: Config | undefined;
   configPath: string | undefined;
+  /** Why it is this one, where it is not the first of the configuration. */
+  why?: string | undefined;
+  /** What whoever brings something back from it must know of the other repositories. */
+  findings?: readonly Finding[];
+  /** When what is wanted of it was said, in milliseconds since 1970: `-5m` counts from then, however long opening it took. */
+  saidAtMs?: number;
+}
+
+/** The moment that a word means which was said when the repository was chosen. */
+export function askedOf(
+  { saidAtMs }: Pick<OpenedRepository, "saidAtMs">,
+  word: string,
+  { clock }: Pick<Surroundings, "clock">,
+): AskedMoment | undefined {
+  return parseMoment(word, saidAtMs ?? clock.now());
 }
 
 /** A repository that was wanted first and does not answer, or could be read and did not take what was to be written. */

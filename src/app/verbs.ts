@@ -52,11 +52,13 @@ import {
   type ChosenPlan,
   type ChosenPoint,
   findSnapshot,
+  chosenPlan,
   openPoint,
   readingPoint,
   settleWord,
   whereChosen,
 } from "./opened-point.ts";
+import { ofChoice } from "./repository-findings.ts";
 import { openFor } from "./repository-for.ts";
 import { openChosenRepository, openToRead } from "./session.ts";
 import type { Globals, Surroundings } from "./surroundings.ts";
@@ -311,8 +313,13 @@ export async function planRestore(
   if (options.isLive) await (await import("./restore-whole.ts")).refuseBesideUnfinished(globals, s);
   const opened = await openPoint(globals, point, s);
   const restoring = await import("../job/restore.ts");
-  const plan = await readingPoint(opened, s, async () => await restoring.planRestore(opened.reader, options));
-  return { ...plan, repository: opened.name };
+  const known = opened.findings ?? [];
+  const plan = await readingPoint(
+    opened,
+    s,
+    async () => await restoring.planRestore(opened.reader, { ...options, known }),
+  );
+  return chosenPlan(plan, opened);
 }
 
 /** @param point A word, or the very snapshot that was shown and confirmed. */
@@ -331,7 +338,8 @@ export async function runRestore(
     typeof point === "string"
       ? resolvePoint(list, word ?? point, config?.installation.id)
       : findSnapshot(list, point.snapshot);
-  return await (await import("../job/restore.ts")).restore({ repository, choose }, options);
+  const known = typeof point === "string" ? opened.findings : ofChoice(point.findings ?? []);
+  return await (await import("../job/restore.ts")).restore({ repository, choose }, { ...options, known: known ?? [] });
 }
 
 export async function runDrill(

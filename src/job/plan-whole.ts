@@ -78,6 +78,8 @@ export interface WholeOptions extends Watching {
   home: (manifest: Manifest) => Promise<string>;
   /** As `--repository` takes it. */
   repositoryName: string;
+  /** What is known of where the point is read. */
+  known?: readonly Finding[];
   program: string;
 }
 
@@ -141,6 +143,7 @@ export async function planAll(reader: PointReader, options: WholeOptions): Promi
       ...space.blockers,
     ],
     findings: [
+      ...(options.known ?? []),
       ...(parts.includes("database") ? lackingFindings(manifest) : []),
       ...momentFindings(manifest),
       ...findings,

@@ -68,6 +68,8 @@ export interface RestoreOptions {
   withRoles: boolean;
   /** A copy that reaches nobody; of a whole database that is not the live one. */
   clone?: CloneChoice | undefined;
+  /** What is known of where the point is read. */
+  known?: readonly Finding[];
   clock: Clock;
   progress: Progress;
   signal: AbortSignal;
@@ -124,6 +126,7 @@ async function planAll(reader: PointReader, options: RestoreOptions): Promise<Wh
     estimate: database?.estimate ?? null,
     blockers,
     findings: [
+      ...(options.known ?? []),
       ...(steps.some(({ part }) => part === "database") ? lackingFindings(manifest) : []),
       ...momentFindings(manifest),
       ...findings,

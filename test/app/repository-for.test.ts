@@ -4,6 +4,7 @@ import { randomBytes } from "node:crypto";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { after, before, test } from "node:test";
 import { type ChoiceOptions, openFor } from "../../src/app/repository-for.ts";
+import { askedOf } from "../../src/app/session.ts";
 import type { Surroundings } from "../../src/app/surroundings.ts";
 import { type Clock, formatInstant, systemClock } from "../../src/base/clock.ts";
 import { isFailure } from "../../src/base/errors.ts";
@@ -62,7 +63,21 @@ function configure(...given: (string | Opening)[]): void {
   writeFileSync(folder.at("chatkeep.yaml"), JSON.stringify({ installation, repositories }));
 }
 
-async function choose(words: string | string[], options?: ChoiceOptions & { repository?: string; clock?: Clock }) {
+type Choosing = ChoiceOptions & { repository?: string; clock?: Clock };
+
+async function choose(words: string | string[], options?: Choosing) {
+  const { opened, said } = await opening(words, options);
+  return { name: opened.name, said };
+}
+
+/** The kinds and levels of what is found of the others, and why it is this one. */
+async function found(words: string | string[], options?: Choosing) {
+  const { opened } = await opening(words, options);
+  const { name, why, findings = [] } = opened;
+  return { name, why, kinds: findings.map(({ kind, level }) => `${level} ${kind}`), findings };
+}
+
+async function opening(words: string | string[], options?: Choosing) {
   const said: string[] = [];
   const progress: Progress = { ...silent, say: (line) => void said.push(line) };
   const s: Surroundings = {
@@ -77,7 +92,7 @@ async function choose(words: string | string[], options?: ChoiceOptions & { repo
   };
   const { repository } = options ?? {};
   const opened = await openFor({ config: folder.at("chatkeep.yaml"), repository }, [words].flat(), s, options);
-  return { name: opened.name, said };
+  return { opened, said, s };
 }
 
 const FIRST = { name: "first", said: [] };
@@ -127,10 +142,22 @@ test("one that does not answer, or cannot be read, keeps nobody from what anothe
   const { name, said } = await choose("now");
   assert.deepEqual([name, said.length], ["first", 1]);
   assert.match(said[0] ?? "", gone);
+  assert.deepEqual((await found("now")).kinds, ["warning repository-not-asked"]);
   configure("gone", "second", "first");
-  const found = await choose("now");
-  assert.match(found.said[0] ?? "", /^repository 'gone' does not answer \(.*\): reading from 'first'$/);
-  assert.match(found.said[1] ?? "", /^'now' is read from repository 'first': it goes to .*, 'second' to /);
+  const other = await choose("now");
+  assert.match(other.said[0] ?? "", /^repository 'gone' does not answer \(.*\): reading from 'first'$/);
+  assert.match(other.said[1] ?? "", /^'now' is read from repository 'first': it goes to .*, 'second' to /);
+  const { why, kinds, findings } = await found("now");
+  assert.match(why ?? "", /^repository 'gone' does not answer \(.*\); it goes to .*, 'second' to /);
+  assert.deepEqual(kinds, ["alarm repository-not-asked"]);
+  assert.match(
+    findings[0]?.message ?? "",
+    /^repository 'gone' .*: what it has may be newer than what is read from 'first'$/,
+  );
+  // What the log has is the same wherever it is.
+  for (const word of [shown(15), "lsn:16/B3002000"]) assert.deepEqual((await found(word)).findings, [], word);
+  assert.deepEqual((await found(shown(40))).kinds, ["alarm repository-not-asked"]);
+  assert.deepEqual((await found("now", { repository: "first" })).findings, []);
   configure("first", { name: "second", password: "wrong" });
   assert.match(
     (await choose("now")).said.join(),
@@ -174,4 +201,41 @@ test("the newest restore point is read where it is, unless it was forgotten by n
   const copy = await addPoint(first, newer, { original: made });
   await forget(forgetting(reopen(first), { by: "name", words: [copy], installationId: LINE.installation }));
   assert.deepEqual(await choose("latest"), FIRST);
+});
+
+test("the last seconds of a log are left for newer files and configuration in an earlier repository, and that is told", async () => {
+  const taken = await addPoint(first, NOW - HOUR);
+  await putMore(second, 32, SEGMENT + 65_536, SEGMENT + 131_072);
+  assert.deepEqual(await choose("now"), FIRST);
+  const { kinds, findings } = await found("now");
+  assert.deepEqual(kinds, ["warning repository-goes-further"]);
+  const message = findings[0]?.message;
+  assert.equal(
+    message,
+    `the log in 'second' goes to ${shown(32)}, and that in 'first', which is read, to ${shown(31)}`,
+  );
+  configure("second", "first");
+  const later = await found("now");
+  assert.deepEqual([later.name, later.kinds], ["second", ["warning repository-newer-point"]], "the first is not left");
+  configure("first", "second");
+  // Minutes are more than seconds.
+  await putMore(second, 34, SEGMENT + 131_072, SEGMENT + 196_608);
+  const most = await found("now");
+  assert.deepEqual([most.name, most.kinds], ["second", ["warning repository-newer-point"]]);
+  assert.match(
+    most.findings[0]?.message ?? "",
+    /^'first' has a restore point of .*, and 'second', which is read, none newer/,
+  );
+  assert.match(most.findings[0]?.hint ?? "", /restore latest --only storage --missing --repository first/);
+  await addPoint(second, NOW - HOUR, { original: taken });
+  const all = await found("now");
+  assert.deepEqual([all.name, all.why, all.kinds], ["second", `it goes to ${shown(34)}, 'first' to ${shown(31)}`, []]);
+});
+
+test("a time before now counts from when it was said, however long opening takes", async () => {
+  let ms = NOW + 16 * 60_000;
+  // Each look at it takes a minute.
+  const clock: Clock = { ...systemClock, now: () => (ms += 60_000) };
+  const { opened, s } = await opening("-5m", { clock });
+  assert.deepEqual(askedOf(opened, "-5m", s), { kind: "time", us: us(12) });
 });

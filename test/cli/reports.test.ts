@@ -285,6 +285,14 @@ const REPORTS: Record<string, string[]> = {
   ),
   "the plan of a restore": formatPlan(PLAN, LOOK),
   "the plan of a restore of a moment": formatPlan({ ...PLAN, moment: MOMENT }, LOOK),
+  "the plan of a restore from another repository than the first": formatPlan(
+    {
+      ...PLAN,
+      repository: "offsite",
+      repositoryWhy: "it goes to 2026-11-23T10:31:07.482911Z, 'primary' to 2026-11-23T08:02:11.019377Z",
+    },
+    LOOK,
+  ),
   "the plan of a restore into a server of which little is known": formatPlan(
     { ...PLAN, estimate: { diskBytes: 160_432_128, freeBytes: null, seconds: null } },
     LOOK,

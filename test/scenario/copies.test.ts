@@ -210,6 +210,20 @@ test("when the first repository is away the next one is written, told by an alar
   assert.equal((await desk.chatkeep(["list", "--repository", "primary"])).status, 10);
   assert.equal((await desk.chatkeep(["verify"])).status, 10);
 
+  const restored = await desk.chatkeep([
+    "restore",
+    "latest",
+    "--only",
+    "config",
+    "--to",
+    join(desk.root, "beside"),
+    "--yes",
+    "--quiet",
+  ]);
+  assert.equal(restored.status, 3, restored.stderr);
+  const notAsked =
+    /^alarm: repository 'primary' does not answer .*: what it has may be newer than what is read from 'second'$/m;
+  assert.match(restored.stderr, notAsked);
   renameSync(`${desk.repository}.away`, desk.repository);
 });
 

@@ -330,6 +330,7 @@ longTest("what the first repository lacks is brought back from another, from the
     const to = ["--only", "database", "--database-url", url];
     const plan = await desk.chatkeep(["restore", "now", ...to, "--plan"]);
     assert.match(plan.stderr, why);
+    assert.match(plan.stdout, /^ {2}repository +primary: it goes to 2\S+Z, 'behind' to 2\S+Z$/m);
     const position = /^ {2}same again +chatkeep restore (lsn:\S+)$/m.exec(plan.stdout)?.[1] ?? "";
     const restored = await desk.chatkeep(["restore", position, ...to, "--yes"]);
     assert.equal(restored.status, 0, restored.stderr);

@@ -13,7 +13,7 @@ import { type Look, padEnd, padStart, proseWidth, wrap } from "../look.ts";
 import { formatPairs } from "../table.ts";
 import { formatAge, formatUtc } from "../when.ts";
 import { plannedMomentPairs } from "./moment.ts";
-import { formatBlockers } from "./restore.ts";
+import { formatBlockers, type ReadFrom, repositoryPairs } from "./restore.ts";
 
 /** The steps as people call them. */
 const NAMES: Readonly<Record<StageSummary["name"], string>> = {
@@ -34,7 +34,7 @@ const NAMES: Readonly<Record<StageSummary["name"], string>> = {
 };
 const NAME_WIDTH = Math.max(...Object.values(NAMES).map(({ length }) => length));
 
-export function formatWholePlan(plan: WholePlan, look: Look): string[] {
+export function formatWholePlan(plan: WholePlan & ReadFrom, look: Look): string[] {
   const { kind, root, database, frontendUrl } = plan.place;
   const place = [kind, ...(root === null ? [] : [root]), `database '${database}'`].join(", ");
   return [
@@ -42,6 +42,7 @@ export function formatWholePlan(plan: WholePlan, look: Look): string[] {
     ...formatPairs(
       [
         ["restore point", shortId(plan.point)],
+        ...repositoryPairs(plan),
         ...(plan.moment === undefined
           ? [["taken", `${formatUtc(plan.takenAt)}, ${formatAge(plan.takenAt, look.nowMs)}`] as const]
           : plannedMomentPairs(plan.moment, look)),

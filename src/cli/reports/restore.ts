@@ -12,7 +12,7 @@ import { plannedMomentPairs } from "./moment.ts";
 const NOUNS = { database: "database", storage: "uploaded files", config: "configuration", code: "code" } as const;
 
 /** A page that can be read at three in the morning: what, where, what not, and what stands in the way. */
-export function formatPlan(plan: RestorePlan, look: Look): string[] {
+export function formatPlan(plan: RestorePlan & ReadFrom, look: Look): string[] {
   const steps = formatTable(
     [
       { title: "", cell: ({ index }) => `${index + 1}.`, align: "right" },
@@ -33,6 +33,7 @@ export function formatPlan(plan: RestorePlan, look: Look): string[] {
     ...formatPairs(
       [
         ["restore point", shortId(plan.point)],
+        ...repositoryPairs(plan),
         ...(plan.moment === undefined
           ? [["taken", `${formatUtc(plan.takenAt)}, ${formatAge(plan.takenAt, look.nowMs)}`] as const]
           : plannedMomentPairs(plan.moment, look)),
@@ -54,6 +55,17 @@ export function formatPlan(plan: RestorePlan, look: Look): string[] {
     ...formatBlockers(plan.blockers, look),
     "",
   ];
+}
+
+export interface ReadFrom {
+  repository?: string;
+  repositoryWhy?: string;
+}
+
+/** None where it is the first of the configuration, or the one that was named. */
+export function repositoryPairs({ repository, repositoryWhy }: ReadFrom): [string, string][] {
+  if (repository === undefined || repositoryWhy === undefined) return [];
+  return [["repository", `${repository}: ${repositoryWhy}`]];
 }
 
 function roles({ roles: planned }: RestorePlan, look: Look): string[] {

@@ -1,6 +1,7 @@
 /** `restore` without a target: everything into Chatwoot's own place, or on with one that was begun. */
 import { ONTO_KINDS, type OntoKind } from "../../app/restore-home.ts";
 import type { WholeFlags } from "../../app/restore-whole.ts";
+import type { ChosenPlan } from "../../app/opened-point.ts";
 import { Failure } from "../../base/errors.ts";
 import type { WholePlan, WholeSummary } from "../../job/whole-summaries.ts";
 import { cloneOf } from "./clone-flags.ts";
@@ -63,7 +64,8 @@ export async function restoreWhole(invocation: Invocation): Promise<ExitStatus> 
   }
   const app = await import("../../app/restore-whole.ts");
   const plan = await app.planWhole(globals, point, flags, surroundings);
-  if (isPlan || !(mode.quiet && mode.yes)) showPlan(invocation, plan);
+  const isShown = isPlan || !(mode.quiet && mode.yes);
+  if (isShown) showPlan(invocation, plan);
   const [blocker] = plan.blockers;
   if (blocker !== undefined) throw new Failure("target/unsuitable", blocker.message, { hint: blocker.hint });
   if (isPlan) {
@@ -74,11 +76,11 @@ export async function restoreWhole(invocation: Invocation): Promise<ExitStatus> 
   // By its exact snapshot: 'latest' may be another by now, and what was confirmed is what is done.
   const summary = await app.runWhole(
     globals,
-    { snapshot: plan.snapshot, repository: plan.repository },
+    { snapshot: plan.snapshot, repository: plan.repository, findings: plan.findings },
     flags,
     surroundings,
   );
-  return tell(invocation, summary, plan);
+  return tell(invocation, summary, isShown ? plan : undefined);
 }
 
 export async function resume(invocation: Invocation): Promise<ExitStatus> {
@@ -155,7 +157,7 @@ function ontoOf(word: string | undefined): OntoKind | undefined {
   return ONTO_KINDS.find((kind) => kind === word);
 }
 
-function showPlan({ mode, printer, progress, redactor, look }: Invocation, plan: WholePlan): void {
+function showPlan({ mode, printer, progress, redactor, look }: Invocation, plan: ChosenPlan<WholePlan>): void {
   progress.end();
   if (mode.json) printer.json(plan);
   else printer.out(formatWholePlan(redactor.redactDeep(plan), look));

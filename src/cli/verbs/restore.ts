@@ -1,4 +1,5 @@
 import { planRestore, runRestore } from "../../app/verbs.ts";
+import type { ChosenPlan } from "../../app/opened-point.ts";
 import { Failure } from "../../base/errors.ts";
 import type { Finding } from "../../base/findings.ts";
 import type { CloneChoice } from "../../job/restore.ts";
@@ -32,7 +33,8 @@ export const restore: Verb = async (invocation) => {
     });
   }
   const plan = await planRestore(globals, point, options, surroundings);
-  if (isPlan || !(mode.quiet && mode.yes)) showPlan(invocation, plan);
+  const isShown = isPlan || !(mode.quiet && mode.yes);
+  if (isShown) showPlan(invocation, plan);
   const [blocker] = plan.blockers;
   if (blocker !== undefined) {
     const code = blocker.kind.endsWith("not-empty") ? "target/not-empty" : "target/unsuitable";
@@ -46,12 +48,12 @@ export const restore: Verb = async (invocation) => {
   // By its exact id: 'latest' may be another by now, and what was confirmed is what is done.
   const summary = await runRestore(
     globals,
-    { snapshot: plan.snapshot, repository: plan.repository },
+    { snapshot: plan.snapshot, repository: plan.repository, findings: plan.findings },
     options,
     surroundings,
   );
   answer(invocation, summary, formatRestored);
-  tellFindings(invocation, notIn(plan, summary.findings));
+  tellFindings(invocation, isShown ? notIn(plan, summary.findings) : summary.findings);
   if (!mode.json && !mode.quiet) printer.note(formatNext(redactor.redactDeep(summary), look));
   return statusOf(summary.findings);
 };
@@ -91,7 +93,7 @@ function readOptions(invocation: Invocation): Options {
   };
 }
 
-function showPlan({ mode, printer, progress, redactor, look }: Invocation, plan: RestorePlan): void {
+function showPlan({ mode, printer, progress, redactor, look }: Invocation, plan: ChosenPlan<RestorePlan>): void {
   progress.end();
   if (mode.json) printer.json(plan);
   else printer.out(formatPlan(redactor.redactDeep(plan), look));
