@@ -16,18 +16,18 @@ interface Asked {
   readonly mode: WatchMode;
 }
 
-interface ServerThere {
+export interface Begun {
+  readonly found: FoundInstallation;
   /** Chatwoot's database. */
   readonly address: ServerAddress;
   readonly chosen: ChosenMode;
 }
 
-export type Begun = ServerThere & { readonly found: FoundInstallation };
-
 export interface ServerLook {
-  readonly found: FoundInstallation;
-  /** A failure where the server does not answer, or has no room for us: what time mends. */
-  readonly server: ServerThere | Failure;
+  /** Now or before; undefined while the engine does not run that its containers are at. */
+  readonly found: FoundInstallation | undefined;
+  /** A failure where time may mend it: the server does not answer, has no room for us, or its engine does not run. */
+  readonly server: Begun | Failure;
 }
 
 /**
@@ -39,19 +39,24 @@ export async function lookForServer(
   s: Surroundings,
   known?: FoundInstallation,
 ): Promise<ServerLook> {
-  const found = await openInstallation(config.installation, s, config.database).catch((error: unknown) => {
-    if (known === undefined || s.signal.aborted || !isFailure(error)) throw error;
-    return known;
-  });
+  let found = known;
   try {
+    found = await openInstallation(config.installation, s, config.database).catch((error: unknown) => {
+      if (known === undefined || s.signal.aborted || !isFailure(error)) throw error;
+      return known;
+    });
     const address = found.address();
     const chosen = await chooseMode(mode, await wayToLog(config, { found, address }, s), s);
-    return { found, server: { address, chosen } };
+    return { found, server: { found, address, chosen } };
   } catch (error) {
     s.signal.throwIfAborted();
-    if (!isFailure(error, "database/unreachable") && !isFailure(error, "database/full")) throw error;
+    if (!isFailure(error) || !mayPass(error)) throw error;
     return { found, server: error };
   }
+}
+
+function mayPass({ code, retryAfterMs }: Failure): boolean {
+  return ERRORS[code].retry || retryAfterMs !== undefined;
 }
 
 /**
@@ -86,7 +91,7 @@ const FIRST_WAIT_MS = 500;
  * @throws Failure for what somebody has to mend, at the server or, while it is away, at the repositories; the signal's reason.
  */
 export async function untilServer({ first, asked, repositories, book }: Waiting, s: Surroundings): Promise<Begun> {
-  if (!isFailure(first.server)) return { ...first.server, found: first.found };
+  if (!isFailure(first.server)) return first.server;
   const stop = new AbortController();
   const signal = AbortSignal.any([s.signal, stop.signal]);
   // Whoever waits for the server learns of the others by and by.
@@ -103,7 +108,7 @@ export async function untilServer({ first, asked, repositories, book }: Waiting,
     look = await lookForServer(asked, { ...s, signal }, look.found);
   }
   book.begins(look.server.chosen);
-  return { ...look.server, found: look.found };
+  return look.server;
 }
 
 /** @throws Failure where no repository can be used, and waiting does not help. */

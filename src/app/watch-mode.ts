@@ -68,12 +68,12 @@ export async function chooseMode(asked: WatchMode, way: WayToServer, s: Surround
   const reason = await reasonAt(address, s);
   const known = isFailure(reason) ? undefined : reason;
   // What time may mend is no reason to do with less.
-  if (code === "database/full" && known?.isLasting !== true) throw refused;
+  if (ERRORS[code].retry && known?.isLasting !== true) throw refused;
   if (isFailure(reason) && ERRORS[reason.code].retry) throw reason;
   const { why, change } = known ?? { why: refused.message, change: refused.hint };
   if (asked === "stream") {
     const hint = change === undefined ? {} : { hint: change };
-    throw new Failure(code === "database/full" ? "database/unsuitable" : code, why, { ...hint, cause: refused });
+    throw new Failure(ERRORS[code].retry ? "database/unsuitable" : code, why, { ...hint, cause: refused });
   }
   if (isFailure(reason)) await tryStatements(way, s);
   return { mode: "interval", address: way.address, why, ...(change === undefined ? {} : { change }) };

@@ -76,7 +76,7 @@ export interface FailureOptions {
   /** What to do about it: one sentence, or the question an expert would ask. */
   hint?: string;
   cause?: unknown;
-  /** What the other side asked for: not to be tried again sooner. */
+  /** What the other side asked for: not to be tried again sooner. With a code that needs somebody: this time it may pass by itself. */
   retryAfterMs?: number | undefined;
 }
 

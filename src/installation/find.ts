@@ -71,7 +71,7 @@ function notFound(looks: readonly Look[], { project, container, deployment }: In
  *
  * @throws Failure `installation/not-found` when there is none, or what is named does not exist; `installation/several`
  *   when there are two; `source/unreadable` when the environment file, Docker's socket or the
- *   cluster's objects may not be read;
+ *   cluster's objects may not be read, with `retryAfterMs` where the engine does not run;
  *   `installation/invalid` when its database settings make no sense.
  */
 export async function findInstallation(settings: InstallationSettings, options: FindOptions): Promise<Found> {

@@ -321,6 +321,8 @@ function withoutFrames(log: Buffer): string {
 export interface SilentEngine extends NoEngine {
   /** It is there, and this user may not use it. */
   isDenied: boolean;
+  /** Nobody listens there, as before the engine was started. */
+  isAway: boolean;
 }
 
 /** The engine that answers at an address, or why none does. */
@@ -338,14 +340,18 @@ export async function openEngine(
   }
 }
 
+const AWAY = new Set<unknown>(["ECONNREFUSED", "ECONNRESET", "EHOSTUNREACH", "ENETUNREACH", "ETIMEDOUT", "EAI_AGAIN"]);
+
 function silence(address: EngineAddress, error: unknown): SilentEngine {
   const where = describeEngine(address);
   const cause: unknown = error instanceof Failure ? error.cause : undefined;
   // Of an address, these are about files of certificates, and the message names them.
   const code = address.kind === "socket" && cause instanceof Error && "code" in cause ? cause.code : "";
+  const isAway = cause instanceof Error && "code" in cause && (code === "ENOENT" || AWAY.has(cause.code));
   if (code === "EACCES" || code === "EPERM") {
     return {
       isDenied: true,
+      isAway: false,
       why: `this user may not use the Docker Engine's socket ${where}`,
       remedy:
         "Run Chatkeep as root, or add the user to the group that owns the socket: usermod --append --groups docker USER.",
@@ -353,7 +359,8 @@ function silence(address: EngineAddress, error: unknown): SilentEngine {
   }
   if (code === "ENOENT") {
     const remedy = "Start Docker, or name the socket in DOCKER_HOST.";
-    return { isDenied: false, why: `no Docker Engine listens at ${where}`, remedy };
+    return { isDenied: false, isAway, why: `no Docker Engine listens at ${where}`, remedy };
   }
-  return { isDenied: false, why: messageOf(error), remedy: "Start Docker, or say in DOCKER_HOST where it listens." };
+  const remedy = "Start Docker, or say in DOCKER_HOST where it listens.";
+  return { isDenied: false, isAway, why: messageOf(error), remedy };
 }

@@ -1,13 +1,15 @@
 /** A watch whose server comes later, and one whose server was taken the place of by another, as the command line begins them. */
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { readFile, rm, writeFile } from "node:fs/promises";
+import { type AddressInfo, createServer } from "node:net";
 import { after, before, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { readWatch } from "../../src/app/watched.ts";
 import { loadConfig } from "../../src/app/config.ts";
 import type { Surroundings } from "../../src/app/surroundings.ts";
 import { runWatch } from "../../src/app/watch.ts";
-import { lookAgain } from "../../src/app/watch-begin.ts";
+import { lookAgain, lookForServer } from "../../src/app/watch-begin.ts";
 import { systemClock } from "../../src/base/clock.ts";
 import { Failure, isFailure } from "../../src/base/errors.ts";
 import { silent } from "../../src/base/progress.ts";
@@ -151,7 +153,7 @@ test("a watch whose server is not there yet says so and tells, ends when it is t
 });
 
 test(
-  "a database whose container is made anew is followed on at its new address, its log and its files",
+  "a watch that is started before the engine waits for it; a database whose container is made anew is followed on at its new address, its log and its files",
   { skip },
   async () => {
     const made = (address: string) => {
@@ -160,14 +162,18 @@ test(
       return [web, worker, redis, postgres({ project: "chatwoot", ports: {}, address })].flatMap((one) => one ?? []);
     };
     const world: StandInWorld = { containers: made("127.0.0.2"), images: IMAGES };
-    await using engine = await startStandInEngine(world);
+    const socket = folder.at("docker.sock");
     await ask(
       server.address,
       "create table active_storage_blobs (id bigserial, key text, filename text, checksum text, byte_size bigint, service_name text, created_at timestamp default now())",
     );
     // What the watch before wrote down of itself says nothing of this one.
     await rm(folder.at("state", ID, "watch.json"));
-    await using watching = watch(await configure("kind: docker-compose"), "stream", { DOCKER_HOST: engine.host });
+    const env = { DOCKER_HOST: `unix://${socket}` };
+    await using watching = watch(await configure("kind: docker-compose"), "stream", env);
+    const waiting = await watching.until("it waits", (one) => kindsOf(one).includes("log-not-received"));
+    assert.deepEqual([waiting.mode, waiting.why], ["waiting", `no Docker Engine listens at ${socket}`]);
+    await using _engine = await startStandInEngine(world, socket);
     await watching.until("it is followed", ({ log }) => log !== null);
 
     await server.stop();
@@ -189,6 +195,28 @@ test(
     );
   },
 );
+
+test("what a server says that may pass is waited for, and no reason to do with less", async () => {
+  // As a standby that ends whoever is in its way: to each it says no to SSL, and then that.
+  const said = "SFATAL\0C40001\0Mterminating connection due to conflict with recovery\0\0";
+  const answer = Buffer.alloc(5 + said.length, `E\0\0\0${String.fromCharCode(4 + said.length)}${said}`, "latin1");
+  const standby = createServer((socket) => {
+    socket.on("error", () => {});
+    socket.on("data", (data) => (data.length === 8 ? socket.write("N") : socket.end(answer)));
+  });
+  await once(standby.listen(0, "127.0.0.1"), "listening");
+  try {
+    const path = await configure(manual((standby.address() as AddressInfo).port));
+    const s = surroundings(new AbortController().signal);
+    const { config } = await loadConfig({ config: path }, s);
+    for (const mode of ["auto", "stream"] as const) {
+      const { server: looked } = await lookForServer({ config, mode }, s);
+      assert.ok(isFailure(looked, "database/conflict"));
+    }
+  } finally {
+    standby.close();
+  }
+});
 
 test("while nobody answers, which way the log is had by cannot be told, and stays", async () => {
   await using other = await StoppedPostgres.make();

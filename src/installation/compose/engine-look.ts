@@ -7,6 +7,9 @@ import { type Container, groupChatwoot, leaderOf, readContainers, serviceOf } fr
 import { machineThrough, ownAmong } from "./inside.ts";
 import { readSite, type Site, type Ways } from "./site.ts";
 
+/** An engine that does not run may be started: whoever waits for that need not ask sooner. */
+const AWAY_MS = 500;
+
 export interface EngineKind {
   name: InstallationKind;
   /** For people. @param where The engine. */
@@ -24,7 +27,10 @@ export async function lookAtEngine(kind: EngineKind, settings: InstallationSetti
   const engine = await openEngine(address, world);
   if (!(engine instanceof EngineApi)) {
     const isMeant = settings.kind === kind.name || settings.project !== undefined || settings.container !== undefined;
-    if (isMeant) throw new Failure("source/unreadable", engine.why, { hint: engine.remedy });
+    if (isMeant) {
+      const retryAfterMs = engine.isAway ? AWAY_MS : undefined;
+      throw new Failure("source/unreadable", engine.why, { hint: engine.remedy, retryAfterMs });
+    }
     return { sightings: [], lookedFor, ...(engine.isDenied ? { blocked: engine } : {}) };
   }
   const all = await readContainers(engine, world);
