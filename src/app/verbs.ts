@@ -158,7 +158,10 @@ export async function runList(globals: Globals, flags: { all: boolean }, s: Surr
   const { readMeasures } = await import("./recoveries.ts");
   const measures = await readMeasures(config === undefined || path === undefined ? undefined : { config, path }, s);
   const installationId = flags.all ? undefined : config?.installation.id;
-  return await listVerb(repository, name, installationId, { clock: s.clock, signal: s.signal, measures });
+  const summary = await listVerb(repository, name, installationId, { clock: s.clock, signal: s.signal, measures });
+  const others = globals.repository === undefined ? (config?.repositories ?? []) : [];
+  const otherRepositories = others.map((one) => one.name).filter((one) => one !== name);
+  return otherRepositories.length === 0 ? summary : { ...summary, otherRepositories };
 }
 
 export async function runStatus(globals: Globals, s: Surroundings): Promise<StatusSummary> {

@@ -293,6 +293,8 @@ export interface ListSummary {
   points: PointLine[];
   /** Of each installation that is protected continuously: from when to when any moment can be had. */
   windows: WindowReport[];
+  /** Others of the configuration, which were not asked and may have more. */
+  otherRepositories?: string[];
   /** Snapshots in the repository that are not restore points, and files that cannot be read. */
   otherSnapshots: number;
   damaged: { name: string; message: string }[];

@@ -198,6 +198,9 @@ test("the newest restore point is read where it is, unless it was forgotten by n
   assert.deepEqual([dumped.status, dumped.stdout], [0, formatInstant(newer)], dumped.stderr);
   assert.match(dumped.stderr, /^'latest' is read from repository 'second': /m);
 
+  const listed = await callCli(["--config", folder.at("chatkeep.yaml"), "list"], { cwd: folder.path });
+  assert.match(listed.stdout, /^ {2}That is what 'first' has. 'second' may have more: /m, listed.stderr);
+
   const copy = await addPoint(first, newer, { original: made });
   await forget(forgetting(reopen(first), { by: "name", words: [copy], installationId: LINE.installation }));
   assert.deepEqual(await choose("latest"), FIRST);

@@ -262,6 +262,10 @@ const REPORTS: Record<string, string[]> = {
     },
     LOOK,
   ),
+  "a list with a window where there are other repositories": formatList(
+    { ...LIST, points: LIST.points.slice(0, 1), windows: [WINDOW], otherRepositories: ["offsite"] },
+    LOOK,
+  ),
   "an empty list": formatList({ ...LIST, points: [] }, LOOK),
   "a restore point": formatShow(SHOW, LOOK),
   "a restore point of a moment": formatShow({ ...SHOW, moment: MOMENT }, LOOK),

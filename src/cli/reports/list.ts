@@ -1,7 +1,7 @@
 import { formatBytes, formatCount, listSome, plural } from "../../base/bytes.ts";
 import { shortId } from "../../base/ids.ts";
 import type { ListSummary, PointLine } from "../../job/summaries.ts";
-import type { Look } from "../look.ts";
+import { type Look, proseWidth, wrap } from "../look.ts";
 import { formatAbout } from "./drill.ts";
 import { formatTable, type Column } from "../table.ts";
 import { formatAge, formatUtc } from "../when.ts";
@@ -71,12 +71,17 @@ export function formatList(summary: ListSummary, look: Look): string[] {
 }
 
 /** What lies between the points, where that is kept. */
-function windows({ windows: all, points }: ListSummary, look: Look): string[] {
-  return all.flatMap((window) => {
+function windows({ windows: all, points, repository, otherRepositories = [] }: ListSummary, look: Look): string[] {
+  const found = all.flatMap((window) => {
     const name = points.find(({ installation }) => installation.id === window.installation)?.installation.name;
     const whose = all.length > 1 ? ` of ${name ?? window.installation}` : "";
     return ["", `continuous protection${whose}`, ...formatWindow(window, look, "  ")];
   });
+  if (found.length === 0 || otherRepositories.length === 0) return found;
+  const others = listSome(otherRepositories.map((name) => `'${name}'`));
+  // 'restore now' asks them all.
+  const told = `That is what '${repository}' has. ${others} may have more: 'chatkeep status' shows each.`;
+  return [...found, ...wrap(told, proseWidth(look), "  ")];
 }
 
 function torn(points: readonly PointLine[]): string[] {
