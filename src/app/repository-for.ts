@@ -8,6 +8,7 @@ import { type AskedWord, type LookedAt, lookAtEach, mostOf } from "../job/which-
 import { isMomentAlone, parseMoment } from "../point/moment.ts";
 import { loadConfig, type LoadedConfig, type RepositoryConfig } from "./config.ts";
 import { type Answer, betterBy, choiceFindings, isLooked, isName, noAnswer } from "./repository-findings.ts";
+import { readPassword } from "./secrets.ts";
 import { isAway, openAnsweringRepository, type OpenedRepository, openOf, openToRead } from "./session.ts";
 import type { Globals, Person, Surroundings } from "./surroundings.ts";
 
@@ -73,10 +74,15 @@ async function openBest(
   const { repositories, installation } = loaded.config;
   const [first] = repositories;
   const { person, typing } = attended(s.person);
+  const told = first && (await withPassword(first, s));
   const answers = await lookAtEach(repositories, {
     // Two that ask for a password at once would be one too many.
     open: async (one, signal) =>
-      await openOf(loaded, one, { ...s, signal, person: one === first ? person : undefined }),
+      await openOf(loaded, (one === first ? told : undefined) ?? one, {
+        ...s,
+        signal,
+        person: one === first ? person : undefined,
+      }),
     words,
     installationId: installation.id,
     typing,
@@ -110,6 +116,13 @@ async function openBest(
   }
   const findings = choiceFindings({ repositories, answers, best, words });
   return { ...best.opened, findings, ...(why.length === 0 ? {} : { why: why.join("; ") }) };
+}
+
+/** A command for a password may ask whoever is at the terminal: it gets its time before that of the others begins. */
+async function withPassword(first: RepositoryConfig, s: Surroundings): Promise<RepositoryConfig> {
+  const { "password-command": command, ...rest } = first;
+  if (s.person === undefined || command === undefined) return first;
+  return { ...rest, password: await readPassword(first, s) };
 }
 
 /** A person, and whether they are being asked. */

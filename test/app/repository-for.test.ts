@@ -5,7 +5,7 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { after, before, test } from "node:test";
 import { type ChoiceOptions, openFor } from "../../src/app/repository-for.ts";
 import { askedOf } from "../../src/app/session.ts";
-import type { Surroundings } from "../../src/app/surroundings.ts";
+import type { Person, Surroundings } from "../../src/app/surroundings.ts";
 import { type Clock, formatInstant, systemClock } from "../../src/base/clock.ts";
 import { isFailure } from "../../src/base/errors.ts";
 import { type Progress, silent } from "../../src/base/progress.ts";
@@ -63,7 +63,7 @@ function configure(...given: (string | Opening)[]): void {
   writeFileSync(folder.at("chatkeep.yaml"), JSON.stringify({ installation, repositories }));
 }
 
-type Choosing = ChoiceOptions & { repository?: string; clock?: Clock };
+type Choosing = ChoiceOptions & { repository?: string; clock?: Clock; person?: Person };
 
 async function choose(words: string | string[], options?: Choosing) {
   const { opened, said } = await opening(words, options);
@@ -83,7 +83,7 @@ async function opening(words: string | string[], options?: Choosing) {
   const s: Surroundings = {
     hide: () => {},
     redact: <T>(value: T) => value,
-    person: undefined,
+    person: options?.person,
     progress,
     signal,
     env: {},
@@ -94,6 +94,9 @@ async function opening(words: string | string[], options?: Choosing) {
   const opened = await openFor({ config: folder.at("chatkeep.yaml"), repository }, [words].flat(), s, options);
   return { opened, said, s };
 }
+
+const refuse = async () => await Promise.reject(new Error("nothing is asked for"));
+const NOBODY_ASKED: Person = { confirm: refuse, text: refuse, secret: refuse };
 
 const FIRST = { name: "first", said: [] };
 
@@ -241,4 +244,14 @@ test("a time before now counts from when it was said, however long opening takes
   const clock: Clock = { ...systemClock, now: () => (ms += 60_000) };
   const { opened, s } = await opening("-5m", { clock });
   assert.deepEqual(askedOf(opened, "-5m", s), { kind: "time", us: us(12) });
+});
+
+test("whoever is at the terminal may take their time for the first's password", async () => {
+  const typed = folder.at("typed");
+  configure(
+    { name: "first", "password-command": `echo '${PASSWORD}'; touch '${typed}'` },
+    { name: "second", "password-command": `test -e '${typed}' && echo '${PASSWORD}'` },
+  );
+  assert.deepEqual(await choose(shown(15), { person: NOBODY_ASKED }), FIRST);
+  configure("first", "second");
 });
