@@ -27,6 +27,8 @@ const FILE_MODE = 0o400;
 const FOLDERS = ["keys", "locks", "snapshots", "index", "data"] as const;
 /** Packs spread over 256 folders, so of a usual repository each folder is one round. */
 const LOOKED_AT_ONCE = 4096;
+/** Each has few packs: by themselves they would have one wait for the other. */
+const FOLDERS_AT_ONCE = 16;
 const TEMPORARY = join(BESIDE, "tmp");
 
 export interface LocalSettings {
@@ -212,8 +214,10 @@ class LocalStore implements Store {
     }
     const folder = join(this.location, kind);
     const folders = kind === "data" ? (await namesIn(folder)).map((name) => join(folder, name)) : [folder];
-    for (const at of folders) {
-      for await (const file of filesIn(at, { signal })) if (isId(file.name)) yield file;
+    for (let at = 0; at < folders.length; at += FOLDERS_AT_ONCE) {
+      const some = folders.slice(at, at + FOLDERS_AT_ONCE);
+      const read = await Promise.all(some.map(async (one) => await Array.fromAsync(filesIn(one, { signal }))));
+      for (const file of read.flat()) if (isId(file.name)) yield file;
     }
   }
 
