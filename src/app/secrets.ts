@@ -3,7 +3,7 @@ import { readFile } from "node:fs/promises";
 import { resolve } from "node:path";
 import { Failure, isFailure, messageOf } from "../base/errors.ts";
 import { readEnvFile } from "../chatwoot/environment.ts";
-import { runProgram } from "../system/process.ts";
+import { hasTerminal, runProgram } from "../system/process.ts";
 import type { RepositoryConfig } from "./config.ts";
 import type { Surroundings } from "./surroundings.ts";
 
@@ -26,7 +26,8 @@ export async function readSecretFile(path: string, what: string, s: Surroundings
 }
 
 export async function readSecretCommand(command: string, what: string, s: Surroundings): Promise<string> {
-  const running = runProgram("/bin/sh", ["-c", command], { signal: s.signal, cwd: s.cwd });
+  const options = { signal: s.signal, cwd: s.cwd, hasOwnGroup: !hasTerminal() };
+  const running = runProgram("/bin/sh", ["-c", command], options);
   const { stdout } = await running.catch((error: unknown) => {
     if (!isFailure(error, "program/failed")) throw error;
     // The command itself may hold a secret.

@@ -5,7 +5,7 @@
 import { Failure, isFailure } from "../base/errors.ts";
 import { LIMITS } from "../base/limits.ts";
 import { systemClock } from "../base/clock.ts";
-import { runProgram } from "../system/process.ts";
+import { hasTerminal, runProgram } from "../system/process.ts";
 import type { ServerAddress } from "./address.ts";
 
 interface Printed {
@@ -45,7 +45,8 @@ export async function withPassword(
 async function ask(command: string, signal: AbortSignal): Promise<string> {
   const tooLong = AbortSignal.timeout(LIMITS.passwordCommandMs);
   try {
-    const { stdout } = await runProgram("/bin/sh", ["-c", command], { signal: AbortSignal.any([signal, tooLong]) });
+    const either = AbortSignal.any([signal, tooLong]);
+    const { stdout } = await runProgram("/bin/sh", ["-c", command], { signal: either, hasOwnGroup: !hasTerminal() });
     const password = stdout
       .toString("utf8")
       .replace(/^\uFEFF/, "")

@@ -3,6 +3,7 @@
  * environment, never in its arguments.
  */
 import { spawn } from "node:child_process";
+import { closeSync, openSync } from "node:fs";
 import { Readable, type Writable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { Failure, messageOf } from "../base/errors.ts";
@@ -54,6 +55,8 @@ function start(what: Program, rest: readonly string[], options: ProgramOptions):
     ...(options.uid === undefined ? {} : { uid: options.uid }),
     ...(options.gid === undefined ? {} : { gid: options.gid }),
   });
+  // Whoever reads it is told all the same.
+  child.stdout.on("error", () => {});
   const kept: Buffer[] = [];
   let keptBytes = 0;
   child.stderr.on("data", (data: Buffer) => {
@@ -77,6 +80,13 @@ function start(what: Program, rest: readonly string[], options: ProgramOptions):
   });
   const ended = new Promise<{ status: number; stderr: string }>((resolve, reject) => {
     child.on("error", (error) => reject(startFailure(program, error)));
+    // What it started and left may hold its output for as long as it likes.
+    child.on("exit", () => {
+      if (!options.signal.aborted && inputFailed === undefined) return;
+      const reason: unknown = inputFailed === undefined ? options.signal.reason : inputFailed.error;
+      child.stdout.destroy(reason instanceof Error ? reason : undefined);
+      child.stderr.destroy();
+    });
     child.on("close", (code, killedBy) => {
       const stderr = Buffer.concat(kept).toString("utf8");
       if (options.signal.aborted) reject(options.signal.reason);
@@ -88,6 +98,19 @@ function start(what: Program, rest: readonly string[], options: ProgramOptions):
   }).finally(() => options.signal.removeEventListener("abort", kill));
   ended.catch(() => {});
   return { stdout: child.stdout, ended };
+}
+
+/**
+ * Whether a program could ask somebody at the terminal. One with a group of its own could not: so it gets one only where there is none,
+ * and is ended as a whole there, also with what it started.
+ */
+export function hasTerminal(): boolean {
+  try {
+    closeSync(openSync("/dev/tty", "r+"));
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /** What of it is left; the group may be gone. */

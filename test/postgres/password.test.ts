@@ -1,14 +1,18 @@
 import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { isFailure } from "../../src/base/errors.ts";
+import { setTimeout as sleep } from "node:timers/promises";
+import { Failure, isFailure } from "../../src/base/errors.ts";
 import type { ServerAddress } from "../../src/postgres/address.ts";
 import { connect } from "../../src/postgres/connect.ts";
 import { findPrograms } from "../../src/postgres/programs.ts";
 import { dumpSchema } from "../../src/postgres/schema-dump.ts";
+import { hasTerminal } from "../../src/system/process.ts";
 import { startPostgres, type TestServer } from "../harness/postgres.ts";
 import { temporaryFolder } from "../harness/temporary.ts";
+import { untilGone } from "../harness/until-gone.ts";
 
 const { signal } = new AbortController();
 let server: TestServer;
@@ -99,4 +103,18 @@ test("a command that fails, or prints no password, is told without what it is or
       return true;
     });
   }
+});
+
+test("a command that is given up is not waited for, and without a terminal all that it started ends with it", async () => {
+  const pid = join(folder.path, "pid");
+  const stop = new AbortController();
+  const passwordCommand = `sleep 600 & echo $! > ${pid}.new; mv ${pid}.new ${pid}; wait`;
+  const connecting = connect({ ...database, passwordCommand }, { signal: stop.signal });
+  connecting.catch(() => {});
+  while (!existsSync(pid)) await sleep(10);
+  stop.abort(new Failure("run/cancelled", "enough"));
+  await assert.rejects(connecting, /enough/);
+  const started = Number(await readFile(pid, "utf8"));
+  if (hasTerminal()) process.kill(started, "SIGKILL");
+  await untilGone(started);
 });
