@@ -5,7 +5,7 @@
  */
 import { createHash } from "node:crypto";
 import { systemClock } from "../base/clock.ts";
-import { Failure } from "../base/errors.ts";
+import { Failure, isFailure } from "../base/errors.ts";
 import { isLsn, type Lsn, parseLsn } from "../wal/lsn.ts";
 import { describeAddress, type ServerAddress } from "./address.ts";
 import type { Connection } from "./connect.ts";
@@ -91,6 +91,22 @@ export async function readSlot(connection: Pick<Connection, "query">, name: stri
     walStatus: row.status ?? undefined,
     safeBytes: row.safe === null ? undefined : Number(row.safe),
   };
+}
+
+/**
+ * From where on a server needs its log itself, to come up again after a crash: what a slot keeps from there on fills no disk.
+ * @returns undefined where the role may not ask. @throws Failure of the `database/` codes.
+ */
+export async function redoPosition(connection: Pick<Connection, "query">): Promise<Lsn | undefined> {
+  try {
+    const [row] = await connection.query<{ redo: string }>(
+      "select redo_lsn::text as redo from pg_catalog.pg_control_checkpoint()",
+    );
+    return row === undefined ? undefined : parseLsn(row.redo);
+  } catch (error) {
+    if (!isFailure(error, "database/denied")) throw error;
+    return undefined;
+  }
 }
 
 /**

@@ -239,6 +239,8 @@ test("a slot for which the server keeps too much is given up, and that is told",
   );
   await following.until("it began", () => following.begun.length > 0);
   await write(server.address, 120_000);
+  // What came since the last one the server needs itself.
+  await ask(server.address, "checkpoint");
   await following.until("it is given up", () => following.troubles.includes("wal/given-up"));
   gate.refusal = undefined;
   const end = await following.caughtUp();

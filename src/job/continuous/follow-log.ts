@@ -15,7 +15,7 @@ import {
   type ReplicationSession,
   type SystemIdentity,
 } from "../../postgres/replication.ts";
-import { dropSlot, readSlot, type Slot, slotName } from "../../postgres/replication-slots.ts";
+import { dropSlot, readSlot, redoPosition, type Slot, slotName } from "../../postgres/replication-slots.ts";
 import type { WalEvent } from "../../wal/events.ts";
 import { isAncestor, type TimelineHistory } from "../../wal/history.ts";
 import { type Lsn, segmentStart } from "../../wal/lsn.ts";
@@ -213,7 +213,7 @@ export class LogFollower {
     // No slot is made at a server that is not to be followed.
     await this.#refuseOther(identity, address);
     const slot = await this.#openSlot(session, connection);
-    await this.#retained.begins(slot, identity.flushed);
+    await this.#retained.begins(slot, { end: identity.flushed, redo: await redoPosition(connection) });
     const followed = await this.#lineFor({ session, identity, address, major, segmentBytes, pageBytes, slot });
     const over = new AbortController();
     this.#over = over;
@@ -257,7 +257,10 @@ export class LogFollower {
   }
 
   async #openSlot(session: ReplicationSession, connection: Connection): Promise<Slot> {
-    if (this.#isGivingUp) await dropSlot(session, connection, this.#slotName);
+    if (this.#isGivingUp) {
+      await dropSlot(session, connection, this.#slotName);
+      this.#retained.renewed();
+    }
     this.#isGivingUp = false;
     const { slot, wasLost } = await openSlot(session, connection, this.#slotName);
     if (wasLost) this.#endLine();
@@ -277,7 +280,9 @@ export class LogFollower {
         this.#server = { ...this.#server, clockAheadMs };
         if (serverEnd > this.#server.serverEnd) this.#server = { ...this.#server, serverEnd };
         this.#tell();
-        if (this.#slot !== undefined) await this.#retained.look(this.#slot, serverEnd);
+        if (this.#slot !== undefined) {
+          await this.#retained.look(this.#slot, { end: serverEnd, redo: await redoPosition(connection) });
+        }
         this.#askAway();
       }
     } catch (error) {

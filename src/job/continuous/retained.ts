@@ -7,6 +7,12 @@ import type { Lsn } from "../../wal/lsn.ts";
 /** In bytes; or what gives it for a slot, asked at each look. */
 export type MostRetained = number | ((slot: Slot) => Promise<number>);
 
+export interface ServerLog {
+  readonly end: Lsn;
+  /** From where on the server needs it itself; undefined where that is not known. */
+  readonly redo: Lsn | undefined;
+}
+
 export class Retained {
   readonly #most: MostRetained;
   /** At the last look of this session. */
@@ -22,8 +28,8 @@ export class Retained {
    * For the beginning of a session: where sessions end before anything is stored, nobody looks in between.
    * @throws Failure `wal/given-up` where it is too much, and nothing was let go of since the session before began.
    */
-  async begins(slot: Slot, serverEnd: Lsn): Promise<void> {
-    const retained = retainedBy(slot, serverEnd);
+  async begins(slot: Slot, log: ServerLog): Promise<void> {
+    const retained = retainedBy(slot, log);
     const { restart } = slot;
     const last = this.#atStart;
     this.#atStart = { restart, retained };
@@ -33,11 +39,16 @@ export class Retained {
   }
 
   /** During a session. What becomes less is being fetched: it fills no disk. @throws Failure `wal/given-up`. */
-  async look(slot: Slot, serverEnd: Lsn): Promise<void> {
-    const retained = retainedBy(slot, serverEnd);
+  async look(slot: Slot, log: ServerLog): Promise<void> {
+    const retained = retainedBy(slot, log);
     const before = this.#before;
     this.#before = retained;
     if (before > 0 && retained >= before) await this.#refuse(slot, retained);
+  }
+
+  /** The slot is made anew: it begins where the server's last checkpoint did, and what it keeps from there on may be fetched. */
+  renewed(): void {
+    this.#atStart = undefined;
   }
 
   async #refuse(slot: Slot, retained: number): Promise<void> {
@@ -46,8 +57,9 @@ export class Retained {
   }
 }
 
-function retainedBy({ restart }: Slot, serverEnd: Lsn): number {
-  return restart === undefined ? 0 : Number(serverEnd - restart);
+function retainedBy({ restart }: Slot, { end, redo }: ServerLog): number {
+  if (restart === undefined || (redo !== undefined && restart >= redo)) return 0;
+  return Number(end - restart);
 }
 
 function givenUp(retained: number, most: number): Failure {

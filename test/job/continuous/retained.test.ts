@@ -4,7 +4,7 @@ import { test } from "node:test";
 import { isFailure } from "../../../src/base/errors.ts";
 import type { LogLine } from "../../../src/job/continuous/line.ts";
 import { receive } from "../../../src/job/continuous/receive.ts";
-import { Retained } from "../../../src/job/continuous/retained.ts";
+import { Retained, type ServerLog } from "../../../src/job/continuous/retained.ts";
 import type { ReplicationSession } from "../../../src/postgres/replication.ts";
 import type { Slot } from "../../../src/postgres/replication-slots.ts";
 import type { Lsn } from "../../../src/wal/lsn.ts";
@@ -21,6 +21,10 @@ function slotAt(restart: Lsn | undefined): Slot {
   };
 }
 
+function logTo(end: Lsn, redo?: Lsn): ServerLog {
+  return { end, redo };
+}
+
 async function isGivenUp(looking: Promise<void>): Promise<boolean> {
   return await looking.then(
     () => false,
@@ -33,20 +37,44 @@ async function isGivenUp(looking: Promise<void>): Promise<boolean> {
 
 test("a slot is given up when more than allowed is kept at two looks, and it became no less", async () => {
   const retained = new Retained(1000);
-  await retained.begins(slotAt(100n), 5000n);
-  assert.equal(await isGivenUp(retained.look(slotAt(100n), 5000n)), false, "one look says nothing");
-  assert.equal(await isGivenUp(retained.look(slotAt(900n), 5100n)), false, "it is being fetched");
-  assert.equal(await isGivenUp(retained.look(slotAt(900n), 5200n)), true);
+  await retained.begins(slotAt(100n), logTo(5000n));
+  assert.equal(await isGivenUp(retained.look(slotAt(100n), logTo(5000n))), false, "one look says nothing");
+  assert.equal(await isGivenUp(retained.look(slotAt(900n), logTo(5100n))), false, "it is being fetched");
+  assert.equal(await isGivenUp(retained.look(slotAt(900n), logTo(5200n))), true);
   const patient = new Retained(1000);
-  for (const end of [300n, 600n, 1100n]) assert.equal(await isGivenUp(patient.look(slotAt(100n), end)), false);
+  for (const end of [300n, 600n, 1100n]) assert.equal(await isGivenUp(patient.look(slotAt(100n), logTo(end))), false);
 });
 
 test("sessions that end at once, and let go of nothing, give it up all the same", async () => {
   const retained = new Retained(async ({ isTemporary }) => (isTemporary ? 10 : 1000));
-  assert.equal(await isGivenUp(retained.begins(slotAt(100n), 5000n)), false, "the first may fetch it");
-  assert.equal(await isGivenUp(retained.begins(slotAt(2000n), 6000n)), false, "the one before did");
-  assert.equal(await isGivenUp(retained.begins(slotAt(2000n), 6000n)), true);
-  assert.equal(await isGivenUp(retained.begins(slotAt(undefined), 9000n)), false, "the new one keeps nothing yet");
+  assert.equal(await isGivenUp(retained.begins(slotAt(100n), logTo(5000n))), false, "the first may fetch it");
+  assert.equal(await isGivenUp(retained.begins(slotAt(2000n), logTo(6000n))), false, "the one before did");
+  assert.equal(await isGivenUp(retained.begins(slotAt(2000n), logTo(6000n))), true);
+  assert.equal(
+    await isGivenUp(retained.begins(slotAt(undefined), logTo(9000n))),
+    false,
+    "the new one keeps nothing yet",
+  );
+});
+
+test("what the server needs itself is not kept for us, and a slot that is made anew may be fetched from", async () => {
+  const retained = new Retained(1000);
+  for (let times = 0; times < 3; times += 1) {
+    assert.equal(await isGivenUp(retained.begins(slotAt(2000n), logTo(9000n, 2000n))), false);
+    assert.equal(await isGivenUp(retained.look(slotAt(2000n), logTo(9000n, 2000n))), false);
+  }
+  assert.equal(await isGivenUp(retained.look(slotAt(2000n), logTo(9000n, 2001n))), false, "one look says nothing");
+  assert.equal(
+    await isGivenUp(retained.look(slotAt(2000n), logTo(9000n, 2001n))),
+    true,
+    "since its checkpoint it does not",
+  );
+  // Where the server does not tell from where on it needs its log, the new slot may begin where the old one stood.
+  const unknown = new Retained(1000);
+  assert.equal(await isGivenUp(unknown.begins(slotAt(2000n), logTo(9000n))), false);
+  assert.equal(await isGivenUp(unknown.begins(slotAt(2000n), logTo(9000n))), true);
+  unknown.renewed();
+  assert.equal(await isGivenUp(unknown.begins(slotAt(2000n), logTo(9000n))), false);
 });
 
 test("what a new slot does not keep is never confirmed: the server would keep it all again", async () => {
