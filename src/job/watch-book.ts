@@ -90,7 +90,7 @@ interface LogGap {
 
 interface RepositoryPage {
   durable: Lsn | undefined;
-  readonly lag: Lag;
+  lag: Lag;
   files: number;
   filesWaiting: number;
   filesFailingSinceMs: number | undefined;
@@ -165,6 +165,7 @@ export class WatchBook {
   lineBegun({ line, start, gapped, away, refused, partedAt }: LineBegun): void {
     // What is said of one line is not true of another.
     this.#even = undefined;
+    if (this.#log !== undefined && this.#log.line.systemId !== line.systemId) this.#forgetPositions();
     for (const [name, page] of this.#pages) {
       if (gapped.includes(name)) {
         const count = (page.gap?.count ?? 0) + 1;
@@ -174,6 +175,15 @@ export class WatchBook {
     }
     for (const { name, objects } of refused) this.happened(`journal ${name}`, journalFinding(name, objects));
     if (partedAt !== undefined) this.happened("parted", partedFinding(line, { partedAt, start }));
+  }
+
+  /** Those of another cluster say nothing of this one. */
+  #forgetPositions(): void {
+    this.#log = undefined;
+    for (const page of this.#pages.values()) {
+      page.durable = undefined;
+      page.lag = new Lag(this.#o.clock.now());
+    }
   }
 
   /** What an old primary wrote alone: of each failover. It is known for a day from then on, over restarts of the watch, too. */
@@ -203,12 +213,18 @@ export class WatchBook {
 
   /** A session with the server could not begin or ended; undefined: one goes on. */
   session(trouble: Failure | undefined): void {
-    this.#set("session", trouble, (failure) => ({
-      kind: failure.code === "wal/other-cluster" ? "other-cluster" : "log-not-received",
-      level: "alarm",
-      message: `the log is not received: ${failure.message}`,
-      hint: `${failure.hint ?? "See why."} It is tried again by itself. What is in the repositories is safe; what is written meanwhile is fetched afterwards, where the server still has it.`,
-    }));
+    this.#set("session", trouble, (failure) => {
+      const isOther = failure.code === "wal/other-cluster";
+      const meanwhile = isOther
+        ? "of what this server writes nothing is kept until then"
+        : "what is written meanwhile is fetched afterwards, where the server still has it";
+      return {
+        kind: isOther ? "other-cluster" : "log-not-received",
+        level: "alarm",
+        message: `the log is not received: ${failure.message}`,
+        hint: `${failure.hint ?? "See why."} It is tried again by itself. What is in the repositories is safe; ${meanwhile}.`,
+      };
+    });
   }
 
   /** A repository refused, or took something after that. */

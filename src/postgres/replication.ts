@@ -211,7 +211,7 @@ export function refuseOtherCluster(
     "wal/other-cluster",
     `the server is another one than was followed (${describeAddress(address)}): its system identifier is ${found.systemId}, not ${expected}`,
     {
-      hint: "Was the data directory made anew, or does the address lead elsewhere now? A new cluster needs a base of its own.",
+      hint: "Does the address lead elsewhere now? Let it lead to the right server. Where a new cluster took the old one's place for good, as after a restore or an upgrade, say so: 'chatkeep watch --new-server'. It is followed then, with a base of its own.",
     },
   );
 }

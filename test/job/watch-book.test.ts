@@ -366,10 +366,25 @@ test("what failed is one finding however often it fails, and goes when it works"
   assert.ok(kinds(book).includes("alarm files-behind primary"));
   book.session(new Failure("wal/other-cluster", "it is another"));
   assert.ok(kinds(book).includes("alarm other-cluster") && !kinds(book).includes("alarm log-not-received"));
+  assert.doesNotMatch(book.findings.find(({ kind }) => kind === "other-cluster")?.hint ?? "", /fetched afterwards/);
   book.session(undefined);
   book.baseTrouble(undefined);
   book.filesTrouble("primary", undefined);
   book.find("point");
+  assert.deepEqual(kinds(book), []);
+});
+
+test("positions of a cluster that was followed before say nothing of the one that took its place", async () => {
+  const { clock, book } = openBook();
+  book.logState(state(100n * MIB, 200n * MIB));
+  await clock.advance(20 * MINUTE);
+  assert.deepEqual(kinds(book), ["alarm log-behind"]);
+  const line = { ...LINE, systemId: "7000000000000000002", timeline: 1 };
+  const begun = { history: HISTORY, gapped: [], away: [], refused: [] };
+  book.lineBegun({ ...begun, line, start: MIB });
+  assert.deepEqual([kinds(book), book.status.log, book.status.repositories[0]?.durable], [[], null, null]);
+  book.logState({ ...state(2n * MIB, 2n * MIB), line });
+  assert.equal(book.status.log?.durable, "0/200000");
   assert.deepEqual(kinds(book), []);
 });
 

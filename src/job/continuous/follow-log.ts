@@ -24,13 +24,12 @@ import type { RefusedObject } from "./journal.ts";
 import { JournalBounds, Takings, takeUpJournals } from "./journal-bounds.ts";
 import type { KeeperTimes } from "./keeper.ts";
 import {
-  behind,
   chooseLine,
   findLine,
   historyOf,
-  isBehind,
   oldestOf,
   openSlot,
+  refuseBehind,
   refusedIn,
   serverPosition,
 } from "./line-start.ts";
@@ -127,6 +126,7 @@ interface Server {
 const FIRST_WAIT_MS = 500;
 /** Lines that are over and not stored yet, while a repository refuses. */
 const MOST_ENDING = 1;
+const NOTHING_HEARD = { serverEnd: 0n, serverTimeUs: 0n };
 const NOT_STORED = new Failure("run/cancelled", "what could not be stored in time is asked for again");
 
 export class LogFollower {
@@ -138,7 +138,7 @@ export class LogFollower {
   readonly #away: AwayPlaces;
   /** Ends the present session. */
   #over: AbortController | undefined;
-  #server: Pick<LogState, "serverEnd" | "serverTimeUs" | "clockAheadMs"> = { serverEnd: 0n, serverTimeUs: 0n };
+  #server: Pick<LogState, "serverEnd" | "serverTimeUs" | "clockAheadMs"> = NOTHING_HEARD;
   #slot: Slot | undefined;
   #wasFollowing = false;
   /** Tells the server of the present session what is durable. */
@@ -312,14 +312,20 @@ export class LogFollower {
     });
   }
 
-  /** @throws Failure `wal/other-cluster`. */
+  /** Another cluster than was followed ends its line where somebody said that it takes its place. @throws Failure `wal/other-cluster`. */
   async #refuseOther(identity: SystemIdentity, address: ServerAddress): Promise<void> {
-    if (this.#now === undefined) return await refuseStrangers(identity, { ...this.#o, address });
-    const { line, tail } = this.#now.log;
-    refuseOtherCluster(identity, line.systemId, address);
-    if (isBehind(identity, { timeline: line.timeline, end: tail.end })) {
-      throw behind(identity, { line, tail }, address);
+    const now = this.#now;
+    const isOther = now !== undefined && now.log.line.systemId !== identity.systemId;
+    if (now === undefined || (isOther && (await this.#o.isAccepted?.(identity.systemId)) === true)) {
+      await refuseStrangers(identity, { ...this.#o, address });
+      this.#endLine();
+      // Of another cluster's log a position says nothing.
+      if (isOther) this.#server = NOTHING_HEARD;
+      return;
     }
+    const { line, tail } = now.log;
+    refuseOtherCluster(identity, line.systemId, address);
+    refuseBehind(identity, { timeline: line.timeline, end: tail.end }, address);
   }
 
   /** The line that goes on with this server, or a new one. */

@@ -91,15 +91,16 @@ export function isBehind(
   return identity.timeline < timeline || (identity.timeline === timeline && identity.flushed < end);
 }
 
-/** What a server is that has less than was followed. */
-export function behind(
+/** @throws Failure `wal/other-cluster` where a server has less than was followed. */
+export function refuseBehind(
   identity: Pick<SystemIdentity, "flushed" | "timeline">,
-  { line, tail }: { line: Pick<Line, "timeline">; tail: { readonly end: Lsn } },
+  followed: { readonly timeline: number; readonly end: Lsn },
   address: ServerAddress,
-): Failure {
+): void {
+  if (!isBehind(identity, followed)) return;
   const at = `${formatLsn(identity.flushed)} of timeline ${identity.timeline}`;
-  const was = `${formatLsn(tail.end)} of timeline ${line.timeline}`;
-  return new Failure(
+  const was = `${formatLsn(followed.end)} of timeline ${followed.timeline}`;
+  throw new Failure(
     "wal/other-cluster",
     `the server is behind what was followed: its log ends at ${at}, and there was ${was} (${describeAddress(address)})`,
     {

@@ -12,7 +12,7 @@ import type { Repository } from "../../repo/repository.ts";
 import type { Lsn } from "../../wal/lsn.ts";
 import { builtOn, usableEarlier, whyNotBuilt } from "./build-on.ts";
 import { type EarlierBase, EarlierFiles } from "./earlier-base.ts";
-import { behind, isBehind } from "./line-start.ts";
+import { refuseBehind } from "./line-start.ts";
 import type { ListedBase } from "./list.ts";
 import { Together } from "./put-together.ts";
 import { type BaseEntry, saveBase } from "./save-base.ts";
@@ -183,9 +183,7 @@ async function endedAt(
 function refuseUnexpected(found: SystemIdentity, expected: ExpectedServer, address: ServerAddress): void {
   const { systemId, timeline, least } = expected;
   refuseOtherCluster(found, systemId, address);
-  if (isBehind(found, { timeline, end: least })) {
-    throw behind(found, { line: { timeline }, tail: { end: least } }, address);
-  }
+  refuseBehind(found, { timeline, end: least }, address);
   if (found.timeline === timeline) return;
   throw new Failure(
     "database/failed",

@@ -228,11 +228,14 @@ test("a second repository that comes later has everything from then on, and the 
   assert.ok((await assertSameAsServer(server.address, other)) >= end);
 });
 
-test("another server behind the same address is refused, and nothing of it is mixed in", async () => {
+test("another server behind the same address is refused, and nothing of it is mixed in, until somebody says that it is the new one", async () => {
   const repository = await newRepository(createMemoryStore());
   await using stranger = await startPostgres({ settings: ["max_slot_wal_keep_size=1GB"] });
+  await stranger.query("create table rows (id bigint generated always as identity, body text)");
   const address = { ...server.address };
-  await using following = follow(address, { primary: repository });
+  const accepted = new Set<string>();
+  const isAccepted = async (systemId: string) => accepted.has(systemId);
+  await using following = follow(address, { primary: repository }, { isAccepted });
   await write(server.address, 1_000);
   await following.caughtUp();
   address.port = stranger.address.port;
@@ -243,6 +246,17 @@ test("another server behind the same address is refused, and nothing of it is mi
   const end = await following.caughtUp();
   assert.ok((await assertSameAsServer(server.address, repository)) >= end);
   assert.equal(following.begun.length, 1);
+
+  // Somebody says that it took the place of the other: the one that runs goes on with it by itself.
+  const [row] = await stranger.query("select system_identifier::text as id from pg_control_system()");
+  accepted.add(String(row?.["id"]));
+  address.port = stranger.address.port;
+  await server.query("select pg_terminate_backend(pid) from pg_stat_replication");
+  await following.until("it begins", () => following.begun.length === 2);
+  assert.equal(following.begun[1]?.line.systemId, String(row?.["id"]));
+  await write(stranger.address, 1_000);
+  await following.caughtUp();
+  assert.equal(following.state()?.line.systemId, String(row?.["id"]));
 });
 
 test("a watch that begins anew refuses a server that the repositories do not know, until somebody says that it is the new one", async () => {
