@@ -44,6 +44,11 @@ export class Connection implements AsyncDisposable {
     return Reflect.get(this.#client, "processID");
   }
 
+  /** As the server said with its last answer, so that nothing has to be sent to know it. */
+  get isInTransaction(): boolean {
+    return this.#client.getTransactionStatus() !== "I";
+  }
+
   /** True until the session was ended by either side. */
   get isOpen(): boolean {
     return this.#life.isOpen;

@@ -18,19 +18,13 @@ export interface GuardedTable {
   oid: string;
 }
 
-const NO_TRANSACTION = "25P01";
-
 /**
  * Runs `work` and lets go of the locks that it took, although the transaction goes on. Outside a transaction each
  * statement lets go by itself.
  */
 export async function briefly<T>(connection: Connection, work: () => Promise<T>): Promise<T> {
-  try {
-    await connection.query("savepoint chatkeep");
-  } catch (error) {
-    if (sqlState(error) === NO_TRANSACTION) return await work();
-    throw error;
-  }
+  if (!connection.isInTransaction) return await work();
+  await connection.query("savepoint chatkeep");
   const release = "rollback to savepoint chatkeep; release savepoint chatkeep";
   let result: T;
   try {

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { isFailure } from "../../src/base/errors.ts";
 import type { ServerAddress } from "../../src/postgres/address.ts";
 import { connect } from "../../src/postgres/connect.ts";
@@ -27,6 +28,14 @@ after(async () => {
 });
 
 const run = async (sql: string) => await server.query(sql, "snap");
+
+test("what is asked without a transaction is no error in the server's log", async () => {
+  await using connection = await connect(address, { signal });
+  await readServerFacts(connection);
+  await assert.rejects(connection.query("select 'the marker'::int"));
+  while (!server.log().includes("the marker")) await sleep(10);
+  assert.doesNotMatch(server.log(), /SAVEPOINT/i);
+});
 
 test("another session reads what the snapshot saw, not what came after", async () => {
   await using snapshot = await openSnapshot(address, { signal });
