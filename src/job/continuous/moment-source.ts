@@ -5,7 +5,7 @@ import { LIMITS } from "../../base/limits.ts";
 import type { Progress } from "../../base/progress.ts";
 import type { BaseFacts } from "../../point/base-facts.ts";
 import { formatMicros } from "../../point/continuous.ts";
-import { type AskedMoment, formatMoment, formatPosition } from "../../point/moment.ts";
+import { type AskedMoment, formatMoment, formatPosition, type Position } from "../../point/moment.ts";
 import { type Leg, type Moment, nearest, placeOf, type Range, serve, type Window } from "../../policy/window.ts";
 import type { ClusterFacts } from "../../postgres/recovery.ts";
 import { needsEarlierBase } from "../../postgres/recovery-failure.ts";
@@ -105,9 +105,7 @@ function outside(asked: AskedMoment, window: Window): Failure {
 
 function nearestTo(asked: AskedMoment, window: Window): string {
   if (asked.kind === "lsn") {
-    const wordOf = (range: Range, lsn: Lsn) => formatPosition(placeOf(window, { ...range, lsn }));
-    const ranges = window.ranges.map((range) => `${wordOf(range, range.from)} to ${wordOf(range, range.to)}`);
-    return `the log is there from ${ranges.join(", and from ")}`;
+    return `${noTimeline(asked, window)}the log is there from ${stretchesFor(asked, window).join(", and from ")}`;
   }
   const { beforeUs, afterUs } = nearest(window, asked.kind === "time" ? asked.us : 0n);
   const sides = [
@@ -115,6 +113,37 @@ function nearestTo(asked: AskedMoment, window: Window): string {
     ...(afterUs === undefined ? [] : [`the nearest after it is ${formatMicros(afterUs)}`]),
   ];
   return sides.join(", ");
+}
+
+/** With their timelines where one was asked for: without, a stretch of another one may seem to have the position. */
+function stretchesFor({ timeline }: Position, window: Window): string[] {
+  if (timeline === undefined) {
+    const wordOf = (range: Range, lsn: Lsn) => formatPosition(placeOf(window, { ...range, lsn }));
+    return window.ranges.map((range) => `${wordOf(range, range.from)} to ${wordOf(range, range.to)}`);
+  }
+  const isAlone = new Set(window.ranges.map(({ systemId }) => systemId)).size === 1;
+  const stretches = window.ranges.flatMap(({ systemId, legs, from, to }) =>
+    legs
+      .map((leg) => ({ ...leg, from: leg.from < from ? from : leg.from, to: leg.to < to ? leg.to : to }))
+      .filter((leg) => leg.from < leg.to)
+      .map((leg) => {
+        const wordOf = (lsn: Lsn) => formatPosition({ lsn, timeline: leg.timeline, ...(isAlone ? {} : { systemId }) });
+        return `${wordOf(leg.from)} to ${wordOf(leg.to)}`;
+      }),
+  );
+  // Two ranges may have a parent in common.
+  return [...new Set(stretches)];
+}
+
+/** Of a timeline of which nothing is there. */
+function noTimeline({ timeline, systemId }: Position, { ranges, gaps }: Window): string {
+  if (timeline === undefined) return "";
+  const known = [...ranges.flatMap((range) => range.legs.map((leg) => ({ ...range, ...leg }))), ...gaps].filter(
+    (one) => systemId === undefined || one.systemId === systemId,
+  );
+  if (known.some((one) => one.timeline === timeline)) return "";
+  const of = systemId === undefined ? "" : ` of the cluster ${systemId}`;
+  return `there is no timeline ${timeline}${of} here; `;
 }
 
 /** Of the newest piece of the last leg that has one. */

@@ -72,6 +72,17 @@ test("a position in a gap is refused with the stretches that are there", async (
   );
 });
 
+test("a position on a timeline that is not there is refused with those that are", async () => {
+  await assertOutside(
+    { kind: "lsn", lsn: at(10_000), timeline: 9 },
+    "the moment lsn:9:16/B3002710 cannot be had: there is no timeline 9 here; the log is there from lsn:1:16/B3001388 to lsn:1:16/B3100000, and from lsn:1:16/B3301388 to lsn:1:16/B3400000",
+  );
+  await assertOutside(
+    { kind: "lsn", lsn: at(2 * SEGMENT), timeline: 1 },
+    "the moment lsn:1:16/B3200000 cannot be had: the log is there from lsn:1:16/B3001388 to lsn:1:16/B3100000, and from lsn:1:16/B3301388 to lsn:1:16/B3400000",
+  );
+});
+
 test("what the refusal names can be had, and now is the newest", async () => {
   for (const [seconds, end] of [
     [20, SEGMENT],
