@@ -20,6 +20,7 @@ import type { WalEvent } from "../../wal/events.ts";
 import { isAncestor, type TimelineHistory } from "../../wal/history.ts";
 import { type Lsn, segmentStart } from "../../wal/lsn.ts";
 import { AwayPlaces } from "./away.ts";
+import { Endings } from "./endings.ts";
 import type { RefusedObject } from "./journal.ts";
 import { JournalBounds, Takings, takeUpJournals } from "./journal-bounds.ts";
 import type { KeeperTimes } from "./keeper.ts";
@@ -124,17 +125,13 @@ interface Server {
 }
 
 const FIRST_WAIT_MS = 500;
-/** Lines that are over and not stored yet, while a repository refuses. */
-const MOST_ENDING = 1;
 const NOTHING_HEARD = { serverEnd: 0n, serverTimeUs: 0n };
-const NOT_STORED = new Failure("run/cancelled", "what could not be stored in time is asked for again");
 
 export class LogFollower {
   readonly #o: FollowLogOptions;
   readonly #slotName: string;
   #now: Followed | undefined;
-  /** Lines that are over, while what came of them is stored. */
-  readonly #ending: { readonly done: Promise<void>; readonly stop: AbortController }[] = [];
+  readonly #endings = new Endings();
   readonly #away: AwayPlaces;
   /** Ends the present session. */
   #over: AbortController | undefined;
@@ -458,29 +455,19 @@ export class LogFollower {
     if (now === undefined) return;
     this.#now = undefined;
     now.log.tail.finish();
-    const ending = { stop: now.stop, done: now.storing };
-    this.#ending.push(ending);
-    void now.storing.finally(() => this.#ending.splice(this.#ending.indexOf(ending), 1));
-    // What is not stored was not acknowledged, and comes again: no more of it is held in memory.
-    this.#ending.at(-1 - MOST_ENDING)?.stop.abort(NOT_STORED);
+    this.#endings.add({ stop: now.stop, done: now.storing });
   }
 
   /** What comes next is taken up where everything before it is stored; a repository that takes nothing is not waited for. */
   async #untilStored(): Promise<void> {
     const { clock, signal } = this.#o;
-    const enough = new AbortController();
-    const waiting = clock.sleep(LIMITS.lastWordsMs, AbortSignal.any([signal, enough.signal])).catch(() => {});
-    await Promise.race([Promise.all(this.#ending.map(({ done }) => done)), waiting]);
-    enough.abort();
+    await this.#endings.stored(clock, signal);
     signal.throwIfAborted();
   }
 
   async #storeRest(): Promise<void> {
     this.#endLine();
-    const enough = new AbortController();
-    const waiting = systemClock.sleep(LIMITS.lastWordsMs, enough.signal).catch(() => {});
-    await Promise.race([Promise.all(this.#ending.map(({ done }) => done)), waiting]);
-    enough.abort();
-    for (const { stop } of this.#ending) stop.abort(NOT_STORED);
+    await this.#endings.stored(systemClock);
+    this.#endings.stop();
   }
 }
