@@ -51,7 +51,7 @@ export interface WholeFlags {
 
 const ALL: readonly Part[] = ["database", "storage", "config", "code"];
 
-/** What would be done. Changes nothing. */
+/** What would be done. Changes nothing. @throws Failure `restore/unfinished` before a moment is recovered. */
 export async function planWhole(
   globals: Globals,
   point: string,
@@ -59,6 +59,8 @@ export async function planWhole(
   s: Surroundings,
 ): Promise<ChosenPlan<WholePlan>> {
   const opened = await openPlace(globals, flags.onto, s);
+  // Before the point: where that is a moment, the database is recovered first, which may take hours.
+  await refuseBesideUnfinished(globals, s);
   const found = await openPoint(globals, point, s);
   const job = await import("../job/plan-whole.ts");
   const options = { ...optionsOf(flags, opened, found.name, s), known: found.findings ?? [] };
