@@ -13,9 +13,11 @@ import { listDiscardable } from "../job/restore-live.ts";
 import { forgetWhole, planForget } from "../job/rollback-whole.ts";
 import type { ServerAddress } from "../postgres/address.ts";
 import type { KeptDatabase } from "../postgres/kept-databases.ts";
+import { describeClients } from "../postgres/other-sessions.ts";
 import { dropDatabase } from "../postgres/swap.ts";
+import { connectBeside } from "../postgres/target.ts";
 import { loadConfig } from "./config.ts";
-import { openInstallation } from "./installation.ts";
+import { databaseNames, openInstallation } from "./installation.ts";
 import { lockHome, type RememberedRestore, restoreHomes } from "./restore-home.ts";
 import { openRemembered } from "./restore-whole.ts";
 import type { Globals, Surroundings } from "./surroundings.ts";
@@ -49,29 +51,53 @@ export async function findDiscardable(globals: Globals, s: Surroundings): Promis
     unreadable.push(...found.unreadable.map(({ folder }) => folder));
   }
   const databases: DiscardableDatabase[] = [];
-  for (const beside of await addressesOf(globals, restores, s)) {
+  const places = await placesOf(globals, restores, s);
+  const isInUse = ({ name, beside }: DiscardableDatabase) =>
+    places.some(({ address, installation }) => isSameServer(address, beside) && databaseNames(installation).has(name));
+  for (const { address: beside } of places) {
     databases.push(...(await listDiscardable(beside, s)).map((one) => ({ ...one, beside })));
   }
-  return { databases, restores, unreadable };
+  return { databases: databases.filter((one) => !isInUse(one)), restores, unreadable };
+}
+
+function isSameServer(a: ServerAddress, b: ServerAddress): boolean {
+  return a.host === b.host && a.port === b.port;
 }
 
 /** Where databases may lie beside: the configured installation's own, else those of the places that were restored into. */
-async function addressesOf(
+async function placesOf(
   globals: Globals,
   restores: readonly RememberedRestore[],
   s: Surroundings,
-): Promise<ServerAddress[]> {
+): Promise<Pick<Place, "address" | "installation">[]> {
   const remembered = restores.filter(({ loaded }) => loaded === undefined);
   if (remembered.length === 0) {
     const { config } = await loadConfig(globals, s);
-    return [(await openInstallation(config.installation, s, config.database)).address()];
+    const found = await openInstallation(config.installation, s, config.database);
+    return [{ installation: found.installation, address: found.address() }];
   }
-  const found = new Map<string, ServerAddress>();
+  const found = new Map<string, Place>();
   for (const restore of remembered) {
-    const { address } = (await openRemembered(globals, restore, s)).place;
-    found.set(JSON.stringify([address.host, address.port, address.database]), address);
+    const { place } = await openRemembered(globals, restore, s);
+    const { host, port, database } = place.address;
+    found.set(JSON.stringify([host, port, database]), place);
   }
   return [...found.values()];
+}
+
+/**
+ * Whoever is connected to a database that was put aside needs it still. Changes nothing.
+ * @throws Failure `target/unsuitable` that says who.
+ */
+export async function refuseUsed(databases: readonly DiscardableDatabase[], { signal }: Surroundings): Promise<void> {
+  for (const { name, beside } of databases) {
+    await using connection = await connectBeside(beside, { signal });
+    const who = await describeClients(connection, name);
+    if (who.length === 0) continue;
+    throw new Failure("target/unsuitable", `database '${name}' is in use: ${who.join(", ")}`, {
+      hint: "Nothing was dropped. Stop that first. Or is the database to stay? Give it a name of its own (ALTER DATABASE … RENAME TO …): then it is left out.",
+    });
+  }
 }
 
 /**
@@ -92,8 +118,11 @@ export async function discard(globals: Globals, shown: Discardable, s: Surroundi
     await planForget(restore.kept, { place, ...s });
     restores.push({ kept: restore.kept, place });
   }
-  for (const { name, chatkeep, beside } of now.databases.filter(isShown)) {
-    await dropDatabase(beside, name, { isOwn: chatkeep === "restoring", signal: s.signal });
+  const databases = now.databases.filter(isShown);
+  await refuseUsed(databases, s);
+  for (const { name, chatkeep, beside } of databases) {
+    const isOwn = chatkeep === "restoring";
+    await dropDatabase(beside, name, { isOwn, endsSessions: isOwn, signal: s.signal });
   }
   for (const { kept, place } of restores) await forgetWhole(kept, { place, ...s });
   for (const folder of shown.unreadable) await removeRestoreFolder(folder);

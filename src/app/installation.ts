@@ -1,6 +1,8 @@
 /** From configuration to the installation it describes, and to the database that its application uses. */
 import type { Finding } from "../base/findings.ts";
+import { isFailure } from "../base/errors.ts";
 import { secretsInCommand } from "../base/redact.ts";
+import { databaseOf } from "../chatwoot/environment.ts";
 import { secretValuesOf } from "../chatwoot/secrets.ts";
 import type { InstallationSettings } from "../installation/find.ts";
 import type { Installation } from "../installation/installation.ts";
@@ -72,6 +74,18 @@ export async function openInstallation(
 /** A person's own lines for the shell. */
 function ownCommands({ stop, start, health, migrate }: Partial<InstallationConfig>): string[] {
   return [stop?.web, stop?.worker, start?.web, start?.worker, health, migrate].flatMap((line) => line ?? []);
+}
+
+/** What its application's databases are called: the one that is backed up, and the one that its environment names, if another. */
+export function databaseNames(installation: Installation): Set<string> {
+  const names = new Set([databaseAddress(installation).database]);
+  try {
+    names.add(databaseAddress({ ...installation, database: databaseOf(installation.environment) }).database);
+  } catch (error) {
+    // What makes no sense is no database's name.
+    if (!isFailure(error)) throw error;
+  }
+  return names;
 }
 
 /** Where the standby is that the configuration names; undefined when it names none. */

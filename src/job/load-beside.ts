@@ -173,9 +173,9 @@ export async function assertNotHeld(
   throw new Failure("target/unsuitable", blocker.message, { hint });
 }
 
-/** Half-filled, and nobody works on it. */
-export function isLeft({ chatkeep, sessions }: KeptDatabase): boolean {
-  return chatkeep === "restoring" && sessions === 0;
+/** Half-filled, and nobody works on it. One that somebody renamed is theirs, whatever its comment says. */
+export function isLeft({ chatkeep, sessions, isRenamed }: KeptDatabase): boolean {
+  return chatkeep === "restoring" && sessions === 0 && !isRenamed;
 }
 
 export function leftFinding(level: Finding["level"], message: string, hint: string): Finding {

@@ -141,13 +141,16 @@ export async function restoreLive(
   return { name: live, previous, rows: tables.reduce((sum, table) => sum + table.rows, 0), findings };
 }
 
-/** Those that nobody needs any more, unless for a rollback: put aside, or left half by a restore that was killed. */
+/**
+ * Those that nobody needs any more, unless for a rollback: put aside, or left half by a restore that was killed. One that somebody
+ * renamed is not among them: it may serve something else.
+ */
 export async function listDiscardable(
   address: ServerAddress,
   { signal }: { signal: AbortSignal },
 ): Promise<KeptDatabase[]> {
   const kept = await listKept(address, { signal });
-  return kept.filter((one) => one.chatkeep !== "restoring" || isLeft(one));
+  return kept.filter((one) => !one.isRenamed && (one.chatkeep !== "restoring" || isLeft(one)));
 }
 
 /** What `doctor` says of databases that lie beside the live one. */

@@ -17,12 +17,20 @@ function putAside(kept: readonly KeptDatabase[]): KeptDatabase[] {
   return kept.filter(({ chatkeep }) => chatkeep !== "restoring");
 }
 
-/** Said twice, a rollback must not go one database further: its first answer may only have been lost. */
+/**
+ * Said twice, a rollback must not go one database further: its first answer may only have been lost. One that somebody renamed may
+ * serve something else by now: it is put back by its name alone.
+ */
 function newestPutAside(kept: readonly KeptDatabase[], live: string): KeptDatabase {
-  const [newest, ...others] = putAside(kept);
+  const all = putAside(kept);
+  const [newest, ...others] = all.filter(({ isRenamed }) => !isRenamed);
   if (newest === undefined) {
+    const [renamed] = all;
     throw new Failure("target/unsuitable", `no restore put a database aside for '${live}' that could be put back`, {
-      hint: "Only what 'chatkeep restore' swapped out can be put back.",
+      hint:
+        renamed === undefined
+          ? "Only what 'chatkeep restore' swapped out can be put back."
+          : `'${renamed.name}' was put aside and somebody renamed it. Is it not in use for something else? Then 'chatkeep rollback ${renamed.name}' puts it back.`,
     });
   }
   if (newest.chatkeep === "before") return newest;

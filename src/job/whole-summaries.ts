@@ -88,6 +88,16 @@ export interface WholeRollbackSummary {
   next: string[];
 }
 
+/** What `restore --discard-previous` would drop; nothing was. */
+export interface DiscardPlan {
+  type: "plan";
+  verb: "restore";
+  /** The newest first. */
+  databases: { name: string; at: string; bytes: number }[];
+  /** Restores into the own place of which nothing would be remembered any more. */
+  restores: string[];
+}
+
 /** Databases that were put aside by restores, and are no longer wanted. */
 export interface DiscardSummary {
   type: "summary";

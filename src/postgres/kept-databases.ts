@@ -25,6 +25,8 @@ export interface KeptDatabase extends KeptNote {
   bytes: number;
   /** Sessions that use it now. */
   sessions: number;
+  /** Somebody gave it another name than it got when it was put aside or begun: it may serve something else by now. */
+  isRenamed: boolean;
 }
 
 const NAME_BYTES = 63;
@@ -49,7 +51,10 @@ function withEnd(live: string, end: string): string {
   return `${base}${end}`;
 }
 
-/** Those of a live name that earlier restores put aside or left behind, the newest first. Changes nothing. */
+/**
+ * Those of a live name that earlier restores put aside or left behind, the newest first. Never the live one: where somebody gave
+ * a kept database its name back by hand, the comment that it was kept stays on it. Changes nothing.
+ */
 export async function listKept(address: ServerAddress, { signal }: { signal: AbortSignal }): Promise<KeptDatabase[]> {
   await using connection = await connectBeside(address, { signal });
   const rows = await connection.query<{ name: string; note: string | null; bytes: string; sessions: number }>(
@@ -57,14 +62,26 @@ export async function listKept(address: ServerAddress, { signal }: { signal: Abo
        case when pg_catalog.has_database_privilege(d.oid, 'connect') then pg_catalog.pg_database_size(d.oid) else 0 end::text as bytes,
        (select count(*)::int from pg_catalog.pg_stat_activity a where a.datid = d.oid) as sessions
      from pg_catalog.pg_database d
-     where pg_catalog.shobj_description(d.oid, 'pg_database') like '{"chatkeep":%' or d.datname ~ '_restoring_[0-9]{8}T[0-9]{6}$'`,
+     where d.datname <> ${quoteLiteral(address.database)}
+       and (pg_catalog.shobj_description(d.oid, 'pg_database') like '{"chatkeep":%' or d.datname ~ '_restoring_[0-9]{8}T[0-9]{6}$')`,
   );
   return rows
     .flatMap(({ name, note, bytes, sessions }) => {
       const read = note === null ? readName(name, address.database) : readNote(note);
-      return read?.of === address.database ? [{ ...read, name, bytes: Number(bytes), sessions }] : [];
+      if (read?.of !== address.database) return [];
+      return [{ ...read, name, bytes: Number(bytes), sessions, isRenamed: !isNamedAs(name, read.chatkeep) }];
     })
     .toSorted((a, b) => (a.at < b.at ? 1 : -1));
+}
+
+/** By the end that {@link keptName} gives: what is before it may have been cut. */
+function isNamedAs(name: string, kind: KeptKind): boolean {
+  return new RegExp(String.raw`_${kind}_\d{8}T\d{6}(?:_\d+)?$`).test(name);
+}
+
+/** True of a comment that says what a database is kept for. */
+export function isNote(text: string): boolean {
+  return readNote(text) !== undefined;
 }
 
 /** Begins with the word by which databases of ours are found. */

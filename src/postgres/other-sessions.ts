@@ -43,6 +43,14 @@ function describe({ pid, role, program, client, type }: SessionRow): string {
   return `process ${pid} of ${of} (${[program || "no name", ...from].join(", ")})`;
 }
 
+/** Sessions of clients, three at most. Changes nothing. */
+export async function describeClients(connection: Connection, database: string): Promise<string[]> {
+  const rows = await connection.query<SessionRow>(
+    `select ${SESSION} ${ofOthers([database])} and ${OF_CLIENTS} order by a.pid limit 3`,
+  );
+  return rows.map(describe);
+}
+
 /** Sessions of clients that our role may not end. Changes nothing. */
 export async function sessionsToStay(connection: Connection, databases: readonly string[]): Promise<string[]> {
   const rows = await connection.query<SessionRow>(

@@ -12,7 +12,7 @@ import { Failure } from "../base/errors.ts";
 import type { ServerAddress } from "./address.ts";
 import { connect, type Connection } from "./connect.ts";
 import { readHolders } from "./holders.ts";
-import { commentStatement, keptName, type KeptNote, writeNote } from "./kept-databases.ts";
+import { commentStatement, isNote, keptName, type KeptNote, writeNote } from "./kept-databases.ts";
 import { quoteIdentifier, quoteLiteral } from "./names.ts";
 import { describeUsers, terminateStatement } from "./other-sessions.ts";
 import { sqlState, SQLSTATE } from "./server-errors.ts";
@@ -120,7 +120,8 @@ async function swapOnce(connection: Connection, { live, fresh, why, point }: Swa
     `alter database ${quoteIdentifier(live)} rename to ${quoteIdentifier(kept)}`,
     `alter database ${quoteIdentifier(fresh)} rename to ${quoteIdentifier(live)}`,
     commentStatement(kept, writeNote(note)),
-    commentStatement(live, comment),
+    // One that says what it was kept for is not true of what is live: somebody had given it its name back by hand.
+    commentStatement(live, comment !== null && isNote(comment) ? null : comment),
     "commit",
   ]) {
     await connection.query(statement);
@@ -203,18 +204,19 @@ async function swapFailure(
 }
 
 /**
- * Removes a database that lies beside the live one; its sessions are ended.
+ * Removes a database that lies beside the live one; its sessions are ended, unless that is not wanted.
  * @param options.isOwn We made it and nobody used it: its subscriptions go too, without a word to the servers they name.
+ * @param options.endsSessions False: who is connected keeps it from being removed.
  * @throws Failure `target/unsuitable` when something else holds it: nothing was removed.
  */
 export async function dropDatabase(
   address: ServerAddress,
   name: string,
-  { isOwn = false, signal }: { isOwn?: boolean; signal: AbortSignal },
+  { isOwn = false, endsSessions = true, signal }: { isOwn?: boolean; endsSessions?: boolean; signal: AbortSignal },
 ): Promise<void> {
   await using connection = await connectBeside(address, { signal });
   const drop = async () => {
-    await connection.query(terminateStatement([name]));
+    if (endsSessions) await connection.query(terminateStatement([name]));
     await connection.query(`drop database if exists ${quoteIdentifier(name)}`);
   };
   try {

@@ -6,12 +6,12 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Client } from "pg";
 import { systemClock } from "../../src/base/clock.ts";
-import { liveBlockers } from "../../src/job/restore-live.ts";
+import { listDiscardable, liveBlockers } from "../../src/job/restore-live.ts";
 import { planRollback, rollback } from "../../src/job/rollback.ts";
 import { isFailure } from "../../src/base/errors.ts";
 import type { ServerAddress } from "../../src/postgres/address.ts";
 import { copyDatabaseEntry } from "../../src/postgres/database-entry.ts";
-import { keptName, type KeptNote, listKept, noteDatabase } from "../../src/postgres/kept-databases.ts";
+import { keptName, type KeptNote, listKept, noteDatabase, readDatabase } from "../../src/postgres/kept-databases.ts";
 import { dropDatabase, type Swap, swapDatabases, swapRights } from "../../src/postgres/swap.ts";
 import { connectBeside } from "../../src/postgres/target.ts";
 import { startPostgres, type TestServer } from "../harness/postgres.ts";
@@ -228,7 +228,12 @@ test("what would keep a rollback from swapping is told before any session is end
     await using beside = await connectBeside(address, { signal });
     await noteDatabase(beside, back, noteOf("again"));
   }
-  const plan = await planRollback(asBorrower, undefined, { signal });
+  // By its name: it has none that a restore gives, so it may serve something else.
+  await assert.rejects(
+    planRollback(asBorrower, undefined, { signal }),
+    (error) => isFailure(error, "target/unsuitable") && error.hint?.includes(`'chatkeep rollback ${back}'`) === true,
+  );
+  const plan = await planRollback(asBorrower, back, { signal });
   assert.deepEqual([plan.back, plan.blockers], [back, []]);
   await server.query("create role stranger login createdb");
   const asStranger = await planRollback({ ...address, user: "stranger" }, back, { signal });
@@ -358,6 +363,39 @@ test("what lies beside a database is told by its comment, the newest first, and 
   assert.deepEqual(
     (await listKept(address, { signal })).map(({ name }) => name),
     ["aside_a"],
+  );
+});
+
+test("the live database is never one that was put aside, whatever its comment says, nor is one that got a name of its own", async () => {
+  const { address, fresh } = await makePair("byhand");
+  const rolledback = keptName("byhand", "rolledback", AT);
+  await using connection = await connectBeside(address, { signal });
+  for (const note of [
+    { ...noteOf("byhand"), chatkeep: "rolledback", hadNone: true },
+    { ...noteOf("byhand"), chatkeep: "restoring" },
+  ] satisfies KeptNote[]) {
+    await noteDatabase(connection, "byhand", note);
+    assert.deepEqual(await listKept(address, { signal }), []);
+    assert.deepEqual(await liveBlockers(address, { signal }), { blockers: [], findings: [] });
+    await assert.rejects(planRollback(address, undefined, { signal }), /no restore put a database aside/);
+    // It may serve something else.
+    await noteDatabase(connection, fresh, note);
+    assert.deepEqual(
+      (await listKept(address, { signal })).map(({ name, isRenamed }) => [name, isRenamed]),
+      [[fresh, true]],
+    );
+    assert.deepEqual(await listDiscardable(address, { signal }), []);
+    assert.ok(!(await liveBlockers(address, { signal })).findings.some(({ kind }) => kind === "restore-left"));
+    await server.query(`comment on database ${fresh} is null`);
+  }
+  // With the swap the comment goes, and is on nothing that is live again.
+  const kept = await swapDatabases(address, swapOf("byhand", fresh), { clock, signal });
+  assert.equal((await readDatabase(connection, "byhand"))?.note, undefined);
+  await server.query(`alter database "${kept}" rename to "${rolledback}"`);
+  await noteDatabase(connection, rolledback, { ...noteOf("byhand"), chatkeep: "rolledback" });
+  assert.deepEqual(
+    (await listDiscardable(address, { signal })).map(({ name }) => name),
+    [rolledback],
   );
 });
 

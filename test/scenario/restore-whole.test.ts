@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
+import { Client } from "pg";
 import { onDatabase } from "../../src/demo/database.ts";
 import { jsonLines } from "../harness/cli.ts";
 import { atTerminal } from "../harness/terminal.ts";
@@ -70,6 +71,8 @@ test("killed within a step and between two, it is gone on with to the end; a rol
   for (const args of [
     ["restore", "latest", "--only", "database", "--yes"],
     ["restore", "--discard-previous", "--yes"],
+    // Before the point is looked for, and a moment recovered.
+    ["restore", "no-such-point", "--plan"],
   ]) {
     const refused = await desk.chatkeep(args);
     assert.match(refused.stderr, /is not finished/, args.join(" "));
@@ -122,6 +125,27 @@ test("killed within a step and between two, it is gone on with to the end; a rol
   assert.match(withoutRedis.stderr, /nothing listens there[^]*an empty Redis will do/);
   assert.deepEqual(await kept(), aside);
   await whole.startRedis();
+  // Nor is what somebody works with, and a plan drops nothing.
+  const reader = new Client({
+    ...desk.server.address,
+    database: String(aside[0]?.["datname"]),
+    application_name: "psql",
+  });
+  await reader.connect();
+  const used = await desk.chatkeep(["restore", "--discard-previous", "--yes"]);
+  assert.match(used.stderr, /is in use: process \d+ of role '.*' \(psql[^]*Nothing was dropped/);
+  await reader.query("select 1");
+  await reader.end();
+  while ((await desk.server.query("select from pg_stat_activity where application_name = 'psql'")).length > 0);
+  const planned = await desk.chatkeep(["--json", "restore", "--discard-previous", "--plan", "--yes"]);
+  const shownPlan = jsonLines(planned.stdout).find(({ type }) => type === "plan") ?? {};
+  assert.deepEqual([planned.status, (shownPlan["restores"] as string[]).length], [0, 1]);
+  assert.deepEqual(
+    (shownPlan["databases"] as { name: string }[]).map(({ name }) => name),
+    aside.map(({ datname }) => datname),
+  );
+  assert.deepEqual(await kept(), aside);
+  assert.notEqual(await whole.journal(), undefined);
   const dropped = await desk.summary(["restore", "--discard-previous", "--yes"]);
   assert.equal((dropped["forgotten"] as string[]).length, 1);
   assert.deepEqual(await kept(), []);

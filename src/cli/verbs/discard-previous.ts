@@ -2,11 +2,11 @@
 import type { Discardable } from "../../app/discard-previous.ts";
 import { formatBytes, plural } from "../../base/bytes.ts";
 import { Failure } from "../../base/errors.ts";
-import type { DiscardSummary } from "../../job/whole-summaries.ts";
+import type { DiscardPlan, DiscardSummary } from "../../job/whole-summaries.ts";
 import type { Invocation } from "../command.ts";
 import type { ExitStatus } from "../exits.ts";
 
-/** Drops what earlier restores put aside: the named database, or all of them with what else was kept for a rollback. */
+/** Drops what earlier restores put aside, or shows it: the named database, or all with what else was kept for a rollback. */
 export async function discardPrevious({
   given,
   globals,
@@ -24,14 +24,21 @@ export async function discardPrevious({
       : { databases: found.databases.filter((one) => one.name === name), restores: [], unreadable: [] };
   const forgotten = [...chosen.restores.map(({ kept }) => kept.id), ...chosen.unreadable];
   if (chosen.databases.length === 0 && forgotten.length === 0) throw app.nothingToDiscard(name, found.databases);
+  const isPlan = given.has("plan");
   if (!mode.json) {
-    printer.note([
+    const show = isPlan ? printer.out.bind(printer) : printer.note.bind(printer);
+    show([
       "to be dropped, with all that is in it",
       ...chosen.databases.map(
         ({ name: database, at, bytes }) => `  ${database}: put aside ${at}, ${formatBytes(bytes)}`,
       ),
       ...forgotten.map((id) => `  what restore ${id} kept for its rollback`),
     ]);
+  }
+  await app.refuseUsed(chosen.databases, surroundings);
+  if (isPlan) {
+    tellPlan({ mode, printer }, chosen, forgotten);
+    return 0;
   }
   const { person } = surroundings;
   if (!mode.yes) {
@@ -58,4 +65,19 @@ export async function discardPrevious({
     ]);
   }
   return 0;
+}
+
+function tellPlan(
+  { mode, printer }: Pick<Invocation, "mode" | "printer">,
+  chosen: Discardable,
+  restores: string[],
+): void {
+  if (!mode.json) {
+    printer.note("This is the plan: nothing was dropped.");
+    return;
+  }
+  const databases = chosen.databases.map(({ name, at, bytes }) => ({ name, at, bytes }));
+  const plan: DiscardPlan = { type: "plan", verb: "restore", databases, restores };
+  printer.json(plan);
+  printer.json({ type: "summary", verb: "restore", applied: false });
 }
