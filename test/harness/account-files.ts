@@ -31,6 +31,8 @@ export function startFileAccount(
       try {
         const { content } = await onDatabase(database, async (client) => {
           client.on("error", () => {});
+          // The test's servers say "done" before it is written: of one that is killed then, the row would be gone with it.
+          await client.query("set synchronous_commit = on");
           return await attachFile(client, random, storageRoot);
         });
         files.push({ sha256: createHash("sha256").update(content).digest("hex"), doneMs: Date.now() });
