@@ -18,35 +18,46 @@ const APART_MS = 1000;
 const MARKS = 256;
 
 export class Lag {
-  /** Everything that the server had then is in it. */
   #evenMs: number;
+  #safeMs: number | undefined;
   /** In order; none is reached. */
   #marks: Mark[] = [];
   #apartMs = APART_MS;
 
+  /** @param nowMs from then on a lag counts, as nothing is known of before. */
   constructor(nowMs: number) {
     this.#evenMs = nowMs;
   }
 
-  /** @param server how far the server is. @param durable up to where the repository has everything. */
-  look(server: Lsn, durable: Lsn, nowMs: number): void {
+  /** @param server how far the server is. @param durable up to where the repository has everything. @param heardMs when the server said that. */
+  look(server: Lsn, durable: Lsn, heardMs: number): void {
     if (durable >= server) {
-      this.#evenMs = nowMs;
+      this.#even(heardMs);
       this.#marks = [];
       this.#apartMs = APART_MS;
       return;
     }
     const reached = this.#marks.findLast(({ lsn }) => lsn <= durable);
     if (reached !== undefined) {
-      this.#evenMs = reached.atMs;
+      this.#even(reached.atMs);
       this.#marks = this.#marks.filter(({ lsn }) => lsn > durable);
     }
     const last = this.#marks.at(-1);
-    if (last !== undefined && (server <= last.lsn || nowMs - last.atMs < this.#apartMs)) return;
-    this.#marks.push({ lsn: server, atMs: nowMs });
+    if (last !== undefined && (server <= last.lsn || heardMs - last.atMs < this.#apartMs)) return;
+    this.#marks.push({ lsn: server, atMs: heardMs });
     if (this.#marks.length < MARKS) return;
     this.#marks = this.#marks.filter((_, at) => at % 2 === 0);
     this.#apartMs *= 2;
+  }
+
+  #even(atMs: number): void {
+    this.#evenMs = atMs;
+    this.#safeMs = atMs;
+  }
+
+  /** When the server had nothing, for the last time that is known, that is not in the repository now: milliseconds since 1970. */
+  get safeMs(): number | undefined {
+    return this.#safeMs;
   }
 
   /** Milliseconds. */

@@ -77,6 +77,12 @@ export function formatWatchMetrics(status: WatchStatus, installation: string): s
     ["watch_report_timestamp_seconds", "When the watch wrote this.", instant(at)],
     ["watch_lag_bytes", "What the server has of its log and not every repository.", known(log?.lagBytes)],
     ["watch_lag_seconds", "For how long it has had that.", known(log?.lagSeconds)],
+    ["watch_server_heard_timestamp_seconds", "When the server said last how far it is.", instant(log?.heard)],
+    [
+      "watch_safe_until_timestamp_seconds",
+      "Everything that was committed until then is in the repository.",
+      repositories.flatMap(({ name, safeUntil }) => instant(safeUntil, { repository: name })),
+    ],
     [
       "watch_files_waiting",
       "Uploaded files that are still to come.",

@@ -32,6 +32,8 @@ export interface WatchStatus {
   log: {
     systemId: string;
     timeline: number;
+    /** When the server said last how far it is, by the clock of this machine. */
+    heard?: string;
     /** How far the server is, what has come, and what is in every repository. */
     server: string;
     received: string;
@@ -52,6 +54,8 @@ export interface WatchStatus {
     durable: string | null;
     /** For how long the server has had what is not in it. */
     lagSeconds?: number;
+    /** Everything that was committed until then is in it, as far as is known: by the clock of this machine. */
+    safeUntil?: string;
     /** Uploaded files that this watch has kept. */
     files: number;
     filesWaiting: number;
@@ -157,8 +161,11 @@ export class WatchBook {
       const page = this.#pages.get(name);
       if (page !== undefined) page.durable = durableTo;
     }
+    const { heardMs } = state;
+    if (heardMs === undefined) return;
+    // A server that is not heard any more may have written since.
     for (const { lag, durable } of this.#pages.values()) {
-      if (durable !== undefined) lag.look(state.serverEnd, durable, this.#o.clock.now());
+      if (durable !== undefined) lag.look(state.serverEnd, durable, heardMs);
     }
   }
 
@@ -420,6 +427,7 @@ export class WatchBook {
         name,
         durable: page.durable === undefined ? null : formatLsn(page.durable),
         ...(page.durable === undefined ? {} : { lagSeconds: this.#lagOf(page) / 1000 }),
+        ...(page.lag.safeMs === undefined ? {} : { safeUntil: formatInstant(page.lag.safeMs) }),
         files: page.files,
         filesWaiting: page.filesWaiting,
         trouble: page.trouble?.failure.message ?? null,
@@ -448,12 +456,13 @@ export class WatchBook {
 
   #logStatus(): WatchStatus["log"] {
     if (this.#log === undefined) return null;
-    const { line, serverEnd, received, durableCommitUs, slot } = this.#log;
+    const { line, serverEnd, received, durableCommitUs, heardMs, slot } = this.#log;
     const durableTo = this.#durableTo(this.#log);
     const behind = durableTo < serverEnd;
     return {
       systemId: line.systemId,
       timeline: line.timeline,
+      ...(heardMs === undefined ? {} : { heard: formatInstant(heardMs) }),
       server: formatLsn(serverEnd),
       received: formatLsn(received),
       durable: formatLsn(durableTo),

@@ -4,7 +4,6 @@ import { formatInstant, parseZonedInstant } from "../base/clock.ts";
 import type { Finding } from "../base/findings.ts";
 import { LIMITS } from "../base/limits.ts";
 import { parseMicros } from "../point/continuous.ts";
-import { isLsn, parseLsn } from "../wal/lsn.ts";
 import type { Objectives } from "./objectives.ts";
 import type { WatchStatus } from "./watch-book.ts";
 import type { WatchState, WindowReport } from "./window-summary.ts";
@@ -48,21 +47,16 @@ export function watchFindings(facts: WatchFacts, nowMs: number): Finding[] {
 
 /**
  * Until when what was committed is in a repository, in milliseconds since 1970; undefined where nothing of it is. A database in which nothing
- * is written has no new commits: a watch that runs says that there are none.
+ * is written has no new commits: a watch says until when it knew that there are none. It knows as long as the server tells it.
  */
 export function safeUntilMs(
   name: string,
   window: WindowReport | undefined,
-  { isRunning, report }: WatchState,
+  { report }: WatchState,
 ): number | undefined {
   const end = windowEndMs(window);
   const own = report?.repositories.find((repository) => repository.name === name);
-  const log = report?.log;
-  if (end === undefined || !isRunning || report === null || log === undefined || log === null) return end;
-  if (own === undefined || own.durable === null || !isLsn(own.durable) || !isLsn(log.server)) return end;
-  const atMs = parseZonedInstant(report.at) ?? 0;
-  const isEven = parseLsn(own.durable) >= parseLsn(log.server);
-  return Math.max(end, isEven ? atMs : atMs - (own.lagSeconds ?? log.lagSeconds) * 1000);
+  return end === undefined ? undefined : Math.max(end, parseZonedInstant(own?.safeUntil ?? "") ?? end);
 }
 
 /** Of the newest moment; of a range in which nothing was committed, of its beginning. */

@@ -73,6 +73,8 @@ const WINDOWS: WindowLine[] = [
 ];
 
 const LOOK = plainLook(Date.parse("2026-11-23T17:00:00Z"));
+/** When the server was heard last. */
+const HEARD = "2026-11-23T16:40:00.000Z";
 const NARROW = { ...LOOK, width: 60 };
 const asText = { serializers: [(text: string) => text] };
 
@@ -230,6 +232,22 @@ const REPORTS: Record<string, string[]> = {
   "how everything is": formatStatus(STATUS, LOOK),
   "how everything is where the watch died": formatStatus(
     { ...STATUS, watch: { isRunning: false, ageSeconds: 4_000, report: WATCH } },
+    LOOK,
+  ),
+  "how everything is where the server is away": formatStatus(
+    {
+      ...STATUS,
+      newestMoment: { repository: "primary", at: HEARD, ageSeconds: 1200 },
+      repositories: [],
+      watch: {
+        isRunning: true,
+        ageSeconds: 2,
+        report: {
+          ...WATCH,
+          log: WATCH.log === null ? null : { ...WATCH.log, lagBytes: 0, lagSeconds: 0, heard: HEARD },
+        },
+      },
+    },
     LOOK,
   ),
   "how everything is where points are made every few minutes": formatStatus(

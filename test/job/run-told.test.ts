@@ -100,6 +100,12 @@ test("the window has its times, and a watch's own file what changes by the secon
   assert.deepEqual(samples("files_waiting"), ["primary 1", "usb 25"]);
   assert.deepEqual(samples("repository_up"), ["primary 1", "usb 0"]);
   assert.deepEqual(samples("report_timestamp_seconds"), [` ${Date.parse(WATCH.at) / 1000}`]);
+  assert.equal(samples("safe_until_timestamp_seconds"), undefined, "nothing is known of when it had everything");
+  const { log } = WATCH;
+  const repositories = WATCH.repositories.map((one) => ({ ...one, safeUntil: WATCH.at }));
+  const silent = formatWatchMetrics({ ...WATCH, repositories, log: log && { ...log, heard: WATCH.since } }, "acme");
+  assert.match(silent, new RegExp(`server_heard_timestamp_seconds{.*} ${Date.parse(WATCH.since) / 1000}\n`));
+  assert.match(silent, new RegExp(`safe_until_.*repository="primary"} ${Date.parse(WATCH.at) / 1000}\n`));
   assert.ok(!formatWatchMetrics({ ...WATCH, log: null }, "acme").includes("lag"), "points of minutes have no lag");
   const names = [...watch.keys()].filter((name) => run.has(name));
   assert.deepEqual(names, [], "one name in two files is read as none");

@@ -24,8 +24,12 @@ const SLOT = {
   safeBytes: 1024,
 };
 
+/** Of the book that was opened last. */
+let hand = new HandClock();
+
 function openBook(more: Partial<BookOptions> = {}) {
   const clock = new HandClock();
+  hand = clock;
   const book = new WatchBook({
     program: "chatkeep 0.1.0",
     host: "desk-1",
@@ -44,6 +48,7 @@ function state(durable: bigint, server: bigint, slot: Partial<LogState["slot"]> 
     line: LINE,
     serverEnd: server,
     serverTimeUs: 0n,
+    heardMs: hand.now(),
     received: server,
     durableTo: durable,
     durableCommitUs: 1_764_000_000_123_456n,
@@ -90,6 +95,26 @@ test("lag counts from when everything was in every repository for the last time,
   );
   book.logState(state(40n * MIB, 40n * MIB));
   assert.deepEqual([book.status.log?.lagBytes, book.status.log?.lagSeconds], [0, 0]);
+});
+
+test("what is stored is known to be all until the server was heard last, and not before it was all for once", async () => {
+  const { clock, book } = openBook();
+  const beganMs = clock.now();
+  const safe = () => book.status.repositories.map(({ safeUntil = "" }) => Date.parse(safeUntil) - beganMs);
+  const { heardMs: _, ...unheard } = state(32n * MIB, 0n);
+  book.logState(unheard);
+  assert.deepEqual([safe(), book.status.log?.heard], [[NaN, NaN], undefined], "nobody has said how far the server is");
+  await clock.advance(10_000);
+  book.logState(state(32n * MIB, 40n * MIB));
+  assert.deepEqual(safe(), [10_000, NaN], "what came before may lack in the one that is behind");
+  const heard = state(40n * MIB, 40n * MIB);
+  await clock.advance(MINUTE);
+  book.session(new Failure("database/unreachable", "the server does not answer"));
+  book.logState(heard);
+  await clock.advance(MINUTE);
+  book.logState(heard);
+  assert.deepEqual(safe(), [10_000, 10_000], "a server that is away may have written since");
+  assert.equal(Date.parse(book.status.log?.heard ?? "") - beganMs, 10_000);
 });
 
 test("a server that writes without a pause is behind by what storing takes, and not since it was idle last", async () => {

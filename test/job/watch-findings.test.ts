@@ -48,26 +48,24 @@ test("where nobody asked for a watch and none has run, none is missed", () => {
   ]);
 });
 
-test("a database in which nothing is written is safe until the watch's last word, where a repository has all of it", () => {
+test("a database in which nothing is written is safe until its server was heard, where a repository has all of it", () => {
   const [primary] = WATCH.repositories;
-  assert.ok(primary !== undefined && WATCH.log !== null);
-  const state = (durable: string | null, log = WATCH.log) => {
-    return { isRunning: true, ageSeconds: 2, report: { ...WATCH, log, repositories: [{ ...primary, durable }] } };
+  assert.ok(primary !== undefined);
+  const state = (safeMs: number | undefined, isRunning = true) => {
+    const own = safeMs === undefined ? {} : { safeUntil: new Date(safeMs).toISOString() };
+    return { isRunning, ageSeconds: 2, report: { ...WATCH, repositories: [{ ...primary, ...own }] } };
   };
-  assert.equal(safeUntilMs("primary", WINDOW, state(WATCH.log.server)), AT);
-  // One that is behind has at least what the watch says of all, and what lies in it.
-  const late = { ...WATCH.log, lagSeconds: 600 };
-  assert.equal(safeUntilMs("primary", WINDOW, state("0/1", late)), END);
-  const old = { ...WINDOW, ranges: WINDOW.ranges.slice(0, 1) };
-  assert.equal(safeUntilMs("primary", old, state("0/1", late)), AT - 600_000);
-  assert.equal(safeUntilMs("primary", WINDOW, state(null)), END);
-  assert.equal(safeUntilMs("offsite", WINDOW, state(WATCH.log.server)), END);
-  assert.equal(safeUntilMs("primary", WINDOW, { ...state(WATCH.log.server), isRunning: false }), END);
+  assert.equal(safeUntilMs("primary", WINDOW, state(AT)), AT);
   assert.equal(
-    safeUntilMs("primary", undefined, state(WATCH.log.server)),
-    undefined,
-    "without a base the log is nothing",
+    safeUntilMs("primary", WINDOW, state(END + 1)),
+    END + 1,
+    "the server is away since: its log, as it was then",
   );
+  assert.equal(safeUntilMs("primary", WINDOW, state(END - 1)), END, "what lies in it is there");
+  assert.equal(safeUntilMs("primary", WINDOW, state(AT, false)), AT, "so it was when a watch that is dead wrote last");
+  assert.equal(safeUntilMs("primary", WINDOW, state(undefined)), END);
+  assert.equal(safeUntilMs("offsite", WINDOW, state(AT)), END);
+  assert.equal(safeUntilMs("primary", undefined, state(AT)), undefined, "without a base the log is nothing");
   assert.equal(safeUntilMs("primary", WINDOW, NO_WATCH), END);
 });
 

@@ -1,5 +1,7 @@
 import { formatBytes, formatSpan, plural } from "../../base/bytes.ts";
+import { parseZonedInstant } from "../../base/clock.ts";
 import { shortId } from "../../base/ids.ts";
+import { LIMITS } from "../../base/limits.ts";
 import type { InstallationStatus, RepositoryStatus, StatusSummary } from "../../job/status-summary.ts";
 import type { WatchStatus } from "../../job/watch-book.ts";
 import type { Rate } from "../../job/recovery-pace.ts";
@@ -84,7 +86,7 @@ function watchPairs({ isRunning, ageSeconds, report }: WatchState, look: Look): 
   return [
     ["runs", runs],
     ["mode", modeText(mode, why)],
-    ...(log === null ? [] : logPairs(log)),
+    ...(log === null ? [] : logPairs(log, look)),
     ...(points === null ? [] : ([["points", pointsText(points, look)]] as const)),
     ...(mode === "stream" ? [["last base", baseText(base)] as const] : []),
     ...repositories.map((one): Pair => [`into '${one.name}'`, intoText(one, look)]),
@@ -102,14 +104,21 @@ function baseText(base: WatchStatus["base"]): string {
   return `begun ${formatUtc(at)} in '${repository}', ${formatBytes(bytes)}${seconds === null ? "" : ` in ${formatSpan(seconds)}`}`;
 }
 
-function logPairs({ lagBytes, lagSeconds, lastCommit, timeline, slot }: NonNullable<WatchStatus["log"]>): Pair[] {
+function logPairs(
+  { lagBytes, lagSeconds, lastCommit, timeline, slot, heard }: NonNullable<WatchStatus["log"]>,
+  look: Look,
+): Pair[] {
   const lag = lagBytes === 0 ? "none" : `${formatBytes(lagBytes)}, for ${formatSpan(lagSeconds)}`;
+  const isSilent = heard !== undefined && look.nowMs - (parseZonedInstant(heard) ?? 0) > LIMITS.walSilenceMs;
+  const silent = isSilent
+    ? look.paint("red", `; the server was heard last ${formatAge(heard, look.nowMs)} (${formatUtc(heard)})`)
+    : "";
   const commit = lastCommit === null ? "" : `; the last commit that is safe is of ${formatUtc(lastCommit)}`;
   const safe = slot.safeBytes === null ? "" : `, ${formatBytes(Math.max(0, slot.safeBytes))} more are safe`;
   const status = slot.status === null ? "" : ` (${slot.status})`;
   const kind = slot.permanent ? "" : ", temporary";
   return [
-    ["behind", `${lag}${commit}, timeline ${timeline}`],
+    ["behind", `${lag}${silent}${commit}, timeline ${timeline}`],
     ["slot", `${slot.name}${kind}: the server keeps ${formatBytes(slot.retainedBytes)} for it${safe}${status}`],
   ];
 }

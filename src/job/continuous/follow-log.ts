@@ -48,6 +48,8 @@ export interface LogState extends LineState {
   /** How far the server is, as it said last. */
   readonly serverEnd: Lsn;
   readonly serverTimeUs: bigint;
+  /** When it said that, by our clock: milliseconds since 1970; undefined where it has said nothing yet. */
+  readonly heardMs?: number;
   /** The server's clock less ours; undefined before it was asked. */
   readonly clockAheadMs?: number;
   readonly slot: Slot;
@@ -135,7 +137,7 @@ export class LogFollower {
   readonly #away: AwayPlaces;
   /** Ends the present session. */
   #over: AbortController | undefined;
-  #server: Pick<LogState, "serverEnd" | "serverTimeUs" | "clockAheadMs"> = NOTHING_HEARD;
+  #server: Pick<LogState, "serverEnd" | "serverTimeUs" | "heardMs" | "clockAheadMs"> = NOTHING_HEARD;
   #slot: Slot | undefined;
   #wasFollowing = false;
   /** Tells the server of the present session what is durable. */
@@ -239,7 +241,7 @@ export class LogFollower {
   }
 
   #onServer(server: { serverEnd: Lsn; serverTimeUs: bigint }): void {
-    this.#server = { ...this.#server, ...server };
+    this.#server = { ...this.#server, ...server, heardMs: this.#o.clock.now() };
     this.#wasFollowing = true;
     this.#timesGone = 0;
     if (this.#now !== undefined && this.#now.log.validTo > this.#now.takenUpTo) this.#bounds.clear();
@@ -273,9 +275,10 @@ export class LogFollower {
         await clock.sleep(LIMITS.watchLookMs, signal);
         const name = this.#slot?.name;
         this.#slot = name === undefined ? undefined : ((await readSlot(connection, name)) ?? this.#slot);
+        const heardMs = clock.now();
         const { serverEnd, clockAheadMs } = await serverPosition(connection, clock);
         this.#server = { ...this.#server, clockAheadMs };
-        if (serverEnd > this.#server.serverEnd) this.#server = { ...this.#server, serverEnd };
+        if (serverEnd >= this.#server.serverEnd) this.#server = { ...this.#server, serverEnd, heardMs };
         this.#tell();
         if (this.#slot !== undefined) {
           await this.#retained.look(this.#slot, { end: serverEnd, redo: await redoPosition(connection) });

@@ -240,10 +240,16 @@ test("another server behind the same address is refused, and nothing of it is mi
   await following.caughtUp();
   address.port = stranger.address.port;
   await server.query("select pg_terminate_backend(pid) from pg_stat_replication");
-  await following.until("it is refused", () => following.troubles.includes("wal/other-cluster"));
+  const refusals = () => following.troubles.filter((code) => code === "wal/other-cluster").length;
+  await following.until("it is refused", () => refusals() > 0);
+  const heardMs = following.state()?.heardMs;
+  await following.until("it is refused again", () => refusals() > 1);
+  assert.ok(heardMs !== undefined);
+  assert.equal(following.state()?.heardMs, heardMs, "what it says is nothing of the one that is followed");
   address.port = server.address.port;
   await write(server.address, 1_000);
   const end = await following.caughtUp();
+  assert.ok((following.state()?.heardMs ?? 0) > heardMs);
   assert.ok((await assertSameAsServer(server.address, repository)) >= end);
   assert.equal(following.begun.length, 1);
 
