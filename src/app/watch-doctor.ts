@@ -1,5 +1,6 @@
 /** What keeps a server's log from being followed: told by `doctor`, and changed by `doctor --fix` with a person's consent. */
 import { existsSync } from "node:fs";
+import { formatBytes } from "../base/bytes.ts";
 import { failureOf } from "../base/errors.ts";
 import type { Finding } from "../base/findings.ts";
 import type { FixLine } from "../job/fix-summary.ts";
@@ -22,6 +23,8 @@ import {
   type Told,
 } from "../postgres/replication-look.ts";
 import { slotName } from "../postgres/replication-slots.ts";
+import { findLogFolder } from "../postgres/target-space.ts";
+import { freeBytesOf } from "../system/folders.ts";
 import type { LoadedConfig } from "./config.ts";
 import { openInstallation } from "./installation.ts";
 import { freeForServer, SHARE_OF_DISK } from "./most-retained.ts";
@@ -129,7 +132,8 @@ async function fixOne(told: Told<ObstacleKind | RemarkKind>, fixing: Fixing): Pr
     const line = step.line ?? told.line ?? "";
     if (!(await fixing.options.confirm(`${capital(told.message)}. Change it? ${line}`)))
       return { ...base, line, outcome: "declined", note: told.hint };
-    return { ...base, line, outcome: "done", note: `To undo it: ${(await step.make()).undo}` };
+    const { undo } = await step.make();
+    return { what: step.now, line, outcome: "done", note: `To undo it: ${undo}` };
   } catch (error) {
     s.signal.throwIfAborted();
     const { code, message, hint } = failureOf(error);
@@ -138,42 +142,70 @@ async function fixOne(told: Told<ObstacleKind | RemarkKind>, fixing: Fixing): Pr
   }
 }
 
-type Step = { line?: string; make: () => Promise<Changed> } | { why: string };
+/** `now`: what is so when it is made. */
+type Step = { line?: string; now: string; make: () => Promise<Changed> } | { why: string };
 
 async function stepFor(told: Told<ObstacleKind | RemarkKind>, fixing: Fixing): Promise<Step> {
-  const { connection, look, address, installation, s } = fixing;
-  if (told.kind === "role") return { make: async () => await allowRole(connection, look.facts.role.name) };
-  if (told.kind === "summaries-off") return { make: async () => await summarizeWal(connection, s) };
-  if (told.kind === "slot-unbounded") {
-    const mib = await slotBound(installation);
-    if (mib === undefined)
-      return {
-        why: `How much room the server's disk has is not known from here, so choose the number yourself. ${told.hint}`,
-      };
+  const { connection, look, s } = fixing;
+  const { role } = look.facts;
+  if (told.kind === "role")
+    return { now: `the role '${role.name}' may replicate`, make: async () => await allowRole(connection, role.name) };
+  if (told.kind === "summaries-off")
+    return { now: "the server notes which pages change", make: async () => await summarizeWal(connection, s) };
+  return told.kind === "slot-unbounded" ? await boundStep(told, fixing) : await hbaStep(told, fixing);
+}
+
+async function boundStep({ hint }: Told<string>, { connection, installation, s }: Fixing): Promise<Step> {
+  const free = await freeForLog(installation, connection);
+  if (free === undefined)
     return {
-      line: `ALTER SYSTEM SET max_slot_wal_keep_size = '${mib}MB';`,
-      make: async () => await boundSlots(connection, mib, s),
+      why: `How much room the server's disk has is not known from here, so choose the number yourself. ${hint}`,
     };
-  }
-  const file = await ownHbaFile(connection);
-  if ("why" in file) return { why: `${capital(file.why)}. ${told.hint}` };
+  const mib = boundFor(free);
+  if (mib === undefined)
+    return {
+      why: `The server's disk has ${formatBytes(free)} free, too little for a bound that is of use: make room. ${hint}`,
+    };
   return {
-    line: `${told.line ?? ""}  (in '${file.path}')`,
+    line: `ALTER SYSTEM SET max_slot_wal_keep_size = '${mib}MB';`,
+    now: `the server keeps ${formatBytes(mib * MIB)} of its log for slots at most`,
+    make: async () => await boundSlots(connection, mib, s),
+  };
+}
+
+async function hbaStep({ hint, line = "" }: Told<string>, { connection, look, address, s }: Fixing): Promise<Step> {
+  const { role } = look.facts;
+  if (role.password === "none")
+    return { why: `The line alone would not help: '${role.name}' has no password. ${hint}` };
+  const file = await ownHbaFile(connection);
+  if ("why" in file) return { why: `${capital(file.why)}. ${hint}` };
+  return {
+    line: `${line}  (in '${file.path}')`,
+    now: `the server lets '${role.name}' replicate from ${placeIn(line)}`,
     make: async () => {
-      const works = async () => (await tryWay(address, s)) === undefined;
-      return await addHbaLine(connection, { path: file.path, line: told.line ?? "", works }, s);
+      const refusal = async () => await tryWay(address, s);
+      return await addHbaLine(connection, { path: file.path, line, refusal }, s);
     },
   };
+}
+
+/** Of a line of pg_hba.conf: its address, the last but one. */
+function placeIn(line: string): string {
+  return line.startsWith("local ")
+    ? "its own machine by the socket"
+    : (line.split(" ").at(-2) ?? "here").replace(/\/\d+$/, "");
 }
 
 const MIB = 1024 ** 2;
 const LEAST_MIB = 512;
 const MOST_MIB = 50 * 1024;
 
-/** In MiB; undefined where the server's disk is not this machine's, or has too little room for any. */
-async function slotBound(installation: Installation): Promise<number | undefined> {
-  const free = await freeForServer(installation);
-  return free === undefined ? undefined : boundFor(free);
+/** Bytes; where discovery does not know the server's folder the server is asked, as for its disk among the others. */
+async function freeForLog(installation: Installation, connection: Connection): Promise<number | undefined> {
+  const known = await freeForServer(installation);
+  if (known !== undefined) return known;
+  const folder = await findLogFolder(connection);
+  return folder === undefined ? undefined : await freeBytesOf(folder);
 }
 
 /** A round number of MiB for so many bytes that are free; undefined where it would be too little to be of use. Pure. */

@@ -6,6 +6,7 @@ import { keepCopy, lookAtFile } from "../system/keep-file.ts";
 import { takePlace } from "../system/replace-file.ts";
 import type { Connection } from "./connect.ts";
 import { quoteIdentifier } from "./names.ts";
+import { isWithoutEntry, saidBy } from "./replication-look.ts";
 
 /** A change that was made. */
 export interface Changed {
@@ -90,8 +91,8 @@ export async function ownHbaFile(connection: Connection): Promise<{ path: string
 export interface HbaLine {
   readonly path: string;
   readonly line: string;
-  /** Whether it does what it is for, by trying. */
-  readonly works: () => Promise<boolean>;
+  /** Tries what it is for: why that fails, or undefined where it does not. */
+  readonly refusal: () => Promise<Failure | undefined>;
 }
 
 const MARK = "# Added by 'chatkeep doctor --fix': whoever follows the server's log from there, and nobody else.";
@@ -100,7 +101,11 @@ const MARK = "# Added by 'chatkeep doctor --fix': whoever follows the server's l
  * Puts a line before all others of pg_hba.conf, reloads the server, and tries it. A copy of the file as it was lies beside it.
  * @throws Failure `database/failed` where the server finds fault with the file, or the line does not help: then the file is as it was.
  */
-export async function addHbaLine(connection: Connection, { path, line, works }: HbaLine, call: Call): Promise<Changed> {
+export async function addHbaLine(
+  connection: Connection,
+  { path, line, refusal }: HbaLine,
+  call: Call,
+): Promise<Changed> {
   const before = await readFile(path, "utf8");
   const kept = `${path}.chatkeep-before`;
   await keepCopy(path, kept);
@@ -108,15 +113,12 @@ export async function addHbaLine(connection: Connection, { path, line, works }: 
   try {
     await refuseFaults(connection);
     await connection.query("select pg_catalog.pg_reload_conf()");
-    if (!(await until(works, call.signal))) {
-      throw new Failure(
-        "database/failed",
-        `the line in '${path}' does not let the log be followed, so it was taken back`,
-        {
-          hint: "The server sees another address, or its file includes others. Its own log says which line it went by.",
-        },
-      );
-    }
+    let refused: Failure | undefined;
+    await until(async () => {
+      refused = await refusal();
+      return refused === undefined || isFinal(refused);
+    }, call.signal);
+    if (refused !== undefined) throw noHelp(path, refused);
   } catch (error) {
     await put(path, before);
     await connection.query("select pg_catalog.pg_reload_conf()").catch(() => {});
@@ -125,6 +127,19 @@ export async function addHbaLine(connection: Connection, { path, line, works }: 
   return {
     undo: `take the two lines at the beginning of '${path}' out, or put '${kept}' back; then SELECT pg_reload_conf();`,
   };
+}
+
+/** True where the server went by the new line and lets nobody in by it: to try on would only fill its log. */
+function isFinal(refused: Failure): boolean {
+  return refused.code === "database/denied" && !isWithoutEntry(refused);
+}
+
+function noHelp(path: string, refused: Failure): Failure {
+  const what = `the line in '${path}' does not let the log be followed, so it was taken back; the server said: ${saidBy(refused)}`;
+  const hint = isWithoutEntry(refused)
+    ? "The server sees another address, or its file includes others. Its own log says which line it went by."
+    : (refused.hint ?? "The server's own log says more.");
+  return new Failure("database/failed", what, { hint, cause: refused });
 }
 
 /** The view reads the file as it is on the disk, before the server does. */

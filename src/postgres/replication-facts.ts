@@ -2,6 +2,14 @@
 import type { Connection } from "./connect.ts";
 import { ownSlots } from "./replication-slots.ts";
 
+export interface RoleFacts {
+  readonly name: string;
+  readonly isSuperuser: boolean;
+  readonly mayReplicate: boolean;
+  /** How the server keeps its password; undefined where our role may not know. */
+  readonly password: "scram-sha-256" | "md5" | "none" | undefined;
+}
+
 export interface ReplicationFacts {
   readonly major: number;
   readonly version: string;
@@ -30,12 +38,22 @@ export interface ReplicationFacts {
   readonly passwordEncryption: string;
   /** Whose confirmation a commit waits for. */
   readonly synchronousStandbys: string;
-  readonly role: { readonly name: string; readonly isSuperuser: boolean; readonly mayReplicate: boolean };
+  readonly role: RoleFacts;
   /** The service whose administrators' role the server has; undefined where it is nobody's that is known. */
   readonly service: string | undefined;
   /** Without the two that every server has. */
   readonly tablespaces: readonly { readonly name: string; readonly location: string }[];
   readonly databases: readonly { readonly name: string; readonly encoding: string }[];
+}
+
+/** Only a superuser may ask: for others it would be an error in the server's log. The password itself stays there. */
+const PASSWORD = `
+  select case when rolpassword is null then 'none' when rolpassword ~ '^md5[0-9a-f]{32}$' then 'md5' else 'scram-sha-256' end as kept
+  from pg_catalog.pg_authid where rolname = current_user`;
+
+async function readPassword(connection: Pick<Connection, "query">): Promise<RoleFacts["password"]> {
+  const [row] = await connection.query<{ kept: NonNullable<RoleFacts["password"]> }>(PASSWORD);
+  return row?.kept;
 }
 
 /** Roles that services give to their customers' administrators, and that no other server has. */
@@ -139,7 +157,12 @@ export async function readReplicationFacts(
     hbaFile: text("hba_file") || undefined,
     passwordEncryption: text("password_encryption") || "scram-sha-256",
     synchronousStandbys: text("synchronous_standby_names"),
-    role: { name: row.role, isSuperuser: row.superuser, mayReplicate: row.superuser || row.replication },
+    role: {
+      name: row.role,
+      isSuperuser: row.superuser,
+      mayReplicate: row.superuser || row.replication,
+      password: row.superuser ? await readPassword(connection) : undefined,
+    },
     service: service === undefined ? undefined : SERVICES[service],
     tablespaces: row.tablespaces,
     databases: row.databases,

@@ -10,7 +10,7 @@ import { describeTooLarge, TOO_LARGE_HINT, tooLargeDatabase } from "./database-s
 import { quoteIdentifier } from "./names.ts";
 import { looksLikePooler } from "./pooler.ts";
 import { openReplication, type SystemIdentity } from "./replication.ts";
-import { readReplicationFacts, type ReplicationFacts } from "./replication-facts.ts";
+import { readReplicationFacts, type ReplicationFacts, type RoleFacts } from "./replication-facts.ts";
 
 export type ObstacleKind =
   | "pooler"
@@ -114,10 +114,20 @@ interface Tried {
 }
 
 const NO_ENTRY =
-  /(?:no pg_hba\.conf entry for|pg_hba\.conf rejects) replication connection from host "([^"]*)", user "[^"]*"(.*)$/s;
+  /(?:no pg_hba\.conf entry for replication connection from|pg_hba\.conf rejects replication connection for) host "([^"]*)", user "[^"]*"(.*)$/s;
+
+/** True where a server went by no line that would let a session of replication in, whatever that would ask for. */
+export function isWithoutEntry(failure: Failure): boolean {
+  return NO_ENTRY.test(saidBy(failure));
+}
+
+/** The server's own words, where they are known. */
+export function saidBy(failure: Failure): string {
+  return messageOf(failure.cause ?? failure);
+}
 
 function obstaclesOf(failure: Failure, { address, facts, isPooled }: Tried): Told<ObstacleKind>[] {
-  const said = messageOf(failure.cause ?? failure);
+  const said = saidBy(failure);
   if (isPooled) return [poolerInBetween()];
   if (facts.service !== undefined) return [managedBy(facts.service)];
   const [, host, rest = ""] = NO_ENTRY.exec(said) ?? [];
@@ -216,7 +226,7 @@ function noSender({ senders }: ReplicationFacts): Told<ObstacleKind> {
   };
 }
 
-/** The line for just this role from just here, checked as passwords are kept. */
+/** The line for just this role from just here, checked as its password is kept, or new ones are where that is not known. */
 function noEntry(
   host: string,
   isEncrypted: boolean,
@@ -234,14 +244,24 @@ function noEntry(
     : `${isEncrypted ? "hostssl" : "host"} replication ${user} ${from}`;
   return {
     kind: "pg-hba",
-    message: `the server lets '${role.name}' replicate from nowhere that matches ${isLocal ? "its socket" : host}`,
-    line: `${where} ${passwordEncryption}`,
+    message: `the server does not let '${role.name}' replicate from ${isLocal ? "its own machine by the socket" : host}`,
+    line: `${where} ${methodFor(role, passwordEncryption)}`,
     hint: [
       `It goes into ${hbaFile === undefined ? "pg_hba.conf (SHOW hba_file says a superuser where)" : `'${hbaFile}' on the server's machine`}, above any line that rejects; 'all' does not mean replication.`,
       "It counts after: select pg_reload_conf();",
       ...(isLocal ? [] : [`Where addresses change, as of containers, 'samenet' may stand in place of ${from}.`]),
+      ...(role.password === "none" ? [withoutPassword(role.name)] : []),
     ].join(" "),
   };
+}
+
+/** By `scram-sha-256` nobody comes in whose password is kept as MD5; `md5` takes both. */
+function methodFor({ password }: RoleFacts, passwordEncryption: string): string {
+  return password === "md5" || password === "scram-sha-256" ? password : passwordEncryption;
+}
+
+function withoutPassword(role: string): string {
+  return `'${role}' has no password, and without one it cannot come in by that line: give it one first (ALTER ROLE ${quoteIdentifier(role)} PASSWORD '…';), the same as in Chatwoot's environment or in the database's URL.`;
 }
 
 /** The major from which on a server can say what changed since a base. */

@@ -49,17 +49,36 @@ export async function findDataFolder(
   address: ServerAddress,
   { isLive, signal }: { isLive: boolean; signal: AbortSignal },
 ): Promise<string | undefined> {
-  if (!isSocket(address) && !/^(localhost|127\.[\d.]+|::1)$/.test(address.host)) return undefined;
+  if (!isHere(address)) return undefined;
   await using connection = await connectBeside(address, { signal });
-  const [place] = await connection.query<PlaceRow & { [key: string]: unknown }>(PLACE);
-  if (place === undefined || place.folder === null) return undefined;
+  const folder = await findServersFolder(connection);
+  if (folder === undefined) return undefined;
   const own = await readTablespace(connection, address.database);
   const isElsewhere = own !== undefined && (own.mayCreate || !isLive);
+  return isElsewhere ? resolve(folder, own.folder) : folder;
+}
+
+/** The folder of this machine in which the server keeps its log; undefined as of {@link findDataFolder}. */
+export async function findLogFolder(connection: Connection): Promise<string | undefined> {
+  const { address } = connection;
+  if (!isHere(address)) return undefined;
+  const folder = await findServersFolder(connection);
+  return folder === undefined ? undefined : join(folder, "pg_wal");
+}
+
+function isHere(address: ServerAddress): boolean {
+  return isSocket(address) || /^(localhost|127\.[\d.]+|::1)$/.test(address.host);
+}
+
+/** The server's data; undefined where that is not this machine's, or another server's. */
+async function findServersFolder(connection: Connection): Promise<string | undefined> {
+  const [place] = await connection.query<PlaceRow & { [key: string]: unknown }>(PLACE);
+  if (place === undefined || place.folder === null) return undefined;
   try {
     // Its third and fourth lines: when the server began, and its port.
     const [, , started, port] = (await readFile(join(place.folder, "postmaster.pid"), "utf8")).split("\n");
     if (port !== place.port || Math.abs(Number(started) - Number(place.started)) > 2) return undefined;
-    return isElsewhere ? resolve(place.folder, own.folder) : place.folder;
+    return place.folder;
   } catch {
     return undefined;
   }

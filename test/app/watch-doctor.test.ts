@@ -26,6 +26,7 @@ const s: Surroundings = {
   hide: () => {},
 };
 const yes = { confirm: async () => true };
+const onlyHba = { confirm: async (question: string) => question.includes("pg_hba.conf") };
 let server: TestServer;
 let folder: TestFolder;
 let hba: string;
@@ -37,17 +38,22 @@ before(async () => {
   folder = await temporaryFolder();
   server = await startPostgres();
   await server.query("create role chatwoot login");
+  await server.query("alter role postgres password 'test-superuser'");
   hba = String((await server.query("show hba_file"))[0]?.["hba_file"]);
 });
 beforeEach(async () => {
   await writeFile(hba, CLOSED);
   await server.query("select pg_reload_conf()");
-  for (let look = 0; look < 600 && (await tryWay(server.address, s)) === undefined; look += 1) await sleep(100);
+  for (let look = 0; look < 600 && !(await isWithoutLine()); look += 1) await sleep(20);
 });
 after(async () => {
   await server.stop();
   await folder[Symbol.asyncDispose]();
 });
+
+async function isWithoutLine(): Promise<boolean> {
+  return /no pg_hba\.conf entry/.test((await tryWay(server.address, s))?.message ?? "");
+}
 
 async function configOf(user: string, more = "watch: { mode: auto }"): Promise<LoadedConfig> {
   const path = folder.at("chatkeep.yaml");
@@ -85,25 +91,24 @@ test("a line is added to the server's own file with consent, tried, and the file
   const declined = await fixServer(loaded, { confirm: async (question) => asked.push(question) < 0 }, s);
   assert.deepEqual(
     declined.map(({ outcome }) => outcome),
-    ["declined", "told"],
+    ["declined", "declined"],
   );
-  assert.equal(asked.length, 1);
+  assert.equal(asked.length, 2);
   assert.match(
     asked[0] ?? "",
     /Change it\? host replication postgres 127\.0\.0\.1\/32 scram-sha-256 {2}\(in '.*pg_hba\.conf'\)$/,
   );
+  // By the disk of the server's own log, which lies on this machine.
+  assert.match(asked[1] ?? "", /Change it\? ALTER SYSTEM SET max_slot_wal_keep_size = '\d+MB';$/);
   assert.equal(await readFile(hba, "utf8"), CLOSED);
 
   const was = await stat(hba);
-  // As the server's file has it: without a password from here.
-  await server.query("alter role postgres password 'test-superuser'");
   process.env["PGPASSWORD"] = "test-superuser";
   try {
-    const [line, bound] = await fixServer(loaded, yes, s);
+    const [line] = await fixServer(loaded, onlyHba, s);
     assert.equal(line?.outcome, "done", line?.note ?? "");
+    assert.equal(line?.what, "the server lets 'postgres' replicate from 127.0.0.1");
     assert.match(line?.note ?? "", /^To undo it: take the two lines at the beginning of '.*pg_hba\.conf' out/);
-    assert.equal(bound?.outcome, "told");
-    assert.match(bound?.note ?? "", /is not known from here, so choose the number yourself/);
     assert.equal(await tryWay(server.address, s), undefined);
   } finally {
     delete process.env["PGPASSWORD"];
@@ -117,10 +122,50 @@ test("a line is added to the server's own file with consent, tried, and the file
 test("a file that the server finds fault with is put back as it was", async () => {
   const faulty = `${CLOSED}hosts all all nowhere\n`;
   await writeFile(hba, faulty);
-  const [line] = await fixServer(await configOf("postgres"), yes, s);
+  const [line] = await fixServer(await configOf("postgres"), onlyHba, s);
   assert.equal(line?.outcome, "failed");
   assert.match(line.note, /finds fault with line \d+ of its pg_hba\.conf/);
   assert.equal(await readFile(hba, "utf8"), faulty);
+});
+
+test("a line that rejects is told as one, and the line that is put above it lets a password in that is kept as MD5", async () => {
+  await server.query(
+    "set password_encryption = 'md5'; create role old login superuser password 'test-old'; reset password_encryption",
+  );
+  await writeFile(hba, `${CLOSED}host replication all 127.0.0.1/32 reject\n`);
+  await server.query("select pg_reload_conf()");
+  for (let look = 0; look < 600; look += 1) {
+    const refused = await tryWay({ ...server.address, user: "old" }, s);
+    if (/rejects replication/.test(refused?.message ?? "")) break;
+    await sleep(20);
+  }
+  const loaded = await configOf("old");
+  // The statements' line trusts: whether the password is right only the new line tells.
+  process.env["PGPASSWORD"] = "wrong";
+  try {
+    const [failed] = await fixServer(loaded, onlyHba, s);
+    assert.equal(failed?.outcome, "failed");
+    assert.match(failed.line ?? "", /^host replication old 127\.0\.0\.1\/32 md5$/);
+    assert.match(
+      failed.note,
+      /taken back; the server said: password authentication failed for user "old"\. Is the password/,
+    );
+    process.env["PGPASSWORD"] = "test-old";
+    const [done] = await fixServer(loaded, onlyHba, s);
+    assert.deepEqual([done?.outcome, done?.what], ["done", "the server lets 'old' replicate from 127.0.0.1"]);
+  } finally {
+    delete process.env["PGPASSWORD"];
+  }
+  await server.query("alter role old password null");
+  await writeFile(hba, CLOSED);
+  await server.query("select pg_reload_conf()");
+  for (let look = 0; look < 600 && !(await isWithoutLine()); look += 1) await sleep(20);
+  const [without] = await fixServer(loaded, onlyHba, s);
+  assert.equal(without?.outcome, "told");
+  assert.match(
+    without.note,
+    /^The line alone would not help: 'old' has no password\. It goes into .* give it one first/,
+  );
 });
 
 test("who is no superuser is told what a superuser does", async () => {

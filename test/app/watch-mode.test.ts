@@ -101,7 +101,7 @@ test(
       // Where that is no way either, the line is said that would change it.
       const told = await chooseMode("auto", { ...way, network: undefined }, s);
       assert.deepEqual([told.mode, told.address], ["interval", server.bySocket]);
-      assert.match(told.why ?? "", /lets 'postgres' replicate from nowhere that matches its socket/);
+      assert.match(told.why ?? "", /does not let 'postgres' replicate from its own machine by the socket/);
       assert.match(told.change ?? "", /^local replication postgres scram-sha-256 {2}It goes into '.*pg_hba\.conf'/);
       await assert.rejects(chooseMode("stream", { ...way, network: undefined }, s), (error) => {
         assert(isFailure(error, "database/denied"));
