@@ -3,6 +3,7 @@ import { rm } from "node:fs/promises";
 import { resolve } from "node:path";
 import { failureOf, isFailure } from "../base/errors.ts";
 import type { Finding } from "../base/findings.ts";
+import { watchState } from "../job/watch-findings.ts";
 import type { WatchServiceSummary } from "../job/watch-service-summary.ts";
 import type { ServerAddress } from "../postgres/address.ts";
 import { connect } from "../postgres/connect.ts";
@@ -38,7 +39,7 @@ import type { Globals, Surroundings } from "./surroundings.ts";
 import { timeZoneOf } from "./tidy.ts";
 import type { WatchFlags } from "./watch.ts";
 import { chooseMode, wayToLog } from "./watch-mode.ts";
-import { watchMetricsFile } from "./watched.ts";
+import { readWatch, watchMetricsFile } from "./watched.ts";
 
 const WATCH_MANIFESTS = ["systemd", "compose", "kubernetes"] as const;
 
@@ -148,12 +149,34 @@ async function remove(here: Here): Promise<WatchServiceSummary> {
   const { loaded, job, systemd, s } = here;
   const { id } = job.installation;
   const removed = await removeUnits(systemd, id, s, "watch");
+  const pid = await runningWatch(loaded, s);
+  if (pid !== undefined) {
+    const findings = [watchGoesOn(pid, slotName(id))];
+    return { ...summaryOf("remove"), removed, findings, stays: staysOf(loaded) };
+  }
   // What nobody writes any more would be taken for a watch that has died.
   await rm(watchFile(await findStateFolder(loaded, s)), { force: true });
   const metrics = watchMetricsFile(loaded.config, s);
   if (metrics !== undefined) await rm(metrics, { force: true });
   const { slot, findings } = await giveUpSlot(here);
   return { ...summaryOf("remove"), removed, slot, findings, stays: staysOf(loaded) };
+}
+
+/** The process of a watch that no service of ours runs: in a terminal, or by whatever else keeps it running on this machine. */
+async function runningWatch(loaded: LoadedConfig, s: Surroundings): Promise<number | undefined> {
+  const facts = await readWatch(loaded, s);
+  const { isRunning, report } = watchState(facts, s.clock.now());
+  return isRunning && facts.isAlive === true ? report?.pid : undefined;
+}
+
+/** Its slot is read from, and the server would name a process of its own for that, which nobody is to end. */
+function watchGoesOn(pid: number, slot: string): Finding {
+  return {
+    kind: "watch-goes-on",
+    level: "warning",
+    message: `a watch of this installation goes on that no service here runs (process ${pid} of this machine), so its replication slot '${slot}' was left`,
+    hint: `End it first: Ctrl+C in its terminal, 'kill ${pid}', or by what keeps it running. Then 'chatkeep watch --remove' again.`,
+  };
 }
 
 function staysOf({ config }: LoadedConfig): string[] {

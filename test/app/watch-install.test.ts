@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
 import { mkdir, writeFile } from "node:fs/promises";
+import { hostname } from "node:os";
 import { after, before, test } from "node:test";
 import { parseAllDocuments } from "yaml";
 import type { Surroundings } from "../../src/app/surroundings.ts";
@@ -82,6 +83,29 @@ test("the slot is dropped only with consent, and what is left is said", async ()
   assert.deepEqual([dropped.slot?.isDropped, dropped.findings], [true, []]);
   assert.deepEqual(await slots(), []);
   assert.ok(dropped.stays.some((line) => line.includes("'watch' in the configuration stays")));
+});
+
+test("a watch that no service runs is named by its own process, and its slot stays until it has ended", async () => {
+  {
+    await using session = await openReplication(server.address, { signal });
+    await createSlot(session, SLOT, { isTemporary: false });
+  }
+  await mkdir(folder.at("state", ID), { recursive: true });
+  const file = folder.at("state", ID, "watch.json");
+  const report = { schema: 1, repositories: [], findings: [], host: hostname(), at: new Date().toISOString() };
+  await writeFile(file, JSON.stringify({ ...report, pid: process.pid }));
+  const going = await service({});
+  assert.deepEqual([going.slot, going.findings.map(({ kind }) => kind)], [null, ["watch-goes-on"]]);
+  assert.match(
+    going.findings[0]?.message ?? "",
+    new RegExp(`process ${process.pid} of this machine.*'${SLOT}' was left`),
+  );
+  assert.match(going.findings[0]?.hint ?? "", /^End it first: .* Then 'chatkeep watch --remove' again\.$/);
+  assert.deepEqual([await slots(), existsSync(file)], [[SLOT], true]);
+  // One of another machine, or that has ended, is in nobody's way.
+  await writeFile(file, JSON.stringify({ ...report, host: "elsewhere.example", pid: process.pid }));
+  assert.deepEqual((await service({})).slot?.isDropped, true);
+  assert.deepEqual([await slots(), existsSync(file)], [[], false]);
 });
 
 test("what is printed has the options that were given, and changes nothing", async () => {
