@@ -22,9 +22,9 @@ import type { Repository } from "../repo/repository.ts";
 import { openTemporaryFolder } from "../system/temporary.ts";
 import { formatLsn, type Lsn } from "../wal/lsn.ts";
 import { estimateDisk } from "./estimate.ts";
-import { addressOf, refuseUnsound } from "./continuous/moment.ts";
+import { recoverDatabase } from "./continuous/dropped-database.ts";
+import { addressOf, recoveryOf, refuseUnsound } from "./continuous/moment.ts";
 import { recoveredFindings } from "./continuous/moment-findings.ts";
-import { recoveryOf } from "./continuous/moment.ts";
 import {
   findServingBases,
   openMomentSource,
@@ -110,19 +110,27 @@ type MomentToRecover = Omit<RunMomentOptions, "asked"> & {
 
 async function recoverMoment(folder: string, options: MomentToRecover): Promise<Made> {
   const { source, scratch, port, progress, signal } = options;
-  const recovered = await recover({
-    ...recoveryOf(source),
-    folder,
-    places: { ...scratch, wantsPort: port !== undefined },
+  const list = await listPoints(options.repository, { signal });
+  const user = await serverUser();
+  const found = await recoverDatabase(source, {
+    recoverTo: async (from) => {
+      await makePrivate(folder, user);
+      const places = { ...scratch, wantsPort: port !== undefined };
+      return { recovered: await recover({ ...recoveryOf(from), folder, places, progress, signal }) };
+    },
+    addressOf: async (made) => {
+      refuseUnsound(options, made);
+      const { lastCommitUs: last } = made;
+      const us = options.asked.kind === "time" ? options.asked.us : (last ?? BigInt(options.clock.now()) * 1000n);
+      return await addressOf(made, options, list, Number(us / 1000n));
+    },
     progress,
     signal,
   });
+  const { address } = found;
+  const { recovered } = found.made;
   try {
-    refuseUnsound(options, recovered);
     const { lastCommitUs, replayedTo } = recovered;
-    const us = options.asked.kind === "time" ? options.asked.us : (lastCommitUs ?? BigInt(options.clock.now()) * 1000n);
-    const list = await listPoints(options.repository, { signal });
-    const address = await addressOf(recovered, options, list, Number(us / 1000n));
     const lastCommitAt = lastCommitUs === undefined ? null : formatMicros(lastCommitUs);
     return {
       server: recovered.server,
@@ -200,6 +208,12 @@ async function loadInto(
   }
 }
 
+/** It may be there already: a server that ended took its own with it. */
+async function makePrivate(folder: string, user: User | undefined): Promise<void> {
+  await mkdir(folder, { recursive: true, mode: 0o700 });
+  if (user !== undefined) await chown(folder, user.uid, user.gid);
+}
+
 /** All that fails leaves nothing behind; killed, it is removed by whoever looks next. */
 async function leaveRunning(
   options: RunServerOptions,
@@ -231,8 +245,7 @@ async function leaveRunning(
     await writeServer(home, record);
   };
   try {
-    await mkdir(folder, { mode: 0o700 });
-    if (user !== undefined) await chown(folder, user.uid, user.gid);
+    await makePrivate(folder, user);
     await using made = await make(folder);
     const running = await stand(made, server, { ...options, onStart });
     await writeServer(home, { ...record, server: running, recovering: null });

@@ -62,6 +62,7 @@ export async function protect(
   const began = await now();
   await takeBase(server, folder.at("base"), { programs, args });
   const ended = await now();
+  const databases = await databasesOf(server, database);
   const line = { installation: installation.id, systemId: began.systemId, timeline: 1 };
   const manifest = await readFile(folder.at("base", "backup_manifest"));
   return {
@@ -95,7 +96,7 @@ export async function protect(
             tablespaceMap: null,
             serverVersion: String(server.major),
             settings: await settingsOf(server),
-            databases: await databasesOf(server, database),
+            databases,
           },
         }),
       });

@@ -13,6 +13,7 @@ import { isDamage } from "../../repo/chunk.ts";
 import type { Repository } from "../../repo/repository.ts";
 import { openTemporaryFolder } from "../../system/temporary.ts";
 import type { Lsn } from "../../wal/lsn.ts";
+import { traceOf } from "./dropped-database.ts";
 import {
   type Continuous,
   type ListedBase,
@@ -221,7 +222,7 @@ export interface OpenedSource extends MomentSource, AsyncDisposable {}
 /** Opens what a base serves a moment with. What is read of the log lies in a temporary folder until it is handed on. */
 export async function openMomentSource(
   { asked, base: listed, timeline, legs, isEnd, lastCommit }: ServingBase,
-  { spans, journal, histories }: Continuous,
+  continuous: Continuous,
   {
     repository,
     database,
@@ -238,6 +239,7 @@ export async function openMomentSource(
   },
 ): Promise<OpenedSource> {
   const { base } = listed;
+  const { spans, journal, histories } = continuous;
   const facts = await ofBase(listed, async () => await readBaseFacts(repository, listed, { signal }));
   const folder = await openTemporaryFolder("chatkeep-wal");
   try {
@@ -255,6 +257,7 @@ export async function openMomentSource(
       target: isEnd ? { kind: "end" } : asked,
       ...soundFrom(facts),
       ...(lastCommit === undefined ? {} : { reach: lastCommit }),
+      trace: traceOf(facts, wal, continuous, legs),
       files: async (data) => {
         await ofBase(listed, async () => await readBase(repository, listed, data, { signal, progress }));
       },

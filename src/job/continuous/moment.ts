@@ -27,6 +27,7 @@ import type { Repository } from "../../repo/repository.ts";
 import { formatLsn, type Lsn } from "../../wal/lsn.ts";
 import type { BackupOptions } from "../backup.ts";
 import { checkBaseFiles, checkRecovered } from "../check-recovered.ts";
+import { type DatabaseTrace, recoverDatabase } from "./dropped-database.ts";
 import { gatherMoment, neighboursOf } from "../moment-parts.ts";
 import { type Point, pointListOf, type PointList } from "../points.ts";
 import type { RecoveryMeasure } from "../recovery-pace.ts";
@@ -49,6 +50,8 @@ export interface MomentSource {
   readonly soundFromUs?: bigint;
   /** What must have been replayed then. */
   readonly reach?: Lsn;
+  /** Where a database of it went; undefined where nobody knows. */
+  readonly trace?: DatabaseTrace;
   /** Puts the base's files into a folder, which it makes. */
   files(data: string): Promise<void>;
 }
@@ -116,9 +119,18 @@ export async function makeMoment(options: MomentOptions): Promise<BackupSummary>
   const listed = await repository.listSnapshots({ signal });
   const list = pointListOf(repository, listed);
   await repository.loadIndex({ signal });
-  const { folder, base, log, ...timed } = await recoverTimed(options);
+  const found = await recoverDatabase(source, {
+    recoverTo: async (from) => await recoverTimed({ ...options, source: from }),
+    addressOf: async (made) => {
+      refuseUnsound(options, made);
+      return await addressOf(made, options, list, Number(momentUs(options, made) / 1000n));
+    },
+    progress,
+    signal,
+  });
+  const { address } = found;
+  const { folder, base, log, ...timed } = found.made;
   await using recovered = timed.recovered;
-  refuseUnsound(options, recovered);
   const us = momentUs(options, recovered);
   const momentMs = Number(us / 1000n);
   const { configurationOf, ...parts } = await gatherMoment({
@@ -130,7 +142,6 @@ export async function makeMoment(options: MomentOptions): Promise<BackupSummary>
     momentMs,
     signal,
   });
-  const address = await addressOf(recovered, options, list, momentMs);
   proving?.checks.push(...(await checkRecovered(address, folder, { progress, signal })));
   const entry = {
     at: formatMicros(us),
@@ -176,6 +187,8 @@ async function recoverTimed({ source, scratch, proving, clock, progress, signal 
       const reading = clock.monotonic();
       await source.files(data);
       baseSeconds = secondsSince(reading, clock);
+      // Of what was recovered before, and thrown away, nothing is proven.
+      if (proving !== undefined) proving.checks.length = 0;
       proving?.checks.push(await checkBaseFiles(data, { progress, signal }));
       replaying = clock.monotonic();
     },

@@ -2,10 +2,7 @@
  * Searches the log of a window for transactions by what they did: the DELETE that should not have been. The log is read once from
  * the first byte to the last, a segment at a time, and of what is found only so many are kept: memory does not grow with it.
  */
-import { createReadStream } from "node:fs";
-import { rm } from "node:fs/promises";
 import { join } from "node:path";
-import { LIMITS } from "../../base/limits.ts";
 import type { Progress } from "../../base/progress.ts";
 import { formatMicros } from "../../point/continuous.ts";
 import { formatPosition } from "../../point/moment.ts";
@@ -13,13 +10,11 @@ import { type Leg, placeOf, type Range } from "../../policy/window.ts";
 import type { Repository } from "../../repo/repository.ts";
 import { openTemporaryFolder } from "../../system/temporary.ts";
 import type { TransactionEnd } from "../../wal/events.ts";
-import type { TimelineHistory } from "../../wal/history.ts";
-import { formatLsn, type Lsn, parseSegmentName, segmentStart } from "../../wal/lsn.ts";
-import { describeWalProblem } from "../../wal/problem.ts";
-import { createWalReader } from "../../wal/reader.ts";
+import type { Lsn } from "../../wal/lsn.ts";
 import type { FoundCommit, SearchedRange, TableChange } from "../commits-summary.ts";
 import type { Continuous, ListedSpan, ListedWindowBase } from "./list.ts";
-import { type OpenedWal, openWal } from "./read-wal.ts";
+import { type LegReading, readLeg } from "./read-leg.ts";
+import { openWal } from "./read-wal.ts";
 import type { TableNames } from "./table-names.ts";
 
 /** A transaction is wanted that did so much to one table. */
@@ -160,44 +155,16 @@ async function searchStretch({ range, legs }: Stretch, search: CommitSearch, fou
   });
 }
 
-interface LegReading {
-  readonly leg: Leg;
-  readonly history: TimelineHistory | undefined;
-  readonly wal: OpenedWal;
-  readonly major: number;
-  readonly systemId: string;
-  readonly segmentBytes: number;
-  readonly folder: string;
-}
-
 async function searchLeg(reading: LegReading, search: CommitSearch, found: Finds): Promise<void> {
-  const { leg, history, wal, major, systemId, segmentBytes, folder } = reading;
   const { progress, signal } = search;
-  const from = segmentStart(leg.from, segmentBytes);
-  const reader = createWalReader({ from, major, systemId, timeline: history ?? leg.timeline, segmentBytes });
-  const path = join(folder, "segment");
-  for (const name of wal.names) {
-    const segment = parseSegmentName(name, segmentBytes);
-    if (segment === undefined || segment.timeline !== leg.timeline) continue;
-    if (segment.start !== reader.position || segment.start >= leg.to) continue;
-    signal.throwIfAborted();
-    await wal.fetch(name, path);
-    // Behind the leg's end lies what belongs to nobody.
-    const end = Number(leg.to - segment.start) - 1;
-    const highWaterMark = LIMITS.walChunkBytes;
-    for await (const bytes of createReadStream(path, { highWaterMark, end, signal }) as AsyncIterable<Buffer>) {
-      const { events, problem } = reader.push(bytes);
-      for (const event of events) if (event.kind === "commit") consider(event, reading, search, found);
-      progress.advance(bytes.length);
-      if (problem === undefined) continue;
-      found.unread.push(
-        `the log of timeline ${leg.timeline} cannot be read from ${formatLsn(problem.lsn)} on: ${describeWalProblem(problem)}`,
-      );
-      break;
-    }
-    await rm(path, { force: true });
-    if (reader.problem !== undefined) return;
-  }
+  const problem = await readLeg(reading, {
+    onEvent: (event) => {
+      if (event.kind === "commit") consider(event, reading, search, found);
+    },
+    onBytes: (bytes) => progress.advance(bytes),
+    signal,
+  });
+  if (problem !== undefined) found.unread.push(problem);
 }
 
 function consider(
