@@ -1,5 +1,6 @@
 /** What the doors hand to a verb: where it runs, who watches, whom it may ask. */
 import type { Clock } from "../base/clock.ts";
+import type { Finding } from "../base/findings.ts";
 import type { Progress } from "../base/progress.ts";
 
 /** A person at a terminal. */
@@ -24,6 +25,8 @@ export interface Surroundings {
   readonly atMs?: number | undefined;
   /** True for what makes room or mends: it may use the room that a disk else has left for others. */
   readonly mayFill?: boolean;
+  /** What somebody must see while the run goes on: on stderr, also with `--quiet` and `--json`. */
+  readonly warn?: ((what: Finding | string) => void) | undefined;
   /**
    * Until the result is called, SIGINT and SIGTERM go to the taker and do not stop the run: somebody else's program has the
    * terminal.

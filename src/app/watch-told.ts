@@ -13,7 +13,8 @@ import { tellAll, tellKept } from "./telling.ts";
 import type { StateFolder } from "./state-folder.ts";
 import type { Surroundings } from "./surroundings.ts";
 
-function nameOf({ kind, subject, event }: Finding): string {
+/** By which it is known whether a finding was told already. */
+export function nameOf({ kind, subject, event }: Finding): string {
   return [kind, subject, event].filter((part) => part !== undefined).join(" ");
 }
 

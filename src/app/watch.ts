@@ -28,6 +28,7 @@ import { openChosenRepository } from "./session.ts";
 import { openStateFolder, type StateFolder, watchFile } from "./state-folder.ts";
 import { storageSettings } from "./storage.ts";
 import type { Globals, Surroundings } from "./surroundings.ts";
+import { WatchAloud } from "./watch-aloud.ts";
 import { type Begun, lookAgain, lookForServer, untilServer } from "./watch-begin.ts";
 import { makePoints } from "./watch-interval.ts";
 import { mayLoseNetwork, watchNetwork } from "./watch-network.ts";
@@ -84,7 +85,16 @@ export async function runWatch(globals: Globals, flags: WatchFlags, s: Surroundi
     await watchServer(begun, { repositories, book }, { ...here, s: inner });
   };
   const lost = mayLoseNetwork() ? [async (signal: AbortSignal) => await watchNetwork({ clock: s.clock, signal })] : [];
-  await together([work, async (signal) => await report(book, { config, state, s: { ...s, signal } }), ...lost], s);
+  try {
+    await together([work, async (signal) => await report(book, { config, state, s: { ...s, signal } }), ...lost], s);
+  } finally {
+    if (isFailure(s.signal.reason, "run/cancelled")) s.warn?.(stopped(book));
+  }
+}
+
+function stopped({ status: { log } }: WatchBook): string {
+  const stored = log?.lastCommit ?? undefined;
+  return `stopped: ${stored === undefined ? "" : `what was committed until ${stored} is stored, and `}the next watch goes on from where this one was`;
 }
 
 /** In the mode that was chosen. */
@@ -261,6 +271,7 @@ async function pointsIn(
 /** Writes down how it is every few seconds, and tells what is new. */
 async function report(book: WatchBook, { config, state, s }: { config: Config; state: StateFolder; s: Surroundings }) {
   const teller = new WatchTeller(config, state, s);
+  const aloud = new WatchAloud(s);
   const metrics = watchMetricsFile(config, s);
   for (;;) {
     const status = s.redact(book.status);
@@ -270,6 +281,7 @@ async function report(book: WatchBook, { config, state, s }: { config: Config; s
       const text = formatWatchMetrics(status, config.installation.name);
       await replaceFile(metrics, text, 0o644).catch(() => {});
     }
+    aloud.say(book.findings);
     book.find("told", ...(await teller.tell(book.findings)));
     await s.clock.sleep(LIMITS.watchReportMs, s.signal);
   }

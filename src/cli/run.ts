@@ -6,10 +6,12 @@ import type { Writable } from "node:stream";
 import { PROGRAM } from "../app/program.ts";
 import { systemClock } from "../base/clock.ts";
 import { ERRORS, type Failure, failureOf, isFailure } from "../base/errors.ts";
+import type { Finding } from "../base/findings.ts";
 import { LIMITS } from "../base/limits.ts";
 import { secretsInCommand } from "../base/redact.ts";
 import type { CommandRow, Invocation } from "./command.ts";
 import type { ExitStatus } from "./exits.ts";
+import { formatFindings } from "./findings.ts";
 import { formatOverview } from "./help.ts";
 import { colouredLook, hintWidth, type Look, plainLook, wrap } from "./look.ts";
 import { type Call, hasSwitch, namedCommand, parseCall } from "./parse.ts";
@@ -191,6 +193,13 @@ export class Run {
       : lineProgress(this.#printer);
   }
 
+  #warn(what: Finding | string): void {
+    const isLine = typeof what === "string";
+    this.#printer.note(
+      isLine ? what : formatFindings([this.#redactor.redactDeep(what)], this.#lookAt(this.#line.stderr)),
+    );
+  }
+
   #onAsking(now: boolean, progress: WatchedProgress): void {
     this.#isAsking = now;
     if (now) progress.end();
@@ -220,6 +229,7 @@ export class Run {
         clock: systemClock,
         rates: call.rates,
         atMs: call.atMs,
+        warn: (what) => this.#warn(what),
         takeSignals: (taker) => this.#takeSignals(taker),
         isCached: !hasSwitch(argv, "--no-cache"),
         atEnd: (letGo) => this.#ends.push(letGo),

@@ -85,13 +85,13 @@ interface WatchingHere extends AsyncDisposable {
   end(): Promise<void>;
 }
 
-/** `chatkeep watch` in this process: it outlives the database, as one on another machine would. */
+/** `chatkeep watch` in this process: it outlives the database, as one on another machine would. The demo says itself what happens. */
 function startWatching(globals: Globals, state: string, s: Surroundings): WatchingHere {
   const stop = new AbortController();
   const signal = AbortSignal.any([s.signal, stop.signal]);
   const flags = { mode: "stream" as const, flushEvery: `${FLUSH_SECONDS}s`, interval: undefined };
   let failed: { error: unknown } | undefined;
-  const running = runWatch(globals, flags, { ...s, signal }).catch((error: unknown) => {
+  const running = runWatch(globals, flags, { ...s, signal, warn: undefined }).catch((error: unknown) => {
     if (!stop.signal.aborted) failed = { error };
   });
   const end = async () => {

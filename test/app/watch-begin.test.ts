@@ -17,11 +17,12 @@ import type { WatchStatus } from "../../src/job/watch-book.ts";
 import { createRepository } from "../../src/repo/repository.ts";
 import { openLocalStore } from "../../src/store/local-store.ts";
 import { parseLsn } from "../../src/wal/lsn.ts";
-import { callCli, summaryOf } from "../harness/cli.ts";
+import { callCli, startCli, summaryOf } from "../harness/cli.ts";
 import { startStandInEngine, type StandInWorld } from "../harness/stand-in-engine.ts";
 import { StoppedPostgres } from "../harness/stopped-postgres.ts";
 import { temporaryFolder, type TestFolder } from "../harness/temporary.ts";
 import { type Listener, startListener } from "../harness/told.ts";
+import { longTest } from "../harness/whole.ts";
 import { ENVIRONMENT, IMAGES, postgres, production } from "../installation/compose-shapes.ts";
 import { ask } from "../job/continuous/following.ts";
 import { CHEAP } from "../repo/small-backup.ts";
@@ -82,7 +83,7 @@ watch: { base-rate: 32 }
 
 function surroundings(
   signal: AbortSignal,
-  { env = {}, said = [] }: { env?: Surroundings["env"]; said?: string[] } = {},
+  { env = {}, said = [], warned }: { env?: Surroundings["env"]; said?: string[]; warned?: string[] } = {},
 ): Surroundings {
   return {
     signal,
@@ -91,6 +92,7 @@ function surroundings(
     cwd: folder.path,
     clock,
     person: undefined,
+    warn: (what) => void warned?.push(typeof what === "string" ? what : what.message),
     redact: (value) => value,
     hide: () => {},
   };
@@ -99,7 +101,8 @@ function surroundings(
 function watch(config: string, mode: "auto" | "stream" | "interval", env: Surroundings["env"] = {}) {
   const stop = new AbortController();
   const said: string[] = [];
-  const s = surroundings(stop.signal, { env, said });
+  const warned: string[] = [];
+  const s = surroundings(stop.signal, { env, said, warned });
   const running = runWatch({ config }, { mode, flushEvery: "1s", interval: undefined }, s);
   let over: { error: unknown } | undefined;
   running.catch((error: unknown) => (over = { error }));
@@ -109,6 +112,7 @@ function watch(config: string, mode: "auto" | "stream" | "interval", env: Surrou
   };
   return {
     said,
+    warned,
     running,
     /** Waits until what it writes down of itself is as it should be. */
     async until(what: string, is: (status: WatchStatus) => boolean): Promise<WatchStatus> {
@@ -253,7 +257,30 @@ test("a server that takes the place of the one before is followed when somebody 
   const followed = await watching.until("it is followed", ({ log }) => log !== null);
   assert.equal(followed.log?.systemId, accepted?.systemId);
   await watching.until("nobody is told of it any more", (status) => !kindsOf(status).includes("other-cluster"));
+  await watching.end();
+  const about = watching.warned.filter((line) => /another one than|^stopped/.test(line));
+  assert.deepEqual(
+    about.map((line) => /^over|^stopped|^the log is not received/.exec(line)?.[0]),
+    ["the log is not received", "over", "stopped"],
+  );
 });
+
+longTest(
+  "a watch that says only what somebody must see says an alarm while it goes on, and that it was stopped",
+  async () => {
+    await server.stop();
+    const child = startCli(["--config", await configure(manual(server.address.port)), "--quiet", "watch"]);
+    let stderr = "";
+    child.stderr?.on("data", (data: Buffer) => {
+      stderr += data.toString("utf8");
+      if (stderr.includes("\n  ")) child.kill("SIGTERM");
+    });
+    const [status] = (await once(child, "close")) as [number];
+    assert.equal(status, 130, stderr);
+    assert.match(stderr, /^alarm: the log is not received: no PostgreSQL server answers \(.*\n {2}\S.*\n/);
+    assert.match(stderr, /\nstopping cleanly\nstopped: the next watch goes on from where this one was\n$/);
+  },
+);
 
 test("what somebody must mend ends a watch at once, whether its server is there or not", async () => {
   await server.stop();

@@ -1,13 +1,13 @@
 import { checkWatchTime, isWatchMode } from "../../app/config-watch.ts";
 import { runWatch, runWatchService } from "../../app/verbs.ts";
-import { Failure } from "../../base/errors.ts";
+import { Failure, isFailure } from "../../base/errors.ts";
 import { answer, tellFindings } from "../answer.ts";
 import type { Invocation, Verb } from "../command.ts";
 import { WATCH_MANIFESTS } from "../commands/continuous.ts";
 import { formatWatchService } from "../reports/watch-service.ts";
 
 export const watch: Verb = async (invocation) => {
-  const { given, globals, mode: asked, surroundings } = invocation;
+  const { given, globals, mode: asked, printer, surroundings } = invocation;
   const mode = given.text("mode");
   const flushEvery = given.text("flushEvery");
   const interval = given.text("interval");
@@ -16,7 +16,16 @@ export const watch: Verb = async (invocation) => {
   const flags = { mode: isWatchMode(mode) ? mode : undefined, flushEvery, interval };
   const action = actionOf(invocation);
   if (action === undefined) {
-    await runWatch(globals, flags, surroundings);
+    try {
+      await runWatch(globals, flags, surroundings);
+    } catch (error) {
+      const { reason } = surroundings.signal;
+      // It has no end of its own: who stops it gets what was asked for, and it has said what is stored.
+      if (!isFailure(reason, "run/cancelled")) throw error;
+      const { code, message, hint = null } = reason;
+      if (asked.json) printer.json({ type: "error", code, message, hint, exit: 130 });
+      return 130;
+    }
     return 0;
   }
   const confirm = async (question: string) => asked.yes || (await surroundings.person?.confirm(question)) === true;
