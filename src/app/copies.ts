@@ -292,6 +292,16 @@ async function copyTo(
   }
 }
 
+/** A fault of one of several, which somebody must look at. */
+function named(error: unknown, name: string): unknown {
+  if (!isFailure(error) || error.code === "internal/bug") return error;
+  const { code, message, hint = "See why." } = error;
+  return new Failure(code, `repository '${name}': ${message}`, {
+    hint: `${hint} Another one is drilled with '--repository NAME'.`,
+    cause: error,
+  });
+}
+
 /**
  * The repository whose turn it is to be drilled: of those that answer and hold a point of this installation, the one
  * whose newest proof is oldest, or that has none.
@@ -312,7 +322,7 @@ export async function openNextToDrill(globals: Globals, s: Surroundings): Promis
         .at(-1);
       if (provenAt !== undefined && (next === undefined || provenAt < next.provenAt)) next = { opened, provenAt };
     } catch (error) {
-      if (!isAway(error)) throw error;
+      if (!isAway(error)) throw named(error, name);
       s.progress.say(`repository '${name}' does not answer (${error.message}), so it is not drilled`);
     }
   }

@@ -186,8 +186,8 @@ export function placeFindings(repositories: readonly PlacedRepository[], disks: 
   const names = `${many ? "repositories" : "repository"} ${joinWords(repositories.map(({ name }) => `'${name}'`))}`;
   const apart = disks.some(({ users }) => users.some(isRepository) && !users.some(({ role }) => role === "chatwoot"));
   const shared = disks.find(({ users }) => users.some(isRepository) && users.some(({ role }) => role === "chatwoot"));
-  const add =
-    "Add one elsewhere: 'chatkeep init --add offsite', at S3, SFTP, Azure or Google, and every backup is copied to it.";
+  const name = ["offsite", "elsewhere", "other-place"].find((one) => repositories.every((known) => known.name !== one));
+  const add = `Add one elsewhere: 'chatkeep init --add ${name ?? "NAME"}', at S3, SFTP, Azure or Google, and every backup is copied to it.`;
   if (shared === undefined || apart) {
     return [
       {

@@ -20,6 +20,8 @@ export interface InstallationStatus {
   points: number;
   newest: Omit<StatusPoint, "repository"> | null;
   proven: Omit<StatusPoint, "repository"> | null;
+  /** The newest proof of a moment, by the point that was made of it; absent where none was proven. */
+  provenMoment?: Omit<StatusPoint, "repository">;
   /** How long bringing a point back takes, by the newest proof; null where none says it. */
   recoverSeconds: number | null;
   /** Until when what was committed can be brought back from the window. */
@@ -45,6 +47,8 @@ export interface StatusSummary {
   /** Until when any moment can be had, in the repository that has most: null where nothing is protected continuously. */
   newestMoment: Omit<StatusPoint, "point"> | null;
   lastProof: StatusPoint | null;
+  /** When a moment was last proven; absent where none was. */
+  lastMomentProof?: StatusPoint;
   /** The last daily run on this machine; null where none has ended. */
   run: {
     endedAt: string;

@@ -17,7 +17,7 @@ import { isImported, listPoints, type Point, type PointList, pointsAhead, recove
 import type { RecoveryMeasure } from "./recovery-pace.ts";
 import type { RunStatus } from "./run-summary.ts";
 import type { RecoveredServer } from "./server-summary.ts";
-import type { InstallationStatus, RepositoryStatus, StatusSummary } from "./status-summary.ts";
+import type { InstallationStatus, RepositoryStatus, StatusPoint, StatusSummary } from "./status-summary.ts";
 import { NO_WATCH, safeUntilMs, type WatchFacts, watchFindings, watchState, windowFindings } from "./watch-findings.ts";
 import { reportWindows } from "./window-report.ts";
 import type { WatchState, WindowReport } from "./window-summary.ts";
@@ -56,6 +56,7 @@ export async function status(ports: StatusPorts): Promise<StatusSummary> {
   }
   const nowMs = clock.now();
   const lastProof = newestOf(repositories, ({ proven }) => proven);
+  const lastMomentProof = newestOf(repositories, ({ provenMoment }) => provenMoment ?? null);
   findings.push(...proofFindings(lastProof === null ? undefined : lastProof.ageSeconds * 1000, objectives));
   const facts = await watch?.();
   const watching = facts === undefined ? NO_WATCH : watchState(facts, clock.now());
@@ -74,6 +75,7 @@ export async function status(ports: StatusPorts): Promise<StatusSummary> {
     lastBackup: newestOf(repositories, ({ newest }) => newest),
     newestMoment: newestOf(repositories, ({ safeUntil }) => safeUntil),
     lastProof,
+    ...(lastMomentProof === null ? {} : { lastMomentProof }),
     run: run === undefined ? null : lastRun(run, nowMs),
     watch: watching.report === null && facts?.isConfigured !== true ? null : watching,
     ...(ports.servers === undefined || ports.servers.length === 0 ? {} : { servers: [...ports.servers] }),
@@ -115,12 +117,14 @@ function installationsIn({ name, list, windows, watch }: Looked, ports: StatusPo
   const known = installation === undefined ? [...names] : [[installation.id, installation.name] as const];
   return known.map(([id, called]) => {
     const points = list.points.filter(({ installationId }) => installationId === id);
+    const provenMoment = newestProof(list.moments.filter(({ installationId }) => installationId === id));
     const window = windows.find((one) => one.installation === id);
     const untilMs = safeUntilMs(name, window, watch);
     return {
       installation: { id, name: called },
       points: points.length,
       ...newestPoints(points, clock.now()),
+      ...(provenMoment === undefined ? {} : { provenMoment: line(provenMoment, clock.now()) }),
       safeUntil: untilMs === undefined ? null : instant(untilMs, clock.now()),
       window: window ?? null,
     };
@@ -139,18 +143,22 @@ async function watchOf({ watch, clock }: StatusPorts): Promise<WatchState> {
 function newestPoints(points: readonly Point[], nowMs: number) {
   const ahead = pointsAhead(points, nowMs);
   const newest = points.find((point) => !ahead.includes(point) && !isImported(point));
-  const proven = points
-    .flatMap((point) => (point.proof?.proven === true ? [{ point, atMs: parseZonedInstant(point.proof.at) ?? 0 }] : []))
-    .toSorted((a, b) => b.atMs - a.atMs)
-    .at(0);
-  const line = (point: Point, atMs: number) => {
-    return { point: point.id, ...instant(atMs, nowMs) };
-  };
+  const proven = newestProof(points);
   return {
-    newest: newest === undefined ? null : line(newest, newest.takenAtMs),
-    proven: proven === undefined ? null : line(proven.point, proven.atMs),
+    newest: newest === undefined ? null : line({ point: newest, atMs: newest.takenAtMs }, nowMs),
+    proven: proven === undefined ? null : line(proven, nowMs),
     recoverSeconds: proven === undefined ? null : recoverSeconds(proven.point),
   };
+}
+
+function newestProof(points: readonly Point[]): { point: Point; atMs: number } | undefined {
+  return points
+    .flatMap((point) => (point.proof?.proven === true ? [{ point, atMs: parseZonedInstant(point.proof.at) ?? 0 }] : []))
+    .toSorted((a, b) => b.atMs - a.atMs)[0];
+}
+
+function line({ point, atMs }: { point: Point; atMs: number }, nowMs: number): Omit<StatusPoint, "repository"> {
+  return { point: point.id, ...instant(atMs, nowMs) };
 }
 
 /** Without a configuration nobody has said what is to be there. */

@@ -433,7 +433,7 @@ export async function openRepository(
   if (opened === "no key files") {
     if ((await reading) === undefined) {
       throw new Failure("repo/missing", `there is no repository in '${store.location}'`, {
-        hint: "Check the location, or make the repository with 'chatkeep init'.",
+        hint: missingHint(store),
       });
     }
     throw new Failure("repo/damaged", `the repository in '${store.location}' has lost its key files`, {
@@ -441,6 +441,12 @@ export async function openRepository(
     });
   }
   return new Repository({ store, ...opened });
+}
+
+/** Where a disk is not mounted its empty folder is there: a new repository in it would be the wrong advice. */
+function missingHint({ spec }: Store): string {
+  const ask = spec?.kind === "remote" ? "Is the location right?" : "Is its disk mounted, and the location right?";
+  return `${ask} Only where nothing was ever saved there, make a repository: 'chatkeep init'.`;
 }
 
 function lostConfig(store: Store): never {

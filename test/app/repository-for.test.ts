@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { after, before, test } from "node:test";
+import { openNextToDrill } from "../../src/app/copies.ts";
 import { type ChoiceOptions, openFor } from "../../src/app/repository-for.ts";
 import { askedOf } from "../../src/app/session.ts";
 import type { Person, Surroundings } from "../../src/app/surroundings.ts";
@@ -254,4 +255,16 @@ test("whoever is at the terminal may take their time for the first's password", 
   );
   assert.deepEqual(await choose(shown(15), { person: NOBODY_ASKED }), FIRST);
   configure("first", "second");
+});
+
+test("a drill that chooses the repository names the one that has a fault", async () => {
+  const globals = { config: folder.at("chatkeep.yaml"), repository: undefined };
+  const quiet = { hide: () => {}, redact: <T>(value: T) => value, person: undefined, progress: silent };
+  configure("first", { name: "second", password: "another password" });
+  try {
+    const next = openNextToDrill(globals, { ...quiet, signal, env: {}, cwd: folder.path, clock: systemClock });
+    await assert.rejects(next, /^Failure: repository 'second': the password does not open/);
+  } finally {
+    configure("first", "second");
+  }
 });

@@ -75,6 +75,7 @@ const WINDOWS: WindowLine[] = [
 const LOOK = plainLook(Date.parse("2026-11-23T17:00:00Z"));
 /** When the server was heard last. */
 const HEARD = "2026-11-23T16:40:00.000Z";
+const PROVEN_MOMENT = { point: "b".repeat(64), at: "2026-11-23T16:58:30.000Z", ageSeconds: 90 };
 const NARROW = { ...LOOK, width: 60 };
 const asText = { serializers: [(text: string) => text] };
 
@@ -247,6 +248,19 @@ const REPORTS: Record<string, string[]> = {
           log: WATCH.log === null ? null : { ...WATCH.log, lagBytes: 0, lagSeconds: 0, heard: HEARD },
         },
       },
+    },
+    LOOK,
+  ),
+  "how everything is where a moment was proven, and no restore point": formatStatus(
+    {
+      ...STATUS,
+      watch: null,
+      lastProof: null,
+      lastMomentProof: { repository: "primary", ...PROVEN_MOMENT },
+      repositories: STATUS.repositories.slice(0, 1).map((repository) => ({
+        ...repository,
+        installations: repository.installations.map((one) => ({ ...one, proven: null, provenMoment: PROVEN_MOMENT })),
+      })),
     },
     LOOK,
   ),

@@ -97,6 +97,14 @@ test("restore points that would be lost with what they were made of are told, un
   assert.deepEqual(told(locals, disk(9 * GIB, [primary, ...CHATWOOT]), disk(9 * GIB, [usb], { device: 2 })), [
     "warning same-machine: every restore point lies on this machine, in repositories 'primary' and 'usb'",
   ]);
+  // A name that is taken would be refused.
+  for (const [name, other] of [
+    ["primary", "offsite"],
+    ["offsite", "elsewhere"],
+  ] as const) {
+    const [finding] = placeFindings([{ name, location: "/srv/backups" }], []);
+    assert.match(finding?.hint ?? "", new RegExp(`'chatkeep init --add ${other}'`));
+  }
   const [one] = locals;
   assert.ok(one);
   const shared = disk(9 * GIB, [primary, ...CHATWOOT]);

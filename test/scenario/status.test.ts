@@ -86,8 +86,12 @@ test("status, list and doctor know the window, while a watch runs and after it d
   // And proves a moment of the window.
   const drill = run.stages.find(({ stage }) => stage === "drill of a moment");
   assert.deepEqual([drill?.status, drill?.summary?.proven], ["done", true], JSON.stringify(drill));
-  // How long that took is what is said from now on.
-  const back = (await askStatus(desk)).summary.repositories[0]?.installations[0]?.window?.recovery;
+  // How long that took is what is said from now on, and that it was proven.
+  const proven = (await askStatus(desk)).summary;
+  assert.equal(proven.lastProof, null, "no restore point was");
+  assert.equal(proven.lastMomentProof?.point, proven.repositories[0]?.installations[0]?.provenMoment?.point);
+  assert.ok(proven.lastMomentProof !== undefined);
+  const back = proven.repositories[0]?.installations[0]?.window?.recovery;
   assert.equal(back?.rates.base.measurements, 1);
   assert.ok((back.saveSeconds ?? 0) > 0 && back.loadSeconds !== null, JSON.stringify(back));
   assert.match((await desk.chatkeep(["status"])).stdout, /a base at .* a second, by 1\s+recovery here/);

@@ -47,7 +47,7 @@ function indent(lines: readonly string[]): string[] {
 }
 
 function overview(
-  { installation, lastBackup, newestMoment, lastProof, run, objectives }: StatusSummary,
+  { installation, lastBackup, newestMoment, lastProof, lastMomentProof, run, objectives }: StatusSummary,
   look: Look,
 ): Pair[] {
   // Without a configuration nobody has said what is wanted.
@@ -63,9 +63,14 @@ function overview(
       ? []
       : [["newest moment", `${when(newestMoment)}${isMoment ? within(rpoSeconds) : ""}`] as const]),
     ["last backup", lastBackup === null ? "never" : `${when(lastBackup)}${isMoment ? "" : within(rpoSeconds)}`],
-    ["last proof", lastProof === null ? "never" : `${when(lastProof)}${within(drillSeconds)}`],
+    ["last proof", lastProof === null ? neverProven(lastMomentProof) : `${when(lastProof)}${within(drillSeconds)}`],
+    ...(lastMomentProof === undefined ? [] : [["moment proven", when(lastMomentProof)] as const]),
     ["daily run", run === null ? "none has ended on this machine" : runText(run, look)],
   ];
+}
+
+function neverProven(ofMoment: StatusSummary["lastMomentProof"]): string {
+  return ofMoment === undefined ? "never" : "of a restore point never";
 }
 
 const OUTCOMES = { success: "well", finding: "with findings", failure: "failed" } as const;
@@ -149,13 +154,14 @@ function formatRepository({ name, trouble, installations }: RepositoryStatus, lo
   ];
 }
 
-function pointPairs({ points, newest, proven, recoverSeconds }: InstallationStatus, look: Look): Pair[] {
+function pointPairs({ points, newest, proven, provenMoment, recoverSeconds }: InstallationStatus, look: Look): Pair[] {
   const at = (point: NonNullable<typeof newest>) =>
     `${shortId(point.point)}, ${formatAge(point.at, look.nowMs)} (${formatUtc(point.at)})`;
   const back = recoverSeconds === null ? "" : `; back in ${formatAbout(recoverSeconds)}`;
   return [
     ["newest point", newest === null ? "none" : `${at(newest)}, of ${plural(points, "point")}`],
     ["newest proof", proven === null ? "none" : `${at(proven)}${back}`],
+    ...(provenMoment === undefined ? [] : [["moment proven", at(provenMoment)] as const]),
   ];
 }
 
