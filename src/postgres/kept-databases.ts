@@ -69,14 +69,14 @@ export async function listKept(address: ServerAddress, { signal }: { signal: Abo
     .flatMap(({ name, note, bytes, sessions }) => {
       const read = note === null ? readName(name, address.database) : readNote(note);
       if (read?.of !== address.database) return [];
-      return [{ ...read, name, bytes: Number(bytes), sessions, isRenamed: !isNamedAs(name, read.chatkeep) }];
+      return [{ ...read, name, bytes: Number(bytes), sessions, isRenamed: !hasKeptName(name) }];
     })
     .toSorted((a, b) => (a.at < b.at ? 1 : -1));
 }
 
 /** By the end that {@link keptName} gives: what is before it may have been cut. */
-function isNamedAs(name: string, kind: KeptKind): boolean {
-  return new RegExp(String.raw`_${kind}_\d{8}T\d{6}(?:_\d+)?$`).test(name);
+function hasKeptName(name: string): boolean {
+  return /_(?:before|rolledback|restoring)_\d{8}T\d{6}(?:_\d+)?$/.test(name);
 }
 
 /** True of a comment that says what a database is kept for. */
