@@ -256,6 +256,8 @@ export const LIMITS = {
   followEveryMs: 5_000,
   /** So often it is looked whether a base is due … */
   watchBaseLookMs: 60_000,
+  /** For a database that took the place of another none is taken before the newest is so old … */
+  replacedBaseMs: 10 * 60_000,
   /** … and after one that could not be taken no later than this. */
   watchBaseRetryMostMs: 30 * 60_000,
   /** Of so many bases in a row a server sends only what changed: with the next it reads all its pages, and checks them. */

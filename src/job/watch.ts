@@ -17,6 +17,7 @@ import { BaseKeeper } from "./continuous/keep-bases.ts";
 import { damagedPagesFinding } from "./damaged-pages.ts";
 import { repositoryPlace } from "./continuous/repository-place.ts";
 import { clockOffFindings } from "./clock-off.ts";
+import { readOwnDatabase } from "./own-database.ts";
 import type { Sources } from "./sources.ts";
 import type { WatchBook } from "./watch-book.ts";
 import type { WatchedServer } from "./watched-server.ts";
@@ -97,6 +98,7 @@ function keepBases(options: WatchOptions, signal: AbortSignal): BaseKeeper {
     program,
     rate: options.baseRate,
     everyMs: options.baseEveryMs,
+    database: async () => await readOwnDatabase(server.address, { cluster: server.cluster, signal }),
     mostLogBytes: async () => (rtoMs === undefined ? undefined : (rtoMs / 1000) * (await replayRate())),
     clock,
     signal,

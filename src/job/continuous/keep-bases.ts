@@ -6,6 +6,7 @@
 import type { Clock } from "../../base/clock.ts";
 import { Failure, failureOf, isFailure } from "../../base/errors.ts";
 import { LIMITS } from "../../base/limits.ts";
+import type { BaseFacts } from "../../point/base-facts.ts";
 import type { Base } from "../../point/continuous.ts";
 import type { ServerAddress } from "../../postgres/address.ts";
 import type { Repository } from "../../repo/repository.ts";
@@ -15,6 +16,7 @@ import type { LineBegun, PlaceJoined } from "./follow-log.ts";
 import { type ListedBase, listContinuous, settleListed } from "./list.ts";
 import { helpBy, type KeptLine, type Lists, servingBases, spansForHoles } from "./serving-bases.ts";
 import { readBaseFacts } from "./read-base.ts";
+import type { OwnDatabase } from "../own-database.ts";
 import { copySnapshots } from "./share.ts";
 import { takeBase } from "./take-base.ts";
 
@@ -36,8 +38,12 @@ export interface BaseKeeperOptions {
   readonly everyMs: number | undefined;
   /** As of {@link dueBecause}; {@link LIMITS.baseRestTimes} without it. */
   readonly restTimes?: number;
+  /** Instead of {@link LIMITS.replacedBaseMs}. */
+  readonly replacedMs?: number;
   /** Bytes of the log after which a base is taken anew, asked at each look; undefined: never for that. */
   readonly mostLogBytes: () => Promise<number | undefined>;
+  /** Chatwoot's database, asked at each look; undefined where it is not known. A base anew is due when the newest has another one. */
+  readonly database?: (() => Promise<OwnDatabase | undefined>) | undefined;
   readonly clock: Clock;
   readonly signal: AbortSignal;
   readonly onBegin: (reason: string) => void;
@@ -94,6 +100,14 @@ export function dueBecause(
   return ageMs < tookMs * restTimes ? undefined : "replaying what came since takes too long";
 }
 
+/**
+ * Whether a base has another database under that name than there is now: its log can be brought back, but its tables are not known by
+ * their names.
+ */
+export function hasOther(databases: readonly OwnDatabase[], { name, oid }: OwnDatabase): boolean {
+  return !databases.some((one) => one.name === name && one.oid === oid);
+}
+
 export class BaseKeeper {
   readonly #o: BaseKeeperOptions;
   #watched: Watched | undefined;
@@ -103,8 +117,11 @@ export class BaseKeeper {
   #toldWhy: string | undefined;
   /** Questions whose answers nobody has had yet. */
   readonly #asked = new Map<BasePlace, { readonly watched: Watched; readonly answer: Promise<Standing | Failure> }>();
-  /** Of bases, by their ids, what they say of their pages. */
-  readonly #damaged = new Map<string, boolean | undefined>();
+  /** Of bases, by their ids, what they say of themselves; undefined of one that cannot be read. */
+  readonly #facts = new Map<string, BaseFacts | undefined>();
+  #database: OwnDatabase | undefined;
+  /** Databases, by their oids, for which a base was taken and does not have them. */
+  readonly #vain = new Set<number>();
 
   constructor(options: BaseKeeperOptions) {
     this.#o = options;
@@ -159,7 +176,9 @@ export class BaseKeeper {
     const watched = this.#watched;
     if (watched === undefined) return;
     this.#mostLogBytes = await this.#o.mostLogBytes();
+    this.#database = await this.#o.database?.();
     const standings = await this.#standings(watched);
+    for (const { repository, newest } of standings) if (newest !== undefined) await this.#factsOf(repository, newest);
     for (const standing of standings) await this.#tellServed(standing, watched);
     const lacking: number[] = [];
     for (const [at, standing] of standings.entries()) {
@@ -186,7 +205,8 @@ export class BaseKeeper {
   /** Not of a line that began meanwhile: it may have a gap of its own. */
   async #tellServed({ place, repository, newest }: Standing, watched: Watched): Promise<void> {
     if (newest === undefined || this.#watched !== watched) return;
-    const hasDamagedPages = await this.#hasDamagedPages(repository, newest);
+    const facts = await this.#factsOf(repository, newest);
+    const hasDamagedPages = facts === undefined ? undefined : facts.hasDamagedPages === true;
     if (this.#watched === watched) this.#o.onServed(place.name, newest.base, hasDamagedPages);
   }
 
@@ -228,9 +248,9 @@ export class BaseKeeper {
   }
 
   /** Asked once: a watch that begins goes on telling of the base that an earlier one took. */
-  async #hasDamagedPages(repository: Repository, listed: ListedBase): Promise<boolean | undefined> {
-    if (!this.#damaged.has(listed.id)) this.#damaged.set(listed.id, await damagedIn(repository, listed, this.#o));
-    return this.#damaged.get(listed.id);
+  async #factsOf(repository: Repository, listed: ListedBase): Promise<BaseFacts | undefined> {
+    if (!this.#facts.has(listed.id)) this.#facts.set(listed.id, await factsIn(repository, listed, this.#o));
+    return this.#facts.get(listed.id);
   }
 
   #kept({ begun, gapped }: Watched, { name }: BasePlace): KeptLine {
@@ -243,10 +263,17 @@ export class BaseKeeper {
     return lists.bases.length === 0 ? "there is none" : "none has the log that it needs";
   }
 
-  #due({ base }: ListedBase): string | undefined {
+  #due({ id, base }: ListedBase): string | undefined {
     const { everyMs, clock } = this.#o;
     const limits = { everyMs, mostLogBytes: this.#mostLogBytes, restTimes: this.#o.restTimes };
-    return dueBecause(base, { nowMs: clock.now(), position: this.#position }, limits);
+    const due = dueBecause(base, { nowMs: clock.now(), position: this.#position }, limits);
+    if (due !== undefined) return due;
+    const [facts, database] = [this.#facts.get(id), this.#database];
+    if (facts === undefined || database === undefined || this.#vain.has(database.oid)) return undefined;
+    const isYoung = clock.now() - Number(base.beganUs / 1000n) < (this.#o.replacedMs ?? LIMITS.replacedBaseMs);
+    return !isYoung && hasOther(facts.databases, database)
+      ? "another database took the place of Chatwoot's"
+      : undefined;
   }
 
   /** Brings a repository what it lacks from another one. Undefined where no other has that, or not in one piece. */
@@ -286,6 +313,8 @@ export class BaseKeeper {
     // One that serves has the log from it to now, without a gap: it is of this very history.
     const options = { address: address(), rate, checkpoint, expected, earlier: newest } as const;
     const { facts, sentBytes, whyWhole } = await takeBase(writer, options);
+    const database = this.#database;
+    if (database !== undefined && hasOther(facts.databases, database)) this.#vain.add(database.oid);
     const seconds = (clock.monotonic() - began) / 1000;
     const isNews = whyWhole !== this.#toldWhy;
     this.#toldWhy = whyWhole;
@@ -323,13 +352,13 @@ export class BaseKeeper {
 }
 
 /** Undefined where the base cannot be read, which others tell. */
-async function damagedIn(
+async function factsIn(
   repository: Repository,
   listed: ListedBase,
   { signal }: { signal: AbortSignal },
-): Promise<boolean | undefined> {
+): Promise<BaseFacts | undefined> {
   try {
-    return (await readBaseFacts(repository.anew(), listed, { signal })).hasDamagedPages === true;
+    return await readBaseFacts(repository.anew(), listed, { signal });
   } catch (error) {
     signal.throwIfAborted();
     if (!isFailure(error, "repo/damaged") && !isFailure(error, "point/invalid")) throw error;

@@ -6,7 +6,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { systemClock } from "../../../src/base/clock.ts";
 import { Failure, type ErrorCode } from "../../../src/base/errors.ts";
 import { LIMITS } from "../../../src/base/limits.ts";
-import { BaseKeeper, dueBecause } from "../../../src/job/continuous/keep-bases.ts";
+import { BaseKeeper, type BaseKeeperOptions, dueBecause } from "../../../src/job/continuous/keep-bases.ts";
 import { listContinuous, lookAtWindow } from "../../../src/job/continuous/list.ts";
 import { readBaseFacts } from "../../../src/job/continuous/read-base.ts";
 import type { Repository } from "../../../src/repo/repository.ts";
@@ -14,6 +14,7 @@ import { createMemoryStore } from "../../../src/store/memory-store.ts";
 import { firstTimeline } from "../../../src/wal/history.ts";
 import { temporaryFolder } from "../../harness/temporary.ts";
 import { startPostgres, type TestServer } from "../../harness/postgres.ts";
+import { longTest } from "../../harness/whole.ts";
 import { newRepository, reopen, signal } from "../../repo/small-backup.ts";
 import { IDENTITY } from "../memory-desk.ts";
 import { turnBit } from "../damaged-page.ts";
@@ -56,11 +57,12 @@ interface WatchingOptions {
   of?: TestServer;
   address?: TestServer["address"];
   mostLogBytes?: () => Promise<number | undefined>;
+  database?: BaseKeeperOptions["database"];
 }
 
 function watch(
   repositories: Readonly<Record<string, Repository>>,
-  { of = server, address = of.address, mostLogBytes = async () => undefined }: WatchingOptions = {},
+  { of = server, address = of.address, mostLogBytes = async () => undefined, database }: WatchingOptions = {},
 ): Watching {
   const damaged: Watching["damaged"] = { taken: [], there: [] };
   const stop = new AbortController();
@@ -75,7 +77,9 @@ function watch(
     everyMs: undefined,
     // Here they come as soon as they are due.
     restTimes: 0,
+    replacedMs: 0,
     mostLogBytes,
+    database,
     clock: quick,
     signal: stop.signal,
     onBegin() {},
@@ -198,6 +202,84 @@ test("a repository that does not answer holds up no other, is asked once meanwhi
   assert.equal((await listContinuous(reopen(other), LINE.installation, { signal })).bases.length, 1);
   stop.abort(new Failure("run/cancelled", "the test is over"));
   await assert.rejects(running, /the test is over/);
+});
+
+test("a base is due when another database took the place of Chatwoot's, and not at once after the one before", async () => {
+  await using folder = await temporaryFolder();
+  await writeFile(folder.at("PG_VERSION"), "15\n");
+  const repository = await newRepository(createMemoryStore());
+  // It has chatwoot as 16384.
+  await putBase(repository, folder.path, { facts: factsOf({ from: START, to: START + 1000n }) });
+  await putSpan(repository, { at: 0, bytes: Buffer.alloc(OWN_SEGMENT) });
+  const [reasons, stop] = [[] as string[], new AbortController()];
+  const beganMs = Number(factsOf().base.beganUs / 1000n);
+  let [oid, nowMs] = [16384, beganMs + 2 * LIMITS.replacedBaseMs];
+  const told = { looks: 0 };
+  const keeper = new BaseKeeper({
+    places: [{ name: "one", open: async () => reopen(repository) }],
+    // Nobody is there: no base can be taken.
+    address: () => ({ ...server.address, port: 1 }),
+    identity: { id: LINE.installation, name: "desk" },
+    program: "chatkeep test",
+    rate: undefined,
+    everyMs: undefined,
+    mostLogBytes: async () => undefined,
+    database: async () => ({ name: "chatwoot", oid }),
+    clock: {
+      ...systemClock,
+      now: () => nowMs,
+      sleep: async (_: number, end?: AbortSignal) => await systemClock.sleep(20, end),
+    },
+    signal: stop.signal,
+    onBegin: (reason) => reasons.push(reason),
+    onBase() {},
+    onTrouble: () => (told.looks += 1),
+    onServed() {},
+  });
+  const start = START + BigInt(OWN_SEGMENT);
+  keeper.lineBegun({ line: LINE, history: firstTimeline(), start, gapped: [], away: [], refused: [] });
+  const running = keeper.run();
+  running.catch(() => {});
+  const looked = async () => {
+    const end = performance.now() + PATIENCE_MS;
+    const enough = told.looks + 2;
+    while (told.looks < enough && performance.now() < end) await sleep(10);
+    return reasons.length > 0;
+  };
+  assert.equal(await looked(), false, "it is the same one");
+  [oid, nowMs] = [20_000, beganMs + 1000];
+  assert.equal(await looked(), false, "the newest base is young");
+  nowMs = beganMs + LIMITS.replacedBaseMs;
+  assert.equal(await looked(), true);
+  assert.deepEqual([...new Set(reasons)], ["another database took the place of Chatwoot's"]);
+  stop.abort(new Failure("run/cancelled", "the test is over"));
+  await assert.rejects(running, /the test is over/);
+});
+
+longTest("of a server whose database was replaced one base is taken, which has it", async () => {
+  const repository = await newRepository(createMemoryStore());
+  const oidOf = async () => {
+    const [row] = await server.query("select oid::text as oid from pg_database where datname = 'desk'");
+    return row === undefined ? undefined : { name: "desk", oid: Number(row["oid"]) };
+  };
+  await server.query("create database desk");
+  await using watching = watch({ primary: repository }, { database: oidOf });
+  await watching.until("a base is there", () => watching.taken.length === 1);
+  await server.query("create database fresh");
+  await server.query("drop database desk");
+  await server.query("alter database fresh rename to desk");
+  const database = await oidOf();
+  await watching.until("another is there", async () => {
+    await server.query("checkpoint");
+    return watching.taken.length === 2;
+  });
+  const looks = watching.troubles.length;
+  await watching.until("it was looked at again", () => watching.troubles.length > looks + 1);
+  assert.equal(watching.taken.length, 2);
+  const base = (await windowOf(repository)).bases.at(-1);
+  assert.ok(base !== undefined);
+  const { databases } = await readBaseFacts(repository, base, { signal });
+  assert.equal(databases.find(({ name }) => name === "desk")?.oid, database?.oid);
 });
 
 test("a base that much log makes due is taken a part of the time only, one that is old at once", () => {
