@@ -24,6 +24,11 @@ export async function findMoments(globals: Globals, flags: MomentsFlags, s: Surr
   const started = s.clock.monotonic();
   const sinceUs = instantOf("--since", flags.since, s);
   const untilUs = instantOf("--until", flags.until, s);
+  if (sinceUs !== undefined && untilUs !== undefined && sinceUs > untilUs) {
+    throw new Failure("usage/invalid", `--since ${flags.since} is after --until ${flags.until}`, {
+      hint: "Exchange the two: -2h is before -1h.",
+    });
+  }
   // Who searches wants what is long ago, too: that is not left out for the newest seconds.
   const choice = { subject: "the log", slackMs: LIMITS.watchLagMs };
   const opened = await openFor(globals, ["now"], s, choice);

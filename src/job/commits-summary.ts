@@ -33,6 +33,14 @@ export interface SearchedRange {
   bytes: number;
 }
 
+/** Transactions of a database that no base knows, as after a restore in place: its tables are called by their files. */
+export interface UnnamedCommits {
+  commits: number;
+  /** When the first and the last of them were committed: RFC 3339 with microseconds. */
+  from: string;
+  to: string;
+}
+
 export interface MomentsSummary {
   type: "summary";
   verb: "moments";
@@ -43,6 +51,8 @@ export interface MomentsSummary {
   matching: number;
   /** Oldest first; of those that match the newest, as many as were asked for. */
   found: FoundCommit[];
+  /** Null where every database is known. */
+  unnamed: UnnamedCommits | null;
   /** What could not be read, as sentences. */
   unread: string[];
   seconds: number;

@@ -1,12 +1,13 @@
 /** What was done in the window of an installation: which transactions, with the position before each. */
-import { Failure, isFailure } from "../base/errors.ts";
+import { Failure } from "../base/errors.ts";
+import { nearNames } from "../base/near.ts";
 import type { Progress } from "../base/progress.ts";
 import type { ServerAddress } from "../postgres/address.ts";
-import { connectIfThere } from "../postgres/connect-if-there.ts";
 import type { Repository } from "../repo/repository.ts";
-import { type ListedBase, lookAtWindow } from "./continuous/list.ts";
+import { namesOfRanges } from "./continuous/line-names.ts";
+import { lookAtWindow } from "./continuous/list.ts";
 import { type FoundCommits, searchCommits, type WantedChange } from "./continuous/search-commits.ts";
-import { addNamesOfBase, addNamesOfLive, TableNames } from "./continuous/table-names.ts";
+import { isNameOfFile, type TableNames } from "./continuous/table-names.ts";
 
 export type { WantedChange } from "./continuous/search-commits.ts";
 
@@ -25,7 +26,7 @@ export interface FindCommitsOptions {
   signal: AbortSignal;
 }
 
-/** @throws Failure `moment/outside` where there is no log that could be searched; of the store. */
+/** @throws Failure `usage/invalid` for a table that no base knows; `moment/outside` where there is no log that could be searched; of the store. */
 export async function findCommits(options: FindCommitsOptions): Promise<FoundCommits> {
   const { repository, installationId } = options;
   await repository.loadIndex(options);
@@ -36,42 +37,22 @@ export async function findCommits(options: FindCommitsOptions): Promise<FoundCom
       hint: "There is one while 'chatkeep watch' protects the installation by the log.",
     });
   }
-  const names = await namesOf(continuous.bases, options);
+  const names = await namesOfRanges(ranges, continuous, options);
+  refuseUnknown(options.wanted.table, names);
   return await searchCommits({ ...options, continuous, ranges, names });
 }
 
-/** By every base, and by the live database where it answers: it knows what came after the newest base. */
-async function namesOf(bases: readonly ListedBase[], options: FindCommitsOptions): Promise<TableNames> {
-  const { live, progress, signal } = options;
-  const names = new TableNames();
-  await addBases(names, bases, live?.database, options);
-  // The database may have had another name then.
-  if (live !== undefined && names.isEmpty) await addBases(names, bases, undefined, options);
-  if (live === undefined) return names;
-  try {
-    await using connection = await connectIfThere(live, { signal });
-    const systemIds = new Set(bases.map(({ base }) => base.systemId));
-    if (connection !== undefined) await addNamesOfLive(names, connection, { systemIds });
-  } catch (error) {
-    if (!isFailure(error) || signal.aborted) throw error;
-    progress.say(`the live database does not say which tables are new since the last base: ${error.message}`);
-  }
-  return names;
-}
-
-async function addBases(
-  names: TableNames,
-  bases: readonly ListedBase[],
-  database: string | undefined,
-  { repository, progress, signal }: FindCommitsOptions,
-): Promise<void> {
-  for (const base of bases) {
-    try {
-      await addNamesOfBase(names, repository, base, { database, signal });
-    } catch (error) {
-      // The others may say it.
-      if (!isFailure(error, "repo/damaged") && !isFailure(error, "point/invalid")) throw error;
-      progress.say(`the names of tables are not taken from base ${base.id.slice(0, 8)}: ${error.message}`);
-    }
-  }
+/** @throws Failure `usage/invalid` for a table of which nobody ever heard. */
+function refuseUnknown(table: string | undefined, names: ReadonlyMap<unknown, TableNames>): void {
+  if (table === undefined || isNameOfFile(table)) return;
+  const known = [...new Set([...names.values()].flatMap(({ tables }) => tables))];
+  // Where no name could be read nobody can say that it is a wrong one.
+  if (known.length === 0 || known.includes(table)) return;
+  const near = nearNames(table, known);
+  throw new Failure("usage/invalid", `no base has a table '${table}'`, {
+    hint:
+      near.length > 0
+        ? `Did you mean ${near.map((name) => `'${name}'`).join(" or ")}?`
+        : "'chatkeep moments' without --table shows which tables were changed.",
+  });
 }

@@ -229,8 +229,8 @@ function stretchesOf<P extends WindowPiece>(legs: HistoryLine["legs"], pieces: r
   return stretches;
 }
 
-/** True for a base on the line of history: its end lies on a leg of its own timeline. */
-function isOn(legs: HistoryLine["legs"], { timeline, to }: OnLine): boolean {
+/** True for a base on the line of history, as {@link legsOf} has it: its end lies on a leg of its own timeline. */
+export function isOn(legs: HistoryLine["legs"], { timeline, to }: Pick<OnLine, "timeline" | "to">): boolean {
   return legs.some((leg) => leg.timeline === timeline && to >= leg.from && (leg.to === undefined || to <= leg.to));
 }
 

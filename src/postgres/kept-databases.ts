@@ -43,6 +43,12 @@ export function keptName(live: string, kind: KeptKind, at: string, taken: readon
   }
 }
 
+/** True for a name under which a database that had been live is kept. */
+export function isKeptNameOf(live: string, name: string): boolean {
+  const [, base = ""] = /^(.+)_(?:before|rolledback)_\d{8}T\d{6}(?:_\d+)?$/s.exec(name) ?? [];
+  return base !== "" && live.startsWith(base);
+}
+
 function withEnd(live: string, end: string): string {
   const room = NAME_BYTES - end.length;
   let base = live;

@@ -53,7 +53,21 @@ async function commit(address: TestAddress, ...statements: readonly string[]): P
   }
 }
 
-async function find(repository: Repository, live: TestAddress | undefined, wanted: Partial<WantedChange>) {
+async function find(
+  repository: Repository,
+  live: TestAddress | undefined,
+  wanted: Partial<WantedChange>,
+  limit = 1000,
+) {
+  return (await search(repository, live, wanted, limit)).found;
+}
+
+async function search(
+  repository: Repository,
+  live: TestAddress | undefined,
+  wanted: Partial<WantedChange>,
+  limit: number,
+) {
   const found = await findCommits({
     repository: reopen(repository),
     installationId: IDENTITY.id,
@@ -61,12 +75,12 @@ async function find(repository: Repository, live: TestAddress | undefined, wante
     wanted: { ...NOTHING, ...wanted },
     sinceUs: undefined,
     untilUs: undefined,
-    limit: 1000,
+    limit,
     progress: silent,
     signal,
   });
   assert.deepEqual(found.unread, []);
-  return found.found;
+  return found;
 }
 
 const shown = ({ xid, timeline, tables, whole }: FoundCommit) => ({ xid, timeline, tables, whole });
@@ -176,4 +190,31 @@ test("after a failover what either timeline has is found once, and what the old 
   assert.equal(await rowsAt(repository, lost, places), 110);
   assert.equal(await rowsAt(repository, after.before, places), 100);
   assert.equal(await rowsAt(repository, after.after, places), 60);
+});
+
+test("after a restore in place what was done is shown by files, until a base or the live database says what they are", async () => {
+  await using server = await startPostgres({ settings: SETTINGS });
+  const address = await server.createDatabase("desk");
+  await ask(address, "create table messages (id int primary key)");
+  const repository = await newRepository(createMemoryStore());
+  // Nobody may be connected to a database that is renamed.
+  await using following = await protect(server, { ...address, database: "postgres" }, repository);
+  await commit(address, "insert into messages select generate_series(1, 100)");
+  const fresh = await server.createDatabase("desk_restoring");
+  await ask(fresh, "create table messages (id int primary key)");
+  await server.query("alter database desk rename to desk_before_20260301T020304");
+  await server.query("alter database desk_restoring rename to desk");
+  const newest = await commit(address, "delete from messages", "insert into messages select generate_series(1, 7)");
+  await following.caughtUp();
+
+  const { port } = server.address;
+  const away = { ...address, port: port === 1 ? 2 : 1 };
+  const named = await search(repository, away, { table: "messages" }, 1000);
+  assert.equal(named.found.length, 1);
+  assert.ok((named.unnamed?.commits ?? 0) > 0);
+  const [last] = (await search(repository, away, {}, 1)).found;
+  assert.equal(last?.xid, newest);
+  assert.match(last.tables[0]?.table ?? "", /^file \d+\/\d+$/);
+  const asked = await search(repository, address, { table: "messages" }, 1000);
+  assert.deepEqual([asked.found.at(-1)?.xid, asked.unnamed], [newest, null]);
 });

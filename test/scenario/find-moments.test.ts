@@ -129,6 +129,11 @@ test("a person is shown what to give to restore", async () => {
   assert.match(nothing.stdout, /^nothing of that in /);
   const refused = await desk.chatkeep(["moments", "--since", "yesterday"]);
   assert.equal(refused.status, 2);
+  const turned = await desk.chatkeep(["moments", "--since", "-1m", "--until", "-2m"]);
+  assert.match(turned.stderr, /--since -1m is after --until -2m/);
+  const unknown = await desk.chatkeep(["moments", "--table", "mesages"]);
+  assert.match(unknown.stderr, /no base has a table 'mesages'[^]*'messages'/);
+  assert.deepEqual([turned.status, unknown.status], [2, 2]);
 });
 
 longTest("the position that is told has everything before the transaction, and nothing of it", async () => {

@@ -64,14 +64,14 @@ export const CONTINUOUS: readonly CommandRow[] = [
     description: [
       "Reads the log that 'watch' kept and lists what was committed: when, and how many rows of which tables. Each line begins with the POINT that has everything before that transaction and nothing of it: give it to 'restore', 'drill', 'dump' or 'diff'.",
       "'emptied' is a table that was cut to nothing at once, dropped or rewritten: the log does not tell TRUNCATE from VACUUM FULL. 'at least' stands where a transaction had begun before what was read.",
-      "No server is needed. Tables that are younger than the newest base are called by the live database, where it answers, or else by the number of their file.",
+      "No server is needed. Tables that are younger than the newest base, as all are after a restore, are called by the live database, where it answers, or else by the number of their file.",
     ],
     examples: [
       ["who deleted the conversations", "chatkeep moments --table conversations --deleted 10"],
       ["as it was before that", "chatkeep restore lsn:0/16B3748 --plan"],
       ["the last hour", "chatkeep moments --since -1h"],
     ],
-    exits: { 3: "a part of the log could not be read", ...READING_EXITS },
+    exits: { 3: "a part of the log could not be read, or not searched for --table", ...READING_EXITS },
     kept: NOTHING_WRITTEN,
     load: async () => (await import("../verbs/moments.ts")).moments,
   },

@@ -11,7 +11,11 @@ export function formatMoments(summary: MomentsSummary, look: Look): string[] {
   const bytes = summary.searched.reduce((sum, range) => sum + range.bytes, 0);
   const read = `${plural(commits, "transaction")} in ${formatBytes(bytes)} of the log`;
   const [last] = found.toReversed();
-  if (last === undefined) return [`nothing of that in ${read}`];
+  if (last === undefined) {
+    const unnamed = summary.unnamed?.commits ?? 0;
+    const but = unnamed > 0 ? `; of ${formatCount(unnamed)} of them it is not known which tables they changed` : "";
+    return [`nothing of that in ${read}${but}`];
+  }
   const earlier = matching - found.length;
   const rows = formatTable(
     [
@@ -47,6 +51,13 @@ function changeOf({ inserted, updated, deleted, replaced }: TableChange): string
   ].join(", ");
 }
 
-export function formatUnread({ unread }: MomentsSummary): string[] {
-  return unread.map((line) => `warning: ${line}`);
+/** What the answer lacks. */
+export function formatUnread({ unread, unnamed }: MomentsSummary): string[] {
+  const lines = unread.map((line) => `warning: ${line}`);
+  if (unnamed === null) return lines;
+  const { commits, from, to } = unnamed;
+  return [
+    ...lines,
+    `warning: ${plural(commits, "transaction")} from ${from} to ${to} changed a database that no base knows, as one is after a restore: its tables are called by their files, and --table does not find them; 'chatkeep watch' takes a base then, which says their names`,
+  ];
 }

@@ -22,7 +22,9 @@ export const moments: Verb = async (invocation) => {
   const summary = await runMoments(globals, flags, surroundings);
   answer(invocation, summary, formatMoments, { isAnswer: true });
   if (!mode.json) printer.note(formatUnread(redactor.redactDeep(summary)));
-  return summary.unread.length > 0 ? 3 : 0;
+  // A table cannot be looked for where it is not known which one a file is.
+  const isPart = summary.unread.length > 0 || (flags.table !== undefined && summary.unnamed !== null);
+  return isPart ? 3 : 0;
 };
 
 function count(given: Given, name: string): number | undefined {

@@ -11,11 +11,11 @@ import type { Repository } from "../../repo/repository.ts";
 import { openTemporaryFolder } from "../../system/temporary.ts";
 import type { TransactionEnd } from "../../wal/events.ts";
 import type { Lsn } from "../../wal/lsn.ts";
-import type { FoundCommit, SearchedRange, TableChange } from "../commits-summary.ts";
+import type { FoundCommit, SearchedRange, TableChange, UnnamedCommits } from "../commits-summary.ts";
 import type { Continuous, ListedSpan, ListedWindowBase } from "./list.ts";
 import { type LegReading, readLeg } from "./read-leg.ts";
 import { openWal } from "./read-wal.ts";
-import type { TableNames } from "./table-names.ts";
+import { nameOfFile, TableNames } from "./table-names.ts";
 
 /** A transaction is wanted that did so much to one table. */
 export interface WantedChange {
@@ -31,7 +31,7 @@ export interface CommitSearch {
   installationId: string;
   continuous: Continuous;
   ranges: readonly Range<ListedWindowBase>[];
-  names: TableNames;
+  names: ReadonlyMap<Range<ListedWindowBase>, TableNames>;
   wanted: WantedChange;
   /** Microseconds since 1970, by the server's clock. */
   sinceUs: bigint | undefined;
@@ -47,22 +47,26 @@ export interface FoundCommits {
   commits: number;
   matching: number;
   found: FoundCommit[];
+  unnamed: UnnamedCommits | null;
   unread: string[];
 }
 
 /** @throws Failure of the store, `moment/outside` where the log is not what its list says. */
 export async function searchCommits(search: CommitSearch): Promise<FoundCommits> {
-  const found: Finds = { searched: [], commits: 0, matching: 0, kept: [], unread: [] };
+  const found: Finds = { searched: [], commits: 0, matching: 0, kept: [], unnamed: undefined, unread: [] };
   const stretches = search.ranges.flatMap((range) => stretchOf(range, search) ?? []);
   const total = stretches.reduce((sum, { legs }) => sum + bytesOf(legs), 0);
   search.progress.stage("reading the log", { total, unit: "bytes" });
   for (const stretch of stretches) await searchStretch(stretch, search, found);
-  const { kept, ...rest } = found;
-  return { ...rest, found: kept.map((commit) => toldOf(commit, search)) };
+  const { kept, unnamed, ...rest } = found;
+  return { ...rest, found: kept.map((commit) => toldOf(commit, search)), unnamed: toldUnnamed(unnamed) };
 }
 
 /** While it is searched: words are made of what is kept in the end alone. */
-type Finds = Omit<FoundCommits, "found"> & { kept: KeptCommit[] };
+type Finds = Omit<FoundCommits, "found" | "unnamed"> & {
+  kept: KeptCommit[];
+  unnamed: { commits: number; firstUs: bigint; lastUs: bigint } | undefined;
+};
 
 type KeptCommit = Pick<TransactionEnd, "timeUs" | "startLsn" | "lsn" | "xid" | "isWhole"> & {
   readonly systemId: string;
@@ -86,6 +90,12 @@ function toldOf(
   };
 }
 
+function toldUnnamed(unnamed: Finds["unnamed"]): UnnamedCommits | null {
+  if (unnamed === undefined) return null;
+  const { commits, firstUs, lastUs } = unnamed;
+  return { commits, from: formatMicros(firstUs), to: formatMicros(lastUs) };
+}
+
 interface Stretch {
   readonly range: Range<ListedWindowBase>;
   readonly legs: readonly Leg[];
@@ -105,7 +115,8 @@ function stretchOf(
   const to = untilUs === undefined ? range.to : endFor(own, range, untilUs);
   const legs = range.legs
     .filter((leg) => leg.to > from && leg.from < to)
-    .map((leg) => ({ ...leg, from: max(leg.from, from), to: leg.to < to ? leg.to : to }));
+    .map((leg) => ({ ...leg, from: max(leg.from, from), to: leg.to < to ? leg.to : to }))
+    .filter((leg) => leg.from < leg.to);
   return legs.length === 0 ? undefined : { range, legs };
 }
 
@@ -137,13 +148,14 @@ async function searchStretch({ range, legs }: Stretch, search: CommitSearch, fou
   if (served === undefined) return;
   const { systemId, segmentBytes, listed } = served.base;
   const { spans, journal, histories } = continuous;
+  const names = search.names.get(range) ?? new TableNames();
   const log = { spans, journal: journal.objects, major: listed.base.major, histories };
   await using folder = await openTemporaryFolder("chatkeep-search");
   const wanted = { installation: installationId, systemId, segmentBytes, legs, ...log };
   await using wal = await openWal(repository, wanted, join(folder.path, "put-together"), { signal });
   for (const leg of legs) {
     const history = continuous.histories.find((one) => one.systemId === systemId && one.timeline === leg.timeline);
-    const reading = { leg, history, wal, major: listed.base.major, systemId, segmentBytes, folder: folder.path };
+    const reading = { leg, names, history, wal, major: listed.base.major, systemId, segmentBytes, folder: folder.path };
     await searchLeg(reading, search, found);
   }
   const [first, last] = [legs[0], legs.at(-1)];
@@ -155,7 +167,11 @@ async function searchStretch({ range, legs }: Stretch, search: CommitSearch, fou
   });
 }
 
-async function searchLeg(reading: LegReading, search: CommitSearch, found: Finds): Promise<void> {
+interface NamedReading extends LegReading {
+  readonly names: TableNames;
+}
+
+async function searchLeg(reading: NamedReading, search: CommitSearch, found: Finds): Promise<void> {
   const { progress, signal } = search;
   const problem = await readLeg(reading, {
     onEvent: (event) => {
@@ -169,7 +185,7 @@ async function searchLeg(reading: LegReading, search: CommitSearch, found: Finds
 
 function consider(
   event: TransactionEnd,
-  { leg, systemId }: Pick<LegReading, "leg" | "systemId">,
+  { leg, names, systemId }: Pick<NamedReading, "leg" | "names" | "systemId">,
   search: CommitSearch,
   found: Finds,
 ): void {
@@ -178,11 +194,23 @@ function consider(
   if (sinceUs !== undefined && event.timeUs < sinceUs) return;
   if (untilUs !== undefined && event.timeUs > untilUs) return;
   found.commits += 1;
-  const tables = changesOf(event, search.names);
+  if (event.dropped.some((file) => names.isUnknown(file)) || event.rows.some((file) => names.isUnknown(file))) {
+    countUnnamed(found, event.timeUs);
+  }
+  const tables = changesOf(event, names);
   if (!tables.some((change) => isWanted(change, search.wanted))) return;
   found.matching += 1;
   const { timeUs, startLsn, lsn, xid, isWhole } = event;
   keepNewest(found.kept, { timeUs, startLsn, lsn, xid, isWhole, systemId, timeline: leg.timeline, tables }, limit);
+}
+
+function countUnnamed(found: Finds, timeUs: bigint): void {
+  const { commits, firstUs, lastUs } = found.unnamed ?? { commits: 0, firstUs: timeUs, lastUs: timeUs };
+  found.unnamed = {
+    commits: commits + 1,
+    firstUs: timeUs < firstUs ? timeUs : firstUs,
+    lastUs: timeUs > lastUs ? timeUs : lastUs,
+  };
 }
 
 /**
@@ -209,7 +237,7 @@ function changesOf({ rows, dropped, truncated }: TransactionEnd, names: TableNam
     return known;
   };
   for (const counts of rows) {
-    const name = names.covers(counts) ? names.nameOf(counts) : undefined;
+    const name = names.isUnknown(counts) ? nameOfFile(counts) : names.covers(counts) ? names.nameOf(counts) : undefined;
     if (name === undefined || counts.inserted + counts.updated + counts.deleted === 0) continue;
     const change = of(name);
     change.inserted += counts.inserted;
@@ -217,7 +245,7 @@ function changesOf({ rows, dropped, truncated }: TransactionEnd, names: TableNam
     change.deleted += counts.deleted;
   }
   for (const file of dropped) {
-    const name = names.covers(file) ? names.knownNameOf(file) : undefined;
+    const name = names.isUnknown(file) ? nameOfFile(file) : names.covers(file) ? names.knownNameOf(file) : undefined;
     if (name !== undefined) of(name).replaced = true;
   }
   for (const oid of truncated) {

@@ -1,0 +1,32 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { plainLook } from "../../src/cli/look.ts";
+import { formatMoments, formatUnread } from "../../src/cli/reports/moments.ts";
+import type { MomentsSummary } from "../../src/job/commits-summary.ts";
+
+const PLAIN = plainLook(0);
+const NOTHING: MomentsSummary = {
+  type: "summary",
+  verb: "moments",
+  repository: "primary",
+  searched: [{ from: "lsn:0/1000000", to: "lsn:0/2000000", bytes: 16_777_216 }],
+  commits: 1661,
+  matching: 0,
+  found: [],
+  unnamed: null,
+  unread: [],
+  seconds: 1,
+};
+
+test("nothing that was found is not the same as nothing that could be looked for", () => {
+  assert.deepEqual(formatMoments(NOTHING, PLAIN), ["nothing of that in 1,661 transactions in 16.0 MiB of the log"]);
+  assert.deepEqual(formatUnread(NOTHING), []);
+  const [from, to] = ["2026-11-23T10:31:07.482911Z", "2026-11-23T10:36:07.000000Z"];
+  const summary = { ...NOTHING, unnamed: { commits: 1020, from, to } };
+  assert.match(formatMoments(summary, PLAIN)[0] ?? "", /; of 1,020 of them it is not known which tables they changed$/);
+  const [warning, ...more] = formatUnread(summary);
+  assert.deepEqual(more, []);
+  assert.ok(
+    warning?.startsWith(`warning: 1,020 transactions from ${from} to ${to} changed a database that no base knows`),
+  );
+});
