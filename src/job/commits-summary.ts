@@ -1,5 +1,8 @@
 /** What `moments` answers: transactions of the log, and what each did to which table. */
 
+/** The table whose rows are the server's databases: one that is deleted is a database that was dropped, of whatever name. */
+export const DATABASES = "pg_database";
+
 /** What a transaction did to one table. */
 export interface TableChange {
   table: string;

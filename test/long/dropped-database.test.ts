@@ -74,7 +74,10 @@ test("a time at which the database was as good as dropped is the moment of the l
 });
 
 test("so is it for a server that is left running", async () => {
-  const run = await desk.chatkeep(["restore", good, "--run", "--to", place.path]);
+  const { stdout } = await desk.chatkeep(["moments", "--deleted", "10"]);
+  const position = /^(lsn:\S+) .*pg_database: 1 dropped$/m.exec(stdout)?.[1];
+  assert.ok(position !== undefined, stdout);
+  const run = await desk.chatkeep(["restore", position, "--run", "--to", place.path]);
   assert.equal(run.status, 0, run.stderr);
   assert.match(run.stderr, /was just being dropped at that moment/);
   const stopped = await desk.chatkeep(["restore", "--stop"]);

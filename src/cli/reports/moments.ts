@@ -1,5 +1,5 @@
 import { formatBytes, formatCount, plural } from "../../base/bytes.ts";
-import type { FoundCommit, MomentsSummary, TableChange } from "../../job/commits-summary.ts";
+import { DATABASES, type FoundCommit, type MomentsSummary, type TableChange } from "../../job/commits-summary.ts";
 import type { Look } from "../look.ts";
 import { formatTable } from "../table.ts";
 
@@ -42,10 +42,10 @@ function changesOf({ tables, whole }: FoundCommit): string {
   return whole ? text : `at least ${text}`;
 }
 
-function changeOf({ inserted, updated, deleted, replaced }: TableChange): string {
+function changeOf({ table, inserted, updated, deleted, replaced }: TableChange): string {
   return [
     ...(replaced ? ["emptied"] : []),
-    ...(deleted > 0 ? [`${formatCount(deleted)} deleted`] : []),
+    ...(deleted > 0 ? [`${formatCount(deleted)} ${table === DATABASES ? "dropped" : "deleted"}`] : []),
     ...(updated > 0 ? [`${formatCount(updated)} changed`] : []),
     ...(inserted > 0 ? [`${formatCount(inserted)} added`] : []),
   ].join(", ");

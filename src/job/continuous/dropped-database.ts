@@ -58,8 +58,11 @@ function writesIn({ rows, dropped }: TransactionEnd, oid: number): boolean {
   return [...rows, ...dropped].some(({ database }) => database === oid);
 }
 
-function dropsDatabase({ rows }: TransactionEnd): boolean {
-  return rows.some(({ database, relation, deleted }) => database === 0 && relation === DATABASES && deleted > 0);
+/** How many databases of the server a transaction dropped. */
+export function droppedDatabases({ rows }: Pick<TransactionEnd, "rows">): number {
+  return rows
+    .filter(({ database, relation }) => database === 0 && relation === DATABASES)
+    .reduce((sum, { deleted }) => sum + deleted, 0);
 }
 
 /** @param reading the log that is replayed on the base, with its legs; what of it lies before a position is read. */
@@ -89,7 +92,7 @@ async function lastCommitIn(
           if (writesIn(event, oid)) {
             last = { timeline: leg.timeline, lsn: event.lsn, timeUs: event.timeUs };
             drops = [];
-          } else if (dropsDatabase(event)) drops.push(event.timeUs);
+          } else if (droppedDatabases(event) > 0) drops.push(event.timeUs);
         },
         onBytes: (bytes) => progress.advance(bytes),
         signal,

@@ -11,7 +11,14 @@ import type { Repository } from "../../repo/repository.ts";
 import { openTemporaryFolder } from "../../system/temporary.ts";
 import type { TransactionEnd } from "../../wal/events.ts";
 import type { Lsn } from "../../wal/lsn.ts";
-import type { FoundCommit, SearchedRange, TableChange, UnnamedCommits } from "../commits-summary.ts";
+import {
+  DATABASES,
+  type FoundCommit,
+  type SearchedRange,
+  type TableChange,
+  type UnnamedCommits,
+} from "../commits-summary.ts";
+import { droppedDatabases } from "./dropped-database.ts";
 import type { Continuous, ListedSpan, ListedWindowBase } from "./list.ts";
 import { type LegReading, readLeg } from "./read-leg.ts";
 import { openWal } from "./read-wal.ts";
@@ -225,11 +232,14 @@ export function keepNewest<T extends { readonly timeUs: bigint }>(kept: T[], com
 
 function isWanted(change: TableChange, { table, inserted, updated, deleted }: WantedChange): boolean {
   if (table !== undefined && change.table !== table) return false;
+  // A database that was dropped lost more than any number of rows.
+  if (change.table === DATABASES) return inserted === 0 && updated === 0;
   return change.inserted >= inserted && change.updated >= updated && (change.replaced || change.deleted >= deleted);
 }
 
 /** By table: a table may have had two files in one transaction, and rows of TOAST tables are no rows that anybody wrote. */
-function changesOf({ rows, dropped, truncated }: TransactionEnd, names: TableNames): TableChange[] {
+function changesOf(event: TransactionEnd, names: TableNames): TableChange[] {
+  const { rows, dropped, truncated } = event;
   const changes = new Map<string, TableChange>();
   const of = (table: string): TableChange => {
     const known = changes.get(table) ?? { table, inserted: 0, updated: 0, deleted: 0, replaced: false };
@@ -244,6 +254,8 @@ function changesOf({ rows, dropped, truncated }: TransactionEnd, names: TableNam
     change.updated += counts.updated;
     change.deleted += counts.deleted;
   }
+  const databases = droppedDatabases(event);
+  if (databases > 0) of(DATABASES).deleted += databases;
   for (const file of dropped) {
     const name = names.isUnknown(file) ? nameOfFile(file) : names.covers(file) ? names.knownNameOf(file) : undefined;
     if (name !== undefined) of(name).replaced = true;
