@@ -104,9 +104,10 @@ export async function feed(options: FeedOptions, { signal }: { signal: AbortSign
       const [asked] = await readdir(join(place, "want"));
       const at = asked === undefined ? undefined : order.get(asked);
       if (asked !== undefined && at !== undefined) {
+        // Before it is handed over: a server that has it may ask for the same one again, and that is another question.
+        await rm(join(place, "want", asked), { force: true });
         const there = await readdir(join(place, "wal"));
         if (!there.includes(asked)) await fetching.get(asked);
-        await rm(join(place, "want", asked), { force: true });
         if (HISTORY.test(asked)) continue;
         next = Math.max(next ?? 0, at + 1);
         // One that was got twice, because it was asked for just then, is asked for no more.

@@ -2,7 +2,10 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
+import { renameSync, writeFileSync } from "node:fs";
 import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { test } from "node:test";
 import { LIMITS } from "../../src/base/limits.ts";
 import { feed, type FeedOptions, prepareFeed, type WalSource } from "../../src/postgres/recovery-wal.ts";
@@ -24,17 +27,23 @@ interface Fed extends AsyncDisposable {
   readonly ended: Promise<unknown>;
 }
 
-async function start(fetch: WalSource["fetch"]): Promise<Fed> {
+async function start(
+  fetch: WalSource["fetch"],
+  {
+    names = NAMES,
+    onFile = () => {},
+  }: { names?: readonly string[]; onFile?: (name: string, place: string) => void } = {},
+): Promise<Fed> {
   const folder = await temporaryFolder();
   await mkdir(folder.at("data"));
   const stop = new AbortController();
-  const source = { names: NAMES, fetch };
+  const source = { names, fetch };
   const options: FeedOptions = {
     source,
     place: folder.path,
     user: undefined,
     segmentBytes: SEGMENT,
-    onFile: () => {},
+    onFile: (name) => onFile(name, folder.path),
   };
   await prepareFeed(options);
   const ended = feed(options, { signal: stop.signal }).then(
@@ -96,4 +105,25 @@ test("one that cannot be had ends the recovery, though it was not asked for yet"
   assert.equal(await ask(fed.folder, NAMES[0] ?? ""), 0);
   assert.match(String(await fed.ended), /gone/);
   assert.equal(await ask(fed.folder, NAMES[2] ?? ""), 126);
+});
+
+test("a history that is asked for again as soon as it is there is given again", async () => {
+  const history = "00000002.history";
+  let times = 0;
+  const onFile = (name: string, place: string) => {
+    times += 1;
+    if (times > 1) return;
+    // As a server does that has it at once, and asks anew.
+    renameSync(join(place, "wal", name), join(place, "data", "asked"));
+    writeFileSync(join(place, "want", name), "");
+  };
+  await using fed = await start(async (name, path) => await writeFile(path, name), {
+    names: [history, ...NAMES],
+    onFile,
+  });
+  writeFileSync(fed.folder.at("want", history), "");
+  while (times < 2) {
+    assert.equal(await Promise.race([fed.ended, sleep(10, "goes on")]), "goes on");
+  }
+  assert.deepEqual(await readdir(fed.folder.at("wal")), [history]);
 });
