@@ -58,7 +58,7 @@ export function choiceFindings({ repositories, answers, best, words }: Choice): 
     const answer = answers.get(one);
     if (answer === best) isBefore = false;
     else if (isLooked(answer)) findings.push(...lacking(answer, best, words));
-    else if (couldBeNewer) findings.push(notAsked(noAnswer(one.name, answer), best, isBefore));
+    else if (couldBeNewer) findings.push(notAsked(one.name, { answer, best, isBefore }));
   }
   return findings;
 }
@@ -68,12 +68,21 @@ function isSettled(standing: Standing | undefined): boolean {
   return standing?.isExact === true && standing.us === undefined;
 }
 
-function notAsked(why: string, { opened: { name } }: Looked, isBefore: boolean): Finding {
+function notAsked(
+  other: string,
+  { answer, best, isBefore }: { answer: Failure | undefined; best: Looked; isBefore: boolean },
+): Finding {
+  const { name } = best.opened;
+  const message = `${noAnswer(other, answer)}: what it has may be newer than what is read from '${name}'`;
+  // As on a new machine, where one of them is set up: that the others' passwords are not there yet is no trouble of theirs.
+  const isUnknownHere = !isBefore && answer?.code === "config/invalid";
   return {
     kind: NOT_ASKED,
-    level: isBefore ? "alarm" : "warning",
-    message: `${why}: what it has may be newer than what is read from '${name}'`,
-    hint: `Say it again when it answers. With --repository ${name} that one is meant, and no other is asked.`,
+    level: isBefore ? "alarm" : isUnknownHere ? "note" : "warning",
+    message,
+    hint: isUnknownHere
+      ? `Where its password is put there, it is asked, too. With --repository ${name} that one is meant, and no other is asked.`
+      : `Say it again when it answers. With --repository ${name} that one is meant, and no other is asked.`,
   };
 }
 
