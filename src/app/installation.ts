@@ -95,11 +95,15 @@ export async function standbyAddress(
 ): Promise<ServerAddress | undefined> {
   const file = database?.["standby-url-file"];
   const url = file === undefined ? database?.["standby-url"] : await readSecretFile(file, "the standby's URL", s);
-  if (url === undefined) return undefined;
+  return url === undefined ? undefined : withCommand(secretAddress(url, s), database);
+}
+
+/** The address that a configuration's URL names; what is secret in it is hidden from then on. @throws Failure `config/invalid`. */
+export function secretAddress(url: string, s: Pick<Surroundings, "hide">): ServerAddress {
   s.hide([url]);
   const address = parseDatabaseUrl(url);
   if (address.password !== undefined) s.hide([address.password]);
-  return withCommand(address, database);
+  return address;
 }
 
 /** The command's word counts, whatever password is written elsewhere. */

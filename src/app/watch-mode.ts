@@ -1,7 +1,7 @@
 /** How an installation can be protected continuously: by the log where the server lets it be had, else by restore points. */
 import { ERRORS, Failure, failureOf, isFailure } from "../base/errors.ts";
 import type { ServerNetwork } from "../installation/installation.ts";
-import { parseDatabaseUrl, type Passage, type ServerAddress } from "../postgres/address.ts";
+import type { Passage, ServerAddress } from "../postgres/address.ts";
 import { connect } from "../postgres/connect.ts";
 import { refuseTooLarge } from "../postgres/database-size.ts";
 import { throughLoopback } from "../postgres/loopback.ts";
@@ -11,7 +11,7 @@ import { lookAtReplication } from "../postgres/replication-look.ts";
 import { connectInside, mayEnterNetworks } from "../system/inside-network.ts";
 import type { Config } from "./config.ts";
 import type { WatchConfig, WatchMode } from "./config-watch.ts";
-import type { FoundInstallation } from "./installation.ts";
+import { type FoundInstallation, secretAddress } from "./installation.ts";
 import { readSecretFile } from "./secrets.ts";
 import type { Surroundings } from "./surroundings.ts";
 
@@ -48,11 +48,7 @@ export async function wayToLog(
 async function replicationAddress(watch: WatchConfig | undefined, s: Surroundings): Promise<ServerAddress | undefined> {
   const file = watch?.["database-url-file"];
   const url = file === undefined ? watch?.["database-url"] : await readSecretFile(file, "the URL of watch", s);
-  if (url === undefined) return undefined;
-  s.hide([url]);
-  const address = parseDatabaseUrl(url);
-  if (address.password !== undefined) s.hide([address.password]);
-  return address;
+  return url === undefined ? undefined : secretAddress(url, s);
 }
 
 /**

@@ -2,8 +2,6 @@
  * What an old primary wrote alone: a server that was promoted goes on from where its own log ended, and what came to the repositories
  * behind that is on no line of it. It is kept, and can be brought back by the old timeline's positions.
  */
-import { createReadStream } from "node:fs";
-import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { LIMITS } from "../../base/limits.ts";
 import { parseGoTime } from "../../format/go-time.ts";
@@ -12,9 +10,9 @@ import type { Commit } from "../../point/wal-facts.ts";
 import type { Repository } from "../../repo/repository.ts";
 import { openTemporaryFolder } from "../../system/temporary.ts";
 import type { TimelineHistory } from "../../wal/history.ts";
-import { type Lsn, parseSegmentName, segmentStart } from "../../wal/lsn.ts";
-import { createWalReader } from "../../wal/reader.ts";
+import { type Lsn, segmentStart } from "../../wal/lsn.ts";
 import { type Continuous, listContinuous } from "./list.ts";
+import { readLeg } from "./read-leg.ts";
 import { openWal } from "./read-wal.ts";
 import { standingOf } from "./take-up.ts";
 
@@ -83,26 +81,19 @@ export async function commitsInTail(
   const wanted = { ...line, segmentBytes, legs, spans, journal: journal.objects, major, histories };
   await using folder = await openTemporaryFolder("chatkeep-tail");
   await using wal = await openWal(repository, wanted, join(folder.path, "put-together"), { signal });
-  const start = segmentStart(from, segmentBytes);
-  const reader = createWalReader({ from: start, major, systemId, timeline: history ?? timeline, segmentBytes });
   let commits: TailCommits = { count: 0, last: undefined, sinceUs: 0n, untilUs: 0n };
-  const path = join(folder.path, "segment");
-  for (const name of wal.names) {
-    const segment = parseSegmentName(name, segmentBytes);
-    if (segment?.timeline !== timeline || segment.start !== reader.position || segment.start >= to) continue;
-    await wal.fetch(name, path);
-    // Behind the end lies what belongs to nobody.
-    const end = Number(to - segment.start) - 1;
-    for await (const bytes of createReadStream(path, { highWaterMark: LIMITS.walChunkBytes, end, signal })) {
-      const { events, problem } = reader.push(bytes as Buffer);
-      if (problem !== undefined) return undefined;
-      for (const event of events) {
+  let unread = Number(to - segmentStart(from, segmentBytes));
+  const trouble = await readLeg(
+    { leg: { timeline, from, to }, history, wal, major, systemId, segmentBytes, folder: folder.path },
+    {
+      onEvent(event) {
         if (event.kind === "commit" && event.lsn > from && event.lsn <= to) commits = withCommit(commits, event);
-      }
-    }
-    await rm(path, { force: true });
-  }
-  return reader.position < to ? undefined : commits;
+      },
+      onBytes: (bytes) => (unread -= bytes),
+      signal,
+    },
+  );
+  return trouble !== undefined || unread > 0 ? undefined : commits;
 }
 
 function withCommit({ count, sinceUs, untilUs }: TailCommits, { lsn, timeUs }: Commit): TailCommits {
