@@ -11,20 +11,13 @@ import { reopen, signal } from "../repo/small-backup.ts";
 import { makeCheapToOpen } from "../scenario/cheap-key.ts";
 import { type Desk, openDesk } from "../scenario/desk.ts";
 import { onDatabase } from "../scenario/hostile-installation.ts";
-import { FOLLOWED, protect } from "../scenario/protected-desk.ts";
+import { FOLLOWED, protect, serverTime } from "../scenario/protected-desk.ts";
 
 let desk: Desk;
 let place: TestFolder;
 let messages: number;
 /** After the last commit, and before the database was dropped. */
 let good: string;
-
-async function timeNow(): Promise<string> {
-  const [row] = await desk.server.query(
-    `select to_char(clock_timestamp() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as now`,
-  );
-  return String(row?.["now"]);
-}
 
 before(async () => {
   desk = await openDesk({ server: { settings: [...FOLLOWED] }, size: { messages: 60, conversations: 12, files: 6 } });
@@ -42,7 +35,7 @@ before(async () => {
   });
   const [row] = await desk.server.query("select count(*)::int as messages from messages", database);
   messages = Number(row?.["messages"]);
-  good = await timeNow();
+  good = await serverTime(desk.server);
   await desk.server.query(`drop database "${database}" with (force)`);
   // A time is covered up to the last commit.
   await desk.server.query("create table later as select 1");

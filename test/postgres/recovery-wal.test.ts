@@ -109,10 +109,10 @@ test("one that cannot be had ends the recovery, though it was not asked for yet"
 
 test("a history that is asked for again as soon as it is there is given again", async () => {
   const history = "00000002.history";
-  let times = 0;
+  const given = { times: 0 };
   const onFile = (name: string, place: string) => {
-    times += 1;
-    if (times > 1) return;
+    given.times += 1;
+    if (given.times > 1) return;
     // As a server does that has it at once, and asks anew.
     renameSync(join(place, "wal", name), join(place, "data", "asked"));
     writeFileSync(join(place, "want", name), "");
@@ -122,7 +122,7 @@ test("a history that is asked for again as soon as it is there is given again", 
     onFile,
   });
   writeFileSync(fed.folder.at("want", history), "");
-  while (times < 2) {
+  while (given.times < 2) {
     assert.equal(await Promise.race([fed.ended, sleep(10, "goes on")]), "goes on");
   }
   assert.deepEqual(await readdir(fed.folder.at("wal")), [history]);

@@ -10,19 +10,12 @@ import { reopen, signal } from "../repo/small-backup.ts";
 import { makeCheapToOpen } from "./cheap-key.ts";
 import { type Desk, openDesk } from "./desk.ts";
 import { onDatabase } from "./hostile-installation.ts";
-import { FOLLOWED, protect } from "./protected-desk.ts";
+import { FOLLOWED, protect, serverTime } from "./protected-desk.ts";
 
 let desk: Desk;
 /** Between the messages and the deletion. */
 let middle: string;
 let deleted: number;
-
-async function now(): Promise<string> {
-  const [row] = await desk.server.query(
-    `select to_char(clock_timestamp() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as now`,
-  );
-  return String(row?.["now"]);
-}
 
 before(async () => {
   desk = await openDesk({ server: { settings: [...FOLLOWED] }, size: { messages: 60, conversations: 12, files: 6 } });
@@ -34,7 +27,7 @@ before(async () => {
   const random = seededRandom("find moments");
   await onDatabase(desk.installation, async (client) => {
     for (let n = 0; n < 3; n += 1) await sendMessage(client, random);
-    middle = await now();
+    middle = await serverTime(desk.server);
     const gone = await client.query("delete from messages where id % 2 = 0");
     deleted = gone.rowCount ?? 0;
     await client.query("begin; delete from messages; rollback");

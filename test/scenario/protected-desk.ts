@@ -179,3 +179,11 @@ async function saveLog(
   if (tail !== undefined)
     await writeJournal(writer.repository, { ...stretch(last, reader.validTo), bytes: [tail] }, { signal });
 }
+
+/** By the server's clock, as POINT takes it. */
+export async function serverTime(server: Pick<TestServer, "query">): Promise<string> {
+  const [row] = await server.query(
+    `select to_char(clock_timestamp() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as now`,
+  );
+  return String(row?.["now"]);
+}

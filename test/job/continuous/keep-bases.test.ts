@@ -158,6 +158,18 @@ test("one base serves a repository and one that is added later, to which the log
   assert.deepEqual(both.taken, []);
 });
 
+/** Nobody is there: no base can be taken. */
+function withoutServer() {
+  return {
+    address: () => ({ ...server.address, port: 1 }),
+    identity: { id: LINE.installation, name: "desk" },
+    program: "chatkeep test",
+    rate: undefined,
+    everyMs: undefined,
+    mostLogBytes: async () => undefined,
+  };
+}
+
 test("a repository that does not answer holds up no other, is asked once meanwhile, and gets the base when it answers", async () => {
   await using folder = await temporaryFolder();
   await writeFile(folder.at("PG_VERSION"), "15\n");
@@ -176,13 +188,7 @@ test("a repository that does not answer holds up no other, is asked once meanwhi
       { name: "other", open: silent },
       { name: "one", open: async () => ((asked.one += 1), reopen(one)) },
     ],
-    // Nobody is there: no base can be taken.
-    address: () => ({ ...server.address, port: 1 }),
-    identity: { id: LINE.installation, name: "desk" },
-    program: "chatkeep test",
-    rate: undefined,
-    everyMs: undefined,
-    mostLogBytes: async () => undefined,
+    ...withoutServer(),
     clock: { ...systemClock, sleep: async (_: number, end?: AbortSignal) => await systemClock.sleep(20, end) },
     signal: stop.signal,
     onBegin() {},
@@ -217,13 +223,7 @@ test("a base is due when another database took the place of Chatwoot's, and not 
   const told = { looks: 0 };
   const keeper = new BaseKeeper({
     places: [{ name: "one", open: async () => reopen(repository) }],
-    // Nobody is there: no base can be taken.
-    address: () => ({ ...server.address, port: 1 }),
-    identity: { id: LINE.installation, name: "desk" },
-    program: "chatkeep test",
-    rate: undefined,
-    everyMs: undefined,
-    mostLogBytes: async () => undefined,
+    ...withoutServer(),
     database: async () => ({ name: "chatwoot", oid }),
     clock: {
       ...systemClock,
