@@ -2,7 +2,7 @@
  * The server's log, followed while it is written and in arrears, and a physical base, against PostgreSQL's own programs and
  * pgBackRest: into a repository, as `watch` does it, and, to tell what the repository costs, into plain files, where nothing is encrypted.
  */
-import { mkdirSync, truncateSync, writeFileSync } from "node:fs";
+import { existsSync, globSync, mkdirSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { formatLsn, type Lsn, parseLsn, segmentName, segmentStart } from "../src/wal/lsn.ts";
 import { startPostgres, type TestServer } from "../test/harness/postgres.ts";
@@ -177,11 +177,32 @@ export async function base(runs: number): Promise<void> {
   await nextBases(server, repository);
 }
 
+/**
+ * How the newest pgBackRest is started, as set-up fetched it: by the loader that came with it, because it wants a newer C library than the
+ * machine may have. It starts itself again by the name that it was started with, so that is a script's.
+ */
+function pgBackRestCommand(folder: string): string {
+  const unpacked = join(import.meta.dirname, "../.cache/pgbackrest-newest");
+  const [libraries] = existsSync(unpacked) ? globSync("usr/lib/*-linux-gnu", { cwd: unpacked }) : [];
+  if (libraries === undefined) return "pgbackrest";
+  const [loader = ""] = globSync("ld-linux*", { cwd: join(unpacked, libraries) });
+  const paths = [join(unpacked, libraries), join("/", libraries), join("/", libraries.replace(/^usr/, ""))];
+  const script = join(folder, "pgbackrest");
+  const words = [join(unpacked, libraries, loader), "--argv0", script, "--library-path", paths.join(":")];
+  writeFileSync(script, `#!/bin/sh\nexec ${words.join(" ")} ${join(unpacked, "usr/bin/pgbackrest")} "$@"\n`, {
+    mode: 0o755,
+  });
+  return script;
+}
+
 /** Into a local repository of its own, packed with zstd as ours is, as it is and encrypted. It reads the server's files itself. */
 async function pgBackRest(server: TestServer, folder: string): Promise<Side[]> {
   const [data] = await server.query("show data_directory");
-  const { stdout } = await mustRun("pgbackrest", ["version"]);
-  const side = (kind: string, env: Record<string, string>): Side => {
+  const program = pgBackRestCommand(folder);
+  const { stdout } = await mustRun(program, ["version"]);
+  const side = (kind: string, cipher: Record<string, string>): Side => {
+    // Newer ones refuse to run as root unless they are told so; older ones do not know the option, and only warn of a variable.
+    const env = { PGBACKREST_ALLOW_ROOT: "y", ...cipher };
     const place = join(folder, `pgbackrest-${kind.replaceAll(" ", "-")}`);
     const options = {
       stanza: "bench",
@@ -199,12 +220,12 @@ async function pgBackRest(server: TestServer, folder: string): Promise<Side[]> {
     const backup = Object.entries(only).map(([name, value]) => `--${name}=${value}`);
     return {
       name: `${stdout.trim()}, ${kind}`,
-      command: ["pgbackrest", ...args, ...backup, "--type=full", "--start-fast", "--no-archive-check", "backup"],
+      command: [program, ...args, ...backup, "--type=full", "--start-fast", "--no-archive-check", "backup"],
       env,
       async prepare() {
         remove(place);
         mkdirSync(place, { recursive: true });
-        await mustRun("pgbackrest", [...args, "stanza-create"], { env });
+        await mustRun(program, [...args, "stanza-create"], { env });
       },
     };
   };

@@ -6,10 +6,10 @@
 import { pathToFileURL } from "node:url";
 import { installPackages, putBackLeftovers } from "./setup/debian.mjs";
 import { installModules } from "./setup/modules.mjs";
+import { fetchNewest } from "./setup/newest.mjs";
 import { fetchNodeLicence } from "./setup/node-licence.mjs";
 import { fetchOlderNode } from "./setup/older-node.mjs";
 import { findPostgres, findProgram, findUnprivilegedUser, hasLibrary } from "./setup/programs.mjs";
-import { fetchNewestRestic } from "./setup/restic.mjs";
 import { SetupError, say } from "./setup/say.mjs";
 
 /** Programs that npm does not bring. `package` is Debian's name. */
@@ -44,6 +44,11 @@ const NEEDS = {
   },
 };
 
+const fetchNewestRestic = async () => await fetchNewest("restic", [], "tests use the one in PATH alone");
+/** With the C library that it is linked with: the bench starts it by that one's loader. */
+const fetchNewestPgBackRest = async () =>
+  await fetchNewest("pgbackrest", ["libc6", "libxml2-16"], "the bench uses the one in PATH");
+
 /** What is fetched at the same time as the node modules, and what needs them. */
 const PURPOSES = {
   demo: { needs: [NEEDS.libatomic, NEEDS.postgres, NEEDS.git], beside: [], extras: [] },
@@ -65,7 +70,7 @@ const PURPOSES = {
   },
   bench: {
     needs: Object.values(NEEDS).filter((need) => ![NEEDS.pgbouncer, NEEDS.redis, NEEDS.systemd].includes(need)),
-    beside: [fetchNewestRestic],
+    beside: [fetchNewestRestic, fetchNewestPgBackRest],
     extras: [],
   },
   executable: { needs: [NEEDS.libatomic], beside: [], extras: [fetchNodeLicence] },

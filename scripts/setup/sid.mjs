@@ -1,5 +1,5 @@
 /**
- * One package of Debian's `sid`, unpacked into a folder: `node sid.mjs PACKAGE FOLDER`. Nothing is installed: apt works in
+ * Packages of Debian's `sid`, unpacked into one folder: `node sid.mjs PACKAGE FOLDER`. Nothing is installed: apt works in
  * folders of ours, with a source list of ours, on the mirror that the machine itself uses.
  */
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
@@ -38,7 +38,7 @@ function aptOptions(work) {
 }
 
 /** Returns why it failed, or undefined. */
-async function download(name, into, work) {
+async function download(names, into, work) {
   const mirror = await debianMirror();
   if (mirror === undefined) return "this machine's apt has no Debian mirror";
   const { stdout: architecture } = await runQuietly("dpkg", ["--print-architecture"]);
@@ -48,22 +48,25 @@ async function download(name, into, work) {
     mkdirSync(join(work, folder), { recursive: true });
   }
   writeFileSync(join(work, "sources.list"), `deb [${options.join(" ")}] ${mirror} sid main\n`);
-  for (const args of [["update"], ["download", name]]) {
+  for (const args of [["update"], ["download", ...names]]) {
     const { status, output } = await runQuietly("apt-get", [...aptOptions(work), ...args], { cwd: work });
     if (status !== 0) return lastLines(output, 1);
   }
-  const file = readdirSync(work).find((name) => name.endsWith(".deb"));
-  if (file === undefined) return "apt-get downloaded nothing";
-  const { status, output } = await runQuietly("dpkg", ["-x", join(work, file), into]);
-  return status === 0 ? undefined : lastLines(output, 1);
+  const files = readdirSync(work).filter((name) => name.endsWith(".deb"));
+  if (files.length < names.length) return `apt-get downloaded ${files.length} of ${names.length} packages`;
+  for (const file of files) {
+    const { status, output } = await runQuietly("dpkg", ["-x", join(work, file), into]);
+    if (status !== 0) return lastLines(output, 1);
+  }
+  return undefined;
 }
 
 /** Returns why it failed, or undefined when the folder is there, whole. */
-export async function unpackFromSid(name, folder) {
+export async function unpackFromSid(names, folder) {
   mkdirSync(CACHE, { recursive: true });
   const work = mkdtempSync(join(CACHE, "apt-"));
   try {
-    const problem = await download(name, join(work, "unpacked"), work);
+    const problem = await download(names, join(work, "unpacked"), work);
     if (problem !== undefined) return problem;
     rmSync(folder, { recursive: true, force: true });
     renameSync(join(work, "unpacked"), folder);
@@ -75,7 +78,7 @@ export async function unpackFromSid(name, folder) {
 
 const [, file, name, folder] = process.argv;
 if (file !== undefined && import.meta.url === pathToFileURL(file).href && name !== undefined && folder !== undefined) {
-  const problem = await unpackFromSid(name, folder);
+  const problem = await unpackFromSid([name], folder);
   if (problem !== undefined) {
     say(`${name} cannot be had from Debian sid: ${problem}`);
     process.exit(1);
