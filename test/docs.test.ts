@@ -85,9 +85,9 @@ test("docs/errors.md and the README explain every exit status", () => {
 });
 
 /** Kinds of findings, where the source writes them out beside their level. */
-function findingKinds(): string[] {
-  const files = readdirSync(join(ROOT, "src"), { recursive: true, withFileTypes: true }).filter((entry) =>
-    entry.isFile(),
+function findingKinds(ofFiles = /./): string[] {
+  const files = readdirSync(join(ROOT, "src"), { recursive: true, withFileTypes: true }).filter(
+    (entry) => entry.isFile() && ofFiles.test(entry.name),
   );
   const texts = files.map((entry) => readFileSync(join(entry.parentPath, entry.name), "utf8"));
   const found = texts.flatMap((text) => [...text.matchAll(/kind: "([a-z]+(?:-[a-z]+)*)",\s*(?:\/\/.*\s*)*level:/g)]);
@@ -105,6 +105,29 @@ test("every finding is explained in the documents", () => {
     kinds.filter((kind) => !text.includes(`\`${kind}\``)),
     [],
   );
+});
+
+test("docs/watch-findings.md says of each finding of a watch what happened, whether anything is lost, and what to do", () => {
+  const sections = document("docs/watch-findings.md").split(/^## /m).slice(1);
+  const ofFindings = new Map(
+    sections
+      .map((section) => [/^.*/.exec(section)?.[0] ?? "", section] as const)
+      .filter(([name]) => /^[a-z]/.test(name)),
+  );
+  // Whose kind is chosen where it is made.
+  const chosen = [
+    "failover-left-behind",
+    "log-not-received",
+    "other-cluster",
+    "files-not-followed",
+    "purged-before-copy",
+  ];
+  const kinds = [...findingKinds(/(?:watch-.*|log-findings|damaged-pages|clock-off)\.ts$/), "slot-given-up", ...chosen];
+  assert.deepEqual([...ofFindings.keys()].toSorted(), kinds.toSorted());
+  for (const [name, section] of ofFindings) {
+    const asked = [...section.matchAll(/^\*\*([^*]+)\*\* /gm)].map(([, question]) => question);
+    assert.deepEqual(asked, ["What happened.", "Is anything lost?", "What to do."], name);
+  }
 });
 
 test("docs/doctor.md says of each finding whether it can be acknowledged", () => {

@@ -37,7 +37,7 @@ export const CONTINUOUS: readonly CommandRow[] = [
     description: [
       "Stays in the foreground until it is ended. Follows PostgreSQL's write-ahead log over the replication protocol into every repository ('stream'), takes a base of the cluster at once and every week, and so any moment since can be brought back: a POINT may be a time, '-5m' or 'now'. Nothing is installed where the database runs.",
       "Where the role may not replicate, 'auto' makes a restore point every few minutes instead ('interval'), and says why. Uploaded files are followed in both. The daily run goes on beside it.",
-      "What goes wrong is tried again, and told to those whom 'notify' names; a server that is away is waited for. The server keeps no more of its log for us than max_slot_wal_keep_size and watch.max-retained say. docs/continuous.md has where it runs, and what the server must allow.",
+      "What goes wrong is tried again, and told to those whom 'notify' names; a server that is away is waited for. The server keeps no more of its log for us than max_slot_wal_keep_size and watch.max-retained say. docs/continuous.md says where it runs, docs/watch-findings.md what to do about an alarm.",
     ],
     examples: [
       ["for good, where systemd runs", "chatkeep watch --install"],
