@@ -1,8 +1,9 @@
 /** What a watch tells of the log that it follows, in words. Pure. */
-import { plural } from "../base/bytes.ts";
+import { formatBytes, plural } from "../base/bytes.ts";
 import type { Finding } from "../base/findings.ts";
 import { formatMicros, type Line } from "../point/continuous.ts";
 import { formatPosition } from "../point/moment.ts";
+import type { Slot } from "../postgres/replication-slots.ts";
 import { formatLsn, type Lsn } from "../wal/lsn.ts";
 import type { RefusedObject } from "./continuous/journal.ts";
 import type { LeftBehind } from "./continuous/old-tails.ts";
@@ -13,6 +14,12 @@ export interface Missed {
   /** Undefined where it had nothing of that line. */
   readonly from: Lsn | undefined;
   readonly to: Lsn;
+}
+
+/** With what was missed before; of another cluster's log the positions say nothing of this one. */
+export function withMissed(before: Missed | undefined, missed: Missed): Missed {
+  const isSame = before?.line.systemId === missed.line.systemId;
+  return { ...missed, from: (isSame ? before.from : undefined) ?? missed.from };
 }
 
 export function partedFinding(
@@ -85,4 +92,18 @@ export function journalFinding(repository: string, objects: readonly RefusedObje
     message: `a part of the journal in repository '${repository}' cannot be used: ${first?.reason ?? ""}${more}`,
     hint: "What it held was fetched again from another repository or from the server; where none of them had it any more, 'log-gap' is told, too. Something changed what was stored: look at the disk or the service that holds the repository, and run 'chatkeep verify --read-data'.",
   };
+}
+
+/** Of a slot whose log the server is about to let go of. */
+export function slotFindings({ name, walStatus, safeBytes }: Slot): Finding[] {
+  if (walStatus !== "unreserved" && walStatus !== "extended") return [];
+  const safe = safeBytes === undefined ? "" : `, and ${formatBytes(Math.max(0, safeBytes))} more are safe`;
+  return [
+    {
+      kind: "slot-near-limit",
+      level: walStatus === "unreserved" ? "alarm" : "warning",
+      message: `the server keeps more of its log than it needs itself for the slot '${name}' (${walStatus}${safe})`,
+      hint: "'chatkeep status' says which repository is behind and why: mend that, or raise max_slot_wal_keep_size if the server's disk has room. Beyond it the log is gone before it was stored: moments in that gap cannot be had, and a new base begins what follows. What is stored is safe.",
+    },
+  ];
 }

@@ -75,7 +75,11 @@ export function formatWatchMetrics(status: WatchStatus, installation: string): s
   const count = (level: string) => findings.filter((finding) => finding.level === level).length;
   const families: Family[] = [
     ["watch_report_timestamp_seconds", "When the watch wrote this.", instant(at)],
-    ["watch_lag_bytes", "What the server has of its log and not every repository.", known(log?.lagBytes)],
+    [
+      "watch_lag_bytes",
+      "What the server has of its log and not every repository of which that is known.",
+      known(log?.lagBytes),
+    ],
     ["watch_lag_seconds", "For how long it has had that.", known(log?.lagSeconds)],
     ["watch_server_heard_timestamp_seconds", "When the server said last how far it is.", instant(log?.heard)],
     [

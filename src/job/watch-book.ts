@@ -2,7 +2,7 @@
  * What a watch knows of itself: how far everything is, and what somebody must know. It is written down every few seconds for
  * whoever asks (`status`, `list`), and what is new in it is told. Nothing here waits for anything.
  */
-import { formatBytes, formatSpan } from "../base/bytes.ts";
+import { formatSpan } from "../base/bytes.ts";
 import { type Clock, formatInstant } from "../base/clock.ts";
 import type { Failure } from "../base/errors.ts";
 import { type Finding, sortFindings } from "../base/findings.ts";
@@ -14,7 +14,15 @@ import type { LineBegun, LogState, PlaceJoined } from "./continuous/follow-log.t
 import type { LeftBehind } from "./continuous/old-tails.ts";
 import { FollowedLosses } from "./followed-losses.ts";
 import { Lag } from "./lag.ts";
-import { journalFinding, type Missed, missedFinding, oldTailFinding, partedFinding } from "./log-findings.ts";
+import {
+  journalFinding,
+  type Missed,
+  missedFinding,
+  oldTailFinding,
+  partedFinding,
+  slotFindings,
+  withMissed,
+} from "./log-findings.ts";
 
 /** Positions as PostgreSQL writes them, instants in RFC 3339. */
 export interface WatchStatus {
@@ -153,6 +161,7 @@ export class WatchBook {
   }
 
   logState(state: LogState): void {
+    this.#forgetOther(state.line);
     this.#log = state;
     if (state.durableTo >= state.serverEnd && state.serverTimeUs > 0n) {
       this.#even = { at: formatMicros(state.serverTimeUs), lsn: formatLsn(state.serverEnd) };
@@ -172,7 +181,7 @@ export class WatchBook {
   lineBegun({ line, start, gapped, away, refused, partedAt }: LineBegun): void {
     // What is said of one line is not true of another.
     this.#even = undefined;
-    if (this.#log !== undefined && this.#log.line.systemId !== line.systemId) this.#forgetPositions();
+    this.#forgetOther(line);
     for (const [name, page] of this.#pages) {
       if (gapped.includes(name)) {
         const count = (page.gap?.count ?? 0) + 1;
@@ -184,9 +193,12 @@ export class WatchBook {
     if (partedAt !== undefined) this.happened("parted", partedFinding(line, { partedAt, start }));
   }
 
-  /** Those of another cluster say nothing of this one. */
-  #forgetPositions(): void {
+  /** Positions and bases of another cluster say nothing of this one. */
+  #forgetOther({ systemId }: Line): void {
+    if (this.#log === undefined || this.#log.line.systemId === systemId) return;
     this.#log = undefined;
+    this.#even = undefined;
+    this.#base = null;
     for (const page of this.#pages.values()) {
       page.durable = undefined;
       page.lag = new Lag(this.#o.clock.now());
@@ -206,7 +218,7 @@ export class WatchBook {
   /** A repository that took nothing for a while takes what comes again. */
   joined({ name, line, start, lacksFrom, isGapped, refused }: PlaceJoined): void {
     const page = this.#pages.get(name);
-    if (page !== undefined && isGapped) page.missed = { line, from: page.missed?.from ?? lacksFrom, to: start };
+    if (page !== undefined && isGapped) page.missed = withMissed(page.missed, { line, from: lacksFrom, to: start });
     if (refused.length > 0) this.happened(`journal ${name}`, journalFinding(name, refused));
   }
 
@@ -326,7 +338,7 @@ export class WatchBook {
       ...[...this.#pages.values()].flatMap(({ losses }) => losses.findings),
       ...this.#troubles(),
       ...this.#lagFindings(),
-      ...this.#slotFindings(),
+      ...(this.#log === undefined ? [] : slotFindings(this.#log.slot)),
     ]);
   }
 
@@ -394,21 +406,6 @@ export class WatchBook {
         } as const,
       ];
     });
-  }
-
-  /** A slot whose log the server is about to let go of. */
-  #slotFindings(): Finding[] {
-    const slot = this.#log?.slot;
-    if (slot?.walStatus !== "unreserved" && slot?.walStatus !== "extended") return [];
-    const safe = slot.safeBytes === undefined ? "" : `, and ${formatBytes(Math.max(0, slot.safeBytes))} more are safe`;
-    return [
-      {
-        kind: "slot-near-limit",
-        level: slot.walStatus === "unreserved" ? "alarm" : "warning",
-        message: `the server keeps more of its log than it needs itself for the slot '${slot.name}' (${slot.walStatus}${safe})`,
-        hint: "'chatkeep status' says which repository is behind and why: mend that, or raise max_slot_wal_keep_size if the server's disk has room. Beyond it the log is gone before it was stored: moments in that gap cannot be had, and a new base begins what follows. What is stored is safe.",
-      },
-    ];
   }
 
   get status(): WatchStatus {

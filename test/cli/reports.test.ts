@@ -235,6 +235,21 @@ const REPORTS: Record<string, string[]> = {
     { ...STATUS, watch: { isRunning: false, ageSeconds: 4_000, report: WATCH } },
     LOOK,
   ),
+  "how everything is where a repository is away since the log began": formatStatus(
+    {
+      ...STATUS,
+      repositories: [],
+      watch: {
+        isRunning: true,
+        ageSeconds: 2,
+        report: {
+          ...WATCH,
+          repositories: WATCH.repositories.map((one) => (one.name === "usb" ? { ...one, durable: null } : one)),
+        },
+      },
+    },
+    LOOK,
+  ),
   "how everything is where the server is away": formatStatus(
     {
       ...STATUS,

@@ -152,6 +152,33 @@ test("a lag is a warning after a minute, an alarm after ten or beyond the object
   assert.deepEqual(kinds(strict.book), ["alarm log-behind"]);
 });
 
+test("what was known of one cluster is not said of another, also of a repository that is away since, in whatever order that comes", async () => {
+  const { clock, book } = openBook();
+  const line = { ...LINE, systemId: "7000000000000000002", timeline: 1 };
+  const begun = { line, history: { timeline: 1, parents: [] }, start: 0n, gapped: [], refused: [] };
+  const missed = { name: "usb", line: LINE, isGapped: true, refused: [], lacksFrom: 16n * MIB, start: 32n * MIB };
+  for (const isStateFirst of [false, true]) {
+    book.lineBegun({ ...begun, line: LINE, away: [] });
+    book.logState({ ...state(32n * MIB, 32n * MIB), serverTimeUs: 1_764_000_000_123_456n });
+    book.baseTaken({ atMs: clock.now(), repository: "primary", bytes: 1, seconds: 1 });
+    book.joined(missed);
+    assert.ok(book.status.log?.even !== undefined && book.status.repositories[1]?.safeUntil !== undefined);
+    const places = [{ name: "primary", durableTo: 16n * MIB }];
+    const now = { ...state(16n * MIB, 16n * MIB), line, places } as unknown as LogState;
+    if (isStateFirst) book.logState(now);
+    book.lineBegun({ ...begun, away: [{ name: "usb", failure: AWAY }] });
+    assert.deepEqual([book.status.base, book.status.log?.even], [null, undefined]);
+    book.logState(now);
+    const { log, repositories } = book.status;
+    assert.deepEqual([log?.systemId, log?.durable], [line.systemId, "0/1000000"]);
+    const [primary, usb] = repositories;
+    assert.deepEqual([primary?.durable, usb?.durable, usb?.safeUntil], ["0/1000000", null, undefined]);
+  }
+  book.joined({ ...missed, line, lacksFrom: undefined, start: 8n * MIB });
+  const lacks = book.findings.find(({ kind }) => kind === "repository-behind");
+  assert.match(lacks?.message ?? "", /'usb' lacks the log before 0\/800000 of timeline 1/);
+});
+
 test("a lag of hours is known with few marks, and never as shorter than it is", () => {
   const lag = new Lag(0);
   for (let second = 1; second <= 20_000; second += 1) lag.look(BigInt(second), 0n, second * 1000);

@@ -91,7 +91,7 @@ function watchPairs({ isRunning, ageSeconds, report }: WatchState, look: Look): 
   return [
     ["runs", runs],
     ["mode", modeText(mode, why)],
-    ...(log === null ? [] : logPairs(log, look)),
+    ...(log === null ? [] : logPairs(log, repositories, look)),
     ...(points === null ? [] : ([["points", pointsText(points, look)]] as const)),
     ...(mode === "stream" ? [["last base", baseText(base)] as const] : []),
     ...repositories.map((one): Pair => [`into '${one.name}'`, intoText(one, look)]),
@@ -111,9 +111,13 @@ function baseText(base: WatchStatus["base"]): string {
 
 function logPairs(
   { lagBytes, lagSeconds, lastCommit, timeline, slot, heard }: NonNullable<WatchStatus["log"]>,
+  repositories: WatchStatus["repositories"],
   look: Look,
 ): Pair[] {
   const lag = lagBytes === 0 ? "none" : `${formatBytes(lagBytes)}, for ${formatSpan(lagSeconds)}`;
+  // One that has not answered since the watch, or another cluster, began may have nothing of this log.
+  const away = repositories.filter(({ durable }) => durable === null).map(({ name }) => `'${name}'`);
+  const known = away.length === 0 ? "" : `; how far ${away.join(" and ")} is, is not known`;
   const isSilent = heard !== undefined && look.nowMs - (parseZonedInstant(heard) ?? 0) > LIMITS.walSilenceMs;
   const silent = isSilent
     ? look.paint("red", `; the server was heard last ${formatAge(heard, look.nowMs)} (${formatUtc(heard)})`)
@@ -123,7 +127,7 @@ function logPairs(
   const status = slot.status === null ? "" : ` (${slot.status})`;
   const kind = slot.permanent ? "" : ", temporary";
   return [
-    ["behind", `${lag}${silent}${commit}, timeline ${timeline}`],
+    ["behind", `${lag}${known}${silent}${commit}, timeline ${timeline}`],
     ["slot", `${slot.name}${kind}: the server keeps ${formatBytes(slot.retainedBytes)} for it${safe}${status}`],
   ];
 }
