@@ -88,14 +88,6 @@ const CASES: readonly Case[] = [
     }),
   },
   {
-    said: /directory "([^"]+)" does not exist\n.*Create this directory for the tablespace/,
-    explain: ([, path = ""]) => ({
-      code: "recovery/failed",
-      message: `a tablespace was made after the base, in '${path}', which is no folder of this machine`,
-      hint: "Take a moment that a newer base serves, or a restore point, which needs no tablespaces.",
-    }),
-  },
-  {
     said: /maximum number of prepared transactions reached|insufficient parameter settings/,
     explain: () => ({
       code: "recovery/failed",

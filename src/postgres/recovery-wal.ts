@@ -8,6 +8,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { systemClock } from "../base/clock.ts";
 import { LIMITS } from "../base/limits.ts";
+import { OwnTablespaces } from "./recovery-tablespaces.ts";
 import type { User } from "./scratch-place.ts";
 
 /** Where a server's log comes from. */
@@ -67,6 +68,7 @@ export interface FeedOptions {
   source: WalSource;
   /** The folder that holds the server's data folder. */
   place: string;
+  data: string;
   /** Whom the server runs as, where that is not us. */
   user: User | undefined;
   segmentBytes: number;
@@ -133,11 +135,13 @@ export async function feed(options: FeedOptions, { signal }: { signal: AbortSign
 /** Files that are on their way. */
 class Fetching {
   readonly #options: FeedOptions;
+  readonly #tablespaces: OwnTablespaces;
   readonly #under = new Map<string, Promise<void>>();
   #failed: { error: unknown } | undefined;
 
   constructor(options: FeedOptions) {
     this.#options = options;
+    this.#tablespaces = new OwnTablespaces({ ...options, folder: options.place });
   }
 
   get count(): number {
@@ -152,7 +156,7 @@ class Fetching {
   async get(name: string): Promise<void> {
     const known = this.#under.get(name);
     if (known !== undefined) return await known;
-    const fetching = hand(name, this.#options).finally(() => this.#under.delete(name));
+    const fetching = hand(name, this.#options, this.#tablespaces).finally(() => this.#under.delete(name));
     this.#under.set(name, fetching);
     try {
       await fetching;
@@ -172,10 +176,15 @@ class Fetching {
   }
 }
 
-async function hand(name: string, { source, place, user, onFile }: FeedOptions): Promise<void> {
+async function hand(
+  name: string,
+  { source, place, user, onFile }: FeedOptions,
+  tablespaces: OwnTablespaces,
+): Promise<void> {
   const path = join(place, "coming", name);
   await rm(path, { force: true });
   await source.fetch(name, path);
+  if (!HISTORY.test(name)) await tablespaces.settle(path);
   if (user !== undefined) await chown(path, user.uid, user.gid);
   await rename(path, join(place, "wal", name));
   onFile(name);

@@ -80,11 +80,11 @@ export async function recover(options: RecoveryOptions): Promise<Recovered> {
   const stop = new AbortController();
   const signal = AbortSignal.any([options.signal, stop.signal]);
   let feeding: Promise<void> | undefined;
-  const beginFeeding = async (place: string, user: User | undefined) => {
+  const beginFeeding = async ({ folder, ...place }: { folder: string; data: string; user: User | undefined }) => {
     const feedOptions = {
       source: wal,
-      place,
-      user,
+      place: folder,
+      ...place,
       segmentBytes: cluster.segmentBytes,
       onFile: () => progress.advance(cluster.segmentBytes),
     };
@@ -114,7 +114,7 @@ export async function recover(options: RecoveryOptions): Promise<Recovered> {
         await options.files(data);
         await prepareCluster({ folder, data, user }, cluster.major);
         progress.stage("replaying the log", { total: walBytes, unit: "bytes" });
-        await beginFeeding(folder, user);
+        await beginFeeding({ folder, data, user });
       },
       untilReady: async (socket, started) => await untilRecovered(socket, started, options, feeding),
     },

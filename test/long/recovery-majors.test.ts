@@ -52,11 +52,11 @@ async function now(server: TestServer): Promise<bigint> {
   return BigInt(String(row?.["us"]));
 }
 
-async function makeTablespace(server: TestServer, folder: TestFolder): Promise<void> {
-  await mkdir(folder.at("space"));
+async function makeTablespace(server: TestServer, folder: TestFolder, name = "aside"): Promise<void> {
+  await mkdir(folder.at(name));
   const user = serverUser();
-  if (user !== undefined) await mustRun("chown", [`${user.uid}:${user.gid}`, folder.at("space")]);
-  await server.query(`create tablespace aside location '${folder.at("space")}'`);
+  if (user !== undefined) await mustRun("chown", [`${user.uid}:${user.gid}`, folder.at(name)]);
+  await server.query(`create tablespace ${name} location '${folder.at(name)}'`);
 }
 
 for (const major of [13, 14, 16, 17, 18] as const satisfies readonly EmbeddedMajor[]) {
@@ -75,6 +75,8 @@ for (const major of [13, 14, 16, 17, 18] as const satisfies readonly EmbeddedMaj
     await server.query("insert into far select n, repeat('y', 100) from generate_series(1, 5000) n");
     const manifest = await takeBase(server, folder.at("base"));
     assert.deepEqual(await compareBase(folder.at("base"), manifest, { signal }), []);
+    await makeTablespace(server, folder, "later");
+    await server.query("create table young (n int primary key) tablespace later; insert into young values (1)");
     await server.query(
       "insert into account select n, repeat('x', 500) from generate_series(1, 20000) n; update far set t = 'moved'",
     );
@@ -83,8 +85,10 @@ for (const major of [13, 14, 16, 17, 18] as const satisfies readonly EmbeddedMaj
       "begin; savepoint a; insert into account values (0, 'kept'); savepoint b; insert into account values (-1, 'not'); rollback to b; commit",
     );
     const moment = await now(server);
-    await server.query("delete from account; drop table far");
+    await server.query("delete from account; drop table far; insert into young select generate_series(2, 1000)");
     await server.query("select pg_switch_wal()");
+    await server.query("checkpoint");
+    const live = await mustRun("sh", ["-c", 'cd "$0" && find . -type f -exec sha256sum {} +', folder.at("later")]);
     await cp(join(await dataFolder(server), "pg_wal"), folder.at("wal"), { recursive: true });
     const recoverTo = async (target: RecoveryTarget) =>
       await recover({
@@ -108,9 +112,12 @@ for (const major of [13, 14, 16, 17, 18] as const satisfies readonly EmbeddedMaj
     await using recovered = await recoverTo({ kind: "time", us: moment });
     await using connection = await connect(recovered.address, { signal });
     const [row] = await connection.query(
-      "select (select count(*)::int from account) as account, (select min(n) from account) as least, (select count(*)::int from far where t = 'moved') as far",
+      "select (select count(*)::int from account) as account, (select min(n) from account) as least, (select count(*)::int from far where t = 'moved') as far, (select count(*)::int from young) as young",
     );
-    assert.deepEqual(row, { account: 20_001, least: 0, far: 5000 });
+    assert.deepEqual(row, { account: 20_001, least: 0, far: 5000, young: 1 });
+    await connection.query("checkpoint");
+    const after = await mustRun("sh", ["-c", 'cd "$0" && find . -type f -exec sha256sum {} +', folder.at("later")]);
+    assert.deepEqual(after, live, "the live server's files were touched");
     const [place] = await connection.query<{ data: string; file: string }>(
       "select current_setting('data_directory') as data, pg_relation_filepath('account') as file",
     );

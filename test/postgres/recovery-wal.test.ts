@@ -41,6 +41,7 @@ async function start(
   const options: FeedOptions = {
     source,
     place: folder.path,
+    data: folder.at("data"),
     user: undefined,
     segmentBytes: SEGMENT,
     onFile: (name) => onFile(name, folder.path),

@@ -238,6 +238,61 @@ test("what lies in a tablespace comes back in the private folder, and the place 
   assert.equal(existsSync(own.at("space")), false);
 });
 
+/** What lies below a folder, by its names. */
+async function contentOf(path: string): Promise<Map<string, Buffer>> {
+  const found = new Map<string, Buffer>();
+  for (const entry of await readdir(path, { recursive: true, withFileTypes: true })) {
+    const file = join(entry.parentPath, entry.name);
+    if (entry.isFile()) found.set(file, await readFile(file));
+  }
+  return found;
+}
+
+test("a tablespace that was made after the base is ours, and the live server's files in it are not touched", async () => {
+  await using own = await temporaryFolder();
+  await chmod(own.path, 0o755);
+  await using server = await startPostgres({
+    settings: ["wal_level=replica", "full_page_writes=on", "wal_keep_size=256MB"],
+  });
+  await takeBase(server, own.at("base"));
+  const user = serverUser();
+  for (const name of ["space", "more"]) {
+    await mkdir(own.at(name));
+    if (user !== undefined) await chown(own.at(name), user.uid, user.gid);
+    await server.query(`create tablespace ${name} location '${own.at(name)}'`);
+    await server.query(`create table in_${name} (n int primary key) tablespace ${name}`);
+    await server.query(`insert into in_${name} select generate_series(1, 1000)`);
+  }
+  const [at] = await server.query("select pg_current_wal_insert_lsn()::text as lsn");
+  await server.query("insert into in_space select generate_series(1001, 5000)");
+  await server.query("drop table in_more");
+  await server.query("drop tablespace more");
+  await server.query("select pg_switch_wal()");
+  const [row] = await server.query("select current_setting('data_directory') as data");
+  await cp(join(String(row?.["data"]), "pg_wal"), own.at("wal"), { recursive: true });
+  await server.query("checkpoint");
+  const live = await contentOf(own.at("space"));
+  for (const [target, rows] of [
+    [{ kind: "lsn", lsn: parseLsn(String(at?.["lsn"])) }, [1000, 1000]],
+    [{ kind: "end" }, [5000, undefined]],
+  ] as const) {
+    await using recovered = await recover({
+      ...(await optionsFor(target)),
+      files: async (data) => await cp(own.at("base"), data, { recursive: true }),
+      wal: await walFolder(own.at("wal"), SEGMENT),
+    });
+    await using connection = await connect(recovered.address, { signal });
+    const count = async (table: string) =>
+      (await connection.query<{ rows: number }>(`select count(*)::int as rows from ${table}`))[0]?.rows;
+    const there = await connection.query<{ name: string }>("select spcname as name from pg_tablespace");
+    const hasMore = there.some(({ name }) => name === "more");
+    assert.deepEqual([await count("in_space"), hasMore ? await count("in_more") : undefined], rows);
+    await connection.query("checkpoint");
+    assert.deepEqual(await contentOf(own.at("space")), live);
+    assert.deepEqual(await readdir(own.at("more")), []);
+  }
+});
+
 test("room is wanted for the base and for what of the log lies there at once, not for weeks of it", () => {
   const gib = 1024 ** 3;
   assert.equal(roomFor(10 * gib, gib), 11 * gib);
