@@ -122,7 +122,7 @@ test("docs/watch-findings.md says of each finding of a watch what happened, whet
     "files-not-followed",
     "purged-before-copy",
   ];
-  const kinds = [...findingKinds(/(?:watch-.*|log-findings|damaged-pages|clock-off)\.ts$/), "slot-given-up", ...chosen];
+  const kinds = [...findingKinds(/(?:watch-.*|log-findings|damaged-pages|clock-off)\.ts$/), ...chosen];
   assert.deepEqual([...ofFindings.keys()].toSorted(), kinds.toSorted());
   for (const [name, section] of ofFindings) {
     const asked = [...section.matchAll(/^\*\*([^*]+)\*\* /gm)].map(([, question]) => question);

@@ -30,6 +30,7 @@ import { storageSettings } from "./storage.ts";
 import type { Globals, Surroundings } from "./surroundings.ts";
 import { WatchAloud } from "./watch-aloud.ts";
 import { type Begun, lookAgain, lookForServer, untilServer } from "./watch-begin.ts";
+import { HappenedWriter, readHappened } from "./watch-happened.ts";
 import { makePoints } from "./watch-interval.ts";
 import { mayLoseNetwork, watchNetwork } from "./watch-network.ts";
 import { WatchTeller } from "./watch-told.ts";
@@ -74,6 +75,7 @@ export async function runWatch(globals: Globals, flags: WatchFlags, s: Surroundi
     clock: s.clock,
     rpoMs: objectivesOf(config).rpoMs,
   });
+  book.happenedBefore(await readHappened(state));
   const here = { loaded, flags, globals };
   const work = async (signal: AbortSignal) => {
     const inner = { ...s, signal };
@@ -272,6 +274,7 @@ async function pointsIn(
 async function report(book: WatchBook, { config, state, s }: { config: Config; state: StateFolder; s: Surroundings }) {
   const teller = new WatchTeller(config, state, s);
   const aloud = new WatchAloud(s);
+  const happened = new HappenedWriter(state);
   const metrics = watchMetricsFile(config, s);
   for (;;) {
     const status = s.redact(book.status);
@@ -281,6 +284,7 @@ async function report(book: WatchBook, { config, state, s }: { config: Config; s
       const text = formatWatchMetrics(status, config.installation.name);
       await replaceFile(metrics, text, 0o644).catch(() => {});
     }
+    await happened.write(s.redact(book.happenings));
     aloud.say(book.findings);
     book.find("told", ...(await teller.tell(book.findings)));
     await s.clock.sleep(LIMITS.watchReportMs, s.signal);

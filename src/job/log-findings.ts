@@ -1,5 +1,7 @@
 /** What a watch tells of the log that it follows, in words. Pure. */
 import { formatBytes, plural } from "../base/bytes.ts";
+import { formatInstant } from "../base/clock.ts";
+import type { Failure } from "../base/errors.ts";
 import type { Finding } from "../base/findings.ts";
 import { formatMicros, type Line } from "../point/continuous.ts";
 import { formatPosition } from "../point/moment.ts";
@@ -14,6 +16,16 @@ export interface Missed {
   /** Undefined where it had nothing of that line. */
   readonly from: Lsn | undefined;
   readonly to: Lsn;
+}
+
+/** What a repository lacks of the log, while no base serves what comes after it. */
+export interface LogGap {
+  readonly count: number;
+  /** Of the newest one: where the log goes on. */
+  readonly line: Line;
+  readonly end: Lsn;
+  /** The server has another log since. */
+  readonly isParted: boolean;
 }
 
 /** With what was missed before; of another cluster's log the positions say nothing of this one. */
@@ -70,6 +82,20 @@ export function oldTailFinding({ line, from, to, repositories, commits }: LeftBe
   };
 }
 
+export function gapFinding(repository: string, { count, line, end, isParted }: LogGap): Finding {
+  const why = isParted ? "the server's log is another one than before" : "the server did not have it any more";
+  const at = `${formatLsn(end)} of timeline ${line.timeline}`;
+  const more = count === 1 ? "" : `, the last of ${count} gaps since a base was taken`;
+  return {
+    kind: "log-gap",
+    level: "alarm",
+    subject: repository,
+    event: `${line.systemId} ${at}`,
+    message: `repository '${repository}' lacks a part of the log before ${at}${more}: ${why}`,
+    hint: "Moments before the gap can be had, those in it never; 'chatkeep list' shows it. Those after it can be had when the base is there that is taken now by itself, and this goes then. Until then 'chatkeep backup' makes a restore point of now.",
+  };
+}
+
 export function missedFinding(repository: string, { line: { timeline }, from, to }: Missed): Finding {
   const between = from === undefined ? `before ${formatLsn(to)}` : `from ${formatLsn(from)} to ${formatLsn(to)}`;
   return {
@@ -92,6 +118,14 @@ export function journalFinding(repository: string, objects: readonly RefusedObje
     message: `a part of the journal in repository '${repository}' cannot be used: ${first?.reason ?? ""}${more}`,
     hint: "What it held was fetched again from another repository or from the server; where none of them had it any more, 'log-gap' is told, too. Something changed what was stored: look at the disk or the service that holds the repository, and run 'chatkeep verify --read-data'.",
   };
+}
+
+/** The next session goes on a second later, so the trouble of the session itself would tell nobody. */
+export function givenUpFinding(
+  { message, hint = "Look at what keeps the repositories." }: Failure,
+  atMs: number,
+): Finding {
+  return { kind: "slot-given-up", level: "alarm", event: formatInstant(atMs), message, hint };
 }
 
 /** Of a slot whose log the server is about to let go of. */

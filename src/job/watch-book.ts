@@ -13,9 +13,12 @@ import type { NotFollowed } from "./continuous/follow.ts";
 import type { LineBegun, LogState, PlaceJoined } from "./continuous/follow-log.ts";
 import type { LeftBehind } from "./continuous/old-tails.ts";
 import { FollowedLosses } from "./followed-losses.ts";
+import { type Happened, KnownFindings } from "./known-findings.ts";
 import { Lag } from "./lag.ts";
 import {
+  gapFinding,
   journalFinding,
+  type LogGap,
   type Missed,
   missedFinding,
   oldTailFinding,
@@ -90,16 +93,6 @@ export interface BookOptions {
   readonly rpoMs: number;
 }
 
-/** What a repository lacks of the log, while no base serves what comes after it. */
-interface LogGap {
-  readonly count: number;
-  /** Of the newest one: where the log goes on. */
-  readonly line: Line;
-  readonly end: Lsn;
-  /** The server has another log since. */
-  readonly isParted: boolean;
-}
-
 interface RepositoryPage {
   durable: Lsn | undefined;
   lag: Lag;
@@ -116,7 +109,7 @@ export class WatchBook {
   readonly #o: BookOptions;
   readonly #sinceMs: number;
   readonly #pages: ReadonlyMap<string, RepositoryPage>;
-  readonly #findings = new Map<string, { readonly findings: readonly Finding[]; readonly untilMs: number }>();
+  readonly #findings = new KnownFindings();
   #log: LogState | undefined;
   #even: { at: string; lsn: string } | undefined;
   #mode: Pick<WatchStatus, "mode" | "why">;
@@ -212,7 +205,7 @@ export class WatchBook {
     const key = `old tail ${finding.event}`;
     this.find(key);
     if (typeof commits === "object" && commits.count === 0) return;
-    this.#findings.set(key, { findings: [finding], untilMs: sinceMs + LIMITS.watchEventMs });
+    this.#findings.set(key, [finding], sinceMs + LIMITS.watchEventMs);
   }
 
   /** A repository that took nothing for a while takes what comes again. */
@@ -315,15 +308,23 @@ export class WatchBook {
 
   /** @param key by which the next replaces it; none takes it away. */
   find(key: string, ...findings: readonly Finding[]): void {
-    if (findings.length === 0) this.#findings.delete(key);
-    else this.#findings.set(key, { findings, untilMs: Infinity });
+    this.#findings.set(key, findings);
   }
 
   /** What happened, and does not go on: it is known for a day. @param key as of {@link find}. */
   happened(key: string, ...findings: readonly Finding[]): void {
-    this.find(key);
-    const untilMs = this.#o.clock.now() + LIMITS.watchEventMs;
-    if (findings.length > 0) this.#findings.set(key, { findings, untilMs });
+    this.#findings.set(key, findings, this.#o.clock.now() + LIMITS.watchEventMs);
+  }
+
+  /** What happened to this watch or the one before it, for the next one. */
+  get happenings(): Happened[] {
+    return this.#findings.happenedBy(this.#o.clock.now());
+  }
+
+  /** What happened to the watch before is known for the rest of its day. */
+  happenedBefore(all: readonly Happened[]): void {
+    const mostMs = this.#o.clock.now() + LIMITS.watchEventMs;
+    for (const { key, findings, untilMs } of all) this.#findings.set(key, findings, Math.min(untilMs, mostMs));
   }
 
   #set(key: string, failure: Failure | undefined, make: (failure: Failure) => Finding): void {
@@ -333,33 +334,13 @@ export class WatchBook {
   get findings(): Finding[] {
     const now = this.#o.clock.now();
     return sortFindings([
-      ...[...this.#findings.values()].flatMap(({ findings, untilMs }) => (now < untilMs ? findings : [])),
-      ...this.#gaps(),
+      ...this.#findings.at(now),
+      ...[...this.#pages].flatMap(([name, { gap }]) => (gap === undefined ? [] : gapFinding(name, gap))),
       ...[...this.#pages.values()].flatMap(({ losses }) => losses.findings),
       ...this.#troubles(),
       ...this.#lagFindings(),
       ...(this.#log === undefined ? [] : slotFindings(this.#log.slot)),
     ]);
-  }
-
-  #gaps(): Finding[] {
-    return [...this.#pages].flatMap(([name, { gap }]) => {
-      if (gap === undefined) return [];
-      const { count, line, end, isParted } = gap;
-      const why = isParted ? "the server's log is another one than before" : "the server did not have it any more";
-      const at = `${formatLsn(end)} of timeline ${line.timeline}`;
-      const more = count === 1 ? "" : `, the last of ${count} gaps since a base was taken`;
-      return [
-        {
-          kind: "log-gap",
-          level: "alarm",
-          subject: name,
-          event: `${line.systemId} ${at}`,
-          message: `repository '${name}' lacks a part of the log before ${at}${more}: ${why}`,
-          hint: "Moments before the gap can be had, those in it never; 'chatkeep list' shows it. Those after it can be had when the base is there that is taken now by itself, and this goes then. Until then 'chatkeep backup' makes a restore point of now.",
-        } as const,
-      ];
-    });
   }
 
   /** What the server has is not in every repository, for longer than storing takes. */

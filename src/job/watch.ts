@@ -5,8 +5,7 @@
 import { formatBytes } from "../base/bytes.ts";
 import type { Clock } from "../base/clock.ts";
 import { together } from "../base/concurrent.ts";
-import { type Failure, isFailure } from "../base/errors.ts";
-import type { Finding } from "../base/findings.ts";
+import { isFailure } from "../base/errors.ts";
 import { LIMITS } from "../base/limits.ts";
 import type { Repository } from "../repo/repository.ts";
 import { followFiles } from "./continuous/follow-files.ts";
@@ -17,6 +16,7 @@ import { BaseKeeper } from "./continuous/keep-bases.ts";
 import { damagedPagesFinding } from "./damaged-pages.ts";
 import { repositoryPlace } from "./continuous/repository-place.ts";
 import { clockOffFindings } from "./clock-off.ts";
+import { givenUpFinding } from "./log-findings.ts";
 import { readOwnDatabase } from "./own-database.ts";
 import type { Sources } from "./sources.ts";
 import type { WatchBook } from "./watch-book.ts";
@@ -164,15 +164,11 @@ function followLog(options: WatchOptions, signal: AbortSignal, { bases, tails }:
     onSession: (trouble) => {
       book.session(trouble?.failure);
       server.session(trouble?.failure);
-      if (isFailure(trouble?.failure, "wal/given-up")) book.happened("slot-given-up", slotGivenUp(trouble.failure));
+      if (isFailure(trouble?.failure, "wal/given-up"))
+        book.happened("slot-given-up", givenUpFinding(trouble.failure, clock.now()));
     },
     onTrouble: (name, trouble) => book.trouble(name, trouble),
   });
-}
-
-/** The next session goes on a second later, so the trouble of the session itself would tell nobody. */
-function slotGivenUp({ message, hint }: Failure): Finding {
-  return { kind: "slot-given-up", level: "alarm", message, hint: hint ?? "Look at what keeps the repositories." };
 }
 
 /**

@@ -10,6 +10,7 @@ import { loadConfig } from "../../src/app/config.ts";
 import type { Surroundings } from "../../src/app/surroundings.ts";
 import { runWatch } from "../../src/app/watch.ts";
 import { lookAgain, lookForServer } from "../../src/app/watch-begin.ts";
+import { HappenedWriter } from "../../src/app/watch-happened.ts";
 import { systemClock } from "../../src/base/clock.ts";
 import { Failure, isFailure } from "../../src/base/errors.ts";
 import { silent } from "../../src/base/progress.ts";
@@ -147,7 +148,17 @@ test("a watch whose server is not there yet says so and tells, ends when it is t
   await first.end();
   await assert.rejects(first.running, /the test is over/);
 
+  const happened = {
+    kind: "slot-given-up",
+    level: "alarm",
+    event: "1",
+    message: "it kept too much",
+    hint: "Look.",
+  } as const;
+  const untilMs = systemClock.now() + 3_600_000;
+  await new HappenedWriter({ path: folder.at("state", ID) }).write([{ key: "slot", findings: [happened], untilMs }]);
   await using second = watch(config, "stream");
+  await second.until("what happened before is known", (one) => kindsOf(one).includes("slot-given-up"));
   await second.until("it waits", (one) => one.mode === "waiting" && kindsOf(one).includes("log-not-received"));
   await server.start(settings("127.0.0.2"));
   const begun = await second.until("it begins", (one) => one.log !== null && one.repositories[0]?.durable !== null);

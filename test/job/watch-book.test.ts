@@ -6,6 +6,7 @@ import { LIMITS } from "../../src/base/limits.ts";
 import type { LogState } from "../../src/job/continuous/follow-log.ts";
 import { type BookOptions, WatchBook } from "../../src/job/watch-book.ts";
 import { Lag } from "../../src/job/lag.ts";
+import { givenUpFinding } from "../../src/job/log-findings.ts";
 import { newsOf, NOTHING_TOLD } from "../../src/app/watch-told.ts";
 import type { NotFollowed } from "../../src/job/continuous/follow.ts";
 import { HandClock } from "../harness/hand-clock.ts";
@@ -326,6 +327,30 @@ test("what a restore point that was made once has to tell is known for a day", a
   assert.deepEqual(kinds(book), ["warning files-missing"]);
   await clock.advance(1);
   assert.deepEqual(kinds(book), []);
+});
+
+test("what happened is known to the next watch for the rest of its day, and is no news then; what goes on it finds by itself", async () => {
+  const { book } = openBook();
+  book.happened("slot-given-up", givenUpFinding(new Failure("wal/given-up", "it kept too much"), hand.now()));
+  book.happened("point", { kind: "files-missing", level: "warning", message: "2 files are missing", hint: "Look." });
+  book.trouble("usb", AWAY);
+  const { told } = newsOf(NOTHING_TOLD, book.findings, 0);
+  const kept = book.happenings;
+  assert.deepEqual(
+    kept.map(({ key }) => key),
+    ["slot-given-up"],
+  );
+  const next = openBook();
+  await next.clock.advance(LIMITS.watchEventMs - 1);
+  next.book.happenedBefore(kept);
+  assert.deepEqual(kinds(next.book), ["alarm slot-given-up"]);
+  assert.deepEqual(newsOf(told, next.book.findings, 1).fresh, []);
+  await next.clock.advance(1);
+  assert.deepEqual([kinds(next.book), next.book.happenings], [[], []]);
+  const late = openBook();
+  late.book.happenedBefore(kept.map((one) => ({ ...one, untilMs: 2 * LIMITS.watchEventMs })));
+  await late.clock.advance(LIMITS.watchEventMs);
+  assert.deepEqual(kinds(late.book), [], "a clock that was wrong keeps nothing for longer");
 });
 
 test("a repository that refuses is told of after a minute, with since when, and no longer when it takes something", async () => {
