@@ -130,6 +130,21 @@ test("docs/watch-findings.md says of each finding of a watch what happened, whet
   }
 });
 
+test("docs/watch-findings.md has each finding by the words that its message begins with, as the source has them", () => {
+  const sources = readdirSync(join(ROOT, "src"), { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile() && entry.name.endsWith(".ts"))
+    .map((entry) => readFileSync(join(entry.parentPath, entry.name), "utf8"));
+  const text = sources.join("\n");
+  const rows = [...document("docs/watch-findings.md").matchAll(/^\| (.*) \| \[`([a-z-]+)`\]\(#[a-z-]+\) \| /gm)];
+  assert.ok(rows.length > 20, `${rows.length} messages found`);
+  for (const [, messages = "", kind = ""] of rows) {
+    for (const [, message = ""] of messages.matchAll(/`([^`]+)`/g)) {
+      const lacking = message.split(/…|: /).filter((words) => !text.includes(words.trim()));
+      assert.deepEqual(lacking, [], kind);
+    }
+  }
+});
+
 test("docs/doctor.md says of each finding whether it can be acknowledged", () => {
   const wrong: string[] = [];
   const told = new Set<string>();

@@ -158,6 +158,11 @@ export function noticeOf({ installation }: Config, fresh: readonly Finding[], no
     "",
     ...lines,
     "'chatkeep status' shows how far everything is, and from when to when any moment can be had.",
+    ...(fresh.length === 0
+      ? []
+      : [
+          "docs/watch-findings.md has each by its first words: what happened, whether anything is lost, and what to do.",
+        ]),
   ];
   return {
     outcome: fresh.length === 0 ? "success" : isAlarm ? "failure" : "finding",

@@ -141,6 +141,11 @@ test("people get a mail and a webhook with what is wrong and what to do, and one
   const [first] = mail.mails;
   assert.match(first?.text ?? "", /alarm: log-not-received it is\n {2}Mend it\./);
   assert.match(first?.text ?? "", /a file went/);
+  // Whoever is woken up by it learns where more is said; that all is well again needs no page.
+  assert.deepEqual(
+    hooks.map(({ text }) => text.includes("docs/watch-findings.md")),
+    [true, false],
+  );
   assert.ok(!JSON.stringify(hooks).includes("secret plan") && first?.source.includes("secret plan") === false);
 });
 
