@@ -11,6 +11,7 @@ import {
   FOLDERS_AMONG_QUERY,
   FOLDERS_QUERY,
   missingByFolder,
+  NEWEST_ID_QUERY,
   STILL_THERE_QUERY,
   type StorageState,
 } from "./storage-state.ts";
@@ -222,6 +223,12 @@ export async function listFrom(
     const { hash: _, ...blob } = blobRow(row);
     return { ...blob, service: row.service };
   });
+}
+
+/** 0 where the table is empty. */
+export async function newestId(database: Queries): Promise<bigint> {
+  const [row] = await database.query<{ id: string }>(NEWEST_ID_QUERY);
+  return BigInt(row?.id ?? 0);
 }
 
 /** Which of these ids the table still has. */

@@ -92,6 +92,8 @@ select service_name as service, id::text, key, filename, nullif(checksum, '') as
        to_char(created_at, 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as created_at, '0' as hash, '0' as mixed
 from active_storage_blobs b where id >= $1::bigint order by b.id limit $2`;
 
+export const NEWEST_ID_QUERY = `select coalesce(max(id), 0)::text as id from active_storage_blobs`;
+
 /** Which of these ids the table still has. */
 export const STILL_THERE_QUERY = `select id::text from active_storage_blobs where id = any($1::bigint[])`;
 

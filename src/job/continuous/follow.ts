@@ -2,12 +2,13 @@
  * Follows uploaded files: those that came since the newest restore point are kept within seconds, so that a moment has its files
  * and not only their rows. Ids are given in order and committed in another one, and a row is committed before its file is there
  * (Active Storage writes the file after the transaction), so the newest ten thousand ids are asked for each time, and a file that
- * is not there is looked for again for a quarter of an hour.
+ * is not there is looked for again for a quarter of an hour. A restore into the own place brings back a database that gives ids
+ * again which it gave before, to other files: a file is known by its key, too.
  */
 import type { Clock } from "../../base/clock.ts";
 import { LIMITS } from "../../base/limits.ts";
 import { type Fetched, problemOf } from "../fetch-blobs.ts";
-import { type FollowedBlob, listFrom, type Queries, stillThere } from "../list-storage.ts";
+import { type FollowedBlob, listFrom, newestId, type Queries, stillThere } from "../list-storage.ts";
 
 /** Where followed files are kept: one repository. */
 export interface FollowPlace {
@@ -50,13 +51,15 @@ interface Waiting {
 export class Follower {
   readonly #place: FollowPlace;
   readonly #clock: Clock;
-  /** Ids whose files are kept, or given up; of the newest only. */
-  readonly #settled = new Set<bigint>();
+  /** Keys of the files that are kept, or given up, by their ids; of the newest only. */
+  readonly #settled = new Map<bigint, string>();
   readonly #waiting = new Map<bigint, Waiting>();
   #newest = 0n;
+  #first: bigint;
 
   constructor({ place, clock }: { place: FollowPlace; clock: Clock }) {
     this.#place = place;
+    this.#first = place.firstId;
     this.#clock = clock;
   }
 
@@ -66,7 +69,7 @@ export class Follower {
    */
   async look(database: Queries, { signal }: { signal: AbortSignal }): Promise<FollowLook> {
     const rows = await this.#list(database);
-    const listed = new Set(rows.map(({ id }) => id));
+    const listed = new Map(rows.map(({ id, key }) => [id, key]));
     const lost = await this.#takePurged(database, listed);
     // What is waited for may be older by now than what is asked for.
     const older = [...this.#waiting.values()].map(({ blob }) => blob).filter(({ id }) => !listed.has(id));
@@ -76,7 +79,7 @@ export class Follower {
     for (const { blob, file } of kept) {
       const problem = problemOf(blob, file);
       if (problem === undefined) {
-        this.#settle(blob.id);
+        this.#settle(blob);
         files += 1;
         bytes += blob.bytes;
       } else if (this.#isGivenUp(blob)) lost.push({ blob, reason: problem });
@@ -85,46 +88,48 @@ export class Follower {
   }
 
   async #list(database: Queries): Promise<FollowedBlob[]> {
-    const rows: FollowedBlob[] = [];
-    for (let from = this.#from(); ;) {
-      const page = await listFrom(database, { from, most: LIMITS.followedPage });
-      rows.push(...page);
-      const last = page.at(-1);
-      if (last === undefined || page.length < LIMITS.followedPage) break;
-      from = last.id + 1n;
+    let rows = await listAll(database, this.#from());
+    if (rows.length === 0) {
+      // A database that was brought back from long ago has no ids as high as these yet.
+      this.#newest = await newestId(database);
+      const behind = this.#newest - BigInt(LIMITS.followedIds);
+      if (behind < this.#first) this.#first = behind > 0n ? behind : 0n;
+      rows = await listAll(database, this.#from());
     }
     this.#newest = rows.reduce((most, { id }) => (id > most ? id : most), this.#newest);
     const from = this.#from();
-    for (const id of this.#settled) if (id < from) this.#settled.delete(id);
+    for (const id of this.#settled.keys()) if (id < from) this.#settled.delete(id);
     return rows;
   }
 
   #from(): bigint {
     const behind = this.#newest - BigInt(LIMITS.followedIds);
-    return behind > this.#place.firstId ? behind : this.#place.firstId;
+    return behind > this.#first ? behind : this.#first;
   }
 
   async #wanted(rows: readonly FollowedBlob[]): Promise<FollowedBlob[]> {
     const wanted: FollowedBlob[] = [];
     for (const blob of rows) {
-      if (this.#settled.has(blob.id)) continue;
-      if (!this.#waiting.has(blob.id) && (await this.#place.has(blob))) this.#settle(blob.id);
+      if (this.#settled.get(blob.id) === blob.key) continue;
+      if (!this.#waiting.has(blob.id) && (await this.#place.has(blob))) this.#settle(blob);
       else wanted.push(blob);
     }
     return wanted;
   }
 
-  #settle(id: bigint): void {
+  #settle({ id, key }: FollowedBlob): void {
     this.#waiting.delete(id);
-    this.#settled.add(id);
+    this.#settled.set(id, key);
   }
 
   /** Those that were waited for and whose rows are gone: nothing will come any more. */
-  async #takePurged(database: Queries, listed: ReadonlySet<bigint>): Promise<NotFollowed[]> {
+  async #takePurged(database: Queries, listed: ReadonlyMap<bigint, string>): Promise<NotFollowed[]> {
     const unlisted = [...this.#waiting.keys()].filter((id) => !listed.has(id));
     const there = unlisted.length === 0 ? new Set<bigint>() : await stillThere(database, unlisted);
-    const purged = [...this.#waiting.values()].filter(({ blob: { id } }) => !listed.has(id) && !there.has(id));
-    for (const { blob } of purged) this.#settle(blob.id);
+    const purged = [...this.#waiting.values()].filter(({ blob: { id, key } }) => {
+      return listed.get(id) !== key && !there.has(id);
+    });
+    for (const { blob } of purged) this.#settle(blob);
     return purged.map(({ blob }) => ({ blob, reason: "purged" }));
   }
 
@@ -134,7 +139,18 @@ export class Follower {
     const waiting = this.#waiting.get(blob.id) ?? { blob, sinceMs: now };
     this.#waiting.set(blob.id, waiting);
     if (now - waiting.sinceMs < LIMITS.followedLateMs) return false;
-    this.#settle(blob.id);
+    this.#settle(blob);
     return true;
+  }
+}
+
+async function listAll(database: Queries, first: bigint): Promise<FollowedBlob[]> {
+  const rows: FollowedBlob[] = [];
+  for (let from = first; ;) {
+    const page = await listFrom(database, { from, most: LIMITS.followedPage });
+    rows.push(...page);
+    const last = page.at(-1);
+    if (last === undefined || page.length < LIMITS.followedPage) return rows;
+    from = last.id + 1n;
   }
 }

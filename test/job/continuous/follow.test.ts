@@ -129,6 +129,47 @@ test("a file that was purged before it could be copied is told as that, and not 
   );
 });
 
+/** As a restore in place to an earlier moment leaves it: these rows are gone, and their ids are given again. */
+async function giveAgain(from: bigint): Promise<void> {
+  await onDatabase(desk.demo.database, async (client) => {
+    await client.query("delete from active_storage_attachments where blob_id >= $1", [from.toString()]);
+    await client.query("delete from active_storage_blobs where id >= $1", [from.toString()]);
+    await client.query("select setval('active_storage_blobs_id_seq', $1, false)", [from.toString()]);
+  });
+}
+
+test("a file whose id another one had before a restore in place is followed, whether that one came or was waited for", async () => {
+  const follower = new Follower({ place: await openPlace(), clock: systemClock });
+  const [came, late] = [await upload(), await upload()];
+  await rm(late.path);
+  const before = await follower.look(database, { signal });
+  assert.equal(before.files, 1);
+  await giveAgain(came.id);
+  const [one, other] = [await upload(), await upload()];
+  assert.deepEqual([one.id, other.id], [came.id, late.id]);
+  const { files, waiting, lost } = await follower.look(database, { signal });
+  assert.deepEqual([files, waiting], [2, before.waiting - 1]);
+  assert.deepEqual(
+    lost.map(({ blob, reason }) => [blob.key, reason]),
+    [[late.key, "purged"]],
+  );
+  const { names } = await kept();
+  for (const { key } of [came, one, other]) assert.ok(names.includes(key), key);
+});
+
+test("files of a database from long ago are followed, whose ids are far below those of the newest point", async () => {
+  const place = await openPlace();
+  const file = await upload();
+  const firstId = file.id + 5n * BigInt(LIMITS.followedIds);
+  const far = { firstId, has: place.has.bind(place), keep: place.keep.bind(place) };
+  const follower = new Follower({ place: far, clock: systemClock });
+  assert.equal((await follower.look(database, { signal })).files, 1);
+  assert.ok((await kept()).names.includes(file.key));
+  const next = await upload();
+  assert.equal((await follower.look(database, { signal })).files, 1);
+  assert.ok((await kept()).names.includes(next.key));
+});
+
 test("where the repository does not take it, the next look tries it again", async () => {
   const place = await openPlace();
   let refuses = true;
