@@ -129,6 +129,7 @@ async function placeOf(session: GuardSession): Promise<Omit<ResumeOptions, "outb
       address: found.address(),
       storageSettings: await storageSettings(loaded.config, s),
     },
+    isConfigured: true,
     ...watching(s),
   };
 }

@@ -155,7 +155,12 @@ export async function resumeWhole(
   const { place } = await openRemembered(globals, found, s);
   const { repository } = await openToRead({ ...globals, repository: named }, s);
   const job = await import("../job/restore-whole.ts");
-  const summary = await job.resumeWhole(repository, kept, { place, outbound, ...watching(s) });
+  const summary = await job.resumeWhole(repository, kept, {
+    place,
+    isConfigured: found.loaded !== undefined,
+    outbound,
+    ...watching(s),
+  });
   return { ...summary, findings: [...found.findings, ...summary.findings] };
 }
 

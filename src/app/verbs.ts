@@ -342,7 +342,9 @@ export async function runRestore(
       ? resolvePoint(list, word ?? point, config?.installation.id)
       : findSnapshot(list, point.snapshot);
   const known = typeof point === "string" ? opened.findings : ofChoice(point.findings ?? []);
-  return await (await import("../job/restore.ts")).restore({ repository, choose }, { ...options, known: known ?? [] });
+  const isConfigured = config !== undefined;
+  const { restore } = await import("../job/restore.ts");
+  return await restore({ repository, choose }, { ...options, known: known ?? [], isConfigured });
 }
 
 export async function runDrill(

@@ -8,6 +8,7 @@ import { shortId } from "../base/ids.ts";
 import type { Repository } from "../repo/repository.ts";
 import { lockToRead } from "./lock.ts";
 import { contextOf, planAll, type Surrounding, type Watching, type WholeOptions } from "./plan-whole.ts";
+import { newServerSteps } from "./new-server-step.ts";
 import { PointReader } from "./point-reader.ts";
 import { listPoints, type Point, type PointList, pointOfSnapshot } from "./points.ts";
 import type { KeptRestore } from "./restore-journals.ts";
@@ -64,7 +65,7 @@ export async function restoreWhole(source: WholeSource, given: WholeOptions): Pr
     findings: context.redact(plan.findings),
     stages: plan.stages.map(({ name }) => ({ name, state: "waiting", seconds: 0 })),
   });
-  return await goOn(journal, context, plan.findings);
+  return await goOn(journal, context, { findings: plan.findings, isConfigured: options.own !== undefined });
 }
 
 async function readerOf({ repository, choose }: WholeSource, options: Surrounding): Promise<PointReader> {
@@ -75,6 +76,8 @@ async function readerOf({ repository, choose }: WholeSource, options: Surroundin
 
 export interface ResumeOptions extends Watching {
   place: Place;
+  /** A configuration says which place it is. */
+  isConfigured: boolean;
   /** What is to become of messages, where it is said anew. */
   outbound: StageOptions["outbound"] | undefined;
 }
@@ -114,7 +117,7 @@ export async function resumeWhole(
   const reader = await readerOf({ repository, choose }, options);
   const stages = { ...journal.value.options, outbound: outbound ?? saidBefore(value, options) };
   const context = await contextOf(reader, { ...options, stages, folder, fresh: value.fresh });
-  return await goOn(journal, context, value.findings ?? []);
+  return await goOn(journal, context, { findings: value.findings ?? [], isConfigured: options.isConfigured });
 }
 
 /** Whoever let a restore hold, and calls again at a terminal, is there to be asked now. */
@@ -136,20 +139,52 @@ export function refuseOtherPlace({ place: was }: Pick<JournalValue, "place">, pl
   );
 }
 
-async function goOn(journal: Journal, context: StageContext, findings: readonly Finding[]): Promise<WholeSummary> {
+interface KnownBefore {
+  findings: readonly Finding[];
+  isConfigured: boolean;
+}
+
+async function goOn(
+  journal: Journal,
+  context: StageContext,
+  { findings, isConfigured }: KnownBefore,
+): Promise<WholeSummary> {
   let applied: Applied;
   try {
     applied = await applyStages(ALL_STAGES, context, journal);
   } catch (error) {
     throw withWayOn(error, WAY_ON, context.signal);
   }
-  return summarize(journal, applied, unsettled(ALL_STAGES, journal, findings));
+  const steps = await watchSteps(journal, context, isConfigured);
+  return summarize(journal, applied, { findings: unsettled(ALL_STAGES, journal, findings), steps });
+}
+
+/** A clone is nothing that is protected as the installation was. */
+async function watchSteps(
+  { value: { stages, options, installation } }: Journal,
+  { reader, place, signal }: StageContext,
+  isConfigured: boolean,
+): Promise<string[]> {
+  const isInPlace = stages.some(({ name, state }) => name === "swap" && state === "done");
+  if (!isInPlace || options.clone !== undefined) return [];
+  const { address } = place;
+  return await newServerSteps(reader.repository, {
+    address,
+    installation: installation.id,
+    isOwn: true,
+    isConfigured,
+    signal,
+  });
 }
 
 /** Whatever went wrong, there is a way on and a way back. */
 const WAY_ON = "'chatkeep restore --resume' goes on where it stopped; 'chatkeep rollback' undoes what was done.";
 
-function summarize(journal: Journal, { held }: Applied, findings: readonly Finding[]): WholeSummary {
+function summarize(
+  journal: Journal,
+  { held }: Applied,
+  { findings, steps }: { findings: readonly Finding[]; steps: readonly string[] },
+): WholeSummary {
   const { id, point, stages } = journal.value;
   const results = stages.flatMap(({ result }) => result ?? []);
   const heldFinding: Finding[] =
@@ -184,6 +219,7 @@ function summarize(journal: Journal, { held }: Applied, findings: readonly Findi
     findings: [...findings, ...results.flatMap(({ findings: found }) => found), ...heldFinding],
     next: [
       ...results.flatMap(({ next = [] }) => next),
+      ...steps,
       ...(held === undefined
         ? [
             "look whether all is as it should be: 'chatkeep rollback' undoes all of it, and 'chatkeep restore --discard-previous' drops what was put aside",

@@ -37,6 +37,7 @@ import { PointReader } from "./point-reader.ts";
 import { listPoints, type Point, type PointList } from "./points.ts";
 import { absentPart, isListed, missingFindings, type Part } from "./restore-findings.ts";
 import { restoreFolder, restoreStorage } from "./restore-files.ts";
+import { newServerSteps } from "./new-server-step.ts";
 import { nextSteps } from "./restore-next.ts";
 import { applyGrants, createRoles } from "./rights.ts";
 import { restoreLive } from "./restore-live.ts";
@@ -70,6 +71,8 @@ export interface RestoreOptions {
   clone?: CloneChoice | undefined;
   /** What is known of where the point is read. */
   known?: readonly Finding[];
+  /** False: there is no configuration yet. */
+  isConfigured?: boolean;
   clock: Clock;
   progress: Progress;
   signal: AbortSignal;
@@ -293,7 +296,14 @@ export async function restore({ repository, choose }: RestoreSource, given: Rest
     }
   }
   if (options.to !== undefined && options.clone !== undefined) await unmarkFolder(options.to);
-  summary.next = nextSteps(await reader.manifest(), summary, database?.rows.isWhole === false);
+  const manifest = await reader.manifest();
+  const isPartial = database?.rows.isWhole === false;
+  summary.next = nextSteps(manifest, summary, isPartial);
+  if (summary.database !== null && options.database !== undefined && !isPartial && cloned === undefined) {
+    const { database: address, isLive: isOwn, isConfigured = true, signal } = options;
+    const to = { address, installation: manifest.installation.id, isOwn, isConfigured, signal };
+    summary.next.push(...(await newServerSteps(repository, to)));
+  }
   if (cloned !== undefined) summary.next = [...cloneNext(summary.config !== null), ...cloned.next];
   summary.seconds = (options.clock.monotonic() - started) / 1000;
   return summary;

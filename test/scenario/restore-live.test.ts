@@ -10,6 +10,7 @@ import { startCli } from "../harness/cli.ts";
 import { longTest, sampled } from "../harness/whole.ts";
 import { makeCheapToOpen } from "./cheap-key.ts";
 import { openDesk, SMALL, type Desk } from "./desk.ts";
+import { followElsewhere } from "./followed-elsewhere.ts";
 
 const KILLS = sampled(2, 8);
 
@@ -71,7 +72,10 @@ test("a database comes back into its own place, its settings with it, and a roll
   const all = await messages();
   await onLive("delete from messages where id % 2 = 0");
   const half = await messages();
+  await followElsewhere(desk);
   const summary = await restoreLive();
+  const newServer = (summary["next"] as string[]).filter((step) => step.includes("watch --new-server"));
+  assert.equal(newServer.length, 1, JSON.stringify(summary["next"]));
   const { name, previous } = summary["database"] as { name: string; previous: string };
   assert.equal(name, live);
   assert.match(previous, /_before_\d{8}T\d{6}$/);

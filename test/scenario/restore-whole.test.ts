@@ -8,6 +8,7 @@ import { onDatabase } from "../../src/demo/database.ts";
 import { jsonLines } from "../harness/cli.ts";
 import { atTerminal } from "../harness/terminal.ts";
 import { longTest } from "../harness/whole.ts";
+import { followElsewhere } from "./followed-elsewhere.ts";
 import { assertSameState, type DeskState, openWholeDesk, rolledBack, stageIs, type WholeDesk } from "./whole-desk.ts";
 
 let whole: WholeDesk;
@@ -82,6 +83,7 @@ test("killed within a step and between two, it is gone on with to the end; a rol
     await whole.killWhen(["restore", "--resume", "--yes"], stageIs("swap", "done")),
     "killed between two steps",
   );
+  await followElsewhere(desk);
   const summary = await desk.summary(["restore", "--resume", "--yes", "--outbound", "allow"]);
   assert.equal(summary["state"], "done");
   const stages = summary["stages"] as { name: string; state: string; seconds: number }[];
@@ -89,7 +91,9 @@ test("killed within a step and between two, it is gone on with to the end; a rol
     stages.every(({ state }) => state === "done"),
     JSON.stringify(stages),
   );
-  assert.ok((summary["next"] as string[]).length > 0);
+  const left = summary["next"] as string[];
+  assert.match(left.at(-2) ?? "", /^say 'chatkeep watch --new-server'/);
+  assert.match(left.at(-1) ?? "", /^look whether all is as it should be/);
   assertSameState(await whole.state(), saved, "restored");
   assert.deepEqual(await whole.running(), { web: true, worker: true });
 
