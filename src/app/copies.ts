@@ -13,6 +13,7 @@ import {
   snapshotsOf,
 } from "../job/copy.ts";
 import { holdsLacking, releasesIn } from "../job/holds-between.ts";
+import { isFollowed } from "../job/moment-point.ts";
 import { isOther, listPoints, onlyOthers, type Point, type PointList, resolveSnapshot } from "../job/points.ts";
 import type { PointRelease } from "../job/records.ts";
 import { assertRetention, extendRetention } from "../job/retention.ts";
@@ -305,22 +306,29 @@ function named(error: unknown, name: string): unknown {
 /**
  * The repository whose turn it is to be drilled: of those that answer and hold a point of this installation, the one
  * whose newest proof is oldest, or that has none.
+ * @param options `isMoment`: a moment by chance is drilled. Then those count that have a base, and proofs of moments.
  * @throws what the first one answered, when none can be drilled.
  */
-export async function openNextToDrill(globals: Globals, s: Surroundings): Promise<OpenedRepository> {
+export async function openNextToDrill(
+  globals: Globals,
+  s: Surroundings,
+  { isMoment = false } = {},
+): Promise<OpenedRepository> {
   if (globals.repository !== undefined) return await openChosenRepository(globals, s);
   const { config } = await loadConfig(globals, s);
+  const { id } = config.installation;
   let next: { opened: OpenedRepository; provenAt: string } | undefined;
   for (const { name } of config.repositories.length > 1 ? config.repositories : []) {
     try {
       const opened = await openChosenRepository({ ...globals, repository: name }, s);
-      const { points } = await listPoints(opened.repository, { signal: s.signal });
-      const mine = points.filter((point) => point.installationId === config.installation.id);
-      const provenAt = mine
-        .map((point) => point.proof?.at ?? "")
-        .toSorted()
-        .at(-1);
-      if (provenAt !== undefined && (next === undefined || provenAt < next.provenAt)) next = { opened, provenAt };
+      const list = await listPoints(opened.repository, { signal: s.signal });
+      const mine = (isMoment ? list.moments : list.points).filter(({ installationId }) => installationId === id);
+      if (isMoment ? !isFollowed(list, id) : mine.length === 0) continue;
+      const provenAt = mine.reduce(
+        (newest, { proof }) => (proof !== undefined && proof.at > newest ? proof.at : newest),
+        "",
+      );
+      if (next === undefined || provenAt < next.provenAt) next = { opened, provenAt };
     } catch (error) {
       if (!isAway(error)) throw named(error, name);
       s.progress.say(`repository '${name}' does not answer (${error.message}), so it is not drilled`);

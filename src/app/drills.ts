@@ -40,7 +40,8 @@ export async function runDrill(
   // Before the key is derived: what is wrong in the configuration is told at once.
   if (flags.inPlaceServer) await loadConfig(globals, s);
   const named = point ?? (flags.at === RANDOM ? undefined : flags.at);
-  const opened = named === undefined ? await openNextToDrill(globals, s) : await openFor(globals, [named], s);
+  const turn = { isMoment: flags.at === RANDOM };
+  const opened = named === undefined ? await openNextToDrill(globals, s, turn) : await openFor(globals, [named], s);
   const { repository, name, config } = opened;
   const proving: MomentProving = { checks: [], recoverySeconds: 0 };
   const word = await wordOf(opened, point ?? flags.at, { proving, isMomentOnly: point === undefined }, s);

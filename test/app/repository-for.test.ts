@@ -12,6 +12,7 @@ import { isFailure } from "../../src/base/errors.ts";
 import { type Progress, silent } from "../../src/base/progress.ts";
 import { forget } from "../../src/job/forget.ts";
 import { formatMicros } from "../../src/point/continuous.ts";
+import { momentTags } from "../../src/point/moment.ts";
 import type { Repository } from "../../src/repo/repository.ts";
 import { openLocalStore } from "../../src/store/local-store.ts";
 import { callCli } from "../harness/cli.ts";
@@ -257,13 +258,48 @@ test("whoever is at the terminal may take their time for the first's password", 
   configure("first", "second");
 });
 
-test("a drill that chooses the repository names the one that has a fault", async () => {
+async function nextToDrill(options?: { isMoment?: boolean }) {
   const globals = { config: folder.at("chatkeep.yaml"), repository: undefined };
   const quiet = { hide: () => {}, redact: <T>(value: T) => value, person: undefined, progress: silent };
+  return (await openNextToDrill(globals, { ...quiet, signal, env: {}, cwd: folder.path, clock: systemClock }, options))
+    .name;
+}
+
+test("a drill that chooses the repository names the one that has a fault", async () => {
   configure("first", { name: "second", password: "another password" });
   try {
-    const next = openNextToDrill(globals, { ...quiet, signal, env: {}, cwd: folder.path, clock: systemClock });
-    await assert.rejects(next, /^Failure: repository 'second': the password does not open/);
+    await assert.rejects(nextToDrill(), /^Failure: repository 'second': the password does not open/);
+  } finally {
+    configure("first", "second");
+  }
+});
+
+async function prove(repository: Repository, ms: number, tags: string[] = []): Promise<void> {
+  await addPoint(reopen(repository), ms, { proven: true, tags });
+}
+
+test("a moment by chance is drilled where one was proven longest ago, whatever was proven of points, and where there is a log", async () => {
+  await newRepository(openLocalStore(folder.at("bare")));
+  configure("bare", "first", "second");
+  try {
+    const moment = {
+      us: us(15),
+      systemId: LINE.systemId,
+      timeline: 1,
+      replayedTo: START,
+      madeMs: NOW,
+      upTo: undefined,
+    };
+    await prove(first, NOW + DAY);
+    await prove(second, NOW + 2 * DAY);
+    assert.equal(await nextToDrill(), "first");
+    await prove(first, NOW - 2 * DAY, momentTags(moment));
+    assert.equal(await nextToDrill({ isMoment: true }), "second", "there none was ever proven");
+    await prove(second, NOW - DAY, momentTags(moment));
+    assert.equal(await nextToDrill({ isMoment: true }), "first");
+    await prove(first, NOW, momentTags(moment));
+    assert.equal(await nextToDrill({ isMoment: true }), "second");
+    assert.equal(await nextToDrill(), "first", "points take turns of their own");
   } finally {
     configure("first", "second");
   }
