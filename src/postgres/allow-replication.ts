@@ -1,6 +1,6 @@
 /** Changes at a server that let its log be followed. Each is small, can be undone, and is told with how. */
 import { readFile } from "node:fs/promises";
-import { systemClock } from "../base/clock.ts";
+import type { Clock } from "../base/clock.ts";
 import { Failure, messageOf } from "../base/errors.ts";
 import { keepCopy, lookAtFile } from "../system/keep-file.ts";
 import { takePlace } from "../system/replace-file.ts";
@@ -15,6 +15,7 @@ export interface Changed {
 }
 
 interface Call {
+  readonly clock: Clock;
   readonly signal: AbortSignal;
 }
 
@@ -48,7 +49,7 @@ export async function summarizeWal(connection: Connection, call: Call): Promise<
 async function set(
   connection: Connection,
   { name, value, reads }: { name: string; value: string; reads: string },
-  { signal }: Call,
+  call: Call,
 ): Promise<Changed> {
   await connection.query(`alter system set ${name} = '${value}'`);
   await connection.query("select pg_catalog.pg_reload_conf()");
@@ -58,7 +59,7 @@ async function set(
       [name],
     );
     return row?.setting === reads;
-  }, signal);
+  }, call);
   const undo = `ALTER SYSTEM RESET ${name};`;
   if (isTaken) return { undo: `${undo} SELECT pg_reload_conf();` };
   await connection.query(undo);
@@ -117,7 +118,7 @@ export async function addHbaLine(
     await until(async () => {
       refused = await refusal();
       return refused === undefined || isFinal(refused);
-    }, call.signal);
+    }, call);
     if (refused !== undefined) throw noHelp(path, refused);
   } catch (error) {
     await put(path, before);
@@ -168,11 +169,11 @@ async function put(path: string, text: string): Promise<void> {
   });
 }
 
-async function until(holds: () => Promise<boolean>, signal: AbortSignal): Promise<boolean> {
-  const end = systemClock.monotonic() + RELOAD_MS;
+async function until(holds: () => Promise<boolean>, { clock, signal }: Call): Promise<boolean> {
+  const end = clock.monotonic() + RELOAD_MS;
   for (;;) {
     if (await holds()) return true;
-    if (systemClock.monotonic() >= end) return false;
-    await systemClock.sleep(LOOK_AGAIN_MS, signal);
+    if (clock.monotonic() >= end) return false;
+    await clock.sleep(LOOK_AGAIN_MS, signal);
   }
 }

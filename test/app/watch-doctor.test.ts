@@ -11,6 +11,7 @@ import { systemClock } from "../../src/base/clock.ts";
 import { silent } from "../../src/base/progress.ts";
 import { allowRole, boundSlots, ownHbaFile } from "../../src/postgres/allow-replication.ts";
 import { connect } from "../../src/postgres/connect.ts";
+import { HandClock } from "../harness/hand-clock.ts";
 import { startPostgres, type TestServer } from "../harness/postgres.ts";
 import { temporaryFolder, type TestFolder } from "../harness/temporary.ts";
 
@@ -190,7 +191,7 @@ test("a role and the bound of slots are changed, and what is said to undo it doe
   await server.query(allowed.undo);
   assert.equal(await may(), false);
 
-  const bounded = await boundSlots(connection, 2048, { signal });
+  const bounded = await boundSlots(connection, 2048, s);
   assert.equal(
     (await connection.query<{ size: string }>("select current_setting('max_slot_wal_keep_size') as size"))[0]?.size,
     "2GB",
@@ -210,13 +211,15 @@ test("a bound that the server's command line has the last word on is taken back"
   assert.deepEqual(await ownHbaFile(connection), {
     path: String((await fixed.query("show hba_file"))[0]?.["hba_file"]),
   });
-  const stop = new AbortController();
-  const trying = boundSlots(connection, 2048, { signal: stop.signal });
+  // As long as a reload may take passes, with a look at the server each time, and nobody waits for it.
+  const clock = new HandClock({ wakesAtOnce: true });
+  const trying = boundSlots(connection, 2048, { clock, signal });
   await assert.rejects(trying, /did not take max_slot_wal_keep_size, so it was taken back/);
   const [row] = await fixed.query(
     "select count(*)::int as n from pg_file_settings where name = 'max_slot_wal_keep_size'",
   );
   assert.equal(row?.["n"], 0);
+  assert.ok(clock.waits.length > 100 && clock.now() >= 20_000);
 });
 
 test("the bound leaves most of the disk's room to others, and too little is none", () => {

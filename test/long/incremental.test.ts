@@ -8,6 +8,7 @@ import { chmod, chown, cp, mkdir, readdir, readFile, rm } from "node:fs/promises
 import { join } from "node:path";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
+import { systemClock } from "../../src/base/clock.ts";
 import { silent } from "../../src/base/progress.ts";
 import { Failure } from "../../src/base/errors.ts";
 import { LIMITS } from "../../src/base/limits.ts";
@@ -422,7 +423,7 @@ test("a server that does not note what changes sends whole bases, is told of, an
   const remarks = async () => (await lookAtReplication(server.address, { signal })).remarks.map(({ kind }) => kind);
   assert.ok((await remarks()).includes("summaries-off"));
   await using connection = await connect(server.address, { signal });
-  const { undo } = await summarizeWal(connection, { signal });
+  const { undo } = await summarizeWal(connection, { clock: systemClock, signal });
   assert.equal(undo, "ALTER SYSTEM RESET summarize_wal; SELECT pg_reload_conf();");
   assert.ok(!(await remarks()).includes("summaries-off"));
   await take(repository, server);

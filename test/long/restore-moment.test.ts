@@ -11,7 +11,7 @@ import { jsonLines } from "../harness/cli.ts";
 import { reopen, signal } from "../repo/small-backup.ts";
 import { makeCheapToOpen } from "../scenario/cheap-key.ts";
 import { onDatabase } from "../scenario/hostile-installation.ts";
-import { FOLLOWED, protect } from "../scenario/protected-desk.ts";
+import { FOLLOWED, protect, serverTime } from "../scenario/protected-desk.ts";
 import {
   assertSameState,
   type DeskState,
@@ -33,11 +33,10 @@ let messages: { backup: number; moment: number };
 async function now(): Promise<{ time: string; lsn: string; messages: number }> {
   const { desk } = whole;
   const [row] = await desk.server.query(
-    `select to_char(clock_timestamp() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as time,
-            pg_current_wal_insert_lsn()::text as lsn, (select count(*)::int from messages) as messages`,
+    "select pg_current_wal_insert_lsn()::text as lsn, (select count(*)::int from messages) as messages",
     desk.installation.database.database,
   );
-  return { time: String(row?.["time"]), lsn: String(row?.["lsn"]), messages: Number(row?.["messages"]) };
+  return { time: await serverTime(desk.server), lsn: String(row?.["lsn"]), messages: Number(row?.["messages"]) };
 }
 
 before(async () => {

@@ -15,7 +15,7 @@ import { makeCheapToOpen } from "../scenario/cheap-key.ts";
 import { openDesk } from "../scenario/desk.ts";
 import { makeHostile, onDatabase } from "../scenario/hostile-installation.ts";
 import { backUpAndTell, prove, restoreAndCompare, type Round } from "../scenario/line-for-line.ts";
-import { FOLLOWED, protect } from "../scenario/protected-desk.ts";
+import { FOLLOWED, protect, serverTime } from "../scenario/protected-desk.ts";
 
 /** Floats at their ends, dimensions free and fixed, all of pgvector's types, all of its indexes. */
 const VECTORS = `
@@ -118,10 +118,7 @@ export function testWithPgvector(major: NewerMajor): void {
     const { database } = desk.installation;
     const protection = await protect(desk.server, installation, { programs, database: database.database });
     await onDatabase(desk.installation, async (client) => await client.query(MORE_VECTORS));
-    const [row] = await desk.server.query(
-      `select to_char(clock_timestamp() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as now`,
-    );
-    const moment = String(row?.["now"]);
+    const moment = await serverTime(desk.server);
     const asOf = logged(await dumpLines(database, { programs }));
     await onDatabase(desk.installation, async (client) => await client.query(SPOILT));
     await protection.finish(reopen(repository));

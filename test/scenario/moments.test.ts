@@ -22,7 +22,7 @@ import { reopen, signal } from "../repo/small-backup.ts";
 import { makeCheapToOpen } from "./cheap-key.ts";
 import { type Desk, openDesk } from "./desk.ts";
 import { onDatabase } from "./hostile-installation.ts";
-import { FOLLOWED, protect } from "./protected-desk.ts";
+import { FOLLOWED, protect, serverTime } from "./protected-desk.ts";
 
 /** Far more than what is waited for ever takes: PostgreSQL looks for its lock file every minute. */
 const WAITED_MS = 300_000;
@@ -37,13 +37,6 @@ let good: { time: string; lsn: string; messages: number };
 /** Before the base. */
 let early: string;
 
-async function timeNow(): Promise<string> {
-  const [row] = await desk.server.query(
-    `select to_char(clock_timestamp() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as now`,
-  );
-  return String(row?.["now"]);
-}
-
 before(async () => {
   desk = await openDesk({ server: { settings: [...FOLLOWED] }, size: { messages: 80, conversations: 12, files: 6 } });
   ({ repository } = await makeCheapToOpen(desk));
@@ -51,7 +44,7 @@ before(async () => {
   place = await temporaryFolder();
   await chmod(place.path, 0o755);
   backup = String((await desk.summary(["backup"]))["point"]);
-  early = await timeNow();
+  early = await serverTime(desk.server);
   const [identity] = (await listPoints(repository, { signal })).points;
   const { database } = desk.installation.database;
   const protection = await protect(desk.server, { id: identity?.installationId ?? "", name: "desk" }, { database });
@@ -66,7 +59,7 @@ before(async () => {
     "select pg_current_wal_insert_lsn()::text as lsn, (select count(*)::int from messages) as messages",
     database,
   );
-  good = { time: await timeNow(), lsn: String(row?.["lsn"]), messages: Number(row?.["messages"]) };
+  good = { time: await serverTime(desk.server), lsn: String(row?.["lsn"]), messages: Number(row?.["messages"]) };
   await onDatabase(desk.installation, async (client) => {
     await client.query("delete from messages");
     await client.query("update accounts set name = 'after'");
