@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { dirname, join, relative, resolve } from "node:path";
 import { test } from "node:test";
+import { parse } from "yaml";
 import { ERRORS } from "../src/base/errors.ts";
 import { EXITS } from "../src/cli/exits.ts";
 import { parseCall } from "../src/cli/parse.ts";
@@ -159,6 +160,26 @@ test("docs/doctor.md says of each finding whether it can be acknowledged", () =>
   assert.ok(told.size > 80, `${told.size} findings found`);
   const only = findingKinds().filter((kind) => isDoctorsOwn(kind) && !told.has(kind));
   assert.deepEqual(only, []);
+});
+
+test("docs/daily.md has every metric that is written, no other, and alert rules as Prometheus takes them", () => {
+  const text = document("docs/daily.md");
+  const source = document("src/job/run-metrics.ts");
+  const written = [...source.matchAll(/\[\s*"([a-z_]+)",\s*"[A-Z0-9]/g)].map(([, name]) => `chatkeep_${name}`);
+  const told = [...text.matchAll(/^\| (`chatkeep_.*?) \|/gm)].flatMap(
+    ([, names = ""]) => names.match(/chatkeep_\w+/g) ?? [],
+  );
+  assert.ok(written.length > 15);
+  assert.deepEqual(told.toSorted(), written.toSorted());
+  const [, yaml = ""] = /```yaml\n(groups:[^]*?)```/.exec(text) ?? [];
+  const { groups } = parse(yaml) as { groups: { rules: { alert: string; expr: string }[] }[] };
+  const rules = groups.flatMap((group) => group.rules);
+  assert.equal(new Set(rules.map(({ alert }) => alert)).size, rules.length);
+  for (const { alert, expr } of rules) {
+    const [name = "none"] = /chatkeep_\w+/.exec(expr) ?? [];
+    assert.ok(written.includes(name), `${alert}: ${name}`);
+  }
+  assert.ok(rules.some(({ expr }) => expr.includes("chatkeep_watch_safe_until_timestamp_seconds")));
 });
 
 test("no section of docs/errors.md is empty", () => {
