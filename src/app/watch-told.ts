@@ -25,6 +25,8 @@ interface Telling {
   readonly isOver: boolean;
   /** It is about something that happened, and does not come again. */
   readonly isEvent: boolean;
+  /** Since when it is there again without having been told anew. */
+  readonly backMs?: number | undefined;
 }
 
 /** What people were told, and have not been told to be over. */
@@ -39,8 +41,9 @@ export const NOTHING_TOLD: Told = { last: new Map(), isOwed: false };
 
 /**
  * What of this needs somebody and was not told yet; and what is known to them then. Something that comes and goes is told again
- * when {@link LIMITS.watchToldAgainMs} have passed since it was told, if it is there then; what happened is not, within a day; what
- * becomes an alarm is told at once.
+ * when {@link LIMITS.watchToldAgainMs} have passed since it was told, if it is there then; an alarm already when it stays for
+ * {@link LIMITS.watchStaysMs}, for people were told that it was over. What happened is not, within a day; what becomes an alarm is told at
+ * once.
  */
 export function newsOf(
   { last, isOwed }: Told,
@@ -51,13 +54,16 @@ export function newsOf(
   const fresh = [...loud].filter(([name, { level }]) => {
     const before = last.get(name);
     if (before === undefined || (level === "alarm" && !before.isAlarm)) return true;
-    return before.isOver && !before.isEvent && nowMs - before.atMs >= LIMITS.watchToldAgainMs;
+    if (!before.isOver || before.isEvent) return false;
+    const stays = level === "alarm" && nowMs - (before.backMs ?? nowMs) >= LIMITS.watchStaysMs;
+    return stays || nowMs - before.atMs >= LIMITS.watchToldAgainMs;
   });
   const told = new Map<string, Telling>();
   for (const [name, before] of last) {
     const isThere = loud.has(name);
     if (isThere || nowMs - before.atMs < (before.isEvent ? LIMITS.watchEventMs : LIMITS.watchToldAgainMs)) {
-      told.set(name, { ...before, isOver: before.isOver || !isThere });
+      const backMs = isThere && before.isOver ? (before.backMs ?? nowMs) : undefined;
+      told.set(name, { ...before, isOver: before.isOver || !isThere, backMs });
     }
   }
   for (const [name, { level, event }] of fresh) {

@@ -252,6 +252,8 @@ export const LIMITS = {
   watchSilentMs: 60_000,
   /** What comes and goes is told again after this at the earliest. */
   watchToldAgainMs: 10 * 60_000,
+  /** … but an alarm that came back and stays for so long is told then. */
+  watchStaysMs: 60_000,
   /** Between two looks for uploaded files. */
   followEveryMs: 5_000,
   /** So often it is looked whether a base is due … */

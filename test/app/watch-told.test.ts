@@ -83,7 +83,7 @@ test("what comes and goes is told again after ten minutes at the earliest, and t
   ]);
 });
 
-test("one that stays after it came back is told when the ten minutes are over, and one that was not told is not said to be over", () => {
+test("an alarm that comes back and stays is told within a minute or so, and one that was not told is not said to be over", () => {
   const there = { findings: [alarm("session")] };
   const gone = { findings: [] };
   assert.deepEqual(
@@ -93,11 +93,26 @@ test("one that stays after it came back is told when the ten minutes are over, a
       { atMs: 10_000, ...there },
       { atMs: 15_000, ...gone },
       { atMs: 20_000, ...there },
+      { atMs: 75_000, ...there },
+      { atMs: 80_000, ...there },
+      { atMs: 200_000, ...there },
+      { atMs: 205_000, ...gone },
+    ]),
+    ["0: session", "5: well", "80: session", "205: well"],
+  );
+});
+
+test("a warning that comes back and stays is told when the ten minutes are over", () => {
+  const there = { findings: [alarm("behind", "warning")] };
+  assert.deepEqual(
+    toldOf([
+      { atMs: 0, ...there },
+      { atMs: 5_000, findings: [] },
+      { atMs: 20_000, ...there },
       { atMs: 599_000, ...there },
       { atMs: 604_000, ...there },
-      { atMs: 609_000, ...there },
     ]),
-    ["0: session", "5: well", "604: session"],
+    ["0: behind", "5: well", "604: behind"],
   );
 });
 
