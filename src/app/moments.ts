@@ -7,6 +7,7 @@ import { formatInstant } from "../base/clock.ts";
 import { Failure, isFailure } from "../base/errors.ts";
 import type { Finding } from "../base/findings.ts";
 import { shortId } from "../base/ids.ts";
+import { LIMITS } from "../base/limits.ts";
 import type { Installation } from "../installation/installation.ts";
 import type { BackupOptions } from "../job/backup.ts";
 import { lookBefore } from "../job/last-commit.ts";
@@ -123,12 +124,25 @@ async function commitBefore(
   });
   if (point !== undefined && BigInt(Math.trunc(point.takenAtMs)) * 1000n >= beforeUs) return undefined;
   const newest = formatMicros(beforeUs);
+  const aheadMs = Number(us / 1000n) - s.clock.now();
+  if (aheadMs > LIMITS.momentAheadMs) throw inTheFuture(us, newest, s);
   const other =
     point === undefined ? "" : `, or ${shortId(point.id)}, the restore point of ${formatInstant(point.takenAtMs)}`;
   throw new Failure(
     "moment/outside",
     `the moment ${formatMicros(us)} cannot be had: the nearest before it that the log has is ${newest}, and whether something was committed in between is not known`,
     { hint: `Say which you want: ${newest}${other}.` },
+  );
+}
+
+/** At night a time of the wall is easily written with the wrong zone. */
+function inTheFuture(us: bigint, newest: string, { clock }: Pick<Surroundings, "clock">): Failure {
+  return new Failure(
+    "moment/outside",
+    `the moment ${formatMicros(us)} lies in the future: it is ${formatInstant(clock.now())} now`,
+    {
+      hint: `Was it read from a clock of another zone? Give that zone, as in 2026-11-23T16:58:50+01:00; or say so long before now, as -5m. The newest moment is ${newest}: 'now'.`,
+    },
   );
 }
 

@@ -384,6 +384,8 @@ export const LIMITS = {
   guardPointAgeMs: 3_600_000,
   /** A restore point that was made of a moment is kept so long, unless it is held. */
   momentKeptMs: 24 * 3_600_000,
+  /** A time that is later than now by more than this is a slip, and no difference of clocks. */
+  momentAheadMs: 2 * 60_000,
   /** Of a moment at which a base was being taken, an earlier one is tried; so many at most. */
   servingBases: 3,
   /** Restore points on either side of a moment that are asked for files which the nearest lacks. */

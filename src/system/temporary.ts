@@ -5,11 +5,14 @@
 import { mkdtemp, readdir, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { Failure, messageOf } from "../base/errors.ts";
 import { isMarkOver, ownMark } from "./leftovers.ts";
 
 export interface TemporaryFolder extends AsyncDisposable {
   readonly path: string;
 }
+
+const REFUSED_FOR_ROOM: readonly string[] = ["ENOSPC", "EDQUOT"];
 
 /** Every prefix begins like this. */
 const NAME = /^chatkeep-[a-z]+-([0-9a-f.]+)-[A-Za-z0-9]{6}$/;
@@ -19,6 +22,7 @@ const NAME = /^chatkeep-[a-z]+-([0-9a-f.]+)-[A-Za-z0-9]{6}$/;
  * @param prefix `chatkeep-` and a word.
  * @param options `owner`: the number of another user, whom folders of this kind are given to; what killed runs left is
  * removed though it is that user's.
+ * @throws Failure `store/denied` or `store/full` where none can be made.
  */
 export async function openTemporaryFolder(
   prefix: string,
@@ -26,13 +30,26 @@ export async function openTemporaryFolder(
   { owner }: { owner?: number | undefined } = {},
 ): Promise<TemporaryFolder> {
   await removeDeadOnes(parent, owner);
-  const path = await mkdtemp(join(parent, `${prefix}-${ownMark()}-`));
+  const path = await makeBelow(parent, prefix);
   return {
     path,
     async [Symbol.asyncDispose]() {
       await rm(path, { recursive: true, force: true });
     },
   };
+}
+
+async function makeBelow(parent: string, prefix: string): Promise<string> {
+  try {
+    return await mkdtemp(join(parent, `${prefix}-${ownMark()}-`));
+  } catch (cause) {
+    const isFull = REFUSED_FOR_ROOM.includes((cause as NodeJS.ErrnoException).code ?? "");
+    throw new Failure(
+      isFull ? "store/full" : "store/denied",
+      `cannot make a temporary folder in '${parent}': ${messageOf(cause)}`,
+      { hint: "Set TMPDIR to a folder that is there, has room, and may be written to.", cause },
+    );
+  }
 }
 
 const swept = new Set<string>();

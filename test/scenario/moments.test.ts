@@ -368,6 +368,12 @@ test("a time after the last commit is refused, with both that can be had, until 
     /cannot be had: the nearest before it that the log has is \d{4}-.*in between is not known/,
   );
   assert.match(refused.stderr, new RegExp(`Say which you want: \\d{4}-.*Z, or ${backup.slice(0, 8)}`));
+  const slip = await desk.chatkeep(["dump", "2099-11-23T16:58:50Z", "manifest.json"]);
+  assert.equal(slip.status, 1, slip.stdout);
+  assert.match(
+    slip.stderr,
+    /the moment 2099-\S+ lies in the future: it is \d{4}-\S+Z now\nhint: Was it .* another zone\?/,
+  );
 
   const identity = (await listPoints(reopen(repository), { signal })).points[0]?.installationId ?? "";
   const log = { systemId: String(row?.["system"]), timeline: 1, even: { at: String(row?.["later"]), lsn: "0/1" } };

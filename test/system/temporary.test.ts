@@ -3,6 +3,7 @@ import { spawnSync } from "node:child_process";
 import { chownSync, existsSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { basename } from "node:path";
 import { test } from "node:test";
+import { isFailure } from "../../src/base/errors.ts";
 import { ownMark } from "../../src/system/leftovers.ts";
 import { openTemporaryFolder } from "../../src/system/temporary.ts";
 import { temporaryFolder } from "../harness/temporary.ts";
@@ -21,6 +22,15 @@ test("a temporary folder is private, and gone at the end with everything in it",
     writeFileSync(`${path}/file`, "x");
   }
   assert.equal(existsSync(path), false);
+});
+
+test("a folder for temporary files that is not there is said with what to do, and is no fault of ours", async () => {
+  await using parent = await temporaryFolder();
+  await assert.rejects(openTemporaryFolder("chatkeep-code", parent.at("gone")), (error: unknown) => {
+    assert.ok(isFailure(error, "store/denied"), String(error));
+    assert.match(`${error.message} ${error.hint}`, /cannot make a temporary folder in '.*gone'.*Set TMPDIR/);
+    return true;
+  });
 });
 
 test("what killed runs of this machine left goes when the next one begins, and nothing else", async () => {
