@@ -12,13 +12,12 @@ import type { ServerAddress } from "../../postgres/address.ts";
 import { connect } from "../../postgres/connect.ts";
 import type { Recovered } from "../../postgres/recovery.ts";
 import type { WalSource } from "../../postgres/recovery-wal.ts";
-import { openTemporaryFolder } from "../../system/temporary.ts";
 import type { TransactionEnd } from "../../wal/events.ts";
 import { formatLsn, type Lsn } from "../../wal/lsn.ts";
 import { positionIn } from "../moment-position.ts";
 import type { Continuous } from "./list.ts";
 import type { MomentSource } from "./moment.ts";
-import { type LegReading, readLeg } from "./read-leg.ts";
+import { type CommitReading, readCommits } from "./read-commits.ts";
 
 /** What is known of the databases of a cluster, to look for one that is not there. */
 export interface DatabaseTrace {
@@ -69,10 +68,7 @@ export function droppedDatabases({ rows }: Pick<TransactionEnd, "rows">): number
 async function lastCommitIn(
   oid: number,
   before: Lsn,
-  reading: Omit<LegReading, "leg" | "history" | "folder"> & {
-    legs: readonly Leg[];
-    historyOf: (timeline: number) => LegReading["history"];
-  },
+  reading: CommitReading,
   { progress, signal }: TraceOptions,
 ): Promise<DatabaseEnd> {
   const legs = reading.legs
@@ -80,25 +76,21 @@ async function lastCommitIn(
     .map((leg) => ({ ...leg, to: leg.to < before ? leg.to : before }));
   const total = legs.reduce((sum, { from, to }) => sum + Number(to - from), 0);
   progress.stage("looking for the last commit in the database", { total, unit: "bytes" });
-  await using folder = await openTemporaryFolder("chatkeep-search");
   let last: EndOfCommit | undefined;
   let drops: bigint[] = [];
-  for (const leg of legs) {
-    await readLeg(
-      { ...reading, leg, history: reading.historyOf(leg.timeline), folder: folder.path },
-      {
-        onEvent: (event) => {
-          if (event.kind !== "commit" || event.startLsn < leg.from || event.lsn > leg.to) return;
-          if (writesIn(event, oid)) {
-            last = { timeline: leg.timeline, lsn: event.lsn, timeUs: event.timeUs };
-            drops = [];
-          } else if (droppedDatabases(event) > 0) drops.push(event.timeUs);
-        },
-        onBytes: (bytes) => progress.advance(bytes),
-        signal,
+  await readCommits(
+    { ...reading, legs },
+    {
+      onCommit: (event, { timeline }) => {
+        if (writesIn(event, oid)) {
+          last = { timeline, lsn: event.lsn, timeUs: event.timeUs };
+          drops = [];
+        } else if (droppedDatabases(event) > 0) drops.push(event.timeUs);
       },
-    );
-  }
+      onBytes: (bytes) => progress.advance(bytes),
+      signal,
+    },
+  );
   return { last, droppedUs: drops.length === 1 ? drops[0] : undefined };
 }
 
@@ -110,9 +102,7 @@ export function traceOf(
   legs: readonly Leg[],
 ): DatabaseTrace {
   const { systemId, segmentBytes, major } = base;
-  const historyOf = (timeline: number) =>
-    continuous.histories.find((one) => one.systemId === systemId && one.timeline === timeline);
-  const reading = { wal, major, systemId, segmentBytes, legs, historyOf };
+  const reading = { wal, major, systemId, segmentBytes, legs, histories: continuous.histories };
   return {
     baseTo: base.to,
     oidOf: (name) => databases.find((one) => one.name === name)?.oid,

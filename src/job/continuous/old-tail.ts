@@ -12,7 +12,7 @@ import { openTemporaryFolder } from "../../system/temporary.ts";
 import type { TimelineHistory } from "../../wal/history.ts";
 import { type Lsn, segmentStart } from "../../wal/lsn.ts";
 import { type Continuous, listContinuous } from "./list.ts";
-import { readLeg } from "./read-leg.ts";
+import { readCommits } from "./read-commits.ts";
 import { openWal } from "./read-wal.ts";
 import { standingOf } from "./take-up.ts";
 
@@ -76,24 +76,21 @@ export async function commitsInTail(
   const { segmentBytes, major } = server;
   const { spans, journal, histories } = await listContinuous(repository, line.installation, { signal });
   const { systemId, timeline } = line;
-  const history = histories.find((one) => one.systemId === systemId && one.timeline === timeline);
   const legs = [{ timeline, from, to }];
   const wanted = { ...line, segmentBytes, legs, spans, journal: journal.objects, major, histories };
   await using folder = await openTemporaryFolder("chatkeep-tail");
   await using wal = await openWal(repository, wanted, join(folder.path, "put-together"), { signal });
   let commits: TailCommits = { count: 0, last: undefined, sinceUs: 0n, untilUs: 0n };
   let unread = Number(to - segmentStart(from, segmentBytes));
-  const trouble = await readLeg(
-    { leg: { timeline, from, to }, history, wal, major, systemId, segmentBytes, folder: folder.path },
+  const troubles = await readCommits(
+    { wal, legs, major, systemId, segmentBytes, histories },
     {
-      onEvent(event) {
-        if (event.kind === "commit" && event.lsn > from && event.lsn <= to) commits = withCommit(commits, event);
-      },
+      onCommit: (commit) => (commits = withCommit(commits, commit)),
       onBytes: (bytes) => (unread -= bytes),
       signal,
     },
   );
-  return trouble !== undefined || unread > 0 ? undefined : commits;
+  return troubles.length > 0 || unread > 0 ? undefined : commits;
 }
 
 function withCommit({ count, sinceUs, untilUs }: TailCommits, { lsn, timeUs }: Commit): TailCommits {

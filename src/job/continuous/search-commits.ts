@@ -20,7 +20,7 @@ import {
 } from "../commits-summary.ts";
 import { droppedDatabases } from "./dropped-database.ts";
 import type { Continuous, ListedSpan, ListedWindowBase } from "./list.ts";
-import { type LegReading, readLeg } from "./read-leg.ts";
+import { readCommits } from "./read-commits.ts";
 import { openWal } from "./read-wal.ts";
 import { nameOfFile, TableNames } from "./table-names.ts";
 
@@ -160,11 +160,13 @@ async function searchStretch({ range, legs }: Stretch, search: CommitSearch, fou
   await using folder = await openTemporaryFolder("chatkeep-search");
   const wanted = { installation: installationId, systemId, segmentBytes, legs, ...log };
   await using wal = await openWal(repository, wanted, join(folder.path, "put-together"), { signal });
-  for (const leg of legs) {
-    const history = continuous.histories.find((one) => one.systemId === systemId && one.timeline === leg.timeline);
-    const reading = { leg, names, history, wal, major: listed.base.major, systemId, segmentBytes, folder: folder.path };
-    await searchLeg(reading, search, found);
-  }
+  const reading = { wal, legs, major: listed.base.major, systemId, segmentBytes, histories };
+  const unread = await readCommits(reading, {
+    onCommit: (event, leg) => consider(event, { timeline: leg.timeline, names, systemId }, search, found),
+    onBytes: (bytes) => search.progress.advance(bytes),
+    signal,
+  });
+  found.unread.push(...unread);
   const [first, last] = [legs[0], legs.at(-1)];
   if (first === undefined || last === undefined) return;
   found.searched.push({
@@ -174,30 +176,13 @@ async function searchStretch({ range, legs }: Stretch, search: CommitSearch, fou
   });
 }
 
-interface NamedReading extends LegReading {
-  readonly names: TableNames;
-}
-
-async function searchLeg(reading: NamedReading, search: CommitSearch, found: Finds): Promise<void> {
-  const { progress, signal } = search;
-  const problem = await readLeg(reading, {
-    onEvent: (event) => {
-      if (event.kind === "commit") consider(event, reading, search, found);
-    },
-    onBytes: (bytes) => progress.advance(bytes),
-    signal,
-  });
-  if (problem !== undefined) found.unread.push(problem);
-}
-
 function consider(
   event: TransactionEnd,
-  { leg, names, systemId }: Pick<NamedReading, "leg" | "names" | "systemId">,
+  { timeline, names, systemId }: { timeline: number; names: TableNames; systemId: string },
   search: CommitSearch,
   found: Finds,
 ): void {
   const { sinceUs, untilUs, limit } = search;
-  if (event.startLsn < leg.from || event.lsn > leg.to) return;
   if (sinceUs !== undefined && event.timeUs < sinceUs) return;
   if (untilUs !== undefined && event.timeUs > untilUs) return;
   found.commits += 1;
@@ -208,7 +193,7 @@ function consider(
   if (!tables.some((change) => isWanted(change, search.wanted))) return;
   found.matching += 1;
   const { timeUs, startLsn, lsn, xid, isWhole } = event;
-  keepNewest(found.kept, { timeUs, startLsn, lsn, xid, isWhole, systemId, timeline: leg.timeline, tables }, limit);
+  keepNewest(found.kept, { timeUs, startLsn, lsn, xid, isWhole, systemId, timeline, tables }, limit);
 }
 
 function countUnnamed(found: Finds, timeUs: bigint): void {

@@ -1,44 +1,70 @@
-/** Reads a leg of the log for what its records tell: from the first byte to the last, a segment at a time. */
+/** Reads the log along a line of history for what was committed: from the first byte to the last, a segment at a time. */
 import { createReadStream } from "node:fs";
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { LIMITS } from "../../base/limits.ts";
 import type { Leg } from "../../policy/window.ts";
 import type { WalSource } from "../../postgres/recovery-wal.ts";
-import type { WalEvent } from "../../wal/events.ts";
-import type { TimelineHistory } from "../../wal/history.ts";
+import { openTemporaryFolder } from "../../system/temporary.ts";
+import type { TransactionEnd, WalEvent } from "../../wal/events.ts";
 import { formatLsn, parseSegmentName, segmentStart } from "../../wal/lsn.ts";
 import { describeWalProblem } from "../../wal/problem.ts";
 import { createWalReader } from "../../wal/reader.ts";
+import type { Continuous } from "./list.ts";
 
-export interface LegReading {
-  readonly leg: Leg;
-  readonly history: TimelineHistory | undefined;
+export interface CommitReading extends Pick<Continuous, "histories"> {
   readonly wal: WalSource;
+  readonly legs: readonly Leg[];
   readonly major: number;
   readonly systemId: string;
   readonly segmentBytes: number;
-  /** A private one, in which one segment lies at a time. */
-  readonly folder: string;
 }
 
 /**
- * @param options `onEvent`: told all that the leg's segments tell, also what lies before its first byte in the first of them.
- * `onBytes`: told how many were read.
- * @returns from where on it cannot be read, as a sentence; undefined where all of it was.
+ * @param options `onCommit`: told each commit whose record lies within a leg, in order. `onBytes`: told how many were read.
+ * @returns of each leg that cannot be read to its end from where on, as a sentence.
  * @throws what `wal` throws.
  */
-export async function readLeg(
-  { leg, history, wal, major, systemId, segmentBytes, folder }: LegReading,
+export async function readCommits(
+  reading: CommitReading,
   {
+    onCommit,
+    ...options
+  }: { onCommit: (commit: TransactionEnd, leg: Leg) => void; onBytes: (bytes: number) => void; signal: AbortSignal },
+): Promise<string[]> {
+  // One segment lies in it at a time.
+  await using folder = await openTemporaryFolder("chatkeep-search");
+  const unread: string[] = [];
+  for (const leg of reading.legs) {
+    const onEvent = (event: WalEvent) => {
+      // The segments of a leg begin before it.
+      if (event.kind === "commit" && event.startLsn >= leg.from && event.lsn <= leg.to) onCommit(event, leg);
+    };
+    const problem = await readLeg(reading, { ...options, leg, onEvent, path: join(folder.path, "segment") });
+    if (problem !== undefined) unread.push(problem);
+  }
+  return unread;
+}
+
+async function readLeg(
+  { wal, major, systemId, segmentBytes, histories }: CommitReading,
+  {
+    leg,
+    path,
     onEvent,
     onBytes,
     signal,
-  }: { onEvent: (event: WalEvent) => void; onBytes: (bytes: number) => void; signal: AbortSignal },
+  }: {
+    leg: Leg;
+    path: string;
+    onEvent: (event: WalEvent) => void;
+    onBytes: (bytes: number) => void;
+    signal: AbortSignal;
+  },
 ): Promise<string | undefined> {
+  const history = histories.find((one) => one.systemId === systemId && one.timeline === leg.timeline);
   const from = segmentStart(leg.from, segmentBytes);
   const reader = createWalReader({ from, major, systemId, timeline: history ?? leg.timeline, segmentBytes });
-  const path = join(folder, "segment");
   for (const name of wal.names) {
     const segment = parseSegmentName(name, segmentBytes);
     if (segment === undefined || segment.timeline !== leg.timeline) continue;
