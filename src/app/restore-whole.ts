@@ -7,7 +7,9 @@ import { listPoints } from "../job/points.ts";
 import { findUnfinished, isUnfinished, type KeptRestore, refuseUnfinished } from "../job/restore-journals.ts";
 import type { Part } from "../job/restore-findings.ts";
 import { planWholeRollback, rollbackWhole } from "../job/rollback-whole.ts";
+import { namesAtTarget } from "../job/target-server.ts";
 import type { WholePlan, WholeRollbackPlan, WholeRollbackSummary, WholeSummary } from "../job/whole-summaries.ts";
+import { parseMoment } from "../point/moment.ts";
 import { type KeptDatabase, listKept } from "../postgres/kept-databases.ts";
 import { findConfig } from "./config.ts";
 import { PROGRAM } from "./program.ts";
@@ -51,7 +53,10 @@ export interface WholeFlags {
 
 const ALL: readonly Part[] = ["database", "storage", "config", "code"];
 
-/** What would be done. Changes nothing. @throws Failure `restore/unfinished` before a moment is recovered. */
+/**
+ * What would be done. Changes nothing.
+ * @throws Failure before a moment is recovered: `restore/unfinished`, and of the `database/` codes for a server that does not let us in.
+ */
 export async function planWhole(
   globals: Globals,
   point: string,
@@ -61,6 +66,8 @@ export async function planWhole(
   const opened = await openPlace(globals, flags.onto, s);
   // Before the point: where that is a moment, the database is recovered first, which may take hours.
   await refuseBesideUnfinished(globals, s);
+  const isMoment = parseMoment(point, s.clock.now()) !== undefined;
+  if (isMoment && (flags.parts ?? ALL).includes("database")) await namesAtTarget(opened.place, s);
   const found = await openPoint(globals, point, s);
   const job = await import("../job/plan-whole.ts");
   const options = { ...optionsOf(flags, opened, found.name, s), known: found.findings ?? [] };

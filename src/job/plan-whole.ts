@@ -1,15 +1,13 @@
 /** What bringing a point back into an installation's own place means there: every stage looks, and nothing is changed. */
 import { type Clock, formatInstant } from "../base/clock.ts";
-import { Failure, isFailure } from "../base/errors.ts";
+import { isFailure } from "../base/errors.ts";
 import type { Finding } from "../base/findings.ts";
 import { shortId } from "../base/ids.ts";
 import type { Progress } from "../base/progress.ts";
 import type { Environment } from "../chatwoot/environment.ts";
-import { LOST_ENVIRONMENT } from "../installation/installation.ts";
 import { parseEnvironment, SAVED_ENVIRONMENT } from "../point/environment.ts";
 import type { Manifest } from "../point/manifest.ts";
-import { keptName, readDatabaseNames } from "../postgres/kept-databases.ts";
-import { connectBeside } from "../postgres/target.ts";
+import { keptName } from "../postgres/kept-databases.ts";
 import { describeUse } from "../postgres/use.ts";
 import { isNotWhole, notWholeFinding } from "./not-whole.ts";
 import type { PointReader } from "./point-reader.ts";
@@ -20,6 +18,7 @@ import { savedKeyFindings } from "./saved-keys.ts";
 import { ALL_STAGES } from "./stages/all.ts";
 import { planVersions } from "./stages/code-versions.ts";
 import type { Place, Stage, StageContext, StageName, StageOptions, StagePlan, UndoContext } from "./stages/stage.ts";
+import { namesAtTarget } from "./target-server.ts";
 import { toldMoment } from "./moment-position.ts";
 import { momentFindings } from "./moment-told.ts";
 import { lackingFindings } from "./unreadable.ts";
@@ -235,18 +234,7 @@ async function planStage(stage: Stage, context: StageContext): Promise<StagePlan
 
 /** A name that no database has. */
 async function freshName({ place, signal }: WholeOptions, at: string): Promise<string> {
-  const { address, installation } = place;
-  try {
-    await using connection = await connectBeside(address, { signal });
-    return keptName(address.database, "restoring", at, [...(await readDatabaseNames(connection)).values()]);
-  } catch (error) {
-    const isLost = ["linux-vm", "manual"].includes(installation.kind) && installation.envFile === undefined;
-    if (signal.aborted || !isLost || !isFailure(error) || !error.code.startsWith("database/")) throw error;
-    throw new Failure(error.code, `${error.message}; .env, which says where the database is, is not there`, {
-      hint: LOST_ENVIRONMENT,
-      cause: error,
-    });
-  }
+  return keptName(place.address.database, "restoring", at, await namesAtTarget(place, { signal }));
 }
 
 interface UndoContextParts extends Surrounding {

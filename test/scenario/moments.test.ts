@@ -133,6 +133,19 @@ longTest(
   },
 );
 
+test("a server that does not answer is said before a moment is recovered for it", async () => {
+  const environment = await readFile(desk.installation.envFile, "utf8");
+  const envFile = join(desk.root, "gone.env");
+  await writeFile(envFile, environment.replace(/^POSTGRES_PORT=.*$/m, "POSTGRES_PORT=1"));
+  const config = parse(await readFile(desk.config, "utf8")) as { installation: Record<string, unknown> };
+  const gone = join(desk.root, "gone.yaml");
+  await writeFile(gone, stringify({ ...config, installation: { ...config.installation, "env-file": envFile } }));
+  const refused = await desk.chatkeep(["--config", gone, "restore", good.time, "--plan"]);
+  assert.equal(refused.status, 1, refused.stdout);
+  assert.match(refused.stderr, /^error: no PostgreSQL server answers .*\nhint: .* gone for good, start a new one /m);
+  assert.doesNotMatch(refused.stderr, /brought back before|reading the base/);
+});
+
 test("a drill takes one name for what it proves", async () => {
   for (const args of [
     ["drill", "latest", "--at", "random"],
