@@ -110,7 +110,11 @@ function keepBases(options: WatchOptions, signal: AbortSignal): BaseKeeper {
       tellPages(repository, hasDamagedPages);
       book.baseTaken({ atMs: Number(base.beganUs / 1000n), repository, bytes: base.bytes, seconds });
     },
-    onTrouble: (trouble) => book.baseTrouble(trouble),
+    onTrouble: (trouble) => {
+      book.baseTrouble(trouble);
+      // A session of the log goes on for weeks where its role's password has changed, and lets in no base.
+      server.session(trouble, "bases");
+    },
     onServed: (repository, base, hasDamagedPages) => {
       book.gapServed(repository);
       tellPages(repository, hasDamagedPages);

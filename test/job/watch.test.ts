@@ -73,3 +73,70 @@ test("a base with damaged pages and a clock that is an hour behind are among a w
   assert.match(about[1] ?? "", /^pages-damaged primary: .*'primary'/);
   assert.deepEqual(said, ["taking a base: there is none", "a base is in 'primary'"]);
 });
+
+test("a base that nobody is let in for any more has the server looked for, while the log's session goes on", async () => {
+  await using server = await startPostgres({ settings: ["max_slot_wal_keep_size=1GB"] });
+  await server.query("create role keeper login replication");
+  const repository = await newRepository(createMemoryStore());
+  const quick = {
+    ...hasty,
+    sleep: async (ms: number, aborts?: AbortSignal) => await hasty.sleep(Math.min(ms, 100), aborts),
+  };
+  const book = new WatchBook({
+    program: "chatkeep test",
+    host: "desk-1",
+    pid: process.pid,
+    mode: "stream",
+    repositories: ["primary"],
+    clock: quick,
+    rpoMs: 24 * 3_600_000,
+  });
+  const happened: string[] = [];
+  const until = async (what: string, from: number) => {
+    for (const end = performance.now() + PATIENCE_MS; !happened.slice(from).includes(what); await sleep(20)) {
+      if (failed !== undefined) throw failed;
+      assert.ok(performance.now() < end, `${what}: ${book.findings.map(({ message }) => message).join(" ")}`);
+    }
+  };
+  const stop = new AbortController();
+  const watching = watchLog({
+    repositories: [{ name: "primary", open: async () => reopen(repository) }],
+    identity: IDENTITY,
+    server: new WatchedServer({
+      address: server.address,
+      replication: { ...server.address, user: "keeper" },
+      look: async ({ address }) => {
+        happened.push("look");
+        return { address, replication: server.address };
+      },
+      say() {},
+      signal: stop.signal,
+    }),
+    sources: () => assert.fail("there are no files"),
+    book,
+    program: "chatkeep test",
+    clock: quick,
+    signal: stop.signal,
+    flushMs: 100,
+    maxRetainedBytes: 2 ** 40,
+    isAccepted: async () => false,
+    baseEveryMs: 1,
+    baseRate: undefined,
+    rtoMs: undefined,
+    replayRate: async () => 1,
+    say: (line) => void (line.startsWith("a base is in") && happened.push("base")),
+  });
+  let failed: unknown;
+  watching.catch((error: unknown) => (failed = error));
+  try {
+    await until("base", 0);
+    // A role that may replicate and no more is enough, as docs/continuous.md says.
+    assert.ok(!happened.includes("look"));
+    await server.query("alter role keeper nologin");
+    await until("look", 0);
+    await until("base", happened.indexOf("look"));
+  } finally {
+    stop.abort(new Failure("run/cancelled", "the test is over"));
+    await assert.rejects(watching, /the test is over/);
+  }
+});

@@ -234,7 +234,8 @@ async function about(connection: Connection): Promise<About> {
        coalesce(pg_catalog.current_setting('summarize_wal', true), 'off') = 'on' as summarizes`,
   );
   const rows = await connection.query<{ name: string; setting: string }>(
-    "select name, pg_catalog.current_setting(name, true) as setting from unnest($1::text[]) as name",
+    // There are only those in it that the role may see: asked for another, the server refuses all of them.
+    "select name, pg_catalog.current_setting(name, true) as setting from pg_catalog.pg_settings where name = any($1::text[])",
     [BASE_SETTINGS],
   );
   const settings = rows
