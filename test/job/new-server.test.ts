@@ -20,6 +20,7 @@ import { Sources } from "../../src/job/sources.ts";
 import { watchLog } from "../../src/job/watch.ts";
 import { WatchBook } from "../../src/job/watch-book.ts";
 import { WatchedServer } from "../../src/job/watched-server.ts";
+import { parseMicros } from "../../src/point/continuous.ts";
 import { parseMoment } from "../../src/point/moment.ts";
 import { connect } from "../../src/postgres/connect.ts";
 import type { Repository } from "../../src/repo/repository.ts";
@@ -191,8 +192,10 @@ async function storedIn(names: readonly string[], { address, systemId }: Cluster
   });
 }
 
-async function find(opened: Repository, live: TestAddress | undefined, table: string): Promise<FoundCommit[]> {
-  const { found, unread, unnamed } = await findCommits({
+type Times = Partial<Record<"sinceUs" | "untilUs", bigint | undefined>>;
+
+async function search(opened: Repository, live: TestAddress | undefined, table: string, times: Times = {}) {
+  return await findCommits({
     repository: reopen(opened),
     installationId: IDENTITY.id,
     live,
@@ -202,7 +205,12 @@ async function find(opened: Repository, live: TestAddress | undefined, table: st
     limit: 1000,
     progress: silent,
     signal,
+    ...times,
   });
+}
+
+async function find(opened: Repository, live: TestAddress | undefined, table: string): Promise<FoundCommit[]> {
+  const { found, unread, unnamed } = await search(opened, live, table);
   assert.deepEqual([unread, unnamed], [[], null]);
   return found;
 }
@@ -287,6 +295,22 @@ test("what was done in either is found by the names of its own tables, and leads
     [other, [second.before, second.after, second.at, lost.at]],
   ] as const) {
     for (const word of words) assert.equal(await clusterOf(primary, word), cluster.systemId, word);
+  }
+  const between = parseMicros(gone.at.replace(/\+00:00$/, "Z"));
+  assert.ok(between !== undefined);
+  for (const [times, deleted] of [
+    [{ untilUs: between }, 20],
+    [{ sinceUs: between }, 10],
+  ] as const) {
+    const { found } = await search(primary, undefined, "contacts", times);
+    assert.deepEqual(
+      found.flatMap(({ tables }) => tables.find(({ table }) => table === "contacts")?.deleted),
+      [deleted],
+    );
+  }
+  const { searched } = await search(primary, undefined, "contacts");
+  for (const [at, { from, to }] of searched.entries()) {
+    for (const word of [from, to]) assert.equal(await clusterOf(primary, word), [one, other][at]?.systemId, word);
   }
   assert.deepEqual([await contactsAt(primary, first.before), await contactsAt(primary, first.after)], [50, 30]);
   assert.equal(await contactsAt(primary, second.after), 40);
