@@ -11,10 +11,14 @@ const EARLIER_BASE = "Take an earlier moment, or one that an earlier base serves
 
 const NO_EARLIER_BASE = "An earlier base is needed: 'chatkeep list' shows from when to when any moment can be had.";
 const BEFORE_BASE = "that moment lies before the end of the base that was taken for it";
+const BEHIND_LOG = "the log ends before that moment";
 
-/** True where an earlier base may serve the moment: this one was being taken then. */
+/**
+ * True where an earlier base may serve the moment: this one was being taken then, or the server's clock was set back before it was, and
+ * what was committed at that time and later lies before it.
+ */
 export function needsEarlierBase(error: unknown): boolean {
-  return isFailure(error, "moment/outside") && error.message === BEFORE_BASE;
+  return isFailure(error, "moment/outside") && (error.message === BEFORE_BASE || error.message === BEHIND_LOG);
 }
 
 export function earlierBaseNeeded(): Failure {
@@ -27,7 +31,7 @@ const CASES: readonly Case[] = [
     said: /recovery ended before configured recovery target was reached/,
     explain: () => ({
       code: "moment/outside",
-      message: "the log ends before that moment",
+      message: BEHIND_LOG,
       hint: "'chatkeep list' shows from when to when any moment can be had.",
     }),
   },

@@ -6,7 +6,7 @@ import { Failure, isFailure } from "../../../src/base/errors.ts";
 import { parseChunkId } from "../../../src/base/ids.ts";
 import { type Progress, silent } from "../../../src/base/progress.ts";
 import { findServingBases, openMomentSource, withServingBase } from "../../../src/job/continuous/moment-source.ts";
-import { earlierBaseNeeded } from "../../../src/postgres/recovery-failure.ts";
+import { earlierBaseNeeded, recoveryFailure } from "../../../src/postgres/recovery-failure.ts";
 import type { AskedMoment } from "../../../src/point/moment.ts";
 import type { Repository } from "../../../src/repo/repository.ts";
 import { createMemoryStore } from "../../../src/store/memory-store.ts";
@@ -131,6 +131,14 @@ test("a base that is damaged is told, and the one before it serves the moment; a
   };
   await assert.rejects(withServingBase([one, before], neither, { progress }), damaged);
   assert.equal(said.length, 2);
+  // A clock that was set back: the newest base serves by its time, and that time comes no more in the log behind it.
+  const ended = recoveryFailure("FATAL:  recovery ended before configured recovery target was reached", 15);
+  const set = async (served: typeof one) => {
+    if (served === one) throw ended;
+    return served.base.id;
+  };
+  assert.equal(await withServingBase([one, before], set, { progress, isProof: true }), before.base.id);
+  await assert.rejects(withServingBase([one], set, { progress }), ended);
   const refused = new Failure("store/full", "no room");
   const full = async () => {
     throw refused;
