@@ -10,9 +10,10 @@ import { loadConfig } from "../../src/app/config.ts";
 import type { Surroundings } from "../../src/app/surroundings.ts";
 import { runWatch } from "../../src/app/watch.ts";
 import { lookAgain, lookForServer } from "../../src/app/watch-begin.ts";
-import { HappenedWriter } from "../../src/app/watch-happened.ts";
+import { HappenedWriter, readHappened } from "../../src/app/watch-happened.ts";
 import { systemClock } from "../../src/base/clock.ts";
 import { Failure, isFailure } from "../../src/base/errors.ts";
+import { LIMITS } from "../../src/base/limits.ts";
 import { silent } from "../../src/base/progress.ts";
 import type { WatchStatus } from "../../src/job/watch-book.ts";
 import { createRepository } from "../../src/repo/repository.ts";
@@ -155,10 +156,15 @@ test("a watch whose server is not there yet says so and tells, ends when it is t
     message: "it kept too much",
     hint: "Look.",
   } as const;
-  const untilMs = systemClock.now() + 3_600_000;
+  const untilMs = systemClock.now() + 3 * LIMITS.watchEventMs;
   await new HappenedWriter({ path: folder.at("state", ID) }).write([{ key: "slot", findings: [happened], untilMs }]);
   await using second = watch(config, "stream");
   await second.until("what happened before is known", (one) => kindsOf(one).includes("slot-given-up"));
+  const kept = async () =>
+    (await readHappened({ path: folder.at("state", ID) })).map((one) => [one.key, one.untilMs < untilMs]);
+  for (const late = performance.now() + PATIENCE_MS; (await kept())[0]?.[1] !== true; await sleep(20)) {
+    assert.ok(performance.now() < late, "it is written down for the next one, and for no longer than a day");
+  }
   await second.until("it waits", (one) => one.mode === "waiting" && kindsOf(one).includes("log-not-received"));
   await server.start(settings("127.0.0.2"));
   const begun = await second.until("it begins", (one) => one.log !== null && one.repositories[0]?.durable !== null);
