@@ -18,6 +18,12 @@ const NOTHING: MomentsSummary = {
   seconds: 1,
 };
 
+test("a time of which there is no log is not one in which nothing was done", () => {
+  assert.deepEqual(formatMoments({ ...NOTHING, searched: [], commits: 0 }, PLAIN), [
+    "the log has nothing of that time: 'chatkeep list' shows from when to when it is there",
+  ]);
+});
+
 test("nothing that was found is not the same as nothing that could be looked for", () => {
   assert.deepEqual(formatMoments(NOTHING, PLAIN), ["nothing of that in 1,661 transactions in 16.0 MiB of the log"]);
   assert.deepEqual(formatUnread(NOTHING), []);

@@ -11,6 +11,8 @@ export function formatMoments(summary: MomentsSummary, look: Look): string[] {
   const bytes = summary.searched.reduce((sum, range) => sum + range.bytes, 0);
   const read = `${plural(commits, "transaction")} in ${formatBytes(bytes)} of the log`;
   const [last] = found.toReversed();
+  if (last === undefined && summary.searched.length === 0)
+    return ["the log has nothing of that time: 'chatkeep list' shows from when to when it is there"];
   if (last === undefined) {
     const unnamed = summary.unnamed?.commits ?? 0;
     const but = unnamed > 0 ? `; of ${formatCount(unnamed)} of them it is not known which tables they changed` : "";
