@@ -26,6 +26,7 @@ import { JournalBounds, Takings, takeUpJournals } from "./journal-bounds.ts";
 import type { KeeperTimes } from "./keeper.ts";
 import {
   chooseLine,
+  endIfBounded,
   findLine,
   historyOf,
   oldestOf,
@@ -177,7 +178,8 @@ export class LogFollower {
         if (failure === undefined || clock.monotonic() - before > LIMITS.watchRetryMostMs) wait = FIRST_WAIT_MS;
         if (failure === undefined) continue;
         this.#afterFailure(failure);
-        onSession({ failure, inMs: wait });
+        // What we ended ourselves to begin anew is no trouble.
+        if (failure.code !== "run/cancelled") onSession({ failure, inMs: wait });
         await clock.sleep(wait, signal);
       }
     } finally {
@@ -275,6 +277,7 @@ export class LogFollower {
         await clock.sleep(LIMITS.watchLookMs, signal);
         const name = this.#slot?.name;
         this.#slot = name === undefined ? undefined : ((await readSlot(connection, name)) ?? this.#slot);
+        await endIfBounded(this.#slot, connection);
         const heardMs = clock.now();
         const { serverEnd, clockAheadMs } = await serverPosition(connection, clock);
         this.#server = { ...this.#server, clockAheadMs };

@@ -83,6 +83,13 @@ export async function openSlot(
   }
 }
 
+/** Where the server has got a bound for slots since, the next session has one that stays. @throws Failure `run/cancelled`, to end this one. */
+export async function endIfBounded(slot: Slot | undefined, connection: Connection): Promise<void> {
+  if (slot?.isTemporary !== true) return;
+  if (slotFor(await readReplicationFacts(connection)) === "permanent")
+    throw new Failure("run/cancelled", "the server bounds what it keeps for slots now");
+}
+
 /** Whether a server has less than something that was had of its cluster. */
 export function isBehind(
   identity: Pick<SystemIdentity, "flushed" | "timeline">,

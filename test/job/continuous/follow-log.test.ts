@@ -1,6 +1,7 @@
 /** A real server's log goes to a repository, over sessions that are cut, watches that end, and a place that refuses. */
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { Failure } from "../../../src/base/errors.ts";
 import { clockOffFindings } from "../../../src/job/clock-off.ts";
 import { listContinuous } from "../../../src/job/continuous/list.ts";
@@ -285,6 +286,35 @@ test("a watch that begins anew refuses a server that the repositories do not kno
   await second.until("it begins", () => second.begun.length === 1);
   await second.caughtUp();
   assert.equal(second.begun[0]?.line.systemId, String(row?.["id"]));
+});
+
+test("a slot that goes with the session becomes one that stays when the server gets a bound, and nobody is told of trouble", async () => {
+  await using own = await startPostgres({});
+  await own.query("create table rows (id bigint generated always as identity, body text)");
+  await using following = follow(own.address, { primary: await newRepository(createMemoryStore()) });
+  await write(own.address, 10);
+  await following.caughtUp();
+  const slots = async () => await own.query("select slot_name as name, temporary from pg_replication_slots");
+  assert.deepEqual(
+    (await slots()).map(({ temporary }) => temporary),
+    [true],
+  );
+  await own.query("alter system set max_slot_wal_keep_size = '1GB'");
+  await own.query("select pg_reload_conf()");
+  const name = slotName(IDENTITY.id);
+  const stays = async () => (await slots()).some((slot) => slot["name"] === name && slot["temporary"] === false);
+  for (let looks = 0; !(await stays()); looks += 1) {
+    assert.ok(looks < 600, "the slot is made anew");
+    await sleep(100);
+  }
+  await write(own.address, 10);
+  await following.caughtUp();
+  assert.equal((await slots()).length, 1);
+  assert.deepEqual(
+    following.troubles.filter((code) => code !== undefined),
+    [],
+  );
+  assert.equal(following.begun.length, 1, "the line goes on");
 });
 
 test("a server that another watch of the installation reads from is left alone until that one ends, whatever its slot is called", async () => {
