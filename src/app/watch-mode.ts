@@ -66,7 +66,10 @@ export async function chooseMode(asked: WatchMode, way: WayToServer, s: Surround
   // What time may mend is no reason to do with less.
   if (ERRORS[code].retry && known?.isLasting !== true) throw refused;
   if (isFailure(reason) && ERRORS[reason.code].retry) throw reason;
-  const { why, change } = known ?? { why: refused.message, change: refused.hint };
+  // With an address of its own, the password is none of Chatwoot's.
+  const isOwn = way.database !== undefined && isFailure(refused, "database/denied");
+  const mend = isOwn ? "Correct the role or its password in 'watch.database-url'." : refused.hint;
+  const { why, change } = known ?? { why: refused.message, change: mend };
   if (asked === "stream") {
     const hint = change === undefined ? {} : { hint: change };
     throw new Failure(ERRORS[code].retry ? "database/unsuitable" : code, why, { ...hint, cause: refused });

@@ -150,6 +150,7 @@ test(
     const points = await chooseMode("auto", { ...wrong, database: own.address }, s);
     assert.deepEqual([points.mode, points.address], ["interval", wrong.address]);
     assert.match(points.why ?? "", /refuses the password of 'postgres'/);
+    assert.match(points.change ?? "", /'watch\.database-url'/);
   },
 );
 
