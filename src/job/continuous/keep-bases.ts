@@ -82,6 +82,8 @@ interface Watched {
   readonly refused: ReadonlySet<string>;
 }
 
+const MOST_UNHELPED = 3;
+
 /**
  * Why another base is due after this one; undefined where none is. What was written while it was taken counts as log that is replayed, so where
  * much is written the next one may be due as soon as one is there: the server is read for a part of the time only.
@@ -119,6 +121,8 @@ export class BaseKeeper {
   readonly #asked = new Map<BasePlace, { readonly watched: Watched; readonly answer: Promise<Standing | Failure> }>();
   /** Of bases, by their ids, what they say of themselves; undefined of one that cannot be read. */
   readonly #facts = new Map<string, BaseFacts | undefined>();
+  /** How often in a row what another repository has could not be brought there. */
+  readonly #unhelped = new Map<BasePlace, number>();
   #database: OwnDatabase | undefined;
   /** Databases, by their oids, for which a base was taken and does not have them. */
   readonly #vain = new Set<number>();
@@ -180,26 +184,57 @@ export class BaseKeeper {
     const standings = await this.#standings(watched);
     for (const { repository, newest } of standings) if (newest !== undefined) await this.#factsOf(repository, newest);
     for (const standing of standings) await this.#tellServed(standing, watched);
+    const failures: Failure[] = [];
     const lacking: number[] = [];
     for (const [at, standing] of standings.entries()) {
       if (this.#reason(standing) === undefined) continue;
-      const helped = await this.#help(standing, standings, watched);
-      if (helped === undefined) lacking.push(at);
-      else await this.#tellServed((standings[at] = helped), watched);
-    }
-    const [first, ...more] = lacking;
-    const toTake = first === undefined ? undefined : standings[first];
-    if (first !== undefined && toTake !== undefined) {
-      const taken = await this.#take(toTake, watched);
-      standings[first] = taken;
-      await this.#tellServed(taken, watched);
-      for (const at of more) {
-        const standing = standings[at];
-        const helped = standing === undefined ? undefined : await this.#help(standing, [taken], watched);
-        if (helped !== undefined) await this.#tellServed((standings[at] = helped), watched);
+      const before = failures.length;
+      const help = async () => await this.#help(standing, standings, watched);
+      const helped = await this.#unlessFailed(help, failures);
+      if (helped === undefined) {
+        if (this.#isToTake(standing.place, failures[before])) lacking.push(at);
+        continue;
       }
+      this.#unhelped.delete(standing.place);
+      await this.#tellServed((standings[at] = helped), watched);
     }
-    await this.#fillHoles(standings);
+    // The server is read once; one that cannot take it, because it is full or somebody prunes, keeps no other from having it.
+    let taken: Standing | undefined;
+    for (const at of lacking) {
+      const standing = standings[at];
+      if (standing === undefined) continue;
+      const from = taken;
+      const get = async () =>
+        from === undefined ? await this.#take(standing, watched) : await this.#help(standing, [from], watched);
+      const got = await this.#unlessFailed(get, failures);
+      if (got === undefined && failures.some(isOfServer)) break;
+      if (got !== undefined) await this.#tellServed((standings[at] = taken = got), watched);
+    }
+    await this.#fillHoles(standings, failures);
+    const [failure] = failures;
+    if (failure !== undefined) throw failure;
+  }
+
+  /**
+   * What another repository has is waited for some looks before the server is asked for all of it, and for longer where there is no
+   * room for it.
+   */
+  #isToTake(place: BasePlace, failure: Failure | undefined): boolean {
+    const times = failure === undefined ? 0 : (this.#unhelped.get(place) ?? 0) + 1;
+    this.#unhelped.set(place, times);
+    return failure === undefined || (times > MOST_UNHELPED && failure.code !== "store/full");
+  }
+
+  /** Of one repository's fault no other is to suffer: it is noted. @throws the signal's reason, or a fault of ours. */
+  async #unlessFailed<T>(work: () => Promise<T>, failures: Failure[]): Promise<T | undefined> {
+    try {
+      return await work();
+    } catch (error) {
+      this.#o.signal.throwIfAborted();
+      if (!isFailure(error) || error.code === "internal/bug") throw error;
+      failures.push(error);
+      return undefined;
+    }
   }
 
   /** Not of a line that began meanwhile: it may have a gap of its own. */
@@ -249,7 +284,11 @@ export class BaseKeeper {
 
   /** Asked once: a watch that begins goes on telling of the base that an earlier one took. */
   async #factsOf(repository: Repository, listed: ListedBase): Promise<BaseFacts | undefined> {
-    if (!this.#facts.has(listed.id)) this.#facts.set(listed.id, await factsIn(repository, listed, this.#o));
+    if (!this.#facts.has(listed.id)) {
+      // A repository that does not let it be read now is asked again, and keeps no other waiting.
+      const facts = await this.#unlessFailed(async () => await factsIn(repository, listed, this.#o), []);
+      if (facts !== undefined) this.#facts.set(listed.id, facts === "unreadable" ? undefined : facts);
+    }
     return this.#facts.get(listed.id);
   }
 
@@ -339,29 +378,35 @@ export class BaseKeeper {
   }
 
   /** What one repository missed while it was away, another has. */
-  async #fillHoles(standings: readonly Standing[]): Promise<void> {
+  async #fillHoles(standings: readonly Standing[], failures: Failure[]): Promise<void> {
     for (const { place, repository, lists } of standings) {
       for (const other of standings) {
         if (other.place === place) continue;
         const spans = spansForHoles(lists, other.lists);
-        await copySnapshots(other.repository, repository, spans, this.#o);
-        if (spans.length > 0) break;
+        const copy = async () => await copySnapshots(other.repository, repository, spans, this.#o);
+        const copied = await this.#unlessFailed(copy, failures);
+        if (copied !== undefined && copied.length > 0) break;
       }
     }
   }
 }
 
-/** Undefined where the base cannot be read, which others tell. */
+/** Another repository would not get it, either. */
+function isOfServer({ code }: Failure): boolean {
+  return code.startsWith("database/") || code.startsWith("wal/");
+}
+
+/** What the base says, where it can be read; that it cannot others tell. */
 async function factsIn(
   repository: Repository,
   listed: ListedBase,
   { signal }: { signal: AbortSignal },
-): Promise<BaseFacts | undefined> {
+): Promise<BaseFacts | "unreadable"> {
   try {
     return await readBaseFacts(repository.anew(), listed, { signal });
   } catch (error) {
     signal.throwIfAborted();
     if (!isFailure(error, "repo/damaged") && !isFailure(error, "point/invalid")) throw error;
-    return undefined;
+    return "unreadable";
   }
 }

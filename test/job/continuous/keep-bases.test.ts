@@ -112,7 +112,7 @@ function watch(
     async until(what, holds) {
       const end = performance.now() + PATIENCE_MS;
       while (!(await holds())) {
-        assert.ok(performance.now() < end, `${what}; ${troubles.join(" ")}`);
+        assert.ok(performance.now() < end, `${what}; ${[...new Set(troubles)].join(" ")}`);
         await sleep(50);
       }
     },
@@ -156,6 +156,42 @@ test("one base serves a repository and one that is added later, to which the log
     assert.ok((window.ranges[0]?.to ?? 0n) >= end);
   }
   assert.deepEqual(both.taken, []);
+});
+
+test("a repository that is full or locked keeps no other from getting a base, and gets it from there when it can", async () => {
+  const store = createMemoryStore();
+  const [full, other] = [await newRepository(store), await newRepository(createMemoryStore())];
+  let isFull = true;
+  const begin = store.begin.bind(store);
+  store.begin = async (kind, options) => {
+    if (isFull && kind === "data") throw new Failure("store/full", "no room");
+    return await begin(kind, options);
+  };
+  await using watching = watch({ full, other });
+  await watching.until("the other has a base", () => watching.taken.includes("other"));
+  await watching.until("it is told", () => watching.troubles.includes("store/full"));
+  isFull = false;
+  await watching.until("the first has it", async () => (await windowOf(full)).bases.length > 0);
+  assert.deepEqual(watching.taken, ["other"]);
+});
+
+test("what another repository has is read from the server when it cannot be read there for long", async () => {
+  const store = createMemoryStore();
+  const [one, other] = [await newRepository(store), await newRepository(createMemoryStore())];
+  {
+    await using first = watch({ one });
+    await first.until("a base is there", () => first.taken.length > 0);
+  }
+  const get = store.get.bind(store);
+  store.get = async (ref, options) => {
+    if (ref.kind === "data") throw new Failure("store/unreachable", "no answer");
+    return await get(ref, options);
+  };
+  await using both = watch({ one, other });
+  await both.until("a base is taken", () => both.taken.length > 0);
+  assert.deepEqual(both.taken, ["other"]);
+  assert.equal((await windowOf(other)).bases.length, 1);
+  assert.ok(both.troubles.filter((code) => code === "store/unreachable").length >= 3);
 });
 
 /** Nobody is there: no base can be taken. */
