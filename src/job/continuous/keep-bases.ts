@@ -6,6 +6,7 @@
 import type { Clock } from "../../base/clock.ts";
 import { Failure, failureOf, isFailure } from "../../base/errors.ts";
 import { LIMITS } from "../../base/limits.ts";
+import { parseGoTime } from "../../format/go-time.ts";
 import type { BaseFacts } from "../../point/base-facts.ts";
 import type { Base } from "../../point/continuous.ts";
 import type { ServerAddress } from "../../postgres/address.ts";
@@ -100,6 +101,17 @@ export function dueBecause(
   if (most === undefined || Number(position - base.from) <= most) return undefined;
   const tookMs = Number(((base.endedUs ?? base.beganUs) - base.beganUs) / 1000n);
   return ageMs < tookMs * restTimes ? undefined : "replaying what came since takes too long";
+}
+
+/**
+ * When a base was taken, by the server's clock or by that of who stored it, whichever says earlier: one that was ahead then would let it
+ * be the newest for years.
+ */
+export function takenAt({ base, snapshot }: ListedBase): Pick<Base, "from" | "beganUs" | "endedUs"> {
+  const { from, beganUs, endedUs } = base;
+  const aheadUs = beganUs - parseGoTime(snapshot.time) / 1000n;
+  if (aheadUs <= 0n) return base;
+  return { from, beganUs: beganUs - aheadUs, endedUs: endedUs === undefined ? undefined : endedUs - aheadUs };
 }
 
 /**
@@ -302,12 +314,13 @@ export class BaseKeeper {
     return lists.bases.length === 0 ? "there is none" : "none has the log that it needs";
   }
 
-  #due({ id, base }: ListedBase): string | undefined {
+  #due(listed: ListedBase): string | undefined {
+    const base = takenAt(listed);
     const { everyMs, clock } = this.#o;
     const limits = { everyMs, mostLogBytes: this.#mostLogBytes, restTimes: this.#o.restTimes };
     const due = dueBecause(base, { nowMs: clock.now(), position: this.#position }, limits);
     if (due !== undefined) return due;
-    const [facts, database] = [this.#facts.get(id), this.#database];
+    const [facts, database] = [this.#facts.get(listed.id), this.#database];
     if (facts === undefined || database === undefined || this.#vain.has(database.oid)) return undefined;
     const isYoung = clock.now() - Number(base.beganUs / 1000n) < (this.#o.replacedMs ?? LIMITS.replacedBaseMs);
     return !isYoung && hasOther(facts.databases, database)

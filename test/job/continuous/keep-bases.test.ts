@@ -6,7 +6,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { systemClock } from "../../../src/base/clock.ts";
 import { Failure, type ErrorCode } from "../../../src/base/errors.ts";
 import { LIMITS } from "../../../src/base/limits.ts";
-import { BaseKeeper, type BaseKeeperOptions, dueBecause } from "../../../src/job/continuous/keep-bases.ts";
+import { BaseKeeper, type BaseKeeperOptions, dueBecause, takenAt } from "../../../src/job/continuous/keep-bases.ts";
 import { listContinuous, lookAtWindow } from "../../../src/job/continuous/list.ts";
 import { readBaseFacts } from "../../../src/job/continuous/read-base.ts";
 import type { Repository } from "../../../src/repo/repository.ts";
@@ -334,6 +334,23 @@ test("a base that much log makes due is taken a part of the time only, one that 
   assert.equal(at(2, 0x100000n, { ...most, restTimes: 1 }), "replaying what came since takes too long");
   assert.equal(at(10, 0x200n, most), undefined);
   assert.equal(at(2, 0x200n, { ...most, everyMs: 60_000 }), "the newest is old");
+});
+
+test("a base that was taken while the server's clock was years ahead grows old all the same", async () => {
+  await using folder = await temporaryFolder();
+  await writeFile(folder.at("PG_VERSION"), "15\n");
+  const repository = await newRepository(createMemoryStore());
+  const ahead = BigInt(Date.now() + 10 * 365 * 86_400_000) * 1000n; // oxlint-disable-line no-restricted-globals -- the store's own clock
+  const times = { beganUs: ahead, endedUs: ahead + 60_000_000n };
+  await putBase(repository, folder.path, { facts: factsOf({ from: START, to: START + 1000n, ...times }) });
+  const [listed] = (await listContinuous(reopen(repository), LINE.installation, { signal })).bases;
+  assert.ok(listed !== undefined);
+  const taken = takenAt(listed);
+  const later = { nowMs: Number(taken.beganUs / 1000n) + 8 * 86_400_000, position: START + 10_000_000n };
+  const limits = { everyMs: 7 * 86_400_000, mostLogBytes: undefined };
+  assert.equal(dueBecause(taken, later, limits), "the newest is old");
+  assert.match(dueBecause(taken, later, { everyMs: undefined, mostLogBytes: 1 }) ?? "", /takes too long/);
+  assert.equal(dueBecause(listed.base, later, limits), undefined);
 });
 
 test("a base is taken anew when replaying what came since would take too long, by what is known then", async () => {
