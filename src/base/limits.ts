@@ -580,6 +580,8 @@ export const LIMITS = {
   coveredObjects: 100,
   /** Objects of the journal that are read at once. */
   journalReads: 8,
+  /** What a repository has is listed so often at most for one look, where it changes between the list and the reading. */
+  journalLists: 5,
   /** Where nothing can be removed the journal is written no more often than this: half a million objects a year. */
   journalKeptFlushMs: 60_000,
 } as const;

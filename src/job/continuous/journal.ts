@@ -236,13 +236,17 @@ export interface RefusedObject {
 }
 
 /**
- * Objects, in the order given, some read ahead. One that is gone meanwhile, because a span has it now, is left out; one that
- * cannot be used is told to `onRefused` and left out.
+ * Objects, in the order given, some read ahead. One that is gone meanwhile, because a span has it now, is told to `onGone` and left
+ * out; one that cannot be used is told to `onRefused` and left out.
  */
 export async function* readJournals(
   repository: Repository,
   objects: readonly JournalObject[],
-  { signal, onRefused }: CallOptions & { onRefused: (refused: RefusedObject) => void },
+  {
+    signal,
+    onRefused,
+    onGone = () => {},
+  }: CallOptions & { onRefused: (refused: RefusedObject) => void; onGone?: (() => void) | undefined },
 ): AsyncGenerator<JournalBytes> {
   const read = async (object: JournalObject) => {
     try {
@@ -256,8 +260,8 @@ export async function* readJournals(
   for (let at = 0; at < objects.length; at += LIMITS.journalReads) {
     const some = objects.slice(at, at + LIMITS.journalReads);
     for (const found of await mapConcurrent(some, LIMITS.journalReads, read, { signal })) {
-      if (found === undefined) continue;
-      if ("reason" in found) onRefused(found);
+      if (found === undefined) onGone();
+      else if ("reason" in found) onRefused(found);
       else yield found;
     }
   }

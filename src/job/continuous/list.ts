@@ -158,9 +158,28 @@ export async function lookAtWindow(
   installation: string,
   options: { signal: AbortSignal; snapshots?: readonly ListedSnapshot[] },
 ): Promise<Continuous & { readonly window: Window<ListedWindowBase>; readonly refused: readonly RefusedObject[] }> {
-  const continuous = await listContinuous(repository, installation, options);
-  const read = await readJournalCommits(repository, continuous, options);
+  const { continuous, read } = await listAndRead(repository, installation, options);
   return { ...continuous, window: windowIn(continuous, read), refused: read.refused };
+}
+
+/**
+ * What a repository has, and when what lies in its journal was committed. A watch that stores a span meanwhile takes what it holds out of the
+ * journal: then it is listed anew, so that what was read is what the list says.
+ * @throws Failure of the store.
+ */
+export async function listAndRead(
+  repository: Repository,
+  installation: string,
+  { signal, snapshots }: { signal: AbortSignal; snapshots?: readonly ListedSnapshot[] },
+): Promise<{ readonly continuous: Continuous; readonly read: ReadObjects }> {
+  let known = snapshots === undefined ? {} : { snapshots };
+  for (let lists = 1; ; lists += 1) {
+    const continuous = await listContinuous(repository, installation, { signal, ...known });
+    let gone = 0;
+    const read = await readJournalCommits(repository, continuous, { signal, onGone: () => (gone += 1) });
+    if (gone === 0 || lists === LIMITS.journalLists) return { continuous, read };
+    known = {};
+  }
 }
 
 export interface ListedWindowBase extends WindowBase {
@@ -171,17 +190,17 @@ export interface ListedWindowBase extends WindowBase {
  * When what lies in the journal was committed, by the objects' names: for {@link windowIn}. Only those are read that no span
  * has, which are a few minutes' worth.
  */
-export async function readJournalCommits(
+async function readJournalCommits(
   repository: Repository,
   { bases, spans, journal, histories }: Pick<Continuous, "bases" | "spans" | "journal" | "histories">,
-  { signal }: { signal: AbortSignal },
+  { signal, onGone }: { signal: AbortSignal; onGone: () => void },
 ): Promise<ReadObjects> {
   const commits = new Map<string, CommitSummary>();
   const refused: RefusedObject[] = [];
   const onRefused = (object: RefusedObject) => void refused.push(object);
   const young = objectsWithoutSpan(journal.objects, spans);
   const read = async (objects: readonly JournalObject[]) => {
-    for await (const object of readJournals(repository, objects, { signal, onRefused })) {
+    for await (const object of readJournals(repository, objects, { signal, onRefused, onGone })) {
       commits.set(object.name, object.commits);
     }
   };

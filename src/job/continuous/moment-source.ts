@@ -14,14 +14,7 @@ import type { Repository } from "../../repo/repository.ts";
 import { openTemporaryFolder } from "../../system/temporary.ts";
 import type { Lsn } from "../../wal/lsn.ts";
 import { traceOf } from "./dropped-database.ts";
-import {
-  type Continuous,
-  type ListedBase,
-  listContinuous,
-  type ReadObjects,
-  readJournalCommits,
-  windowIn,
-} from "./list.ts";
+import { type Continuous, listAndRead, type ListedBase, type ReadObjects, windowIn } from "./list.ts";
 import type { MomentSource } from "./moment.ts";
 import { readBase, readBaseFacts, readWalFacts } from "./read-base.ts";
 import { openWal } from "./read-wal.ts";
@@ -60,8 +53,7 @@ export async function findServingBases(
   search: SourceSearch,
 ): Promise<{ serving: ServingBase[]; continuous: Continuous }> {
   const { repository, installationId, asked, signal } = search;
-  const continuous = await listContinuous(repository, installationId, { signal });
-  const read = await readJournalCommits(repository, continuous, { signal });
+  const { continuous, read } = await listAndRead(repository, installationId, { signal });
   const window = windowIn(continuous, read);
   const serving: ServingBase[] = [];
   let bases = continuous.bases;

@@ -4,7 +4,7 @@
  */
 import { copyFile, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { Failure } from "../../base/errors.ts";
+import { Failure, isFailure } from "../../base/errors.ts";
 import { LIMITS } from "../../base/limits.ts";
 import { silent } from "../../base/progress.ts";
 import type { TreeNode } from "../../format/node.ts";
@@ -15,7 +15,7 @@ import { openTemporaryFolder } from "../../system/temporary.ts";
 import { historyName, type Lsn, segmentStart } from "../../wal/lsn.ts";
 import type { RefusedObject } from "./journal.ts";
 import { chooseSegments, isHistory, readSpans, restoreFiles, sizeOf } from "./span-files.ts";
-import { coveredObjects, objectsWithoutSpan } from "./list.ts";
+import { coveredObjects, listContinuous, objectsWithoutSpan } from "./list.ts";
 import { settleVersions, type ToSettle } from "./versions.ts";
 import { Leg, type WalToRead } from "./wal-leg.ts";
 
@@ -32,6 +32,8 @@ export interface OpenedWal extends AsyncDisposable {
 }
 
 /**
+ * Where something lacks, and the list of what there is may be an old one, it is listed anew: a watch that stored a span since took what
+ * that holds out of the journal, and an index that was loaded before does not know it.
  * @param folder A private one, which is made where it is not there: what spans do not have whole is put together in it.
  * @throws Failure `moment/outside` where a leg has a gap before its end; `repo/damaged` where the repository has two versions of
  * one stretch; of the store.
@@ -42,8 +44,45 @@ export async function openWal(
   folder: string,
   { signal }: { signal: AbortSignal },
 ): Promise<OpenedWal> {
+  let [from, listed] = [repository, wanted];
+  for (let lists = 1; ; lists += 1) {
+    const place = join(folder, `list-${lists}`);
+    const trouble: Trouble = { refused: [], gone: 0 };
+    const isLast = () =>
+      lists === LIMITS.journalLists || (trouble.gone === 0 && (lists > 1 || trouble.refused.length === 0));
+    try {
+      const opened = await openListed(from, listed, place, { trouble, signal });
+      if (isLast() || isWhole(opened, listed)) return opened;
+      await opened[Symbol.asyncDispose]();
+    } catch (error) {
+      if (isLast() || !(isFailure(error, "moment/outside") || isFailure(error, "repo/damaged"))) throw error;
+    }
+    await rm(place, { recursive: true, force: true });
+    from = repository.anew();
+    const { spans, journal, histories } = await listContinuous(from, wanted.installation, { signal });
+    listed = { ...wanted, spans, journal: journal.objects, histories };
+  }
+}
+
+function isWhole({ reached }: OpenedWal, { legs }: WalToRead): boolean {
+  return legs.every(({ to }, at) => to !== undefined && (reached[at] ?? 0n) >= to);
+}
+
+/** What lay in the way. */
+interface Trouble {
+  readonly refused: RefusedObject[];
+  /** Objects of the journal that were gone when they were read. */
+  gone: number;
+}
+
+async function openListed(
+  repository: Repository,
+  wanted: WalToRead,
+  folder: string,
+  { trouble, signal }: { trouble: Trouble; signal: AbortSignal },
+): Promise<OpenedWal> {
   await makeFolders(folder, 0o700);
-  const refused: RefusedObject[] = [];
+  const { refused } = trouble;
   const found = await readSpans(repository, wanted, { signal, refused });
   const nodes = new Map<string, TreeNode[]>();
   for (const { span, node } of found) nodes.set(span, [...(nodes.get(span) ?? []), node]);
@@ -59,7 +98,7 @@ export async function openWal(
       const assembled = new Leg({ wanted, leg, folder, restorer, settled });
       const own = files.filter(({ start }) => assembled.wants(start));
       await assembled.take(chooseSegments(own, settled), refused);
-      await assembled.fill(repository, { signal, refused });
+      await assembled.fill(repository, { signal, refused, onGone: () => (trouble.gone += 1) });
       const to = await assembled.finish(refused);
       reached.push(to);
       legs.push(assembled);

@@ -158,10 +158,10 @@ export class Leg {
     return this.#cut !== undefined && this.#cut < to ? this.#cut : to;
   }
 
-  /** What spans do not have, from the journal. */
+  /** What spans do not have, from the journal. @param options `onGone`: told of what was taken out of it since it was listed. */
   async fill(
     repository: Repository,
-    { signal, refused }: { signal: AbortSignal; refused: RefusedObject[] },
+    { signal, refused, onGone }: { signal: AbortSignal; refused: RefusedObject[]; onGone: () => void },
   ): Promise<void> {
     const { systemId, journal } = this.#wanted;
     const { timeline, to } = this.#leg;
@@ -177,6 +177,7 @@ export class Leg {
     for await (const { name, from, to: end, bytes, history } of readJournals(repository, lacking, {
       signal,
       onRefused,
+      onGone,
     })) {
       this.history ??= history;
       const wrong = this.#settled.wrong.filter((one) => one.name === name).map((one) => one.from);

@@ -1,12 +1,14 @@
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { test } from "node:test";
+import { removeJournal } from "../../../src/job/continuous/journal.ts";
 import { listContinuous, lookAtWindow } from "../../../src/job/continuous/list.ts";
 import { readWal } from "../../../src/job/continuous/read-wal.ts";
 import { serve } from "../../../src/policy/window.ts";
 import { createMemoryStore } from "../../../src/store/memory-store.ts";
+import { FaultyStore } from "../../harness/faulty-store.ts";
 import { temporaryFolder } from "../../harness/temporary.ts";
-import { newRepository, signal } from "../../repo/small-backup.ts";
+import { newRepository, reopen, signal } from "../../repo/small-backup.ts";
 import { factsOf, putBase } from "./bases.ts";
 import { LINE, putJournal, putSpan, SEGMENT, START } from "./spans.ts";
 
@@ -63,4 +65,30 @@ test("where a timeline comes from is known from the journal before a span says i
   assert.deepEqual(known, [
     { systemId: LINE.systemId, timeline: 2, parents: [{ timeline: 1, switchLsn: at(0x80000), reason: "" }] },
   ]);
+});
+
+test("a span that is stored while the journal is read hides no moment: what there is, is listed anew", async () => {
+  const inner = createMemoryStore();
+  await using folder = await temporaryFolder();
+  const watch = await newRepository(inner);
+  const log = randomBytes(SEGMENT);
+  await putBase(watch, folder.path);
+  await putJournal(watch, { at: 0, bytes: log.subarray(0, 5000), commits: [commit(2000, 11)] });
+  await putJournal(watch, { at: 5000, bytes: log.subarray(5000), commits: [commit(9000, 50)] });
+  const store = async () => {
+    await putSpan(watch, { at: 0, bytes: log, commits: [commit(2000, 11), commit(9000, 50)] });
+    const { journal } = await listContinuous(watch, LINE.installation, { signal });
+    await removeJournal(watch, journal.objects, { signal });
+  };
+  let storing: Promise<void> | undefined;
+  const faulty = new FaultyStore(inner, ({ verb, name }) =>
+    verb === "get" && name?.includes("journal") ? { how: "wait", until: (storing ??= store()) } : undefined,
+  );
+  const { window, spans, journal } = await lookAtWindow(reopen(watch, faulty), LINE.installation, { signal });
+  assert.ok(storing !== undefined);
+  assert.deepEqual([spans.length, journal.objects.length, window.gaps], [1, 0, []]);
+  assert.deepEqual(
+    window.ranges.map(({ to, toUs }) => [to, toUs]),
+    [[at(SEGMENT), 50_000_000n]],
+  );
 });

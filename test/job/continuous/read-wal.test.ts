@@ -4,6 +4,7 @@ import { readFileSync } from "node:fs";
 import { readdir } from "node:fs/promises";
 import { test } from "node:test";
 import { isFailure } from "../../../src/base/errors.ts";
+import { removeJournal } from "../../../src/job/continuous/journal.ts";
 import { listContinuous } from "../../../src/job/continuous/list.ts";
 import { readWalFacts } from "../../../src/job/continuous/read-base.ts";
 import { readWal } from "../../../src/job/continuous/read-wal.ts";
@@ -169,5 +170,32 @@ test("what a damaged journal object held is a gap unless another has it, and is 
     const read = await readWal(repository, await wantAll(repository), folder.at("wal"), { signal });
     assert.deepEqual([read.reached, read.refused.length], [[START + 1000n], 1]);
     assert.ok(joined(folder, 1).subarray(0, 1000).equals(log));
+  });
+});
+
+test("what a watch took out of the journal since it was listed is read from the span that it went into", async () => {
+  await withRepository(async (repository, folder) => {
+    const log = randomBytes(SEGMENT + 9000);
+    await putSpan(repository, { at: 0, bytes: log.subarray(0, SEGMENT) });
+    await putJournal(repository, { at: SEGMENT, bytes: log.subarray(SEGMENT, SEGMENT + 4000) });
+    await putJournal(repository, { at: SEGMENT + 4000, bytes: log.subarray(SEGMENT + 4000) });
+    await repository.loadIndex({ signal });
+    const asFarAsItGoes = await wantAll(repository);
+    const toItsEnd = await wantAll(repository, log.length);
+    const watch = reopen(repository);
+    await putSpan(watch, { at: SEGMENT, bytes: log.subarray(SEGMENT) });
+    const { journal } = await listContinuous(watch, LINE.installation, { signal });
+    await removeJournal(watch, journal.objects, { signal });
+    for (const [place, wanted] of Object.entries({ wal: toItsEnd, again: asFarAsItGoes })) {
+      const read = await readWal(repository, wanted, folder.at(place), { signal });
+      assert.deepEqual([read.refused, read.reached], [[], [START + BigInt(log.length)]]);
+    }
+    assert.ok(joined(folder, 2).subarray(0, log.length).equals(log));
+    // What is nowhere any more is said to lack.
+    const beyond = { ...toItsEnd, journal: [...journal.objects], spans: [], legs: toItsEnd.legs };
+    const empty = await newRepository(createMemoryStore());
+    await assert.rejects(readWal(empty, beyond, folder.at("none"), { signal }), (error) =>
+      isFailure(error, "moment/outside"),
+    );
   });
 });
