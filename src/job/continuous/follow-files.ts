@@ -6,7 +6,7 @@ import { describeAddress, type ServerAddress } from "../../postgres/address.ts";
 import { connect, type Connection } from "../../postgres/connect.ts";
 import { readSystemIdentifier } from "../../postgres/server-facts.ts";
 import { type FollowLook, Follower } from "./follow.ts";
-import { type FollowPlaceOptions, openFollowPlace } from "./follow-place.ts";
+import { FollowedGone, type FollowPlaceOptions, openFollowPlace } from "./follow-place.ts";
 
 export interface FollowFilesOptions extends FollowPlaceOptions {
   /** Where the database is, asked for each look. */
@@ -51,6 +51,10 @@ export async function followFiles(options: FollowFilesOptions): Promise<never> {
         wait = everyMs;
       } catch (error) {
         signal.throwIfAborted();
+        if (error instanceof FollowedGone) {
+          follower = undefined;
+          continue;
+        }
         if (!isFailure(error) || error.code === "internal/bug") throw error;
         onTrouble(failureOf(error));
         wait = Math.min(wait * 2, Math.max(everyMs, LIMITS.watchRetryMostMs));

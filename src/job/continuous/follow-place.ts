@@ -39,6 +39,9 @@ export interface FollowPlaceOptions {
   readonly signal: AbortSignal;
 }
 
+/** What was followed is there no more: somebody removed its snapshot. Whoever begins anew sees what there is. */
+export class FollowedGone extends Error {}
+
 /** Reads what a repository has: its newest point's newest files, and what was followed since. */
 export async function openFollowPlace(options: FollowPlaceOptions): Promise<FollowPlace> {
   const repository = await options.open();
@@ -132,6 +135,7 @@ class RepositoryFollowPlace implements FollowPlace {
     const repository = await open();
     await using lock = await lockToWrite(repository, { clock, signal: options.signal, lockedAs: WATCH_USERNAME });
     const signal = AbortSignal.any([options.signal, lock.signal]);
+    await this.#expectLast(repository, signal);
     // Files are new, so hardly anything is taken for stored: that no pack was lost is for the next backup to look at.
     const small = { expectedChunks: blobs.length, workers: 1, isPrepared: true };
     await using sealing = await Sealing.open({ repository, address: undefined, lock, signal, ...small });
@@ -159,6 +163,13 @@ class RepositoryFollowPlace implements FollowPlace {
     this.#followed = followed;
     this.#last = id;
     return fetched;
+  }
+
+  /** What only a snapshot held that is gone may have been pruned: nothing new may ask for it. @throws FollowedGone. */
+  async #expectLast({ store }: Repository, signal: AbortSignal): Promise<void> {
+    if (this.#last === undefined) return;
+    const found = await store.stat({ kind: "snapshots", name: this.#last }, { signal });
+    if (found === undefined) throw new FollowedGone("the snapshot of followed files was removed");
   }
 
   async #fetch(blobs: readonly FollowedBlob[], sealing: Sealing): Promise<Fetched<FollowedBlob>[]> {

@@ -15,10 +15,12 @@ import { Follower } from "../../../src/job/continuous/follow.ts";
 import { followFiles } from "../../../src/job/continuous/follow-files.ts";
 import { openFollowPlace } from "../../../src/job/continuous/follow-place.ts";
 import { followsOf, readFollowed } from "../../../src/job/continuous/followed-files.ts";
+import { prune } from "../../../src/job/prune.ts";
 import { Sources } from "../../../src/job/sources.ts";
 import { connect } from "../../../src/postgres/connect.ts";
 import { readSystemIdentifier } from "../../../src/postgres/server-facts.ts";
 import { hasty, reopen, signal } from "../../repo/small-backup.ts";
+import { followedIn } from "../../harness/followed.ts";
 import { HandClock } from "../../harness/hand-clock.ts";
 import { backUpInto, IDENTITY, openMemoryDesk } from "../memory-desk.ts";
 
@@ -221,4 +223,50 @@ test("files wait until the log's cluster is known, and those of another one are 
   stop.abort(new Failure("run/cancelled", "the test is over"));
   await assert.rejects(following, /the test is over/);
   assert.deepEqual(events.slice(0, 5), ["wal/other-cluster", "looked", "looked", "wal/other-cluster", "looked"]);
+});
+
+test("where somebody removed what was followed, and pruned, nothing new asks for what went, and what is live is followed anew", async () => {
+  const stop = new AbortController();
+  const purged = await upload();
+  const live = await upload();
+  let looks = 0;
+  const onLook = Promise.withResolvers<void>();
+  const looked = [onLook];
+  const following = followFiles({
+    ...INTO,
+    signal: stop.signal,
+    address: () => desk.demo.database,
+    everyMs: 1,
+    onLook: ({ files }) => {
+      if (files === 0) return;
+      looks += 1;
+      looked.at(-1)?.resolve();
+    },
+    onTrouble: (trouble) => {
+      if (trouble !== undefined) looked.at(-1)?.reject(trouble);
+    },
+  });
+  await Promise.race([onLook.promise, following]);
+  await onDatabase(desk.demo.database, async (client) => {
+    await client.query("delete from active_storage_attachments where blob_id = $1", [purged.id.toString()]);
+    await client.query("delete from active_storage_blobs where id = $1", [purged.id.toString()]);
+  });
+  await rm(purged.path);
+  const repository = reopen(desk.repository);
+  const { snapshots } = await repository.listSnapshots({ signal });
+  for (const { listed } of followsOf(snapshots, IDENTITY.id)) {
+    await repository.store.remove({ kind: "snapshots", name: listed.id }, { signal });
+  }
+  const options = { maxUnused: { bytes: 0 }, dryRun: false, clock: hasty, progress: silent, signal };
+  await prune({ repository: reopen(desk.repository), ...options });
+  const again = Promise.withResolvers<void>();
+  looked.push(again);
+  const next = await upload();
+  await Promise.race([again.promise, following]);
+  stop.abort(new Failure("run/cancelled", "the test is over"));
+  await assert.rejects(following, /the test is over/);
+  const { names } = await kept();
+  assert.ok(looks >= 2 && names.includes(live.key) && names.includes(next.key));
+  assert.ok(!names.includes(purged.key));
+  assert.ok((await followedIn(reopen(desk.repository), IDENTITY.id)).size > 0);
 });
