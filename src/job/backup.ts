@@ -43,7 +43,7 @@ import { beginToWrite } from "./lock.ts";
 import { awaitLateFiles } from "./late-files.ts";
 import { buildManifest } from "./manifest.ts";
 import { findParent, type Parent } from "./parent.ts";
-import { installationThen, type MomentParts, storedElse } from "./moment-parts.ts";
+import { followedFiles, installationThen, type MomentParts, storedElse } from "./moment-parts.ts";
 import { listPoints, type PointList } from "./points.ts";
 import { ParentRanges } from "./reuse.ts";
 import { isAckable, quietKnown, quietTold } from "./quiet.ts";
@@ -129,7 +129,7 @@ export async function backup(options: BackupOptions): Promise<BackupSummary> {
     threads,
     signal,
   });
-  const tools = { sealing, indexFiles, gathering, connection, counted, server, programs, parent };
+  const tools = { sealing, indexFiles, gathering, connection, counted, server, programs, parent, list };
   const captured = await capture(run, tools);
   const { database, storage, looks, other } = captured;
   const told = [
@@ -260,6 +260,7 @@ interface Tools {
   server: ServerFacts;
   programs: ClientPrograms;
   parent: Parent | undefined;
+  list: PointList;
 }
 
 interface Captured {
@@ -276,7 +277,7 @@ async function capture(run: Run, tools: Tools): Promise<Captured> {
   const saved = run.moment?.saved ?? run.installation;
   const rows = parent?.rows;
   await using sources = new Sources({ ...run, settings: run.storageSettings });
-  const ports = await storagePorts(run, { sealing, sources }, async (blob) => (await rows?.has(blob)) === true);
+  const ports = await storagePorts(run, { ...tools, sources }, async (blob) => (await rows?.has(blob)) === true);
   run.progress.stage("saving new files", { unit: "files" });
   // A file that is read again and found lost is still taken over from the parent, so the parent is always known.
   const before = parent?.storage ?? new Map();
@@ -365,10 +366,11 @@ function keepsIndex(before: readonly string[] | undefined, now: readonly string[
 
 async function storagePorts(
   run: Run,
-  { sealing, sources }: { sealing: Sealing; sources: Sources },
+  { sealing, sources, list }: Pick<Tools, "sealing" | "list"> & { sources: Sources },
   isKnownRow: StoragePorts["isKnownRow"],
 ): Promise<StoragePorts> {
   const index = await run.repository.loadIndex({ signal: run.signal });
+  const followed = followedFiles({ ...run, snapshots: list.continuous, installationId: run.identity.id });
   return {
     sources,
     storeFiles: (files) => sealing.storeFiles(files),
@@ -377,7 +379,7 @@ async function storagePorts(
     isStored: (id) => index.has("data", id),
     trusted: new Set(),
     isKnownRow,
-    ...(run.moment === undefined ? {} : { elsewhere: run.moment.elsewhere }),
+    ...(run.moment === undefined ? { followed } : { elsewhere: run.moment.elsewhere }),
     isKept: () => false,
     settles: false,
     readTree: (id) => run.repository.readTree(id, { signal: run.signal }),

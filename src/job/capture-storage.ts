@@ -42,6 +42,8 @@ export interface StoragePorts {
   isKnownRow: (blob: BlobRow) => Promise<boolean>;
   /** What is elsewhere in the repository of files that the state before lacks, by their ids; each surely what its row asks for. */
   elsewhere?: (row: FolderRow, blobs: readonly BlobRow[]) => Promise<ReadonlyMap<bigint, TreeNode>>;
+  /** The same of files that cannot be read, or not as their rows say, and that the state before lacks. */
+  followed?: (row: FolderRow, blobs: readonly BlobRow[]) => Promise<ReadonlyMap<bigint, TreeNode>>;
   /** A file was looked at. */
   onFile: () => void;
   /** Reads every file again, even those that the state before has. */
@@ -259,7 +261,17 @@ async function readFolder(
   const elsewhere = await ports.elsewhere?.(folder.row, unknown);
   if (elsewhere !== undefined) nodes.push(...elsewhere.values());
   const wanted = unknown.filter(({ id }) => elsewhere?.has(id) !== true);
-  for (const { blob, file } of await fetchBlobs(ports, service.name, wanted)) {
+  const fetched = await fetchBlobs(ports, service.name, wanted);
+  const lost = fetched.filter(({ blob, file }) => problemOf(blob, file) !== undefined && !whole.has(blob.id));
+  const followed =
+    lost.length === 0
+      ? undefined
+      : ports.followed?.(
+          folder.row,
+          lost.map(({ blob }) => blob),
+        );
+  for (const [id, node] of (await followed) ?? []) whole.set(id, node);
+  for (const { blob, file } of fetched) {
     const reason = problemOf(blob, file);
     const earlier = whole.get(blob.id);
     if (reason !== undefined) {

@@ -3,7 +3,7 @@
  * then, from the points on either side and from what was followed in between; and configuration and code of the nearest point.
  */
 import { createHash } from "node:crypto";
-import { shortId } from "../base/ids.ts";
+import { type ChunkId, shortId } from "../base/ids.ts";
 import type { Finding } from "../base/findings.ts";
 import { LIMITS } from "../base/limits.ts";
 import type { TreeNode } from "../format/node.ts";
@@ -173,8 +173,7 @@ async function filesElsewhere(
   read: (point: Point) => Promise<Parent | undefined>,
 ): Promise<MomentParts["elsewhere"]> {
   const { repository, signal } = options;
-  const index = await repository.loadIndex({ signal });
-  const isStored = (node: TreeNode) => node.content?.every((id) => index.has("data", id)) === true;
+  const isStored = await storedIn(options);
   const readTree = async (tree: Parameters<Repository["readTree"]>[0]) => await repository.readTree(tree, { signal });
   const opened = new Map<Point, Promise<Parent | undefined>>();
   const open = async (point: Point) => {
@@ -182,39 +181,80 @@ async function filesElsewhere(
     opened.set(point, reading);
     return await reading;
   };
-  const followed = followedFolders(options);
+  const followed = followedFiles(options);
   return async (row, blobs) => {
-    const found = new Map<bigint, TreeNode>();
+    const found = new Map(await followed(row, blobs));
     const isLacking = () => found.size < blobs.length;
-    const take = async (nodes: readonly TreeNode[], isRight: (blob: BlobRow, node: TreeNode) => Promise<boolean>) => {
-      const named = new Map(nodes.map((node) => [node.name, node]));
-      for (const blob of blobs) {
-        const node = found.has(blob.id) ? undefined : named.get(blobFileName(blob.key));
-        if (node === undefined || Number(node.size ?? 0) !== blob.bytes || !isStored(node)) continue;
-        if (await isRight(blob, node)) found.set(blob.id, node);
-      }
-    };
-    for (const tree of isLacking() ? await followed(row) : []) {
-      if (isLacking()) await take(await readTree(tree), async (blob, node) => await hasChecksum(blob, node, options));
-    }
     for (const point of others) {
       if (!isLacking()) break;
       const parent = await open(point);
       for (const { folders, missing } of parent?.storage.values() ?? []) {
         const tree = folders.get(row.folder)?.tree;
         if (parent === undefined || tree === undefined) continue;
-        await take(await readTree(tree), async (blob) => {
+        const isRight = async (blob: BlobRow) => {
           const entry = missing.get(blob.id.toString());
           return (entry === undefined || entry.kept === true) && (await parent.rows.has(blob));
-        });
+        };
+        await take(found, blobs, await readTree(tree), async (blob, node) => isStored(node) && (await isRight(blob)));
       }
     }
     return found;
   };
 }
 
+/** Adds of these nodes those that are as the rows not yet found say. */
+async function take(
+  found: Map<bigint, TreeNode>,
+  blobs: readonly BlobRow[],
+  nodes: readonly TreeNode[],
+  isRight: (blob: BlobRow, node: TreeNode) => Promise<boolean>,
+): Promise<void> {
+  const named = new Map(nodes.map((node) => [node.name, node]));
+  for (const blob of blobs) {
+    const node = found.has(blob.id) ? undefined : named.get(blobFileName(blob.key));
+    if (node === undefined || Number(node.size ?? 0) !== blob.bytes) continue;
+    if (await isRight(blob, node)) found.set(blob.id, node);
+  }
+}
+
+type Following = Pick<PartsOptions, "repository" | "snapshots" | "installationId" | "signal">;
+
+async function storedIn({ repository, signal }: Following): Promise<(node: TreeNode) => boolean> {
+  const index = await repository.loadIndex({ signal });
+  return (node) => node.content?.every((id) => index.has("data", id)) === true;
+}
+
+/** What a watch kept of files, by their rows' ids; each surely what its row asks for. */
+export function followedFiles(options: Following): MomentParts["elsewhere"] {
+  const { repository, signal } = options;
+  const treesOf = followedFolders(options);
+  return async (row, blobs) => {
+    const found = new Map<bigint, TreeNode>();
+    if (blobs.length === 0) return found;
+    const isStored = await storedIn(options);
+    const isRight = async (blob: BlobRow, node: TreeNode) =>
+      isStored(node) && (await unlessDamaged(false, async () => await hasChecksum(blob, node, options)));
+    for (const tree of await treesOf(row)) {
+      const nodes = await unlessDamaged([], async () => await repository.readTree(tree, { signal }));
+      await take(found, blobs, nodes, isRight);
+      if (found.size === blobs.length) break;
+    }
+    return found;
+  };
+}
+
+/** What cannot be read is looked for elsewhere. */
+async function unlessDamaged<T>(otherwise: T, look: () => Promise<T>): Promise<T> {
+  try {
+    return await look();
+  } catch (error) {
+    if (!isDamage(error)) throw error;
+    return otherwise;
+  }
+}
+
 /** What was followed is in no list of rows: its own bytes say whether they are what a row asks for. */
-async function hasChecksum(blob: BlobRow, node: TreeNode, { repository, signal }: PartsOptions): Promise<boolean> {
+async function hasChecksum(blob: BlobRow, node: TreeNode, { repository, signal }: Following): Promise<boolean> {
   if (blob.checksum === null) return false;
   const md5 = createHash("md5");
   for (const id of node.content ?? []) md5.update(await repository.readChunk("data", id, { signal }));
@@ -224,7 +264,7 @@ async function hasChecksum(blob: BlobRow, node: TreeNode, { repository, signal }
 type FollowedTrees = (row: FolderRow) => Promise<NonNullable<TreeNode["subtree"]>[]>;
 
 /** The trees of a folder of ids in the snapshots of files that were followed, the newest first. */
-function followedFolders({ repository, snapshots, installationId, signal }: PartsOptions): FollowedTrees {
+function followedFolders({ repository, snapshots, installationId, signal }: Following): FollowedTrees {
   const rows = new Map<number, ListedSnapshot>();
   // The first of a row that is seen has what the others of it have.
   for (const { follow, listed } of followsOf(snapshots, installationId)) {
@@ -238,7 +278,8 @@ function followedFolders({ repository, snapshots, installationId, signal }: Part
       let tree: TreeNode["subtree"] = snapshot.tree;
       for (const name of path) {
         if (tree === undefined) break;
-        const nodes: TreeNode[] = await repository.readTree(tree, { signal });
+        const read: ChunkId = tree;
+        const nodes: TreeNode[] = await unlessDamaged([], async () => await repository.readTree(read, { signal }));
         tree = nodes.find((node) => node.name === name)?.subtree;
       }
       if (tree !== undefined) trees.push(tree);

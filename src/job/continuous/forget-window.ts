@@ -9,6 +9,7 @@ import { parseGoTime } from "../../format/go-time.ts";
 import { isBeforeNeeded, type KeptSpan, planWindow, type WindowPlan } from "../../policy/keep-window.ts";
 import type { ListedSnapshot, Repository } from "../../repo/repository.ts";
 import { formatMicros } from "../../point/continuous.ts";
+import { isImported, type Point } from "../points.ts";
 import { tagValue } from "../records.ts";
 import type { WindowLine } from "../window-summary.ts";
 import { followsOf } from "./followed-files.ts";
@@ -61,14 +62,16 @@ export async function planForgetWindows(
     /** An installation's id. */
     only: string | undefined;
     /** The restore points that stay. */
-    kept: readonly { readonly installationId: string; readonly takenAtMs: number }[];
+    kept: readonly Pick<Point, "installationId" | "takenAtMs" | "snapshot">[];
     signal: AbortSignal;
   },
 ): Promise<WindowForgetting[]> {
   const found: WindowForgetting[] = [];
   for (const installation of new Set(listed.map(({ snapshot }) => tagValue(snapshot, "installation") ?? ""))) {
     if (only !== undefined && installation !== only) continue;
-    const pointsMs = kept.filter((point) => point.installationId === installation).map(({ takenAtMs }) => takenAtMs);
+    // A dump that somebody made elsewhere has files of its own: what was followed is surely in backups alone.
+    const backups = kept.filter((point) => point.installationId === installation && !isImported(point));
+    const pointsMs = backups.map(({ takenAtMs }) => takenAtMs);
     found.push(await planForgetWindow(repository, { installation, snapshots: listed }, { ...rules, pointsMs }));
   }
   return found;

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { after, before, test } from "node:test";
+import { formatInstant } from "../../../src/base/clock.ts";
 import { isFailure } from "../../../src/base/errors.ts";
 import { silent } from "../../../src/base/progress.ts";
 import { forget, planForget } from "../../../src/job/forget.ts";
@@ -8,6 +9,7 @@ import { listContinuous, lookAtWindow } from "../../../src/job/continuous/list.t
 import { listPoints } from "../../../src/job/points.ts";
 import { prune } from "../../../src/job/prune.ts";
 import { verify } from "../../../src/job/verify.ts";
+import { FOLLOW, followTags } from "../../../src/point/continuous.ts";
 import { serve } from "../../../src/policy/window.ts";
 import type { Repository } from "../../../src/repo/repository.ts";
 import { openLocalStore } from "../../../src/store/local-store.ts";
@@ -229,4 +231,24 @@ test("stock restic takes whole snapshots out, and the window shows what lacks th
     await forget(forgetting(reopen(repository), REQUEST));
     assert.equal((await windowOf(repository)).spans.length, 4, version);
   }
+});
+
+test("what was followed goes when a backup of before the window is newer, and not for a dump that was imported", async () => {
+  const repository = await newRepository(createMemoryStore());
+  await putSpan(repository, { at: 0, bytes: LOG.subarray(0, SEGMENT), atMs: at(11) });
+  const follow = await addPoint(repository, at(11));
+  const { snapshots } = await repository.listSnapshots({ signal });
+  const tree = snapshots.find(({ id }) => id === follow)?.snapshot.tree;
+  assert.ok(tree !== undefined);
+  const tags = followTags({ installation: ONE, beganMs: at(1), files: 1, bytes: 1 });
+  const followed = { time: formatInstant(at(1)), tree, paths: [FOLLOW.path], hostname: "desk", tags };
+  await repository.saveSnapshot(followed, { signal });
+  const follows = async () => {
+    const plan = await planForget(forgetting(reopen(repository), { ...REQUEST, policy: { last: 9 } }));
+    return plan.continuous?.[0]?.forgotten.follows;
+  };
+  await addPoint(repository, at(2), { tags: ["imported=17.2"] });
+  assert.equal(await follows(), 0);
+  await addPoint(repository, at(2) + HOUR);
+  assert.equal(await follows(), 1);
 });

@@ -220,3 +220,26 @@ test("the same moment is found again, and stands in for no backup", async () => 
   const next = await backUpInto(desk.repository, desk);
   assert.equal(next.parent, later);
 });
+
+test("a file that was lost in the storage before a backup had it comes from what was followed, into an ordinary point too", async () => {
+  const followed = await attach("lost after it was followed");
+  await follow();
+  const never = await attach("lost before it was followed");
+  for (const key of [followed, never]) await rm(storagePath(desk.demo.storageRoot, key));
+  // Of young ones a backup waits for the file.
+  const old = "update active_storage_blobs set created_at = created_at - interval '1 day' where key = any($1)";
+  await onDatabase(desk.demo.database, async (client) => await client.query(old, [[followed, never]]));
+  const point = (await backUpInto(reopen(desk.repository), desk)).point ?? "";
+  const repository = reopen(desk.repository);
+  await repository.loadIndex({ signal });
+  const found = resolvePoint(await listPoints(repository, { signal }), point, IDENTITY.id);
+  const { storage } = await new PointReader(repository, found, { signal }).manifest();
+  const lacking = storage.flatMap(({ missing }) => missing).filter(({ key }) => [followed, never].includes(key));
+  assert.deepEqual(
+    lacking.map(({ key, kept }) => [key, kept]),
+    [
+      [followed, true],
+      [never, undefined],
+    ],
+  );
+});
