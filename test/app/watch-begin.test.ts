@@ -20,6 +20,7 @@ import { createRepository } from "../../src/repo/repository.ts";
 import { openLocalStore } from "../../src/store/local-store.ts";
 import { parseLsn } from "../../src/wal/lsn.ts";
 import { callCli, startCli, summaryOf } from "../harness/cli.ts";
+import { FLUSH } from "../harness/postgres.ts";
 import { startStandInEngine, type StandInWorld } from "../harness/stand-in-engine.ts";
 import { StoppedPostgres } from "../harness/stopped-postgres.ts";
 import { temporaryFolder, type TestFolder } from "../harness/temporary.ts";
@@ -204,7 +205,7 @@ test(
       server.address,
       "insert into active_storage_blobs (key, byte_size, service_name) values ('later', 1, 'local')",
     );
-    await ask(server.address, "select pg_logical_emit_message(true, 'test', 'flush')");
+    await ask(server.address, FLUSH);
     const [row] = await ask(server.address, "select pg_current_wal_flush_lsn()::text as lsn");
     const to = parseLsn(String(row?.["lsn"]));
     await watching.until("the log goes on", ({ log }) => log !== null && parseLsn(log.durable) >= to);

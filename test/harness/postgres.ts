@@ -125,6 +125,13 @@ async function onDatabase<T>(address: TestAddress, act: (client: Client) => Prom
   }
 }
 
+/**
+ * When it returns, what was committed before it is in the server's files, and `pg_current_wal_flush_lsn()` lies behind it. With the
+ * settings below a commit by itself waits for nothing.
+ */
+export const FLUSH =
+  "begin; set local synchronous_commit = on; select pg_logical_emit_message(true, 'test', 'flush'); commit";
+
 export const SETTINGS = [
   "fsync=off",
   "full_page_writes=off",

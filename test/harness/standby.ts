@@ -1,6 +1,6 @@
 /** A standby of a test's server, for what is read from the one and must not touch the other. */
 import { setTimeout as sleep } from "node:timers/promises";
-import { startPostgres, type TestServer } from "./postgres.ts";
+import { FLUSH, startPostgres, type TestServer } from "./postgres.ts";
 
 export interface Standby extends TestServer {
   /** Resolves when it has applied everything that was done on its primary, which must not commit asynchronously. */
@@ -13,8 +13,8 @@ export async function startStandby(primary: TestServer, settings: readonly strin
   const server = await startPostgres({ standbyOf: primary, programs: primary.programs, settings });
   return Object.assign(server, {
     async caughtUp() {
-      // A commit, so that what came before it is sent: VACUUM waits for nothing.
-      await primary.query("select pg_logical_emit_message(true, 'test', 'caught up?')");
+      // What came before it is sent: VACUUM waits for nothing.
+      await primary.query(FLUSH);
       const [at] = await primary.query("select pg_current_wal_flush_lsn()::text as lsn");
       for (;;) {
         const [row] = await server.query(`select pg_last_wal_replay_lsn() >= '${String(at?.["lsn"])}' as done`);

@@ -11,7 +11,7 @@ import { openRepository, type Repository } from "../../src/repo/repository.ts";
 import { openStore } from "../../src/store/open-store.ts";
 import { type Account, type Entry, lastIn } from "../harness/account.ts";
 import type { UploadedFile } from "../harness/account-files.ts";
-import type { TestAddress } from "../harness/postgres.ts";
+import { FLUSH, type TestAddress } from "../harness/postgres.ts";
 import { runCli } from "../harness/cli.ts";
 import { followedIn } from "../harness/followed.ts";
 import { recoverMoment } from "../harness/recovered.ts";
@@ -228,6 +228,7 @@ export async function openAccountDesk(options: AccountDeskOptions = {}): Promise
 
 /** Waits until all that a server has written so far is in every repository; a gap in what is followed fails. */
 export async function untilDurable(watching: Watching, address: TestAddress): Promise<void> {
+  await ask(address, FLUSH);
   const [row] = await ask(address, "select pg_current_wal_flush_lsn()::text as lsn");
   const to = parseLsn(String(row?.["lsn"]));
   await watching.until("all is durable", ({ log, findings }) => {

@@ -13,7 +13,7 @@ import {
 import { adoptSlot, createSlot, dropSlot, readSlot, slotName } from "../../src/postgres/replication-slots.ts";
 import type { WalStream } from "../../src/postgres/replication-stream.ts";
 import { formatLsn, type Lsn, segmentName, segmentStart } from "../../src/wal/lsn.ts";
-import { startPostgres, type TestServer } from "../harness/postgres.ts";
+import { FLUSH, startPostgres, type TestServer } from "../harness/postgres.ts";
 import { startStandby } from "../harness/standby.ts";
 
 const { signal } = new AbortController();
@@ -45,7 +45,7 @@ async function write(rows: number, to: TestServer = server): Promise<void> {
 
 /** The end of the log as the server has it on its disk. */
 async function flushed(of: TestServer = server): Promise<Lsn> {
-  await of.query("select pg_logical_emit_message(true, 'test', 'flush')");
+  await of.query(FLUSH);
   await using session = await open(of);
   return (await session.identifySystem()).flushed;
 }

@@ -14,7 +14,7 @@ import type { ListSummary } from "../../src/job/summaries.ts";
 import { parseLsn } from "../../src/wal/lsn.ts";
 import { assertAsOf, lastIn, startAccount } from "../harness/account.ts";
 import { VARIED_SETTINGS } from "../harness/account-varied.ts";
-import { startPostgres } from "../harness/postgres.ts";
+import { FLUSH, startPostgres } from "../harness/postgres.ts";
 import { readFolder } from "../harness/tree.ts";
 import { isReady, openWatchedDesk, purgeBeforeCopy, startWatch } from "./watched-desk.ts";
 
@@ -42,6 +42,7 @@ test("a desk that dies comes back as it was seconds before, and as it was while 
   while ((await list()).points.length === 0) await sleep(100);
   await first.kill();
   const middleMs = Date.now();
+  await desk.server.query(FLUSH);
   const [row] = await desk.server.query("select pg_current_wal_flush_lsn()::text as lsn");
   const missed = parseLsn(String(row?.["lsn"]));
   await using watching = startWatch(desk, args);

@@ -19,7 +19,7 @@ import { repositoryPlace } from "../../../src/job/continuous/repository-place.ts
 import type { WatchedPlace } from "../../../src/job/continuous/watched-place.ts";
 import type { Repository } from "../../../src/repo/repository.ts";
 import { type Lsn, parseLsn, parseSegmentName } from "../../../src/wal/lsn.ts";
-import type { TestAddress } from "../../harness/postgres.ts";
+import { FLUSH, type TestAddress } from "../../harness/postgres.ts";
 import { temporaryFolder } from "../../harness/temporary.ts";
 import { hasty, reopen } from "../../repo/small-backup.ts";
 import { IDENTITY } from "../memory-desk.ts";
@@ -206,9 +206,9 @@ export async function grow(address: TestAddress, segments: number): Promise<void
 }
 
 export async function flushed(address: TestAddress): Promise<Lsn> {
-  const [row] = await ask(address, "select pg_logical_emit_message(true, 'test', 'flush')::text as lsn");
+  await ask(address, FLUSH);
   const [now] = await ask(address, "select pg_current_wal_flush_lsn()::text as lsn");
-  return parseLsn(String(now?.["lsn"] ?? row?.["lsn"]));
+  return parseLsn(String(now?.["lsn"]));
 }
 
 /**
