@@ -12,6 +12,7 @@ import {
   boundSlots,
   type Changed,
   ownHbaFile,
+  slotBeyond,
   summarizeWal,
 } from "../postgres/allow-replication.ts";
 import { connect, type Connection } from "../postgres/connect.ts";
@@ -37,6 +38,8 @@ interface Looked {
   /** By which statements are sent. */
   readonly address: ServerAddress;
   readonly installation: Installation;
+  /** The name of our slot. */
+  readonly own: string;
 }
 
 async function lookAtServer({ config }: LoadedConfig, s: Surroundings): Promise<Looked> {
@@ -44,7 +47,7 @@ async function lookAtServer({ config }: LoadedConfig, s: Surroundings): Promise<
   const way = await wayToLog(config, { found, address: found.address() }, s);
   const { address } = await findWay(way, s);
   const own = slotName(config.installation.id);
-  return { look: await lookAtReplication(address, { ...s, own }), address, installation: found.installation };
+  return { look: await lookAtReplication(address, { ...s, own }), address, installation: found.installation, own };
 }
 
 /** Where continuous protection is meant to follow the log: what is in the way, and what is worth knowing. */
@@ -155,7 +158,7 @@ async function stepFor(told: Told<ObstacleKind | RemarkKind>, fixing: Fixing): P
   return told.kind === "slot-unbounded" ? await boundStep(told, fixing) : await hbaStep(told, fixing);
 }
 
-async function boundStep({ hint }: Told<string>, { connection, installation, s }: Fixing): Promise<Step> {
+async function boundStep({ hint }: Told<string>, { connection, installation, own, s }: Fixing): Promise<Step> {
   const free = await freeForLog(installation, connection);
   if (free === undefined)
     return {
@@ -165,6 +168,12 @@ async function boundStep({ hint }: Told<string>, { connection, installation, s }
   if (mib === undefined)
     return {
       why: `The server's disk has ${formatBytes(free)} free, too little for a bound that is of use: make room. ${hint}`,
+    };
+  // A standby that is away for a night must not have to be made anew: half of the bound stays for what is yet to come.
+  const other = await slotBeyond(connection, { mib: mib / 2, own });
+  if (other !== undefined)
+    return {
+      why: `The server keeps ${formatBytes(other.bytes)} of its log for the slot '${other.name}', and by a bound of ${formatBytes(mib * MIB)}, as its disk allows, that slot could be lost, and whoever reads from it be cut off. Drop it if nobody needs it, wait until it is read, or choose the number yourself. ${hint}`,
     };
   return {
     line: `ALTER SYSTEM SET max_slot_wal_keep_size = '${mib}MB';`,

@@ -2,7 +2,7 @@
 import { readFile } from "node:fs/promises";
 import type { Clock } from "../base/clock.ts";
 import { Failure, messageOf } from "../base/errors.ts";
-import { keepCopy, lookAtFile } from "../system/keep-file.ts";
+import { lookAtFile } from "../system/keep-file.ts";
 import { takePlace } from "../system/replace-file.ts";
 import type { Connection } from "./connect.ts";
 import { quoteIdentifier } from "./names.ts";
@@ -38,6 +38,22 @@ export async function allowRole(connection: Connection, role: string): Promise<C
  */
 export async function boundSlots(connection: Connection, mib: number, call: Call): Promise<Changed> {
   return await set(connection, { name: "max_slot_wal_keep_size", value: `${mib}MB`, reads: String(mib) }, call);
+}
+
+/** A slot of somebody else for which the server keeps more of its log than this, and that a bound of so much would end. */
+export async function slotBeyond(
+  connection: Connection,
+  { mib, own }: { mib: number; own: string },
+): Promise<{ name: string; bytes: number } | undefined> {
+  const [row] = await connection.query<{ name: string; bytes: string }>(
+    `select slot_name::text as name, bytes::bigint::text as bytes from (
+       select slot_name, pg_catalog.pg_wal_lsn_diff(case when pg_catalog.pg_is_in_recovery()
+         then pg_catalog.pg_last_wal_replay_lsn() else pg_catalog.pg_current_wal_insert_lsn() end, restart_lsn) as bytes
+       from pg_catalog.pg_replication_slots where restart_lsn is not null and slot_name <> $2) kept
+     where bytes > $1::int8 * 1048576 order by bytes desc limit 1`,
+    [mib, own],
+  );
+  return row === undefined ? undefined : { name: row.name, bytes: Number(row.bytes) };
 }
 
 /** Has the server note which pages change. @throws as {@link boundSlots}. */
@@ -107,10 +123,12 @@ export async function addHbaLine(
   { path, line, refusal }: HbaLine,
   call: Call,
 ): Promise<Changed> {
-  const before = await readFile(path, "utf8");
+  const before = await readFile(path);
   const kept = `${path}.chatkeep-before`;
-  await keepCopy(path, kept);
-  await put(path, `${MARK}\n${line}\n\n${before}`);
+  // The file may lie in the server's data folder: a base has all that is there, and fails where the server may not read it.
+  await put(kept, before, await lookAtFile(path));
+  const added = Buffer.from(`${MARK}\n${line}\n\n`);
+  await put(path, Buffer.concat([added, before]));
   try {
     await refuseFaults(connection);
     await connection.query("select pg_catalog.pg_reload_conf()");
@@ -121,7 +139,9 @@ export async function addHbaLine(
     }, call);
     if (refused !== undefined) throw noHelp(path, refused);
   } catch (error) {
-    await put(path, before);
+    const now = await readFile(path);
+    // Somebody else may have changed it meanwhile: only what was added is taken out.
+    if (now.subarray(0, added.length).equals(added)) await put(path, now.subarray(added.length));
     await connection.query("select pg_catalog.pg_reload_conf()").catch(() => {});
     throw error;
   }
@@ -158,11 +178,11 @@ async function refuseFaults(connection: Connection): Promise<void> {
   );
 }
 
-/** With the owner and mode that it has. */
-async function put(path: string, text: string): Promise<void> {
-  const found = await lookAtFile(path);
+/** With the owner and mode that it has, or that another has. */
+async function put(path: string, bytes: Buffer, like?: Awaited<ReturnType<typeof lookAtFile>>): Promise<void> {
+  const found = like ?? (await lookAtFile(path));
   await takePlace(path, `${path}.chatkeep-new`, async (file) => {
-    await file.writeFile(text);
+    await file.writeFile(bytes);
     if (found === undefined) return;
     await file.chown(found.uid, found.gid);
     await file.chmod(found.mode);

@@ -1,6 +1,6 @@
 /** What `doctor` tells of a server whose log cannot be followed, and what `doctor --fix` changes there: on a real one. */
 import assert from "node:assert/strict";
-import { readFile, stat, writeFile } from "node:fs/promises";
+import { appendFile, readFile, stat, writeFile } from "node:fs/promises";
 import { after, before, beforeEach, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { loadConfig, type LoadedConfig } from "../../src/app/config.ts";
@@ -8,8 +8,9 @@ import type { Surroundings } from "../../src/app/surroundings.ts";
 import { boundFor, fixServer, followFindings } from "../../src/app/watch-doctor.ts";
 import { tryWay } from "../../src/app/watch-mode.ts";
 import { systemClock } from "../../src/base/clock.ts";
+import { Failure } from "../../src/base/errors.ts";
 import { silent } from "../../src/base/progress.ts";
-import { allowRole, boundSlots, ownHbaFile } from "../../src/postgres/allow-replication.ts";
+import { addHbaLine, allowRole, boundSlots, ownHbaFile, slotBeyond } from "../../src/postgres/allow-replication.ts";
 import { connect } from "../../src/postgres/connect.ts";
 import { HandClock } from "../harness/hand-clock.ts";
 import { startPostgres, type TestServer } from "../harness/postgres.ts";
@@ -117,6 +118,9 @@ test("a line is added to the server's own file with consent, tried, and the file
   const now = await stat(hba);
   assert.deepEqual([now.mode, now.uid, now.gid], [was.mode, was.uid, was.gid]);
   assert.equal(await readFile(`${hba}.chatkeep-before`, "utf8"), CLOSED);
+  // It lies in the server's data folder, of which a base has every file: one that the server may not read would end each.
+  const kept = await stat(`${hba}.chatkeep-before`);
+  assert.deepEqual([kept.mode, kept.uid, kept.gid], [was.mode, was.uid, was.gid]);
   assert.ok((await readFile(hba, "utf8")).endsWith(CLOSED));
 });
 
@@ -127,6 +131,20 @@ test("a file that the server finds fault with is put back as it was", async () =
   assert.equal(line?.outcome, "failed");
   assert.match(line.note, /finds fault with line \d+ of its pg_hba\.conf/);
   assert.equal(await readFile(hba, "utf8"), faulty);
+});
+
+test("a line that does not help is taken out, and nothing else that somebody wrote meanwhile; bytes of any encoding stay", async () => {
+  await using connection = await connect(server.address, { signal });
+  const before = Buffer.concat([Buffer.from("# \xfcber", "latin1"), Buffer.from(`\n${CLOSED}`)]);
+  await writeFile(hba, before);
+  const theirs = "# theirs\n";
+  const refusal = async () => {
+    await appendFile(hba, theirs);
+    return new Failure("database/denied", "no password fits");
+  };
+  const line = "host replication nobody 127.0.0.1/32 scram-sha-256";
+  await assert.rejects(addHbaLine(connection, { path: hba, line, refusal }, s), /so it was taken back/);
+  assert.deepEqual(await readFile(hba), Buffer.concat([before, Buffer.from(theirs)]));
 });
 
 test("a line that rejects is told as one, and the line that is put above it lets a password in that is kept as MD5", async () => {
@@ -203,6 +221,22 @@ test("a role and the bound of slots are changed, and what is said to undo it doe
     await sleep(100);
   }
   assert.fail("the bound was not taken back");
+});
+
+test("a slot of somebody else that a bound would end is known", async () => {
+  await using connection = await connect(server.address, { signal });
+  await server.query(
+    "select pg_create_physical_replication_slot(name, true) from unnest(array['standby', 'ours']) name",
+  );
+  try {
+    await server.query("select pg_logical_emit_message(false, 'test', repeat('x', 3 * 1048576))");
+    const found = await slotBeyond(connection, { mib: 1, own: "ours" });
+    assert.equal(found?.name, "standby");
+    assert.ok(found.bytes > 3 * 1024 ** 2);
+    assert.equal(await slotBeyond(connection, { mib: 1024, own: "ours" }), undefined);
+  } finally {
+    await server.query("select pg_drop_replication_slot(slot_name) from pg_replication_slots");
+  }
 });
 
 test("a bound that the server's command line has the last word on is taken back", async () => {
