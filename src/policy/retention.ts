@@ -166,7 +166,7 @@ function makeRules(policy: RetentionPolicy, zone: Zone, present: readonly Retent
     yearly: withinYearly,
   };
   return [
-    countRule("last", policy.last, (point) => point.id),
+    lastRule(policy.last),
     ...PERIODS.map((period) => countRule(period, policy[period], buckets(period))),
     withinRule("within", since(policy.within), (point) => point.id),
     ...PERIODS.map((period) => withinRule(`${period} within`, since(spans[period]), buckets(period))),
@@ -221,6 +221,16 @@ function countRule(name: string, count: number | undefined, bucket: (point: Rete
     before = own;
     found += 1;
     return isNew ? `${name} ${found} of ${count}` : `the oldest, ${name} ${found} of ${count}`;
+  };
+}
+
+/** Points that were made every few minutes take no other's place: a few hours of them would else be all that is left. */
+function lastRule(count: number | undefined): Rule | undefined {
+  const rule = countRule("last", count, (point) => point.id);
+  if (rule === undefined || count === undefined) return undefined;
+  return (point, facts) => {
+    if (point.isInterval !== true) return rule(point, facts);
+    return facts.at < count ? `last ${facts.at + 1} of ${count}` : undefined;
   };
 }
 

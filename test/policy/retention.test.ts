@@ -474,6 +474,22 @@ test("points that were made every few minutes are thinned out: all of a day, one
   ]);
 });
 
+test("points that were made every few minutes take no place of others among the last", () => {
+  const ordinary = daily("2026-11-24T02:30:00Z", 20);
+  const alone = planRetention(ordinary, { last: 15 }, UTC);
+  const made = Array.from({ length: 50 }, (_, at) => {
+    return point(new Date(Date.parse("2026-11-24T10:02:00Z") - at * 300_000).toISOString(), { isInterval: true });
+  });
+  const { keep } = planRetention([...made, ...ordinary], { last: 15 }, UTC);
+  const kept = keep.filter(({ point: one }) => one.isInterval !== true);
+  assert.deepEqual(
+    kept.map(({ point: one }) => one.id),
+    alone.keep.map(({ point: one }) => one.id),
+  );
+  assert.equal(keep[0]?.reasons[0], "last 1 of 15");
+  assert.equal(keep.length - kept.length, 50);
+});
+
 test("of moments the one that was proven last stays, and no older proof", () => {
   const moments = [
     { madeMs: 0, holds: [], provenMs: 10 },
