@@ -450,6 +450,8 @@ export const LIMITS = {
   slowRate: 512 * KIB,
   /** … and of a clock that differs by more. */
   clockOffMs: 2 * 60_000,
+  /** A commit that lies further in the future is of a clock that was wrong, and says nothing of what is safe. */
+  commitAheadMs: 2 * 3_600_000,
   /** Members of a tar file that holds a repository: 16 TB of packs. */
   tarMembers: 1_000_000,
   /** What a tar file may say about one member beside its header. */

@@ -207,7 +207,7 @@ function examinePoints(
   const objectives = ports.objectives ?? DEFAULT_OBJECTIVES;
   const nowMs = ports.clock.now();
   const windowMs = ports.continuous?.windowMs ?? 0;
-  const asked = pointObjectives(objectives, safeUntilMs(name, window, watch), nowMs);
+  const asked = pointObjectives(objectives, safeUntilMs(name, window, watch, nowMs), nowMs);
   report.findings.push(
     ...overdueFindings(name, age * 1000, asked),
     ...windowFindings(name, { window, watch }, { objectives, windowMs, nowMs }),

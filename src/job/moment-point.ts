@@ -10,6 +10,7 @@ import type { Repository } from "../repo/repository.ts";
 import { findMoment, makeMoment, type MomentOptions, type MomentProving } from "./continuous/moment.ts";
 import { type Continuous, lookAtWindow, sortContinuous } from "./continuous/list.ts";
 import { findServingBases, openMomentSource, type ServingBase, withServingBase } from "./continuous/moment-source.ts";
+import { passageOf } from "./continuous/set-back.ts";
 import { positionIn } from "./moment-position.ts";
 import { PointReader } from "./point-reader.ts";
 import { listPoints, type Point, type PointList } from "./points.ts";
@@ -44,7 +45,10 @@ export async function momentPoint(options: MomentPointOptions): Promise<Snapshot
   const { serving, continuous } = await findServingBases(search);
   const find = async (served: ServingBase): Promise<SnapshotId> => {
     const { systemId } = served.base.base;
-    const line = { systemId, timeline: served.timeline, installationId: identity.id, reach: served.lastCommit };
+    const passage = await passageOf(served, continuous, { repository, progress, signal });
+    for (const { message } of passage?.findings ?? []) progress.say(message);
+    const reach = passage?.lsn ?? served.lastCommit;
+    const line = { systemId, timeline: served.timeline, installationId: identity.id, reach };
     const known = findMoment(list, served.asked, line);
     if (known !== undefined) {
       progress.say(`the moment was brought back before: ${await describe(repository, known, { continuous, signal })}`);
@@ -52,7 +56,8 @@ export async function momentPoint(options: MomentPointOptions): Promise<Snapshot
     }
     const { roles, ...place } = await options.place();
     const { database } = place;
-    await using source = await openMomentSource(served, continuous, { repository, database, roles, progress, signal });
+    const opening = { repository, database, roles, passage, progress, signal };
+    await using source = await openMomentSource(served, continuous, opening);
     // Of a base that did not serve nothing is proven.
     if (options.proving !== undefined) options.proving.checks.length = 0;
     const made = {

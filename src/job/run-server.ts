@@ -33,6 +33,7 @@ import {
   withServingBase,
 } from "./continuous/moment-source.ts";
 import type { Continuous } from "./continuous/list.ts";
+import { passageOf } from "./continuous/set-back.ts";
 import { loadPoint } from "./load-point.ts";
 import { positionIn } from "./moment-position.ts";
 import type { PointReader } from "./point-reader.ts";
@@ -84,7 +85,8 @@ export async function runMoment(options: RunMomentOptions): Promise<StartedServe
   const search = { repository, installationId: identity.id, asked, signal };
   const { serving, continuous } = await findServingBases(search);
   const run = async (served: ServingBase) => {
-    await using source = await openMomentSource(served, continuous, options);
+    const passage = await passageOf(served, continuous, options);
+    await using source = await openMomentSource(served, continuous, { ...options, passage });
     return await leaveRunning(options, formatMoment(served.asked), async (folder) => {
       return await recoverMoment(folder, { ...options, asked: served.asked, source, continuous });
     });
@@ -137,7 +139,7 @@ async function recoverMoment(folder: string, options: MomentToRecover): Promise<
       address,
       settings: source.cluster.settings,
       about: { lastCommitAt, replayedTo: replayedTold(replayedTo, options) },
-      findings: (await recoveredFindings(address, { signal })).map(forLooking),
+      findings: [...(await recoveredFindings(address, { signal })), ...(source.findings ?? [])].map(forLooking),
       [Symbol.asyncDispose]: async () => await recovered[Symbol.asyncDispose](),
     };
   } catch (error) {

@@ -119,7 +119,7 @@ function installationsIn({ name, list, windows, watch }: Looked, ports: StatusPo
     const points = list.points.filter(({ installationId }) => installationId === id);
     const provenMoment = newestProof(list.moments.filter(({ installationId }) => installationId === id));
     const window = windows.find((one) => one.installation === id);
-    const untilMs = safeUntilMs(name, window, watch);
+    const untilMs = safeUntilMs(name, window, watch, clock.now());
     return {
       installation: { id, name: called },
       points: points.length,
@@ -167,7 +167,7 @@ function findingsOf(name: string, state: InstallationStatus, watch: WatchState, 
   if (ports.installation === undefined) return [];
   const nowMs = clock.now();
   const window = state.window ?? undefined;
-  const asked = pointObjectives(objectives, safeUntilMs(name, window, watch), nowMs);
+  const asked = pointObjectives(objectives, safeUntilMs(name, window, watch, nowMs), nowMs);
   return [
     ...(state.newest === null
       ? [noPointFinding(name, state.points > 0)]

@@ -46,17 +46,23 @@ export function watchFindings(facts: WatchFacts, nowMs: number): Finding[] {
 }
 
 /**
- * Until when what was committed is in a repository, in milliseconds since 1970; undefined where nothing of it is. A database in which nothing
+ * Until when what was committed is in a repository, in milliseconds since 1970; undefined where nothing of it is, or the database's
+ * server has a clock that says nothing: what a year from now is safe must hide no alarm of today. A database in which nothing
  * is written has no new commits: a watch says until when it knew that there are none. It knows as long as the server tells it.
  */
 export function safeUntilMs(
   name: string,
   window: WindowReport | undefined,
   { report }: WatchState,
+  nowMs: number,
 ): number | undefined {
   const end = windowEndMs(window);
   const own = report?.repositories.find((repository) => repository.name === name);
-  return end === undefined ? undefined : Math.max(end, parseZonedInstant(own?.safeUntil ?? "") ?? end);
+  if (end === undefined) return undefined;
+  const known = [end, parseZonedInstant(own?.safeUntil ?? "") ?? end].filter(
+    (ms) => ms <= nowMs + LIMITS.commitAheadMs,
+  );
+  return known.length === 0 ? undefined : Math.max(...known);
 }
 
 /** Of the newest moment; of a range in which nothing was committed, of its beginning. */
@@ -83,7 +89,7 @@ export function windowFindings(
   { window, watch }: { window: WindowReport | undefined; watch: WatchState },
   { objectives, windowMs, nowMs }: WindowExpectations,
 ): Finding[] {
-  const untilMs = safeUntilMs(name, window, watch);
+  const untilMs = safeUntilMs(name, window, watch, nowMs);
   const fromMs = toMs(window?.ranges.at(-1)?.from ?? "");
   const findings = unusableFindings(name, window);
   // Where points are made every few minutes, they are what must not be too old.

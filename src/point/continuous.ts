@@ -47,6 +47,12 @@ export interface Line {
   readonly timeline: number;
 }
 
+/** Where the server's clock was set back: the latest time of a commit before that, and the earliest one behind it. */
+export interface SetBack {
+  readonly mostUs: bigint;
+  readonly leastUs: bigint;
+}
+
 /** A span of the log that is there without a gap: the bytes from `from` on, up to and without `to`. */
 export interface WalSpan extends Line {
   readonly from: Lsn;
@@ -54,6 +60,8 @@ export interface WalSpan extends Line {
   /** When the first and the last commit or abort in it were made, by the server's clock: microseconds since 1970; undefined where it has none. */
   readonly firstCommitUs: bigint | undefined;
   readonly lastCommitUs: bigint | undefined;
+  /** Of the server's clock, within the span. */
+  readonly setBack?: SetBack | undefined;
   /** Where the timeline comes from, the oldest first; undefined for the first timeline, and where it is not known. */
   readonly parents?: readonly { readonly timeline: number; readonly switchLsn: Lsn }[] | undefined;
 }
@@ -97,10 +105,13 @@ function lineTags({ installation, systemId, timeline }: Line): string[] {
 }
 
 export function walTags(span: WalSpan): string[] {
-  const { from, to, firstCommitUs, lastCommitUs } = span;
+  const { from, to, firstCommitUs, lastCommitUs, setBack } = span;
   const times = [
     ...(firstCommitUs === undefined ? [] : [`first=${formatMicros(firstCommitUs)}`]),
     ...(lastCommitUs === undefined ? [] : [`last=${formatMicros(lastCommitUs)}`]),
+    ...(setBack === undefined
+      ? []
+      : [`most=${formatMicros(setBack.mostUs)}`, `least=${formatMicros(setBack.leastUs)}`]),
   ];
   const parents = (span.parents ?? []).map((one) => `parent=${one.timeline}@${formatLsn(one.switchLsn)}`);
   return [WAL.tag, ...lineTags(span), `from=${formatLsn(from)}`, `to=${formatLsn(to)}`, ...times, ...parents];
@@ -169,8 +180,14 @@ export function walOf(tags: Tags): WalSpan | undefined {
     ...span,
     firstCommitUs: parseMicros(tagText(tags, "first")),
     lastCommitUs: parseMicros(tagText(tags, "last")),
+    ...setBackOf(tags),
     ...parentsOf(tags),
   };
+}
+
+function setBackOf(tags: Tags): Pick<WalSpan, "setBack"> {
+  const [mostUs, leastUs] = [parseMicros(tagText(tags, "most")), parseMicros(tagText(tags, "least"))];
+  return mostUs === undefined || leastUs === undefined ? {} : { setBack: { mostUs, leastUs } };
 }
 
 function parentsOf(tags: Tags): Pick<WalSpan, "parents"> {

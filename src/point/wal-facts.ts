@@ -3,8 +3,9 @@
  * says which moments lie in it, so that one is found without reading the log.
  */
 import { Failure } from "../base/errors.ts";
+import { LIMITS } from "../base/limits.ts";
 import { formatLsn, isLsn, type Lsn, parseLsn } from "../wal/lsn.ts";
-import { formatMicros, parseMicros, type WalSpan } from "./continuous.ts";
+import { formatMicros, parseMicros, type SetBack, type WalSpan } from "./continuous.ts";
 
 /** A commit or an abort. */
 export interface Commit {
@@ -20,9 +21,27 @@ export interface CommitSummary {
   readonly last: Commit | undefined;
   /** The last one of each minute by the server's clock, in the log's order. */
   readonly minutes: readonly Commit[];
+  /** Where the server's clock was set back between two of them. */
+  readonly setBack?: SetBack | undefined;
 }
 
 const MINUTE_US = 60_000_000n;
+/** Commits do not come in the order of their times: so much earlier is no clock that was set back. */
+const SETTLES_US = BigInt(LIMITS.commitSettlesMs) * 1000n;
+
+/** @param timesUs of commits, in the log's order. */
+export function setBackIn(timesUs: readonly bigint[]): SetBack | undefined {
+  let latest: bigint | undefined;
+  let found: { mostUs: bigint; leastUs: bigint } | undefined;
+  for (const us of timesUs) {
+    if (latest !== undefined && us < latest - SETTLES_US) {
+      const { mostUs, leastUs } = found ?? { mostUs: latest, leastUs: us };
+      found = { mostUs: latest > mostUs ? latest : mostUs, leastUs: us < leastUs ? us : leastUs };
+      latest = us;
+    } else if (latest === undefined || us > latest) latest = us;
+  }
+  return found;
+}
 
 /** @param commits in the log's order; times may go back by a little, as commits do not come in the order of their times. */
 export function summarizeCommits(commits: readonly Commit[]): CommitSummary {
@@ -33,7 +52,18 @@ export function summarizeCommits(commits: readonly Commit[]): CommitSummary {
     minutes.push({ lsn, timeUs });
   }
   const [first, last] = [commits[0], commits.at(-1)];
-  return { count: commits.length, first, last, minutes };
+  return { count: commits.length, first, last, minutes, ...ifSetBack(commits.map(({ timeUs }) => timeUs)) };
+}
+
+function ifSetBack(timesUs: readonly bigint[]): Pick<CommitSummary, "setBack"> {
+  const setBack = setBackIn(timesUs);
+  return setBack === undefined ? {} : { setBack };
+}
+
+/** Times of commits that say how a stretch of the log goes, in its order. */
+export function outlineOf(firstUs: bigint | undefined, setBack: SetBack | undefined, lastUs: bigint | undefined) {
+  const times = [firstUs, setBack?.mostUs, setBack?.leastUs, lastUs];
+  return times.filter((us) => us !== undefined);
 }
 
 /** Of stretches of the log that follow each other, in order: as if all their commits had been summarized together. */
@@ -44,7 +74,18 @@ export function joinCommits(summaries: readonly CommitSummary[]): CommitSummary 
     first: summaries.find(({ first }) => first !== undefined)?.first,
     last: summaries.findLast(({ last }) => last !== undefined)?.last,
     minutes,
+    ...ifSetBack(summaries.flatMap((one) => outlineOf(one.first?.timeUs, one.setBack, one.last?.timeUs))),
   };
+}
+
+/** What a span's tags say of them. */
+export function timesOf({
+  first,
+  last,
+  setBack,
+}: CommitSummary): Pick<WalSpan, "firstCommitUs" | "lastCommitUs" | "setBack"> {
+  const times = { firstCommitUs: first?.timeUs, lastCommitUs: last?.timeUs };
+  return setBack === undefined ? times : { ...times, setBack };
 }
 
 type CommitJson = readonly [lsn: string, at: string];
@@ -58,14 +99,16 @@ export interface CommitsJson {
   readonly first: CommitJson | null;
   readonly last: CommitJson | null;
   readonly minutes: readonly CommitJson[];
+  readonly setBack?: readonly [from: string, to: string];
 }
 
-export function commitsJson({ count, first, last, minutes }: CommitSummary): CommitsJson {
+export function commitsJson({ count, first, last, minutes, setBack }: CommitSummary): CommitsJson {
   return {
     count,
     first: first === undefined ? null : commitJson(first),
     last: last === undefined ? null : commitJson(last),
     minutes: minutes.map(commitJson),
+    ...(setBack === undefined ? {} : { setBack: [formatMicros(setBack.mostUs), formatMicros(setBack.leastUs)] }),
   };
 }
 
@@ -78,10 +121,19 @@ function parseCommit(json: unknown): Commit {
 
 /** @throws Failure `point/invalid`. */
 export function parseCommits(json: unknown): CommitSummary {
-  const { count, first, last, minutes } = asRecord(json, "the list of commits");
+  const { count, first, last, minutes, setBack } = asRecord(json, "the list of commits");
   if (typeof count !== "number" || !Array.isArray(minutes)) throw odd("the list of commits");
   const orNone = (value: unknown) => (value === null ? undefined : parseCommit(value));
-  return { count, first: orNone(first), last: orNone(last), minutes: minutes.map(parseCommit) };
+  const facts = { count, first: orNone(first), last: orNone(last), minutes: minutes.map(parseCommit) };
+  return setBack === undefined ? facts : { ...facts, setBack: parseSetBack(setBack) };
+}
+
+function parseSetBack(json: unknown): SetBack {
+  const [mostUs, leastUs] = (Array.isArray(json) ? (json as unknown[]) : []).map((at) =>
+    typeof at === "string" ? parseMicros(at) : undefined,
+  );
+  if (mostUs === undefined || leastUs === undefined) throw odd("the list of commits");
+  return { mostUs, leastUs };
 }
 
 /** A file of `wal/`. */
@@ -131,7 +183,7 @@ export function parseWalFacts(text: string): WalFacts {
   if (typeof timeline !== "number" || typeof segmentBytes !== "number") throw odd("wal.json");
   if (typeof from !== "string" || typeof to !== "string" || !isLsn(from) || !isLsn(to)) throw odd("wal.json");
   const line = { installation, systemId: system, timeline };
-  const times = { firstCommitUs: commits.first?.timeUs, lastCommitUs: commits.last?.timeUs };
+  const times = timesOf(commits);
   return {
     program,
     span: { ...line, from: parseLsn(from), to: parseLsn(to), ...times },

@@ -8,6 +8,16 @@
  */
 import { type Lsn, segmentStart } from "../wal/lsn.ts";
 import type { TimelineHistory } from "../wal/history.ts";
+import {
+  earliest,
+  latest,
+  passes,
+  type Sample,
+  samplesOf,
+  SETTLES_US,
+  timeAtEnd,
+  type TimedPiece,
+} from "./set-back.ts";
 
 interface OnLine {
   /** The cluster's system identifier. */
@@ -27,11 +37,7 @@ export interface WindowBase extends OnLine {
 }
 
 /** A stretch of the log: a span or an object of the journal. */
-export interface WindowPiece extends OnLine {
-  /** Of the first and the last commit or abort that ends in it; undefined where it has none, or nobody looked. */
-  readonly firstCommitUs: bigint | undefined;
-  readonly lastCommitUs: bigint | undefined;
-}
+export type WindowPiece = OnLine & TimedPiece;
 
 export interface WindowParts<B extends WindowBase = WindowBase, P extends WindowPiece = WindowPiece> {
   readonly bases: readonly B[];
@@ -69,6 +75,8 @@ export interface Range<B extends WindowBase = WindowBase> {
   readonly fromUs: bigint;
   /** Of the last commit; undefined where nothing was committed in it as far as is known. */
   readonly toUs: bigint | undefined;
+  /** What is known of the times of its commits, in the log's order: a clock that was set back has some twice, and some that are later than `toUs`. */
+  readonly samples: readonly Sample[];
 }
 
 export type GapReason =
@@ -258,23 +266,35 @@ function rangeOf<B extends WindowBase>(line: HistoryLine, stretch: Stretch, all:
     .filter(({ from, to }) => from < to);
   const { systemId } = line;
   const timeline = legs.at(-1)?.timeline ?? line.timeline;
+  const samples = samplesOf(stretch.pieces);
+  const serving = bases.map((base) => ({ base, fromUs: servesFromUs(base, stretch.pieces, samples) }));
   return {
     systemId,
     timeline,
     legs,
-    bases: bases.map((base) => ({ base, fromUs: reachedUs(base, stretch.pieces) })),
+    bases: serving,
     from: first.to,
     to: stretch.to,
-    fromUs: reachedUs(first, stretch.pieces),
-    toUs: lastCommitUs(stretch.pieces),
+    fromUs: serving[0]?.fromUs ?? first.beganUs,
+    toUs: timeAtEnd(samples),
+    samples,
   };
 }
 
+/** A clock that was set back behind a base had earlier times than that was taken at. */
+function servesFromUs(base: WindowBase, pieces: readonly WindowPiece[], samples: readonly Sample[]): bigint {
+  const reached = reachedUs(base, pieces);
+  const least = earliest(behind(base, samples));
+  return least !== undefined && least < reached - SETTLES_US ? least : reached;
+}
+
+function behind({ to }: WindowBase, samples: readonly Sample[]): readonly Sample[] {
+  return samples.filter((sample) => sample.from >= to);
+}
+
+/** Of pieces by their beginnings. */
 function lastCommitUs(pieces: readonly WindowPiece[]): bigint | undefined {
-  return pieces.reduce<bigint | undefined>(
-    (last, { lastCommitUs: us }) => (us !== undefined && (last === undefined || us > last) ? us : last),
-    undefined,
-  );
+  return timeAtEnd(samplesOf(pieces));
 }
 
 /**
@@ -406,8 +426,12 @@ export function serve<B extends WindowBase>({ ranges }: Window<B>, moment: Momen
 function baseFor<B extends WindowBase>(range: Range<B>, moment: Moment): B | undefined {
   if (moment === "now") return range.bases.at(-1)?.base;
   if ("us" in moment) {
-    if (range.toUs === undefined || moment.us < range.fromUs || moment.us > range.toUs) return undefined;
-    return range.bases.findLast(({ fromUs }) => fromUs <= moment.us)?.base;
+    const { us } = moment;
+    if (range.toUs === undefined) return undefined;
+    if (us <= range.toUs) return range.bases.findLast(({ fromUs }) => fromUs <= us)?.base;
+    if (us > (latest(range.samples) ?? 0n)) return undefined;
+    return range.bases.findLast(({ base }) => passes(base.endedUs ?? base.beganUs, behind(base, range.samples), us))
+      ?.base;
   }
   const { lsn, timeline, systemId } = moment;
   if (lsn < range.from || lsn > range.to) return undefined;

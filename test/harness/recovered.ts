@@ -2,6 +2,7 @@
 import { silent } from "../../src/base/progress.ts";
 import { recoveryOf } from "../../src/job/continuous/moment.ts";
 import { findServingBases, openMomentSource } from "../../src/job/continuous/moment-source.ts";
+import { passageOf } from "../../src/job/continuous/set-back.ts";
 import type { AskedMoment } from "../../src/point/moment.ts";
 import { recover, type Recovered } from "../../src/postgres/recovery.ts";
 import type { ScratchPlaces } from "../../src/postgres/scratch.ts";
@@ -27,8 +28,10 @@ export async function recoverMoment(options: RecoverMomentOptions): Promise<Reco
   const { serving, continuous } = await findServingBases({ repository, installationId: installation, asked, signal });
   const [served] = serving;
   if (served === undefined) throw new Error("no base serves the moment, and nothing said so");
+  const passage = await passageOf(served, continuous, { repository, progress: silent, signal });
   await using source = await openMomentSource(served, continuous, {
     repository,
+    passage,
     database,
     roles: ["postgres"],
     progress: silent,

@@ -55,18 +55,37 @@ test("a database in which nothing is written is safe until its server was heard,
     const own = safeMs === undefined ? {} : { safeUntil: new Date(safeMs).toISOString() };
     return { isRunning, ageSeconds: 2, report: { ...WATCH, repositories: [{ ...primary, ...own }] } };
   };
-  assert.equal(safeUntilMs("primary", WINDOW, state(AT)), AT);
+  assert.equal(safeUntilMs("primary", WINDOW, state(AT), AT), AT);
   assert.equal(
-    safeUntilMs("primary", WINDOW, state(END + 1)),
+    safeUntilMs("primary", WINDOW, state(END + 1), AT),
     END + 1,
     "the server is away since: its log, as it was then",
   );
-  assert.equal(safeUntilMs("primary", WINDOW, state(END - 1)), END, "what lies in it is there");
-  assert.equal(safeUntilMs("primary", WINDOW, state(AT, false)), AT, "so it was when a watch that is dead wrote last");
-  assert.equal(safeUntilMs("primary", WINDOW, state(undefined)), END);
-  assert.equal(safeUntilMs("offsite", WINDOW, state(AT)), END);
-  assert.equal(safeUntilMs("primary", undefined, state(AT)), undefined, "without a base the log is nothing");
-  assert.equal(safeUntilMs("primary", WINDOW, NO_WATCH), END);
+  assert.equal(safeUntilMs("primary", WINDOW, state(END - 1), AT), END, "what lies in it is there");
+  assert.equal(
+    safeUntilMs("primary", WINDOW, state(AT, false), AT),
+    AT,
+    "so it was when a watch that is dead wrote last",
+  );
+  assert.equal(safeUntilMs("primary", WINDOW, state(undefined), AT), END);
+  assert.equal(safeUntilMs("offsite", WINDOW, state(AT), AT), END);
+  assert.equal(safeUntilMs("primary", undefined, state(AT), AT), undefined, "without a base the log is nothing");
+  assert.equal(safeUntilMs("primary", WINDOW, NO_WATCH, AT), END);
+});
+
+test("a commit of a clock that was years ahead says nothing of what is safe, and hides no alarm", () => {
+  const [range] = WINDOW.ranges;
+  assert.ok(range !== undefined);
+  const ahead = { ...WINDOW, ranges: [{ ...range, to: "2036-11-23T16:59:57.001000Z" }] };
+  assert.equal(safeUntilMs("primary", ahead, NO_WATCH, AT), undefined);
+  const [primary] = WATCH.repositories;
+  assert.ok(primary !== undefined);
+  const report = { ...WATCH, repositories: [{ ...primary, safeUntil: new Date(AT).toISOString() }] };
+  const watch = { isRunning: false, ageSeconds: 4_000, report };
+  assert.equal(safeUntilMs("primary", ahead, watch, AT), AT);
+  const expected = { objectives: { rpoMs: 300_000 }, windowMs: 24 * HOUR, nowMs: AT + HOUR };
+  const kinds = windowFindings("primary", { window: ahead, watch }, expected).map(({ kind }) => kind);
+  assert.ok(kinds.includes("window-behind"), kinds.join(" "));
 });
 
 test("a window that does not reach the objective is an alarm, however new a point is; one that does asks for no point of minutes", () => {

@@ -8,12 +8,13 @@ import { writeJournal } from "../../src/job/continuous/journal.ts";
 import { saveBase } from "../../src/job/continuous/save-base.ts";
 import { saveSpan } from "../../src/job/continuous/save-span.ts";
 import type { WalSpan } from "../../src/point/continuous.ts";
-import type { Commit } from "../../src/point/wal-facts.ts";
+import { type Commit, summarizeCommits, timesOf } from "../../src/point/wal-facts.ts";
 import { BASE_SETTINGS } from "../../src/point/base-facts.ts";
 import { walFolder } from "../../src/postgres/recovery-wal.ts";
 import type { Repository } from "../../src/repo/repository.ts";
 import { type Lsn, parseLsn, parseSegmentName } from "../../src/wal/lsn.ts";
 import { createWalReader } from "../../src/wal/reader.ts";
+import { setTime } from "../harness/commit-times.ts";
 import type { TestServer } from "../harness/postgres.ts";
 import { temporaryFolder } from "../harness/temporary.ts";
 import { receiveWal, takeBase } from "../harness/wal.ts";
@@ -31,8 +32,11 @@ export const FOLLOWED = [
 ] as const;
 
 export interface Protection {
-  /** Puts into the repository what came until now, and ends. */
-  finish(repository: Repository): Promise<void>;
+  /**
+   * Puts into the repository what came until now, and ends.
+   * @param retime gives each transaction another time than the server did.
+   */
+  finish(repository: Repository, options?: { retime?: (commit: Commit) => bigint }): Promise<void>;
 }
 
 /** Takes a base of a server, and receives its log from then on. */
@@ -66,7 +70,7 @@ export async function protect(
   const line = { installation: installation.id, systemId: began.systemId, timeline: 1 };
   const manifest = await readFile(folder.at("base", "backup_manifest"));
   return {
-    async finish(repository) {
+    async finish(repository, { retime } = {}) {
       await receiver.caughtUp();
       await receiver.stop();
       const { "WAL-Ranges": ranges } = JSON.parse(manifest.toString("utf8")) as {
@@ -100,7 +104,7 @@ export async function protect(
           },
         }),
       });
-      await saveLog(writer, folder.at("wal"), { line, from: at.from, major: server.major });
+      await saveLog(writer, folder.at("wal"), { line, from: at.from, major: server.major, retime });
       await folder[Symbol.asyncDispose]();
     },
   };
@@ -145,7 +149,17 @@ type Writer = Parameters<typeof saveSpan>[0];
 async function saveLog(
   writer: Writer,
   folder: string,
-  { line, from, major }: { line: Pick<WalSpan, "installation" | "systemId" | "timeline">; from: Lsn; major: number },
+  {
+    line,
+    from,
+    major,
+    retime = ({ timeUs }) => timeUs,
+  }: {
+    line: Pick<WalSpan, "installation" | "systemId" | "timeline">;
+    from: Lsn;
+    major: number;
+    retime: ((commit: Commit) => bigint) | undefined;
+  },
 ): Promise<void> {
   const log = await walFolder(folder, SEGMENT);
   await using work = await temporaryFolder();
@@ -162,13 +176,16 @@ async function saveLog(
   const commits: Commit[] = [];
   for (const { bytes } of segments) {
     for (const event of reader.push(bytes).events) {
-      if (event.kind === "commit" || event.kind === "abort") commits.push({ lsn: event.lsn, timeUs: event.timeUs });
+      if (event.kind !== "commit" && event.kind !== "abort") continue;
+      const timeUs = retime({ lsn: event.lsn, timeUs: event.timeUs });
+      if (timeUs !== event.timeUs) setTime(segments, event.startLsn, timeUs);
+      commits.push({ lsn: event.lsn, timeUs });
     }
   }
   const last = segments.at(-1)?.start ?? first;
   const stretch = (begin: Lsn, end: Lsn) => {
     const own = commits.filter(({ lsn }) => lsn > begin && lsn <= end);
-    const span = { ...line, from: begin, to: end, firstCommitUs: own[0]?.timeUs, lastCommitUs: own.at(-1)?.timeUs };
+    const span = { ...line, from: begin, to: end, ...timesOf(summarizeCommits(own)) };
     return { span, commits: own };
   };
   if (last > first) {

@@ -9,7 +9,7 @@ import type { Clock } from "../../base/clock.ts";
 import { assert, Failure, failureOf, isFailure } from "../../base/errors.ts";
 import { LIMITS } from "../../base/limits.ts";
 import type { WalSpan } from "../../point/continuous.ts";
-import { type Commit, type CommitSummary, joinCommits, summarizeCommits } from "../../point/wal-facts.ts";
+import { type Commit, type CommitSummary, joinCommits, summarizeCommits, timesOf } from "../../point/wal-facts.ts";
 import { formatLsn, type Lsn, segmentStart } from "../../wal/lsn.ts";
 import { TAIL_ENDED, type WalTail } from "./wal-tail.ts";
 
@@ -315,8 +315,11 @@ export class Keeper {
     const { tail, line, place, onProgress } = this.#o;
     const from = this.#durableTo;
     const commits = tail.commits(from, to);
-    const times = { firstCommitUs: commits[0]?.timeUs, lastCommitUs: commits.at(-1)?.timeUs };
-    const entry = { span: { ...line, from, to, ...times }, commits, bytes: tail.read(from, to) };
+    const entry = {
+      span: { ...line, from, to, ...timesOf(summarizeCommits(commits)) },
+      commits,
+      bytes: tail.read(from, to),
+    };
     const onStored = (stored: Lsn) => {
       this.#objects += 1;
       if (stored > this.#durableTo) this.#durableTo = stored;
@@ -331,9 +334,8 @@ export class Keeper {
     const { commits, bytes } = this.#isReadingBack
       ? { commits: this.#letGoCommits(from, to), bytes: async () => [await this.#readBack(from, to, signal)] }
       : { commits: summarizeCommits(tail.commits(from, to)), bytes: tail.read(from, to) };
-    const times = { firstCommitUs: commits.first?.timeUs, lastCommitUs: commits.last?.timeUs };
     const goesOn = () => this.#isMoreToCome(segmentStart(to, tail.segmentBytes));
-    await place.saveSpan({ span: { ...line, from, to, ...times }, commits, bytes }, { signal, goesOn });
+    await place.saveSpan({ span: { ...line, from, to, ...timesOf(commits) }, commits, bytes }, { signal, goesOn });
   }
 
   #letGoCommits(from: Lsn, to: Lsn): CommitSummary {

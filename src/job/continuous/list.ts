@@ -3,7 +3,7 @@ import { LIMITS } from "../../base/limits.ts";
 import { type Base, baseOf, continuousPlace, FOLLOW, type WalSpan, walOf } from "../../point/continuous.ts";
 import { installationTag } from "../../point/layout.ts";
 import type { ListedSnapshot, Repository } from "../../repo/repository.ts";
-import { type CommitSummary } from "../../point/wal-facts.ts";
+import { type CommitSummary, timesOf } from "../../point/wal-facts.ts";
 import { type Window, type WindowBase, windowOf, type WindowPiece } from "../../policy/window.ts";
 import { parseHistory, type TimelineHistory } from "../../wal/history.ts";
 import type { Lsn } from "../../wal/lsn.ts";
@@ -116,7 +116,8 @@ export function windowIn(
   for (const object of journal.objects) {
     if (unusable.has(object.name)) continue;
     const commits = read.commits.get(object.name);
-    pieces.push({ ...object, firstCommitUs: commits?.first?.timeUs, lastCommitUs: commits?.last?.timeUs });
+    const times = commits === undefined ? { firstCommitUs: undefined, lastCommitUs: undefined } : timesOf(commits);
+    pieces.push({ ...object, ...times });
   }
   return windowOf({
     bases: bases.map((listed) => ({ ...listed.base, id: listed.id, listed })),

@@ -6,6 +6,7 @@ import type { Progress } from "../../base/progress.ts";
 import type { BaseFacts } from "../../point/base-facts.ts";
 import { formatMicros } from "../../point/continuous.ts";
 import { type AskedMoment, formatMoment, formatPosition, type Position } from "../../point/moment.ts";
+import type { Sample } from "../../policy/set-back.ts";
 import { type Leg, type Moment, nearest, placeOf, type Range, serve, type Window } from "../../policy/window.ts";
 import type { ClusterFacts } from "../../postgres/recovery.ts";
 import { needsEarlierBase } from "../../postgres/recovery-failure.ts";
@@ -18,6 +19,7 @@ import { type Continuous, listAndRead, type ListedBase, type ReadObjects, window
 import type { MomentSource } from "./moment.ts";
 import { readBase, readBaseFacts, readWalFacts } from "./read-base.ts";
 import { openWal } from "./read-wal.ts";
+import type { Passage } from "./set-back.ts";
 
 export type SettledMoment = Exclude<AskedMoment, { kind: "now" }>;
 
@@ -35,6 +37,8 @@ export interface ServingBase {
   readonly lastCommit: Lsn | undefined;
   /** The first moment from which on there is no gap up to it: microseconds since 1970. */
   readonly sinceUs: bigint;
+  /** Times of the log's commits, as far as its lists tell. */
+  readonly samples: readonly Sample[];
 }
 
 export interface SourceSearch {
@@ -64,7 +68,7 @@ export async function findServingBases(
     bases = bases.filter(({ id }) => id !== base.id);
     const settled: SettledMoment = asked.kind === "now" ? { kind: "time", us: range.toUs ?? range.fromUs } : asked;
     const isEnd =
-      settled.kind === "lsn" ? settled.lsn >= range.to : range.toUs === undefined || settled.us >= range.toUs;
+      settled.kind === "lsn" ? settled.lsn >= range.to : range.toUs === undefined || settled.us === range.toUs;
     const lastCommit = isEnd ? await lastCommitOf(legs, { ...continuous, commits: read.commits }, search) : undefined;
     serving.push({
       asked: settled,
@@ -74,6 +78,7 @@ export async function findServingBases(
       isEnd,
       lastCommit,
       sinceUs: range.fromUs,
+      samples: range.samples.filter(({ to }) => to > base.from),
     });
   }
   if (serving.length === 0) throw outside(asked, window);
@@ -219,6 +224,7 @@ export async function openMomentSource(
     repository,
     database,
     roles,
+    passage,
     progress,
     signal,
   }: {
@@ -226,6 +232,8 @@ export async function openMomentSource(
     /** The one that is to be read: its extensions are needed. */
     database: string | undefined;
     roles: readonly string[];
+    /** Of a time that the clock had more than once. */
+    passage?: Passage | undefined;
     progress: Progress;
     signal: AbortSignal;
   },
@@ -246,7 +254,8 @@ export async function openMomentSource(
       from: base.from,
       cluster: clusterOf(facts, { database, roles }),
       wal,
-      target: isEnd ? { kind: "end" } : asked,
+      target: isEnd ? { kind: "end" } : passage === undefined ? asked : { kind: "lsn", lsn: passage.lsn },
+      findings: passage?.findings ?? [],
       ...soundFrom(facts),
       ...(lastCommit === undefined ? {} : { reach: lastCommit }),
       trace: traceOf(facts, wal, continuous, legs),

@@ -4,7 +4,7 @@
  */
 import { recoveredFindings } from "./moment-findings.ts";
 import { type Clock, formatInstant } from "../../base/clock.ts";
-import { sortFindings } from "../../base/findings.ts";
+import { type Finding, sortFindings } from "../../base/findings.ts";
 import type { SnapshotId } from "../../base/ids.ts";
 import type { Progress } from "../../base/progress.ts";
 import { formatGoTime } from "../../format/go-time.ts";
@@ -50,6 +50,8 @@ export interface MomentSource {
   readonly soundFromUs?: bigint;
   /** What must have been replayed then. */
   readonly reach?: Lsn;
+  /** What whoever asked for the moment must know of it. */
+  readonly findings?: readonly Finding[];
   /** Where a database of it went; undefined where nobody knows. */
   readonly trace?: DatabaseTrace;
   /** Puts the base's files into a folder, which it makes. */
@@ -163,7 +165,7 @@ export async function makeMoment(options: MomentOptions): Promise<BackupSummary>
   const saving = clock.monotonic();
   const made = await options.backup({
     address,
-    findings: sortFindings(await recoveredFindings(address, { signal })),
+    findings: sortFindings([...(await recoveredFindings(address, { signal })), ...(source.findings ?? [])]),
     moment: { ...parts, startedAt: formatGoTime(us * 1000n), entry, tags },
   });
   const saveSeconds = secondsSince(saving, clock);
@@ -221,7 +223,7 @@ export function refuseUnsound(
   { asked, source }: Pick<MomentOptions, "asked" | "source">,
   { lastCommitUs }: Pick<Recovered, "lastCommitUs">,
 ): void {
-  if (asked.kind !== "time" || source.target.kind === "end" || lastCommitUs !== undefined) return;
+  if (asked.kind !== "time" || source.target.kind !== "time" || lastCommitUs !== undefined) return;
   if (source.soundFromUs === undefined || asked.us < source.soundFromUs) throw earlierBaseNeeded();
 }
 

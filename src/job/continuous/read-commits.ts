@@ -21,7 +21,7 @@ export interface CommitReading extends Pick<Continuous, "histories"> {
 }
 
 /**
- * @param options `onCommit`: told each commit whose record lies within a leg, in order. `onBytes`: told how many were read.
+ * @param options `onCommit`: told each commit whose record lies within a leg, in order. `hasAborts`: and each abort. `onBytes`: told how many were read.
  * @returns of each leg that cannot be read to its end from where on, as a sentence.
  * @throws what `wal` throws.
  */
@@ -29,16 +29,23 @@ export async function readCommits(
   reading: CommitReading,
   {
     onCommit,
+    hasAborts = false,
     ...options
-  }: { onCommit: (commit: TransactionEnd, leg: Leg) => void; onBytes: (bytes: number) => void; signal: AbortSignal },
+  }: {
+    onCommit: (commit: TransactionEnd, leg: Leg) => void;
+    hasAborts?: boolean;
+    onBytes: (bytes: number) => void;
+    signal: AbortSignal;
+  },
 ): Promise<string[]> {
   // One segment lies in it at a time.
   await using folder = await openTemporaryFolder("chatkeep-search");
   const unread: string[] = [];
   for (const leg of reading.legs) {
     const onEvent = (event: WalEvent) => {
+      const isEnd = event.kind === "commit" || (hasAborts && event.kind === "abort");
       // The segments of a leg begin before it.
-      if (event.kind === "commit" && event.startLsn >= leg.from && event.lsn <= leg.to) onCommit(event, leg);
+      if (isEnd && event.startLsn >= leg.from && event.lsn <= leg.to) onCommit(event, leg);
     };
     const problem = await readLeg(reading, { ...options, leg, onEvent, path: join(folder.path, "segment") });
     if (problem !== undefined) unread.push(problem);

@@ -1,0 +1,104 @@
+/**
+ * A time that a server's clock had more than once, because it was set back: which position is meant. A recovery to a time would stop where the
+ * log passes it first, and one that ran ahead for a minute passes years of it; the last passage counts, and it is said.
+ */
+import { join } from "node:path";
+import type { Finding } from "../../base/findings.ts";
+import type { Progress } from "../../base/progress.ts";
+import { formatMicros } from "../../point/continuous.ts";
+import { formatPosition } from "../../point/moment.ts";
+import { passagesOf } from "../../policy/set-back.ts";
+import { type Leg, placeAlong } from "../../policy/window.ts";
+import type { Repository } from "../../repo/repository.ts";
+import { openTemporaryFolder } from "../../system/temporary.ts";
+import type { Lsn } from "../../wal/lsn.ts";
+import { type Continuous, windowIn } from "./list.ts";
+import type { ServingBase } from "./moment-source.ts";
+import { readCommits } from "./read-commits.ts";
+import { openWal } from "./read-wal.ts";
+
+export interface Passage {
+  /** The end of the last commit that is no later than the time. */
+  readonly lsn: Lsn;
+  readonly findings: readonly Finding[];
+}
+
+/**
+ * @returns undefined for what the clock had once, and for what is no time.
+ * @throws Failure of the store.
+ */
+export async function passageOf(
+  served: ServingBase,
+  continuous: Continuous,
+  { repository, progress, signal }: { repository: Repository; progress: Progress; signal: AbortSignal },
+): Promise<Passage | undefined> {
+  const { asked, base, timeline, isEnd, samples } = served;
+  if (asked.kind !== "time" || isEnd) return undefined;
+  const { us } = asked;
+  const stretches = passagesOf(samples, us);
+  if (stretches.length === 0) return undefined;
+  progress.stage("looking where the log passes the time");
+  const passed = async (stretch: Pick<Leg, "from" | "to">) => {
+    return await passagesIn(stretch, us, served, continuous, { repository, signal });
+  };
+  let lsn: Lsn | undefined;
+  for (const stretch of stretches) {
+    lsn = (await passed(stretch)).at(-1);
+    if (lsn !== undefined) break;
+  }
+  if (lsn === undefined) return undefined;
+  let first = lsn;
+  for (const stretch of stretches.toReversed()) {
+    const [found] = await passed(stretch);
+    if (found === undefined) continue;
+    first = found;
+    break;
+  }
+  const { systemId } = base.base;
+  const window = windowIn(continuous);
+  const wordOf = (at: Lsn) => formatPosition(placeAlong(window, { systemId, timeline, lsn: at }));
+  const last = { lsn, word: wordOf(lsn) };
+  return { lsn, findings: first === lsn ? [] : [finding(us, last.word, wordOf(first))] };
+}
+
+function finding(us: bigint, last: string, first: string): Finding {
+  return {
+    kind: "moment-clock-set-back",
+    level: "note",
+    message: `the server's clock was set back, and had ${formatMicros(us)} more than once: the last time is taken, ${last}; the first is ${first}`,
+    hint: "'chatkeep moments' shows what was committed, with positions, which depend on no clock: name the one that you want.",
+  };
+}
+
+/** The ends of commits behind which one comes that is later than a time, where they are not. */
+async function passagesIn(
+  { from, to }: Pick<Leg, "from" | "to">,
+  us: bigint,
+  { base: { base }, legs }: ServingBase,
+  { spans, journal, histories }: Continuous,
+  { repository, signal }: { repository: Repository; signal: AbortSignal },
+): Promise<Lsn[]> {
+  const { installation, systemId, segmentBytes, major } = base;
+  const within = legs
+    .map((leg) => ({ ...leg, from: leg.from > from ? leg.from : from, to: leg.to < to ? leg.to : to }))
+    .filter((leg) => leg.from < leg.to);
+  await using folder = await openTemporaryFolder("chatkeep-passage");
+  const log = { spans, journal: journal.objects, major, histories };
+  const wanted = { installation, systemId, segmentBytes, legs: within, ...log };
+  await using wal = await openWal(repository, wanted, join(folder.path, "put-together"), { signal });
+  const passages: Lsn[] = [];
+  let before: Lsn | undefined;
+  await readCommits(
+    { wal, legs: within, major, systemId, segmentBytes, histories },
+    {
+      onCommit: ({ timeUs, lsn }) => {
+        if (timeUs > us && before !== undefined) passages.push(before);
+        before = timeUs > us ? undefined : lsn;
+      },
+      hasAborts: true,
+      onBytes: () => {},
+      signal,
+    },
+  );
+  return passages;
+}
