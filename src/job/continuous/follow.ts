@@ -75,6 +75,8 @@ export class Follower {
     const older = [...this.#waiting.values()].map(({ blob }) => blob).filter(({ id }) => !listed.has(id));
     const wanted = [...older, ...(await this.#wanted(rows))];
     const kept = wanted.length === 0 ? [] : await this.#place.keep(wanted, { signal });
+    // Not before: where the repository did not take them for long, more may have come than the newest that are asked for.
+    this.#goOn(rows);
     let [files, bytes] = [0, 0];
     for (const { blob, file } of kept) {
       const problem = problemOf(blob, file);
@@ -96,10 +98,13 @@ export class Follower {
       if (behind < this.#first) this.#first = behind > 0n ? behind : 0n;
       rows = await listAll(database, this.#from());
     }
+    return rows;
+  }
+
+  #goOn(rows: readonly FollowedBlob[]): void {
     this.#newest = rows.reduce((most, { id }) => (id > most ? id : most), this.#newest);
     const from = this.#from();
     for (const id of this.#settled.keys()) if (id < from) this.#settled.delete(id);
-    return rows;
   }
 
   #from(): bigint {

@@ -11,7 +11,7 @@ import { attachFile } from "../../../src/demo/change.ts";
 import { onDatabase } from "../../../src/demo/database.ts";
 import { storagePath } from "../../../src/demo/files.ts";
 import { seededRandom } from "../../../src/demo/random.ts";
-import { Follower } from "../../../src/job/continuous/follow.ts";
+import { Follower, type FollowPlace } from "../../../src/job/continuous/follow.ts";
 import { followFiles } from "../../../src/job/continuous/follow-files.ts";
 import { openFollowPlace } from "../../../src/job/continuous/follow-place.ts";
 import { followsOf, readFollowed } from "../../../src/job/continuous/followed-files.ts";
@@ -191,6 +191,35 @@ test("where the repository does not take it, the next look tries it again", asyn
   refuses = false;
   assert.equal((await follower.look(database, { signal })).files, 1);
   assert.ok((await kept()).names.includes(file.key));
+});
+
+test("files that came while the repository took none for long are followed, and were they more than the newest that are asked for", async () => {
+  const blobs = (count: number) =>
+    Array.from({ length: count }, (_, at) => {
+      return { id: String(at + 1), key: `key${at}`, filename: "f", byte_size: "1", checksum: null, service: "local" };
+    });
+  let rows = blobs(5);
+  const fake = {
+    async query(_text: string, [from]: readonly unknown[] = []) {
+      return rows.filter(({ id }) => BigInt(id) >= BigInt(String(from))).slice(0, LIMITS.followedPage);
+    },
+  } as unknown as typeof database;
+  let refuses = false;
+  const asked: bigint[] = [];
+  const keep: FollowPlace["keep"] = async (wanted) => {
+    if (refuses) throw new Failure("store/unreachable", "no answer");
+    asked.push(...wanted.map(({ id }) => id));
+    return [];
+  };
+  const place = { firstId: 0n, has: async () => false, keep };
+  const follower = new Follower({ place, clock: hasty });
+  await follower.look(fake, { signal });
+  refuses = true;
+  rows = blobs(2 * LIMITS.followedIds);
+  await assert.rejects(follower.look(fake, { signal }), /no answer/);
+  refuses = false;
+  await follower.look(fake, { signal });
+  assert.equal(new Set(asked).size, 2 * LIMITS.followedIds);
 });
 
 test("files wait until the log's cluster is known, and those of another one are not taken", async () => {
