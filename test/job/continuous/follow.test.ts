@@ -193,12 +193,15 @@ test("where the repository does not take it, the next look tries it again", asyn
   assert.ok((await kept()).names.includes(file.key));
 });
 
+/** Rows of so many files, as the database gives them. */
+function rowsOf(count: number) {
+  return Array.from({ length: count }, (_, at) => {
+    return { id: String(at + 1), key: `key${at}`, filename: "f", bytes: "1", checksum: null, service: "local" };
+  });
+}
+
 test("files that came while the repository took none for long are followed, and were they more than the newest that are asked for", async () => {
-  const blobs = (count: number) =>
-    Array.from({ length: count }, (_, at) => {
-      return { id: String(at + 1), key: `key${at}`, filename: "f", byte_size: "1", checksum: null, service: "local" };
-    });
-  let rows = blobs(5);
+  let rows = rowsOf(5);
   const fake = {
     async query(_text: string, [from]: readonly unknown[] = []) {
       return rows.filter(({ id }) => BigInt(id) >= BigInt(String(from))).slice(0, LIMITS.followedPage);
@@ -215,7 +218,7 @@ test("files that came while the repository took none for long are followed, and 
   const follower = new Follower({ place, clock: hasty });
   await follower.look(fake, { signal });
   refuses = true;
-  rows = blobs(2 * LIMITS.followedIds);
+  rows = rowsOf(2 * LIMITS.followedIds);
   await assert.rejects(follower.look(fake, { signal }), /no answer/);
   refuses = false;
   await follower.look(fake, { signal });
