@@ -272,6 +272,8 @@ export const LIMITS = {
   measuresKept: 10,
   /** Objects that the journal of a segment which fills slowly comes to at most, before they become a span. */
   journalObjects: 100,
+  /** Sessions of the log's that somebody ends, one after the other, are told of after this. */
+  endedSessionMs: 5_000,
   /** Between two sessions of the log's at most; the first wait is half a second, and doubles. */
   watchRetryMostMs: 30_000,
   /** What an old primary wrote alone is read for its commits, where it is no more than this. */

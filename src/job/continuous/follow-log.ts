@@ -20,6 +20,7 @@ import type { WalEvent } from "../../wal/events.ts";
 import { isAncestor, type TimelineHistory } from "../../wal/history.ts";
 import { type Lsn, segmentStart } from "../../wal/lsn.ts";
 import { AwayPlaces } from "./away.ts";
+import { EndedSessions } from "./ended-sessions.ts";
 import { Endings } from "./endings.ts";
 import type { RefusedObject } from "./journal.ts";
 import { JournalBounds, Takings, takeUpJournals } from "./journal-bounds.ts";
@@ -166,6 +167,7 @@ export class LogFollower {
    */
   async run(): Promise<never> {
     const { signal, clock, onSession } = this.#o;
+    const ended = new EndedSessions(clock);
     try {
       for (let wait = FIRST_WAIT_MS; ; wait = Math.min(wait * 2, LIMITS.watchRetryMostMs)) {
         const before = clock.monotonic();
@@ -175,11 +177,12 @@ export class LogFollower {
         );
         signal.throwIfAborted();
         // One that lasted begins the waits anew.
-        if (failure === undefined || clock.monotonic() - before > LIMITS.watchRetryMostMs) wait = FIRST_WAIT_MS;
+        const lastedMs = clock.monotonic() - before;
+        if (failure === undefined || lastedMs > LIMITS.watchRetryMostMs) wait = FIRST_WAIT_MS;
         if (failure === undefined) continue;
         this.#afterFailure(failure);
-        // What we ended ourselves to begin anew is no trouble.
-        if (failure.code !== "run/cancelled") onSession({ failure, inMs: wait });
+        if (ended.isQuiet(failure, lastedMs)) wait = FIRST_WAIT_MS;
+        else onSession({ failure, inMs: wait });
         await clock.sleep(wait, signal);
       }
     } finally {
@@ -405,14 +408,7 @@ export class LogFollower {
     const gapped = answering
       .filter(({ place }, at) => plan.places[at]?.isGapped === true || lacks.has(place.name))
       .map(({ place }) => place.name);
-    const begun = {
-      line,
-      history,
-      start: plan.start,
-      gapped,
-      away: this.#away.all,
-      refused: refusedIn(answering),
-    };
+    const begun = { line, history, start: plan.start, gapped, away: this.#away.all, refused: refusedIn(answering) };
     this.#o.onLine({ ...begun, ...(beginning.partedAt === undefined ? {} : { partedAt: beginning.partedAt }) });
     return followed;
   }
