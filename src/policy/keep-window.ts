@@ -15,6 +15,11 @@ export interface KeptSpan extends WindowPiece {
   readonly writtenUs: bigint;
 }
 
+export interface KeptBase extends WindowBase {
+  /** As of a span; undefined where that is not known. */
+  readonly writtenUs?: bigint | undefined;
+}
+
 export interface WindowPlan<B extends WindowBase, S extends KeptSpan> {
   /** From here on nothing is taken away: microseconds since 1970. */
   readonly fromUs: bigint;
@@ -54,19 +59,26 @@ export function parseWindow(text: string): bigint {
  * @param window of all bases and pieces, the journal's too.
  * @param options `nowUs`: a clock that runs ahead moves nothing out of the window.
  */
-export function planWindow<B extends WindowBase, S extends KeptSpan>(
+export function planWindow<B extends KeptBase, S extends KeptSpan>(
   { window, bases, spans }: { window: Window<B>; bases: readonly B[]; spans: readonly S[] },
   { nowUs, windowUs }: { nowUs: bigint; windowUs: bigint },
 ): WindowPlan<B, S> {
-  const known = [...window.ranges.map(endOf), ...bases.map(baseUs), ...spans.map(spanUs)].filter((us) => us <= nowUs);
-  const newestUs = known.reduce((newest, us) => (us > newest ? us : newest), 0n);
+  const ages = agesOf({ bases, spans }, nowUs);
+  const { baseUs, spanUs } = ages;
+  const ends = window.ranges.map(endOf).filter((us) => us <= nowUs);
+  const newestUs = [...ends, ...ages.known].reduce((newest, us) => (us > newest ? us : newest), 0n);
   const fromUs = newestUs - windowUs;
+  const isOver = (range: Range<B>) => {
+    const { systemId, from, legs } = range;
+    const own = spans.filter((span) => span.to > from && legs.some((leg) => overlaps({ ...leg, systemId }, span)));
+    return [endOf(range), ...own.map(spanUs)].every((us) => us < fromUs || us > nowUs);
+  };
   const needed: NeededLog[] = [];
   const serving = new Set<string>();
   for (const range of window.ranges) {
     // Log comes without a commit, too: what can be brought back now stays, however old its newest commit is.
-    if (range !== window.ranges.at(-1) && endOf(range) < fromUs) continue;
-    const first = range.bases.findLast((one) => one.fromUs <= fromUs) ?? range.bases[0];
+    if (range !== window.ranges.at(-1) && isOver(range)) continue;
+    const first = range.bases.findLast(({ base }) => baseUs(base) <= fromUs) ?? range.bases[0];
     if (first === undefined) continue;
     // One that was begun before it and ended with it or later serves nothing more, and needs log that may go.
     for (const { base } of range.bases) {
@@ -97,13 +109,44 @@ function endOf({ fromUs, toUs }: Range): bigint {
   return toUs !== undefined && toUs > fromUs ? toUs : fromUs;
 }
 
-function baseUs({ beganUs, endedUs }: WindowBase): bigint {
-  return endedUs ?? beganUs;
+interface Ages<B, S> {
+  readonly baseUs: (base: B) => bigint;
+  readonly spanUs: (span: S) => bigint;
+  /** Of all of which it is known. */
+  readonly known: readonly bigint[];
 }
 
-/** Of its last commit or, where it says of none, of its writing: the later of the two, so that nothing goes too early. */
-function spanUs({ lastCommitUs, writtenUs }: KeptSpan): bigint {
-  return lastCommitUs !== undefined && lastCommitUs > writtenUs ? lastCommitUs : writtenUs;
+/**
+ * When something was made: by the server's clock or by that of who wrote it, the later of the two, so that nothing goes too early. One
+ * that lies in the future is wrong. Where both do, it is that of what came next in the log; where nothing did, it is as new as can be.
+ */
+function agesOf<B extends KeptBase, S extends KeptSpan>(
+  { bases, spans }: { bases: readonly B[]; spans: readonly S[] },
+  nowUs: bigint,
+): Ages<B, S> {
+  const latest = (times: readonly (bigint | undefined)[]) =>
+    times.reduce<bigint | undefined>((most, us) => {
+      return us === undefined || us > nowUs || (most !== undefined && most >= us) ? most : us;
+    }, undefined);
+  const timed: { one: B | S; us: bigint | undefined }[] = [
+    ...bases.map((one) => ({ one, us: latest([one.endedUs ?? one.beganUs, one.writtenUs]) })),
+    ...spans.map((one) => ({ one, us: latest([one.lastCommitUs, one.writtenUs]) })),
+  ];
+  const known = new Map(timed.map(({ one, us }) => [one.id, us]));
+  const ageOf = (one: B | S) => {
+    const us = known.get(one.id);
+    if (us !== undefined) return us;
+    const next = timed.filter((other) => isBehind(other.one, one)).flatMap((other) => other.us ?? []);
+    return next.reduce((least, other) => (other < least ? other : least), nowUs);
+  };
+  return { baseUs: ageOf, spanUs: ageOf, known: timed.flatMap(({ us }) => us ?? []) };
+}
+
+function isBehind(
+  { systemId, timeline, to }: Pick<WindowPiece, "systemId" | "timeline" | "to">,
+  one: Pick<WindowPiece, "systemId" | "timeline" | "to">,
+): boolean {
+  return systemId === one.systemId && timeline === one.timeline && to > one.to;
 }
 
 /** True where no base of the cluster begins behind it: the next one may. */

@@ -66,6 +66,62 @@ test("what an old server still wrote goes when the window has passed it, and not
   assert.equal(names([...planned.removeBases, ...planned.removeSpans]), "A old tail");
 });
 
+/** As {@link base}, by a clock that was off by some seconds, written when it was taken. */
+function off(id: string, [from, to]: [number, number], seconds: number, isWrittenSo = false) {
+  const ahead = BigInt(seconds) * second;
+  const one = base(id, { from, to });
+  const times = { beganUs: one.beganUs + ahead, endedUs: BigInt(to) * second + ahead };
+  return { ...one, ...times, writtenUs: BigInt(to) * second + (isWrittenSo ? ahead : 0n) };
+}
+
+test("a base that a wrong clock dated goes when the others of its time do, and takes none with it", () => {
+  const spans = [4, 3, 2, 1, 0].map((at) => span(`s${at}`, at * 20, at * 20 + 20));
+  for (const seconds of [100_000, -30]) {
+    for (const isWrittenSo of seconds > 0 ? [false, true] : [false]) {
+      const made = (of: readonly [string, [number, number], number][], windowS: number) => {
+        const bases = of.map(([id, place, by]) => off(id, place, by, isWrittenSo && by !== 0));
+        return plan({ bases, spans, histories: [] }, windowS);
+      };
+      // It is the one before the window, it is older than that, and it lies within it.
+      const before = made(
+        [
+          ["A", [0, 2], 0],
+          ["B", [34, 36], seconds],
+          ["C", [64, 66], 0],
+        ],
+        50,
+      );
+      assert.equal(names(before.removeBases), "A", `${seconds}`);
+      const older = made(
+        [
+          ["A", [0, 2], seconds],
+          ["B", [34, 36], 0],
+          ["C", [64, 66], 0],
+        ],
+        50,
+      );
+      assert.equal(names(older.removeBases), "A", `${seconds}`);
+      const within = made(
+        [
+          ["A", [0, 2], 0],
+          ["B", [34, 36], 0],
+          ["C", [64, 66], seconds],
+        ],
+        50,
+      );
+      assert.equal(names(within.removeBases), "A", `${seconds}`);
+      assert.equal(within.needed[0]?.from, 32n, `${seconds}`);
+    }
+  }
+});
+
+test("log of a clock that was ahead goes when it was written before the window", () => {
+  const bases = [base("A", { from: 0, to: 2 }), base("B", { from: 34, to: 36 })];
+  const ahead = { ...span("s0", 0, 20), lastCommitUs: 100_000n * second };
+  const planned = plan({ bases, spans: [ahead, span("s1", 20, 40), span("s2", 40, 100)], histories: [] }, 50);
+  assert.equal(names([...planned.removeBases, ...planned.removeSpans]), "A s0");
+});
+
 const DAY = 86_400;
 
 function written(id: string, [from, to]: [number, number], day: number, timeline = 1): KeptSpan {

@@ -114,7 +114,7 @@ export function planOf(
 ): WindowForgetting["plan"] {
   const window = windowIn(found);
   const spans = found.spans.map((listed) => ({ ...listed.span, id: listed.id, writtenUs: usOf(listed), listed }));
-  const bases = found.bases.map((listed) => ({ ...listed.base, id: listed.id, listed }));
+  const bases = found.bases.map((listed) => ({ ...listed.base, id: listed.id, writtenUs: usOf(listed), listed }));
   return planWindow({ window, bases, spans }, { windowUs, nowUs: BigInt(nowMs) * 1000n });
 }
 
