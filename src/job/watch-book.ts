@@ -192,9 +192,11 @@ export class WatchBook {
     this.#log = undefined;
     this.#even = undefined;
     this.#base = null;
-    for (const page of this.#pages.values()) {
+    for (const [name, page] of this.#pages) {
       page.durable = undefined;
       page.lag = new Lag(this.#o.clock.now());
+      // Its database may have been the other one until now.
+      this.filesTrouble(name, undefined);
     }
   }
 

@@ -455,14 +455,23 @@ test("positions of a cluster that was followed before say nothing of the one tha
   const { clock, book } = openBook();
   book.logState(state(100n * MIB, 200n * MIB));
   await clock.advance(20 * MINUTE);
-  assert.deepEqual(kinds(book), ["alarm log-behind"]);
+  const other = new Failure("wal/other-cluster", "Chatwoot's database is on another server");
+  book.filesTrouble("usb", other);
+  await clock.advance(LIMITS.watchTroubleMs);
+  book.filesTrouble("usb", other);
+  assert.deepEqual(kinds(book).toSorted(), ["alarm files-behind usb", "alarm log-behind"]);
   const line = { ...LINE, systemId: "7000000000000000002", timeline: 1 };
   const begun = { history: HISTORY, gapped: [], away: [], refused: [] };
   book.lineBegun({ ...begun, line, start: MIB });
   assert.deepEqual([kinds(book), book.status.log, book.status.repositories[0]?.durable], [[], null, null]);
   book.logState({ ...state(2n * MIB, 2n * MIB), line });
   assert.equal(book.status.log?.durable, "0/200000");
+  // A look may have been under way.
+  book.filesTrouble("usb", other);
   assert.deepEqual(kinds(book), []);
+  await clock.advance(LIMITS.watchTroubleMs);
+  book.filesTrouble("usb", other);
+  assert.deepEqual(kinds(book), ["alarm files-behind usb"]);
 });
 
 test("a line that begins with a gap says in which repositories, and who is away", async () => {
