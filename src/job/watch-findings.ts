@@ -34,13 +34,16 @@ export function watchFindings(facts: WatchFacts, nowMs: number): Finding[] {
   if (isRunning || (report === null && !facts.isConfigured)) return [];
   const never = "and has left no report on this machine";
   const silent = report === null ? never : `: its last word is ${formatSpan(ageSeconds ?? 0)} old`;
-  const hangs = facts.isAlive === true ? `, though its process ${report?.pid ?? ""} is there` : "";
+  const isThere = facts.isAlive === true;
+  const hangs = isThere ? `, though its process ${report?.pid ?? ""} is there` : "";
   return [
     {
       kind: "watch-not-running",
       level: "alarm",
       message: `continuous protection does not run${report === null ? " " : ""}${silent}${hangs}`,
-      hint: "Start it: 'chatkeep watch', or the service that runs it; it goes on from where it was. If it is not wanted any more, 'chatkeep watch --remove', and take 'watch' out of the configuration.",
+      hint: isThere
+        ? "Look first whether the disk of its state folder is full: then it only cannot write its report, and does so again when there is room; started anew there, it would not begin. Else it hangs: end it, and start it anew."
+        : "Start it: 'chatkeep watch', or the service that runs it; it goes on from where it was. If it is not wanted any more, 'chatkeep watch --remove', and take 'watch' out of the configuration.",
     },
   ];
 }
