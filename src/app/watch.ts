@@ -10,7 +10,8 @@ import { listPoints, type Point } from "../job/points.ts";
 import { paceOf } from "../job/recovery-pace.ts";
 import { formatWatchMetrics } from "../job/run-metrics.ts";
 import { Sources } from "../job/sources.ts";
-import { type FilesOptions, watchFiles, watchLog, type WatchRepository } from "../job/watch.ts";
+import { UnreadSlot } from "../job/unread-slot.ts";
+import { type FilesOptions, type MostRetained, watchFiles, watchLog, type WatchRepository } from "../job/watch.ts";
 import { WatchBook } from "../job/watch-book.ts";
 import { WatchedServer } from "../job/watched-server.ts";
 import { replaceFile } from "../system/replace-file.ts";
@@ -134,8 +135,8 @@ async function watchServer(
     clock: s.clock,
     signal: s.signal,
   };
-  if (chosen.mode === "interval") return await byInterval(files, here);
-  await stream(files, { ...here, installation: found.installation });
+  const all = { ...here, installation: found.installation };
+  await (chosen.mode === "interval" ? byInterval(files, all) : stream(files, all));
 }
 
 /** Another on this machine is refused; of another machine's the server tells, by the slot that it reads from. */
@@ -192,7 +193,6 @@ async function stream(files: FilesOptions, here: Here): Promise<void> {
   const { config } = here.loaded;
   const { watch } = config;
   const flushMs = seconds(flags.flushEvery ?? watch?.["flush-every"] ?? "5s") * 1000;
-  const retained = watch?.["max-retained"];
   const rate = watch?.["base-rate"];
   await together(
     [
@@ -200,7 +200,7 @@ async function stream(files: FilesOptions, here: Here): Promise<void> {
         await watchLog({
           ...files,
           flushMs,
-          maxRetainedBytes: retained === undefined ? mostRetained(here.installation) : retained * MIB,
+          maxRetainedBytes: mostFor(here),
           baseEveryMs: oftenMs(watch?.base ?? "weekly"),
           baseRate: rate === undefined ? undefined : rate * 1024,
           isAccepted: async (systemId) => await isNewServer(await openStateFolder(here.loaded, s), systemId),
@@ -241,11 +241,17 @@ async function makeFirstPoint(
   }
 }
 
-async function byInterval(
-  files: FilesOptions,
-  { loaded: { config }, flags, globals, s }: Omit<Here, "installation">,
-): Promise<void> {
+/** Bytes of its log that the server may keep for us. */
+function mostFor({ loaded: { config }, installation }: Pick<Here, "loaded" | "installation">): MostRetained {
+  const retained = config.watch?.["max-retained"];
+  return retained === undefined ? mostRetained(installation) : retained * MIB;
+}
+
+async function byInterval(files: FilesOptions, here: Here): Promise<void> {
+  const { flags, globals, s } = here;
+  const { config } = here.loaded;
   const everyMs = seconds(flags.interval ?? config.watch?.interval ?? "5m") * 1000;
+  const slot = { address: () => files.server.replication, installation: config.installation.id, most: mostFor(here) };
   await together(
     [
       async (signal) => {
@@ -253,6 +259,7 @@ async function byInterval(
         await makePoints({ everyMs, book: files.book, points }, globals, { ...s, signal });
       },
       async (signal) => await watchFiles({ ...files, signal }),
+      async (signal) => await new UnreadSlot({ ...files, ...slot, signal }).run(),
     ],
     files,
   );

@@ -290,6 +290,10 @@ export const LIMITS = {
   partAgainMs: 10 * 60_000,
   /** So often it is looked how much the server keeps for us, and whether a repository answers again. */
   watchLookMs: 10_000,
+  /** Where the log is not followed, a slot of ours that nobody reads is looked for so often … */
+  unreadSlotLookMs: 60_000,
+  /** … and is not given up before it stood still for so long. */
+  unreadSlotMs: 10 * 60_000,
   /** Of uploaded files that are followed, the rows of so many of the newest ids are asked for each time … */
   followedIds: 10_000,
   /** … so many at once; … */
