@@ -262,6 +262,8 @@ export const LIMITS = {
   replacedBaseMs: 10 * 60_000,
   /** … and after one that could not be taken no later than this. */
   watchBaseRetryMostMs: 30 * 60_000,
+  /** Log that a repository lacks, and that is damaged in the one that has it, is tried again after so long. */
+  damagedSpanRetryMs: 6 * 3_600_000,
   /** Of so many bases in a row a server sends only what changed: with the next it reads all its pages, and checks them. */
   builtBases: 6,
   /** A base is read, and the log replayed, at least as fast, until it was measured. Bytes a second. */

@@ -1,12 +1,14 @@
 /** What a watch tells of the log that it follows, in words. Pure. */
-import { formatBytes, plural } from "../base/bytes.ts";
+import { formatBytes, formatSpan, plural } from "../base/bytes.ts";
 import { formatInstant } from "../base/clock.ts";
 import type { Failure } from "../base/errors.ts";
 import type { Finding } from "../base/findings.ts";
+import { LIMITS } from "../base/limits.ts";
 import { formatMicros, type Line } from "../point/continuous.ts";
 import { formatPosition } from "../point/moment.ts";
 import type { Slot } from "../postgres/replication-slots.ts";
 import { formatLsn, type Lsn } from "../wal/lsn.ts";
+import type { OpenHole } from "./continuous/fill-holes.ts";
 import type { RefusedObject } from "./continuous/journal.ts";
 import type { LeftBehind } from "./continuous/old-tails.ts";
 
@@ -105,6 +107,22 @@ export function missedFinding(repository: string, { line: { timeline }, from, to
     message: `repository '${repository}' lacks the log ${between} of timeline ${timeline}, which came while it took nothing`,
     hint: "It takes what comes again, and what it lacks is brought from another repository by itself. Until then moments from there on can be had from the others alone; 'chatkeep list' shows it.",
   };
+}
+
+/** What a repository lacks, and cannot get from the one that has it. */
+export function holeFindings(repository: string, holes: readonly OpenHole[]): Finding[] {
+  return holes.map(({ from, spans: [first, ...others], failure }) => {
+    const { span } = first;
+    const more = others.length > 0 ? `, and ${plural(others.length, "more span")}` : "";
+    return {
+      kind: "hole-not-filled",
+      level: "warning",
+      // Of several repositories each may have something else of it.
+      subject: `${repository} from ${from}`,
+      message: `a gap in repository '${repository}' cannot be filled: the log from ${formatLsn(span.from)} to ${formatLsn(span.to)} of timeline ${span.timeline}${more} is damaged in '${from}': ${failure.message}`,
+      hint: `Moments from the gap to the next base cannot be had from '${repository}', and those behind the damage not from '${from}' ('chatkeep list' shows it); all others can. 'chatkeep verify --read-data --repository ${from}' says what else is damaged, and 'chatkeep repair packs --repository ${from}' mends what another repository has. It is tried again every ${formatSpan(LIMITS.damagedSpanRetryMs / 1000)}.`,
+    };
+  });
 }
 
 export function journalFinding(repository: string, objects: readonly RefusedObject[]): Finding {

@@ -16,7 +16,7 @@ import { BaseKeeper } from "./continuous/keep-bases.ts";
 import { damagedPagesFinding } from "./damaged-pages.ts";
 import { repositoryPlace } from "./continuous/repository-place.ts";
 import { clockOffFindings } from "./clock-off.ts";
-import { givenUpFinding } from "./log-findings.ts";
+import { givenUpFinding, holeFindings } from "./log-findings.ts";
 import { readOwnDatabase } from "./own-database.ts";
 import type { Sources } from "./sources.ts";
 import type { WatchBook } from "./watch-book.ts";
@@ -115,6 +115,7 @@ function keepBases(options: WatchOptions, signal: AbortSignal): BaseKeeper {
       // A session of the log goes on for weeks where its role's password has changed, and lets in no base.
       server.session(trouble, "bases");
     },
+    onHoles: (repository, holes) => book.find(`holes ${repository}`, ...holeFindings(repository, holes)),
     onServed: (repository, base, hasDamagedPages) => {
       book.gapServed(repository);
       tellPages(repository, hasDamagedPages);

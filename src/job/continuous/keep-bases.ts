@@ -13,9 +13,10 @@ import type { ServerAddress } from "../../postgres/address.ts";
 import type { Repository } from "../../repo/repository.ts";
 import { formatLsn, type Lsn } from "../../wal/lsn.ts";
 import { answersOf } from "./answers.ts";
+import { HoleFiller, type HoleFillerOptions } from "./fill-holes.ts";
 import type { LineBegun, PlaceJoined } from "./follow-log.ts";
 import { type ListedBase, listContinuous, settleListed } from "./list.ts";
-import { helpBy, type KeptLine, type Lists, servingBases, spansForHoles } from "./serving-bases.ts";
+import { helpBy, type KeptLine, type Lists, servingBases } from "./serving-bases.ts";
 import { readBaseFacts } from "./read-base.ts";
 import type { OwnDatabase } from "../own-database.ts";
 import { copySnapshots } from "./share.ts";
@@ -51,6 +52,8 @@ export interface BaseKeeperOptions {
   readonly onBase: (taken: BaseNews) => void;
   /** One could not be taken, and is tried again; undefined: all have what they need. */
   readonly onTrouble: (trouble: Failure | undefined) => void;
+  /** As of a {@link HoleFiller}. */
+  readonly onHoles?: HoleFillerOptions["onHoles"];
   /** A repository has a base behind the last gap in its log; undefined where nobody can tell whether it has damaged pages. */
   readonly onServed: (repository: string, base: Base, hasDamagedPages: boolean | undefined) => void;
 }
@@ -138,9 +141,11 @@ export class BaseKeeper {
   #database: OwnDatabase | undefined;
   /** Databases, by their oids, for which a base was taken and does not have them. */
   readonly #vain = new Set<number>();
+  readonly #holes: HoleFiller;
 
   constructor(options: BaseKeeperOptions) {
     this.#o = options;
+    this.#holes = new HoleFiller(options);
   }
 
   /** A line was taken up: a repository with a gap may need a base behind it. */
@@ -222,7 +227,8 @@ export class BaseKeeper {
       if (got === undefined && failures.some(isOfServer)) break;
       if (got !== undefined) await this.#tellServed((standings[at] = taken = got), watched);
     }
-    await this.#fillHoles(standings, failures);
+    const places = standings.map(({ place, repository, lists }) => ({ name: place.name, repository, lists }));
+    await this.#holes.look(places, (failure) => failures.push(failure));
     const [failure] = failures;
     if (failure !== undefined) throw failure;
   }
@@ -388,19 +394,6 @@ export class BaseKeeper {
         hint: "A standby begins a base at its last restartpoint: let it have one ('checkpoint'), or name the primary. It is tried again.",
       },
     );
-  }
-
-  /** What one repository missed while it was away, another has. */
-  async #fillHoles(standings: readonly Standing[], failures: Failure[]): Promise<void> {
-    for (const { place, repository, lists } of standings) {
-      for (const other of standings) {
-        if (other.place === place) continue;
-        const spans = spansForHoles(lists, other.lists);
-        const copy = async () => await copySnapshots(other.repository, repository, spans, this.#o);
-        const copied = await this.#unlessFailed(copy, failures);
-        if (copied !== undefined && copied.length > 0) break;
-      }
-    }
   }
 }
 
