@@ -28,7 +28,7 @@ export interface FoundCommit {
   whole: boolean;
 }
 
-/** A stretch that was read. */
+/** A stretch that was read; of no bytes where nothing was committed since the time that was asked for. */
 export interface SearchedRange {
   /** The first and last position, as POINT takes them. */
   from: string;
@@ -42,6 +42,8 @@ export interface UnnamedCommits {
   /** When the first and the last of them were committed: RFC 3339 with microseconds. */
   from: string;
   to: string;
+  /** A base that says the names is still to come: their cluster is the one that is followed. */
+  baseComes: boolean;
 }
 
 export interface MomentsSummary {

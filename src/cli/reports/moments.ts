@@ -13,6 +13,8 @@ export function formatMoments(summary: MomentsSummary, look: Look): string[] {
   const [last] = found.toReversed();
   if (last === undefined && summary.searched.length === 0)
     return ["the log has nothing of that time: 'chatkeep list' shows from when to when it is there"];
+  if (last === undefined && bytes === 0)
+    return ["nothing was committed since then, as far as the log reaches: 'chatkeep list' shows until when that is"];
   if (last === undefined) {
     const unnamed = summary.unnamed?.commits ?? 0;
     const but = unnamed > 0 ? `; of ${formatCount(unnamed)} of them it is not known which tables they changed` : "";
@@ -57,9 +59,9 @@ function changeOf({ table, inserted, updated, deleted, replaced }: TableChange):
 export function formatUnread({ unread, unnamed }: MomentsSummary): string[] {
   const lines = unread.map((line) => `warning: ${line}`);
   if (unnamed === null) return lines;
-  const { commits, from, to } = unnamed;
+  const { commits, from, to, baseComes } = unnamed;
   return [
     ...lines,
-    `warning: ${plural(commits, "transaction")} from ${from} to ${to} changed a database that no base knows, as one is after a restore: its tables are called by their files, and --table does not find them; 'chatkeep watch' takes a base then, which says their names`,
+    `warning: ${plural(commits, "transaction")} from ${from} to ${to} changed a database that no base knows, as one is after a restore: its tables are called by their files, and --table does not find them${baseComes ? "; 'chatkeep watch' takes a base then, which says their names" : ""}`,
   ];
 }

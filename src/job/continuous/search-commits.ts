@@ -7,6 +7,7 @@ import type { Progress } from "../../base/progress.ts";
 import { formatMicros } from "../../point/continuous.ts";
 import { formatPosition } from "../../point/moment.ts";
 import { type Leg, placeOf, type Range } from "../../policy/window.ts";
+import { SETTLES_US } from "../../policy/set-back.ts";
 import type { Repository } from "../../repo/repository.ts";
 import { openTemporaryFolder } from "../../system/temporary.ts";
 import type { TransactionEnd } from "../../wal/events.ts";
@@ -19,7 +20,7 @@ import {
   type UnnamedCommits,
 } from "../commits-summary.ts";
 import { droppedDatabases } from "./dropped-database.ts";
-import type { Continuous, ListedSpan, ListedWindowBase } from "./list.ts";
+import type { Continuous, ListedWindowBase } from "./list.ts";
 import { readCommits } from "./read-commits.ts";
 import { openWal } from "./read-wal.ts";
 import { nameOfFile, TableNames } from "./table-names.ts";
@@ -62,17 +63,26 @@ export interface FoundCommits {
 export async function searchCommits(search: CommitSearch): Promise<FoundCommits> {
   const found: Finds = { searched: [], commits: 0, matching: 0, kept: [], unnamed: undefined, unread: [] };
   const stretches = search.ranges.flatMap((range) => stretchOf(range, search) ?? []);
+  const [newest] = search.ranges.toReversed();
+  if (stretches.length === 0 && newest !== undefined && isBehindAll(newest, search)) {
+    const end = formatPosition(placeOf(search, { ...newest, lsn: newest.to }));
+    found.searched.push({ from: end, to: end, bytes: 0 });
+  }
   const total = stretches.reduce((sum, { legs }) => sum + bytesOf(legs), 0);
   search.progress.stage("reading the log", { total, unit: "bytes" });
   for (const stretch of stretches) await searchStretch(stretch, search, found);
   const { kept, unnamed, ...rest } = found;
-  return { ...rest, found: kept.map((commit) => toldOf(commit, search)), unnamed: toldUnnamed(unnamed) };
+  return {
+    ...rest,
+    found: kept.map((commit) => toldOf(commit, search)),
+    unnamed: toldUnnamed(unnamed, newest?.systemId),
+  };
 }
 
 /** While it is searched: words are made of what is kept in the end alone. */
 type Finds = Omit<FoundCommits, "found" | "unnamed"> & {
   kept: KeptCommit[];
-  unnamed: { commits: number; firstUs: bigint; lastUs: bigint } | undefined;
+  unnamed: { commits: number; firstUs: bigint; lastUs: bigint; clusters: Set<string> } | undefined;
 };
 
 type KeptCommit = Pick<TransactionEnd, "timeUs" | "startLsn" | "lsn" | "xid" | "isWhole"> & {
@@ -97,14 +107,16 @@ function toldOf(
   };
 }
 
-function toldUnnamed(unnamed: Finds["unnamed"]): UnnamedCommits | null {
+/** @param followed The cluster that is followed now: of another one no base comes any more. */
+function toldUnnamed(unnamed: Finds["unnamed"], followed: string | undefined): UnnamedCommits | null {
   if (unnamed === undefined) return null;
-  const { commits, firstUs, lastUs } = unnamed;
-  return { commits, from: formatMicros(firstUs), to: formatMicros(lastUs) };
+  const { commits, firstUs, lastUs, clusters } = unnamed;
+  const baseComes = followed !== undefined && clusters.has(followed);
+  return { commits, from: formatMicros(firstUs), to: formatMicros(lastUs), baseComes };
 }
 
-interface Stretch {
-  readonly range: Range<ListedWindowBase>;
+interface Stretch<R = Range<ListedWindowBase>> {
+  readonly range: R;
   readonly legs: readonly Leg[];
 }
 
@@ -113,13 +125,12 @@ function bytesOf(legs: readonly Leg[]): number {
 }
 
 /** What of a range may hold what is asked for; undefined where nothing does. */
-function stretchOf(
-  range: Range<ListedWindowBase>,
-  { continuous: { spans }, sinceUs, untilUs }: CommitSearch,
-): Stretch | undefined {
-  const own = spans.filter(({ span }) => span.systemId === range.systemId);
-  const from = max(range.from, sinceUs === undefined ? range.from : beginFor(own, range, sinceUs));
-  const to = untilUs === undefined ? range.to : endFor(own, range, untilUs);
+export function stretchOf<R extends Range>(
+  range: R,
+  { sinceUs, untilUs }: Pick<CommitSearch, "sinceUs" | "untilUs">,
+): Stretch<R> | undefined {
+  const from = max(range.from, sinceUs === undefined ? range.from : beginFor(range, sinceUs));
+  const to = untilUs === undefined ? range.to : endFor(range, untilUs);
   const legs = range.legs
     .filter((leg) => leg.to > from && leg.from < to)
     .map((leg) => ({ ...leg, from: max(leg.from, from), to: leg.to < to ? leg.to : to }))
@@ -131,22 +142,27 @@ function max(a: Lsn, b: Lsn): Lsn {
   return a > b ? a : b;
 }
 
-/** One span earlier than need be: transactions take a while, and commits do not come in the order of their times. */
-function beginFor(spans: readonly ListedSpan[], range: Range, sinceUs: bigint): Lsn {
-  const before = spans
-    .filter(({ span }) => isOn(span, range) && span.lastCommitUs !== undefined && span.lastCommitUs < sinceUs)
-    .toSorted((a, b) => (a.span.to < b.span.to ? -1 : 1));
-  return before.at(-1)?.span.from ?? range.from;
+/** Nothing was committed since then, as far as the log reaches. */
+function isBehindAll(range: Range, { sinceUs }: Pick<CommitSearch, "sinceUs">): boolean {
+  return sinceUs !== undefined && beginFor(range, sinceUs) >= range.to;
 }
 
-function endFor(spans: readonly ListedSpan[], range: Range, untilUs: bigint): Lsn {
-  return spans
-    .filter(({ span }) => isOn(span, range) && span.firstCommitUs !== undefined && span.firstCommitUs > untilUs)
-    .reduce((end, { span }) => (span.to < end ? span.to : end), range.to);
+/**
+ * One piece of the log earlier than need be: transactions take a while. Behind the last commit there is nothing. What was committed after
+ * a clock was set back has earlier times, and what was before it counts, too.
+ */
+function beginFor({ samples, from, to }: Range, sinceUs: bigint): Lsn {
+  const at = samples.findIndex(({ us }) => us >= sinceUs - SETTLES_US);
+  const first = samples[at];
+  if (first === undefined) return to;
+  return samples.slice(0, at).findLast((sample) => sample.from < first.from)?.from ?? from;
 }
 
-function isOn({ timeline, from, to }: { timeline: number; from: Lsn; to: Lsn }, { legs }: Range): boolean {
-  return legs.some((leg) => leg.timeline === timeline && from < leg.to && to > leg.from);
+/** One piece later than need be: of one that begins within another not all times are known. */
+function endFor({ samples, from, to }: Range, untilUs: bigint): Lsn {
+  const last = samples.findLast(({ us }) => us <= untilUs + SETTLES_US);
+  if (last === undefined) return from;
+  return samples.find((sample) => sample.to > last.to)?.to ?? to;
 }
 
 async function searchStretch({ range, legs }: Stretch, search: CommitSearch, found: Finds): Promise<void> {
@@ -187,7 +203,7 @@ function consider(
   if (untilUs !== undefined && event.timeUs > untilUs) return;
   found.commits += 1;
   if (event.dropped.some((file) => names.isUnknown(file)) || event.rows.some((file) => names.isUnknown(file))) {
-    countUnnamed(found, event.timeUs);
+    countUnnamed(found, event.timeUs, systemId);
   }
   const tables = changesOf(event, names);
   if (!tables.some((change) => isWanted(change, search.wanted))) return;
@@ -196,9 +212,11 @@ function consider(
   keepNewest(found.kept, { timeUs, startLsn, lsn, xid, isWhole, systemId, timeline, tables }, limit);
 }
 
-function countUnnamed(found: Finds, timeUs: bigint): void {
-  const { commits, firstUs, lastUs } = found.unnamed ?? { commits: 0, firstUs: timeUs, lastUs: timeUs };
+function countUnnamed(found: Finds, timeUs: bigint, systemId: string): void {
+  const none = { commits: 0, firstUs: timeUs, lastUs: timeUs, clusters: new Set<string>() };
+  const { commits, firstUs, lastUs, clusters } = found.unnamed ?? none;
   found.unnamed = {
+    clusters: clusters.add(systemId),
     commits: commits + 1,
     firstUs: timeUs < firstUs ? timeUs : firstUs,
     lastUs: timeUs > lastUs ? timeUs : lastUs,
