@@ -270,6 +270,13 @@ function followedFolders({ repository, snapshots, installationId, signal }: Foll
   for (const { follow, listed } of followsOf(snapshots, installationId)) {
     if (!rows.has(follow.beganMs)) rows.set(follow.beganMs, listed);
   }
+  // Many folders are asked for, which lie in the same few.
+  const known = new Map<ChunkId, TreeNode[]>();
+  const nodesOf = async (tree: ChunkId) => {
+    const nodes = known.get(tree) ?? (await unlessDamaged([], async () => await repository.readTree(tree, { signal })));
+    known.set(tree, nodes);
+    return nodes;
+  };
   return async ({ service, folder }) => {
     const { group } = blobFolder(BigInt(folder) << BigInt(LIMITS.blobFolderBits));
     const path = [FOLLOW.folder, "storage", encodeName(service), group, folder];
@@ -278,8 +285,7 @@ function followedFolders({ repository, snapshots, installationId, signal }: Foll
       let tree: TreeNode["subtree"] = snapshot.tree;
       for (const name of path) {
         if (tree === undefined) break;
-        const read: ChunkId = tree;
-        const nodes: TreeNode[] = await unlessDamaged([], async () => await repository.readTree(read, { signal }));
+        const nodes: TreeNode[] = await nodesOf(tree);
         tree = nodes.find((node) => node.name === name)?.subtree;
       }
       if (tree !== undefined) trees.push(tree);
