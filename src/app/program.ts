@@ -5,10 +5,15 @@ interface Package {
   version: string;
 }
 
-const { version } = JSON.parse(readPart("package.json")) as Package;
+/** Of the program as it is installed now. @throws where it cannot be read. */
+export function readVersion(): string {
+  const { version } = JSON.parse(readPart("package.json")) as Package;
+  return version;
+}
 
-export const VERSION = version;
-export const PROGRAM = `chatkeep ${version}`;
+/** Of the program that runs. */
+export const VERSION = readVersion();
+export const PROGRAM = `chatkeep ${VERSION}`;
 
 /** Under which licences this program is: where they lie, or their texts where it is one file. */
 export function readLicences(): string[] {

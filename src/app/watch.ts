@@ -34,6 +34,7 @@ import { type Begun, lookAgain, lookForServer, untilServer } from "./watch-begin
 import { HappenedWriter, readHappened } from "./watch-happened.ts";
 import { makePoints } from "./watch-interval.ts";
 import { mayLoseNetwork, watchNetwork } from "./watch-network.ts";
+import { watchProgram } from "./watch-program.ts";
 import { WatchTeller } from "./watch-told.ts";
 import { watchMetricsFile } from "./watched.ts";
 
@@ -89,7 +90,9 @@ export async function runWatch(globals: Globals, flags: WatchFlags, s: Surroundi
   };
   const lost = mayLoseNetwork() ? [async (signal: AbortSignal) => await watchNetwork({ clock: s.clock, signal })] : [];
   try {
-    await together([work, async (signal) => await report(book, { config, state, s: { ...s, signal } }), ...lost], s);
+    const program = async (signal: AbortSignal) => await watchProgram({ book, clock: s.clock, signal });
+    const reporting = async (signal: AbortSignal) => await report(book, { config, state, s: { ...s, signal } });
+    await together([work, reporting, program, ...lost], s);
   } finally {
     if (isFailure(s.signal.reason, "run/cancelled")) s.warn?.(stopped(book));
   }

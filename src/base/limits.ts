@@ -292,6 +292,8 @@ export const LIMITS = {
   partAgainMs: 10 * 60_000,
   /** So often it is looked how much the server keeps for us, and whether a repository answers again. */
   watchLookMs: 10_000,
+  /** A watch looks so often whether another version was installed in its place. */
+  programLookMs: 60_000,
   /** Where the log is not followed, a slot of ours that nobody reads is looked for so often … */
   unreadSlotLookMs: 60_000,
   /** … and is not given up before it stood still for so long. */
