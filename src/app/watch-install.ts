@@ -3,6 +3,7 @@ import { rm } from "node:fs/promises";
 import { resolve } from "node:path";
 import { failureOf, isFailure } from "../base/errors.ts";
 import type { Finding } from "../base/findings.ts";
+import type { WatchStatus } from "../job/watch-book.ts";
 import { watchState } from "../job/watch-findings.ts";
 import type { WatchServiceSummary } from "../job/watch-service-summary.ts";
 import type { ServerAddress } from "../postgres/address.ts";
@@ -149,9 +150,10 @@ async function remove(here: Here): Promise<WatchServiceSummary> {
   const { loaded, job, systemd, s } = here;
   const { id } = job.installation;
   const removed = await removeUnits(systemd, id, s, "watch");
-  const pid = await runningWatch(loaded, s);
-  if (pid !== undefined) {
-    const findings = [watchGoesOn(pid, slotName(id))];
+  const running = await runningWatch(loaded, s);
+  if (running !== null) {
+    // A temporary one has a name of its own.
+    const findings = [watchGoesOn(running.pid, running.log?.slot.name ?? slotName(id))];
     return { ...summaryOf("remove"), removed, findings, stays: staysOf(loaded) };
   }
   // What nobody writes any more would be taken for a watch that has died.
@@ -162,11 +164,11 @@ async function remove(here: Here): Promise<WatchServiceSummary> {
   return { ...summaryOf("remove"), removed, slot, findings, stays: staysOf(loaded) };
 }
 
-/** The process of a watch that no service of ours runs: in a terminal, or by whatever else keeps it running on this machine. */
-async function runningWatch(loaded: LoadedConfig, s: Surroundings): Promise<number | undefined> {
+/** What a watch says of itself that no service of ours runs: in a terminal, or by whatever else keeps it running on this machine. */
+async function runningWatch(loaded: LoadedConfig, s: Surroundings): Promise<WatchStatus | null> {
   const facts = await readWatch(loaded, s);
   const { isRunning, report } = watchState(facts, s.clock.now());
-  return isRunning && facts.isAlive === true ? report?.pid : undefined;
+  return isRunning && facts.isAlive === true ? report : null;
 }
 
 /** Its slot is read from, and the server would name a process of its own for that, which nobody is to end. */

@@ -102,6 +102,10 @@ test("a watch that no service runs is named by its own process, and its slot sta
   );
   assert.match(going.findings[0]?.hint ?? "", /^End it first: .* Then 'chatkeep watch --remove' again\.$/);
   assert.deepEqual([await slots(), existsSync(file)], [[SLOT], true]);
+  // A temporary slot has a name of its own, and the watch says it.
+  const log = { slot: { name: `${SLOT}_4711`, permanent: false } };
+  await writeFile(file, JSON.stringify({ ...report, pid: process.pid, log }));
+  assert.match((await service({})).findings[0]?.message ?? "", new RegExp(`'${SLOT}_4711' was left`));
   // One of another machine, or that has ended, is in nobody's way.
   await writeFile(file, JSON.stringify({ ...report, host: "elsewhere.example", pid: process.pid }));
   assert.deepEqual((await service({})).slot?.isDropped, true);
