@@ -28,12 +28,27 @@ export function parseHttpDate(text: string): number | undefined {
   return Number.isNaN(ms) ? undefined : ms;
 }
 
-const ZONED = /^\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)$/;
+const TIMED = /^\d{4}-\d\d-(\d\d)[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?/;
+const ZONE = /^(?: ?(Z|UTC)|([+-]\d\d)(?::?(\d\d))?)$/;
 
-/** Milliseconds since 1970 of a time that says its zone, as `Z` or an offset; undefined for anything else. */
+/**
+ * Milliseconds since 1970 of a time that says its zone, as `Z`, `UTC` or an offset, which PostgreSQL writes as `+01`; undefined for anything
+ * else.
+ */
 export function parseZonedInstant(text: string): number | undefined {
-  const ms = ZONED.test(text) ? Date.parse(text.replace(" ", "T")) : Number.NaN;
-  return Number.isNaN(ms) ? undefined : ms;
+  const [time = "", day] = TIMED.exec(text) ?? [];
+  const [zone, utc, hours, minutes = "00"] = ZONE.exec(text.slice(time.length)) ?? [];
+  if (time === "" || zone === undefined) return undefined;
+  const iso = time.replace(" ", "T");
+  const ms = Date.parse(`${iso}${utc === undefined ? `${hours}:${minutes}` : "Z"}`);
+  // A day that its month does not have would be one of the next.
+  const isThere = new Date(`${iso.slice(0, 10)}T00:00:00Z`).getUTCDate() === Number(day);
+  return Number.isNaN(ms) || !isThere ? undefined : ms;
+}
+
+/** True for a date or a time that does not say its zone. */
+export function lacksZone(text: string): boolean {
+  return /^\d{4}-\d\d-\d\d([T ]\d\d(:\d\d){0,2}(\.\d+)?)?$|^\d{1,2}:\d\d(:\d\d(\.\d+)?)?$/.test(text);
 }
 
 /** Milliseconds since 1970 of a time of day in this machine's own zone. @param month from 1. */

@@ -3,7 +3,7 @@
  * beginning, `latest`, `proven`, or a time with a clear zone.
  */
 import { plural } from "../base/bytes.ts";
-import { parseZonedInstant } from "../base/clock.ts";
+import { lacksZone, parseZonedInstant } from "../base/clock.ts";
 import { Failure } from "../base/errors.ts";
 import type { SnapshotId } from "../base/ids.ts";
 import { shortId } from "../base/ids.ts";
@@ -295,12 +295,19 @@ function newest(points: readonly Point[], word: "latest" | "proven"): Point {
 const WORDS =
   "'chatkeep list' shows the points; a time needs its zone, as in 2026-11-23T16:58:50Z or +01:00. A moment that is no time is written now, -90s, -5m, -2h, -1d or lsn:0/16B3748.";
 
+/** In the night in which the clocks go back an hour comes twice: with its offset it is one of them. */
+const NEEDS_ZONE =
+  "Write the day and the time with its offset, as 2026-11-23T16:58:50+01:00, or in UTC, as 2026-11-23T15:58:50Z ('date -u' says what it is now); or so long before now, as -5m.";
+
 const MADE_FIRST = (word: string) =>
   `'chatkeep show ${word}' makes a restore point of the moment, and says its name: give that here.`;
 
 function atTime(points: readonly Point[], word: string): Point {
   const instant = parseZonedInstant(word);
   if (instant === undefined) {
+    if (lacksZone(word)) {
+      throw new Failure("usage/invalid", `the time '${word}' does not say its zone`, { hint: NEEDS_ZONE });
+    }
     throw new Failure("point/not-found", `there is no restore point '${word}'`, {
       // Whoever takes a moment has made a point of it before the word comes here.
       hint: isMomentAlone(word) && parseMoment(word, 0) !== undefined ? MADE_FIRST(word) : WORDS,

@@ -65,7 +65,10 @@ test("what was shown, begun or guarded is found again by its snapshot, where it 
 for (const [word, code] of [
   ["dddd", "point/not-found"],
   ["yesterday", "point/not-found"],
-  ["2026-11-24T12:00:00", "point/not-found"],
+  ["2026-11-24T12:00:00", "usage/invalid"],
+  ["2026-11-24", "usage/invalid"],
+  ["02:30", "usage/invalid"],
+  ["2026-11-31T12:00Z", "point/not-found"],
   ["2020-01-01T00:00:00Z", "point/not-found"],
 ] as const) {
   test(`'${word}' is refused`, () => {

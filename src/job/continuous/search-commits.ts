@@ -3,6 +3,7 @@
  * the first byte to the last, a segment at a time, and of what is found only so many are kept: memory does not grow with it.
  */
 import { join } from "node:path";
+import { LIMITS } from "../../base/limits.ts";
 import type { Progress } from "../../base/progress.ts";
 import { formatMicros } from "../../point/continuous.ts";
 import { formatPosition } from "../../point/moment.ts";
@@ -147,15 +148,18 @@ function isBehindAll(range: Range, { sinceUs }: Pick<CommitSearch, "sinceUs">): 
   return sinceUs !== undefined && beginFor(range, sinceUs) >= range.to;
 }
 
+/** What a transaction did is looked for from so long before on: bulk work takes minutes, and young pieces of the log have seconds. */
+const TRANSACTION_US = BigInt(LIMITS.spanMs) * 1000n;
+
 /**
- * One piece of the log earlier than need be: transactions take a while. Behind the last commit there is nothing. What was committed after
- * a clock was set back has earlier times, and what was before it counts, too.
+ * Earlier than need be: transactions take a while. Behind the last commit there is nothing. What was committed after a clock was set back
+ * has earlier times, and what was before it counts, too.
  */
 function beginFor({ samples, from, to }: Range, sinceUs: bigint): Lsn {
-  const at = samples.findIndex(({ us }) => us >= sinceUs - SETTLES_US);
-  const first = samples[at];
-  if (first === undefined) return to;
-  return samples.slice(0, at).findLast((sample) => sample.from < first.from)?.from ?? from;
+  if (!samples.some(({ us }) => us >= sinceUs - SETTLES_US)) return to;
+  const at = samples.findIndex(({ us }) => us >= sinceUs - TRANSACTION_US);
+  const first = samples[at]?.from ?? from;
+  return samples.slice(0, at).findLast((sample) => sample.from < first)?.from ?? from;
 }
 
 /** One piece later than need be: of one that begins within another not all times are known. */
