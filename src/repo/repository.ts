@@ -106,6 +106,23 @@ export class Repository {
     });
   }
 
+  /**
+   * Who holds a repository open for weeks may meet another one in its place: another disk is mounted there, or it was made anew. What is
+   * written with the keys of the one before is of no use to anybody, and can be read by nobody there.
+   * @throws Failure `store/unreachable` then.
+   */
+  async expectSame({ signal }: CallOptions): Promise<void> {
+    const { store, keys, keyId } = this;
+    const bytes = await readConfig(store, signal);
+    // What is not there at all the store tells.
+    if (bytes === undefined || idIn(keys, bytes) === this.config.id) return;
+    // A config that is damaged, in the very same.
+    if ((await store.stat({ kind: "keys", name: keyId }, { signal })) !== undefined) return;
+    throw new Failure("store/unreachable", `in '${store.location}' lies another repository than before`, {
+      hint: "Was another disk mounted there, or the repository made anew? Nothing is written into it. If it is the right one from now on, start this anew.",
+    });
+  }
+
   /** Index files that could not be read when the index was loaded; what they named was read from the packs instead. */
   get damagedIndexes(): readonly DamagedFile[] {
     return this.#damagedIndexes;
@@ -381,6 +398,15 @@ async function putNewKeys(
   const keyId = parseFileId(hash("sha256", bytes));
   await store.put({ kind: "keys", name: keyId }, bytes, { signal });
   return { keys, keyId };
+}
+
+function idIn(keys: Keys, bytes: Buffer): string | undefined {
+  try {
+    return decodeConfig(keys, bytes).id;
+  } catch (error) {
+    if (!isFailure(error)) throw error;
+    return undefined;
+  }
 }
 
 function opensConfig(keys: Keys, bytes: Buffer): boolean {

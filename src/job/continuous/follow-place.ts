@@ -133,6 +133,7 @@ class RepositoryFollowPlace implements FollowPlace {
   async keep(blobs: readonly FollowedBlob[], options: { signal: AbortSignal }): Promise<Fetched<FollowedBlob>[]> {
     const { open, clock, installation, program } = this.#o;
     const repository = await open();
+    await repository.expectSame(options);
     await using lock = await lockToWrite(repository, { clock, signal: options.signal, lockedAs: WATCH_USERNAME });
     const signal = AbortSignal.any([options.signal, lock.signal]);
     await this.#expectLast(repository, signal);

@@ -95,6 +95,8 @@ export async function writeJournal(
 ): Promise<void> {
   const { installation } = span;
   const beside = besideOf(repository);
+  // In a folder, as disks are changed there; elsewhere a flush is one request.
+  if (repository.store.spec?.kind !== "remote") await repository.expectSame({ signal });
   const length = bytes.reduce((sum, part) => sum + part.length, 0);
   assert(length === Number(span.to - span.from), "bytes of the journal are not those of its span");
   let to = span.from;

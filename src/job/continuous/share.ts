@@ -25,6 +25,7 @@ export async function copySnapshots(
   if (snapshots.length === 0) return [];
   const [source, target] = [from.anew(), to.anew()];
   await using sourceLock = await lockToRead(source, { clock, signal: asked, lockedAs: WATCH_USERNAME });
+  await target.expectSame({ signal: asked });
   await using lock = await lockToWrite(target, { clock, signal: asked, lockedAs: WATCH_USERNAME });
   const signal = AbortSignal.any([asked, sourceLock.signal, lock.signal]);
   await using copying = await Copying.open(source, target, { signal, lock });

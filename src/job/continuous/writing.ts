@@ -186,6 +186,7 @@ export class Writing implements AsyncDisposable {
   async #lock(signal: AbortSignal): Promise<Held> {
     const { clock } = this.#writer;
     const repository = this.#writer.repository.anew();
+    await repository.expectSame({ signal });
     const lock = await beginToWrite(repository, { clock, signal, lockedAs: WATCH_USERNAME });
     try {
       const inner = AbortSignal.any([signal, lock.signal]);
