@@ -51,13 +51,12 @@ export async function followFiles(options: FollowFilesOptions): Promise<never> {
         wait = everyMs;
       } catch (error) {
         signal.throwIfAborted();
-        if (error instanceof FollowedGone) {
-          follower = undefined;
-          continue;
+        if (error instanceof FollowedGone) follower = undefined;
+        else {
+          if (!isFailure(error) || error.code === "internal/bug") throw error;
+          onTrouble(failureOf(error));
+          wait = Math.min(wait * 2, Math.max(everyMs, LIMITS.watchRetryMostMs));
         }
-        if (!isFailure(error) || error.code === "internal/bug") throw error;
-        onTrouble(failureOf(error));
-        wait = Math.min(wait * 2, Math.max(everyMs, LIMITS.watchRetryMostMs));
       }
       await clock.sleep(wait, signal);
     }

@@ -24,8 +24,8 @@ export async function copySnapshots(
 ): Promise<SnapshotId[]> {
   if (snapshots.length === 0) return [];
   const [source, target] = [from.anew(), to.anew()];
+  await Promise.all([source, target].map(async (one) => await one.expectSame({ signal: asked })));
   await using sourceLock = await lockToRead(source, { clock, signal: asked, lockedAs: WATCH_USERNAME });
-  await target.expectSame({ signal: asked });
   await using lock = await lockToWrite(target, { clock, signal: asked, lockedAs: WATCH_USERNAME });
   const signal = AbortSignal.any([asked, sourceLock.signal, lock.signal]);
   await using copying = await Copying.open(source, target, { signal, lock });
