@@ -46,10 +46,11 @@ export const NOTHING_TOLD: Told = { last: new Map(), isOwed: false };
  * once.
  */
 export function newsOf(
-  { last, isOwed }: Told,
+  { last: known, isOwed }: Told,
   findings: readonly Finding[],
   nowMs: number,
 ): { readonly fresh: Finding[]; readonly told: Told; readonly isOver: boolean } {
+  const last = new Map([...known].map(([name, telling]) => [name, notLater(telling, nowMs)]));
   const loud = new Map(findings.filter(({ level }) => level !== "note").map((one) => [nameOf(one), one]));
   const fresh = [...loud].filter(([name, { level }]) => {
     const before = last.get(name);
@@ -74,6 +75,16 @@ export function newsOf(
     fresh: fresh.map(([, one]) => one),
     told: { last: told, isOwed: !isOver && (isOwed || fresh.length > 0) },
     isOver,
+  };
+}
+
+/** Where this machine's clock was set back, what was told by the one before would be young for as long as that. */
+function notLater(telling: Telling, nowMs: number): Telling {
+  const { atMs, backMs } = telling;
+  return {
+    ...telling,
+    atMs: Math.min(atMs, nowMs),
+    backMs: backMs === undefined ? undefined : Math.min(backMs, nowMs),
   };
 }
 
@@ -108,6 +119,7 @@ export class WatchTeller {
     );
     this.#told = told;
     const isNews = fresh.length > 0 || isOver;
+    this.#triedMs = Math.min(this.#triedMs, now);
     if (!isNews && (this.#failed.length === 0 || now - this.#triedMs < LIMITS.watchToldAgainMs)) return this.#failed;
     const s = { ...this.#s, signal, folder: this.#state.notices };
     const listeners = await openChannels(this.#config, s);

@@ -258,6 +258,8 @@ export const LIMITS = {
   followEveryMs: 5_000,
   /** So often it is looked whether a base is due … */
   watchBaseLookMs: 60_000,
+  /** A base that is so much younger than now says nothing of its age. */
+  baseAheadMs: 24 * 3_600_000,
   /** For a database that took the place of another none is taken before the newest is so old … */
   replacedBaseMs: 10 * 60_000,
   /** … and after one that could not be taken no later than this. */
@@ -460,6 +462,8 @@ export const LIMITS = {
   slowRate: 512 * KIB,
   /** … and of a clock that differs by more. */
   clockOffMs: 2 * 60_000,
+  /** A clock that goes on by so much more or less than time did was set. */
+  clockSetMs: 5_000,
   /** A commit that lies further in the future is of a clock that was wrong, and says nothing of what is safe. */
   commitAheadMs: 2 * 3_600_000,
   /** Members of a tar file that holds a repository: 16 TB of packs. */

@@ -17,6 +17,11 @@ export class KnownFindings {
     if (findings.length > 0) this.#known.set(key, { findings, untilMs });
   }
 
+  /** The clock was set. */
+  shift(byMs: number): void {
+    for (const [key, { findings, untilMs }] of this.#known) this.#known.set(key, { findings, untilMs: untilMs + byMs });
+  }
+
   at(nowMs: number): Finding[] {
     return [...this.#known.values()].flatMap(({ findings, untilMs }) => (nowMs < untilMs ? findings : []));
   }

@@ -50,6 +50,13 @@ export class Lag {
     this.#apartMs *= 2;
   }
 
+  /** The clock was set: what it said before counts from then. */
+  shift(byMs: number): void {
+    this.#evenMs += byMs;
+    if (this.#safeMs !== undefined) this.#safeMs += byMs;
+    this.#marks = this.#marks.map(({ lsn, atMs }) => ({ lsn, atMs: atMs + byMs }));
+  }
+
   #even(atMs: number): void {
     this.#evenMs = atMs;
     this.#safeMs = atMs;

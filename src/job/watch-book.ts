@@ -115,10 +115,13 @@ export class WatchBook {
   #mode: Pick<WatchStatus, "mode" | "why">;
   #points: WatchStatus["points"] = null;
   #base: WatchStatus["base"] = null;
+  /** What the clock said when nothing had passed. */
+  #zeroMs: number;
 
   constructor(options: BookOptions) {
     this.#o = options;
     this.#sinceMs = options.clock.now();
+    this.#zeroMs = this.#sinceMs - options.clock.monotonic();
     this.#mode = { mode: options.mode, why: options.why ?? null };
     this.#pages = new Map(
       options.repositories.map((name) => {
@@ -153,7 +156,23 @@ export class WatchBook {
     if (mode === "interval") this.session(undefined);
   }
 
+  /** For how long something is so must not come from a clock that was set meanwhile: an alarm would come at once, or never. */
+  #now(): number {
+    const now = this.#o.clock.now();
+    const byMs = now - this.#o.clock.monotonic() - this.#zeroMs;
+    if (Math.abs(byMs) < LIMITS.clockSetMs) return now;
+    this.#zeroMs += byMs;
+    this.#findings.shift(byMs);
+    for (const page of this.#pages.values()) {
+      page.lag.shift(byMs);
+      if (page.filesFailingSinceMs !== undefined) page.filesFailingSinceMs += byMs;
+      if (page.trouble !== undefined) page.trouble = { ...page.trouble, sinceMs: page.trouble.sinceMs + byMs };
+    }
+    return now;
+  }
+
   logState(state: LogState): void {
+    this.#now();
     this.#forgetOther(state.line);
     this.#log = state;
     if (state.durableTo >= state.serverEnd && state.serverTimeUs > 0n) {
@@ -245,7 +264,8 @@ export class WatchBook {
   trouble(name: string, failure: Failure | undefined): void {
     const page = this.#pages.get(name);
     if (page === undefined) return;
-    const sinceMs = page.trouble?.sinceMs ?? this.#o.clock.now();
+    const now = this.#now();
+    const sinceMs = page.trouble?.sinceMs ?? now;
     page.trouble = failure === undefined ? undefined : { failure, sinceMs };
   }
 
@@ -281,10 +301,11 @@ export class WatchBook {
   filesTrouble(name: string, trouble: Failure | undefined): void {
     const page = this.#pages.get(name);
     if (page === undefined) return;
-    page.filesFailingSinceMs = trouble === undefined ? undefined : (page.filesFailingSinceMs ?? this.#o.clock.now());
+    const now = this.#now();
+    page.filesFailingSinceMs = trouble === undefined ? undefined : (page.filesFailingSinceMs ?? now);
     // Who prunes ends by himself.
     const patienceMs = trouble?.code === "repo/locked" ? LIMITS.filesLockedMs : LIMITS.watchTroubleMs;
-    const isLong = this.#o.clock.now() - (page.filesFailingSinceMs ?? this.#o.clock.now()) >= patienceMs;
+    const isLong = now - (page.filesFailingSinceMs ?? now) >= patienceMs;
     this.#set(`files trouble ${name}`, isLong ? trouble : undefined, (failure) => ({
       kind: "files-behind",
       level: "alarm",
@@ -315,12 +336,12 @@ export class WatchBook {
 
   /** What happened, and does not go on: it is known for a day. @param key as of {@link find}. */
   happened(key: string, ...findings: readonly Finding[]): void {
-    this.#findings.set(key, findings, this.#o.clock.now() + LIMITS.watchEventMs);
+    this.#findings.set(key, findings, this.#now() + LIMITS.watchEventMs);
   }
 
   /** What happened to this watch or the one before it, for the next one. */
   get happenings(): Happened[] {
-    return this.#findings.happenedBy(this.#o.clock.now());
+    return this.#findings.happenedBy(this.#now());
   }
 
   /** What happened to the watch before is known for the rest of its day. */
@@ -334,7 +355,7 @@ export class WatchBook {
   }
 
   get findings(): Finding[] {
-    const now = this.#o.clock.now();
+    const now = this.#now();
     return sortFindings([
       ...this.#findings.at(now),
       ...[...this.#pages].flatMap(([name, { gap }]) => (gap === undefined ? [] : gapFinding(name, gap))),
@@ -369,7 +390,7 @@ export class WatchBook {
   }
 
   #troubles(): Finding[] {
-    const now = this.#o.clock.now();
+    const now = this.#now();
     const goesOn =
       this.#pages.size > 1
         ? "The other repositories go on, and what this one lacks by then is brought from them; while none takes anything, the server keeps what comes"
@@ -425,7 +446,7 @@ export class WatchBook {
 
   #lagOf({ lag, durable }: RepositoryPage): number {
     const isBehind = this.#log !== undefined && durable !== undefined && durable < this.#log.serverEnd;
-    return isBehind ? lag.of(this.#o.clock.now()) : 0;
+    return isBehind ? lag.of(this.#now()) : 0;
   }
 
   /** Up to where every repository has everything, whether it takes part or not. */

@@ -20,11 +20,14 @@ export interface WatchFacts {
 /** Where nothing is known of one. */
 export const NO_WATCH: WatchState = { isRunning: false, ageSeconds: null, report: null };
 
-/** A watch writes down how it is every few seconds: one that does not is dead or hangs, whatever its process looks like. */
+/**
+ * A watch writes down how it is every few seconds: one that does not is dead or hangs, whatever its process looks like. So is one whose last
+ * word lies in the future, before this machine's clock was set back.
+ */
 export function watchState({ report, isAlive }: WatchFacts, nowMs: number): WatchState {
   if (report === undefined) return NO_WATCH;
   const ageMs = nowMs - (parseZonedInstant(report.at) ?? 0);
-  const isRunning = isAlive !== false && ageMs <= LIMITS.watchSilentMs;
+  const isRunning = isAlive !== false && Math.abs(ageMs) <= LIMITS.watchSilentMs;
   return { isRunning, ageSeconds: Math.max(0, Math.round(ageMs / 1000)), report };
 }
 

@@ -133,6 +133,14 @@ function agesOf<B extends KeptBase, S extends KeptSpan>(
     ...spans.map((one) => ({ one, us: latest([one.lastCommitUs, one.writtenUs]) })),
   ];
   const known = new Map(timed.map(({ one, us }) => [one.id, us]));
+  // What lies further on in the log is no older than what is before it, whatever both clocks said.
+  const newest = new Map<string, bigint>();
+  for (const { one, us } of timed.toSorted((a, b) => (a.one.to < b.one.to ? -1 : a.one.to > b.one.to ? 1 : 0))) {
+    const line = `${one.systemId} ${one.timeline}`;
+    const before = newest.get(line);
+    if (us !== undefined && (before === undefined || us > before)) newest.set(line, us);
+    else if (us !== undefined) known.set(one.id, before);
+  }
   const ageOf = (one: B | S) => {
     const us = known.get(one.id);
     if (us !== undefined) return us;

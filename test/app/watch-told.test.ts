@@ -54,6 +54,18 @@ function toldOf(looks: readonly { atMs: number; findings: readonly Finding[] }[]
   });
 }
 
+test("what was told by a clock that was ahead is told again when it comes back, after that was set right", () => {
+  const warning = alarm("repository-behind", "warning", "usb");
+  const ahead = 1_000 * 24 * 60 * MINUTE;
+  const told = toldOf([
+    { atMs: ahead, findings: [warning] },
+    { atMs: 0, findings: [] },
+    { atMs: REPORT, findings: [warning] },
+    { atMs: 11 * MINUTE, findings: [warning] },
+  ]);
+  assert.deepEqual(told, [`${ahead / 1000}: repository-behindusb`, "0: well", "660: repository-behindusb"]);
+});
+
 test("what is new is told once, what is beside it too, a note never, and that all is well when the last is over", () => {
   const [a, b] = [alarm("slot"), alarm("repository-behind", "warning", "usb")];
   const told = toldOf([

@@ -368,6 +368,39 @@ test("a repository that refuses is told of after a minute, with since when, and 
   assert.equal(book.status.repositories[1]?.trouble, null);
 });
 
+/** One that somebody sets: {@link monotonic} goes on as before. */
+class SetClock extends HandClock {
+  byMs = 0;
+
+  override now(): number {
+    return super.now() + this.byMs;
+  }
+}
+
+test("this machine's clock is set, and what holds up is told by how long it does, not at once and not years later", async () => {
+  const years = 10 * 365 * 24 * 60 * MINUTE;
+  for (const byMs of [years, -years]) {
+    const clock = new SetClock();
+    clock.byMs = years;
+    hand = clock;
+    const { book } = openBook({ clock });
+    hand = clock;
+    book.logState(state(32n * MIB, 32n * MIB));
+    book.trouble("usb", AWAY);
+    book.happened("journal primary", { kind: "journal-damaged", level: "warning", message: "it is", hint: "Look." });
+    await clock.advance(30_000);
+    book.logState(state(32n * MIB, 40n * MIB));
+    clock.byMs += byMs;
+    assert.deepEqual(kinds(book), ["warning journal-damaged"], `${byMs}`);
+    assert.equal(book.status.log?.lagSeconds, 30);
+    await clock.advance(31_000);
+    const behind = ["alarm repository-behind usb", "warning journal-damaged", "warning log-behind"];
+    assert.deepEqual(kinds(book).toSorted(), behind, `${byMs}`);
+    await clock.advance(24 * 60 * MINUTE);
+    assert.ok(!kinds(book).includes("warning journal-damaged"), `${byMs}`);
+  }
+});
+
 test("what a repository missed while the others went on is told until it has it from them", async () => {
   const { clock, book } = openBook();
   const missed = { name: "usb", line: LINE, isGapped: true, refused: [] };

@@ -38,6 +38,8 @@ test("a watch runs whose process is there and whose report is no older than a mi
     "alarm watch-not-running: continuous protection does not run: its last word is 1 min 0 s old, though its process 4711 is there",
   ]);
   assert.equal(watchState(facts(), AT + 90_000).isRunning, false);
+  // Its last word is of a clock that was set back since.
+  assert.equal(watchState(facts({ isAlive: undefined }), AT - 90_000).isRunning, false);
   // One that only cannot write may not be sent to a start that fails.
   assert.match(watchFindings(facts(), AT + 90_000)[0]?.hint ?? "", /^Look first whether the disk .* is full/);
 });

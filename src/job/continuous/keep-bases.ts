@@ -100,6 +100,8 @@ export function dueBecause(
 ): string | undefined {
   const { everyMs, mostLogBytes: most, restTimes = LIMITS.baseRestTimes } = limits;
   const ageMs = nowMs - Number(base.beganUs / 1000n);
+  // This machine's clock was set back since: how old it is nobody can tell.
+  if (everyMs !== undefined && ageMs < -LIMITS.baseAheadMs) return "the newest is dated in the future";
   if (everyMs !== undefined && ageMs > everyMs) return "the newest is old";
   if (most === undefined || Number(position - base.from) <= most) return undefined;
   const tookMs = Number(((base.endedUs ?? base.beganUs) - base.beganUs) / 1000n);
