@@ -3,7 +3,7 @@ import { dirname, resolve } from "node:path";
 import { Failure } from "../base/errors.ts";
 import type { RunServerOptions } from "../job/run-server.ts";
 import type { ServersSummary, StartedServerSummary, StoppedServersSummary } from "../job/server-summary.ts";
-import { runningServers, type ServerRecord, stopServer } from "../job/standing-servers.ts";
+import { isServerId, runningServers, type ServerRecord, stopServer } from "../job/standing-servers.ts";
 import { listPoints, resolvePoint } from "../job/points.ts";
 import { PointReader } from "../job/point-reader.ts";
 import { LOWEST_PORT } from "../postgres/standing.ts";
@@ -120,6 +120,7 @@ export async function stopServers(
   s: Surroundings,
 ): Promise<StoppedServersSummary> {
   const all = await known(globals, s);
+  if (name !== undefined && !isServerId(name)) throw noSuchName(name, all);
   const meant = all.filter(({ record: { server } }) => name === undefined || server.id === name);
   const running = meant.filter(({ record }) => record.server.state === "running");
   if (name === undefined && running.length > 1) {
@@ -142,5 +143,13 @@ export async function stopServers(
   const [unseen] = meant.filter(({ record }) => record.server.state === "unseen");
   if (unseen !== undefined && running.length === 0) await stopServer(unseen.home, unseen.record);
   for (const { home, record } of running) await stopServer(home, record);
-  return { type: "summary", verb: "restore", stopped: running.map(({ record }) => record.server.id) };
+  const others = all.filter((one) => !running.includes(one)).map(({ record }) => record.server.id);
+  return { type: "summary", verb: "restore", stopped: running.map(({ record }) => record.server.id), others };
+}
+
+function noSuchName(name: string, all: readonly Known[]): Failure {
+  const those = all.map(({ record: { server } }) => `${server.id} (${server.point})`);
+  return new Failure("usage/invalid", `no server was ever called '${name}'`, {
+    hint: `A server's name is six digits, as 3fa91c. ${those.length === 0 ? "None runs." : `There is ${those.join(", ")}.`}`,
+  });
 }

@@ -57,4 +57,6 @@ export interface StoppedServersSummary {
   verb: "restore";
   /** Their ids. */
   stopped: string[];
+  /** The ids of those that are there still. */
+  others: string[];
 }

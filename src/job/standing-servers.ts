@@ -23,6 +23,11 @@ export interface ServerRecord {
 const ID = /^[0-9a-f]{6}$/;
 const PREFIX = "chatkeep-recovered-";
 
+/** Whether a server can ever have been called so. */
+export function isServerId(name: string): boolean {
+  return ID.test(name);
+}
+
 export function newServerId(): string {
   return randomBytes(3).toString("hex");
 }

@@ -214,8 +214,9 @@ const REPORTS: Record<string, string[]> = {
     ...formatServers({ servers: [] }, LOOK),
   ],
   "servers that were ended": [
-    ...formatStopped({ type: "summary", verb: "restore", stopped: ["3fa91c"] }),
-    ...formatStopped({ type: "summary", verb: "restore", stopped: [] }),
+    ...formatStopped({ type: "summary", verb: "restore", stopped: ["3fa91c"], others: [] }),
+    ...formatStopped({ type: "summary", verb: "restore", stopped: [], others: [] }),
+    ...formatStopped({ type: "summary", verb: "restore", stopped: [], others: ["77ab01", "90cd12"] }),
   ],
   "an imported file": formatImport(IMPORTED, LOOK),
   "an imported file whose points were there": formatImport({ ...IMPORTED, imported: [], skipped: 1, others: 0 }, LOOK),

@@ -211,9 +211,19 @@ test("a server of a moment is left running, which nobody can write into, and goe
   const taken = await desk.chatkeep(["restore", good.time, "--run", "--port", String(port)]);
   assert.equal(taken.status, 1);
   assert.match(taken.stderr, /error: port \d+ of 127\.0\.0\.1 cannot be had/);
+  const unknown = await desk.chatkeep(["restore", "--stop", "000000"]);
+  assert.equal(unknown.status, 0, unknown.stderr);
+  assert.match(unknown.stdout, new RegExp(`^no such server runs: nothing is left of it; there is ${server.id} \\(`));
+  const typo = await desk.chatkeep(["restore", "--stop", `${server.id}x`]);
+  assert.equal(typo.status, 2, typo.stdout);
+  assert.match(
+    typo.stderr,
+    new RegExp(`^error: no server was ever called .*\nhint: .* There is ${server.id} \\(`, "m"),
+  );
   assert.deepEqual((await desk.summary(["restore", "--stop"]))["stopped"], [server.id]);
   assert.deepEqual(await readdir(place.path), []);
-  assert.deepEqual((await desk.summary(["restore", "--stop", server.id]))["stopped"], []);
+  const again = await desk.summary(["restore", "--stop", server.id]);
+  assert.deepEqual([again["stopped"], again["others"]], [[], []]);
   assert.deepEqual(await runningNow(), []);
 });
 

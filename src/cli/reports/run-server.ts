@@ -76,7 +76,10 @@ export function formatServers({ servers }: Pick<ServersSummary, "servers">, look
   );
 }
 
-export function formatStopped({ stopped }: StoppedServersSummary): string[] {
-  if (stopped.length === 0) return ["no such server runs: nothing is left of it"];
+export function formatStopped({ stopped, others }: StoppedServersSummary): string[] {
+  if (stopped.length === 0) {
+    const these = others.length === 0 ? "" : `; there is ${others.join(", ")} ('chatkeep restore --run' says of what)`;
+    return [`no such server runs: nothing is left of it${these}`];
+  }
   return [`ended, and nothing is left of ${plural(stopped.length, "server")}: ${stopped.join(", ")}`];
 }
