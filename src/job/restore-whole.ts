@@ -156,7 +156,7 @@ async function goOn(
     throw withWayOn(error, WAY_ON, context.signal);
   }
   const steps = await watchSteps(journal, context, isConfigured);
-  return summarize(journal, applied, { findings: unsettled(ALL_STAGES, journal, findings), steps });
+  return summarize(journal, applied, { findings, steps });
 }
 
 /** A clone is nothing that is protected as the installation was. */
@@ -216,7 +216,10 @@ function summarize(
       lines: [...(result?.lines ?? [])],
     })),
     seconds: stages.reduce((sum, { seconds }) => sum + seconds, 0),
-    findings: [...findings, ...results.flatMap(({ findings: found }) => found), ...heldFinding],
+    findings: [
+      ...unsettled(ALL_STAGES, journal, [...findings, ...results.flatMap(({ findings: found }) => found)]),
+      ...heldFinding,
+    ],
     next: [
       ...results.flatMap(({ next = [] }) => next),
       ...steps,

@@ -191,10 +191,15 @@ test("a Redis that is down stops the restore there, and its rollback, and an emp
   const held = await whole.desk.chatkeep(["restore", point, ...OPTIONS]);
   assert.equal(held.status, 3, held.stderr);
   assert.match(held.stderr + held.stdout, /stopped before the end, at 'redis'/);
+  assert.match(held.stderr + held.stdout, /Redis could not be asked who is connected/);
   assert.deepEqual(await whole.running(), { web: false, worker: false });
   {
     await using _again = await startRedis({ port });
-    await whole.desk.summary(RESUME);
+    const { findings } = (await whole.desk.summary(RESUME)) as { findings?: { kind: string }[] };
+    assert.ok(
+      findings?.every(({ kind }) => !kind.startsWith("redis-")),
+      JSON.stringify(findings),
+    );
     assertSameState(await whole.state(), saved, "restored");
   }
   await refused(await whole.desk.chatkeep(ROLLBACK), {

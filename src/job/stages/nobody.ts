@@ -22,11 +22,17 @@ function roleOf({ installation, address }: Place): string {
   return named || address.user;
 }
 
+interface Unasked {
+  readonly why: string;
+  /** It answers, and keeps to itself who is connected. */
+  readonly isReached: boolean;
+}
+
 export interface Connected {
   /** Those of the application that are connected to its database and its Redis now, for people. */
   readonly who: readonly string[];
   /** Why Redis could not be asked; undefined where it was. */
-  readonly unasked: string | undefined;
+  readonly unasked: Unasked | undefined;
 }
 
 /** What Sidekiq calls itself. */
@@ -63,11 +69,11 @@ async function whoIsInRedis(
   { isWorkerAlone, signal }: { isWorkerAlone: boolean; signal: AbortSignal },
 ): Promise<Connected> {
   const { redis } = installation;
-  if (redis === undefined) return { who: [], unasked: "Chatwoot's environment names none (REDIS_URL)" };
+  if (redis === undefined) return unaskedFor("Chatwoot's environment names none (REDIS_URL)");
   try {
     await using session = await openRedis(installation, { signal, patienceMs: 0 });
     const clients = await redisClients(session, redis.database);
-    if (clients === undefined) return { who: [], unasked: "it does not tell (CLIENT LIST is not allowed)" };
+    if (clients === undefined) return unaskedFor("it does not tell (CLIENT LIST is not allowed)", true);
     const meant = clients.filter(({ role, library }) =>
       isWorkerAlone ? role === "worker" : role !== "unknown" || RUBYS_LIBRARY.test(library),
     );
@@ -78,18 +84,23 @@ async function whoIsInRedis(
   } catch (error) {
     signal.throwIfAborted();
     if (!isFailure(error)) throw error;
-    return { who: [], unasked: error.message };
+    return unaskedFor(error.message);
   }
 }
 
+function unaskedFor(why: string, isReached = false): Connected {
+  return { who: [], unasked: { why, isReached } };
+}
+
 /** That nobody was seen in Redis says nothing where it was not asked. */
-function unaskedFindings(unasked: string | undefined): Finding[] {
+function unaskedFindings(unasked: Unasked | undefined): Finding[] {
   if (unasked === undefined) return [];
   return [
     {
-      kind: "redis-not-asked",
+      // One that was not reached may be later, and is asked then; one that does not tell never does.
+      kind: unasked.isReached ? "redis-does-not-tell" : "redis-not-asked",
       level: "note",
-      message: `Redis could not be asked who is connected: ${unasked}`,
+      message: `Redis could not be asked who is connected: ${unasked.why}`,
       hint: "A worker on another machine would be seen by its sessions in the database alone. See yourself that none runs.",
     },
   ];
@@ -185,7 +196,7 @@ async function stopOnceMore({ folder, signal }: UndoContext, steps: readonly Ste
   for (const step of steps) await runStep(step, { signal });
 }
 
-function told(stopped: readonly Step[], unasked: string | undefined): StageResult {
+function told(stopped: readonly Step[], unasked: Unasked | undefined): StageResult {
   const findings = unaskedFindings(unasked);
   if (stopped.length === 0) return { lines: [], findings };
   const what = listSome(stopped.map(describeStep));

@@ -74,7 +74,7 @@ export const redisStage: Stage<RedisKept> = {
   },
 
   // It was reached in the end.
-  settles: ["redis-not-ready"],
+  settles: ["redis-not-ready", "redis-not-asked"],
 
   // Looked at before, for Chatwoot needs some Redis to run: but what it holds of jobs and caches is no reason to stay stopped for,
   // when it is lost on the way.

@@ -116,11 +116,11 @@ async function tellSeen(
   return { lines, findings };
 }
 
-/** What the plan found, without what the stages that are done have settled since: whoever reads it at the end need not see to it. */
-export function unsettled(stages: readonly Stage[], journal: Journal, planned: readonly Finding[]): Finding[] {
+/** What was found, without what the stages that are done have settled since: whoever reads it at the end need not see to it. */
+export function unsettled(stages: readonly Stage[], journal: Journal, found: readonly Finding[]): Finding[] {
   const done = stages.filter(({ name }) => journal.stage(name)?.state === "done");
   const settled = new Set(done.flatMap(({ settles = [] }) => settles));
-  return planned.filter(({ kind }) => !settled.has(kind));
+  return found.filter(({ kind }) => !settled.has(kind));
 }
 
 /** What a stage that failed, or the reason for cancelling it, says to do about it, and then the way that there is in any case. */

@@ -169,7 +169,7 @@ export interface Stage<T = unknown> {
    * count.
    */
   room?(context: StageContext): Promise<readonly RoomNeed[]>;
-  /** Kinds of findings of the plan that hold no longer once it is done. */
+  /** Kinds of findings of the plan, and of other stages, that hold no longer once it is done. */
   readonly settles?: readonly string[];
   /** Whether Chatwoot waits for its undo. */
   readonly undoIs: UndoIs;

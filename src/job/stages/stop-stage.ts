@@ -210,7 +210,7 @@ function notWaitedFor(lack: string, name: ProcessName): Finding {
 }
 
 function nobodyIn({ findings }: StageResult): string {
-  const isAsked = findings.every(({ kind }) => kind !== "redis-not-asked");
+  const isAsked = findings.every(({ kind }) => kind !== "redis-not-asked" && kind !== "redis-does-not-tell");
   return isAsked ? "nobody is connected" : "nobody is connected to the database";
 }
 

@@ -394,7 +394,12 @@ test("that Redis does not tell who is connected is told, and not taken for nobod
     assert.deepEqual(lines, ["web and worker are stopped, and nobody is connected to the database"]);
     assert.deepEqual(
       findings.map(({ kind, message }) => [kind, message]),
-      [["redis-not-asked", "Redis could not be asked who is connected: it does not tell (CLIENT LIST is not allowed)"]],
+      [
+        [
+          "redis-does-not-tell",
+          "Redis could not be asked who is connected: it does not tell (CLIENT LIST is not allowed)",
+        ],
+      ],
     );
   } finally {
     await redis.session.command("ACL", "SETUSER", "default", "+client|list");

@@ -275,6 +275,8 @@ test("without a Redis it is said before the first change, the restore holds ther
   await late.session.command("SET", "alfred:CHATWOOT_INSTALLATION_ONBOARDING", "true");
   const done = await redisStage.apply(await context({ url }), record);
   assert.equal(done.holds, undefined);
+  // What the stop before it said of a Redis that was down is over.
+  assert.deepEqual(redisStage.settles, ["redis-not-ready", "redis-not-asked"]);
   assert.match(said(done), /page of the first set-up, .* is taken away/);
   assert.deepEqual(await redisStage.planUndo?.(await context({ url }), record), { blockers: [], findings: [] });
   await late.stop();
