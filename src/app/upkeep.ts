@@ -16,8 +16,8 @@ export interface PruneFlags {
 export async function runPrune(globals: Globals, flags: PruneFlags, s: Surroundings): Promise<PruneSummary> {
   const maxUnused = flags.maxUnused === undefined ? DEFAULT_MAX_UNUSED : parseMaxUnused(flags.maxUnused);
   const maxRepackBytes = flags.maxRepack === undefined ? undefined : parseMaxRepack(flags.maxRepack);
-  const { repository, name } = await openChosenRepository(globals, { ...s, mayFill: true });
-  return await prune({
+  const { repository, name, config } = await openChosenRepository(globals, { ...s, mayFill: true });
+  const summary = await prune({
     repository,
     repositoryName: name,
     maxUnused,
@@ -27,6 +27,8 @@ export async function runPrune(globals: Globals, flags: PruneFlags, s: Surroundi
     progress: s.progress,
     signal: s.signal,
   });
+  const others = config?.repositories.map((one) => one.name).filter((other) => other !== name) ?? [];
+  return globals.repository !== undefined || others.length === 0 ? summary : { ...summary, others };
 }
 
 export interface RepairFlags {

@@ -378,6 +378,8 @@ export interface PruneSummary {
   /** Of what goes, that which the place keeps as old versions until its retention has ended. */
   retained?: { packs: number; bytes: number; until: string };
   repository: string;
+  /** The configuration's other repositories, where none was named: nothing of them was looked at. */
+  others?: string[];
   seconds: number;
 }
 

@@ -152,7 +152,7 @@ const REPORTS: Record<string, string[]> = {
     { ...PRUNED, retained: { packs: 48, bytes: 690_000_000, until: "2026-12-23T02:30:11.000Z" } },
     LOOK,
   ),
-  "what a prune would do": formatPrune({ ...PRUNED, dryRun: true }, LOOK),
+  "what a prune would do": formatPrune({ ...PRUNED, dryRun: true, others: ["offsite", "usb"] }, LOOK),
   "a prune with nothing to do": formatPrune(
     {
       ...PRUNED,

@@ -1,4 +1,4 @@
-import { formatBytes, formatSeconds, plural } from "../../base/bytes.ts";
+import { formatBytes, formatSeconds, listSome, plural } from "../../base/bytes.ts";
 import type { PruneSummary } from "../../job/summaries.ts";
 import { formatUtc } from "../when.ts";
 import { padEnd, type Look } from "../look.ts";
@@ -10,6 +10,7 @@ export function formatPrune(summary: PruneSummary, look: Look): string[] {
     return [
       `nothing to free in ${repository}: ${plural(total, "pack")}, ${formatBytes(bytes.before)}`,
       unusedLine(summary),
+      ...othersLines(summary),
     ];
   }
   const amount = `${formatBytes(bytes.freed)} of ${formatBytes(bytes.before)}`;
@@ -26,6 +27,7 @@ export function formatPrune(summary: PruneSummary, look: Look): string[] {
     line("written anew", anew),
     ...lockedLines(summary),
     unusedLine(summary),
+    ...othersLines(summary),
   ];
 }
 
@@ -42,4 +44,8 @@ function line(name: string, text: string): string {
 
 function unusedLine({ bytes }: PruneSummary): string {
   return line("unused", `${formatBytes(bytes.unused)} stay though nobody needs them`);
+}
+
+function othersLines({ others = [] }: PruneSummary): string[] {
+  return others.length === 0 ? [] : [line("left out", `${listSome(others)}: each by --repository`)];
 }
