@@ -45,7 +45,7 @@ export async function momentPoint(options: MomentPointOptions): Promise<Snapshot
   const { serving, continuous } = await findServingBases(search);
   const find = async (served: ServingBase): Promise<SnapshotId> => {
     const { systemId } = served.base.base;
-    const passage = await passageOf(served, continuous, { repository, progress, signal });
+    const passage = await passageOf(served, continuous, { repository, clock, progress, signal });
     for (const { message } of passage?.findings ?? []) progress.say(message);
     const reach = passage?.lsn ?? served.lastCommit;
     const line = { systemId, timeline: served.timeline, installationId: identity.id, reach };

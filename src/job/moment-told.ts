@@ -5,6 +5,7 @@ import type { Manifest } from "../point/manifest.ts";
 /** Kinds of findings that are about the moment, and not about the installation as it was found when the point was made. */
 const OF_MOMENTS: ReadonlySet<string> = new Set([
   "unlogged-tables",
+  "moment-clock-ahead",
   "moment-clock-set-back",
   "moment-collation-differs",
   "moment-configuration-later",

@@ -1,4 +1,5 @@
 /** A cluster as it was at a moment, recovered from a repository into a private server: to be asked, and thrown away. */
+import { systemClock } from "../../src/base/clock.ts";
 import { silent } from "../../src/base/progress.ts";
 import { recoveryOf } from "../../src/job/continuous/moment.ts";
 import { findServingBases, openMomentSource } from "../../src/job/continuous/moment-source.ts";
@@ -28,7 +29,7 @@ export async function recoverMoment(options: RecoverMomentOptions): Promise<Reco
   const { serving, continuous } = await findServingBases({ repository, installationId: installation, asked, signal });
   const [served] = serving;
   if (served === undefined) throw new Error("no base serves the moment, and nothing said so");
-  const passage = await passageOf(served, continuous, { repository, progress: silent, signal });
+  const passage = await passageOf(served, continuous, { repository, clock: systemClock, progress: silent, signal });
   await using source = await openMomentSource(served, continuous, {
     repository,
     passage,

@@ -232,7 +232,7 @@ export async function openMomentSource(
     /** The one that is to be read: its extensions are needed. */
     database: string | undefined;
     roles: readonly string[];
-    /** Of a time that the clock had more than once. */
+    /** Of a time. */
     passage?: Passage | undefined;
     progress: Progress;
     signal: AbortSignal;
@@ -254,7 +254,7 @@ export async function openMomentSource(
       from: base.from,
       cluster: clusterOf(facts, { database, roles }),
       wal,
-      target: isEnd ? { kind: "end" } : passage === undefined ? asked : { kind: "lsn", lsn: passage.lsn },
+      target: isEnd ? { kind: "end" } : passage?.lsn === undefined ? asked : { kind: "lsn", lsn: passage.lsn },
       findings: passage?.findings ?? [],
       ...soundFrom(facts),
       ...(lastCommit === undefined ? {} : { reach: lastCommit }),

@@ -3,11 +3,13 @@
  * log passes it first, and one that ran ahead for a minute passes years of it; the last passage counts, and it is said.
  */
 import { join } from "node:path";
+import type { Clock } from "../../base/clock.ts";
 import type { Finding } from "../../base/findings.ts";
+import { LIMITS } from "../../base/limits.ts";
 import type { Progress } from "../../base/progress.ts";
 import { formatMicros } from "../../point/continuous.ts";
 import { formatPosition } from "../../point/moment.ts";
-import { passagesOf } from "../../policy/set-back.ts";
+import { passagesOf, type Sample } from "../../policy/set-back.ts";
 import { type Leg, placeAlong } from "../../policy/window.ts";
 import type { Repository } from "../../repo/repository.ts";
 import { openTemporaryFolder } from "../../system/temporary.ts";
@@ -18,25 +20,31 @@ import { readCommits } from "./read-commits.ts";
 import { openWal } from "./read-wal.ts";
 
 export interface Passage {
-  /** The end of the last commit that is no later than the time. */
-  readonly lsn: Lsn;
+  /** The end of the last commit that is no later than the time; undefined where the clock had it once. */
+  readonly lsn: Lsn | undefined;
   readonly findings: readonly Finding[];
 }
 
 /**
- * @returns undefined for what the clock had once, and for what is no time.
+ * @returns undefined for what is no time, and for the end of the log.
  * @throws Failure of the store.
  */
 export async function passageOf(
   served: ServingBase,
   continuous: Continuous,
-  { repository, progress, signal }: { repository: Repository; progress: Progress; signal: AbortSignal },
+  {
+    repository,
+    clock,
+    progress,
+    signal,
+  }: { repository: Repository; clock: Clock; progress: Progress; signal: AbortSignal },
 ): Promise<Passage | undefined> {
   const { asked, base, timeline, isEnd, samples } = served;
   if (asked.kind !== "time" || isEnd) return undefined;
   const { us } = asked;
+  const ahead = aheadFindings(samples, us, clock.now());
   const stretches = passagesOf(samples, us);
-  if (stretches.length === 0) return undefined;
+  if (stretches.length === 0) return { lsn: undefined, findings: ahead };
   progress.stage("looking where the log passes the time");
   const passed = async (stretch: Pick<Leg, "from" | "to">) => {
     return await passagesIn(stretch, us, served, continuous, { repository, signal });
@@ -46,7 +54,7 @@ export async function passageOf(
     lsn = (await passed(stretch)).at(-1);
     if (lsn !== undefined) break;
   }
-  if (lsn === undefined) return undefined;
+  if (lsn === undefined) return { lsn, findings: ahead };
   let first = lsn;
   for (const stretch of stretches.toReversed()) {
     const [found] = await passed(stretch);
@@ -57,11 +65,25 @@ export async function passageOf(
   const { systemId } = base.base;
   const window = windowIn(continuous);
   const wordOf = (at: Lsn) => formatPosition(placeAlong(window, { systemId, timeline, lsn: at }));
-  const last = { lsn, word: wordOf(lsn) };
-  return { lsn, findings: first === lsn ? [] : [finding(us, last.word, wordOf(first))] };
+  return { lsn, findings: [...ahead, ...(first === lsn ? [] : [twiceFinding(us, wordOf(lsn), wordOf(first))])] };
 }
 
-function finding(us: bigint, last: string, first: string): Finding {
+/** What is dated in the future was committed before now: perhaps before the time that is asked for. */
+function aheadFindings(samples: readonly Sample[], us: bigint, nowMs: number): Finding[] {
+  const next = samples[samples.findLastIndex((sample) => sample.us <= us) + 1];
+  const nowUs = BigInt(Math.trunc(nowMs + LIMITS.clockOffMs)) * 1000n;
+  if (next === undefined || next.us <= nowUs || us > nowUs) return [];
+  return [
+    {
+      kind: "moment-clock-ahead",
+      level: "warning",
+      message: `the log goes on behind this moment with commits that are dated in the future, from ${formatMicros(next.us)} on: the server's clock was ahead, and some of them may have been committed before it`,
+      hint: "'now' has all of them. 'chatkeep moments' shows each with its position, which depends on no clock: name the one that you want.",
+    },
+  ];
+}
+
+function twiceFinding(us: bigint, last: string, first: string): Finding {
   return {
     kind: "moment-clock-set-back",
     level: "note",
