@@ -192,7 +192,10 @@ export async function watchFiles(options: FilesOptions, cluster?: () => string |
         installation,
         everyMs: LIMITS.followEveryMs,
         signal,
-        onLook: (look) => book.followed(name, look),
+        onLook: (look) => {
+          book.followed(name, look);
+          server.storage(look.isRefused, `storage ${name}`);
+        },
         onTrouble: (trouble) => {
           book.filesTrouble(name, trouble);
           server.session(trouble, `files ${name}`);

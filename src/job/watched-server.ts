@@ -1,6 +1,7 @@
 /**
  * Where the server is that a watch follows. A container that is made anew may get another address, and a database that was moved has one:
- * so whoever cannot reach it says so, and after a few times the installation is looked at anew, beside what is tried meanwhile.
+ * so whoever cannot reach it says so, and after a few times the installation is looked at anew, beside what is tried meanwhile. So it is
+ * with the storage of uploaded files.
  */
 import { EarlyWork } from "../base/concurrent.ts";
 import { type Failure, messageOf } from "../base/errors.ts";
@@ -24,6 +25,8 @@ export interface WatchedServerOptions extends Whereabouts {
 const LOG = "log";
 /** A restart takes so many tries, and moves nothing. The waits between them grow, and with them those between looks. */
 const LOOK_FROM = 3;
+/** Of looks at files that cannot be read, after each so many. */
+const STORAGE_LOOKS = 60;
 
 /** Dispose of it: a look that is under way ends then. */
 export class WatchedServer implements AsyncDisposable {
@@ -71,9 +74,28 @@ export class WatchedServer implements AsyncDisposable {
       return;
     }
     if (!isOfPlace(failure)) return;
+    if (this.#count(who) >= LOOK_FROM) this.#lookBeside();
+  }
+
+  /** Files could not be read at a look, or could: Chatwoot may have another storage now, or another key to it. */
+  storage(isRefused: boolean, who: string): void {
+    if (!isRefused) {
+      this.#failures.delete(who);
+      return;
+    }
+    // Looks follow one another at once, where attempts at a session wait.
+    const times = this.#count(who);
+    if (times === LOOK_FROM || times % STORAGE_LOOKS === 0) this.#lookBeside();
+  }
+
+  #count(who: string): number {
     const times = (this.#failures.get(who) ?? 0) + 1;
     this.#failures.set(who, times);
-    if (times < LOOK_FROM || this.#looking !== undefined) return;
+    return times;
+  }
+
+  #lookBeside(): void {
+    if (this.#looking !== undefined) return;
     this.#looking = new EarlyWork(async (signal) => await this.#look(signal), this.#o);
     void this.#looking.result.finally(() => (this.#looking = undefined));
   }

@@ -103,3 +103,24 @@ test("why it could not be looked is said once, and the next failure tries again"
   assert.deepEqual(one.said, ["where the database is now cannot be told: the engine does not answer"]);
   assert.deepEqual(one.hosts(), ["old", "old"]);
 });
+
+test("a storage that is refused has the installation looked at anew, soon and then seldom, and one that is had does not", async () => {
+  await using one = watched();
+  const looked = (isRefused: boolean, times: number) => {
+    for (let time = 0; time < times; time += 1) one.server.storage(isRefused, "storage primary");
+  };
+  looked(true, 2);
+  looked(false, 1);
+  looked(true, 2);
+  assert.equal(one.looks.length, 0);
+  looked(true, 1);
+  assert.equal(one.looks.length, 1);
+  const before = one.server.address;
+  await one.finds("old");
+  // Who asks by it knows the installation as it was found then.
+  assert.notEqual(one.server.address, before);
+  looked(true, 50);
+  assert.equal(one.looks.length, 1);
+  looked(true, 10);
+  assert.equal(one.looks.length, 2);
+});

@@ -40,6 +40,8 @@ export interface FollowLook {
   readonly waiting: number;
   /** What is given up, or went: each is told once. */
   readonly lost: readonly NotFollowed[];
+  /** Of some the storage is not known, does not answer, or lets nobody read them. */
+  readonly isRefused: boolean;
 }
 
 interface Waiting {
@@ -86,7 +88,8 @@ export class Follower {
         bytes += blob.bytes;
       } else if (this.#isGivenUp(blob)) lost.push({ blob, reason: problem });
     }
-    return { files, bytes, waiting: this.#waiting.size, lost };
+    const isRefused = kept.some(({ file: { kind } }) => kind === "unavailable" || kind === "unreadable");
+    return { files, bytes, waiting: this.#waiting.size, lost, isRefused };
   }
 
   async #list(database: Queries): Promise<FollowedBlob[]> {

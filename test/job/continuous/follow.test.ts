@@ -71,7 +71,13 @@ async function kept(): Promise<{ names: string[]; snapshots: number }> {
 
 test("what the newest point has is not read again, what is new is kept, and stays kept when Chatwoot purges it", async () => {
   const follower = new Follower({ place: await openPlace(), clock: systemClock });
-  assert.deepEqual(await follower.look(database, { signal }), { files: 0, bytes: 0, waiting: 0, lost: [] });
+  assert.deepEqual(await follower.look(database, { signal }), {
+    files: 0,
+    bytes: 0,
+    waiting: 0,
+    lost: [],
+    isRefused: false,
+  });
   assert.equal((await kept()).snapshots, 0);
   const [one, other] = [await upload(), await upload()];
   assert.equal((await follower.look(database, { signal })).files, 2);
@@ -102,7 +108,13 @@ test("a file that is not there yet is waited for, and one that never comes is to
   await mkdir(dirname(`${late.path}.aside`), { recursive: true });
   await rename(late.path, `${late.path}.aside`);
   await rm(never.path);
-  assert.deepEqual(await follower.look(database, { signal }), { files: 0, bytes: 0, waiting: 2, lost: [] });
+  assert.deepEqual(await follower.look(database, { signal }), {
+    files: 0,
+    bytes: 0,
+    waiting: 2,
+    lost: [],
+    isRefused: false,
+  });
   await rename(`${late.path}.aside`, late.path);
   const found = await follower.look(database, { signal });
   assert.deepEqual([found.files, found.waiting, found.lost], [1, 1, []]);
@@ -191,6 +203,16 @@ test("where the repository does not take it, the next look tries it again", asyn
   refuses = false;
   assert.equal((await follower.look(database, { signal })).files, 1);
   assert.ok((await kept()).names.includes(file.key));
+});
+
+test("a storage that is not known, or lets nobody read, is told beside what is waited for", async () => {
+  const installation = { ...desk.installation, storage: [] };
+  const sources = () => new Sources({ installation, progress: silent, signal });
+  const place = await openFollowPlace({ ...INTO, sources });
+  const follower = new Follower({ place, clock: systemClock });
+  await upload();
+  const { waiting, isRefused } = await follower.look(database, { signal });
+  assert.ok(waiting > 0 && isRefused);
 });
 
 /** Rows of so many files, as the database gives them. */
