@@ -1,9 +1,10 @@
 /** `moments`: what the log of the window says was done, so that the moment before it is found. */
+import { lacksZone } from "../base/clock.ts";
 import { Failure, isFailure } from "../base/errors.ts";
 import { LIMITS } from "../base/limits.ts";
 import type { MomentsSummary } from "../job/commits-summary.ts";
 import { findCommits, type WantedChange } from "../job/find-commits.ts";
-import { listPoints } from "../job/points.ts";
+import { listPoints, zoneHint } from "../job/points.ts";
 import { parseMoment } from "../point/moment.ts";
 import type { ServerAddress } from "../postgres/address.ts";
 import { openInstallation } from "./installation.ts";
@@ -54,6 +55,9 @@ function instantOf(flag: string, word: string | undefined, s: Surroundings): big
   if (word === undefined) return undefined;
   const moment = parseMoment(word, s.clock.now());
   if (moment?.kind === "time") return moment.us;
+  if (lacksZone(word)) {
+    throw new Failure("usage/invalid", `${flag} does not say its zone: '${word}'`, { hint: zoneHint(word) });
+  }
   throw new Failure("usage/invalid", `${flag} cannot be '${word}'`, {
     hint: "Write a time with its zone, as 2026-11-23T11:00+01:00, or so long before now, as -2h.",
   });

@@ -51,6 +51,23 @@ export function lacksZone(text: string): boolean {
   return /^\d{4}-\d\d-\d\d([T ]\d\d(:\d\d){0,2}(\.\d+)?)?$|^\d{1,2}:\d\d(:\d\d(\.\d+)?)?$/.test(text);
 }
 
+/**
+ * A day and time that lack their zone, as UTC's and, where that is another, as this machine's own: each with the zone. None for a day
+ * alone, a time of day alone, or a day that is not there.
+ */
+export function withZones(text: string): string[] {
+  const iso = text.replace(" ", "T");
+  const utcMs = parseZonedInstant(`${iso}Z`);
+  if (utcMs === undefined) return [];
+  // Without a zone it is read as this machine's.
+  const minutes = Math.round((utcMs - Date.parse(iso)) / 60_000);
+  const [hours, rest] = [Math.floor(Math.abs(minutes) / 60), Math.abs(minutes) % 60].map((part) =>
+    String(part).padStart(2, "0"),
+  );
+  const offset = `${minutes < 0 ? "-" : "+"}${hours}:${rest}`;
+  return minutes === 0 ? [`${iso}Z`] : [`${iso}Z`, `${iso}${offset}`];
+}
+
 /** Milliseconds since 1970 of a time of day in this machine's own zone. @param month from 1. */
 export function localInstant(
   ...[year, month, day, hour, minute, second]: readonly [number, number, number, number, number, number]

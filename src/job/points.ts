@@ -3,7 +3,7 @@
  * beginning, `latest`, `proven`, or a time with a clear zone.
  */
 import { plural } from "../base/bytes.ts";
-import { lacksZone, parseZonedInstant } from "../base/clock.ts";
+import { lacksZone, parseZonedInstant, withZones } from "../base/clock.ts";
 import { Failure } from "../base/errors.ts";
 import type { SnapshotId } from "../base/ids.ts";
 import { shortId } from "../base/ids.ts";
@@ -299,6 +299,15 @@ const WORDS =
 const NEEDS_ZONE =
   "Write the day and the time with its offset, as 2026-11-23T16:58:50+01:00, or in UTC, as 2026-11-23T15:58:50Z ('date -u' says what it is now); or so long before now, as -5m.";
 
+/** What to write in place of a time that lacks its zone. */
+export function zoneHint(word: string): string {
+  const [utc, own] = withZones(word);
+  if (utc === undefined) return NEEDS_ZONE;
+  return own === undefined
+    ? `If it was read from a clock in UTC, as this machine's is, say ${utc}. ${NEEDS_ZONE}`
+    : `If it was read from this machine's clock, say ${own}; from one in UTC, ${utc}. ${NEEDS_ZONE}`;
+}
+
 const MADE_FIRST = (word: string) =>
   `'chatkeep show ${word}' makes a restore point of the moment, and says its name: give that here.`;
 
@@ -306,7 +315,7 @@ function atTime(points: readonly Point[], word: string): Point {
   const instant = parseZonedInstant(word);
   if (instant === undefined) {
     if (lacksZone(word)) {
-      throw new Failure("usage/invalid", `the time '${word}' does not say its zone`, { hint: NEEDS_ZONE });
+      throw new Failure("usage/invalid", `the time '${word}' does not say its zone`, { hint: zoneHint(word) });
     }
     throw new Failure("point/not-found", `there is no restore point '${word}'`, {
       // Whoever takes a moment has made a point of it before the word comes here.

@@ -1,7 +1,7 @@
 /** Times as people and PostgreSQL write them: with a zone, or none. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { formatInstant, lacksZone, parseZonedInstant } from "../../src/base/clock.ts";
+import { formatInstant, lacksZone, parseZonedInstant, withZones } from "../../src/base/clock.ts";
 
 const read = (text: string) => {
   const ms = parseZonedInstant(text);
@@ -46,5 +46,22 @@ test("a time without a zone is none, and known for one that lacks it", () => {
   for (const text of texts) {
     assert.equal(read(text), undefined, text);
     assert.equal(lacksZone(text), true, text);
+  }
+});
+
+test("a day and time without a zone are told with those that may be meant: UTC and this machine's", () => {
+  const zone = process.env["TZ"];
+  try {
+    process.env["TZ"] = "Europe/Berlin";
+    assert.deepEqual(withZones("2026-11-29 15:03:40"), ["2026-11-29T15:03:40Z", "2026-11-29T15:03:40+01:00"]);
+    assert.deepEqual(withZones("2026-07-01T15:03"), ["2026-07-01T15:03Z", "2026-07-01T15:03+02:00"]);
+    process.env["TZ"] = "America/St_Johns";
+    assert.deepEqual(withZones("2026-11-29T15:03:40.25")[1], "2026-11-29T15:03:40.25-03:30");
+    process.env["TZ"] = "UTC";
+    assert.deepEqual(withZones("2026-11-29T15:03:40"), ["2026-11-29T15:03:40Z"]);
+    for (const text of ["2026-11-29", "15:03", "2026-02-30T12:00"]) assert.deepEqual(withZones(text), [], text);
+  } finally {
+    if (zone === undefined) delete process.env["TZ"];
+    else process.env["TZ"] = zone;
   }
 });

@@ -79,6 +79,11 @@ for (const [word, code] of [
   });
 }
 
+test("a time that lacks its zone is refused with the word that would do", () => {
+  assert.match(hintOf("2026-11-29 15:03:40"), /^If it was read from .* say 2026-11-29T15:03:40(Z|[+-])/);
+  assert.match(hintOf("11:30"), /^Write the day and the time with its offset/);
+});
+
 function hintOf(word: string): string {
   try {
     return resolvePoint(THREE, word, "one").id;

@@ -122,6 +122,8 @@ test("a person is shown what to give to restore", async () => {
   assert.match(nothing.stdout, /^nothing of that in /);
   const refused = await desk.chatkeep(["moments", "--since", "yesterday"]);
   assert.equal(refused.status, 2);
+  const zoneless = await desk.chatkeep(["moments", "--since", "2026-11-29 15:03:40"]);
+  assert.match(zoneless.stderr, /^error: --since does not say its zone: .*\nhint: .*2026-11-29T15:03:40Z/m);
   const turned = await desk.chatkeep(["moments", "--since", "-1m", "--until", "-2m"]);
   assert.match(turned.stderr, /--since -1m is after --until -2m/);
   const unknown = await desk.chatkeep(["moments", "--table", "mesages"]);
