@@ -148,10 +148,11 @@ function newestProof(repositories: readonly RepositoryState[]): number | undefin
   return times.length === 0 ? undefined : Math.max(...times);
 }
 
-/** Why it is not due; undefined when it is. */
+/** Why it is not due; undefined when it is, as where this machine's clock was ahead when it was done last. */
 function notDue(lastMs: number | undefined, everyMs: number | undefined, nowMs: number): string | undefined {
   if (everyMs === undefined) return "switched off";
   if (lastMs === undefined || nowMs - lastMs > everyMs - LIMITS.dueEarlyMs) return undefined;
+  if (lastMs > nowMs + LIMITS.clockDifferenceMs) return undefined;
   const next = lastMs + everyMs - nowMs;
   return `next in ${formatSpan(Math.max(0, next) / 1000)}`;
 }

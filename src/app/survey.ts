@@ -1,10 +1,10 @@
 /** What there is to restore, repository by repository. */
-import { formatInstant, parseZonedInstant } from "../base/clock.ts";
+import { formatInstant } from "../base/clock.ts";
 import { isFailure, messageOf } from "../base/errors.ts";
 import type { Finding } from "../base/findings.ts";
 import { isFollowed } from "../job/moment-point.ts";
 import type { Point, PointList } from "../job/points.ts";
-import { isImported, listPoints, pointsAhead } from "../job/points.ts";
+import { isImported, listPoints, pointsAhead, provenMs } from "../job/points.ts";
 import type { RepositoryState } from "../job/run-summary.ts";
 import { windowFindings } from "../job/watch-findings.ts";
 import { reportWindows } from "../job/window-report.ts";
@@ -49,7 +49,7 @@ export async function surveyRepositories(
         ...rest,
         ...stateOf(mine, nowMs),
         ...windowState(window),
-        ...momentsOf(list, config),
+        ...momentsOf(list, config, nowMs),
         trouble: null,
       });
     } catch (error) {
@@ -67,9 +67,10 @@ function windowState(window: WindowReport | undefined): Pick<RepositoryState, "w
 }
 
 /** Nothing where the log was never followed. */
-function momentsOf(list: PointList, { installation: { id } }: Config): Pick<RepositoryState, "moments"> {
+function momentsOf(list: PointList, { installation: { id } }: Config, nowMs: number): Pick<RepositoryState, "moments"> {
   if (!isFollowed(list, id)) return {};
-  const proven = newestProof(list.moments.filter(({ installationId }) => installationId === id));
+  const own = list.moments.filter(({ installationId }) => installationId === id);
+  const proven = newestProof(own, nowMs);
   return { moments: { proven } };
 }
 
@@ -79,13 +80,16 @@ function stateOf(points: readonly Point[], nowMs: number): Pick<RepositoryState,
   const newest = points.find((point) => !ahead.includes(point) && !isImported(point));
   return {
     newest: newest === undefined ? null : { point: newest.id, at: formatInstant(newest.takenAtMs) },
-    proven: newestProof(points),
+    proven: newestProof(points, nowMs),
   };
 }
 
-function newestProof(points: readonly Point[]): RepositoryState["proven"] {
+function newestProof(points: readonly Point[], nowMs: number): RepositoryState["proven"] {
   const proven = points
-    .flatMap(({ id, proof }) => (proof?.proven === true ? [{ point: id, atMs: parseZonedInstant(proof.at) ?? 0 }] : []))
+    .flatMap((point) => {
+      const atMs = provenMs(point, nowMs);
+      return atMs === undefined ? [] : [{ point: point.id, atMs }];
+    })
     .toSorted((a, b) => b.atMs - a.atMs)
     .at(0);
   return proven === undefined ? null : { point: proven.point, at: formatInstant(proven.atMs) };

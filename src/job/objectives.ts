@@ -1,8 +1,7 @@
 /** What somebody has set as the oldest that a restore point or a proof may be, and the longest that a restore may take. */
 import { formatSpan } from "../base/bytes.ts";
-import { parseZonedInstant } from "../base/clock.ts";
 import type { Finding } from "../base/findings.ts";
-import type { Point } from "./points.ts";
+import { type Point, provenMs } from "./points.ts";
 
 export interface Objectives {
   /** A restore point is never older, milliseconds. */
@@ -54,7 +53,7 @@ export function overdueFindings(name: string, ageMs: number, { rpoMs }: Objectiv
  * says that the way back works. Undefined when there is none.
  */
 export function proofAge(points: readonly Pick<Point, "proof">[], nowMs: number): number | undefined {
-  const times = points.flatMap(({ proof }) => (proof?.proven === true ? [parseZonedInstant(proof.at) ?? 0] : []));
+  const times = points.flatMap((point) => provenMs(point, nowMs) ?? []);
   return times.length === 0 ? undefined : nowMs - Math.max(...times);
 }
 

@@ -125,6 +125,15 @@ export function pointsAhead(points: readonly Point[], nowMs: number): Point[] {
   return points.filter(({ takenAtMs }) => takenAtMs > nowMs + LIMITS.clockDifferenceMs);
 }
 
+/**
+ * When it was proven, in milliseconds since 1970; undefined where it was not, or by a clock that was ahead: what is proven in years would hide
+ * that nothing is now.
+ */
+export function provenMs({ proof }: Pick<Point, "proof">, nowMs: number): number | undefined {
+  const ms = proof?.proven === true ? (parseZonedInstant(proof.at) ?? 0) : undefined;
+  return ms === undefined || ms > nowMs + LIMITS.clockDifferenceMs ? undefined : ms;
+}
+
 /** True for a point that lacks rows because the server could not read them. */
 export function isTorn({ snapshot }: Pick<Point, "snapshot">): boolean {
   return tagValue(snapshot, "torn") !== undefined;

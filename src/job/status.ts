@@ -13,7 +13,7 @@ import {
   proofFindings,
   recoveryFindings,
 } from "./objectives.ts";
-import { isImported, listPoints, type Point, type PointList, pointsAhead, recoverSeconds } from "./points.ts";
+import { isImported, listPoints, type Point, type PointList, pointsAhead, provenMs, recoverSeconds } from "./points.ts";
 import type { RecoveryMeasure } from "./recovery-pace.ts";
 import type { RunStatus } from "./run-summary.ts";
 import type { RecoveredServer } from "./server-summary.ts";
@@ -117,7 +117,10 @@ function installationsIn({ name, list, windows, watch }: Looked, ports: StatusPo
   const known = installation === undefined ? [...names] : [[installation.id, installation.name] as const];
   return known.map(([id, called]) => {
     const points = list.points.filter(({ installationId }) => installationId === id);
-    const provenMoment = newestProof(list.moments.filter(({ installationId }) => installationId === id));
+    const provenMoment = newestProof(
+      list.moments.filter(({ installationId }) => installationId === id),
+      clock.now(),
+    );
     const window = windows.find((one) => one.installation === id);
     const untilMs = safeUntilMs(name, window, watch, clock.now());
     return {
@@ -143,7 +146,7 @@ async function watchOf({ watch, clock }: StatusPorts): Promise<WatchState> {
 function newestPoints(points: readonly Point[], nowMs: number) {
   const ahead = pointsAhead(points, nowMs);
   const newest = points.find((point) => !ahead.includes(point) && !isImported(point));
-  const proven = newestProof(points);
+  const proven = newestProof(points, nowMs);
   return {
     newest: newest === undefined ? null : line({ point: newest, atMs: newest.takenAtMs }, nowMs),
     proven: proven === undefined ? null : line(proven, nowMs),
@@ -151,9 +154,12 @@ function newestPoints(points: readonly Point[], nowMs: number) {
   };
 }
 
-function newestProof(points: readonly Point[]): { point: Point; atMs: number } | undefined {
+function newestProof(points: readonly Point[], nowMs: number): { point: Point; atMs: number } | undefined {
   return points
-    .flatMap((point) => (point.proof?.proven === true ? [{ point, atMs: parseZonedInstant(point.proof.at) ?? 0 }] : []))
+    .flatMap((point) => {
+      const atMs = provenMs(point, nowMs);
+      return atMs === undefined ? [] : [{ point, atMs }];
+    })
     .toSorted((a, b) => b.atMs - a.atMs)[0];
 }
 

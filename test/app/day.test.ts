@@ -173,3 +173,15 @@ test("a look tells what needs somebody and was not told yet; one that cannot loo
   assert.equal(day.looks.scrub, long.scrub);
   assert.notEqual(day.looks.doctor, long.doctor);
 });
+
+test("what a clock that was years ahead dated is due at once when that is set right", async () => {
+  const { day, s } = open();
+  day.looks.scrub = "2036-11-28T12:00:00.000Z";
+  let looked = 0;
+  const work = async () => {
+    looked += 1;
+    return { findings: [] };
+  };
+  for (let times = 0; times < 2; times += 1) await lookWhenDue({ day, s }, { name: "scrub", often: "weekly" }, work);
+  assert.equal(looked, 1);
+});

@@ -40,4 +40,7 @@ test("a proof is as old as the newest that proved something", () => {
   const points = [point("2026-11-28T11:00:00Z", false), point("2026-11-28T09:00:00Z", true), { proof: undefined }];
   assert.equal(proofAge(points, now), 3 * HOUR);
   assert.equal(proofAge([{ proof: undefined }], now), undefined);
+  // Of a clock that was ahead: it would be the newest for years.
+  assert.equal(proofAge([...points, point("2036-11-28T11:00:00Z", true)], now), 3 * HOUR);
+  assert.equal(proofAge([point("2026-11-28T12:05:00Z", true)], now), -300_000, "clocks differ a little");
 });
