@@ -223,7 +223,7 @@ async function forgetIn(context: Context, name: string, blocked: string | undefi
   if (why !== undefined) return leaveOut(context, named, why);
   await doRemoval(context, named, async () => {
     const { runForget } = await import("./tidy.ts");
-    const flags = { points: [], keep: {}, installation: undefined, all: false };
+    const flags = { points: [], keep: {}, window: undefined, installation: undefined, all: false };
     const summary = await runForget({ ...globals, repository: name }, flags, s);
     return { summary, findings: summary.findings };
   });

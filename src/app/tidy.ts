@@ -14,6 +14,8 @@ export interface ForgetFlags {
   points: readonly string[];
   /** Each rule that is given takes the place of the configured one. */
   keep: RetentionPolicy;
+  /** How long any moment of whoever is meant can be brought back, in place of what is configured: `7d`. */
+  window: string | undefined;
   /** Another installation's name or id. */
   installation: string | undefined;
   all: boolean;
@@ -55,8 +57,11 @@ function toRequest(flags: ForgetFlags, { config }: OpenedRepository): ForgetRequ
       hint: "Write 'retention: { daily: 14, weekly: 8, monthly: 12 }' into the configuration, or give --keep-daily 14 and the like.",
     });
   }
-  const windowUs = parseWindow(config?.retention?.window ?? DEFAULT_WINDOW);
-  return { by: "policy", policy, windowUs, timeZone: timeZoneOf(config), installation: whose(flags, config) };
+  const windowUs = parseWindow(flags.window ?? config?.retention?.window ?? DEFAULT_WINDOW);
+  // How long another installation's is kept stands in its own configuration.
+  const known = flags.window === undefined ? { windowOf: config?.installation.id ?? null } : {};
+  const timeZone = timeZoneOf(config);
+  return { by: "policy", policy, windowUs, ...known, timeZone, installation: whose(flags, config) };
 }
 
 function whose({ installation, all }: ForgetFlags, config: Config | undefined) {

@@ -16,11 +16,16 @@ import type { Progress } from "../base/progress.ts";
 import { formatGoTime } from "../format/go-time.ts";
 import { FORGOTTEN, INTERVAL_TAG } from "../point/layout.ts";
 import { momentOf } from "../point/moment.ts";
-import { DEFAULT_WINDOW, parseWindow } from "../policy/keep-window.ts";
 import { pastMoments, planRetention, type RetentionPoint, type RetentionPolicy } from "../policy/retention.ts";
 import type { Repository } from "../repo/repository.ts";
 import { acksSpent, awaitingAck } from "./acks.ts";
-import { forgetJournal, planForgetWindows, type WindowForgetting, windowLine } from "./continuous/forget-window.ts";
+import {
+  forgetJournal,
+  planForgetWindows,
+  type WindowForgetting,
+  windowLine,
+  windowRules,
+} from "./continuous/forget-window.ts";
 import { lockAlone, lockToRead } from "./lock.ts";
 import { isMoment, isTorn, listPoints, resolvePoint, userTags, type Point, type PointList } from "./points.ts";
 import {
@@ -45,6 +50,8 @@ export type ForgetRequest =
       timeZone: string;
       /** For how long any moment can be brought back, in microseconds: what continuous protection keeps. Default: a week. */
       windowUs?: bigint;
+      /** For which installation that is known, by its id; null for none: of others all stays. Without it for all that are meant. */
+      windowOf?: string | null;
       /** Whose points: an installation's id, what a person calls it, or each of them, by itself. */
       installation: { id: string } | { called: string } | "all";
     }
@@ -116,16 +123,16 @@ export async function forget(options: ForgetOptions): Promise<ForgetSummary> {
   return summarize(options, plan, { type: "summary", started });
 }
 
-/** Of each installation whose points were looked at by a policy. */
 async function withWindows(plan: ForgetPlan, list: PointList, options: ForgetOptions): Promise<WholePlan> {
   const { repository, request, clock, signal } = options;
   if (request.by !== "policy") return { ...plan, windows: [] };
-  const { installation, windowUs = parseWindow(DEFAULT_WINDOW) } = request;
-  const only =
-    installation === "all" ? undefined : "id" in installation ? installation.id : findId(list, installation.called);
-  const kept = plan.keep.map(({ point }) => point);
-  const rules = { only, kept, windowUs, nowMs: clock.now(), signal };
-  return { ...plan, windows: await planForgetWindows(repository, list.continuous, rules) };
+  const { installation, windowUs, windowOf } = request;
+  const id =
+    installation === "all" ? "all" : "id" in installation ? installation.id : findId(list, installation.called);
+  const { findings, ...rules } = windowRules(list.continuous, { scope: id, windowUs, windowOf });
+  const about = { ...rules, kept: plan.keep.map(({ point }) => point), nowMs: clock.now(), signal };
+  const windows = await planForgetWindows(repository, rules.listed, about);
+  return { ...plan, windows, findings: [...plan.findings, ...findings] };
 }
 
 /** First what would bring a point back that has gone already, should this be stopped. */

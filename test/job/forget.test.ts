@@ -428,12 +428,13 @@ test("of points that a watch made every few minutes one an hour stays beyond a d
   const young = await made(HOUR);
   const hourly = await made(2 * DAY + HOUR / 6);
   const [between, untagged] = [await made(2 * DAY + HOUR / 3), await made(2 * DAY + HOUR / 2, [])];
-  const old = await made(8 * DAY);
+  const [old, before] = [await made(8 * DAY), await made(3 * DAY, [])];
   await forget(forgetting(repository, policy({ last: 1 })));
   const { points } = await listPoints(reopen(repository, own), { signal });
+  // Those of the watch take no place of the one that somebody made otherwise.
   assert.deepEqual(
     points.map(({ id }) => id),
-    [newest, young, hourly],
+    [newest, young, hourly, untagged],
   );
-  assert.equal(new Set([newest, young, hourly, between, untagged, old]).size, 6);
+  assert.equal(new Set([newest, young, hourly, between, untagged, old, before]).size, 7);
 });

@@ -16,6 +16,7 @@ export const TIDY: readonly CommandRow[] = [
       { flag: "--keep-weekly", value: "N", help: "of ISO weeks," },
       { flag: "--keep-monthly", value: "N", help: "of months," },
       { flag: "--keep-yearly", value: "N", help: "of years" },
+      { flag: "--keep-window", value: "SPAN", help: "of 'watch' any moment of the last 7d or 36h" },
       { flag: "--keep-within", value: "SPAN", help: "all of the last 1y6m, 30d or 2d12h before the newest" },
       { flag: "--keep-tag", value: "TAG", isRepeated: true, help: "all that carry the tag" },
       { flag: "--installation", value: "NAME", help: "the points of another installation, by name or id" },

@@ -47,8 +47,12 @@ function readFlags({ given }: Invocation): ForgetFlags {
     tags: tags.length > 0 ? tags : undefined,
   };
   const installation = given.text("installation");
+  const window = given.text("keepWindow");
   const all = given.has("all");
-  if (points.length > 0 && (all || [installation, ...Object.values(keep)].some((value) => value !== undefined))) {
+  if (
+    points.length > 0 &&
+    (all || [installation, window, ...Object.values(keep)].some((value) => value !== undefined))
+  ) {
     throw new Failure("usage/invalid", "points are named, and rules or installations too", {
       hint: "Name the points that are to go, or give rules for those that are to stay.",
     });
@@ -56,7 +60,7 @@ function readFlags({ given }: Invocation): ForgetFlags {
   if (all && installation !== undefined) {
     throw new Failure("usage/invalid", "--all and --installation exclude each other", { hint: "Give one of them." });
   }
-  return { points, keep, installation, all };
+  return { points, keep, window, installation, all };
 }
 
 function readCount(name: string, text: string | undefined): number | undefined {

@@ -3,10 +3,19 @@
  * the log, the oldest first, then followed files, then what of the journal nobody needs. Space comes back when the repository is
  * pruned.
  */
+import { listSome } from "../../base/bytes.ts";
+import type { Finding } from "../../base/findings.ts";
 import { type SnapshotId } from "../../base/ids.ts";
 import { LIMITS } from "../../base/limits.ts";
 import { parseGoTime } from "../../format/go-time.ts";
-import { isBeforeNeeded, type KeptSpan, planWindow, type WindowPlan } from "../../policy/keep-window.ts";
+import {
+  DEFAULT_WINDOW,
+  isBeforeNeeded,
+  type KeptSpan,
+  parseWindow,
+  planWindow,
+  type WindowPlan,
+} from "../../policy/keep-window.ts";
 import type { ListedSnapshot, Repository } from "../../repo/repository.ts";
 import { formatMicros } from "../../point/continuous.ts";
 import { isImported, type Point } from "../points.ts";
@@ -44,6 +53,32 @@ export interface WindowRules {
   readonly nowMs: number;
   /** When the restore points that stay were taken: what was followed before one of them is in it. */
   readonly pointsMs: readonly number[];
+}
+
+/**
+ * Whose continuous protection a rule is for. How long another installation's is kept stands in its own configuration: where nobody says
+ * it, all of it stays.
+ * @param rules `scope`: an installation's id, or `all`. `windowOf`: for which one the length is known; null for none.
+ */
+export function windowRules(
+  listed: readonly ListedSnapshot[],
+  rules: { scope: string; windowUs: bigint | undefined; windowOf: string | null | undefined },
+): { listed: readonly ListedSnapshot[]; only: string | undefined; windowUs: bigint; findings: Finding[] } {
+  const { scope, windowUs = parseWindow(DEFAULT_WINDOW), windowOf } = rules;
+  const inScope = listed.filter(({ snapshot }) => scope === "all" || tagValue(snapshot, "installation") === scope);
+  const isKnown = (id: string | undefined) => windowOf === undefined || id === windowOf;
+  const known = inScope.filter(({ snapshot }) => isKnown(tagValue(snapshot, "installation")));
+  const left = new Set(inScope.filter((one) => !known.includes(one)).map(({ snapshot }) => snapshot.hostname ?? ""));
+  const findings: Finding[] = [];
+  if (left.size > 0) {
+    findings.push({
+      kind: "window-left",
+      level: "note",
+      message: `what continuous protection has of ${listSome([...left])} was left: how long it is kept stands in its own configuration`,
+      hint: "Say it with --keep-window, as 7d or 36h, if it is to go.",
+    });
+  }
+  return { listed: known, only: scope === "all" ? undefined : scope, windowUs, findings };
 }
 
 /**

@@ -17,7 +17,7 @@ import { createMemoryStore, type MemoryStore } from "../../../src/store/memory-s
 import { judges, runRestic } from "../../harness/restic.ts";
 import { temporaryFolder, type TestFolder } from "../../harness/temporary.ts";
 import { copyStore, hasty, newRepository, PASSWORD, reopen, signal } from "../../repo/small-backup.ts";
-import { addPoint, DAY, denyRemovals, forgetting, HOUR, NOW, ONE } from "../kept-points.ts";
+import { addPoint, DAY, denyRemovals, forgetting, HOUR, NOW, ONE, TWO } from "../kept-points.ts";
 import { factsOf, putBase } from "./bases.ts";
 import { LINE, putJournal, putSpan, SEGMENT, START } from "./spans.ts";
 
@@ -251,4 +251,21 @@ test("what was followed goes when a backup of before the window is newer, and no
   assert.equal(await follows(), 0);
   await addPoint(repository, at(2) + HOUR);
   assert.equal(await follows(), 1);
+});
+
+test("of an installation whose window nobody says all stays, and that is told", async () => {
+  const { repository } = fresh();
+  const plan = async (windowOf: string | null) =>
+    await planForget(forgetting(reopen(repository), { ...REQUEST, installation: "all", windowUs: us(HOUR), windowOf }));
+  for (const windowOf of [null, TWO]) {
+    const { continuous, findings } = await plan(windowOf);
+    assert.equal(continuous, undefined);
+    assert.deepEqual(
+      findings.map(({ kind, level }) => `${level} ${kind}`),
+      ["note window-left"],
+    );
+  }
+  const known = await plan(ONE);
+  assert.ok((known.continuous?.[0]?.forgotten.spans ?? 0) > 0);
+  assert.deepEqual(known.findings, []);
 });
