@@ -127,12 +127,11 @@ async function withWindows(plan: ForgetPlan, list: PointList, options: ForgetOpt
   const { repository, request, clock, signal } = options;
   if (request.by !== "policy") return { ...plan, windows: [] };
   const { installation, windowUs, windowOf } = request;
-  const id =
-    installation === "all" ? "all" : "id" in installation ? installation.id : findId(list, installation.called);
-  const { findings, ...rules } = windowRules(list.continuous, { scope: id, windowUs, windowOf });
-  const about = { ...rules, kept: plan.keep.map(({ point }) => point), nowMs: clock.now(), signal };
-  const windows = await planForgetWindows(repository, rules.listed, about);
-  return { ...plan, windows, findings: [...plan.findings, ...findings] };
+  const scope = idOf(list, installation) ?? "all";
+  const { findings, ...rules } = windowRules(list.continuous, { scope, windowUs, windowOf });
+  const kept = plan.keep.map(({ point }) => point);
+  const windows = await planForgetWindows(repository, rules.listed, { ...rules, kept, nowMs: clock.now(), signal });
+  return { ...plan, windows, findings: plan.findings.concat(findings) };
 }
 
 /** First what would bring a point back that has gone already, should this be stopped. */
@@ -244,14 +243,14 @@ function planByPolicy(
   { policy, timeZone, installation }: Extract<ForgetRequest, { by: "policy" }>,
   nowMs: number,
 ): ForgetPlan {
-  const installationId =
-    installation === "all" ? undefined : "id" in installation ? installation.id : findId(list, installation.called);
+  const installationId = idOf(list, installation);
+  const isMeant = (id: string | undefined) => installationId === undefined || id === installationId;
   const groups = Map.groupBy(list.points, (point) => point.installationId);
   const keep: ForgetPlan["keep"] = [];
   const remove: Point[] = [];
   const shrunk: Point[] = [];
   for (const [id, points] of groups) {
-    if (installationId !== undefined && id !== installationId) continue;
+    if (!isMeant(id)) continue;
     const candidates = points.map((point) => toCandidate(point, nowMs));
     const plan = planRetention(candidates, policy, { timeZone, nowMs });
     const [awaiting] = awaitingAck(list, id);
@@ -262,11 +261,7 @@ function planByPolicy(
       keep.push(...plan.remove.map(({ found }) => ({ point: found, reasons: [HELD_BACK] })));
     }
   }
-  const isInScope = (record: PointRecord) =>
-    installationId === undefined || tagValue(record.snapshot, "installation") === installationId;
-  const ofMoments = list.moments.filter(
-    (point) => installationId === undefined || point.installationId === installationId,
-  );
+  const ofMoments = list.moments.filter((point) => isMeant(point.installationId));
   for (const own of Map.groupBy(ofMoments, (point) => point.installationId).values()) {
     const moments = own.map((point) => toMoment(point, nowMs));
     remove.push(...pastMoments(moments, { nowMs, keepMs: LIMITS.momentKeptMs }).map(({ found }) => found));
@@ -274,7 +269,9 @@ function planByPolicy(
   const records = new Set([
     ...recordsOf(list, remove),
     // A snapshot that cannot be read may be the point that a record seems to lack.
-    ...(list.damaged.length > 0 ? [] : leftBehind(list, nowMs).filter(isInScope)),
+    ...(list.damaged.length > 0
+      ? []
+      : leftBehind(list, nowMs).filter(({ snapshot }) => isMeant(tagValue(snapshot, "installation")))),
   ]);
   keep.sort((a, b) => b.point.takenAtMs - a.point.takenAtMs);
   remove.sort((a, b) => a.takenAtMs - b.takenAtMs);
@@ -283,6 +280,11 @@ function planByPolicy(
 
 /** Why a point stays that no rule keeps. */
 const HELD_BACK = "shrinkage not acknowledged";
+
+/** Undefined for all of them. @throws as {@link findId}. */
+function idOf(list: PointList, whose: Extract<ForgetRequest, { by: "policy" }>["installation"]): string | undefined {
+  return whose === "all" ? undefined : "id" in whose ? whose.id : findId(list, whose.called);
+}
 
 /** @throws Failure `usage/invalid` when no installation, or several, are called so. */
 function findId(list: PointList, called: string): string {
