@@ -54,6 +54,8 @@ export interface ServerAddress {
   ssl?: SslSettings | undefined;
   /** libpq's setting: whether signing in must prove that nobody stands in between. Without it as it may be. */
   channelBinding?: ChannelBinding | undefined;
+  /** For the server at the start of each session, as libpq's setting of the same name; poolers take none. */
+  options?: string | undefined;
   /** Where no route of this machine leads there: `host` and `port` are then those in there. Programs of PostgreSQL have no such way. */
   passage?: Passage | undefined;
 }
@@ -170,7 +172,7 @@ export function childEnvironment(address: ServerAddress): Record<string, string 
     PGDATABASE: address.database,
     ...(address.password === undefined ? {} : { PGPASSWORD: address.password }),
     PGSERVICE: undefined,
-    PGOPTIONS: undefined,
+    PGOPTIONS: address.options,
     PGSSLMODE: address.ssl?.mode ?? "prefer",
     PGSSLROOTCERT: address.ssl?.rootCertificate,
     PGSSLCERT: address.ssl?.certificate,

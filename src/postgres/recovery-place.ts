@@ -124,6 +124,22 @@ export const QUIET: Readonly<Record<string, string>> = {
   lc_messages: "C",
 };
 
+/**
+ * For the start of our sessions: what the cluster was told of its roles and databases counts more than a command line. Libraries
+ * may not be here; and triggers at a login, or for what we make ourselves, belong to the real one.
+ */
+export function undisturbed(major: number): string {
+  return Object.entries({
+    session_preload_libraries: "",
+    local_preload_libraries: "",
+    temp_file_limit: "-1",
+    session_replication_role: "replica",
+    ...(major >= 17 ? { event_triggers: "off" } : {}),
+  })
+    .map(([name, value]) => `-c ${name}=${value}`)
+    .join(" ");
+}
+
 /** The settings of the cluster that count here. */
 export function neededSettings(settings: Readonly<Record<string, string>>): Record<string, string> {
   const needed = NEEDED_SETTINGS.flatMap((name) => {

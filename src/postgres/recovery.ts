@@ -10,7 +10,8 @@ import { formatLsn, type Lsn, parseLsn } from "../wal/lsn.ts";
 import type { ServerAddress } from "./address.ts";
 import { connect, type Connection } from "./connect.ts";
 import { isReady, recoveryFailure } from "./recovery-failure.ts";
-import { prepareCluster, recoverySettings, type RecoveryTarget } from "./recovery-place.ts";
+import { prepareCluster, recoverySettings, type RecoveryTarget, undisturbed } from "./recovery-place.ts";
+import { rollBackPrepared } from "./recovery-prepared.ts";
 import { feed, prepareFeed, type WalSource } from "./recovery-wal.ts";
 import { openScratchServer, type ScratchPlaces, type ScratchServer } from "./scratch.ts";
 import type { User } from "./scratch-place.ts";
@@ -125,10 +126,12 @@ export async function recover(options: RecoveryOptions): Promise<Recovered> {
   try {
     const { address } = server;
     await using connection = await connect(address, options);
+    const outcome = await readOutcome(connection, options);
+    await rollBackPrepared(address, options);
     return {
       server,
       address,
-      ...(await readOutcome(connection, options)),
+      ...outcome,
       [Symbol.asyncDispose]: async () => await server[Symbol.asyncDispose](),
     };
   } catch (error) {
@@ -174,16 +177,19 @@ async function findWayIn(
   signal: AbortSignal,
 ): Promise<ServerAddress> {
   let first: unknown;
-  for (const user of new Set([...roles, SCRATCH_SUPERUSER])) {
-    for (const database of ["postgres", "template1"]) {
-      const address = { host: socket, port: SCRATCH_PORT, user, database };
-      try {
-        await using connection = await connect(address, { signal });
-        await connection.query("select");
-        return address;
-      } catch (error) {
-        if (!isFailure(error) || signal.aborted) throw error;
-        first ??= error;
+  // What a superuser alone may ask for finds one, if any of these is one.
+  for (const options of [undisturbed(major), undefined]) {
+    for (const user of new Set([...roles, SCRATCH_SUPERUSER])) {
+      for (const database of ["postgres", "template1"]) {
+        const address = { host: socket, port: SCRATCH_PORT, user, database, options };
+        try {
+          await using connection = await connect(address, { signal });
+          await connection.query("select");
+          return address;
+        } catch (error) {
+          if (!isFailure(error) || signal.aborted) throw error;
+          first ??= error;
+        }
       }
     }
   }

@@ -56,7 +56,7 @@ async function dumpOnce(
   let timeouts = options.timeouts;
   let isPooled = false;
   for (let attempt = 1; ; attempt += 1) {
-    const startup = isPooled ? undefined : withoutTimeouts(timeouts);
+    const startup = isPooled ? undefined : `${withoutTimeouts(timeouts)} ${address.options ?? ""}`.trim();
     const env = { ...childEnvironment(await withPassword(address, { signal })), PGOPTIONS: startup };
     const { status, stdout, stderr } = await runProgram(programs.pgDump, args, { signal, env, allowStatus: [1] });
     if (status === 0) {

@@ -132,6 +132,8 @@ export function noSpaceFailure(said: string, address: ServerAddress, cause?: unk
 
 /** Damaged data or index, an error of the disk or a file that is gone, and bytes that are no text of the encoding. */
 const UNREADABLE = /^(XX...|58030|58P01|22021|22P05)$/;
+/** A library that is not installed has the SQLSTATE of a file of data that is gone. */
+const MISSING_LIBRARY = /^could not (?:access file|load library) "/;
 const TOO_LONG = /invalid memory alloc request size|exceeds maximum allowed length/;
 
 function stateFailure(error: Error, state: string, address: ServerAddress): Failure {
@@ -186,6 +188,13 @@ function stateFailure(error: Error, state: string, address: ServerAddress): Fail
       "database/unreadable",
       `the server cannot write a value as text: ${text}`,
       "PostgreSQL writes nothing that is longer than 1 GB, a bytea value twice its size; pg_dump cannot either.",
+    );
+  }
+  if (MISSING_LIBRARY.test(text)) {
+    return make(
+      "database/failed",
+      `the server cannot load a library: ${text}`,
+      "Is the package of an extension missing there, or named in session_preload_libraries?",
     );
   }
   if (UNREADABLE.test(state)) {

@@ -173,9 +173,14 @@ async function configOf(
     // What stands in between forgets connections that are silent for some minutes, and ours may wait for hours.
     keepAlive: true,
     keepAliveInitialDelayMillis: KEEP_ALIVE_SECONDS * 1000,
-    ...(timeouts.length === 0 ? {} : { options: withoutTimeouts(timeouts) }),
+    ...startupOptions(timeouts, address),
     ...(options.isReplication === true ? { replication: "true" } : {}),
   };
+}
+
+function startupOptions(timeouts: readonly string[], { options = "" }: ServerAddress): Pick<ClientConfig, "options"> {
+  const all = `${options} ${withoutTimeouts(timeouts)}`.trim();
+  return all === "" ? {} : { options: all };
 }
 
 /**

@@ -124,8 +124,18 @@ async function makeLooker(
   await using connection = await connect({ ...address, user: superuser, database }, { signal });
   const role = quoteIdentifier(user);
   // Triggers of the cluster's own have no part in what we do.
-  await connection.query("set session_replication_role = replica; set password_encryption = 'scram-sha-256'");
+  await connection.query(
+    "set session_replication_role = replica; set password_encryption = 'scram-sha-256'; set default_transaction_read_only = off",
+  );
   await connection.query(`create role ${role} login bypassrls password ${quoteLiteral(password)}`);
+  // What a database was told counts less: a standby refuses serializable transactions, and libraries may not be here.
+  await connection.query(`alter role ${role} set default_transaction_isolation = 'read committed'`);
+  for (const name of ["session_preload_libraries", "local_preload_libraries"]) {
+    // Written down as '', it would name a library without a name.
+    await connection.query(
+      `select pg_catalog.set_config('${name}', '', false); alter role ${role} set ${name} from current`,
+    );
+  }
   const databases = await connection.query<{ name: string }>(
     "select datname as name from pg_catalog.pg_database where datallowconn",
   );

@@ -38,7 +38,8 @@ let good: { time: string; lsn: string; messages: number };
 let early: string;
 
 before(async () => {
-  desk = await openDesk({ server: { settings: [...FOLLOWED] }, size: { messages: 80, conversations: 12, files: 6 } });
+  const settings = [...FOLLOWED, "max_prepared_transactions=2"];
+  desk = await openDesk({ server: { settings }, size: { messages: 80, conversations: 12, files: 6 } });
   ({ repository } = await makeCheapToOpen(desk));
   await appendFile(desk.config, `state-dir: ${join(desk.root, "state")}\n`);
   place = await temporaryFolder();
@@ -55,17 +56,38 @@ before(async () => {
   });
   await desk.server.query("select pg_switch_wal()");
   await onDatabase(desk.installation, async (client) => await sendMessage(client, random));
-  const [row] = await desk.server.query(
-    "select pg_current_wal_insert_lsn()::text as lsn, (select count(*)::int from messages) as messages",
-    database,
-  );
-  good = { time: await serverTime(desk.server), lsn: String(row?.["lsn"]), messages: Number(row?.["messages"]) };
+  const [{ messages } = {}] = await desk.server.query("select count(*)::int as messages from messages", database);
+  await disturb(database);
+  const [{ lsn } = {}] = await desk.server.query("select pg_current_wal_insert_lsn()::text as lsn");
+  good = { time: await serverTime(desk.server), lsn: String(lsn), messages: Number(messages) };
+  await calm(database);
   await onDatabase(desk.installation, async (client) => {
     await client.query("delete from messages");
     await client.query("update accounts set name = 'after'");
   });
   await protection.finish(reopen(repository));
 });
+
+/** What is in the way of whoever comes to a server that is a copy of this one: all of it is in the log. */
+async function disturb(database: string): Promise<void> {
+  await desk.server.query(
+    "begin; lock table messages in access exclusive mode; prepare transaction 'it''s open'",
+    database,
+  );
+  for (const sql of [
+    `alter database ${database} set session_preload_libraries = 'nobody_has_this'`,
+    `alter database ${database} set default_transaction_isolation = 'serializable'`,
+    `alter database ${database} allow_connections false`,
+    "alter role postgres set default_transaction_read_only = on",
+  ])
+    await desk.server.query(sql);
+}
+
+async function calm(database: string): Promise<void> {
+  const sql = `alter role postgres reset all; alter database ${database} reset all; alter database ${database} allow_connections true`;
+  await desk.server.query(`begin read write; ${sql}; commit`);
+  await desk.server.query("rollback prepared 'it''s open'", database);
+}
 
 after(async () => {
   for (const { id } of await runningNow()) await desk.chatkeep(["restore", "--stop", id]);

@@ -11,6 +11,7 @@ import type { Leg } from "../../policy/window.ts";
 import type { ServerAddress } from "../../postgres/address.ts";
 import { connect } from "../../postgres/connect.ts";
 import type { Recovered } from "../../postgres/recovery.ts";
+import { openToAll } from "../../postgres/recovery-prepared.ts";
 import type { WalSource } from "../../postgres/recovery-wal.ts";
 import type { TransactionEnd } from "../../wal/events.ts";
 import { formatLsn, type Lsn } from "../../wal/lsn.ts";
@@ -175,12 +176,14 @@ async function stateOf(
   { signal }: TraceOptions,
 ): Promise<"there" | "missing" | { oid: number }> {
   await using connection = await connect(address, { signal });
-  const [row] = await connection.query<{ oid: number; dropping: boolean }>(
-    "select oid::bigint::int as oid, datconnlimit = -2 as dropping from pg_catalog.pg_database where datname = $1",
+  const [row] = await connection.query<{ oid: number; dropping: boolean; open: boolean }>(
+    "select oid::bigint::int as oid, datconnlimit = -2 as dropping, datallowconn as open from pg_catalog.pg_database where datname = $1",
     [database],
   );
   if (row === undefined) return "missing";
-  return row.dropping ? { oid: row.oid } : "there";
+  if (row.dropping) return { oid: row.oid };
+  if (!row.open) await openToAll(connection, database);
+  return "there";
 }
 
 async function notThere(
