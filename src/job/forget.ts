@@ -214,9 +214,7 @@ function makeForgetPlan(list: PointList, { request, clock }: PlanOptions): Forge
   return request.by === "policy" ? planByPolicy(list, request, clock.now()) : planByName(list, request, clock.now());
 }
 
-interface Candidate extends RetentionPoint {
-  found: Point;
-}
+type Candidate = RetentionPoint & { found: Point };
 
 function toCandidate(point: Point, nowMs: number): Candidate {
   return {
