@@ -18,11 +18,15 @@ export interface LiveService {
   bytes: number;
 }
 
-/** Those of the last minutes may still be on their way. */
-const SETTLED = `created_at < (now() at time zone 'UTC') - interval '15 minutes'`;
-const COLUMNS = `id::text, service_name as service, key, filename, nullif(checksum, '') as checksum, byte_size::text as bytes`;
+export interface ListedFile extends LiveFile {
+  /** Of the last minutes: it may still be on its way. */
+  isYoung: boolean;
+}
 
-type LiveRow = Omit<LiveFile, "bytes"> & { bytes: string };
+const SETTLED = `created_at < (now() at time zone 'UTC') - interval '15 minutes'`;
+const COLUMNS = `id::text, service_name as service, key, filename, nullif(checksum, '') as checksum, byte_size::text as bytes, not (${SETTLED}) as "isYoung"`;
+
+type LiveRow = Omit<ListedFile, "bytes"> & { bytes: string };
 
 /** Every service that a file names, with what it has. */
 export async function listServices(database: Queries): Promise<LiveService[]> {
@@ -46,14 +50,17 @@ export async function sampleFiles(database: Queries, services: readonly LiveServ
   return files;
 }
 
-/** All of them, in the order of their ids, a page at a time. */
-export async function* liveFiles(database: Queries): AsyncGenerator<LiveFile, void, void> {
+/** All of them, in the order of their ids, a page at a time. @param options `withYoung`: those that may still be on their way, too. */
+export async function* liveFiles(
+  database: Queries,
+  { withYoung = false }: { withYoung?: boolean } = {},
+): AsyncGenerator<ListedFile, void, void> {
   let after = "-1";
   for (;;) {
     const rows = await database.query<LiveRow>(
-      `select ${COLUMNS} from active_storage_blobs where id > $1::bigint and ${SETTLED}
+      `select ${COLUMNS} from active_storage_blobs where id > $1::bigint and (${SETTLED} or $3)
        order by active_storage_blobs.id limit $2`,
-      [after, LIMITS.scrubbedPage],
+      [after, LIMITS.scrubbedPage, withYoung],
     );
     yield* rows.map(toFile);
     const last = rows.at(-1);
@@ -62,6 +69,6 @@ export async function* liveFiles(database: Queries): AsyncGenerator<LiveFile, vo
   }
 }
 
-function toFile(row: LiveRow): LiveFile {
+function toFile(row: LiveRow): ListedFile {
   return { ...row, bytes: Number(row.bytes) };
 }

@@ -10,7 +10,7 @@ import { shortId } from "../../base/ids.ts";
 import { LIMITS } from "../../base/limits.ts";
 import { connect } from "../../postgres/connect.ts";
 import type { BlobTarget } from "../../source/target.ts";
-import { liveFiles, type LiveFile, type LiveService, listServices } from "../live-files.ts";
+import { type ListedFile, type LiveFile, liveFiles, type LiveService, listServices } from "../live-files.ts";
 import type { Queries } from "../list-storage.ts";
 import { PointReader } from "../point-reader.ts";
 import { listPoints } from "../points.ts";
@@ -124,11 +124,11 @@ async function findLacking(
   progress.stage(`looking for files in ${target.shown}`, { total: service.files, unit: "files" });
   const lacking: Lacking = { service, files: [], wrong: 0 };
   const own = async function* () {
-    for await (const file of liveFiles(database)) if (file.service === service.name) yield file;
+    for await (const file of liveFiles(database, { withYoung: true })) if (file.service === service.name) yield file;
   };
   const keys = async () => new Set(await Array.fromAsync(own(), ({ key }) => key));
   const presence = await lookAt(target, keys, { signal });
-  const absent: LiveFile[] = [];
+  const absent: ListedFile[] = [];
   await mapConcurrent(
     own(),
     target.width,
@@ -136,13 +136,15 @@ async function findLacking(
       const found = await presence(file.key);
       progress.advance(1);
       if (found === undefined) absent.push(file);
-      else if (found.bytes !== file.bytes) lacking.wrong += 1;
+      else if (found.bytes !== file.bytes && !file.isYoung) lacking.wrong += 1;
     },
     { signal },
   );
   const inOrder = absent.toSorted((a, b) => (BigInt(a.id) < BigInt(b.id) ? -1 : 1));
   for (const file of inOrder) {
-    lacking.files.push({ file, saved: await savedCopy(reader, file, { onDamage: () => {}, signal }) });
+    const saved = await savedCopy(reader, file, { onDamage: () => {}, signal });
+    // What the point has was there. What it has not may still be on its way.
+    if (saved !== undefined || !file.isYoung) lacking.files.push({ file, saved });
   }
   return lacking;
 }

@@ -413,8 +413,11 @@ test("--missing puts back what the live database lists and is not there, and a r
   await onDatabase(live(), async (db) => {
     await db.query(
       `insert into active_storage_blobs (key, filename, byte_size, checksum, service_name, created_at)
-       values ('zzlater', 'later.png', 5, 'aaaaaaaaaaaaaaaaaaaaaa==', 'local', now() - interval '1 day')`,
+       values ('zzlater', 'later.png', 5, 'aaaaaaaaaaaaaaaaaaaaaa==', 'local', now() - interval '1 day'),
+              ('zzcoming', 'coming.png', 5, 'aaaaaaaaaaaaaaaaaaaaaa==', 'local', now() at time zone 'UTC')`,
     );
+    // What was uploaded a minute ago, and is in the point.
+    await db.query("update active_storage_blobs set created_at = now() at time zone 'UTC' where key = $1", [second]);
   });
   const bytes = await readFile(pathOf(third));
   await writeFile(pathOf(third), "cut short");
@@ -443,5 +446,5 @@ test("--missing puts back what the live database lists and is not there, and a r
     new Map([...contents(whole), [pathOf(third), contents(emptied).get(pathOf(third))]]),
   );
   await writeFile(pathOf(third), bytes);
-  await onDatabase(live(), async (db) => await db.query("delete from active_storage_blobs where key = 'zzlater'"));
+  await onDatabase(live(), async (db) => await db.query("delete from active_storage_blobs where key like 'zz%'"));
 });
