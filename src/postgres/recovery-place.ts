@@ -140,13 +140,27 @@ export function undisturbed(major: number): string {
     .join(" ");
 }
 
+/** PostgreSQL's own `min_wal_size`. */
+const MIN_WAL_MIB = 80;
+
 /** The settings of the cluster that count here. */
 export function neededSettings(settings: Readonly<Record<string, string>>): Record<string, string> {
   const needed = NEEDED_SETTINGS.flatMap((name) => {
     const value = settings[name];
     return value !== undefined && /^\d{1,7}$/.test(value) ? [[name, value] as const] : [];
   });
-  return Object.fromEntries(needed);
+  const segmentMib = mibOf(settings["wal_segment_size"] ?? "");
+  return {
+    ...Object.fromEntries(needed),
+    // With less than two of its files no server starts; its own file, which had a number that fits, does not count here.
+    ...(2 * segmentMib > MIN_WAL_MIB ? { min_wal_size: `${2 * segmentMib}MB` } : {}),
+  };
+}
+
+/** A size as the server writes it: `64MB`, or in bytes. */
+function mibOf(text: string): number {
+  const [, amount = "0", unit = ""] = /^(\d+)(MB|GB)?$/.exec(text) ?? [];
+  return Number(amount) * (unit === "GB" ? 1024 : unit === "MB" ? 1 : 1 / 1024 ** 2);
 }
 
 /** What the server is told on its command line, where it counts more than anything in its files. */

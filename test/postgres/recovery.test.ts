@@ -154,6 +154,28 @@ test("the server is private, told to change nothing where it is looked at, and g
   assert.equal(existsSync(place), false);
 });
 
+test("a cluster with large files of its log comes back", async () => {
+  const segmentMib = 64;
+  const segmentBytes = segmentMib * 1024 ** 2;
+  await using work = await temporaryFolder();
+  await chmod(work.path, 0o755);
+  await using server = await startPostgres({ segmentMib, settings: ["wal_level=replica", "wal_keep_size=256MB"] });
+  await using receiver = await receiveWal(server, work.at("wal"));
+  await takeBase(server, work.at("base"));
+  await server.query("create table account as select 1 as n");
+  await receiver.caughtUp();
+  const settings = { ...cluster.settings, wal_segment_size: `${segmentMib}MB` };
+  const found = await rowsAt(
+    { kind: "end" },
+    {
+      cluster: { ...cluster, segmentBytes, settings },
+      files: async (data) => await cp(work.at("base"), data, { recursive: true }),
+      wal: await walFolder(work.at("wal"), segmentBytes),
+    },
+  );
+  assert.equal(found.rows, 1);
+});
+
 test("a moment outside of what there is says on which side", async () => {
   const first = moments[0];
   assert(first !== undefined);
