@@ -59,7 +59,15 @@ export async function openFollowPlace(options: FollowPlaceOptions): Promise<Foll
       : await unlessDamaged(fresh, async () => {
           return { followed: await readFollowed(repository, found, { signal }), last: found.listed.id };
         });
-  return new RepositoryFollowPlace(options, { reader, newest: await newestFolder(reader), ...known });
+  const notWhole = await unlessDamaged(new Set<string>(), async () => await keysNotWhole(reader));
+  return new RepositoryFollowPlace(options, { reader, newest: await newestFolder(reader), notWhole, ...known });
+}
+
+/** Of files that a point has as they were found: cut short, or with another checksum. They may have become whole since. */
+async function keysNotWhole(reader: PointReader | undefined): Promise<Set<string>> {
+  const { storage = [] } = (await reader?.manifest()) ?? {};
+  const lists = await Promise.all(storage.map(async (service) => await reader?.missing(service)));
+  return new Set(lists.flatMap((list = []) => list.flatMap(({ key, kept }) => (kept === true ? [] : [key]))));
 }
 
 /** What cannot be read does not count as kept. */
@@ -88,6 +96,8 @@ async function newestFolder(reader: PointReader | undefined): Promise<bigint> {
 interface Known {
   readonly reader: PointReader | undefined;
   readonly newest: bigint;
+  /** Keys of files that the point has and that do not count. */
+  readonly notWhole: ReadonlySet<string>;
   readonly followed: FollowedFiles;
   /** The snapshot that has them. */
   readonly last: SnapshotId | undefined;
@@ -97,13 +107,15 @@ class RepositoryFollowPlace implements FollowPlace {
   readonly firstId: bigint;
   readonly #o: FollowPlaceOptions;
   readonly #reader: PointReader | undefined;
+  readonly #notWhole: ReadonlySet<string>;
   /** Names of files in the point's newest folders, which are read when they are asked for. */
   readonly #inPoint = new Map<FolderPath, Promise<ReadonlySet<string>>>();
   #followed: FollowedFiles;
   #last: SnapshotId | undefined;
 
-  constructor(options: FollowPlaceOptions, { reader, newest, followed, last }: Known) {
+  constructor(options: FollowPlaceOptions, { reader, newest, notWhole, followed, last }: Known) {
     this.#o = options;
+    this.#notWhole = notWhole;
     this.#reader = reader;
     this.#followed = followed;
     this.#last = last;
@@ -115,7 +127,8 @@ class RepositoryFollowPlace implements FollowPlace {
   async has(blob: FollowedBlob): Promise<boolean> {
     const path = folderOf(blob);
     const name = blobFileName(blob.key);
-    return this.#followed.folders.get(path)?.has(name) === true || (await this.#namesInPoint(path)).has(name);
+    if (this.#followed.folders.get(path)?.has(name) === true) return true;
+    return !this.#notWhole.has(blob.key) && (await this.#namesInPoint(path)).has(name);
   }
 
   async #namesInPoint(path: FolderPath): Promise<ReadonlySet<string>> {

@@ -1,6 +1,6 @@
 /** Files that came since the newest restore point are followed into a repository, from a real desk's database and folder. */
 import assert from "node:assert/strict";
-import { mkdir, rename, rm } from "node:fs/promises";
+import { mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { dirname } from "node:path";
 import { after, test } from "node:test";
 import { systemClock } from "../../../src/base/clock.ts";
@@ -99,6 +99,17 @@ test("who begins anew goes on with what was kept", async () => {
   const next = await upload();
   assert.equal((await follower.look(database, { signal })).files, 1);
   assert.deepEqual(await kept(), { names: [...before.names, next.key].toSorted(), snapshots: 1 });
+});
+
+test("a file that the newest point has otherwise than it was uploaded is followed when it is right", async () => {
+  const cut = await upload();
+  const whole = await readFile(cut.path);
+  await writeFile(cut.path, Buffer.alloc(whole.length));
+  await backUpInto(desk.repository, desk);
+  await writeFile(cut.path, whole);
+  const follower = new Follower({ place: await openPlace(), clock: systemClock });
+  assert.equal((await follower.look(database, { signal })).files, 1);
+  assert.ok((await kept()).names.includes(cut.key));
 });
 
 test("a file that is not there yet is waited for, and one that never comes is told once", async () => {
