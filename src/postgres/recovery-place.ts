@@ -143,8 +143,11 @@ export function undisturbed(major: number): string {
 /** PostgreSQL's own `min_wal_size`. */
 const MIN_WAL_MIB = 80;
 
+/** More than any server follows others by: a server that knows more of them than it was told to does not start. */
+const MOST_ORIGINS = "1000";
+
 /** The settings of the cluster that count here. */
-export function neededSettings(settings: Readonly<Record<string, string>>): Record<string, string> {
+export function neededSettings(settings: Readonly<Record<string, string>>, major: number): Record<string, string> {
   const needed = NEEDED_SETTINGS.flatMap((name) => {
     const value = settings[name];
     return value !== undefined && /^\d{1,7}$/.test(value) ? [[name, value] as const] : [];
@@ -152,6 +155,8 @@ export function neededSettings(settings: Readonly<Record<string, string>>): Reco
   const segmentMib = mibOf(settings["wal_segment_size"] ?? "");
   return {
     ...Object.fromEntries(needed),
+    // Where each subscription was, is in the base and in the log.
+    [major >= 18 ? "max_active_replication_origins" : "max_replication_slots"]: MOST_ORIGINS,
     // With less than two of its files no server starts; its own file, which had a number that fits, does not count here.
     ...(2 * segmentMib > MIN_WAL_MIB ? { min_wal_size: `${2 * segmentMib}MB` } : {}),
   };
@@ -167,14 +172,21 @@ function mibOf(text: string): number {
 export function recoverySettings(
   target: RecoveryTarget,
   {
+    major,
     timeline,
     settings,
     isReadOnly,
     mayStay = false,
-  }: { timeline: number; settings: Readonly<Record<string, string>>; isReadOnly: boolean; mayStay?: boolean },
+  }: {
+    major: number;
+    timeline: number;
+    settings: Readonly<Record<string, string>>;
+    isReadOnly: boolean;
+    mayStay?: boolean;
+  },
 ): Record<string, string> {
   return {
-    ...neededSettings(settings),
+    ...neededSettings(settings, major),
     ...(mayStay ? MAY_STAY : {}),
     restore_command: RESTORE_COMMAND,
     recovery_target_timeline: String(timeline),

@@ -105,6 +105,7 @@ export async function recover(options: RecoveryOptions): Promise<Recovered> {
     cluster: {
       locales: cluster.locales,
       settings: recoverySettings(options.target, {
+        major: cluster.major,
         timeline: options.timeline,
         settings: cluster.settings,
         isReadOnly: options.isReadOnly === true,

@@ -220,7 +220,7 @@ function standingSettings({
   major: number;
 }): Record<string, string> {
   return {
-    ...neededSettings(settings),
+    ...neededSettings(settings, major),
     ...MAY_STAY,
     ...QUIET,
     ...(port === undefined ? {} : { listen_addresses: LOOPBACK, port: String(port) }),

@@ -176,6 +176,33 @@ test("a cluster with large files of its log comes back", async () => {
   assert.equal(found.rows, 1);
 });
 
+test("a cluster with more origins of logical replication than a server takes by itself comes back", async () => {
+  await using work = await temporaryFolder();
+  await chmod(work.path, 0o755);
+  await using server = await startPostgres({
+    settings: ["wal_level=replica", "wal_keep_size=64MB", "max_replication_slots=20"],
+  });
+  await using receiver = await receiveWal(server, work.at("wal"));
+  const advance = async (from: number, to: number) =>
+    await server.query(
+      `select pg_replication_origin_advance('from ' || n, '0/1000000') from generate_series(${from}, ${to}) n`,
+    );
+  await server.query("select pg_replication_origin_create('from ' || n) from generate_series(1, 14) n");
+  await advance(1, 12);
+  await takeBase(server, work.at("base"));
+  await server.query("create table account as select 1 as n");
+  await advance(13, 14);
+  await receiver.caughtUp();
+  const found = await rowsAt(
+    { kind: "end" },
+    {
+      files: async (data) => await cp(work.at("base"), data, { recursive: true }),
+      wal: await walFolder(work.at("wal"), SEGMENT),
+    },
+  );
+  assert.equal(found.rows, 1);
+});
+
 test("a moment outside of what there is says on which side", async () => {
   const first = moments[0];
   assert(first !== undefined);
