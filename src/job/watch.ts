@@ -173,6 +173,7 @@ function followLog(options: WatchOptions, signal: AbortSignal, { bases, tails }:
         book.happened("slot-given-up", givenUpFinding(trouble.failure, clock.now()));
     },
     onTrouble: (name, trouble) => book.trouble(name, trouble),
+    onEvents: (events, line) => bases.events(events, line),
   });
 }
 

@@ -53,6 +53,17 @@ export interface SetBack {
   readonly leastUs: bigint;
 }
 
+/**
+ * Where the server ran with `wal_level = minimal`, which writes too little to be replayed: from the first record that says so to the end of
+ * the last one. No base from before serves anything behind it.
+ */
+export interface Minimal {
+  readonly from: Lsn;
+  readonly to: Lsn;
+  /** Of the last commit before it, where that is known. */
+  readonly lastUs?: bigint | undefined;
+}
+
 /** A span of the log that is there without a gap: the bytes from `from` on, up to and without `to`. */
 export interface WalSpan extends Line {
   readonly from: Lsn;
@@ -62,6 +73,8 @@ export interface WalSpan extends Line {
   readonly lastCommitUs: bigint | undefined;
   /** Of the server's clock, within the span. */
   readonly setBack?: SetBack | undefined;
+  /** Within the span. */
+  readonly minimal?: Minimal | undefined;
   /** Where the timeline comes from, the oldest first; undefined for the first timeline, and where it is not known. */
   readonly parents?: readonly { readonly timeline: number; readonly switchLsn: Lsn }[] | undefined;
 }
@@ -105,13 +118,15 @@ function lineTags({ installation, systemId, timeline }: Line): string[] {
 }
 
 export function walTags(span: WalSpan): string[] {
-  const { from, to, firstCommitUs, lastCommitUs, setBack } = span;
+  const { from, to, firstCommitUs, lastCommitUs, setBack, minimal } = span;
   const times = [
     ...(firstCommitUs === undefined ? [] : [`first=${formatMicros(firstCommitUs)}`]),
     ...(lastCommitUs === undefined ? [] : [`last=${formatMicros(lastCommitUs)}`]),
     ...(setBack === undefined
       ? []
       : [`most=${formatMicros(setBack.mostUs)}`, `least=${formatMicros(setBack.leastUs)}`]),
+    ...(minimal === undefined ? [] : [`minimal=${formatLsn(minimal.from)}-${formatLsn(minimal.to)}`]),
+    ...(minimal?.lastUs === undefined ? [] : [`minimal-last=${formatMicros(minimal.lastUs)}`]),
   ];
   const parents = (span.parents ?? []).map((one) => `parent=${one.timeline}@${formatLsn(one.switchLsn)}`);
   return [WAL.tag, ...lineTags(span), `from=${formatLsn(from)}`, `to=${formatLsn(to)}`, ...times, ...parents];
@@ -181,6 +196,7 @@ export function walOf(tags: Tags): WalSpan | undefined {
     firstCommitUs: parseMicros(tagText(tags, "first")),
     lastCommitUs: parseMicros(tagText(tags, "last")),
     ...setBackOf(tags),
+    ...minimalOf(tags),
     ...parentsOf(tags),
   };
 }
@@ -188,6 +204,19 @@ export function walOf(tags: Tags): WalSpan | undefined {
 function setBackOf(tags: Tags): Pick<WalSpan, "setBack"> {
   const [mostUs, leastUs] = [parseMicros(tagText(tags, "most")), parseMicros(tagText(tags, "least"))];
   return mostUs === undefined || leastUs === undefined ? {} : { setBack: { mostUs, leastUs } };
+}
+
+function minimalOf(tags: Tags): Pick<WalSpan, "minimal"> {
+  const minimal = parseMinimal(tagText(tags, "minimal"), tagText(tags, "minimal-last"));
+  return minimal === undefined ? {} : { minimal };
+}
+
+/** Undefined for what makes no sense. @param text Its two positions. */
+export function parseMinimal(text: string | undefined, last: string | undefined): Minimal | undefined {
+  const [from = "", to = ""] = (text ?? "").split("-");
+  if (!isLsn(from) || !isLsn(to)) return undefined;
+  const lastUs = parseMicros(last);
+  return { from: parseLsn(from), to: parseLsn(to), ...(lastUs === undefined ? {} : { lastUs }) };
 }
 
 function parentsOf(tags: Tags): Pick<WalSpan, "parents"> {

@@ -5,7 +5,7 @@
 import { Failure } from "../base/errors.ts";
 import { LIMITS } from "../base/limits.ts";
 import { formatLsn, isLsn, type Lsn, parseLsn } from "../wal/lsn.ts";
-import { formatMicros, parseMicros, type SetBack, type WalSpan } from "./continuous.ts";
+import { formatMicros, type Minimal, parseMicros, parseMinimal, type SetBack, type WalSpan } from "./continuous.ts";
 
 /** A commit or an abort. */
 export interface Commit {
@@ -23,6 +23,8 @@ export interface CommitSummary {
   readonly minutes: readonly Commit[];
   /** Where the server's clock was set back between two of them. */
   readonly setBack?: SetBack | undefined;
+  /** Where the server wrote too little to be replayed. */
+  readonly minimal?: Minimal | undefined;
 }
 
 const MINUTE_US = 60_000_000n;
@@ -43,8 +45,11 @@ export function setBackIn(timesUs: readonly bigint[]): SetBack | undefined {
   return found;
 }
 
-/** @param commits in the log's order; times may go back by a little, as commits do not come in the order of their times. */
-export function summarizeCommits(commits: readonly Commit[]): CommitSummary {
+/** A record that says that from there on the server writes too little to be replayed. */
+export type MinimalRecord = Pick<Minimal, "from" | "to">;
+
+/** @param minimal in order, too. @param commits in the log's order; times may go back by a little, as commits do not come in the order of their times. */
+export function summarizeCommits(commits: readonly Commit[], minimal: readonly MinimalRecord[] = []): CommitSummary {
   const minutes: Commit[] = [];
   for (const { lsn, timeUs } of commits) {
     const before = minutes.at(-1);
@@ -52,7 +57,31 @@ export function summarizeCommits(commits: readonly Commit[]): CommitSummary {
     minutes.push({ lsn, timeUs });
   }
   const [first, last] = [commits[0], commits.at(-1)];
-  return { count: commits.length, first, last, minutes, ...ifSetBack(commits.map(({ timeUs }) => timeUs)) };
+  return {
+    count: commits.length,
+    first,
+    last,
+    minutes,
+    ...ifSetBack(commits.map(({ timeUs }) => timeUs)),
+    ...ifMinimal(commits, minimal),
+  };
+}
+
+function ifMinimal(commits: readonly Commit[], records: readonly MinimalRecord[]): Pick<CommitSummary, "minimal"> {
+  const [first, last] = [records[0], records.at(-1)];
+  if (first === undefined || last === undefined) return {};
+  const lastUs = commits.findLast(({ lsn }) => lsn <= first.from)?.timeUs;
+  return { minimal: { from: first.from, to: last.to, ...(lastUs === undefined ? {} : { lastUs }) } };
+}
+
+/** Of summaries in order. */
+function joinMinimal(summaries: readonly CommitSummary[]): Pick<CommitSummary, "minimal"> {
+  const at = summaries.findIndex(({ minimal }) => minimal !== undefined);
+  const first = summaries[at]?.minimal;
+  if (first === undefined) return {};
+  const to = summaries.findLast(({ minimal }) => minimal !== undefined)?.minimal?.to ?? first.to;
+  const lastUs = first.lastUs ?? summaries.slice(0, at).findLast(({ last }) => last !== undefined)?.last?.timeUs;
+  return { minimal: { from: first.from, to, ...(lastUs === undefined ? {} : { lastUs }) } };
 }
 
 function ifSetBack(timesUs: readonly bigint[]): Pick<CommitSummary, "setBack"> {
@@ -75,6 +104,7 @@ export function joinCommits(summaries: readonly CommitSummary[]): CommitSummary 
     last: summaries.findLast(({ last }) => last !== undefined)?.last,
     minutes,
     ...ifSetBack(summaries.flatMap((one) => outlineOf(one.first?.timeUs, one.setBack, one.last?.timeUs))),
+    ...joinMinimal(summaries),
   };
 }
 
@@ -83,9 +113,10 @@ export function timesOf({
   first,
   last,
   setBack,
-}: CommitSummary): Pick<WalSpan, "firstCommitUs" | "lastCommitUs" | "setBack"> {
+  minimal,
+}: CommitSummary): Pick<WalSpan, "firstCommitUs" | "lastCommitUs" | "setBack" | "minimal"> {
   const times = { firstCommitUs: first?.timeUs, lastCommitUs: last?.timeUs };
-  return setBack === undefined ? times : { ...times, setBack };
+  return { ...times, ...(setBack === undefined ? {} : { setBack }), ...(minimal === undefined ? {} : { minimal }) };
 }
 
 type CommitJson = readonly [lsn: string, at: string];
@@ -100,16 +131,33 @@ export interface CommitsJson {
   readonly last: CommitJson | null;
   readonly minutes: readonly CommitJson[];
   readonly setBack?: readonly [from: string, to: string];
+  readonly minimal?: { readonly records: string; readonly last: string | null };
 }
 
-export function commitsJson({ count, first, last, minutes, setBack }: CommitSummary): CommitsJson {
+export function commitsJson({ count, first, last, minutes, setBack, minimal }: CommitSummary): CommitsJson {
   return {
     count,
     first: first === undefined ? null : commitJson(first),
     last: last === undefined ? null : commitJson(last),
     minutes: minutes.map(commitJson),
     ...(setBack === undefined ? {} : { setBack: [formatMicros(setBack.mostUs), formatMicros(setBack.leastUs)] }),
+    ...(minimal === undefined ? {} : { minimal: minimalJson(minimal) }),
   };
+}
+
+function minimalJson({ from, to, lastUs }: Minimal): NonNullable<CommitsJson["minimal"]> {
+  return {
+    records: `${formatLsn(from)}-${formatLsn(to)}`,
+    last: lastUs === undefined ? null : formatMicros(lastUs),
+  };
+}
+
+function parseMinimalJson(json: unknown): Minimal {
+  const { records, last } = asRecord(json, "the list of commits");
+  const [text, at] = [records, last].map((value) => (typeof value === "string" ? value : undefined));
+  const minimal = parseMinimal(text, at);
+  if (minimal === undefined) throw odd("the list of commits");
+  return minimal;
 }
 
 function parseCommit(json: unknown): Commit {
@@ -121,11 +169,15 @@ function parseCommit(json: unknown): Commit {
 
 /** @throws Failure `point/invalid`. */
 export function parseCommits(json: unknown): CommitSummary {
-  const { count, first, last, minutes, setBack } = asRecord(json, "the list of commits");
+  const { count, first, last, minutes, setBack, minimal } = asRecord(json, "the list of commits");
   if (typeof count !== "number" || !Array.isArray(minutes)) throw odd("the list of commits");
   const orNone = (value: unknown) => (value === null ? undefined : parseCommit(value));
   const facts = { count, first: orNone(first), last: orNone(last), minutes: minutes.map(parseCommit) };
-  return setBack === undefined ? facts : { ...facts, setBack: parseSetBack(setBack) };
+  return {
+    ...facts,
+    ...(setBack === undefined ? {} : { setBack: parseSetBack(setBack) }),
+    ...(minimal === undefined ? {} : { minimal: parseMinimalJson(minimal) }),
+  };
 }
 
 function parseSetBack(json: unknown): SetBack {

@@ -14,6 +14,8 @@ export interface TimedPiece {
   readonly lastCommitUs: bigint | undefined;
   /** Where the clock was set back within it: the latest time before that, and the earliest one behind it. */
   readonly setBack?: { readonly mostUs: bigint; readonly leastUs: bigint } | undefined;
+  /** Where the server wrote too little to be replayed, and the time of the last commit before. */
+  readonly minimal?: { readonly from: Lsn; readonly to: Lsn; readonly lastUs?: bigint | undefined } | undefined;
 }
 
 /** What is known of the time of a commit, and the piece that it lies in. */

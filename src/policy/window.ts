@@ -39,13 +39,18 @@ export interface WindowBase extends OnLine {
 /** A stretch of the log: a span or an object of the journal. */
 export type WindowPiece = OnLine & TimedPiece;
 
+/** What no piece has, although the log is there. */
+export interface Hole extends OnLine {
+  /** The server wrote too little there to be replayed; otherwise there are versions of which nobody can tell which one is right. */
+  readonly isMinimal?: boolean;
+}
+
 export interface WindowParts<B extends WindowBase = WindowBase, P extends WindowPiece = WindowPiece> {
   readonly bases: readonly B[];
   readonly pieces: readonly P[];
   /** Of timelines above the first, where they are known. */
   readonly histories: readonly (TimelineHistory & { readonly systemId: string })[];
-  /** Where the log is there in versions of which nobody can tell which one is right: no piece has that. */
-  readonly undecided?: readonly OnLine[];
+  readonly holes?: readonly Hole[];
 }
 
 /** A stretch of one timeline that a recovery reads. */
@@ -84,6 +89,8 @@ export type GapReason =
   | "log-missing"
   /** The log is there in several versions, and nobody can tell which one is the server's. */
   | "log-twice"
+  /** The server ran with `wal_level = minimal`: what it wrote then cannot be replayed. */
+  | "log-minimal"
   /** The log is there, and no base before it on its line of history. */
   | "no-base"
   /** A base is there, and not the log that makes it consistent. */
@@ -115,13 +122,13 @@ export function windowOf<B extends WindowBase>(parts: WindowParts<B>): Window<B>
   for (const systemId of new Set([...parts.bases, ...parts.pieces].map((one) => one.systemId))) {
     const ofCluster = <T extends { readonly systemId: string }>(all: readonly T[]) =>
       all.filter((one) => one.systemId === systemId);
-    const { bases, pieces, histories, undecided = [] } = parts;
+    const { bases, pieces, histories, holes = [] } = parts;
     clusters.push(
       windowOfCluster(systemId, {
         bases: ofCluster(bases),
         pieces: ofCluster(pieces),
         histories: ofCluster(histories),
-        undecided: ofCluster(undecided),
+        holes: ofCluster(holes),
       }),
     );
   }
@@ -320,7 +327,7 @@ function withoutShared<B extends WindowBase>(range: Range<B>, all: readonly Rang
   return shared === undefined ? [range] : [{ ...range, from: shared }];
 }
 
-function gapsOf(line: HistoryLine, stretches: readonly Stretch[], { bases, undecided = [] }: WindowParts): Gap[] {
+function gapsOf(line: HistoryLine, stretches: readonly Stretch[], { bases, holes = [] }: WindowParts): Gap[] {
   const { systemId } = line;
   const on = bases.filter((base) => isOn(line.legs, base));
   const gaps: Gap[] = [];
@@ -330,7 +337,7 @@ function gapsOf(line: HistoryLine, stretches: readonly Stretch[], { bases, undec
     if (before !== undefined) {
       const times = { fromUs: lastCommitUs(before.pieces), toUs: firstCommitUs(stretch.pieces) };
       gaps.push({
-        reason: undecidedAt(line, before.to, undecided) === undefined ? "log-missing" : "log-twice",
+        reason: reasonOf(holeAt(line, before.to, holes)),
         systemId,
         timeline: timelineAt(before.to),
         from: before.to,
@@ -350,18 +357,11 @@ function gapsOf(line: HistoryLine, stretches: readonly Stretch[], { bases, undec
     gaps.push({ reason, systemId, timeline: timelineAt(stretch.from), from: stretch.from, to, ...times });
   }
   const last = stretches.at(-1);
-  const behind = last === undefined ? undefined : undecidedAt(line, last.to, undecided);
+  const behind = last === undefined ? undefined : holeAt(line, last.to, holes);
   if (last !== undefined && behind !== undefined) {
     const { timeline, from, to } = behind;
-    gaps.push({
-      reason: "log-twice",
-      systemId,
-      timeline,
-      from,
-      to,
-      fromUs: lastCommitUs(last.pieces),
-      toUs: undefined,
-    });
+    const times = { fromUs: lastCommitUs(last.pieces), toUs: undefined };
+    gaps.push({ reason: reasonOf(behind), systemId, timeline, from, to, ...times });
   }
   for (const base of on) {
     if (stretches.some((stretch) => isConsistent(line.legs, stretch, base))) continue;
@@ -371,9 +371,14 @@ function gapsOf(line: HistoryLine, stretches: readonly Stretch[], { bases, undec
   return gaps;
 }
 
+function reasonOf(hole: Hole | undefined): GapReason {
+  if (hole === undefined) return "log-missing";
+  return hole.isMinimal === true ? "log-minimal" : "log-twice";
+}
+
 /** What begins where a stretch ends. */
-function undecidedAt({ legs }: HistoryLine, lsn: Lsn, undecided: readonly OnLine[]): OnLine | undefined {
-  return undecided.find(({ timeline, from }) => from === lsn && legs.some((leg) => leg.timeline === timeline));
+function holeAt({ legs }: HistoryLine, lsn: Lsn, holes: readonly Hole[]): Hole | undefined {
+  return holes.find(({ timeline, from }) => from === lsn && legs.some((leg) => leg.timeline === timeline));
 }
 
 function firstCommitUs(pieces: readonly WindowPiece[]): bigint | undefined {

@@ -92,6 +92,15 @@ const CASES: readonly Case[] = [
     }),
   },
   {
+    said: /WAL was generated with wal_level=minimal/,
+    explain: () => ({
+      code: "recovery/failed",
+      message:
+        "between the base and that moment the server ran with wal_level = minimal, and wrote too little to be replayed",
+      hint: "Take a moment from before that, or one from after the next base: 'chatkeep list' shows the bases' window. A restore point needs none of this.",
+    }),
+  },
+  {
     said: /maximum number of prepared transactions reached|insufficient parameter settings/,
     explain: () => ({
       code: "recovery/failed",

@@ -39,6 +39,12 @@ test("a span of the log says in its tags what it is", () => {
   assert.deepEqual(walOf(walTags(span)), span);
   const setBack = { mostUs: 2_100_000_000_000_000n, leastUs: 1_795_449_530_123_456n };
   assert.deepEqual(walOf(walTags({ ...span, setBack })), { ...span, setBack });
+  for (const minimal of [
+    { from: span.from, to: span.to, lastUs: 7n },
+    { from: span.from, to: span.to },
+  ]) {
+    assert.deepEqual(walOf(walTags({ ...span, minimal })), { ...span, minimal });
+  }
   assert.equal(baseOf(walTags(span)), undefined);
   for (const tag of walTags(span).filter((each) => !each.startsWith("first="))) {
     assert.equal(walOf(walTags(span).filter((each) => each !== tag)), undefined, tag);

@@ -33,3 +33,25 @@ test("what an earlier release wrote says nothing of the clock", () => {
   assert.equal(parseCommits(before).setBack, undefined);
   assert.throws(() => parseCommits({ ...before, setBack: ["2026"] }), { code: "point/invalid" });
 });
+
+test("where a server wrote too little to be replayed is told of all of it together, with the last commit before", () => {
+  const made = commits(1, 2, 3, 4, 5, 6);
+  const records = [
+    { from: 2n, to: 3n },
+    { from: 4n, to: 5n },
+  ];
+  const whole = summarizeCommits(made, records);
+  assert.deepEqual(whole.minimal, { from: 2n, to: 5n, lastUs: 2n * SECOND });
+  assert.deepEqual(parseCommits(JSON.parse(JSON.stringify(commitsJson(whole)))), whole);
+  for (let at = 0; at <= made.length; at += 1) {
+    const part = (from: number, to: number) =>
+      summarizeCommits(
+        made.slice(from, to),
+        records.filter((record) => record.to > BigInt(from) && record.to <= BigInt(to)),
+      );
+    assert.deepEqual(joinCommits([part(0, at), part(at, made.length)]).minimal, whole.minimal, String(at));
+  }
+  assert.equal(summarizeCommits(made).minimal, undefined);
+  const json = commitsJson(whole);
+  assert.throws(() => parseCommits({ ...json, minimal: { records: "x", last: null } }), { code: "point/invalid" });
+});

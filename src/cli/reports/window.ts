@@ -7,6 +7,7 @@ import { formatAge, formatUtc } from "../when.ts";
 const REASONS: Record<GapLine["reason"], string> = {
   "log-missing": "the log is missing there",
   "log-twice": "the log is there in two versions, and neither can be told to be the right one",
+  "log-minimal": "the server ran with wal_level = minimal, and what it wrote then cannot be replayed",
   "no-base": "no base lies before the log",
   "base-without-log": "a base is there, and not the log that it needs",
   "history-unknown": "nobody knows where this timeline of the log began",

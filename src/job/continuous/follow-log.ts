@@ -96,7 +96,7 @@ export interface FollowLogOptions {
   readonly signal: AbortSignal;
   readonly onLine: (begun: LineBegun) => void;
   readonly onState: (state: LogState) => void;
-  readonly onEvents?: (events: readonly WalEvent[]) => void;
+  readonly onEvents?: (events: readonly WalEvent[], line: Line) => void;
   /** A session could not begin, or ended; `inMs`: until the next is tried. Undefined: one goes on well. */
   readonly onSession: (trouble: { failure: Failure; inMs: number } | undefined) => void;
   readonly onTrouble: (repository: string, trouble: Failure | undefined) => void;

@@ -24,6 +24,7 @@ import {
   type Commit,
   type CommitSummary,
   commitsJson,
+  type MinimalRecord,
   parseCommits,
   parseRecord,
   summarizeCommits,
@@ -55,6 +56,8 @@ export interface JournalEntry {
   readonly span: WalSpan;
   /** Those whose records end in the bytes, in the log's order. */
   readonly commits: readonly Commit[];
+  /** Records that say that the server writes too little to be replayed, in order. */
+  readonly minimal?: readonly MinimalRecord[];
   readonly bytes: readonly Buffer[];
   /** The text of the timeline's history file, where it has one: until a span has it, nothing else tells where it began. */
   readonly history?: string | undefined;
@@ -90,7 +93,7 @@ function besideOf({ store }: Repository): Beside {
  */
 export async function writeJournal(
   repository: Repository,
-  { span, commits, bytes, history }: JournalEntry,
+  { span, commits, minimal = [], bytes, history }: JournalEntry,
   { signal, onStored }: CallOptions & { onStored?: (to: Lsn, name: string) => void },
 ): Promise<void> {
   const { installation } = span;
@@ -105,7 +108,11 @@ export async function writeJournal(
     to += BigInt(part.length);
     const within = commits.filter(({ lsn }) => lsn > from && lsn <= to);
     const name = journalName({ ...span, from, to }, randomBytes(4).toString("hex"));
-    const sealed = await sealObject(repository, { installation, name, history, commits: within, bytes: part });
+    const summary = summarizeCommits(
+      within,
+      minimal.filter((record) => record.to > from && record.to <= to),
+    );
+    const sealed = await sealObject(repository, { installation, name, history, commits: summary, bytes: part });
     await beside.put(`${journalFolder(installation)}/${name}`, sealed, { signal });
     onStored?.(to, name);
   }
@@ -138,7 +145,7 @@ interface ObjectParts {
   readonly installation: string;
   readonly name: string;
   readonly history: string | undefined;
-  readonly commits: readonly Commit[];
+  readonly commits: CommitSummary;
   readonly bytes: Buffer;
 }
 
@@ -149,7 +156,7 @@ async function sealObject({ keys }: Repository, { bytes, commits, history, ...na
     ...names,
     sha256,
     history: history ?? null,
-    commits: commitsJson(summarizeCommits(commits)),
+    commits: commitsJson(commits),
   };
   const json = Buffer.from(JSON.stringify(head), "utf8");
   const length = Buffer.alloc(4);

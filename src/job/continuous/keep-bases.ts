@@ -8,9 +8,10 @@ import { Failure, failureOf, isFailure } from "../../base/errors.ts";
 import { LIMITS } from "../../base/limits.ts";
 import { parseGoTime } from "../../format/go-time.ts";
 import type { BaseFacts } from "../../point/base-facts.ts";
-import type { Base } from "../../point/continuous.ts";
+import type { Base, Line } from "../../point/continuous.ts";
 import type { ServerAddress } from "../../postgres/address.ts";
 import type { Repository } from "../../repo/repository.ts";
+import type { WalEvent } from "../../wal/events.ts";
 import { formatLsn, type Lsn } from "../../wal/lsn.ts";
 import { answersOf } from "./answers.ts";
 import { HoleFiller, type HoleFillerOptions } from "./fill-holes.ts";
@@ -144,6 +145,8 @@ export class BaseKeeper {
   /** Databases, by their oids, for which a base was taken and does not have them. */
   readonly #vain = new Set<number>();
   readonly #holes: HoleFiller;
+  /** No base that begins before it serves what is kept now. */
+  #servesFrom: { readonly systemId: string; readonly lsn: Lsn } | undefined;
 
   constructor(options: BaseKeeperOptions) {
     this.#o = options;
@@ -170,6 +173,14 @@ export class BaseKeeper {
   /** How far the log is. */
   position(lsn: Lsn): void {
     this.#position = lsn;
+  }
+
+  /** Where the log says `wal_level = minimal`, a base is due before lists say so, which they do when a span has it. */
+  events(events: readonly WalEvent[], { systemId }: Pick<Line, "systemId">): void {
+    const last = events.findLast((event) => event.kind === "settings" && event.walLevel === "minimal");
+    if (last === undefined) return;
+    this.#servesFrom = { systemId, lsn: last.lsn };
+    this.#poked.resolve();
   }
 
   /** Until the signal is aborted. @throws its reason, or a fault of ours. */
@@ -322,7 +333,12 @@ export class BaseKeeper {
     return lists.bases.length === 0 ? "there is none" : "none has the log that it needs";
   }
 
+  #isBeforeMinimal({ base: { systemId, from } }: ListedBase): boolean {
+    return this.#servesFrom?.systemId === systemId && from < this.#servesFrom.lsn;
+  }
+
   #due(listed: ListedBase): string | undefined {
+    if (this.#isBeforeMinimal(listed)) return "the server ran with wal_level = minimal since the newest";
     const base = takenAt(listed);
     const { everyMs, clock } = this.#o;
     const limits = { everyMs, mostLogBytes: this.#mostLogBytes, restTimes: this.#o.restTimes };
@@ -371,7 +387,9 @@ export class BaseKeeper {
     const { line } = watched.begun;
     const expected = { systemId: line.systemId, timeline: line.timeline, least: this.#position };
     // One that serves has the log from it to now, without a gap: it is of this very history.
-    const options = { address: address(), rate, checkpoint, expected, earlier: newest } as const;
+    // What changed while it ran with wal_level = minimal no server notes.
+    const earlier = newest === undefined || this.#isBeforeMinimal(newest) ? undefined : newest;
+    const options = { address: address(), rate, checkpoint, expected, earlier } as const;
     const { facts, sentBytes, whyWhole } = await takeBase(writer, options);
     const database = this.#database;
     if (database !== undefined && hasOther(facts.databases, database)) this.#vain.add(database.oid);

@@ -9,7 +9,14 @@ import type { Clock } from "../../base/clock.ts";
 import { assert, Failure, failureOf, isFailure } from "../../base/errors.ts";
 import { LIMITS } from "../../base/limits.ts";
 import type { WalSpan } from "../../point/continuous.ts";
-import { type Commit, type CommitSummary, joinCommits, summarizeCommits, timesOf } from "../../point/wal-facts.ts";
+import {
+  type Commit,
+  type CommitSummary,
+  joinCommits,
+  type MinimalRecord,
+  summarizeCommits,
+  timesOf,
+} from "../../point/wal-facts.ts";
 import { formatLsn, type Lsn, segmentStart } from "../../wal/lsn.ts";
 import { TAIL_ENDED, type WalTail } from "./wal-tail.ts";
 
@@ -20,11 +27,13 @@ export interface SpanBytes<C = readonly Commit[]> {
   readonly span: WalSpan;
   /** Of all of it together: what was committed, in order. */
   readonly commits: C;
+  /** Records that say that the server writes too little to be replayed, in order. */
+  readonly minimal?: readonly MinimalRecord[];
   readonly bytes: readonly Buffer[];
 }
 
 /** What becomes a span. */
-export interface SpanToStore extends Omit<SpanBytes<CommitSummary>, "bytes"> {
+export interface SpanToStore extends Omit<SpanBytes<CommitSummary>, "bytes" | "minimal"> {
   /** Or what gives them when the repository is locked. */
   readonly bytes: readonly Buffer[] | (() => Promise<readonly Buffer[]>);
 }
@@ -153,7 +162,7 @@ export class Keeper {
     const { tail } = this.#o;
     const first = this.#savedTo > tail.start ? this.#savedTo : tail.start;
     for (let start = first; start < before; start += BigInt(tail.segmentBytes)) {
-      this.#letGo.set(start, summarizeCommits(tail.commits(start, start + BigInt(tail.segmentBytes))));
+      this.#letGo.set(start, this.#summary(start, start + BigInt(tail.segmentBytes)));
     }
   }
 
@@ -314,10 +323,10 @@ export class Keeper {
   async #putJournal(to: Lsn, signal: AbortSignal): Promise<void> {
     const { tail, line, place, onProgress } = this.#o;
     const from = this.#durableTo;
-    const commits = tail.commits(from, to);
     const entry = {
-      span: { ...line, from, to, ...timesOf(summarizeCommits(commits)) },
-      commits,
+      span: { ...line, from, to, ...timesOf(this.#summary(from, to)) },
+      commits: tail.commits(from, to),
+      minimal: tail.minimal(from, to),
       bytes: tail.read(from, to),
     };
     const onStored = (stored: Lsn) => {
@@ -333,9 +342,14 @@ export class Keeper {
     const from = this.#savedTo;
     const { commits, bytes } = this.#isReadingBack
       ? { commits: this.#letGoCommits(from, to), bytes: async () => [await this.#readBack(from, to, signal)] }
-      : { commits: summarizeCommits(tail.commits(from, to)), bytes: tail.read(from, to) };
+      : { commits: this.#summary(from, to), bytes: tail.read(from, to) };
     const goesOn = () => this.#isMoreToCome(segmentStart(to, tail.segmentBytes));
     await place.saveSpan({ span: { ...line, from, to, ...timesOf(commits) }, commits, bytes }, { signal, goesOn });
+  }
+
+  #summary(from: Lsn, to: Lsn): CommitSummary {
+    const { tail } = this.#o;
+    return summarizeCommits(tail.commits(from, to), tail.minimal(from, to));
   }
 
   #letGoCommits(from: Lsn, to: Lsn): CommitSummary {

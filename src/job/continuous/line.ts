@@ -8,7 +8,7 @@
 import type { Clock } from "../../base/clock.ts";
 import { assert, Failure, isFailure } from "../../base/errors.ts";
 import type { Line } from "../../point/continuous.ts";
-import type { Commit } from "../../point/wal-facts.ts";
+import type { Commit, MinimalRecord } from "../../point/wal-facts.ts";
 import type { WalEvent } from "../../wal/events.ts";
 import type { TimelineHistory } from "../../wal/history.ts";
 import { formatLsn, type Lsn } from "../../wal/lsn.ts";
@@ -59,7 +59,7 @@ export interface LogLineOptions {
   /** A repository held up the others, and is left behind: it may join again. Since when it failed is on the monotonic clock. */
   readonly onLeft: (name: string, why: Failure, failingSinceMs: number | undefined) => void;
   /** What ended in the log, in order. */
-  readonly onEvents?: (events: readonly WalEvent[]) => void;
+  readonly onEvents?: (events: readonly WalEvent[], line: Line) => void;
 }
 
 /** How a line stands. */
@@ -228,9 +228,13 @@ export class LogLine {
     const commits = events.flatMap((event): Commit[] => {
       return event.kind === "commit" || event.kind === "abort" ? [{ lsn: event.lsn, timeUs: event.timeUs }] : [];
     });
+    const minimal = events.flatMap((event): MinimalRecord[] => {
+      const isMinimal = event.kind === "settings" && event.walLevel === "minimal";
+      return isMinimal ? [{ from: event.startLsn, to: event.lsn }] : [];
+    });
     this.#receivedCommitUs = commits.at(-1)?.timeUs ?? this.#receivedCommitUs;
-    if (events.length > 0) this.#o.onEvents?.(events);
-    const came = { start: this.tail.end, bytes, commits, cameMs: this.#o.clock.monotonic() };
+    if (events.length > 0) this.#o.onEvents?.(events, this.line);
+    const came = { start: this.tail.end, bytes, commits, minimal, cameMs: this.#o.clock.monotonic() };
     const adding = this.tail.add(came, { signal });
     if (this.tail.isFull) await this.#untilRoom(adding);
     await adding;

@@ -1,6 +1,14 @@
 /** What a repository has of an installation's continuous protection: bases, spans, followed files, and the journal. */
 import { LIMITS } from "../../base/limits.ts";
-import { type Base, baseOf, continuousPlace, FOLLOW, type WalSpan, walOf } from "../../point/continuous.ts";
+import {
+  type Base,
+  baseOf,
+  continuousPlace,
+  FOLLOW,
+  type Minimal,
+  type WalSpan,
+  walOf,
+} from "../../point/continuous.ts";
 import { installationTag } from "../../point/layout.ts";
 import type { ListedSnapshot, Repository } from "../../repo/repository.ts";
 import { type CommitSummary, timesOf } from "../../point/wal-facts.ts";
@@ -119,19 +127,26 @@ export function windowIn(
     const times = commits === undefined ? { firstCommitUs: undefined, lastCommitUs: undefined } : timesOf(commits);
     pieces.push({ ...object, ...times });
   }
+  const minimal = pieces.flatMap((piece) => (piece.minimal === undefined ? [] : [{ ...piece, ...piece.minimal }]));
   return windowOf({
     bases: bases.map((listed) => ({ ...listed.base, id: listed.id, listed })),
-    pieces: pieces.flatMap((piece) => withoutHoles(piece, read.settled)),
+    pieces: pieces.flatMap((piece) => withoutHoles(piece, read.settled, minimal)),
     histories,
-    undecided: read.settled.undecided,
+    holes: [...read.settled.undecided, ...minimal.map((one) => ({ ...one, isMinimal: true }))],
   });
 }
 
 /** What of a piece counts. When what is left of it was committed is known of its own ends alone. */
-function withoutHoles(piece: WindowPiece & { readonly name: string }, { wrong, undecided }: Settled): WindowPiece[] {
+function withoutHoles(
+  piece: WindowPiece & { readonly name: string },
+  { wrong, undecided }: Settled,
+  minimal: readonly (WindowPiece & Minimal)[],
+): WindowPiece[] {
+  const isOf = ({ systemId, timeline }: WindowPiece) => systemId === piece.systemId && timeline === piece.timeline;
   const holes = [
     ...wrong.filter(({ name }) => name === piece.name).map((one) => ({ ...one, lastCommitUs: undefined })),
     ...undecided.filter(({ systemId, timeline }) => systemId === piece.systemId && timeline === piece.timeline),
+    ...minimal.filter(isOf).map(({ from, to, lastUs }) => ({ from, to, lastCommitUs: lastUs })),
   ];
   let left: WindowPiece[] = [piece];
   for (const { from, to, lastCommitUs } of holes) {

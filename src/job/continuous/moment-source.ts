@@ -33,6 +33,8 @@ export interface ServingBase {
   readonly legs: readonly Leg[];
   /** True where all of the log is replayed: nothing in it was committed after the moment. */
   readonly isEnd: boolean;
+  /** The log goes on there, and cannot be replayed. */
+  readonly barrier?: Pick<Leg, "from" | "to"> | undefined;
   /** The end of the last commit in the log, where that is known. */
   readonly lastCommit: Lsn | undefined;
   /** The first moment from which on there is no gap up to it: microseconds since 1970. */
@@ -76,6 +78,7 @@ export async function findServingBases(
       timeline: range.timeline,
       legs,
       isEnd,
+      barrier: barrierAt(window, range),
       lastCommit,
       sinceUs: range.fromUs,
       samples: range.samples.filter(({ to }) => to > base.from),
@@ -83,6 +86,13 @@ export async function findServingBases(
   }
   if (serving.length === 0) throw outside(asked, window);
   return { serving, continuous };
+}
+
+/** A server that is handed the record there refuses it, and all that it has replayed. */
+function barrierAt({ gaps }: Window, { systemId, timeline, to }: Range): ServingBase["barrier"] {
+  return gaps.find(
+    (one) => one.reason === "log-minimal" && one.systemId === systemId && one.timeline === timeline && one.from === to,
+  );
 }
 
 function momentOf(asked: AskedMoment): Moment {
@@ -218,7 +228,7 @@ export interface OpenedSource extends MomentSource, AsyncDisposable {}
 
 /** Opens what a base serves a moment with. What is read of the log lies in a temporary folder until it is handed on. */
 export async function openMomentSource(
-  { asked, base: listed, timeline, legs, isEnd, lastCommit }: ServingBase,
+  { asked, base: listed, timeline, legs, isEnd, barrier, lastCommit }: ServingBase,
   continuous: Continuous,
   {
     repository,
@@ -245,7 +255,13 @@ export async function openMomentSource(
   try {
     const { installation, systemId, segmentBytes, major } = base;
     const log = { spans, journal: journal.objects, major, histories };
-    const wanted = { installation, systemId, segmentBytes, legs, ...log, isOpenEnd: !isEnd };
+    // A server that is to stop before a record must see it.
+    const own =
+      isEnd && barrier !== undefined
+        ? legs.map((leg) => (leg.to === barrier.from ? { ...leg, to: barrier.to } : leg))
+        : legs;
+    const isOpenEnd = !isEnd || barrier !== undefined;
+    const wanted = { installation, systemId, segmentBytes, legs: own, ...log, isOpenEnd };
     const wal = await openWal(repository, wanted, folder.path, { signal });
     return {
       systemId,
@@ -254,7 +270,7 @@ export async function openMomentSource(
       from: base.from,
       cluster: clusterOf(facts, { database, roles }),
       wal,
-      target: isEnd ? { kind: "end" } : passage?.lsn === undefined ? asked : { kind: "lsn", lsn: passage.lsn },
+      target: isEnd ? endAt(barrier) : passage?.lsn === undefined ? asked : { kind: "lsn", lsn: passage.lsn },
       findings: passage?.findings ?? [],
       ...soundFrom(facts),
       ...(lastCommit === undefined ? {} : { reach: lastCommit }),
@@ -271,6 +287,10 @@ export async function openMomentSource(
     await folder[Symbol.asyncDispose]();
     throw error;
   }
+}
+
+function endAt(barrier: ServingBase["barrier"]): MomentSource["target"] {
+  return barrier === undefined ? { kind: "end" } : { kind: "lsn", lsn: barrier.from };
 }
 
 /** The label is written when the checkpoint is over, and says so to the second. Zones have names that mean several things. */

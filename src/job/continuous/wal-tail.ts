@@ -9,7 +9,7 @@
 import { assert, Failure } from "../../base/errors.ts";
 import { LIMITS } from "../../base/limits.ts";
 import { SharedBlocks } from "./shared-blocks.ts";
-import type { Commit } from "../../point/wal-facts.ts";
+import type { Commit, MinimalRecord } from "../../point/wal-facts.ts";
 import { formatLsn, type Lsn, segmentStart } from "../../wal/lsn.ts";
 
 /** What came at once. */
@@ -41,6 +41,7 @@ export class WalTail {
   readonly #memory: SharedBlocks;
   #arrivals: Arrival[] = [];
   #commits: Commit[] = [];
+  #minimal: MinimalRecord[] = [];
   #start: Lsn;
   #end: Lsn;
   #serverEnd: Lsn;
@@ -96,16 +97,23 @@ export class WalTail {
 
   /**
    * Takes a copy of the next bytes, and waits while more than `maxBytes` lie here.
-   * @param commits those whose records end in these bytes.
+   * @param commits those whose records end in these bytes. @param minimal Those that say so.
    * @throws Failure `internal/bug` where they do not follow; the signal's reason.
    */
   async add(
-    { start, bytes, commits, cameMs }: Arrival & { bytes: Uint8Array; commits: readonly Commit[] },
+    {
+      start,
+      bytes,
+      commits,
+      minimal = [],
+      cameMs,
+    }: Arrival & { bytes: Uint8Array; commits: readonly Commit[]; minimal?: readonly MinimalRecord[] },
     { signal }: { signal: AbortSignal },
   ): Promise<void> {
     assert(start === this.#end, `bytes of the log at ${formatLsn(start)} do not follow ${formatLsn(this.#end)}`);
     if (bytes.length > 0) this.#arrivals.push({ start, cameMs });
     this.#commits.push(...commits);
+    this.#minimal.push(...minimal);
     this.#fill(bytes);
     this.#notify();
     while (this.isFull) await this.changed({ signal });
@@ -181,6 +189,11 @@ export class WalTail {
     return this.#commits.filter(({ lsn }) => lsn > from && lsn <= to);
   }
 
+  /** Of records that say that the server writes too little to be replayed, those that end there. */
+  minimal(from: Lsn, to: Lsn): MinimalRecord[] {
+    return this.#minimal.filter((record) => record.to > from && record.to <= to);
+  }
+
   /** Nobody needs what lies before a position any more. Does nothing where that is gone already. */
   letGo(before: Lsn): void {
     if (before <= this.#start) return;
@@ -191,6 +204,7 @@ export class WalTail {
     // What comes at once needs it again.
     if (Number(this.serverEnd - this.#end) < LIMITS.spanBytes) this.#memory.trim();
     this.#commits = this.#commits.filter(({ lsn }) => lsn > before);
+    this.#minimal = this.#minimal.filter(({ to }) => to > before);
     this.#start = before;
     this.#notify();
   }

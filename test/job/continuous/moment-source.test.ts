@@ -6,7 +6,7 @@ import { Failure, isFailure } from "../../../src/base/errors.ts";
 import { parseChunkId } from "../../../src/base/ids.ts";
 import { type Progress, silent } from "../../../src/base/progress.ts";
 import { findServingBases, openMomentSource, withServingBase } from "../../../src/job/continuous/moment-source.ts";
-import { earlierBaseNeeded, recoveryFailure } from "../../../src/postgres/recovery-failure.ts";
+import { earlierBaseNeeded, needsEarlierBase, recoveryFailure } from "../../../src/postgres/recovery-failure.ts";
 import type { AskedMoment } from "../../../src/point/moment.ts";
 import type { Repository } from "../../../src/repo/repository.ts";
 import { createMemoryStore } from "../../../src/store/memory-store.ts";
@@ -158,4 +158,10 @@ test("a base of which a part is gone is damaged, and not the repository's fault 
       isFailure(error, "recovery/damaged") && /the base .* of 2026-12-01T00:00:38.* is damaged/.test(error.message)
     );
   });
+});
+
+test("a recovery across log of wal_level = minimal says what lies in its way", () => {
+  const failure = recoveryFailure("FATAL:  WAL was generated with wal_level=minimal, cannot continue recovering", 15);
+  assert.deepEqual([failure.code, needsEarlierBase(failure)], ["recovery/failed", false]);
+  assert.match(failure.message, /wal_level = minimal/);
 });
