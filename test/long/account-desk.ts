@@ -226,9 +226,16 @@ export async function openAccountDesk(options: AccountDeskOptions = {}): Promise
   };
 }
 
-/** Waits until all that a server has written so far is in every repository; a gap in what is followed fails. */
-export async function untilDurable(watching: Watching, address: TestAddress): Promise<void> {
-  await ask(address, FLUSH);
+/**
+ * Waits until all that a server has written so far is in every repository; a gap in what is followed fails.
+ * @param options `isFlushed`: the server commits synchronously, and gets no commit more.
+ */
+export async function untilDurable(
+  watching: Watching,
+  address: TestAddress,
+  { isFlushed = false }: { isFlushed?: boolean } = {},
+): Promise<void> {
+  if (!isFlushed) await ask(address, FLUSH);
   const [row] = await ask(address, "select pg_current_wal_flush_lsn()::text as lsn");
   const to = parseLsn(String(row?.["lsn"]));
   await watching.until("all is durable", ({ log, findings }) => {

@@ -102,7 +102,8 @@ test("a failover: the promoted server is followed on without a gap, and what the
   const shared = account.entries.length;
   await cutOff(primary, standby);
   for (let more = 1; more <= 3; more += 1) await commit(at(primary), shared + more);
-  await untilDurable(watching, primary.address);
+  // No other commit may come to these.
+  await untilDurable(watching, primary.address, { isFlushed: true });
 
   process.kill(primary.pid, "SIGKILL");
   await standby.promote();
