@@ -133,6 +133,32 @@ export interface BaseSession {
   readonly failure: (error: unknown) => unknown;
   /** Cuts the session: a copy cannot be left in its middle. */
   readonly cut: () => void;
+  /** By {@link leftOutOfBase}, of what came until now. */
+  readonly leftOut: () => string | undefined;
+}
+
+/** What a cluster cannot do without: `./base`, `./base/16384/2619`, and what lies in a tablespace, by whatever path. */
+const NEEDED =
+  /^(?:\.\/(?:base|global|pg_(?:xact|multixact|commit_ts|twophase|tblspc|logical))(?:\/|$)|(?!\.\/)(?:.*\/)?PG_\d)/;
+
+/**
+ * A server sends no links but those of its tablespaces, and no pipes or sockets: it warns, and calls the base whole.
+ * @returns the path of what the data are not whole without.
+ */
+export function leftOutOfBase(warning: string | undefined): string | undefined {
+  const path = /^skipping special file "(.*)"$/.exec(warning ?? "")?.[1];
+  return path !== undefined && NEEDED.test(path) ? path : undefined;
+}
+
+function refuseLeftOut(path: string | undefined): void {
+  if (path === undefined) return;
+  throw new Failure(
+    "database/unsuitable",
+    `'${path}' in the server's data folder is a link, and no base has what it leads to`,
+    {
+      hint: "PostgreSQL's own pg_basebackup leaves it out, too. With the server stopped, put the files back in the link's place, or mount their folder there (mount --bind). Where that cannot be, 'mode: interval' under 'watch' needs no base.",
+    },
+  );
 }
 
 /** Reads the beginning of the answer to {@link baseBackupCommand}: it comes when the server's checkpoint is done. */
@@ -221,7 +247,10 @@ class Ahead {
   }
 }
 
-function receiveBase(arrivals: Ahead, { failure, cut, major }: BaseSession): Pick<BaseBackup, "files" | "finish"> {
+function receiveBase(
+  arrivals: Ahead,
+  { failure, cut, major, leftOut }: BaseSession,
+): Pick<BaseBackup, "files" | "finish"> {
   const texts: Texts = {};
   let hasAll = false;
   return {
@@ -231,8 +260,10 @@ function receiveBase(arrivals: Ahead, { failure, cut, major }: BaseSession): Pic
           const archive = await arrivals.take();
           const oid = archive?.kind === "archive" ? archive.oid : undefined;
           const options = { mayEndOpen: major < FRAMED_FROM, failure: notATar };
-          for await (const entry of readTarEntries(arrivals.data(), options))
+          for await (const entry of readTarEntries(arrivals.data(), options)) {
+            refuseLeftOut(leftOut());
             yield await entryOf(entry, { oid, texts });
+          }
           // After its end a tar may be filled up with zeros.
           for await (const _ of arrivals.data());
         }
@@ -252,6 +283,7 @@ function receiveBase(arrivals: Ahead, { failure, cut, major }: BaseSession): Pic
         const last = await arrivals.take();
         const { start: end, timeline } = positionOf(last?.kind === "rows" ? last.rows[0] : undefined);
         while ((await arrivals.take()) !== undefined);
+        refuseLeftOut(leftOut());
         const label = texts["backup_label"];
         if (label === undefined) throw unheardOf();
         return { end, timeline, manifest: Buffer.concat(manifest), label, tablespaceMap: texts["tablespace_map"] };

@@ -12,7 +12,13 @@ import { Lifeline } from "./lifeline.ts";
 import { ManifestUpload } from "./manifest-upload.ts";
 import { quoteIdentifier } from "./names.ts";
 import { ReplicationAnswer, type Row } from "./replication-answer.ts";
-import { type BaseBackup, type BaseBackupOptions, baseBackupCommand, beginBaseBackup } from "./replication-base.ts";
+import {
+  type BaseBackup,
+  type BaseBackupOptions,
+  baseBackupCommand,
+  beginBaseBackup,
+  leftOutOfBase,
+} from "./replication-base.ts";
 import { replicationFailure } from "./replication-failures.ts";
 import { type Ask, WalStream } from "./replication-stream.ts";
 import { signIn } from "./sign-in.ts";
@@ -137,6 +143,8 @@ export class ReplicationSession implements AsyncDisposable {
    */
   async baseBackup(options: BaseBackupOptions): Promise<BaseBackup> {
     const major = await this.major();
+    let leftOut: string | undefined;
+    this.#client.on("notice", ({ message }) => (leftOut ??= leftOutOfBase(message)));
     if (options.since !== undefined) await this.#upload(options.since);
     const answer = this.ask(
       new ReplicationAnswer(baseBackupCommand(major, options), { lends: options.lends === true }),
@@ -145,6 +153,7 @@ export class ReplicationSession implements AsyncDisposable {
       major,
       failure: (error) => this.failure(error),
       cut: () => this.destroy(),
+      leftOut: () => leftOut,
     });
   }
 

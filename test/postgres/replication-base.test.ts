@@ -1,14 +1,14 @@
 import assert from "node:assert/strict";
-import { chown, mkdir, rm } from "node:fs/promises";
+import { chown, mkdir, rename, rm, symlink } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { Failure, isFailure } from "../../src/base/errors.ts";
-import { baseBackupCommand } from "../../src/postgres/replication-base.ts";
+import { baseBackupCommand, leftOutOfBase } from "../../src/postgres/replication-base.ts";
 import { openReplication } from "../../src/postgres/replication.ts";
 import { createSlot } from "../../src/postgres/replication-slots.ts";
 import { formatLsn, segmentStart } from "../../src/wal/lsn.ts";
 import { differencesFrom, parseManifest, takeBase, writeLog } from "../harness/physical-base.ts";
-import { serverUser, startPostgres, type TestServer } from "../harness/postgres.ts";
+import { initialise, installedServers, serverUser, startPostgres, type TestServer } from "../harness/postgres.ts";
 import { run } from "../harness/run.ts";
 import { temporaryFolder, type TestFolder } from "../harness/temporary.ts";
 
@@ -31,6 +31,45 @@ before(async () => {
 after(async () => {
   await server.stop();
   await place[Symbol.asyncDispose]();
+});
+
+test("a base of a server whose databases lie behind a link, which no base has, is refused", async () => {
+  await using aside = await temporaryFolder();
+  const user = serverUser();
+  if (user !== undefined) await chown(aside.path, user.uid, user.gid);
+  const [programs = ""] = installedServers().map((one) => one.programs);
+  await using linked = await startPostgres({
+    data: async (data) => {
+      await initialise(aside.path, programs);
+      await rename(aside.at("data"), data);
+      for (const [name, place] of [
+        ["base", aside.at("base")],
+        ["pg_wal", aside.at("pg_wal")],
+      ] as const) {
+        await rename(join(data, name), place);
+        await symlink(place, join(data, name));
+      }
+    },
+  });
+  await using session = await openReplication(linked.address, { signal });
+  await assert.rejects(
+    takeBase(session, place.at("linked")),
+    (error) => isFailure(error, "database/unsuitable") && error.message.startsWith("'./base' in the server's"),
+  );
+});
+
+test("of what a server leaves out of a base, the files of its databases count", () => {
+  for (const path of [
+    "./base",
+    "./base/16384/2619",
+    "./global",
+    "/disk 2/PG_15_202209061/5/1",
+    "pg_tblspc/7/PG_18_1/5/1",
+  ])
+    assert.equal(leftOutOfBase(`skipping special file "${path}"`), path);
+  for (const path of ["./.s.PGSQL.5432", "./server.key", "./log", "./pg_stat_tmp", "./basement"])
+    assert.equal(leftOutOfBase(`skipping special file "${path}"`), undefined);
+  assert.equal(leftOutOfBase('could not verify checksum in file "./base/1/1"'), undefined);
 });
 
 test("a base taken while rows are written has every file of the manifest, and a server starts from it", async () => {
