@@ -19,9 +19,6 @@ export type RecoveryTarget =
   /** All that there is. */
   | { kind: "end" };
 
-/** The settings of the cluster that a recovery must have at least, as the cluster had them. */
-export const NEEDED_SETTINGS = ["max_prepared_transactions", "max_locks_per_transaction"] as const;
-
 const EMPTY_FOLDERS = [
   "base",
   "global",
@@ -146,15 +143,38 @@ const MIN_WAL_MIB = 80;
 /** More than any server follows others by: a server that knows more of them than it was told to does not start. */
 const MOST_ORIGINS = "1000";
 
+/**
+ * Prepared transactions that may be open at once, at least: the server may have been given more of them after the base, and the log
+ * does not say so before a recovery is at that place.
+ */
+const LEAST_PREPARED = 1000;
+/** Sessions and processes of a server of ours, about. */
+const SESSIONS = 60;
+/** PostgreSQL's own bounds, and so many locks that their table takes some 200 MiB. */
+const LOCKS = { least: 10, usual: 64, total: 750_000 };
+
+/**
+ * How much the server has room for. Locks of the live server's sessions are not replayed, as nobody reads before the moment is reached;
+ * only those of prepared transactions are taken again. So what a large machine had is not asked of this one.
+ */
+function roomSettings(settings: Readonly<Record<string, string>>): Record<string, string> {
+  const given = (name: string, otherwise: number) => {
+    const value = settings[name];
+    return value !== undefined && /^\d{1,10}$/.test(value) ? Number(value) : otherwise;
+  };
+  const prepared = Math.max(given("max_prepared_transactions", 0), LEAST_PREPARED);
+  const most = Math.max(LOCKS.least, Math.floor(LOCKS.total / (SESSIONS + prepared)));
+  return {
+    max_prepared_transactions: String(prepared),
+    max_locks_per_transaction: String(Math.min(given("max_locks_per_transaction", LOCKS.usual), most)),
+  };
+}
+
 /** The settings of the cluster that count here. */
 export function neededSettings(settings: Readonly<Record<string, string>>, major: number): Record<string, string> {
-  const needed = NEEDED_SETTINGS.flatMap((name) => {
-    const value = settings[name];
-    return value !== undefined && /^\d{1,7}$/.test(value) ? [[name, value] as const] : [];
-  });
   const segmentMib = mibOf(settings["wal_segment_size"] ?? "");
   return {
-    ...Object.fromEntries(needed),
+    ...roomSettings(settings),
     // Where each subscription was, is in the base and in the log.
     [major >= 18 ? "max_active_replication_origins" : "max_replication_slots"]: MOST_ORIGINS,
     // With less than two of its files no server starts; its own file, which had a number that fits, does not count here.

@@ -16,6 +16,7 @@ import {
   type RecoveryTarget,
   roomFor,
 } from "../../src/postgres/recovery.ts";
+import { neededSettings } from "../../src/postgres/recovery-place.ts";
 import { walFolder } from "../../src/postgres/recovery-wal.ts";
 import { openReplication } from "../../src/postgres/replication.ts";
 import { parseLsn } from "../../src/wal/lsn.ts";
@@ -62,6 +63,7 @@ before(async () => {
   await using receiver = await receiveWal(server, folder.at("wal"));
   await takeBase(server, folder.at("base"));
   for (let n = 1; n <= 5; n += 1) moments.push(await commitRow(server));
+  await server.query("begin; insert into account values (1000, ''); prepare transaction 'open'");
   await server.query("select pg_switch_wal()");
   for (let n = 6; n <= 8; n += 1) moments.push(await commitRow(server));
   await receiver.caughtUp();
@@ -71,7 +73,8 @@ before(async () => {
     bytes: 40 * 1024 * 1024,
     extensions: ["plpgsql"],
     locales: ["C.UTF-8"],
-    settings: { max_prepared_transactions: "5", max_connections: "2000", wal_level: "replica" },
+    // As if more were allowed after the base only.
+    settings: { max_prepared_transactions: "0", max_connections: "2000", wal_level: "replica" },
     roles: ["nobody_of_this_name", "postgres"],
   };
 });
@@ -148,10 +151,26 @@ test("the server is private, told to change nothing where it is looked at, and g
       `select current_setting('listen_addresses') as listen, current_setting('archive_mode') as archive,
               current_setting('max_logical_replication_workers') as workers, current_setting('max_prepared_transactions') as prepared`,
     );
-    assert.deepEqual(row, { listen: "", archive: "off", workers: "0", prepared: "5" });
+    assert.deepEqual(row, { listen: "", archive: "off", workers: "0", prepared: "1000" });
     await assert.rejects(connection.query("insert into account values (100, '')"), /read-only transaction/);
   }
   assert.equal(existsSync(place), false);
+});
+
+function roomOf(prepared: string, locks: string): unknown[] {
+  const settings = { max_prepared_transactions: prepared, max_locks_per_transaction: locks };
+  const needed = neededSettings(settings, 15);
+  return [needed["max_prepared_transactions"], needed["max_locks_per_transaction"]];
+}
+
+test("locks for many sessions, and what a large machine had room for, are not asked of this one", () => {
+  assert.deepEqual(roomOf("0", "64"), ["1000", "64"]);
+  assert.deepEqual(roomOf("0", "256"), ["1000", "256"]);
+  assert.deepEqual(roomOf("0", "2000000000"), ["1000", "707"]);
+  assert.deepEqual(roomOf("5000", "1000000"), ["5000", "148"]);
+  assert.deepEqual(roomOf("262143", "64"), ["262143", "10"]);
+  const { max_locks_per_transaction: locks } = neededSettings({}, 15);
+  assert.equal(locks, "64");
 });
 
 test("a cluster with large files of its log comes back", async () => {
