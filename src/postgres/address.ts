@@ -27,6 +27,7 @@ export type ChannelBinding = (typeof CHANNEL_BINDINGS)[number];
 /** What libpq would do and we do not: where the address relies on one of these, nobody is served by passing it over. */
 const NOT_HEEDED: ReadonlySet<string> = new Set([
   "hostaddr",
+  "options",
   "passfile",
   "require_auth",
   "requirepeer",
@@ -88,6 +89,8 @@ function refuse(what: string, hint?: string): Failure {
  * @throws Failure `config/invalid`; its message never shows the text, which may hold a password.
  */
 export function parseDatabaseUrl(text: string): ServerAddress {
+  // libpq takes several, also with ports, which no URL can have elsewhere.
+  if (/^\w+:\/\/(?:[^/?#]*@)?[^/?#@]*,[^/?#@]*(?:[/?#]|$)/.test(text.trim())) throw severalHosts();
   let url: URL;
   try {
     // libpq lets the host be left out, also after a user; WHATWG's URL does not.
@@ -116,8 +119,10 @@ export function parseDatabaseUrl(text: string): ServerAddress {
   const database = given.get("dbname") ?? decode(url.pathname.replace(/^\//, ""));
   const password = given.get("password") ?? decode(url.password);
   if (user === "") throw refuse("names no user");
+  const host = given.get("host") ?? (decode(url.hostname.replace(/^\[(.*)\]$/, "$1")) || "localhost");
+  if (host.includes(",")) throw severalHosts();
   return {
-    host: given.get("host") ?? (decode(url.hostname.replace(/^\[(.*)\]$/, "$1")) || "localhost"),
+    host,
     port: parsePort(given.get("port") ?? url.port),
     user,
     ...(password === "" ? {} : { password }),
@@ -125,6 +130,13 @@ export function parseDatabaseUrl(text: string): ServerAddress {
     ...sslOf(given),
     ...channelBindingOf(given.get("channel_binding")),
   };
+}
+
+function severalHosts(): Failure {
+  return refuse(
+    "names several hosts, and Chatkeep goes to one",
+    "Name one of them, or an address that leads to the one that is in force; a ',' in a password is written %2C.",
+  );
 }
 
 function channelBindingOf(text: string | null): { channelBinding?: ChannelBinding } {

@@ -78,7 +78,7 @@ test("a password file is read as libpq reads it", () => {
 });
 
 test("what a URL asks for and Chatkeep would not heed is refused by its name, and what Rails adds is passed over", () => {
-  for (const name of ["service", "passfile", "sslcrl", "require_auth", "target_session_attrs"]) {
+  for (const name of ["service", "passfile", "sslcrl", "require_auth", "target_session_attrs", "options"]) {
     assert.throws(
       () => parseDatabaseUrl(`postgres://u:hunter2@db/d?${name}=x`),
       (error) => {
@@ -92,4 +92,21 @@ test("what a URL asks for and Chatkeep would not heed is refused by its name, an
   assert.deepEqual(parseDatabaseUrl("postgres://u@db/d?pool=5&prepared_statements=false&connect_timeout=3"), PLAIN);
   assert.equal(parseDatabaseUrl("postgres://u@db/d?channel_binding=require").channelBinding, "require");
   assert.throws(() => parseDatabaseUrl("postgres://u@db/d?channel_binding=maybe"), /channel_binding 'maybe'/);
+});
+
+test("several hosts, which libpq would try in turn, are refused as such, and a comma elsewhere is none", () => {
+  for (const rest of ["a,b/d", "a:5432,b:5433/d", "a,b", "/d?host=a,b", "a%2Cb/d", "[::1],b:1?sslmode=require"]) {
+    assert.throws(
+      () => parseDatabaseUrl(`postgres://u:hunter2@${rest}`),
+      (error) => {
+        assert(error instanceof Failure);
+        assert.match(error.message, /names several hosts/, rest);
+        assert.doesNotMatch(`${error.message} ${error.hint}`, /hunter2/);
+        return true;
+      },
+    );
+  }
+  assert.throws(() => parseDatabaseUrl("postgres://a,b/d?user=u"), /several hosts/);
+  assert.equal(parseDatabaseUrl("postgres://u:a,b@db/d").password, "a,b");
+  assert.equal(parseDatabaseUrl("postgres://u@db/a,b").database, "a,b");
 });
