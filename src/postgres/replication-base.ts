@@ -142,11 +142,19 @@ const NEEDED =
   /^(?:\.\/(?:base|global|pg_(?:xact|multixact|commit_ts|twophase|tblspc|logical))(?:\/|$)|(?!\.\/)(?:.*\/)?PG_\d)/;
 
 /**
- * A server sends no links but those of its tablespaces, and no pipes or sockets: it warns, and calls the base whole.
+ * A server sends no links but those of its tablespaces, and no pipes or sockets: it warns, in its own language, and calls the base
+ * whole.
  * @returns the path of what the data are not whole without.
  */
-export function leftOutOfBase(warning: string | undefined): string | undefined {
-  const path = /^skipping special file "(.*)"$/.exec(warning ?? "")?.[1];
+export function leftOutOfBase({
+  message,
+  routine,
+}: {
+  message?: string | undefined;
+  routine?: string | undefined;
+}): string | undefined {
+  if (routine !== "sendDir") return undefined;
+  const path = /(?:\.\/|\/|pg_tblspc\/)[^"»«“”„‘’]+/.exec(message ?? "")?.[0].trimEnd();
   return path !== undefined && NEEDED.test(path) ? path : undefined;
 }
 

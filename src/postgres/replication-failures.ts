@@ -9,7 +9,7 @@ import { serverFailure, sqlState } from "./server-errors.ts";
 
 type Rule = readonly [said: RegExp, make: (text: string, address: ServerAddress, cause: unknown) => Failure];
 
-/** By the server's words, which it was asked for in English; SQLSTATEs are too coarse here (XX000, 58P01, 55000). */
+/** By the server's words, which it was asked for in English where we may; SQLSTATEs are too coarse here (XX000, 58P01, 55000). */
 const RULES: readonly Rule[] = [
   [
     /requested WAL segment .* has already been removed|can no longer access replication slot|cannot read from .*replication slot/,
@@ -90,11 +90,25 @@ function gone(message: string, cause: unknown): Failure {
   });
 }
 
+/** What tells a follower what helps, of a server that speaks its own language to whoever is no superuser: by SQLSTATE and routine. */
+const WORDS: Readonly<Record<string, string>> = {
+  "58P01 WalSndSegmentOpen": "requested WAL segment which was asked for has already been removed",
+  "55000 RaiseSlotInvalidationError": "can no longer access replication slot",
+  "55006 ReplicationSlotAcquire": "replication slot which was asked for is active for PID",
+  "53400 ReplicationSlotCreate": "all replication slots are in use",
+};
+
+function wordsOf(error: unknown): string {
+  const { routine } = error as { routine?: unknown };
+  return WORDS[`${sqlState(error) ?? ""} ${typeof routine === "string" ? routine : ""}`] ?? "";
+}
+
 /** Anything thrown by a session of replication, as a failure. Failures pass through. */
 export function replicationFailure(error: unknown, address: ServerAddress): Failure {
   if (isFailure(error)) return error;
   const text = messageOf(error);
-  const rule = RULES.find(([said]) => said.test(text));
+  const inEnglish = wordsOf(error);
+  const rule = RULES.find(([said]) => said.test(text) || said.test(inEnglish));
   if (rule !== undefined) return rule[1](text, address, error);
   // The library knows no message that begins so: what follows is no answer of a server.
   if (sqlState(error) === undefined && text.startsWith("received invalid response")) {

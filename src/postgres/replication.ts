@@ -20,6 +20,7 @@ import {
   leftOutOfBase,
 } from "./replication-base.ts";
 import { replicationFailure } from "./replication-failures.ts";
+import { sqlState } from "./server-errors.ts";
 import { type Ask, WalStream } from "./replication-stream.ts";
 import { signIn } from "./sign-in.ts";
 
@@ -144,7 +145,7 @@ export class ReplicationSession implements AsyncDisposable {
   async baseBackup(options: BaseBackupOptions): Promise<BaseBackup> {
     const major = await this.major();
     let leftOut: string | undefined;
-    this.#client.on("notice", ({ message }) => (leftOut ??= leftOutOfBase(message)));
+    this.#client.on("notice", (notice) => (leftOut ??= leftOutOfBase(notice)));
     if (options.since !== undefined) await this.#upload(options.since);
     const answer = this.ask(
       new ReplicationAnswer(baseBackupCommand(major, options), { lends: options.lends === true }),
@@ -187,6 +188,13 @@ export class ReplicationSession implements AsyncDisposable {
   }
 }
 
+/** What went wrong is told by the server's words: SQLSTATEs are too coarse, and such a session takes no SET. */
+const IN_ENGLISH = "-c lc_messages=C";
+/** Only a superuser may ask for it; and poolers take no options. */
+const OPTION_REFUSED: ReadonlySet<string> = new Set(["42501", "08P01"]);
+/** Whom a server refused it: each refusal is a line in its log. */
+const inOwnLanguage = new Set<string>();
+
 /**
  * Opens a session of physical replication.
  * @throws Failure `database/unreachable`, `database/full`, `database/denied` or `database/unsuitable`, with a hint; the signal's
@@ -196,13 +204,24 @@ export async function openReplication(
   address: ServerAddress,
   options: ReplicationOptions,
 ): Promise<ReplicationSession> {
+  const begin = async (client: Client, signedIn: ServerAddress) => {
+    const session = new ReplicationSession(client, { ...signedIn, options: address.options }, options.signal);
+    // A pooler that knows nothing of replication lets one in all the same, as somebody who wants statements.
+    await session.identifySystem();
+    return session;
+  };
+  const signInWith = async (asked: ServerAddress) => await signIn(asked, { ...options, isReplication: true }, begin);
+  const who = describeAddress(address);
   try {
-    return await signIn(address, { ...options, isReplication: true }, async (client, signedIn) => {
-      const session = new ReplicationSession(client, signedIn, options.signal);
-      // A pooler that knows nothing of replication lets one in all the same, as somebody who wants statements.
-      await session.identifySystem();
-      return session;
-    });
+    if (!inOwnLanguage.has(who)) {
+      try {
+        return await signInWith({ ...address, options: `${address.options ?? ""} ${IN_ENGLISH}`.trim() });
+      } catch (error) {
+        if (!OPTION_REFUSED.has(sqlState(error) ?? "")) throw error;
+        inOwnLanguage.add(who);
+      }
+    }
+    return await signInWith(address);
   } catch (error) {
     if (options.signal.aborted) throw options.signal.reason;
     throw replicationFailure(error, address);

@@ -66,10 +66,11 @@ test("of what a server leaves out of a base, the files of its databases count", 
     "/disk 2/PG_15_202209061/5/1",
     "pg_tblspc/7/PG_18_1/5/1",
   ])
-    assert.equal(leftOutOfBase(`skipping special file "${path}"`), path);
+    assert.equal(leftOutOfBase({ routine: "sendDir", message: `skipping special file "${path}"` }), path);
   for (const path of ["./.s.PGSQL.5432", "./server.key", "./log", "./pg_stat_tmp", "./basement"])
-    assert.equal(leftOutOfBase(`skipping special file "${path}"`), undefined);
-  assert.equal(leftOutOfBase('could not verify checksum in file "./base/1/1"'), undefined);
+    assert.equal(leftOutOfBase({ routine: "sendDir", message: `skipping special file "${path}"` }), undefined);
+  assert.equal(leftOutOfBase({ routine: "sendDir", message: "überspringe besondere Datei »./base«" }), "./base");
+  assert.equal(leftOutOfBase({ routine: "sendFile", message: 'could not verify "./base/1/1"' }), undefined);
 });
 
 test("a base taken while rows are written has every file of the manifest, and a server starts from it", async () => {

@@ -94,6 +94,32 @@ async function startHere(session: ReplicationSession, slot?: string): Promise<{ 
   return { stream: await session.streamWal({ from, timeline, slot }), from };
 }
 
+test("a server that speaks another language is understood, by a role that may not ask for English too", async () => {
+  const language = process.env["LANGUAGE"];
+  process.env["LANGUAGE"] = "de";
+  const starting = startPostgres({ settings: ["lc_messages=C.UTF-8", "max_replication_slots=1"] });
+  await using german = await starting.finally(() => {
+    if (language === undefined) delete process.env["LANGUAGE"];
+    else process.env["LANGUAGE"] = language;
+  });
+  await german.query("create role keeper login replication");
+  for (let n = 0; n < 2; n += 1) await german.query("select pg_switch_wal()");
+  await german.query("checkpoint");
+  await german.query("select pg_create_physical_replication_slot('taken')");
+  for (const user of ["postgres", "keeper"]) {
+    await using session = await openReplication({ ...german.address, user }, { signal });
+    await assert.rejects(createSlot(session, "another", { isTemporary: true }), (error) =>
+      isFailure(error, "database/full"),
+    );
+    const stream = await session.streamWal({ from: BigInt(SEGMENT), timeline: 1 });
+    await assert.rejects(readTo(stream, BigInt(2 * SEGMENT)), (error) => isFailure(error, "wal/gone"));
+    if (user === "postgres") continue;
+    // Not asked for again: each refusal is a line in the server's log.
+    await using _again = await openReplication({ ...german.address, user }, { signal });
+    assert.equal(german.log().match(/lc_messages/g)?.length, 1);
+  }
+});
+
 test("what is streamed while rows are written is, byte for byte, what the server's files have", async () => {
   await using session = await open();
   assert.equal(await session.segmentBytes(), SEGMENT);
