@@ -95,12 +95,23 @@ const WORDS: Readonly<Record<string, string>> = {
   "58P01 WalSndSegmentOpen": "requested WAL segment which was asked for has already been removed",
   "55000 RaiseSlotInvalidationError": "can no longer access replication slot",
   "55006 ReplicationSlotAcquire": "replication slot which was asked for is active for PID",
+  "42501 InitPostgres": "permission denied to start WAL sender",
   "53400 ReplicationSlotCreate": "all replication slots are in use",
 };
 
-function wordsOf(error: unknown): string {
-  const { routine } = error as { routine?: unknown };
-  return WORDS[`${sqlState(error) ?? ""} ${typeof routine === "string" ? routine : ""}`] ?? "";
+/** Nobody has asked for English yet when somebody is not let in. */
+const HOST = /(?<![\w.])(?:\d+(?:\.\d+){3}|(?:[0-9a-f]*:){2,}[0-9a-f.]*|\[local\])(?![\w.])/;
+
+/** What a server of another language would say in English, of what a follower is helped by; empty where nothing is known of it. */
+export function wordsOf(error: unknown): string {
+  const { routine } = (error ?? {}) as { routine?: unknown };
+  const by = `${sqlState(error) ?? ""} ${typeof routine === "string" ? routine : ""}`;
+  if (by !== "28000 ClientAuthentication") return WORDS[by] ?? "";
+  const said = messageOf(error);
+  const host = HOST.exec(said)?.[0];
+  if (host === undefined) return "";
+  const rest = /SSL[ -]?\p{Letter}{4}/u.test(said) ? ", SSL encryption" : "";
+  return `no pg_hba.conf entry for replication connection from host "${host}", user ""${rest}`;
 }
 
 /** Anything thrown by a session of replication, as a failure. Failures pass through. */

@@ -10,6 +10,7 @@ import { describeTooLarge, TOO_LARGE_HINT, tooLargeDatabase } from "./database-s
 import { quoteIdentifier } from "./names.ts";
 import { looksLikePooler } from "./pooler.ts";
 import { openReplication, type SystemIdentity } from "./replication.ts";
+import { wordsOf } from "./replication-failures.ts";
 import { readReplicationFacts, type ReplicationFacts, type RoleFacts } from "./replication-facts.ts";
 
 export type ObstacleKind =
@@ -118,7 +119,11 @@ const NO_ENTRY =
 
 /** True where a server went by no line that would let a session of replication in, whatever that would ask for. */
 export function isWithoutEntry(failure: Failure): boolean {
-  return NO_ENTRY.test(saidBy(failure));
+  return entryLacking(failure) !== null;
+}
+
+function entryLacking(failure: Failure): RegExpExecArray | null {
+  return NO_ENTRY.exec(saidBy(failure)) ?? NO_ENTRY.exec(wordsOf(failure.cause));
 }
 
 /** The server's own words, where they are known. */
@@ -127,10 +132,9 @@ export function saidBy(failure: Failure): string {
 }
 
 function obstaclesOf(failure: Failure, { address, facts, isPooled }: Tried): Told<ObstacleKind>[] {
-  const said = saidBy(failure);
   if (isPooled) return [poolerInBetween()];
   if (facts.service !== undefined) return [managedBy(facts.service)];
-  const [, host, rest = ""] = NO_ENTRY.exec(said) ?? [];
+  const [, host, rest = ""] = entryLacking(failure) ?? [];
   if (host !== undefined) return [noEntry(host, /SSL (encryption|on)/.test(rest), address, facts)];
   if (/may not replicate/.test(failure.message)) return [noRight(facts)];
   if (/no walsender left/.test(failure.message)) {

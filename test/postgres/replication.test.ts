@@ -10,6 +10,7 @@ import {
   refuseOtherCluster,
   type ReplicationSession,
 } from "../../src/postgres/replication.ts";
+import { wordsOf } from "../../src/postgres/replication-failures.ts";
 import { adoptSlot, createSlot, dropSlot, readSlot, slotName } from "../../src/postgres/replication-slots.ts";
 import type { WalStream } from "../../src/postgres/replication-stream.ts";
 import { formatLsn, type Lsn, segmentName, segmentStart } from "../../src/wal/lsn.ts";
@@ -94,6 +95,20 @@ async function startHere(session: ReplicationSession, slot?: string): Promise<{ 
   return { stream: await session.streamWal({ from, timeline, slot }), from };
 }
 
+const refused = (message: string) =>
+  Object.assign(new Error(message), { code: "28000", routine: "ClientAuthentication" });
+
+test("a lack of a line in pg_hba.conf is told of a server that speaks another language", () => {
+  const words = "kein pg_hba.conf-Eintrag für Replikationsverbindung von Host";
+  const from = (host: string, encryption: string) =>
+    wordsOf(refused(`${words} »${host}«, Benutzer »a«, ${encryption}`));
+  const entry = "no pg_hba.conf entry for replication connection from host";
+  assert.equal(from("10.0.0.7", "keine Verschlüsselung"), `${entry} "10.0.0.7", user ""`);
+  assert.equal(from("fe80::1", "SSL-Verschlüsselung"), `${entry} "fe80::1", user "", SSL encryption`);
+  assert.equal(from("[local]", "keine Verschlüsselung"), `${entry} "[local]", user ""`);
+  assert.equal(wordsOf(refused("Verbindung erfordert ein gültiges Client-Zertifikat")), "");
+});
+
 test("a server that speaks another language is understood, by a role that may not ask for English too", async () => {
   const language = process.env["LANGUAGE"];
   process.env["LANGUAGE"] = "de";
@@ -103,6 +118,8 @@ test("a server that speaks another language is understood, by a role that may no
     else process.env["LANGUAGE"] = language;
   });
   await german.query("create role keeper login replication");
+  await german.query("create role plain login");
+  await assert.rejects(openReplication({ ...german.address, user: "plain" }, { signal }), /'plain' may not replicate/);
   for (let n = 0; n < 2; n += 1) await german.query("select pg_switch_wal()");
   await german.query("checkpoint");
   await german.query("select pg_create_physical_replication_slot('taken')");
