@@ -13,6 +13,7 @@ import { dumpSchema, type SchemaDump } from "../../src/postgres/schema-dump.ts";
 import { formatSetvals, readSequences, type SequenceState } from "../../src/postgres/sequences.ts";
 import { type DatabaseSnapshot, openSnapshot } from "../../src/postgres/snapshot.ts";
 import { readFilledViews, type ViewName } from "../../src/postgres/views.ts";
+import { readTimeouts } from "../../src/postgres/timeouts.ts";
 
 export interface SavedRange {
   bucket: string;
@@ -62,7 +63,9 @@ export async function saveDatabase(address: ServerAddress, options: SaveOptions 
     saved.set(`${facts.schema}.${facts.name}`, { facts, plan, ranges });
   }
   const programs = await findPrograms(15, { signal });
-  const schema = await dumpSchema(address, programs, { snapshotId: snapshot.id, signal });
+  // As a backup does: where a timeout ends pg_dump's own session, its words may be lost with the line.
+  const timeouts = await readTimeouts(snapshot.connection);
+  const schema = await dumpSchema(address, programs, { snapshotId: snapshot.id, timeouts, signal });
   return {
     tables: saved,
     schema,
