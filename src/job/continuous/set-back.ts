@@ -46,8 +46,12 @@ export async function passageOf(
   const stretches = passagesOf(samples, us);
   if (stretches.length === 0) return { lsn: undefined, findings: ahead };
   progress.stage("looking where the log passes the time");
+  // The last passage and the first may lie in one stretch: it is read once.
+  const read = new Map<Pick<Leg, "from" | "to">, Lsn[]>();
   const passed = async (stretch: Pick<Leg, "from" | "to">) => {
-    return await passagesIn(stretch, us, served, continuous, { repository, signal });
+    const found = read.get(stretch) ?? (await passagesIn(stretch, us, served, continuous, { repository, signal }));
+    read.set(stretch, found);
+    return found;
   };
   let lsn: Lsn | undefined;
   for (const stretch of stretches) {
