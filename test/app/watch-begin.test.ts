@@ -29,6 +29,7 @@ import { longTest } from "../harness/whole.ts";
 import { ENVIRONMENT, IMAGES, postgres, production } from "../installation/compose-shapes.ts";
 import { ask } from "../job/continuous/following.ts";
 import { CHEAP } from "../repo/small-backup.ts";
+import { GIVEN_UP } from "./given-up.ts";
 
 const ID = "6f1c0000-0000-4000-8000-00000000cafe";
 const PATIENCE_MS = 120_000;
@@ -150,15 +151,8 @@ test("a watch whose server is not there yet says so and tells, ends when it is t
   await first.end();
   await assert.rejects(first.running, /the test is over/);
 
-  const happened = {
-    kind: "slot-given-up",
-    level: "alarm",
-    event: "1",
-    message: "it kept too much",
-    hint: "Look.",
-  } as const;
   const untilMs = systemClock.now() + 3 * LIMITS.watchEventMs;
-  await new HappenedWriter({ path: folder.at("state", ID) }).write([{ key: "slot", findings: [happened], untilMs }]);
+  await new HappenedWriter({ path: folder.at("state", ID) }).write([{ key: "slot", findings: [GIVEN_UP], untilMs }]);
   await using second = watch(config, "stream");
   await second.until("what happened before is known", (one) => kindsOf(one).includes("slot-given-up"));
   const kept = async () =>

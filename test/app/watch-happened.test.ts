@@ -3,15 +3,9 @@ import { stat, writeFile } from "node:fs/promises";
 import { test } from "node:test";
 import { HappenedWriter, readHappened } from "../../src/app/watch-happened.ts";
 import { temporaryFolder } from "../harness/temporary.ts";
+import { GIVEN_UP } from "./given-up.ts";
 
-const FINDING = {
-  kind: "slot-given-up",
-  level: "alarm",
-  event: "1",
-  message: "it kept too much",
-  hint: "Look.",
-} as const;
-const HAPPENED = { key: "slot", findings: [FINDING], untilMs: 86_400_000 };
+const HAPPENED = { key: "slot", findings: [GIVEN_UP], untilMs: 86_400_000 };
 
 test("what happened is read as it was written, and is gone when it is over", async () => {
   await using folder = await temporaryFolder();
@@ -30,10 +24,10 @@ test("what is no such file, and what of it is no finding, says nothing", async (
   const until = "1970-01-02T00:00:00.000Z";
   for (const [text, found] of [
     ["half of it", []],
-    [JSON.stringify({ schema: 2, happened: [{ key: "slot", until, findings: [FINDING] }] }), []],
-    [JSON.stringify({ schema: 1, happened: [{ key: "slot", until: "soon", findings: [FINDING] }, { until }] }), []],
+    [JSON.stringify({ schema: 2, happened: [{ key: "slot", until, findings: [GIVEN_UP] }] }), []],
+    [JSON.stringify({ schema: 1, happened: [{ key: "slot", until: "soon", findings: [GIVEN_UP] }, { until }] }), []],
     [
-      JSON.stringify({ schema: 1, happened: [{ key: "slot", until, findings: [null, { kind: "x" }, FINDING] }] }),
+      JSON.stringify({ schema: 1, happened: [{ key: "slot", until, findings: [null, { kind: "x" }, GIVEN_UP] }] }),
       [HAPPENED],
     ],
   ] as const) {

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
+import type { Clock } from "../../src/base/clock.ts";
 import { Failure } from "../../src/base/errors.ts";
 import { watchLog } from "../../src/job/watch.ts";
 import { WatchBook } from "../../src/job/watch-book.ts";
@@ -14,14 +15,8 @@ import { IDENTITY } from "./memory-desk.ts";
 
 const PATIENCE_MS = 120_000;
 
-test("a base with damaged pages and a clock that is an hour behind are among a watch's findings, and in what it writes down", async () => {
-  const settings = ["max_slot_wal_keep_size=1GB"];
-  await using server = await startPostgres({ settings, hasChecksums: true });
-  await server.query("create table filler as select n, repeat('x', 200) t from generate_series(1, 2000) n");
-  await turnBit(server, server.address.database, "filler", 3);
-  const repository = await newRepository(createMemoryStore());
-  const clock = { ...hasty, now: () => hasty.now() - 3_600_000 };
-  const book = new WatchBook({
+function openBook(clock: Clock): WatchBook {
+  return new WatchBook({
     program: "chatkeep test",
     host: "desk-1",
     pid: process.pid,
@@ -30,6 +25,16 @@ test("a base with damaged pages and a clock that is an hour behind are among a w
     clock,
     rpoMs: 24 * 3_600_000,
   });
+}
+
+test("a base with damaged pages and a clock that is an hour behind are among a watch's findings, and in what it writes down", async () => {
+  const settings = ["max_slot_wal_keep_size=1GB"];
+  await using server = await startPostgres({ settings, hasChecksums: true });
+  await server.query("create table filler as select n, repeat('x', 200) t from generate_series(1, 2000) n");
+  await turnBit(server, server.address.database, "filler", 3);
+  const repository = await newRepository(createMemoryStore());
+  const clock = { ...hasty, now: () => hasty.now() - 3_600_000 };
+  const book = openBook(clock);
   const said: string[] = [];
   const stop = new AbortController();
   const watching = watchLog({
@@ -82,15 +87,7 @@ test("a base that nobody is let in for any more has the server looked for, while
     ...hasty,
     sleep: async (ms: number, aborts?: AbortSignal) => await hasty.sleep(Math.min(ms, 100), aborts),
   };
-  const book = new WatchBook({
-    program: "chatkeep test",
-    host: "desk-1",
-    pid: process.pid,
-    mode: "stream",
-    repositories: ["primary"],
-    clock: quick,
-    rpoMs: 24 * 3_600_000,
-  });
+  const book = openBook(quick);
   const happened: string[] = [];
   const until = async (what: string, from: number) => {
     for (const end = performance.now() + PATIENCE_MS; !happened.slice(from).includes(what); await sleep(20)) {
